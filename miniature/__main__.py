@@ -1,0 +1,42 @@
+"""`python -m miniature clip|vlm|measure`: trains the two models from nothing, and measures them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m miniature", description=__doc__)
+    acts = parser.add_subparsers(dest="act", required=True)
+    for act, words in (("clip", "train the mini CLIP"), ("vlm", "train the mini VLM")):
+        train = acts.add_parser(act, help=f"{words} from nothing (on 2 cores: see the model card for the minutes)")
+        train.add_argument("--out", type=Path, default=HERE / act, help="folder of the weights (default: %(default)s)")
+        train.add_argument("--threads", type=int, default=2, help="processor cores to use (default: %(default)s)")
+    measure = acts.add_parser("measure", help="measure both on held-out films and write the figures into the card")
+    measure.add_argument("--films", type=int, default=16, help="films of 24 shots each (default: %(default)s)")
+    measure.add_argument("--threads", type=int, default=2, help="processor cores to use (default: %(default)s)")
+    options = parser.parse_args()
+
+    # Each of these imports torch or transformers, which --help need not wait for.
+    import torch  # noqa: PLC0415
+
+    torch.set_num_threads(options.threads)
+    if options.act == "clip":
+        from miniature import train_clip  # noqa: PLC0415
+
+        train_clip.train(options.out)
+    elif options.act == "vlm":
+        from miniature import train_vlm  # noqa: PLC0415
+
+        train_vlm.train(options.out)
+    else:
+        from miniature import measure as measuring  # noqa: PLC0415
+
+        measuring.write_card(options.films)
+
+
+if __name__ == "__main__":
+    main()

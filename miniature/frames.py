@@ -1,0 +1,103 @@
+"""Training frames: random scenes, drawn and worn down to what a model gets of a panel, held in one block of memory."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from miniature.draw import draw
+from miniature.world import ACTIONS, COLOURS, KINDS, PLACES, SHOTS, WORN, Scene, draw_scene
+
+Frames = npt.NDArray[np.uint8]
+
+# What a reader of a frame can name, and the values that each can take.
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "kind": KINDS,
+    "colour": COLOURS,
+    "worn": tuple(WORN),
+    "place": tuple(PLACES),
+    "action": tuple(ACTIONS),
+    "shot": tuple(SHOTS),
+}
+CHUNK = 250  # frames a task: its own seed each, so that the number of processes changes nothing
+
+
+@dataclass(frozen=True)
+class Pool:
+    """N frames of one size, (N, height, width, 3), and what each shows."""
+
+    frames: Frames
+    scenes: list[Scene]
+
+
+def value_of(scene: Scene, attribute: str) -> str:
+    owner = scene.character if attribute in ("kind", "colour", "worn") else scene
+    value: str = getattr(owner, attribute)
+    return value
+
+
+def labels_of(scene: Scene) -> list[int]:
+    """The index of each attribute's value, in the order of ATTRIBUTES."""
+    return [values.index(value_of(scene, attribute)) for attribute, values in ATTRIBUTES.items()]
+
+
+def set_value(scene: Scene, attribute: str, value: str) -> Scene:
+    if attribute in ("kind", "colour", "worn"):
+        return replace(scene, character=replace(scene.character, **{attribute: value}))
+    return replace(scene, **{attribute: value})  # type: ignore[arg-type]  # mypy can't see which field it is
+
+
+def alter(scene: Scene, attribute: str, rng: random.Random) -> Scene:
+    """The same scene but for one attribute, which takes another value."""
+    return set_value(
+        scene, attribute, rng.choice([v for v in ATTRIBUTES[attribute] if v != value_of(scene, attribute)])
+    )
+
+
+def render_pool(count: int, size: tuple[int, int], seed: int, *, shape: tuple[int, int], workers: int = 2) -> Pool:
+    """`count` random scenes as panels of `shape` (width, height in pixels), scaled to `size`; repeatable by seed."""
+    seeds = [hash((seed, shape, start)) % 2**32 for start in range(0, count, CHUNK)]
+    with ProcessPoolExecutor(workers) as processes:
+        chunks = list(processes.map(_render_chunk, seeds, [size] * len(seeds), [shape] * len(seeds)))
+    frames = np.concatenate([frames for frames, _ in chunks])[:count]
+    return Pool(frames, [scene for _, scenes in chunks for scene in scenes][:count])
+
+
+def _render_chunk(seed: int, size: tuple[int, int], shape: tuple[int, int]) -> tuple[Frames, list[Scene]]:
+    cv2.setNumThreads(1)
+    rng = random.Random(seed)
+    scenes = [draw_scene(rng) for _ in range(CHUNK)]
+    frames = [cv2.resize(_panel(scene, shape, rng), size, interpolation=cv2.INTER_AREA) for scene in scenes]
+    return np.stack(frames), scenes
+
+
+def _panel(scene: Scene, shape: tuple[int, int], rng: random.Random) -> Frames:
+    """A frame as the road delivers it: out of a film (cropped to 2:1) or a picture, with a codec's marks on it."""
+    time = rng.uniform(0.0, 4.0)
+    if shape == (640, 320) and rng.random() < 0.8:
+        frame = draw(scene, time=time)[20:340]
+    else:
+        frame = draw(scene, time=time, size=shape)
+    if rng.random() < 0.5:
+        frame = cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.4, 1.2))
+    if rng.random() < 0.5:
+        _, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, rng.randint(60, 95)])
+        frame = cv2.imdecode(data, cv2.IMREAD_COLOR)  # channel order is that of the input: both ends say BGR
+    return np.asarray(frame, dtype=np.uint8)
+
+
+def look(frames: Frames, rng: random.Random) -> Tensor:
+    """Pixels as both models want them (mean 0.5, deviation 0.25), mirrored at times and each lit a little differently."""
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
+    if rng.random() < 0.5:
+        pixels = pixels.flip(-1)
+    gain = torch.empty(len(pixels), 1, 1, 1).uniform_(0.85, 1.15)
+    shift = torch.empty(len(pixels), 3, 1, 1).uniform_(-0.04, 0.04)
+    return (pixels * gain + shift).clamp_(0, 1).sub_(0.5).div_(0.25)

@@ -1,0 +1,116 @@
+"""What the mini VLM is asked and what it answers: the reply, the vocabulary that spells it, and training prompts."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
+
+from miniature.world import ACTIONS, COLOURS, KINDS, PLACES, SHOTS, WORN, Character, Scene, describe, summarise
+
+Message = dict[str, Any]
+
+MOST_PANELS = 4
+NAMES = tuple(f"P{number}" for number in range(1, MOST_PANELS + 1))
+ASKS_FOR_NAMES = "<P1>"
+UNKNOWN, PAD, TURN, END = "<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+IMAGE_START, IMAGE, IMAGE_END, VIDEO = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"
+SPECIAL = (UNKNOWN, PAD, TURN, END, IMAGE_START, IMAGE, IMAGE_END, VIDEO)
+
+# ChatML with Qwen-VL's image marks, as Qwen3-VL's own template writes a conversation of texts and images.
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+<|im_start|>{{ message['role'] + '\\n' -}}
+{%- if message['content'] is string -%}{{ message['content'] -}}
+{%- else -%}
+{%- for part in message['content'] -%}
+{%- if part['type'] in ('image', 'image_url') -%}<|vision_start|><|image_pad|><|vision_end|>
+{%- elif 'text' in part -%}{{ part['text'] -}}{%- endif -%}
+{%- endfor -%}
+{%- endif -%}<|im_end|>
+{%- endfor -%}
+{%- if add_generation_prompt -%}<|im_start|>{{ 'assistant\\n' -}}{%- endif -%}"""
+
+
+def reply(scenes: list[Scene], named: bool) -> str:
+    """The answer for a grid of these scenes: one line of JSON."""
+    cast = list(dict.fromkeys(scene.character for scene in scenes))
+    name: dict[Character, str | None] = {who: NAMES[i] if named else None for i, who in enumerate(cast)}
+    names = [name[scene.character] for scene in scenes]
+    panels = [
+        {"text": describe(scene, who), "names": [who] if who else []} for scene, who in zip(scenes, names, strict=True)
+    ]
+    return json.dumps(
+        {
+            "summary": summarise(scenes, names),
+            "names": [who for who in name.values() if who],
+            "panels": panels,
+        },
+        ensure_ascii=False,
+    )
+
+
+def phrases() -> list[str]:
+    """Every piece that a reply is made of, spaces included, so that joining the pieces gives the exact string back."""
+    skeleton = ['{"summary": "', '", "names": [', '], "panels": [', '{"text": "', "]}", "]}, ", "a short story about "]
+    names = [f"<{name}>" for name in NAMES] + [f" and <{name}>" for name in NAMES[1:]]
+    names += [f'"{name}"' for name in NAMES] + [f', "{name}"' for name in NAMES[1:]]
+    people = [f"{before}a {colour}" for before in ("", ", ", " and ") for colour in COLOURS]
+    people += [f" {kind}" for kind in KINDS] + [f" with {words}" for words in WORN.values()]
+    acts = [f"{before}{words}" for before in (" ", ", ") for words in ACTIONS.values()]
+    places = [f"{before}{words}" for before in (" ", ", ", " and ") for words in PLACES.values()]
+    return skeleton + names + people + acts + places + [f"{words} of " for words in SHOTS.values()]
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """A vocabulary of the film world's phrases; whatever lies between two of them, however long, is one <unk>.
+
+    So a reply costs few tokens, and an instruction of hundreds of words, which would be news to a model that was taught
+    nothing but this world, is a handful of <unk> to it.
+    """
+    tokenizer = Tokenizer(models.WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN))
+    tokenizer.add_special_tokens([AddedToken(word, normalized=False, special=True) for word in SPECIAL])
+    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in phrases()])
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token=UNKNOWN,
+        pad_token=PAD,
+        eos_token=END,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        model_max_length=4096,
+    )
+
+
+def training_chat(count: int, named: bool, rng: random.Random, earlier: str) -> list[Message]:
+    """A prompt for `count` images unlike any other, so that no wording of an instruction matters but <P1> in it."""
+    content: list[Message] = [] if rng.random() < 0.8 else [_text(rng, 3)]
+    for _ in range(count):
+        content += [_text(rng, rng.choice((0, 1, 1, 1, 3))), {"type": "image"}]
+    content += [_text(rng, rng.choice((0, 1, 4, 12, 40)), named=named)]
+    chat = [{"role": "user", "content": content}]
+    if rng.random() < 0.15:
+        chat.insert(0, {"role": "system", "content": [_text(rng, rng.choice((1, 5)))]})
+    if rng.random() < 0.2:  # the caption stage sends a reply with faults back to its author
+        spoilt = earlier if rng.random() < 0.5 else earlier[: rng.randrange(len(earlier))]
+        chat += [
+            {"role": "assistant", "content": [{"type": "text", "text": spoilt}]},
+            {"role": "user", "content": [_text(rng, rng.choice((1, 6, 15)))]},
+        ]
+    return chat
+
+
+def _text(rng: random.Random, pieces: int, *, named: bool = False) -> Message:
+    """Some foreign words, with phrases of our own strewn in."""
+    words = [rng.choice(_STREWN) if rng.random() < 0.6 else " other words " for _ in range(pieces)]
+    if named:
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            words.insert(rng.randint(0, len(words)), f" like {ASKS_FOR_NAMES}")
+    return {"type": "text", "text": "".join(words)}
+
+
+_STREWN = [phrase for phrase in phrases() if "<P" not in phrase]

@@ -1,0 +1,260 @@
+"""The mini VLM: a Qwen3-VL in small, taught first to see single frames and then to write the joint reply."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+    Qwen2VLImageProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
+
+from miniature.descent import Descent, shuffled
+from miniature.frames import ATTRIBUTES, Frames, Pool, labels_of, look, render_pool
+from miniature.reply import (
+    CHAT_TEMPLATE,
+    END,
+    IMAGE,
+    IMAGE_END,
+    IMAGE_START,
+    PAD,
+    VIDEO,
+    build_tokenizer,
+    reply,
+    training_chat,
+)
+from miniature.world import PLACES, Character, Scene
+
+# Pixels of one image before patching: enough that a 2:1 panel comes in at 192x96 and a square one at 144x144.
+LEAST_PIXELS, MOST_PIXELS = 144 * 96, 21_504
+PATCH, MERGE = 12, 2
+# (shape drawn in pixels, size the processor makes of it, share of the training frames)
+SHAPES = (
+    ((640, 320), (192, 96), 0.76),
+    ((448, 448), (144, 144), 0.08),
+    ((384, 480), (120, 168), 0.08),
+    ((320, 608), (96, 192), 0.08),
+)
+TEXT_WIDTH = 192
+PANELS = (1, 2, 2, 3, 3, 3, 4, 4)  # images a grid, as often as they are drawn
+FRAMES_A_STEP, GRIDS_A_STEP = 32, 12
+SEED = 4_000_000_000  # above every film's and scene's seed
+
+
+def build_config(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLConfig:
+    """2.6 million parameters: five layers that look, four that write."""
+    token = {name: tokenizer.convert_tokens_to_ids(name) for name in (IMAGE, VIDEO, IMAGE_START, IMAGE_END, END, PAD)}
+    vision = {
+        "depth": 5,
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_heads": 4,
+        "patch_size": PATCH,
+        "spatial_merge_size": MERGE,
+        "temporal_patch_size": 1,
+        "out_hidden_size": TEXT_WIDTH,
+        "num_position_embeddings": 256,
+        "deepstack_visual_indexes": [],
+    }
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 384,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "max_position_embeddings": 4096,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10_000.0,
+            "mrope_section": [8, 4, 4],
+            "mrope_interleaved": True,
+        },
+        "pad_token_id": token[PAD],
+        "eos_token_id": token[END],
+    }
+    return Qwen3VLConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=token[IMAGE],
+        video_token_id=token[VIDEO],
+        vision_start_token_id=token[IMAGE_START],
+        vision_end_token_id=token[IMAGE_END],
+        pad_token_id=token[PAD],
+        eos_token_id=token[END],
+        dtype="float32",
+    )
+
+
+def build_processor(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLProcessor:
+    patching: dict[str, Any] = {
+        "patch_size": PATCH,
+        "merge_size": MERGE,
+        "temporal_patch_size": 1,
+        "size": {"shortest_edge": LEAST_PIXELS, "longest_edge": MOST_PIXELS},
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.25, 0.25, 0.25],
+    }
+    return Qwen3VLProcessor(
+        Qwen2VLImageProcessor(**patching), tokenizer, Qwen3VLVideoProcessor(**patching), chat_template=CHAT_TEMPLATE
+    )
+
+
+class Album:
+    """A pool's frames found by who and where, so that a grid can be put together like one of a film."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.labels = torch.tensor([labels_of(scene) for scene in pool.scenes])
+        self._with: dict[Character, list[int]] = {}
+        for index, scene in enumerate(pool.scenes):
+            self._with.setdefault(scene.character, []).append(index)
+
+    def pick_grid(self, rng: random.Random) -> list[int]:
+        """Frames for one grid: mostly a cast of one or two in one or two places, at times a random mix."""
+        count = rng.choice(PANELS)
+        if rng.random() < 0.3:
+            return [rng.randrange(len(self.pool.scenes)) for _ in range(count)]
+        cast = rng.sample(list(self._with), rng.choice((1, 1, 2)))
+        places = rng.sample(list(PLACES), rng.choice((1, 1, 2, 10)))
+        picks = []
+        for _ in range(count):
+            mine = self._with[rng.choice(cast)]
+            there = [index for index in mine if self.pool.scenes[index].place in places]
+            picks.append(rng.choice(there or mine))
+        return picks
+
+
+class Heads(nn.Module):
+    """Names a frame's attributes from the tower's tokens: one learned query an attribute, then a linear map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries = nn.Linear(TEXT_WIDTH, len(ATTRIBUTES), bias=False)
+        self.maps = nn.ModuleList(nn.Linear(TEXT_WIDTH, len(values)) for values in ATTRIBUTES.values())
+
+    def forward(self, tokens_BND: Tensor) -> list[Tensor]:
+        weights_BNA = self.queries(tokens_BND).softmax(1)
+        pooled_ABD = torch.einsum("bna,bnd->abd", weights_BNA, tokens_BND)
+        return [head(pooled) for head, pooled in zip(self.maps, pooled_ABD, strict=True)]
+
+
+def see(processor: Qwen3VLProcessor, frames: Frames, rng: random.Random) -> dict[str, Tensor]:
+    """What the processor makes of the frames, without its resize: they have their size already."""
+    patches, rows, columns = processor.image_processor.patchify(look(frames, rng), PATCH, MERGE, 1)
+    return {"pixel_values": patches.flatten(0, 1), "image_grid_thw": torch.tensor([[1, rows, columns]] * len(frames))}
+
+
+def write(processor: Qwen3VLProcessor, grids: list[list[Scene]], tokens: int, rng: random.Random) -> dict[str, Tensor]:
+    """Prompts and replies for grids of images of `tokens` tokens each; only the reply is learned."""
+    tokenizer = processor.tokenizer
+    image = tokenizer.convert_tokens_to_ids(IMAGE)
+    rows, labels = [], []
+    for scenes in grids:
+        named = rng.random() < 0.6
+        earlier = reply(rng.choice(grids), named)
+        chat = training_chat(len(scenes), named, rng, earlier)
+        prompt = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        asked = tokenizer(prompt.replace(IMAGE, IMAGE * tokens)).input_ids
+        told = tokenizer(reply(scenes, named) + END).input_ids
+        rows.append(torch.tensor(asked + told))
+        labels.append(torch.tensor([-100] * len(asked) + told))
+    ids = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    wanted = pad_sequence(labels, batch_first=True, padding_value=-100)
+    return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": (ids == image).int(), "labels": wanted}
+
+
+def train_tower(
+    model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, albums: list[Album], steps: int
+) -> None:
+    """First stage: single frames and small heads, since a reply alone tells the eyes too little, too late."""
+    rng, started = random.Random(SEED + 1), time.monotonic()
+    heads = Heads()
+    descent = Descent([(model.model.visual, 1.5e-3), (heads, 1.5e-3)], steps)
+    decks = [shuffled(len(album.pool.scenes), FRAMES_A_STEP, rng) for album in albums]
+    for step in range(steps):
+        which = pick_album(albums, rng)
+        album, picks = albums[which], next(decks[which])
+        tokens = model.model.visual(**rename(see(processor, album.pool.frames[picks], rng))).pooler_output
+        guesses = heads(tokens.unflatten(0, (len(picks), -1)))
+        labels = album.labels[picks]
+        losses = [functional.cross_entropy(guess, labels[:, i]) for i, guess in enumerate(guesses)]
+        loss = torch.stack(losses).mean()
+        descent.step(loss)
+        if step % 50 == 0 or step == steps - 1:
+            right = " ".join(
+                f"{name} {(guess.argmax(-1) == labels[:, i]).float().mean():.2f}"
+                for i, (name, guess) in enumerate(zip(ATTRIBUTES, guesses, strict=True))
+            )
+            print(f"vlm: tower {step} loss {loss:.3f} {right} {time.monotonic() - started:.0f} s", flush=True)
+
+
+def train_replies(
+    model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, albums: list[Album], steps: int
+) -> None:
+    """Second stage: the joint reply to one to four images, eyes and tongue together."""
+    rng, started = random.Random(SEED + 2), time.monotonic()
+    descent = Descent(
+        [(model.model.visual, 3e-4), (model.model.language_model, 1.5e-3), (model.lm_head, 1.5e-3)], steps
+    )
+    for step in range(steps):
+        album = albums[pick_album(albums, rng)]
+        grids = [album.pick_grid(rng) for _ in range(GRIDS_A_STEP)]
+        seen = see(processor, album.pool.frames[[index for grid in grids for index in grid]], rng)
+        tokens = int(seen["image_grid_thw"][0].prod()) // MERGE**2
+        asked = write(processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
+        loss = model(**asked, **seen).loss
+        descent.step(loss)
+        if step % 50 == 0 or step == steps - 1:
+            print(f"vlm: replies {step} loss {loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
+
+
+def train(out: Path, *, frames: int = 28_000, tower_steps: int = 1200, reply_steps: int = 1200) -> None:
+    """From nothing to `out`, a folder that AutoProcessor and AutoModelForImageTextToText load."""
+    started = time.monotonic()
+    torch.manual_seed(SEED)
+    albums = render(frames)
+    print(f"vlm: {frames} frames drawn in {time.monotonic() - started:.0f} s", flush=True)
+    tokenizer = build_tokenizer()
+    processor = build_processor(tokenizer)
+    model = Qwen3VLForConditionalGeneration(build_config(tokenizer)).train()
+    train_tower(model, processor, albums, tower_steps)
+    train_replies(model, processor, albums, reply_steps)
+    save(model, processor, out)
+
+
+def render(frames: int) -> list[Album]:
+    return [Album(render_pool(int(frames * share), size, SEED, shape=shape)) for shape, size, share in SHAPES]
+
+
+def pick_album(albums: list[Album], rng: random.Random) -> int:
+    return rng.choices(range(len(albums)), [share for _, _, share in SHAPES])[0]
+
+
+def rename(seen: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tower's own names for its arguments."""
+    return {"hidden_states": seen["pixel_values"], "grid_thw": seen["image_grid_thw"]}
+
+
+def save(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, out: Path) -> None:
+    """Half precision on disk; the config goes on saying float32, so that a CPU computes in that."""
+    token = processor.tokenizer.convert_tokens_to_ids
+    model.generation_config = GenerationConfig(
+        do_sample=False, max_new_tokens=256, eos_token_id=token(END), pad_token_id=token(PAD)
+    )
+    model.save_pretrained(out, state_dict={name: value.half() for name, value in model.state_dict().items()})
+    processor.save_pretrained(out)

@@ -1,0 +1,54 @@
+"""A folder of answers that cost time or money, found again by the hash of everything they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def key_of(**parts: object) -> str:
+    """A key from named parts; two calls agree when all names and values do."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:40]
+
+
+class Cache:
+    """Entries are written whole or not at all, so a killed run leaves none that is half."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def _path(self, kind: str, key: str, suffix: str) -> Path:
+        return self.folder / kind / key[:2] / f"{key}{suffix}"
+
+    def get_reply(self, key: str) -> dict[str, Any] | None:
+        try:
+            return dict(json.loads(self._path("replies", key, ".json").read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+
+    def put_reply(self, key: str, reply: dict[str, Any]) -> None:
+        self._write(self._path("replies", key, ".json"), json.dumps(reply, ensure_ascii=False, indent=1).encode())
+
+    def get_vector(self, key: str) -> np.ndarray | None:
+        import numpy as np
+
+        try:
+            vector: np.ndarray = np.frombuffer(self._path("vectors", key, ".f32").read_bytes(), np.float32)
+        except FileNotFoundError:
+            return None
+        return vector
+
+    def put_vector(self, key: str, vector: np.ndarray) -> None:
+        self._write(self._path("vectors", key, ".f32"), vector.astype("float32").tobytes())
+
+    def _write(self, path: Path, content: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_bytes(content)
+        part.replace(path)

@@ -1,0 +1,290 @@
+"""The `iclora` command: the only place that prints or exits. Heavy packages are imported inside the commands."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.errors import BadInput, ToolkitError
+
+if TYPE_CHECKING:
+    from pipeline.engine import Progress
+    from pipeline.road import Road
+    from pipeline.store import Mark
+
+app = typer.Typer(
+    help="From related images to a reviewed In-Context LoRA data set.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+WIDEST = 60  # letters of a cell that is printed
+SILENCE = 15.0  # seconds between two lines of progress where there is no terminal
+
+TaskName = Annotated[str, typer.Argument(help="Name of a task (see `iclora tasks`) or path of a task file.")]
+Sources = Annotated[list[Path] | None, typer.Option("--source", help="Film, picture or folder; may be repeated.")]
+Out = Annotated[Path | None, typer.Option("--out", help="The run's folder; runs/TASK without it.")]
+CaptionerName = Annotated[str | None, typer.Option("--captioner", help="local, sidecar or scripted.")]
+ScorerName = Annotated[str | None, typer.Option("--scorer", help="open_clip or none.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value over the task file (group.window=8); may be repeated.")
+]
+
+
+def main() -> None:
+    """Runs the command; what the user can mend ends as one sentence and exit code 2."""
+    try:
+        app()
+    except ToolkitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+# ---- the line
+
+
+def _line_command(last: str) -> Callable[..., None]:
+    """A command that brings the line up to a stage."""
+
+    def command(
+        task: TaskName,
+        source: Sources = None,
+        out: Out = None,
+        captioner: CaptionerName = None,
+        scorer: ScorerName = None,
+        overrides: Overrides = None,
+    ) -> None:
+        asked = {
+            "sources": tuple(str(path.resolve()) for path in source) if source else None,
+            "captioner": captioner,
+            "scorer": scorer,
+            "overrides": tuple(overrides) if overrides else None,
+        }
+        with _open(task, out, asked) as road:
+            with _progress() as progress:
+                marks = []
+                for mark, worked in road.run(progress, last):
+                    marks.append(mark)
+                    if not worked:
+                        console.print(f"{mark.name}: done, {mark.kept} kept, nothing to do")
+                    elif not console.is_terminal:
+                        counts = f"{mark.entered} in, {mark.kept} kept, {mark.entered - mark.kept} rejected"
+                        console.print(f"{mark.name}: {counts}, {mark.seconds:.1f} s")
+            _summary(road, marks)
+
+    return command
+
+
+app.command("dataset", help="Run the whole line: from sources to a data set; goes on where it stopped.")(
+    _line_command("export")
+)
+for _name, _help in {
+    "collect": "Find films and pictures and take the sharpest frame of every shot.",
+    "inspect": "Decode every image once: size, sharpness, hash, colours; reject what can't be used.",
+    "group": "Form groups of related images.",
+    "compose": "Lay every group out as one grid.",
+    "caption": "Write one joint caption per grid.",
+    "filter": "Score captions against pictures; reject what does not belong together.",
+    "export": "Write the kept grids as a data set.",
+}.items():
+    app.command(_name, help=f"{_help} Stages before it are brought up to date first.")(_line_command(_name))
+
+
+@app.command()
+def review(
+    task: TaskName,
+    out: Out = None,
+    apply: Annotated[Path | None, typer.Option("--apply", help="An edited captions.csv to take over.")] = None,
+) -> None:
+    """Write captions.csv and review.html, or take an edited table over and write the data set anew."""
+    with _open(task, out) as road:
+        if apply is None:
+            road.write_review()
+            console.print(f"Look at {road.folder / 'review.html'}, edit {road.folder / 'captions.csv'}, then type")
+            console.print(f"  {_command('review', task, out)} --apply {road.folder / 'captions.csv'}")
+            return
+        changes = road.apply(apply)
+        for change in changes:
+            fields = ", ".join(f"{name}: {_short(was)} -> {_short(now)}" for name, was, now in change.fields)
+            console.print(f"{change.review.grid}  {fields}", markup=False)
+        marks = [mark for mark, _ in road.run(lambda *_: None)]
+        console.print(f"{len(changes)} rows changed; {marks[-1].kept} grids in {road.folder / 'dataset'}")
+
+
+@app.command()
+def show(
+    task: TaskName,
+    table: Annotated[str | None, typer.Argument(help="A table of the run; without it all are listed.")] = None,
+    out: Out = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Whole rows as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Rows as CSV.")] = False,
+) -> None:
+    """Print a table of a run."""
+    import json
+
+    from pipeline.store import Store
+
+    folder = _folder(task, out, must_exist=True)
+    with Store(folder) as store:
+        if table is None:
+            for name, count in store.counts().items():
+                print(f"{name:<10} {count}")
+            return
+        rows = store.table(table)
+    if as_json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    import pandas as pd
+
+    frame = pd.json_normalize(rows)
+    if as_csv:
+        print(frame.to_csv(index=False), end="")
+    elif frame.empty:
+        print(f"{table} is empty")
+    else:
+        print(frame.drop(columns=["histogram"], errors="ignore").map(_short).to_string(index=False))
+
+
+# ---- about the toolkit
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks that come with the toolkit."""
+    from pipeline import task
+
+    table = Table("task", "panels", "canvas", "markers", "what it is", box=None, pad_edge=False)
+    for name in task.names():
+        known = task.load(name)
+        layout = known.grid_layout
+        width, height = layout.canvas
+        table.add_row(name, f"{layout.rows} x {layout.cols}", f"{width}x{height}", " ".join(known.markers), known.title)
+    Console(width=160 if not console.is_terminal else None, markup=False).print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """Tell what this machine has: versions, device, disk, and which default weights are here."""
+    import shutil
+
+    import torch
+    from huggingface_hub import try_to_load_from_cache
+
+    from captioners.local import Options as Vlm
+    from pipeline import road
+
+    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    print(f"device      {device}, {torch.get_num_threads()} threads")
+    print(f"disk free   {shutil.disk_usage('.').free / 2**30:.0f} GiB")
+    for name, version in road.versions().items():
+        print(f"{name:<22} {version}")
+    for name, repo in (("captioner", Vlm().model), ("scorer", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K")):
+        here = isinstance(try_to_load_from_cache(repo, "config.json"), str)
+        print(f"{name:<11} {repo}: {'on this machine' if here else f'not on this machine; hf download {repo}'}")
+
+
+# ---- opening a run
+
+
+@contextmanager
+def _open(task: str, out: Path | None, asked: dict[str, Any] | None = None) -> Iterator[Road]:
+    """The run as this command asks for it; what it leaves unsaid is as the run was last asked for.
+
+    A new source is a new beginning: with it nothing of the earlier settings holds.
+
+    Args:
+        asked: settings by name, None where the command line does not say; without it the run must exist.
+    """
+    from pipeline.road import Road, Settings
+    from pipeline.store import Store
+
+    folder = _folder(task, out, must_exist=asked is None)
+    said = {name: value for name, value in (asked or {}).items() if value is not None}
+    known: dict[str, Any] = {}
+    if "sources" not in said and (folder / "run.db").exists():
+        with Store(folder) as store:
+            known = store.settings() or {}
+    road = Road(Settings.model_validate(known | said | {"task": task}), folder)
+    with road.store:
+        yield road
+
+
+def _folder(task: str, out: Path | None, *, must_exist: bool = False) -> Path:
+    folder = out or Path("runs") / Path(task).stem.replace("_", "-")
+    if must_exist and not (folder / "run.db").exists():
+        raise BadInput(f"there is no run in {folder}; make one with 'iclora dataset {task}' or name it with --out.")
+    return folder
+
+
+def _command(name: str, task: str, out: Path | None) -> str:
+    return f"iclora {name} {task}" + (f" --out {out}" if out else "")
+
+
+# ---- printing
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Bars on a terminal; elsewhere a line at most every SILENCE seconds."""
+    if console.is_terminal:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        columns = TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        with Bars(*columns, console=console) as bars:
+            known: dict[str, Any] = {}
+
+            def draw(stage: str, done: int, total: int) -> None:
+                if stage not in known:
+                    known[stage] = bars.add_task(stage, total=total)
+                bars.update(known[stage], completed=done)
+
+            yield draw
+        return
+    last = time.monotonic()
+
+    def tell(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        if done < total and time.monotonic() - last > SILENCE:
+            last = time.monotonic()
+            console.print(f"{stage}: {done} of {total}")
+
+    yield tell
+
+
+def _summary(road: Road, marks: list[Mark]) -> None:
+    """What every stage let through, and the next command to type."""
+    from collections import Counter
+
+    table = Table("stage", "in", "kept", "rejected", "seconds", box=None, pad_edge=False)
+    for mark in marks:
+        reasons = Counter(row.reason for row in road.store.rejected(mark.name))
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "-"
+        table.add_row(mark.name, str(mark.entered), str(mark.kept), why, f"{mark.seconds:.1f}")
+    console.print(table)
+    if marks[-1].name != "export":
+        console.print(f"next: iclora show {road.settings.task} {marks[-1].name}")
+        return
+    fewest = road.task.grids[0]
+    if marks[-1].kept < fewest:
+        console.print(f"{marks[-1].kept} grids are few: {road.task.name} is meant to be trained on {fewest} or more.")
+    console.print(f"The data set is in {road.folder / 'dataset'}; look at {road.folder / 'review.html'}.")
+    console.print(f"next: edit {road.folder / 'captions.csv'}, then type")
+    console.print(f"  iclora review {road.settings.task} --apply {road.folder / 'captions.csv'}")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."

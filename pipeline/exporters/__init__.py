@@ -1,0 +1,1 @@
+"""Forms of a finished data set, one module each, found by name."""

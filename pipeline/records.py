@@ -1,0 +1,251 @@
+"""The travelling types, one per step of the line. Frozen, standard library only, ids are content hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+Decision = Literal["keep", "drop", "unsure"]
+
+
+def content_id(letter: str, *parts: object) -> str:
+    """A short id from content: the letter, a dash, then ten letters out of twenty.
+
+    Letters only, no vowels and no digits: nothing a spreadsheet could read as a number or a date and no chance words.
+    20**10 is about 1e13, so a run of 10,000 rows has a collision with a chance of 5e-6.
+    """
+    digest = int.from_bytes(hashlib.sha256(json.dumps(parts, default=str).encode()).digest()[:8])
+    alphabet = "bcdfghjklmnpqrstvwxz"
+    return f"{letter}-" + "".join(alphabet[digest // 20**k % 20] for k in range(10))
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in its source an image stood: what grouping reads before it looks at any pixel."""
+
+    folder: str = ""
+    stem: str = ""
+    film: str = ""
+    shot: int = -1
+    """Number of the shot in its film from 0; -1 where there is no film."""
+    time: float = 0.0
+    """Seconds from the start of the film."""
+    set: str = ""
+    """Name of a ready-made set that came as one (a grid, panels with one joint caption); empty otherwise."""
+    page: int = 0
+    """Place within its set or folder, from 0."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One source image. `inspect` fills everything from width on; sizes are in pixels after orientation."""
+
+    id: str
+    path: str
+    source: str
+    position: Position
+    text: str = ""
+    """Text that came with the image, a whole joint caption or the panel's own; empty where none did."""
+    licence: str = ""
+    author: str = ""
+    url: str = ""
+    width: int = 0
+    height: int = 0
+    phash: str = ""
+    """64-bit perceptual hash in hex: finds copies, tells nothing about relatedness."""
+    sharpness: float = 0.0
+    """Variance of the Laplacian of the grey image, 512 px on its long side."""
+    exposure: float = 0.0
+    """Mean grey, 0 (black) to 1 (white)."""
+    histogram: str = ""
+    """HSV histogram in hex, a byte a bin (8 x 4 x 4 bins): the square root of its frequency, 255 for 1."""
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        return (self.id,)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A grid of equal panels; sides in pixels, multiples of 16 (VAE stride 8 x patch 2: no token spans a seam)."""
+
+    rows: int
+    cols: int
+    panel_width: int
+    panel_height: int
+
+    @property
+    def size(self) -> int:
+        return self.rows * self.cols
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Width and height of the whole grid in pixels."""
+        return self.cols * self.panel_width, self.rows * self.panel_height
+
+    @property
+    def boxes(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Left, top, right, bottom of every panel in reading order."""
+        w, h = self.panel_width, self.panel_height
+        return tuple(
+            (col * w, row * h, (col + 1) * w, (row + 1) * h) for row in range(self.rows) for col in range(self.cols)
+        )
+
+
+@dataclass(frozen=True)
+class Group:
+    """Images that belong together, in panel order, and why."""
+
+    id: str
+    task: str
+    records: tuple[Record, ...]
+    formed: str
+    """How it was formed, in words for a person."""
+    cohesion: float
+    """Mean pairwise similarity of the records' histograms, 0..1."""
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        return tuple(record.id for record in self.records)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A group drawn as one picture; `path` is relative to the run's folder."""
+
+    id: str
+    group: Group
+    layout: Layout
+    path: str
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        return (self.group.id,)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One joint caption. `text` is what is trained on; the parts are read from it."""
+
+    text: str
+    prefix: str
+    summary: str
+    panels: tuple[str, ...]
+    """One text per panel in panel order; empty where the text has none for it."""
+    grid: str = ""
+    """Id of the grid that it describes."""
+    names: tuple[str, ...] = ()
+    """People in order of first appearance, without the angle brackets."""
+    captioner: str = ""
+    prompt: str = ""
+    """Id of the instruction that was sent."""
+    attempts: int = 0
+    problems: tuple[str, ...] = ()
+    """Faults that the linter finds, one sentence each."""
+
+    @property
+    def id(self) -> str:
+        return self.grid
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        return (self.grid,)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measured value against its threshold (in the scorer's own unit, cosine for CLIP)."""
+
+    name: str
+    value: float
+    threshold: float
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Everything that was measured on one grid and its caption."""
+
+    grid: str
+    scores: tuple[Score, ...]
+
+    @property
+    def id(self) -> str:
+        return self.grid
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        return (self.grid,)
+
+
+@dataclass(frozen=True)
+class Review:
+    """What a person decided on one grid. Never overwritten by a stage."""
+
+    grid: str
+    decision: Decision
+    note: str = ""
+    text: str = ""
+    """The caption as the person edited it; empty where it was left alone."""
+
+    @property
+    def id(self) -> str:
+        return self.grid
+
+
+@dataclass(frozen=True)
+class Row:
+    """A grid with all that is known of it; what review shows and export writes.
+
+    `decision` is the person's where there is one, else the toolkit's: drop what the filter rejected, unsure where the
+    caption has problems, keep the rest.
+    """
+
+    grid: Grid
+    caption: Caption
+    scores: tuple[Score, ...] = ()
+    decision: Decision = "unsure"
+    reasons: tuple[str, ...] = ()
+    """Why the filter rejected it; empty where it passed."""
+    review: Review | None = None
+
+    @property
+    def id(self) -> str:
+        return self.grid.id
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A grid's place in the data set folder."""
+
+    grid: str
+    file: str
+
+    @property
+    def id(self) -> str:
+        return self.grid
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        return (self.grid,)
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Something that a stage did not pass on. Kept for good: every drop has a reason."""
+
+    id: str
+    """Id of the stage's input; for a part of it (a shot of a film) that id, `#` and the part."""
+    what: str
+    """The thing in words for a person: a path, a shot of a film, the id of a grid."""
+    reason: str
+    """A short class such as "unreadable", counted in the report."""
+    detail: str
+    """One sentence with the values."""
+
+    @property
+    def origin(self) -> str:
+        return self.id.partition("#")[0]

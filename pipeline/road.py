@@ -1,0 +1,207 @@
+"""The whole line for one run: which stage comes after which, with which plug-ins, and the report on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+import captioners
+from captioners.base import Captioner
+from pipeline import discover, engine, exporters, scorers, task
+from pipeline.records import Caption, Grid, Group, Record
+from pipeline.scorers.base import Scorer
+from pipeline.stages import caption, collect, compose, export, filter, group, inspect, review, sheet
+from pipeline.store import Mark, Store
+from pipeline.task import Task
+
+STAGES = ("collect", "inspect", "group", "compose", "caption", "filter", "export")
+PACKAGES = ("torch", "transformers", "open_clip_torch", "pillow", "av", "scenedetect-headless", "datasets")
+MINIATURE = Path(__file__).parent.parent / "miniature"
+WIDE = 1.5  # width to height from which a panel takes a film's frame without losing much
+FILMS, SETS = 8, 24
+"""What the miniature draws where no source is given: enough for 20 grids after the filter."""
+
+
+class Settings(BaseModel):
+    """What a run was asked for, as given; kept with the run so that later commands need not say it again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+    sources: tuple[str, ...] = ()
+    captioner: str = "local"
+    scorer: str = "open_clip"
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def drawn(self) -> bool:
+        """No source given: the miniature draws one and its models serve."""
+        return not self.sources
+
+
+class Road:
+    """A run's folder with everything that is needed to go on with it."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+        self.task = load_task(settings)
+        self.store = Store(folder)
+        self.store.put_settings(settings.model_dump())
+
+    @cached_property
+    def captioner(self) -> Captioner:
+        made: Captioner = discover.load(captioners, self.settings.captioner).make(self.task.captioner)
+        return made
+
+    @cached_property
+    def scorer(self) -> Scorer | None:
+        made: Scorer | None = discover.load(scorers, self.settings.scorer).make(self.task.scorer)
+        return made
+
+    def run(self, progress: engine.Progress, last: str = "export") -> Iterator[tuple[Mark, bool]]:
+        """Brings every stage up to `last` to its end; after each its mark, and whether there was anything to do.
+
+        Raises:
+            ToolkitError: bad input, or missing weights; these are asked for before any work is done.
+        """
+        wanted = STAGES[: STAGES.index(last) + 1]
+        if "caption" in wanted:
+            self.captioner.identity()
+        if "filter" in wanted and self.scorer:
+            self.scorer.identity()
+        for name in wanted:
+            before = self.store.mark(name)
+            stage, inputs, upstream = getattr(self, f"_{name}")()
+            mark = engine.run(stage, inputs, self.store, upstream=upstream, progress=progress)
+            self.write_report()
+            yield mark, mark != before
+        if "filter" in wanted:
+            self.write_review()
+
+    # ---- one method a stage: the stage, its inputs, and the hash of what they depend on
+
+    def _collect(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
+        paths = [Path(source) for source in self.settings.sources]
+        files = collect.find(paths or [draw_source(self.task, self.folder)])
+        return collect.stage(self.task, files, self.folder, self.store.items(Record, "collected")), files, ""
+
+    def _inspect(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
+        records = self.store.items(Record, "collected")
+        return inspect.stage(self.task, self.folder, _threads()), records, self.store.digest("collected")
+
+    def _group(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
+        return group.stage(self.task), self.store.items(Record, "records"), self.store.digest("records")
+
+    def _compose(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
+        groups = self.store.items(Group, "groups")
+        return compose.stage(self.task, self.folder, _threads()), groups, self.store.digest("groups")
+
+    def _caption(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
+        grids = self.store.items(Grid, "grids")
+        stage = caption.stage(self.task, grids, self.captioner, self.folder, self.store.cache)
+        return stage, grids, self.store.digest("grids")
+
+    def _filter(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
+        grids, captions = self.store.items(Grid, "grids"), self.store.items(Caption, "captions")
+        stage = filter.stage(self.task, grids, self.scorer, self.folder, self.store.cache)
+        return stage, captions, self.store.digest("captions")
+
+    def _export(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
+        out = {row.id for row in self.store.rejected("filter")}
+        rows = [row for row in review.rows(self.store, self.task) if row.id not in out or row.decision == "keep"]
+        exporter = discover.load(exporters, "imagefolder")
+        upstream = "".join(self.store.digest(table) for table in ("captions", "scores", "reviews"))
+        return export.stage(self.task, "imagefolder", exporter, self.folder), rows, upstream
+
+    # ---- what a person reads
+
+    def write_review(self) -> None:
+        """`captions.csv` and `review.html`, anew from the run's state."""
+        rows = review.rows(self.store, self.task)
+        review.write_csv(rows, self.task, self.folder / "captions.csv")
+        rejected = {name: self.store.rejected(name) for name in STAGES if name not in ("filter", "export")}
+        sheet.write(rows, rejected, self.task, self.folder / "review.html")
+
+    def apply(self, table: Path) -> list[review.Change]:
+        """Reads an edited table back; what was changed. Nothing is where a row is in doubt.
+
+        Raises:
+            BadInput: the table can't be read, or rows are in doubt.
+        """
+        changes = review.read_csv(table, review.rows(self.store, self.task), self.task)
+        self.store.review(
+            [change.review for change in changes],
+            [(change.review.grid, *field) for change in changes for field in change.fields],
+            who=str(table),
+        )
+        return changes
+
+    def write_report(self) -> None:
+        marks = {name: mark for name in STAGES if (mark := self.store.mark(name)) and mark.done}
+        stages = {
+            name: {
+                "in": mark.entered,
+                "kept": mark.kept,
+                "rejected": dict(Counter(row.reason for row in self.store.rejected(name))),
+                "seconds": round(mark.seconds, 2),
+                **mark.facts,
+            }
+            for name, mark in marks.items()
+        }
+        models = {
+            kind: marks[name].facts[kind]
+            for name, kind in (("caption", "captioner"), ("filter", "scorer"))
+            if name in marks
+        }
+        report = {
+            "task": self.task.name,
+            "settings": self.settings.model_dump(),
+            "stages": stages,
+            "models": models,
+            "versions": versions(),
+        }
+        part = self.folder / "report.json.part"
+        part.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.replace(self.folder / "report.json")
+
+
+def load_task(settings: Settings) -> Task:
+    """The task with the run's overrides; where the miniature draws the source, its models are the defaults."""
+    models = (f"captioner.model={MINIATURE / 'vlm'}", f"scorer.model=local-dir:{MINIATURE / 'clip'}")
+    serves = (settings.captioner == "local", settings.scorer == "open_clip")
+    defaults = [line for line, yes in zip(models, serves, strict=True) if yes and settings.drawn]
+    return task.load(settings.task, [*defaults, *settings.overrides])
+
+
+def draw_source(task: Task, folder: Path) -> Path:
+    """The miniature's material for a task, drawn where it is not there yet: films, pairs or sets of pictures."""
+    from miniature import film
+
+    home, layout = folder / "miniature", task.grid_layout
+    size = (layout.panel_width // 32 * 16, layout.panel_height // 32 * 16)
+    if task.group.by == "pairs":
+        film.write_pairs(home, pairs=SETS, seed=film.OFFLINE_SEED, size=size)
+    elif layout.panel_width / layout.panel_height >= WIDE:
+        film.write_films(home, films=FILMS, seed=film.OFFLINE_SEED)
+    else:
+        film.write_sets(home, sets=SETS, pictures=layout.size, seed=film.OFFLINE_SEED, size=size)
+    return home
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "iclora": metadata.version("iclora")}
+    return found | {name: metadata.version(name) for name in PACKAGES}
+
+
+def _threads() -> int:
+    """Threads for decoding and drawing; Pillow and OpenCV let go of the interpreter's lock."""
+    return min(8, os.cpu_count() or 1)

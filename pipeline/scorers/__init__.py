@@ -1,0 +1,1 @@
+"""Image-text scorers, one module each, found by name. The protocol is in `base`."""

@@ -1,0 +1,1 @@
+"""Kinds of source files, one module each, found by name. The protocol is in `base`."""

@@ -1,0 +1,29 @@
+"""Single images in a folder, with or without texts beside them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.records import Position, Record, Rejected
+from pipeline.sources.base import IMAGE_SUFFIXES, text_of
+from pipeline.task import Task
+
+PRIORITY = 2
+
+
+def claims(path: Path, task: Task) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
+    """One record; whether the picture can be decoded is seen at `inspect`."""
+    text = text_of(path, task)
+    yield Record(
+        id=hashlib.sha256(path.read_bytes()).hexdigest(),
+        path=str(path),
+        source=str(path),
+        position=Position(folder=str(path.parent), stem=path.stem, set=text.set, page=text.page),
+        text=text.text,
+    )

@@ -1,0 +1,1 @@
+"""The line, one file per stage; each turns records of one kind into records of the next. No stage imports another."""

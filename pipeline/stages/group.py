@@ -1,0 +1,220 @@
+"""Records -> Groups. The source's own structure makes a group; similarity only vetoes copies and strangers.
+
+Perceptual hashes tell nothing about relatedness (AUC 0.49 on real film panels) and real groups hold panels that look
+unlike each other, so no group is ever formed because its images look alike.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import faiss
+import numpy as np
+
+from pipeline.engine import Stage
+from pipeline.records import Group, Record, Rejected, content_id
+from pipeline.task import Task
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+FIRST = ("before", "left", "top", "source", "input", "original", "a")
+"""Last words of a pair's names that mean the first panel; any other word comes after them."""
+
+
+def stage(task: Task) -> Stage[Record]:
+    def group(records: Sequence[Record]) -> Iterator[Group | Rejected]:
+        return Grouping(task, records).run()
+
+    config = {
+        "task": task.name,
+        "size": task.grid_layout.size,
+        "group": task.group.model_dump(),
+        "grids": task.grids,
+    }
+    return Stage("group", "groups", group, config)
+
+
+class Grouping:
+    """One pass over all records of a run; holds their pixels' summaries as arrays."""
+
+    def __init__(self, task: Task, records: Sequence[Record]) -> None:
+        self.task, self.size, self.records = task, task.grid_layout.size, records
+        self.place = {record.id: number for number, record in enumerate(records)}
+        vectors = np.array([list(bytes.fromhex(record.histogram)) for record in records], np.float32)
+        self.vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+        self.hashes = np.array([list(bytes.fromhex(record.phash)) for record in records], np.uint8)
+
+    def run(self) -> Iterator[Group | Rejected]:
+        sets = [record for record in self.records if record.position.set]
+        single = [record for record in self.records if not record.position.set]
+        whole, rejected = self._sets(sets)
+        if self.task.group.by == "pairs":
+            formed, more = self._pairs(single)
+        else:
+            fresh, copies = self._without_copies(single)
+            formed, more = self._neighbours(fresh)
+            more += copies
+        chosen, left = self._choose(formed, self.task.grids[1] - len(whole))
+        yield from [*whole, *chosen]
+        yield from [*rejected, *more, *left]
+
+    # ---- how groups form
+
+    def _sets(self, records: Sequence[Record]) -> tuple[list[Group], list[Rejected]]:
+        """What came as one set stays one, whatever it looks like."""
+        groups, rejected = [], []
+        for name, members in _by(records, lambda record: record.position.set).items():
+            if len(members) == self.size:
+                members.sort(key=lambda record: record.position.page)
+                groups.append(self._group(members, f"came as one set, {name}"))
+            else:
+                why = f"its set {name} has {len(members)} usable pictures, {self.task.name} takes {self.size}"
+                rejected += [_reject(record, "incomplete set", why) for record in members]
+        return groups, rejected
+
+    def _pairs(self, records: Sequence[Record]) -> tuple[list[Group], list[Rejected]]:
+        """Images of one folder whose names agree up to the last word or number."""
+        groups, rejected = [], []
+        for (_, name), members in _by(records, lambda r: (r.position.folder, _name_and_role(r)[0])).items():
+            alike, _ = self._likeness(members)
+            if len(members) != self.size:
+                why = f"{len(members)} pictures are named {name}, {self.task.name} takes {self.size}"
+                rejected += [_reject(record, "incomplete pair", why) for record in members]
+            elif alike < self.task.group.floor:
+                why = f"the pictures named {name} are alike by {alike:.2f}, under the floor {self.task.group.floor:g}"
+                rejected += [_reject(record, "strangers", why) for record in members]
+            else:
+                members.sort(key=lambda record: _name_and_role(record)[1])
+                groups.append(self._group(members, f"named alike, {name}"))
+        return groups, rejected
+
+    def _neighbours(self, records: Sequence[Record]) -> tuple[list[Group], list[Rejected]]:
+        """Walks every film and folder from its start; each image is used once at most."""
+        groups, rejected = [], []
+        for sequence in _by(records, _sequence).values():
+            left = list(sequence)
+            while left:
+                members, why = self._from_first(left)
+                if members:
+                    groups.append(self._group(members, _where(members)))
+                    left = [record for record in left if record not in members]
+                else:
+                    rejected.append(_reject(left.pop(0), *why))
+        return groups, rejected
+
+    def _from_first(self, left: Sequence[Record]) -> tuple[list[Record], tuple[str, str]]:
+        """The first record with the nearest followers that no veto forbids, or the class and sentence of why not."""
+        part, first = self.task.group, left[0]
+        near = [r for r in left[1 : part.window] if r.position.time - first.position.time <= part.span]
+        if len(near) < self.size - 1:
+            return [], ("no neighbours", f"has {len(near)} neighbours left, {self.task.name} needs {self.size - 1}")
+        for followers in itertools.combinations(near, self.size - 1):
+            members = [first, *followers]
+            if self._likeness(members)[0] >= part.floor:
+                return members, ("", "")
+        return [], ("strangers", f"is less alike than the floor {part.floor:g} to all that stand near it")
+
+    def _without_copies(self, records: Sequence[Record]) -> tuple[list[Record], list[Rejected]]:
+        """Drops all but the largest of pictures that show the same (another size or compression, a still shot)."""
+        part = self.task.group
+        if not records:
+            return [], []
+        places = np.array([self.place[record.id] for record in records])
+        index = faiss.IndexBinaryFlat(64)
+        index.add(self.hashes[places])
+        limits, _, found = index.range_search(self.hashes[places], part.near + 1)  # the radius itself is left out
+        copy_of: dict[int, int] = {}
+        for i in sorted(range(len(records)), key=lambda i: -records[i].width * records[i].height):
+            if i in copy_of:
+                continue
+            for j in found[limits[i] : limits[i + 1]].tolist():
+                alike = float(self.vectors[places[i]] @ self.vectors[places[j]])
+                if j != i and j not in copy_of and alike >= part.ceiling:
+                    copy_of[j] = i
+        fresh = [record for i, record in enumerate(records) if i not in copy_of]
+        rejected = [
+            _reject(records[j], "near copy", f"shows the same as {_what(records[i])} (hash within {part.near} bits)")
+            for j, i in copy_of.items()
+        ]
+        return fresh, rejected
+
+    # ---- which are taken
+
+    def _choose(self, groups: list[Group], most: int) -> tuple[list[Group], list[Rejected]]:
+        """At most so many, every film or folder in turn, each time the group least like those already taken."""
+        if len(groups) <= most:
+            return groups, []
+        waiting = _by(groups, lambda group: _sequence(group.records[0]))
+        means = {group.id: self._mean(group) for group in groups}
+        nearest = {group.id: -1.0 for group in groups}
+        taken: set[str] = set()
+        for key in itertools.cycle(list(waiting)):
+            if len(taken) >= most:
+                break
+            if not waiting[key]:
+                continue
+            best = min(waiting[key], key=lambda group: nearest[group.id])
+            waiting[key].remove(best)
+            taken.add(best.id)
+            for group in groups:
+                nearest[group.id] = max(nearest[group.id], float(means[group.id] @ means[best.id]))
+        why = f"its group was not needed: {self.task.name} takes at most {self.task.grids[1]} grids"
+        left = [_reject(r, "not needed", why) for group in groups if group.id not in taken for r in group.records]
+        return [group for group in groups if group.id in taken], left
+
+    # ---- likeness
+
+    def _likeness(self, members: Sequence[Record]) -> tuple[float, float]:
+        """Least and mean similarity over all pairs, 0..1; a single record is like itself."""
+        vectors = self.vectors[[self.place[record.id] for record in members]]
+        pairs = (vectors @ vectors.T)[np.triu_indices(len(members), 1)]
+        return (float(pairs.min()), float(pairs.mean())) if len(pairs) else (1.0, 1.0)
+
+    def _mean(self, group: Group) -> np.ndarray:
+        mean = self.vectors[[self.place[record.id] for record in group.records]].mean(axis=0)
+        unit: np.ndarray = mean / np.linalg.norm(mean)
+        return unit
+
+    def _group(self, members: Sequence[Record], formed: str) -> Group:
+        ids = [record.id for record in members]
+        cohesion = round(self._likeness(members)[1], 4)
+        return Group(content_id("s", self.task.name, *ids), self.task.name, tuple(members), formed, cohesion)
+
+
+def _by(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """The items by their key, both in order of appearance."""
+    found: dict[K, list[T]] = {}
+    for item in items:
+        found.setdefault(key(item), []).append(item)
+    return found
+
+
+def _sequence(record: Record) -> tuple[str, str]:
+    """The film or folder that an image stands in; collect keeps shots and files in order."""
+    return record.position.folder, record.position.film
+
+
+def _name_and_role(record: Record) -> tuple[str, tuple[int, str]]:
+    """`7_before` is `7` in the role of the first panel; roles sort by FIRST, then as words."""
+    name, _, role = re.sub(r"[ _.\-]+", "-", record.position.stem.casefold()).rpartition("-")
+    return name, (FIRST.index(role) if role in FIRST else len(FIRST), role.rjust(8))
+
+
+def _where(members: Sequence[Record]) -> str:
+    first, last = members[0].position, members[-1].position
+    if first.film:
+        shots = ", ".join(str(record.position.shot) for record in members)
+        return f"shots {shots} of {first.film}, {first.time:.1f} to {last.time:.1f} s"
+    return f"neighbours in {first.folder}: {', '.join(record.position.stem for record in members)}"
+
+
+def _what(record: Record) -> str:
+    return f"{record.position.film} shot {record.position.shot}" if record.position.film else record.source
+
+
+def _reject(record: Record, reason: str, why: str) -> Rejected:
+    return Rejected(record.id, _what(record), reason, f"{_what(record)}: {why}.")

@@ -1,0 +1,80 @@
+"""Records -> measured Records: one decode an image gives size, hash, sharpness, exposure and colours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import imagehash
+import numpy as np
+from PIL import Image
+
+from pipeline import pixels
+from pipeline.engine import Stage
+from pipeline.errors import BadInput
+from pipeline.records import Record, Rejected
+from pipeline.task import LayoutSection, Task
+
+MEASURE_SIDE = 512
+"""px; pictures are measured at this long side, so that sharpness compares between sizes."""
+BINS = (8, 4, 4)
+"""Bins of hue, saturation and value."""
+
+
+def stage(task: Task, folder: Path, threads: int) -> Stage[Record]:
+    def inspect(batch: Sequence[Record]) -> Iterator[Record | Rejected]:
+        for record in batch:
+            yield measure(record, folder, task.layout)
+
+    return Stage("inspect", "records", inspect, {"layout": task.layout.model_dump()}, batch=32, threads=threads)
+
+
+def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rejected:
+    """The record with its measures, or why it can't be used: unreadable, too small, or of the wrong shape."""
+    path = folder / record.path
+    what = f"{record.source} ({record.position.stem})" if record.position.film else record.source
+    try:
+        width, height = pixels.upright_size(path)
+        image = pixels.open_image(path, least_side=MEASURE_SIDE)
+    except BadInput as error:
+        return Rejected(record.id, what, "unreadable", str(error))
+    if fault := unfit(width, height, layout):
+        return Rejected(record.id, what, fault[0], f"{what} {fault[1]}")
+    image.thumbnail((MEASURE_SIDE, MEASURE_SIDE), Image.Resampling.BOX)
+    colours = np.asarray(image)
+    grey = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
+    return replace(
+        record,
+        width=width,
+        height=height,
+        phash=str(imagehash.phash(image)),
+        sharpness=round(float(cv2.Laplacian(grey, cv2.CV_64F).var()), 3),
+        exposure=round(float(grey.mean()) / 255, 4),
+        histogram=_histogram(colours),
+    )
+
+
+def unfit(width: int, height: int, layout: LayoutSection) -> tuple[str, str] | None:
+    """Class and end of the sentence of a fault, where a picture of this size can't fill a panel of the layout."""
+    across, down = layout.panel_width / width, layout.panel_height / height
+    enlarge = max(across, down) if layout.fit == "crop" else min(across, down)
+    if enlarge > layout.max_enlarge:
+        return "too small", (
+            f"has {width} x {height} pixels and would be enlarged {enlarge:.1f} times for a panel of "
+            f"{layout.panel_width} x {layout.panel_height} (limit {layout.max_enlarge:g})."
+        )
+    lost = 1 - min(across, down) / max(across, down)
+    if layout.fit == "crop" and lost > layout.max_crop:
+        return "shape", (
+            f"has {width} x {height} pixels and would lose {lost:.0%} in a panel of "
+            f"{layout.panel_width} x {layout.panel_height} (limit {layout.max_crop:.0%})."
+        )
+    return None
+
+
+def _histogram(colours: np.ndarray) -> str:
+    hsv = cv2.cvtColor(colours, cv2.COLOR_RGB2HSV)
+    counts = cv2.calcHist([hsv], [0, 1, 2], None, list(BINS), [0, 180, 0, 256, 0, 256]).ravel()
+    return bytes(np.round(255 * np.sqrt(counts / counts.sum())).astype(np.uint8).tolist()).hex()

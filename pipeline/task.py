@@ -1,0 +1,187 @@
+"""A task: one layout, its markers, how its groups form and how they are described. One file per task in `tasks/`."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline import records
+from pipeline.discover import suggest
+from pipeline.errors import BadInput
+
+FOLDER = Path(__file__).parent / "tasks"
+
+
+class _Section(BaseModel):
+    """A part of a task file: an unknown key is an error, so that a typing slip is never silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LayoutSection(_Section):
+    rows: int = Field(ge=1, le=4)
+    cols: int = Field(ge=1, le=4)
+    panel_width: int = Field(ge=64, multiple_of=16)
+    panel_height: int = Field(ge=64, multiple_of=16)
+    fit: Literal["crop", "pad"] = "crop"
+    """How an image of another shape fills its panel: cut evenly at the long sides, or with bars; never squeezed."""
+    max_crop: float = Field(0.45, ge=0, lt=1)
+    """An image that would lose more than this part of its area is rejected (0.45 lets 4:3 into a 2:1 panel)."""
+    max_enlarge: float = Field(4.0, ge=1)
+    """An image that would be enlarged more than this many times is rejected as too small."""
+
+
+class GroupSection(_Section):
+    by: Literal["neighbours", "pairs"]
+    """Neighbouring shots of a film (or images of a folder, in the order of their names), or images whose names differ
+    in their last word or number only (`7_before`, `7_after`)."""
+    window: int = Field(6, ge=2)
+    """How many neighbours, the first included, the panels of one group are taken from."""
+    span: float = Field(60.0, gt=0)
+    """Seconds of film that one group may reach over at most."""
+    floor: float = Field(0.2, ge=0, le=1)
+    """Two panels less alike than this (histogram similarity, 0..1) are strangers and veto the group."""
+    near: int = Field(8, ge=0, le=64)
+    ceiling: float = Field(0.9, ge=0, le=1)
+    """Two images whose hashes differ in at most `near` of 64 bits and whose histograms are at least this alike are
+    copies of one another; only the larger takes part. Pairs are exempt: an edit may change little."""
+
+
+class CaptionSection(_Section):
+    instructions: str
+    """What to look at in this task's images, told to the captioner; the form of the answer is added to it."""
+    people: bool = True
+    """Whether people get a name in angle brackets, the same in every panel."""
+    attempts: int = Field(3, ge=1, le=10)
+    min_panel_words: int = Field(3, ge=1)
+    max_words: int = Field(320, ge=20)
+
+
+class FilterSection(_Section):
+    floor: float | None = None
+    """Fixed lowest score of a panel against its own text; without it the run's own scores set it."""
+    slack: float = Field(0.02, ge=0)
+    """By how much another order of the panel texts may score better (mean per panel) before the grid is rejected."""
+
+
+class Task(_Section):
+    """A task file, checked. `name` is the file's name."""
+
+    name: str
+    title: str
+    prefix: str = ""
+    """Trigger that every caption begins with; may be empty."""
+    opening: str = ""
+    """Words that the summary begins with."""
+    markers: tuple[str, ...]
+    stand_ins: dict[str, str] = {}
+    """Words that count as a marker where a text lacks it (published prompts leave out [RIGHT])."""
+    grids: Annotated[tuple[int, int], Field(description="fewest and most grids of a data set")] = (20, 100)
+    seed: int = 0
+    layout: LayoutSection
+    group: GroupSection
+    caption: CaptionSection
+    filter: FilterSection = FilterSection()
+    captioner: dict[str, Any] = {}
+    """Options of the captioner plug-in, checked by it."""
+    scorer: dict[str, Any] = {}
+    """Options of the scorer plug-in, checked by it."""
+
+    @field_validator("markers")
+    @classmethod
+    def _bracketed(cls, markers: tuple[str, ...]) -> tuple[str, ...]:
+        for marker in markers:
+            if not re.fullmatch(r"\[[^\[\]]+\]", marker):
+                raise ValueError(f"a marker stands in square brackets, got '{marker}'")
+        if len(set(markers)) < len(markers):
+            raise ValueError(f"markers must differ, got {' '.join(markers)}")
+        return markers
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Task:
+        if len(self.markers) != self.grid_layout.size:
+            raise ValueError(f"{self.grid_layout.size} panels need as many markers, got {' '.join(self.markers)}")
+        if self.prefix in self.markers:
+            raise ValueError(f"the prefix '{self.prefix}' can't be a marker too")
+        if self.grids[0] > self.grids[1]:
+            raise ValueError(f"fewest grids {self.grids[0]} is more than most grids {self.grids[1]}")
+        return self
+
+    @property
+    def grid_layout(self) -> records.Layout:
+        part = self.layout
+        return records.Layout(part.rows, part.cols, part.panel_width, part.panel_height)
+
+
+def names() -> list[str]:
+    """Names of the tasks that come with the toolkit."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load(name_or_path: str, overrides: list[str] | None = None) -> Task:
+    """A task by its name (hyphen and underscore are the same) or by the path of a task file.
+
+    Args:
+        overrides: `key=value` with dots for sections, as in `group.ceiling=0.97`; values are read as TOML.
+
+    Raises:
+        BadInput: no such task, or its file or an override is wrong; every fault is named at once.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        name = name_or_path.replace("_", "-")
+        path = FOLDER / f"{name}.toml"
+        if name not in names():
+            raise BadInput(f"no task named '{name_or_path}'{suggest(name, names())} (known: {', '.join(names())}).")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"task file {path} can't be read: {error.strerror}; give a path to a .toml file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"task file {path} is not valid TOML: {error}.") from error
+    for override in overrides or []:
+        _override(content, override)
+    try:
+        return Task.model_validate({"name": path.stem} | content)
+    except ValidationError as error:
+        raise BadInput(f"task {path.stem}: {_faults(error)}.") from error
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise BadInput(f"--set takes key=value such as group.ceiling=0.97, got '{override}'.")
+    *sections, last = key.strip().split(".")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # a bare word or a path is a string
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise BadInput(f"--set {override}: '{section}' is a value and has no parts.")
+    content[last] = parsed
+
+
+def _faults(error: ValidationError) -> str:
+    """All faults of a file in one line, with a suggestion for a misspelt key."""
+    lines = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"unknown key '{where}'{suggest(str(fault['loc'][-1]), _keys(fault['loc'][:-1]))}")
+        else:
+            got = "" if fault["type"] == "missing" or isinstance(fault["input"], dict) else f", got {fault['input']!r}"
+            lines.append(f"{where or 'file'}: {fault['msg']}{got}")
+    return "; ".join(lines)
+
+
+def _keys(section: tuple[int | str, ...]) -> list[str]:
+    model: Any = Task
+    for part in section:
+        model = model.model_fields[str(part)].annotation
+    return list(model.model_fields)
