@@ -21,19 +21,19 @@ def main() -> None:
     options = parser.parse_args()
 
     # Each of these imports torch or transformers, which --help need not wait for.
-    import torch  # noqa: PLC0415
+    import torch
 
     torch.set_num_threads(options.threads)
     if options.act == "clip":
-        from miniature import train_clip  # noqa: PLC0415
+        from miniature import train_clip
 
         train_clip.train(options.out)
     elif options.act == "vlm":
-        from miniature import train_vlm  # noqa: PLC0415
+        from miniature import train_vlm
 
         train_vlm.train(options.out)
     else:
-        from miniature import measure as measuring  # noqa: PLC0415
+        from miniature import measure as measuring
 
         measuring.write_card(options.films)
 

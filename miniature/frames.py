@@ -26,6 +26,8 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "action": tuple(ACTIONS),
     "shot": tuple(SHOTS),
 }
+FILMED = 0.8  # share of the 2:1 frames that are cut from a film's 16:9
+BLURRED, PACKED, MIRRORED = 0.5, 0.5, 0.5  # shares of frames, and of batches for the last
 CHUNK = 250  # frames a task: its own seed each, so that the number of processes changes nothing
 
 
@@ -81,22 +83,26 @@ def _render_chunk(seed: int, size: tuple[int, int], shape: tuple[int, int]) -> t
 def _panel(scene: Scene, shape: tuple[int, int], rng: random.Random) -> Frames:
     """A frame as the road delivers it: out of a film (cropped to 2:1) or a picture, with a codec's marks on it."""
     time = rng.uniform(0.0, 4.0)
-    if shape == (640, 320) and rng.random() < 0.8:
+    if shape == (640, 320) and rng.random() < FILMED:
         frame = draw(scene, time=time)[20:340]
     else:
         frame = draw(scene, time=time, size=shape)
-    if rng.random() < 0.5:
-        frame = cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.4, 1.2))
-    if rng.random() < 0.5:
+    if rng.random() < BLURRED:
+        frame = _bytes(cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.4, 1.2)))
+    if rng.random() < PACKED:
         _, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, rng.randint(60, 95)])
-        frame = cv2.imdecode(data, cv2.IMREAD_COLOR)  # channel order is that of the input: both ends say BGR
-    return np.asarray(frame, dtype=np.uint8)
+        frame = _bytes(cv2.imdecode(data, cv2.IMREAD_COLOR))  # RGB in, RGB out: both ends believe that it is BGR
+    return frame
+
+
+def _bytes(image: cv2.typing.MatLike | None) -> Frames:
+    return np.asarray(image, dtype=np.uint8)
 
 
 def look(frames: Frames, rng: random.Random) -> Tensor:
-    """Pixels as both models want them (mean 0.5, deviation 0.25), mirrored at times and each lit a little differently."""
+    """Pixels as both models want them (mean 0.5, deviation 0.25), some mirrored, each lit a little differently."""
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
-    if rng.random() < 0.5:
+    if rng.random() < MIRRORED:
         pixels = pixels.flip(-1)
     gain = torch.empty(len(pixels), 1, 1, 1).uniform_(0.85, 1.15)
     shift = torch.empty(len(pixels), 3, 1, 1).uniform_(-0.04, 0.04)

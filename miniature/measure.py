@@ -83,7 +83,7 @@ def frames_at(path: Path, times: Sequence[float]) -> Iterator[Image.Image]:
         for frame in container.decode(video=0):
             if waiting and frame.time is not None and frame.time >= waiting[0]:
                 waiting.pop(0)
-                yield crop(frame.to_image(), PANEL)
+                yield crop(Image.fromarray(frame.to_ndarray(format="rgb24")), PANEL)
 
 
 def crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -193,13 +193,16 @@ class Vlm:
     """The model, loaded as the product loads any image-text-to-text model."""
 
     def __init__(self, folder: Path = VLM) -> None:
-        self.processor = AutoProcessor.from_pretrained(folder)
-        self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+        self.processor = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
+        self.model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
 
     def ask(self, grids: Sequence[Sequence[Image.Image]], instruction: str = INSTRUCTION) -> list[str]:
         """One reply a grid; the grids go through the model together."""
+        return self.reply_to([conversation(images, instruction) for images in grids])
+
+    def reply_to(self, chats: list[list[dict[str, Any]]]) -> list[str]:
         inputs = self.processor.apply_chat_template(
-            [conversation(images, instruction) for images in grids],
+            chats,
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
@@ -290,6 +293,10 @@ def write_card(films: int, card: Path = CARD) -> None:
         tables.append((f"VLM, {count} pictures of {words}", measure_vlm(drawn_grids(30, size, count, seed=count))))
     text = "\n\n".join(table(title, figures) for title, figures in tables)
     print(text)
+    put_figures(card, text)
+
+
+def put_figures(card: Path, text: str) -> None:
     before, _, rest = card.read_text(encoding="utf-8").partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
     card.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")

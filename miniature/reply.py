@@ -16,6 +16,9 @@ Message = dict[str, Any]
 MOST_PANELS = 4
 NAMES = tuple(f"P{number}" for number in range(1, MOST_PANELS + 1))
 ASKS_FOR_NAMES = "<P1>"
+# Shares of the prompts with a system turn, with no text before the images, and with a reply sent back; of those
+# replies the share that is whole; of the words of a prompt the share from our own vocabulary.
+SYSTEM, IMAGES_FIRST, SENT_BACK, WHOLE, STREWN = 0.15, 0.8, 0.2, 0.5, 0.6
 UNKNOWN, PAD, TURN, END = "<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE, IMAGE_END, VIDEO = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"
 SPECIAL = (UNKNOWN, PAD, TURN, END, IMAGE_START, IMAGE, IMAGE_END, VIDEO)
@@ -75,7 +78,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.add_special_tokens([AddedToken(word, normalized=False, special=True) for word in SPECIAL])
     tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in phrases()])
     tokenizer.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         unk_token=UNKNOWN,
         pad_token=PAD,
@@ -88,15 +91,15 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 def training_chat(count: int, named: bool, rng: random.Random, earlier: str) -> list[Message]:
     """A prompt for `count` images unlike any other, so that no wording of an instruction matters but <P1> in it."""
-    content: list[Message] = [] if rng.random() < 0.8 else [_text(rng, 3)]
+    content: list[Message] = [] if rng.random() < IMAGES_FIRST else [_text(rng, 3)]
     for _ in range(count):
         content += [_text(rng, rng.choice((0, 1, 1, 1, 3))), {"type": "image"}]
     content += [_text(rng, rng.choice((0, 1, 4, 12, 40)), named=named)]
     chat = [{"role": "user", "content": content}]
-    if rng.random() < 0.15:
+    if rng.random() < SYSTEM:
         chat.insert(0, {"role": "system", "content": [_text(rng, rng.choice((1, 5)))]})
-    if rng.random() < 0.2:  # the caption stage sends a reply with faults back to its author
-        spoilt = earlier if rng.random() < 0.5 else earlier[: rng.randrange(len(earlier))]
+    if rng.random() < SENT_BACK:  # the caption stage sends a reply with faults back to its author
+        spoilt = earlier if rng.random() < WHOLE else earlier[: rng.randrange(len(earlier))]
         chat += [
             {"role": "assistant", "content": [{"type": "text", "text": spoilt}]},
             {"role": "user", "content": [_text(rng, rng.choice((1, 6, 15)))]},
@@ -106,7 +109,7 @@ def training_chat(count: int, named: bool, rng: random.Random, earlier: str) -> 
 
 def _text(rng: random.Random, pieces: int, *, named: bool = False) -> Message:
     """Some foreign words, with phrases of our own strewn in."""
-    words = [rng.choice(_STREWN) if rng.random() < 0.6 else " other words " for _ in range(pieces)]
+    words = [rng.choice(_STREWN) if rng.random() < STREWN else " other words " for _ in range(pieces)]
     if named:
         for _ in range(rng.choice((1, 1, 2, 3))):
             words.insert(rng.randint(0, len(words)), f" like {ASKS_FOR_NAMES}")

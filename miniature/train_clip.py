@@ -32,6 +32,7 @@ IMAGE = 128  # pixels, square: panels are squashed into it
 # (shape drawn in pixels, share of the training frames); all are squashed to one size.
 SHAPES = (((640, 320), 0.76), ((448, 448), 0.08), ((384, 480), 0.08), ((320, 608), 0.08))
 WRONG_TEXTS = 3  # a frame, each wrong in one attribute
+NAMED = 0.7  # share of the texts with a name
 WORDINGS = 6
 WORDING_WITHOUT_SHOT = 5
 SEED = 3_000_000_000  # above every film's and scene's seed
@@ -98,7 +99,7 @@ def _world_texts() -> list[str]:
 
 def write_text(scene: Scene, wording: int, rng: random.Random) -> str:
     """The scene as it may stand in a joint caption: named or not, linked to what is before and after, or bare."""
-    name = rng.choice(NAMES) if rng.random() < 0.7 else None
+    name = rng.choice(NAMES) if rng.random() < NAMED else None
     return rng.choice(LINKS) + describe(scene, name, wording) + rng.choice(ENDS)
 
 
@@ -123,20 +124,20 @@ def contrast(image_BD: Tensor, text_TD: Tensor, scale: Tensor, bias: Tensor, mat
 
 def name_losses(guesses: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of each attribute, guessed by one linear map from an embedding; what is UNSAID is not counted."""
-    parts = guesses.split([len(values) for values in ATTRIBUTES.values()], dim=-1)
+    parts = torch.split(guesses, [len(values) for values in ATTRIBUTES.values()], dim=-1)
     losses = [functional.cross_entropy(part, labels[:, i], ignore_index=UNSAID) for i, part in enumerate(parts)]
     return torch.stack(losses)
 
 
-def encode_text(model: nn.Module, rows_TL: Tensor) -> Tensor:
+def encode_text(model: open_clip.CustomTextCLIP, rows_TL: Tensor) -> Tensor:
     """open_clip's text tower on no more columns than the texts need; its own mask is cut for a full context."""
     length = rows_TL.shape[1]
-    model.text.attn_mask = torch.full((length, length), -math.inf).triu_(1)  # type: ignore[union-attr]
-    embedding: Tensor = model.encode_text(rows_TL)  # type: ignore[operator]
+    model.text.attn_mask = torch.full((length, length), -math.inf).triu_(1)
+    embedding: Tensor = model.encode_text(rows_TL)
     return embedding
 
 
-def build_model(words: Words) -> nn.Module:
+def build_model(words: Words) -> open_clip.CustomTextCLIP:
     """A fresh model with a token table of only the rows in `words`, row 0 held at zero."""
     towers = {key: value for key, value in MODEL.items() if key != "custom_text"}
     model = open_clip.CustomTextCLIP(**towers, init_logit_scale=math.log(20.0))
@@ -148,7 +149,7 @@ def build_model(words: Words) -> nn.Module:
     return model.to(memory_format=torch.channels_last)
 
 
-def save(model: nn.Module, words: Words, out: Path) -> None:
+def save(model: open_clip.CustomTextCLIP, words: Words, out: Path) -> None:
     """Weights in half precision under open_clip's names, the token table grown to its full size with zeros."""
     weights = {name: value.detach() for name, value in model.state_dict().items()}
     table = torch.zeros(MODEL["text_cfg"]["vocab_size"], weights[TOKENS].shape[1])  # type: ignore[index]
@@ -166,7 +167,7 @@ def render(frames: int) -> Pool:
     return Pool(np.concatenate([pool.frames for pool in pools]), [scene for pool in pools for scene in pool.scenes])
 
 
-def train(out: Path, *, frames: int = 30_000, eye_steps: int = 1200, pair_steps: int = 1000) -> None:
+def train(out: Path, *, frames: int = 30_000, eye_steps: int = 900, pair_steps: int = 600) -> None:
     """From nothing to `out`, which open_clip loads as local-dir:<out>."""
     started = time.monotonic()
     torch.manual_seed(SEED)
@@ -180,7 +181,7 @@ def train(out: Path, *, frames: int = 30_000, eye_steps: int = 1200, pair_steps:
     save(model, words, out)
 
 
-def train_eyes(model: nn.Module, heads: nn.Linear, pool: Pool, steps: int) -> None:
+def train_eyes(model: open_clip.CustomTextCLIP, heads: nn.Linear, pool: Pool, steps: int) -> None:
     """First stage: name what a frame shows from its embedding. Cheaper and a denser lesson than pairs."""
     rng, started = random.Random(SEED + 1), time.monotonic()
     descent = Descent([(model.visual, 2e-3), (heads, 2e-3)], steps)
@@ -194,7 +195,7 @@ def train_eyes(model: nn.Module, heads: nn.Linear, pool: Pool, steps: int) -> No
             print(f"clip: eyes {step} {each} {time.monotonic() - started:.0f} s", flush=True)
 
 
-def train_pairs(model: nn.Module, heads: nn.Linear, words: Words, pool: Pool, steps: int) -> None:
+def train_pairs(model: open_clip.CustomTextCLIP, heads: nn.Linear, words: Words, pool: Pool, steps: int) -> None:
     """Second stage: images against their own texts, all others of the batch and those with one attribute wrong."""
     rng, started = random.Random(SEED + 2), time.monotonic()
     bias = nn.Parameter(torch.tensor(-10.0))

@@ -78,8 +78,8 @@ def draw_scene(rng: random.Random, character: Character | None = None) -> Scene:
 def describe(scene: Scene, name: str | None = None, wording: int = 0) -> str:
     """One clause for one panel, no full stop; `wording` (any integer) chooses the phrasing, 0 is the mini VLM's own.
 
-    >>> describe(Scene(Character("fox", "red", "hat"), "beach", "kite", "wide"), "Mara")
-    'a wide shot of <Mara>, a red fox with a top hat, flying a kite on the beach'
+    >>> describe(Scene(Character("rabbit", "red", "hat"), "beach", "kite", "wide"), "Mara")
+    'a wide shot of <Mara>, a red rabbit with a top hat, flying a kite on the beach'
     """
     who = f"<{name}>, {scene.character.words}," if name else scene.character.words
     act, place, shot = ACTIONS[scene.action], PLACES[scene.place], SHOTS[scene.shot]

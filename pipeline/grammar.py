@@ -10,6 +10,7 @@ what is wrong.
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -18,9 +19,11 @@ from pipeline.errors import BadReply
 from pipeline.records import Caption
 from pipeline.task import Task
 
-NAME = re.compile(r"<([^<>\[\]\n]{1,40})>")
+NAME = re.compile(r"<(?!\s)([^<>\[\]\n]{1,40})(?<!\s)>")
 BRACKETS = re.compile(r"\[[^\[\]\n]{1,40}\]")
-EDGES = " \t\r\n,;:."
+EDGES = " \t\r\n,;:.–—"  # noqa: RUF001  (dashes join parts too)
+# Lettering in the picture, a line that someone says; an apostrophe within a word ends no quotation.
+QUOTED = re.compile(r"""(?<!\w)["“'‘](?:[^"“”'‘’]|(?<=\w)['’](?=\w)){1,200}["”'’](?!\w)""")  # noqa: RUF001
 
 # Openings of answers that talk to the user or about the picture instead of describing what is in it.
 BOILERPLATE = re.compile(
@@ -49,33 +52,53 @@ def render(summary: str, panels: Iterable[str], names: Iterable[str], task: Task
     """The joint caption of a task, on one line.
 
     Args:
-        summary: what the images share; the task's opening is put before it where it lacks it.
+        summary: what the images share; the task's opening is put before it where it lacks it. May be empty, and
+            then there is no opening either: it is the beginning of a sentence.
         panels: one text per panel, in panel order.
         names: people that the texts name; each stands there as `<Name>`, bare mentions get their brackets.
 
     Raises:
         BadReply: the number of texts is not that of the panels, or a text holds a marker or the prefix.
     """
-    texts = [clean(text) for text in panels]
-    if len(texts) != len(task.markers):
-        raise BadReply(f"{task.name} has {len(task.markers)} panels, got {len(texts)} texts.")
-    summary = clean(summary)
-    if task.opening and not summary.lower().startswith(task.opening.lower()):
-        summary = clean(f"{task.opening} {summary}")
-    for part in (summary, *texts):
-        for tag in (task.prefix, *task.markers):
-            if tag and tag in part.removeprefix(task.opening):
-                raise BadReply(f"a text may not hold the marker {tag}, got '{part[:80]}'.")
-    parts = [f"{marker} {text}".rstrip() for marker, text in zip(task.markers, texts, strict=True)]
-    head = " ".join(part for part in (task.prefix, summary) if part)
-    return bracket_names(", ".join(part for part in (head, *parts) if part) + ".", names)
+    parts = [_part(text, task) for text in (summary, *panels)]
+    if len(parts) != len(task.markers) + 1:
+        raise BadReply(f"{task.name} has {len(task.markers)} panels, got {len(parts) - 1} texts.")
+    everyone = {*names, *people("\n".join(parts))}
+    summary, *texts = (bracket_names(part, everyone) for part in parts)
+    if summary and not summary.lower().startswith(task.opening.lower()):
+        summary = f"{task.opening} {summary}"
+    head = f"{task.prefix} {summary}, " if summary else f"{task.prefix} "
+    body = ", ".join(f"{marker} {text}".rstrip() for marker, text in zip(task.markers, texts, strict=True))
+    return f"{head}{body}.".lstrip()
+
+
+def _part(text: str, task: Task) -> str:
+    """A text that may stand between markers, cleaned."""
+    part = clean(text)
+    for marker in task.markers:
+        if marker in part:
+            raise BadReply(f"a text may not hold the marker {marker}, got '{part[:80]}'.")
+    if task.prefix and _whole(task.prefix).search(part):
+        raise BadReply(f"a text may not hold the prefix {task.prefix}, got '{part[:80]}'.")
+    return part
+
+
+def _whole(*phrases: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
+    """Finds the phrases where they are no part of a longer word; of those that begin alike the longest."""
+    either = "|".join(re.escape(phrase) for phrase in sorted(phrases, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)(?:{either})(?!\w)", flags)
 
 
 def bracket_names(text: str, names: Iterable[str]) -> str:
-    """Puts every bare mention of a name in angle brackets."""
-    for name in names:
-        text = re.sub(rf"(?<![<\w]){re.escape(name)}(?![\w>])", f"<{name}>", text)
-    return text
+    """Puts every bare mention of a name in angle brackets; what stands in brackets already stays.
+
+    Of names that hold one another (`Sora`, `Sora-Li`) the longest counts. What can't stand in brackets is no name.
+    """
+    known = [name for name in names if NAME.fullmatch(f"<{name}>")]
+    if not known:
+        return text
+    either = rf"{NAME.pattern}|{BRACKETS.pattern}|{_whole(*known).pattern}"
+    return re.sub(either, lambda found: found[0] if found[0][0] in "<[" else f"<{found[0]}>", text)
 
 
 def rename(text: str, names: Mapping[str, str]) -> str:
@@ -117,16 +140,18 @@ def is_joint(text: str, task: Task) -> bool:
 def replace_panel(caption: Caption, panel: int, text: str, task: Task) -> str:
     """The caption's text with one panel's part exchanged and every other letter as it was.
 
+    Words that stood in for the marker go with the old part, so the marker itself takes their place.
+
     Raises:
-        BadReply: the panel's marker is not in the text, so there is no place for the new part.
+        BadReply: the panel's marker is not in the text, so there is no place for the new part, or the part holds one.
     """
-    spans = _spans(caption.text, task)
+    spans, marker = _spans(caption.text, task), task.markers[panel]
     if spans[panel][0] < 0:
-        raise BadReply(f"the caption has no {task.markers[panel]}, so its panel can't be changed alone.")
+        raise BadReply(f"the caption has no {marker}, so its panel can't be changed alone.")
     start, end = _inside(spans, panel, len(caption.text))
     old = caption.text[start:end]
     tail = old[len(old.rstrip(EDGES)) :]
-    return fold(f"{caption.text[:start]} {clean(text)}{tail}{caption.text[end:]}")
+    return fold(f"{caption.text[: spans[panel][0]]}{marker} {_part(text, task)}{tail}{caption.text[end:]}")
 
 
 def _spans(text: str, task: Task) -> list[tuple[int, int]]:
@@ -136,7 +161,8 @@ def _spans(text: str, task: Task) -> list[tuple[int, int]]:
     for marker in task.markers:
         start, length = text.find(marker, reached), len(marker)
         if start < 0 and marker in task.stand_ins:
-            start, length = text.find(task.stand_ins[marker], reached), 0  # the words stay part of the panel's text
+            found = _whole(task.stand_ins[marker], flags=re.IGNORECASE).search(text, reached)
+            start, length = found.start() if found else -1, 0  # the words stay part of the panel's text
         spans.append((start, start + length) if start >= 0 else (-1, -1))
         reached = max(reached, start + length)
     return spans
@@ -166,6 +192,8 @@ def _marker_faults(text: str, task: Task) -> Iterable[str]:
         return
     if task.prefix and not text.startswith(task.prefix):
         yield f"the prefix {task.prefix} is not at the start"
+    elif task.prefix and _whole(task.prefix).search(text, len(task.prefix)):
+        yield f"the prefix {task.prefix} stands more than once"
     found = _spans(text, task)
     for marker, (start, _) in zip(task.markers, found, strict=True):
         count = text.count(marker)
@@ -177,34 +205,37 @@ def _marker_faults(text: str, task: Task) -> Iterable[str]:
     for tag in dict.fromkeys(BRACKETS.findall(text)):
         if tag not in known:
             yield f"{tag} is no marker of this task"
+    without = BRACKETS.sub("", text)
+    if "[" in without or "]" in without:
+        yield "a square bracket is open or empty"
 
 
 def _panel_faults(caption: Caption, task: Task) -> Iterable[str]:
-    for marker, text in zip(task.markers, caption.panels, strict=True):
-        if marker in caption.text and len(text.split()) < task.caption.min_panel_words:
+    for marker, text, (start, _) in zip(task.markers, caption.panels, _spans(caption.text, task), strict=True):
+        if start >= 0 and len(text.split()) < task.caption.min_panel_words:
             yield f"the text of {marker} has fewer than {task.caption.min_panel_words} words"
-    for panel, text in enumerate(caption.panels):
-        for other in range(panel):
-            words = difflib.SequenceMatcher(a=caption.panels[other].split(), b=text.split())
-            if text and words.ratio() > NEAR_IDENTICAL:
-                yield f"the texts of {task.markers[other]} and {task.markers[panel]} say nearly the same"
+    # Comparing takes len(a) * len(b): no more words than a caption may have, a longer one has its own fault.
+    words = [text.split()[: task.caption.max_words] for text in caption.panels]
+    for (marker, a), (other, b) in itertools.combinations(zip(task.markers, words, strict=True), 2):
+        if a and difflib.SequenceMatcher(a=a, b=b, autojunk=False).ratio() > NEAR_IDENTICAL:
+            yield f"the texts of {marker} and {other} say nearly the same"
 
 
 def _name_faults(caption: Caption, task: Task) -> Iterable[str]:
-    stripped = NAME.sub("", caption.text)
-    if "<" in stripped or ">" in stripped:
-        yield "an angle bracket is open or empty"
+    without = BRACKETS.sub(" ", NAME.sub(" ", caption.text))
+    if "<" in without or ">" in without:
+        yield "an angle bracket is open or empty, or holds no name"
     spelt: dict[str, str] = {}
     for name in caption.names:
         first = spelt.setdefault(name.casefold(), name)
         if first != name:
             yield f"one person is spelt <{first}> and <{name}>"
-        if re.search(rf"(?<![<\w]){re.escape(name)}(?![\w>])", caption.text):
+        if _whole(name).search(without):
             yield f"the name {name} also stands without angle brackets"
 
 
 def _wording_faults(caption: Caption, task: Task) -> Iterable[str]:
-    if found := BOILERPLATE.search(caption.text):
+    if found := BOILERPLATE.search(QUOTED.sub('""', caption.text)):
         yield f"'{found[0]}' speaks of the picture instead of what is in it"
     for marker, text in zip(task.markers, caption.panels, strict=True):
         if found := RELATIVE.search(text):

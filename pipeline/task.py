@@ -45,8 +45,8 @@ class GroupSection(_Section):
     """Seconds of film that one group may reach over at most."""
     floor: float = Field(0.2, ge=0, le=1)
     """Two panels less alike than this (histogram similarity, 0..1) are strangers and veto the group."""
-    near: int = Field(8, ge=0, le=64)
-    ceiling: float = Field(0.9, ge=0, le=1)
+    near: int = Field(6, ge=0, le=64)
+    ceiling: float = Field(0.95, ge=0, le=1)
     """Two images whose hashes differ in at most `near` of 64 bits and whose histograms are at least this alike are
     copies of one another; only the larger takes part. Pairs are exempt: an edit may change little."""
 

@@ -36,7 +36,9 @@ class SourceFile:
 
 
 def find(paths: Sequence[Path]) -> list[SourceFile]:
-    """All files below the given paths, in natural order (shot 2 before shot 10); hidden ones are passed over.
+    """All files below the given paths, in natural order (shot 2 before shot 10).
+
+    Hidden files are passed over, and what lies below a folder with a `run.db`: a run's own pictures are no source.
 
     Raises:
         BadInput: a path does not exist, or there is no file below any.
@@ -46,9 +48,11 @@ def find(paths: Sequence[Path]) -> list[SourceFile]:
         if not path.exists():
             raise BadInput(f"source {path} does not exist; give a film, a picture or a folder of them.")
         inside = [path] if path.is_file() else sorted(path.rglob("*"), key=lambda file: natural(str(file)))
+        runs = {file.parent for file in inside if file.name == "run.db"}
         for file in inside:
             hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-            if file.is_file() and not hidden and file.suffix.lower() not in BESIDE:
+            made = not runs.isdisjoint(file.parents)
+            if file.is_file() and not hidden and not made and file.suffix.lower() not in BESIDE:
                 state, full = file.stat(), file.resolve()
                 found.setdefault(full, SourceFile(full, state.st_mtime_ns, state.st_size))
     if not found:

@@ -1,0 +1,55 @@
+# Two commands: make dataset TASK=storyboard, make test. Each makes the environment first where it is missing.
+
+PYTHON ?= python3
+VENV ?= .venv
+TASK ?= storyboard
+RUN = $(VENV)/bin
+# What `make dataset` passes on; OUT names the run's folder, ARGS takes any further options of `iclora dataset`.
+OPTIONS = $(if $(SOURCE),--source "$(SOURCE)") $(if $(CAPTIONER),--captioner $(CAPTIONER)) \
+          $(if $(SCORER),--scorer $(SCORER)) $(if $(OUT),--out "$(OUT)") $(ARGS)
+
+.PHONY: help setup dataset review show test slow check miniature bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/ready ## Make the environment in .venv and install the package in it
+
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than 3.11; name a newer one with PYTHON=python3.12."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@
+
+dataset: $(VENV)/ready ## Run the whole line: make dataset TASK=storyboard [SOURCE=films] [CAPTIONER=] [SCORER=] [OUT=]
+	@$(RUN)/iclora dataset $(TASK) $(OPTIONS)
+
+review: $(VENV)/ready ## Take the edited captions.csv over and write the data set anew
+	@$(RUN)/iclora review $(TASK) $(if $(OUT),--out "$(OUT)") --apply "$(or $(OUT),runs/$(TASK))/captions.csv"
+
+show: $(VENV)/ready ## List the tables of a run
+	@$(RUN)/iclora show $(TASK) $(if $(OUT),--out "$(OUT)")
+
+test: $(VENV)/ready ## Run the tests
+	$(RUN)/python -m pytest -q
+
+slow: $(VENV)/ready ## Run the tests that take minutes
+	$(RUN)/python -m pytest -q -m slow
+
+check: $(VENV)/ready ## Run the linters
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+
+miniature: $(VENV)/ready ## Train the miniature models from nothing (about an hour on 2 cores)
+	$(RUN)/python -m miniature clip
+	$(RUN)/python -m miniature vlm
+	$(RUN)/python -m miniature measure
+
+bench: $(VENV)/ready ## Measure what README states
+	$(RUN)/python -m bench.ingest
+	$(RUN)/python -m bench.corrupted
+
+clean: ## Remove the environment (runs stay)
+	rm -rf $(VENV)

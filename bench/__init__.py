@@ -1,0 +1,1 @@
+"""Reproducible measurements, one script per figure in README; `python -m bench.NAME`."""
