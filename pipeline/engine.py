@@ -41,6 +41,8 @@ class Stage(Generic[In]):
     """Ids of the inputs that an output comes from."""
     expands: bool = False
     """One input may become many (a film its shots); then outputs are counted as kept, not inputs."""
+    intact: Callable[[], bool] = lambda: True
+    """Whether the files that it wrote are still there; where they are not it is not done."""
     facts: Callable[[], dict[str, Any]] = field(default=dict)
     """What the report tells of this stage beyond counts, asked when it is through."""
 
@@ -59,9 +61,10 @@ def run(stage: Stage[In], inputs: Sequence[In], store: Store, *, upstream: str, 
     """
     fingerprint = _fingerprint(stage, upstream)
     mark = store.mark(stage.name)
-    if mark and mark.done and mark.fingerprint == fingerprint:
+    done_before = mark is not None and mark.done and mark.fingerprint == fingerprint
+    if mark and done_before and stage.intact():
         return mark
-    store.begin(stage.name, stage.table, fingerprint)
+    store.begin(stage.name, stage.table, fingerprint, anew=done_before)
     done = _settled(stage, store)
     left = [item for item in inputs if item.id not in done]
     finished = len(inputs) - len(left)

@@ -55,7 +55,6 @@ class Road:
         self.settings, self.folder = settings, folder
         self.task = load_task(settings)
         self.store = Store(folder)
-        self.store.put_settings(settings.model_dump())
 
     @cached_property
     def captioner(self) -> Captioner:
@@ -74,10 +73,13 @@ class Road:
             ToolkitError: bad input, or missing weights; these are asked for before any work is done.
         """
         wanted = STAGES[: STAGES.index(last) + 1]
+        if self.settings.sources:
+            collect.find(self._sources)  # before the captioner's weights are asked for, which may take a download
         if "caption" in wanted:
             self.captioner.identity()
         if "filter" in wanted and self.scorer:
             self.scorer.identity()
+        self.store.put_settings(self.settings.model_dump())  # from here on this is what the run is about
         for name in wanted:
             before = self.store.mark(name)
             stage, inputs, upstream = getattr(self, f"_{name}")()
@@ -87,11 +89,14 @@ class Road:
         if "filter" in wanted:
             self.write_review()
 
+    @property
+    def _sources(self) -> list[Path]:
+        return [Path(source) for source in self.settings.sources]
+
     # ---- one method a stage: the stage, its inputs, and the hash of what they depend on
 
     def _collect(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
-        paths = [Path(source) for source in self.settings.sources]
-        files = collect.find(paths or [draw_source(self.task, self.folder)])
+        files = collect.find(self._sources or [draw_source(self.task, self.folder)])
         return collect.stage(self.task, files, self.folder, self.store.items(Record, "collected")), files, ""
 
     def _inspect(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
@@ -103,7 +108,8 @@ class Road:
 
     def _compose(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
         groups = self.store.items(Group, "groups")
-        return compose.stage(self.task, self.folder, _threads()), groups, self.store.digest("groups")
+        stage = compose.stage(self.task, self.folder, _threads(), self.store.items(Grid, "grids"))
+        return stage, groups, self.store.digest("groups")
 
     def _caption(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
         grids = self.store.items(Grid, "grids")

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -20,7 +21,7 @@ from pydantic import TypeAdapter
 
 from pipeline.cache import Cache
 from pipeline.errors import BadInput
-from pipeline.records import Caption, Exported, Grid, Group, Record, Rejected, Review, Scores
+from pipeline.records import Caption, Exported, Grid, Group, Layout, Position, Record, Rejected, Review, Score, Scores
 
 TABLES: dict[str, type] = {
     "collected": Record,
@@ -35,16 +36,23 @@ TABLES: dict[str, type] = {
 
 OTHER_TABLES = ("rejected", "reviews", "events", "stages")
 
-SCHEMA = "".join(f"CREATE TABLE IF NOT EXISTS {table} (id TEXT PRIMARY KEY, body TEXT NOT NULL);\n" for table in TABLES)
+SCHEMA = "".join(f"CREATE TABLE {table} (id TEXT PRIMARY KEY, body TEXT NOT NULL);\n" for table in TABLES)
 SCHEMA += """
-CREATE TABLE IF NOT EXISTS rejected
-    (stage TEXT, id TEXT, what TEXT, reason TEXT, detail TEXT, PRIMARY KEY (stage, id));
-CREATE TABLE IF NOT EXISTS reviews (id TEXT PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS settings (id INTEGER PRIMARY KEY CHECK (id = 1), body TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS events (at TEXT, grid TEXT, who TEXT, field TEXT, was TEXT, becomes TEXT);
-CREATE TABLE IF NOT EXISTS stages
+CREATE TABLE rejected (stage TEXT, id TEXT, what TEXT, reason TEXT, detail TEXT, PRIMARY KEY (stage, id));
+CREATE TABLE reviews (id TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE settings (id INTEGER PRIMARY KEY CHECK (id = 1), body TEXT NOT NULL);
+CREATE TABLE events (at TEXT, grid TEXT, who TEXT, field TEXT, was TEXT, becomes TEXT);
+CREATE TABLE stages
     (name TEXT PRIMARY KEY, fingerprint TEXT, done INTEGER, entered INTEGER, kept INTEGER, seconds REAL, facts TEXT);
 """
+
+TYPES = (Caption, Exported, Grid, Group, Layout, Position, Record, Review, Score, Scores)
+VERSION = zlib.crc32(repr([SCHEMA, *([(f.name, f.type) for f in fields(kind)] for kind in TYPES)]).encode()) >> 1
+"""What `PRAGMA user_version` says of a file that this code can read: a hash of tables and types, so that nobody has to
+think of raising a number. SQLite has 31 bits for it."""
+
+UPSERT = "INSERT INTO {} VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
+"""A row that is written again keeps its place, so a table's order is that of the first writing."""
 
 
 class Keyed(Protocol):
@@ -84,14 +92,20 @@ class Store:
     """Opens or makes the run in a folder. Use as a context manager; not for several threads."""
 
     def __init__(self, folder: Path) -> None:
+        """
+        Raises:
+            BadInput: no run can be kept or read there; the message says why.
+        """
         self.folder = folder
-        try:
+        with self._explained():
             folder.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(folder / "run.db", isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.executescript(SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise BadInput(f"no run can be kept in {folder}: {error}; choose another folder with --out.") from error
+        try:
+            with self._explained():
+                self._prepare()
+        except BaseException:
+            self._db.close()
+            raise
         self.cache = Cache(folder / "cache")
 
     def __enter__(self) -> Store:
@@ -100,27 +114,82 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
+    def _prepare(self) -> None:
+        """Makes the tables in a new file; an old or foreign one is left as it is."""
+        if self._version() == (0, False):
+            self._db.execute("PRAGMA journal_mode=WAL")
+            with self._transaction() as db:
+                if self._version() == (0, False):  # else another process was faster
+                    for statement in SCHEMA.split(";"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA user_version={VERSION}")
+        if self._version() != (VERSION, True):
+            raise BadInput(
+                f"{self.folder / 'run.db'} was not made by this version of iclora; name another folder with --out, "
+                "or move that file away and run again (answers that were paid for stay in cache)."
+            )
+
+    def _version(self) -> tuple[int, bool]:
+        """The file's version, and whether it has tables."""
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        return version, bool(self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What SQLite or the disk refuses, as a sentence."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise BadInput(
+                f"the run in {self.folder} can't be read or written ({error}); "
+                "free the disk or the file and type the same again, or name another folder with --out."
+            ) from error
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with closing(self._db.cursor()):
+        with self._explained():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk makes SQLite roll back by itself
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
+
+    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._explained():
+            return self._db.execute(query, values).fetchall()
 
     # ---- stages: begin, one transaction a batch, finish
 
-    def mark(self, stage: str) -> Mark | None:
-        row = self._db.execute("SELECT * FROM stages WHERE name = ?", (stage,)).fetchone()
-        return Mark(row[0], row[1], bool(row[2]), row[3], row[4], row[5], json.loads(row[6])) if row else None
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Only one process at a time works at a run; others may look at it.
 
-    def begin(self, stage: str, table: str, fingerprint: str) -> None:
-        """Starts a stage, or goes on with it where the fingerprint is the same; else its old rows go."""
+        The lock is SQLite's own on a file of its own: the system lets go of it when the process ends, however it ends.
+
+        Raises:
+            BadInput: another process is at work.
+        """
+        with closing(sqlite3.connect(self.folder / "working.lock", isolation_level=None, timeout=0)) as lock:
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error as error:
+                raise BadInput(
+                    f"another process is at work in {self.folder} ({error}); "
+                    "wait for it, or name another folder with --out."
+                ) from error
+            yield
+
+    def mark(self, stage: str) -> Mark | None:
+        rows = self._read("SELECT * FROM stages WHERE name = ?", stage)
+        return next((Mark(row[0], row[1], bool(row[2]), *row[3:6], json.loads(row[6])) for row in rows), None)
+
+    def begin(self, stage: str, table: str, fingerprint: str, *, go_on: bool) -> None:
+        """Starts a stage, or goes on with it where it may and the fingerprint is the same; else its old rows go."""
         mark = self.mark(stage)
-        if mark and mark.fingerprint == fingerprint:
+        if go_on and mark and mark.fingerprint == fingerprint:
             return
         with self._transaction() as db:
             db.execute(f"DELETE FROM {table}")
@@ -130,9 +199,8 @@ class Store:
     def add(self, stage: str, table: str, items: Iterable[Item], rejected: Iterable[Rejected], seconds: float) -> None:
         """Writes one batch of a stage, all of it or nothing."""
         with self._transaction() as db:
-            for item in items:
-                body = ADAPTERS[type(item)].dump_json(item).decode()
-                db.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (item.id, body))
+            rows = [(item.id, ADAPTERS[type(item)].dump_json(item).decode()) for item in items]
+            db.executemany(UPSERT.format(table), rows)
             db.executemany(
                 "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?)",
                 [(stage, row.id, row.what, row.reason, row.detail) for row in rejected],
@@ -141,13 +209,14 @@ class Store:
 
     def finish(self, stage: str, *, entered: int, kept: int, facts: dict[str, Any]) -> None:
         """Sets the stage's mark, last of all: from now on it is done."""
-        self._db.execute(
-            "UPDATE stages SET done = 1, entered = ?, kept = ?, facts = ? WHERE name = ?",
-            (entered, kept, json.dumps(facts), stage),
-        )
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE stages SET done = 1, entered = ?, kept = ?, facts = ? WHERE name = ?",
+                (entered, kept, json.dumps(facts), stage),
+            )
 
     def count(self, table: str) -> int:
-        return int(self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+        return int(self._read(f"SELECT count(*) FROM {table}")[0][0])
 
     def counts(self) -> dict[str, int]:
         """Rows of every table."""
@@ -156,7 +225,7 @@ class Store:
     def digest(self, table: str) -> str:
         """Hash of a table's content in order: what the next stage's fingerprint rests on."""
         state = hashlib.sha256()
-        for row in self._db.execute(f"SELECT body FROM {table} ORDER BY rowid"):
+        for row in self._read(f"SELECT body FROM {table} ORDER BY rowid"):
             state.update(row[0].encode() + b"\n")
         return state.hexdigest()
 
@@ -164,12 +233,11 @@ class Store:
 
     def items(self, kind: type[T], table: str) -> list[T]:
         adapter: TypeAdapter[T] = ADAPTERS[kind]
-        rows = self._db.execute(f"SELECT body FROM {table} ORDER BY rowid")
-        return [adapter.validate_json(row[0]) for row in rows]
+        return [adapter.validate_json(row[0]) for row in self._read(f"SELECT body FROM {table} ORDER BY rowid")]
 
     def rejected(self, stage: str) -> list[Rejected]:
         query = "SELECT id, what, reason, detail FROM rejected WHERE stage = ? ORDER BY rowid"
-        return [Rejected(*row) for row in self._db.execute(query, (stage,))]
+        return [Rejected(*row) for row in self._read(query, stage)]
 
     def table(self, name: str) -> list[dict[str, Any]]:
         """Any table as plain dictionaries, for printing.
@@ -179,29 +247,27 @@ class Store:
         """
         tables = [*TABLES, *OTHER_TABLES]
         if name not in tables:
-            raise BadInput(f"no table named '{name}'; known: {', '.join(tables)}.")
-        cursor = self._db.execute(f"SELECT * FROM {name} ORDER BY rowid")
-        columns = [column[0] for column in cursor.description]
-        found = [dict(zip(columns, row, strict=True)) for row in cursor]
+            raise BadInput(f"no table named '{name}'{suggest(name, tables)} (known: {', '.join(tables)}).")
+        columns = [row[0] for row in self._read("SELECT name FROM pragma_table_info(?)", name)]
+        found = [dict(zip(columns, row, strict=True)) for row in self._read(f"SELECT * FROM {name} ORDER BY rowid")]
         return [json.loads(row["body"]) if "body" in row else row for row in found]
 
     # ---- what the run was asked for, and people's decisions
 
     def settings(self) -> dict[str, Any] | None:
-        row = self._db.execute("SELECT body FROM settings").fetchone()
-        return dict(json.loads(row[0])) if row else None
+        rows = self._read("SELECT body FROM settings")
+        return dict(json.loads(rows[0][0])) if rows else None
 
     def put_settings(self, settings: dict[str, Any]) -> None:
-        self._db.execute("INSERT OR REPLACE INTO settings VALUES (1, ?)", (json.dumps(settings),))
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO settings VALUES (1, ?)", (json.dumps(settings),))
 
     def review(self, reviews: Sequence[Review], changes: Iterable[tuple[str, str, str, str]], who: str) -> None:
         """Writes decisions together with what changed: (grid, field, was, becomes)."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO reviews VALUES (?, ?)",
-                [(review.grid, json.dumps(asdict(review), ensure_ascii=False)) for review in reviews],
-            )
+            rows = [(review.id, ADAPTERS[Review].dump_json(review).decode()) for review in reviews]
+            db.executemany(UPSERT.format("reviews"), rows)
             db.executemany(
                 "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
                 [(now, grid, who, field, was, becomes) for grid, field, was, becomes in changes],

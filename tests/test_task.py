@@ -105,7 +105,7 @@ def test_a_file_says_what_it_is_and_where_its_layout_comes_from(name: str):
     assert "2410.23775" in comment or name not in PUBLISHED
 
 
-def test_before_and_after_are_paired_by_name_and_never_vetoed_for_likeness_alone():
+def test_before_and_after_are_paired_by_name_with_a_floor_that_a_repainted_picture_passes():
     for name in ("portrait-illustration", "sandstorm", "sparklers", "visual-identity"):
         group = task.load(name).group
         assert (group.by, group.floor <= 0.1) == ("pairs", True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 from collections.abc import Iterator
@@ -50,37 +51,44 @@ def numbered(stem: str) -> tuple[str, int] | None:
     return (found[1], int(found[2])) if found else None
 
 
+def text_files(path: Path) -> list[Path]:
+    """Where a text of an image may stand: its own, its set's, its folder's."""
+    pages = numbered(path.stem)
+    of_set = [path.with_name(f"{pages[0]}.txt")] if pages else []
+    return [path.with_suffix(".txt"), *of_set, path.parent / "caption.txt"]
+
+
 def text_of(path: Path, task: Task) -> Text:
-    """The text beside an image: its own (`a.txt` for `a.png`), or the joint caption of the set that it belongs to.
+    """The text beside an image: the joint caption of the set that it belongs to, else its own (`a.txt` for `a.png`).
 
     A joint caption may be the image's own text, stand as `0001.txt` for `0001-1.png` to `0001-3.png`, or as
     `caption.txt` in a folder that is one set.
     """
     pages = numbered(path.stem)
-    page = pages[1] if pages else int(path.stem) if path.stem.isdigit() else 0
-    own = _read(path.with_suffix(".txt"))
+    page = pages[1] if pages else int(path.stem) if path.stem.isdecimal() else 0
+    files = text_files(path)
+    own, *shared = (read_text(file) for file in files)
     if own and grammar.is_joint(own, task):
-        name = pages[0] if pages else hashlib.sha256(own.encode()).hexdigest()[:8]
+        name = f"{pages[0] if pages else 'caption'} {hashlib.sha256(own.encode()).hexdigest()[:8]}"
         return Text(own, True, f"{path.parent.name}/{name}", page)
-    if own:
-        return Text(own, page=page)
-    beside = [(path.parent / "caption.txt", path.parent.name)]
-    if pages:
-        beside.insert(0, (path.with_name(f"{pages[0]}.txt"), f"{path.parent.name}/{pages[0]}"))
-    for file, name in beside:
-        shared = _read(file)
-        if shared and grammar.is_joint(shared, task):
-            return Text(shared, True, name, page)
-    return Text(page=page)
+    for file, text in zip(files[1:], shared, strict=True):
+        if text and grammar.is_joint(text, task):
+            of_folder = file.name == "caption.txt"
+            return Text(text, True, path.parent.name if of_folder else f"{path.parent.name}/{file.stem}", page)
+    return Text(own, page=page)
 
 
-def _read(path: Path) -> str:
-    """The text on one line; empty where there is no such file. Bytes that are no UTF-8 are read as Latin-1."""
+def read_text(path: Path) -> str:
+    """The text on one line; empty where there is no such file.
+
+    UTF-8, or UTF-16 where a byte order mark tells; any other bytes are read as Windows-1252, which holds Latin-1.
+    """
     try:
         content = path.read_bytes()
     except OSError:
         return ""
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        return grammar.fold(content.decode("utf-8-sig"))
+        return grammar.fold(content.decode(encoding))
     except UnicodeDecodeError:
-        return grammar.fold(content.decode("latin-1"))
+        return grammar.fold(content.decode("cp1252", errors="replace"))

@@ -19,9 +19,14 @@ def claims(path: Path, task: Task) -> bool:
 
 def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
     """One record; whether the picture can be decoded is seen at `inspect`."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:  # a link to nowhere, no permission
+        yield Rejected(str(path), str(path), "unreadable", f"{path} can't be read: {error.strerror}.")
+        return
     text = text_of(path, task)
     yield Record(
-        id=hashlib.sha256(path.read_bytes()).hexdigest(),
+        id=hashlib.sha256(content).hexdigest(),
         path=str(path),
         source=str(path),
         position=Position(folder=str(path.parent), stem=path.stem, set=text.set, page=text.page),

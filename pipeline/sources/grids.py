@@ -11,32 +11,46 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline import pixels
+from pipeline import grammar, pixels
 from pipeline.errors import BadInput
 from pipeline.records import Position, Record, Rejected, content_id
-from pipeline.sources.base import IMAGE_SUFFIXES, text_of
+from pipeline.sources.base import IMAGE_SUFFIXES, read_text
 from pipeline.task import Task
 
 PRIORITY = 1
 SEARCH = 0.006
 """Seams are looked for this part of the canvas around the ideal line: published grids are off by up to 5 of 1620 px."""
+LEAST_PANEL = 16
+"""px; a grid with smaller panels is none."""
 
 
 def claims(path: Path, task: Task) -> bool:
-    """A picture whose own text is a joint caption and whose shape is nearer to the whole canvas than to one panel."""
-    if path.suffix.lower() not in IMAGE_SUFFIXES or not path.with_suffix(".txt").is_file():
+    """A picture whose own text is a joint caption and whose shape is nearer to the whole canvas than to one panel.
+
+    Where rows and columns are as many, canvas and panel have one shape; then a caption that only this picture has
+    makes it a grid, and one that others have too makes it a panel.
+    """
+    beside = path.with_suffix(".txt")
+    if path.suffix.lower() not in IMAGE_SUFFIXES or not grammar.is_joint(read_text(beside), task):
         return False
-    if not text_of(path, task).joint:
-        return False
+    layout = task.grid_layout
+    if layout.rows == layout.cols:
+        return not _has_twin(beside)
     try:
         width, height = pixels.upright_size(path)
     except BadInput:
         return True  # `read` rejects it with the reason
-    layout = task.grid_layout
     shape = math.log(width / height)
     canvas = abs(shape - math.log(layout.canvas[0] / layout.canvas[1]))
     panel = abs(shape - math.log(layout.panel_width / layout.panel_height))
     return canvas <= panel
+
+
+def _has_twin(text: Path) -> bool:
+    """Whether another text in its folder says the same."""
+    size, content = text.stat().st_size, text.read_bytes()
+    others = (other for other in text.parent.glob("*.txt") if other != text and other.stat().st_size == size)
+    return any(other.read_bytes() == content for other in others)
 
 
 def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
@@ -46,9 +60,14 @@ def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
     except BadInput as error:
         yield Rejected(str(path), str(path), "unreadable", str(error))
         return
-    text = text_of(path, task).text
+    boxes = panel_boxes(grid, task)
+    if any(right - left < LEAST_PANEL or bottom - top < LEAST_PANEL for left, top, right, bottom in boxes):
+        detail = f"{path} has {grid.width} x {grid.height} pixels, too few for {len(boxes)} panels."
+        yield Rejected(str(path), str(path), "too small", detail)
+        return
+    text = read_text(path.with_suffix(".txt"))
     name = content_id("g", str(path), text)
-    for page, box in enumerate(panel_boxes(grid, task)):
+    for page, box in enumerate(boxes):
         buffer = io.BytesIO()
         grid.crop(box).save(buffer, "PNG", compress_level=1)
         panel = Path("collected") / name / f"panel-{page + 1}.png"
@@ -66,9 +85,9 @@ def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
 def panel_boxes(grid: Image.Image, task: Task) -> list[tuple[int, int, int, int]]:
     """Left, top, right, bottom of every panel in reading order, each seam moved to the sharpest line near its place."""
     layout = task.grid_layout
-    grey = np.asarray(grid.convert("L"), dtype=np.float32)
     if grid.size == layout.canvas:
         return list(layout.boxes)
+    grey = np.asarray(grid.convert("L"), dtype=np.float32)
     ys = _seams(np.abs(np.diff(grey, axis=0)).mean(axis=1), layout.rows)
     xs = _seams(np.abs(np.diff(grey, axis=1)).mean(axis=0), layout.cols)
     return [(xs[col], ys[row], xs[col + 1], ys[row + 1]) for row in range(layout.rows) for col in range(layout.cols)]
@@ -81,8 +100,8 @@ def _seams(steps: np.ndarray, parts: int) -> list[int]:
     seams = [0]
     for part in range(1, parts):
         ideal = round(part * length / parts)
-        near = steps[ideal - 1 - reach : ideal + reach]
+        near = steps[max(0, ideal - 1 - reach) : ideal + reach]
         # A seam stands out from its surroundings; where nothing does (a gutter, two like panels) the ideal line holds.
-        clear = near.max() > 3 * float(np.median(near))
+        clear = len(near) > 2 * reach and near.max() > 3 * float(np.median(near))
         seams.append(ideal - reach + int(near.argmax()) if clear else ideal)
     return [*seams, length]

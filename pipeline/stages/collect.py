@@ -100,10 +100,11 @@ def stage(task: Task, files: Sequence[SourceFile], folder: Path, known: Sequence
         name="collect",
         table="collected",
         run=collect,
-        config={"files": listing, "task": task.name, "markers": task.markers, "layout": task.layout.model_dump()},
+        config={"files": listing, "task": task.name, "markers": task.markers, "layout": task.grid_layout},
         batch=1,
         origin=lambda record: (content_id("s", record.source),),
         expands=True,
+        intact=lambda: all((folder / record.path).is_file() for record in known),
     )
 
 

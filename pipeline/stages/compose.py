@@ -19,7 +19,12 @@ BAR = (127, 127, 127)
 """Colour of the bars where a panel is padded: mid grey, 0 in the range -1..1 that image models see."""
 
 
-def stage(task: Task, folder: Path, threads: int) -> Stage[Group]:
+def stage(task: Task, folder: Path, threads: int, drawn: Sequence[Grid]) -> Stage[Group]:
+    """The compose stage.
+
+    Args:
+        drawn: grids of an earlier run; where a picture of theirs is gone, the stage is not done.
+    """
     layout, fit = task.grid_layout, task.layout.fit
 
     def compose(groups: Sequence[Group]) -> Iterator[Grid | Rejected]:
@@ -37,7 +42,11 @@ def stage(task: Task, folder: Path, threads: int) -> Stage[Group]:
             part.replace(folder / file)
             yield Grid(grid_id, group, layout, str(file))
 
-    return Stage("compose", "grids", compose, {"layout": task.layout.model_dump()}, batch=4, threads=threads)
+    def intact() -> bool:
+        return all((folder / grid.path).is_file() for grid in drawn)
+
+    config = {"layout": task.layout.model_dump()}
+    return Stage("compose", "grids", compose, config, batch=4, threads=threads, intact=intact)
 
 
 def draw(paths: Sequence[Path], layout: Layout, fit: str) -> Image.Image:

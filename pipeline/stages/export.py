@@ -26,8 +26,8 @@ def stage(task: Task, name: str, exporter: Any, run: Path) -> Stage[Row]:
         yield from (Exported(row.id, file) for row, file in zip(kept, files, strict=True))
         yield from (_left_out(row) for row in rows if row.decision != "keep")
 
-    config = {"exporter": name, "task": task.name, "there": (run / "dataset").exists()}
-    return Stage("export", "exported", export, config)
+    config = {"exporter": name, "task": task.name}
+    return Stage("export", "exported", export, config, intact=(run / "dataset").is_dir)
 
 
 def write(rows: Sequence[Row], task: Task, exporter: Any, run: Path) -> list[str]:

@@ -1,0 +1,144 @@
+"""The command line: one sentence and exit code 2 for what a user can mend, never a traceback."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from miniature import film
+from miniature.world import draw_scene
+from pipeline import cli
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """`run("show", "storyboard")` gives exit code, output and errors, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+    def iclora(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["iclora", *words])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return iclora
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two sequences of three pictures, one of which has texts beside its pictures."""
+    rng = __import__("random").Random(3)
+    for folder in ("day", "night"):
+        for number in range(1, 4):
+            film.picture(draw_scene(rng), tmp_path / "pictures" / folder / f"{number}.png")
+    for number in range(1, 4):
+        text = f"part {number} of the day is told here"
+        (tmp_path / "pictures" / "day" / f"{number}.txt").write_text(text, encoding="utf-8")
+    return tmp_path / "pictures"
+
+
+BARE = ("--captioner", "sidecar", "--scorer", "none", "--set", "group.floor=0.0")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["dataset", "storybord"], "no task named 'storybord', did you mean 'storyboard'?"),
+        (["dataset", "storyboard", "--source", "nowhere"], "nowhere does not exist"),
+        (["dataset", "storyboard", "--captioner", "sidcar"], "no captioner named 'sidcar', did you mean 'sidecar'?"),
+        (["dataset", "storyboard", "--scorer", "clip"], "no scorer named 'clip'"),
+        (["dataset", "storyboard", "--set", "group.flor=1"], "unknown key 'group.flor', did you mean 'floor'?"),
+        (["dataset", "storyboard", "--set", "nonsense"], "--set takes key=value"),
+        (["dataset", "storyboard", "--set", "captioner.modle=x"], "options of the captioner local: modle"),
+        (["show", "storyboard"], "there is no run in runs/storyboard; make one with 'iclora dataset storyboard'"),
+        (["review", "storyboard"], "there is no run in runs/storyboard"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_sentence_and_exit_code_two(run: Run, words: list[str], message: str) -> None:
+    code, _, errors = run(*words)
+    assert code == 2
+    assert message in errors
+    assert len(errors.strip().splitlines()) == 1
+
+
+def test_missing_weights_are_told_before_any_work_with_the_ways_on(run: Run, pictures: Path) -> None:
+    code, output, errors = run("dataset", "storyboard", "--source", str(pictures))
+    assert code == 2
+    for way in ("hf download Qwen/Qwen3-VL-4B-Instruct", "--set captioner.model=FOLDER", "--captioner sidecar"):
+        assert way in errors
+    assert output == ""
+
+
+def test_pictures_with_and_without_texts_pass_the_whole_line(run: Run, pictures: Path) -> None:
+    code, output, _ = run("dataset", "storyboard", "--source", str(pictures), *BARE)
+    assert code == 0
+    assert "1 caption problems" in output
+    caption = Path("runs/storyboard/dataset/0001.txt").read_text(encoding="utf-8")
+    assert caption == (
+        "[MOVIE-SHOTS] [SCENE-1] part 1 of the day is told here, [SCENE-2] part 2 of the day is told here, "
+        "[SCENE-3] part 3 of the day is told here.\n"
+    )
+
+
+def test_a_caption_written_by_hand_brings_its_grid_into_the_data_set(run: Run, pictures: Path) -> None:
+    run("dataset", "storyboard", "--source", str(pictures), *BARE)
+    table = Path("runs/storyboard/captions.csv")
+    lines = table.read_text(encoding="utf-8-sig").splitlines()
+    row = next(number for number, line in enumerate(lines) if '"unsure"' in line)
+    mine = "[MOVIE-SHOTS] By hand, [SCENE-1] a first thing, [SCENE-2] a second thing, [SCENE-3] a third thing."
+    lines[row] = lines[row].replace('"unsure",""', f'"keep","{mine}"')
+    table.write_text("\n".join(lines), encoding="utf-8")
+    code, output, _ = run("review", "storyboard", "--apply", str(table))
+    assert code == 0
+    assert "1 rows changed; 2 grids" in output
+    assert mine + "\n" in [path.read_text(encoding="utf-8") for path in Path("runs/storyboard/dataset").glob("*.txt")]
+
+
+def test_a_later_command_remembers_what_the_run_was_asked_for(run: Run, pictures: Path) -> None:
+    run("dataset", "storyboard", "--source", str(pictures), *BARE)
+    code, output, _ = run("dataset", "storyboard")
+    assert code == 0
+    assert output.count("nothing to do") == 7
+
+
+def test_a_change_runs_again_from_the_first_stage_that_it_touches(run: Run, pictures: Path) -> None:
+    run("dataset", "storyboard", "--source", str(pictures), *BARE)
+    code, output, _ = run("dataset", "storyboard", "--set", "group.floor=0.0", "--set", "layout.fit=pad")
+    done = re.findall(r"^(\w+): done", output, re.M)
+    assert code == 0
+    assert done == ["collect", "group"]
+
+
+def test_a_stage_command_stops_at_its_stage(run: Run, pictures: Path) -> None:
+    code, output, _ = run("group", "storyboard", "--source", str(pictures), *BARE)
+    assert code == 0
+    assert "next: iclora show storyboard group" in output
+    assert not Path("runs/storyboard/grids").exists()
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv", None])
+def test_show_prints_any_table(run: Run, pictures: Path, form: str | None) -> None:
+    run("group", "storyboard", "--source", str(pictures), *BARE)
+    for table in ("collected", "records", "groups", "rejected", "stages", "grids"):
+        code, output, _ = run("show", "storyboard", table, *([form] if form else []))
+        assert code == 0
+        assert output
+        if form == "--json":
+            assert isinstance(json.loads(output), list)
+
+
+def test_show_names_the_tables_where_one_is_misspelt(run: Run, pictures: Path) -> None:
+    run("collect", "storyboard", "--source", str(pictures), *BARE)
+    code, _, errors = run("show", "storyboard", "recrods")
+    assert code == 2
+    assert "known: collected, records" in errors

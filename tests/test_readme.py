@@ -1,0 +1,151 @@
+"""README, typed as it stands: the first run of a new user and every other command in it."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+from PIL import Image
+
+from miniature import film
+from miniature.world import draw_scene
+from pipeline import grammar, task
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines() if line]
+THIS_TEST = "make test"
+NEEDS_WEIGHTS = "make dataset TASK=storyboard SOURCE=films"
+
+
+def type_in(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a command as a user in a fresh folder would, in the environment that runs this test, without a model hub."""
+    scripts = Path(sys.executable).parent
+    environment = os.environ | {
+        "PATH": f"{scripts}:{os.environ['PATH']}",
+        "VENV": str(scripts.parent),
+        "MAKEFLAGS": f"-o {scripts.parent / 'ready'}",  # the environment is there: this test runs in it
+        "HF_HUB_OFFLINE": "1",
+    }
+    return subprocess.run(
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=540, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the Makefile, and pictures with joint captions in `films`."""
+    home = tmp_path_factory.mktemp("user")
+    shutil.copy(ROOT / "Makefile", home)
+    shutil.copy(ROOT / "pyproject.toml", home)
+    rng = __import__("random").Random(0)
+    for number in range(1, 5):
+        for panel in range(1, 4):
+            film.picture(draw_scene(rng), home / "films" / f"{number:04d}-{panel}.png")
+        text = (
+            f"[MOVIE-SHOTS] In story {number}, [SCENE-1] one thing is done; [SCENE-2] then another, [SCENE-3] then all."
+        )
+        (home / "films" / f"{number:04d}.txt").write_text(text, encoding="utf-8")
+    return home
+
+
+@pytest.fixture(scope="module")
+def first_run(user: Path) -> Path:
+    ran = type_in("make dataset TASK=storyboard", user)
+    assert ran.returncode == 0, ran.stderr
+    assert "next: edit runs/storyboard/captions.csv" in ran.stdout
+    return user / "runs" / "storyboard"
+
+
+def test_the_two_commands_come_first() -> None:
+    assert COMMANDS[:2] == ["make dataset TASK=storyboard", THIS_TEST]
+
+
+def test_the_first_run_keeps_at_least_twenty_grids_in_the_published_form(first_run: Path) -> None:
+    storyboard = task.load("storyboard")
+    texts = [path.read_text(encoding="utf-8") for path in sorted((first_run / "dataset").glob("*.txt"))]
+    assert len(texts) >= 20
+    for text in texts:
+        assert text.startswith("[MOVIE-SHOTS] ")
+        assert text.count("\n") == 1
+        assert grammar.parse(text, storyboard).problems == ()
+
+
+def test_the_first_runs_report_accounts_for_everything(first_run: Path) -> None:
+    report = json.loads((first_run / "report.json").read_text(encoding="utf-8"))
+    stages = report["stages"]
+    assert list(stages) == ["collect", "inspect", "group", "compose", "caption", "filter", "export"]
+    for stage in stages.values():
+        assert stage["in"] == stage["kept"] + sum(stage["rejected"].values())
+    assert stages["filter"]["kept"] == stages["export"]["in"]
+    assert stages["filter"]["floor"] > 0
+    assert report["models"]["captioner"]["model"].endswith("miniature/vlm")
+    assert report["models"]["scorer"]["weights"]
+
+
+def test_the_first_runs_rejects_are_named_with_score_and_threshold(first_run: Path) -> None:
+    ran = type_in("iclora show storyboard rejected --json", first_run.parent.parent)
+    rejected = [row for row in json.loads(ran.stdout) if row["stage"] == "filter"]
+    assert rejected
+    for row in rejected:
+        assert re.search(r"(floor|limit) -?\d\.\d{3}", row["detail"])
+
+
+def test_the_first_runs_data_set_loads(first_run: Path) -> None:
+    loaded = datasets.load_dataset("imagefolder", data_dir=str(first_run / "dataset"), split="train")
+    assert len(loaded) == len(list((first_run / "dataset").glob("*.png")))
+    assert loaded[0]["image"].size == (1024, 1536)
+    assert loaded[0]["text"].startswith("[MOVIE-SHOTS]")
+
+
+def test_the_first_runs_contact_sheet_points_at_pictures_that_are_there(first_run: Path) -> None:
+    page = (first_run / "review.html").read_text(encoding="utf-8")
+    sources = re.findall(r'<img src="([^"]+)"', page)
+    assert len(sources) >= 20
+    for source in sources:
+        with Image.open(first_run / source) as picture:
+            assert picture.size == (1024, 1536)
+
+
+def test_running_again_does_nothing(first_run: Path) -> None:
+    ran = type_in("make dataset TASK=storyboard", first_run.parent.parent)
+    assert ran.stdout.count("nothing to do") == 7
+
+
+def test_the_pictures_in_the_readme_are_there() -> None:
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert pictures
+    for picture in pictures:
+        with Image.open(ROOT / picture) as opened:
+            assert opened.width >= 800
+
+
+def test_every_other_command_in_the_readme_works(first_run: Path) -> None:
+    """In the order of the page, in one folder, as a reader would type them."""
+    user = first_run.parent.parent
+    for command in COMMANDS:
+        if command == THIS_TEST:
+            continue
+        ran = type_in(command, user)
+        if command == NEEDS_WEIGHTS:
+            assert ran.returncode != 0
+            assert "the weights of the captioner 'Qwen/Qwen3-VL-4B-Instruct' are not on this machine" in ran.stderr
+            assert "Traceback" not in ran.stderr
+        else:
+            assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
+    with (user / "runs/storyboard/captions.csv").open(encoding="utf-8-sig", newline="") as table:
+        texts = [row["caption"] for row in csv.DictReader(table)]
+    assert texts == [path.read_text(encoding="utf-8") for path in sorted((user / "films").glob("*.txt"))]
+
+
+def test_every_command_is_in_the_readme_or_named_by_help() -> None:
+    ran = type_in("iclora --help", ROOT)
+    for command in ("dataset", "review", "show", "tasks", "doctor", "filter"):
+        assert f"iclora {command}" in README
+        assert command in ran.stdout
