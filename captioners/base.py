@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from pipeline import grammar
-from pipeline.errors import BadInput, BadReply
+from pipeline.discover import faults_of
+from pipeline.errors import BadReply
 from pipeline.records import Caption
 from pipeline.task import Task
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+TRIES = 50
+"""Places of an answer at which the JSON object is looked for."""
+
+
+LONGEST = 100_000
+"""Letters that an answer may have: a caption has some thousand, a model that thinks aloud first some ten thousand."""
 
 
 class PanelReply(BaseModel):
@@ -32,12 +43,6 @@ class JointReply(BaseModel):
     summary: str = Field(description="what the images have in common, in one clause")
     names: list[str] = Field(default=[], description="people in order of first appearance")
     panels: list[PanelReply] = Field(description="one entry per image, in order")
-
-
-class Options(BaseModel):
-    """Base of a captioner's options: unknown ones are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
@@ -88,20 +93,6 @@ class Captioner(Protocol):
         """One answer a question, in order. The same questions give the same answers."""
 
 
-def parse_options(kind: type[Any], name: str, options: dict[str, Any]) -> Any:
-    """The options of a plug-in, checked.
-
-    Raises:
-        BadInput: an unknown option or a wrong value; all faults at once.
-    """
-    try:
-        return kind.model_validate(options)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        known = ", ".join(kind.model_fields)
-        raise BadInput(f"options of {name}: {faults} (known: {known}).") from error
-
-
 def instruction(task: Task) -> str:
     """The whole instruction of a task: what to look at, then the form of the answer."""
     count = len(task.markers)
@@ -136,31 +127,37 @@ def read(answer: str, task: Task) -> Caption:
     Raises:
         BadReply: neither; the message is fit to be sent back to the model.
     """
+    if len(answer) > LONGEST:
+        raise BadReply(f"the answer has {len(answer):,} letters, more than {LONGEST:,}")
     found = _json_in(answer)
     if found is None:
         if grammar.is_joint(answer, task):
             return grammar.parse(answer, task)
-        raise BadReply("the answer is neither the JSON object that was asked for nor a text with all markers")
+        raise BadReply("the answer is neither the whole JSON object that was asked for nor a text with all markers")
     try:
         reply = JointReply.model_validate(found)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise BadReply(f"the JSON object has faults: {faults}") from error
+        raise BadReply(f"the JSON object has faults: {faults_of(error)}") from error
     names = dict.fromkeys([*reply.names, *(name for panel in reply.panels for name in panel.names)])
     text = grammar.render(reply.summary, [panel.text for panel in reply.panels], [n.strip("<> ") for n in names], task)
     return grammar.parse(text, task)
 
 
 def _json_in(answer: str) -> dict[str, Any] | None:
-    """The first JSON object in an answer, whatever stands around it (code fences, a polite sentence)."""
+    """The first JSON object in an answer that means to be the reply, whatever stands around it.
+
+    Chatter, code fences and objects of another kind are passed over, among them the inner ones of a reply that was cut
+    off. Only so many places are tried: each may cost a walk through the whole answer.
+    """
     decoder = json.JSONDecoder()
-    start = answer.find("{")
-    while start >= 0:
+    reached = 0
+    for start in itertools.islice(re.finditer(r'\{\s*"', answer), TRIES):
+        if start.start() < reached:
+            continue
         try:
-            found, _ = decoder.raw_decode(answer, start)
-        except json.JSONDecodeError:
-            found = None
-        if isinstance(found, dict):
-            return found
-        start = answer.find("{", start + 1)
+            found, reached = decoder.raw_decode(answer, start.start())
+        except (ValueError, RecursionError):  # no JSON, or a number or a nesting beyond what Python reads
+            continue
+        if not found.keys().isdisjoint(("summary", "panels")):
+            return dict(found)
     return None

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from captioners import base
-from pipeline.errors import MissingWeights
+from pipeline import discover
+from pipeline.errors import BadInput, MissingWeights
+
+FILES = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model")
+"""Endings of a model folder's files that its answers depend on."""
 
 
-class Options(base.Options):
+class Options(discover.Options):
     model: str = "Qwen/Qwen3-VL-4B-Instruct"
     """Name on the model hub, or a folder."""
     revision: str | None = None
@@ -30,24 +35,22 @@ class Local:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.batch = options.batch
-        self._loaded: tuple[Any, Any] | None = None
 
     def identity(self) -> dict[str, Any]:
-        options = self.options
-        revision = revision_of(options.model, options.revision)
-        return {"captioner": "local", "model": options.model, "revision": revision, "tokens": options.max_new_tokens}
+        tokens = self.options.max_new_tokens
+        return {"captioner": "local", "model": self.options.model, "revision": self._revision, "tokens": tokens}
 
     def ask(self, questions: Sequence[base.Question]) -> list[base.Answer]:
         import torch
 
-        processor, model = self._load()
-        inputs = processor.apply_chat_template(
-            [_conversation(question) for question in questions],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
+        processor, model = self._loaded
+        chats = [_conversation(question) for question in questions]
+        inputs = processor(
+            text=[processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats],
+            images=[list(question.panels) for question in questions],
             padding=True,
+            return_tensors="pt",
+            add_special_tokens=False,  # the chat template writes them
         ).to(model.device, dtype=model.dtype)
         with torch.inference_mode():
             written = model.generate(**inputs, do_sample=False, max_new_tokens=self.options.max_new_tokens)
@@ -60,23 +63,43 @@ class Local:
             answers.append(base.Answer(text.strip(), length, length < self.options.max_new_tokens))
         return answers
 
-    def _load(self) -> tuple[Any, Any]:
-        """Processor and model, loaded at the first question: a run whose answers are all known loads nothing."""
-        if self._loaded is None:
-            import torch
-            from transformers import AutoModelForImageTextToText, AutoProcessor
+    @cached_property
+    def _revision(self) -> str:
+        """Which weights the name stands for: a hash of a folder's files, or a commit on the hub."""
+        folder = Path(self.options.model)
+        if folder.is_dir():
+            files = sorted(file for file in folder.iterdir() if file.suffix in FILES)
+            if folder / "config.json" not in files:
+                raise _missing(self.options.model, f"the folder {folder} lacks config.json")
+            return discover.folder_hash(files)
+        try:
+            return discover.hub_commit(self.options.model, "config.json", self.options.revision)
+        except LookupError as error:
+            raise _missing(self.options.model, str(error)) from error
 
-            place, dtype = _device()
-            name, revision = self.options.model, self.options.revision
-            try:
-                processor: Any = AutoProcessor.from_pretrained(name, revision=revision)  # type: ignore[no-untyped-call]
-                model: Any = AutoModelForImageTextToText.from_pretrained(name, revision=revision, dtype=dtype)
-            except (OSError, ValueError) as error:
-                raise _missing(name, str(error).splitlines()[0]) from error
-            processor.tokenizer.padding_side = "left"  # a batch is continued at its right end
-            torch.manual_seed(0)
-            self._loaded = processor, model.to(place).eval()
-        return self._loaded
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        """Processor and model, loaded at the first question: a run whose answers are all known loads nothing."""
+        from safetensors import SafetensorError
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        place, dtype = _device()
+        name = self.options.model
+        # The commit that identity() told of; the model's own code, if it brings any, is never run.
+        pinned = {"revision": None if Path(name).is_dir() else self._revision, "trust_remote_code": False}
+        try:
+            with _no_bar(name):
+                processor: Any = AutoProcessor.from_pretrained(name, **pinned)  # type: ignore[no-untyped-call]
+                model: Any = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **pinned)
+        except ImportError as error:
+            why = " ".join(str(error).split())
+            raise BadInput(f"the captioner '{name}' needs a package that is not installed: {why}") from error
+        except (OSError, ValueError, SafetensorError) as error:
+            raise _missing(name, str(error).strip().partition("\n")[0]) from error
+        processor.tokenizer.padding_side = "left"  # a batch is continued at its right end
+        for sampling in ("temperature", "top_p", "top_k"):  # set by many models; transformers warns where none is done
+            setattr(model.generation_config, sampling, None)
+        return processor, model.to(place).eval()
 
 
 def _conversation(question: base.Question) -> list[dict[str, Any]]:
@@ -102,34 +125,19 @@ def _device() -> tuple[str, Any]:
     return "cpu", torch.float32
 
 
-def revision_of(model: str, revision: str | None = None) -> str:
-    """Which weights a name stands for: a hash of a folder's files, or the commit that the hub's files come from.
+@contextmanager
+def _no_bar(model: str) -> Iterator[None]:
+    """Keeps transformers' bar off the screen while a folder is read; gigabytes from the hub keep theirs."""
+    from transformers.utils import logging
 
-    Raises:
-        MissingWeights: neither a folder, nor on this machine, nor to be fetched.
-    """
+    shown = logging.is_progress_bar_enabled()
     if Path(model).is_dir():
-        return _folder_hash(Path(model))
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        config = hf_hub_download(model, "config.json", revision=revision)
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        raise _missing(model, str(error).splitlines()[0]) from error
-    return Path(config).parent.name
-
-
-def _folder_hash(folder: Path) -> str:
-    """Hash of names, sizes and, up to 64 MB a file, contents: large weights are told apart by their size and config."""
-    state = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if file.suffix in (".json", ".safetensors", ".jinja"):
-            size = file.stat().st_size
-            state.update(f"{file.name} {size}\n".encode())
-            if size <= 64 * 2**20:
-                state.update(file.read_bytes())
-    return state.hexdigest()[:16]
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _listed(ids: int | list[int] | None) -> list[int]:
@@ -145,4 +153,4 @@ def _missing(model: str, why: str) -> MissingWeights:
 
 
 def make(options: dict[str, Any]) -> Local:
-    return Local(base.parse_options(Options, "the captioner local", options))
+    return Local(discover.parse_options(Options, "the captioner local", options))

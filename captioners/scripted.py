@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import Field
+
 from captioners import base
+from pipeline import discover
 
 
-class Options(base.Options):
-    answers: tuple[str, ...]
-    """Given in turn, from the first again after the last."""
+class Options(discover.Options):
+    answers: tuple[str, ...] = Field(min_length=1)
+    """Given to new questions in turn, from the first again after the last; a known question gets its answer again."""
 
 
 class Scripted:
@@ -20,16 +24,24 @@ class Scripted:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.asked: list[base.Question] = []
+        self._given: dict[str, str] = {}
 
     def identity(self) -> dict[str, Any]:
         return {"captioner": "scripted", "answers": self.options.answers}
 
     def ask(self, questions: Sequence[base.Question]) -> list[base.Answer]:
-        answers = self.options.answers
-        first = len(self.asked)
         self.asked.extend(questions)
-        return [base.Answer(answers[(first + number) % len(answers)]) for number in range(len(questions))]
+        answers = self.options.answers
+        return [
+            base.Answer(self._given.setdefault(_key(question), answers[len(self._given) % len(answers)]))
+            for question in questions
+        ]
+
+
+def _key(question: base.Question) -> str:
+    pixels = [hashlib.sha256(panel.tobytes()).hexdigest() for panel in question.panels]
+    return repr((pixels, question.texts, question.markers, question.instruction, question.earlier))
 
 
 def make(options: dict[str, Any]) -> Scripted:
-    return Scripted(base.parse_options(Options, "the captioner scripted", options))
+    return Scripted(discover.parse_options(Options, "the captioner scripted", options))

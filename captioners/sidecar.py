@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from captioners import base
+from pipeline import discover
 
 
-class Options(base.Options):
+class Options(discover.Options):
     """The sidecar captioner has no options."""
 
 
@@ -25,15 +26,16 @@ class Sidecar:
 
 
 def _text(question: base.Question) -> str:
-    """The joint caption that all panels share, else their own texts put together; empty where there are none."""
-    texts = set(question.texts)
-    if len(texts) == 1 and all(marker in question.texts[0] for marker in question.markers[:1]):
-        return question.texts[0]
-    if not any(question.texts):
-        return ""
+    """The joint caption that all panels share, else their own texts put together; empty where there are none.
+
+    A text that has a marker in it is a joint caption, or a damaged one, and stays as it is.
+    """
+    texts = list(dict.fromkeys(text for text in question.texts if text))
+    if not texts or any(marker in text for marker in question.markers for text in texts):
+        return " ".join(texts)
     return json.dumps({"summary": "", "panels": [{"text": text} for text in question.texts]}, ensure_ascii=False)
 
 
 def make(options: dict[str, Any]) -> Sidecar:
-    base.parse_options(Options, "the captioner sidecar", options)
+    discover.parse_options(Options, "the captioner sidecar", options)
     return Sidecar()

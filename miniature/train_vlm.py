@@ -52,6 +52,7 @@ NAMED = 0.6  # share of the prompts that ask for names
 STRANGERS = 0.3  # share of the grids that are a random mix of frames
 PANELS = (1, 2, 2, 3, 3, 3, 4, 4)  # images a grid, as often as they are drawn
 FRAMES_A_STEP, GRIDS_A_STEP = 32, 12
+SPREAD = 0.7  # share of the first stage before every token has to know the frame
 # Shares of the second stage: up to the first one image a grid, up to the second the eyes frozen. Reading what the eyes
 # see takes longest to learn, and is cheaper so.
 ALONE, THAW = 0.25, 0.6
@@ -72,6 +73,7 @@ def build_config(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLConfig:
         "out_hidden_size": TEXT_WIDTH,
         "num_position_embeddings": 256,
         "deepstack_visual_indexes": [],
+        "initializer_range": 0.07,  # for a width of 128; the usual 0.02 leaves attention flat for long
     }
     text = {
         "vocab_size": len(tokenizer),
@@ -82,6 +84,7 @@ def build_config(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLConfig:
         "num_key_value_heads": 2,
         "head_dim": 32,
         "max_position_embeddings": 4096,
+        "initializer_range": 0.05,
         "rope_parameters": {
             "rope_type": "default",
             "rope_theta": 10_000.0,
@@ -143,8 +146,8 @@ class Album:
 class Heads(nn.Module):
     """Names a frame's attributes from the tower's tokens, by one linear map from each token.
 
-    Twice over: from what a learned query an attribute gathers, which soon finds the telling tokens, and from every token
-    by itself, so that each comes to know the whole frame and the reply can be read off any of them.
+    First from what one learned query an attribute gathers, which soon finds the telling tokens; in the end also from
+    each token by itself, so that every one comes to know the whole frame and the reply can be read off any of them.
     """
 
     def __init__(self) -> None:
@@ -152,15 +155,17 @@ class Heads(nn.Module):
         self.queries = nn.Linear(TEXT_WIDTH, len(ATTRIBUTES), bias=False)
         self.maps = nn.ModuleList(nn.Linear(TEXT_WIDTH, len(values)) for values in ATTRIBUTES.values())
 
-    def forward(self, tokens_BND: Tensor, labels_BA: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens_BND: Tensor, labels_BA: Tensor, *, each: bool) -> tuple[Tensor, Tensor]:
         """Losses (attributes), and the shares of frames named right from the gathered tokens (attributes)."""
         weights_BNA = self.queries(tokens_BND).softmax(1)
         gathered_ABD = torch.einsum("bna,bnd->abd", weights_BNA, tokens_BND)
         losses, rights = [], []
         for head, gathered, label in zip(self.maps, gathered_ABD, labels_BA.T, strict=True):
-            guess, each = head(gathered), head(tokens_BND).flatten(0, 1)
-            spread = label.repeat_interleave(tokens_BND.shape[1])
-            losses.append(functional.cross_entropy(guess, label) + functional.cross_entropy(each, spread))
+            guess = head(gathered)
+            losses.append(functional.cross_entropy(guess, label))
+            if each:
+                spread = label.repeat_interleave(tokens_BND.shape[1])
+                losses[-1] = losses[-1] + functional.cross_entropy(head(tokens_BND).flatten(0, 1), spread)
             rights.append((guess.argmax(-1) == label).float().mean())
         return torch.stack(losses), torch.stack(rights)
 
@@ -203,11 +208,12 @@ def train_tower(
         which = pick_album(albums, rng)
         album, picks = albums[which], next(decks[which])
         tokens = model.model.visual(**rename(see(processor, album.pool.frames[picks], rng))).pooler_output
-        losses, rights = heads(tokens.unflatten(0, (len(picks), -1)), album.labels[picks])
+        each = step >= SPREAD * steps
+        losses, rights = heads(tokens.unflatten(0, (len(picks), -1)), album.labels[picks], each=each)
         descent.step(losses.mean())
         if step % 50 == 0 or step == steps - 1:
-            each = " ".join(f"{name} {right:.2f}" for name, right in zip(ATTRIBUTES, rights, strict=True))
-            print(f"vlm: tower {step} loss {losses.mean():.3f} {each} {time.monotonic() - started:.0f} s", flush=True)
+            shares = " ".join(f"{name} {right:.2f}" for name, right in zip(ATTRIBUTES, rights, strict=True))
+            print(f"vlm: tower {step} loss {losses.mean():.3f} {shares} {time.monotonic() - started:.0f} s", flush=True)
 
 
 def train_replies(
@@ -232,7 +238,7 @@ def train_replies(
             print(f"vlm: replies {step} loss {loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
 
 
-def train(out: Path, *, frames: int = 20_000, tower_steps: int = 1000, reply_steps: int = 900) -> None:
+def train(out: Path, *, frames: int = 20_000, tower_steps: int = 900, reply_steps: int = 700) -> None:
     """From nothing to `out`, a folder that AutoProcessor and AutoModelForImageTextToText load."""
     started = time.monotonic()
     torch.manual_seed(SEED)

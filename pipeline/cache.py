@@ -5,20 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 def key_of(**parts: object) -> str:
-    """A key from named parts; two calls agree when all names and values do."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:40]
+    """A key from named parts, plain values all of them; two calls agree when all names and values do."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
 class Cache:
-    """Entries are written whole or not at all, so a killed run leaves none that is half."""
+    """Entries are written whole or not at all, so a killed run leaves none that is half.
+
+    What can't be read all the same (a disk's fault, a stranger's hand) counts as absent: it is made anew.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,9 +34,10 @@ class Cache:
 
     def get_reply(self, key: str) -> dict[str, Any] | None:
         try:
-            return dict(json.loads(self._path("replies", key, ".json").read_text(encoding="utf-8")))
-        except FileNotFoundError:
+            reply = json.loads(self._path("replies", key, ".json").read_bytes())
+        except (OSError, ValueError):
             return None
+        return reply if isinstance(reply, dict) else None
 
     def put_reply(self, key: str, reply: dict[str, Any]) -> None:
         self._write(self._path("replies", key, ".json"), json.dumps(reply, ensure_ascii=False, indent=1).encode())
@@ -40,15 +47,20 @@ class Cache:
 
         try:
             vector: np.ndarray = np.frombuffer(self._path("vectors", key, ".f32").read_bytes(), np.float32)
-        except FileNotFoundError:
+        except (OSError, ValueError):
             return None
-        return vector
+        return vector if len(vector) else None
 
     def put_vector(self, key: str, vector: np.ndarray) -> None:
         self._write(self._path("vectors", key, ".f32"), vector.astype("float32").tobytes())
 
     def _write(self, path: Path, content: bytes) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_bytes(content)
-        part.replace(path)
+        part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(content)
+            part.replace(path)
+        except OSError as error:
+            raise BadInput(
+                f"{path.parent} can't be written to ({error.strerror}); make room or name another folder with --out."
+            ) from error

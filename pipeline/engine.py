@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -51,12 +51,13 @@ def run(stage: Stage[In], inputs: Sequence[In], store: Store, *, upstream: str, 
     """Brings one stage to its end and returns its mark.
 
     Nothing is done where the mark says so; a stage that was cut off goes on with the inputs that have no result yet; a
-    stage whose config or input changed starts anew.
+    stage whose config or input changed, or that sees everything at once, starts anew.
 
     Args:
         upstream: hash of the inputs' content.
 
     Raises:
+        BadInput: another process is at work in this run.
         RuntimeError: the stage lost an input (a bug of the stage, never of the user's data).
     """
     fingerprint = _fingerprint(stage, upstream)
@@ -64,7 +65,19 @@ def run(stage: Stage[In], inputs: Sequence[In], store: Store, *, upstream: str, 
     done_before = mark is not None and mark.done and mark.fingerprint == fingerprint
     if mark and done_before and stage.intact():
         return mark
-    store.begin(stage.name, stage.table, fingerprint, anew=done_before)
+    with store.working():
+        store.begin(stage.name, stage.table, fingerprint, anew=done_before or stage.batch is None)
+        _work(stage, inputs, store, progress)
+        rejections = len(store.rejected(stage.name))
+        kept = store.count(stage.table) if stage.expands else len(inputs) - rejections
+        store.finish(stage.name, entered=kept + rejections, kept=kept, facts=stage.facts())
+    finished = store.mark(stage.name)
+    assert finished is not None
+    return finished
+
+
+def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progress) -> None:
+    """Takes the inputs that have no result yet through the stage, a transaction a batch."""
     done = _settled(stage, store)
     left = [item for item in inputs if item.id not in done]
     finished = len(inputs) - len(left)
@@ -79,16 +92,11 @@ def run(stage: Stage[In], inputs: Sequence[In], store: Store, *, upstream: str, 
         clock = now
         finished += len(batch)
         progress(stage.name, finished, len(inputs))
-    rejections = len(store.rejected(stage.name))
-    kept = store.count(stage.table) if stage.expands else len(inputs) - rejections
-    store.finish(stage.name, entered=kept + rejections, kept=kept, facts=stage.facts())
-    mark = store.mark(stage.name)
-    assert mark is not None
-    return mark
 
 
 def _fingerprint(stage: Stage[In], upstream: str) -> str:
-    config = json.dumps(stage.config, sort_keys=True, default=str)
+    # No default=str: an object would stand there by its address and no run would ever go on.
+    config = json.dumps(stage.config, sort_keys=True, default=asdict)
     return hashlib.sha256(f"{stage.name}\n{config}\n{upstream}".encode()).hexdigest()
 
 
@@ -118,10 +126,13 @@ def _results(stage: Stage[In], inputs: Sequence[In]) -> Iterator[tuple[Sequence[
                 running.append((batch, pool.submit(_whole, stage, batch)))
 
         feed(2 * stage.threads)
-        while running:
-            batch, future = running.popleft()
-            yield batch, future.result()
-            feed(1)
+        try:
+            while running:
+                batch, future = running.popleft()
+                yield batch, future.result()
+                feed(1)
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C what has not begun need not begin
 
 
 def _whole(stage: Stage[In], batch: Sequence[In]) -> list[Item | Rejected]:

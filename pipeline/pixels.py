@@ -26,7 +26,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture of that EXIF orientation upright; from 5 on it lies on its side."""
+"""What makes a picture of that EXIF orientation upright."""
+LYING = (5, 6, 7, 8)
 
 # Pillow warns of large pictures, odd EXIF and odd palettes; all are handled here. Set once, for good, since switching
 # warnings off and on around each picture is not safe with threads.
@@ -58,7 +59,7 @@ def open_sized(path: Path, *, least_side: int | None = None) -> tuple[Image.Imag
             image.load()
             orientation = _orientation(image)
             upright = image.transpose(TURNS[orientation]) if orientation in TURNS else image
-            return _rgb(upright), size[::-1] if orientation >= 5 else size
+            return _rgb(upright), size[::-1] if orientation in LYING else size
     except BadInput:
         raise
     except Image.DecompressionBombError as error:
@@ -75,7 +76,7 @@ def upright_size(path: Path) -> tuple[int, int]:
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            return image.size[::-1] if _orientation(image) >= 5 else image.size
+            return image.size[::-1] if _orientation(image) in LYING else image.size
     except Image.DecompressionBombError as error:
         raise BadInput(f"{path} has more than {MOST_PIXELS:,} pixels.") from error
     except Exception as error:
@@ -86,7 +87,7 @@ def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 where there is none or the EXIF can't be read."""
     try:
         # Not image.getexif(): for a PNG that would decode the pixels in search of EXIF behind them.
-        found = Image.Image.getexif(image).get(ORIENTATION, 1)
+        found = int(Image.Image.getexif(image).get(ORIENTATION, 1))
     except Exception:
         return 1
     return found if found in TURNS else 1
@@ -94,7 +95,10 @@ def _orientation(image: Image.Image) -> int:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey: scaled; a plain convert would clip it to white
+        key = image.info.get("transparency")  # the grey that means transparent
         image = image.convert("F").point(lambda value: value / 257).convert("L")
+        if isinstance(key, int):
+            image.info["transparency"] = key // 257
     elif image.mode == "F":  # light from 0 to 1
         image = image.point(lambda value: value * 255).convert("L")
     if "A" in image.getbands() or "transparency" in image.info:

@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 from pydantic import TypeAdapter
 
 from pipeline.cache import Cache
+from pipeline.discover import suggest
 from pipeline.errors import BadInput
 from pipeline.records import Caption, Exported, Grid, Group, Layout, Position, Record, Rejected, Review, Score, Scores
 
@@ -184,12 +185,15 @@ class Store:
 
     def mark(self, stage: str) -> Mark | None:
         rows = self._read("SELECT * FROM stages WHERE name = ?", stage)
-        return next((Mark(row[0], row[1], bool(row[2]), *row[3:6], json.loads(row[6])) for row in rows), None)
+        if not rows:
+            return None
+        name, fingerprint, done, entered, kept, seconds, facts = rows[0]
+        return Mark(name, fingerprint, bool(done), entered, kept, seconds, json.loads(facts))
 
-    def begin(self, stage: str, table: str, fingerprint: str, *, go_on: bool) -> None:
-        """Starts a stage, or goes on with it where it may and the fingerprint is the same; else its old rows go."""
+    def begin(self, stage: str, table: str, fingerprint: str, *, anew: bool) -> None:
+        """Starts a stage, or goes on with one of the same fingerprint unless it is to start anew; old rows go then."""
         mark = self.mark(stage)
-        if go_on and mark and mark.fingerprint == fingerprint:
+        if mark and mark.fingerprint == fingerprint and not anew:
             return
         with self._transaction() as db:
             db.execute(f"DELETE FROM {table}")

@@ -105,8 +105,11 @@ class Task(_Section):
     def _consistent(self) -> Task:
         if len(self.markers) != self.grid_layout.size:
             raise ValueError(f"{self.grid_layout.size} panels need as many markers, got {' '.join(self.markers)}")
-        if self.prefix in self.markers:
-            raise ValueError(f"the prefix '{self.prefix}' can't be a marker too")
+        for tag in self.markers:
+            if tag == self.prefix or tag in self.opening:
+                raise ValueError(f"the marker {tag} can't stand in the prefix or the opening too")
+        if foreign := set(self.stand_ins) - set(self.markers):
+            raise ValueError(f"stand_ins name {', '.join(sorted(foreign))}, which is no marker")
         if self.grids[0] > self.grids[1]:
             raise ValueError(f"fewest grids {self.grids[0]} is more than most grids {self.grids[1]}")
         return self
@@ -176,7 +179,7 @@ def _faults(error: ValidationError) -> str:
             lines.append(f"unknown key '{where}'{suggest(str(fault['loc'][-1]), _keys(fault['loc'][:-1]))}")
         else:
             got = "" if fault["type"] == "missing" or isinstance(fault["input"], dict) else f", got {fault['input']!r}"
-            lines.append(f"{where or 'file'}: {fault['msg']}{got}")
+            lines.append(f"{where or 'file'}: {fault['msg'].removeprefix('Value error, ')}{got}")
     return "; ".join(lines)
 
 

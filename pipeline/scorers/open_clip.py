@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline import discover
 from pipeline.errors import BadInput, MissingWeights
 
 if TYPE_CHECKING:
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 BATCH = 32
 RESIZE = "squash"
 """open_clip's usual centre crop would hide both sides of a wide panel from the scorer; squashed it sees all of it."""
+FOLDER, HUB = "local-dir:", "hf-hub:"
+CONFIG = "open_clip_config.json"
+DEFAULT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
-class Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class Options(discover.Options):
     model: str = "ViT-B-32"
     """Name of an open_clip architecture, `hf-hub:ORG/NAME`, or `local-dir:FOLDER`."""
     pretrained: str | None = None
-    """Tag of the weights; the default goes with the default model."""
+    """Tag of the weights of an architecture; the default goes with the default model."""
 
     @property
     def tag(self) -> str | None:
@@ -37,22 +38,20 @@ class Options(BaseModel):
 class OpenClip:
     def __init__(self, options: Options) -> None:
         self.options = options
-        self._loaded: tuple[Any, Any, Any] | None = None
 
     def identity(self) -> dict[str, Any]:
-        options = self.options
         return {
             "scorer": "open_clip",
-            "model": options.model,
-            "pretrained": options.tag,
-            "weights": _weights(options),
+            "model": self.options.model,
+            "pretrained": self.options.tag,
+            "weights": self._weights,
             "resize": RESIZE,
         }
 
     def image_vectors(self, images: Sequence[Image.Image]) -> np.ndarray:
         import torch
 
-        model, transform, _ = self._load()
+        model, transform, _ = self._loaded
         rows = []
         for start in range(0, len(images), BATCH):
             pixels = torch.stack([transform(image) for image in images[start : start + BATCH]])
@@ -64,8 +63,8 @@ class OpenClip:
         """A text that the text tower can't read whole is split at clauses; the mean of its parts stands for it."""
         import torch
 
-        model, _, tokenizer = self._load()
-        parts = [_parts(text, lambda piece: _fits(piece, tokenizer)) for text in texts]
+        model, _, tokenizer = self._loaded
+        parts = [_parts(text.strip(), lambda piece: _fits(piece, tokenizer)) for text in texts]
         flat = [piece for pieces in parts for piece in pieces]
         rows = []
         for start in range(0, len(flat), BATCH):
@@ -79,68 +78,88 @@ class OpenClip:
             first += len(pieces)
         return np.stack(means)
 
-    def _load(self) -> tuple[Any, Any, Any]:
-        if self._loaded is None:
-            import open_clip
-
-            name = self.options.model
+    @cached_property
+    def _weights(self) -> str:
+        """Which weights the options stand for: a hash of a folder's files, a commit on the hub, or a file's name."""
+        model, tag = self.options.model, self.options.tag
+        if model.startswith(FOLDER):
+            folder = Path(model.removeprefix(FOLDER))
+            config, weights = folder / CONFIG, sorted(folder.glob("*.safetensors"))
+            if not config.is_file() or not weights:
+                raise _missing(self.options, f"{folder} lacks {CONFIG} or a .safetensors file")
+            return discover.folder_hash([config, *weights])
+        if model.startswith(HUB):
             try:
-                model, _, transform = open_clip.create_model_and_transforms(
-                    name, pretrained=self.options.tag, image_resize_mode=RESIZE
-                )
-                tokenizer = open_clip.get_tokenizer(name)
-            except (OSError, RuntimeError, ValueError) as error:
-                raise _missing(self.options, str(error).splitlines()[0]) from error
-            self._loaded = model.eval(), transform, tokenizer
-        return self._loaded
+                return discover.hub_commit(model.removeprefix(HUB), CONFIG)
+            except LookupError as error:
+                raise _missing(self.options, str(error)) from error
+        return self._tagged(model.replace("/", "-"), tag)
+
+    def _tagged(self, model: str, tag: str | None) -> str:
+        """Fetches the weights of an architecture where they are not here yet."""
+        import open_clip
+
+        if model not in open_clip.list_models():
+            near = discover.suggest(model, open_clip.list_models())
+            raise BadInput(f"open_clip knows no model '{model}'{near}; name it with --set scorer.model=NAME.")
+        found = open_clip.get_pretrained_cfg(model, tag) if tag else None
+        if not found:  # without weights open_clip would fill the model with random numbers
+            known = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+            raise BadInput(
+                f"open_clip has no weights '{tag}' for '{model}' (known: {known}); "
+                "name them with --set scorer.pretrained=TAG."
+            )
+        try:
+            if (hub := found.get("hf_hub")) and not _is_here(hub):
+                discover.ask_hub(hub.rpartition("/")[0])
+            file = Path(open_clip.download_pretrained(found))
+        except (LookupError, OSError, RuntimeError) as error:
+            raise _missing(self.options, str(error).partition("\n")[0]) from error
+        return f"{file.parent.name}/{file.name}"
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any, Any]:
+        import open_clip
+        from safetensors import SafetensorError
+
+        name = self.options.model
+        try:
+            model, _, transform = open_clip.create_model_and_transforms(
+                name, pretrained=self.options.tag, image_resize_mode=RESIZE
+            )
+            tokenizer = open_clip.get_tokenizer(name)
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise _missing(self.options, str(error).partition("\n")[0]) from error
+        return model.eval(), transform, tokenizer
+
+
+def _is_here(hub: str) -> bool:
+    """Whether the weights of an entry of open_clip's list (`ORG/NAME/` or `ORG/NAME/FILE`) are on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repo, _, file = hub.rpartition("/")
+    names = {file, f"{file.rpartition('.')[0]}.safetensors"} if file else set(DEFAULT_FILES)
+    return any(isinstance(try_to_load_from_cache(repo, name), str) for name in names)
 
 
 def _fits(text: str, tokenizer: Any) -> bool:
-    """Whether the text tower reads all of a text: tokenised with room to spare it must not be longer."""
-    roomy = tokenizer([text], context_length=8 * tokenizer.context_length)[0]
-    padding = int(roomy[-1])  # the last place of a text that leaves room is padding
-    return int((roomy != padding).sum()) <= int(tokenizer.context_length)
+    """Whether the text tower reads all of a text: with room to spare its tokens are the same, and then only padding."""
+    length = int(tokenizer.context_length)
+    tokens, roomy = tokenizer([text])[0], tokenizer([text], context_length=8 * length)[0]
+    return bool((roomy[:length] == tokens).all() and (roomy[length:] == roomy[-1]).all())
 
 
-def _parts(text: str, fits: Any) -> list[str]:
-    """The text whole where it fits, else split in two at the clause border (or space) nearest its middle, and so on."""
+def _parts(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """The text whole where it fits, else split in two, and so on.
+
+    Split is at the clause border nearest the middle, else at the nearest space, else in the middle of a word.
+    """
     if fits(text):
         return [text]
     middle = len(text) / 2
-    borders = [found.end() for found in re.finditer(r"[,;:.]\s+", text)] or [
-        found.end() for found in re.finditer(r"\s+", text)
-    ]
-    if not borders:
-        return [text]
-    border = min(borders, key=lambda place: abs(place - middle))
+    found = list(re.finditer(r"[,;:.]\s+", text)) or list(re.finditer(r"\s+", text))
+    border = min((border.end() for border in found), key=lambda place: abs(place - middle), default=len(text) // 2)
     return _parts(text[:border].strip(), fits) + _parts(text[border:].strip(), fits)
-
-
-def _weights(options: Options) -> str:
-    """Which weights the options stand for: a hash of a folder's files, or the commit that the hub's file comes from.
-
-    Raises:
-        MissingWeights: they are neither on this machine nor to be fetched.
-    """
-    if options.model.startswith("local-dir:"):
-        folder = Path(options.model.removeprefix("local-dir:"))
-        config, weights = folder / "open_clip_config.json", sorted(folder.glob("*.safetensors"))
-        if not config.is_file() or not weights:
-            raise _missing(options, f"{folder} lacks open_clip_config.json or a .safetensors file")
-        return hashlib.sha256(b"".join(file.read_bytes() for file in (config, *weights))).hexdigest()[:16]
-    if options.tag is None:
-        return "hub"
-    import open_clip
-
-    found = open_clip.get_pretrained_cfg(options.model, options.tag)
-    if not found:
-        known = ", ".join(open_clip.list_pretrained_tags_by_model(options.model)) or "none"
-        raise BadInput(f"open_clip has no weights '{options.tag}' for '{options.model}' (known: {known}).")
-    try:
-        file = open_clip.download_pretrained(found)
-    except (OSError, RuntimeError) as error:
-        raise _missing(options, str(error).splitlines()[0]) from error
-    return Path(file).parent.name
 
 
 def _missing(options: Options, why: str) -> MissingWeights:
@@ -153,8 +172,4 @@ def _missing(options: Options, why: str) -> MissingWeights:
 
 
 def make(options: dict[str, Any]) -> OpenClip:
-    try:
-        return OpenClip(Options.model_validate(options))
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise BadInput(f"options of the scorer open_clip: {faults} (known: model, pretrained).") from error
+    return OpenClip(discover.parse_options(Options, "the scorer open_clip", options))

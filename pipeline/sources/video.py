@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 from scenedetect import AdaptiveDetector, FrameTimecode
 
+from pipeline.errors import BadInput
 from pipeline.records import Position, Record, Rejected, content_id
 from pipeline.task import Task
 
@@ -22,8 +24,13 @@ SUFFIXES = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".
 # Best mean F1 over three data sets in PySceneDetect's own sweep (benchmark/SWEEP_REPORT.md): 3.5, 0.6 s, window 3.
 THRESHOLD, SHORTEST_SHOT, WINDOW = 3.5, 0.6, 3
 DETECT_WIDTH = 256  # px; what PySceneDetect scales to by default
+MEASURE_WIDTH = 512  # px; a frame that is out of focus by a few pixels looks sharp when it is smaller
 EDGE = 0.25
 """Seconds at either end of a shot from which no frame is taken: dissolves and compression make them poor."""
+SLACK = 1.0
+"""Seconds by which a film may end before the length that its header tells."""
+MOST_RATE = 120.0
+"""Frames per second; files that claim more (some count clock ticks) would have too many frames held."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +38,16 @@ class _Frame:
     number: int
     time: float
     sharpness: float
-    pixels: np.ndarray
+    picture: av.VideoFrame
 
 
 @dataclass(frozen=True)
 class _Shot:
     number: int
-    best: _Frame | None
     start: float
+    time: float = 0.0
+    picture: np.ndarray | None = None
+    """The sharpest frame, BGR; None where the shot is all edge."""
 
 
 def claims(path: Path, task: Task) -> bool:
@@ -47,18 +56,18 @@ def claims(path: Path, task: Task) -> bool:
 
 def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
     """One record a shot, a JPEG of its sharpest frame; film, number and time of the shot are kept in its position."""
-    home = Path("collected") / f"{path.stem}-{content_id('f', str(path))[2:8]}"
+    name = re.sub(r"[^A-Za-z0-9]+", "-", path.stem)[:40].strip("-")
+    home = Path("collected") / f"{name}-{content_id('f', str(path))[2:8]}".lstrip("-")
     (folder / home).mkdir(parents=True, exist_ok=True)
     found = 0
     try:
         for shot in _shots(path):
-            what = f"{path} shot {shot.number}"
-            if shot.best is None:
+            if shot.picture is None:
                 detail = f"The shot at {shot.start:.2f} s of {path.name} is shorter than {2 * EDGE} s."
-                yield Rejected(f"{path}#{shot.number}", what, "short shot", detail)
+                yield Rejected(str(path), f"{path} shot {shot.number}", "short shot", detail)
                 continue
             found += 1
-            picture = cv2.imencode(".jpg", shot.best.pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+            picture = cv2.imencode(".jpg", shot.picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
             file = home / f"shot-{shot.number:04d}.jpg"
             (folder / file).write_bytes(picture)
             yield Record(
@@ -70,61 +79,106 @@ def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
                     stem=f"{path.stem} shot {shot.number}",
                     film=path.name,
                     shot=shot.number,
-                    time=round(shot.best.time, 3),
+                    time=round(shot.time, 3),
                 ),
             )
-    except (av.error.FFmpegError, OSError, IndexError) as error:
-        reason = "cut off" if found else "unreadable"
-        yield Rejected(f"{path}#end" if found else str(path), str(path), reason, f"{path} can't be decoded: {error}.")
+    except BadInput as error:
+        yield Rejected(str(path), str(path), "cut off" if found else "unreadable", str(error))
 
 
 def _shots(path: Path) -> Iterator[_Shot]:
-    """Shots in order, each with its sharpest frame away from its ends.
+    """Shots in order, each with its sharpest frame; what came before a fault of the file is given first.
 
-    A frame takes part when it lies `EDGE` behind its shot's start and `EDGE` before the frame being read; the detector
-    reports a cut at most `WINDOW` frames late, so no frame of the next shot can get in. Few frames are held at a time.
+    Raises:
+        BadInput: the file can't be decoded to its end, or there is no picture in it.
     """
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        stretch = float(stream.sample_aspect_ratio or 1)
-        edge = max(WINDOW, round(EDGE * rate))
-        detector = AdaptiveDetector(THRESHOLD, FrameTimecode(SHORTEST_SHOT, rate).frame_num, WINDOW)
-        waiting: deque[_Frame] = deque()
-        shot, first, start, best = 0, 0, 0.0, None
-        number = -1
-        for number, frame in enumerate(container.decode(stream)):
-            image = _upright(frame, stretch)
-            small = _shrink(image)
-            time = float(frame.time if frame.time is not None else number / rate)
-            cuts = detector.process_frame(FrameTimecode(number, rate), small)
-            waiting.append(_Frame(number, time, _sharpness(small), image))
-            for cut in cuts:
-                yield _Shot(shot, best, start)
-                shot, first, best = shot + 1, cut.frame_num, None
-                start = next(held.time for held in waiting if held.number >= first)
-            while waiting and waiting[0].number <= number - edge:
-                candidate = waiting.popleft()
-                if candidate.number >= first + edge and (best is None or candidate.sharpness > best.sharpness):
-                    best = candidate
-        if number >= 0:
-            yield _Shot(shot, best, start)
+    cutter: _Cutter | None = None
+    fault, length = "", 0.0
+    try:
+        with av.open(str(path)) as container:
+            for stream in container.streams.video[:1]:
+                stream.thread_type = "AUTO"
+                length = float((stream.duration or 0) * (stream.time_base or 0))
+                stretch = float(stream.sample_aspect_ratio or 1)
+                rate = min(float(stream.average_rate or stream.guessed_rate or 25), MOST_RATE)
+                for frame in container.decode(stream):
+                    cutter = cutter or _Cutter(rate, stretch, frame)
+                    yield from cutter.take(frame)
+    except av.error.FFmpegError as error:
+        fault = error.strerror or type(error).__name__
+    except (OSError, ValueError) as error:
+        fault = str(error)
+    if cutter:
+        yield cutter.last()
+        if cutter.time + SLACK < length:
+            fault = fault or f"its pictures end at {cutter.time:.1f} s of {length:.1f} s"
+    elif not fault:
+        fault = "it holds no pictures"
+    if fault:
+        raise BadInput(f"{path} is no whole film: {fault}.")
+
+
+class _Cutter:
+    """Takes the frames of a film in order and gives its shots. Holds the last frames and the best so far, no more.
+
+    The detector reports a cut exactly `WINDOW` frames late. So a frame takes part once it lies `EDGE` and `WINDOW`
+    before the frame being read: no cut can come in between any more. It also lies `EDGE` behind its shot's start.
+    """
+
+    def __init__(self, rate: float, stretch: float, first: av.VideoFrame) -> None:
+        self.rate, self.stretch = rate, stretch
+        self.edge = max(1, round(EDGE * rate))
+        self.detector = AdaptiveDetector(THRESHOLD, FrameTimecode(SHORTEST_SHOT, rate).frame_num, WINDOW)
+        # Fixed by the first frame: the detector compares frames, and streams may change their size on the way.
+        self.sizes = [_shrunk(first.width, first.height, width) for width in (MEASURE_WIDTH, DETECT_WIDTH)]
+        self.waiting: deque[_Frame] = deque()
+        self.number, self.time, self.zero = 0, 0.0, first.time or 0.0
+        self.shot, self.first, self.start = 0, 0, 0.0
+        self.best: _Frame | None = None
+
+    def take(self, frame: av.VideoFrame) -> Iterator[_Shot]:
+        """The shot that this frame shows to be at its end, if it does."""
+        (width, height), detect = self.sizes
+        image = frame.reformat(width, height, "bgr24", interpolation="AREA").to_ndarray()
+        small = cv2.resize(image, detect, interpolation=cv2.INTER_AREA)
+        self.time = self.number / self.rate if frame.time is None else frame.time - self.zero
+        sharpness = -1.0 if frame.is_corrupt else _sharpness(image)
+        self.waiting.append(_Frame(self.number, self.time, sharpness, frame))
+        for cut in self.detector.process_frame(FrameTimecode(self.number, self.rate), small):
+            yield self._ended()
+            self.shot, self.first, self.best = self.shot + 1, cut.frame_num, None
+            self.start = next(held.time for held in self.waiting if held.number >= self.first)
+        self._settle(self.number - WINDOW - self.edge)
+        self.number += 1
+
+    def last(self) -> _Shot:
+        """The shot that the film ends with."""
+        self._settle(self.number - 1 - self.edge)
+        return self._ended()
+
+    def _settle(self, until: int) -> None:
+        """Frames up to that number will not be cut off any more: they take part, and only the best is held on."""
+        while self.waiting and self.waiting[0].number <= until:
+            frame = self.waiting.popleft()
+            if frame.number >= self.first + self.edge and (not self.best or frame.sharpness > self.best.sharpness):
+                self.best = frame
+
+    def _ended(self) -> _Shot:
+        if self.best is None:
+            return _Shot(self.shot, self.start)
+        return _Shot(self.shot, self.start, self.best.time, _upright(self.best.picture, self.stretch))
 
 
 def _upright(frame: av.VideoFrame, stretch: float) -> np.ndarray:
     """The frame as BGR with square pixels, turned as its display matrix says (telephones film lying on their side)."""
-    image: np.ndarray = frame.to_ndarray(format="bgr24")
-    if stretch != 1:
-        image = cv2.resize(image, None, fx=stretch, fy=1, interpolation=cv2.INTER_AREA)
+    width = max(1, round(frame.width * stretch))
+    image: np.ndarray = frame.reformat(width, frame.height, "bgr24", interpolation="BICUBIC").to_ndarray()
     return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4)) if frame.rotation else image
 
 
-def _shrink(image: np.ndarray) -> np.ndarray:
-    scale = DETECT_WIDTH / image.shape[1]
-    if scale >= 1:
-        return image
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+def _shrunk(width: int, height: int, most: int) -> tuple[int, int]:
+    """The size at most so wide; a smaller one stays."""
+    return (width, height) if width <= most else (most, max(1, round(height * most / width)))
 
 
 def _sharpness(image: np.ndarray) -> float:

@@ -17,6 +17,9 @@ from pipeline.errors import BadReply
 from pipeline.records import Caption, Grid
 from pipeline.task import Task
 
+KEPT = 8_000
+"""Letters that are kept of an answer that can't be read, and that go back with its faults: what is longer went astray."""
+
 
 def stage(task: Task, grids: Sequence[Grid], captioner: Captioner, folder: Path, cache: Cache) -> Stage[Grid]:
     """The caption stage.
@@ -30,9 +33,11 @@ def stage(task: Task, grids: Sequence[Grid], captioner: Captioner, folder: Path,
         "prefix": task.prefix,
         "opening": task.opening,
         "markers": task.markers,
+        "stand_ins": task.stand_ins,
         "caption": task.caption.model_dump(),
         "seed": task.seed,
-        "captioner": captioner.identity(),
+        "captioner": asking.identity,
+        "instruction": asking.instruction,
     }
     return Stage("caption", "captions", asking.caption, config, batch=captioner.batch, facts=asking.facts)
 
@@ -44,6 +49,15 @@ class _Open:
     grid: Grid
     question: Question
     best: Caption | None = None
+    attempts: int = 0
+
+    def take(self, answer: Answer, caption: Caption) -> None:
+        """Keeps the caption where it is the best so far, and sends the answer's faults back with the question."""
+        self.attempts += 1
+        if self.best is None or _faults(caption) < _faults(self.best):
+            self.best = caption
+        turn = Turn(answer.text[:KEPT], caption.problems)
+        self.question = replace(self.question, earlier=(*self.question.earlier, turn))
 
 
 @dataclass
@@ -59,13 +73,15 @@ class Asking:
     known: int = 0
     tokens: int = 0
     instruction: str = field(init=False)
+    identity: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self.instruction = instruction(self.task)
+        self.identity = self.captioner.identity()
 
     def facts(self) -> dict[str, Any]:
         return {
-            "captioner": self.captioner.identity(),
+            "captioner": self.identity,
             "instruction": instruction_id(self.instruction),
             "asked": self.asked,
             "answers from the cache": self.known,
@@ -74,28 +90,29 @@ class Asking:
 
     def caption(self, grids: Sequence[Grid]) -> Iterator[Caption]:
         """One caption a grid. Grids whose last answer still has faults keep the best one, with its problems named."""
-        waiting = [_Open(grid, self._question(grid)) for grid in grids]
-        settled: dict[str, Caption] = {}
-        rounds = 1 if self.captioner.verbatim else self.task.caption.attempts
-        for attempt in range(1, rounds + 1):
-            answers = self._answers([case.question for case in waiting])
-            for case, answer in zip(waiting, answers, strict=True):
-                caption = replace(self._read(answer, case.grid), attempts=attempt)
-                if case.best is None or len(caption.problems) < len(case.best.problems):
-                    case.best = caption
-                case.question = replace(
-                    case.question, earlier=(*case.question.earlier, Turn(answer.text, caption.problems))
-                )
-                settled[case.grid.id] = case.best
+        if self.captioner.verbatim:
+            questions = [self._question(grid) for grid in grids]
+            for grid, answer in zip(grids, self.captioner.ask(questions), strict=True):
+                yield self._signed(self._told(answer, grid), grid, attempts=1)
+            return
+        cases = [_Open(grid, self._question(grid)) for grid in grids]
+        waiting = cases
+        for _ in range(self.task.caption.attempts):
+            for case, answer in zip(waiting, self._answers([case.question for case in waiting]), strict=True):
+                case.take(answer, self._read(answer))
             waiting = [case for case in waiting if case.best and case.best.problems]
             if not waiting:
                 break
-        yield from (settled[grid.id] for grid in grids)
+        for case in cases:
+            if case.best:
+                yield self._signed(self._named(case.best, case.grid), case.grid, case.attempts)
 
     def _question(self, grid: Grid) -> Question:
-        picture = pixels.open_image(self.folder / grid.path)
+        """What is asked about a grid. Texts that are taken over word for word need no look at the picture."""
+        looked = not self.captioner.verbatim
+        panels = pixels.cut(pixels.open_image(self.folder / grid.path), grid.layout) if looked else []
         return Question(
-            panels=tuple(pixels.cut(picture, grid.layout)),
+            panels=tuple(panels),
             texts=tuple(record.text for record in grid.group.records),
             markers=self.task.markers,
             instruction=self.instruction,
@@ -104,23 +121,24 @@ class Asking:
     def _answers(self, questions: Sequence[Question]) -> list[Answer]:
         """Answers from the cache, the rest from the captioner; each is kept before anything is made of it."""
         keys = [self._key(question) for question in questions]
-        found = [self.cache.get_reply(key) for key in keys]
-        missing = [number for number, reply in enumerate(found) if reply is None]
+        found = [_answer(self.cache.get_reply(key)) for key in keys]
+        missing = [number for number, answer in enumerate(found) if answer is None]
         started = time.perf_counter()
         fresh = self.captioner.ask([questions[number] for number in missing]) if missing else []
         seconds = round((time.perf_counter() - started) / max(len(fresh), 1), 3)
         for number, answer in zip(missing, fresh, strict=True):
-            reply = {"text": answer.text, "tokens": answer.tokens, "finished": answer.finished}
+            text = answer.text.encode(errors="replace").decode()  # half a surrogate pair is no text
+            reply = {"text": text, "tokens": answer.tokens, "finished": answer.finished}
             about = {"seconds": seconds, "instruction": instruction_id(self.instruction)}
-            self.cache.put_reply(keys[number], reply | about | self.captioner.identity())
-            found[number] = reply
+            self.cache.put_reply(keys[number], reply | about | self.identity)
+            found[number] = _answer(reply)
         self.asked, self.known = self.asked + len(missing), self.known + len(found) - len(missing)
         self.tokens += sum(answer.tokens for answer in fresh)
-        return [Answer(reply["text"], reply["tokens"], reply["finished"]) for reply in found if reply is not None]
+        return [answer for answer in found if answer is not None]
 
     def _key(self, question: Question) -> str:
         return key_of(
-            captioner=self.captioner.identity(),
+            captioner=self.identity,
             pixels=[(panel.size, hashlib.sha256(panel.tobytes()).hexdigest()) for panel in question.panels],
             texts=question.texts,
             markers=question.markers,
@@ -128,31 +146,55 @@ class Asking:
             earlier=[(turn.answer, turn.faults) for turn in question.earlier],
         )
 
-    def _read(self, answer: Answer, grid: Grid) -> Caption:
+    def _read(self, answer: Answer) -> Caption:
+        """The caption in a model's answer, whatever it is; its problems are worded for the model as for a person."""
         try:
-            caption = self._make(answer.text, grid)
+            caption = read(answer.text, self.task)
+            # One person under one spelling, in brackets everywhere: nobody needs to be asked again for that.
+            spelt: dict[str, str] = {}
+            one = {name: spelt.setdefault(name.casefold(), name) for name in caption.names}
+            text = grammar.rename(grammar.bracket_names(caption.text, caption.names), one)
+            caption = grammar.parse(text, self.task)
         except BadReply as error:
-            caption = grammar.parse(answer.text, self.task)
+            caption = grammar.parse(answer.text[:KEPT], self.task)
             caption = replace(caption, problems=(str(error), *caption.problems))
         if not answer.finished:
-            cut = "the answer was cut off by the token limit; raise captioner.max_new_tokens"
+            cut = "the answer is longer than captioner.max_new_tokens allows and was cut off"
             caption = replace(caption, problems=(cut, *caption.problems))
-        if self.captioner.verbatim and (bare := _bare(grid)):
-            caption = replace(caption, problems=(bare, *caption.problems))
-        prompt = "" if self.captioner.verbatim else instruction_id(self.instruction)
-        kind = str(self.captioner.identity()["captioner"])
-        return replace(caption, grid=grid.id, captioner=kind, prompt=prompt)
+        return caption
 
-    def _make(self, text: str, grid: Grid) -> Caption:
-        caption = read(text, self.task)
-        if self.captioner.verbatim or not caption.names:
-            return caption
-        # Whatever a model calls people, they get names of ours: one culture's favourites would else be on every page.
+    def _told(self, answer: Answer, grid: Grid) -> Caption:
+        """The caption in texts that people wrote, word for word: what is wrong with them is for a person to mend."""
+        texts = [record.text for record in grid.group.records]
+        try:
+            caption = read(answer.text, self.task)
+        except BadReply:
+            caption = grammar.parse(" ".join(dict.fromkeys(texts)), self.task)
+        bare = [str(panel) for panel, text in enumerate(texts, start=1) if not text]
+        none = [f"no text came with panel {', '.join(bare)}"] if bare else []
+        return replace(caption, problems=(*none, *caption.problems))
+
+    def _named(self, caption: Caption, grid: Grid) -> Caption:
+        """Whatever a model calls people, they get names of ours: one culture's favourites would else be everywhere."""
         drawn = names.draw(len(caption.names), self.places[grid.id], self.task.seed)
-        return grammar.parse(grammar.rename(caption.text, dict(zip(caption.names, drawn, strict=True))), self.task)
+        given = dict(zip(caption.names, drawn, strict=True))
+        problems = tuple(grammar.rename(problem, given) for problem in caption.problems)
+        return replace(grammar.parse(grammar.rename(caption.text, given), self.task), problems=problems)
+
+    def _signed(self, caption: Caption, grid: Grid, attempts: int) -> Caption:
+        prompt = "" if self.captioner.verbatim else instruction_id(self.instruction)
+        kind = str(self.identity["captioner"])
+        return replace(caption, grid=grid.id, captioner=kind, prompt=prompt, attempts=attempts)
 
 
-def _bare(grid: Grid) -> str:
-    """Which panels no text came with."""
-    bare = [str(panel) for panel, record in enumerate(grid.group.records, start=1) if not record.text]
-    return f"no text came with panel {', '.join(bare)}" if bare else ""
+def _answer(reply: dict[str, Any] | None) -> Answer | None:
+    """The answer in a kept reply; None where there is none or its file holds something else."""
+    try:
+        return Answer(reply["text"], reply["tokens"], reply["finished"]) if reply else None
+    except KeyError:
+        return None
+
+
+def _faults(caption: Caption) -> tuple[int, int]:
+    """Orders captions, the best first: a panel without a text weighs more than any other fault."""
+    return sum(not text for text in caption.panels), len(caption.problems)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline import discover, sources
 from pipeline.engine import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected, content_id
-from pipeline.sources.base import Source
+from pipeline.sources.base import Source, text_files
 from pipeline.task import Task
 
 BESIDE = {".txt", ".json", ".jsonl", ".csv", ".md", ".toml", ".yaml", ".yml", ".caption", ".srt", ".vtt"}
@@ -36,34 +37,59 @@ class SourceFile:
 
 
 def find(paths: Sequence[Path]) -> list[SourceFile]:
-    """All files below the given paths, in natural order (shot 2 before shot 10).
+    """All files below the given paths, in natural order (shot 2 before shot 10), each once by whatever links.
 
     Hidden files are passed over, and what lies below a folder with a `run.db`: a run's own pictures are no source.
 
     Raises:
-        BadInput: a path does not exist, or there is no file below any.
+        BadInput: a path does not exist, a folder can't be read, or there is no file below any.
     """
-    found: dict[Path, SourceFile] = {}
+    found: dict[str, SourceFile] = {}
     for path in paths:
         if not path.exists():
             raise BadInput(f"source {path} does not exist; give a film, a picture or a folder of them.")
-        inside = [path] if path.is_file() else sorted(path.rglob("*"), key=lambda file: natural(str(file)))
-        runs = {file.parent for file in inside if file.name == "run.db"}
+        inside = [path] if path.is_file() else sorted(_below(path), key=lambda file: (natural(str(file)), str(file)))
         for file in inside:
-            hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-            made = not runs.isdisjoint(file.parents)
-            if file.is_file() and not hidden and not made and file.suffix.lower() not in BESIDE:
-                state, full = file.stat(), file.resolve()
-                found.setdefault(full, SourceFile(full, state.st_mtime_ns, state.st_size))
+            if (file.is_file() or file.is_symlink()) and file.suffix.lower() not in BESIDE:
+                # A link keeps its own name (caches link names with suffixes to nameless blobs); one to nowhere is no
+                # file lost, it is rejected when it is read.
+                own = Path(os.path.abspath(file))
+                found.setdefault(os.path.realpath(file), SourceFile(own, *_state(file)))
     if not found:
         raise BadInput(f"there are no films and no pictures in {', '.join(map(str, paths))}.")
     return list(found.values())
 
 
+def _below(folder: Path) -> Iterator[Path]:
+    """Everything in a folder and its sub-folders but hidden things; links are followed, no folder is walked twice."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise BadInput(f"folder {error.filename} can't be read: {error.strerror}; change that or leave it out.")
+
+    walked: set[str] = set()
+    for here, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(here)
+        if real in walked or "run.db" in names:
+            folders.clear()
+            continue
+        walked.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(here, name) for name in names if not name.startswith("."))
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Time of the last change in nanoseconds and size in bytes; zeros where there is no such file."""
+    try:
+        state = path.stat()
+    except OSError:
+        return 0, 0
+    return state.st_mtime_ns, state.st_size
+
+
 def natural(text: str) -> list[tuple[int, int | str]]:
     """Sort key that reads digits as numbers."""
     parts = re.split(r"(\d+)", text.casefold())
-    return [(1, int(part)) if part.isdigit() else (0, part) for part in parts]
+    return [(1, int(part)) if part.isdecimal() else (0, part) for part in parts]
 
 
 def stage(task: Task, files: Sequence[SourceFile], folder: Path, known: Sequence[Record]) -> Stage[SourceFile]:
@@ -78,6 +104,11 @@ def stage(task: Task, files: Sequence[SourceFile], folder: Path, known: Sequence
 
     def collect(batch: Sequence[SourceFile]) -> Iterator[Record | Rejected]:
         for file in batch:
+            if file == files[0]:
+                seen.clear()  # begun anew, not gone on with: what was known has left the table
+            if fault := _unusual(file.path):
+                yield Rejected(file.id, *fault)
+                continue
             source: Source | None = next((module for _, module in plugins if module.claims(file.path, task)), None)
             if source is None:
                 detail = f"{file.path} is neither a film nor a picture of a known kind."
@@ -95,12 +126,19 @@ def stage(task: Task, files: Sequence[SourceFile], folder: Path, known: Sequence
                     seen[item.id] = item
                     yield item
 
-    listing = [(str(file.path), file.changed, file.size, _texts(file.path)) for file in files]
+    texts = [[_state(text) for text in text_files(file.path)] for file in files]
+    listing = [(str(file.path), file.changed, file.size, beside) for file, beside in zip(files, texts, strict=True)]
     return Stage(
         name="collect",
         table="collected",
         run=collect,
-        config={"files": listing, "task": task.name, "markers": task.markers, "layout": task.grid_layout},
+        config={
+            "files": listing,
+            "task": task.name,
+            "markers": task.markers,
+            "stand_ins": task.stand_ins,
+            "layout": task.grid_layout,
+        },
         batch=1,
         origin=lambda record: (content_id("s", record.source),),
         expands=True,
@@ -112,7 +150,7 @@ def _what(record: Record) -> str:
     return f"{record.source} shot {record.position.shot}" if record.position.film else record.source
 
 
-def _texts(path: Path) -> int:
-    """Time of the last change of the texts that may belong to a file."""
-    beside = (path.with_suffix(".txt"), path.parent / "caption.txt")
-    return max((text.stat().st_mtime_ns for text in beside if text.is_file()), default=0)
+def _unusual(path: Path) -> tuple[str, str, str] | None:
+    """The thing, class and sentence of a rejection where a name holds bytes that are no text: no table can keep it."""
+    shown = str(path).encode(errors="replace").decode()
+    return None if shown == str(path) else (shown, "name", f"{shown} has a name that is no UTF-8; rename it.")

@@ -67,7 +67,7 @@ class Grouping:
     def _sets(self, records: Sequence[Record]) -> tuple[list[Group], list[Rejected]]:
         """What came as one set stays one, whatever it looks like."""
         groups, rejected = [], []
-        for name, members in _by(records, lambda record: record.position.set).items():
+        for (_, name), members in _by(records, lambda r: (r.position.folder, r.position.set)).items():
             if len(members) == self.size:
                 members.sort(key=lambda record: record.position.page)
                 groups.append(self._group(members, f"came as one set, {name}"))
@@ -79,12 +79,12 @@ class Grouping:
     def _pairs(self, records: Sequence[Record]) -> tuple[list[Group], list[Rejected]]:
         """Images of one folder whose names agree up to the last word or number."""
         groups, rejected = [], []
-        for (_, name), members in _by(records, lambda r: (r.position.folder, _name_and_role(r)[0])).items():
-            alike, _ = self._likeness(members)
+        for (folder, common), members in _by(records, lambda r: (r.position.folder, _name_and_role(r)[0])).items():
+            name = common or folder  # `before.png` and `after.png` may have a folder of their own
             if len(members) != self.size:
                 why = f"{len(members)} pictures are named {name}, {self.task.name} takes {self.size}"
                 rejected += [_reject(record, "incomplete pair", why) for record in members]
-            elif alike < self.task.group.floor:
+            elif (alike := self._likeness(members)[0]) < self.task.group.floor:
                 why = f"the pictures named {name} are alike by {alike:.2f}, under the floor {self.task.group.floor:g}"
                 rejected += [_reject(record, "strangers", why) for record in members]
             else:
@@ -96,20 +96,20 @@ class Grouping:
         """Walks every film and folder from its start; each image is used once at most."""
         groups, rejected = [], []
         for sequence in _by(records, _sequence).values():
-            left = list(sequence)
+            left, window = list(sequence), self.task.group.window
             while left:
-                members, why = self._from_first(left)
+                members, why = self._from_first(left[:window])
                 if members:
                     groups.append(self._group(members, _where(members)))
-                    left = [record for record in left if record not in members]
+                    left[:window] = [record for record in left[:window] if record not in members]
                 else:
                     rejected.append(_reject(left.pop(0), *why))
         return groups, rejected
 
-    def _from_first(self, left: Sequence[Record]) -> tuple[list[Record], tuple[str, str]]:
+    def _from_first(self, window: Sequence[Record]) -> tuple[list[Record], tuple[str, str]]:
         """The first record with the nearest followers that no veto forbids, or the class and sentence of why not."""
-        part, first = self.task.group, left[0]
-        near = [r for r in left[1 : part.window] if r.position.time - first.position.time <= part.span]
+        part, first = self.task.group, window[0]
+        near = [r for r in window[1:] if r.position.time - first.position.time <= part.span]
         if len(near) < self.size - 1:
             return [], ("no neighbours", f"has {len(near)} neighbours left, {self.task.name} needs {self.size - 1}")
         for followers in itertools.combinations(near, self.size - 1):

@@ -36,8 +36,7 @@ def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rej
     path = folder / record.path
     what = f"{record.source} ({record.position.stem})" if record.position.film else record.source
     try:
-        width, height = pixels.upright_size(path)
-        image = pixels.open_image(path, least_side=MEASURE_SIDE)
+        image, (width, height) = pixels.open_sized(path, least_side=MEASURE_SIDE)
     except BadInput as error:
         return Rejected(record.id, what, "unreadable", str(error))
     if fault := unfit(width, height, layout):

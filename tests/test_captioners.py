@@ -1,0 +1,331 @@
+"""Captioners: the contract that each keeps, how answers are read, and the local one with the miniature model."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import captioners
+from captioners import base, local
+from captioners.base import Answer, Question, Turn
+from miniature.draw import draw
+from miniature.world import Scene, draw_scene
+from pipeline import discover, task
+from pipeline.errors import BadInput, BadReply, MissingWeights
+from pipeline.task import Task
+
+VLM = Path(__file__).parent.parent / "miniature" / "vlm"
+OPTIONS: dict[str, dict[str, Any]] = {
+    "local": {"model": str(VLM), "max_new_tokens": 96},
+    "scripted": {"answers": ["one answer", "another answer"]},
+}
+"""What a captioner can't be made without; one that is not listed needs nothing."""
+STORYBOARD = task.load("storyboard")
+NAMES = discover.names(captioners)
+
+
+def make(name: str, **more: Any) -> base.Captioner:
+    made: base.Captioner = discover.load(captioners, name).make(OPTIONS.get(name, {}) | more)
+    return made
+
+
+def picture(scene: Scene, width: int, height: int) -> Image.Image:
+    return Image.fromarray(draw(scene, size=(width, height)))
+
+
+def ask(seed: int, texts: tuple[str, ...] = ("a cat", "a dog", "a hat"), task: Task = STORYBOARD) -> Question:
+    rng = Random(seed)
+    panels = tuple(picture(draw_scene(rng), 192, 96) for _ in task.markers)
+    return Question(panels, texts, task.markers, base.instruction(task))
+
+
+# ---- the contract
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_question_gets_the_same_answer_alone_and_among_others(name: str) -> None:
+    captioner = make(name)
+    questions = [ask(1), ask(2)]
+    answers = captioner.ask(questions)
+    assert [type(answer) for answer in answers] == [Answer, Answer]
+    assert captioner.ask(questions) == answers
+    assert captioner.ask(questions[1:]) == answers[1:]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_identity_is_plain_stable_and_tells_the_captioner(name: str) -> None:
+    identity = make(name).identity()
+    assert identity["captioner"] == name
+    assert json.dumps(identity) == json.dumps(make(name).identity())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_captioner_says_how_many_it_takes_and_whether_its_words_are_people_s(name: str) -> None:
+    captioner = make(name)
+    assert captioner.batch >= 1 and captioner.verbatim is (name == "sidecar")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_option_is_told_with_the_known_ones(name: str) -> None:
+    with pytest.raises(BadInput, match=rf"options of the captioner {name}: no_such: .*\(known: "):
+        make(name, no_such=1)
+
+
+# ---- texts that exist
+
+
+def sidecar(*texts: str) -> str:
+    return make("sidecar").ask([replace(ask(0), texts=texts)])[0].text
+
+
+def test_a_joint_caption_that_came_along_is_answered_word_for_word() -> None:
+    text = "[MOVIE-SHOTS] ünï “quotes” {braces}, [SCENE-1] a  [SCENE-2] b: [SCENE-3] c"
+    assert sidecar(text, text, text) == text
+
+
+@pytest.mark.parametrize("text", ["[MOVIE-SHOTS] s, [SCENE-2] b, [SCENE-3] c", "[SCENE-3] c only"])
+def test_a_damaged_joint_caption_stays_as_it_is(text: str) -> None:
+    assert sidecar(text, text, text) == text
+
+
+def test_panels_own_texts_are_put_together() -> None:
+    caption = base.read(sidecar('a cat says "hi"', "two dogs", "a hat on a post"), STORYBOARD)
+    assert caption.text == '[MOVIE-SHOTS] [SCENE-1] a cat says "hi", [SCENE-2] two dogs, [SCENE-3] a hat on a post.'
+
+
+def test_a_text_that_all_panels_share_but_that_has_no_marker_goes_to_each() -> None:
+    assert base.read(sidecar("a cat", "a cat", "a cat"), STORYBOARD).panels == ("a cat", "a cat", "a cat")
+
+
+def test_no_texts_make_an_empty_answer() -> None:
+    assert sidecar("", "", "") == ""
+
+
+def test_a_panel_without_a_text_stays_without() -> None:
+    assert base.read(sidecar("a cat", "", "a hat"), STORYBOARD).panels == ("a cat", "", "a hat")
+
+
+# ---- fixed answers
+
+
+def test_scripted_answers_go_round_and_what_was_asked_is_remembered() -> None:
+    captioner = make("scripted", answers=["a", "b"])
+    first, second = ask(1), ask(2)
+    back = replace(first, earlier=(Turn("a", ("too short",)),))
+    assert [answer.text for answer in captioner.ask([first, second, back, first])] == ["a", "b", "a", "a"]
+    assert captioner.asked == [first, second, back, first]  # type: ignore[attr-defined]
+
+
+def test_a_script_without_answers_is_refused() -> None:
+    with pytest.raises(BadInput, match="answers: Tuple should have at least 1 item"):
+        make("scripted", answers=[])
+
+
+# ---- the instruction
+
+
+@pytest.mark.parametrize("name", task.names())
+def test_the_instruction_of_a_task_names_every_marker_and_asks_for_as_many_texts(name: str) -> None:
+    asked = task.load(name)
+    text = base.instruction(asked)
+    assert all(marker in text for marker in asked.markers)
+    assert f"exactly {len(asked.markers)} entries" in text
+    assert ("<P1>" in text) is asked.caption.people
+    assert asked.opening in text
+
+
+# ---- reading answers
+
+PANELS = ["a man reads a letter", "rain falls on a street", "a dog waits at the door"]
+REPLY = {"summary": "a day at home", "panels": [{"text": text} for text in PANELS]}
+CAPTION = "[MOVIE-SHOTS] a day at home, " + ", ".join(
+    f"[SCENE-{number}] {text}" for number, text in enumerate(PANELS, start=1)
+)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json.dumps(REPLY),
+        json.dumps(REPLY, indent=2),
+        f"```json\n{json.dumps(REPLY)}\n```",
+        f"Sure! {{curly}} Here it is:\n```\n{json.dumps(REPLY)}\n```\nI hope that helps {{}}.",
+        f'<think>The form is {{"text": "..."}} or {{"a": 1}}</think>{json.dumps(REPLY)}{json.dumps({"summary": "no"})}',
+        json.dumps(REPLY | {"confidence": 0.9}),
+        f"{CAPTION}.",
+    ],
+    ids=["plain", "indented", "fenced", "chatter", "thoughts", "more keys", "free text"],
+)
+def test_a_good_answer_is_read_whatever_stands_around_it(answer: str) -> None:
+    caption = base.read(answer, STORYBOARD)
+    assert caption.text == f"{CAPTION}." and caption.problems == ()
+
+
+def test_free_text_is_taken_as_it_is() -> None:
+    text = "[MOVIE-SHOTS] A day; [SCENE-1]: a man reads [SCENE-2] rain {falls} on, [SCENE-3] a dog waits here"
+    assert base.read(text, STORYBOARD).text == text
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        ("", "neither"),
+        ("I'm sorry, I can't help with that.", "neither"),
+        ("[SCENE-1] a [SCENE-3] c", "neither"),
+        (json.dumps(REPLY)[:-3], "neither the whole JSON"),
+        (json.dumps(REPLY).replace('"', "'"), "neither"),
+        (json.dumps(PANELS), "neither"),
+        ('{"scene 1": "a cat"}', "neither"),
+        ('{"summary": ' + "9" * 5000 + "}", "neither"),
+        ('{"a":' * 9000, "neither"),
+        (json.dumps({"summary": "s"}), "panels: Field required"),
+        (json.dumps({"panels": PANELS}), "summary: Field required; panels.0: Input should be a valid dictionary"),
+        (json.dumps(REPLY | {"panels": REPLY["panels"][:2]}), "3 panels, got 2 texts"),  # type: ignore[index]
+        (json.dumps(REPLY | {"panels": [*REPLY["panels"], {"text": "more"}]}), "3 panels, got 4 texts"),
+        (json.dumps(REPLY | {"summary": "as in [SCENE-2] it rains"}), "may not hold the marker"),
+        (json.dumps(REPLY | {"names": "P1"}), "names: Input should be a valid list"),
+        (json.dumps(REPLY | {"summary": "half \ud83d"}), "summary: Input should be a valid string"),
+    ],
+)
+def test_an_answer_that_can_t_be_read_is_told_in_words_for_the_model(answer: str, fault: str) -> None:
+    with pytest.raises(BadReply) as caught:
+        base.read(answer, STORYBOARD)
+    assert fault in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_names_come_with_or_without_brackets_and_stand_in_them() -> None:
+    panels = [
+        {"text": "<P1> reads a letter", "names": ["<P1>"]},
+        {"text": "P2 and P1 dance on a street", "names": ["P1", " P2 "]},
+        {"text": "P11 and a dog wait here", "names": []},
+    ]
+    caption = base.read(json.dumps({"summary": "a day of P1", "names": ["P1"], "panels": panels}), STORYBOARD)
+    assert caption.names == ("P1", "P2")
+    assert caption.summary == "a day of <P1>"
+    assert caption.panels == ("<P1> reads a letter", "<P2> and <P1> dance on a street", "P11 and a dog wait here")
+
+
+LARGE = {
+    "braces": "{" * 2_000_000,
+    "nested": '{"a":' * 400_000,
+    "quotes": '{"' * 1_000_000,
+    "half a reply": '{"summary": "s", "panels": [' + '{"text": "a b c"},' * 110_000,
+    "a million numbers": '{"summary": "s", "panels": [1' + ",1" * 1_000_000 + "]}",
+    "words": "word " * 400_000,
+    "names": " ".join(f"<n{number}>" for number in range(200_000)),
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+@pytest.mark.parametrize("letters", [2_000_000, base.LONGEST])
+def test_two_megabytes_of_anything_are_refused_at_once(kind: str, letters: int) -> None:
+    started = time.monotonic()
+    with pytest.raises(BadReply) as caught:
+        base.read(LARGE[kind][:letters], STORYBOARD)
+    assert time.monotonic() - started < 2 and len(str(caught.value)) < 500
+
+
+# ---- the local captioner, with the miniature model
+
+
+@pytest.fixture(scope="module")
+def vlm() -> base.Captioner:
+    return make("local")
+
+
+GRIDS = [ask(3), ask(4), ask(5, ("", ""), task.load("couple-profile"))]
+
+
+@pytest.fixture(scope="module")
+def answers(vlm: base.Captioner) -> list[Answer]:
+    return vlm.ask(GRIDS)
+
+
+def test_the_miniature_answers_in_the_form_asked_for(answers: list[Answer]) -> None:
+    for question, answer in zip(GRIDS, answers, strict=True):
+        reply = base.JointReply.model_validate_json(answer.text)
+        assert len(reply.panels) == len(question.markers) and answer.finished and answer.tokens > 10
+
+
+def test_a_batch_of_grids_of_different_sizes_gives_what_one_by_one_gives(
+    vlm: base.Captioner, answers: list[Answer]
+) -> None:
+    assert [vlm.ask([question])[0] for question in GRIDS] == answers
+
+
+def test_an_answer_that_the_limit_cuts_off_says_so(answers: list[Answer]) -> None:
+    (cut,) = make("local", max_new_tokens=32).ask(GRIDS[:1])
+    assert (cut.tokens, cut.finished) == (32, False)
+    assert answers[0].text.startswith(cut.text) and cut.text != answers[0].text
+
+
+def test_faults_go_back_as_a_conversation_that_the_model_answers(vlm: base.Captioner, answers: list[Answer]) -> None:
+    question = replace(GRIDS[0], earlier=(Turn(answers[0].text, ("the text of [SCENE-1] is thin",)),))
+    roles = [turn["role"] for turn in local._conversation(question)]
+    assert roles == ["user", "assistant", "user"]
+    assert "the text of [SCENE-1] is thin" in str(local._conversation(question)[-1])
+    assert base.JointReply.model_validate_json(vlm.ask([question])[0].text)
+
+
+QUIET = """
+import sys
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[1])
+import test_captioners
+print(repr(test_captioners.make("local").ask(test_captioners.GRIDS[:1])))
+"""
+
+
+def test_another_process_with_one_thread_answers_the_same_and_prints_nothing_else(answers: list[Answer]) -> None:
+    words = [sys.executable, "-W", "error", "-c", QUIET, str(Path(__file__).parent)]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == (f"{answers[:1]!r}\n", "")
+
+
+def test_other_weights_or_limits_are_another_identity(tmp_path: Path) -> None:
+    for file in VLM.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    copy = make("local", model=str(tmp_path)).identity()
+    assert copy["revision"] == make("local").identity()["revision"]
+    template = tmp_path / "chat_template.jinja"
+    changed = template.read_text() + " "
+    template.unlink()
+    template.write_text(changed)
+    assert make("local", model=str(tmp_path)).identity()["revision"] != copy["revision"]
+    assert make("local", max_new_tokens=100).identity() != make("local").identity()
+
+
+@pytest.mark.parametrize("model", ["nobody/nothing", "no such/name/at all", "captioners"])
+def test_a_model_that_is_not_here_is_one_sentence_with_three_ways_on(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(VLM.parent.parent)
+    with pytest.raises(MissingWeights, match=rf"'{model}'.*hf download.*captioner.model=FOLDER.*--captioner sidecar"):
+        make("local", model=model).identity()
+
+
+def test_weights_that_are_broken_are_told_at_the_first_question(tmp_path: Path) -> None:
+    for file in VLM.iterdir():
+        (tmp_path / file.name).write_bytes(
+            file.read_bytes()[:1000] if file.suffix == ".safetensors" else file.read_bytes()
+        )
+    with pytest.raises(MissingWeights, match="can't be fetched"):
+        make("local", model=str(tmp_path)).ask(GRIDS[:1])
+
+
+def test_panels_reach_the_model_at_their_own_size(vlm: base.Captioner) -> None:
+    """A panel of 1024 x 512 is seen like the same drawn small, not like a shrunken grid."""
+    rng = Random(3)
+    scenes = [draw_scene(rng) for _ in range(3)]
+    large = replace(GRIDS[0], panels=tuple(picture(scene, 1024, 512) for scene in scenes))
+    reply = base.JointReply.model_validate_json(vlm.ask([large])[0].text)
+    assert len(reply.panels) == 3

@@ -1,0 +1,155 @@
+"""What plug-ins have in common: found by file name, options checked, weights told apart."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import captioners
+from pipeline import discover, scorers, sources
+from pipeline.errors import BadInput
+
+
+@pytest.fixture
+def gadgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A package of plug-ins: one that works, two that can't be imported, and files that are none."""
+    home = tmp_path / "gadgets"
+    home.mkdir()
+    files = {
+        "__init__": "",
+        "base": "raise RuntimeError('listing must not import')",
+        "_draft": "",
+        "good": "answer = 42",
+        "poor": "import a_package_that_nobody_has",
+        "stale": "from json import a_name_that_json_has_not",
+    }
+    for name, code in files.items():
+        (home / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    import gadgets  # type: ignore[import-not-found]
+
+    yield gadgets
+    for name in [name for name in sys.modules if name.split(".")[0] == "gadgets"]:
+        del sys.modules[name]
+
+
+def test_plug_ins_are_the_files_of_the_folder_but_base_and_drafts(gadgets: ModuleType) -> None:
+    assert discover.names(gadgets) == ["good", "poor", "stale"]
+    assert not [name for name in sys.modules if name.startswith("gadgets.")]
+
+
+def test_a_plug_in_is_loaded_by_its_name(gadgets: ModuleType) -> None:
+    assert discover.load(gadgets, "good").answer == 42
+
+
+@pytest.mark.parametrize("name", ["god", "base", "_draft", "", "os.path"])
+def test_an_unknown_name_is_told_with_those_that_are_known(gadgets: ModuleType, name: str) -> None:
+    with pytest.raises(BadInput, match=rf"^no gadget named '{name}'.*known: good, poor, stale"):
+        discover.load(gadgets, name)
+
+
+def test_a_near_miss_gets_a_suggestion(gadgets: ModuleType) -> None:
+    with pytest.raises(BadInput, match="did you mean 'good'"):
+        discover.load(gadgets, "god")
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(gadgets: ModuleType) -> None:
+    with pytest.raises(BadInput, match=r"gadget 'poor' needs .* pip install a_package_that_nobody_has"):
+        discover.load(gadgets, "poor")
+
+
+def test_a_plug_in_that_asks_too_much_of_a_package_says_so(gadgets: ModuleType) -> None:
+    with pytest.raises(BadInput, match="'stale' can't be imported: cannot import name 'a_name_that_json_has_not'"):
+        discover.load(gadgets, "stale")
+
+
+def test_the_toolkits_own_plug_ins_are_found() -> None:
+    assert {"local", "scripted", "sidecar"} <= set(discover.names(captioners))
+    assert {"none", "open_clip"} <= set(discover.names(scorers))
+    assert {"folder", "grids", "video"} <= set(discover.names(sources))
+
+
+class Options(discover.Options):
+    size: int = 3
+    word: str = ""
+
+
+def test_good_options_are_taken_over() -> None:
+    assert discover.parse_options(Options, "the gadget", {"size": 5}) == Options(size=5)
+
+
+def test_all_faults_of_options_are_told_at_once_with_the_known_ones() -> None:
+    with pytest.raises(BadInput) as caught:
+        discover.parse_options(Options, "the gadget good", {"size": "wide", "sise": 4})
+    told = str(caught.value)
+    assert told.startswith("options of the gadget good: size: Input should be a valid integer")
+    assert "sise: Extra inputs are not permitted" in told and told.endswith("(known: size, word).")
+
+
+def test_a_thousand_faults_make_no_long_sentence() -> None:
+    with pytest.raises(BadInput, match="and 995 more") as caught:
+        discover.parse_options(Options, "the gadget", {f"key{number}": 0 for number in range(1000)})
+    assert len(str(caught.value)) < 500
+
+
+def test_a_folders_hash_tells_contents_names_and_sizes_apart(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_bytes(b"weights")
+    two.write_bytes(b"weights")
+    hashes = {discover.folder_hash([one]), discover.folder_hash([two]), discover.folder_hash([one, two])}
+    one.write_bytes(b"Weights")
+    assert len(hashes | {discover.folder_hash([one])}) == 4
+
+
+def test_large_weights_are_told_apart_without_reading_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discover, "WHOLE", 2**20)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(bytes(8 * 2**20 + 5))
+    before = discover.folder_hash([file])
+    content = bytearray(file.read_bytes())
+    content[3 * 2**20 : 4 * 2**20] = b"t" * 2**20  # one tensor trained further
+    file.write_bytes(content)
+    assert discover.folder_hash([file]) != before
+    content[-1] = 1
+    file.write_bytes(content)
+    assert discover.folder_hash([file]) != before
+
+
+ASK = """
+import time
+from pipeline import discover
+started = time.monotonic()
+try:
+    discover.hub_commit("nobody/nothing", "config.json")
+except LookupError as error:
+    print(error, "|", time.monotonic() - started)
+"""
+
+
+@pytest.mark.parametrize(("offline", "why"), [("0", "refused"), ("1", "offline mode is enabled")])
+def test_a_model_that_nobody_has_is_told_at_once_in_one_line(offline: str, why: str) -> None:
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": offline}  # nothing listens at that port
+    ran = subprocess.run(
+        [sys.executable, "-c", ASK], env=os.environ | nowhere, capture_output=True, text=True, check=True
+    )
+    told, seconds = ran.stdout.split("|")
+    assert why in told and "\n" not in told and float(seconds) < 10 and not ran.stderr
+
+
+def test_a_name_that_can_be_no_model_is_told() -> None:
+    with pytest.raises(LookupError, match="Repo id must"):
+        discover.hub_commit("no/such/model", "config.json")
+
+
+def test_what_is_on_this_machine_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "models--some--model"
+    (home / "snapshots" / "abc123").mkdir(parents=True)
+    (home / "snapshots" / "abc123" / "config.json").write_text("{}")
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text("abc123")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert discover.hub_commit("some/model", "config.json") == "abc123"

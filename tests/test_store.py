@@ -1,0 +1,297 @@
+"""A run's state on disk: what a batch leaves, who may open it, and the cache beside it."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.cache import Cache, key_of
+from pipeline.errors import BadInput
+from pipeline.records import Caption, Position, Record, Rejected, Review
+from pipeline.store import Store
+
+
+def record(name: str, **more: object) -> Record:
+    return Record(name, f"{name}.png", f"/films/{name}.png", Position(stem=name), **more)  # type: ignore[arg-type]
+
+
+def caption(grid: str, text: str = "a caption") -> Caption:
+    return Caption(text, "", "", (text,), grid=grid)
+
+
+def refusal(name: str) -> Rejected:
+    return Rejected(name, f"{name}.png", "unreadable", "It is cut off.")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "run") as opened:
+        yield opened
+
+
+# ---- rows
+
+
+def test_rows_come_back_as_they_were_put_in(store: Store) -> None:
+    full = record("a", text='<Ngozi> says "ünï" 🎬\n', width=640, sharpness=0.1 + 0.2, histogram="ff00")
+    store.add("inspect", "records", [full, record("b")], [refusal("c")], 0.5)
+    assert store.items(Record, "records") == [full, record("b")]
+    assert store.rejected("inspect") == [refusal("c")]
+    assert store.table("records")[0]["text"] == full.text
+    assert store.counts()["records"] == 2
+
+
+def test_a_row_written_again_keeps_its_place(store: Store) -> None:
+    for name in "abc":
+        store.add("inspect", "records", [record(name)], [], 0)
+    store.add("inspect", "records", [record("a", width=9)], [], 0)
+    assert [(row.id, row.width) for row in store.items(Record, "records")] == [("a", 9), ("b", 0), ("c", 0)]
+
+
+def test_the_digest_tells_content_and_order(store: Store, tmp_path: Path) -> None:
+    store.add("inspect", "records", [record("a"), record("b")], [], 0)
+    with Store(tmp_path / "other") as other:
+        other.add("inspect", "records", [record("b"), record("a")], [], 0)
+        assert store.digest("records") != other.digest("records") != other.digest("collected")
+        other.begin("inspect", "records", "again", anew=False)
+        other.add("inspect", "records", [record("a")], [], 0)
+        other.add("inspect", "records", [record("b")], [], 0)
+        assert store.digest("records") == other.digest("records")
+
+
+def test_a_batch_is_written_whole_or_not_at_all(store: Store) -> None:
+    def refusals() -> Iterator[Rejected]:
+        yield refusal("c")
+        raise ZeroDivisionError  # while the transaction is under way
+
+    with pytest.raises(ZeroDivisionError):
+        store.add("inspect", "records", [record("a")], refusals(), 1)
+    assert store.items(Record, "records") == [] and store.rejected("inspect") == []
+    store.add("inspect", "records", [record("a")], [], 0)  # and the store is fit for the next
+
+
+def test_an_unknown_table_is_told_with_the_known_ones(store: Store) -> None:
+    with pytest.raises(BadInput, match=r"no table named 'caption', did you mean 'captions'\? \(known: collected, "):
+        store.table("caption")
+    with pytest.raises(BadInput, match="no table named 'settings'"):
+        store.table("settings")
+
+
+def test_settings_are_kept_and_replaced(store: Store) -> None:
+    assert store.settings() is None
+    store.put_settings({"task": "storyboard", "sources": ["ä"]})
+    store.put_settings({"task": "sandstorm"})
+    assert store.settings() == {"task": "sandstorm"}
+
+
+# ---- stages and people
+
+
+def test_a_stage_begun_with_another_fingerprint_loses_its_old_rows_and_no_others(store: Store) -> None:
+    store.begin("inspect", "records", "one", anew=False)
+    store.add("inspect", "records", [record("a")], [refusal("b")], 2)
+    store.add("collect", "collected", [record("a")], [refusal("b")], 2)
+    store.begin("inspect", "records", "one", anew=False)
+    assert store.count("records") == 1
+    store.begin("inspect", "records", "two", anew=False)
+    assert store.count("records") == 0 and store.rejected("inspect") == []
+    assert store.count("collected") == 1 and store.rejected("collect") == [refusal("b")]
+
+
+def test_a_finished_stage_tells_what_it_did(store: Store) -> None:
+    store.begin("inspect", "records", "one", anew=False)
+    store.add("inspect", "records", [record("a")], [], 1.5)
+    mark = store.mark("inspect")
+    assert mark and not mark.done and mark.seconds == 1.5
+    store.finish("inspect", entered=3, kept=1, facts={"floor": 0.25, "scorer": {"model": "x"}})
+    mark = store.mark("inspect")
+    assert mark and mark.done and (mark.entered, mark.kept, mark.facts["floor"]) == (3, 1, 0.25)
+    assert store.mark("group") is None
+
+
+def test_reviews_and_events_outlive_every_stage_that_runs_again(store: Store) -> None:
+    store.review([Review("g-1", "drop", "too dark", "edited ü")], [("g-1", "decision", "keep", "drop")], who="a.csv")
+    for stage, table in (("caption", "captions"), ("filter", "scores"), ("export", "exported")):
+        store.begin(stage, table, "one", anew=False)
+        store.begin(stage, table, "two", anew=True)
+    assert store.items(Review, "reviews") == [Review("g-1", "drop", "too dark", "edited ü")]
+    (event,) = store.table("events")
+    assert (event["grid"], event["who"], event["was"], event["becomes"]) == ("g-1", "a.csv", "keep", "drop")
+
+
+def test_a_second_decision_replaces_the_first_in_its_place(store: Store) -> None:
+    store.review([Review("g-1", "drop"), Review("g-2", "keep")], [], who="a.csv")
+    before = store.digest("reviews")
+    store.review([Review("g-1", "keep")], [("g-1", "decision", "drop", "keep")], who="b.csv")
+    assert [row.grid for row in store.items(Review, "reviews")] == ["g-1", "g-2"]
+    store.review([Review("g-1", "drop")], [("g-1", "decision", "keep", "drop")], who="c.csv")
+    assert store.digest("reviews") == before and store.count("events") == 2
+
+
+# ---- the file
+
+
+def test_the_file_is_in_wal_mode_and_knows_its_version(store: Store, tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "run" / "run.db")
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert db.execute("PRAGMA user_version").fetchone()[0] > 0
+    db.close()
+
+
+def test_a_run_is_opened_again_with_all_that_is_in_it(store: Store, tmp_path: Path) -> None:
+    store.add("inspect", "records", [record("a")], [], 0)
+    with Store(tmp_path / "run") as again:
+        assert again.items(Record, "records") == [record("a")]
+
+
+def test_a_run_of_another_version_is_refused_and_left_alone(store: Store, tmp_path: Path) -> None:
+    store.add("inspect", "records", [record("a")], [], 0)
+    with store:
+        store._db.execute("PRAGMA user_version=1")
+    with pytest.raises(
+        BadInput, match=r"run\.db was not made by this version of iclora; name another folder with --out"
+    ):
+        Store(tmp_path / "run")
+    db = sqlite3.connect(tmp_path / "run" / "run.db")
+    assert db.execute("SELECT count(*) FROM records").fetchone() == (1,)
+    db.close()
+
+
+def test_a_stranger_s_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "run.db")
+    db.execute("CREATE TABLE recipes (name TEXT)")
+    db.close()
+    before = (tmp_path / "run.db").read_bytes()
+    with pytest.raises(BadInput, match="not made by this version"):
+        Store(tmp_path)
+    assert (tmp_path / "run.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"this is no database, whatever its name says" * 50, b"SQLite format 3\0half"])
+def test_a_file_that_is_no_database_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.db").write_bytes(content)
+    with pytest.raises(BadInput, match=r"can't be read or written \(.*\); .* another folder with --out"):
+        Store(tmp_path)
+    assert (tmp_path / "run.db").read_bytes() == content
+
+
+def test_a_folder_that_can_t_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BadInput, match="can't be read or written"):
+        Store(tmp_path / "file" / "run")
+    (tmp_path / "run" / "run.db").mkdir(parents=True)
+    with pytest.raises(BadInput, match="unable to open database file"):
+        Store(tmp_path / "run")
+
+
+def test_a_database_that_another_program_holds_is_told(store: Store, tmp_path: Path) -> None:
+    holder = sqlite3.connect(tmp_path / "run" / "run.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    store._db.execute("PRAGMA busy_timeout=50")
+    with pytest.raises(BadInput, match="database is locked"):
+        store.add("inspect", "records", [record("a")], [], 0)
+    with Store(tmp_path / "run") as reader:  # looking is no trouble
+        assert reader.count("records") == 0
+    holder.execute("ROLLBACK")
+    holder.close()
+    store.add("inspect", "records", [record("a")], [], 0)
+
+
+def test_only_one_process_works_at_a_run_and_its_death_frees_it(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from pipeline.store import Store\n"
+        "with Store(Path(sys.argv[1])) as store, store.working():\n    print('at work', flush=True)\n    time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout and other.stdout.readline() == "at work\n"
+        with Store(tmp_path) as store:
+            with pytest.raises(BadInput, match="another process is at work"), store.working():
+                pass
+            assert store.counts()["records"] == 0
+            other.kill()
+            other.wait()
+            with store.working():
+                store.add("inspect", "records", [record("a")], [], 0)
+
+
+def test_two_processes_may_open_a_new_run_at_once(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from pipeline.store import Store; Store(Path(sys.argv[1])).counts()"
+    both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(2)]
+    assert [process.communicate()[1] for process in both] == [b"", b""]
+
+
+# ---- the cache
+
+
+def test_replies_and_vectors_come_back(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    key = key_of(model="a", panels=(1, 2))
+    assert cache.get_reply(key) is None and cache.get_vector(key) is None
+    cache.put_reply(key, {"text": "schön 🎬"})
+    cache.put_vector(key, np.array([0.5, -1.0, 1 / 3], np.float64))
+    assert cache.get_reply(key) == {"text": "schön 🎬"}
+    vector = cache.get_vector(key)
+    assert vector is not None
+    np.testing.assert_array_equal(vector, np.array([0.5, -1.0, 1 / 3], np.float32))
+
+
+def test_a_key_depends_on_every_name_and_value_and_on_nothing_else() -> None:
+    keys = [key_of(a=1, b=2), key_of(b=2, a=1), key_of(a=2, b=1), key_of(a=1), key_of(a=1, b="2"), key_of(a=1, b=None)]
+    assert keys[0] == keys[1] and len(set(keys)) == 5
+    with pytest.raises(TypeError):
+        key_of(model=object())  # it would be told by its address
+
+
+@pytest.mark.parametrize("content", [b"", b'{"text": "half', b"\xff\xfe", b"[1, 2]", b"null", b"\0" * 100])
+def test_a_reply_that_can_t_be_read_counts_as_absent(tmp_path: Path, content: bytes) -> None:
+    cache = Cache(tmp_path)
+    cache.put_reply("ab12", {"text": "good"})
+    (file,) = tmp_path.rglob("*.json")
+    file.write_bytes(content)
+    assert cache.get_reply("ab12") is None
+    cache.put_reply("ab12", {"text": "good"})
+    assert cache.get_reply("ab12") == {"text": "good"}
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\0"])
+def test_a_vector_that_can_t_be_read_counts_as_absent(tmp_path: Path, content: bytes) -> None:
+    cache = Cache(tmp_path)
+    cache.put_vector("ab12", np.ones(4))
+    (file,) = tmp_path.rglob("*.f32")
+    file.write_bytes(content)
+    assert cache.get_vector("ab12") is None
+
+
+WRITER = """
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from pipeline.cache import Cache
+cache = Cache(Path(sys.argv[1]))
+print("writing", flush=True)
+while True:
+    for letter in "xy":
+        cache.put_reply("ab12", {"text": letter * 2_000_000})
+"""
+
+
+def test_a_reader_never_sees_half_a_reply_not_even_of_a_killed_writer(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout and writer.stdout.readline()
+        cache = Cache(tmp_path)
+        cache.put_reply("ab12", {"text": "x" * 2_000_000})
+        seen = {json.dumps(cache.get_reply("ab12"))[:12] for _ in range(30)}
+        writer.kill()
+    seen.add(json.dumps(cache.get_reply("ab12"))[:12])
+    assert seen <= {'{"text": "xx', '{"text": "yy'}
+
+
+def test_a_cache_that_can_t_be_written_to_is_told(tmp_path: Path) -> None:
+    (tmp_path / "replies").write_text("a file in the folder's place")
+    with pytest.raises(BadInput, match=r"can't be written to .*--out"):
+        Cache(tmp_path).put_reply("ab12", {})
