@@ -140,7 +140,7 @@ def read(answer: str, task: Task) -> Caption:
         raise BadReply(f"the JSON object has faults: {faults_of(error)}") from error
     names = dict.fromkeys([*reply.names, *(name for panel in reply.panels for name in panel.names)])
     text = grammar.render(reply.summary, [panel.text for panel in reply.panels], [n.strip("<> ") for n in names], task)
-    return grammar.parse(text, task)
+    return grammar.parse(text.encode(errors="replace").decode(), task)  # JSON can spell half a character
 
 
 def _json_in(answer: str) -> dict[str, Any] | None:

@@ -52,7 +52,7 @@ class Local:
             return_tensors="pt",
             add_special_tokens=False,  # the chat template writes them
         ).to(model.device, dtype=model.dtype)
-        with torch.inference_mode():
+        with torch.inference_mode(), discover.fit_threads(model):
             written = model.generate(**inputs, do_sample=False, max_new_tokens=self.options.max_new_tokens)
         written = written[:, inputs["input_ids"].shape[1] :]
         ends = {processor.tokenizer.pad_token_id, *_listed(model.generation_config.eos_token_id)}

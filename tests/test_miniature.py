@@ -7,7 +7,6 @@ import random
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from miniature import measure
@@ -56,8 +55,8 @@ def test_clip_tells_right_pairs_from_shuffled_ones(panels: list[Panel]) -> None:
 
 def test_clip_reads_a_name_that_it_never_saw_as_any_other(panels: list[Panel]) -> None:
     scene = panels[0].scene
-    here, there = Clip().texts([describe(scene, "Mara"), describe(scene, "Yusra")])
-    torch.testing.assert_close(here, there)
+    usual, strange = Clip().texts([describe(scene, "Mara"), describe(scene, "Yusra-Belle Tsz")])
+    assert usual @ strange > 0.98
 
 
 def test_vlm_names_what_every_panel_shows(panels: list[Panel]) -> None:

@@ -175,11 +175,11 @@ def joint(name: str) -> str:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_picture_with_a_joint_caption_is_a_grid_or_a_panel_by_its_shape_or_its_siblings(name, tmp_path):
     layout = LAYOUTS[name].grid_layout
-    for stem, size in (("grid", layout.canvas), ("other", layout.canvas)):
-        Image.new("RGB", size).save(tmp_path / f"{stem}.png")
+    for stem in ("grid", "other"):
+        Image.new("L", layout.canvas).reduce(8).save(tmp_path / f"{stem}.png")
         (tmp_path / f"{stem}.txt").write_text(f"{stem} {joint(name)}")
     for panel in range(layout.size):
-        Image.new("RGB", (layout.panel_width, layout.panel_height)).save(tmp_path / f"panel-{panel}.png")
+        Image.new("L", (layout.panel_width // 8, layout.panel_height // 8)).save(tmp_path / f"panel-{panel}.png")
         (tmp_path / f"panel-{panel}.txt").write_text(f"panels {joint(name)}")
     claimed = [path.stem for path in sorted(tmp_path.glob("*.png")) if grids.claims(path, LAYOUTS[name])]
     assert claimed == ["grid", "other"]
@@ -241,40 +241,36 @@ def test_a_grid_too_small_to_be_cut_is_rejected(size, tmp_path, draw, storyboard
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory) -> list[Path]:
-    home = tmp_path_factory.mktemp("films")
-    return [write_film(home / f"{n}.mp4", HELD_OUT_SEED + n, shots=8, size=(384, 216)) for n in (301, 302)]
+def film(tmp_path_factory) -> Path:
+    return write_film(tmp_path_factory.mktemp("films") / "a.mp4", HELD_OUT_SEED + 301, shots=12, size=(384, 216))
 
 
-def test_cuts_agree_with_the_truth_and_every_frame_lies_in_its_shot(films, tmp_path, gather):
-    missed = cuts = 0
-    records, rejected = gather(films[0].parent)
-    for film in films:
-        told = json.loads(truth_path(film).read_text())
-        starts = [shot.start for shot in video._shots(film)]
-        hard = [shot["start"] for shot in told["shots"] if shot["transition"] == "cut"]
-        cuts += len(hard)
-        missed += sum(min(abs(cut - start) for start in starts) > 1.5 / told["fps"] for cut in hard)
-        own = [record.position for record in records if record.position.film == film.name]
-        assert [at.shot for at in own] == sorted({at.shot for at in own})
-        ends = [*starts[1:], told["shots"][-1]["end"]]
-        assert all(starts[at.shot] < at.time < ends[at.shot] for at in own)
-        assert all(abs(cut - at.time) >= video.EDGE - 1 / told["fps"] for cut in hard for at in own)
-        assert all(any(abs(start - shot["start"]) < 0.6 for shot in told["shots"]) for start in starts)
-    assert missed <= 0.1 * cuts and cuts >= 11
+def test_cuts_agree_with_the_truth_and_every_frame_lies_in_its_shot(film, gather):
+    records, rejected = gather(film.parent)
     assert {row.reason for row in rejected} <= {"short shot"}
+    told = json.loads(truth_path(film).read_text())
+    hard = [shot["start"] for shot in told["shots"] if shot["transition"] == "cut"]
+    starts = [shot.start for shot in video._shots(film)]
+    found = sum(min(abs(cut - start) for start in starts) < 1.5 / told["fps"] for cut in hard)
+    assert found >= 0.9 * len(hard) and len(hard) >= 9
+    assert all(any(abs(start - shot["start"]) < 0.6 for shot in told["shots"]) for start in starts)
+    own = [record.position for record in records]
+    assert {at.film for at in own} == {"a.mp4"} and [at.shot for at in own] == sorted({at.shot for at in own})
+    ends = [*starts[1:], told["shots"][-1]["end"]]
+    assert all(starts[at.shot] < at.time < ends[at.shot] for at in own)
+    assert all(abs(cut - at.time) >= video.EDGE - 1 / told["fps"] for cut in hard for at in own)
 
 
-def test_a_film_gives_the_same_pictures_every_time(films, tmp_path, storyboard):
-    first, second = (list(video.read(films[0], storyboard, tmp_path / run)) for run in "ab")
+def test_a_film_gives_the_same_pictures_every_time(film, tmp_path, storyboard):
+    first, second = (list(video.read(film, storyboard, tmp_path / run)) for run in "ab")
     assert first == second and all(isinstance(item, Record) for item in first)
     assert all((tmp_path / "a" / r.path).read_bytes() == (tmp_path / "b" / r.path).read_bytes() for r in first)
 
 
-def test_the_same_bytes_in_two_films_are_kept_once(films, tmp_path, gather):
+def test_the_same_bytes_in_two_films_are_kept_once(film, tmp_path, gather):
     for name in ("first.mp4", "second.MP4"):
         (tmp_path / "in").mkdir(exist_ok=True)
-        (tmp_path / "in" / name).write_bytes(films[0].read_bytes())
+        (tmp_path / "in" / name).write_bytes(film.read_bytes())
     records, rejected = gather(tmp_path / "in")
     assert {record.position.film for record in records} == {"first.mp4"}
     copies = [row for row in rejected if row.reason == "exact copy"]
@@ -353,7 +349,7 @@ def test_a_film_lying_on_its_side_or_of_odd_pixels_gives_upright_pictures(turn, 
     assert difference.mean() < 12
 
 
-def test_what_is_no_film_is_one_rejected_row(tmp_path, gather, films):
+def test_what_is_no_film_is_one_rejected_row(tmp_path, gather, film):
     source = tmp_path / "in"
     source.mkdir()
     with av.open(str(source / "sound.mp4"), "w") as container:
@@ -366,7 +362,7 @@ def test_what_is_no_film_is_one_rejected_row(tmp_path, gather, films):
     (source / "empty.mkv").write_bytes(b"")
     (source / "folder.mp4").mkdir()
     (source / "nowhere.mov").symlink_to(source / "gone.mov")
-    (source / "half.mp4").write_bytes(films[0].read_bytes()[:50_000])
+    (source / "half.mp4").write_bytes(film.read_bytes()[:50_000])
     (source / ("long name " * 24 + ".mp4")).write_text("x")
     records, rejected = gather(source)
     assert (records, len(rejected), {row.reason for row in rejected}) == ([], 6, {"unreadable"})
@@ -374,9 +370,9 @@ def test_what_is_no_film_is_one_rejected_row(tmp_path, gather, films):
     assert told["sound.mp4"].endswith("sound.mp4 is no whole film: it holds no pictures.")
 
 
-def test_a_film_that_was_cut_off_is_kept_up_to_there_and_says_so(films, tmp_path, gather):
+def test_a_film_that_was_cut_off_is_kept_up_to_there_and_says_so(film, tmp_path, gather):
     whole = tmp_path / "whole.mp4"
-    with av.open(str(films[0])) as old, av.open(str(whole), "w", options={"movflags": "faststart"}) as new:
+    with av.open(str(film)) as old, av.open(str(whole), "w", options={"movflags": "faststart"}) as new:
         stream = new.add_stream_from_template(old.streams.video[0])
         for packet in old.demux(old.streams.video[0]):
             if packet.dts is not None:

@@ -53,9 +53,9 @@ class OpenClip:
 
         model, transform, _ = self._loaded
         rows = []
-        for start in range(0, len(images), BATCH):
-            pixels = torch.stack([transform(image) for image in images[start : start + BATCH]])
-            with torch.inference_mode():
+        with torch.inference_mode(), discover.fit_threads(model):
+            for start in range(0, len(images), BATCH):
+                pixels = torch.stack([transform(image) for image in images[start : start + BATCH]])
                 rows.append(model.encode_image(pixels, normalize=True).float().numpy())
         return np.concatenate(rows)
 
@@ -67,10 +67,9 @@ class OpenClip:
         parts = [_parts(text.strip(), lambda piece: _fits(piece, tokenizer)) for text in texts]
         flat = [piece for pieces in parts for piece in pieces]
         rows = []
-        for start in range(0, len(flat), BATCH):
-            with torch.inference_mode():
-                tokens = tokenizer(flat[start : start + BATCH])
-                rows.append(model.encode_text(tokens, normalize=True).float().numpy())
+        with torch.inference_mode(), discover.fit_threads(model):
+            for start in range(0, len(flat), BATCH):
+                rows.append(model.encode_text(tokenizer(flat[start : start + BATCH]), normalize=True).float().numpy())
         vectors, first, means = np.concatenate(rows), 0, []
         for pieces in parts:
             mean = vectors[first : first + len(pieces)].mean(axis=0)

@@ -18,7 +18,7 @@ from pipeline.records import Caption, Grid
 from pipeline.task import Task
 
 KEPT = 8_000
-"""Letters that are kept of an answer that can't be read, and that go back with its faults: what is longer went astray."""
+"""Letters that are kept of an answer that can't be read, and that go back with its faults; a longer one went astray."""
 
 
 def stage(task: Task, grids: Sequence[Grid], captioner: Captioner, folder: Path, cache: Cache) -> Stage[Grid]:

@@ -1,0 +1,416 @@
+"""The caption stage: ask, read, check, ask again, name the people; and never lose a grid or ask twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import captioners
+from captioners.base import Answer, Question
+from captioners.scripted import Scripted
+from pipeline import discover, engine, names, task
+from pipeline.cache import Cache
+from pipeline.records import Caption, Grid, Group, Layout, Position, Record
+from pipeline.stages import caption
+from pipeline.store import Mark, Store
+from pipeline.task import Task
+
+LAYOUT = Layout(3, 1, 64, 64)
+
+
+def small(**overrides: object) -> Task:
+    """The storyboard task with panels that cost no time."""
+    lines = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in overrides.items()]
+    return task.load("storyboard", ["layout.panel_width=64", "layout.panel_height=64", *lines])
+
+
+def grids(folder: Path, count: int, texts: Sequence[str] = ("", "", "")) -> list[Grid]:
+    """Grids of plain colours, each unlike the others."""
+    made = []
+    (folder / "grids").mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        picture = Image.new("RGB", LAYOUT.canvas, (number, 99, 99))
+        picture.save(folder / "grids" / f"{number}.png")
+        records = [
+            Record(f"r{number}-{panel}", "", "", Position(), text=text) for panel, text in enumerate(texts, start=1)
+        ]
+        made.append(Grid(f"g{number}", Group(f"s{number}", "", tuple(records), "", 1), LAYOUT, f"grids/{number}.png"))
+    return made
+
+
+def reply(*texts: str, summary: str = "a day by the sea", **more: object) -> str:
+    said = texts or ("<P1> rows a red boat", "gulls fly over the roofs", "<P1> mends a long net")
+    return json.dumps({"summary": summary, "panels": [{"text": text} for text in said]} | more)
+
+
+GOOD = reply()
+THIN = reply("<P1> rows", "gulls fly over the roofs", "<P1> mends a long net")
+THIN_TWICE = reply("<P1> rows", "gulls fly", "<P1> mends a long net")
+BROKEN = GOOD[:-20]
+
+
+def make(name: str, *answers: str) -> Any:
+    return discover.load(captioners, name).make({"answers": answers} if answers else {})
+
+
+def run(folder: Path, captioner: Any, inputs: Sequence[Grid], task: Task | None = None) -> list[Caption]:
+    """Takes the grids through the stage by the engine, into the run in the folder."""
+    with Store(folder) as store:
+        go(captioner, folder, store, inputs, task)
+        return store.items(Caption, "captions")
+
+
+def go(captioner: Any, folder: Path, store: Store, inputs: Sequence[Grid], task: Task | None = None) -> Mark:
+    stage = caption.stage(task or small(), inputs, captioner, folder, store.cache)
+    return engine.run(stage, inputs, store, upstream="grids", progress=lambda *_: None)
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    with Store(folder) as store:
+        mark = store.mark("caption")
+    assert mark
+    return mark.facts
+
+
+# ---- asking again
+
+
+def test_a_good_answer_is_a_caption_at_once(tmp_path: Path) -> None:
+    captioner = make("scripted", GOOD)
+    (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
+    assert (made.attempts, made.problems, made.captioner, made.grid) == (1, (), "scripted", "g0")
+    assert made.prefix == "[MOVIE-SHOTS]" and made.panels[1] == "gulls fly over the roofs"
+    assert len(captioner.asked) == 1 and captioner.asked[0].panels[0].size == (64, 64)
+
+
+def test_faults_go_back_to_the_model_by_name_until_they_are_gone(tmp_path: Path) -> None:
+    captioner = make("scripted", BROKEN, THIN, GOOD)
+    (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
+    assert (made.attempts, made.problems) == (3, ())
+    first, second, third = captioner.asked
+    assert first.earlier == ()
+    (broken,) = second.earlier
+    assert broken.answer == BROKEN and broken.faults[0].startswith("the answer is neither the whole JSON object")
+    assert third.earlier[0] == broken
+    assert third.earlier[1].faults == ("the text of [SCENE-1] has fewer than 3 words",)
+
+
+def test_after_the_last_attempt_the_best_answer_stays_with_its_problems(tmp_path: Path) -> None:
+    captioner = make("scripted", THIN_TWICE, THIN, BROKEN, GOOD)
+    (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
+    assert (made.attempts, made.problems) == (3, ("the text of [SCENE-1] has fewer than 3 words",))
+    assert len(captioner.asked) == 3
+
+
+@pytest.mark.parametrize(
+    "useless", ["", "I'm sorry, I can't.", "x" * 2_000_000, BROKEN, '{"summary": "s", "panels": 7}']
+)
+def test_an_answer_that_can_t_be_read_is_worse_than_any_caption(tmp_path: Path, useless: str) -> None:
+    faulty = reply("rows", "rows", "as before he", summary="here is the caption [X] <")
+    (made,) = run(tmp_path, make("scripted", useless, faulty, useless), grids(tmp_path, 1))
+    assert made.panels == ("rows", "rows", "as before he")
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 5])
+def test_the_task_says_how_often_is_asked(tmp_path: Path, attempts: int) -> None:
+    captioner = make("scripted", THIN)
+    (made,) = run(tmp_path, captioner, grids(tmp_path, 1), small(caption__attempts=attempts))
+    assert len(captioner.asked) == made.attempts == attempts
+
+
+def test_no_answer_loses_its_grid(tmp_path: Path) -> None:
+    answers = [
+        "",
+        "I'm sorry, I can't help with that.",
+        BROKEN,
+        "x" * 2_000_000,
+        "<" * 5000,
+        '{"panels": []}',
+        "\ud83d",
+    ]
+    made = run(tmp_path, make("scripted", *answers), inputs := grids(tmp_path, 7), small(caption__attempts=1))
+    assert [row.grid for row in made] == [grid.id for grid in inputs]
+    assert all(row.problems and len(row.text) <= caption.KEPT for row in made)
+    assert [row.attempts for row in made] == [1] * 7
+
+
+def test_only_grids_with_faults_are_asked_about_again(tmp_path: Path) -> None:
+    captioner = make("scripted", GOOD, THIN, GOOD)
+    made = run(tmp_path, captioner, grids(tmp_path, 3))
+    assert [row.attempts for row in made] == [1, 2, 1] and len(captioner.asked) == 4
+
+
+class Short(Scripted):
+    """A captioner whose model runs into its limit at the first attempt."""
+
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        answers = super().ask(questions)
+        return [
+            replace(answer, finished=bool(question.earlier), tokens=50)
+            for question, answer in zip(questions, answers, strict=True)
+        ]
+
+
+def test_an_answer_that_was_cut_off_is_a_fault_even_if_it_can_be_read(tmp_path: Path) -> None:
+    captioner = Short(make("scripted", GOOD).options)
+    (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
+    cut = "the answer is longer than captioner.max_new_tokens allows and was cut off"
+    assert captioner.asked[1].earlier[0].faults == (cut,)
+    assert (made.attempts, made.problems) == (2, ())
+    assert facts(tmp_path)["tokens written"] == 100
+
+
+# ---- the cache, kills and changes
+
+
+def test_a_known_answer_is_not_asked_for_again(tmp_path: Path) -> None:
+    inputs = grids(tmp_path, 3)
+    first = run(tmp_path, make("scripted", THIN, GOOD), inputs)
+    assert facts(tmp_path)["asked"] == 4  # the second of three got the good answer at once, the others at the next
+    (tmp_path / "run.db").unlink()
+    captioner = make("scripted", THIN, GOOD)
+    assert run(tmp_path, captioner, inputs) == first
+    assert captioner.asked == [] and facts(tmp_path)["answers from the cache"] == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "asked"),
+    [
+        ({"caption__instructions": "Other words."}, 2),
+        ({"opening": "This is"}, 2),
+        ({"caption__max_words": 300}, 0),  # checked anew, but the question is the same
+        ({"seed": 5}, 0),
+        ({"layout__max_crop": 0.1}, 0),
+    ],
+)
+def test_a_changed_instruction_asks_again_and_nothing_else_does(
+    tmp_path: Path, change: dict[str, object], asked: int
+) -> None:
+    inputs = grids(tmp_path, 2)
+    run(tmp_path, make("scripted", GOOD), inputs)
+    captioner = make("scripted", GOOD)
+    run(tmp_path, captioner, inputs, small(**change))
+    assert len(captioner.asked) == asked
+
+
+def test_another_captioner_or_another_picture_asks_again(tmp_path: Path) -> None:
+    inputs = grids(tmp_path, 2)
+    run(tmp_path, make("scripted", GOOD), inputs)
+    other = make("scripted", GOOD, GOOD)
+    run(tmp_path, other, inputs)
+    assert len(other.asked) == 2
+    Image.new("RGB", LAYOUT.canvas, "white").save(tmp_path / inputs[1].path)
+    with Store(tmp_path) as store:
+        store.begin("caption", "captions", "anew", anew=True)
+    again = make("scripted", GOOD, GOOD)
+    run(tmp_path, again, inputs)
+    assert len(again.asked) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"text": "half"}'])
+def test_a_kept_answer_that_can_t_be_read_is_asked_for_again(tmp_path: Path, content: str) -> None:
+    inputs = grids(tmp_path, 1)
+    first = run(tmp_path, make("scripted", GOOD), inputs)
+    (kept,) = (tmp_path / "cache" / "replies").rglob("*.json")
+    kept.write_text(content)
+    (tmp_path / "run.db").unlink()
+    captioner = make("scripted", GOOD)
+    assert run(tmp_path, captioner, inputs) == first and len(captioner.asked) == 1
+
+
+class Flaky(Scripted):
+    """A captioner whose machine gives up at its third call."""
+
+    batch = 2
+    calls = 0
+
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        self.calls += 1
+        if self.calls == 3:
+            raise MemoryError("no memory is left on the device")
+        return super().ask(questions)
+
+
+def test_an_error_of_the_model_keeps_what_was_answered_before_it(tmp_path: Path) -> None:
+    inputs = grids(tmp_path, 8)
+    flaky = Flaky(make("scripted", GOOD).options)
+    with pytest.raises(MemoryError):
+        run(tmp_path, flaky, inputs)
+    with Store(tmp_path) as store:
+        assert [row.grid for row in store.items(Caption, "captions")] == ["g0", "g1", "g2", "g3"]
+    rest = make("scripted", GOOD)
+    assert [row.grid for row in run(tmp_path, rest, inputs)] == [grid.id for grid in inputs]
+    assert len(rest.asked) == 4
+
+
+CHILD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_caption
+from pathlib import Path
+test_caption.tell_and_die(Path(sys.argv[2]), int(sys.argv[3]))
+"""
+
+
+class Mortal(Scripted):
+    """Writes every question down as it comes, and kills its process instead of giving the answer to the last one."""
+
+    batch = 2
+    last = 0
+
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        answers = super().ask(questions)
+        if self.last and len(self.asked) >= self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with Path("asked.txt").open("a") as log:
+            log.writelines(f"{question.panels[0].getpixel((0, 0))} {len(question.earlier)}\n" for question in questions)
+        return answers
+
+
+def tell_and_die(folder: Path, last: int) -> None:
+    os.chdir(folder)
+    captioner = Mortal(make("scripted", THIN).options)
+    captioner.last = last
+    run(folder, captioner, grids(folder, 7))
+
+
+def test_a_killed_captioner_goes_on_without_a_second_question_and_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+    unbroken = run(tmp_path / "unbroken", make("scripted", THIN), grids(tmp_path / "unbroken", 7))
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for last in (4, 7, 0):
+        words = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(folder), str(last)]
+        ran = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert ran.returncode == (-signal.SIGKILL if last else 0), ran.stderr
+    with Store(folder) as store:
+        assert store.items(Caption, "captions") == unbroken
+    asked = (folder / "asked.txt").read_text().splitlines()
+    assert len(asked) == len(set(asked)) == 21  # seven grids, three attempts each
+
+
+# ---- names
+
+
+def people(made: Sequence[Caption]) -> list[str]:
+    return [name for row in made for name in row.names]
+
+
+def test_people_get_names_from_the_pool_in_every_panel_and_no_name_comes_twice(tmp_path: Path) -> None:
+    crowd = reply("<P1> and <P2> row", "<P3> waits for P2 and P1", "<P2> mends a net", names=["P1", "P2", "P3"])
+    made = run(tmp_path, make("scripted", crowd), grids(tmp_path, 40))
+    assert len(people(made)) == len(set(people(made))) == 120 and set(people(made)) <= set(names.POOL)
+    one, two, three = made[7].names
+    assert made[7].panels == (
+        f"<{one}> and <{two}> row",
+        f"<{three}> waits for <{two}> and <{one}>",
+        f"<{two}> mends a net",
+    )
+    assert not made[7].problems
+
+
+def test_names_hang_on_place_and_seed_and_not_on_what_was_asked_before(tmp_path: Path) -> None:
+    first = run(tmp_path / "one", make("scripted", GOOD), grids(tmp_path / "one", 3))
+    again = run(tmp_path / "two", make("scripted", THIN, GOOD), grids(tmp_path / "two", 3))
+    other = run(tmp_path / "three", make("scripted", GOOD), grids(tmp_path / "three", 3), small(seed=1))
+    assert people(first) == people(again) != people(other)
+
+
+def test_one_person_under_two_spellings_or_without_brackets_gets_one_name(tmp_path: Path) -> None:
+    free = "[MOVIE-SHOTS] <Anna> at home, [SCENE-1] <anna> reads a book, [SCENE-2] Anna sleeps well, [SCENE-3] <ANNA> cooks soup"
+    captioner = make("scripted", free)
+    (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
+    (name,) = made.names
+    assert made.problems == () and made.attempts == 1
+    assert made.text == (
+        f"[MOVIE-SHOTS] <{name}> at home, [SCENE-1] <{name}> reads a book, [SCENE-2] <{name}> sleeps well, "
+        f"[SCENE-3] <{name}> cooks soup"
+    )
+
+
+def test_faults_go_back_in_the_models_own_names_and_stay_in_ours(tmp_path: Path) -> None:
+    odd = reply("<P1> rows a boat", "gulls fly over >roofs", "<P1> mends a net", names=["P1"])
+    captioner = make("scripted", odd)
+    (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
+    assert "P1" in captioner.asked[1].earlier[0].answer
+    assert "P1" not in made.text and made.problems == ("an angle bracket is open or empty, or holds no name",)
+
+
+def test_the_pool_is_large_and_even_enough_for_a_hundred_grids_of_three_people() -> None:
+    drawn = [name for place in range(100) for name in names.draw(3, place, seed=0)]
+    assert len(set(drawn)) == 300
+    assert len({name.casefold() for name in names.POOL}) == len(names.POOL) == 360
+    assert gcd(names.STRIDE, len(names.POOL)) == 1  # so that not even a crowd shares a name
+    assert len(set(names.draw(360, 5, seed=3))) == 360
+    assert all(name.isalpha() and name.istitle() for name in names.POOL)
+
+
+# ---- texts that came along
+
+
+def test_texts_that_came_along_are_neither_renamed_nor_asked_for(tmp_path: Path) -> None:
+    text = "[MOVIE-SHOTS] <Anna> at home [SCENE-1]: Anna reads, [SCENE-2] <Bo> sleeps a lot; [SCENE-3] both cook some soup."
+    (made,) = run(tmp_path, make("sidecar"), grids(tmp_path, 1, [text] * 3))
+    assert made.text == text and made.names == ("Anna", "Bo") and (made.attempts, made.prompt) == (1, "")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_texts_that_came_along_need_no_look_at_the_picture(tmp_path: Path) -> None:
+    inputs = grids(tmp_path, 1, ["a cat sleeps here", "a dog runs there", "a hat is lost"])
+    (tmp_path / inputs[0].path).unlink()
+    (made,) = run(tmp_path, make("sidecar"), inputs)
+    assert made.panels == ("a cat sleeps here", "a dog runs there", "a hat is lost") and made.problems == ()
+
+
+def test_panels_without_a_text_are_named(tmp_path: Path) -> None:
+    (made,) = run(tmp_path, make("sidecar"), grids(tmp_path, 1, ["a cat sleeps here", "", ""]))
+    assert made.problems[0] == "no text came with panel 2, 3" and made.panels[0] == "a cat sleeps here"
+    (bare,) = run(tmp_path / "bare", make("sidecar"), grids(tmp_path / "bare", 1))
+    assert bare.text == "" and bare.problems == ("no text came with panel 1, 2, 3", "there is no caption")
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("[MOVIE-SHOTS] s, [SCENE-2] b b b",) * 3,
+        ("[SCENE-1] a cat sleeps", "a dog runs there", "a hat is lost"),
+        ("[MOVIE-SHOTS] a cat", "a dog runs there", "a hat is lost"),
+        ('{"summary": "not what it seems"}',) * 3,
+        ("}{",) * 3,
+    ],
+)
+def test_odd_texts_of_people_are_kept_as_they_are_for_a_person_to_mend(tmp_path: Path, texts: tuple[str, ...]) -> None:
+    (made,) = run(tmp_path, make("sidecar"), grids(tmp_path, 1, texts))
+    assert made.problems and all(text in made.text for text in texts)
+
+
+# ---- the miniature model
+
+
+def test_the_miniature_captions_grids_and_a_second_run_asks_nothing(tmp_path: Path) -> None:
+    vlm = Path(__file__).parent.parent / "miniature" / "vlm"
+    inputs = grids(tmp_path, 2)
+    captioner = discover.load(captioners, "local").make({"model": str(vlm), "max_new_tokens": 96})
+    made = run(tmp_path, captioner, inputs, small(caption__attempts=1))
+    assert [row.grid for row in made] == ["g0", "g1"] and all(len(row.panels) == 3 for row in made)
+    assert facts(tmp_path)["captioner"]["model"] == str(vlm) and facts(tmp_path)["tokens written"] > 20
+    (tmp_path / "run.db").unlink()
+    again = discover.load(captioners, "local").make({"model": str(vlm), "max_new_tokens": 96})
+    assert run(tmp_path, again, inputs, small(caption__attempts=1)) == made
+    assert "_loaded" not in vars(again)  # nothing to ask, nothing to load
+
+
+def test_the_cache_is_all_that_the_stage_writes(tmp_path: Path) -> None:
+    run(tmp_path, make("scripted", GOOD), grids(tmp_path, 1))
+    (file,) = (tmp_path / "cache").rglob("*.*")
+    kept = json.loads(file.read_text())
+    assert kept["text"] == GOOD and kept["captioner"] == "scripted" and kept["finished"] and "seconds" in kept
+    assert Cache(tmp_path / "cache").get_reply(file.stem) == kept
