@@ -45,14 +45,14 @@ class Local:
 
         processor, model = self._loaded
         chats = [_conversation(question) for question in questions]
-        inputs = processor(
-            text=[processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats],
-            images=[list(question.panels) for question in questions],
-            padding=True,
-            return_tensors="pt",
-            add_special_tokens=False,  # the chat template writes them
-        ).to(model.device, dtype=model.dtype)
         with torch.inference_mode(), discover.fit_threads(model):
+            inputs = processor(
+                text=[processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats],
+                images=[list(question.panels) for question in questions],
+                padding=True,
+                return_tensors="pt",
+                add_special_tokens=False,  # the chat template writes them
+            ).to(model.device, dtype=model.dtype)
             written = model.generate(**inputs, do_sample=False, max_new_tokens=self.options.max_new_tokens)
         written = written[:, inputs["input_ids"].shape[1] :]
         ends = {processor.tokenizer.pad_token_id, *_listed(model.generation_config.eos_token_id)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,7 +28,8 @@ class Scripted:
         self._given: dict[str, str] = {}
 
     def identity(self) -> dict[str, Any]:
-        return {"captioner": "scripted", "answers": self.options.answers}
+        answers = hashlib.sha256(json.dumps(self.options.answers).encode()).hexdigest()[:16]
+        return {"captioner": "scripted", "answers": answers}
 
     def ask(self, questions: Sequence[base.Question]) -> list[base.Answer]:
         self.asked.extend(questions)

@@ -23,14 +23,17 @@ UNKNOWN, PAD, TURN, END = "<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE, IMAGE_END, VIDEO = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"
 SPECIAL = (UNKNOWN, PAD, TURN, END, IMAGE_START, IMAGE, IMAGE_END, VIDEO)
 
-# ChatML with Qwen-VL's image marks, as Qwen3-VL's own template writes a conversation of texts and images.
+# ChatML with Qwen-VL's image marks, as Qwen3-VL's own template writes a conversation of texts and images when it is told
+# to number them (add_vision_id). Without the numbers so small a model takes long to learn which image is which.
 CHAT_TEMPLATE = """\
+{%- set images = namespace(count=0) -%}
 {%- for message in messages -%}
 <|im_start|>{{ message['role'] + '\\n' -}}
 {%- if message['content'] is string -%}{{ message['content'] -}}
 {%- else -%}
 {%- for part in message['content'] -%}
-{%- if part['type'] in ('image', 'image_url') -%}<|vision_start|><|image_pad|><|vision_end|>
+{%- if part['type'] in ('image', 'image_url') -%}
+{%- set images.count = images.count + 1 -%}{{ 'Picture ' ~ images.count ~ ': ' -}}<|vision_start|><|image_pad|><|vision_end|>
 {%- elif 'text' in part -%}{{ part['text'] -}}{%- endif -%}
 {%- endfor -%}
 {%- endif -%}<|im_end|>
@@ -57,7 +60,7 @@ def reply(scenes: list[Scene], named: bool) -> str:
 
 
 def phrases() -> list[str]:
-    """Every piece that a reply is made of, spaces included, so that joining the pieces gives the exact string back."""
+    """The numbers of the images, and every piece that a reply is made of: joined, they give the exact string back."""
     skeleton = ['{"summary": "', '", "names": [', '], "panels": [', '{"text": "', "]}", "]}, ", "a short story about "]
     names = [f"<{name}>" for name in NAMES] + [f" and <{name}>" for name in NAMES[1:]]
     names += [f'"{name}"' for name in NAMES] + [f', "{name}"' for name in NAMES[1:]]
@@ -65,7 +68,8 @@ def phrases() -> list[str]:
     people += [f" {kind}" for kind in KINDS] + [f" with {words}" for words in WORN.values()]
     acts = [f"{before}{words}" for before in (" ", ", ") for words in ACTIONS.values()]
     places = [f"{before}{words}" for before in (" ", ", ", " and ") for words in PLACES.values()]
-    return skeleton + names + people + acts + places + [f"{words} of " for words in SHOTS.values()]
+    numbers = [f"Picture {number}: " for number in range(1, MOST_PANELS + 1)]
+    return numbers + skeleton + names + people + acts + places + [f"{words} of " for words in SHOTS.values()]
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -116,4 +120,4 @@ def _text(rng: random.Random, pieces: int, *, named: bool = False) -> Message:
     return {"type": "text", "text": "".join(words)}
 
 
-_STREWN = [phrase for phrase in phrases() if "<P" not in phrase]
+_STREWN = [phrase for phrase in phrases() if "<P" not in phrase and "Picture" not in phrase]

@@ -49,13 +49,13 @@ SHAPES = (
 )
 TEXT_WIDTH = 192
 NAMED = 0.6  # share of the prompts that ask for names
-STRANGERS = 0.3  # share of the grids that are a random mix of frames
+STRANGERS = 0.5  # share of the grids that are a random mix of frames
 PANELS = (1, 2, 2, 3, 3, 3, 4, 4)  # images a grid, as often as they are drawn
-FRAMES_A_STEP, GRIDS_A_STEP = 32, 12
+FRAMES_A_STEP, GRIDS_A_STEP = 32, 8
 SPREAD = 0.7  # share of the first stage before every token has to know the frame
 # Shares of the second stage: up to the first one image a grid, up to the second the eyes frozen. Reading what the eyes
 # see takes longest to learn, and is cheaper so.
-ALONE, THAW = 0.25, 0.6
+ALONE, THAW = 0.12, 0.75
 SEED = 4_000_000_000  # above every film's and scene's seed
 
 
@@ -238,7 +238,7 @@ def train_replies(
             print(f"vlm: replies {step} loss {loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
 
 
-def train(out: Path, *, frames: int = 20_000, tower_steps: int = 900, reply_steps: int = 700) -> None:
+def train(out: Path, *, frames: int = 20_000, tower_steps: int = 900, reply_steps: int = 1400) -> None:
     """From nothing to `out`, a folder that AutoProcessor and AutoModelForImageTextToText load."""
     started = time.monotonic()
     torch.manual_seed(SEED)

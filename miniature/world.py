@@ -32,6 +32,7 @@ ACTIONS = {
     "flag": "waving a flag",
     "lantern": "carrying a lantern",
 }
+MIRRORED = 0.5  # how often a scene is drawn from the other side
 SHOTS = {"wide": "a wide shot", "medium": "a medium shot", "close": "a close-up"}
 
 
@@ -70,7 +71,7 @@ def draw_scene(rng: random.Random, character: Character | None = None) -> Scene:
         rng.choice(list(PLACES)),
         rng.choice(list(ACTIONS)),
         rng.choice(list(SHOTS)),
-        rng.random() < 0.5,
+        rng.random() < MIRRORED,
         rng.randrange(2**31),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -42,10 +43,14 @@ Overrides = Annotated[
 
 def main() -> None:
     """Runs the command; what the user can mend ends as one sentence and exit code 2."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads else take the cores from the others
     try:
         app()
     except ToolkitError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:  # a full disk, a folder that may not be written, a table that another program holds
+        print(f"error: {error.filename or 'a file'} can't be used: {error.strerror or error}.", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here.", file=sys.stderr)
@@ -190,8 +195,12 @@ def doctor() -> None:
     print(f"disk free   {shutil.disk_usage('.').free / 2**30:.0f} GiB")
     for name, version in road.versions().items():
         print(f"{name:<22} {version}")
-    for name, repo in (("captioner", Vlm().model), ("scorer", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K")):
-        here = isinstance(try_to_load_from_cache(repo, "config.json"), str)
+    clip = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"  # where open_clip fetches its laion2b_s34b_b79k from
+    for name, repo, file in (
+        ("captioner", Vlm().model, "config.json"),
+        ("scorer", clip, "open_clip_model.safetensors"),
+    ):
+        here = isinstance(try_to_load_from_cache(repo, file), str)
         print(f"{name:<11} {repo}: {'on this machine' if here else f'not on this machine; hf download {repo}'}")
 
 

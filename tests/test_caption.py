@@ -175,11 +175,13 @@ def test_an_answer_that_was_cut_off_is_a_fault_even_if_it_can_be_read(tmp_path: 
 def test_a_known_answer_is_not_asked_for_again(tmp_path: Path) -> None:
     inputs = grids(tmp_path, 3)
     first = run(tmp_path, make("scripted", THIN, GOOD), inputs)
-    assert facts(tmp_path)["asked"] == 4  # the second of three got the good answer at once, the others at the next
+    assert (
+        facts(tmp_path)["asked"] == 6
+    )  # the answers go round: three grids, two of them once more, one of those once more
     (tmp_path / "run.db").unlink()
     captioner = make("scripted", THIN, GOOD)
     assert run(tmp_path, captioner, inputs) == first
-    assert captioner.asked == [] and facts(tmp_path)["answers from the cache"] == 4
+    assert captioner.asked == [] and facts(tmp_path)["answers from the cache"] == 6
 
 
 @pytest.mark.parametrize(
@@ -325,7 +327,8 @@ def test_names_hang_on_place_and_seed_and_not_on_what_was_asked_before(tmp_path:
 
 
 def test_one_person_under_two_spellings_or_without_brackets_gets_one_name(tmp_path: Path) -> None:
-    free = "[MOVIE-SHOTS] <Anna> at home, [SCENE-1] <anna> reads a book, [SCENE-2] Anna sleeps well, [SCENE-3] <ANNA> cooks soup"
+    free = "[MOVIE-SHOTS] <Anna> at home, [SCENE-1] <anna> reads a book, [SCENE-2] Anna sleeps well, "
+    free += "[SCENE-3] <ANNA> cooks soup"
     captioner = make("scripted", free)
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
     (name,) = made.names
@@ -357,7 +360,7 @@ def test_the_pool_is_large_and_even_enough_for_a_hundred_grids_of_three_people()
 
 
 def test_texts_that_came_along_are_neither_renamed_nor_asked_for(tmp_path: Path) -> None:
-    text = "[MOVIE-SHOTS] <Anna> at home [SCENE-1]: Anna reads, [SCENE-2] <Bo> sleeps a lot; [SCENE-3] both cook some soup."
+    text = "[MOVIE-SHOTS] <Anna> at home [SCENE-1]: Anna reads, [SCENE-2] <Bo> sleeps a lot; [SCENE-3] both cook soup."
     (made,) = run(tmp_path, make("sidecar"), grids(tmp_path, 1, [text] * 3))
     assert made.text == text and made.names == ("Anna", "Bo") and (made.attempts, made.prompt) == (1, "")
     assert not (tmp_path / "cache").exists()

@@ -1,6 +1,7 @@
 """The command line: one sentence and exit code 2 for what a user can mend, never a traceback."""
 
 import json
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """Two sequences of three pictures, one of which has texts beside its pictures."""
-    rng = __import__("random").Random(3)
+    rng = random.Random(3)
     for folder in ("day", "night"):
         for number in range(1, 4):
             film.picture(draw_scene(rng), tmp_path / "pictures" / folder / f"{number}.png")

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -44,7 +45,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("user")
     shutil.copy(ROOT / "Makefile", home)
     shutil.copy(ROOT / "pyproject.toml", home)
-    rng = __import__("random").Random(0)
+    rng = random.Random(0)
     for number in range(1, 5):
         for panel in range(1, 4):
             film.picture(draw_scene(rng), home / "films" / f"{number:04d}-{panel}.png")

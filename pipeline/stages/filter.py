@@ -6,6 +6,7 @@ scored against its own segment, which fits.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ FEWEST = 8
 """Grids below which a run's own scores say too little to set a floor."""
 SPREADS = 3.0
 """The floor lies this many robust standard deviations under the median of a run's matched scores: of normal scores
-1 in 740 lies lower, so what does is of another kind."""
+1 in 740 lies lower, so what does is of another kind. What 2, 2.5 and 3 reject rightly and wrongly is in LOG.md."""
 
 
 def stage(task: Task, grids: Sequence[Grid], scorer: Scorer | None, folder: Path, cache: Cache) -> Stage[Caption]:
@@ -88,7 +89,8 @@ class Matrices:
         return Measured(own, foreign[~np.isnan(foreign)])
 
     def _panels(self, grid: Grid) -> np.ndarray:
-        keys = [key_of(model=self.model, grid=grid.id, panel=panel) for panel in range(grid.layout.size)]
+        content = hashlib.sha256((self.folder / grid.path).read_bytes()).hexdigest()
+        keys = [key_of(model=self.model, picture=content, panel=panel) for panel in range(grid.layout.size)]
         found = [self.cache.get_vector(key) for key in keys]
         if any(vector is None for vector in found):
             picture = pixels.open_image(self.folder / grid.path)
