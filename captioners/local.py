@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from captioners import base
-from pipeline import discover
+from pipeline import discover, weights
 from pipeline.errors import BadInput, MissingWeights
 
 FILES = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model")
@@ -45,7 +45,7 @@ class Local:
 
         processor, model = self._loaded
         chats = [_conversation(question) for question in questions]
-        with torch.inference_mode(), discover.fit_threads(model):
+        with torch.inference_mode(), weights.fit_threads(model):
             inputs = processor(
                 text=[processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats],
                 images=[list(question.panels) for question in questions],
@@ -71,9 +71,9 @@ class Local:
             files = sorted(file for file in folder.iterdir() if file.suffix in FILES)
             if folder / "config.json" not in files:
                 raise _missing(self.options.model, f"the folder {folder} lacks config.json")
-            return discover.folder_hash(files)
+            return weights.folder_hash(files)
         try:
-            return discover.hub_commit(self.options.model, "config.json", self.options.revision)
+            return weights.hub_commit(self.options.model, "config.json", self.options.revision)
         except LookupError as error:
             raise _missing(self.options.model, str(error)) from error
 

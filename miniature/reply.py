@@ -23,8 +23,8 @@ UNKNOWN, PAD, TURN, END = "<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE, IMAGE_END, VIDEO = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"
 SPECIAL = (UNKNOWN, PAD, TURN, END, IMAGE_START, IMAGE, IMAGE_END, VIDEO)
 
-# ChatML with Qwen-VL's image marks, as Qwen3-VL's own template writes a conversation of texts and images when it is told
-# to number them (add_vision_id). Without the numbers so small a model takes long to learn which image is which.
+# ChatML with Qwen-VL's image marks, as Qwen3-VL's own template writes a conversation when it is told to number the images
+# (add_vision_id): so small a model takes long to learn by itself which image is which.
 CHAT_TEMPLATE = """\
 {%- set images = namespace(count=0) -%}
 {%- for message in messages -%}
@@ -33,7 +33,9 @@ CHAT_TEMPLATE = """\
 {%- else -%}
 {%- for part in message['content'] -%}
 {%- if part['type'] in ('image', 'image_url') -%}
-{%- set images.count = images.count + 1 -%}{{ 'Picture ' ~ images.count ~ ': ' -}}<|vision_start|><|image_pad|><|vision_end|>
+{%- set images.count = images.count + 1 -%}
+{{- 'Picture ' ~ images.count ~ ': ' -}}
+<|vision_start|><|image_pad|><|vision_end|>
 {%- elif 'text' in part -%}{{ part['text'] -}}{%- endif -%}
 {%- endfor -%}
 {%- endif -%}<|im_end|>
@@ -61,7 +63,8 @@ def reply(scenes: list[Scene], named: bool) -> str:
 
 def phrases() -> list[str]:
     """The numbers of the images, and every piece that a reply is made of: joined, they give the exact string back."""
-    skeleton = ['{"summary": "', '", "names": [', '], "panels": [', '{"text": "', "]}", "]}, ", "a short story about "]
+    # the opening of the first panel is unlike those of the others, and holds what comes before it
+    skeleton = ['{"summary": "', '", "names": [', '], "panels": [{"text": "', ']}, {"text": "', "]}", "a short story about "]
     names = [f"<{name}>" for name in NAMES] + [f" and <{name}>" for name in NAMES[1:]]
     names += [f'"{name}"' for name in NAMES] + [f', "{name}"' for name in NAMES[1:]]
     people = [f"{before}a {colour}" for before in ("", ", ", " and ") for colour in COLOURS]

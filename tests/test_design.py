@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-KERNEL = {"records", "errors", "discover", "task", "grammar", "cache", "store", "engine", "pixels", "names"}
-PLUGGED = {"records", "errors", "task", "grammar", "discover", "pixels"}
+KERNEL = {"records", "errors", "discover", "task", "grammar", "cache", "store", "engine", "pixels", "names", "weights"}
+PLUGGED = {"records", "errors", "task", "grammar", "discover", "pixels", "weights"}
 
 
 def imports(path: Path) -> set[str]:

@@ -1,7 +1,5 @@
-"""What plug-ins have in common: found by file name, options checked, weights told apart."""
+"""What plug-ins have in common: found by file name, options checked."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,62 +92,3 @@ def test_a_thousand_faults_make_no_long_sentence() -> None:
     with pytest.raises(BadInput, match="and 995 more") as caught:
         discover.parse_options(Options, "the gadget", {f"key{number}": 0 for number in range(1000)})
     assert len(str(caught.value)) < 500
-
-
-def test_a_folders_hash_tells_contents_names_and_sizes_apart(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.write_bytes(b"weights")
-    two.write_bytes(b"weights")
-    hashes = {discover.folder_hash([one]), discover.folder_hash([two]), discover.folder_hash([one, two])}
-    one.write_bytes(b"Weights")
-    assert len(hashes | {discover.folder_hash([one])}) == 4
-
-
-def test_large_weights_are_told_apart_without_reading_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(discover, "WHOLE", 2**20)
-    file = tmp_path / "model.safetensors"
-    file.write_bytes(bytes(8 * 2**20 + 5))
-    before = discover.folder_hash([file])
-    content = bytearray(file.read_bytes())
-    content[3 * 2**20 : 4 * 2**20] = b"t" * 2**20  # one tensor trained further
-    file.write_bytes(content)
-    assert discover.folder_hash([file]) != before
-    content[-1] = 1
-    file.write_bytes(content)
-    assert discover.folder_hash([file]) != before
-
-
-ASK = """
-import time
-from pipeline import discover
-started = time.monotonic()
-try:
-    discover.hub_commit("nobody/nothing", "config.json")
-except LookupError as error:
-    print(error, "|", time.monotonic() - started)
-"""
-
-
-@pytest.mark.parametrize(("offline", "why"), [("0", "refused"), ("1", "offline mode is enabled")])
-def test_a_model_that_nobody_has_is_told_at_once_in_one_line(offline: str, why: str) -> None:
-    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": offline}  # nothing listens at that port
-    ran = subprocess.run(
-        [sys.executable, "-c", ASK], env=os.environ | nowhere, capture_output=True, text=True, check=True
-    )
-    told, seconds = ran.stdout.split("|")
-    assert why in told and "\n" not in told and float(seconds) < 10 and not ran.stderr
-
-
-def test_a_name_that_can_be_no_model_is_told() -> None:
-    with pytest.raises(LookupError, match="Repo id must"):
-        discover.hub_commit("no/such/model", "config.json")
-
-
-def test_what_is_on_this_machine_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = tmp_path / "models--some--model"
-    (home / "snapshots" / "abc123").mkdir(parents=True)
-    (home / "snapshots" / "abc123" / "config.json").write_text("{}")
-    (home / "refs").mkdir()
-    (home / "refs" / "main").write_text("abc123")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert discover.hub_commit("some/model", "config.json") == "abc123"

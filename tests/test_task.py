@@ -168,7 +168,7 @@ def test_all_faults_of_a_file_are_told_at_once_with_their_values(own: Path):
         ('["[A]", "[B]"]', '["[A]", "[B]", "[C]"]', r"2 panels need as many markers, got \[A\] \[B\] \[C\]"),
         ('["[A]", "[B]"]', '["[A]", "B"]', "a marker stands in square brackets, got 'B'"),
         ('["[A]", "[B]"]', '["[A]", "[A]"]', r"markers must differ, got \[A\] \[A\]"),
-        ('title = "Own"', 'title = "Own"\nprefix = "[B]"', r"the prefix '\[B\]' can't be a marker too"),
+        ('title = "Own"', 'title = "Own"\nprefix = "[B]"', r"the marker \[B\] can't stand in the prefix"),
         ('title = "Own"', 'title = "Own"\ngrids = [9, 3]', "fewest grids 9 is more than most grids 3"),
         ('title = "Own"', "", "title: Field required"),
     ],

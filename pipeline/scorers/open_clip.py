@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import discover
+from pipeline import discover, weights
 from pipeline.errors import BadInput, MissingWeights
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class OpenClip:
 
         model, transform, _ = self._loaded
         rows = []
-        with torch.inference_mode(), discover.fit_threads(model):
+        with torch.inference_mode(), weights.fit_threads(model):
             for start in range(0, len(images), BATCH):
                 pixels = torch.stack([transform(image) for image in images[start : start + BATCH]])
                 rows.append(model.encode_image(pixels, normalize=True).float().numpy())
@@ -67,7 +67,7 @@ class OpenClip:
         parts = [_parts(text.strip(), lambda piece: _fits(piece, tokenizer)) for text in texts]
         flat = [piece for pieces in parts for piece in pieces]
         rows = []
-        with torch.inference_mode(), discover.fit_threads(model):
+        with torch.inference_mode(), weights.fit_threads(model):
             for start in range(0, len(flat), BATCH):
                 rows.append(model.encode_text(tokenizer(flat[start : start + BATCH]), normalize=True).float().numpy())
         vectors, first, means = np.concatenate(rows), 0, []
@@ -83,13 +83,13 @@ class OpenClip:
         model, tag = self.options.model, self.options.tag
         if model.startswith(FOLDER):
             folder = Path(model.removeprefix(FOLDER))
-            config, weights = folder / CONFIG, sorted(folder.glob("*.safetensors"))
-            if not config.is_file() or not weights:
+            config, files = folder / CONFIG, sorted(folder.glob("*.safetensors"))
+            if not config.is_file() or not files:
                 raise _missing(self.options, f"{folder} lacks {CONFIG} or a .safetensors file")
-            return discover.folder_hash([config, *weights])
+            return weights.folder_hash([config, *files])
         if model.startswith(HUB):
             try:
-                return discover.hub_commit(model.removeprefix(HUB), CONFIG)
+                return weights.hub_commit(model.removeprefix(HUB), CONFIG)
             except LookupError as error:
                 raise _missing(self.options, str(error)) from error
         return self._tagged(model.replace("/", "-"), tag)
@@ -110,7 +110,7 @@ class OpenClip:
             )
         try:
             if (hub := found.get("hf_hub")) and not _is_here(hub):
-                discover.ask_hub(hub.rpartition("/")[0])
+                weights.ask_hub(hub.rpartition("/")[0])
             file = Path(open_clip.download_pretrained(found))
         except (LookupError, OSError, RuntimeError) as error:
             raise _missing(self.options, str(error).partition("\n")[0]) from error
