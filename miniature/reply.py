@@ -23,7 +23,7 @@ UNKNOWN, PAD, TURN, END = "<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE, IMAGE_END, VIDEO = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"
 SPECIAL = (UNKNOWN, PAD, TURN, END, IMAGE_START, IMAGE, IMAGE_END, VIDEO)
 
-# ChatML with Qwen-VL's image marks, as Qwen3-VL's own template writes a conversation when it is told to number the images
+# ChatML with Qwen-VL's image marks, as Qwen3-VL's own template writes a conversation when told to number the images
 # (add_vision_id): so small a model takes long to learn by itself which image is which.
 CHAT_TEMPLATE = """\
 {%- set images = namespace(count=0) -%}
@@ -64,7 +64,7 @@ def reply(scenes: list[Scene], named: bool) -> str:
 def phrases() -> list[str]:
     """The numbers of the images, and every piece that a reply is made of: joined, they give the exact string back."""
     # the opening of the first panel is unlike those of the others, and holds what comes before it
-    skeleton = ['{"summary": "', '", "names": [', '], "panels": [{"text": "', ']}, {"text": "', "]}", "a short story about "]
+    skeleton = ['{"summary": "', '", "names": [', '], "panels": [{"text": "', ']}, {"text": "', "]}"]
     names = [f"<{name}>" for name in NAMES] + [f" and <{name}>" for name in NAMES[1:]]
     names += [f'"{name}"' for name in NAMES] + [f', "{name}"' for name in NAMES[1:]]
     people = [f"{before}a {colour}" for before in ("", ", ", " and ") for colour in COLOURS]
@@ -72,7 +72,7 @@ def phrases() -> list[str]:
     acts = [f"{before}{words}" for before in (" ", ", ") for words in ACTIONS.values()]
     places = [f"{before}{words}" for before in (" ", ", ", " and ") for words in PLACES.values()]
     numbers = [f"Picture {number}: " for number in range(1, MOST_PANELS + 1)]
-    return numbers + skeleton + names + people + acts + places + [f"{words} of " for words in SHOTS.values()]
+    return numbers + skeleton + names + ["a short story about "] + people + acts + places + [f"{words} of " for words in SHOTS.values()]
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

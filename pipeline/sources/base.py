@@ -46,23 +46,24 @@ class Text:
 
 
 def numbered(stem: str) -> tuple[str, int] | None:
-    """`0001-2`, `0001_2`, `0001 (2)` and `0001.2` are page 2 of `0001`; None without a number behind a separator."""
-    found = re.fullmatch(r"(.+?)[ _.\-]+\(?(\d{1,4})\)?", stem)
+    """`0001-2`, `0001_2`, `0001 (2)` and `0001_panel2` are page 2 of `0001`; None without a separated number."""
+    found = re.fullmatch(r"(.+?)[ _.\-]+[A-Za-z]*\(?(\d{1,4})\)?", stem)
     return (found[1], int(found[2])) if found else None
 
 
 def text_files(path: Path) -> list[Path]:
     """Where a text of an image may stand: its own, its set's, its folder's."""
-    pages = numbered(path.stem)
+    pages, folder = numbered(path.stem), path.parent
     of_set = [path.with_name(f"{pages[0]}.txt")] if pages else []
-    return [path.with_suffix(".txt"), *of_set, path.parent / "caption.txt"]
+    of_folder = [folder / "caption.txt", folder / f"{folder.name}.txt", folder.with_name(f"{folder.name}.txt")]
+    return [path.with_suffix(".txt"), *of_set, *of_folder]
 
 
 def text_of(path: Path, task: Task) -> Text:
     """The text beside an image: the joint caption of the set that it belongs to, else its own (`a.txt` for `a.png`).
 
-    A joint caption may be the image's own text, stand as `0001.txt` for `0001-1.png` to `0001-3.png`, or as
-    `caption.txt` in a folder that is one set.
+    A joint caption may be the image's own text, stand as `0001.txt` for `0001-1.png` to `0001-3.png`, or be that of a
+    folder that is one set: `caption.txt` or the folder's own name in it, or the folder's name beside it.
     """
     pages = numbered(path.stem)
     page = pages[1] if pages else int(path.stem) if path.stem.isdecimal() else 0
@@ -73,7 +74,7 @@ def text_of(path: Path, task: Task) -> Text:
         return Text(own, True, f"{path.parent.name}/{name}", page)
     for file, text in zip(files[1:], shared, strict=True):
         if text and grammar.is_joint(text, task):
-            of_folder = file.name == "caption.txt"
+            of_folder = not pages or file.stem != pages[0]
             return Text(text, True, path.parent.name if of_folder else f"{path.parent.name}/{file.stem}", page)
     return Text(own, page=page)
 
