@@ -1,4 +1,4 @@
-"""What both trainings share: the optimiser on its way down, and batches that leave no frame out."""
+"""What both trainings share: the optimiser on its way down, batches that leave no frame out, and pixels as seen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from miniature.frames import Frames
+
 WARM_STEPS = 100
+MIRRORED = 0.5  # share of the batches
 
 
 class Descent:
@@ -48,3 +51,13 @@ def shuffled(count: int, batch: int, rng: random.Random) -> Iterator[list[int]]:
             waiting += fresh
         yield waiting[:batch]
         waiting = waiting[batch:]
+
+
+def look(frames: Frames, rng: random.Random) -> Tensor:
+    """Pixels as both models want them (mean 0.5, deviation 0.25), some mirrored, each lit a little differently."""
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
+    if rng.random() < MIRRORED:
+        pixels = pixels.flip(-1)
+    gain = torch.empty(len(pixels), 1, 1, 1).uniform_(0.85, 1.15)
+    shift = torch.empty(len(pixels), 3, 1, 1).uniform_(-0.04, 0.04)
+    return (pixels * gain + shift).clamp_(0, 1).sub_(0.5).div_(0.25)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from miniature.draw import draw
 from miniature.world import ACTIONS, COLOURS, KINDS, PLACES, SHOTS, WORN, Scene, draw_scene
@@ -27,7 +26,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shot": tuple(SHOTS),
 }
 FILMED = 0.8  # share of the 2:1 frames that are cut from a film's 16:9
-BLURRED, PACKED, MIRRORED = 0.5, 0.5, 0.5  # shares of frames, and of batches for the last
+BLURRED, PACKED = 0.5, 0.5  # shares of frames
 CHUNK = 250  # frames a task: its own seed each, so that the number of processes changes nothing
 
 
@@ -66,7 +65,8 @@ def alter(scene: Scene, attribute: str, rng: random.Random) -> Scene:
 def render_pool(count: int, size: tuple[int, int], seed: int, *, shape: tuple[int, int], workers: int = 2) -> Pool:
     """`count` random scenes as panels of `shape` (width, height in pixels), scaled to `size`; repeatable by seed."""
     seeds = [hash((seed, shape, start)) % 2**32 for start in range(0, count, CHUNK)]
-    with ProcessPoolExecutor(workers) as processes:
+    # Spawned, not forked: a fork of a process in which OpenCV's or torch's threads have run hangs in the child.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
         chunks = list(processes.map(_render_chunk, seeds, [size] * len(seeds), [shape] * len(seeds)))
     frames = np.concatenate([frames for frames, _ in chunks])[:count]
     return Pool(frames, [scene for _, scenes in chunks for scene in scenes][:count])
@@ -97,13 +97,3 @@ def _panel(scene: Scene, shape: tuple[int, int], rng: random.Random) -> Frames:
 
 def _bytes(image: cv2.typing.MatLike | None) -> Frames:
     return np.asarray(image, dtype=np.uint8)
-
-
-def look(frames: Frames, rng: random.Random) -> Tensor:
-    """Pixels as both models want them (mean 0.5, deviation 0.25), some mirrored, each lit a little differently."""
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float().div_(255)
-    if rng.random() < MIRRORED:
-        pixels = pixels.flip(-1)
-    gain = torch.empty(len(pixels), 1, 1, 1).uniform_(0.85, 1.15)
-    shift = torch.empty(len(pixels), 3, 1, 1).uniform_(-0.04, 0.04)
-    return (pixels * gain + shift).clamp_(0, 1).sub_(0.5).div_(0.25)

@@ -67,12 +67,13 @@ def phrases() -> list[str]:
     skeleton = ['{"summary": "', '", "names": [', '], "panels": [{"text": "', ']}, {"text": "', "]}"]
     names = [f"<{name}>" for name in NAMES] + [f" and <{name}>" for name in NAMES[1:]]
     names += [f'"{name}"' for name in NAMES] + [f', "{name}"' for name in NAMES[1:]]
+    openings = ["a short story about "] + [f"{words} of " for words in SHOTS.values()]
     people = [f"{before}a {colour}" for before in ("", ", ", " and ") for colour in COLOURS]
     people += [f" {kind}" for kind in KINDS] + [f" with {words}" for words in WORN.values()]
     acts = [f"{before}{words}" for before in (" ", ", ") for words in ACTIONS.values()]
     places = [f"{before}{words}" for before in (" ", ", ", " and ") for words in PLACES.values()]
     numbers = [f"Picture {number}: " for number in range(1, MOST_PANELS + 1)]
-    return numbers + skeleton + names + ["a short story about "] + people + acts + places + [f"{words} of " for words in SHOTS.values()]
+    return skeleton + names + openings + people + acts + places + numbers
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -101,7 +102,7 @@ def training_chat(count: int, named: bool, rng: random.Random, earlier: str) -> 
     content: list[Message] = [] if rng.random() < IMAGES_FIRST else [_text(rng, 3)]
     for _ in range(count):
         content += [_text(rng, rng.choice((0, 1, 1, 1, 3))), {"type": "image"}]
-    content += [_text(rng, rng.choice((0, 1, 4, 12, 40)), named=named)]
+    content += [_text(rng, rng.choice((0, 1, 2, 4, 8, 12, 16, 40)), named=named)]
     chat = [{"role": "user", "content": content}]
     if rng.random() < SYSTEM:
         chat.insert(0, {"role": "system", "content": [_text(rng, rng.choice((1, 5)))]})

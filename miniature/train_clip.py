@@ -16,13 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from miniature.descent import Descent, shuffled
+from miniature.descent import Descent, look, shuffled
 from miniature.frames import (
     ATTRIBUTES,
     Pool,
     alter,
     labels_of,
-    look,
     render_pool,
     set_value,
 )
@@ -179,6 +178,7 @@ def train(out: Path, *, frames: int = 30_000, eye_steps: int = 900, pair_steps: 
     train_eyes(model, heads, pool, eye_steps)
     train_pairs(model, heads, words, pool, pair_steps)
     save(model, words, out)
+    print(f"clip: {(time.monotonic() - started) / 60:.1f} minutes in all, weights in {out}", flush=True)
 
 
 def train_eyes(model: open_clip.CustomTextCLIP, heads: nn.Linear, pool: Pool, steps: int) -> None:

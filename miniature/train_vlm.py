@@ -21,21 +21,22 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from miniature.descent import Descent, shuffled
-from miniature.frames import ATTRIBUTES, Frames, Pool, labels_of, look, render_pool
+from miniature.descent import Descent, look, shuffled
+from miniature.frames import ATTRIBUTES, Frames, Pool, labels_of, render_pool
 from miniature.reply import (
     CHAT_TEMPLATE,
     END,
     IMAGE,
     IMAGE_END,
     IMAGE_START,
+    NAMES,
     PAD,
     VIDEO,
     build_tokenizer,
     reply,
     training_chat,
 )
-from miniature.world import PLACES, Character, Scene
+from miniature.world import COLOURS, KINDS, PLACES, Character, Scene
 
 # Pixels of one image before patching: enough that a 2:1 panel comes in at 192x96 and a square one at 144x144.
 LEAST_PIXELS, MOST_PIXELS = 144 * 96, 21_504
@@ -52,10 +53,13 @@ NAMED = 0.6  # share of the prompts that ask for names
 STRANGERS = 0.5  # share of the grids that are a random mix of frames
 PANELS = (1, 2, 2, 3, 3, 3, 4, 4)  # images a grid, as often as they are drawn
 FRAMES_A_STEP, GRIDS_A_STEP = 32, 8
-SPREAD = 0.7  # share of the first stage before every token has to know the frame
+SPREAD = 0.6  # share of the first stage before every token has to know the frame
 # Shares of the second stage: up to the first one image a grid, up to the second the eyes frozen. Reading what the eyes
 # see takes longest to learn, and is cheaper so.
-ALONE, THAW = 0.12, 0.75
+ALONE, THAW = 0.12, 0.5
+# Third stage: how much the words for who is there weigh against all others, and the heads' loss against the reply's.
+WHO, NAME, BESIDE = 4.0, 2.0, 0.5
+UNTOLD = -100  # label of a token that is not learned, as transformers has it
 SEED = 4_000_000_000  # above every film's and scene's seed
 
 
@@ -189,10 +193,10 @@ def write(processor: Qwen3VLProcessor, grids: list[list[Scene]], tokens: int, rn
         asked = tokenizer(prompt.replace(IMAGE, IMAGE * tokens)).input_ids
         told = tokenizer(reply(scenes, named) + END).input_ids
         rows.append(torch.tensor(asked + told))
-        labels.append(torch.tensor([-100] * len(asked) + told))
+        labels.append(torch.tensor([UNTOLD] * len(asked) + told))
     ids = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
     mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-    wanted = pad_sequence(labels, batch_first=True, padding_value=-100)
+    wanted = pad_sequence(labels, batch_first=True, padding_value=UNTOLD)
     return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": (ids == image).int(), "labels": wanted}
 
 
@@ -227,8 +231,8 @@ def train_replies(
     for step in range(steps):
         model.model.visual.requires_grad_(step >= THAW * steps)
         album = albums[pick_album(albums, rng)]
-        alone = step < ALONE * steps
-        grids = [album.pick_grid(1 if alone else rng.choice(PANELS), rng) for _ in range(GRIDS_A_STEP)]
+        counts = [1] * 2 * GRIDS_A_STEP if step < ALONE * steps else rng.choices(PANELS, k=GRIDS_A_STEP)
+        grids = [album.pick_grid(count, rng) for count in counts]
         seen = see(processor, album.pool.frames[[index for grid in grids for index in grid]], rng)
         tokens = int(seen["image_grid_thw"][0].prod()) // MERGE**2
         asked = write(processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
@@ -238,7 +242,54 @@ def train_replies(
             print(f"vlm: replies {step} loss {loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
 
 
-def train(out: Path, *, frames: int = 20_000, tower_steps: int = 900, reply_steps: int = 1400) -> None:
+def refine(
+    model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, albums: list[Album], steps: int
+) -> None:
+    """Third stage: eyes and words together. Single frames stay a task of their own, and who is there weighs more.
+
+    After the second stage place and action were right and who was not: a reply names its cast in the summary, before
+    any panel, and copies it from there.
+    """
+    rng, started = random.Random(SEED + 3), time.monotonic()
+    heads, weights = Heads(), token_weights(processor.tokenizer)
+    seen_by: dict[str, Tensor] = {}
+    hook = model.model.visual.register_forward_hook(lambda _m, _a, out: seen_by.update(tokens=out.pooler_output))
+    rates = [(model.model.visual, 6e-4), (model.model.language_model, 1e-3), (model.lm_head, 1e-3), (heads, 2e-3)]
+    descent = Descent(rates, steps)
+    for step in range(steps):
+        album = albums[pick_album(albums, rng)]
+        grids = [album.pick_grid(count, rng) for count in rng.choices(PANELS, k=GRIDS_A_STEP)]
+        frames = [index for grid in grids for index in grid]
+        seen = see(processor, album.pool.frames[frames], rng)
+        tokens = int(seen["image_grid_thw"][0].prod()) // MERGE**2
+        asked = write(processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
+        wanted = asked.pop("labels")[:, 1:]
+        told = wanted != UNTOLD
+        each = functional.cross_entropy(model(**asked, **seen).logits[:, :-1][told], wanted[told], reduction="none")
+        reply_loss = (each * weights[wanted[told]]).sum() / weights[wanted[told]].sum()
+        losses, _ = heads(seen_by["tokens"].reshape(len(frames), -1, TEXT_WIDTH), album.labels[frames], each=True)
+        share = torch.ones(len(losses))
+        share[list(ATTRIBUTES).index("kind")] = 3.0  # the slowest to be learned
+        descent.step(reply_loss + BESIDE * (losses * share).sum() / share.sum())
+        if step % 50 == 0 or step == steps - 1:
+            print(f"vlm: refine {step} loss {reply_loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
+    hook.remove()
+
+
+def token_weights(tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """What a right token is worth, by its id."""
+    weights = torch.ones(len(tokenizer))
+    for token, place in tokenizer.get_vocab().items():
+        if token.strip() in KINDS or token.removeprefix(",").strip() in {f"a {colour}" for colour in COLOURS}:
+            weights[place] = WHO
+        elif any(name in token for name in NAMES):
+            weights[place] = NAME
+    return weights
+
+
+def train(
+    out: Path, *, frames: int = 20_000, tower_steps: int = 1350, reply_steps: int = 1200, refine_steps: int = 650
+) -> None:
     """From nothing to `out`, a folder that AutoProcessor and AutoModelForImageTextToText load."""
     started = time.monotonic()
     torch.manual_seed(SEED)
@@ -249,7 +300,9 @@ def train(out: Path, *, frames: int = 20_000, tower_steps: int = 900, reply_step
     model = Qwen3VLForConditionalGeneration(build_config(tokenizer)).train()
     train_tower(model, processor, albums, tower_steps)
     train_replies(model, processor, albums, reply_steps)
+    refine(model, processor, albums, refine_steps)
     save(model, processor, out)
+    print(f"vlm: {(time.monotonic() - started) / 60:.1f} minutes in all, weights in {out}", flush=True)
 
 
 def render(frames: int) -> list[Album]:

@@ -35,7 +35,7 @@ def type_in(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
         "HF_HUB_OFFLINE": "1",
     }
     return subprocess.run(
-        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=540, check=False
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=400, check=False
     )
 
 
