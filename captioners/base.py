@@ -1,48 +1,13 @@
-"""What a captioner is asked, what it may answer, and how an answer becomes a caption."""
+"""What a captioner is asked and what it answers."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
-
-from pydantic import BaseModel, Field, ValidationError
-
-from pipeline import grammar
-from pipeline.discover import faults_of
-from pipeline.errors import BadReply
-from pipeline.records import Caption
-from pipeline.task import Task
 
 if TYPE_CHECKING:
     from PIL import Image
-
-
-TRIES = 50
-"""Places of an answer at which the JSON object is looked for."""
-
-
-LONGEST = 100_000
-"""Letters that an answer may have: a caption has some thousand, a model that thinks aloud first some ten thousand."""
-
-
-class PanelReply(BaseModel):
-    """One panel's part of an answer."""
-
-    text: str = Field(description="what this image shows, in one clause that is true of this image read alone")
-    names: list[str] = Field(default=[], description="people of `names` who are in this image")
-
-
-class JointReply(BaseModel):
-    """The structured answer; its JSON schema is what a server is asked for."""
-
-    summary: str = Field(description="what the images have in common, in one clause")
-    names: list[str] = Field(default=[], description="people in order of first appearance")
-    panels: list[PanelReply] = Field(description="one entry per image, in order")
 
 
 @dataclass(frozen=True)
@@ -63,15 +28,25 @@ class Question:
     markers: tuple[str, ...]
     instruction: str
     earlier: tuple[Turn, ...] = ()
+    grid: Image.Image | None = None
+    """The panels as one picture, for models that take a single image."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    text: str
+    """What came back for one question: a text, or why there is none."""
+
+    text: str = ""
     tokens: int = 0
     """Tokens that the model wrote."""
+    read: int = 0
+    """Tokens that it read, images among them; 0 where that is not known."""
     finished: bool = True
     """False where the answer was cut off by the token limit."""
+    seconds: float = field(default=0.0, compare=False, repr=False)
+    """How long it took; of a batch each answer has its share."""
+    failure: str = ""
+    """Class and sentence of why there is no text ("timeout: no answer within 120 s"); it may be asked for again."""
 
 
 class Captioner(Protocol):
@@ -89,75 +64,9 @@ class Captioner(Protocol):
             MissingWeights: the model can't be had on this machine. Cheap: loads nothing.
         """
 
-    def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        """One answer a question, in order. The same questions give the same answers."""
+    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+        """Answers as they come, each with its question's place; every question gets one. Same questions, same answers.
 
-
-def instruction(task: Task) -> str:
-    """The whole instruction of a task: what to look at, then the form of the answer."""
-    count = len(task.markers)
-    lines = [
-        f"You see {count} images, marked {', '.join(task.markers)}: the panels of one picture.",
-        grammar.fold(task.caption.instructions),
-        "Answer with one JSON object and nothing else: "
-        '{"summary": "...", "names": [...], "panels": [{"text": "...", "names": [...]}, ...]}.',
-        f'"panels" has exactly {count} entries, one per image in order. Each "text" is one clause of 10 to 50 words, '
-        "in English, on one line, without square brackets; it tells only what is to be seen in that image and is true "
-        "when read alone, so no 'as before', 'another angle' or 'the same'. No two texts say the same.",
-        '"summary" is one clause of 8 to 30 words on what all images share'
-        + (f"; it goes on after the words '{task.opening}'." if task.opening else "."),
-    ]
-    if task.caption.people:
-        lines.append(
-            "Call people and characters <P1>, <P2> and so on in order of first appearance, the same one by the same "
-            'name in every image, and say in each text how they look; "names" lists P1, P2, ... without brackets.'
-        )
-    else:
-        lines.append('Name nobody; leave every "names" empty.')
-    return "\n".join(lines)
-
-
-def instruction_id(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def read(answer: str, task: Task) -> Caption:
-    """The caption in an answer: structured or free text.
-
-    Raises:
-        BadReply: neither; the message is fit to be sent back to the model.
-    """
-    if len(answer) > LONGEST:
-        raise BadReply(f"the answer has {len(answer):,} letters, more than {LONGEST:,}")
-    found = _json_in(answer)
-    if found is None:
-        if grammar.is_joint(answer, task):
-            return grammar.parse(answer, task)
-        raise BadReply("the answer is neither the whole JSON object that was asked for nor a text with all markers")
-    try:
-        reply = JointReply.model_validate(found)
-    except ValidationError as error:
-        raise BadReply(f"the JSON object has faults: {faults_of(error)}") from error
-    names = dict.fromkeys([*reply.names, *(name for panel in reply.panels for name in panel.names)])
-    text = grammar.render(reply.summary, [panel.text for panel in reply.panels], [n.strip("<> ") for n in names], task)
-    return grammar.parse(text.encode(errors="replace").decode(), task)  # JSON can spell half a character
-
-
-def _json_in(answer: str) -> dict[str, Any] | None:
-    """The first JSON object in an answer that means to be the reply, whatever stands around it.
-
-    Chatter, code fences and objects of another kind are passed over, among them the inner ones of a reply that was cut
-    off. Only so many places are tried: each may cost a walk through the whole answer.
-    """
-    decoder = json.JSONDecoder()
-    reached = 0
-    for start in itertools.islice(re.finditer(r'\{\s*"', answer), TRIES):
-        if start.start() < reached:
-            continue
-        try:
-            found, reached = decoder.raw_decode(answer, start.start())
-        except (ValueError, RecursionError):  # no JSON, or a number or a nesting beyond what Python reads
-            continue
-        if not found.keys().isdisjoint(("summary", "panels")):
-            return dict(found)
-    return None
+        What one question meets (a refusal, a time-out, half an answer) is an `Answer` with a `failure`; what stops all
+        of them (no server, no model) is raised.
+        """

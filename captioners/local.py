@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -40,9 +41,10 @@ class Local:
         tokens = self.options.max_new_tokens
         return {"captioner": "local", "model": self.options.model, "revision": self._revision, "tokens": tokens}
 
-    def ask(self, questions: Sequence[base.Question]) -> list[base.Answer]:
+    def ask(self, questions: Sequence[base.Question]) -> Iterator[tuple[int, base.Answer]]:
         import torch
 
+        started = time.perf_counter()
         processor, model = self._loaded
         chats = [_conversation(question) for question in questions]
         with torch.inference_mode(), weights.fit_threads(model):
@@ -57,11 +59,11 @@ class Local:
         written = written[:, inputs["input_ids"].shape[1] :]
         ends = {processor.tokenizer.pad_token_id, *_listed(model.generation_config.eos_token_id)}
         texts = processor.batch_decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        answers = []
-        for text, ids in zip(texts, written.tolist(), strict=True):
-            length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
-            answers.append(base.Answer(text.strip(), length, length < self.options.max_new_tokens))
-        return answers
+        read, seconds = inputs["attention_mask"].sum(1).tolist(), (time.perf_counter() - started) / len(questions)
+        for place, (text, ids) in enumerate(zip(texts, written.tolist(), strict=True)):
+            length = next((number for number, token in enumerate(ids) if token in ends), len(ids))
+            finished = length < self.options.max_new_tokens
+            yield place, base.Answer(text.strip(), length, read[place], finished, seconds)
 
     @cached_property
     def _revision(self) -> str:

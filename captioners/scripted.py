@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -31,13 +31,11 @@ class Scripted:
         answers = hashlib.sha256(json.dumps(self.options.answers).encode()).hexdigest()[:16]
         return {"captioner": "scripted", "answers": answers}
 
-    def ask(self, questions: Sequence[base.Question]) -> list[base.Answer]:
+    def ask(self, questions: Sequence[base.Question]) -> Iterator[tuple[int, base.Answer]]:
         self.asked.extend(questions)
         answers = self.options.answers
-        return [
-            base.Answer(self._given.setdefault(_key(question), answers[len(self._given) % len(answers)]))
-            for question in questions
-        ]
+        for place, question in enumerate(questions):
+            yield place, base.Answer(self._given.setdefault(_key(question), answers[len(self._given) % len(answers)]))
 
 
 def _key(question: base.Question) -> str:

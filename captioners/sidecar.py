@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from captioners import base
@@ -21,8 +21,8 @@ class Sidecar:
     def identity(self) -> dict[str, Any]:
         return {"captioner": "sidecar"}
 
-    def ask(self, questions: Sequence[base.Question]) -> list[base.Answer]:
-        return [base.Answer(_text(question)) for question in questions]
+    def ask(self, questions: Sequence[base.Question]) -> Iterator[tuple[int, base.Answer]]:
+        yield from ((place, base.Answer(_text(question))) for place, question in enumerate(questions))
 
 
 def _text(question: base.Question) -> str:

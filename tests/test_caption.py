@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import gcd
 from pathlib import Path
@@ -152,12 +152,9 @@ def test_only_grids_with_faults_are_asked_about_again(tmp_path: Path) -> None:
 class Short(Scripted):
     """A captioner whose model runs into its limit at the first attempt."""
 
-    def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        answers = super().ask(questions)
-        return [
-            replace(answer, finished=bool(question.earlier), tokens=50)
-            for question, answer in zip(questions, answers, strict=True)
-        ]
+    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+        for place, answer in super().ask(questions):
+            yield place, replace(answer, finished=bool(questions[place].earlier), tokens=50)
 
 
 def test_an_answer_that_was_cut_off_is_a_fault_even_if_it_can_be_read(tmp_path: Path) -> None:
@@ -235,11 +232,11 @@ class Flaky(Scripted):
     batch = 2
     calls = 0
 
-    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
         self.calls += 1
         if self.calls == 3:
             raise MemoryError("no memory is left on the device")
-        return super().ask(questions)
+        yield from super().ask(questions)
 
 
 def test_an_error_of_the_model_keeps_what_was_answered_before_it(tmp_path: Path) -> None:
@@ -269,13 +266,13 @@ class Mortal(Scripted):
     batch = 2
     last = 0
 
-    def ask(self, questions: Sequence[Question]) -> list[Answer]:
-        answers = super().ask(questions)
+    def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+        answers = list(super().ask(questions))
         if self.last and len(self.asked) >= self.last:
             os.kill(os.getpid(), signal.SIGKILL)
         with Path("asked.txt").open("a") as log:
             log.writelines(f"{question.panels[0].getpixel((0, 0))} {len(question.earlier)}\n" for question in questions)
-        return answers
+        yield from answers
 
 
 def tell_and_die(folder: Path, last: int) -> None:

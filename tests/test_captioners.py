@@ -17,7 +17,7 @@ from captioners import base, local
 from captioners.base import Answer, Question, Turn
 from miniature.draw import draw
 from miniature.world import Scene, draw_scene
-from pipeline import discover, task
+from pipeline import discover, instructions, replies, task
 from pipeline.errors import BadInput, BadReply, MissingWeights
 from pipeline.task import Task
 
@@ -36,6 +36,12 @@ def make(name: str, **more: Any) -> base.Captioner:
     return made
 
 
+def answers_of(captioner: base.Captioner, questions: list[Question]) -> list[Answer]:
+    """In the order of the questions, one each."""
+    came = dict(captioner.ask(questions))
+    return [came[place] for place in range(len(questions))]
+
+
 def picture(scene: Scene, width: int, height: int) -> Image.Image:
     return Image.fromarray(draw(scene, size=(width, height)))
 
@@ -43,7 +49,7 @@ def picture(scene: Scene, width: int, height: int) -> Image.Image:
 def ask(seed: int, texts: tuple[str, ...] = ("a cat", "a dog", "a hat"), task: Task = STORYBOARD) -> Question:
     rng = Random(seed)
     panels = tuple(picture(draw_scene(rng), 192, 96) for _ in task.markers)
-    return Question(panels, texts, task.markers, base.instruction(task))
+    return Question(panels, texts, task.markers, instructions.write(task))
 
 
 # ---- the contract
@@ -53,10 +59,10 @@ def ask(seed: int, texts: tuple[str, ...] = ("a cat", "a dog", "a hat"), task: T
 def test_the_same_question_gets_the_same_answer_alone_and_among_others(name: str) -> None:
     captioner = make(name)
     questions = [ask(1), ask(2)]
-    answers = captioner.ask(questions)
+    answers = answers_of(captioner, questions)
     assert [type(answer) for answer in answers] == [Answer, Answer]
-    assert captioner.ask(questions) == answers
-    assert captioner.ask(questions[1:]) == answers[1:]
+    assert answers_of(captioner, questions) == answers
+    assert answers_of(captioner, questions[1:]) == answers[1:]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,7 +88,7 @@ def test_an_unknown_option_is_told_with_the_known_ones(name: str) -> None:
 
 
 def sidecar(*texts: str) -> str:
-    return make("sidecar").ask([replace(ask(0), texts=texts)])[0].text
+    return answers_of(make("sidecar"), [replace(ask(0), texts=texts)])[0].text
 
 
 def test_a_joint_caption_that_came_along_is_answered_word_for_word() -> None:
@@ -96,12 +102,12 @@ def test_a_damaged_joint_caption_stays_as_it_is(text: str) -> None:
 
 
 def test_panels_own_texts_are_put_together() -> None:
-    caption = base.read(sidecar('a cat says "hi"', "two dogs", "a hat on a post"), STORYBOARD)
+    caption = replies.read(sidecar('a cat says "hi"', "two dogs", "a hat on a post"), STORYBOARD)
     assert caption.text == '[MOVIE-SHOTS] [SCENE-1] a cat says "hi", [SCENE-2] two dogs, [SCENE-3] a hat on a post.'
 
 
 def test_a_text_that_all_panels_share_but_that_has_no_marker_goes_to_each() -> None:
-    assert base.read(sidecar("a cat", "a cat", "a cat"), STORYBOARD).panels == ("a cat", "a cat", "a cat")
+    assert replies.read(sidecar("a cat", "a cat", "a cat"), STORYBOARD).panels == ("a cat", "a cat", "a cat")
 
 
 def test_no_texts_make_an_empty_answer() -> None:
@@ -109,7 +115,7 @@ def test_no_texts_make_an_empty_answer() -> None:
 
 
 def test_a_panel_without_a_text_stays_without() -> None:
-    assert base.read(sidecar("a cat", "", "a hat"), STORYBOARD).panels == ("a cat", "", "a hat")
+    assert replies.read(sidecar("a cat", "", "a hat"), STORYBOARD).panels == ("a cat", "", "a hat")
 
 
 # ---- fixed answers
@@ -119,7 +125,7 @@ def test_scripted_answers_go_round_and_what_was_asked_is_remembered() -> None:
     captioner = make("scripted", answers=["a", "b"])
     first, second = ask(1), ask(2)
     back = replace(first, earlier=(Turn("a", ("too short",)),))
-    assert [answer.text for answer in captioner.ask([first, second, back, first])] == ["a", "b", "a", "a"]
+    assert [answer.text for answer in answers_of(captioner, [first, second, back, first])] == ["a", "b", "a", "a"]
     assert captioner.asked == [first, second, back, first]  # type: ignore[attr-defined]
 
 
@@ -134,7 +140,7 @@ def test_a_script_without_answers_is_refused() -> None:
 @pytest.mark.parametrize("name", task.names())
 def test_the_instruction_of_a_task_names_every_marker_and_asks_for_as_many_texts(name: str) -> None:
     asked = task.load(name)
-    text = base.instruction(asked)
+    text = instructions.write(asked)
     assert all(marker in text for marker in asked.markers)
     assert f"exactly {len(asked.markers)} entries" in text
     assert ("<P1>" in text) is asked.caption.people
@@ -164,13 +170,13 @@ CAPTION = "[MOVIE-SHOTS] a day at home, " + ", ".join(
     ids=["plain", "indented", "fenced", "chatter", "thoughts", "more keys", "free text"],
 )
 def test_a_good_answer_is_read_whatever_stands_around_it(answer: str) -> None:
-    caption = base.read(answer, STORYBOARD)
+    caption = replies.read(answer, STORYBOARD)
     assert caption.text == f"{CAPTION}." and caption.problems == ()
 
 
 def test_free_text_is_taken_as_it_is() -> None:
     text = "[MOVIE-SHOTS] A day; [SCENE-1]: a man reads [SCENE-2] rain {falls} on, [SCENE-3] a dog waits here"
-    assert base.read(text, STORYBOARD).text == text
+    assert replies.read(text, STORYBOARD).text == text
 
 
 @pytest.mark.parametrize(
@@ -195,7 +201,7 @@ def test_free_text_is_taken_as_it_is() -> None:
 )
 def test_an_answer_that_can_t_be_read_is_told_in_words_for_the_model(answer: str, fault: str) -> None:
     with pytest.raises(BadReply) as caught:
-        base.read(answer, STORYBOARD)
+        replies.read(answer, STORYBOARD)
     assert fault in str(caught.value) and len(str(caught.value)) < 500
 
 
@@ -205,14 +211,14 @@ def test_names_come_with_or_without_brackets_and_stand_in_them() -> None:
         {"text": "P2 and P1 dance on a street", "names": ["P1", " P2 "]},
         {"text": "P11 and a dog wait here", "names": []},
     ]
-    caption = base.read(json.dumps({"summary": "a day of P1", "names": ["P1"], "panels": panels}), STORYBOARD)
+    caption = replies.read(json.dumps({"summary": "a day of P1", "names": ["P1"], "panels": panels}), STORYBOARD)
     assert caption.names == ("P1", "P2")
     assert caption.summary == "a day of <P1>"
     assert caption.panels == ("<P1> reads a letter", "<P2> and <P1> dance on a street", "P11 and a dog wait here")
 
 
 def test_half_a_character_becomes_a_question_mark() -> None:
-    assert base.read(json.dumps(REPLY | {"summary": "a half \ud83d day"}), STORYBOARD).summary == "a half ? day"
+    assert replies.read(json.dumps(REPLY | {"summary": "a half \ud83d day"}), STORYBOARD).summary == "a half ? day"
 
 
 LARGE = {
@@ -227,11 +233,11 @@ LARGE = {
 
 
 @pytest.mark.parametrize("kind", LARGE)
-@pytest.mark.parametrize("letters", [2_000_000, base.LONGEST])
+@pytest.mark.parametrize("letters", [2_000_000, replies.LONGEST])
 def test_two_megabytes_of_anything_are_refused_at_once(kind: str, letters: int) -> None:
     started = time.monotonic()
     with pytest.raises(BadReply) as caught:
-        base.read(LARGE[kind][:letters], STORYBOARD)
+        replies.read(LARGE[kind][:letters], STORYBOARD)
     assert time.monotonic() - started < 2 and len(str(caught.value)) < 500
 
 
@@ -248,23 +254,23 @@ GRIDS = [ask(3), ask(4), ask(5, ("", ""), task.load("couple-profile"))]
 
 @pytest.fixture(scope="module")
 def answers(vlm: base.Captioner) -> list[Answer]:
-    return vlm.ask(GRIDS)
+    return answers_of(vlm, GRIDS)
 
 
 def test_the_miniature_answers_in_the_form_asked_for(answers: list[Answer]) -> None:
     for question, answer in zip(GRIDS, answers, strict=True):
-        reply = base.JointReply.model_validate_json(answer.text)
+        reply = replies.JointReply.model_validate_json(answer.text)
         assert len(reply.panels) == len(question.markers) and answer.finished and answer.tokens > 10
 
 
 def test_a_batch_of_grids_of_different_sizes_gives_what_one_by_one_gives(
     vlm: base.Captioner, answers: list[Answer]
 ) -> None:
-    assert [vlm.ask([question])[0] for question in GRIDS] == answers
+    assert [answers_of(vlm, [question])[0] for question in GRIDS] == answers
 
 
 def test_an_answer_that_the_limit_cuts_off_says_so(answers: list[Answer]) -> None:
-    (cut,) = make("local", max_new_tokens=32).ask(GRIDS[:1])
+    (cut,) = answers_of(make("local", max_new_tokens=32), GRIDS[:1])
     assert (cut.tokens, cut.finished) == (32, False)
     assert answers[0].text.startswith(cut.text) and cut.text != answers[0].text
 
@@ -274,14 +280,14 @@ def test_faults_go_back_as_a_conversation_that_the_model_answers(vlm: base.Capti
     roles = [turn["role"] for turn in local._conversation(question)]
     assert roles == ["user", "assistant", "user"]
     assert "the text of [SCENE-1] is thin" in str(local._conversation(question)[-1])
-    assert base.JointReply.model_validate_json(vlm.ask([question])[0].text)
+    assert replies.JointReply.model_validate_json(answers_of(vlm, [question])[0].text)
 
 
 QUIET = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import test_captioners
-print(repr(test_captioners.make("local").ask(test_captioners.GRIDS[:1])))
+print(repr(test_captioners.answers_of(test_captioners.make("local"), test_captioners.GRIDS[:1])))
 """
 
 
@@ -320,14 +326,14 @@ def test_weights_that_are_broken_are_told_at_the_first_question(tmp_path: Path) 
             file.read_bytes()[:1000] if file.suffix == ".safetensors" else file.read_bytes()
         )
     with pytest.raises(MissingWeights, match="can't be fetched"):
-        make("local", model=str(tmp_path)).ask(GRIDS[:1])
+        answers_of(make("local", model=str(tmp_path)), GRIDS[:1])
 
 
 def test_asking_leaves_the_number_of_threads_as_it_was(vlm: base.Captioner) -> None:
     import torch
 
     threads = torch.get_num_threads()
-    vlm.ask(GRIDS[:1])
+    answers_of(vlm, GRIDS[:1])
     assert torch.get_num_threads() == threads
 
 
@@ -336,5 +342,5 @@ def test_panels_reach_the_model_at_their_own_size(vlm: base.Captioner) -> None:
     rng = Random(3)
     scenes = [draw_scene(rng) for _ in range(3)]
     large = replace(GRIDS[0], panels=tuple(picture(scene, 1024, 512) for scene in scenes))
-    reply = base.JointReply.model_validate_json(vlm.ask([large])[0].text)
+    reply = replies.JointReply.model_validate_json(answers_of(vlm, [large])[0].text)
     assert len(reply.panels) == 3

@@ -8,8 +8,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-KERNEL = {"records", "errors", "discover", "task", "grammar", "cache", "store", "engine", "pixels", "names", "weights"}
-PLUGGED = {"records", "errors", "task", "grammar", "discover", "pixels", "weights"}
+KERNEL = {
+    "records",
+    "errors",
+    "discover",
+    "task",
+    "grammar",
+    "cache",
+    "store",
+    "engine",
+    "pixels",
+    "names",
+    "weights",
+    "instructions",
+    "replies",
+}
+PLUGGED = {"records", "errors", "task", "grammar", "discover", "pixels", "weights", "replies"}
 
 
 def imports(path: Path) -> set[str]:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from captioners.base import instruction
-from pipeline import task
+from pipeline import instructions, task
 from pipeline.errors import BadInput
 
 FOUR = "[TOP-LEFT] [TOP-RIGHT] [BOTTOM-LEFT] [BOTTOM-RIGHT]"
@@ -92,7 +91,7 @@ def test_stand_ins_are_for_markers_of_the_task(name: str):
 @EVERY
 def test_the_instruction_mentions_every_marker_and_the_opening(name: str):
     loaded = task.load(name)
-    text = instruction(loaded)
+    text = instructions.write(loaded)
     assert [marker for marker in loaded.markers if marker not in text] == []
     assert loaded.opening in text
     assert ("<P1>" in text) == loaded.caption.people

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from captioners.base import Answer, Captioner, Question, Turn, instruction, instruction_id, read
-from pipeline import grammar, names, pixels
+from captioners.base import Answer, Captioner, Question, Turn
+from pipeline import grammar, instructions, names, pixels, replies
 from pipeline.cache import Cache, key_of
 from pipeline.engine import Stage
 from pipeline.errors import BadReply
@@ -76,13 +75,13 @@ class Asking:
     identity: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.instruction = instruction(self.task)
+        self.instruction = instructions.write(self.task)
         self.identity = self.captioner.identity()
 
     def facts(self) -> dict[str, Any]:
         return {
             "captioner": self.identity,
-            "instruction": instruction_id(self.instruction),
+            "instruction": instructions.id_of(self.instruction),
             "asked": self.asked,
             "answers from the cache": self.known,
             "tokens written": self.tokens,
@@ -92,8 +91,8 @@ class Asking:
         """One caption a grid. Grids whose last answer still has faults keep the best one, with its problems named."""
         if self.captioner.verbatim:
             questions = [self._question(grid) for grid in grids]
-            for grid, answer in zip(grids, self.captioner.ask(questions), strict=True):
-                yield self._signed(self._told(answer, grid), grid, attempts=1)
+            for place, answer in self.captioner.ask(questions):
+                yield self._signed(self._told(answer, grids[place]), grids[place], attempts=1)
             return
         cases = [_Open(grid, self._question(grid)) for grid in grids]
         waiting = cases
@@ -123,17 +122,15 @@ class Asking:
         keys = [self._key(question) for question in questions]
         found = [_answer(self.cache.get_reply(key)) for key in keys]
         missing = [number for number, answer in enumerate(found) if answer is None]
-        started = time.perf_counter()
-        fresh = self.captioner.ask([questions[number] for number in missing]) if missing else []
-        seconds = round((time.perf_counter() - started) / max(len(fresh), 1), 3)
-        for number, answer in zip(missing, fresh, strict=True):
+        for place, answer in self.captioner.ask([questions[number] for number in missing]) if missing else ():
+            number = missing[place]
             text = answer.text.encode(errors="replace").decode()  # half a surrogate pair is no text
             reply = {"text": text, "tokens": answer.tokens, "finished": answer.finished}
-            about = {"seconds": seconds, "instruction": instruction_id(self.instruction)}
+            about = {"seconds": round(answer.seconds, 3), "instruction": instructions.id_of(self.instruction)}
             self.cache.put_reply(keys[number], reply | about | self.identity)
             found[number] = _answer(reply)
+            self.tokens += answer.tokens
         self.asked, self.known = self.asked + len(missing), self.known + len(found) - len(missing)
-        self.tokens += sum(answer.tokens for answer in fresh)
         return [answer for answer in found if answer is not None]
 
     def _key(self, question: Question) -> str:
@@ -149,7 +146,7 @@ class Asking:
     def _read(self, answer: Answer) -> Caption:
         """The caption in a model's answer, whatever it is; its problems are worded for the model as for a person."""
         try:
-            caption = read(answer.text, self.task)
+            caption = replies.read(answer.text, self.task)
             # One person under one spelling, in brackets everywhere: nobody needs to be asked again for that.
             spelt: dict[str, str] = {}
             one = {name: spelt.setdefault(name.casefold(), name) for name in caption.names}
@@ -167,7 +164,7 @@ class Asking:
         """The caption in texts that people wrote, word for word: what is wrong with them is for a person to mend."""
         texts = [record.text for record in grid.group.records]
         try:
-            caption = read(answer.text, self.task)
+            caption = replies.read(answer.text, self.task)
         except BadReply:
             caption = grammar.parse(" ".join(dict.fromkeys(texts)), self.task)
         bare = [str(panel) for panel, text in enumerate(texts, start=1) if not text]
@@ -182,7 +179,7 @@ class Asking:
         return replace(grammar.parse(grammar.rename(caption.text, given), self.task), problems=problems)
 
     def _signed(self, caption: Caption, grid: Grid, attempts: int) -> Caption:
-        prompt = "" if self.captioner.verbatim else instruction_id(self.instruction)
+        prompt = "" if self.captioner.verbatim else instructions.id_of(self.instruction)
         kind = str(self.identity["captioner"])
         return replace(caption, grid=grid.id, captioner=kind, prompt=prompt, attempts=attempts)
 
@@ -190,7 +187,7 @@ class Asking:
 def _answer(reply: dict[str, Any] | None) -> Answer | None:
     """The answer in a kept reply; None where there is none or its file holds something else."""
     try:
-        return Answer(reply["text"], reply["tokens"], reply["finished"]) if reply else None
+        return Answer(reply["text"], reply["tokens"], finished=reply["finished"]) if reply else None
     except KeyError:
         return None
 
