@@ -40,6 +40,8 @@ def write(
     keep = [row for row in found if row.decision == "keep"]
     unsure = [row for row in found if row.decision == "unsure"]
     drop = [row for row in found if row.decision == "drop"]
+    folded = [_folded(f"{len(drop)} grids dropped", _cards(drop, task))] if drop else []
+    folded += [_folded(_counts(stage, rows), _table(rows)) for stage, rows in rejected.items() if rows]
     parts = [
         f"<h1>{escape(task.title)}</h1>",
         f"<p>{len(keep)} kept, {len(unsure)} undecided, {len(drop)} dropped. To change a decision or a text, edit "
@@ -47,8 +49,7 @@ def write(
         *(_section("Undecided: the caption has problems", unsure, task) if unsure else []),
         *_section("Kept", keep, task),
         "<h2>Rejected</h2>",
-        _folded(f"{len(drop)} grids dropped", _cards(drop, task)) if drop else "",
-        *(_folded(_counts(stage, rows), _table(rows)) for stage, rows in rejected.items() if rows),
+        *(folded or ["<p>Nothing was rejected.</p>"]),
     ]
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(task.title)}</title>'
