@@ -38,11 +38,11 @@ class PanelReply(BaseModel):
 
 
 class JointReply(BaseModel):
-    """The structured answer; its JSON schema is what a server is asked for."""
+    """The structured answer; its JSON schema is what a server is asked for. What a summary rests on comes before it."""
 
-    summary: str = Field(description="what the images have in common, in one clause")
-    names: list[str] = Field(default=[], description="people in order of first appearance")
     panels: list[PanelReply] = Field(description="one entry per image, in order")
+    names: list[str] = Field(default=[], description="people in order of first appearance")
+    summary: str = Field(description="what the images have in common, in one clause")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def instruction(task: Task) -> str:
         f"You see {count} images, marked {', '.join(task.markers)}: the panels of one picture.",
         grammar.fold(task.caption.instructions),
         "Answer with one JSON object and nothing else: "
-        '{"summary": "...", "names": [...], "panels": [{"text": "...", "names": [...]}, ...]}.',
+        '{"panels": [{"text": "...", "names": [...]}, ...], "names": [...], "summary": "..."}.',
         f'"panels" has exactly {count} entries, one per image in order. Each "text" is one clause of 10 to 50 words, '
         "in English, on one line, without square brackets; it tells only what is to be seen in that image and is true "
         "when read alone, so no 'as before', 'another angle' or 'the same'. No two texts say the same.",

@@ -44,7 +44,11 @@ CHAT_TEMPLATE = """\
 
 
 def reply(scenes: list[Scene], named: bool) -> str:
-    """The answer for a grid of these scenes: one line of JSON."""
+    """The answer for a grid of these scenes: one line of JSON, the panels before the summary.
+
+    So the cast is read off the panels' texts. Asked for the summary first, the same model in the same training had half
+    of its casts wrong (LOG.md).
+    """
     cast = list(dict.fromkeys(scene.character for scene in scenes))
     name: dict[Character, str | None] = {who: NAMES[i] if named else None for i, who in enumerate(cast)}
     names = [name[scene.character] for scene in scenes]
@@ -53,9 +57,9 @@ def reply(scenes: list[Scene], named: bool) -> str:
     ]
     return json.dumps(
         {
-            "summary": summarise(scenes, names),
-            "names": [who for who in name.values() if who],
             "panels": panels,
+            "names": [who for who in name.values() if who],
+            "summary": summarise(scenes, names),
         },
         ensure_ascii=False,
     )
@@ -63,8 +67,7 @@ def reply(scenes: list[Scene], named: bool) -> str:
 
 def phrases() -> list[str]:
     """The numbers of the images, and every piece that a reply is made of: joined, they give the exact string back."""
-    # the opening of the first panel is unlike those of the others, and holds what comes before it
-    skeleton = ['{"summary": "', '", "names": [', '], "panels": [{"text": "', ']}, {"text": "', "]}"]
+    skeleton = ['{"panels": [{"text": "', '", "names": [', ']}, {"text": "', ']}], "names": [', '], "summary": "', '"}']
     names = [f"<{name}>" for name in NAMES] + [f" and <{name}>" for name in NAMES[1:]]
     names += [f'"{name}"' for name in NAMES] + [f', "{name}"' for name in NAMES[1:]]
     openings = ["a short story about "] + [f"{words} of " for words in SHOTS.values()]

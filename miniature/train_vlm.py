@@ -57,7 +57,7 @@ FRAMES_A_STEP, GRIDS_A_STEP = 32, 8
 SPREAD = 0.65  # share of the first stage before every token has to know the frame
 # Shares of the second stage: up to the first one image a grid, up to the second the eyes frozen. Reading what the eyes
 # see takes longest to learn, and is cheaper so.
-ALONE, THAW = 0.1, 0.45
+ALONE, THAW = 0.1, 0.6
 KIND = 4.0  # what kind weighs against each other attribute of a single frame
 WHO, NAME = 4.0, 2.0  # what a word for who is there, and a name, weigh against any other word of a reply
 BESIDE = 0.5  # what the single frames weigh against the replies
@@ -239,7 +239,7 @@ def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: 
     """
     rng, started = random.Random(SEED + 2), time.monotonic()
     visual, language = model.model.visual, model.model.language_model
-    groups = [(visual, 4e-4), (language, 1.5e-3), (model.lm_head, 1.5e-3), (heads, 1e-3)]
+    groups = [(visual, 1.5e-4), (language, 1.5e-3), (model.lm_head, 1.5e-3), (heads, 1e-3)]
     descent = Descent(groups, steps, inner=[visual, language])
     weights = token_weights(lesson.processor.tokenizer)
     seen_by: dict[str, Tensor] = {}
