@@ -43,10 +43,10 @@ MARKS = ("<!-- figures -->", "<!-- /figures -->")
 INSTRUCTION = """\
 You see the panels of one storyboard in reading order, each after its marker. Write a joint caption for the whole grid.
 First describe every panel by itself: who is in it, what they look like, what they do, where they are, and how the
-camera sees them. Then sum up in one sentence what the story is about. Call the people by the placeholders <P1>, <P2> and so
-on, always the same one for the same person, and never repeat a name for somebody else. Do not refer to other panels
-with words like "again", "as before" or "another side"; every panel must make sense when it is read alone. Use plain
-English, no line breaks, and do not mention the grid, the layout or the image itself. Do not guess at feelings or
+camera sees them. Then sum up in one sentence what the story is about. Call the people by the placeholders <P1>, <P2>
+and so on, always the same one for the same person, and never repeat a name for somebody else. Do not refer to other
+panels with words like "again", "as before" or "another side"; every panel must make sense when it is read alone. Use
+plain English, no line breaks, and do not mention the grid, the layout or the image itself. Do not guess at feelings or
 backstory that can't be seen. If there is text in a picture, quote it. Answer with JSON alone, in this form:
 {"panels": [{"text": "...", "names": ["P1"]}], "names": ["P1", "P2"], "summary": "..."}, one entry a panel, in order."""
 
