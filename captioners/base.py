@@ -33,6 +33,7 @@ LONGEST = 100_000
 class PanelReply(BaseModel):
     """One panel's part of an answer."""
 
+    image: int = Field(default=0, description="number of the image, from 1")
     text: str = Field(description="what this image shows, in one clause that is true of this image read alone")
     names: list[str] = Field(default=[], description="people of `names` who are in this image")
 
@@ -100,7 +101,7 @@ def instruction(task: Task) -> str:
         f"You see {count} images, marked {', '.join(task.markers)}: the panels of one picture.",
         grammar.fold(task.caption.instructions),
         "Answer with one JSON object and nothing else: "
-        '{"panels": [{"text": "...", "names": [...]}, ...], "names": [...], "summary": "..."}.',
+        '{"panels": [{"image": 1, "text": "...", "names": [...]}, ...], "names": [...], "summary": "..."}.',
         f'"panels" has exactly {count} entries, one per image in order. Each "text" is one clause of 10 to 50 words, '
         "in English, on one line, without square brackets; it tells only what is to be seen in that image and is true "
         "when read alone, so no 'as before', 'another angle' or 'the same'. No two texts say the same.",
@@ -138,9 +139,20 @@ def read(answer: str, task: Task) -> Caption:
         reply = JointReply.model_validate(found)
     except ValidationError as error:
         raise BadReply(f"the JSON object has faults: {faults_of(error)}") from error
-    names = dict.fromkeys([*reply.names, *(name for panel in reply.panels for name in panel.names)])
-    text = grammar.render(reply.summary, [panel.text for panel in reply.panels], [n.strip("<> ") for n in names], task)
+    panels = _in_order(reply.panels)
+    names = dict.fromkeys([*reply.names, *(name for panel in panels for name in panel.names)])
+    text = grammar.render(reply.summary, [panel.text for panel in panels], [n.strip("<> ") for n in names], task)
     return grammar.parse(text.encode(errors="replace").decode(), task)  # JSON can spell half a character
+
+
+def _in_order(panels: list[PanelReply]) -> list[PanelReply]:
+    """The panels by their numbers where they have any, else as they stand."""
+    numbers = [panel.image for panel in panels]
+    if not any(numbers):
+        return panels
+    if sorted(numbers) != list(range(1, len(panels) + 1)):
+        raise BadReply(f'the "image" numbers of {len(panels)} panels are not 1 to {len(panels)}, each once')
+    return sorted(panels, key=lambda panel: panel.image)
 
 
 def _json_in(answer: str) -> dict[str, Any] | None:

@@ -48,7 +48,7 @@ and so on, always the same one for the same person, and never repeat a name for 
 panels with words like "again", "as before" or "another side"; every panel must make sense when it is read alone. Use
 plain English, no line breaks, and do not mention the grid, the layout or the image itself. Do not guess at feelings or
 backstory that can't be seen. If there is text in a picture, quote it. Answer with JSON alone, in this form:
-{"panels": [{"text": "...", "names": ["P1"]}], "names": ["P1", "P2"], "summary": "..."}, one entry a panel, in order."""
+{"panels": [{"image": 1, "text": "...", "names": ["P1"]}], "names": ["P1", "P2"], "summary": "..."}."""
 
 
 Item = TypeVar("Item")

@@ -44,16 +44,16 @@ CHAT_TEMPLATE = """\
 
 
 def reply(scenes: list[Scene], named: bool) -> str:
-    """The answer for a grid of these scenes: one line of JSON, the panels before the summary.
+    """The answer for a grid of these scenes: one line of JSON, the panels numbered and before the summary.
 
-    So the cast is read off the panels' texts. Asked for the summary first, the same model in the same training had half
-    of its casts wrong (LOG.md).
+    So the cast is read off the panels' texts, and nothing has to be counted to know which image comes next (LOG.md).
     """
     cast = list(dict.fromkeys(scene.character for scene in scenes))
     name: dict[Character, str | None] = {who: NAMES[i] if named else None for i, who in enumerate(cast)}
     names = [name[scene.character] for scene in scenes]
     panels = [
-        {"text": describe(scene, who), "names": [who] if who else []} for scene, who in zip(scenes, names, strict=True)
+        {"image": number, "text": describe(scene, who), "names": [who] if who else []}
+        for number, (scene, who) in enumerate(zip(scenes, names, strict=True), start=1)
     ]
     return json.dumps(
         {
@@ -67,7 +67,9 @@ def reply(scenes: list[Scene], named: bool) -> str:
 
 def phrases() -> list[str]:
     """The numbers of the images, and every piece that a reply is made of: joined, they give the exact string back."""
-    skeleton = ['{"panels": [{"text": "', '", "names": [', ']}, {"text": "', ']}], "names": [', '], "summary": "', '"}']
+    # a panel's opening is another for every number: what is written next is known from the last one
+    skeleton = ['{"panels": [{"image": 1, "text": "', '", "names": [', ']}], "names": [', '], "summary": "', '"}']
+    skeleton += [f']}}, {{"image": {number}, "text": "' for number in range(2, MOST_PANELS + 1)]
     names = [f"<{name}>" for name in NAMES] + [f" and <{name}>" for name in NAMES[1:]]
     names += [f'"{name}"' for name in NAMES] + [f', "{name}"' for name in NAMES[1:]]
     openings = ["a short story about "] + [f"{words} of " for words in SHOTS.values()]

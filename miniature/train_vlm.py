@@ -30,14 +30,13 @@ from miniature.reply import (
     IMAGE,
     IMAGE_END,
     IMAGE_START,
-    NAMES,
     PAD,
     VIDEO,
     build_tokenizer,
     reply,
     training_chat,
 )
-from miniature.world import COLOURS, KINDS, PLACES, Character, Scene
+from miniature.world import PLACES, Character, Scene
 
 # Pixels of one image before patching: enough that a 2:1 panel comes in at 192x96 and a square one at 144x144.
 LEAST_PIXELS, MOST_PIXELS = 144 * 96, 21_504
@@ -57,9 +56,8 @@ FRAMES_A_STEP, GRIDS_A_STEP = 32, 8
 SPREAD = 0.65  # share of the first stage before every token has to know the frame
 # Shares of the second stage: up to the first one image a grid, up to the second the eyes frozen. Reading what the eyes
 # see takes longest to learn, and is cheaper so.
-ALONE, THAW = 0.1, 0.6
+ALONE, THAW = 0.1, 0.7
 KIND = 4.0  # what kind weighs against each other attribute of a single frame
-WHO, NAME = 4.0, 2.0  # what a word for who is there, and a name, weigh against any other word of a reply
 BESIDE = 0.5  # what the single frames weigh against the replies
 UNTOLD = -100  # label of a token that is not learned, as transformers has it
 SEED = 4_000_000_000  # above every film's and scene's seed
@@ -234,14 +232,12 @@ def train_tower(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: Le
 def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: Lesson, steps: int) -> None:
     """Second stage: the joint reply, first to one image, then to up to four, and last with the eyes learning too.
 
-    From then on single frames stay a lesson of their own beside the reply. In the reply itself the words for who is
-    there weigh more: it names its cast in the summary, before any panel, and copies it from there.
+    From then on single frames stay a lesson of their own beside the reply.
     """
     rng, started = random.Random(SEED + 2), time.monotonic()
-    visual, language = model.model.visual, model.model.language_model
-    groups = [(visual, 1.5e-4), (language, 1.5e-3), (model.lm_head, 1.5e-3), (heads, 1e-3)]
-    descent = Descent(groups, steps, inner=[visual, language])
-    weights = token_weights(lesson.processor.tokenizer)
+    visual = model.model.visual
+    groups = [(visual, 3e-4), (model.model.language_model, 1.5e-3), (model.lm_head, 1.5e-3), (heads, 1e-3)]
+    descent = Descent(groups, steps)
     seen_by: dict[str, Tensor] = {}
     hook = visual.register_forward_hook(lambda _m, _a, out: seen_by.update(tokens=out.pooler_output))
     for step in range(steps):
@@ -254,7 +250,7 @@ def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: 
         seen = see(lesson.processor, album.pool.frames[frames], rng)
         tokens = int(seen["image_grid_thw"][0].prod()) // MERGE**2
         asked = write(lesson.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
-        loss = reply_loss(model, asked | seen, weights)
+        loss = model(**asked, **seen).loss
         if awake:
             losses, _ = heads(seen_by["tokens"].reshape(len(frames), -1, TEXT_WIDTH), album.labels[frames], each=True)
             loss = loss + BESIDE * weighted(losses)
@@ -264,32 +260,11 @@ def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: 
     hook.remove()
 
 
-def reply_loss(model: Qwen3VLForConditionalGeneration, chats: dict[str, Tensor], weights: Tensor) -> Tensor:
-    """Cross-entropy of the replies' tokens, each with the weight of its kind."""
-    wanted = chats["labels"][:, 1:]
-    told = wanted != UNTOLD
-    logits = model(**{name: value for name, value in chats.items() if name != "labels"}).logits[:, :-1][told]
-    each = functional.cross_entropy(logits, wanted[told], reduction="none")
-    share = weights[wanted[told]]
-    return (each * share).sum() / share.sum()
-
-
 def weighted(losses_A: Tensor) -> Tensor:
     """Mean over the attributes, in which the kind, the slowest to be learned, has KIND shares."""
     share = torch.ones(len(losses_A))
     share[list(ATTRIBUTES).index("kind")] = KIND
     return (losses_A * share).sum() / share.sum()
-
-
-def token_weights(tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    """What a right token is worth, by its id."""
-    weights = torch.ones(len(tokenizer))
-    for token, place in tokenizer.get_vocab().items():
-        if token.strip() in KINDS or token.removeprefix(",").strip() in {f"a {colour}" for colour in COLOURS}:
-            weights[place] = WHO
-        elif any(name in token for name in NAMES):
-            weights[place] = NAME
-    return weights
 
 
 def train(out: Path, *, frames: int = 24_000, tower_steps: int = 1500, reply_steps: int = 2200) -> None:
