@@ -42,13 +42,13 @@ MARKS = ("<!-- figures -->", "<!-- /figures -->")
 # What a captioning tool asks, in about as many words; the mini VLM need not understand any but <P1>.
 INSTRUCTION = """\
 You see the panels of one storyboard in reading order, each after its marker. Write a joint caption for the whole grid.
-First sum up in one sentence what the story is about. Then describe every panel by itself: who is in it, what they look
-like, what they do, where they are, and how the camera sees them. Call the people by the placeholders <P1>, <P2> and so
-on, always the same one for the same person, and never repeat a name for somebody else. Do not refer to other panels
-with words like "again", "as before" or "another side"; every panel must make sense when it is read alone. Use plain
-English, no line breaks, and do not mention the grid, the layout or the image itself. Do not guess at feelings or
+First describe every panel by itself: who is in it, what they look like, what they do, where they are, and how the
+camera sees them. Then sum up in one sentence what the story is about. Call the people by the placeholders <P1>, <P2>
+and so on, always the same one for the same person, and never repeat a name for somebody else. Do not refer to other
+panels with words like "again", "as before" or "another side"; every panel must make sense when it is read alone. Use
+plain English, no line breaks, and do not mention the grid, the layout or the image itself. Do not guess at feelings or
 backstory that can't be seen. If there is text in a picture, quote it. Answer with JSON alone, in this form:
-{"summary": "...", "names": ["P1", "P2"], "panels": [{"text": "...", "names": ["P1"]}]}, one entry a panel, in order."""
+{"panels": [{"image": 1, "text": "...", "names": ["P1"]}], "names": ["P1", "P2"], "summary": "..."}."""
 
 
 Item = TypeVar("Item")

@@ -44,18 +44,22 @@ CHAT_TEMPLATE = """\
 
 
 def reply(scenes: list[Scene], named: bool) -> str:
-    """The answer for a grid of these scenes: one line of JSON."""
+    """The answer for a grid of these scenes: one line of JSON, the panels numbered and before the summary.
+
+    So the cast is read off the panels' texts, and nothing has to be counted to know which image comes next (LOG.md).
+    """
     cast = list(dict.fromkeys(scene.character for scene in scenes))
     name: dict[Character, str | None] = {who: NAMES[i] if named else None for i, who in enumerate(cast)}
     names = [name[scene.character] for scene in scenes]
     panels = [
-        {"text": describe(scene, who), "names": [who] if who else []} for scene, who in zip(scenes, names, strict=True)
+        {"image": number, "text": describe(scene, who), "names": [who] if who else []}
+        for number, (scene, who) in enumerate(zip(scenes, names, strict=True), start=1)
     ]
     return json.dumps(
         {
-            "summary": summarise(scenes, names),
-            "names": [who for who in name.values() if who],
             "panels": panels,
+            "names": [who for who in name.values() if who],
+            "summary": summarise(scenes, names),
         },
         ensure_ascii=False,
     )
@@ -63,8 +67,9 @@ def reply(scenes: list[Scene], named: bool) -> str:
 
 def phrases() -> list[str]:
     """The numbers of the images, and every piece that a reply is made of: joined, they give the exact string back."""
-    # the opening of the first panel is unlike those of the others, and holds what comes before it
-    skeleton = ['{"summary": "', '", "names": [', '], "panels": [{"text": "', ']}, {"text": "', "]}"]
+    # a panel's opening is another for every number: what is written next is known from the last one
+    skeleton = ['{"panels": [{"image": 1, "text": "', '", "names": [', ']}], "names": [', '], "summary": "', '"}']
+    skeleton += [f']}}, {{"image": {number}, "text": "' for number in range(2, MOST_PANELS + 1)]
     names = [f"<{name}>" for name in NAMES] + [f" and <{name}>" for name in NAMES[1:]]
     names += [f'"{name}"' for name in NAMES] + [f', "{name}"' for name in NAMES[1:]]
     openings = ["a short story about "] + [f"{words} of " for words in SHOTS.values()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,13 @@ from miniature.reply import (
     IMAGE,
     IMAGE_END,
     IMAGE_START,
-    NAMES,
     PAD,
     VIDEO,
     build_tokenizer,
     reply,
     training_chat,
 )
-from miniature.world import COLOURS, KINDS, PLACES, Character, Scene
+from miniature.world import PLACES, Character, Scene
 
 # Pixels of one image before patching: enough that a 2:1 panel comes in at 192x96 and a square one at 144x144.
 LEAST_PIXELS, MOST_PIXELS = 144 * 96, 21_504
@@ -53,12 +53,12 @@ NAMED = 0.6  # share of the prompts that ask for names
 STRANGERS = 0.5  # share of the grids that are a random mix of frames
 PANELS = (1, 2, 2, 3, 3, 3, 4, 4)  # images a grid, as often as they are drawn
 FRAMES_A_STEP, GRIDS_A_STEP = 32, 8
-SPREAD = 0.6  # share of the first stage before every token has to know the frame
+SPREAD = 0.65  # share of the first stage before every token has to know the frame
 # Shares of the second stage: up to the first one image a grid, up to the second the eyes frozen. Reading what the eyes
 # see takes longest to learn, and is cheaper so.
-ALONE, THAW = 0.12, 0.5
-# Third stage: how much the words for who is there weigh against all others, and the heads' loss against the reply's.
-WHO, NAME, BESIDE = 4.0, 2.0, 0.5
+ALONE, THAW = 0.1, 0.7
+KIND = 4.0  # what kind weighs against each other attribute of a single frame
+BESIDE = 0.5  # what the single frames weigh against the replies
 UNTOLD = -100  # label of a token that is not learned, as transformers has it
 SEED = 4_000_000_000  # above every film's and scene's seed
 
@@ -147,6 +147,17 @@ class Album:
         return picks
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What there is to learn from: frames of every shape, one album each, and the processor that prepares them."""
+
+    processor: Qwen3VLProcessor
+    albums: list[Album]
+
+    def pick_album(self, rng: random.Random) -> int:
+        return rng.choices(range(len(self.albums)), [share for _, _, share in SHAPES])[0]
+
+
 class Heads(nn.Module):
     """Names a frame's attributes from the tower's tokens, by one linear map from each token.
 
@@ -200,117 +211,78 @@ def write(processor: Qwen3VLProcessor, grids: list[list[Scene]], tokens: int, rn
     return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": (ids == image).int(), "labels": wanted}
 
 
-def train_tower(
-    model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, albums: list[Album], steps: int
-) -> None:
+def train_tower(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: Lesson, steps: int) -> None:
     """First stage: single frames and small heads, since a reply alone tells the eyes too little, too late."""
     rng, started = random.Random(SEED + 1), time.monotonic()
-    heads = Heads()
-    descent = Descent([(model.model.visual, 1.5e-3), (heads, 1.5e-3)], steps)
-    decks = [shuffled(len(album.pool.scenes), FRAMES_A_STEP, rng) for album in albums]
+    visual = model.model.visual
+    descent = Descent([(visual, 1e-3), (heads, 2e-3)], steps, inner=[visual])
+    decks = [shuffled(len(album.pool.scenes), FRAMES_A_STEP, rng) for album in lesson.albums]
     for step in range(steps):
-        which = pick_album(albums, rng)
-        album, picks = albums[which], next(decks[which])
-        tokens = model.model.visual(**rename(see(processor, album.pool.frames[picks], rng))).pooler_output
+        which = lesson.pick_album(rng)
+        album, picks = lesson.albums[which], next(decks[which])
+        tokens = visual(**rename(see(lesson.processor, album.pool.frames[picks], rng))).pooler_output
         each = step >= SPREAD * steps
         losses, rights = heads(tokens.unflatten(0, (len(picks), -1)), album.labels[picks], each=each)
-        descent.step(losses.mean())
+        descent.step(weighted(losses))
         if step % 50 == 0 or step == steps - 1:
             shares = " ".join(f"{name} {right:.2f}" for name, right in zip(ATTRIBUTES, rights, strict=True))
             print(f"vlm: tower {step} loss {losses.mean():.3f} {shares} {time.monotonic() - started:.0f} s", flush=True)
 
 
-def train_replies(
-    model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, albums: list[Album], steps: int
-) -> None:
-    """Second stage: the joint reply, first to one image, then to up to four, and last with the eyes learning too."""
+def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: Lesson, steps: int) -> None:
+    """Second stage: the joint reply, first to one image, then to up to four, and last with the eyes learning too.
+
+    From then on single frames stay a lesson of their own beside the reply.
+    """
     rng, started = random.Random(SEED + 2), time.monotonic()
-    descent = Descent(
-        [(model.model.visual, 3e-4), (model.model.language_model, 1.5e-3), (model.lm_head, 1.5e-3)], steps
-    )
+    visual = model.model.visual
+    groups = [(visual, 3e-4), (model.model.language_model, 1.5e-3), (model.lm_head, 1.5e-3), (heads, 1e-3)]
+    descent = Descent(groups, steps)
+    seen_by: dict[str, Tensor] = {}
+    hook = visual.register_forward_hook(lambda _m, _a, out: seen_by.update(tokens=out.pooler_output))
     for step in range(steps):
-        model.model.visual.requires_grad_(step >= THAW * steps)
-        album = albums[pick_album(albums, rng)]
+        awake = step >= THAW * steps
+        visual.requires_grad_(awake)
+        album = lesson.albums[lesson.pick_album(rng)]
         counts = [1] * 2 * GRIDS_A_STEP if step < ALONE * steps else rng.choices(PANELS, k=GRIDS_A_STEP)
         grids = [album.pick_grid(count, rng) for count in counts]
-        seen = see(processor, album.pool.frames[[index for grid in grids for index in grid]], rng)
+        frames = [index for grid in grids for index in grid]
+        seen = see(lesson.processor, album.pool.frames[frames], rng)
         tokens = int(seen["image_grid_thw"][0].prod()) // MERGE**2
-        asked = write(processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
+        asked = write(lesson.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
         loss = model(**asked, **seen).loss
+        if awake:
+            losses, _ = heads(seen_by["tokens"].reshape(len(frames), -1, TEXT_WIDTH), album.labels[frames], each=True)
+            loss = loss + BESIDE * weighted(losses)
         descent.step(loss)
         if step % 50 == 0 or step == steps - 1:
             print(f"vlm: replies {step} loss {loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
-
-
-def refine(
-    model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, albums: list[Album], steps: int
-) -> None:
-    """Third stage: eyes and words together. Single frames stay a task of their own, and who is there weighs more.
-
-    After the second stage place and action were right and who was not: a reply names its cast in the summary, before
-    any panel, and copies it from there.
-    """
-    rng, started = random.Random(SEED + 3), time.monotonic()
-    heads, weights = Heads(), token_weights(processor.tokenizer)
-    seen_by: dict[str, Tensor] = {}
-    hook = model.model.visual.register_forward_hook(lambda _m, _a, out: seen_by.update(tokens=out.pooler_output))
-    rates = [(model.model.visual, 6e-4), (model.model.language_model, 1e-3), (model.lm_head, 1e-3), (heads, 2e-3)]
-    descent = Descent(rates, steps)
-    for step in range(steps):
-        album = albums[pick_album(albums, rng)]
-        grids = [album.pick_grid(count, rng) for count in rng.choices(PANELS, k=GRIDS_A_STEP)]
-        frames = [index for grid in grids for index in grid]
-        seen = see(processor, album.pool.frames[frames], rng)
-        tokens = int(seen["image_grid_thw"][0].prod()) // MERGE**2
-        asked = write(processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
-        wanted = asked.pop("labels")[:, 1:]
-        told = wanted != UNTOLD
-        each = functional.cross_entropy(model(**asked, **seen).logits[:, :-1][told], wanted[told], reduction="none")
-        reply_loss = (each * weights[wanted[told]]).sum() / weights[wanted[told]].sum()
-        losses, _ = heads(seen_by["tokens"].reshape(len(frames), -1, TEXT_WIDTH), album.labels[frames], each=True)
-        share = torch.ones(len(losses))
-        share[list(ATTRIBUTES).index("kind")] = 3.0  # the slowest to be learned
-        descent.step(reply_loss + BESIDE * (losses * share).sum() / share.sum())
-        if step % 50 == 0 or step == steps - 1:
-            print(f"vlm: refine {step} loss {reply_loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
     hook.remove()
 
 
-def token_weights(tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    """What a right token is worth, by its id."""
-    weights = torch.ones(len(tokenizer))
-    for token, place in tokenizer.get_vocab().items():
-        if token.strip() in KINDS or token.removeprefix(",").strip() in {f"a {colour}" for colour in COLOURS}:
-            weights[place] = WHO
-        elif any(name in token for name in NAMES):
-            weights[place] = NAME
-    return weights
+def weighted(losses_A: Tensor) -> Tensor:
+    """Mean over the attributes, in which the kind, the slowest to be learned, has KIND shares."""
+    share = torch.ones(len(losses_A))
+    share[list(ATTRIBUTES).index("kind")] = KIND
+    return (losses_A * share).sum() / share.sum()
 
 
-def train(
-    out: Path, *, frames: int = 20_000, tower_steps: int = 1350, reply_steps: int = 1200, refine_steps: int = 650
-) -> None:
+def train(out: Path, *, frames: int = 24_000, tower_steps: int = 1500, reply_steps: int = 2200) -> None:
     """From nothing to `out`, a folder that AutoProcessor and AutoModelForImageTextToText load."""
     started = time.monotonic()
     torch.manual_seed(SEED)
-    albums = render(frames)
-    print(f"vlm: {frames} frames drawn in {time.monotonic() - started:.0f} s", flush=True)
     tokenizer = build_tokenizer()
-    processor = build_processor(tokenizer)
-    model = Qwen3VLForConditionalGeneration(build_config(tokenizer)).train()
-    train_tower(model, processor, albums, tower_steps)
-    train_replies(model, processor, albums, reply_steps)
-    refine(model, processor, albums, refine_steps)
-    save(model, processor, out)
+    lesson = Lesson(build_processor(tokenizer), render(frames))
+    print(f"vlm: {frames} frames drawn in {time.monotonic() - started:.0f} s", flush=True)
+    model, heads = Qwen3VLForConditionalGeneration(build_config(tokenizer)).train(), Heads()
+    train_tower(model, heads, lesson, tower_steps)
+    train_replies(model, heads, lesson, reply_steps)
+    save(model, lesson.processor, out)
     print(f"vlm: {(time.monotonic() - started) / 60:.1f} minutes in all, weights in {out}", flush=True)
 
 
 def render(frames: int) -> list[Album]:
     return [Album(render_pool(int(frames * share), size, SEED, shape=shape)) for shape, size, share in SHAPES]
-
-
-def pick_album(albums: list[Album], rng: random.Random) -> int:
-    return rng.choices(range(len(albums)), [share for _, _, share in SHAPES])[0]
 
 
 def rename(seen: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -118,7 +118,7 @@ def review(
         if apply is None:
             road.write_review()
             console.print(f"Look at {road.folder / 'review.html'}, edit {road.folder / 'captions.csv'}, then type")
-            console.print(f"  {_command('review', task, out)} --apply {road.folder / 'captions.csv'}")
+            console.print(f"  {road.command_to_apply}")
             return
         changes = road.apply(apply)
         for change in changes:
@@ -231,14 +231,12 @@ def _open(task: str, out: Path | None, asked: dict[str, Any] | None = None) -> I
 
 
 def _folder(task: str, out: Path | None, *, must_exist: bool = False) -> Path:
-    folder = out or Path("runs") / Path(task).stem.replace("_", "-")
+    from pipeline.store import usual_folder
+
+    folder = out or usual_folder(task)
     if must_exist and not (folder / "run.db").exists():
         raise BadInput(f"there is no run in {folder}; make one with 'iclora dataset {task}' or name it with --out.")
     return folder
-
-
-def _command(name: str, task: str, out: Path | None) -> str:
-    return f"iclora {name} {task}" + (f" --out {out}" if out else "")
 
 
 # ---- printing
@@ -284,14 +282,14 @@ def _summary(road: Road, marks: list[Mark]) -> None:
         table.add_row(mark.name, str(mark.entered), str(mark.kept), why, f"{mark.seconds:.1f}")
     console.print(table)
     if marks[-1].name != "export":
-        console.print(f"next: iclora show {road.settings.task} {marks[-1].name}")
+        console.print(f"next: {road.command_to_show(marks[-1].name)}")
         return
     fewest = road.task.grids[0]
     if marks[-1].kept < fewest:
         console.print(f"{marks[-1].kept} grids are few: {road.task.name} is meant to be trained on {fewest} or more.")
     console.print(f"The data set is in {road.folder / 'dataset'}; look at {road.folder / 'review.html'}.")
     console.print(f"next: edit {road.folder / 'captions.csv'}, then type")
-    console.print(f"  iclora review {road.settings.task} --apply {road.folder / 'captions.csv'}")
+    console.print(f"  {road.command_to_apply}")
 
 
 def _short(value: object) -> str:

@@ -15,7 +15,7 @@ def write(task: Task) -> str:
         f"You see {count} images, marked {', '.join(task.markers)}: the panels of one picture.",
         grammar.fold(task.caption.instructions),
         "Answer with one JSON object and nothing else: "
-        '{"summary": "...", "names": [...], "panels": [{"text": "...", "names": [...]}, ...]}.',
+        '{"panels": [{"image": 1, "text": "...", "names": [...]}, ...], "names": [...], "summary": "..."}.',
         f'"panels" has exactly {count} entries, one per image in order. Each "text" is one clause of 10 to 50 words, '
         "in English, on one line, without square brackets; it tells only what is to be seen in that image and is true "
         "when read alone, so no 'as before', 'another angle' or 'the same'. No two texts say the same.",

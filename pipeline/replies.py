@@ -26,16 +26,17 @@ LONGEST = 100_000
 class PanelReply(BaseModel):
     """One panel's part of an answer."""
 
+    image: int = Field(default=0, description="number of the image, from 1")
     text: str = Field(description="what this image shows, in one clause that is true of this image read alone")
     names: list[str] = Field(default=[], description="people of `names` who are in this image")
 
 
 class JointReply(BaseModel):
-    """The structured answer; its JSON schema is what a server is asked for."""
+    """The structured answer; its JSON schema is what a server is asked for. What a summary rests on comes before it."""
 
-    summary: str = Field(description="what the images have in common, in one clause")
-    names: list[str] = Field(default=[], description="people in order of first appearance")
     panels: list[PanelReply] = Field(description="one entry per image, in order")
+    names: list[str] = Field(default=[], description="people in order of first appearance")
+    summary: str = Field(description="what the images have in common, in one clause")
 
 
 def read(answer: str, task: Task) -> Caption:
@@ -55,9 +56,20 @@ def read(answer: str, task: Task) -> Caption:
         reply = JointReply.model_validate(found)
     except ValidationError as error:
         raise BadReply(f"the JSON object has faults: {faults_of(error)}") from error
-    names = dict.fromkeys([*reply.names, *(name for panel in reply.panels for name in panel.names)])
-    text = grammar.render(reply.summary, [panel.text for panel in reply.panels], [n.strip("<> ") for n in names], task)
+    panels = _in_order(reply.panels)
+    names = dict.fromkeys([*reply.names, *(name for panel in panels for name in panel.names)])
+    text = grammar.render(reply.summary, [panel.text for panel in panels], [n.strip("<> ") for n in names], task)
     return grammar.parse(text.encode(errors="replace").decode(), task)  # JSON can spell half a character
+
+
+def _in_order(panels: list[PanelReply]) -> list[PanelReply]:
+    """The panels by their numbers where they have any, else as they stand."""
+    numbers = [panel.image for panel in panels]
+    if not any(numbers):
+        return panels
+    if sorted(numbers) != list(range(1, len(panels) + 1)):
+        raise BadReply(f'the "image" numbers of {len(panels)} panels are not 1 to {len(panels)}, each once')
+    return sorted(panels, key=lambda panel: panel.image)
 
 
 def _json_in(answer: str) -> dict[str, Any] | None:

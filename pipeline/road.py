@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -20,7 +21,7 @@ from pipeline import discover, engine, exporters, scorers, task
 from pipeline.records import Caption, Grid, Group, Record
 from pipeline.scorers.base import Scorer
 from pipeline.stages import caption, collect, compose, export, filter, group, inspect, review, sheet
-from pipeline.store import Mark, Store
+from pipeline.store import TABLES, Mark, Store, usual_folder
 from pipeline.task import Task
 
 STAGES = ("collect", "inspect", "group", "compose", "caption", "filter", "export")
@@ -130,12 +131,27 @@ class Road:
 
     # ---- what a person reads
 
+    def command(self, name: str, *more: str) -> str:
+        """What to type to have a command work at this run."""
+        words = ["iclora", name, self.settings.task, *more]
+        words += ["--out", str(self.folder)] if self.folder != usual_folder(self.settings.task) else []
+        return shlex.join(words)
+
+    @property
+    def command_to_apply(self) -> str:
+        """What to type when `captions.csv` has been edited."""
+        return self.command("review", "--apply", str(self.folder / "captions.csv"))
+
+    def command_to_show(self, stage: str) -> str:
+        """What to type to see what a stage put out."""
+        return self.command("show", dict(zip(STAGES, TABLES, strict=True))[stage])
+
     def write_review(self) -> None:
         """`captions.csv` and `review.html`, anew from the run's state."""
         rows = review.rows(self.store, self.task)
         review.write_csv(rows, self.task, self.folder / "captions.csv")
         rejected = {name: self.store.rejected(name) for name in STAGES if name not in ("filter", "export")}
-        sheet.write(rows, rejected, self.task, self.folder / "review.html")
+        sheet.write(rows, rejected, self.task, self.folder / "review.html", self.command_to_apply)
 
     def apply(self, table: Path) -> list[review.Change]:
         """Reads an edited table back; what was changed. Nothing is where a row is in doubt.

@@ -56,6 +56,11 @@ UPSERT = "INSERT INTO {} VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = exc
 """A row that is written again keeps its place, so a table's order is that of the first writing."""
 
 
+def usual_folder(task: str) -> Path:
+    """Where a task's run is kept when no folder is named."""
+    return Path("runs") / Path(task).stem.replace("_", "-")
+
+
 class Keyed(Protocol):
     """What a stage takes in: anything with an id."""
 

@@ -156,6 +156,11 @@ CAPTION = "[MOVIE-SHOTS] a day at home, " + ", ".join(
 )
 
 
+def numbered(*numbers: int) -> str:
+    panels = [{"image": number, "text": f"text number {number}"} for number in numbers]
+    return json.dumps({"panels": panels, "summary": "a day"})
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -192,17 +197,23 @@ def test_free_text_is_taken_as_it_is() -> None:
         ('{"summary": ' + "9" * 5000 + "}", "neither"),
         ('{"a":' * 9000, "neither"),
         (json.dumps({"summary": "s"}), "panels: Field required"),
-        (json.dumps({"panels": PANELS}), "summary: Field required; panels.0: Input should be a valid dictionary"),
+        (json.dumps({"panels": PANELS}), "panels.0: Input should be a valid dictionary"),
         (json.dumps(REPLY | {"panels": REPLY["panels"][:2]}), "3 panels, got 2 texts"),  # type: ignore[index]
         (json.dumps(REPLY | {"panels": [*REPLY["panels"], {"text": "more"}]}), "3 panels, got 4 texts"),
         (json.dumps(REPLY | {"summary": "as in [SCENE-2] it rains"}), "may not hold the marker"),
         (json.dumps(REPLY | {"names": "P1"}), "names: Input should be a valid list"),
+        (numbered(1, 1, 3), 'the "image" numbers of 3 panels are not 1 to 3, each once'),
+        (numbered(2, 3, 4), 'the "image" numbers of 3 panels are not 1 to 3, each once'),
     ],
 )
 def test_an_answer_that_can_t_be_read_is_told_in_words_for_the_model(answer: str, fault: str) -> None:
     with pytest.raises(BadReply) as caught:
         replies.read(answer, STORYBOARD)
     assert fault in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_panels_stand_by_their_numbers_whatever_their_order_in_the_answer() -> None:
+    assert replies.read(numbered(3, 1, 2), STORYBOARD).panels == ("text number 1", "text number 2", "text number 3")
 
 
 def test_names_come_with_or_without_brackets_and_stand_in_them() -> None:

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,10 +122,18 @@ def test_a_change_runs_again_from_the_first_stage_that_it_touches(run: Run, pict
 
 
 def test_a_stage_command_stops_at_its_stage(run: Run, pictures: Path) -> None:
-    code, output, _ = run("group", "storyboard", "--source", str(pictures), *BARE)
+    code, _, _ = run("group", "storyboard", "--source", str(pictures), *BARE)
     assert code == 0
-    assert "next: iclora show storyboard group" in output
     assert not Path("runs/storyboard/grids").exists()
+
+
+@pytest.mark.parametrize("stage", ["collect", "group", "filter", "export"])
+def test_the_next_command_that_is_told_can_be_typed_as_it_stands(run: Run, pictures: Path, stage: str) -> None:
+    _, output, _ = run(stage, "storyboard", "--source", str(pictures), "--out", "a run", *BARE)
+    told = re.search(r"^(?:next:|  ?) ?(iclora .+)$", output, re.M)
+    assert told
+    code, _, errors = run(*shlex.split(told[1])[1:])
+    assert (code, errors) == (0, "")
 
 
 @pytest.mark.parametrize("form", ["--json", "--csv", None])

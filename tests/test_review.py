@@ -12,10 +12,11 @@ from PIL import Image
 
 from miniature.film import picture
 from miniature.world import draw_scene
+from pipeline import task
 from pipeline.errors import BadInput
 from pipeline.records import Row
 from pipeline.road import Road, Settings
-from pipeline.stages import review
+from pipeline.stages import review, sheet
 
 TRICKY = [
     "a man says 'no', \"yes\", and <Mara> nods; then",
@@ -263,3 +264,12 @@ def test_the_contact_sheet_shows_every_grid_and_runs_no_text_as_markup(road: Roa
             assert picture_.size == (1024, 1536)
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_the_contact_sheet_of_a_run_without_rejects_says_so_and_tells_what_to_type(tmp_path: Path) -> None:
+    page = tmp_path / "review.html"
+    sheet.write([], {"collect": []}, task.load("storyboard"), page, "iclora review storyboard --out 'a & b'")
+    text = page.read_text(encoding="utf-8")
+    assert "Nothing was rejected." in text
+    assert "<details>" not in text
+    assert "iclora review storyboard --out &#x27;a &amp; b&#x27;" in text

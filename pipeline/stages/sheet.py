@@ -28,25 +28,28 @@ table { border-collapse: collapse; font-size: .85rem; } td, th { text-align: lef
 """  # noqa: E501
 
 
-def write(found: Sequence[Row], rejected: Mapping[str, Sequence[Rejected]], task: Task, path: Path) -> None:
+def write(
+    found: Sequence[Row], rejected: Mapping[str, Sequence[Rejected]], task: Task, path: Path, command: str
+) -> None:
     """Writes the page.
 
     Args:
         rejected: what every stage but the filter rejected, by stage; the filter's grids are among the rows.
+        command: what to type when `captions.csv` has been edited.
     """
     keep = [row for row in found if row.decision == "keep"]
     unsure = [row for row in found if row.decision == "unsure"]
     drop = [row for row in found if row.decision == "drop"]
-    apply = f"iclora review {escape(task.name)} --apply {escape(str(path.with_name('captions.csv')))}"
+    folded = [_folded(f"{len(drop)} grids dropped", _cards(drop, task))] if drop else []
+    folded += [_folded(_counts(stage, rows), _table(rows)) for stage, rows in rejected.items() if rows]
     parts = [
         f"<h1>{escape(task.title)}</h1>",
         f"<p>{len(keep)} kept, {len(unsure)} undecided, {len(drop)} dropped. To change a decision or a text, edit "
-        f"<code>captions.csv</code> beside this page, then type <code>{apply}</code>.</p>",
+        f"<code>captions.csv</code> beside this page, then type <code>{escape(command)}</code>.</p>",
         *(_section("Undecided: the caption has problems", unsure, task) if unsure else []),
         *_section("Kept", keep, task),
         "<h2>Rejected</h2>",
-        _folded(f"{len(drop)} grids dropped", _cards(drop, task)) if drop else "",
-        *(_folded(_counts(stage, rows), _table(rows)) for stage, rows in rejected.items() if rows),
+        *(folded or ["<p>Nothing was rejected.</p>"]),
     ]
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(task.title)}</title>'
