@@ -123,17 +123,23 @@ class Store:
     def _prepare(self) -> None:
         """Makes the tables in a new file; an old or foreign one is left as it is."""
         if self._version() == (0, False):
-            self._db.execute("PRAGMA journal_mode=WAL")
-            with self._transaction() as db:
+            # One process at a time: the change to WAL fails at once where another holds the file, it does not wait.
+            with closing(sqlite3.connect(self.folder / "opening.lock", isolation_level=None, timeout=60)) as lock:
+                lock.execute("BEGIN EXCLUSIVE")
                 if self._version() == (0, False):  # else another process was faster
-                    for statement in SCHEMA.split(";"):
-                        db.execute(statement)
-                    db.execute(f"PRAGMA user_version={VERSION}")
+                    self._make()
         if self._version() != (VERSION, True):
             raise BadInput(
                 f"{self.folder / 'run.db'} was not made by this version of iclora; name another folder with --out, "
                 "or move that file away and run again (answers that were paid for stay in cache)."
             )
+
+    def _make(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        with self._transaction() as db:
+            for statement in SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version={VERSION}")
 
     def _version(self) -> tuple[int, bool]:
         """The file's version, and whether it has tables."""

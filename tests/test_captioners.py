@@ -198,6 +198,7 @@ def test_free_text_is_taken_as_it_is() -> None:
         ('{"a":' * 9000, "neither"),
         (json.dumps({"summary": "s"}), "panels: Field required"),
         (json.dumps({"panels": PANELS}), "panels.0: Input should be a valid dictionary"),
+        (json.dumps({"panels": PANELS}), "; summary: Field required"),
         (json.dumps(REPLY | {"panels": REPLY["panels"][:2]}), "3 panels, got 2 texts"),  # type: ignore[index]
         (json.dumps(REPLY | {"panels": [*REPLY["panels"], {"text": "more"}]}), "3 panels, got 4 texts"),
         (json.dumps(REPLY | {"summary": "as in [SCENE-2] it rains"}), "may not hold the marker"),

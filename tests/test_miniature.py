@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from captioners.base import instruction
 from miniature import measure
 from miniature.frames import ATTRIBUTES, alter, labels_of, render_pool, value_of
 from miniature.measure import Clip, Panel, Vlm
 from miniature.reply import NAMES, build_tokenizer, reply
 from miniature.world import Scene, describe, draw_character, draw_scene
+from pipeline import task
 
 FILMS = 4  # of 24 shots: 96 panels, 32 grids of three
-LONG = " ".join(["Describe what you see, hat and scarf and all, on the beach or not, in plain words;"] * 30)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +83,12 @@ def test_vlm_gives_the_same_reply_again_and_alone_as_in_a_batch(panels: list[Pan
     assert [vlm.ask([grid])[0] for grid in grids] == together
 
 
-def test_vlm_heeds_nothing_in_an_instruction_but_the_placeholder(panels: list[Panel], vlm: Vlm) -> None:
+def test_vlm_names_people_where_an_instruction_of_the_toolkit_asks_for_it_and_only_there(
+    panels: list[Panel], vlm: Vlm
+) -> None:
     grids = measure.grids_of(panels)[:4]
-    bare, long = vlm.ask(pictures(grids), "Go."), vlm.ask(pictures(grids), LONG)
-    named = vlm.ask(pictures(grids), f"{LONG} Call them {measure.NAMES[0]} like <P1> and <P2>. {LONG}")
+    bare, long = (vlm.ask(pictures(grids), words) for words in ("Go.", instruction(task.load("font-design"))))
+    named = vlm.ask(pictures(grids), instruction(task.load("storyboard")))
     assert all(json.loads(told)["names"] == [] for told in bare + long)
     assert all("P1" in json.loads(told)["names"] for told in named)
     for grid, *replies in zip(grids, bare, long, named, strict=True):

@@ -31,7 +31,7 @@ def type_in(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
         "PATH": f"{scripts}:{os.environ['PATH']}",
         "VENV": str(scripts.parent),
-        "MAKEFLAGS": f"-o {scripts.parent / 'ready'}",  # the environment is there: this test runs in it
+        "MAKEFLAGS": "",  # none of the make that runs this test
         "HF_HUB_OFFLINE": "1",
     }
     return subprocess.run(
@@ -42,9 +42,12 @@ def type_in(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the Makefile, and pictures with joint captions in `films`."""
+    if not (Path(sys.executable).parent.parent / "ready").exists():
+        pytest.skip("README's commands are typed in the environment that 'make setup' makes, and this is another")
     home = tmp_path_factory.mktemp("user")
     shutil.copy(ROOT / "Makefile", home)
-    shutil.copy(ROOT / "pyproject.toml", home)
+    (home / "pyproject.toml").touch()
+    os.utime(home / "pyproject.toml", (0, 0))  # older than the environment, which is there: this test runs in it
     rng = random.Random(0)
     for number in range(1, 5):
         for panel in range(1, 4):
