@@ -48,7 +48,8 @@ def fit(caption: Caption, task: Task) -> Fit:
     if len(starts) <= room:
         return Fit(len(starts) + base.template, over=False)
     read, found = starts[room], spans(text, task)
-    cut, lost = [], []
+    cut: list[str] = []
+    lost: list[str] = []
     for panel, marker in enumerate(task.markers):
         start, end = inside(found, panel, len(text))
         end = start + len(text[start:end].rstrip(EDGES))

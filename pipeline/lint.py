@@ -30,9 +30,7 @@ RELATIVE = re.compile(
 )
 NEAR_IDENTICAL = 0.95  # ratio of difflib over words: texts that differ in one word of twenty or less
 NEAR_SPELLING = 0.85  # ratio of difflib over letters: <Marta> and <Martha> 0.91, <Maria> and <Mario> 0.80
-FOREIGN_LETTERS = (
-    0.2  # share of letters outside Latin script; a word or two of lettering that is not quoted stays below
-)
+FOREIGN_LETTERS = 0.2  # share of letters outside Latin script; a word or two of unquoted lettering stays below
 FEW_LETTERS = 20  # fewer tell nothing about the script
 FEW_WORDS = 30  # fewer tell nothing about the language
 # Words that hold English sentences together and that no other language is full of, as "a" and "in" are of several. Of
@@ -54,7 +52,7 @@ def faults(caption: Caption, task: Task) -> tuple[str, ...]:
     return (
         *_marker_faults(caption.text, task),
         *_panel_faults(caption, task),
-        *_name_faults(caption),
+        *_name_faults(caption, task),
         *_wording_faults(caption, task),
         *_language_faults(caption.text),
     )
@@ -100,10 +98,12 @@ def _panel_faults(caption: Caption, task: Task) -> Iterable[str]:
             yield f"the texts of {marker} and {other} say nearly the same"
 
 
-def _name_faults(caption: Caption) -> Iterable[str]:
+def _name_faults(caption: Caption, task: Task) -> Iterable[str]:
     without = BRACKETS.sub(" ", NAME.sub(" ", caption.text))
     if "<" in without or ">" in without:
         yield "an angle bracket is open or empty, or holds no name"
+    if caption.names and not task.caption.people:
+        yield f"<{caption.names[0]}> is a name, and nobody is named in this task"
     spelt: dict[str, str] = {}
     for name in caption.names:
         first = spelt.setdefault(name.casefold(), name)

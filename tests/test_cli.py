@@ -170,14 +170,19 @@ def test_show_prompt_prints_the_whole_conversation_and_sends_nothing(run: Run) -
     assert not Path("runs").exists()
 
 
-def test_show_prompt_heeds_the_options_of_the_task_and_the_captioner(run: Run) -> None:
-    changes = ("captioner.images=both", "caption.people=false", "layout.panel_width=512")
+def test_show_prompt_heeds_what_is_set(run: Run) -> None:
+    changes = ("caption.people=false", "layout.panel_width=512")
     code, output, _ = run("caption", "couple-profile", "--show-prompt", *(f"--set={change}" for change in changes))
     assert code == 0
-    pictures = re.findall("^<image: .*>$", output, re.M)
-    sizes = ["the whole grid, 1024 x 1024", "panel 1, 512 x 1024", "panel 2, 512 x 1024"]
-    assert pictures == [f"<image: {size}>" for size in sizes]
+    assert re.findall("^<image: .*>$", output, re.M) == ["<image: panel 1, 512 x 1024>", "<image: panel 2, 512 x 1024>"]
     assert "<P1>" not in output
+
+
+def test_a_captioner_that_is_shown_the_grid_gets_it_before_its_panels() -> None:
+    shown = instructions.show(task.load("couple-profile"), "both")
+    sizes = ["the whole grid, 2048 x 1024", "panel 1, 1024 x 1024", "panel 2, 1024 x 1024"]
+    assert re.findall("^<image: .*>$", shown, re.M) == [f"<image: {size}>" for size in sizes]
+    assert "panel 1" not in instructions.show(task.load("couple-profile"), "grid")
 
 
 def test_show_prompt_knows_what_the_run_was_asked_for(run: Run, pictures: Path) -> None:

@@ -408,6 +408,12 @@ def test_names_that_are_only_alike_are_two_people(texts: tuple[str, str, str]):
     assert problems(storyboard(*texts)) == ()
 
 
+def test_a_name_where_nobody_is_named_is_told():
+    own = TASKS["home-decoration"]
+    text = FORMS["home-decoration"][0].replace("a box bed", "<Nils> on a box bed")
+    assert problems(text, own) == ("<Nils> is a name, and nobody is named in this task",)
+
+
 def test_a_text_that_came_in_several_lines_is_told_and_read_as_one():
     caption = grammar.parse(GOOD.replace(" [", "\n\n[").replace("A day at", "A day\nat") + "\n", STORYBOARD)
     assert caption.problems == ("the text is broken into 5 lines instead of standing on one",)
