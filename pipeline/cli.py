@@ -18,7 +18,7 @@ from pipeline.errors import BadInput, ToolkitError
 
 if TYPE_CHECKING:
     from pipeline.engine import Progress
-    from pipeline.road import Road
+    from pipeline.road import Road, Settings
     from pipeline.store import Mark
 
 app = typer.Typer(
@@ -71,13 +71,7 @@ def _line_command(last: str) -> Callable[..., None]:
         scorer: ScorerName = None,
         overrides: Overrides = None,
     ) -> None:
-        asked = {
-            "sources": tuple(str(path.resolve()) for path in source) if source else None,
-            "captioner": captioner,
-            "scorer": scorer,
-            "overrides": tuple(overrides) if overrides else None,
-        }
-        with _open(task, out, asked) as road:
+        with _open(task, out, _asked(source, captioner, scorer, overrides)) as road:
             with _progress() as progress:
                 marks = []
                 for mark, worked in road.run(progress, last):
@@ -92,6 +86,32 @@ def _line_command(last: str) -> Callable[..., None]:
     return command
 
 
+def _caption_command(  # noqa: PLR0913, PLR0917  (one argument an option)
+    task: TaskName,
+    source: Sources = None,
+    out: Out = None,
+    captioner: CaptionerName = None,
+    scorer: ScorerName = None,
+    overrides: Overrides = None,
+    show_prompt: Annotated[
+        bool, typer.Option("--show-prompt", help="Print what would be sent for one grid, and send nothing.")
+    ] = False,
+) -> None:
+    """The line up to its stage, or a look at what its captioner is told."""
+    if not show_prompt:
+        _line_command("caption")(task, source, out, captioner, scorer, overrides)
+        return
+    import captioners
+    from pipeline import discover, instructions
+    from pipeline.road import load_task
+
+    settings = _settings(task, _folder(task, out), _asked(source, captioner, scorer, overrides))
+    told = load_task(settings)
+    if discover.load(captioners, settings.captioner).make(told.captioner).verbatim:
+        raise BadInput(f"the captioner '{settings.captioner}' takes texts over as they are and is sent nothing.")
+    print(instructions.show(told, told.captioner.get("images", "panels")))
+
+
 app.command("dataset", help="Run the whole line: from sources to a data set; goes on where it stopped.")(
     _line_command("export")
 )
@@ -104,7 +124,8 @@ for _name, _help in {
     "filter": "Score captions against pictures; reject what does not belong together.",
     "export": "Write the kept grids as a data set.",
 }.items():
-    app.command(_name, help=f"{_help} Stages before it are brought up to date first.")(_line_command(_name))
+    _command_of = _caption_command if _name == "caption" else _line_command(_name)
+    app.command(_name, help=f"{_help} Stages before it are brought up to date first.")(_command_of)
 
 
 @app.command()
@@ -216,18 +237,37 @@ def _open(task: str, out: Path | None, asked: dict[str, Any] | None = None) -> I
     Args:
         asked: settings by name, None where the command line does not say; without it the run must exist.
     """
-    from pipeline.road import Road, Settings
-    from pipeline.store import Store
+    from pipeline.road import Road
 
     folder = _folder(task, out, must_exist=asked is None)
-    said = {name: value for name, value in (asked or {}).items() if value is not None}
+    road = Road(_settings(task, folder, asked or {}), folder)
+    with road.store:
+        yield road
+
+
+def _asked(
+    source: list[Path] | None, captioner: str | None, scorer: str | None, overrides: list[str] | None
+) -> dict[str, Any]:
+    """A command's options as settings by name; None where the command line does not say."""
+    return {
+        "sources": tuple(str(path.resolve()) for path in source) if source else None,
+        "captioner": captioner,
+        "scorer": scorer,
+        "overrides": tuple(overrides) if overrides else None,
+    }
+
+
+def _settings(task: str, folder: Path, asked: dict[str, Any]) -> Settings:
+    """What the command line says, and for the rest what the run in the folder, where there is one, was last asked."""
+    from pipeline.road import Settings
+    from pipeline.store import Store
+
+    said = {name: value for name, value in asked.items() if value is not None}
     known: dict[str, Any] = {}
     if "sources" not in said and (folder / "run.db").exists():
         with Store(folder) as store:
             known = store.settings() or {}
-    road = Road(Settings.model_validate(known | said | {"task": task}), folder)
-    with road.store:
-        yield road
+    return Settings.model_validate(known | said | {"task": task})
 
 
 def _folder(task: str, out: Path | None, *, must_exist: bool = False) -> Path:

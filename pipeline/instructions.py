@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
-from pipeline import grammar
+from PIL import Image
+
+from captioners.base import Images, Question, conversation
+from pipeline import budget, grammar, pixels
+from pipeline.replies import JointReply
 from pipeline.task import Task
+
+ANY_IMAGES = """
+Say in the summary what the images have in common: subject, place, time, style, light and mood. For each image say what
+is in it and how it looks, with its colours and materials, what happens, where it is, and how the picture is framed; say
+above all what sets it apart from the other images.
+"""
+"""What is worth saying of any images, for a task that does not tell."""
 
 
 def write(task: Task) -> str:
     """The whole instruction of a task: what to look at, then the form of the answer."""
-    count = len(task.markers)
+    count, most = len(task.markers), budget.words(task)
+    added = f"the prefix {task.prefix} and the markers" if task.prefix else "the markers"
     lines = [
-        f"You see {count} images, marked {', '.join(task.markers)}: the panels of one picture.",
-        grammar.fold(task.caption.instructions),
+        f"You see {count} images, the panels of one picture, {_places(task)}.",
+        grammar.fold(task.caption.instructions or ANY_IMAGES),
         "Answer with one JSON object and nothing else: "
         '{"panels": [{"image": 1, "text": "...", "names": [...]}, ...], "names": [...], "summary": "..."}.',
-        f'"panels" has exactly {count} entries, one per image in order. Each "text" is one clause of 10 to 50 words, '
-        "in English, on one line, without square brackets; it tells only what is to be seen in that image and is true "
-        "when read alone, so no 'as before', 'another angle' or 'the same'. No two texts say the same.",
-        '"summary" is one clause of 8 to 30 words on what all images share'
+        f'"panels" has exactly {count} entries, one per image in order. '
+        f'Each "text" is one clause of {min(10, most // 2)} to {most} words, in English, on one line, without square '
+        f"brackets ({added} are put in later); it tells only what is to be seen in that image and is true when read "
+        "alone, so no 'as before', 'another angle' or 'the same'. No two texts say the same.",
+        f'"summary" is one clause of {min(8, most // 2)} to {min(30, most)} words on what all images share'
         + (f"; it goes on after the words '{task.opening}'." if task.opening else "."),
     ]
     if task.caption.people:
@@ -29,8 +43,43 @@ def write(task: Task) -> str:
         )
     else:
         lines.append('Name nobody; leave every "names" empty.')
+    lines.append('If the images plainly do not belong together, answer {"unrelated": "..."} with the reason instead.')
     return "\n".join(lines)
+
+
+def _places(task: Task) -> str:
+    """Where the panels stand, with their markers in reading order."""
+    rows, cols = task.layout.rows, task.layout.cols
+    if rows == 1:
+        return f"side by side from left to right: {', '.join(task.markers)}"
+    if cols == 1:
+        return f"one below the other from top to bottom: {', '.join(task.markers)}"
+    lines = [", ".join(task.markers[row * cols : (row + 1) * cols]) for row in range(rows)]
+    told = "; ".join(f"row {number}: {line}" for number, line in enumerate(lines, start=1))
+    return f"in {rows} rows of {cols}, each row from left to right; {told}"
 
 
 def id_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def show(task: Task, images: Images) -> str:
+    """The conversation about one grid as it would be sent, with placeholders for the pictures, and the answer's schema.
+
+    Args:
+        images: what the captioner shows of a grid.
+    """
+    grid = Image.new("RGB", task.grid_layout.canvas)
+    panels = tuple(pixels.cut(grid, task.grid_layout))
+    names = {id(grid): "the whole grid"} | {id(panel): f"panel {n}" for n, panel in enumerate(panels, start=1)}
+    question = Question(panels, ("",) * len(panels), task.markers, write(task), grid=grid)
+    lines = []
+    for message in conversation(question, images):
+        lines.append(f"[{message['role']}]")
+        for part in message["content"]:
+            picture = part.get("image")
+            lines.append(
+                f"<image: {names[id(picture)]}, {picture.width} x {picture.height}>" if picture else part["text"]
+            )
+    schema = json.dumps(JointReply.model_json_schema(), indent=2)
+    return "\n".join([*lines, "", "[JSON schema of the answer, sent to servers that take one]", schema])

@@ -5,45 +5,62 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from pipeline import grammar
 from pipeline.discover import faults_of
-from pipeline.errors import BadReply
+from pipeline.errors import Abstained, BadReply
 from pipeline.records import Caption
 from pipeline.task import Task
 
 TRIES = 50
 """Places of an answer at which the JSON object is looked for."""
-
-
 LONGEST = 100_000
 """Letters that an answer may have: a caption has some thousand, a model that thinks aloud first some ten thousand."""
+NO_REASON = ("", "no", "none", "null", "n/a", "false")
+"""What models write where they have no reason to abstain."""
+MOST_REASON = 200
+"""Letters that are kept of one."""
+
+
+def _writable(text: str) -> str:
+    """JSON can spell half a character, which no file can hold."""
+    return text.encode(errors="replace").decode()
+
+
+Text = Annotated[str, AfterValidator(_writable)]
 
 
 class PanelReply(BaseModel):
     """One panel's part of an answer."""
 
     image: int = Field(default=0, description="number of the image, from 1")
-    text: str = Field(description="what this image shows, in one clause that is true of this image read alone")
-    names: list[str] = Field(default=[], description="people of `names` who are in this image")
+    text: Text = Field(description="what this image shows, in one clause that is true of this image read alone")
+    names: list[Text] = Field(default=[], description="people of `names` who are in this image")
 
 
 class JointReply(BaseModel):
     """The structured answer; its JSON schema is what a server is asked for. What a summary rests on comes before it."""
 
     panels: list[PanelReply] = Field(description="one entry per image, in order")
-    names: list[str] = Field(default=[], description="people in order of first appearance")
-    summary: str = Field(description="what the images have in common, in one clause")
+    names: list[Text] = Field(default=[], description="people in order of first appearance")
+    summary: Text = Field(description="what the images have in common, in one clause")
+    unrelated: Text = Field(default="", description="why the images do not belong together; empty where they do")
 
 
 def read(answer: str, task: Task) -> Caption:
     """The caption in an answer: structured or free text.
 
+    Its problems are those of the text, and people of whom the structured answer says that they are in an image while
+    its text or the list of names leaves them out.
+
     Raises:
-        BadReply: neither; the message is fit to be sent back to the model.
+        Abstained: the model finds that the images don't belong together; the message is its reason.
+        BadReply: neither form; the message is fit to be sent back to the model.
     """
     if len(answer) > LONGEST:
         raise BadReply(f"the answer has {len(answer):,} letters, more than {LONGEST:,}")
@@ -52,14 +69,18 @@ def read(answer: str, task: Task) -> Caption:
         if grammar.is_joint(answer, task):
             return grammar.parse(answer, task)
         raise BadReply("the answer is neither the whole JSON object that was asked for nor a text with all markers")
+    reason = found.get("unrelated")
+    if isinstance(reason, str) and reason.strip(" .").casefold() not in NO_REASON:
+        raise Abstained(grammar.fold(_writable(reason))[:MOST_REASON])
     try:
         reply = JointReply.model_validate(found)
     except ValidationError as error:
         raise BadReply(f"the JSON object has faults: {faults_of(error)}") from error
     panels = _in_order(reply.panels)
-    names = dict.fromkeys([*reply.names, *(name for panel in panels for name in panel.names)])
-    text = grammar.render(reply.summary, [panel.text for panel in panels], [n.strip("<> ") for n in names], task)
-    return grammar.parse(text.encode(errors="replace").decode(), task)  # JSON can spell half a character
+    known, *listed = (_bare(names) for names in (reply.names, *(panel.names for panel in panels)))
+    everyone = dict.fromkeys([*known, *itertools.chain(*listed)])
+    caption = grammar.parse(grammar.render(reply.summary, [panel.text for panel in panels], everyone, task), task)
+    return replace(caption, problems=(*_name_faults(known, listed, caption, task), *caption.problems))
 
 
 def _in_order(panels: list[PanelReply]) -> list[PanelReply]:
@@ -72,14 +93,30 @@ def _in_order(panels: list[PanelReply]) -> list[PanelReply]:
     return sorted(panels, key=lambda panel: panel.image)
 
 
+def _bare(names: list[str]) -> list[str]:
+    """Names without brackets, each once."""
+    return [name for name in dict.fromkeys(name.strip("<> ") for name in names) if name]
+
+
+def _name_faults(known: list[str], listed: list[list[str]], caption: Caption, task: Task) -> Iterator[str]:
+    """Where the names of the panels contradict the list of all names, which may be left out, or the texts."""
+    for marker, names, text in zip(task.markers, listed, caption.panels, strict=True):
+        for name in names:
+            if known and name not in known:
+                yield f'"names" of {marker} has {name}, whom the first "names" lacks'
+            if name not in grammar.people(text):
+                yield f'the text of {marker} leaves out {name}, who is in its "names"'
+
+
 def _json_in(answer: str) -> dict[str, Any] | None:
     """The first JSON object in an answer that means to be the reply, whatever stands around it.
 
     Chatter, code fences and objects of another kind are passed over, among them the inner ones of a reply that was cut
-    off. Only so many places are tried: each may cost a walk through the whole answer.
+    off. An abstention alone counts where no reply follows: it may be a thought. Only so many places are tried: each may
+    cost a walk through the whole answer.
     """
     decoder = json.JSONDecoder()
-    reached = 0
+    reached, abstention = 0, None
     for start in itertools.islice(re.finditer(r'\{\s*"', answer), TRIES):
         if start.start() < reached:
             continue
@@ -89,4 +126,6 @@ def _json_in(answer: str) -> dict[str, Any] | None:
             continue
         if not found.keys().isdisjoint(("summary", "panels")):
             return dict(found)
-    return None
+        if "unrelated" in found:
+            abstention = dict(found)
+    return abstention

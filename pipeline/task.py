@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline import records
+from pipeline.bases import BASES
 from pipeline.discover import suggest
 from pipeline.errors import BadInput
 
@@ -52,8 +53,9 @@ class GroupSection(_Section):
 
 
 class CaptionSection(_Section):
-    instructions: str
-    """What to look at in this task's images, told to the captioner; the form of the answer is added to it."""
+    instructions: str = ""
+    """What to look at in this task's images, told to the captioner; the form of the answer is added to it. Without it
+    the captioner is told what is worth saying of any images."""
     people: bool = True
     """Whether people get a name in angle brackets, the same in every panel."""
     attempts: int = Field(3, ge=1, le=10)
@@ -80,11 +82,13 @@ class Task(_Section):
     markers: tuple[str, ...]
     stand_ins: dict[str, str] = {}
     """Words that count as a marker where a text lacks it (published prompts leave out [RIGHT])."""
+    base: str = "flux-1"
+    """Family of models that is trained on the data set; it decides how long a caption may be."""
     grids: Annotated[tuple[int, int], Field(description="fewest and most grids of a data set")] = (20, 100)
     seed: int = 0
     layout: LayoutSection
     group: GroupSection
-    caption: CaptionSection
+    caption: CaptionSection = CaptionSection()
     filter: FilterSection = FilterSection()
     captioner: dict[str, Any] = {}
     """Options of the captioner plug-in, checked by it."""
@@ -100,6 +104,13 @@ class Task(_Section):
         if len(set(markers)) < len(markers):
             raise ValueError(f"markers must differ, got {' '.join(markers)}")
         return markers
+
+    @field_validator("base")
+    @classmethod
+    def _known(cls, base: str) -> str:
+        if base not in BASES:
+            raise ValueError(f"no base model of that name{suggest(base, list(BASES))} (known: {', '.join(BASES)})")
+        return base
 
     @model_validator(mode="after")
     def _consistent(self) -> Task:

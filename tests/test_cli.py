@@ -4,6 +4,8 @@ import json
 import random
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import pytest
 
 from miniature import film
 from miniature.world import draw_scene
-from pipeline import cli
+from pipeline import cli, instructions, replies, task
 
+ROOT = Path(__file__).parent.parent
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -152,3 +155,64 @@ def test_show_names_the_tables_where_one_is_misspelt(run: Run, pictures: Path) -
     code, _, errors = run("show", "storyboard", "recrods")
     assert code == 2
     assert "known: collected, records" in errors
+
+
+# ---- what would be sent
+
+
+def test_show_prompt_prints_the_whole_conversation_and_sends_nothing(run: Run) -> None:
+    code, output, _ = run("caption", "storyboard", "--show-prompt")
+    assert code == 0
+    lines = output.splitlines()
+    assert lines[:7] == [
+        "[user]",
+        "[SCENE-1]",
+        "<image: panel 1, 1024 x 512>",
+        "[SCENE-2]",
+        "<image: panel 2, 1024 x 512>",
+        "[SCENE-3]",
+        "<image: panel 3, 1024 x 512>",
+    ]
+    assert instructions.write(task.load("storyboard")) in output
+    schema = json.loads(output[output.index("\n{\n") :])
+    assert schema == replies.JointReply.model_json_schema()
+    assert not Path("runs").exists()
+
+
+def test_show_prompt_heeds_what_is_set(run: Run) -> None:
+    changes = ("caption.people=false", "layout.panel_width=512")
+    code, output, _ = run("caption", "couple-profile", "--show-prompt", *(f"--set={change}" for change in changes))
+    assert code == 0
+    assert re.findall("^<image: .*>$", output, re.M) == ["<image: panel 1, 512 x 1024>", "<image: panel 2, 512 x 1024>"]
+    assert "<P1>" not in output
+
+
+def test_a_captioner_that_is_shown_the_grid_gets_it_before_its_panels() -> None:
+    shown = instructions.show(task.load("couple-profile"), "both")
+    sizes = ["the whole grid, 2048 x 1024", "panel 1, 1024 x 1024", "panel 2, 1024 x 1024"]
+    assert re.findall("^<image: .*>$", shown, re.M) == [f"<image: {size}>" for size in sizes]
+    assert "panel 1" not in instructions.show(task.load("couple-profile"), "grid")
+
+
+def test_show_prompt_knows_what_the_run_was_asked_for(run: Run, pictures: Path) -> None:
+    run("group", "storyboard", "--source", str(pictures), "--set", "caption.people=false")
+    code, output, _ = run("caption", "storyboard", "--show-prompt")
+    assert code == 0
+    assert "Name nobody" in output
+
+
+def test_show_prompt_tells_that_texts_of_people_are_sent_to_nobody(run: Run) -> None:
+    code, _, errors = run("caption", "storyboard", "--show-prompt", "--captioner", "sidecar")
+    assert code == 2
+    assert "the captioner 'sidecar' takes texts over as they are and is sent nothing" in errors
+
+
+def test_show_prompt_loads_no_model_library() -> None:
+    code = (
+        "import sys; sys.argv = ['iclora', 'caption', 'storyboard', '--show-prompt']\n"
+        "from pipeline import cli\n"
+        "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
+        "print('heavy:', sorted({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout.endswith("heavy: []\n")

@@ -22,6 +22,10 @@ KERNEL = {
     "weights",
     "instructions",
     "replies",
+    "bases",
+    "markers",
+    "lint",
+    "budget",
 }
 PLUGGED = {"records", "errors", "task", "grammar", "discover", "pixels", "weights", "replies"}
 

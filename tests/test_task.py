@@ -97,6 +97,44 @@ def test_the_instruction_mentions_every_marker_and_the_opening(name: str):
     assert ("<P1>" in text) == loaded.caption.people
 
 
+def test_the_instruction_mentions_the_prefix_and_how_to_abstain():
+    text = instructions.write(task.load("sandstorm"))
+    assert "[SANDSTORM-PSA]" in text
+    assert 'answer {"unrelated": "..."}' in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "places"),
+    [
+        (1, 2, "side by side from left to right: [P-1], [P-2]."),
+        (3, 1, "one below the other from top to bottom: [P-1], [P-2], [P-3]."),
+        (2, 3, "in 2 rows of 3, each row from left to right; row 1: [P-1], [P-2], [P-3]; row 2: [P-4], [P-5], [P-6]."),
+    ],
+)
+def test_a_task_of_any_layout_gets_an_instruction_that_says_where_its_panels_stand(
+    own: Path, rows: int, cols: int, places: str
+):
+    markers = [f"[P-{number}]" for number in range(1, rows * cols + 1)]
+    bare = OWN.replace('[caption]\ninstructions = "Look."', "").replace('["[A]", "[B]"]', str(markers))
+    own.write_text(bare.replace("rows = 1", f"rows = {rows}").replace("cols = 2", f"cols = {cols}"))
+    text = instructions.write(task.load(str(own)))
+    assert places in text
+    assert "what sets it apart from the other images" in text
+    assert f"exactly {rows * cols} entries" in text
+
+
+def test_a_tasks_own_instructions_take_the_place_of_the_general_ones(own: Path):
+    text = instructions.write(task.load(str(own)))
+    assert "\nLook.\n" in text
+    assert "what sets it apart" not in text
+
+
+def test_the_smaller_the_base_models_budget_the_shorter_the_texts_that_are_asked_for():
+    asked = {base: instructions.write(task.load("font-design", [f"base={base}"])) for base in ("flux-1", "sd-3.5")}
+    assert "one clause of 10 to 50 words" in asked["flux-1"]
+    assert "one clause of 10 to 22 words" in asked["sd-3.5"]
+
+
 @EVERY
 def test_a_file_says_what_it_is_and_where_its_layout_comes_from(name: str):
     comment = (task.FOLDER / f"{name}.toml").read_text().split("title =")[0]
@@ -170,6 +208,7 @@ def test_all_faults_of_a_file_are_told_at_once_with_their_values(own: Path):
         ('title = "Own"', 'title = "Own"\nprefix = "[B]"', r"the marker \[B\] can't stand in the prefix"),
         ('title = "Own"', 'title = "Own"\ngrids = [9, 3]', "fewest grids 9 is more than most grids 3"),
         ('title = "Own"', "", "title: Field required"),
+        ('title = "Own"', 'title = "Own"\nbase = "flux1"', "base: no base model of that name, did you mean 'flux-1'"),
     ],
 )
 def test_a_task_that_contradicts_itself_is_refused(own: Path, old: str, new: str, fault: str):
