@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from PIL import Image
+
+Images = Literal["panels", "grid", "both"]
+"""What a model is shown: each panel as a picture of its own, the whole grid as one, or the grid and then its panels."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,25 @@ class Captioner(Protocol):
         What one question meets (a refusal, a time-out, half an answer) is an `Answer` with a `failure`; what stops all
         of them (no server, no model) is raised.
         """
+
+
+def conversation(question: Question, images: Images = "panels") -> list[dict[str, Any]]:
+    """The pictures with their markers, then the instruction; then each earlier answer and what was wrong with it.
+
+    Messages in the form of transformers' chat templates: parts of the type "text" or "image", in the order of reading.
+    """
+    content: list[dict[str, Any]] = []
+    if images != "panels":
+        if question.grid is None:
+            raise ValueError(f"images={images!r} shows the grid, and the question has none")
+        whole = f"One picture; its panels, row by row from the left, are {', '.join(question.markers)}:"
+        content += [{"type": "text", "text": whole}, {"type": "image", "image": question.grid}]
+    if images != "grid":
+        for marker, panel in zip(question.markers, question.panels, strict=True):
+            content += [{"type": "text", "text": marker}, {"type": "image", "image": panel}]
+    turns = [{"role": "user", "content": [*content, {"type": "text", "text": question.instruction}]}]
+    for turn in question.earlier:
+        again = f"That answer has faults: {'; '.join(turn.faults)}. Answer again, whole, in the form asked for."
+        turns.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
+        turns.append({"role": "user", "content": [{"type": "text", "text": again}]})
+    return turns
