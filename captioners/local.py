@@ -161,7 +161,8 @@ def pixel_budget(processor: Any, most: int, images: Sequence[Image.Image]) -> di
     transformers has no one word for it. Qwen-VL, GLM-V and their kin call an area "longest_edge" (of which GLM-V uses
     half: it counts a picture as two frames); Idefics and SmolVLM enlarge every picture to a long side and cut that into
     square tiles, InternVL cuts as many tiles as a number allows (these show the whole in one more tile, which is not
-    counted). The tiles of a picture are never fewer than one.
+    counted). The tiles of a picture are never fewer than one. All grids of a run have one shape, so that what a picture
+    gets doesn't hang on the others of its batch.
 
     Raises:
         BadInput: the processor sizes pictures in another way; Gemma's and LLaVA's give all the same size.

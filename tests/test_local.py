@@ -1,5 +1,6 @@
-"""The local captioner with models of several architectures, what it is shown, and what it does where memory ends."""
+"""The local captioner with models of several architectures, and the benches that measure captions and batches."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,16 @@ import transformers
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from captioners import base, local
+from bench import batches, captions, corrupted
+from captioners import base, local, sidecar
 from captioners.base import Answer, Question, Turn
 from miniature.draw import draw
-from miniature.world import draw_scene
-from pipeline import instructions, task
+from miniature.world import Character, Scene, describe, draw_scene
+from pipeline import instructions, replies, task
 from pipeline.cache import Cache
 from pipeline.errors import BadInput
 from pipeline.records import Grid, Group, Position, Record
+from pipeline.road import Settings
 from pipeline.stages import caption
 
 VLM = Path(__file__).parent.parent / "miniature" / "vlm"
@@ -365,3 +368,108 @@ def test_a_pixel_budget_reaches_other_architectures_or_is_refused(architecture: 
             list(lean.ask(asked))
     else:
         assert next(lean.ask(asked))[1].read < next(own.ask(asked))[1].read
+
+
+# ---- texts that exist
+
+
+def test_panels_own_texts_that_bring_their_markers_are_put_together_as_they_are() -> None:
+    texts = ("[SCENE-1] a man reads", "[SCENE-2] rain falls", "[SCENE-3] a dog waits")
+    (_, answer) = next(sidecar.make({}).ask([replace(QUESTIONS[0], texts=texts)]))
+    assert answer.text == "[SCENE-1] a man reads [SCENE-2] rain falls [SCENE-3] a dog waits"
+    assert replies.read(answer.text, STORYBOARD).panels == ("a man reads", "rain falls", "a dog waits")
+
+
+# ---- what the benches count
+
+SCENES = (
+    Scene(Character("rabbit", "red", "hat"), "beach", "kite", "wide"),
+    Scene(Character("cat", "blue", "cape"), "moon", "icecream", "close"),
+)
+ATTRIBUTES = ("kind", "colour", "worn", "place", "action", "shot")
+
+
+@pytest.mark.parametrize("wording", range(5))
+def test_every_wording_of_the_world_is_right_in_every_attribute(wording: int) -> None:
+    rng = Random(wording)
+    scenes = [draw_scene(rng) for _ in range(40)]
+    verdicts = captions.judge([describe(scene, "Mara", wording) for scene in scenes], scenes)
+    assert len(verdicts) == 40 * len(ATTRIBUTES) and all(verdict.right for verdict in verdicts)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "text", "values"),
+    [
+        ("colour", "a small red cartoon rabbit under a blue sky by a green palm", {"red"}),
+        ("colour", "under a blue sky stands a figure", {"blue"}),
+        ("colour", "a rabbit under a blue sky", set()),
+        ("kind", "two Bunnys and <Bear> with a catalogue", {"rabbit"}),
+        ("worn", "a rabbit wearing a crown and a cloak", {"crown", "cape"}),
+        ("place", "snow lies on a mountain under the moonlight", {"mountains"}),
+        ("action", "she licks an ice-cream and paints", {"icecream", "easel"}),
+        ("shot", "a medium close-up, eyes wide open", {"close"}),
+        ("shot", "seen in a wide-angle view", {"wide"}),
+    ],
+)
+def test_values_are_found_in_another_model_s_words(attribute: str, text: str, values: set[str]) -> None:
+    assert captions.stated(text, attribute) == values
+
+
+def test_a_hand_made_caption_gets_the_figures_that_it_deserves() -> None:
+    """Panel 1 lacks the hat and takes the beach for a farm; panel 2 is right, with one action too many."""
+    texts = (
+        "A wide shot of a red rabbit that is flying a kite on the farm",
+        "a close-up: a blue cat in a cape eats an ice cream on the moon beside a drum",
+    )
+    verdicts = captions.judge(texts, SCENES)
+    wrong = {(v.attribute, v.panel): (v.omitted, v.hallucinated) for v in verdicts if not v.right}
+    assert wrong == {("worn", 1): (True, False), ("place", 1): (True, True), ("action", 2): (False, True)}
+    assert captions.rate(verdicts, "right") == 9 / 12
+    assert captions.rate(verdicts, "right", panel=1) == 4 / 6
+    assert captions.rate(verdicts, "omitted", "worn") == 1 / 2
+    assert captions.rate(verdicts, "omitted", panel=2) == 0
+    assert captions.rate(verdicts, "hallucinated", "action", 2) == 1
+    assert captions.table(verdicts).splitlines()[1:] == [
+        "panel           1      2    all        1      2    all        1      2    all",
+        "kind       100.0% 100.0% 100.0%     0.0%   0.0%   0.0%     0.0%   0.0%   0.0%",
+        "colour     100.0% 100.0% 100.0%     0.0%   0.0%   0.0%     0.0%   0.0%   0.0%",
+        "worn         0.0% 100.0%  50.0%     0.0%   0.0%   0.0%   100.0%   0.0%  50.0%",
+        "place        0.0% 100.0%  50.0%   100.0%   0.0%  50.0%   100.0%   0.0%  50.0%",
+        "action     100.0%   0.0%  50.0%     0.0% 100.0%  50.0%     0.0%   0.0%   0.0%",
+        "shot       100.0% 100.0% 100.0%     0.0%   0.0%   0.0%     0.0%   0.0%   0.0%",
+        "all         66.7%  83.3%  75.0%    16.7%  16.7%  16.7%    33.3%   0.0%  16.7%",
+    ]
+
+
+def test_an_empty_text_omits_everything_and_makes_nothing_up() -> None:
+    verdicts = captions.judge(["", ""], SCENES)
+    assert captions.rate(verdicts, "omitted") == 1 and captions.rate(verdicts, "hallucinated") == 0
+
+
+def test_any_captioner_is_measured_through_the_caption_stage(tmp_path: Path) -> None:
+    """True answers are all right; one that tells another panel's place is wrong in that place alone."""
+    road, truths = corrupted.build(tmp_path, films=1)
+    told = [[describe(scene) for scene in truth.scenes] for truth in truths]
+    place = truths[0].scenes[2].place
+    other = "library" if place != "library" else "kitchen"
+    told[0][2] = describe(replace(truths[0].scenes[2], place=other))
+    answers = [json.dumps({"summary": "a story", "panels": [{"text": text} for text in texts]}) for texts in told]
+    settings = Settings(
+        task="storyboard",
+        captioner="scripted",
+        overrides=(f"captioner.answers={json.dumps(answers)}", "caption.attempts=1"),
+    )
+    verdicts, made, _ = captions.measure(road, truths, settings)
+    assert len(made) == len(truths) > 1
+    wrong = [verdict for verdict in verdicts if not verdict.right]
+    assert wrong == [captions.Verdict("place", 3, omitted=True, hallucinated=True)]
+
+
+def test_batches_and_one_by_one_are_timed_on_the_same_grids_and_answer_the_same() -> None:
+    captioner, questions = make(batch=3), batches.ask_for(3)
+    assert [panel.size for panel in questions[0].panels] == [(1024, 512)] * 3
+    (together, some), (alone, single) = batches.timed(
+        [lambda: batches.in_batches(captioner, questions), lambda: batches.one_by_one(captioner, questions)]
+    )
+    assert some == single and len(some) == 3
+    assert 0 < together < 60 and 0 < alone < 60
