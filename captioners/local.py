@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -15,6 +18,11 @@ from captioners import base
 from pipeline import discover, weights
 from pipeline.errors import BadInput, MissingWeights
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+LONGEST_SIDE = 10_000
+"""Pixels; what a processor calls a long side and is more than this is an area."""
 FILES = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model")
 """Endings of a model folder's files that its answers depend on."""
 
@@ -24,8 +32,14 @@ class Options(discover.Options):
     """Name on the model hub, or a folder."""
     revision: str | None = None
     """Commit or tag on the hub; without it, the newest that is on this machine or the hub's main."""
+    images: base.Images = "panels"
+    """Each panel as a picture of its own, the grid as one (for models that take a single picture), or both."""
+    max_pixels: int | None = Field(None, ge=1024)
+    """Most pixels that the model gets of one picture; without it as many as its own processor gives."""
+    quantize: Literal["none", "8bit", "4bit"] = "none"
+    """Weights as they are, or in 8 or 4 bits, which takes a CUDA device and the package bitsandbytes."""
     batch: int = Field(4, ge=1)
-    """Grids per call of the model."""
+    """Grids per call of the model; halved for the rest of the run where memory runs out."""
     max_new_tokens: int = Field(768, ge=32)
     """A joint caption of four detailed panels takes about 300 tokens, its JSON frame another 100."""
 
@@ -36,34 +50,70 @@ class Local:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.batch = options.batch
+        self._fits = options.batch
 
     def identity(self) -> dict[str, Any]:
-        tokens = self.options.max_new_tokens
-        return {"captioner": "local", "model": self.options.model, "revision": self._revision, "tokens": tokens}
+        if self.options.quantize != "none":
+            _check_quantizing(self.options.quantize)  # here, where a run asks before it does any work
+        return {
+            "captioner": "local",
+            "model": self.options.model,
+            "revision": self._revision,
+            "images": self.options.images,
+            "pixels": self.options.max_pixels,
+            "quantize": self.options.quantize,
+            "tokens": self.options.max_new_tokens,
+        }
 
     def ask(self, questions: Sequence[base.Question]) -> Iterator[tuple[int, base.Answer]]:
         import torch
 
+        start = 0
+        while start < len(questions):
+            part = questions[start : start + self._fits]
+            try:
+                answers = self._answers(part)
+            except torch.OutOfMemoryError as error:
+                if len(part) == 1:
+                    raise BadInput(
+                        f"the captioner '{self.options.model}' runs out of memory on a single grid; give it smaller "
+                        "pictures with --set captioner.max_pixels=262144, smaller weights with --set "
+                        "captioner.quantize=4bit, or a smaller model with --set captioner.model=NAME."
+                    ) from error
+                self._fits = len(part) // 2
+                continue
+            yield from enumerate(answers, start)
+            start += len(part)
+
+    def _answers(self, questions: Sequence[base.Question]) -> list[base.Answer]:
+        """The answers to questions that go through the model together."""
+        import torch
+
         started = time.perf_counter()
         processor, model = self._loaded
-        chats = [_conversation(question) for question in questions]
+        chats = [base.conversation(question, self.options.images) for question in questions]
+        pictures = [[part["image"] for turn in chat for part in turn["content"] if "image" in part] for chat in chats]
+        most, every = self.options.max_pixels, list(itertools.chain.from_iterable(pictures))
         with torch.inference_mode(), weights.fit_threads(model):
             inputs = processor(
                 text=[processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats],
-                images=[list(question.panels) for question in questions],
+                images=pictures,
                 padding=True,
                 return_tensors="pt",
                 add_special_tokens=False,  # the chat template writes them
+                images_kwargs=pixel_budget(processor.image_processor, most, every) if most else {},
             ).to(model.device, dtype=model.dtype)
             written = model.generate(**inputs, do_sample=False, max_new_tokens=self.options.max_new_tokens)
         written = written[:, inputs["input_ids"].shape[1] :]
         ends = {processor.tokenizer.pad_token_id, *_listed(model.generation_config.eos_token_id)}
         texts = processor.batch_decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         read, seconds = inputs["attention_mask"].sum(1).tolist(), (time.perf_counter() - started) / len(questions)
-        for place, (text, ids) in enumerate(zip(texts, written.tolist(), strict=True)):
+        answers = []
+        for text, ids, seen in zip(texts, written.tolist(), read, strict=True):
             length = next((number for number, token in enumerate(ids) if token in ends), len(ids))
             finished = length < self.options.max_new_tokens
-            yield place, base.Answer(text.strip(), length, read[place], finished, seconds)
+            answers.append(base.Answer(text.strip(), length, seen, finished, seconds))
+        return answers
 
     @cached_property
     def _revision(self) -> str:
@@ -86,13 +136,14 @@ class Local:
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         place, dtype = _device()
-        name = self.options.model
+        name, quantize = self.options.model, self.options.quantize
+        lean = {} if quantize == "none" else _quantized(quantize, place, dtype)
         # The commit that identity() told of; the model's own code, if it brings any, is never run.
         pinned = {"revision": None if Path(name).is_dir() else self._revision, "trust_remote_code": False}
         try:
             with _no_bar(name):
                 processor: Any = AutoProcessor.from_pretrained(name, **pinned)  # type: ignore[no-untyped-call]
-                model: Any = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **pinned)
+                model: Any = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **lean, **pinned)
         except ImportError as error:
             why = " ".join(str(error).split())
             raise BadInput(f"the captioner '{name}' needs a package that is not installed: {why}") from error
@@ -101,27 +152,70 @@ class Local:
         processor.tokenizer.padding_side = "left"  # a batch is continued at its right end
         for sampling in ("temperature", "top_p", "top_k"):  # set by many models; transformers warns where none is done
             setattr(model.generation_config, sampling, None)
-        return processor, model.to(place).eval()
+        return processor, (model if lean else model.to(place)).eval()
 
 
-def _conversation(question: base.Question) -> list[dict[str, Any]]:
-    """One turn with every panel behind its marker, then the instruction; then what was answered and what was wrong."""
-    content: list[dict[str, Any]] = []
-    for marker, panel in zip(question.markers, question.panels, strict=True):
-        content += [{"type": "text", "text": marker}, {"type": "image", "image": panel}]
-    turns = [{"role": "user", "content": [*content, {"type": "text", "text": question.instruction}]}]
-    for turn in question.earlier:
-        again = f"That answer has faults: {'; '.join(turn.faults)}. Answer again, whole, in the form asked for."
-        turns.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
-        turns.append({"role": "user", "content": [{"type": "text", "text": again}]})
-    return turns
+def pixel_budget(processor: Any, most: int, images: Sequence[Image.Image]) -> dict[str, Any]:
+    """What an image processor is told so that no picture has more than `most` pixels.
+
+    transformers has no one word for it. Qwen-VL, GLM-V and their kin call an area "longest_edge" (of which GLM-V uses
+    half: it counts a picture as two frames); Idefics and SmolVLM enlarge every picture to a long side and cut that into
+    square tiles, InternVL cuts as many tiles as a number allows (these show the whole in one more tile, which is not
+    counted). The tiles of a picture are never fewer than one. All grids of a run have one shape, so that what a picture
+    gets doesn't hang on the others of its batch.
+
+    Raises:
+        BadInput: the processor sizes pictures in another way; Gemma's and LLaVA's give all the same size.
+    """
+    size = dict(processor.size or {})
+    if size.get("longest_edge", 0) > LONGEST_SIDE:
+        return {"size": {"longest_edge": most, "shortest_edge": min(most, size["shortest_edge"])}}
+    if "longest_edge" in size and hasattr(processor, "max_image_size"):
+        tile = processor.max_image_size["longest_edge"]
+        # The picture nearest to a square has the most rows of tiles to a row's length.
+        shape = min(max(image.size) / min(image.size) for image in images)
+        tiles = range(1, size["longest_edge"] // tile + 1)
+        fits = [long for long in tiles if long * math.ceil(long / shape) * tile**2 <= most]
+        return {"size": {"longest_edge": max(fits, default=1) * tile}}
+    if hasattr(processor, "crop_to_patches"):
+        return {"max_patches": max(1, min(processor.max_patches, most // (size["height"] * size["width"])))}
+    raise BadInput(
+        f"captioner.max_pixels={most} can't be given to a {type(processor).__name__}, which sizes pictures in a way of "
+        f"its own ({size}); leave it out."
+    )
+
+
+def _check_quantizing(quantize: str) -> None:
+    import torch
+
+    lacking = [] if torch.cuda.is_available() else ["no CUDA device"]
+    if find_spec("bitsandbytes") is None:
+        lacking.append("no package bitsandbytes")
+    if lacking:
+        raise BadInput(
+            f"captioner.quantize={quantize} needs a CUDA device and the package bitsandbytes, and there is "
+            f"{' and '.join(lacking)} here; leave it out, or name a smaller model with --set captioner.model=NAME."
+        )
+
+
+def _quantized(quantize: str, place: str, dtype: Any) -> dict[str, Any]:
+    """What makes transformers load weights in 8 or 4 bits; such a model can't be moved later, so it loads in place."""
+    from transformers import BitsAndBytesConfig
+
+    kind = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
+    if quantize == "8bit":
+        kind = {"load_in_8bit": True}
+    config = BitsAndBytesConfig(**kind)  # type: ignore[no-untyped-call]
+    return {"quantization_config": config, "device_map": place}
 
 
 def _device() -> tuple[str, Any]:
+    """Where the model runs, and in which numbers: bfloat16 where the device computes it (NVIDIA since 2020)."""
     import torch
 
     if torch.cuda.is_available():
-        return "cuda", torch.bfloat16
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "cuda", torch.bfloat16 if bf16 else torch.float16
     if torch.backends.mps.is_available():
         return "mps", torch.float16
     return "cpu", torch.float32

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import captioners
-from captioners import base, local
+from captioners import base
 from captioners.base import Answer, Question, Turn
 from miniature.draw import draw
 from miniature.world import Scene, draw_scene
@@ -289,9 +289,9 @@ def test_an_answer_that_the_limit_cuts_off_says_so(answers: list[Answer]) -> Non
 
 def test_faults_go_back_as_a_conversation_that_the_model_answers(vlm: base.Captioner, answers: list[Answer]) -> None:
     question = replace(GRIDS[0], earlier=(Turn(answers[0].text, ("the text of [SCENE-1] is thin",)),))
-    roles = [turn["role"] for turn in local._conversation(question)]
+    roles = [turn["role"] for turn in base.conversation(question)]
     assert roles == ["user", "assistant", "user"]
-    assert "the text of [SCENE-1] is thin" in str(local._conversation(question)[-1])
+    assert "the text of [SCENE-1] is thin" in str(base.conversation(question)[-1])
     assert replies.JointReply.model_validate_json(answers_of(vlm, [question])[0].text)
 
 

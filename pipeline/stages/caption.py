@@ -108,13 +108,13 @@ class Asking:
 
     def _question(self, grid: Grid) -> Question:
         """What is asked about a grid. Texts that are taken over word for word need no look at the picture."""
-        looked = not self.captioner.verbatim
-        panels = pixels.cut(pixels.open_image(self.folder / grid.path), grid.layout) if looked else []
+        picture = None if self.captioner.verbatim else pixels.open_image(self.folder / grid.path)
         return Question(
-            panels=tuple(panels),
+            panels=tuple(pixels.cut(picture, grid.layout)) if picture else (),
             texts=tuple(record.text for record in grid.group.records),
             markers=self.task.markers,
             instruction=self.instruction,
+            grid=picture,
         )
 
     def _answers(self, questions: Sequence[Question]) -> list[Answer]:
