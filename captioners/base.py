@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from PIL import Image
+
+Images = Literal["panels", "grid", "both"]
+"""What a model is shown: the panels one by one, the whole grid as one picture, or the grid and then its panels."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Answer:
     """How long it took; of a batch each answer has its share."""
     failure: str = ""
     """Class and sentence of why there is no text ("timeout: no answer within 120 s"); it may be asked for again."""
+    cost: float = 0.0
+    """What it cost, in the currency of the prices that the captioner was given; 0 where it was given none."""
 
 
 class Captioner(Protocol):
@@ -62,6 +67,7 @@ class Captioner(Protocol):
 
         Raises:
             MissingWeights: the model can't be had on this machine. Cheap: loads nothing.
+            BadInput: the server that would have to tell its model does not.
         """
 
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
@@ -70,3 +76,19 @@ class Captioner(Protocol):
         What one question meets (a refusal, a time-out, half an answer) is an `Answer` with a `failure`; what stops all
         of them (no server, no model) is raised.
         """
+
+
+def conversation(question: Question, images: Images = "panels") -> list[dict[str, Any]]:
+    """A question as messages of a chat: the pictures, the instruction, then what was answered and what was wrong."""
+    content: list[dict[str, Any]] = []
+    if images != "panels":
+        content.append({"type": "image", "image": question.grid})
+    if images != "grid":
+        for marker, panel in zip(question.markers, question.panels, strict=True):
+            content += [{"type": "text", "text": marker}, {"type": "image", "image": panel}]
+    turns = [{"role": "user", "content": [*content, {"type": "text", "text": question.instruction}]}]
+    for turn in question.earlier:
+        again = f"That answer has faults: {'; '.join(turn.faults)}. Answer again, whole, in the form asked for."
+        turns.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
+        turns.append({"role": "user", "content": [{"type": "text", "text": again}]})
+    return turns

@@ -3,6 +3,7 @@
     ToolkitError
     ├── BadInput        a file, an option or a table of the user's that can't be used
     ├── BadReply        a captioner's answer that can't be read
+    │   └── Abstained   an answer that finds no caption fit, with the reason
     └── MissingWeights  a model whose weights can't be loaded here
 
 Every message is one sentence: what, the value, the way on.
@@ -19,6 +20,10 @@ class BadInput(ToolkitError):
 
 class BadReply(ToolkitError):
     """A model answered, but not with a caption that can be read."""
+
+
+class Abstained(BadReply):
+    """A model finds that the images don't belong together; the message is its reason."""
 
 
 class MissingWeights(ToolkitError):
