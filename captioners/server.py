@@ -76,7 +76,9 @@ class Server:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.batch = 4 * options.concurrency  # answers differ in length: few places stand idle at a batch's end
+        # A batch ends with its slowest answer, so it should be several times what is under way at once; but each grid
+        # of it takes up to 10 MB of memory as pixels.
+        self.batch = max(options.concurrency, min(4 * options.concurrency, 128))
         self.url, self._login = _address(options.url, told="url" in options.model_fields_set)
         self._key = os.environ.get("OPENAI_API_KEY", "").strip() or "none"
         if not (self._key.isascii() and self._key.isprintable()):
