@@ -50,6 +50,8 @@ class Answer:
     """How long it took; of a batch each answer has its share."""
     failure: str = ""
     """Class and sentence of why there is no text ("timeout: no answer within 120 s"); it may be asked for again."""
+    cost: float = 0.0
+    """What it cost, in the currency of the prices that the captioner was given; 0 where it was given none."""
 
 
 class Captioner(Protocol):
@@ -65,6 +67,7 @@ class Captioner(Protocol):
 
         Raises:
             MissingWeights: the model can't be had on this machine. Cheap: loads nothing.
+            BadInput: the server that would have to tell its model does not.
         """
 
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:

@@ -34,7 +34,7 @@ SILENCE = 15.0  # seconds between two lines of progress where there is no termin
 TaskName = Annotated[str, typer.Argument(help="Name of a task (see `iclora tasks`) or path of a task file.")]
 Sources = Annotated[list[Path] | None, typer.Option("--source", help="Film, picture or folder; may be repeated.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The run's folder; runs/TASK without it.")]
-CaptionerName = Annotated[str | None, typer.Option("--captioner", help="local, sidecar or scripted.")]
+CaptionerName = Annotated[str | None, typer.Option("--captioner", help="local, server, sidecar or scripted.")]
 ScorerName = Annotated[str | None, typer.Option("--scorer", help="open_clip or none.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="key=value over the task file (group.window=8); may be repeated.")

@@ -68,7 +68,7 @@ def parse_options(kind: type[Checked], plugin: str, options: dict[str, Any]) -> 
     try:
         return kind.model_validate(options)
     except ValidationError as error:
-        known = ", ".join(kind.model_fields) or "none"
+        known = ", ".join(field.alias or name for name, field in kind.model_fields.items()) or "none"
         raise BadInput(f"options of {plugin}: {faults_of(error)} (known: {known}).") from error
 
 

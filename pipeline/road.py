@@ -114,7 +114,8 @@ class Road:
 
     def _caption(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
         grids = self.store.items(Grid, "grids")
-        stage = caption.stage(self.task, grids, self.captioner, self.folder, self.store.cache)
+        earlier = self.store.items(Caption, "captions")
+        stage = caption.stage(self.task, grids, self.captioner, self.folder, self.store.cache, earlier)
         return stage, grids, self.store.digest("grids")
 
     def _filter(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:

@@ -17,9 +17,10 @@ from PIL import Image
 import captioners
 from captioners.base import Answer, Question
 from captioners.scripted import Scripted
-from pipeline import discover, engine, names, task
+from pipeline import discover, engine, names, replies, task
 from pipeline.cache import Cache
-from pipeline.records import Caption, Grid, Group, Layout, Position, Record
+from pipeline.errors import Abstained
+from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Rejected
 from pipeline.stages import caption
 from pipeline.store import Mark, Store
 from pipeline.task import Task
@@ -164,6 +165,30 @@ def test_an_answer_that_was_cut_off_is_a_fault_even_if_it_can_be_read(tmp_path: 
     assert captioner.asked[1].earlier[0].faults == (cut,)
     assert (made.attempts, made.problems) == (2, ())
     assert facts(tmp_path)["tokens written"] == 100
+
+
+def test_a_captioner_that_finds_a_grid_s_panels_unrelated_has_it_rejected_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = replies.read
+
+    def abstaining(answer: str, task: Task) -> Caption:
+        if answer.startswith("unrelated"):
+            raise Abstained("a boat and two invoices")
+        return read(answer, task)
+
+    monkeypatch.setattr(replies, "read", abstaining)
+    captioner, inputs = make("scripted", GOOD, "unrelated", THIN, "unrelated"), grids(tmp_path, 3)
+    with Store(tmp_path) as store:
+        mark = go(captioner, tmp_path, store, inputs)
+        rejected = store.rejected("caption")
+        assert [row.grid for row in store.items(Caption, "captions")] == ["g0"]
+    assert rejected == [
+        Rejected("g1", "grids/1.png", "abstained", "a boat and two invoices"),
+        Rejected("g2", "grids/2.png", "abstained", "a boat and two invoices"),  # at its second attempt
+    ]
+    assert (mark.entered, mark.kept, len(captioner.asked)) == (3, 1, 4)
+    assert mark.facts["attempts"] == {"1": 2, "2": 1}
 
 
 # ---- the cache, kills and changes

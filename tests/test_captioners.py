@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from endpoint import serving
 from PIL import Image
 
 import captioners
@@ -27,6 +29,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "scripted": {"answers": ["one answer", "another answer"]},
 }
 """What a captioner can't be made without; one that is not listed needs nothing."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def endpoint() -> Iterator[None]:
+    """Something for the captioner `server` to ask."""
+    with serving() as endpoint, pytest.MonkeyPatch.context() as patch:
+        patch.setitem(OPTIONS, "server", {"url": endpoint.url})
+        yield
+
+
 STORYBOARD = task.load("storyboard")
 NAMES = discover.names(captioners)
 

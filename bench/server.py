@@ -1,0 +1,92 @@
+"""How well the server captioner fills its places: waiting for a server that answers every question in 200 ms.
+
+    python -m bench.server
+
+Asks about drawn storyboard grids (three panels of 1024 x 512 pixels, about 0.4 MB of JPEG a question): 8 one by one,
+then 64 with 16 under way at once. Fails where the 64 take 1.6 s of waiting or more; 0.8 s would be none lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+
+from anyio.from_thread import start_blocking_portal
+from PIL import Image
+
+from captioners import server
+from captioners.base import Question
+from miniature.draw import draw
+from miniature.world import draw_scene
+from pipeline import instructions, task
+
+ANSWER = 0.2  # seconds
+MOST = 1.6  # seconds
+SEED = 12
+
+
+def main() -> None:
+    with endpoint() as url:
+        seconds(url, 1, 1)  # what is loaded at the first question
+        single, many = seconds(url, 8, 1), seconds(url, 64, 16)
+    ratio = (single / 8) / (many / 64)
+    print(f"8 grids one by one {single:.2f} s, 64 grids 16 at once {many:.2f} s: {ratio:.1f} times as fast a grid")
+    if many >= MOST:
+        sys.exit(f"64 grids took {many:.2f} s, less than {MOST} s wanted")
+
+
+def seconds(url: str, grids: int, concurrency: int) -> float:
+    captioner = server.make({"url": url, "model": "none", "concurrency": concurrency})
+    asked = questions(grids)
+    started = time.perf_counter()
+    answers = dict(captioner.ask(asked))
+    waited = time.perf_counter() - started
+    lost = grids - sum(answer.text == "seen" for answer in answers.values())
+    if lost:
+        sys.exit(f"{lost} of {grids} grids have no answer")
+    return waited
+
+
+def questions(count: int) -> list[Question]:
+    """Each with three of twelve drawn panels."""
+    rng, storyboard = Random(SEED), task.load("storyboard")
+    layout = storyboard.grid_layout
+    size = (layout.panel_width, layout.panel_height)
+    panels = [Image.fromarray(draw(draw_scene(rng), size=size)) for _ in range(12)]
+    told = instructions.write(storyboard)
+    return [Question(tuple(rng.sample(panels, 3)), ("",) * 3, storyboard.markers, told) for _ in range(count)]
+
+
+@contextmanager
+def endpoint() -> Iterator[str]:
+    """A server that reads a question to its end, waits, and says one word."""
+    message = {"role": "assistant", "content": "seen"}
+    body = json.dumps({"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}).encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:-2])
+                await reader.readexactly(int(fields.get(b"content-length", 0)))
+                await asyncio.sleep(ANSWER)
+                writer.write(answer)
+        except asyncio.IncompleteReadError:  # the client has all that it wanted
+            writer.close()
+
+    with start_blocking_portal() as portal:
+        listening = portal.call(asyncio.start_server, serve, "127.0.0.1", 0)
+        try:
+            yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+        finally:
+            portal.call(listening.close)
+
+
+if __name__ == "__main__":
+    main()
