@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from captioners.base import instruction
 from miniature import measure
 from miniature.frames import ATTRIBUTES, alter, labels_of, render_pool, value_of
 from miniature.measure import Clip, Panel, Vlm
 from miniature.reply import NAMES, build_tokenizer, reply
 from miniature.world import Scene, describe, draw_character, draw_scene
-from pipeline import task
+from pipeline import instructions, task
 
 FILMS = 4  # of 24 shots: 96 panels, 32 grids of three
 
@@ -87,8 +86,8 @@ def test_vlm_names_people_where_an_instruction_of_the_toolkit_asks_for_it_and_on
     panels: list[Panel], vlm: Vlm
 ) -> None:
     grids = measure.grids_of(panels)[:4]
-    bare, long = (vlm.ask(pictures(grids), words) for words in ("Go.", instruction(task.load("font-design"))))
-    named = vlm.ask(pictures(grids), instruction(task.load("storyboard")))
+    bare, long = (vlm.ask(pictures(grids), words) for words in ("Go.", instructions.write(task.load("font-design"))))
+    named = vlm.ask(pictures(grids), instructions.write(task.load("storyboard")))
     assert all(json.loads(told)["names"] == [] for told in bare + long)
     assert all("P1" in json.loads(told)["names"] for told in named)
     for grid, *replies in zip(grids, bare, long, named, strict=True):
