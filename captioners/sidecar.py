@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from captioners import base
-from pipeline import discover
+from pipeline import discover, grammar
 
 
 class Options(discover.Options):
@@ -30,7 +30,7 @@ def _text(question: base.Question) -> str:
 
     A text that has a marker in it is a joint caption, or a damaged one, and stays as it is.
     """
-    texts = list(dict.fromkeys(text for text in question.texts if text))
+    texts = list(dict.fromkeys(folded for text in question.texts if (folded := grammar.fold(text))))
     if not texts or any(marker in text for marker in question.markers for text in texts):
         return " ".join(texts)
     return json.dumps({"summary": "", "panels": [{"text": text} for text in question.texts]}, ensure_ascii=False)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,11 @@ class Cache:
         except (OSError, ValueError):
             return None
         return reply if isinstance(reply, dict) else None
+
+    def replies(self) -> Iterator[dict[str, Any]]:
+        """All replies that can be read."""
+        keys = (path.stem for path in sorted((self.folder / "replies").glob("*/*.json")))
+        return (reply for key in keys if (reply := self.get_reply(key)))
 
     def put_reply(self, key: str, reply: dict[str, Any]) -> None:
         self._write(self._path("replies", key, ".json"), json.dumps(reply, ensure_ascii=False, indent=1).encode())

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -43,8 +43,8 @@ class Stage(Generic[In]):
     """One input may become many (a film its shots); then outputs are counted as kept, not inputs."""
     intact: Callable[[], bool] = lambda: True
     """Whether the files that it wrote are still there; where they are not it is not done."""
-    facts: Callable[[], dict[str, Any]] = field(default=dict)
-    """What the report tells of this stage beyond counts, asked when it is through."""
+    facts: Callable[[Sequence[Any]], dict[str, Any]] = lambda _: {}
+    """What the report tells of this stage beyond counts: from all its outputs, those of a run that was cut off too."""
 
 
 def run(stage: Stage[In], inputs: Sequence[In], store: Store, *, upstream: str, progress: Progress) -> Mark:
@@ -70,7 +70,7 @@ def run(stage: Stage[In], inputs: Sequence[In], store: Store, *, upstream: str, 
         _work(stage, inputs, store, progress)
         rejections = len(store.rejected(stage.name))
         kept = store.count(stage.table) if stage.expands else len(inputs) - rejections
-        store.finish(stage.name, entered=kept + rejections, kept=kept, facts=stage.facts())
+        store.finish(stage.name, entered=kept + rejections, kept=kept, facts=stage.facts(_outputs(stage, store)))
     finished = store.mark(stage.name)
     assert finished is not None
     return finished
@@ -104,9 +104,12 @@ def _settled(stage: Stage[In], store: Store) -> set[str]:
     """Ids of inputs that an earlier, cut-off run has dealt with. A stage that sees everything at once has none."""
     if stage.batch is None:
         return set()
-    items: list[Item] = store.items(TABLES[stage.table], stage.table)
-    made = {origin for item in items for origin in stage.origin(item)}
+    made = {origin for item in _outputs(stage, store) for origin in stage.origin(item)}
     return made | {row.origin for row in store.rejected(stage.name)}
+
+
+def _outputs(stage: Stage[In], store: Store) -> list[Item]:
+    return store.items(TABLES[stage.table], stage.table)
 
 
 def _results(stage: Stage[In], inputs: Sequence[In]) -> Iterator[tuple[Sequence[In], list[Item | Rejected]]]:

@@ -93,7 +93,7 @@ def parse(text: str, task: Task) -> Caption:
     The text stays word for word but for white space, which is folded into single spaces. Where a marker stands twice,
     the first that keeps the order counts.
     """
-    raw, text = text, fold(text)
+    text = fold(text)
     found = spans(text, task)
     first = next((start for start, _ in found if start >= 0), len(text))
     head = text[:first]
@@ -105,7 +105,7 @@ def parse(text: str, task: Task) -> Caption:
         panels=tuple(clean(text[slice(*inside(found, panel, len(text)))]) for panel in range(len(found))),
         names=people(text),
     )
-    return replace(caption, problems=(*lint.breaks(raw), *lint.faults(caption, task)))
+    return replace(caption, problems=lint.faults(caption, task))
 
 
 def is_joint(text: str, task: Task) -> bool:

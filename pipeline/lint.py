@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from pipeline import budget
 from pipeline.markers import BRACKETS, NAME, QUOTED, spans, whole
 from pipeline.records import Caption
 from pipeline.task import Task
@@ -55,11 +56,12 @@ def faults(caption: Caption, task: Task) -> tuple[str, ...]:
         *_name_faults(caption, task),
         *_wording_faults(caption, task),
         *_language_faults(caption.text),
+        *budget.faults(caption, task),
     )
 
 
 def breaks(raw: str) -> tuple[str, ...]:
-    """The fault of a text as it came that stands on several lines; `parse` makes one of them."""
+    """The fault of an answer that stands on several lines; what is read from it stands on one."""
     lines = sum(bool(line.strip()) for line in raw.splitlines())
     return (f"the text is broken into {lines} lines instead of standing on one",) if lines > 1 else ()
 

@@ -144,6 +144,8 @@ class Caption:
     attempts: int = 0
     problems: tuple[str, ...] = ()
     """Faults that the linter finds, one sentence each."""
+    failure: str = ""
+    """Class of why the captioner left its last question without an answer ("timeout"); empty where it answered."""
 
     @property
     def id(self) -> str:

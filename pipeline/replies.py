@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from pipeline import grammar
+from pipeline import grammar, lint
 from pipeline.discover import faults_of
 from pipeline.errors import Abstained, BadReply
 from pipeline.records import Caption
@@ -55,8 +55,8 @@ class JointReply(BaseModel):
 def read(answer: str, task: Task) -> Caption:
     """The caption in an answer: structured or free text.
 
-    Its problems are those of the text, and people of whom the structured answer says that they are in an image while
-    its text or the list of names leaves them out.
+    Its problems are those of the text, line breaks of a free one, and people of whom a structured one says that they
+    are in an image while the text or the list of names leaves them out.
 
     Raises:
         Abstained: the model finds that the images don't belong together; the message is its reason.
@@ -67,7 +67,8 @@ def read(answer: str, task: Task) -> Caption:
     found = _json_in(answer)
     if found is None:
         if grammar.is_joint(answer, task):
-            return grammar.parse(answer, task)
+            caption = grammar.parse(answer, task)
+            return replace(caption, problems=(*lint.breaks(answer), *caption.problems))
         raise BadReply("the answer is neither the whole JSON object that was asked for nor a text with all markers")
     reason = found.get("unrelated")
     if isinstance(reason, str) and reason.strip(" .").casefold() not in NO_REASON:
@@ -103,9 +104,9 @@ def _name_faults(known: list[str], listed: list[list[str]], caption: Caption, ta
     for marker, names, text in zip(task.markers, listed, caption.panels, strict=True):
         for name in names:
             if known and name not in known:
-                yield f'"names" of {marker} has {name}, whom the first "names" lacks'
+                yield f'"names" of {marker} has <{name}>, whom the first "names" lacks'
             if name not in grammar.people(text):
-                yield f'the text of {marker} leaves out {name}, who is in its "names"'
+                yield f'the text of {marker} leaves out <{name}>, who is in its "names"'
 
 
 def _json_in(answer: str) -> dict[str, Any] | None:

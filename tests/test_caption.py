@@ -150,6 +150,27 @@ def test_only_grids_with_faults_are_asked_about_again(tmp_path: Path) -> None:
     assert [row.attempts for row in made] == [1, 2, 1] and len(captioner.asked) == 4
 
 
+def test_what_only_the_answer_shows_goes_back_too_and_stays_in_our_names(tmp_path: Path) -> None:
+    texts = ("<P1> rows a red boat", "gulls fly over the roofs", "<P1> mends a long net")
+    panels = [{"text": text, "names": ["P1"]} for text in texts]
+    captioner = make("scripted", json.dumps({"summary": "a day by the sea", "panels": panels}))
+    (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
+    assert captioner.asked[1].earlier[0].faults == ('the text of [SCENE-2] leaves out <P1>, who is in its "names"',)
+    assert made.problems == (f'the text of [SCENE-2] leaves out <{made.names[0]}>, who is in its "names"',)
+
+
+def test_a_caption_over_the_budget_of_its_base_goes_back_and_is_in_the_report(tmp_path: Path) -> None:
+    long = reply("<P1> rows a red boat " + "past a green island " * 12, "gulls fly over the roofs", "<P1> mends a net")
+    captioner = make("scripted", long, GOOD)
+    made = run(tmp_path, captioner, grids(tmp_path, 1), small(base="hidream-i1"))
+    assert captioner.asked[1].earlier[0].faults[0].endswith("128 are read: [SCENE-3] would be lost")
+    assert made[0].problems == () and facts(tmp_path)["length"]["over the limit"] == {}
+    run(tmp_path, make("scripted", long), grids(tmp_path, 1), small(base="hidream-i1"))
+    told = facts(tmp_path)["length"]
+    assert (told["base"], told["limit"]) == ("hidream-i1", 128)
+    assert told["over the limit"]["g0"]["lost"] == ["[SCENE-3]"]
+
+
 class Short(Scripted):
     """A captioner whose model runs into its limit at the first attempt."""
 
@@ -164,7 +185,7 @@ def test_an_answer_that_was_cut_off_is_a_fault_even_if_it_can_be_read(tmp_path: 
     cut = "the answer is longer than captioner.max_new_tokens allows and was cut off"
     assert captioner.asked[1].earlier[0].faults == (cut,)
     assert (made.attempts, made.problems) == (2, ())
-    assert facts(tmp_path)["tokens written"] == 100
+    assert facts(tmp_path)["spent"]["tokens written"] == 100
 
 
 def test_a_captioner_that_finds_a_grid_s_panels_unrelated_has_it_rejected_with_its_reason(
@@ -188,7 +209,7 @@ def test_a_captioner_that_finds_a_grid_s_panels_unrelated_has_it_rejected_with_i
         Rejected("g2", "grids/2.png", "abstained", "a boat and two invoices"),  # at its second attempt
     ]
     assert (mark.entered, mark.kept, len(captioner.asked)) == (3, 1, 4)
-    assert mark.facts["attempts"] == {"1": 2, "2": 1}
+    assert (mark.facts["attempts"], mark.facts["spent"]["answers"]) == ({"1": 1}, 4)
 
 
 # ---- the cache, kills and changes
@@ -426,7 +447,7 @@ def test_the_miniature_captions_grids_and_a_second_run_asks_nothing(tmp_path: Pa
     captioner = discover.load(captioners, "local").make({"model": str(vlm), "max_new_tokens": 96})
     made = run(tmp_path, captioner, inputs, small(caption__attempts=1))
     assert [row.grid for row in made] == ["g0", "g1"] and all(len(row.panels) == 3 for row in made)
-    assert facts(tmp_path)["captioner"]["model"] == str(vlm) and facts(tmp_path)["tokens written"] > 20
+    assert facts(tmp_path)["captioner"]["model"] == str(vlm) and facts(tmp_path)["spent"]["tokens written"] > 20
     (tmp_path / "run.db").unlink()
     again = discover.load(captioners, "local").make({"model": str(vlm), "max_new_tokens": 96})
     assert run(tmp_path, again, inputs, small(caption__attempts=1)) == made
@@ -437,5 +458,10 @@ def test_the_cache_is_all_that_the_stage_writes(tmp_path: Path) -> None:
     run(tmp_path, make("scripted", GOOD), grids(tmp_path, 1))
     (file,) = (tmp_path / "cache").rglob("*.*")
     kept = json.loads(file.read_text())
-    assert kept["text"] == GOOD and kept["captioner"] == "scripted" and kept["finished"] and "seconds" in kept
+    assert (
+        kept["text"] == GOOD
+        and kept["by"] == make("scripted", GOOD).identity()
+        and kept["finished"]
+        and "seconds" in kept
+    )
     assert Cache(tmp_path / "cache").get_reply(file.stem) == kept

@@ -22,6 +22,7 @@ KERNEL = {
     "weights",
     "instructions",
     "replies",
+    "answers",
     "bases",
     "markers",
     "lint",

@@ -343,7 +343,7 @@ FAULTS = [
         storyboard("Чайки кружат над мачтой", "старик чинит сеть", "дети бегут к морю"),
         "49 of 58 letters are of another script than English",
     ),
-    (GOOD.replace("circle", "circle" + " and circle" * 200), "the caption has 424 words, more than 320"),
+    (GOOD.replace("circle", "circle" + " the" * 400), "the caption has 424 words, more than 320"),
 ]
 
 
@@ -414,9 +414,9 @@ def test_a_name_where_nobody_is_named_is_told():
     assert problems(text, own) == ("<Nils> is a name, and nobody is named in this task",)
 
 
-def test_a_text_that_came_in_several_lines_is_told_and_read_as_one():
+def test_a_text_that_came_in_several_lines_is_read_as_one():
     caption = grammar.parse(GOOD.replace(" [", "\n\n[").replace("A day at", "A day\nat") + "\n", STORYBOARD)
-    assert caption.problems == ("the text is broken into 5 lines instead of standing on one",)
+    assert caption.problems == ()
     assert caption.text == GOOD
 
 
@@ -563,7 +563,7 @@ def test_any_text_is_parsed_and_read_again_alike(own: Task, data: st.DataObject)
     text = "".join(data.draw(st.lists(st.one_of(TEXT, tags), max_size=12)))
     caption = grammar.parse(text, own)
     assert len(caption.panels) == len(own.markers)
-    assert caption.problems == (*lint.breaks(text), *lint.faults(caption, own))
+    assert caption.problems == lint.faults(caption, own)
     assert grammar.parse(caption.text, own) == replace(caption, problems=lint.faults(caption, own))
     assert all(part in caption.text for part in (caption.summary, *caption.panels))
 

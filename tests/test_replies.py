@@ -59,6 +59,30 @@ def test_only_a_text_is_a_reason():
         replies.read('{"unrelated": true}', STORYBOARD)
 
 
+# ---- the form of the answer
+
+
+def test_panels_come_in_the_order_of_their_numbers():
+    panels = [{"image": number, "text": TEXTS[number - 1]} for number in (3, 1, 2)]
+    assert replies.read(json.dumps({"summary": "a day", "panels": panels}), STORYBOARD).panels == tuple(TEXTS)
+
+
+@pytest.mark.parametrize("numbers", [(1, 2, 2), (0, 1, 2), (1, 2, 4)])
+def test_numbers_that_are_not_each_panel_s_once_are_a_fault(numbers: tuple[int, ...]):
+    panels = [{"image": number, "text": text} for number, text in zip(numbers, TEXTS, strict=True)]
+    with pytest.raises(BadReply, match='"image" numbers of 3 panels are not 1 to 3'):
+        replies.read(json.dumps({"summary": "a day", "panels": panels}), STORYBOARD)
+
+
+def test_a_free_text_on_several_lines_is_told_of_and_read_as_one():
+    free = "[MOVIE-SHOTS] a day of <P1>,\n" + "\n\n".join(
+        f"[SCENE-{number}] {text}," for number, text in enumerate(TEXTS, start=1)
+    )
+    caption = replies.read(free + "\n", STORYBOARD)
+    assert caption.problems == ("the text is broken into 4 lines instead of standing on one",)
+    assert "\n" not in caption.text and caption.panels == tuple(TEXTS)
+
+
 # ---- names
 
 
@@ -73,8 +97,8 @@ def test_the_list_of_all_names_may_be_left_out():
 def test_a_panel_may_not_list_whom_the_list_of_all_names_or_its_own_text_lacks():
     caption = replies.read(reply(["P1"], ["P2"], ["P1"], names=["P1"]), STORYBOARD)
     assert caption.problems == (
-        '"names" of [SCENE-2] has P2, whom the first "names" lacks',
-        'the text of [SCENE-2] leaves out P2, who is in its "names"',
+        '"names" of [SCENE-2] has <P2>, whom the first "names" lacks',
+        'the text of [SCENE-2] leaves out <P2>, who is in its "names"',
     )
 
 

@@ -181,10 +181,12 @@ def test_every_fault_of_a_server_ends_in_a_caption_or_in_a_row_that_the_next_run
         assert [row.attempts for row in made] == [1] * 7 + [2, 2, 2, 1, 0, 0, 0, 1]
         report = facts(tmp_path)
         assert (report["asked"], report["answers from the cache"]) == (count + 3, 0)
-        assert report["failures"] == {"malformed": 1, "empty": 1, "refused": 1} and report["given up"] == 0
+        assert report["failures"] == {"malformed": 1, "empty": 1, "refused": 1}
         assert report["attempts"] == {"0": 3, "1": 9, "2": 3}
-        assert (report["tokens written"], report["tokens read"]) == (16 * 100, 16 * 1000)  # the empty one among them
-        assert report["cost"] == pytest.approx(16 * (1000 * 2 + 100 * 10) / 1e6)
+        spent = report["spent"]
+        assert spent["answers"] == 15
+        assert (spent["tokens written"], spent["tokens read"]) == (16 * 100, 16 * 1000)  # the empty one among them
+        assert spent["cost"] == pytest.approx(16 * (1000 * 2 + 100 * 10) / 1e6)
 
         again = run(tmp_path, make(endpoint, **options), count)
         second = [endpoint.asked[picture(number)] for number in range(count)]
@@ -195,6 +197,7 @@ def test_every_fault_of_a_server_ends_in_a_caption_or_in_a_row_that_the_next_run
         ]
         report = facts(tmp_path)
         assert (report["asked"], report["answers from the cache"], report["failures"]) == (3, count, {})
+        assert (report["spent"]["answers"], report["spent"]["tokens written"]) == (18, 19 * 100)
 
         assert run(tmp_path, make(endpoint, **options), count) == again
         assert sum(endpoint.asked.values()) == sum(second)
@@ -207,8 +210,8 @@ def test_a_question_without_an_answer_in_three_runs_is_given_up_and_says_so(tmp_
             assert endpoint.asked == {picture(0): 1, picture(1): number}
         assert made[0].problems == () and made[1].panels == ("", "", "")
         (problem,) = made[1].problems
-        assert problem.startswith("no answer in 3 runs, given up (refused: HTTP 400, no such picture); write")
-        assert (facts(tmp_path)["failures"], facts(tmp_path)["given up"]) == ({"refused": 1}, 1)
+        assert problem.startswith("no answer in 3 runs, the last refused: HTTP 400, no such picture; write")
+        assert facts(tmp_path)["failures"] == {"given up": 1}
         assert run(tmp_path, make(endpoint, schema="none"), 2) == made
         assert run(tmp_path, make(endpoint, schema="none"), 2, caption__max_words=300) == made  # the stage runs anew
         assert sum(endpoint.asked.values()) == 4
@@ -265,7 +268,15 @@ def test_what_is_kept_of_an_answer(tmp_path: Path) -> None:
     (file,) = (tmp_path / "cache" / "replies").rglob("*.json")
     kept = json.loads(file.read_text())
     assert kept.pop("seconds") > 0 and len(kept.pop("instruction")) == 12
-    assert kept == captioner.identity() | {"text": GOOD, "tokens": 100, "read": 1000, "finished": True}
+    assert kept == {
+        "by": captioner.identity(),
+        "text": GOOD,
+        "tokens": 100,
+        "read": 1000,
+        "cost": 0,
+        "finished": True,
+        "failures": [],
+    }
 
 
 # ---- kills and changes
@@ -293,6 +304,7 @@ def test_a_killed_run_asks_nothing_again_that_was_answered(tmp_path: Path) -> No
         assert endpoint.asked - before == {picture(number): 1 for number in range(6, 12)}
     assert len(made) == 12 and not [row for row in made if row.problems]
     assert facts(tmp_path)["answers from the cache"] == 6
+    assert facts(tmp_path)["spent"]["tokens written"] == 12 * 100  # those before the kill among them
 
 
 def until(true: Callable[[], bool], seconds: float = 60) -> None:
@@ -662,8 +674,8 @@ def test_transformers_serve_captions_a_film_with_the_miniature(tmp_path: Path) -
     told = marks[-1].facts
     assert len(made) == marks[-1].entered >= 3 and told["failures"] == {}
     assert all(len(row.panels) == 3 and all(row.panels) and row.names for row in made)
-    assert told["asked"] == sum(row.attempts for row in made) and told["tokens written"] > 30 * len(made)
-    assert told["tokens read"] > 100 * len(made)
+    assert told["asked"] == sum(row.attempts for row in made) and told["spent"]["tokens written"] > 30 * len(made)
+    assert told["spent"]["tokens read"] > 100 * len(made)
     road = Road(asked, tmp_path / "run")  # the server has gone; nothing is left to ask
     with road.store:
         assert [worked for _, worked in road.run(lambda *_: None, "caption")] == [False] * 5

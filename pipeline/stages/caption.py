@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from captioners.base import Answer, Captioner, Question, Turn
-from pipeline import grammar, instructions, names, pixels, replies
-from pipeline.cache import Cache, key_of
+from pipeline import budget, grammar, instructions, lint, names, pixels, replies
+from pipeline.answers import GIVEN_UP, Answers
+from pipeline.cache import Cache
 from pipeline.engine import Stage
 from pipeline.errors import Abstained, BadReply
 from pipeline.records import Caption, Grid, Rejected
@@ -19,10 +19,6 @@ from pipeline.task import Task
 
 KEPT = 8_000
 """Letters that are kept of an answer that can't be read, and that go back with its faults; a longer one went astray."""
-RUNS = 3
-"""Runs in which a question may go without an answer; then it is given up."""
-UNANSWERED = "no answer yet"
-"""How the problem of a grid begins whose question the next run asks again."""
 
 
 def stage(
@@ -34,7 +30,7 @@ def stage(
         grids: all grids of the run; a grid's place among them decides the names that its people get.
         earlier: captions that an earlier run made.
     """
-    unanswered = any(problem.startswith(UNANSWERED) for caption in earlier for problem in caption.problems)
+    unanswered = any(caption.failure not in ("", GIVEN_UP) for caption in earlier)
     asking = Asking(task, captioner, folder, cache, {grid.id: place for place, grid in enumerate(grids)})
     config = {
         "task": task.name,
@@ -42,9 +38,10 @@ def stage(
         "opening": task.opening,
         "markers": task.markers,
         "stand_ins": task.stand_ins,
+        "base": task.base,
         "caption": task.caption.model_dump(),
         "seed": task.seed,
-        "captioner": asking.identity,
+        "captioner": asking.answers.identity,
         "instruction": asking.instruction,
     }
     return Stage(
@@ -84,44 +81,26 @@ class _Open:
         self.question = replace(self.question, earlier=(*self.question.earlier, turn))
 
 
-@dataclass
 class Asking:
-    """Asks one captioner for the captions of one task and counts what that takes."""
+    """Asks one captioner for the captions of one task."""
 
-    task: Task
-    captioner: Captioner
-    folder: Path
-    cache: Cache
-    places: dict[str, int]
-    asked: int = 0
-    known: int = 0
-    tokens: int = 0
-    read: int = 0
-    cost: float = 0.0
-    failures: Counter[str] = field(default_factory=Counter)
-    given_up: int = 0
-    attempts: Counter[int] = field(default_factory=Counter)
-    instruction: str = field(init=False)
-    identity: dict[str, Any] = field(init=False)
+    def __init__(self, task: Task, captioner: Captioner, folder: Path, cache: Cache, places: Mapping[str, int]) -> None:
+        self.task, self.captioner, self.folder, self.places = task, captioner, folder, places
+        self.instruction = instructions.write(task)
+        self.answers = Answers(captioner, cache, instructions.id_of(self.instruction))
 
-    def __post_init__(self) -> None:
-        self.instruction = instructions.write(self.task)
-        self.identity = self.captioner.identity()
-
-    def facts(self) -> dict[str, Any]:
-        """What the report tells, of the grids that this run has dealt with."""
-        told: dict[str, Any] = {
-            "captioner": self.identity,
+    def facts(self, captions: Sequence[Caption]) -> dict[str, Any]:
+        """What the report tells of the captions and of what they took."""
+        return {
+            "captioner": self.answers.identity,
             "instruction": instructions.id_of(self.instruction),
-            "asked": self.asked,
-            "answers from the cache": self.known,
-            "attempts": {str(attempts): grids for attempts, grids in sorted(self.attempts.items())},
-            "failures": dict(self.failures),
-            "given up": self.given_up,
-            "tokens written": self.tokens,
-            "tokens read": self.read,
+            "asked": self.answers.asked,
+            "answers from the cache": self.answers.known,
+            "spent": self.answers.spent(),
+            "attempts": dict(sorted(Counter(str(caption.attempts) for caption in captions).items())),
+            "failures": dict(Counter(caption.failure for caption in captions if caption.failure)),
+            "length": budget.facts(captions, self.task),
         }
-        return told | {"cost": round(self.cost, 6)} if self.cost else told
 
     def caption(self, grids: Sequence[Grid]) -> Iterator[Caption | Rejected]:
         """One caption a grid. Grids whose last answer still has faults keep the best one, with its problems named."""
@@ -133,7 +112,7 @@ class Asking:
         cases = [_Open(grid, self._question(grid)) for grid in grids]
         waiting = cases
         for _ in range(self.task.caption.attempts):
-            for case, answer in zip(waiting, self._answers([case.question for case in waiting]), strict=True):
+            for case, answer in zip(waiting, self.answers.to([case.question for case in waiting]), strict=True):
                 self._take(case, answer)
             waiting = [case for case in waiting if case.waits]
             if not waiting:
@@ -153,14 +132,14 @@ class Asking:
 
     def _settled(self, case: _Open) -> Caption | Rejected:
         """What becomes of a grid after its last question; one without any answer keeps its row."""
-        self.attempts[case.attempts] += 1
         if case.unrelated:
             return Rejected(case.grid.id, case.grid.path, "abstained", case.unrelated)
-        caption = (
-            self._named(case.best, case.grid) if case.best else Caption("", "", "", ("",) * len(self.task.markers))
-        )
+        none = Caption("", "", "", ("",) * len(self.task.markers))
+        caption = self._named(case.best, case.grid) if case.best else none
         if case.failure:
-            caption = replace(caption, problems=(case.failure, *caption.problems))
+            kind, _, why = case.failure.partition(": ")
+            told = why if kind == GIVEN_UP else f"no answer yet ({case.failure}); the next run asks again"
+            caption = replace(caption, failure=kind, problems=(told, *caption.problems))
         return self._signed(caption, case.grid, case.attempts)
 
     def _question(self, grid: Grid) -> Question:
@@ -174,82 +153,29 @@ class Asking:
             grid=picture,
         )
 
-    def _answers(self, questions: Sequence[Question]) -> list[Answer]:
-        """Answers from the cache, the rest from the captioner; each is kept before anything is made of it.
-
-        The failure of a question without an answer is a sentence that says whether it will be asked again.
-        """
-        keys = [self._key(question) for question in questions]
-        found = [self._known(key) for key in keys]
-        missing = [number for number, answer in enumerate(found) if answer is None]
-        self.asked, self.known = self.asked + len(missing), self.known + len(found) - len(missing)
-        for place, answer in self.captioner.ask([questions[number] for number in missing]) if missing else ():
-            number = missing[place]
-            found[number] = self._failed(keys[number], answer) if answer.failure else self._kept(keys[number], answer)
-            self.tokens += answer.tokens
-            self.read += answer.read
-            self.cost += answer.cost
-        return [answer for answer in found if answer is not None]
-
-    def _kept(self, key: str, answer: Answer) -> Answer:
-        """Keeps an answer with all that may be asked about it later."""
-        text = answer.text.encode(errors="replace").decode()  # half a surrogate pair is no text
-        reply = {"text": text, "tokens": answer.tokens, "read": answer.read, "finished": answer.finished}
-        about = {"seconds": round(answer.seconds, 3), "instruction": instructions.id_of(self.instruction)}
-        self.cache.put_reply(key, self.identity | about | reply)
-        return replace(answer, text=text)
-
-    def _failed(self, key: str, answer: Answer) -> Answer:
-        """Keeps that a question went without an answer, in the place where its answer will be."""
-        failures = [*_failures(self.cache.get_reply(key)), answer.failure]
-        self.cache.put_reply(key, {"failures": failures})
-        return self._unanswered(failures)
-
-    def _known(self, key: str) -> Answer | None:
-        """What is known of a question: its answer, or that it was given up; None where it is to be asked."""
-        reply = self.cache.get_reply(key)
-        failures = _failures(reply)
-        return self._unanswered(failures) if len(failures) >= RUNS else _answer(reply)
-
-    def _unanswered(self, failures: Sequence[str]) -> Answer:
-        last = failures[-1]
-        self.failures[last.partition(":")[0]] += 1
-        if len(failures) < RUNS:
-            return Answer(failure=f"{UNANSWERED} ({last}); the next run asks again")
-        self.given_up += 1
-        way = "write the caption in captions.csv, or have all asked for anew with another captioner.seed"
-        return Answer(failure=f"no answer in {len(failures)} runs, given up ({last}); {way}")
-
-    def _key(self, question: Question) -> str:
-        return key_of(
-            captioner=self.identity,
-            pixels=[(panel.size, hashlib.sha256(panel.tobytes()).hexdigest()) for panel in question.panels],
-            texts=question.texts,
-            markers=question.markers,
-            instruction=question.instruction,
-            earlier=[(turn.answer, turn.faults) for turn in question.earlier],
-        )
-
     def _read(self, answer: Answer) -> Caption:
         """The caption in a model's answer, whatever it is; its problems are worded for the model as for a person."""
+        faults: list[str] = []
+        if not answer.finished:
+            cut = "the answer is longer than captioner.max_new_tokens allows and was cut off"
+            thought = "captioner.max_new_tokens were spent on thinking before any answer was written"
+            faults.append(cut if answer.text else thought)
         try:
-            caption = replies.read(answer.text, self.task)
-            # One person under one spelling, in brackets everywhere: nobody needs to be asked again for that.
-            spelt: dict[str, str] = {}
-            one = {name: spelt.setdefault(name.casefold(), name) for name in caption.names}
-            text = grammar.rename(grammar.bracket_names(caption.text, caption.names), one)
-            caption = grammar.parse(text, self.task)
+            said = replies.read(answer.text, self.task)
+            caption = self._spelt(said)
+            faults += [fault for fault in said.problems if fault not in lint.faults(said, self.task)]
         except Abstained:
             raise
         except BadReply as error:
             caption = grammar.parse(answer.text[:KEPT], self.task)
-            caption = replace(caption, problems=(str(error), *caption.problems))
-        if not answer.finished:
-            cut = "the answer is longer than captioner.max_new_tokens allows and was cut off"
-            if not answer.text:
-                cut = "captioner.max_new_tokens were spent on thinking before any answer was written"
-            caption = replace(caption, problems=(cut, *caption.problems))
-        return caption
+            faults.append(str(error))
+        return replace(caption, problems=(*faults, *caption.problems))
+
+    def _spelt(self, caption: Caption) -> Caption:
+        """One person under one spelling, in brackets everywhere: nobody needs to be asked again for that."""
+        spelt: dict[str, str] = {}
+        one = {name: spelt.setdefault(name.casefold(), name) for name in caption.names}
+        return grammar.parse(grammar.rename(grammar.bracket_names(caption.text, caption.names), one), self.task)
 
     def _told(self, answer: Answer, grid: Grid) -> Caption:
         """The caption in texts that people wrote, word for word: what is wrong with them is for a person to mend."""
@@ -271,21 +197,8 @@ class Asking:
 
     def _signed(self, caption: Caption, grid: Grid, attempts: int) -> Caption:
         prompt = "" if self.captioner.verbatim else instructions.id_of(self.instruction)
-        kind = str(self.identity["captioner"])
+        kind = str(self.answers.identity["captioner"])
         return replace(caption, grid=grid.id, captioner=kind, prompt=prompt, attempts=attempts)
-
-
-def _answer(reply: dict[str, Any] | None) -> Answer | None:
-    """The answer in a kept reply; None where there is none or its file holds something else."""
-    try:
-        return Answer(reply["text"], reply["tokens"], reply.get("read", 0), reply["finished"]) if reply else None
-    except KeyError:
-        return None
-
-
-def _failures(reply: dict[str, Any] | None) -> list[str]:
-    failures = reply.get("failures") if reply else None
-    return failures if isinstance(failures, list) else []
 
 
 def _faults(caption: Caption) -> tuple[int, int]:

@@ -50,7 +50,7 @@ def stage(task: Task, grids: Sequence[Grid], scorer: Scorer | None, folder: Path
 
     identity = scorer.identity() if scorer else {"scorer": "none"}
     config = {"filter": task.filter.model_dump(), "markers": task.markers, "scorer": identity}
-    return Stage("filter", "scores", filter_, config, facts=lambda: {"scorer": identity} | facts)
+    return Stage("filter", "scores", filter_, config, facts=lambda _: {"scorer": identity} | facts)
 
 
 # ---- measuring
