@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.queues import SimpleQueue
 from random import Random
 
-from anyio.from_thread import start_blocking_portal
 from PIL import Image
 
 from captioners import server
@@ -62,14 +63,13 @@ def questions(count: int) -> list[Question]:
     return [Question(tuple(rng.sample(panels, 3)), ("",) * 3, storyboard.markers, told) for _ in range(count)]
 
 
-@contextmanager
-def endpoint() -> Iterator[str]:
-    """A server that reads a question to its end, waits, and says one word."""
+async def serve(address: SimpleQueue[str]) -> None:
+    """Reads every question to its end, waits, and says one word."""
     message = {"role": "assistant", "content": "seen"}
     body = json.dumps({"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}).encode()
     answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -80,12 +80,27 @@ def endpoint() -> Iterator[str]:
         except asyncio.IncompleteReadError:  # the client has all that it wanted
             writer.close()
 
-    with start_blocking_portal() as portal:
-        listening = portal.call(asyncio.start_server, serve, "127.0.0.1", 0)
-        try:
-            yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
-        finally:
-            portal.call(listening.close)
+    listening = await asyncio.start_server(reply, "127.0.0.1", 0)
+    address.put(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1")
+    await listening.serve_forever()
+
+
+def serve_alone(address: SimpleQueue[str]) -> None:
+    asyncio.run(serve(address))
+
+
+@contextmanager
+def endpoint() -> Iterator[str]:
+    """The server in a process of its own, as any server would be."""
+    spawn = multiprocessing.get_context("spawn")
+    address: SimpleQueue[str] = spawn.SimpleQueue()
+    process = spawn.Process(target=serve_alone, args=(address,), daemon=True)
+    process.start()
+    try:
+        yield address.get()
+    finally:
+        process.terminate()
+        process.join()
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ SECRET = 8
 """Letters from which on a key is a secret: "none" and "EMPTY", which local servers are given, may stand in any text."""
 SHORT = 300
 """Letters that are passed on of a server's message."""
+SCHEMA = {"name": "joint_caption", "schema": JointReply.model_json_schema()}
 ONE_IMAGE = re.compile(r"(at most|only) (1|one|a single) image|(multiple|more than one) images?", re.IGNORECASE)
 
 
@@ -108,8 +109,6 @@ class Server:
             BadInput: there is no server, or it does not take the key, or it has no such model, or it wants no more
                 questions for now.
         """
-        if not self._answered:
-            _ = self._listed  # no server at all is told at once and not after every question's retries
         came: SimpleQueue[tuple[int, base.Answer] | None] = SimpleQueue()
         with start_blocking_portal() as portal:
             job = portal.start_task_soon(self._ask, questions, came.put)
@@ -181,6 +180,8 @@ class Server:
                 ) as client,
                 asyncio.TaskGroup() as group,
             ):
+                if not self._answered:  # no server at all is told at once and not after every question's retries
+                    group.create_task(asyncio.to_thread(getattr, self, "_listed"))
                 for _ in range(min(options.concurrency, len(questions))):
                     group.create_task(work(client))
         except BaseExceptionGroup as stopped:
@@ -209,7 +210,7 @@ class Server:
             except BadReply as error:
                 answer = base.Answer(failure=f"malformed: {error}")
             except openai.OpenAIError as error:
-                answer = base.Answer(failure=self._failure(error))
+                answer = base.Answer(failure=await asyncio.to_thread(self._failure, error))  # it may look at the models
             break
         return replace(answer, seconds=time.perf_counter() - started)
 
@@ -240,8 +241,7 @@ class Server:
         options = self.options
         asked: dict[str, Any] = {"temperature": 0, "seed": options.seed, "max_tokens": options.max_new_tokens}
         if options.answer_schema != "none":
-            schema = {"name": "joint_caption", "schema": JointReply.model_json_schema()}
-            asked["response_format"] = {"type": "json_schema", "json_schema": schema}
+            asked["response_format"] = {"type": "json_schema", "json_schema": SCHEMA}
         if "max_tokens" in refused:  # hosted models that think know it by another name
             asked["max_completion_tokens"] = options.max_new_tokens
         return {name: value for name, value in asked.items() if name not in refused}
@@ -304,10 +304,11 @@ class Server:
     def _stops(self, error: openai.APIStatusError) -> bool:
         """Whether a status concerns all questions: key, bill, model, or a rest longer than the client waits.
 
-        Once an answer has come, key and model are right; then a 403 or 404 is about one question's content.
+        Once an answer has come, or the model is on the list, key and model are right; then a 403 or 404 is about one
+        question's content.
         """
         if error.status_code in (403, 404):
-            return not self._answered
+            return not self._answered and self._model not in self._listed
         rest = error.response.headers.get("retry-after", "")
         long = bool(re.fullmatch(r"\d+(\.\d+)?", rest)) and float(rest) > PATIENCE
         return error.status_code in (401, 402) or long or error.code == "insufficient_quota"

@@ -473,10 +473,13 @@ def test_a_server_that_takes_one_picture_only_has_its_way_named() -> None:
     )
 
 
-def test_a_forbidden_picture_among_others_stops_nothing() -> None:
-    with serving({picture(1): [fails(403, "flagged")]}) as endpoint:
+@pytest.mark.parametrize("forbidden", [0, 1], ids=["before any answer", "after one"])
+def test_a_forbidden_picture_among_others_stops_nothing(forbidden: int) -> None:
+    with serving({picture(forbidden): [fails(403, "flagged")]}) as endpoint:
         answers = answers_of(make(endpoint, concurrency=1), [ask(0), ask(1), ask(2)])
-    assert [answer.failure for answer in answers] == ["", "refused: HTTP 403, flagged", ""]
+    failures = ["", "", ""]
+    failures[forbidden] = "refused: HTTP 403, flagged"
+    assert [answer.failure for answer in answers] == failures
 
 
 # ---- what stops all of them
