@@ -50,6 +50,9 @@ miniature: $(VENV)/ready ## Train the miniature models from nothing (about an ho
 bench: $(VENV)/ready ## Measure what README states
 	$(RUN)/python -m bench.ingest
 	$(RUN)/python -m bench.corrupted
+	$(RUN)/python -m bench.captions
+	$(RUN)/python -m bench.batches
+	$(RUN)/python -m bench.server
 
 clean: ## Remove the environment (runs stay)
 	rm -rf $(VENV)

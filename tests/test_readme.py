@@ -12,6 +12,7 @@ from pathlib import Path
 
 import datasets
 import pytest
+from endpoint import serving
 from PIL import Image
 
 from miniature import film
@@ -23,6 +24,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines() if line]
 THIS_TEST = "make test"
 NEEDS_WEIGHTS = "make dataset TASK=storyboard SOURCE=films"
+SERVED = "http://localhost:8000/v1"
 
 
 def type_in(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -136,7 +138,9 @@ def test_every_other_command_in_the_readme_works(first_run: Path) -> None:
     for command in COMMANDS:
         if command == THIS_TEST:
             continue
-        ran = type_in(command, user)
+        with serving() as endpoint:
+            ran = type_in(command.replace(SERVED, endpoint.url), user)
+            assert (endpoint.asked.total() == 4) == (SERVED in command)
         if command == NEEDS_WEIGHTS:
             assert ran.returncode != 0
             assert "the weights of the captioner 'Qwen/Qwen3-VL-4B-Instruct' are not on this machine" in ran.stderr
