@@ -173,6 +173,8 @@ class Scores:
 
     grid: str
     scores: tuple[Score, ...]
+    text: str = ""
+    """The caption that was scored."""
 
     @property
     def id(self) -> str:

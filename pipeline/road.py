@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict
 
 import captioners
 from captioners.base import Captioner
-from pipeline import discover, engine, exporters, scorers, task
+from pipeline import discover, engine, exporters, reviews, scorers, task
+from pipeline.cache import key_of
 from pipeline.records import Caption, Grid, Group, Record
 from pipeline.scorers.base import Scorer
 from pipeline.stages import caption, collect, compose, export, filter, group, inspect, review, sheet
@@ -119,13 +120,13 @@ class Road:
         return stage, grids, self.store.digest("grids")
 
     def _filter(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
-        grids, captions = self.store.items(Grid, "grids"), self.store.items(Caption, "captions")
+        grids, captions = self.store.items(Grid, "grids"), reviews.captions(self.store, self.task)
         stage = filter.stage(self.task, grids, self.scorer, self.folder, self.store.cache)
-        return stage, captions, self.store.digest("captions")
+        return stage, captions, key_of(captions=[(caption.grid, caption.text) for caption in captions])
 
     def _export(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
         out = {row.id for row in self.store.rejected("filter")}
-        rows = [row for row in review.rows(self.store, self.task) if row.id not in out or row.decision == "keep"]
+        rows = [row for row in reviews.rows(self.store, self.task) if row.id not in out or row.decision == "keep"]
         exporter = discover.load(exporters, "imagefolder")
         upstream = "".join(self.store.digest(table) for table in ("captions", "scores", "reviews"))
         return export.stage(self.task, "imagefolder", exporter, self.folder), rows, upstream
@@ -149,18 +150,18 @@ class Road:
 
     def write_review(self) -> None:
         """`captions.csv` and `review.html`, anew from the run's state."""
-        rows = review.rows(self.store, self.task)
+        rows = reviews.rows(self.store, self.task)
         review.write_csv(rows, self.task, self.folder / "captions.csv")
         rejected = {name: self.store.rejected(name) for name in STAGES if name not in ("filter", "export")}
         sheet.write(rows, rejected, self.task, self.folder / "review.html", self.command_to_apply)
 
-    def apply(self, table: Path) -> list[review.Change]:
+    def apply(self, table: Path) -> list[reviews.Change]:
         """Reads an edited table back; what was changed. Nothing is where a row is in doubt.
 
         Raises:
             BadInput: the table can't be read, or rows are in doubt.
         """
-        changes = review.read_csv(table, review.rows(self.store, self.task), self.task)
+        changes = review.read_csv(table, reviews.rows(self.store, self.task), self.task)
         self.store.review(
             [change.review for change in changes],
             [(change.review.grid, *field) for change in changes for field in change.fields],

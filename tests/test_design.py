@@ -23,6 +23,7 @@ KERNEL = {
     "instructions",
     "replies",
     "answers",
+    "reviews",
     "bases",
     "markers",
     "lint",

@@ -12,7 +12,7 @@ from PIL import Image
 
 from miniature.film import picture
 from miniature.world import draw_scene
-from pipeline import task
+from pipeline import reviews, task
 from pipeline.errors import BadInput
 from pipeline.records import Row
 from pipeline.road import Road, Settings
@@ -71,7 +71,7 @@ def road(finished: Path, tmp_path: Path) -> Road:
 
 
 def rows(road: Road) -> list[Row]:
-    return review.rows(road.store, road.task)
+    return reviews.rows(road.store, road.task)
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -36,14 +36,14 @@ def stage(task: Task, grids: Sequence[Grid], scorer: Scorer | None, folder: Path
 
     def filter_(captions: Sequence[Caption]) -> Iterator[Scores | Rejected]:
         if scorer is None:
-            yield from (Scores(caption.grid, ()) for caption in captions)
+            yield from (Scores(caption.grid, (), caption.text) for caption in captions)
             return
         matrices = Matrices(scorer, cache, folder).all([by_id[caption.grid] for caption in captions], captions)
         floor = find_floor(matrices, task.filter)
         facts.update(floor.facts())
         for caption, matrix in zip(captions, matrices.own, strict=True):
             scores = judge(matrix, floor.value, task)
-            yield Scores(caption.grid, scores)
+            yield Scores(caption.grid, scores, caption.text)
             if failed := [score.reason for score in scores if not score.passed]:
                 kinds = {score.name.split(" ")[0] for score in scores if not score.passed}
                 yield Rejected(caption.grid, by_id[caption.grid].path, " and ".join(sorted(kinds)), " ".join(failed))

@@ -14,50 +14,16 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
 
-from pipeline import grammar
-from pipeline.errors import BadInput, BadReply
-from pipeline.records import Caption, Decision, Grid, Review, Row, Scores
-from pipeline.store import Store
+from pipeline import grammar, reviews
+from pipeline.errors import BadInput
+from pipeline.records import Row
+from pipeline.reviews import Change
 from pipeline.task import Task
 
-DECISIONS: tuple[str, ...] = get_args(Decision)
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """Cells that a spreadsheet would run; they get an apostrophe in front, and so do cells that begin with one already."""
-
-
-def rows(store: Store, task: Task) -> list[Row]:
-    """Every captioned grid with its scores, the decision on it and why. A person's text and word go before ours.
-
-    Scores belong to the text that was scored: a grid whose caption a person has changed shows none.
-    """
-    captions = {caption.grid: caption for caption in store.items(Caption, "captions")}
-    scores = {found.grid: found.scores for found in store.items(Scores, "scores")}
-    reviews = {review.grid: review for review in store.items(Review, "reviews")}
-    rejected = {row.id: row.detail for row in store.rejected("filter")}
-    found = []
-    for grid in store.items(Grid, "grids"):
-        caption, review = captions.get(grid.id), reviews.get(grid.id)
-        if caption is None:
-            continue
-        ours: Decision = "drop" if grid.id in rejected else "unsure" if caption.problems else "keep"
-        reasons = (rejected[grid.id],) if grid.id in rejected else ()
-        row = Row(grid, caption, scores.get(grid.id, ()), ours, reasons, review)
-        if review:
-            row = replace(row, decision=review.decision)
-            if review.text:
-                row = replace(row, caption=_edited(caption, review.text, task), scores=())
-        found.append(row)
-    return found
-
-
-def _edited(caption: Caption, text: str, task: Task) -> Caption:
-    parsed = grammar.parse(text, task)
-    return replace(caption, text=parsed.text, summary=parsed.summary, panels=parsed.panels, names=parsed.names,
-                   prefix=parsed.prefix, problems=parsed.problems)  # fmt: skip
 
 
 # ---- out
@@ -100,14 +66,6 @@ def unguard(cell: str) -> str:
 # ---- in
 
 
-@dataclass(frozen=True)
-class Change:
-    """One edited row: the review that it makes, and per field what was and what becomes."""
-
-    review: Review
-    fields: tuple[tuple[str, str, str], ...]
-
-
 def read_csv(path: Path, found: Sequence[Row], task: Task) -> list[Change]:
     """What a person has changed in the table.
 
@@ -142,48 +100,32 @@ def read_csv(path: Path, found: Sequence[Row], task: Task) -> list[Change]:
 
 
 def _change(row: Row, entry: dict[str, str], task: Task) -> Change | None:
-    decision = entry["decision"].casefold() or row.decision
-    if decision not in DECISIONS:
-        raise BadInput(f"decision: '{entry['decision']}' is none of {', '.join(DECISIONS)}")
-    text = _text(row, entry, task)
-    note = grammar.fold(entry.get("note", ""))
-    now = {"decision": decision, "caption": text, "note": note}
-    was = {"decision": row.decision, "caption": row.caption.text, "note": row.review.note if row.review else ""}
-    fields = tuple((name, was[name], now[name]) for name in now if was[name] != now[name])
-    if not fields:
-        return None
-    if entry.get("base", base(row)) != base(row):
+    word = entry["decision"].casefold() or row.decision
+    decision = next((known for known in reviews.DECISIONS if known == word), None)
+    if decision is None:
+        raise BadInput(f"decision: '{entry['decision']}' is none of {', '.join(reviews.DECISIONS)}")
+    made = reviews.change(row, task, decision=decision, text=_text(row, entry, task), note=entry.get("note", ""))
+    if made and entry.get("base", base(row)) != base(row):
         raise BadInput("base: the row has changed in the run since this table was written, write it again first")
-    if decision == "keep" and text != row.caption.text and not grammar.is_joint(text, task):
-        raise BadInput(f"caption: the edited caption lacks one of {' '.join(task.markers)}")
-    edited = text if text != row.caption.text else row.review.text if row.review else ""
-    return Change(Review(row.id, _decision(decision), note, edited), fields)
+    return made
 
 
 def _text(row: Row, entry: dict[str, str], task: Task) -> str:
     """The caption as edited, as a whole or by panels; both at once only where they agree."""
     whole = grammar.fold(entry["caption"])
-    text = row.caption.text
-    for panel, old in enumerate(row.caption.panels):
-        new = grammar.clean(entry.get(f"panel_{panel + 1}", old))
-        if new != old:
-            if not new:
-                raise BadInput(f"panel_{panel + 1}: is empty")
-            if whole != row.caption.text:
-                if grammar.parse(whole, task).panels[panel] != new:
-                    raise BadInput(
-                        f"panel_{panel + 1}: differs from the caption, which was edited too; change one only"
-                    )
-                continue
-            try:
-                text = grammar.replace_panel(grammar.parse(text, task), panel, new, task)
-            except BadReply as error:
-                raise BadInput(f"panel_{panel + 1}: {error}") from error
-    return whole if whole != row.caption.text else text
-
-
-def _decision(word: str) -> Decision:
-    return "keep" if word == "keep" else "drop" if word == "drop" else "unsure"
+    panels = {
+        panel: grammar.clean(entry.get(f"panel_{panel + 1}", old)) for panel, old in enumerate(row.caption.panels)
+    }
+    edited = {panel: text for panel, text in panels.items() if text != row.caption.panels[panel]}
+    if whole == row.caption.text:
+        return reviews.with_panels(row, edited, task)
+    told = grammar.parse(whole, task).panels
+    for panel, text in edited.items():
+        if text and told[panel] != text:
+            raise BadInput(f"panel_{panel + 1}: differs from the caption, which was edited too; change one only")
+        if not text:
+            raise BadInput(f"panel_{panel + 1}: is empty")
+    return whole
 
 
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:

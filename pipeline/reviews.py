@@ -1,0 +1,101 @@
+"""A person's word on the grids of a run: the rows that are decided on, and what an edit changes.
+
+The table, the page and the command line all come through here, so that all of them obey the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from pipeline import grammar
+from pipeline.errors import BadInput, BadReply
+from pipeline.records import Caption, Decision, Grid, Review, Row, Scores
+from pipeline.store import Store
+from pipeline.task import Task
+
+DECISIONS: tuple[Decision, ...] = get_args(Decision)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One edited row: the review that it makes, and per field what was and what becomes."""
+
+    review: Review
+    fields: tuple[tuple[str, str, str], ...]
+
+
+def captions(store: Store, task: Task) -> list[Caption]:
+    """The captions that count: a person's text goes before ours, and its problems are its own."""
+    texts = {review.grid: review.text for review in store.items(Review, "reviews") if review.text}
+    made = store.items(Caption, "captions")
+    return [_edited(caption, texts[caption.grid], task) if caption.grid in texts else caption for caption in made]
+
+
+def _edited(caption: Caption, text: str, task: Task) -> Caption:
+    parsed = grammar.parse(text, task)
+    return replace(caption, text=parsed.text, summary=parsed.summary, panels=parsed.panels, names=parsed.names,
+                   prefix=parsed.prefix, problems=parsed.problems)  # fmt: skip
+
+
+def rows(store: Store, task: Task) -> list[Row]:
+    """Every captioned grid with its scores, the decision on it and why. A person's word goes before ours.
+
+    Scores and rejections belong to the text that was scored; a grid whose caption has changed since has none.
+    """
+    counting = {caption.grid: caption for caption in captions(store, task)}
+    scores = {found.grid: found for found in store.items(Scores, "scores")}
+    reviews = {review.grid: review for review in store.items(Review, "reviews")}
+    rejected = {row.id: row.detail for row in store.rejected("filter")}
+    found = []
+    for grid in store.items(Grid, "grids"):
+        caption, review = counting.get(grid.id), reviews.get(grid.id)
+        if caption is None:
+            continue
+        scored = scores.get(grid.id)
+        fresh = scored is not None and scored.text == caption.text
+        reasons = (rejected[grid.id],) if fresh and grid.id in rejected else ()
+        ours: Decision = "drop" if reasons else "unsure" if caption.problems else "keep"
+        decision = review.decision if review else ours
+        found.append(Row(grid, caption, scored.scores if scored and fresh else (), decision, reasons, review))
+    return found
+
+
+def change(row: Row, task: Task, *, decision: Decision, text: str, note: str) -> Change | None:
+    """What these values change of a row; None where they are what it has.
+
+    Raises:
+        BadInput: the row can't be kept with this text; the message begins with the field's name.
+    """
+    note = grammar.fold(note)
+    now = {"decision": decision, "caption": grammar.fold(text), "note": note}
+    was = {"decision": row.decision, "caption": row.caption.text, "note": row.review.note if row.review else ""}
+    fields = tuple((name, was[name], now[name]) for name in now if was[name] != now[name])
+    if not fields:
+        return None
+    edited = now["caption"] != row.caption.text
+    if decision == "keep" and edited and not grammar.is_joint(now["caption"], task):
+        raise BadInput(f"caption: the edited caption lacks one of {' '.join(task.markers)}")
+    kept = now["caption"] if edited else row.review.text if row.review else ""
+    return Change(Review(row.id, decision, note, kept), fields)
+
+
+def with_panels(row: Row, texts: Mapping[int, str], task: Task) -> str:
+    """The row's caption with other texts for some panels and every other letter as it was.
+
+    Args:
+        texts: by place of the panel from 0.
+
+    Raises:
+        BadInput: a text is empty or holds a marker; the message begins with `panel_` and the panel's number.
+    """
+    caption = row.caption
+    for panel, text in texts.items():
+        if not grammar.clean(text):
+            raise BadInput(f"panel_{panel + 1}: is empty")
+        try:
+            caption = _edited(caption, grammar.replace_panel(caption, panel, grammar.clean(text), task), task)
+        except BadReply as error:
+            raise BadInput(f"panel_{panel + 1}: {error}") from error
+    return caption.text
