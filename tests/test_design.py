@@ -24,6 +24,7 @@ KERNEL = {
     "replies",
     "answers",
     "reviews",
+    "risk",
     "bases",
     "markers",
     "lint",
