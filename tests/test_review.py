@@ -12,11 +12,11 @@ from PIL import Image
 
 from miniature.film import picture
 from miniature.world import draw_scene
-from pipeline import reviews, task
+from pipeline import reviews, spreadsheet, task
 from pipeline.errors import BadInput
 from pipeline.records import Row
 from pipeline.road import Road, Settings
-from pipeline.stages import review, sheet
+from pipeline.stages import sheet
 
 TRICKY = [
     "a man says 'no', \"yes\", and <Mara> nods; then",
@@ -102,8 +102,8 @@ def test_the_table_has_one_row_a_grid_and_every_text_comes_back(road: Road) -> N
     assert [entry["id"] for entry in table] == list(by_id)
     for entry in table:
         row = by_id[entry["id"]]
-        assert review.unguard(entry["caption"]) == row.caption.text
-        assert tuple(review.unguard(entry[f"panel_{panel}"]) for panel in (1, 2, 3)) == row.caption.panels
+        assert spreadsheet.unguard(entry["caption"]) == row.caption.text
+        assert tuple(spreadsheet.unguard(entry[f"panel_{panel}"]) for panel in (1, 2, 3)) == row.caption.panels
         assert Path(road.folder / entry["picture"]).is_file()
 
 
@@ -120,7 +120,7 @@ def test_no_cell_would_be_run_as_a_formula(road: Road) -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "'=1", "''=1", "-a", "plain", "'quoted'", "", "@x", "\tx"])
 def test_the_guard_is_undone_exactly(text: str) -> None:
-    assert review.unguard(review.guard(text)) == text
+    assert spreadsheet.unguard(spreadsheet.guard(text)) == text
 
 
 def test_a_dropped_row_leaves_the_data_set(road: Road) -> None:
@@ -129,7 +129,7 @@ def test_a_dropped_row_leaves_the_data_set(road: Road) -> None:
     table[0] |= {"decision": "drop", "note": "too dark"}
     changes = road.apply(write(road.folder / "edited.csv", table))
     assert [(change.review.decision, change.review.note) for change in changes] == [("drop", "too dark")]
-    gone = review.unguard(table[0]["caption"]) + "\n"
+    gone = spreadsheet.unguard(table[0]["caption"]) + "\n"
     assert export(road) == sorted(set(before) - {gone})
     assert "too dark" in road.store.rejected("export")[0].detail
 
@@ -191,7 +191,7 @@ def test_a_row_in_doubt_is_named_and_nothing_is_applied(road: Road, field: str, 
 
 def test_missing_and_doubled_rows_are_named(road: Road) -> None:
     table = read(road.folder / "captions.csv")
-    with pytest.raises(BadInput, match=r"stands twice.*1 grids have no row"):
+    with pytest.raises(BadInput, match=r"stands twice, in row 2 too\n  1 grids have no row: "):
         road.apply(write(road.folder / "edited.csv", [*table[1:], table[1]]))
 
 
