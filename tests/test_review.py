@@ -12,7 +12,7 @@ from PIL import Image
 
 from miniature.film import picture
 from miniature.world import draw_scene
-from pipeline import reviews, spreadsheet, task
+from pipeline import reviews, risk, spreadsheet, task
 from pipeline.errors import BadInput
 from pipeline.records import Row
 from pipeline.road import Road, Settings
@@ -99,7 +99,8 @@ def test_an_untouched_table_changes_nothing(road: Road) -> None:
 def test_the_table_has_one_row_a_grid_and_every_text_comes_back(road: Road) -> None:
     table = read(road.folder / "captions.csv")
     by_id = {row.id: row for row in rows(road)}
-    assert [entry["id"] for entry in table] == list(by_id)
+    assert [entry["id"] for entry in table] == [row.id for row in risk.riskiest_first(rows(road))]
+    assert len(table) == len(by_id)
     for entry in table:
         row = by_id[entry["id"]]
         assert spreadsheet.unguard(entry["caption"]) == row.caption.text
@@ -153,20 +154,45 @@ def test_an_edited_panel_changes_its_part_of_the_caption_only(road: Road) -> Non
     assert new.text == old.text.replace(old.panels[1], "a wholly other thing, as I see it")
 
 
-def test_what_a_spreadsheet_does_to_the_file_does_no_harm(road: Road) -> None:
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_what_a_spreadsheet_does_to_the_file_does_no_harm(road: Road, delimiter: str, encoding: str) -> None:
     table = read(road.folder / "captions.csv")
-    table[3]["decision"] = "Drop"
-    mixed = [{"my notes": "x"} | entry for entry in reversed(table)]
-    path = write(road.folder / "edited.csv", mixed, delimiter=";", lineterminator="\r\n")
-    path.write_bytes(path.read_text(encoding="utf-8").encode("utf-16"))
+    table[3]["decision"] = "Drop "
+    mixed = [{"my notes, and; more": 'x "y"'} | entry for entry in reversed(table)]
+    path = write(road.folder / "edited.csv", mixed, delimiter=delimiter, lineterminator="\r\n")
+    path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
     changes = road.apply(path)
-    assert [change.review.grid for change in changes] == [table[3]["id"]]
+    assert [(change.review.grid, change.fields) for change in changes] == [
+        (table[3]["id"], (("decision", "keep", "drop"),))
+    ]
 
 
-def test_a_byte_order_mark_inside_the_first_header_is_no_obstacle(road: Road) -> None:
+@pytest.mark.parametrize("first", ['\ufeff\ufeff"id"', '"\ufeffid"', '"\ufeff""id"""', "\ufeffid", "“ID”", '" id "'])
+def test_a_byte_order_mark_or_odd_quotes_inside_the_first_header_are_no_obstacle(road: Road, first: str) -> None:
+    content = (road.folder / "captions.csv").read_text(encoding="utf-8-sig")
+    assert content.startswith('"id"')
     path = road.folder / "edited.csv"
-    path.write_bytes(b"\xef\xbb\xbf" + (road.folder / "captions.csv").read_bytes())
+    path.write_text(first + content.removeprefix('"id"'), encoding="utf-8")
     assert road.apply(path) == []
+
+
+def test_cells_that_a_spreadsheet_left_out_or_added_at_the_end_of_a_row_are_no_obstacle(road: Road) -> None:
+    lines = (road.folder / "captions.csv").read_text(encoding="utf-8-sig").splitlines()
+    lines = [lines[0] + ',"mine"', lines[1], lines[2] + ',"x"', "", lines[3] + ',"",,', *lines[4:]]
+    path = road.folder / "edited.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert road.apply(path) == []
+
+
+def test_line_breaks_that_a_person_typed_become_spaces(road: Road) -> None:
+    table = read(road.folder / "captions.csv")
+    table[0]["note"] = "first line\nsecond line\r\n third"
+    (change,) = road.apply(write(road.folder / "edited.csv", table))
+    assert change.review.note == "first line second line third"
+    road.write_review()
+    assert all(entry["note"] in ("", change.review.note) for entry in read(road.folder / "captions.csv"))
+    assert len((road.folder / "captions.csv").read_bytes().splitlines()) == 1 + len(table)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +203,9 @@ def test_a_byte_order_mark_inside_the_first_header_is_no_obstacle(road: Road) ->
         ("caption", "no markers at all", "row 2, caption: the edited caption lacks one of"),
         ("panel_1", "", "row 2, panel_1: is empty"),
         ("panel_1", "a [SCENE-2] marker inside", "row 2, panel_1"),
+        ("caption", "", "row 2, caption: is empty"),
+        ("base", "", "row 2, base: '' is not what was written there"),
+        ("base", "b-0.5", "row 2, base: 'b-0.5' is not what was written there"),
     ],
 )
 def test_a_row_in_doubt_is_named_and_nothing_is_applied(road: Road, field: str, value: str, message: str) -> None:

@@ -57,7 +57,7 @@ def _seen(row: Row) -> dict[str, str]:
     """What a person sees of a row and may edit, by column."""
     panels = {f"panel_{number}": text for number, text in enumerate(row.caption.panels, start=1)}
     note = row.review.note if row.review else ""
-    return {"decision": row.decision, "caption": row.caption.text, **panels, "note": note}
+    return {"decision": row.decision, "caption": row.caption.text, **panels, "note": grammar.fold(note)}
 
 
 def base(row: Row) -> str:
