@@ -24,9 +24,10 @@ ALIVE = re.compile(
 )
 SINGLE, DOUBLE = "‘’‚‛′", "“”„‟″"  # noqa: RUF001
 STRAIGHT = str.maketrans(dict.fromkeys(SINGLE, "'") | dict.fromkeys(DOUBLE, '"'))
+CURLY = re.compile(f"[{SINGLE}{DOUBLE}«»]")
 GUILLEMETS = re.compile("« ?| ?»")
 LOST = re.compile(r"[?\ufffd]")
-BEYOND_ASCII = re.compile(r"[^\x00-\x7f?]|\?")
+FOREIGN = re.compile(r"[^\x00-\x7f\ufffd]")
 MISREAD = "ï»¿"
 """The byte order mark as a program sees it that takes UTF-8 for Windows-1252."""
 FEW_ZEROS = 0.2  # part of a text's bytes that are zero from which it is UTF-16; in UTF-8 none is
@@ -56,10 +57,10 @@ def damage(was: str, now: str) -> str:
 
     Curly signs made straight are a person's work: no program does that.
     """
-    if _straight(was) == _straight(now) and _curly(now) > _curly(was):
+    if _straight(was) == _straight(now) and _count(CURLY, now) > _count(CURLY, was):
         return "only its quote signs differ, as automatic correction makes them; put the straight ones back"
-    same = BEYOND_ASCII.sub("", was) == BEYOND_ASCII.sub("", now)
-    if same and len(LOST.findall(now)) > len(LOST.findall(was)):
+    same = LOST.sub("", FOREIGN.sub("", was)) == LOST.sub("", FOREIGN.sub("", now))
+    if same and _count(LOST, now) > _count(LOST, was) and _count(FOREIGN, now) < _count(FOREIGN, was):
         return "letters were lost when it was saved (question marks stand in their place); save as CSV in UTF-8"
     return ""
 
@@ -68,8 +69,8 @@ def _straight(text: str) -> str:
     return GUILLEMETS.sub('"', text).translate(STRAIGHT)
 
 
-def _curly(text: str) -> int:
-    return sum(letter in SINGLE + DOUBLE + "«»" for letter in text)
+def _count(kind: re.Pattern[str], text: str) -> int:
+    return len(kind.findall(text))
 
 
 # ---- out
