@@ -11,7 +11,7 @@ from pathlib import Path
 
 import datasets
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -154,6 +154,7 @@ def test_the_guard_is_undone_exactly(text: str) -> None:
     assert spreadsheet.unguard(spreadsheet.guard(text)) == text
 
 
+@settings(deadline=None)  # it writes files
 @given(st.lists(st.lists(st.text(alphabet=LETTERS), min_size=3, max_size=3), min_size=1, max_size=4))
 def test_any_cell_of_one_line_comes_back(lines: list[list[str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
