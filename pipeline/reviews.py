@@ -16,6 +16,7 @@ from pipeline.store import Store
 from pipeline.task import Task
 
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
+BLANK = Caption("", "", "", (), captioner="person")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ def captions(store: Store, task: Task) -> list[Caption]:
     """The captions that count: a person's text goes before ours, and its problems are its own."""
     texts = {review.grid: review.text for review in store.items(Review, "reviews") if review.text}
     made = store.items(Caption, "captions")
+    # A captioner that finds a grid's panels unrelated, where another found words for them, does not unsay a person's.
+    lacking = {grid.id for grid in store.items(Grid, "grids")} - {caption.grid for caption in made}
+    made += [replace(BLANK, grid=grid) for grid in texts if grid in lacking]
     return [_edited(caption, texts[caption.grid], task) if caption.grid in texts else caption for caption in made]
 
 
@@ -57,28 +61,43 @@ def rows(store: Store, task: Task) -> list[Row]:
         fresh = scored is not None and scored.text == caption.text
         reasons = (rejected[grid.id],) if fresh and grid.id in rejected else ()
         ours: Decision = "drop" if reasons else "unsure" if caption.problems else "keep"
-        decision = review.decision if review else ours
+        decision = (review.decision if review else None) or ours
         found.append(Row(grid, caption, scored.scores if scored and fresh else (), decision, reasons, review))
     return found
 
 
-def change(row: Row, task: Task, *, decision: Decision, text: str, note: str) -> Change | None:
-    """What these values change of a row; None where they are what it has.
+def change(
+    row: Row, task: Task, *, decision: Decision | None = None, text: str | None = None, note: str | None = None
+) -> Change | None:
+    """What these values change of a row, each left as it is where it is None; None where they change nothing.
+
+    A text edited in a row that is marked keep is kept as the person wrote it. In one that the toolkit dropped or left
+    unsure the edit decides nothing: the toolkit does again, by what it finds in the new text.
 
     Raises:
         BadInput: the row can't be kept with this text; the message begins with the field's name.
     """
-    note = grammar.fold(note)
-    now = {"decision": decision, "caption": grammar.fold(text), "note": note}
-    was = {"decision": row.decision, "caption": row.caption.text, "note": row.review.note if row.review else ""}
-    fields = tuple((name, was[name], now[name]) for name in now if was[name] != now[name])
-    if not fields:
+    earlier = row.review or Review(row.id, None)
+    words = row.caption.text if text is None else grammar.fold(text)
+    edited = words != row.caption.text
+    by_edit: Decision | None = "keep" if edited and row.decision == "keep" else None
+    review = replace(
+        earlier,
+        decision=decision or earlier.decision or by_edit,
+        note=earlier.note if note is None else grammar.fold(note),
+        text=words if edited else earlier.text,
+    )
+    if review == earlier:
         return None
-    edited = now["caption"] != row.caption.text
-    if decision == "keep" and edited and not grammar.is_joint(now["caption"], task):
+    if edited and not words:
+        raise BadInput("caption: is empty; mark the row as drop where it is to go")
+    becomes = review.decision or row.decision
+    if edited and becomes == "keep" and not grammar.is_joint(words, task):
         raise BadInput(f"caption: the edited caption lacks one of {' '.join(task.markers)}")
-    kept = now["caption"] if edited else row.review.text if row.review else ""
-    return Change(Review(row.id, decision, note, kept), fields)
+    values = {"decision": (row.decision, becomes), "caption": (row.caption.text, words)}
+    values["note"] = (earlier.note, review.note)
+    fields = tuple((name, was, now) for name, (was, now) in values.items() if was != now)
+    return Change(review, fields or (("decision", row.decision, becomes),))  # a person says what the toolkit said
 
 
 def with_panels(row: Row, texts: Mapping[int, str], task: Task) -> str:
@@ -94,6 +113,12 @@ def with_panels(row: Row, texts: Mapping[int, str], task: Task) -> str:
     for panel, text in texts.items():
         if not grammar.clean(text):
             raise BadInput(f"panel_{panel + 1}: is empty")
+    if not caption.text and len(texts) == len(task.markers):  # no text came with the images, a person writes them all
+        try:
+            return grammar.render("", [texts[panel] for panel in range(len(texts))], (), task)
+        except BadReply as error:
+            raise BadInput(f"panel_1 to panel_{len(texts)}: {error}") from error
+    for panel, text in texts.items():
         try:
             caption = _edited(caption, grammar.replace_panel(caption, panel, grammar.clean(text), task), task)
         except BadReply as error:
