@@ -25,12 +25,15 @@ KERNEL = {
     "answers",
     "reviews",
     "risk",
+    "split",
+    "samples",
+    "card",
     "bases",
     "markers",
     "lint",
     "budget",
 }
-PLUGGED = {"records", "errors", "task", "grammar", "discover", "pixels", "weights", "replies"}
+PLUGGED = {"records", "errors", "task", "grammar", "discover", "pixels", "weights", "replies", "samples", "bases"}
 
 
 def imports(path: Path) -> set[str]:
