@@ -1,4 +1,4 @@
-"""The data set's card: its README.md, which a person reads and the model hub too (front matter)."""
+"""The data set's card, README.md, which a person reads and the model hub too (front matter); and TRAINERS.md."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LICENCES = (
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 
 
-def write(data: Dataset, configs: Sequence[Config], facts: Mapping[str, Any]) -> str:
+def write(data: Dataset, facts: Mapping[str, Any]) -> str:
     """The card.
 
     Args:
@@ -33,7 +33,6 @@ def write(data: Dataset, configs: Sequence[Config], facts: Mapping[str, Any]) ->
         _front_matter(data),
         _counts(data),
         _layout(data),
-        _trainers(configs),
         _sources(data),
         _made_with(facts),
         _limits(data),
@@ -119,22 +118,19 @@ def _layout(data: Dataset) -> str:
     return "\n".join(["## Files", "", *_table(("file", "what it is"), rows), ""])
 
 
-def _trainers(configs: Sequence[Config]) -> str:
-    told = [config for config in configs if config.command or config.notes]
-    if not told:
-        return ""
+def write_trainers(configs: Sequence[Config]) -> str:
+    """How to train on it with each trainer. Not part of the card: it names folders of this machine."""
     lines = [
-        "## Trainers",
+        "# Training on this data set",
         "",
-        "Configs lie beside the data on the machine where it was made (they hold its paths, so they are not pushed).",
-        "All take the grid's own canvas as the only size, and none crops, flips or shuffles. Commands are typed in the",
-        "trainer's own folder.",
+        "Each config takes the grid's own canvas as the only size, and none crops, flips or shuffles. Type a command in",
+        "the trainer's own folder. Configs name this folder as it lies: after moving it, run `iclora export` again.",
         "",
     ]
-    for config in told:
-        lines += [f"### {config.trainer}", "", ", ".join(f"`{file}`" for file in config.files), ""]
+    for config in configs:
+        lines += [f"## {config.trainer}", "", ", ".join(f"`{file}`" for file in config.files), ""]
         lines += ["```sh", config.command, "```", ""] if config.command else []
-        lines += [f"- {note}" for note in config.notes] + ([""] if config.notes else [])
+        lines += [*(f"- {note}" for note in config.notes), ""] if config.notes else []
     return "\n".join(lines)
 
 

@@ -28,6 +28,7 @@ KERNEL = {
     "split",
     "samples",
     "card",
+    "hub",
     "bases",
     "markers",
     "lint",

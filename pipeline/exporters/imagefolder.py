@@ -78,4 +78,3 @@ def _entry(sample: Sample, data: Dataset) -> dict[str, Any]:
             for record in records
         ],
     }
-

@@ -62,7 +62,8 @@ def write(rows: Sequence[Row], task: Task, run: Path, facts: Mapping[str, Any]) 
     part.mkdir()
     data = samples.gather(rows, task, run, split.divide(rows, task))
     configs = [exporter.write(data, part) for _, exporter in chosen(task)]
-    (part / "README.md").write_text(card.write(data, configs, facts), encoding="utf-8")
+    (part / "README.md").write_text(card.write(data, facts), encoding="utf-8")
+    (part / "TRAINERS.md").write_text(card.write_trainers(configs), encoding="utf-8")
     split.check(part)
     if folder.exists():
         folder.rename(old)
