@@ -123,8 +123,8 @@ def write_trainers(configs: Sequence[Config]) -> str:
     lines = [
         "# Training on this data set",
         "",
-        "Each config takes the grid's own canvas as the only size, and none crops, flips or shuffles. Type a command in",
-        "the trainer's own folder. Configs name this folder as it lies: after moving it, run `iclora export` again.",
+        "Each config takes the grid's own canvas as the only size, and none crops, flips or shuffles. Type a command",
+        "in the trainer's own folder. Configs name this folder as it lies: after moving it, run `iclora export` again.",
         "",
     ]
     for config in configs:
@@ -135,7 +135,7 @@ def write_trainers(configs: Sequence[Config]) -> str:
 
 
 def _sources(data: Dataset) -> str:
-    """One line a film, a ready-made grid or a folder of pictures, with what came along of licence, author and address."""
+    """One line a film, a ready-made grid or a folder of pictures, with its licence, author and address."""
     panels: Counter[tuple[str, ...]] = Counter()
     for sample in data.samples:
         for record in sample.row.grid.group.records:
@@ -144,7 +144,7 @@ def _sources(data: Dataset) -> str:
             facts = (value or UNKNOWN for value in (record.licence, record.author, record.url))
             panels[str(Path(name).parent / "*") if single else name, sample.group, *facts] += 1
     unknown = sum(not record.licence for record in _records(data))
-    ask = [f"The licence of {unknown} of {len(_records(data))} panels is unknown: ask before you share them.", ""]
+    ask = [f"The licence of {unknown} panels of {sum(panels.values())} is unknown: ask before sharing.", ""]
     rows = sorted((*source, str(count)) for source, count in panels.items())
     table = _table(("source", "group", "licence", "author", "url", "panels"), rows)
     return "\n".join(["## Sources", "", *(ask if unknown else []), *table, ""])

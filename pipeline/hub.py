@@ -17,7 +17,7 @@ SENT = (
     *(f"{side}/{files}" for side in (TRAIN, HELD_OUT) for files in ("*.png", "*.txt", "metadata.jsonl")),
     *(f"{masks}/*.png" for masks in MASKS.values()),
 )
-"""The data and its card. Configs stay here: they name folders of this machine, and trainers leave caches beside them."""
+"""The data and its card. Configs stay here: they name folders of this machine. So do the caches that trainers leave."""
 
 
 def push(folder: Path, repo: str, *, public: bool) -> str:

@@ -116,7 +116,7 @@ def entries(folder: Path) -> dict[str, dict[str, Any]]:
     Raises:
         BadInput: there is no data set, or its metadata can't be read.
     """
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for side in (TRAIN, HELD_OUT):
         listing = folder / side / "metadata.jsonl"
         if side == HELD_OUT and not listing.exists():

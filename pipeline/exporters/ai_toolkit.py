@@ -32,7 +32,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 def write(data: Dataset, folder: Path) -> Config:
     model = MODELS.get(data.task.base)
-    process = {
+    process: dict[str, Any] = {
         "type": "sd_trainer",
         "training_folder": "output",
         "device": "cuda:0",

@@ -1,4 +1,4 @@
-"""The example scripts of diffusers (DreamBooth LoRA): a shell script with their arguments. The data is read as it is."""
+"""The example scripts of diffusers (DreamBooth LoRA): a shell script with their arguments; the data serves as it is."""
 
 from __future__ import annotations
 

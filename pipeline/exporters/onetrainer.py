@@ -14,7 +14,8 @@ from pipeline.split import HELD_OUT, TRAIN
 
 NAME = "OneTrainer"
 FILE, CONCEPTS = "onetrainer.json", "onetrainer-concepts.json"
-FOLDERS = {TRAIN: "onetrainer/grids", HELD_OUT: "onetrainer/held-out"}
+# "train" in a path would be taken for the training side by `datasets`.
+FOLDERS = {TRAIN: "with-masks/grids", HELD_OUT: "with-masks/held-out"}
 STEP = 64
 """The coarsest step of its sizes; most of its models have it."""
 VERSION = 11
@@ -49,7 +50,7 @@ def write(data: Dataset, folder: Path) -> Config:
     (folder / CONCEPTS).write_text(base.as_json(_concepts(data)), encoding="utf-8")
     if data.task.condition:
         _copy(data, folder)
-        notes += ("It wants masks beside the pictures, so onetrainer/ holds both once more.",)
+        notes += ("It wants masks beside the pictures, so with-masks/ holds both once more.",)
     if model is None:
         return Config(NAME, (CONCEPTS,), "", notes)
     (folder / FILE).write_text(base.as_json(_training(data, model)), encoding="utf-8")

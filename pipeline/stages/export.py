@@ -1,4 +1,4 @@
-"""Kept Rows -> data set folder: the data, a config for each trainer, the card. The old folder stays until all is whole."""
+"""Kept Rows -> data set folder: data, trainers' configs, card. The old folder stays until the new one is whole."""
 
 from __future__ import annotations
 
