@@ -34,7 +34,19 @@ KERNEL = {
     "lint",
     "budget",
 }
-PLUGGED = {"records", "errors", "task", "grammar", "discover", "pixels", "weights", "replies", "samples", "split", "bases"}
+PLUGGED = {
+    "records",
+    "errors",
+    "task",
+    "grammar",
+    "discover",
+    "pixels",
+    "weights",
+    "replies",
+    "samples",
+    "split",
+    "bases",
+}
 
 
 def imports(path: Path) -> set[str]:

@@ -66,7 +66,9 @@ def test_a_further_film_moves_few_of_the_others() -> None:
     ("sizes", "held_out"),
     [((1,), 0), ((10, 10), 0), ((18, 2), 2), ((1, 1, 1), 1), ((5, 4, 3), 3), ((), 0)],
 )
-def test_with_few_groups_the_smallest_is_held_out_unless_it_is_most_of_all(sizes: tuple[int, ...], held_out: int) -> None:
+def test_with_few_groups_the_smallest_is_held_out_unless_it_is_most_of_all(
+    sizes: tuple[int, ...], held_out: int
+) -> None:
     rows = [grid for number, size in enumerate(sizes) for grid in films([f"film{number}"], size)]
     found = split.divide(rows, with_share(0.1))
     assert len(found.held_out) == held_out
@@ -143,7 +145,9 @@ def test_a_sound_data_set_passes(tmp_path: Path) -> None:
 )
 def test_overlap_is_refused_by_group_source_and_grid(entry, shared: str, tmp_path: Path) -> None:
     finished(tmp_path, ("train", "a", "1", b"x"), entry)
-    with pytest.raises(BadInput, match=f"holds out what it trains on: train/0.png and validation/1.png share {shared};"):
+    with pytest.raises(
+        BadInput, match=f"holds out what it trains on: train/0.png and validation/1.png share {shared};"
+    ):
         split.check(tmp_path)
 
 
