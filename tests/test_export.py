@@ -271,7 +271,7 @@ def test_what_an_exporter_writes_can_be_read_and_names_only_what_is_there(
 def model_names(base: str) -> list[str]:
     """What a config may call a base: its place on the hub, or a part of its files' names."""
     hub = "/".join(BASES[base].tokenizer.split("/")[:2])
-    return [hub, hub.rpartition("/")[2], hub.replace("-Turbo", ""), base.split("-", maxsplit=1)[0], base.replace("-", "_")]
+    return [hub, hub.rpartition("/")[2], hub.replace("-Turbo", ""), base.partition("-")[0], base.replace("-", "_")]
 
 
 FOLDERS: dict[str, Callable[[Path], str]] = {
