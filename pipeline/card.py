@@ -21,6 +21,8 @@ LICENCES = (
     *(f"cc-by{kind}-{version}" for kind in ("", "-sa", "-nc", "-nd", "-nc-sa", "-nc-nd") for version in ("3.0", "4.0")),
 )
 """Licences that the hub has a short name for; it refuses a card with any other word there."""
+LISTED = 8
+"""Values of a list that the card tells."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 
 
@@ -71,14 +73,16 @@ def _front_matter(data: Dataset) -> str:
 
 
 def _fingerprint(data: Dataset) -> str:
-    """Other for other content. `datasets` caches a folder by its name and this part of its card, whatever lies in it:
+    """Other for other content and another place.
 
-    without this, another task's data set, or the same one before a review, would be loaded without a word.
+    `datasets` caches a folder by its name and this part of its card, whatever lies in it: without this another task's
+    data set, or the same one before a review, would be loaded without a word.
     """
     parts = [
         (sample.file, sample.text, [record.id for record in sample.row.grid.group.records]) for sample in data.samples
     ]
-    return "content-" + hashlib.sha256(json.dumps([parts, data.canvas]).encode()).hexdigest()[:12]
+    place = [data.task.name, str(data.home), data.canvas]
+    return "content-" + hashlib.sha256(json.dumps([parts, place]).encode()).hexdigest()[:12]
 
 
 def _licence(data: Dataset) -> str:
@@ -164,24 +168,46 @@ def _sources(data: Dataset) -> str:
 
 
 def _made_with(facts: Mapping[str, Any]) -> str:
-    lines = ["## Models and thresholds", "", *(f"- {line}" for line in _flat(facts, ""))]
-    return "\n".join([*(lines if len(lines) > 2 else [*lines, "- unknown"]), ""])  # noqa: PLR2004
+    """Every fact that the run keeps on its models, and its thresholds as a table with the errors that they make."""
+    rest = {name: value for name, value in facts.items() if name != "thresholds"}
+    lines = [f"- {line}" for line in _flat(rest, "")] or ["- unknown"]
+    table = _thresholds(facts.get("thresholds") or {})
+    return "\n".join(["## Models and thresholds", "", *lines, "", *([*table, ""] if table else [])])
+
+
+def _thresholds(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    rows = [
+        (
+            name,
+            str(told.get("is", "")),
+            str(told.get("value", "")),
+            str(told.get("found by", "")),
+            "; ".join(_flat(told.get("false rejects"), "")) or UNKNOWN,
+            "; ".join(_flat(told.get("false accepts"), "")) or UNKNOWN,
+        )
+        for name, told in found.items()
+    ]
+    return _table(("score", "is", "value", "found by", "false rejects", "false accepts"), rows) if rows else []
 
 
 def _flat(value: Any, name: str) -> Iterator[str]:
-    """Every fact on a line of its own, its name in front; a model in a folder of this machine by its last two parts."""
-    if isinstance(value, Mapping):
+    """Every fact on a line of its own, its name in front; long lists are the report's matter."""
+    text = ""
+    if isinstance(value, Mapping) and {"count", "of", "low", "high"} <= set(value):
+        text = f"{value['count']} of {value['of']} ({100 * value['low']:.1f} to {100 * value['high']:.1f} %)"
+    elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _flat(inner, f"{name}, {key}" if name else str(key))
-    elif isinstance(value, list) and all(isinstance(item, Mapping) for item in value):
-        for number, item in enumerate(value, start=1):
-            yield from _flat(item, f"{name} {number}")
-    elif value is not None and value != "":
-        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        yield f"{name}: {_here(text)}"
+    elif isinstance(value, list) and len(value) <= LISTED:
+        text = ", ".join(map(str, value))
+    elif not isinstance(value, list) and value is not None:
+        text = _here(str(value))
+    if text:
+        yield f"{name}: {text}" if name else text
 
 
 def _here(text: str) -> str:
+    """A model in a folder of this machine by the last two parts of its path."""
     path = text.removeprefix("local-dir:")
     return "/".join(Path(path).parts[-2:]) if Path(path).is_absolute() else text
 

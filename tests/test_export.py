@@ -200,6 +200,26 @@ def test_the_card_s_front_matter_is_what_the_hub_reads(run: Path) -> None:
     assert [entry["split"] for entry in found["configs"][0]["data_files"]] == ["train", "validation"]
 
 
+def estimate(count: int, of: int, low: float, high: float) -> dict[str, float]:
+    return {"count": count, "of": of, "rate": count / of, "low": low, "high": high}
+
+
+FACTS = {
+    "scorer": {"model": "local-dir:/home/me/miniature/clip", "values": [0.1] * 99},
+    "false rejects": estimate(2, 50, 0.011, 0.135),
+    "false accepts": {"grids": estimate(0, 9, 0, 0.299)},
+    "thresholds": {
+        "text": {
+            "value": 0.21,
+            "is": "floor",
+            "found by": "the run's scores",
+            "false rejects": estimate(1, 50, 0.004, 0.105),
+            "false accepts": {"grids": estimate(1, 99, 0.002, 0.055)},
+        }
+    },
+}
+
+
 @pytest.mark.parametrize(
     ("licences", "told"),
     [(("CC-BY 4.0",), "cc-by-4.0"), (("mit", "cc0-1.0"), "other"), (("mit", ""), "unknown"), (("my own",), "other")],
@@ -213,10 +233,17 @@ def test_the_card_names_a_licence_only_where_all_sources_have_it(data: Dataset, 
         return replace(row, grid=replace(row.grid, group=group))
 
     rows = [licensed(number, sample.row) for number, sample in enumerate(data.samples)]
-    text = card.write(samples.gather(rows, data.task, data.run, data.split), {"scorer": {"floor": 0.21, "ci": [0, 1]}})
+    text = card.write(samples.gather(rows, data.task, data.run, data.split), FACTS)
     assert f"\nlicense: {told}\n" in text
     assert "| Ada | https://example.org/a | 3 |" in text
-    assert "- scorer, floor: 0.21\n- scorer, ci: 0, 1" in text
+    assert (
+        "- scorer, model: miniature/clip\n- false rejects: 2 of 50 (1.1 to 13.5 %)\n- false accepts, grids: 0 of 9"
+        in text
+    )
+    assert (
+        "| text | floor | 0.21 | the run's scores | 1 of 50 (0.4 to 10.5 %) | grids: 1 of 99 (0.2 to 5.5 %) |" in text
+    )
+    assert "/home/me" not in text
 
 
 # ---- trainers: the contract
