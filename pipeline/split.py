@@ -62,7 +62,8 @@ def divide(rows: Sequence[Row], task: Task) -> Split:
         why = f"nothing is held out: there are too few groups of sources ({len(order)}) to hold a whole one out"
         return Split(groups, frozenset(), why)
     out = frozenset(grid for grid, name in groups.items() if name in held)
-    why = f"{len(held)} of {len(order)} groups of sources are held out whole (share {share:g}, seed {task.seed})"
+    verb = "is" if len(held) == 1 else "are"
+    why = f"{len(held)} of {len(order)} groups of sources {verb} held out whole (share {share:g}, seed {task.seed})"
     return Split(groups, out, why)
 
 

@@ -177,7 +177,7 @@ def test_no_file_tells_where_on_this_machine_the_sources_lie(run: Path) -> None:
 def test_the_card_says_what_is_known_and_what_is_not(run: Path) -> None:
     card = (run / "dataset" / "README.md").read_text(encoding="utf-8")
     for line in (
-        "- 5 grids to train on, 1 held out; 1 of 6 groups of sources are held out whole (share 0.1, seed 0).",
+        "- 5 grids to train on, 1 held out; 1 of 6 groups of sources is held out whole (share 0.1, seed 0).",
         "- Every grid is 1024 x 1536 pixels: 3 x 1 panels of 1024 x 512, in reading order [SCENE-1] [SCENE-2]",
         "- Given panels: [SCENE-1]; the masks are black on them.",
         "The licence of 18 panels of 18 is unknown: ask before sharing.",
@@ -414,6 +414,11 @@ def test_a_format_of_no_exporter_is_told_before_any_work(tmp_path: Path) -> None
     with pytest.raises(BadInput, match=r"no exporter named 'koya', did you mean 'kohya'\?"):
         make(tmp_path / "home", 'export.formats=["koya"]')
     assert not (tmp_path / "home" / "run" / "grids").exists()
+
+
+def test_the_report_counts_both_sides(run: Path) -> None:
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    assert (report["stages"]["export"]["train"], report["stages"]["export"]["validation"]) == (5, 1)
 
 
 def test_every_command_is_told_in_one_file(run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,13 @@ def stage(task: Task, run: Path, facts: Mapping[str, Any]) -> Stage[Row]:
         "home": str(run.resolve()),
         "facts": facts,
     }
-    return Stage("export", "exported", export, config, intact=(run / "dataset").is_dir)
+    return Stage("export", "exported", export, config, intact=(run / "dataset").is_dir, facts=_sides)
+
+
+def _sides(exported: Sequence[Exported]) -> dict[str, Any]:
+    """How many grids stand on each side."""
+    counts = Counter(Path(one.file).parent.name for one in exported)
+    return {side: counts[side] for side in (split.TRAIN, split.HELD_OUT)}
 
 
 def chosen(task: Task) -> list[tuple[str, Any]]:
