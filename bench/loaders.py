@@ -2,16 +2,16 @@
 
     python -m bench.loaders kohya=../sd-scripts ai_toolkit=../ai-toolkit ... [--packages FOLDER]
 
-Each trainer is named with the folder of its checkout. What their loaders import besides our own packages may lie in
-FOLDER (pip install --no-deps --target FOLDER voluptuous toml imagesize einops ftfy easygui altair lion-pytorch imageio;
-for OneTrainer a checkout of Nerogar/mgds beside it). Every trainer is asked in a process of its own. A data set with
-masks is drawn, six grids, and for every base that an exporter knows its configs are written.
+Each trainer is named with the folder of its checkout; for OneTrainer a checkout of Nerogar/mgds lies beside it. What
+they import besides our own packages may lie in FOLDER: pip install --no-deps --target FOLDER voluptuous toml imagesize
+einops ftfy easygui altair lion-pytorch imageio atomicwrites trainingsample. Every trainer is asked in a process of its
+own. A data set with masks is drawn, six grids, and for every base that an exporter knows its configs are written.
 
     trainer          its own code that runs                                          checked against its sources
     kohya            dataset classes and schema, for the data set; argument parsers  -
     diffusers        dataset class of each script, and its argument parser           -
-    simpletuner      backend config, size of every task's canvas                     keys of its config
-    onetrainer       config classes, aspect bucketing of every task's canvas         -
+    simpletuner      backends, captions, size of every task's canvas                 keys of its config
+    onetrainer       data pipeline (mgds), config classes, size of every canvas      -
     diffsynth        its dataset class                                               flags of its parsers
     ai_toolkit       bucket of every task's canvas                                   keys of its config classes
     diffusion_pipe   -                                                               keys of data set and training
@@ -220,7 +220,9 @@ def diffusers(checkout: Path, data: Dataset) -> str:
 def simpletuner(checkout: Path, data: Dataset) -> str:
     sys.path.insert(0, str(checkout))
     from simpletuner.helpers.data_backend.config.image import ImageBackendConfig  # type: ignore[import-not-found]
+    from simpletuner.helpers.data_backend.local import LocalDataBackend  # type: ignore[import-not-found]
     from simpletuner.helpers.multiaspect.image import MultiaspectImage  # type: ignore[import-not-found]
+    from simpletuner.helpers.prompts import PromptHandler  # type: ignore[import-not-found]
     from simpletuner.helpers.training.state_tracker import StateTracker  # type: ignore[import-not-found]
 
     registry = checkout / "simpletuner/simpletuner_sdk/server/services/field_registry"
@@ -238,15 +240,20 @@ def simpletuner(checkout: Path, data: Dataset) -> str:
         aspect = float(MultiaspectImage.calculate_image_aspect_ratio(canvas))
         target, scaled, _ = MultiaspectImage.calculate_new_size_by_pixel_edge(aspect, min(canvas), canvas)
         same((target, scaled), (canvas, canvas), "size")
-    folder = Path(backends[0]["instance_data_dir"])
-    same({path.stem for path in folder.glob("*.png")}, set(expected(data)), "pictures")
-    return f"backend configs, the canvas of all ten tasks as its size; keys for {count} bases"
+    backend = LocalDataBackend(types.SimpleNamespace(is_main_process=True, device="cpu"), backends[0]["id"])
+    files = [file for _, _, names in backend.list_files(["png"], backends[0]["instance_data_dir"]) for file in names]
+    one_line = backends[0]["disable_multiline_split"]
+    found = {
+        Path(file).stem: PromptHandler.prepare_instance_prompt_from_textfile(file, True, False, backend, None, one_line)
+        for file in files
+    }
+    same(found, {stem: text for stem, (text, _) in expected(data).items()}, "captions")
+    return f"{len(found)} pairs by its backend, the canvas of all ten tasks as its size; keys for {count} bases"
 
 
 def onetrainer(checkout: Path, data: Dataset) -> str:
     sys.path[:0] = [str(checkout), str(checkout.parent / "mgds" / "src")]
     os.chdir(checkout)
-    from mgds.pipelineModules.AspectBucketing import AspectBucketing  # type: ignore[import-not-found]
     from modules.util.config.ConceptConfig import ConceptConfig  # type: ignore[import-not-found]
     from modules.util.config.TrainConfig import TrainConfig  # type: ignore[import-not-found]
 
@@ -258,27 +265,92 @@ def onetrainer(checkout: Path, data: Dataset) -> str:
         none_of(set(told) - set(config.types) - {"__version"}, "TrainConfig")
         same(config.text_encoder_2_sequence_length, BASES[base].limit, "tokens")
         count += 1
+    concepts = []
     for told in json.loads((data.home / "onetrainer-concepts.json").read_text("utf-8")):
         concept = ConceptConfig.default_values()
         concept.from_dict(told)
         for part, name in ((concept, ""), (concept.image, "image"), (concept.text, "text")):
             none_of(set(told[name] if name else told) - set(part.types), f"ConceptConfig {name}")
-    for width, height in canvases():
-        wanted = {
-            "original": (3, height, width),
-            "target": f"{width}x{height}",
-            "on": False,
-            "other": "512",
-            "frames": "1",
-        }
-        bucketing = AspectBucketing(64, "original", "target", "on", "other", "frames", False, "scale", "crop", "all")
-        bucketing._get_previous_length = lambda _: 1
-        bucketing._get_previous_item = lambda _, name, __, wanted=wanted: wanted[name]
-        bucketing._get_rand = lambda *_: None
-        bucketing.start(0)
-        sizes = bucketing.get_item(0, 0)
-        same((sizes["scale"], sizes["crop"]), ((3, height, width), (3, height, width)), "size")
-    return f"configs for {count} bases and concepts by its classes, the canvas of all ten tasks as its size"
+        concepts.append(concept.to_dict())
+    size = json.loads((data.home / "onetrainer.json").read_text("utf-8"))["resolution"]
+    given = data.task.grid_layout.boxes[0][3]
+    found = {}
+    for item in _onetrainer_items(concepts[:1], size):
+        mask = item["mask"][0]
+        same((float(mask[:given].max()), float(mask[given:].min()), item["crop_offset"]), (0.0, 1.0, (0, 0)), "mask")
+        found[Path(item["image_path"]).stem] = (item["prompt"], tuple(item["image"].shape[:0:-1]))
+    same(found, expected(data), "pairs")
+    for canvas in canvases():
+        picture = data.home.parent / "sizes" / f"{canvas[0]}x{canvas[1]}" / "grid.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", canvas).save(picture)
+        Image.new("L", canvas).save(picture.with_name("grid-masklabel.png"))
+        picture.with_suffix(".txt").write_text("text")
+        (item,) = _onetrainer_items([concepts[0] | {"path": str(picture.parent)}], picture.parent.name)
+        same((tuple(item["image"].shape[:0:-1]), item["crop_offset"]), (canvas, (0, 0)), "size")
+    return f"{len(found)} pairs, sizes and masks by its data pipeline, all ten canvases; configs for {count} bases"
+
+
+def _onetrainer_items(concepts: list[dict[str, Any]], size: str) -> Iterator[dict[str, Any]]:
+    """One epoch of the modules that its data loader puts together up to the encoders."""
+    import torch
+    from mgds import MGDS, OutputPipelineModule, PipelineModule, pipelineModules  # type: ignore[import-not-found]
+
+    def made(name: str, **options: Any) -> Any:
+        return getattr(importlib.import_module(f"{pipelineModules.__name__}.{name}"), name)(**options)
+
+    def picture(path: str, out: str, **options: Any) -> Any:
+        options |= {"range_min": 0, "range_max": 1, "supported_extensions": {".png"}, "dtype": torch.float32}
+        return made("LoadImage", path_in_name=path, image_out_name=out, **options)
+
+    steps = [
+        made(
+            "CollectPaths",
+            concept_in_name="concept",
+            path_in_name="path",
+            enabled_in_name="enabled",
+            path_out_name="image_path",
+            concept_out_name="concept",
+            extensions=[".png"],
+            include_postfix=None,
+            exclude_postfix=["-masklabel", "-condlabel"],
+            include_subdirectories_in_name="concept.include_subdirectories",
+        ),
+        made("ModifyPath", in_name="image_path", out_name="text_path", postfix="", extension=".txt"),
+        made("ModifyPath", in_name="image_path", out_name="mask_path", postfix="-masklabel", extension=".png"),
+        picture("image_path", "image"),
+        picture("mask_path", "mask", channels=1),
+        made("LoadMultipleTexts", path_in_name="text_path", texts_out_name="texts"),
+        made("SelectRandomText", texts_in_name="texts", text_out_name="prompt"),
+        made("CalcAspect", image_in_name="image", resolution_out_name="original"),
+        made(
+            "AspectBucketing",
+            quantization=64,
+            resolution_in_name="original",
+            frame_dim_enabled=False,
+            target_resolution_in_name="settings.target_resolution",
+            enable_target_resolutions_override_in_name="concept.image.enable_resolution_override",
+            target_resolutions_override_in_name="concept.image.resolution_override",
+            target_frames_in_name="settings.target_frames",
+            scale_resolution_out_name="scale",
+            crop_resolution_out_name="crop",
+            possible_resolutions_out_name="possible",
+        ),
+        made(
+            "ScaleCropImage",
+            names=["image", "mask"],
+            scale_resolution_in_name="scale",
+            crop_resolution_in_name="crop",
+            enable_crop_jitter_in_name="concept.image.enable_crop_jitter",
+            crop_offset_out_name="crop_offset",
+        ),
+        OutputPipelineModule.OutputPipelineModule(names=["image_path", "image", "mask", "prompt", "crop_offset"]),
+    ]
+    settings = {"target_resolution": size, "target_frames": "1"}
+    state = PipelineModule.PipelineState()
+    loader = MGDS.MGDS(torch.device("cpu"), concepts, settings, steps, batch_size=1, state=state, seed=1)
+    loader.start_next_epoch()
+    yield from loader
 
 
 def diffsynth(checkout: Path, data: Dataset) -> str:
