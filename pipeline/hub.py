@@ -24,10 +24,12 @@ def push(folder: Path, repo: str, *, public: bool) -> str:
     """Sends a data set, and takes away what an earlier one has left in its place; where it can be seen.
 
     Raises:
-        BadInput: no token, no such name, an unsound split, a repository of the other kind, or the hub refuses.
+        BadInput: no token, no such name, an unsound split, a repository of the other kind, or the hub refuses or is
+            not to be reached.
     """
+    import httpx2
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HFValidationError
 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise BadInput(f"a data set on the hub has a name like ORG/NAME, got '{repo}'.")
@@ -53,7 +55,7 @@ def push(folder: Path, repo: str, *, public: bool) -> str:
             delete_patterns=list(SENT[1:]),
             commit_message=f"{len(split.entries(folder))} grids, by iclora",
         )
-    except HfHubHTTPError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BadInput(f"the hub refuses {repo}: {reason}") from error
+    except (httpx2.HTTPError, ConnectionError, HFValidationError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadInput(f"{repo} can't be sent to the hub: {reason.rstrip('.')}.") from error
     return str(url)

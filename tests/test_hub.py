@@ -97,10 +97,18 @@ def test_the_token_comes_from_the_environment_alone(server: Hub, folder: Path, m
 
 def test_a_refusal_of_the_hub_is_one_sentence_without_the_token(server: Hub, folder: Path, monkeypatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(BadInput, match=r"the hub refuses me/grids: .*401") as caught:
+    with pytest.raises(BadInput, match=r"me/grids can't be sent to the hub: .*401") as caught:
         hub.push(folder, "me/grids", public=False)
     assert "hf_wrong" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_hub_that_is_not_there_and_a_name_that_it_forbids_are_one_sentence(folder: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    for name, reason in (("me/grids", "Connection refused"), ("me/a--b", "Cannot have -- or")):
+        with pytest.raises(BadInput, match=f"{name} can't be sent to the hub: .*{reason}"):
+            hub.push(folder, name, public=False)
 
 
 @pytest.mark.parametrize("name", ["grids", "a/b/c", "me/", "me/a b"])
