@@ -126,8 +126,8 @@ def _counts(data: Dataset) -> str:
 
 def _layout(data: Dataset) -> str:
     rows = [
-        ("train/0001.png", "a grid: RGB PNG, upright, no EXIF"),
-        ("train/0001.txt", "its caption: one line, without a line end"),
+        ("train/*.png", "a grid: RGB PNG, upright, no EXIF"),
+        ("train/*.txt", "its caption: one line, without a line end"),
         ("train/metadata.jsonl", "captions, boxes of the panels, texts of the panels, sources and groups"),
     ]
     rows += [("validation/", "the same of the held-out grids")] if data.held_out else []
