@@ -214,7 +214,7 @@ def _here(text: str) -> str:
 
 def _limits(data: Dataset) -> str:
     edited = sum(bool(sample.row.review and sample.row.review.text) for sample in data.samples)
-    seen = sum(sample.row.review is not None for sample in data.samples)
+    seen = sum(bool(sample.row.review and sample.row.review.decision) for sample in data.samples)
     lines = [
         "## Known limits",
         "",

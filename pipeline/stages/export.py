@@ -87,7 +87,7 @@ def _is_kept(row: Row) -> bool:
 def _left_out(row: Row) -> Rejected:
     if row.decision == "keep":
         return Rejected(row.id, row.grid.path, "no caption", f"{row.id} is marked keep and has no caption.")
-    if row.review:
+    if row.review and row.review.decision:
         reason = "dropped in review" if row.decision == "drop" else "unsure in review"
         return Rejected(row.id, row.grid.path, reason, f"{row.id} is marked {row.decision}. {row.review.note}".strip())
     return Rejected(row.id, row.grid.path, "caption problems", f"{row.id}: {'; '.join(row.caption.problems)}.")
