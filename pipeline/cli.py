@@ -230,6 +230,22 @@ def show(
         print(frame.drop(columns=["histogram"], errors="ignore").map(_short).to_string(index=False))
 
 
+@app.command()
+def push(
+    task: TaskName,
+    repo: Annotated[str, typer.Argument(help="Where to on the Hugging Face hub: ORG/NAME.")],
+    out: Out = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="For all to see; without it the data set is private.")
+    ] = False,
+) -> None:
+    """Send the data set of a run to the Hugging Face hub; HF_TOKEN must hold a token that may write."""
+    from pipeline import hub
+
+    folder = _folder(task, out, must_exist=True)
+    console.print(f"{'public' if public else 'private'}: {hub.push(folder / 'dataset', repo, public=public)}")
+
+
 # ---- about the toolkit
 
 

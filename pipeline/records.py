@@ -36,6 +36,8 @@ class Position:
     """Name of a ready-made set that came as one (a grid, panels with one joint caption); empty otherwise."""
     page: int = 0
     """Place within its set or folder, from 0."""
+    group: str = ""
+    """The group of sources that it belonged to in a data set that it comes from; empty otherwise."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,7 @@ class Exported:
 
     grid: str
     file: str
+    """The picture's path in it; its folder is the side of the split."""
 
     @property
     def id(self) -> str:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 import captioners
 from captioners.base import Captioner
-from pipeline import discover, engine, exporters, reviews, scorers, task
+from pipeline import discover, engine, reviews, scorers, task
 from pipeline.cache import key_of
 from pipeline.records import Caption, Grid, Group, Record
 from pipeline.scorers.base import Scorer
@@ -90,6 +90,8 @@ class Road:
             self.captioner.identity()
         if "filter" in wanted and self.scorer:
             self.scorer.identity()
+        if "export" in wanted:
+            export.chosen(self.task)
         self.store.put_settings(self.settings.model_dump())  # from here on this is what the run is about
         for name in wanted:
             before = self.store.mark(name)
@@ -136,9 +138,13 @@ class Road:
     def _export(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
         out = {row.id for row in self.store.rejected("filter")}
         rows = [row for row in reviews.rows(self.store, self.task) if row.id not in out or row.decision == "keep"]
-        exporter = discover.load(exporters, "imagefolder")
         upstream = "".join(self.store.digest(table) for table in ("captions", "scores", "reviews"))
-        return export.stage(self.task, "imagefolder", exporter, self.folder), rows, upstream
+        return export.stage(self.task, self.folder, self._facts()), rows, upstream
+
+    def _facts(self) -> dict[str, Any]:
+        """What the data set's card tells of the models and thresholds."""
+        marks = {name: mark.facts for name in ("caption", "filter") if (mark := self.store.mark(name))}
+        return {"captioner": marks.get("caption", {}).get("captioner", {}), **marks.get("filter", {})}
 
     # ---- what a person reads
 

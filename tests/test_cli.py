@@ -90,10 +90,10 @@ def test_pictures_with_and_without_texts_pass_the_whole_line(run: Run, pictures:
     code, output, _ = run("dataset", "storyboard", "--source", str(pictures), *BARE)
     assert code == 0
     assert "1 caption problems" in output
-    caption = Path("runs/storyboard/dataset/0001.txt").read_text(encoding="utf-8")
+    caption = Path("runs/storyboard/dataset/train/0001.txt").read_text(encoding="utf-8")
     assert caption == (
         "[MOVIE-SHOTS] [SCENE-1] part 1 of the day is told here, [SCENE-2] part 2 of the day is told here, "
-        "[SCENE-3] part 3 of the day is told here.\n"
+        "[SCENE-3] part 3 of the day is told here."
     )
 
 
@@ -108,7 +108,7 @@ def test_a_caption_written_by_hand_brings_its_grid_into_the_data_set(run: Run, p
     code, output, _ = run("review", "storyboard", "--apply", str(table))
     assert code == 0
     assert "1 rows changed; 2 grids" in output
-    assert mine + "\n" in [path.read_text(encoding="utf-8") for path in Path("runs/storyboard/dataset").glob("*.txt")]
+    assert mine in [path.read_text(encoding="utf-8") for path in Path("runs/storyboard/dataset").glob("*/*.txt")]
 
 
 def edited(name: str, **cells: str) -> Path:
@@ -149,7 +149,7 @@ def test_what_was_applied_is_printed_scored_again_and_in_the_event_log(run: Run,
     assert code == 0
     assert re.search(r"^g-\w+ is now keep by your word: not scored$", output, re.M)
     assert output.splitlines()[-1].startswith("1 rows changed; 1 grids in ")
-    assert "another part is told" in Path("runs/storyboard/dataset/0001.txt").read_text(encoding="utf-8")
+    assert "another part is told" in Path("runs/storyboard/dataset/train/0001.txt").read_text(encoding="utf-8")
     events = json.loads(run("show", "storyboard", "events", "--json")[1])
     assert [(event["who"], event["field"], event["becomes"]) for event in events][1:] == [
         ("mine.csv", "note", "see below")

