@@ -209,8 +209,8 @@ def measure(road: Road, truths: Sequence[Truth], scorer: Scorer, kind: str, seed
 
 
 def line(kind: str, rates: Rates) -> str:
-    caught = thresholds.told(thresholds.Estimate(rates.caught, rates.spoilt).facts())
-    false = thresholds.told(thresholds.Estimate(rates.false, rates.good).facts())
+    caught = thresholds.share(thresholds.Estimate(rates.caught, rates.spoilt).facts())
+    false = thresholds.share(thresholds.Estimate(rates.false, rates.good).facts())
     return f"{kind:<18} {caught:>28} {false:>28}   {'yes' if rates.reached else 'no'}"
 
 

@@ -7,46 +7,35 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.similarity import ACROSS, PANELS, WITHIN, Measures
-from pipeline.thresholds import COPIES, RULES, Threshold
+from pipeline.similarity import ACROSS, PANELS, WITHIN
+from pipeline.thresholds import COPIES, Evidence, Threshold
 
-COLOURS = {WITHIN: "tab:orange", ACROSS: "tab:red", PANELS: "tab:purple", COPIES: "tab:brown"}
+COLOURS = {"matched": "tab:blue", WITHIN: "tab:orange", ACROSS: "tab:red", PANELS: "tab:purple", COPIES: "tab:brown"}
 BINS = 40
+COLUMNS = 4
 
 
-def write(
-    run: Measures,
-    controls: Mapping[str, Measures],
-    copies: np.ndarray,
-    thresholds: Mapping[str, Threshold],
-    path: Path,
-) -> None:
+def write(evidence: Evidence, thresholds: Mapping[str, Threshold], path: Path) -> None:
     """Draws one small chart a measure; of the controls those that its threshold must tell apart."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = 4
-    rows = -(-len(thresholds) // columns)
-    figure = Figure(figsize=(4.5 * columns, 3.6 * rows), layout="constrained")
+    rows = -(-len(thresholds) // COLUMNS)
+    figure = Figure(figsize=(4.5 * COLUMNS, 3.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    charts = figure.subplots(rows, columns, squeeze=False).ravel()
+    charts = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for chart in charts[len(thresholds) :]:
         chart.set_axis_off()
     for chart, (name, threshold) in zip(charts, thresholds.items(), strict=False):
-        wrong = {control: controls[control][name] for control in RULES[name].controls if control in controls}
-        wrong |= {COPIES: copies} if COPIES in RULES[name].controls else {}
-        series = {"matched": run[name]} | wrong
-        clean = {label: values[~np.isnan(values)] for label, values in series.items()}
-        everything = np.concatenate([*clean.values(), [threshold.value]])
+        series = {"matched": evidence.right(name)} | evidence.wrong(name)
+        everything = np.concatenate([*series.values(), [threshold.value]])
         edges = np.linspace(everything.min() - 0.01, everything.max() + 0.01, BINS)
-        for label, values in clean.items():
-            if len(values):
-                colour = COLOURS.get(label, "tab:blue")
-                weights = np.full(len(values), 1 / len(values))
-                filled = "stepfilled" if label == "matched" else "step"
-                chart.hist(values, edges, weights=weights, histtype=filled, color=colour, alpha=0.6, label=label)
-        word = "ceiling" if threshold.ceiling else "floor"
-        chart.axvline(threshold.value, color="black", linestyle="--", label=f"{word} {threshold.value:.3f}")
+        for label, values in series.items():
+            shares = np.full(len(values), 1 / max(1, len(values)))
+            kind = "stepfilled" if label == "matched" else "step"
+            chart.hist(values, edges, weights=shares, histtype=kind, color=COLOURS[label], alpha=0.6, label=label)
+        limit = f"{'ceiling' if threshold.ceiling else 'floor'} {threshold.value:.3f}"
+        chart.axvline(threshold.value, color="black", linestyle="--", label=limit)
         chart.set_title(name)
         chart.legend(fontsize="x-small")
     charts[0].set_ylabel("share of scores")

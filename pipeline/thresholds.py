@@ -58,11 +58,45 @@ RULES = {
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What thresholds are found from."""
+
+    run: Measures
+    controls: Mapping[str, Measures]
+    """Measures of the shuffled controls; none where there are too few grids."""
+    copies: np.ndarray
+    """Cosines of panels with copies of them; none where there are too few grids."""
+
+    @property
+    def grids(self) -> int:
+        return len(self.run["text"])
+
+    def right(self, name: str) -> np.ndarray:
+        """The run's own scores of a measure."""
+        return _there(self.run[name])
+
+    def wrong(self, name: str) -> dict[str, np.ndarray]:
+        """By control the scores of what a measure's threshold must keep out."""
+        found = {control: _there(shuffled[name]) for control, shuffled in self.controls.items()}
+        found[COPIES] = self.copies
+        return {control: found[control] for control in RULES[name].controls if len(found.get(control, ()))}
+
+
+def _there(values: np.ndarray) -> np.ndarray:
+    there: np.ndarray = values[~np.isnan(values)]
+    return there
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A share that was counted, with its Wilson interval: as if no two of the counted had anything in common."""
 
     count: int
     of: int
+
+    @staticmethod
+    def among(hits: np.ndarray) -> Estimate:
+        return Estimate(int(hits.sum()), len(hits))
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -72,12 +106,11 @@ class Estimate:
         return float(low), float(high)
 
     def facts(self) -> dict[str, Any]:
-        low, high = self.interval
-        return {"count": self.count, "of": self.of, "rate": round(self.count / self.of, 4),
-                "low": round(low, 4), "high": round(high, 4)}  # fmt: skip
+        low, high = (round(end, 4) for end in self.interval)
+        return {"count": self.count, "of": self.of, "rate": round(self.count / self.of, 4), "low": low, "high": high}
 
 
-def told(estimate: Mapping[str, Any]) -> str:
+def share(estimate: Mapping[str, Any]) -> str:
     """An estimate's facts in words."""
     interval = f"{100 * estimate['low']:.1f} to {100 * estimate['high']:.1f}"
     return f"{estimate['count']} of {estimate['of']} ({interval} %)"
@@ -138,60 +171,44 @@ class Calibration:
         }
 
 
-def calibrate(
-    run: Measures, controls: Mapping[str, Measures], copies: np.ndarray, task: Task, kind: str
-) -> Calibration:
+def calibrate(evidence: Evidence, task: Task, kind: str) -> Calibration:
     """The thresholds of a run.
 
     Args:
-        controls: measures of the shuffled controls; none where there are too few grids.
-        copies: cosines of panels with copies of them; none where there are too few grids.
         kind: of the scorer, clip or siglip.
     """
-    grids = len(run["text"])
-    found = {name: _find(name, run[name], controls, copies, task, kind) for name in RULES}
-    if not controls:
-        return Calibration(
-            found, f"fixed defaults: {grids} grids are fewer than the {FEWEST} that thresholds are found from"
-        )
-    how = (
-        f"fixed defaults of {kind} scorers, as asked for" if task.filter.fixed else f"from the scores of {grids} grids"
-    )
-    accepted = {control: _count(_passing(shuffled, found)) for control, shuffled in controls.items()}
-    return Calibration(found, how, _count(~_passing(run, found)), accepted)
+    found = {name: _find(name, evidence, task, kind) for name in RULES}
+    if not evidence.controls:
+        few = f"{evidence.grids} grids are fewer than the {FEWEST} that thresholds are found from"
+        return Calibration(found, f"fixed defaults of {kind} scorers: {few}")
+    source = f"fixed defaults of {kind} scorers, as asked for" if task.filter.fixed else "found from the run's scores"
+    accepted = {control: Estimate.among(passing(shuffled, found)) for control, shuffled in evidence.controls.items()}
+    return Calibration(found, source, Estimate.among(~passing(evidence.run, found)), accepted)
 
 
-def _find(
-    name: str, values: np.ndarray, controls: Mapping[str, Measures], copies: np.ndarray, task: Task, kind: str
-) -> Threshold:
-    rule, scores = RULES[name], values[~np.isnan(values)]
+def _find(name: str, evidence: Evidence, task: Task, kind: str) -> Threshold:
+    scores = evidence.right(name)
+    value, how = _value(name, evidence, task, kind)
     usual = round(float(np.median(scores)), 4) if len(scores) else None
-    value, how = _value(name, scores, copies, task, kind, calibrated=bool(controls) and not task.filter.fixed)
-    bare = Threshold(round(value, 4), rule.ceiling, how, usual)
-    if not controls or not len(scores):
+    bare = Threshold(round(value, 4), RULES[name].ceiling, how, usual)
+    if not evidence.controls or not len(scores):
         return bare
-    wrong = {control: controls[control][name] for control in rule.controls if control in controls}
-    if COPIES in rule.controls:
-        wrong[COPIES] = copies
-    right = _count(~bare.holds(scores))
-    return replace(
-        bare, false_rejects=right, false_accepts={c: _count(bare.holds(v[~np.isnan(v)])) for c, v in wrong.items()}
-    )
+    accepts = {control: Estimate.among(bare.holds(values)) for control, values in evidence.wrong(name).items()}
+    return replace(bare, false_rejects=Estimate.among(~bare.holds(scores)), false_accepts=accepts)
 
 
-def _value(
-    name: str, scores: np.ndarray, copies: np.ndarray, task: Task, kind: str, *, calibrated: bool
-) -> tuple[float, str]:
+def _value(name: str, evidence: Evidence, task: Task, kind: str) -> tuple[float, str]:
     """Where a threshold lies and how it was found."""
-    rule = RULES[name]
+    rule, scores = RULES[name], evidence.right(name)
     if (by_hand := getattr(task.filter, rule.setting)) is not None:
         return float(by_hand), f"fixed by filter.{rule.setting}"
     if task.group.by == "pairs" and name in ("most alike", "texts alike"):
         return SAME, "in a pair only the very same is a copy"
-    if calibrated and not rule.ceiling and len(scores):
-        return _under(scores, "the run's scores", rule.spreads)
-    if calibrated and COPIES in rule.controls:
-        return _under(copies, COPIES, rule.spreads)
+    if evidence.controls and not task.filter.fixed:
+        if COPIES in rule.controls:
+            return _under(evidence.copies, COPIES, rule.spreads)
+        if not rule.ceiling and len(scores):
+            return _under(scores, "the run's scores", rule.spreads)
     return rule.fixed[kind], f"fixed default of {kind} scorers"
 
 
@@ -203,26 +220,23 @@ def _under(scores: np.ndarray, whose: str, spreads: float) -> tuple[float, str]:
     return middle - spreads * spread, how
 
 
-def _passing(run: Measures, thresholds: Mapping[str, Threshold]) -> np.ndarray:
+def passing(run: Measures, thresholds: Mapping[str, Threshold]) -> np.ndarray:
     """Which grids pass every threshold; what can't be measured is no fault of theirs."""
-    passing = np.ones(len(run["text"]), bool)
+    good = np.ones(len(run["text"]), bool)
     for name, threshold in thresholds.items():
-        good = threshold.holds(run[name]) | np.isnan(run[name])
-        passing &= good.reshape(len(passing), -1).all(axis=1)
-    return passing
-
-
-def _count(hits: np.ndarray) -> Estimate:
-    return Estimate(int(hits.sum()), len(hits))
+        good &= (threshold.holds(run[name]) | np.isnan(run[name])).reshape(len(good), -1).all(axis=1)
+    return good
 
 
 def lines(facts: Mapping[str, Any]) -> list[str]:
     """What a person should know of the calibration, from the stage's facts: thresholds, then how often they err."""
     if "thresholds" not in facts:
         return []
-    named = [f"{name} {found['value']:.3f}" for name, found in facts["thresholds"].items()]
-    first = f"thresholds ({facts['calibration']}): {', '.join(named)}"
-    if not facts["false rejects"]:
-        return [first]
-    wrong = ", ".join(f"{control} {told(found)}" for control, found in facts["false accepts"].items())
-    return [first, f"false rejects at most {told(facts['false rejects'])}; shuffled grids let through: {wrong}"]
+    found = facts["thresholds"]
+    named = ", ".join(f"{name} {threshold['value']:.3f}" for name, threshold in found.items())
+    told = [f"thresholds ({facts['calibration']}): {named}"]
+    for what, errors in (("panels by their text", found["text"]), ("whole grids", facts)):
+        if errors["false rejects"]:
+            wrong = ", ".join(f"{control} {share(rate)}" for control, rate in errors["false accepts"].items())
+            told.append(f"{what}: false rejects at most {share(errors['false rejects'])}; false accepts: {wrong}")
+    return told

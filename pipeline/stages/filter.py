@@ -97,8 +97,9 @@ def _calibrated(
     enough = len(grids) >= thresholds.FEWEST
     controls = {name: similarity.measure(v) for name, v in similarity.controls(vectors).items()} if enough else {}
     copies = encoder.copies(grids, vectors.panels) if enough else np.zeros(0)
-    found = thresholds.calibrate(run, controls, copies, task, encoder.scorer.identity()["kind"])
-    plot.write(run, controls, copies, found.thresholds, encoder.folder / PLOT)
+    evidence = thresholds.Evidence(run, controls, copies)
+    found = thresholds.calibrate(evidence, task, encoder.scorer.identity()["kind"])
+    plot.write(evidence, found.thresholds, encoder.folder / PLOT)
     return found
 
 
