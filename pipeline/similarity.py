@@ -128,10 +128,10 @@ def plain(text: str) -> str:
 
 
 def copied(picture: Image.Image) -> Image.Image:
-    """A picture as a copy of it may come: trimmed at its sides and half as large."""
+    """A picture as a copy of it may come, trimmed at its sides."""
     width, height = picture.size
     left, top = round(width * TRIMMED), round(height * TRIMMED)
-    return picture.resize((width // 2, height // 2), box=(left, top, width - left, height - top))
+    return picture.crop((left, top, width - left, height - top))
 
 
 def measure(vectors: Vectors) -> Measures:
