@@ -114,7 +114,7 @@ def test_every_score_has_a_fault_to_be_rejected_for() -> None:
 
 @pytest.fixture(scope="module")
 def heldout(tmp_path_factory: pytest.TempPathFactory) -> tuple[Road, list[Truth]]:
-    road, truths = corrupted.build(tmp_path_factory.mktemp("heldout"), films=5)
+    road, truths = corrupted.build(tmp_path_factory.mktemp("heldout"), films=4)
     assert len(truths) >= 25
     return road, truths
 
