@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 from operator import add
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from PIL import Image
 
 from bench import corrupted
 from bench.corrupted import Rates, Truth
-from pipeline import similarity, task
+from miniature import film
+from miniature.world import describe, draw_scene
+from pipeline import cli, similarity, task
 from pipeline.cache import Cache
 from pipeline.records import Caption, Grid, Rejected, Score, Scores
 from pipeline.road import Road
@@ -119,7 +123,9 @@ def heldout(tmp_path_factory: pytest.TempPathFactory) -> tuple[Road, list[Truth]
     return road, truths
 
 
-def run(road: Road, grids: list[Grid], captions: list[Caption]) -> tuple[list[Scores], dict[str, Rejected], dict]:  # type: ignore[type-arg]
+def run(
+    road: Road, grids: list[Grid], captions: list[Caption]
+) -> tuple[list[Scores], dict[str, Rejected], dict[str, Any]]:
     stage = filter.stage(road.task, grids, road.scorer, road.folder, Cache(road.folder / "cache"))
     results = list(stage.run(captions))
     rejected = {row.id: row for row in results if isinstance(row, Rejected)}
@@ -288,3 +294,40 @@ def test_one_grid_has_no_scores_where_the_run_has_none(heldout: tuple[Road, list
     (grid,), (caption,) = true(road, truths[:1])
     for scorer, facts in ((None, {"thresholds": {}}), (road.scorer, {"scorer": {"scorer": "none"}})):
         assert filter.score_one(road.task, grid, caption, scorer, road.folder, road.store.cache, facts) == ()
+
+
+# ---- the command
+
+
+def test_fixed_thresholds_can_be_asked_for_are_remembered_and_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng, clip = random.Random(3), Path(film.__file__).parent / "clip"
+    for number in range(1, 28):
+        picture = film.picture(scene := draw_scene(rng), tmp_path / "pictures" / f"{number:02d}.png")
+        picture.with_suffix(".txt").write_text(describe(scene), encoding="utf-8")
+    source = ("--source", str(tmp_path / "pictures"), "--captioner", "sidecar")
+    free = ("--set", "group.floor=0.0", "--set", f"scorer.model=local-dir:{clip}")
+
+    def iclora(*words: str) -> tuple[str, dict[str, Any]]:
+        monkeypatch.setattr("sys.argv", ["iclora", *words, "--out", str(tmp_path / "run")])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code == 0
+        report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+        return capsys.readouterr().out, report["stages"]["filter"]
+
+    printed, facts = iclora("filter", "storyboard", *source, *free, "--fixed")
+    assert "thresholds (fixed defaults of clip scorers, as asked for): text 0.100, order 0.020" in printed
+    assert facts["thresholds"]["text"]["value"] == 0.1
+    printed, _ = iclora("filter", "storyboard")
+    assert "filter: done" in printed and "as asked for" in printed
+    printed, facts = iclora("filter", "storyboard", "--calibrated")
+    assert "thresholds (found from the run's scores): text 0." in printed
+    assert "panels by their text: false rejects at most " in printed
+    assert "segments shuffled within the grid 0 of 27" in printed
+    assert facts["thresholds"]["text"]["value"] > 0.3
+    printed, facts = iclora("filter", "storyboard", "--set", "filter.floor=0.9", *free)
+    assert facts["thresholds"]["text"]["found by"] == "fixed by filter.floor"
+    assert facts["kept"] == 0
+    assert "9 text" in printed

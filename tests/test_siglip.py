@@ -1,4 +1,4 @@
-"""A scorer of SigLIP's kind: its own tokenizer, text length, padding and scale. Tiny and random, of the real classes."""
+"""A scorer of SigLIP's kind: its own tokenizer, text length, padding and scale; tiny, random, of the real classes."""
 
 import json
 from pathlib import Path
