@@ -233,7 +233,7 @@ def lines(facts: Mapping[str, Any]) -> list[str]:
     if "thresholds" not in facts:
         return []
     found = facts["thresholds"]
-    named = ", ".join(f"{name} {threshold['value']:.3f}" for name, threshold in found.items())
+    named = ", ".join(f"{name} {threshold['value']:g}" for name, threshold in found.items())
     told = [f"thresholds ({facts['calibration']}): {named}"]
     for what, errors in (("panels by their text", found["text"]), ("whole grids", facts)):
         if errors["false rejects"]:

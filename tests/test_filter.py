@@ -318,7 +318,7 @@ def test_fixed_thresholds_can_be_asked_for_are_remembered_and_taken_back(
         return capsys.readouterr().out, report["stages"]["filter"]
 
     printed, facts = iclora("filter", "storyboard", *source, *free, "--fixed")
-    assert "thresholds (fixed defaults of clip scorers, as asked for): text 0.100, order 0.020" in printed
+    assert "thresholds (fixed defaults of clip scorers, as asked for): text 0.1, order 0.02, " in printed
     assert facts["thresholds"]["text"]["value"] == 0.1
     printed, _ = iclora("filter", "storyboard")
     assert "filter: done" in printed and "as asked for" in printed
