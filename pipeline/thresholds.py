@@ -39,13 +39,13 @@ class Rule:
     What other numbers do is in LOG.md."""
 
 
-# Published thresholds for CLIP ViT-B/32 are 0.28 and 0.30 for image and text (LAION, to thin out billions of short texts)
-# and data-juicer's default of 0.1 for image and text as for two images; none is for panels and their segments, and none
-# for SigLIP. Without a run's own scores only what fits nothing should go, so for CLIP the low one it is. SigLIP's cosines
-# are lower and nearer together (a right and a wrong text of one picture 0.07 apart: logits -1.2 and -8.9 at a scale of
-# 112, issues 716 and 746 of open_clip), so its values are less than half of CLIP's: an estimate, not measured. Nor is a
-# ceiling published: with our own CLIP copies trimmed by 4 % score 0.965 and more, different shots up to 0.93, the texts
-# of different shots up to 0.9. The slack is ours too.
+# Published thresholds for CLIP ViT-B/32 are 0.28 and 0.30 for image and text (LAION, to thin out billions of short
+# texts) and data-juicer's default of 0.1 for image and text as for two images; none is for panels and their segments,
+# and none for SigLIP. Without a run's own scores only what fits nothing should go, so for CLIP the low one it is.
+# SigLIP's cosines are lower and nearer together (a right and a wrong text of one picture 0.07 apart: logits -1.2 and
+# -8.9 at a scale of 112, issues 716 and 746 of open_clip), so its values are less than half of CLIP's: an estimate, not
+# measured. Nor is a ceiling published: with our own CLIP copies trimmed by 4 % score 0.965 and more, different shots up
+# to 0.93, the texts of different shots up to 0.9. The slack is ours too.
 RULES = {
     "text": Rule(False, "floor", {"clip": 0.10, "siglip": 0.04}, (WITHIN, ACROSS, PANELS)),
     "order": Rule(True, "slack", {"clip": 0.02, "siglip": 0.01}, (WITHIN,)),
