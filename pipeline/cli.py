@@ -133,9 +133,20 @@ def review(
     task: TaskName,
     out: Out = None,
     apply: Annotated[Path | None, typer.Option("--apply", help="An edited captions.csv to take over.")] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Review in a browser on this machine; ends at Ctrl-C.")
+    ] = False,
 ) -> None:
-    """Write captions.csv and review.html, or take an edited table over and write the data set anew."""
+    """Write captions.csv and review.html, or take an edited table over, or serve the review page.
+
+    After an edited table and after the page the data set is written anew.
+    """
+    if apply and serve:
+        raise BadInput(f"--apply {apply} and --serve are two ways to review; give one after the other.")
     with _open(task, out) as road:
+        if serve:
+            _serve(road)
+            return
         if apply is None:
             road.write_review()
             console.print(f"Look at {road.folder / 'review.html'}, edit {road.folder / 'captions.csv'}, then type")
@@ -147,6 +158,24 @@ def review(
             console.print(f"{change.review.grid}  {fields}", markup=False)
         marks = [mark for mark, _ in road.run(lambda *_: None)]
         console.print(f"{len(changes)} rows changed; {marks[-1].kept} grids in {road.folder / 'dataset'}")
+
+
+def _serve(road: Road) -> None:
+    """The review page until Ctrl-C, then the line to its end."""
+    import webbrowser
+
+    from pipeline.page.app import serve
+
+    def opened(address: str) -> None:
+        console.print(f"Review at {address}", markup=False)
+        console.print("Ctrl-C ends it and writes the data set anew.")
+        # Elsewhere `webbrowser` would start a text browser in this very terminal.
+        if sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+            webbrowser.open(address)
+
+    changes = serve(road, opened)
+    marks = [mark for mark, _ in road.run(lambda *_: None)]
+    console.print(f"{changes} changes; {marks[-1].kept} grids in {road.folder / 'dataset'}")
 
 
 @app.command()

@@ -194,6 +194,8 @@ class Review:
     note: str = ""
     text: str = ""
     """The caption as the person edited it; empty where it was left alone."""
+    panels: tuple[str, ...] = ()
+    """Ids of the records in the order that the person wants them; empty where the panels stand as grouped."""
 
     @property
     def id(self) -> str:
@@ -203,6 +205,8 @@ class Review:
 @dataclass(frozen=True)
 class Row:
     """A grid with all that is known of it; what review shows and export writes.
+
+    The grid is the person's where one has exchanged panels: the same id, other records, another picture.
 
     `decision` is the person's where there is one, else the toolkit's: drop what the filter rejected, unsure where the
     caption has problems, keep the rest.

@@ -9,9 +9,7 @@ Nothing is applied while any row is in doubt.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,17 +40,10 @@ def write_csv(found: Sequence[Row], task: Task, path: Path) -> None:
         texts = [row.caption.text, *row.caption.panels, row.review.note if row.review else ""]
         problems = "; ".join((*row.reasons, *row.caption.problems))
         cells = [*map(guard, texts), *(values.get(name, "") for name in names), guard(problems), row.grid.path]
-        writer.writerow([row.id, row.decision, *cells, base(row)])
+        writer.writerow([row.id, row.decision, *cells, reviews.base(row)])
     part = path.with_suffix(".part")
     part.write_bytes(b"\xef\xbb\xbf" + buffer.getvalue().encode())
     part.replace(path)
-
-
-def base(row: Row) -> str:
-    """Hash of what a person could have seen of a row; an edit on another base is stale."""
-    seen = json.dumps([row.decision, row.caption.text, row.review.note if row.review else ""])
-    digest = hashlib.sha256(seen.encode()).hexdigest()[:10]
-    return "b-" + digest.translate(str.maketrans("0123456789", "ghjkmnpqrs"))  # letters only: no number to misread
 
 
 def guard(text: str) -> str:
@@ -105,7 +96,7 @@ def _change(row: Row, entry: dict[str, str], task: Task) -> Change | None:
     if decision is None:
         raise BadInput(f"decision: '{entry['decision']}' is none of {', '.join(reviews.DECISIONS)}")
     made = reviews.change(row, task, decision=decision, text=_text(row, entry, task), note=entry.get("note", ""))
-    if made and entry.get("base", base(row)) != base(row):
+    if made and entry.get("base", reviews.base(row)) != reviews.base(row):
         raise BadInput("base: the row has changed in the run since this table was written, write it again first")
     return made
 
