@@ -1,0 +1,106 @@
+"""A finished run and its review page behind a real server, for the tests of the page."""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import uvicorn
+
+from miniature import film
+from miniature.world import draw_scene
+from pipeline.page import app
+from pipeline.page.desk import Desk
+from pipeline.road import MINIATURE, Road, Settings
+
+GRIDS = 4
+SHOTS = 5
+"""Pictures a folder: three make a grid, two are left to take a panel's place."""
+
+
+def answer(number: int) -> str:
+    texts = [f"<P1> does thing {number} in the {shot} shot" for shot in ("first", "second", "third")]
+    return json.dumps({"summary": f"story {number} of a day", "panels": [{"text": text} for text in texts]})
+
+
+def build(home: Path, scorer: str = "none") -> Path:
+    """A run of four grids; the captioner has written a story of its own for each, and has a fifth to tell."""
+    rng = random.Random(7)
+    for folder in range(GRIDS):
+        for shot in range(SHOTS):
+            film.picture(draw_scene(rng), home / f"film-{folder}" / f"{shot}.png")
+    answers = json.dumps([answer(number) for number in range(GRIDS + 1)])
+    clip = (f"scorer.model=local-dir:{MINIATURE / 'clip'}",) if scorer == "open_clip" else ()
+    settings = Settings(
+        task="storyboard",
+        sources=(str(home),),
+        captioner="scripted",
+        scorer=scorer,
+        overrides=(f"captioner.answers={answers}", "group.floor=0.0", "group.window=3", *clip),
+    )
+    road = Road(settings, home / "run")
+    with road.store:
+        list(road.run(lambda *_: None))
+    return home / "run"
+
+
+def opened(run: Path) -> Road:
+    """The run as a later command opens it."""
+    settings = json.loads((run / "report.json").read_text(encoding="utf-8"))["settings"]
+    return Road(Settings.model_validate(settings), run)
+
+
+@dataclass(frozen=True)
+class Served:
+    address: str
+    token: str
+    run: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}/?token={self.token}"
+
+    @contextmanager
+    def client(self) -> Iterator[httpx2.Client]:
+        """A browser that has opened the page."""
+        home = f"http://{self.address}"
+        with httpx2.Client(base_url=home, headers={"Origin": home}) as client:
+            assert client.get("/", params={"token": self.token}).status_code == 200
+            yield client
+
+
+@contextmanager
+def serving(run: Path) -> Iterator[Served]:
+    """The page of a run; its store is opened in the server's own thread, as SQLite wants it."""
+    token = secrets.token_urlsafe(8)
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        door.listen()
+        address = f"127.0.0.1:{door.getsockname()[1]}"
+        servers: list[uvicorn.Server] = []
+        ready = threading.Event()
+
+        def work() -> None:
+            road = opened(run)
+            with road.store:
+                servers.append(uvicorn.Server(app.configuration(app.make(Desk(road), address, token))))
+                ready.set()
+                servers[0].run(sockets=[door])
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert ready.wait(30)
+        try:
+            yield Served(address, token, run)
+        finally:
+            servers[0].should_exit = True
+            thread.join(30)
+            assert not thread.is_alive()
