@@ -7,7 +7,7 @@ import random
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import httpx2
 import uvicorn
 
 from miniature import film
-from miniature.world import draw_scene
+from miniature.world import Scene, describe, draw_scene
 from pipeline.page import app
 from pipeline.page.desk import Desk
 from pipeline.road import MINIATURE, Road, Settings
@@ -26,25 +26,43 @@ SHOTS = 5
 """Pictures a folder: three make a grid, two are left to take a panel's place."""
 
 
-def answer(number: int) -> str:
+def reply(summary: str, texts: Sequence[str]) -> str:
+    return json.dumps({"summary": summary, "panels": [{"text": text} for text in texts]})
+
+
+def story(number: int) -> str:
     texts = [f"<P1> does thing {number} in the {shot} shot" for shot in ("first", "second", "third")]
-    return json.dumps({"summary": f"story {number} of a day", "panels": [{"text": text} for text in texts]})
+    return reply(f"story {number} of a day", texts)
 
 
-def build(home: Path, scorer: str = "none") -> Path:
-    """A run of four grids; the captioner has written a story of its own for each, and has a fifth to tell."""
+def truths(scenes: Sequence[Sequence[Scene]]) -> list[str]:
+    """What is to be seen in each grid; but the first grid's texts stand in the wrong order, the second lacks one."""
+    texts = [[describe(scene) for scene in each[:3]] for each in scenes]
+    texts[0] = [texts[0][1], texts[0][2], texts[0][0]]
+    texts[1][1] = "a thing"
+    return [reply(f"a day of {number} pictures", each) for number, each in enumerate(texts, start=3)]
+
+
+def build(home: Path, *, scored: bool = False) -> Path:
+    """A run of four grids; the captioner has written a text of its own for each, and has a fifth to tell.
+
+    Args:
+        scored: the texts tell what is to be seen, with two mistakes, and the miniature's model scores them.
+    """
     rng = random.Random(7)
-    for folder in range(GRIDS):
-        for shot in range(SHOTS):
-            film.picture(draw_scene(rng), home / f"film-{folder}" / f"{shot}.png")
-    answers = json.dumps([answer(number) for number in range(GRIDS + 1)])
-    clip = (f"scorer.model=local-dir:{MINIATURE / 'clip'}",) if scorer == "open_clip" else ()
+    scenes = [[draw_scene(rng) for _ in range(SHOTS)] for _ in range(GRIDS)]
+    for folder, drawn in enumerate(scenes):
+        for shot, scene in enumerate(drawn):
+            film.picture(scene, home / f"film-{folder}" / f"{shot}.png")
+    answers = [*(truths(scenes) if scored else map(story, range(GRIDS))), story(GRIDS)]
+    overrides = [f"captioner.answers={json.dumps(answers)}", "caption.attempts=1", "group.floor=0.0", "group.window=3"]
+    overrides += [f"scorer.model=local-dir:{MINIATURE / 'clip'}"] if scored else []
     settings = Settings(
         task="storyboard",
         sources=(str(home),),
         captioner="scripted",
-        scorer=scorer,
-        overrides=(f"captioner.answers={answers}", "group.floor=0.0", "group.window=3", *clip),
+        scorer="open_clip" if scored else "none",
+        overrides=tuple(overrides),
     )
     road = Road(settings, home / "run")
     with road.store:
