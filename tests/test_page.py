@@ -1,7 +1,11 @@
 """The review page over HTTP: who gets in, what a reviewer can do, and what is refused."""
 
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -11,8 +15,10 @@ import httpx2
 import pytest
 from PIL import Image, ImageChops
 from served import GRIDS, Served, build, opened, serving
+from typer.testing import CliRunner
 
-from pipeline import reviews, task
+from pipeline import cli, reviews, task
+from pipeline.errors import BadInput
 from pipeline.page import views
 from pipeline.records import Review, Row
 from pipeline.stages.compose import draw
@@ -365,6 +371,36 @@ def test_while_a_line_is_at_work_nothing_is_changed(client: httpx2.Client, serve
 
 
 # ---- what becomes of it
+
+
+def test_the_command_serves_until_it_is_interrupted_and_then_writes_the_data_set(built: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(built, tmp_path / "run")
+    code = f"import sys; sys.argv = ['iclora', 'review', 'storyboard', '--serve', '--out', {str(run)!r}]\n"
+    code += "from pipeline.cli import main\nmain()"
+    environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
+    words = [sys.executable, "-u", "-c", code]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as command:
+        assert command.stdout
+        try:
+            told = command.stdout.readline() + command.stdout.readline()
+            address, token = re.findall(r"http://(127\.0\.0\.1:\d+)/\?token=(\S+)", told)[0]
+            with Served(address, token, run).client() as client:
+                change(client, rows(client)[0], "decide", decision="drop", note="why")
+            command.send_signal(signal.SIGINT)
+            rest = command.stdout.read()
+        finally:
+            command.kill()
+    assert len(token) >= 32
+    assert rest == f"1 changes; {GRIDS - 1} grids in {run / 'dataset'}\n"
+    assert command.returncode == 0
+
+
+def test_a_table_and_the_page_at_once_are_two_ways_too_many() -> None:
+    told = CliRunner().invoke(cli.app, ["review", "storyboard", "--serve", "--apply", "captions.csv"])
+    assert isinstance(told.exception, BadInput)
+    assert str(told.exception).startswith("--apply captions.csv and --serve are two ways to review")
 
 
 def test_the_data_set_has_the_panels_and_texts_that_the_reviewer_wants(client: httpx2.Client, served: Served) -> None:
