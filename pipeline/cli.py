@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -18,6 +19,7 @@ from pipeline.errors import BadInput, ToolkitError
 
 if TYPE_CHECKING:
     from pipeline.engine import Progress
+    from pipeline.reviews import Change
     from pipeline.road import Road, Settings
     from pipeline.store import Mark
 
@@ -29,6 +31,7 @@ app = typer.Typer(
 )
 console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
 WIDEST = 60  # letters of a cell that is printed
+AROUND = 20  # letters that are printed on either side of a difference
 SILENCE = 15.0  # seconds between two lines of progress where there is no terminal
 
 TaskName = Annotated[str, typer.Argument(help="Name of a task (see `iclora tasks`) or path of a task file.")]
@@ -133,6 +136,7 @@ def review(
     task: TaskName,
     out: Out = None,
     apply: Annotated[Path | None, typer.Option("--apply", help="An edited captions.csv to take over.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --apply: print what would change, no more.")] = False,
     serve: Annotated[
         bool, typer.Option("--serve", help="Review in a browser on this machine; ends at Ctrl-C.")
     ] = False,
@@ -141,6 +145,8 @@ def review(
 
     After an edited table and after the page the data set is written anew.
     """
+    if dry_run and apply is None:
+        raise BadInput("--dry-run tells what a table would change; name the table with --apply captions.csv.")
     if apply and serve:
         raise BadInput(f"--apply {apply} and --serve are two ways to review; give one after the other.")
     with _open(task, out) as road:
@@ -149,15 +155,51 @@ def review(
             return
         if apply is None:
             road.write_review()
+            _set_aside(road)
             console.print(f"Look at {road.folder / 'review.html'}, edit {road.folder / 'captions.csv'}, then type")
             console.print(f"  {road.command_to_apply}")
-            return
-        changes = road.apply(apply)
-        for change in changes:
-            fields = ", ".join(f"{name}: {_short(was)} -> {_short(now)}" for name, was, now in change.fields)
-            console.print(f"{change.review.grid}  {fields}", markup=False)
-        marks = [mark for mark, _ in road.run(lambda *_: None)]
-        console.print(f"{len(changes)} rows changed; {marks[-1].kept} grids in {road.folder / 'dataset'}")
+        elif dry_run:
+            changes = road.edits(apply)
+            _diff(changes, road)
+            console.print(f"{len(changes)} rows would change; nothing was applied.")
+        else:
+            _take_over(road, apply)
+
+
+def _take_over(road: Road, table: Path) -> None:
+    """Applies a table, has the line run on from where texts are scored, and tells what came of edited captions."""
+    from pipeline import reviews
+
+    changes = road.apply(table)
+    _diff(changes, road)
+    with _progress() as progress:
+        marks = [mark for mark, _ in road.run(progress, first="filter")]
+    edited = {change.review.grid for change in changes if "caption" in [name for name, _, _ in change.fields]}
+    for row in reviews.rows(road.store, road.task):
+        if row.id in edited:
+            scores = [f"{score.name} {score.value:.3f}" for score in row.scores]
+            console.print(f"{row.id} is now {row.decision}: {', '.join((*scores, *row.reasons)) or 'not scored'}")
+    _set_aside(road)
+    console.print(f"{len(changes)} rows changed; {marks[-1].kept} grids in {road.folder / 'dataset'}")
+
+
+def _diff(changes: list[Change], road: Road) -> None:
+    """Every edited row with what was and what becomes, and what the linter finds in a new caption."""
+    from pipeline import grammar
+
+    for change in changes:
+        console.print(change.review.grid)
+        for name, was, becomes in change.fields:
+            old, new = _differing(was, becomes)
+            console.print(f"  {name}: {old} -> {new}", markup=False)
+            if name == "caption":
+                for problem in grammar.parse(becomes, road.task).problems:
+                    console.print(f"  problem: {problem}", markup=False)
+
+
+def _set_aside(road: Road) -> None:
+    if road.set_aside:
+        console.print(f"captions.csv had edits that were not applied; it is kept as {road.set_aside}.")
 
 
 def _serve(road: Road) -> None:
@@ -174,7 +216,9 @@ def _serve(road: Road) -> None:
             webbrowser.open(address)
 
     changes = serve(road, opened)
-    marks = [mark for mark, _ in road.run(lambda *_: None)]
+    with _progress() as progress:
+        marks = [mark for mark, _ in road.run(progress, first="filter")]
+    _set_aside(road)
     console.print(f"{changes} changes; {marks[-1].kept} grids in {road.folder / 'dataset'}")
 
 
@@ -353,6 +397,7 @@ def _summary(road: Road, marks: list[Mark]) -> None:
     if marks[-1].name != "export":
         console.print(f"next: {road.command_to_show(marks[-1].name)}")
         return
+    _set_aside(road)
     fewest = road.task.grids[0]
     if marks[-1].kept < fewest:
         console.print(f"{marks[-1].kept} grids are few: {road.task.name} is meant to be trained on {fewest} or more.")
@@ -364,3 +409,21 @@ def _summary(road: Road, marks: list[Mark]) -> None:
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."
+
+
+def _differing(was: str, becomes: str) -> tuple[str, str]:
+    """Two texts without most of what they share at both ends, so that a word changed in a long caption is seen."""
+    start = _shared(was, becomes)
+    end = _shared(was[start:][::-1], becomes[start:][::-1])
+    return _cut(was, start, end), _cut(becomes, start, end)
+
+
+def _shared(a: str, b: str) -> int:
+    """Letters at their start that two texts share."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+
+
+def _cut(text: str, start: int, end: int) -> str:
+    """What lies between the shared ends of a text, with AROUND letters of either."""
+    first, last = max(start - AROUND, 0), min(len(text) - end + AROUND, len(text))
+    return f"'{'...' if first else ''}{text[first:last]}{'...' if last < len(text) else ''}'"

@@ -190,7 +190,8 @@ class Review:
     """What a person decided on one grid. Never overwritten by a stage."""
 
     grid: str
-    decision: Decision
+    decision: Decision | None
+    """None where they edited the text or wrote a note and left the decision to the toolkit."""
     note: str = ""
     text: str = ""
     """The caption as the person edited it; empty where it was left alone."""

@@ -5,8 +5,6 @@ The table, the page and the command line all come through here, so that all of t
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from pipeline.store import Store
 from pipeline.task import Task
 
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
+BLANK = Caption("", "", "", (), captioner="person")
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,9 @@ def captions(store: Store, task: Task) -> list[Caption]:
     """
     texts = {review.grid: review.text for review in _reviews(store) if review.text or review.panels}
     made = store.items(Caption, "captions")
+    # A captioner that finds a grid's panels unrelated, where another found words for them, does not unsay a person's.
+    lacking = {grid.id for grid in store.items(Grid, "grids")} - {caption.grid for caption in made}
+    made += [replace(BLANK, grid=grid) for grid in texts if grid in lacking]
     return [_edited(caption, texts[caption.grid], task) if caption.grid in texts else caption for caption in made]
 
 
@@ -96,23 +98,24 @@ def rows(store: Store, task: Task) -> list[Row]:
         fresh = scored is not None and scored.text == caption.text
         reasons = (rejected[grid.id],) if fresh and grid.id in rejected else ()
         ours: Decision = "drop" if reasons else "unsure" if caption.problems else "keep"
-        decision = review.decision if review else ours
+        decision = (review.decision if review else None) or ours
         found.append(Row(grid, caption, scored.scores if scored and fresh else (), decision, reasons, review))
     return found
 
 
-def base(row: Row) -> str:
-    """Hash of what a person could have seen of a row; an edit on another base is stale."""
-    review = row.review
-    seen = json.dumps([row.decision, row.caption.text, review.note if review else None, row.grid.path])
-    digest = hashlib.sha256(seen.encode()).hexdigest()[:10]
-    return "b-" + digest.translate(str.maketrans("0123456789", "ghjkmnpqrs"))  # letters only: no number to misread
-
-
 def change(
-    row: Row, task: Task, *, decision: Decision, text: str, note: str, panels: tuple[str, ...] = ()
+    row: Row,
+    task: Task,
+    *,
+    decision: Decision | None = None,
+    text: str | None = None,
+    note: str | None = None,
+    panels: tuple[str, ...] = (),
 ) -> Change | None:
-    """What these values change of a row; None where they are what it has.
+    """What these values change of a row, each left as it is where it is None; None where they change nothing.
+
+    A text edited in a row that is marked keep is kept as the person wrote it. In one that the toolkit dropped or left
+    unsure the edit decides nothing: the toolkit does again, by what it finds in the new text.
 
     Args:
         panels: ids of the records that the person wants; empty where they stay as they are.
@@ -120,19 +123,30 @@ def change(
     Raises:
         BadInput: the row can't be kept with this text; the message begins with the field's name.
     """
-    note = grammar.fold(note)
+    earlier = row.review or Review(row.id, None)
     there = row.grid.group.origin
-    now = {"decision": decision, "caption": grammar.fold(text), "note": note, "panels": " ".join(panels or there)}
-    was = {"decision": row.decision, "caption": row.caption.text, "note": "", "panels": " ".join(there)}
-    was |= {"note": row.review.note} if row.review else {}
-    fields = tuple((name, was[name], now[name]) for name in now if was[name] != now[name])
-    if not fields:
+    words = row.caption.text if text is None else grammar.fold(text)
+    edited = words != row.caption.text
+    by_edit: Decision | None = "keep" if edited and row.decision == "keep" else None
+    review = replace(
+        earlier,
+        decision=decision or earlier.decision or by_edit,
+        note=earlier.note if note is None else grammar.fold(note),
+        text=words if edited or panels else earlier.text,
+        panels=panels or earlier.panels,
+    )
+    if review == earlier:
         return None
-    edited = now["caption"] != row.caption.text
-    if decision == "keep" and edited and not grammar.is_joint(now["caption"], task):
+    if edited and not words:
+        raise BadInput("caption: is empty; mark the row as drop where it is to go")
+    becomes = review.decision or row.decision
+    if edited and becomes == "keep" and not grammar.is_joint(words, task):
         raise BadInput(f"caption: the edited caption lacks one of {' '.join(task.markers)}")
-    kept = now["caption"] if edited or panels else row.review.text if row.review else ""
-    return Change(Review(row.id, decision, note, kept, panels or (row.review.panels if row.review else ())), fields)
+    values = {"decision": (row.decision, becomes), "caption": (row.caption.text, words)}
+    values["note"] = (earlier.note, review.note)
+    values["panels"] = (" ".join(there), " ".join(panels or there))
+    fields = tuple((name, was, now) for name, (was, now) in values.items() if was != now)
+    return Change(review, fields or (("decision", row.decision, becomes),))  # a person says what the toolkit said
 
 
 def with_panels(row: Row, texts: Mapping[int, str], task: Task) -> str:
@@ -147,6 +161,11 @@ def with_panels(row: Row, texts: Mapping[int, str], task: Task) -> str:
     for panel, text in texts.items():
         if not grammar.clean(text):
             raise BadInput(f"panel_{panel + 1}: is empty")
+    if not row.caption.text and len(texts) == len(task.markers):  # no text came with the images, a person writes them
+        try:
+            return grammar.render("", [texts[panel] for panel in range(len(texts))], (), task)
+        except BadReply as error:
+            raise BadInput(f"panel_1 to panel_{len(texts)}: {error}") from error
     return moved(row, texts, task)
 
 

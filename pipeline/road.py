@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -57,6 +58,8 @@ class Road:
         self.settings, self.folder = settings, folder
         self.task = load_task(settings)
         self.store = Store(folder)
+        self.set_aside: Path | None = None
+        """Where a table with edits that were never applied was put when a new one was written."""
 
     @cached_property
     def captioner(self) -> Captioner:
@@ -68,14 +71,20 @@ class Road:
         made: Scorer | None = discover.load(scorers, self.settings.scorer).make(self.task.scorer)
         return made
 
-    def run(self, progress: engine.Progress, last: str = "export") -> Iterator[tuple[Mark, bool]]:
+    def run(
+        self, progress: engine.Progress, last: str = "export", first: str = "collect"
+    ) -> Iterator[tuple[Mark, bool]]:
         """Brings every stage up to `last` to its end; after each its mark, and whether there was anything to do.
+
+        Args:
+            first: the first stage that is looked at; what a review changes begins with the filter, and it needs neither
+                the sources nor the captioner to be there.
 
         Raises:
             ToolkitError: bad input, or missing weights; these are asked for before any work is done.
         """
-        wanted = STAGES[: STAGES.index(last) + 1]
-        if self.settings.sources:
+        wanted = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
+        if self.settings.sources and "collect" in wanted:
             collect.find(self._sources)  # before the captioner's weights are asked for, which may take a download
         if "caption" in wanted:
             self.captioner.identity()
@@ -153,24 +162,38 @@ class Road:
         return self.command("show", dict(zip(STAGES, TABLES, strict=True))[stage])
 
     def write_review(self) -> None:
-        """`captions.csv` and `review.html`, anew from the run's state."""
+        """`captions.csv` and `review.html`, anew from the run's state. Edits that were never applied are set aside."""
         rows = reviews.rows(self.store, self.task)
-        review.write_csv(rows, self.task, self.folder / "captions.csv")
+        table = self.folder / "captions.csv"
+        if table.exists() and review.has_edits(table, rows, self.task):
+            names = (self.folder / f"captions.not-applied-{number}.csv" for number in itertools.count(1))
+            self.set_aside = next(name for name in names if not name.exists())
+            table.rename(self.set_aside)
+        review.write_csv(rows, self.task, table)
         rejected = {name: self.store.rejected(name) for name in STAGES if name not in ("filter", "export")}
         sheet.write(rows, rejected, self.task, self.folder / "review.html", self.command_to_apply)
 
-    def apply(self, table: Path) -> list[reviews.Change]:
-        """Reads an edited table back; what was changed. Nothing is where a row is in doubt.
+    def edits(self, table: Path) -> list[reviews.Change]:
+        """What an edited table would change.
 
         Raises:
             BadInput: the table can't be read, or rows are in doubt.
         """
-        changes = review.read_csv(table, reviews.rows(self.store, self.task), self.task)
-        self.store.review(
-            [change.review for change in changes],
-            [(change.review.grid, *field) for change in changes for field in change.fields],
-            who=str(table),
-        )
+        return review.read_csv(table, reviews.rows(self.store, self.task), self.task)
+
+    def apply(self, table: Path) -> list[reviews.Change]:
+        """Takes an edited table over; what was changed. Nothing is where a row is in doubt.
+
+        Raises:
+            BadInput: the table can't be read, or rows are in doubt.
+        """
+        with self.store.deciding():
+            changes = self.edits(table)
+            self.store.review(
+                [change.review for change in changes],
+                [(change.review.grid, *field) for change in changes for field in change.fields],
+                who=str(table),
+            )
         return changes
 
     def write_report(self) -> None:

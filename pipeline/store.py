@@ -159,6 +159,9 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        if self._db.in_transaction:  # part of a longer one
+            yield self._db
+            return
         with self._explained():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -276,6 +279,12 @@ class Store:
     def put_settings(self, settings: dict[str, Any]) -> None:
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO settings VALUES (1, ?)", (json.dumps(settings),))
+
+    @contextmanager
+    def deciding(self) -> Iterator[None]:
+        """Between what is read in it and what is written in it nobody else decides anything."""
+        with self._transaction():
+            yield
 
     def review(
         self,

@@ -25,6 +25,7 @@ KERNEL = {
     "answers",
     "reviews",
     "risk",
+    "spreadsheet",
     "bases",
     "markers",
     "lint",

@@ -193,7 +193,7 @@ def _explain(app: FastAPI, desk: Desk) -> None:
 
     @app.exception_handler(Stale)
     async def stale(_: Request, error: Stale) -> JSONResponse:
-        return JSONResponse({"error": str(error), "row": views.one(desk, error.row)}, 409)
+        return JSONResponse({"error": str(error), "row": views.one(desk, error.row.id)}, 409)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -232,7 +232,7 @@ def _look(app: FastAPI, desk: Desk, page: str) -> None:
 
 def _change(app: FastAPI, desk: Desk) -> None:
     def after(grid: str, step: Step | None) -> dict[str, Any]:
-        return {"row": views.one(desk, desk.row(grid)), "step": step.number if step else None}
+        return {"row": views.one(desk, grid), "step": step.number if step else None}
 
     @app.post("/rows/{grid}/decide")
     async def decide(grid: str, said: Decided) -> dict[str, Any]:
@@ -270,9 +270,10 @@ def _judge(app: FastAPI, desk: Desk) -> None:
 
     @app.post("/rows/{grid}/ask")
     async def ask(grid: str) -> dict[str, Any]:
-        row, machine, place = desk.row(grid), desk.captions()[grid].text, desk.place(grid)
+        row, place = desk.row(grid), desk.place(grid)
+        machine = desk.captions().get(grid)
         async with asking:
-            caption = await run_in_threadpool(desk.ask, row, machine, place)
+            caption = await run_in_threadpool(desk.ask, row, machine.text if machine else "", place)
         return {**views.compared(caption.text, row.caption.text), "problems": caption.problems}
 
 

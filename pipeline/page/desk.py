@@ -6,11 +6,13 @@ since, in another tab or by a table, the change is refused and the row is given 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipeline import grammar, reviews, risk
+from pipeline.cache import key_of
 from pipeline.errors import BadInput
 from pipeline.records import Caption, Decision, Grid, Record, Review, Row, Score
 from pipeline.reviews import Change
@@ -133,13 +135,13 @@ class Desk:
             BadInput: a drop without a reason.
             Stale, Unknown: the row is not as it was seen, or not there.
         """
-        row = self._seen(grid, base)
-        old = row.review.note if row.review else ""
-        if note is None:
-            note = "" if row.review and row.decision == "drop" and decision != "drop" else old
-        if decision == "drop" and not grammar.fold(note):
-            raise BadInput("a drop needs a reason, got none; say in a few words what is wrong.")
-        return self._make(row, decision=decision, note=note)
+        with self._seen(grid, base) as row:
+            if note is None and row.decided and row.decision == "drop" and decision != "drop":
+                note = ""
+            old = row.review.note if row.review else ""
+            if decision == "drop" and not grammar.fold(old if note is None else note):
+                raise BadInput("a drop needs a reason, got none; say in a few words what is wrong.")
+            return self._make(row, reviews.change(row, self.task, decision=decision, note=note))
 
     def edit(self, grid: str, base: str, text: str, decision: Decision | None = None) -> Step | None:
         """Another text, with a decision where one is given.
@@ -148,8 +150,8 @@ class Desk:
             BadInput: the row can't be kept with this text.
             Stale, Unknown: the row is not as it was seen, or not there.
         """
-        row = self._seen(grid, base)
-        return self._make(row, decision=decision or _undropped(row), text=text)
+        with self._seen(grid, base) as row:
+            return self._make(row, reviews.change(row, self.task, decision=decision, text=text))
 
     def swap(self, grid: str, base: str, first: int, second: int) -> Step | None:
         """Exchanges two panels, each with its text.
@@ -158,14 +160,13 @@ class Desk:
             BadInput: the caption lacks a marker, so the texts can't go along.
             Stale, Unknown: the row is not as it was seen, or it or a panel is not there.
         """
-        row = self._seen(grid, base)
-        records, texts = list(row.grid.group.records), row.caption.panels
-        a, b = self._panel(row, first), self._panel(row, second)
-        if a == b:
-            raise BadInput(f"a swap takes two panels, got {first} twice.")
-        records[a], records[b] = records[b], records[a]
-        text = reviews.moved(row, {a: texts[b], b: texts[a]}, self.task)
-        return self._make(row, decision=_undropped(row), text=text, records=records)
+        with self._seen(grid, base) as row:
+            records, texts = list(row.grid.group.records), row.caption.panels
+            a, b = self._panel(row, first), self._panel(row, second)
+            if a == b:
+                raise BadInput(f"a swap takes two panels, got {first} twice.")
+            records[a], records[b] = records[b], records[a]
+            return self._exchange(row, records, {a: texts[b], b: texts[a]}, None)
 
     def replace(self, grid: str, base: str, panel: int, record: str) -> Step | None:
         """Puts another picture of the same film or folder into a panel, whose text is emptied: it told of the old one.
@@ -174,16 +175,17 @@ class Desk:
             BadInput: the picture is from elsewhere, or in the grid already, or the caption lacks the panel's marker.
             Stale, Unknown: the row is not as it was seen, or it, the panel or the picture is not there.
         """
-        row, new = self._seen(grid, base), self.record(record)
-        records, place = list(row.grid.group.records), self._panel(row, panel)
-        if _source(new) != _source(records[place]) or new in records:
-            raise BadInput(f"{new.source} can't take the place: it takes another picture of the panel's own source.")
-        records[place] = new
-        text = reviews.moved(row, {place: ""}, self.task)
-        return self._make(row, decision="unsure", text=text, records=records)
+        with self._seen(grid, base) as row:
+            new, records, place = self.record(record), list(row.grid.group.records), self._panel(row, panel)
+            if _source(new) != _source(records[place]) or new in records:
+                raise BadInput(
+                    f"{new.source} can't take the place: it takes another picture of the panel's own source."
+                )
+            records[place] = new
+            return self._exchange(row, records, {place: ""}, "unsure")
 
-    def undo(self, number: int) -> Row:
-        """Takes a step back, with its event; the row as it is then.
+    def undo(self, number: int) -> str:
+        """Takes a step back, with its event; the grid that it was about.
 
         Raises:
             Unknown: there is no such step.
@@ -193,57 +195,46 @@ class Desk:
         if step is None:
             raise Unknown(f"there is no step {number} to take back; steps are known as long as the page is served.")
         grid = step.change.review.grid
-        with self.road.store.working():
-            self._seen(grid, step.base)
+        with self._seen(grid, step.base):
             back = [(grid, name, becomes, was) for name, was, becomes in step.change.fields]
             kept, withdrawn = ([step.before], ()) if step.before else ([], (grid,))
             self.road.store.review(kept, back, WHO, withdrawn)
         self.steps.remove(step)
-        return self.row(grid)
+        return grid
 
-    def _make(
-        self,
-        row: Row,
-        *,
-        decision: Decision,
-        text: str | None = None,
-        note: str | None = None,
-        records: Sequence[Record] = (),
-    ) -> Step | None:
-        """Makes a change of a row as it was seen; None where there is nothing to change."""
-        old = row.review.note if row.review else ""
-        change = reviews.change(
-            row,
-            self.task,
-            decision=decision,
-            text=row.caption.text if text is None else text,
-            note=old if note is None else note,
-            panels=tuple(record.id for record in records),
-        )
-        if change is None and row.review is None:  # a person agrees with the toolkit, which is a decision too
-            change = Change(Review(row.id, decision), (("decision", row.decision, decision),))
-        if change is None:
-            return None
-        if records:
-            compose.write(reviews.rearranged(row.grid, records), self.task.layout.fit, self.road.folder)
-        with self.road.store.working():
-            self._seen(row.id, reviews.base(row))  # a table may have been applied meanwhile
-            self.road.store.review([change.review], [(row.id, *field) for field in change.fields], WHO)
-        number = self.steps[-1].number + 1 if self.steps else 1
-        step = Step(number, row.review, change, reviews.base(self.row(row.id)))
-        self.steps.append(step)
-        return step
-
-    def _seen(self, grid: str, base: str) -> Row:
-        row = self.row(grid)
-        if reviews.base(row) != base:
-            raise Stale(row)
-        return row
+    @contextmanager
+    def _seen(self, grid: str, base: str) -> Iterator[Row]:
+        """The row where it is as the reviewer saw it; nobody else decides on it before the end of the `with`."""
+        with self.road.store.deciding():
+            row = self.row(grid)
+            if base_of(row) != base:
+                raise Stale(row)
+            yield row
 
     def _panel(self, row: Row, panel: int) -> int:
         if not 0 <= panel < row.grid.layout.size:
             raise Unknown(f"{row.id} has panels 0 to {row.grid.layout.size - 1}, got {panel}.")
         return panel
+
+    def _exchange(
+        self, row: Row, records: Sequence[Record], texts: Mapping[int, str], decision: Decision | None
+    ) -> Step | None:
+        """Draws the grid of other panels and changes the row to it."""
+        text = reviews.moved(row, texts, self.task)
+        panels = tuple(record.id for record in records)
+        change = reviews.change(row, self.task, decision=decision, text=text, panels=panels)
+        compose.write(reviews.rearranged(row.grid, records), self.task.layout.fit, self.road.folder)
+        return self._make(row, change)
+
+    def _make(self, row: Row, change: Change | None) -> Step | None:
+        """Writes a change; None where there is nothing to change."""
+        if change is None:
+            return None
+        self.road.store.review([change.review], [(row.id, *field) for field in change.fields], WHO)
+        number = self.steps[-1].number + 1 if self.steps else 1
+        step = Step(number, row.review, change, base_of(self.row(row.id)))
+        self.steps.append(step)
+        return step
 
     # ---- judging and asking
 
@@ -288,11 +279,12 @@ class Desk:
         return caption
 
 
+def base_of(row: Row) -> str:
+    """Hash of what the reviewer could have seen of a row; a change on another base is stale."""
+    review = asdict(row.review) if row.review else None
+    return key_of(decision=row.decision, text=row.caption.text, review=review, picture=row.grid.path)
+
+
 def _source(record: Record) -> tuple[str, str]:
     """What pictures of one film or folder have in common."""
     return record.position.folder, record.position.film
-
-
-def _undropped(row: Row) -> Decision:
-    """The decision on a row that was changed: what the toolkit dropped waits for a person's word."""
-    return "unsure" if row.review is None and row.decision == "drop" else row.decision

@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline import reviews, risk
+from pipeline import risk
 from pipeline.markers import inside, spans
-from pipeline.page.desk import Desk, Offer
+from pipeline.page.desk import Desk, Offer, base_of
 from pipeline.records import Caption, Row, Score
 from pipeline.task import Task
 
@@ -32,9 +32,11 @@ def state(desk: Desk) -> dict[str, Any]:
     }
 
 
-def one(desk: Desk, row: Row) -> dict[str, Any]:
+def one(desk: Desk, grid: str) -> dict[str, Any]:
     """One row as it is now."""
-    return row_of(row, desk.captions(), desk.task, borderline(desk.rows()))
+    rows = desk.rows()
+    row = next(row for row in rows if row.id == grid)
+    return row_of(row, desk.captions(), desk.task, borderline(rows))
 
 
 def borderline(rows: Sequence[Row]) -> set[str]:
@@ -45,13 +47,13 @@ def borderline(rows: Sequence[Row]) -> set[str]:
 
 
 def row_of(row: Row, machine: Mapping[str, Caption], task: Task, near: set[str]) -> dict[str, Any]:
-    ours = machine[row.id].text
-    human = row.caption.text != ours or bool(row.review and row.review.text)
+    ours = machine[row.id].text if row.id in machine else ""
+    human = bool(row.review and (row.review.text or row.review.panels))
     return {
         "id": row.id,
-        "base": reviews.base(row),
+        "base": base_of(row),
         "decision": row.decision,
-        "by": "person" if row.review else "toolkit",
+        "by": "person" if row.decided else "toolkit",
         "note": row.review.note if row.review else "",
         "formed": row.grid.group.formed,
         "reasons": row.reasons,
@@ -59,14 +61,14 @@ def row_of(row: Row, machine: Mapping[str, Caption], task: Task, near: set[str])
         "panels": [panel.source for panel in row.grid.group.records],
         **text_of(row.caption, task),
         "scores": scores_of(row.scores),
-        "machine": compared(ours, row.caption.text) if human else None,
+        "machine": compared(ours, row.caption.text) if human and ours else None,
         "filters": [
             name
             for name, yes in (
                 ("rejected", bool(row.reasons)),
                 ("borderline", row.id in near),
                 ("problems", bool(row.caption.problems)),
-                ("undecided", row.review is None or row.decision == "unsure"),
+                ("undecided", not row.decided or row.decision == "unsure"),
             )
             if yes
         ],
