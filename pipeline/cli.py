@@ -178,7 +178,8 @@ def _take_over(road: Road, table: Path) -> None:
     for row in reviews.rows(road.store, road.task):
         if row.id in edited:
             scores = [f"{score.name} {score.value:.3f}" for score in row.scores]
-            console.print(f"{row.id} is now {row.decision}: {', '.join((*scores, *row.reasons)) or 'not scored'}")
+            word = f"{row.decision} by your word" if row.decided else row.decision
+            console.print(f"{row.id} is now {word}: {', '.join((*scores, *row.reasons)) or 'not scored'}")
     _set_aside(road)
     console.print(f"{len(changes)} rows changed; {marks[-1].kept} grids in {road.folder / 'dataset'}")
 
@@ -247,6 +248,10 @@ def show(
         return
     import pandas as pd
 
+    if table == "events" and not as_csv:
+        rows = [
+            row | dict(zip(("was", "becomes"), _differing(row["was"], row["becomes"]), strict=True)) for row in rows
+        ]
     frame = pd.json_normalize(rows)
     if as_csv:
         print(frame.to_csv(index=False), end="")
@@ -394,10 +399,10 @@ def _summary(road: Road, marks: list[Mark]) -> None:
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "-"
         table.add_row(mark.name, str(mark.entered), str(mark.kept), why, f"{mark.seconds:.1f}")
     console.print(table)
+    _set_aside(road)
     if marks[-1].name != "export":
         console.print(f"next: {road.command_to_show(marks[-1].name)}")
         return
-    _set_aside(road)
     fewest = road.task.grids[0]
     if marks[-1].kept < fewest:
         console.print(f"{marks[-1].kept} grids are few: {road.task.name} is meant to be trained on {fewest} or more.")

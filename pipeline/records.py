@@ -225,6 +225,11 @@ class Row:
     def id(self) -> str:
         return self.grid.id
 
+    @property
+    def decided(self) -> bool:
+        """Whether a person decided, not the toolkit."""
+        return self.review is not None and self.review.decision is not None
+
 
 @dataclass(frozen=True)
 class Exported:

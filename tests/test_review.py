@@ -16,9 +16,10 @@ from miniature.film import picture
 from miniature.world import draw_scene
 from pipeline import grammar, reviews, risk, spreadsheet, task
 from pipeline.errors import BadInput
-from pipeline.records import Row, content_id
+from pipeline.records import Review, Row, Score, content_id
 from pipeline.road import Road, Settings
 from pipeline.stages import review, sheet
+from pipeline.store import Store
 
 TRICKY = [
     "a man says 'no', \"yes\", and <Mara> nods; then",
@@ -66,8 +67,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def road(finished: Path, tmp_path: Path) -> Road:
     """The finished run with a fresh memory: no review has been made."""
-    from pipeline.store import Store
-
     with Store(finished) as store:
         settings = store.settings()
         store._db.execute("DELETE FROM reviews")
@@ -297,7 +296,8 @@ def test_a_stale_row_is_refused(road: Road) -> None:
     table[0]["decision"] = "drop"
     road.apply(write(road.folder / "first.csv", table))
     table[0]["decision"] = "unsure"
-    with pytest.raises(BadInput, match="base: the row has changed"):
+    told = r"row 2, base: the row has changed in the run since .* \(decision\), so your edit of decision is in doubt"
+    with pytest.raises(BadInput, match=told):
         road.apply(write(road.folder / "second.csv", table))
 
 
@@ -355,6 +355,17 @@ def test_an_edited_caption_decides_nothing_where_the_toolkit_was_in_doubt(road: 
     assert rows(road)[0].decision == "keep"  # the new text has no problems
     again = reviews.change(rows(road)[0], road.task, text=MINE.replace("my first words", "words"))
     assert again and again.review.decision == "keep"  # a person's text in a row that is marked keep
+
+
+def test_nobody_decides_anything_while_a_table_is_being_applied(road: Road) -> None:
+    change = reviews.change(rows(road)[0], road.task, decision="drop")
+    assert change
+    with Store(road.folder) as other:
+        other._db.execute("PRAGMA busy_timeout=50")
+        with road.store.deciding(), pytest.raises(BadInput, match="database is locked"):
+            other.review([change.review], [], who="page")
+        other.review([change.review], [], who="page")
+    assert rows(road)[0].decision == "drop"
 
 
 def test_a_person_may_confirm_what_the_toolkit_decided(road: Road) -> None:
@@ -486,3 +497,24 @@ def test_the_contact_sheet_of_a_run_without_rejects_says_so_and_tells_what_to_ty
     assert "Nothing was rejected." in text
     assert "<details>" not in text
     assert "iclora review storyboard --out &#x27;a &amp; b&#x27;" in text
+
+
+def test_the_contact_sheet_begins_with_the_riskiest_and_shows_scores_against_limits(road: Road) -> None:
+    scored = []
+    for row, value in zip(rows(road), (0.5, 0.26, 0.2, 0.01, 0.4, 0.3), strict=True):
+        good = value >= 0.25
+        scores = (Score("text 1", value, 0.25, good, f"{value}"), Score("free", 0.1, -1.0, True, ""))
+        reasons = () if good else ("no fit",)
+        scored.append(replace(row, scores=scores, decision="keep" if good else "drop", reasons=reasons))
+    theirs = replace(scored[0], decision="drop", review=Review(scored[0].id, "drop"))
+    sheet.write([theirs, *scored[1:]], {}, road.task, road.folder / "sheet.html", "type this")
+    page = (road.folder / "sheet.html").read_text(encoding="utf-8")
+    order = [scored[place].id for place in (3, 2, 1, 5, 4, 0)]
+    assert sorted(order, key=lambda name: page.index(f'<article id="{name}"')) == order
+    assert "text 1 0.010 / 0.250" in page
+    assert "free 0.100<" in page
+    assert (
+        page.index("1 grids dropped by you")
+        > page.index("<h2>Kept (3)</h2>")
+        > page.index("Dropped by their scores (2)")
+    )

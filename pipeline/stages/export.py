@@ -45,7 +45,7 @@ def write(rows: Sequence[Row], task: Task, exporter: Any, run: Path) -> list[str
 
 
 def _left_out(row: Row) -> Rejected:
-    if row.review:
+    if row.review and row.decided:
         reason = "dropped in review" if row.decision == "drop" else "unsure in review"
         return Rejected(row.id, row.grid.path, reason, f"{row.id} is marked {row.decision}. {row.review.note}".strip())
     return Rejected(row.id, row.grid.path, "caption problems", f"{row.id}: {'; '.join(row.caption.problems)}.")

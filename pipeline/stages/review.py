@@ -127,13 +127,20 @@ def _lines(path: Path, task: Task) -> list[spreadsheet.Line]:
 
 def _edited(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
     """The cells that are not as they were written; None where the row's base can't tell."""
-    columns = _edited_columns(task)
-    told = cells["base"].strip().removeprefix("b-")
-    if len(told) != SHORT * (len(columns) + 1):
+    hashes = _hashes(cells, task)
+    if hashes is None:
         return None
-    hashes = {name: told[SHORT * place : SHORT * (place + 1)] for place, name in enumerate(columns)}
-    texts = {name: _read(name, cells[name]) for name in columns}
+    texts = {name: _read(name, cells[name]) for name in _edited_columns(task)}
     return {name: text for name, text in texts.items() if _hash(text) != hashes[name]}
+
+
+def _hashes(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
+    """What a row's base says of every cell that may be edited, and of the pictures; None where it is damaged."""
+    columns = [*_edited_columns(task), "picture"]
+    told = cells["base"].strip().removeprefix("b-")
+    if len(told) != SHORT * len(columns):
+        return None
+    return {name: told[SHORT * place : SHORT * (place + 1)] for place, name in enumerate(columns)}
 
 
 def _read(name: str, cell: str) -> str:
@@ -152,7 +159,10 @@ def _change(row: Row, cells: Mapping[str, str], task: Task) -> tuple[Change | No
     seen = _seen(row)
     wanted = {name: text for name, text in edited.items() if text != seen[name] and (text or name != "decision")}
     if wanted and cells["base"].strip() != base(row):
-        return None, [f"base: the row has changed in the run since this table was written; {_what(wanted)} is in doubt"]
+        return None, [
+            f"base: the row has changed in the run since this table was written ({_changed(row, cells, task)}), "
+            f"so your edit of {', '.join(wanted)} is in doubt; edit a table written anew"
+        ]
     doubts = []
     if "decision" in wanted and wanted["decision"] not in reviews.DECISIONS:
         doubts.append(f"decision: '{cells['decision']}' is none of {', '.join(reviews.DECISIONS)}")
@@ -168,8 +178,10 @@ def _change(row: Row, cells: Mapping[str, str], task: Task) -> tuple[Change | No
     return (None, doubts) if doubts else (change, [])
 
 
-def _what(wanted: Mapping[str, str]) -> str:
-    return f"your edit of {', '.join(wanted)}"
+def _changed(row: Row, cells: Mapping[str, str], task: Task) -> str:
+    """Names of the columns of a row that are not in the run as they were when the table was written."""
+    now = _hashes({"base": base(row)}, task) or {}
+    return ", ".join(name for name, told in (_hashes(cells, task) or {}).items() if now.get(name) != told)
 
 
 def _text(row: Row, wanted: Mapping[str, str], task: Task) -> str | None:

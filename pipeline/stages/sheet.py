@@ -45,7 +45,7 @@ def write(
     """
     ordered = riskiest_first(found)
     keep, unsure, drop = ([row for row in ordered if row.decision == word] for word in ("keep", "unsure", "drop"))
-    ours, theirs = [row for row in drop if not _decided(row)], [row for row in drop if _decided(row)]
+    ours, theirs = [row for row in drop if not row.decided], [row for row in drop if row.decided]
     folded = [_folded(f"{len(theirs)} grids dropped by you", _cards(theirs, task))] if theirs else []
     folded += [_folded(_counts(stage, rows), _table(rows)) for stage, rows in rejected.items() if rows]
     parts = [
@@ -79,7 +79,7 @@ def _cards(rows: Sequence[Row], task: Task) -> str:
 def _card(row: Row, task: Task) -> str:
     width, height = row.grid.layout.canvas
     faults = [*row.reasons, *row.caption.problems]
-    by = "person" if _decided(row) else "toolkit"
+    by = "person" if row.decided else "toolkit"
     return (
         f'<article id="{row.id}"><a href="{escape(row.grid.path)}"><img src="{escape(row.grid.path)}" loading="lazy" '
         f'width="{width}" height="{height}" alt="grid {row.id}"></a><div>'
@@ -89,11 +89,6 @@ def _card(row: Row, task: Task) -> str:
         f"{''.join(f'<p class=why>{escape(fault)}</p>' for fault in faults)}"
         f"{_note(row)}</div></article>"
     )
-
-
-def _decided(row: Row) -> bool:
-    """Whether a person decided, not the toolkit."""
-    return bool(row.review and row.review.decision)
 
 
 def _note(row: Row) -> str:
