@@ -192,8 +192,3 @@ def _order(matrix: np.ndarray, task: Task) -> Score:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 5)
-
-
-def score_one(task, grid, caption, scorer, folder, cache, facts):  # type: ignore  # a stand-in until SCORES' own is merged
-    matrices = Matrices(scorer, cache, folder).all([grid], [caption])
-    return judge(matrices.own[0], facts.get("floor"), task)
