@@ -74,19 +74,39 @@ def _line_command(last: str) -> Callable[..., None]:
         scorer: ScorerName = None,
         overrides: Overrides = None,
     ) -> None:
-        with _open(task, out, _asked(source, captioner, scorer, overrides)) as road:
-            with _progress() as progress:
-                marks = []
-                for mark, worked in road.run(progress, last):
-                    marks.append(mark)
-                    if not worked:
-                        console.print(f"{mark.name}: done, {mark.kept} kept, nothing to do")
-                    elif not console.is_terminal:
-                        counts = f"{mark.entered} in, {mark.kept} kept, {mark.entered - mark.kept} rejected"
-                        console.print(f"{mark.name}: {counts}, {mark.seconds:.1f} s")
-            _summary(road, marks)
+        _run_line(last, task, out, _asked(source, captioner, scorer, overrides))
 
     return command
+
+
+def _run_line(last: str, task: str, out: Path | None, asked: dict[str, Any]) -> None:
+    with _open(task, out, asked) as road:
+        with _progress() as progress:
+            marks = []
+            for mark, worked in road.run(progress, last):
+                marks.append(mark)
+                if not worked:
+                    console.print(f"{mark.name}: done, {mark.kept} kept, nothing to do")
+                elif not console.is_terminal:
+                    counts = f"{mark.entered} in, {mark.kept} kept, {mark.entered - mark.kept} rejected"
+                    console.print(f"{mark.name}: {counts}, {mark.seconds:.1f} s")
+        _summary(road, marks)
+
+
+def _filter_command(  # noqa: PLR0913, PLR0917  (one argument an option)
+    task: TaskName,
+    source: Sources = None,
+    out: Out = None,
+    captioner: CaptionerName = None,
+    scorer: ScorerName = None,
+    overrides: Overrides = None,
+    fixed: Annotated[
+        bool | None,
+        typer.Option("--fixed/--calibrated", help="Fixed thresholds, or such as the run's own scores give (usual)."),
+    ] = None,
+) -> None:
+    """The line up to its stage, with thresholds of either kind."""
+    _run_line("filter", task, out, _asked(source, captioner, scorer, overrides) | {"fixed": fixed})
 
 
 def _caption_command(  # noqa: PLR0913, PLR0917  (one argument an option)
@@ -127,7 +147,7 @@ for _name, _help in {
     "filter": "Score captions against pictures; reject what does not belong together.",
     "export": "Write the kept grids as a data set.",
 }.items():
-    _command_of = _caption_command if _name == "caption" else _line_command(_name)
+    _command_of = {"caption": _caption_command, "filter": _filter_command}.get(_name) or _line_command(_name)
     app.command(_name, help=f"{_help} Stages before it are brought up to date first.")(_command_of)
 
 
@@ -390,8 +410,10 @@ def _progress() -> Iterator[Progress]:
 
 
 def _summary(road: Road, marks: list[Mark]) -> None:
-    """What every stage let through, and the next command to type."""
+    """What every stage let through, how the filter was calibrated, and the next command to type."""
     from collections import Counter
+
+    from pipeline import thresholds
 
     table = Table("stage", "in", "kept", "rejected", "seconds", box=None, pad_edge=False)
     for mark in marks:
@@ -400,6 +422,8 @@ def _summary(road: Road, marks: list[Mark]) -> None:
         table.add_row(mark.name, str(mark.entered), str(mark.kept), why, f"{mark.seconds:.1f}")
     console.print(table)
     _set_aside(road)
+    for line in [line for mark in marks if mark.name == "filter" for line in thresholds.lines(mark.facts)]:
+        console.print(line)
     if marks[-1].name != "export":
         console.print(f"next: {road.command_to_show(marks[-1].name)}")
         return

@@ -165,6 +165,8 @@ class Score:
     threshold: float
     passed: bool
     reason: str
+    usual: float | None = None
+    """The median of the run's scores of this name: how far it lies off the threshold makes margins comparable."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ class Settings(BaseModel):
     captioner: str = "local"
     scorer: str = "open_clip"
     overrides: tuple[str, ...] = ()
+    fixed: bool = False
+    """Whether the filter takes its fixed thresholds."""
 
     @property
     def drawn(self) -> bool:
@@ -230,6 +232,7 @@ def load_task(settings: Settings) -> Task:
     models = (f"captioner.model={MINIATURE / 'vlm'}", f"scorer.model=local-dir:{MINIATURE / 'clip'}")
     serves = (settings.captioner == "local", settings.scorer == "open_clip")
     defaults = [line for line, yes in zip(models, serves, strict=True) if yes and settings.drawn]
+    defaults += ["filter.fixed=true"] if settings.fixed else []
     return task.load(settings.task, [*defaults, *settings.overrides])
 
 

@@ -64,10 +64,22 @@ class CaptionSection(_Section):
 
 
 class FilterSection(_Section):
+    """Thresholds by hand; those without a value are found from the run's own scores."""
+
+    fixed: bool = False
+    """Take the fixed defaults of the kind of scorer instead of what the run's scores say."""
     floor: float | None = None
-    """Fixed lowest score of a panel against its own text; without it the run's own scores set it."""
-    slack: float = Field(0.02, ge=0)
+    """Lowest score of a panel against its own text."""
+    summary: float | None = None
+    """Lowest score of the panels against the summary."""
+    slack: float | None = Field(None, ge=0)
     """By how much another order of the panel texts may score better (mean per panel) before the grid is rejected."""
+    related: float | None = None
+    """Lowest likeness of two panels: below they are strangers."""
+    copies: float | None = None
+    """Highest likeness of two panels, or of nearly all panels with an earlier grid's: above they are copies."""
+    texts: float | None = None
+    """Highest likeness of the texts of two panels."""
 
 
 class Task(_Section):
