@@ -169,7 +169,7 @@ def test_linter_and_scores_are_live_while_a_text_is_typed(page: Page, served: Se
     expect(page.locator("#problems")).to_contain_text("[SCENE-9] is no marker of this task")
     page.screenshot(path=tmp_path / "linter.png")
     one, two, three = before.caption.panels
-    right = f"[MOVIE-SHOTS] a day, [SCENE-1] {three}, [SCENE-2] {one}, [SCENE-3] {two}."
+    right = f"[MOVIE-SHOTS] {before.caption.summary}, [SCENE-1] {three}, [SCENE-2] {one}, [SCENE-3] {two}."
     page.locator("#text").fill(right)
     expect(page.locator("#problems")).to_contain_text("The linter finds nothing.")
     expect(page.locator("[data-score='order'].bad")).to_have_count(0)
@@ -244,7 +244,7 @@ def test_another_picture_takes_a_panels_place_by_mouse(page: Page, served: Serve
 
 def test_the_captioner_asked_again_is_shown_beside_a_persons_text(page: Page, served: Served, tmp_path: Path) -> None:
     grid = here(page)
-    mine = rows(served)[grid].caption.text.replace("a day of", "my own day of")
+    mine = rows(served)[grid].caption.text.replace("a short story", "my own story")
     page.keyboard.press("e")
     page.locator("#text").fill(mine)
     page.keyboard.press("Control+Enter")
@@ -301,7 +301,7 @@ def test_two_tabs_do_not_overwrite_each_other(
     grid = here(page)
     assert here(other) == grid
     page.keyboard.press("e")
-    page.locator("#text").fill(rows(served)[grid].caption.text.replace("a day", "my day"))
+    page.locator("#text").fill(rows(served)[grid].caption.text.replace("a short", "my own"))
     other.keyboard.press("r")
     other.keyboard.type("too dark")
     other.keyboard.press("Enter")
@@ -309,16 +309,16 @@ def test_two_tabs_do_not_overwrite_each_other(
     page.keyboard.press("Control+Enter")
     wait_for(page, "has been changed elsewhere since")
     page.screenshot(path=tmp_path / "stale.png")
-    expect(page.locator("#text")).to_have_value(rows(served)[grid].caption.text.replace("a day", "my day"))
+    expect(page.locator("#text")).to_have_value(rows(served)[grid].caption.text.replace("a short", "my own"))
     assert rows(served)[grid].review.note == "too dark"
     page.keyboard.press("Control+Enter")  # seen, and still wanted
     wait_for(page, "text saved")
     after = rows(served)[grid]
     assert (after.decision, after.review.note) == ("drop", "too dark")
-    assert "my day" in after.caption.text
+    assert "my own" in after.caption.text
     page.keyboard.press("u")
     wait_for(page, "undone")
-    assert "my day" not in rows(served)[grid].caption.text
+    assert "my own" not in rows(served)[grid].caption.text
     assert other.locator("#undo").is_enabled()  # each tab takes back its own changes
 
 

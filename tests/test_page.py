@@ -362,12 +362,34 @@ def test_a_captioner_with_nothing_new_says_so(client: httpx2.Client) -> None:
     assert "the captioner wrote nothing new" in answers[-1].json()["error"]
 
 
-def test_while_a_line_is_at_work_nothing_is_changed(client: httpx2.Client, served: Served) -> None:
+def test_what_a_table_has_changed_meanwhile_is_not_overwritten(client: httpx2.Client, served: Served) -> None:
+    row = rows(client)[0]
     road = opened(served.run)
-    with road.store, road.store.working():
-        answer = post(client, rows(client)[0], "decide", decision="keep")
-    assert answer.status_code == 422
-    assert "another process is at work" in answer.json()["error"]
+    with road.store:
+        road.write_review()
+        table = served.run / "captions.csv"
+        text = table.read_text(encoding="utf-8-sig").replace(f'"{row["id"]}","keep"', f'"{row["id"]}","drop"')
+        table.write_text(text, encoding="utf-8")
+        assert len(road.apply(table)) == 1
+    answer = post(client, row, "decide", decision="keep")
+    assert (answer.status_code, answer.json()["row"]["decision"]) == (409, "drop")
+    kept = change(client, answer.json()["row"], "decide", decision="keep")["row"]
+    assert [event["who"] for event in stored(served)[1]] == [str(table), "page"]
+    assert kept["decision"] == "keep"
+
+
+def test_a_table_keeps_the_panels_that_the_page_has_exchanged(client: httpx2.Client, served: Served) -> None:
+    swapped = change(client, rows(client)[0], "swap", first=0, second=1)["row"]
+    before = stored(served)[0][0]
+    road = opened(served.run)
+    with road.store:
+        road.write_review()
+        table = served.run / "captions.csv"
+        text = table.read_text(encoding="utf-8-sig").replace(f'"{swapped["id"]}","keep"', f'"{swapped["id"]}","unsure"')
+        table.write_text(text, encoding="utf-8")
+        road.apply(table)
+    after = stored(served)[0][0]
+    assert (after.decision, after.grid, after.caption) == ("unsure", before.grid, before.caption)
 
 
 # ---- what becomes of it
