@@ -36,7 +36,7 @@ def story(number: int) -> str:
 
 
 def truths(scenes: Sequence[Sequence[Scene]]) -> list[str]:
-    """What is to be seen in each grid; but the first grid's texts stand in the wrong order, and one leans on another."""
+    """What is to be seen in each grid; but the first grid's texts are out of order, and one leans on another."""
     texts = [[describe(scene) for scene in each[:3]] for each in scenes]
     texts[0] = [texts[0][1], texts[0][2], texts[0][0]]
     texts[1][1] += " as before"
@@ -74,6 +74,13 @@ def opened(run: Path) -> Road:
     """The run as a later command opens it."""
     settings = json.loads((run / "report.json").read_text(encoding="utf-8"))["settings"]
     return Road(Settings.model_validate(settings), run)
+
+
+def resettle(run: Path, **settings: object) -> None:
+    """Has the run go on with other settings."""
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    report["settings"] |= settings
+    (run / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from served import GRIDS, Served, build, opened, serving
+from served import GRIDS, Served, build, opened, resettle, serving
 
 from pipeline import reviews
 from pipeline.records import Row
@@ -182,6 +182,21 @@ def test_linter_and_scores_are_live_while_a_text_is_typed(page: Page, served: Se
     assert (after.caption.text, after.decision) == (right, "keep")
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#machine")).to_contain_text(before.caption.text)
+
+
+def test_without_the_scorers_weights_a_sentence_stands_where_the_scores_would(
+    built: Path, context: BrowserContext, faults: Faults, tmp_path: Path
+) -> None:
+    run = shutil.copytree(built, tmp_path / "run")
+    resettle(run, overrides=('scorer.model="local-dir:/nowhere"',))
+    with serving(run) as served:
+        page = visit(context, served, faults)
+        expect(page.locator(".score").first).to_be_visible()  # what the filter has found stays
+        page.keyboard.press("e")
+        page.keyboard.type("x")
+        expect(page.locator("#scores")).to_contain_text("No scores: ")
+        expect(page.locator("#scores")).to_contain_text("/nowhere")
+        page.screenshot(path=tmp_path / "unscored.png")
 
 
 def test_letters_typed_into_a_text_are_no_commands_and_escape_leaves_it(page: Page, served: Served) -> None:
@@ -377,8 +392,8 @@ def test_the_picture_in_the_documentation(context: BrowserContext, faults: Fault
         list(road.run(lambda *_: None))
     with serving(tmp_path / "run") as served:
         page = visit(context, served, faults)
-        page.keyboard.press("n")
-        page.keyboard.press("ArrowLeft")
+        while not page.locator(".score.bad[data-score^='text ']").count():
+            page.keyboard.press("ArrowRight")
         page.keyboard.press("c")
         expect(page.locator("#proposal")).to_be_visible(timeout=120_000)
         page.locator(".segment[data-panel='2']").hover()

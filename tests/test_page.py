@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 from PIL import Image, ImageChops
-from served import GRIDS, Served, build, opened, serving
+from served import GRIDS, Served, build, opened, resettle, serving
 from typer.testing import CliRunner
 
 from pipeline import cli, reviews, task
@@ -359,7 +359,7 @@ def test_a_captioner_with_nothing_new_says_so(client: httpx2.Client) -> None:
     grid = rows(client)[0]["id"]
     answers = [client.post(f"/rows/{grid}/ask", json={}) for _ in range(GRIDS + 1)]
     assert [answer.status_code for answer in answers] == [200] * GRIDS + [422]
-    assert "the captioner wrote nothing new" in answers[-1].json()["error"]
+    assert "the captioner wrote nothing new that can be read" in answers[-1].json()["error"]
 
 
 def test_what_a_table_has_changed_meanwhile_is_not_overwritten(client: httpx2.Client, served: Served) -> None:
@@ -390,6 +390,25 @@ def test_a_table_keeps_the_panels_that_the_page_has_exchanged(client: httpx2.Cli
         road.apply(table)
     after = stored(served)[0][0]
     assert (after.decision, after.grid, after.caption) == ("unsure", before.grid, before.caption)
+
+
+@pytest.mark.parametrize(
+    ("captioner", "options", "message"),
+    [
+        ("sidecar", (), "the captioner 'sidecar' takes texts over as they are and can't be asked for others"),
+        ("server", ('captioner.url="http://127.0.0.1:9/v1"',), "127.0.0.1:9"),
+        ("local", ('captioner.model="/nowhere"',), "/nowhere"),
+    ],
+)
+def test_a_captioner_that_can_t_be_asked_is_a_sentence(
+    built: Path, tmp_path: Path, captioner: str, options: tuple[str, ...], message: str
+) -> None:
+    run = shutil.copytree(built, tmp_path / "run")
+    resettle(run, captioner=captioner, overrides=options)
+    with serving(run) as served, served.client() as client:
+        answer = client.post(f"/rows/{rows(client)[0]['id']}/ask", json={})
+    assert answer.status_code == 422
+    assert message in answer.json()["error"]
 
 
 # ---- what becomes of it

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import logging
 import re
 import secrets
 import socket
@@ -110,6 +111,8 @@ def serve(road: Road, opened: Callable[[str], None]) -> int:
         door.listen()
         address = f"127.0.0.1:{door.getsockname()[1]}"
         server = uvicorn.Server(configuration(make(desk, address, token)))
+        # A request that is cut off because the reviewer has ended the page is no fault that calls for a traceback.
+        logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
         opened(f"http://{address}/?token={token}")
         with suppress(KeyboardInterrupt):  # uvicorn ends in good order and then raises it again
             server.run(sockets=[door])

@@ -135,11 +135,11 @@ class Asking:
             if answer.failure:
                 raise BadReply(f"the captioner gave no answer ({answer.failure}).")
             caption = self._signed(self._named(self._read(answer), grid), grid, len(question.earlier) + 1)
-            if caption.text and caption.text not in shown:
+            if all(caption.panels) and caption.text not in shown:
                 return caption
             told = tuple(dict.fromkeys((*caption.problems, *faults))) or ("other words are wanted",)
             question = replace(question, earlier=(*question.earlier, Turn(answer.text[:KEPT], told)))
-        raise BadReply(f"the captioner wrote nothing new in {len(question.earlier)} answers.")
+        raise BadReply(f"the captioner wrote nothing new that can be read in {len(question.earlier)} answers.")
 
     def _take(self, case: _Open, answer: Answer) -> None:
         """Takes the answer to the case's question, or that there is none."""
