@@ -199,7 +199,7 @@ def _take_over(road: Road, table: Path) -> None:
         if row.id in edited:
             scores = [f"{score.name} {score.value:.3f}" for score in row.scores]
             word = f"{row.decision} by your word" if row.decided else row.decision
-            console.print(f"{row.id} is now {word}: {', '.join((*scores, *row.reasons)) or 'not scored'}")
+            console.print(f"{row.id} is now {word}: {', '.join((*scores, *row.reasons)) or 'not scored'}", markup=False)
     _set_aside(road)
     console.print(f"{len(changes)} rows changed; {marks[-1].kept} grids in {road.folder / 'dataset'}")
 

@@ -19,7 +19,7 @@ MARK = "\ufeff"
 DELIMITERS = ",;\t"
 # What a spreadsheet would run as a formula, or take for a number or a truth and write in its own way (007 as 7).
 ALIVE = re.compile(
-    r"'*(?:[=+\-@＝＋－＠]|(?:[\d\s.,:/%$€£+\-]*\d[\d\s.,:/%$€£+\-e]*|true|false)\Z)",  # noqa: RUF001
+    r"'*(?:[=+\-@＝＋－＠]|(?:(?=\D*\d)[\d\s.,:/%$€£+\-e]+|true|false)\Z)",  # noqa: RUF001
     re.IGNORECASE,
 )
 SINGLE, DOUBLE = "‘’‚‛′", "“”„‟″"  # noqa: RUF001

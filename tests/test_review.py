@@ -4,20 +4,23 @@ import csv
 import io
 import json
 import random
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import datasets
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from miniature.film import picture
 from miniature.world import draw_scene
 from pipeline import grammar, reviews, risk, spreadsheet, task
 from pipeline.errors import BadInput
-from pipeline.records import Review, Row, Score, content_id
-from pipeline.road import Road, Settings
+from pipeline.records import Review, Row, Score, Scores, content_id
+from pipeline.road import MINIATURE, Road, Settings
 from pipeline.stages import review, sheet
 from pipeline.store import Store
 
@@ -31,6 +34,7 @@ TRICKY = [
 ]
 
 
+LETTERS = st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])
 MINE = "[MOVIE-SHOTS] Mine, [SCENE-1] my first words, [SCENE-2] my second words, [SCENE-3] my third words."
 
 
@@ -123,11 +127,41 @@ def test_the_table_begins_with_a_byte_order_mark_and_quotes_every_cell(road: Roa
 def test_no_cell_would_be_run_as_a_formula(road: Road) -> None:
     cells = [cell for entry in read(road.folder / "captions.csv") for cell in entry.values()]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    assert [spreadsheet.guard(text) for text in ("=1", "007", "3/4", "true", "a = b")] == [
+        "'=1", "'007", "'3/4", "'true", "a = b",
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["=1+1", "'=1", "''=1", "-a", "plain", "'quoted'", "", "@x", "\tx"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "'=1",
+        "''=1",
+        "-a",
+        "plain",
+        "'quoted'",
+        "",
+        "@x",
+        "007",
+        "'1e5",
+        "3/4 of it",
+        "True",
+        "1" * 50_000 + "x",
+    ],
+)
 def test_the_guard_is_undone_exactly(text: str) -> None:
     assert spreadsheet.unguard(spreadsheet.guard(text)) == text
+
+
+@settings(deadline=None)  # it writes files
+@given(st.lists(st.lists(st.text(alphabet=LETTERS), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_any_cell_of_one_line_comes_back(lines: list[list[str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        spreadsheet.write(path, ["a", "b", "c"], [["x" + spreadsheet.guard(cell) for cell in line] for line in lines])
+        found = [list(line.cells.values()) for line in spreadsheet.read(path, ["a", "b", "c"])]
+    assert [[spreadsheet.unguard(cell[1:]) for cell in line] for line in found] == lines
 
 
 def test_a_dropped_row_leaves_the_data_set(road: Road) -> None:
@@ -148,6 +182,26 @@ def test_an_edited_caption_reaches_the_data_set_word_for_word(road: Road) -> Non
     )
     road.apply(write(road.folder / "edited.csv", table))
     assert table[1]["caption"] + "\n" in export(road)
+
+
+def test_an_edited_caption_is_scored_again_and_no_other_is(road: Road) -> None:
+    clip = (ANSWERS, "group.floor=0.0", f"scorer.model=local-dir:{MINIATURE / 'clip'}")
+    scored = Road(road.settings.model_copy(update={"scorer": "open_clip", "overrides": clip}), road.folder)
+    export(scored)
+    before = {found.grid: found for found in scored.store.items(Scores, "scores")}
+    table = read(road.folder / "captions.csv")
+    mine = table[0]["id"]
+    name = before[mine].scores[0].name
+    assert table[0][name] == f"{before[mine].scores[0].value:.4f}"
+    table[0]["caption"] = MINE
+    scored.apply(write(road.folder / "edited.csv", table))
+    list(scored.run(lambda *_: None, first="filter"))
+    after = {found.grid: found for found in scored.store.items(Scores, "scores")}
+    assert {grid for grid, found in after.items() if found.text != before[grid].text} == {mine}
+    assert after[mine].text == MINE
+    (again,) = [entry for entry in read(road.folder / "captions.csv") if entry["id"] == mine]
+    assert again[name] == f"{after[mine].scores[0].value:.4f}" != table[0][name]
+    export(road)
 
 
 def test_an_edited_panel_changes_its_part_of_the_caption_only(road: Road) -> None:
@@ -326,6 +380,15 @@ def test_an_old_table_takes_nothing_back_that_was_decided_elsewhere(road: Road) 
     (change,) = road.apply(write(road.folder / "edited.csv", table))
     assert change.review.grid == table[1]["id"]
     assert {row.id: row.decision for row in rows(road)}[table[0]["id"]] == "drop"
+
+
+def test_a_decision_that_was_emptied_says_nothing(road: Road) -> None:
+    table = read(road.folder / "captions.csv")
+    table[0]["decision"] = " "
+    write(road.folder / "captions.csv", table)
+    assert road.apply(road.folder / "captions.csv") == []
+    road.write_review()
+    assert road.set_aside is None
 
 
 def test_edits_that_were_not_applied_are_never_written_over(road: Road) -> None:

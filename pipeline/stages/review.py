@@ -131,7 +131,8 @@ def _edited(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
     if hashes is None:
         return None
     texts = {name: _read(name, cells[name]) for name in _edited_columns(task)}
-    return {name: text for name, text in texts.items() if _hash(text) != hashes[name]}
+    changed = {name: text for name, text in texts.items() if _hash(text) != hashes[name]}
+    return {name: text for name, text in changed.items() if text or name != "decision"}  # an emptied one says nothing
 
 
 def _hashes(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
@@ -157,7 +158,7 @@ def _change(row: Row, cells: Mapping[str, str], task: Task) -> tuple[Change | No
     if edited is None:
         return None, [f"base: '{cells['base']}' is not what was written there; edit a table written anew"]
     seen = _seen(row)
-    wanted = {name: text for name, text in edited.items() if text != seen[name] and (text or name != "decision")}
+    wanted = {name: text for name, text in edited.items() if text != seen[name]}
     if wanted and cells["base"].strip() != base(row):
         return None, [
             f"base: the row has changed in the run since this table was written ({_changed(row, cells, task)}), "
