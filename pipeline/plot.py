@@ -21,8 +21,9 @@ def write(evidence: Evidence, thresholds: Mapping[str, Threshold], path: Path) -
     from matplotlib.figure import Figure
 
     rows = -(-len(thresholds) // COLUMNS)
-    figure = Figure(figsize=(4.5 * COLUMNS, 3.6 * rows), layout="constrained")
+    figure = Figure(figsize=(4.5 * COLUMNS, 3.6 * rows))
     FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.05, top=0.94, wspace=0.2, hspace=0.25)
     charts = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for chart in charts[len(thresholds) :]:
         chart.set_axis_off()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,39 +74,32 @@ class Encoder:
         size = grids[0].layout.size
         places = np.unique(np.linspace(0, len(grids) * size - 1, COPIES).astype(int))
         wanted = [(grids[place // size], [int(place % size)]) for place in places]
-        found = self._pictures(wanted, change=copied)
+        found = self._pictures(wanted, trimmed=TRIMMED)
         cosines: np.ndarray = (found * panels.reshape(-1, panels.shape[-1])[places]).sum(axis=-1)
         return cosines
 
-    def _pictures(
-        self, wanted: Sequence[tuple[Grid, Sequence[int]]], change: Callable[[Image.Image], Image.Image] | None = None
-    ) -> np.ndarray:
+    def _pictures(self, wanted: Sequence[tuple[Grid, Sequence[int]]], trimmed: float = 0.0) -> np.ndarray:
         """Vectors of panels, grid by grid; each picture that must be opened is opened once."""
         keys: list[str] = []
         missing: list[tuple[Grid, list[tuple[int, str]]]] = []
         for grid, panels in wanted:
             content = hashlib.sha256((self.folder / grid.path).read_bytes()).hexdigest()
-            named = change.__name__ if change else ""
-            mine = [key_of(model=self.model, picture=content, panel=panel, change=named) for panel in panels]
-            if new := [
-                (panel, key) for panel, key in zip(panels, mine, strict=True) if self.cache.get_vector(key) is None
-            ]:
-                missing.append((grid, new))
+            mine = [key_of(model=self.model, picture=content, panel=panel, trimmed=trimmed) for panel in panels]
+            new = [pair for pair in zip(panels, mine, strict=True) if self.cache.get_vector(pair[1]) is None]
+            missing += [(grid, new)] if new else []
             keys += mine
-        for batch in batched(self._opened(missing, change), AT_ONCE):
+        for batch in _batched(self._opened(missing, trimmed), AT_ONCE):
             vectors = self.scorer.image_vectors([picture for _, picture in batch])
             for (key, _), vector in zip(batch, vectors, strict=True):
                 self.cache.put_vector(key, vector)
         return self._cached(keys)
 
     def _opened(
-        self,
-        missing: Sequence[tuple[Grid, list[tuple[int, str]]]],
-        change: Callable[[Image.Image], Image.Image] | None,
+        self, missing: Sequence[tuple[Grid, list[tuple[int, str]]]], trimmed: float
     ) -> Iterator[tuple[str, Image.Image]]:
         for grid, panels in missing:
             pictures = pixels.cut(pixels.open_image(self.folder / grid.path), grid.layout)
-            yield from ((key, change(pictures[panel]) if change else pictures[panel]) for panel, key in panels)
+            yield from ((key, trim(pictures[panel], trimmed)) for panel, key in panels)
 
     def _texts(self, texts: Sequence[str], width: int) -> np.ndarray:
         keys = {text: key_of(model=self.model, text=text) for text in texts if text}
@@ -122,16 +115,20 @@ class Encoder:
         return np.stack([vector for vector in found if vector is not None]) if found else np.zeros((0, 1), np.float32)
 
 
+def _batched(items: Iterator[tuple[str, Image.Image]], size: int) -> Iterator[list[tuple[str, Image.Image]]]:
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
 def plain(text: str) -> str:
     """The text as a scorer reads it best: names without their brackets."""
     return re.sub(r"[<>]", "", text)
 
 
-def copied(picture: Image.Image) -> Image.Image:
-    """A picture as a copy of it may come: trimmed at its sides and half as large."""
-    width, height = picture.size
-    left, top = round(width * TRIMMED), round(height * TRIMMED)
-    return picture.resize((width // 2, height // 2), box=(left, top, width - left, height - top))
+def trim(picture: Image.Image, part: float) -> Image.Image:
+    """The picture without this part of its width and height at each side."""
+    left, top = round(picture.width * part), round(picture.height * part)
+    return picture.crop((left, top, picture.width - left, picture.height - top))
 
 
 def measure(vectors: Vectors) -> Measures:
@@ -204,8 +201,3 @@ def controls(vectors: Vectors) -> dict[str, Vectors]:
         ACROSS: Vectors(vectors.panels, across, vectors.summaries[other]),
         PANELS: Vectors(apart, vectors.segments, vectors.summaries),
     }
-
-
-def batched(items: Iterator[tuple[str, Image.Image]], size: int) -> Iterator[list[tuple[str, Image.Image]]]:
-    while batch := list(itertools.islice(items, size)):
-        yield batch

@@ -179,7 +179,7 @@ def calibrate(evidence: Evidence, task: Task, kind: str) -> Calibration:
     """
     found = {name: _find(name, evidence, task, kind) for name in RULES}
     if not evidence.controls:
-        few = f"{evidence.grids} grids are fewer than the {FEWEST} that thresholds are found from"
+        few = f"the run has {evidence.grids} of the {FEWEST} grids that it takes to find others"
         return Calibration(found, f"fixed defaults of {kind} scorers: {few}")
     source = f"fixed defaults of {kind} scorers, as asked for" if task.filter.fixed else "found from the run's scores"
     accepted = {control: Estimate.among(passing(shuffled, found)) for control, shuffled in evidence.controls.items()}

@@ -90,7 +90,7 @@ def test_the_first_runs_report_accounts_for_everything(first_run: Path) -> None:
     for stage in stages.values():
         assert stage["in"] == stage["kept"] + sum(stage["rejected"].values())
     assert stages["filter"]["kept"] == stages["export"]["in"]
-    assert stages["filter"]["floor"] > 0
+    assert stages["filter"]["thresholds"]["text"]["value"] > 0
     assert report["models"]["captioner"]["model"].endswith("miniature/vlm")
     assert report["models"]["scorer"]["weights"]
 
@@ -100,7 +100,7 @@ def test_the_first_runs_rejects_are_named_with_score_and_threshold(first_run: Pa
     rejected = [row for row in json.loads(ran.stdout) if row["stage"] == "filter"]
     assert rejected
     for row in rejected:
-        assert re.search(r"(floor|limit) -?\d\.\d{3}", row["detail"])
+        assert re.search(r"(floor|ceiling) -?\d\.\d{4}", row["detail"])
 
 
 def test_the_first_runs_data_set_loads(first_run: Path) -> None:

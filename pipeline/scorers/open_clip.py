@@ -100,18 +100,25 @@ class OpenClip:
     @cached_property
     def _kind(self) -> str:
         """`siglip` for a model of a sigmoid loss, which has a bias; its cosines are much lower than CLIP's."""
-        import open_clip
+        return "siglip" if "init_logit_bias" in self._model_config else "clip"
 
+    @property
+    def _model_config(self) -> dict[str, Any]:
         model = self.options.model
         if model.startswith(FOLDER):
-            config = _model_config(Path(model.removeprefix(FOLDER)) / CONFIG)
+            file = Path(model.removeprefix(FOLDER)) / CONFIG
         elif model.startswith(HUB):
             from huggingface_hub import hf_hub_download
 
-            config = _model_config(Path(hf_hub_download(model.removeprefix(HUB), CONFIG, local_files_only=True)))
+            file = Path(hf_hub_download(model.removeprefix(HUB), CONFIG, local_files_only=True))
         else:
-            config = open_clip.get_model_config(model.replace("/", "-"))
-        return "siglip" if "init_logit_bias" in config else "clip"
+            import open_clip
+
+            return dict(open_clip.get_model_config(model.replace("/", "-")))
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8"))["model_cfg"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _missing(self.options, f"{file} can't be read as a model's config: {error}") from error
 
     def _tagged(self, model: str, tag: str | None) -> str:
         """Fetches the weights of an architecture where they are not here yet."""
@@ -149,10 +156,6 @@ class OpenClip:
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise _missing(self.options, str(error).partition("\n")[0]) from error
         return model.eval(), transform, tokenizer
-
-
-def _model_config(file: Path) -> dict[str, Any]:
-    return dict(json.loads(file.read_text(encoding="utf-8")).get("model_cfg", {}))
 
 
 def _is_here(hub: str) -> bool:

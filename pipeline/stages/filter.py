@@ -149,7 +149,7 @@ def judge(
 def _score(name: str, value: float, threshold: Threshold, subject: str, good: str, bad: str) -> Score:
     passed = bool(threshold.holds(np.asarray(value)))
     limit = "ceiling" if threshold.ceiling else "floor"
-    reason = f"{subject.format(good if passed else bad)}: {value:.3f}, {limit} {threshold.value:.3f}."
+    reason = f"{subject.format(good if passed else bad)}: {value:.4f}, {limit} {threshold.value:.4f}."
     return Score(name, round(float(value), 4), threshold.value, passed, reason, threshold.usual)
 
 
