@@ -177,6 +177,8 @@ class Scores:
     scores: tuple[Score, ...]
     text: str = ""
     """The caption that was scored."""
+    picture: str = ""
+    """Path of the grid that was scored, relative to the run's folder."""
 
     @property
     def id(self) -> str:

@@ -83,7 +83,7 @@ def _edited(caption: Caption, text: str, task: Task) -> Caption:
 def rows(store: Store, task: Task) -> list[Row]:
     """Every captioned grid with its scores, the decision on it and why. A person's word goes before ours.
 
-    Scores and rejections belong to the text that was scored; a grid whose caption has changed since has none.
+    Scores and rejections belong to the text and the panels that were scored; a grid that has others since has none.
     """
     counting = {caption.grid: caption for caption in captions(store, task)}
     scores = {found.grid: found for found in store.items(Scores, "scores")}
@@ -95,7 +95,7 @@ def rows(store: Store, task: Task) -> list[Row]:
         if caption is None:
             continue
         scored = scores.get(grid.id)
-        fresh = scored is not None and scored.text == caption.text
+        fresh = scored is not None and (scored.text, scored.picture) == (caption.text, grid.path)
         reasons = (rejected[grid.id],) if fresh and grid.id in rejected else ()
         ours: Decision = "drop" if reasons else "unsure" if caption.problems else "keep"
         decision = (review.decision if review else None) or ours

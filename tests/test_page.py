@@ -289,6 +289,18 @@ def test_another_picture_empties_the_panels_text_and_waits_for_a_person(client: 
     assert stored(served)[0][1].grid == after.grid
 
 
+def test_a_picture_that_has_left_its_grid_is_on_offer_and_may_come_back(client: httpx2.Client) -> None:
+    row = rows(client)[0]
+    offers = client.get(f"/rows/{row['id']}/offers/0").json()
+    replaced = change(client, row, "replace", panel=0, record=offers[0]["id"])["row"]
+    names = {offer["name"]: offer for offer in client.get(f"/rows/{row['id']}/offers/0").json()}
+    assert list(names) == ["4", "0"]
+    back = change(client, replaced, "replace", panel=0, record=names["0"]["id"])["row"]
+    assert back["panels"] == row["panels"]
+    answer = post(client, back, "replace", panel=1, record=names["0"]["id"])
+    assert answer.status_code == 422
+
+
 def test_a_picture_of_another_source_is_refused(client: httpx2.Client, served: Served) -> None:
     row, other = rows(client)[:2]
     foreign = next(found for found in stored(served)[0] if found.id == other["id"]).grid.group.records[0]

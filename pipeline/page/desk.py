@@ -120,8 +120,8 @@ class Desk:
         sequence = [record for record in self.road.store.items(Record, "records") if _source(record) == _source(old)]
         places = {record.id: place for place, record in enumerate(sequence)}
         offers = [
-            Offer(record, used.get(record.id, "")) for record in sequence if used.get(record.id, "") != row.id
-        ]  # a record that left the grid is on offer again
+            Offer(record, used.get(record.id, "")) for record in sequence if record.id not in row.grid.group.origin
+        ]
         here = places.get(old.id, 0)
         offers.sort(key=lambda offer: (bool(offer.used), abs(places[offer.record.id] - here)))
         return offers[:NEIGHBOURS]
