@@ -178,6 +178,7 @@ def review(
             _set_aside(road)
             console.print(f"Look at {road.folder / 'review.html'}, edit {road.folder / 'captions.csv'}, then type")
             console.print(f"  {road.command_to_apply}")
+            console.print(f"or review in a browser: {road.command('review', '--serve')}")
         elif dry_run:
             changes = road.edits(apply)
             _diff(changes, road)
@@ -433,6 +434,7 @@ def _summary(road: Road, marks: list[Mark]) -> None:
     console.print(f"The data set is in {road.folder / 'dataset'}; look at {road.folder / 'review.html'}.")
     console.print(f"next: edit {road.folder / 'captions.csv'}, then type")
     console.print(f"  {road.command_to_apply}")
+    console.print(f"or review in a browser: {road.command('review', '--serve')}")
 
 
 def _short(value: object) -> str:
