@@ -155,7 +155,8 @@ def test_what_is_spoilt_is_caught(
     """Bounds lie below the rates of `python -m bench.corrupted`: a handful of grids scatters."""
     road, truths = heldout
     assert road.scorer is not None
-    rates: Rates = reduce(add, [corrupted.measure(road, truths, road.scorer, kind, seed) for seed in range(2)])
+    draws = 1 if kind.endswith("panel") else 2  # a picture that is drawn anew takes its time
+    rates: Rates = reduce(add, [corrupted.measure(road, truths, road.scorer, kind, seed) for seed in range(draws)])
     record_property("rates", str(rates))
     assert rates.caught >= least * rates.spoilt
     assert rates.false <= 0.08 * rates.good
@@ -319,7 +320,7 @@ def test_fixed_thresholds_can_be_asked_for_are_remembered_and_taken_back(
         return capsys.readouterr().out, report["stages"]["filter"]
 
     printed, facts = iclora("filter", "storyboard", *source, *free, "--fixed")
-    assert "thresholds (fixed defaults of clip scorers, as asked for): text 0.100, order 0.020" in printed
+    assert "thresholds (fixed defaults of clip scorers, as asked for): text 0.1, order 0.02, " in printed
     assert facts["thresholds"]["text"]["value"] == 0.1
     printed, _ = iclora("filter", "storyboard")
     assert "filter: done" in printed and "as asked for" in printed

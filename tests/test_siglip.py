@@ -12,8 +12,13 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from pipeline import task
+from pipeline.cache import Cache
+from pipeline.errors import MissingWeights
+from pipeline.records import Caption, Grid, Group, Layout, Scores
 from pipeline.scorers import open_clip
 from pipeline.scorers.open_clip import OpenClip
+from pipeline.stages import filter
 
 WORDS = ["a", "cat", "dog", "on", "the", "beach", "red", "hat", "with", "in"]
 LENGTH = 64
@@ -48,8 +53,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     parts = json.loads(json.dumps(CONFIG))
     model = library.CustomTextCLIP(**{name: part for name, part in parts.items() if name != "custom_text"})
-    save_file({name: part.contiguous() for name, part in model.state_dict().items()}, home / "model.safetensors")
-    (home / "model.safetensors").rename(home / "open_clip_model.safetensors")
+    save_file(
+        {name: part.contiguous() for name, part in model.state_dict().items()}, home / "open_clip_model.safetensors"
+    )
     return home
 
 
@@ -125,3 +131,34 @@ def test_pictures_and_texts_are_unit_vectors_of_one_space(siglip: OpenClip) -> N
     for vectors in (pictures, texts):
         assert vectors.shape == (2, 32)
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+def test_a_config_that_can_not_be_read_is_told(folder: Path, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "open_clip_config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(MissingWeights, match=r"open_clip_config.json can't be read as a model's config"):
+        open_clip.make({"model": f"local-dir:{tmp_path}"}).identity()
+
+
+def test_the_filter_takes_the_defaults_of_its_kind(siglip: OpenClip, tmp_path: Path) -> None:
+    couples = task.load("couple-profile")
+    layout = Layout(rows=1, cols=2, panel_width=64, panel_height=64)
+    picture = Image.new("RGB", layout.canvas, "red")
+    picture.paste("blue", layout.boxes[1])
+    picture.save(tmp_path / "grid.png")
+    grid = Grid("g-one", Group("r-one", "couple-profile", (), "by hand", 1.0), layout, "grid.png")
+    texts = ("a red hat on the beach", ", ".join(["a dog with a red hat"] * 30))
+    caption = Caption("told", "", "a cat in the hat", texts, grid="g-one")
+    stage = filter.stage(couples, [grid], siglip, tmp_path, Cache(tmp_path / "cache"))
+    scores = next(row for row in stage.run([caption]) if isinstance(row, Scores)).scores
+    assert {score.name: score.threshold for score in scores} == {
+        "text 1": 0.04,
+        "text 2": 0.04,
+        "order": 0.01,
+        "summary": 0.04,
+        "least alike": 0.1,
+        "most alike": 0.9995,  # in a pair only the very same is a copy
+        "texts alike": 0.9995,
+    }
+    assert stage.facts([])["calibration"].startswith("fixed defaults of siglip scorers: the run has 1 of the 8")

@@ -147,10 +147,17 @@ def judge(
 
 
 def _score(name: str, value: float, threshold: Threshold, subject: str, good: str, bad: str) -> Score:
+    """A score with its reason.
+
+    Args:
+        subject: what the reason is about, `{}` where the verdict goes: one of `good` and `bad`.
+    """
+    value = round(float(value), 4)  # as it is told, so that what is told and what is decided never differ
     passed = bool(threshold.holds(np.asarray(value)))
+    verdict = subject.replace("{}", good if passed else bad)
     limit = "ceiling" if threshold.ceiling else "floor"
-    reason = f"{subject.format(good if passed else bad)}: {value:.4f}, {limit} {threshold.value:.4f}."
-    return Score(name, round(float(value), 4), threshold.value, passed, reason, threshold.usual)
+    reason = f"{verdict}: {value:.4f}, {limit} {threshold.value:.4f}."
+    return Score(name, value, threshold.value, passed, reason, threshold.usual)
 
 
 def _seen_before(
