@@ -157,16 +157,28 @@ def review(
     out: Out = None,
     apply: Annotated[Path | None, typer.Option("--apply", help="An edited captions.csv to take over.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With --apply: print what would change, no more.")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Review in a browser on this machine; ends at Ctrl-C.")
+    ] = False,
 ) -> None:
-    """Write captions.csv and review.html, or take an edited table over and write the data set anew."""
+    """Write captions.csv and review.html, or take an edited table over, or serve the review page.
+
+    After an edited table and after the page the data set is written anew.
+    """
     if dry_run and apply is None:
         raise BadInput("--dry-run tells what a table would change; name the table with --apply captions.csv.")
+    if apply and serve:
+        raise BadInput(f"--apply {apply} and --serve are two ways to review; give one after the other.")
     with _open(task, out) as road:
+        if serve:
+            _serve(road)
+            return
         if apply is None:
             road.write_review()
             _set_aside(road)
             console.print(f"Look at {road.folder / 'review.html'}, edit {road.folder / 'captions.csv'}, then type")
             console.print(f"  {road.command_to_apply}")
+            console.print(f"or review in a browser: {road.command('review', '--serve')}")
         elif dry_run:
             changes = road.edits(apply)
             _diff(changes, road)
@@ -210,6 +222,26 @@ def _diff(changes: list[Change], road: Road) -> None:
 def _set_aside(road: Road) -> None:
     if road.set_aside:
         console.print(f"captions.csv had edits that were not applied; it is kept as {road.set_aside}.")
+
+
+def _serve(road: Road) -> None:
+    """The review page until Ctrl-C, then the line to its end."""
+    import webbrowser
+
+    from pipeline.page.app import serve
+
+    def opened(address: str) -> None:
+        console.print(f"Review at {address}", markup=False)
+        console.print("Ctrl-C ends it and writes the data set anew.")
+        # Elsewhere `webbrowser` would start a text browser in this very terminal.
+        if sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+            webbrowser.open(address)
+
+    changes = serve(road, opened)
+    with _progress() as progress:
+        marks = [mark for mark, _ in road.run(progress, first="filter")]
+    _set_aside(road)
+    console.print(f"{changes} changes; {marks[-1].kept} grids in {road.folder / 'dataset'}")
 
 
 @app.command()
@@ -418,6 +450,7 @@ def _summary(road: Road, marks: list[Mark]) -> None:
     console.print(f"The data set is in {road.folder / 'dataset'}; look at {road.folder / 'review.html'}.")
     console.print(f"next: edit {road.folder / 'captions.csv'}, then type")
     console.print(f"  {road.command_to_apply}")
+    console.print(f"or review in a browser: {road.command('review', '--serve')}")
 
 
 def _short(value: object) -> str:

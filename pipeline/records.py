@@ -179,6 +179,8 @@ class Scores:
     scores: tuple[Score, ...]
     text: str = ""
     """The caption that was scored."""
+    picture: str = ""
+    """Path of the grid that was scored, relative to the run's folder."""
 
     @property
     def id(self) -> str:
@@ -199,6 +201,8 @@ class Review:
     note: str = ""
     text: str = ""
     """The caption as the person edited it; empty where it was left alone."""
+    panels: tuple[str, ...] = ()
+    """Ids of the records in the order that the person wants them; empty where the panels stand as grouped."""
 
     @property
     def id(self) -> str:
@@ -208,6 +212,8 @@ class Review:
 @dataclass(frozen=True)
 class Row:
     """A grid with all that is known of it; what review shows and export writes.
+
+    The grid is the person's where one has exchanged panels: the same id, other records, another picture.
 
     `decision` is the person's where there is one, else the toolkit's: drop what the filter rejected, unsure where the
     caption has problems, keep the rest.

@@ -5,13 +5,14 @@ The table, the page and the command line all come through here, so that all of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import get_args
 
 from pipeline import grammar
 from pipeline.errors import BadInput, BadReply
-from pipeline.records import Caption, Decision, Grid, Review, Row, Scores
+from pipeline.records import Caption, Decision, Grid, Record, Review, Row, Scores, content_id
 from pipeline.store import Store
 from pipeline.task import Task
 
@@ -27,9 +28,45 @@ class Change:
     fields: tuple[tuple[str, str, str], ...]
 
 
+def grids(store: Store) -> list[Grid]:
+    """Every grid with the panels that count: a person's choice of pictures goes before ours.
+
+    A grid of other panels keeps its id and has a picture of its own, which whoever changes the panels draws.
+    """
+    chosen = {review.grid: review.panels for review in _reviews(store) if review.panels}
+    made = store.items(Grid, "grids")
+    if not chosen:
+        return made
+    known = _records(store)
+    return [rearranged(grid, [known[r] for r in chosen[grid.id]]) if grid.id in chosen else grid for grid in made]
+
+
+def rearranged(grid: Grid, records: Sequence[Record]) -> Grid:
+    """The grid with these records in this order."""
+    group = replace(grid.group, records=tuple(records))
+    version = content_id("v", grid.id, group.origin)[2:]
+    return replace(grid, group=group, path=str(Path(grid.path).with_name(f"{grid.id}-{version}.png")))
+
+
+def _reviews(store: Store) -> list[Review]:
+    """The reviews that hold; one for pictures that have left the run does not: its grid is undecided as before."""
+    found = store.items(Review, "reviews")
+    if not any(review.panels for review in found):
+        return found
+    known = _records(store)
+    return [review for review in found if all(record in known for record in review.panels)]
+
+
+def _records(store: Store) -> dict[str, Record]:
+    return {record.id: record for record in store.items(Record, "records")}
+
+
 def captions(store: Store, task: Task) -> list[Caption]:
-    """The captions that count: a person's text goes before ours, and its problems are its own."""
-    texts = {review.grid: review.text for review in store.items(Review, "reviews") if review.text}
+    """The captions that count: a person's text goes before ours, and its problems are its own.
+
+    Where a person has exchanged panels the text is theirs too, even an empty one: ours tells of other panels.
+    """
+    texts = {review.grid: review.text for review in _reviews(store) if review.text or review.panels}
     made = store.items(Caption, "captions")
     # A captioner that finds a grid's panels unrelated, where another found words for them, does not unsay a person's.
     lacking = {grid.id for grid in store.items(Grid, "grids")} - {caption.grid for caption in made}
@@ -46,19 +83,19 @@ def _edited(caption: Caption, text: str, task: Task) -> Caption:
 def rows(store: Store, task: Task) -> list[Row]:
     """Every captioned grid with its scores, the decision on it and why. A person's word goes before ours.
 
-    Scores and rejections belong to the text that was scored; a grid whose caption has changed since has none.
+    Scores and rejections belong to the text and the panels that were scored; a grid that has others since has none.
     """
     counting = {caption.grid: caption for caption in captions(store, task)}
     scores = {found.grid: found for found in store.items(Scores, "scores")}
-    reviews = {review.grid: review for review in store.items(Review, "reviews")}
+    reviews = {review.grid: review for review in _reviews(store)}
     rejected = {row.id: row.detail for row in store.rejected("filter")}
     found = []
-    for grid in store.items(Grid, "grids"):
+    for grid in grids(store):
         caption, review = counting.get(grid.id), reviews.get(grid.id)
         if caption is None:
             continue
         scored = scores.get(grid.id)
-        fresh = scored is not None and scored.text == caption.text
+        fresh = scored is not None and (scored.text, scored.picture) == (caption.text, grid.path)
         reasons = (rejected[grid.id],) if fresh and grid.id in rejected else ()
         ours: Decision = "drop" if reasons else "unsure" if caption.problems else "keep"
         decision = (review.decision if review else None) or ours
@@ -67,17 +104,27 @@ def rows(store: Store, task: Task) -> list[Row]:
 
 
 def change(
-    row: Row, task: Task, *, decision: Decision | None = None, text: str | None = None, note: str | None = None
+    row: Row,
+    task: Task,
+    *,
+    decision: Decision | None = None,
+    text: str | None = None,
+    note: str | None = None,
+    panels: tuple[str, ...] = (),
 ) -> Change | None:
     """What these values change of a row, each left as it is where it is None; None where they change nothing.
 
     A text edited in a row that is marked keep is kept as the person wrote it. In one that the toolkit dropped or left
     unsure the edit decides nothing: the toolkit does again, by what it finds in the new text.
 
+    Args:
+        panels: ids of the records that the person wants; empty where they stay as they are.
+
     Raises:
         BadInput: the row can't be kept with this text; the message begins with the field's name.
     """
     earlier = row.review or Review(row.id, None)
+    there = row.grid.group.origin
     words = row.caption.text if text is None else grammar.fold(text)
     edited = words != row.caption.text
     by_edit: Decision | None = "keep" if edited and row.decision == "keep" else None
@@ -85,7 +132,8 @@ def change(
         earlier,
         decision=decision or earlier.decision or by_edit,
         note=earlier.note if note is None else grammar.fold(note),
-        text=words if edited else earlier.text,
+        text=words if edited or panels else earlier.text,
+        panels=panels or earlier.panels,
     )
     if review == earlier:
         return None
@@ -96,6 +144,7 @@ def change(
         raise BadInput(f"caption: the edited caption lacks one of {' '.join(task.markers)}")
     values = {"decision": (row.decision, becomes), "caption": (row.caption.text, words)}
     values["note"] = (earlier.note, review.note)
+    values["panels"] = (" ".join(there), " ".join(panels or there))
     fields = tuple((name, was, now) for name, (was, now) in values.items() if was != now)
     return Change(review, fields or (("decision", row.decision, becomes),))  # a person says what the toolkit said
 
@@ -109,15 +158,20 @@ def with_panels(row: Row, texts: Mapping[int, str], task: Task) -> str:
     Raises:
         BadInput: a text is empty or holds a marker; the message begins with `panel_` and the panel's number.
     """
-    caption = row.caption
     for panel, text in texts.items():
         if not grammar.clean(text):
             raise BadInput(f"panel_{panel + 1}: is empty")
-    if not caption.text and len(texts) == len(task.markers):  # no text came with the images, a person writes them all
+    if not row.caption.text and len(texts) == len(task.markers):  # no text came with the images, a person writes them
         try:
             return grammar.render("", [texts[panel] for panel in range(len(texts))], (), task)
         except BadReply as error:
             raise BadInput(f"panel_1 to panel_{len(texts)}: {error}") from error
+    return moved(row, texts, task)
+
+
+def moved(row: Row, texts: Mapping[int, str], task: Task) -> str:
+    """As `with_panels`, with texts that came along with their pictures; a picture without one has an empty text."""
+    caption = row.caption
     for panel, text in texts.items():
         try:
             caption = _edited(caption, grammar.replace_panel(caption, panel, grammar.clean(text), task), task)

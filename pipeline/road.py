@@ -133,9 +133,13 @@ class Road:
         return stage, grids, self.store.digest("grids")
 
     def _filter(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
-        grids, captions = self.store.items(Grid, "grids"), reviews.captions(self.store, self.task)
+        grids, captions = reviews.grids(self.store), reviews.captions(self.store, self.task)
+        for grid in grids:
+            if not (self.folder / grid.path).is_file():  # one of a person's: `compose` has seen to the others
+                compose.write(grid, self.task.layout.fit, self.folder)
         stage = filter.stage(self.task, grids, self.scorer, self.folder, self.store.cache)
-        return stage, captions, key_of(captions=[(caption.grid, caption.text) for caption in captions])
+        seen = [(caption.grid, caption.text) for caption in captions]
+        return stage, captions, key_of(captions=seen, pictures=[grid.path for grid in grids])
 
     def _export(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
         out = {row.id for row in self.store.rejected("filter")}

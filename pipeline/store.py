@@ -286,12 +286,23 @@ class Store:
         with self._transaction():
             yield
 
-    def review(self, reviews: Sequence[Review], changes: Iterable[tuple[str, str, str, str]], who: str) -> None:
-        """Writes decisions together with what changed: (grid, field, was, becomes)."""
+    def review(
+        self,
+        reviews: Sequence[Review],
+        changes: Iterable[tuple[str, str, str, str]],
+        who: str,
+        withdrawn: Sequence[str] = (),
+    ) -> None:
+        """Writes decisions together with what changed: (grid, field, was, becomes).
+
+        Args:
+            withdrawn: grids on which nobody has decided any more.
+        """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction() as db:
             rows = [(review.id, ADAPTERS[Review].dump_json(review).decode()) for review in reviews]
             db.executemany(UPSERT.format("reviews"), rows)
+            db.executemany("DELETE FROM reviews WHERE id = ?", [(grid,) for grid in withdrawn])
             db.executemany(
                 "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
                 [(now, grid, who, field, was, becomes) for grid, field, was, becomes in changes],

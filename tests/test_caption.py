@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 import captioners
-from captioners.base import Answer, Question
+from captioners.base import Answer, Question, Turn
 from captioners.scripted import Scripted
 from pipeline import discover, engine, names, replies, task
 from pipeline.cache import Cache
-from pipeline.errors import Abstained
+from pipeline.errors import Abstained, BadReply
 from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Rejected
 from pipeline.stages import caption
 from pipeline.store import Mark, Store
@@ -400,6 +400,51 @@ def test_the_pool_is_large_and_even_enough_for_a_hundred_grids_of_three_people()
 
 
 # ---- texts that came along
+
+
+# ---- asked again by a person
+
+
+def asking(folder: Path, captioner: Any) -> caption.Asking:
+    return caption.Asking(small(), captioner, folder, Cache(folder / "cache"), {"g0": 0})
+
+
+def test_asked_again_the_captioner_is_told_what_is_wrong_until_it_writes_something_new(tmp_path: Path) -> None:
+    (grid,) = grids(tmp_path, 1)
+    captioner = make("scripted", GOOD, BROKEN, reply(summary="a night by the sea"))
+    (first,) = run(tmp_path, captioner, [grid])
+    new = asking(tmp_path, captioner).again(grid, [first.text], ["Panel [SCENE-2] does not fit its text."])
+    assert new.text == first.text.replace("a day by the sea", "a night by the sea")
+    assert (new.grid, new.names, new.problems, new.attempts) == ("g0", first.names, (), 3)
+    turns = captioner.asked[-1].earlier
+    assert [turn.answer for turn in turns] == [GOOD, BROKEN]
+    assert all("Panel [SCENE-2] does not fit its text." in turn.faults for turn in turns)
+    assert len(captioner.asked) == 3  # the first answer was known
+
+
+def test_asked_again_without_any_fault_the_captioner_is_told_that_other_words_are_wanted(tmp_path: Path) -> None:
+    (grid,) = grids(tmp_path, 1)
+    captioner = make("scripted", GOOD, reply(summary="a night by the sea"))
+    (first,) = run(tmp_path, captioner, [grid])
+    asking(tmp_path, captioner).again(grid, [first.text], [])
+    assert captioner.asked[-1].earlier == (Turn(GOOD, ("other words are wanted",)),)
+
+
+def test_a_captioner_that_repeats_itself_has_nothing_new(tmp_path: Path) -> None:
+    (grid,) = grids(tmp_path, 1)
+    captioner = make("scripted", GOOD)
+    (first,) = run(tmp_path, captioner, [grid])
+    with pytest.raises(BadReply, match="nothing new that can be read in 4 answers"):
+        asking(tmp_path, captioner).again(grid, [first.text], [])
+
+
+def test_a_captioner_that_does_not_answer_again_says_why(tmp_path: Path) -> None:
+    class Silent(Scripted):
+        def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+            yield from ((place, Answer(failure="timeout: no answer within 5 s")) for place in range(len(questions)))
+
+    with pytest.raises(BadReply, match="timeout: no answer within 5 s"):
+        asking(tmp_path, Silent(make("scripted", GOOD).options)).again(grids(tmp_path, 1)[0], [], [])
 
 
 def test_texts_that_came_along_are_neither_renamed_nor_asked_for(tmp_path: Path) -> None:

@@ -259,7 +259,8 @@ def test_without_a_scorer_nothing_is_scored_and_no_old_plot_stays(heldout: tuple
     grids, captions = true(road, truths)
     (road.folder / "scores.png").touch()
     stage = filter.stage(road.task, grids, None, road.folder, Cache(road.folder / "cache"))
-    assert list(stage.run(captions)) == [Scores(caption.grid, (), caption.text) for caption in captions]
+    bare = [Scores(c.grid, (), c.text, grid.path) for c, grid in zip(captions, grids, strict=True)]
+    assert list(stage.run(captions)) == bare
     assert stage.facts([]) == {"scorer": {"scorer": "none"}}
     assert not (road.folder / "scores.png").exists() and stage.intact()
 

@@ -39,7 +39,7 @@ def stage(task: Task, grids: Sequence[Grid], scorer: Scorer | None, folder: Path
     def filter_(captions: Sequence[Caption]) -> Iterator[Scores | Rejected]:
         if scorer is None:
             (folder / PLOT).unlink(missing_ok=True)
-            yield from (Scores(caption.grid, (), caption.text) for caption in captions)
+            yield from (Scores(caption.grid, (), caption.text, by_id[caption.grid].path) for caption in captions)
             return
         mine = [by_id[caption.grid] for caption in captions]
         encoder = Encoder(scorer, cache, folder)
@@ -48,7 +48,7 @@ def stage(task: Task, grids: Sequence[Grid], scorer: Scorer | None, folder: Path
         found = _calibrated(run, vectors, encoder, mine, task)
         facts.update(found.facts())
         for caption, scores in zip(captions, _judged(run, vectors, mine, found.thresholds, task), strict=True):
-            yield Scores(caption.grid, scores, caption.text)
+            yield Scores(caption.grid, scores, caption.text, by_id[caption.grid].path)
             if failed := [score for score in scores if not score.passed]:
                 kinds = " and ".join(sorted({FAULTS[_measure(score)] for score in failed}))
                 yield Rejected(caption.grid, by_id[caption.grid].path, kinds, " ".join(s.reason for s in failed))
