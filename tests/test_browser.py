@@ -245,9 +245,8 @@ def test_another_picture_takes_a_panels_place_by_mouse(page: Page, served: Serve
     page.locator("#replace").click()
     page.locator(".box[data-panel='0']").click()
     expect(page.locator("#offers button")).to_have_count(2)
-    page.wait_for_function(
-        "[...document.querySelectorAll('#offers img')].every(picture => picture.naturalWidth === 320)"
-    )
+    for offer in page.locator("#offers img").all():
+        expect(offer).to_have_js_property("naturalWidth", 320)
     page.screenshot(path=tmp_path / "offers.png")
     record = page.locator("#offers button").first.get_attribute("data-record")
     page.locator("#offers button").first.click()

@@ -468,7 +468,7 @@ def test_the_data_set_has_the_panels_and_texts_that_the_reviewer_wants(client: h
     assert marks[-1].kept == GRIDS - 1
     assert (served.run / "dataset" / file).read_bytes() == (served.run / row.grid.path).read_bytes()
     text = (served.run / "dataset" / file).with_suffix(".txt").read_text(encoding="utf-8")
-    assert text == row.caption.text + "\n"
+    assert text == row.caption.text
     table = (served.run / "captions.csv").read_text(encoding="utf-8-sig")
     assert f'"{row.id}","keep"' in table and "why" in table
 
