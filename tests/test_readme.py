@@ -5,7 +5,9 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,18 +29,29 @@ NEEDS_WEIGHTS = "make dataset TASK=storyboard SOURCE=films"
 SERVED = "http://localhost:8000/v1"
 
 
+SCRIPTS = Path(sys.executable).parent
+ENVIRONMENT = os.environ | {
+    "PATH": f"{SCRIPTS}:{os.environ['PATH']}",
+    "VENV": str(SCRIPTS.parent),
+    "MAKEFLAGS": "",  # none of the make that runs this test
+    "HF_HUB_OFFLINE": "1",
+}
+"""In which a user in a fresh folder would type: the environment that runs this test, without a model hub."""
+
+
 def type_in(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a command as a user in a fresh folder would, in the environment that runs this test, without a model hub."""
-    scripts = Path(sys.executable).parent
-    environment = os.environ | {
-        "PATH": f"{scripts}:{os.environ['PATH']}",
-        "VENV": str(scripts.parent),
-        "MAKEFLAGS": "",  # none of the make that runs this test
-        "HF_HUB_OFFLINE": "1",
-    }
     return subprocess.run(
-        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=400, check=False
+        command, shell=True, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False
     )
+
+
+def served_until_interrupted(command: str, folder: Path) -> int:
+    """The exit code of a command that serves a page, when Ctrl-C is typed as soon as it has told the address."""
+    with subprocess.Popen(shlex.split(command), cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as ran:
+        assert ran.stdout is not None
+        assert "Review at http://127.0.0.1:" in ran.stdout.readline()
+        ran.send_signal(signal.SIGINT)
+        return ran.wait(timeout=200)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +151,9 @@ def test_every_other_command_in_the_readme_works(first_run: Path) -> None:
     user = first_run.parent.parent
     for command in COMMANDS:
         if command == THIS_TEST:
+            continue
+        if command.endswith("--serve"):
+            assert served_until_interrupted(command, user) == 0
             continue
         with serving() as endpoint:
             ran = type_in(command.replace(SERVED, endpoint.url), user)
