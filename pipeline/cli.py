@@ -1,11 +1,9 @@
-"""The `iclora` command: the only place that prints or exits. Heavy packages are imported inside the commands."""
+"""The `iclora` command: only it exits, only it and `screen` print. Heavy packages are imported inside the commands."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,13 +13,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipeline import screen
 from pipeline.errors import BadInput, ToolkitError
 
 if TYPE_CHECKING:
-    from pipeline.engine import Progress
-    from pipeline.reviews import Change
     from pipeline.road import Road, Settings
-    from pipeline.store import Mark
 
 app = typer.Typer(
     help="From related images to a reviewed In-Context LoRA data set.",
@@ -29,10 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
-WIDEST = 60  # letters of a cell that is printed
-AROUND = 20  # letters that are printed on either side of a difference
-SILENCE = 15.0  # seconds between two lines of progress where there is no terminal
 
 TaskName = Annotated[str, typer.Argument(help="Name of a task (see `iclora tasks`) or path of a task file.")]
 Sources = Annotated[list[Path] | None, typer.Option("--source", help="Film, picture or folder; may be repeated.")]
@@ -81,16 +73,16 @@ def _line_command(last: str) -> Callable[..., None]:
 
 def _run_line(last: str, task: str, out: Path | None, asked: dict[str, Any]) -> None:
     with _open(task, out, asked) as road:
-        with _progress() as progress:
+        with screen.progress() as progress:
             marks = []
             for mark, worked in road.run(progress, last):
                 marks.append(mark)
                 if not worked:
-                    console.print(f"{mark.name}: done, {mark.kept} kept, nothing to do")
-                elif not console.is_terminal:
+                    screen.console.print(f"{mark.name}: done, {mark.kept} kept, nothing to do")
+                elif not screen.console.is_terminal:
                     counts = f"{mark.entered} in, {mark.kept} kept, {mark.entered - mark.kept} rejected"
-                    console.print(f"{mark.name}: {counts}, {mark.seconds:.1f} s")
-        _summary(road, marks)
+                    screen.console.print(f"{mark.name}: {counts}, {mark.seconds:.1f} s")
+        screen.summary(road, marks)
 
 
 def _filter_command(  # noqa: PLR0913, PLR0917  (one argument an option)
@@ -175,14 +167,16 @@ def review(
             return
         if apply is None:
             road.write_review()
-            _set_aside(road)
-            console.print(f"Look at {road.folder / 'review.html'}, edit {road.folder / 'captions.csv'}, then type")
-            console.print(f"  {road.command_to_apply}")
-            console.print(f"or review in a browser: {road.command('review', '--serve')}")
+            screen.set_aside(road)
+            screen.console.print(
+                f"Look at {road.folder / 'review.html'}, edit {road.folder / 'captions.csv'}, then type"
+            )
+            screen.console.print(f"  {road.command_to_apply}")
+            screen.console.print(f"or review in a browser: {road.command('review', '--serve')}")
         elif dry_run:
             changes = road.edits(apply)
-            _diff(changes, road)
-            console.print(f"{len(changes)} rows would change; nothing was applied.")
+            screen.diff(changes, road)
+            screen.console.print(f"{len(changes)} rows would change; nothing was applied.")
         else:
             _take_over(road, apply)
 
@@ -192,36 +186,19 @@ def _take_over(road: Road, table: Path) -> None:
     from pipeline import reviews
 
     changes = road.apply(table)
-    _diff(changes, road)
-    with _progress() as progress:
+    screen.diff(changes, road)
+    with screen.progress() as progress:
         marks = [mark for mark, _ in road.run(progress, first="filter")]
     edited = {change.review.grid for change in changes if "caption" in [name for name, _, _ in change.fields]}
     for row in reviews.rows(road.store, road.task):
         if row.id in edited:
             scores = [f"{score.name} {score.value:.3f}" for score in row.scores]
             word = f"{row.decision} by your word" if row.decided else row.decision
-            console.print(f"{row.id} is now {word}: {', '.join((*scores, *row.reasons)) or 'not scored'}", markup=False)
-    _set_aside(road)
-    console.print(f"{len(changes)} rows changed; {marks[-1].kept} grids in {road.folder / 'dataset'}")
-
-
-def _diff(changes: list[Change], road: Road) -> None:
-    """Every edited row with what was and what becomes, and what the linter finds in a new caption."""
-    from pipeline import grammar
-
-    for change in changes:
-        console.print(change.review.grid)
-        for name, was, becomes in change.fields:
-            old, new = _differing(was, becomes)
-            console.print(f"  {name}: {old} -> {new}", markup=False)
-            if name == "caption":
-                for problem in grammar.parse(becomes, road.task).problems:
-                    console.print(f"  problem: {problem}", markup=False)
-
-
-def _set_aside(road: Road) -> None:
-    if road.set_aside:
-        console.print(f"captions.csv had edits that were not applied; it is kept as {road.set_aside}.")
+            screen.console.print(
+                f"{row.id} is now {word}: {', '.join((*scores, *row.reasons)) or 'not scored'}", markup=False
+            )
+    screen.set_aside(road)
+    screen.console.print(f"{len(changes)} rows changed; {marks[-1].kept} grids in {road.folder / 'dataset'}")
 
 
 def _serve(road: Road) -> None:
@@ -231,17 +208,17 @@ def _serve(road: Road) -> None:
     from pipeline.page.app import serve
 
     def opened(address: str) -> None:
-        console.print(f"Review at {address}", markup=False)
-        console.print("Ctrl-C ends it and writes the data set anew.")
+        screen.console.print(f"Review at {address}", markup=False)
+        screen.console.print("Ctrl-C ends it and writes the data set anew.")
         # Elsewhere `webbrowser` would start a text browser in this very terminal.
         if sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
             webbrowser.open(address)
 
     changes = serve(road, opened)
-    with _progress() as progress:
+    with screen.progress() as progress:
         marks = [mark for mark, _ in road.run(progress, first="filter")]
-    _set_aside(road)
-    console.print(f"{changes} changes; {marks[-1].kept} grids in {road.folder / 'dataset'}")
+    screen.set_aside(road)
+    screen.console.print(f"{changes} changes; {marks[-1].kept} grids in {road.folder / 'dataset'}")
 
 
 @app.command()
@@ -271,7 +248,8 @@ def show(
 
     if table == "events" and not as_csv:
         rows = [
-            row | dict(zip(("was", "becomes"), _differing(row["was"], row["becomes"]), strict=True)) for row in rows
+            row | dict(zip(("was", "becomes"), screen.differing(row["was"], row["becomes"]), strict=True))
+            for row in rows
         ]
     frame = pd.json_normalize(rows)
     if as_csv:
@@ -279,7 +257,7 @@ def show(
     elif frame.empty:
         print(f"{table} is empty")
     else:
-        print(frame.drop(columns=["histogram"], errors="ignore").map(_short).to_string(index=False))
+        print(frame.drop(columns=["histogram"], errors="ignore").map(screen.short).to_string(index=False))
 
 
 @app.command()
@@ -295,7 +273,7 @@ def push(
     from pipeline import hub
 
     folder = _folder(task, out, must_exist=True)
-    console.print(f"{'public' if public else 'private'}: {hub.push(folder / 'dataset', repo, public=public)}")
+    screen.console.print(f"{'public' if public else 'private'}: {hub.push(folder / 'dataset', repo, public=public)}")
 
 
 # ---- about the toolkit
@@ -312,7 +290,7 @@ def tasks() -> None:
         layout = known.grid_layout
         width, height = layout.canvas
         table.add_row(name, f"{layout.rows} x {layout.cols}", f"{width}x{height}", " ".join(known.markers), known.title)
-    Console(width=160 if not console.is_terminal else None, markup=False).print(table)
+    Console(width=160 if not screen.console.is_terminal else None, markup=False).print(table)
 
 
 @app.command()
@@ -392,85 +370,3 @@ def _folder(task: str, out: Path | None, *, must_exist: bool = False) -> Path:
     if must_exist and not (folder / "run.db").exists():
         raise BadInput(f"there is no run in {folder}; make one with 'iclora dataset {task}' or name it with --out.")
     return folder
-
-
-# ---- printing
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Bars on a terminal; elsewhere a line at most every SILENCE seconds."""
-    if console.is_terminal:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bars
-
-        columns = TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        with Bars(*columns, console=console) as bars:
-            known: dict[str, Any] = {}
-
-            def draw(stage: str, done: int, total: int) -> None:
-                if stage not in known:
-                    known[stage] = bars.add_task(stage, total=total)
-                bars.update(known[stage], completed=done)
-
-            yield draw
-        return
-    last = time.monotonic()
-
-    def tell(stage: str, done: int, total: int) -> None:
-        nonlocal last
-        if done < total and time.monotonic() - last > SILENCE:
-            last = time.monotonic()
-            console.print(f"{stage}: {done} of {total}")
-
-    yield tell
-
-
-def _summary(road: Road, marks: list[Mark]) -> None:
-    """What every stage let through, how the filter was calibrated, and the next command to type."""
-    from collections import Counter
-
-    from pipeline import thresholds
-
-    table = Table("stage", "in", "kept", "rejected", "seconds", box=None, pad_edge=False)
-    for mark in marks:
-        reasons = Counter(row.reason for row in road.store.rejected(mark.name))
-        why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "-"
-        table.add_row(mark.name, str(mark.entered), str(mark.kept), why, f"{mark.seconds:.1f}")
-    console.print(table)
-    for line in [line for mark in marks if mark.name == "filter" for line in thresholds.lines(mark.facts)]:
-        console.print(line)
-    _set_aside(road)
-    if marks[-1].name != "export":
-        console.print(f"next: {road.command_to_show(marks[-1].name)}")
-        return
-    fewest = road.task.grids[0]
-    if marks[-1].kept < fewest:
-        console.print(f"{marks[-1].kept} grids are few: {road.task.name} is meant to be trained on {fewest} or more.")
-    console.print(f"The data set is in {road.folder / 'dataset'}; look at {road.folder / 'review.html'}.")
-    console.print(f"next: edit {road.folder / 'captions.csv'}, then type")
-    console.print(f"  {road.command_to_apply}")
-    console.print(f"or review in a browser: {road.command('review', '--serve')}")
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."
-
-
-def _differing(was: str, becomes: str) -> tuple[str, str]:
-    """Two texts without most of what they share at both ends, so that a word changed in a long caption is seen."""
-    start = _shared(was, becomes)
-    end = _shared(was[start:][::-1], becomes[start:][::-1])
-    return _cut(was, start, end), _cut(becomes, start, end)
-
-
-def _shared(a: str, b: str) -> int:
-    """Letters at their start that two texts share."""
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
-
-
-def _cut(text: str, start: int, end: int) -> str:
-    """What lies between the shared ends of a text, with AROUND letters of either."""
-    first, last = max(start - AROUND, 0), min(len(text) - end + AROUND, len(text))
-    return f"'{'...' if first else ''}{text[first:last]}{'...' if last < len(text) else ''}'"

@@ -60,6 +60,7 @@ def stage(task: Task, grids: Sequence[Grid], scorer: Scorer | None, folder: Path
         "filter": task.filter.model_dump(),
         "markers": task.markers,
         "pairs": task.group.by == "pairs",
+        "rules": thresholds.RULES,
         "scorer": identity,
     }
     return Stage("filter", "scores", filter_, config, intact=intact, facts=lambda _: facts)
