@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import datasets
 import pytest
@@ -46,12 +47,17 @@ def type_in(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def served_until_interrupted(command: str, folder: Path) -> int:
-    """The exit code of a command that serves a page, when Ctrl-C is typed as soon as it has told the address."""
+    """The exit code of a command that serves a page, when Ctrl-C is typed as soon as the page is there."""
     with subprocess.Popen(shlex.split(command), cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as ran:
-        assert ran.stdout is not None
-        assert "Review at http://127.0.0.1:" in ran.stdout.readline()
-        ran.send_signal(signal.SIGINT)
-        return ran.wait(timeout=200)
+        try:
+            assert ran.stdout is not None
+            address = ran.stdout.readline().removeprefix("Review at ").strip()
+            with urlopen(address, timeout=60) as page:  # by then the server itself listens to Ctrl-C
+                assert page.status == 200
+            ran.send_signal(signal.SIGINT)
+            return ran.wait(timeout=200)
+        finally:
+            ran.kill()
 
 
 @pytest.fixture(scope="module")
