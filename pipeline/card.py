@@ -14,6 +14,7 @@ from pipeline.bases import BASES
 from pipeline.records import Record
 from pipeline.samples import Config, Dataset
 from pipeline.split import TRAIN
+from pipeline.thresholds import share
 
 UNKNOWN = "unknown"
 LICENCES = (
@@ -194,7 +195,7 @@ def _flat(value: Any, name: str) -> Iterator[str]:
     """Every fact on a line of its own, its name in front; long lists are the report's matter."""
     text = ""
     if isinstance(value, Mapping) and {"count", "of", "low", "high"} <= set(value):
-        text = f"{value['count']} of {value['of']} ({100 * value['low']:.1f} to {100 * value['high']:.1f} %)"
+        text = share(value)
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _flat(inner, f"{name}, {key}" if name else str(key))
@@ -214,7 +215,7 @@ def _here(text: str) -> str:
 
 def _limits(data: Dataset) -> str:
     edited = sum(bool(sample.row.review and sample.row.review.text) for sample in data.samples)
-    seen = sum(bool(sample.row.review and sample.row.review.decision) for sample in data.samples)
+    seen = sum(sample.row.decided for sample in data.samples)
     lines = [
         "## Known limits",
         "",

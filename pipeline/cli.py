@@ -113,14 +113,15 @@ def _caption_command(  # noqa: PLR0913, PLR0917  (one argument an option)
     ] = False,
 ) -> None:
     """The line up to its stage, or a look at what its captioner is told."""
+    asked = _asked(source, captioner, scorer, overrides)
     if not show_prompt:
-        _line_command("caption")(task, source, out, captioner, scorer, overrides)
+        _run_line("caption", task, out, asked)
         return
     import captioners
     from pipeline import discover, instructions
     from pipeline.road import load_task
 
-    settings = _settings(task, _folder(task, out), _asked(source, captioner, scorer, overrides))
+    settings = _settings(task, _folder(task, out), asked)
     told = load_task(settings)
     if discover.load(captioners, settings.captioner).make(told.captioner).verbatim:
         raise BadInput(f"the captioner '{settings.captioner}' takes texts over as they are and is sent nothing.")

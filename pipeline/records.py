@@ -10,15 +10,22 @@ from typing import Literal
 Decision = Literal["keep", "drop", "unsure"]
 
 
-def content_id(letter: str, *parts: object) -> str:
-    """A short id from content: the letter, a dash, then ten letters out of twenty.
+def spelt_hash(text: str, length: int) -> str:
+    """A text's hash in letters out of twenty, at most fourteen.
 
-    Letters only, no vowels and no digits: nothing a spreadsheet could read as a number or a date and no chance words.
+    No vowels and no digits: nothing a spreadsheet could read as a number or a date and no chance words.
+    """
+    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+    alphabet = "bcdfghjklmnpqrstvwxz"
+    return "".join(alphabet[digest // 20**place % 20] for place in range(length))
+
+
+def content_id(letter: str, *parts: object) -> str:
+    """A short id from content: the letter, a dash, then ten letters.
+
     20**10 is about 1e13, so a run of 10,000 rows has a collision with a chance of 5e-6.
     """
-    digest = int.from_bytes(hashlib.sha256(json.dumps(parts, default=str).encode()).digest()[:8])
-    alphabet = "bcdfghjklmnpqrstvwxz"
-    return f"{letter}-" + "".join(alphabet[digest // 20**k % 20] for k in range(10))
+    return f"{letter}-{spelt_hash(json.dumps(parts, default=str), 10)}"
 
 
 @dataclass(frozen=True)

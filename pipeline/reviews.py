@@ -33,12 +33,15 @@ def grids(store: Store) -> list[Grid]:
 
     A grid of other panels keeps its id and has a picture of its own, which whoever changes the panels draws.
     """
-    chosen = {review.grid: review.panels for review in _reviews(store) if review.panels}
-    made = store.items(Grid, "grids")
-    if not chosen:
-        return made
-    known = _records(store)
-    return [rearranged(grid, [known[r] for r in chosen[grid.id]]) if grid.id in chosen else grid for grid in made]
+    return _arranged(store.items(Grid, "grids"), _holding(store))
+
+
+def _arranged(made: Sequence[Grid], word: Word) -> list[Grid]:
+    chosen = {grid: review.panels for grid, review in word.reviews.items() if review.panels}
+    return [
+        rearranged(grid, [word.records[record] for record in chosen[grid.id]]) if grid.id in chosen else grid
+        for grid in made
+    ]
 
 
 def rearranged(grid: Grid, records: Sequence[Record]) -> Grid:
@@ -48,17 +51,20 @@ def rearranged(grid: Grid, records: Sequence[Record]) -> Grid:
     return replace(grid, group=group, path=str(Path(grid.path).with_name(f"{grid.id}-{version}.png")))
 
 
-def _reviews(store: Store) -> list[Review]:
-    """The reviews that hold; one for pictures that have left the run does not: its grid is undecided as before."""
+@dataclass(frozen=True)
+class Word:
+    """A person's reviews that hold, by grid; one for pictures that have left the run does not."""
+
+    reviews: Mapping[str, Review]
+    records: Mapping[str, Record]
+    """By id, the pictures that a person may have chosen; read only where one has."""
+
+
+def _holding(store: Store) -> Word:
     found = store.items(Review, "reviews")
-    if not any(review.panels for review in found):
-        return found
-    known = _records(store)
-    return [review for review in found if all(record in known for record in review.panels)]
-
-
-def _records(store: Store) -> dict[str, Record]:
-    return {record.id: record for record in store.items(Record, "records")}
+    chosen = any(review.panels for review in found)
+    records = {record.id: record for record in store.items(Record, "records")} if chosen else {}
+    return Word({r.grid: r for r in found if all(record in records for record in r.panels)}, records)
 
 
 def captions(store: Store, task: Task) -> list[Caption]:
@@ -66,12 +72,16 @@ def captions(store: Store, task: Task) -> list[Caption]:
 
     Where a person has exchanged panels the text is theirs too, even an empty one: ours tells of other panels.
     """
-    texts = {review.grid: review.text for review in _reviews(store) if review.text or review.panels}
-    made = store.items(Caption, "captions")
+    return _counting(store, store.items(Grid, "grids"), _holding(store), task)
+
+
+def _counting(store: Store, made: Sequence[Grid], word: Word, task: Task) -> list[Caption]:
+    texts = {grid: review.text for grid, review in word.reviews.items() if review.text or review.panels}
+    ours = store.items(Caption, "captions")
     # A captioner that finds a grid's panels unrelated, where another found words for them, does not unsay a person's.
-    lacking = {grid.id for grid in store.items(Grid, "grids")} - {caption.grid for caption in made}
-    made += [replace(BLANK, grid=grid) for grid in texts if grid in lacking]
-    return [_edited(caption, texts[caption.grid], task) if caption.grid in texts else caption for caption in made]
+    lacking = {grid.id for grid in made} - {caption.grid for caption in ours}
+    ours += [replace(BLANK, grid=grid) for grid in texts if grid in lacking]
+    return [_edited(caption, texts[caption.grid], task) if caption.grid in texts else caption for caption in ours]
 
 
 def _edited(caption: Caption, text: str, task: Task) -> Caption:
@@ -85,13 +95,13 @@ def rows(store: Store, task: Task) -> list[Row]:
 
     Scores and rejections belong to the text and the panels that were scored; a grid that has others since has none.
     """
-    counting = {caption.grid: caption for caption in captions(store, task)}
+    made, word = store.items(Grid, "grids"), _holding(store)
+    counting = {caption.grid: caption for caption in _counting(store, made, word, task)}
     scores = {found.grid: found for found in store.items(Scores, "scores")}
-    reviews = {review.grid: review for review in _reviews(store)}
     rejected = {row.id: row.detail for row in store.rejected("filter")}
     found = []
-    for grid in grids(store):
-        caption, review = counting.get(grid.id), reviews.get(grid.id)
+    for grid in _arranged(made, word):
+        caption, review = counting.get(grid.id), word.reviews.get(grid.id)
         if caption is None:
             continue
         scored = scores.get(grid.id)

@@ -81,18 +81,19 @@ class Encoder:
     def _pictures(self, wanted: Sequence[tuple[Grid, Sequence[int]]], trimmed: float = 0.0) -> np.ndarray:
         """Vectors of panels, grid by grid; each picture that must be opened is opened once."""
         keys: list[str] = []
+        known: dict[str, np.ndarray] = {}
         missing: list[tuple[Grid, list[tuple[int, str]]]] = []
         for grid, panels in wanted:
             content = hashlib.sha256((self.folder / grid.path).read_bytes()).hexdigest()
             mine = [key_of(model=self.model, picture=content, panel=panel, trimmed=trimmed) for panel in panels]
-            new = [pair for pair in zip(panels, mine, strict=True) if self.cache.get_vector(pair[1]) is None]
+            known |= self._found(mine)
+            new = [(panel, key) for panel, key in zip(panels, mine, strict=True) if key not in known]
             missing += [(grid, new)] if new else []
             keys += mine
         for batch in _batched(self._opened(missing, trimmed), AT_ONCE):
             vectors = self.scorer.image_vectors([picture for _, picture in batch])
-            for (key, _), vector in zip(batch, vectors, strict=True):
-                self.cache.put_vector(key, vector)
-        return self._cached(keys)
+            known |= self._kept([key for key, _ in batch], vectors)
+        return np.stack([known[key] for key in keys])
 
     def _opened(
         self, missing: Sequence[tuple[Grid, list[tuple[int, str]]]], trimmed: float
@@ -103,16 +104,22 @@ class Encoder:
 
     def _texts(self, texts: Sequence[str], width: int) -> np.ndarray:
         keys = {text: key_of(model=self.model, text=text) for text in texts if text}
-        missing = [text for text, key in keys.items() if self.cache.get_vector(key) is None]
+        known = self._found(list(keys.values()))
+        missing = [text for text, key in keys.items() if key not in known]
         if missing:
-            for text, vector in zip(missing, self.scorer.text_vectors(missing), strict=True):
-                self.cache.put_vector(keys[text], vector)
-        known = dict(zip(keys, self._cached(list(keys.values())), strict=True))
-        return np.stack([known[text] if text else np.full(width, np.nan, np.float32) for text in texts])
+            known |= self._kept([keys[text] for text in missing], self.scorer.text_vectors(missing))
+        return np.stack([known[keys[text]] if text else np.full(width, np.nan, np.float32) for text in texts])
 
-    def _cached(self, keys: Sequence[str]) -> np.ndarray:
-        found = [self.cache.get_vector(key) for key in keys]
-        return np.stack([vector for vector in found if vector is not None]) if found else np.zeros((0, 1), np.float32)
+    def _found(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
+        """Those of the vectors that the cache has."""
+        return {key: vector for key in keys if (vector := self.cache.get_vector(key)) is not None}
+
+    def _kept(self, keys: Sequence[str], vectors: np.ndarray) -> dict[str, np.ndarray]:
+        """New vectors by key, put into the cache."""
+        made = dict(zip(keys, vectors, strict=True))
+        for key, vector in made.items():
+            self.cache.put_vector(key, vector)
+        return made
 
 
 def _batched(items: Iterator[tuple[str, Image.Image]], size: int) -> Iterator[list[tuple[str, Image.Image]]]:

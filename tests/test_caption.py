@@ -13,39 +13,22 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from plain import LAYOUT, facts, painted, small
 
 import captioners
 from captioners.base import Answer, Question, Turn
 from captioners.scripted import Scripted
-from pipeline import discover, engine, names, replies, task
+from pipeline import discover, engine, names, replies
 from pipeline.cache import Cache
 from pipeline.errors import Abstained, BadReply
-from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Rejected
+from pipeline.records import Caption, Grid, Rejected
 from pipeline.stages import caption
 from pipeline.store import Mark, Store
 from pipeline.task import Task
 
-LAYOUT = Layout(3, 1, 64, 64)
-
-
-def small(**overrides: object) -> Task:
-    """The storyboard task with panels that cost no time."""
-    lines = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in overrides.items()]
-    return task.load("storyboard", ["layout.panel_width=64", "layout.panel_height=64", *lines])
-
 
 def grids(folder: Path, count: int, texts: Sequence[str] = ("", "", "")) -> list[Grid]:
-    """Grids of plain colours, each unlike the others."""
-    made = []
-    (folder / "grids").mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        picture = Image.new("RGB", LAYOUT.canvas, (number, 99, 99))
-        picture.save(folder / "grids" / f"{number}.png")
-        records = [
-            Record(f"r{number}-{panel}", "", "", Position(), text=text) for panel, text in enumerate(texts, start=1)
-        ]
-        made.append(Grid(f"g{number}", Group(f"s{number}", "", tuple(records), "", 1), LAYOUT, f"grids/{number}.png"))
-    return made
+    return painted(folder, ((number, 99, 99) for number in range(count)), texts)
 
 
 def reply(*texts: str, summary: str = "a day by the sea", **more: object) -> str:
@@ -73,13 +56,6 @@ def run(folder: Path, captioner: Any, inputs: Sequence[Grid], task: Task | None 
 def go(captioner: Any, folder: Path, store: Store, inputs: Sequence[Grid], task: Task | None = None) -> Mark:
     stage = caption.stage(task or small(), inputs, captioner, folder, store.cache)
     return engine.run(stage, inputs, store, upstream="grids", progress=lambda *_: None)
-
-
-def facts(folder: Path) -> dict[str, Any]:
-    with Store(folder) as store:
-        mark = store.mark("caption")
-    assert mark
-    return mark.facts
 
 
 # ---- asking again

@@ -52,6 +52,7 @@ def served_until_interrupted(command: str, folder: Path) -> int:
         try:
             assert ran.stdout is not None
             address = ran.stdout.readline().removeprefix("Review at ").strip()
+            assert address.startswith("http://127.0.0.1:")
             with urlopen(address, timeout=60) as page:  # by then the server itself listens to Ctrl-C
                 assert page.status == 200
             ran.send_signal(signal.SIGINT)

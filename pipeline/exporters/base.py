@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -73,6 +74,13 @@ def comment(notes: Sequence[str], command: str = "") -> str:
     """Notes and the command as lines of a comment, for YAML, TOML and shell."""
     lines = [*notes, *(["Train with:", f"  {command}"] if command else [])]
     return "".join(f"# {line}\n" for line in lines)
+
+
+def as_shell(notes: Sequence[str], script: str, pairs: Mapping[str, str], flags: Sequence[str]) -> str:
+    """A shell script that starts a trainer's script by accelerate, an argument a line."""
+    arguments = [f"--{name} {shlex.quote(value)}" for name, value in pairs.items()]
+    line = " \\\n  ".join([f"accelerate launch {script}", *arguments, *flags])
+    return f"#!/bin/sh\n{comment(notes)}{line}\n"
 
 
 def as_json(value: object) -> str:

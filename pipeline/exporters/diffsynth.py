@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shlex
 from pathlib import Path
 
 from pipeline.exporters import base
@@ -89,12 +88,12 @@ def write(data: Dataset, folder: Path) -> Config:
         (folder / FILE).write_text(base.comment(notes), encoding="utf-8")
         return Config(NAME, (FILE, TABLE), "", notes)
     example, _, _ = MODELS[data.task.base]
-    script = " \\\n  ".join([f"accelerate launch examples/{example}/model_training/train.py", *_arguments(data)])
-    (folder / FILE).write_text(f"#!/bin/sh\n{base.comment(notes)}{script}\n", encoding="utf-8")
+    script = base.as_shell(notes, f"examples/{example}/model_training/train.py", *_arguments(data))
+    (folder / FILE).write_text(script, encoding="utf-8")
     return Config(NAME, (FILE, TABLE), f'sh "{data.home / FILE}"', notes)
 
 
-def _arguments(data: Dataset) -> list[str]:
+def _arguments(data: Dataset) -> tuple[dict[str, str], list[str]]:
     """With height and width it has one size. It takes one picture a step; an epoch is the data so often repeated."""
     _, weights, layers = MODELS[data.task.base]
     width, height = data.canvas
@@ -117,4 +116,4 @@ def _arguments(data: Dataset) -> list[str]:
         "lora_rank": str(base.RANK),
     }
     flags = [*EXTRA.get(data.task.base, []), "--use_gradient_checkpointing"]
-    return [*(f"--{name} {shlex.quote(value)}" for name, value in pairs.items()), *flags]
+    return pairs, flags

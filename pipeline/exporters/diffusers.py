@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from pipeline.bases import BASES
@@ -44,12 +43,12 @@ def write(data: Dataset, folder: Path) -> Config:
         (folder / FILE).write_text(base.comment(notes), encoding="utf-8")
         return Config(NAME, (FILE,), "", notes)
     notes += ("Leave --cache_latents off: it has given captions to other pictures in some of these scripts.",)
-    script = " \\\n  ".join([f"accelerate launch examples/dreambooth/{SCRIPTS[known]}", *_arguments(data)])
-    (folder / FILE).write_text(f"#!/bin/sh\n{base.comment(notes)}{script}\n", encoding="utf-8")
+    script = base.as_shell(notes, f"examples/dreambooth/{SCRIPTS[known]}", *_arguments(data))
+    (folder / FILE).write_text(script, encoding="utf-8")
     return Config(NAME, (FILE,), f'sh "{data.home / FILE}"', notes)
 
 
-def _arguments(data: Dataset) -> list[str]:
+def _arguments(data: Dataset) -> tuple[dict[str, str], list[str]]:
     """A bucket is given as height, width. Batches are of one, gathered to four: an unfilled batch would be dropped."""
     width, height = data.canvas
     pairs = {
@@ -76,4 +75,4 @@ def _arguments(data: Dataset) -> list[str]:
     if data.task.base in guidance:
         pairs["guidance_scale"] = guidance[data.task.base]
     flags = ["--use_aspect_ratio_buckets", "--center_crop", "--gradient_checkpointing", "--use_8bit_adam"]
-    return [*(f"--{name} {shlex.quote(value)}" for name, value in pairs.items()), *flags]
+    return pairs, flags

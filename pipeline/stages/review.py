@@ -8,18 +8,16 @@ applied while any row is in doubt.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline import grammar, reviews, spreadsheet
 from pipeline.errors import BadInput
-from pipeline.records import Row
+from pipeline.records import Row, spelt_hash
 from pipeline.reviews import Change
 from pipeline.risk import riskiest_first
 from pipeline.task import Task
 
-LETTERS = "bcdfghjklmnpqrstvwxz"
 SHORT = 6  # letters of a cell's hash: two texts agree in it with a chance of 1 in 64 million
 
 
@@ -67,9 +65,7 @@ def base(row: Row) -> str:
 
 
 def _hash(text: str) -> str:
-    """Letters only: nothing that a spreadsheet takes for a number."""
-    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
-    return "".join(LETTERS[digest // len(LETTERS) ** place % len(LETTERS)] for place in range(SHORT))
+    return spelt_hash(text, SHORT)
 
 
 # ---- in
