@@ -262,6 +262,24 @@ class Exported:
 
 
 @dataclass(frozen=True)
+class TrainingSample:
+    """One grid of a data set folder with its caption, as training reads it."""
+
+    id: str
+    """Hash of picture and caption."""
+    path: str
+    """The picture's path."""
+    text: str
+    layout: Layout
+    """As the picture stands in the folder; training may see it at other sizes."""
+    task: str
+    condition: tuple[int, ...]
+    """Panels that the task gives, from 0; empty where none or any may be."""
+    side: str
+    """The side of the split that it is on: `train` or `validation`."""
+
+
+@dataclass(frozen=True)
 class Rejected:
     """Something that a stage did not pass on. Kept for good: every drop has a reason."""
 

@@ -116,6 +116,8 @@ class Task(_Section):
     """Options of the captioner plug-in, checked by it."""
     scorer: dict[str, Any] = {}
     """Options of the scorer plug-in, checked by it."""
+    train: dict[str, Any] = {}
+    """Settings of the training, checked by `training.config`."""
 
     @field_validator("markers")
     @classmethod

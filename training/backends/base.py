@@ -1,0 +1,276 @@
+"""What a family of diffusion transformers brings so that the loop need not know it, and what all of them share.
+
+Shapes: B samples, C latent channels, H and W rows and columns of latents (pixels / 8), L tokens of text, D their width.
+A part is what diffusers calls a component: `transformer`, `vae`, `text_encoder`, ...
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pipeline import weights
+from pipeline.bases import BASES
+from pipeline.errors import BadInput, MissingWeights
+
+Encoded = dict[str, Tensor]
+"""What a transformer reads of one text, by the family's own names; without a batch dimension, on the CPU."""
+
+Device = torch.device | str
+
+
+@dataclass(frozen=True)
+class Known:
+    """A published model: what can be told of it without its weights."""
+
+    licence: str
+    """Its name on the model hub; a LoRA made from the model falls under it."""
+    parts: Mapping[str, Mapping[str, Any]]
+    """The config of every part, as far as it differs from the defaults of its class, and of the scheduler."""
+    text_limit: int = 512
+    """Tokens that its text encoder is given by the model's own pipeline."""
+
+
+class Backend(ABC):
+    """One base model of a family: parts are loaded when asked for, one at a time, and freed by who asked."""
+
+    PIPELINE: ClassVar[str]
+    """The class that model_index.json names."""
+    BASE: ClassVar[str]
+    """The family's name in `pipeline.bases`."""
+    ENCODERS: ClassVar[tuple[str, ...]]
+    """The parts that read text."""
+    TARGETS: ClassVar[str]
+    """A pattern of the whole names of those linear layers of the transformer that the LoRA is put on."""
+    KNOWN: ClassVar[Mapping[str, Known]]
+    """Published models by their names on the hub."""
+
+    def __init__(self, model: str, revision: str | None = None) -> None:
+        self.model, self.revision = model, revision
+        self.folder = Path(model) if Path(model).is_dir() else None
+
+    # ---- what each family does in its own way
+
+    @abstractmethod
+    def part_class(self, part: str) -> Any:
+        """The class of a part."""
+
+    @abstractmethod
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of every text as its encoder would get it uncut, marks and chat template included."""
+
+    @abstractmethod
+    def encode_text(self, encoders: Mapping[str, nn.Module], texts: Sequence[str]) -> list[Encoded]:
+        """What the transformer reads of every text; the same as the model's own pipeline computes."""
+
+    @abstractmethod
+    def predict(
+        self,
+        transformer: nn.Module,
+        noisy_BCHW: Tensor,
+        sigma_B: Tensor,
+        texts: Sequence[Encoded],
+        *,
+        guidance: float = 1.0,
+    ) -> Tensor:
+        """The velocity (noise minus image) that the transformer predicts: B x C x H x W.
+
+        Packing into tokens, their places and the family's signs and scales all happen in here.
+
+        Args:
+            guidance: strength, for models that take it as an input; others ignore it. Training has 1: with it a LoRA
+                learns the data, not the data drawn with an exaggerated text (trainers: ai-toolkit, SimpleTuner,
+                OneTrainer and diffusion-pipe all default to 1).
+        """
+
+    # ---- what can be told without weights
+
+    @cached_property
+    def text_limit(self) -> int:
+        """Tokens that the text encoder reads."""
+        known = self.KNOWN.get(self.model)
+        limit = known.text_limit if known else BASES[self.BASE].limit
+        return min(limit, int(getattr(self.tokenizer(self._text_tokenizer), "model_max_length", limit)))
+
+    _text_tokenizer: ClassVar[str] = "tokenizer"
+    """The part whose tokens are counted."""
+
+    @property
+    def licence(self) -> str:
+        """The model's licence by its name on the hub; "unknown" for a folder."""
+        known = self.KNOWN.get(self.model)
+        return known.licence if known else "unknown"
+
+    def config(self, part: str) -> Mapping[str, Any]:
+        """The config of a part or of the scheduler: the model's own file, or what is known of a published model.
+
+        Raises:
+            MissingWeights: the model is no folder, not on this machine and not one of those known here.
+        """
+        file = f"{part}/{'scheduler_config' if part == 'scheduler' else 'config'}.json"
+        if self.folder is None:
+            from huggingface_hub import try_to_load_from_cache
+
+            found = try_to_load_from_cache(self.model, file, revision=self.revision)
+            if not isinstance(found, str):
+                if self.model in self.KNOWN:
+                    return self.KNOWN[self.model].parts[part]
+                raise self._missing("it is none of those that are known here")
+            path = Path(found)
+        else:
+            path = self.folder / file
+        try:
+            read: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._missing(f"{path} can't be read") from error
+        return read
+
+    def blank(self, part: str) -> nn.Module:
+        """A part of the right shape without weights (meta device): to count parameters and find layers."""
+        kind, config = self.part_class(part), dict(self.config(part))
+        with torch.device("meta"):
+            if hasattr(kind, "from_config"):
+                built: nn.Module = kind.from_config(config)
+            else:
+                built = kind(kind.config_class.from_dict(config))
+        return built
+
+    def identity(self, part: str) -> str:
+        """Which weights a part's name stands for: a hash of its files, or the commit on the hub.
+
+        Raises:
+            MissingWeights: they are not on this machine and can't be fetched.
+        """
+        if self.folder is not None:
+            files = sorted(file for file in (self.folder / part).glob("*") if file.suffix in (".json", ".safetensors"))
+            if not files:
+                raise self._missing(f"the folder {self.folder} has no '{part}'")
+            return weights.folder_hash(files)
+        return f"{self._commit}/{part}"
+
+    def check(self) -> None:
+        """Asks for everything that training needs of the model, before any work is done.
+
+        Raises:
+            MissingWeights: something is not there.
+            BadInput: the model is of another family.
+        """
+        index = self._index()
+        if (kind := index.get("_class_name")) != self.PIPELINE:
+            raise BadInput(
+                f"train.model={self.model} is a {kind}, and a task with base={self.BASE} is trained on a "
+                f"{self.PIPELINE}; name another model, or another base in the task."
+            )
+        for part in (*self.ENCODERS, "vae", "transformer"):
+            self.identity(part)
+
+    # ---- loading
+
+    def tokenizer(self, part: str = "tokenizer") -> Any:
+        """A tokenizer; small, and kept."""
+        if part not in self._tokenizers:
+            from transformers import AutoTokenizer
+
+            try:
+                self._tokenizers[part] = AutoTokenizer.from_pretrained(
+                    self.model, subfolder=part, revision=self.revision
+                )
+            except (OSError, ValueError) as error:
+                raise self._missing(str(error).strip().partition("\n")[0]) from error
+        return self._tokenizers[part]
+
+    @cached_property
+    def _tokenizers(self) -> dict[str, Any]:
+        return {}
+
+    def load(self, part: str, dtype: torch.dtype, device: Device, **more: Any) -> nn.Module:
+        """A part with its weights, frozen.
+
+        Args:
+            more: passed on to `from_pretrained` (a quantization config).
+
+        Raises:
+            MissingWeights: they can't be loaded here.
+        """
+        kind = self.part_class(part)
+        named = {"dtype" if kind.__module__.startswith("transformers") else "torch_dtype": dtype}
+        pinned = {"revision": None if self.folder else self._commit}
+        try:
+            loaded: nn.Module = kind.from_pretrained(self.model, subfolder=part, **named, **pinned, **more)
+        except (OSError, ValueError) as error:
+            raise self._missing(str(error).strip().partition("\n")[0]) from error
+        if "quantization_config" not in more:  # such a model can't be moved, it loads in its place
+            loaded = loaded.to(device)
+        return loaded.eval().requires_grad_(False)
+
+    @contextmanager
+    def loaded(self, parts: Sequence[str], dtype: torch.dtype, device: Device) -> Iterator[dict[str, nn.Module]]:
+        """Parts that are freed again at the end: never two phases' weights in memory at once."""
+        held = {part: self.load(part, dtype, device) for part in parts}
+        try:
+            yield held
+        finally:
+            held.clear()
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    # ---- pictures, alike in all families so far: an AutoencoderKL with one shift and one scale
+
+    @torch.inference_mode()
+    def encode_image(self, vae: Any, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latents, in the scale that the transformer reads: B x C x H x W each.
+
+        Args:
+            pixels_BCHW: -1..1, sides multiples of 16.
+        """
+        posterior = vae.encode(pixels_BCHW.to(vae.device, vae.dtype)).latent_dist
+        shift, scale = vae.config.shift_factor or 0.0, vae.config.scaling_factor
+        return (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
+
+    @torch.inference_mode()
+    def decode_image(self, vae: Any, latents_BCHW: Tensor) -> Tensor:
+        """Pixels of latents: B x 3 x 8H x 8W, 0..1."""
+        shift, scale = vae.config.shift_factor or 0.0, vae.config.scaling_factor
+        drawn = vae.decode((latents_BCHW / scale + shift).to(vae.device, vae.dtype)).sample
+        pixels: Tensor = (drawn.float() / 2 + 0.5).clamp(0, 1).cpu()
+        return pixels
+
+    # ----
+
+    @cached_property
+    def _commit(self) -> str:
+        try:
+            return weights.hub_commit(self.model, "model_index.json", self.revision)
+        except LookupError as error:
+            raise self._missing(str(error)) from error
+
+    def _index(self) -> Mapping[str, Any]:
+        if self.folder is not None:
+            path = self.folder / "model_index.json"
+        else:
+            from huggingface_hub import hf_hub_download
+
+            path = Path(hf_hub_download(self.model, "model_index.json", revision=self._commit))
+        try:
+            read: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._missing(f"the folder {path.parent} has no model_index.json as diffusers writes it") from error
+        return read
+
+    def _missing(self, why: str) -> MissingWeights:
+        return MissingWeights(
+            f"the base model '{self.model}' is not on this machine and can't be fetched ({why.rstrip('.')}); on a "
+            f"machine with a network run 'hf download {self.model}' (gated models want 'hf auth login' first), or name "
+            "a folder as diffusers saves it with --set train.model=FOLDER."
+        )

@@ -1,0 +1,182 @@
+"""FLUX.1: 16 latent channels packed two by two into tokens, T5 read token by token, CLIP as a summary vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from training.backends.base import Backend, Encoded, Known
+
+_VAE = {
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "latent_channels": 16,
+    "shift_factor": 0.1159,
+    "scaling_factor": 0.3611,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+}
+_CLIP = {
+    "vocab_size": 49_408,
+    "hidden_size": 768,
+    "intermediate_size": 3_072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "max_position_embeddings": 77,
+    "projection_dim": 768,
+}
+_T5 = {
+    "vocab_size": 32_128,
+    "d_model": 4_096,
+    "d_kv": 64,
+    "d_ff": 10_240,
+    "num_layers": 24,
+    "num_heads": 64,
+    "feed_forward_proj": "gated-gelu",
+    "is_gated_act": True,
+}
+_TRANSFORMER = {
+    "patch_size": 1,
+    "in_channels": 64,
+    "num_layers": 19,
+    "num_single_layers": 38,
+    "attention_head_dim": 128,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 4_096,
+    "pooled_projection_dim": 768,
+    "axes_dims_rope": [16, 56, 56],
+}
+_DYNAMIC = {
+    "use_dynamic_shifting": True,
+    "shift": 3.0,
+    "base_shift": 0.5,
+    "max_shift": 1.15,
+    "base_image_seq_len": 256,
+    "max_image_seq_len": 4_096,
+}
+
+
+class Flux(Backend):
+    PIPELINE = "FluxPipeline"
+    BASE = "flux-1"
+    ENCODERS = ("text_encoder", "text_encoder_2")
+    # Every linear layer that reads or writes tokens. Anchored at the blocks: by its end alone `proj_out` would also be
+    # the model's last layer. The modulations are left out: they see the noise level and the summary, no panel.
+    TARGETS = (
+        r"(?:transformer_blocks|single_transformer_blocks)\.\d+\."
+        r"(?:attn\.(?:to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|ff\.net\.(?:0\.proj|2)|ff_context\.net\.(?:0\.proj|2)"
+        r"|proj_mlp|proj_out)"
+    )
+    KNOWN: ClassVar[Mapping[str, Known]] = {
+        "black-forest-labs/FLUX.1-dev": Known(
+            licence="flux-1-dev-non-commercial-license",
+            parts={
+                "transformer": _TRANSFORMER | {"guidance_embeds": True},
+                "vae": _VAE,
+                "text_encoder": _CLIP,
+                "text_encoder_2": _T5,
+                "scheduler": _DYNAMIC,
+            },
+        ),
+        "black-forest-labs/FLUX.1-schnell": Known(
+            licence="apache-2.0",
+            parts={
+                "transformer": _TRANSFORMER | {"guidance_embeds": False},
+                "vae": _VAE,
+                "text_encoder": _CLIP,
+                "text_encoder_2": _T5,
+                "scheduler": {"use_dynamic_shifting": False, "shift": 1.0},
+            },
+            text_limit=256,
+        ),
+    }
+    _text_tokenizer = "tokenizer_2"
+
+    def part_class(self, part: str) -> Any:
+        import diffusers
+        import transformers
+
+        return {
+            "transformer": diffusers.FluxTransformer2DModel,
+            "vae": diffusers.AutoencoderKL,
+            "text_encoder": transformers.CLIPTextModel,
+            "text_encoder_2": transformers.T5EncoderModel,
+        }[part]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """T5's; CLIP gives a summary of its first 77 tokens and is no limit."""
+        ids = self.tokenizer("tokenizer_2")(list(texts), verbose=False).input_ids
+        return [len(row) for row in ids]
+
+    @torch.inference_mode()
+    def encode_text(self, encoders: Mapping[str, Any], texts: Sequence[str]) -> list[Encoded]:
+        """`text` (L x D): T5, padded to the limit and without a mask, as the model was trained; `pooled` (768): CLIP."""
+        clip, t5 = (encoders[part] for part in self.ENCODERS)
+        short, long = (
+            self.tokenizer(part)(
+                list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+            ).input_ids
+            for part, length in (("tokenizer", self.tokenizer().model_max_length), ("tokenizer_2", self.text_limit))
+        )
+        pooled = clip(short.to(clip.device)).pooler_output.cpu()
+        text = t5(long.to(t5.device)).last_hidden_state.cpu()
+        return [{"text": one, "pooled": summary} for one, summary in zip(text, pooled, strict=True)]
+
+    def predict(
+        self,
+        transformer: Any,
+        noisy_BCHW: Tensor,
+        sigma_B: Tensor,
+        texts: Sequence[Encoded],
+        *,
+        guidance: float = 1.0,
+    ) -> Tensor:
+        height, width = noisy_BCHW.shape[-2:]
+        device, dtype = noisy_BCHW.device, transformer.dtype
+        text = torch.stack([one["text"] for one in texts]).to(device, dtype)
+        pooled = torch.stack([one["pooled"] for one in texts]).to(device, dtype)
+        strength = torch.full_like(sigma_B, guidance) if transformer.config.guidance_embeds else None
+        tokens = transformer(
+            hidden_states=pack(noisy_BCHW).to(dtype),
+            encoder_hidden_states=text,
+            pooled_projections=pooled,
+            timestep=sigma_B,
+            guidance=strength,
+            img_ids=token_places(height, width).to(device),
+            txt_ids=torch.zeros(text.shape[1], 3, device=device),
+            return_dict=False,
+        )[0]
+        return unpack(tokens, height, width)
+
+
+def pack(latents_BCHW: Tensor) -> Tensor:
+    """Squares of two by two latents as tokens, row by row: B x HW/4 x 4C, a token's channels before its four places."""
+    b, c, h, w = latents_BCHW.shape
+    squares = latents_BCHW.reshape(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return squares.reshape(b, h * w // 4, 4 * c)
+
+
+def unpack(tokens_BNK: Tensor, height: int, width: int) -> Tensor:
+    """The inverse of `pack`: B x C x height x width latents."""
+    b, _, k = tokens_BNK.shape
+    squares = tokens_BNK.reshape(b, height // 2, width // 2, k // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return squares.reshape(b, k // 4, height, width)
+
+
+@lru_cache(maxsize=8)
+def token_places(height: int, width: int) -> Tensor:
+    """Where every token stands: (0, row, column), row by row; HW/4 x 3."""
+    places = torch.zeros(height // 2, width // 2, 3)
+    places[..., 1] = torch.arange(height // 2)[:, None]
+    places[..., 2] = torch.arange(width // 2)
+    return places.reshape(-1, 3)
+
+
+def make(model: str, revision: str | None = None) -> Flux:
+    return Flux(model, revision)
