@@ -14,6 +14,7 @@ from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 
 def key_of(**parts: object) -> str:
@@ -59,6 +60,20 @@ class Cache:
 
     def put_vector(self, key: str, vector: np.ndarray) -> None:
         self._write(self._path("vectors", key, ".f32"), vector.astype("float32").tobytes())
+
+    def get_tensors(self, kind: str, key: str) -> dict[str, torch.Tensor] | None:
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            return load(self._path(kind, key, ".safetensors").read_bytes())
+        except (OSError, SafetensorError):
+            return None
+
+    def put_tensors(self, kind: str, key: str, tensors: dict[str, torch.Tensor]) -> None:
+        from safetensors.torch import save
+
+        self._write(self._path(kind, key, ".safetensors"), save(tensors))
 
     def _write(self, path: Path, content: bytes) -> None:
         part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")

@@ -18,6 +18,7 @@ from pipeline.errors import BadInput, ToolkitError
 
 if TYPE_CHECKING:
     from pipeline.road import Road, Settings
+    from training.job import Job
 
 app = typer.Typer(
     help="From related images to a reviewed In-Context LoRA data set.",
@@ -259,6 +260,61 @@ def show(
         print(f"{table} is empty")
     else:
         print(frame.drop(columns=["histogram"], errors="ignore").map(screen.short).to_string(index=False))
+
+
+@app.command()
+def train(
+    task: TaskName,
+    out: Out = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="A data set folder; without it the one of the run.")
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option("--into", help="Where the LoRA goes; without it 'training' in the run's folder.")
+    ] = None,
+    overrides: Overrides = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what the training will see and take, and load no weights.")
+    ] = False,
+) -> None:
+    """Train a LoRA on a data set; goes on where it stopped. Settings are those of train.* (see README)."""
+    from training import loop, planning
+    from training.processes import Processes
+
+    job, processes = _job(task, _folder(task, out), data, into, overrides or []), Processes()
+    if plan:
+        screen.lines(planning.lines(job, planning.make(job, processes.device)))
+        screen.console.print(f"What the model will see: {planning.write_sheet(job)}")
+        return
+    planning.check(job, processes.device)
+    if not processes.is_main:
+        loop.train(job, processes, lambda *_: None)
+        return
+    screen.lines(planning.lines(job, planning.make(job, processes.device)))
+    with screen.progress() as progress:
+        outcome = loop.train(job, processes, progress)
+    screen.trained(outcome, job)
+
+
+def _job(task: str, folder: Path, data: Path | None, into: Path | None, overrides: list[str]) -> Job:
+    """A training on the data set of a run, or on another folder."""
+    from pipeline.cache import Cache
+    from pipeline.road import Settings, load_task
+    from training import config, dataset
+    from training.job import Job, find_backend
+
+    of_run = data is None and (folder / "run.db").exists()
+    settings = _settings(task, folder, {}) if of_run else Settings(task=task)
+    told = load_task(settings.model_copy(update={"overrides": (*settings.overrides, *overrides)}))
+    wanted = config.load(told, miniature=of_run and settings.drawn)
+    return Job(
+        task=told,
+        config=wanted,
+        data=dataset.read(data or folder / "dataset", told),
+        backend=find_backend(told.base, wanted.model, wanted.revision),
+        folder=into or folder / "training",
+        cache=Cache(folder / "cache"),
+    )
 
 
 @app.command()

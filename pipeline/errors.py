@@ -4,7 +4,8 @@
     ├── BadInput        a file, an option or a table of the user's that can't be used
     ├── BadReply        a captioner's answer that can't be read
     │   └── Abstained   an answer that finds no caption fit, with the reason
-    └── MissingWeights  a model whose weights can't be loaded here
+    ├── MissingWeights  a model whose weights can't be loaded here
+    └── Diverged        a training that can't go on: what it learns is no number, or nothing at all
 
 Every message is one sentence: what, the value, the way on.
 """
@@ -24,6 +25,10 @@ class BadReply(ToolkitError):
 
 class Abstained(BadReply):
     """A model finds that the images don't belong together; the message is its reason."""
+
+
+class Diverged(ToolkitError):
+    """A training's loss or gradient is no number, or its gradient is nothing."""
 
 
 class MissingWeights(ToolkitError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pipeline.reviews import Change
     from pipeline.road import Road
     from pipeline.store import Mark
+    from training.job import Job
+    from training.loop import Outcome
 
 console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
 WIDEST = 60  # letters of a cell that is printed
@@ -92,6 +94,19 @@ def diff(changes: list[Change], road: Road) -> None:
             if name == "caption":
                 for problem in grammar.parse(becomes, road.task).problems:
                     console.print(f"  problem: {problem}", markup=False)
+
+
+def lines(told: Iterable[str]) -> None:
+    for line in told:
+        console.print(line, markup=False)
+
+
+def trained(outcome: Outcome, job: Job) -> None:
+    """What a training came to, and where to look."""
+    speed = f", {outcome.seconds / outcome.took:.2f} s a step" if outcome.took else ", nothing to do"
+    held_out = "" if outcome.held_out is None else f", held-out loss {outcome.held_out:.4f}"
+    console.print(f"trained: {outcome.step} steps{speed}{held_out}")
+    console.print(f"The LoRA is {outcome.file}; look at {job.folder / 'samples.png'} and {job.folder / 'loss.png'}.")
 
 
 def set_aside(road: Road) -> None:

@@ -149,13 +149,18 @@ def load(task: Task, *, miniature: bool = False) -> Config:
             f"train.panel_weights has {len(config.panel_weights)} numbers and {task.name} has {panels} panels; "
             "give one a panel."
         )
+    if config.permute and task.condition:
+        raise BadInput(
+            f"train.permute={config.permute} would move the panels that {task.name} gives "
+            f"({', '.join(map(str, task.condition))}); leave permute out, or condition."
+        )
     for scale in config.scales:
         scaled(task.grid_layout, scale, config.smallest_panel)
     return config.model_copy(update=fill)
 
 
 def scaled(layout: Layout, scale: float, smallest: int) -> Layout:
-    """The layout at another size: each side of a panel the nearest multiple of 16 pixels, so that no token spans a seam.
+    """The layout at another size: a panel's sides are the nearest multiples of 16 pixels, so no token spans a seam.
 
     Raises:
         BadInput: a side of a panel would be shorter than `smallest` pixels.

@@ -7,6 +7,7 @@ share, draws what an undisturbed one draws.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 import torch
 
 from training.config import Config
+
+ALL_ORDERS = 4
+"""Panels up to which every order is drawn: each is encoded once, and five panels would be 120."""
 
 
 def seed_of(seed: int, *place: object) -> int:
@@ -58,18 +62,27 @@ def draw(config: Config, position: int, count: int, panels: int, condition: tupl
         condition: places (from 0) that the task gives; where it names none, any but all of them are drawn.
     """
     rng = random.Random(seed_of(config.seed, "sample", position))
-    order = list(range(panels))
-    if rng.random() < config.permute:
-        rng.shuffle(order)
-    given: tuple[int, ...] = ()
-    if rng.random() < (config.conditional or 0.0):
-        given = condition or tuple(sorted(rng.sample(range(panels), rng.randrange(1, panels))))
     return Draw(
         sample=sample_at(config.seed, position, count),
-        order=tuple(order),
-        given=given,
+        order=rng.choice(orders(panels)) if rng.random() < config.permute else tuple(range(panels)),
+        given=draw_given(config, rng, panels, condition),
         dropped=rng.random() < config.caption_dropout,
     )
+
+
+def draw_given(config: Config, rng: random.Random, panels: int, condition: tuple[int, ...]) -> tuple[int, ...]:
+    """Which panels of a sample are given; none where it falls to the joint mode."""
+    if rng.random() >= (config.conditional or 0.0):
+        return ()
+    return condition or tuple(sorted(rng.sample(range(panels), rng.randrange(1, panels))))
+
+
+def orders(panels: int) -> list[tuple[int, ...]]:
+    """The orders that a grid's panels may come in: all of up to four panels (24), of more their rotations."""
+    if panels <= ALL_ORDERS:
+        return list(itertools.permutations(range(panels)))
+    row = tuple(range(panels))
+    return [row[start:] + row[:start] for start in row]
 
 
 def scale_at(config: Config, step: int) -> float:

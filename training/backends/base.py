@@ -98,9 +98,10 @@ class Backend(ABC):
     @cached_property
     def text_limit(self) -> int:
         """Tokens that the text encoder reads."""
-        known = self.KNOWN.get(self.model)
-        limit = known.text_limit if known else BASES[self.BASE].limit
-        return min(limit, int(getattr(self.tokenizer(self._text_tokenizer), "model_max_length", limit)))
+        if self.folder is None:
+            known = self.KNOWN.get(self.model)
+            return known.text_limit if known else BASES[self.BASE].limit
+        return min(BASES[self.BASE].limit, int(self.tokenizer(self._text_tokenizer).model_max_length))
 
     _text_tokenizer: ClassVar[str] = "tokenizer"
     """The part whose tokens are counted."""
@@ -144,6 +145,11 @@ class Backend(ABC):
             else:
                 built = kind(kind.config_class.from_dict(config))
         return built
+
+    def shape(self, transformer: Any) -> tuple[int, int]:
+        """Number of blocks and width of a transformer."""
+        blocks = [block for block in transformer.modules() if type(block).__name__ in transformer._repeated_blocks]
+        return len(blocks), int(getattr(transformer, "inner_dim", 0) or transformer.dim)
 
     def identity(self, part: str) -> str:
         """Which weights a part's name stands for: a hash of its files, or the commit on the hub.

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.backends.base import Backend, Encoded, Known
 
@@ -116,7 +116,7 @@ class Flux(Backend):
 
     @torch.inference_mode()
     def encode_text(self, encoders: Mapping[str, Any], texts: Sequence[str]) -> list[Encoded]:
-        """`text` (L x D): T5, padded to the limit and without a mask, as the model was trained; `pooled` (768): CLIP."""
+        """`text` (L x D): T5 padded to the limit, without a mask, as it was trained; `pooled`: CLIP's summary."""
         clip, t5 = (encoders[part] for part in self.ENCODERS)
         short, long = (
             self.tokenizer(part)(

@@ -1,0 +1,98 @@
+"""What a step sees: latents at their noise levels, the velocities to predict, and how much each panel counts.
+
+Shapes: B grids, C latent channels, H and W rows and columns of latents, P panels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.records import Layout
+from training import dataset, draws, flow
+from training.backends.base import Encoded
+from training.dataset import View
+from training.job import Job
+from training.latents import Posterior
+
+
+@dataclass(frozen=True)
+class Library:
+    """Everything encoded: captions by their text, grids by how they are seen."""
+
+    texts: Mapping[str, Encoded]
+    grids: Mapping[View, Posterior]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One grid at one noise level."""
+
+    view: View
+    text: str
+    given: tuple[int, ...]
+    """Panels (from 0) that stay clean."""
+    sigma: Tensor
+    latents_CHW: Tensor
+    noise_CHW: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Lessons on one canvas, on the device."""
+
+    noisy_BCHW: Tensor
+    target_BCHW: Tensor
+    sigma_B: Tensor
+    weights_BP: Tensor
+    """What each panel's loss counts; 0 for given ones."""
+    texts: tuple[Encoded, ...]
+    boxes: tuple[flow.Box, ...]
+    """Panels in latents."""
+
+
+def lesson_at(job: Job, library: Library, step: int, position: int) -> Lesson:
+    """What stands at a position of the endless row of samples, in a step."""
+    config, layout = job.config, job.layouts[draws.scale_at(job.config, step)]
+    drawn = draws.draw(config, position, len(job.data.train), layout.size, job.condition)
+    view = View(job.data.train[drawn.sample], layout, drawn.order)
+    chance = draws.generator(config.seed, "noise", position)
+    return Lesson(
+        view=view,
+        text="" if drawn.dropped else dataset.caption(view, job.task),
+        given=drawn.given,
+        sigma=flow.draw_sigma(shift(job, layout), chance),
+        latents_CHW=library.grids[view].draw(chance),
+        noise_CHW=torch.randn(library.grids[view].mean.shape, generator=chance),
+    )
+
+
+def shift(job: Job, layout: Layout) -> float:
+    """By how much the noise levels of a canvas are shifted."""
+    width, height = layout.canvas
+    return flow.shift_factor(job.backend.config("scheduler"), width * height // flow.TOKEN**2)
+
+
+def gather(job: Job, library: Library, lessons: Sequence[Lesson], device: torch.device) -> Batch:
+    """Lessons as one batch: given panels clean and without weight, everything else noised."""
+    layout = lessons[0].view.layout
+    boxes = flow.latent_boxes(layout.boxes)
+    latents = torch.stack([lesson.latents_CHW for lesson in lessons])
+    noise = torch.stack([lesson.noise_CHW for lesson in lessons])
+    sigma = torch.stack([lesson.sigma for lesson in lessons])
+    masks = torch.stack([flow.panel_mask(boxes, lesson.given, *latents.shape[-2:]) for lesson in lessons])[:, None]
+    clean = torch.stack([library.grids[lesson.view].alone for lesson in lessons])
+    noisy = torch.lerp(flow.add_noise(latents, noise, sigma), clean, masks)
+    weights = torch.tensor([_weights(job, lesson) for lesson in lessons])
+    texts = tuple(library.texts[lesson.text] for lesson in lessons)
+    target = flow.velocity(latents, noise)
+    return Batch(noisy.to(device), target.to(device), sigma.to(device), weights.to(device), texts, boxes)
+
+
+def _weights(job: Job, lesson: Lesson) -> list[float]:
+    """By place; a panel's weight goes with its place, not with what stands there."""
+    every = job.config.panel_weights or (1.0,) * lesson.view.layout.size
+    return [0.0 if place in lesson.given else weight for place, weight in enumerate(every)]

@@ -1,0 +1,46 @@
+"""Where a training stands, as one file that is written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.errors import BadInput
+from training.config import Config
+
+FILE = "checkpoint.pt"
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Replaces the checkpoint of a training's folder."""
+    part = folder / f"{FILE}.part"
+    torch.save(state, part)
+    part.replace(folder / FILE)
+
+
+def load(folder: Path, config: Config, data: str, base: str) -> dict[str, Any] | None:
+    """The checkpoint of a folder, None where it has none.
+
+    Args:
+        data: the data set's hash; it must be the one of the training that the folder holds, like the recipe and the
+            base model's weights.
+
+    Raises:
+        BadInput: the folder holds another training.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    way_on = f"give this one a folder of its own with --into, or remove {folder}"
+    if state["data"] != data:
+        raise BadInput(f"{folder} holds a training on another data set ({state['data']}, this is {data}); {way_on}.")
+    if state["base"] != base:
+        raise BadInput(f"{folder} holds a training of other base weights ({state['base']}, this is {base}); {way_on}.")
+    was, now = state["recipe"], config.recipe
+    if other := sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key)):
+        told = ", ".join(f"{key} {was.get(key)} -> {now.get(key)}" for key in other)
+        raise BadInput(f"{folder} holds a training with other settings ({told}); {way_on}.")
+    return state

@@ -1,0 +1,195 @@
+"""A data set folder as training reads it: grids, joint captions, and what the model sees of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline import grammar
+from pipeline.errors import BadInput, BadReply
+from pipeline.pixels import open_image
+from pipeline.records import Layout, TrainingSample
+from pipeline.task import Task
+
+TRAIN, HELD_OUT = "train", "validation"
+SQUEEZE = 0.01
+"""A panel's shape may change by this share when it is resized; rounding its sides to 16 pixels takes most of it."""
+NAMED = 5
+"""Faults that an error names one by one."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Both sides of a data set."""
+
+    train: tuple[TrainingSample, ...]
+    held_out: tuple[TrainingSample, ...]
+
+    @property
+    def digest(self) -> str:
+        """Hash of all pictures and captions that are trained on, whatever their order and names."""
+        return hashlib.sha256("".join(sorted(sample.id for sample in self.train)).encode()).hexdigest()[:16]
+
+
+def read(folder: Path, task: Task) -> Data:
+    """A folder as the export writes it, or any with `train/` (or nothing) holding pictures and `.txt` of the same name.
+
+    Raises:
+        BadInput: there is nothing to train on, or pictures or captions can't be used; the first of them are named.
+    """
+    home = folder / TRAIN if (folder / TRAIN).is_dir() else folder
+    if not home.is_dir():
+        raise BadInput(f"there is no data set in {folder}; make one with 'iclora dataset {task.name}' or name one.")
+    faults: list[str] = []
+    train = _side(home, TRAIN, task, faults)
+    held_out = _side(folder / HELD_OUT, HELD_OUT, task, faults) if (folder / HELD_OUT).is_dir() else ()
+    if faults:
+        more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
+        raise BadInput(f"the data set {folder} can't be trained on: {'; '.join(faults[:NAMED])}{more}.")
+    if not train:
+        raise BadInput(f"{home} has no pictures with captions to train on.")
+    if shared := {one.id for one in train} & {one.id for one in held_out}:
+        raise BadInput(f"{len(shared)} grids of {folder} are both trained on and held out; take them off one side.")
+    return Data(train, held_out)
+
+
+def _side(folder: Path, side: str, task: Task, faults: list[str]) -> tuple[TrainingSample, ...]:
+    table = folder / "metadata.jsonl"
+    if table.exists():
+        entries = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines() if line.strip()]
+        texts = {folder / entry["file_name"]: str(entry.get("text") or entry.get("prompt") or "") for entry in entries}
+    else:
+        pictures = sorted(file for file in folder.iterdir() if file.suffix.lower() in Image.registered_extensions())
+        texts = {
+            file: file.with_suffix(".txt").read_text(encoding="utf-8-sig")
+            for file in pictures
+            if file.with_suffix(".txt").exists()
+        }
+    found = (_sample(file, text, side, task, faults) for file, text in texts.items())
+    return tuple(sample for sample in found if sample)
+
+
+def _sample(file: Path, text: str, side: str, task: Task, faults: list[str]) -> TrainingSample | None:
+    text = grammar.fold(text)
+    if not text:
+        faults.append(f"{file.name} has no caption")
+        return None
+    try:
+        content = file.read_bytes()
+        with Image.open(file) as picture:
+            size = picture.size
+    except OSError:
+        faults.append(f"{file.name} is missing or no picture")
+        return None
+    layout = _layout(size, task)
+    if layout is None:
+        rows, cols, (width, height) = task.layout.rows, task.layout.cols, task.grid_layout.canvas
+        faults.append(
+            f"{file.name} has {size[0]} x {size[1]} pixels, which {task.name} can't cut into {rows} x {cols} panels of "
+            f"its shape (its canvas is {width} x {height}): have 'iclora dataset {task.name} --source' compose it anew"
+        )
+        return None
+    return TrainingSample(
+        id=hashlib.sha256(content + text.encode()).hexdigest()[:16],
+        path=str(file),
+        text=text,
+        layout=layout,
+        task=task.name,
+        condition=tuple(panel - 1 for panel in task.condition),
+        side=side,
+    )
+
+
+def _layout(size: tuple[int, int], task: Task) -> Layout | None:
+    """The task's panels in a picture of that size; None where they would be cut unevenly or squeezed."""
+    rows, cols = task.layout.rows, task.layout.cols
+    if size[0] % cols or size[1] % rows:
+        return None
+    width, height = size[0] // cols, size[1] // rows
+    wanted = task.layout.panel_width / task.layout.panel_height
+    return Layout(rows, cols, width, height) if abs(width / height / wanted - 1) <= SQUEEZE else None
+
+
+# ---- what the model sees
+
+
+@dataclass(frozen=True)
+class View:
+    """A grid as one step sees it: at a size, its panels in an order."""
+
+    sample: TrainingSample
+    layout: Layout
+    order: tuple[int, ...]
+
+
+def plain(sample: TrainingSample, layout: Layout) -> View:
+    """A grid with its panels as they stand."""
+    return View(sample, layout, tuple(range(layout.size)))
+
+
+def picture(view: View) -> Image.Image:
+    """The whole canvas. Panels are resized one by one and put together after: no seam is ever blurred or cut."""
+    source, canvas = open_image(Path(view.sample.path)), Image.new("RGB", view.layout.canvas)
+    size = (view.layout.panel_width, view.layout.panel_height)
+    for panel, box in zip(view.order, view.layout.boxes, strict=True):
+        cut = view.sample.layout.boxes[panel]
+        same = (cut[2] - cut[0], cut[3] - cut[1]) == size
+        canvas.paste(source.crop(cut) if same else source.resize(size, Image.Resampling.LANCZOS, box=cut), box[:2])
+    return canvas
+
+
+def pixels(image: Image.Image) -> Tensor:
+    """A picture as the VAE reads it: 3 x height x width, -1..1."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def caption(view: View, task: Task) -> str:
+    """The caption with its panels' texts in the order of the view; the markers stay in theirs.
+
+    Raises:
+        BadInput: a marker is missing, so that the texts can't be moved.
+    """
+    text = view.sample.text
+    if view.order == tuple(range(len(view.order))):
+        return text
+    texts = grammar.parse(text, task).panels
+    try:
+        for place, panel in enumerate(view.order):
+            text = grammar.replace_panel(grammar.parse(text, task), place, texts[panel], task)
+    except BadReply as error:
+        raise BadInput(
+            f"train.permute: the caption of {Path(view.sample.path).name} can't be put in another order ({error}); "
+            "mend it, or leave permute out."
+        ) from error
+    return text
+
+
+def check_lengths(samples: Sequence[TrainingSample], counts: Sequence[int], limit: int) -> None:
+    """Refuses captions that the text encoder would cut.
+
+    Args:
+        counts: tokens of each sample's caption.
+
+    Raises:
+        BadInput: with the longest of them.
+    """
+    over = sorted(
+        ((count, Path(sample.path)) for sample, count in zip(samples, counts, strict=True) if count > limit),
+        reverse=True,
+    )
+    if over:
+        listed = ", ".join(f"{path.parent.name}/{path.name} ({count})" for count, path in over[:NAMED])
+        more = f" and {len(over) - NAMED} more" if len(over) > NAMED else ""
+        raise BadInput(
+            f"{len(over)} captions are longer than the {limit} tokens that the text encoder reads, and their last "
+            f"panels would be lost: {listed}{more}; shorten them in captions.csv, or cut them knowingly with "
+            "--set train.truncate=true."
+        )

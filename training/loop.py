@@ -1,0 +1,330 @@
+"""The training, from top to bottom: encode, put the LoRA on, step, look on, save.
+
+Shapes: P panels of a grid.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import Diverged
+from training import batches, checkpoint, figures, flow, heldout, latents, lora, machine, preview
+from training.batches import Library
+from training.config import Config
+from training.job import Job
+from training.journal import Journal
+from training.latents import Tell
+from training.processes import Processes
+
+AT_LEAST_EVERY = 600.0
+"""Seconds between two checkpoints at most, however slow the steps are."""
+LAST = 50
+"""Steps whose mean loss is told."""
+LOSSES = "loss.png"
+
+
+@dataclass
+class State:
+    """What goes on from step to step."""
+
+    weights: dict[str, nn.Parameter]
+    average: lora.Average
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    """Steps done."""
+    held_out: float | None = None
+    """The last held-out loss."""
+    best: dict[str, Any] | None = None
+    """With `patience`: step, held-out loss and averaged weights of the best validation so far."""
+    waited: int = 0
+    """Validations since the best."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a step's grids cost, over all processes."""
+
+    mean: float
+    panels_P: list[float | None]
+    """By panel, over the grids that had to learn it; None where none had."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to."""
+
+    file: Path
+    """The LoRA: averaged weights, those of the best held-out loss where `patience` is set."""
+    step: int
+    """Steps done."""
+    held_out: float | None
+    """Held-out loss at the end."""
+    took: int
+    """Steps that this call took."""
+    seconds: float
+    """What they took, without encoding and loading."""
+
+
+def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
+    """Runs a training to its end; one that was stopped goes on from its last checkpoint.
+
+    Raises:
+        BadInput: the folder holds another training.
+        Diverged: loss or gradient is no number, or the gradient is nothing.
+    """
+    config, device = job.config, processes.device
+    saved = checkpoint.load(job.folder, config, job.data.digest, job.backend.identity("transformer"))
+    file = job.folder / f"{job.task.name}.safetensors"
+    if saved and file.exists() and _is_over(saved["step"], saved["waited"], config):
+        return Outcome(file, saved["step"], saved["held_out"], 0, 0.0)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    library = encode(job, processes, tell)
+    transformer = machine.load_transformer(job.backend, config, device)
+    state = _begin(job, transformer, saved)
+    if config.compile:
+        machine.compile_blocks(transformer)
+    first, started, saved_at = state.step, time.monotonic(), time.monotonic()
+    with _journal(job, state.step) if processes.is_main else nullcontext() as journal:
+        if state.step == 0:  # the base itself, to compare with
+            _validate(job, library, transformer, state, journal, processes)
+            _draw(job, library, transformer, state, journal, processes)
+        while not _is_over(state.step, state.waited, config):
+            begun, rate = time.monotonic(), learning_rate(config, state.step)
+            losses = gradients(job, library, transformer, state, processes)
+            norm = descend(job, state, rate, losses)
+            if journal:
+                journal.step(state.step, losses.mean, losses.panels_P, rate, norm, time.monotonic() - begun)
+            tell("training", state.step, config.steps)
+            last = state.step == config.steps
+            if last or state.step % config.validate_every == 0:
+                _validate(job, library, transformer, state, journal, processes)
+            if last or state.step % config.sample_every == 0:
+                _draw(job, library, transformer, state, journal, processes)
+            if last or state.step % config.save_every == 0 or time.monotonic() - saved_at > AT_LEAST_EVERY:
+                saved_at = time.monotonic()
+                if processes.is_main:
+                    _save(job, state)
+    seconds = time.monotonic() - started
+    if processes.is_main:
+        _finish(job, state, file)
+    processes.wait()
+    return Outcome(file, state.step, state.held_out, state.step - first, seconds)
+
+
+# ---- before the first step
+
+
+def encode(job: Job, processes: Processes, tell: Tell) -> Library:
+    """Everything that the transformer will read; one process fills the cache, the others find it full."""
+    dtype, device = machine.encoder_dtype(processes.device), processes.device
+    if not processes.is_main:
+        processes.wait()
+    texts = latents.encode_texts(job.backend, job.texts(), job.cache, dtype, device, tell)
+    grids = latents.encode_grids(job.backend, job.views(), job.cache, dtype, device, tell)
+    if processes.is_main:
+        processes.wait()
+    return Library(texts, grids)
+
+
+def _begin(job: Job, transformer: Any, saved: dict[str, Any] | None) -> State:
+    """A LoRA on the transformer, new or as it was saved."""
+    weights = lora.attach(transformer, job.backend.TARGETS, job.config)
+    optimizer = machine.make_optimizer(weights.values(), job.config)
+    state = State(weights, lora.Average(weights, job.config.ema), optimizer)
+    if saved:
+        for name, weight in weights.items():
+            weight.data.copy_(saved["weights"][name])
+            state.average.tensors[name].copy_(saved["average"][name])
+        optimizer.load_state_dict(saved["optimizer"])
+        state.step, state.held_out = saved["step"], saved["held_out"]
+        state.best, state.waited = saved["best"], saved["waited"]
+    return state
+
+
+def _journal(job: Job, step: int) -> Journal:
+    return Journal(
+        job.folder,
+        job.shown.size,
+        from_step=step,
+        wandb=job.config.wandb,
+        name=job.task.name,
+        settings=job.config.model_dump(mode="json"),
+    )
+
+
+# ---- a step
+
+
+def learning_rate(config: Config, step: int) -> float:
+    """Of a step (from 0): up over the warm-up, then level or down half a cosine."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return config.learning_rate
+    way = (step - config.warmup) / (config.steps - config.warmup)
+    return config.learning_rate * (0.5 + 0.5 * math.cos(math.pi * way))
+
+
+def gradients(job: Job, library: Library, transformer: Any, state: State, processes: Processes) -> Losses:
+    """Leaves a step's gradient on the weights: the mean over its grids, whichever process they fell to."""
+    config, panels = job.config, job.shown.size
+    own = processes.own(range(state.step * config.batch, (state.step + 1) * config.batch))
+    mean, sums_P, counts_P = torch.zeros(()), torch.zeros(panels), torch.zeros(panels)
+    for start in range(0, len(own), config.micro_batch):
+        lessons = [batches.lesson_at(job, library, state.step, at) for at in own[start : start + config.micro_batch]]
+        batch = batches.gather(job, library, lessons, processes.device)
+        with machine.autocast(processes.device, transformer.dtype):
+            predicted = job.backend.predict(transformer, batch.noisy_BCHW, batch.sigma_B, batch.texts)
+        losses_BP = flow.panel_losses(predicted, batch.target_BCHW, batch.boxes)
+        loss = flow.grid_loss(losses_BP, batch.weights_BP).sum() / config.batch
+        loss.backward()  # type: ignore[no-untyped-call]
+        learnt_BP = batch.weights_BP > 0
+        mean += loss.detach().cpu()
+        sums_P += (losses_BP.detach() * learnt_BP).sum(0).cpu()
+        counts_P += learnt_BP.sum(0).cpu()
+    processes.add_up([_gradient(weight) for weight in state.weights.values()])
+    processes.add_up([mean, sums_P, counts_P])
+    means = zip(sums_P.tolist(), counts_P.tolist(), strict=True)
+    return Losses(float(mean), [total / count if count else None for total, count in means])
+
+
+def descend(job: Job, state: State, rate: float, losses: Losses) -> float:
+    """Takes the step; the gradient's norm before it is cut.
+
+    Raises:
+        Diverged: there is no step to take.
+    """
+    weights = list(state.weights.values())
+    norm = float(nn.utils.clip_grad_norm_(weights, job.config.clip))
+    if not (math.isfinite(losses.mean) and math.isfinite(norm)):
+        raise Diverged(
+            f"step {state.step + 1}: the loss is {losses.mean} and the gradient's norm {norm}, so the training can't "
+            f"go on; begin again with a lower train.learning_rate than {rate:g}, or with train.base_weights=bf16."
+        )
+    if norm == 0:
+        raise Diverged(
+            f"step {state.step + 1}: the gradient is nothing, so nothing would be learnt: the LoRA's layers take no "
+            f"part in what {job.backend.model} predicts; give a whole model."
+        )
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    state.step += 1
+    state.average.update(state.step)
+    return norm
+
+
+def _gradient(weight: nn.Parameter) -> Tensor:
+    """A weight's gradient; zeros where it has none, so that all processes send the same."""
+    if weight.grad is None:
+        weight.grad = torch.zeros_like(weight)
+    return weight.grad
+
+
+def _is_over(step: int, waited: int, config: Config) -> bool:
+    return step >= config.steps or (config.patience is not None and waited >= config.patience)
+
+
+# ---- looking on
+
+
+def _validate(
+    job: Job, library: Library, transformer: Any, state: State, journal: Journal | None, processes: Processes
+) -> None:
+    """Measures the averaged weights on the held-out grids, where there are any."""
+    if not job.data.held_out:
+        return
+    with state.average.applied():
+        losses = heldout.measure(job, library, transformer, processes)
+    state.held_out = heldout.mean(losses)
+    if journal:
+        journal.validation(state.step, losses)
+    if job.config.patience is None:
+        return
+    if state.best is None or state.held_out < state.best["loss"]:
+        tensors = {name: tensor.clone() for name, tensor in state.average.tensors.items()}
+        state.best, state.waited = {"step": state.step, "loss": state.held_out, "average": tensors}, 0
+    else:
+        state.waited += 1
+
+
+def _draw(
+    job: Job, library: Library, transformer: Any, state: State, journal: Journal | None, processes: Processes
+) -> None:
+    """Draws the samples with the averaged weights; the main process does, the others wait at the next sum."""
+    if journal is None or not job.prompted:
+        return
+    with state.average.applied():
+        images = preview.draw(job, library, transformer, processes.device)
+    preview.save(job, state.step, images)
+    for image in images:
+        journal.picture(state.step, image)
+
+
+# ---- saving
+
+
+def _save(job: Job, state: State) -> None:
+    """The checkpoint, and the averaged LoRA of this step beside those of earlier ones."""
+    checkpoint.save(
+        job.folder,
+        {
+            "step": state.step,
+            "weights": {name: weight.detach().cpu() for name, weight in state.weights.items()},
+            "average": {name: tensor.cpu() for name, tensor in state.average.tensors.items()},
+            "optimizer": state.optimizer.state_dict(),
+            "held_out": state.held_out,
+            "best": state.best,
+            "waited": state.waited,
+            "recipe": job.config.recipe,
+            "data": job.data.digest,
+            "base": job.backend.identity("transformer"),
+        },
+    )
+    home = job.folder / "steps"
+    home.mkdir(exist_ok=True)
+    _write(job, home / f"{job.task.name}-{state.step:06d}.safetensors", state.average.tensors, state.step)
+
+
+def _finish(job: Job, state: State, file: Path) -> None:
+    """The LoRA itself, its raw twin, and the figures."""
+    tensors, step = state.average.tensors, state.step
+    if state.best:
+        tensors, step = state.best["average"], state.best["step"]
+    _write(job, file.with_name(f"{file.stem}-raw.safetensors"), state.weights, state.step, averaged=False)
+    if job.prompted:
+        preview.write_strip(job)
+    figures.draw_losses(job.folder, job.folder / LOSSES)
+    _write(job, file, tensors, step)
+
+
+def _write(job: Job, file: Path, weights: Any, step: int, *, averaged: bool = True) -> None:
+    config, backend = job.config, job.backend
+    card = lora.Card(
+        iclora=metadata.version("iclora"),
+        task=job.task.name,
+        layout=job.task.grid_layout,
+        scales=config.scales,
+        prefix=job.task.prefix,
+        markers=job.task.markers,
+        condition=job.task.condition,
+        base=backend.folder.name if backend.folder else backend.model,
+        weights=backend.identity("transformer"),
+        licence=backend.licence,
+        data=job.data.digest,
+        grids=len(job.data.train),
+        step=step,
+        averaged=averaged,
+        recipe=config.recipe,
+    )
+    lora.write(file, weights, config.alpha / config.rank, card)

@@ -1,0 +1,205 @@
+"""What a training will see and take, told before any weight is loaded."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+
+from pipeline.errors import MissingWeights
+from training import batches, dataset, draws, figures, flow, machine
+from training.dataset import View
+from training.job import Job
+
+SHEET = "plan.png"
+SHOWN = 6
+"""Grids on the sheet."""
+GIB = 2**30
+STATE = {"adamw": 8, "adamw8bit": 2}
+"""Bytes of optimizer state a weight."""
+BASE = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "fp8": 1.0, "nf4": 0.5}
+"""Bytes a weight of the base, without the quantizer's own scales (a tenth more for nf4)."""
+STORED = 17
+"""Numbers a token and unit of width that a block keeps for its backward pass: 34 bytes at 16 bits (Korthikanti et al.
+2022, arXiv 2205.05198, equation 2, without attention scores, which are never stored here)."""
+PIXEL = 384
+"""Numbers a pixel that the VAE holds at once at its widest: three maps of 128 channels at full size in FLUX.1's."""
+RECENT = 100
+"""Logged steps whose median time counts as the machine's speed."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Figures of a training; memory in bytes."""
+
+    tokens: dict[str, int]
+    """Tokens of the canvas, by its size in words."""
+    text: list[int] | None
+    """Tokens of every caption; None where the tokenizer is not on this machine."""
+    base: int
+    """Parameters of the transformer."""
+    layers: int
+    """Layers that the LoRA is put on."""
+    lora: int
+    """Its parameters."""
+    memory: dict[str, float]
+    """By what takes it; each line of the phases text, grids and training is freed before the next."""
+    seconds_per_step: float | None
+    """As this folder's own log has it."""
+
+
+def check(job: Job, device: torch.device) -> None:
+    """Everything that can be known to go wrong, asked before any work is done.
+
+    Raises:
+        BadInput: captions are too long, or something that this machine can't do is set.
+        MissingWeights: the base model is not there.
+    """
+    machine.check(job.config, device)
+    job.backend.check()
+    job.check_lengths()
+
+
+def make(job: Job, device: torch.device) -> Plan:
+    """The figures, from configs, tokenizer and pictures alone."""
+    config, backend = job.config, job.backend
+    transformer = backend.blank("transformer")
+    layers = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)]
+    lora = sum(config.rank * (layer.in_features + layer.out_features) for layer in layers)
+    tokens = {
+        f"{width} x {height}": width * height // flow.TOKEN**2
+        for width, height in (layout.canvas for layout in job.layouts.values())
+    }
+    try:
+        text = backend.count_tokens([sample.text for sample in (*job.data.train, *job.data.held_out)])
+    except MissingWeights:
+        text = None
+    return Plan(
+        tokens=tokens,
+        text=text,
+        base=parameters(transformer),
+        layers=len(layers),
+        lora=lora,
+        memory=_memory(job, transformer, lora, max(tokens.values()), device),
+        seconds_per_step=_speed(job.folder / "log.csv"),
+    )
+
+
+def _memory(job: Job, transformer: nn.Module, lora: int, tokens: int, device: torch.device) -> dict[str, float]:
+    config, backend = job.config, job.backend
+    encoder = machine.encoder_dtype(device).itemsize
+    computed = machine.base_dtype(config, device)
+    kept = BASE.get(config.base_weights, computed.itemsize)
+    blocks, width = backend.shape(transformer)
+    every = (tokens + backend.text_limit) * width * computed.itemsize * config.micro_batch
+    again = config.checkpointing or (config.checkpointing is None and parameters(transformer) >= machine.SMALL)
+    pixels = job.shown.canvas[0] * job.shown.canvas[1]
+    return {
+        "text encoders": encoder * sum(parameters(backend.blank(part)) for part in backend.ENCODERS),
+        "VAE": encoder * (parameters(backend.blank("vae")) + PIXEL * pixels),
+        "base": kept * parameters(transformer),
+        "LoRA, gradient, optimizer, average": lora * (4 + 4 + STATE[config.optimizer] + 4),
+        # With blocks computed again each keeps only what goes into it, and one at a time all of its own.
+        "activations": every * (blocks + STORED) if again else every * blocks * STORED,
+    }
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def _speed(log: Path) -> float | None:
+    """Seconds a step, from a training's log."""
+    if not log.exists():
+        return None
+    with log.open(encoding="utf-8", newline="") as file:
+        seconds = [float(line["seconds"]) for line in csv.DictReader(file) if line.get("seconds")]
+    return median(seconds[-RECENT:]) if seconds else None
+
+
+# ---- for a person
+
+
+def lines(job: Job, plan: Plan) -> Iterator[str]:
+    """The plan in words."""
+    config, data, panels = job.config, job.data, job.task.layout
+    yield f"task {job.task.name}: {len(data.train)} grids of {panels.rows} x {panels.cols} panels, {_held_out(job)}"
+    for (size, tokens), layout in zip(plan.tokens.items(), job.layouts.values(), strict=True):
+        shift = batches.shift(job, layout)
+        of_panels = f"panels of {layout.panel_width} x {layout.panel_height}"
+        yield f"canvas {size}: {of_panels}, {tokens} tokens, noise levels shifted {shift:.2f} times"
+    yield _captions(job, plan)
+    views = config.steps * config.batch / len(data.train)
+    together = f"{config.batch} grids, {config.micro_batch} at a time"
+    yield f"{config.steps} steps of {together}: each grid is seen {views:.0f} times"
+    yield f"{_mode(job)}; caption dropout {config.caption_dropout}, permuted {config.permute:.0%}"
+    yield (
+        f"rank {config.rank}, alpha {config.alpha:g}, {config.optimizer} at {config.learning_rate:g} {config.schedule} "
+        f"after {config.warmup} steps, average {config.ema}, seed {config.seed}"
+    )
+    yield (
+        f"base {job.backend.model}: {plan.base / 1e6:,.1f} million parameters ({config.base_weights}); "
+        f"LoRA on {plan.layers} layers, {plan.lora / 1e6:,.2f} million"
+    )
+    memory = plan.memory
+    training = {name: size for name, size in memory.items() if name not in ("text encoders", "VAE")}
+    parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in training.items())
+    yield (
+        f"memory, about: text encoders {memory['text encoders'] / GIB:.2f} GiB, freed; VAE {memory['VAE'] / GIB:.2f} "
+        f"GiB, freed; training {sum(training.values()) / GIB:.2f} GiB ({parts})"
+    )
+    if plan.seconds_per_step is not None:
+        minutes = plan.seconds_per_step * config.steps / 60
+        yield f"time, about: {minutes:.0f} min at {plan.seconds_per_step:.2f} s a step ({job.folder / 'log.csv'})"
+
+
+def _held_out(job: Job) -> str:
+    if job.data.held_out:
+        return f"{len(job.data.held_out)} held out"
+    return "none held out, so there will be no held-out loss"
+
+
+def _captions(job: Job, plan: Plan) -> str:
+    if plan.text is None:
+        words = [len(sample.text.split()) for sample in job.data.train]
+        return (
+            f"captions of {min(words)} to {max(words)} words; their tokens can't be counted, as the tokenizer of "
+            f"{job.backend.model} is not on this machine"
+        )
+    return f"captions of {min(plan.text)} to {max(plan.text)} tokens, {job.backend.text_limit} are read"
+
+
+def _mode(job: Job) -> str:
+    share = job.config.conditional or 0.0
+    if not share:
+        return "joint mode: all panels are noised"
+    which = f"panels {', '.join(map(str, job.task.condition))}" if job.task.condition else "panels drawn at random"
+    name = "conditional mode" if share == 1 else f"conditional mode for {share:.0%} of the samples, else joint"
+    return f"{name}: {which} stay clean"
+
+
+def write_sheet(job: Job) -> Path:
+    """`plan.png`: the first grids of the training as the model will see them, with what chance decides for each."""
+    shown = []
+    for position in range(SHOWN):
+        step = position // job.config.batch
+        scale = draws.scale_at(job.config, step)
+        layout = job.layouts[scale]
+        drawn = draws.draw(job.config, position, len(job.data.train), layout.size, job.condition)
+        view = View(job.data.train[drawn.sample], layout, drawn.order)
+        text = dataset.caption(view, job.task)
+        notes = [f"step {step + 1}", f"scale {scale:g}"]
+        if drawn.order != tuple(range(layout.size)):
+            notes.append(f"order {' '.join(str(panel + 1) for panel in drawn.order)}")
+        notes += ["caption dropped"] if drawn.dropped else []
+        tokens = job.backend.count_tokens([text])[0]
+        shown.append(figures.Shown(dataset.picture(view), layout, text, tokens, drawn.given, ", ".join(notes)))
+    job.folder.mkdir(parents=True, exist_ok=True)
+    figures.draw_sheet(shown, job.folder / SHEET)
+    return job.folder / SHEET

@@ -1,0 +1,91 @@
+"""Drawing grids: Euler's method down the scheduler's own noise levels, panels that are given kept as they are.
+
+Shapes: B grids, C latent channels, H and W rows and columns of latents.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from training import flow
+from training.backends.base import Backend, Encoded
+
+
+@dataclass(frozen=True)
+class Given:
+    """Panels that are there before drawing begins."""
+
+    latents_BCHW: Tensor
+    """In their places on the canvas; the rest is not looked at."""
+    mask_HW: Tensor
+    """1 where they are, 0 elsewhere."""
+    kept: Literal["clean", "noised"] = "clean"
+    """How the model sees them: clean at every step, as a conditional LoRA has learnt to, or noised to the step's level
+    (inpainting without training, as the paper did)."""
+
+
+def noise_levels(backend: Backend, steps: int, tokens: int) -> Tensor:
+    """From 1 to 0, as the model's own pipeline spaces them; steps + 1 values."""
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(backend.config("scheduler")))  # type: ignore[no-untyped-call]
+    known: Any = scheduler.config
+    ends = (known.base_image_seq_len, known.max_image_seq_len, known.base_shift, known.max_shift)
+    mu = calculate_shift(tokens, *ends) if known.use_dynamic_shifting else None
+    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps).tolist(), mu=mu)
+    levels: Tensor = scheduler.sigmas
+    return levels.cpu()
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How grids are drawn."""
+
+    steps: int
+    guidance: float
+
+
+@torch.inference_mode()
+def draw(
+    backend: Backend,
+    transformer: Any,
+    texts: Sequence[Encoded],
+    noise_BCHW: Tensor,
+    manner: Manner,
+    given: Given | None = None,
+) -> Tensor:
+    """Latents of one grid a text, from noise: B x C x H x W."""
+    height, width = noise_BCHW.shape[-2:]
+    levels = noise_levels(backend, manner.steps, height * width // 4).to(noise_BCHW.device)
+    x = noise_BCHW
+    for level, following in itertools.pairwise(levels):
+        if given:
+            x = _with_given(x, given, noise_BCHW, level)
+        sigma = level.expand(len(x))
+        x = x + (following - level) * backend.predict(transformer, x, sigma, texts, guidance=manner.guidance)
+    return _with_given(x, given, noise_BCHW, levels[-1]) if given else x
+
+
+def _with_given(x_BCHW: Tensor, given: Given, noise_BCHW: Tensor, level: Tensor) -> Tensor:
+    panels = given.latents_BCHW
+    if given.kept == "noised":
+        panels = flow.add_noise(panels, noise_BCHW, level.expand(len(panels)))
+    return torch.lerp(x_BCHW, panels, given.mask_HW)
+
+
+def to_images(backend: Backend, vae: Any, latents_BCHW: Tensor) -> list[Image.Image]:
+    """Grids as pictures, decoded one by one: a page of the real size takes gigabytes."""
+    images = []
+    for latents in latents_BCHW:
+        pixels = backend.decode_image(vae, latents[None])[0]
+        images.append(Image.fromarray((pixels * 255).round().byte().permute(1, 2, 0).numpy()))
+    return images
