@@ -1,0 +1,199 @@
+"""Tiny base models of the real geometry with weights from a seed, made in code and saved as diffusers saves them.
+
+Latents have 16 channels and an eighth of the pixels' sides, a token 16 pixels, FLUX's packs 64 channels: what is right
+here is right at full size. Texts are read letter by letter, so that any has tokens without a vocabulary from a hub.
+"""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
+)
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3Model,
+    T5Config,
+    T5EncoderModel,
+)
+
+WIDTH = 32
+"""Of the tokens in every tower and transformer."""
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+"""Qwen3's, as far as one question goes: without thinking an empty thought is put before the answer."""
+
+
+def flux(folder: Path, *, guidance: bool = True, length: int = 512) -> Path:
+    """A FLUX.1 in a folder.
+
+    Args:
+        guidance: whether it takes a guidance strength and shifts its noise levels with the resolution, as FLUX.1-dev
+            does; else it is like FLUX.1-schnell.
+        length: tokens that T5 reads.
+    """
+    clip_letters = _letters(77, "<pad>", "</s>", "<s>", start="<s>")
+    t5_letters = _letters(length, "<pad>", "</s>")
+    torch.manual_seed(0)
+    shift: dict[str, Any] = {"shift": 1.0, "use_dynamic_shifting": False}
+    if guidance:
+        shift = {"shift": 3.0, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
+    pipeline = FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(**shift, base_image_seq_len=256, max_image_seq_len=4096),
+        vae=_vae(),
+        text_encoder=CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=len(clip_letters),
+                hidden_size=WIDTH,
+                intermediate_size=37,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=77,
+                projection_dim=WIDTH,
+                pad_token_id=clip_letters.pad_token_id,
+                bos_token_id=clip_letters.bos_token_id,
+                eos_token_id=clip_letters.eos_token_id,
+            )
+        ),
+        tokenizer=clip_letters,
+        text_encoder_2=T5EncoderModel(
+            T5Config(
+                vocab_size=len(t5_letters),
+                d_model=WIDTH,
+                d_kv=8,
+                d_ff=37,
+                num_layers=2,
+                num_heads=4,
+                feed_forward_proj="gated-gelu",
+                pad_token_id=t5_letters.pad_token_id,
+                eos_token_id=t5_letters.eos_token_id,
+            )
+        ),
+        tokenizer_2=t5_letters,
+        transformer=FluxTransformer2DModel(
+            patch_size=1,
+            in_channels=64,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=WIDTH,
+            pooled_projection_dim=WIDTH,
+            guidance_embeds=guidance,
+            axes_dims_rope=(4, 6, 6),
+        ),
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def z_image(folder: Path, *, length: int = 512) -> Path:
+    """A Z-Image in a folder.
+
+    Args:
+        length: tokens that Qwen3 reads at most.
+    """
+    letters = _letters(length, "<pad>", "<|im_end|>", "<|im_start|>", end=False)
+    letters.chat_template = CHAT
+    torch.manual_seed(0)
+    text_encoder = Qwen3Model(
+        Qwen3Config(
+            vocab_size=len(letters),
+            hidden_size=WIDTH,
+            intermediate_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            max_position_embeddings=1_024,
+            initializer_range=0.3,  # at the usual 0.02 so narrow a tower hardly mixes its tokens
+            pad_token_id=letters.pad_token_id,
+            eos_token_id=letters.eos_token_id,
+        )
+    )
+    transformer = ZImageTransformer2DModel(
+        in_channels=16,
+        dim=WIDTH,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=WIDTH,
+        axes_dims=[4, 6, 6],
+    )
+    for token in (transformer.x_pad_token, transformer.cap_pad_token):
+        torch.nn.init.normal_(token, std=0.5)  # zeros, or in older diffusers whatever is in memory
+    pipeline = ZImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=False),
+        vae=_vae(),
+        text_encoder=text_encoder,
+        tokenizer=letters,
+        transformer=transformer,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def _vae() -> AutoencoderKL:
+    """Both families have FLUX's."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        latent_channels=16,
+        norm_num_groups=4,
+        shift_factor=0.1159,
+        scaling_factor=0.3611,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+
+
+def _letters(
+    length: int, pad: str, stop: str, *others: str, start: str | None = None, end: bool = True
+) -> PreTrainedTokenizerFast:
+    """A tokenizer whose words are single letters, with what stands around a text.
+
+    Args:
+        length: its limit in tokens.
+        stop: the end mark.
+        others: marks beside.
+        start: the mark before every text.
+        end: whether the end mark stands after every text.
+    """
+    marks = (pad, stop, "<unk>", *others)
+    words = {word: index for index, word in enumerate((*marks, *string.printable))}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    if end:
+        around = f"{start} $A {stop}" if start else f"$A {stop}"
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=around, special_tokens=[(mark, words[mark]) for mark in marks]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=length,
+        pad_token=pad,
+        eos_token=stop,
+        unk_token="<unk>",
+        bos_token=start,
+        additional_special_tokens=list(others),
+        padding_side="right",
+    )
