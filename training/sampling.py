@@ -19,17 +19,20 @@ from training import flow
 from training.backends.base import Backend, Encoded
 
 
+Kept = Literal["clean", "noised"]
+"""How the model sees given panels: clean at every step, as a conditional LoRA has learnt to, or noised to the step's
+level (inpainting without training, as the paper did)."""
+
+
 @dataclass(frozen=True)
 class Given:
     """Panels that are there before drawing begins."""
 
     latents_BCHW: Tensor
     """In their places on the canvas; the rest is not looked at."""
-    mask_HW: Tensor
-    """1 where they are, 0 elsewhere."""
-    kept: Literal["clean", "noised"] = "clean"
-    """How the model sees them: clean at every step, as a conditional LoRA has learnt to, or noised to the step's level
-    (inpainting without training, as the paper did)."""
+    mask: Tensor
+    """1 where they are, 0 elsewhere; a mask of all grids or, B x 1 x H x W, one for each."""
+    kept: Kept = "clean"
 
 
 def noise_levels(backend: Backend, steps: int, tokens: int) -> Tensor:
@@ -79,7 +82,7 @@ def _with_given(x_BCHW: Tensor, given: Given, noise_BCHW: Tensor, level: Tensor)
     panels = given.latents_BCHW
     if given.kept == "noised":
         panels = flow.add_noise(panels, noise_BCHW, level.expand(len(panels)))
-    return torch.lerp(x_BCHW, panels, given.mask_HW)
+    return torch.lerp(x_BCHW, panels, given.mask)
 
 
 def to_images(backend: Backend, vae: Any, latents_BCHW: Tensor) -> list[Image.Image]:

@@ -212,7 +212,8 @@ class Backend(ABC):
         named = {"dtype" if kind.__module__.startswith("transformers") else "torch_dtype": dtype}
         pinned = {"revision": None if self.folder else self._commit}
         try:
-            loaded: nn.Module = kind.from_pretrained(self.model, subfolder=part, **named, **pinned, **more)
+            with weights.no_bar(self.model):
+                loaded: nn.Module = kind.from_pretrained(self.model, subfolder=part, **named, **pinned, **more)
         except (OSError, ValueError) as error:
             raise self._missing(str(error).strip().partition("\n")[0]) from error
         if "quantization_config" not in more:  # such a model can't be moved, it loads in its place
