@@ -8,7 +8,7 @@ RUN = $(VENV)/bin
 OPTIONS = $(if $(SOURCE),--source "$(SOURCE)") $(if $(CAPTIONER),--captioner $(CAPTIONER)) \
           $(if $(SCORER),--scorer $(SCORER)) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
-.PHONY: help setup dataset review show test slow check miniature bench clean
+.PHONY: help setup dataset review page show test slow check miniature bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ dataset: $(VENV)/ready ## Run the whole line: make dataset TASK=storyboard [SOUR
 
 review: $(VENV)/ready ## Take the edited captions.csv over and write the data set anew
 	@$(RUN)/iclora review $(TASK) $(if $(OUT),--out "$(OUT)") --apply "$(or $(OUT),runs/$(TASK))/captions.csv"
+
+page: $(VENV)/ready ## Review in a browser on this machine; Ctrl-C ends it and writes the data set anew
+	@$(RUN)/iclora review $(TASK) $(if $(OUT),--out "$(OUT)") --serve
 
 show: $(VENV)/ready ## List the tables of a run
 	@$(RUN)/iclora show $(TASK) $(if $(OUT),--out "$(OUT)")

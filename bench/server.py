@@ -16,19 +16,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.queues import SimpleQueue
-from random import Random
 
-from PIL import Image
-
+from bench.batches import ask_for
 from captioners import server
-from captioners.base import Question
-from miniature.draw import draw
-from miniature.world import draw_scene
-from pipeline import instructions, task
 
 ANSWER = 0.2  # seconds
 MOST = 1.6  # seconds
-SEED = 12
 
 
 def main() -> None:
@@ -43,7 +36,7 @@ def main() -> None:
 
 def seconds(url: str, grids: int, concurrency: int) -> float:
     captioner = server.make({"url": url, "model": "none", "concurrency": concurrency})
-    asked = questions(grids)
+    asked = ask_for(grids)
     started = time.perf_counter()
     answers = dict(captioner.ask(asked))
     waited = time.perf_counter() - started
@@ -51,16 +44,6 @@ def seconds(url: str, grids: int, concurrency: int) -> float:
     if lost:
         sys.exit(f"{lost} of {grids} grids have no answer")
     return waited
-
-
-def questions(count: int) -> list[Question]:
-    """Each with three of twelve drawn panels."""
-    rng, storyboard = Random(SEED), task.load("storyboard")
-    layout = storyboard.grid_layout
-    size = (layout.panel_width, layout.panel_height)
-    panels = [Image.fromarray(draw(draw_scene(rng), size=size)) for _ in range(12)]
-    told = instructions.write(storyboard)
-    return [Question(tuple(rng.sample(panels, 3)), ("",) * 3, storyboard.markers, told) for _ in range(count)]
 
 
 async def serve(address: SimpleQueue[str]) -> None:

@@ -107,7 +107,7 @@ class Server:
         """
         Raises:
             BadInput: there is no server, or it does not take the key, or it has no such model, or it wants no more
-                questions for now.
+                questions before some time has passed.
         """
         came: SimpleQueue[tuple[int, base.Answer] | None] = SimpleQueue()
         with start_blocking_portal() as portal:

@@ -1,10 +1,9 @@
-"""The `iclora` command: the only place that prints or exits. Heavy packages are imported inside the commands."""
+"""The `iclora` command: only it exits, only it and `screen` print. Heavy packages are imported inside the commands."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +13,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipeline import screen
 from pipeline.errors import BadInput, ToolkitError
 
 if TYPE_CHECKING:
-    from pipeline.engine import Progress
     from pipeline.road import Road, Settings
-    from pipeline.store import Mark
 
 app = typer.Typer(
     help="From related images to a reviewed In-Context LoRA data set.",
@@ -27,9 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
-WIDEST = 60  # letters of a cell that is printed
-SILENCE = 15.0  # seconds between two lines of progress where there is no terminal
 
 TaskName = Annotated[str, typer.Argument(help="Name of a task (see `iclora tasks`) or path of a task file.")]
 Sources = Annotated[list[Path] | None, typer.Option("--source", help="Film, picture or folder; may be repeated.")]
@@ -71,19 +66,39 @@ def _line_command(last: str) -> Callable[..., None]:
         scorer: ScorerName = None,
         overrides: Overrides = None,
     ) -> None:
-        with _open(task, out, _asked(source, captioner, scorer, overrides)) as road:
-            with _progress() as progress:
-                marks = []
-                for mark, worked in road.run(progress, last):
-                    marks.append(mark)
-                    if not worked:
-                        console.print(f"{mark.name}: done, {mark.kept} kept, nothing to do")
-                    elif not console.is_terminal:
-                        counts = f"{mark.entered} in, {mark.kept} kept, {mark.entered - mark.kept} rejected"
-                        console.print(f"{mark.name}: {counts}, {mark.seconds:.1f} s")
-            _summary(road, marks)
+        _run_line(last, task, out, _asked(source, captioner, scorer, overrides))
 
     return command
+
+
+def _run_line(last: str, task: str, out: Path | None, asked: dict[str, Any]) -> None:
+    with _open(task, out, asked) as road:
+        with screen.progress() as progress:
+            marks = []
+            for mark, worked in road.run(progress, last):
+                marks.append(mark)
+                if not worked:
+                    screen.console.print(f"{mark.name}: done, {mark.kept} kept, nothing to do")
+                elif not screen.console.is_terminal:
+                    counts = f"{mark.entered} in, {mark.kept} kept, {mark.entered - mark.kept} rejected"
+                    screen.console.print(f"{mark.name}: {counts}, {mark.seconds:.1f} s")
+        screen.summary(road, marks)
+
+
+def _filter_command(  # noqa: PLR0913, PLR0917  (one argument an option)
+    task: TaskName,
+    source: Sources = None,
+    out: Out = None,
+    captioner: CaptionerName = None,
+    scorer: ScorerName = None,
+    overrides: Overrides = None,
+    fixed: Annotated[
+        bool | None,
+        typer.Option("--fixed/--calibrated", help="Fixed thresholds, or such as the run's own scores give (usual)."),
+    ] = None,
+) -> None:
+    """The line up to its stage, with thresholds of either kind."""
+    _run_line("filter", task, out, _asked(source, captioner, scorer, overrides) | {"fixed": fixed})
 
 
 def _caption_command(  # noqa: PLR0913, PLR0917  (one argument an option)
@@ -98,14 +113,15 @@ def _caption_command(  # noqa: PLR0913, PLR0917  (one argument an option)
     ] = False,
 ) -> None:
     """The line up to its stage, or a look at what its captioner is told."""
+    asked = _asked(source, captioner, scorer, overrides)
     if not show_prompt:
-        _line_command("caption")(task, source, out, captioner, scorer, overrides)
+        _run_line("caption", task, out, asked)
         return
     import captioners
     from pipeline import discover, instructions
     from pipeline.road import load_task
 
-    settings = _settings(task, _folder(task, out), _asked(source, captioner, scorer, overrides))
+    settings = _settings(task, _folder(task, out), asked)
     told = load_task(settings)
     if discover.load(captioners, settings.captioner).make(told.captioner).verbatim:
         raise BadInput(f"the captioner '{settings.captioner}' takes texts over as they are and is sent nothing.")
@@ -124,7 +140,7 @@ for _name, _help in {
     "filter": "Score captions against pictures; reject what does not belong together.",
     "export": "Write the kept grids as a data set.",
 }.items():
-    _command_of = _caption_command if _name == "caption" else _line_command(_name)
+    _command_of = {"caption": _caption_command, "filter": _filter_command}.get(_name) or _line_command(_name)
     app.command(_name, help=f"{_help} Stages before it are brought up to date first.")(_command_of)
 
 
@@ -133,20 +149,77 @@ def review(
     task: TaskName,
     out: Out = None,
     apply: Annotated[Path | None, typer.Option("--apply", help="An edited captions.csv to take over.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --apply: print what would change, no more.")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Review in a browser on this machine; ends at Ctrl-C.")
+    ] = False,
 ) -> None:
-    """Write captions.csv and review.html, or take an edited table over and write the data set anew."""
+    """Write captions.csv and review.html, or take an edited table over, or serve the review page.
+
+    After an edited table and after the page the data set is written anew.
+    """
+    if dry_run and apply is None:
+        raise BadInput("--dry-run tells what a table would change; name the table with --apply captions.csv.")
+    if apply and serve:
+        raise BadInput(f"--apply {apply} and --serve are two ways to review; give one after the other.")
     with _open(task, out) as road:
+        if serve:
+            _serve(road)
+            return
         if apply is None:
             road.write_review()
-            console.print(f"Look at {road.folder / 'review.html'}, edit {road.folder / 'captions.csv'}, then type")
-            console.print(f"  {road.command_to_apply}")
-            return
-        changes = road.apply(apply)
-        for change in changes:
-            fields = ", ".join(f"{name}: {_short(was)} -> {_short(now)}" for name, was, now in change.fields)
-            console.print(f"{change.review.grid}  {fields}", markup=False)
-        marks = [mark for mark, _ in road.run(lambda *_: None)]
-        console.print(f"{len(changes)} rows changed; {marks[-1].kept} grids in {road.folder / 'dataset'}")
+            screen.set_aside(road)
+            screen.console.print(
+                f"Look at {road.folder / 'review.html'}, edit {road.folder / 'captions.csv'}, then type"
+            )
+            screen.console.print(f"  {road.command_to_apply}")
+            screen.console.print(f"or review in a browser: {road.command('review', '--serve')}")
+        elif dry_run:
+            changes = road.edits(apply)
+            screen.diff(changes, road)
+            screen.console.print(f"{len(changes)} rows would change; nothing was applied.")
+        else:
+            _take_over(road, apply)
+
+
+def _take_over(road: Road, table: Path) -> None:
+    """Applies a table, has the line run on from where texts are scored, and tells what came of edited captions."""
+    from pipeline import reviews
+
+    changes = road.apply(table)
+    screen.diff(changes, road)
+    with screen.progress() as progress:
+        marks = [mark for mark, _ in road.run(progress, first="filter")]
+    edited = {change.review.grid for change in changes if "caption" in [name for name, _, _ in change.fields]}
+    for row in reviews.rows(road.store, road.task):
+        if row.id in edited:
+            scores = [f"{score.name} {score.value:.3f}" for score in row.scores]
+            word = f"{row.decision} by your word" if row.decided else row.decision
+            screen.console.print(
+                f"{row.id} is now {word}: {', '.join((*scores, *row.reasons)) or 'not scored'}", markup=False
+            )
+    screen.set_aside(road)
+    screen.console.print(f"{len(changes)} rows changed; {marks[-1].kept} grids in {road.folder / 'dataset'}")
+
+
+def _serve(road: Road) -> None:
+    """The review page until Ctrl-C, then the line to its end."""
+    import webbrowser
+
+    from pipeline.page.app import serve
+
+    def opened(address: str) -> None:
+        screen.console.print(f"Review at {address}", markup=False)
+        screen.console.print("Ctrl-C ends it and writes the data set anew.")
+        # Elsewhere `webbrowser` would start a text browser in this very terminal.
+        if sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+            webbrowser.open(address)
+
+    changes = serve(road, opened)
+    with screen.progress() as progress:
+        marks = [mark for mark, _ in road.run(progress, first="filter")]
+    screen.set_aside(road)
+    screen.console.print(f"{changes} changes; {marks[-1].kept} grids in {road.folder / 'dataset'}")
 
 
 @app.command()
@@ -174,13 +247,34 @@ def show(
         return
     import pandas as pd
 
+    if table == "events" and not as_csv:
+        rows = [
+            row | dict(zip(("was", "becomes"), screen.differing(row["was"], row["becomes"]), strict=True))
+            for row in rows
+        ]
     frame = pd.json_normalize(rows)
     if as_csv:
         print(frame.to_csv(index=False), end="")
     elif frame.empty:
         print(f"{table} is empty")
     else:
-        print(frame.drop(columns=["histogram"], errors="ignore").map(_short).to_string(index=False))
+        print(frame.drop(columns=["histogram"], errors="ignore").map(screen.short).to_string(index=False))
+
+
+@app.command()
+def push(
+    task: TaskName,
+    repo: Annotated[str, typer.Argument(help="Where to on the Hugging Face hub: ORG/NAME.")],
+    out: Out = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="For all to see; without it the data set is private.")
+    ] = False,
+) -> None:
+    """Send the data set of a run to the Hugging Face hub; HF_TOKEN must hold a token that may write."""
+    from pipeline import hub
+
+    folder = _folder(task, out, must_exist=True)
+    screen.console.print(f"{'public' if public else 'private'}: {hub.push(folder / 'dataset', repo, public=public)}")
 
 
 # ---- about the toolkit
@@ -197,7 +291,7 @@ def tasks() -> None:
         layout = known.grid_layout
         width, height = layout.canvas
         table.add_row(name, f"{layout.rows} x {layout.cols}", f"{width}x{height}", " ".join(known.markers), known.title)
-    Console(width=160 if not console.is_terminal else None, markup=False).print(table)
+    Console(width=160 if not screen.console.is_terminal else None, markup=False).print(table)
 
 
 @app.command()
@@ -277,61 +371,3 @@ def _folder(task: str, out: Path | None, *, must_exist: bool = False) -> Path:
     if must_exist and not (folder / "run.db").exists():
         raise BadInput(f"there is no run in {folder}; make one with 'iclora dataset {task}' or name it with --out.")
     return folder
-
-
-# ---- printing
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Bars on a terminal; elsewhere a line at most every SILENCE seconds."""
-    if console.is_terminal:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bars
-
-        columns = TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        with Bars(*columns, console=console) as bars:
-            known: dict[str, Any] = {}
-
-            def draw(stage: str, done: int, total: int) -> None:
-                if stage not in known:
-                    known[stage] = bars.add_task(stage, total=total)
-                bars.update(known[stage], completed=done)
-
-            yield draw
-        return
-    last = time.monotonic()
-
-    def tell(stage: str, done: int, total: int) -> None:
-        nonlocal last
-        if done < total and time.monotonic() - last > SILENCE:
-            last = time.monotonic()
-            console.print(f"{stage}: {done} of {total}")
-
-    yield tell
-
-
-def _summary(road: Road, marks: list[Mark]) -> None:
-    """What every stage let through, and the next command to type."""
-    from collections import Counter
-
-    table = Table("stage", "in", "kept", "rejected", "seconds", box=None, pad_edge=False)
-    for mark in marks:
-        reasons = Counter(row.reason for row in road.store.rejected(mark.name))
-        why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "-"
-        table.add_row(mark.name, str(mark.entered), str(mark.kept), why, f"{mark.seconds:.1f}")
-    console.print(table)
-    if marks[-1].name != "export":
-        console.print(f"next: {road.command_to_show(marks[-1].name)}")
-        return
-    fewest = road.task.grids[0]
-    if marks[-1].kept < fewest:
-        console.print(f"{marks[-1].kept} grids are few: {road.task.name} is meant to be trained on {fewest} or more.")
-    console.print(f"The data set is in {road.folder / 'dataset'}; look at {road.folder / 'review.html'}.")
-    console.print(f"next: edit {road.folder / 'captions.csv'}, then type")
-    console.print(f"  {road.command_to_apply}")
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."

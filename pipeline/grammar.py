@@ -127,4 +127,5 @@ def replace_panel(caption: Caption, panel: int, text: str, task: Task) -> str:
     start, end = inside(found, panel, len(caption.text))
     old = caption.text[start:end]
     tail = old[len(old.rstrip(EDGES)) :]
-    return fold(f"{caption.text[: found[panel][0]]}{marker} {_part(text, task)}{tail}{caption.text[end:]}")
+    part = f"{marker} {_part(text, task)}".rstrip()  # no space before the comma of an emptied part
+    return fold(f"{caption.text[: found[panel][0]]}{part}{tail}{caption.text[end:]}")

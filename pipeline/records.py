@@ -10,15 +10,22 @@ from typing import Literal
 Decision = Literal["keep", "drop", "unsure"]
 
 
-def content_id(letter: str, *parts: object) -> str:
-    """A short id from content: the letter, a dash, then ten letters out of twenty.
+def spelt_hash(text: str, length: int) -> str:
+    """A text's hash in letters out of twenty, at most fourteen.
 
-    Letters only, no vowels and no digits: nothing a spreadsheet could read as a number or a date and no chance words.
+    No vowels and no digits: nothing a spreadsheet could read as a number or a date and no chance words.
+    """
+    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+    alphabet = "bcdfghjklmnpqrstvwxz"
+    return "".join(alphabet[digest // 20**place % 20] for place in range(length))
+
+
+def content_id(letter: str, *parts: object) -> str:
+    """A short id from content: the letter, a dash, then ten letters.
+
     20**10 is about 1e13, so a run of 10,000 rows has a collision with a chance of 5e-6.
     """
-    digest = int.from_bytes(hashlib.sha256(json.dumps(parts, default=str).encode()).digest()[:8])
-    alphabet = "bcdfghjklmnpqrstvwxz"
-    return f"{letter}-" + "".join(alphabet[digest // 20**k % 20] for k in range(10))
+    return f"{letter}-{spelt_hash(json.dumps(parts, default=str), 10)}"
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class Position:
     """Name of a ready-made set that came as one (a grid, panels with one joint caption); empty otherwise."""
     page: int = 0
     """Place within its set or folder, from 0."""
+    group: str = ""
+    """The group of sources that it belonged to in a data set that it comes from; empty otherwise."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +174,8 @@ class Score:
     threshold: float
     passed: bool
     reason: str
+    usual: float | None = None
+    """The median of the run's scores of this name: how far it lies off the threshold makes margins comparable."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,8 @@ class Scores:
     scores: tuple[Score, ...]
     text: str = ""
     """The caption that was scored."""
+    picture: str = ""
+    """Path of the grid that was scored, relative to the run's folder."""
 
     @property
     def id(self) -> str:
@@ -190,10 +203,13 @@ class Review:
     """What a person decided on one grid. Never overwritten by a stage."""
 
     grid: str
-    decision: Decision
+    decision: Decision | None
+    """None where they edited the text or wrote a note and left the decision to the toolkit."""
     note: str = ""
     text: str = ""
     """The caption as the person edited it; empty where it was left alone."""
+    panels: tuple[str, ...] = ()
+    """Ids of the records in the order that the person wants them; empty where the panels stand as grouped."""
 
     @property
     def id(self) -> str:
@@ -203,6 +219,8 @@ class Review:
 @dataclass(frozen=True)
 class Row:
     """A grid with all that is known of it; what review shows and export writes.
+
+    The grid is the person's where one has exchanged panels: the same id, other records, another picture.
 
     `decision` is the person's where there is one, else the toolkit's: drop what the filter rejected, unsure where the
     caption has problems, keep the rest.
@@ -220,6 +238,11 @@ class Row:
     def id(self) -> str:
         return self.grid.id
 
+    @property
+    def decided(self) -> bool:
+        """Whether a person decided, not the toolkit."""
+        return self.review is not None and self.review.decision is not None
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -227,6 +250,7 @@ class Exported:
 
     grid: str
     file: str
+    """The picture's path in it; its folder is the side of the split."""
 
     @property
     def id(self) -> str:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.records import Row
+from pipeline.records import Row, Score
 
 
 def riskiest_first(rows: Sequence[Row]) -> list[Row]:
-    """Rows with a failed score first, then those with caption problems, each by how far its worst score lies off."""
+    """Rows that the filter rejected, the worst first; then those with caption problems; then the rest, the borderline
+    first."""
     return sorted(rows, key=lambda row: (not row.reasons, not row.caption.problems, margin(row)))
 
 
 def margin(row: Row) -> float:
-    """How far a row's worst score lies on the good side of its threshold; infinite where nothing was measured."""
-    return min(
-        (abs(score.value - score.threshold) * (1 if score.passed else -1) for score in row.scores), default=float("inf")
-    )
+    """How far a row's worst score lies on the good side of its threshold; infinite where nothing was measured.
+
+    In units of what is usual: 1 is as good as half of the run, 0 at the threshold, below 0 rejected.
+    """
+    return min((_margin(score) for score in row.scores), default=float("inf"))
+
+
+def _margin(score: Score) -> float:
+    distance = abs(score.value - score.threshold) * (1 if score.passed else -1)
+    unit = abs(score.usual - score.threshold) if score.usual is not None else 0.0
+    return distance / unit if unit > 0 else distance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 import captioners
 from captioners.base import Captioner
-from pipeline import discover, engine, exporters, reviews, scorers, task
+from pipeline import discover, engine, reviews, scorers, task
 from pipeline.cache import key_of
 from pipeline.records import Caption, Grid, Group, Record
 from pipeline.scorers.base import Scorer
@@ -43,6 +44,8 @@ class Settings(BaseModel):
     captioner: str = "local"
     scorer: str = "open_clip"
     overrides: tuple[str, ...] = ()
+    fixed: bool = False
+    """Whether the filter takes its fixed thresholds."""
 
     @property
     def drawn(self) -> bool:
@@ -57,6 +60,8 @@ class Road:
         self.settings, self.folder = settings, folder
         self.task = load_task(settings)
         self.store = Store(folder)
+        self.set_aside: Path | None = None
+        """Where a table with edits that were never applied was put when a new one was written."""
 
     @cached_property
     def captioner(self) -> Captioner:
@@ -68,19 +73,27 @@ class Road:
         made: Scorer | None = discover.load(scorers, self.settings.scorer).make(self.task.scorer)
         return made
 
-    def run(self, progress: engine.Progress, last: str = "export") -> Iterator[tuple[Mark, bool]]:
+    def run(
+        self, progress: engine.Progress, last: str = "export", first: str = "collect"
+    ) -> Iterator[tuple[Mark, bool]]:
         """Brings every stage up to `last` to its end; after each its mark, and whether there was anything to do.
+
+        Args:
+            first: the first stage that is looked at; what a review changes begins with the filter, and it needs neither
+                the sources nor the captioner to be there.
 
         Raises:
             ToolkitError: bad input, or missing weights; these are asked for before any work is done.
         """
-        wanted = STAGES[: STAGES.index(last) + 1]
-        if self.settings.sources:
+        wanted = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
+        if self.settings.sources and "collect" in wanted:
             collect.find(self._sources)  # before the captioner's weights are asked for, which may take a download
         if "caption" in wanted:
             self.captioner.identity()
         if "filter" in wanted and self.scorer:
             self.scorer.identity()
+        if "export" in wanted:
+            export.chosen(self.task)
         self.store.put_settings(self.settings.model_dump())  # from here on this is what the run is about
         for name in wanted:
             before = self.store.mark(name)
@@ -120,16 +133,24 @@ class Road:
         return stage, grids, self.store.digest("grids")
 
     def _filter(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
-        grids, captions = self.store.items(Grid, "grids"), reviews.captions(self.store, self.task)
+        grids, captions = reviews.grids(self.store), reviews.captions(self.store, self.task)
+        for grid in grids:
+            if not (self.folder / grid.path).is_file():  # one of a person's: `compose` has seen to the others
+                compose.write(grid, self.task.layout.fit, self.folder)
         stage = filter.stage(self.task, grids, self.scorer, self.folder, self.store.cache)
-        return stage, captions, key_of(captions=[(caption.grid, caption.text) for caption in captions])
+        seen = [(caption.grid, caption.text) for caption in captions]
+        return stage, captions, key_of(captions=seen, pictures=[grid.path for grid in grids])
 
     def _export(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
         out = {row.id for row in self.store.rejected("filter")}
         rows = [row for row in reviews.rows(self.store, self.task) if row.id not in out or row.decision == "keep"]
-        exporter = discover.load(exporters, "imagefolder")
         upstream = "".join(self.store.digest(table) for table in ("captions", "scores", "reviews"))
-        return export.stage(self.task, "imagefolder", exporter, self.folder), rows, upstream
+        return export.stage(self.task, self.folder, self._facts()), rows, upstream
+
+    def _facts(self) -> dict[str, Any]:
+        """What the data set's card tells of the models and thresholds."""
+        marks = {name: mark.facts for name in ("caption", "filter") if (mark := self.store.mark(name))}
+        return {"captioner": marks.get("caption", {}).get("captioner", {}), **marks.get("filter", {})}
 
     # ---- what a person reads
 
@@ -149,24 +170,38 @@ class Road:
         return self.command("show", dict(zip(STAGES, TABLES, strict=True))[stage])
 
     def write_review(self) -> None:
-        """`captions.csv` and `review.html`, anew from the run's state."""
+        """`captions.csv` and `review.html`, anew from the run's state. Edits that were never applied are set aside."""
         rows = reviews.rows(self.store, self.task)
-        review.write_csv(rows, self.task, self.folder / "captions.csv")
+        table = self.folder / "captions.csv"
+        if table.exists() and review.has_edits(table, rows, self.task):
+            names = (self.folder / f"captions.not-applied-{number}.csv" for number in itertools.count(1))
+            self.set_aside = next(name for name in names if not name.exists())
+            table.rename(self.set_aside)
+        review.write_csv(rows, self.task, table)
         rejected = {name: self.store.rejected(name) for name in STAGES if name not in ("filter", "export")}
         sheet.write(rows, rejected, self.task, self.folder / "review.html", self.command_to_apply)
 
-    def apply(self, table: Path) -> list[reviews.Change]:
-        """Reads an edited table back; what was changed. Nothing is where a row is in doubt.
+    def edits(self, table: Path) -> list[reviews.Change]:
+        """What an edited table would change.
 
         Raises:
             BadInput: the table can't be read, or rows are in doubt.
         """
-        changes = review.read_csv(table, reviews.rows(self.store, self.task), self.task)
-        self.store.review(
-            [change.review for change in changes],
-            [(change.review.grid, *field) for change in changes for field in change.fields],
-            who=str(table),
-        )
+        return review.read_csv(table, reviews.rows(self.store, self.task), self.task)
+
+    def apply(self, table: Path) -> list[reviews.Change]:
+        """Takes an edited table over; what was changed. Nothing is where a row is in doubt.
+
+        Raises:
+            BadInput: the table can't be read, or rows are in doubt.
+        """
+        with self.store.deciding():
+            changes = self.edits(table)
+            self.store.review(
+                [change.review for change in changes],
+                [(change.review.grid, *field) for change in changes for field in change.fields],
+                who=str(table),
+            )
         return changes
 
     def write_report(self) -> None:
@@ -203,6 +238,7 @@ def load_task(settings: Settings) -> Task:
     models = (f"captioner.model={MINIATURE / 'vlm'}", f"scorer.model=local-dir:{MINIATURE / 'clip'}")
     serves = (settings.captioner == "local", settings.scorer == "open_clip")
     defaults = [line for line, yes in zip(models, serves, strict=True) if yes and settings.drawn]
+    defaults += ["filter.fixed=true"] if settings.fixed else []
     return task.load(settings.task, [*defaults, *settings.overrides])
 
 

@@ -159,6 +159,9 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        if self._db.in_transaction:  # part of a longer one
+            yield self._db
+            return
         with self._explained():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -277,12 +280,29 @@ class Store:
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO settings VALUES (1, ?)", (json.dumps(settings),))
 
-    def review(self, reviews: Sequence[Review], changes: Iterable[tuple[str, str, str, str]], who: str) -> None:
-        """Writes decisions together with what changed: (grid, field, was, becomes)."""
+    @contextmanager
+    def deciding(self) -> Iterator[None]:
+        """Between what is read in it and what is written in it nobody else decides anything."""
+        with self._transaction():
+            yield
+
+    def review(
+        self,
+        reviews: Sequence[Review],
+        changes: Iterable[tuple[str, str, str, str]],
+        who: str,
+        withdrawn: Sequence[str] = (),
+    ) -> None:
+        """Writes decisions together with what changed: (grid, field, was, becomes).
+
+        Args:
+            withdrawn: grids on which nobody has decided any more.
+        """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction() as db:
             rows = [(review.id, ADAPTERS[Review].dump_json(review).decode()) for review in reviews]
             db.executemany(UPSERT.format("reviews"), rows)
+            db.executemany("DELETE FROM reviews WHERE id = ?", [(grid,) for grid in withdrawn])
             db.executemany(
                 "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
                 [(now, grid, who, field, was, becomes) for grid, field, was, becomes in changes],

@@ -64,10 +64,29 @@ class CaptionSection(_Section):
 
 
 class FilterSection(_Section):
+    """Thresholds by hand; those without a value are found from the run's own scores."""
+
+    fixed: bool = False
+    """Take the fixed defaults of the kind of scorer instead of what the run's scores say."""
     floor: float | None = None
-    """Fixed lowest score of a panel against its own text; without it the run's own scores set it."""
-    slack: float = Field(0.02, ge=0)
+    """Lowest score of a panel against its own text."""
+    summary: float | None = None
+    """Lowest score of the panels against the summary."""
+    slack: float | None = Field(None, ge=0)
     """By how much another order of the panel texts may score better (mean per panel) before the grid is rejected."""
+    related: float | None = None
+    """Lowest likeness of two panels: below they are strangers."""
+    copies: float | None = None
+    """Highest likeness of two panels, or of nearly all panels with an earlier grid's: above they are copies."""
+    texts: float | None = None
+    """Highest likeness of the texts of two panels."""
+
+
+class ExportSection(_Section):
+    held_out: float = Field(0.1, ge=0, le=0.5)
+    """Share of the grids that is kept back from training, whole groups of sources at a time."""
+    formats: tuple[str, ...] | None = None
+    """Exporters whose configs are written beside the data; without it all of them."""
 
 
 class Task(_Section):
@@ -84,12 +103,15 @@ class Task(_Section):
     """Words that count as a marker where a text lacks it (published prompts leave out [RIGHT])."""
     base: str = "flux-1"
     """Family of models that is trained on the data set; it decides how long a caption may be."""
+    condition: tuple[int, ...] = ()
+    """Panels that are given, from 1: training learns the others only. Without it all are learnt."""
     grids: Annotated[tuple[int, int], Field(description="fewest and most grids of a data set")] = (20, 100)
     seed: int = 0
     layout: LayoutSection
     group: GroupSection
     caption: CaptionSection = CaptionSection()
     filter: FilterSection = FilterSection()
+    export: ExportSection = ExportSection()
     captioner: dict[str, Any] = {}
     """Options of the captioner plug-in, checked by it."""
     scorer: dict[str, Any] = {}
@@ -121,6 +143,12 @@ class Task(_Section):
                 raise ValueError(f"the marker {tag} can't stand in the prefix or the opening too")
         if foreign := set(self.stand_ins) - set(self.markers):
             raise ValueError(f"stand_ins name {', '.join(sorted(foreign))}, which is no marker")
+        given, panels = set(self.condition), set(range(1, self.grid_layout.size + 1))
+        if len(given) < len(self.condition) or not given < panels:
+            raise ValueError(
+                f"condition names panels from 1 to {len(panels)}, each once and not all of them, "
+                f"got {list(self.condition)}"
+            )
         if self.grids[0] > self.grids[1]:
             raise ValueError(f"fewest grids {self.grids[0]} is more than most grids {self.grids[1]}")
         return self

@@ -13,39 +13,22 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from plain import LAYOUT, facts, painted, small
 
 import captioners
-from captioners.base import Answer, Question
+from captioners.base import Answer, Question, Turn
 from captioners.scripted import Scripted
-from pipeline import discover, engine, names, replies, task
+from pipeline import discover, engine, names, replies
 from pipeline.cache import Cache
-from pipeline.errors import Abstained
-from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Rejected
+from pipeline.errors import Abstained, BadReply
+from pipeline.records import Caption, Grid, Rejected
 from pipeline.stages import caption
 from pipeline.store import Mark, Store
 from pipeline.task import Task
 
-LAYOUT = Layout(3, 1, 64, 64)
-
-
-def small(**overrides: object) -> Task:
-    """The storyboard task with panels that cost no time."""
-    lines = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in overrides.items()]
-    return task.load("storyboard", ["layout.panel_width=64", "layout.panel_height=64", *lines])
-
 
 def grids(folder: Path, count: int, texts: Sequence[str] = ("", "", "")) -> list[Grid]:
-    """Grids of plain colours, each unlike the others."""
-    made = []
-    (folder / "grids").mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        picture = Image.new("RGB", LAYOUT.canvas, (number, 99, 99))
-        picture.save(folder / "grids" / f"{number}.png")
-        records = [
-            Record(f"r{number}-{panel}", "", "", Position(), text=text) for panel, text in enumerate(texts, start=1)
-        ]
-        made.append(Grid(f"g{number}", Group(f"s{number}", "", tuple(records), "", 1), LAYOUT, f"grids/{number}.png"))
-    return made
+    return painted(folder, ((number, 99, 99) for number in range(count)), texts)
 
 
 def reply(*texts: str, summary: str = "a day by the sea", **more: object) -> str:
@@ -73,13 +56,6 @@ def run(folder: Path, captioner: Any, inputs: Sequence[Grid], task: Task | None 
 def go(captioner: Any, folder: Path, store: Store, inputs: Sequence[Grid], task: Task | None = None) -> Mark:
     stage = caption.stage(task or small(), inputs, captioner, folder, store.cache)
     return engine.run(stage, inputs, store, upstream="grids", progress=lambda *_: None)
-
-
-def facts(folder: Path) -> dict[str, Any]:
-    with Store(folder) as store:
-        mark = store.mark("caption")
-    assert mark
-    return mark.facts
 
 
 # ---- asking again
@@ -400,6 +376,51 @@ def test_the_pool_is_large_and_even_enough_for_a_hundred_grids_of_three_people()
 
 
 # ---- texts that came along
+
+
+# ---- asked again by a person
+
+
+def asking(folder: Path, captioner: Any) -> caption.Asking:
+    return caption.Asking(small(), captioner, folder, Cache(folder / "cache"), {"g0": 0})
+
+
+def test_asked_again_the_captioner_is_told_what_is_wrong_until_it_writes_something_new(tmp_path: Path) -> None:
+    (grid,) = grids(tmp_path, 1)
+    captioner = make("scripted", GOOD, BROKEN, reply(summary="a night by the sea"))
+    (first,) = run(tmp_path, captioner, [grid])
+    new = asking(tmp_path, captioner).again(grid, [first.text], ["Panel [SCENE-2] does not fit its text."])
+    assert new.text == first.text.replace("a day by the sea", "a night by the sea")
+    assert (new.grid, new.names, new.problems, new.attempts) == ("g0", first.names, (), 3)
+    turns = captioner.asked[-1].earlier
+    assert [turn.answer for turn in turns] == [GOOD, BROKEN]
+    assert all("Panel [SCENE-2] does not fit its text." in turn.faults for turn in turns)
+    assert len(captioner.asked) == 3  # the first answer was known
+
+
+def test_asked_again_without_any_fault_the_captioner_is_told_that_other_words_are_wanted(tmp_path: Path) -> None:
+    (grid,) = grids(tmp_path, 1)
+    captioner = make("scripted", GOOD, reply(summary="a night by the sea"))
+    (first,) = run(tmp_path, captioner, [grid])
+    asking(tmp_path, captioner).again(grid, [first.text], [])
+    assert captioner.asked[-1].earlier == (Turn(GOOD, ("other words are wanted",)),)
+
+
+def test_a_captioner_that_repeats_itself_has_nothing_new(tmp_path: Path) -> None:
+    (grid,) = grids(tmp_path, 1)
+    captioner = make("scripted", GOOD)
+    (first,) = run(tmp_path, captioner, [grid])
+    with pytest.raises(BadReply, match="nothing new that can be read in 4 answers"):
+        asking(tmp_path, captioner).again(grid, [first.text], [])
+
+
+def test_a_captioner_that_does_not_answer_again_says_why(tmp_path: Path) -> None:
+    class Silent(Scripted):
+        def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+            yield from ((place, Answer(failure="timeout: no answer within 5 s")) for place in range(len(questions)))
+
+    with pytest.raises(BadReply, match="timeout: no answer within 5 s"):
+        asking(tmp_path, Silent(make("scripted", GOOD).options)).again(grids(tmp_path, 1)[0], [], [])
 
 
 def test_texts_that_came_along_are_neither_renamed_nor_asked_for(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """The command line: one sentence and exit code 2 for what a user can mend, never a traceback."""
 
+import csv
 import json
 import random
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -88,10 +90,10 @@ def test_pictures_with_and_without_texts_pass_the_whole_line(run: Run, pictures:
     code, output, _ = run("dataset", "storyboard", "--source", str(pictures), *BARE)
     assert code == 0
     assert "1 caption problems" in output
-    caption = Path("runs/storyboard/dataset/0001.txt").read_text(encoding="utf-8")
+    caption = Path("runs/storyboard/dataset/train/0001.txt").read_text(encoding="utf-8")
     assert caption == (
         "[MOVIE-SHOTS] [SCENE-1] part 1 of the day is told here, [SCENE-2] part 2 of the day is told here, "
-        "[SCENE-3] part 3 of the day is told here.\n"
+        "[SCENE-3] part 3 of the day is told here."
     )
 
 
@@ -106,7 +108,64 @@ def test_a_caption_written_by_hand_brings_its_grid_into_the_data_set(run: Run, p
     code, output, _ = run("review", "storyboard", "--apply", str(table))
     assert code == 0
     assert "1 rows changed; 2 grids" in output
-    assert mine + "\n" in [path.read_text(encoding="utf-8") for path in Path("runs/storyboard/dataset").glob("*.txt")]
+    assert mine in [path.read_text(encoding="utf-8") for path in Path("runs/storyboard/dataset").glob("*/*.txt")]
+
+
+def edited(name: str, **cells: str) -> Path:
+    """The run's table with other cells in the row whose caption holds a text, saved under another name."""
+    table = Path("runs/storyboard/captions.csv")
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        rows = [row | cells if "part 1 of the day" in row["caption"] else row for row in csv.DictReader(file)]
+    with Path(name).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return Path(name)
+
+
+def test_a_dry_run_prints_what_would_change_and_changes_nothing(run: Run, pictures: Path) -> None:
+    run("dataset", "storyboard", "--source", str(pictures), *BARE)
+    table = edited("mine.csv", panel_2="short", note="see\nbelow")
+    code, output, _ = run("review", "storyboard", "--apply", str(table), "--dry-run")
+    assert code == 0
+    assert output.splitlines()[1:] == [
+        "  caption: '...old here, [SCENE-2] part 2 of the day is told here, [SCENE-3] part 3 o...' -> "
+        "'...old here, [SCENE-2] short, [SCENE-3] part 3 o...'",
+        "  problem: the text of [SCENE-2] has fewer than 3 words",
+        "  note: '' -> 'see below'",
+        "1 rows would change; nothing was applied.",
+    ]
+    assert run("show", "storyboard", "events")[1] == "events is empty\n"
+    assert run("review", "storyboard", "--dry-run")[2].startswith(
+        "error: --dry-run tells what a table would change; name"
+    )
+
+
+def test_what_was_applied_is_printed_scored_again_and_in_the_event_log(run: Run, pictures: Path) -> None:
+    run("dataset", "storyboard", "--source", str(pictures), *BARE)
+    shutil.move(pictures, pictures.with_name("elsewhere"))  # a review needs the run, no sources
+    table = edited("mine.csv", panel_2="another part is told", note="see below")
+    code, output, _ = run("review", "storyboard", "--apply", str(table))
+    assert code == 0
+    assert re.search(r"^g-\w+ is now keep by your word: not scored$", output, re.M)
+    assert output.splitlines()[-1].startswith("1 rows changed; 1 grids in ")
+    assert "another part is told" in Path("runs/storyboard/dataset/train/0001.txt").read_text(encoding="utf-8")
+    events = json.loads(run("show", "storyboard", "events", "--json")[1])
+    assert [(event["who"], event["field"], event["becomes"]) for event in events][1:] == [
+        ("mine.csv", "note", "see below")
+    ]
+    shown = run("show", "storyboard", "events")[1]
+    assert "[SCENE-2] another part is told, [SCENE-3]" in shown
+    assert run("review", "storyboard", "--apply", str(table))[1].startswith("0 rows changed; 1 grids in ")
+
+
+def test_edits_that_were_not_applied_are_set_aside_and_that_is_told(run: Run, pictures: Path) -> None:
+    run("dataset", "storyboard", "--source", str(pictures), *BARE)
+    edited("runs/storyboard/captions.csv", note="see below")
+    for command in (["review", "storyboard"], ["dataset", "storyboard"]):
+        told = "it is kept as runs/storyboard/captions.not-applied-1.csv" in run(*command)[1]
+        assert told == (command[0] == "review")
+    assert "see below" in Path("runs/storyboard/captions.not-applied-1.csv").read_text(encoding="utf-8")
 
 
 def test_a_later_command_remembers_what_the_run_was_asked_for(run: Run, pictures: Path) -> None:

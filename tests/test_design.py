@@ -25,12 +25,32 @@ KERNEL = {
     "answers",
     "reviews",
     "risk",
+    "spreadsheet",
+    "split",
+    "samples",
+    "card",
+    "hub",
+    "similarity",
+    "thresholds",
+    "plot",
     "bases",
     "markers",
     "lint",
     "budget",
 }
-PLUGGED = {"records", "errors", "task", "grammar", "discover", "pixels", "weights", "replies"}
+PLUGGED = {
+    "records",
+    "errors",
+    "task",
+    "grammar",
+    "discover",
+    "pixels",
+    "weights",
+    "replies",
+    "samples",
+    "split",
+    "bases",
+}
 
 
 def imports(path: Path) -> set[str]:
@@ -80,7 +100,15 @@ def test_records_and_errors_need_the_standard_library_only() -> None:
 
 
 def test_nothing_imports_the_command_line() -> None:
-    for folder in ("pipeline", "pipeline/stages", "captioners", "miniature", "pipeline/sources", "pipeline/scorers"):
+    for folder in (
+        "pipeline",
+        "pipeline/stages",
+        "pipeline/page",
+        "captioners",
+        "miniature",
+        "pipeline/sources",
+        "pipeline/scorers",
+    ):
         for path in modules(folder):
             assert not [name for name in imports(path) if name.startswith("pipeline.cli")], path
 

@@ -5,10 +5,13 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import datasets
 import pytest
@@ -27,18 +30,35 @@ NEEDS_WEIGHTS = "make dataset TASK=storyboard SOURCE=films"
 SERVED = "http://localhost:8000/v1"
 
 
+SCRIPTS = Path(sys.executable).parent
+ENVIRONMENT = os.environ | {
+    "PATH": f"{SCRIPTS}:{os.environ['PATH']}",
+    "VENV": str(SCRIPTS.parent),
+    "MAKEFLAGS": "",  # none of the make that runs this test
+    "HF_HUB_OFFLINE": "1",
+}
+"""In which a user in a fresh folder would type: the environment that runs this test, without a model hub."""
+
+
 def type_in(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a command as a user in a fresh folder would, in the environment that runs this test, without a model hub."""
-    scripts = Path(sys.executable).parent
-    environment = os.environ | {
-        "PATH": f"{scripts}:{os.environ['PATH']}",
-        "VENV": str(scripts.parent),
-        "MAKEFLAGS": "",  # none of the make that runs this test
-        "HF_HUB_OFFLINE": "1",
-    }
     return subprocess.run(
-        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=400, check=False
+        command, shell=True, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False
     )
+
+
+def served_until_interrupted(command: str, folder: Path) -> int:
+    """The exit code of a command that serves a page, when Ctrl-C is typed as soon as the page is there."""
+    with subprocess.Popen(shlex.split(command), cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as ran:
+        try:
+            assert ran.stdout is not None
+            address = ran.stdout.readline().removeprefix("Review at ").strip()
+            assert address.startswith("http://127.0.0.1:")
+            with urlopen(address, timeout=60) as page:  # by then the server itself listens to Ctrl-C
+                assert page.status == 200
+            ran.send_signal(signal.SIGINT)
+            return ran.wait(timeout=200)
+        finally:
+            ran.kill()
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +74,8 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(1, 5):
         for panel in range(1, 4):
             film.picture(draw_scene(rng), home / "films" / f"{number:04d}-{panel}.png")
-        text = (
-            f"[MOVIE-SHOTS] In story {number}, [SCENE-1] one thing is done; [SCENE-2] then another, [SCENE-3] then all."
-        )
+        panels = "[SCENE-1] one thing is done; [SCENE-2] then another one too, [SCENE-3] all sit down."
+        text = f"[MOVIE-SHOTS] In story {number}, {panels}"
         (home / "films" / f"{number:04d}.txt").write_text(text, encoding="utf-8")
     return home
 
@@ -75,11 +94,11 @@ def test_the_two_commands_come_first() -> None:
 
 def test_the_first_run_keeps_at_least_twenty_grids_in_the_published_form(first_run: Path) -> None:
     storyboard = task.load("storyboard")
-    texts = [path.read_text(encoding="utf-8") for path in sorted((first_run / "dataset").glob("*.txt"))]
+    texts = [path.read_text(encoding="utf-8") for path in sorted((first_run / "dataset").glob("*/*.txt"))]
     assert len(texts) >= 20
     for text in texts:
         assert text.startswith("[MOVIE-SHOTS] ")
-        assert text.count("\n") == 1
+        assert "\n" not in text
         assert grammar.parse(text, storyboard).problems == ()
 
 
@@ -90,7 +109,7 @@ def test_the_first_runs_report_accounts_for_everything(first_run: Path) -> None:
     for stage in stages.values():
         assert stage["in"] == stage["kept"] + sum(stage["rejected"].values())
     assert stages["filter"]["kept"] == stages["export"]["in"]
-    assert stages["filter"]["floor"] > 0
+    assert stages["filter"]["thresholds"]["text"]["value"] > 0
     assert report["models"]["captioner"]["model"].endswith("miniature/vlm")
     assert report["models"]["scorer"]["weights"]
 
@@ -100,14 +119,15 @@ def test_the_first_runs_rejects_are_named_with_score_and_threshold(first_run: Pa
     rejected = [row for row in json.loads(ran.stdout) if row["stage"] == "filter"]
     assert rejected
     for row in rejected:
-        assert re.search(r"(floor|limit) -?\d\.\d{3}", row["detail"])
+        assert re.search(r"(floor|ceiling) -?\d\.\d{4}", row["detail"])
 
 
 def test_the_first_runs_data_set_loads(first_run: Path) -> None:
-    loaded = datasets.load_dataset("imagefolder", data_dir=str(first_run / "dataset"), split="train")
-    assert len(loaded) == len(list((first_run / "dataset").glob("*.png")))
-    assert loaded[0]["image"].size == (1024, 1536)
-    assert loaded[0]["text"].startswith("[MOVIE-SHOTS]")
+    loaded = datasets.load_dataset("imagefolder", data_dir=str(first_run / "dataset"))
+    for side in ("train", "validation"):
+        assert len(loaded[side]) == len(list((first_run / "dataset" / side).glob("*.png"))) > 0
+        assert loaded[side][0]["image"].size == (1024, 1536)
+        assert loaded[side][0]["text"].startswith("[MOVIE-SHOTS]")
 
 
 def test_the_first_runs_contact_sheet_points_at_pictures_that_are_there(first_run: Path) -> None:
@@ -137,6 +157,9 @@ def test_every_other_command_in_the_readme_works(first_run: Path) -> None:
     user = first_run.parent.parent
     for command in COMMANDS:
         if command == THIS_TEST:
+            continue
+        if command.endswith("--serve"):
+            assert served_until_interrupted(command, user) == 0
             continue
         with serving() as endpoint:
             ran = type_in(command.replace(SERVED, endpoint.url), user)

@@ -42,21 +42,20 @@ from endpoint import (
     trickles,
 )
 from PIL import Image
+from plain import LAYOUT, facts, painted, small
 
 from captioners import base, server
 from captioners.base import Answer, Question, Turn
 from miniature.film import HELD_OUT_SEED, write_film
 from miniature.film import picture as write_picture
 from miniature.world import draw_scene
-from pipeline import engine, task
+from pipeline import engine
 from pipeline.errors import BadInput
-from pipeline.records import Caption, Grid, Group, Layout, Position, Record
+from pipeline.records import Caption, Grid
 from pipeline.road import Road, Settings
 from pipeline.stages import caption
 from pipeline.store import Store
-from pipeline.task import Task
 
-LAYOUT = Layout(3, 1, 64, 64)
 VLM = Path(__file__).parent.parent / "miniature" / "vlm"
 ROOT = Path(__file__).parent.parent
 KEY = "sk-0123456789-secret"
@@ -71,9 +70,13 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_pause", lambda tries: 0.01)
 
 
+def colour(number: int) -> tuple[int, int, int]:
+    """One that JPEG keeps apart from all others."""
+    return number % 8 * 30, number // 8 * 30, 99
+
+
 def panel(number: int) -> Image.Image:
-    """A plain colour that JPEG keeps apart from all others."""
-    return Image.new("RGB", (64, 64), (number % 8 * 30, number // 8 * 30, 99))
+    return Image.new("RGB", (64, 64), colour(number))
 
 
 def picture(number: int) -> str:
@@ -82,7 +85,7 @@ def picture(number: int) -> str:
 
 
 def ask(number: int = 0, **more: Any) -> Question:
-    grid = Image.new("RGB", LAYOUT.canvas, panel(number).getpixel((0, 0)))
+    grid = Image.new("RGB", LAYOUT.canvas, colour(number))
     panels = tuple(grid.crop(box) for box in LAYOUT.boxes)
     return Question(panels, ("", "", ""), ("[A]", "[B]", "[C]"), "Say what you see.", grid=grid, **more)
 
@@ -105,19 +108,8 @@ def answer_to(reaction: Reaction, **options: Any) -> Answer:
 # ---- the stage, in a run of its own
 
 
-def small(**overrides: object) -> Task:
-    lines = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in overrides.items()]
-    return task.load("storyboard", ["layout.panel_width=64", "layout.panel_height=64", *lines])
-
-
 def grids(folder: Path, count: int) -> list[Grid]:
-    made = []
-    (folder / "grids").mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        Image.new("RGB", LAYOUT.canvas, panel(number).getpixel((0, 0))).save(folder / "grids" / f"{number}.png")
-        records = tuple(Record(f"r{number}-{place}", "", "", Position()) for place in range(3))
-        made.append(Grid(f"g{number}", Group(f"s{number}", "", records, "", 1), LAYOUT, f"grids/{number}.png"))
-    return made
+    return painted(folder, (colour(number) for number in range(count)))
 
 
 def run(folder: Path, captioner: base.Captioner, count: int, **overrides: object) -> list[Caption]:
@@ -127,13 +119,6 @@ def run(folder: Path, captioner: base.Captioner, count: int, **overrides: object
         stage = caption.stage(small(**overrides), inputs, captioner, folder, store.cache, earlier)
         engine.run(stage, inputs, store, upstream="grids", progress=lambda *_: None)
         return store.items(Caption, "captions")
-
-
-def facts(folder: Path) -> dict[str, Any]:
-    with Store(folder) as store:
-        mark = store.mark("caption")
-    assert mark and mark.done
-    return mark.facts
 
 
 FEW = json.dumps({"summary": "a day by the sea", "panels": [{"text": "a boat on the sea"}]})

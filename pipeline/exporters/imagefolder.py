@@ -1,4 +1,12 @@
-"""The folder that `datasets` and most trainers read: `0001.png`, `0001.txt` with one line, and `metadata.jsonl`."""
+"""The data itself, in the form that `datasets` and most trainers read.
+
+    train/0001.png, train/0001.txt      a grid, and its caption: one line without a line end
+    train/metadata.jsonl                captions, panel boxes and sources of all of them
+    validation/...                      the same of what is held out
+    masks/0001.png                      where a task has given panels: white where the loss counts, black on the given
+
+A line end would be a further, empty caption to trainers that take one of several lines by chance.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +14,67 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from pipeline.records import Row
-from pipeline.task import Task
+from PIL import Image
+
+from pipeline.records import Layout
+from pipeline.samples import MASKS, Config, Dataset, Sample
 
 
-def write(rows: Sequence[Row], task: Task, run: Path, folder: Path) -> list[str]:
-    """Fills an empty folder, in the order of the rows; the pictures' file names.
+def write(data: Dataset, folder: Path) -> Config:
+    """Fills an empty folder. Pictures are the run's grids byte for byte: RGB PNG, upright, without EXIF.
 
-    Pictures are the run's grids byte for byte: RGB PNG, upright, without EXIF. `metadata.jsonl` has the caption as
-    `text` and where every panel lies, so that a reader can cut the grid again.
+    A side without pictures has no folder; where both have none, that of training is empty.
     """
-    lines = []
-    for number, row in enumerate(rows, start=1):
-        stem = f"{number:04d}"
-        shutil.copyfile(run / row.grid.path, folder / f"{stem}.png")
-        (folder / f"{stem}.txt").write_text(row.caption.text + "\n", encoding="utf-8")
-        entry = {
-            "file_name": f"{stem}.png",
-            "text": row.caption.text,
-            "id": row.id,
-            "task": task.name,
-            "boxes": [list(box) for box in row.grid.layout.boxes],
-            "panels": list(row.caption.panels),
-            "sources": [record.source for record in row.grid.group.records],
-        }
-        lines.append(json.dumps(entry, ensure_ascii=False))
-    (folder / "metadata.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return [f"{number:04d}.png" for number in range(1, len(rows) + 1)]
+    for side in data.sides or ("train",):
+        samples = [sample for sample in data.samples if sample.side == side]
+        (folder / side).mkdir()
+        for sample in samples:
+            shutil.copyfile(data.run / sample.row.grid.path, folder / sample.file)
+            (folder / sample.file).with_suffix(".txt").write_text(sample.text, encoding="utf-8")
+        lines = [json.dumps(_entry(sample, data), ensure_ascii=False) for sample in samples]
+        (folder / side / "metadata.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        if data.task.condition and samples:
+            (folder / MASKS[side]).mkdir()
+            mask = draw_mask(data.task.grid_layout, data.task.condition)
+            for sample in samples:
+                mask.save(folder / sample.mask)
+    return Config("datasets", tuple(f"{side}/metadata.jsonl" for side in data.sides))
+
+
+def draw_mask(layout: Layout, condition: Sequence[int]) -> Image.Image:
+    """White where the loss counts, black on the panels that are given.
+
+    Args:
+        condition: the given panels, from 1.
+    """
+    mask = Image.new("L", layout.canvas, 255)
+    for panel in condition:
+        mask.paste(0, layout.boxes[panel - 1])
+    return mask
+
+
+def _entry(sample: Sample, data: Dataset) -> dict[str, Any]:
+    """What is known of a sample; with the boxes a reader can cut the grid again."""
+    row = sample.row
+    records = row.grid.group.records
+    return {
+        "file_name": f"{sample.stem}.png",
+        "text": sample.text,
+        "id": row.id,
+        "task": data.task.name,
+        "group": sample.group,
+        "boxes": [list(box) for box in row.grid.layout.boxes],
+        "panels": list(row.caption.panels),
+        "sources": [
+            {
+                "name": data.names[record.source],
+                "sha256": record.id,
+                "licence": record.licence,
+                "author": record.author,
+                "url": record.url,
+            }
+            for record in records
+        ],
+    }

@@ -16,6 +16,8 @@ class Scorer(Protocol):
     def identity(self) -> dict[str, Any]:
         """Everything that its vectors depend on: model, weights, how pictures are resized.
 
+        `kind` says what its cosines are like, "clip" or "siglip": fixed thresholds go by it.
+
         Raises:
             MissingWeights: the model can't be had on this machine. Cheap: loads nothing.
         """

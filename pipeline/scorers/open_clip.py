@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -45,6 +46,7 @@ class OpenClip:
             "model": self.options.model,
             "pretrained": self.options.tag,
             "weights": self._weights,
+            "kind": self._kind,
             "resize": RESIZE,
         }
 
@@ -86,13 +88,37 @@ class OpenClip:
             config, files = folder / CONFIG, sorted(folder.glob("*.safetensors"))
             if not config.is_file() or not files:
                 raise _missing(self.options, f"{folder} lacks {CONFIG} or a .safetensors file")
-            return weights.folder_hash([config, *files])
+            tokenizer = [file for file in sorted(folder.glob("*.json")) if file != config]
+            return weights.folder_hash([config, *tokenizer, *files])
         if model.startswith(HUB):
             try:
                 return weights.hub_commit(model.removeprefix(HUB), CONFIG)
             except LookupError as error:
                 raise _missing(self.options, str(error)) from error
         return self._tagged(model.replace("/", "-"), tag)
+
+    @cached_property
+    def _kind(self) -> str:
+        """`siglip` for a model of a sigmoid loss, which has a bias; its cosines are much lower than CLIP's."""
+        return "siglip" if "init_logit_bias" in self._model_config else "clip"
+
+    @property
+    def _model_config(self) -> dict[str, Any]:
+        model = self.options.model
+        if model.startswith(FOLDER):
+            file = Path(model.removeprefix(FOLDER)) / CONFIG
+        elif model.startswith(HUB):
+            from huggingface_hub import hf_hub_download
+
+            file = Path(hf_hub_download(model.removeprefix(HUB), CONFIG, local_files_only=True))
+        else:
+            import open_clip
+
+            return dict(open_clip.get_model_config(model.replace("/", "-")))
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8"))["model_cfg"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _missing(self.options, f"{file} can't be read as a model's config: {error}") from error
 
     def _tagged(self, model: str, tag: str | None) -> str:
         """Fetches the weights of an architecture where they are not here yet."""

@@ -1,16 +1,21 @@
-"""What a source is, and the texts that come with images."""
+"""What a source is, and the texts that come with images: in files beside them, or in the listing of a data set."""
 
 from __future__ import annotations
 
 import codecs
+import csv
 import hashlib
+import io
+import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipeline import grammar
+from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected
 from pipeline.task import Task
 
@@ -45,6 +50,28 @@ class Text:
     page: int = 0
 
 
+@dataclass(frozen=True)
+class Listed:
+    """What the listing of a data set says of a picture."""
+
+    text: str = ""
+    boxes: tuple[tuple[int, int, int, int], ...] = ()
+    """Left, top, right, bottom of its panels, where it is a grid."""
+    group: str = ""
+    """The group of sources that it belongs to."""
+    sources: tuple[Mapping[str, str], ...] = field(default=(), hash=False)
+    """Licence, author and address of each panel, or of the picture."""
+
+    def fact(self, name: str, page: int) -> str:
+        """A panel's "licence", "author" or "url"; empty where the listing has none."""
+        return str(self.sources[page].get(name) or "") if page < len(self.sources) else ""
+
+
+LISTINGS = ("metadata.jsonl", "metadata.csv", "captions.json")
+"""Of `datasets` and of DiffSynth, and of diffusion-pipe: in a picture's folder, or in the one above."""
+FILE_KEYS, TEXT_KEYS = ("file_name", "image", "file", "filename"), ("text", "prompt", "caption")
+
+
 def numbered(stem: str) -> tuple[str, int] | None:
     """`0001-2`, `0001_2`, `0001 (2)` and `0001_panel2` are page 2 of `0001`; None without a separated number."""
     found = re.fullmatch(r"(.+?)[ _.\-]+[A-Za-z]*\(?(\d{1,4})\)?", stem)
@@ -69,6 +96,7 @@ def text_of(path: Path, task: Task) -> Text:
     page = pages[1] if pages else int(path.stem) if path.stem.isdecimal() else 0
     files = text_files(path)
     own, *shared = (read_text(file) for file in files)
+    own = own or listed(path).text
     if own and grammar.is_joint(own, task):
         name = f"{pages[0] if pages else 'caption'} {hashlib.sha256(own.encode()).hexdigest()[:8]}"
         return Text(own, True, f"{path.parent.name}/{name}", page)
@@ -93,3 +121,80 @@ def read_text(path: Path) -> str:
         return grammar.fold(content.decode(encoding))
     except UnicodeDecodeError:
         return grammar.fold(content.decode("cp1252", errors="replace"))
+
+
+# ---- listings
+
+
+def listing_files(path: Path) -> list[Path]:
+    """Where a picture of a data set may be listed, nearest first."""
+    return [folder / name for folder in (path.parent, path.parent.parent) for name in LISTINGS]
+
+
+def own_text(path: Path) -> str:
+    """The text that a picture has for itself: in a file of its name, else in a listing."""
+    return read_text(path.with_suffix(".txt")) or listed(path).text
+
+
+def listed(path: Path) -> Listed:
+    """What the nearest listing that names the picture says of it; nothing where none does.
+
+    Raises:
+        BadInput: a listing is there and broken: without it captions would be lost unseen.
+    """
+    for listing in listing_files(path):
+        try:
+            state = listing.stat()
+        except OSError:
+            continue
+        entries = _read_listing(listing, state.st_mtime_ns, state.st_size)
+        if found := entries.get(path.relative_to(listing.parent).as_posix()):
+            return found
+    return Listed()
+
+
+@lru_cache(maxsize=8)
+def _read_listing(path: Path, changed: int, size: int) -> Mapping[str, Listed]:
+    """The pictures of a listing by their paths from it; empty where it is of some other kind.
+
+    Args:
+        changed: with the size it tells a changed file.
+    """
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+        entries: list[Any]
+        if path.suffix == ".jsonl":
+            entries = [json.loads(line) for line in content.splitlines() if line.strip()]
+        elif path.suffix == ".csv":
+            entries = list(csv.DictReader(io.StringIO(content, newline="")))
+        else:
+            told = json.loads(content)
+            entries = [{"file": file, "text": text} for file, text in told.items()] if isinstance(told, dict) else []
+        return dict(filter(None, map(_entry, entries)))
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise BadInput(f"{path} can't be read as a listing of pictures ({error}); mend it or move it away.") from error
+
+
+def _entry(entry: Any) -> tuple[str, Listed] | None:
+    """A picture's path and what is said of it; None where the entry names no picture."""
+    file = next((entry[key] for key in FILE_KEYS if isinstance(entry.get(key), str)), "")
+    if not file:
+        return None
+    text = next((entry[key] for key in TEXT_KEYS if entry.get(key)), "")
+    if isinstance(text, list):  # diffusion-pipe lists captions of which one is drawn
+        text = text[0]
+    boxes = tuple((int(left), int(top), int(right), int(bottom)) for left, top, right, bottom in _list(entry, "boxes"))
+    sources = tuple(source for source in _list(entry, "sources") if isinstance(source, dict))
+    own = {
+        "licence": entry.get("licence") or entry.get("license"),
+        "author": entry.get("author"),
+        "url": entry.get("url"),
+    }
+    return Path(file).as_posix(), Listed(
+        grammar.fold(str(text)), boxes, str(entry.get("group") or ""), sources or (own,)
+    )
+
+
+def _list(entry: Mapping[str, Any], key: str) -> list[Any]:
+    value = entry.get(key)
+    return value if isinstance(value, list) else []

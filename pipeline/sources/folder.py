@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.records import Position, Record, Rejected
-from pipeline.sources.base import IMAGE_SUFFIXES, text_of
+from pipeline.sources.base import IMAGE_SUFFIXES, listed, text_of
 from pipeline.task import Task
 
 PRIORITY = 2
@@ -24,11 +24,14 @@ def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
     except OSError as error:  # a link to nowhere, no permission
         yield Rejected(str(path), str(path), "unreadable", f"{path} can't be read: {error.strerror}.")
         return
-    text = text_of(path, task)
+    text, known = text_of(path, task), listed(path)
     yield Record(
         id=hashlib.sha256(content).hexdigest(),
         path=str(path),
         source=str(path),
-        position=Position(folder=str(path.parent), stem=path.stem, set=text.set, page=text.page),
+        position=Position(folder=str(path.parent), stem=path.stem, set=text.set, page=text.page, group=known.group),
         text=text.text,
+        licence=known.fact("licence", 0),
+        author=known.fact("author", 0),
+        url=known.fact("url", 0),
     )

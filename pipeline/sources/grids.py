@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline import grammar, pixels
 from pipeline.errors import BadInput
 from pipeline.records import Position, Record, Rejected, content_id
-from pipeline.sources.base import IMAGE_SUFFIXES, read_text
+from pipeline.sources.base import IMAGE_SUFFIXES, listed, own_text
 from pipeline.task import Task
 
 PRIORITY = 1
@@ -27,15 +27,16 @@ LEAST_PANEL = 16
 def claims(path: Path, task: Task) -> bool:
     """A picture whose own text is a joint caption and whose shape is nearer to the whole canvas than to one panel.
 
-    Where rows and columns are as many, canvas and panel have one shape; then a caption that only this picture has
-    makes it a grid, and one that others have too makes it a panel.
+    Where its listing has boxes of panels, they tell. Where rows and columns are as many, canvas and panel have one
+    shape; then a caption that only this picture has makes it a grid, and one that others have too makes it a panel.
     """
-    beside = path.with_suffix(".txt")
-    if path.suffix.lower() not in IMAGE_SUFFIXES or not grammar.is_joint(read_text(beside), task):
+    if path.suffix.lower() not in IMAGE_SUFFIXES or not grammar.is_joint(text := own_text(path), task):
         return False
     layout = task.grid_layout
+    if boxes := listed(path).boxes:
+        return len(boxes) == layout.size
     if layout.rows == layout.cols:
-        return not _has_twin(beside)
+        return not _has_twin(path, text)
     try:
         width, height = pixels.upright_size(path)
     except BadInput:
@@ -46,11 +47,15 @@ def claims(path: Path, task: Task) -> bool:
     return canvas <= panel
 
 
-def _has_twin(text: Path) -> bool:
-    """Whether another text in its folder says the same."""
-    size, content = text.stat().st_size, text.read_bytes()
-    others = (other for other in text.parent.glob("*.txt") if other != text and other.stat().st_size == size)
-    return any(other.read_bytes() == content for other in others)
+def _has_twin(path: Path, text: str) -> bool:
+    """Whether another text in its folder says the same; where it has no file for its text, another in the listing."""
+    beside = path.with_suffix(".txt")
+    if not beside.is_file():
+        others = (other for other in path.parent.iterdir() if other.suffix.lower() in IMAGE_SUFFIXES)
+        return any(other != path and listed(other).text == text for other in others)
+    size, content = beside.stat().st_size, beside.read_bytes()
+    files = (other for other in path.parent.glob("*.txt") if other != beside and other.stat().st_size == size)
+    return any(other.read_bytes() == content for other in files)
 
 
 def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
@@ -60,12 +65,17 @@ def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
     except BadInput as error:
         yield Rejected(str(path), str(path), "unreadable", str(error))
         return
-    boxes = panel_boxes(grid, task)
+    known = listed(path)
+    boxes = list(known.boxes) or panel_boxes(grid, task)
+    if any(min(left, top) < 0 or right > grid.width or bottom > grid.height for left, top, right, bottom in boxes):
+        detail = f"The listing of {path} has boxes outside of its {grid.width} x {grid.height} pixels."
+        yield Rejected(str(path), str(path), "boxes", detail)
+        return
     if any(right - left < LEAST_PANEL or bottom - top < LEAST_PANEL for left, top, right, bottom in boxes):
         detail = f"{path} has {grid.width} x {grid.height} pixels, too few for {len(boxes)} panels."
         yield Rejected(str(path), str(path), "too small", detail)
         return
-    text = read_text(path.with_suffix(".txt"))
+    text = own_text(path)
     name = content_id("g", str(path), text)
     for page, box in enumerate(boxes):
         buffer = io.BytesIO()
@@ -77,8 +87,13 @@ def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
             id=hashlib.sha256(buffer.getvalue()).hexdigest(),
             path=str(panel),
             source=str(path),
-            position=Position(str(path.parent), path.stem, set=f"{path.parent.name}/{path.name}", page=page),
+            position=Position(
+                str(path.parent), path.stem, set=f"{path.parent.name}/{path.name}", page=page, group=known.group
+            ),
             text=text,
+            licence=known.fact("licence", page),
+            author=known.fact("author", page),
+            url=known.fact("url", page),
         )
 
 

@@ -119,6 +119,28 @@ class Asking:
                 break
         yield from map(self._settled, cases)
 
+    def again(self, grid: Grid, shown: Sequence[str], faults: Sequence[str]) -> Caption:
+        """A caption of a grid that differs from those that a person has seen; which go back one by one with the faults.
+
+        Args:
+            shown: texts of captions that would be no news.
+            faults: what is wrong with them beyond what the linter finds.
+
+        Raises:
+            BadReply: there is no other; the message says why.
+        """
+        question = self._question(grid)
+        for _ in range(len(shown) + self.task.caption.attempts):
+            answer = self.answers.to([question])[0]
+            if answer.failure:
+                raise BadReply(f"the captioner gave no answer ({answer.failure}).")
+            caption = self._signed(self._named(self._read(answer), grid), grid, len(question.earlier) + 1)
+            if all(caption.panels) and caption.text not in shown:
+                return caption
+            told = tuple(dict.fromkeys((*caption.problems, *faults))) or ("other words are wanted",)
+            question = replace(question, earlier=(*question.earlier, Turn(answer.text[:KEPT], told)))
+        raise BadReply(f"the captioner wrote nothing new that can be read in {len(question.earlier)} answers.")
+
     def _take(self, case: _Open, answer: Answer) -> None:
         """Takes the answer to the case's question, or that there is none."""
         case.failure = answer.failure

@@ -13,10 +13,10 @@ from pipeline import discover, sources
 from pipeline.engine import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected, content_id
-from pipeline.sources.base import Source, text_files
+from pipeline.sources.base import Source, listing_files, text_files
 from pipeline.task import Task
 
-BESIDE = {".txt", ".json", ".jsonl", ".csv", ".md", ".toml", ".yaml", ".yml", ".caption", ".srt", ".vtt"}
+BESIDE = {".txt", ".json", ".jsonl", ".csv", ".md", ".toml", ".yaml", ".yml", ".sh", ".caption", ".srt", ".vtt"}
 """Files that accompany images; they are no images that got lost."""
 
 
@@ -126,7 +126,7 @@ def stage(task: Task, files: Sequence[SourceFile], folder: Path, known: Sequence
                     seen[item.id] = item
                     yield item
 
-    texts = [[_state(text) for text in text_files(file.path)] for file in files]
+    texts = [[_state(text) for text in (*text_files(file.path), *listing_files(file.path))] for file in files]
     listing = [(str(file.path), file.changed, file.size, beside) for file, beside in zip(files, texts, strict=True)]
     return Stage(
         name="collect",

@@ -33,23 +33,33 @@ def stage(task: Task, folder: Path, threads: int, drawn: Sequence[Grid]) -> Stag
     def compose(groups: Sequence[Group]) -> Iterator[Grid | Rejected]:
         for group in groups:
             grid_id = content_id("g", group.id, asdict(layout), fit)
+            grid = Grid(grid_id, group, layout, str(Path("grids") / f"{grid_id}.png"))
             try:
-                picture = draw([folder / record.path for record in group.records], layout, fit)
+                write(grid, fit, folder)
             except BadInput as error:
                 yield Rejected(group.id, group.formed, "unreadable", str(error))
-                continue
-            file = Path("grids") / f"{grid_id}.png"
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            part = (folder / file).with_suffix(".part")
-            picture.save(part, "PNG", compress_level=1)  # a third of the time of level 6 for files 10 % larger
-            part.replace(folder / file)
-            yield Grid(grid_id, group, layout, str(file))
+            else:
+                yield grid
 
     def intact() -> bool:
         return all((folder / grid.path).is_file() for grid in drawn)
 
     config = {"layout": task.layout.model_dump()}
     return Stage("compose", "grids", compose, config, batch=4, threads=threads, intact=intact)
+
+
+def write(grid: Grid, fit: str, folder: Path) -> None:
+    """Draws a grid's picture into the run's folder.
+
+    Raises:
+        BadInput: a picture of its group can't be read.
+    """
+    picture = draw([folder / record.path for record in grid.group.records], grid.layout, fit)
+    file = folder / grid.path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    picture.save(part, "PNG", compress_level=1)  # a third of the time of level 6 for files 10 % larger
+    part.replace(file)
 
 
 def draw(paths: Sequence[Path], layout: Layout, fit: str) -> Image.Image:

@@ -1,51 +1,93 @@
-"""Kept Rows -> data set folder. The old folder stays until the new one is whole."""
+"""Kept Rows -> data set folder: data, trainers' configs, card. The old folder stays until the new one is whole."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline import card, discover, exporters, samples, split
 from pipeline.engine import Stage
 from pipeline.records import Exported, Rejected, Row
+from pipeline.samples import Dataset
 from pipeline.task import Task
 
+DATA = "imagefolder"
+"""The exporter that writes the data; the others write beside it."""
 
-def stage(task: Task, name: str, exporter: Any, run: Path) -> Stage[Row]:
+
+def stage(task: Task, run: Path, facts: Mapping[str, Any]) -> Stage[Row]:
     """The export stage.
 
     Args:
-        name: name of the exporter.
-        exporter: its module, which has `write(rows, task, run, folder) -> list of file names`.
+        facts: what the card tells of the models and thresholds that the rows went through.
     """
 
     def export(rows: Sequence[Row]) -> Iterator[Exported | Rejected]:
-        kept = [row for row in rows if row.decision == "keep"]
-        files = write(kept, task, exporter, run)
-        yield from (Exported(row.id, file) for row, file in zip(kept, files, strict=True))
-        yield from (_left_out(row) for row in rows if row.decision != "keep")
+        kept = [row for row in rows if _is_kept(row)]
+        data = write(kept, task, run, facts)
+        yield from (Exported(sample.row.id, sample.file) for sample in data.samples)
+        yield from (_left_out(row) for row in rows if not _is_kept(row))
 
-    config = {"exporter": name, "task": task.name}
-    return Stage("export", "exported", export, config, intact=(run / "dataset").is_dir)
+    config = {
+        "exporters": [name for name, _ in chosen(task)],
+        "task": task.model_dump(mode="json"),
+        "home": str(run.resolve()),
+        "facts": facts,
+    }
+    return Stage("export", "exported", export, config, intact=(run / "dataset").is_dir, facts=_sides)
 
 
-def write(rows: Sequence[Row], task: Task, exporter: Any, run: Path) -> list[str]:
-    """Writes the rows to `dataset/` and returns their files' names. A kill leaves the old folder or the new one."""
+def _sides(exported: Sequence[Exported]) -> dict[str, Any]:
+    """How many grids stand on each side."""
+    counts = Counter(Path(one.file).parent.name for one in exported)
+    return {side: counts[side] for side in (split.TRAIN, split.HELD_OUT)}
+
+
+def chosen(task: Task) -> list[tuple[str, Any]]:
+    """The exporters by name, that of the data first.
+
+    Raises:
+        BadInput: the task names one that is not there.
+    """
+    wanted = task.export.formats
+    names = [name for name in (discover.names(exporters) if wanted is None else wanted) if name != DATA]
+    return [(name, discover.load(exporters, name)) for name in (DATA, *dict.fromkeys(names))]
+
+
+def write(rows: Sequence[Row], task: Task, run: Path, facts: Mapping[str, Any]) -> Dataset:
+    """Writes the rows to `dataset/`. A kill leaves the old folder or the new one.
+
+    Raises:
+        BadInput: what was written holds out something that it trains on.
+    """
     folder, part, old = run / "dataset", run / "dataset.part", run / "dataset.old"
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir()
-    files: list[str] = exporter.write(rows, task, run, part)
+    data = samples.gather(rows, task, run, split.divide(rows, task))
+    configs = [exporter.write(data, part) for _, exporter in chosen(task)]
+    (part / "README.md").write_text(card.write(data, facts), encoding="utf-8")
+    (part / "TRAINERS.md").write_text(card.write_trainers(configs), encoding="utf-8")
+    split.check(part)
     if folder.exists():
         folder.rename(old)
     part.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
-    return files
+    return data
+
+
+def _is_kept(row: Row) -> bool:
+    """An empty caption teaches nothing and some trainers fail on it, whatever was decided."""
+    return row.decision == "keep" and bool(row.caption.text.strip())
 
 
 def _left_out(row: Row) -> Rejected:
-    if row.review:
+    if row.decision == "keep":
+        return Rejected(row.id, row.grid.path, "no caption", f"{row.id} is marked keep and has no caption.")
+    if row.review and row.decided:
         reason = "dropped in review" if row.decision == "drop" else "unsure in review"
         return Rejected(row.id, row.grid.path, reason, f"{row.id} is marked {row.decision}. {row.review.note}".strip())
     return Rejected(row.id, row.grid.path, "caption problems", f"{row.id}: {'; '.join(row.caption.problems)}.")

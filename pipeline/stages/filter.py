@@ -1,194 +1,187 @@
-"""CLIP consistency: every panel against its own text, and the texts assigned to the panels; kept or rejected with why.
-
-A whole joint caption is longer than CLIP reads (77 tokens: the third scene is never seen), so each panel's picture is
-scored against its own segment, which fits.
-"""
+"""The filter: every grid's pictures and texts against thresholds; kept or rejected with score, threshold and reason."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from pipeline import pixels
-from pipeline.cache import Cache, key_of
+from pipeline import similarity, thresholds
+from pipeline.cache import Cache
 from pipeline.engine import Stage
 from pipeline.records import Caption, Grid, Rejected, Score, Scores
 from pipeline.scorers.base import Scorer
-from pipeline.task import FilterSection, Task
+from pipeline.similarity import Encoder, Measures, Vectors
+from pipeline.task import Task
+from pipeline.thresholds import Threshold
 
-FEWEST = 8
-"""Grids below which a run's own scores say too little to set a floor."""
-SPREADS = 3.0
-"""The floor lies this many robust standard deviations under the median of a run's matched scores: of normal scores
-1 in 740 lies lower, so what does is of another kind. What 2, 2.5 and 3 reject rightly and wrongly is in LOG.md."""
+PLOT = "scores.png"
+FAULTS = {
+    "text": "text",
+    "order": "order",
+    "summary": "summary",
+    "least alike": "strangers",
+    "most alike": "copies",
+    "texts alike": "same texts",
+    "earlier grid": "seen before",
+}
+"""What a grid is rejected as when the score fails."""
+EARLIER = "earlier grid"
 
 
 def stage(task: Task, grids: Sequence[Grid], scorer: Scorer | None, folder: Path, cache: Cache) -> Stage[Caption]:
-    facts: dict[str, Any] = {}
+    identity = scorer.identity() if scorer else {"scorer": "none"}
+    facts: dict[str, Any] = {"scorer": identity}
     by_id = {grid.id: grid for grid in grids}
 
     def filter_(captions: Sequence[Caption]) -> Iterator[Scores | Rejected]:
         if scorer is None:
-            yield from (Scores(caption.grid, (), caption.text) for caption in captions)
+            (folder / PLOT).unlink(missing_ok=True)
+            yield from (Scores(caption.grid, (), caption.text, by_id[caption.grid].path) for caption in captions)
             return
-        matrices = Matrices(scorer, cache, folder).all([by_id[caption.grid] for caption in captions], captions)
-        floor = find_floor(matrices, task.filter)
-        facts.update(floor.facts())
-        for caption, matrix in zip(captions, matrices.own, strict=True):
-            scores = judge(matrix, floor.value, task)
-            yield Scores(caption.grid, scores, caption.text)
-            if failed := [score.reason for score in scores if not score.passed]:
-                kinds = {score.name.split(" ")[0] for score in scores if not score.passed}
-                yield Rejected(caption.grid, by_id[caption.grid].path, " and ".join(sorted(kinds)), " ".join(failed))
+        mine = [by_id[caption.grid] for caption in captions]
+        encoder = Encoder(scorer, cache, folder)
+        vectors = encoder.vectors(mine, captions)
+        run = similarity.measure(vectors)
+        found = _calibrated(run, vectors, encoder, mine, task)
+        facts.update(found.facts())
+        for caption, scores in zip(captions, _judged(run, vectors, mine, found.thresholds, task), strict=True):
+            yield Scores(caption.grid, scores, caption.text, by_id[caption.grid].path)
+            if failed := [score for score in scores if not score.passed]:
+                kinds = " and ".join(sorted({FAULTS[_measure(score)] for score in failed}))
+                yield Rejected(caption.grid, by_id[caption.grid].path, kinds, " ".join(s.reason for s in failed))
 
-    identity = scorer.identity() if scorer else {"scorer": "none"}
-    config = {"filter": task.filter.model_dump(), "markers": task.markers, "scorer": identity}
-    return Stage("filter", "scores", filter_, config, facts=lambda _: {"scorer": identity} | facts)
+    def intact() -> bool:
+        return scorer is None or not grids or (folder / PLOT).is_file()
 
-
-# ---- measuring
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Cosines of a run's panels and segments; NaN where a panel has no text."""
-
-    own: list[np.ndarray]
-    """Per grid panels x segments."""
-    foreign: np.ndarray
-    """Panels against segments of other grids: the shuffled control."""
-
-    @property
-    def matched(self) -> np.ndarray:
-        diagonals = np.concatenate([np.diag(matrix) for matrix in self.own]) if self.own else np.zeros(0)
-        found: np.ndarray = diagonals[~np.isnan(diagonals)]
-        return found
+    config = {
+        "filter": task.filter.model_dump(),
+        "markers": task.markers,
+        "pairs": task.group.by == "pairs",
+        "rules": thresholds.RULES,
+        "scorer": identity,
+    }
+    return Stage("filter", "scores", filter_, config, intact=intact, facts=lambda _: facts)
 
 
-class Matrices:
-    """Computes each vector once; the cache is keyed by content and model, so a later run computes none again."""
+def score_one(  # noqa: PLR0913, PLR0917  (what one grid is, and what the run found)
+    task: Task,
+    grid: Grid,
+    caption: Caption,
+    scorer: Scorer | None,
+    folder: Path,
+    cache: Cache,
+    facts: Mapping[str, Any],
+) -> tuple[Score, ...]:
+    """One grid's scores against the thresholds that the last filter run found; none where it scored nothing.
 
-    def __init__(self, scorer: Scorer, cache: Cache, folder: Path) -> None:
-        self.scorer, self.cache, self.folder = scorer, cache, folder
-        self.model = key_of(**scorer.identity())
+    Whether the grid came before is the whole run's matter and not told.
 
-    def all(self, grids: Sequence[Grid], captions: Sequence[Caption]) -> Measured:
-        panels = np.stack([self._panels(grid) for grid in grids]) if grids else np.zeros((0, 1, 1), np.float32)
-        texts = np.stack([self._texts(caption) for caption in captions]) if captions else panels
-        own = [panel @ text.T for panel, text in zip(panels, texts, strict=True)]
-        cross = np.einsum("gpd,hsd->gphs", panels, texts)
-        other = ~np.eye(len(grids), dtype=bool)
-        foreign = cross.transpose(0, 2, 1, 3)[other].ravel()
-        return Measured(own, foreign[~np.isnan(foreign)])
-
-    def _panels(self, grid: Grid) -> np.ndarray:
-        content = hashlib.sha256((self.folder / grid.path).read_bytes()).hexdigest()
-        keys = [key_of(model=self.model, picture=content, panel=panel) for panel in range(grid.layout.size)]
-        found = [self.cache.get_vector(key) for key in keys]
-        if any(vector is None for vector in found):
-            picture = pixels.open_image(self.folder / grid.path)
-            vectors = self.scorer.image_vectors(pixels.cut(picture, grid.layout))
-            for key, vector in zip(keys, vectors, strict=True):
-                self.cache.put_vector(key, vector)
-            return vectors
-        return np.stack([vector for vector in found if vector is not None])
-
-    def _texts(self, caption: Caption) -> np.ndarray:
-        vectors = []
-        for text in caption.panels:
-            key = key_of(model=self.model, text=plain(text))
-            vector = self.cache.get_vector(key)
-            if vector is None:
-                vector = self.scorer.text_vectors([plain(text) or "."])[0]
-                self.cache.put_vector(key, vector)
-            vectors.append(vector if text else np.full_like(vector, np.nan))
-        return np.stack(vectors)
+    Args:
+        facts: what the filter's mark tells.
+    """
+    found = thresholds.from_facts(facts)
+    if scorer is None or not found:
+        return ()
+    vectors = Encoder(scorer, cache, folder).vectors([grid], [caption])
+    return judge(_alone(similarity.measure(vectors), 0), _matrix(vectors, 0), found, task)
 
 
-def plain(text: str) -> str:
-    """The text as a scorer reads it best: names without their brackets."""
-    return re.sub(r"[<>]", "", text)
+def _calibrated(
+    run: Measures, vectors: Vectors, encoder: Encoder, grids: Sequence[Grid], task: Task
+) -> thresholds.Calibration:
+    """The run's thresholds, with the plot of what they rest on."""
+    from pipeline import plot
+
+    enough = len(grids) >= thresholds.FEWEST
+    controls = {name: similarity.measure(v) for name, v in similarity.controls(vectors).items()} if enough else {}
+    copies = encoder.copies(grids, vectors.panels) if enough else np.zeros(0)
+    evidence = thresholds.Evidence(run, controls, copies)
+    found = thresholds.calibrate(evidence, task, encoder.scorer.identity()["kind"])
+    plot.write(evidence, found.thresholds, encoder.folder / PLOT)
+    return found
 
 
 # ---- judging
 
 
-@dataclass(frozen=True)
-class Floor:
-    """Lowest score of a panel against its own text, and how it was found."""
-
-    value: float | None
-    how: str
-    false_rejects: float | None = None
-    """Part of the run's matched scores that lies under it."""
-    false_accepts: float | None = None
-    """Part of the shuffled scores that lies over it."""
-
-    def facts(self) -> dict[str, Any]:
-        return {
-            "floor": self.value,
-            "floor found by": self.how,
-            "matched scores under it": self.false_rejects,
-            "shuffled scores over it": self.false_accepts,
-        }
+def _judged(
+    run: Measures, vectors: Vectors, grids: Sequence[Grid], found: Mapping[str, Threshold], task: Task
+) -> Iterator[tuple[Score, ...]]:
+    """Scores grid by grid. Of grids with nearly the same panels the first that is good itself stays."""
+    kept: list[int] = []
+    for number in range(len(grids)):
+        scores = judge(_alone(run, number), _matrix(vectors, number), found, task)
+        if kept:
+            scores = (*scores, _seen_before(vectors.panels, number, kept, grids, found[EARLIER]))
+        if all(score.passed for score in scores):
+            kept.append(number)
+        yield scores
 
 
-def find_floor(measured: Measured, section: FilterSection) -> Floor:
-    """The floor of a run: fixed by the task, or from the run's own scores where there are enough."""
-    if section.floor is not None:
-        value, how = section.floor, "fixed by filter.floor"
-    elif len(measured.own) < FEWEST:
-        return Floor(None, f"not set: fewer than {FEWEST} grids, only the order of the texts was tested")
-    else:
-        middle = float(np.median(measured.matched))
-        spread = 1.4826 * float(np.median(np.abs(measured.matched - middle)))  # 1.4826 makes it a standard deviation
-        value = middle - SPREADS * spread
-        how = f"median {middle:.3f} less {SPREADS:g} robust deviations of {spread:.3f}"
-    under = float((measured.matched < value).mean()) if len(measured.matched) else None
-    over = float((measured.foreign >= value).mean()) if len(measured.foreign) else None
-    return Floor(round(value, 4), how, _rounded(under), _rounded(over))
-
-
-def judge(matrix: np.ndarray, floor: float | None, task: Task) -> tuple[Score, ...]:
-    """Scores of one grid: each panel against its own text, then the order of the texts.
+def judge(
+    values: Mapping[str, np.ndarray], matrix: np.ndarray, found: Mapping[str, Threshold], task: Task
+) -> tuple[Score, ...]:
+    """The scores of one grid; what can't be measured for want of a text is the linter's matter, not a score.
 
     Args:
-        matrix: cosines, panels x segments; NaN columns for missing texts, which are the linter's matter.
+        values: one grid's measures.
+        matrix: cosines of its panels (rows) with its segments (columns).
     """
     scores = []
-    for panel, marker in enumerate(task.markers):
-        value = float(matrix[panel, panel])
-        if not np.isnan(value):
-            passed = floor is None or value >= floor
-            limit = -1.0 if floor is None else floor
-            verdict = "fits" if passed else "does not fit"
-            reason = f"Panel {marker} {verdict} its text: {value:.3f}, floor {limit:.3f}."
-            scores.append(Score(f"text {panel + 1}", round(value, 4), round(limit, 4), passed, reason))
-    if len(matrix) > 1 and not np.isnan(matrix).any():
-        scores.append(_order(matrix, task))
-    return tuple(scores)
+    for panel, (marker, value) in enumerate(zip(task.markers, values["text"], strict=True), start=1):
+        scores.append(
+            _score(f"text {panel}", value, found["text"], f"Panel {marker} {{}} its text", "fits", "does not fit")
+        )
+    order = "" if np.isnan(matrix).any() else ", ".join(str(place + 1) for place in similarity.best_order(matrix)[1])
+    subjects = {
+        "order": ("The texts {}", "stand in their best order", f"fit better in the order {order}"),
+        "summary": ("The panels {} the summary", "fit", "do not fit"),
+        "least alike": ("The panels {}", "are related", "hold strangers"),
+        "most alike": ("The panels {}", "are no copies", "hold two copies of one picture"),
+        "texts alike": ("The texts of the panels {}", "differ", "hold two that say the same"),
+    }
+    scores += [_score(name, float(values[name]), found[name], *words) for name, words in subjects.items()]
+    return tuple(score for score in scores if not np.isnan(score.value))
 
 
-def _order(matrix: np.ndarray, task: Task) -> Score:
-    """By how much the best order of the texts beats the one that they stand in, mean per panel (Hungarian method)."""
-    rows, best = linear_sum_assignment(matrix, maximize=True)
-    gain = float(matrix[rows, best].mean() - np.diag(matrix).mean())
-    passed = gain <= task.filter.slack
-    order = ", ".join(str(column + 1) for column in best)
-    reason = (
-        f"The texts stand in their best order: gain {gain:.3f}, limit {task.filter.slack:.3f}."
-        if passed
-        else f"The texts fit better in the order {order}: gain {gain:.3f}, limit {task.filter.slack:.3f}."
+def _score(name: str, value: float, threshold: Threshold, subject: str, good: str, bad: str) -> Score:
+    """A score with its reason.
+
+    Args:
+        subject: what the reason is about, `{}` where the verdict goes: one of `good` and `bad`.
+    """
+    value = round(float(value), 4)  # as it is told, so that what is told and what is decided never differ
+    passed = bool(threshold.holds(np.asarray(value)))
+    verdict = subject.replace("{}", good if passed else bad)
+    limit = "ceiling" if threshold.ceiling else "floor"
+    reason = f"{verdict}: {value:.4f}, {limit} {threshold.value:.4f}."
+    return Score(name, value, threshold.value, passed, reason, threshold.usual)
+
+
+def _seen_before(
+    panels: np.ndarray, number: int, kept: Sequence[int], grids: Sequence[Grid], copies: Threshold
+) -> Score:
+    """The earlier grid that is nearest."""
+    alike = similarity.likeness(panels[number], panels[kept])
+    nearest = int(np.argmax(alike))
+    name = grids[kept[nearest]].id
+    return _score(
+        EARLIER, float(alike[nearest]), copies, f"Nearly all panels {{}} {name}", "differ from those of", "stand in"
     )
-    return Score("order", round(gain, 4), task.filter.slack, passed, reason)
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 5)
+def _alone(run: Measures, number: int) -> dict[str, np.ndarray]:
+    return {name: values[number] for name, values in run.items()}
+
+
+def _matrix(vectors: Vectors, number: int) -> np.ndarray:
+    matrix: np.ndarray = vectors.panels[number] @ vectors.segments[number].T
+    return matrix
+
+
+def _measure(score: Score) -> str:
+    """The name of what was measured: `text` of `text 2`."""
+    return "text" if score.name.startswith("text ") else score.name

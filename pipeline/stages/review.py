@@ -1,154 +1,195 @@
 """A person's last word: `captions.csv` out and in.
 
-The table is written so that spreadsheets leave it alone (every cell quoted, UTF-8 with BOM, one line a cell, ids of
-letters, text that looks like a formula guarded) and read back whatever they made of it (other delimiters, UTF-16, BOM
-in the header, rows in another order, further columns). Only decision, caption, panel texts and note are read, by id.
-Nothing is applied while any row is in doubt.
+Only decision, caption, panel texts and note are read back, by id, whatever the order of the rows and whatever columns
+were added. What was edited is told by hashes that each row carries of the texts that it was written with: what was left
+alone takes nothing back that was decided elsewhere since, and an edit on what has changed since is in doubt. Nothing is
+applied while any row is in doubt.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline import grammar, reviews
+from pipeline import grammar, reviews, spreadsheet
 from pipeline.errors import BadInput
-from pipeline.records import Row
+from pipeline.records import Row, spelt_hash
 from pipeline.reviews import Change
+from pipeline.risk import riskiest_first
 from pipeline.task import Task
 
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
-"""Cells that a spreadsheet would run; they get an apostrophe in front, and so do cells that begin with one already."""
+SHORT = 6  # letters of a cell's hash: two texts agree in it with a chance of 1 in 64 million
 
 
 # ---- out
 
 
 def write_csv(found: Sequence[Row], task: Task, path: Path) -> None:
-    """One row a grid: id, decision, caption, one column a panel text, note, scores, problems, picture, base."""
-    names = list(dict.fromkeys(score.name for row in found for score in row.scores))
-    panels = [f"panel_{number}" for number in range(1, len(task.markers) + 1)]
-    columns = ["id", "decision", "caption", *panels, "note", *names, "problems", "picture", "base"]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
-    writer.writerow(columns)
-    for row in found:
-        values = {score.name: f"{score.value:.4f}" for score in row.scores}
-        texts = [row.caption.text, *row.caption.panels, row.review.note if row.review else ""]
-        problems = "; ".join((*row.reasons, *row.caption.problems))
-        cells = [*map(guard, texts), *(values.get(name, "") for name in names), guard(problems), row.grid.path]
-        writer.writerow([row.id, row.decision, *cells, base(row)])
-    part = path.with_suffix(".part")
-    part.write_bytes(b"\xef\xbb\xbf" + buffer.getvalue().encode())
-    part.replace(path)
+    """One row a grid, the riskiest first: what a person edits, then what helps to decide, last what only we read."""
+    scored = list(dict.fromkeys(score.name for row in found for score in row.scores))
+    columns = ["id", *_edited_columns(task), "problems", *scored, "picture", "base"]
+    spreadsheet.write(path, columns, [_cells(row, scored) for row in riskiest_first(found)])
+
+
+def _cells(row: Row, scored: Sequence[str]) -> list[str]:
+    seen = _seen(row)
+    texts = [spreadsheet.guard(text) for name, text in seen.items() if name != "decision"]
+    problems = spreadsheet.guard(grammar.fold("; ".join((*row.reasons, *row.caption.problems))))
+    values = {score.name: f"{score.value:.4f}" for score in row.scores}
+    return [
+        row.id,
+        row.decision,
+        *texts,
+        problems,
+        *(values.get(name, "") for name in scored),
+        row.grid.path,
+        base(row),
+    ]
+
+
+def _edited_columns(task: Task) -> list[str]:
+    return ["decision", "caption", *(f"panel_{number}" for number in range(1, len(task.markers) + 1)), "note"]
+
+
+def _seen(row: Row) -> dict[str, str]:
+    """What a person sees of a row and may edit, by column."""
+    panels = {f"panel_{number}": text for number, text in enumerate(row.caption.panels, start=1)}
+    note = row.review.note if row.review else ""
+    return {"decision": row.decision, "caption": row.caption.text, **panels, "note": grammar.fold(note)}
 
 
 def base(row: Row) -> str:
-    """Hash of what a person could have seen of a row; an edit on another base is stale."""
-    seen = json.dumps([row.decision, row.caption.text, row.review.note if row.review else ""])
-    digest = hashlib.sha256(seen.encode()).hexdigest()[:10]
-    return "b-" + digest.translate(str.maketrans("0123456789", "ghjkmnpqrs"))  # letters only: no number to misread
+    """Hashes of the cells that may be edited, in their order, and of the pictures that they are about."""
+    pictures = " ".join(record.id for record in row.grid.group.records)
+    return "b-" + "".join(map(_hash, (*_seen(row).values(), pictures)))
 
 
-def guard(text: str) -> str:
-    return f"'{text}" if FORMULA.match(text) else text
-
-
-def unguard(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+def _hash(text: str) -> str:
+    return spelt_hash(text, SHORT)
 
 
 # ---- in
 
 
 def read_csv(path: Path, found: Sequence[Row], task: Task) -> list[Change]:
-    """What a person has changed in the table.
+    """What a person has changed in the table and the run does not have yet.
 
     Raises:
         BadInput: the file can't be read as a table, or rows are in doubt; every doubt is named with row and column.
     """
-    header, lines = _table(path)
     by_id = {row.id: row for row in found}
     doubts: list[str] = []
     changes: list[Change] = []
-    met: set[str] = set()
-    for number, cells in enumerate(lines, start=2):
-        entry = {name: unguard(cell.strip()) for name, cell in zip(header, cells, strict=False)}
-        row = by_id.get(entry["id"])
-        if row is None:
-            doubts.append(f"row {number}, id: '{entry['id']}' is no grid of this run")
-        elif row.id in met:
-            doubts.append(f"row {number}, id: {row.id} stands twice")
+    met: dict[str, int] = {}
+    for line in _lines(path, task):
+        name = line.cells.get("id", "").strip()
+        row = by_id.get(name)
+        if line.fault:
+            doubts.append(f"row {line.number}: {line.fault}")
+        elif row is None:
+            doubts.append(f"row {line.number}, id: '{name}' is no grid of this run")
+        elif first := met.get(name):
+            doubts.append(f"row {line.number}, id: {name} stands twice, in row {first} too")
         else:
-            met.add(row.id)
-            try:
-                change = _change(row, entry, task)
-            except BadInput as error:
-                doubts.append(f"row {number}, {error}")
-            else:
-                changes += [change] if change else []
-    if missing := [row_id for row_id in by_id if row_id not in met]:
-        doubts.append(f"{len(missing)} grids have no row: {', '.join(missing[:5])}")
+            met[name] = line.number
+            change, told = _change(row, line.cells, task)
+            doubts += [f"row {line.number}, {doubt}" for doubt in told]
+            changes += [change] if change else []
+    if missing := [name for name in by_id if name not in met]:
+        doubts.append(f"{len(missing)} grids have no row: {', '.join(missing)}")
     if doubts:
-        raise BadInput(f"nothing was applied from {path}; {'; '.join(doubts)}.")
+        raise BadInput("\n  ".join([f"nothing was applied from {path}, these are in doubt:", *doubts]))
     return changes
 
 
-def _change(row: Row, entry: dict[str, str], task: Task) -> Change | None:
-    word = entry["decision"].casefold() or row.decision
-    decision = next((known for known in reviews.DECISIONS if known == word), None)
-    if decision is None:
-        raise BadInput(f"decision: '{entry['decision']}' is none of {', '.join(reviews.DECISIONS)}")
-    made = reviews.change(row, task, decision=decision, text=_text(row, entry, task), note=entry.get("note", ""))
-    if made and entry.get("base", base(row)) != base(row):
-        raise BadInput("base: the row has changed in the run since this table was written, write it again first")
-    return made
+def has_edits(path: Path, found: Sequence[Row], task: Task) -> bool:
+    """Whether a table holds a person's edits that the run does not have yet; also where that can't be told."""
+    by_id = {row.id: _seen(row) for row in found}
+    try:
+        lines = _lines(path, task)
+    except BadInput:
+        return True
+    for line in lines:
+        edited = _edited(line.cells, task) if not line.fault else None
+        seen = by_id.get(line.cells.get("id", "").strip(), {})
+        if edited is None or any(seen.get(name) != text for name, text in edited.items()):
+            return True
+    return False
 
 
-def _text(row: Row, entry: dict[str, str], task: Task) -> str:
+def _lines(path: Path, task: Task) -> list[spreadsheet.Line]:
+    return spreadsheet.read(path, ["id", *_edited_columns(task), "base"])
+
+
+def _edited(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
+    """The cells that are not as they were written; None where the row's base can't tell."""
+    hashes = _hashes(cells, task)
+    if hashes is None:
+        return None
+    texts = {name: _read(name, cells[name]) for name in _edited_columns(task)}
+    changed = {name: text for name, text in texts.items() if _hash(text) != hashes[name]}
+    return {name: text for name, text in changed.items() if text or name != "decision"}  # an emptied one says nothing
+
+
+def _hashes(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
+    """What a row's base says of every cell that may be edited, and of the pictures; None where it is damaged."""
+    columns = [*_edited_columns(task), "picture"]
+    told = cells["base"].strip().removeprefix("b-")
+    if len(told) != SHORT * len(columns):
+        return None
+    return {name: told[SHORT * place : SHORT * (place + 1)] for place, name in enumerate(columns)}
+
+
+def _read(name: str, cell: str) -> str:
+    """A cell as it was before it was guarded; line breaks that a person typed become spaces."""
+    if name == "decision":
+        return cell.strip().casefold()
+    text = spreadsheet.unguard(grammar.fold(cell))
+    return grammar.clean(text) if name.startswith("panel_") else text
+
+
+def _change(row: Row, cells: Mapping[str, str], task: Task) -> tuple[Change | None, list[str]]:
+    """What a row changes, or its doubts, each beginning with its column."""
+    edited = _edited(cells, task)
+    if edited is None:
+        return None, [f"base: '{cells['base']}' is not what was written there; edit a table written anew"]
+    seen = _seen(row)
+    wanted = {name: text for name, text in edited.items() if text != seen[name]}
+    if wanted and cells["base"].strip() != base(row):
+        return None, [
+            f"base: the row has changed in the run since this table was written ({_changed(row, cells, task)}), "
+            f"so your edit of {', '.join(wanted)} is in doubt; edit a table written anew"
+        ]
+    doubts = []
+    if "decision" in wanted and wanted["decision"] not in reviews.DECISIONS:
+        doubts.append(f"decision: '{cells['decision']}' is none of {', '.join(reviews.DECISIONS)}")
+    for name, text in wanted.items():
+        if name != "decision" and (harm := spreadsheet.damage(seen[name], text)):
+            doubts.append(f"{name}: {harm}")
+    try:
+        words = _text(row, wanted, task)
+        decision = next((known for known in reviews.DECISIONS if known == wanted.get("decision")), None)
+        change = reviews.change(row, task, decision=decision, text=words, note=wanted.get("note"))
+    except BadInput as error:
+        doubts.append(str(error))
+    return (None, doubts) if doubts else (change, [])
+
+
+def _changed(row: Row, cells: Mapping[str, str], task: Task) -> str:
+    """Names of the columns of a row that are not in the run as they were when the table was written."""
+    now = _hashes({"base": base(row)}, task) or {}
+    return ", ".join(name for name, told in (_hashes(cells, task) or {}).items() if now.get(name) != told)
+
+
+def _text(row: Row, wanted: Mapping[str, str], task: Task) -> str | None:
     """The caption as edited, as a whole or by panels; both at once only where they agree."""
-    whole = grammar.fold(entry["caption"])
     panels = {
-        panel: grammar.clean(entry.get(f"panel_{panel + 1}", old)) for panel, old in enumerate(row.caption.panels)
+        panel: wanted[f"panel_{panel + 1}"] for panel in range(len(task.markers)) if f"panel_{panel + 1}" in wanted
     }
-    edited = {panel: text for panel, text in panels.items() if text != row.caption.panels[panel]}
-    if whole == row.caption.text:
-        return reviews.with_panels(row, edited, task)
-    told = grammar.parse(whole, task).panels
-    for panel, text in edited.items():
-        if text and told[panel] != text:
+    if "caption" not in wanted:
+        return reviews.with_panels(row, panels, task) if panels else None
+    told = grammar.parse(wanted["caption"], task).panels
+    for panel, text in panels.items():
+        if told[panel] != text:
             raise BadInput(f"panel_{panel + 1}: differs from the caption, which was edited too; change one only")
-        if not text:
-            raise BadInput(f"panel_{panel + 1}: is empty")
-    return whole
-
-
-def _table(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and lines of a table, whatever program saved it."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path} can't be read: {error.strerror}; give the path of a captions.csv.") from error
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is neither UTF-8 nor UTF-16 ({error}); save it as CSV in UTF-8.") from error
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    table = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(line)]
-    if not table:
-        raise BadInput(f"{path} is empty.")
-    header = [cell.strip("\ufeff \"'").casefold() for cell in table[0]]
-    for column in ("id", "decision", "caption"):
-        if header.count(column) != 1:
-            raise BadInput(f"{path} has {header.count(column)} columns named '{column}', it needs one.")
-    for number, line in enumerate(table[1:], start=2):
-        if len(line) != len(header):
-            raise BadInput(f"{path} row {number} has {len(line)} cells, the header {len(header)}; was a text cut?")
-    return header, table[1:]
+    return wanted["caption"]

@@ -1,4 +1,8 @@
-"""The contact sheet: a page that opens from disk, with every grid, its caption and scores, and what was rejected."""
+"""The contact sheet: a page that opens from disk, with every grid, its caption and scores, and what was rejected.
+
+The riskiest come first: what the scores dropped, the worst before the nearly good, then the undecided, then what is
+kept, led by what only just passed. What a person dropped is folded away.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,10 @@ from html import escape
 from pathlib import Path
 
 from pipeline.records import Rejected, Row, Score
+from pipeline.risk import riskiest_first
 from pipeline.task import Task
 
+NO_LIMIT = -1.0  # no cosine is under it: nothing was asked of the score
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --bad: #c2410c; --good: #15803d; --mark: #2563eb; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1500px; padding: 1.5rem; }
@@ -37,16 +43,18 @@ def write(
         rejected: what every stage but the filter rejected, by stage; the filter's grids are among the rows.
         command: what to type when `captions.csv` has been edited.
     """
-    keep = [row for row in found if row.decision == "keep"]
-    unsure = [row for row in found if row.decision == "unsure"]
-    drop = [row for row in found if row.decision == "drop"]
-    folded = [_folded(f"{len(drop)} grids dropped", _cards(drop, task))] if drop else []
+    ordered = riskiest_first(found)
+    keep, unsure, drop = ([row for row in ordered if row.decision == word] for word in ("keep", "unsure", "drop"))
+    ours, theirs = [row for row in drop if not row.decided], [row for row in drop if row.decided]
+    folded = [_folded(f"{len(theirs)} grids dropped by you", _cards(theirs, task))] if theirs else []
     folded += [_folded(_counts(stage, rows), _table(rows)) for stage, rows in rejected.items() if rows]
     parts = [
         f"<h1>{escape(task.title)}</h1>",
-        f"<p>{len(keep)} kept, {len(unsure)} undecided, {len(drop)} dropped. To change a decision or a text, edit "
+        f"<p>{len(keep)} kept, {len(unsure)} undecided, {len(drop)} dropped. Scores are shown "
+        "as value / limit, the riskiest grids first. To change a decision or a text, edit "
         f"<code>captions.csv</code> beside this page, then type <code>{escape(command)}</code>.</p>",
-        *(_section("Undecided: the caption has problems", unsure, task) if unsure else []),
+        *(_section("Dropped by their scores", ours, task) if ours else []),
+        *(_section("Undecided", unsure, task) if unsure else []),
         *_section("Kept", keep, task),
         "<h2>Rejected</h2>",
         *(folded or ["<p>Nothing was rejected.</p>"]),
@@ -71,7 +79,7 @@ def _cards(rows: Sequence[Row], task: Task) -> str:
 def _card(row: Row, task: Task) -> str:
     width, height = row.grid.layout.canvas
     faults = [*row.reasons, *row.caption.problems]
-    by = "person" if row.review else "toolkit"
+    by = "person" if row.decided else "toolkit"
     return (
         f'<article id="{row.id}"><a href="{escape(row.grid.path)}"><img src="{escape(row.grid.path)}" loading="lazy" '
         f'width="{width}" height="{height}" alt="grid {row.id}"></a><div>'
@@ -98,7 +106,8 @@ def _marked(text: str, task: Task) -> str:
 
 def _chip(score: Score) -> str:
     kind = "good" if score.passed else "bad"
-    return f'<li class="{kind}" title="{escape(score.reason)}">{escape(score.name)} {score.value:.2f}</li>'
+    limit = f" / {score.threshold:.3f}" if score.threshold > NO_LIMIT else ""
+    return f'<li class="{kind}" title="{escape(score.reason)}">{escape(score.name)} {score.value:.3f}{limit}</li>'
 
 
 def _folded(title: str, body: str) -> str:

@@ -1,0 +1,131 @@
+"""OneTrainer: its config and a list of concepts, both JSON; with masks a folder of its own, as it wants them beside."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline.bases import BASES
+from pipeline.exporters import base
+from pipeline.samples import Config, Dataset
+from pipeline.split import HELD_OUT, TRAIN
+
+NAME = "OneTrainer"
+FILE, CONCEPTS = "onetrainer.json", "onetrainer-concepts.json"
+# "train" in a path would be taken for the training side by `datasets`.
+FOLDERS = {TRAIN: "with-masks/grids", HELD_OUT: "with-masks/held-out"}
+STEP = 64
+"""The coarsest step of its sizes; most of its models have it."""
+VERSION = 11
+"""Of its config's form; what says none is taken for the oldest and rewritten."""
+EIGHT_BIT = {"transformer": {"train": True, "weight_dtype": "FLOAT_8"}}
+MODELS: dict[str, dict[str, Any]] = {
+    "flux-1": {"model_type": "FLUX_DEV_1", "dynamic_timestep_shifting": True},
+    "flux-2": {"model_type": "FLUX_2", "dynamic_timestep_shifting": True},
+    "flux-2-klein": {"model_type": "FLUX_2", "dynamic_timestep_shifting": True},
+    "qwen-image": {"model_type": "QWEN"},
+    "z-image": {"model_type": "Z_IMAGE"},
+    "sd-3.5": {"model_type": "STABLE_DIFFUSION_35"},
+    "hidream-i1": {
+        "model_type": "HI_DREAM_FULL",
+        "text_encoder_4": {"model_name": "meta-llama/Llama-3.1-8B-Instruct", "train": False},
+    },
+    "chroma": {"model_type": "CHROMA_1"},
+    "pixart-sigma": {"model_type": "PIXART_SIGMA"},
+    "sana": {"model_type": "SANA"},
+}
+OFF = (
+    *("enable_crop_jitter", "enable_random_flip", "enable_fixed_flip", "enable_random_rotate", "enable_fixed_rotate"),
+    *("enable_random_brightness", "enable_random_contrast", "enable_random_saturation", "enable_random_hue"),
+    *("enable_random_circular_mask_shrink", "enable_random_mask_rotate_crop"),
+)
+"""What may cut, turn or recolour a grid; crop jitter is on where it is not named."""
+
+
+def write(data: Dataset, folder: Path) -> Config:
+    model = MODELS.get(data.task.base)
+    notes = base.unknown_base(NAME, data, MODELS) + base.off_step(data, STEP)
+    (folder / CONCEPTS).write_text(base.as_json(_concepts(data)), encoding="utf-8")
+    if data.task.condition:
+        _copy(data, folder)
+        notes += ("It wants masks beside the pictures, so with-masks/ holds both once more.",)
+    if model is None:
+        return Config(NAME, (CONCEPTS,), "", notes)
+    (folder / FILE).write_text(base.as_json(_training(data, model)), encoding="utf-8")
+    return Config(NAME, (FILE, CONCEPTS), f'python scripts/train.py --config-path "{data.home / FILE}"', notes)
+
+
+def _copy(data: Dataset, folder: Path) -> None:
+    """Grids, captions and masks in the folders that the concepts name."""
+    for side in data.sides:
+        (folder / FOLDERS[side]).mkdir(parents=True)
+    for sample in data.samples:
+        home = folder / FOLDERS[sample.side]
+        shutil.copyfile(folder / sample.file, home / f"{sample.stem}.png")
+        shutil.copyfile((folder / sample.file).with_suffix(".txt"), home / f"{sample.stem}.txt")
+        shutil.copyfile(folder / sample.mask, home / f"{sample.stem}-masklabel.png")
+
+
+def _concepts(data: Dataset) -> list[dict[str, Any]]:
+    kinds = {TRAIN: "STANDARD", HELD_OUT: "VALIDATION"}
+    return [
+        {
+            "name": f"{data.task.name} {side}",
+            "path": str(data.home / (FOLDERS[side] if data.task.condition else side)),
+            "seed": data.task.seed,
+            "enabled": True,
+            "type": kinds[side],
+            "include_subdirectories": False,
+            "image": dict.fromkeys(OFF, False),
+            "text": {
+                "prompt_source": "sample",
+                "enable_tag_shuffling": False,
+                "tag_dropout_enable": False,
+                "caps_randomize_enable": False,
+            },
+        }
+        for side in data.sides
+    ]
+
+
+def _training(data: Dataset, model: dict[str, Any]) -> dict[str, Any]:
+    """A resolution of two numbers is one fixed size. Its own T5 limit would cut a joint caption after 77 tokens."""
+    limit = BASES[data.task.base].limit
+    lengths = {
+        "text_encoder_sequence_length": limit,
+        "text_encoder_2_sequence_length": limit,
+    }
+    return {
+        "__version": VERSION,
+        "training_method": "LORA",
+        **EIGHT_BIT,
+        **model,
+        "base_model_name": base.hub_model(data),
+        "concept_file_name": str(data.home / CONCEPTS),
+        "resolution": f"{data.canvas[0]}x{data.canvas[1]}",
+        "aspect_ratio_bucketing": True,
+        "latent_caching": True,
+        **lengths,
+        "validation": bool(data.held_out),
+        "masked_training": bool(data.task.condition),
+        "unmasked_probability": 0.0,
+        "unmasked_weight": 0.0,
+        "normalize_masked_area_loss": True,
+        "lora_rank": base.RANK,
+        "lora_alpha": float(base.RANK),
+        "optimizer": {"optimizer": "ADAMW_8BIT"},
+        "learning_rate": base.LEARNING_RATE,
+        "batch_size": base.BATCH,
+        "epochs": math.ceil(base.STEPS * base.BATCH / max(1, len(data.train))),
+        "ema": "GPU",
+        "ema_decay": 0.99,
+        "train_dtype": "BFLOAT_16",
+        "output_dtype": "BFLOAT_16",
+        "timestep_distribution": "LOGIT_NORMAL",
+        "output_model_format": "DIFFUSERS_LORA",
+        "output_model_destination": f"models/{data.task.name}.safetensors",
+        "workspace_dir": f"workspace/{data.task.name}",
+        "cache_dir": f"workspace-cache/{data.task.name}",
+    }

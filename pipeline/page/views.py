@@ -1,0 +1,133 @@
+"""Rows as a browser gets them: plain values, texts cut into pieces by panel."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline import risk
+from pipeline.markers import inside, spans
+from pipeline.page.desk import Desk, Offer, base_of
+from pipeline.records import Caption, Row, Score
+from pipeline.task import Task
+
+BORDER = 0.1
+"""Part of the rows that passed which are borderline: those nearest to their thresholds, whatever the scorer's scale."""
+
+
+def state(desk: Desk) -> dict[str, Any]:
+    """All that the page shows at first."""
+    rows, machine = desk.rows(), desk.captions()
+    layout = desk.task.grid_layout
+    near = borderline(rows)
+    return {
+        "title": desk.task.title,
+        "markers": desk.task.markers,
+        "canvas": layout.canvas,
+        "boxes": layout.boxes,
+        "rows": [row_of(row, machine, desk.task, near) for row in rows],
+    }
+
+
+def one(desk: Desk, grid: str) -> dict[str, Any]:
+    """One row as it is now."""
+    rows = desk.rows()
+    row = next(row for row in rows if row.id == grid)
+    return row_of(row, desk.captions(), desk.task, borderline(rows))
+
+
+def borderline(rows: Sequence[Row]) -> set[str]:
+    """Ids of rows that passed all thresholds, but one of them barely."""
+    margins = {row.id: risk.margin(row) for row in rows if not row.reasons}
+    measured = sorted((margin, grid) for grid, margin in margins.items() if 0 <= margin < math.inf)
+    return {grid for _, grid in measured[: math.ceil(BORDER * len(measured))]}
+
+
+def row_of(row: Row, machine: Mapping[str, Caption], task: Task, near: set[str]) -> dict[str, Any]:
+    ours = machine[row.id].text if row.id in machine else ""
+    human = bool(row.review and (row.review.text or row.review.panels))
+    return {
+        "id": row.id,
+        "base": base_of(row),
+        "decision": row.decision,
+        "by": "person" if row.decided else "toolkit",
+        "note": row.review.note if row.review else "",
+        "formed": row.grid.group.formed,
+        "reasons": row.reasons,
+        "picture": row.grid.path,  # another path is another picture
+        "panels": [panel.source for panel in row.grid.group.records],
+        **text_of(row.caption, task),
+        "scores": scores_of(row.scores),
+        "machine": compared(ours, row.caption.text) if human and ours else None,
+        "filters": [
+            name
+            for name, yes in (
+                ("rejected", bool(row.reasons)),
+                ("borderline", row.id in near),
+                ("problems", bool(row.caption.problems)),
+                ("undecided", not row.decided or row.decision == "unsure"),
+            )
+            if yes
+        ],
+    }
+
+
+def text_of(caption: Caption, task: Task, raw: str | None = None) -> dict[str, Any]:
+    """A caption with its problems, in pieces.
+
+    Args:
+        raw: the text as it was typed; the pieces are this one's, letter for letter.
+    """
+    text = caption.text if raw is None else raw
+    return {"text": text, "pieces": pieces(text, task), "problems": caption.problems}
+
+
+def pieces(text: str, task: Task) -> list[dict[str, Any]]:
+    """The text cut at its markers; put together again it is the same. Browsers count letters otherwise than Python."""
+    found = spans(text, task)
+    head = text[: next((start for start, _ in found if start >= 0), len(text))]
+    prefix = task.prefix if task.prefix and head.startswith(task.prefix) else ""
+    cut: list[tuple[str, int | None, str]] = [("marker", None, prefix), ("summary", None, head[len(prefix) :])]
+    for panel, (start, end) in enumerate(found):
+        if start >= 0:
+            cut.append(("marker", panel, text[start:end]))
+            cut.append(("text", panel, text[slice(*inside(found, panel, len(text)))]))
+    return [{"kind": kind, "panel": panel, "text": part} for kind, panel, part in cut if part]
+
+
+def compared(text: str, other: str) -> dict[str, Any]:
+    """A text in pieces that the other has too and pieces that it has not, word by word."""
+    a, b = (re.findall(r"\s*\S+", each) for each in (text, other))
+    matcher = difflib.SequenceMatcher(a=[word.strip() for word in a], b=[word.strip() for word in b], autojunk=False)
+    parts = [
+        {"kind": "same" if kind == "equal" else "new", "text": "".join(a[start:end])}
+        for kind, start, end, _, _ in matcher.get_opcodes()
+        if end > start
+    ]
+    return {"text": text, "pieces": parts}
+
+
+def scores_of(scores: Sequence[Score]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": score.name,
+            "value": _finite(score.value),
+            "threshold": _finite(score.threshold),
+            "passed": score.passed,
+            "reason": score.reason,
+        }
+        for score in scores
+    ]
+
+
+def offer_of(offer: Offer) -> dict[str, Any]:
+    where = offer.record.position
+    return {"id": offer.record.id, "name": where.stem, "used": offer.used}
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows no infinity."""
+    return value if math.isfinite(value) else None

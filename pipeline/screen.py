@@ -1,0 +1,122 @@
+"""What the commands print: progress, what each stage let through, and what an edit changes."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipeline.engine import Progress
+    from pipeline.reviews import Change
+    from pipeline.road import Road
+    from pipeline.store import Mark
+
+console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+WIDEST = 60  # letters of a cell that is printed
+AROUND = 20  # letters that are printed on either side of a difference
+SILENCE = 15.0  # seconds between two lines of progress where there is no terminal
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Bars on a terminal; elsewhere a line at most every SILENCE seconds."""
+    if console.is_terminal:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        columns = TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        with Bars(*columns, console=console) as bars:
+            known: dict[str, Any] = {}
+
+            def draw(stage: str, done: int, total: int) -> None:
+                if stage not in known:
+                    known[stage] = bars.add_task(stage, total=total)
+                bars.update(known[stage], completed=done)
+
+            yield draw
+        return
+    last = time.monotonic()
+
+    def tell(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        if done < total and time.monotonic() - last > SILENCE:
+            last = time.monotonic()
+            console.print(f"{stage}: {done} of {total}")
+
+    yield tell
+
+
+def summary(road: Road, marks: list[Mark]) -> None:
+    """What every stage let through, how the filter was calibrated, and the next command to type."""
+    from collections import Counter
+
+    from pipeline import thresholds
+
+    table = Table("stage", "in", "kept", "rejected", "seconds", box=None, pad_edge=False)
+    for mark in marks:
+        reasons = Counter(row.reason for row in road.store.rejected(mark.name))
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "-"
+        table.add_row(mark.name, str(mark.entered), str(mark.kept), why, f"{mark.seconds:.1f}")
+    console.print(table)
+    for line in [line for mark in marks if mark.name == "filter" for line in thresholds.lines(mark.facts)]:
+        console.print(line)
+    set_aside(road)
+    if marks[-1].name != "export":
+        console.print(f"next: {road.command_to_show(marks[-1].name)}")
+        return
+    fewest = road.task.grids[0]
+    if marks[-1].kept < fewest:
+        console.print(f"{marks[-1].kept} grids are few: {road.task.name} is meant to be trained on {fewest} or more.")
+    console.print(f"The data set is in {road.folder / 'dataset'}; look at {road.folder / 'review.html'}.")
+    console.print(f"next: edit {road.folder / 'captions.csv'}, then type")
+    console.print(f"  {road.command_to_apply}")
+    console.print(f"or review in a browser: {road.command('review', '--serve')}")
+
+
+def diff(changes: list[Change], road: Road) -> None:
+    """Every edited row with what was and what becomes, and what the linter finds in a new caption."""
+    from pipeline import grammar
+
+    for change in changes:
+        console.print(change.review.grid)
+        for name, was, becomes in change.fields:
+            old, new = differing(was, becomes)
+            console.print(f"  {name}: {old} -> {new}", markup=False)
+            if name == "caption":
+                for problem in grammar.parse(becomes, road.task).problems:
+                    console.print(f"  problem: {problem}", markup=False)
+
+
+def set_aside(road: Road) -> None:
+    if road.set_aside:
+        console.print(f"captions.csv had edits that were not applied; it is kept as {road.set_aside}.")
+
+
+def short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."
+
+
+def differing(was: str, becomes: str) -> tuple[str, str]:
+    """Two texts without most of what they share at both ends, so that a word changed in a long caption is seen."""
+    start = _shared(was, becomes)
+    end = _shared(was[start:][::-1], becomes[start:][::-1])
+    return _cut(was, start, end), _cut(becomes, start, end)
+
+
+def _shared(a: str, b: str) -> int:
+    """Letters at their start that two texts share."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+
+
+def _cut(text: str, start: int, end: int) -> str:
+    """What lies between the shared ends of a text, with AROUND letters of either."""
+    first, last = max(start - AROUND, 0), min(len(text) - end + AROUND, len(text))
+    return f"'{'...' if first else ''}{text[first:last]}{'...' if last < len(text) else ''}'"

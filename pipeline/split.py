@@ -1,0 +1,165 @@
+"""Train and held-out: which grids a LoRA learns from, and which it is only measured on.
+
+Grids that share a source (a film, a folder, a set, a single picture) stand on one side: panels of one story on both
+sides would make memory look like skill. Which side a group takes hangs on a hash of its name, so a further film moves
+few of the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import BadInput
+from pipeline.records import Position, Row
+from pipeline.task import Task
+
+TRAIN, HELD_OUT = "train", "validation"
+"""The sides' folders, by the names that `datasets` knows."""
+MOST = 1 / 3
+"""Where even the smallest group is a larger part of the grids than this, none is held out."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which groups of grids are held out."""
+
+    groups: Mapping[str, str]
+    """Name of each grid's group, by the grid's id."""
+    held_out: frozenset[str]
+    """Ids of the grids that are held out."""
+    why: str
+    """In words for a person."""
+
+    def side(self, grid: str) -> str:
+        return HELD_OUT if grid in self.held_out else TRAIN
+
+
+def divide(rows: Sequence[Row], task: Task) -> Split:
+    """Holds groups out, in the order of their names' hashes, as long as they fit into the share.
+
+    Where none fits it is the smallest; where that is more than MOST of all grids, or there is one group only, none.
+    """
+    share = task.export.held_out
+    groups = group(rows, task)
+    sizes = Counter(groups.values())
+    if share == 0:
+        return Split(groups, frozenset(), "nothing is held out, as export.held_out is 0")
+    order = sorted(sizes, key=lambda name: hashlib.sha256(f"{task.seed} {name}".encode()).digest())
+    held: list[str] = []
+    for name in order[:-1]:
+        if sum(sizes[other] for other in held) + sizes[name] <= share * len(rows):
+            held.append(name)
+    if not held and len(order) > 1:
+        smallest = min(order, key=lambda name: sizes[name])
+        held = [smallest] if sizes[smallest] <= MOST * len(rows) else []
+    if not held:
+        why = f"nothing is held out: there are too few groups of sources ({len(order)}) to hold a whole one out"
+        return Split(groups, frozenset(), why)
+    out = frozenset(grid for grid, name in groups.items() if name in held)
+    verb = "is" if len(held) == 1 else "are"
+    why = f"{len(held)} of {len(order)} groups of sources {verb} held out whole (share {share:g}, seed {task.seed})"
+    return Split(groups, out, why)
+
+
+# ---- what belongs together
+
+
+def group(rows: Sequence[Row], task: Task) -> dict[str, str]:
+    """Name of each grid's group: grids that share a source are one group, and so are those in between."""
+    paired = task.group.by == "pairs" and len({at.folder for row in rows for at in _positions(row)}) < 2  # noqa: PLR2004
+    parent: dict[str, str] = {}
+
+    def top(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            key = parent[key]
+        return key
+
+    named: dict[str, list[str]] = {}
+    for row in rows:
+        first = row.grid.group.records[0].position
+        pair = f"{Path(first.folder).name}/{first.stem}" if paired else ""
+        sources = sorted({_source(at, pair) for at in _positions(row)})
+        named[row.id] = sources
+        for key in (*sources, *(record.id for record in row.grid.group.records)):
+            parent[top(key)] = top(sources[0])
+    members: dict[str, set[str]] = defaultdict(set)
+    for sources in named.values():
+        members[top(sources[0])].update(sources)
+    return {grid: " + ".join(sorted(members[top(sources[0])])) for grid, sources in named.items()}
+
+
+def _positions(row: Row) -> Iterator[Position]:
+    return (record.position for record in row.grid.group.records)
+
+
+def _source(at: Position, pair: str) -> str:
+    """The source's name, without where on this machine it lies: that is no one else's business and may change.
+
+    Args:
+        pair: name of its pair, where all pairs are of one folder; empty otherwise.
+    """
+    folder = Path(at.folder).name
+    return at.group or (f"{folder}/{at.film}" if at.film else "") or at.set or pair or folder
+
+
+# ---- a finished data set
+
+
+def entries(folder: Path) -> dict[str, dict[str, Any]]:
+    """What `metadata.jsonl` of both sides says of each picture, by the picture's path in the data set.
+
+    Raises:
+        BadInput: there is no data set, or its metadata can't be read.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for side in (TRAIN, HELD_OUT):
+        listing = folder / side / "metadata.jsonl"
+        if side == HELD_OUT and not listing.exists():
+            continue
+        try:
+            lines = listing.read_text(encoding="utf-8").splitlines()
+            found |= {f"{side}/{entry['file_name']}": entry for entry in map(json.loads, lines)}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadInput(
+                f"{listing} is no listing of a data set ({error}); run 'iclora export' to write it anew."
+            ) from error
+    return found
+
+
+def check(folder: Path) -> None:
+    """Refuses a finished data set where something stands on both sides.
+
+    Raises:
+        BadInput: a group of sources, a source picture or a grid is in the training side and in the held-out side.
+    """
+    seen: dict[tuple[str, str], str] = {}
+    faults = []
+    for file, entry in entries(folder).items():
+        for key in _marks(folder / file, entry):
+            first = seen.setdefault(key, file)
+            if first.split("/")[0] != file.split("/")[0]:
+                faults.append(f"{first} and {file} share {key[0]} {key[1]}")
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""  # noqa: PLR2004
+        raise BadInput(
+            f"the data set in {folder} holds out what it trains on: {'; '.join(faults[:3])}{more}; "
+            "run 'iclora export' to split it anew."
+        )
+
+
+def _marks(picture: Path, entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What no other side may have: the kind of thing and its name."""
+    try:
+        yield "the grid", hashlib.sha256(picture.read_bytes()).hexdigest()[:12]
+    except OSError as error:
+        raise BadInput(f"{picture} is listed and can't be read: {error.strerror}; run 'iclora export'.") from error
+    if name := entry.get("group"):
+        yield "the group", str(name)
+    for source in entry.get("sources", []):
+        yield "the source picture", str(source["sha256"])[:12]

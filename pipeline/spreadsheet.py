@@ -1,0 +1,159 @@
+"""A table as a file that spreadsheets leave alone, and that is read back whatever they made of it.
+
+Written: every cell quoted, UTF-8 with a byte order mark (Excel takes it for another encoding without), LF, one line a
+cell. Read: commas, semicolons or tabs, UTF-8 or UTF-16, the mark inside the header too, columns and rows in any order.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import BadInput
+
+MARK = "\ufeff"
+DELIMITERS = ",;\t"
+# What a spreadsheet would run as a formula, or take for a number or a truth and write in its own way (007 as 7).
+ALIVE = re.compile(
+    r"'*(?:[=+\-@＝＋－＠]|(?:(?=\D*\d)[\d\s.,:/%$€£+\-e]+|true|false)\Z)",  # noqa: RUF001
+    re.IGNORECASE,
+)
+SINGLE, DOUBLE = "‘’‚‛′", "“”„‟″"  # noqa: RUF001
+STRAIGHT = str.maketrans(dict.fromkeys(SINGLE, "'") | dict.fromkeys(DOUBLE, '"'))
+CURLY = re.compile(f"[{SINGLE}{DOUBLE}«»]")
+GUILLEMETS = re.compile("« ?| ?»")
+LOST = re.compile(r"[?\ufffd]")
+FOREIGN = re.compile(r"[^\x00-\x7f\ufffd]")
+MISREAD = "ï»¿"
+"""The byte order mark as a program sees it that takes UTF-8 for Windows-1252."""
+FEW_ZEROS = 0.2  # part of a text's bytes that are zero from which it is UTF-16; in UTF-8 none is
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table: its number as a spreadsheet shows it (the header is 1), and its cells by column."""
+
+    number: int
+    cells: dict[str, str]
+    fault: str = ""
+    """Why its cells can't be told apart; they are empty then."""
+
+
+def guard(text: str) -> str:
+    """The text with an apostrophe in front where a spreadsheet would not leave it as it is."""
+    return f"'{text}" if ALIVE.match(text) else text
+
+
+def unguard(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and ALIVE.match(cell) else cell
+
+
+def damage(was: str, now: str) -> str:
+    """What a spreadsheet has done to a text, where the whole difference is of a kind that people rarely make.
+
+    Curly signs made straight are a person's work: no program does that.
+    """
+    if _straight(was) == _straight(now) and _count(CURLY, now) > _count(CURLY, was):
+        return "only its quote signs differ, as automatic correction makes them; put the straight ones back"
+    same = LOST.sub("", FOREIGN.sub("", was)) == LOST.sub("", FOREIGN.sub("", now))
+    if same and _count(LOST, now) > _count(LOST, was) and _count(FOREIGN, now) < _count(FOREIGN, was):
+        return "letters were lost when it was saved (question marks stand in their place); save as CSV in UTF-8"
+    return ""
+
+
+def _straight(text: str) -> str:
+    return GUILLEMETS.sub('"', text).translate(STRAIGHT)
+
+
+def _count(kind: re.Pattern[str], text: str) -> int:
+    return len(kind.findall(text))
+
+
+# ---- out
+
+
+def write(path: Path, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """Writes the table whole or not at all. Cells must be of one line."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(lines)
+    part = path.with_suffix(".part")
+    part.write_bytes((MARK + buffer.getvalue()).encode())
+    part.replace(path)
+
+
+# ---- in
+
+
+def read(path: Path, columns: Sequence[str]) -> list[Line]:
+    """The rows of a table. Columns that are not asked for are left out, names of columns may be in capitals.
+
+    Raises:
+        BadInput: the file can't be read as a table that has each of the columns once.
+    """
+    text = _text(path).lstrip(MARK)
+    try:
+        table = list(csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text, columns)))
+    except csv.Error as error:
+        raise BadInput(f"{path} can't be read as a table ({error}); save it as CSV in UTF-8.") from error
+    if not any(map(any, table)):
+        raise BadInput(f"{path} is empty.")
+    header = [_name(cell) for cell in table[0]]
+    if any(name.startswith(MISREAD) for name in header):
+        raise BadInput(f"{path} was opened in another encoding than UTF-8; open the table again and choose UTF-8.")
+    if faults := [f"{header.count(name)} columns named '{name}'" for name in columns if header.count(name) != 1]:
+        raise BadInput(f"{path} has {', '.join(faults)}; it needs one of each, only further columns may be left out.")
+    places = {name: header.index(name) for name in columns}
+    return [_line(number, cells, places, len(header)) for number, cells in enumerate(table[1:], start=2) if any(cells)]
+
+
+def _line(number: int, cells: list[str], places: dict[str, int], width: int) -> Line:
+    """One row. Empty cells at its end may be missing or too many: Excel leaves them out, others fill them up."""
+    if len(cells) <= max(places.values()) or any(cells[width:]):
+        return Line(number, {}, f"it has {len(cells)} cells, the header {width}; was a text cut in two?")
+    return Line(number, {name: cells[place] for name, place in places.items()})
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path} can't be read: {error.strerror}; give the path of a captions.csv.") from error
+    encoding = _encoding(content)
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadInput(
+            f"{path} is neither UTF-8 nor UTF-16 (byte {error.start}, near row {line}); save it as CSV in UTF-8."
+        ) from error
+
+
+def _encoding(content: bytes) -> str:
+    """By the byte order mark, else by the zeros that UTF-16 has in every Latin letter and UTF-8 nowhere."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    even, odd = content[::2].count(0), content[1::2].count(0)
+    if even + odd > FEW_ZEROS * len(content):
+        return "utf-16-le" if odd > even else "utf-16-be"
+    return "utf-8"
+
+
+def _delimiter(text: str, columns: Sequence[str]) -> str:
+    """The one that makes a header in which the most of our columns are found."""
+
+    def known(delimiter: str) -> int:
+        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        return len({_name(cell) for cell in header} & set(columns))
+
+    return max(DELIMITERS, key=known)
+
+
+def _name(cell: str) -> str:
+    """A column's name without what programs leave around it."""
+    return cell.strip(f"{MARK} \"'{SINGLE}{DOUBLE}").casefold()

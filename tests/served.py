@@ -1,0 +1,131 @@
+"""A finished run and its review page behind a real server, for the tests of the page."""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import uvicorn
+
+from miniature import film
+from miniature.world import Scene, describe, draw_scene, summarise
+from pipeline.page import app
+from pipeline.page.desk import Desk
+from pipeline.road import MINIATURE, Road, Settings
+
+GRIDS = 4
+SHOTS = 5
+"""Pictures a folder: three make a grid, two are left to take a panel's place."""
+
+
+def reply(summary: str, texts: Sequence[str]) -> str:
+    return json.dumps({"summary": summary, "panels": [{"text": text} for text in texts]})
+
+
+def story(number: int) -> str:
+    texts = [f"<P1> does thing {number} in the {shot} shot" for shot in ("first", "second", "third")]
+    return reply(f"story {number} of a day", texts)
+
+
+def truths(scenes: Sequence[Sequence[Scene]]) -> list[str]:
+    """What is to be seen in each grid; but the first grid's texts are out of order, and one leans on another."""
+    texts = [[describe(scene) for scene in each[:3]] for each in scenes]
+    texts[0] = [texts[0][1], texts[0][2], texts[0][0]]
+    texts[1][1] += " as before"
+    return [reply(summarise(list(seen[:3]), [None] * 3), told) for seen, told in zip(scenes, texts, strict=True)]
+
+
+def build(home: Path, *, scored: bool = False) -> Path:
+    """A run of four grids; the captioner has written a text of its own for each, and has a fifth to tell.
+
+    Args:
+        scored: the texts tell what is to be seen, with two mistakes, and the miniature's model scores them.
+    """
+    rng = random.Random(7)
+    scenes = [[draw_scene(rng) for _ in range(SHOTS)] for _ in range(GRIDS)]
+    for folder, drawn in enumerate(scenes):
+        for shot, scene in enumerate(drawn):
+            film.picture(scene, home / f"film-{folder}" / f"{shot}.png")
+    answers = [*(truths(scenes) if scored else map(story, range(GRIDS))), story(GRIDS)]
+    overrides = [f"captioner.answers={json.dumps(answers)}", "caption.attempts=1", "group.floor=0.0", "group.window=3"]
+    overrides += [f"scorer.model=local-dir:{MINIATURE / 'clip'}"] if scored else []
+    settings = Settings(
+        task="storyboard",
+        sources=(str(home),),
+        captioner="scripted",
+        scorer="open_clip" if scored else "none",
+        overrides=tuple(overrides),
+    )
+    road = Road(settings, home / "run")
+    with road.store:
+        list(road.run(lambda *_: None))
+    return home / "run"
+
+
+def opened(run: Path) -> Road:
+    """The run as a later command opens it."""
+    settings = json.loads((run / "report.json").read_text(encoding="utf-8"))["settings"]
+    return Road(Settings.model_validate(settings), run)
+
+
+def resettle(run: Path, **settings: object) -> None:
+    """Has the run go on with other settings."""
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    report["settings"] |= settings
+    (run / "report.json").write_text(json.dumps(report), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Served:
+    address: str
+    token: str
+    run: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}/?token={self.token}"
+
+    @contextmanager
+    def client(self) -> Iterator[httpx2.Client]:
+        """A browser that has opened the page."""
+        home = f"http://{self.address}"
+        with httpx2.Client(base_url=home, headers={"Origin": home}, timeout=60) as client:
+            assert client.get("/", params={"token": self.token}).status_code == 200
+            yield client
+
+
+@contextmanager
+def serving(run: Path) -> Iterator[Served]:
+    """The page of a run; its store is opened in the server's own thread, as SQLite wants it."""
+    token = secrets.token_urlsafe(8)
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        door.listen()
+        address = f"127.0.0.1:{door.getsockname()[1]}"
+        servers: list[uvicorn.Server] = []
+        ready = threading.Event()
+
+        def work() -> None:
+            road = opened(run)
+            with road.store:
+                servers.append(uvicorn.Server(app.configuration(app.make(Desk(road), address, token))))
+                ready.set()
+                servers[0].run(sockets=[door])
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert ready.wait(30)
+        try:
+            yield Served(address, token, run)
+        finally:
+            servers[0].should_exit = True
+            thread.join(30)
+            assert not thread.is_alive()
