@@ -1,7 +1,8 @@
-"""A small convolutional net that names what a drawn panel shows: the judge of generated pictures, in bench and tests."""
+"""A small convolutional net that names what a drawn panel shows: judges generated pictures in bench and tests."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import torch
@@ -29,7 +30,7 @@ class Reader(nn.Module):
                 nn.GroupNorm(8, after),
                 nn.SiLU(),
             )
-            for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
+            for number, (before, after) in enumerate(itertools.pairwise(widths))
         )
         self.heads = nn.ModuleList(nn.Linear(128 * 2 * 4, len(values)) for values in ATTRIBUTES.values())
         self.pool = nn.AdaptiveMaxPool2d((2, 4))

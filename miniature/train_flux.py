@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,24 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional
 
-from miniature.descent import Descent
+from miniature.descent import Descent, warm_level
 from miniature.flux_parts import CLIP_LENGTH, build_pipeline, build_vae, image_ids, pack, tokens_of
 from miniature.frames import ATTRIBUTES, Pool, labels_of
 from miniature.lessons import PANELS, caption, render
 from miniature.reader import Reader
+from miniature.spelling import T5_LENGTH
 
 SEED = 7_000_000_000  # above every other seed of the miniature
 SAVE_EVERY = 120.0  # seconds
 FRAMES = 24_000
-READER_STEPS, VAE_STEPS, DIT_STEPS = 1_500, 1_500, 9_500
+READER_STEPS, VAE_STEPS, DIT_STEPS, GUIDED_STEPS = 800, 1_500, 6_000, 600
 SINGLES, PAGES = 32, 12  # pictures or pages a step
 LENGTHS = (24, 80)  # tokens of text that a picture's and a page's caption are padded to, at least
+PADDED = 0.15  # share of the steps whose texts are padded to the full length, as the pipeline does
 SHIFT = 1.6  # of the noise levels: FLUX.1's own for so short a sequence
 EMA = 0.999
+RAMP = 4_000  # steps in which the share of steps with pictures goes from two thirds to one third
+GUIDANCE = (1.0, 4.5)  # strengths that the model is taught to draw at in one pass
 DROPPED = 0.1  # share of the captions left out, so that guidance with an empty prompt is possible
 PERCEIVED = 0.3  # what the reader's features weigh in the VAE's loss
 KL = 1e-6
@@ -210,9 +215,9 @@ class Deck:
         return torch.cat(rows)
 
     def draw(self, step: int) -> tuple[Tensor, list[str]]:
-        """Latents and captions of a step: pictures twice as often as pages at first, pages twice as often in the end."""
+        """Latents and captions of a step: pictures twice as often as pages at first, half as often in the end."""
         rng = random.Random(SEED + step)
-        if rng.random() < 2 / 3 - step / DIT_STEPS / 3:
+        if rng.random() < (2 - min(1, step / RAMP)) / 3:
             some = rng.sample(range(FRAMES), SINGLES)
             return self.singles[some].float(), [caption([self.pool.scenes[number]], rng) for number in some]
         some = rng.sample(range(len(self.pages)), PAGES)
@@ -231,37 +236,84 @@ def train_dit(pool: Pool, vae: AutoencoderKL, place: Place, out: Path) -> None:
     averaged = torch.optim.swa_utils.AveragedModel(
         modules, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(EMA)
     )
-    descent = Descent([(module, 1e-3) for module in modules.values()], DIT_STEPS, inner=[pipe.transformer])
+    descent = Descent(
+        [(module, 1e-3) for module in modules.values()], DIT_STEPS, inner=[pipe.transformer], rate=warm_level
+    )
 
     def loss_of(step: int) -> Tensor:
-        latents, told = deck.draw(step)
-        rng = random.Random(step)
-        told = ["" if rng.random() < DROPPED else text for text in told]
-        length = LENGTHS[latents.shape[2] > latents.shape[3]] + rng.randrange(16)
-        return flow_loss(pipe, latents, told, length)
+        sample = noised(deck, step)
+        return functional.mse_loss(velocity(pipe, sample, sample.told), sample.target)
 
     descend("dit", modules, descent, DIT_STEPS, place, loss_of, lambda _: averaged.update_parameters(modules), averaged)
     modules.load_state_dict(averaged.module.state_dict())
+    guide(pipe, deck, place)
     pipe.to(torch.float16).save_pretrained(out)
 
 
-def flow_loss(pipe: Any, latents: Tensor, told: list[str], length: int) -> Tensor:
-    """Mean squared error of the velocity, at logit-normal noise levels shifted as at inference (SD3 paper, section 3)."""
+def guide(pipe: Any, deck: Deck, place: Place) -> None:
+    """Teaches the transformer what its guidance input means, as FLUX.1-dev was taught (Meng et al. 2023, 2210.03142):
+    one pass at strength g gives what the undistilled model gives in two, u + g (c - u)."""
+    teacher = deepcopy(pipe.transformer).requires_grad_(False)
+    for tower in (pipe.text_encoder, pipe.text_encoder_2):
+        tower.requires_grad_(False)
+    descent = Descent([(pipe.transformer, 3e-4)], GUIDED_STEPS)
+
+    def loss_of(step: int) -> Tensor:
+        sample = noised(deck, DIT_STEPS + step, dropped=0.0)
+        strength = torch.empty(len(sample.told)).uniform_(*GUIDANCE)
+        with torch.no_grad():
+            told = velocity(pipe, sample, sample.told, of=teacher)
+            free = velocity(pipe, sample, [""] * len(sample.told), of=teacher)
+        return functional.mse_loss(
+            velocity(pipe, sample, sample.told, strength), torch.lerp(free, told, strength[:, None, None])
+        )
+
+    descend("guided", nn.ModuleDict({"transformer": pipe.transformer}), descent, GUIDED_STEPS, place, loss_of)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Pictures or pages of a step: noisy latents and velocities (B x tokens x 64), noise levels, texts and their length."""
+
+    noisy: Tensor
+    target: Tensor
+    sigma: Tensor
+    told: list[str]
+    length: int
+    rows: int
+    columns: int
+
+
+def noised(deck: Deck, step: int, *, dropped: float = DROPPED) -> Sample:
+    """At logit-normal noise levels shifted as at inference (SD3 paper, section 3)."""
+    latents, told = deck.draw(step)
+    rng = random.Random(step)
+    told = ["" if rng.random() < dropped else text for text in told]
     b, _, h, w = latents.shape
+    length = LENGTHS[h > w] + rng.randrange(16)
+    if rng.random() < PADDED:
+        length = T5_LENGTH
     noise = torch.randn_like(latents)
     sigma = torch.sigmoid(torch.randn(b))
     sigma = SHIFT * sigma / (1 + (SHIFT - 1) * sigma)
     noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
-    text = pipe.text_encoder_2(tokens_of(pipe.tokenizer_2, told, length)).last_hidden_state
+    return Sample(pack(noisy), pack(noise - latents), sigma, told, length, h // 2, w // 2)
+
+
+def velocity(
+    pipe: Any, sample: Sample, told: list[str], strength: Tensor | None = None, of: nn.Module | None = None
+) -> Tensor:
+    """What the transformer (or `of`) makes of a sample; no strength: any, as nothing is distilled yet."""
+    text = pipe.text_encoder_2(tokens_of(pipe.tokenizer_2, told, sample.length)).last_hidden_state
     pooled = pipe.text_encoder(tokens_of(pipe.tokenizer, told, CLIP_LENGTH)).pooler_output
-    predicted = pipe.transformer(
-        hidden_states=pack(noisy),
+    predicted: Tensor = (of or pipe.transformer)(
+        hidden_states=sample.noisy,
         encoder_hidden_states=text,
         pooled_projections=pooled,
-        timestep=sigma,
-        guidance=torch.empty(b).uniform_(1, 4),  # any value is as good as another: nothing was distilled
-        img_ids=image_ids(h // 2, w // 2),
-        txt_ids=torch.zeros(length, 3),
+        timestep=sample.sigma,
+        guidance=torch.empty(len(told)).uniform_(*GUIDANCE) if strength is None else strength,
+        img_ids=image_ids(sample.rows, sample.columns),
+        txt_ids=torch.zeros(sample.length, 3),
         return_dict=False,
     )[0]
-    return functional.mse_loss(predicted, pack(noise - latents))
+    return predicted
