@@ -22,7 +22,7 @@ from torch.nn import functional
 from miniature.descent import Descent, warm_level
 from miniature.flux_parts import CLIP_LENGTH, build_pipeline, build_vae, image_ids, pack, tokens_of
 from miniature.frames import ATTRIBUTES, Pool, labels_of
-from miniature.lessons import PANELS, caption, render
+from miniature.lessons import PANELS, caption, is_held_out, render
 from miniature.reader import Reader
 from miniature.spelling import T5_LENGTH
 
@@ -192,15 +192,17 @@ class Deck:
         self.pool = pool
         kept = place.load("latents") or {}
         if not kept:
-            order = random.Random(SEED).sample(range(FRAMES), FRAMES)
-            pages = [order[start : start + PANELS] for start in range(0, FRAMES, PANELS)]
+            known = [number for number, scene in enumerate(pool.scenes) if not is_held_out(scene.character)]
+            random.Random(SEED).shuffle(known)
+            pages = [known[start : start + PANELS] for start in range(0, len(known) - PANELS + 1, PANELS)]
             kept = {
-                "singles": self._encode(vae, [[number] for number in range(FRAMES)]),
+                "singles": self._encode(vae, [[number] for number in known]),
                 "pages": self._encode(vae, pages),
-                "shown": pages,
+                "known": known,
             }
             place.save("latents", kept, now=True)
-        self.singles, self.pages, self.shown = kept["singles"], kept["pages"], kept["shown"]
+        self.singles, self.pages = kept["singles"], kept["pages"]
+        self.scenes = [pool.scenes[number] for number in kept["known"]]
 
     @torch.inference_mode()
     def _encode(self, vae: AutoencoderKL, pages: list[list[int]]) -> Tensor:
@@ -218,10 +220,10 @@ class Deck:
         """Latents and captions of a step: pictures twice as often as pages at first, half as often in the end."""
         rng = random.Random(SEED + step)
         if rng.random() < (2 - min(1, step / RAMP)) / 3:
-            some = rng.sample(range(FRAMES), SINGLES)
-            return self.singles[some].float(), [caption([self.pool.scenes[number]], rng) for number in some]
+            some = rng.sample(range(len(self.singles)), SINGLES)
+            return self.singles[some].float(), [caption([self.scenes[number]], rng) for number in some]
         some = rng.sample(range(len(self.pages)), PAGES)
-        told = [caption([self.pool.scenes[number] for number in self.shown[page]], rng) for page in some]
+        told = [caption(self.scenes[PANELS * page : PANELS * (page + 1)], rng) for page in some]
         return self.pages[some].float(), told
 
 
