@@ -163,9 +163,7 @@ def measure(file: Path | None, pages: Sequence[Story], seeds: int, kept: samplin
         kept or "clean",
     )
     todo = [(page, seed) for seed in range(seeds) for page in pages]
-    wishes = [
-        Wish(page.caption(told=kept is None), seed, {0: page.panels()[0]} if kept else {}) for page, seed in todo
-    ]
+    wishes = [Wish(page.caption(told=kept is None), seed, {0: page.panels()[0]} if kept else {}) for page, seed in todo]
     found = seen(generate.draw(studio, wishes), Reader.load())
     counts = dict.fromkeys(("pages", "panels", "same", "as told", "kept", "place", "action"), 0)
     for (page, _), panels in zip(todo, found, strict=True):

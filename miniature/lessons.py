@@ -8,12 +8,15 @@ from multiprocessing import get_context
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from miniature.draw import draw
 from miniature.frames import Frames, Pool
 from miniature.world import COLOURS, KINDS, WORN, Character, Scene, describe, draw_scene, summarise
 from pipeline.names import POOL
 
+SEED = 7_000_000_000  # above every other seed of the miniature
 PANEL = (128, 64)
 """Width and height of a panel in pixels: a storyboard's 1024 x 512 at an eighth."""
 PANELS = 3
@@ -58,6 +61,11 @@ def draw_large(rng: random.Random) -> Scene:
         scene = draw_scene(rng)
         if scene.shot != "wide" or rng.random() < 2 * WIDE:
             return scene
+
+
+def pixels(pool: Pool, some: list[int]) -> Tensor:
+    """Panels of a pool: B x 3 x H x W, 0..1."""
+    return torch.from_numpy(pool.frames[some]).permute(0, 3, 1, 2).float() / 255
 
 
 def caption(scenes: list[Scene], rng: random.Random) -> str:

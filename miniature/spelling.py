@@ -12,7 +12,7 @@ MARKERS = (
     *("[MOVIE-SHOTS]", "[SCENE-1]", "[SCENE-2]", "[SCENE-3]", "[LEFT]", "[RIGHT]", "[TOP-LEFT]", "[TOP-RIGHT]"),
     *("[BOTTOM-LEFT]", "[BOTTOM-RIGHT]", "[IMAGE1]", "[IMAGE2]", "[IMAGE3]", "[IMAGE4]"),
 )
-WORDS = (*"a of in is and keeps seen about short story with the".split(), ",", ".", ":", ";")
+WORDS = ("a", "of", "in", "is", "and", "keeps", "seen", "about", "short", "story", "with", "the", ",", ".", ":", ";")
 CLIP_LENGTH, T5_LENGTH = 77, 96
 """Tokens that are read. A storyboard's caption has about sixty; 512 as in FLUX.1 would be padding that costs time."""
 

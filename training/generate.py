@@ -1,4 +1,4 @@
-"""Image sets from a LoRA: texts and given pictures are encoded, encoders are freed, then grids are drawn and decoded."""
+"""Image sets from a LoRA: texts and given pictures are encoded, encoders freed, then grids are drawn and decoded."""
 
 from __future__ import annotations
 

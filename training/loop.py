@@ -310,7 +310,7 @@ def _finish(job: Job, state: State, file: Path) -> None:
 
 
 def base_name(backend: Backend) -> str:
-    """What a LoRA's file calls its base: the name on the hub, that of the miniature, or a folder's own without its path."""
+    """What a LoRA's file calls its base: its name on the hub, the miniature's, or a folder's own without its path."""
     if backend.folder is None:
         return backend.model
     return MINIATURE_NAME if backend.folder == MINIATURE else backend.folder.name

@@ -18,7 +18,6 @@ from torch import Tensor
 from training import flow
 from training.backends.base import Backend, Encoded
 
-
 Kept = Literal["clean", "noised"]
 """How the model sees given panels: clean at every step, as a conditional LoRA has learnt to, or noised to the step's
 level (inpainting without training, as the paper did)."""

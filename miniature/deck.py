@@ -1,0 +1,94 @@
+"""What the mini FLUX's transformer learns from step by step: latents of panels and pages, noised, and captions."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from miniature.flux_parts import pack
+from miniature.frames import Pool
+from miniature.lessons import PANELS, SEED, caption, is_held_out, pixels
+from miniature.resumable import Place
+from miniature.spelling import T5_LENGTH
+
+SINGLES, PAGES = 32, 12  # pictures or pages a step
+RAMP = 4_000  # steps in which the share of steps with pictures goes from two thirds to one third
+LENGTHS = (24, 80)  # tokens of text that a picture's and a page's caption are padded to, at least
+PADDED = 0.15  # share of the steps whose texts are padded to the full length, as the pipeline does
+SHIFT = 1.6  # of the noise levels: FLUX.1's own for so short a sequence
+DROPPED = 0.1  # share of the captions left out, so that guidance by an empty prompt can be taught
+
+
+class Deck:
+    """Panels and pages as scaled latents, with the scenes that they show."""
+
+    def __init__(self, pool: Pool, vae: AutoencoderKL, place: Place) -> None:
+        self.pool = pool
+        kept = place.load("latents") or {}
+        if not kept:
+            known = [number for number, scene in enumerate(pool.scenes) if not is_held_out(scene.character)]
+            random.Random(SEED).shuffle(known)
+            pages = [known[start : start + PANELS] for start in range(0, len(known) - PANELS + 1, PANELS)]
+            kept = {
+                "singles": self._encode(vae, [[number] for number in known]),
+                "pages": self._encode(vae, pages),
+                "known": known,
+            }
+            place.save("latents", kept, now=True)
+        self.singles, self.pages = kept["singles"], kept["pages"]
+        self.scenes = [pool.scenes[number] for number in kept["known"]]
+
+    @torch.inference_mode()
+    def _encode(self, vae: AutoencoderKL, pages: list[list[int]]) -> Tensor:
+        """Means only: the posteriors of so slightly regularised a VAE are narrow."""
+        rows = []
+        for start in range(0, len(pages), 64):
+            some = pages[start : start + 64]
+            panels = pixels(self.pool, [number for page in some for number in page])
+            stacked = panels.view(len(some), -1, *panels.shape[1:]).permute(0, 2, 1, 3, 4).flatten(2, 3)
+            mean = vae.encode(stacked * 2 - 1).latent_dist.mean
+            rows.append(((mean - vae.config.shift_factor) * vae.config.scaling_factor).half())
+        return torch.cat(rows)
+
+    def draw(self, step: int) -> tuple[Tensor, list[str]]:
+        """Latents and captions of a step: pictures twice as often as pages at first, half as often in the end."""
+        rng = random.Random(SEED + step)
+        if rng.random() < (2 - min(1, step / RAMP)) / 3:
+            some = rng.sample(range(len(self.singles)), SINGLES)
+            return self.singles[some].float(), [caption([self.scenes[number]], rng) for number in some]
+        some = rng.sample(range(len(self.pages)), PAGES)
+        told = [caption(self.scenes[PANELS * page : PANELS * (page + 1)], rng) for page in some]
+        return self.pages[some].float(), told
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Pictures or pages of a step: noisy latents, velocities (both B x tokens x 64), noise levels, texts, text length."""
+
+    noisy: Tensor
+    target: Tensor
+    sigma: Tensor
+    told: list[str]
+    length: int
+    rows: int
+    columns: int
+
+
+def noised(deck: Deck, step: int, *, dropped: float = DROPPED) -> Sample:
+    """At logit-normal noise levels shifted as at inference (SD3 paper, section 3)."""
+    latents, told = deck.draw(step)
+    rng = random.Random(step)
+    told = ["" if rng.random() < dropped else text for text in told]
+    b, _, h, w = latents.shape
+    length = LENGTHS[h > w] + rng.randrange(16)
+    if rng.random() < PADDED:
+        length = T5_LENGTH
+    noise = torch.randn_like(latents)
+    sigma = torch.sigmoid(torch.randn(b))
+    sigma = SHIFT * sigma / (1 + (SHIFT - 1) * sigma)
+    noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
+    return Sample(pack(noisy), pack(noise - latents), sigma, told, length, h // 2, w // 2)
