@@ -67,7 +67,7 @@ class Deck:
 
 @dataclass(frozen=True)
 class Sample:
-    """Pictures or pages of a step: noisy latents, velocities (both B x tokens x 64), noise levels, texts, text length."""
+    """Pictures or pages of a step: noisy latents and velocities (B x tokens x 64), noise levels, texts, their length."""
 
     noisy: Tensor
     target: Tensor

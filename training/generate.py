@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pipeline.errors import BadInput
 from pipeline.records import Layout
-from training import dataset, draws, flow, latents, machine, sampling
+from training import dataset, draws, flow, latents, lora, machine, sampling
 from training.backends.base import Backend, Encoded
-from training.config import Config
+from training.config import MINIATURE, MINIATURE_NAME, Config, scaled
+from training.job import find_backend
 
 TOGETHER = 768
 """Tokens that are drawn at once at least; canvases of more go one by one."""
@@ -43,6 +44,24 @@ class Studio:
     manner: sampling.Manner
     device: torch.device
     kept: sampling.Kept = "clean"
+
+
+def open_studio(file: Path, model: str | None, manner: sampling.Manner, device: torch.device) -> Studio:
+    """All that a LoRA file of ours says of how to draw with it: base, canvas, and how given panels are kept.
+
+    Args:
+        model: another base model than the file names, or where its folder lies.
+
+    Raises:
+        BadInput: the file is none of ours, or names a folder that must be told.
+    """
+    card = lora.read_card(file)
+    name = model or (str(MINIATURE) if card.base == MINIATURE_NAME else card.base)
+    backend = find_backend(card.family, name, None)
+    if "/" not in name and backend.folder is None:
+        raise BadInput(f"{file} was trained on the base in a folder '{name}'; say where it lies with --model FOLDER.")
+    layout = scaled(card.layout, max(card.scales), flow.TOKEN)
+    return Studio(backend, file, layout, manner, device, "clean" if card.recipe["conditional"] else "noised")
 
 
 def draw(studio: Studio, wishes: Sequence[Wish]) -> list[Image.Image]:

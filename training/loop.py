@@ -326,6 +326,7 @@ def _write(job: Job, file: Path, weights: Any, step: int, *, averaged: bool = Tr
         prefix=job.task.prefix,
         markers=job.task.markers,
         condition=job.task.condition,
+        family=backend.BASE,
         base=base_name(backend),
         weights=backend.identity("transformer"),
         licence=backend.licence,
