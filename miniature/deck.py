@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from miniature.flux_parts import pack
@@ -26,7 +26,7 @@ DROPPED = 0.1  # share of the captions left out, so that guidance by an empty pr
 class Deck:
     """Panels and pages as scaled latents, with the scenes that they show."""
 
-    def __init__(self, pool: Pool, vae: AutoencoderKL, place: Place) -> None:
+    def __init__(self, pool: Pool, vae: Any, place: Place) -> None:
         self.pool = pool
         kept = place.load("latents") or {}
         if not kept:
@@ -43,7 +43,7 @@ class Deck:
         self.scenes = [pool.scenes[number] for number in kept["known"]]
 
     @torch.inference_mode()
-    def _encode(self, vae: AutoencoderKL, pages: list[list[int]]) -> Tensor:
+    def _encode(self, vae: Any, pages: list[list[int]]) -> Tensor:
         """Means only: the posteriors of so slightly regularised a VAE are narrow."""
         rows = []
         for start in range(0, len(pages), 64):
@@ -67,7 +67,7 @@ class Deck:
 
 @dataclass(frozen=True)
 class Sample:
-    """Pictures or pages of a step: noisy latents and velocities (B x tokens x 64), noise levels, texts, their length."""
+    """Pictures or pages of a step; latents and velocities are B x tokens x 64, `length` is that of the texts."""
 
     noisy: Tensor
     target: Tensor

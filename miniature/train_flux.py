@@ -17,9 +17,10 @@ from torch.nn import functional
 from miniature import train_reader, train_vae
 from miniature.deck import Deck, Sample, noised
 from miniature.descent import Descent, warm_level
-from miniature.flux_parts import CLIP_LENGTH, build_pipeline, image_ids, tokens_of
+from miniature.flux_parts import build_pipeline, image_ids, tokens_of
 from miniature.lessons import SEED, render
 from miniature.resumable import Course, Place
+from miniature.spelling import CLIP_LENGTH
 
 FRAMES = 24_000
 STEPS, GUIDED_STEPS = 3_600, 400
@@ -41,7 +42,7 @@ def train(out: Path) -> None:
 def train_transformer(deck: Deck, vae: Any, place: Place) -> Any:
     """The transformer and both text towers, averaged, and taught to be guided: a whole pipeline."""
     torch.manual_seed(SEED)
-    pipe: Any = build_pipeline()
+    pipe = build_pipeline()
     pipe.vae.load_state_dict(vae.state_dict())
     pipe.vae.register_to_config(shift_factor=vae.config.shift_factor, scaling_factor=vae.config.scaling_factor)
     names = ("transformer", "text_encoder", "text_encoder_2")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,7 +21,7 @@ PERCEIVED, PERCEIVED_LAST = 0.3, 1.0  # what the reader's features weigh in the 
 KL = 1e-6
 
 
-def train(pool: Pool, reader: Reader, place: Place) -> AutoencoderKL:
+def train(pool: Pool, reader: Reader, place: Place) -> Any:
     vae = build_vae()
     descent = Descent([(vae, 2e-3)], STEPS)
 
@@ -40,12 +40,12 @@ def train(pool: Pool, reader: Reader, place: Place) -> AutoencoderKL:
     return vae
 
 
-def through(vae: AutoencoderKL, panels: Tensor) -> tuple[Tensor, Tensor]:
+def through(vae: Any, panels: Tensor) -> tuple[Tensor, Tensor]:
     posterior = vae.encode(panels).latent_dist
     return vae.decode(posterior.sample()).sample, posterior.kl().mean()
 
 
-def sharpen(vae: AutoencoderKL, pool: Pool, reader: Reader, place: Place) -> AutoencoderKL:
+def sharpen(vae: Any, pool: Pool, reader: Reader, place: Place) -> Any:
     """Trains the decoder on alone: latents, which the transformer has learnt, stay as they are, what is drawn of them
     becomes clearer to the reader."""
     decoder = vae.decoder.requires_grad_(True)
