@@ -68,6 +68,16 @@ def pixels(pool: Pool, some: list[int]) -> Tensor:
     return torch.from_numpy(pool.frames[some]).permute(0, 3, 1, 2).float() / 255
 
 
+def stacked(panels: Tensor, high: int) -> Tensor:
+    """Panels (N x C x H x W) as pages of so many, one above the other: N/high x C x high*H x W."""
+    return panels.unflatten(0, (-1, high)).transpose(1, 2).flatten(2, 3)
+
+
+def unstacked(pages: Tensor, high: int) -> Tensor:
+    """The inverse of `stacked`."""
+    return pages.unflatten(2, (high, -1)).transpose(1, 2).flatten(0, 1)
+
+
 def caption(scenes: list[Scene], rng: random.Random) -> str:
     """What is said of one picture or of a page of unrelated ones.
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from miniature.frames import ATTRIBUTES
 
+MEANINGS = 128
+"""Channels of the last stage."""
 FILE = Path(__file__).parent / "reader.safetensors"
 
 
@@ -19,7 +21,7 @@ class Reader(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (3, 24, 48, 96, 128)
+        widths = (3, 24, 48, 96, MEANINGS)
         last = len(widths) - 2
         self.stages = nn.ModuleList(
             nn.Sequential(
@@ -32,8 +34,10 @@ class Reader(nn.Module):
             )
             for number, (before, after) in enumerate(itertools.pairwise(widths))
         )
-        self.heads = nn.ModuleList(nn.Linear(128 * 2 * 4, len(values)) for values in ATTRIBUTES.values())
+        self.heads = nn.ModuleList(nn.Linear(MEANINGS * 2 * 4, len(values)) for values in ATTRIBUTES.values())
         self.pool = nn.AdaptiveMaxPool2d((2, 4))
+        self.mean = nn.Buffer(torch.zeros(MEANINGS))
+        self.deviation = nn.Buffer(torch.ones(MEANINGS))
 
     def features(self, panels_BCHW: Tensor) -> list[Tensor]:
         """What every stage makes of the panels; for the VAE's perceptual loss."""
@@ -46,6 +50,19 @@ class Reader(nn.Module):
     def forward(self, panels_BCHW: Tensor) -> list[Tensor]:
         gathered = self.pool(self.features(panels_BCHW)[-1]).flatten(1)
         return [head(gathered) for head in self.heads]
+
+    @torch.no_grad()
+    def meanings(self, panels_BCHW: Tensor) -> Tensor:
+        """What the last stage makes of every 8 x 8 pixels, standardised by channel: B x 128 x 8 x 16."""
+        found = self.features(panels_BCHW)[-1]
+        return (found - self.mean[:, None, None]) / self.deviation[:, None, None]
+
+    def standardise(self, panels_BCHW: Tensor) -> None:
+        """Sets mean and deviation of `meanings` from typical panels."""
+        with torch.no_grad():
+            found = self.features(panels_BCHW)[-1]
+        self.mean.copy_(found.mean((0, 2, 3)))
+        self.deviation.copy_(found.std((0, 2, 3)).clamp(min=1e-3))
 
     @torch.inference_mode()
     def read(self, panels_BCHW: Tensor) -> list[dict[str, str]]:

@@ -31,7 +31,8 @@ def train(pool: Pool, place: Place) -> Reader:
         return torch.stack(losses).mean()
 
     Course("reader", SEED, STEPS, nn.ModuleDict({"reader": reader}), descent, loss_of).run(place)
-    reader.eval().save()
+    reader.eval().standardise(pixels(pool, list(range(500))))
+    reader.save()
     held = render(1_000, SEED + 1_000_000)
     true = torch.tensor([labels_of(scene) for scene in held.scenes])
     with torch.inference_mode():
