@@ -114,11 +114,13 @@ def grids(tmp_path_factory: pytest.TempPathFactory) -> Path:
             picture.paste(Image.fromarray(draw(scene, size=(layout.panel_width, layout.panel_height))), box[:2])
         picture.save(run / f"{number}.png")
         records = tuple(Record(f"r{number}-{panel}", "", "film.mp4", Position()) for panel in range(layout.size))
-        told = grammar.render(f"<Mara>, {who.kind}", [f"{scene.place} {scene.shot}" for scene in scenes], ["Mara"], small)
+        told = grammar.render(
+            f"<Mara>, {who.kind}", [f"{scene.place} {scene.shot}" for scene in scenes], ["Mara"], small
+        )
         grid = Grid(f"g{number}", Group(f"s{number}", small.name, records, "", 1), layout, f"{number}.png")
         side = "train" if number <= 6 else "validation"
         samples.append(Sample(Row(grid, grammar.parse(told, small)), f"{number:04d}", side, f"film {number}"))
-    imagefolder.write(Dataset(small, run, home, tuple(samples), Split(frozenset(), {}, "")), home)
+    imagefolder.write(Dataset(small, run, home, tuple(samples), Split({}, frozenset(), "")), home)
     return home
 
 
