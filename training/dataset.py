@@ -136,13 +136,15 @@ def plain(sample: TrainingSample, layout: Layout) -> View:
 
 
 def picture(view: View) -> Image.Image:
-    """The whole canvas. Panels are resized one by one and put together after: no seam is ever blurred or cut."""
+    """The whole canvas. Panels are cut out, resized one by one and put together after: no seam is ever blurred.
+
+    Pillow's own `resize(box=...)` reads beyond the box, as far as its filter reaches.
+    """
     source, canvas = open_image(Path(view.sample.path)), Image.new("RGB", view.layout.canvas)
     size = (view.layout.panel_width, view.layout.panel_height)
     for panel, box in zip(view.order, view.layout.boxes, strict=True):
-        cut = view.sample.layout.boxes[panel]
-        same = (cut[2] - cut[0], cut[3] - cut[1]) == size
-        canvas.paste(source.crop(cut) if same else source.resize(size, Image.Resampling.LANCZOS, box=cut), box[:2])
+        cut = source.crop(view.sample.layout.boxes[panel])
+        canvas.paste(cut if cut.size == size else cut.resize(size, Image.Resampling.LANCZOS), box[:2])
     return canvas
 
 
