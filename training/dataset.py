@@ -68,13 +68,15 @@ def _side(folder: Path, side: str, task: Task, faults: list[str]) -> tuple[Train
         texts = {folder / entry["file_name"]: str(entry.get("text") or entry.get("prompt") or "") for entry in entries}
     else:
         pictures = sorted(file for file in folder.iterdir() if file.suffix.lower() in Image.registered_extensions())
-        texts = {
-            file: file.with_suffix(".txt").read_text(encoding="utf-8-sig")
-            for file in pictures
-            if file.with_suffix(".txt").exists()
-        }
+        texts = {file: _text_beside(file) for file in pictures}
     found = (_sample(file, text, side, task, faults) for file, text in texts.items())
     return tuple(sample for sample in found if sample)
+
+
+def _text_beside(picture: Path) -> str:
+    """The text of the same name; none where there is no such file, so that a picture is never left out in silence."""
+    file = picture.with_suffix(".txt")
+    return file.read_text(encoding="utf-8-sig") if file.exists() else ""
 
 
 def _sample(file: Path, text: str, side: str, task: Task, faults: list[str]) -> TrainingSample | None:
