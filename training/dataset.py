@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,13 +64,31 @@ def read(folder: Path, task: Task) -> Data:
 def _side(folder: Path, side: str, task: Task, faults: list[str]) -> tuple[TrainingSample, ...]:
     table = folder / "metadata.jsonl"
     if table.exists():
-        entries = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines() if line.strip()]
-        texts = {folder / entry["file_name"]: str(entry.get("text") or entry.get("prompt") or "") for entry in entries}
+        texts = dict(_entries(table))
     else:
         pictures = sorted(file for file in folder.iterdir() if file.suffix.lower() in Image.registered_extensions())
         texts = {file: _text_beside(file) for file in pictures}
     found = (_sample(file, text, side, task, faults) for file, text in texts.items())
     return tuple(sample for sample in found if sample)
+
+
+def _entries(table: Path) -> Iterator[tuple[Path, str]]:
+    """Pictures and captions of a metadata.jsonl.
+
+    Raises:
+        BadInput: a line of it can't be read.
+    """
+    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            yield table.parent / entry["file_name"], str(entry.get("text") or entry.get("prompt") or "")
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(
+                f"{table}, line {number}: no JSON with a file_name; write the data set anew, or remove the table and "
+                "put a .txt beside every picture."
+            ) from error
 
 
 def _text_beside(picture: Path) -> str:
