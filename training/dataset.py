@@ -31,6 +31,7 @@ class Data:
     """Both sides of a data set."""
 
     train: tuple[TrainingSample, ...]
+    """In the order of their ids: what comes when must not hang on the names of files, which the hash doesn't see."""
     held_out: tuple[TrainingSample, ...]
 
     @property
@@ -58,7 +59,7 @@ def read(folder: Path, task: Task) -> Data:
         raise BadInput(f"{home} has no pictures with captions to train on.")
     if shared := {one.id for one in train} & {one.id for one in held_out}:
         raise BadInput(f"{len(shared)} grids of {folder} are both trained on and held out; take them off one side.")
-    return Data(train, held_out)
+    return Data(tuple(sorted(train, key=lambda sample: sample.id)), held_out)
 
 
 def _side(folder: Path, side: str, task: Task, faults: list[str]) -> tuple[TrainingSample, ...]:
