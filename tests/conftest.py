@@ -120,7 +120,7 @@ def grids(tmp_path_factory: pytest.TempPathFactory) -> Path:
         grid = Grid(f"g{number}", Group(f"s{number}", small.name, records, "", 1), layout, f"{number}.png")
         side = "train" if number <= 6 else "validation"
         samples.append(Sample(Row(grid, grammar.parse(told, small)), f"{number:04d}", side, f"film {number}"))
-    imagefolder.write(Dataset(small, run, home, tuple(samples), Split(frozenset(), {}, "")), home)
+    imagefolder.write(Dataset(small, run, home, tuple(samples), Split({}, frozenset(), "")), home)
     return home
 
 

@@ -300,7 +300,7 @@ def _save(job: Job, state: State) -> None:
 def _finish(job: Job, state: State, file: Path) -> None:
     """The LoRA itself, its raw twin, and the figures."""
     tensors, step = state.average.tensors, state.step
-    if state.best:
+    if state.best and job.config.patience is not None:  # it may have been set once and left out since
         tensors, step = state.best["average"], state.best["step"]
     _write(job, file.with_name(f"{file.stem}-raw.safetensors"), state.weights, state.step, averaged=False)
     if job.prompted:
