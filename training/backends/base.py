@@ -187,10 +187,9 @@ class Backend(ABC):
         if part not in self._tokenizers:
             from transformers import AutoTokenizer
 
+            pinned = None if self.folder else self._commit_of(f"{part}/tokenizer_config.json")
             try:
-                self._tokenizers[part] = AutoTokenizer.from_pretrained(
-                    self.model, subfolder=part, revision=self.revision
-                )
+                self._tokenizers[part] = AutoTokenizer.from_pretrained(self.model, subfolder=part, revision=pinned)
             except (OSError, ValueError) as error:
                 raise self._missing(str(error).strip().partition("\n")[0]) from error
         return self._tokenizers[part]
@@ -257,8 +256,11 @@ class Backend(ABC):
 
     @cached_property
     def _commit(self) -> str:
+        return self._commit_of("model_index.json")
+
+    def _commit_of(self, file: str) -> str:
         try:
-            return weights.hub_commit(self.model, "model_index.json", self.revision)
+            return weights.hub_commit(self.model, file, self.revision)
         except LookupError as error:
             raise self._missing(str(error)) from error
 
