@@ -63,7 +63,8 @@ def align(vae: Any, pool: Pool, reader: Reader, place: Place) -> None:
         drawn = (vae.decode(posterior.sample()).sample + 1) / 2
         told = functional.cosine_similarity(tongue(posterior.mean), stacked(meanings, high), dim=1)
         likely = likeness(reader, unstacked(drawn, high), panels, PERCEIVED)
-        return likely + ALIGNED * (1 - told.mean()) + KL_ALIGNED * posterior.kl().mean() / high
+        loss: Tensor = likely + ALIGNED * (1 - told.mean()) + KL_ALIGNED * posterior.kl().mean() / high
+        return loss
 
     Course("aligned", SEED, ALIGNING, modules, descent, loss_of).run(place)
 

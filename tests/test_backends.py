@@ -358,7 +358,7 @@ RANK = 16
 
 
 def flux_layers() -> Layers:
-    """19 blocks of two streams, image and text, then 38 of one; 24 heads of 128, the inner layers four times as wide."""
+    """19 blocks of two streams, image and text, then 38 of one; 24 heads of 128, inner layers four times as wide."""
     d, inner = 24 * 128, 4 * 24 * 128
     attention = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
     double: Layers = {f"attn.{name}": (d, d) for name in attention}

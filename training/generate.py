@@ -72,7 +72,7 @@ def draw(studio: Studio, wishes: Sequence[Wish]) -> list[Image.Image]:
     """
     _check(studio, wishes)
     backend, device, dtype = studio.backend, studio.device, machine.encoder_dtype(studio.device)
-    prompts = list(dict.fromkeys(wish.prompt for wish in wishes))
+    prompts = ["", *dict.fromkeys(wish.prompt for wish in wishes)]
     with backend.loaded(backend.ENCODERS, dtype, device) as encoders:
         texts = {prompt: backend.encode_text(encoders, [prompt])[0] for prompt in prompts}
     with backend.loaded(["vae"], dtype, device) as parts:
@@ -126,7 +126,7 @@ def _draw(
         panels = torch.stack([part[0] if part else torch.zeros(shape) for part in parts])
         masks = torch.stack([part[1] if part else torch.zeros(shape[1:]) for part in parts])[:, None]
         known = sampling.Given(panels.to(device), masks.to(device), studio.kept) if masks.any() else None
-        told = [texts[wish.prompt] for wish in some]
+        told = sampling.Prompts([texts[wish.prompt] for wish in some], texts[""])
         with machine.autocast(device, transformer.dtype):
             drawn.append(sampling.draw(backend, transformer, told, noise.to(device), studio.manner, known))
     return torch.cat(drawn)

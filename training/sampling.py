@@ -56,11 +56,20 @@ class Manner:
     guidance: float
 
 
+@dataclass(frozen=True)
+class Prompts:
+    """What is to be drawn, one text a grid, as the model reads it."""
+
+    texts: Sequence[Encoded]
+    empty: Encoded
+    """The empty text, which some families compare with."""
+
+
 @torch.inference_mode()
 def draw(
     backend: Backend,
     transformer: Any,
-    texts: Sequence[Encoded],
+    prompts: Prompts,
     noise_BCHW: Tensor,
     manner: Manner,
     given: Given | None = None,
@@ -73,7 +82,9 @@ def draw(
         if given:
             x = _with_given(x, given, noise_BCHW, level)
         sigma = level.expand(len(x))
-        x = x + (following - level) * backend.predict(transformer, x, sigma, texts, guidance=manner.guidance)
+        x = x + (following - level) * backend.guided(
+            transformer, x, sigma, prompts.texts, prompts.empty, manner.guidance
+        )
     return _with_given(x, given, noise_BCHW, levels[-1]) if given else x
 
 

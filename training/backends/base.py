@@ -37,6 +37,8 @@ class Known:
     """Its name on the model hub; a LoRA made from the model falls under it."""
     parts: Mapping[str, Mapping[str, Any]]
     """The config of every part, as far as it differs from the defaults of its class, and of the scheduler."""
+    turbo: bool = False
+    """Whether it was distilled to draw without guidance."""
     text_limit: int = 512
     """Tokens that its text encoder is given by the model's own pipeline."""
 
@@ -92,6 +94,22 @@ class Backend(ABC):
                 learns the data, not the data drawn with an exaggerated text (trainers: ai-toolkit, SimpleTuner,
                 OneTrainer and diffusion-pipe all default to 1).
         """
+
+    def guided(
+        self,
+        transformer: nn.Module,
+        noisy_BCHW: Tensor,
+        sigma_B: Tensor,
+        texts: Sequence[Encoded],
+        empty: Encoded,
+        guidance: float,
+    ) -> Tensor:
+        """The velocity that a sample is drawn by, at a strength of the text: B x C x H x W.
+
+        Args:
+            empty: the empty text, for families that compare with it.
+        """
+        return self.predict(transformer, noisy_BCHW, sigma_B, texts, guidance=guidance)
 
     # ---- what can be told without weights
 

@@ -54,8 +54,9 @@ class ZImage(Backend):
         f"Tongyi-MAI/{name}": Known(
             licence="apache-2.0",
             parts=_PARTS | {"scheduler": {"use_dynamic_shifting": False, "shift": shift}},
+            turbo=turbo,
         )
-        for name, shift in (("Z-Image", 6.0), ("Z-Image-Turbo", 3.0))
+        for name, shift, turbo in (("Z-Image", 6.0, False), ("Z-Image-Turbo", 3.0, True))
     }
 
     def part_class(self, part: str) -> Any:
@@ -104,6 +105,23 @@ class ZImage(Backend):
             return_dict=False,
         )[0]
         return -torch.stack(frames).squeeze(2)
+
+    def guided(
+        self,
+        transformer: Any,
+        noisy_BCHW: Tensor,
+        sigma_B: Tensor,
+        texts: Sequence[Encoded],
+        empty: Encoded,
+        guidance: float,
+    ) -> Tensor:
+        """Away from what the empty text gives, by so many times the difference (as ZImagePipeline counts strength)."""
+        known = self.KNOWN.get(self.model)
+        told = self.predict(transformer, noisy_BCHW, sigma_B, texts)
+        if guidance == 0 or (known and known.turbo):
+            return told
+        free = self.predict(transformer, noisy_BCHW, sigma_B, [empty] * len(texts))
+        return told + guidance * (told - free)
 
     def _asked(self, texts: Sequence[str]) -> list[str]:
         """Texts as questions in Qwen3's chat marks; thinking is on as in the pipeline, which adds no mark for it."""
