@@ -28,6 +28,19 @@ Encoded = dict[str, Tensor]
 
 Device = torch.device | str
 
+VAE: Mapping[str, Any] = {
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "latent_channels": 16,
+    "shift_factor": 0.1159,
+    "scaling_factor": 0.3611,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+}
+"""The config of FLUX.1's VAE, which Z-Image has taken over."""
+
 
 @dataclass(frozen=True)
 class Known:

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from training.backends.base import Backend, Encoded, Known
-from training.backends.flux import Flux
+from training.backends.base import VAE, Backend, Encoded, Known
 
 _QWEN3 = {
     "vocab_size": 151_936,
@@ -33,7 +32,7 @@ _TRANSFORMER = {
 }
 _PARTS = {
     "transformer": _TRANSFORMER,
-    "vae": Flux.KNOWN["black-forest-labs/FLUX.1-dev"].parts["vae"],  # the very same
+    "vae": VAE,
     "text_encoder": _QWEN3,
 }
 
