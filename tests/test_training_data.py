@@ -231,14 +231,14 @@ def test_a_caption_without_a_marker_can_t_be_put_in_another_order(storyboard: Ta
 
 def test_every_view_is_listed_that_a_step_may_draw(make_job: Make) -> None:
     job = make_job(permute=0.5, scales=[0.125, 0.25], steps=50)
-    listed = set(job.views())
+    listed, texts = set(job.views()), set(job.texts())
     assert len(listed) == 6 * 6 * 2 + 2  # grids, orders, scales; held-out ones as they stand
     for position in range(200):
         drawn = draws.draw(job.config, position, len(job.data.train), 3, job.condition)
         layout = job.layouts[draws.scale_at(job.config, position // job.config.batch)]
         view = View(job.data.train[drawn.sample], layout, drawn.order)
         assert view in listed
-        assert dataset.caption(view, job.task) in job.texts()
+        assert dataset.caption(view, job.task) in texts
 
 
 # ---- lengths and sizes
