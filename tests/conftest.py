@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,9 +14,13 @@ import pytest
 from PIL import Image
 
 from pipeline import task
+from pipeline.cache import Cache
 from pipeline.records import Record, Rejected
 from pipeline.stages import collect, inspect
 from pipeline.task import Task
+
+if TYPE_CHECKING:
+    from training.job import Job
 
 Outcome = tuple[list[Record], list[Rejected]]
 
@@ -69,3 +76,91 @@ def measure(tmp_path: Path, storyboard: Task) -> Callable[..., Outcome]:
         return sorted_out(list(inspect.stage(task, tmp_path / "run", 1).run(records)))
 
     return measure
+
+
+# ---- training
+
+
+@pytest.fixture(scope="session")
+def tiny_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A FLUX.1-dev in small whose T5 reads 128 letters."""
+    import tiny
+
+    return tiny.flux(tmp_path_factory.mktemp("models") / "flux", length=128)
+
+
+@pytest.fixture(scope="session")
+def grids(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of storyboards as our export writes it: six grids to train on, two held out, 256 x 384 pixels.
+
+    Every panel shows the miniature's film, its text tells place and shot.
+    """
+    from miniature.draw import draw
+    from miniature.world import draw_character, draw_scene
+    from pipeline import grammar
+    from pipeline.exporters import imagefolder
+    from pipeline.records import Grid, Group, Position, Row
+    from pipeline.samples import Dataset, Sample
+    from pipeline.split import Split
+
+    run, home = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("grids")
+    small = task.load("storyboard", ["layout.panel_width=256", "layout.panel_height=128"])
+    layout, rng, samples = small.grid_layout, random.Random(0), []
+    for number in range(1, 9):
+        who = draw_character(rng)
+        scenes = [draw_scene(rng, who) for _ in range(layout.size)]
+        picture = Image.new("RGB", layout.canvas)
+        for scene, box in zip(scenes, layout.boxes, strict=True):
+            picture.paste(Image.fromarray(draw(scene, size=(layout.panel_width, layout.panel_height))), box[:2])
+        picture.save(run / f"{number}.png")
+        records = tuple(Record(f"r{number}-{panel}", "", "film.mp4", Position()) for panel in range(layout.size))
+        told = grammar.render(
+            f"<Mara>, {who.kind}", [f"{scene.place} {scene.shot}" for scene in scenes], ["Mara"], small
+        )
+        grid = Grid(f"g{number}", Group(f"s{number}", small.name, records, "", 1), layout, f"{number}.png")
+        side = "train" if number <= 6 else "validation"
+        samples.append(Sample(Row(grid, grammar.parse(told, small)), f"{number:04d}", side, f"film {number}"))
+    imagefolder.write(Dataset(small, run, home, tuple(samples), Split({}, frozenset(), "")), home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """What was encoded once serves all tests that don't ask for a cache of their own."""
+    return Cache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, tiny_flux: Path, grids: Path, encoded: Cache) -> Callable[..., Job]:
+    """`make_job(steps=3)` is a training on `grids` with `train.steps=3`; in `tmp_path / "training"` if not told."""
+
+    def make(
+        folder: str = "training",
+        *,
+        data: Path = grids,
+        cache: Cache = encoded,
+        told: Sequence[str] = (),
+        name: str = "storyboard",
+        **settings: object,
+    ) -> Job:
+        from training import config, dataset
+        from training.job import Job, find_backend
+
+        usual = {
+            "model": str(tiny_flux),
+            "scales": [0.125],
+            "smallest_panel": 48,
+            "steps": 4,
+            "micro_batch": 4,
+            "rank": 4,
+            "alpha": 4,
+            "learning_rate": 1e-3,
+            "samples": 0,
+        }
+        lines = [f"train.{key}={json.dumps(value)}" for key, value in (usual | settings).items()]
+        of = task.load(name, [*lines, *told])
+        wanted = config.load(of)
+        backend = find_backend(of.base, wanted.model, wanted.revision)
+        return Job(of, wanted, dataset.read(data, of), backend, tmp_path / folder, cache)
+
+    return make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Data:
     """Both sides of a data set."""
 
     train: tuple[TrainingSample, ...]
+    """In the order of their ids: what comes when must not hang on the names of files, which the hash doesn't see."""
     held_out: tuple[TrainingSample, ...]
 
     @property
@@ -58,23 +59,43 @@ def read(folder: Path, task: Task) -> Data:
         raise BadInput(f"{home} has no pictures with captions to train on.")
     if shared := {one.id for one in train} & {one.id for one in held_out}:
         raise BadInput(f"{len(shared)} grids of {folder} are both trained on and held out; take them off one side.")
-    return Data(train, held_out)
+    return Data(tuple(sorted(train, key=lambda sample: sample.id)), held_out)
 
 
 def _side(folder: Path, side: str, task: Task, faults: list[str]) -> tuple[TrainingSample, ...]:
     table = folder / "metadata.jsonl"
     if table.exists():
-        entries = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines() if line.strip()]
-        texts = {folder / entry["file_name"]: str(entry.get("text") or entry.get("prompt") or "") for entry in entries}
+        texts = dict(_entries(table))
     else:
         pictures = sorted(file for file in folder.iterdir() if file.suffix.lower() in Image.registered_extensions())
-        texts = {
-            file: file.with_suffix(".txt").read_text(encoding="utf-8-sig")
-            for file in pictures
-            if file.with_suffix(".txt").exists()
-        }
+        texts = {file: _text_beside(file) for file in pictures}
     found = (_sample(file, text, side, task, faults) for file, text in texts.items())
     return tuple(sample for sample in found if sample)
+
+
+def _entries(table: Path) -> Iterator[tuple[Path, str]]:
+    """Pictures and captions of a metadata.jsonl.
+
+    Raises:
+        BadInput: a line of it can't be read.
+    """
+    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            yield table.parent / entry["file_name"], str(entry.get("text") or entry.get("prompt") or "")
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(
+                f"{table}, line {number}: no JSON with a file_name; write the data set anew, or remove the table and "
+                "put a .txt beside every picture."
+            ) from error
+
+
+def _text_beside(picture: Path) -> str:
+    """The text of the same name; none where there is no such file, so that a picture is never left out in silence."""
+    file = picture.with_suffix(".txt")
+    return file.read_text(encoding="utf-8-sig") if file.exists() else ""
 
 
 def _sample(file: Path, text: str, side: str, task: Task, faults: list[str]) -> TrainingSample | None:
@@ -136,13 +157,15 @@ def plain(sample: TrainingSample, layout: Layout) -> View:
 
 
 def picture(view: View) -> Image.Image:
-    """The whole canvas. Panels are resized one by one and put together after: no seam is ever blurred or cut."""
+    """The whole canvas. Panels are cut out, resized one by one and put together after: no seam is ever blurred.
+
+    Pillow's own `resize(box=...)` reads beyond the box, as far as its filter reaches.
+    """
     source, canvas = open_image(Path(view.sample.path)), Image.new("RGB", view.layout.canvas)
     size = (view.layout.panel_width, view.layout.panel_height)
     for panel, box in zip(view.order, view.layout.boxes, strict=True):
-        cut = view.sample.layout.boxes[panel]
-        same = (cut[2] - cut[0], cut[3] - cut[1]) == size
-        canvas.paste(source.crop(cut) if same else source.resize(size, Image.Resampling.LANCZOS, box=cut), box[:2])
+        cut = source.crop(view.sample.layout.boxes[panel])
+        canvas.paste(cut if cut.size == size else cut.resize(size, Image.Resampling.LANCZOS), box[:2])
     return canvas
 
 

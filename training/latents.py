@@ -18,8 +18,6 @@ from training.dataset import View
 
 Tell = Callable[[str, int, int], None]
 """Told what is worked on, how much of it is done, and how much there is."""
-TEXTS = 8
-"""Captions that go through the text encoders together."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +46,11 @@ def encode_texts(
     missing = [text for text in keys if text not in found]
     if missing:
         with backend.loaded(backend.ENCODERS, dtype, device) as encoders:
-            for start in range(0, len(missing), TEXTS):
-                some = missing[start : start + TEXTS]
-                for text, encoded in zip(some, backend.encode_text(encoders, some), strict=True):
-                    found[text] = {name: tensor.contiguous() for name, tensor in encoded.items()}
-                    cache.put_tensors("texts", keys[text], found[text])
+            # One by one: in company a text comes out a little other, and after a kill the company would be another.
+            for text in missing:
+                (encoded,) = backend.encode_text(encoders, [text])
+                found[text] = {name: tensor.contiguous() for name, tensor in encoded.items()}
+                cache.put_tensors("texts", keys[text], found[text])
                 tell("texts", len(found), len(keys))
     return found
 

@@ -45,6 +45,8 @@ class Card(BaseModel):
     markers: tuple[str, ...]
     condition: tuple[int, ...]
     """Panels that are given, from 1; empty where any or none may be."""
+    family: str
+    """The base's, by its name in a task file."""
     base: str
     """The base model's name on the hub, or that of a folder."""
     weights: str
@@ -76,8 +78,7 @@ def attach(transformer: Any, targets: str, config: Config) -> dict[str, nn.Param
 
     start = read_weights(Path(config.init), config.rank) if config.init else {}
     if start:
-        layers = {key.removesuffix(SUFFIXES[0]) for key in start if key.endswith(SUFFIXES[0])}
-        targets = "|".join(re.escape(layer) for layer in sorted(layers))
+        targets = "|".join(re.escape(layer) for layer in _layers(start, transformer, config))
     # Drawn on the CPU from the seed alone, whatever else was drawn before.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(config.seed, "lora"))
@@ -87,11 +88,6 @@ def attach(transformer: Any, targets: str, config: Config) -> dict[str, nn.Param
         for name, parameter in transformer.named_parameters()
         if ".lora_" in name
     }
-    if foreign := sorted(set(start) - set(found)):
-        raise BadInput(
-            f"train.init={config.init} has weights for layers that {type(transformer).__name__} lacks: "
-            f"{', '.join(foreign[:NAMED])}; name a LoRA of the same base."
-        )
     strength = config.alpha / config.rank
     for name, parameter in found.items():
         parameter.data = parameter.data.float()
@@ -99,6 +95,31 @@ def attach(transformer: Any, targets: str, config: Config) -> dict[str, nn.Param
             parameter.data.copy_(start[name] / strength if name.endswith(SUFFIXES[1]) else start[name])
         parameter.requires_grad_(True)
     return found
+
+
+def _layers(start: Mapping[str, Tensor], transformer: nn.Module, config: Config) -> list[str]:
+    """The layers that a file to start from has weights for.
+
+    Raises:
+        BadInput: the transformer has no such layers, or they are of another size.
+    """
+    linear = {name: layer for name, layer in transformer.named_modules() if isinstance(layer, nn.Linear)}
+    layers = sorted(key.removesuffix(SUFFIXES[0]) for key in start if key.endswith(SUFFIXES[0]))
+    lacking = [layer for layer in layers if layer not in linear]
+    other = [
+        layer
+        for layer in layers
+        if layer in linear
+        and (start[layer + SUFFIXES[0]].shape[-1], start[layer + SUFFIXES[1]].shape[0])
+        != (linear[layer].in_features, linear[layer].out_features)
+    ]
+    for faulty, what in ((lacking, "lacks"), (other, "has of another size")):
+        if faulty:
+            raise BadInput(
+                f"train.init={config.init} has weights for layers that {type(transformer).__name__} {what}: "
+                f"{', '.join(faulty[:NAMED])}; name a LoRA of the same base."
+            )
+    return layers
 
 
 class Average:
@@ -178,14 +199,16 @@ def read_weights(path: Path, rank: int) -> dict[str, Tensor]:
     """The weights of any file with diffusers' keys, by layer, A and B, with its strength folded into B.
 
     The published In-Context LoRAs are such files: `transformer.` before every key, and no alpha (it was the rank).
+    Others tell it in their header, as diffusers does, or with a tensor for every layer.
 
     Raises:
-        BadInput: other keys, or another rank.
+        BadInput: other keys, another rank, or one of a layer's two tensors is not there.
     """
     try:
         with safe_open(path, "pt") as file:
+            told = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}"))
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  (it is no dict)
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise BadInput(f"train.init={path} is no LoRA file that can be read ({error}).") from error
     alphas = {key.removesuffix(".alpha"): float(value) for key, value in tensors.items() if key.endswith(".alpha")}
     weights = {key: value for key, value in tensors.items() if not key.endswith(".alpha")}
@@ -194,11 +217,17 @@ def read_weights(path: Path, rank: int) -> dict[str, Tensor]:
             f"train.init={path} has keys of another style ({', '.join(foreign[:NAMED])}); those of diffusers read "
             f"'{PREFIX}LAYER{SUFFIXES[0]}'. Convert it with diffusers: load_lora_weights, then save_lora_weights."
         )
+    layers = {key.removesuffix(suffix) for key in weights for suffix in SUFFIXES if key.endswith(suffix)}
+    if lacking := sorted({layer + suffix for layer in layers for suffix in SUFFIXES} - set(weights)):
+        raise BadInput(f"train.init={path} lacks {', '.join(lacking[:NAMED])}; give a whole file.")
+    if not weights:
+        raise BadInput(f"train.init={path} has no weights; give a whole file.")
     ranks = {value.shape[0] for key, value in weights.items() if key.endswith(SUFFIXES[0])}
     if ranks != {rank}:
         raise BadInput(
             f"train.init={path} has rank {', '.join(map(str, sorted(ranks)))} and train.rank is {rank}; "
             "give both the same."
         )
-    strengths = {f"{layer}{SUFFIXES[1]}": alpha / rank for layer, alpha in alphas.items()}
+    usual = told.get(f"{PREFIX}lora_alpha", rank)
+    strengths = {layer + SUFFIXES[1]: alphas.get(layer, usual) / rank for layer in layers}
     return {key.removeprefix(PREFIX): value * strengths.get(key, 1.0) for key, value in weights.items()}

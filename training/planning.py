@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import MissingWeights
+from pipeline.records import Layout
 from training import batches, dataset, draws, figures, flow, machine
 from training.dataset import View
 from training.job import Job
@@ -38,8 +40,8 @@ RECENT = 100
 class Plan:
     """Figures of a training; memory in bytes."""
 
-    tokens: dict[str, int]
-    """Tokens of the canvas, by its size in words."""
+    tokens: dict[Layout, int]
+    """Tokens of every canvas; two scales may come to the same."""
     text: list[int] | None
     """Tokens of every caption; None where the tokenizer is not on this machine."""
     base: int
@@ -72,14 +74,8 @@ def make(job: Job, device: torch.device) -> Plan:
     transformer = backend.blank("transformer")
     layers = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)]
     lora = sum(config.rank * (layer.in_features + layer.out_features) for layer in layers)
-    tokens = {
-        f"{width} x {height}": width * height // flow.TOKEN**2
-        for width, height in (layout.canvas for layout in job.layouts.values())
-    }
-    try:
-        text = backend.count_tokens([sample.text for sample in (*job.data.train, *job.data.held_out)])
-    except MissingWeights:
-        text = None
+    tokens = {layout: math.prod(layout.canvas) // flow.TOKEN**2 for layout in job.layouts.values()}
+    text = _count(job, [sample.text for sample in (*job.data.train, *job.data.held_out)])
     return Plan(
         tokens=tokens,
         text=text,
@@ -89,6 +85,14 @@ def make(job: Job, device: torch.device) -> Plan:
         memory=_memory(job, transformer, lora, max(tokens.values()), device),
         seconds_per_step=_speed(job.folder / "log.csv"),
     )
+
+
+def _count(job: Job, texts: Sequence[str]) -> list[int] | None:
+    """Tokens of every text; None where the tokenizer is not on this machine."""
+    try:
+        return job.backend.count_tokens(texts)
+    except MissingWeights:
+        return None
 
 
 def _memory(job: Job, transformer: nn.Module, lora: int, tokens: int, device: torch.device) -> dict[str, float]:
@@ -130,10 +134,11 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
     """The plan in words."""
     config, data, panels = job.config, job.data, job.task.layout
     yield f"task {job.task.name}: {len(data.train)} grids of {panels.rows} x {panels.cols} panels, {_held_out(job)}"
-    for (size, tokens), layout in zip(plan.tokens.items(), job.layouts.values(), strict=True):
-        shift = batches.shift(job, layout)
+    for layout, tokens in plan.tokens.items():
+        width, height = layout.canvas
         of_panels = f"panels of {layout.panel_width} x {layout.panel_height}"
-        yield f"canvas {size}: {of_panels}, {tokens} tokens, noise levels shifted {shift:.2f} times"
+        shift = f"noise levels shifted {batches.shift(job, layout):.2f} times"
+        yield f"canvas {width} x {height}: {of_panels}, {tokens} tokens, {shift}"
     yield _captions(job, plan)
     views = config.steps * config.batch / len(data.train)
     together = f"{config.batch} grids, {config.micro_batch} at a time"
@@ -198,7 +203,7 @@ def write_sheet(job: Job) -> Path:
         if drawn.order != tuple(range(layout.size)):
             notes.append(f"order {' '.join(str(panel + 1) for panel in drawn.order)}")
         notes += ["caption dropped"] if drawn.dropped else []
-        tokens = job.backend.count_tokens([text])[0]
+        (tokens,) = _count(job, [text]) or [None]
         shown.append(figures.Shown(dataset.picture(view), layout, text, tokens, drawn.given, ", ".join(notes)))
     job.folder.mkdir(parents=True, exist_ok=True)
     figures.draw_sheet(shown, job.folder / SHEET)

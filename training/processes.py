@@ -30,7 +30,8 @@ class Processes:
         """Replaces every tensor by its sum over all processes; one message for all of them."""
         if self.count == 1 or not tensors:
             return
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        # NCCL adds nothing that lies on the CPU, as losses do.
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).to(self.device)
         torch.distributed.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):

@@ -1,0 +1,334 @@
+"""The LoRA: where it sits, in which numbers, what its average is, and that its file means the same everywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pipeline.errors import BadInput
+from pipeline.records import Layout
+from training import lora
+from training.backends.flux import Flux
+from training.job import Job
+
+Make = Callable[..., Job]
+BLOCKS = r"(single_)?transformer_blocks\.\d+\."
+CARD = lora.Card(
+    iclora="0.1.0",
+    task="storyboard",
+    layout=Layout(3, 1, 1024, 512),
+    scales=(0.5, 1.0),
+    prefix="[MOVIE-SHOTS]",
+    markers=("[SCENE-1]", "[SCENE-2]", "[SCENE-3]"),
+    condition=(1,),
+    base="black-forest-labs/FLUX.1-dev",
+    weights="c0ffee/transformer",
+    licence="flux-1-dev-non-commercial-license",
+    data="0123456789abcdef",
+    grids=40,
+    step=250,
+    averaged=True,
+    recipe={"rank": 4, "alpha": 8.0, "scales": [0.5, 1.0]},
+)
+
+
+def transformer_of(job: Job, dtype: torch.dtype = torch.float32) -> Any:
+    return job.backend.load("transformer", dtype, "cpu")
+
+
+def attached(job: Job, dtype: torch.dtype = torch.float32) -> tuple[Any, dict[str, nn.Parameter]]:
+    transformer = transformer_of(job, dtype)
+    return transformer, lora.attach(transformer, job.backend.TARGETS, job.config)
+
+
+def scatter(weights: Mapping[str, Tensor], seed: int = 0) -> None:
+    """Fills a LoRA with numbers, as if it had learnt."""
+    chance = torch.Generator().manual_seed(seed)
+    for weight in weights.values():
+        weight.data = 0.1 * torch.randn(weight.shape, generator=chance)
+
+
+@torch.no_grad()
+def predicted(job: Job, transformer: Any) -> Tensor:
+    chance = torch.Generator().manual_seed(0)
+    noisy, text, pooled = (torch.randn(shape, generator=chance) for shape in ((2, 16, 8, 12), (2, 9, 32), (2, 32)))
+    texts = [{"text": one, "pooled": summary} for one, summary in zip(text, pooled, strict=True)]
+    return job.backend.predict(transformer, noisy, torch.tensor([0.3, 0.8]), texts)
+
+
+def published(job: Job, rank: int = 4) -> dict[str, Tensor]:
+    """Weights as the published In-Context LoRAs have them: on every linear layer of the blocks, modulations included,
+    at 16 bits."""
+    chance, made = torch.Generator().manual_seed(1), {}
+    for name, layer in transformer_of(job).named_modules():
+        if isinstance(layer, nn.Linear) and re.match(BLOCKS, name):
+            for suffix, shape in zip(
+                lora.SUFFIXES, ((rank, layer.in_features), (layer.out_features, rank)), strict=True
+            ):
+                made[f"transformer.{name}{suffix}"] = (0.1 * torch.randn(shape, generator=chance)).half()
+    return made
+
+
+def in_diffusers(job: Job, file: Path) -> Tensor:
+    """What the base predicts with a file that diffusers' own pipeline has loaded."""
+    from diffusers import FluxPipeline
+
+    parts = dict.fromkeys(("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
+    pipeline = FluxPipeline.from_pretrained(job.config.model, **parts)
+    pipeline.load_lora_weights(file.parent, weight_name=file.name)
+    return predicted(job, pipeline.transformer)
+
+
+def in_comfy(job: Job, file: Path) -> Tensor:
+    """What the base predicts with B times A added to its weights, which is what a reader makes of a file that tells no
+    alpha: it takes it for the rank."""
+    transformer, weights = transformer_of(job), load_file(file)
+    for name, layer in transformer.named_modules():
+        down, up = (weights.get(f"transformer.{name}{suffix}") for suffix in lora.SUFFIXES)
+        if down is not None and up is not None:
+            layer.weight.data += up.float() @ down.float()
+    return predicted(job, transformer)
+
+
+# ---- in the transformer
+
+
+def test_on_a_base_of_16_bits_the_lora_has_32(make_job: Make) -> None:
+    transformer, weights = attached(make_job(), torch.bfloat16)
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    others = {id(weight) for weight in transformer.parameters()} - {id(weight) for weight in weights.values()}
+    assert {weight.dtype for weight in transformer.parameters() if id(weight) in others} == {torch.bfloat16}
+
+
+def test_a_small_step_moves_every_number(make_job: Make) -> None:
+    """At 16 bits a step of 1e-4 leaves most of them bit by bit as they were."""
+    _, weights = attached(make_job(), torch.bfloat16)
+    scatter(weights)
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    optimizer = torch.optim.AdamW(weights.values(), lr=1e-4)
+    for weight in weights.values():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    stayed = sum(int((before[name] == weight).sum()) for name, weight in weights.items())
+    assert stayed == 0
+    short = torch.cat([weight.flatten() for weight in before.values()]).bfloat16()
+    assert float((short - 1e-4 == short).float().mean()) > 0.3
+
+
+def test_only_linear_layers_of_the_blocks_have_a_lora_and_only_it_learns(make_job: Make) -> None:
+    transformer, weights = attached(make_job())
+    layers = {name.removesuffix(suffix) for name in weights for suffix in lora.SUFFIXES if name.endswith(suffix)}
+    assert len(weights) == 2 * len(layers) == 2 * (12 + 5)  # of one double and one single block
+    assert all(re.match(BLOCKS, layer) for layer in layers)
+    assert "single_transformer_blocks.0.proj_out" in layers and "proj_out" not in layers
+    assert {name for name, weight in transformer.named_parameters() if weight.requires_grad} == {
+        re.sub(r"(lora_[AB])", r"\1.default", name) for name in weights
+    }
+
+
+def test_it_begins_as_the_base(make_job: Make) -> None:
+    job = make_job()
+    transformer, weights = attached(job)
+    assert torch.equal(predicted(job, transformer), predicted(job, transformer_of(job)))
+    assert all(weight.any() == name.endswith(lora.SUFFIXES[0]) for name, weight in weights.items())
+
+
+def test_it_is_drawn_from_the_seed_alone(make_job: Make) -> None:
+    first = attached(make_job())[1]
+    torch.rand(7)
+    state = torch.get_rng_state()
+    again, other = attached(make_job())[1], attached(make_job(seed=1))[1]
+    assert torch.equal(torch.get_rng_state(), state)  # nothing else that is drawn hangs on the LoRA
+    for name in first:
+        assert torch.equal(first[name], again[name])
+        assert torch.equal(first[name], other[name]) == name.endswith(lora.SUFFIXES[1])
+
+
+# ---- its average
+
+
+def test_the_average_is_what_a_plain_loop_gives(make_job: Make) -> None:
+    weight = nn.Parameter(torch.zeros(3))
+    average, expected, chance = lora.Average({"x": weight}, 0.9), torch.zeros(3), torch.Generator().manual_seed(0)
+    for step in range(1, 120):
+        weight.data = torch.randn(3, generator=chance)
+        average.update(step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weight.data
+        torch.testing.assert_close(average.tensors["x"], expected)
+    assert (1 + 119) / (10 + 119) > 0.9  # both sides of the minimum were seen
+
+
+def test_the_average_stands_in_for_the_weights_and_gives_them_back(make_job: Make) -> None:
+    job = make_job()
+    transformer, weights = attached(job)
+    average = lora.Average(weights, 0.99)
+    scatter(weights)
+    raw = predicted(job, transformer)
+    with pytest.raises(RuntimeError), average.applied():
+        assert torch.equal(predicted(job, transformer), predicted(job, transformer_of(job)))
+        raise RuntimeError
+    assert torch.equal(predicted(job, transformer), raw)
+
+
+# ---- its file
+
+
+def written(job: Job, folder: Path) -> tuple[Path, Tensor]:
+    """A file, and what the model that it was written from predicts."""
+    transformer, weights = attached(job)
+    scatter(weights)
+    file = folder / "ours.safetensors"
+    lora.write(file, weights, job.config.alpha / job.config.rank, CARD)
+    return file, predicted(job, transformer)
+
+
+def test_every_key_is_diffusers_and_names_a_layer_of_its_size(make_job: Make, tmp_path: Path) -> None:
+    job = make_job(rank=4, alpha=8)
+    layers = dict(transformer_of(job).named_modules())
+    weights = load_file(written(job, tmp_path)[0])
+    assert len(weights) == 34
+    for key, weight in weights.items():
+        found = re.fullmatch(r"transformer\.(.+)\.lora_([AB])\.weight", key)
+        assert found
+        layer = layers[found[1]]
+        assert weight.shape == ((4, layer.in_features) if found[2] == "A" else (layer.out_features, 4))
+        assert weight.dtype == torch.float32
+
+
+def test_alpha_means_the_same_with_a_header_and_without_and_added_to_the_weights(
+    make_job: Make, tmp_path: Path
+) -> None:
+    job = make_job(rank=4, alpha=8)
+    file, own = written(job, tmp_path)
+    assert not torch.allclose(own, predicted(job, transformer_of(job)), atol=1e-2)
+    assert torch.equal(in_diffusers(job, file), own)
+    bare = tmp_path / "bare.safetensors"
+    save_file(load_file(file), bare)
+    assert torch.equal(in_diffusers(job, bare), own)
+    torch.testing.assert_close(in_comfy(job, file), own)
+
+
+def test_a_file_tells_what_it_is_for(make_job: Make, tmp_path: Path) -> None:
+    file, _ = written(make_job(), tmp_path)
+    assert lora.read_card(file) == CARD
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_files_of_others_are_refused_where_the_card_is_needed(make_job: Make, tmp_path: Path) -> None:
+    save_file(published(make_job()), tmp_path / "theirs.safetensors")
+    with pytest.raises(BadInput, match=r"theirs\.safetensors was not made by iclora"):
+        lora.read_card(tmp_path / "theirs.safetensors")
+    (tmp_path / "torn.safetensors").write_bytes(b"\x00" * 20)
+    for name in ("torn.safetensors", "nowhere.safetensors"):
+        with pytest.raises(BadInput, match=f"{re.escape(name)} is no LoRA file that can be read"):
+            lora.read_card(tmp_path / name)
+
+
+# ---- a file to start from
+
+
+def begun(make_job: Make, file: Path, **settings: Any) -> Tensor:
+    """What the model predicts before the first step of a training that starts from a file."""
+    job = make_job(init=str(file), **settings)
+    transformer, weights = attached(job)
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    assert all(weight.requires_grad for weight in weights.values())
+    return predicted(job, transformer)
+
+
+@pytest.mark.parametrize("alpha", [4, 8])
+def test_a_published_lora_goes_on_as_it_is(alpha: int, make_job: Make, tmp_path: Path) -> None:
+    file = tmp_path / "theirs.safetensors"
+    save_file(published(make_job()), file)
+    assert torch.equal(begun(make_job, file, alpha=alpha), in_diffusers(make_job(), file))
+
+
+def test_ours_goes_on_as_it_is(make_job: Make, tmp_path: Path) -> None:
+    file, own = written(make_job(rank=4, alpha=8), tmp_path)
+    assert torch.equal(begun(make_job, file, alpha=4), own)
+
+
+def test_alphas_in_a_file_count(make_job: Make, tmp_path: Path) -> None:
+    weights = published(make_job())
+    layers = {key.removesuffix(lora.SUFFIXES[0]) for key in weights if key.endswith(lora.SUFFIXES[0])}
+    save_file(weights | {f"{layer}.alpha": torch.tensor(2.0) for layer in layers}, tmp_path / "half.safetensors")
+    halved = {key: value / 2 if key.endswith(lora.SUFFIXES[1]) else value for key, value in weights.items()}
+    save_file(halved, tmp_path / "folded.safetensors")
+    assert torch.equal(begun(make_job, tmp_path / "half.safetensors"), begun(make_job, tmp_path / "folded.safetensors"))
+
+
+def test_the_alpha_of_a_header_counts_as_it_does_in_diffusers(make_job: Make, tmp_path: Path) -> None:
+    """A LoRA that diffusers saved with alpha 8 at rank 4 is twice what its numbers are."""
+    file, weights = tmp_path / "theirs.safetensors", published(make_job())
+    layers = sorted(key[len("transformer.") : -len(".lora_A.weight")] for key in weights if ".lora_A." in key)
+    told = {"transformer.r": 4, "transformer.lora_alpha": 8, "transformer.target_modules": layers}
+    save_file(weights, file, metadata={"format": "pt", "lora_adapter_metadata": json.dumps(told)})
+    theirs = in_diffusers(make_job(), file)
+    assert not torch.allclose(theirs, in_comfy(make_job(), file), atol=1e-3)
+    assert torch.equal(begun(make_job, file), theirs)
+
+
+def test_a_start_of_another_rank_is_refused(make_job: Make, tmp_path: Path) -> None:
+    save_file(published(make_job(), rank=8), tmp_path / "theirs.safetensors")
+    with pytest.raises(BadInput, match=r"theirs\.safetensors has rank 8 and train\.rank is 4; give both the same"):
+        begun(make_job, tmp_path / "theirs.safetensors")
+
+
+def refused(make_job: Make, folder: Path, weights: dict[str, Tensor]) -> str:
+    """What is said of a start with these weights."""
+    save_file(weights, folder / "theirs.safetensors")
+    with pytest.raises(BadInput) as told:
+        begun(make_job, folder / "theirs.safetensors")
+    return str(told.value)
+
+
+def test_a_start_with_keys_of_another_style_is_refused(make_job: Make, tmp_path: Path) -> None:
+    kohya = {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": torch.zeros(4, 32)}
+    assert "has keys of another style (lora_unet_double_blocks_0_img_attn_qkv" in refused(make_job, tmp_path, kohya)
+
+
+def test_a_start_for_layers_that_the_model_lacks_is_refused(make_job: Make, tmp_path: Path) -> None:
+    far = {
+        key.replace("blocks.0.", "blocks.7."): value for key, value in published(make_job()).items() if "single" in key
+    }
+    some = published(make_job()) | far
+    assert "has weights for layers that FluxTransformer2DModel lacks" in refused(make_job, tmp_path, some)
+    assert "has weights for layers that FluxTransformer2DModel lacks" in refused(make_job, tmp_path, far)
+
+
+def test_a_start_for_layers_of_another_size_is_refused(make_job: Make, tmp_path: Path) -> None:
+    wide = {
+        key: torch.zeros(4, 1) if key.endswith(lora.SUFFIXES[0]) else value
+        for key, value in published(make_job()).items()
+    }
+    told = refused(make_job, tmp_path, wide)
+    assert "has weights for layers that FluxTransformer2DModel has of another size" in told
+
+
+def test_a_start_that_lacks_a_half_is_refused(make_job: Make, tmp_path: Path) -> None:
+    whole = published(make_job())
+    for suffix in lora.SUFFIXES:
+        gone = next(key for key in whole if key.endswith(suffix))
+        told = refused(make_job, tmp_path, {key: value for key, value in whole.items() if key != gone})
+        assert gone.removeprefix("transformer.") in told
+    assert "has no weights" in refused(make_job, tmp_path, {})
+
+
+def test_at_full_size_every_target_is_a_linear_layer_of_a_block() -> None:
+    backend = Flux("black-forest-labs/FLUX.1-dev")
+    layers = {
+        name: layer
+        for name, layer in backend.blank("transformer").named_modules()
+        if re.fullmatch(backend.TARGETS, name)
+    }
+    assert len(layers) == 19 * 12 + 38 * 5
+    assert all(isinstance(layer, nn.Linear) and re.match(BLOCKS, name) for name, layer in layers.items())
