@@ -261,7 +261,7 @@ def test_alphas_in_a_file_count(make_job: Make, tmp_path: Path) -> None:
     weights = published(make_job())
     layers = {key.removesuffix(lora.SUFFIXES[0]) for key in weights if key.endswith(lora.SUFFIXES[0])}
     save_file(weights | {f"{layer}.alpha": torch.tensor(2.0) for layer in layers}, tmp_path / "half.safetensors")
-    halved = {key: value / 2 if key.endswith(lora.SUFFIXES[1]) else value for key, value in weights.items()}
+    halved = {key: value.float() / 2 if key.endswith(lora.SUFFIXES[1]) else value for key, value in weights.items()}
     save_file(halved, tmp_path / "folded.safetensors")
     assert torch.equal(begun(make_job, tmp_path / "half.safetensors"), begun(make_job, tmp_path / "folded.safetensors"))
 
