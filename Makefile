@@ -8,7 +8,7 @@ RUN = $(VENV)/bin
 OPTIONS = $(if $(SOURCE),--source "$(SOURCE)") $(if $(CAPTIONER),--captioner $(CAPTIONER)) \
           $(if $(SCORER),--scorer $(SCORER)) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
-.PHONY: help setup dataset review page show test slow check miniature bench clean
+.PHONY: help setup dataset review page train generate show test slow check miniature bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ review: $(VENV)/ready ## Take the edited captions.csv over and write the data se
 page: $(VENV)/ready ## Review in a browser on this machine; Ctrl-C ends it and writes the data set anew
 	@$(RUN)/iclora review $(TASK) $(if $(OUT),--out "$(OUT)") --serve
 
+train: $(VENV)/ready ## Train a LoRA on the data set: make train TASK=storyboard [OUT=] [ARGS="--set train.steps=2000"]
+	@$(RUN)/iclora train $(TASK) $(if $(OUT),--out "$(OUT)") $(ARGS)
+
+generate: $(VENV)/ready ## Draw with the LoRA: make generate TASK=storyboard PROMPT="..." [OUT=] [ARGS="--given 1=photo.png"]
+	@$(RUN)/iclora generate "$(or $(OUT),runs/$(TASK))/training/$(TASK).safetensors" "$(PROMPT)" $(ARGS)
+
 show: $(VENV)/ready ## List the tables of a run
 	@$(RUN)/iclora show $(TASK) $(if $(OUT),--out "$(OUT)")
 
@@ -45,9 +51,10 @@ check: $(VENV)/ready ## Run the linters
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 
-miniature: $(VENV)/ready ## Train the miniature models from nothing (about an hour on 2 cores)
+miniature: $(VENV)/ready ## Train the miniature models from nothing (about four hours on 2 cores, resumable)
 	$(RUN)/python -m miniature clip
 	$(RUN)/python -m miniature vlm
+	$(RUN)/python -m miniature flux
 	$(RUN)/python -m miniature measure
 
 bench: $(VENV)/ready ## Measure what README states
@@ -56,6 +63,8 @@ bench: $(VENV)/ready ## Measure what README states
 	$(RUN)/python -m bench.captions
 	$(RUN)/python -m bench.batches
 	$(RUN)/python -m bench.server
+	$(RUN)/python -m bench.trainers
+	$(RUN)/python -m bench.claim
 
 clean: ## Remove the environment (runs stay)
 	rm -rf $(VENV)

@@ -6,7 +6,6 @@ import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -141,7 +140,7 @@ class Local:
         # The commit that identity() told of; the model's own code, if it brings any, is never run.
         pinned = {"revision": None if Path(name).is_dir() else self._revision, "trust_remote_code": False}
         try:
-            with _no_bar(name):
+            with weights.no_bar(name):
                 processor: Any = AutoProcessor.from_pretrained(name, **pinned)  # type: ignore[no-untyped-call]
                 model: Any = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **lean, **pinned)
         except ImportError as error:
@@ -219,21 +218,6 @@ def _device() -> tuple[str, Any]:
     if torch.backends.mps.is_available():
         return "mps", torch.float16
     return "cpu", torch.float32
-
-
-@contextmanager
-def _no_bar(model: str) -> Iterator[None]:
-    """Keeps transformers' bar off the screen while a folder is read; gigabytes from the hub keep theirs."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    if Path(model).is_dir():
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _listed(ids: int | list[int] | None) -> list[int]:

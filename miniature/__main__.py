@@ -1,4 +1,4 @@
-"""`python -m miniature clip|vlm|measure`: trains the two models from nothing, and measures them."""
+"""`python -m miniature clip|vlm|flux|measure`: trains the three models from nothing, and measures them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m miniature", description=__doc__)
     acts = parser.add_subparsers(dest="act", required=True)
-    for act, words in (("clip", "train the mini CLIP"), ("vlm", "train the mini VLM")):
+    for act, words in (("clip", "train the mini CLIP"), ("vlm", "train the mini VLM"), ("flux", "train the mini FLUX")):
         train = acts.add_parser(act, help=f"{words} from nothing (on 2 cores: see the model card for the minutes)")
         train.add_argument("--out", type=Path, default=HERE / act, help="folder of the weights (default: %(default)s)")
         train.add_argument("--threads", type=int, default=2, help="processor cores to use (default: %(default)s)")
@@ -32,6 +32,10 @@ def main() -> None:
         from miniature import train_vlm
 
         train_vlm.train(options.out)
+    elif options.act == "flux":
+        from miniature import train_flux
+
+        train_flux.train(options.out)
     else:
         from miniature import measure as measuring
 

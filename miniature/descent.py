@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -57,14 +57,22 @@ def orthogonal(matrices_NRC: Tensor) -> Tensor:
 
 
 class Descent:
-    """Down a warm cosine: AdamW, each group of parameters at its own peak rate, but Muon for the matrices inside.
+    """Down a warm cosine or as `rate` says: AdamW, each group at its own peak rate, but Muon for the matrices inside.
 
     Args:
         inner: those of the modules whose linear layers' weights Muon takes, at MUON_RATE times the group's rate. In
             300 steps the mini VLM's eyes told 0.74 of the kinds so, 0.56 by AdamW alone (LOG.md).
+        rate: Learning rate as a share of its peak, from a step and the number of steps; `warm_cosine` if not given.
     """
 
-    def __init__(self, groups: list[tuple[nn.Module, float]], steps: int, *, inner: Sequence[nn.Module] = ()) -> None:
+    def __init__(
+        self,
+        groups: list[tuple[nn.Module, float]],
+        steps: int,
+        *,
+        inner: Sequence[nn.Module] = (),
+        rate: Callable[[int, int], float] | None = None,
+    ) -> None:
         self.parameters = [parameter for module, _ in groups for parameter in module.parameters()]
         matrices = {
             id(layer.weight): (layer.weight, MUON_RATE * rate)
@@ -86,7 +94,7 @@ class Descent:
         if matrices:
             self.optimisers.append(Muon([{"params": [matrix], "lr": rate} for matrix, rate in matrices.values()]))
         self.schedules = [
-            torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warm_cosine(step, steps))
+            torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (rate or warm_cosine)(step, steps))
             for optimiser in self.optimisers
         ]
 
@@ -104,6 +112,11 @@ class Descent:
 def warm_cosine(step: int, steps: int) -> float:
     """Learning rate as a share of its peak: up over WARM_STEPS, then down to nothing along a cosine."""
     return min((step + 1) / WARM_STEPS, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+
+
+def warm_level(step: int, steps: int) -> float:
+    """Learning rate as a share of its peak: up over WARM_STEPS, level, down in a line over the last fifth."""
+    return min((step + 1) / WARM_STEPS, 1.0, 5 * (1 - step / steps))
 
 
 def shuffled(count: int, batch: int, rng: random.Random) -> Iterator[list[int]]:

@@ -83,6 +83,21 @@ def folder_hash(files: Sequence[Path]) -> str:
 
 
 @contextmanager
+def no_bar(model: str) -> Iterator[None]:
+    """Keeps transformers' bar off the screen while a folder is read; gigabytes from the hub keep theirs."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    if Path(model).is_dir():
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
 def fit_threads(model: Any) -> Iterator[None]:
     """Runs a small model on one CPU thread.
 

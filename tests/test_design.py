@@ -90,6 +90,22 @@ def test_a_plug_in_imports_the_base_of_its_kind_and_the_types(folder: str) -> No
             assert name.startswith(home) or part(name) in PLUGGED, f"{path} imports {name}"
 
 
+TRAINING = PLUGGED - {"replies", "samples", "split"} | {"cache"}
+"""What the training stretch knows of the pipeline: types, errors, tasks, texts, pictures, and where things are kept."""
+
+
+def test_training_imports_itself_and_little_of_the_pipeline() -> None:
+    for path in modules("training"):
+        for name in imports(path):
+            assert name.startswith("training") or part(name) in TRAINING, f"{path} imports {name}"
+
+
+def test_a_back_end_imports_the_base_of_all_and_no_other() -> None:
+    for path in modules("training/backends"):
+        for name in imports(path):
+            assert name.startswith("training.backends.base") or part(name) in TRAINING, f"{path} imports {name}"
+
+
 def test_records_and_errors_need_the_standard_library_only() -> None:
     for name in ("records", "errors"):
         tree = ast.parse((ROOT / "pipeline" / f"{name}.py").read_text(encoding="utf-8"))
@@ -105,6 +121,8 @@ def test_nothing_imports_the_command_line() -> None:
         "pipeline/stages",
         "pipeline/page",
         "captioners",
+        "training",
+        "training/backends",
         "miniature",
         "pipeline/sources",
         "pipeline/scorers",
@@ -113,7 +131,7 @@ def test_nothing_imports_the_command_line() -> None:
             assert not [name for name in imports(path) if name.startswith("pipeline.cli")], path
 
 
-@pytest.mark.parametrize("words", [["--help"], ["tasks"], ["dataset", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["tasks"], ["dataset", "--help"], ["train", "--help"]])
 def test_asking_for_help_loads_no_heavy_package(words: list[str]) -> None:
     code = (
         f"import sys; sys.argv = ['iclora', *{words!r}]\n"

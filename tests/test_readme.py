@@ -28,6 +28,8 @@ COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for l
 THIS_TEST = "make test"
 NEEDS_WEIGHTS = "make dataset TASK=storyboard SOURCE=films"
 SERVED = "http://localhost:8000/v1"
+TRAINS = "make train TASK=storyboard"
+FEW_STEPS = "--set train.steps=2 --set train.warmup=0 --set train.samples=1 --set train.sample_steps=2"
 
 
 SCRIPTS = Path(sys.executable).parent
@@ -40,9 +42,9 @@ ENVIRONMENT = os.environ | {
 """In which a user in a fresh folder would type: the environment that runs this test, without a model hub."""
 
 
-def type_in(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def type_in(command: str, folder: Path, seconds: int = 400) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, shell=True, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False
+        command, shell=True, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=seconds, check=False
     )
 
 
@@ -161,8 +163,9 @@ def test_every_other_command_in_the_readme_works(first_run: Path) -> None:
         if command.endswith("--serve"):
             assert served_until_interrupted(command, user) == 0
             continue
+        typed = f'{command} ARGS="{FEW_STEPS}"' if command == TRAINS else command
         with serving() as endpoint:
-            ran = type_in(command.replace(SERVED, endpoint.url), user)
+            ran = type_in(typed.replace(SERVED, endpoint.url), user)
             assert (endpoint.asked.total() == 4) == (SERVED in command)
         if command == NEEDS_WEIGHTS:
             assert ran.returncode != 0
@@ -175,8 +178,22 @@ def test_every_other_command_in_the_readme_works(first_run: Path) -> None:
     assert texts == [path.read_text(encoding="utf-8") for path in sorted((user / "films").glob("*.txt"))]
 
 
+@pytest.mark.slow
+def test_the_first_training_takes_under_ten_minutes_and_draws_what_it_learnt(first_run: Path) -> None:
+    ran = type_in(TRAINS, first_run.parent.parent, seconds=600)
+    assert ran.returncode == 0, ran.stderr
+    home = first_run / "training"
+    for file in ("storyboard.safetensors", "storyboard-raw.safetensors", "samples.png", "loss.png", "log.csv"):
+        assert (home / file).stat().st_size > 0
+    with (home / "validation.csv").open(encoding="utf-8", newline="") as table:
+        losses = [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(table)]
+    last = max(step for step, _ in losses)
+    before, after = (sum(loss for step, loss in losses if step == at) for at in (0, last))
+    assert after < before
+
+
 def test_every_command_is_in_the_readme_or_named_by_help() -> None:
     ran = type_in("iclora --help", ROOT)
-    for command in ("dataset", "review", "show", "tasks", "doctor", "filter"):
+    for command in ("dataset", "review", "show", "tasks", "doctor", "filter", "train"):
         assert f"iclora {command}" in README
         assert command in ran.stdout

@@ -13,6 +13,8 @@ from pipeline.records import Layout
 from pipeline.task import Task
 
 MINIATURE = Path(__file__).parent.parent / "miniature" / "flux"
+MINIATURE_NAME = "miniature/flux"
+"""What a LoRA's file calls it, wherever the toolkit lies."""
 FOR_MINIATURE: dict[str, Any] = {
     "model": str(MINIATURE),
     "steps": 400,

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from pipeline.errors import Diverged
 from training import batches, checkpoint, figures, flow, heldout, latents, lora, machine, preview
+from training.backends.base import Backend
 from training.batches import Library
-from training.config import Config
+from training.config import MINIATURE, MINIATURE_NAME, Config
 from training.job import Job
 from training.journal import Journal
 from training.latents import Tell
@@ -308,6 +309,13 @@ def _finish(job: Job, state: State, file: Path) -> None:
     _write(job, file, tensors, step)
 
 
+def base_name(backend: Backend) -> str:
+    """What a LoRA's file calls its base: its name on the hub, the miniature's, or a folder's own without its path."""
+    if backend.folder is None:
+        return backend.model
+    return MINIATURE_NAME if backend.folder == MINIATURE else backend.folder.name
+
+
 def _write(job: Job, file: Path, weights: Any, step: int, *, averaged: bool = True) -> None:
     config, backend = job.config, job.backend
     card = lora.Card(
@@ -318,7 +326,8 @@ def _write(job: Job, file: Path, weights: Any, step: int, *, averaged: bool = Tr
         prefix=job.task.prefix,
         markers=job.task.markers,
         condition=job.task.condition,
-        base=backend.folder.name if backend.folder else backend.model,
+        family=backend.BASE,
+        base=base_name(backend),
         weights=backend.identity("transformer"),
         licence=backend.licence,
         data=job.data.digest,

@@ -45,6 +45,8 @@ class Card(BaseModel):
     markers: tuple[str, ...]
     condition: tuple[int, ...]
     """Panels that are given, from 1; empty where any or none may be."""
+    family: str
+    """The base's, by its name in a task file."""
     base: str
     """The base model's name on the hub, or that of a folder."""
     weights: str

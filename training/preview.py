@@ -27,8 +27,8 @@ def draw(job: Job, library: Library, transformer: Any, device: torch.device) -> 
         mask = flow.panel_mask(flow.latent_boxes(job.shown.boxes), heldout.given_of(job, sample), *noise.shape[-2:])
         given = sampling.Given(posterior.alone[None].to(device), mask.to(device)) if mask.any() else None
         with machine.autocast(device, transformer.dtype):
-            texts = [library.texts[sample.text]]
-            drawn.append(sampling.draw(job.backend, transformer, texts, noise, manner, given))
+            prompts = sampling.Prompts([library.texts[sample.text]], library.texts[""])
+            drawn.append(sampling.draw(job.backend, transformer, prompts, noise, manner, given))
     with job.backend.loaded(["vae"], machine.encoder_dtype(device), device) as parts:
         return [sampling.to_images(job.backend, parts["vae"], latents)[0] for latents in drawn]
 

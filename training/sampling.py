@@ -18,6 +18,10 @@ from torch import Tensor
 from training import flow
 from training.backends.base import Backend, Encoded
 
+Kept = Literal["clean", "noised"]
+"""How the model sees given panels: clean at every step, as a conditional LoRA has learnt to, or noised to the step's
+level (inpainting without training, as the paper did)."""
+
 
 @dataclass(frozen=True)
 class Given:
@@ -25,11 +29,9 @@ class Given:
 
     latents_BCHW: Tensor
     """In their places on the canvas; the rest is not looked at."""
-    mask_HW: Tensor
-    """1 where they are, 0 elsewhere."""
-    kept: Literal["clean", "noised"] = "clean"
-    """How the model sees them: clean at every step, as a conditional LoRA has learnt to, or noised to the step's level
-    (inpainting without training, as the paper did)."""
+    mask: Tensor
+    """1 where they are, 0 elsewhere; a mask of all grids or, B x 1 x H x W, one for each."""
+    kept: Kept = "clean"
 
 
 def noise_levels(backend: Backend, steps: int, tokens: int) -> Tensor:
@@ -54,11 +56,20 @@ class Manner:
     guidance: float
 
 
+@dataclass(frozen=True)
+class Prompts:
+    """What is to be drawn, one text a grid, as the model reads it."""
+
+    texts: Sequence[Encoded]
+    empty: Encoded
+    """The empty text, which some families compare with."""
+
+
 @torch.inference_mode()
 def draw(
     backend: Backend,
     transformer: Any,
-    texts: Sequence[Encoded],
+    prompts: Prompts,
     noise_BCHW: Tensor,
     manner: Manner,
     given: Given | None = None,
@@ -71,7 +82,9 @@ def draw(
         if given:
             x = _with_given(x, given, noise_BCHW, level)
         sigma = level.expand(len(x))
-        x = x + (following - level) * backend.predict(transformer, x, sigma, texts, guidance=manner.guidance)
+        x = x + (following - level) * backend.guided(
+            transformer, x, sigma, prompts.texts, prompts.empty, manner.guidance
+        )
     return _with_given(x, given, noise_BCHW, levels[-1]) if given else x
 
 
@@ -79,7 +92,7 @@ def _with_given(x_BCHW: Tensor, given: Given, noise_BCHW: Tensor, level: Tensor)
     panels = given.latents_BCHW
     if given.kept == "noised":
         panels = flow.add_noise(panels, noise_BCHW, level.expand(len(panels)))
-    return torch.lerp(x_BCHW, panels, given.mask_HW)
+    return torch.lerp(x_BCHW, panels, given.mask)
 
 
 def to_images(backend: Backend, vae: Any, latents_BCHW: Tensor) -> list[Image.Image]:

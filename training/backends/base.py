@@ -28,6 +28,19 @@ Encoded = dict[str, Tensor]
 
 Device = torch.device | str
 
+VAE: Mapping[str, Any] = {
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "latent_channels": 16,
+    "shift_factor": 0.1159,
+    "scaling_factor": 0.3611,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+}
+"""The config of FLUX.1's VAE, which Z-Image has taken over."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -37,6 +50,8 @@ class Known:
     """Its name on the model hub; a LoRA made from the model falls under it."""
     parts: Mapping[str, Mapping[str, Any]]
     """The config of every part, as far as it differs from the defaults of its class, and of the scheduler."""
+    turbo: bool = False
+    """Whether it was distilled to draw without guidance."""
     text_limit: int = 512
     """Tokens that its text encoder is given by the model's own pipeline."""
 
@@ -92,6 +107,22 @@ class Backend(ABC):
                 learns the data, not the data drawn with an exaggerated text (trainers: ai-toolkit, SimpleTuner,
                 OneTrainer and diffusion-pipe all default to 1).
         """
+
+    def guided(
+        self,
+        transformer: nn.Module,
+        noisy_BCHW: Tensor,
+        sigma_B: Tensor,
+        texts: Sequence[Encoded],
+        empty: Encoded,
+        guidance: float,
+    ) -> Tensor:
+        """The velocity that a sample is drawn by, at a strength of the text: B x C x H x W.
+
+        Args:
+            empty: the empty text, for families that compare with it.
+        """
+        return self.predict(transformer, noisy_BCHW, sigma_B, texts, guidance=guidance)
 
     # ---- what can be told without weights
 
@@ -187,10 +218,9 @@ class Backend(ABC):
         if part not in self._tokenizers:
             from transformers import AutoTokenizer
 
+            pinned = None if self.folder else self._commit_of(f"{part}/tokenizer_config.json")
             try:
-                self._tokenizers[part] = AutoTokenizer.from_pretrained(
-                    self.model, subfolder=part, revision=self.revision
-                )
+                self._tokenizers[part] = AutoTokenizer.from_pretrained(self.model, subfolder=part, revision=pinned)
             except (OSError, ValueError) as error:
                 raise self._missing(str(error).strip().partition("\n")[0]) from error
         return self._tokenizers[part]
@@ -212,7 +242,8 @@ class Backend(ABC):
         named = {"dtype" if kind.__module__.startswith("transformers") else "torch_dtype": dtype}
         pinned = {"revision": None if self.folder else self._commit}
         try:
-            loaded: nn.Module = kind.from_pretrained(self.model, subfolder=part, **named, **pinned, **more)
+            with weights.no_bar(self.model):
+                loaded: nn.Module = kind.from_pretrained(self.model, subfolder=part, **named, **pinned, **more)
         except (OSError, ValueError) as error:
             raise self._missing(str(error).strip().partition("\n")[0]) from error
         if "quantization_config" not in more:  # such a model can't be moved, it loads in its place
@@ -256,8 +287,11 @@ class Backend(ABC):
 
     @cached_property
     def _commit(self) -> str:
+        return self._commit_of("model_index.json")
+
+    def _commit_of(self, file: str) -> str:
         try:
-            return weights.hub_commit(self.model, "model_index.json", self.revision)
+            return weights.hub_commit(self.model, file, self.revision)
         except LookupError as error:
             raise self._missing(str(error)) from error
 

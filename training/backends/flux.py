@@ -9,19 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from training.backends.base import Backend, Encoded, Known
+from training.backends.base import VAE, Backend, Encoded, Known
 
-_VAE = {
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "block_out_channels": [128, 256, 512, 512],
-    "layers_per_block": 2,
-    "latent_channels": 16,
-    "shift_factor": 0.1159,
-    "scaling_factor": 0.3611,
-    "use_quant_conv": False,
-    "use_post_quant_conv": False,
-}
 _CLIP = {
     "vocab_size": 49_408,
     "hidden_size": 768,
@@ -78,7 +67,7 @@ class Flux(Backend):
             licence="flux-1-dev-non-commercial-license",
             parts={
                 "transformer": _TRANSFORMER | {"guidance_embeds": True},
-                "vae": _VAE,
+                "vae": VAE,
                 "text_encoder": _CLIP,
                 "text_encoder_2": _T5,
                 "scheduler": _DYNAMIC,
@@ -88,7 +77,7 @@ class Flux(Backend):
             licence="apache-2.0",
             parts={
                 "transformer": _TRANSFORMER | {"guidance_embeds": False},
-                "vae": _VAE,
+                "vae": VAE,
                 "text_encoder": _CLIP,
                 "text_encoder_2": _T5,
                 "scheduler": {"use_dynamic_shifting": False, "shift": 1.0},

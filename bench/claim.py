@@ -1,0 +1,281 @@
+"""The paper's claim in miniature: a LoRA of a few grids makes the base keep a character through all panels.
+
+    python -m bench.claim [--prompts 64] [--seeds 2] [--sizes 20 40 80] [--steps 400] [--out runs/claim]
+
+Characters are such as the base never saw; those of the LoRA's grids and those of the prompts differ too. A caption
+describes its character once, in the summary, and calls it by its name in the panels. A reader trained on drawn frames
+says what every panel shows. Told with 95 % intervals (Wilson):
+
+- same: one kind and one colour in all three panels
+- as told: and these are the ones that the summary tells
+- place, action: how many of the panels show what their own text tells (prompt following, not to be lost)
+
+Then with the first panel given and no word of what the character looks like: whether the other two keep its kind and
+colour, drawn by a LoRA that was trained so (conditional), against inpainting without training, by the base and by the
+joint LoRA. Results are kept in the folder, so a second call goes on; the figure is `claim.png` in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from miniature.draw import draw as draw_scene_picture
+from miniature.lessons import PANEL, PANELS, draw_large, is_held_out
+from miniature.reader import Reader
+from miniature.world import COLOURS, KINDS, WORN, Character, Scene, describe
+from pipeline import task as tasks
+from pipeline.cache import Cache
+from pipeline.names import POOL
+from pipeline.pixels import cut
+from pipeline.thresholds import Estimate, share
+from training import config, dataset, generate, loop, sampling
+from training.generate import Studio, Wish
+from training.job import Job, find_backend
+from training.processes import Processes
+
+TASK = "storyboard"
+SEED = 11
+TEST = 0.5
+"""Share of the characters that the base never saw which are kept for the prompts."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """A page: three scenes of one character, and what is said of them."""
+
+    scenes: tuple[Scene, ...]
+    name: str
+
+    def caption(self, *, told: bool) -> str:
+        """The joint caption; the character's looks in the summary, or nowhere."""
+        who = self.scenes[0].character.words
+        looks = f"<{self.name}>, {who}," if told else f"<{self.name}>,"
+        parts = [f"[SCENE-{number}] {self._panel(scene)}" for number, scene in enumerate(self.scenes, start=1)]
+        return f"[MOVIE-SHOTS] a short story about {looks} {', '.join(parts)}."
+
+    def _panel(self, scene: Scene) -> str:
+        return describe(scene, self.name).replace(f"<{self.name}>, {scene.character.words},", f"<{self.name}>")
+
+    def panels(self) -> list[Image.Image]:
+        twice = (2 * PANEL[0], 2 * PANEL[1])
+        return [Image.fromarray(draw_scene_picture(scene, size=twice)).resize(PANEL) for scene in self.scenes]
+
+
+def characters(*, test: bool) -> list[Character]:
+    """Those that the base never saw, on one side or the other of a drawn line."""
+    unseen = [Character(k, c, w) for k in KINDS for c in COLOURS for w in WORN if is_held_out(Character(k, c, w))]
+    random.Random(SEED).shuffle(unseen)
+    middle = round(len(unseen) * TEST)
+    return unseen[:middle] if test else unseen[middle:]
+
+
+def stories(count: int, *, test: bool) -> list[Story]:
+    """Pages whose character comes round evenly; the first of a longer list are the shorter list."""
+    cast, rng, made = characters(test=test), random.Random(SEED + test), []
+    for number in range(count):
+        who = cast[number % len(cast)]
+        scenes = []
+        while len(scenes) < PANELS:
+            scene = draw_large(rng)
+            if scene.shot != "wide":
+                scenes.append(Scene(who, scene.place, scene.action, scene.shot, scene.mirrored, scene.seed))
+        made.append(Story(tuple(scenes), rng.choice(POOL)))
+    return made
+
+
+# ---- a LoRA
+
+
+def write_data(folder: Path, pages: Sequence[Story], *, told: bool) -> None:
+    home = folder / "train"
+    home.mkdir(parents=True, exist_ok=True)
+    for number, page in enumerate(pages):
+        grid = Image.new("RGB", (PANEL[0], PANELS * PANEL[1]))
+        for place, panel in enumerate(page.panels()):
+            grid.paste(panel, (0, place * PANEL[1]))
+        grid.save(home / f"{number:04d}.png")
+        (home / f"{number:04d}.txt").write_text(page.caption(told=told), encoding="utf-8")
+
+
+def train(out: Path, size: int, steps: int, *, conditional: bool) -> Path:
+    """A LoRA on so many grids; its files of earlier steps lie beside it."""
+    name = f"{'conditional' if conditional else 'joint'}-{size}"
+    write_data(out / name / "data", stories(size, test=False), told=not conditional)
+    overrides = [
+        f"train.steps={steps}",
+        f"train.save_every={steps // 4}",
+        f"train.conditional={1 if conditional else 0}",
+        "train.samples=0",
+        "train.smallest_panel=64",
+    ]
+    storyboard = tasks.load(TASK, overrides)
+    wanted = config.load(storyboard, miniature=True)
+    job = Job(
+        storyboard,
+        wanted,
+        dataset.read(out / name / "data", storyboard),
+        find_backend(storyboard.base, wanted.model, None),
+        out / name / "training",
+        Cache(out / "cache"),
+    )
+    outcome = loop.train(job, Processes(), lambda *_: None)
+    if outcome.took:
+        print(f"trained {name}: {outcome.took} steps in {outcome.seconds:.0f} s", flush=True)
+    return outcome.file
+
+
+# ---- what is drawn, and what it shows
+
+
+def seen(grids: Sequence[Image.Image], reader: Reader) -> list[list[dict[str, str]]]:
+    """What the reader finds in every panel of every grid."""
+    layout = config.scaled(tasks.load(TASK).grid_layout, 0.125, 64)
+    panels = [panel for grid in grids for panel in cut(grid, layout)]
+    pixels = torch.from_numpy(np.stack([np.array(panel) for panel in panels])).permute(0, 3, 1, 2).float() / 255
+    told = [one for start in range(0, len(pixels), 64) for one in reader.read(pixels[start : start + 64])]
+    return [told[start : start + layout.size] for start in range(0, len(told), layout.size)]
+
+
+def measure(file: Path | None, pages: Sequence[Story], seeds: int, kept: sampling.Kept | None) -> dict[str, int]:
+    """Counts over all pages and seeds.
+
+    Args:
+        kept: how the first panel, which is given, is shown to the model; None where nothing is given.
+    """
+    storyboard = tasks.load(TASK)
+    wanted = config.load(storyboard, miniature=True)
+    studio = Studio(
+        find_backend(storyboard.base, wanted.model, None),
+        file,
+        config.scaled(storyboard.grid_layout, 0.125, 64),
+        sampling.Manner(wanted.sample_steps, wanted.guidance),
+        torch.device("cpu"),
+        kept or "clean",
+    )
+    todo = [(page, seed) for seed in range(seeds) for page in pages]
+    wishes = [Wish(page.caption(told=kept is None), seed, {0: page.panels()[0]} if kept else {}) for page, seed in todo]
+    found = seen(generate.draw(studio, wishes), Reader.load())
+    counts = dict.fromkeys(("pages", "panels", "same", "as told", "kept", "place", "action"), 0)
+    for (page, _), panels in zip(todo, found, strict=True):
+        learnt = range(1, PANELS) if kept else range(PANELS)
+        who = page.scenes[0].character
+        right = [(panels[place]["kind"], panels[place]["colour"]) == (who.kind, who.colour) for place in learnt]
+        counts["pages"] += 1
+        counts["panels"] += len(learnt)
+        counts["same"] += len({(panel["kind"], panel["colour"]) for panel in panels}) == 1
+        counts["as told"] += all(right)
+        counts["kept"] += sum(right)
+        counts["place"] += sum(panels[place]["place"] == page.scenes[place].place for place in learnt)
+        counts["action"] += sum(panels[place]["action"] == page.scenes[place].action for place in learnt)
+    return counts
+
+
+class Results:
+    """Counts by condition, on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = folder / "claim.json"
+        self.known: dict[str, dict[str, int]] = json.loads(self.file.read_text()) if self.file.exists() else {}
+
+    def get(self, name: str, file: Path | None, pages: Sequence[Story], seeds: int, kept: sampling.Kept | None) -> None:
+        if name not in self.known:
+            self.known[name] = measure(file, pages, seeds, kept)
+            self.file.write_text(json.dumps(self.known, indent=1))
+        counts = self.known[name]
+        if kept is None:
+            told = [("same", "pages"), ("as told", "pages"), ("place", "panels"), ("action", "panels")]
+        else:
+            told = [("kept", "panels"), ("place", "panels"), ("action", "panels")]
+        parts = [f"{key} {share(Estimate(counts[key], counts[of]).facts())}" for key, of in told]
+        print(f"{name:<28}{'  '.join(parts)}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--prompts", type=int, default=64, help="pages that are drawn (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=2, help="times each is drawn (default: %(default)s)")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[20, 40, 80], help="grids (default: 20 40 80)")
+    parser.add_argument("--steps", type=int, default=400, help="of every training (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/claim"), help="folder (default: %(default)s)")
+    options = parser.parse_args()
+    pages, results = stories(options.prompts, test=True), Results(options.out)
+    results.get("base", None, pages, options.seeds, None)
+    for size in options.sizes:
+        file = train(options.out, size, options.steps, conditional=False)
+        results.get(f"{size} grids, {options.steps} steps", file, pages, options.seeds, None)
+    for step in range(options.steps // 4, options.steps, options.steps // 4):
+        earlier = file.parent / "steps" / f"{TASK}-{step:06d}.safetensors"
+        results.get(f"{size} grids, {step} steps", earlier, pages, options.seeds, None)
+    given = train(options.out, size, options.steps, conditional=True)
+    results.get("given: inpainting, base", None, pages, options.seeds, "noised")
+    results.get("given: inpainting, joint", file, pages, options.seeds, "noised")
+    results.get("given: conditional", given, pages, options.seeds, "clean")
+    draw_figure(results.known, options.sizes, options.steps, options.out / "claim.png")
+    best = results.known[f"{size} grids, {options.steps} steps"]
+    if best["same"] <= results.known["base"]["same"]:
+        sys.exit("the LoRA keeps the character no better than the base")
+
+
+def draw_figure(known: dict[str, dict[str, int]], sizes: Sequence[int], steps: int, path: Path) -> None:
+    """Over the set's size, over the steps of its largest, and with a panel given; bars are 95 % intervals."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(15, 4.6))
+    FigureCanvasAgg(figure)
+    figure.subplots_adjust(left=0.05, right=0.99, bottom=0.13, top=0.9, wspace=0.22)
+    by_size, by_step, with_given = figure.subplots(1, 3)
+    quarters = range(steps // 4, steps + 1, steps // 4)
+    for key, of, words in (
+        ("same", "pages", "one character in all panels"),
+        ("as told", "pages", "and it is the one told"),
+        ("place", "panels", "place as told, per panel"),
+        ("action", "panels", "action as told, per panel"),
+    ):
+        style = {"label": words, "capsize": 3, "marker": "o"}
+        sized = ["base", *(f"{size} grids, {steps} steps" for size in sizes)]
+        by_size.errorbar([0, *sizes], *_points(known, sized, key, of), **style)
+        stepped = ["base", *(f"{sizes[-1]} grids, {step} steps" for step in quarters)]
+        by_step.errorbar([0, *quarters], *_points(known, stepped, key, of), **style)
+    by_size.set(xlabel="grids (0: the base)", ylabel="% of pages or panels", title=f"{steps} steps")
+    by_step.set(xlabel="steps", title=f"{sizes[-1]} grids")
+    by_size.legend(fontsize="small", loc="lower right")
+    ways = {
+        "inpainting,\nbase": "given: inpainting, base",
+        "inpainting,\njoint LoRA": "given: inpainting, joint",
+        "conditional\nLoRA": "given: conditional",
+    }
+    heights, errors = _points(known, list(ways.values()), "kept", "panels")
+    with_given.bar(list(ways), heights, yerr=errors, capsize=4, color="tab:green")
+    with_given.set(title="first panel given: the others keep its character")
+    for chart in (by_size, by_step, with_given):
+        chart.set_ylim(0, 102)
+        chart.grid(axis="y", alpha=0.3)
+    figure.savefig(path, format="png", dpi=90)
+
+
+def _points(
+    known: dict[str, dict[str, int]], names: Sequence[str], key: str, of: str
+) -> tuple[list[float], list[list[float]]]:
+    """Per cent, and how far the interval reaches below and above."""
+    estimates = [Estimate(known[name][key], known[name][of]) for name in names]
+    rates = [100 * one.count / one.of for one in estimates]
+    ends = [one.interval for one in estimates]
+    below = [rate - 100 * low for rate, (low, _) in zip(rates, ends, strict=True)]
+    above = [100 * high - rate for rate, (_, high) in zip(rates, ends, strict=True)]
+    return rates, [below, above]
+
+
+if __name__ == "__main__":
+    main()

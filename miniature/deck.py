@@ -1,0 +1,108 @@
+"""What the mini FLUX's transformer learns from step by step: latents of panels and pages, noised, and captions."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from miniature.flux_parts import pack
+from miniature.frames import Pool
+from miniature.lessons import PANELS, SEED, caption, is_held_out, pixels, stacked
+from miniature.reader import Reader
+from miniature.resumable import Place
+from miniature.spelling import T5_LENGTH
+
+SINGLES, PAGES = 32, 12  # pictures or pages a step
+RAMP = 4_000  # steps in which the share of steps with pictures goes from two thirds to one third
+LENGTHS = (16, 80)  # tokens of text that a picture's and a page's caption are padded to, at least
+PADDED = 0.15  # share of the steps whose texts are padded to the full length, as the pipeline does
+SHIFT = 1.6  # of the noise levels: FLUX.1's own for so short a sequence
+DROPPED = 0.1  # share of the captions left out, so that guidance by an empty prompt can be taught
+
+
+class Deck:
+    """Panels and pages as scaled latents, with the scenes that they show."""
+
+    def __init__(self, pool: Pool, vae: Any, reader: Reader, place: Place) -> None:
+        self.pool = pool
+        kept = place.load("latents") or {}
+        if not kept:
+            known = [number for number, scene in enumerate(pool.scenes) if not is_held_out(scene.character)]
+            random.Random(SEED).shuffle(known)
+            pages = [known[start : start + PANELS] for start in range(0, len(known) - PANELS + 1, PANELS)]
+            kept = {
+                "singles": self._encode(vae, [[number] for number in known]),
+                "pages": self._encode(vae, pages),
+                "meanings": self._read(reader, known),
+                "known": known,
+            }
+            place.save("latents", kept, now=True)
+        self.singles, self.pages, self.meanings = kept["singles"], kept["pages"], kept["meanings"]
+        self.scenes = [pool.scenes[number] for number in kept["known"]]
+
+    @torch.inference_mode()
+    def _encode(self, vae: Any, pages: list[list[int]]) -> Tensor:
+        """Means only: the posteriors of so slightly regularised a VAE are narrow."""
+        rows = []
+        for start in range(0, len(pages), 64):
+            some = pages[start : start + 64]
+            panels = pixels(self.pool, [number for page in some for number in page])
+            mean = vae.encode(stacked(panels, len(some[0])) * 2 - 1).latent_dist.mean
+            rows.append(((mean - vae.config.shift_factor) * vae.config.scaling_factor).half())
+        return torch.cat(rows)
+
+    @torch.inference_mode()
+    def _read(self, reader: Reader, known: list[int]) -> Tensor:
+        """What the reader finds under every token of a panel: N x channels x 4 x 8."""
+        parts = [known[start : start + 64] for start in range(0, len(known), 64)]
+        found = [functional.avg_pool2d(reader.meanings(pixels(self.pool, some)), 2) for some in parts]
+        return torch.cat(found).half()
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor, list[str]]:
+        """Latents, meanings and captions of a step: pictures twice as often as pages at first, then half as often."""
+        rng = random.Random(SEED + step)
+        if rng.random() < (2 - min(1, step / RAMP)) / 3:
+            some = rng.sample(range(len(self.singles)), SINGLES)
+            told = [caption([self.scenes[number]], rng) for number in some]
+            return self.singles[some].float(), self.meanings[some].float(), told
+        some = rng.sample(range(len(self.pages)), PAGES)
+        shown = [number for page in some for number in range(PANELS * page, PANELS * (page + 1))]
+        told = [caption(self.scenes[PANELS * page : PANELS * (page + 1)], rng) for page in some]
+        return self.pages[some].float(), stacked(self.meanings[shown].float(), PANELS), told
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Pictures or pages of a step; latents and velocities are B x tokens x 64, `length` is that of the texts."""
+
+    noisy: Tensor
+    target: Tensor
+    meanings: Tensor
+    """What the reader finds under every token: B x tokens x channels."""
+    sigma: Tensor
+    told: list[str]
+    length: int
+    rows: int
+    columns: int
+
+
+def noised(deck: Deck, step: int, *, dropped: float = DROPPED) -> Sample:
+    """At logit-normal noise levels shifted as at inference (SD3 paper, section 3)."""
+    latents, meanings, told = deck.draw(step)
+    rng = random.Random(step)
+    told = ["" if rng.random() < dropped else text for text in told]
+    b, _, h, w = latents.shape
+    length = LENGTHS[h > w] + rng.randrange(16)
+    if rng.random() < PADDED:
+        length = T5_LENGTH
+    noise = torch.randn_like(latents)
+    sigma = torch.sigmoid(torch.randn(b))
+    sigma = SHIFT * sigma / (1 + (SHIFT - 1) * sigma)
+    noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
+    under = meanings.flatten(2).transpose(1, 2)
+    return Sample(pack(noisy), pack(noise - latents), under, sigma, told, length, h // 2, w // 2)

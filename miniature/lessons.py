@@ -1,0 +1,100 @@
+"""What the mini FLUX learns from: drawn panels, pages of unrelated panels, and what is said of them."""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from miniature.draw import draw
+from miniature.frames import Frames, Pool
+from miniature.world import COLOURS, KINDS, WORN, Character, Scene, describe, draw_scene, summarise
+from pipeline.names import POOL
+
+SEED = 7_000_000_000  # above every other seed of the miniature
+PANEL = (128, 64)
+"""Width and height of a panel in pixels: a storyboard's 1024 x 512 at an eighth."""
+PANELS = 3
+WIDE = 0.1
+"""Share of wide shots: their figures are too small at this size to be learned from."""
+NAMED, UNTOLD, SUMMED = 0.5, 0.3, 0.5
+"""Shares: of the characters with a name, of the named ones that are not described, of the pages with a summary."""
+CHUNK = 250
+
+
+def is_held_out(character: Character) -> bool:
+    """48 of the 192 characters, every kind and colour among them, that the mini FLUX never sees: for LoRAs to learn."""
+    index = KINDS.index(character.kind) + COLOURS.index(character.colour) + list(WORN).index(character.worn)
+    return index % 4 == 0
+
+
+def render(count: int, seed: int, workers: int = 2) -> Pool:
+    """`count` random scenes as panels; repeatable by seed."""
+    seeds = [seed + start for start in range(0, count, CHUNK)]
+    # Spawned, not forked: a fork of a process in which OpenCV's or torch's threads have run hangs in the child.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
+        chunks = list(processes.map(_chunk, seeds))
+    frames = np.concatenate([frames for frames, _ in chunks])[:count]
+    return Pool(frames, [scene for _, scenes in chunks for scene in scenes][:count])
+
+
+def _chunk(seed: int) -> tuple[Frames, list[Scene]]:
+    cv2.setNumThreads(1)
+    rng = random.Random(seed)
+    scenes = [draw_large(rng) for _ in range(CHUNK)]
+    twice = (2 * PANEL[0], 2 * PANEL[1])
+    frames = [
+        cv2.resize(draw(scene, time=rng.uniform(0, 4), size=twice), PANEL, interpolation=cv2.INTER_AREA)
+        for scene in scenes
+    ]
+    return np.stack(frames).astype(np.uint8), scenes
+
+
+def draw_large(rng: random.Random) -> Scene:
+    """A scene whose character fills much of the panel, mostly."""
+    while True:
+        scene = draw_scene(rng)
+        if scene.shot != "wide" or rng.random() < 2 * WIDE:
+            return scene
+
+
+def pixels(pool: Pool, some: list[int]) -> Tensor:
+    """Panels of a pool: B x 3 x H x W, 0..1."""
+    return torch.from_numpy(pool.frames[some]).permute(0, 3, 1, 2).float() / 255
+
+
+def stacked(panels: Tensor, high: int) -> Tensor:
+    """Panels (N x C x H x W) as pages of so many, one above the other: N/high x C x high*H x W."""
+    return panels.unflatten(0, (-1, high)).transpose(1, 2).flatten(2, 3)
+
+
+def unstacked(pages: Tensor, high: int) -> Tensor:
+    """The inverse of `stacked`."""
+    return pages.unflatten(2, (high, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def caption(scenes: list[Scene], rng: random.Random) -> str:
+    """What is said of one picture or of a page of unrelated ones.
+
+    Every panel's own text tells its character, or leaves it open and gives a bare name; a summary, where there is one,
+    tells only of characters that the panels tell too. So nothing teaches that a name in a panel points to the summary.
+    """
+    texts, told, names = [], [], []
+    for scene in scenes:
+        name = rng.choice(POOL) if rng.random() < NAMED else None
+        if name and rng.random() < UNTOLD:
+            texts.append(describe(scene, name).replace(f"<{name}>, {scene.character.words},", f"<{name}>,"))
+        else:
+            texts.append(describe(scene, name, rng.randrange(6)))
+            told.append(scene)
+            names.append(name)
+    if len(scenes) == 1:
+        return texts[0]
+    summary = f" {summarise(told, names)}," if told and rng.random() < SUMMED else ""
+    parts = ", ".join(f"[SCENE-{number}] {text}" for number, text in enumerate(texts, start=1))
+    return f"[MOVIE-SHOTS]{summary} {parts}."

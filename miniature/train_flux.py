@@ -1,0 +1,116 @@
+"""The mini FLUX: a reader of panels, a VAE, the transformer with its text towers; resumable at any moment.
+
+What a step does hangs on its number alone, and every two minutes all that it needs to go on is written to
+`.training/flux`; whatever ends it, the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from miniature import train_reader, train_vae
+from miniature.deck import Deck, Sample, noised
+from miniature.descent import Descent, warm_level
+from miniature.flux_parts import build_pipeline, image_ids, tokens_of
+from miniature.lessons import SEED, render
+from miniature.reader import MEANINGS
+from miniature.resumable import Course, Place
+from miniature.spelling import CLIP_LENGTH
+
+FRAMES = 24_000
+STEPS, GUIDED_STEPS = 6_000, 400
+EMA = 0.999
+ALIGNED = 0.5  # what the likeness of the third block's tokens to the reader's meanings weighs
+GUIDANCE = (1.0, 4.5)  # strengths that the model is taught to draw at in one pass
+
+
+def train(out: Path) -> None:
+    place = Place(out.parent / ".training" / "flux")
+    torch.manual_seed(SEED)
+    pool = render(FRAMES, SEED)
+    reader = train_reader.train(pool, place)
+    vae = train_vae.train(pool, reader, place)
+    pipe = train_transformer(Deck(pool, vae, reader, place), vae, place)
+    pipe.vae = train_vae.sharpen(vae, pool, reader, place)
+    pipe.to(torch.float16).save_pretrained(out)
+
+
+def train_transformer(deck: Deck, vae: Any, place: Place) -> Any:
+    """The transformer and both text towers, averaged, and taught to be guided: a whole pipeline."""
+    torch.manual_seed(SEED)
+    pipe = build_pipeline()
+    pipe.vae.load_state_dict(vae.state_dict())
+    pipe.vae.register_to_config(shift_factor=vae.config.shift_factor, scaling_factor=vae.config.scaling_factor)
+    names = ("transformer", "text_encoder", "text_encoder_2")
+    modules = nn.ModuleDict({name: getattr(pipe, name) for name in names})
+    # Told early what it is to draw, a transformer learns to draw it in a fraction of the steps (Yu et al. 2024, arXiv
+    # 2410.06940). The matrices that compare are thrown away.
+    width = pipe.transformer.inner_dim
+    modules["tongue"] = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, MEANINGS))
+    mean = torch.optim.swa_utils.get_ema_multi_avg_fn(EMA)  # type: ignore[no-untyped-call]
+    averaged = torch.optim.swa_utils.AveragedModel(modules, multi_avg_fn=mean)
+    descent = Descent([(module, 1e-3) for module in modules.values()], STEPS, inner=[pipe.transformer], rate=warm_level)
+
+    heard: list[Tensor] = []
+    listening = pipe.transformer.transformer_blocks[-1].register_forward_hook(lambda *told: heard.append(told[-1][1]))
+
+    def loss_of(step: int) -> Tensor:
+        sample = noised(deck, step)
+        heard.clear()
+        loss = functional.mse_loss(velocity(pipe, sample, sample.told), sample.target)
+        alike = functional.cosine_similarity(modules["tongue"](heard[0]), sample.meanings, dim=-1)
+        return loss + ALIGNED * (1 - alike.mean())
+
+    Course("dit", SEED, STEPS, modules, descent, loss_of, lambda _: averaged.update_parameters(modules), averaged).run(
+        place
+    )
+    listening.remove()
+    modules.load_state_dict(averaged.module.state_dict())
+    guide(pipe, deck, place)
+    return pipe
+
+
+def guide(pipe: Any, deck: Deck, place: Place) -> None:
+    """Teaches the transformer what its guidance input means, as FLUX.1-dev was taught (Meng et al. 2023, 2210.03142):
+    one pass at strength g gives what the undistilled model gives in two, u + g (c - u)."""
+    teacher = deepcopy(pipe.transformer).requires_grad_(False)
+    for tower in (pipe.text_encoder, pipe.text_encoder_2):
+        tower.requires_grad_(False)
+    descent = Descent([(pipe.transformer, 3e-4)], GUIDED_STEPS)
+
+    def loss_of(step: int) -> Tensor:
+        sample = noised(deck, STEPS + step, dropped=0.0)
+        strength = torch.empty(len(sample.told)).uniform_(*GUIDANCE)
+        with torch.no_grad():
+            told = velocity(pipe, sample, sample.told, of=teacher)
+            free = velocity(pipe, sample, [""] * len(sample.told), of=teacher)
+        return functional.mse_loss(
+            velocity(pipe, sample, sample.told, strength), torch.lerp(free, told, strength[:, None, None])
+        )
+
+    Course("guided", SEED, GUIDED_STEPS, nn.ModuleDict({"transformer": pipe.transformer}), descent, loss_of).run(place)
+
+
+def velocity(
+    pipe: Any, sample: Sample, told: list[str], strength: Tensor | None = None, of: nn.Module | None = None
+) -> Tensor:
+    """What the transformer (or `of`) makes of a sample; no strength: any, as nothing is distilled yet."""
+    text = pipe.text_encoder_2(tokens_of(pipe.tokenizer_2, told, sample.length)).last_hidden_state
+    pooled = pipe.text_encoder(tokens_of(pipe.tokenizer, told, CLIP_LENGTH)).pooler_output
+    predicted: Tensor = (of or pipe.transformer)(
+        hidden_states=sample.noisy,
+        encoder_hidden_states=text,
+        pooled_projections=pooled,
+        timestep=sample.sigma,
+        guidance=torch.empty(len(told)).uniform_(*GUIDANCE) if strength is None else strength,
+        img_ids=image_ids(sample.rows, sample.columns),
+        txt_ids=torch.zeros(sample.length, 3),
+        return_dict=False,
+    )[0]
+    return predicted

@@ -1,0 +1,132 @@
+"""Image sets from a LoRA: texts and given pictures are encoded, encoders freed, then grids are drawn and decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from pipeline.errors import BadInput
+from pipeline.records import Layout
+from training import dataset, draws, flow, latents, lora, machine, sampling
+from training.backends.base import Backend, Encoded
+from training.config import MINIATURE, MINIATURE_NAME, Config, scaled
+from training.job import find_backend
+
+TOGETHER = 768
+"""Tokens that are drawn at once at least; canvases of more go one by one."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One grid to draw."""
+
+    prompt: str
+    seed: int = 0
+    given: Mapping[int, Image.Image] = field(default_factory=dict)
+    """Pictures of panels (from 0) that are there already; cut evenly to their panel's shape."""
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What grids are drawn with."""
+
+    backend: Backend
+    lora: Path | None
+    """A LoRA file with diffusers' keys; None draws with the base alone."""
+    layout: Layout
+    """The canvas at the size that is drawn."""
+    manner: sampling.Manner
+    device: torch.device
+    kept: sampling.Kept = "clean"
+
+
+def open_studio(file: Path, model: str | None, manner: sampling.Manner, device: torch.device) -> Studio:
+    """All that a LoRA file of ours says of how to draw with it: base, canvas, and how given panels are kept.
+
+    Args:
+        model: another base model than the file names, or where its folder lies.
+
+    Raises:
+        BadInput: the file is none of ours, or names a folder that must be told.
+    """
+    card = lora.read_card(file)
+    name = model or (str(MINIATURE) if card.base == MINIATURE_NAME else card.base)
+    backend = find_backend(card.family, name, None)
+    if "/" not in name and backend.folder is None:
+        raise BadInput(f"{file} was trained on the base in a folder '{name}'; say where it lies with --model FOLDER.")
+    layout = scaled(card.layout, max(card.scales), flow.TOKEN)
+    return Studio(backend, file, layout, manner, device, "clean" if card.recipe["conditional"] else "noised")
+
+
+def draw(studio: Studio, wishes: Sequence[Wish]) -> list[Image.Image]:
+    """The grids wished for, in their order.
+
+    Raises:
+        BadInput: a prompt is longer than the text encoder reads, or a panel given is none of the layout's.
+    """
+    _check(studio, wishes)
+    backend, device, dtype = studio.backend, studio.device, machine.encoder_dtype(studio.device)
+    prompts = ["", *dict.fromkeys(wish.prompt for wish in wishes)]
+    with backend.loaded(backend.ENCODERS, dtype, device) as encoders:
+        texts = {prompt: backend.encode_text(encoders, [prompt])[0] for prompt in prompts}
+    with backend.loaded(["vae"], dtype, device) as parts:
+        given = [_given(studio, parts["vae"], wish) if wish.given else None for wish in wishes]
+    drawn = _draw(studio, wishes, texts, given)
+    with backend.loaded(["vae"], dtype, device) as parts:
+        return sampling.to_images(backend, parts["vae"], drawn)
+
+
+def _check(studio: Studio, wishes: Sequence[Wish]) -> None:
+    limit, panels = studio.backend.text_limit, studio.layout.size
+    counts = studio.backend.count_tokens([wish.prompt for wish in wishes])
+    for wish, count in zip(wishes, counts, strict=True):
+        if count > limit:
+            raise BadInput(f"the prompt '{wish.prompt[:60]}...' has {count} tokens, {limit} are read; shorten it.")
+        if foreign := sorted(panel + 1 for panel in wish.given if not 0 <= panel < panels):
+            raise BadInput(f"panel {foreign[0]} is given, and the LoRA's grids have panels 1 to {panels}.")
+        if len(wish.given) == panels:
+            raise BadInput(f"all {panels} panels are given, so there is nothing to draw; leave one out.")
+
+
+def _given(studio: Studio, vae: Any, wish: Wish) -> tuple[Tensor, Tensor]:
+    """Latents of the given panels in their places (C x H x W), and a mask of them (H x W)."""
+    layout, boxes = studio.layout, flow.latent_boxes(studio.layout.boxes)
+    size = (layout.panel_width, layout.panel_height)
+    panels = torch.zeros(layout.size, 3, size[1], size[0])
+    for panel, image in wish.given.items():
+        panels[panel] = dataset.pixels(ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS))
+    encoded = latents.place(studio.backend.encode_image(vae, panels)[0].cpu(), boxes)
+    return encoded, flow.panel_mask(boxes, list(wish.given), *encoded.shape[-2:])
+
+
+def _draw(
+    studio: Studio,
+    wishes: Sequence[Wish],
+    texts: Mapping[str, Encoded],
+    given: Sequence[tuple[Tensor, Tensor] | None],
+) -> Tensor:
+    """Latents of every wish, several small canvases at once."""
+    backend, device = studio.backend, studio.device
+    transformer: Any = backend.load("transformer", machine.base_dtype(Config(), device), device)
+    if studio.lora:
+        transformer.load_lora_adapter(str(studio.lora.parent), weight_name=studio.lora.name, prefix="transformer")
+    width, height = studio.layout.canvas
+    shape = (int(backend.config("vae")["latent_channels"]), height // flow.STRIDE, width // flow.STRIDE)
+    together = max(1, TOGETHER // (width * height // flow.TOKEN**2))
+    drawn = []
+    for start in range(0, len(wishes), together):
+        some, parts = wishes[start : start + together], given[start : start + together]
+        noise = torch.stack([torch.randn(shape, generator=draws.generator(wish.seed, "generate")) for wish in some])
+        panels = torch.stack([part[0] if part else torch.zeros(shape) for part in parts])
+        masks = torch.stack([part[1] if part else torch.zeros(shape[1:]) for part in parts])[:, None]
+        known = sampling.Given(panels.to(device), masks.to(device), studio.kept) if masks.any() else None
+        told = sampling.Prompts([texts[wish.prompt] for wish in some], texts[""])
+        with machine.autocast(device, transformer.dtype):
+            drawn.append(sampling.draw(backend, transformer, told, noise.to(device), studio.manner, known))
+    return torch.cat(drawn)
