@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -68,12 +69,20 @@ def parse_options(kind: type[Checked], plugin: str, options: dict[str, Any]) -> 
     try:
         return kind.model_validate(options)
     except ValidationError as error:
-        known = ", ".join(field.alias or name for name, field in kind.model_fields.items()) or "none"
-        raise BadInput(f"options of {plugin}: {faults_of(error)} (known: {known}).") from error
+        known = [field.alias or name for name, field in kind.model_fields.items()]
+        faults = faults_of(error, known)
+        raise BadInput(f"options of {plugin}: {faults} (known: {', '.join(known) or 'none'}).") from error
 
 
-def faults_of(error: ValidationError, most: int = 5) -> str:
-    """The first faults of a validation in one line."""
+def faults_of(error: ValidationError, known: Sequence[str] = (), most: int = 5) -> str:
+    """The first faults of a validation in one line.
+
+    Args:
+        known: keys that a misspelt one may have been meant to be.
+    """
     faults = error.errors(include_url=False)
-    told = [f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}" for fault in faults[:most]]
+    told = []
+    for fault in faults[:most]:
+        meant = suggest(str(fault["loc"][-1]), list(known)) if fault["type"] == "extra_forbidden" else ""
+        told.append(f"{'.'.join(map(str, fault['loc'])) or 'it'}: {fault['msg']}{meant}")
     return "; ".join(told) + (f"; and {len(faults) - most} more" if len(faults) > most else "")

@@ -191,20 +191,26 @@ def _mode(job: Job) -> str:
 
 def write_sheet(job: Job) -> Path:
     """`plan.png`: the first grids of the training as the model will see them, with what chance decides for each."""
-    shown = []
-    for position in range(SHOWN):
-        step = position // job.config.batch
-        scale = draws.scale_at(job.config, step)
-        layout = job.layouts[scale]
-        drawn = draws.draw(job.config, position, len(job.data.train), layout.size, job.condition)
-        view = View(job.data.train[drawn.sample], layout, drawn.order)
-        text = dataset.caption(view, job.task)
-        notes = [f"step {step + 1}", f"scale {scale:g}"]
-        if drawn.order != tuple(range(layout.size)):
-            notes.append(f"order {' '.join(str(panel + 1) for panel in drawn.order)}")
-        notes += ["caption dropped"] if drawn.dropped else []
-        (tokens,) = _count(job, [text]) or [None]
-        shown.append(figures.Shown(dataset.picture(view), layout, text, tokens, drawn.given, ", ".join(notes)))
+    seen = [_seen(job, position) for position in range(SHOWN)]
+    texts = [dataset.caption(view, job.task) for view, _, _ in seen]
+    counts = _count(job, texts) or [None] * SHOWN
+    shown = [
+        figures.Shown(dataset.picture(view), view.layout, text, count, given, note)
+        for (view, given, note), text, count in zip(seen, texts, counts, strict=True)
+    ]
     job.folder.mkdir(parents=True, exist_ok=True)
     figures.draw_sheet(shown, job.folder / SHEET)
     return job.folder / SHEET
+
+
+def _seen(job: Job, position: int) -> tuple[View, tuple[int, ...], str]:
+    """What stands at a position of the training: a view, the panels given, and what else there is to say."""
+    step = position // job.config.batch
+    scale = draws.scale_at(job.config, step)
+    layout = job.layouts[scale]
+    drawn = draws.draw(job.config, position, len(job.data.train), layout.size, job.condition)
+    notes = [f"step {step + 1}", f"scale {scale:g}"]
+    if drawn.order != tuple(range(layout.size)):
+        notes.append(f"order {' '.join(str(panel + 1) for panel in drawn.order)}")
+    notes += ["caption dropped"] if drawn.dropped else []
+    return View(job.data.train[drawn.sample], layout, drawn.order), drawn.given, ", ".join(notes)

@@ -1,0 +1,219 @@
+"""The plan of a training: its figures, its sheet, and that none of it takes a weight."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from pipeline import cli
+from pipeline.errors import BadInput
+from training import batches, dataset, draws, figures, loop, planning
+from training.backends.base import Backend
+from training.job import Job
+from training.processes import Processes
+
+CPU = torch.device("cpu")
+Make = Callable[..., Job]
+SMALL = "--set train.scales=[0.125] --set train.smallest_panel=48"
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nor anything that was ever fetched from one."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def plan(
+    grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], tuple[int, str]]:
+    """`plan("--set train.rank=8")` gives exit code and what is said, and loads no weights."""
+    monkeypatch.setattr(Backend, "load", None)
+
+    def planned(rest: str) -> tuple[int, str]:
+        told = f"iclora train storyboard --plan --data {grids} --out {tmp_path / 'run'} {SMALL} {rest}"
+        monkeypatch.setattr("sys.argv", told.split())
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return planned
+
+
+def test_a_plan_tells_everything_and_writes_its_sheet_alone(
+    plan: Callable[[str], tuple[int, str]], tiny_flux: Path, tmp_path: Path
+) -> None:
+    code, out = plan(f"--set train.model={tiny_flux} --set train.steps=30 --set train.scales=[0.125,0.25]")
+    assert code == 0
+    sheet = tmp_path / "run" / "training" / "plan.png"
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [sheet]
+    lines = out.splitlines()
+    assert lines[:3] == [
+        "task storyboard: 6 grids of 3 x 1 panels, 2 held out",
+        "canvas 128 x 192: panels of 128 x 64, 96 tokens, noise levels shifted 1.60 times",
+        "canvas 256 x 384: panels of 256 x 128, 384 tokens, noise levels shifted 1.69 times",
+    ]
+    assert re.fullmatch(r"captions of \d+ to \d+ tokens, 128 are read", lines[3])
+    assert lines[4:7] == [
+        "30 steps of 4 grids, 1 at a time: each grid is seen 20 times",
+        "joint mode: all panels are noised; caption dropout 0.05, permuted 0%",
+        "rank 16, alpha 16, adamw at 0.0001 constant after 0 steps, average 0.99, seed 0",
+    ]
+    assert re.fullmatch(
+        rf"base {re.escape(str(tiny_flux))}: 0\.1 million parameters \(auto\); LoRA on 17 layers, 0\.05 million",
+        lines[7],
+    )
+    assert lines[8].startswith("memory, about: text encoders 0.00 GiB, freed; VAE ")
+    assert lines[9:] == [f"What the model will see: {sheet}"]
+
+
+def test_flux_1_dev_is_planned_by_its_name_alone(plan: Callable[[str], tuple[int, str]], tmp_path: Path) -> None:
+    """On a machine that has no file of it and no network."""
+    code, out = plan("--set train.base_weights=bf16 --set train.conditional=0.25")
+    assert code == 0
+    assert re.search(r"captions of \d+ to \d+ words; their tokens can't be counted, as the tokenizer of black-f", out)
+    assert (
+        "base black-forest-labs/FLUX.1-dev: 11,901.4 million parameters (bf16); LoRA on 418 layers, 65.37 mill" in out
+    )
+    assert re.search(
+        r"training \d+\.\d\d GiB \(base 22\.17, LoRA, gradient, optimizer, average 1\.22, activations", out
+    )
+    assert "conditional mode for 25% of the samples, else joint: panels drawn at random stay clean" in out
+    assert (tmp_path / "run" / "training" / "plan.png").exists()
+
+
+def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(plan: Callable[[str], tuple[int, str]]) -> None:
+    code, told = plan("--set train.learning_rat=1 --set train.rank=0")
+    assert code == 2
+    assert told.startswith("error: ") and told.count("\n") == 1
+    assert "learning_rat: Extra inputs are not permitted, did you mean 'learning_rate'?" in told
+    assert "rank: Input should be greater than or equal to 1" in told
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("--set train.scales=[0.1]", "at 0.1 the panels are 96 x 48"),
+        ("--set train.warmup=5000", "warmup 5000 leaves no step of 5000"),
+        ("--set train.panel_weights=[1,2]", "train.panel_weights has 2 numbers and storyboard has 3 panels"),
+        ("--set condition=[1] --set train.permute=0.5", "would move the panels that storyboard gives (1)"),
+        ("--set base=sana", "base=sana can't be trained here yet (there are flux-1, z-image)"),
+        ("--set train.model=nobody/nothing", "the base model 'nobody/nothing' is not on this machine"),
+    ],
+)
+def test_what_can_t_be_planned_is_told_in_a_sentence(
+    wrong: str, sentence: str, plan: Callable[[str], tuple[int, str]]
+) -> None:
+    code, told = plan(f"{wrong} --set train.smallest_panel=64")
+    assert code == 2
+    assert told.startswith("error: ") and told.count("\n") == 1 and sentence in told
+
+
+def test_two_scales_that_come_to_one_canvas_are_told_once(make_job: Make) -> None:
+    job = make_job(scales=[0.125, 0.126])
+    canvases = [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("canvas")]
+    assert len(canvases) == 1
+
+
+def test_what_a_task_gives_is_told(make_job: Make) -> None:
+    job = make_job(told=["condition=[1, 3]"])
+    assert "conditional mode: panels 1, 3 stay clean; caption dropout 0.05, permuted 0%" in list(
+        planning.lines(job, planning.make(job, CPU))
+    )
+
+
+def test_the_time_is_what_the_folders_own_log_says(make_job: Make) -> None:
+    job = make_job(steps=120)
+    assert not [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("time")]
+    job.folder.mkdir()
+    lines = ["step,loss,seconds", "1,1.5,90.0", *(f"{step},1.5,{1.5}" for step in range(2, 9))]
+    (job.folder / "log.csv").write_text("\n".join(lines), encoding="utf-8")
+    (told,) = [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("time")]
+    assert told == f"time, about: 3 min at 1.50 s a step ({job.folder / 'log.csv'})"
+
+
+# ---- memory
+
+
+def test_memory_follows_the_settings(make_job: Make) -> None:
+    usual = planning.make(make_job(), CPU)
+    base = usual.base
+    assert usual.memory["base"] == 4 * base
+    for kind, size in (("bf16", 2), ("int8", 1), ("fp8", 1), ("nf4", 0.5)):
+        assert planning.make(make_job(base_weights=kind), CPU).memory["base"] == size * base
+    twice = planning.make(make_job(rank=8, optimizer="adamw8bit"), CPU)
+    assert twice.lora == 2 * usual.lora
+    lora = "LoRA, gradient, optimizer, average"
+    assert (usual.memory[lora], twice.memory[lora]) == (20 * usual.lora, 14 * twice.lora)
+    again, single = (planning.make(make_job(**how), CPU) for how in ({"checkpointing": True}, {"micro_batch": 1}))
+    assert again.memory["activations"] < usual.memory["activations"]
+    assert single.memory["activations"] == usual.memory["activations"] / 4
+    larger = planning.make(make_job(scales=[0.25]), CPU)
+    assert larger.memory["VAE"] > usual.memory["VAE"] and larger.memory["activations"] > usual.memory["activations"]
+
+
+def test_parameters_and_layers_are_those_of_what_is_loaded(make_job: Make) -> None:
+    job = make_job()
+    plan, transformer = planning.make(job, CPU), job.backend.load("transformer", torch.float32, "cpu")
+    assert plan.base == sum(weight.numel() for weight in transformer.parameters())
+    state = loop._begin(job, transformer, None)
+    assert plan.lora == sum(weight.numel() for weight in state.weights.values())
+    assert 2 * plan.layers == len(state.weights)
+    encoders = (job.backend.load(part, torch.float32, "cpu") for part in job.backend.ENCODERS)
+    sizes = [weight.numel() * weight.element_size() for part in encoders for weight in part.parameters()]
+    assert plan.memory["text encoders"] == sum(sizes)
+
+
+# ---- the sheet
+
+
+def test_the_sheet_shows_what_the_first_steps_see(make_job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job(conditional=0.5, permute=0.5, caption_dropout=0.3, scales=[0.125, 0.1875])
+    kept: list[Any] = []
+    monkeypatch.setattr(figures, "draw_sheet", lambda shown, _: kept.extend(shown))
+    planning.write_sheet(job)
+    library = loop.encode(job, Processes(), lambda *_: None)
+    assert len(kept) == planning.SHOWN
+    for position, shown in enumerate(kept):
+        step = position // job.config.batch
+        lesson = batches.lesson_at(job, library, step, position)
+        assert shown.image.tobytes() == dataset.picture(lesson.view).tobytes()
+        assert (shown.layout, shown.given) == (lesson.view.layout, lesson.given)
+        assert shown.caption == dataset.caption(lesson.view, job.task)
+        assert shown.tokens == len(shown.caption) + 1  # letters and the end mark
+        assert ("caption dropped" in shown.note) == (lesson.text == "")
+        assert ("order" in shown.note) == (lesson.view.order != (0, 1, 2))
+        assert shown.note.startswith(f"step {step + 1}, scale {draws.scale_at(job.config, step):g}")
+    drawn = [draws.draw(job.config, position, 6, 3, ()) for position in range(planning.SHOWN)]
+    assert any(one.dropped for one in drawn) and any(one.given for one in drawn)
+
+
+def test_the_sheet_is_a_picture_of_all_of_them(make_job: Make) -> None:
+    job = make_job()
+    with Image.open(planning.write_sheet(job)) as sheet:
+        assert sheet.width > job.shown.canvas[0] and sheet.height > job.shown.canvas[1]
+
+
+# ---- asked before any work
+
+
+def test_captions_that_would_be_cut_are_refused_before_anything_loads(
+    make_job: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backend, "load", None)
+    Image.new("RGB", (256, 384)).save(tmp_path / "long.png")
+    (tmp_path / "long.txt").write_text("[SCENE-1] " + "far " * 50, encoding="utf-8")
+    with pytest.raises(BadInput, match=r"1 captions are longer than the 128 tokens .*long\.png \(210\)"):
+        planning.check(make_job(data=tmp_path), CPU)
+    planning.check(make_job(data=tmp_path, truncate=True), CPU)

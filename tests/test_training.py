@@ -1,0 +1,616 @@
+"""The training itself: it learns, can be stopped anywhere and shared out, and says when it can't go on."""
+
+from __future__ import annotations
+
+import csv
+import math
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipeline.cache import Cache
+from pipeline.errors import BadInput, Diverged
+from training import checkpoint, dataset, flow, heldout, loop, lora, machine, planning, preview, sampling
+from training.batches import Library
+from training.job import Job
+from training.loop import Outcome, State
+from training.processes import Processes
+
+ROOT = Path(__file__).parent.parent
+CPU = torch.device("cpu")
+Make = Callable[..., Job]
+
+
+class Stopped(Exception):
+    """Stands for a kill at a moment of our choosing."""
+
+
+def run(job: Job, *, stop_before_saving: int | None = None) -> Outcome:
+    def tell(what: str, done: int, of: int) -> None:
+        if what == "training" and done == stop_before_saving:
+            raise Stopped
+
+    return loop.train(job, Processes(), tell)
+
+
+def begun(job: Job) -> tuple[Library, Any, State]:
+    """A training before its first step: what is encoded, the transformer with its LoRA, and the state."""
+    library = loop.encode(job, Processes(), lambda *_: None)
+    transformer = machine.load_transformer(job.backend, job.config, CPU)
+    return library, transformer, loop._begin(job, transformer, None)
+
+
+def gradients(job: Job, change: Callable[[Library], Library] = lambda library: library) -> dict[str, Tensor]:
+    """Of the first step."""
+    library, transformer, state = begun(job)
+    for weight in state.weights.values():  # so that A has a gradient too
+        weight.data = 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel()))
+    loop.gradients(job, change(library), transformer, state, Processes())
+    return {name: weight.grad.clone() for name, weight in state.weights.items() if weight.grad is not None}
+
+
+def log(job: Job) -> list[dict[str, str]]:
+    with (job.folder / "log.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def result(job: Job) -> dict[str, Any]:
+    """Everything that a training leaves and that must not depend on how often it was stopped."""
+    lines = [{name: value for name, value in line.items() if name != "seconds"} for line in log(job)]
+    files = sorted(job.folder.rglob("*.safetensors"))
+    return {
+        "checkpoint": torch.load(job.folder / checkpoint.FILE, weights_only=True),
+        "log": lines,
+        "validation": (job.folder / "validation.csv").read_text(encoding="utf-8"),
+        "files": {str(file.relative_to(job.folder)): file.read_bytes() for file in files},
+    }
+
+
+def assert_same(one: Any, other: Any, where: str = "") -> None:
+    """Bit by bit."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}/{key}")
+    elif isinstance(one, Tensor):
+        assert torch.equal(one, other), where
+    else:
+        assert one == other, where
+
+
+@pytest.fixture
+def changed_base(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], None]], None]:
+    """`changed_base(change)` changes every transformer after it is loaded."""
+
+    def patch(change: Callable[[Any], None]) -> None:
+        load = machine.load_transformer
+
+        def loaded(*told: Any) -> Any:
+            transformer = load(*told)
+            with torch.no_grad():
+                change(transformer)
+            return transformer
+
+        monkeypatch.setattr(machine, "load_transformer", loaded)
+
+    return patch
+
+
+# ---- it learns, and nothing but the LoRA does
+
+
+def test_it_learns_one_grid_by_heart_and_leaves_the_base_as_it_was(
+    make_job: Make, grids: Path, tmp_path: Path, changed_base: Callable[[Callable[[Any], None]], None]
+) -> None:
+    for suffix in (".png", ".txt"):
+        (tmp_path / "one").mkdir(exist_ok=True)
+        shutil.copy(grids / "train" / f"0001{suffix}", tmp_path / "one")
+    kept: list[Any] = []
+    changed_base(kept.append)
+    job = make_job(data=tmp_path / "one", steps=80, rank=16, alpha=16, learning_rate=0.02, caption_dropout=0.0)
+    assert run(job).took == 80
+    losses = [float(line["loss"]) for line in log(job)]
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+    base = job.backend.load("transformer", torch.float32, "cpu").state_dict()
+    trained = {name.replace(".base_layer.", "."): value for name, value in kept[0].state_dict().items()}
+    assert_same(dict(base), {name: trained[name] for name in base})
+    assert trained.keys() - base.keys() == {name for name in trained if ".lora_" in name}
+
+
+def test_the_files_are_the_average_and_the_raw_weights_with_what_they_are_for(make_job: Make) -> None:
+    job = make_job(steps=3, rank=4, alpha=8, save_every=2)
+    outcome = run(job)
+    state = torch.load(job.folder / checkpoint.FILE, weights_only=True)
+    raw = outcome.file.with_name("storyboard-raw.safetensors")
+    for file, weights, averaged in ((outcome.file, state["average"], True), (raw, state["weights"], False)):
+        card, tensors = lora.read_card(file), load_file(file)
+        assert (card.averaged, card.step, card.grids) == (averaged, 3, 6)
+        assert (card.task, card.layout, card.scales) == ("storyboard", job.task.grid_layout, (0.125,))
+        assert (card.markers, card.prefix, card.condition) == (job.task.markers, "[MOVIE-SHOTS]", ())
+        assert (card.family, card.base, card.licence, card.data) == ("flux-1", "flux", "unknown", job.data.digest)
+        assert card.weights == job.backend.identity("transformer")
+        assert card.recipe == job.config.recipe
+        for name, weight in weights.items():
+            assert torch.equal(tensors[f"transformer.{name}"], weight * (2.0 if "lora_B" in name else 1.0))
+    assert any(not torch.equal(state["average"][name], state["weights"][name]) for name in state["weights"])
+    assert sorted(path.name for path in (job.folder / "steps").iterdir()) == [
+        "storyboard-000002.safetensors",
+        "storyboard-000003.safetensors",
+    ]
+    assert not list(job.folder.rglob("*.part"))
+
+
+def test_a_finished_training_has_nothing_to_do(make_job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(make_job(steps=2))
+    monkeypatch.setattr(loop, "encode", None)
+    again = run(make_job(steps=2))
+    assert (again.file, again.step, again.took, again.held_out) == (first.file, 2, 0, first.held_out)
+
+
+# ---- a step
+
+
+@pytest.mark.parametrize("condition", [1, 3])
+def test_gradients_do_not_hang_on_the_targets_of_given_panels(condition: int, make_job: Make) -> None:
+    job = make_job(conditional=1.0, told=[f"condition=[{condition}]"])
+    boxes = flow.latent_boxes(job.shown.boxes)
+    mask = flow.panel_mask(boxes, [condition - 1], boxes[-1][3], boxes[-1][2])
+
+    def another_target(library: Library) -> Library:
+        return Library(library.texts, {v: replace(p, mean=p.mean + 9 * mask) for v, p in library.grids.items()})
+
+    def another_panel(library: Library) -> Library:
+        return Library(library.texts, {v: replace(p, alone=p.alone + mask) for v, p in library.grids.items()})
+
+    first = gradients(job)
+    assert_same(first, gradients(job, another_target))
+    seen = gradients(job, another_panel)
+    assert any(not torch.allclose(first[name], seen[name]) for name in first)  # the model looks at what is given
+
+
+def test_a_step_is_the_same_in_any_parts(make_job: Make) -> None:
+    whole, single = gradients(make_job(micro_batch=4)), gradients(make_job(micro_batch=1))
+    uneven = gradients(make_job(micro_batch=3))
+    for name, gradient in whole.items():
+        for other in (single[name], uneven[name]):
+            torch.testing.assert_close(other, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_computing_blocks_again_gives_the_same_gradients(make_job: Make) -> None:
+    own, again = (make_job(checkpointing=on) for on in (False, True))
+    assert machine.load_transformer(again.backend, again.config, CPU).is_gradient_checkpointing
+    assert not machine.load_transformer(own.backend, make_job().config, CPU).is_gradient_checkpointing
+    assert_same(gradients(own), gradients(again))
+
+
+def test_the_learning_rate_rises_and_then_stays_or_falls(make_job: Make) -> None:
+    level = make_job(steps=10, warmup=4, learning_rate=1e-3).config
+    assert [loop.learning_rate(level, step) * 1e3 for step in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
+    falling = make_job(steps=10, warmup=4, schedule="cosine", learning_rate=1e-3).config
+    rates = [loop.learning_rate(falling, step) * 1e3 for step in range(10)]
+    assert rates[3:5] == pytest.approx([1, 1]) and rates[7] == pytest.approx(0.5) and 0 < rates[9] < 0.1
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+
+
+# ---- stopped and gone on
+
+
+EVERYTHING = {
+    "steps": 5,
+    "save_every": 1,
+    "validate_every": 2,
+    "patience": 50,
+    "conditional": 0.5,
+    "permute": 0.5,
+    "caption_dropout": 0.3,
+    "scales": [0.125, 0.1875],
+    "warmup": 2,
+}
+"""All that draws or remembers; 6 grids at 4 a step end their first epoch within the second step, their second with
+the third."""
+
+
+def test_stopped_and_resumed_it_gives_the_same_bits(make_job: Make) -> None:
+    """After the first step, in the middle of an epoch, at its end, and before anything was saved."""
+    undisturbed = make_job("undisturbed", **EVERYTHING)
+    run(undisturbed)
+    for steps in (0, 1, 2, 3):
+        name = f"stopped after {steps}"
+        with pytest.raises(Stopped):
+            run(make_job(name, **EVERYTHING), stop_before_saving=steps + 1)
+        assert len(log(make_job(name, **EVERYTHING))) == steps + 1  # a step that comes again
+        (make_job(name).folder / "checkpoint.pt.part").write_bytes(b"half of a checkpoint")
+        with (make_job(name).folder / "log.csv").open("a", encoding="utf-8") as file:
+            file.write("9,0.")
+        again = make_job(name, **EVERYTHING)
+        assert run(again).took == 5 - steps
+        assert_same(result(again), result(undisturbed))
+
+
+def test_more_steps_go_on_as_if_they_had_been_there_from_the_start(make_job: Make) -> None:
+    run(make_job("first", steps=2))
+    longer = make_job("first", steps=4)
+    assert run(longer).took == 2
+    at_once = make_job("second", steps=4)
+    run(at_once)
+    found, wanted = result(longer), result(at_once)
+    for kept in (found, wanted):
+        kept["files"] = {name: content for name, content in kept["files"].items() if name.startswith("storyboard")}
+        kept.pop("validation")  # the shorter one measured at its end too
+    assert_same(found, wanted)
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    """Processes that have everything imported when they start."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        [
+            "test_training",
+            "diffusers.models.transformers.transformer_flux",
+            "diffusers.models.autoencoders.autoencoder_kl",
+            "transformers.models.clip.modeling_clip",
+            "transformers.models.t5.modeling_t5",
+            "peft",
+            "torch.utils.tensorboard",
+            "training.figures",
+            "matplotlib.figure",
+        ]
+    )
+    return context
+
+
+def train_and_tell(job: Job, pipe: Connection) -> None:
+    loop.train(job, Processes(), lambda *told: pipe.send(told))
+    pipe.send("done")
+
+
+def listen(context: Any, job: Job, most: float = math.inf, wait: float = 0.0) -> bool:
+    """Trains in a process of its own, which is killed a moment after it told so many times; whether it came to its
+    end."""
+    here, there = context.Pipe()
+    child = context.Process(target=train_and_tell, args=(job, there))
+    child.start()
+    there.close()
+    told, last = 0, None
+    while told < most:
+        try:
+            last = here.recv()
+        except EOFError:
+            break
+        told += 1
+    if last != "done" and child.is_alive():
+        child.join(wait)
+        os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert last == "done" or child.exitcode == -signal.SIGKILL
+    return last == "done"
+
+
+def test_killed_at_random_moments_it_gives_the_same_bits(make_job: Make, tmp_path: Path, processes: Any) -> None:
+    """From the first caption to the last file; nobody has encoded anything for it before."""
+    settings = EVERYTHING | {"permute": 0.0, "steps": 8}
+    undisturbed = make_job("undisturbed", cache=Cache(tmp_path / "a"), **settings)
+    assert listen(processes, undisturbed)
+    moments = random.Random(0)
+    killed = make_job("killed", cache=Cache(tmp_path / "b"), **settings)
+    for most in (2, 9, 17, 3, 5):  # 9 captions and 14 grids, then the steps
+        assert not listen(processes, killed, most, moments.uniform(0, 0.1))
+    assert listen(processes, killed)
+    assert_same(result(killed), result(undisturbed))
+
+
+# ---- refused
+
+
+def test_a_folder_with_another_training_is_refused_with_what_is_other(
+    make_job: Make, grids: Path, tiny_flux: Path, tmp_path: Path
+) -> None:
+    job = make_job(steps=1)
+    run(job)
+    base = job.backend.identity("transformer")
+
+    def load(other: Job, weights: str = base) -> dict[str, Any] | None:
+        return checkpoint.load(job.folder, other.config, other.data.digest, weights)
+
+    assert load(make_job(steps=1))
+    assert load(make_job(steps=9, validate_every=3, micro_batch=1, checkpointing=True, patience=2))
+    for key, value in (("learning_rate", 0.5), ("seed", 1), ("rank", 8), ("scales", [0.25]), ("batch", 2)):
+        with pytest.raises(BadInput, match=rf"holds a training with other settings \({key} .* -> .*\); .*--into"):
+            load(make_job(steps=1, **{key: value}))
+    run(make_job("falling", steps=2, schedule="cosine"))
+    with pytest.raises(BadInput, match=r"other settings \(steps 2 -> 3\)"):
+        run(make_job("falling", steps=3, schedule="cosine"))
+    fewer = shutil.copytree(grids, tmp_path / "fewer")
+    table = fewer / "train" / "metadata.jsonl"
+    table.write_text("".join(table.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
+    with pytest.raises(BadInput, match=f"another data set \\({job.data.digest}, this is "):
+        run(make_job(steps=1, data=fewer))
+    with pytest.raises(BadInput, match=f"other base weights \\({base}, this is 0123\\)"):
+        load(job, "0123")
+
+
+def test_other_weights_under_the_same_name_are_other_weights(make_job: Make, tiny_flux: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_flux, tmp_path / "model")
+    job = make_job(model=str(model), steps=1)
+    run(job)
+    (file,) = (model / "transformer").glob("*.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(BadInput, match="other base weights"):
+        run(make_job(model=str(model), steps=1))
+
+
+# ---- can't go on
+
+
+def test_a_loss_that_is_no_number_ends_it_with_a_sentence(make_job: Make) -> None:
+    job = make_job(learning_rate=1e30, save_every=1)
+    with pytest.raises(
+        Diverged, match=r"step \d: the loss is \S+ and the gradient's norm \S+, .*lower train\.learning"
+    ):
+        run(job)
+    assert len(log(job)) < 4
+
+
+def test_a_number_in_the_base_that_is_none_ends_it_before_a_step(
+    make_job: Make, changed_base: Callable[[Callable[[Any], None]], None]
+) -> None:
+    changed_base(lambda transformer: transformer.proj_out.weight[3, 3].fill_(math.nan))
+    with pytest.raises(Diverged, match="step 1: the loss is nan"):
+        run(make_job())
+    assert not (make_job().folder / checkpoint.FILE).exists()
+
+
+def test_a_gradient_of_nothing_ends_it_before_a_step(
+    make_job: Make, changed_base: Callable[[Callable[[Any], None]], None]
+) -> None:
+    changed_base(lambda transformer: transformer.proj_out.weight.zero_())
+    with pytest.raises(Diverged, match="step 1: the gradient is nothing, so nothing would be learnt"):
+        run(make_job())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "way_on"),
+    [
+        ("base_weights", "int8", "or take fp8"),
+        ("base_weights", "nf4", "or take fp8"),
+        ("optimizer", "adamw8bit", "leave"),
+    ],
+)
+def test_what_the_machine_can_t_do_is_refused_before_anything_loads(
+    key: str, value: str, way_on: str, make_job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(**{key: value})
+    monkeypatch.setattr(type(job.backend), "load", None)
+    with pytest.raises(BadInput, match=rf"train\.{key}={value} needs a CUDA device .* no CUDA device .*{way_on}"):
+        planning.check(job, CPU)
+
+
+# ---- numbers of the base
+
+
+@pytest.mark.parametrize(("kind", "stored"), [("bf16", torch.bfloat16), ("fp8", torch.float8_e4m3fn)])
+def test_a_base_in_fewer_bits_is_trained_on_with_a_lora_in_32(
+    kind: str, stored: torch.dtype, make_job: Make, changed_base: Callable[[Callable[[Any], None]], None]
+) -> None:
+    kept: list[Any] = []
+    changed_base(kept.append)
+    job = make_job(base_weights=kind, steps=2, conditional=0.5, samples=1, sample_steps=1)
+    outcome = run(job)
+    layer = kept[0].transformer_blocks[0].attn.to_q
+    assert layer.base_layer.weight.dtype == stored
+    assert {layer.lora_A["default"].weight.dtype, layer.lora_B["default"].weight.dtype} == {torch.float32}
+    assert all(math.isfinite(float(line["loss"])) for line in log(job))
+    assert {tensor.dtype for tensor in load_file(outcome.file).values()} == {torch.float32}
+    assert any(tensor.any() for name, tensor in load_file(outcome.file).items() if "lora_B" in name)
+
+
+def test_a_lora_begins_with_the_same_numbers_on_every_base(make_job: Make) -> None:
+    drawn = [begun(make_job(base_weights=kind))[2].weights for kind in ("fp32", "bf16", "fp8")]
+    for weights in drawn[1:]:
+        assert_same({n: w.data for n, w in drawn[0].items()}, {n: w.data for n, w in weights.items()})
+
+
+@pytest.mark.slow
+def test_compiled_blocks_learn_the_same(make_job: Make) -> None:
+    own, compiled = make_job("own", steps=2), make_job("compiled", steps=2, compile=True)
+    run(own)
+    run(compiled)
+    for line, other in zip(log(own), log(compiled), strict=True):
+        assert float(other["loss"]) == pytest.approx(float(line["loss"]), rel=1e-4)
+
+
+# ---- several processes
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_processes_share_a_step_out_without_rest(count: int) -> None:
+    shares = []
+    for rank in range(count):
+        processes = Processes()
+        processes.rank, processes.count = rank, count
+        shares.append(processes.own(range(8, 12)))
+    assert sorted(position for share in shares for position in share) == [8, 9, 10, 11]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_two_processes_give_the_weights_of_one(make_job: Make, grids: Path, tiny_flux: Path, tmp_path: Path) -> None:
+    """Under `accelerate launch` as a user types it. Three grids a step: one process has two, the other one."""
+    settings = {"steps": 3, "batch": 3, "micro_batch": 1, "conditional": 0.5, "validate_every": 2}
+    alone = make_job("alone", **settings)
+    run(alone)
+    script = tmp_path / "iclora.py"
+    script.write_text("from pipeline.cli import main\nmain()\n", encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = "-m accelerate.commands.launch --cpu --num_processes 2 --num_machines 1 --mixed_precision no"
+    train = ["train", "storyboard", "--data", str(grids), "--out", str(tmp_path), "--into", str(tmp_path / "two")]
+    usual = {"model": tiny_flux, "scales": [0.125], "smallest_panel": 48, "rank": 4, "alpha": 4, "learning_rate": 1e-3}
+    for key, value in (usual | {"samples": 1, "sample_steps": 1} | settings).items():
+        train += ["--set", f"train.{key}={value}"]
+    done = subprocess.run(
+        [sys.executable, *launch.split(), "--dynamo_backend", "no", "--main_process_port", str(port), script, *train],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("trained: 3 steps") == 1  # one of them speaks
+    shared = replace(alone, folder=tmp_path / "two")
+    for line, other in zip(log(alone), log(shared), strict=True):
+        for name in ("loss", "loss_1", "loss_2", "loss_3", "gradient_norm", "learning_rate"):
+            assert (line[name] == "") == (other[name] == "")  # the same panels were given
+            if line[name]:
+                assert float(other[name]) == pytest.approx(float(line[name]), rel=1e-4)
+    one, two = (torch.load(job.folder / checkpoint.FILE, weights_only=True) for job in (alone, shared))
+    assert two["held_out"] == pytest.approx(one["held_out"], rel=1e-5)
+    for part in ("weights", "average"):
+        for name, weight in one[part].items():
+            torch.testing.assert_close(two[part][name], weight, rtol=1e-4, atol=1e-6)
+
+
+# ---- looking on
+
+
+def test_held_out_losses_are_the_same_every_time_and_at_first_those_of_the_base(make_job: Make) -> None:
+    job = make_job(steps=2, conditional=0.5)
+    run(job)
+    library = loop.encode(job, Processes(), lambda *_: None)
+    base = job.backend.load("transformer", torch.float32, "cpu")
+    first, second = (heldout.measure(job, library, base, Processes()) for _ in range(2))
+    assert first == second
+    with (job.folder / "validation.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    told = {(float(line["sigma"]), int(line["panel"])): float(line["loss"]) for line in lines if line["step"] == "0"}
+    assert told == pytest.approx(first, rel=1e-6)
+    assert {sigma for sigma, _ in told} == set(heldout.SIGMAS)
+    assert {line["step"] for line in lines} == {"0", "2"}
+
+
+def test_given_panels_carry_no_held_out_loss(make_job: Make) -> None:
+    job = make_job(conditional=1.0, told=["condition=[2]"])
+    library, transformer, _ = begun(job)
+    losses = heldout.measure(job, library, transformer, Processes())
+    assert {panel for _, panel in losses} == {1, 3}
+    assert heldout.mean(losses) == pytest.approx(sum(losses.values()) / 10)
+
+
+def test_without_better_held_out_losses_it_stops_and_keeps_the_best(
+    make_job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held-out losses by hand: best after two steps, no better at four and six."""
+    settings = {"validate_every": 2, "save_every": 2}
+    losses: Iterator[float] = iter([1.0, 0.5, 0.7, 0.6])
+    monkeypatch.setattr(heldout, "mean", lambda _: next(losses))
+    outcome = run(make_job(steps=20, patience=2, **settings))
+    assert (outcome.step, outcome.held_out) == (6, 0.6)
+    assert lora.read_card(outcome.file).step == 2
+    steps = {path.name: load_file(path) for path in (outcome.file.parent / "steps").iterdir()}
+    assert_same(load_file(outcome.file), steps["storyboard-000002.safetensors"])
+    assert run(make_job(steps=20, patience=2, **settings)).took == 0
+    monkeypatch.setattr(heldout, "mean", lambda _: 0.9)
+    longer = run(make_job(steps=8, **settings))
+    assert (longer.took, lora.read_card(longer.file).step) == (2, 8)  # with no patience asked for the last step counts
+
+
+def test_samples_are_drawn_on_the_canvas_from_the_same_noise(make_job: Make) -> None:
+    job = make_job(steps=2, sample_every=1, samples=2, sample_steps=2, learning_rate=0.05)
+    run(job)
+    names = [f"{step:06d}-{number}.png" for step in range(3) for number in (1, 2)]
+    assert sorted(path.name for path in (job.folder / "samples").iterdir()) == names
+    drawn = [Image.open(job.folder / "samples" / name).convert("RGB") for name in names]
+    assert {picture.size for picture in drawn} == {job.shown.canvas} == {(128, 192)}
+    library, transformer, _ = begun(job)
+    for picture, again in zip(drawn, preview.draw(job, library, transformer, CPU), strict=False):
+        assert picture.tobytes() == again.tobytes()
+    assert drawn[0].tobytes() != drawn[4].tobytes()
+    with Image.open(job.folder / "samples.png") as strip:
+        assert strip.height > 2 * 128
+
+
+def test_the_figures_are_there_in_the_end(make_job: Make) -> None:
+    job = make_job(steps=1)
+    run(job)
+    with Image.open(job.folder / "loss.png") as figure:
+        assert figure.width > 500
+
+
+@pytest.mark.parametrize("kept", ["clean", "noised"])
+def test_given_panels_come_back_as_they_are(kept: Any, make_job: Make) -> None:
+    job = make_job(conditional=1.0, told=["condition=[1]"])
+    library, transformer, _ = begun(job)
+    sample = job.data.held_out[0]
+    alone = library.grids[dataset.plain(sample, job.shown)].alone[None]
+    mask = flow.panel_mask(flow.latent_boxes(job.shown.boxes), [0], *alone.shape[-2:])
+    noise = torch.randn(alone.shape, generator=torch.Generator().manual_seed(0))
+    given = sampling.Given(alone, mask, kept)
+    prompts = sampling.Prompts([library.texts[sample.text]], library.texts[""])
+    manner = sampling.Manner(3, 3.5)
+    drawn = sampling.draw(job.backend, transformer, prompts, noise, manner, given)
+    assert torch.equal(drawn * mask, alone * mask)
+    free = sampling.draw(job.backend, transformer, prompts, noise, manner)
+    assert not torch.allclose(drawn * (1 - mask), free * (1 - mask))
+
+
+# ---- by its command
+
+
+def test_the_command_trains_goes_on_and_says_what_is_wrong(
+    grids: Path,
+    tiny_flux: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from pipeline import cli
+
+    told = f"train storyboard --out {tmp_path / 'run'} --data {grids} --set train.model={tiny_flux}"
+    told += " --set train.scales=[0.125] --set train.smallest_panel=48 --set train.samples=0 --set train.steps="
+
+    def iclora(rest: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["iclora", *f"{told}{rest}".split()])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    code, out, _ = iclora("1")
+    assert code == 0
+    assert re.search(r"trained: 1 steps, \d+\.\d\d s a step, held-out loss \d\.\d{4}", out)
+    assert (tmp_path / "run" / "training" / "storyboard.safetensors").exists()
+    assert "trained: 1 steps, nothing to do" in iclora("1")[1]
+    for wrong, sentence in (
+        ("1 --set train.learning_rat=1", "did you mean 'learning_rate'?"),
+        ("1 --set train.rank=8", "other settings (rank 16 -> 8)"),
+        ("1 --set train.base_weights=nf4", "train.base_weights=nf4 needs a CUDA device"),
+    ):
+        code, _, err = iclora(wrong)
+        assert code == 2
+        assert err.startswith("error: ") and sentence in err and err.count("\n") == 1, textwrap.shorten(err, 300)
