@@ -29,8 +29,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from miniature.draw import draw as draw_scene_picture
-from miniature.lessons import PANEL, PANELS, draw_large, is_held_out
+from miniature.lessons import PANEL, PANELS, draw_large, draw_panel, is_held_out
 from miniature.reader import Reader
 from miniature.world import COLOURS, KINDS, WORN, Character, Scene, describe
 from pipeline import task as tasks
@@ -67,8 +66,7 @@ class Story:
         return describe(scene, self.name).replace(f"<{self.name}>, {scene.character.words},", f"<{self.name}>")
 
     def panels(self) -> list[Image.Image]:
-        twice = (2 * PANEL[0], 2 * PANEL[1])
-        return [Image.fromarray(draw_scene_picture(scene, size=twice)).resize(PANEL) for scene in self.scenes]
+        return [Image.fromarray(draw_panel(scene, filmed=True)) for scene in self.scenes]
 
 
 def characters(*, test: bool) -> list[Character]:

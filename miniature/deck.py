@@ -28,9 +28,9 @@ DROPPED = 0.1  # share of the captions left out, so that guidance by an empty pr
 class Deck:
     """Panels and pages as scaled latents, with the scenes that they show."""
 
-    def __init__(self, pool: Pool, vae: Any, reader: Reader, place: Place) -> None:
+    def __init__(self, name: str, pool: Pool, vae: Any, reader: Reader, place: Place) -> None:
         self.pool = pool
-        kept = place.load("latents") or {}
+        kept = place.load(name) or {}
         if not kept:
             known = [number for number, scene in enumerate(pool.scenes) if not is_held_out(scene.character)]
             random.Random(SEED).shuffle(known)
@@ -41,7 +41,7 @@ class Deck:
                 "meanings": self._read(reader, known),
                 "known": known,
             }
-            place.save("latents", kept, now=True)
+            place.save(name, kept, now=True)
         self.singles, self.pages, self.meanings = kept["singles"], kept["pages"], kept["meanings"]
         self.scenes = [pool.scenes[number] for number in kept["known"]]
 

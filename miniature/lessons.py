@@ -33,26 +33,32 @@ def is_held_out(character: Character) -> bool:
     return index % 4 == 0
 
 
-def render(count: int, seed: int, workers: int = 2) -> Pool:
-    """`count` random scenes as panels; repeatable by seed."""
+def render(count: int, seed: int, workers: int = 2, *, filmed: bool = False) -> Pool:
+    """`count` random scenes as panels; repeatable by seed.
+
+    Args:
+        filmed: cut out of a film's 16:9 frames, as the road delivers them, and not drawn in the panel's own shape.
+    """
     seeds = [seed + start for start in range(0, count, CHUNK)]
     # Spawned, not forked: a fork of a process in which OpenCV's or torch's threads have run hangs in the child.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
-        chunks = list(processes.map(_chunk, seeds))
+        chunks = list(processes.map(_chunk, seeds, [filmed] * len(seeds)))
     frames = np.concatenate([frames for frames, _ in chunks])[:count]
     return Pool(frames, [scene for _, scenes in chunks for scene in scenes][:count])
 
 
-def _chunk(seed: int) -> tuple[Frames, list[Scene]]:
+def _chunk(seed: int, filmed: bool) -> tuple[Frames, list[Scene]]:
     cv2.setNumThreads(1)
     rng = random.Random(seed)
     scenes = [draw_large(rng) for _ in range(CHUNK)]
+    return np.stack([draw_panel(scene, rng.uniform(0, 4), filmed=filmed) for scene in scenes]), scenes
+
+
+def draw_panel(scene: Scene, time: float = 0.0, *, filmed: bool) -> Frames:
+    """A scene as one panel, `time` seconds into its shot."""
     twice = (2 * PANEL[0], 2 * PANEL[1])
-    frames = [
-        cv2.resize(draw(scene, time=rng.uniform(0, 4), size=twice), PANEL, interpolation=cv2.INTER_AREA)
-        for scene in scenes
-    ]
-    return np.stack(frames).astype(np.uint8), scenes
+    frame = draw(scene, time=time)[20:340] if filmed else draw(scene, time=time, size=twice)
+    return np.asarray(cv2.resize(frame, PANEL, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def draw_large(rng: random.Random) -> Scene:
@@ -70,12 +76,14 @@ def pixels(pool: Pool, some: list[int]) -> Tensor:
 
 def stacked(panels: Tensor, high: int) -> Tensor:
     """Panels (N x C x H x W) as pages of so many, one above the other: N/high x C x high*H x W."""
-    return panels.unflatten(0, (-1, high)).transpose(1, 2).flatten(2, 3)
+    n, c, h, w = panels.shape
+    return panels.view(n // high, high, c, h, w).transpose(1, 2).reshape(n // high, c, high * h, w)
 
 
 def unstacked(pages: Tensor, high: int) -> Tensor:
     """The inverse of `stacked`."""
-    return pages.unflatten(2, (high, -1)).transpose(1, 2).flatten(0, 1)
+    n, c, h, w = pages.shape
+    return pages.reshape(n, c, high, h // high, w).transpose(1, 2).reshape(n * high, c, h // high, w)
 
 
 def caption(scenes: list[Scene], rng: random.Random) -> str:

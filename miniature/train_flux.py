@@ -23,8 +23,9 @@ from miniature.reader import MEANINGS
 from miniature.resumable import Course, Place
 from miniature.spelling import CLIP_LENGTH
 
-FRAMES = 24_000
+FRAMES, FILMED = 24_000, 12_000
 STEPS, GUIDED_STEPS = 6_000, 400
+FILMED_FROM = 3_500  # step from which panels are such as films give; before, drawn in their own shape
 EMA = 0.999
 ALIGNED = 0.5  # what the likeness of the third block's tokens to the reader's meanings weighs
 GUIDANCE = (1.0, 4.5)  # strengths that the model is taught to draw at in one pass
@@ -36,12 +37,14 @@ def train(out: Path) -> None:
     pool = render(FRAMES, SEED)
     reader = train_reader.train(pool, place)
     vae = train_vae.train(pool, reader, place)
-    pipe = train_transformer(Deck(pool, vae, reader, place), vae, place)
+    filmed = render(FILMED, SEED + 2_000_000, filmed=True)
+    drawn = Deck("latents", pool, vae, reader, place), Deck("filmed", filmed, vae, reader, place)
+    pipe = train_transformer(drawn, vae, place)
     pipe.vae = train_vae.sharpen(vae, pool, reader, place)
     pipe.to(torch.float16).save_pretrained(out)
 
 
-def train_transformer(deck: Deck, vae: Any, place: Place) -> Any:
+def train_transformer(decks: tuple[Deck, Deck], vae: Any, place: Place) -> Any:
     """The transformer and both text towers, averaged, and taught to be guided: a whole pipeline."""
     torch.manual_seed(SEED)
     pipe = build_pipeline()
@@ -61,7 +64,7 @@ def train_transformer(deck: Deck, vae: Any, place: Place) -> Any:
     listening = pipe.transformer.transformer_blocks[-1].register_forward_hook(lambda *told: heard.append(told[-1][1]))
 
     def loss_of(step: int) -> Tensor:
-        sample = noised(deck, step)
+        sample = noised(decks[step >= FILMED_FROM], step)
         heard.clear()
         loss = functional.mse_loss(velocity(pipe, sample, sample.told), sample.target)
         alike = functional.cosine_similarity(modules["tongue"](heard[0]), sample.meanings, dim=-1)
@@ -72,7 +75,7 @@ def train_transformer(deck: Deck, vae: Any, place: Place) -> Any:
     )
     listening.remove()
     modules.load_state_dict(averaged.module.state_dict())
-    guide(pipe, deck, place)
+    guide(pipe, decks[1], place)
     return pipe
 
 
