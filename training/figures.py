@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,11 +69,11 @@ def _draw_whole(chart: Axes, steps: pd.DataFrame, validation: pd.DataFrame) -> N
     chart.plot(steps["step"], smoothed(steps["loss"]), color="tab:blue", label="training, smoothed")
     if not validation.empty:
         held_out = validation.groupby("step")["loss"].mean()
-        best = held_out.argmin()
+        best = int(held_out.argmin())
         step, loss = held_out.index[best], held_out.iloc[best]
         chart.plot(held_out.index, held_out, ".-", color="tab:orange", label="held out, mean over noise levels")
-        ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "linestyle": "none"}
-        chart.plot(step, loss, color="tab:orange", label=f"its best: {loss:.4f} at step {step:,}", **ring)
+        label = f"its best: {loss:.4f} at step {step:,}"
+        chart.plot(step, loss, "o", color="tab:orange", markersize=11, markerfacecolor="none", label=label)
     chart.legend()
 
 
@@ -97,11 +98,12 @@ def _draw_panels(chart: Axes, steps: pd.DataFrame, validation: pd.DataFrame) -> 
         held_out = validation[validation["panel"] == panel].groupby("step")["loss"].mean()
         if trained.empty and held_out.empty:
             continue  # always given
-        colour = f"C{(panel - 1) % 10}"
-        chart.plot(trained.index, smoothed(trained), color=colour, label=f"panel {panel}")
+        colour, style = f"C{(panel - 1) % 10}", "." if len(trained) == 1 else "-"
+        chart.plot(trained.index, smoothed(trained), style, color=colour, label=f"panel {panel}")
         chart.plot(held_out.index, held_out, ".--", color=colour)
     chart.plot([], [], color=FAINT, label="training, smoothed")
-    chart.plot([], [], ".--", color=FAINT, label="held out")
+    if not validation.empty:
+        chart.plot([], [], ".--", color=FAINT, label="held out")
     chart.legend()
 
 
@@ -279,7 +281,7 @@ def _pieces(text: str, wide: int, size: int) -> Iterator[str]:
     for word in text.split():
         rest = word
         while font.getlength(rest) > wide:
-            fits = next(count for count in range(len(rest), 0, -1) if font.getlength(rest[:count]) <= wide)
+            fits = next(length for length in count(1) if font.getlength(rest[: length + 1]) > wide)
             yield rest[:fits]
             rest = rest[fits:]
         yield rest
