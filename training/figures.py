@@ -173,7 +173,8 @@ class Shown:
     layout: Layout
     """At the picture's size."""
     caption: str
-    tokens: int
+    tokens: int | None
+    """Of the caption; None where the tokenizer is not at hand."""
     """Of the caption."""
     given: tuple[int, ...]
     """Panels (from 0) that stay clean."""
@@ -248,7 +249,8 @@ def _told(shown: Shown, wide: int) -> Iterator[tuple[str, str]]:
     times, parts = zoom(shown.image.size)
     width, height = shown.image.size
     size = f"shown {times} times as large" if times > 1 else f"shown at 1/{parts}" if parts > 1 else "true size"
-    facts = f"{width} x {height} pixels ({size}), {shown.tokens} tokens"
+    counted = "" if shown.tokens is None else f", {shown.tokens} tokens"
+    facts = f"{width} x {height} pixels ({size}){counted}"
     for line in folded(f"{facts}, {shown.note}" if shown.note else facts, wide, SMALL, CAPTION_LINES):
         yield line, FAINT
     for line in folded(shown.caption, wide, SMALL, CAPTION_LINES):
