@@ -175,7 +175,6 @@ class Shown:
     caption: str
     tokens: int | None
     """Of the caption; None where the tokenizer is not at hand."""
-    """Of the caption."""
     given: tuple[int, ...]
     """Panels (from 0) that stay clean."""
     note: str

@@ -193,7 +193,7 @@ def write_sheet(job: Job) -> Path:
     """`plan.png`: the first grids of the training as the model will see them, with what chance decides for each."""
     seen = [_seen(job, position) for position in range(SHOWN)]
     texts = [dataset.caption(view, job.task) for view, _, _ in seen]
-    counts = _count(job, texts) or [None] * SHOWN
+    counts: Sequence[int | None] = _count(job, texts) or [None] * SHOWN
     shown = [
         figures.Shown(dataset.picture(view), view.layout, text, count, given, note)
         for (view, given, note), text, count in zip(seen, texts, counts, strict=True)
