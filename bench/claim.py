@@ -63,7 +63,7 @@ class Story:
         return f"[MOVIE-SHOTS] a short story about {looks} {', '.join(parts)}."
 
     def _panel(self, scene: Scene) -> str:
-        return describe(scene, self.name).replace(f"<{self.name}>, {scene.character.words},", f"<{self.name}>")
+        return describe(scene, self.name).replace(f"<{self.name}>, {scene.character.words},", f"<{self.name}>,")
 
     def panels(self) -> list[Image.Image]:
         return [Image.fromarray(draw_panel(scene, filmed=True)) for scene in self.scenes]

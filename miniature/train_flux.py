@@ -38,6 +38,7 @@ def train(out: Path) -> None:
     reader = train_reader.train(pool, place)
     vae = train_vae.train(pool, reader, place)
     filmed = render(FILMED, SEED + 2_000_000, filmed=True)
+    train_reader.judge(reader, [pool, filmed], place)
     drawn = Deck("latents", pool, vae, reader, place), Deck("filmed", filmed, vae, reader, place)
     pipe = train_transformer(drawn, vae, place)
     pipe.vae = train_vae.sharpen(vae, pool, reader, place)

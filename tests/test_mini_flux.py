@@ -1,0 +1,131 @@
+"""The mini FLUX: the real geometry in small, words of its world, and pictures that a reader recognises."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from miniature import descent, lessons, resumable
+from miniature.frames import ATTRIBUTES, labels_of
+from miniature.reader import Reader
+from miniature.spelling import T5_LENGTH, build_clip_tokenizer, build_t5_tokenizer
+from miniature.world import Character, describe, draw_character, draw_scene
+from pipeline.records import Layout
+from training import config, generate
+from training.backends import flux
+from training.sampling import Manner
+
+CPU = torch.device("cpu")
+SHOWN = 64
+RIGHT = 0.9
+UNSEEN = lessons.SEED + 9_000_000
+"""Above the seeds of all frames that anything was trained on."""
+
+
+@pytest.mark.parametrize("build", [build_clip_tokenizer, build_t5_tokenizer])
+def test_its_tokenizers_know_every_word_of_its_captions(build: Callable[[], Any]) -> None:
+    tokenizer, rng = build(), random.Random(0)
+    for _ in range(200):
+        text = lessons.caption([draw_scene(rng) for _ in range(rng.choice((1, 3)))], rng)
+        ids = tokenizer(text).input_ids
+        assert tokenizer.unk_token_id not in ids, text
+        assert len(ids) <= T5_LENGTH
+
+
+def test_a_name_with_a_comma_and_a_word_within_another_are_read_right() -> None:
+    tokenizer = build_t5_tokenizer()
+    assert tokenizer.tokenize("<Ingrid>, a red cat") == ["<Ingrid>", ",", "a", "red", "cat"]
+    assert tokenizer.tokenize("catches") == [tokenizer.unk_token]
+
+
+def test_what_the_base_never_sees_has_every_kind_and_colour() -> None:
+    rng = random.Random(0)
+    unseen = {who for who in (draw_character(rng) for _ in range(5_000)) if lessons.is_held_out(who)}
+    assert len(unseen) == 48
+    assert len({who.kind for who in unseen}) == 8
+    assert len({who.colour for who in unseen}) == 6
+
+
+def test_a_bare_name_in_a_panel_is_never_told_of_in_the_summary() -> None:
+    """Nothing in the lessons teaches that a name points to the summary: that is left for a LoRA to learn."""
+    rng, bare = random.Random(1), 0
+    for _ in range(300):
+        text = lessons.caption([draw_scene(rng) for _ in range(3)], rng)
+        summary, *panels = text.split("[SCENE-")
+        for panel in panels:
+            for name in re.findall(r"(<\w+>),(?! a \w+ \w+ with )", panel):
+                bare += 1
+                assert name not in summary
+    assert bare > 50
+
+
+def test_pages_and_their_panels_are_one_another_s_inverse() -> None:
+    panels = torch.arange(6 * 2 * 4 * 5.0).view(6, 2, 4, 5)
+    pages = lessons.stacked(panels, 3)
+    assert pages.shape == (2, 2, 12, 5)
+    assert torch.equal(pages[1, :, 4:8], panels[4])
+    assert torch.equal(lessons.unstacked(pages, 3), panels)
+
+
+def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    def course() -> tuple[resumable.Course, torch.nn.Linear]:
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(4, 4)
+        went = descent.Descent([(layer, 1e-2)], 10, inner=[layer])
+        loss = lambda step: layer(torch.randn(3, 4)).square().mean()  # noqa: E731  (what a step does)
+        return resumable.Course("it", 5, 10, torch.nn.ModuleDict({"layer": layer}), went, loss), layer
+
+    whole, straight = course()
+    whole.run(resumable.Place(tmp_path / "whole"))
+    first, _ = course()
+    first.steps = 4
+    first.run(resumable.Place(tmp_path / "parts"))
+    second, resumed = course()
+    second.run(resumable.Place(tmp_path / "parts"))
+    assert torch.equal(straight.weight, resumed.weight)
+
+
+def test_the_reader_tells_what_frames_show_that_it_never_saw() -> None:
+    pool = lessons.render(300, UNSEEN, workers=1, filmed=True)
+    true = np.array([labels_of(scene) for scene in pool.scenes])
+    told = Reader.load().read(lessons.pixels(pool, list(range(300))))
+    for number, (name, values) in enumerate(ATTRIBUTES.items()):
+        right = np.mean([one[name] == values[index] for one, index in zip(told, true[:, number], strict=True)])
+        assert right >= 0.95, name
+
+
+def test_it_has_the_geometry_of_flux_in_at_most_20_mb() -> None:
+    base = flux.make(str(config.MINIATURE))
+    base.check()
+    transformer, vae = base.config("transformer"), base.config("vae")
+    assert (transformer["in_channels"], transformer["guidance_embeds"]) == (64, True)
+    assert sum(transformer["axes_dims_rope"]) == transformer["attention_head_dim"]
+    assert (vae["latent_channels"], len(vae["block_out_channels"])) == (16, 4)
+    assert base.config("scheduler")["use_dynamic_shifting"]
+    assert sum(file.stat().st_size for file in config.MINIATURE.rglob("*") if file.is_file()) <= 20e6
+
+
+def test_it_draws_kind_and_colour_as_told() -> None:
+    """Single pictures of characters that it knows, read by the reader: at least nine of ten right."""
+    rng, scenes = random.Random(UNSEEN), []
+    while len(scenes) < SHOWN:
+        scene = lessons.draw_large(rng)
+        if not lessons.is_held_out(scene.character):
+            scenes.append(scene)
+    studio = generate.Studio(
+        flux.make(str(config.MINIATURE)), None, Layout(1, 1, *lessons.PANEL), Manner(20, config.Config().guidance), CPU
+    )
+    wishes = [generate.Wish(describe(scene, wording=number), number) for number, scene in enumerate(scenes)]
+    pictures = torch.stack([torch.from_numpy(np.array(image)) for image in generate.draw(studio, wishes)])
+    told = Reader.load().read(pictures.permute(0, 3, 1, 2).float() / 255)
+    who = [Character(one["kind"], one["colour"], one["worn"]) for one in told]
+    for name in ("kind", "colour"):
+        right = np.mean([getattr(a, name) == getattr(b.character, name) for a, b in zip(who, scenes, strict=True)])
+        assert right >= RIGHT, name
