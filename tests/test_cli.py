@@ -25,8 +25,9 @@ Run = Callable[..., tuple[int, str, str]]
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """`run("show", "storyboard")` gives exit code, output and errors, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # In this order: if this is the package's first import, it reads the environment as it was.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
     def iclora(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["iclora", *words])
