@@ -62,7 +62,7 @@ def test_a_plan_tells_everything_and_writes_its_sheet_alone(
     assert lines[:3] == [
         "task storyboard: 6 grids of 3 x 1 panels, 2 held out",
         "canvas 128 x 192: panels of 128 x 64, 96 tokens, noise levels shifted 1.60 times",
-        "canvas 256 x 384: panels of 256 x 128, 384 tokens, noise levels shifted 1.69 times",
+        "canvas 256 x 384: panels of 256 x 128, 384 tokens, noise levels shifted 1.68 times",
     ]
     assert re.fullmatch(r"captions of \d+ to \d+ tokens, 128 are read", lines[3])
     assert lines[4:7] == [
