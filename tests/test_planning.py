@@ -71,7 +71,7 @@ def test_a_plan_tells_everything_and_writes_its_sheet_alone(
         "rank 16, alpha 16, adamw at 0.0001 constant after 0 steps, average 0.99, seed 0",
     ]
     assert re.fullmatch(
-        rf"base {re.escape(str(tiny_flux))}: 0\.1 million parameters \(auto\); LoRA on 17 layers, 0\.05 million",
+        rf"base {re.escape(str(tiny_flux))}: 0\.1 million parameters \(auto\); LoRA on 17 layers, 0\.03 million",
         lines[7],
     )
     assert lines[8].startswith("memory, about: text encoders 0.00 GiB, freed; VAE ")
@@ -179,7 +179,7 @@ def test_parameters_and_layers_are_those_of_what_is_loaded(make_job: Make) -> No
 
 
 def test_the_sheet_shows_what_the_first_steps_see(make_job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = make_job(conditional=0.5, permute=0.5, caption_dropout=0.3, scales=[0.125, 0.1875])
+    job = make_job(conditional=0.5, permute=0.5, caption_dropout=0.3, scales=[0.125, 0.1875], seed=2)
     kept: list[Any] = []
     monkeypatch.setattr(figures, "draw_sheet", lambda shown, _: kept.extend(shown))
     planning.write_sheet(job)
@@ -196,7 +196,7 @@ def test_the_sheet_shows_what_the_first_steps_see(make_job: Make, monkeypatch: p
         assert ("order" in shown.note) == (lesson.view.order != (0, 1, 2))
         assert shown.note.startswith(f"step {step + 1}, scale {draws.scale_at(job.config, step):g}")
     drawn = [draws.draw(job.config, position, 6, 3, ()) for position in range(planning.SHOWN)]
-    assert any(one.dropped for one in drawn) and any(one.given for one in drawn)
+    assert any(one.dropped for one in drawn) and any(one.given for one in drawn)  # of this seed
 
 
 def test_the_sheet_is_a_picture_of_all_of_them(make_job: Make) -> None:
