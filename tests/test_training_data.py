@@ -143,6 +143,26 @@ def test_a_picture_without_a_text_beside_it_is_a_fault(storyboard: Task, tmp_pat
         dataset.read(tmp_path, storyboard)
 
 
+def test_a_picture_that_is_cut_off_is_a_fault_before_anything_is_encoded(
+    grids: Path, storyboard: Task, tmp_path: Path
+) -> None:
+    home = shutil.copytree(grids, tmp_path / "grids")
+    file = home / "train" / "0003.png"
+    file.write_bytes(file.read_bytes()[:-5_000])
+    with pytest.raises(BadInput, match=r"0003\.png is missing or no picture"):
+        dataset.read(home, storyboard)
+
+
+def test_a_picture_is_measured_upright_as_it_is_cut(tmp_path: Path) -> None:
+    """Two squares side by side in the file, one above the other to the eye: for a pair of left and right it is wrong."""
+    pair, turned = task.load("couple-profile"), Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (512, 256), "red").save(tmp_path / "pair.jpg", exif=turned)
+    (tmp_path / "pair.txt").write_text("[LEFT] a man, [RIGHT] his wife", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"pair\.jpg has 256 x 512 pixels"):
+        dataset.read(tmp_path, pair)
+
+
 def test_a_table_that_names_missing_pictures_is_a_fault(grids: Path, storyboard: Task, tmp_path: Path) -> None:
     home = shutil.copytree(grids, tmp_path / "grids")
     (home / "train" / "0003.png").unlink()

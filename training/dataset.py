@@ -104,10 +104,8 @@ def _sample(file: Path, text: str, side: str, task: Task, faults: list[str]) -> 
         faults.append(f"{file.name} has no caption")
         return None
     try:
-        content = file.read_bytes()
-        with Image.open(file) as picture:
-            size = picture.size
-    except OSError:
+        content, size = file.read_bytes(), open_image(file).size  # decoded and upright, as it will be cut
+    except (OSError, BadInput):
         faults.append(f"{file.name} is missing or no picture")
         return None
     layout = _layout(size, task)
