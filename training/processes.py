@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import torch
 from torch import Tensor
+
+PATIENCE = timedelta(hours=24)
+"""How long a process waits for the others: one encodes for all, and draws samples alone. NCCL's own ten minutes are
+less than some thousands of views take."""
 
 
 class Processes:
@@ -14,7 +19,7 @@ class Processes:
     def __init__(self) -> None:
         from accelerate import PartialState
 
-        self._state = PartialState()
+        self._state = PartialState(timeout=PATIENCE)
         self.rank, self.count = self._state.process_index, self._state.num_processes
         self.device: torch.device = self._state.device
 
