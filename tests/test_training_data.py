@@ -154,7 +154,7 @@ def test_a_picture_that_is_cut_off_is_a_fault_before_anything_is_encoded(
 
 
 def test_a_picture_is_measured_upright_as_it_is_cut(tmp_path: Path) -> None:
-    """Two squares side by side in the file, one above the other to the eye: for a pair of left and right it is wrong."""
+    """Two squares side by side in the file, one above the other to the eye: no pair of left and right."""
     pair, turned = task.load("couple-profile"), Image.Exif()
     turned[0x0112] = 6
     Image.new("RGB", (512, 256), "red").save(tmp_path / "pair.jpg", exif=turned)
