@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from training.backends.base import VAE, Backend, Encoded, Known
+from training.backends.base import VAE, Backend, Encoded, Known, numbers
 
 _CLIP = {
     "vocab_size": 49_408,
@@ -127,7 +127,7 @@ class Flux(Backend):
         guidance: float = 1.0,
     ) -> Tensor:
         height, width = noisy_BCHW.shape[-2:]
-        device, dtype = noisy_BCHW.device, transformer.dtype
+        device, dtype = noisy_BCHW.device, numbers(transformer)
         text = torch.stack([one["text"] for one in texts]).to(device, dtype)
         pooled = torch.stack([one["pooled"] for one in texts]).to(device, dtype)
         strength = torch.full_like(sigma_B, guidance) if transformer.config.guidance_embeds else None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from training.backends.base import VAE, Backend, Encoded, Known
+from training.backends.base import VAE, Backend, Encoded, Known, numbers
 
 _QWEN3 = {
     "vocab_size": 151_936,
@@ -96,7 +96,7 @@ class ZImage(Backend):
         guidance: float = 1.0,
     ) -> Tensor:
         """The model's own time runs from noise (0) to image (1), and it predicts image minus noise."""
-        device, dtype = noisy_BCHW.device, transformer.dtype
+        device, dtype = noisy_BCHW.device, numbers(transformer)
         frames = transformer(
             list(noisy_BCHW.to(dtype).unsqueeze(2)),  # C x 1 x H x W each: films of one frame
             1 - sigma_B,
