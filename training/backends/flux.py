@@ -55,6 +55,12 @@ class Flux(Backend):
     PIPELINE = "FluxPipeline"
     BASE = "flux-1"
     ENCODERS = ("text_encoder", "text_encoder_2")
+    CLASSES: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "transformer": ("diffusers", "FluxTransformer2DModel"),
+        "vae": ("diffusers", "AutoencoderKL"),
+        "text_encoder": ("transformers", "CLIPTextModel"),
+        "text_encoder_2": ("transformers", "T5EncoderModel"),
+    }
     # Every linear layer that reads or writes tokens. Anchored at the blocks: by its end alone `proj_out` would also be
     # the model's last layer. The modulations are left out: they see the noise level and the summary, no panel.
     TARGETS = (
@@ -86,17 +92,6 @@ class Flux(Backend):
         ),
     }
     _text_tokenizer = "tokenizer_2"
-
-    def part_class(self, part: str) -> Any:
-        import diffusers
-        import transformers
-
-        return {
-            "transformer": diffusers.FluxTransformer2DModel,
-            "vae": diffusers.AutoencoderKL,
-            "text_encoder": transformers.CLIPTextModel,
-            "text_encoder_2": transformers.T5EncoderModel,
-        }[part]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """T5's; CLIP gives a summary of its first 77 tokens and is no limit."""

@@ -41,6 +41,11 @@ class ZImage(Backend):
     PIPELINE = "ZImagePipeline"
     BASE = "z-image"
     ENCODERS = ("text_encoder",)
+    CLASSES: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "transformer": ("diffusers", "ZImageTransformer2DModel"),
+        "vae": ("diffusers", "AutoencoderKL"),
+        "text_encoder": ("transformers", "Qwen3Model"),
+    }
     # Every linear layer that reads or writes tokens of the joint stream. The two blocks each that see the noisy image
     # alone (noise_refiner) or the text alone (context_refiner) stay as they are: neither sees what a panel owes to its
     # words, and the backward pass ends where the streams meet. So do OneTrainer (presets attn-mlp and blocks) and
@@ -57,16 +62,6 @@ class ZImage(Backend):
         )
         for name, shift, turbo in (("Z-Image", 6.0, False), ("Z-Image-Turbo", 3.0, True))
     }
-
-    def part_class(self, part: str) -> Any:
-        import diffusers
-        import transformers
-
-        return {
-            "transformer": diffusers.ZImageTransformer2DModel,
-            "vae": diffusers.AutoencoderKL,
-            "text_encoder": transformers.Qwen3Model,
-        }[part]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         ids = self.tokenizer()(self._asked(texts), verbose=False).input_ids
