@@ -19,14 +19,14 @@ class _Through(torch.autograd.Function):
     """y = x W^T + b + s (x A^T) B^T for a frozen W and b. N rows, I inputs, O outputs, R the rank."""
 
     @staticmethod
-    def forward(ctx: Any, x_NI: Tensor, layer: nn.Linear, a_RI: Tensor, b_OR: Tensor, strength: float) -> Tensor:  # type: ignore[override]  # torch's is (*args)
+    def forward(ctx: Any, x_NI: Tensor, layer: nn.Linear, a_RI: Tensor, b_OR: Tensor, strength: float) -> Tensor:
         h_NR = x_NI @ a_RI.T
         ctx.save_for_backward(x_NI, a_RI, b_OR, h_NR)
         ctx.layer, ctx.strength = layer, strength
         return functional.linear(x_NI, layer.weight, layer.bias).addmm_(h_NR, b_OR.T, alpha=strength)
 
     @staticmethod
-    def backward(ctx: Any, gradient_NO: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient_NO: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:
         x_NI, a_RI, b_OR, h_NR = ctx.saved_tensors
         back_NR = gradient_NO @ b_OR
         of_x = None
@@ -39,7 +39,7 @@ def _forward(self: Any, x: Tensor) -> Tensor:
     """Stands in for a peft layer's own. Weights are looked up each time: averaged ones may be in their place."""
     rows = x.reshape(-1, x.shape[-1])
     a, b = (part["default"].weight.to(x.dtype) for part in (self.lora_A, self.lora_B))
-    out: Tensor = _Through.apply(rows, self.base_layer, a, b, self.scaling["default"])  # type: ignore[no-untyped-call]
+    out: Tensor = _Through.apply(rows, self.base_layer, a, b, self.scaling["default"])
     return out.view(*x.shape[:-1], -1)
 
 
