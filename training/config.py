@@ -136,7 +136,7 @@ def load(task: Task, *, miniature: bool = False) -> Config:
     """A task's training settings, checked.
 
     Args:
-        miniature: whether the task's data was drawn by the miniature, whose own model is then the default, with settings
+        miniature: whether the task's data was drawn by the miniature, whose model is then the default, with settings
             that fit it.
 
     Raises:
