@@ -277,7 +277,13 @@ def _draw(
 
 
 def _save(job: Job, state: State) -> None:
-    """The checkpoint, and the averaged LoRA of this step beside those of earlier ones."""
+    """The averaged LoRA of this step beside those of earlier ones, then the checkpoint.
+
+    In this order: a kill between them leaves a file that is written again, not a step without its file.
+    """
+    home = job.folder / "steps"
+    home.mkdir(exist_ok=True)
+    _write(job, home / f"{job.task.name}-{state.step:06d}.safetensors", state.average.tensors, state.step)
     checkpoint.save(
         job.folder,
         {
@@ -293,9 +299,6 @@ def _save(job: Job, state: State) -> None:
             "base": job.backend.identity("transformer"),
         },
     )
-    home = job.folder / "steps"
-    home.mkdir(exist_ok=True)
-    _write(job, home / f"{job.task.name}-{state.step:06d}.safetensors", state.average.tensors, state.step)
 
 
 def _finish(job: Job, state: State, file: Path) -> None:
