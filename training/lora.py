@@ -8,6 +8,7 @@ alpha for the rank). `iclora` in the header says what it is for.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from pipeline.errors import BadInput
 from pipeline.records import Layout
 from training.config import Config
-from training.draws import seed_of
+from training.draws import generator
 
 PREFIX = "transformer."
 SUFFIXES = (".lora_A.weight", ".lora_B.weight")
@@ -79,9 +80,7 @@ def attach(transformer: Any, targets: str, config: Config) -> dict[str, nn.Param
     start = read_weights(Path(config.init), config.rank) if config.init else {}
     if start:
         targets = "|".join(re.escape(layer) for layer in _layers(start, transformer, config))
-    # Drawn on the CPU from the seed alone, whatever else was drawn before.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(config.seed, "lora"))
+    with torch.random.fork_rng(devices=[]):  # peft draws too, and rounds to the base's numbers
         transformer.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets))  # type: ignore[arg-type]  # peft takes a float, its types say int
     found = {
         name.replace(".default.", "."): parameter
@@ -91,10 +90,18 @@ def attach(transformer: Any, targets: str, config: Config) -> dict[str, nn.Param
     strength = config.alpha / config.rank
     for name, parameter in found.items():
         parameter.data = parameter.data.float()
+        if name.endswith(SUFFIXES[0]):
+            parameter.data.copy_(_drawn(parameter.shape, config.seed, name))
         if name in start:
             parameter.data.copy_(start[name] / strength if name.endswith(SUFFIXES[1]) else start[name])
         parameter.requires_grad_(True)
     return found
+
+
+def _drawn(shape: torch.Size, seed: int, name: str) -> Tensor:
+    """An A to begin with, as peft draws it (He et al. 2015, arXiv 1502.01852), from seed and name alone."""
+    chance = generator(seed, "lora", name)
+    return nn.init.kaiming_uniform_(torch.empty(shape), a=math.sqrt(5), generator=chance)
 
 
 def _layers(start: Mapping[str, Tensor], transformer: nn.Module, config: Config) -> list[str]:
