@@ -6,7 +6,9 @@ Both sides train a LoRA of the same layers and rank on the same FLUX in small (7
 with the same twelve drawn grids of 192 x 192 pixels, the same length of text, the same optimizer, in fp32, each in a
 process of its own, on the same clock: an optimizer's every step is noted by torch's own hook. The sides take turns;
 a round's step is its median step, and the fastest round counts: what else the machine does only ever adds to a time.
-Caches are empty at every start, and memory is that of the whole tree of processes from its start to its end.
+It adds less to the
+seconds of a processor, which are told too. Caches are empty at every start; memory is that of the whole tree of
+processes from its start to its end.
 
 The script runs as it is but for two things: the miniature's tokenizers are of no class that it knows, so it is given
 what AutoTokenizer finds, and it starts by plain `python`, which spares it the memory of `accelerate launch`. It is
@@ -89,7 +91,10 @@ class Run:
     steps: tuple[float, ...]
     """Seconds of every step after the first."""
     peak: float
-    """MB of memory, all processes of the tree together."""
+    """MB of memory: most that the process had, and most that its children had of their own.
+
+    What a child shares with its parent counts once: a fork would seem to double it.
+    """
     busy: tuple[float, ...]
     """Processor seconds of every step after the first, all threads together."""
     parts: dict[str, float]
@@ -263,14 +268,15 @@ def run(words: Sequence[str], out: Path) -> Run:
     with said.open("w") as file:
         started = time.monotonic()
         process = subprocess.Popen(command, env=os.environ | caches, stdout=file, stderr=subprocess.STDOUT)
-        tree, peak = psutil.Process(process.pid), 0
+        parent, children = psutil.Process(process.pid), 0
         while True:
             ended, status, usage = os.wait4(process.pid, os.WNOHANG)
             if ended:
                 process.returncode = os.waitstatus_to_exitcode(status)
                 break
             with contextlib.suppress(psutil.Error):
-                peak = max(peak, sum(each.memory_info().rss for each in (tree, *tree.children(recursive=True))))
+                own = [each.memory_full_info().uss for each in parent.children(recursive=True)]
+                children = max(children, sum(own))
             time.sleep(POLL)
     if process.returncode:
         sys.exit(f"{' '.join(words[:2])} ended with {process.returncode}:\n{said.read_text()[-3000:]}")
@@ -280,7 +286,7 @@ def run(words: Sequence[str], out: Path) -> Run:
         first_work=lines[0]["busy"],
         steps=between([line["end"] for line in lines]),
         busy=between([line["busy"] for line in lines]),
-        peak=max(peak, usage.ru_maxrss * 1024) / 1e6,
+        peak=(usage.ru_maxrss * 1024 + children) / 1e6,
         parts={
             part: statistics.median(line["parts"].get(part, 0.0) for line in lines[1 + WARM :])
             for part in (*PARTS, "optimizer")

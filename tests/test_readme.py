@@ -29,7 +29,11 @@ THIS_TEST = "make test"
 NEEDS_WEIGHTS = "make dataset TASK=storyboard SOURCE=films"
 SERVED = "http://localhost:8000/v1"
 TRAINS = "make train TASK=storyboard"
-FEW_STEPS = "--set train.steps=2 --set train.warmup=0 --set train.samples=1 --set train.sample_steps=2"
+FEW_STEPS = (
+    f"--set train.model={ROOT / 'miniature' / 'flux'} --set train.scales=[0.125] --set train.smallest_panel=48 "
+    "--set train.steps=2 --set train.samples=1 --set train.sample_steps=2"
+)
+"""By then the run is on films of the user's own, whose base would be FLUX.1-dev at the task's full size."""
 
 
 SCRIPTS = Path(sys.executable).parent

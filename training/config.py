@@ -136,12 +136,14 @@ def load(task: Task, *, miniature: bool = False) -> Config:
     """A task's training settings, checked.
 
     Args:
-        miniature: whether the task's data was drawn by the miniature, whose own model is then the default.
+        miniature: whether the task's data was drawn by the miniature, whose model is then the default, with settings
+            that fit it.
 
     Raises:
         BadInput: an unknown setting or a wrong value; all faults at once.
     """
-    config = discover.parse_options(Config, "the training", (FOR_MINIATURE if miniature else {}) | task.train)
+    usual = FOR_MINIATURE if miniature and "model" not in task.train else {}
+    config = discover.parse_options(Config, "the training", usual | task.train)
     fill: dict[str, Any] = {}
     if config.conditional is None:
         fill["conditional"] = 1.0 if task.condition else 0.0

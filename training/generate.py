@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.errors import BadInput
 from pipeline.records import Layout
 from training import dataset, draws, flow, latents, lora, machine, sampling
-from training.backends.base import Backend, Encoded
+from training.backends.base import Backend, Encoded, numbers
 from training.config import MINIATURE, MINIATURE_NAME, Config, scaled
 from training.job import find_backend
 
@@ -127,6 +127,6 @@ def _draw(
         masks = torch.stack([part[1] if part else torch.zeros(shape[1:]) for part in parts])[:, None]
         known = sampling.Given(panels.to(device), masks.to(device), studio.kept) if masks.any() else None
         told = sampling.Prompts([texts[wish.prompt] for wish in some], texts[""])
-        with machine.autocast(device, transformer.dtype):
+        with machine.autocast(device, numbers(transformer)):
             drawn.append(sampling.draw(backend, transformer, told, noise.to(device), studio.manner, known))
     return torch.cat(drawn)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import Diverged
-from training import batches, checkpoint, figures, flow, heldout, latents, lora, machine, preview
-from training.backends.base import Backend
+from training import batches, checkpoint, figures, flow, fused, heldout, latents, lora, machine, preview
+from training.backends.base import Backend, numbers
 from training.batches import Library
 from training.config import MINIATURE, MINIATURE_NAME, Config
 from training.job import Job
@@ -139,6 +139,7 @@ def encode(job: Job, processes: Processes, tell: Tell) -> Library:
 def _begin(job: Job, transformer: Any, saved: dict[str, Any] | None) -> State:
     """A LoRA on the transformer, new or as it was saved."""
     weights = lora.attach(transformer, job.backend.TARGETS, job.config)
+    fused.fuse(transformer)
     optimizer = machine.make_optimizer(weights.values(), job.config)
     state = State(weights, lora.Average(weights, job.config.ema), optimizer)
     if saved:
@@ -183,7 +184,7 @@ def gradients(job: Job, library: Library, transformer: Any, state: State, proces
     for start in range(0, len(own), config.micro_batch):
         lessons = [batches.lesson_at(job, library, state.step, at) for at in own[start : start + config.micro_batch]]
         batch = batches.gather(job, library, lessons, processes.device)
-        with machine.autocast(processes.device, transformer.dtype):
+        with machine.autocast(processes.device, numbers(transformer)):
             predicted = job.backend.predict(transformer, batch.noisy_BCHW, batch.sigma_B, batch.texts)
         losses_BP = flow.panel_losses(predicted, batch.target_BCHW, batch.boxes)
         loss = flow.grid_loss(losses_BP, batch.weights_BP).sum() / config.batch
@@ -276,7 +277,13 @@ def _draw(
 
 
 def _save(job: Job, state: State) -> None:
-    """The checkpoint, and the averaged LoRA of this step beside those of earlier ones."""
+    """The averaged LoRA of this step beside those of earlier ones, then the checkpoint.
+
+    In this order: a kill between them leaves a file that is written again, not a step without its file.
+    """
+    home = job.folder / "steps"
+    home.mkdir(exist_ok=True)
+    _write(job, home / f"{job.task.name}-{state.step:06d}.safetensors", state.average.tensors, state.step)
     checkpoint.save(
         job.folder,
         {
@@ -292,9 +299,6 @@ def _save(job: Job, state: State) -> None:
             "base": job.backend.identity("transformer"),
         },
     )
-    home = job.folder / "steps"
-    home.mkdir(exist_ok=True)
-    _write(job, home / f"{job.task.name}-{state.step:06d}.safetensors", state.average.tensors, state.step)
 
 
 def _finish(job: Job, state: State, file: Path) -> None:

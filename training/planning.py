@@ -105,8 +105,8 @@ def _memory(job: Job, transformer: nn.Module, lora: int, tokens: int, device: to
     again = config.checkpointing or (config.checkpointing is None and parameters(transformer) >= machine.SMALL)
     pixels = job.shown.canvas[0] * job.shown.canvas[1]
     return {
-        "text encoders": encoder * sum(parameters(backend.blank(part)) for part in backend.ENCODERS),
-        "VAE": encoder * (parameters(backend.blank("vae")) + PIXEL * pixels),
+        "text encoders": encoder * sum(backend.count(part) for part in backend.ENCODERS),
+        "VAE": encoder * (backend.count("vae") + PIXEL * pixels),
         "base": kept * parameters(transformer),
         "LoRA, gradient, optimizer, average": lora * (4 + 4 + STATE[config.optimizer] + 4),
         # With blocks computed again each keeps only what goes into it, and one at a time all of its own.

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from training import dataset, draws, figures, flow, heldout, machine, sampling
+from training.backends.base import numbers
 from training.batches import Library
 from training.job import Job
 
@@ -26,7 +27,7 @@ def draw(job: Job, library: Library, transformer: Any, device: torch.device) -> 
         noise = torch.randn(posterior.mean.shape, generator=chance)[None].to(device)
         mask = flow.panel_mask(flow.latent_boxes(job.shown.boxes), heldout.given_of(job, sample), *noise.shape[-2:])
         given = sampling.Given(posterior.alone[None].to(device), mask.to(device)) if mask.any() else None
-        with machine.autocast(device, transformer.dtype):
+        with machine.autocast(device, numbers(transformer)):
             prompts = sampling.Prompts([library.texts[sample.text]], library.texts[""])
             drawn.append(sampling.draw(job.backend, transformer, prompts, noise, manner, given))
     with job.backend.loaded(["vae"], machine.encoder_dtype(device), device) as parts:

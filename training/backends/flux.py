@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from training.backends.base import VAE, Backend, Encoded, Known
+from training.backends.base import VAE, Backend, Encoded, Known, numbers
 
 _CLIP = {
     "vocab_size": 49_408,
@@ -55,6 +55,12 @@ class Flux(Backend):
     PIPELINE = "FluxPipeline"
     BASE = "flux-1"
     ENCODERS = ("text_encoder", "text_encoder_2")
+    CLASSES: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "transformer": ("diffusers", "FluxTransformer2DModel"),
+        "vae": ("diffusers", "AutoencoderKL"),
+        "text_encoder": ("transformers", "CLIPTextModel"),
+        "text_encoder_2": ("transformers", "T5EncoderModel"),
+    }
     # Every linear layer that reads or writes tokens. Anchored at the blocks: by its end alone `proj_out` would also be
     # the model's last layer. The modulations are left out: they see the noise level and the summary, no panel.
     TARGETS = (
@@ -87,17 +93,6 @@ class Flux(Backend):
     }
     _text_tokenizer = "tokenizer_2"
 
-    def part_class(self, part: str) -> Any:
-        import diffusers
-        import transformers
-
-        return {
-            "transformer": diffusers.FluxTransformer2DModel,
-            "vae": diffusers.AutoencoderKL,
-            "text_encoder": transformers.CLIPTextModel,
-            "text_encoder_2": transformers.T5EncoderModel,
-        }[part]
-
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """T5's; CLIP gives a summary of its first 77 tokens and is no limit."""
         ids = self.tokenizer("tokenizer_2")(list(texts), verbose=False).input_ids
@@ -127,7 +122,7 @@ class Flux(Backend):
         guidance: float = 1.0,
     ) -> Tensor:
         height, width = noisy_BCHW.shape[-2:]
-        device, dtype = noisy_BCHW.device, transformer.dtype
+        device, dtype = noisy_BCHW.device, numbers(transformer)
         text = torch.stack([one["text"] for one in texts]).to(device, dtype)
         pooled = torch.stack([one["pooled"] for one in texts]).to(device, dtype)
         strength = torch.full_like(sigma_B, guidance) if transformer.config.guidance_embeds else None

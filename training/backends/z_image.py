@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from training.backends.base import VAE, Backend, Encoded, Known
+from training.backends.base import VAE, Backend, Encoded, Known, numbers
 
 _QWEN3 = {
     "vocab_size": 151_936,
@@ -41,6 +41,11 @@ class ZImage(Backend):
     PIPELINE = "ZImagePipeline"
     BASE = "z-image"
     ENCODERS = ("text_encoder",)
+    CLASSES: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "transformer": ("diffusers", "ZImageTransformer2DModel"),
+        "vae": ("diffusers", "AutoencoderKL"),
+        "text_encoder": ("transformers", "Qwen3Model"),
+    }
     # Every linear layer that reads or writes tokens of the joint stream. The two blocks each that see the noisy image
     # alone (noise_refiner) or the text alone (context_refiner) stay as they are: neither sees what a panel owes to its
     # words, and the backward pass ends where the streams meet. So do OneTrainer (presets attn-mlp and blocks) and
@@ -57,16 +62,6 @@ class ZImage(Backend):
         )
         for name, shift, turbo in (("Z-Image", 6.0, False), ("Z-Image-Turbo", 3.0, True))
     }
-
-    def part_class(self, part: str) -> Any:
-        import diffusers
-        import transformers
-
-        return {
-            "transformer": diffusers.ZImageTransformer2DModel,
-            "vae": diffusers.AutoencoderKL,
-            "text_encoder": transformers.Qwen3Model,
-        }[part]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         ids = self.tokenizer()(self._asked(texts), verbose=False).input_ids
@@ -96,7 +91,7 @@ class ZImage(Backend):
         guidance: float = 1.0,
     ) -> Tensor:
         """The model's own time runs from noise (0) to image (1), and it predicts image minus noise."""
-        device, dtype = noisy_BCHW.device, transformer.dtype
+        device, dtype = noisy_BCHW.device, numbers(transformer)
         frames = transformer(
             list(noisy_BCHW.to(dtype).unsqueeze(2)),  # C x 1 x H x W each: films of one frame
             1 - sigma_B,
