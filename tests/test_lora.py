@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import BadInput
 from pipeline.records import Layout
+from training import fused as fusing
 from training import lora
 from training.job import Job
 
@@ -321,3 +322,58 @@ def test_a_start_that_lacks_a_half_is_refused(make_job: Make, tmp_path: Path) ->
         told = refused(make_job, tmp_path, {key: value for key, value in whole.items() if key != gone})
         assert gone.removeprefix("transformer.") in told
     assert "has no weights" in refused(make_job, tmp_path, {})
+
+
+# ---- in fewer passes
+
+
+def taught(job: Job, dtype: torch.dtype, fused: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    """What a LoRA predicts, and its gradients."""
+    transformer, weights = attached(job, dtype)
+    scatter(weights)
+    if fused:
+        assert fusing.fuse(transformer) == len(weights) / 2
+    chance = torch.Generator().manual_seed(0)
+    noisy, text, pooled = (torch.randn(shape, generator=chance) for shape in ((2, 16, 8, 12), (2, 9, 32), (2, 32)))
+    texts = [{"text": one, "pooled": summary} for one, summary in zip(text, pooled, strict=True)]
+    found = job.backend.predict(transformer, noisy, torch.tensor([0.3, 0.8]), texts)
+    found.float().square().mean().backward()
+    return found.detach(), {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
+
+
+def test_fused_layers_predict_and_learn_what_peft_s_own_do(make_job: Make) -> None:
+    job = make_job(rank=4, alpha=8)
+    (own, slopes), (fused, others) = (taught(job, torch.float32, way) for way in (False, True))
+    torch.testing.assert_close(fused, own)
+    assert len(slopes) == len(others) == 34
+    for name, slope in slopes.items():
+        torch.testing.assert_close(others[name], slope, rtol=1e-4, atol=1e-7)
+
+
+def test_fused_layers_on_16_bits_are_as_near_as_16_bits_are(make_job: Make) -> None:
+    job = make_job(rank=4, alpha=8)
+    exact, slopes = taught(job, torch.float32, True)
+    short, others = taught(job, torch.bfloat16, True)
+    assert (short.float() - exact).norm() < 0.03 * exact.norm()
+    for name, slope in slopes.items():
+        assert others[name].dtype == torch.float32
+        assert (others[name] - slope).norm() < 0.1 * slope.norm()
+
+
+@pytest.mark.parametrize("seen", [torch.float32, torch.bfloat16])
+def test_a_fused_layer_works_under_autocast_whatever_it_is_given(seen: torch.dtype, make_job: Make) -> None:
+    """On a GPU a base of 16 bits is run under autocast, where norms hand on 32 bits."""
+    transformer, weights = attached(make_job(), torch.bfloat16)
+    scatter(weights)
+    fusing.fuse(transformer)
+    layer = transformer.transformer_blocks[0].attn.to_q
+    rows = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0)).to(seen).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(rows)
+    assert (out.dtype, out.shape) == (torch.bfloat16, (2, 5, 32))
+    out.sum().backward()
+    a, b = (weights[f"transformer_blocks.0.attn.to_q{suffix}"] for suffix in lora.SUFFIXES)
+    assert rows.grad is not None and a.grad is not None and b.grad is not None
+    assert (rows.grad.dtype, a.grad.dtype, b.grad.dtype) == (seen, torch.float32, torch.float32)
+    exact = rows.float() @ layer.base_layer.weight.float().T + layer.base_layer.bias.float() + rows.float() @ a.T @ b.T
+    assert (out.float() - exact).norm() < 0.02 * exact.norm()
