@@ -37,8 +37,9 @@ class _Through(torch.autograd.Function):
 
 def _forward(self: Any, x: Tensor) -> Tensor:
     """Stands in for a peft layer's own. Weights are looked up each time: averaged ones may be in their place."""
-    rows = x.reshape(-1, x.shape[-1])
-    a, b = (part["default"].weight.to(x.dtype) for part in (self.lora_A, self.lora_B))
+    # Under autocast norms hand on 32 bits to a base of 16, which a product in place takes no account of.
+    rows = x.reshape(-1, x.shape[-1]).to(self.base_layer.weight.dtype)
+    a, b = (part["default"].weight.to(rows.dtype) for part in (self.lora_A, self.lora_B))
     out: Tensor = _Through.apply(rows, self.base_layer, a, b, self.scaling["default"])
     return out.view(*x.shape[:-1], -1)
 
