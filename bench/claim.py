@@ -29,9 +29,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from miniature.lessons import PANEL, PANELS, draw_large, draw_panel, is_held_out
+from miniature.lessons import PANEL, PANELS, bare, draw_large, draw_panel, is_held_out
 from miniature.reader import Reader
-from miniature.world import COLOURS, KINDS, WORN, Character, Scene, describe
+from miniature.world import COLOURS, KINDS, WORN, Character, Scene
 from pipeline import task as tasks
 from pipeline.cache import Cache
 from pipeline.names import POOL
@@ -59,11 +59,8 @@ class Story:
         """The joint caption; the character's looks in the summary, or nowhere."""
         who = self.scenes[0].character.words
         looks = f"<{self.name}>, {who}," if told else f"<{self.name}>,"
-        parts = [f"[SCENE-{number}] {self._panel(scene)}" for number, scene in enumerate(self.scenes, start=1)]
+        parts = [f"[SCENE-{number}] {bare(scene, self.name)}" for number, scene in enumerate(self.scenes, start=1)]
         return f"[MOVIE-SHOTS] a short story about {looks} {', '.join(parts)}."
-
-    def _panel(self, scene: Scene) -> str:
-        return describe(scene, self.name).replace(f"<{self.name}>, {scene.character.words},", f"<{self.name}>,")
 
     def panels(self) -> list[Image.Image]:
         return [Image.fromarray(draw_panel(scene, filmed=True)) for scene in self.scenes]

@@ -6,9 +6,8 @@ Both sides train a LoRA of the same layers and rank on the same FLUX in small (7
 with the same twelve drawn grids of 192 x 192 pixels, the same length of text, the same optimizer, in fp32, each in a
 process of its own, on the same clock: an optimizer's every step is noted by torch's own hook. The sides take turns;
 a round's step is its median step, and the fastest round counts: what else the machine does only ever adds to a time.
-It adds less to the
-seconds of a processor, which are told too. Caches are empty at every start; memory is that of the whole tree of
-processes from its start to its end.
+It adds less to the seconds of a processor, which are told too. Caches are empty at every start; memory is that of the
+whole tree of processes from its start to its end.
 
 The script runs as it is but for two things: the miniature's tokenizers are of no class that it knows, so it is given
 what AutoTokenizer finds, and it starts by plain `python`, which spares it the memory of `accelerate launch`. It is

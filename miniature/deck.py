@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from miniature.flux_parts import pack
 from miniature.frames import Pool
 from miniature.lessons import PANELS, SEED, caption, is_held_out, pixels, stacked
 from miniature.reader import Reader
 from miniature.resumable import Place
 from miniature.spelling import T5_LENGTH
+from training import flow
+from training.backends.flux import pack
 
 SINGLES, PAGES = 32, 12  # pictures or pages a step
 RAMP = 4_000  # steps in which the share of steps with pictures goes from two thirds to one third
@@ -41,7 +42,7 @@ class Deck:
                 "meanings": self._read(reader, known),
                 "known": known,
             }
-            place.save(name, kept, now=True)
+            place.save(name, kept)
         self.singles, self.pages, self.meanings = kept["singles"], kept["pages"], kept["meanings"]
         self.scenes = [pool.scenes[number] for number in kept["known"]]
 
@@ -87,8 +88,9 @@ class Sample:
     sigma: Tensor
     told: list[str]
     length: int
-    rows: int
-    columns: int
+    height: int
+    width: int
+    """Rows and columns of latents."""
 
 
 def noised(deck: Deck, step: int, *, dropped: float = DROPPED) -> Sample:
@@ -101,8 +103,7 @@ def noised(deck: Deck, step: int, *, dropped: float = DROPPED) -> Sample:
     if rng.random() < PADDED:
         length = T5_LENGTH
     noise = torch.randn_like(latents)
-    sigma = torch.sigmoid(torch.randn(b))
-    sigma = SHIFT * sigma / (1 + (SHIFT - 1) * sigma)
+    sigma = flow.shifted(torch.sigmoid(torch.randn(b)), SHIFT)
     noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
     under = meanings.flatten(2).transpose(1, 2)
-    return Sample(pack(noisy), pack(noise - latents), under, sigma, told, length, h // 2, w // 2)
+    return Sample(pack(noisy), pack(flow.velocity(latents, noise)), under, sigma, told, length, h, w)

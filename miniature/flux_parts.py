@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, T5Config, T5EncoderModel
@@ -99,21 +98,6 @@ def build_pipeline() -> Any:
         tokenizer_2=t5,
         transformer=build_transformer(),
     )
-
-
-def pack(latents_BCHW: Tensor) -> Tensor:
-    """Squares of 2 x 2 latents as tokens, row by row: B x HW/4 x 4C."""
-    b, c, h, w = latents_BCHW.shape
-    squares = latents_BCHW.view(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
-    return squares.reshape(b, h * w // 4, 4 * c)
-
-
-def image_ids(rows: int, columns: int) -> Tensor:
-    """Place of every token: (0, row, column)."""
-    ids = torch.zeros(rows, columns, 3)
-    ids[..., 1] += torch.arange(rows)[:, None]
-    ids[..., 2] += torch.arange(columns)
-    return ids.reshape(-1, 3)
 
 
 def tokens_of(tokenizer: Any, texts: list[str], length: int) -> Tensor:

@@ -86,6 +86,11 @@ def unstacked(pages: Tensor, high: int) -> Tensor:
     return pages.reshape(n, c, high, h // high, w).transpose(1, 2).reshape(n * high, c, h // high, w)
 
 
+def bare(scene: Scene, name: str) -> str:
+    """A panel's text that gives its character's name and leaves open what it looks like."""
+    return describe(scene, name).replace(f"<{name}>, {scene.character.words},", f"<{name}>,")
+
+
 def caption(scenes: list[Scene], rng: random.Random) -> str:
     """What is said of one picture or of a page of unrelated ones.
 
@@ -96,7 +101,7 @@ def caption(scenes: list[Scene], rng: random.Random) -> str:
     for scene in scenes:
         name = rng.choice(POOL) if rng.random() < NAMED else None
         if name and rng.random() < UNTOLD:
-            texts.append(describe(scene, name).replace(f"<{name}>, {scene.character.words},", f"<{name}>,"))
+            texts.append(bare(scene, name))
         else:
             texts.append(describe(scene, name, rng.randrange(6)))
             told.append(scene)

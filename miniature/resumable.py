@@ -28,9 +28,12 @@ class Place:
         file = self.folder / f"{name}.pt"
         return torch.load(file, weights_only=False) if file.exists() else None
 
-    def save(self, name: str, state: dict[str, Any], *, now: bool = False) -> None:
-        if not now and time.monotonic() - self.last < SAVE_EVERY:
-            return
+    @property
+    def is_due(self) -> bool:
+        """Whether so much time has gone by that the state is worth writing."""
+        return time.monotonic() - self.last >= SAVE_EVERY
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / f"{name}.part"
         torch.save(state, part)
@@ -70,7 +73,8 @@ class Course:
                 seconds = time.perf_counter() - clock
                 print(f"{self.name} {step + 1} of {self.steps}: loss {mean:.4f}, {seconds:.0f} s", flush=True)
                 mean, clock = 0.0, time.perf_counter()
-            place.save(self.name, self._state(step + 1), now=step + 1 == self.steps)
+            if step + 1 == self.steps or place.is_due:
+                place.save(self.name, self._state(step + 1))
 
     def _state(self, done: int) -> dict[str, Any]:
         return {

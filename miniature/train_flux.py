@@ -17,11 +17,12 @@ from torch.nn import functional
 from miniature import train_reader, train_vae
 from miniature.deck import Deck, Sample, noised
 from miniature.descent import Descent, warm_level
-from miniature.flux_parts import build_pipeline, image_ids, tokens_of
+from miniature.flux_parts import build_pipeline, tokens_of
 from miniature.lessons import SEED, render
 from miniature.reader import MEANINGS
 from miniature.resumable import Course, Place
 from miniature.spelling import CLIP_LENGTH
+from training.backends.flux import token_places
 
 FRAMES, FILMED = 24_000, 12_000
 STEPS, GUIDED_STEPS = 6_000, 400
@@ -113,7 +114,7 @@ def velocity(
         pooled_projections=pooled,
         timestep=sample.sigma,
         guidance=torch.empty(len(told)).uniform_(*GUIDANCE) if strength is None else strength,
-        img_ids=image_ids(sample.rows, sample.columns),
+        img_ids=token_places(sample.height, sample.width),
         txt_ids=torch.zeros(sample.length, 3),
         return_dict=False,
     )[0]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.records import Layout
-from training import dataset, draws, flow
-from training.backends.base import Encoded
+from training import dataset, draws, flow, machine
+from training.backends.base import Encoded, numbers
 from training.dataset import View
 from training.job import Job
 from training.latents import Posterior
@@ -72,8 +73,7 @@ def lesson_at(job: Job, library: Library, step: int, position: int) -> Lesson:
 
 def shift(job: Job, layout: Layout) -> float:
     """By how much the noise levels of a canvas are shifted."""
-    width, height = layout.canvas
-    return flow.shift_factor(job.backend.config("scheduler"), width * height // flow.TOKEN**2)
+    return flow.shift_factor(job.backend.config("scheduler"), flow.tokens(layout))
 
 
 def gather(job: Job, library: Library, lessons: Sequence[Lesson], device: torch.device) -> Batch:
@@ -90,6 +90,13 @@ def gather(job: Job, library: Library, lessons: Sequence[Lesson], device: torch.
     texts = tuple(library.texts[lesson.text] for lesson in lessons)
     target = flow.velocity(latents, noise)
     return Batch(noisy.to(device), target.to(device), sigma.to(device), weights.to(device), texts, boxes)
+
+
+def losses(job: Job, transformer: Any, batch: Batch) -> Tensor:
+    """What the transformer's prediction costs, by panel: B x P."""
+    with machine.autocast(batch.noisy_BCHW.device, numbers(transformer)):
+        predicted = job.backend.predict(transformer, batch.noisy_BCHW, batch.sigma_B, batch.texts)
+    return flow.panel_losses(predicted, batch.target_BCHW, batch.boxes)
 
 
 def _weights(job: Job, lesson: Lesson) -> list[float]:

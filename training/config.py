@@ -29,6 +29,12 @@ FOR_MINIATURE: dict[str, Any] = {
 }
 """What is other for the miniature, which draws panels of an eighth of the size and learns within minutes."""
 
+BESIDES = {
+    *("validate_every", "sample_every", "save_every", "samples", "sample_steps", "guidance", "patience", "wandb"),
+    *("checkpointing", "compile", "micro_batch", "revision"),
+}
+"""Settings that no weight hangs on."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -114,22 +120,7 @@ class Config(discover.Options):
     @property
     def recipe(self) -> dict[str, Any]:
         """Settings that decide the weights; a training goes on only where they are the same."""
-        looking = {
-            *(
-                "validate_every",
-                "sample_every",
-                "save_every",
-                "samples",
-                "sample_steps",
-                "guidance",
-                "patience",
-                "wandb",
-            ),
-            *("checkpointing", "compile", "micro_batch", "revision"),
-        }
-        if self.schedule == "constant":
-            looking.add("steps")
-        return self.model_dump(mode="json", exclude=looking)
+        return self.model_dump(mode="json", exclude=BESIDES | ({"steps"} if self.schedule == "constant" else set()))
 
 
 def load(task: Task, *, miniature: bool = False) -> Config:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.records import Layout
+
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom; of pixels or latents, as told."""
 
@@ -20,6 +22,11 @@ STRIDE = 8
 """Pixels a latent, in either direction."""
 TOKEN = 16
 """Pixels a token: two latents in either direction."""
+
+
+def tokens(layout: Layout) -> int:
+    """Tokens of a canvas."""
+    return math.prod(layout.canvas) // TOKEN**2
 
 
 def add_noise(latents_BCHW: Tensor, noise_BCHW: Tensor, sigma_B: Tensor) -> Tensor:

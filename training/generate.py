@@ -75,8 +75,10 @@ def draw(studio: Studio, wishes: Sequence[Wish]) -> list[Image.Image]:
     prompts = ["", *dict.fromkeys(wish.prompt for wish in wishes)]
     with backend.loaded(backend.ENCODERS, dtype, device) as encoders:
         texts = {prompt: backend.encode_text(encoders, [prompt])[0] for prompt in prompts}
-    with backend.loaded(["vae"], dtype, device) as parts:
-        given = [_given(studio, parts["vae"], wish) if wish.given else None for wish in wishes]
+    given: list[tuple[Tensor, Tensor] | None] = [None] * len(wishes)
+    if any(wish.given for wish in wishes):
+        with backend.loaded(["vae"], dtype, device) as parts:
+            given = [_given(studio, parts["vae"], wish) if wish.given else None for wish in wishes]
     drawn = _draw(studio, wishes, texts, given)
     with backend.loaded(["vae"], dtype, device) as parts:
         return sampling.to_images(backend, parts["vae"], drawn)
@@ -118,7 +120,7 @@ def _draw(
         transformer.load_lora_adapter(str(studio.lora.parent), weight_name=studio.lora.name, prefix="transformer")
     width, height = studio.layout.canvas
     shape = (int(backend.config("vae")["latent_channels"]), height // flow.STRIDE, width // flow.STRIDE)
-    together = max(1, TOGETHER // (width * height // flow.TOKEN**2))
+    together = max(1, TOGETHER // flow.tokens(studio.layout))
     drawn = []
     for start in range(0, len(wishes), together):
         some, parts = wishes[start : start + together], given[start : start + together]

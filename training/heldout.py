@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from pipeline.records import TrainingSample
-from training import batches, dataset, draws, flow, machine
-from training.backends.base import numbers
+from training import batches, dataset, draws
 from training.batches import Lesson, Library
 from training.job import Job
 from training.processes import Processes
@@ -30,9 +29,7 @@ def measure(job: Job, library: Library, transformer: Any, processes: Processes) 
     for place in processes.own(range(len(todo))):
         index, number = todo[place]
         batch = batches.gather(job, library, [_lesson(job, library, number, SIGMAS[index])], device)
-        with machine.autocast(device, numbers(transformer)):
-            predicted = job.backend.predict(transformer, batch.noisy_BCHW, batch.sigma_B, batch.texts)
-        losses = flow.panel_losses(predicted, batch.target_BCHW, batch.boxes)[0].cpu()
+        losses = batches.losses(job, transformer, batch)[0].cpu()
         learnt = batch.weights_BP[0].cpu() > 0
         sums[index] += losses * learnt
         counts[index] += learnt

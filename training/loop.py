@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import Diverged
 from training import batches, checkpoint, figures, flow, fused, heldout, latents, lora, machine, preview
-from training.backends.base import Backend, numbers
+from training.backends.base import Backend
 from training.batches import Library
 from training.config import MINIATURE, MINIATURE_NAME, Config
 from training.job import Job
@@ -28,8 +28,6 @@ from training.processes import Processes
 
 AT_LEAST_EVERY = 600.0
 """Seconds between two checkpoints at most, however slow the steps are."""
-LAST = 50
-"""Steps whose mean loss is told."""
 LOSSES = "loss.png"
 
 
@@ -184,9 +182,7 @@ def gradients(job: Job, library: Library, transformer: Any, state: State, proces
     for start in range(0, len(own), config.micro_batch):
         lessons = [batches.lesson_at(job, library, state.step, at) for at in own[start : start + config.micro_batch]]
         batch = batches.gather(job, library, lessons, processes.device)
-        with machine.autocast(processes.device, numbers(transformer)):
-            predicted = job.backend.predict(transformer, batch.noisy_BCHW, batch.sigma_B, batch.texts)
-        losses_BP = flow.panel_losses(predicted, batch.target_BCHW, batch.boxes)
+        losses_BP = batches.losses(job, transformer, batch)
         loss = flow.grid_loss(losses_BP, batch.weights_BP).sum() / config.batch
         loss.backward()  # type: ignore[no-untyped-call]
         learnt_BP = batch.weights_BP > 0

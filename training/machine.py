@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import BadInput
-from training.backends.base import Backend
+from training.backends.base import Backend, parameters
 from training.config import Config
 
 SMALL = 1_000_000_000
@@ -41,9 +41,9 @@ def check(config: Config, device: torch.device) -> None:
         ("base_weights", config.base_weights, ("int8", "nf4")),
         ("optimizer", config.optimizer, ("adamw8bit",)),
     ]
+    lacking = [] if device.type == "cuda" else ["no CUDA device"]
+    lacking += [] if find_spec("bitsandbytes") else ["no package bitsandbytes"]
     for key, value, needs in wanted:
-        lacking = [] if device.type == "cuda" else ["no CUDA device"]
-        lacking += [] if find_spec("bitsandbytes") else ["no package bitsandbytes"]
         if value in needs and lacking:
             raise BadInput(
                 f"train.{key}={value} needs a CUDA device and the package bitsandbytes, and there is "
@@ -61,10 +61,14 @@ def load_transformer(backend: Backend, config: Config, device: torch.device) -> 
     if config.base_weights == "fp8":
         # Kept in 8 bits, computed in bfloat16 layer by layer; a step's time stays as it was.
         transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
-    again = config.checkpointing
-    if again or (again is None and sum(weight.numel() for weight in transformer.parameters()) >= SMALL):
+    if recomputes(config, transformer):
         transformer.enable_gradient_checkpointing()
     return transformer
+
+
+def recomputes(config: Config, transformer: nn.Module) -> bool:
+    """Whether blocks are computed again in the backward pass, which saves memory."""
+    return parameters(transformer) >= SMALL if config.checkpointing is None else config.checkpointing
 
 
 def compile_blocks(transformer: Any) -> None:

@@ -15,7 +15,8 @@ from torch import nn
 
 from pipeline.errors import MissingWeights
 from pipeline.records import Layout
-from training import batches, dataset, draws, figures, flow, machine
+from training import batches, dataset, draws, figures, flow, journal, machine
+from training.backends.base import parameters
 from training.dataset import View
 from training.job import Job
 
@@ -74,7 +75,7 @@ def make(job: Job, device: torch.device) -> Plan:
     transformer = backend.blank("transformer")
     layers = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)]
     lora = sum(config.rank * (layer.in_features + layer.out_features) for layer in layers)
-    tokens = {layout: math.prod(layout.canvas) // flow.TOKEN**2 for layout in job.layouts.values()}
+    tokens = {layout: flow.tokens(layout) for layout in job.layouts.values()}
     text = _count(job, [sample.text for sample in (*job.data.train, *job.data.held_out)])
     return Plan(
         tokens=tokens,
@@ -83,7 +84,7 @@ def make(job: Job, device: torch.device) -> Plan:
         layers=len(layers),
         lora=lora,
         memory=_memory(job, transformer, lora, max(tokens.values()), device),
-        seconds_per_step=_speed(job.folder / "log.csv"),
+        seconds_per_step=_speed(job.folder / journal.STEPS),
     )
 
 
@@ -102,20 +103,15 @@ def _memory(job: Job, transformer: nn.Module, lora: int, tokens: int, device: to
     kept = BASE.get(config.base_weights, computed.itemsize)
     blocks, width = backend.shape(transformer)
     every = (tokens + backend.text_limit) * width * computed.itemsize * config.micro_batch
-    again = config.checkpointing or (config.checkpointing is None and parameters(transformer) >= machine.SMALL)
-    pixels = job.shown.canvas[0] * job.shown.canvas[1]
+    again = machine.recomputes(config, transformer)
     return {
         "text encoders": encoder * sum(backend.count(part) for part in backend.ENCODERS),
-        "VAE": encoder * (backend.count("vae") + PIXEL * pixels),
+        "VAE": encoder * (backend.count("vae") + PIXEL * math.prod(job.shown.canvas)),
         "base": kept * parameters(transformer),
         "LoRA, gradient, optimizer, average": lora * (4 + 4 + STATE[config.optimizer] + 4),
         # With blocks computed again each keeps only what goes into it, and one at a time all of its own.
         "activations": every * (blocks + STORED) if again else every * blocks * STORED,
     }
-
-
-def parameters(module: nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())
 
 
 def _speed(log: Path) -> float | None:
@@ -161,7 +157,7 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
     )
     if plan.seconds_per_step is not None:
         minutes = plan.seconds_per_step * config.steps / 60
-        yield f"time, about: {minutes:.0f} min at {plan.seconds_per_step:.2f} s a step ({job.folder / 'log.csv'})"
+        yield f"time, about: {minutes:.0f} min at {plan.seconds_per_step:.2f} s a step ({job.folder / journal.STEPS})"
 
 
 def _held_out(job: Job) -> str:

@@ -30,7 +30,6 @@ def command_to(last: str) -> Callable[..., None]:
 
 
 def _line_command(last: str) -> Callable[..., None]:
-
     def command(
         task: TaskName,
         source: Sources = None,

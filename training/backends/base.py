@@ -56,6 +56,11 @@ def numbers(transformer: Any) -> torch.dtype:
     return _NUMBERS[transformer]
 
 
+def parameters(module: nn.Module) -> int:
+    """How many a module has."""
+    return sum(weight.numel() for weight in module.parameters())
+
+
 @dataclass(frozen=True)
 class Known:
     """A published model: what can be told of it without its weights."""
@@ -79,6 +84,8 @@ class Backend(ABC):
     """The family's name in `pipeline.bases`."""
     ENCODERS: ClassVar[tuple[str, ...]]
     """The parts that read text."""
+    TOKENIZER: ClassVar[str] = "tokenizer"
+    """The part whose tokens are counted."""
     CLASSES: ClassVar[Mapping[str, tuple[str, str]]]
     """Package and name of every part's class."""
     TARGETS: ClassVar[str]
@@ -89,12 +96,11 @@ class Backend(ABC):
     def __init__(self, model: str, revision: str | None = None) -> None:
         self.model, self.revision = model, revision
         self.folder = Path(model) if Path(model).is_dir() else None
+        self._tokenizers: dict[str, Any] = {}
+        self._configs: dict[str, Mapping[str, Any]] = {}
+        self._identities: dict[str, str] = {}
 
     # ---- what each family does in its own way
-
-    @abstractmethod
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of every text as its encoder would get it uncut, marks and chat template included."""
 
     @abstractmethod
     def encode_text(self, encoders: Mapping[str, nn.Module], texts: Sequence[str]) -> list[Encoded]:
@@ -119,6 +125,10 @@ class Backend(ABC):
                 learns the data, not the data drawn with an exaggerated text (trainers: ai-toolkit, SimpleTuner,
                 OneTrainer and diffusion-pipe all default to 1).
         """
+
+    def as_asked(self, texts: Sequence[str]) -> list[str]:
+        """Texts as the tokenizer gets them; a family with a chat template puts it around."""
+        return list(texts)
 
     def guided(
         self,
@@ -149,10 +159,12 @@ class Backend(ABC):
         if self.folder is None:
             known = self.KNOWN.get(self.model)
             return known.text_limit if known else BASES[self.BASE].limit
-        return min(BASES[self.BASE].limit, int(self.tokenizer(self._text_tokenizer).model_max_length))
+        return min(BASES[self.BASE].limit, int(self.tokenizer(self.TOKENIZER).model_max_length))
 
-    _text_tokenizer: ClassVar[str] = "tokenizer"
-    """The part whose tokens are counted."""
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of every text as its encoder would get it uncut, marks and chat template included."""
+        ids = self.tokenizer(self.TOKENIZER)(self.as_asked(texts), verbose=False).input_ids
+        return [len(row) for row in ids]
 
     @property
     def licence(self) -> str:
@@ -161,11 +173,16 @@ class Backend(ABC):
         return known.licence if known else "unknown"
 
     def config(self, part: str) -> Mapping[str, Any]:
-        """The config of a part or of the scheduler: the model's own file, or what is known of a published model.
+        """Config of a part or of the scheduler: the model's own file, read once, or what is known of a published one.
 
         Raises:
             MissingWeights: the model is no folder, not on this machine and not one of those known here.
         """
+        if part not in self._configs:
+            self._configs[part] = self._read_config(part)
+        return self._configs[part]
+
+    def _read_config(self, part: str) -> Mapping[str, Any]:
         file = f"{part}/{'scheduler_config' if part == 'scheduler' else 'config'}.json"
         if self.folder is None:
             from huggingface_hub import try_to_load_from_cache
@@ -198,7 +215,7 @@ class Backend(ABC):
         """Parameters of a part: by the headers of a folder's files, which takes no class to be imported, else built."""
         files = sorted((self.folder / part).glob("*.safetensors")) if self.folder else []
         if not files:
-            return sum(weight.numel() for weight in self.blank(part).parameters())
+            return parameters(self.blank(part))
         counted = 0
         for file in files:
             with safe_open(file, "pt") as opened:
@@ -211,17 +228,19 @@ class Backend(ABC):
         return len(blocks), int(getattr(transformer, "inner_dim", 0) or transformer.dim)
 
     def identity(self, part: str) -> str:
-        """Which weights a part's name stands for: a hash of its files, or the commit on the hub.
+        """Which weights a part's name stands for: a hash of its files, taken once, or the commit on the hub.
 
         Raises:
             MissingWeights: they are not on this machine and can't be fetched.
         """
-        if self.folder is not None:
+        if self.folder is None:
+            return f"{self._commit}/{part}"
+        if part not in self._identities:
             files = sorted(file for file in (self.folder / part).glob("*") if file.suffix in (".json", ".safetensors"))
             if not files:
                 raise self._missing(f"the folder {self.folder} has no '{part}'")
-            return weights.folder_hash(files)
-        return f"{self._commit}/{part}"
+            self._identities[part] = weights.folder_hash(files)
+        return self._identities[part]
 
     def check(self) -> None:
         """Asks for everything that training needs of the model, before any work is done.
@@ -252,10 +271,6 @@ class Backend(ABC):
             except (OSError, ValueError) as error:
                 raise self._missing(str(error).strip().partition("\n")[0]) from error
         return self._tokenizers[part]
-
-    @cached_property
-    def _tokenizers(self) -> dict[str, Any]:
-        return {}
 
     def load(self, part: str, dtype: torch.dtype, device: Device, **more: Any) -> nn.Module:
         """A part with its weights, frozen.

@@ -49,12 +49,14 @@ _DYNAMIC = {
     "base_image_seq_len": 256,
     "max_image_seq_len": 4_096,
 }
+_PARTS = {"vae": VAE, "text_encoder": _CLIP, "text_encoder_2": _T5}
 
 
 class Flux(Backend):
     PIPELINE = "FluxPipeline"
     BASE = "flux-1"
     ENCODERS = ("text_encoder", "text_encoder_2")
+    TOKENIZER = "tokenizer_2"  # T5's; CLIP gives a summary of its first 77 tokens and is no limit
     CLASSES: ClassVar[Mapping[str, tuple[str, str]]] = {
         "transformer": ("diffusers", "FluxTransformer2DModel"),
         "vae": ("diffusers", "AutoencoderKL"),
@@ -71,32 +73,18 @@ class Flux(Backend):
     KNOWN: ClassVar[Mapping[str, Known]] = {
         "black-forest-labs/FLUX.1-dev": Known(
             licence="flux-1-dev-non-commercial-license",
-            parts={
-                "transformer": _TRANSFORMER | {"guidance_embeds": True},
-                "vae": VAE,
-                "text_encoder": _CLIP,
-                "text_encoder_2": _T5,
-                "scheduler": _DYNAMIC,
-            },
+            parts=_PARTS | {"transformer": _TRANSFORMER | {"guidance_embeds": True}, "scheduler": _DYNAMIC},
         ),
         "black-forest-labs/FLUX.1-schnell": Known(
             licence="apache-2.0",
-            parts={
+            parts=_PARTS
+            | {
                 "transformer": _TRANSFORMER | {"guidance_embeds": False},
-                "vae": VAE,
-                "text_encoder": _CLIP,
-                "text_encoder_2": _T5,
                 "scheduler": {"use_dynamic_shifting": False, "shift": 1.0},
             },
             text_limit=256,
         ),
     }
-    _text_tokenizer = "tokenizer_2"
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """T5's; CLIP gives a summary of its first 77 tokens and is no limit."""
-        ids = self.tokenizer("tokenizer_2")(list(texts), verbose=False).input_ids
-        return [len(row) for row in ids]
 
     @torch.inference_mode()
     def encode_text(self, encoders: Mapping[str, Any], texts: Sequence[str]) -> list[Encoded]:

@@ -63,10 +63,6 @@ class ZImage(Backend):
         for name, shift, turbo in (("Z-Image", 6.0, False), ("Z-Image-Turbo", 3.0, True))
     }
 
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        ids = self.tokenizer()(self._asked(texts), verbose=False).input_ids
-        return [len(row) for row in ids]
-
     @torch.inference_mode()
     def encode_text(self, encoders: Mapping[str, Any], texts: Sequence[str]) -> list[Encoded]:
         """`text` (L x D): Qwen3's last layer but one, as many tokens as the text has.
@@ -75,7 +71,7 @@ class ZImage(Backend):
         """
         qwen3 = encoders["text_encoder"]
         read = self.tokenizer()(
-            self._asked(texts), padding="max_length", max_length=self.text_limit, truncation=True, return_tensors="pt"
+            self.as_asked(texts), padding="max_length", max_length=self.text_limit, truncation=True, return_tensors="pt"
         ).to(qwen3.device)
         mask = read.attention_mask.bool()
         layers = qwen3(input_ids=read.input_ids, attention_mask=mask, output_hidden_states=True).hidden_states
@@ -117,7 +113,7 @@ class ZImage(Backend):
         free = self.predict(transformer, noisy_BCHW, sigma_B, [empty] * len(texts))
         return told + guidance * (told - free)
 
-    def _asked(self, texts: Sequence[str]) -> list[str]:
+    def as_asked(self, texts: Sequence[str]) -> list[str]:
         """Texts as questions in Qwen3's chat marks; thinking is on as in the pipeline, which adds no mark for it."""
         return [
             self.tokenizer().apply_chat_template(
