@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from training.job import Job
 
 Outcome = tuple[list[Record], list[Rejected]]
+Run = Callable[..., tuple[int, str, str]]
 
 
 def sorted_out(results: Sequence[Record | Rejected]) -> Outcome:
@@ -50,6 +51,29 @@ def draw() -> Callable[..., Image.Image]:
 @pytest.fixture
 def storyboard() -> Task:
     return task.load("storyboard")
+
+
+@pytest.fixture
+def iclora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`iclora("show", "storyboard")` gives exit code, output and errors, in a folder of its own and without the hub."""
+    from pipeline import cli
+
+    monkeypatch.chdir(tmp_path)
+    # In this order: if this is the package's first import, it reads the environment as it was.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["iclora", *words])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
 
 
 @pytest.fixture

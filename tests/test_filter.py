@@ -17,7 +17,7 @@ from bench import corrupted
 from bench.corrupted import Rates, Truth
 from miniature import film
 from miniature.world import describe, draw_scene
-from pipeline import cli, similarity, task
+from pipeline import similarity, task
 from pipeline.cache import Cache
 from pipeline.records import Caption, Grid, Rejected, Score, Scores
 from pipeline.road import Road
@@ -302,7 +302,7 @@ def test_one_grid_has_no_scores_where_the_run_has_none(heldout: tuple[Road, list
 
 
 def test_fixed_thresholds_can_be_asked_for_are_remembered_and_taken_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    iclora: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     rng, clip = random.Random(3), Path(film.__file__).parent / "clip"
     for number in range(1, 28):
@@ -311,25 +311,23 @@ def test_fixed_thresholds_can_be_asked_for_are_remembered_and_taken_back(
     source = ("--source", str(tmp_path / "pictures"), "--captioner", "sidecar")
     free = ("--set", "group.floor=0.0", "--set", f"scorer.model=local-dir:{clip}")
 
-    def iclora(*words: str) -> tuple[str, dict[str, Any]]:
-        monkeypatch.setattr("sys.argv", ["iclora", *words, "--out", str(tmp_path / "run")])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        assert stop.value.code == 0
+    def filtered(*words: str) -> tuple[str, dict[str, Any]]:
+        code, out, _ = iclora("filter", "storyboard", *words, "--out", str(tmp_path / "run"))
+        assert code == 0
         report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
-        return capsys.readouterr().out, report["stages"]["filter"]
+        return out, report["stages"]["filter"]
 
-    printed, facts = iclora("filter", "storyboard", *source, *free, "--fixed")
+    printed, facts = filtered(*source, *free, "--fixed")
     assert "thresholds (fixed defaults of clip scorers, as asked for): text 0.1, order 0.02, " in printed
     assert facts["thresholds"]["text"]["value"] == 0.1
-    printed, _ = iclora("filter", "storyboard")
+    printed, _ = filtered()
     assert "filter: done" in printed and "as asked for" in printed
-    printed, facts = iclora("filter", "storyboard", "--calibrated")
+    printed, facts = filtered("--calibrated")
     assert "thresholds (found from the run's scores): text 0." in printed
     assert "panels by their text: false rejects at most " in printed
     assert "segments shuffled within the grid 0 of 27" in printed
     assert facts["thresholds"]["text"]["value"] > 0.3
-    printed, facts = iclora("filter", "storyboard", "--set", "filter.floor=0.9", *free)
+    printed, facts = filtered("--set", "filter.floor=0.9", *free)
     assert facts["thresholds"]["text"]["found by"] == "fixed by filter.floor"
     assert facts["kept"] == 0
     assert "9 text" in printed

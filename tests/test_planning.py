@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import cli
 from pipeline.errors import BadInput
 from training import batches, dataset, draws, figures, loop, planning
 from training.backends.base import Backend
@@ -32,21 +31,15 @@ def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def plan(
-    grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    iclora: Callable[..., tuple[int, str, str]], grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], tuple[int, str]]:
     """`plan("--set train.rank=8")` gives exit code and what is said, and loads no weights."""
     monkeypatch.setattr(Backend, "load", None)
 
     def planned(rest: str) -> tuple[int, str]:
-        told = f"iclora train storyboard --plan --data {grids} --out {tmp_path / 'run'} {SMALL} {rest}"
-        monkeypatch.setattr("sys.argv", told.split())
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
+        told = f"train storyboard --plan --data {grids} --out {tmp_path / 'run'} {SMALL} {rest}"
+        code, out, err = iclora(*told.split())
+        return code, out + err
 
     return planned
 

@@ -613,37 +613,24 @@ def test_given_panels_come_back_as_they_are(kept: Any, make_job: Make) -> None:
 
 
 def test_the_command_trains_goes_on_and_says_what_is_wrong(
-    grids: Path,
-    tiny_flux: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    iclora: Callable[..., tuple[int, str, str]], grids: Path, tiny_flux: Path, tmp_path: Path
 ) -> None:
-    from pipeline import cli
+    told = f"--out {tmp_path / 'run'} --data {grids} --set train.model={tiny_flux} --set train.scales=[0.125]"
+    told += " --set train.smallest_panel=48 --set train.samples=0 --set train.steps="
 
-    told = f"train storyboard --out {tmp_path / 'run'} --data {grids} --set train.model={tiny_flux}"
-    told += " --set train.scales=[0.125] --set train.smallest_panel=48 --set train.samples=0 --set train.steps="
+    def train(rest: str) -> tuple[int, str, str]:
+        return iclora("train", "storyboard", *f"{told}{rest}".split())
 
-    def iclora(rest: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["iclora", *f"{told}{rest}".split()])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    code, out, _ = iclora("1")
+    code, out, _ = train("1")
     assert code == 0
     assert re.search(r"trained: 1 steps, \d+\.\d\d s a step, held-out loss \d\.\d{4}", out)
     assert (tmp_path / "run" / "training" / "storyboard.safetensors").exists()
-    assert "trained: 1 steps, nothing to do" in iclora("1")[1]
+    assert "trained: 1 steps, nothing to do" in train("1")[1]
     for wrong, sentence in (
         ("1 --set train.learning_rat=1", "did you mean 'learning_rate'?"),
         ("1 --set train.rank=8", "other settings (rank 16 -> 8)"),
         ("1 --set train.base_weights=nf4", "train.base_weights=nf4 needs a CUDA device"),
     ):
-        code, _, err = iclora(wrong)
+        code, _, err = train(wrong)
         assert code == 2
         assert err.startswith("error: ") and sentence in err and err.count("\n") == 1, textwrap.shorten(err, 300)
