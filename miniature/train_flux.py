@@ -25,7 +25,7 @@ from miniature.spelling import CLIP_LENGTH
 from training.backends.flux import token_places
 
 FRAMES, FILMED = 24_000, 12_000
-STEPS, GUIDED_STEPS = 6_000, 400
+STEPS, GUIDED_STEPS = 6_000, 1_000
 FILMED_FROM = 3_500  # step from which panels are such as films give; before, drawn in their own shape
 EMA = 0.999
 ALIGNED = 0.5  # what the likeness of the third block's tokens to the reader's meanings weighs
@@ -82,12 +82,16 @@ def train_transformer(decks: tuple[Deck, Deck], vae: Any, place: Place) -> Any:
 
 
 def guide(pipe: Any, deck: Deck, place: Place) -> None:
-    """Teaches the transformer what its guidance input means, as FLUX.1-dev was taught (Meng et al. 2023, 2210.03142):
-    one pass at strength g gives what the undistilled model gives in two, u + g (c - u)."""
+    """Teaches the transformer what its guidance input means, while it goes on learning from the panels.
+
+    At strength g it is to give c + (g - 1) (c - u), as two passes of a model without that input are combined (Ho and
+    Salimans 2022, arXiv 2207.12598). The first c is the panels' own velocity, the difference that of the transformer as
+    it was (the target of Tang et al. 2025, arXiv 2502.12154, whose difference is the learning model's own).
+    """
     teacher = deepcopy(pipe.transformer).requires_grad_(False)
     for tower in (pipe.text_encoder, pipe.text_encoder_2):
         tower.requires_grad_(False)
-    descent = Descent([(pipe.transformer, 3e-4)], GUIDED_STEPS)
+    descent = Descent([(pipe.transformer, 5e-4)], GUIDED_STEPS, inner=[pipe.transformer])
 
     def loss_of(step: int) -> Tensor:
         sample = noised(deck, STEPS + step, dropped=0.0)
@@ -95,9 +99,8 @@ def guide(pipe: Any, deck: Deck, place: Place) -> None:
         with torch.no_grad():
             told = velocity(pipe, sample, sample.told, of=teacher)
             free = velocity(pipe, sample, [""] * len(sample.told), of=teacher)
-        return functional.mse_loss(
-            velocity(pipe, sample, sample.told, strength), torch.lerp(free, told, strength[:, None, None])
-        )
+        target = sample.target + (strength[:, None, None] - 1) * (told - free)
+        return functional.mse_loss(velocity(pipe, sample, sample.told, strength), target)
 
     Course("guided", SEED, GUIDED_STEPS, nn.ModuleDict({"transformer": pipe.transformer}), descent, loss_of).run(place)
 
