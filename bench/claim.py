@@ -22,7 +22,7 @@ import json
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,12 +79,8 @@ def stories(count: int, *, test: bool) -> list[Story]:
     cast, rng, made = characters(test=test), random.Random(SEED + test), []
     for number in range(count):
         who = cast[number % len(cast)]
-        scenes = []
-        while len(scenes) < PANELS:
-            scene = draw_large(rng)
-            if scene.shot != "wide":
-                scenes.append(Scene(who, scene.place, scene.action, scene.shot, scene.mirrored, scene.seed))
-        made.append(Story(tuple(scenes), rng.choice(POOL)))
+        scenes = tuple(replace(draw_large(rng), character=who) for _ in range(PANELS))
+        made.append(Story(scenes, rng.choice(POOL)))
     return made
 
 

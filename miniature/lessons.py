@@ -21,7 +21,8 @@ PANEL = (128, 64)
 """Width and height of a panel in pixels: a storyboard's 1024 x 512 at an eighth."""
 PANELS = 3
 WIDE = 0.1
-"""Share of wide shots: their figures are too small at this size to be learned from."""
+"""Share of wide shots: in a grid they are not to be foreign, but heads of 15 pixels are too small to be learned from.
+The reader tells 92 of 100 kinds of filmed ones, and 75 once they went through the VAE."""
 NAMED, UNTOLD, SUMMED = 0.5, 0.3, 0.5
 """Shares: of the characters with a name, of the named ones that are not described, of the pages with a summary."""
 CHUNK = 250
@@ -50,7 +51,7 @@ def render(count: int, seed: int, workers: int = 2, *, filmed: bool = False) -> 
 def _chunk(seed: int, filmed: bool) -> tuple[Frames, list[Scene]]:
     cv2.setNumThreads(1)
     rng = random.Random(seed)
-    scenes = [draw_large(rng) for _ in range(CHUNK)]
+    scenes = [draw_large(rng, WIDE) for _ in range(CHUNK)]
     return np.stack([draw_panel(scene, rng.uniform(0, 4), filmed=filmed) for scene in scenes]), scenes
 
 
@@ -61,11 +62,11 @@ def draw_panel(scene: Scene, time: float = 0.0, *, filmed: bool) -> Frames:
     return np.asarray(cv2.resize(frame, PANEL, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def draw_large(rng: random.Random) -> Scene:
-    """A scene whose character fills much of the panel, mostly."""
+def draw_large(rng: random.Random, wide: float = 0.0) -> Scene:
+    """A scene whose character fills much of the panel, but for a share of wide shots."""
     while True:
         scene = draw_scene(rng)
-        if scene.shot != "wide" or rng.random() < 2 * WIDE:
+        if scene.shot != "wide" or rng.random() < 2 * wide:
             return scene
 
 

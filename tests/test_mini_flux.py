@@ -113,7 +113,7 @@ def test_it_has_the_geometry_of_flux_in_at_most_20_mb() -> None:
 
 
 def test_it_draws_kind_and_colour_as_told() -> None:
-    """Single pictures of characters that it knows, read by the reader: at least nine of ten right."""
+    """Medium shots and close-ups of characters that it knows, read by the reader: at least nine of ten right."""
     rng, scenes = random.Random(UNSEEN), []
     while len(scenes) < SHOWN:
         scene = lessons.draw_large(rng)
