@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.optimize import linear_sum_assignment
 
 from pipeline import pixels
 from pipeline.cache import Cache, key_of
@@ -165,6 +164,8 @@ def best_order(matrix: np.ndarray) -> tuple[float, list[int]]:
     Args:
         matrix: cosines, panels x segments.
     """
+    from scipy.optimize import linear_sum_assignment
+
     rows, best = linear_sum_assignment(matrix, maximize=True)
     return float(matrix[rows, best].mean() - np.diag(matrix).mean()), best.tolist()
 

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-import faiss
 import numpy as np
 
 from pipeline.engine import Stage
@@ -123,6 +122,8 @@ class Grouping:
         part = self.task.group
         if not records:
             return [], []
+        import faiss
+
         places = np.array([self.place[record.id] for record in records])
         index = faiss.IndexBinaryFlat(64)
         index.add(self.hashes[places])
