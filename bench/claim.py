@@ -10,9 +10,12 @@ says what every panel shows. Told with 95 % intervals (Wilson):
 - as told: and these are the ones that the summary tells
 - place, action: how many of the panels show what their own text tells (prompt following, not to be lost)
 
-Then with the first panel given and no word of what the character looks like: whether the other two keep its kind and
-colour, drawn by a LoRA that was trained so (conditional), against inpainting without training, by the base and by the
-joint LoRA. Results are kept in the folder, so a second call goes on; the figure is `claim.png` in it.
+Then with the first panel given: whether the other two keep its kind and colour, drawn by a LoRA that was trained so
+(conditional), against inpainting without such a training, by the base and by the joint LoRA. Once as a user would ask,
+the summary telling what is to be seen; once without a word of it, so that the picture alone can tell. For the second a
+LoRA is trained on such captions, and longer: to look at another panel is new to the base.
+
+Results are kept in the folder, so a second call goes on; the figure is `claim.png` in it.
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +48,17 @@ from training.processes import Processes
 
 TASK = "storyboard"
 SEED = 11
+LONGER = 6
+"""Times the steps that a LoRA is given to learn to look at the given panel."""
 TEST = 0.5
 """Share of the characters that the base never saw which are kept for the prompts."""
+
+
+DRAWN = {"same": "pages", "as told": "pages", "place": "panels", "action": "panels"}
+GIVEN = {"kind": "panels", "colour": "panels", "both": "panels", "place": "panels", "action": "panels"}
+"""What is told of pages drawn anew and of those with a given panel."""
+WORDS = {True: "given and told", False: "given only"}
+WAYS = ("inpainting, base", "inpainting, joint LoRA", "conditional LoRA")
 
 
 @dataclass(frozen=True)
@@ -98,10 +111,10 @@ def write_data(folder: Path, pages: Sequence[Story], *, told: bool) -> None:
         (home / f"{number:04d}.txt").write_text(page.caption(told=told), encoding="utf-8")
 
 
-def train(out: Path, size: int, steps: int, *, conditional: bool) -> Path:
+def train(out: Path, size: int, steps: int, *, conditional: bool = False, told: bool = True) -> Path:
     """A LoRA on so many grids; its files of earlier steps lie beside it."""
-    name = f"{'conditional' if conditional else 'joint'}-{size}"
-    write_data(out / name / "data", stories(size, test=False), told=not conditional)
+    name = f"{'conditional' if conditional else 'joint'}-{size}{'' if told else '-wordless'}"
+    write_data(out / name / "data", stories(size, test=False), told=told)
     overrides = [
         f"train.steps={steps}",
         f"train.save_every={steps // 4}",
@@ -137,11 +150,14 @@ def seen(grids: Sequence[Image.Image], reader: Reader) -> list[list[dict[str, st
     return [told[start : start + layout.size] for start in range(0, len(told), layout.size)]
 
 
-def measure(file: Path | None, pages: Sequence[Story], seeds: int, kept: sampling.Kept | None) -> dict[str, int]:
-    """Counts over all pages and seeds.
+def measure(
+    file: Path | None, pages: Sequence[Story], seeds: int, kept: sampling.Kept | None = None, *, told: bool = True
+) -> dict[str, int]:
+    """Counts over all pages and seeds; a given panel is not counted.
 
     Args:
         kept: how the first panel, which is given, is shown to the model; None where nothing is given.
+        told: whether the summary tells what the character looks like.
     """
     storyboard = tasks.load(TASK)
     wanted = config.load(storyboard, miniature=True)
@@ -154,20 +170,24 @@ def measure(file: Path | None, pages: Sequence[Story], seeds: int, kept: samplin
         kept or "clean",
     )
     todo = [(page, seed) for seed in range(seeds) for page in pages]
-    wishes = [Wish(page.caption(told=kept is None), seed, {0: page.panels()[0]} if kept else {}) for page, seed in todo]
+    wishes = [Wish(page.caption(told=told), seed, {0: page.panels()[0]} if kept else {}) for page, seed in todo]
     found = seen(generate.draw(studio, wishes), Reader.load())
-    counts = dict.fromkeys(("pages", "panels", "same", "as told", "kept", "place", "action"), 0)
+    counts = dict.fromkeys(("pages", "panels", "same", "as told", "kind", "colour", "both", "place", "action"), 0)
     for (page, _), panels in zip(todo, found, strict=True):
-        learnt = range(1, PANELS) if kept else range(PANELS)
+        drawn = range(1, PANELS) if kept else range(PANELS)
         who = page.scenes[0].character
-        right = [(panels[place]["kind"], panels[place]["colour"]) == (who.kind, who.colour) for place in learnt]
+        kinds = [panels[place]["kind"] == who.kind for place in drawn]
+        colours = [panels[place]["colour"] == who.colour for place in drawn]
+        both = [kind and colour for kind, colour in zip(kinds, colours, strict=True)]
         counts["pages"] += 1
-        counts["panels"] += len(learnt)
-        counts["same"] += len({(panel["kind"], panel["colour"]) for panel in panels}) == 1
-        counts["as told"] += all(right)
-        counts["kept"] += sum(right)
-        counts["place"] += sum(panels[place]["place"] == page.scenes[place].place for place in learnt)
-        counts["action"] += sum(panels[place]["action"] == page.scenes[place].action for place in learnt)
+        counts["panels"] += len(drawn)
+        counts["same"] += len({(panels[place]["kind"], panels[place]["colour"]) for place in drawn}) == 1
+        counts["as told"] += all(both)
+        counts["kind"] += sum(kinds)
+        counts["colour"] += sum(colours)
+        counts["both"] += sum(both)
+        counts["place"] += sum(panels[place]["place"] == page.scenes[place].place for place in drawn)
+        counts["action"] += sum(panels[place]["action"] == page.scenes[place].action for place in drawn)
     return counts
 
 
@@ -179,16 +199,13 @@ class Results:
         self.file = folder / "claim.json"
         self.known: dict[str, dict[str, int]] = json.loads(self.file.read_text()) if self.file.exists() else {}
 
-    def get(self, name: str, file: Path | None, pages: Sequence[Story], seeds: int, kept: sampling.Kept | None) -> None:
+    def get(self, name: str, told: Mapping[str, str], count: Callable[[], dict[str, int]]) -> None:
+        """Counts, unless that has been done, and prints those `told`, each with the count that it is a share of."""
         if name not in self.known:
-            self.known[name] = measure(file, pages, seeds, kept)
+            self.known[name] = count()
             self.file.write_text(json.dumps(self.known, indent=1))
         counts = self.known[name]
-        if kept is None:
-            told = [("same", "pages"), ("as told", "pages"), ("place", "panels"), ("action", "panels")]
-        else:
-            told = [("kept", "panels"), ("place", "panels"), ("action", "panels")]
-        parts = [f"{key} {share(Estimate(counts[key], counts[of]).facts())}" for key, of in told]
+        parts = [f"{key} {share(Estimate(counts[key], counts[of]).facts())}" for key, of in told.items()]
         print(f"{name:<28}{'  '.join(parts)}", flush=True)
 
 
@@ -200,21 +217,26 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="of every training (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/claim"), help="folder (default: %(default)s)")
     options = parser.parse_args()
-    pages, results = stories(options.prompts, test=True), Results(options.out)
-    results.get("base", None, pages, options.seeds, None)
-    for size in options.sizes:
-        file = train(options.out, size, options.steps, conditional=False)
-        results.get(f"{size} grids, {options.steps} steps", file, pages, options.seeds, None)
-    for step in range(options.steps // 4, options.steps, options.steps // 4):
-        earlier = file.parent / "steps" / f"{TASK}-{step:06d}.safetensors"
-        results.get(f"{size} grids, {step} steps", earlier, pages, options.seeds, None)
-    given = train(options.out, size, options.steps, conditional=True)
-    results.get("given: inpainting, base", None, pages, options.seeds, "noised")
-    results.get("given: inpainting, joint", file, pages, options.seeds, "noised")
-    results.get("given: conditional", given, pages, options.seeds, "clean")
-    draw_figure(results.known, options.sizes, options.steps, options.out / "claim.png")
-    best = results.known[f"{size} grids, {options.steps} steps"]
-    if best["same"] <= results.known["base"]["same"]:
+    out, steps, size = options.out, options.steps, options.sizes[-1]
+    pages, results = stories(options.prompts, test=True), Results(out)
+    sized = {number: train(out, number, steps) for number in options.sizes}
+    joint = sized[size]
+    files = {"base": None} | {f"{number} grids, {steps} steps": file for number, file in sized.items()}
+    for step in range(steps // 4, steps, steps // 4):
+        files[f"{size} grids, {step} steps"] = joint.parent / "steps" / f"{TASK}-{step:06d}.safetensors"
+    for name, file in files.items():
+        results.get(name, DRAWN, partial(measure, file, pages, options.seeds))
+    for told, words in WORDS.items():
+        conditional = train(out, size, steps if told else LONGER * steps, conditional=True, told=told)
+        ways: Sequence[tuple[Path | None, sampling.Kept]] = (
+            (None, "noised"),
+            (joint, "noised"),
+            (conditional, "clean"),
+        )
+        for way, (file, kept) in zip(WAYS, ways, strict=True):
+            results.get(f"{words}: {way}", GIVEN, partial(measure, file, pages, options.seeds, kept, told=told))
+    draw_figure(results.known, options.sizes, steps, out / "claim.png")
+    if results.known[f"{size} grids, {steps} steps"]["same"] <= results.known["base"]["same"]:
         sys.exit("the LoRA keeps the character no better than the base")
 
 
@@ -242,14 +264,21 @@ def draw_figure(known: dict[str, dict[str, int]], sizes: Sequence[int], steps: i
     by_size.set(xlabel="grids (0: the base)", ylabel="% of pages or panels", title=f"{steps} steps")
     by_step.set(xlabel="steps", title=f"{sizes[-1]} grids")
     by_size.legend(fontsize="small", loc="lower right")
-    ways = {
-        "inpainting,\nbase": "given: inpainting, base",
-        "inpainting,\njoint LoRA": "given: inpainting, joint",
-        "conditional\nLoRA": "given: conditional",
-    }
-    heights, errors = _points(known, list(ways.values()), "kept", "panels")
-    with_given.bar(list(ways), heights, yerr=errors, capsize=4, color="tab:green")
-    with_given.set(title="first panel given: the others keep its character")
+    bars = (("given and told", "both"), ("given only", "colour"), ("given only", "kind"))
+    for place, way in enumerate(WAYS):
+        points = [_points(known, [f"{words}: {way}"], key, "panels") for words, key in bars]
+        heights = [rate for rates, _ in points for rate in rates]
+        errors = [
+            [low for _, (below, _) in points for low in below],
+            [high for _, (_, above) in points for high in above],
+        ]
+        at = [number + 0.27 * (place - 1) for number in range(len(bars))]
+        with_given.bar(at, heights, 0.25, yerr=errors, capsize=4, label=way)
+    with_given.set_xticks(
+        range(len(bars)), ["kind and colour,\ntold too", "colour, by the\npicture alone", "kind, by the\npicture alone"]
+    )
+    with_given.set(title="first panel given: kept in the others")
+    with_given.legend(fontsize="small", loc="upper right")
     for chart in (by_size, by_step, with_given):
         chart.set_ylim(0, 102)
         chart.grid(axis="y", alpha=0.3)
