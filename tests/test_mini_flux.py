@@ -23,7 +23,7 @@ from training.backends import flux
 from training.sampling import Manner
 
 CPU = torch.device("cpu")
-SHOWN = 64
+SHOWN = 256  # so many that the share is known to 3 points
 RIGHT = 0.9
 UNSEEN = lessons.SEED + 9_000_000
 """Above the seeds of all frames that anything was trained on."""
