@@ -206,7 +206,7 @@ class Results:
             self.file.write_text(json.dumps(self.known, indent=1))
         counts = self.known[name]
         parts = [f"{key} {share(Estimate(counts[key], counts[of]).facts())}" for key, of in told.items()]
-        print(f"{name:<28}{'  '.join(parts)}", flush=True)
+        print(f"{name:<40}{'  '.join(parts)}", flush=True)
 
 
 def main() -> None:
@@ -278,7 +278,7 @@ def draw_figure(known: dict[str, dict[str, int]], sizes: Sequence[int], steps: i
         range(len(bars)), ["kind and colour,\ntold too", "colour, by the\npicture alone", "kind, by the\npicture alone"]
     )
     with_given.set(title="first panel given: kept in the others")
-    with_given.legend(fontsize="small", loc="upper right")
+    with_given.legend(fontsize="small", loc="center right")
     for chart in (by_size, by_step, with_given):
         chart.set_ylim(0, 102)
         chart.grid(axis="y", alpha=0.3)
