@@ -52,8 +52,6 @@ LONGER = 6
 """Times the steps that a LoRA is given to learn to look at the given panel."""
 TEST = 0.5
 """Share of the characters that the base never saw which are kept for the prompts."""
-
-
 DRAWN = {"same": "pages", "as told": "pages", "place": "panels", "action": "panels"}
 GIVEN = {"kind": "panels", "colour": "panels", "both": "panels", "place": "panels", "action": "panels"}
 """What is told of pages drawn anew and of those with a given panel."""
@@ -227,17 +225,15 @@ def main() -> None:
     for name, file in files.items():
         results.get(name, DRAWN, partial(measure, file, pages, options.seeds))
     for told, words in WORDS.items():
-        conditional = train(out, size, steps if told else LONGER * steps, conditional=True, told=told)
-        ways: Sequence[tuple[Path | None, sampling.Kept]] = (
-            (None, "noised"),
-            (joint, "noised"),
-            (conditional, "clean"),
-        )
+        file = train(out, size, steps if told else LONGER * steps, conditional=True, told=told)
+        ways: Sequence[tuple[Path | None, sampling.Kept]] = ((None, "noised"), (joint, "noised"), (file, "clean"))
         for way, (file, kept) in zip(WAYS, ways, strict=True):
             results.get(f"{words}: {way}", GIVEN, partial(measure, file, pages, options.seeds, kept, told=told))
     draw_figure(results.known, options.sizes, steps, out / "claim.png")
-    if results.known[f"{size} grids, {steps} steps"]["same"] <= results.known["base"]["same"]:
-        sys.exit("the LoRA keeps the character no better than the base")
+    base, _, conditional = (f"{WORDS[True]}: {way}" for way in WAYS)
+    for better, worse, key in ((f"{size} grids, {steps} steps", "base", "same"), (conditional, base, "both")):
+        if results.known[better][key] <= results.known[worse][key]:
+            sys.exit(f"'{better}' keeps the character no better than '{worse}'")
 
 
 def draw_figure(known: dict[str, dict[str, int]], sizes: Sequence[int], steps: int, path: Path) -> None:
@@ -278,7 +274,7 @@ def draw_figure(known: dict[str, dict[str, int]], sizes: Sequence[int], steps: i
         range(len(bars)), ["kind and colour,\ntold too", "colour, by the\npicture alone", "kind, by the\npicture alone"]
     )
     with_given.set(title="first panel given: kept in the others")
-    with_given.legend(fontsize="small", loc="center right")
+    with_given.legend(fontsize="small", loc=(0.64, 0.4))
     for chart in (by_size, by_step, with_given):
         chart.set_ylim(0, 102)
         chart.grid(axis="y", alpha=0.3)
