@@ -172,20 +172,20 @@ def measure(
     found = seen(generate.draw(studio, wishes), Reader.load())
     counts = dict.fromkeys(("pages", "panels", "same", "as told", "kind", "colour", "both", "place", "action"), 0)
     for (page, _), panels in zip(todo, found, strict=True):
-        drawn = range(1, PANELS) if kept else range(PANELS)
+        shown, scenes = (panels[1:], page.scenes[1:]) if kept else (panels, page.scenes)
         who = page.scenes[0].character
-        kinds = [panels[place]["kind"] == who.kind for place in drawn]
-        colours = [panels[place]["colour"] == who.colour for place in drawn]
+        kinds = [panel["kind"] == who.kind for panel in shown]
+        colours = [panel["colour"] == who.colour for panel in shown]
         both = [kind and colour for kind, colour in zip(kinds, colours, strict=True)]
         counts["pages"] += 1
-        counts["panels"] += len(drawn)
-        counts["same"] += len({(panels[place]["kind"], panels[place]["colour"]) for place in drawn}) == 1
+        counts["panels"] += len(shown)
+        counts["same"] += len({(panel["kind"], panel["colour"]) for panel in shown}) == 1
         counts["as told"] += all(both)
         counts["kind"] += sum(kinds)
         counts["colour"] += sum(colours)
         counts["both"] += sum(both)
-        counts["place"] += sum(panels[place]["place"] == page.scenes[place].place for place in drawn)
-        counts["action"] += sum(panels[place]["action"] == page.scenes[place].action for place in drawn)
+        counts["place"] += sum(panel["place"] == scene.place for panel, scene in zip(shown, scenes, strict=True))
+        counts["action"] += sum(panel["action"] == scene.action for panel, scene in zip(shown, scenes, strict=True))
     return counts
 
 
@@ -254,20 +254,15 @@ def draw_figure(known: dict[str, dict[str, int]], sizes: Sequence[int], steps: i
     ):
         style = {"label": words, "capsize": 3, "marker": "o"}
         sized = ["base", *(f"{size} grids, {steps} steps" for size in sizes)]
-        by_size.errorbar([0, *sizes], *_points(known, sized, key, of), **style)
+        by_size.errorbar([0, *sizes], *_points(known, [(name, key) for name in sized], of), **style)
         stepped = ["base", *(f"{sizes[-1]} grids, {step} steps" for step in quarters)]
-        by_step.errorbar([0, *quarters], *_points(known, stepped, key, of), **style)
+        by_step.errorbar([0, *quarters], *_points(known, [(name, key) for name in stepped], of), **style)
     by_size.set(xlabel="grids (0: the base)", ylabel="% of pages or panels", title=f"{steps} steps")
     by_step.set(xlabel="steps", title=f"{sizes[-1]} grids")
     by_size.legend(fontsize="small", loc="lower right")
-    bars = (("given and told", "both"), ("given only", "colour"), ("given only", "kind"))
+    bars = ((WORDS[True], "both"), (WORDS[False], "colour"), (WORDS[False], "kind"))
     for place, way in enumerate(WAYS):
-        points = [_points(known, [f"{words}: {way}"], key, "panels") for words, key in bars]
-        heights = [rate for rates, _ in points for rate in rates]
-        errors = [
-            [low for _, (below, _) in points for low in below],
-            [high for _, (_, above) in points for high in above],
-        ]
+        heights, errors = _points(known, [(f"{words}: {way}", key) for words, key in bars], "panels")
         at = [number + 0.27 * (place - 1) for number in range(len(bars))]
         with_given.bar(at, heights, 0.25, yerr=errors, capsize=4, label=way)
     with_given.set_xticks(
@@ -282,10 +277,10 @@ def draw_figure(known: dict[str, dict[str, int]], sizes: Sequence[int], steps: i
 
 
 def _points(
-    known: dict[str, dict[str, int]], names: Sequence[str], key: str, of: str
+    known: dict[str, dict[str, int]], counts: Sequence[tuple[str, str]], of: str
 ) -> tuple[list[float], list[list[float]]]:
-    """Per cent, and how far the interval reaches below and above."""
-    estimates = [Estimate(known[name][key], known[name][of]) for name in names]
+    """Per cent of counts, each told by condition and key, and how far the interval reaches below and above."""
+    estimates = [Estimate(known[name][key], known[name][of]) for name, key in counts]
     rates = [100 * one.count / one.of for one in estimates]
     ends = [one.interval for one in estimates]
     below = [rate - 100 * low for rate, (low, _) in zip(rates, ends, strict=True)]
