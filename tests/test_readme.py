@@ -182,19 +182,34 @@ def test_every_other_command_in_the_readme_works(first_run: Path) -> None:
     assert texts == [path.read_text(encoding="utf-8") for path in sorted((user / "films").glob("*.txt"))]
 
 
-@pytest.mark.slow
-def test_the_first_training_takes_under_ten_minutes_and_draws_what_it_learnt(first_run: Path) -> None:
+@pytest.fixture(scope="module")
+def first_training(first_run: Path) -> Path:
     ran = type_in(TRAINS, first_run.parent.parent, seconds=600)
     assert ran.returncode == 0, ran.stderr
-    home = first_run / "training"
+    return first_run / "training"
+
+
+def held_out(training: Path, sigma: float | None = None) -> tuple[float, float]:
+    """Loss before and after, summed over panels and noise levels or at one of these."""
+    with (training / "validation.csv").open(encoding="utf-8", newline="") as table:
+        rows = [row for row in csv.DictReader(table) if sigma in (None, float(row["sigma"]))]
+    last = max(int(row["step"]) for row in rows)
+    before, after = (sum(float(row["loss"]) for row in rows if int(row["step"]) == at) for at in (0, last))
+    return before, after
+
+
+@pytest.mark.slow
+def test_the_first_training_takes_under_ten_minutes_and_draws_what_it_learnt(first_training: Path) -> None:
     for file in ("storyboard.safetensors", "storyboard-raw.safetensors", "samples.png", "loss.png", "log.csv"):
-        assert (home / file).stat().st_size > 0
-    with (home / "validation.csv").open(encoding="utf-8", newline="") as table:
-        rows = list(csv.DictReader(table))
-    # at high noise alone: there the panels' likeness is decided; at low noise the base is as good as it gets (LOG.md)
-    losses = [(int(row["step"]), float(row["loss"])) for row in rows if float(row["sigma"]) == 0.9]
-    last = max(step for step, _ in losses)
-    before, after = (sum(loss for step, loss in losses if step == at) for at in (0, last))
+        assert (first_training / file).stat().st_size > 0
+    before, after = held_out(first_training, 0.9)  # where what the panels have in common is decided
+    assert after < before
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="at 1e-3 the mean rises from 0.445 to 0.459 on the finished base, see LOG.md", strict=True)
+def test_the_first_training_lowers_the_held_out_loss_over_all_noise_levels(first_training: Path) -> None:
+    before, after = held_out(first_training)
     assert after < before
 
 
