@@ -269,7 +269,7 @@ def draw_figure(known: dict[str, dict[str, int]], sizes: Sequence[int], steps: i
         range(len(bars)), ["kind and colour,\ntold too", "colour, by the\npicture alone", "kind, by the\npicture alone"]
     )
     with_given.set(title="first panel given: kept in the others")
-    with_given.legend(fontsize="small", loc=(0.64, 0.4))
+    with_given.legend(fontsize="small", loc="center right", handlelength=1)
     for chart in (by_size, by_step, with_given):
         chart.set_ylim(0, 102)
         chart.grid(axis="y", alpha=0.3)
