@@ -32,8 +32,9 @@ from pipeline.cache import Cache
 from pipeline.errors import BadInput, Diverged
 from training import checkpoint, dataset, flow, heldout, loop, lora, machine, planning, preview, sampling
 from training.batches import Library
+from training.checkpoint import State
 from training.job import Job
-from training.loop import Outcome, State
+from training.loop import Outcome
 from training.processes import Processes
 
 ROOT = Path(__file__).parent.parent

@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from pipeline.errors import BadInput
+from training import lora
 from training.config import Config
+from training.job import Job
 
 FILE = "checkpoint.pt"
 
 
-def save(folder: Path, state: dict[str, Any]) -> None:
+@dataclass
+class State:
+    """What goes on from step to step."""
+
+    weights: dict[str, nn.Parameter]
+    average: lora.Average
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    """Steps done."""
+    held_out: float | None = None
+    """The last held-out loss."""
+    best: dict[str, Any] | None = None
+    """With `patience`: step, held-out loss and averaged weights of the best validation so far."""
+    waited: int = 0
+    """Validations since the best."""
+
+
+def save(job: Job, state: State) -> None:
     """Replaces the checkpoint of a training's folder."""
-    part = folder / f"{FILE}.part"
-    torch.save(state, part)
-    part.replace(folder / FILE)
+    part = job.folder / f"{FILE}.part"
+    torch.save(
+        {
+            "step": state.step,
+            "weights": {name: weight.detach().cpu() for name, weight in state.weights.items()},
+            "average": {name: tensor.cpu() for name, tensor in state.average.tensors.items()},
+            "optimizer": state.optimizer.state_dict(),
+            "held_out": state.held_out,
+            "best": state.best,
+            "waited": state.waited,
+            "recipe": job.config.recipe,
+            "data": job.data.digest,
+            "base": job.backend.identity("transformer"),
+        },
+        part,
+    )
+    part.replace(job.folder / FILE)
 
 
 def load(folder: Path, config: Config, data: str, base: str) -> dict[str, Any] | None:

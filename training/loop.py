@@ -9,7 +9,6 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import Diverged
-from training import batches, checkpoint, figures, flow, fused, heldout, latents, lora, machine, preview
-from training.backends.base import Backend
+from training import batches, checkpoint, flow, fused, heldout, latents, lora, machine, preview, results
 from training.batches import Library
-from training.config import MINIATURE, MINIATURE_NAME, Config
+from training.checkpoint import State
+from training.config import Config
 from training.job import Job
 from training.journal import Journal
 from training.latents import Tell
@@ -28,24 +27,6 @@ from training.processes import Processes
 
 AT_LEAST_EVERY = 600.0
 """Seconds between two checkpoints at most, however slow the steps are."""
-LOSSES = "loss.png"
-
-
-@dataclass
-class State:
-    """What goes on from step to step."""
-
-    weights: dict[str, nn.Parameter]
-    average: lora.Average
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    """Steps done."""
-    held_out: float | None = None
-    """The last held-out loss."""
-    best: dict[str, Any] | None = None
-    """With `patience`: step, held-out loss and averaged weights of the best validation so far."""
-    waited: int = 0
-    """Validations since the best."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +63,7 @@ def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
     """
     config, device = job.config, processes.device
     saved = checkpoint.load(job.folder, config, job.data.digest, job.backend.identity("transformer"))
-    file = job.folder / f"{job.task.name}.safetensors"
+    file = results.file_of(job)
     if saved and file.exists() and _is_over(saved["step"], saved["waited"], config):
         return Outcome(file, saved["step"], saved["held_out"], 0, 0.0)
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -111,10 +92,10 @@ def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
             if last or state.step % config.save_every == 0 or time.monotonic() - saved_at > AT_LEAST_EVERY:
                 saved_at = time.monotonic()
                 if processes.is_main:
-                    _save(job, state)
+                    results.save(job, state)
     seconds = time.monotonic() - started
     if processes.is_main:
-        _finish(job, state, file)
+        results.finish(job, state)
     processes.wait()
     return Outcome(file, state.step, state.held_out, state.step - first, seconds)
 
@@ -267,73 +248,3 @@ def _draw(
     preview.save(job, state.step, images)
     for image in images:
         journal.picture(state.step, image)
-
-
-# ---- saving
-
-
-def _save(job: Job, state: State) -> None:
-    """The averaged LoRA of this step beside those of earlier ones, then the checkpoint.
-
-    In this order: a kill between them leaves a file that is written again, not a step without its file.
-    """
-    home = job.folder / "steps"
-    home.mkdir(exist_ok=True)
-    _write(job, home / f"{job.task.name}-{state.step:06d}.safetensors", state.average.tensors, state.step)
-    checkpoint.save(
-        job.folder,
-        {
-            "step": state.step,
-            "weights": {name: weight.detach().cpu() for name, weight in state.weights.items()},
-            "average": {name: tensor.cpu() for name, tensor in state.average.tensors.items()},
-            "optimizer": state.optimizer.state_dict(),
-            "held_out": state.held_out,
-            "best": state.best,
-            "waited": state.waited,
-            "recipe": job.config.recipe,
-            "data": job.data.digest,
-            "base": job.backend.identity("transformer"),
-        },
-    )
-
-
-def _finish(job: Job, state: State, file: Path) -> None:
-    """The LoRA itself, its raw twin, and the figures."""
-    tensors, step = state.average.tensors, state.step
-    if state.best and job.config.patience is not None:  # it may have been set once and left out since
-        tensors, step = state.best["average"], state.best["step"]
-    _write(job, file.with_name(f"{file.stem}-raw.safetensors"), state.weights, state.step, averaged=False)
-    if job.prompted:
-        preview.write_strip(job)
-    figures.draw_losses(job.folder, job.folder / LOSSES)
-    _write(job, file, tensors, step)
-
-
-def base_name(backend: Backend) -> str:
-    """What a LoRA's file calls its base: its name on the hub, the miniature's, or a folder's own without its path."""
-    if backend.folder is None:
-        return backend.model
-    return MINIATURE_NAME if backend.folder == MINIATURE else backend.folder.name
-
-
-def _write(job: Job, file: Path, weights: Any, step: int, *, averaged: bool = True) -> None:
-    config, backend = job.config, job.backend
-    card = lora.Card(
-        iclora=metadata.version("iclora"),
-        task=job.task.name,
-        layout=job.task.grid_layout,
-        scales=config.scales,
-        prefix=job.task.prefix,
-        markers=job.task.markers,
-        condition=job.task.condition,
-        family=backend.BASE,
-        base=base_name(backend),
-        weights=backend.identity("transformer"),
-        licence=backend.licence,
-        data=job.data.digest,
-        grids=len(job.data.train),
-        step=step,
-        averaged=averaged,
-        recipe=config.recipe,
-    )
-    lora.write(file, weights, config.alpha / config.rank, card)

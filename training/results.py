@@ -1,0 +1,73 @@
+"""What a training leaves: a LoRA for every save, in the end the one that counts with its raw twin, and the figures."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from training import checkpoint, figures, lora, preview
+from training.backends.base import Backend
+from training.checkpoint import State
+from training.config import MINIATURE, MINIATURE_NAME
+from training.job import Job
+
+LOSSES = "loss.png"
+
+
+def file_of(job: Job) -> Path:
+    """Where the LoRA goes."""
+    return job.folder / f"{job.task.name}.safetensors"
+
+
+def save(job: Job, state: State) -> None:
+    """The averaged LoRA of this step beside those of earlier ones, then the checkpoint.
+
+    In this order: a kill between them leaves a file that is written again, not a step without its file.
+    """
+    home = job.folder / "steps"
+    home.mkdir(exist_ok=True)
+    _write(job, home / f"{job.task.name}-{state.step:06d}.safetensors", state.average.tensors, state.step)
+    checkpoint.save(job, state)
+
+
+def finish(job: Job, state: State) -> None:
+    """The LoRA itself, its raw twin, and the figures."""
+    file, tensors, step = file_of(job), state.average.tensors, state.step
+    if state.best and job.config.patience is not None:  # it may have been set once and left out since
+        tensors, step = state.best["average"], state.best["step"]
+    _write(job, file.with_name(f"{file.stem}-raw.safetensors"), state.weights, state.step, averaged=False)
+    if job.prompted:
+        preview.write_strip(job)
+    figures.draw_losses(job.folder, job.folder / LOSSES)
+    _write(job, file, tensors, step)
+
+
+def base_name(backend: Backend) -> str:
+    """What a LoRA's file calls its base: its name on the hub, the miniature's, or a folder's own without its path."""
+    if backend.folder is None:
+        return backend.model
+    return MINIATURE_NAME if backend.folder == MINIATURE else backend.folder.name
+
+
+def _write(job: Job, file: Path, weights: Any, step: int, *, averaged: bool = True) -> None:
+    config, backend = job.config, job.backend
+    card = lora.Card(
+        iclora=metadata.version("iclora"),
+        task=job.task.name,
+        layout=job.task.grid_layout,
+        scales=config.scales,
+        prefix=job.task.prefix,
+        markers=job.task.markers,
+        condition=job.task.condition,
+        family=backend.BASE,
+        base=base_name(backend),
+        weights=backend.identity("transformer"),
+        licence=backend.licence,
+        data=job.data.digest,
+        grids=len(job.data.train),
+        step=step,
+        averaged=averaged,
+        recipe=config.recipe,
+    )
+    lora.write(file, weights, config.alpha / config.rank, card)
