@@ -571,6 +571,23 @@ def test_without_better_held_out_losses_it_stops_and_keeps_the_best(
     assert (longer.took, lora.read_card(longer.file).step) == (2, 8)  # with no patience asked for the last step counts
 
 
+def test_where_patience_ends_it_between_two_saves_all_is_written_as_at_the_last_step(
+    make_job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base itself has the lowest held-out loss of all, and is not what is handed over."""
+    settings = {"validate_every": 1, "save_every": 5, "patience": 2, "samples": 1, "sample_steps": 1}
+    losses: Iterator[float] = iter([0.1, 0.5, 0.7, 0.6])
+    monkeypatch.setattr(heldout, "mean", lambda _: next(losses))
+    outcome = run(make_job(**settings, steps=20))
+    assert (outcome.step, outcome.of_step, lora.read_card(outcome.file).step) == (3, 1, 1)
+    assert any(tensor.any() for name, tensor in load_file(outcome.file).items() if "lora_B" in name)
+    assert torch.load(outcome.file.parent / checkpoint.FILE, weights_only=True)["step"] == 3
+    assert [path.name for path in (outcome.file.parent / "steps").iterdir()] == ["storyboard-000003.safetensors"]
+    assert (outcome.file.parent / "samples" / "000003-1.png").exists()
+    again = run(make_job(**settings, steps=20))
+    assert (again.took, again.of_step) == (0, 1)
+
+
 def test_samples_are_drawn_on_the_canvas_from_the_same_noise(make_job: Make) -> None:
     job = make_job(steps=2, sample_every=1, samples=2, sample_steps=2, learning_rate=0.05)
     run(job)

@@ -29,7 +29,7 @@ class State:
     held_out: float | None = None
     """The last held-out loss."""
     best: dict[str, Any] | None = None
-    """With `patience`: step, held-out loss and averaged weights of the best validation so far."""
+    """With `patience`: step, held-out loss and averaged weights of the best validation after a step so far."""
     waited: int = 0
     """Validations since the best."""
 

@@ -46,6 +46,8 @@ class Outcome:
     """The LoRA: averaged weights, those of the best held-out loss where `patience` is set."""
     step: int
     """Steps done."""
+    of_step: int
+    """The step whose weights the file has."""
     held_out: float | None
     """Held-out loss at the end."""
     took: int
@@ -65,7 +67,8 @@ def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
     saved = checkpoint.load(job.folder, config, job.data.digest, job.backend.identity("transformer"))
     file = results.file_of(job)
     if saved and file.exists() and _is_over(saved["step"], saved["waited"], config):
-        return Outcome(file, saved["step"], saved["held_out"], 0, 0.0)
+        of_step = results.counting(config, saved["step"], saved["best"])
+        return Outcome(file, saved["step"], of_step, saved["held_out"], 0, 0.0)
     job.folder.mkdir(parents=True, exist_ok=True)
     library = encode(job, processes, tell)
     transformer = machine.load_transformer(job.backend, config, device)
@@ -84,9 +87,9 @@ def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
             if journal:
                 journal.step(state.step, losses.mean, losses.panels_P, rate, norm, time.monotonic() - begun)
             tell("training", state.step, config.steps)
-            last = state.step == config.steps
-            if last or state.step % config.validate_every == 0:
+            if state.step == config.steps or state.step % config.validate_every == 0:
                 _validate(job, library, transformer, state, journal, processes)
+            last = _is_over(state.step, state.waited, config)  # which the validation may have decided
             if last or state.step % config.sample_every == 0:
                 _draw(job, library, transformer, state, journal, processes)
             if last or state.step % config.save_every == 0 or time.monotonic() - saved_at > AT_LEAST_EVERY:
@@ -97,7 +100,8 @@ def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
     if processes.is_main:
         results.finish(job, state)
     processes.wait()
-    return Outcome(file, state.step, state.held_out, state.step - first, seconds)
+    of_step = results.counting(config, state.step, state.best)
+    return Outcome(file, state.step, of_step, state.held_out, state.step - first, seconds)
 
 
 # ---- before the first step
@@ -228,7 +232,7 @@ def _validate(
     state.held_out = heldout.mean(losses)
     if journal:
         journal.validation(state.step, losses)
-    if job.config.patience is None:
+    if job.config.patience is None or state.step == 0:  # however good the base is, it is no training's result
         return
     if state.best is None or state.held_out < state.best["loss"]:
         tensors = {name: tensor.clone() for name, tensor in state.average.tensors.items()}

@@ -9,7 +9,7 @@ from typing import Any
 from training import checkpoint, figures, lora, preview
 from training.backends.base import Backend
 from training.checkpoint import State
-from training.config import MINIATURE, MINIATURE_NAME
+from training.config import MINIATURE, MINIATURE_NAME, Config
 from training.job import Job
 
 LOSSES = "loss.png"
@@ -31,11 +31,16 @@ def save(job: Job, state: State) -> None:
     checkpoint.save(job, state)
 
 
+def counting(config: Config, step: int, best: dict[str, Any] | None) -> int:
+    """The step whose weights count in the end: with `patience` that of the best validation, else the last."""
+    return best["step"] if best and config.patience is not None else step  # it may have been left out since
+
+
 def finish(job: Job, state: State) -> None:
     """The LoRA itself, its raw twin, and the figures."""
-    file, tensors, step = file_of(job), state.average.tensors, state.step
-    if state.best and job.config.patience is not None:  # it may have been set once and left out since
-        tensors, step = state.best["average"], state.best["step"]
+    file, tensors, step = file_of(job), state.average.tensors, counting(job.config, state.step, state.best)
+    if state.best and step == state.best["step"]:
+        tensors = state.best["average"]
     _write(job, file.with_name(f"{file.stem}-raw.safetensors"), state.weights, state.step, averaged=False)
     if job.prompted:
         preview.write_strip(job)
