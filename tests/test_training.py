@@ -33,7 +33,7 @@ from pipeline.errors import BadInput, Diverged
 from training import checkpoint, dataset, flow, heldout, loop, lora, machine, planning, preview, sampling
 from training.batches import Library
 from training.checkpoint import State
-from training.job import Job
+from training.job import Job, find_backend
 from training.loop import Outcome
 from training.processes import Processes
 
@@ -59,6 +59,11 @@ def begun(job: Job) -> tuple[Library, Any, State]:
     library = loop.encode(job, Processes(), lambda *_: None)
     transformer = machine.load_transformer(job.backend, job.config, CPU)
     return library, transformer, loop._begin(job, transformer, None)
+
+
+def called_again(job: Job) -> Job:
+    """The job as the next call of the command makes it: nothing is remembered of what files held."""
+    return replace(job, backend=find_backend(job.task.base, job.config.model, None))
 
 
 def gradients(job: Job, change: Callable[[Library], Library] = lambda library: library) -> dict[str, Tensor]:
@@ -185,7 +190,7 @@ def test_the_files_are_the_average_and_the_raw_weights_with_what_they_are_for(ma
         assert (card.markers, card.prefix, card.condition) == (job.task.markers, "[MOVIE-SHOTS]", ())
         assert (card.family, card.base, card.licence, card.data) == ("flux-1", "flux", "unknown", job.data.digest)
         assert card.weights == job.backend.identity("transformer")
-        assert card.recipe == job.config.recipe
+        assert card.recipe == job.recipe
         for name, weight in weights.items():
             assert torch.equal(tensors[f"transformer.{name}"], weight * (2.0 if "lora_B" in name else 1.0))
     assert any(not torch.equal(state["average"][name], state["weights"][name]) for name in state["weights"])
@@ -357,41 +362,63 @@ def test_killed_at_random_moments_it_gives_the_same_bits(make_job: Make, tmp_pat
 
 
 def test_a_folder_with_another_training_is_refused_with_what_is_other(
-    make_job: Make, grids: Path, tiny_flux: Path, tmp_path: Path
+    make_job: Make, grids: Path, tmp_path: Path
 ) -> None:
     job = make_job(steps=1)
     run(job)
-    base = job.backend.identity("transformer")
-
-    def load(other: Job, weights: str = base) -> dict[str, Any] | None:
-        return checkpoint.load(job.folder, other.config, other.data.digest, weights)
-
-    assert load(make_job(steps=1))
-    assert load(make_job(steps=9, validate_every=3, micro_batch=1, checkpointing=True, patience=2))
-    for key, value in (("learning_rate", 0.5), ("seed", 1), ("rank", 8), ("scales", [0.25]), ("batch", 2)):
-        with pytest.raises(BadInput, match=rf"holds a training with other settings \({key} .* -> .*\); .*--into"):
-            load(make_job(steps=1, **{key: value}))
+    assert checkpoint.load(make_job(steps=1))
+    assert checkpoint.load(make_job(steps=9, validate_every=3, micro_batch=1, checkpointing=True, patience=2))
+    for key, value in (("learning_rate", 0.5), ("seed", 1), ("rank", 8), ("batch", 2)):
+        with pytest.raises(BadInput, match=rf"holds another training \({key} \S+ -> {value}\); .*--into"):
+            checkpoint.load(make_job(steps=1, **{key: value}))
     run(make_job("falling", steps=2, schedule="cosine"))
-    with pytest.raises(BadInput, match=r"other settings \(steps 2 -> 3\)"):
+    with pytest.raises(BadInput, match=r"another training \(steps 2 -> 3\)"):
         run(make_job("falling", steps=3, schedule="cosine"))
-    fewer = shutil.copytree(grids, tmp_path / "fewer")
-    table = fewer / "train" / "metadata.jsonl"
-    table.write_text("".join(table.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
-    with pytest.raises(BadInput, match=f"another data set \\({job.data.digest}, this is "):
-        run(make_job(steps=1, data=fewer))
-    with pytest.raises(BadInput, match=f"other base weights \\({base}, this is 0123\\)"):
-        load(job, "0123")
+    for side, what in (("train", "data set"), ("validation", "held-out set")):
+        fewer = shutil.copytree(grids, tmp_path / side)
+        table = fewer / side / "metadata.jsonl"
+        table.write_text("".join(table.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
+        with pytest.raises(BadInput, match=rf"another training \({what} {job.recipe[what]} -> [0-9a-f]{{16}}\)"):
+            checkpoint.load(make_job(steps=1, data=fewer))
 
 
-def test_other_weights_under_the_same_name_are_other_weights(make_job: Make, tiny_flux: Path, tmp_path: Path) -> None:
+def test_other_given_panels_or_another_canvas_are_another_training(make_job: Make) -> None:
+    settings = {"steps": 1, "conditional": 1.0}
+    run(make_job(**settings, told=["condition=[1]"]))
+    with pytest.raises(BadInput, match=r"another training \(condition \[1\] -> \[2\]\)"):
+        run(make_job(**settings, told=["condition=[2]"]))
+    larger = ["condition=[1]", "layout.panel_width=1152", "layout.panel_height=576"]
+    with pytest.raises(BadInput, match=r"\(layouts \['3 x 1 panels of 128 x 64'\] -> \['3 x 1 panels of 144 x 64'\]\)"):
+        run(make_job(**settings, told=larger))
+
+
+def test_the_same_by_another_name_is_the_same_training(make_job: Make, tiny_flux: Path, tmp_path: Path) -> None:
+    first = run(make_job("first", steps=1)).file
+    job = make_job(model=str(tiny_flux), init=str(first), steps=1)
+    run(job)
+    renamed = shutil.copyfile(first, tmp_path / "renamed.safetensors")
+    told = {"model": str(shutil.copytree(tiny_flux, tmp_path / "model")), "init": str(renamed)}
+    assert run(make_job(**told, smallest_panel=64, truncate=True, steps=1)).took == 0
+    run(make_job("second", steps=1, seed=1))
+    shutil.copyfile(tmp_path / "second" / "storyboard.safetensors", first)
+    with pytest.raises(BadInput, match=r"another training \(init [0-9a-f]{16} -> [0-9a-f]{16}\)"):
+        run(called_again(job))
+    first.unlink()
+    with pytest.raises(BadInput, match=r"train\.init=.*storyboard\.safetensors can't be read \(No such file"):
+        run(called_again(job))
+
+
+@pytest.mark.parametrize("part", ["transformer", "vae", "text_encoder_2", "tokenizer_2", "scheduler"])
+def test_another_part_under_the_same_name_is_another_model(
+    part: str, make_job: Make, tiny_flux: Path, tmp_path: Path
+) -> None:
     model = shutil.copytree(tiny_flux, tmp_path / "model")
     job = make_job(model=str(model), steps=1)
-    run(job)
-    (file,) = (model / "transformer").glob("*.safetensors")
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(BadInput, match="other base weights"):
+    job.folder.mkdir()
+    checkpoint.save(job, begun(job)[2])
+    file = next((model / part).glob("*.json"))
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(BadInput, match=rf"another training \({part} [0-9a-f]{{16}} -> [0-9a-f]{{16}}\)"):
         run(make_job(model=str(model), steps=1))
 
 
@@ -646,7 +673,7 @@ def test_the_command_trains_goes_on_and_says_what_is_wrong(
     assert "trained: 1 steps, nothing to do" in train("1")[1]
     for wrong, sentence in (
         ("1 --set train.learning_rat=1", "did you mean 'learning_rate'?"),
-        ("1 --set train.rank=8", "other settings (rank 16 -> 8)"),
+        ("1 --set train.rank=8", "another training (rank 16 -> 8)"),
         ("1 --set train.base_weights=nf4", "train.base_weights=nf4 needs a CUDA device"),
     ):
         code, _, err = train(wrong)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +10,6 @@ from torch import nn
 
 from pipeline.errors import BadInput
 from training import lora
-from training.config import Config
 from training.job import Job
 
 FILE = "checkpoint.pt"
@@ -46,36 +44,28 @@ def save(job: Job, state: State) -> None:
             "held_out": state.held_out,
             "best": state.best,
             "waited": state.waited,
-            "recipe": job.config.recipe,
-            "data": job.data.digest,
-            "base": job.backend.identity("transformer"),
+            "recipe": job.recipe,
         },
         part,
     )
     part.replace(job.folder / FILE)
 
 
-def load(folder: Path, config: Config, data: str, base: str) -> dict[str, Any] | None:
-    """The checkpoint of a folder, None where it has none.
-
-    Args:
-        data: the data set's hash; it must be the one of the training that the folder holds, like the recipe and the
-            base model's weights.
+def load(job: Job) -> dict[str, Any] | None:
+    """The checkpoint of a training's folder, None where it has none.
 
     Raises:
         BadInput: the folder holds another training.
     """
-    path = folder / FILE
+    path = job.folder / FILE
     if not path.exists():
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    way_on = f"give this one a folder of its own with --into, or remove {folder}"
-    if state["data"] != data:
-        raise BadInput(f"{folder} holds a training on another data set ({state['data']}, this is {data}); {way_on}.")
-    if state["base"] != base:
-        raise BadInput(f"{folder} holds a training of other base weights ({state['base']}, this is {base}); {way_on}.")
-    was, now = state["recipe"], config.recipe
-    if other := sorted(key for key in was.keys() | now.keys() if was.get(key) != now.get(key)):
+    was, now = state["recipe"], job.recipe
+    if other := [key for key in was | now if was.get(key) != now.get(key)]:
         told = ", ".join(f"{key} {was.get(key)} -> {now.get(key)}" for key in other)
-        raise BadInput(f"{folder} holds a training with other settings ({told}); {way_on}.")
+        raise BadInput(
+            f"{job.folder} holds another training ({told}); give this one a folder of its own with --into, or remove "
+            f"{job.folder}."
+        )
     return state

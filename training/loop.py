@@ -64,7 +64,7 @@ def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
         Diverged: loss or gradient is no number, or the gradient is nothing.
     """
     config, device = job.config, processes.device
-    saved = checkpoint.load(job.folder, config, job.data.digest, job.backend.identity("transformer"))
+    saved = checkpoint.load(job)
     file = results.file_of(job)
     if saved and file.exists() and _is_over(saved["step"], saved["waited"], config):
         of_step = results.counting(config, saved["step"], saved["best"])

@@ -73,6 +73,6 @@ def _write(job: Job, file: Path, weights: Any, step: int, *, averaged: bool = Tr
         grids=len(job.data.train),
         step=step,
         averaged=averaged,
-        recipe=config.recipe,
+        recipe=job.recipe,
     )
     lora.write(file, weights, config.alpha / config.rank, card)
