@@ -30,7 +30,7 @@ from torch import Tensor
 
 from pipeline.cache import Cache
 from pipeline.errors import BadInput, Diverged
-from training import checkpoint, dataset, flow, heldout, loop, lora, machine, planning, preview, sampling
+from training import checkpoint, dataset, flow, heldout, loop, lora, machine, planning, preview, results, sampling
 from training.batches import Library
 from training.checkpoint import State
 from training.job import Job, find_backend
@@ -299,6 +299,28 @@ def test_more_steps_go_on_as_if_they_had_been_there_from_the_start(make_job: Mak
         kept["files"] = {name: content for name, content in kept["files"].items() if name.startswith("storyboard")}
         kept.pop("validation")  # the shorter one measured at its end too
     assert_same(found, wanted)
+
+
+def test_killed_after_its_last_step_a_training_does_not_take_an_earlier_lora_for_its_own(
+    make_job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The earlier one is of fewer steps, then of another training that was in the folder."""
+
+    def killed(job: Job, _: State) -> None:
+        raise Stopped
+
+    file = run(make_job(steps=1)).file
+    for settings in ({"steps": 2}, {"steps": 2, "seed": 1}):
+        if "seed" in settings:
+            (file.parent / checkpoint.FILE).unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(results, "finish", killed)
+            with pytest.raises(Stopped):
+                run(make_job(**settings))
+        assert file.exists()  # until there is a better one
+        job = make_job(**settings)
+        assert run(job).took == 0
+        assert (lora.read_card(file).step, lora.read_card(file).recipe) == (2, job.recipe)
 
 
 @pytest.fixture(scope="module")
@@ -593,9 +615,12 @@ def test_without_better_held_out_losses_it_stops_and_keeps_the_best(
     steps = {path.name: load_file(path) for path in (outcome.file.parent / "steps").iterdir()}
     assert_same(load_file(outcome.file), steps["storyboard-000002.safetensors"])
     assert run(make_job(steps=20, patience=2, **settings)).took == 0
+    assert (
+        lora.read_card(run(make_job(steps=6, **settings)).file).step == 6
+    )  # with no patience asked for the last counts
     monkeypatch.setattr(heldout, "mean", lambda _: 0.9)
     longer = run(make_job(steps=8, **settings))
-    assert (longer.took, lora.read_card(longer.file).step) == (2, 8)  # with no patience asked for the last step counts
+    assert (longer.took, lora.read_card(longer.file).step) == (2, 8)
 
 
 def test_where_patience_ends_it_between_two_saves_all_is_written_as_at_the_last_step(

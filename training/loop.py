@@ -66,9 +66,10 @@ def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
     config, device = job.config, processes.device
     saved = checkpoint.load(job)
     file = results.file_of(job)
-    if saved and file.exists() and _is_over(saved["step"], saved["waited"], config):
+    if saved and _is_over(saved["step"], saved["waited"], config):
         of_step = results.counting(config, saved["step"], saved["best"])
-        return Outcome(file, saved["step"], of_step, saved["held_out"], 0, 0.0)
+        if results.are_written(job, saved["step"], of_step):
+            return Outcome(file, saved["step"], of_step, saved["held_out"], 0, 0.0)
     job.folder.mkdir(parents=True, exist_ok=True)
     library = encode(job, processes, tell)
     transformer = machine.load_transformer(job.backend, config, device)

@@ -6,6 +6,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import BadInput
 from training import checkpoint, figures, lora, preview
 from training.backends.base import Backend
 from training.checkpoint import State
@@ -18,6 +19,10 @@ LOSSES = "loss.png"
 def file_of(job: Job) -> Path:
     """Where the LoRA goes."""
     return job.folder / f"{job.task.name}.safetensors"
+
+
+def _raw_file_of(job: Job) -> Path:
+    return job.folder / f"{job.task.name}-raw.safetensors"
 
 
 def save(job: Job, state: State) -> None:
@@ -36,16 +41,30 @@ def counting(config: Config, step: int, best: dict[str, Any] | None) -> int:
     return best["step"] if best and config.patience is not None else step  # it may have been left out since
 
 
+def are_written(job: Job, step: int, of_step: int) -> bool:
+    """Whether both files are there as this training leaves them at a step: they may be those of before it was to take
+    more steps, or of another one in the same folder."""
+    return _has(file_of(job), job, of_step) and _has(_raw_file_of(job), job, step)
+
+
+def _has(file: Path, job: Job, step: int) -> bool:
+    try:
+        card = lora.read_card(file)
+    except BadInput:  # not there, or damaged
+        return False
+    return card.step == step and card.recipe == job.recipe
+
+
 def finish(job: Job, state: State) -> None:
-    """The LoRA itself, its raw twin, and the figures."""
-    file, tensors, step = file_of(job), state.average.tensors, counting(job.config, state.step, state.best)
+    """The figures, the LoRA itself, and last its raw twin: where that is there, all is."""
+    tensors, step = state.average.tensors, counting(job.config, state.step, state.best)
     if state.best and step == state.best["step"]:
         tensors = state.best["average"]
-    _write(job, file.with_name(f"{file.stem}-raw.safetensors"), state.weights, state.step, averaged=False)
     if job.prompted:
         preview.write_strip(job)
     figures.draw_losses(job.folder, job.folder / LOSSES)
-    _write(job, file, tensors, step)
+    _write(job, file_of(job), tensors, step)
+    _write(job, _raw_file_of(job), state.weights, state.step, averaged=False)
 
 
 def base_name(backend: Backend) -> str:
