@@ -444,6 +444,23 @@ def test_another_part_under_the_same_name_is_another_model(
         run(make_job(model=str(model), steps=1))
 
 
+def test_a_checkpoint_that_is_cut_or_overwritten_is_named_with_the_way_on(make_job: Make) -> None:
+    job = make_job()
+    job.folder.mkdir()
+    checkpoint.save(job, begun(job)[2])
+    file = job.folder / checkpoint.FILE
+    whole = file.read_bytes()
+    cut = [whole[:length] for length in (0, 1, 100, len(whole) // 2, len(whole) - 1)]
+    for content in (*cut, b"no checkpoint", whole[:300] + bytes(300) + whole[600:], bytes(len(whole))):
+        file.write_bytes(content)
+        with pytest.raises(
+            BadInput, match=r"checkpoint\.pt is damaged and can't be read; remove it .*--into.*train\.init"
+        ):
+            checkpoint.load(job)
+    file.write_bytes(whole)
+    assert checkpoint.load(job)
+
+
 # ---- can't go on
 
 

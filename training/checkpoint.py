@@ -55,13 +55,20 @@ def load(job: Job) -> dict[str, Any] | None:
     """The checkpoint of a training's folder, None where it has none.
 
     Raises:
-        BadInput: the folder holds another training.
+        BadInput: the folder holds another training, or the checkpoint is damaged.
     """
     path = job.folder / FILE
     if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    was, now = state["recipe"], job.recipe
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        was = state["recipe"]
+    except Exception as error:  # torch has an error of another kind for every place where such a file can be cut
+        raise BadInput(
+            f"{path} is damaged and can't be read; remove it to begin anew, or begin in another folder (--into) with "
+            f"train.init as the newest file of {job.folder / 'steps'}."
+        ) from error
+    now = job.recipe
     if other := [key for key in was | now if was.get(key) != now.get(key)]:
         told = ", ".join(f"{key} {was.get(key)} -> {now.get(key)}" for key in other)
         raise BadInput(
