@@ -31,6 +31,7 @@ from torch import Tensor
 from pipeline.cache import Cache
 from pipeline.errors import BadInput, Diverged
 from training import checkpoint, dataset, flow, heldout, loop, lora, machine, planning, preview, results, sampling
+from training.backends.flux import Flux
 from training.batches import Library
 from training.checkpoint import State
 from training.job import Job, find_backend
@@ -488,6 +489,20 @@ def test_a_gradient_of_nothing_ends_it_before_a_step(
     changed_base(lambda transformer: transformer.proj_out.weight.zero_())
     with pytest.raises(Diverged, match="step 1: the gradient is nothing, so nothing would be learnt"):
         run(make_job())
+
+
+def test_too_small_a_gpu_ends_it_with_what_takes_less(make_job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(Flux, "predict", full)
+    anew = r"begin anew with smaller train\.scales or train\.base_weights=nf4\.$"
+    with pytest.raises(
+        BadInput, match=rf"of 4 grids .*; go on with train\.micro_batch=1 and train\.checkpoi\S+, or {anew}"
+    ):
+        run(make_job())
+    with pytest.raises(BadInput, match=rf"of 1 grids .* with train\.base_weights=auto; {anew}"):
+        run(make_job(micro_batch=1, checkpointing=True))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import Diverged
+from pipeline.errors import BadInput, Diverged
 from training import batches, checkpoint, flow, fused, heldout, latents, lora, machine, preview, results
 from training.batches import Library
 from training.checkpoint import State
@@ -60,9 +60,16 @@ def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
     """Runs a training to its end; one that was stopped goes on from its last checkpoint.
 
     Raises:
-        BadInput: the folder holds another training.
+        BadInput: the folder holds another training, or the GPU's memory is too small.
         Diverged: loss or gradient is no number, or the gradient is nothing.
     """
+    try:
+        return _train(job, processes, tell)
+    except torch.OutOfMemoryError as error:
+        raise BadInput(_too_large(job)) from error
+
+
+def _train(job: Job, processes: Processes, tell: Tell) -> Outcome:
     config, device = job.config, processes.device
     saved = checkpoint.load(job)
     file = results.file_of(job)
@@ -103,6 +110,21 @@ def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
     processes.wait()
     of_step = results.counting(config, state.step, state.best)
     return Outcome(file, state.step, of_step, state.held_out, state.step - first, seconds)
+
+
+def _too_large(job: Job) -> str:
+    """What takes less memory: first what lets the training go on, then what makes another one of it."""
+    config, ways = job.config, []
+    if config.micro_batch > 1:
+        ways.append("train.micro_batch=1")
+    if not machine.recomputes(config, job.backend.blank("transformer")):
+        ways.append("train.checkpointing=true")
+    fewer_bits = "" if config.base_weights == "nf4" else " or train.base_weights=nf4"
+    go_on = f"go on with {' and '.join(ways)}, or " if ways else ""
+    return (
+        f"the GPU's memory is too small for a step of {config.micro_batch} grids at a time with "
+        f"train.base_weights={config.base_weights}; {go_on}begin anew with smaller train.scales{fewer_bits}."
+    )
 
 
 # ---- before the first step
