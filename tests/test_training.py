@@ -466,7 +466,7 @@ def test_a_checkpoint_that_is_cut_or_overwritten_is_named_with_the_way_on(make_j
 
 
 def test_a_loss_that_is_no_number_ends_it_with_a_sentence(make_job: Make) -> None:
-    job = make_job(learning_rate=1e30, save_every=1)
+    job = make_job(learning_rate=1e15, save_every=1)
     with pytest.raises(
         Diverged, match=r"step \d: the loss is \S+ and the gradient's norm \S+, .*lower train\.learning"
     ):
@@ -474,11 +474,24 @@ def test_a_loss_that_is_no_number_ends_it_with_a_sentence(make_job: Make) -> Non
     assert len(log(job)) < 4
 
 
+def test_weights_that_are_no_numbers_are_never_written(make_job: Make) -> None:
+    """After a last step, whose own loss was measured before it: a rate that 32 bits take for infinite, and the largest
+    that they don't."""
+    for rate, what in ((1e39, "norm of the LoRA's weights"), (1e15, "held-out loss")):
+        job = make_job(f"{rate}", learning_rate=rate, steps=1)
+        with pytest.raises(
+            Diverged,
+            match=rf"step 1: the {what} is (nan|inf), .*lower train\.learning_rate than {rate:g}".replace("+", r"\+"),
+        ):
+            run(job)
+        assert not list(job.folder.rglob("*.safetensors")) and not (job.folder / checkpoint.FILE).exists()
+
+
 def test_a_number_in_the_base_that_is_none_ends_it_before_a_step(
     make_job: Make, changed_base: Callable[[Callable[[Any], None]], None]
 ) -> None:
     changed_base(lambda transformer: transformer.proj_out.weight[3, 3].fill_(math.nan))
-    with pytest.raises(Diverged, match="step 1: the loss is nan"):
+    with pytest.raises(Diverged, match="step 0: the held-out loss is nan"):
         run(make_job())
     assert not (make_job().folder / checkpoint.FILE).exists()
 

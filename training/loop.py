@@ -61,7 +61,7 @@ def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
 
     Raises:
         BadInput: the folder holds another training, or the GPU's memory is too small.
-        Diverged: loss or gradient is no number, or the gradient is nothing.
+        Diverged: loss, gradient or weights are no numbers, or the gradient is nothing.
     """
     try:
         return _train(job, processes, tell)
@@ -207,15 +207,12 @@ def descend(job: Job, state: State, rate: float, losses: Losses) -> float:
     """Takes the step; the gradient's norm before it is cut.
 
     Raises:
-        Diverged: there is no step to take.
+        Diverged: there is no step to take, or none to go on from.
     """
     weights = list(state.weights.values())
     norm = float(nn.utils.clip_grad_norm_(weights, job.config.clip))
     if not (math.isfinite(losses.mean) and math.isfinite(norm)):
-        raise Diverged(
-            f"step {state.step + 1}: the loss is {losses.mean} and the gradient's norm {norm}, so the training can't "
-            f"go on; begin again with a lower train.learning_rate than {rate:g}, or with train.base_weights=bf16."
-        )
+        raise _diverged(job, state.step + 1, f"the loss is {losses.mean} and the gradient's norm {norm}")
     if norm == 0:
         raise Diverged(
             f"step {state.step + 1}: the gradient is nothing, so nothing would be learnt: the LoRA's layers take no "
@@ -226,8 +223,17 @@ def descend(job: Job, state: State, rate: float, losses: Losses) -> float:
     state.optimizer.step()
     state.optimizer.zero_grad()
     state.step += 1
+    if not math.isfinite(size := float(nn.utils.get_total_norm([weight.detach() for weight in weights]))):
+        raise _diverged(job, state.step, f"the norm of the LoRA's weights is {size}")  # before any file has them
     state.average.update(state.step)
     return norm
+
+
+def _diverged(job: Job, step: int, what: str) -> Diverged:
+    return Diverged(
+        f"step {step}: {what}, so the training can't go on; begin again with a lower train.learning_rate than "
+        f"{job.config.learning_rate:g}, or with train.base_weights=bf16."
+    )
 
 
 def _gradient(weight: nn.Parameter) -> Tensor:
@@ -247,12 +253,18 @@ def _is_over(step: int, waited: int, config: Config) -> bool:
 def _validate(
     job: Job, library: Library, transformer: Any, state: State, journal: Journal | None, processes: Processes
 ) -> None:
-    """Measures the averaged weights on the held-out grids, where there are any."""
+    """Measures the averaged weights on the held-out grids, where there are any.
+
+    Raises:
+        Diverged: what comes out is no number.
+    """
     if not job.data.held_out:
         return
     with state.average.applied():
         losses = heldout.measure(job, library, transformer, processes)
     state.held_out = heldout.mean(losses)
+    if not math.isfinite(state.held_out):
+        raise _diverged(job, state.step, f"the held-out loss is {state.held_out}")
     if journal:
         journal.validation(state.step, losses)
     if job.config.patience is None or state.step == 0:  # however good the base is, it is no training's result
