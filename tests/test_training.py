@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import math
 import multiprocessing
 import os
@@ -30,7 +31,20 @@ from torch import Tensor
 
 from pipeline.cache import Cache
 from pipeline.errors import BadInput, Diverged
-from training import checkpoint, dataset, flow, heldout, loop, lora, machine, planning, preview, results, sampling
+from training import (
+    checkpoint,
+    dataset,
+    flow,
+    heldout,
+    latents,
+    loop,
+    lora,
+    machine,
+    planning,
+    preview,
+    results,
+    sampling,
+)
 from training.backends.flux import Flux
 from training.batches import Library
 from training.checkpoint import State
@@ -207,6 +221,25 @@ def test_a_finished_training_has_nothing_to_do(make_job: Make, monkeypatch: pyte
     monkeypatch.setattr(loop, "encode", None)
     again = run(make_job(steps=2))
     assert (again.file, again.step, again.took, again.held_out) == (first.file, 2, 0, first.held_out)
+
+
+def test_another_tokenizer_has_texts_encoded_anew(make_job: Make, tiny_flux: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_flux, tmp_path / "model")
+    job = make_job(model=str(model))
+
+    def encoded(cache: Cache) -> dict[str, dict[str, Tensor]]:
+        again = called_again(job)
+        return latents.encode_texts(again.backend, ["a bear"], cache, torch.float32, CPU, lambda *_: None)
+
+    first = encoded(job.cache)
+    table = model / "tokenizer_2" / "tokenizer.json"
+    told = json.loads(table.read_text(encoding="utf-8"))
+    words = told["model"]["vocab"]
+    words["a"], words["z"] = words["z"], words["a"]
+    table.write_text(json.dumps(told), encoding="utf-8")
+    second = encoded(job.cache)
+    assert_same(second, encoded(Cache(tmp_path / "empty")))
+    assert not torch.equal(first["a bear"]["text"], second["a bear"]["text"])
 
 
 # ---- a step
