@@ -78,7 +78,7 @@ class Job:
             for sample in self.data.train:
                 yield dataset.plain(sample, layout)
                 if self.config.permute:
-                    yield from (View(sample, layout, order) for order in draws.orders(panels)[1:])
+                    yield from (View(sample, layout, order) for order in draws.other_orders(panels))
         for sample in self.data.held_out:
             yield dataset.plain(sample, self.shown)
 
