@@ -672,6 +672,15 @@ def test_held_out_losses_are_the_same_every_time_and_at_first_those_of_the_base(
     assert {line["step"] for line in lines} == {"0", "2"}
 
 
+def test_held_out_losses_do_not_hang_on_the_seed_of_a_training(make_job: Make) -> None:
+    jobs = [make_job(seed=seed, conditional=0.5) for seed in (0, 1)]
+    library = loop.encode(jobs[0], Processes(), lambda *_: None)
+    base = jobs[0].backend.load("transformer", torch.float32, "cpu")
+    first, second = (heldout.measure(job, library, base, Processes()) for job in jobs)
+    assert first == second
+    assert len(set(first.values())) == len(first)  # every level and panel is measured with noise of its own
+
+
 def test_given_panels_carry_no_held_out_loss(make_job: Make) -> None:
     job = make_job(conditional=1.0, told=["condition=[2]"])
     library, transformer, _ = begun(job)
