@@ -215,6 +215,25 @@ def test_it_learns_one_grid_by_heart_and_leaves_the_base_as_it_was(
     assert trained.keys() - base.state_dict().keys() == {name for name in trained if ".lora_" in name}
 
 
+def test_z_image_is_trained_by_the_same_loop(make_job: Make, tmp_path: Path) -> None:
+    model = tiny.z_image(tmp_path / "model", length=256)
+    settings = {"steps": 15, "learning_rate": 0.01, "conditional": 0.5, "samples": 1, "sample_steps": 1}
+    job = make_job(model=str(model), told=['base="z-image"'], **settings)
+    outcome = run(job)
+    with (job.folder / "validation.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    first, last = (
+        sum(float(line["loss"]) for line in lines if line["step"] == step) / len(lines) for step in ("0", "15")
+    )
+    assert last < 0.99 * first, (first, last)
+    card, tensors = lora.read_card(outcome.file), load_file(outcome.file)
+    assert (card.family, card.step) == ("z-image", 15)
+    layers = {name.removesuffix(".lora_B.weight") for name in tensors if name.endswith(".lora_B.weight")}
+    assert all(re.fullmatch(rf"transformer\.{job.backend.TARGETS}", layer) for layer in layers)
+    assert tensors.keys() == {f"{layer}.lora_{part}.weight" for layer in layers for part in "AB"}
+    assert all(tensors[f"{layer}.lora_B.weight"].any() for layer in layers)
+
+
 def test_the_files_are_the_average_and_the_raw_weights_with_what_they_are_for(make_job: Make) -> None:
     job = make_job(steps=3, rank=4, alpha=8, save_every=2)
     outcome = run(job)
