@@ -32,6 +32,9 @@ Encoded = dict[str, Tensor]
 
 Device = torch.device | str
 
+ENDINGS = (".json", ".safetensors", ".txt", ".model", ".jinja")
+"""Of the files that decide what a part computes; the last three are tokenizers' merges, pieces and chat template."""
+
 VAE: Mapping[str, Any] = {
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
@@ -172,6 +175,11 @@ class Backend(ABC):
         known = self.KNOWN.get(self.model)
         return known.licence if known else "unknown"
 
+    @property
+    def text_parts(self) -> tuple[str, ...]:
+        """Everything that a text goes through: the encoders and their tokenizers."""
+        return (*self.ENCODERS, *(part.replace("text_encoder", "tokenizer") for part in self.ENCODERS))
+
     def config(self, part: str) -> Mapping[str, Any]:
         """Config of a part or of the scheduler: the model's own file, read once, or what is known of a published one.
 
@@ -236,7 +244,7 @@ class Backend(ABC):
         if self.folder is None:
             return f"{self._commit}/{part}"
         if part not in self._identities:
-            files = sorted(file for file in (self.folder / part).glob("*") if file.suffix in (".json", ".safetensors"))
+            files = sorted(file for file in (self.folder / part).glob("*") if file.suffix in ENDINGS)
             if not files:
                 raise self._missing(f"the folder {self.folder} has no '{part}'")
             self._identities[part] = weights.folder_hash(files)
