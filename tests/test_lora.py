@@ -224,6 +224,12 @@ def test_a_file_tells_what_it_is_for(make_job: Make, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_whom_a_file_is_readable_for_says_the_umask(make_job: Make, tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    file, _ = written(make_job(), tmp_path)
+    assert file.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
 def test_files_of_others_are_refused_where_the_card_is_needed(make_job: Make, tmp_path: Path) -> None:
     save_file(published(make_job()), tmp_path / "theirs.safetensors")
     with pytest.raises(BadInput, match=r"theirs\.safetensors was not made by iclora"):

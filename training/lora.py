@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.errors import BadInput
@@ -182,7 +182,7 @@ def write(path: Path, weights: Mapping[str, Tensor], strength: float, card: Card
         "iclora": card.model_dump_json(),
     }
     part = path.with_suffix(".part")
-    save_file(folded, part, metadata=header)
+    part.write_bytes(save(folded, metadata=header))  # not save_file, whose files only their owner may read
     part.replace(path)
 
 
