@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image, ImageChops
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, MissingWeights
 from pipeline.pixels import cut, open_image
 from training import generate, loop
 from training.generate import Wish
@@ -50,6 +56,51 @@ def test_a_conditional_lora_sees_given_panels_clean(make_job: Make, tiny_flux: P
 def test_a_base_in_a_folder_must_be_told(lora: Path) -> None:
     with pytest.raises(BadInput, match="was trained on the base in a folder 'flux'; say where it lies with --model"):
         generate.open_studio(lora, None, MANNER, CPU)
+
+
+def test_the_base_is_of_the_commit_that_the_lora_was_trained_on(
+    lora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is told of a base that is not here: hub and cache are out of reach."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    file = changed(lora, card={"base": "someone/flux", "weights": "c0ffee/transformer"})
+    for model, told in ((None, "'hf download someone/flux --revision c0ffee'"), ("a/b", "'hf download a/b'")):
+        with pytest.raises(MissingWeights, match=rf"{told} .* as diffusers saves it with --model FOLDER\.$"):
+            generate.open_studio(file, model, MANNER, CPU)
+
+
+def changed(file: Path, *, card: Mapping[str, Any] | None = None, weights: Mapping[str, Tensor] | None = None) -> Path:
+    """A copy of a LoRA with another card and other weights beside its own."""
+    with safe_open(file, "pt") as opened:
+        header = opened.metadata()
+    header["iclora"] = json.dumps(json.loads(header["iclora"]) | dict(card or {}))
+    copy = file.with_name("changed.safetensors")
+    save_file(load_file(file) | dict(weights or {}), copy, metadata=header)
+    return copy
+
+
+def test_what_does_not_fit_its_base_or_is_damaged_is_refused_in_a_sentence(lora: Path, tiny_flux: Path) -> None:
+    name, weight = next((name, weight) for name, weight in load_file(lora).items() if "lora_A" in name)
+    far = {f"transformer.blocks.9.to_q.lora_{half}.weight": torch.zeros(4, 4) for half in "AB"}
+    for change, sentence in (
+        ({"card": {"family": "z-image"}}, "flux is a FluxPipeline, and base=z-image is trained on a ZImagePipeline"),
+        ({"card": {"recipe": {"rank": 4}}}, "does not say rightly how it is drawn with"),
+        ({"card": {"scales": []}}, "does not say rightly how it is drawn with"),
+        ({"weights": {name: torch.full_like(weight, math.nan)}}, "has what is no number in transformer."),
+        ({"weights": {name: torch.zeros(4, 999)}}, "layers that FluxTransformer2DModel has of another size"),
+        ({"weights": far}, "layers that FluxTransformer2DModel lacks: blocks.9.to_q; name a LoRA of the same base"),
+    ):
+        with pytest.raises(BadInput, match=re.escape(sentence)):
+            generate.open_studio(changed(lora, **change), str(tiny_flux), MANNER, CPU)
+
+
+def test_what_comes_out_as_no_number_is_no_picture(lora: Path, tiny_flux: Path) -> None:
+    """A LoRA of finite numbers whose products are none."""
+    huge = {name: torch.full_like(weight, 1e30) for name, weight in load_file(lora).items()}
+    studio = generate.open_studio(changed(lora, weights=huge), str(tiny_flux), MANNER, CPU)
+    with pytest.raises(BadInput, match=r"draws at --guidance 3\.5 is no number and no picture"):
+        generate.draw(studio, [Wish(PROMPT)])
 
 
 def test_a_strange_file_is_refused(lora: Path, tmp_path: Path) -> None:

@@ -49,17 +49,24 @@ class Studio:
 def open_studio(file: Path, model: str | None, manner: sampling.Manner, device: torch.device) -> Studio:
     """All that a LoRA file of ours says of how to draw with it: base, canvas, and how given panels are kept.
 
+    The base is of the commit that the LoRA was trained on, where that is a name on the hub.
+
     Args:
         model: another base model than the file names, or where its folder lies.
 
     Raises:
-        BadInput: the file is none of ours, or names a folder that must be told.
+        BadInput: the file is none of ours or damaged, doesn't fit the base, or names a folder that must be told.
+        MissingWeights: the base is not there.
     """
     card = lora.read_card(file)
     name = model or (str(MINIATURE) if card.base == MINIATURE_NAME else card.base)
-    backend = find_backend(card.family, name, None)
+    commit, on_hub, _ = card.weights.partition("/")
+    backend = find_backend(card.family, name, commit if on_hub and name == card.base else None)
+    backend.named_by = "--model "
     if "/" not in name and backend.folder is None:
         raise BadInput(f"{file} was trained on the base in a folder '{name}'; say where it lies with --model FOLDER.")
+    backend.check()
+    lora.check_fit(file, lora.read_weights(file), backend.blank("transformer"))
     layout = scaled(card.layout, max(card.scales), flow.TOKEN)
     return Studio(backend, file, layout, manner, device, "clean" if card.recipe["conditional"] else "noised")
 
@@ -80,6 +87,11 @@ def draw(studio: Studio, wishes: Sequence[Wish]) -> list[Image.Image]:
         with backend.loaded(["vae"], dtype, device) as parts:
             given = [_given(studio, parts["vae"], wish) if wish.given else None for wish in wishes]
     drawn = _draw(studio, wishes, texts, given)
+    if not drawn.isfinite().all():
+        raise BadInput(
+            f"what {backend.model} draws at --guidance {studio.manner.guidance:g} is no number and no picture; "
+            "give a lower one, or a base and a LoRA that are whole."
+        )
     with backend.loaded(["vae"], dtype, device) as parts:
         return sampling.to_images(backend, parts["vae"], drawn)
 
@@ -117,7 +129,7 @@ def _draw(
     backend, device = studio.backend, studio.device
     transformer: Any = backend.load("transformer", machine.base_dtype(Config(), device), device)
     if studio.lora:
-        transformer.load_lora_adapter(str(studio.lora.parent), weight_name=studio.lora.name, prefix="transformer")
+        transformer.load_lora_adapter(lora.read_weights(studio.lora), prefix=None)
     width, height = studio.layout.canvas
     shape = (int(backend.config("vae")["latent_channels"]), height // flow.STRIDE, width // flow.STRIDE)
     together = max(1, TOGETHER // flow.tokens(studio.layout))
