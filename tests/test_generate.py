@@ -19,7 +19,9 @@ from torch import Tensor
 
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.pixels import cut, open_image
+from pipeline.records import Layout
 from training import generate, loop
+from training.backends import flux
 from training.generate import Wish
 from training.job import Job
 from training.processes import Processes
@@ -29,6 +31,7 @@ CPU = torch.device("cpu")
 MANNER = Manner(steps=2, guidance=3.5)
 PROMPT = "[MOVIE-SHOTS] <Mara>, [SCENE-1] runs, [SCENE-2] sits, [SCENE-3] sleeps."
 Make = Callable[..., Job]
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -151,6 +154,44 @@ def test_a_wish_that_can_t_be_drawn_is_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(BadInput, match=sentence):
         generate.draw(generate.open_studio(lora, str(tiny_flux), MANNER, CPU), [wish])
+
+
+@pytest.mark.parametrize(
+    ("manner", "sentence"),
+    [
+        (Manner(0, 3.5), "a grid is drawn in 1 step or more, got --steps 0"),
+        (Manner(2, math.nan), "guidance is a number from 0 on such as 3.5, got --guidance nan"),
+        (Manner(2, -1.0), "got --guidance -1"),
+    ],
+)
+def test_a_manner_that_draws_nothing_is_refused_in_a_sentence(manner: Manner, sentence: str, tiny_flux: Path) -> None:
+    studio = generate.Studio(flux.make(str(tiny_flux)), None, Layout(1, 1, 64, 64), manner, CPU)
+    with pytest.raises(BadInput, match=sentence):
+        generate.draw(studio, [Wish(PROMPT)])
+
+
+def test_the_command_writes_over_nothing(lora: Path, tiny_flux: Path, tmp_path: Path, iclora: Run) -> None:
+    photo, drawn = tmp_path / "set-2.png", tmp_path / "new" / "folder" / "one.webp"
+    Image.new("RGB", (128, 64), "red").save(photo)
+    before = photo.read_bytes()
+
+    def run(*words: str) -> tuple[int, str, str]:
+        return iclora("generate", str(lora), "a dog", "--model", str(tiny_flux), "--steps", "1", *words)
+
+    for words, sentence in (
+        (("--to", str(tmp_path / "set.png")), "set-2.png is there already and would be written over; name another"),
+        (("--to", "grid"), "error: --to grid does not end as a picture's name does; name a file such as grid.png."),
+        (("--to", "grid.txt"), "error: --to grid.txt does not end as a picture's name does"),
+    ):
+        code, _, told = run("--given", f"2={photo}", *words)
+        assert code == 2 and sentence in told
+    assert photo.read_bytes() == before
+    code, _, _ = run("--to", str(drawn))
+    assert code == 0 and open_image(drawn).size == (128, 192)
+    for file in ("generated.png", "generated2.png"):
+        assert not Path(file).exists()
+        assert file in run()[1]
+        assert open_image(Path(file)).size == (128, 192)
 
 
 def test_the_command_writes_grid_and_panels(

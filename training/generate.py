@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +76,8 @@ def draw(studio: Studio, wishes: Sequence[Wish]) -> list[Image.Image]:
     """The grids wished for, in their order.
 
     Raises:
-        BadInput: a prompt is longer than the text encoder reads, or a panel given is none of the layout's.
+        BadInput: a prompt is longer than the text encoder reads, a panel given is none of the layout's, or there is no
+            such manner of drawing.
     """
     _check(studio, wishes)
     backend, device, dtype = studio.backend, studio.device, machine.encoder_dtype(studio.device)
@@ -97,6 +99,11 @@ def draw(studio: Studio, wishes: Sequence[Wish]) -> list[Image.Image]:
 
 
 def _check(studio: Studio, wishes: Sequence[Wish]) -> None:
+    steps, guidance = studio.manner.steps, studio.manner.guidance
+    if steps < 1:
+        raise BadInput(f"a grid is drawn in 1 step or more, got --steps {steps}.")
+    if not 0 <= guidance < math.inf:
+        raise BadInput(f"guidance is a number from 0 on such as 3.5, got --guidance {guidance}.")
     limit, panels = studio.backend.text_limit, studio.layout.size
     counts = studio.backend.count_tokens([wish.prompt for wish in wishes])
     for wish, count in zip(wishes, counts, strict=True):
