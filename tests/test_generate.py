@@ -106,6 +106,27 @@ def test_what_comes_out_as_no_number_is_no_picture(lora: Path, tiny_flux: Path) 
         generate.draw(studio, [Wish(PROMPT)])
 
 
+def test_what_the_lora_has_not_learnt_is_told_and_drawn_all_the_same(lora: Path, tiny_flux: Path) -> None:
+    photo, small = Image.new("RGB", (128, 64)), Image.new("RGB", (64, 64))
+
+    def told(wish: Wish, **card: Any) -> list[str]:
+        return generate.remarks(generate.open_studio(changed(lora, card=card), str(tiny_flux), MANNER, CPU), wish)
+
+    assert not told(Wish(PROMPT))
+    assert not told(Wish(PROMPT, 0, {1: photo}))
+    (base,) = told(Wish(PROMPT), weights="c0ffee/transformer")
+    assert "than the base that the LoRA was trained on (flux, c0ffee/transformer)" in base
+    (prompt,) = told(Wish("a dog, [SCENE-1] runs, [SCENE-3] sleeps."))
+    assert prompt.startswith("the prompt lacks [MOVIE-SHOTS], [SCENE-2]; every caption that the LoRA has read goes [M")
+    (crop,) = told(Wish(PROMPT, 0, {2: small}))
+    assert crop.startswith("the picture for panel 3 loses 50% of its area")
+    for share, panels, given in ((1, [2], {}), (1, [2], {0: photo}), (0.5, [2], {0: photo}), (1, [], {})):
+        (mode,) = told(Wish(PROMPT, 0, given), recipe={"conditional": share}, condition=panels)
+        assert mode.startswith(f"the LoRA has learnt to draw with {'panel 2' if panels else 'some panels'} given, and")
+    for share, panels, given in ((1, [2], {1: photo}), (0.5, [2], {}), (1, [], {0: photo}), (0, [2], {0: photo})):
+        assert not told(Wish(PROMPT, 0, given), recipe={"conditional": share}, condition=panels)
+
+
 def test_a_strange_file_is_refused(lora: Path, tmp_path: Path) -> None:
     save_file(load_file(lora), tmp_path / "other.safetensors")
     with pytest.raises(BadInput, match="was not made by iclora"):
@@ -182,12 +203,14 @@ def test_the_command_writes_over_nothing(lora: Path, tiny_flux: Path, tmp_path: 
         (("--to", str(tmp_path / "set.png")), "set-2.png is there already and would be written over; name another"),
         (("--to", "grid"), "error: --to grid does not end as a picture's name does; name a file such as grid.png."),
         (("--to", "grid.txt"), "error: --to grid.txt does not end as a picture's name does"),
+        (("--given", f"2={photo}"), "panel 2 is given twice"),
     ):
         code, _, told = run("--given", f"2={photo}", *words)
         assert code == 2 and sentence in told
     assert photo.read_bytes() == before
-    code, _, _ = run("--to", str(drawn))
+    code, printed, _ = run("--to", str(drawn))
     assert code == 0 and open_image(drawn).size == (128, 192)
+    assert "note: the prompt lacks [MOVIE-SHOTS], [SCENE-1], [SCENE-2], [SCENE-3]" in printed
     for file in ("generated.png", "generated2.png"):
         assert not Path(file).exists()
         assert file in run()[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,12 @@ from training import dataset, draws, flow, latents, lora, machine, sampling
 from training.backends.base import Backend, Encoded, numbers
 from training.config import MINIATURE, MINIATURE_NAME, Config, scaled
 from training.job import find_backend
+from training.lora import Card
 
 TOGETHER = 768
 """Tokens that are drawn at once at least; canvases of more go one by one."""
+CROPPED = 0.1
+"""Share of a given picture's area that may be cut off without a word."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Studio:
     manner: sampling.Manner
     device: torch.device
     kept: sampling.Kept = "clean"
+    card: Card | None = None
+    """What the LoRA file tells of itself."""
 
 
 def open_studio(file: Path, model: str | None, manner: sampling.Manner, device: torch.device) -> Studio:
@@ -69,7 +74,42 @@ def open_studio(file: Path, model: str | None, manner: sampling.Manner, device: 
     backend.check()
     lora.check_fit(file, lora.read_weights(file), backend.blank("transformer"))
     layout = scaled(card.layout, max(card.scales), flow.TOKEN)
-    return Studio(backend, file, layout, manner, device, "clean" if card.recipe["conditional"] else "noised")
+    return Studio(backend, file, layout, manner, device, "clean" if card.recipe["conditional"] else "noised", card)
+
+
+def remarks(studio: Studio, wish: Wish) -> list[str]:
+    """In which ways a wish is none of what the LoRA has learnt, one sentence each; it can be drawn all the same."""
+    card, told = studio.card, []
+    if card is None:
+        return []
+    if (weights := studio.backend.identity("transformer")) != card.weights:
+        told.append(
+            f"{studio.backend.model} has other weights ({weights}) than the base that the LoRA was trained on "
+            f"({card.base}, {card.weights}), so it may draw less of what it learnt."
+        )
+    if lacking := [tag for tag in (card.prefix, *card.markers) if tag not in wish.prompt]:
+        told.append(
+            f"the prompt lacks {', '.join(lacking)}; every caption that the LoRA has read goes "
+            f"{' ... '.join(filter(None, (card.prefix, *card.markers)))} ..."
+        )
+    told += _remarks_on_given(studio.layout, card, wish.given)
+    return told
+
+
+def _remarks_on_given(layout: Layout, card: Card, given: Mapping[int, Image.Image]) -> Iterator[str]:
+    share, panels = card.recipe["conditional"], sorted(panel + 1 for panel in given)
+    learnt = f"panel {', '.join(map(str, card.condition))}" if card.condition else "some panels"
+    if (share == 1 and not given) or (share and given and card.condition and panels != sorted(card.condition)):
+        here = f"panel {', '.join(map(str, panels))}" if panels else "none"
+        yield f"the LoRA has learnt to draw with {learnt} given, and here {here} is; say --given PANEL=FILE."
+    for panel, image in given.items():
+        stretch = image.width / image.height * layout.panel_height / layout.panel_width
+        if (lost := 1 - min(stretch, 1 / stretch)) > CROPPED:
+            yield (
+                f"the picture for panel {panel + 1} loses {lost:.0%} of its area, since it has {image.width} x "
+                f"{image.height} pixels and the panel {layout.panel_width} x {layout.panel_height}; cut it to that "
+                "shape yourself to choose what stays."
+            )
 
 
 def draw(studio: Studio, wishes: Sequence[Wish]) -> list[Image.Image]:

@@ -75,6 +75,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument an option)
     pictures = {panel - 1: open_image(path) for panel, path in _files_by_panel(given or []).items()}
     studio = drawing.open_studio(lora, model, Manner(steps, guidance), Processes().device)
     files, wish = _free_files(to, studio.layout.size), drawing.Wish(prompt, seed, pictures)
+    screen.lines(f"note: {remark}" for remark in drawing.remarks(studio, wish))
     grid = drawing.draw(studio, [wish])[0]
     for file, image in zip(files, (grid, *cut(grid, studio.layout)), strict=True):
         image.save(file)
@@ -87,6 +88,8 @@ def _files_by_panel(given: list[str]) -> dict[int, Path]:
         panel, equals, path = text.partition("=")
         if not equals or not panel.isdecimal():
             raise BadInput(f"--given takes PANEL=FILE such as 1=photo.png, got '{text}'.")
+        if int(panel) in files:
+            raise BadInput(f"panel {int(panel)} is given twice, {files[int(panel)]} and {path}; leave one out.")
         files[int(panel)] = Path(path)
     return files
 
