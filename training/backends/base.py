@@ -96,6 +96,9 @@ class Backend(ABC):
     KNOWN: ClassVar[Mapping[str, Known]]
     """Published models by their names on the hub."""
 
+    named_by = "--set train.model="
+    """How a user names another model; `generate` has an option of its own for it."""
+
     def __init__(self, model: str, revision: str | None = None) -> None:
         self.model, self.revision = model, revision
         self.folder = Path(model) if Path(model).is_dir() else None
@@ -260,8 +263,8 @@ class Backend(ABC):
         index = self._index()
         if (kind := index.get("_class_name")) != self.PIPELINE:
             raise BadInput(
-                f"train.model={self.model} is a {kind}, and a task with base={self.BASE} is trained on a "
-                f"{self.PIPELINE}; name another model, or another base in the task."
+                f"the model {self.model} is a {kind}, and base={self.BASE} is trained on a {self.PIPELINE}; name "
+                f"another model with {self.named_by}MODEL, or another base."
             )
         for part in (*self.ENCODERS, "vae", "transformer"):
             self.identity(part)
@@ -361,8 +364,9 @@ class Backend(ABC):
         return read
 
     def _missing(self, why: str) -> MissingWeights:
+        pinned = f" --revision {self.revision}" if self.revision else ""
         return MissingWeights(
             f"the base model '{self.model}' is not on this machine and can't be fetched ({why.rstrip('.')}); on a "
-            f"machine with a network run 'hf download {self.model}' (gated models want 'hf auth login' first), or name "
-            "a folder as diffusers saves it with --set train.model=FOLDER."
+            f"machine with a network run 'hf download {self.model}{pinned}' (gated models want 'hf auth login' first), "
+            f"or name a folder as diffusers saves it with {self.named_by}FOLDER."
         )
