@@ -375,6 +375,7 @@ def test_a_folder_with_another_training_is_refused_with_what_is_other(
         run(make_job("falling", steps=3, schedule="cosine"))
     fewer = shutil.copytree(grids, tmp_path / "fewer")
     table = fewer / "train" / "metadata.jsonl"
+    (fewer / "train" / "0001.png").unlink()
     table.write_text("".join(table.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
     with pytest.raises(BadInput, match=f"another data set \\({job.data.digest}, this is "):
         run(make_job(steps=1, data=fewer))

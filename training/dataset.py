@@ -20,6 +20,7 @@ from pipeline.records import Layout, TrainingSample
 from pipeline.task import Task
 
 TRAIN, HELD_OUT = "train", "validation"
+TABLE = "metadata.jsonl"
 SQUEEZE = 0.01
 """A panel's shape may change by this share when it is resized; rounding its sides to 16 pixels takes most of it."""
 NAMED = 5
@@ -63,12 +64,15 @@ def read(folder: Path, task: Task) -> Data:
 
 
 def _side(folder: Path, side: str, task: Task, faults: list[str]) -> tuple[TrainingSample, ...]:
-    table = folder / "metadata.jsonl"
-    if table.exists():
-        texts = dict(_entries(table))
-    else:
-        pictures = sorted(file for file in folder.iterdir() if file.suffix.lower() in Image.registered_extensions())
-        texts = {file: _text_beside(file) for file in pictures}
+    pictures = sorted(file for file in folder.iterdir() if file.suffix.lower() in Image.registered_extensions())
+    table = folder / TABLE
+    texts = dict(_entries(table)) if table.exists() else {file: _text_beside(file) for file in pictures}
+    if unnamed := [file.name for file in pictures if file not in texts]:
+        faults.append(f"{listed(unnamed)} stand in {folder} and not in its {TABLE}: add them there, or take them out")
+    other = [file for file, text in texts.items() if grammar.fold(_text_beside(file) or text) != grammar.fold(text)]
+    if other:
+        names = listed([file.with_suffix(".txt").name for file in other])
+        faults.append(f"{names} tell other captions than {table}: remove the table to train on the .txt, or the .txt")
     found = (_sample(file, text, side, task, faults) for file, text in texts.items())
     return tuple(sample for sample in found if sample)
 
@@ -79,7 +83,7 @@ def _entries(table: Path) -> Iterator[tuple[Path, str]]:
     Raises:
         BadInput: a line of it can't be read.
     """
-    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_read(table).splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -95,7 +99,28 @@ def _entries(table: Path) -> Iterator[tuple[Path, str]]:
 def _text_beside(picture: Path) -> str:
     """The text of the same name; none where there is no such file, so that a picture is never left out in silence."""
     file = picture.with_suffix(".txt")
-    return file.read_text(encoding="utf-8-sig") if file.exists() else ""
+    return _read(file) if file.exists() else ""
+
+
+def _read(file: Path) -> str:
+    """A text file.
+
+    Raises:
+        BadInput: it is not in UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{file} is no text in UTF-8 (byte {error.start + 1} is {error.object[error.start]:#04x}); save it in "
+            "UTF-8, and any other like it."
+        ) from error
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def _sample(file: Path, text: str, side: str, task: Task, faults: list[str]) -> TrainingSample | None:
@@ -207,10 +232,9 @@ def check_lengths(samples: Sequence[TrainingSample], counts: Sequence[int], limi
         reverse=True,
     )
     if over:
-        listed = ", ".join(f"{path.parent.name}/{path.name} ({count})" for count, path in over[:NAMED])
-        more = f" and {len(over) - NAMED} more" if len(over) > NAMED else ""
+        names = listed([f"{path.parent.name}/{path.name} ({count})" for count, path in over])
         raise BadInput(
             f"{len(over)} captions are longer than the {limit} tokens that the text encoder reads, and their last "
-            f"panels would be lost: {listed}{more}; shorten them in captions.csv, or cut them knowingly with "
+            f"panels would be lost: {names}; shorten them in captions.csv, or cut them knowingly with "
             "--set train.truncate=true."
         )
