@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from pipeline.errors import BadInput
 from training import batches, dataset, draws, figures, loop, planning
@@ -34,11 +36,12 @@ def plan(
     iclora: Callable[..., tuple[int, str, str]], grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], tuple[int, str]]:
     """`plan("--set train.rank=8")` gives exit code and what is said, and loads no weights."""
-    monkeypatch.setattr(Backend, "load", None)
 
     def planned(rest: str) -> tuple[int, str]:
         told = f"train storyboard --plan --data {grids} --out {tmp_path / 'run'} {SMALL} {rest}"
-        code, out, err = iclora(*told.split())
+        with monkeypatch.context() as patch:
+            patch.setattr(Backend, "load", None)
+            code, out, err = iclora(*told.split())
         return code, out + err
 
     return planned
@@ -75,7 +78,9 @@ def test_flux_1_dev_is_planned_by_its_name_alone(plan: Callable[[str], tuple[int
     """On a machine that has no file of it and no network."""
     code, out = plan("--set train.base_weights=bf16 --set train.conditional=0.25")
     assert code == 0
-    assert re.search(r"captions of \d+ to \d+ words; their tokens can't be counted, as the tokenizer of black-f", out)
+    assert re.search(r"captions of about \d+ to \d+ tokens, 512 are read; the tokenizer of black-forest-labs/F", out)
+    assert "warning: the base model 'black-forest-labs/FLUX.1-dev' is not on this machine" in out
+    assert "may be longer" not in out
     assert (
         "base black-forest-labs/FLUX.1-dev: 11,901.4 million parameters (bf16); LoRA on 418 layers, 65.37 mill" in out
     )
@@ -103,6 +108,10 @@ def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(plan: Callable[[
         ("--set train.panel_weights=[1,2]", "train.panel_weights has 2 numbers and storyboard has 3 panels"),
         ("--set condition=[1] --set train.permute=0.5", "would move the panels that storyboard gives (1)"),
         ("--set base=sana", "base=sana can't be trained here yet (there are flux-1, z-image)"),
+        (
+            "--set train.model=/nobody/nothing",
+            "nothing' is not on this machine and can't be fetched (there is no such folder",
+        ),
         ("--set train.model=nobody/nothing", "the base model 'nobody/nothing' is not on this machine"),
     ],
 )
@@ -130,11 +139,13 @@ def test_what_a_task_gives_is_told(make_job: Make) -> None:
 def test_the_time_is_what_the_folders_own_log_says(make_job: Make) -> None:
     job = make_job(steps=120)
     assert not [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("time")]
-    job.folder.mkdir()
+    loop.train(make_job(steps=1), Processes(), lambda *_: None)
     lines = ["step,loss,seconds", "1,1.5,90.0", *(f"{step},1.5,{1.5}" for step in range(2, 9))]
     (job.folder / "log.csv").write_text("\n".join(lines), encoding="utf-8")
     (told,) = [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("time")]
     assert told == f"time, about: 3 min at 1.50 s a step ({job.folder / 'log.csv'})"
+    other = make_job(steps=120, seed=1)
+    assert not [line for line in planning.lines(other, planning.make(other, CPU)) if line.startswith("time")]
 
 
 # ---- memory
@@ -211,3 +222,52 @@ def test_captions_that_would_be_cut_are_refused_before_anything_loads(
     with pytest.raises(BadInput, match=r"1 captions are longer than the 128 tokens .*long\.png \(210\)"):
         planning.check(make_job(data=tmp_path), CPU)
     planning.check(make_job(data=tmp_path, truncate=True), CPU)
+
+
+def test_a_plan_says_all_that_training_refuses_and_writes_no_sheet(
+    plan: Callable[[str], tuple[int, str]], make_job: Make, tiny_flux: Path, grids: Path, tmp_path: Path
+) -> None:
+    loop.train(make_job(steps=1), Processes(), lambda *_: None)
+    data = shutil.copytree(grids, tmp_path / "long")
+    (data / "train" / "metadata.jsonl").unlink()
+    (data / "train" / "0001.txt").write_text("[SCENE-1] " + "far " * 50, encoding="utf-8")
+    lacking = "--set train.wandb=true --set train.init=nowhere.safetensors"
+    into = tmp_path / "training"
+    code, out = plan(f"--data {data} --into {into} --set train.model={tiny_flux} {lacking}")
+    assert code == 2
+    assert "task storyboard: 6 grids" in out and "time, about" not in out
+    for sentence in (
+        "train.wandb=true needs the package wandb",
+        "train.init=nowhere.safetensors is no LoRA file that can be read",
+        "1 captions are longer than the 128 tokens",
+        f"{into} holds a training on another data set",
+    ):
+        assert sentence in out
+    assert not (into / planning.SHEET).exists()
+
+
+def test_captions_that_can_t_be_counted_are_estimated(
+    plan: Callable[[str], tuple[int, str]], grids: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(grids, tmp_path / "long")
+    (data / "train" / "metadata.jsonl").unlink()
+    (data / "train" / "0003.txt").write_text("[SCENE-1] " + "far " * 600, encoding="utf-8")
+    for how, told in (("", True), ("--set train.truncate=true", False)):
+        code, out = plan(f"--data {data} {how}")
+        assert code == 0
+        warning = "warning: 1 captions may be longer than what is read, which would be an error: train/0003.png"
+        assert (warning in out) == told
+
+
+def test_a_start_that_does_not_fit_is_refused_before_anything_loads(
+    make_job: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = loop.train(make_job("first", steps=1), Processes(), lambda *_: None).file
+    monkeypatch.setattr(Backend, "load", None)
+    planning.check(make_job(init=str(done)), CPU)
+    with pytest.raises(BadInput, match=r"has rank 4 and train\.rank is 8"):
+        planning.check(make_job(init=str(done), rank=8), CPU)
+    far = {key.replace("blocks.0", "blocks.7"): value for key, value in load_file(done).items()}
+    save_file(far, tmp_path / "far.safetensors")
+    with pytest.raises(BadInput, match="has weights for layers that FluxTransformer2DModel lacks"):
+        planning.check(make_job(init=str(tmp_path / "far.safetensors")), CPU)

@@ -312,7 +312,7 @@ def test_captions_that_would_be_cut_are_refused_with_the_list_and_can_be_cut_kno
         BadInput, match=r"^2 captions are longer than the 128 tokens .*: long/far\.png \(201\), "
     ) as told:
         make_job(data=tmp_path / "long").check_lengths()
-    assert "long/over.png (129); shorten them in captions.csv" in str(told.value)
+    assert "long/over.png (129); shorten them, those of a run in its captions.csv" in str(told.value)
     make_job(data=tmp_path / "long", truncate=True).check_lengths()
 
 

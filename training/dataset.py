@@ -117,6 +117,12 @@ def _read(file: Path) -> str:
         ) from error
 
 
+def name_of(sample: TrainingSample) -> str:
+    """A grid's file, with its folder: both sides of a data set may have the same names."""
+    path = Path(sample.path)
+    return f"{path.parent.name}/{path.name}"
+
+
 def listed(names: Sequence[str]) -> str:
     """The first of them, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -228,13 +234,13 @@ def check_lengths(samples: Sequence[TrainingSample], counts: Sequence[int], limi
         BadInput: with the longest of them.
     """
     over = sorted(
-        ((count, Path(sample.path)) for sample, count in zip(samples, counts, strict=True) if count > limit),
+        ((count, name_of(sample)) for sample, count in zip(samples, counts, strict=True) if count > limit),
         reverse=True,
     )
     if over:
-        names = listed([f"{path.parent.name}/{path.name} ({count})" for count, path in over])
+        names = listed([f"{name} ({count})" for count, name in over])
         raise BadInput(
             f"{len(over)} captions are longer than the {limit} tokens that the text encoder reads, and their last "
-            f"panels would be lost: {names}; shorten them in captions.csv, or cut them knowingly with "
-            "--set train.truncate=true."
+            f"panels would be lost: {names}; shorten them, those of a run in its captions.csv, or cut them knowingly "
+            "with --set train.truncate=true."
         )

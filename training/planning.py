@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch import nn
 
-from pipeline.errors import MissingWeights
-from pipeline.records import Layout
-from training import batches, dataset, draws, figures, flow, journal, machine
+from pipeline import budget, grammar
+from pipeline.errors import BadInput, MissingWeights
+from pipeline.records import Layout, TrainingSample
+from training import batches, checkpoint, dataset, draws, figures, flow, journal, lora, machine
 from training.backends.base import parameters
 from training.dataset import View
 from training.job import Job
@@ -43,8 +45,10 @@ class Plan:
 
     tokens: dict[Layout, int]
     """Tokens of every canvas; two scales may come to the same."""
-    text: list[int] | None
-    """Tokens of every caption; None where the tokenizer is not on this machine."""
+    text: list[int]
+    """Tokens of every caption, those of the held-out grids behind the others."""
+    counted: bool
+    """Whether by the model's own tokenizer; else, as it is not on this machine, by an estimate that errs upwards."""
     base: int
     """Parameters of the transformer."""
     layers: int
@@ -58,15 +62,49 @@ class Plan:
 
 
 def check(job: Job, device: torch.device) -> None:
-    """Everything that can be known to go wrong, asked before any work is done.
+    """Asks for everything that can be known to go wrong, before any work is done.
 
     Raises:
-        BadInput: captions are too long, or something that this machine can't do is set.
-        MissingWeights: the base model is not there.
+        BadInput: captions are too long, the folder holds another training, or something can't be done that is set; a
+            sentence for each.
+        MissingWeights: the base model is not there, and nothing else was found.
     """
-    machine.check(job.config, device)
-    job.backend.check()
-    job.check_lengths()
+    asks: tuple[Callable[[], object], ...] = (
+        lambda: machine.check(job.config, device),
+        lambda: _start(job),
+        job.backend.check,
+        job.check_lengths,
+        lambda: _saved(job),
+    )
+    told: list[str] = []
+    lacking: MissingWeights | None = None
+    for ask in asks:
+        try:
+            ask()
+        except BadInput as fault:
+            told.append(str(fault))
+        except MissingWeights as fault:
+            lacking = fault
+            break  # what is asked further down needs them too
+    if told:
+        raise BadInput(" ".join(told))
+    if lacking:
+        raise lacking
+
+
+def _start(job: Job) -> None:
+    """Puts the LoRA to start from, where there is one, on a transformer without weights."""
+    if job.config.init:
+        lora.attach(job.backend.blank("transformer"), job.backend.TARGETS, job.config)
+
+
+def _saved(job: Job) -> dict[str, Any] | None:
+    """Where this training stands; None where it has not begun.
+
+    Raises:
+        BadInput: the folder holds another training.
+    """
+    return checkpoint.load(job.folder, job.config, job.data.digest, job.backend.identity("transformer"))
 
 
 def make(job: Job, device: torch.device) -> Plan:
@@ -76,16 +114,22 @@ def make(job: Job, device: torch.device) -> Plan:
     layers = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)]
     lora = sum(config.rank * (layer.in_features + layer.out_features) for layer in layers)
     tokens = {layout: flow.tokens(layout) for layout in job.layouts.values()}
-    text = _count(job, [sample.text for sample in (*job.data.train, *job.data.held_out)])
+    texts = [sample.text for sample in _samples(job)]
+    counts = _count(job, texts)
     return Plan(
         tokens=tokens,
-        text=text,
+        text=counts or [budget.fit(grammar.parse(text, job.task), job.task).tokens for text in texts],
+        counted=counts is not None,
         base=parameters(transformer),
         layers=len(layers),
         lora=lora,
         memory=_memory(job, transformer, lora, max(tokens.values()), device),
-        seconds_per_step=_speed(job.folder / journal.STEPS),
+        seconds_per_step=_speed(job),
     )
+
+
+def _samples(job: Job) -> tuple[TrainingSample, ...]:
+    return (*job.data.train, *job.data.held_out)
 
 
 def _count(job: Job, texts: Sequence[str]) -> list[int] | None:
@@ -114,9 +158,14 @@ def _memory(job: Job, transformer: nn.Module, lora: int, tokens: int, device: to
     }
 
 
-def _speed(log: Path) -> float | None:
-    """Seconds a step, from a training's log."""
-    if not log.exists():
+def _speed(job: Job) -> float | None:
+    """Seconds a step, from the log of this very training."""
+    try:
+        saved = _saved(job)
+    except (BadInput, MissingWeights):
+        return None
+    log = job.folder / journal.STEPS
+    if not saved or not log.exists():
         return None
     with log.open(encoding="utf-8", newline="") as file:
         seconds = [float(line["seconds"]) for line in csv.DictReader(file) if line.get("seconds")]
@@ -135,7 +184,7 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
         of_panels = f"panels of {layout.panel_width} x {layout.panel_height}"
         shift = f"noise levels shifted {batches.shift(job, layout):.2f} times"
         yield f"canvas {width} x {height}: {of_panels}, {tokens} tokens, {shift}"
-    yield _captions(job, plan)
+    yield from _captions(job, plan)
     views = config.steps * config.batch / len(data.train)
     together = f"{config.batch} grids, {config.micro_batch} at a time"
     yield f"{config.steps} steps of {together}: each grid is seen {views:.0f} times"
@@ -166,14 +215,22 @@ def _held_out(job: Job) -> str:
     return "none held out, so there will be no held-out loss"
 
 
-def _captions(job: Job, plan: Plan) -> str:
-    if plan.text is None:
-        words = [len(sample.text.split()) for sample in job.data.train]
-        return (
-            f"captions of {min(words)} to {max(words)} words; their tokens can't be counted, as the tokenizer of "
-            f"{job.backend.model} is not on this machine"
-        )
-    return f"captions of {min(plan.text)} to {max(plan.text)} tokens, {job.backend.text_limit} are read"
+def _captions(job: Job, plan: Plan) -> Iterator[str]:
+    spread, limit = f"{min(plan.text)} to {max(plan.text)} tokens", job.backend.text_limit
+    if plan.counted:
+        yield f"captions of {spread}, {limit} are read"
+        return
+    yield (
+        f"captions of about {spread}, {limit} are read; the tokenizer of {job.backend.model} is not on this machine, "
+        "so this is an estimate that errs upwards"
+    )
+    over = [sample for sample, count in zip(_samples(job), plan.text, strict=True) if count > limit]
+    if over and not job.config.truncate:
+        yield f"warning: {len(over)} captions may be longer than what is read, which would be an error: {_files(over)}"
+
+
+def _files(samples: Sequence[TrainingSample]) -> str:
+    return dataset.listed([dataset.name_of(sample) for sample in samples])
 
 
 def _mode(job: Job) -> str:

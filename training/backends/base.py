@@ -187,7 +187,10 @@ class Backend(ABC):
         if self.folder is None:
             from huggingface_hub import try_to_load_from_cache
 
-            found = try_to_load_from_cache(self.model, file, revision=self.revision)
+            try:
+                found = try_to_load_from_cache(self.model, file, revision=self.revision)
+            except ValueError as error:
+                raise self._missing("there is no such folder, and the hub has no such names") from error
             if not isinstance(found, str):
                 if self.model in self.KNOWN:
                     return self.KNOWN[self.model].parts[part]
