@@ -168,6 +168,17 @@ def test_memory_follows_the_settings(make_job: Make) -> None:
     assert larger.memory["VAE"] > usual.memory["VAE"] and larger.memory["activations"] > usual.memory["activations"]
 
 
+def test_no_more_grids_than_a_step_has_go_through_the_model_together(make_job: Make) -> None:
+    usual, many = make_job(batch=4, micro_batch=4), make_job(batch=4, micro_batch=64)
+    for processes, together in ((1, 4), (2, 2), (3, 2), (8, 1)):
+        plan = planning.make(many, CPU, processes)
+        assert plan.memory["activations"] == planning.make(usual, CPU).memory["activations"] * together / 4
+        told = list(planning.lines(many, plan))
+        assert any(f"4 grids, {together} at a time" in line for line in told)
+        assert f"warning: train.micro_batch=64 is more than the {together} grids that a process has of a step" in told
+    assert not any("micro_batch" in line for line in planning.lines(usual, planning.make(usual, CPU)))
+
+
 def test_parameters_and_layers_are_those_of_what_is_loaded(make_job: Make) -> None:
     job = make_job()
     plan, transformer = planning.make(job, CPU), job.backend.load("transformer", torch.float32, "cpu")
@@ -271,3 +282,10 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_loads(
     save_file(far, tmp_path / "far.safetensors")
     with pytest.raises(BadInput, match="has weights for layers that FluxTransformer2DModel lacks"):
         planning.check(make_job(init=str(tmp_path / "far.safetensors")), CPU)
+
+
+def test_patience_without_held_out_grids_is_refused(make_job: Make, grids: Path) -> None:
+    planning.check(make_job(patience=2), CPU)
+    planning.check(make_job(data=grids / "train"), CPU)
+    with pytest.raises(BadInput, match=r"^train\.patience=2 stops by the held-out loss, .* folder 'validation' of it"):
+        planning.check(make_job(data=grids / "train", patience=2), CPU)

@@ -55,6 +55,8 @@ class Plan:
     """Layers that the LoRA is put on."""
     lora: int
     """Its parameters."""
+    together: int
+    """Grids that go through the model together."""
     memory: dict[str, float]
     """By what takes it; each line of the phases text, grids and training is freed before the next."""
     seconds_per_step: float | None
@@ -71,6 +73,7 @@ def check(job: Job, device: torch.device) -> None:
     """
     asks: tuple[Callable[[], object], ...] = (
         lambda: machine.check(job.config, device),
+        lambda: _patience(job),
         lambda: _start(job),
         job.backend.check,
         job.check_lengths,
@@ -92,6 +95,15 @@ def check(job: Job, device: torch.device) -> None:
         raise lacking
 
 
+def _patience(job: Job) -> None:
+    """Asks for the held-out grids that `patience` goes by."""
+    if job.config.patience is not None and not job.data.held_out:
+        raise BadInput(
+            f"train.patience={job.config.patience} stops by the held-out loss, and the data set has no held-out "
+            f"grids; put some in a folder '{dataset.HELD_OUT}' of it, or leave patience out."
+        )
+
+
 def _start(job: Job) -> None:
     """Puts the LoRA to start from, where there is one, on a transformer without weights."""
     if job.config.init:
@@ -107,23 +119,29 @@ def _saved(job: Job) -> dict[str, Any] | None:
     return checkpoint.load(job.folder, job.config, job.data.digest, job.backend.identity("transformer"))
 
 
-def make(job: Job, device: torch.device) -> Plan:
-    """The figures, from configs, tokenizer and pictures alone."""
+def make(job: Job, device: torch.device, processes: int = 1) -> Plan:
+    """The figures, from configs, tokenizer and pictures alone.
+
+    Args:
+        processes: that share a step's grids; the memory is that of each.
+    """
     config, backend = job.config, job.backend
     transformer = backend.blank("transformer")
     layers = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)]
-    lora = sum(config.rank * (layer.in_features + layer.out_features) for layer in layers)
+    lora_size = sum(config.rank * (layer.in_features + layer.out_features) for layer in layers)
     tokens = {layout: flow.tokens(layout) for layout in job.layouts.values()}
     texts = [sample.text for sample in _samples(job)]
     counts = _count(job, texts)
+    together = min(config.micro_batch, math.ceil(config.batch / processes))
     return Plan(
         tokens=tokens,
         text=counts or [budget.fit(grammar.parse(text, job.task), job.task).tokens for text in texts],
         counted=counts is not None,
         base=parameters(transformer),
         layers=len(layers),
-        lora=lora,
-        memory=_memory(job, transformer, lora, max(tokens.values()), device),
+        lora=lora_size,
+        together=together,
+        memory=_memory(job, transformer, lora_size, (max(tokens.values()) + backend.text_limit) * together, device),
         seconds_per_step=_speed(job),
     )
 
@@ -140,19 +158,20 @@ def _count(job: Job, texts: Sequence[str]) -> list[int] | None:
         return None
 
 
-def _memory(job: Job, transformer: nn.Module, lora: int, tokens: int, device: torch.device) -> dict[str, float]:
+def _memory(job: Job, transformer: nn.Module, lora_size: int, tokens: int, device: torch.device) -> dict[str, float]:
+    """By what takes it; `tokens` are those of all grids that go through the model together, with their texts."""
     config, backend = job.config, job.backend
     encoder = machine.encoder_dtype(device).itemsize
     computed = machine.base_dtype(config, device)
     kept = BASE.get(config.base_weights, computed.itemsize)
     blocks, width = backend.shape(transformer)
-    every = (tokens + backend.text_limit) * width * computed.itemsize * config.micro_batch
+    every = tokens * width * computed.itemsize
     again = machine.recomputes(config, transformer)
     return {
         "text encoders": encoder * sum(backend.count(part) for part in backend.ENCODERS),
         "VAE": encoder * (backend.count("vae") + PIXEL * math.prod(job.shown.canvas)),
         "base": kept * parameters(transformer),
-        "LoRA, gradient, optimizer, average": lora * (4 + 4 + STATE[config.optimizer] + 4),
+        "LoRA, gradient, optimizer, average": lora_size * (4 + 4 + STATE[config.optimizer] + 4),
         # With blocks computed again each keeps only what goes into it, and one at a time all of its own.
         "activations": every * (blocks + STORED) if again else every * blocks * STORED,
     }
@@ -186,8 +205,11 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
         yield f"canvas {width} x {height}: {of_panels}, {tokens} tokens, {shift}"
     yield from _captions(job, plan)
     views = config.steps * config.batch / len(data.train)
-    together = f"{config.batch} grids, {config.micro_batch} at a time"
+    together = f"{config.batch} grids, {plan.together} at a time"
     yield f"{config.steps} steps of {together}: each grid is seen {views:.0f} times"
+    if config.micro_batch > plan.together:
+        most = f"{plan.together} grids that a process has of a step"
+        yield f"warning: train.micro_batch={config.micro_batch} is more than the {most}"
     yield f"{_mode(job)}; caption dropout {config.caption_dropout}, permuted {config.permute:.0%}"
     yield (
         f"rank {config.rank}, alpha {config.alpha:g}, {config.optimizer} at {config.learning_rate:g} {config.schedule} "

@@ -35,7 +35,7 @@ def train(
 
     job, processes = _job(task, folder_of(task, out), data, into, overrides or []), Processes()
     if plan:
-        screen.lines(planning.lines(job, planning.make(job, processes.device)))
+        screen.lines(planning.lines(job, planning.make(job, processes.device, processes.count)))
         try:
             planning.check(job, processes.device)
         except MissingWeights as lacking:  # no fault of the plan
@@ -46,7 +46,7 @@ def train(
     if not processes.is_main:
         loop.train(job, processes, lambda *_: None)
         return
-    screen.lines(planning.lines(job, planning.make(job, processes.device)))
+    screen.lines(planning.lines(job, planning.make(job, processes.device, processes.count)))
     with screen.progress() as progress:
         outcome = loop.train(job, processes, progress)
     screen.trained(outcome, job)
