@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from pipeline import screen
 from pipeline.errors import BadInput
 from training import batches, dataset, draws, figures, loop, planning
 from training.backends.base import Backend
@@ -67,7 +68,7 @@ def test_a_plan_tells_everything_and_writes_its_sheet_alone(
         "rank 16, alpha 16, adamw at 0.0001 constant after 0 steps, average 0.99, seed 0",
     ]
     assert re.fullmatch(
-        rf"base {re.escape(str(tiny_flux))}: 0\.1 million parameters \(auto\); LoRA on 17 layers, 0\.03 million",
+        rf"base {re.escape(str(tiny_flux))}: 0\.1 million parameters \(fp32, on cpu\); LoRA on 17 layers, 0\.03 mill.*",
         lines[7],
     )
     assert lines[8].startswith("memory, about: text encoders 0.00 GiB, freed; VAE ")
@@ -82,7 +83,8 @@ def test_flux_1_dev_is_planned_by_its_name_alone(plan: Callable[[str], tuple[int
     assert "warning: the base model 'black-forest-labs/FLUX.1-dev' is not on this machine" in out
     assert "may be longer" not in out
     assert (
-        "base black-forest-labs/FLUX.1-dev: 11,901.4 million parameters (bf16); LoRA on 418 layers, 65.37 mill" in out
+        "base black-forest-labs/FLUX.1-dev: 11,901.4 million parameters (bf16, on cpu); LoRA on 418 layers, 65.37 mill"
+        in out
     )
     assert re.search(
         r"training \d+\.\d\d GiB \(base 22\.17, LoRA, gradient, optimizer, average 1\.22, activations", out
@@ -139,13 +141,48 @@ def test_what_a_task_gives_is_told(make_job: Make) -> None:
 def test_the_time_is_what_the_folders_own_log_says(make_job: Make) -> None:
     job = make_job(steps=120)
     assert not [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("time")]
-    loop.train(make_job(steps=1), Processes(), lambda *_: None)
-    lines = ["step,loss,seconds", "1,1.5,90.0", *(f"{step},1.5,{1.5}" for step in range(2, 9))]
+    loop.train(make_job(steps=20), Processes(), lambda *_: None)
+    lines = ["step,loss,seconds", "1,1.5,90.0", *(f"{step},1.5,{1.5}" for step in range(2, 21))]
     (job.folder / "log.csv").write_text("\n".join(lines), encoding="utf-8")
-    (told,) = [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("time")]
-    assert told == f"time, about: 3 min at 1.50 s a step ({job.folder / 'log.csv'})"
-    other = make_job(steps=120, seed=1)
-    assert not [line for line in planning.lines(other, planning.make(other, CPU)) if line.startswith("time")]
+    plan = list(planning.lines(job, planning.make(job, CPU)))
+    assert "120 steps of 4 grids, 4 at a time: each grid is seen 80 times; 20 of the steps are done" in plan
+    (told,) = [line for line in plan if line.startswith("time")]
+    assert told == (
+        "time, about: 2 min for the 100 steps that are left, at 1.50 s a step, without validations and samples "
+        f"({job.folder / 'log.csv'})"
+    )
+    for other in (make_job(steps=120, seed=1), make_job(steps=20)):
+        assert not [line for line in planning.lines(other, planning.make(other, CPU)) if line.startswith("time")]
+
+
+@pytest.mark.parametrize(("steps", "seen"), [(1, "0.67 times"), (2, "1.3 times"), (3, "2 times"), (50, "33 times")])
+def test_how_often_a_grid_is_seen_is_told_as_it_is(steps: int, seen: str, make_job: Make) -> None:
+    job = make_job(steps=steps)
+    assert any(line.endswith(f"each grid is seen {seen}") for line in planning.lines(job, planning.make(job, CPU)))
+    whole = make_job(steps=steps, batch=6)
+    told = "once" if steps == 1 else f"{steps} times"
+    assert any(line.endswith(f"each grid is seen {told}") for line in planning.lines(whole, planning.make(whole, CPU)))
+
+
+def test_what_is_left_to_the_machine_is_told_as_it_comes_out(make_job: Make) -> None:
+    for device, base_weights, held in (
+        ("cpu", "auto", "fp32, on cpu"),
+        ("cuda", "auto", "bf16, on cuda"),
+        ("cuda", "nf4", "nf4, on cuda"),
+    ):
+        job = make_job(base_weights=base_weights)
+        plan = planning.make(job, torch.device(device))
+        assert any(f"million parameters ({held})" in line for line in planning.lines(job, plan))
+
+
+def test_after_a_training_only_pictures_that_are_there_are_named(
+    make_job: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for samples, named in ((0, False), (1, True)):
+        job = make_job(f"{samples}", steps=1, samples=samples, sample_steps=1)
+        screen.trained(loop.train(job, Processes(), lambda *_: None), job)
+        told = capsys.readouterr().out
+        assert ("samples.png and" in told) == ("samples.png" in told) == named and "loss.png." in told
 
 
 # ---- memory

@@ -51,6 +51,8 @@ class Plan:
     """Whether by the model's own tokenizer; else, as it is not on this machine, by an estimate that errs upwards."""
     base: int
     """Parameters of the transformer."""
+    held: str
+    """The numbers that they are held in, and where."""
     layers: int
     """Layers that the LoRA is put on."""
     lora: int
@@ -59,8 +61,10 @@ class Plan:
     """Grids that go through the model together."""
     memory: dict[str, float]
     """By what takes it; each line of the phases text, grids and training is freed before the next."""
+    done: int
+    """Steps that the folder has already."""
     seconds_per_step: float | None
-    """As this folder's own log has it."""
+    """As the log of those has it, without validations and samples."""
 
 
 def check(job: Job, device: torch.device) -> None:
@@ -133,16 +137,19 @@ def make(job: Job, device: torch.device, processes: int = 1) -> Plan:
     texts = [sample.text for sample in _samples(job)]
     counts = _count(job, texts)
     together = min(config.micro_batch, math.ceil(config.batch / processes))
+    done = _done(job)
     return Plan(
         tokens=tokens,
         text=counts or [budget.fit(grammar.parse(text, job.task), job.task).tokens for text in texts],
         counted=counts is not None,
         base=parameters(transformer),
+        held=f"{machine.base_numbers(config, device)}, on {device}",
         layers=len(layers),
         lora=lora_size,
         together=together,
         memory=_memory(job, transformer, lora_size, (max(tokens.values()) + backend.text_limit) * together, device),
-        seconds_per_step=_speed(job),
+        done=done,
+        seconds_per_step=_speed(job.folder / journal.STEPS) if done else None,
     )
 
 
@@ -163,28 +170,31 @@ def _memory(job: Job, transformer: nn.Module, lora_size: int, tokens: int, devic
     config, backend = job.config, job.backend
     encoder = machine.encoder_dtype(device).itemsize
     computed = machine.base_dtype(config, device)
-    kept = BASE.get(config.base_weights, computed.itemsize)
     blocks, width = backend.shape(transformer)
     every = tokens * width * computed.itemsize
     again = machine.recomputes(config, transformer)
     return {
         "text encoders": encoder * sum(backend.count(part) for part in backend.ENCODERS),
         "VAE": encoder * (backend.count("vae") + PIXEL * math.prod(job.shown.canvas)),
-        "base": kept * parameters(transformer),
+        "base": BASE[machine.base_numbers(config, device)] * parameters(transformer),
         "LoRA, gradient, optimizer, average": lora_size * (4 + 4 + STATE[config.optimizer] + 4),
         # With blocks computed again each keeps only what goes into it, and one at a time all of its own.
         "activations": every * (blocks + STORED) if again else every * blocks * STORED,
     }
 
 
-def _speed(job: Job) -> float | None:
-    """Seconds a step, from the log of this very training."""
+def _done(job: Job) -> int:
+    """Steps that this very training has behind it in its folder."""
     try:
         saved = _saved(job)
     except (BadInput, MissingWeights):
-        return None
-    log = job.folder / journal.STEPS
-    if not saved or not log.exists():
+        return 0
+    return int(saved["step"]) if saved else 0
+
+
+def _speed(log: Path) -> float | None:
+    """Seconds a step, from a training's log."""
+    if not log.exists():
         return None
     with log.open(encoding="utf-8", newline="") as file:
         seconds = [float(line["seconds"]) for line in csv.DictReader(file) if line.get("seconds")]
@@ -204,9 +214,9 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
         shift = f"noise levels shifted {batches.shift(job, layout):.2f} times"
         yield f"canvas {width} x {height}: {of_panels}, {tokens} tokens, {shift}"
     yield from _captions(job, plan)
-    views = config.steps * config.batch / len(data.train)
-    together = f"{config.batch} grids, {plan.together} at a time"
-    yield f"{config.steps} steps of {together}: each grid is seen {views:.0f} times"
+    seen = _times(config.steps * config.batch / len(data.train))
+    done = f"; {plan.done} of the steps are done" if plan.done else ""
+    yield f"{config.steps} steps of {config.batch} grids, {plan.together} at a time: each grid is seen {seen}{done}"
     if config.micro_batch > plan.together:
         most = f"{plan.together} grids that a process has of a step"
         yield f"warning: train.micro_batch={config.micro_batch} is more than the {most}"
@@ -216,7 +226,7 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
         f"after {config.warmup} steps, average {config.ema}, seed {config.seed}"
     )
     yield (
-        f"base {job.backend.model}: {plan.base / 1e6:,.1f} million parameters ({config.base_weights}); "
+        f"base {job.backend.model}: {plan.base / 1e6:,.1f} million parameters ({plan.held}); "
         f"LoRA on {plan.layers} layers, {plan.lora / 1e6:,.2f} million"
     )
     memory = plan.memory
@@ -226,9 +236,17 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
         f"memory, about: text encoders {memory['text encoders'] / GIB:.2f} GiB, freed; VAE {memory['VAE'] / GIB:.2f} "
         f"GiB, freed; training {sum(training.values()) / GIB:.2f} GiB ({parts})"
     )
-    if plan.seconds_per_step is not None:
-        minutes = plan.seconds_per_step * config.steps / 60
-        yield f"time, about: {minutes:.0f} min at {plan.seconds_per_step:.2f} s a step ({job.folder / journal.STEPS})"
+    left = config.steps - plan.done
+    if plan.seconds_per_step is not None and left > 0:
+        yield (
+            f"time, about: {plan.seconds_per_step * left / 60:.0f} min for the {left} steps that are left, at "
+            f"{plan.seconds_per_step:.2f} s a step, without validations and samples ({job.folder / journal.STEPS})"
+        )
+
+
+def _times(number: float) -> str:
+    told = f"{number:.0f}" if number >= 10 else f"{number:.2g}"  # noqa: PLR2004
+    return "once" if told == "1" else f"{told} times"
 
 
 def _held_out(job: Job) -> str:
