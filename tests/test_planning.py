@@ -185,6 +185,27 @@ def test_after_a_training_only_pictures_that_are_there_are_named(
         assert ("samples.png and" in told) == ("samples.png" in told) == named and "loss.png." in told
 
 
+def test_what_is_hardly_meant_is_told_with_its_files(make_job: Make, grids: Path, tmp_path: Path) -> None:
+    def warnings(**settings: Any) -> list[str]:
+        job = make_job(**settings)
+        return [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("warning")]
+
+    assert not warnings(scales=[0.125, 0.25])
+    (tmp_path / "mine").mkdir()
+    for number, file in enumerate(sorted((grids / "train").glob("*.png"))):
+        text = file.with_suffix(".txt").read_text(encoding="utf-8")
+        with Image.open(file) as picture:
+            (picture.resize((64, 96)) if number < 2 else picture).save(tmp_path / "mine" / file.name)
+        text = text.removeprefix("[MOVIE-SHOTS] " if number == 3 else "")
+        text = text.replace("[SCENE-2]", "then" if number == 4 else "[SCENE-2]")
+        (tmp_path / "mine" / f"{file.stem}.txt").write_text(text, encoding="utf-8")
+    assert warnings(data=tmp_path / "mine") == [
+        "warning: 2 grids are enlarged to the canvas, up to 2.0 times: mine/0001.png, mine/0002.png",
+        "warning: 1 captions don't have [SCENE-1] [SCENE-2] [SCENE-3], each and in this order: mine/0005.png",
+        "warning: 1 captions don't begin with [MOVIE-SHOTS]: mine/0004.png",
+    ]
+
+
 # ---- memory
 
 

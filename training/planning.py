@@ -35,6 +35,8 @@ STORED = 17
 2022, arXiv 2205.05198, equation 2, without attention scores, which are never stored here)."""
 PIXEL = 384
 """Numbers a pixel that the VAE holds at once at its widest: three maps of 128 channels at full size in FLUX.1's."""
+ENLARGED = 1.5
+"""Times that a grid may be enlarged without a word."""
 RECENT = 100
 """Logged steps whose median time counts as the machine's speed."""
 
@@ -214,6 +216,7 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
         shift = f"noise levels shifted {batches.shift(job, layout):.2f} times"
         yield f"canvas {width} x {height}: {of_panels}, {tokens} tokens, {shift}"
     yield from _captions(job, plan)
+    yield from _doubts(job)
     seen = _times(config.steps * config.batch / len(data.train))
     done = f"; {plan.done} of the steps are done" if plan.done else ""
     yield f"{config.steps} steps of {config.batch} grids, {plan.together} at a time: each grid is seen {seen}{done}"
@@ -267,6 +270,20 @@ def _captions(job: Job, plan: Plan) -> Iterator[str]:
     over = [sample for sample, count in zip(_samples(job), plan.text, strict=True) if count > limit]
     if over and not job.config.truncate:
         yield f"warning: {len(over)} captions may be longer than what is read, which would be an error: {_files(over)}"
+
+
+def _doubts(job: Job) -> Iterator[str]:
+    """What can be trained on, and is hardly meant."""
+    task, samples = job.task, _samples(job)
+    sizes = [(sample, job.shown.panel_width / sample.layout.panel_width) for sample in samples]
+    if small := [sample for sample, times in sizes if times > ENLARGED]:
+        most = max(times for _, times in sizes)
+        yield f"warning: {len(small)} grids are enlarged to the canvas, up to {most:.1f} times: {_files(small)}"
+    if unmarked := [sample for sample in samples if not grammar.is_joint(sample.text, task)]:
+        markers = " ".join(task.markers)
+        yield f"warning: {len(unmarked)} captions don't have {markers}, each and in this order: {_files(unmarked)}"
+    if bare := [sample for sample in samples if not sample.text.startswith(task.prefix)]:
+        yield f"warning: {len(bare)} captions don't begin with {task.prefix}: {_files(bare)}"
 
 
 def _files(samples: Sequence[TrainingSample]) -> str:
