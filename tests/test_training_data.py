@@ -214,7 +214,8 @@ def test_a_text_in_other_letters_than_utf_8_is_named(name: str, storyboard: Task
 @pytest.mark.parametrize("there", [False, True])
 def test_a_folder_without_grids_is_refused(there: bool, storyboard: Task, tmp_path: Path) -> None:
     folder = tmp_path if there else tmp_path / "nowhere"
-    with pytest.raises(BadInput, match="no pictures with captions" if there else "there is no data set in"):
+    told = "no pictures with captions" if there else "there is no data set in .* --data FOLDER"
+    with pytest.raises(BadInput, match=told):
         dataset.read(folder, storyboard)
 
 

@@ -49,7 +49,10 @@ def read(folder: Path, task: Task) -> Data:
     """
     home = folder / TRAIN if (folder / TRAIN).is_dir() else folder
     if not home.is_dir():
-        raise BadInput(f"there is no data set in {folder}; make one with 'iclora dataset {task.name}' or name one.")
+        raise BadInput(
+            f"there is no data set in {folder}; make one with 'iclora dataset {task.name}', or name one with "
+            "--data FOLDER."
+        )
     faults: list[str] = []
     train = _side(home, TRAIN, task, faults)
     held_out = _side(folder / HELD_OUT, HELD_OUT, task, faults) if (folder / HELD_OUT).is_dir() else ()
