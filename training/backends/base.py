@@ -168,9 +168,18 @@ class Backend(ABC):
 
     @property
     def licence(self) -> str:
-        """The model's licence by its name on the hub; "unknown" for a folder."""
-        known = self.KNOWN.get(self.model)
-        return known.licence if known else "unknown"
+        """The model's licence by its name on the hub; of a folder what its model card says, else "unknown"."""
+        if self.folder is None:
+            known = self.KNOWN.get(self.model)
+            return known.licence if known else "unknown"
+        import yaml
+        from huggingface_hub import metadata_load
+
+        try:
+            told = metadata_load(self.folder / "README.md") or {}
+        except (OSError, ValueError, yaml.YAMLError):  # no card, or none that can be read
+            told = {}
+        return str(told.get("license_name") or told.get("license") or "unknown")
 
     def config(self, part: str) -> Mapping[str, Any]:
         """Config of a part or of the scheduler: the model's own file, read once, or what is known of a published one.
