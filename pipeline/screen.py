@@ -108,7 +108,8 @@ def trained(outcome: Outcome, job: Job) -> None:
     console.print(f"trained: {outcome.step} steps{speed}{held_out}")
     if outcome.of_step != outcome.step:
         console.print(f"The LoRA has the weights of step {outcome.of_step}, whose held-out loss was the best.")
-    console.print(f"The LoRA is {outcome.file}; look at {job.folder / 'samples.png'} and {job.folder / 'loss.png'}.")
+    seen = [job.folder / name for name in (*(["samples.png"] if job.prompted else []), "loss.png")]
+    console.print(f"The LoRA is {outcome.file}; look at {' and '.join(map(str, seen))}.")
 
 
 def set_aside(road: Road) -> None:

@@ -544,3 +544,19 @@ def test_known_models_tell_licence_and_limit_without_a_file() -> None:
         Z_IMAGE: ("apache-2.0", 512),
         TURBO: ("apache-2.0", 512),
     }
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: apache-2.0\n---\n# A model", "apache-2.0"),
+        ("---\nlicense: other\nlicense_name: some-non-commercial\n---\n", "some-non-commercial"),
+        ("---\nlicense: [\n---\n", "unknown"),
+        ("# A model", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_a_folders_licence_is_what_its_card_says(card: str | None, licence: str, tmp_path: Path) -> None:
+    if card is not None:
+        (tmp_path / "README.md").write_text(card, encoding="utf-8")
+    assert flux.make(str(tmp_path)).licence == licence

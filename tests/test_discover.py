@@ -1,11 +1,13 @@
 """What plug-ins have in common: found by file name, options checked."""
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pydantic import field_validator
 
 import captioners
 from pipeline import discover, scorers, sources
@@ -74,18 +76,45 @@ def test_the_toolkits_own_plug_ins_are_found() -> None:
 class Options(discover.Options):
     size: int = 3
     word: str = ""
+    share: float = 0.5
+
+    @field_validator("word")
+    @classmethod
+    def _said(cls, word: str) -> str:
+        if word == "never":
+            raise ValueError("nobody says that")
+        return word
 
 
 def test_good_options_are_taken_over() -> None:
     assert discover.parse_options(Options, "the gadget", {"size": 5}) == Options(size=5)
 
 
-def test_all_faults_of_options_are_told_at_once_with_the_known_ones() -> None:
+def test_all_faults_of_options_are_told_at_once_with_their_values() -> None:
     with pytest.raises(BadInput) as caught:
-        discover.parse_options(Options, "the gadget good", {"size": "wide", "sise": 4})
+        discover.parse_options(Options, "the gadget good", {"size": "wide" * 99, "sise": 4}, "gadget.")
     told = str(caught.value)
-    assert told.startswith("options of the gadget good: size: Input should be a valid integer")
-    assert "sise: Extra inputs are not permitted" in told and told.endswith("(known: size, word).")
+    assert told.startswith("options of the gadget good: gadget.size: Input should be a valid integer")
+    assert ", got 'widewide" in told and "...;" in told and len(told) < 300
+    assert told.endswith("gadget.sise: there is no such key, did you mean 'size'?")
+
+
+def test_known_options_are_listed_only_where_none_is_near() -> None:
+    for key, listed in (("sise", False), ("colour", True)):
+        with pytest.raises(BadInput) as caught:
+            discover.parse_options(Options, "the gadget", {key: 4})
+        assert str(caught.value).endswith("(known: size, word, share).") == listed
+
+
+def test_a_rule_of_the_options_own_is_told_in_its_own_words() -> None:
+    with pytest.raises(BadInput, match=r"^options of the gadget: word: nobody says that, got 'never'\.$"):
+        discover.parse_options(Options, "the gadget", {"word": "never"})
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+def test_what_is_no_finite_number_is_no_option(number: float) -> None:
+    with pytest.raises(BadInput, match=f"share: Input should be a finite number, got {number}"):
+        discover.parse_options(Options, "the gadget", {"share": number})
 
 
 def test_a_thousand_faults_make_no_long_sentence() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
+from pipeline import screen
 from pipeline.errors import BadInput
 from training import batches, dataset, draws, figures, loop, planning
 from training.backends.base import Backend
@@ -34,11 +37,12 @@ def plan(
     iclora: Callable[..., tuple[int, str, str]], grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], tuple[int, str]]:
     """`plan("--set train.rank=8")` gives exit code and what is said, and loads no weights."""
-    monkeypatch.setattr(Backend, "load", None)
 
     def planned(rest: str) -> tuple[int, str]:
         told = f"train storyboard --plan --data {grids} --out {tmp_path / 'run'} {SMALL} {rest}"
-        code, out, err = iclora(*told.split())
+        with monkeypatch.context() as patch:
+            patch.setattr(Backend, "load", None)
+            code, out, err = iclora(*told.split())
         return code, out + err
 
     return planned
@@ -64,7 +68,7 @@ def test_a_plan_tells_everything_and_writes_its_sheet_alone(
         "rank 16, alpha 16, adamw at 0.0001 constant after 0 steps, average 0.99, seed 0",
     ]
     assert re.fullmatch(
-        rf"base {re.escape(str(tiny_flux))}: 0\.1 million parameters \(auto\); LoRA on 17 layers, 0\.03 million",
+        rf"base {re.escape(str(tiny_flux))}: 0\.1 million parameters \(fp32, on cpu\); LoRA on 17 layers, 0\.03 mill.*",
         lines[7],
     )
     assert lines[8].startswith("memory, about: text encoders 0.00 GiB, freed; VAE ")
@@ -75,9 +79,12 @@ def test_flux_1_dev_is_planned_by_its_name_alone(plan: Callable[[str], tuple[int
     """On a machine that has no file of it and no network."""
     code, out = plan("--set train.base_weights=bf16 --set train.conditional=0.25")
     assert code == 0
-    assert re.search(r"captions of \d+ to \d+ words; their tokens can't be counted, as the tokenizer of black-f", out)
+    assert re.search(r"captions of about \d+ to \d+ tokens, 512 are read; the tokenizer of black-forest-labs/F", out)
+    assert "warning: the base model 'black-forest-labs/FLUX.1-dev' is not on this machine" in out
+    assert "may be longer" not in out
     assert (
-        "base black-forest-labs/FLUX.1-dev: 11,901.4 million parameters (bf16); LoRA on 418 layers, 65.37 mill" in out
+        "base black-forest-labs/FLUX.1-dev: 11,901.4 million parameters (bf16, on cpu); LoRA on 418 layers, 65.37 mill"
+        in out
     )
     assert re.search(
         r"training \d+\.\d\d GiB \(base 22\.17, LoRA, gradient, optimizer, average 1\.22, activations", out
@@ -90,18 +97,23 @@ def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(plan: Callable[[
     code, told = plan("--set train.learning_rat=1 --set train.rank=0")
     assert code == 2
     assert told.startswith("error: ") and told.count("\n") == 1
-    assert "learning_rat: Extra inputs are not permitted, did you mean 'learning_rate'?" in told
-    assert "rank: Input should be greater than or equal to 1" in told
+    assert "train.learning_rat: there is no such key, did you mean 'learning_rate'?" in told and "known" not in told
+    assert "train.rank: Input should be greater than or equal to 1, got 0" in told
 
 
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
+        ("--set train.learning_rate=inf", "train.learning_rate: Input should be a finite number, got inf"),
         ("--set train.scales=[0.1]", "at 0.1 the panels are 96 x 48"),
         ("--set train.warmup=5000", "warmup 5000 leaves no step of 5000"),
         ("--set train.panel_weights=[1,2]", "train.panel_weights has 2 numbers and storyboard has 3 panels"),
         ("--set condition=[1] --set train.permute=0.5", "would move the panels that storyboard gives (1)"),
         ("--set base=sana", "base=sana can't be trained here yet (there are flux-1, z-image)"),
+        (
+            "--set train.model=/nobody/nothing",
+            "nothing' is not on this machine and can't be fetched (there is no such folder",
+        ),
         ("--set train.model=nobody/nothing", "the base model 'nobody/nothing' is not on this machine"),
     ],
 )
@@ -129,11 +141,69 @@ def test_what_a_task_gives_is_told(make_job: Make) -> None:
 def test_the_time_is_what_the_folders_own_log_says(make_job: Make) -> None:
     job = make_job(steps=120)
     assert not [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("time")]
-    job.folder.mkdir()
-    lines = ["step,loss,seconds", "1,1.5,90.0", *(f"{step},1.5,{1.5}" for step in range(2, 9))]
+    loop.train(make_job(steps=20), Processes(), lambda *_: None)
+    lines = ["step,loss,seconds", "1,1.5,90.0", *(f"{step},1.5,{1.5}" for step in range(2, 21))]
     (job.folder / "log.csv").write_text("\n".join(lines), encoding="utf-8")
-    (told,) = [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("time")]
-    assert told == f"time, about: 3 min at 1.50 s a step ({job.folder / 'log.csv'})"
+    plan = list(planning.lines(job, planning.make(job, CPU)))
+    assert "120 steps of 4 grids, 4 at a time: each grid is seen 80 times; 20 of the steps are done" in plan
+    (told,) = [line for line in plan if line.startswith("time")]
+    assert told == (
+        "time, about: 2 min for the 100 steps that are left, at 1.50 s a step, without validations and samples "
+        f"({job.folder / 'log.csv'})"
+    )
+    for other in (make_job(steps=120, seed=1), make_job(steps=20)):
+        assert not [line for line in planning.lines(other, planning.make(other, CPU)) if line.startswith("time")]
+
+
+@pytest.mark.parametrize(("steps", "seen"), [(1, "0.67 times"), (2, "1.3 times"), (3, "2 times"), (50, "33 times")])
+def test_how_often_a_grid_is_seen_is_told_as_it_is(steps: int, seen: str, make_job: Make) -> None:
+    job = make_job(steps=steps)
+    assert any(line.endswith(f"each grid is seen {seen}") for line in planning.lines(job, planning.make(job, CPU)))
+    whole = make_job(steps=steps, batch=6)
+    told = "once" if steps == 1 else f"{steps} times"
+    assert any(line.endswith(f"each grid is seen {told}") for line in planning.lines(whole, planning.make(whole, CPU)))
+
+
+def test_what_is_left_to_the_machine_is_told_as_it_comes_out(make_job: Make) -> None:
+    for device, base_weights, held in (
+        ("cpu", "auto", "fp32, on cpu"),
+        ("cuda", "auto", "bf16, on cuda"),
+        ("cuda", "nf4", "nf4, on cuda"),
+    ):
+        job = make_job(base_weights=base_weights)
+        plan = planning.make(job, torch.device(device))
+        assert any(f"million parameters ({held})" in line for line in planning.lines(job, plan))
+
+
+def test_after_a_training_only_pictures_that_are_there_are_named(
+    make_job: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for samples, named in ((0, False), (1, True)):
+        job = make_job(f"{samples}", steps=1, samples=samples, sample_steps=1)
+        screen.trained(loop.train(job, Processes(), lambda *_: None), job)
+        told = capsys.readouterr().out
+        assert ("samples.png and" in told) == ("samples.png" in told) == named and "loss.png." in told
+
+
+def test_what_is_hardly_meant_is_told_with_its_files(make_job: Make, grids: Path, tmp_path: Path) -> None:
+    def warnings(**settings: Any) -> list[str]:
+        job = make_job(**settings)
+        return [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("warning")]
+
+    assert not warnings(scales=[0.125, 0.25])
+    (tmp_path / "mine").mkdir()
+    for number, file in enumerate(sorted((grids / "train").glob("*.png"))):
+        text = file.with_suffix(".txt").read_text(encoding="utf-8")
+        with Image.open(file) as picture:
+            (picture.resize((64, 96)) if number < 2 else picture).save(tmp_path / "mine" / file.name)
+        text = text.removeprefix("[MOVIE-SHOTS] " if number == 3 else "")
+        text = text.replace("[SCENE-2]", "then" if number == 4 else "[SCENE-2]")
+        (tmp_path / "mine" / f"{file.stem}.txt").write_text(text, encoding="utf-8")
+    assert warnings(data=tmp_path / "mine") == [
+        "warning: 2 grids are enlarged to the canvas, up to 2.0 times: mine/0001.png, mine/0002.png",
+        "warning: 1 captions don't have [SCENE-1] [SCENE-2] [SCENE-3], each and in this order: mine/0005.png",
+        "warning: 1 captions don't begin with [MOVIE-SHOTS]: mine/0004.png",
+    ]
 
 
 # ---- memory
@@ -154,6 +224,17 @@ def test_memory_follows_the_settings(make_job: Make) -> None:
     assert single.memory["activations"] == usual.memory["activations"] / 4
     larger = planning.make(make_job(scales=[0.25]), CPU)
     assert larger.memory["VAE"] > usual.memory["VAE"] and larger.memory["activations"] > usual.memory["activations"]
+
+
+def test_no_more_grids_than_a_step_has_go_through_the_model_together(make_job: Make) -> None:
+    usual, many = make_job(batch=4, micro_batch=4), make_job(batch=4, micro_batch=64)
+    for processes, together in ((1, 4), (2, 2), (3, 2), (8, 1)):
+        plan = planning.make(many, CPU, processes)
+        assert plan.memory["activations"] == planning.make(usual, CPU).memory["activations"] * together / 4
+        told = list(planning.lines(many, plan))
+        assert any(f"4 grids, {together} at a time" in line for line in told)
+        assert f"warning: train.micro_batch=64 is more than the {together} grids that a process has of a step" in told
+    assert not any("micro_batch" in line for line in planning.lines(usual, planning.make(usual, CPU)))
 
 
 def test_parameters_and_layers_are_those_of_what_is_loaded(make_job: Make) -> None:
@@ -210,3 +291,59 @@ def test_captions_that_would_be_cut_are_refused_before_anything_loads(
     with pytest.raises(BadInput, match=r"1 captions are longer than the 128 tokens .*long\.png \(210\)"):
         planning.check(make_job(data=tmp_path), CPU)
     planning.check(make_job(data=tmp_path, truncate=True), CPU)
+
+
+def test_a_plan_says_all_that_training_refuses_and_writes_no_sheet(
+    plan: Callable[[str], tuple[int, str]], make_job: Make, tiny_flux: Path, grids: Path, tmp_path: Path
+) -> None:
+    loop.train(make_job(steps=1), Processes(), lambda *_: None)
+    data = shutil.copytree(grids, tmp_path / "long")
+    (data / "train" / "metadata.jsonl").unlink()
+    (data / "train" / "0001.txt").write_text("[SCENE-1] " + "far " * 50, encoding="utf-8")
+    lacking = "--set train.wandb=true --set train.init=nowhere.safetensors"
+    into = tmp_path / "training"
+    code, out = plan(f"--data {data} --into {into} --set train.model={tiny_flux} {lacking}")
+    assert code == 2
+    assert "task storyboard: 6 grids" in out and "time, about" not in out
+    for sentence in (
+        "train.wandb=true needs the package wandb",
+        "nowhere.safetensors is no LoRA file that can be read",
+        "1 captions are longer than the 128 tokens",
+        f"{into} holds a",  # other training
+    ):
+        assert sentence in out
+    assert not (into / planning.SHEET).exists()
+
+
+def test_captions_that_can_t_be_counted_are_estimated(
+    plan: Callable[[str], tuple[int, str]], grids: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(grids, tmp_path / "long")
+    (data / "train" / "metadata.jsonl").unlink()
+    (data / "train" / "0003.txt").write_text("[SCENE-1] " + "far " * 600, encoding="utf-8")
+    for how, told in (("", True), ("--set train.truncate=true", False)):
+        code, out = plan(f"--data {data} {how}")
+        assert code == 0
+        warning = "warning: 1 captions may be longer than what is read, which would be an error: train/0003.png"
+        assert (warning in out) == told
+
+
+def test_a_start_that_does_not_fit_is_refused_before_anything_loads(
+    make_job: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = loop.train(make_job("first", steps=1), Processes(), lambda *_: None).file
+    monkeypatch.setattr(Backend, "load", None)
+    planning.check(make_job(init=str(done)), CPU)
+    with pytest.raises(BadInput, match=r"has rank 4 and train\.rank is 8"):
+        planning.check(make_job(init=str(done), rank=8), CPU)
+    far = {key.replace("blocks.0", "blocks.7"): value for key, value in load_file(done).items()}
+    save_file(far, tmp_path / "far.safetensors")
+    with pytest.raises(BadInput, match="has weights for layers that FluxTransformer2DModel lacks"):
+        planning.check(make_job(init=str(tmp_path / "far.safetensors")), CPU)
+
+
+def test_patience_without_held_out_grids_is_refused(make_job: Make, grids: Path) -> None:
+    planning.check(make_job(patience=2), CPU)
+    planning.check(make_job(data=grids / "train"), CPU)
+    with pytest.raises(BadInput, match=r"^train\.patience=2 stops by the held-out loss, .* folder 'validation' of it"):
+        planning.check(make_job(data=grids / "train", patience=2), CPU)

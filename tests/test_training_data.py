@@ -112,6 +112,7 @@ def test_a_picture_or_a_word_more_is_another_data_set(grids: Path, storyboard: T
     first = dataset.read(home, storyboard).digest
     lines = (home / "train" / "metadata.jsonl").read_text(encoding="utf-8")
     (home / "train" / "metadata.jsonl").write_text(lines.replace("medium", "middling", 1), encoding="utf-8")
+    (home / "train" / "0001.txt").unlink()
     second = dataset.read(home, storyboard).digest
     with Image.open(home / "train" / "0001.png") as picture:
         changed = picture.convert("RGB")
@@ -177,10 +178,44 @@ def test_a_table_that_is_none_is_refused_with_its_line(storyboard: Task, tmp_pat
         dataset.read(tmp_path, storyboard)
 
 
+def test_an_edited_text_beside_a_table_that_tells_another_is_a_fault(
+    grids: Path, storyboard: Task, tmp_path: Path
+) -> None:
+    """Which of them the user means can't be known, and the wrong one would be trained on without a word."""
+    home = shutil.copytree(grids, tmp_path / "grids")
+    text = home / "train" / "0002.txt"
+    same = text.read_text(encoding="utf-8").replace(", ", ",\n")
+    text.write_text(same, encoding="utf-8")
+    dataset.read(home, storyboard)
+    edited = same.replace("<Mara>", "<Lena>")
+    text.write_text(edited, encoding="utf-8")
+    with pytest.raises(BadInput, match=r": 0002\.txt tell other captions than .*metadata\.jsonl: remove the table to"):
+        dataset.read(home, storyboard)
+    (home / "train" / "metadata.jsonl").unlink()
+    assert grammar.fold(edited) in {sample.text for sample in dataset.read(home, storyboard).train}
+
+
+def test_a_picture_that_the_table_does_not_name_is_a_fault(grids: Path, storyboard: Task, tmp_path: Path) -> None:
+    home = shutil.copytree(grids, tmp_path / "grids")
+    painted(home / "train", stem="late")
+    with pytest.raises(BadInput, match=r": late\.png stand in .*train and not in its metadata\.jsonl: add them there"):
+        dataset.read(home, storyboard)
+
+
+@pytest.mark.parametrize("name", ["flag.txt", "metadata.jsonl"])
+def test_a_text_in_other_letters_than_utf_8_is_named(name: str, storyboard: Task, tmp_path: Path) -> None:
+    painted(tmp_path)
+    entry = {"file_name": "flag.png", "text": "[SCENE-1] a café"}
+    (tmp_path / name).write_text(json.dumps(entry, ensure_ascii=False), encoding="latin-1")
+    with pytest.raises(BadInput, match=rf"{name} is no text in UTF-8 \(byte \d+ is 0xe9\); save it in UTF-8"):
+        dataset.read(tmp_path, storyboard)
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_a_folder_without_grids_is_refused(there: bool, storyboard: Task, tmp_path: Path) -> None:
     folder = tmp_path if there else tmp_path / "nowhere"
-    with pytest.raises(BadInput, match="no pictures with captions" if there else "there is no data set in"):
+    told = "no pictures with captions" if there else "there is no data set in .* --data FOLDER"
+    with pytest.raises(BadInput, match=told):
         dataset.read(folder, storyboard)
 
 
@@ -278,7 +313,7 @@ def test_captions_that_would_be_cut_are_refused_with_the_list_and_can_be_cut_kno
         BadInput, match=r"^2 captions are longer than the 128 tokens .*: long/far\.png \(201\), "
     ) as told:
         make_job(data=tmp_path / "long").check_lengths()
-    assert "long/over.png (129); shorten them in captions.csv" in str(told.value)
+    assert "long/over.png (129); shorten them, those of a run in its captions.csv" in str(told.value)
     make_job(data=tmp_path / "long", truncate=True).check_lengths()
 
 
@@ -339,6 +374,7 @@ def test_only_what_is_new_is_encoded(
     table = home / "train" / "metadata.jsonl"
     lines = [json.loads(line) for line in table.read_text(encoding="utf-8").splitlines()]
     lines[4]["text"] = lines[4]["text"].replace("<Mara>", "<Lena>")
+    (home / "train" / lines[4]["file_name"]).with_suffix(".txt").write_text(lines[4]["text"], encoding="utf-8")
     table.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
     texts: list[str] = []
     kind = type(job.backend)

@@ -135,7 +135,7 @@ def load(task: Task, *, miniature: bool = False) -> Config:
         BadInput: an unknown setting or a wrong value; all faults at once.
     """
     usual = FOR_MINIATURE if miniature and "model" not in task.train else {}
-    config = discover.parse_options(Config, "the training", usual | task.train)
+    config = discover.parse_options(Config, "the training", usual | task.train, "train.")
     fill: dict[str, Any] = {}
     if config.conditional is None:
         fill["conditional"] = 1.0 if task.condition else 0.0

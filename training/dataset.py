@@ -20,6 +20,7 @@ from pipeline.records import Layout, TrainingSample
 from pipeline.task import Task
 
 TRAIN, HELD_OUT = "train", "validation"
+TABLE = "metadata.jsonl"
 SQUEEZE = 0.01
 """A panel's shape may change by this share when it is resized; rounding its sides to 16 pixels takes most of it."""
 NAMED = 5
@@ -48,7 +49,10 @@ def read(folder: Path, task: Task) -> Data:
     """
     home = folder / TRAIN if (folder / TRAIN).is_dir() else folder
     if not home.is_dir():
-        raise BadInput(f"there is no data set in {folder}; make one with 'iclora dataset {task.name}' or name one.")
+        raise BadInput(
+            f"there is no data set in {folder}; make one with 'iclora dataset {task.name}', or name one with "
+            "--data FOLDER."
+        )
     faults: list[str] = []
     train = _side(home, TRAIN, task, faults)
     held_out = _side(folder / HELD_OUT, HELD_OUT, task, faults) if (folder / HELD_OUT).is_dir() else ()
@@ -63,12 +67,15 @@ def read(folder: Path, task: Task) -> Data:
 
 
 def _side(folder: Path, side: str, task: Task, faults: list[str]) -> tuple[TrainingSample, ...]:
-    table = folder / "metadata.jsonl"
-    if table.exists():
-        texts = dict(_entries(table))
-    else:
-        pictures = sorted(file for file in folder.iterdir() if file.suffix.lower() in Image.registered_extensions())
-        texts = {file: _text_beside(file) for file in pictures}
+    pictures = sorted(file for file in folder.iterdir() if file.suffix.lower() in Image.registered_extensions())
+    table = folder / TABLE
+    texts = dict(_entries(table)) if table.exists() else {file: _text_beside(file) for file in pictures}
+    if unnamed := [file.name for file in pictures if file not in texts]:
+        faults.append(f"{listed(unnamed)} stand in {folder} and not in its {TABLE}: add them there, or take them out")
+    other = [file for file, text in texts.items() if grammar.fold(_text_beside(file) or text) != grammar.fold(text)]
+    if other:
+        names = listed([file.with_suffix(".txt").name for file in other])
+        faults.append(f"{names} tell other captions than {table}: remove the table to train on the .txt, or the .txt")
     found = (_sample(file, text, side, task, faults) for file, text in texts.items())
     return tuple(sample for sample in found if sample)
 
@@ -79,7 +86,7 @@ def _entries(table: Path) -> Iterator[tuple[Path, str]]:
     Raises:
         BadInput: a line of it can't be read.
     """
-    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_read(table).splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -95,7 +102,34 @@ def _entries(table: Path) -> Iterator[tuple[Path, str]]:
 def _text_beside(picture: Path) -> str:
     """The text of the same name; none where there is no such file, so that a picture is never left out in silence."""
     file = picture.with_suffix(".txt")
-    return file.read_text(encoding="utf-8-sig") if file.exists() else ""
+    return _read(file) if file.exists() else ""
+
+
+def _read(file: Path) -> str:
+    """A text file.
+
+    Raises:
+        BadInput: it is not in UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{file} is no text in UTF-8 (byte {error.start + 1} is {error.object[error.start]:#04x}); save it in "
+            "UTF-8, and any other like it."
+        ) from error
+
+
+def name_of(sample: TrainingSample) -> str:
+    """A grid's file, with its folder: both sides of a data set may have the same names."""
+    path = Path(sample.path)
+    return f"{path.parent.name}/{path.name}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def _sample(file: Path, text: str, side: str, task: Task, faults: list[str]) -> TrainingSample | None:
@@ -203,14 +237,13 @@ def check_lengths(samples: Sequence[TrainingSample], counts: Sequence[int], limi
         BadInput: with the longest of them.
     """
     over = sorted(
-        ((count, Path(sample.path)) for sample, count in zip(samples, counts, strict=True) if count > limit),
+        ((count, name_of(sample)) for sample, count in zip(samples, counts, strict=True) if count > limit),
         reverse=True,
     )
     if over:
-        listed = ", ".join(f"{path.parent.name}/{path.name} ({count})" for count, path in over[:NAMED])
-        more = f" and {len(over) - NAMED} more" if len(over) > NAMED else ""
+        names = listed([f"{name} ({count})" for count, name in over])
         raise BadInput(
             f"{len(over)} captions are longer than the {limit} tokens that the text encoder reads, and their last "
-            f"panels would be lost: {listed}{more}; shorten them in captions.csv, or cut them knowingly with "
-            "--set train.truncate=true."
+            f"panels would be lost: {names}; shorten them, those of a run in its captions.csv, or cut them knowingly "
+            "with --set train.truncate=true."
         )

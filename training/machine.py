@@ -19,11 +19,16 @@ SMALL = 1_000_000_000
 BETAS = (0.9, 0.999)
 
 
+def base_numbers(config: Config, device: torch.device) -> str:
+    """The numbers that the base is held in, by their name in the settings."""
+    if config.base_weights != "auto":
+        return config.base_weights
+    return "fp32" if device.type == "cpu" else "bf16"
+
+
 def base_dtype(config: Config, device: torch.device) -> torch.dtype:
     """The numbers that the base computes in."""
-    if config.base_weights == "fp32" or (config.base_weights == "auto" and device.type == "cpu"):
-        return torch.float32
-    return torch.bfloat16
+    return torch.float32 if base_numbers(config, device) == "fp32" else torch.bfloat16
 
 
 def encoder_dtype(device: torch.device) -> torch.dtype:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch import nn
 
-from pipeline.errors import MissingWeights
-from pipeline.records import Layout
-from training import batches, dataset, draws, figures, flow, journal, machine
+from pipeline import budget, grammar
+from pipeline.errors import BadInput, MissingWeights
+from pipeline.records import Layout, TrainingSample
+from training import batches, checkpoint, dataset, draws, figures, flow, journal, lora, machine
 from training.backends.base import parameters
 from training.dataset import View
 from training.job import Job
@@ -33,6 +35,8 @@ STORED = 17
 2022, arXiv 2205.05198, equation 2, without attention scores, which are never stored here)."""
 PIXEL = 384
 """Numbers a pixel that the VAE holds at once at its widest: three maps of 128 channels at full size in FLUX.1's."""
+ENLARGED = 1.5
+"""Times that a grid may be enlarged without a word."""
 RECENT = 100
 """Logged steps whose median time counts as the machine's speed."""
 
@@ -43,49 +47,116 @@ class Plan:
 
     tokens: dict[Layout, int]
     """Tokens of every canvas; two scales may come to the same."""
-    text: list[int] | None
-    """Tokens of every caption; None where the tokenizer is not on this machine."""
+    text: list[int]
+    """Tokens of every caption, those of the held-out grids behind the others."""
+    counted: bool
+    """Whether by the model's own tokenizer; else, as it is not on this machine, by an estimate that errs upwards."""
     base: int
     """Parameters of the transformer."""
+    held: str
+    """The numbers that they are held in, and where."""
     layers: int
     """Layers that the LoRA is put on."""
     lora: int
     """Its parameters."""
+    together: int
+    """Grids that go through the model together."""
     memory: dict[str, float]
     """By what takes it; each line of the phases text, grids and training is freed before the next."""
+    done: int
+    """Steps that the folder has already."""
     seconds_per_step: float | None
-    """As this folder's own log has it."""
+    """As the log of those has it, without validations and samples."""
 
 
 def check(job: Job, device: torch.device) -> None:
-    """Everything that can be known to go wrong, asked before any work is done.
+    """Asks for everything that can be known to go wrong, before any work is done.
 
     Raises:
-        BadInput: captions are too long, or something that this machine can't do is set.
-        MissingWeights: the base model is not there.
+        BadInput: captions are too long, the folder holds another training, or something can't be done that is set; a
+            sentence for each.
+        MissingWeights: the base model is not there, and nothing else was found.
     """
-    machine.check(job.config, device)
-    job.backend.check()
-    job.check_lengths()
+    asks: tuple[Callable[[], object], ...] = (
+        lambda: machine.check(job.config, device),
+        lambda: _patience(job),
+        lambda: _start(job),
+        job.backend.check,
+        job.check_lengths,
+        lambda: _saved(job),
+    )
+    told: list[str] = []
+    lacking: MissingWeights | None = None
+    for ask in asks:
+        try:
+            ask()
+        except BadInput as fault:
+            told.append(str(fault))
+        except MissingWeights as fault:
+            lacking = fault
+            break  # what is asked further down needs them too
+    if told:
+        raise BadInput(" ".join(told))
+    if lacking:
+        raise lacking
 
 
-def make(job: Job, device: torch.device) -> Plan:
-    """The figures, from configs, tokenizer and pictures alone."""
+def _patience(job: Job) -> None:
+    """Asks for the held-out grids that `patience` goes by."""
+    if job.config.patience is not None and not job.data.held_out:
+        raise BadInput(
+            f"train.patience={job.config.patience} stops by the held-out loss, and the data set has no held-out "
+            f"grids; put some in a folder '{dataset.HELD_OUT}' of it, or leave patience out."
+        )
+
+
+def _start(job: Job) -> None:
+    """Puts the LoRA to start from, where there is one, on a transformer without weights."""
+    if job.config.init:
+        lora.attach(job.backend.blank("transformer"), job.backend.TARGETS, job.config)
+
+
+def _saved(job: Job) -> dict[str, Any] | None:
+    """Where this training stands; None where it has not begun.
+
+    Raises:
+        BadInput: the folder holds another training.
+    """
+    return checkpoint.load(job)
+
+
+def make(job: Job, device: torch.device, processes: int = 1) -> Plan:
+    """The figures, from configs, tokenizer and pictures alone.
+
+    Args:
+        processes: that share a step's grids; the memory is that of each.
+    """
     config, backend = job.config, job.backend
     transformer = backend.blank("transformer")
     layers = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)]
-    lora = sum(config.rank * (layer.in_features + layer.out_features) for layer in layers)
+    lora_size = sum(config.rank * (layer.in_features + layer.out_features) for layer in layers)
     tokens = {layout: flow.tokens(layout) for layout in job.layouts.values()}
-    text = _count(job, [sample.text for sample in (*job.data.train, *job.data.held_out)])
+    texts = [sample.text for sample in _samples(job)]
+    counts = _count(job, texts)
+    together = min(config.micro_batch, math.ceil(config.batch / processes))
+    done = _done(job)
     return Plan(
         tokens=tokens,
-        text=text,
+        text=counts or [budget.fit(grammar.parse(text, job.task), job.task).tokens for text in texts],
+        counted=counts is not None,
         base=parameters(transformer),
+        held=f"{machine.base_numbers(config, device)}, on {device}",
         layers=len(layers),
-        lora=lora,
-        memory=_memory(job, transformer, lora, max(tokens.values()), device),
-        seconds_per_step=_speed(job.folder / journal.STEPS),
+        lora=lora_size,
+        together=together,
+        memory=_memory(job, transformer, lora_size, (max(tokens.values()) + backend.text_limit) * together, device),
+        done=done,
+        seconds_per_step=_speed(job.folder / journal.STEPS) if done else None,
     )
+
+
+def _samples(job: Job) -> tuple[TrainingSample, ...]:
+    return (*job.data.train, *job.data.held_out)
 
 
 def _count(job: Job, texts: Sequence[str]) -> list[int] | None:
@@ -96,22 +167,31 @@ def _count(job: Job, texts: Sequence[str]) -> list[int] | None:
         return None
 
 
-def _memory(job: Job, transformer: nn.Module, lora: int, tokens: int, device: torch.device) -> dict[str, float]:
+def _memory(job: Job, transformer: nn.Module, lora_size: int, tokens: int, device: torch.device) -> dict[str, float]:
+    """By what takes it; `tokens` are those of all grids that go through the model together, with their texts."""
     config, backend = job.config, job.backend
     encoder = machine.encoder_dtype(device).itemsize
     computed = machine.base_dtype(config, device)
-    kept = BASE.get(config.base_weights, computed.itemsize)
     blocks, width = backend.shape(transformer)
-    every = (tokens + backend.text_limit) * width * computed.itemsize * config.micro_batch
+    every = tokens * width * computed.itemsize
     again = machine.recomputes(config, transformer)
     return {
         "text encoders": encoder * sum(backend.count(part) for part in backend.ENCODERS),
         "VAE": encoder * (backend.count("vae") + PIXEL * math.prod(job.shown.canvas)),
-        "base": kept * parameters(transformer),
-        "LoRA, gradient, optimizer, average": lora * (4 + 4 + STATE[config.optimizer] + 4),
+        "base": BASE[machine.base_numbers(config, device)] * parameters(transformer),
+        "LoRA, gradient, optimizer, average": lora_size * (4 + 4 + STATE[config.optimizer] + 4),
         # With blocks computed again each keeps only what goes into it, and one at a time all of its own.
         "activations": every * (blocks + STORED) if again else every * blocks * STORED,
     }
+
+
+def _done(job: Job) -> int:
+    """Steps that this very training has behind it in its folder."""
+    try:
+        saved = _saved(job)
+    except (BadInput, MissingWeights):
+        return 0
+    return int(saved["step"]) if saved else 0
 
 
 def _speed(log: Path) -> float | None:
@@ -135,17 +215,21 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
         of_panels = f"panels of {layout.panel_width} x {layout.panel_height}"
         shift = f"noise levels shifted {batches.shift(job, layout):.2f} times"
         yield f"canvas {width} x {height}: {of_panels}, {tokens} tokens, {shift}"
-    yield _captions(job, plan)
-    views = config.steps * config.batch / len(data.train)
-    together = f"{config.batch} grids, {config.micro_batch} at a time"
-    yield f"{config.steps} steps of {together}: each grid is seen {views:.0f} times"
+    yield from _captions(job, plan)
+    yield from _doubts(job)
+    seen = _times(config.steps * config.batch / len(data.train))
+    done = f"; {plan.done} of the steps are done" if plan.done else ""
+    yield f"{config.steps} steps of {config.batch} grids, {plan.together} at a time: each grid is seen {seen}{done}"
+    if config.micro_batch > plan.together:
+        most = f"{plan.together} grids that a process has of a step"
+        yield f"warning: train.micro_batch={config.micro_batch} is more than the {most}"
     yield f"{_mode(job)}; caption dropout {config.caption_dropout}, permuted {config.permute:.0%}"
     yield (
         f"rank {config.rank}, alpha {config.alpha:g}, {config.optimizer} at {config.learning_rate:g} {config.schedule} "
         f"after {config.warmup} steps, average {config.ema}, seed {config.seed}"
     )
     yield (
-        f"base {job.backend.model}: {plan.base / 1e6:,.1f} million parameters ({config.base_weights}); "
+        f"base {job.backend.model}: {plan.base / 1e6:,.1f} million parameters ({plan.held}); "
         f"LoRA on {plan.layers} layers, {plan.lora / 1e6:,.2f} million"
     )
     memory = plan.memory
@@ -155,9 +239,17 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
         f"memory, about: text encoders {memory['text encoders'] / GIB:.2f} GiB, freed; VAE {memory['VAE'] / GIB:.2f} "
         f"GiB, freed; training {sum(training.values()) / GIB:.2f} GiB ({parts})"
     )
-    if plan.seconds_per_step is not None:
-        minutes = plan.seconds_per_step * config.steps / 60
-        yield f"time, about: {minutes:.0f} min at {plan.seconds_per_step:.2f} s a step ({job.folder / journal.STEPS})"
+    left = config.steps - plan.done
+    if plan.seconds_per_step is not None and left > 0:
+        yield (
+            f"time, about: {plan.seconds_per_step * left / 60:.0f} min for the {left} steps that are left, at "
+            f"{plan.seconds_per_step:.2f} s a step, without validations and samples ({job.folder / journal.STEPS})"
+        )
+
+
+def _times(number: float) -> str:
+    told = f"{number:.0f}" if number >= 10 else f"{number:.2g}"  # noqa: PLR2004
+    return "once" if told == "1" else f"{told} times"
 
 
 def _held_out(job: Job) -> str:
@@ -166,14 +258,36 @@ def _held_out(job: Job) -> str:
     return "none held out, so there will be no held-out loss"
 
 
-def _captions(job: Job, plan: Plan) -> str:
-    if plan.text is None:
-        words = [len(sample.text.split()) for sample in job.data.train]
-        return (
-            f"captions of {min(words)} to {max(words)} words; their tokens can't be counted, as the tokenizer of "
-            f"{job.backend.model} is not on this machine"
-        )
-    return f"captions of {min(plan.text)} to {max(plan.text)} tokens, {job.backend.text_limit} are read"
+def _captions(job: Job, plan: Plan) -> Iterator[str]:
+    spread, limit = f"{min(plan.text)} to {max(plan.text)} tokens", job.backend.text_limit
+    if plan.counted:
+        yield f"captions of {spread}, {limit} are read"
+        return
+    yield (
+        f"captions of about {spread}, {limit} are read; the tokenizer of {job.backend.model} is not on this machine, "
+        "so this is an estimate that errs upwards"
+    )
+    over = [sample for sample, count in zip(_samples(job), plan.text, strict=True) if count > limit]
+    if over and not job.config.truncate:
+        yield f"warning: {len(over)} captions may be longer than what is read, which would be an error: {_files(over)}"
+
+
+def _doubts(job: Job) -> Iterator[str]:
+    """What can be trained on, and is hardly meant."""
+    task, samples = job.task, _samples(job)
+    sizes = [(sample, job.shown.panel_width / sample.layout.panel_width) for sample in samples]
+    if small := [sample for sample, times in sizes if times > ENLARGED]:
+        most = max(times for _, times in sizes)
+        yield f"warning: {len(small)} grids are enlarged to the canvas, up to {most:.1f} times: {_files(small)}"
+    if unmarked := [sample for sample in samples if not grammar.is_joint(sample.text, task)]:
+        markers = " ".join(task.markers)
+        yield f"warning: {len(unmarked)} captions don't have {markers}, each and in this order: {_files(unmarked)}"
+    if bare := [sample for sample in samples if not sample.text.startswith(task.prefix)]:
+        yield f"warning: {len(bare)} captions don't begin with {task.prefix}: {_files(bare)}"
+
+
+def _files(samples: Sequence[TrainingSample]) -> str:
+    return dataset.listed([dataset.name_of(sample) for sample in samples])
 
 
 def _mode(job: Job) -> str:

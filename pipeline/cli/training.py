@@ -10,7 +10,7 @@ import typer
 
 from pipeline import screen
 from pipeline.cli.opening import Out, Overrides, TaskName, folder_of, settings_of
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, MissingWeights
 
 if TYPE_CHECKING:
     from training.job import Job
@@ -36,14 +36,18 @@ def train(
 
     job, processes = _job(task, folder_of(task, out), data, into, overrides or []), Processes()
     if plan:
-        screen.lines(planning.lines(job, planning.make(job, processes.device)))
+        screen.lines(planning.lines(job, planning.make(job, processes.device, processes.count)))
+        try:
+            planning.check(job, processes.device)
+        except MissingWeights as lacking:  # no fault of the plan
+            screen.lines([f"warning: {lacking}"])
         screen.console.print(f"What the model will see: {planning.write_sheet(job)}")
         return
     planning.check(job, processes.device)
     if not processes.is_main:
         loop.train(job, processes, lambda *_: None)
         return
-    screen.lines(planning.lines(job, planning.make(job, processes.device)))
+    screen.lines(planning.lines(job, planning.make(job, processes.device, processes.count)))
     with screen.progress() as progress:
         outcome = loop.train(job, processes, progress)
     screen.trained(outcome, job)

@@ -174,9 +174,18 @@ class Backend(ABC):
 
     @property
     def licence(self) -> str:
-        """The model's licence by its name on the hub; "unknown" for a folder."""
-        known = self.KNOWN.get(self.model)
-        return known.licence if known else "unknown"
+        """The model's licence by its name on the hub; of a folder what its model card says, else "unknown"."""
+        if self.folder is None:
+            known = self.KNOWN.get(self.model)
+            return known.licence if known else "unknown"
+        import yaml
+        from huggingface_hub import metadata_load
+
+        try:
+            told = metadata_load(self.folder / "README.md") or {}
+        except (OSError, ValueError, yaml.YAMLError):  # no card, or none that can be read
+            told = {}
+        return str(told.get("license_name") or told.get("license") or "unknown")
 
     @property
     def text_parts(self) -> tuple[str, ...]:
@@ -198,7 +207,10 @@ class Backend(ABC):
         if self.folder is None:
             from huggingface_hub import try_to_load_from_cache
 
-            found = try_to_load_from_cache(self.model, file, revision=self.revision)
+            try:
+                found = try_to_load_from_cache(self.model, file, revision=self.revision)
+            except ValueError as error:
+                raise self._missing("there is no such folder, and the hub has no such names") from error
             if not isinstance(found, str):
                 if self.model in self.KNOWN:
                     return self.KNOWN[self.model].parts[part]
