@@ -28,7 +28,7 @@ class Abstained(BadReply):
 
 
 class Diverged(ToolkitError):
-    """A training's loss or gradient is no number, or its gradient is nothing."""
+    """A training's loss, gradient or weights are no numbers, or its gradient is nothing."""
 
 
 class MissingWeights(ToolkitError):

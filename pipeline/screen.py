@@ -106,6 +106,8 @@ def trained(outcome: Outcome, job: Job) -> None:
     speed = f", {outcome.seconds / outcome.took:.2f} s a step" if outcome.took else ", nothing to do"
     held_out = "" if outcome.held_out is None else f", held-out loss {outcome.held_out:.4f}"
     console.print(f"trained: {outcome.step} steps{speed}{held_out}")
+    if outcome.of_step != outcome.step:
+        console.print(f"The LoRA has the weights of step {outcome.of_step}, whose held-out loss was the best.")
     seen = [job.folder / name for name in (*(["samples.png"] if job.prompted else []), "loss.png")]
     console.print(f"The LoRA is {outcome.file}; look at {' and '.join(map(str, seen))}.")
 

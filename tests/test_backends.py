@@ -471,8 +471,8 @@ def test_a_models_own_folder_is_enough(family: Family) -> None:
 @pytest.mark.parametrize(
     ("make", "folder", "told"),
     [
-        (z_image.make, "dev", "is a FluxPipeline, and a task with base=z-image is trained on a ZImagePipeline"),
-        (flux.make, "z-image", "is a ZImagePipeline, and a task with base=flux-1 is trained on a FluxPipeline"),
+        (z_image.make, "dev", "is a FluxPipeline, and base=z-image is trained on a ZImagePipeline"),
+        (flux.make, "z-image", "is a ZImagePipeline, and base=flux-1 is trained on a FluxPipeline"),
     ],
 )
 def test_a_model_of_another_family_is_refused(

@@ -73,17 +73,21 @@ def test_places_and_seeds_have_noise_of_their_own() -> None:
 # ---- orders of panels
 
 
-def test_all_24_orders_of_four_panels_occur_and_no_other() -> None:
+def test_all_23_other_orders_of_four_panels_occur_and_never_their_own() -> None:
     told = config_of(permute=1.0)
     seen = Counter(draws.draw(told, position, 20, 4, ()).order for position in range(2_400))
-    assert seen.keys() == set(itertools.permutations(range(4)))
+    assert seen.keys() == set(itertools.permutations(range(4))) - {(0, 1, 2, 3)}
     assert min(seen.values()) > 60  # 100 each on average
 
 
-def test_of_more_than_four_panels_every_rotation_occurs() -> None:
+def test_of_more_than_four_panels_every_other_rotation_occurs() -> None:
     told = config_of(permute=1.0)
     seen = {draws.draw(told, position, 20, 6, ()).order for position in range(200)}
-    assert seen == {tuple((start + place) % 6 for place in range(6)) for start in range(6)}
+    assert seen == {tuple((start + place) % 6 for place in range(6)) for start in range(1, 6)}
+
+
+def test_one_panel_has_no_other_order() -> None:
+    assert draws.draw(config_of(permute=1.0), 0, 20, 1, ()).order == (0,)
 
 
 def test_without_permute_panels_stay_where_they_are() -> None:

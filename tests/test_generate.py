@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image, ImageChops
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, MissingWeights
 from pipeline.pixels import cut, open_image
+from pipeline.records import Layout
 from training import generate, loop
+from training.backends import flux
 from training.generate import Wish
 from training.job import Job
 from training.processes import Processes
@@ -23,6 +31,7 @@ CPU = torch.device("cpu")
 MANNER = Manner(steps=2, guidance=3.5)
 PROMPT = "[MOVIE-SHOTS] <Mara>, [SCENE-1] runs, [SCENE-2] sits, [SCENE-3] sleeps."
 Make = Callable[..., Job]
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -50,6 +59,72 @@ def test_a_conditional_lora_sees_given_panels_clean(make_job: Make, tiny_flux: P
 def test_a_base_in_a_folder_must_be_told(lora: Path) -> None:
     with pytest.raises(BadInput, match="was trained on the base in a folder 'flux'; say where it lies with --model"):
         generate.open_studio(lora, None, MANNER, CPU)
+
+
+def test_the_base_is_of_the_commit_that_the_lora_was_trained_on(
+    lora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is told of a base that is not here: hub and cache are out of reach."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    file = changed(lora, card={"base": "someone/flux", "weights": "c0ffee/transformer"})
+    for model, told in ((None, "'hf download someone/flux --revision c0ffee'"), ("a/b", "'hf download a/b'")):
+        with pytest.raises(MissingWeights, match=rf"{told} .* as diffusers saves it with --model FOLDER\.$"):
+            generate.open_studio(file, model, MANNER, CPU)
+
+
+def changed(file: Path, *, card: Mapping[str, Any] | None = None, weights: Mapping[str, Tensor] | None = None) -> Path:
+    """A copy of a LoRA with another card and other weights beside its own."""
+    with safe_open(file, "pt") as opened:
+        header = opened.metadata()
+    header["iclora"] = json.dumps(json.loads(header["iclora"]) | dict(card or {}))
+    copy = file.with_name("changed.safetensors")
+    save_file(load_file(file) | dict(weights or {}), copy, metadata=header)
+    return copy
+
+
+def test_what_does_not_fit_its_base_or_is_damaged_is_refused_in_a_sentence(lora: Path, tiny_flux: Path) -> None:
+    name, weight = next((name, weight) for name, weight in load_file(lora).items() if "lora_A" in name)
+    far = {f"transformer.blocks.9.to_q.lora_{half}.weight": torch.zeros(4, 4) for half in "AB"}
+    for change, sentence in (
+        ({"card": {"family": "z-image"}}, "flux is a FluxPipeline, and base=z-image is trained on a ZImagePipeline"),
+        ({"card": {"recipe": {"rank": 4}}}, "does not say rightly how it is drawn with"),
+        ({"card": {"scales": []}}, "does not say rightly how it is drawn with"),
+        ({"weights": {name: torch.full_like(weight, math.nan)}}, "has what is no number in transformer."),
+        ({"weights": {name: torch.zeros(4, 999)}}, "layers that FluxTransformer2DModel has of another size"),
+        ({"weights": far}, "layers that FluxTransformer2DModel lacks: blocks.9.to_q; name a LoRA of the same base"),
+    ):
+        with pytest.raises(BadInput, match=re.escape(sentence)):
+            generate.open_studio(changed(lora, **change), str(tiny_flux), MANNER, CPU)
+
+
+def test_what_comes_out_as_no_number_is_no_picture(lora: Path, tiny_flux: Path) -> None:
+    """A LoRA of finite numbers whose products are none."""
+    huge = {name: torch.full_like(weight, 1e30) for name, weight in load_file(lora).items()}
+    studio = generate.open_studio(changed(lora, weights=huge), str(tiny_flux), MANNER, CPU)
+    with pytest.raises(BadInput, match=r"draws at --guidance 3\.5 is no number and no picture"):
+        generate.draw(studio, [Wish(PROMPT)])
+
+
+def test_what_the_lora_has_not_learnt_is_told_and_drawn_all_the_same(lora: Path, tiny_flux: Path) -> None:
+    photo, small = Image.new("RGB", (128, 64)), Image.new("RGB", (64, 64))
+
+    def told(wish: Wish, **card: Any) -> list[str]:
+        return generate.remarks(generate.open_studio(changed(lora, card=card), str(tiny_flux), MANNER, CPU), wish)
+
+    assert not told(Wish(PROMPT))
+    assert not told(Wish(PROMPT, 0, {1: photo}))
+    (base,) = told(Wish(PROMPT), weights="c0ffee/transformer")
+    assert "than the base that the LoRA was trained on (flux, c0ffee/transformer)" in base
+    (prompt,) = told(Wish("a dog, [SCENE-1] runs, [SCENE-3] sleeps."))
+    assert prompt.startswith("the prompt lacks [MOVIE-SHOTS], [SCENE-2]; every caption that the LoRA has read goes [M")
+    (crop,) = told(Wish(PROMPT, 0, {2: small}))
+    assert crop.startswith("the picture for panel 3 loses 50% of its area")
+    for share, panels, given in ((1, [2], {}), (1, [2], {0: photo}), (0.5, [2], {0: photo}), (1, [], {})):
+        (mode,) = told(Wish(PROMPT, 0, given), recipe={"conditional": share}, condition=panels)
+        assert mode.startswith(f"the LoRA has learnt to draw with {'panel 2' if panels else 'some panels'} given, and")
+    for share, panels, given in ((1, [2], {1: photo}), (0.5, [2], {}), (1, [], {0: photo}), (0, [2], {0: photo})):
+        assert not told(Wish(PROMPT, 0, given), recipe={"conditional": share}, condition=panels)
 
 
 def test_a_strange_file_is_refused(lora: Path, tmp_path: Path) -> None:
@@ -100,6 +175,46 @@ def test_a_wish_that_can_t_be_drawn_is_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(BadInput, match=sentence):
         generate.draw(generate.open_studio(lora, str(tiny_flux), MANNER, CPU), [wish])
+
+
+@pytest.mark.parametrize(
+    ("manner", "sentence"),
+    [
+        (Manner(0, 3.5), "a grid is drawn in 1 step or more, got --steps 0"),
+        (Manner(2, math.nan), "guidance is a number from 0 on such as 3.5, got --guidance nan"),
+        (Manner(2, -1.0), "got --guidance -1"),
+    ],
+)
+def test_a_manner_that_draws_nothing_is_refused_in_a_sentence(manner: Manner, sentence: str, tiny_flux: Path) -> None:
+    studio = generate.Studio(flux.make(str(tiny_flux)), None, Layout(1, 1, 64, 64), manner, CPU)
+    with pytest.raises(BadInput, match=sentence):
+        generate.draw(studio, [Wish(PROMPT)])
+
+
+def test_the_command_writes_over_nothing(lora: Path, tiny_flux: Path, tmp_path: Path, iclora: Run) -> None:
+    photo, drawn = tmp_path / "set-2.png", tmp_path / "new" / "folder" / "one.webp"
+    Image.new("RGB", (128, 64), "red").save(photo)
+    before = photo.read_bytes()
+
+    def run(*words: str) -> tuple[int, str, str]:
+        return iclora("generate", str(lora), "a dog", "--model", str(tiny_flux), "--steps", "1", *words)
+
+    for words, sentence in (
+        (("--to", str(tmp_path / "set.png")), "set-2.png is there already and would be written over; name another"),
+        (("--to", "grid"), "error: --to grid does not end as a picture's name does; name a file such as grid.png."),
+        (("--to", "grid.txt"), "error: --to grid.txt does not end as a picture's name does"),
+        (("--given", f"2={photo}"), "panel 2 is given twice"),
+    ):
+        code, _, told = run("--given", f"2={photo}", *words)
+        assert code == 2 and sentence in told
+    assert photo.read_bytes() == before
+    code, printed, _ = run("--to", str(drawn))
+    assert code == 0 and open_image(drawn).size == (128, 192)
+    assert "note: the prompt lacks [MOVIE-SHOTS], [SCENE-1], [SCENE-2], [SCENE-3]" in printed
+    for file in ("generated.png", "generated2.png"):
+        assert not Path(file).exists()
+        assert file in run()[1]
+        assert open_image(Path(file)).size == (128, 192)
 
 
 def test_the_command_writes_grid_and_panels(

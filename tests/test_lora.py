@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -37,7 +39,7 @@ CARD = lora.Card(
     grids=40,
     step=250,
     averaged=True,
-    recipe={"rank": 4, "alpha": 8.0, "scales": [0.5, 1.0]},
+    recipe={"rank": 4, "alpha": 8.0, "scales": [0.5, 1.0], "conditional": 0.0},
 )
 
 
@@ -224,6 +226,12 @@ def test_a_file_tells_what_it_is_for(make_job: Make, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_whom_a_file_is_readable_for_says_the_umask(make_job: Make, tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    file, _ = written(make_job(), tmp_path)
+    assert file.stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
 def test_files_of_others_are_refused_where_the_card_is_needed(make_job: Make, tmp_path: Path) -> None:
     save_file(published(make_job()), tmp_path / "theirs.safetensors")
     with pytest.raises(BadInput, match=r"theirs\.safetensors was not made by iclora"):
@@ -267,15 +275,50 @@ def test_alphas_in_a_file_count(make_job: Make, tmp_path: Path) -> None:
     assert torch.equal(begun(make_job, tmp_path / "half.safetensors"), begun(make_job, tmp_path / "folded.safetensors"))
 
 
-def test_the_alpha_of_a_header_counts_as_it_does_in_diffusers(make_job: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"lora_alpha": 8},
+        {"lora_alpha": 8, "use_rslora": True},
+        {"lora_alpha": 8, "alpha_pattern": {"attn.to_q": 2, "single_transformer_blocks.0.proj_out": 1}},
+    ],
+)
+def test_the_strength_that_a_header_tells_counts_as_it_does_in_diffusers(
+    told: dict[str, Any], make_job: Make, tmp_path: Path
+) -> None:
     """A LoRA that diffusers saved with alpha 8 at rank 4 is twice what its numbers are."""
-    file, weights = tmp_path / "theirs.safetensors", published(make_job())
-    layers = sorted(key[len("transformer.") : -len(".lora_A.weight")] for key in weights if ".lora_A." in key)
-    told = {"transformer.r": 4, "transformer.lora_alpha": 8, "transformer.target_modules": layers}
-    save_file(weights, file, metadata={"format": "pt", "lora_adapter_metadata": json.dumps(told)})
+    file = headed(make_job(), tmp_path, told)
     theirs = in_diffusers(make_job(), file)
     assert not torch.allclose(theirs, in_comfy(make_job(), file), atol=1e-3)
     assert torch.equal(begun(make_job, file), theirs)
+
+
+def headed(job: Job, folder: Path, told: dict[str, Any]) -> Path:
+    """A file with a header as diffusers writes it."""
+    file, weights = folder / "theirs.safetensors", published(job)
+    layers = sorted(key[len("transformer.") : -len(".lora_A.weight")] for key in weights if ".lora_A." in key)
+    header = {f"transformer.{key}": value for key, value in ({"r": 4, "target_modules": layers} | told).items()}
+    save_file(weights, file, metadata={"format": "pt", "lora_adapter_metadata": json.dumps(header)})
+    return file
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"use_dora": True}, "is a DoRA, which is more than two matrices a layer; give a plain LoRA"),
+        (
+            {"lora_alpha": "much"},
+            r"does not say rightly how strong it is \(transformer\.lora_alpha: .*\); save it anew",
+        ),
+        ({"lora_alpha": math.nan}, r"does not say rightly how strong it is"),
+    ],
+)
+def test_a_header_that_can_t_be_followed_is_refused(
+    told: dict[str, Any], sentence: str, make_job: Make, tmp_path: Path
+) -> None:
+    file = headed(make_job(), tmp_path, told)
+    with pytest.raises(BadInput, match=sentence):
+        lora.read_weights(file)
 
 
 def test_a_start_of_another_rank_is_refused(make_job: Make, tmp_path: Path) -> None:
@@ -322,6 +365,28 @@ def test_a_start_that_lacks_a_half_is_refused(make_job: Make, tmp_path: Path) ->
         told = refused(make_job, tmp_path, {key: value for key, value in whole.items() if key != gone})
         assert gone.removeprefix("transformer.") in told
     assert "has no weights" in refused(make_job, tmp_path, {})
+
+
+def test_a_start_that_is_damaged_is_refused(make_job: Make, tmp_path: Path) -> None:
+    whole = published(make_job())
+    first = min(whole)
+    for tensor, sentence in (
+        (torch.full_like(whole[first], math.nan), "has what is no number in transformer."),
+        (whole[first][:3], "don't go together; give a whole file"),
+        (whole[first][0], "don't go together"),
+    ):
+        assert sentence in refused(make_job, tmp_path, whole | {first: tensor.contiguous()})
+
+
+def test_a_file_of_ours_that_lost_a_layer_is_refused(make_job: Make, tmp_path: Path) -> None:
+    """Its header names every layer; of those that remain none looks amiss."""
+    file, _ = written(make_job(), tmp_path)
+    with safe_open(file, "pt") as opened:
+        header = opened.metadata()
+    kept = {key: value for key, value in load_file(file).items() if "attn.to_q" not in key}
+    save_file(kept, file, metadata=header)
+    with pytest.raises(BadInput, match=r"lacks transformer\.single_.*attn\.to_q\.lora_A\.weight, .*; give a whole"):
+        lora.read_weights(file)
 
 
 # ---- in fewer passes

@@ -31,9 +31,10 @@ FOR_MINIATURE: dict[str, Any] = {
 
 BESIDES = {
     *("validate_every", "sample_every", "save_every", "samples", "sample_steps", "guidance", "patience", "wandb"),
-    *("checkpointing", "compile", "micro_batch", "revision"),
+    *("checkpointing", "compile", "micro_batch", "smallest_panel", "truncate"),
+    *("model", "revision", "init"),
 }
-"""Settings that no weight hangs on."""
+"""Settings that no weight hangs on. The last are names of weights: which those are, `Job.recipe` tells."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -119,7 +120,7 @@ class Config(discover.Options):
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """Settings that decide the weights; a training goes on only where they are the same."""
+        """Settings that decide the weights."""
         return self.model_dump(mode="json", exclude=BESIDES | ({"steps"} if self.schedule == "constant" else set()))
 
 

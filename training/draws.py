@@ -46,7 +46,7 @@ class Draw:
     sample: int
     """Its index in the data set."""
     order: tuple[int, ...]
-    """Which of the grid's own panels stands where: the identity but for permuted grids."""
+    """Which of the grid's own panels stands where: the identity but for permuted grids, for which it never is."""
     given: tuple[int, ...]
     """Places (from 0) whose panels stay clean; none in joint mode."""
     dropped: bool
@@ -62,9 +62,10 @@ def draw(config: Config, position: int, count: int, panels: int, condition: tupl
         condition: places (from 0) that the task gives; where it names none, any but all of them are drawn.
     """
     rng = random.Random(seed_of(config.seed, "sample", position))
+    others = other_orders(panels)
     return Draw(
         sample=sample_at(config.seed, position, count),
-        order=rng.choice(orders(panels)) if rng.random() < config.permute else tuple(range(panels)),
+        order=rng.choice(others) if others and rng.random() < config.permute else tuple(range(panels)),
         given=draw_given(config, rng, panels, condition),
         dropped=rng.random() < config.caption_dropout,
     )
@@ -77,12 +78,13 @@ def draw_given(config: Config, rng: random.Random, panels: int, condition: tuple
     return condition or tuple(sorted(rng.sample(range(panels), rng.randrange(1, panels))))
 
 
-def orders(panels: int) -> list[tuple[int, ...]]:
-    """The orders that a grid's panels may come in: all of up to four panels (24), of more their rotations."""
+def other_orders(panels: int) -> list[tuple[int, ...]]:
+    """The orders that permuted grids come in, none of which is their own: all of up to four panels (23), of more their
+    rotations."""
     if panels <= ALL_ORDERS:
-        return list(itertools.permutations(range(panels)))
+        return list(itertools.permutations(range(panels)))[1:]
     row = tuple(range(panels))
-    return [row[start:] + row[:start] for start in row]
+    return [row[start:] + row[:start] for start in row[1:]]
 
 
 def scale_at(config: Config, step: int) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from training import dataset, draws, flow, latents, lora, machine, sampling
 from training.backends.base import Backend, Encoded, numbers
 from training.config import MINIATURE, MINIATURE_NAME, Config, scaled
 from training.job import find_backend
+from training.lora import Card
 
 TOGETHER = 768
 """Tokens that are drawn at once at least; canvases of more go one by one."""
+CROPPED = 0.1
+"""Share of a given picture's area that may be cut off without a word."""
 
 
 @dataclass(frozen=True)
@@ -44,31 +48,76 @@ class Studio:
     manner: sampling.Manner
     device: torch.device
     kept: sampling.Kept = "clean"
+    card: Card | None = None
+    """What the LoRA file tells of itself."""
 
 
 def open_studio(file: Path, model: str | None, manner: sampling.Manner, device: torch.device) -> Studio:
     """All that a LoRA file of ours says of how to draw with it: base, canvas, and how given panels are kept.
 
+    The base is of the commit that the LoRA was trained on, where that is a name on the hub.
+
     Args:
         model: another base model than the file names, or where its folder lies.
 
     Raises:
-        BadInput: the file is none of ours, or names a folder that must be told.
+        BadInput: the file is none of ours or damaged, doesn't fit the base, or names a folder that must be told.
+        MissingWeights: the base is not there.
     """
     card = lora.read_card(file)
     name = model or (str(MINIATURE) if card.base == MINIATURE_NAME else card.base)
-    backend = find_backend(card.family, name, None)
+    commit, on_hub, _ = card.weights.partition("/")
+    backend = find_backend(card.family, name, commit if on_hub and name == card.base else None)
+    backend.named_by = "--model "
     if "/" not in name and backend.folder is None:
         raise BadInput(f"{file} was trained on the base in a folder '{name}'; say where it lies with --model FOLDER.")
+    backend.check()
+    lora.check_fit(file, lora.read_weights(file), backend.blank("transformer"))
     layout = scaled(card.layout, max(card.scales), flow.TOKEN)
-    return Studio(backend, file, layout, manner, device, "clean" if card.recipe["conditional"] else "noised")
+    return Studio(backend, file, layout, manner, device, "clean" if card.recipe["conditional"] else "noised", card)
+
+
+def remarks(studio: Studio, wish: Wish) -> list[str]:
+    """In which ways a wish is none of what the LoRA has learnt, one sentence each; it can be drawn all the same."""
+    card, told = studio.card, []
+    if card is None:
+        return []
+    if (weights := studio.backend.identity("transformer")) != card.weights:
+        told.append(
+            f"{studio.backend.model} has other weights ({weights}) than the base that the LoRA was trained on "
+            f"({card.base}, {card.weights}), so it may draw less of what it learnt."
+        )
+    if lacking := [tag for tag in (card.prefix, *card.markers) if tag not in wish.prompt]:
+        told.append(
+            f"the prompt lacks {', '.join(lacking)}; every caption that the LoRA has read goes "
+            f"{' ... '.join(filter(None, (card.prefix, *card.markers)))} ..."
+        )
+    told += _remarks_on_given(studio.layout, card, wish.given)
+    return told
+
+
+def _remarks_on_given(layout: Layout, card: Card, given: Mapping[int, Image.Image]) -> Iterator[str]:
+    share, panels = card.recipe["conditional"], sorted(panel + 1 for panel in given)
+    learnt = f"panel {', '.join(map(str, card.condition))}" if card.condition else "some panels"
+    if (share == 1 and not given) or (share and given and card.condition and panels != sorted(card.condition)):
+        here = f"panel {', '.join(map(str, panels))}" if panels else "none"
+        yield f"the LoRA has learnt to draw with {learnt} given, and here {here} is; say --given PANEL=FILE."
+    for panel, image in given.items():
+        stretch = image.width / image.height * layout.panel_height / layout.panel_width
+        if (lost := 1 - min(stretch, 1 / stretch)) > CROPPED:
+            yield (
+                f"the picture for panel {panel + 1} loses {lost:.0%} of its area, since it has {image.width} x "
+                f"{image.height} pixels and the panel {layout.panel_width} x {layout.panel_height}; cut it to that "
+                "shape yourself to choose what stays."
+            )
 
 
 def draw(studio: Studio, wishes: Sequence[Wish]) -> list[Image.Image]:
     """The grids wished for, in their order.
 
     Raises:
-        BadInput: a prompt is longer than the text encoder reads, or a panel given is none of the layout's.
+        BadInput: a prompt is longer than the text encoder reads, a panel given is none of the layout's, or there is no
+            such manner of drawing.
     """
     _check(studio, wishes)
     backend, device, dtype = studio.backend, studio.device, machine.encoder_dtype(studio.device)
@@ -80,11 +129,21 @@ def draw(studio: Studio, wishes: Sequence[Wish]) -> list[Image.Image]:
         with backend.loaded(["vae"], dtype, device) as parts:
             given = [_given(studio, parts["vae"], wish) if wish.given else None for wish in wishes]
     drawn = _draw(studio, wishes, texts, given)
+    if not drawn.isfinite().all():
+        raise BadInput(
+            f"what {backend.model} draws at --guidance {studio.manner.guidance:g} is no number and no picture; "
+            "give a lower one, or a base and a LoRA that are whole."
+        )
     with backend.loaded(["vae"], dtype, device) as parts:
         return sampling.to_images(backend, parts["vae"], drawn)
 
 
 def _check(studio: Studio, wishes: Sequence[Wish]) -> None:
+    steps, guidance = studio.manner.steps, studio.manner.guidance
+    if steps < 1:
+        raise BadInput(f"a grid is drawn in 1 step or more, got --steps {steps}.")
+    if not 0 <= guidance < math.inf:
+        raise BadInput(f"guidance is a number from 0 on such as 3.5, got --guidance {guidance}.")
     limit, panels = studio.backend.text_limit, studio.layout.size
     counts = studio.backend.count_tokens([wish.prompt for wish in wishes])
     for wish, count in zip(wishes, counts, strict=True):
@@ -117,7 +176,7 @@ def _draw(
     backend, device = studio.backend, studio.device
     transformer: Any = backend.load("transformer", machine.base_dtype(Config(), device), device)
     if studio.lora:
-        transformer.load_lora_adapter(str(studio.lora.parent), weight_name=studio.lora.name, prefix="transformer")
+        transformer.load_lora_adapter(lora.read_weights(studio.lora), prefix=None)
     width, height = studio.layout.canvas
     shape = (int(backend.config("vae")["latent_channels"]), height // flow.STRIDE, width // flow.STRIDE)
     together = max(1, TOGETHER // flow.tokens(studio.layout))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pipeline import discover
-from pipeline.cache import Cache
+from pipeline.cache import Cache, key_of
 from pipeline.errors import BadInput
 from pipeline.records import Layout, TrainingSample
 from pipeline.task import Task
@@ -49,6 +51,26 @@ class Job:
         """The grids whose captions the samples are drawn from: held-out ones, where there are any."""
         return (self.data.held_out or self.data.train)[: self.config.samples]
 
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """Everything that the LoRA and its held-out loss hang on, plain values by name: a training goes on only where
+        all of it is the same. What has a path or a name counts by its content, wherever it lies.
+
+        Raises:
+            BadInput: the file to start from is not there.
+            MissingWeights: a part of the model is not there.
+        """
+        layouts = self.layouts.values()
+        parts = ("transformer", "vae", "scheduler", *self.backend.text_parts)
+        return self.config.recipe | {
+            "data set": self.data.digest,
+            "held-out set": key_of(grids=sorted(sample.id for sample in self.data.held_out))[:16],
+            "condition": list(self.task.condition),
+            "layouts": [f"{one.rows} x {one.cols} panels of {one.panel_width} x {one.panel_height}" for one in layouts],
+            "init": _content(self.config.init) if self.config.init else None,
+            **{part: self.backend.identity(part) for part in parts},
+        }
+
     def views(self) -> Iterator[View]:
         """Everything that the model will see of the data, every grid at every size and in every order."""
         panels = self.task.grid_layout.size
@@ -56,7 +78,7 @@ class Job:
             for sample in self.data.train:
                 yield dataset.plain(sample, layout)
                 if self.config.permute:
-                    yield from (View(sample, layout, order) for order in draws.orders(panels)[1:])
+                    yield from (View(sample, layout, order) for order in draws.other_orders(panels))
         for sample in self.data.held_out:
             yield dataset.plain(sample, self.shown)
 
@@ -75,6 +97,15 @@ class Job:
         samples = [*self.data.train, *self.data.held_out]
         counts = self.backend.count_tokens([sample.text for sample in samples])
         dataset.check_lengths(samples, counts, self.backend.text_limit)
+
+
+def _content(init: str) -> str:
+    """Hash of the file to start from."""
+    try:
+        with Path(init).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise BadInput(f"train.init={init} can't be read ({error.strerror}); name a LoRA file.") from error
 
 
 def find_backend(base: str, model: str, revision: str | None) -> Backend:

@@ -39,8 +39,8 @@ def encode_texts(
     backend: Backend, texts: Iterable[str], cache: Cache, dtype: torch.dtype, device: Device, tell: Tell
 ) -> dict[str, Encoded]:
     """All texts, each once. The encoders are loaded only where one is not in the cache."""
-    encoder = [backend.identity(part) for part in backend.ENCODERS]
-    keys = {text: key_of(encoder=encoder, limit=backend.text_limit, dtype=str(dtype), text=text) for text in texts}
+    readers = [backend.identity(part) for part in backend.text_parts]
+    keys = {text: key_of(readers=readers, limit=backend.text_limit, dtype=str(dtype), text=text) for text in texts}
     known = {text: cache.get_tensors("texts", key) for text, key in keys.items()}
     found = {text: encoded for text, encoded in known.items() if encoded is not None}
     missing = [text for text in keys if text not in found]

@@ -9,18 +9,17 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import Diverged
-from training import batches, checkpoint, figures, flow, fused, heldout, latents, lora, machine, preview
-from training.backends.base import Backend
+from pipeline.errors import BadInput, Diverged
+from training import batches, checkpoint, flow, fused, heldout, latents, lora, machine, preview, results
 from training.batches import Library
-from training.config import MINIATURE, MINIATURE_NAME, Config
+from training.checkpoint import State
+from training.config import Config
 from training.job import Job
 from training.journal import Journal
 from training.latents import Tell
@@ -28,24 +27,6 @@ from training.processes import Processes
 
 AT_LEAST_EVERY = 600.0
 """Seconds between two checkpoints at most, however slow the steps are."""
-LOSSES = "loss.png"
-
-
-@dataclass
-class State:
-    """What goes on from step to step."""
-
-    weights: dict[str, nn.Parameter]
-    average: lora.Average
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    """Steps done."""
-    held_out: float | None = None
-    """The last held-out loss."""
-    best: dict[str, Any] | None = None
-    """With `patience`: step, held-out loss and averaged weights of the best validation so far."""
-    waited: int = 0
-    """Validations since the best."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +46,8 @@ class Outcome:
     """The LoRA: averaged weights, those of the best held-out loss where `patience` is set."""
     step: int
     """Steps done."""
+    of_step: int
+    """The step whose weights the file has."""
     held_out: float | None
     """Held-out loss at the end."""
     took: int
@@ -77,14 +60,23 @@ def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
     """Runs a training to its end; one that was stopped goes on from its last checkpoint.
 
     Raises:
-        BadInput: the folder holds another training.
-        Diverged: loss or gradient is no number, or the gradient is nothing.
+        BadInput: the folder holds another training, or the GPU's memory is too small.
+        Diverged: loss, gradient or weights are no numbers, or the gradient is nothing.
     """
+    try:
+        return _train(job, processes, tell)
+    except torch.OutOfMemoryError as error:
+        raise BadInput(_too_large(job)) from error
+
+
+def _train(job: Job, processes: Processes, tell: Tell) -> Outcome:
     config, device = job.config, processes.device
-    saved = checkpoint.load(job.folder, config, job.data.digest, job.backend.identity("transformer"))
-    file = job.folder / f"{job.task.name}.safetensors"
-    if saved and file.exists() and _is_over(saved["step"], saved["waited"], config):
-        return Outcome(file, saved["step"], saved["held_out"], 0, 0.0)
+    saved = checkpoint.load(job)
+    file = results.file_of(job)
+    if saved and _is_over(saved["step"], saved["waited"], config):
+        of_step = results.counting(config, saved["step"], saved["best"])
+        if results.are_written(job, saved["step"], of_step):
+            return Outcome(file, saved["step"], of_step, saved["held_out"], 0, 0.0)
     job.folder.mkdir(parents=True, exist_ok=True)
     library = encode(job, processes, tell)
     transformer = machine.load_transformer(job.backend, config, device)
@@ -103,20 +95,36 @@ def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
             if journal:
                 journal.step(state.step, losses.mean, losses.panels_P, rate, norm, time.monotonic() - begun)
             tell("training", state.step, config.steps)
-            last = state.step == config.steps
-            if last or state.step % config.validate_every == 0:
+            if state.step == config.steps or state.step % config.validate_every == 0:
                 _validate(job, library, transformer, state, journal, processes)
+            last = _is_over(state.step, state.waited, config)  # which the validation may have decided
             if last or state.step % config.sample_every == 0:
                 _draw(job, library, transformer, state, journal, processes)
             if last or state.step % config.save_every == 0 or time.monotonic() - saved_at > AT_LEAST_EVERY:
                 saved_at = time.monotonic()
                 if processes.is_main:
-                    _save(job, state)
+                    results.save(job, state)
     seconds = time.monotonic() - started
     if processes.is_main:
-        _finish(job, state, file)
+        results.finish(job, state)
     processes.wait()
-    return Outcome(file, state.step, state.held_out, state.step - first, seconds)
+    of_step = results.counting(config, state.step, state.best)
+    return Outcome(file, state.step, of_step, state.held_out, state.step - first, seconds)
+
+
+def _too_large(job: Job) -> str:
+    """What takes less memory: first what lets the training go on, then what makes another one of it."""
+    config, ways = job.config, []
+    if config.micro_batch > 1:
+        ways.append("train.micro_batch=1")
+    if not machine.recomputes(config, job.backend.blank("transformer")):
+        ways.append("train.checkpointing=true")
+    fewer_bits = "" if config.base_weights == "nf4" else " or train.base_weights=nf4"
+    go_on = f"go on with {' and '.join(ways)}, or " if ways else ""
+    return (
+        f"the GPU's memory is too small for a step of {config.micro_batch} grids at a time with "
+        f"train.base_weights={config.base_weights}; {go_on}begin anew with smaller train.scales{fewer_bits}."
+    )
 
 
 # ---- before the first step
@@ -199,15 +207,12 @@ def descend(job: Job, state: State, rate: float, losses: Losses) -> float:
     """Takes the step; the gradient's norm before it is cut.
 
     Raises:
-        Diverged: there is no step to take.
+        Diverged: there is no step to take, or none to go on from.
     """
     weights = list(state.weights.values())
     norm = float(nn.utils.clip_grad_norm_(weights, job.config.clip))
     if not (math.isfinite(losses.mean) and math.isfinite(norm)):
-        raise Diverged(
-            f"step {state.step + 1}: the loss is {losses.mean} and the gradient's norm {norm}, so the training can't "
-            f"go on; begin again with a lower train.learning_rate than {rate:g}, or with train.base_weights=bf16."
-        )
+        raise _diverged(job, state.step + 1, f"the loss is {losses.mean} and the gradient's norm {norm}")
     if norm == 0:
         raise Diverged(
             f"step {state.step + 1}: the gradient is nothing, so nothing would be learnt: the LoRA's layers take no "
@@ -218,8 +223,17 @@ def descend(job: Job, state: State, rate: float, losses: Losses) -> float:
     state.optimizer.step()
     state.optimizer.zero_grad()
     state.step += 1
+    if not math.isfinite(size := float(nn.utils.get_total_norm([weight.detach() for weight in weights]))):
+        raise _diverged(job, state.step, f"the norm of the LoRA's weights is {size}")  # before any file has them
     state.average.update(state.step)
     return norm
+
+
+def _diverged(job: Job, step: int, what: str) -> Diverged:
+    return Diverged(
+        f"step {step}: {what}, so the training can't go on; begin again with a lower train.learning_rate than "
+        f"{job.config.learning_rate:g}, or with train.base_weights=bf16."
+    )
 
 
 def _gradient(weight: nn.Parameter) -> Tensor:
@@ -239,15 +253,21 @@ def _is_over(step: int, waited: int, config: Config) -> bool:
 def _validate(
     job: Job, library: Library, transformer: Any, state: State, journal: Journal | None, processes: Processes
 ) -> None:
-    """Measures the averaged weights on the held-out grids, where there are any."""
+    """Measures the averaged weights on the held-out grids, where there are any.
+
+    Raises:
+        Diverged: what comes out is no number.
+    """
     if not job.data.held_out:
         return
     with state.average.applied():
         losses = heldout.measure(job, library, transformer, processes)
     state.held_out = heldout.mean(losses)
+    if not math.isfinite(state.held_out):
+        raise _diverged(job, state.step, f"the held-out loss is {state.held_out}")
     if journal:
         journal.validation(state.step, losses)
-    if job.config.patience is None:
+    if job.config.patience is None or state.step == 0:  # however good the base is, it is no training's result
         return
     if state.best is None or state.held_out < state.best["loss"]:
         tensors = {name: tensor.clone() for name, tensor in state.average.tensors.items()}
@@ -267,73 +287,3 @@ def _draw(
     preview.save(job, state.step, images)
     for image in images:
         journal.picture(state.step, image)
-
-
-# ---- saving
-
-
-def _save(job: Job, state: State) -> None:
-    """The averaged LoRA of this step beside those of earlier ones, then the checkpoint.
-
-    In this order: a kill between them leaves a file that is written again, not a step without its file.
-    """
-    home = job.folder / "steps"
-    home.mkdir(exist_ok=True)
-    _write(job, home / f"{job.task.name}-{state.step:06d}.safetensors", state.average.tensors, state.step)
-    checkpoint.save(
-        job.folder,
-        {
-            "step": state.step,
-            "weights": {name: weight.detach().cpu() for name, weight in state.weights.items()},
-            "average": {name: tensor.cpu() for name, tensor in state.average.tensors.items()},
-            "optimizer": state.optimizer.state_dict(),
-            "held_out": state.held_out,
-            "best": state.best,
-            "waited": state.waited,
-            "recipe": job.config.recipe,
-            "data": job.data.digest,
-            "base": job.backend.identity("transformer"),
-        },
-    )
-
-
-def _finish(job: Job, state: State, file: Path) -> None:
-    """The LoRA itself, its raw twin, and the figures."""
-    tensors, step = state.average.tensors, state.step
-    if state.best and job.config.patience is not None:  # it may have been set once and left out since
-        tensors, step = state.best["average"], state.best["step"]
-    _write(job, file.with_name(f"{file.stem}-raw.safetensors"), state.weights, state.step, averaged=False)
-    if job.prompted:
-        preview.write_strip(job)
-    figures.draw_losses(job.folder, job.folder / LOSSES)
-    _write(job, file, tensors, step)
-
-
-def base_name(backend: Backend) -> str:
-    """What a LoRA's file calls its base: its name on the hub, the miniature's, or a folder's own without its path."""
-    if backend.folder is None:
-        return backend.model
-    return MINIATURE_NAME if backend.folder == MINIATURE else backend.folder.name
-
-
-def _write(job: Job, file: Path, weights: Any, step: int, *, averaged: bool = True) -> None:
-    config, backend = job.config, job.backend
-    card = lora.Card(
-        iclora=metadata.version("iclora"),
-        task=job.task.name,
-        layout=job.task.grid_layout,
-        scales=config.scales,
-        prefix=job.task.prefix,
-        markers=job.task.markers,
-        condition=job.task.condition,
-        family=backend.BASE,
-        base=base_name(backend),
-        weights=backend.identity("transformer"),
-        licence=backend.licence,
-        data=job.data.digest,
-        grids=len(job.data.train),
-        step=step,
-        averaged=averaged,
-        recipe=config.recipe,
-    )
-    lora.write(file, weights, config.alpha / config.rank, card)

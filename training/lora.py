@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from pipeline import discover
 from pipeline.errors import BadInput
 from pipeline.records import Layout
 from training.config import Config
@@ -40,7 +41,7 @@ class Card(BaseModel):
     task: str
     layout: Layout
     """At the task's own size."""
-    scales: tuple[float, ...]
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
     """At which shares of it the LoRA has seen grids."""
     prefix: str
     markers: tuple[str, ...]
@@ -62,6 +63,36 @@ class Card(BaseModel):
     """Whether these are the averaged weights (EMA) or the raw ones."""
     recipe: dict[str, Any]
 
+    @field_validator("recipe")
+    @classmethod
+    def _tells_the_mode(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        if "conditional" not in recipe:
+            raise ValueError("it does not say whether given panels were kept clean (conditional)")
+        return recipe
+
+
+class Adapter(BaseModel):
+    """What diffusers writes of a file's strength into its header. Ranks are those of the tensors."""
+
+    model_config = ConfigDict(alias_generator=PREFIX.__add__, allow_inf_nan=False)
+
+    lora_alpha: float | None = None
+    """Without it the rank, which is a strength of 1."""
+    alpha_pattern: dict[str, float] = {}
+    """For layers whose names end in a pattern."""
+    use_rslora: bool = False
+    use_dora: bool = False
+    target_modules: list[str] | str = []
+
+    def strength(self, layer: str, rank: int) -> float:
+        """What B counts, by peft's rules."""
+        from peft.utils.other import get_pattern_key
+
+        alpha = self.alpha_pattern.get(get_pattern_key(list(self.alpha_pattern), layer), self.lora_alpha)
+        if alpha is None:
+            return 1.0
+        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+
 
 # ---- in the transformer
 
@@ -77,9 +108,9 @@ def attach(transformer: Any, targets: str, config: Config) -> dict[str, nn.Param
     """
     from peft import LoraConfig
 
-    start = read_weights(Path(config.init), config.rank) if config.init else {}
+    start = _start(Path(config.init), transformer, config.rank) if config.init else {}
     if start:
-        targets = "|".join(re.escape(layer) for layer in _layers(start, transformer, config))
+        targets = "|".join(re.escape(layer) for layer in layers_of(start))
     with torch.random.fork_rng(devices=[]):  # peft draws too, and rounds to the base's numbers
         transformer.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets))  # type: ignore[arg-type]  # peft takes a float, its types say int
     found = {
@@ -104,29 +135,45 @@ def _drawn(shape: torch.Size, seed: int, name: str) -> Tensor:
     return nn.init.kaiming_uniform_(torch.empty(shape), a=math.sqrt(5), generator=chance)
 
 
-def _layers(start: Mapping[str, Tensor], transformer: nn.Module, config: Config) -> list[str]:
-    """The layers that a file to start from has weights for.
+def _start(file: Path, transformer: nn.Module, rank: int) -> dict[str, Tensor]:
+    """The weights to start from.
 
     Raises:
-        BadInput: the transformer has no such layers, or they are of another size.
+        BadInput: they don't fit the transformer, or are of another rank.
+    """
+    weights = read_weights(file)
+    check_fit(file, weights, transformer)
+    ranks = {len(weights[layer + SUFFIXES[0]]) for layer in layers_of(weights)}
+    if ranks != {rank}:
+        raise BadInput(
+            f"train.init={file} has rank {', '.join(map(str, sorted(ranks)))} and train.rank is {rank}; "
+            "give both the same."
+        )
+    return weights
+
+
+def check_fit(file: Path, weights: Mapping[str, Tensor], transformer: nn.Module) -> None:
+    """Refuses a file's weights for layers that the transformer lacks or has of another size.
+
+    Raises:
+        BadInput: naming the first of them.
     """
     linear = {name: layer for name, layer in transformer.named_modules() if isinstance(layer, nn.Linear)}
-    layers = sorted(key.removesuffix(SUFFIXES[0]) for key in start if key.endswith(SUFFIXES[0]))
+    layers = layers_of(weights)
     lacking = [layer for layer in layers if layer not in linear]
     other = [
         layer
         for layer in layers
         if layer in linear
-        and (start[layer + SUFFIXES[0]].shape[-1], start[layer + SUFFIXES[1]].shape[0])
+        and (weights[layer + SUFFIXES[0]].shape[1], weights[layer + SUFFIXES[1]].shape[0])
         != (linear[layer].in_features, linear[layer].out_features)
     ]
     for faulty, what in ((lacking, "lacks"), (other, "has of another size")):
         if faulty:
             raise BadInput(
-                f"train.init={config.init} has weights for layers that {type(transformer).__name__} {what}: "
+                f"{file} has weights for layers that {type(transformer).__name__} {what}: "
                 f"{', '.join(faulty[:NAMED])}; name a LoRA of the same base."
             )
-    return layers
 
 
 class Average:
@@ -182,7 +229,7 @@ def write(path: Path, weights: Mapping[str, Tensor], strength: float, card: Card
         "iclora": card.model_dump_json(),
     }
     part = path.with_suffix(".part")
-    save_file(folded, part, metadata=header)
+    part.write_bytes(save(folded, metadata=header))  # not save_file, whose files only their owner may read
     part.replace(path)
 
 
@@ -198,43 +245,72 @@ def read_card(path: Path) -> Card:
         return Card.model_validate_json(header["iclora"])
     except (OSError, SafetensorError) as error:
         raise BadInput(f"{path} is no LoRA file that can be read ({error}).") from error
-    except (KeyError, ValidationError) as error:
+    except KeyError as error:
         raise BadInput(f"{path} was not made by iclora, so it does not say for which task and layout it is.") from error
+    except ValidationError as error:
+        raise BadInput(
+            f"{path} does not say rightly how it is drawn with ({discover.faults_of(error)}); give the file as iclora "
+            "wrote it."
+        ) from error
 
 
-def read_weights(path: Path, rank: int) -> dict[str, Tensor]:
+def layers_of(weights: Mapping[str, Tensor]) -> list[str]:
+    """The layers that `read_weights` has found weights for, sorted."""
+    return sorted(key.removesuffix(SUFFIXES[0]) for key in weights if key.endswith(SUFFIXES[0]))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
     """The weights of any file with diffusers' keys, by layer, A and B, with its strength folded into B.
 
     The published In-Context LoRAs are such files: `transformer.` before every key, and no alpha (it was the rank).
     Others tell it in their header, as diffusers does, or with a tensor for every layer.
 
     Raises:
-        BadInput: other keys, another rank, or one of a layer's two tensors is not there.
+        BadInput: other keys, more than A and B, or a tensor that is not there, no number or no partner of its twin.
     """
     try:
         with safe_open(path, "pt") as file:
-            told = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}"))
+            header = file.metadata() or {}
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  (it is no dict)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise BadInput(f"train.init={path} is no LoRA file that can be read ({error}).") from error
-    alphas = {key.removesuffix(".alpha"): float(value) for key, value in tensors.items() if key.endswith(".alpha")}
+        adapter = Adapter.model_validate_json(header.get("lora_adapter_metadata", "{}"))
+    except ValidationError as error:
+        raise BadInput(
+            f"{path} does not say rightly how strong it is ({discover.faults_of(error)}); save it anew with diffusers."
+        ) from error
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{path} is no LoRA file that can be read ({error}).") from error
+    if adapter.use_dora or any("lora_magnitude_vector" in key for key in tensors):
+        raise BadInput(f"{path} is a DoRA, which is more than two matrices a layer; give a plain LoRA.")
+    alphas = {key.removesuffix(".alpha"): value for key, value in tensors.items() if key.endswith(".alpha")}
     weights = {key: value for key, value in tensors.items() if not key.endswith(".alpha")}
     if foreign := sorted(key for key in weights if not (key.startswith(PREFIX) and key.endswith(SUFFIXES))):
         raise BadInput(
-            f"train.init={path} has keys of another style ({', '.join(foreign[:NAMED])}); those of diffusers read "
+            f"{path} has keys of another style ({', '.join(foreign[:NAMED])}); those of diffusers read "
             f"'{PREFIX}LAYER{SUFFIXES[0]}'. Convert it with diffusers: load_lora_weights, then save_lora_weights."
         )
     layers = {key.removesuffix(suffix) for key in weights for suffix in SUFFIXES if key.endswith(suffix)}
-    if lacking := sorted({layer + suffix for layer in layers for suffix in SUFFIXES} - set(weights)):
-        raise BadInput(f"train.init={path} lacks {', '.join(lacking[:NAMED])}; give a whole file.")
-    if not weights:
-        raise BadInput(f"train.init={path} has no weights; give a whole file.")
-    ranks = {value.shape[0] for key, value in weights.items() if key.endswith(SUFFIXES[0])}
-    if ranks != {rank}:
-        raise BadInput(
-            f"train.init={path} has rank {', '.join(map(str, sorted(ranks)))} and train.rank is {rank}; "
-            "give both the same."
-        )
-    usual = told.get(f"{PREFIX}lora_alpha", rank)
-    strengths = {layer + SUFFIXES[1]: alphas.get(layer, usual) / rank for layer in layers}
-    return {key.removeprefix(PREFIX): value * strengths.get(key, 1.0) for key, value in weights.items()}
+    if "iclora" in header:  # ours names every layer whole, others may name what the model lacks
+        layers |= {PREFIX + layer for layer in adapter.target_modules}
+    if faults := _faults(weights, alphas, layers):
+        raise BadInput(f"{path} {'; '.join(faults[:NAMED])}; give a whole file.")
+    for layer in layers:
+        b, rank = weights[layer + SUFFIXES[1]], len(weights[layer + SUFFIXES[0]])
+        usual = adapter.strength(layer.removeprefix(PREFIX), rank)
+        b *= float(alphas[layer]) / rank if layer in alphas else usual
+    return {key.removeprefix(PREFIX): value for key, value in weights.items()}
+
+
+def _faults(weights: Mapping[str, Tensor], alphas: Mapping[str, Tensor], layers: Iterable[str]) -> list[str]:
+    """What tells that a file is damaged; empty for a whole one."""
+    lacking = sorted({layer + suffix for layer in layers for suffix in SUFFIXES} - weights.keys())
+    if lacking or not weights:
+        return [f"lacks {', '.join(lacking[:NAMED])}" if lacking else "has no weights"]
+    faults = []
+    for layer in sorted(layers):
+        a, b = (weights[layer + suffix] for suffix in SUFFIXES)
+        alpha = alphas.get(layer, torch.ones(()))
+        if (a.ndim, b.ndim, alpha.numel()) != (2, 2, 1) or not len(a) == b.shape[1] > 0:
+            faults.append(f"has tensors for {layer} that don't go together")
+        elif not all(part.isfinite().all() for part in (a, b, alpha)):
+            faults.append(f"has what is no number in {layer}")
+    return faults

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,9 +65,10 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument an option)
     seed: Annotated[int, typer.Option("--seed", help="Another seed draws another grid.")] = 0,
     steps: Annotated[int, typer.Option("--steps", help="Steps from noise to picture.")] = 20,
     guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt pulls.")] = 3.5,
-    to: Annotated[Path, typer.Option("--to", help="The grid's file; its panels get -1, -2, ... behind.")] = Path(
-        "generated.png"
-    ),
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="The grid's file, generated.png without it; its panels get -1, -2, ... behind."),
+    ] = None,
 ) -> None:
     """Draw one image set with a LoRA, from text alone or around given pictures."""
     from pipeline.pixels import cut, open_image
@@ -74,20 +76,51 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument an option)
     from training.processes import Processes
     from training.sampling import Manner
 
+    pictures = {panel - 1: open_image(path) for panel, path in _files_by_panel(given or []).items()}
     studio = drawing.open_studio(lora, model, Manner(steps, guidance), Processes().device)
-    pictures = {panel - 1: open_image(path) for panel, path in map(_panel_and_file, given or [])}
-    grid = drawing.draw(studio, [drawing.Wish(prompt, seed, pictures)])[0]
-    files = [to, *(to.with_name(f"{to.stem}-{panel + 1}.png") for panel in range(studio.layout.size))]
+    files, wish = _free_files(to, studio.layout.size), drawing.Wish(prompt, seed, pictures)
+    screen.lines(f"note: {remark}" for remark in drawing.remarks(studio, wish))
+    grid = drawing.draw(studio, [wish])[0]
     for file, image in zip(files, (grid, *cut(grid, studio.layout)), strict=True):
         image.save(file)
-    screen.console.print(f"{to}, and its panels in {files[1]} to {files[-1].name}", markup=False)
+    screen.console.print(f"{files[0]}, and its panels in {files[1]} to {files[-1].name}", markup=False)
 
 
-def _panel_and_file(text: str) -> tuple[int, Path]:
-    panel, equals, path = text.partition("=")
-    if not equals or not panel.isdecimal():
-        raise BadInput(f"--given takes PANEL=FILE such as 1=photo.png, got '{text}'.")
-    return int(panel), Path(path)
+def _files_by_panel(given: list[str]) -> dict[int, Path]:
+    files: dict[int, Path] = {}
+    for text in given:
+        panel, equals, path = text.partition("=")
+        if not equals or not panel.isdecimal():
+            raise BadInput(f"--given takes PANEL=FILE such as 1=photo.png, got '{text}'.")
+        if int(panel) in files:
+            raise BadInput(f"panel {int(panel)} is given twice, {files[int(panel)]} and {path}; leave one out.")
+        files[int(panel)] = Path(path)
+    return files
+
+
+def _free_files(to: Path | None, panels: int) -> list[Path]:
+    """Files for a grid and its panels. What is there already is never written over: it may be what was given.
+
+    Raises:
+        BadInput: the name is no picture's, or one of the files is there.
+    """
+    from PIL import Image
+
+    from pipeline.pixels import FORMATS
+
+    files, numbers = _files(to or Path("generated.png"), panels), itertools.count(2)
+    while to is None and any(file.exists() for file in files):
+        files = _files(Path(f"generated{next(numbers)}.png"), panels)
+    if Image.registered_extensions().get(files[0].suffix.lower()) not in FORMATS:
+        raise BadInput(f"--to {to} does not end as a picture's name does; name a file such as grid.png.")
+    if there := [file for file in files if file.exists()]:
+        raise BadInput(f"{there[0]} is there already and would be written over; name another file with --to.")
+    files[0].parent.mkdir(parents=True, exist_ok=True)
+    return files
+
+
+def _files(to: Path, panels: int) -> list[Path]:
+    return [to, *(to.with_name(f"{to.stem}-{panel}.png") for panel in range(1, panels + 1))]
 
 
 def _job(task: str, folder: Path, data: Path | None, into: Path | None, overrides: list[str]) -> Job:

@@ -32,6 +32,9 @@ Encoded = dict[str, Tensor]
 
 Device = torch.device | str
 
+ENDINGS = (".json", ".safetensors", ".txt", ".model", ".jinja")
+"""Of the files that decide what a part computes; the last three are tokenizers' merges, pieces and chat template."""
+
 VAE: Mapping[str, Any] = {
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
@@ -92,6 +95,9 @@ class Backend(ABC):
     """A pattern of the whole names of those linear layers of the transformer that the LoRA is put on."""
     KNOWN: ClassVar[Mapping[str, Known]]
     """Published models by their names on the hub."""
+
+    named_by = "--set train.model="
+    """How a user names another model; `generate` has an option of its own for it."""
 
     def __init__(self, model: str, revision: str | None = None) -> None:
         self.model, self.revision = model, revision
@@ -181,6 +187,11 @@ class Backend(ABC):
             told = {}
         return str(told.get("license_name") or told.get("license") or "unknown")
 
+    @property
+    def text_parts(self) -> tuple[str, ...]:
+        """Everything that a text goes through: the encoders and their tokenizers."""
+        return (*self.ENCODERS, *(part.replace("text_encoder", "tokenizer") for part in self.ENCODERS))
+
     def config(self, part: str) -> Mapping[str, Any]:
         """Config of a part or of the scheduler: the model's own file, read once, or what is known of a published one.
 
@@ -248,7 +259,7 @@ class Backend(ABC):
         if self.folder is None:
             return f"{self._commit}/{part}"
         if part not in self._identities:
-            files = sorted(file for file in (self.folder / part).glob("*") if file.suffix in (".json", ".safetensors"))
+            files = sorted(file for file in (self.folder / part).glob("*") if file.suffix in ENDINGS)
             if not files:
                 raise self._missing(f"the folder {self.folder} has no '{part}'")
             self._identities[part] = weights.folder_hash(files)
@@ -264,8 +275,8 @@ class Backend(ABC):
         index = self._index()
         if (kind := index.get("_class_name")) != self.PIPELINE:
             raise BadInput(
-                f"train.model={self.model} is a {kind}, and a task with base={self.BASE} is trained on a "
-                f"{self.PIPELINE}; name another model, or another base in the task."
+                f"the model {self.model} is a {kind}, and base={self.BASE} is trained on a {self.PIPELINE}; name "
+                f"another model with {self.named_by}MODEL, or another base."
             )
         for part in (*self.ENCODERS, "vae", "transformer"):
             self.identity(part)
@@ -365,8 +376,9 @@ class Backend(ABC):
         return read
 
     def _missing(self, why: str) -> MissingWeights:
+        pinned = f" --revision {self.revision}" if self.revision else ""
         return MissingWeights(
             f"the base model '{self.model}' is not on this machine and can't be fetched ({why.rstrip('.')}); on a "
-            f"machine with a network run 'hf download {self.model}' (gated models want 'hf auth login' first), or name "
-            "a folder as diffusers saves it with --set train.model=FOLDER."
+            f"machine with a network run 'hf download {self.model}{pinned}' (gated models want 'hf auth login' first), "
+            f"or name a folder as diffusers saves it with {self.named_by}FOLDER."
         )
