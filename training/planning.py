@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 from torch import nn
@@ -83,7 +82,7 @@ def check(job: Job, device: torch.device) -> None:
         lambda: _start(job),
         job.backend.check,
         job.check_lengths,
-        lambda: _saved(job),
+        lambda: checkpoint.load(job),
     )
     told: list[str] = []
     lacking: MissingWeights | None = None
@@ -114,15 +113,6 @@ def _start(job: Job) -> None:
     """Puts the LoRA to start from, where there is one, on a transformer without weights."""
     if job.config.init:
         lora.attach(job.backend.blank("transformer"), job.backend.TARGETS, job.config)
-
-
-def _saved(job: Job) -> dict[str, Any] | None:
-    """Where this training stands; None where it has not begun.
-
-    Raises:
-        BadInput: the folder holds another training.
-    """
-    return checkpoint.load(job)
 
 
 def make(job: Job, device: torch.device, processes: int = 1) -> Plan:
@@ -188,7 +178,7 @@ def _memory(job: Job, transformer: nn.Module, lora_size: int, tokens: int, devic
 def _done(job: Job) -> int:
     """Steps that this very training has behind it in its folder."""
     try:
-        saved = _saved(job)
+        saved = checkpoint.load(job)
     except (BadInput, MissingWeights):
         return 0
     return int(saved["step"]) if saved else 0
