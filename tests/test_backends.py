@@ -22,12 +22,15 @@ from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from pipeline import task
 from pipeline.errors import BadInput, MissingWeights
+from training import config as settings
 from training import flow
 from training.backends import flux, z_image
 from training.backends.base import Backend, Encoded
 from training.backends.flux import Flux, pack, token_places, unpack
 from training.backends.z_image import ZImage
+from training.job import find_backend
 
 DEV, SCHNELL = "black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-schnell"
 Z_IMAGE, TURBO = "Tongyi-MAI/Z-Image", "Tongyi-MAI/Z-Image-Turbo"
@@ -530,6 +533,16 @@ def test_a_model_that_is_nowhere_is_told_at_once_in_one_sentence(
 def test_a_model_that_nobody_knows_has_no_config() -> None:
     with pytest.raises(MissingWeights, match="none of those that are known here"):
         z_image.make("nobody/nothing").config("transformer")
+
+
+@pytest.mark.parametrize("miniature", [False, True])
+def test_a_task_is_trained_on_its_base_s_own_model(miniature: bool) -> None:
+    for base, model in (("flux-1", str(settings.MINIATURE) if miniature else DEV), ("z-image", Z_IMAGE)):
+        told = task.load("storyboard", [f"base={base}"])
+        assert find_backend(base, settings.load(told, miniature=miniature).model, None).model == model
+        named = task.load("storyboard", [f"base={base}", "train.model=someone/model"])
+        assert find_backend(base, settings.load(named, miniature=miniature).model, None).model == "someone/model"
+    assert Flux.USUAL in Flux.KNOWN and ZImage.USUAL in ZImage.KNOWN
 
 
 def test_known_models_tell_licence_and_limit_without_a_file() -> None:

@@ -474,15 +474,9 @@ def test_a_folder_with_another_training_is_refused_with_what_is_other(
     for side, what in (("train", "data set"), ("validation", "held-out set")):
         fewer = shutil.copytree(grids, tmp_path / side)
         table = fewer / side / "metadata.jsonl"
-<<<<<<< HEAD
         first, *others = table.read_text(encoding="utf-8").splitlines(keepends=True)
         (fewer / side / json.loads(first)["file_name"]).unlink()
         table.write_text("".join(others), encoding="utf-8")
-=======
-        first, *rest = table.read_text(encoding="utf-8").splitlines(keepends=True)
-        (fewer / side / json.loads(first)["file_name"]).unlink()
-        table.write_text("".join(rest), encoding="utf-8")
->>>>>>> plan
         with pytest.raises(BadInput, match=rf"another training \({what} {job.recipe[what]} -> [0-9a-f]{{16}}\)"):
             checkpoint.load(make_job(steps=1, data=fewer))
 

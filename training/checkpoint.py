@@ -61,7 +61,7 @@ def load(job: Job) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         was = state["recipe"]
     except Exception as error:  # torch has an error of another kind for every place where such a file can be cut
         raise BadInput(

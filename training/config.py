@@ -42,8 +42,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Config(discover.Options):
     """A training's settings. `recipe` names those that decide which weights come out of it."""
 
-    model: str = "black-forest-labs/FLUX.1-dev"
-    """Base model: a name on the model hub, or a folder as diffusers saves one."""
+    model: str | None = None
+    """Base model: a name on the model hub, or a folder as diffusers saves one; without it the one that the back end of
+    the task's base names."""
     revision: str | None = None
     """Commit or tag on the hub; without it the newest that is on this machine, or the hub's main."""
 
@@ -134,7 +135,7 @@ def load(task: Task, *, miniature: bool = False) -> Config:
     Raises:
         BadInput: an unknown setting or a wrong value; all faults at once.
     """
-    usual = FOR_MINIATURE if miniature and "model" not in task.train else {}
+    usual = FOR_MINIATURE if miniature and task.base == "flux-1" and "model" not in task.train else {}
     config = discover.parse_options(Config, "the training", usual | task.train, "train.")
     fill: dict[str, Any] = {}
     if config.conditional is None:

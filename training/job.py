@@ -108,8 +108,8 @@ def _content(init: str) -> str:
         raise BadInput(f"train.init={init} can't be read ({error.strerror}); name a LoRA file.") from error
 
 
-def find_backend(base: str, model: str, revision: str | None) -> Backend:
-    """The back end of a task's base.
+def find_backend(base: str, model: str | None, revision: str | None) -> Backend:
+    """The back end of a task's base; no model: the one that it is usually trained on.
 
     Raises:
         BadInput: none trains it.

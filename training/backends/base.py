@@ -95,13 +95,15 @@ class Backend(ABC):
     """A pattern of the whole names of those linear layers of the transformer that the LoRA is put on."""
     KNOWN: ClassVar[Mapping[str, Known]]
     """Published models by their names on the hub."""
+    USUAL: ClassVar[str]
+    """The one of them that is trained on where none is named."""
 
     named_by = "--set train.model="
     """How a user names another model; `generate` has an option of its own for it."""
 
-    def __init__(self, model: str, revision: str | None = None) -> None:
-        self.model, self.revision = model, revision
-        self.folder = Path(model) if Path(model).is_dir() else None
+    def __init__(self, model: str | None, revision: str | None = None) -> None:
+        self.model, self.revision = model or self.USUAL, revision
+        self.folder = Path(self.model) if Path(self.model).is_dir() else None
         self._tokenizers: dict[str, Any] = {}
         self._configs: dict[str, Mapping[str, Any]] = {}
         self._identities: dict[str, str] = {}

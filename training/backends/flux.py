@@ -85,6 +85,7 @@ class Flux(Backend):
             text_limit=256,
         ),
     }
+    USUAL = "black-forest-labs/FLUX.1-dev"
 
     @torch.inference_mode()
     def encode_text(self, encoders: Mapping[str, Any], texts: Sequence[str]) -> list[Encoded]:
@@ -150,5 +151,5 @@ def token_places(height: int, width: int) -> Tensor:
     return places.reshape(-1, 3)
 
 
-def make(model: str, revision: str | None = None) -> Flux:
+def make(model: str | None, revision: str | None = None) -> Flux:
     return Flux(model, revision)

@@ -62,6 +62,7 @@ class ZImage(Backend):
         )
         for name, shift, turbo in (("Z-Image", 6.0, False), ("Z-Image-Turbo", 3.0, True))
     }
+    USUAL = "Tongyi-MAI/Z-Image"
 
     @torch.inference_mode()
     def encode_text(self, encoders: Mapping[str, Any], texts: Sequence[str]) -> list[Encoded]:
@@ -123,5 +124,5 @@ class ZImage(Backend):
         ]
 
 
-def make(model: str, revision: str | None = None) -> ZImage:
+def make(model: str | None, revision: str | None = None) -> ZImage:
     return ZImage(model, revision)
