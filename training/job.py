@@ -57,7 +57,6 @@ class Job:
         all of it is the same. What has a path or a name counts by its content, wherever it lies.
 
         Raises:
-            BadInput: the file to start from is not there.
             MissingWeights: a part of the model is not there.
         """
         layouts = self.layouts.values()
@@ -100,12 +99,12 @@ class Job:
 
 
 def _content(init: str) -> str:
-    """Hash of the file to start from."""
+    """Hash of the file to start from; one that is not there is told of where it is put on the model."""
     try:
         with Path(init).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise BadInput(f"train.init={init} can't be read ({error.strerror}); name a LoRA file.") from error
+    except OSError:
+        return f"{init}, which can't be read"
 
 
 def find_backend(base: str, model: str | None, revision: str | None) -> Backend:
