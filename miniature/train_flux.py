@@ -7,6 +7,7 @@ What a step does hangs on its number alone, and every two minutes all that it ne
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from miniature import train_reader, train_vae
+from miniature import train_reader, train_t5, train_vae
 from miniature.deck import Deck, Sample, noised
 from miniature.descent import Descent, warm_level
 from miniature.flux_parts import build_pipeline, tokens_of
@@ -29,6 +30,7 @@ STEPS, GUIDED_STEPS = 6_000, 1_000
 FILMED_FROM = 3_500  # step from which panels are such as films give; before, drawn in their own shape
 EMA = 0.999
 ALIGNED = 0.5  # what the likeness of the third block's tokens to the reader's meanings weighs
+HEARD = 0.1  # what weighs that T5's words go on telling of which panel they are
 GUIDANCE = (1.0, 4.5)  # strengths that the model is taught to draw at in one pass
 
 
@@ -58,19 +60,22 @@ def train_transformer(decks: tuple[Deck, Deck], vae: Any, place: Place) -> Any:
     # 2410.06940). The matrices that compare are thrown away.
     width = pipe.transformer.inner_dim
     modules["tongue"] = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, MEANINGS))
+    modules["ear"] = ear = train_t5.Ear(pipe.tokenizer_2)
+    train_t5.train(pipe.text_encoder_2, ear, pipe.tokenizer_2, place)
     mean = torch.optim.swa_utils.get_ema_multi_avg_fn(EMA)  # type: ignore[no-untyped-call]
     averaged = torch.optim.swa_utils.AveragedModel(modules, multi_avg_fn=mean)
     descent = Descent([(module, 1e-3) for module in modules.values()], STEPS, inner=[pipe.transformer], rate=warm_level)
 
-    heard: list[Tensor] = []
-    listening = pipe.transformer.transformer_blocks[-1].register_forward_hook(lambda *told: heard.append(told[-1][1]))
+    halfway: list[Tensor] = []
+    listening = pipe.transformer.transformer_blocks[-1].register_forward_hook(lambda *told: halfway.append(told[-1][1]))
 
     def loss_of(step: int) -> Tensor:
         sample = noised(decks[step >= FILMED_FROM], step)
-        heard.clear()
-        loss = functional.mse_loss(velocity(pipe, sample, sample.told), sample.target)
-        alike = functional.cosine_similarity(modules["tongue"](heard[0]), sample.meanings, dim=-1)
-        return loss + ALIGNED * (1 - alike.mean())
+        halfway.clear()
+        text = read(pipe, sample.told, sample.length)
+        loss = functional.mse_loss(velocity(pipe.transformer, sample, text), sample.target)
+        alike = functional.cosine_similarity(modules["tongue"](halfway[0]), sample.meanings, dim=-1)
+        return loss + ALIGNED * (1 - alike.mean()) + HEARD * ear.misheard(text.words, text.ids)
 
     Course("dit", SEED, STEPS, modules, descent, loss_of, lambda _: averaged.update_parameters(modules), averaged).run(
         place
@@ -97,26 +102,37 @@ def guide(pipe: Any, deck: Deck, place: Place) -> None:
         sample = noised(deck, STEPS + step, dropped=0.0)
         strength = torch.empty(len(sample.told)).uniform_(*GUIDANCE)
         with torch.no_grad():
-            told = velocity(pipe, sample, sample.told, of=teacher)
-            free = velocity(pipe, sample, [""] * len(sample.told), of=teacher)
+            text, nothing = (read(pipe, told, sample.length) for told in (sample.told, [""] * len(sample.told)))
+            told, free = (velocity(teacher, sample, each) for each in (text, nothing))
         target = sample.target + (strength[:, None, None] - 1) * (told - free)
-        return functional.mse_loss(velocity(pipe, sample, sample.told, strength), target)
+        return functional.mse_loss(velocity(pipe.transformer, sample, text, strength), target)
 
     Course("guided", SEED, GUIDED_STEPS, nn.ModuleDict({"transformer": pipe.transformer}), descent, loss_of).run(place)
 
 
-def velocity(
-    pipe: Any, sample: Sample, told: list[str], strength: Tensor | None = None, of: nn.Module | None = None
-) -> Tensor:
-    """What the transformer (or `of`) makes of a sample; no strength: any, as nothing is distilled yet."""
-    text = pipe.text_encoder_2(tokens_of(pipe.tokenizer_2, told, sample.length)).last_hidden_state
+@dataclass(frozen=True)
+class Text:
+    """What the towers make of captions: T5's tokens (B x tokens) and their vectors, and CLIP's summaries."""
+
+    ids: Tensor
+    words: Tensor
+    pooled: Tensor
+
+
+def read(pipe: Any, told: list[str], length: int) -> Text:
+    ids = tokens_of(pipe.tokenizer_2, told, length)
     pooled = pipe.text_encoder(tokens_of(pipe.tokenizer, told, CLIP_LENGTH)).pooler_output
-    predicted: Tensor = (of or pipe.transformer)(
+    return Text(ids, pipe.text_encoder_2(ids).last_hidden_state, pooled)
+
+
+def velocity(transformer: nn.Module, sample: Sample, text: Text, strength: Tensor | None = None) -> Tensor:
+    """What the transformer makes of a sample; no strength: any, as nothing is distilled yet."""
+    predicted: Tensor = transformer(
         hidden_states=sample.noisy,
-        encoder_hidden_states=text,
-        pooled_projections=pooled,
+        encoder_hidden_states=text.words,
+        pooled_projections=text.pooled,
         timestep=sample.sigma,
-        guidance=torch.empty(len(told)).uniform_(*GUIDANCE) if strength is None else strength,
+        guidance=torch.empty(len(sample.noisy)).uniform_(*GUIDANCE) if strength is None else strength,
         img_ids=token_places(sample.height, sample.width),
         txt_ids=torch.zeros(sample.length, 3),
         return_dict=False,
