@@ -225,8 +225,8 @@ def main() -> None:
     for name, file in files.items():
         results.get(name, DRAWN, partial(measure, file, pages, options.seeds))
     for told, words in WORDS.items():
-        file = train(out, size, steps if told else LONGER * steps, conditional=True, told=told)
-        ways: Sequence[tuple[Path | None, sampling.Kept]] = ((None, "noised"), (joint, "noised"), (file, "clean"))
+        trained = train(out, size, steps if told else LONGER * steps, conditional=True, told=told)
+        ways: Sequence[tuple[Path | None, sampling.Kept]] = ((None, "noised"), (joint, "noised"), (trained, "clean"))
         for way, (file, kept) in zip(WAYS, ways, strict=True):
             results.get(f"{words}: {way}", GIVEN, partial(measure, file, pages, options.seeds, kept, told=told))
     draw_figure(results.known, options.sizes, steps, out / "claim.png")

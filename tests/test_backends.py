@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from pipeline.errors import BadInput, MissingWeights
 from training import flow
@@ -309,6 +310,18 @@ def test_latents_have_the_shift_and_scale_that_the_transformer_reads(family: Fam
     assert mean.shape == std.shape == (2, 16, HEIGHT // 8, WIDTH // 8)
     torch.testing.assert_close(mean, (posterior.mean - 0.1159) * 0.3611)
     torch.testing.assert_close(std, posterior.std * 0.3611)
+
+
+def test_latents_and_pixels_come_back_to_the_cpu_from_a_vae_on_a_gpu(family: Family) -> None:
+    """Noise is drawn on the CPU, and what comes from the cache is there: latents left on the GPU can't meet them."""
+    vae = family.pipeline.vae
+    with FakeTensorMode():  # there is no GPU here: tensors that only know where they would be
+        with torch.device("cuda"):
+            on_gpu = type(vae).from_config(vae.config)
+        assert on_gpu.device.type == "cuda"
+        mean, std = family.backend.encode_image(on_gpu, torch.zeros(1, 3, HEIGHT, WIDTH))
+        decoded = family.backend.decode_image(on_gpu, mean)
+    assert {tensor.device.type for tensor in (mean, std, decoded)} == {"cpu"}
 
 
 def test_decoding_takes_shift_and_scale_off_again(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def _given(studio: Studio, vae: Any, wish: Wish) -> tuple[Tensor, Tensor]:
     panels = torch.zeros(layout.size, 3, size[1], size[0])
     for panel, image in wish.given.items():
         panels[panel] = dataset.pixels(ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS))
-    encoded = latents.place(studio.backend.encode_image(vae, panels)[0].cpu(), boxes)
+    encoded = latents.place(studio.backend.encode_image(vae, panels)[0], boxes)
     return encoded, flow.panel_mask(boxes, list(wish.given), *encoded.shape[-2:])
 
 

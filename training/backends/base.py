@@ -309,14 +309,15 @@ class Backend(ABC):
 
     @torch.inference_mode()
     def encode_image(self, vae: Any, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the latents, in the scale that the transformer reads: B x C x H x W each.
+        """Mean and standard deviation of the latents, in the scale that the transformer reads: B x C x H x W each, on
+        the CPU.
 
         Args:
             pixels_BCHW: -1..1, sides multiples of 16.
         """
         posterior = vae.encode(pixels_BCHW.to(vae.device, vae.dtype)).latent_dist
         shift, scale = vae.config.shift_factor or 0.0, vae.config.scaling_factor
-        return (posterior.mean.float() - shift) * scale, posterior.std.float() * scale
+        return ((posterior.mean.float() - shift) * scale).cpu(), (posterior.std.float() * scale).cpu()
 
     @torch.inference_mode()
     def decode_image(self, vae: Any, latents_BCHW: Tensor) -> Tensor:
