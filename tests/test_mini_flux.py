@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from miniature import descent, lessons, resumable, train_t5
+from miniature import deck, descent, lessons, resumable, train_t5
 from miniature.flux_parts import T5_WIDTH, tokens_of
 from miniature.frames import ATTRIBUTES, labels_of, value_of
 from miniature.lessons import PANELS
@@ -56,7 +56,7 @@ def test_what_the_base_never_sees_has_every_kind_and_colour() -> None:
 
 
 def test_a_bare_name_in_a_panel_is_never_told_of_in_the_summary() -> None:
-    """Nothing in the lessons teaches that a name points to the summary: that is left for a LoRA to learn."""
+    """But for the stories, nothing in the lessons teaches that a name points to the summary."""
     rng, bare = random.Random(1), 0
     for _ in range(300):
         text = lessons.caption([draw_scene(rng) for _ in range(3)], rng)
@@ -66,6 +66,39 @@ def test_a_bare_name_in_a_panel_is_never_told_of_in_the_summary() -> None:
                 bare += 1
                 assert name not in summary
     assert bare > 50
+
+
+def test_most_stories_show_their_character_in_the_first_panel_only(tmp_path: Path) -> None:
+    """A story's character is told in the summary, if at all, and named in the panels; no held-out one is in any."""
+    vae = flux.make(str(config.MINIATURE)).load("vae", CPU, torch.float32)
+    pool = lessons.render(500, UNSEEN, workers=1)
+    made = deck.Deck("drawn", pool, vae, Reader.load(), resumable.Place(tmp_path))
+    again = deck.Deck("drawn", pool, vae, Reader.load(), resumable.Place(tmp_path))
+    assert torch.equal(made.pages, again.pages)
+    assert not any(lessons.is_held_out(scene.character) for scene in made.scenes)
+    pages = [[made.scenes[index] for index in shown] for shown in made.shown]
+    assert all(len({scene.character for scene in page}) == 1 for page in pages[made.related :])
+    told_of = 0
+    for step in range(40):
+        latents, meanings, told = made.draw(step, deck.Stories(kept=1, lost=5))
+        assert len(latents) == len(told)
+        if len(told) == deck.SINGLES:
+            continue
+        assert meanings.shape[-2:] == (PANELS * 4, 8)
+        for place, (text, page) in enumerate(zip(told, (pages[row] for row in rows_of(latents, made)), strict=True)):
+            summary, *panels = re.split(r"\[SCENE-\d\]", text)
+            assert (len({scene.character for scene in page}) == 1) == (place == 0)
+            if place < 6:
+                name = re.search(r"a short story about (<\w+>),", summary)
+                assert name
+                told_of += page[0].character.words in summary
+                assert all(f"{name[1]}," in panel and " with a " not in panel for panel in panels)
+    assert told_of > 50
+
+
+def rows_of(latents: torch.Tensor, made: deck.Deck) -> list[int]:
+    """Where pages stand in the deck."""
+    return [int((made.pages.float() - page).abs().amax(dim=(1, 2, 3)).argmin()) for page in latents]
 
 
 def test_pages_and_their_panels_are_one_another_s_inverse() -> None:
