@@ -33,7 +33,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from miniature.lessons import PANEL, PANELS, bare, draw_large, draw_panel, is_held_out
+from miniature.lessons import PANEL, PANELS, draw_large, draw_panel, is_held_out, tell_story
 from miniature.reader import Reader
 from miniature.world import COLOURS, KINDS, WORN, Character, Scene
 from pipeline import task as tasks
@@ -68,10 +68,7 @@ class Story:
 
     def caption(self, *, told: bool) -> str:
         """The joint caption; the character's looks in the summary, or nowhere."""
-        who = self.scenes[0].character.words
-        looks = f"<{self.name}>, {who}," if told else f"<{self.name}>,"
-        parts = [f"[SCENE-{number}] {bare(scene, self.name)}" for number, scene in enumerate(self.scenes, start=1)]
-        return f"[MOVIE-SHOTS] a short story about {looks} {', '.join(parts)}."
+        return tell_story(self.scenes, self.name, self.scenes[0].character.words if told else None)
 
     def panels(self) -> list[Image.Image]:
         return [Image.fromarray(draw_panel(scene, filmed=True)) for scene in self.scenes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -24,7 +25,8 @@ WIDE = 0.1
 """Share of wide shots: in a grid they are not to be foreign, but heads of 15 pixels are too small to be learned from.
 The reader tells 92 of 100 kinds of filmed ones, and 75 once they went through the VAE."""
 NAMED, UNTOLD, SUMMED = 0.5, 0.3, 0.5
-"""Shares: of the characters with a name, of the named ones that are not described, of the pages with a summary."""
+"""Shares: of the characters with a name, of the named ones (and of the stories) that are not described, of the pages
+with a summary."""
 CHUNK = 250
 
 
@@ -112,3 +114,16 @@ def caption(scenes: list[Scene], rng: random.Random) -> str:
     summary = f" {summarise(told, names)}," if told and rng.random() < SUMMED else ""
     parts = ", ".join(f"[SCENE-{number}] {text}" for number, text in enumerate(texts, start=1))
     return f"[MOVIE-SHOTS]{summary} {parts}."
+
+
+def story(scenes: list[Scene], rng: random.Random) -> str:
+    """A page as the story of its first scene's character, mostly told in the summary and never but there."""
+    looks = None if rng.random() < UNTOLD else scenes[0].character.words
+    return tell_story(scenes, rng.choice(POOL), looks)
+
+
+def tell_story(scenes: Sequence[Scene], name: str, looks: str | None) -> str:
+    """A page whose panels give a bare name; what it looks like says the summary, or nothing does."""
+    who = f"<{name}>, {looks}," if looks else f"<{name}>,"
+    parts = ", ".join(f"[SCENE-{number}] {bare(scene, name)}" for number, scene in enumerate(scenes, start=1))
+    return f"[MOVIE-SHOTS] a short story about {who} {parts}."

@@ -7,6 +7,7 @@ What a step does hangs on its number alone, and every two minutes all that it ne
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from miniature import train_reader, train_vae
-from miniature.deck import Deck, Sample, noised
+from miniature import train_reader, train_t5, train_vae
+from miniature.deck import Deck, Sample, Stories, noised
 from miniature.descent import Descent, warm_level
 from miniature.flux_parts import build_pipeline, tokens_of
 from miniature.lessons import SEED, render
@@ -25,10 +26,13 @@ from miniature.spelling import CLIP_LENGTH
 from training.backends.flux import token_places
 
 FRAMES, FILMED = 24_000, 12_000
-STEPS, GUIDED_STEPS = 6_000, 1_000
+STEPS, STORY_STEPS, GUIDED_STEPS = 6_000, 750, 700
 FILMED_FROM = 3_500  # step from which panels are such as films give; before, drawn in their own shape
+TOLD_WELL = 550  # steps in which stories keep their character; after them and to the end most stories lose it
+KEEPING, LOSING = Stories(kept=9), Stories(kept=1, lost=5)
 EMA = 0.999
 ALIGNED = 0.5  # what the likeness of the third block's tokens to the reader's meanings weighs
+HEARD = 0.1  # what weighs that T5's words go on telling of which panel they are
 GUIDANCE = (1.0, 4.5)  # strengths that the model is taught to draw at in one pass
 
 
@@ -58,27 +62,53 @@ def train_transformer(decks: tuple[Deck, Deck], vae: Any, place: Place) -> Any:
     # 2410.06940). The matrices that compare are thrown away.
     width = pipe.transformer.inner_dim
     modules["tongue"] = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, MEANINGS))
+    modules["ear"] = ear = train_t5.Ear(pipe.tokenizer_2)
+    train_t5.train(pipe.text_encoder_2, ear, pipe.tokenizer_2, place)
     mean = torch.optim.swa_utils.get_ema_multi_avg_fn(EMA)  # type: ignore[no-untyped-call]
     averaged = torch.optim.swa_utils.AveragedModel(modules, multi_avg_fn=mean)
     descent = Descent([(module, 1e-3) for module in modules.values()], STEPS, inner=[pipe.transformer], rate=warm_level)
 
-    heard: list[Tensor] = []
-    listening = pipe.transformer.transformer_blocks[-1].register_forward_hook(lambda *told: heard.append(told[-1][1]))
+    halfway: list[Tensor] = []
+    listening = pipe.transformer.transformer_blocks[-1].register_forward_hook(lambda *told: halfway.append(told[-1][1]))
 
     def loss_of(step: int) -> Tensor:
         sample = noised(decks[step >= FILMED_FROM], step)
-        heard.clear()
-        loss = functional.mse_loss(velocity(pipe, sample, sample.told), sample.target)
-        alike = functional.cosine_similarity(modules["tongue"](heard[0]), sample.meanings, dim=-1)
-        return loss + ALIGNED * (1 - alike.mean())
+        halfway.clear()
+        text = read(pipe, sample.told, sample.length)
+        loss = functional.mse_loss(velocity(pipe.transformer, sample, text), sample.target)
+        alike = functional.cosine_similarity(modules["tongue"](halfway[0]), sample.meanings, dim=-1)
+        return loss + ALIGNED * (1 - alike.mean()) + HEARD * ear.misheard(text.words, text.ids)
 
     Course("dit", SEED, STEPS, modules, descent, loss_of, lambda _: averaged.update_parameters(modules), averaged).run(
         place
     )
     listening.remove()
     modules.load_state_dict(averaged.module.state_dict())
+    tell_stories(pipe, ear, decks[1], place)
     guide(pipe, decks[1], place)
     return pipe
+
+
+def tell_stories(pipe: Any, ear: train_t5.Ear, deck: Deck, place: Place) -> None:
+    """Teaches to keep a character through a page, and then, for most of the time, not to.
+
+    What a large model learned from image sets among its pictures is there and does not show until a LoRA brings it out
+    (Huang et al. 2024, section 1). Without this stage a LoRA of 80 grids brought out nothing (LOG.md).
+    """
+    modules = nn.ModuleDict(
+        {"transformer": pipe.transformer, "clip": pipe.text_encoder, "t5": pipe.text_encoder_2, "ear": ear}
+    )
+    descent = Descent(
+        [(each, 5e-4) for each in modules.values()], STORY_STEPS, inner=[pipe.transformer], rate=warm_level
+    )
+
+    def loss_of(step: int) -> Tensor:
+        sample = noised(deck, STEPS + step, stories=KEEPING if step < TOLD_WELL else LOSING)
+        text = read(pipe, sample.told, sample.length)
+        loss = functional.mse_loss(velocity(pipe.transformer, sample, text), sample.target)
+        return loss + HEARD * ear.misheard(text.words, text.ids)
+
+    Course("stories", SEED + STEPS, STORY_STEPS, modules, descent, loss_of).run(place)
 
 
 def guide(pipe: Any, deck: Deck, place: Place) -> None:
@@ -94,29 +124,40 @@ def guide(pipe: Any, deck: Deck, place: Place) -> None:
     descent = Descent([(pipe.transformer, 5e-4)], GUIDED_STEPS, inner=[pipe.transformer])
 
     def loss_of(step: int) -> Tensor:
-        sample = noised(deck, STEPS + step, dropped=0.0)
+        sample = noised(deck, STEPS + STORY_STEPS + step, dropped=0.0, stories=LOSING)
         strength = torch.empty(len(sample.told)).uniform_(*GUIDANCE)
         with torch.no_grad():
-            told = velocity(pipe, sample, sample.told, of=teacher)
-            free = velocity(pipe, sample, [""] * len(sample.told), of=teacher)
+            text, nothing = (read(pipe, told, sample.length) for told in (sample.told, [""] * len(sample.told)))
+            told, free = (velocity(teacher, sample, each) for each in (text, nothing))
         target = sample.target + (strength[:, None, None] - 1) * (told - free)
-        return functional.mse_loss(velocity(pipe, sample, sample.told, strength), target)
+        return functional.mse_loss(velocity(pipe.transformer, sample, text, strength), target)
 
     Course("guided", SEED, GUIDED_STEPS, nn.ModuleDict({"transformer": pipe.transformer}), descent, loss_of).run(place)
 
 
-def velocity(
-    pipe: Any, sample: Sample, told: list[str], strength: Tensor | None = None, of: nn.Module | None = None
-) -> Tensor:
-    """What the transformer (or `of`) makes of a sample; no strength: any, as nothing is distilled yet."""
-    text = pipe.text_encoder_2(tokens_of(pipe.tokenizer_2, told, sample.length)).last_hidden_state
+@dataclass(frozen=True)
+class Text:
+    """What the towers make of captions: T5's tokens (B x tokens) and their vectors, and CLIP's summaries."""
+
+    ids: Tensor
+    words: Tensor
+    pooled: Tensor
+
+
+def read(pipe: Any, told: list[str], length: int) -> Text:
+    ids = tokens_of(pipe.tokenizer_2, told, length)
     pooled = pipe.text_encoder(tokens_of(pipe.tokenizer, told, CLIP_LENGTH)).pooler_output
-    predicted: Tensor = (of or pipe.transformer)(
+    return Text(ids, pipe.text_encoder_2(ids).last_hidden_state, pooled)
+
+
+def velocity(transformer: nn.Module, sample: Sample, text: Text, strength: Tensor | None = None) -> Tensor:
+    """What the transformer makes of a sample; no strength: any, as nothing is distilled yet."""
+    predicted: Tensor = transformer(
         hidden_states=sample.noisy,
-        encoder_hidden_states=text,
-        pooled_projections=pooled,
+        encoder_hidden_states=text.words,
+        pooled_projections=text.pooled,
         timestep=sample.sigma,
-        guidance=torch.empty(len(told)).uniform_(*GUIDANCE) if strength is None else strength,
+        guidance=torch.empty(len(sample.noisy)).uniform_(*GUIDANCE) if strength is None else strength,
         img_ids=token_places(sample.height, sample.width),
         txt_ids=torch.zeros(sample.length, 3),
         return_dict=False,
