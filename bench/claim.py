@@ -15,7 +15,8 @@ Then with the first panel given: whether the other two keep its kind and colour,
 the summary telling what is to be seen; once without a word of it, so that the picture alone can tell. For the second a
 LoRA is trained on such captions, and longer: to look at another panel is new to the base.
 
-Results are kept in the folder, so a second call goes on; the figure is `claim.png` in it.
+Results are kept in the folder, so a second call goes on. The figure is `claim.png` in it; `pages.png` shows some pages
+of the base and of the LoRA of the fewest grids.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench.claim_figures import ALONE, DRAWN, TOLD, WAYS, draw_counts, draw_pages
 from miniature.lessons import PANEL, PANELS, draw_large, draw_panel, is_held_out, tell_story
 from miniature.reader import Reader
 from miniature.world import COLOURS, KINDS, WORN, Character, Scene
@@ -52,11 +54,10 @@ LONGER = 6
 """Times the steps that a LoRA is given to learn to look at the given panel."""
 TEST = 0.5
 """Share of the characters that the base never saw which are kept for the prompts."""
-DRAWN = {"same": "pages", "as told": "pages", "place": "panels", "action": "panels"}
 GIVEN = {"kind": "panels", "colour": "panels", "both": "panels", "place": "panels", "action": "panels"}
-"""What is told of pages drawn anew and of those with a given panel."""
-WORDS = {True: "given and told", False: "given only"}
-WAYS = ("inpainting, base", "inpainting, joint LoRA", "conditional LoRA")
+"""What is told of pages with a given panel, and what it is a share of."""
+SHOWN = 6
+"""Pages shown, each of another character."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,20 @@ def seen(grids: Sequence[Image.Image], reader: Reader) -> list[list[dict[str, st
     return [told[start : start + layout.size] for start in range(0, len(told), layout.size)]
 
 
+def studio_of(file: Path | None, kept: sampling.Kept = "clean") -> Studio:
+    """The mini FLUX, with a LoRA or without, at a storyboard's size at an eighth."""
+    storyboard = tasks.load(TASK)
+    wanted = config.load(storyboard, miniature=True)
+    return Studio(
+        find_backend(storyboard.base, wanted.model, None),
+        file,
+        config.scaled(storyboard.grid_layout, 0.125, 64),
+        sampling.Manner(wanted.sample_steps, wanted.guidance),
+        torch.device("cpu"),
+        kept,
+    )
+
+
 def measure(
     file: Path | None, pages: Sequence[Story], seeds: int, kept: sampling.Kept | None = None, *, told: bool = True
 ) -> dict[str, int]:
@@ -154,19 +169,9 @@ def measure(
         kept: how the first panel, which is given, is shown to the model; None where nothing is given.
         told: whether the summary tells what the character looks like.
     """
-    storyboard = tasks.load(TASK)
-    wanted = config.load(storyboard, miniature=True)
-    studio = Studio(
-        find_backend(storyboard.base, wanted.model, None),
-        file,
-        config.scaled(storyboard.grid_layout, 0.125, 64),
-        sampling.Manner(wanted.sample_steps, wanted.guidance),
-        torch.device("cpu"),
-        kept or "clean",
-    )
     todo = [(page, seed) for seed in range(seeds) for page in pages]
     wishes = [Wish(page.caption(told=told), seed, {0: page.panels()[0]} if kept else {}) for page, seed in todo]
-    found = seen(generate.draw(studio, wishes), Reader.load())
+    found = seen(generate.draw(studio_of(file, kept or "clean"), wishes), Reader.load())
     counts = dict.fromkeys(("pages", "panels", "same", "as told", "kind", "colour", "both", "place", "action"), 0)
     for (page, _), panels in zip(todo, found, strict=True):
         shown, scenes = (panels[1:], page.scenes[1:]) if kept else (panels, page.scenes)
@@ -184,6 +189,15 @@ def measure(
         counts["place"] += sum(panel["place"] == scene.place for panel, scene in zip(shown, scenes, strict=True))
         counts["action"] += sum(panel["action"] == scene.action for panel, scene in zip(shown, scenes, strict=True))
     return counts
+
+
+def show(pages: Sequence[Story], lora: Path, name: str, path: Path) -> None:
+    """The same pages by the base and by a LoRA."""
+    captions = [page.caption(told=True) for page in pages]
+    wishes = [Wish(caption, 0) for caption in captions]
+    draw_pages(
+        captions, {who: generate.draw(studio_of(file), wishes) for who, file in (("base", None), (name, lora))}, path
+    )
 
 
 class Results:
@@ -220,69 +234,18 @@ def main() -> None:
     for step in range(steps // 4, steps, steps // 4):
         files[f"{size} grids, {step} steps"] = joint.parent / "steps" / f"{TASK}-{step:06d}.safetensors"
     for name, file in files.items():
-        results.get(name, DRAWN, partial(measure, file, pages, options.seeds))
-    for told, words in WORDS.items():
+        results.get(name, {key: of for key, (of, _) in DRAWN.items()}, partial(measure, file, pages, options.seeds))
+    for told, words in ((True, TOLD), (False, ALONE)):
         trained = train(out, size, steps if told else LONGER * steps, conditional=True, told=told)
         ways: Sequence[tuple[Path | None, sampling.Kept]] = ((None, "noised"), (joint, "noised"), (trained, "clean"))
         for way, (file, kept) in zip(WAYS, ways, strict=True):
             results.get(f"{words}: {way}", GIVEN, partial(measure, file, pages, options.seeds, kept, told=told))
-    draw_figure(results.known, options.sizes, steps, out / "claim.png")
-    base, _, conditional = (f"{WORDS[True]}: {way}" for way in WAYS)
+    draw_counts(results.known, options.sizes, steps, out / "claim.png")
+    show(pages[:SHOWN], sized[options.sizes[0]], f"LoRA of {options.sizes[0]} grids", out / "pages.png")
+    base, _, conditional = (f"{TOLD}: {way}" for way in WAYS)
     for better, worse, key in ((f"{size} grids, {steps} steps", "base", "same"), (conditional, base, "both")):
         if results.known[better][key] <= results.known[worse][key]:
             sys.exit(f"'{better}' keeps the character no better than '{worse}'")
-
-
-def draw_figure(known: dict[str, dict[str, int]], sizes: Sequence[int], steps: int, path: Path) -> None:
-    """Over the set's size, over the steps of its largest, and with a panel given; bars are 95 % intervals."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 4.6))
-    FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=0.05, right=0.99, bottom=0.13, top=0.9, wspace=0.22)
-    by_size, by_step, with_given = figure.subplots(1, 3)
-    quarters = range(steps // 4, steps + 1, steps // 4)
-    for key, of, words in (
-        ("same", "pages", "one character in all panels"),
-        ("as told", "pages", "and it is the one told"),
-        ("place", "panels", "place as told, per panel"),
-        ("action", "panels", "action as told, per panel"),
-    ):
-        style = {"label": words, "capsize": 3, "marker": "o"}
-        sized = ["base", *(f"{size} grids, {steps} steps" for size in sizes)]
-        by_size.errorbar([0, *sizes], *_points(known, [(name, key) for name in sized], of), **style)
-        stepped = ["base", *(f"{sizes[-1]} grids, {step} steps" for step in quarters)]
-        by_step.errorbar([0, *quarters], *_points(known, [(name, key) for name in stepped], of), **style)
-    by_size.set(xlabel="grids (0: the base)", ylabel="% of pages or panels", title=f"{steps} steps")
-    by_step.set(xlabel="steps", title=f"{sizes[-1]} grids")
-    by_size.legend(fontsize="small", loc="lower right")
-    bars = ((WORDS[True], "both"), (WORDS[False], "colour"), (WORDS[False], "kind"))
-    for place, way in enumerate(WAYS):
-        heights, errors = _points(known, [(f"{words}: {way}", key) for words, key in bars], "panels")
-        at = [number + 0.27 * (place - 1) for number in range(len(bars))]
-        with_given.bar(at, heights, 0.25, yerr=errors, capsize=4, label=way)
-    with_given.set_xticks(
-        range(len(bars)), ["kind and colour,\ntold too", "colour, by the\npicture alone", "kind, by the\npicture alone"]
-    )
-    with_given.set(title="first panel given: kept in the others")
-    with_given.legend(fontsize="small", loc="center right", handlelength=1)
-    for chart in (by_size, by_step, with_given):
-        chart.set_ylim(0, 102)
-        chart.grid(axis="y", alpha=0.3)
-    figure.savefig(path, format="png", dpi=90)
-
-
-def _points(
-    known: dict[str, dict[str, int]], counts: Sequence[tuple[str, str]], of: str
-) -> tuple[list[float], list[list[float]]]:
-    """Per cent of counts, each told by condition and key, and how far the interval reaches below and above."""
-    estimates = [Estimate(known[name][key], known[name][of]) for name, key in counts]
-    rates = [100 * one.count / one.of for one in estimates]
-    ends = [one.interval for one in estimates]
-    below = [rate - 100 * low for rate, (low, _) in zip(rates, ends, strict=True)]
-    above = [100 * high - rate for rate, (_, high) in zip(rates, ends, strict=True)]
-    return rates, [below, above]
 
 
 if __name__ == "__main__":
