@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platformdirs import user_cache_path
+
 from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 def key_of(**parts: object) -> str:
     """A key from named parts, plain values all of them; two calls agree when all names and values do."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
+
+
+def shared_folder() -> Path:
+    """Where answers are kept that serve every run on this machine: the user's cache folder, or `ICLORA_CACHE`."""
+    return Path(os.environ.get("ICLORA_CACHE") or user_cache_path("iclora"))
 
 
 class Cache:
@@ -83,5 +90,6 @@ class Cache:
             part.replace(path)
         except OSError as error:
             raise BadInput(
-                f"{path.parent} can't be written to ({error.strerror}); make room or name another folder with --out."
+                f"{path.parent} can't be written to ({error.strerror}); make room, or name another folder with --out "
+                "(with ICLORA_CACHE, if it is the one that trainings share)."
             ) from error

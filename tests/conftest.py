@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,15 @@ def draw() -> Callable[..., Image.Image]:
         return Image.fromarray(picture)
 
     return draw
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What trainings share: a folder of this run's own, and of the commands that it types, not the developer's."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("shared")
+        patch.setenv("ICLORA_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from pipeline import screen
 from pipeline.errors import BadInput
-from training import batches, dataset, draws, figures, loop, planning
+from training import batches, checks, dataset, draws, figures, loop, planning, sheet
 from training.backends.base import Backend
 from training.job import Job
 from training.processes import Processes
@@ -256,9 +256,9 @@ def test_the_sheet_shows_what_the_first_steps_see(make_job: Make, monkeypatch: p
     job = make_job(conditional=0.5, permute=0.5, caption_dropout=0.3, scales=[0.125, 0.1875], seed=2)
     kept: list[Any] = []
     monkeypatch.setattr(figures, "draw_sheet", lambda shown, _: kept.extend(shown))
-    planning.write_sheet(job)
+    sheet.write(job)
     library = loop.encode(job, Processes(), lambda *_: None)
-    assert len(kept) == planning.SHOWN
+    assert len(kept) == sheet.SHOWN
     for position, shown in enumerate(kept):
         step = position // job.config.batch
         lesson = batches.lesson_at(job, library, step, position)
@@ -269,14 +269,14 @@ def test_the_sheet_shows_what_the_first_steps_see(make_job: Make, monkeypatch: p
         assert ("caption dropped" in shown.note) == (lesson.text == "")
         assert ("order" in shown.note) == (lesson.view.order != (0, 1, 2))
         assert shown.note.startswith(f"step {step + 1}, scale {draws.scale_at(job.config, step):g}")
-    drawn = [draws.draw(job.config, position, 6, 3, ()) for position in range(planning.SHOWN)]
+    drawn = [draws.draw(job.config, position, 6, 3, ()) for position in range(sheet.SHOWN)]
     assert any(one.dropped for one in drawn) and any(one.given for one in drawn)  # of this seed
 
 
 def test_the_sheet_is_a_picture_of_all_of_them(make_job: Make) -> None:
     job = make_job()
-    with Image.open(planning.write_sheet(job)) as sheet:
-        assert sheet.width > job.shown.canvas[0] and sheet.height > job.shown.canvas[1]
+    with Image.open(sheet.write(job)) as picture:
+        assert picture.width > job.shown.canvas[0] and picture.height > job.shown.canvas[1]
 
 
 # ---- asked before any work
@@ -289,8 +289,8 @@ def test_captions_that_would_be_cut_are_refused_before_anything_loads(
     Image.new("RGB", (256, 384)).save(tmp_path / "long.png")
     (tmp_path / "long.txt").write_text("[SCENE-1] " + "far " * 50, encoding="utf-8")
     with pytest.raises(BadInput, match=r"1 captions are longer than the 128 tokens .*long\.png \(210\)"):
-        planning.check(make_job(data=tmp_path), CPU)
-    planning.check(make_job(data=tmp_path, truncate=True), CPU)
+        checks.run(make_job(data=tmp_path), CPU)
+    checks.run(make_job(data=tmp_path, truncate=True), CPU)
 
 
 def test_a_plan_says_all_that_training_refuses_and_writes_no_sheet(
@@ -312,7 +312,7 @@ def test_a_plan_says_all_that_training_refuses_and_writes_no_sheet(
         f"{into} holds a",  # other training
     ):
         assert sentence in out
-    assert not (into / planning.SHEET).exists()
+    assert not (into / sheet.FILE).exists()
 
 
 def test_captions_that_can_t_be_counted_are_estimated(
@@ -333,17 +333,17 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_loads(
 ) -> None:
     done = loop.train(make_job("first", steps=1), Processes(), lambda *_: None).file
     monkeypatch.setattr(Backend, "load", None)
-    planning.check(make_job(init=str(done)), CPU)
+    checks.run(make_job(init=str(done)), CPU)
     with pytest.raises(BadInput, match=r"has rank 4 and train\.rank is 8"):
-        planning.check(make_job(init=str(done), rank=8), CPU)
+        checks.run(make_job(init=str(done), rank=8), CPU)
     far = {key.replace("blocks.0", "blocks.7"): value for key, value in load_file(done).items()}
     save_file(far, tmp_path / "far.safetensors")
     with pytest.raises(BadInput, match="has weights for layers that FluxTransformer2DModel lacks"):
-        planning.check(make_job(init=str(tmp_path / "far.safetensors")), CPU)
+        checks.run(make_job(init=str(tmp_path / "far.safetensors")), CPU)
 
 
 def test_patience_without_held_out_grids_is_refused(make_job: Make, grids: Path) -> None:
-    planning.check(make_job(patience=2), CPU)
-    planning.check(make_job(data=grids / "train"), CPU)
+    checks.run(make_job(patience=2), CPU)
+    checks.run(make_job(data=grids / "train"), CPU)
     with pytest.raises(BadInput, match=r"^train\.patience=2 stops by the held-out loss, .* folder 'validation' of it"):
-        planning.check(make_job(data=grids / "train", patience=2), CPU)
+        checks.run(make_job(data=grids / "train", patience=2), CPU)

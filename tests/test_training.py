@@ -34,6 +34,7 @@ from pipeline.cache import Cache
 from pipeline.errors import BadInput, Diverged
 from training import (
     checkpoint,
+    checks,
     dataset,
     flow,
     heldout,
@@ -41,7 +42,6 @@ from training import (
     loop,
     lora,
     machine,
-    planning,
     preview,
     results,
     sampling,
@@ -491,6 +491,18 @@ def test_other_given_panels_or_another_canvas_are_another_training(make_job: Mak
         run(make_job(**settings, told=larger))
 
 
+def test_runs_share_what_was_encoded(
+    iclora: Callable[..., tuple[int, str, str]], grids: Path, tiny_flux: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (f"model={tiny_flux}", "scales=[0.125]", "smallest_panel=48", "steps=1", "samples=0")
+    told = ["train", "storyboard", "--data", str(grids), *(f"--set=train.{one}" for one in settings)]
+    assert iclora(*told, "--out", "first")[0] == 0
+    monkeypatch.setattr(Flux, "encode_text", None)
+    monkeypatch.setattr(Flux, "encode_image", None)
+    code, _, err = iclora(*told, "--out", "second")
+    assert code == 0, err
+
+
 def test_the_same_by_another_name_is_the_same_training(make_job: Make, tiny_flux: Path, tmp_path: Path) -> None:
     first = run(make_job("first", steps=1)).file
     job = make_job(model=str(tiny_flux), init=str(first), steps=1)
@@ -608,7 +620,7 @@ def test_what_the_machine_can_t_do_is_refused_before_anything_loads(
     job = make_job(**{key: value})
     monkeypatch.setattr(type(job.backend), "load", None)
     with pytest.raises(BadInput, match=rf"train\.{key}={value} needs a CUDA device .* no CUDA device .*{way_on}"):
-        planning.check(job, CPU)
+        checks.run(job, CPU)
 
 
 # ---- numbers of the base

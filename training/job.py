@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import discover
 from pipeline.cache import Cache, key_of
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, MissingWeights
 from pipeline.records import Layout, TrainingSample
 from pipeline.task import Task
 from training import backends, dataset, draws
@@ -85,6 +85,18 @@ class Job:
         """Every caption that the model will read, each once, and the empty one that stands in for dropped ones."""
         return list(dict.fromkeys(["", *(dataset.caption(view, self.task) for view in self.views())]))
 
+    @property
+    def samples(self) -> tuple[TrainingSample, ...]:
+        """The grids that are trained on, and behind them the held-out ones."""
+        return (*self.data.train, *self.data.held_out)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
+        """Tokens of every text; None where the tokenizer is not on this machine."""
+        try:
+            return self.backend.count_tokens(texts)
+        except MissingWeights:
+            return None
+
     def check_lengths(self) -> None:
         """Refuses captions that would be cut, unless that is wanted.
 
@@ -93,9 +105,8 @@ class Job:
         """
         if self.config.truncate:
             return
-        samples = [*self.data.train, *self.data.held_out]
-        counts = self.backend.count_tokens([sample.text for sample in samples])
-        dataset.check_lengths(samples, counts, self.backend.text_limit)
+        counts = self.backend.count_tokens([sample.text for sample in self.samples])
+        dataset.check_lengths(self.samples, counts, self.backend.text_limit)
 
 
 def _content(init: str) -> str:

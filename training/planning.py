@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -16,14 +16,10 @@ from torch import nn
 from pipeline import budget, grammar
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.records import Layout, TrainingSample
-from training import batches, checkpoint, dataset, draws, figures, flow, journal, lora, machine
+from training import batches, checkpoint, dataset, flow, journal, machine
 from training.backends.base import parameters
-from training.dataset import View
 from training.job import Job
 
-SHEET = "plan.png"
-SHOWN = 6
-"""Grids on the sheet."""
 GIB = 2**30
 STATE = {"adamw": 8, "adamw8bit": 2}
 """Bytes of optimizer state a weight."""
@@ -68,53 +64,6 @@ class Plan:
     """As the log of those has it, without validations and samples."""
 
 
-def check(job: Job, device: torch.device) -> None:
-    """Asks for everything that can be known to go wrong, before any work is done.
-
-    Raises:
-        BadInput: captions are too long, the folder holds another training, or something can't be done that is set; a
-            sentence for each.
-        MissingWeights: the base model is not there, and nothing else was found.
-    """
-    asks: tuple[Callable[[], object], ...] = (
-        lambda: machine.check(job.config, device),
-        lambda: _patience(job),
-        lambda: _start(job),
-        job.backend.check,
-        job.check_lengths,
-        lambda: checkpoint.load(job),
-    )
-    told: list[str] = []
-    lacking: MissingWeights | None = None
-    for ask in asks:
-        try:
-            ask()
-        except BadInput as fault:
-            told.append(str(fault))
-        except MissingWeights as fault:
-            lacking = fault
-            break  # what is asked further down needs them too
-    if told:
-        raise BadInput(" ".join(told))
-    if lacking:
-        raise lacking
-
-
-def _patience(job: Job) -> None:
-    """Asks for the held-out grids that `patience` goes by."""
-    if job.config.patience is not None and not job.data.held_out:
-        raise BadInput(
-            f"train.patience={job.config.patience} stops by the held-out loss, and the data set has no held-out "
-            f"grids; put some in a folder '{dataset.HELD_OUT}' of it, or leave patience out."
-        )
-
-
-def _start(job: Job) -> None:
-    """Puts the LoRA to start from, where there is one, on a transformer without weights."""
-    if job.config.init:
-        lora.attach(job.backend.blank("transformer"), job.backend.TARGETS, job.config)
-
-
 def make(job: Job, device: torch.device, processes: int = 1) -> Plan:
     """The figures, from configs, tokenizer and pictures alone.
 
@@ -126,8 +75,8 @@ def make(job: Job, device: torch.device, processes: int = 1) -> Plan:
     layers = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)]
     lora_size = sum(config.rank * (layer.in_features + layer.out_features) for layer in layers)
     tokens = {layout: flow.tokens(layout) for layout in job.layouts.values()}
-    texts = [sample.text for sample in _samples(job)]
-    counts = _count(job, texts)
+    texts = [sample.text for sample in job.samples]
+    counts = job.count_tokens(texts)
     together = min(config.micro_batch, math.ceil(config.batch / processes))
     done = _done(job)
     return Plan(
@@ -143,18 +92,6 @@ def make(job: Job, device: torch.device, processes: int = 1) -> Plan:
         done=done,
         seconds_per_step=_speed(job.folder / journal.STEPS) if done else None,
     )
-
-
-def _samples(job: Job) -> tuple[TrainingSample, ...]:
-    return (*job.data.train, *job.data.held_out)
-
-
-def _count(job: Job, texts: Sequence[str]) -> list[int] | None:
-    """Tokens of every text; None where the tokenizer is not on this machine."""
-    try:
-        return job.backend.count_tokens(texts)
-    except MissingWeights:
-        return None
 
 
 def _memory(job: Job, transformer: nn.Module, lora_size: int, tokens: int, device: torch.device) -> dict[str, float]:
@@ -257,14 +194,14 @@ def _captions(job: Job, plan: Plan) -> Iterator[str]:
         f"captions of about {spread}, {limit} are read; the tokenizer of {job.backend.model} is not on this machine, "
         "so this is an estimate that errs upwards"
     )
-    over = [sample for sample, count in zip(_samples(job), plan.text, strict=True) if count > limit]
+    over = [sample for sample, count in zip(job.samples, plan.text, strict=True) if count > limit]
     if over and not job.config.truncate:
         yield f"warning: {len(over)} captions may be longer than what is read, which would be an error: {_files(over)}"
 
 
 def _doubts(job: Job) -> Iterator[str]:
     """What can be trained on, and is hardly meant."""
-    task, samples = job.task, _samples(job)
+    task, samples = job.task, job.samples
     sizes = [(sample, job.shown.panel_width / sample.layout.panel_width) for sample in samples]
     if small := [sample for sample, times in sizes if times > ENLARGED]:
         most = max(times for _, times in sizes)
@@ -287,30 +224,3 @@ def _mode(job: Job) -> str:
     which = f"panels {', '.join(map(str, job.task.condition))}" if job.task.condition else "panels drawn at random"
     name = "conditional mode" if share == 1 else f"conditional mode for {share:.0%} of the samples, else joint"
     return f"{name}: {which} stay clean"
-
-
-def write_sheet(job: Job) -> Path:
-    """`plan.png`: the first grids of the training as the model will see them, with what chance decides for each."""
-    seen = [_seen(job, position) for position in range(SHOWN)]
-    texts = [dataset.caption(view, job.task) for view, _, _ in seen]
-    counts: Sequence[int | None] = _count(job, texts) or [None] * SHOWN
-    shown = [
-        figures.Shown(dataset.picture(view), view.layout, text, count, given, note)
-        for (view, given, note), text, count in zip(seen, texts, counts, strict=True)
-    ]
-    job.folder.mkdir(parents=True, exist_ok=True)
-    figures.draw_sheet(shown, job.folder / SHEET)
-    return job.folder / SHEET
-
-
-def _seen(job: Job, position: int) -> tuple[View, tuple[int, ...], str]:
-    """What stands at a position of the training: a view, the panels given, and what else there is to say."""
-    step = position // job.config.batch
-    scale = draws.scale_at(job.config, step)
-    layout = job.layouts[scale]
-    drawn = draws.draw(job.config, position, len(job.data.train), layout.size, job.condition)
-    notes = [f"step {step + 1}", f"scale {scale:g}"]
-    if drawn.order != tuple(range(layout.size)):
-        notes.append(f"order {' '.join(str(panel + 1) for panel in drawn.order)}")
-    notes += ["caption dropped"] if drawn.dropped else []
-    return View(job.data.train[drawn.sample], layout, drawn.order), drawn.given, ", ".join(notes)

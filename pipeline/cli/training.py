@@ -31,19 +31,19 @@ def train(
     ] = False,
 ) -> None:
     """Train a LoRA on a data set; goes on where it stopped. Settings are those of train.* (see README)."""
-    from training import loop, planning
+    from training import checks, loop, planning, sheet
     from training.processes import Processes
 
     job, processes = _job(task, folder_of(task, out), data, into, overrides or []), Processes()
     if plan:
         screen.lines(planning.lines(job, planning.make(job, processes.device, processes.count)))
         try:
-            planning.check(job, processes.device)
+            checks.run(job, processes.device)
         except MissingWeights as lacking:  # no fault of the plan
             screen.lines([f"warning: {lacking}"])
-        screen.console.print(f"What the model will see: {planning.write_sheet(job)}")
+        screen.console.print(f"What the model will see: {sheet.write(job)}")
         return
-    planning.check(job, processes.device)
+    checks.run(job, processes.device)
     if not processes.is_main:
         loop.train(job, processes, lambda *_: None)
         return
@@ -125,7 +125,7 @@ def _files(to: Path, panels: int) -> list[Path]:
 
 def _job(task: str, folder: Path, data: Path | None, into: Path | None, overrides: list[str]) -> Job:
     """A training on the data set of a run, or on another folder."""
-    from pipeline.cache import Cache
+    from pipeline.cache import Cache, shared_folder
     from pipeline.road import Settings, load_task
     from training import config, dataset
     from training.job import Job, find_backend
@@ -140,5 +140,5 @@ def _job(task: str, folder: Path, data: Path | None, into: Path | None, override
         data=dataset.read(data or folder / "dataset", told),
         backend=find_backend(told.base, wanted.model, wanted.revision),
         folder=into or folder / "training",
-        cache=Cache(folder / "cache"),
+        cache=Cache(shared_folder()),  # the same grids are trained on from many runs
     )
