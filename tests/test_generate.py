@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -98,12 +99,18 @@ def test_what_does_not_fit_its_base_or_is_damaged_is_refused_in_a_sentence(lora:
             generate.open_studio(changed(lora, **change), str(tiny_flux), MANNER, CPU)
 
 
-def test_what_comes_out_as_no_number_is_no_picture(lora: Path, tiny_flux: Path) -> None:
-    """A LoRA of finite numbers whose products are none."""
+def test_what_comes_out_as_no_number_is_no_picture(lora: Path, tiny_flux: Path, tmp_path: Path) -> None:
+    """Of a LoRA of finite numbers whose products are none, and of a VAE that decodes to none."""
     huge = {name: torch.full_like(weight, 1e30) for name, weight in load_file(lora).items()}
     studio = generate.open_studio(changed(lora, weights=huge), str(tiny_flux), MANNER, CPU)
     with pytest.raises(BadInput, match=r"draws at --guidance 3\.5 is no number and no picture"):
         generate.draw(studio, [Wish(PROMPT)])
+    ill = shutil.copytree(tiny_flux, tmp_path / "model")
+    weights = next((ill / "vae").glob("*.safetensors"))
+    bias = load_file(weights)["decoder.conv_out.bias"]
+    save_file(load_file(weights) | {"decoder.conv_out.bias": torch.full_like(bias, math.nan)}, weights)
+    with pytest.raises(BadInput, match=r"the VAE of .*model gives what is no number and no picture"):
+        generate.draw(generate.open_studio(lora, str(ill), MANNER, CPU), [Wish(PROMPT)])
 
 
 def test_what_the_lora_has_not_learnt_is_told_and_drawn_all_the_same(lora: Path, tiny_flux: Path) -> None:
@@ -118,6 +125,10 @@ def test_what_the_lora_has_not_learnt_is_told_and_drawn_all_the_same(lora: Path,
     assert "than the base that the LoRA was trained on (flux, c0ffee/transformer)" in base
     (prompt,) = told(Wish("a dog, [SCENE-1] runs, [SCENE-3] sleeps."))
     assert prompt.startswith("the prompt lacks [MOVIE-SHOTS], [SCENE-2]; every caption that the LoRA has read goes [M")
+    (order,) = told(
+        Wish(PROMPT.replace("[SCENE-1]", "[X]").replace("[SCENE-2]", "[SCENE-1]").replace("[X]", "[SCENE-2]"))
+    )
+    assert order.startswith("the prompt has its markers in another order; every caption that the LoRA has read goes [M")
     (crop,) = told(Wish(PROMPT, 0, {2: small}))
     assert crop.startswith("the picture for panel 3 loses 50% of its area")
     for share, panels, given in ((1, [2], {}), (1, [2], {0: photo}), (0.5, [2], {0: photo}), (1, [], {})):

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -540,7 +541,10 @@ def test_a_checkpoint_that_is_cut_or_overwritten_is_named_with_the_way_on(make_j
     file = job.folder / checkpoint.FILE
     whole = file.read_bytes()
     cut = [whole[:length] for length in (0, 1, 100, len(whole) // 2, len(whole) - 1)]
-    for content in (*cut, b"no checkpoint", whole[:300] + bytes(300) + whole[600:], bytes(len(whole))):
+    with zipfile.ZipFile(file) as parts:
+        amid = max(parts.infolist(), key=lambda part: part.file_size).header_offset + 500  # one bit of a weight
+    flipped = whole[:amid] + bytes([whole[amid] ^ 64]) + whole[amid + 1 :]
+    for content in (*cut, b"no checkpoint", whole[:300] + bytes(300) + whole[600:], bytes(len(whole)), flipped):
         file.write_bytes(content)
         with pytest.raises(
             BadInput, match=r"checkpoint\.pt is damaged and can't be read; remove it .*--into.*train\.init"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import nn
@@ -61,6 +62,9 @@ def load(job: Job) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        with ZipFile(path) as parts:
+            if parts.testzip():  # torch reads tensors that were written over without a word
+                raise BadZipFile
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         was = state["recipe"]
     except Exception as error:  # torch has an error of another kind for every place where such a file can be cut

@@ -87,11 +87,11 @@ def remarks(studio: Studio, wish: Wish) -> list[str]:
             f"{studio.backend.model} has other weights ({weights}) than the base that the LoRA was trained on "
             f"({card.base}, {card.weights}), so it may draw less of what it learnt."
         )
-    if lacking := [tag for tag in (card.prefix, *card.markers) if tag not in wish.prompt]:
-        told.append(
-            f"the prompt lacks {', '.join(lacking)}; every caption that the LoRA has read goes "
-            f"{' ... '.join(filter(None, (card.prefix, *card.markers)))} ..."
-        )
+    tags = [tag for tag in (card.prefix, *card.markers) if tag]
+    lacking, places = [tag for tag in tags if tag not in wish.prompt], [wish.prompt.find(tag) for tag in tags]
+    if lacking or places != sorted(places):
+        fault = f"lacks {', '.join(lacking)}" if lacking else "has its markers in another order"
+        told.append(f"the prompt {fault}; every caption that the LoRA has read goes {' ... '.join(tags)} ...")
     told += _remarks_on_given(studio.layout, card, wish.given)
     return told
 

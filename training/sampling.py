@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pipeline.errors import BadInput
 from training import flow
 from training.backends.base import Backend, Encoded
 
@@ -96,9 +97,15 @@ def _with_given(x_BCHW: Tensor, given: Given, noise_BCHW: Tensor, level: Tensor)
 
 
 def to_images(backend: Backend, vae: Any, latents_BCHW: Tensor) -> list[Image.Image]:
-    """Grids as pictures, decoded one by one: a page of the real size takes gigabytes."""
+    """Grids as pictures, decoded one by one: a page of the real size takes gigabytes.
+
+    Raises:
+        BadInput: the VAE gives what is no number, which would come out black.
+    """
     images = []
     for latents in latents_BCHW:
         pixels = backend.decode_image(vae, latents[None])[0]
+        if not pixels.isfinite().all():
+            raise BadInput(f"the VAE of {backend.model} gives what is no number and no picture; give a whole base.")
         images.append(Image.fromarray((pixels * 255).round().byte().permute(1, 2, 0).numpy()))
     return images
