@@ -653,6 +653,7 @@ def test_a_lora_begins_with_the_same_numbers_on_every_base(make_job: Make) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, which it hides from users itself
 def test_compiled_blocks_learn_the_same(make_job: Make) -> None:
     own, compiled = make_job("own", steps=2), make_job("compiled", steps=2, compile=True)
     run(own)
