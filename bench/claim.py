@@ -193,11 +193,9 @@ def measure(
 
 def show(pages: Sequence[Story], lora: Path, name: str, path: Path) -> None:
     """The same pages by the base and by a LoRA."""
-    captions = [page.caption(told=True) for page in pages]
-    wishes = [Wish(caption, 0) for caption in captions]
-    draw_pages(
-        captions, {who: generate.draw(studio_of(file), wishes) for who, file in (("base", None), (name, lora))}, path
-    )
+    wishes = [Wish(page.caption(told=True)) for page in pages]
+    drawn = {who: generate.draw(studio_of(file), wishes) for who, file in (("base", None), (name, lora))}
+    draw_pages([wish.prompt for wish in wishes], drawn, path)
 
 
 class Results:

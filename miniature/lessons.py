@@ -72,6 +72,16 @@ def draw_large(rng: random.Random, wide: float = 0.0) -> Scene:
             return scene
 
 
+def draw_known(rng: random.Random, count: int) -> list[Scene]:
+    """Scenes, none wide, whose characters are not held out."""
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        scene = draw_large(rng)
+        if not is_held_out(scene.character):
+            scenes.append(scene)
+    return scenes
+
+
 def pixels(pool: Pool, some: list[int]) -> Tensor:
     """Panels of a pool: B x 3 x H x W, 0..1."""
     return torch.from_numpy(pool.frames[some]).permute(0, 3, 1, 2).float() / 255

@@ -15,10 +15,9 @@ from torch.nn import functional
 
 from miniature.descent import Descent
 from miniature.flux_parts import T5_WIDTH, tokens_of
-from miniature.lessons import PANELS, SEED, caption, draw_large, is_held_out
+from miniature.lessons import PANELS, SEED, caption, draw_known
 from miniature.resumable import Course, Place
 from miniature.spelling import T5_LENGTH
-from miniature.world import Scene
 
 STEPS, PAGES = 400, 32
 NO_WORD = -100  # cross_entropy's own number for what does not count
@@ -45,17 +44,7 @@ def train(t5: Any, ear: Ear, tokenizer: Any, place: Place) -> None:
 
     def loss_of(step: int) -> Tensor:
         rng = random.Random(SEED + step)
-        ids = tokens_of(tokenizer, [caption(known(rng), rng) for _ in range(PAGES)], T5_LENGTH)
+        ids = tokens_of(tokenizer, [caption(draw_known(rng, PANELS), rng) for _ in range(PAGES)], T5_LENGTH)
         return ear.misheard(t5(ids).last_hidden_state, ids)
 
     Course("t5", SEED, STEPS, modules, descent, loss_of).run(place)
-
-
-def known(rng: random.Random) -> list[Scene]:
-    """A page of scenes whose characters are not held out."""
-    scenes: list[Scene] = []
-    while len(scenes) < PANELS:
-        scene = draw_large(rng)
-        if not is_held_out(scene.character):
-            scenes.append(scene)
-    return scenes

@@ -181,23 +181,13 @@ def drawn() -> Callable[[list[str], Layout], list[dict[str, str]]]:
     return draw
 
 
-def known_scenes(rng: random.Random, count: int) -> list[Scene]:
-    """Medium shots and close-ups of characters that it knows."""
-    scenes: list[Scene] = []
-    while len(scenes) < count:
-        scene = lessons.draw_large(rng)
-        if not lessons.is_held_out(scene.character):
-            scenes.append(scene)
-    return scenes
-
-
 def right(told: list[dict[str, str]], scenes: list[Scene], attribute: str) -> float:
     return float(np.mean([a[attribute] == value_of(b, attribute) for a, b in zip(told, scenes, strict=True)]))
 
 
 def test_it_draws_kind_and_colour_as_told(drawn: Callable[[list[str], Layout], list[dict[str, str]]]) -> None:
     """Single pictures, read by the reader: at least nine of ten right."""
-    scenes = known_scenes(random.Random(UNSEEN), SHOWN)
+    scenes = lessons.draw_known(random.Random(UNSEEN), SHOWN)
     told = drawn([describe(scene, wording=number) for number, scene in enumerate(scenes)], Layout(1, 1, *lessons.PANEL))
     for name in ("kind", "colour"):
         assert right(told, scenes, name) >= RIGHT, name
@@ -207,12 +197,12 @@ def test_every_panel_of_a_page_shows_what_its_own_text_tells(
     drawn: Callable[[list[str], Layout], list[dict[str, str]]],
 ) -> None:
     """Three unrelated scenes: each in its own place on the page, and with the character of its own text."""
-    scenes = known_scenes(random.Random(UNSEEN + 1), SHOWN // 4 * PANELS)
+    scenes = lessons.draw_known(random.Random(UNSEEN + 1), SHOWN // 4 * PANELS)
     pages = [scenes[start : start + PANELS] for start in range(0, len(scenes), PANELS)]
     texts = [
         "[MOVIE-SHOTS] " + ", ".join(f"[SCENE-{place}] {describe(scene)}" for place, scene in enumerate(page, start=1))
         for page in pages
     ]
     told = drawn([f"{text}." for text in texts], Layout(PANELS, 1, *lessons.PANEL))
-    for name in ("place", "colour"):
+    for name in ("place", "action", "kind", "colour"):
         assert right(told, scenes, name) >= RIGHT, name
