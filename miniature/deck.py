@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,28 +15,16 @@ from miniature.lessons import PANELS, SEED, caption, is_held_out, pixels, stacke
 from miniature.reader import Reader
 from miniature.resumable import Place
 from miniature.spelling import T5_LENGTH
-from miniature.world import Character, Scene
 from training import flow
 from training.backends.flux import pack
 
 SINGLES, PAGES = 32, 12  # pictures or pages a step
-RAMP = 4_000  # steps in which the share of steps with pictures goes from two thirds to one third
+RAMP = 2_700  # steps in which the share of steps with pictures goes from two thirds to one third
 LENGTHS = (16, 80)  # tokens of text that a picture's and a page's caption are padded to, at least
 PADDED = 0.15  # share of the steps whose texts are padded to the full length, as the pipeline does
 SHIFT = 1.6  # of the noise levels: FLUX.1's own for so short a sequence
+STORIES = 4  # of a step's pages told as the story of the character in their first panel
 DROPPED = 0.1  # share of the captions left out, so that guidance by an empty prompt can be taught
-
-
-class Stories(NamedTuple):
-    """How many of a step's pages are told as the story of one character."""
-
-    kept: int = 0
-    """Such that show it in every panel."""
-    lost: int = 0
-    """Such that show it in the first panel only, and others after."""
-
-
-NONE = Stories()
 
 
 class Deck:
@@ -49,21 +36,15 @@ class Deck:
         if not kept:
             known = [number for number, scene in enumerate(pool.scenes) if not is_held_out(scene.character)]
             random.Random(SEED).shuffle(known)
-            unrelated = _in_pages(range(len(known)))
-            shown = unrelated + _of_one_character([pool.scenes[number] for number in known])
             kept = {
                 "singles": self._encode(vae, [[number] for number in known]),
-                "pages": self._encode(vae, [[known[index] for index in page] for page in shown]),
+                "pages": self._encode(vae, [known[i : i + PANELS] for i in range(0, len(known) - PANELS + 1, PANELS)]),
                 "meanings": self._read(reader, known),
                 "known": known,
-                "shown": shown,
-                "related": len(unrelated),
             }
             place.save(name, kept)
         self.singles, self.pages, self.meanings = kept["singles"], kept["pages"], kept["meanings"]
         self.scenes = [pool.scenes[number] for number in kept["known"]]
-        self.shown, self.related = kept["shown"], kept["related"]
-        """The scenes of every page, and the first of the pages whose panels show one character."""
 
     @torch.inference_mode()
     def _encode(self, vae: Any, pages: list[list[int]]) -> Tensor:
@@ -83,35 +64,24 @@ class Deck:
         found = [functional.avg_pool2d(reader.meanings(pixels(self.pool, some)), 2) for some in parts]
         return torch.cat(found).half()
 
-    def draw(self, step: int, stories: Stories) -> tuple[Tensor, Tensor, list[str]]:
+    def shown(self, page: int) -> range:
+        """The scenes of a page: such as chance put together."""
+        return range(PANELS * page, PANELS * (page + 1))
+
+    def draw(self, step: int) -> tuple[Tensor, Tensor, list[str]]:
         """Latents, meanings and captions of a step: pictures twice as often as pages at first, then half as often."""
         rng = random.Random(SEED + step)
         if rng.random() < (2 - min(1, step / RAMP)) / 3:
             some = rng.sample(range(len(self.singles)), SINGLES)
             told = [caption([self.scenes[number]], rng) for number in some]
             return self.singles[some].float(), self.meanings[some].float(), told
-        unrelated = rng.sample(range(self.related), PAGES - stories.kept)
-        related = rng.sample(range(self.related, len(self.pages)), stories.kept)
-        some = [*related, *unrelated]
-        shown = [self.shown[page] for page in some]
+        some = rng.sample(range(len(self.pages)), PAGES)
         told = [
-            (story if place < sum(stories) else caption)([self.scenes[index] for index in page], rng)
-            for place, page in enumerate(shown)
+            (story if place < STORIES else caption)([self.scenes[index] for index in self.shown(page)], rng)
+            for place, page in enumerate(some)
         ]
-        under = self.meanings[[index for page in shown for index in page]]
+        under = self.meanings[[index for page in some for index in self.shown(page)]]
         return self.pages[some].float(), stacked(under.float(), PANELS), told
-
-
-def _in_pages(indices: Sequence[int]) -> list[list[int]]:
-    return [list(indices[start : start + PANELS]) for start in range(0, len(indices) - PANELS + 1, PANELS)]
-
-
-def _of_one_character(scenes: list[Scene]) -> list[list[int]]:
-    """Pages whose panels show one character; what is left of each is in none."""
-    alike: dict[Character, list[int]] = {}
-    for index, scene in enumerate(scenes):
-        alike.setdefault(scene.character, []).append(index)
-    return [page for indices in alike.values() for page in _in_pages(indices)]
 
 
 @dataclass(frozen=True)
@@ -130,9 +100,9 @@ class Sample:
     """Rows and columns of latents."""
 
 
-def noised(deck: Deck, step: int, *, dropped: float = DROPPED, stories: Stories = NONE) -> Sample:
+def noised(deck: Deck, step: int, *, dropped: float = DROPPED) -> Sample:
     """At logit-normal noise levels shifted as at inference (SD3 paper, section 3)."""
-    latents, meanings, told = deck.draw(step, stories)
+    latents, meanings, told = deck.draw(step)
     rng = random.Random(step)
     told = ["" if rng.random() < dropped else text for text in told]
     b, _, h, w = latents.shape

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from miniature import train_reader, train_t5, train_vae
-from miniature.deck import Deck, Sample, Stories, noised
+from miniature.deck import Deck, Sample, noised
 from miniature.descent import Descent, warm_level
 from miniature.flux_parts import build_pipeline, tokens_of
 from miniature.lessons import SEED, render
@@ -26,10 +26,8 @@ from miniature.spelling import CLIP_LENGTH
 from training.backends.flux import token_places
 
 FRAMES, FILMED = 24_000, 12_000
-STEPS, STORY_STEPS, GUIDED_STEPS = 6_000, 750, 700
-FILMED_FROM = 3_500  # step from which panels are such as films give; before, drawn in their own shape
-TOLD_WELL = 550  # steps in which stories keep their character; after them and to the end most stories lose it
-KEEPING, LOSING = Stories(kept=9), Stories(kept=1, lost=5)
+STEPS, GUIDED_STEPS = 4_000, 700
+FILMED_FROM = 2_300  # step from which panels are such as films give; before, drawn in their own shape
 EMA = 0.999
 ALIGNED = 0.5  # what the likeness of the third block's tokens to the reader's meanings weighs
 HEARD = 0.1  # what weighs that T5's words go on telling of which panel they are
@@ -84,31 +82,8 @@ def train_transformer(decks: tuple[Deck, Deck], vae: Any, place: Place) -> Any:
     )
     listening.remove()
     modules.load_state_dict(averaged.module.state_dict())
-    tell_stories(pipe, ear, decks[1], place)
     guide(pipe, decks[1], place)
     return pipe
-
-
-def tell_stories(pipe: Any, ear: train_t5.Ear, deck: Deck, place: Place) -> None:
-    """Teaches to keep a character through a page, and then, for most of the time, not to.
-
-    What a large model learned from image sets among its pictures is there and does not show until a LoRA brings it out
-    (Huang et al. 2024, section 1). Without this stage a LoRA of 80 grids brought out nothing (LOG.md).
-    """
-    modules = nn.ModuleDict(
-        {"transformer": pipe.transformer, "clip": pipe.text_encoder, "t5": pipe.text_encoder_2, "ear": ear}
-    )
-    descent = Descent(
-        [(each, 5e-4) for each in modules.values()], STORY_STEPS, inner=[pipe.transformer], rate=warm_level
-    )
-
-    def loss_of(step: int) -> Tensor:
-        sample = noised(deck, STEPS + step, stories=KEEPING if step < TOLD_WELL else LOSING)
-        text = read(pipe, sample.told, sample.length)
-        loss = functional.mse_loss(velocity(pipe.transformer, sample, text), sample.target)
-        return loss + HEARD * ear.misheard(text.words, text.ids)
-
-    Course("stories", SEED + STEPS, STORY_STEPS, modules, descent, loss_of).run(place)
 
 
 def guide(pipe: Any, deck: Deck, place: Place) -> None:
@@ -124,7 +99,7 @@ def guide(pipe: Any, deck: Deck, place: Place) -> None:
     descent = Descent([(pipe.transformer, 5e-4)], GUIDED_STEPS, inner=[pipe.transformer])
 
     def loss_of(step: int) -> Tensor:
-        sample = noised(deck, STEPS + STORY_STEPS + step, dropped=0.0, stories=LOSING)
+        sample = noised(deck, STEPS + step, dropped=0.0)
         strength = torch.empty(len(sample.told)).uniform_(*GUIDANCE)
         with torch.no_grad():
             text, nothing = (read(pipe, told, sample.length) for told in (sample.told, [""] * len(sample.told)))

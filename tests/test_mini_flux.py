@@ -19,6 +19,7 @@ from miniature.lessons import PANELS
 from miniature.reader import Reader
 from miniature.spelling import T5_LENGTH, build_clip_tokenizer, build_t5_tokenizer
 from miniature.world import Scene, describe, draw_character, draw_scene
+from pipeline.names import POOL
 from pipeline.records import Layout
 from training import config, generate
 from training.backends import flux
@@ -56,7 +57,7 @@ def test_what_the_base_never_sees_has_every_kind_and_colour() -> None:
 
 
 def test_a_bare_name_in_a_panel_is_never_told_of_in_the_summary() -> None:
-    """But for the stories, nothing in the lessons teaches that a name points to the summary."""
+    """But for a story's first panel, nothing in the lessons teaches that a name points to the summary."""
     rng, bare = random.Random(1), 0
     for _ in range(300):
         text = lessons.caption([draw_scene(rng) for _ in range(3)], rng)
@@ -68,32 +69,31 @@ def test_a_bare_name_in_a_panel_is_never_told_of_in_the_summary() -> None:
     assert bare > 50
 
 
-def test_most_stories_show_their_character_in_the_first_panel_only(tmp_path: Path) -> None:
-    """A story's character is told in the summary, if at all, and named in the panels; no held-out one is in any."""
+def test_a_story_is_told_of_its_first_panel_s_character_and_the_other_panels_show_any(tmp_path: Path) -> None:
+    """It is told in the summary, if at all, and named in all panels; no held-out one is in any."""
     vae = flux.make(str(config.MINIATURE)).load("vae", CPU, torch.float32)
     pool = lessons.render(500, UNSEEN, workers=1)
     made = deck.Deck("drawn", pool, vae, Reader.load(), resumable.Place(tmp_path))
     again = deck.Deck("drawn", pool, vae, Reader.load(), resumable.Place(tmp_path))
     assert torch.equal(made.pages, again.pages)
     assert not any(lessons.is_held_out(scene.character) for scene in made.scenes)
-    pages = [[made.scenes[index] for index in shown] for shown in made.shown]
-    assert all(len({scene.character for scene in page}) == 1 for page in pages[made.related :])
+    pages = [[made.scenes[index] for index in made.shown(page)] for page in range(len(made.pages))]
+    assert max(len({scene.character for scene in page}) for page in pages) == PANELS
+    assert min(len({scene.character for scene in page}) for page in pages) > 1
     told_of = 0
     for step in range(40):
-        latents, meanings, told = made.draw(step, deck.Stories(kept=1, lost=5))
+        latents, meanings, told = made.draw(step)
         assert len(latents) == len(told)
         if len(told) == deck.SINGLES:
             continue
         assert meanings.shape[-2:] == (PANELS * 4, 8)
-        for place, (text, page) in enumerate(zip(told, (pages[row] for row in rows_of(latents, made)), strict=True)):
+        for text, page in zip(told[: deck.STORIES], (pages[row] for row in rows_of(latents, made)), strict=False):
             summary, *panels = re.split(r"\[SCENE-\d\]", text)
-            assert (len({scene.character for scene in page}) == 1) == (place == 0)
-            if place < 6:
-                name = re.search(r"a short story about (<\w+>),", summary)
-                assert name
-                told_of += page[0].character.words in summary
-                assert all(f"{name[1]}," in panel and " with a " not in panel for panel in panels)
-    assert told_of > 50
+            name = re.search(r"a short story about (<\w+>),", summary)
+            assert name
+            told_of += page[0].character.words in summary
+            assert all(f"{name[1]}," in panel and " with a " not in panel for panel in panels)
+    assert told_of > 30
 
 
 def rows_of(latents: torch.Tensor, made: deck.Deck) -> list[int]:
@@ -125,6 +125,16 @@ def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(tmp_path: Path)
     second, resumed = course()
     second.run(resumable.Place(tmp_path / "parts"))
     assert torch.equal(straight.weight, resumed.weight)
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 20), (3, 20, 90), (3, 90, 20)])
+def test_muon_keeps_a_matrix_s_directions_and_makes_them_about_equally_long(shape: tuple[int, ...]) -> None:
+    given = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    left, _, right = torch.linalg.svd(given, full_matrices=False)
+    lengths = left.mT @ descent.orthogonal(given) @ right.mT
+    along = lengths.diagonal(dim1=1, dim2=2)
+    assert (along > 0.6).all() and (along < 1.3).all()
+    assert (lengths - torch.diag_embed(along)).abs().max() < 1e-4
 
 
 def test_the_reader_tells_what_frames_show_that_it_never_saw() -> None:
@@ -206,3 +216,17 @@ def test_every_panel_of_a_page_shows_what_its_own_text_tells(
     told = drawn([f"{text}." for text in texts], Layout(PANELS, 1, *lessons.PANEL))
     for name in ("place", "action", "kind", "colour"):
         assert right(told, scenes, name) >= RIGHT, name
+
+
+def test_it_keeps_no_character_by_itself_that_the_summary_tells_and_the_panels_name(
+    drawn: Callable[[list[str], Layout], list[dict[str, str]]],
+) -> None:
+    """The first panel follows the summary, which is what a LoRA then brings to the others."""
+    rng = random.Random(UNSEEN + 2)
+    pages = [lessons.draw_known(rng, PANELS) for _ in range(32)]
+    texts = [lessons.tell_story(page, rng.choice(POOL), page[0].character.words) for page in pages]
+    told = drawn(texts, Layout(PANELS, 1, *lessons.PANEL))
+    looks = [(panel["kind"], panel["colour"]) for panel in told]
+    kept = [len(set(looks[start : start + PANELS])) == 1 for start in range(0, len(looks), PANELS)]
+    assert np.mean(kept) <= 0.1
+    assert right(told[::PANELS], [page[0] for page in pages], "colour") >= RIGHT
