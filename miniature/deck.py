@@ -19,19 +19,23 @@ from training import flow
 from training.backends.flux import pack
 
 SINGLES, PAGES = 32, 12  # pictures or pages a step
-RAMP = 2_700  # steps in which the share of steps with pictures goes from two thirds to one third
+RAMP = 4_000  # steps in which the share of steps with pictures goes from two thirds to one third
 LENGTHS = (16, 80)  # tokens of text that a picture's and a page's caption are padded to, at least
 PADDED = 0.15  # share of the steps whose texts are padded to the full length, as the pipeline does
 SHIFT = 1.6  # of the noise levels: FLUX.1's own for so short a sequence
-STORIES = 4  # of a step's pages told as the story of the character in their first panel
+STORIES = 4  # of a step's pages told as the story of the character in their first panel, in a deck that tells some
 DROPPED = 0.1  # share of the captions left out, so that guidance by an empty prompt can be taught
 
 
 class Deck:
-    """Panels and pages as scaled latents, with the scenes that they show."""
+    """Panels and pages as scaled latents, with the scenes that they show.
 
-    def __init__(self, name: str, pool: Pool, vae: Any, reader: Reader, place: Place) -> None:
-        self.pool = pool
+    Args:
+        stories: whether some pages are told as stories.
+    """
+
+    def __init__(self, name: str, pool: Pool, vae: Any, reader: Reader, place: Place, *, stories: bool) -> None:
+        self.pool, self.stories = pool, STORIES if stories else 0
         kept = place.load(name) or {}
         if not kept:
             known = [number for number, scene in enumerate(pool.scenes) if not is_held_out(scene.character)]
@@ -77,7 +81,7 @@ class Deck:
             return self.singles[some].float(), self.meanings[some].float(), told
         some = rng.sample(range(len(self.pages)), PAGES)
         told = [
-            (story if place < STORIES else caption)([self.scenes[index] for index in self.shown(page)], rng)
+            (story if place < self.stories else caption)([self.scenes[index] for index in self.shown(page)], rng)
             for place, page in enumerate(some)
         ]
         under = self.meanings[[index for page in some for index in self.shown(page)]]

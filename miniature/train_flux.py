@@ -26,8 +26,8 @@ from miniature.spelling import CLIP_LENGTH
 from training.backends.flux import token_places
 
 FRAMES, FILMED = 24_000, 12_000
-STEPS, GUIDED_STEPS = 4_000, 700
-FILMED_FROM = 2_300  # step from which panels are such as films give; before, drawn in their own shape
+STEPS, GUIDED_STEPS = 5_500, 700
+FILMED_FROM = 3_500  # step from which panels are such as films give; before, drawn in their own shape
 EMA = 0.999
 ALIGNED = 0.5  # what the likeness of the third block's tokens to the reader's meanings weighs
 HEARD = 0.1  # what weighs that T5's words go on telling of which panel they are
@@ -42,8 +42,12 @@ def train(out: Path) -> None:
     vae = train_vae.train(pool, reader, place)
     filmed = render(FILMED, SEED + 2_000_000, filmed=True)
     train_reader.judge(reader, [pool, filmed], place)
-    drawn = Deck("latents", pool, vae, reader, place), Deck("filmed", filmed, vae, reader, place)
-    pipe = train_transformer(drawn, vae, place)
+    # Stories come when what a panel shows is learnt.
+    decks = (
+        Deck("latents", pool, vae, reader, place, stories=False),
+        Deck("filmed", filmed, vae, reader, place, stories=True),
+    )
+    pipe = train_transformer(decks, vae, place)
     pipe.vae = train_vae.sharpen(vae, pool, reader, place)
     pipe.to(torch.float16).save_pretrained(out)
 
