@@ -51,7 +51,7 @@ check: $(VENV)/ready ## Run the linters
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 
-miniature: $(VENV)/ready ## Train the miniature models from nothing (about four hours on 2 cores, resumable)
+miniature: $(VENV)/ready ## Train the miniature models from nothing (about three hours on 2 cores, resumable)
 	$(RUN)/python -m miniature clip
 	$(RUN)/python -m miniature vlm
 	$(RUN)/python -m miniature flux

@@ -53,7 +53,7 @@ def draw_counts(known: Known, sizes: Sequence[int], steps: int, path: Path) -> N
         with_given.bar(at, heights, 0.25, yerr=errors, capsize=4, label=way)
     with_given.set_xticks(range(len(BARS)), list(BARS.values()))
     with_given.set(title="first panel given: kept in the others")
-    with_given.legend(fontsize="small", loc="center right", handlelength=1)
+    with_given.legend(fontsize="x-small", loc="center right", handlelength=1)
     for chart in (by_size, by_step, with_given):
         chart.set_ylim(0, 102)
         chart.grid(axis="y", alpha=0.3)
