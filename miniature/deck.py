@@ -23,7 +23,6 @@ RAMP = 4_000  # steps in which the share of steps with pictures goes from two th
 LENGTHS = (16, 80)  # tokens of text that a picture's and a page's caption are padded to, at least
 PADDED = 0.15  # share of the steps whose texts are padded to the full length, as the pipeline does
 SHIFT = 1.6  # of the noise levels: FLUX.1's own for so short a sequence
-STORIES = 4  # of a step's pages told as the story of the character in their first panel, in a deck that tells some
 DROPPED = 0.1  # share of the captions left out, so that guidance by an empty prompt can be taught
 
 
@@ -31,11 +30,11 @@ class Deck:
     """Panels and pages as scaled latents, with the scenes that they show.
 
     Args:
-        stories: whether some pages are told as stories.
+        stories: how many of a step's pages are told as the story of the character in their first panel.
     """
 
-    def __init__(self, name: str, pool: Pool, vae: Any, reader: Reader, place: Place, *, stories: bool) -> None:
-        self.pool, self.stories = pool, STORIES if stories else 0
+    def __init__(self, name: str, pool: Pool, vae: Any, reader: Reader, place: Place, *, stories: int) -> None:
+        self.pool, self.stories = pool, stories
         kept = place.load(name) or {}
         if not kept:
             known = [number for number, scene in enumerate(pool.scenes) if not is_held_out(scene.character)]

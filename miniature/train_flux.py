@@ -28,6 +28,7 @@ from training.backends.flux import token_places
 FRAMES, FILMED = 24_000, 12_000
 STEPS, GUIDED_STEPS = 5_500, 700
 FILMED_FROM = 3_500  # step from which panels are such as films give; before, drawn in their own shape
+STORIES = 4  # of a step's pages, once what a panel shows is learnt: from FILMED_FROM on
 EMA = 0.999
 ALIGNED = 0.5  # what the likeness of the third block's tokens to the reader's meanings weighs
 HEARD = 0.1  # what weighs that T5's words go on telling of which panel they are
@@ -42,10 +43,9 @@ def train(out: Path) -> None:
     vae = train_vae.train(pool, reader, place)
     filmed = render(FILMED, SEED + 2_000_000, filmed=True)
     train_reader.judge(reader, [pool, filmed], place)
-    # Stories come when what a panel shows is learnt.
     decks = (
-        Deck("latents", pool, vae, reader, place, stories=False),
-        Deck("filmed", filmed, vae, reader, place, stories=True),
+        Deck("latents", pool, vae, reader, place, stories=0),
+        Deck("filmed", filmed, vae, reader, place, stories=STORIES),
     )
     pipe = train_transformer(decks, vae, place)
     pipe.vae = train_vae.sharpen(vae, pool, reader, place)

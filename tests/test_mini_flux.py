@@ -73,8 +73,8 @@ def test_a_story_is_told_of_its_first_panel_s_character_and_the_other_panels_sho
     """It is told in the summary, if at all, and named in all panels; no held-out one is in any."""
     vae = flux.make(str(config.MINIATURE)).load("vae", CPU, torch.float32)
     pool = lessons.render(500, UNSEEN, workers=1)
-    made = deck.Deck("drawn", pool, vae, Reader.load(), resumable.Place(tmp_path), stories=True)
-    again = deck.Deck("drawn", pool, vae, Reader.load(), resumable.Place(tmp_path), stories=True)
+    made = deck.Deck("drawn", pool, vae, Reader.load(), resumable.Place(tmp_path), stories=4)
+    again = deck.Deck("drawn", pool, vae, Reader.load(), resumable.Place(tmp_path), stories=4)
     assert torch.equal(made.pages, again.pages)
     assert not any(lessons.is_held_out(scene.character) for scene in made.scenes)
     pages = [[made.scenes[index] for index in made.shown(page)] for page in range(len(made.pages))]
@@ -87,7 +87,7 @@ def test_a_story_is_told_of_its_first_panel_s_character_and_the_other_panels_sho
         if len(told) == deck.SINGLES:
             continue
         assert meanings.shape[-2:] == (PANELS * 4, 8)
-        for text, page in zip(told[: deck.STORIES], (pages[row] for row in rows_of(latents, made)), strict=False):
+        for text, page in zip(told[: made.stories], (pages[row] for row in rows_of(latents, made)), strict=False):
             summary, *panels = re.split(r"\[SCENE-\d\]", text)
             name = re.search(r"a short story about (<\w+>),", summary)
             assert name
