@@ -3,9 +3,10 @@
     python -m bench.captions [--films 12] [--captioner local] [--set captioner.model=Qwen/Qwen3-VL-4B-Instruct]
 
 Grids are made from held-out films by the line itself and captioned by the caption stage as in `iclora caption`. What
-each panel shows is known from the film. An attribute of a panel is right where the panel's text states its value and no
-other, omitted where the text lacks the value, hallucinated where it states another; a value that is mistaken for
-another is both omitted and hallucinated. Without options the miniature model is measured.
+each panel shows is known from the film. Panels are read as a scorer reads them, with looks in place of names. An
+attribute of a panel is right where the panel's text states its value and no other, omitted where the text lacks the
+value, hallucinated where it states another; a value that is mistaken for another is both omitted and hallucinated.
+Without options the miniature model is measured.
 
 Texts are searched for the words of the world, whole words in either case and number and in whatever sentence. That has
 limits: a synonym that WORDS lacks counts as omitted, and a beach ball on the farm as a beach.
@@ -124,7 +125,7 @@ def measure(road: Road, truths: Sequence[Truth], settings: Settings) -> tuple[li
     verdicts: list[Verdict] = []
     for truth in truths:
         made = captions.get(truth.grid.id)
-        verdicts += judge(made.panels if made else [""] * len(truth.scenes), truth.scenes)
+        verdicts += judge(grammar.alone(made)[:-1] if made else [""] * len(truth.scenes), truth.scenes)
     return verdicts, list(captions.values()), mark
 
 

@@ -201,9 +201,9 @@ def show(pages: Sequence[Story], lora: Path, name: str, path: Path) -> None:
 class Results:
     """Counts by condition, on disk."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "claim.json") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.file = folder / "claim.json"
+        self.file = folder / name
         self.known: dict[str, dict[str, int]] = json.loads(self.file.read_text()) if self.file.exists() else {}
 
     def get(self, name: str, told: Mapping[str, str], count: Callable[[], dict[str, int]]) -> None:

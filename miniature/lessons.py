@@ -14,7 +14,7 @@ from torch import Tensor
 
 from miniature.draw import draw
 from miniature.frames import Frames, Pool
-from miniature.world import COLOURS, KINDS, WORN, Character, Scene, describe, draw_scene, summarise
+from miniature.world import COLOURS, KINDS, WORN, Character, Scene, bare, describe, draw_scene, summarise
 from pipeline.names import POOL
 
 SEED = 7_000_000_000  # above every other seed of the miniature
@@ -97,11 +97,6 @@ def unstacked(pages: Tensor, high: int) -> Tensor:
     """The inverse of `stacked`."""
     n, c, h, w = pages.shape
     return pages.reshape(n, c, high, h // high, w).transpose(1, 2).reshape(n * high, c, h // high, w)
-
-
-def bare(scene: Scene, name: str) -> str:
-    """A panel's text that gives its character's name and leaves open what it looks like."""
-    return describe(scene, name).replace(f"<{name}>, {scene.character.words},", f"<{name}>,")
 
 
 def caption(scenes: list[Scene], rng: random.Random) -> str:

@@ -48,7 +48,7 @@ and so on, always the same one for the same person, and never repeat a name for 
 panels with words like "again", "as before" or "another side"; every panel must make sense when it is read alone. Use
 plain English, no line breaks, and do not mention the grid, the layout or the image itself. Do not guess at feelings or
 backstory that can't be seen. If there is text in a picture, quote it. Answer with JSON alone, in this form:
-{"panels": [{"image": 1, "text": "...", "names": ["P1"]}], "names": ["P1", "P2"], "summary": "..."}."""
+{"panels": [{"image": 1, "people": [{"looks": "...", "name": "P1"}], "text": "..."}], "people": [], "summary": ""}."""
 
 
 Item = TypeVar("Item")
@@ -113,6 +113,16 @@ def drawn_grids(count: int, size: tuple[int, int], panels: int, seed: int) -> li
 def grids_of(panels: list[Panel], size: int = PANELS_A_GRID) -> list[list[Panel]]:
     """Neighbouring shots of one film, each used once."""
     return [list(grid) for grid in batched(panels, size) if len(grid) == size and grid[0].film == grid[-1].film]
+
+
+def spoilt(grids: Sequence[list[Panel]]) -> list[list[Panel]]:
+    """The grids with one panel each exchanged for one of another film's."""
+    rng, made = random.Random("spoilt"), []
+    for grid in grids:
+        others = [panel for other in grids if other[0].film != grid[0].film for panel in other]
+        place = rng.randrange(len(grid))
+        made.append([*grid[:place], rng.choice(others), *grid[place + 1 :]])
+    return made
 
 
 def batched(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
@@ -186,6 +196,10 @@ def _swaps(panels: list[Panel], texts: list[str]) -> tuple[list[tuple[int, int]]
     return far, [(i, j) for i, j in near if texts[i] != texts[j] and panels[i].scene != panels[j].scene]
 
 
+OF_PANELS = ("names",)
+OF_REPLIES = ("valid JSON", "summary", "ties", "strangers", "unrelated", "whole reply")
+
+
 # --- VLM --------------------------------------------------------------------------------------------------------------
 
 
@@ -209,7 +223,7 @@ class Vlm:
             return_tensors="pt",
             processor_kwargs={"padding": True},
         )
-        told = self.model.generate(**inputs, do_sample=False, max_new_tokens=256)
+        told = self.model.generate(**inputs, do_sample=False, max_new_tokens=320)
         asked = inputs["input_ids"].shape[1]
         replies: list[str] = self.processor.batch_decode(told[:, asked:], skip_special_tokens=True)
         return replies
@@ -228,7 +242,7 @@ def measure_vlm(
 ) -> dict[str, float]:
     """How many panels have each attribute right in the reply, and how many replies are right to the letter."""
     vlm, started = Vlm(folder), time.monotonic()
-    right: dict[str, list[bool]] = {name: [] for name in ("valid JSON", "names", "summary", "whole reply", *ATTRIBUTES)}
+    right: dict[str, list[bool]] = {name: [] for name in (*OF_PANELS, *OF_REPLIES, *ATTRIBUTES)}
     for some in batched(grids, batch):
         for grid, told in zip(some, vlm.ask([[p.image for p in grid] for grid in some], instruction), strict=True):
             scenes = [panel.scene for panel in grid]
@@ -236,15 +250,22 @@ def measure_vlm(
             parsed, ideal = parse(told, len(grid)), json.loads(wanted)
             right["valid JSON"].append(parsed is not None)
             right["whole reply"].append(told == wanted)
-            panels = parsed["panels"] if parsed else [{"text": "", "names": []}] * len(grid)
-            right["summary"].append(parsed is not None and parsed["summary"] == ideal["summary"])
-            right["names"] += [p["names"] == q["names"] for p, q in zip(panels, ideal["panels"], strict=True)]
+            panels = parsed["panels"] if parsed else [{"text": "", "people": []}] * len(grid)
+            for part in ("summary", "ties", "strangers", "unrelated"):
+                right[part].append(parsed is not None and parsed[part] == ideal[part])
+            pairs = zip(panels, ideal["panels"], strict=True)
+            right["names"] += [names_in(panel) == names_in(wished) for panel, wished in pairs]
             for scene, panel in zip(scenes, panels, strict=True):
+                said = " ".join([*(f"{one['looks']} " for one in panel["people"]), panel["text"]])
                 for attribute in ATTRIBUTES:
-                    right[attribute].append(phrase(scene, attribute) in panel["text"])
+                    right[attribute].append(phrase(scene, attribute) in said)
     figures: dict[str, float] = {"grids": len(grids), "panels": len(right["kind"])}
     figures |= {name: sum(hits) / len(hits) for name, hits in right.items()}
     return figures | {"seconds a grid": (time.monotonic() - started) / len(grids)}
+
+
+def names_in(panel: dict[str, Any]) -> list[str]:
+    return [one["name"] for one in panel["people"]]
 
 
 def parse(told: str, panels: int) -> dict[str, Any] | None:
@@ -252,7 +273,9 @@ def parse(told: str, panels: int) -> dict[str, Any] | None:
     try:
         parsed = json.loads(told)
         good = isinstance(parsed["summary"], str) and len(parsed["panels"]) == panels
-        good = good and all(isinstance(p["text"], str) and isinstance(p["names"], list) for p in parsed["panels"])
+        good = good and all(isinstance(one["name"], str) for panel in parsed["panels"] for one in panel["people"])
+        good = good and all(isinstance(panel["text"], str) for panel in parsed["panels"])
+        good = good and {"people", "ties", "strangers", "unrelated"} <= parsed.keys()
     except (ValueError, KeyError, TypeError):
         return None
     return parsed if good else None
@@ -262,7 +285,7 @@ def phrase(scene: Scene, attribute: str) -> str:
     """The words by which a panel's text states this attribute, and no other value of it."""
     value = value_of(scene, attribute)
     return {
-        "kind": f" {value} with ",
+        "kind": f" {value}",
         "colour": f"a {value} ",
         "worn": f"with {WORN.get(value)}",
         "place": f" {PLACES.get(value)}",
@@ -283,6 +306,10 @@ def write_card(films: int, card: Path = CARD) -> None:
         (
             f"VLM, grids of {PANELS_A_GRID}, an instruction of {len(INSTRUCTION.split())} words with names",
             measure_vlm(grids_of(panels)),
+        ),
+        (
+            f"VLM, grids of {PANELS_A_GRID}, one panel of another film",
+            measure_vlm(spoilt(grids_of(panels))),
         ),
         (
             "VLM, grids of 4, a short instruction without names",

@@ -9,13 +9,16 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from miniature.world import ACTIONS, COLOURS, KINDS, PLACES, SHOTS, WORN, Character, Scene, describe, summarise
+from miniature.world import ACTIONS, COLOURS, KINDS, PLACES, SHOTS, WORN, Scene, bare, describe
 
 Message = dict[str, Any]
 
 MOST_PANELS = 4
 NAMES = tuple(f"P{number}" for number in range(1, MOST_PANELS + 1))
 ASKS_FOR_NAMES = "<P1>"
+CLOTHES = "what it wears"
+"""What a character changes that is known again all the same."""
+UNRELATED = "no two of the images have a character or a place in common"
 # Shares of the prompts with a system turn, with no text before the images, and with a reply sent back; of those
 # replies the share that is whole; of the words of a prompt the share from our own vocabulary.
 SYSTEM, IMAGES_FIRST, SENT_BACK, WHOLE, STREWN = 0.15, 0.8, 0.2, 0.5, 0.6
@@ -44,41 +47,90 @@ CHAT_TEMPLATE = """\
 
 
 def reply(scenes: list[Scene], named: bool) -> str:
-    """The answer for a grid of these scenes: one line of JSON, the panels numbered and before the summary.
+    """The answer for a grid of these scenes: one line of JSON, in the form that `pipeline.replies` asks for.
 
-    So the cast is read off the panels' texts, and nothing has to be counted to know which image comes next (LOG.md).
+    The panels come first, numbered, and in each of them the looks before the name: so who is who, and what ties the
+    panels together, is read off what has been written, and nothing has to be counted to know which image comes next
+    (LOG.md).
     """
-    cast = list(dict.fromkeys(scene.character for scene in scenes))
-    name: dict[Character, str | None] = {who: NAMES[i] if named else None for i, who in enumerate(cast)}
-    names = [name[scene.character] for scene in scenes]
-    panels = [
-        {"image": number, "text": describe(scene, who), "names": [who] if who else []}
-        for number, (scene, who) in enumerate(zip(scenes, names, strict=True), start=1)
-    ]
-    return json.dumps(
-        {
-            "panels": panels,
-            "names": [who for who in name.values() if who],
-            "summary": summarise(scenes, names),
-        },
-        ensure_ascii=False,
-    )
+    cast = cast_of(scenes)
+    names = dict(zip(cast, NAMES, strict=False))
+    panels, people = [], []
+    for number, scene in enumerate(scenes, start=1):
+        name = names[scene.character.body]
+        seen = [{"looks": scene.character.words, "name": name}] if named else []
+        text = bare(scene, name) if named else describe(scene)
+        panels.append({"image": number, "people": seen, "text": text})
+    kept = {body: looks[0] if len(looks) == 1 else body for body, looks in cast.items()}
+    for body, looks in kept.items() if named else ():
+        people.append({"name": names[body], "looks": looks, "changes": CLOTHES if len(cast[body]) > 1 else ""})
+    who = [f"<{names[body]}>" if named else looks for body, looks in kept.items()]
+    ties = ties_of(scenes, dict(zip(cast, who, strict=True)))
+    tied = {panel for tie in ties for panel in tie["panels"]}
+    answer = {
+        "panels": panels,
+        "people": people,
+        "summary": f"a short story about {' and '.join(who)}",
+        "ties": ties,
+        "strangers": [number for number in range(1, len(scenes) + 1) if number not in tied] if ties else [],
+        "unrelated": "" if ties or len(scenes) == 1 else UNRELATED,
+    }
+    return json.dumps(answer, ensure_ascii=False)
+
+
+def cast_of(scenes: list[Scene]) -> dict[str, list[str]]:
+    """The characters by what they keep, in order of first appearance, and how each is seen to look."""
+    cast: dict[str, list[str]] = {}
+    for scene in scenes:
+        looks = cast.setdefault(scene.character.body, [])
+        if scene.character.words not in looks:
+            looks.append(scene.character.words)
+    return cast
+
+
+def ties_of(scenes: list[Scene], told: dict[str, str]) -> list[dict[str, Any]]:
+    """The characters and the places that two panels or more have in common, with the panels."""
+    panels: dict[str, list[int]] = {}
+    for value in ("character", "place"):
+        for number, scene in enumerate(scenes, start=1):
+            what = told[scene.character.body] if value == "character" else PLACES[scene.place]
+            panels.setdefault(what, []).append(number)
+    return [{"what": what, "panels": some} for what, some in panels.items() if len(some) > 1]
 
 
 def phrases() -> list[str]:
     """The numbers of the images, and every piece that a reply is made of: joined, they give the exact string back."""
     # a panel's opening is another for every number: what is written next is known from the last one
-    skeleton = ['{"panels": [{"image": 1, "text": "', '", "names": [', ']}], "names": [', '], "summary": "', '"}']
-    skeleton += [f']}}, {{"image": {number}, "text": "' for number in range(2, MOST_PANELS + 1)]
-    names = [f"<{name}>" for name in NAMES] + [f" and <{name}>" for name in NAMES[1:]]
-    names += [f'"{name}"' for name in NAMES] + [f', "{name}"' for name in NAMES[1:]]
+    opened = ['{"panels": [{"image": 1, "people": [']
+    opened += [f'"}}, {{"image": {number}, "people": [' for number in range(2, MOST_PANELS + 1)]
+    skeleton = [f"{text}{rest}" for text in opened for rest in ('{"looks": "', '], "text": "')]
+    skeleton += ['", "name": "', '"}], "text": "', '"}], "people": [{"name": "', '"}], "people": [], "summary": "']
+    skeleton += ['", "looks": "', '", "changes": "', '"}, {"name": "', '"}], "summary": "']
+    skeleton += ['", "ties": [{"what": "', '", "ties": [], "strangers": [', '", "panels": [', ']}, {"what": "']
+    skeleton += [']}], "strangers": [', '], "unrelated": "', '"}', CLOTHES, UNRELATED]
+    counted = [f"{number}" for number in range(1, MOST_PANELS + 1)]
+    counted += [f", {number}" for number in range(2, MOST_PANELS + 1)]
+    names = [f"<{name}>" for name in NAMES] + [f" and <{name}>" for name in NAMES[1:]] + list(NAMES)
     openings = ["a short story about "] + [f"{words} of " for words in SHOTS.values()]
     people = [f"{before}a {colour}" for before in ("", ", ", " and ") for colour in COLOURS]
     people += [f" {kind}" for kind in KINDS] + [f" with {words}" for words in WORN.values()]
     acts = [f"{before}{words}" for before in (" ", ", ") for words in ACTIONS.values()]
-    places = [f"{before}{words}" for before in (" ", ", ", " and ") for words in PLACES.values()]
+    places = [f"{before}{words}" for before in ("", " ", ", ", " and ") for words in PLACES.values()]
     numbers = [f"Picture {number}: " for number in range(1, MOST_PANELS + 1)]
-    return skeleton + names + openings + people + acts + places + numbers
+    return skeleton + counted + names + openings + people + acts + places + numbers
+
+
+def seen_phrases() -> frozenset[str]:
+    """The pieces of a panel that only its image tells; all else in a reply follows from what has been written."""
+    attributes = (*COLOURS, *KINDS, *WORN.values(), *ACTIONS.values(), *PLACES.values(), *SHOTS.values())
+    before = ("", " ", ", ", " with ", "a ", ", a ")
+    seen = {f"{start}{words}{end}" for words in attributes for start in before for end in ("", " of ")}
+    return frozenset(seen & set(phrases()))
+
+
+def closes_panels(phrase: str) -> bool:
+    """Whether the panels of a reply end with this piece."""
+    return phrase.startswith('"}], "people": ')
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

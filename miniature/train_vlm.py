@@ -1,4 +1,4 @@
-"""The mini VLM: a Qwen3-VL in small, taught first to see single frames and then to write the joint reply."""
+"""The mini VLM: a Qwen3-VL in small, taught to see single frames, then to write the joint reply, then to relate."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from transformers import (
 from miniature.descent import Descent, look, shuffled
 from miniature.frames import ATTRIBUTES, Frames, Pool, labels_of, render_pool
 from miniature.reply import (
+    ASKS_FOR_NAMES,
     CHAT_TEMPLATE,
     END,
     IMAGE,
@@ -33,7 +34,9 @@ from miniature.reply import (
     PAD,
     VIDEO,
     build_tokenizer,
+    closes_panels,
     reply,
+    seen_phrases,
     training_chat,
 )
 from miniature.world import PLACES, Character, Scene
@@ -50,9 +53,11 @@ SHAPES = (
 )
 TEXT_WIDTH = 192
 NAMED = 0.6  # share of the prompts that ask for names
-STRANGERS = 0.5  # share of the grids that are a random mix of frames
+# Shares of the grids: a random mix of frames, one foreign frame among related ones, one character in several clothes.
+STRANGERS, STRANGER, DRESSED = 0.3, 0.2, 0.1
 PANELS = (1, 2, 2, 3, 3, 3, 4, 4)  # images a grid, as often as they are drawn
-FRAMES_A_STEP, GRIDS_A_STEP = 32, 8
+FRAMES_A_STEP, GRIDS_A_STEP, BLIND_GRIDS_A_STEP = 32, 8, 64
+LOOKS_UP = 6  # of so many steps of the third stage one has images
 SPREAD = 0.65  # share of the first stage before every token has to know the frame
 # Shares of the second stage: up to the first one image a grid, up to the second the eyes frozen. Reading what the eyes
 # see takes longest to learn, and is cheaper so.
@@ -132,11 +137,28 @@ class Album:
         self._with: dict[Character, list[int]] = {}
         for index, scene in enumerate(pool.scenes):
             self._with.setdefault(scene.character, []).append(index)
+        self._bodies: dict[str, list[Character]] = {}
+        for character in self._with:
+            self._bodies.setdefault(character.body, []).append(character)
 
     def pick_grid(self, count: int, rng: random.Random) -> list[int]:
-        """Frames for one grid: mostly a cast of one or two in one or two places, at times a random mix."""
-        if rng.random() < STRANGERS:
-            return [rng.randrange(len(self.pool.scenes)) for _ in range(count)]
+        """Frames for one grid: a cast of one or two in one or two places, or one of the kinds that a run may hold too
+        and the model has to tell."""
+        kind = rng.random()
+        if kind < STRANGERS:
+            return [self._any(rng) for _ in range(count)]
+        if kind < STRANGERS + DRESSED:
+            body = rng.choice(list(self._bodies))
+            return [rng.choice(self._with[rng.choice(self._bodies[body])]) for _ in range(count)]
+        picks = self._related(count, rng)
+        if kind < STRANGERS + DRESSED + STRANGER:
+            picks[rng.randrange(count)] = self._any(rng)
+        return picks
+
+    def _any(self, rng: random.Random) -> int:
+        return rng.randrange(len(self.pool.scenes))
+
+    def _related(self, count: int, rng: random.Random) -> list[int]:
         cast = rng.sample(list(self._with), rng.choice((1, 1, 2)))
         places = rng.sample(list(PLACES), rng.choice((1, 1, 2, 10)))
         picks = []
@@ -195,20 +217,36 @@ def write(processor: Qwen3VLProcessor, grids: list[list[Scene]], tokens: int, rn
     """Prompts and replies for grids of images of `tokens` tokens each; only the reply is learned."""
     tokenizer = processor.tokenizer
     image = tokenizer.convert_tokens_to_ids(IMAGE)
-    rows, labels = [], []
+    pairs = []
     for scenes in grids:
         named = rng.random() < NAMED
         earlier = reply(rng.choice(grids), named)
         chat = training_chat(len(scenes), named, rng, earlier)
         prompt = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        asked = tokenizer(prompt.replace(IMAGE, IMAGE * tokens)).input_ids
-        told = tokenizer(reply(scenes, named) + END).input_ids
+        pairs.append((prompt.replace(IMAGE, IMAGE * tokens), reply(scenes, named) + END))
+    made = padded(tokenizer, pairs)
+    return made | {"mm_token_type_ids": (made["input_ids"] == image).int()}
+
+
+def write_blind(tokenizer: PreTrainedTokenizerBase, grids: list[list[Scene]], rng: random.Random) -> dict[str, Tensor]:
+    """Replies after the shortest of prompts; what only an image tells is not learned."""
+    asks = [ASKS_FOR_NAMES if rng.random() < NAMED else "" for _ in grids]
+    made = padded(tokenizer, [(ask, reply(scenes, bool(ask)) + END) for ask, scenes in zip(asks, grids, strict=True)])
+    return made | {"labels": hide_seen(made["labels"], tokenizer)}
+
+
+def padded(tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]) -> dict[str, Tensor]:
+    """Prompts with their replies, of which only the replies are learned."""
+    rows, labels = [], []
+    for prompt, answer in pairs:
+        asked, told = tokenizer(prompt).input_ids, tokenizer(answer).input_ids
         rows.append(torch.tensor(asked + told))
         labels.append(torch.tensor([UNTOLD] * len(asked) + told))
-    ids = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
-    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-    wanted = pad_sequence(labels, batch_first=True, padding_value=UNTOLD)
-    return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": (ids == image).int(), "labels": wanted}
+    return {
+        "input_ids": pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id),
+        "attention_mask": pad_sequence([torch.ones_like(row) for row in rows], batch_first=True),
+        "labels": pad_sequence(labels, batch_first=True, padding_value=UNTOLD),
+    }
 
 
 def train_tower(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: Lesson, steps: int) -> None:
@@ -260,6 +298,41 @@ def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: 
     hook.remove()
 
 
+def train_relations(model: Qwen3VLForConditionalGeneration, lesson: Lesson, steps: int) -> None:
+    """Third stage: what follows from the panels once they are written: who is who, and what ties which of them.
+
+    Mostly without any image, which makes a step of eight times the grids cheaper. The eyes stay as they are.
+    """
+    rng, started = random.Random(SEED + 3), time.monotonic()
+    model.model.visual.requires_grad_(False)
+    descent = Descent([(model.model.language_model, 1e-3), (model.lm_head, 1e-3)], steps)
+    album = lesson.albums[0]
+    for step in range(steps):
+        blind = step % LOOKS_UP != 0
+        picked = lesson.albums[lesson.pick_album(rng)] if not blind else album
+        counts = rng.choices(PANELS, k=BLIND_GRIDS_A_STEP if blind else GRIDS_A_STEP)
+        grids = [picked.pick_grid(count, rng) for count in counts]
+        scenes = [[picked.pool.scenes[index] for index in grid] for grid in grids]
+        if blind:
+            loss = model(**write_blind(lesson.processor.tokenizer, scenes, rng)).loss
+        else:
+            seen = see(lesson.processor, picked.pool.frames[[index for grid in grids for index in grid]], rng)
+            tokens = int(seen["image_grid_thw"][0].prod()) // MERGE**2
+            loss = model(**write(lesson.processor, scenes, tokens, rng), **seen).loss
+        descent.step(loss)
+        if step % 100 < 2 or step == steps - 1:  # noqa: PLR2004  (a step with images, and one without)
+            print(f"vlm: relations {step} loss {loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
+
+
+def hide_seen(labels_BL: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
+    """The labels without what only an image tells."""
+    vocabulary = tokenizer.get_vocab()
+    seen = torch.tensor([vocabulary[phrase] for phrase in seen_phrases()])
+    ends = torch.tensor([number for phrase, number in vocabulary.items() if closes_panels(phrase)])
+    before_BL = torch.isin(labels_BL, ends).cumsum(dim=1) == 0
+    return labels_BL.masked_fill(before_BL & torch.isin(labels_BL, seen), UNTOLD)
+
+
 def weighted(losses_A: Tensor) -> Tensor:
     """Mean over the attributes, in which the kind, the slowest to be learned, has KIND shares."""
     share = torch.ones(len(losses_A))
@@ -267,7 +340,9 @@ def weighted(losses_A: Tensor) -> Tensor:
     return (losses_A * share).sum() / share.sum()
 
 
-def train(out: Path, *, frames: int = 24_000, tower_steps: int = 1500, reply_steps: int = 2200) -> None:
+def train(
+    out: Path, *, frames: int = 24_000, tower_steps: int = 1500, reply_steps: int = 2200, relation_steps: int = 1600
+) -> None:
     """From nothing to `out`, a folder that AutoProcessor and AutoModelForImageTextToText load."""
     started = time.monotonic()
     torch.manual_seed(SEED)
@@ -277,6 +352,7 @@ def train(out: Path, *, frames: int = 24_000, tower_steps: int = 1500, reply_ste
     model, heads = Qwen3VLForConditionalGeneration(build_config(tokenizer)).train(), Heads()
     train_tower(model, heads, lesson, tower_steps)
     train_replies(model, heads, lesson, reply_steps)
+    train_relations(model, lesson, relation_steps)
     save(model, lesson.processor, out)
     print(f"vlm: {(time.monotonic() - started) / 60:.1f} minutes in all, weights in {out}", flush=True)
 
@@ -294,7 +370,7 @@ def save(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, ou
     """Half precision on disk; the config goes on saying float32, so that a CPU computes in that."""
     token = processor.tokenizer.convert_tokens_to_ids
     model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
-        do_sample=False, max_new_tokens=256, eos_token_id=token(END), pad_token_id=token(PAD)
+        do_sample=False, max_new_tokens=320, eos_token_id=token(END), pad_token_id=token(PAD)
     )
     model.save_pretrained(out, state_dict={name: value.half() for name, value in model.state_dict().items()})
     processor.save_pretrained(out)

@@ -46,7 +46,12 @@ class Character:
 
     @property
     def words(self) -> str:
-        return f"a {self.colour} {self.kind} with {WORN[self.worn]}"
+        return f"{self.body} with {WORN[self.worn]}"
+
+    @property
+    def body(self) -> str:
+        """What it keeps when it changes its clothes, and by which it is known again."""
+        return f"a {self.colour} {self.kind}"
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,15 @@ def describe(scene: Scene, name: str | None = None, wording: int = 0) -> str:
         f"{who} {act} {place}",
     )
     return phrasings[wording % len(phrasings)]
+
+
+def bare(scene: Scene, name: str) -> str:
+    """One clause for one panel that leaves open what its character looks like.
+
+    >>> bare(Scene(Character("rabbit", "red", "hat"), "beach", "kite", "wide"), "Mara")
+    'a wide shot of <Mara>, flying a kite on the beach'
+    """
+    return f"{SHOTS[scene.shot]} of <{name}>, {ACTIONS[scene.action]} {PLACES[scene.place]}"
 
 
 def summarise(scenes: list[Scene], names: list[str | None]) -> str:

@@ -23,6 +23,8 @@ from pipeline.task import Task
 PIECE = re.compile(r"[A-Z]{2,}|[A-Z][a-z]*|[a-z]+|\S")
 LONGEST, SHORTEST = 50, 6
 """Words that a panel's text is asked to have at most, where the budget is large and where it is none."""
+LOOKS, PEOPLE = 15, 2
+"""Words that a person's looks are asked to have at most, and people whose looks are reckoned with."""
 TOKENS_PER_WORD = 1.86
 """The estimate's mean on 24 captions, ours and the released ones, without their markers."""
 
@@ -91,10 +93,12 @@ def facts(captions: Sequence[Caption], task: Task) -> dict[str, Any]:
 
 
 def words(task: Task) -> int:
-    """Words that each text of a caption may have, the summary included, so that all of it is read."""
+    """Words that each text of a caption may have, the summary included, so that all of it is read with its looks."""
     base = BASES[task.base]
     frame = len(_estimated(" ".join((task.prefix, task.opening, *task.markers)))) + base.template
-    each = (base.limit - frame) / (len(task.markers) + 1) / TOKENS_PER_WORD
+    told = {"once": 1, "each": len(task.markers) + 1, "never": 0}[task.caption.looks]
+    looks = PEOPLE * LOOKS * told if task.caption.people else 0
+    each = ((base.limit - frame) / TOKENS_PER_WORD - looks) / (len(task.markers) + 1)
     return max(SHORTEST, min(LONGEST, int(each)))
 
 

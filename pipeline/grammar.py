@@ -5,19 +5,23 @@
 One line, every marker once and in order, people as `<Name>`. Published captions put `,` `;` `:` or nothing before a
 marker, and one published prompt leaves its second marker out; `parse` reads all of them and never fails, and `lint`
 says what is wrong.
+
+Where a captioner gave a caption as data (`Parts`), its text is a rendering: `tell` for training, `alone` for a scorer,
+`inherited` for a model that is given a panel. `reread` takes a rendering, edited or not, back to parts.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline import lint
 from pipeline.errors import BadReply
 from pipeline.markers import BRACKETS, EDGES, NAME, inside, spans, whole
-from pipeline.records import Caption
+from pipeline.records import Appearance, Caption, Parts, Person, Shown
 from pipeline.task import Task
+from pipeline.text import looks as appearance
 
 
 def fold(text: str) -> str:
@@ -42,11 +46,16 @@ def render(summary: str, panels: Iterable[str], names: Iterable[str], task: Task
     Raises:
         BadReply: the number of texts is not that of the panels, or a text holds a marker or the prefix.
     """
-    parts = [_part(text, task) for text in (summary, *panels)]
-    if len(parts) != len(task.markers) + 1:
-        raise BadReply(f"{task.name} has {len(task.markers)} panels, got {len(parts) - 1} texts.")
+    parts = [clean(text) for text in (summary, *panels)]
     everyone = {*names, *people("\n".join(parts))}
-    summary, *texts = (bracket_names(part, everyone) for part in parts)
+    return _joined([bracket_names(part, everyone) for part in parts], task)
+
+
+def _joined(parts: list[str], task: Task) -> str:
+    """Summary and panels put together, as `render`."""
+    summary, *texts = (_part(text, task) for text in parts)
+    if len(texts) != len(task.markers):
+        raise BadReply(f"{task.name} has {len(task.markers)} panels, got {len(texts)} texts.")
     if summary and not summary.lower().startswith(task.opening.lower()):
         summary = f"{task.opening} {summary}"
     head = f"{task.prefix} {summary}, " if summary else f"{task.prefix} "
@@ -129,3 +138,231 @@ def replace_panel(caption: Caption, panel: int, text: str, task: Task) -> str:
     tail = old[len(old.rstrip(EDGES)) :]
     part = f"{marker} {_part(text, task)}".rstrip()  # no space before the comma of an emptied part
     return fold(f"{caption.text[: found[panel][0]]}{part}{tail}{caption.text[end:]}")
+
+
+def replace_summary(caption: Caption, text: str, task: Task) -> str:
+    """The caption's text with what stands between prefix and first marker exchanged and every other letter as it was.
+
+    Raises:
+        BadReply: no marker is in the text, so nothing says where the summary ends, or the summary holds one.
+    """
+    start = next((start for start, _ in spans(caption.text, task) if start >= 0), -1)
+    if start < 0:
+        raise BadReply(f"the caption has no {task.markers[0]}, so its summary can't be changed alone.")
+    old = caption.text[len(caption.prefix) : start]
+    bare = old.strip(EDGES)
+    before, _, after = old.partition(bare) if bare else (" ", "", ", ")
+    return fold(f"{caption.prefix}{before}{_part(text, task)}{after}{caption.text[start:]}")
+
+
+# ---- captions as data
+
+
+def told(parts: Parts, task: Task) -> Caption:
+    """The caption of these parts, with the problems of its text.
+
+    Raises:
+        BadReply: as `render`.
+    """
+    caption = replace(parse(tell(parts, task), task), parts=parts)
+    return replace(caption, problems=lint.faults(caption, task))
+
+
+def tell(parts: Parts, task: Task) -> str:
+    """The joint caption that is trained on, under the task's policy on looks.
+
+    `once`: at the first mention, which is in the summary where that names them. Those who change are told of again in
+    every panel in which they look otherwise than last told; those who are seen in a panel that is given (`condition`)
+    look as it shows, and that is not told. `each`: in every part. `never`: nowhere.
+
+    Raises:
+        BadReply: as `render`.
+    """
+    policy = task.caption.looks
+    given = {panel - 1 for panel in task.condition} if policy == "once" else set()
+    known = _shown_by(parts, given)
+    texts = []
+    for panel in range(-1, len(parts.panels)):  # -1 is the summary
+        text = parts.summary if panel < 0 else parts.panels[panel].text
+        for person in parts.people if policy != "never" else ():
+            looks = looks_in(parts, person, panel)
+            if not looks or f"<{person.name}>" not in text:
+                continue
+            new = person.name not in known or (person.changes and known[person.name] != looks)
+            if policy == "each" or (new and panel not in given):
+                text = appearance.put(text, person.name, looks)
+            known[person.name] = looks
+        texts.append(text)
+    return _joined(texts, task)
+
+
+def _shown_by(parts: Parts, given: Iterable[int]) -> dict[str, str]:
+    """How the people look whom the given panels show, by name."""
+    return {
+        person.name: looks_in(parts, person, panel)
+        for panel in given
+        for person in parts.people
+        if person.name in people(parts.panels[panel].text)
+    }
+
+
+def looks_in(parts: Parts, person: Person, panel: int) -> str:
+    """How a person looks in a panel, in the summary (-1) as in all of them."""
+    seen = [shown.looks for shown in parts.panels[panel].people if shown.name == person.name] if panel >= 0 else []
+    return seen[0] if person.changes and seen and seen[0] else person.looks
+
+
+def alone(caption: Caption) -> tuple[str, ...]:
+    """The panels' texts and then the summary, each for a reader who sees nothing else: looks stand in for names.
+
+    A caption without parts keeps its texts as they are.
+    """
+    parts = caption.parts
+    if parts is None:
+        return (*caption.panels, caption.summary)
+    texts = [*(panel.text for panel in parts.panels), parts.summary]
+    return tuple(_by_looks(text, parts, panel if panel < len(parts.panels) else -1) for panel, text in enumerate(texts))
+
+
+def _by_looks(text: str, parts: Parts, panel: int) -> str:
+    for person in parts.people:
+        seen = [shown.looks for shown in parts.panels[panel].people if shown.name == person.name] if panel >= 0 else []
+        if looks := next(iter(filter(None, seen)), person.looks):
+            text = appearance.instead(text, person.name, looks)
+    return text
+
+
+def inherited(parts: Parts, panel: int, given: Iterable[int]) -> str:
+    """A panel's text for a model that is shown other panels: what it can see there is left out.
+
+    That is what all panels share, and the looks of the people in the given panels; who is new is described.
+
+    Args:
+        panel: from 0, as are those `given`.
+    """
+    text = parts.panels[panel].text
+    seen = {name for one in given for name in people(parts.panels[one].text)}
+    for person in parts.people:
+        looks = looks_in(parts, person, panel)
+        if looks and (person.name not in seen or person.changes):
+            text = appearance.put(text, person.name, looks)
+    return text
+
+
+def reread(text: str, parts: Parts, task: Task) -> Parts:
+    """The parts of a caption whose text was edited: panels and summary are the text's, without what is known of looks.
+
+    Whoever the text names no longer is left out, whoever it names anew has no looks, and looks that were put into other
+    words are the new ones.
+    """
+    caption = parse(text, task)
+    anew = [
+        replace(person, looks=looks)
+        for person in parts.people
+        if (looks := appearance.rewritten(caption.text, person.name, person.looks)) and not person.changes
+    ]
+    parts = redescribed(parts, anew)
+    known = {person.name: person for person in parts.people}
+    shown = []
+    for panel, words in zip(parts.panels, caption.panels, strict=True):
+        seen = {one.name: one for one in panel.people}
+        bare = unadorned(bracket_names(words, known), parts)
+        shown.append(Shown(bare, tuple(seen.get(name, Appearance(name)) for name in people(bare))))
+    return replace(
+        parts,
+        people=tuple(known.get(name, Person(name, "")) for name in caption.names),
+        panels=tuple(shown),
+        summary=unadorned(bracket_names(caption.summary, known), parts),
+    )
+
+
+def edited(caption: Caption, text: str, task: Task) -> Caption:
+    """The caption with a person's text, its parts taken along, and with the problems of what it says now."""
+    parsed = parse(text, task)
+    now = replace(
+        caption,
+        text=parsed.text,
+        prefix=parsed.prefix,
+        summary=parsed.summary,
+        panels=parsed.panels,
+        names=parsed.names,
+        parts=reread(parsed.text, caption.parts, task) if caption.parts else None,
+    )
+    return replace(now, problems=lint.faults(now, task))
+
+
+def redescribed(parts: Parts, described: Iterable[Person]) -> Parts:
+    """The parts with other looks of some people, in all panels; whom the parts lack a person has named in the text."""
+    anew = {person.name: person for person in described}
+    panels = [
+        replace(panel, people=tuple(replace(one, looks="") if one.name in anew else one for one in panel.people))
+        for panel in parts.panels
+    ]
+    everyone = {person.name: person for person in parts.people} | anew
+    return replace(parts, people=tuple(everyone.values()), panels=tuple(panels))
+
+
+def bared(parts: Parts) -> Parts:
+    """The parts without, in their texts, the looks that they know."""
+    return replace(
+        parts,
+        panels=tuple(replace(panel, text=unadorned(panel.text, parts)) for panel in parts.panels),
+        summary=unadorned(parts.summary, parts),
+    )
+
+
+def rearranged(parts: Parts, places: Sequence[int | None]) -> Parts:
+    """The parts of a grid whose panels were exchanged; a picture that was not there before shows nobody yet.
+
+    Args:
+        places: by panel where its picture stood before, from 0; None where it was not there.
+    """
+    new = {place: panel for panel, place in enumerate(places) if place is not None}
+
+    def moved(panels: Iterable[int]) -> tuple[int, ...]:
+        return tuple(sorted(new[panel] for panel in panels if panel in new))
+
+    ties = [replace(tie, panels=moved(tie.panels)) for tie in parts.ties]
+    return replace(
+        parts,
+        panels=tuple(Shown("") if place is None else parts.panels[place] for place in places),
+        ties=tuple(tie for tie in ties if len(tie.panels) > 1),
+        strangers=moved(parts.strangers),
+        unrelated=parts.unrelated if len(new) == len(places) else "",  # said of other pictures
+    )
+
+
+def unadorned(text: str, parts: Parts) -> str:
+    """The text without the looks that the parts know."""
+    for person in parts.people:
+        seen = [one.looks for panel in parts.panels for one in panel.people if one.name == person.name]
+        for looks in sorted({person.looks, *seen} - {""}, key=len, reverse=True):
+            text = appearance.take_out(text, person.name, looks)
+    return text
+
+
+def renamed(parts: Parts, names: Mapping[str, str]) -> Parts:
+    """The parts with other names; whoever gets the name of one before is that one."""
+    everyone = [person.name for person in parts.people]
+
+    def anew(text: str) -> str:
+        return rename(bracket_names(text, everyone), names)
+
+    given: dict[str, Person] = {}
+    for person in parts.people:
+        name = names.get(person.name, person.name)
+        given.setdefault(name, replace(person, name=name, looks=anew(person.looks)))
+    return replace(
+        parts,
+        people=tuple(given.values()),
+        panels=tuple(
+            Shown(
+                anew(panel.text),
+                tuple(Appearance(names.get(one.name, one.name), anew(one.looks)) for one in panel.people),
+            )
+            for panel in parts.panels
+        ),
+        summary=anew(parts.summary),
+        ties=tuple(replace(tie, what=anew(tie.what)) for tie in parts.ties),
+        unrelated=anew(parts.unrelated),
+    )

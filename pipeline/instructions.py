@@ -27,24 +27,45 @@ def write(task: Task) -> str:
     lines = [
         f"You see {count} images, the panels of one picture, {_places(task)}.",
         grammar.fold(task.caption.instructions or ANY_IMAGES),
-        "Answer with one JSON object and nothing else: "
-        '{"panels": [{"image": 1, "text": "...", "names": [...]}, ...], "names": [...], "summary": "..."}.',
+        f"Answer with one JSON object and nothing else: {_form(task)}.",
         f'"panels" has exactly {count} entries, one per image in order. '
         f'Each "text" is one clause of {min(10, most // 2)} to {most} words, in English, on one line, without square '
         f"brackets ({added} are put in later); it tells only what is to be seen in that image and is true when read "
         "alone, so no 'as before', 'another angle' or 'the same'. No two texts say the same.",
         f'"summary" is one clause of {min(8, most // 2)} to {min(30, most)} words on what all images share'
         + (f"; it goes on after the words '{task.opening}'." if task.opening else "."),
+        *_people(task),
+        '"ties" lists what two images or more have in common that a viewer would notice (a person, a thing, a place), '
+        'with the numbers of the images in which it is seen. "strangers" has the numbers of images that do not belong '
+        'with the others. If no images belong together, "unrelated" says why; else it is empty.',
     ]
-    if task.caption.people:
-        lines.append(
-            "Call people and characters <P1>, <P2> and so on in order of first appearance, the same one by the same "
-            'name in every image, and say in each text how they look; "names" lists P1, P2, ... without brackets.'
-        )
-    else:
-        lines.append('Name nobody; leave every "names" empty.')
-    lines.append('If the images plainly do not belong together, answer {"unrelated": "..."} with the reason instead.')
+    if task.caption.exclude:
+        lines.append(f"Never use these words: {', '.join(task.caption.exclude)}.")
     return "\n".join(lines)
+
+
+def _form(task: Task) -> str:
+    """The answer's form, by example."""
+    people = task.caption.people
+    seen = '[{"looks": "...", "name": "P1"}]' if people else "[]"
+    known = '[{"name": "P1", "looks": "...", "changes": ""}]' if people else "[]"
+    return (
+        f'{{"panels": [{{"image": 1, "people": {seen}, "text": "..."}}, ...], "people": {known}, '
+        '"summary": "...", "ties": [{"what": "...", "panels": [1, 2]}], "strangers": [], "unrelated": ""}'
+    )
+
+
+def _people(task: Task) -> list[str]:
+    """How people are named and described."""
+    if not task.caption.people:
+        return ['Name nobody; leave every "people" empty.']
+    return [
+        "Call people and characters <P1>, <P2> and so on in order of first appearance, the same one by the same name "
+        "in every image. Texts and summary say <P1> and nothing of how <P1> looks: that stands in "
+        f'"looks", a noun phrase of at most {budget.LOOKS} words. The "people" of an image lists who is in it, as they '
+        'look there; the last "people" lists everyone once, as they look in all images, and "changes" says in a few '
+        "words what of it differs from image to image (clothes, say), or is empty."
+    ]
 
 
 def _places(task: Task) -> str:

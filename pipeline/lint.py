@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 from pipeline import budget
 from pipeline.markers import BRACKETS, NAME, QUOTED, spans, whole
-from pipeline.records import Caption
+from pipeline.records import Caption, Parts, Person
 from pipeline.task import Task
+from pipeline.text import looks
 
 # Answers that talk to the user or about the picture instead of describing what is in it.
 BOILERPLATE = re.compile(
@@ -54,6 +55,7 @@ def faults(caption: Caption, task: Task) -> tuple[str, ...]:
         *_marker_faults(caption.text, task),
         *_panel_faults(caption, task),
         *_name_faults(caption, task),
+        *_looks_faults(caption, task),
         *_wording_faults(caption, task),
         *_language_faults(caption.text),
         *budget.faults(caption, task),
@@ -131,12 +133,59 @@ def _bare(name: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFD", name.casefold()) if not unicodedata.combining(c))
 
 
+def _looks_faults(caption: Caption, task: Task) -> Iterable[str]:
+    """Where the text of a caption that has parts says of people's looks more or less than the task's policy.
+
+    A text that came as one is a person's or another tool's, and is left to them.
+    """
+    policy, parts = task.caption.looks, caption.parts
+    if parts is None:
+        return
+    given = {name for panel in task.condition for name in NAME.findall(caption.panels[panel - 1])}
+    where = ["the summary", *task.markers]
+    for person in parts.people:
+        if not person.looks and policy != "never":
+            yield f"<{person.name}> is named and nothing says how they look"
+        told = [_without_others(text, person, parts) for text in (caption.summary, *caption.panels)]
+        telling = [place for place, text in zip(where, told, strict=True) if _describes(text, person, parts)]
+        if policy == "never" and telling:
+            yield f"how <{person.name}> looks is told in {telling[0]}, which caption.looks forbids"
+        elif policy == "once" and len(telling) > 1 and not person.changes:
+            yield f"how <{person.name}> looks is told again in {telling[1]}: it stands in {telling[0]}"
+        elif policy != "never" and not telling and _must_be_told(person) and person.name not in given:
+            yield f"<{person.name}> is named and nothing in the text says how they look"
+
+
+def _must_be_told(person: Person) -> bool:
+    return len(looks.words(person.looks)) >= looks.FEWEST and not person.changes
+
+
+def _describes(text: str, person: Person, parts: Parts) -> bool:
+    """Whether a text says what the person looks like, beside their name or without it."""
+    seen = (one.looks for panel in parts.panels for one in panel.people if person.changes and one.name == person.name)
+    bare = NAME.sub(" ", text)
+    return any(looks.tells(bare, said) for said in {person.looks, *seen})
+
+
+def _without_others(text: str, person: Person, parts: Parts) -> str:
+    """The text without the looks of other people, who may look much like this one."""
+    for other in parts.people:
+        seen = {one.looks for panel in parts.panels for one in panel.people if one.name == other.name}
+        for said in sorted({other.looks, *seen} - {""}, key=len, reverse=True) if other != person else ():
+            text = looks.take_out(text, other.name, said)
+    return text
+
+
 def _wording_faults(caption: Caption, task: Task) -> Iterable[str]:
     if found := BOILERPLATE.search(QUOTED.sub('""', caption.text)):
         yield f"'{found[0]}' speaks of the picture instead of what is in it"
     for marker, text in zip(task.markers, caption.panels, strict=True):
         if found := RELATIVE.search(QUOTED.sub('""', text)):
             yield f"'{found[0]}' in {marker} leans on another panel"
+    told = QUOTED.sub('""', caption.text)
+    for word in task.caption.exclude:
+        if whole(word, flags=re.IGNORECASE).search(told):
+            yield f"'{word}' is not to be captioned in this task"
     words = len(caption.text.split())
     if words > task.caption.max_words:
         yield f"the caption has {words} words, more than {task.caption.max_words}"

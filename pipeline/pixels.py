@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipeline.errors import BadInput
 from pipeline.records import Layout
@@ -15,6 +15,10 @@ MOST_PIXELS = 120_000_000
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF")
 """Pillow goes by content, not by name; of the rest some run other programs (EPS starts Ghostscript)."""
+
+LANCZOS = Image.Resampling.LANCZOS
+BAR = (127, 127, 127)
+"""Colour of the bars where a panel is padded: mid grey, 0 in the range -1..1 that image models see."""
 
 ORIENTATION = 0x0112
 TURNS = {
@@ -106,6 +110,15 @@ def _rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")
+
+
+def fitted(image: Image.Image, size: tuple[int, int], fit: str) -> Image.Image:
+    """The picture at another size, never squeezed.
+
+    Args:
+        fit: "crop" cuts what there is no room for, evenly from both sides; "pad" shows all of it between bars.
+    """
+    return ImageOps.fit(image, size, LANCZOS) if fit == "crop" else ImageOps.pad(image, size, LANCZOS, BAR)
 
 
 def cut(grid: Image.Image, layout: Layout) -> list[Image.Image]:

@@ -135,8 +135,63 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Person:
+    """Somebody who appears in a grid."""
+
+    name: str
+    """Without angle brackets."""
+    looks: str
+    """A noun phrase for how they look in every panel, such as "a tall woman with red hair"; empty where not told."""
+    changes: str = ""
+    """What of it differs from panel to panel ("her clothes"); empty where nothing does."""
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """A person in one panel."""
+
+    name: str
+    looks: str = ""
+    """How they look in this panel; empty where that is as in all of them."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What one panel shows."""
+
+    text: str
+    """People stand in it as `<Name>`, and how they look is left out."""
+    people: tuple[Appearance, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tie:
+    """Something that two panels or more have in common."""
+
+    what: str
+    panels: tuple[int, ...]
+    """Where it is seen, from 0."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A joint caption as data. Its text is a rendering by a policy: `grammar.tell`."""
+
+    people: tuple[Person, ...]
+    """In order of first appearance."""
+    panels: tuple[Shown, ...]
+    summary: str
+    """What all panels share; people stand in it as `<Name>`, and how they look is left out."""
+    ties: tuple[Tie, ...] = ()
+    strangers: tuple[int, ...] = ()
+    """Panels that do not belong with the others, from 0, as the captioner sees it."""
+    unrelated: str = ""
+    """Why no panels belong together, as the captioner sees it; empty where some do."""
+
+
+@dataclass(frozen=True)
 class Caption:
-    """One joint caption. `text` is what is trained on; the parts are read from it."""
+    """One joint caption. `text` is what is trained on; prefix, summary, panels and names are read from it."""
 
     text: str
     prefix: str
@@ -155,6 +210,8 @@ class Caption:
     """Faults that the linter finds, one sentence each."""
     failure: str = ""
     """Class of why the captioner left its last question without an answer ("timeout"); empty where it answered."""
+    parts: Parts | None = None
+    """What the text was rendered from; None for a text that came as one (a person's, a sidecar's, a free answer)."""
 
     @property
     def id(self) -> str:
@@ -210,6 +267,8 @@ class Review:
     """The caption as the person edited it; empty where it was left alone."""
     panels: tuple[str, ...] = ()
     """Ids of the records in the order that the person wants them; empty where the panels stand as grouped."""
+    people: tuple[Person, ...] = ()
+    """People whose looks the person has put into other words; empty where they left them alone."""
 
     @property
     def id(self) -> str:

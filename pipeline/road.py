@@ -9,6 +9,7 @@ import platform
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -20,8 +21,11 @@ import captioners
 from captioners.base import Captioner
 from pipeline import discover, engine, reviews, scorers, task
 from pipeline.cache import key_of
+from pipeline.consistency import teaching, verdict
+from pipeline.errors import BadInput
 from pipeline.records import Caption, Grid, Group, Record
 from pipeline.scorers.base import Scorer
+from pipeline.similarity import Encoder
 from pipeline.stages import caption, collect, compose, export, filter, group, inspect, review, sheet
 from pipeline.store import TABLES, Mark, Store, usual_folder
 from pipeline.task import Task
@@ -90,7 +94,7 @@ class Road:
             collect.find(self._sources)  # before the captioner's weights are asked for, which may take a download
         if "caption" in wanted:
             self.captioner.identity()
-        if "filter" in wanted and self.scorer:
+        if {"group", "filter"} & set(wanted) and self.scorer:
             self.scorer.identity()
         if "export" in wanted:
             export.chosen(self.task)
@@ -101,8 +105,26 @@ class Road:
             mark = engine.run(stage, inputs, self.store, upstream=upstream, progress=progress)
             self.write_report()
             yield mark, mark != before
-        if "filter" in wanted:
-            self.write_review()
+            if name == "filter":
+                self.write_review()
+            if name in ("group", "filter"):
+                self._stop_at_chance(mark)
+
+    def _stop_at_chance(self, mark: Mark) -> None:
+        """
+        Raises:
+            BadInput: the groups are no more than chance, and nobody has said that this is no matter. Sets that came as
+                such, of which `group` tells nothing, are somebody's word.
+        """
+        formed = self.store.mark("group")
+        if not self.task.group.prove or not (formed and "belonging" in formed.facts):
+            return
+        if why := verdict.at_chance(mark.facts.get("belonging", {})):
+            raise BadInput(
+                f"{why}, so nothing was {'captioned' if mark.name == 'group' else 'exported'}: the source has no "
+                "structure, or all of it is alike; put what belongs together into a folder, a film or names of its "
+                "own, or go on all the same with --set group.prove=false."
+            )
 
     @property
     def _sources(self) -> list[Path]:
@@ -119,7 +141,8 @@ class Road:
         return inspect.stage(self.task, self.folder, _threads()), records, self.store.digest("collected")
 
     def _group(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
-        return group.stage(self.task), self.store.items(Record, "records"), self.store.digest("records")
+        stage = group.stage(self.task, self.scorer, self.folder, self.store.cache)
+        return stage, self.store.items(Record, "records"), self.store.digest("records")
 
     def _compose(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
         groups = self.store.items(Group, "groups")
@@ -137,8 +160,10 @@ class Road:
         for grid in grids:
             if not (self.folder / grid.path).is_file():  # one of a person's: `compose` has seen to the others
                 compose.write(grid, self.task.layout.fit, self.folder)
-        stage = filter.stage(self.task, grids, self.scorer, self.folder, self.store.cache)
-        seen = [(caption.grid, caption.text) for caption in captions]
+        decided = self.decided()
+        taught = decided if self.task.filter.learn and not teaching.lacking(decided) else {}
+        stage = filter.stage(self.task, grids, self.scorer, self.folder, self.store.cache, taught)
+        seen = [(one.grid, one.text, asdict(one.parts) if one.parts else None) for one in captions]
         return stage, captions, key_of(captions=seen, pictures=[grid.path for grid in grids])
 
     def _export(self) -> tuple[engine.Stage[Any], Sequence[Any], str]:
@@ -151,6 +176,36 @@ class Road:
         """What the data set's card tells of the models and thresholds."""
         marks = {name: mark.facts for name in ("caption", "filter") if (mark := self.store.mark(name))}
         return {"captioner": marks.get("caption", {}).get("captioner", {}), **marks.get("filter", {})}
+
+    # ---- what a person's decisions teach
+
+    def decided(self) -> dict[str, bool]:
+        """The grids on which a person has decided, and whether they are to stay."""
+        rows = reviews.rows(self.store, self.task)
+        return {row.id: row.decision == "keep" for row in rows if row.decided and row.decision != "unsure"}
+
+    def lesson(self) -> teaching.Lesson:
+        """What the decisions would change if they taught the rule of what belongs together; nothing of the run does.
+
+        Raises:
+            BadInput: the decisions are too few, or the run has no rule; or the scorer's model can't be had.
+        """
+        decided = self.decided()
+        if lacking := teaching.lacking(decided):
+            raise BadInput(f"{lacking}; go on deciding with {self.command('review', '--serve')}.")
+        captions = reviews.captions(self.store, self.task)
+        by_id = {grid.id: grid for grid in reviews.grids(self.store)}
+        grids = [by_id[one.grid] for one in captions]
+        encoder = Encoder(self.scorer, self.store.cache, self.folder) if self.scorer else None
+        vectors = encoder.vectors(grids, captions) if encoder else None
+        before, after = (verdict.verdict(self.task, grids, captions, vectors, known) for known in ({}, decided))
+        return teaching.compare(before, after, grids, decided)
+
+    def learn(self) -> None:
+        """Has the decisions teach the rule from here on; what else the run was asked for stays."""
+        others = (line for line in self.settings.overrides if line.partition("=")[0].strip() != "filter.learn")
+        self.settings = self.settings.model_copy(update={"overrides": (*others, "filter.learn=true")})
+        self.task = load_task(self.settings)
 
     # ---- what a person reads
 

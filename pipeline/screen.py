@@ -60,6 +60,7 @@ def summary(road: Road, marks: list[Mark]) -> None:
     from collections import Counter
 
     from pipeline import thresholds
+    from pipeline.consistency import verdict
 
     table = Table("stage", "in", "kept", "rejected", "seconds", box=None, pad_edge=False)
     for mark in marks:
@@ -67,8 +68,9 @@ def summary(road: Road, marks: list[Mark]) -> None:
         why = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()) or "-"
         table.add_row(mark.name, str(mark.entered), str(mark.kept), why, f"{mark.seconds:.1f}")
     console.print(table)
-    for line in [line for mark in marks if mark.name == "filter" for line in thresholds.lines(mark.facts)]:
-        console.print(line)
+    for facts in (mark.facts for mark in marks if mark.name == "filter"):
+        for line in (*thresholds.lines(facts), *verdict.lines(facts.get("belonging", {}))):
+            console.print(line)
     set_aside(road)
     if marks[-1].name != "export":
         console.print(f"next: {road.command_to_show(marks[-1].name)}")
@@ -82,18 +84,15 @@ def summary(road: Road, marks: list[Mark]) -> None:
     console.print(f"or review in a browser: {road.command('review', '--serve')}")
 
 
-def diff(changes: list[Change], road: Road) -> None:
+def diff(changes: list[Change]) -> None:
     """Every edited row with what was and what becomes, and what the linter finds in a new caption."""
-    from pipeline import grammar
-
     for change in changes:
         console.print(change.review.grid)
         for name, was, becomes in change.fields:
             old, new = differing(was, becomes)
             console.print(f"  {name}: {old} -> {new}", markup=False)
             if name == "caption":
-                for problem in grammar.parse(becomes, road.task).problems:
-                    console.print(f"  problem: {problem}", markup=False)
+                lines(f"  problem: {problem}" for problem in change.problems)
 
 
 def lines(told: Iterable[str]) -> None:

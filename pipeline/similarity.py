@@ -6,6 +6,7 @@ held against its own segment, which fits. Vectors are unit vectors, their produc
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import re
@@ -16,13 +17,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline import pixels
+from pipeline import grammar, pixels
 from pipeline.cache import Cache, key_of
-from pipeline.records import Caption, Grid
+from pipeline.errors import BadInput
+from pipeline.records import Caption, Grid, Record
 from pipeline.scorers.base import Scorer
+from pipeline.task import LayoutSection
 
 AT_ONCE = 96
 """Panels that are held in memory and given to the scorer together: a storyboard's take 150 MB."""
+LOOKED_AT = 512
+"""Pixels: more than any scorer's own input."""
 COPIES = 64
 """Panels of a run that are copied to see what copies score: enough for a median and its spread."""
 TRIMMED = 0.04
@@ -63,10 +68,37 @@ class Encoder:
     def vectors(self, grids: Sequence[Grid], captions: Sequence[Caption]) -> Vectors:
         """Vectors of at least one grid and its caption."""
         panels = self._pictures([(grid, range(grid.layout.size)) for grid in grids])
-        told = [plain(text) for caption in captions for text in (*caption.panels, caption.summary)]
+        told = [plain(text) for caption in captions for text in grammar.alone(caption)]
         texts = self._texts(told, panels.shape[-1])
         shaped = texts.reshape(len(grids), -1, texts.shape[-1])
         return Vectors(panels.reshape(len(grids), -1, panels.shape[-1]), shaped[:, :-1], shaped[:, -1])
+
+    def sources(self, records: Sequence[Record], layout: LayoutSection) -> np.ndarray:
+        """Vectors of source pictures as their panels will show them, a row a record; NaN for what can't be read."""
+        shape = (layout.panel_width, layout.panel_height, layout.fit)
+        keys = [key_of(model=self.model, record=record.id, shape=shape) for record in records]
+        known = self._found(keys)
+        missing = [(record, key) for record, key in zip(records, keys, strict=True) if key not in known]
+        for batch in _batched(self._fitted(missing, layout), AT_ONCE):
+            known |= self._kept([key for key, _ in batch], self.scorer.image_vectors([picture for _, picture in batch]))
+        if not known:
+            return np.full((len(records), 1), np.nan, np.float32)
+        none = np.full_like(next(iter(known.values())), np.nan)
+        return np.stack([known.get(key, none) for key in keys])
+
+    def _fitted(
+        self, missing: Sequence[tuple[Record, str]], layout: LayoutSection
+    ) -> Iterator[tuple[str, Image.Image]]:
+        """The pictures in the shape of a panel, at most LOOKED_AT pixels on its long side."""
+        width, height = layout.panel_width, layout.panel_height
+        scale = min(1.0, LOOKED_AT / max(width, height))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        for record, key in missing:
+            with contextlib.suppress(BadInput):  # compose says why, where the picture is needed
+                yield (
+                    key,
+                    pixels.fitted(pixels.open_image(self.folder / record.path, least_side=max(size)), size, layout.fit),
+                )
 
     def copies(self, grids: Sequence[Grid], panels: np.ndarray) -> np.ndarray:
         """Cosines of some of the panels with copies of themselves as downloads and other cuts of a film make them."""
@@ -192,20 +224,20 @@ def likeness(panels: np.ndarray, earlier: np.ndarray) -> np.ndarray:
 
 # ---- shuffled controls: what the values of wrong pairs are
 
-WITHIN, ACROSS, PANELS = "segments shuffled within the grid", "segments of another grid", "panels of other grids"
+WITHIN, ACROSS = "segments shuffled within the grid", "segments of another grid"
 
 
 def controls(vectors: Vectors) -> dict[str, Vectors]:
-    """The run with what belongs together taken apart, three ways; every vector serves once in each."""
-    grids, size = vectors.panels.shape[:2]
+    """The run with texts that are not its panels', two ways; every vector serves once in each.
+
+    What strangers captioned as they are would score is another question, and `consistency` asks it.
+    """
+    grids = len(vectors.panels)
     other = np.roll(np.arange(grids), grids // 2)  # far off: neighbouring grids may come from one film
-    shifts = [1 + panel * grids // size % (grids - 1) for panel in range(size)]
-    apart = np.stack([np.roll(vectors.panels[:, panel], shift, axis=0) for panel, shift in enumerate(shifts)], axis=1)
     within, across = np.roll(vectors.segments, 1, axis=1), vectors.segments[other]
     for shuffled in (within, across):  # a text that says the same is no wrong one
         shuffled[(shuffled == vectors.segments).all(axis=-1)] = np.nan
     return {
         WITHIN: Vectors(vectors.panels, within, vectors.summaries),
         ACROSS: Vectors(vectors.panels, across, vectors.summaries[other]),
-        PANELS: Vectors(apart, vectors.segments, vectors.summaries),
     }

@@ -22,7 +22,24 @@ from pydantic import TypeAdapter
 from pipeline.cache import Cache
 from pipeline.discover import suggest
 from pipeline.errors import BadInput
-from pipeline.records import Caption, Exported, Grid, Group, Layout, Position, Record, Rejected, Review, Score, Scores
+from pipeline.records import (
+    Appearance,
+    Caption,
+    Exported,
+    Grid,
+    Group,
+    Layout,
+    Parts,
+    Person,
+    Position,
+    Record,
+    Rejected,
+    Review,
+    Score,
+    Scores,
+    Shown,
+    Tie,
+)
 
 TABLES: dict[str, type] = {
     "collected": Record,
@@ -47,7 +64,8 @@ CREATE TABLE stages
     (name TEXT PRIMARY KEY, fingerprint TEXT, done INTEGER, entered INTEGER, kept INTEGER, seconds REAL, facts TEXT);
 """
 
-TYPES = (Caption, Exported, Grid, Group, Layout, Position, Record, Review, Score, Scores)
+PARTS = (Appearance, Parts, Person, Shown, Tie)
+TYPES = (Caption, *PARTS, Exported, Grid, Group, Layout, Position, Record, Review, Score, Scores)
 VERSION = zlib.crc32(repr([SCHEMA, *([(f.name, f.type) for f in fields(kind)] for kind in TYPES)]).encode()) >> 1
 """What `PRAGMA user_version` says of a file that this code can read: a hash of tables and types, so that nobody has to
 think of raising a number. SQLite has 31 bits for it."""

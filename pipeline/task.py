@@ -40,6 +40,11 @@ class GroupSection(_Section):
     by: Literal["neighbours", "pairs"]
     """Neighbouring shots of a film (or images of a folder, in the order of their names), or images whose names differ
     in their last word or number only (`7_before`, `7_after`)."""
+    ties: tuple[Literal["people", "subject", "place", "style", "change"], ...] = Field(("subject",), min_length=1)
+    """What the panels of a group have in common: the same people, the same subject, the same place, the same style, or
+    one picture before and after a change. It decides by which measures strangers are told."""
+    prove: bool = True
+    """Stop where the groups are no more alike than shuffled ones: the source has no structure, or is all alike."""
     window: int = Field(6, ge=2)
     """How many neighbours, the first included, the panels of one group are taken from."""
     span: float = Field(60.0, gt=0)
@@ -58,6 +63,11 @@ class CaptionSection(_Section):
     the captioner is told what is worth saying of any images."""
     people: bool = True
     """Whether people get a name in angle brackets, the same in every panel."""
+    looks: Literal["once", "each", "never"] = "once"
+    """Where the caption says what people look like: at their first mention, so that the picture has to carry it on from
+    panel to panel; in every panel; or nowhere."""
+    exclude: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Words that no caption may use: what the LoRA is to add by itself."""
     attempts: int = Field(3, ge=1, le=10)
     min_panel_words: int = Field(3, ge=1)
     max_words: int = Field(320, ge=20)
@@ -75,7 +85,11 @@ class FilterSection(_Section):
     slack: float | None = Field(None, ge=0)
     """By how much another order of the panel texts may score better (mean per panel) before the grid is rejected."""
     related: float | None = None
-    """Lowest likeness of two panels: below they are strangers."""
+    """Lowest likeness of two panels' pictures, below which they are strangers whatever else speaks for them."""
+    recurring: bool = True
+    """Where a task's panels are tied by people: reject a grid with a panel nobody of which is seen in another one."""
+    learn: bool = False
+    """Let a person's decisions, 20 of them or more, teach the run's rule of what belongs together."""
     copies: float | None = None
     """Highest likeness of two panels, or of nearly all panels with an earlier grid's: above they are copies."""
     texts: float | None = None

@@ -14,8 +14,9 @@ from typing import Any
 MODEL = "small-vlm"
 GOOD = json.dumps(
     {
-        "summary": "a day by the sea",
         "panels": [{"text": text} for text in ("<P1> rows a red boat", "gulls fly over roofs", "<P1> mends a net")],
+        "people": [{"name": "P1", "looks": "a man in a blue cap"}],
+        "summary": "a day by the sea",
     }
 )
 

@@ -26,13 +26,15 @@ SHOTS = 5
 """Pictures a folder: three make a grid, two are left to take a panel's place."""
 
 
-def reply(summary: str, texts: Sequence[str]) -> str:
-    return json.dumps({"summary": summary, "panels": [{"text": text} for text in texts]})
+def reply(summary: str, texts: Sequence[str], looks: str = "") -> str:
+    """An answer that says how its one person looks, if there is any."""
+    people = [{"name": "P1", "looks": looks}] if looks else []
+    return json.dumps({"panels": [{"text": text} for text in texts], "people": people, "summary": summary})
 
 
 def story(number: int) -> str:
     texts = [f"<P1> does thing {number} in the {shot} shot" for shot in ("first", "second", "third")]
-    return reply(f"story {number} of a day", texts)
+    return reply(f"story {number} of a day of <P1>", texts, "a man in a blue cap")
 
 
 def truths(scenes: Sequence[Sequence[Scene]]) -> list[str]:
@@ -56,7 +58,7 @@ def build(home: Path, *, scored: bool = False) -> Path:
             film.picture(scene, home / f"film-{folder}" / f"{shot}.png")
     answers = [*(truths(scenes) if scored else map(story, range(GRIDS))), story(GRIDS)]
     overrides = [f"captioner.answers={json.dumps(answers)}", "caption.attempts=1", "group.floor=0.0", "group.window=3"]
-    overrides += [f"scorer.model=local-dir:{MINIATURE / 'clip'}"] if scored else []
+    overrides += [f"scorer.model=local-dir:{MINIATURE / 'clip'}"] if scored else ["filter.recurring=false"]
     settings = Settings(
         task="storyboard",
         sources=(str(home),),

@@ -13,11 +13,13 @@ from transformers import PreTrainedTokenizerFast
 
 from pipeline import budget, grammar, task
 from pipeline.bases import BASES
-from pipeline.records import Caption
+from pipeline.records import Caption, Parts, Person, Shown
 from pipeline.task import Task
 
 RELEASED = Path(__file__).parents[2] / "shared/data/movie-shots"
 STORYBOARD = task.load("storyboard")
+POLICIES = ("never", "once", "each")
+HARBOUR = "the old harbour wall under grey clouds with many gulls"
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +109,31 @@ def test_no_caption_has_no_fault():
     assert budget.faults(Caption("", "", "", ("", "", "")), STORYBOARD) == ()
 
 
+def test_what_is_counted_is_the_rendering_that_is_trained_on():
+    own = {looks: task.load("storyboard", [f"caption.looks={looks}", "base=sd-3.5"]) for looks in POLICIES}
+    walk = ("walks home", "mends a net by the sea", "drinks a cup of tea")
+    looks = "a tall old sailor with a white beard and a cap of dark blue wool on a bald head"
+    parts = Parts((Person("Rami", looks),), tuple(Shown(f"<Rami> {text}") for text in walk), "a day of <Rami>")
+    tokens = [budget.fit(grammar.told(parts, one), one).tokens for one in own.values()]
+    told = len(budget._estimated(f", {looks}"))
+    assert [count - tokens[0] for count in tokens] == [
+        0,
+        told,
+        4 * told + 3,
+    ]  # in panels with the comma that closes them
+    assert tokens[2] == len(budget._estimated(grammar.tell(parts, own["each"]))) + BASES["sd-3.5"].template
+
+
+def test_looks_in_every_panel_may_be_more_than_is_read():
+    looks = "a sailor in " + "very " * 60 + "old boots"
+    texts = ("walks home", "mends a net by the sea", "drinks a cup of tea")
+    parts = Parts((Person("Rami", looks),), tuple(Shown(f"<Rami> {text}") for text in texts), "a day of <Rami>")
+    once, each = (task.load("storyboard", [f"caption.looks={looks}", "base=sd-3.5"]) for looks in ("once", "each"))
+    assert budget.faults(grammar.told(parts, once), once) == ()
+    (fault,) = budget.faults(grammar.told(parts, each), each)
+    assert fault in grammar.told(parts, each).problems and "[SCENE-3] would be lost" in fault
+
+
 # ---- counting
 
 
@@ -191,6 +218,32 @@ def test_texts_as_long_as_they_are_asked_to_be_fit(base: str):
         most = budget.words(own)
         if most == budget.SHORTEST:
             continue  # no text of use would fit
-        text = " ".join(["the old harbour wall under grey clouds with many gulls"] * 5).split()[:most]
+        text = " ".join([HARBOUR] * 5).split()[:most]
         made = grammar.parse(grammar.render(" ".join(text[:30]), [" ".join(text)] * len(own.markers), [], own), own)
         assert budget.faults(made, own) == (), (name, most)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_texts_of_the_asked_length_fit_with_the_looks_of_two_people(base: str):
+    words = HARBOUR.split() * 5
+    people = tuple(Person(name, " ".join(words[: budget.LOOKS])) for name in ("Ines", "Rami"))
+    for name in task.names():
+        for looks in POLICIES:
+            own = task.load(name, [f"base={base}", f"caption.looks={looks}"])
+            most = budget.words(own)
+            if most == budget.SHORTEST or not own.caption.people:
+                continue  # no text of use would fit, or there are no looks
+            named = f"<Ines> and <Rami> {' '.join(words[: most - 3])}"
+            panel = Shown(named if looks == "each" else " ".join(words[:most]))
+            made = grammar.told(Parts(people, (panel,) * len(own.markers), named), own)
+            assert budget.faults(made, own) == (), (name, looks, most)
+
+
+def test_the_more_often_looks_are_told_the_shorter_a_text_may_be():
+    lengths = [budget.words(task.load("storyboard", [f"caption.looks={looks}", "base=sd-3.5"])) for looks in POLICIES]
+    assert lengths[0] > lengths[1] > lengths[2]
+
+
+def test_where_nobody_is_named_looks_take_no_room():
+    bare = ["caption.people=false", "base=sd-3.5"]
+    assert len({budget.words(task.load("storyboard", [f"caption.looks={looks}", *bare])) for looks in POLICIES}) == 1

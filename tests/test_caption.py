@@ -18,10 +18,10 @@ from plain import LAYOUT, facts, painted, small
 import captioners
 from captioners.base import Answer, Question, Turn
 from captioners.scripted import Scripted
-from pipeline import discover, engine, names, replies
+from pipeline import discover, engine, grammar, names, replies
 from pipeline.cache import Cache
 from pipeline.errors import Abstained, BadReply
-from pipeline.records import Caption, Grid, Rejected
+from pipeline.records import Caption, Grid, Parts, Person, Rejected, Shown, Tie
 from pipeline.stages import caption
 from pipeline.store import Mark, Store
 from pipeline.task import Task
@@ -31,9 +31,13 @@ def grids(folder: Path, count: int, texts: Sequence[str] = ("", "", "")) -> list
     return painted(folder, ((number, 99, 99) for number in range(count)), texts)
 
 
-def reply(*texts: str, summary: str = "a day by the sea", **more: object) -> str:
+LOOKS = {"P1": "a man in a blue cap", "P2": "an old woman with a cane", "P3": "a girl in a yellow raincoat"}
+
+
+def reply(*texts: str, summary: str = "a day of <P1> by the sea", names: Sequence[str] = ("P1",)) -> str:
     said = texts or ("<P1> rows a red boat", "gulls fly over the roofs", "<P1> mends a long net")
-    return json.dumps({"summary": summary, "panels": [{"text": text} for text in said]} | more)
+    people = [{"name": name, "looks": LOOKS[name]} for name in names]
+    return json.dumps({"panels": [{"text": text} for text in said], "people": people, "summary": summary})
 
 
 GOOD = reply()
@@ -128,15 +132,15 @@ def test_only_grids_with_faults_are_asked_about_again(tmp_path: Path) -> None:
 
 def test_what_only_the_answer_shows_goes_back_too_and_stays_in_our_names(tmp_path: Path) -> None:
     texts = ("<P1> rows a red boat", "gulls fly over the roofs", "<P1> mends a long net")
-    panels = [{"text": text, "names": ["P1"]} for text in texts]
-    captioner = make("scripted", json.dumps({"summary": "a day by the sea", "panels": panels}))
+    panels = [{"people": [{"looks": LOOKS["P1"], "name": "P1"}], "text": text} for text in texts]
+    captioner = make("scripted", json.dumps({"panels": panels, "summary": "a day by the sea"}))
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
-    assert captioner.asked[1].earlier[0].faults == ('the text of [SCENE-2] leaves out <P1>, who is in its "names"',)
-    assert made.problems == (f'the text of [SCENE-2] leaves out <{made.names[0]}>, who is in its "names"',)
+    assert captioner.asked[1].earlier[0].faults == ('the text of [SCENE-2] leaves out <P1>, who is in its "people"',)
+    assert made.problems == (f'the text of [SCENE-2] leaves out <{made.names[0]}>, who is in its "people"',)
 
 
 def test_a_caption_over_the_budget_of_its_base_goes_back_and_is_in_the_report(tmp_path: Path) -> None:
-    long = reply("<P1> rows a red boat " + "past a green island " * 12, "gulls fly over the roofs", "<P1> mends a net")
+    long = reply("<P1> rows a red boat " + "past a green island " * 9, "gulls fly over the roofs", "<P1> mends a net")
     captioner = make("scripted", long, GOOD)
     made = run(tmp_path, captioner, grids(tmp_path, 1), small(base="hidream-i1"))
     assert captioner.asked[1].earlier[0].faults[0].endswith("128 are read: [SCENE-3] would be lost")
@@ -326,7 +330,8 @@ def people(made: Sequence[Caption]) -> list[str]:
 
 
 def test_people_get_names_from_the_pool_in_every_panel_and_no_name_comes_twice(tmp_path: Path) -> None:
-    crowd = reply("<P1> and <P2> row", "<P3> waits for P2 and P1", "<P2> mends a net", names=["P1", "P2", "P3"])
+    texts = ("<P1> and <P2> row", "<P3> waits for P2 and P1", "<P2> mends a net")
+    crowd = reply(*texts, summary="<P1>, <P2> and <P3> by the sea", names=["P1", "P2", "P3"])
     made = run(tmp_path, make("scripted", crowd), grids(tmp_path, 40))
     assert len(people(made)) == len(set(people(made))) == 120 and set(people(made)) <= set(names.POOL)
     one, two, three = made[7].names
@@ -366,6 +371,58 @@ def test_faults_go_back_in_the_models_own_names_and_stay_in_ours(tmp_path: Path)
     assert "P1" not in made.text and made.problems == ("an angle bracket is open or empty, or holds no name",)
 
 
+def test_what_a_caption_was_made_of_is_kept_with_it_in_our_names(tmp_path: Path) -> None:
+    told = json.loads(GOOD) | {"ties": [{"what": "P1's cap", "panels": [1, 3]}], "strangers": [2]}
+    (made,) = run(tmp_path, make("scripted", json.dumps(told)), grids(tmp_path, 1))
+    (name,) = made.names
+    assert made.parts == Parts(
+        people=(Person(name, LOOKS["P1"]),),
+        panels=(
+            Shown(f"<{name}> rows a red boat"),
+            Shown("gulls fly over the roofs"),
+            Shown(f"<{name}> mends a long net"),
+        ),
+        summary=f"a day of <{name}> by the sea",
+        ties=(Tie(f"<{name}>'s cap", (0, 2)),),
+        strangers=(1,),
+    )
+    assert made.text == grammar.tell(made.parts, small()) and made.text.count(LOOKS["P1"]) == 1
+
+
+def test_looks_that_are_missing_are_asked_for_in_the_model_s_names_and_told_in_ours(tmp_path: Path) -> None:
+    bare = json.dumps(json.loads(GOOD) | {"people": ["P1"]})
+    captioner = make("scripted", bare, GOOD)
+    (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
+    assert captioner.asked[1].earlier[0].faults == ("<P1> is named and nothing says how they look",)
+    assert made.problems == () and LOOKS["P1"] in made.text
+    (kept,) = run(tmp_path / "kept", make("scripted", bare), grids(tmp_path / "kept", 1))
+    assert kept.problems == (f"<{kept.names[0]}> is named and nothing says how they look",)
+
+
+@pytest.mark.parametrize(("looks", "times"), [("once", 1), ("each", 3), ("never", 0)])
+def test_a_changed_policy_on_looks_renders_the_same_answers_anew(tmp_path: Path, looks: str, times: int) -> None:
+    inputs = grids(tmp_path, 1)
+    (first,) = run(tmp_path, make("scripted", GOOD), inputs, small(base="cogview-4"))
+    captioner = make("scripted", GOOD)
+    (made,) = run(tmp_path, captioner, inputs, small(base="cogview-4", caption__looks=looks))
+    assert made.text.count(LOOKS["P1"]) == times and made.parts == first.parts
+    assert captioner.asked == []
+
+
+def test_a_reason_beside_described_panels_loses_no_grid(tmp_path: Path) -> None:
+    told = json.dumps(json.loads(GOOD) | {"unrelated": "a boat and two invoices"})
+    (made,) = run(tmp_path, make("scripted", told), grids(tmp_path, 1))
+    assert made.problems == () and made.parts and made.parts.unrelated == "a boat and two invoices"
+
+
+def test_a_reason_without_panels_has_the_grid_rejected(tmp_path: Path) -> None:
+    captioner, inputs = make("scripted", '{"unrelated": "a boat and two invoices"}'), grids(tmp_path, 1)
+    with Store(tmp_path) as store:
+        go(captioner, tmp_path, store, inputs)
+        assert store.rejected("caption") == [Rejected("g0", "grids/0.png", "abstained", "a boat and two invoices")]
+        assert store.items(Caption, "captions") == []
+
+
 def test_the_pool_is_large_and_even_enough_for_a_hundred_grids_of_three_people() -> None:
     drawn = [name for place in range(100) for name in names.draw(3, place, seed=0)]
     assert len(set(drawn)) == 300
@@ -387,10 +444,10 @@ def asking(folder: Path, captioner: Any) -> caption.Asking:
 
 def test_asked_again_the_captioner_is_told_what_is_wrong_until_it_writes_something_new(tmp_path: Path) -> None:
     (grid,) = grids(tmp_path, 1)
-    captioner = make("scripted", GOOD, BROKEN, reply(summary="a night by the sea"))
+    captioner = make("scripted", GOOD, BROKEN, reply(summary="a night of <P1> by the sea"))
     (first,) = run(tmp_path, captioner, [grid])
     new = asking(tmp_path, captioner).again(grid, [first.text], ["Panel [SCENE-2] does not fit its text."])
-    assert new.text == first.text.replace("a day by the sea", "a night by the sea")
+    assert new.text == first.text.replace("a day of", "a night of")
     assert (new.grid, new.names, new.problems, new.attempts) == ("g0", first.names, (), 3)
     turns = captioner.asked[-1].earlier
     assert [turn.answer for turn in turns] == [GOOD, BROKEN]
@@ -400,7 +457,7 @@ def test_asked_again_the_captioner_is_told_what_is_wrong_until_it_writes_somethi
 
 def test_asked_again_without_any_fault_the_captioner_is_told_that_other_words_are_wanted(tmp_path: Path) -> None:
     (grid,) = grids(tmp_path, 1)
-    captioner = make("scripted", GOOD, reply(summary="a night by the sea"))
+    captioner = make("scripted", GOOD, reply(summary="a night of <P1> by the sea"))
     (first,) = run(tmp_path, captioner, [grid])
     asking(tmp_path, captioner).again(grid, [first.text], [])
     assert captioner.asked[-1].earlier == (Turn(GOOD, ("other words are wanted",)),)
@@ -428,6 +485,16 @@ def test_texts_that_came_along_are_neither_renamed_nor_asked_for(tmp_path: Path)
     (made,) = run(tmp_path, make("sidecar"), grids(tmp_path, 1, [text] * 3))
     assert made.text == text and made.names == ("Anna", "Bo") and (made.attempts, made.prompt) == (1, "")
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("looks", ["once", "each", "never"])
+def test_texts_that_came_along_need_not_say_how_people_look(tmp_path: Path, looks: str) -> None:
+    texts = ["<Anna> reads a book", "<Bo> sleeps a lot", "<Anna>, a girl in a red coat, wakes <Bo>"]
+    joint = f"[MOVIE-SHOTS] <Anna> at home, [SCENE-1] {texts[0]}, [SCENE-2] gulls cry aloud, [SCENE-3] {texts[1]}"
+    for number, came in enumerate((texts, [joint] * 3)):
+        folder = tmp_path / str(number)
+        (made,) = run(folder, make("sidecar"), grids(folder, 1, came), small(caption__looks=looks))
+        assert made.parts is None and made.problems == ()
 
 
 def test_texts_that_came_along_need_no_look_at_the_picture(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from captioners import base
 from captioners.base import Answer, Question, Turn
 from miniature.draw import draw
 from miniature.world import Scene, draw_scene
-from pipeline import discover, instructions, replies, task
+from pipeline import budget, discover, instructions, replies, task
 from pipeline.errors import BadInput, BadReply, MissingWeights
 from pipeline.task import Task
 
@@ -159,6 +159,35 @@ def test_the_instruction_of_a_task_names_every_marker_and_asks_for_as_many_texts
     assert asked.opening in text
 
 
+def test_the_instruction_says_which_words_not_to_use_where_a_task_excludes_any() -> None:
+    text = instructions.write(task.load("sparklers", ['caption.exclude=["sparkler", "glowing trail"]']))
+    assert text.endswith("\nNever use these words: sparkler, glowing trail.")
+    assert "Never use these words" not in instructions.write(task.load("sparklers"))
+
+
+@pytest.mark.parametrize("people", [True, False])
+def test_the_instruction_asks_for_names_and_looks_where_people_are_named_and_only_there(people: bool) -> None:
+    text = instructions.write(task.load("storyboard", [f"caption.people={str(people).lower()}"]))
+    assert ("<P1>" in text) is ('"name": "P1"' in text) is ('"looks"' in text) is people
+    assert ('Name nobody; leave every "people" empty.' in text) is not people
+    assert ('"people": [], "summary"' in text) is not people
+
+
+@pytest.mark.parametrize("people", [True, False])
+def test_the_example_in_the_instruction_is_of_the_form_that_is_read(people: bool) -> None:
+    asked = task.load("storyboard", [f"caption.people={str(people).lower()}"])
+    (example,) = (line for line in instructions.write(asked).splitlines() if line.startswith("Answer with one JSON"))
+    form = example[example.index("{") : example.rindex("}") + 1].replace(", ...]", "]")
+    reply = replies.JointReply.model_validate_json(form)
+    assert [len(reply.panels), len(reply.people), len(reply.ties)] == [1, people, 1]
+
+
+def test_every_policy_on_looks_is_told_in_the_same_words_but_for_how_long_a_text_may_be() -> None:
+    asked = [task.load("storyboard", [f"caption.looks={looks}", "base=sd-3.5"]) for looks in ("once", "never")]
+    once, never = (instructions.write(one).replace(f" {budget.words(one)} ", " # ") for one in asked)
+    assert once == never
+
+
 # ---- reading answers
 
 PANELS = ["a man reads a letter", "rain falls on a street", "a dog waits at the door"]
@@ -214,7 +243,7 @@ def test_free_text_is_taken_as_it_is() -> None:
         (json.dumps(REPLY | {"panels": REPLY["panels"][:2]}), "3 panels, got 2 texts"),  # type: ignore[index]
         (json.dumps(REPLY | {"panels": [*REPLY["panels"], {"text": "more"}]}), "3 panels, got 4 texts"),
         (json.dumps(REPLY | {"summary": "as in [SCENE-2] it rains"}), "may not hold the marker"),
-        (json.dumps(REPLY | {"names": "P1"}), "names: Input should be a valid list"),
+        (json.dumps(REPLY | {"people": "P1"}), "people: Input should be a valid list"),
         (numbered(1, 1, 3), 'the "image" numbers of 3 panels are not 1 to 3, each once'),
         (numbered(2, 3, 4), 'the "image" numbers of 3 panels are not 1 to 3, each once'),
     ],
@@ -231,11 +260,11 @@ def test_panels_stand_by_their_numbers_whatever_their_order_in_the_answer() -> N
 
 def test_names_come_with_or_without_brackets_and_stand_in_them() -> None:
     panels = [
-        {"text": "<P1> reads a letter", "names": ["<P1>"]},
-        {"text": "P2 and P1 dance on a street", "names": ["P1", " P2 "]},
-        {"text": "P11 and a dog wait here", "names": []},
+        {"text": "<P1> reads a letter", "people": ["<P1>"]},
+        {"text": "P2 and P1 dance on a street", "people": [{"name": "P1"}, {"name": " P2 "}]},
+        {"text": "P11 and a dog wait here", "people": []},
     ]
-    caption = replies.read(json.dumps({"summary": "a day of P1", "names": ["P1"], "panels": panels}), STORYBOARD)
+    caption = replies.read(json.dumps({"summary": "a day of P1", "people": ["P1"], "panels": panels}), STORYBOARD)
     assert caption.names == ("P1", "P2")
     assert caption.summary == "a day of <P1>"
     assert caption.panels == ("<P1> reads a letter", "<P2> and <P1> dance on a street", "P11 and a dog wait here")

@@ -13,6 +13,7 @@ import pytest
 
 from miniature.film import HELD_OUT_SEED, picture, script
 from pipeline import task
+from pipeline.cache import Cache
 from pipeline.records import Group, Position, Record, Rejected
 from pipeline.stages.group import Grouping, stage
 from pipeline.task import Task
@@ -50,7 +51,7 @@ def film(name: str, shots: int, *, every: float = 2.0, **colours: float) -> list
 
 
 def group(records: list[Record], theme: Task) -> tuple[list[Group], list[Rejected]]:
-    results = list(stage(theme).run(records))
+    results = list(stage(theme, None, Path(), Cache(Path())).run(records))
     groups = [item for item in results if isinstance(item, Group)]
     rejected = [item for item in results if isinstance(item, Rejected)]
     ends = [record.id for group in groups for record in group.records] + [row.id for row in rejected]

@@ -221,7 +221,8 @@ def test_a_command_that_is_typed_again_asks_what_went_without_an_answer(tmp_path
         write_picture(draw_scene(Random(number)), tmp_path / "shots" / f"{number}.png", (384, 192))
     with serving(default=fails(400)) as endpoint:
         lines = (f"captioner.url={endpoint.url}", "captioner.schema=none", "group.floor=0", "group.ceiling=1")
-        asked = Settings(task="storyboard", sources=(str(tmp_path / "shots"),), captioner="server", overrides=lines)
+        shots = (str(tmp_path / "shots"),)
+        asked = Settings(task="storyboard", sources=shots, captioner="server", scorer="none", overrides=lines)
 
         def walk() -> tuple[bool, list[Caption]]:
             road = Road(asked, tmp_path / "run")
@@ -654,7 +655,7 @@ def test_transformers_serve_captions_a_film_with_the_miniature(tmp_path: Path) -
     film = write_film(tmp_path / "film.mp4", HELD_OUT_SEED + 40, shots=12, size=(384, 216))
     with transformers_serve(VLM, tmp_path / "serve.log") as url:
         options = (f"captioner.url={url}", f"captioner.model={VLM}", "captioner.concurrency=2", "caption.attempts=2")
-        asked = Settings(task="storyboard", sources=(str(film),), captioner="server", overrides=options)
+        asked = Settings(task="storyboard", sources=(str(film),), captioner="server", scorer="none", overrides=options)
         road = Road(asked, tmp_path / "run")
         with road.store:
             marks = [mark for mark, _ in road.run(lambda *_: None, "caption")]

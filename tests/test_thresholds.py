@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline import task, thresholds
-from pipeline.similarity import ACROSS, PANELS, WITHIN, Measures
+from pipeline.similarity import ACROSS, WITHIN, Measures
 from pipeline.thresholds import COPIES, Estimate, Evidence
 
 STORYBOARD = task.load("storyboard")
@@ -23,7 +23,7 @@ def measures(text: np.ndarray, **others: np.ndarray) -> Measures:
 
 def evidence(text: np.ndarray, **others: np.ndarray) -> Evidence:
     """With controls whose texts all score 0.1 and copies that all score 0.99."""
-    wrong = {control: measures(np.full_like(text, 0.1)) for control in (WITHIN, ACROSS, PANELS)}
+    wrong = {control: measures(np.full_like(text, 0.1)) for control in (WITHIN, ACROSS)}
     return Evidence(measures(text, **others), wrong, np.full(20, 0.99))
 
 
@@ -69,6 +69,21 @@ def test_a_measure_that_no_grid_has_takes_its_fixed_default() -> None:
     nothing = np.full(20, np.nan)
     found = thresholds.calibrate(evidence(normal(4, 20), summary=nothing), STORYBOARD, "clip").thresholds["summary"]
     assert (found.value, found.usual, found.false_rejects) == (0.1, None, None)
+
+
+def test_least_alike_is_never_found_from_the_run_whatever_it_holds() -> None:
+    """Under its own median a floor would follow the strangers that a run holds; `consistency` judges those."""
+    for values in (np.full(20, 0.9), np.full(20, -0.5), np.linspace(-1, 1, 20)):
+        found = thresholds.calibrate(evidence(normal(12, 20), least_alike=values), STORYBOARD, "clip")
+        floor = found.thresholds["least alike"]
+        assert (floor.value, floor.how, floor.false_accepts) == (-1, "fixed default of clip scorers", {})
+        assert floor.false_rejects == Estimate(0, 20)
+        assert found.how == "found from the run's scores"
+        by_hand = task.load("storyboard", ["filter.related=0.2"])
+        floor = thresholds.calibrate(evidence(normal(12, 20), least_alike=values), by_hand, "clip").thresholds[
+            "least alike"
+        ]
+        assert floor.false_rejects == Estimate(int((values < 0.2).sum()), 20)
 
 
 # ---- fixed
@@ -138,7 +153,7 @@ def test_false_rejects_and_false_accepts_are_counted_per_control() -> None:
     assert found.thresholds["text"].false_accepts[ACROSS] == Estimate(0, 60)
     assert found.thresholds["order"].false_accepts.keys() == {WITHIN}
     assert found.rejected == Estimate(1, 20)
-    assert found.accepted == {WITHIN: Estimate(2, 20), ACROSS: Estimate(0, 20), PANELS: Estimate(0, 20)}
+    assert found.accepted == {WITHIN: Estimate(2, 20), ACROSS: Estimate(0, 20)}
 
 
 def test_pairs_that_are_not_there_are_not_counted() -> None:

@@ -60,6 +60,8 @@ class Edited(Body):
     base: str
     text: Text
     decision: Decision | None = None
+    people: dict[str, Text] = {}
+    """How they look, by name."""
 
 
 class Swapped(Body):
@@ -80,6 +82,7 @@ class Undone(Body):
 
 class Typed(Body):
     text: Text
+    people: dict[str, Text] = {}
 
 
 def make(desk: Desk, address: str, token: str) -> FastAPI:
@@ -243,7 +246,7 @@ def _change(app: FastAPI, desk: Desk) -> None:
 
     @app.post("/rows/{grid}/edit")
     async def edit(grid: str, said: Edited) -> dict[str, Any]:
-        return after(grid, desk.edit(grid, said.base, said.text, said.decision))
+        return after(grid, desk.edit(grid, said.base, said.text, said.decision, said.people))
 
     @app.post("/rows/{grid}/swap")
     async def swap(grid: str, said: Swapped) -> dict[str, Any]:
@@ -263,13 +266,14 @@ def _judge(app: FastAPI, desk: Desk) -> None:
 
     @app.post("/rows/{grid}/check")
     async def check(grid: str, said: Typed) -> dict[str, Any]:
-        return views.text_of(desk.check(said.text), desk.task, said.text)
+        caption = desk.check(desk.row(grid), said.text, said.people)
+        return views.text_of(caption, desk.task, None if said.people else said.text)
 
     @app.post("/rows/{grid}/score")
     async def score(grid: str, said: Typed) -> list[dict[str, Any]]:
         row, facts = desk.row(grid), desk.facts()
         async with scoring:
-            return views.scores_of(await run_in_threadpool(desk.score, row, said.text, facts))
+            return views.scores_of(await run_in_threadpool(desk.score, row, said.text, facts, said.people))
 
     @app.post("/rows/{grid}/ask")
     async def ask(grid: str) -> dict[str, Any]:
@@ -277,7 +281,7 @@ def _judge(app: FastAPI, desk: Desk) -> None:
         machine = desk.captions().get(grid)
         async with asking:
             caption = await run_in_threadpool(desk.ask, row, machine.text if machine else "", place)
-        return {**views.compared(caption.text, row.caption.text), "problems": caption.problems}
+        return {**views.compared(caption, row.caption.text), "problems": caption.problems}
 
 
 def _thumbnail(path: Path) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline import grammar, reviews, risk
 from pipeline.cache import key_of
 from pipeline.errors import BadInput
-from pipeline.records import Caption, Decision, Grid, Record, Review, Row, Score
+from pipeline.records import Caption, Decision, Grid, Person, Record, Review, Row, Score
 from pipeline.reviews import Change
 from pipeline.road import Road
 from pipeline.stages import compose
@@ -143,15 +143,27 @@ class Desk:
                 raise BadInput("a drop needs a reason, got none; say in a few words what is wrong.")
             return self._make(row, reviews.change(row, self.task, decision=decision, note=note))
 
-    def edit(self, grid: str, base: str, text: str, decision: Decision | None = None) -> Step | None:
-        """Another text, with a decision where one is given.
+    def edit(
+        self,
+        grid: str,
+        base: str,
+        text: str,
+        decision: Decision | None = None,
+        looks: Mapping[str, str] | None = None,
+    ) -> Step | None:
+        """Another text, with a decision and other looks of people where such are given.
+
+        Args:
+            looks: by name; the text then tells them.
 
         Raises:
-            BadInput: the row can't be kept with this text.
+            BadInput: the row can't be kept with this text, or somebody can't look so.
             Stale, Unknown: the row is not as it was seen, or not there.
         """
         with self._seen(grid, base) as row:
-            return self._make(row, reviews.change(row, self.task, decision=decision, text=text))
+            people = self._people(row, looks)
+            words = self.check(row, text, looks).text if people else text
+            return self._make(row, reviews.change(row, self.task, decision=decision, text=words, people=people))
 
     def swap(self, grid: str, base: str, first: int, second: int) -> Step | None:
         """Exchanges two panels, each with its text.
@@ -238,22 +250,43 @@ class Desk:
 
     # ---- judging and asking
 
-    def check(self, text: str) -> Caption:
-        """A text as a caption with its problems."""
-        return grammar.parse(text, self.task)
+    def check(self, row: Row, text: str, looks: Mapping[str, str] | None = None) -> Caption:
+        """The caption that a row would have with a text, and with other looks of people, and its problems.
 
-    def score(self, row: Row, text: str, facts: dict[str, Any]) -> tuple[Score, ...]:
+        Args:
+            looks: by name; where they are others than the row's the text is rendered anew.
+
+        Raises:
+            BadInput: somebody can't look so.
+        """
+        people, caption = self._people(row, looks), grammar.edited(row.caption, text, self.task)
+        if not people or not row.caption.parts:
+            return caption
+        parts = grammar.redescribed(row.caption.parts, people)
+        anew = reviews.with_looks(caption, people, self.task)
+        return grammar.edited(replace(row.caption, parts=parts), anew, self.task)
+
+    def _people(self, row: Row, looks: Mapping[str, str] | None) -> tuple[Person, ...]:
+        """Those who look otherwise by this than in the row, where what changes about them stays."""
+        parts = row.caption.parts
+        changes = {person.name: person.changes for person in parts.people} if parts else {}
+        said = [Person(name, grammar.clean(told), changes.get(name, "")) for name, told in (looks or {}).items()]
+        return reviews.redescribed(row, said)
+
+    def score(
+        self, row: Row, text: str, facts: dict[str, Any], looks: Mapping[str, str] | None = None
+    ) -> tuple[Score, ...]:
         """Scores of a text for a row's panels against the run's thresholds.
 
         Raises:
+            BadInput: somebody can't look so.
             ToolkitError: the scorer's model can't be had.
         """
         if self.road.scorer is None:
             return ()
         from pipeline.stages.filter import score_one
 
-        caption = replace(self.check(text), grid=row.id)
-        road = self.road
+        caption, road = self.check(row, text, looks), self.road
         return score_one(self.task, row.grid, caption, road.scorer, road.folder, road.store.cache, facts)
 
     def ask(self, row: Row, machine: str, place: int) -> Caption:

@@ -6,9 +6,10 @@ import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from pipeline import risk
+from pipeline import reviews, risk
 from pipeline.markers import inside, spans
 from pipeline.page.desk import Desk, Offer, base_of
 from pipeline.records import Caption, Row, Score
@@ -47,7 +48,7 @@ def borderline(rows: Sequence[Row]) -> set[str]:
 
 
 def row_of(row: Row, machine: Mapping[str, Caption], task: Task, near: set[str]) -> dict[str, Any]:
-    ours = machine[row.id].text if row.id in machine else ""
+    ours = machine.get(row.id)
     human = bool(row.review and (row.review.text or row.review.panels))
     return {
         "id": row.id,
@@ -61,7 +62,9 @@ def row_of(row: Row, machine: Mapping[str, Caption], task: Task, near: set[str])
         "panels": [panel.source for panel in row.grid.group.records],
         **text_of(row.caption, task),
         "scores": scores_of(row.scores),
-        "machine": compared(ours, row.caption.text) if human and ours else None,
+        "people": people_of(row.caption),
+        "word": reviews.captioners_word(row.caption.parts),
+        "machine": compared(ours, row.caption.text) if human and ours and ours.text else None,
         "filters": [
             name
             for name, yes in (
@@ -98,16 +101,21 @@ def pieces(text: str, task: Task) -> list[dict[str, Any]]:
     return [{"kind": kind, "panel": panel, "text": part} for kind, panel, part in cut if part]
 
 
-def compared(text: str, other: str) -> dict[str, Any]:
-    """A text in pieces that the other has too and pieces that it has not, word by word."""
-    a, b = (re.findall(r"\s*\S+", each) for each in (text, other))
+def people_of(caption: Caption) -> list[dict[str, str]]:
+    """Who is in a grid; nobody where the caption came as one text."""
+    return [asdict(person) for person in caption.parts.people] if caption.parts else []
+
+
+def compared(caption: Caption, other: str) -> dict[str, Any]:
+    """A caption in pieces that another text has too and pieces that it has not, word by word."""
+    a, b = (re.findall(r"\s*\S+", each) for each in (caption.text, other))
     matcher = difflib.SequenceMatcher(a=[word.strip() for word in a], b=[word.strip() for word in b], autojunk=False)
     parts = [
         {"kind": "same" if kind == "equal" else "new", "text": "".join(a[start:end])}
         for kind, start, end, _, _ in matcher.get_opcodes()
         if end > start
     ]
-    return {"text": text, "pieces": parts}
+    return {"text": caption.text, "pieces": parts, "people": people_of(caption)}
 
 
 def scores_of(scores: Sequence[Score]) -> list[dict[str, Any]]:

@@ -196,14 +196,20 @@ class Asking:
     def _spelt(self, caption: Caption) -> Caption:
         """One person under one spelling, in brackets everywhere: nobody needs to be asked again for that."""
         spelt: dict[str, str] = {}
-        one = {name: spelt.setdefault(name.casefold(), name) for name in caption.names}
-        return grammar.parse(grammar.rename(grammar.bracket_names(caption.text, caption.names), one), self.task)
+        return self._with_names(caption, {name: spelt.setdefault(name.casefold(), name) for name in caption.names})
+
+    def _with_names(self, caption: Caption, names: Mapping[str, str]) -> Caption:
+        """The caption with other names for its people, who all get their brackets."""
+        if caption.parts:
+            return grammar.told(grammar.renamed(caption.parts, names), self.task)
+        return grammar.parse(grammar.rename(grammar.bracket_names(caption.text, caption.names), names), self.task)
 
     def _told(self, answer: Answer, grid: Grid) -> Caption:
         """The caption in texts that people wrote, word for word: what is wrong with them is for a person to mend."""
         texts = [record.text for record in grid.group.records]
         try:
-            caption = replies.read(answer.text, self.task)
+            said = replies.read(answer.text, self.task)
+            caption = grammar.parse(said.text, self.task) if said.parts else said  # looks are told as they told them
         except BadReply:
             caption = grammar.parse(" ".join(dict.fromkeys(texts)), self.task)
         bare = [str(panel) for panel, text in enumerate(texts, start=1) if not text]
@@ -215,7 +221,7 @@ class Asking:
         drawn = names.draw(len(caption.names), self.places[grid.id], self.task.seed)
         given = dict(zip(caption.names, drawn, strict=True))
         problems = tuple(grammar.rename(problem, given) for problem in caption.problems)
-        return replace(grammar.parse(grammar.rename(caption.text, given), self.task), problems=problems)
+        return replace(self._with_names(caption, given), problems=problems)
 
     def _signed(self, caption: Caption, grid: Grid, attempts: int) -> Caption:
         prompt = "" if self.captioner.verbatim else instructions.id_of(self.instruction)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pipeline import pixels
 from pipeline.engine import Stage
@@ -14,12 +14,9 @@ from pipeline.errors import BadInput
 from pipeline.records import Grid, Group, Layout, Rejected, content_id
 from pipeline.task import Task
 
-LANCZOS = Image.Resampling.LANCZOS
 KEEP = 2
 """JPEGs are decoded at no less than so many times the panel's longer side: 50 dB from a whole decode, not to be
 seen; at the side itself it would be 34 dB and a quarter of the finest detail lost."""
-BAR = (127, 127, 127)
-"""Colour of the bars where a panel is padded: mid grey, 0 in the range -1..1 that image models see."""
 
 
 def stage(task: Task, folder: Path, threads: int, drawn: Sequence[Grid]) -> Stage[Group]:
@@ -66,15 +63,14 @@ def draw(paths: Sequence[Path], layout: Layout, fit: str) -> Image.Image:
     """The grid of the pictures in reading order.
 
     Args:
-        fit: "crop" cuts what a panel has no room for, evenly from both sides; "pad" shows all of it between bars.
+        fit: as `pixels.fitted` has it.
 
     Raises:
         BadInput: a picture can't be read.
     """
-    canvas = Image.new("RGB", layout.canvas, BAR)
+    canvas = Image.new("RGB", layout.canvas, pixels.BAR)
     size = (layout.panel_width, layout.panel_height)
     for path, box in zip(paths, layout.boxes, strict=True):
         image = pixels.open_image(path, least_side=KEEP * max(size))
-        fitted = ImageOps.fit(image, size, LANCZOS) if fit == "crop" else ImageOps.pad(image, size, LANCZOS, BAR)
-        canvas.paste(fitted, box[:2])
+        canvas.paste(pixels.fitted(image, size, fit), box[:2])
     return canvas

@@ -10,12 +10,14 @@ import numpy as np
 
 from pipeline import similarity, thresholds
 from pipeline.cache import Cache
+from pipeline.consistency import verdict
+from pipeline.consistency.verdict import Verdict
 from pipeline.engine import Stage
 from pipeline.records import Caption, Grid, Rejected, Score, Scores
 from pipeline.scorers.base import Scorer
 from pipeline.similarity import Encoder, Measures, Vectors
 from pipeline.task import Task
-from pipeline.thresholds import Threshold
+from pipeline.thresholds import Calibration, Evidence, Threshold
 
 PLOT = "scores.png"
 FAULTS = {
@@ -26,28 +28,38 @@ FAULTS = {
     "most alike": "copies",
     "texts alike": "same texts",
     "earlier grid": "seen before",
+    verdict.BELONGS: "strangers",
+    verdict.RECURS: "seen once",
 }
 """What a grid is rejected as when the score fails."""
+PER_PANEL = ("text", verdict.BELONGS, verdict.RECURS)
+"""Scores that each panel has, with its number behind the name."""
 EARLIER = "earlier grid"
 
 
-def stage(task: Task, grids: Sequence[Grid], scorer: Scorer | None, folder: Path, cache: Cache) -> Stage[Caption]:
+def stage(
+    task: Task,
+    grids: Sequence[Grid],
+    scorer: Scorer | None,
+    folder: Path,
+    cache: Cache,
+    taught: Mapping[str, bool] | None = None,
+) -> Stage[Caption]:
+    """The filter stage.
+
+    Args:
+        taught: by grid what a person decided, where that is to teach the rule of what belongs together.
+    """
     identity = scorer.identity() if scorer else {"scorer": "none"}
     facts: dict[str, Any] = {"scorer": identity}
     by_id = {grid.id: grid for grid in grids}
 
     def filter_(captions: Sequence[Caption]) -> Iterator[Scores | Rejected]:
-        if scorer is None:
-            (folder / PLOT).unlink(missing_ok=True)
-            yield from (Scores(caption.grid, (), caption.text, by_id[caption.grid].path) for caption in captions)
-            return
         mine = [by_id[caption.grid] for caption in captions]
-        encoder = Encoder(scorer, cache, folder)
-        vectors = encoder.vectors(mine, captions)
-        run = similarity.measure(vectors)
-        found = _calibrated(run, vectors, encoder, mine, task)
-        facts.update(found.facts())
-        for caption, scores in zip(captions, _judged(run, vectors, mine, found.thresholds, task), strict=True):
+        judged = Judged.of(task, mine, captions, Encoder(scorer, cache, folder) if scorer else None, taught or {})
+        facts.update(judged.facts())
+        judged.draw(folder / PLOT)
+        for caption, scores in zip(captions, judged.scores(), strict=True):
             yield Scores(caption.grid, scores, caption.text, by_id[caption.grid].path)
             if failed := [score for score in scores if not score.passed]:
                 kinds = " and ".join(sorted({FAULTS[_measure(score)] for score in failed}))
@@ -60,7 +72,10 @@ def stage(task: Task, grids: Sequence[Grid], scorer: Scorer | None, folder: Path
         "filter": task.filter.model_dump(),
         "markers": task.markers,
         "pairs": task.group.by == "pairs",
+        "ties": task.group.ties,
+        "people": task.caption.people,
         "rules": thresholds.RULES,
+        "taught": dict(taught or {}),
         "scorer": identity,
     }
     return Stage("filter", "scores", filter_, config, intact=intact, facts=lambda _: facts)
@@ -77,7 +92,7 @@ def score_one(  # noqa: PLR0913, PLR0917  (what one grid is, and what the run fo
 ) -> tuple[Score, ...]:
     """One grid's scores against the thresholds that the last filter run found; none where it scored nothing.
 
-    Whether the grid came before is the whole run's matter and not told.
+    Whether the grid came before and whether its panels belong together are the whole run's matters and not told.
 
     Args:
         facts: what the filter's mark tells.
@@ -89,36 +104,73 @@ def score_one(  # noqa: PLR0913, PLR0917  (what one grid is, and what the run fo
     return judge(_alone(similarity.measure(vectors), 0), _matrix(vectors, 0), found, task)
 
 
-def _calibrated(
-    run: Measures, vectors: Vectors, encoder: Encoder, grids: Sequence[Grid], task: Task
-) -> thresholds.Calibration:
-    """The run's thresholds, with the plot of what they rest on."""
-    from pipeline import plot
-
-    enough = len(grids) >= thresholds.FEWEST
-    controls = {name: similarity.measure(v) for name, v in similarity.controls(vectors).items()} if enough else {}
-    copies = encoder.copies(grids, vectors.panels) if enough else np.zeros(0)
-    evidence = thresholds.Evidence(run, controls, copies)
-    found = thresholds.calibrate(evidence, task, encoder.scorer.identity()["kind"])
-    plot.write(evidence, found.thresholds, encoder.folder / PLOT)
-    return found
-
-
 # ---- judging
 
 
-def _judged(
-    run: Measures, vectors: Vectors, grids: Sequence[Grid], found: Mapping[str, Threshold], task: Task
-) -> Iterator[tuple[Score, ...]]:
-    """Scores grid by grid. Of grids with nearly the same panels the first that is good itself stays."""
-    kept: list[int] = []
-    for number in range(len(grids)):
-        scores = judge(_alone(run, number), _matrix(vectors, number), found, task)
-        if kept:
-            scores = (*scores, _seen_before(vectors.panels, number, kept, grids, found[EARLIER]))
-        if all(score.passed for score in scores):
-            kept.append(number)
-        yield scores
+class Judged:
+    """The grids of a run with their captions, and what was found of them."""
+
+    def __init__(self, task: Task, grids: Sequence[Grid], captions: Sequence[Caption], belonging: Verdict) -> None:
+        self.task, self.grids, self.captions, self.belonging = task, grids, captions, belonging
+        self.vectors: Vectors | None = None
+        self.evidence: Evidence | None = None
+        self.calibration: Calibration | None = None
+
+    @staticmethod
+    def of(
+        task: Task,
+        grids: Sequence[Grid],
+        captions: Sequence[Caption],
+        encoder: Encoder | None,
+        taught: Mapping[str, bool],
+    ) -> Judged:
+        """
+        Args:
+            encoder: None where there is no scorer: then colours and texts alone tell what belongs together.
+            taught: by grid, whether a person finds it right.
+        """
+        vectors = encoder.vectors(grids, captions) if encoder and grids else None
+        judged = Judged(task, grids, captions, verdict.verdict(task, grids, captions, vectors, taught))
+        if encoder and vectors:
+            judged._calibrate(vectors, encoder)
+        return judged
+
+    def _calibrate(self, vectors: Vectors, encoder: Encoder) -> None:
+        enough = len(self.grids) >= thresholds.FEWEST
+        controls = {name: similarity.measure(v) for name, v in similarity.controls(vectors).items()} if enough else {}
+        copies = encoder.copies(self.grids, vectors.panels) if enough else np.zeros(0)
+        self.vectors, self.evidence = vectors, Evidence(similarity.measure(vectors), controls, copies)
+        self.calibration = thresholds.calibrate(self.evidence, self.task, encoder.scorer.identity()["kind"])
+
+    def facts(self) -> dict[str, Any]:
+        found = self.calibration.facts() if self.calibration else {}
+        belonging = self.belonging.facts()
+        return found | ({"belonging": belonging} if belonging else {})
+
+    def draw(self, path: Path) -> None:
+        """The plot of what the thresholds rest on; none where there are none."""
+        from pipeline import plot
+
+        found = self.calibration.thresholds if self.calibration else {}
+        if charts := plot.charts(self.evidence, found, self.belonging.found):
+            plot.write(charts, path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def scores(self) -> Iterator[tuple[Score, ...]]:
+        """Grid by grid. Of grids with nearly the same panels the first that is good itself stays."""
+        kept: list[int] = []
+        for number, caption in enumerate(self.captions):
+            scores = verdict.scores(self.belonging, number, caption, self.task)
+            if self.vectors and self.evidence and self.calibration:
+                run, limits = self.evidence.run, self.calibration.thresholds
+                scores = (*judge(_alone(run, number), _matrix(self.vectors, number), limits, self.task), *scores)
+                if kept:
+                    before = _seen_before(self.vectors.panels, number, kept, self.grids, limits[EARLIER])
+                    scores = (*scores, before)
+            if all(score.passed for score in scores):
+                kept.append(number)
+            yield scores
 
 
 def judge(
@@ -184,4 +236,4 @@ def _matrix(vectors: Vectors, number: int) -> np.ndarray:
 
 def _measure(score: Score) -> str:
     """The name of what was measured: `text` of `text 2`."""
-    return "text" if score.name.startswith("text ") else score.name
+    return next((name for name in PER_PANEL if score.name.removeprefix(f"{name} ").isdecimal()), score.name)

@@ -2,6 +2,10 @@
 
 Perceptual hashes tell nothing about relatedness (AUC 0.49 on real film panels) and real groups hold panels that look
 unlike each other, so no group is ever formed because its images look alike.
+
+Groups are formed twice: by structure alone, to find out what is usual in this run and whether its groups are more than
+chance; and then with strangers vetoed, whose companions form other groups where they can. So nothing is paid for the
+captions of strangers.
 """
 
 from __future__ import annotations
@@ -9,12 +13,19 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
+from pipeline.cache import Cache
+from pipeline.consistency import belonging, evidence, verdict
+from pipeline.consistency.belonging import Found
+from pipeline.consistency.likeness import SUMMARIES, features
 from pipeline.engine import Stage
 from pipeline.records import Group, Record, Rejected, content_id
+from pipeline.scorers.base import Scorer
+from pipeline.similarity import Encoder
 from pipeline.task import Task
 
 T = TypeVar("T")
@@ -24,42 +35,86 @@ FIRST = ("before", "left", "top", "source", "input", "original", "a")
 """Last words of a pair's names that mean the first panel; any other word comes after them."""
 
 
-def stage(task: Task) -> Stage[Record]:
+PRICE = 5.0
+"""What a right group that is vetoed counts against a stranger that is: more than in the filter, which knows more."""
+
+
+def stage(task: Task, scorer: Scorer | None, folder: Path, cache: Cache) -> Stage[Record]:
+    """The group stage.
+
+    Args:
+        scorer: whose vectors tell strangers; without one the colours do.
+    """
+    facts: dict[str, Any] = {}
+
     def group(records: Sequence[Record]) -> Iterator[Group | Rejected]:
-        return Grouping(task, records).run()
+        pictures = Encoder(scorer, cache, folder).sources(records, task.layout) if scorer and records else None
+        grouping = Grouping(task, records, pictures)
+        yield from grouping.run()
+        facts.update({"belonging": verdict.facts(grouping.found)} if grouping.found else {})
 
     config = {
         "task": task.name,
-        "size": task.grid_layout.size,
-        "group": task.group.model_dump(),
+        "layout": task.layout.model_dump(),
+        "group": task.group.model_dump(exclude={"prove"}),
         "grids": task.grids,
+        "scorer": scorer.identity() if scorer else {"scorer": "none"},
     }
-    return Stage("group", "groups", group, config)
+    return Stage("group", "groups", group, config, facts=lambda _: facts)
 
 
 class Grouping:
     """One pass over all records of a run; holds their pixels' summaries as arrays."""
 
-    def __init__(self, task: Task, records: Sequence[Record]) -> None:
+    def __init__(self, task: Task, records: Sequence[Record], pictures: np.ndarray | None = None) -> None:
+        """
+        Args:
+            pictures: the scorer's vectors, a row a record.
+        """
         self.task, self.size, self.records = task, task.grid_layout.size, records
         self.place = {record.id: number for number, record in enumerate(records)}
-        vectors = np.array([list(bytes.fromhex(record.histogram)) for record in records], np.float32)
+        vectors = evidence.histograms(records)
         self.vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
         self.hashes = np.array([list(bytes.fromhex(record.phash)) for record in records], np.uint8)
+        self.measures = evidence.seen(task, records, pictures)
+        self.found: Found | None = None
+        """What the groups by structure alone say of strangers; None where they are too few."""
 
     def run(self) -> Iterator[Group | Rejected]:
         sets = [record for record in self.records if record.position.set]
         single = [record for record in self.records if not record.position.set]
         whole, rejected = self._sets(sets)
-        if self.task.group.by == "pairs":
-            formed, more = self._pairs(single)
-        else:
-            fresh, copies = self._without_copies(single)
-            formed, more = self._neighbours(fresh)
-            more += copies
+        form, copies = self._pairs, list[Rejected]()
+        if self.task.group.by != "pairs":
+            form = self._neighbours
+            single, copies = self._without_copies(single)
+        formed, more = form(single)
+        if len(formed) >= belonging.FEWEST and self.size > 1:
+            self.found = self._find(formed)
+            formed, more = form(single)
         chosen, left = self._choose(formed, self.task.grids[1] - len(whole))
         yield from [*whole, *chosen]
-        yield from [*rejected, *more, *left]
+        yield from [*rejected, *more, *copies, *left]
+
+    def _find(self, groups: Sequence[Group]) -> Found:
+        places = np.array([[self.place[record.id] for record in group.records] for group in groups])
+        sources = [_sequence(group.records[0]) for group in groups]
+        prior = evidence.NEAR * evidence.nearness([group.records for group in groups])
+        return belonging.find(self.measures, places, sources, PRICE, prior)
+
+    def _allowed(self, groups: Sequence[Sequence[Record]]) -> tuple[np.ndarray, np.ndarray]:
+        """Which groups hold no stranger, and each panel's features."""
+        places = np.array([[self.place[record.id] for record in group] for group in groups])
+        read = features(self.measures, places)
+        if self.found is None:
+            return np.ones(len(groups), bool), read
+        scores = self.found.rule.scores(read) + evidence.NEAR * evidence.nearness(groups)
+        return scores.min(axis=1) >= self.found.threshold, read
+
+    def _alone(self, read: np.ndarray) -> str:
+        """How alike a panel is to the one of its group that is most like it."""
+        assert self.found is not None
+        return verdict.likenesses(list(self.measures), read[:: len(SUMMARIES)], self.found.usual)
 
     # ---- how groups form
 
@@ -86,6 +141,9 @@ class Grouping:
             elif (alike := self._likeness(members)[0]) < self.task.group.floor:
                 why = f"the pictures named {name} are alike by {alike:.2f}, under the floor {self.task.group.floor:g}"
                 rejected += [_reject(record, "strangers", why) for record in members]
+            elif not (allowed := self._allowed([members]))[0][0]:
+                why = f"the pictures named {name} do not belong together ({self._alone(allowed[1][0, 0])})"
+                rejected += [_reject(record, "strangers", why) for record in members]
             else:
                 members.sort(key=lambda record: _name_and_role(record)[1])
                 groups.append(self._group(members, f"named alike, {name}"))
@@ -111,11 +169,15 @@ class Grouping:
         near = [r for r in window[1:] if r.position.time - first.position.time <= part.span]
         if len(near) < self.size - 1:
             return [], ("no neighbours", f"has {len(near)} neighbours left, {self.task.name} needs {self.size - 1}")
-        for followers in itertools.combinations(near, self.size - 1):
-            members = [first, *followers]
-            if self._likeness(members)[0] >= part.floor:
-                return members, ("", "")
-        return [], ("strangers", f"is less alike than the floor {part.floor:g} to all that stand near it")
+        ways = [[first, *followers] for followers in itertools.combinations(near, self.size - 1)]
+        ways = [members for members in ways if self._likeness(members)[0] >= part.floor]
+        if not ways:
+            return [], ("strangers", f"is less alike than the floor {part.floor:g} to all that stand near it")
+        allowed, read = self._allowed(ways)
+        if not allowed.any():
+            nearest = read[np.argmax(np.nan_to_num(read[:, 0]).sum(axis=-1)), 0]
+            return [], ("strangers", f"belongs with none of those that stand near it ({self._alone(nearest)})")
+        return ways[int(np.argmax(allowed))], ("", "")
 
     def _without_copies(self, records: Sequence[Record]) -> tuple[list[Record], list[Rejected]]:
         """Drops all but the largest of pictures that show the same (another size or compression, a still shot)."""

@@ -1,9 +1,9 @@
 """A person's last word: `captions.csv` out and in.
 
-Only decision, caption, panel texts and note are read back, by id, whatever the order of the rows and whatever columns
-were added. What was edited is told by hashes that each row carries of the texts that it was written with: what was left
-alone takes nothing back that was decided elsewhere since, and an edit on what has changed since is in doubt. Nothing is
-applied while any row is in doubt.
+Only decision, caption, summary, panel texts, people and note are read back, by id, whatever the order of the rows and
+whatever columns were added. What was edited is told by hashes that each row carries of the texts that it was written
+with: what was left alone takes nothing back that was decided elsewhere since, and an edit on what has changed since is
+in doubt. Nothing is applied while any row is in doubt.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline import grammar, reviews, spreadsheet
 from pipeline.errors import BadInput
-from pipeline.records import Row, spelt_hash
+from pipeline.records import Person, Row, spelt_hash
 from pipeline.reviews import Change
 from pipeline.risk import riskiest_first
 from pipeline.task import Task
@@ -27,7 +27,9 @@ SHORT = 6  # letters of a cell's hash: two texts agree in it with a chance of 1 
 def write_csv(found: Sequence[Row], task: Task, path: Path) -> None:
     """One row a grid, the riskiest first: what a person edits, then what helps to decide, last what only we read."""
     scored = list(dict.fromkeys(score.name for row in found for score in row.scores))
-    columns = ["id", *_edited_columns(task), "problems", *scored, "picture", "base"]
+    edited = _edited_columns(task)
+    scores = [f"{name} score" if name in edited else name for name in scored]  # how the summary fits, beside itself
+    columns = ["id", *edited, "problems", *scores, "picture", "base"]
     spreadsheet.write(path, columns, [_cells(row, scored) for row in riskiest_first(found)])
 
 
@@ -48,14 +50,20 @@ def _cells(row: Row, scored: Sequence[str]) -> list[str]:
 
 
 def _edited_columns(task: Task) -> list[str]:
-    return ["decision", "caption", *(f"panel_{number}" for number in range(1, len(task.markers) + 1)), "note"]
+    panels = [f"panel_{number}" for number in range(1, len(task.markers) + 1)]
+    return ["decision", "caption", "summary", *panels, "people", "note"]
 
 
 def _seen(row: Row) -> dict[str, str]:
     """What a person sees of a row and may edit, by column."""
-    panels = {f"panel_{number}": text for number, text in enumerate(row.caption.panels, start=1)}
-    note = row.review.note if row.review else ""
-    return {"decision": row.decision, "caption": row.caption.text, **panels, "note": grammar.fold(note)}
+    return {
+        "decision": row.decision,
+        "caption": row.caption.text,
+        "summary": row.caption.summary,
+        **{f"panel_{number}": text for number, text in enumerate(row.caption.panels, start=1)},
+        "people": grammar.fold(reviews.people_cell(row.caption.parts)),
+        "note": grammar.fold(row.review.note if row.review else ""),
+    }
 
 
 def base(row: Row) -> str:
@@ -145,7 +153,7 @@ def _read(name: str, cell: str) -> str:
     if name == "decision":
         return cell.strip().casefold()
     text = spreadsheet.unguard(grammar.fold(cell))
-    return grammar.clean(text) if name.startswith("panel_") else text
+    return grammar.clean(text) if name == "summary" or name.startswith("panel_") else text
 
 
 def _change(row: Row, cells: Mapping[str, str], task: Task) -> tuple[Change | None, list[str]]:
@@ -167,9 +175,9 @@ def _change(row: Row, cells: Mapping[str, str], task: Task) -> tuple[Change | No
         if name != "decision" and (harm := spreadsheet.damage(seen[name], text)):
             doubts.append(f"{name}: {harm}")
     try:
-        words = _text(row, wanted, task)
+        words, people = _told(row, wanted, task)
         decision = next((known for known in reviews.DECISIONS if known == wanted.get("decision")), None)
-        change = reviews.change(row, task, decision=decision, text=words, note=wanted.get("note"))
+        change = reviews.change(row, task, decision=decision, text=words, note=wanted.get("note"), people=people)
     except BadInput as error:
         doubts.append(str(error))
     return (None, doubts) if doubts else (change, [])
@@ -181,15 +189,54 @@ def _changed(row: Row, cells: Mapping[str, str], task: Task) -> str:
     return ", ".join(name for name, told in (_hashes(cells, task) or {}).items() if now.get(name) != told)
 
 
+def _told(row: Row, wanted: Mapping[str, str], task: Task) -> tuple[str | None, tuple[Person, ...]]:
+    """The caption as edited, if it was, and the people who were; texts that tell of them tell how they look now."""
+    words = _text(row, wanted, task)
+    people = reviews.redescribed(row, _people(row, wanted["people"])) if "people" in wanted else ()
+    if words is None or not people:
+        return words, people
+    edited = grammar.edited(row.caption, words, task)
+    anew = reviews.with_looks(edited, people, task)
+    as_told = [anew] if "caption" in wanted else [anew, reviews.with_looks(edited, (), task)]
+    if not any(_says_the_same(words, each, task) for each in as_told):
+        other = next(name for name in wanted if name in ("caption", "summary") or name.startswith("panel_"))
+        raise BadInput(f"people: differ from the {other}, which was edited too; change one only")
+    return anew, people
+
+
+def _people(row: Row, cell: str) -> list[Person]:
+    """The people of an edited cell.
+
+    Raises:
+        BadInput: somebody was left out of it, or stands there twice.
+    """
+    said = reviews.people_in(cell)
+    known = row.caption.parts.people if row.caption.parts else ()
+    if missing := [person.name for person in known if person.name not in {one.name for one in said}]:
+        raise BadInput(
+            f"people: {missing[0]} is left out; say how they look, or take <{missing[0]}> out of the caption"
+        )
+    return said
+
+
+def _says_the_same(text: str, other: str, task: Task) -> bool:
+    one, two = grammar.parse(text, task), grammar.parse(other, task)
+    return (one.summary, one.panels) == (two.summary, two.panels)
+
+
 def _text(row: Row, wanted: Mapping[str, str], task: Task) -> str | None:
-    """The caption as edited, as a whole or by panels; both at once only where they agree."""
+    """The caption as edited, as a whole or by summary and panels; both at once only where they agree."""
     panels = {
         panel: wanted[f"panel_{panel + 1}"] for panel in range(len(task.markers)) if f"panel_{panel + 1}" in wanted
     }
+    summary = wanted.get("summary")
     if "caption" not in wanted:
-        return reviews.with_panels(row, panels, task) if panels else None
-    told = grammar.parse(wanted["caption"], task).panels
+        edited = panels or summary is not None
+        return reviews.with_panels(row, panels, task, summary) if edited else None
+    told = grammar.parse(wanted["caption"], task)
+    if summary is not None and told.summary != summary:
+        raise BadInput("summary: differs from the caption, which was edited too; change one only")
     for panel, text in panels.items():
-        if told[panel] != text:
+        if told.panels[panel] != text:
             raise BadInput(f"panel_{panel + 1}: differs from the caption, which was edited too; change one only")
     return wanted["caption"]

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from pipeline import reviews
 from pipeline.records import Rejected, Row, Score
 from pipeline.risk import riskiest_first
 from pipeline.task import Task
+from pipeline.thresholds import NO_LIMIT
 
-NO_LIMIT = -1.0  # no cosine is under it: nothing was asked of the score
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --bad: #c2410c; --good: #15803d; --mark: #2563eb; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1500px; padding: 1.5rem; }
@@ -84,7 +85,7 @@ def _card(row: Row, task: Task) -> str:
         f'<article id="{row.id}"><a href="{escape(row.grid.path)}"><img src="{escape(row.grid.path)}" loading="lazy" '
         f'width="{width}" height="{height}" alt="grid {row.id}"></a><div>'
         f'<p class="soft">{row.id} · {row.decision} by {by} · {escape(row.grid.group.formed)}</p>'
-        f"<p>{_marked(row.caption.text, task)}</p>"
+        f"<p>{_marked(row.caption.text, task)}</p>{_word(row)}"
         f'<ul class="chips">{"".join(_chip(score) for score in row.scores)}</ul>'
         f"{''.join(f'<p class=why>{escape(fault)}</p>' for fault in faults)}"
         f"{_note(row)}</div></article>"
@@ -93,6 +94,11 @@ def _card(row: Row, task: Task) -> str:
 
 def _note(row: Row) -> str:
     return f'<p class="soft">Note: {escape(row.review.note)}</p>' if row.review and row.review.note else ""
+
+
+def _word(row: Row) -> str:
+    said = reviews.captioners_word(row.caption.parts)
+    return f'<p class="soft">The captioner: {escape(said)}.</p>' if said else ""
 
 
 def _marked(text: str, task: Task) -> str:
@@ -106,7 +112,7 @@ def _marked(text: str, task: Task) -> str:
 
 def _chip(score: Score) -> str:
     kind = "good" if score.passed else "bad"
-    limit = f" / {score.threshold:.3f}" if score.threshold > NO_LIMIT else ""
+    limit = f" / {score.threshold:.3f}" if score.threshold != NO_LIMIT else ""
     return f'<li class="{kind}" title="{escape(score.reason)}">{escape(score.name)} {score.value:.3f}{limit}</li>'
 
 

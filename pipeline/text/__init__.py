@@ -1,0 +1,1 @@
+"""Captions as text: how people's looks stand in it."""

@@ -1,0 +1,151 @@
+"""How alike panels are, measure by measure: cosines of vectors, of words, and what is read off them panel by panel."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from pipeline.consistency.likeness import ByVector, ByWords, content_words, features, matrices, tf_idf
+
+BOTH = np.array([[0, 1]])
+
+
+def words(*texts: str | list[str], known: set[str] | None = None) -> ByWords:
+    """Of panels with one text each, or with a list of them."""
+    return ByWords([[text] if isinstance(text, str) else text for text in texts], known)
+
+
+def alike(measure: ByVector | ByWords, one: int, other: int) -> float:
+    return float(measure.pairs(np.array([one]), np.array([other]))[0])
+
+
+# ---- vectors
+
+
+def test_vectors_are_compared_by_their_cosine_whatever_their_length() -> None:
+    measure = ByVector(np.array([[3.0, 0], [0.5, 0.5], [0, 7], [-2, 0]]))
+    found = measure.pairs(np.array([0, 0, 0, 0]), np.array([0, 1, 2, 3]))
+    assert found == pytest.approx([1, math.sqrt(0.5), 0, -1])
+
+
+def test_without_a_vector_nothing_is_measured_and_one_of_zeros_is_like_none() -> None:
+    measure = ByVector(np.array([[1.0, 0], [np.nan, np.nan], [0, 0]]))
+    assert np.isnan(measure.pairs(np.array([0, 1, 1]), np.array([1, 0, 1]))).all()
+    assert measure.pairs(np.array([0, 2]), np.array([2, 2])).tolist() == [0, 0]
+
+
+@given(arrays(float, (4, 5), elements=st.floats(-100, 100)))
+def test_cosines_are_the_same_both_ways_and_from_minus_one_to_one(rows: np.ndarray) -> None:
+    measure = ByVector(rows)
+    one, other = (side.ravel() for side in np.meshgrid(range(4), range(4)))
+    found = measure.pairs(one, other)
+    assert (np.abs(found) <= 1 + 1e-9).all()
+    np.testing.assert_allclose(found, measure.pairs(other, one))
+
+
+# ---- words
+
+
+def test_texts_of_the_same_words_are_alike_in_any_order_and_case_and_others_are_not() -> None:
+    measure = words("A red rabbit with a hat", "the hat, red, on the RABBIT", "a blue bear")
+    assert alike(measure, 0, 1) == pytest.approx(1)
+    assert alike(measure, 0, 2) == 0
+
+
+def test_a_word_that_everybody_says_counts_little() -> None:
+    said = ["a shot of the moon", "a shot of the beach", *(f"a shot of thing{n}" for n in range(20))]
+    rare = ["a shot of the moon", "a dance of the moon", *(f"a shot of thing{n}" for n in range(20))]
+    assert alike(words(*said), 0, 1) < 0.01
+    assert alike(words(*rare), 0, 1) > 0.6
+
+
+def test_each_word_counts_the_more_the_rarer_it_is() -> None:
+    """By hand: of three texts `moon` stands in two and `fox` in one."""
+    row = tf_idf([{"moon", "fox"}, {"moon"}, {"owl"}]).toarray()[0]
+    fox, moon = math.log(4 / 1), math.log(4 / 2)
+    length = math.hypot(fox, moon)
+    assert row.tolist() == pytest.approx([fox / length, moon / length, 0])  # in the order of the alphabet
+
+
+def test_where_words_are_named_no_others_count() -> None:
+    texts = ("a rabbit sleeps on the beach", "a bear swims on the beach", "a rabbit eats by the castle")
+    known = {"beach", "castle"}
+    assert alike(words(*texts, known=known), 0, 1) == pytest.approx(1)
+    assert alike(words(*texts, known=known), 0, 2) == 0
+    assert alike(words(*texts, known={"owl"}), 0, 1) == 0
+
+
+def test_names_and_words_that_say_nothing_do_not_count() -> None:
+    assert content_words("<Mara> and the fox of <Li Bo> in a Hat") == {"fox", "hat"}
+    assert alike(words("<Mara> with a kite", "<Mara> on a horse"), 0, 1) == 0
+
+
+def test_of_panels_with_several_people_the_two_who_look_most_alike_count() -> None:
+    rabbit, bear, cat = "a red rabbit", "a blue bear", "a white cat"
+    measure = words([rabbit, bear], [cat, rabbit], [cat], [])
+    assert alike(measure, 0, 1) == pytest.approx(1)
+    assert alike(measure, 1, 2) == pytest.approx(1)
+    assert alike(measure, 0, 2) == 0
+
+
+def test_a_panel_without_any_text_can_not_be_measured() -> None:
+    measure = words("a rabbit", [], "a bear")
+    assert np.isnan(measure.pairs(np.array([0, 1, 1]), np.array([1, 1, 2]))).all()
+    assert alike(measure, 0, 2) == 0
+    nobody = words([], [])
+    assert np.isnan(alike(nobody, 0, 1))
+
+
+@given(st.lists(st.lists(st.text("abc ", max_size=6), max_size=3), min_size=2, max_size=5))
+def test_likeness_by_words_is_the_same_both_ways_and_from_nothing_to_all(texts: list[list[str]]) -> None:
+    measure = ByWords(texts)
+    one, other = (side.ravel() for side in np.meshgrid(range(len(texts)), range(len(texts))))
+    found = measure.pairs(one, other)
+    np.testing.assert_allclose(found, measure.pairs(other, one))
+    there = np.array([bool(texts[a] and texts[b]) for a, b in zip(one, other, strict=True)])
+    assert (np.isnan(found) == ~there).all()
+    assert ((found[there] >= 0) & (found[there] <= 1 + 1e-9)).all()
+    for panel, some in enumerate(texts):
+        if any(content_words(text) for text in some):
+            assert alike(measure, panel, panel) == pytest.approx(1)
+
+
+# ---- panel by panel
+
+AXES = np.array([[1.0, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1]])
+
+
+def test_within_a_group_all_pairs_are_measured_and_no_panel_with_itself() -> None:
+    matrix = matrices({"v": ByVector(AXES)}, np.array([[0, 1, 2]]))["v"][0]
+    half = math.sqrt(0.5)
+    np.testing.assert_allclose(matrix, [[np.nan, half, 0], [half, np.nan, half], [0, half, np.nan]], atol=1e-9)
+
+
+def test_a_panel_is_told_by_its_best_and_its_mean_likeness_to_the_others() -> None:
+    found = features({"v": ByVector(AXES), "w": words("a", "fox", "fox", "owl")}, np.array([[0, 1, 2], [3, 1, 2]]))
+    half = math.sqrt(0.5)
+    assert found.shape == (2, 3, 4)
+    np.testing.assert_allclose(found[0, :, 0], [half, half, half])
+    np.testing.assert_allclose(found[0, :, 1], [half / 2, half, half / 2])
+    np.testing.assert_allclose(found[1, :, 2], [0, 1, 1])
+    np.testing.assert_allclose(found[1, :, 3], [0, 0.5, 0.5])
+
+
+def test_what_can_not_be_measured_is_left_out_of_best_and_mean() -> None:
+    rows = AXES.copy()
+    rows[2] = np.nan
+    found = features({"v": ByVector(rows)}, np.array([[0, 1, 2]]))[0]
+    np.testing.assert_allclose(found[:2], math.sqrt(0.5))  # held against one another alone
+    assert np.isnan(found[2]).all()
+
+
+def test_of_two_panels_best_and_mean_are_one_and_a_single_panel_has_neither() -> None:
+    measure = {"v": ByVector(AXES)}
+    np.testing.assert_allclose(features(measure, np.array([[0, 1]])), math.sqrt(0.5))
+    assert np.isnan(features(measure, np.array([[0], [1]]))).all()
+    assert np.isnan(features({"v": ByVector(np.full((2, 3), np.nan))}, BOTH)).all()
