@@ -201,7 +201,7 @@ def measure(road: Road, truths: Sequence[Truth], scorer: Scorer, kind: str, seed
     spoilt = {
         grid.id
         for (grid, caption), (own, told) in zip(pairs, true, strict=True)
-        if grid.path != own.path or caption.panels != told.panels
+        if grid.path != own.path or grammar.alone(caption) != grammar.alone(told)
     }
     stage = filter.stage(road.task, [grid for grid, _ in pairs], scorer, road.folder, Cache(road.folder / "cache"))
     found = [row for row in stage.run([caption for _, caption in pairs]) if isinstance(row, Rejected)]

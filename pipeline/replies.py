@@ -62,8 +62,8 @@ class PanelReply(_Part):
     image: int = Field(default=0, description="number of the image, from 1")
     people: list[Annotated[SeenReply, BeforeValidator(_named)]] = Field(default=[], description="who is in this image")
     text: Text = Field(
-        description="what this image shows, in one clause that is true of this image read alone; people stand in it "
-        "as <P1>, <P2>, and how they look is left out"
+        description="what this image shows, in one clause that is true of this image read alone; of people it gives "
+        "the name, and how they look is left out"
     )
 
 

@@ -34,8 +34,9 @@ STAGES = ("collect", "inspect", "group", "compose", "caption", "filter", "export
 PACKAGES = ("torch", "transformers", "open_clip_torch", "pillow", "av", "scenedetect-headless", "datasets")
 MINIATURE = Path(__file__).parent.parent / "miniature"
 WIDE = 1.5  # width to height from which a panel takes a film's frame without losing much
-FILMS, SETS = 8, 24
-"""What the miniature draws where no source is given: enough for 20 grids after the filter."""
+FILMS, SHOTS, SETS = 30, 10, 24
+"""What the miniature draws where no source is given: enough for 20 grids after the filter, and many short films rather
+than a few long ones, since it takes many characters to learn to keep any (LOG.md)."""
 
 
 class Settings(BaseModel):
@@ -306,7 +307,7 @@ def draw_source(task: Task, folder: Path) -> Path:
     if task.group.by == "pairs":
         film.write_pairs(home, pairs=SETS, seed=film.OFFLINE_SEED, size=size)
     elif layout.panel_width / layout.panel_height >= WIDE:
-        film.write_films(home, films=FILMS, seed=film.OFFLINE_SEED)
+        film.write_films(home, films=FILMS, shots=SHOTS, seed=film.OFFLINE_SEED)
     else:
         film.write_sets(home, sets=SETS, pictures=layout.size, seed=film.OFFLINE_SEED, size=size)
     return home

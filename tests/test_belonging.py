@@ -38,13 +38,12 @@ def world(
     groups: int,
     *,
     size: int = 3,
-    each: int = 3,
     spread: float = 0.7,
     spoilt: float = 0.0,
     one: bool = False,
     seed: int = 0,
 ) -> World:
-    """Sources of `each` groups, whose panels lie around a vector of their own; those spoilt lie anywhere.
+    """Sources of three groups, whose panels lie around a vector of their own; those of spoilt groups lie anywhere.
 
     Args:
         one: of spoilt groups the first panel alone is a stranger.
@@ -266,7 +265,7 @@ def lots(count: int, middle: float, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["strangers", "one stranger", "both"])
-@pytest.mark.parametrize(("one", "drift"), [(-1.0, 0.015), (-0.5, 0.04)])
+@pytest.mark.parametrize(("one", "drift"), [(-1.0, 0.02), (-0.5, 0.04)])
 def test_the_threshold_does_not_drift_with_the_share_of_the_run_that_is_spoilt(
     one: float, drift: float, kind: str
 ) -> None:

@@ -234,7 +234,7 @@ def test_a_captioner_that_is_shown_the_grid_gets_it_before_its_panels() -> None:
 
 
 def test_show_prompt_knows_what_the_run_was_asked_for(iclora: Run, pictures: Path) -> None:
-    iclora("group", "storyboard", "--source", str(pictures), "--set", "caption.people=false")
+    iclora("group", "storyboard", "--source", str(pictures), "--scorer", "none", "--set", "caption.people=false")
     code, output, _ = iclora("caption", "storyboard", "--show-prompt")
     assert code == 0
     assert "Name nobody" in output

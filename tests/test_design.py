@@ -37,6 +37,8 @@ KERNEL = {
     "markers",
     "lint",
     "budget",
+    "consistency",
+    "text",
 }
 PLUGGED = {
     "records",
@@ -90,6 +92,17 @@ def test_a_plug_in_imports_the_base_of_its_kind_and_the_types(folder: str) -> No
             assert name.startswith(home) or part(name) in PLUGGED, f"{path} imports {name}"
 
 
+@pytest.mark.parametrize("folder", ["pipeline/consistency", "pipeline/text"])
+def test_what_stages_share_imports_no_stage_and_nothing_above_them(folder: str) -> None:
+    """Nor a plug-in: what a scorer found comes in as vectors."""
+    home = folder.replace("/", ".")
+    below = KERNEL - {"consistency", "text", "plot", "reviews", "instructions", "replies", "answers", "spreadsheet"}
+    below |= {"text"} if folder == "pipeline/consistency" else set()
+    for path in modules(folder):
+        for name in imports(path):
+            assert name.startswith(home) or part(name) in below, f"{path} imports {name}"
+
+
 TRAINING = PLUGGED - {"replies", "samples", "split"} | {"budget", "cache"}
 """What the training stretch knows of the pipeline: types, errors, tasks, texts and how long they are for a base model,
 pictures, and where things are kept."""
@@ -120,6 +133,8 @@ def test_nothing_imports_the_command_line() -> None:
     for folder in (
         "pipeline",
         "pipeline/stages",
+        "pipeline/consistency",
+        "pipeline/text",
         "pipeline/page",
         "captioners",
         "training",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from itertools import combinations
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 
 from miniature.film import HELD_OUT_SEED, picture, script
+from miniature.world import describe, draw_scene
 from pipeline import task
 from pipeline.cache import Cache
-from pipeline.records import Group, Position, Record, Rejected
+from pipeline.records import Caption, Grid, Group, Position, Record, Rejected
 from pipeline.stages.group import Grouping, stage
+from pipeline.store import Store
 from pipeline.task import Task
 
 PAIRS = task.load("sandstorm")
@@ -264,3 +267,152 @@ def test_colours_tell_shots_of_one_film_from_those_of_others_better_than_hashes(
     colours = auc([float(vectors[i] @ vectors[j]) for i, j in both])
     structure = auc([float(-(hashes[i] - hashes[j])) for i, j in both])
     assert colours > 0.75 and colours > structure + 0.15  # 0.88 and 0.57
+
+
+# ---- strangers, told by the run's own groups
+
+
+def coloured(*seeds: int, spread: int = 40) -> str:
+    """A histogram of the first seed's own, which each further one makes another, but much like it."""
+    bins = np.random.default_rng(seeds[0]).integers(0, 200, 128)
+    for seed in seeds[1:]:
+        bins = bins + np.random.default_rng(seed).integers(-spread, spread, 128)
+    return bytes(np.clip(bins, 0, 255).astype(np.uint8).tolist()).hex()
+
+
+def reel(name: str, shots: int, seed: int) -> list[Record]:
+    """A film with colours of its own."""
+    return [replace(r, histogram=coloured(seed, 100 * seed + n)) for n, r in enumerate(film(name, shots))]
+
+
+def test_a_stranger_among_a_films_shots_is_vetoed_and_its_companions_form_other_groups(board):
+    reels = [reel(name, 9, seed) for seed, name in enumerate("abcdefgh")]
+    reels[2][4] = replace(reels[2][4], histogram=coloured(77))
+    groups, rejected = group([shot for shots in reels for shot in shots], board(floor=0.0))
+    mine = [members for members in ids(groups) if members[0].startswith("c/")]
+    assert mine == [("c/000", "c/001", "c/002"), ("c/003", "c/005", "c/006")]
+    strange = next(row for row in rejected if row.id == "c/004")
+    assert strange.reason == "strangers"
+    assert strange.detail.startswith("c shot 4: belongs with none of those that stand near it (colours 0.")
+    assert "usually 0.9" in strange.detail
+    assert [members for members in ids(groups) if members[0].startswith("a/")] == [
+        ("a/000", "a/001", "a/002"),
+        ("a/003", "a/004", "a/005"),
+        ("a/006", "a/007", "a/008"),
+    ]
+
+
+def test_few_groups_say_too_little_to_veto_any(board):
+    reels = [reel(name, 3, seed) for seed, name in enumerate("abcdefg")]
+    reels[2][1] = replace(reels[2][1], histogram=coloured(77))
+    grouping = Grouping(board(floor=0.0), [shot for shots in reels for shot in shots])
+    assert len([item for item in grouping.run() if isinstance(item, Group)]) == 7
+    assert grouping.found is None
+
+
+def test_pairs_that_do_not_belong_together_are_rejected():
+    pairs = []
+    for seed in range(20):
+        other = 90 + seed if seed in (4, 11) else seed
+        pairs += [replace(record(f"x/{seed}_before"), histogram=coloured(seed, 1))]
+        pairs += [replace(record(f"x/{seed}_after"), histogram=coloured(other, 2))]
+    loose = PAIRS.model_copy(update={"group": PAIRS.group.model_copy(update={"floor": 0.0})})
+    groups, rejected = group(pairs, loose)
+    assert {row.id for row in rejected} == {"x/4_before", "x/4_after", "x/11_before", "x/11_after"}
+    assert {row.reason for row in rejected} == {"strangers"}
+    assert "the pictures named 4 do not belong together (colours 0." in rejected[0].detail
+    assert len(groups) == 18
+
+
+def test_sets_that_came_as_one_are_never_vetoed_and_nothing_is_told_of_them(board):
+    sets = [
+        replace(of_set(f"x/{number}-{page}", page, str(number)), histogram=coloured(10 * number + page))
+        for number in range(12)
+        for page in range(3)
+    ]
+    made = stage(board(), None, Path(), Cache(Path()))
+    assert len([item for item in made.run(sets) if isinstance(item, Group)]) == 12
+    assert made.facts([]) == {}
+
+
+def test_sets_stay_where_what_is_formed_beside_them_is_vetoed(board):
+    sets = [replace(of_set(f"x/{page}", page), histogram=coloured(page)) for page in range(3)]
+    reels = [reel(name, 3, seed) for seed, name in enumerate("abcdefghij", start=20)]
+    reels[2][1] = replace(reels[2][1], histogram=coloured(77))
+    groups, rejected = group([*sets, *(shot for shots in reels for shot in shots)], board(floor=0.0))
+    assert ids(groups)[0] == ("x/0", "x/1", "x/2")
+    assert len(groups) == 10
+    assert {row.id.split("/")[0] for row in rejected} == {"c"}
+
+
+def test_the_facts_of_the_stage_tell_area_interval_and_what_is_vetoed(board):
+    records = [shot for seed, name in enumerate("abcdefgh") for shot in reel(name, 9, seed)]
+    made = stage(board(), None, Path(), Cache(Path()))
+    list(made.run(records))
+    told = made.facts([])["belonging"]
+    assert told["groups"] == 24
+    assert 0.95 < told["area"]["low"] <= told["area"]["value"] <= told["area"]["high"] <= 1
+    assert told["area"]["cleared"]
+    assert told["counts"] == {"colours": 1.0}
+
+
+@pytest.mark.parametrize("shots", [24, 30, 90, 300])
+def test_pictures_that_are_all_alike_are_no_strangers_to_one_another(board, shots):
+    """Those who go on all the same where nothing tells groups from chance get their groups."""
+    grouping = Grouping(board((1, 1000)), [record(f"x/{number:03d}") for number in range(shots)])
+    assert len([item for item in grouping.run() if isinstance(item, Group)]) == shots // 3
+
+
+# ---- whole runs
+
+
+SMALL = ("--set", "layout.panel_width=128", "--set", "layout.panel_height=64", "--set", "group.floor=0.0")
+
+
+def filtered(iclora, out: Path, source: Path, *words: str) -> tuple[int, str, str]:
+    told = ("--source", str(source), "--captioner", "sidecar", "--scorer", "none", "--out", str(out))
+    return iclora("dataset", "storyboard", *told, *SMALL, *words)
+
+
+def test_nothing_is_captioned_of_a_stranger(tmp_path, iclora):
+    rng = random.Random(1)
+    for number in range(12):
+        first = draw_scene(rng)
+        for place in range(1, 5):
+            scene = replace(draw_scene(rng, first.character), place=first.place)
+            if (number, place) == (5, 2):
+                scene = draw_scene(rng)
+            shown = picture(scene, tmp_path / "in" / f"{number:02d}" / f"{place}.png", (320, 160))
+            shown.with_suffix(".txt").write_text(describe(scene), encoding="utf-8")
+    filtered(iclora, tmp_path / "run", tmp_path / "in", "--set", "grids=[1,100]")
+    with Store(tmp_path / "run") as store:
+        grids, captions = store.items(Grid, "grids"), store.items(Caption, "captions")
+        left = [row.what for row in store.rejected("group")]
+    assert {caption.grid for caption in captions} == {grid.id for grid in grids}
+    mine = [grid.group.records for grid in grids if "/05/" in grid.group.records[0].source]
+    assert [[Path(record.source).stem for record in records] for records in mine] == [["1", "3", "4"]]
+    assert len([what for what in left if what.endswith("/05/2.png")]) == 1
+
+
+def test_unrelated_pictures_stop_the_run_before_captions_and_can_be_gone_on_with(tmp_path, iclora, draw):
+    for number in range(120):
+        shown = tmp_path / "in" / f"{number // 3:02d}" / f"{number % 3}.png"
+        shown.parent.mkdir(parents=True, exist_ok=True)
+        draw(number, (320, 160)).save(shown)
+        shown.with_suffix(".txt").write_text(f"picture number {number} of many", encoding="utf-8")
+    run = tmp_path / "run"
+    code, out, errors = filtered(iclora, run, tmp_path / "in", "--set", "grids=[1,100]")
+    assert code == 2
+    assert "group: 120 in" in out and "caption" not in out
+    assert errors.startswith(
+        "error: the 40 groups are hardly more alike than pictures put together at random (area under the curve 0."
+    )
+    assert "so nothing was captioned: the source has no structure, or all of it is alike" in errors
+    assert "--set group.prove=false" in errors
+    assert not (run / "dataset").exists() and not (run / "captions.csv").exists()
+    told = json.loads((run / "report.json").read_text(encoding="utf-8"))["stages"]
+    assert not told["group"]["belonging"]["area"]["cleared"] and "caption" not in told
+    code, out, _ = iclora("dataset", "storyboard", "--out", str(run), "--set", "group.prove=false",
+                          "--set", "grids=[1,100]", *SMALL)  # fmt: skip
+    assert code == 0 and "filter: " in out
+    assert (run / "dataset").is_dir()

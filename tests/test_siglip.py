@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from pipeline import task
 from pipeline.cache import Cache
 from pipeline.errors import MissingWeights
-from pipeline.records import Caption, Grid, Group, Layout, Scores
+from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Scores
 from pipeline.scorers import open_clip
 from pipeline.scorers.open_clip import OpenClip
 from pipeline.stages import filter
@@ -147,7 +147,8 @@ def test_the_filter_takes_the_defaults_of_its_kind(siglip: OpenClip, tmp_path: P
     picture = Image.new("RGB", layout.canvas, "red")
     picture.paste("blue", layout.boxes[1])
     picture.save(tmp_path / "grid.png")
-    grid = Grid("g-one", Group("r-one", "couple-profile", (), "by hand", 1.0), layout, "grid.png")
+    records = tuple(Record(name, "", "", Position(), histogram="00" * 128) for name in ("one", "two"))
+    grid = Grid("g-one", Group("r-one", "couple-profile", records, "by hand", 1.0), layout, "grid.png")
     texts = ("a red hat on the beach", ", ".join(["a dog with a red hat"] * 30))
     caption = Caption("told", "", "a cat in the hat", texts, grid="g-one")
     stage = filter.stage(couples, [grid], siglip, tmp_path, Cache(tmp_path / "cache"))
@@ -157,7 +158,7 @@ def test_the_filter_takes_the_defaults_of_its_kind(siglip: OpenClip, tmp_path: P
         "text 2": 0.04,
         "order": 0.01,
         "summary": 0.04,
-        "least alike": 0.1,
+        "least alike": -1.0,  # nothing is asked of it unless by hand
         "most alike": 0.9995,  # in a pair only the very same is a copy
         "texts alike": 0.9995,
     }

@@ -11,12 +11,13 @@ from PIL import Image
 
 from miniature.draw import draw
 from miniature.world import describe, draw_scene
-from pipeline import similarity
+from pipeline import pixels, similarity
 from pipeline.cache import Cache
-from pipeline.records import Caption, Grid, Group, Layout
+from pipeline.records import Caption, Grid, Group, Layout, Position, Record
 from pipeline.scorers import open_clip
 from pipeline.scorers.open_clip import OpenClip
 from pipeline.similarity import ACROSS, WITHIN, Encoder, Vectors
+from pipeline.task import LayoutSection
 
 LAYOUT = Layout(rows=3, cols=1, panel_width=128, panel_height=64)
 CLIP = Path(__file__).parent.parent / "miniature" / "clip"
@@ -226,3 +227,49 @@ def test_copies_are_nearly_the_same_and_a_sample_is_enough(
     assert len(found) == similarity.COPIES == scorer.pictures[-1]
     assert np.median(found) > 0.95
     assert np.median(similarity.measure(encoder.vectors(grids, captions))["most alike"]) < 0.8
+
+
+# ---- source pictures
+
+WIDE = LayoutSection(rows=3, cols=1, panel_width=128, panel_height=64)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[Record]:
+    """A hundred drawn pictures of another shape than a panel, the last of which is none."""
+    rng, records = Random(6), []
+    for number in range(99):
+        Image.fromarray(draw(draw_scene(rng), size=(96, 72))).save(tmp_path / f"{number}.png")
+        records.append(Record(f"r{number}", f"{number}.png", "", Position()))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    return [*records, Record("broken", "broken.png", "", Position())]
+
+
+def test_source_pictures_are_looked_at_once_and_in_batches(sources: list[Record], tmp_path: Path) -> None:
+    scorer = Counting()
+    first = Encoder(scorer, Cache(tmp_path / "cache"), tmp_path).sources(sources[:2], WIDE)
+    assert scorer.pictures == [2]
+    every = Encoder(scorer, Cache(tmp_path / "cache"), tmp_path).sources(sources, WIDE)
+    assert scorer.pictures == [2, similarity.AT_ONCE, 97 - similarity.AT_ONCE]
+    np.testing.assert_array_equal(every[:2], first)
+    again = Encoder(scorer, Cache(tmp_path / "cache"), tmp_path).sources(sources[:99], WIDE)
+    assert len(scorer.pictures) == 3
+    np.testing.assert_array_equal(again, every[:99])
+
+
+def test_they_are_seen_as_their_panels_will_show_them(sources: list[Record], tmp_path: Path) -> None:
+    scorer = Counting()
+    found = Encoder(scorer, Cache(tmp_path / "cache"), tmp_path).sources(sources[:1], WIDE)
+    panel = pixels.fitted(pixels.open_image(tmp_path / "0.png"), (128, 64), "crop")
+    np.testing.assert_allclose(found[0], scorer.clip.image_vectors([panel])[0], atol=1e-5)
+    padded = Encoder(scorer, Cache(tmp_path / "cache"), tmp_path).sources(
+        sources[:1], WIDE.model_copy(update={"fit": "pad"})
+    )
+    assert not np.allclose(found, padded, atol=1e-3)
+
+
+def test_what_can_not_be_read_has_no_vector_and_stops_nothing(sources: list[Record], tmp_path: Path) -> None:
+    encoder = Encoder(Counting(), Cache(tmp_path / "cache"), tmp_path)
+    found = encoder.sources(sources[-2:], WIDE)
+    assert np.isnan(found).all(axis=1).tolist() == [False, True]
+    assert np.isnan(encoder.sources(sources[-1:], WIDE)).all()

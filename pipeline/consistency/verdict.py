@@ -35,9 +35,6 @@ class Verdict:
     measures: tuple[str, ...]
     panels: np.ndarray | None
 
-    def passes(self, number: int) -> bool:
-        return self.found is None or self.panels is None or bool(self.panels[number].min() >= self.found.threshold)
-
     def facts(self) -> dict[str, Any]:
         return facts(self.found) if self.found else {}
 
@@ -84,36 +81,31 @@ def _sources(grids: Sequence[Grid]) -> list[tuple[str, str]]:
 
 
 def scores(found: Verdict, number: int, caption: Caption, task: Task) -> tuple[Score, ...]:
-    """A score a panel for belonging, and one for whoever is seen in a single panel only.
+    """A score a panel for belonging, and one for whether anybody in it is seen in another panel.
 
     Without a rule the captioner's own word counts, where its texts bear it out.
     """
-    told = []
     called = evidence.called_strangers(caption)
+    reason = (caption.parts and caption.parts.unrelated) or "it does not belong"
+    told = []
     for panel, marker in enumerate(task.markers):
-        why = why_alone(found, number, panel) if found.found else ""
-        word = f"; the captioner: {(caption.parts and caption.parts.unrelated) or 'it does not belong'}"
-        said = word if panel in called else ""
-        if found.found and found.panels is not None:
-            value, floor = round(float(found.panels[number, panel]), 4), round(found.found.threshold, 4)
-            told.append(_score(f"{BELONGS} {panel + 1}", value, floor, marker, f"{why}{said}", found))
-        elif panel in called:
-            told.append(Score(f"{BELONGS} {panel + 1}", 0.0, 1.0, False, f"Panel {marker} is a stranger{said}."))
+        word = f"the captioner: {reason}" if panel in called else ""
+        if found.found is not None and found.panels is not None:
+            best = found.features[number, panel, :: len(SUMMARIES)]
+            why = likenesses(found.measures, best, found.found.usual)
+            told.append(
+                _against_floor(found.found, found.panels, (number, panel), marker, f"{why}; {word}" if word else why)
+            )
+        elif word:
+            told.append(Score(f"{BELONGS} {panel + 1}", 0.0, 1.0, False, f"Panel {marker} is a stranger; {word}."))
     return (*told, *_recurring(caption, task))
 
 
-def _score(name: str, value: float, floor: float, marker: str, why: str, found: Verdict) -> Score:
+def _against_floor(found: belonging.Found, panels: np.ndarray, place: tuple[int, int], marker: str, why: str) -> Score:
+    value, floor = round(float(panels[place]), 4), round(found.threshold, 4)
     verb = "belongs to" if value >= floor else "is a stranger in"
-    usual = round(float(np.median(found.panels)), 4) if found.panels is not None else None
     reason = f"Panel {marker} {verb} its grid: {value:.4f}, floor {floor:.4f} ({why})."
-    return Score(name, value, floor, value >= floor, reason, usual)
-
-
-def why_alone(found: Verdict, number: int, panel: int) -> str:
-    """A panel's best likeness to another panel of its grid, by measure, and what is usual in the run."""
-    assert found.found is not None
-    best = found.features[number, panel, :: len(SUMMARIES)]
-    return likenesses(found.measures, best, found.found.usual)
+    return Score(f"{BELONGS} {place[1] + 1}", value, floor, value >= floor, reason, round(float(np.median(panels)), 4))
 
 
 def likenesses(measures: Sequence[str], best: np.ndarray, usual: Mapping[str, float]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline import similarity, thresholds
 from pipeline.cache import Cache
-from pipeline.consistency import verdict
+from pipeline.consistency import belonging, verdict
 from pipeline.consistency.verdict import Verdict
 from pipeline.engine import Stage
 from pipeline.records import Caption, Grid, Rejected, Score, Scores
@@ -66,7 +66,8 @@ def stage(
                 yield Rejected(caption.grid, by_id[caption.grid].path, kinds, " ".join(s.reason for s in failed))
 
     def intact() -> bool:
-        return scorer is None or not grids or (folder / PLOT).is_file()
+        drawn = len(grids) >= belonging.FEWEST if scorer is None else bool(grids)
+        return not drawn or (folder / PLOT).is_file()
 
     config = {
         "filter": task.filter.model_dump(),
@@ -110,8 +111,8 @@ def score_one(  # noqa: PLR0913, PLR0917  (what one grid is, and what the run fo
 class Judged:
     """The grids of a run with their captions, and what was found of them."""
 
-    def __init__(self, task: Task, grids: Sequence[Grid], captions: Sequence[Caption], belonging: Verdict) -> None:
-        self.task, self.grids, self.captions, self.belonging = task, grids, captions, belonging
+    def __init__(self, task: Task, grids: Sequence[Grid], captions: Sequence[Caption], together: Verdict) -> None:
+        self.task, self.grids, self.captions, self.together = task, grids, captions, together
         self.vectors: Vectors | None = None
         self.evidence: Evidence | None = None
         self.calibration: Calibration | None = None
@@ -144,15 +145,15 @@ class Judged:
 
     def facts(self) -> dict[str, Any]:
         found = self.calibration.facts() if self.calibration else {}
-        belonging = self.belonging.facts()
-        return found | ({"belonging": belonging} if belonging else {})
+        told = self.together.facts()
+        return found | ({"belonging": told} if told else {})
 
     def draw(self, path: Path) -> None:
         """The plot of what the thresholds rest on; none where there are none."""
         from pipeline import plot
 
         found = self.calibration.thresholds if self.calibration else {}
-        if charts := plot.charts(self.evidence, found, self.belonging.found):
+        if charts := plot.charts(self.evidence, found, self.together.found):
             plot.write(charts, path)
         else:
             path.unlink(missing_ok=True)
@@ -161,7 +162,7 @@ class Judged:
         """Grid by grid. Of grids with nearly the same panels the first that is good itself stays."""
         kept: list[int] = []
         for number, caption in enumerate(self.captions):
-            scores = verdict.scores(self.belonging, number, caption, self.task)
+            scores = verdict.scores(self.together, number, caption, self.task)
             if self.vectors and self.evidence and self.calibration:
                 run, limits = self.evidence.run, self.calibration.thresholds
                 scores = (*judge(_alone(run, number), _matrix(self.vectors, number), limits, self.task), *scores)

@@ -55,10 +55,10 @@ def stage(task: Task, scorer: Scorer | None, folder: Path, cache: Cache) -> Stag
 
     config = {
         "task": task.name,
-        "layout": task.layout.model_dump(),
+        "size": task.grid_layout.size,
         "group": task.group.model_dump(exclude={"prove"}),
         "grids": task.grids,
-        "scorer": scorer.identity() if scorer else {"scorer": "none"},
+        "scorer": [scorer.identity(), task.layout.model_dump()] if scorer else "none",  # it sees pictures as panels
     }
     return Stage("group", "groups", group, config, facts=lambda _: facts)
 

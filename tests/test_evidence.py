@@ -1,0 +1,202 @@
+"""What is known of panels, which of it counts for what ties a task's panels, and when the captioner's word counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from pipeline import task
+from pipeline.consistency import evidence
+from pipeline.consistency.likeness import Likeness
+from pipeline.records import Appearance, Caption, Parts, Person, Position, Record, Shown, Tie
+from pipeline.task import Task
+
+RABBIT, BEAR, CAT = "a red rabbit with a hat", "a blue bear with a cape", "a white cat with a scarf"
+
+
+def tied(*ties: str) -> Task:
+    named = ", ".join(f'"{tie}"' for tie in ties)
+    return task.load("storyboard", [f"group.ties=[{named}]"])
+
+
+def record(name: str, colour: int = 0, **position: object) -> Record:
+    bins = bytes(255 if place == colour else 0 for place in range(128)).hex()
+    return Record(name, "", "", Position(**position), histogram=bins)  # type: ignore[arg-type]
+
+
+def shot(number: int, film: str = "film.mp4", folder: str = "/films") -> Record:
+    return record(f"{film} {number}", folder=folder, film=film, shot=number)
+
+
+def caption(
+    *texts: str,
+    people: Sequence[Person] = (),
+    ties: Sequence[Tie] = (),
+    strangers: Sequence[int] = (),
+    unrelated: str = "",
+) -> Caption:
+    """Of panels with these texts; people are seen where a text names them."""
+    shown = [Shown(text, tuple(Appearance(one.name) for one in people if f"<{one.name}>" in text)) for text in texts]
+    parts = Parts(tuple(people), tuple(shown), "a story", tuple(ties), tuple(strangers), unrelated)
+    return Caption("", "", "a story", tuple(texts), parts=parts)
+
+
+def alike(measure: Likeness, one: int, other: int) -> float:
+    return float(measure.pairs(np.array([one]), np.array([other]))[0])
+
+
+MARA, BO = Person("Mara", RABBIT), Person("Bo", BEAR)
+STORY = caption("<Mara> on the beach", "<Mara> and <Bo> on the beach", "<Bo> by the castle", people=(MARA, BO))
+LONE = Caption("", "", "", ("a rabbit", "", "a bear"))
+"""A caption that came as one text."""
+
+
+# ---- which measures count
+
+
+@pytest.mark.parametrize(
+    ("ties", "pictures", "texts"),
+    [
+        (("people",), ("pictures", "colours"), ("texts", "people", "words")),
+        (("subject",), ("pictures", "colours"), ("texts", "words")),
+        (("place",), ("pictures", "colours"), ("texts", "words")),
+        (("style",), ("pictures", "colours"), ("texts",)),
+        (("change",), ("pictures",), ("texts", "people", "words")),
+        (("style", "change"), ("pictures", "colours"), ("texts", "people", "words")),
+    ],
+)
+def test_which_measures_count_is_known_from_what_ties_the_panels(
+    ties: tuple[str, ...], pictures: tuple[str, ...], texts: tuple[str, ...]
+) -> None:
+    theme, records, vectors = tied(*ties), [record(name) for name in "abc"], np.eye(3)
+    assert tuple(evidence.seen(theme, records, vectors)) == pictures
+    assert tuple(evidence.told(theme, [STORY], vectors)) == texts
+
+
+def test_every_task_has_a_measure_for_what_ties_its_panels() -> None:
+    for name in task.names():
+        assert set(task.load(name).group.ties) <= set(evidence.COUNTS)
+
+
+@pytest.mark.parametrize("tie", evidence.COUNTS)
+def test_without_a_scorer_colours_stand_in_for_pictures_and_words_for_texts(tie: str) -> None:
+    assert tuple(evidence.seen(tied(tie), [record(name) for name in "abc"], None)) == ("colours",)
+    assert "texts" not in evidence.told(tied(tie), [STORY], None)
+
+
+def test_people_do_not_count_where_a_task_names_none() -> None:
+    theme = task.load("storyboard", ["caption.people=false"])
+    assert "people" not in evidence.told(theme, [STORY], None)
+
+
+# ---- what is read off pictures and captions
+
+
+def test_colours_are_compared_by_their_histograms() -> None:
+    measure = evidence.seen(tied("style"), [record("a", 3), record("b", 3), record("c", 5)], None)["colours"]
+    assert [alike(measure, 0, 1), alike(measure, 0, 2)] == pytest.approx([1, 0])
+
+
+def test_people_are_known_by_their_looks_not_by_their_names() -> None:
+    same = caption("<Ida> swims", "<Mara> eats", "a tree", people=(Person("Ida", RABBIT), MARA))
+    measure = evidence.told(tied("people"), [same], None)["people"]
+    assert alike(measure, 0, 1) == pytest.approx(1)
+    assert np.isnan(alike(measure, 0, 2))
+
+
+def test_who_looks_otherwise_in_a_panel_is_told_by_how_they_look_there() -> None:
+    panels = (Shown("<Mara> runs", (Appearance("Mara"),)), Shown("<Mara> swims", (Appearance("Mara", CAT),)))
+    told = Caption("", "", "", ("", ""), parts=Parts((MARA,), panels, ""))
+    assert evidence.looks_of(told) == [[RABBIT], [CAT]]
+
+
+def test_of_a_caption_that_came_as_one_text_no_looks_are_known_and_its_panels_are_its_texts() -> None:
+    assert evidence.looks_of(LONE) == [[], [], []]
+    assert list(evidence.bare_texts(LONE)) == ["a rabbit", "", "a bear"]
+    measures = evidence.told(tied("people"), [LONE], None)
+    assert np.isnan(alike(measures["people"], 0, 2))
+    assert np.isnan(alike(measures["words"], 0, 1))
+    assert alike(measures["words"], 0, 2) == 0
+
+
+def test_bare_texts_tell_what_is_left_without_looks() -> None:
+    told = "<Mara>, a red rabbit with a hat, on the beach"
+    known = Caption("", "", "", (told,), parts=Parts((MARA,), (Shown("<Mara> on the beach"),), ""))
+    assert list(evidence.bare_texts(known)) == ["<Mara> on the beach"]
+
+
+def test_without_any_text_nothing_is_told_and_nothing_fails() -> None:
+    empty = [Caption("", "", "", ("", "", ""))] * 3
+    for measure in evidence.told(tied("people", "place"), empty, np.full((9, 4), np.nan)).values():
+        assert np.isnan(measure.pairs(np.arange(8), np.arange(1, 9))).all()
+
+
+# ---- tying words
+
+
+def test_words_tie_that_the_captioner_names_as_a_tie_anywhere_in_the_run() -> None:
+    one = caption("<Mara> flies a kite on the beach", "<Mara> eats on the beach", people=(MARA,),
+                  ties=[Tie("on the beach", (0, 1)), Tie("<Mara>", (0, 1))])  # fmt: skip
+    other = caption("<Bo> sleeps on the beach", "<Bo> flies a kite", people=(BO,))
+    assert evidence.tying_words([one, other]) == {"beach"}
+    measure = evidence.told(tied("place"), [one, other], None)["words"]
+    assert alike(measure, 0, 2) == pytest.approx(1)
+    assert alike(measure, 0, 3) == 0  # a kite is nobody's tie
+
+
+def test_where_no_ties_are_told_any_word_may_be_one() -> None:
+    assert evidence.tying_words([STORY, LONE]) is None
+    named = caption("<Mara> runs", "<Mara> eats", people=(MARA,), ties=[Tie("<Mara>", (0, 1))])
+    assert evidence.tying_words([named]) is None
+    measure = evidence.told(tied("place"), [STORY], None)["words"]
+    assert alike(measure, 0, 1) > 0.9
+
+
+# ---- nearness
+
+
+def test_the_next_shot_is_near_and_one_further_off_is_less_so() -> None:
+    groups = [[shot(4), shot(5), shot(8)], [shot(0), shot(3), shot(1)]]
+    np.testing.assert_allclose(evidence.nearness(groups), [[1, 1, 1 / 3], [1, 1 / 2, 1]])
+
+
+def test_pictures_of_a_folder_and_shots_of_other_films_are_near_nothing() -> None:
+    pictures = [record(name, folder="/x", stem=name) for name in "abc"]
+    films = [shot(4), shot(5, "other.mp4"), shot(5, folder="/elsewhere")]
+    assert evidence.nearness([pictures, films]).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_the_same_shot_twice_is_no_nearer_than_the_next_and_one_panel_has_nobody_near() -> None:
+    assert evidence.nearness([[shot(4), shot(4)]]).tolist() == [[1, 1]]
+    assert evidence.nearness([[shot(4)]]).tolist() == [[0]]
+
+
+# ---- the captioner's word
+
+
+def test_the_captioners_word_counts_where_nobody_in_the_panel_is_seen_elsewhere() -> None:
+    told = caption("<Mara> runs", "<Mara> eats", "a castle", people=(MARA,), strangers=(2,))
+    assert evidence.called_strangers(told) == (2,)
+    alone = caption("<Mara> runs", "<Mara> eats", "<Bo> sleeps", people=(MARA, BO), strangers=(2,))
+    assert evidence.called_strangers(alone) == (2,)
+
+
+def test_it_does_not_where_its_own_texts_contradict_it() -> None:
+    told = caption("<Mara> runs", "<Bo> eats", "<Mara> and <Bo>", people=(MARA, BO), strangers=(0, 2))
+    assert evidence.called_strangers(told) == ()
+    listed = Parts((MARA,), (Shown("a kite", (Appearance("Mara"),)), Shown("<Mara> eats")), "", strangers=(0,))
+    assert evidence.called_strangers(Caption("", "", "", ("", ""), parts=listed)) == ()
+
+
+def test_where_it_finds_no_panels_related_all_are_called_but_those_that_share_somebody() -> None:
+    texts = ("<Mara> runs", "<Bo> eats", "<Mara> sleeps")
+    told = caption(*texts, people=(MARA, BO), unrelated="three stories")
+    assert evidence.called_strangers(told) == (1,)
+    apart = caption("a kite", "<Bo> eats", "a castle", people=(BO,), unrelated="three stories")
+    assert evidence.called_strangers(apart) == (0, 1, 2)
+
+
+def test_it_has_no_word_where_it_gave_no_parts_or_calls_nobody() -> None:
+    assert evidence.called_strangers(LONE) == evidence.called_strangers(STORY) == ()
