@@ -208,8 +208,13 @@ def _shown_by(parts: Parts, given: Iterable[int]) -> dict[str, str]:
 
 def looks_in(parts: Parts, person: Person, panel: int) -> str:
     """How a person looks in a panel, in the summary (-1) as in all of them."""
-    seen = [shown.looks for shown in parts.panels[panel].people if shown.name == person.name] if panel >= 0 else []
-    return seen[0] if person.changes and seen and seen[0] else person.looks
+    return (_seen(parts, person, panel) if person.changes else "") or person.looks
+
+
+def _seen(parts: Parts, person: Person, panel: int) -> str:
+    """How a person was seen to look in this panel; empty where that is not told, and in the summary."""
+    shown = parts.panels[panel].people if panel >= 0 else ()
+    return next((one.looks for one in shown if one.name == person.name), "")
 
 
 def alone(caption: Caption) -> tuple[str, ...]:
@@ -226,8 +231,7 @@ def alone(caption: Caption) -> tuple[str, ...]:
 
 def _by_looks(text: str, parts: Parts, panel: int) -> str:
     for person in parts.people:
-        seen = [shown.looks for shown in parts.panels[panel].people if shown.name == person.name] if panel >= 0 else []
-        if looks := next(iter(filter(None, seen)), person.looks):
+        if looks := _seen(parts, person, panel) or person.looks:
             text = appearance.instead(text, person.name, looks)
     return text
 

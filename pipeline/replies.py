@@ -155,12 +155,7 @@ def _parts(reply: JointReply, unrelated: str) -> Parts:
         strangers=_places(reply.strangers, len(panels)),
         unrelated=unrelated,
     )
-    raw = grammar.renamed(raw, {})  # brackets for people of whom looks and ties speak
-    return replace(
-        raw,
-        panels=tuple(replace(panel, text=grammar.unadorned(panel.text, raw)) for panel in raw.panels),
-        summary=grammar.unadorned(raw.summary, raw),
-    )
+    return grammar.bared(grammar.renamed(raw, {}))  # with brackets for people of whom looks and ties speak
 
 
 def _person(name: str, told: PersonReply | None, seen: Sequence[dict[str, str]]) -> Person:

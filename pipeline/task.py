@@ -49,8 +49,9 @@ class GroupSection(_Section):
     """How many neighbours, the first included, the panels of one group are taken from."""
     span: float = Field(60.0, gt=0)
     """Seconds of film that one group may reach over at most."""
-    floor: float = Field(0.2, ge=0, le=1)
-    """Two panels less alike than this (histogram similarity, 0..1) are strangers and veto the group."""
+    floor: float | None = Field(None, ge=0, le=1)
+    """Two panels whose colours are less alike than this (histogram similarity, 0..1) veto the group. Without it the
+    run's own groups tell what strangers are, and 0.2 serves where they are too few to tell."""
     near: int = Field(6, ge=0, le=64)
     ceiling: float = Field(0.95, ge=0, le=1)
     """Two images whose hashes differ in at most `near` of 64 bits and whose histograms are at least this alike are

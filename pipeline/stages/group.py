@@ -35,8 +35,11 @@ FIRST = ("before", "left", "top", "source", "input", "original", "a")
 """Last words of a pair's names that mean the first panel; any other word comes after them."""
 
 
+FLOOR = 0.2
+"""Where the groups are too few to tell what strangers are: lenient."""
 PRICE = 5.0
-"""What a right group that is vetoed counts against a stranger that is: more than in the filter, which knows more."""
+"""What a right group that is vetoed counts against one with a stranger that is: more than in the filter, which knows
+more."""
 
 
 def stage(task: Task, scorer: Scorer | None, folder: Path, cache: Cache) -> Stage[Record]:
@@ -111,6 +114,13 @@ class Grouping:
         scores = self.found.rule.scores(read) + evidence.NEAR * evidence.nearness(groups)
         return scores.min(axis=1) >= self.found.threshold, read
 
+    @property
+    def _floor(self) -> float:
+        """How alike in colour the panels of a group are at least."""
+        if self.task.group.floor is not None:
+            return self.task.group.floor
+        return FLOOR if self.found is None else 0.0
+
     def _alone(self, read: np.ndarray) -> str:
         """How alike a panel is to the one of its group that is most like it."""
         assert self.found is not None
@@ -138,8 +148,8 @@ class Grouping:
             if len(members) != self.size:
                 why = f"{len(members)} pictures are named {name}, {self.task.name} takes {self.size}"
                 rejected += [_reject(record, "incomplete pair", why) for record in members]
-            elif (alike := self._likeness(members)[0]) < self.task.group.floor:
-                why = f"the pictures named {name} are alike by {alike:.2f}, under the floor {self.task.group.floor:g}"
+            elif (alike := self._likeness(members)[0]) < self._floor:
+                why = f"the pictures named {name} are alike by {alike:.2f}, under the floor {self._floor:g}"
                 rejected += [_reject(record, "strangers", why) for record in members]
             elif not (allowed := self._allowed([members]))[0][0]:
                 why = f"the pictures named {name} do not belong together ({self._alone(allowed[1][0, 0])})"
@@ -170,9 +180,9 @@ class Grouping:
         if len(near) < self.size - 1:
             return [], ("no neighbours", f"has {len(near)} neighbours left, {self.task.name} needs {self.size - 1}")
         ways = [[first, *followers] for followers in itertools.combinations(near, self.size - 1)]
-        ways = [members for members in ways if self._likeness(members)[0] >= part.floor]
+        ways = [members for members in ways if self._likeness(members)[0] >= self._floor]
         if not ways:
-            return [], ("strangers", f"is less alike than the floor {part.floor:g} to all that stand near it")
+            return [], ("strangers", f"is less alike than the floor {self._floor:g} to all that stand near it")
         allowed, read = self._allowed(ways)
         if not allowed.any():
             nearest = read[np.argmax(np.nan_to_num(read[:, 0]).sum(axis=-1)), 0]
