@@ -3,7 +3,7 @@
     python -m bench.chain [--prompts 64] [--seeds 2] [--out runs/chain]
 
 Runs what README's first commands run, `iclora dataset storyboard` and `iclora train storyboard`, on the films that the
-miniature draws: cuts, grouping, captions by the mini VLM, filter, export, 400 steps. Then the LoRA draws pages of
+miniature draws: cuts, grouping, captions by the mini VLM, filter, export, 600 steps. Then the LoRA draws pages of
 characters that neither the base nor the films have; the caption tells the character once, in the summary, and a small
 network reads what the panels show. Beside it the base, and as the contrast the same chain with captions that tell
 the looks in every panel (`caption.looks=each`). Told with 95 % intervals (Wilson):

@@ -176,6 +176,8 @@ KINDS: dict[str, tuple[Spoiler, float]] = {
     "whole run: strangers": (strangers, 1.0),
 }
 BELONG = ("other clothes", "unlike shots")
+WITHOUT_SCORER = ("strangers", "one stranger", "whole run: strangers")
+"""Kinds that are also asked about where colours alone stand for pictures."""
 
 
 # ---- runs
@@ -261,10 +263,10 @@ def mixed(world: World, kind: str, seed: int) -> list[Case]:
     return cases
 
 
-def table(world: World, rounds: int, cache: Path, scorer: str) -> None:
+def table(world: World, kinds: Sequence[str], rounds: int, cache: Path, scorer: str) -> None:
     columns = ("veto", "strangers", "and seen once", "judge")
     print(f"{'kind':<22}{'':<8}" + "".join(f"{name:>26}" for name in columns))
-    for kind in KINDS:
+    for kind in kinds:
         counts: Counter[tuple[bool, str]] = Counter()
         stops = []
         for seed in range(rounds):
@@ -334,9 +336,9 @@ def main() -> None:
         world, cache = World(home, options.films), home / "cache"
         cache.mkdir()
         by_measure(world, cache, home / "measures")
-        for scorer in ("open_clip", "none"):
+        for scorer, kinds in (("open_clip", tuple(KINDS)), ("none", WITHOUT_SCORER)):
             print(f"\nscorer {scorer}")
-            table(world, options.rounds, cache, scorer)
+            table(world, kinds, options.rounds, cache, scorer)
 
 
 if __name__ == "__main__":

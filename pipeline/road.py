@@ -34,7 +34,7 @@ STAGES = ("collect", "inspect", "group", "compose", "caption", "filter", "export
 PACKAGES = ("torch", "transformers", "open_clip_torch", "pillow", "av", "scenedetect-headless", "datasets")
 MINIATURE = Path(__file__).parent.parent / "miniature"
 WIDE = 1.5  # width to height from which a panel takes a film's frame without losing much
-FILMS, SHOTS, SETS = 40, 8, 24
+FILMS, SHOTS, SETS = 30, 10, 24
 """What the miniature draws where no source is given: enough for 20 grids after the filter, and many short films rather
 than a few long ones, since it takes many characters to learn to keep any (LOG.md)."""
 

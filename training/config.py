@@ -17,15 +17,15 @@ MINIATURE_NAME = "miniature/flux"
 """What a LoRA's file calls it, wherever the toolkit lies."""
 FOR_MINIATURE: dict[str, Any] = {
     "model": str(MINIATURE),
-    "steps": 400,
+    "steps": 600,
     "learning_rate": 1e-3,
     "warmup": 20,
     "scales": [0.125],
     "smallest_panel": 48,
     "micro_batch": 4,
-    "sample_every": 100,
+    "sample_every": 200,
     "validate_every": 50,
-    "save_every": 100,
+    "save_every": 200,
 }
 """What is other for the miniature, which draws panels of an eighth of the size and learns within minutes."""
 
