@@ -32,6 +32,10 @@ STIFFNESS = 0.01
 CATCH = 0.98
 """Share of grids with one stranger that a threshold is to catch at most: to want the last would cost right ones."""
 MOST_SPOILT = 0.9
+SURE = 0.5
+"""Standard errors that an estimate of how much of the run is wrong is lowered by."""
+LOW = 0.6
+"""Share of the grids with one stranger under the scores at which the run is searched for wrong ones."""
 LEVELS = (1, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.03, 0.02, 0.012, 0.007, 0.004, 0.002, 0.001)
 """Shares of strangers at which a surprise is read off; between them it is interpolated."""
 LINE = 0.65
@@ -298,11 +302,10 @@ def threshold(run: np.ndarray, strangers: np.ndarray, one: np.ndarray, price: fl
         run: scores of the run's grids, `strangers` and `one` those of the shuffled ones.
     """
     edges = np.unique(np.concatenate([run, np.quantile(one, np.linspace(0, CATCH, 99))]))
-    below = _under(run, edges)
-    spoilt, control = max(((_spoilt(below, _under(wrong, edges), len(run)), wrong) for wrong in (strangers, one)),
-                          key=lambda pair: pair[0])  # fmt: skip
-    right = (below - spoilt * _under(control, edges)) / (1 - spoilt)
-    return float(edges[np.argmax(_under(one, edges) - price * right)])
+    below, far, near = (_under(scores, edges) for scores in (run, strangers, one))
+    shares = _spoilt(below, far, near, len(run))
+    right = (below - shares[0] * far - shares[1] * near) / (1 - shares.sum())
+    return float(edges[np.argmax(near - price * np.maximum(right, 0.0))])
 
 
 def _under(scores: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -311,16 +314,30 @@ def _under(scores: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return share
 
 
-def _spoilt(run: np.ndarray, wrong: np.ndarray, count: int) -> float:
-    """The least share of the run that must be wrong, chance allowed for.
+def _spoilt(run: np.ndarray, strangers: np.ndarray, one: np.ndarray, count: int) -> np.ndarray:
+    """The shares of the run that are grids of strangers and grids with one.
+
+    Which kind prevails is found where hardly any right grid lies, by least squares; how many there are is what the run
+    can hold at most, wherever one looks.
 
     Args:
-        run: at each edge the share of the run under it, `wrong` that of wrong ones.
+        run: at each edge the share of the run under it, the others those of shuffled groups.
         count: grids of the run.
     """
-    told = wrong > 0.5  # noqa: PLR2004  (where the smaller half of the wrong ones lies, shares are too rough)
-    share = float((run[told] / wrong[told]).min()) if told.any() else 0.0
-    return min(MOST_SPOILT, max(0.0, share - 1.5 * float(np.sqrt(share * (1 - min(1.0, share)) / count))))
+    from scipy.optimize import nnls
+
+    both = np.stack([strangers, one], axis=1)
+    low = one <= LOW
+    kinds = nnls(both[low], run[low])[0]
+    if not kinds.sum():
+        return kinds
+    kinds /= kinds.sum()
+    mixed = both @ kinds
+    told = mixed > 0.5  # noqa: PLR2004  (where the smaller half of the wrong ones lies, shares are too rough)
+    total = min(1.0, float((run[told] / mixed[told]).min())) if told.any() else 0.0
+    sure = max(0.0, total - SURE * float(np.sqrt(total * (1 - total) / count)))
+    least: np.ndarray = kinds * min(MOST_SPOILT, sure)
+    return least
 
 
 # ---- the run as a whole

@@ -16,7 +16,7 @@ from pipeline.similarity import Vectors
 from pipeline.task import Task
 from pipeline.thresholds import Estimate, share
 
-PRICE = 3.0
+PRICE = 2.0
 """What a right grid that is rejected counts against one with a stranger that is caught."""
 ONCE = 0.5
 """Between a person seen in no other panel and one seen in one."""
