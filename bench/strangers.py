@@ -6,8 +6,8 @@ Every grid is a folder of three pictures, so that the line forms just the groups
 three shots of a held-out film in a row, frames as `collect` takes them out of the film; a quarter of a run is of
 another kind:
 
-- strangers: three shots of three films
-- one stranger: one shot of three is of another film
+- strangers: three shots of three further films
+- one stranger: one shot of three is of such a film
 - another character: one shot of three shows another character in the same place
 - other clothes: one character, otherwise dressed in one panel and in another place; it belongs
 - unlike shots: one character in three places, in three shot sizes; it belongs
@@ -72,24 +72,24 @@ class Case:
 
 
 class World:
-    """Held-out films as shots, and a way to draw further pictures."""
+    """Held-out films as shots, those of other films that serve as strangers, and a way to draw further pictures."""
 
     def __init__(self, folder: Path, films: int) -> None:
         self.folder, self.drawn = folder, 0
-        home = folder / "films"
-        film.write_films(home, films=films, seed=film.HELD_OUT_SEED)
-        settings = Settings(task=TASK, sources=(str(home),), captioner="sidecar", scorer="none")
-        road = Road(settings, folder / "collected")
-        with road.store:
-            list(road.run(quiet, "collect"))
-            records = road.store.items(Record, "collected")
-        truths = {path.name: json.loads(film.truth_path(path).read_text())["shots"] for path in home.glob("*.mp4")}
-        names = sorted(truths)
-        self.films: list[list[Shot]] = [[] for _ in names]
-        for record in records:
-            scene = shown(truths[record.position.film], record.position)
-            number = names.index(record.position.film)
-            self.films[number].append(Shot(road.folder / record.path, scene, number))
+        self.films = shots_of(folder / "right", films, film.HELD_OUT_SEED)
+        others = shots_of(folder / "other", films, film.HELD_OUT_SEED + films)
+        self.others = [replace(shot, film=films + number) for number, shots in enumerate(others) for shot in shots]
+        self.left: list[Shot] = []
+
+    def deal(self, rng: random.Random) -> None:
+        """Begins a run: within it each foreign shot serves once, since a second time it would be a copy."""
+        self.left = rng.sample(self.others, len(self.others))
+
+    def other(self, *but: int) -> Shot:
+        """A shot of a film that is none of these and none of the right ones'."""
+        found = next(shot for shot in self.left if shot.film not in but)
+        self.left.remove(found)
+        return found
 
     def right(self) -> list[Case]:
         """The films' shots in threes, from the start."""
@@ -104,9 +104,22 @@ class World:
         path = film.picture(scene, self.folder / "drawn" / f"{self.drawn}.png")
         return Shot(path, scene, -self.drawn)
 
-    def other(self, rng: random.Random, *but: int) -> Shot:
-        """A shot of a film that is none of these."""
-        return rng.choice([shot for number, shots in enumerate(self.films) if number not in but for shot in shots])
+
+def shots_of(home: Path, films: int, seed: int) -> list[list[Shot]]:
+    """The shots of films by number, frames as `collect` takes them out."""
+    film.write_films(home / "films", films=films, seed=seed)
+    settings = Settings(task=TASK, sources=(str(home / "films"),), captioner="sidecar", scorer="none")
+    road = Road(settings, home / "collected")
+    with road.store:
+        list(road.run(quiet, "collect"))
+        records = road.store.items(Record, "collected")
+    truths = {path.name: json.loads(film.truth_path(path).read_text()) for path in (home / "films").glob("*.mp4")}
+    names, found = sorted(truths), [list[Shot]() for _ in truths]
+    for record in records:
+        name = record.position.film
+        scene = shown(truths[name]["shots"], record.position)
+        found[names.index(name)].append(Shot(road.folder / record.path, scene, names.index(name)))
+    return found
 
 
 def quiet(*_: object) -> None: ...
@@ -120,12 +133,12 @@ Spoiler = Callable[[Case, World, random.Random], Case]
 def strangers(case: Case, world: World, rng: random.Random) -> Case:
     shots: list[Shot] = []
     while len(shots) < PANELS:
-        shots.append(world.other(rng, *(shot.film for shot in shots)))
+        shots.append(world.other(*(shot.film for shot in shots)))
     return Case("strangers", tuple(shots))
 
 
 def one_stranger(case: Case, world: World, rng: random.Random) -> Case:
-    return exchanged(case, "one stranger", rng, lambda old: world.other(rng, old.film))
+    return exchanged(case, "one stranger", rng, lambda old: world.other(old.film))
 
 
 def another_character(case: Case, world: World, rng: random.Random) -> Case:
@@ -258,6 +271,7 @@ def mixed(world: World, kind: str, seed: int) -> list[Case]:
     """A run's cases: right ones, of which a share has been made to be of the kind."""
     spoil, part = KINDS[kind]
     rng, cases = random.Random(f"{kind} {seed}"), world.right()
+    world.deal(rng)
     for number in rng.sample(range(len(cases)), round(part * len(cases))):
         cases[number] = spoil(cases[number], world, rng)
     return cases

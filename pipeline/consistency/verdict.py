@@ -36,7 +36,11 @@ class Verdict:
     panels: np.ndarray | None
 
     def facts(self) -> dict[str, Any]:
-        return facts(self.found) if self.found else {}
+        if self.found is None or self.panels is None:
+            return {}
+        return facts(self.found) | {
+            "false rejects": Estimate.among(self.panels.min(axis=1) < self.found.threshold).facts()
+        }
 
 
 def verdict(
