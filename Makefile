@@ -60,11 +60,13 @@ miniature: $(VENV)/ready ## Train the miniature models from nothing (about three
 bench: $(VENV)/ready ## Measure what README states
 	$(RUN)/python -m bench.ingest
 	$(RUN)/python -m bench.corrupted
+	$(RUN)/python -m bench.strangers
 	$(RUN)/python -m bench.captions
 	$(RUN)/python -m bench.batches
 	$(RUN)/python -m bench.server
 	$(RUN)/python -m bench.trainers
 	$(RUN)/python -m bench.claim
+	$(RUN)/python -m bench.chain
 
 clean: ## Remove the environment (runs stay)
 	rm -rf $(VENV)
