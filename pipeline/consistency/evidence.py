@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline import grammar
 from pipeline.consistency.likeness import ByVector, ByWords, Likeness, content_words
-from pipeline.records import Caption, Record
+from pipeline.records import Caption, Parts, Record
 from pipeline.task import Task
 
 COUNTS: Mapping[str, tuple[str, ...]] = {
@@ -110,13 +110,18 @@ def _nearest(record: Record, group: Sequence[Record]) -> float:
     return 1 / max(1, min(gaps)) if gaps else 0.0
 
 
+def people_in(parts: Parts) -> list[set[str]]:
+    """By panel, the names of the people whom its text or its list names."""
+    return [{one.name for one in panel.people} | set(grammar.people(panel.text)) for panel in parts.panels]
+
+
 def called_strangers(caption: Caption) -> tuple[int, ...]:
     """Panels that the captioner finds not to belong, and whose texts bear it out: nobody in them is seen elsewhere."""
     parts = caption.parts
     if parts is None:
         return ()
     named = range(len(parts.panels)) if parts.unrelated else parts.strangers
-    people = [{one.name for one in panel.people} | set(grammar.people(panel.text)) for panel in parts.panels]
+    people = people_in(parts)
     return tuple(
         panel
         for panel in named

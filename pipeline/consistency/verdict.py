@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import grammar
 from pipeline.consistency import belonging, evidence
 from pipeline.consistency.likeness import SUMMARIES, features
 from pipeline.records import Caption, Grid, Score
@@ -122,7 +121,7 @@ def _recurring(caption: Caption, task: Task) -> tuple[Score, ...]:
     parts = caption.parts
     if parts is None or not task.filter.recurring or "people" not in task.group.ties or len(parts.panels) == 1:
         return ()
-    people = [{one.name for one in panel.people} | set(grammar.people(panel.text)) for panel in parts.panels]
+    people = evidence.people_in(parts)
     told = []
     for panel, (marker, mine) in enumerate(zip(task.markers, people, strict=True)):
         others = sum(bool(mine & theirs) for place, theirs in enumerate(people) if place != panel)

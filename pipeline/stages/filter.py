@@ -66,7 +66,8 @@ def stage(
                 yield Rejected(caption.grid, by_id[caption.grid].path, kinds, " ".join(s.reason for s in failed))
 
     def intact() -> bool:
-        drawn = len(grids) >= belonging.FEWEST if scorer is None else bool(grids)
+        telling = len(grids) >= belonging.FEWEST and task.grid_layout.size > 1
+        drawn = bool(grids) if scorer else telling
         return not drawn or (folder / PLOT).is_file()
 
     config = {
