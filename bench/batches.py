@@ -20,10 +20,11 @@ from PIL import Image
 
 import miniature
 from captioners import local
-from captioners.base import Answer, Question
 from miniature.draw import draw
 from miniature.world import draw_character, draw_scene
-from pipeline import instructions, task
+from pipeline import task
+from pipeline.captioning import instructions
+from pipeline.captioning.protocol import Answer, Question
 
 ROUNDS = 3
 VLM = Path(miniature.__file__).parent / "vlm"

@@ -23,13 +23,15 @@ from pathlib import Path
 
 import captioners
 from bench.corrupted import Truth, build
+from iclora.run import Run, Settings, load_task
 from miniature.frames import ATTRIBUTES, value_of
 from miniature.world import Scene
-from pipeline import discover, engine, grammar
+from pipeline import plugins
+from pipeline.engines import local
 from pipeline.records import Caption
-from pipeline.road import Road, Settings, load_task
 from pipeline.stages import caption
 from pipeline.store import Mark
+from pipeline.text import grammar
 
 # Other words than a value's own under which it is told, as patterns.
 WORDS = {
@@ -114,14 +116,14 @@ def table(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def measure(road: Road, truths: Sequence[Truth], settings: Settings) -> tuple[list[Verdict], list[Caption], Mark]:
+def measure(run: Run, truths: Sequence[Truth], settings: Settings) -> tuple[list[Verdict], list[Caption], Mark]:
     """Captions the grids by the settings' captioner; a grid without a caption has everything omitted."""
     task = load_task(settings)
-    captioner = discover.load(captioners, settings.captioner).make(task.captioner)
+    captioner = plugins.load(captioners, settings.captioner).make(task.captioner)
     grids = [truth.grid for truth in truths]
-    stage = caption.stage(task, grids, captioner, road.folder, road.store.cache)
-    mark = engine.run(stage, grids, road.store, upstream=road.store.digest("grids"), progress=lambda *_: None)
-    captions = {made.grid: made for made in road.store.items(Caption, "captions")}
+    stage = caption.stage(task, grids, captioner, run.folder, run.store.cache)
+    mark = local.run(stage, grids, run.store, upstream=run.store.digest("grids"), progress=lambda *_: None)
+    captions = {made.grid: made for made in run.store.items(Caption, "captions")}
     verdicts: list[Verdict] = []
     for truth in truths:
         made = captions.get(truth.grid.id)
@@ -137,8 +139,8 @@ def main() -> None:
     options = parser.parse_args()
     settings = Settings(task="storyboard", captioner=options.captioner, overrides=tuple(options.set))
     with tempfile.TemporaryDirectory() as folder:
-        road, truths = build(Path(folder), options.films)
-        verdicts, captions, mark = measure(road, truths, settings)
+        run, truths = build(Path(folder), options.films)
+        verdicts, captions, mark = measure(run, truths, settings)
         faulty = sum(bool(made.problems) for made in captions)
         attempts = sum(made.attempts for made in captions) / max(1, len(captions))
         print(f"{len(truths)} grids of {options.films} held-out films, captioner {options.captioner}")

@@ -31,7 +31,7 @@ from bench.claim_figures import DRAWN, draw_pages
 from miniature.film import truth_path
 from miniature.world import Character
 from training import generate
-from training.generate import Wish
+from training.generate import GenerationRequest
 
 GOAL = 0.6
 LOOKS = ("once", "each")
@@ -76,9 +76,9 @@ def main() -> None:
     for name, file in {"base": None, **names}.items():
         results.get(name, {key: of for key, (of, _) in DRAWN.items()}, partial(measure, file, pages, options.seeds))
     shown = pages[:SHOWN]
-    wishes = [Wish(page.caption(told=True)) for page in shown]
-    drawn = {name: generate.draw(studio_of(file), wishes) for name, file in {"base": None, **names}.items()}
-    draw_pages([wish.prompt for wish in wishes], drawn, options.out / "pages.png")
+    requests = [GenerationRequest(page.caption(told=True)) for page in shown]
+    drawn = {name: generate.draw(studio_of(file), requests) for name, file in {"base": None, **names}.items()}
+    draw_pages([request.prompt for request in requests], drawn, options.out / "pages.png")
     once = results.known[next(iter(names))]
     if once["same"] < GOAL * once["pages"]:
         sys.exit(f"one character in all panels on {once['same']} of {once['pages']} pages, the goal is {GOAL:.0%}")

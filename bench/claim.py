@@ -40,11 +40,11 @@ from miniature.reader import Reader
 from miniature.world import COLOURS, KINDS, WORN, Character, Scene
 from pipeline import task as tasks
 from pipeline.cache import Cache
-from pipeline.names import POOL
+from pipeline.consistency.thresholds import Estimate, share
 from pipeline.pixels import cut
-from pipeline.thresholds import Estimate, share
+from pipeline.text.names import POOL
 from training import config, dataset, generate, loop, sampling
-from training.generate import Studio, Wish
+from training.generate import GenerationRequest, Generator
 from training.job import Job, find_backend
 from training.processes import Processes
 
@@ -146,15 +146,15 @@ def seen(grids: Sequence[Image.Image], reader: Reader) -> list[list[dict[str, st
     return [told[start : start + layout.size] for start in range(0, len(told), layout.size)]
 
 
-def studio_of(file: Path | None, kept: sampling.Kept = "clean") -> Studio:
+def studio_of(file: Path | None, kept: sampling.Kept = "clean") -> Generator:
     """The mini FLUX, with a LoRA or without, at a storyboard's size at an eighth."""
     storyboard = tasks.load(TASK)
     wanted = config.load(storyboard, miniature=True)
-    return Studio(
+    return Generator(
         find_backend(storyboard.base, wanted.model, None),
         file,
         config.scaled(storyboard.grid_layout, 0.125, 64),
-        sampling.Manner(wanted.sample_steps, wanted.guidance),
+        sampling.SamplingSettings(wanted.sample_steps, wanted.guidance),
         torch.device("cpu"),
         kept,
     )
@@ -170,8 +170,10 @@ def measure(
         told: whether the summary tells what the character looks like.
     """
     todo = [(page, seed) for seed in range(seeds) for page in pages]
-    wishes = [Wish(page.caption(told=told), seed, {0: page.panels()[0]} if kept else {}) for page, seed in todo]
-    found = seen(generate.draw(studio_of(file, kept or "clean"), wishes), Reader.load())
+    requests = [
+        GenerationRequest(page.caption(told=told), seed, {0: page.panels()[0]} if kept else {}) for page, seed in todo
+    ]
+    found = seen(generate.draw(studio_of(file, kept or "clean"), requests), Reader.load())
     counts = dict.fromkeys(("pages", "panels", "same", "as told", "kind", "colour", "both", "place", "action"), 0)
     for (page, _), panels in zip(todo, found, strict=True):
         shown, scenes = (panels[1:], page.scenes[1:]) if kept else (panels, page.scenes)
@@ -193,9 +195,9 @@ def measure(
 
 def show(pages: Sequence[Story], lora: Path, name: str, path: Path) -> None:
     """The same pages by the base and by a LoRA."""
-    wishes = [Wish(page.caption(told=True)) for page in pages]
-    drawn = {who: generate.draw(studio_of(file), wishes) for who, file in (("base", None), (name, lora))}
-    draw_pages([wish.prompt for wish in wishes], drawn, path)
+    requests = [GenerationRequest(page.caption(told=True)) for page in pages]
+    drawn = {who: generate.draw(studio_of(file), requests) for who, file in (("base", None), (name, lora))}
+    draw_pages([request.prompt for request in requests], drawn, path)
 
 
 class Results:

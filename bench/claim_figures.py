@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline.thresholds import Estimate
+from pipeline.consistency.thresholds import Estimate
 
 Known = Mapping[str, Mapping[str, int]]
 """Counts by condition."""

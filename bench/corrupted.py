@@ -23,16 +23,19 @@ from pathlib import Path
 
 from PIL import Image
 
+from iclora.run import Run, Settings
 from miniature import film
 from miniature.reply import reply
 from miniature.world import ACTIONS, COLOURS, KINDS, PLACES, Character, Scene
-from pipeline import grammar, names, pixels, replies, thresholds
+from pipeline import pixels
 from pipeline.cache import Cache
+from pipeline.captioning import replies
+from pipeline.consistency import thresholds
+from pipeline.consistency.scorers.base import Scorer
 from pipeline.records import Caption, Grid, Position, Rejected
-from pipeline.road import Road, Settings
-from pipeline.scorers.base import Scorer
 from pipeline.stages import filter
 from pipeline.task import Task
+from pipeline.text import grammar, names
 
 SHARE = 0.25  # part of a run's grids that is spoilt
 CAUGHT, FALSE = 0.95, 0.05  # the goal
@@ -62,7 +65,7 @@ class Truth:
         return replace(grammar.told(grammar.renamed(parts, cast), task), grid=self.grid.id)
 
 
-def build(folder: Path, films: int) -> tuple[Road, list[Truth]]:
+def build(folder: Path, films: int) -> tuple[Run, list[Truth]]:
     """A run over held-out films up to its grids, and what they show."""
     home = folder / "films"
     film.write_films(home, films=films, seed=film.HELD_OUT_SEED)
@@ -70,14 +73,14 @@ def build(folder: Path, films: int) -> tuple[Road, list[Truth]]:
     settings = Settings(
         task="storyboard", sources=(str(home),), captioner="sidecar", overrides=(clip, "filter.recurring=false")
     )
-    road = Road(settings, folder / "run")
-    list(road.run(lambda *_: None, "compose"))
+    run = Run(settings, folder / "run")
+    list(run.run(lambda *_: None, "compose"))
     shots = {path.name: _shots(path) for path in home.glob("*.mp4")}
     truths = []
-    for grid in road.store.items(Grid, "grids"):
+    for grid in run.store.items(Grid, "grids"):
         scenes = tuple(shown(shots[record.position.film], record.position) for record in grid.group.records)
         truths.append(Truth(grid, scenes))
-    return road, truths
+    return run, truths
 
 
 def _shots(path: Path) -> list[dict[str, object]]:
@@ -96,36 +99,36 @@ def shown(shots: Sequence[dict[str, object]], position: Position) -> Scene:
 # ---- ways to spoil a grid or its caption
 
 Spoilt = tuple[Grid, Caption]
-Spoiler = Callable[[Truth, Sequence[Truth], Road, random.Random], Spoilt]
+Spoiler = Callable[[Truth, Sequence[Truth], Run, random.Random], Spoilt]
 
 
-def swapped(truth: Truth, truths: Sequence[Truth], road: Road, rng: random.Random) -> Spoilt:
+def swapped(truth: Truth, truths: Sequence[Truth], run: Run, rng: random.Random) -> Spoilt:
     """Two panel texts change places."""
     scenes = list(truth.scenes)
     one, two = rng.sample(range(len(scenes)), 2)
     scenes[one], scenes[two] = scenes[two], scenes[one]
-    return truth.grid, truth.caption(road.task, scenes)
+    return truth.grid, truth.caption(run.task, scenes)
 
 
-def foreign(truth: Truth, truths: Sequence[Truth], road: Road, rng: random.Random) -> Spoilt:
+def foreign(truth: Truth, truths: Sequence[Truth], run: Run, rng: random.Random) -> Spoilt:
     """The caption of a grid of another film."""
     other = rng.choice(truth.of_other_films(truths))
-    return truth.grid, replace(other.caption(road.task), grid=truth.grid.id)
+    return truth.grid, replace(other.caption(run.task), grid=truth.grid.id)
 
 
-def unrelated(truth: Truth, truths: Sequence[Truth], road: Road, rng: random.Random) -> Spoilt:
+def unrelated(truth: Truth, truths: Sequence[Truth], run: Run, rng: random.Random) -> Spoilt:
     """One panel's picture is of another film."""
     other = rng.choice(truth.of_other_films(truths))
     panel, source = (rng.randrange(len(truth.scenes)) for _ in range(2))
-    picture = pixels.open_image(road.folder / other.grid.path).crop(other.grid.layout.boxes[source])
-    return with_picture(truth.grid, panel, picture, road.folder), truth.caption(road.task)
+    picture = pixels.open_image(run.folder / other.grid.path).crop(other.grid.layout.boxes[source])
+    return with_picture(truth.grid, panel, picture, run.folder), truth.caption(run.task)
 
 
-def duplicated(truth: Truth, truths: Sequence[Truth], road: Road, rng: random.Random) -> Spoilt:
+def duplicated(truth: Truth, truths: Sequence[Truth], run: Run, rng: random.Random) -> Spoilt:
     """One panel's picture stands in another's place too."""
     panel, source = rng.sample(range(len(truth.scenes)), 2)
-    picture = pixels.open_image(road.folder / truth.grid.path).crop(truth.grid.layout.boxes[source])
-    return with_picture(truth.grid, panel, picture, road.folder), truth.caption(road.task)
+    picture = pixels.open_image(run.folder / truth.grid.path).crop(truth.grid.layout.boxes[source])
+    return with_picture(truth.grid, panel, picture, run.folder), truth.caption(run.task)
 
 
 def with_picture(grid: Grid, panel: int, picture: Image.Image, folder: Path) -> Grid:
@@ -142,7 +145,7 @@ def wrong(attribute: str) -> Spoiler:
     """One attribute of one panel is another than it is."""
     values = {"colour": COLOURS, "kind": KINDS, "place": tuple(PLACES), "action": tuple(ACTIONS)}[attribute]
 
-    def spoil(truth: Truth, truths: Sequence[Truth], road: Road, rng: random.Random) -> Spoilt:
+    def spoil(truth: Truth, truths: Sequence[Truth], run: Run, rng: random.Random) -> Spoilt:
         scenes = list(truth.scenes)
         panel = rng.randrange(len(scenes))
         scene = scenes[panel]
@@ -153,7 +156,7 @@ def wrong(attribute: str) -> Spoiler:
             scenes[panel] = replace(scene, character=replace(scene.character, **{attribute: other}))
         else:
             scenes[panel] = replace(scene, **{attribute: other})
-        return truth.grid, truth.caption(road.task, scenes)
+        return truth.grid, truth.caption(run.task, scenes)
 
     return spoil
 
@@ -188,13 +191,13 @@ class Rates:
         return self.caught >= CAUGHT * self.spoilt and self.false <= FALSE * self.good
 
 
-def measure(road: Road, truths: Sequence[Truth], scorer: Scorer, kind: str, seed: int) -> Rates:
+def measure(run: Run, truths: Sequence[Truth], scorer: Scorer, kind: str, seed: int) -> Rates:
     """Runs the filter over the truths with a quarter of them spoilt in one way."""
     rng = random.Random(f"{kind} {seed}")
     chosen = set(rng.sample(range(len(truths)), round(SHARE * len(truths))))
-    true = [(truth.grid, truth.caption(road.task)) for truth in truths]
+    true = [(truth.grid, truth.caption(run.task)) for truth in truths]
     pairs = [
-        SPOILERS[kind](truth, truths, road, rng) if number in chosen else true[number]
+        SPOILERS[kind](truth, truths, run, rng) if number in chosen else true[number]
         for number, truth in enumerate(truths)
     ]
     # A swap of two panels that show the same leaves the caption true: such a grid is not spoilt.
@@ -203,7 +206,7 @@ def measure(road: Road, truths: Sequence[Truth], scorer: Scorer, kind: str, seed
         for (grid, caption), (own, told) in zip(pairs, true, strict=True)
         if grid.path != own.path or grammar.alone(caption) != grammar.alone(told)
     }
-    stage = filter.stage(road.task, [grid for grid, _ in pairs], scorer, road.folder, Cache(road.folder / "cache"))
+    stage = filter.stage(run.task, [grid for grid, _ in pairs], scorer, run.folder, Cache(run.folder / "cache"))
     found = [row for row in stage.run([caption for _, caption in pairs]) if isinstance(row, Rejected)]
     rejected = {row.id for row in found if row.reason != STRANGERS}
     return Rates(len(spoilt), len(rejected & spoilt), len(truths) - len(spoilt), len(rejected - spoilt))
@@ -221,14 +224,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4, help="draws of what is spoilt per kind (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        road, truths = build(Path(folder), options.films)
-        assert road.scorer is not None
+        run, truths = build(Path(folder), options.films)
+        assert run.scorer is not None
         print(f"{len(truths)} grids of {options.films} held-out films, {SHARE:.0%} spoilt, {options.rounds} draws;")
         print("in brackets 95 % confidence\n")
         print(f"{'kind of fault':<18} {'caught':>28} {'false rejects':>28}   goal reached")
         found = {}
         for kind in SPOILERS:
-            draws = (measure(road, truths, road.scorer, kind, seed) for seed in range(options.rounds))
+            draws = (measure(run, truths, run.scorer, kind, seed) for seed in range(options.rounds))
             found[kind] = functools.reduce(operator.add, draws)
             print(line(kind, found[kind]), flush=True)
         together = functools.reduce(operator.add, (rates for kind, rates in found.items() if kind.startswith("wrong")))

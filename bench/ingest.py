@@ -21,7 +21,8 @@ import imagehash
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps, ImageStat
 
-from pipeline import engine, task
+from pipeline import task
+from pipeline.engines import local
 from pipeline.records import Record
 from pipeline.stages import collect, inspect
 from pipeline.store import Store
@@ -66,9 +67,9 @@ def seconds_ours(paths: Sequence[Path], run: Path) -> float:
     files = collect.find([paths[0].parent])
     with Store(run) as store:
         stage = collect.stage(couple, files, run, [])
-        engine.run(stage, files, store, upstream="", progress=quiet)
+        local.run(stage, files, store, upstream="", progress=quiet)
         records = store.items(Record, "collected")
-        mark = engine.run(inspect.stage(couple, run, THREADS), records, store, upstream="", progress=quiet)
+        mark = local.run(inspect.stage(couple, run, THREADS), records, store, upstream="", progress=quiet)
     if mark.kept != len(paths):
         sys.exit(f"{len(paths)} pictures went in, {mark.kept} came out")
     return (time.process_time() - start) / len(paths)

@@ -41,10 +41,11 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from pipeline import discover, exporters, samples, split, task
-from pipeline.bases import BASES
+from pipeline import exporters, plugins, task
+from pipeline.dataset import samples, split
+from pipeline.dataset.samples import Dataset
+from pipeline.families import BASES
 from pipeline.records import Caption, Grid, Group, Position, Record, Row
-from pipeline.samples import Dataset
 from pipeline.stages import export
 
 Pairs = dict[str, tuple[str, tuple[int, int]]]
@@ -107,7 +108,7 @@ def for_bases(data: Dataset, name: str) -> Iterator[tuple[str, Path]]:
     for base in BASES:
         folder = data.home.parent / "bases" / base
         folder.mkdir(parents=True, exist_ok=True)
-        config = discover.load(exporters, name).write(replace(data, task=_without_masks(data, base)), folder)
+        config = plugins.load(exporters, name).write(replace(data, task=_without_masks(data, base)), folder)
         if config.command:
             yield base, folder
 
@@ -164,7 +165,7 @@ def kohya(checkout: Path, data: Dataset) -> str:
     parsers = {}
     for base, folder in for_bases(data, "kohya"):
         arguments = tomllib.loads((folder / "kohya-arguments.toml").read_text(encoding="utf-8"))
-        command = discover.load(exporters, "kohya").MODELS[base][0]
+        command = plugins.load(exporters, "kohya").MODELS[base][0]
         parsers[command] = parsers.get(command) or importlib.import_module(command.removesuffix(".py")).setup_parser()
         none_of(set(arguments) - {action.dest for action in parsers[command]._actions}, command)
     arguments = tomllib.loads((data.home / "kohya-arguments.toml").read_text(encoding="utf-8"))
@@ -382,7 +383,7 @@ def diffsynth(checkout: Path, data: Dataset) -> str:
 
 def ai_toolkit(checkout: Path, data: Dataset) -> str:
     bucket = module(checkout / "toolkit/buckets.py", "buckets").get_bucket_for_image_size
-    config = discover.load(exporters, "ai_toolkit")
+    config = plugins.load(exporters, "ai_toolkit")
     for canvas in canvases():
         side = config._dataset(_with_canvas(data, canvas))["resolution"][0]
         found = bucket(*canvas, resolution=side, divisibility=config.STEP)
@@ -427,7 +428,7 @@ def diffusion_pipe(checkout: Path, data: Dataset) -> str:
     models = "".join(path.read_text("utf-8") for path in (checkout / "models").glob("*.py"))
     supported = (checkout / "docs/supported_models.md").read_text("utf-8")
     for side in data.sides:
-        told = tomllib.loads((data.home / discover.load(exporters, "diffusion_pipe").DATA[side]).read_text("utf-8"))
+        told = tomllib.loads((data.home / plugins.load(exporters, "diffusion_pipe").DATA[side]).read_text("utf-8"))
         none_of({key for key in _all_keys(told) if f"'{key}'" not in loader}, "its loader")
         same(told["size_buckets"], [[*data.canvas, 1]], "size")
     count = 0

@@ -34,16 +34,17 @@ from pathlib import Path
 import numpy as np
 
 from bench.corrupted import shown
+from iclora.run import MINIATURE, Run, Settings
 from miniature import film
 from miniature.world import ACTIONS, PLACES, SHOTS, WORN, Character, Scene, draw_character, draw_scene
-from pipeline import pixels, reviews
+from pipeline import pixels
 from pipeline.consistency import belonging, evidence, verdict
+from pipeline.consistency.similarity import Encoder
+from pipeline.consistency.thresholds import Estimate, share
 from pipeline.errors import BadInput
 from pipeline.records import Grid, Record
-from pipeline.road import MINIATURE, Road, Settings
-from pipeline.similarity import Encoder
+from pipeline.review import reviews
 from pipeline.store import Store
-from pipeline.thresholds import Estimate, share
 
 PANELS = 3
 SHARE = 0.25
@@ -109,16 +110,16 @@ def shots_of(home: Path, films: int, seed: int) -> list[list[Shot]]:
     """The shots of films by number, frames as `collect` takes them out."""
     film.write_films(home / "films", films=films, seed=seed)
     settings = Settings(task=TASK, sources=(str(home / "films"),), captioner="sidecar", scorer="none")
-    road = Road(settings, home / "collected")
-    with road.store:
-        list(road.run(quiet, "collect"))
-        records = road.store.items(Record, "collected")
+    run = Run(settings, home / "collected")
+    with run.store:
+        list(run.run(quiet, "collect"))
+        records = run.store.items(Record, "collected")
     truths = {path.name: json.loads(film.truth_path(path).read_text()) for path in (home / "films").glob("*.mp4")}
     names, found = sorted(truths), [list[Shot]() for _ in truths]
     for record in records:
         name = record.position.film
         scene = shown(truths[name]["shots"], record.position)
-        found[names.index(name)].append(Shot(road.folder / record.path, scene, names.index(name)))
+        found[names.index(name)].append(Shot(run.folder / record.path, scene, names.index(name)))
     return found
 
 
@@ -212,7 +213,7 @@ class Outcome:
     """Why the run as a whole was stopped; empty where it was not."""
 
 
-def run(folder: Path, cases: Sequence[Case], cache: Path, scorer: str) -> Outcome:
+def take_through(folder: Path, cases: Sequence[Case], cache: Path, scorer: str) -> Outcome:
     """Takes the cases through the line, a folder each, up to the filter."""
     source = folder / "source"
     for number, case in enumerate(cases):
@@ -227,25 +228,25 @@ def run(folder: Path, cases: Sequence[Case], cache: Path, scorer: str) -> Outcom
     )  # fmt: skip
     (folder / "run").mkdir()
     (folder / "run" / "cache").symlink_to(cache)
-    road = Road(settings, folder / "run")
-    with road.store:
+    run = Run(settings, folder / "run")
+    with run.store:
         try:
-            list(road.run(quiet, "filter"))
+            list(run.run(quiet, "filter"))
             stopped = ""
         except BadInput as error:
             stopped = str(error)
-        return outcome(road, list(cases), stopped)
+        return outcome(run, list(cases), stopped)
 
 
-def outcome(road: Road, cases: list[Case], stopped: str) -> Outcome:
-    grids = {grid.id: int(Path(grid.group.records[0].source).parent.name) for grid in road.store.items(Grid, "grids")}
-    veto = {int(Path(row.what).parent.name) for row in road.store.rejected("group")}
+def outcome(run: Run, cases: list[Case], stopped: str) -> Outcome:
+    grids = {grid.id: int(Path(grid.group.records[0].source).parent.name) for grid in run.store.items(Grid, "grids")}
+    veto = {int(Path(row.what).parent.name) for row in run.store.rejected("group")}
     found = Outcome(cases, veto, set(), set(), set(), stopped)
-    for row in road.store.rejected("filter"):
+    for row in run.store.rejected("filter"):
         reasons, number = row.reason.split(" and "), grids[row.id]
         where = found.filtered if "strangers" in reasons else found.once if "seen once" in reasons else found.other
         where.add(number)
-    for row in road.store.rejected("caption"):
+    for row in run.store.rejected("caption"):
         found.filtered.add(grids[row.id])
     return found
 
@@ -285,7 +286,7 @@ def table(world: World, kinds: Sequence[str], rounds: int, cache: Path, scorer: 
         stops = []
         for seed in range(rounds):
             with tempfile.TemporaryDirectory() as folder:
-                found = run(Path(folder), mixed(world, kind, seed), cache, scorer)
+                found = take_through(Path(folder), mixed(world, kind, seed), cache, scorer)
             stops.append(bool(found.stopped))
             for number, case in enumerate(found.cases):
                 spoilt, stopped = case.kind != RIGHT, {"judge"} if judged(case) else set()
@@ -307,21 +308,21 @@ def table(world: World, kinds: Sequence[str], rounds: int, cache: Path, scorer: 
 def by_measure(world: World, cache: Path, folder: Path) -> None:
     """Each measure alone, at the judge's own false rejects: right groups against shuffled ones."""
     cases = world.right()
-    run(folder, cases, cache, "open_clip")
+    take_through(folder, cases, cache, "open_clip")
     with Store(folder / "run") as store:
         settings = Settings.model_validate(store.settings())
-    road = Road(settings, folder / "run")
-    with road.store:
-        grids, captions = reviews.grids(road.store), reviews.captions(road.store, road.task)
-        assert road.scorer is not None
-        vectors = Encoder(road.scorer, road.store.cache, road.folder).vectors(grids, captions)
+    run = Run(settings, folder / "run")
+    with run.store:
+        grids, captions = reviews.grids(run.store), reviews.captions(run.store, run.task)
+        assert run.scorer is not None
+        vectors = Encoder(run.scorer, run.store.cache, run.folder).vectors(grids, captions)
     flat = [record for grid in grids for record in grid.group.records]
     numbers = [int(Path(grid.group.records[0].source).parent.name) for grid in grids]
     scenes = [shot.scene for number in numbers for shot in cases[number].shots]
     places = np.arange(len(flat)).reshape(-1, PANELS)
     films = [cases[number].shots[0].film for number in numbers]
     panels, segments = (rows.reshape(len(flat), -1) for rows in (vectors.panels, vectors.segments))
-    measures = evidence.seen(road.task, flat, panels) | evidence.told(road.task, captions, segments)
+    measures = evidence.seen(run.task, flat, panels) | evidence.told(run.task, captions, segments)
     shuffled = belonging.shuffle(places, films)
     ceiling = {name: judge_rate(scenes, groups) for name, groups in
                (("right", places), ("strangers", shuffled.strangers), ("one", shuffled.one))}  # fmt: skip

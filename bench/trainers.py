@@ -179,7 +179,8 @@ def draw_grids(home: Path) -> None:
 
     from miniature.draw import draw
     from miniature.world import ACTIONS, PLACES, SHOTS, draw_character, draw_scene
-    from pipeline import grammar, names, task
+    from pipeline import task
+    from pipeline.text import grammar, names
 
     four, rng = task.load(str(home / "four.toml")), random.Random(SEED)
     folder = home / "data" / "train"
@@ -308,7 +309,7 @@ def inside(log: str, side: str, *words: str) -> None:
     elif side == "ours":
         Clock(Path(log)).start()
         sys.argv = ["iclora", *words]
-        from pipeline.cli import main as iclora
+        from iclora.cli import main as iclora
 
         iclora()
     else:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from captioners import base
-from pipeline import discover, weights
+from pipeline import plugins, weights
+from pipeline.captioning import protocol
 from pipeline.errors import BadInput, MissingWeights
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ FILES = (".json", ".safetensors", ".bin", ".jinja", ".txt", ".model")
 """Endings of a model folder's files that its answers depend on."""
 
 
-class Options(discover.Options):
+class Options(plugins.Options):
     model: str = "Qwen/Qwen3-VL-4B-Instruct"
     """Name on the model hub, or a folder."""
     revision: str | None = None
     """Commit or tag on the hub; without it, the newest that is on this machine or the hub's main."""
-    images: base.Images = "panels"
+    images: protocol.Images = "panels"
     """Each panel as a picture of its own, the grid as one (for models that take a single picture), or both."""
     max_pixels: int | None = Field(None, ge=1024)
     """Most pixels that the model gets of one picture; without it as many as its own processor gives."""
@@ -64,7 +64,7 @@ class Local:
             "tokens": self.options.max_new_tokens,
         }
 
-    def ask(self, questions: Sequence[base.Question]) -> Iterator[tuple[int, base.Answer]]:
+    def ask(self, questions: Sequence[protocol.Question]) -> Iterator[tuple[int, protocol.Answer]]:
         import torch
 
         start = 0
@@ -84,13 +84,13 @@ class Local:
             yield from enumerate(answers, start)
             start += len(part)
 
-    def _answers(self, questions: Sequence[base.Question]) -> list[base.Answer]:
+    def _answers(self, questions: Sequence[protocol.Question]) -> list[protocol.Answer]:
         """The answers to questions that go through the model together."""
         import torch
 
         started = time.perf_counter()
         processor, model = self._loaded
-        chats = [base.conversation(question, self.options.images) for question in questions]
+        chats = [protocol.conversation(question, self.options.images) for question in questions]
         pictures = [[part["image"] for turn in chat for part in turn["content"] if "image" in part] for chat in chats]
         most, every = self.options.max_pixels, list(itertools.chain.from_iterable(pictures))
         with torch.inference_mode(), weights.fit_threads(model):
@@ -111,7 +111,7 @@ class Local:
         for text, ids, seen in zip(texts, written.tolist(), read, strict=True):
             length = next((number for number, token in enumerate(ids) if token in ends), len(ids))
             finished = length < self.options.max_new_tokens
-            answers.append(base.Answer(text.strip(), length, seen, finished, seconds))
+            answers.append(protocol.Answer(text.strip(), length, seen, finished, seconds))
         return answers
 
     @cached_property
@@ -233,4 +233,4 @@ def _missing(model: str, why: str) -> MissingWeights:
 
 
 def make(options: dict[str, Any]) -> Local:
-    return Local(discover.parse_options(Options, "the captioner local", options))
+    return Local(plugins.parse_options(Options, "the captioner local", options))

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import Field
 
-from captioners import base
-from pipeline import discover
+from pipeline import plugins
+from pipeline.captioning import protocol
 
 
-class Options(discover.Options):
+class Options(plugins.Options):
     answers: tuple[str, ...] = Field(min_length=1)
     """Given to new questions in turn, from the first again after the last; a known question gets its answer again."""
 
@@ -24,24 +24,27 @@ class Scripted:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.asked: list[base.Question] = []
+        self.asked: list[protocol.Question] = []
         self._given: dict[str, str] = {}
 
     def identity(self) -> dict[str, Any]:
         answers = hashlib.sha256(json.dumps(self.options.answers).encode()).hexdigest()[:16]
         return {"captioner": "scripted", "answers": answers}
 
-    def ask(self, questions: Sequence[base.Question]) -> Iterator[tuple[int, base.Answer]]:
+    def ask(self, questions: Sequence[protocol.Question]) -> Iterator[tuple[int, protocol.Answer]]:
         self.asked.extend(questions)
         answers = self.options.answers
         for place, question in enumerate(questions):
-            yield place, base.Answer(self._given.setdefault(_key(question), answers[len(self._given) % len(answers)]))
+            yield (
+                place,
+                protocol.Answer(self._given.setdefault(_key(question), answers[len(self._given) % len(answers)])),
+            )
 
 
-def _key(question: base.Question) -> str:
+def _key(question: protocol.Question) -> str:
     pixels = [hashlib.sha256(panel.tobytes()).hexdigest() for panel in question.panels]
     return repr((pixels, question.texts, question.markers, question.instruction, question.earlier))
 
 
 def make(options: dict[str, Any]) -> Scripted:
-    return Scripted(discover.parse_options(Options, "the captioner scripted", options))
+    return Scripted(plugins.parse_options(Options, "the captioner scripted", options))

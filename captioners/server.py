@@ -23,10 +23,11 @@ import openai
 from anyio.from_thread import start_blocking_portal
 from pydantic import Field
 
-from captioners import base
-from pipeline import discover, grammar
+from pipeline import plugins
+from pipeline.captioning import protocol
+from pipeline.captioning.replies import JointReply
 from pipeline.errors import BadInput, BadReply
-from pipeline.replies import JointReply
+from pipeline.text import grammar
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,7 +50,7 @@ SCHEMA = {"name": "joint_caption", "schema": JointReply.model_json_schema()}
 ONE_IMAGE = re.compile(r"(at most|only) (1|one|a single) image|(multiple|more than one) images?", re.IGNORECASE)
 
 
-class Options(discover.Options):
+class Options(plugins.Options):
     url: str = Field(default_factory=lambda: os.environ.get("OPENAI_BASE_URL") or HERE)
     """Base URL; that of most servers ends with /v1."""
     model: str = ""
@@ -63,7 +64,7 @@ class Options(discover.Options):
     """A joint caption of four detailed panels takes about 300 tokens, its JSON frame another 100; a model that thinks
     first needs some thousand."""
     seed: int = 0
-    images: base.Images = "panels"
+    images: protocol.Images = "panels"
     answer_schema: Literal["auto", "json_schema", "none"] = Field("auto", alias="schema")
     """Whether the server is asked to hold the model to the JSON schema of an answer; "auto" goes on without where the
     server refuses that."""
@@ -103,13 +104,13 @@ class Server:
             "schema": self.options.answer_schema,
         }
 
-    def ask(self, questions: Sequence[base.Question]) -> Iterator[tuple[int, base.Answer]]:
+    def ask(self, questions: Sequence[protocol.Question]) -> Iterator[tuple[int, protocol.Answer]]:
         """
         Raises:
             BadInput: there is no server, or it does not take the key, or it has no such model, or it wants no more
                 questions before some time has passed.
         """
-        came: SimpleQueue[tuple[int, base.Answer] | None] = SimpleQueue()
+        came: SimpleQueue[tuple[int, protocol.Answer] | None] = SimpleQueue()
         with start_blocking_portal() as portal:
             job = portal.start_task_soon(self._ask, questions, came.put)
             job.add_done_callback(lambda _: came.put(None))
@@ -158,7 +159,9 @@ class Server:
 
     # ---- asking
 
-    async def _ask(self, questions: Sequence[base.Question], tell: Callable[[tuple[int, base.Answer]], None]) -> None:
+    async def _ask(
+        self, questions: Sequence[protocol.Question], tell: Callable[[tuple[int, protocol.Answer]], None]
+    ) -> None:
         """Answers all questions, several at once; what stops one of them for good stops them all."""
         options = self.options
         waiting = iter(enumerate(questions))
@@ -190,7 +193,7 @@ class Server:
     async def _bound(self, response: httpx2.Response) -> None:
         response.stream = _Bounded(cast(httpx2.AsyncByteStream, response.stream), self.options.timeout)
 
-    async def _answer(self, client: openai.AsyncOpenAI, question: base.Question) -> base.Answer:
+    async def _answer(self, client: openai.AsyncOpenAI, question: protocol.Question) -> protocol.Answer:
         """The answer to one question, or what became of it after all retries.
 
         The client itself asks again after a time-out, a cut connection and the statuses that call for it, when the
@@ -203,14 +206,16 @@ class Server:
             try:
                 answer = self._read(await self._send(client, messages))
             except _Malformed as error:
-                answer = base.Answer(failure=f"malformed: {error}")
+                answer = protocol.Answer(failure=f"malformed: {error}")
                 if left:
                     await asyncio.sleep(_pause(self.options.retries - left))
                     continue
             except BadReply as error:
-                answer = base.Answer(failure=f"malformed: {error}")
+                answer = protocol.Answer(failure=f"malformed: {error}")
             except openai.OpenAIError as error:
-                answer = base.Answer(failure=await asyncio.to_thread(self._failure, error))  # it may look at the models
+                answer = protocol.Answer(
+                    failure=await asyncio.to_thread(self._failure, error)
+                )  # it may look at the models
             break
         return replace(answer, seconds=time.perf_counter() - started)
 
@@ -256,7 +261,7 @@ class Server:
 
     # ---- reading what came
 
-    def _read(self, reply: Any) -> base.Answer:
+    def _read(self, reply: Any) -> protocol.Answer:
         """
         Raises:
             _Malformed: JSON, but not in the form of a chat's completion.
@@ -273,7 +278,7 @@ class Server:
         cost = (written * self.options.price_out + read * self.options.price_in) / 1_000_000
         finished = choice.finish_reason != "length"
         nothing = f"empty: the message has no text (finish reason {self._clean(choice.finish_reason)})"
-        return base.Answer(
+        return protocol.Answer(
             text=self._redacted(said).strip(),
             tokens=written,
             read=read,
@@ -386,17 +391,17 @@ def _address(url: str, *, told: bool) -> tuple[str, httpx2.BasicAuth | None]:
     return str(parts.copy_with(userinfo=b"")), login
 
 
-def _messages(question: base.Question, images: base.Images) -> list[dict[str, Any]]:
+def _messages(question: protocol.Question, images: protocol.Images) -> list[dict[str, Any]]:
     """The conversation in the form of the endpoint. What a model said goes back as plain text: some take no parts."""
     messages = []
-    for turn in base.conversation(question, images):
+    for turn in protocol.conversation(question, images):
         parts = [_part(part, question) for part in turn["content"]]
         content = "".join(part["text"] for part in parts) if turn["role"] == "assistant" else parts
         messages.append({"role": turn["role"], "content": content})
     return messages
 
 
-def _part(part: Mapping[str, Any], question: base.Question) -> dict[str, Any]:
+def _part(part: Mapping[str, Any], question: protocol.Question) -> dict[str, Any]:
     if part["type"] == "text":
         return dict(part)
     image = part["image"]
@@ -432,4 +437,4 @@ def _pause(tries: int) -> float:
 
 
 def make(options: dict[str, Any]) -> Server:
-    return Server(discover.parse_options(Options, "the captioner server", options))
+    return Server(plugins.parse_options(Options, "the captioner server", options))

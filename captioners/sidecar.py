@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from captioners import base
-from pipeline import discover, grammar
+from pipeline import plugins
+from pipeline.captioning import protocol
+from pipeline.text import grammar
 
 
-class Options(discover.Options):
+class Options(plugins.Options):
     """The sidecar captioner has no options."""
 
 
@@ -21,11 +22,11 @@ class Sidecar:
     def identity(self) -> dict[str, Any]:
         return {"captioner": "sidecar"}
 
-    def ask(self, questions: Sequence[base.Question]) -> Iterator[tuple[int, base.Answer]]:
-        yield from ((place, base.Answer(_text(question))) for place, question in enumerate(questions))
+    def ask(self, questions: Sequence[protocol.Question]) -> Iterator[tuple[int, protocol.Answer]]:
+        yield from ((place, protocol.Answer(_text(question))) for place, question in enumerate(questions))
 
 
-def _text(question: base.Question) -> str:
+def _text(question: protocol.Question) -> str:
     """The joint caption that all panels share, else their own texts put together; empty where there are none.
 
     A text that has a marker in it is a joint caption, or a damaged one, and stays as it is.
@@ -37,5 +38,5 @@ def _text(question: base.Question) -> str:
 
 
 def make(options: dict[str, Any]) -> Sidecar:
-    discover.parse_options(Options, "the captioner sidecar", options)
+    plugins.parse_options(Options, "the captioner sidecar", options)
     return Sidecar()

@@ -15,7 +15,7 @@ from torch import Tensor
 from miniature.draw import draw
 from miniature.frames import Frames, Pool
 from miniature.world import COLOURS, KINDS, WORN, Character, Scene, bare, describe, draw_scene, summarise
-from pipeline.names import POOL
+from pipeline.text.names import POOL
 
 SEED = 7_000_000_000  # above every other seed of the miniature
 PANEL = (128, 64)

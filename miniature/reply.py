@@ -47,7 +47,7 @@ CHAT_TEMPLATE = """\
 
 
 def reply(scenes: list[Scene], named: bool) -> str:
-    """The answer for a grid of these scenes: one line of JSON, in the form that `pipeline.replies` asks for.
+    """The answer for a grid of these scenes: one line of JSON, in the form that `pipeline.captioning.replies` asks for.
 
     The panels come first, numbered, and in each of them the looks before the name: so who is who, and what ties the
     panels together, is read off what has been written, and nothing has to be counted to know which image comes next

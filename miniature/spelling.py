@@ -6,7 +6,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from miniature.world import ACTIONS, COLOURS, KINDS, PLACES, SHOTS, WORN
-from pipeline.names import POOL
+from pipeline.text.names import POOL
 
 MARKERS = (
     *("[MOVIE-SHOTS]", "[SCENE-1]", "[SCENE-2]", "[SCENE-3]", "[LEFT]", "[RIGHT]", "[TOP-LEFT]", "[TOP-RIGHT]"),

@@ -20,8 +20,8 @@ from typing import Any, Protocol, TypeVar
 from pydantic import TypeAdapter
 
 from pipeline.cache import Cache
-from pipeline.discover import suggest
 from pipeline.errors import BadInput
+from pipeline.plugins import suggest
 from pipeline.records import (
     Appearance,
     Caption,

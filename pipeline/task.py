@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline import records
-from pipeline.bases import BASES
-from pipeline.discover import suggest
 from pipeline.errors import BadInput
+from pipeline.families import BASES
+from pipeline.plugins import suggest
 
 FOLDER = Path(__file__).parent / "tasks"
 

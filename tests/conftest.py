@@ -65,7 +65,7 @@ def storyboard() -> Task:
 @pytest.fixture
 def iclora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """`iclora("show", "storyboard")` gives exit code, output and errors, in a folder of its own and without the hub."""
-    from pipeline import cli
+    from iclora import cli
 
     monkeypatch.chdir(tmp_path)
     # In this order: if this is the package's first import, it reads the environment as it was.
@@ -130,11 +130,11 @@ def grids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from miniature.draw import draw
     from miniature.world import draw_character, draw_scene
-    from pipeline import grammar
+    from pipeline.dataset.samples import Dataset, Sample
+    from pipeline.dataset.split import Split
     from pipeline.exporters import imagefolder
     from pipeline.records import Grid, Group, Position, Row
-    from pipeline.samples import Dataset, Sample
-    from pipeline.split import Split
+    from pipeline.text import grammar
 
     run, home = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("grids")
     small = task.load("storyboard", ["layout.panel_width=256", "layout.panel_height=128"])

@@ -1,4 +1,4 @@
-"""A finished run and its review page behind a real server, for the tests of the page."""
+"""A finished home and its review page behind a real server, for the tests of the page."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 import httpx2
 import uvicorn
 
+from iclora.page import app
+from iclora.page.session import ReviewSession
+from iclora.run import MINIATURE, Run, Settings
 from miniature import film
 from miniature.world import Scene, describe, draw_scene, summarise
-from pipeline.page import app
-from pipeline.page.desk import Desk
-from pipeline.road import MINIATURE, Road, Settings
 
 GRIDS = 4
 SHOTS = 5
@@ -46,7 +46,7 @@ def truths(scenes: Sequence[Sequence[Scene]]) -> list[str]:
 
 
 def build(home: Path, *, scored: bool = False) -> Path:
-    """A run of four grids; the captioner has written a text of its own for each, and has a fifth to tell.
+    """A home of four grids; the captioner has written a text of its own for each, and has a fifth to tell.
 
     Args:
         scored: the texts tell what is to be seen, with two mistakes, and the miniature's model scores them.
@@ -66,30 +66,30 @@ def build(home: Path, *, scored: bool = False) -> Path:
         scorer="open_clip" if scored else "none",
         overrides=tuple(overrides),
     )
-    road = Road(settings, home / "run")
-    with road.store:
-        list(road.run(lambda *_: None))
+    run = Run(settings, home / "run")
+    with run.store:
+        list(run.run(lambda *_: None))
     return home / "run"
 
 
-def opened(run: Path) -> Road:
-    """The run as a later command opens it."""
-    settings = json.loads((run / "report.json").read_text(encoding="utf-8"))["settings"]
-    return Road(Settings.model_validate(settings), run)
+def opened(home: Path) -> Run:
+    """The home as a later command opens it."""
+    settings = json.loads((home / "report.json").read_text(encoding="utf-8"))["settings"]
+    return Run(Settings.model_validate(settings), home)
 
 
-def resettle(run: Path, **settings: object) -> None:
-    """Has the run go on with other settings."""
-    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+def resettle(home: Path, **settings: object) -> None:
+    """Has the home go on with other settings."""
+    report = json.loads((home / "report.json").read_text(encoding="utf-8"))
     report["settings"] |= settings
-    (run / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    (home / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class Served:
     address: str
     token: str
-    run: Path
+    home: Path
 
     @property
     def url(self) -> str:
@@ -105,7 +105,7 @@ class Served:
 
 
 @contextmanager
-def serving(run: Path) -> Iterator[Served]:
+def serving(home: Path) -> Iterator[Served]:
     """The page of a run; its store is opened in the server's own thread, as SQLite wants it."""
     token = secrets.token_urlsafe(8)
     with socket.socket() as door:
@@ -116,9 +116,9 @@ def serving(run: Path) -> Iterator[Served]:
         ready = threading.Event()
 
         def work() -> None:
-            road = opened(run)
-            with road.store:
-                servers.append(uvicorn.Server(app.configuration(app.make(Desk(road), address, token))))
+            run = opened(home)
+            with run.store:
+                servers.append(uvicorn.Server(app.configuration(app.make(ReviewSession(run), address, token))))
                 ready.set()
                 servers[0].run(sockets=[door])
 
@@ -126,7 +126,7 @@ def serving(run: Path) -> Iterator[Served]:
         thread.start()
         assert ready.wait(30)
         try:
-            yield Served(address, token, run)
+            yield Served(address, token, home)
         finally:
             servers[0].should_exit = True
             thread.join(30)

@@ -8,51 +8,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-KERNEL = {
-    "records",
-    "errors",
-    "discover",
-    "task",
-    "grammar",
-    "cache",
-    "store",
-    "engine",
-    "pixels",
-    "names",
-    "weights",
-    "instructions",
-    "replies",
-    "answers",
-    "reviews",
-    "risk",
-    "spreadsheet",
-    "split",
-    "samples",
-    "card",
-    "hub",
-    "similarity",
-    "thresholds",
-    "plot",
-    "bases",
-    "markers",
-    "lint",
-    "budget",
-    "consistency",
-    "text",
-}
-PLUGGED = {
-    "records",
-    "errors",
-    "task",
-    "grammar",
-    "discover",
-    "pixels",
-    "weights",
-    "replies",
-    "samples",
-    "split",
-    "bases",
-}
+HOUSE = ("iclora", "miniature", "training", "captioners", "pipeline")
+"""The product's folders from the roof down: each may import those behind it, none one before it."""
+PIPELINE = (
+    {"stages"},
+    {"exporters"},
+    {"review", "dataset"},
+    {"sources", "grouping", "consistency", "captioning"},
+    {"engines", "text"},
+    {"task", "store"},
+    {"cache", "families", "pixels", "plugins", "weights"},
+    {"records"},
+    {"errors"},
+)
+"""Packages and modules of `pipeline` by floor, top down: a file imports its own package and the floors below."""
+GROUND = {"errors", "records", "plugins", "task", "store", "cache", "pixels", "weights"}
+PLUG_INS = ("captioners", "pipeline/sources", "pipeline/exporters", "pipeline/consistency/scorers", "training/backends")
+FILES = sorted(path for folder in HOUSE for path in (ROOT / folder).rglob("*.py"))
 
 
 def imports(path: Path) -> set[str]:
@@ -63,61 +35,50 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    ours = ("pipeline", "captioners", "training", "miniature")
-    return {name for name in found if name.split(".")[0] in ours}
+    return {name for name in found if name.split(".")[0] in {*HOUSE, "tests", "bench"}}
 
 
-def modules(folder: str) -> list[Path]:
-    return sorted(path for path in (ROOT / folder).glob("*.py") if path.name != "__init__.py")
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__")
 
 
-def part(name: str) -> str:
-    """`pipeline.stages.group.stage` is in the part `stages`, `pipeline.store.Store` in `store`."""
-    return name.split(".")[1] if "." in name else ""
-
-
-@pytest.mark.parametrize("path", modules("pipeline/stages"), ids=lambda path: path.stem)
-def test_a_stage_imports_the_kernel_and_no_other_stage(path: Path) -> None:
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_point_downwards(path: Path) -> None:
+    home = path.relative_to(ROOT).parts[0]
+    below = HOUSE[HOUSE.index(home) :]
     for name in imports(path):
-        protocols = name.startswith(("captioners.base", "pipeline.scorers.base", "pipeline.sources.base"))
-        package = name in ("pipeline.sources", "pipeline.scorers", "pipeline.exporters")
-        assert protocols or package or part(name) in KERNEL, f"{path.name} imports {name}"
+        assert name.split(".")[0] in below, f"{path} imports {name}, which lies above it"
 
 
-@pytest.mark.parametrize("folder", ["captioners", "pipeline/sources", "pipeline/scorers", "pipeline/exporters"])
-def test_a_plug_in_imports_the_base_of_its_kind_and_the_types(folder: str) -> None:
+def floor_of(name: str) -> int:
+    """The floor of `pipeline.text.grammar` is that of `text`."""
+    room = name.split(".")[1]
+    return next(number for number, rooms in enumerate(PIPELINE) if room in rooms)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if name_of(path).startswith("pipeline.")], ids=name_of)
+def test_within_the_pipeline_too(path: Path) -> None:
+    mine = name_of(path)
+    for name in imports(path):
+        same = name.split(".")[1] == mine.split(".")[1]
+        assert same or floor_of(mine) < floor_of(name), f"{path} imports {name}, which does not lie below it"
+
+
+def test_only_the_ground_lies_at_the_top_of_the_pipeline() -> None:
+    assert {path.stem for path in (ROOT / "pipeline").glob("*.py")} - {"__init__", "families"} == GROUND
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipeline/stages").glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_no_stage_imports_another(path: Path) -> None:
+    assert not [name for name in imports(path) if name.startswith("pipeline.stages.")]
+
+
+@pytest.mark.parametrize("folder", PLUG_INS)
+def test_no_plug_in_imports_another_of_its_kind(folder: str) -> None:
     home = folder.replace("/", ".")
-    for path in modules(folder):
+    for path in (ROOT / folder).glob("[a-z]*.py"):
         for name in imports(path):
-            assert name.startswith(home) or part(name) in PLUGGED, f"{path} imports {name}"
-
-
-@pytest.mark.parametrize("folder", ["pipeline/consistency", "pipeline/text"])
-def test_what_stages_share_imports_no_stage_and_nothing_above_them(folder: str) -> None:
-    """Nor a plug-in: what a scorer found comes in as vectors."""
-    home = folder.replace("/", ".")
-    below = KERNEL - {"consistency", "text", "plot", "reviews", "instructions", "replies", "answers", "spreadsheet"}
-    below |= {"text"} if folder == "pipeline/consistency" else set()
-    for path in modules(folder):
-        for name in imports(path):
-            assert name.startswith(home) or part(name) in below, f"{path} imports {name}"
-
-
-TRAINING = PLUGGED - {"replies", "samples", "split"} | {"budget", "cache"}
-"""What the training stretch knows of the pipeline: types, errors, tasks, texts and how long they are for a base model,
-pictures, and where things are kept."""
-
-
-def test_training_imports_itself_and_little_of_the_pipeline() -> None:
-    for path in modules("training"):
-        for name in imports(path):
-            assert name.startswith("training") or part(name) in TRAINING, f"{path} imports {name}"
-
-
-def test_a_back_end_imports_the_base_of_all_and_no_other() -> None:
-    for path in modules("training/backends"):
-        for name in imports(path):
-            assert name.startswith("training.backends.base") or part(name) in TRAINING, f"{path} imports {name}"
+            assert not name.startswith(home) or name.startswith(f"{home}.base"), f"{path} imports {name}"
 
 
 def test_records_and_errors_need_the_standard_library_only() -> None:
@@ -129,29 +90,11 @@ def test_records_and_errors_need_the_standard_library_only() -> None:
             assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names
 
 
-def test_nothing_imports_the_command_line() -> None:
-    for folder in (
-        "pipeline",
-        "pipeline/stages",
-        "pipeline/consistency",
-        "pipeline/text",
-        "pipeline/page",
-        "captioners",
-        "training",
-        "training/backends",
-        "miniature",
-        "pipeline/sources",
-        "pipeline/scorers",
-    ):
-        for path in modules(folder):
-            assert not [name for name in imports(path) if name.startswith("pipeline.cli")], path
-
-
 @pytest.mark.parametrize("words", [["--help"], ["tasks"], ["dataset", "--help"], ["train", "--help"]])
 def test_asking_for_help_loads_no_heavy_package(words: list[str]) -> None:
     code = (
         f"import sys; sys.argv = ['iclora', *{words!r}]\n"
-        "from pipeline import cli\n"
+        "from iclora import cli\n"
         "try:\n    cli.main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'transformers', 'open_clip', 'pandas', 'cv2', 'av', 'numpy', 'PIL'} & set(sys.modules)\n"
         "print('heavy:', sorted(heavy))"
@@ -164,10 +107,9 @@ def test_every_package_is_listed_for_installation() -> None:
     import tomllib
 
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
-    tops = ("pipeline", "captioners", "training", "miniature")
     found = {
         str(path.parent.relative_to(ROOT)).replace("/", ".")
-        for top in tops
+        for top in HOUSE
         for path in (ROOT / top).rglob("__init__.py")
     }
     assert set(listed) == found

@@ -20,7 +20,8 @@ from PIL import Image
 
 from miniature import film
 from miniature.world import draw_scene
-from pipeline import grammar, task
+from pipeline import task
+from pipeline.text import grammar
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

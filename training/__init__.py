@@ -3,6 +3,6 @@
     TrainingSample -> Latent -> LoRA -> generated panels
       dataset         latents   loop    sampling
 
-`plan` says beforehand what a training will see and take; `flow` is the objective's maths, `draws` its chance,
+`plan` says beforehand what a training will see and take; `flow` is the objective's maths, `random_streams` its chance,
 `backends/` what each family of models does in its own way. Imports point from the loop towards these.
 """

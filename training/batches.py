@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.records import Layout
-from training import dataset, draws, flow, machine
+from training import dataset, flow, machine, random_streams
 from training.backends.base import Encoded, numbers
 from training.dataset import View
 from training.job import Job
@@ -21,7 +21,7 @@ from training.latents import Posterior
 
 
 @dataclass(frozen=True)
-class Library:
+class EncodedDataset:
     """Everything encoded: captions by their text, grids by how they are seen."""
 
     texts: Mapping[str, Encoded]
@@ -29,7 +29,7 @@ class Library:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingExample:
     """One grid at one noise level."""
 
     view: View
@@ -55,19 +55,19 @@ class Batch:
     """Panels in latents."""
 
 
-def lesson_at(job: Job, library: Library, step: int, position: int) -> Lesson:
+def example_at(job: Job, encoded: EncodedDataset, step: int, position: int) -> TrainingExample:
     """What stands at a position of the endless row of samples, in a step."""
-    config, layout = job.config, job.layouts[draws.scale_at(job.config, step)]
-    drawn = draws.draw(config, position, len(job.data.train), layout.size, job.condition)
+    config, layout = job.config, job.layouts[random_streams.scale_at(job.config, step)]
+    drawn = random_streams.draw(config, position, len(job.data.train), layout.size, job.condition)
     view = View(job.data.train[drawn.sample], layout, drawn.order)
-    chance = draws.generator(config.seed, "noise", position)
-    return Lesson(
+    chance = random_streams.generator(config.seed, "noise", position)
+    return TrainingExample(
         view=view,
         text="" if drawn.dropped else dataset.caption(view, job.task),
         given=drawn.given,
         sigma=flow.draw_sigma(shift(job, layout), chance),
-        latents_CHW=library.grids[view].draw(chance),
-        noise_CHW=torch.randn(library.grids[view].mean.shape, generator=chance),
+        latents_CHW=encoded.grids[view].draw(chance),
+        noise_CHW=torch.randn(encoded.grids[view].mean.shape, generator=chance),
     )
 
 
@@ -76,18 +76,18 @@ def shift(job: Job, layout: Layout) -> float:
     return flow.shift_factor(job.backend.config("scheduler"), flow.tokens(layout))
 
 
-def gather(job: Job, library: Library, lessons: Sequence[Lesson], device: torch.device) -> Batch:
+def gather(job: Job, encoded: EncodedDataset, examples: Sequence[TrainingExample], device: torch.device) -> Batch:
     """Lessons as one batch: given panels clean and without weight, everything else noised."""
-    layout = lessons[0].view.layout
+    layout = examples[0].view.layout
     boxes = flow.latent_boxes(layout.boxes)
-    latents = torch.stack([lesson.latents_CHW for lesson in lessons])
-    noise = torch.stack([lesson.noise_CHW for lesson in lessons])
-    sigma = torch.stack([lesson.sigma for lesson in lessons])
-    masks = torch.stack([flow.panel_mask(boxes, lesson.given, *latents.shape[-2:]) for lesson in lessons])[:, None]
-    clean = torch.stack([library.grids[lesson.view].alone for lesson in lessons])
+    latents = torch.stack([example.latents_CHW for example in examples])
+    noise = torch.stack([example.noise_CHW for example in examples])
+    sigma = torch.stack([example.sigma for example in examples])
+    masks = torch.stack([flow.panel_mask(boxes, example.given, *latents.shape[-2:]) for example in examples])[:, None]
+    clean = torch.stack([encoded.grids[example.view].alone for example in examples])
     noisy = torch.lerp(flow.add_noise(latents, noise, sigma), clean, masks)
-    weights = torch.tensor([_weights(job, lesson) for lesson in lessons])
-    texts = tuple(library.texts[lesson.text] for lesson in lessons)
+    weights = torch.tensor([_weights(job, example) for example in examples])
+    texts = tuple(encoded.texts[example.text] for example in examples)
     target = flow.velocity(latents, noise)
     return Batch(noisy.to(device), target.to(device), sigma.to(device), weights.to(device), texts, boxes)
 
@@ -99,7 +99,7 @@ def losses(job: Job, transformer: Any, batch: Batch) -> Tensor:
     return flow.panel_losses(predicted, batch.target_BCHW, batch.boxes)
 
 
-def _weights(job: Job, lesson: Lesson) -> list[float]:
+def _weights(job: Job, example: TrainingExample) -> list[float]:
     """By place; a panel's weight goes with its place, not with what stands there."""
-    every = job.config.panel_weights or (1.0,) * lesson.view.layout.size
-    return [0.0 if place in lesson.given else weight for place, weight in enumerate(every)]
+    every = job.config.panel_weights or (1.0,) * example.view.layout.size
+    return [0.0 if place in example.given else weight for place, weight in enumerate(every)]

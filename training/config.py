@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline import discover
+from pipeline import plugins
 from pipeline.errors import BadInput
 from pipeline.records import Layout
 from pipeline.task import Task
@@ -39,7 +39,7 @@ BESIDES = {
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Config(discover.Options):
+class Config(plugins.Options):
     """A training's settings. `recipe` names those that decide which weights come out of it."""
 
     model: str | None = None
@@ -136,7 +136,7 @@ def load(task: Task, *, miniature: bool = False) -> Config:
         BadInput: an unknown setting or a wrong value; all faults at once.
     """
     usual = FOR_MINIATURE if miniature and task.base == "flux-1" and "model" not in task.train else {}
-    config = discover.parse_options(Config, "the training", usual | task.train, "train.")
+    config = plugins.parse_options(Config, "the training", usual | task.train, "train.")
     fill: dict[str, Any] = {}
     if config.conditional is None:
         fill["conditional"] = 1.0 if task.condition else 0.0

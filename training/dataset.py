@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline import grammar
 from pipeline.errors import BadInput, BadReply
 from pipeline.pixels import open_image
 from pipeline.records import Layout, TrainingSample
 from pipeline.task import Task
+from pipeline.text import grammar
 
 TRAIN, HELD_OUT = "train", "validation"
 TABLE = "metadata.jsonl"

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from pipeline.errors import BadInput
 from pipeline.records import Layout
-from training import dataset, draws, flow, latents, lora, machine, sampling
+from training import dataset, flow, latents, lora, machine, random_streams, sampling
 from training.backends.base import Backend, Encoded, numbers
 from training.config import MINIATURE, MINIATURE_NAME, Config, scaled
 from training.job import find_backend
 from training.lora import Card
+from training.sampling import SamplingSettings
 
 TOGETHER = 768
 """Tokens that are drawn at once at least; canvases of more go one by one."""
@@ -27,7 +28,7 @@ CROPPED = 0.1
 
 
 @dataclass(frozen=True)
-class Wish:
+class GenerationRequest:
     """One grid to draw."""
 
     prompt: str
@@ -37,7 +38,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Studio:
+class Generator:
     """What grids are drawn with."""
 
     backend: Backend
@@ -45,14 +46,14 @@ class Studio:
     """A LoRA file with diffusers' keys; None draws with the base alone."""
     layout: Layout
     """The canvas at the size that is drawn."""
-    manner: sampling.Manner
+    settings: SamplingSettings
     device: torch.device
     kept: sampling.Kept = "clean"
     card: Card | None = None
     """What the LoRA file tells of itself."""
 
 
-def open_studio(file: Path, model: str | None, manner: sampling.Manner, device: torch.device) -> Studio:
+def open_generator(file: Path, model: str | None, settings: SamplingSettings, device: torch.device) -> Generator:
     """All that a LoRA file of ours says of how to draw with it: base, canvas, and how given panels are kept.
 
     The base is of the commit that the LoRA was trained on, where that is a name on the hub.
@@ -74,25 +75,25 @@ def open_studio(file: Path, model: str | None, manner: sampling.Manner, device: 
     backend.check()
     lora.check_fit(file, lora.read_weights(file), backend.blank("transformer"))
     layout = scaled(card.layout, max(card.scales), flow.TOKEN)
-    return Studio(backend, file, layout, manner, device, "clean" if card.recipe["conditional"] else "noised", card)
+    return Generator(backend, file, layout, settings, device, "clean" if card.recipe["conditional"] else "noised", card)
 
 
-def remarks(studio: Studio, wish: Wish) -> list[str]:
-    """In which ways a wish is none of what the LoRA has learnt, one sentence each; it can be drawn all the same."""
-    card, told = studio.card, []
+def remarks(generator: Generator, request: GenerationRequest) -> list[str]:
+    """In which ways a request is none of what the LoRA has learnt, one sentence each; it can be drawn all the same."""
+    card, told = generator.card, []
     if card is None:
         return []
-    if (weights := studio.backend.identity("transformer")) != card.weights:
+    if (weights := generator.backend.identity("transformer")) != card.weights:
         told.append(
-            f"{studio.backend.model} has other weights ({weights}) than the base that the LoRA was trained on "
+            f"{generator.backend.model} has other weights ({weights}) than the base that the LoRA was trained on "
             f"({card.base}, {card.weights}), so it may draw less of what it learnt."
         )
     tags = [tag for tag in (card.prefix, *card.markers) if tag]
-    lacking, places = [tag for tag in tags if tag not in wish.prompt], [wish.prompt.find(tag) for tag in tags]
+    lacking, places = [tag for tag in tags if tag not in request.prompt], [request.prompt.find(tag) for tag in tags]
     if lacking or places != sorted(places):
         fault = f"lacks {', '.join(lacking)}" if lacking else "has its markers in another order"
         told.append(f"the prompt {fault}; every caption that the LoRA has read goes {' ... '.join(tags)} ...")
-    told += _remarks_on_given(studio.layout, card, wish.given)
+    told += _remarks_on_given(generator.layout, card, request.given)
     return told
 
 
@@ -112,82 +113,84 @@ def _remarks_on_given(layout: Layout, card: Card, given: Mapping[int, Image.Imag
             )
 
 
-def draw(studio: Studio, wishes: Sequence[Wish]) -> list[Image.Image]:
+def draw(generator: Generator, requests: Sequence[GenerationRequest]) -> list[Image.Image]:
     """The grids wished for, in their order.
 
     Raises:
         BadInput: a prompt is longer than the text encoder reads, a panel given is none of the layout's, or there is no
-            such manner of drawing.
+            such way of drawing.
     """
-    _check(studio, wishes)
-    backend, device, dtype = studio.backend, studio.device, machine.encoder_dtype(studio.device)
-    prompts = ["", *dict.fromkeys(wish.prompt for wish in wishes)]
+    _check(generator, requests)
+    backend, device, dtype = generator.backend, generator.device, machine.encoder_dtype(generator.device)
+    prompts = ["", *dict.fromkeys(request.prompt for request in requests)]
     with backend.loaded(backend.ENCODERS, dtype, device) as encoders:
         texts = {prompt: backend.encode_text(encoders, [prompt])[0] for prompt in prompts}
-    given: list[tuple[Tensor, Tensor] | None] = [None] * len(wishes)
-    if any(wish.given for wish in wishes):
+    given: list[tuple[Tensor, Tensor] | None] = [None] * len(requests)
+    if any(request.given for request in requests):
         with backend.loaded(["vae"], dtype, device) as parts:
-            given = [_given(studio, parts["vae"], wish) if wish.given else None for wish in wishes]
-    drawn = _draw(studio, wishes, texts, given)
+            given = [_given(generator, parts["vae"], request) if request.given else None for request in requests]
+    drawn = _draw(generator, requests, texts, given)
     if not drawn.isfinite().all():
         raise BadInput(
-            f"what {backend.model} draws at --guidance {studio.manner.guidance:g} is no number and no picture; "
+            f"what {backend.model} draws at --guidance {generator.settings.guidance:g} is no number and no picture; "
             "give a lower one, or a base and a LoRA that are whole."
         )
     with backend.loaded(["vae"], dtype, device) as parts:
         return sampling.to_images(backend, parts["vae"], drawn)
 
 
-def _check(studio: Studio, wishes: Sequence[Wish]) -> None:
-    steps, guidance = studio.manner.steps, studio.manner.guidance
+def _check(generator: Generator, requests: Sequence[GenerationRequest]) -> None:
+    steps, guidance = generator.settings.steps, generator.settings.guidance
     if steps < 1:
         raise BadInput(f"a grid is drawn in 1 step or more, got --steps {steps}.")
     if not 0 <= guidance < math.inf:
         raise BadInput(f"guidance is a number from 0 on such as 3.5, got --guidance {guidance}.")
-    limit, panels = studio.backend.text_limit, studio.layout.size
-    counts = studio.backend.count_tokens([wish.prompt for wish in wishes])
-    for wish, count in zip(wishes, counts, strict=True):
+    limit, panels = generator.backend.text_limit, generator.layout.size
+    counts = generator.backend.count_tokens([request.prompt for request in requests])
+    for request, count in zip(requests, counts, strict=True):
         if count > limit:
-            raise BadInput(f"the prompt '{wish.prompt[:60]}...' has {count} tokens, {limit} are read; shorten it.")
-        if foreign := sorted(panel + 1 for panel in wish.given if not 0 <= panel < panels):
+            raise BadInput(f"the prompt '{request.prompt[:60]}...' has {count} tokens, {limit} are read; shorten it.")
+        if foreign := sorted(panel + 1 for panel in request.given if not 0 <= panel < panels):
             raise BadInput(f"panel {foreign[0]} is given, and the LoRA's grids have panels 1 to {panels}.")
-        if len(wish.given) == panels:
+        if len(request.given) == panels:
             raise BadInput(f"all {panels} panels are given, so there is nothing to draw; leave one out.")
 
 
-def _given(studio: Studio, vae: Any, wish: Wish) -> tuple[Tensor, Tensor]:
+def _given(generator: Generator, vae: Any, request: GenerationRequest) -> tuple[Tensor, Tensor]:
     """Latents of the given panels in their places (C x H x W), and a mask of them (H x W)."""
-    layout, boxes = studio.layout, flow.latent_boxes(studio.layout.boxes)
+    layout, boxes = generator.layout, flow.latent_boxes(generator.layout.boxes)
     size = (layout.panel_width, layout.panel_height)
     panels = torch.zeros(layout.size, 3, size[1], size[0])
-    for panel, image in wish.given.items():
+    for panel, image in request.given.items():
         panels[panel] = dataset.pixels(ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS))
-    encoded = latents.place(studio.backend.encode_image(vae, panels)[0], boxes)
-    return encoded, flow.panel_mask(boxes, list(wish.given), *encoded.shape[-2:])
+    encoded = latents.place(generator.backend.encode_image(vae, panels)[0], boxes)
+    return encoded, flow.panel_mask(boxes, list(request.given), *encoded.shape[-2:])
 
 
 def _draw(
-    studio: Studio,
-    wishes: Sequence[Wish],
+    generator: Generator,
+    requests: Sequence[GenerationRequest],
     texts: Mapping[str, Encoded],
     given: Sequence[tuple[Tensor, Tensor] | None],
 ) -> Tensor:
-    """Latents of every wish, several small canvases at once."""
-    backend, device = studio.backend, studio.device
+    """Latents of every request, several small canvases at once."""
+    backend, device = generator.backend, generator.device
     transformer: Any = backend.load("transformer", machine.base_dtype(Config(), device), device)
-    if studio.lora:
-        transformer.load_lora_adapter(lora.read_weights(studio.lora), prefix=None)
-    width, height = studio.layout.canvas
+    if generator.lora:
+        transformer.load_lora_adapter(lora.read_weights(generator.lora), prefix=None)
+    width, height = generator.layout.canvas
     shape = (int(backend.config("vae")["latent_channels"]), height // flow.STRIDE, width // flow.STRIDE)
-    together = max(1, TOGETHER // flow.tokens(studio.layout))
+    together = max(1, TOGETHER // flow.tokens(generator.layout))
     drawn = []
-    for start in range(0, len(wishes), together):
-        some, parts = wishes[start : start + together], given[start : start + together]
-        noise = torch.stack([torch.randn(shape, generator=draws.generator(wish.seed, "generate")) for wish in some])
+    for start in range(0, len(requests), together):
+        some, parts = requests[start : start + together], given[start : start + together]
+        noise = torch.stack(
+            [torch.randn(shape, generator=random_streams.generator(request.seed, "generate")) for request in some]
+        )
         panels = torch.stack([part[0] if part else torch.zeros(shape) for part in parts])
         masks = torch.stack([part[1] if part else torch.zeros(shape[1:]) for part in parts])[:, None]
-        known = sampling.Given(panels.to(device), masks.to(device), studio.kept) if masks.any() else None
-        told = sampling.Prompts([texts[wish.prompt] for wish in some], texts[""])
+        known = sampling.Given(panels.to(device), masks.to(device), generator.kept) if masks.any() else None
+        told = sampling.Prompts([texts[request.prompt] for request in some], texts[""])
         with machine.autocast(device, numbers(transformer)):
-            drawn.append(sampling.draw(backend, transformer, told, noise.to(device), studio.manner, known))
+            drawn.append(sampling.draw(backend, transformer, told, noise.to(device), generator.settings, known))
     return torch.cat(drawn)

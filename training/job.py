@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline import discover
+from pipeline import plugins
 from pipeline.cache import Cache, key_of
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.records import Layout, TrainingSample
 from pipeline.task import Task
-from training import backends, dataset, draws
+from training import backends, dataset, random_streams
 from training.backends.base import Backend
 from training.config import Config, scaled
 from training.dataset import Data, View
@@ -77,7 +77,7 @@ class Job:
             for sample in self.data.train:
                 yield dataset.plain(sample, layout)
                 if self.config.permute:
-                    yield from (View(sample, layout, order) for order in draws.other_orders(panels))
+                    yield from (View(sample, layout, order) for order in random_streams.other_orders(panels))
         for sample in self.data.held_out:
             yield dataset.plain(sample, self.shown)
 
@@ -125,8 +125,8 @@ def find_backend(base: str, model: str | None, revision: str | None) -> Backend:
         BadInput: none trains it.
     """
     known = {}
-    for name in discover.names(backends):
-        module = discover.load(backends, name)
+    for name in plugins.names(backends):
+        module = plugins.load(backends, name)
         made: Backend = module.make(model, revision)
         known[made.BASE] = made
     if base not in known:

@@ -16,7 +16,7 @@ from training import dataset, flow
 from training.backends.base import Backend, Device, Encoded
 from training.dataset import View
 
-Tell = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 """Told what is worked on, how much of it is done, and how much there is."""
 
 
@@ -36,7 +36,7 @@ class Posterior:
 
 
 def encode_texts(
-    backend: Backend, texts: Iterable[str], cache: Cache, dtype: torch.dtype, device: Device, tell: Tell
+    backend: Backend, texts: Iterable[str], cache: Cache, dtype: torch.dtype, device: Device, progress: Progress
 ) -> dict[str, Encoded]:
     """All texts, each once. The encoders are loaded only where one is not in the cache."""
     readers = [backend.identity(part) for part in backend.text_parts]
@@ -51,12 +51,12 @@ def encode_texts(
                 (encoded,) = backend.encode_text(encoders, [text])
                 found[text] = {name: tensor.contiguous() for name, tensor in encoded.items()}
                 cache.put_tensors("texts", keys[text], found[text])
-                tell("texts", len(found), len(keys))
+                progress("texts", len(found), len(keys))
     return found
 
 
 def encode_grids(
-    backend: Backend, views: Iterable[View], cache: Cache, dtype: torch.dtype, device: Device, tell: Tell
+    backend: Backend, views: Iterable[View], cache: Cache, dtype: torch.dtype, device: Device, progress: Progress
 ) -> dict[View, Posterior]:
     """All views, each once. The VAE is loaded only where one is not in the cache."""
     encoder = backend.identity("vae")
@@ -69,7 +69,7 @@ def encode_grids(
             for view in missing:
                 found[view] = _encode(backend, parts["vae"], view)
                 cache.put_tensors("latents", keys[view], vars(found[view]))
-                tell("grids", len(found), len(keys))
+                progress("grids", len(found), len(keys))
     return found
 
 

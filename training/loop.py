@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import BadInput, Diverged
-from training import batches, checkpoint, flow, fused, heldout, latents, lora, machine, preview, results
-from training.batches import Library
+from training import batches, checkpoint, flow, fused, latents, lora, machine, results
+from training.batches import EncodedDataset
 from training.checkpoint import State
 from training.config import Config
 from training.job import Job
-from training.journal import Journal
-from training.latents import Tell
+from training.latents import Progress
+from training.monitoring import heldout, preview
+from training.monitoring.journal import Journal
 from training.processes import Processes
 
 AT_LEAST_EVERY = 600.0
@@ -56,7 +57,7 @@ class Outcome:
     """What they took, without encoding and loading."""
 
 
-def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
+def train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     """Runs a training to its end; one that was stopped goes on from its last checkpoint.
 
     Raises:
@@ -64,12 +65,12 @@ def train(job: Job, processes: Processes, tell: Tell) -> Outcome:
         Diverged: loss, gradient or weights are no numbers, or the gradient is nothing.
     """
     try:
-        return _train(job, processes, tell)
+        return _train(job, processes, progress)
     except torch.OutOfMemoryError as error:
         raise BadInput(_too_large(job)) from error
 
 
-def _train(job: Job, processes: Processes, tell: Tell) -> Outcome:
+def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     config, device = job.config, processes.device
     saved = checkpoint.load(job)
     file = results.file_of(job)
@@ -78,7 +79,7 @@ def _train(job: Job, processes: Processes, tell: Tell) -> Outcome:
         if results.are_written(job, saved["step"], of_step):
             return Outcome(file, saved["step"], of_step, saved["held_out"], 0, 0.0)
     job.folder.mkdir(parents=True, exist_ok=True)
-    library = encode(job, processes, tell)
+    encoded = encode(job, processes, progress)
     transformer = machine.load_transformer(job.backend, config, device)
     state = _begin(job, transformer, saved)
     if config.compile:
@@ -86,20 +87,20 @@ def _train(job: Job, processes: Processes, tell: Tell) -> Outcome:
     first, started, saved_at = state.step, time.monotonic(), time.monotonic()
     with _journal(job, state.step) if processes.is_main else nullcontext() as journal:
         if state.step == 0:  # the base itself, to compare with
-            _validate(job, library, transformer, state, journal, processes)
-            _draw(job, library, transformer, state, journal, processes)
+            _validate(job, encoded, transformer, state, journal, processes)
+            _draw(job, encoded, transformer, state, journal, processes)
         while not _is_over(state.step, state.waited, config):
             begun, rate = time.monotonic(), learning_rate(config, state.step)
-            losses = gradients(job, library, transformer, state, processes)
+            losses = gradients(job, encoded, transformer, state, processes)
             norm = descend(job, state, rate, losses)
             if journal:
                 journal.step(state.step, losses.mean, losses.panels_P, rate, norm, time.monotonic() - begun)
-            tell("training", state.step, config.steps)
+            progress("training", state.step, config.steps)
             if state.step == config.steps or state.step % config.validate_every == 0:
-                _validate(job, library, transformer, state, journal, processes)
+                _validate(job, encoded, transformer, state, journal, processes)
             last = _is_over(state.step, state.waited, config)  # which the validation may have decided
             if last or state.step % config.sample_every == 0:
-                _draw(job, library, transformer, state, journal, processes)
+                _draw(job, encoded, transformer, state, journal, processes)
             if last or state.step % config.save_every == 0 or time.monotonic() - saved_at > AT_LEAST_EVERY:
                 saved_at = time.monotonic()
                 if processes.is_main:
@@ -130,16 +131,16 @@ def _too_large(job: Job) -> str:
 # ---- before the first step
 
 
-def encode(job: Job, processes: Processes, tell: Tell) -> Library:
+def encode(job: Job, processes: Processes, progress: Progress) -> EncodedDataset:
     """Everything that the transformer will read; one process fills the cache, the others find it full."""
     dtype, device = machine.encoder_dtype(processes.device), processes.device
     if not processes.is_main:
         processes.wait()
-    texts = latents.encode_texts(job.backend, job.texts(), job.cache, dtype, device, tell)
-    grids = latents.encode_grids(job.backend, job.views(), job.cache, dtype, device, tell)
+    texts = latents.encode_texts(job.backend, job.texts(), job.cache, dtype, device, progress)
+    grids = latents.encode_grids(job.backend, job.views(), job.cache, dtype, device, progress)
     if processes.is_main:
         processes.wait()
-    return Library(texts, grids)
+    return EncodedDataset(texts, grids)
 
 
 def _begin(job: Job, transformer: Any, saved: dict[str, Any] | None) -> State:
@@ -182,14 +183,14 @@ def learning_rate(config: Config, step: int) -> float:
     return config.learning_rate * (0.5 + 0.5 * math.cos(math.pi * way))
 
 
-def gradients(job: Job, library: Library, transformer: Any, state: State, processes: Processes) -> Losses:
+def gradients(job: Job, encoded: EncodedDataset, transformer: Any, state: State, processes: Processes) -> Losses:
     """Leaves a step's gradient on the weights: the mean over its grids, whichever process they fell to."""
     config, panels = job.config, job.shown.size
     own = processes.own(range(state.step * config.batch, (state.step + 1) * config.batch))
     mean, sums_P, counts_P = torch.zeros(()), torch.zeros(panels), torch.zeros(panels)
     for start in range(0, len(own), config.micro_batch):
-        lessons = [batches.lesson_at(job, library, state.step, at) for at in own[start : start + config.micro_batch]]
-        batch = batches.gather(job, library, lessons, processes.device)
+        examples = [batches.example_at(job, encoded, state.step, at) for at in own[start : start + config.micro_batch]]
+        batch = batches.gather(job, encoded, examples, processes.device)
         losses_BP = batches.losses(job, transformer, batch)
         loss = flow.grid_loss(losses_BP, batch.weights_BP).sum() / config.batch
         loss.backward()  # type: ignore[no-untyped-call]
@@ -251,7 +252,7 @@ def _is_over(step: int, waited: int, config: Config) -> bool:
 
 
 def _validate(
-    job: Job, library: Library, transformer: Any, state: State, journal: Journal | None, processes: Processes
+    job: Job, encoded: EncodedDataset, transformer: Any, state: State, journal: Journal | None, processes: Processes
 ) -> None:
     """Measures the averaged weights on the held-out grids, where there are any.
 
@@ -261,7 +262,7 @@ def _validate(
     if not job.data.held_out:
         return
     with state.average.applied():
-        losses = heldout.measure(job, library, transformer, processes)
+        losses = heldout.measure(job, encoded, transformer, processes)
     state.held_out = heldout.mean(losses)
     if not math.isfinite(state.held_out):
         raise _diverged(job, state.step, f"the held-out loss is {state.held_out}")
@@ -277,13 +278,13 @@ def _validate(
 
 
 def _draw(
-    job: Job, library: Library, transformer: Any, state: State, journal: Journal | None, processes: Processes
+    job: Job, encoded: EncodedDataset, transformer: Any, state: State, journal: Journal | None, processes: Processes
 ) -> None:
     """Draws the samples with the averaged weights; the main process does, the others wait at the next sum."""
     if journal is None or not job.prompted:
         return
     with state.average.applied():
-        images = preview.draw(job, library, transformer, processes.device)
+        images = preview.draw(job, encoded, transformer, processes.device)
     preview.save(job, state.step, images)
     for image in images:
         journal.picture(state.step, image)

@@ -21,11 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from pipeline import discover
+from pipeline import plugins
 from pipeline.errors import BadInput
 from pipeline.records import Layout
 from training.config import Config
-from training.draws import generator
+from training.random_streams import generator
 
 PREFIX = "transformer."
 SUFFIXES = (".lora_A.weight", ".lora_B.weight")
@@ -249,7 +249,7 @@ def read_card(path: Path) -> Card:
         raise BadInput(f"{path} was not made by iclora, so it does not say for which task and layout it is.") from error
     except ValidationError as error:
         raise BadInput(
-            f"{path} does not say rightly how it is drawn with ({discover.faults_of(error)}); give the file as iclora "
+            f"{path} does not say rightly how it is drawn with ({plugins.faults_of(error)}); give the file as iclora "
             "wrote it."
         ) from error
 
@@ -275,7 +275,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         adapter = Adapter.model_validate_json(header.get("lora_adapter_metadata", "{}"))
     except ValidationError as error:
         raise BadInput(
-            f"{path} does not say rightly how strong it is ({discover.faults_of(error)}); save it anew with diffusers."
+            f"{path} does not say rightly how strong it is ({plugins.faults_of(error)}); save it anew with diffusers."
         ) from error
     except (OSError, SafetensorError) as error:
         raise BadInput(f"{path} is no LoRA file that can be read ({error}).") from error

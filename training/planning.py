@@ -13,12 +13,13 @@ from statistics import median
 import torch
 from torch import nn
 
-from pipeline import budget, grammar
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.records import Layout, TrainingSample
-from training import batches, checkpoint, dataset, flow, journal, machine
+from pipeline.text import budget, grammar
+from training import batches, checkpoint, dataset, flow, machine
 from training.backends.base import parameters
 from training.job import Job
+from training.monitoring import journal
 
 GIB = 2**30
 STATE = {"adamw": 8, "adamw8bit": 2}

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BadInput
-from training import checkpoint, figures, lora, preview
+from training import checkpoint, lora
 from training.backends.base import Backend
 from training.checkpoint import State
 from training.config import MINIATURE, MINIATURE_NAME, Config
 from training.job import Job
+from training.monitoring import figures, preview
 
 LOSSES = "loss.png"
 

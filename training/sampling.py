@@ -50,7 +50,7 @@ def noise_levels(backend: Backend, steps: int, tokens: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Manner:
+class SamplingSettings:
     """How grids are drawn."""
 
     steps: int
@@ -72,19 +72,19 @@ def draw(
     transformer: Any,
     prompts: Prompts,
     noise_BCHW: Tensor,
-    manner: Manner,
+    settings: SamplingSettings,
     given: Given | None = None,
 ) -> Tensor:
     """Latents of one grid a text, from noise: B x C x H x W."""
     height, width = noise_BCHW.shape[-2:]
-    levels = noise_levels(backend, manner.steps, height * width // 4).to(noise_BCHW.device)
+    levels = noise_levels(backend, settings.steps, height * width // 4).to(noise_BCHW.device)
     x = noise_BCHW
     for level, following in itertools.pairwise(levels):
         if given:
             x = _with_given(x, given, noise_BCHW, level)
         sigma = level.expand(len(x))
         x = x + (following - level) * backend.guided(
-            transformer, x, sigma, prompts.texts, prompts.empty, manner.guidance
+            transformer, x, sigma, prompts.texts, prompts.empty, settings.guidance
         )
     return _with_given(x, given, noise_BCHW, levels[-1]) if given else x
 

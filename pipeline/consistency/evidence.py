@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline import grammar
 from pipeline.consistency.likeness import ByVector, ByWords, Likeness, content_words
 from pipeline.records import Caption, Parts, Record
 from pipeline.task import Task
+from pipeline.text import grammar
 
 COUNTS: Mapping[str, tuple[str, ...]] = {
     "people": ("pictures", "colours", "texts", "people", "words"),

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.markers import NAME
 from pipeline.text.looks import EMPTY
+from pipeline.text.markers import NAME
 
 SUMMARIES = ("best", "mean")
 """What is told of a panel's likeness to the other panels of its group."""

@@ -10,10 +10,10 @@ import numpy as np
 
 from pipeline.consistency import belonging, evidence
 from pipeline.consistency.likeness import SUMMARIES, features
+from pipeline.consistency.similarity import Vectors
+from pipeline.consistency.thresholds import Estimate, share
 from pipeline.records import Caption, Grid, Score
-from pipeline.similarity import Vectors
 from pipeline.task import Task
-from pipeline.thresholds import Estimate, share
 
 PRICE = 2.0
 """What a right grid that is rejected counts against one with a stranger that is caught."""

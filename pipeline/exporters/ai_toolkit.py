@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from pipeline.dataset.samples import MASKS, Config, Dataset
+from pipeline.dataset.split import TRAIN
 from pipeline.exporters import base
-from pipeline.samples import MASKS, Config, Dataset
-from pipeline.split import TRAIN
 
 NAME = "ai-toolkit"
 FILE = "ai-toolkit.yaml"

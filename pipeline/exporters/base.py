@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.bases import BASES
-from pipeline.samples import Config, Dataset
+from pipeline.dataset.samples import Config, Dataset
+from pipeline.families import BASES
 
 RANK, LEARNING_RATE, BATCH, STEPS, SAVE_EVERY = 16, 1e-4, 4, 5000, 250
 """What the ten published LoRAs were trained with (movie-shots.yml of In-Context-LoRA); alpha is the rank."""

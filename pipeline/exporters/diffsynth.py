@@ -6,8 +6,8 @@ import csv
 import io
 from pathlib import Path
 
+from pipeline.dataset.samples import Config, Dataset
 from pipeline.exporters import base
-from pipeline.samples import Config, Dataset
 
 NAME = "DiffSynth-Studio"
 FILE, TABLE = "diffsynth.sh", "diffsynth.csv"

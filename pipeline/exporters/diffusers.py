@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.bases import BASES
+from pipeline.dataset.samples import Config, Dataset
 from pipeline.exporters import base
-from pipeline.samples import Config, Dataset
+from pipeline.families import BASES
 
 NAME = "diffusers example scripts"
 FILE = "diffusers.sh"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipeline.dataset.samples import MASKS, Config, Dataset
+from pipeline.dataset.split import HELD_OUT, TRAIN
 from pipeline.exporters import base
-from pipeline.samples import MASKS, Config, Dataset
-from pipeline.split import HELD_OUT, TRAIN
 
 NAME = "diffusion-pipe"
 FILE = "diffusion-pipe.toml"

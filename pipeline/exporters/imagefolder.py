@@ -18,8 +18,8 @@ from typing import Any
 
 from PIL import Image
 
+from pipeline.dataset.samples import MASKS, Config, Dataset, Sample
 from pipeline.records import Layout
-from pipeline.samples import MASKS, Config, Dataset, Sample
 
 
 def write(data: Dataset, folder: Path) -> Config:

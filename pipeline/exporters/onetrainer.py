@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline.bases import BASES
+from pipeline.dataset.samples import Config, Dataset
+from pipeline.dataset.split import HELD_OUT, TRAIN
 from pipeline.exporters import base
-from pipeline.samples import Config, Dataset
-from pipeline.split import HELD_OUT, TRAIN
+from pipeline.families import BASES
 
 NAME = "OneTrainer"
 FILE, CONCEPTS = "onetrainer.json", "onetrainer-concepts.json"

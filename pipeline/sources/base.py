@@ -14,10 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline import grammar
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected
 from pipeline.task import Task
+from pipeline.text import grammar
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 

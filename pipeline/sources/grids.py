@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline import grammar, pixels
+from pipeline import pixels
 from pipeline.errors import BadInput
 from pipeline.records import Position, Record, Rejected, content_id
 from pipeline.sources.base import IMAGE_SUFFIXES, listed, own_text
 from pipeline.task import Task
+from pipeline.text import grammar
 
 PRIORITY = 1
 SEARCH = 0.006

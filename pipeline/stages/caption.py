@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from captioners.base import Answer, Captioner, Question, Turn
-from pipeline import budget, grammar, instructions, lint, names, pixels, replies
-from pipeline.answers import GIVEN_UP, Answers
+from pipeline import pixels
 from pipeline.cache import Cache
-from pipeline.engine import Stage
+from pipeline.captioning import instructions, replies
+from pipeline.captioning.answers import GIVEN_UP, Answers
+from pipeline.captioning.protocol import Answer, Captioner, Question, Turn
+from pipeline.engines.local import Stage
 from pipeline.errors import Abstained, BadReply
 from pipeline.records import Caption, Grid, Rejected
 from pipeline.task import Task
+from pipeline.text import budget, grammar, lint, names
 
 KEPT = 8_000
 """Letters that are kept of an answer that can't be read, and that go back with its faults; a longer one went astray."""

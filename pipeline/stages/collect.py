@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline import discover, sources
-from pipeline.engine import Stage
+from pipeline import plugins, sources
+from pipeline.engines.local import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected, content_id
 from pipeline.sources.base import Source, listing_files, text_files
@@ -98,8 +98,8 @@ def stage(task: Task, files: Sequence[SourceFile], folder: Path, known: Sequence
     Args:
         known: records that an earlier, cut-off run has collected; a further copy of one is dropped all the same.
     """
-    plugins: list[tuple[str, Any]] = [(name, discover.load(sources, name)) for name in discover.names(sources)]
-    plugins.sort(key=lambda plugin: plugin[1].PRIORITY)
+    found: list[tuple[str, Any]] = [(name, plugins.load(sources, name)) for name in plugins.names(sources)]
+    found.sort(key=lambda plugin: plugin[1].PRIORITY)
     seen = {record.id: record for record in known}
 
     def collect(batch: Sequence[SourceFile]) -> Iterator[Record | Rejected]:
@@ -109,7 +109,7 @@ def stage(task: Task, files: Sequence[SourceFile], folder: Path, known: Sequence
             if fault := _unusual(file.path):
                 yield Rejected(file.id, *fault)
                 continue
-            source: Source | None = next((module for _, module in plugins if module.claims(file.path, task)), None)
+            source: Source | None = next((module for _, module in found if module.claims(file.path, task)), None)
             if source is None:
                 detail = f"{file.path} is neither a film nor a picture of a known kind."
                 yield Rejected(file.id, str(file.path), "unsupported", detail)

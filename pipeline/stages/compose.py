@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline import pixels
-from pipeline.engine import Stage
+from pipeline.engines.local import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Grid, Group, Layout, Rejected, content_id
 from pipeline.task import Task

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import card, discover, exporters, samples, split
-from pipeline.engine import Stage
+from pipeline import exporters, plugins
+from pipeline.dataset import card, samples, split
+from pipeline.dataset.samples import Dataset
+from pipeline.engines.local import Stage
 from pipeline.records import Exported, Rejected, Row
-from pipeline.samples import Dataset
 from pipeline.task import Task
 
 DATA = "imagefolder"
@@ -53,8 +54,8 @@ def chosen(task: Task) -> list[tuple[str, Any]]:
         BadInput: the task names one that is not there.
     """
     wanted = task.export.formats
-    names = [name for name in (discover.names(exporters) if wanted is None else wanted) if name != DATA]
-    return [(name, discover.load(exporters, name)) for name in (DATA, *dict.fromkeys(names))]
+    names = [name for name in (plugins.names(exporters) if wanted is None else wanted) if name != DATA]
+    return [(name, plugins.load(exporters, name)) for name in (DATA, *dict.fromkeys(names))]
 
 
 def write(rows: Sequence[Row], task: Task, run: Path, facts: Mapping[str, Any]) -> Dataset:

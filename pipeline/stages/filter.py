@@ -8,16 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import similarity, thresholds
 from pipeline.cache import Cache
-from pipeline.consistency import belonging, verdict
+from pipeline.consistency import belonging, similarity, thresholds, verdict
+from pipeline.consistency.scorers.base import Scorer
+from pipeline.consistency.similarity import Encoder, Measures, Vectors
+from pipeline.consistency.thresholds import Calibration, Evidence, Threshold
 from pipeline.consistency.verdict import Verdict
-from pipeline.engine import Stage
+from pipeline.engines.local import Stage
 from pipeline.records import Caption, Grid, Rejected, Score, Scores
-from pipeline.scorers.base import Scorer
-from pipeline.similarity import Encoder, Measures, Vectors
 from pipeline.task import Task
-from pipeline.thresholds import Calibration, Evidence, Threshold
 
 PLOT = "scores.png"
 FAULTS = {
@@ -151,7 +150,7 @@ class Judged:
 
     def draw(self, path: Path) -> None:
         """The plot of what the thresholds rest on; none where there are none."""
-        from pipeline import plot
+        from pipeline.consistency import plot
 
         found = self.calibration.thresholds if self.calibration else {}
         if charts := plot.charts(self.evidence, found, self.together.found):

@@ -22,10 +22,10 @@ from pipeline.cache import Cache
 from pipeline.consistency import belonging, evidence, verdict
 from pipeline.consistency.belonging import Found
 from pipeline.consistency.likeness import SUMMARIES, features
-from pipeline.engine import Stage
+from pipeline.consistency.scorers.base import Scorer
+from pipeline.consistency.similarity import Encoder
+from pipeline.engines.local import Stage
 from pipeline.records import Group, Record, Rejected, content_id
-from pipeline.scorers.base import Scorer
-from pipeline.similarity import Encoder
 from pipeline.task import Task
 
 T = TypeVar("T")

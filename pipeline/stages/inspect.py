@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline import pixels
-from pipeline.engine import Stage
+from pipeline.engines.local import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected
 from pipeline.task import LayoutSection, Task

@@ -24,8 +24,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from pipeline import weights
-from pipeline.bases import BASES
 from pipeline.errors import BadInput, MissingWeights
+from pipeline.families import BASES
 
 Encoded = dict[str, Tensor]
 """What a transformer reads of one text, by the family's own names; without a batch dimension, on the CPU."""
@@ -84,7 +84,7 @@ class Backend(ABC):
     PIPELINE: ClassVar[str]
     """The class that model_index.json names."""
     BASE: ClassVar[str]
-    """The family's name in `pipeline.bases`."""
+    """The family's name in `pipeline.families`."""
     ENCODERS: ClassVar[tuple[str, ...]]
     """The parts that read text."""
     TOKENIZER: ClassVar[str] = "tokenizer"

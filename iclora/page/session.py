@@ -1,0 +1,324 @@
+"""What a reviewer can do with a run: look at rows, decide, edit, exchange panels, ask the captioner again, undo.
+
+Knows nothing of browsers. Every change names the base of the row that the reviewer saw; where the row has changed
+since, in another tab or by a table, the change is refused and the row is given as it is now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from iclora.run import Run
+from pipeline.cache import key_of
+from pipeline.errors import BadInput
+from pipeline.records import Caption, Decision, Grid, Person, Record, Review, Row, Score
+from pipeline.review import reviews, risk
+from pipeline.review.reviews import Change
+from pipeline.stages import compose
+from pipeline.stages.caption import Asking
+from pipeline.text import grammar
+
+WHO = "page"
+NEIGHBOURS = 24
+"""Pictures that are offered in exchange for a panel, the nearest in its film or folder."""
+
+
+class Unknown(BadInput):
+    """There is no such thing in the run."""
+
+
+class Stale(BadInput):
+    """The row is not as the reviewer saw it."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(f"{row.id} has been changed elsewhere since; this is how it is now, nothing was changed.")
+        self.row = row
+
+
+@dataclass(frozen=True)
+class Step:
+    """A change that was made, and what takes it back."""
+
+    number: int
+    before: Review | None
+    change: Change
+    base: str
+    """The row's base after it; on another the step can't be taken back alone."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A picture that may take a panel's place."""
+
+    record: Record
+    used: str
+    """Id of another grid that has it already; empty where none does."""
+
+
+class ReviewSession:
+    """One run on the table. What reads or writes the run's state belongs to the thread that opened it.
+
+    `score` and `ask` take long and read no state: they may run in any thread, each in one at a time.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.task = run, run.task
+        self.steps: list[Step] = []
+        self._shown: dict[str, list[str]] = {}
+        """Texts that the captioner has written for a grid since the session was set up."""
+
+    # ---- looking
+
+    def rows(self) -> list[Row]:
+        """All rows, those first that need a look most."""
+        return risk.riskiest_first(reviews.rows(self.run.store, self.task))
+
+    def row(self, grid: str) -> Row:
+        """
+        Raises:
+            Unknown: the run has no such grid.
+        """
+        for row in reviews.rows(self.run.store, self.task):
+            if row.id == grid:
+                return row
+        raise Unknown(f"'{grid}' is no grid of this run.")
+
+    def captions(self) -> dict[str, Caption]:
+        """What the captioner wrote, by grid, whatever people made of it."""
+        return {caption.grid: caption for caption in self.run.store.items(Caption, "captions")}
+
+    def facts(self) -> dict[str, Any]:
+        """What the last filter run found: the thresholds."""
+        mark = self.run.store.mark("filter")
+        return mark.facts if mark else {}
+
+    def place(self, grid: str) -> int:
+        """A grid's place in the run, which decides the names of its people."""
+        return [each.id for each in self.run.store.items(Grid, "grids")].index(grid)
+
+    def record(self, record: str) -> Record:
+        """
+        Raises:
+            Unknown: the run has no such picture.
+        """
+        for known in self.run.store.items(Record, "records"):
+            if known.id == record:
+                return known
+        raise Unknown(f"'{record}' is no picture of this run.")
+
+    def offers(self, row: Row, panel: int) -> list[Offer]:
+        """Pictures of the panel's own film or folder that the grid has not, free ones before used ones, nearest first.
+
+        Raises:
+            Unknown: the grid has no such panel.
+        """
+        old = row.grid.group.records[self._panel(row, panel)]
+        grids = reviews.grids(self.run.store)
+        used = {record: grid.id for grid in grids for record in grid.group.origin}
+        sequence = [record for record in self.run.store.items(Record, "records") if _source(record) == _source(old)]
+        places = {record.id: place for place, record in enumerate(sequence)}
+        offers = [
+            Offer(record, used.get(record.id, "")) for record in sequence if record.id not in row.grid.group.origin
+        ]
+        here = places.get(old.id, 0)
+        offers.sort(key=lambda offer: (bool(offer.used), abs(places[offer.record.id] - here)))
+        return offers[:NEIGHBOURS]
+
+    # ---- changing
+
+    def decide(self, grid: str, base: str, decision: Decision, note: str | None = None) -> Step | None:
+        """A decision, with a note where one is given. A drop needs a reason; keeping after all takes that away.
+
+        Raises:
+            BadInput: a drop without a reason.
+            Stale, Unknown: the row is not as it was seen, or not there.
+        """
+        with self._seen(grid, base) as row:
+            if note is None and row.decided and row.decision == "drop" and decision != "drop":
+                note = ""
+            old = row.review.note if row.review else ""
+            if decision == "drop" and not grammar.fold(old if note is None else note):
+                raise BadInput("a drop needs a reason, got none; say in a few words what is wrong.")
+            return self._make(row, reviews.change(row, self.task, decision=decision, note=note))
+
+    def edit(
+        self,
+        grid: str,
+        base: str,
+        text: str,
+        decision: Decision | None = None,
+        looks: Mapping[str, str] | None = None,
+    ) -> Step | None:
+        """Another text, with a decision and other looks of people where such are given.
+
+        Args:
+            looks: by name; the text then tells them.
+
+        Raises:
+            BadInput: the row can't be kept with this text, or somebody can't look so.
+            Stale, Unknown: the row is not as it was seen, or not there.
+        """
+        with self._seen(grid, base) as row:
+            people = self._people(row, looks)
+            words = self.check(row, text, looks).text if people else text
+            return self._make(row, reviews.change(row, self.task, decision=decision, text=words, people=people))
+
+    def swap(self, grid: str, base: str, first: int, second: int) -> Step | None:
+        """Exchanges two panels, each with its text.
+
+        Raises:
+            BadInput: the caption lacks a marker, so the texts can't go along.
+            Stale, Unknown: the row is not as it was seen, or it or a panel is not there.
+        """
+        with self._seen(grid, base) as row:
+            records, texts = list(row.grid.group.records), row.caption.panels
+            a, b = self._panel(row, first), self._panel(row, second)
+            if a == b:
+                raise BadInput(f"a swap takes two panels, got {first} twice.")
+            records[a], records[b] = records[b], records[a]
+            return self._exchange(row, records, {a: texts[b], b: texts[a]}, None)
+
+    def replace(self, grid: str, base: str, panel: int, record: str) -> Step | None:
+        """Puts another picture of the same film or folder into a panel, whose text is emptied: it told of the old one.
+
+        Raises:
+            BadInput: the picture is from elsewhere, or in the grid already, or the caption lacks the panel's marker.
+            Stale, Unknown: the row is not as it was seen, or it, the panel or the picture is not there.
+        """
+        with self._seen(grid, base) as row:
+            new, records, place = self.record(record), list(row.grid.group.records), self._panel(row, panel)
+            if _source(new) != _source(records[place]) or new in records:
+                raise BadInput(
+                    f"{new.source} can't take the place: it takes another picture of the panel's own source."
+                )
+            records[place] = new
+            return self._exchange(row, records, {place: ""}, "unsure")
+
+    def undo(self, number: int) -> str:
+        """Takes a step back, with its event; the grid that it was about.
+
+        Raises:
+            Unknown: there is no such step.
+            Stale: the row has changed since.
+        """
+        step = next((step for step in self.steps if step.number == number), None)
+        if step is None:
+            raise Unknown(f"there is no step {number} to take back; steps are known as long as the page is served.")
+        grid = step.change.review.grid
+        with self._seen(grid, step.base):
+            back = [(grid, name, becomes, was) for name, was, becomes in step.change.fields]
+            kept, withdrawn = ([step.before], ()) if step.before else ([], (grid,))
+            self.run.store.review(kept, back, WHO, withdrawn)
+        self.steps.remove(step)
+        return grid
+
+    @contextmanager
+    def _seen(self, grid: str, base: str) -> Iterator[Row]:
+        """The row where it is as the reviewer saw it; nobody else decides on it before the end of the `with`."""
+        with self.run.store.deciding():
+            row = self.row(grid)
+            if base_of(row) != base:
+                raise Stale(row)
+            yield row
+
+    def _panel(self, row: Row, panel: int) -> int:
+        if not 0 <= panel < row.grid.layout.size:
+            raise Unknown(f"{row.id} has panels 0 to {row.grid.layout.size - 1}, got {panel}.")
+        return panel
+
+    def _exchange(
+        self, row: Row, records: Sequence[Record], texts: Mapping[int, str], decision: Decision | None
+    ) -> Step | None:
+        """Draws the grid of other panels and changes the row to it."""
+        text = reviews.moved(row, texts, self.task)
+        panels = tuple(record.id for record in records)
+        change = reviews.change(row, self.task, decision=decision, text=text, panels=panels)
+        compose.write(reviews.rearranged(row.grid, records), self.task.layout.fit, self.run.folder)
+        return self._make(row, change)
+
+    def _make(self, row: Row, change: Change | None) -> Step | None:
+        """Writes a change; None where there is nothing to change."""
+        if change is None:
+            return None
+        self.run.store.review([change.review], [(row.id, *field) for field in change.fields], WHO)
+        number = self.steps[-1].number + 1 if self.steps else 1
+        step = Step(number, row.review, change, base_of(self.row(row.id)))
+        self.steps.append(step)
+        return step
+
+    # ---- judging and asking
+
+    def check(self, row: Row, text: str, looks: Mapping[str, str] | None = None) -> Caption:
+        """The caption that a row would have with a text, and with other looks of people, and its problems.
+
+        Args:
+            looks: by name; where they are others than the row's the text is rendered anew.
+
+        Raises:
+            BadInput: somebody can't look so.
+        """
+        people, caption = self._people(row, looks), grammar.edited(row.caption, text, self.task)
+        if not people or not row.caption.parts:
+            return caption
+        parts = grammar.redescribed(row.caption.parts, people)
+        anew = reviews.with_looks(caption, people, self.task)
+        return grammar.edited(replace(row.caption, parts=parts), anew, self.task)
+
+    def _people(self, row: Row, looks: Mapping[str, str] | None) -> tuple[Person, ...]:
+        """Those who look otherwise by this than in the row, where what changes about them stays."""
+        parts = row.caption.parts
+        changes = {person.name: person.changes for person in parts.people} if parts else {}
+        said = [Person(name, grammar.clean(told), changes.get(name, "")) for name, told in (looks or {}).items()]
+        return reviews.redescribed(row, said)
+
+    def score(
+        self, row: Row, text: str, facts: dict[str, Any], looks: Mapping[str, str] | None = None
+    ) -> tuple[Score, ...]:
+        """Scores of a text for a row's panels against the run's thresholds.
+
+        Raises:
+            BadInput: somebody can't look so.
+            ToolkitError: the scorer's model can't be had.
+        """
+        if self.run.scorer is None:
+            return ()
+        from pipeline.stages.filter import score_one
+
+        caption, run = self.check(row, text, looks), self.run
+        return score_one(self.task, row.grid, caption, run.scorer, run.folder, run.store.cache, facts)
+
+    def ask(self, row: Row, machine: str, place: int) -> Caption:
+        """Another caption by the captioner, which is shown beside what is there; nothing of the run changes.
+
+        Args:
+            machine: the captioner's text so far.
+            place: the grid's place in the run.
+
+        Raises:
+            ToolkitError: the captioner can't be asked, or has nothing new to say.
+        """
+        run = self.run
+        if run.captioner.verbatim:
+            raise BadInput(
+                f"the captioner '{run.settings.captioner}' takes texts over as they are and can't be asked for others."
+            )
+        known = self._shown.setdefault(row.id, [])
+        faults = [score.reason for score in row.scores if not score.passed]
+        asking = Asking(self.task, run.captioner, run.folder, run.store.cache, {row.id: place})
+        caption = asking.again(row.grid, [machine, row.caption.text, *known], faults)
+        known.append(caption.text)
+        return caption
+
+
+def base_of(row: Row) -> str:
+    """Hash of what the reviewer could have seen of a row; a change on another base is stale."""
+    review = asdict(row.review) if row.review else None
+    return key_of(decision=row.decision, text=row.caption.text, review=review, picture=row.grid.path)
+
+
+def _source(record: Record) -> tuple[str, str]:
+    """What pictures of one film or folder have in common."""
+    return record.position.folder, record.position.film

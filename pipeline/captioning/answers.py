@@ -1,0 +1,106 @@
+"""A captioner's answers: each question is asked once, and whatever came is kept before anything is made of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pipeline.cache import Cache, key_of
+from pipeline.captioning.protocol import Answer, Captioner, Question
+
+RUNS = 3
+"""Runs in which a question may go without an answer; then it is given up."""
+GIVEN_UP = "given up"
+"""Class of the failure of such a question."""
+TAKEN = ("tokens", "read", "seconds", "cost")
+"""What a question takes, summed over all its runs."""
+
+
+class Answers:
+    """What one captioner says, from the cache where it has said it before."""
+
+    def __init__(self, captioner: Captioner, cache: Cache, prompt: str) -> None:
+        """
+        Args:
+            prompt: id of the instruction that the questions hold; kept with the answers.
+
+        Raises:
+            MissingWeights: the captioner's model can't be had on this machine.
+        """
+        self._captioner, self._cache = captioner, cache
+        self.identity = captioner.identity()
+        self._about = {"by": self.identity, "instruction": prompt}
+        self.asked, self.known = 0, 0
+        """Questions that went to the captioner, and those that did not have to."""
+
+    def to(self, questions: Sequence[Question]) -> list[Answer]:
+        """One answer a question, in order. What failed is asked for again by the next run, and given up after RUNS."""
+        keys = [self._key(question) for question in questions]
+        found = [self._find(key) for key in keys]
+        missing = [place for place, answer in enumerate(found) if answer is None]
+        self.asked, self.known = self.asked + len(missing), self.known + len(found) - len(missing)
+        for number, answer in self._captioner.ask([questions[place] for place in missing]) if missing else ():
+            place = missing[number]
+            found[place] = self._keep(keys[place], answer)
+        return [answer for answer in found if answer is not None]
+
+    def spent(self) -> dict[str, Any]:
+        """What this captioner's answers to this instruction took, all that were ever given in the run's folder.
+
+        Added up from what is kept and not counted on the way, so that no kill and no second run falsifies it.
+        """
+        kept = [reply for reply in self._cache.replies() if self._about.items() <= reply.items()]
+        took = {name: sum(reply.get(name, 0) for reply in kept) for name in TAKEN}
+        spent = {
+            "answers": sum("text" in reply for reply in kept),
+            "tokens written": took["tokens"],
+            "tokens read": took["read"],
+            "seconds of answering": round(took["seconds"], 1),  # more than passed where several were under way
+        }
+        return spent | {"cost": round(took["cost"], 6)} if took["cost"] else spent
+
+    def _keep(self, key: str, answer: Answer) -> Answer:
+        """Keeps an answer with all that may be asked about it later; or, in its place, that there was none."""
+        before = self._cache.get_reply(key) or {}
+        took = {name: round(before.get(name, 0) + getattr(answer, name), 6) for name in TAKEN}
+        kept = self._about | took | {"failures": _failures(before)}
+        if answer.failure:
+            kept["failures"].append(answer.failure)
+            self._cache.put_reply(key, kept)
+            return _unanswered(kept["failures"])
+        text = answer.text.encode(errors="replace").decode()  # half a surrogate pair is no text
+        self._cache.put_reply(key, kept | {"text": text, "finished": answer.finished})
+        return replace(answer, text=text)
+
+    def _find(self, key: str) -> Answer | None:
+        """What is known of a question: its answer, or that it was given up; None where it is to be asked."""
+        reply = self._cache.get_reply(key) or {}
+        failures = _failures(reply)
+        try:
+            return Answer(reply["text"], finished=reply["finished"])
+        except KeyError:  # no answer, or its file holds something else
+            return _unanswered(failures) if len(failures) >= RUNS else None
+
+    def _key(self, question: Question) -> str:
+        return key_of(
+            captioner=self.identity,
+            pixels=[(panel.size, hashlib.sha256(panel.tobytes()).hexdigest()) for panel in question.panels],
+            texts=question.texts,
+            markers=question.markers,
+            instruction=question.instruction,
+            earlier=[(turn.answer, turn.faults) for turn in question.earlier],
+        )
+
+
+def _unanswered(failures: Sequence[str]) -> Answer:
+    if len(failures) < RUNS:
+        return Answer(failure=failures[-1])
+    way = "write the caption in captions.csv, or have all asked for anew with another captioner.seed"
+    return Answer(failure=f"{GIVEN_UP}: no answer in {len(failures)} runs, the last {failures[-1]}; {way}")
+
+
+def _failures(reply: dict[str, Any]) -> list[str]:
+    failures = reply.get("failures")
+    return failures if isinstance(failures, list) else []

@@ -1,0 +1,230 @@
+"""A captioner's answer: the form that it is asked for, and how whatever came becomes a caption."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+
+from pipeline.errors import Abstained, BadReply
+from pipeline.plugins import faults_of
+from pipeline.records import Appearance, Caption, Parts, Person, Shown, Tie
+from pipeline.task import Task
+from pipeline.text import grammar, lint
+
+TRIES = 50
+"""Places of an answer at which the JSON object is looked for."""
+LONGEST = 100_000
+"""Letters that an answer may have: a caption has some thousand, a model that thinks aloud first some ten thousand."""
+NO_REASON = ("", "no", "none", "null", "n/a", "false")
+"""What models write where they have no reason to abstain."""
+MOST_REASON = 200
+"""Letters that are kept of one."""
+
+
+def _writable(text: str) -> str:
+    """JSON can spell half a character, which no file can hold."""
+    return text.encode(errors="replace").decode()
+
+
+def _named(entry: Any) -> Any:
+    """A bare name stands for a person of whom nothing more is told."""
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
+Text = Annotated[str, AfterValidator(_writable)]
+
+
+class _Part(BaseModel):
+    """A part of an answer; what a model writes as null it leaves out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _there(cls, told: Any) -> Any:
+        return {key: value for key, value in told.items() if value is not None} if isinstance(told, dict) else told
+
+
+class SeenReply(_Part):
+    """A person in one image. The looks come first: who it is follows from them."""
+
+    looks: Text = Field(default="", description="how the person looks in this image, a noun phrase")
+    name: Text = Field(description="P1, P2, ...; the same person has the same name in every image")
+
+
+class PanelReply(_Part):
+    """One panel's part of an answer."""
+
+    image: int = Field(default=0, description="number of the image, from 1")
+    people: list[Annotated[SeenReply, BeforeValidator(_named)]] = Field(default=[], description="who is in this image")
+    text: Text = Field(
+        description="what this image shows, in one clause that is true of this image read alone; of people it gives "
+        "the name, and how they look is left out"
+    )
+
+
+class PersonReply(_Part):
+    """A person in all images."""
+
+    name: Text
+    looks: Text = Field(default="", description="how the person looks in all images, a noun phrase")
+    changes: Text = Field(default="", description="what of it differs from image to image; empty where nothing does")
+
+
+class TieReply(_Part):
+    """Something that images have in common."""
+
+    what: Text = Field(description="a person, a thing or a place that is seen in two images or more")
+    panels: list[int] = Field(description="numbers of the images in which it is seen")
+
+
+class JointReply(_Part):
+    """The structured answer; its JSON schema is what a server is asked for. What a summary rests on comes before it."""
+
+    panels: list[PanelReply] = Field(description="one entry per image, in order")
+    people: list[Annotated[PersonReply, BeforeValidator(_named)]] = Field(
+        default=[], description="people in order of first appearance"
+    )
+    summary: Text = Field(description="what the images have in common, in one clause")
+    ties: list[TieReply] = Field(default=[], description="what ties the images together")
+    strangers: list[int] = Field(default=[], description="numbers of images that do not belong with the others")
+    unrelated: Text = Field(default="", description="why no images belong together; empty where some do")
+
+
+def read(answer: str, task: Task) -> Caption:
+    """The caption in an answer: structured or free text.
+
+    Its problems are those of the text, line breaks of a free one, and people of whom a structured one says that they
+    are in an image while the text or the list of people leaves them out.
+
+    Raises:
+        Abstained: the model finds that the images don't belong together, and describes none; the message is its reason.
+        BadReply: neither form; the message is fit to be sent back to the model.
+    """
+    if len(answer) > LONGEST:
+        raise BadReply(f"the answer has {len(answer):,} letters, more than {LONGEST:,}")
+    found = _json_in(answer)
+    if found is None:
+        if grammar.is_joint(answer, task):
+            caption = grammar.parse(answer, task)
+            return replace(caption, problems=(*lint.breaks(answer), *caption.problems))
+        raise BadReply("the answer is neither the whole JSON object that was asked for nor a text with all markers")
+    reason = _reason(found.get("unrelated"))
+    if reason and not found.get("panels"):
+        raise Abstained(reason)
+    try:
+        reply = JointReply.model_validate(found)
+    except ValidationError as error:
+        if reason:
+            raise Abstained(reason) from error
+        raise BadReply(f"the JSON object has faults: {faults_of(error)}") from error
+    parts = _parts(reply, reason)
+    caption = grammar.told(parts, task)
+    return replace(caption, problems=(*_name_faults(reply, parts, task), *caption.problems))
+
+
+def _reason(told: Any) -> str:
+    """A model's reason to abstain, on one line; empty where it has none."""
+    if not isinstance(told, str) or told.strip(" .").casefold() in NO_REASON:
+        return ""
+    return grammar.fold(_writable(told))[:MOST_REASON]
+
+
+def _parts(reply: JointReply, unrelated: str) -> Parts:
+    """The answer as data: names without brackets, texts without looks."""
+    panels = _in_order(reply.panels)
+    told = {_bare(person.name): person for person in reply.people}
+    seen = [{_bare(one.name): _noun(one.looks) for one in panel.people} for panel in panels]
+    texts = [grammar.clean(text) for text in (*(panel.text for panel in panels), reply.summary)]
+    named = [name for name in dict.fromkeys([*told, *itertools.chain(*seen), *grammar.people(" ".join(texts))]) if name]
+    *shown, summary = (grammar.bracket_names(text, named) for text in texts)
+    first = grammar.people(" ".join([summary, *shown]))
+    order = [*first, *(name for name in dict.fromkeys(itertools.chain(*seen)) if name and name not in first)]
+    raw = Parts(
+        people=tuple(_person(name, told.get(name), seen) for name in order),
+        panels=tuple(
+            Shown(text, tuple(Appearance(name, looks) for name, looks in one.items() if name))
+            for text, one in zip(shown, seen, strict=True)
+        ),
+        summary=summary,
+        ties=tuple(_ties(reply.ties, len(panels))),
+        strangers=_places(reply.strangers, len(panels)),
+        unrelated=unrelated,
+    )
+    return grammar.bared(grammar.renamed(raw, {}))  # with brackets for people of whom looks and ties speak
+
+
+def _person(name: str, told: PersonReply | None, seen: Sequence[dict[str, str]]) -> Person:
+    """One of whom the list of all people says nothing looks as in the first image that shows them."""
+    looks = _noun(told.looks) if told else ""
+    first = next((one[name] for one in seen if one.get(name)), "")
+    return Person(name, looks or first, grammar.clean(told.changes) if told else "")
+
+
+def _ties(told: Iterable[TieReply], count: int) -> Iterator[Tie]:
+    for tie in told:
+        panels = _places(tie.panels, count)
+        if len(panels) > 1 and (what := grammar.clean(tie.what)):
+            yield Tie(what, panels)
+
+
+def _places(numbers: Iterable[int], count: int) -> tuple[int, ...]:
+    """Places from 0 of the images that are there."""
+    return tuple(sorted({number - 1 for number in numbers if 1 <= number <= count}))
+
+
+def _in_order(panels: list[PanelReply]) -> list[PanelReply]:
+    """The panels by their numbers where they have any, else as they stand."""
+    numbers = [panel.image for panel in panels]
+    if not any(numbers):
+        return panels
+    if sorted(numbers) != list(range(1, len(panels) + 1)):
+        raise BadReply(f'the "image" numbers of {len(panels)} panels are not 1 to {len(panels)}, each once')
+    return sorted(panels, key=lambda panel: panel.image)
+
+
+def _bare(name: str) -> str:
+    return name.strip("<> ")
+
+
+def _noun(looks: str) -> str:
+    """Looks as they stand behind a name: on one line, without brackets."""
+    return grammar.clean(re.sub(r"[<>\[\]]", "", looks))
+
+
+def _name_faults(reply: JointReply, parts: Parts, task: Task) -> Iterator[str]:
+    """Where the people of the panels contradict the list of all people, which may be left out, or the texts."""
+    known = [_bare(person.name) for person in reply.people]
+    for marker, panel in zip(task.markers, parts.panels, strict=True):
+        for one in panel.people:
+            if known and one.name not in known:
+                yield f'"people" of {marker} has <{one.name}>, whom the list of all "people" lacks'
+            if one.name not in grammar.people(panel.text):
+                yield f'the text of {marker} leaves out <{one.name}>, who is in its "people"'
+
+
+def _json_in(answer: str) -> dict[str, Any] | None:
+    """The first JSON object in an answer that means to be the reply, whatever stands around it.
+
+    Chatter, code fences and objects of another kind are passed over, among them the inner ones of a reply that was cut
+    off. An abstention alone counts where no reply follows: it may be a thought. Only so many places are tried: each may
+    cost a walk through the whole answer.
+    """
+    decoder = json.JSONDecoder()
+    reached, abstention = 0, None
+    for start in itertools.islice(re.finditer(r'\{\s*"', answer), TRIES):
+        if start.start() < reached:
+            continue
+        try:
+            found, reached = decoder.raw_decode(answer, start.start())
+        except (ValueError, RecursionError):  # no JSON, or a number or a nesting beyond what Python reads
+            continue
+        if not found.keys().isdisjoint(("summary", "panels")):
+            return dict(found)
+        if "unrelated" in found:
+            abstention = dict(found)
+    return abstention

@@ -1,0 +1,200 @@
+"""Any model that open_clip knows, by name and pretrained tag, from the hub or a local folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import plugins, weights
+from pipeline.errors import BadInput, MissingWeights
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+BATCH = 32
+RESIZE = "squash"
+"""open_clip's usual centre crop would hide both sides of a wide panel from the scorer; squashed it sees all of it."""
+FOLDER, HUB = "local-dir:", "hf-hub:"
+CONFIG = "open_clip_config.json"
+DEFAULT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+class Options(plugins.Options):
+    model: str = "ViT-B-32"
+    """Name of an open_clip architecture, `hf-hub:ORG/NAME`, or `local-dir:FOLDER`."""
+    pretrained: str | None = None
+    """Tag of the weights of an architecture; the default goes with the default model."""
+
+    @property
+    def tag(self) -> str | None:
+        return "laion2b_s34b_b79k" if self.pretrained is None and self.model == "ViT-B-32" else self.pretrained
+
+
+class OpenClip:
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "scorer": "open_clip",
+            "model": self.options.model,
+            "pretrained": self.options.tag,
+            "weights": self._weights,
+            "kind": self._kind,
+            "resize": RESIZE,
+        }
+
+    def image_vectors(self, images: Sequence[Image.Image]) -> np.ndarray:
+        import torch
+
+        model, transform, _ = self._loaded
+        rows = []
+        with torch.inference_mode(), weights.fit_threads(model):
+            for start in range(0, len(images), BATCH):
+                pixels = torch.stack([transform(image) for image in images[start : start + BATCH]])
+                rows.append(model.encode_image(pixels, normalize=True).float().numpy())
+        return np.concatenate(rows)
+
+    def text_vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """A text that the text tower can't read whole is split at clauses; the mean of its parts stands for it."""
+        import torch
+
+        model, _, tokenizer = self._loaded
+        parts = [_parts(text.strip(), lambda piece: _fits(piece, tokenizer)) for text in texts]
+        flat = [piece for pieces in parts for piece in pieces]
+        rows = []
+        with torch.inference_mode(), weights.fit_threads(model):
+            for start in range(0, len(flat), BATCH):
+                rows.append(model.encode_text(tokenizer(flat[start : start + BATCH]), normalize=True).float().numpy())
+        vectors, first, means = np.concatenate(rows), 0, []
+        for pieces in parts:
+            mean = vectors[first : first + len(pieces)].mean(axis=0)
+            means.append(mean / np.linalg.norm(mean))
+            first += len(pieces)
+        return np.stack(means)
+
+    @cached_property
+    def _weights(self) -> str:
+        """Which weights the options stand for: a hash of a folder's files, a commit on the hub, or a file's name."""
+        model, tag = self.options.model, self.options.tag
+        if model.startswith(FOLDER):
+            folder = Path(model.removeprefix(FOLDER))
+            config, files = folder / CONFIG, sorted(folder.glob("*.safetensors"))
+            if not config.is_file() or not files:
+                raise _missing(self.options, f"{folder} lacks {CONFIG} or a .safetensors file")
+            tokenizer = [file for file in sorted(folder.glob("*.json")) if file != config]
+            return weights.folder_hash([config, *tokenizer, *files])
+        if model.startswith(HUB):
+            try:
+                return weights.hub_commit(model.removeprefix(HUB), CONFIG)
+            except LookupError as error:
+                raise _missing(self.options, str(error)) from error
+        return self._tagged(model.replace("/", "-"), tag)
+
+    @cached_property
+    def _kind(self) -> str:
+        """`siglip` for a model of a sigmoid loss, which has a bias; its cosines are much lower than CLIP's."""
+        return "siglip" if "init_logit_bias" in self._model_config else "clip"
+
+    @property
+    def _model_config(self) -> dict[str, Any]:
+        model = self.options.model
+        if model.startswith(FOLDER):
+            file = Path(model.removeprefix(FOLDER)) / CONFIG
+        elif model.startswith(HUB):
+            from huggingface_hub import hf_hub_download
+
+            file = Path(hf_hub_download(model.removeprefix(HUB), CONFIG, local_files_only=True))
+        else:
+            import open_clip
+
+            return dict(open_clip.get_model_config(model.replace("/", "-")))
+        try:
+            return dict(json.loads(file.read_text(encoding="utf-8"))["model_cfg"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _missing(self.options, f"{file} can't be read as a model's config: {error}") from error
+
+    def _tagged(self, model: str, tag: str | None) -> str:
+        """Fetches the weights of an architecture where they are not here yet."""
+        import open_clip
+
+        if model not in open_clip.list_models():
+            near = plugins.suggest(model, open_clip.list_models())
+            raise BadInput(f"open_clip knows no model '{model}'{near}; name it with --set scorer.model=NAME.")
+        found = open_clip.get_pretrained_cfg(model, tag) if tag else None
+        if not found:  # without weights open_clip would fill the model with random numbers
+            known = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+            raise BadInput(
+                f"open_clip has no weights '{tag}' for '{model}' (known: {known}); "
+                "name them with --set scorer.pretrained=TAG."
+            )
+        try:
+            if (hub := found.get("hf_hub")) and not _is_here(hub):
+                weights.ask_hub(hub.rpartition("/")[0])
+            file = Path(open_clip.download_pretrained(found))
+        except (LookupError, OSError, RuntimeError) as error:
+            raise _missing(self.options, str(error).partition("\n")[0]) from error
+        return f"{file.parent.name}/{file.name}"
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any, Any]:
+        import open_clip
+        from safetensors import SafetensorError
+
+        name = self.options.model
+        try:
+            model, _, transform = open_clip.create_model_and_transforms(
+                name, pretrained=self.options.tag, image_resize_mode=RESIZE
+            )
+            tokenizer = open_clip.get_tokenizer(name)
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise _missing(self.options, str(error).partition("\n")[0]) from error
+        return model.eval(), transform, tokenizer
+
+
+def _is_here(hub: str) -> bool:
+    """Whether the weights of an entry of open_clip's list (`ORG/NAME/` or `ORG/NAME/FILE`) are on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repo, _, file = hub.rpartition("/")
+    names = {file, f"{file.rpartition('.')[0]}.safetensors"} if file else set(DEFAULT_FILES)
+    return any(isinstance(try_to_load_from_cache(repo, name), str) for name in names)
+
+
+def _fits(text: str, tokenizer: Any) -> bool:
+    """Whether the text tower reads all of a text: with room to spare its tokens are the same, and then only padding."""
+    length = int(tokenizer.context_length)
+    tokens, roomy = tokenizer([text])[0], tokenizer([text], context_length=8 * length)[0]
+    return bool((roomy[:length] == tokens).all() and (roomy[length:] == roomy[-1]).all())
+
+
+def _parts(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """The text whole where it fits, else split in two, and so on.
+
+    Split is at the clause border nearest the middle, else at the nearest space, else in the middle of a word.
+    """
+    if fits(text):
+        return [text]
+    middle = len(text) / 2
+    found = list(re.finditer(r"[,;:.]\s+", text)) or list(re.finditer(r"\s+", text))
+    border = min((border.end() for border in found), key=lambda place: abs(place - middle), default=len(text) // 2)
+    return _parts(text[:border].strip(), fits) + _parts(text[border:].strip(), fits)
+
+
+def _missing(options: Options, why: str) -> MissingWeights:
+    name = f"{options.model} ({options.tag})" if options.tag else options.model
+    return MissingWeights(
+        f"the weights of the scorer '{name}' are not on this machine and can't be fetched ({why.rstrip('.')}); "
+        "on a machine with a network run once and open_clip keeps them, or name a folder with "
+        "--set scorer.model=local-dir:FOLDER, or leave the scores out with --scorer none."
+    )
+
+
+def make(options: dict[str, Any]) -> OpenClip:
+    return OpenClip(plugins.parse_options(Options, "the scorer open_clip", options))

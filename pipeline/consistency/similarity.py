@@ -1,0 +1,244 @@
+"""How well the pictures and texts of grids agree: their vectors, computed once, and the values read off them.
+
+A whole joint caption is longer than CLIP reads (77 tokens: the third scene is never seen), so each panel's picture is
+held against its own segment, which fits. Vectors are unit vectors, their products cosines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline import pixels
+from pipeline.cache import Cache, key_of
+from pipeline.consistency.scorers.base import Scorer
+from pipeline.errors import BadInput
+from pipeline.records import Caption, Grid, Record
+from pipeline.task import LayoutSection
+from pipeline.text import grammar
+
+AT_ONCE = 96
+"""Panels that are held in memory and given to the scorer together: a storyboard's take 150 MB."""
+LOOKED_AT = 512
+"""Pixels: more than any scorer's own input."""
+COPIES = 64
+"""Panels of a run that are copied to see what copies score: enough for a median and its spread."""
+TRIMMED = 0.04
+"""What a copy loses at each side."""
+
+Measures = dict[str, np.ndarray]
+"""Values of grids by the name of what was measured; NaN where it can't be: `text` is grids x panels, the others grids.
+
+text         each panel's picture against its own segment
+order        by how much the best order of the segments beats the one they stand in, mean per panel (Hungarian method)
+summary      the panels' pictures, pooled, against the summary
+least alike  the two panels that look least alike
+most alike   the two panels that look most alike
+texts alike  the two segments that say most nearly the same
+earlier grid how nearly the panels stand in one grid before it
+"""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Unit vectors of grids; NaN where there is no text."""
+
+    panels: np.ndarray
+    """Grids x panels x dimensions."""
+    segments: np.ndarray
+    """Grids x panels x dimensions."""
+    summaries: np.ndarray
+    """Grids x dimensions."""
+
+
+class Encoder:
+    """Computes each vector once; the cache is keyed by content and model, so a later run computes none again."""
+
+    def __init__(self, scorer: Scorer, cache: Cache, folder: Path) -> None:
+        self.scorer, self.cache, self.folder = scorer, cache, folder
+        self.model = key_of(**scorer.identity())
+
+    def vectors(self, grids: Sequence[Grid], captions: Sequence[Caption]) -> Vectors:
+        """Vectors of at least one grid and its caption."""
+        panels = self._pictures([(grid, range(grid.layout.size)) for grid in grids])
+        told = [plain(text) for caption in captions for text in grammar.alone(caption)]
+        texts = self._texts(told, panels.shape[-1])
+        shaped = texts.reshape(len(grids), -1, texts.shape[-1])
+        return Vectors(panels.reshape(len(grids), -1, panels.shape[-1]), shaped[:, :-1], shaped[:, -1])
+
+    def sources(self, records: Sequence[Record], layout: LayoutSection) -> np.ndarray:
+        """Vectors of source pictures as their panels will show them, a row a record; NaN for what can't be read."""
+        shape = (layout.panel_width, layout.panel_height, layout.fit)
+        keys = [key_of(model=self.model, record=record.id, shape=shape) for record in records]
+        known = self._found(keys)
+        missing = [(record, key) for record, key in zip(records, keys, strict=True) if key not in known]
+        for batch in _batched(self._fitted(missing, layout), AT_ONCE):
+            known |= self._kept([key for key, _ in batch], self.scorer.image_vectors([picture for _, picture in batch]))
+        if not known:
+            return np.full((len(records), 1), np.nan, np.float32)
+        none = np.full_like(next(iter(known.values())), np.nan)
+        return np.stack([known.get(key, none) for key in keys])
+
+    def _fitted(
+        self, missing: Sequence[tuple[Record, str]], layout: LayoutSection
+    ) -> Iterator[tuple[str, Image.Image]]:
+        """The pictures in the shape of a panel, at most LOOKED_AT pixels on its long side."""
+        width, height = layout.panel_width, layout.panel_height
+        scale = min(1.0, LOOKED_AT / max(width, height))
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        for record, key in missing:
+            with contextlib.suppress(BadInput):  # compose says why, where the picture is needed
+                yield (
+                    key,
+                    pixels.fitted(pixels.open_image(self.folder / record.path, least_side=max(size)), size, layout.fit),
+                )
+
+    def copies(self, grids: Sequence[Grid], panels: np.ndarray) -> np.ndarray:
+        """Cosines of some of the panels with copies of themselves as downloads and other cuts of a film make them."""
+        size = grids[0].layout.size
+        places = np.unique(np.linspace(0, len(grids) * size - 1, COPIES).astype(int))
+        wanted = [(grids[place // size], [int(place % size)]) for place in places]
+        found = self._pictures(wanted, trimmed=TRIMMED)
+        cosines: np.ndarray = (found * panels.reshape(-1, panels.shape[-1])[places]).sum(axis=-1)
+        return cosines
+
+    def _pictures(self, wanted: Sequence[tuple[Grid, Sequence[int]]], trimmed: float = 0.0) -> np.ndarray:
+        """Vectors of panels, grid by grid; each picture that must be opened is opened once."""
+        keys: list[str] = []
+        known: dict[str, np.ndarray] = {}
+        missing: list[tuple[Grid, list[tuple[int, str]]]] = []
+        for grid, panels in wanted:
+            content = hashlib.sha256((self.folder / grid.path).read_bytes()).hexdigest()
+            mine = [key_of(model=self.model, picture=content, panel=panel, trimmed=trimmed) for panel in panels]
+            known |= self._found(mine)
+            new = [(panel, key) for panel, key in zip(panels, mine, strict=True) if key not in known]
+            missing += [(grid, new)] if new else []
+            keys += mine
+        for batch in _batched(self._opened(missing, trimmed), AT_ONCE):
+            vectors = self.scorer.image_vectors([picture for _, picture in batch])
+            known |= self._kept([key for key, _ in batch], vectors)
+        return np.stack([known[key] for key in keys])
+
+    def _opened(
+        self, missing: Sequence[tuple[Grid, list[tuple[int, str]]]], trimmed: float
+    ) -> Iterator[tuple[str, Image.Image]]:
+        for grid, panels in missing:
+            pictures = pixels.cut(pixels.open_image(self.folder / grid.path), grid.layout)
+            yield from ((key, trim(pictures[panel], trimmed)) for panel, key in panels)
+
+    def _texts(self, texts: Sequence[str], width: int) -> np.ndarray:
+        keys = {text: key_of(model=self.model, text=text) for text in texts if text}
+        known = self._found(list(keys.values()))
+        missing = [text for text, key in keys.items() if key not in known]
+        if missing:
+            known |= self._kept([keys[text] for text in missing], self.scorer.text_vectors(missing))
+        return np.stack([known[keys[text]] if text else np.full(width, np.nan, np.float32) for text in texts])
+
+    def _found(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
+        """Those of the vectors that the cache has."""
+        return {key: vector for key in keys if (vector := self.cache.get_vector(key)) is not None}
+
+    def _kept(self, keys: Sequence[str], vectors: np.ndarray) -> dict[str, np.ndarray]:
+        """New vectors by key, put into the cache."""
+        made = dict(zip(keys, vectors, strict=True))
+        for key, vector in made.items():
+            self.cache.put_vector(key, vector)
+        return made
+
+
+def _batched(items: Iterator[tuple[str, Image.Image]], size: int) -> Iterator[list[tuple[str, Image.Image]]]:
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
+def plain(text: str) -> str:
+    """The text as a scorer reads it best: names without their brackets."""
+    return re.sub(r"[<>]", "", text)
+
+
+def trim(picture: Image.Image, part: float) -> Image.Image:
+    """The picture without this part of its width and height at each side."""
+    left, top = round(picture.width * part), round(picture.height * part)
+    return picture.crop((left, top, picture.width - left, picture.height - top))
+
+
+def measure(vectors: Vectors) -> Measures:
+    own = vectors.panels @ vectors.segments.transpose(0, 2, 1)
+    pictures, texts = _pairs(vectors.panels), _pairs(vectors.segments)
+    pooled = vectors.panels.mean(axis=1)
+    pooled /= np.linalg.norm(pooled, axis=-1, keepdims=True)
+    return {
+        "text": np.diagonal(own, axis1=1, axis2=2),
+        "order": np.array([np.nan if np.isnan(matrix).any() else best_order(matrix)[0] for matrix in own]),
+        "summary": (pooled * vectors.summaries).sum(axis=-1),
+        "least alike": np.fmin.reduce(pictures, axis=1, initial=np.nan),
+        "most alike": np.fmax.reduce(pictures, axis=1, initial=np.nan),
+        "texts alike": np.fmax.reduce(texts, axis=1, initial=np.nan),
+        "earlier grid": np.array(
+            [
+                likeness(panels, vectors.panels[:number]).max() if number else np.nan
+                for number, panels in enumerate(vectors.panels)
+            ]
+        ),
+    }
+
+
+def best_order(matrix: np.ndarray) -> tuple[float, list[int]]:
+    """By how much the best order of a grid's texts beats theirs, mean per panel; and that order, from 0.
+
+    Args:
+        matrix: cosines, panels x segments.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    rows, best = linear_sum_assignment(matrix, maximize=True)
+    return float(matrix[rows, best].mean() - np.diag(matrix).mean()), best.tolist()
+
+
+def _pairs(vectors: np.ndarray) -> np.ndarray:
+    """Grids x pairs of panels."""
+    pairs = list(itertools.combinations(range(vectors.shape[1]), 2))
+    one, other = ([pair[side] for pair in pairs] for side in (0, 1))
+    cosines: np.ndarray = (vectors[:, one] * vectors[:, other]).sum(axis=-1)
+    return cosines
+
+
+def likeness(panels: np.ndarray, earlier: np.ndarray) -> np.ndarray:
+    """How nearly a grid's panels stand in each of some other grids: what all of them but a third reach at least.
+
+    Args:
+        panels: panels x dimensions.
+        earlier: grids x panels x dimensions.
+    """
+    cosines = (earlier.reshape(-1, earlier.shape[-1]) @ panels.T).reshape(len(earlier), -1, len(panels))
+    best = np.sort(cosines.max(axis=1), axis=1)
+    return best[:, len(panels) // 3]
+
+
+# ---- shuffled controls: what the values of wrong pairs are
+
+WITHIN, ACROSS = "segments shuffled within the grid", "segments of another grid"
+
+
+def controls(vectors: Vectors) -> dict[str, Vectors]:
+    """The run with texts that are not its panels', two ways; every vector serves once in each.
+
+    What strangers captioned as they are would score is another question, and `consistency` asks it.
+    """
+    grids = len(vectors.panels)
+    other = np.roll(np.arange(grids), grids // 2)  # far off: neighbouring grids may come from one film
+    within, across = np.roll(vectors.segments, 1, axis=1), vectors.segments[other]
+    for shuffled in (within, across):  # a text that says the same is no wrong one
+        shuffled[(shuffled == vectors.segments).all(axis=-1)] = np.nan
+    return {
+        WITHIN: Vectors(vectors.panels, within, vectors.summaries),
+        ACROSS: Vectors(vectors.panels, across, vectors.summaries[other]),
+    }

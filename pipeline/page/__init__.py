@@ -1,1 +1,0 @@
-"""The review page: `desk` is what a reviewer can do with a run, `views` how it is told, `app` how a browser asks."""

@@ -1,0 +1,671 @@
+"""The server captioner: what goes to an endpoint, what comes back, and every way in which that fails."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from endpoint import (
+    GOOD,
+    HALF,
+    HUGE,
+    MODEL,
+    Endpoint,
+    Handler,
+    Reaction,
+    completion,
+    cuts,
+    fails,
+    hangs,
+    hangs_up,
+    late,
+    pictures,
+    says,
+    sends,
+    serving,
+    trickles,
+)
+from PIL import Image
+from plain import LAYOUT, facts, painted, small
+
+from captioners import server
+from iclora.run import Run, Settings
+from miniature.film import HELD_OUT_SEED, write_film
+from miniature.film import picture as write_picture
+from miniature.world import draw_scene
+from pipeline.captioning import protocol
+from pipeline.captioning.protocol import Answer, Question, Turn
+from pipeline.engines import local
+from pipeline.errors import BadInput
+from pipeline.records import Caption, Grid
+from pipeline.stages import caption
+from pipeline.store import Store
+
+VLM = Path(__file__).parents[2] / "miniature" / "vlm"
+ROOT = Path(__file__).parents[2]
+KEY = "sk-0123456789-secret"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key and no address of the machine that the tests run on; pauses before retries are short."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    monkeypatch.setattr(server, "_pause", lambda tries: 0.01)
+
+
+def colour(number: int) -> tuple[int, int, int]:
+    """One that JPEG keeps apart from all others."""
+    return number % 8 * 30, number // 8 * 30, 99
+
+
+def panel(number: int) -> Image.Image:
+    return Image.new("RGB", (64, 64), colour(number))
+
+
+def picture(number: int) -> str:
+    """How the endpoint knows a grid: its first panel."""
+    return server._data_url(panel(number), server.MEGAPIXEL)
+
+
+def ask(number: int = 0, **more: Any) -> Question:
+    grid = Image.new("RGB", LAYOUT.canvas, colour(number))
+    panels = tuple(grid.crop(box) for box in LAYOUT.boxes)
+    return Question(panels, ("", "", ""), ("[A]", "[B]", "[C]"), "Say what you see.", grid=grid, **more)
+
+
+def make(endpoint: Endpoint, **options: Any) -> server.Server:
+    return server.make({"url": endpoint.url, "timeout": 5.0, **options})
+
+
+def answers_of(captioner: protocol.Captioner, questions: Sequence[Question]) -> list[Answer]:
+    came = dict(captioner.ask(questions))
+    return [came[place] for place in range(len(questions))]
+
+
+def answer_to(reaction: Reaction, **options: Any) -> Answer:
+    with serving(default=reaction) as endpoint:
+        (answer,) = answers_of(make(endpoint, **options), [ask()])
+    return answer
+
+
+# ---- the stage, in a run of its own
+
+
+def grids(folder: Path, count: int) -> list[Grid]:
+    return painted(folder, (colour(number) for number in range(count)))
+
+
+def run(folder: Path, captioner: protocol.Captioner, count: int, **overrides: object) -> list[Caption]:
+    inputs = grids(folder, count)
+    with Store(folder) as store:
+        earlier = store.items(Caption, "captions")
+        stage = caption.stage(small(**overrides), inputs, captioner, folder, store.cache, earlier)
+        local.run(stage, inputs, store, upstream="grids", progress=lambda *_: None)
+        return store.items(Caption, "captions")
+
+
+FEW = json.dumps({"summary": "a day by the sea", "panels": [{"text": "a boat on the sea"}]})
+SORRY = "I'm sorry, I can't help with that."
+SCRIPTS = {
+    0: [fails(429, "slow down", {"Retry-After": "1"})],
+    1: [fails(500), fails(503)],
+    2: [hangs],
+    3: [cuts],
+    4: [hangs_up],
+    5: [HALF],
+    6: [trickles],
+    7: [says(FEW)],
+    8: [says(SORRY)],
+    9: [says(None, refusal=SORRY)],
+    10: [sends(b"<html>Bad gateway</html>", Content_Type="text/html")],
+    11: [HUGE],
+    12: [says("")],
+    13: [fails(400, "that picture is not allowed")],
+    14: [],
+}
+TWICE = {number: 1 + len(script) for number, script in SCRIPTS.items()} | {11: 1, 12: 1, 13: 1}
+"""How often each is asked for in the first run; what is given up for that run is not asked for again in it."""
+
+
+def test_every_fault_of_a_server_ends_in_a_caption_or_in_a_row_that_the_next_run_asks_again(tmp_path: Path) -> None:
+    count = len(SCRIPTS)
+    with serving({picture(number): script for number, script in SCRIPTS.items()}) as endpoint:
+        options: dict[str, Any] = {"timeout": 0.7, "schema": "none", "price_in": 2, "price_out": 10}
+        made = run(tmp_path, make(endpoint, **options), count)
+        first = [endpoint.asked[picture(number)] for number in range(count)]
+        assert dict(enumerate(first)) == TWICE
+        assert [row.grid for row in made] == [f"g{number}" for number in range(count)]
+        waited, at = endpoint.at[picture(0)][:2]
+        assert 1.0 <= at - waited < 3
+        told = {row.grid: row.problems for row in made if row.problems}
+        assert told == {
+            "g11": (
+                "no answer yet (malformed: the response is longer than 1,048,576 bytes and was not read to its end); "
+                "the next run asks again",
+            ),
+            "g12": ("no answer yet (empty: the message has no text (finish reason stop)); the next run asks again",),
+            "g13": ("no answer yet (refused: HTTP 400, that picture is not allowed); the next run asks again",),
+        }
+        assert [row.attempts for row in made] == [1] * 7 + [2, 2, 2, 1, 0, 0, 0, 1]
+        report = facts(tmp_path)
+        assert (report["asked"], report["answers from the cache"]) == (count + 3, 0)
+        assert report["failures"] == {"malformed": 1, "empty": 1, "refused": 1}
+        assert report["attempts"] == {"0": 3, "1": 9, "2": 3}
+        spent = report["spent"]
+        assert spent["answers"] == 15
+        assert (spent["tokens written"], spent["tokens read"]) == (16 * 100, 16 * 1000)  # the empty one among them
+        assert spent["cost"] == pytest.approx(16 * (1000 * 2 + 100 * 10) / 1e6)
+
+        again = run(tmp_path, make(endpoint, **options), count)
+        second = [endpoint.asked[picture(number)] for number in range(count)]
+        assert [number for number in range(count) if second[number] > first[number]] == [11, 12, 13]
+        assert not [row for row in again if row.problems]
+        assert [row for row in again if row.attempts and row.grid not in told] == [
+            row for row in made if row.grid not in told
+        ]
+        report = facts(tmp_path)
+        assert (report["asked"], report["answers from the cache"], report["failures"]) == (3, count, {})
+        assert (report["spent"]["answers"], report["spent"]["tokens written"]) == (18, 19 * 100)
+
+        assert run(tmp_path, make(endpoint, **options), count) == again
+        assert sum(endpoint.asked.values()) == sum(second)
+
+
+def test_a_question_without_an_answer_in_three_runs_is_given_up_and_says_so(tmp_path: Path) -> None:
+    with serving({picture(1): [fails(400, "no such picture")] * 9}) as endpoint:
+        for number in (1, 2, 3):
+            made = run(tmp_path, make(endpoint, schema="none"), 2)
+            assert endpoint.asked == {picture(0): 1, picture(1): number}
+        assert made[0].problems == () and made[1].panels == ("", "", "")
+        (problem,) = made[1].problems
+        assert problem.startswith("no answer in 3 runs, the last refused: HTTP 400, no such picture; write")
+        assert facts(tmp_path)["failures"] == {"given up": 1}
+        assert run(tmp_path, make(endpoint, schema="none"), 2) == made
+        assert run(tmp_path, make(endpoint, schema="none"), 2, caption__max_words=300) == made  # the stage runs anew
+        assert sum(endpoint.asked.values()) == 4
+
+
+def test_a_failure_after_a_faulty_answer_keeps_the_answer(tmp_path: Path) -> None:
+    thin = GOOD.replace("gulls fly over roofs", "gulls fly")
+    with serving({picture(0): [says(thin), fails(400)]}) as endpoint:
+        (made,) = run(tmp_path, make(endpoint, schema="none"), 1)
+        assert made.panels[1] == "gulls fly" and made.attempts == 1
+        assert made.problems == (
+            "no answer yet (refused: HTTP 400, no); the next run asks again",
+            "the text of [SCENE-2] has fewer than 3 words",
+        )
+        (made,) = run(tmp_path, make(endpoint, schema="none"), 1)
+        assert (made.attempts, made.problems, endpoint.asked[picture(0)]) == (2, (), 3)
+
+
+def test_a_command_that_is_typed_again_asks_what_went_without_an_answer(tmp_path: Path) -> None:
+    (tmp_path / "shots").mkdir()
+    for number in range(6):
+        write_picture(draw_scene(Random(number)), tmp_path / "shots" / f"{number}.png", (384, 192))
+    with serving(default=fails(400)) as endpoint:
+        lines = (f"captioner.url={endpoint.url}", "captioner.schema=none", "group.floor=0", "group.ceiling=1")
+        shots = (str(tmp_path / "shots"),)
+        asked = Settings(task="storyboard", sources=shots, captioner="server", scorer="none", overrides=lines)
+
+        def walk() -> tuple[bool, list[Caption]]:
+            run = Run(asked, tmp_path / "run")
+            with run.store:
+                *_, (_, worked) = run.run(lambda *_: None, "caption")
+                return worked, run.store.items(Caption, "captions")
+
+        worked, made = walk()
+        assert worked and made and all(row.problems[0].startswith("no answer yet (refused: ") for row in made)
+        endpoint.default = says(GOOD)
+        worked, made = walk()
+        assert worked and not [row for row in made if row.problems]
+        assert not walk()[0] and sum(endpoint.asked.values()) == 2 * len(made)
+
+
+def test_a_model_that_thinks_until_its_tokens_end_is_told_of_in_the_row(tmp_path: Path) -> None:
+    with serving(default=says("", "length", reasoning_content="Let me see. " * 50)) as endpoint:
+        captioner = make(endpoint)
+        assert answers_of(captioner, [ask()]) == [Answer("", 100, 1000, finished=False)]
+        (made,) = run(tmp_path, captioner, 1, caption__attempts=1)
+    assert made.problems[0] == "captioner.max_new_tokens were spent on thinking before any answer was written"
+    assert made.text == "" and made.attempts == 1
+
+
+def test_what_is_kept_of_an_answer(tmp_path: Path) -> None:
+    with serving() as endpoint:
+        captioner = make(endpoint)
+        run(tmp_path, captioner, 1)
+    (file,) = (tmp_path / "cache" / "replies").rglob("*.json")
+    kept = json.loads(file.read_text())
+    assert kept.pop("seconds") > 0 and len(kept.pop("instruction")) == 12
+    assert kept == {
+        "by": captioner.identity(),
+        "text": GOOD,
+        "tokens": 100,
+        "read": 1000,
+        "cost": 0,
+        "finished": True,
+        "failures": [],
+    }
+
+
+# ---- kills and changes
+
+CHILD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_server
+from pathlib import Path
+test_server.run(Path(sys.argv[2]), test_server.server.make({"url": sys.argv[3], "concurrency": 4}), 12)
+"""
+
+
+def test_a_killed_run_asks_nothing_again_that_was_answered(tmp_path: Path) -> None:
+    slow = {picture(number): [hangs] for number in range(6, 12)}
+    with serving(slow) as endpoint:
+        words = [sys.executable, "-c", CHILD, str(Path(__file__).parents[1]), str(tmp_path), endpoint.url]
+        with subprocess.Popen(words, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}) as child:
+            until(lambda: len(list(tmp_path.rglob("cache/replies/*/*.json"))) == 6 and endpoint.busy == 4)
+            os.kill(child.pid, signal.SIGKILL)
+        before = endpoint.asked
+        assert before == {picture(number): 1 for number in range(10)}
+        endpoint.scripts.clear()
+        made = run(tmp_path, make(endpoint, concurrency=4), 12)
+        assert endpoint.asked - before == {picture(number): 1 for number in range(6, 12)}
+    assert len(made) == 12 and not [row for row in made if row.problems]
+    assert facts(tmp_path)["answers from the cache"] == 6
+    assert facts(tmp_path)["spent"]["tokens written"] == 12 * 100  # those before the kill among them
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it does not come true"
+        time.sleep(0.02)
+
+
+def test_a_changed_instruction_asks_again_and_a_changed_limit_of_words_does_not(tmp_path: Path) -> None:
+    with serving() as endpoint:
+        for changes, asked in (({}, 3), ({"caption__max_words": 300}, 3), ({"caption__instructions": "Look."}, 6)):
+            run(tmp_path, make(endpoint), 3, **changes)
+            assert sum(endpoint.asked.values()) == asked
+
+
+def test_whoever_stops_listening_leaves_nothing_behind() -> None:
+    with serving({picture(number): [hangs] for number in range(1, 20)}) as endpoint:
+        threads = threading.active_count()
+        answers = make(endpoint).ask([ask(number) for number in range(20)])
+        assert next(answers)[0] == 0
+        started = time.monotonic()
+        answers.close()
+        assert time.monotonic() - started < 5
+        until(lambda: threading.active_count() <= threads + endpoint.busy)
+        assert endpoint.busy <= 16
+
+
+# ---- several at once
+
+
+def test_as_many_questions_as_allowed_are_under_way_and_each_answer_comes_at_once() -> None:
+    with serving({picture(0): [late(1.0)]}, default=late(0.1)) as endpoint:
+        captioner = make(endpoint, concurrency=16)
+        places = [place for place, _ in captioner.ask([ask(number) for number in range(64)])]
+        assert endpoint.busiest == 16 and sorted(places) == list(range(64))
+        assert captioner.batch >= 2 * 16
+        assert places[0] != 0  # the slow one keeps nobody waiting
+        assert set(endpoint.asked.values()) == {1}
+    with serving(default=late(0.02)) as endpoint:
+        answers_of(make(endpoint, concurrency=1), [ask(number) for number in range(5)])
+        assert endpoint.busiest == 1
+
+
+# ---- what is sent
+
+
+def test_a_question_goes_out_as_markers_with_their_pictures_then_the_instruction_then_what_was_wrong() -> None:
+    with serving() as endpoint:
+        captioner = make(endpoint, seed=7, max_new_tokens=500)
+        answers_of(captioner, [ask(3, earlier=(Turn("half", ("it is cut off", "it is thin")),))])
+        (body,) = endpoint.bodies
+    first, said, again = body["messages"]
+    assert [part.get("text", part["type"]) for part in first["content"]] == [
+        *("[A]", "image_url", "[B]", "image_url", "[C]", "image_url", "Say what you see."),
+    ]
+    assert said == {"role": "assistant", "content": "half"}
+    assert "it is cut off; it is thin" in again["content"][0]["text"]
+    assert (body["model"], body["seed"], body["max_tokens"], body["temperature"]) == (MODEL, 7, 500, 0)
+    form = body["response_format"]
+    assert form["type"] == "json_schema" and "panels" in form["json_schema"]["schema"]["required"]
+
+
+def opened(url: str) -> Image.Image:
+    head, _, data = url.partition(",")
+    assert head == "data:image/jpeg;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+@pytest.mark.parametrize(
+    ("images", "sizes"),
+    [("panels", [(64, 64)] * 3), ("grid", [(64, 192)]), ("both", [(64, 192), (64, 64), (64, 64), (64, 64)])],
+)
+def test_the_panels_the_grid_or_both_are_shown(images: str, sizes: list[tuple[int, int]]) -> None:
+    with serving() as endpoint:
+        answers_of(make(endpoint, images=images), [ask()])
+        assert [opened(url).size for url in pictures(endpoint.bodies[0])] == sizes
+
+
+def test_a_large_picture_is_sent_with_a_megapixel_a_panel() -> None:
+    grid = Image.new("RGB", (2048, 3072))
+    panels = tuple(grid.crop((0, top, 2048, top + 1024)) for top in (0, 1024, 2048))
+    question = Question(panels, ("",) * 3, ("[A]", "[B]", "[C]"), "Look.", grid=grid)
+    with serving() as endpoint:
+        answers_of(make(endpoint, images="both"), [question])
+        whole, *parts = (opened(url).size for url in pictures(endpoint.bodies[0]))
+    assert whole == (1414, 2121) and parts == [(1414, 707)] * 3
+
+
+def test_the_stage_shows_the_grid_where_the_captioner_is_to(tmp_path: Path) -> None:
+    with serving() as endpoint:
+        run(tmp_path, make(endpoint, images="grid"), 2)
+        assert [opened(url).size for body in endpoint.bodies for url in pictures(body)] == [(64, 192)] * 2
+
+
+def refuses(word: str, message: str) -> Reaction:
+    """A server that takes no request with that parameter."""
+
+    def react(handler: Handler) -> None:
+        if word in handler.body:
+            handler.reply({"error": {"message": message}}, 400)
+        else:
+            handler.reply(completion(GOOD))
+
+    return react
+
+
+def test_a_server_that_refuses_the_schema_is_asked_without_it_from_then_on() -> None:
+    with serving(default=refuses("response_format", "unknown grammar")) as endpoint:
+        captioner = make(endpoint, concurrency=1)
+        answers = answers_of(captioner, [ask(number) for number in range(5)])
+        assert {answer.text for answer in answers} == {GOOD}
+        assert ["response_format" in body for body in endpoint.bodies] == [True, False, False, False, False, False]
+        (answer,) = answers_of(make(endpoint, schema="json_schema"), [ask()])
+        assert answer.failure == "refused: HTTP 400, unknown grammar"
+
+
+def test_a_refusal_for_another_reason_does_not_cost_the_schema() -> None:
+    with serving({picture(0): [fails(400, "bad picture")] * 2}) as endpoint:
+        first, second = answers_of(make(endpoint, concurrency=1), [ask(0), ask(1)])
+        assert first.failure == "refused: HTTP 400, bad picture" and second.text == GOOD
+        assert ["response_format" in body for body in endpoint.bodies] == [True, False, True]
+
+
+@pytest.mark.parametrize("word", ["temperature", "max_tokens", "seed"])
+def test_a_parameter_that_a_hosted_model_does_not_know_is_left_out(word: str) -> None:
+    with serving(
+        default=refuses(word, f"Unsupported parameter: '{word}' is not supported with this model.")
+    ) as endpoint:
+        assert answers_of(make(endpoint), [ask()])[0].text == GOOD
+        last = endpoint.bodies[-1]
+        assert word not in last and "response_format" in last
+        assert last.get("max_completion_tokens", last.get("max_tokens")) == 768
+
+
+# ---- one question's failure
+
+FAILURES = {
+    "timeout: no answer within 0.2 s, asked 2 times": hangs,
+    "timeout: no answer within 0.2 s, asked 2 times ": trickles,
+    "connection: Server disconnected without sending a response": hangs_up,
+    "server error: HTTP 500, it broke": fails(500, "it broke"),
+    "refused: HTTP 429, slow down": fails(429, "slow down"),
+    "refused: HTTP 422, [{'msg': 'bad'}]": lambda handler: handler.reply({"detail": [{"msg": "bad"}]}, 422),
+    "refused: HTTP 413, <html>too much</html>": lambda handler: handler.reply(b"<html>too much</html>", 413),
+    "empty: the message has no text (finish reason content_filter)": says(" ", "content_filter"),
+    "malformed: the response is no whole JSON": HALF,
+    "malformed: the response is no whole JSON ": sends(b"[" * 200_000),
+    "malformed: the response has no message: {'error': 'busy'}": sends(b'{"error": "busy"}'),
+    "malformed: the response has no message: []": sends(b"[]"),
+    "malformed: the message is no text: [{'type': 'text'}]": says([{"type": "text"}]),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_question_s_failure_is_told_by_class_and_sentence(failure: str) -> None:
+    answer = answer_to(FAILURES[failure], timeout=0.2, retries=1)
+    assert answer.failure == failure.strip() and answer.text == "" and answer.seconds > 0
+
+
+def test_a_server_that_takes_one_picture_only_has_its_way_named() -> None:
+    answer = answer_to(fails(400, "At most 1 image(s) may be provided in one request."))
+    assert answer.failure == (
+        "refused: HTTP 400, At most 1 image(s) may be provided in one request; "
+        "show it one with --set captioner.images=grid"
+    )
+
+
+@pytest.mark.parametrize("forbidden", [0, 1], ids=["before any answer", "after one"])
+def test_a_forbidden_picture_among_others_stops_nothing(forbidden: int) -> None:
+    with serving({picture(forbidden): [fails(403, "flagged")]}) as endpoint:
+        answers = answers_of(make(endpoint, concurrency=1), [ask(0), ask(1), ask(2)])
+    failures = ["", "", ""]
+    failures[forbidden] = "refused: HTTP 403, flagged"
+    assert [answer.failure for answer in answers] == failures
+
+
+# ---- what stops all of them
+
+
+def closed() -> str:
+    """An address where nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+
+
+def test_no_server_is_told_with_the_address_and_the_way_on() -> None:
+    url = closed()
+    named = server.make({"url": url, "model": "m"})
+    assert named.identity()["model"] == "m"  # what is in the cache needs no server
+    for asking in (lambda: answers_of(named, [ask()]), server.make({"url": url}).identity):
+        with pytest.raises(BadInput, match=rf"no server answers at {url} \(.*refused.*\); .*captioner.url=URL"):
+            asking()
+
+
+@pytest.mark.parametrize(
+    ("reaction", "told"),
+    [
+        (fails(401, "who are you?"), "HTTP 401, who are you.; put a key .* OPENAI_API_KEY"),
+        (fails(404, "no model m"), "HTTP 404, no model m; it lists the models small-vlm, so .* instead of 'm'"),
+        (fails(402, "pay"), "HTTP 402, pay; type the same again when that is settled"),
+        (fails(429, "enough", {"Retry-After": "3600"}), "HTTP 429, enough; type the same again in 3600 s"),
+        (fails(429, "quota", code="insufficient_quota"), "HTTP 429, quota; type the same again when"),
+    ],
+)
+def test_what_concerns_every_question_is_raised_and_costs_one_round(reaction: Reaction, told: str) -> None:
+    with serving(default=reaction) as endpoint:
+        captioner = make(endpoint, model="m", concurrency=2, schema="none", retries=1)
+        with pytest.raises(BadInput, match=told):
+            answers_of(captioner, [ask(number) for number in range(20)])
+        assert sum(endpoint.asked.values()) <= 4
+
+
+def test_what_was_answered_before_a_stop_is_kept(tmp_path: Path) -> None:
+    with serving({picture(3): [fails(401, "the key has run out")]}) as endpoint:
+        with pytest.raises(BadInput, match="run out"):
+            run(tmp_path, make(endpoint, concurrency=1), 5)
+        assert len(run(tmp_path, make(endpoint, concurrency=1), 5)) == 5
+        assert endpoint.asked == {picture(number): 2 if number == 3 else 1 for number in range(5)}
+
+
+# ---- the model's name, the address and the key
+
+
+@pytest.mark.parametrize(
+    ("models", "told"), [([], "lists no models"), (["one", "two"], "lists the models one, two; name one with --set")]
+)
+def test_a_model_must_be_named_unless_there_is_just_one(models: list[str], told: str) -> None:
+    with serving(models=models) as endpoint, pytest.raises(BadInput, match=told):
+        make(endpoint).identity()
+
+
+def test_an_identity_names_the_only_model_and_asks_for_it_once() -> None:
+    with serving() as endpoint:
+        captioner = make(endpoint)
+        assert (
+            captioner.identity()
+            == captioner.identity()
+            == {
+                "captioner": "server",
+                "url": endpoint.url,
+                "model": MODEL,
+                "max_new_tokens": 768,
+                "seed": 0,
+                "images": "panels",
+                "schema": "auto",
+            }
+        )
+        answers_of(captioner, [ask()])
+        assert endpoint.listings == 1
+
+
+def test_user_and_password_of_an_address_reach_the_server_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def react(handler: Handler) -> None:
+        seen.append(handler.headers["Authorization"])
+        handler.reply({"error": {"message": "not you"}}, 401)
+
+    with serving(default=react) as endpoint:
+        monkeypatch.setenv("OPENAI_BASE_URL", endpoint.url.replace("//", "//anna:pass-word@"))
+        captioner = server.make({})
+        assert captioner.identity()["url"] == endpoint.url
+        with pytest.raises(BadInput) as caught:
+            answers_of(captioner, [ask()])
+    assert seen == [f"Basic {base64.b64encode(b'anna:pass-word').decode()}"]
+    assert "pass-word" not in str(caught.value) and endpoint.url in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("localhost:8000", "no web address, got 'localhost:8000'"),
+        ("ftp://host/v1", "no web address, got 'ftp://host/v1'"),
+        ("http://a:pass-word@host:eight/v1", "no web address, got 'http://host:eight/v1'"),
+        ("http://a:pass-word@host/v1", "may hold no password, got 'http://host/v1' with one; put .* OPENAI_BASE_URL"),
+        ("http://host/v1?key=pass-word", "may not go on after a question mark"),
+    ],
+)
+def test_an_address_that_can_t_be_used_is_told_without_its_secrets(url: str, told: str) -> None:
+    with pytest.raises(BadInput, match=told) as caught:
+        server.make({"url": url})
+    assert "pass-word" not in str(caught.value)
+
+
+def echoes(status: int) -> Reaction:
+    """A server that tells everybody the key that it was sent."""
+
+    def react(handler: Handler) -> None:
+        sent = handler.headers["Authorization"]
+        content = completion(f"{sent} {GOOD}") if status == 200 else {"error": {"message": f"I was sent {sent}"}}
+        handler.reply(content, status)
+
+    return react
+
+
+def test_the_key_is_sent_and_appears_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    caplog.set_level(logging.DEBUG)
+    scripts = {picture(0): [echoes(200)], picture(1): [echoes(400)] * 2, picture(2): [echoes(503)] * 2}
+    scripts[picture(3)] = [sends(f'{{"error": "{KEY}"}}'.encode())] * 2
+    with serving(scripts) as endpoint:
+        captioner = make(endpoint, retries=1)
+        made = run(tmp_path, captioner, 5)
+        with serving(default=echoes(401)) as other, pytest.raises(BadInput) as caught:
+            answers_of(make(other), [ask()])
+        assert sum(endpoint.asked.values()) == 8
+    assert [len(row.problems) for row in made] == [0, 1, 1, 1, 0]
+    assert "I was sent Bearer [key]" in made[1].problems[0] and "I was sent Bearer [key]" in str(caught.value)
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(files) > 10 and not [file for file in files if KEY.encode() in file.read_bytes()]
+    shown = "".join([str(made), repr(captioner.identity()), repr(facts(tmp_path)), caplog.text, *capfd.readouterr()])
+    assert caplog.records and KEY not in shown
+
+
+@pytest.mark.parametrize("key", ["sk-with\nbreak", "sk-ünï"])
+def test_a_key_that_can_t_be_sent_is_refused_and_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(BadInput, match="OPENAI_API_KEY holds letters") as caught:
+        server.make({})
+    assert "sk-" not in str(caught.value)
+
+
+def test_a_local_server_s_word_for_no_key_may_stand_in_a_caption(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    assert answer_to(says("none of them rows")).text == "none of them rows"
+
+
+# ---- a real server
+
+
+@contextmanager
+def transformers_serve(model: Path, log: Path) -> Iterator[str]:
+    """`transformers serve` with one model on the CPU and no network, until it is left."""
+    url = closed()
+    words = [Path(sys.executable).with_name("transformers"), "serve", model, "--device", "cpu", "--host", "127.0.0.1"]
+    words += ["--port", url.split(":")[2].removesuffix("/v1")]
+    with log.open("wb") as out:
+        quiet = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        serve = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, env=quiet)
+        try:
+            until(lambda: answers(url.replace("v1", "health")) or serve.poll() is not None, seconds=180)
+            assert serve.poll() is None, log.read_text()
+            yield url
+        finally:
+            serve.terminate()
+            serve.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def test_transformers_serve_captions_a_film_with_the_miniature(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", HELD_OUT_SEED + 40, shots=12, size=(384, 216))
+    with transformers_serve(VLM, tmp_path / "serve.log") as url:
+        options = (f"captioner.url={url}", f"captioner.model={VLM}", "captioner.concurrency=2", "caption.attempts=2")
+        asked = Settings(task="storyboard", sources=(str(film),), captioner="server", scorer="none", overrides=options)
+        run = Run(asked, tmp_path / "run")
+        with run.store:
+            marks = [mark for mark, _ in run.run(lambda *_: None, "caption")]
+            made = run.store.items(Caption, "captions")
+    told = marks[-1].facts
+    assert len(made) == marks[-1].entered >= 3 and told["failures"] == {}
+    assert all(len(row.panels) == 3 and all(row.panels) and row.names for row in made)
+    assert told["asked"] == sum(row.attempts for row in made) and told["spent"]["tokens written"] > 30 * len(made)
+    assert told["spent"]["tokens read"] > 100 * len(made)
+    run = Run(asked, tmp_path / "run")  # the server has gone; nothing is left to ask
+    with run.store:
+        assert [worked for _, worked in run.run(lambda *_: None, "caption")] == [False] * 5

@@ -1,0 +1,400 @@
+"""The review page in a real browser: by mouse, by keyboard, in two tabs. Needs the system's Chromium.
+
+    apt-get install chromium
+
+Every test leaves screenshots in its own temporary folder. With ICLORA_PICTURE=docs/review-page.jpg the picture in the
+documentation is taken anew, from a run of the miniature (a minute or two):
+
+    ICLORA_PICTURE=docs/review-page.jpg python -m pytest tests/test_browser.py -k documentation
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from served import GRIDS, Served, build, opened, resettle, serving
+
+from iclora.run import Run, Settings
+from pipeline.records import Row
+from pipeline.review import reviews
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+PICTURE = os.environ.get("ICLORA_PICTURE", "")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+
+EVIL = '<img src=x onerror="document.title = 1"> <script>document.title = 2</script>'
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses its sandbox to root
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("browser"), scored=True)
+
+
+@pytest.fixture
+def served(built: Path, tmp_path: Path) -> Iterator[Served]:
+    with serving(shutil.copytree(built, tmp_path / "run")) as page:
+        yield page
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1360, "height": 860})
+    context.set_default_timeout(20_000)
+    yield context
+    context.close()
+
+
+class Faults(list[str]):
+    """What the browser complains of: errors of the script, and whatever the policy forbade."""
+
+    def listen(self, page: Page) -> None:
+        page.on("pageerror", lambda error: self.append(str(error)))
+        page.on("console", lambda line: self.append(line.text) if line.type == "error" else None)
+        page.on("request", lambda asked: self.append(asked.url) if "127.0.0.1" not in asked.url else None)
+
+
+def visit(context: BrowserContext, served: Served, faults: Faults) -> Page:
+    page = context.new_page()
+    faults.listen(page)
+    page.goto(served.url)
+    expect(page.locator(".segment")).to_have_count(3)
+    return page
+
+
+@pytest.fixture
+def faults() -> Faults:
+    return Faults()
+
+
+@pytest.fixture
+def page(context: BrowserContext, served: Served, faults: Faults, tmp_path: Path) -> Iterator[Page]:
+    page = visit(context, served, faults)
+    yield page
+    page.screenshot(path=tmp_path / "end.png")
+    assert [fault for fault in faults if "status of 4" not in fault] == []  # a refusal is no fault of the page's
+
+
+def rows(served: Served) -> dict[str, Row]:
+    run = opened(served.home)
+    with run.store:
+        return {row.id: row for row in reviews.rows(run.store, run.task)}
+
+
+def here(page: Page) -> str:
+    """Id of the grid that is shown."""
+    return str(page.locator("#grid").get_attribute("alt")).removeprefix("grid ")
+
+
+def wait_for(page: Page, text: str) -> None:
+    expect(page.locator("#status")).to_contain_text(text)
+
+
+def test_the_worst_is_shown_first_with_its_scores_and_why(page: Page, served: Served, tmp_path: Path) -> None:
+    row = rows(served)[here(page)]
+    assert row.decision == "drop"
+    expect(page.locator("#decision")).to_have_text("drop")
+    expect(page.locator(".score.bad").first).to_be_visible()
+    expect(page.locator(".score")).to_have_count(len(row.scores))
+    expect(page.locator("#scores .why")).to_contain_text("order")
+    assert page.locator("#grid").evaluate("picture => picture.naturalWidth") == row.grid.layout.canvas[0]
+    assert "token" not in page.url
+    page.screenshot(path=tmp_path / "worst.png")
+
+
+def test_a_segment_and_its_panel_are_lit_together(page: Page, tmp_path: Path) -> None:
+    lit = page.locator(".lit[data-panel]")
+    for panel in range(3):
+        for kind in (".segment", ".box"):
+            page.locator(f"{kind}[data-panel='{panel}']").hover()
+            expect(lit).to_have_count(2)
+            assert lit.evaluate_all("found => found.map(each => each.dataset.panel)") == [str(panel)] * 2
+    page.screenshot(path=tmp_path / "lit.png")
+    page.mouse.move(2, 400)
+    expect(lit).to_have_count(0)
+    page.locator(".segment[data-panel='1']").focus()
+    expect(page.locator(".box[data-panel='1'].lit")).to_have_count(1)
+
+
+def test_keep_by_key_decides_and_goes_on_to_the_next_worst(page: Page, served: Served) -> None:
+    first = here(page)
+    page.keyboard.press("a")
+    wait_for(page, f"{first}: keep")
+    assert here(page) != first
+    assert rows(served)[first].review is not None
+    expect(page.locator("#counts")).to_contain_text(f"1 of {GRIDS} decided")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#decision")).to_have_text("keep")
+    assert here(page) == first
+
+
+def test_drop_asks_for_a_reason_by_number_or_in_words(page: Page, served: Served, tmp_path: Path) -> None:
+    first = here(page)
+    page.keyboard.press("r")
+    page.keyboard.press("Enter")
+    expect(page.locator("#dropping")).to_be_visible()  # no reason, no drop
+    page.screenshot(path=tmp_path / "reason.png")
+    page.keyboard.type("2")
+    page.keyboard.press("Enter")
+    wait_for(page, f"{first}: drop")
+    second = here(page)
+    page.locator("#drop").click()
+    page.keyboard.type("the <b>hat</b> is missing")
+    page.keyboard.press("Enter")
+    wait_for(page, f"{second}: drop")
+    found = rows(served)
+    assert (found[first].review.decision, found[first].review.note) == ("drop", "panels do not belong together")
+    assert found[second].review.note == "the <b>hat</b> is missing"
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#note")).to_have_text("note: the <b>hat</b> is missing")
+
+
+def test_linter_and_scores_are_live_while_a_text_is_typed(page: Page, served: Served, tmp_path: Path) -> None:
+    grid = here(page)
+    before = rows(served)[grid]
+    page.keyboard.press("e")
+    page.locator("#text").fill(before.caption.text.replace("[SCENE-2]", "[SCENE-9]"))
+    expect(page.locator("#problems")).to_contain_text("the marker [SCENE-2] is missing")
+    expect(page.locator("#problems")).to_contain_text("[SCENE-9] is no marker of this task")
+    page.screenshot(path=tmp_path / "linter.png")
+    one, two, three = before.caption.panels
+    right = f"[MOVIE-SHOTS] {before.caption.summary}, [SCENE-1] {three}, [SCENE-2] {one}, [SCENE-3] {two}."
+    page.locator("#text").fill(right)
+    expect(page.locator("#problems")).to_contain_text("The linter finds nothing.")
+    expect(page.locator("[data-score='order'].bad")).to_have_count(0)
+    expect(page.locator("[data-score='order']")).to_have_count(1)
+    page.screenshot(path=tmp_path / "right.png")
+    assert rows(served)[grid] == before  # nothing is written while typing
+    page.keyboard.press("Control+Shift+Enter")
+    wait_for(page, "text saved, keep")
+    after = rows(served)[grid]
+    assert (after.caption.text, after.decision) == (right, "keep")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#machine")).to_contain_text(before.caption.text)
+
+
+def test_without_the_scorers_weights_a_sentence_stands_where_the_scores_would(
+    built: Path, context: BrowserContext, faults: Faults, tmp_path: Path
+) -> None:
+    run = shutil.copytree(built, tmp_path / "run")
+    resettle(run, overrides=('scorer.model="local-dir:/nowhere"',))
+    with serving(run) as served:
+        page = visit(context, served, faults)
+        expect(page.locator(".score").first).to_be_visible()  # what the filter has found stays
+        page.keyboard.press("e")
+        page.keyboard.type("x")
+        expect(page.locator("#scores")).to_contain_text("No scores: ")
+        expect(page.locator("#scores")).to_contain_text("/nowhere")
+        page.screenshot(path=tmp_path / "unscored.png")
+
+
+def test_letters_typed_into_a_text_are_no_commands_and_escape_leaves_it(page: Page, served: Served) -> None:
+    before = rows(served)
+    page.locator(".box[data-panel='1']").click()  # a click on a panel goes to its words
+    chosen = page.evaluate("document.getElementById('text').value.slice(...[text.selectionStart, text.selectionEnd])")
+    assert chosen.strip(" ,") == before[here(page)].caption.panels[1]
+    page.keyboard.type("arsnu")
+    expect(page.locator("#caption")).to_contain_text("[SCENE-2]arsnu")
+    page.keyboard.press("Escape")
+    expect(page.locator("#editor")).to_be_hidden()
+    assert rows(served) == before
+
+
+def test_a_text_that_looks_like_markup_stays_text(page: Page, served: Served) -> None:
+    grid = here(page)
+    text = rows(served)[grid].caption.text.replace("[SCENE-3]", f"[SCENE-3] {EVIL}")
+    page.keyboard.press("e")
+    page.locator("#text").fill(text)
+    page.keyboard.press("Control+Enter")
+    wait_for(page, "text saved")
+    expect(page.locator(".segment").last).to_contain_text(EVIL)
+    assert page.locator("#side img, #side script").count() == 0
+    assert page.title() == "Review: Film storyboard"
+    assert rows(served)[grid].caption.text == text
+
+
+def test_a_swap_by_number_moves_panels_and_texts(page: Page, served: Served, tmp_path: Path) -> None:
+    grid = here(page)
+    before = rows(served)[grid]
+    page.keyboard.press("s")
+    page.keyboard.press("1")
+    page.screenshot(path=tmp_path / "picking.png")
+    page.keyboard.press("3")
+    wait_for(page, "panels 1 and 3 swapped")
+    after = rows(served)[grid]
+    assert after.grid.group.records == before.grid.group.records[::-1]
+    assert after.caption.panels == before.caption.panels[::-1]
+    expect(page.locator(".segment").first).to_contain_text(before.caption.panels[2])
+    assert after.grid.path in page.locator("#grid").evaluate("picture => decodeURIComponent(picture.src)")
+    page.screenshot(path=tmp_path / "swapped.png")
+
+
+def test_another_picture_takes_a_panels_place_by_mouse(page: Page, served: Served, tmp_path: Path) -> None:
+    grid = here(page)
+    page.locator("#replace").click()
+    page.locator(".box[data-panel='0']").click()
+    expect(page.locator("#offers button")).to_have_count(2)
+    for offer in page.locator("#offers img").all():
+        expect(offer).to_have_js_property("naturalWidth", 320)
+    page.screenshot(path=tmp_path / "offers.png")
+    record = page.locator("#offers button").first.get_attribute("data-record")
+    page.locator("#offers button").first.click()
+    wait_for(page, "has another picture; write its text")
+    after = rows(served)[grid]
+    assert (after.grid.group.records[0].id, after.caption.panels[0], after.decision) == (record, "", "unsure")
+    expect(page.locator("#problems")).to_contain_text("the text of [SCENE-1] has fewer than 3 words")
+
+
+def test_the_captioner_asked_again_is_shown_beside_a_persons_text(page: Page, served: Served, tmp_path: Path) -> None:
+    grid = here(page)
+    mine = rows(served)[grid].caption.text.replace("a short story", "my own story")
+    page.keyboard.press("e")
+    page.locator("#text").fill(mine)
+    page.keyboard.press("Control+Enter")
+    wait_for(page, "text saved")
+    page.keyboard.press("c")
+    expect(page.locator("#proposal mark").first).to_be_visible()
+    page.screenshot(path=tmp_path / "asked.png")
+    told = page.locator("#proposal > div").first.inner_text()
+    assert rows(served)[grid].caption.text == mine
+    page.locator("#proposal button").click()
+    expect(page.locator("#text")).to_have_value(told)
+    assert rows(served)[grid].caption.text == mine  # taken into the editor, not over
+
+
+def test_undo_takes_back_one_change_after_the_other(page: Page, served: Served) -> None:
+    first, before = here(page), rows(served)
+    page.keyboard.press("a")
+    wait_for(page, f"{first}: keep")
+    page.keyboard.press("s")
+    page.keyboard.press("1")
+    page.keyboard.press("2")
+    wait_for(page, "swapped")
+    for grid in (here(page), first):
+        page.keyboard.press("u")
+        wait_for(page, "undone")
+        expect(page.locator("#grid")).to_have_attribute("alt", f"grid {grid}")
+    expect(page.locator("#undo")).to_be_disabled()
+    assert rows(served) == before
+
+
+def test_filters_show_what_they_say(page: Page, served: Served) -> None:
+    found = rows(served)
+    shown = {}
+    for name in ("all", "rejected", "borderline", "problems", "undecided"):
+        page.locator(f"[data-filter={name}]").click()
+        label = page.locator(f"[data-filter={name}]").inner_text()
+        shown[name] = page.locator("#strip button").count()
+        assert label == f"{name} {shown[name]}"
+    assert shown["all"] == shown["undecided"] == GRIDS
+    assert shown["rejected"] == sum(bool(row.reasons) for row in found.values()) >= 1
+    assert shown["problems"] == sum(bool(row.caption.problems) for row in found.values()) == 1
+    page.locator("[data-filter=problems]").click()
+    assert found[here(page)].caption.problems
+    page.keyboard.press("a")
+    wait_for(page, "Every row of this filter is decided.")
+    page.locator("[data-filter=undecided]").click()
+    expect(page.locator("#strip button")).to_have_count(GRIDS - 1)
+
+
+def test_two_tabs_do_not_overwrite_each_other(
+    page: Page, context: BrowserContext, served: Served, faults: Faults, tmp_path: Path
+) -> None:
+    other = visit(context, served, faults)
+    grid = here(page)
+    assert here(other) == grid
+    page.keyboard.press("e")
+    page.locator("#text").fill(rows(served)[grid].caption.text.replace("a short", "my own"))
+    other.keyboard.press("r")
+    other.keyboard.type("too dark")
+    other.keyboard.press("Enter")
+    wait_for(other, f"{grid}: drop")
+    page.keyboard.press("Control+Enter")
+    wait_for(page, "has been changed elsewhere since")
+    page.screenshot(path=tmp_path / "stale.png")
+    expect(page.locator("#text")).to_have_value(rows(served)[grid].caption.text.replace("a short", "my own"))
+    assert rows(served)[grid].review.note == "too dark"
+    page.keyboard.press("Control+Enter")  # seen, and still wanted
+    wait_for(page, "text saved")
+    after = rows(served)[grid]
+    assert (after.decision, after.review.note) == ("drop", "too dark")
+    assert "my own" in after.caption.text
+    page.keyboard.press("u")
+    wait_for(page, "undone")
+    assert "my own" not in rows(served)[grid].caption.text
+    assert other.locator("#undo").is_enabled()  # each tab takes back its own changes
+
+
+def test_everything_can_be_done_by_keyboard_alone(page: Page, served: Served) -> None:
+    press = page.keyboard.press
+    kept = here(page)
+    press("a")
+    wait_for(page, f"{kept}: keep")
+    dropped = here(page)
+    press("r")
+    press("1")
+    press("Enter")
+    wait_for(page, f"{dropped}: drop")
+    edited = here(page)
+    press("e")
+    press("Control+End")
+    press("Backspace")
+    page.keyboard.type(" by night.")
+    press("Control+Shift+Enter")
+    wait_for(page, f"{edited}: text saved, keep")
+    last = here(page)
+    press("x")
+    press("2")
+    expect(page.locator("#offering")).to_be_visible()
+    press("Enter")
+    wait_for(page, f"{last}: panel 2 has another picture")
+    found = rows(served)
+    assert [found[grid].decision for grid in (kept, dropped, edited, last)] == ["keep", "drop", "keep", "unsure"]
+    assert found[edited].caption.text.endswith(" by night.")
+    press("u")
+    wait_for(page, "undone")
+    press("n")
+    wait_for(page, "No other row of this filter is undecided.")
+    assert here(page) == last
+    press("?")
+    expect(page.locator("#helping")).to_be_visible()
+    press("Escape")
+    expect(page.locator("#helping")).to_be_hidden()
+
+
+def test_the_page_works_in_a_narrow_window_and_in_the_dark(page: Page, tmp_path: Path) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    picture, side = page.locator("#picture").bounding_box(), page.locator("#side").bounding_box()
+    assert picture and side and picture["y"] + picture["height"] <= side["y"]
+    page.screenshot(path=tmp_path / "narrow.png", full_page=True)
+    page.locator("#keep").click()
+    wait_for(page, ": keep")
+
+
+@pytest.mark.skipif(not PICTURE, reason="takes a minute or two; ICLORA_PICTURE names the file")
+def test_the_picture_in_the_documentation(context: BrowserContext, faults: Faults, tmp_path: Path) -> None:
+    run = Run(Settings(task="storyboard"), tmp_path / "run")
+    with run.store:
+        list(run.run(lambda *_: None))
+    with serving(tmp_path / "run") as served:
+        page = visit(context, served, faults)
+        while not page.locator(".score.bad[data-score^='text ']").count():
+            page.keyboard.press("ArrowRight")
+        page.keyboard.press("c")
+        expect(page.locator("#proposal")).to_be_visible(timeout=120_000)
+        page.locator(".segment[data-panel='2']").hover()
+        page.screenshot(path=PICTURE, type="jpeg", quality=85)
+    assert 10_000 < Path(PICTURE).stat().st_size < 300_000

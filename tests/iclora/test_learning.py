@@ -1,0 +1,295 @@
+"""What a person's decisions teach the rule of what belongs together: told before, done after, and where it ends."""
+
+import json
+import random
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from iclora.run import Run, Settings
+from miniature import film
+from miniature.world import PLACES, Scene, bare, draw_character, draw_scene
+from pipeline.consistency import teaching, verdict
+from pipeline.consistency.teaching import FEWEST, Turn, Worst
+from pipeline.consistency.verdict import BELONGS, Verdict
+from pipeline.errors import BadInput
+from pipeline.records import Row
+from pipeline.review import reviews
+from pipeline.store import Store
+
+FILMS = 40
+SIZE = (320, 160)
+
+
+def answer(scenes: list[Scene]) -> str:
+    cast = list(dict.fromkeys(scene.character for scene in scenes))
+    people = [{"name": f"P{number}", "looks": who.words} for number, who in enumerate(cast, start=1)]
+    names = [f"P{cast.index(scene.character) + 1}" for scene in scenes]
+    panels = [{"text": bare(scene, name), "people": [name]} for scene, name in zip(scenes, names, strict=True)]
+    return json.dumps({"panels": panels, "people": people, "summary": "a day of <P1>"})
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of folders whose shots are of one character in one place, or in three, or one is of another character."""
+    home = tmp_path_factory.mktemp("learning")
+    rng = random.Random(3)
+    told = []
+    for number in range(FILMS):
+        who, places = draw_character(rng), rng.sample(list(PLACES), 3)
+        scenes = [replace(draw_scene(rng, who), place=places[0] if number % 3 != 1 else place) for place in places]
+        if number % 3 == 2:
+            scenes[2] = replace(scenes[2], character=draw_character(rng))
+        for shot, scene in enumerate(scenes):
+            film.picture(scene, home / f"film-{number:02d}" / f"{shot}.png", SIZE)
+        told.append(answer(scenes))
+    overrides = [f"captioner.answers={json.dumps(told)}", "caption.attempts=1", "group.floor=0.0", "group.prove=false"]
+    overrides += ["layout.panel_width=160", "layout.panel_height=96"]
+    settings = Settings(
+        task="storyboard", sources=(str(home),), captioner="scripted", scorer="none", overrides=tuple(overrides)
+    )
+    run = Run(settings, home / "run")
+    with run.store:
+        list(run.run(lambda *_: None))
+    return home / "run"
+
+
+@pytest.fixture
+def home(built: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(built, tmp_path / "run")
+
+
+@pytest.fixture
+def run(home: Path) -> Iterator[Run]:
+    with opened(home).store as store:
+        yield Run(Settings.model_validate(store.settings()), home)
+
+
+def opened(home: Path) -> Run:
+    """The home as the next command opens it."""
+    with Store(home) as store:
+        settings = store.settings()
+    return Run(Settings.model_validate(settings), home)
+
+
+def rows(run: Run) -> list[Row]:
+    return reviews.rows(run.store, run.task)
+
+
+def of_one_cast(row: Row) -> bool:
+    return len(row.caption.names) == 1
+
+
+def decide(run: Run, kept: int = 20, dropped: int = 4) -> dict[str, bool]:
+    """Keeps grids of one character and drops such of two, whatever their places."""
+    found = rows(run)
+    chosen = [row for row in found if of_one_cast(row)][:kept]
+    chosen += [row for row in found if not of_one_cast(row)][:dropped]
+    assert len(chosen) == kept + dropped < len(found)
+    for row in chosen:
+        change = reviews.change(row, run.task, decision="keep" if of_one_cast(row) else "drop", note="seen")
+        assert change
+        run.store.review([change.review], [], "page")
+    return {row.id: of_one_cast(row) for row in chosen}
+
+
+def strangers(run: Run) -> set[str]:
+    """Grids of which the last filter home finds a panel a stranger."""
+    return {row.id for row in rows(run) if any(not s.passed and s.name.startswith(f"{BELONGS} ") for s in row.scores)}
+
+
+def counts(run: Run) -> dict[str, float]:
+    mark = run.store.mark("filter")
+    assert mark
+    return dict(mark.facts["belonging"]["counts"])
+
+
+# ---- how many
+
+
+@pytest.mark.parametrize(
+    ("kept", "dropped", "missing"),
+    [
+        (12, 0, "got 12 to keep and 0 to drop: 8 more are missing, among them one to drop"),
+        (0, 25, "got 0 to keep and 25 to drop: 1 more is missing, among them one to keep"),
+        (10, 9, "got 10 to keep and 9 to drop: 1 more is missing"),
+        (0, 0, "got 0 to keep and 0 to drop: 20 more are missing, among them one to keep and one to drop"),
+        (19, 1, ""),
+        (1, 19, ""),
+    ],
+)
+def test_twenty_decisions_of_both_kinds_teach_and_what_is_missing_is_told(
+    kept: int, dropped: int, missing: str
+) -> None:
+    decided = {f"g-{number}": number < kept for number in range(kept + dropped)}
+    told = teaching.lacking(decided)
+    assert told.endswith(missing) and bool(told) == bool(missing)
+
+
+def test_too_few_decisions_are_one_sentence_and_change_nothing(
+    iclora: Callable[..., tuple[int, str, str]], home: Path
+) -> None:
+    run = opened(home)
+    with run.store:
+        decide(run, FEWEST - 4, 3)
+    code, output, errors = iclora("review", "storyboard", "--out", str(home), "--learn")
+    assert (code, output) == (2, "")
+    assert re.fullmatch(
+        r"error: a rule is taught by 20 decided grids of both kinds, got \d+ to keep and \d+ to drop: 1 more is "
+        r"missing; go on deciding with iclora review storyboard --serve --out \S+\.\n",
+        errors,
+    )
+    assert not opened(home).task.filter.learn
+
+
+def test_what_a_person_is_unsure_of_teaches_nothing(run: Run) -> None:
+    decided = decide(run, FEWEST - 4, 4)
+    first = next(row for row in rows(run) if row.id in decided)
+    change = reviews.change(first, run.task, decision="unsure")
+    assert change
+    run.store.review([change.review], [], "page")
+    assert run.decided() == {grid: word for grid, word in decided.items() if grid != first.id}
+    with pytest.raises(BadInput, match="1 more is missing"):
+        run.lesson()
+
+
+# ---- what would come of it
+
+
+def verdict_of(run: Run) -> Verdict:
+    captions = reviews.captions(run.store, run.task)
+    by_id = {grid.id: grid for grid in reviews.grids(run.store)}
+    return verdict.verdict(run.task, [by_id[one.grid] for one in captions], captions, None, {})
+
+
+def test_two_verdicts_are_compared_by_the_worst_panel_of_every_undecided_grid(run: Run) -> None:
+    before, grids = verdict_of(run), reviews.grids(run.store)
+    assert before.found is not None and before.panels is not None
+    floor = before.found.threshold
+    was, becomes = np.full_like(before.panels, floor + 1), np.full_like(before.panels, floor + 1)
+    was[0, 2], becomes[1, 1], becomes[2, 0] = floor - 0.5, floor - 0.25, floor - 2
+    was[3, 0] = becomes[3, 1] = floor - 3  # a stranger by both
+    one, other = replace(before, panels=was), replace(before, panels=becomes)
+    lesson = teaching.compare(one, other, grids, {grids[2].id: True, grids[5].id: False})
+    near = round(floor, 4)
+    assert [(turn.grid, turn.before.panel, turn.after.panel) for turn in lesson.turns] == [
+        (grids[0].id, 2, 0),
+        (grids[1].id, 0, 1),
+    ]  # the third turns too, but a person has decided on it
+    assert (lesson.turns[0].before, lesson.turns[0].after.passes) == (Worst(2, round(floor - 0.5, 4), near), True)
+    assert (lesson.turns[1].before.passes, lesson.turns[1].after) == (True, Worst(1, round(floor - 0.25, 4), near))
+    told = list(teaching.lines(lesson, run.task.markers))
+    assert told[1:5] == [
+        "1 grids would now be rejected as strangers:",
+        f"  {grids[1].id}: worst panel [SCENE-1] {floor + 1:.4f}, floor {floor:.4f} -> "
+        f"[SCENE-2] {floor - 0.25:.4f}, floor {floor:.4f}",
+        "1 grids would be rejected as strangers no more:",
+        f"  {grids[0].id}: worst panel [SCENE-3] {floor - 0.5:.4f}, floor {floor:.4f} -> "
+        f"[SCENE-1] {floor + 1:.4f}, floor {floor:.4f}",
+    ]
+    assert told[5:] == ["the 2 grids that you have decided on stay as you decided"]
+
+
+def test_a_run_without_a_rule_can_be_taught_nothing(run: Run) -> None:
+    found = verdict_of(run)
+    bare_ = replace(found, found=None, panels=None)
+    with pytest.raises(BadInput, match="have no rule that could be taught"):
+        teaching.compare(bare_, bare_, reviews.grids(run.store), {})
+
+
+def test_a_measure_by_which_a_person_decides_counts_more_than_before(run: Run) -> None:
+    decide(run)
+    was, becomes = run.lesson().counts["people"]
+    assert becomes > was + 0.1  # who is seen is all that tells the kept from the dropped
+    assert counts(run)["people"] == pytest.approx(was, abs=0.001)
+
+
+# ---- and then
+
+
+def test_a_dry_run_tells_what_would_change_and_changes_nothing(
+    iclora: Callable[..., tuple[int, str, str]], home: Path
+) -> None:
+    run = opened(home)
+    with run.store:
+        decide(run)
+        before, settings, mark = rows(run), run.store.settings(), run.store.mark("filter")
+    code, output, errors = iclora("review", "storyboard", "--out", str(home), "--learn", "--dry-run")
+    assert (code, errors) == (0, "")
+    lines = output.splitlines()
+    assert re.fullmatch(r"what each measure counts: (\w+ \d\.\d\d -> \d\.\d\d(, )?){3}", lines[0])
+    assert lines[-2:] == ["the 24 grids that you have decided on stay as you decided", "Nothing was changed."]
+    run = opened(home)
+    with run.store:
+        assert (rows(run), run.store.settings(), run.store.mark("filter")) == (before, settings, mark)
+
+
+def test_learning_does_what_it_told_and_leaves_a_persons_decisions_alone(
+    iclora: Callable[..., tuple[int, str, str]], home: Path
+) -> None:
+    run = opened(home)
+    with run.store:
+        decided = decide(run)
+        lesson, before = run.lesson(), strangers(run)
+        overrides = run.settings.overrides
+    code, output, errors = iclora("review", "storyboard", "--out", str(home), "--learn")
+    assert (code, errors) == (0, "")
+    assert "Your decisions teach the rule from now on; " in output
+    run = opened(home)
+    with run.store:
+        assert run.settings.overrides == (*overrides, "filter.learn=true")
+        assert counts(run) == {name: pytest.approx(now, abs=0.001) for name, (_, now) in lesson.counts.items()}
+        turned = (strangers(run) ^ before) - decided.keys()
+        assert turned == {turn.grid for turn in lesson.turns} != set()
+        assert {row.id: row.decision == "keep" for row in rows(run) if row.id in decided} == decided
+        exported = {entry["grid"] for entry in run.store.table("exported")}
+        assert exported & decided.keys() == {grid for grid, kept in decided.items() if kept}
+
+
+def test_a_run_that_learns_takes_up_every_further_decision_and_none_while_it_does_not(run: Run) -> None:
+    decided = decide(run)
+    list(run.run(lambda *_: None, first="filter"))
+    untaught = counts(run)
+    run.learn()
+    list(run.run(lambda *_: None, first="filter"))
+    taught = counts(run)
+    assert taught != untaught
+    other = next(row for row in rows(run) if row.id not in decided)
+    change = reviews.change(other, run.task, decision="drop", note="no")
+    assert change
+    run.store.review([change.review], [], "page")
+    list(run.run(lambda *_: None, first="filter"))
+    assert counts(run) != taught
+    run.store._db.execute("DELETE FROM reviews")  # too few to teach: the rule is the run's own again
+    list(run.run(lambda *_: None, first="filter"))
+    assert counts(run) == untaught
+
+
+def test_learning_twice_writes_one_override_and_keeps_the_others(run: Run) -> None:
+    before = run.settings.overrides
+    run.settings = run.settings.model_copy(update={"overrides": ("filter.learn = false", *before)})
+    for _ in range(2):
+        run.learn()
+        assert run.settings.overrides == (*before, "filter.learn=true")
+    assert run.task.filter.learn
+
+
+def test_learning_beside_another_way_to_review_is_one_too_many(
+    iclora: Callable[..., tuple[int, str, str]], home: Path
+) -> None:
+    for words, told in (
+        (["--apply", "x.csv"], "--apply x.csv and --learn are two ways to review"),
+        (["--serve"], "--serve and --learn are two ways to review"),
+    ):
+        code, _, errors = iclora("review", "storyboard", "--out", str(home), "--learn", *words)
+        assert code == 2 and errors.startswith(f"error: {told}")
+
+
+def test_a_worst_panel_at_the_floor_passes() -> None:
+    turn = Turn("g-x", Worst(0, 0.5, 0.5), Worst(1, 0.4999, 0.5))
+    assert (turn.before.passes, turn.after.passes) == (True, False)

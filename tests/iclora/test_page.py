@@ -1,0 +1,507 @@
+"""The review page over HTTP: who gets in, what a reviewer can do, and what is refused."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from PIL import Image, ImageChops
+from served import GRIDS, Served, build, opened, resettle, serving
+from typer.testing import CliRunner
+
+from iclora import cli
+from iclora.page import views
+from pipeline import task
+from pipeline.errors import BadInput
+from pipeline.records import Review, Row
+from pipeline.review import reviews
+from pipeline.stages.compose import draw
+
+EVIL = '<img src=x onerror="alert(1)">'
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture
+def served(built: Path, tmp_path: Path) -> Iterator[Served]:
+    run = shutil.copytree(built, tmp_path / "run")
+    with serving(run) as page:
+        yield page
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[httpx2.Client]:
+    with served.client() as client:
+        yield client
+
+
+def rows(client: httpx2.Client) -> list[dict[str, Any]]:
+    return list(client.get("/rows").json()["rows"])
+
+
+def post(client: httpx2.Client, row: dict[str, Any], what: str, **said: object) -> httpx2.Response:
+    return client.post(f"/rows/{row['id']}/{what}", json={"base": row["base"], **said})
+
+
+def change(client: httpx2.Client, row: dict[str, Any], what: str, **said: object) -> dict[str, Any]:
+    """The row after a change that is taken."""
+    answer = post(client, row, what, **said)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def stored(served: Served) -> tuple[list[Row], list[dict[str, Any]]]:
+    run = opened(served.home)
+    with run.store:
+        return reviews.rows(run.store, run.task), run.store.table("events")
+
+
+def segments(row: dict[str, Any]) -> list[str]:
+    return [piece["text"] for piece in row["pieces"] if piece["kind"] == "text"]
+
+
+# ---- who gets in
+
+
+@pytest.mark.parametrize("path", ["/", "/rows", "/undo", "/?token=", "/?token=wrong", "/rows?token=right", "/docs"])
+def test_without_the_token_there_is_nothing(served: Served, path: str) -> None:
+    url = f"http://{served.address}{path.replace('right', served.token)}"
+    answer = httpx2.get(url)
+    assert answer.status_code == 403
+    assert answer.text == "open the page with the whole address that iclora has printed."
+
+
+@pytest.mark.parametrize("host", ["evil.example", "localhost", "127.0.0.1", "127.0.0.1:1"])
+def test_another_name_for_this_machine_is_refused(client: httpx2.Client, host: str) -> None:
+    assert client.get("/rows", headers={"Host": host}).status_code == 403
+
+
+def test_another_sites_script_is_refused_even_with_the_cookie(client: httpx2.Client, served: Served) -> None:
+    row = rows(client)[0]
+    body = {"base": row["base"], "decision": "keep"}
+    for origin in ("http://evil.example", "null", f"https://{served.address}"):
+        assert client.get("/rows", headers={"Origin": origin}).status_code == 403
+        answer = client.post(f"/rows/{row['id']}/decide", json=body, headers={"Origin": origin})
+        assert answer.status_code == 403
+    del client.headers["Origin"]
+    assert client.post(f"/rows/{row['id']}/decide", json=body).status_code == 403
+    assert stored(served)[1] == []
+
+
+def test_browsers_are_told_to_be_strict(client: httpx2.Client, served: Served) -> None:
+    answer = client.get("/", params={"token": served.token})
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'sha256-" in policy
+    assert "unsafe" not in policy
+    assert re.findall(r"https?://|\*", policy) == []
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=strict" in cookie
+    for path in ("/", "/rows", f"/rows/{rows(client)[0]['id']}/picture", "/nothing"):
+        headers = client.get(path).headers
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_the_page_asks_no_other_server_for_anything() -> None:
+    page = (Path(views.__file__).parent / "page.html").read_text(encoding="utf-8")
+    assert re.findall(r"https?:|//[a-z]", page) == []
+    assert re.findall(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|<\w[^>]* on\w+=", page) == []
+
+
+# ---- pictures by ids
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/rows/g-nothing/picture",
+        "/rows/..%2f..%2frun.db/picture",
+        "/rows/%2e%2e/picture",
+        "/rows/grids%2Fx.png/picture",
+        "/records/..%2Frun.db/picture",
+        "/records/%2Fetc%2Fpasswd/picture",
+        "/run.db",
+        "/grids/",
+        "/page.html",
+    ],
+)
+def test_what_is_no_id_is_not_found(client: httpx2.Client, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_a_grid_is_shown_byte_for_byte_and_a_record_as_a_small_picture(client: httpx2.Client, served: Served) -> None:
+    row = stored(served)[0][0]
+    answer = client.get(f"/rows/{row.id}/picture")
+    assert answer.content == (served.home / row.grid.path).read_bytes()
+    assert answer.headers["content-type"] == "image/png"
+    small = client.get(f"/records/{row.grid.group.records[0].id}/picture")
+    assert max(Image.open(BytesIO(small.content)).size) == 320
+
+
+@pytest.mark.parametrize(
+    ("what", "said", "status"),
+    [
+        ("decide", {"decision": "keep"}, 404),
+        ("edit", {"text": "x"}, 404),
+        ("swap", {"first": 0, "second": 1}, 404),
+        ("replace", {"panel": 0, "record": "x"}, 404),
+    ],
+)
+def test_a_change_of_an_unknown_grid_is_refused(
+    client: httpx2.Client, what: str, said: dict[str, object], status: int
+) -> None:
+    answer = client.post(f"/rows/g-nothing/{what}", json={"base": "b-x", **said})
+    assert (answer.status_code, answer.json()["error"]) == (status, "'g-nothing' is no grid of this run.")
+
+
+@pytest.mark.parametrize(
+    ("what", "said", "message"),
+    [
+        ("decide", {"decision": "maybe"}, "decision: "),
+        ("decide", {"decision": "keep", "path": "/etc"}, "path: Extra inputs are not permitted"),
+        ("decide", {"decision": "drop"}, "a drop needs a reason"),
+        ("decide", {"decision": "drop", "note": "  "}, "a drop needs a reason"),
+        ("edit", {"text": "no markers", "decision": "keep"}, "caption: the edited caption lacks one of"),
+        ("edit", {"text": "x" * 100_001}, "text: "),
+        ("swap", {"first": 0, "second": 3}, "has panels 0 to 2, got 3"),
+        ("swap", {"first": -1, "second": 1}, "has panels 0 to 2, got -1"),
+        ("swap", {"first": 1, "second": 1}, "a swap takes two panels"),
+        ("replace", {"panel": 0, "record": "../run.db"}, "'../run.db' is no picture of this run"),
+    ],
+)
+def test_what_makes_no_sense_is_a_sentence_and_changes_nothing(
+    client: httpx2.Client, served: Served, what: str, said: dict[str, object], message: str
+) -> None:
+    answer = post(client, rows(client)[0], what, **said)
+    assert answer.status_code in (404, 422)
+    assert message in answer.json()["error"]
+    assert stored(served)[1] == []
+
+
+# ---- what a reviewer does
+
+
+def test_a_fresh_run_has_all_rows_undecided_and_cuts_their_texts_by_panel(
+    client: httpx2.Client, served: Served
+) -> None:
+    state = client.get("/rows").json()
+    assert len(state["rows"]) == GRIDS
+    for row, known in zip(state["rows"], stored(served)[0], strict=True):
+        assert (row["decision"], row["by"], row["filters"]) == ("keep", "toolkit", ["undecided"])
+        assert "".join(piece["text"] for piece in row["pieces"]) == row["text"] == known.caption.text
+        assert [text.strip(" ,.") for text in segments(row)] == list(known.caption.panels)
+        assert row["machine"] is None
+
+
+def test_keeping_what_the_toolkit_keeps_is_a_decision_too(client: httpx2.Client, served: Served) -> None:
+    row = rows(client)[0]
+    told = change(client, row, "decide", decision="keep")
+    assert (told["row"]["by"], told["row"]["filters"]) == ("person", [])
+    assert told["row"]["base"] != row["base"]
+    found, events = stored(served)
+    assert next(each for each in found if each.id == row["id"]).review == Review(row["id"], "keep")
+    assert [(e["grid"], e["who"], e["field"], e["was"], e["becomes"]) for e in events] == [
+        (row["id"], "page", "decision", "keep", "keep")
+    ]
+    assert change(client, told["row"], "decide", decision="keep")["step"] is None
+
+
+def test_a_drop_has_its_reason_and_keeping_after_all_takes_it_away(client: httpx2.Client) -> None:
+    dropped = change(client, rows(client)[0], "decide", decision="drop", note="too  dark")["row"]
+    assert (dropped["decision"], dropped["note"]) == ("drop", "too dark")
+    kept = change(client, dropped, "decide", decision="keep")["row"]
+    assert (kept["decision"], kept["note"]) == ("keep", "")
+
+
+def test_an_edit_stands_beside_the_captioners_text(client: httpx2.Client, served: Served) -> None:
+    row = rows(client)[1]
+    text = row["text"].replace("does thing", "mends thing")
+    edited = change(client, row, "edit", text=text)["row"]
+    assert (edited["text"], edited["machine"]["text"]) == (text, row["text"])
+    assert [piece["text"] for piece in edited["machine"]["pieces"] if piece["kind"] == "new"] == [" does"] * 3
+    assert stored(served)[0][1].review == Review(row["id"], "keep", "", text)
+
+
+def test_a_text_that_looks_like_markup_stays_text(client: httpx2.Client) -> None:
+    row = rows(client)[0]
+    text = row["text"].replace("does thing", f"{EVIL} 'does' \u2067thing 🎬")
+    edited = change(client, row, "edit", text=text)["row"]
+    assert edited["text"] == text
+    answer = client.get("/rows")
+    assert answer.headers["content-type"] == "application/json"
+    assert EVIL in next(each for each in answer.json()["rows"] if each["id"] == row["id"])["text"]
+
+
+def test_a_stale_change_is_refused_with_the_row_as_it_is_now(client: httpx2.Client, served: Served) -> None:
+    row = rows(client)[0]
+    with served.client() as other:
+        now = change(other, row, "decide", decision="drop", note="theirs")["row"]
+    for what, said in (
+        ("decide", {"decision": "keep"}),
+        ("edit", {"text": "mine"}),
+        ("swap", {"first": 0, "second": 1}),
+    ):
+        answer = post(client, row, what, **said)
+        assert answer.status_code == 409
+        assert answer.json()["row"] == now
+    assert [event["becomes"] for event in stored(served)[1]] == ["drop", "theirs"]
+
+
+def test_a_swap_takes_texts_along_and_draws_the_grid_anew(client: httpx2.Client, served: Served) -> None:
+    row, before = rows(client)[2], stored(served)[0][2]
+    swapped = change(client, row, "swap", first=0, second=2)["row"]
+    first, second, third = before.caption.panels
+    after = stored(served)[0][2]
+    assert after.caption.panels == (third, second, first)
+    assert after.grid.id == before.grid.id
+    assert after.grid.group.records == before.grid.group.records[::-1]
+    assert (swapped["decision"], swapped["problems"]) == ("keep", [])
+    shown = Image.open(BytesIO(client.get(f"/rows/{row['id']}/picture").content))
+    wanted = draw([Path(r.path) for r in after.grid.group.records], after.grid.layout, "crop")
+    assert ImageChops.difference(shown, wanted).getbbox() is None
+    back = change(client, swapped, "swap", first=2, second=0)["row"]
+    assert back["text"] == row["text"]
+
+
+def test_another_picture_empties_the_panels_text_and_waits_for_a_person(client: httpx2.Client, served: Served) -> None:
+    row, before = rows(client)[1], stored(served)[0][1]
+    offers = client.get(f"/rows/{row['id']}/offers/1").json()
+    assert [(offer["name"], offer["used"]) for offer in offers] == [("3", ""), ("4", "")]
+    replaced = change(client, row, "replace", panel=1, record=offers[1]["id"])["row"]
+    assert replaced["decision"] == "unsure"
+    assert replaced["filters"] == ["problems", "undecided"]
+    assert "the text of [SCENE-2] has fewer than 3 words" in replaced["problems"]
+    after = stored(served)[0][1]
+    assert after.caption.panels == (before.caption.panels[0], "", before.caption.panels[2])
+    assert [Path(record.path).stem for record in after.grid.group.records] == ["0", "4", "2"]
+    mine = after.caption.text.replace("[SCENE-2]", "[SCENE-2] a new thing is seen")
+    assert change(client, replaced, "edit", text=mine, decision="keep")["row"]["problems"] == []
+    assert stored(served)[0][1].grid == after.grid
+
+
+def test_a_picture_that_has_left_its_grid_is_on_offer_and_may_come_back(client: httpx2.Client) -> None:
+    row = rows(client)[0]
+    offers = client.get(f"/rows/{row['id']}/offers/0").json()
+    replaced = change(client, row, "replace", panel=0, record=offers[0]["id"])["row"]
+    names = {offer["name"]: offer for offer in client.get(f"/rows/{row['id']}/offers/0").json()}
+    assert list(names) == ["4", "0"]
+    back = change(client, replaced, "replace", panel=0, record=names["0"]["id"])["row"]
+    assert back["panels"] == row["panels"]
+    answer = post(client, back, "replace", panel=1, record=names["0"]["id"])
+    assert answer.status_code == 422
+
+
+def test_a_picture_of_another_source_is_refused(client: httpx2.Client, served: Served) -> None:
+    row, other = rows(client)[:2]
+    foreign = next(found for found in stored(served)[0] if found.id == other["id"]).grid.group.records[0]
+    answer = post(client, row, "replace", panel=0, record=foreign.id)
+    assert answer.status_code == 422
+    assert "the panel's own source" in answer.json()["error"]
+
+
+def test_every_change_can_be_undone_and_the_first_leaves_no_decision(client: httpx2.Client, served: Served) -> None:
+    row = rows(client)[0]
+    steps, now = [], row
+    for what, said in (
+        ("decide", {"decision": "drop", "note": "why"}),
+        ("edit", {"text": row["text"].replace("thing", "work")}),
+        ("swap", {"first": 0, "second": 1}),
+        ("replace", {"panel": 2, "record": client.get(f"/rows/{row['id']}/offers/2").json()[0]["id"]}),
+    ):
+        told = change(client, now, what, **said)
+        steps.append((told["step"], now))
+        now = told["row"]
+    for step, before in reversed(steps):
+        answer = client.post("/undo", json={"step": step})
+        assert answer.json()["row"] == before
+    found, events = stored(served)
+    assert all(each.review is None for each in found)
+    fields = [(event["field"], event["was"], event["becomes"]) for event in events]
+    assert len(fields) % 2 == 0
+    assert sorted(fields) == sorted((field, becomes, was) for field, was, becomes in fields)
+
+
+def test_a_step_is_undone_once_and_only_while_its_row_is_as_it_left_it(client: httpx2.Client) -> None:
+    row = rows(client)[0]
+    first = change(client, row, "decide", decision="drop", note="why")
+    second = change(client, first["row"], "decide", decision="keep")
+    answer = client.post("/undo", json={"step": first["step"]})
+    assert (answer.status_code, answer.json()["row"]["decision"]) == (409, "keep")
+    assert client.post("/undo", json={"step": second["step"]}).status_code == 200
+    assert client.post("/undo", json={"step": second["step"]}).status_code == 404
+
+
+def test_the_linter_reads_a_text_while_it_is_typed(client: httpx2.Client) -> None:
+    row = rows(client)[0]
+    typed = "[MOVIE-SHOTS] 🎬 so,\n [SCENE-1] one thing there, [SCENE-3] the end of it"
+    told = client.post(f"/rows/{row['id']}/check", json={"text": typed}).json()
+    assert "".join(piece["text"] for piece in told["pieces"]) == typed
+    assert [(piece["kind"], piece["panel"]) for piece in told["pieces"]] == [
+        ("marker", None), ("summary", None), ("marker", 0), ("text", 0), ("marker", 2), ("text", 2),
+    ]  # fmt: skip
+    assert told["problems"] == ["the marker [SCENE-2] is missing"]
+
+
+def test_without_a_scorer_there_are_no_scores(client: httpx2.Client) -> None:
+    row = rows(client)[0]
+    assert client.post(f"/rows/{row['id']}/score", json={"text": row["text"]}).json() == []
+
+
+def test_the_captioner_asked_again_writes_beside_what_is_there(client: httpx2.Client, served: Served) -> None:
+    row = rows(client)[0]
+    mine = row["text"].replace("does thing", "mends thing")
+    edited = change(client, row, "edit", text=mine)["row"]
+    told = [client.post(f"/rows/{row['id']}/ask", json={}).json()["text"] for _ in range(3)]
+    assert len({*told, mine, row["text"]}) == 5
+    assert rows(client)[0] == edited
+    assert stored(served)[0][0].caption.text == mine
+
+
+def test_a_captioner_with_nothing_new_says_so(client: httpx2.Client) -> None:
+    grid = rows(client)[0]["id"]
+    answers = [client.post(f"/rows/{grid}/ask", json={}) for _ in range(GRIDS + 1)]
+    assert [answer.status_code for answer in answers] == [200] * GRIDS + [422]
+    assert "the captioner wrote nothing new that can be read" in answers[-1].json()["error"]
+
+
+def test_what_a_table_has_changed_meanwhile_is_not_overwritten(client: httpx2.Client, served: Served) -> None:
+    row = rows(client)[0]
+    run = opened(served.home)
+    with run.store:
+        run.write_review()
+        table = served.home / "captions.csv"
+        text = table.read_text(encoding="utf-8-sig").replace(f'"{row["id"]}","keep"', f'"{row["id"]}","drop"')
+        table.write_text(text, encoding="utf-8")
+        assert len(run.apply(table)) == 1
+    answer = post(client, row, "decide", decision="keep")
+    assert (answer.status_code, answer.json()["row"]["decision"]) == (409, "drop")
+    kept = change(client, answer.json()["row"], "decide", decision="keep")["row"]
+    assert [event["who"] for event in stored(served)[1]] == [str(table), "page"]
+    assert kept["decision"] == "keep"
+
+
+def test_a_table_keeps_the_panels_that_the_page_has_exchanged(client: httpx2.Client, served: Served) -> None:
+    swapped = change(client, rows(client)[0], "swap", first=0, second=1)["row"]
+    before = stored(served)[0][0]
+    run = opened(served.home)
+    with run.store:
+        run.write_review()
+        table = served.home / "captions.csv"
+        text = table.read_text(encoding="utf-8-sig").replace(f'"{swapped["id"]}","keep"', f'"{swapped["id"]}","unsure"')
+        table.write_text(text, encoding="utf-8")
+        run.apply(table)
+    after = stored(served)[0][0]
+    assert (after.decision, after.grid, after.caption) == ("unsure", before.grid, before.caption)
+
+
+@pytest.mark.parametrize(
+    ("captioner", "options", "message"),
+    [
+        ("sidecar", (), "the captioner 'sidecar' takes texts over as they are and can't be asked for others"),
+        ("server", ('captioner.url="http://127.0.0.1:9/v1"',), "127.0.0.1:9"),
+        ("local", ('captioner.model="/nowhere"',), "/nowhere"),
+    ],
+)
+def test_a_captioner_that_can_t_be_asked_is_a_sentence(
+    built: Path, tmp_path: Path, captioner: str, options: tuple[str, ...], message: str
+) -> None:
+    run = shutil.copytree(built, tmp_path / "run")
+    resettle(run, captioner=captioner, overrides=options)
+    with serving(run) as served, served.client() as client:
+        answer = client.post(f"/rows/{rows(client)[0]['id']}/ask", json={})
+    assert answer.status_code == 422
+    assert message in answer.json()["error"]
+
+
+# ---- what becomes of it
+
+
+def test_the_command_serves_until_it_is_interrupted_and_then_writes_the_data_set(built: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(built, tmp_path / "run")
+    code = f"import sys; sys.argv = ['iclora', 'review', 'storyboard', '--serve', '--out', {str(run)!r}]\n"
+    code += "from pipeline.cli import main\nmain()"
+    environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
+    words = [sys.executable, "-u", "-c", code]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as command:
+        assert command.stdout
+        try:
+            told = command.stdout.readline() + command.stdout.readline()
+            address, token = re.findall(r"http://(127\.0\.0\.1:\d+)/\?token=(\S+)", told)[0]
+            with Served(address, token, run).client() as client:
+                change(client, rows(client)[0], "decide", decision="drop", note="why")
+            command.send_signal(signal.SIGINT)
+            rest = command.stdout.read()
+        finally:
+            command.kill()
+    assert len(token) >= 32
+    assert rest == f"1 changes; {GRIDS - 1} grids in {run / 'dataset'}\n"
+    assert command.returncode == 0
+
+
+def test_a_table_and_the_page_at_once_are_two_ways_too_many() -> None:
+    told = CliRunner().invoke(cli.app, ["review", "storyboard", "--serve", "--apply", "captions.csv"])
+    assert isinstance(told.exception, BadInput)
+    assert str(told.exception).startswith("--apply captions.csv and --serve are two ways to review")
+
+
+def test_the_data_set_has_the_panels_and_texts_that_the_reviewer_wants(client: httpx2.Client, served: Served) -> None:
+    swapped, dropped, *_ = rows(client)
+    change(client, swapped, "swap", first=0, second=1)
+    change(client, dropped, "decide", decision="drop", note="why")
+    run = opened(served.home)
+    with run.store:
+        marks = [mark for mark, _ in run.run(lambda *_: None)]
+        row = next(row for row in reviews.rows(run.store, run.task) if row.id == swapped["id"])
+        file = next(entry["file"] for entry in run.store.table("exported") if entry["grid"] == row.id)
+    assert marks[-1].kept == GRIDS - 1
+    assert (served.home / "dataset" / file).read_bytes() == (served.home / row.grid.path).read_bytes()
+    text = (served.home / "dataset" / file).with_suffix(".txt").read_text(encoding="utf-8")
+    assert text == row.caption.text
+    table = (served.home / "captions.csv").read_text(encoding="utf-8-sig")
+    assert f'"{row.id}","keep"' in table and "why" in table
+
+
+def test_a_persons_picture_that_is_gone_is_drawn_again(client: httpx2.Client, served: Served) -> None:
+    change(client, rows(client)[0], "swap", first=0, second=1)
+    changed = next(row for row in stored(served)[0] if row.review)
+    drawn = (served.home / changed.grid.path).read_bytes()
+    (served.home / changed.grid.path).unlink()
+    answer = client.get(f"/rows/{changed.id}/picture")
+    assert answer.status_code == 404 and "run the same task again" in answer.json()["error"]
+    run = opened(served.home)
+    with run.store:
+        list(run.run(lambda *_: None))
+    assert (served.home / changed.grid.path).read_bytes() == drawn
+
+
+def test_a_review_of_pictures_that_have_left_the_run_does_not_hold(client: httpx2.Client, served: Served) -> None:
+    row = rows(client)[0]
+    offer = client.get(f"/rows/{row['id']}/offers/0").json()[0]["id"]
+    change(client, row, "replace", panel=0, record=offer)
+    run = opened(served.home)
+    with run.store:
+        run.store._db.execute("DELETE FROM records WHERE id = ?", (offer,))
+    assert rows(client)[0] == row
+
+
+def test_pieces_of_a_text_with_a_stand_in_for_a_marker_are_whole() -> None:
+    couple = next(known for name in task.names() if (known := task.load(name)).stand_ins)
+    marker, words = next(iter(couple.stand_ins.items()))
+    text = " ".join(words if each == marker else f"{each} one thing" for each in (couple.prefix, *couple.markers))
+    found = views.pieces(text, couple)
+    assert "".join(piece["text"] for piece in found) == text
+    assert {piece["panel"] for piece in found} == {None, *range(len(couple.markers))}

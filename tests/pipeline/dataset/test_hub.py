@@ -1,0 +1,129 @@
+"""Pushing a data set, against a hub of our own on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hub import TOKEN, Hub, serving
+
+from iclora import cli
+from pipeline.dataset import hub
+from pipeline.errors import BadInput
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with serving() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield server
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small data set with what a trainer leaves beside it."""
+    home = tmp_path / "dataset"
+    for side, numbers in (("train", (1, 2)), ("validation", (3,))):
+        (home / side).mkdir(parents=True)
+        for number in numbers:
+            (home / side / f"{number}.png").write_bytes(b"picture %d" % number)
+            (home / side / f"{number}.txt").write_text(f"caption {number}")
+            (home / side / f"{number}_flux.npz").write_bytes(b"cache")
+            entry = {"file_name": f"{number}.png", "group": side, "sources": [{"sha256": str(number)}]}
+            with (home / side / "metadata.jsonl").open("a") as listing:
+                listing.write(json.dumps(entry) + "\n")
+    (home / "masks").mkdir()
+    (home / "masks" / "1.png").write_bytes(b"mask")
+    for file in ("README.md", "TRAINERS.md", "kohya.toml"):
+        (home / file).write_text("text")
+    return home
+
+
+SENT = {
+    *("README.md", "masks/1.png", "train/1.png", "train/1.txt", "train/2.png", "train/2.txt"),
+    *("train/metadata.jsonl", "validation/3.png", "validation/3.txt", "validation/metadata.jsonl"),
+}
+
+
+def test_the_data_and_its_card_are_sent_to_a_private_repository_and_nothing_else(server: Hub, folder: Path) -> None:
+    url = hub.push(folder, "me/grids", public=False)
+    assert url == f"{server.url}/datasets/me/grids"
+    assert server.private == {"me/grids": True}
+    assert set(server.files["me/grids"]) == SENT
+    assert server.files["me/grids"]["train/1.png"] == b"picture 1"
+
+
+def test_public_is_said_and_a_later_push_takes_away_what_is_gone(server: Hub, folder: Path) -> None:
+    hub.push(folder, "me/grids", public=True)
+    for name in ("2.png", "2.txt"):
+        (folder / "train" / name).unlink()
+    listing = folder / "train" / "metadata.jsonl"
+    listing.write_text(listing.read_text().splitlines()[0] + "\n")
+    server.files["me/grids"][".gitattributes"] = b"kept"
+    hub.push(folder, "me/grids", public=True)
+    assert server.private == {"me/grids": False}
+    assert set(server.files["me/grids"]) == SENT - {"train/2.png", "train/2.txt"} | {".gitattributes"}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "advice"), [(True, False, "say --public"), (False, True, "leave out --public")]
+)
+def test_nothing_is_sent_to_a_repository_of_the_other_kind(server, folder, first, then, advice) -> None:
+    hub.push(folder, "me/grids", public=first)
+    (folder / "train" / "1.txt").write_text("a secret")
+    with pytest.raises(BadInput, match=f"me/grids is there already .*nothing was sent: {advice}"):
+        hub.push(folder, "me/grids", public=then)
+    assert server.files["me/grids"]["train/1.txt"] == b"caption 1"
+
+
+def test_an_unsound_split_and_a_data_set_that_is_not_there_are_never_sent(server: Hub, folder: Path) -> None:
+    (folder / "validation" / "3.png").write_bytes(b"picture 1")
+    with pytest.raises(BadInput, match="holds out what it trains on"):
+        hub.push(folder, "me/grids", public=False)
+    with pytest.raises(BadInput, match="is no listing of a data set"):
+        hub.push(folder / "nowhere", "me/grids", public=False)
+    assert server.asked == []
+
+
+def test_the_token_comes_from_the_environment_alone(server: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(BadInput, match="set HF_TOKEN to one that may write"):
+        hub.push(folder, "me/grids", public=False)
+    assert server.asked == []
+
+
+def test_a_refusal_of_the_hub_is_one_sentence_without_the_token(server: Hub, folder: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(BadInput, match=r"me/grids can't be sent to the hub: .*401") as caught:
+        hub.push(folder, "me/grids", public=False)
+    assert "hf_wrong" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_that_is_not_there_and_a_name_that_it_forbids_are_one_sentence(folder: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    for name, reason in (("me/grids", "Connection refused"), ("me/a--b", "Cannot have -- or")):
+        with pytest.raises(BadInput, match=f"{name} can't be sent to the hub: .*{reason}"):
+            hub.push(folder, name, public=False)
+
+
+@pytest.mark.parametrize("name", ["grids", "a/b/c", "me/", "me/a b"])
+def test_a_name_is_an_owner_and_a_name(name: str, folder: Path) -> None:
+    with pytest.raises(BadInput, match="has a name like ORG/NAME"):
+        hub.push(folder, name, public=False)
+
+
+def test_the_command_pushes_a_run_s_data_set(server: Hub, folder: Path, monkeypatch, capsys) -> None:
+    (folder.parent / "run.db").touch()
+    words = ["iclora", "push", "storyboard", "me/grids", "--out", str(folder.parent)]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.split() == ["private:", f"{server.url}/datasets/me/grids"]
+    assert set(server.files["me/grids"]) == SENT

@@ -1,0 +1,308 @@
+"""A stage's way through its inputs: in order, every input accounted for, and the same after a kill as without one."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.engines import local
+from pipeline.errors import BadInput
+from pipeline.records import Group, Position, Record, Rejected
+from pipeline.store import TABLES, Item, Mark, Store
+
+Results = Iterator[Item | Rejected]
+
+
+@dataclass(frozen=True)
+class Film:
+    """An input of the small line below: a film with three shots, the last of which can't be used."""
+
+    id: str
+
+
+FILMS = [Film(f"f{number}") for number in range(7)]
+
+
+def record(name: str) -> Record:
+    return Record(name, f"{name}.png", name.partition("-")[0], Position(stem=name))
+
+
+def collect(films: Sequence[Film]) -> Results:
+    for film in films:
+        yield from (record(f"{film.id}-{shot}") for shot in range(3))
+        yield Rejected(f"{film.id}#3", film.id, "too dark", "It is black.")
+
+
+def inspect(records: Sequence[Record]) -> Results:
+    for item in records:
+        if item.id.endswith("-1"):
+            yield Rejected(item.id, item.path, "unreadable", "It is cut off.")
+        else:
+            time.sleep(0.002 if item.id < "f3" else 0)  # with threads later batches overtake
+            yield replace(item, width=len(item.id))
+
+
+def group(records: Sequence[Record]) -> Results:
+    for start in range(0, len(records), 4):
+        part = tuple(records[start : start + 4])
+        yield Group(f"g{start}", "test", part, "four in a row", 1.0)
+
+
+def stages(threads: int = 1, **config: object) -> list[local.Stage]:  # type: ignore[type-arg]
+    def told(item: Record) -> tuple[str, ...]:
+        return (item.source,)
+
+    return [
+        local.Stage("collect", "collected", collect, {}, batch=2, origin=told, expands=True),
+        local.Stage("inspect", "records", inspect, config, batch=3, threads=threads),
+        local.Stage("group", "groups", group, {"size": 4}),
+    ]
+
+
+def walk(folder: Path, line: Sequence[local.Stage], fatal: int = 0) -> list[Mark]:  # type: ignore[type-arg]
+    """Takes the films down the line. With `fatal` the process kills itself at that statement to the database."""
+    with Store(folder) as store:
+        statements = iter(range(1, 1_000_000))
+
+        def count(_: str) -> None:
+            if next(statements) == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        store._db.set_trace_callback(count)
+        marks, inputs, upstream = [], list[object](FILMS), ""
+        for stage in line:
+            marks.append(local.run(stage, inputs, store, upstream=upstream, progress=lambda *_: None))
+            inputs, upstream = store.items(TABLES[stage.table], stage.table), store.digest(stage.table)
+        store._db.set_trace_callback(None)
+        return marks
+
+
+def content(folder: Path) -> dict[str, object]:
+    """All tables and marks, seconds aside."""
+    with Store(folder) as store:
+        tables: dict[str, object] = {name: store.table(name) for name in store.counts() if name != "stages"}
+        return tables | {row["name"]: row | {"seconds": 0} for row in store.table("stages")}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    folder = tmp_path_factory.mktemp("unbroken")
+    walk(folder, stages())
+    return content(folder)
+
+
+def test_in_is_kept_and_rejected(tmp_path: Path, unbroken: dict[str, object]) -> None:
+    marks = walk(tmp_path, stages())
+    assert [(mark.entered, mark.kept) for mark in marks] == [(28, 21), (21, 14), (14, 14)]
+    assert all(mark.done for mark in marks)
+    with Store(tmp_path) as store:
+        assert [len(store.rejected(mark.name)) for mark in marks] == [7, 7, 0]
+        assert [item.id for item in store.items(Record, "collected")] == [
+            f"f{n}-{s}" for n in range(7) for s in range(3)
+        ]
+    assert content(tmp_path) == unbroken
+
+
+KILL = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_engine
+from pathlib import Path
+test_engine.walk(Path(sys.argv[2]), test_engine.stages(threads=int(sys.argv[3])), fatal=int(sys.argv[4]))
+"""
+
+
+def doomed(folder: Path, fatal: int, threads: int = 1) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", KILL, str(Path(__file__).parents[2]), str(folder), str(threads), str(fatal)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def test_a_run_that_is_killed_again_and_again_ends_like_an_unbroken_one(
+    tmp_path: Path, unbroken: dict[str, object]
+) -> None:
+    """Killed at a later and later statement to the database, in steps of 7, till it ends."""
+    fatal, kills = 12, 0
+    while (ran := doomed(tmp_path, fatal, threads=1 + kills % 2)).returncode:
+        assert ran.returncode == -signal.SIGKILL, ran.stderr
+        fatal, kills = fatal + 7, kills + 1
+    assert kills >= 5
+    assert content(tmp_path) == unbroken
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_give_the_same_tables_as_one(tmp_path: Path, unbroken: dict[str, object], threads: int) -> None:
+    walk(tmp_path, stages(threads))
+    assert content(tmp_path) == unbroken
+
+
+# ---- one stage
+
+
+class Watched:
+    """The inspect stage with what it was given, and a batch at which it fails."""
+
+    def __init__(self, fails_at: str = "", threads: int = 1, batch: int | None = 2, **config: object) -> None:
+        self.seen: list[str] = []
+        self.fails_at = fails_at
+        self.stage = local.Stage("inspect", "records", self.run, config, batch=batch, threads=threads)
+
+    def run(self, records: Sequence[Record]) -> Results:
+        if self.fails_at in [item.id for item in records]:
+            raise OSError("the disk has gone")
+        self.seen += [item.id for item in records]
+        yield from inspect(records)
+
+
+INPUTS = [record(f"f{number}-0") for number in range(10)]
+NAMES = [item.id for item in INPUTS]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "run") as opened:
+        yield opened
+
+
+def run(watched: Watched, store: Store, inputs: Sequence[Record] = INPUTS, upstream: str = "films") -> Mark:
+    return local.run(watched.stage, inputs, store, upstream=upstream, progress=lambda *_: None)
+
+
+def rows(store: Store) -> list[str]:
+    return [item.id for item in store.items(Record, "records")]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_failing_batch_leaves_the_ones_before_it_and_is_all_that_is_done_again(store: Store, threads: int) -> None:
+    with pytest.raises(OSError, match="the disk has gone"):
+        run(Watched("f5-0", threads), store)
+    assert rows(store) == NAMES[:4]
+    mark = store.mark("inspect")
+    assert mark and not mark.done
+    again = Watched(threads=threads)
+    assert run(again, store).kept == 10
+    assert sorted(again.seen) == NAMES[4:] and rows(store) == NAMES
+
+
+def test_after_a_failure_what_has_not_begun_is_not_begun(store: Store) -> None:
+    watched, before = Watched("f0-0", threads=2, batch=1), threading.active_count()
+    with pytest.raises(OSError, match="gone"):
+        run(watched, store)
+    assert len(watched.seen) <= 3  # at most twice as many batches as threads are under way
+    assert threading.active_count() == before
+
+
+def test_what_is_done_is_not_done_again(store: Store) -> None:
+    first = run(Watched(), store)
+    again = Watched()
+    assert run(again, store) == first and again.seen == []
+
+
+@pytest.mark.parametrize(("config", "upstream"), [({"sharp": 2}, "films"), ({}, "other films")])
+def test_a_changed_config_or_input_starts_anew(store: Store, config: dict[str, object], upstream: str) -> None:
+    run(Watched(), store)
+    again = Watched(**config)  # type: ignore[arg-type]
+    run(again, store, INPUTS[::-1], upstream)
+    assert again.seen == rows(store) == NAMES[::-1]
+
+
+def test_the_order_of_a_config_s_keys_is_no_change(store: Store) -> None:
+    run(Watched(one=1, two={"three": 3, "four": 4}), store)
+    again = Watched(two={"four": 4, "three": 3}, one=1)
+    run(again, store)
+    assert again.seen == []
+
+
+def test_a_config_of_objects_is_refused_since_they_differ_in_every_process(store: Store) -> None:
+    with pytest.raises(TypeError):
+        run(Watched(model=object()), store)
+
+
+def test_a_stage_that_sees_everything_at_once_never_goes_on_with_old_rows(store: Store) -> None:
+    whole = Watched(batch=None)
+    fingerprint = local._fingerprint(whole.stage, "films")
+    store.begin("inspect", "records", fingerprint, anew=False)
+    store.add("inspect", "records", [record("left-over")], [], 1)  # killed between its rows and its mark
+    run(whole, store)
+    assert whole.seen == rows(store) == NAMES
+
+
+def test_a_stage_whose_files_are_gone_is_done_again(store: Store) -> None:
+    run(Watched(), store)
+    again = Watched()
+    again.stage = replace(again.stage, intact=lambda: False)
+    run(again, store)
+    assert again.seen == rows(store) == NAMES
+
+
+def test_no_inputs_are_no_trouble(store: Store) -> None:
+    assert (run(Watched(), store, []).entered, run(Watched(batch=None), store, []).kept) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda records: records[1:], r"lost \['f0-0'\]"),
+        (lambda records: [*records, record("nobody")], r"invented \['nobody'\]"),
+    ],
+)
+def test_a_stage_that_loses_or_invents_something_is_stopped(
+    store: Store, spoil: Callable[[Sequence[Record]], list[Record]], told: str
+) -> None:
+    stage = local.Stage("inspect", "records", spoil, {}, batch=4)
+    with pytest.raises(RuntimeError, match=told):
+        local.run(stage, INPUTS, store, upstream="", progress=lambda *_: None)
+    assert rows(store) == []
+
+
+def test_progress_goes_from_what_is_there_to_all(store: Store) -> None:
+    with pytest.raises(OSError, match="gone"):
+        run(Watched("f7-0"), store)
+    told: list[tuple[str, int, int]] = []
+    local.run(Watched().stage, INPUTS, store, upstream="films", progress=lambda *words: told.append(words))
+    assert told == [("inspect", 6, 10), ("inspect", 8, 10), ("inspect", 10, 10)]
+
+
+def test_a_second_process_does_not_join_in(store: Store, tmp_path: Path) -> None:
+    class Meanwhile(Watched):
+        def run(self, records: Sequence[Record]) -> Results:
+            with Store(tmp_path / "run") as other, pytest.raises(BadInput, match="another process is at work"):
+                run(Watched(), other)
+            yield from super().run(records)
+
+    assert run(Meanwhile(), store).kept == 10
+    assert run(Watched(), store).done
+
+
+# ---- a line of stages
+
+
+def test_a_change_is_felt_from_the_first_stage_that_it_touches_until_the_output_is_the_same(tmp_path: Path) -> None:
+    walk(tmp_path, stages())
+    seen: list[str] = []
+
+    def watch(stage: local.Stage) -> local.Stage:  # type: ignore[type-arg]
+        def look(batch: Sequence[object]) -> Iterator[Item | Rejected]:
+            seen.append(stage.name)
+            return iter(stage.run(batch))  # type: ignore[arg-type]
+
+        return replace(stage, run=look)
+
+    walk(tmp_path, [watch(stage) for stage in stages()])
+    assert seen == []
+    walk(tmp_path, [watch(stage) for stage in stages(limit=3)])
+    assert set(seen) == {"inspect"}  # its output is the same, so grouping has nothing to do
+    seen.clear()
+    FILMS.append(Film("f7"))
+    try:
+        first, *others = (watch(stage) for stage in stages(limit=3))
+        walk(tmp_path, [replace(first, config={"films": 8}), *others])
+    finally:
+        FILMS.pop()
+    assert set(seen) == {"collect", "inspect", "group"}

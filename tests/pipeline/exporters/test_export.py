@@ -1,0 +1,534 @@
+"""The finished data set: what lies in it, what its card says, that every trainer's config fits it, and the way back."""
+
+from __future__ import annotations
+
+import json
+import random
+import shlex
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import yaml
+from PIL import Image
+
+from iclora.run import Run, Settings, load_task
+from miniature.film import picture
+from miniature.world import draw_scene
+from pipeline import exporters, plugins, task
+from pipeline.dataset import card, samples, split
+from pipeline.dataset.samples import Dataset
+from pipeline.errors import BadInput
+from pipeline.families import BASES
+from pipeline.records import Grid, Record, Row
+from pipeline.review import reviews
+from pipeline.stages import export
+from pipeline.store import Store
+
+TRAINERS = [name for name in plugins.names(exporters) if name != "imagefolder"]
+TEXTS = [
+    'says "yes", then = and + and @, at once',
+    "emoji 🎬 and שלום to the end",
+    "a | bar, a \\ stroke and a # mark",
+    "it's 50% of {this|that}, no more",
+    "e1234567890, NA, null, 3/4",
+    "one line that is rather ordinary",
+]
+
+
+def answer(number: int) -> str:
+    texts = [f"in shot {shot} of {number}: {TEXTS[number]}" for shot in ("one", "two", "three")]
+    return json.dumps({"summary": f"story {number} of a day", "panels": [{"text": text} for text in texts]})
+
+
+def make(home: Path, *overrides: str) -> Path:
+    """A home of six grids from six folders; its folder."""
+    rng = random.Random(0)
+    for number in range(6):
+        (home / f"film-{number}").mkdir(parents=True)
+        for shot in range(3):
+            picture(draw_scene(rng), home / f"film-{number}" / f"{shot}.png")
+    answers = json.dumps([answer(number) for number in range(6)])
+    fixed = (f"captioner.answers={answers}", "group.floor=0.0", "caption.attempts=1")
+    settings = Settings(
+        task="storyboard", sources=(str(home),), captioner="scripted", scorer="none", overrides=fixed + overrides
+    )
+    run = Run(settings, home / "run")
+    with run.store:
+        list(run.run(lambda *_: None))
+    return home / "run"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("export") / "a set", "condition=[1]")
+
+
+@pytest.fixture(scope="module")
+def data(home: Path) -> Dataset:
+    """The run's data set as exporters see it."""
+    with Store(home) as store:
+        road_task = load_task(Settings.model_validate(store.settings()))
+        kept = [row for row in reviews.rows(store, road_task) if row.decision == "keep"]
+    return samples.gather(kept, road_task, home, split.divide(kept, road_task))
+
+
+def pairs(folder: Path) -> dict[str, tuple[str, bytes]]:
+    """Stem to caption and picture of a folder of `x.png` and `x.txt`, as most trainers read it."""
+    return {
+        path.stem: (path.with_suffix(".txt").read_text(encoding="utf-8"), path.read_bytes())
+        for path in folder.glob("*.png")
+        if not path.stem.endswith("-masklabel")
+    }
+
+
+def expected(data: Dataset, side: str) -> dict[str, tuple[str, bytes]]:
+    return {
+        sample.stem: (sample.text, (data.run / sample.row.grid.path).read_bytes())
+        for sample in data.samples
+        if sample.side == side
+    }
+
+
+# ---- the data
+
+
+def test_both_sides_hold_pairs_with_captions_of_one_line(home: Path, data: Dataset) -> None:
+    assert (len(data.train), len(data.held_out)) == (5, 1)
+    for side in ("train", "validation"):
+        found = pairs(home / "dataset" / side)
+        assert found == expected(data, side)
+        assert all(text and "\n" not in text for text, _ in found.values())
+    stems = [path.stem for path in (home / "dataset").glob("*/*.txt") if path.parts[-2] in ("train", "validation")]
+    assert sorted(stems) == [f"{number:04d}" for number in range(1, 7)]
+
+
+def test_pictures_are_upright_rgb_of_the_canvas_without_exif(home: Path) -> None:
+    for path in (home / "dataset").glob("train/*.png"):
+        with Image.open(path) as picture_:
+            assert (picture_.mode, picture_.size, dict(picture_.getexif()), picture_.format) == (
+                *("RGB", (1024, 1536), {}),
+                "PNG",
+            )
+
+
+@pytest.mark.parametrize("words", [("imagefolder", True), ("folder", False)])
+def test_datasets_loads_both_sides_by_folder_and_by_card(home: Path, data: Dataset, words: tuple[str, bool]) -> None:
+    folder = str(home / "dataset")
+    loaded = datasets.load_dataset("imagefolder", data_dir=folder) if words[1] else datasets.load_dataset(folder)
+    assert {side: len(rows) for side, rows in loaded.items()} == {"train": 5, "validation": 1}
+    assert loaded["train"]["text"] == [sample.text for sample in data.train]
+    assert loaded["train"].column_names == ["image", "text", "id", "task", "group", "boxes", "panels", "sources"]
+    assert loaded["validation"][0]["image"].size == (1024, 1536)
+    assert loaded["validation"][0]["sources"][0]["name"] == f"{data.held_out[0].group}/0.png"
+
+
+def test_a_data_set_of_the_same_folder_name_is_not_taken_for_another(data: Dataset, tmp_path: Path) -> None:
+    for name, samples_ in (("a", data.samples), ("b", data.samples[::-1])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "grids").symlink_to(data.run / "grids")
+        list(export.stage(data.task, tmp_path / name, {}).run([sample.row for sample in samples_]))
+    first, second = (
+        datasets.load_dataset(str(tmp_path / name / "dataset"), cache_dir=str(tmp_path / "cache"))["train"]["text"]
+        for name in ("a", "b")
+    )
+    assert list(first) != list(second)
+    assert sorted(first) == sorted(second)
+
+
+def test_masks_are_black_on_given_panels_and_white_where_loss_counts(home: Path, data: Dataset) -> None:
+    for sample in data.samples:
+        with Image.open(home / "dataset" / sample.mask) as mask:
+            panels = [mask.crop(box).getextrema() for box in sample.row.grid.layout.boxes]
+            assert (mask.size, panels) == ((1024, 1536), [(0, 0), (255, 255), (255, 255)])
+    assert len(list((home / "dataset").glob("masks*/*"))) == 6
+
+
+@pytest.mark.parametrize("condition", ["[0]", "[4]", "[1, 1]", "[1, 2, 3]"])
+def test_given_panels_are_some_of_the_task_s_own(condition: str) -> None:
+    with pytest.raises(BadInput, match="condition names panels from 1 to 3, each once and not all of them"):
+        task.load("storyboard", [f"condition={condition}"])
+
+
+def test_a_grid_that_is_kept_without_a_caption_is_left_out_with_its_reason(data: Dataset, tmp_path: Path) -> None:
+    row = data.train[0].row
+    empty = replace(row, caption=replace(row.caption, text=" "), decision="keep")
+    stage = export.stage(data.task, tmp_path, {})
+    (tmp_path / "grids").symlink_to(data.run / "grids")
+    results = list(stage.run([empty, data.train[1].row]))
+    assert [getattr(result, "reason", result) for result in results][1:] == ["no caption"]
+
+
+def test_a_run_with_nothing_kept_makes_an_empty_data_set(data: Dataset, tmp_path: Path) -> None:
+    assert list(export.stage(data.task, tmp_path, {}).run([])) == []
+    assert (tmp_path / "dataset" / "train" / "metadata.jsonl").read_text() == ""
+
+
+def test_no_file_tells_where_on_this_machine_the_sources_lie(home: Path) -> None:
+    for file in ("README.md", "train/metadata.jsonl", "validation/metadata.jsonl"):
+        assert str(home.parent) not in (home / "dataset" / file).read_text(encoding="utf-8")
+
+
+# ---- the card
+
+
+def test_the_card_says_what_is_known_and_what_is_not(home: Path) -> None:
+    card = (home / "dataset" / "README.md").read_text(encoding="utf-8")
+    for line in (
+        "- 5 grids to train on, 1 held out; 1 of 6 groups of sources is held out whole (share 0.1, seed 0).",
+        "- Every grid is 1024 x 1536 pixels: 3 x 1 panels of 1024 x 512, in reading order [SCENE-1] [SCENE-2]",
+        "- Given panels: [SCENE-1]; the masks are black on them.",
+        "The licence of 18 panels of 18 is unknown: ask before sharing.",
+        "| film-0/* | film-0 | unknown | unknown | unknown | 3 |",
+        "- captioner, captioner: scripted",
+        "- 0 of 6 grids were decided on by a person; the rest passed the checks unseen.",
+        "- 6 grids are few: the task is meant to be trained on 20 or more.",
+    ):
+        assert line in card
+
+
+def test_the_card_s_front_matter_is_what_the_hub_reads(home: Path) -> None:
+    from huggingface_hub import DatasetCard
+
+    found = DatasetCard.load(home / "dataset" / "README.md").data.to_dict()
+    assert (found["license"], found["size_categories"], found["task_categories"]) == (
+        *("unknown", ["n<1K"]),
+        ["text-to-image"],
+    )
+    assert [entry["split"] for entry in found["configs"][0]["data_files"]] == ["train", "validation"]
+
+
+def estimate(count: int, of: int, low: float, high: float) -> dict[str, float]:
+    return {"count": count, "of": of, "rate": count / of, "low": low, "high": high}
+
+
+FACTS = {
+    "scorer": {"model": "local-dir:/home/me/miniature/clip", "values": [0.1] * 99},
+    "false rejects": estimate(2, 50, 0.011, 0.135),
+    "false accepts": {"grids": estimate(0, 9, 0, 0.299)},
+    "thresholds": {
+        "text": {
+            "value": 0.21,
+            "is": "floor",
+            "found by": "the run's scores",
+            "false rejects": estimate(1, 50, 0.004, 0.105),
+            "false accepts": {"grids": estimate(1, 99, 0.002, 0.055)},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("licences", "told"),
+    [(("CC-BY 4.0",), "cc-by-4.0"), (("mit", "cc0-1.0"), "other"), (("mit", ""), "unknown"), (("my own",), "other")],
+)
+def test_the_card_names_a_licence_only_where_all_sources_have_it(data: Dataset, licences, told: str) -> None:
+    def licensed(number: int, row: Row) -> Row:
+        def record(record: Record) -> Record:
+            return replace(record, licence=licences[number % len(licences)], author="Ada", url="https://example.org/a")
+
+        group = replace(row.grid.group, records=tuple(map(record, row.grid.group.records)))
+        return replace(row, grid=replace(row.grid, group=group))
+
+    rows = [licensed(number, sample.row) for number, sample in enumerate(data.samples)]
+    text = card.write(samples.gather(rows, data.task, data.run, data.split), FACTS)
+    assert f"\nlicense: {told}\n" in text
+    assert "| Ada | https://example.org/a | 3 |" in text
+    assert (
+        "- scorer, model: miniature/clip\n- false rejects: 2 of 50 (1.1 to 13.5 %)\n- false accepts, grids: 0 of 9"
+        in text
+    )
+    assert (
+        "| text | floor | 0.21 | the run's scores | 1 of 50 (0.4 to 10.5 %) | grids: 1 of 99 (0.2 to 5.5 %) |" in text
+    )
+    assert "/home/me" not in text
+
+
+# ---- trainers: the contract
+
+
+def read(path: Path) -> Any:
+    """A config by its form; a script as its words."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".toml":
+        return tomllib.loads(text)
+    if path.suffix == ".sh":
+        return shlex.split(text.replace("\\\n", " "), comments=True)
+    return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text) if path.suffix == ".yaml" else text
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from strings(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from strings(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("name", TRAINERS)
+def test_what_an_exporter_writes_can_be_read_and_names_only_what_is_there(
+    name: str, base: str, data: Dataset, home: Path, tmp_path: Path
+) -> None:
+    wanted = replace(data, task=data.task.model_copy(update={"base": base}))
+    for part in ("train", "validation", "masks", "masks-held-out"):
+        (tmp_path / part).symlink_to(home / "dataset" / part)
+    config = plugins.load(exporters, name).write(wanted, tmp_path)
+    written = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert written == set(config.files)
+    for file in config.files:
+        for text in strings(read(tmp_path / file)):
+            if text.startswith(str(data.home)):
+                inside = tmp_path / Path(text).relative_to(data.home)
+                assert inside.exists() or inside.with_suffix(".json").exists(), text
+    told = " ".join(config.notes)
+    assert bool(config.command) != (f"no way to train {base}" in told or "panels would be lost" in told)
+    if config.command:
+        assert str(data.home) in config.command
+        assert any(
+            base_name in (tmp_path / file).read_text() for file in config.files for base_name in model_names(base)
+        )
+
+
+def model_names(base: str) -> list[str]:
+    """What a config may call a base: its place on the hub, or a part of its files' names."""
+    hub = "/".join(BASES[base].tokenizer.split("/")[:2])
+    return [hub, hub.rpartition("/")[2], hub.replace("-Turbo", ""), base.partition("-")[0], base.replace("-", "_")]
+
+
+FOLDERS: dict[str, Callable[[Path], str]] = {
+    "ai_toolkit": lambda at: read(at / "ai-toolkit.yaml")["config"]["process"][0]["datasets"][0]["folder_path"],
+    "kohya": lambda at: read(at / "kohya.toml")["datasets"][0]["subsets"][0]["image_dir"],
+    "diffusion_pipe": lambda at: read(at / "diffusion-pipe-data.toml")["directory"][0]["path"],
+    "onetrainer": lambda at: read(at / "onetrainer-concepts.json")[0]["path"],
+    "simpletuner": lambda at: read(at / "simpletuner-data.json")[0]["instance_data_dir"],
+}
+"""The folder of pairs that each config sends its trainer to."""
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_trainer_finds_the_training_pairs_and_no_others(name: str, home: Path, data: Dataset) -> None:
+    home = home / "dataset"
+    if name == "diffsynth":
+        table = datasets.load_dataset("csv", data_files=str(home / "diffsynth.csv"), split="train")
+        found = {Path(row["image"]).stem: (row["prompt"], (home / row["image"]).read_bytes()) for row in table}
+    elif name == "diffusers":
+        words = read(home / "diffusers.sh")
+        folder = words[words.index("--dataset_name") + 1]
+        rows = datasets.load_dataset(folder)["train"].cast_column("image", datasets.Image(decode=False))
+        text = words[words.index("--caption_column") + 1]
+        found = {Path(row["image"]["path"]).stem: (row[text], Path(row["image"]["path"]).read_bytes()) for row in rows}
+    else:
+        found = pairs(Path(FOLDERS[name](home)))
+    assert found == expected(data, "train")
+
+
+MASKS: dict[str, Callable[[Path], dict[str, Path]]] = {
+    "ai_toolkit": lambda at: by_stem(read(at / "ai-toolkit.yaml")["config"]["process"][0]["datasets"][0]["mask_path"]),
+    "kohya": lambda at: by_stem(read(at / "kohya.toml")["datasets"][0]["subsets"][0]["conditioning_data_dir"]),
+    "diffusion_pipe": lambda at: by_stem(read(at / "diffusion-pipe-data.toml")["directory"][0]["mask_path"]),
+    "simpletuner": lambda at: by_stem(read(at / "simpletuner-data.json")[2]["instance_data_dir"]),
+    "onetrainer": lambda at: {
+        path.stem.removesuffix("-masklabel"): path for path in (at / "with-masks/grids").glob("*-masklabel.png")
+    },
+}
+
+
+def by_stem(folder: str) -> dict[str, Path]:
+    return {path.stem: path for path in Path(folder).iterdir()}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_trainer_that_reads_masks_finds_one_for_every_training_picture(name: str, home: Path, data: Dataset) -> None:
+    found = MASKS[name](home / "dataset")
+    assert set(found) == {sample.stem for sample in data.train}
+    for path in found.values():
+        with Image.open(path) as mask:
+            assert mask.crop((0, 0, 1024, 512)).getextrema() == (0, 0)
+
+
+def test_the_canvas_is_the_only_size_of_every_config(home: Path) -> None:
+    home = home / "dataset"
+    assert read(home / "kohya.toml")["datasets"][0]["resolution"] == [1024, 1536]
+    assert read(home / "kohya.toml")["datasets"][0]["enable_bucket"] is False
+    assert read(home / "diffusion-pipe-data.toml")["size_buckets"] == [[1024, 1536, 1]]
+    assert read(home / "onetrainer.json")["resolution"] == "1024x1536"
+    assert read(home / "ai-toolkit.yaml")["config"]["process"][0]["datasets"][0]["resolution"] == [1255]  # of the area
+    sizes = [
+        (one["resolution"], one["resolution_type"], one["crop"]) for one in read(home / "simpletuner-data.json")[:2]
+    ]
+    assert sizes == [(1024, "pixel", False)] * 2
+    words = " ".join(read(home / "diffusers.sh"))
+    assert "--use_aspect_ratio_buckets" in words and "--aspect_ratio_buckets 1536,1024 " in words
+    assert "--height 1536 --width 1024 " in " ".join(read(home / "diffsynth.sh"))
+
+
+def test_nothing_that_cuts_turns_or_shuffles_is_on(home: Path) -> None:
+    home = home / "dataset"
+    words = ("crop", "flip", "rotate", "shuff", "jitter", "tag_dropout", "token_dropout", "color", "hue", "wildcard")
+
+    def settings(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                yield from settings(inner, name)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from settings(inner, key)
+        else:
+            yield key, value
+
+    files = [path for path in home.iterdir() if path.suffix in (".toml", ".json", ".yaml")]
+    on = [
+        (file.name, key, value)
+        for file in files
+        for key, value in settings(read(file))
+        if any(word in key for word in words) and value and value != "preserve"
+    ]
+    assert on == []
+
+
+def test_a_canvas_off_a_trainer_s_steps_is_told(data: Dataset, tmp_path: Path) -> None:
+    odd = replace(data, task=task.load("storyboard", ["layout.panel_width=1008", "layout.panel_height=528"]))
+    (tmp_path / "train").mkdir()
+    told = {name: " ".join(plugins.load(exporters, name).write(odd, tmp_path).notes) for name in TRAINERS}
+    steps = {"ai_toolkit": 32, "diffusion_pipe": 32, "onetrainer": 64, "simpletuner": 64}
+    for name, notes in told.items():
+        assert ("Sizes go in steps" in notes) == (name in steps), name
+        assert name not in steps or f"steps of {steps[name]} pixels" in notes
+
+
+def test_only_the_formats_that_a_task_names_are_written(data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "grids").symlink_to(data.run / "grids")
+    chosen = data.task.model_copy(update={"export": data.task.export.model_copy(update={"formats": ("kohya",)})})
+    list(export.stage(chosen, tmp_path, {}).run([sample.row for sample in data.samples]))
+    files = {path.name for path in (tmp_path / "dataset").iterdir() if path.is_file()}
+    assert files == {"README.md", "TRAINERS.md", "kohya.toml", "kohya-arguments.toml"}
+
+
+def test_a_format_of_no_exporter_is_told_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"no exporter named 'koya', did you mean 'kohya'\?"):
+        make(tmp_path / "home", 'export.formats=["koya"]')
+    assert not (tmp_path / "home" / "run" / "grids").exists()
+
+
+def test_the_report_counts_both_sides(home: Path) -> None:
+    report = json.loads((home / "report.json").read_text(encoding="utf-8"))
+    assert (report["stages"]["export"]["train"], report["stages"]["export"]["validation"]) == (5, 1)
+
+
+def test_every_command_is_told_in_one_file(home: Path) -> None:
+    text = (home / "dataset" / "TRAINERS.md").read_text(encoding="utf-8")
+    assert text.count("```sh\n") == len(TRAINERS)
+    assert f'python run.py "{(home / "dataset").resolve()}/ai-toolkit.yaml"' in text
+
+
+# ---- the way back
+
+
+def imported(source: Path, home: Path, *overrides: str) -> tuple[Run, list[Grid]]:
+    settings = Settings(
+        task="storyboard", sources=(str(source),), captioner="sidecar", scorer="none", overrides=overrides
+    )
+    run = Run(settings, home)
+    list(run.run(lambda *_: None))
+    return run, run.store.items(Grid, "grids")
+
+
+def content(folder: Path) -> dict[str, tuple[str, str, bytes]]:
+    """Caption to side, group and pixels."""
+    found = {}
+    for file, entry in split.entries(folder).items():
+        with Image.open(folder / file) as grid:
+            found[entry["text"]] = (file.partition("/")[0], entry["group"], grid.tobytes())
+    return found
+
+
+def test_a_data_set_comes_back_pixel_for_pixel_word_for_word_and_side_for_side(home: Path, tmp_path: Path) -> None:
+    run, _ = imported(home / "dataset", tmp_path / "again", "condition=[1]")
+    assert content(tmp_path / "again" / "dataset") == content(home / "dataset")
+    reasons = {row.reason for row in run.store.rejected("collect")}
+    assert reasons == {"mask", "exact copy"}  # the copies are those for OneTrainer
+
+
+def test_licence_author_and_address_come_back_too(home: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    entry = json.loads((home / "dataset/train/metadata.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    entry["sources"] = [
+        part | {"licence": f"l{n}", "author": "Ada", "url": "u"} for n, part in enumerate(entry["sources"])
+    ]
+    (source / "0001.png").symlink_to(home / "dataset/train/0001.png")
+    (source / "metadata.jsonl").write_text(json.dumps(entry) + "\n", encoding="utf-8")
+    _, (grid,) = imported(source, tmp_path / "run")
+    assert [(one.licence, one.author, one.url, one.position.group) for one in grid.group.records] == [
+        (f"l{n}", "Ada", "u", "film-0") for n in range(3)
+    ]
+
+
+LISTINGS: dict[str, Callable[[str], str]] = {
+    "metadata.jsonl": lambda text: json.dumps({"file_name": "grids/a.png", "text": text}),
+    "metadata.csv": lambda text: 'image,prompt\ngrids/a.png,"' + text.replace('"', '""') + '"\n',
+    "captions.json": lambda text: json.dumps({"grids/a.png": [text]}),
+}
+
+
+@pytest.mark.parametrize("name", LISTINGS)
+def test_captions_of_every_kind_of_listing_are_found(name: str, home: Path, tmp_path: Path) -> None:
+    text = (home / "dataset/train/0001.txt").read_text(encoding="utf-8")
+    (tmp_path / "source" / "grids").mkdir(parents=True)
+    (tmp_path / "source" / "grids" / "a.png").symlink_to(home / "dataset/train/0001.png")
+    (tmp_path / "source" / name).write_text(LISTINGS[name](text), encoding="utf-8")
+    _, (grid,) = imported(tmp_path / "source", tmp_path / "run")
+    assert {record.text for record in grid.group.records} == {text}
+    assert (tmp_path / "run" / "dataset" / "train" / "0001.txt").read_text(encoding="utf-8") == text
+
+
+def test_boxes_tell_where_panels_lie_and_boxes_outside_of_a_picture_are_rejected(tmp_path: Path, draw) -> None:
+    text = "[MOVIE-SHOTS] A day, [SCENE-1] one thing here, [SCENE-2] two things here, [SCENE-3] three things here."
+    canvas = Image.new("RGB", (700, 700), "grey")
+    boxes = [[0, 0, 640, 320], [30, 340, 670, 660], [60, 330, 700, 650]]
+    for number, box in enumerate(boxes):
+        canvas.paste(draw(number, (640, 320)), box[:2])
+    entries = [
+        {"file_name": "a.png", "text": text, "boxes": boxes},
+        {"file_name": "b.png", "text": text, "boxes": [[0, 0, 701, 9]] * 3},
+    ]
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        canvas.save(tmp_path / "in" / name)
+    (tmp_path / "in" / "metadata.jsonl").write_text("\n".join(map(json.dumps, entries)), encoding="utf-8")
+    run, _ = imported(tmp_path / "in", tmp_path / "run")
+    for record, box in zip(run.store.items(Record, "collected"), boxes, strict=True):
+        with Image.open(tmp_path / "run" / record.path) as panel:
+            assert panel.tobytes() == canvas.crop(tuple(box)).tobytes()
+    assert [(row.reason, row.detail.partition("has ")[2]) for row in run.store.rejected("collect")] == [
+        ("boxes", "boxes outside of its 700 x 700 pixels.")
+    ]
+
+
+def test_a_broken_listing_is_told_and_a_table_of_another_kind_is_none(tmp_path: Path, draw, gather) -> None:
+    (tmp_path / "in").mkdir()
+    draw(1).save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "metadata.csv").write_text("city,people\nRome,3\n", encoding="utf-8")
+    records, _ = gather(tmp_path / "in")
+    assert [record.text for record in records] == [""]
+    (tmp_path / "in" / "metadata.jsonl").write_text('{"file_name": ', encoding="utf-8")
+    with pytest.raises(BadInput, match=r"metadata.jsonl can't be read as a listing of pictures"):
+        gather(tmp_path / "in")
+
+
+def test_a_mask_needs_a_picture_of_its_name(tmp_path: Path, draw, gather) -> None:
+    for name in ("a.png", "a-masklabel.png", "masks/a.png", "masks/b.png", "b-masklabel.png", "x/masks/a.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        draw(len(name) * 7 + ord(name[-5]), (64, 64)).save(tmp_path / "in" / name)
+    records, rejected = gather(tmp_path / "in")
+    kept = sorted(str(Path(record.path).relative_to(tmp_path / "in")) for record in records)
+    assert kept == ["a.png", "b-masklabel.png", "masks/b.png", "x/masks/a.png"]
+    assert [row.reason for row in rejected] == ["mask", "mask"]

@@ -1,0 +1,570 @@
+"""A person's last word: the table out and in, the contact sheet, and the data set that follows."""
+
+import csv
+import io
+import json
+import random
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from iclora.run import MINIATURE, Run, Settings
+from miniature.film import picture
+from miniature.world import draw_scene
+from pipeline import task
+from pipeline.errors import BadInput
+from pipeline.records import Review, Row, Score, Scores, content_id
+from pipeline.review import contact_sheet, csv_table, reviews, risk, spreadsheet
+from pipeline.store import Store
+from pipeline.text import grammar
+
+TRICKY = [
+    "a man says 'no', \"yes\", and <Mara> nods; then",
+    "=HYPERLINK(1) she reads",
+    "-5 degrees and +1 more @home",
+    "'= already quoted at the start",
+    "emoji 🎬 and right-to-left שלום here",
+    "e1234567890 and 3/4 and 00:01:02",
+]
+
+
+LETTERS = st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])
+MINE = "[MOVIE-SHOTS] Mine, [SCENE-1] my first words, [SCENE-2] my second words, [SCENE-3] my third words."
+
+
+def answer(number: int) -> str:
+    texts = [f"{TRICKY[number]} in shot {shot} of the film" for shot in ("one", "two", "three")]
+    people = [{"name": "Mara", "looks": "a woman in a red scarf"}] if "<Mara>" in TRICKY[number] else []
+    panels = [{"text": text} for text in texts]
+    return json.dumps({"panels": panels, "people": people, "summary": f"story {number} about a day"})
+
+
+ANSWERS = f"captioner.answers={json.dumps([answer(number) for number in range(6)])}"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of six grids whose captions are what spreadsheets stumble over."""
+    home = tmp_path_factory.mktemp("review")
+    rng = random.Random(0)
+    for number in range(6):
+        (home / f"film-{number}").mkdir()
+        for shot in range(3):
+            picture(draw_scene(rng), home / f"film-{number}" / f"{shot}.png")
+    settings = Settings(
+        task="storyboard",
+        sources=(str(home),),
+        captioner="scripted",
+        scorer="none",
+        overrides=(ANSWERS, "group.floor=0.0"),
+    )
+    run = Run(settings, home / "run")
+    with run.store:
+        list(run.run(lambda *_: None))
+    return home / "run"
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Run:
+    """The finished home with a fresh memory: no review has been made."""
+    with Store(finished) as store:
+        settings = store.settings()
+        store._db.execute("DELETE FROM reviews")
+        store._db.execute("DELETE FROM events")
+    run = Run(Settings.model_validate(settings), finished)
+    run.write_review()
+    return run
+
+
+def rows(run: Run) -> list[Row]:
+    return reviews.rows(run.store, run.task)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
+
+
+def write(path: Path, table: list[dict[str, str]], **options: str) -> Path:
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, list(table[0]), quoting=csv.QUOTE_ALL, **options)
+    writer.writeheader()
+    writer.writerows(table)
+    path.write_text(buffer.getvalue(), encoding="utf-8", newline="")
+    return path
+
+
+def export(run: Run) -> list[str]:
+    list(run.run(lambda *_: None))
+    return sorted(path.read_text(encoding="utf-8") for path in (run.folder / "dataset").glob("*/*.txt"))
+
+
+def test_an_untouched_table_changes_nothing(run: Run) -> None:
+    assert run.apply(run.folder / "captions.csv") == []
+
+
+def test_the_table_has_one_row_a_grid_and_every_text_comes_back(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    by_id = {row.id: row for row in rows(run)}
+    assert [entry["id"] for entry in table] == [row.id for row in risk.riskiest_first(rows(run))]
+    assert len(table) == len(by_id)
+    for entry in table:
+        row = by_id[entry["id"]]
+        assert spreadsheet.unguard(entry["caption"]) == row.caption.text
+        assert tuple(spreadsheet.unguard(entry[f"panel_{panel}"]) for panel in (1, 2, 3)) == row.caption.panels
+        assert Path(run.folder / entry["picture"]).is_file()
+
+
+def test_the_table_begins_with_a_byte_order_mark_and_quotes_every_cell(run: Run) -> None:
+    content = (run.folder / "captions.csv").read_bytes()
+    assert content.startswith(b'\xef\xbb\xbf"id","decision","caption",')
+    assert b"\r" not in content
+
+
+def test_no_cell_would_be_run_as_a_formula(run: Run) -> None:
+    cells = [cell for entry in read(run.folder / "captions.csv") for cell in entry.values()]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    assert [spreadsheet.guard(text) for text in ("=1", "007", "3/4", "true", "a = b")] == [
+        "'=1", "'007", "'3/4", "'true", "a = b",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "'=1",
+        "''=1",
+        "-a",
+        "plain",
+        "'quoted'",
+        "",
+        "@x",
+        "007",
+        "'1e5",
+        "3/4 of it",
+        "True",
+        "1" * 50_000 + "x",
+    ],
+)
+def test_the_guard_is_undone_exactly(text: str) -> None:
+    assert spreadsheet.unguard(spreadsheet.guard(text)) == text
+
+
+@settings(deadline=None)  # it writes files
+@given(st.lists(st.lists(st.text(alphabet=LETTERS), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_any_cell_of_one_line_comes_back(lines: list[list[str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        spreadsheet.write(path, ["a", "b", "c"], [["x" + spreadsheet.guard(cell) for cell in line] for line in lines])
+        found = [list(line.cells.values()) for line in spreadsheet.read(path, ["a", "b", "c"])]
+    assert [[spreadsheet.unguard(cell[1:]) for cell in line] for line in found] == lines
+
+
+def test_a_dropped_row_leaves_the_data_set(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    before = export(run)
+    table[0] |= {"decision": "drop", "note": "too dark"}
+    changes = run.apply(write(run.folder / "edited.csv", table))
+    assert [(change.review.decision, change.review.note) for change in changes] == [("drop", "too dark")]
+    gone = spreadsheet.unguard(table[0]["caption"])
+    assert export(run) == sorted(set(before) - {gone})
+    assert "too dark" in run.store.rejected("export")[0].detail
+
+
+def test_an_edited_caption_reaches_the_data_set_word_for_word(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    table[1]["caption"] = (
+        "[MOVIE-SHOTS] My own words, [SCENE-1] one thing there, [SCENE-2] two more, [SCENE-3] the end of it."
+    )
+    run.apply(write(run.folder / "edited.csv", table))
+    assert table[1]["caption"] in export(run)
+
+
+def test_an_edited_caption_is_scored_again_and_no_other_is(run: Run) -> None:
+    clip = (ANSWERS, "group.floor=0.0", f"scorer.model=local-dir:{MINIATURE / 'clip'}")
+    scored = Run(run.settings.model_copy(update={"scorer": "open_clip", "overrides": clip}), run.folder)
+    export(scored)
+    before = {found.grid: found for found in scored.store.items(Scores, "scores")}
+    table = read(run.folder / "captions.csv")
+    mine = table[0]["id"]
+    name = before[mine].scores[0].name
+    assert table[0][name] == f"{before[mine].scores[0].value:.4f}"
+    table[0]["caption"] = MINE
+    scored.apply(write(run.folder / "edited.csv", table))
+    list(scored.run(lambda *_: None, first="filter"))
+    after = {found.grid: found for found in scored.store.items(Scores, "scores")}
+    assert {grid for grid, found in after.items() if found.text != before[grid].text} == {mine}
+    assert after[mine].text == MINE
+    (again,) = [entry for entry in read(run.folder / "captions.csv") if entry["id"] == mine]
+    assert again[name] == f"{after[mine].scores[0].value:.4f}" != table[0][name]
+    export(run)
+
+
+def test_an_edited_panel_changes_its_part_of_the_caption_only(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    old = rows(run)[2].caption
+    table[2]["panel_2"] = "a wholly other thing, as I see it"
+    run.apply(write(run.folder / "edited.csv", table))
+    new = rows(run)[2].caption
+    assert new.panels == (old.panels[0], "a wholly other thing, as I see it", old.panels[2])
+    assert new.text == old.text.replace(old.panels[1], "a wholly other thing, as I see it")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_what_a_spreadsheet_does_to_the_file_does_no_harm(run: Run, delimiter: str, encoding: str) -> None:
+    table = read(run.folder / "captions.csv")
+    table[3]["decision"] = "Drop "
+    mixed = [{"my notes, and; more": 'x "y"'} | entry for entry in reversed(table)]
+    path = write(run.folder / "edited.csv", mixed, delimiter=delimiter, lineterminator="\r\n")
+    path.write_bytes(path.read_text(encoding="utf-8").encode(encoding))
+    changes = run.apply(path)
+    assert [(change.review.grid, change.fields) for change in changes] == [
+        (table[3]["id"], (("decision", "keep", "drop"),))
+    ]
+
+
+@pytest.mark.parametrize("first", ['\ufeff\ufeff"id"', '"\ufeffid"', '"\ufeff""id"""', "\ufeffid", "“ID”", '" id "'])
+def test_a_byte_order_mark_or_odd_quotes_inside_the_first_header_are_no_obstacle(run: Run, first: str) -> None:
+    content = (run.folder / "captions.csv").read_text(encoding="utf-8-sig")
+    assert content.startswith('"id"')
+    path = run.folder / "edited.csv"
+    path.write_text(first + content.removeprefix('"id"'), encoding="utf-8")
+    assert run.apply(path) == []
+
+
+def test_cells_that_a_spreadsheet_left_out_or_added_at_the_end_of_a_row_are_no_obstacle(run: Run) -> None:
+    lines = (run.folder / "captions.csv").read_text(encoding="utf-8-sig").splitlines()
+    lines = [lines[0] + ',"mine"', lines[1], lines[2] + ',"x"', "", lines[3] + ',"",,', *lines[4:]]
+    path = run.folder / "edited.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert run.apply(path) == []
+
+
+def test_line_breaks_that_a_person_typed_become_spaces(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    table[0]["note"] = "first line\nsecond line\r\n third"
+    (change,) = run.apply(write(run.folder / "edited.csv", table))
+    assert change.review.note == "first line second line third"
+    run.write_review()
+    assert all(entry["note"] in ("", change.review.note) for entry in read(run.folder / "captions.csv"))
+    assert len((run.folder / "captions.csv").read_bytes().splitlines()) == 1 + len(table)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("decision", "maybe", "row 2, decision: 'maybe' is none of keep, drop, unsure"),
+        ("id", "g-nothing", "row 2, id: 'g-nothing' is no grid of this run"),
+        ("caption", "no markers at all", "row 2, caption: the edited caption lacks one of"),
+        ("panel_1", "", "row 2, panel_1: is empty"),
+        ("panel_1", "a [SCENE-2] marker inside", "row 2, panel_1"),
+        ("caption", "", "row 2, caption: is empty"),
+        ("base", "", "row 2, base: '' is not what was written there"),
+        ("base", "b-0.5", "row 2, base: 'b-0.5' is not what was written there"),
+    ],
+)
+def test_a_row_in_doubt_is_named_and_nothing_is_applied(run: Run, field: str, value: str, message: str) -> None:
+    table = read(run.folder / "captions.csv")
+    table[0][field] = value
+    table[1]["decision"] = "drop"
+    with pytest.raises(BadInput, match="nothing was applied") as caught:
+        run.apply(write(run.folder / "edited.csv", table))
+    assert message in str(caught.value)
+    assert run.store.table("reviews") == []
+
+
+@pytest.mark.parametrize("column", ["id", "decision", "note", "panel_2", "base"])
+def test_a_table_that_lacks_a_column_is_refused_and_the_column_is_named(run: Run, column: str) -> None:
+    table = [{name: cell for name, cell in row.items() if name != column} for row in read(run.folder / "captions.csv")]
+    with pytest.raises(BadInput, match=f"0 columns named '{column}'; it needs one of each"):
+        run.apply(write(run.folder / "edited.csv", table))
+
+
+def test_all_doubts_are_told_at_once_by_row_and_column(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    table[0]["decision"] = "yes"
+    table[1]["panel_3"] = ""
+    table[2]["id"] = "g-other"
+    lines = write(run.folder / "edited.csv", table).read_text(encoding="utf-8").splitlines()
+    (run.folder / "edited.csv").write_text("\n".join([*lines[:5], lines[5] + ',"cut"', *lines[6:]]), encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        run.apply(run.folder / "edited.csv")
+    missing = [row.id for row in rows(run) if row.id in {rows(run)[2].id, rows(run)[4].id}]
+    assert str(caught.value).split("\n  ")[1:] == [
+        "row 2, decision: 'yes' is none of keep, drop, unsure",
+        "row 3, panel_3: is empty",
+        "row 4, id: 'g-other' is no grid of this run",
+        f"row 6: it has {len(table[0]) + 1} cells, the header {len(table[0])}; was a text cut in two?",
+        f"2 grids have no row: {', '.join(missing)}",
+    ]
+
+
+def test_quote_signs_that_automatic_correction_made_are_in_doubt_and_nothing_else_about_quotes_is(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    row = next(entry for entry in table if "'no', \"yes\"" in entry["caption"])
+    curly = row["caption"].replace("'no', \"yes\"", "‘no’, “yes”")  # noqa: RUF001
+    number = table.index(row) + 2
+    with pytest.raises(BadInput, match=f"row {number}, caption: only its quote signs differ"):
+        run.apply(
+            write(run.folder / "edited.csv", [*table[: number - 2], row | {"caption": curly}, *table[number - 1 :]])
+        )
+    row["caption"] = curly.replace("and <", "and then <")
+    (change,) = run.apply(write(run.folder / "edited.csv", table))
+    assert "‘no’, “yes”, and then" in change.review.text  # noqa: RUF001
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "harm"),
+    [
+        ('she says "no"', "she says “no”", "quote signs"),
+        ("it's 'so'", "it’s ‘so’", "quote signs"),  # noqa: RUF001
+        ('he says "no" loudly', "he says « no » loudly", "quote signs"),
+        ("she says “no”", 'she says "no"', ""),
+        ('she says "no"', "she says “never”", ""),
+        ("a film 🎬 here", "a film ?? here", "letters were lost"),
+        ("in שלום here", "in ???? here", "letters were lost"),
+        ("a naïve man", "a na\ufffdve man", "letters were lost"),
+        ("is it so?", "is it so", ""),
+        ("a naïve man", "a naive man", ""),
+        ("a man", "a man?", ""),
+    ],
+)
+def test_what_a_spreadsheet_did_is_told_from_what_a_person_did(was: str, now: str, harm: str) -> None:
+    found = spreadsheet.damage(was, now)
+    assert harm in found and bool(found) == bool(harm)
+
+
+def test_missing_and_doubled_rows_are_named(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    with pytest.raises(BadInput, match=r"stands twice, in row 2 too\n  1 grids have no row: "):
+        run.apply(write(run.folder / "edited.csv", [*table[1:], table[1]]))
+
+
+def test_a_stale_row_is_refused(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    table[0]["decision"] = "drop"
+    run.apply(write(run.folder / "first.csv", table))
+    table[0]["decision"] = "unsure"
+    told = r"row 2, base: the row has changed in the home since .* \(decision\), so your edit of decision is in doubt"
+    with pytest.raises(BadInput, match=told):
+        run.apply(write(run.folder / "second.csv", table))
+
+
+def test_applying_a_table_twice_changes_nothing_more(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    table[0]["decision"] = "drop"
+    table[1]["caption"] = MINE
+    table[2]["panel_2"] = "a wholly other thing"
+    table[3]["note"] = "look again"
+    path = write(run.folder / "edited.csv", table)
+    assert len(run.apply(path)) == 4
+    events = run.store.table("events")
+    assert run.apply(path) == []
+    export(run)
+    assert run.apply(path) == []
+    assert run.store.table("events") == events
+
+
+def test_an_old_table_takes_nothing_back_that_was_decided_elsewhere(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    by_id = {row.id: row for row in rows(run)}
+    word = reviews.change(by_id[table[0]["id"]], run.task, decision="drop", text=MINE)
+    assert word
+    run.store.review([word.review], [], who="page")
+    table[1]["decision"] = "unsure"
+    (change,) = run.apply(write(run.folder / "edited.csv", table))
+    assert change.review.grid == table[1]["id"]
+    assert {row.id: row.decision for row in rows(run)}[table[0]["id"]] == "drop"
+
+
+def test_a_decision_that_was_emptied_says_nothing(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    table[0]["decision"] = " "
+    write(run.folder / "captions.csv", table)
+    assert run.apply(run.folder / "captions.csv") == []
+    run.write_review()
+    assert run.set_aside is None
+
+
+def test_edits_that_were_not_applied_are_never_written_over(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    mine = run.folder / "captions.csv"
+    run.write_review()
+    assert run.set_aside is None
+    table[0]["note"] = "an evening's work"
+    edited = write(mine, table).read_bytes()
+    run.write_review()
+    assert run.set_aside and run.set_aside.read_bytes() == edited
+    assert read(mine)[0]["note"] == ""
+    assert len(run.apply(run.set_aside)) == 1
+    run.set_aside.replace(mine)
+    run.set_aside = None
+    run.write_review()  # these edits the home has
+    assert run.set_aside is None
+
+
+def test_an_edited_caption_decides_nothing_where_the_toolkit_was_in_doubt(run: Run) -> None:
+    (row, *_) = rows(run)
+    doubtful = replace(row, decision="unsure", caption=replace(row.caption, problems=("the text is thin",)))
+    change = reviews.change(doubtful, run.task, text=MINE)
+    assert change and change.review.decision is None
+    assert change.fields == (("caption", row.caption.text, MINE),)
+    run.store.review([change.review], [], who="page")
+    assert rows(run)[0].decision == "keep"  # the new text has no problems
+    again = reviews.change(rows(run)[0], run.task, text=MINE.replace("my first words", "words"))
+    assert again and again.review.decision == "keep"  # a person's text in a row that is marked keep
+
+
+def test_nobody_decides_anything_while_a_table_is_being_applied(run: Run) -> None:
+    change = reviews.change(rows(run)[0], run.task, decision="drop")
+    assert change
+    with Store(run.folder) as other:
+        other._db.execute("PRAGMA busy_timeout=50")
+        with run.store.deciding(), pytest.raises(BadInput, match="database is locked"):
+            other.review([change.review], [], who="page")
+        other.review([change.review], [], who="page")
+    assert rows(run)[0].decision == "drop"
+
+
+def test_a_person_may_confirm_what_the_toolkit_decided(run: Run) -> None:
+    change = reviews.change(rows(run)[0], run.task, decision="keep")
+    assert change and (change.review.decision, change.fields) == ("keep", (("decision", "keep", "keep"),))
+    run.store.review([change.review], [], who="page")
+    assert reviews.change(rows(run)[0], run.task, decision="keep") is None
+
+
+def test_a_row_without_any_caption_is_written_by_its_panels(run: Run) -> None:
+    (row, *_) = rows(run)
+    bare = replace(row, caption=replace(row.caption, text="", summary="", panels=("", "", "")), decision="unsure")
+    texts = dict(enumerate(["a first thing", "a second thing", "a third thing"]))
+    assert reviews.with_panels(bare, texts, run.task) == (
+        "[MOVIE-SHOTS] [SCENE-1] a first thing, [SCENE-2] a second thing, [SCENE-3] a third thing."
+    )
+
+
+def test_five_hundred_rows_are_written_and_read_in_well_under_a_second(run: Run) -> None:
+    (row, *_) = rows(run)
+    long = grammar.parse(row.caption.text.replace("in shot two", "in shot two " + "and so on " * 200), run.task)
+    many = [replace(row, grid=replace(row.grid, id=content_id("g", n)), caption=long) for n in range(500)]
+    path = run.folder / "many.csv"
+    start = time.perf_counter()
+    csv_table.write_csv(many, run.task, path)
+    assert csv_table.read_csv(path, many, run.task) == []
+    assert time.perf_counter() - start < 1.0
+
+
+def test_every_change_is_an_event(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    table[0] |= {"decision": "drop", "note": "why not"}
+    run.apply(write(run.folder / "edited.csv", table))
+    events = run.store.table("events")
+    assert [(event["field"], event["was"], event["becomes"]) for event in events] == [
+        ("decision", "keep", "drop"),
+        ("note", "", "why not"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"overrides": (f"captioner.answers={json.dumps([answer(5)])}", "group.floor=0.0")},
+        {"overrides": (f"captioner.answers={json.dumps(['not JSON at all'])}", "group.floor=0.0")},
+        {"captioner": "sidecar", "overrides": ("group.floor=0.0",)},
+        {"overrides": ("caption.instructions=Say who is there.", ANSWERS, "group.floor=0.0")},
+    ],
+    ids=["other answers", "useless answers", "another captioner", "another instruction"],
+)
+def test_a_persons_words_outlive_a_new_round_of_captions(run: Run, change: dict[str, object]) -> None:
+    table = read(run.folder / "captions.csv")
+    table[0]["caption"] = MINE
+    table[1] |= {"decision": "drop", "note": "never this one"}
+    run.apply(write(run.folder / "edited.csv", table))
+    events = run.store.table("events")
+    second = Run(run.settings.model_copy(update=change), run.folder)
+    assert MINE in export(second)
+    by_id = {row.id: row for row in rows(second)}
+    assert (by_id[table[0]["id"]].caption.text, by_id[table[0]["id"]].decision) == (MINE, "keep")
+    assert by_id[table[1]["id"]].decision == "drop"
+    assert second.store.table("events") == events
+    again = {entry["id"]: entry for entry in read(run.folder / "captions.csv")}
+    assert again[table[0]["id"]]["caption"] == MINE
+    assert again[table[1]["id"]]["note"] == "never this one"
+    export(run)
+
+
+def test_a_captioner_that_finds_no_caption_fit_does_not_unsay_a_persons(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    table[0]["caption"] = MINE
+    run.apply(write(run.folder / "edited.csv", table))
+    no = json.dumps([json.dumps({"unrelated": "They have nothing in common."})])
+    second = Run(
+        run.settings.model_copy(update={"overrides": (f"captioner.answers={no}", "group.floor=0.0")}), run.folder
+    )
+    assert export(second) == [MINE]
+    assert second.store.count("captions") == 0
+    assert [(row.id, row.caption.captioner) for row in rows(second)] == [(table[0]["id"], "person")]
+    export(run)
+
+
+def test_decisions_wait_for_a_grid_that_is_not_formed_for_a_while(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    table[0] |= {"caption": MINE, "note": "mine"}
+    run.apply(write(run.folder / "edited.csv", table))
+    narrower = (ANSWERS, "group.floor=0.0", "layout.panel_width=512")
+    elsewhere = Run(run.settings.model_copy(update={"overrides": narrower}), run.folder)
+    assert MINE not in export(elsewhere)
+    assert not {row.id for row in rows(elsewhere)} & {entry["id"] for entry in table}
+    assert MINE in export(run)
+    row = next(row for row in rows(run) if row.id == table[0]["id"])
+    assert row.review and (row.review.text, row.review.note) == (MINE, "mine")
+
+
+def test_the_contact_sheet_shows_every_grid_and_runs_no_text_as_markup(run: Run) -> None:
+    table = read(run.folder / "captions.csv")
+    table[0]["note"] = "<script>alert(1)</script>"
+    run.apply(write(run.folder / "edited.csv", table))
+    run.write_review()
+    page = (run.folder / "review.html").read_text(encoding="utf-8")
+    for row in rows(run):
+        assert f'src="{row.grid.path}"' in page
+        with Image.open(run.folder / row.grid.path) as picture_:
+            assert picture_.size == (1024, 1536)
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_the_contact_sheet_of_a_run_without_rejects_says_so_and_tells_what_to_type(tmp_path: Path) -> None:
+    page = tmp_path / "review.html"
+    contact_sheet.write([], {"collect": []}, task.load("storyboard"), page, "iclora review storyboard --out 'a & b'")
+    text = page.read_text(encoding="utf-8")
+    assert "Nothing was rejected." in text
+    assert "<details>" not in text
+    assert "iclora review storyboard --out &#x27;a &amp; b&#x27;" in text
+
+
+def test_the_contact_sheet_begins_with_the_riskiest_and_shows_scores_against_limits(run: Run) -> None:
+    scored = []
+    for row, value in zip(rows(run), (0.5, 0.26, 0.2, 0.01, 0.4, 0.3), strict=True):
+        good = value >= 0.25
+        scores = (Score("text 1", value, 0.25, good, f"{value}"), Score("free", 0.1, -1.0, True, ""))
+        reasons = () if good else ("no fit",)
+        scored.append(replace(row, scores=scores, decision="keep" if good else "drop", reasons=reasons))
+    theirs = replace(scored[0], decision="drop", review=Review(scored[0].id, "drop"))
+    contact_sheet.write([theirs, *scored[1:]], {}, run.task, run.folder / "sheet.html", "type this")
+    page = (run.folder / "sheet.html").read_text(encoding="utf-8")
+    order = [scored[place].id for place in (3, 2, 1, 5, 4, 0)]
+    assert sorted(order, key=lambda name: page.index(f'<article id="{name}"')) == order
+    assert "text 1 0.010 / 0.250" in page
+    assert "free 0.100<" in page
+    assert (
+        page.index("1 grids dropped by you")
+        > page.index("<h2>Kept (3)</h2>")
+        > page.index("Dropped by their scores (2)")
+    )

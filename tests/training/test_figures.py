@@ -1,0 +1,240 @@
+"""Pictures of a training: losses of any length, samples over the steps, and the grids as the model sees them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageColor
+
+from pipeline.errors import BadInput
+from pipeline.records import Layout
+from training.monitoring import figures
+from training.monitoring.figures import Shown
+from training.monitoring.journal import Journal
+
+ROWS = Layout(3, 1, 128, 64)
+SQUARE = Layout(2, 2, 256, 256)
+CAPTION = "[MOVIE-SHOTS] A day of <Bella>, [SCENE-1] she wakes, [SCENE-2] she rows, [SCENE-3] she sleeps."
+
+
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        picture.load()
+    assert not list(path.parent.glob("*.part"))
+    return picture
+
+
+def coloured(picture: Image.Image, box: tuple[int, int, int, int], colour: str) -> float:
+    """The share of a box's pixels in a colour."""
+    pixels = np.asarray(picture.convert("RGB").crop(box))
+    return float((pixels == ImageColor.getrgb(colour)).all(-1).mean())
+
+
+# ---- losses
+
+
+def logged(folder: Path, steps: int, every: int = 0, learnt: tuple[int, ...] = (1, 2, 3)) -> Path:
+    rng = np.random.default_rng(0)
+    with Journal(folder, 3, from_step=0, wandb=False, name="", settings={}) as log:
+        for step in range(1, steps + 1):
+            losses = [float(rng.lognormal(-1, 0.3)) if panel in learnt else None for panel in (1, 2, 3)]
+            log.step(step, 0.4 + 1 / step, losses, 1e-4, 1.0, 0.1)
+            if every and step % every == 0:
+                log.validation(step, {(s, panel): s + panel / step for s in (0.1, 0.5, 0.9) for panel in learnt})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("steps", "every", "learnt"),
+    [(200, 50, (1, 2, 3)), (200, 50, (2, 3)), (200, 0, (1, 2, 3)), (1, 1, (1, 2, 3)), (1, 0, (1,))],
+)
+def test_losses_are_drawn_with_and_without_held_out_grids_and_from_one_step_on(
+    steps: int, every: int, learnt: tuple[int, ...], tmp_path: Path
+) -> None:
+    logged(tmp_path, steps, every, learnt)
+    figures.draw_losses(tmp_path, tmp_path / "losses.png")
+    assert opened(tmp_path / "losses.png").size == (1800, 600)
+
+
+def test_five_thousand_steps_are_drawn(tmp_path: Path) -> None:
+    logged(tmp_path, 1)
+    with (tmp_path / "log.csv").open("a") as log:
+        log.writelines(f"{step},{0.4 + 1 / step},0.4,,0.5,0.0001,1,0.1\n" for step in range(2, 5_001))
+    figures.draw_losses(tmp_path, tmp_path / "losses.png")
+    assert opened(tmp_path / "losses.png").size == (1800, 600)
+
+
+def test_a_validation_that_is_no_number_is_left_out(tmp_path: Path) -> None:
+    logged(tmp_path, 10, 5)
+    with (tmp_path / "validation.csv").open("a") as validation:
+        validation.write("10,0.95,1,nan\n")
+    figures.draw_losses(tmp_path, tmp_path / "losses.png")
+    assert opened(tmp_path / "losses.png").size == (1800, 600)
+
+
+def test_an_older_figure_is_replaced_and_no_log_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"log.csv is not there"):
+        figures.draw_losses(tmp_path, tmp_path / "losses.png")
+    logged(tmp_path, 3)
+    (tmp_path / "losses.png").write_bytes(b"old")
+    figures.draw_losses(tmp_path, tmp_path / "losses.png")
+    opened(tmp_path / "losses.png")
+
+
+def test_smoothing_keeps_a_level_and_flattens_scatter() -> None:
+    assert figures.smoothed(pd.Series([0.5] * 100)).tolist() == pytest.approx([0.5] * 100)
+    scattered = pd.Series(np.random.default_rng(0).normal(0.5, 0.1, 5_000))
+    assert figures.smoothed(scattered).std() < 0.1 / 10
+    assert figures.smoothed(pd.Series([0.7])).tolist() == [0.7]
+
+
+# ---- samples over the steps
+
+
+def test_a_few_steps_are_all_shown_and_of_many_eight_with_the_first_and_the_last() -> None:
+    assert figures.chosen([0, 500, 1_000]) == [0, 500, 1_000]
+    assert figures.chosen(range(8)) == list(range(8))
+    for count in range(9, 60):
+        shown = figures.chosen(range(0, 250 * count, 250))
+        assert len(set(shown)) == 8 and (shown[0], shown[-1]) == (0, 250 * (count - 1))
+        gaps = np.diff(shown) / 250
+        assert gaps.max() - gaps.min() <= 1
+
+
+def test_a_strip_has_a_column_a_step_and_a_row_a_prompt(tmp_path: Path) -> None:
+    colours = {0: ("#400000", "#004000"), 100: ("#800000", "#008000"), 200: ("#c00000", "#00c000")}
+    pictures = {step: [Image.new("RGB", ROWS.canvas, colour) for colour in row] for step, row in colours.items()}
+    figures.draw_strip(pictures, [CAPTION, CAPTION], tmp_path / "strip.png")
+    strip = opened(tmp_path / "strip.png")
+    pixels = np.asarray(strip)
+    places = []
+    for row in colours.values():
+        for colour in row:
+            ys, xs = np.nonzero((pixels == ImageColor.getrgb(colour)).all(-1))
+            assert (np.ptp(xs) + 1, np.ptp(ys) + 1) == (256, 384)  # 128 x 192 at a row's height
+            places.append((xs.min(), ys.min()))
+    (x0, y0), (_, y1), (x1, _) = places[:3]
+    assert places == [(x0 + column * (x1 - x0), y) for column in range(3) for y in (y0, y1)]
+    assert x1 - x0 > 256 and y1 - y0 > 384
+    assert coloured(strip, (0, 0, int(x0), strip.height), figures.PAPER) < 1  # the prompts stand left of the pictures
+    assert coloured(strip, (int(x0), 0, strip.width, int(y0)), figures.PAPER) < 1  # and the steps above them
+
+
+def test_wide_grids_make_lower_rows(tmp_path: Path) -> None:
+    figures.draw_strip({5: [Image.new("RGB", (2048, 512), "#123456")]}, [CAPTION], tmp_path / "strip.png")
+    pixels = np.asarray(opened(tmp_path / "strip.png"))
+    ys, xs = np.nonzero((pixels == ImageColor.getrgb("#123456")).all(-1))
+    assert (np.ptp(xs) + 1, np.ptp(ys) + 1) == (512, 128)
+
+
+def test_a_strip_of_forty_steps_shows_eight(tmp_path: Path) -> None:
+    for name, count in (("eight", 8), ("forty", 40)):
+        pictures = {step: [Image.new("RGB", ROWS.canvas)] for step in range(0, count * 100, 100)}
+        figures.draw_strip(pictures, ["text"], tmp_path / f"{name}.png")
+    assert opened(tmp_path / "forty.png").size == opened(tmp_path / "eight.png").size
+
+
+# ---- the grids as the model sees them
+
+
+def shown(layout: Layout, draw: Callable[..., Image.Image], given: tuple[int, ...] = ()) -> Shown:
+    return Shown(draw(1, layout.canvas), layout, CAPTION, 42, given, "scale 0.125")
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((128, 192), (4, 1)),
+        ((384, 256), (2, 1)),
+        ((400, 400), (1, 1)),
+        ((512, 768), (1, 1)),
+        ((1024, 1024), (1, 2)),
+        ((1024, 1536), (1, 2)),
+        ((4096, 1024), (1, 6)),
+    ],
+)
+def test_grids_are_shown_at_true_size_or_in_whole_steps_of_it(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    times, parts = figures.zoom(size)
+    assert (times, parts) == expected
+    assert max(size) * times / parts <= figures.LARGEST
+
+
+def test_seams_are_lines_where_panels_meet_and_nothing_else_is_changed(draw: Callable[..., Image.Image]) -> None:
+    grid = shown(SQUARE, draw)
+    changed = (np.asarray(figures.marked(grid)) != np.asarray(grid.image)).any(-1)
+    marked = figures.marked(grid)
+    seam = ImageColor.getrgb(figures.SEAM)
+    assert {marked.getpixel((256, y)) for y in range(512)} == {marked.getpixel((x, 256)) for x in range(512)} == {seam}
+    changed[256], changed[:, 256] = False, False
+    assert not changed.any()
+
+
+def test_small_grids_grow_pixel_by_pixel_with_the_seam_at_its_place(draw: Callable[..., Image.Image]) -> None:
+    grid = shown(ROWS, draw)
+    marked = np.asarray(figures.marked(grid))
+    assert marked.shape == (768, 512, 3)
+    lines = [y for y in range(768) if (marked[y] == ImageColor.getrgb(figures.SEAM)).all()]
+    assert lines == [256, 512]
+    blocks = marked.reshape(192, 4, 128, 4, 3)[:, 1:, :, 1:]  # the first row of a block may be the seam
+    assert (blocks == np.asarray(grid.image)[:, None, :, None]).all()
+
+
+def test_large_grids_shrink_with_their_seams(draw: Callable[..., Image.Image]) -> None:
+    marked = np.asarray(figures.marked(shown(Layout(3, 1, 1024, 512), draw)))
+    assert marked.shape == (768, 512, 3)
+    assert [y for y in range(768) if (marked[y] == ImageColor.getrgb(figures.SEAM)).all()] == [256, 512]
+
+
+def test_given_panels_are_framed_and_the_others_are_not(draw: Callable[..., Image.Image]) -> None:
+    marked = figures.marked(shown(SQUARE, draw, given=(1,)))
+    for box, framed in zip(SQUARE.boxes, (False, True, False, False), strict=True):
+        left, top, right, bottom = box
+        edges = [(left, top, right, top + 4), (left, bottom - 4, right, bottom), (right - 4, top, right, bottom)]
+        for edge in edges:
+            assert (coloured(marked, edge, figures.GIVEN) > 0.9) is framed
+        corner = (left + 8, top + 8, left + 50, top + 18)  # the word in it
+        assert (coloured(marked, corner, figures.GIVEN) > 0.4) is framed
+        assert (coloured(marked, corner, figures.PAPER) > 0.02) is framed
+
+
+def test_a_sheet_sets_grids_side_by_side_with_words_below_each(
+    tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    grids = [shown(ROWS, draw, given) for given in ((), (0,), (0, 1), (), ())]
+    figures.draw_sheet(grids, tmp_path / "sheet.png")
+    sheet = opened(tmp_path / "sheet.png")
+    margin, (wide, high) = figures.MARGIN, (512, 768)
+    assert sheet.width == margin + 3 * (wide + margin)
+    for number, grid in enumerate(grids[:3]):
+        left = margin + number * (wide + margin)
+        assert sheet.crop((left, margin, left + wide, margin + high)).tobytes() == figures.marked(grid).tobytes()
+        below = (left, margin + high, left + wide, margin + high + 80)
+        assert 0.5 < coloured(sheet, below, figures.PAPER) < 0.99
+        assert coloured(sheet, below, figures.INK) > 0 and coloured(sheet, below, figures.FAINT) > 0
+        assert coloured(sheet, (left - margin, 0, left, sheet.height), figures.PAPER) == 1
+
+
+def test_a_sheet_of_one_wide_grid_is_as_wide_as_that(tmp_path: Path, draw: Callable[..., Image.Image]) -> None:
+    figures.draw_sheet([shown(Layout(1, 4, 256, 256), draw)], tmp_path / "sheet.png")
+    assert opened(tmp_path / "sheet.png").width == 512 + 2 * figures.MARGIN
+
+
+# ---- text
+
+
+def test_text_is_folded_at_words_and_loses_none() -> None:
+    lines = figures.folded(CAPTION * 3, 300, 16, 100)
+    assert " ".join(lines).split() == (CAPTION * 3).split() and len(lines) > 3
+
+
+def test_text_that_is_too_long_ends_in_dots_and_no_line_is_too_wide() -> None:
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(16)
+    for text in (CAPTION * 5, "word" * 400, "a " * 500, "short"):
+        lines = figures.folded(text, 300, 16, 4)
+        assert len(lines) <= 4 and all(font.getlength(line) <= 300 for line in lines)
+        assert lines[-1].endswith(" ...") is (text != "short")

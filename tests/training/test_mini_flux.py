@@ -1,0 +1,234 @@
+"""The mini FLUX: the real geometry in small, words of its world, and pictures that a reader recognises."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from miniature import deck, descent, lessons, resumable, train_t5
+from miniature.flux_parts import T5_WIDTH, tokens_of
+from miniature.frames import ATTRIBUTES, labels_of, value_of
+from miniature.lessons import PANELS
+from miniature.reader import Reader
+from miniature.spelling import T5_LENGTH, build_clip_tokenizer, build_t5_tokenizer
+from miniature.world import Scene, describe, draw_character, draw_scene
+from pipeline.records import Layout
+from pipeline.text.names import POOL
+from training import config, generate
+from training.backends import flux
+from training.sampling import SamplingSettings
+
+CPU = torch.device("cpu")
+SHOWN = 256  # so many that the share is known to 3 points
+RIGHT = 0.9
+UNSEEN = lessons.SEED + 9_000_000
+"""Above the seeds of all frames that anything was trained on."""
+
+
+@pytest.mark.parametrize("build", [build_clip_tokenizer, build_t5_tokenizer])
+def test_its_tokenizers_know_every_word_of_its_captions(build: Callable[[], Any]) -> None:
+    tokenizer, rng = build(), random.Random(0)
+    for _ in range(200):
+        text = lessons.caption([draw_scene(rng) for _ in range(rng.choice((1, 3)))], rng)
+        ids = tokenizer(text).input_ids
+        assert tokenizer.unk_token_id not in ids, text
+        assert len(ids) <= T5_LENGTH
+
+
+def test_a_name_with_a_comma_and_a_word_within_another_are_read_right() -> None:
+    tokenizer = build_t5_tokenizer()
+    assert tokenizer.tokenize("<Ingrid>, a red cat") == ["<Ingrid>", ",", "a", "red", "cat"]
+    assert tokenizer.tokenize("catches") == [tokenizer.unk_token]
+
+
+def test_what_the_base_never_sees_has_every_kind_and_colour() -> None:
+    rng = random.Random(0)
+    unseen = {who for who in (draw_character(rng) for _ in range(5_000)) if lessons.is_held_out(who)}
+    assert len(unseen) == 48
+    assert len({who.kind for who in unseen}) == 8
+    assert len({who.colour for who in unseen}) == 6
+
+
+def test_a_bare_name_in_a_panel_is_never_told_of_in_the_summary() -> None:
+    """But for a story's first panel, nothing in the lessons teaches that a name points to the summary."""
+    rng, bare = random.Random(1), 0
+    for _ in range(300):
+        text = lessons.caption([draw_scene(rng) for _ in range(3)], rng)
+        summary, *panels = text.split("[SCENE-")
+        for panel in panels:
+            for name in re.findall(r"(<\w+>),(?! a \w+ \w+ with )", panel):
+                bare += 1
+                assert name not in summary
+    assert bare > 50
+
+
+def test_a_story_is_told_of_its_first_panel_s_character_and_the_other_panels_show_any(tmp_path: Path) -> None:
+    """It is told in the summary, if at all, and named in all panels; no held-out one is in any."""
+    vae = flux.make(str(config.MINIATURE)).load("vae", CPU, torch.float32)
+    pool = lessons.render(500, UNSEEN, workers=1)
+    made = deck.Deck("drawn", pool, vae, Reader.load(), resumable.Place(tmp_path), stories=4)
+    again = deck.Deck("drawn", pool, vae, Reader.load(), resumable.Place(tmp_path), stories=4)
+    assert torch.equal(made.pages, again.pages)
+    assert not any(lessons.is_held_out(scene.character) for scene in made.scenes)
+    pages = [[made.scenes[index] for index in made.shown(page)] for page in range(len(made.pages))]
+    assert max(len({scene.character for scene in page}) for page in pages) == PANELS
+    assert min(len({scene.character for scene in page}) for page in pages) > 1
+    told_of = 0
+    for step in range(40):
+        latents, meanings, told = made.draw(step)
+        assert len(latents) == len(told)
+        if len(told) == deck.SINGLES:
+            continue
+        assert meanings.shape[-2:] == (PANELS * 4, 8)
+        for text, page in zip(told[: made.stories], (pages[row] for row in rows_of(latents, made)), strict=False):
+            summary, *panels = re.split(r"\[SCENE-\d\]", text)
+            name = re.search(r"a short story about (<\w+>),", summary)
+            assert name
+            told_of += page[0].character.words in summary
+            assert all(f"{name[1]}," in panel and " with a " not in panel for panel in panels)
+    assert told_of > 30
+
+
+def rows_of(latents: torch.Tensor, made: deck.Deck) -> list[int]:
+    """Where pages stand in the deck."""
+    return [int((made.pages.float() - page).abs().amax(dim=(1, 2, 3)).argmin()) for page in latents]
+
+
+def test_pages_and_their_panels_are_one_another_s_inverse() -> None:
+    panels = torch.arange(6 * 2 * 4 * 5.0).view(6, 2, 4, 5)
+    pages = lessons.stacked(panels, 3)
+    assert pages.shape == (2, 2, 12, 5)
+    assert torch.equal(pages[1, :, 4:8], panels[4])
+    assert torch.equal(lessons.unstacked(pages, 3), panels)
+
+
+def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    def course() -> tuple[resumable.Course, torch.nn.Linear]:
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(4, 4)
+        went = descent.Descent([(layer, 1e-2)], 10, inner=[layer])
+        loss = lambda step: layer(torch.randn(3, 4)).square().mean()  # noqa: E731  (what a step does)
+        return resumable.Course("it", 5, 10, torch.nn.ModuleDict({"layer": layer}), went, loss), layer
+
+    whole, straight = course()
+    whole.run(resumable.Place(tmp_path / "whole"))
+    first, _ = course()
+    first.steps = 4
+    first.run(resumable.Place(tmp_path / "parts"))
+    second, resumed = course()
+    second.run(resumable.Place(tmp_path / "parts"))
+    assert torch.equal(straight.weight, resumed.weight)
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 20), (3, 20, 90), (3, 90, 20)])
+def test_muon_keeps_a_matrix_s_directions_and_makes_them_about_equally_long(shape: tuple[int, ...]) -> None:
+    given = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    left, _, right = torch.linalg.svd(given, full_matrices=False)
+    lengths = left.mT @ descent.orthogonal(given) @ right.mT
+    along = lengths.diagonal(dim1=1, dim2=2)
+    assert (along > 0.6).all() and (along < 1.3).all()
+    assert (lengths - torch.diag_embed(along)).abs().max() < 1e-4
+
+
+def test_the_reader_tells_what_frames_show_that_it_never_saw() -> None:
+    pool = lessons.render(300, UNSEEN, workers=1, filmed=True)
+    true = np.array([labels_of(scene) for scene in pool.scenes])
+    told = Reader.load().read(lessons.pixels(pool, list(range(300))))
+    for number, (name, values) in enumerate(ATTRIBUTES.items()):
+        right = np.mean([one[name] == values[index] for one, index in zip(told, true[:, number], strict=True)])
+        assert right >= 0.95, name
+
+
+def test_it_has_the_geometry_of_flux_in_at_most_20_mb() -> None:
+    base = flux.make(str(config.MINIATURE))
+    base.check()
+    transformer, vae = base.config("transformer"), base.config("vae")
+    assert (transformer["in_channels"], transformer["guidance_embeds"]) == (64, True)
+    assert sum(transformer["axes_dims_rope"]) == transformer["attention_head_dim"]
+    assert (vae["latent_channels"], len(vae["block_out_channels"])) == (16, 4)
+    assert base.config("scheduler")["use_dynamic_shifting"]
+    assert sum(file.stat().st_size for file in config.MINIATURE.rglob("*") if file.is_file()) <= 20e6
+
+
+def test_a_word_is_of_the_panel_whose_marker_came_last_and_of_the_summary_before_any() -> None:
+    tokenizer = build_t5_tokenizer()
+    text = "[MOVIE-SHOTS] a short story about a red cat, [SCENE-1] a red cat, [SCENE-2] a red cat."
+    ids = tokens_of(tokenizer, [text], 40)
+    ear = train_t5.Ear(tokenizer)
+    right = torch.zeros(1, 40, T5_WIDTH)  # a vector whose entry `panel` is large says that it is of that panel
+    starts = [0, *(int((ids[0] == mark).nonzero()) for mark in ear.marks[:2])]
+    for panel, start in enumerate(starts):
+        right[0, start:, :PANELS] = 0
+        right[0, start:, panel] = 100
+    with torch.no_grad():
+        ear.layer.weight.copy_(torch.eye(PANELS + 1, T5_WIDTH))
+        ear.layer.bias.zero_()
+        assert float(ear.misheard(right, ids)) < 1e-6
+        assert float(ear.misheard(right.roll(1, dims=1), ids)) > 1  # a word late: markers count for the panel before
+        padded = right.clone()
+        padded[ids == tokenizer.pad_token_id] = 0
+        assert torch.equal(ear.misheard(padded, ids), ear.misheard(right, ids))
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Callable[[list[str], Layout], list[dict[str, str]]]:
+    """Pictures of the mini FLUX, drawn as the toolkit does by default; what the reader finds in every panel."""
+    base, reader = flux.make(str(config.MINIATURE)), Reader.load()
+
+    def draw(captions: list[str], layout: Layout) -> list[dict[str, str]]:
+        generator = generate.Generator(base, None, layout, SamplingSettings(20, config.Config().guidance), CPU)
+        images = generate.draw(
+            generator, [generate.GenerationRequest(text, number) for number, text in enumerate(captions)]
+        )
+        pages = torch.stack([torch.from_numpy(np.array(image)) for image in images]).permute(0, 3, 1, 2).float() / 255
+        return reader.read(lessons.unstacked(pages, layout.rows))
+
+    return draw
+
+
+def right(told: list[dict[str, str]], scenes: list[Scene], attribute: str) -> float:
+    return float(np.mean([a[attribute] == value_of(b, attribute) for a, b in zip(told, scenes, strict=True)]))
+
+
+def test_it_draws_kind_and_colour_as_told(drawn: Callable[[list[str], Layout], list[dict[str, str]]]) -> None:
+    """Single pictures, read by the reader: at least nine of ten right."""
+    scenes = lessons.draw_known(random.Random(UNSEEN), SHOWN)
+    told = drawn([describe(scene, wording=number) for number, scene in enumerate(scenes)], Layout(1, 1, *lessons.PANEL))
+    for name in ("kind", "colour"):
+        assert right(told, scenes, name) >= RIGHT, name
+
+
+def test_every_panel_of_a_page_shows_what_its_own_text_tells(
+    drawn: Callable[[list[str], Layout], list[dict[str, str]]],
+) -> None:
+    """Three unrelated scenes: each in its own place on the page, and with the character of its own text."""
+    scenes = lessons.draw_known(random.Random(UNSEEN + 1), SHOWN // 4 * PANELS)
+    pages = [scenes[start : start + PANELS] for start in range(0, len(scenes), PANELS)]
+    texts = [
+        "[MOVIE-SHOTS] " + ", ".join(f"[SCENE-{place}] {describe(scene)}" for place, scene in enumerate(page, start=1))
+        for page in pages
+    ]
+    told = drawn([f"{text}." for text in texts], Layout(PANELS, 1, *lessons.PANEL))
+    for name in ("place", "action", "kind", "colour"):
+        assert right(told, scenes, name) >= RIGHT, name
+
+
+def test_it_keeps_no_character_by_itself_that_the_summary_tells_and_the_panels_name(
+    drawn: Callable[[list[str], Layout], list[dict[str, str]]],
+) -> None:
+    """The first panel follows the summary, which is what a LoRA then brings to the others."""
+    rng = random.Random(UNSEEN + 2)
+    pages = [lessons.draw_known(rng, PANELS) for _ in range(32)]
+    texts = [lessons.tell_story(page, rng.choice(POOL), page[0].character.words) for page in pages]
+    told = drawn(texts, Layout(PANELS, 1, *lessons.PANEL))
+    looks = [(panel["kind"], panel["colour"]) for panel in told]
+    kept = [len(set(looks[start : start + PANELS])) == 1 for start in range(0, len(looks), PANELS)]
+    assert np.mean(kept) <= 0.1
+    assert right(told[::PANELS], [page[0] for page in pages], "colour") >= RIGHT

@@ -1,0 +1,154 @@
+"""Chance that hangs on seed and place: nothing is left out, nothing depends on how the work is cut up."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import task
+from training import config, random_streams
+from training.config import Config
+
+STORYBOARD = task.load("storyboard")
+
+
+def config_of(**given: object) -> Config:
+    return Config.model_validate({"conditional": 0.0} | given)
+
+
+few = settings(deadline=None, max_examples=50)
+
+
+@few
+@given(seed=st.integers(0, 2**31), count=st.integers(1, 40), epoch=st.integers(0, 200))
+def test_every_sample_comes_once_an_epoch(seed: int, count: int, epoch: int) -> None:
+    row = [random_streams.sample_at(seed, epoch * count + place, count) for place in range(count)]
+    assert sorted(row) == list(range(count))
+
+
+def test_no_last_batch_is_dropped_where_the_data_is_no_multiple_of_it() -> None:
+    """10 grids at 4 a step: trainers that drop the last batch would leave two of them out, in a small set a fifth."""
+    seen = Counter(random_streams.sample_at(0, position, 10) for position in range(5 * 4))
+    assert seen == dict.fromkeys(range(10), 2)
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    orders = {
+        tuple(random_streams.sample_at(seed, epoch * 12 + place, 12) for place in range(12))
+        for seed in range(3)
+        for epoch in range(10)
+    }
+    assert len(orders) == 30
+
+
+@few
+@given(position=st.integers(0, 10**6), drawn_before=st.integers(0, 20))
+def test_a_draw_hangs_on_seed_and_position_alone(position: int, drawn_before: int) -> None:
+    """Whatever a process has drawn before, with our generators or torch's own: it may have begun anywhere."""
+    told = config_of(conditional=0.5, permute=0.5, caption_dropout=0.5)
+    fresh = random_streams.draw(told, position, 20, 3, ())
+    noise = torch.randn(3, generator=random_streams.generator(0, "noise", position))
+    for other in range(drawn_before):
+        random_streams.draw(told, other, 20, 3, ())
+        torch.rand(1)
+    assert random_streams.draw(told, position, 20, 3, ()) == fresh
+    assert torch.equal(torch.randn(3, generator=random_streams.generator(0, "noise", position)), noise)
+
+
+def test_places_and_seeds_have_noise_of_their_own() -> None:
+    starts = {
+        float(torch.randn(1, generator=random_streams.generator(seed, kind, position)))
+        for seed in range(2)
+        for kind in ("noise", "sample")
+        for position in range(50)
+    }
+    assert len(starts) == 200
+
+
+# ---- orders of panels
+
+
+def test_all_23_other_orders_of_four_panels_occur_and_never_their_own() -> None:
+    told = config_of(permute=1.0)
+    seen = Counter(random_streams.draw(told, position, 20, 4, ()).order for position in range(2_400))
+    assert seen.keys() == set(itertools.permutations(range(4))) - {(0, 1, 2, 3)}
+    assert min(seen.values()) > 60  # 100 each on average
+
+
+def test_of_more_than_four_panels_every_other_rotation_occurs() -> None:
+    told = config_of(permute=1.0)
+    seen = {random_streams.draw(told, position, 20, 6, ()).order for position in range(200)}
+    assert seen == {tuple((start + place) % 6 for place in range(6)) for start in range(1, 6)}
+
+
+def test_one_panel_has_no_other_order() -> None:
+    assert random_streams.draw(config_of(permute=1.0), 0, 20, 1, ()).order == (0,)
+
+
+def test_without_permute_panels_stay_where_they_are() -> None:
+    assert {random_streams.draw(config_of(), position, 20, 3, ()).order for position in range(200)} == {(0, 1, 2)}
+
+
+# ---- given panels
+
+
+@pytest.mark.parametrize("panels", [2, 3, 4])
+def test_in_conditional_mode_some_panels_are_given_but_never_all(panels: int) -> None:
+    told = config_of(conditional=1.0)
+    seen = Counter(random_streams.draw(told, position, 20, panels, ()).given for position in range(2_000))
+    some = [subset for size in range(1, panels) for subset in itertools.combinations(range(panels), size)]
+    assert seen.keys() == set(some)
+    sizes = Counter(len(subset) for subset in seen.elements())
+    assert min(sizes.values()) > 2_000 / (panels - 1) * 0.8  # as often one as all but one
+
+
+def test_panels_that_the_task_gives_are_given_every_time() -> None:
+    told = config_of(conditional=1.0)
+    assert {random_streams.draw(told, position, 20, 4, (0, 2)).given for position in range(200)} == {(0, 2)}
+
+
+def test_in_joint_mode_none_is_given_even_where_the_task_names_some() -> None:
+    assert {random_streams.draw(config_of(), position, 20, 2, (0,)).given for position in range(200)} == {()}
+
+
+def test_modes_are_mixed_by_their_share() -> None:
+    told = config_of(conditional=0.3)
+    given = sum(bool(random_streams.draw(told, position, 20, 3, ()).given) for position in range(2_000))
+    assert given / 2_000 == pytest.approx(0.3, abs=0.03)
+
+
+def test_a_task_that_names_condition_panels_is_conditional_and_others_are_joint() -> None:
+    pairs = task.load("sparklers", ["condition=[1]"])
+    assert config.load(pairs).conditional == 1.0
+    assert config.load(STORYBOARD).conditional == 0.0
+    assert config.load(task.load("storyboard", ["train.conditional=0.5"])).conditional == 0.5
+
+
+# ---- dropped captions, scales
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
+def test_captions_are_dropped_by_their_share(share: float) -> None:
+    told = config_of(caption_dropout=share)
+    dropped = sum(random_streams.draw(told, position, 20, 3, ()).dropped for position in range(2_000))
+    assert dropped / 2_000 == pytest.approx(share, abs=0.015)
+
+
+def test_one_share_does_not_move_what_another_decides() -> None:
+    """Order, given panels and dropout are independent: among permuted samples as many captions are dropped."""
+    told = config_of(caption_dropout=0.3, permute=0.5, conditional=0.5)
+    drawn = [random_streams.draw(told, position, 20, 3, ()) for position in range(3_000)]
+    for part in ([one for one in drawn if one.order != (0, 1, 2)], [one for one in drawn if one.given]):
+        assert sum(one.dropped for one in part) / len(part) == pytest.approx(0.3, abs=0.04)
+
+
+def test_every_scale_occurs_and_a_step_has_one() -> None:
+    told = config_of(scales=(0.5, 0.75, 1.0))
+    seen = Counter(random_streams.scale_at(told, step) for step in range(600))
+    assert seen.keys() == {0.5, 0.75, 1.0} and min(seen.values()) > 150
+    assert random_streams.scale_at(told, 7) == random_streams.scale_at(told, 7)

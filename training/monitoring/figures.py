@@ -1,0 +1,308 @@
+"""Pictures of a training: its losses, what it draws from step to step, and beforehand the grids as the model sees them.
+
+Each is a PNG, written whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+
+from pipeline.records import Layout
+from training.monitoring import journal
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+PAPER, INK, FAINT = "#ffffff", "#1d2433", "#6b7385"
+
+# ---- losses
+
+
+def draw_losses(folder: Path, path: Path) -> None:
+    """The losses of a training's log: of whole grids, by noise level and by panel.
+
+    Raises:
+        BadInput: the folder has no log.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    steps, validation = journal.read_steps(folder), journal.read_validation(folder).dropna()
+    figure = Figure(figsize=(15, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    whole, levels, panels = figure.subplots(1, 3)
+    for chart in (whole, levels, panels):
+        chart.set_xlabel("step")
+        chart.xaxis.set_major_formatter("{x:,.0f}")
+        chart.xaxis.get_major_locator().set_params(integer=True)
+        chart.set_xlim(-0.02 * steps["step"].max(), 1.02 * steps["step"].max())
+        chart.grid(color="#e4e7ee")
+        chart.spines[["top", "right"]].set_visible(False)
+    _draw_whole(whole, steps, validation)
+    _draw_noise_levels(levels, validation)
+    _draw_panels(panels, steps, validation)
+    part = path.with_suffix(".part")
+    figure.savefig(part, format="png", dpi=120)
+    part.replace(path)
+
+
+def smoothed(losses: pd.Series[float]) -> pd.Series[float]:
+    """The mean around every step, which by itself scatters with its noise levels; near steps count most.
+
+    Twice the mean over a twentieth of all steps is one over a tenth with weights that fall off to both sides.
+    """
+    for _ in range(2):
+        losses = losses.rolling(max(1, len(losses) // 20), center=True, min_periods=1).mean()
+    return losses
+
+
+def _draw_whole(chart: Axes, steps: pd.DataFrame, validation: pd.DataFrame) -> None:
+    chart.set_title("loss")
+    chart.plot(steps["step"], steps["loss"], ".", color="tab:blue", alpha=0.25, markersize=5, markeredgewidth=0)
+    chart.plot(steps["step"], smoothed(steps["loss"]), color="tab:blue", label="training, smoothed")
+    if not validation.empty:
+        held_out = validation.groupby("step")["loss"].mean()
+        best = int(held_out.argmin())
+        step, loss = held_out.index[best], held_out.iloc[best]
+        chart.plot(held_out.index, held_out, ".-", color="tab:orange", label="held out, mean over noise levels")
+        label = f"its best: {loss:.4f} at step {step:,}"
+        chart.plot(step, loss, "o", color="tab:orange", markersize=11, markerfacecolor="none", label=label)
+    chart.legend()
+
+
+def _draw_noise_levels(chart: Axes, validation: pd.DataFrame) -> None:
+    from matplotlib import colormaps
+
+    chart.set_title("held-out loss by noise level")
+    if validation.empty:
+        chart.text(0.5, 0.5, "nothing was held out", transform=chart.transAxes, ha="center", color=FAINT)
+        chart.set_axis_off()
+        return
+    for sigma in sorted(validation["sigma"].unique()):
+        losses = validation[validation["sigma"] == sigma].groupby("step")["loss"].mean()
+        chart.plot(losses.index, losses, ".-", color=colormaps["viridis"](0.95 * sigma), label=f"{sigma:g}")
+    chart.legend(title="sigma", loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def _draw_panels(chart: Axes, steps: pd.DataFrame, validation: pd.DataFrame) -> None:
+    chart.set_title("loss by panel")
+    for panel in range(1, 1 + sum(str(name).startswith("loss_") for name in steps)):
+        trained = steps.set_index("step")[f"loss_{panel}"].dropna()
+        held_out = validation[validation["panel"] == panel].groupby("step")["loss"].mean()
+        if trained.empty and held_out.empty:
+            continue  # always given
+        colour, style = f"C{(panel - 1) % 10}", "." if len(trained) == 1 else "-"
+        chart.plot(trained.index, smoothed(trained), style, color=colour, label=f"panel {panel}")
+        chart.plot(held_out.index, held_out, ".--", color=colour)
+    chart.plot([], [], color=FAINT, label="training, smoothed")
+    if not validation.empty:
+        chart.plot([], [], ".--", color=FAINT, label="held out")
+    chart.legend()
+
+
+# ---- samples over the steps
+
+MARGIN = 24
+TEXT, SMALL = 18, 16
+"""Pixels of the letters."""
+COLUMNS = 8
+"""The most steps that a strip shows."""
+ROW = 384
+"""Pixels of a row of pictures; less where they are wide, so that none is wider than WIDEST."""
+WIDEST = 512
+PROMPT = 300
+"""Pixels of the column of prompts."""
+
+
+def draw_strip(pictures: Mapping[int, Sequence[Image.Image]], captions: Sequence[str], path: Path) -> None:
+    """What a training draws from the same prompts, a row each, as its steps go by.
+
+    Args:
+        pictures: by step, a grid a prompt.
+    """
+    steps = chosen(sorted(pictures))
+    columns = [[_fit(picture) for picture in pictures[step]] for step in steps]
+    wide = max(picture.width for column in columns for picture in column)
+    high = max(picture.height for column in columns for picture in column)
+    gap = MARGIN // 2
+    left, top = MARGIN + PROMPT + MARGIN, MARGIN + 2 * TEXT
+    size = (left + len(steps) * (wide + gap) - gap + MARGIN, top + len(captions) * (high + gap) - gap + MARGIN)
+    sheet, pen = _blank(size)
+    for number, (step, column) in enumerate(zip(steps, columns, strict=True)):
+        x = left + number * (wide + gap)
+        pen.text((x + wide / 2, top - gap), f"step {step:,}", INK, _font(TEXT), anchor="ms")
+        for row, picture in enumerate(column):
+            sheet.paste(picture, (x + (wide - picture.width) // 2, top + row * (high + gap)))
+    for row, caption in enumerate(captions):
+        y = top + row * (high + gap)
+        for line in folded(caption, PROMPT, SMALL, high // _line_height(SMALL)):
+            pen.text((MARGIN, y), line, INK, _font(SMALL))
+            y += _line_height(SMALL)
+    _save(sheet, path)
+
+
+def chosen(steps: Sequence[int]) -> list[int]:
+    """At most COLUMNS of them, evenly by their places, the first and the last always."""
+    if len(steps) <= COLUMNS:
+        return list(steps)
+    return [steps[round(place * (len(steps) - 1) / (COLUMNS - 1))] for place in range(COLUMNS)]
+
+
+def _fit(picture: Image.Image) -> Image.Image:
+    scale = min(ROW / picture.height, WIDEST / picture.width)
+    size = (round(picture.width * scale), round(picture.height * scale))
+    return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+
+
+# ---- the grids as the model sees them
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A grid of a training with what else the model is told."""
+
+    image: Image.Image
+    """As the model sees it, pixel by pixel."""
+    layout: Layout
+    """At the picture's size."""
+    caption: str
+    tokens: int | None
+    """Of the caption; None where the tokenizer is not at hand."""
+    given: tuple[int, ...]
+    """Panels (from 0) that stay clean."""
+    note: str
+    """What else there is to say of it, such as the scale."""
+
+
+SEAM = "#ff2fd0"
+GIVEN = "#00a651"
+LARGEST = 768
+"""Pixels of a grid's longer side on a sheet."""
+CAPTION_LINES = 12
+SHEET = 1680
+"""Pixels that a sheet is wide, about: more than one grid side by side where they fit."""
+
+
+def draw_sheet(grids: Sequence[Shown], path: Path) -> None:
+    """The grids side by side, pixel by pixel or in whole multiples or parts of that, seams and given panels marked."""
+    pictures = [marked(shown) for shown in grids]
+    wide = max(PROMPT, *(picture.width for picture in pictures))
+    columns = min(len(grids), max(1, (SHEET - MARGIN) // (wide + MARGIN)))
+    texts = [list(_told(shown, wide)) for shown in grids]
+    line = _line_height(SMALL)
+    y, corners = MARGIN, []
+    for first in range(0, len(grids), columns):
+        row = range(first, min(first + columns, len(grids)))
+        high = max(pictures[n].height for n in row)
+        corners += [(MARGIN + (n - first) * (wide + MARGIN), y, y + high + line // 2) for n in row]
+        y += high + line // 2 + max(len(texts[n]) for n in row) * line + MARGIN
+    sheet, pen = _blank((MARGIN + columns * (wide + MARGIN), y))
+    for picture, text, (left, top, below) in zip(pictures, texts, corners, strict=True):
+        sheet.paste(picture, (left, top))
+        for number, (words, colour) in enumerate(text):
+            pen.text((left, below + number * line), words, colour, _font(SMALL))
+    _save(sheet, path)
+
+
+def zoom(size: tuple[int, int]) -> tuple[int, int]:
+    """By what a grid's sides are multiplied and divided on a sheet; one of the two is 1."""
+    longer = max(size)
+    return max(1, LARGEST // longer), -(-longer // LARGEST)
+
+
+def marked(shown: Shown) -> Image.Image:
+    """The grid as large as a sheet shows it, with thin lines along its seams and frames around given panels."""
+    times, parts = zoom(shown.image.size)
+    picture = shown.image.convert("RGB").reduce(parts)
+    picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
+    pen = ImageDraw.Draw(picture)
+    boxes = [tuple(side * times // parts for side in box) for box in shown.layout.boxes]
+    for left, top, right, bottom in boxes:
+        if left:
+            pen.line((left, top, left, bottom - 1), SEAM)
+        if top:
+            pen.line((left, top, right - 1, top), SEAM)
+    for panel in shown.given:
+        left, top, right, bottom = boxes[panel]
+        pen.rectangle((left, top, right - 1, bottom - 1), outline=GIVEN, width=4)
+        _tag(pen, left, top)
+    return picture
+
+
+def _tag(pen: ImageDraw.ImageDraw, left: int, top: int) -> None:
+    """The word "given" in a panel's corner."""
+    font = _font(SMALL)
+    pen.rectangle((left, top, left + font.getlength("given") + 16, top + _line_height(SMALL)), fill=GIVEN)
+    pen.text((left + 8, top + _line_height(SMALL) / 2), "given", PAPER, font, anchor="lm")
+
+
+def _told(shown: Shown, wide: int) -> Iterator[tuple[str, str]]:
+    """The lines below a grid with their colours: what is measured, the note, then the caption."""
+    times, parts = zoom(shown.image.size)
+    width, height = shown.image.size
+    size = f"shown {times} times as large" if times > 1 else f"shown at 1/{parts}" if parts > 1 else "true size"
+    counted = "" if shown.tokens is None else f", {shown.tokens} tokens"
+    facts = f"{width} x {height} pixels ({size}){counted}"
+    for line in folded(f"{facts}, {shown.note}" if shown.note else facts, wide, SMALL, CAPTION_LINES):
+        yield line, FAINT
+    for line in folded(shown.caption, wide, SMALL, CAPTION_LINES):
+        yield line, INK
+
+
+# ---- text and paper
+
+
+def folded(text: str, wide: int, size: int, most: int) -> list[str]:
+    """The text in lines of at most `wide` pixels, at most so many of them; dots tell where it was cut."""
+    font, lines = _font(size), [""]
+    for piece in _pieces(text, wide, size):
+        longer = f"{lines[-1]} {piece}".strip()
+        if font.getlength(longer) <= wide:
+            lines[-1] = longer
+        else:
+            lines.append(piece)
+    if len(lines) > most:
+        lines = lines[:most]
+        while font.getlength(f"{lines[-1]} ...") > wide:
+            lines[-1] = lines[-1].rpartition(" ")[0]
+        lines[-1] += " ..."
+    return lines
+
+
+def _pieces(text: str, wide: int, size: int) -> Iterator[str]:
+    """The words; of those that are wider than a line as much as fits one at a time."""
+    font = _font(size)
+    for word in text.split():
+        rest = word
+        while font.getlength(rest) > wide:
+            fits = next(length for length in count(1) if font.getlength(rest[: length + 1]) > wide)
+            yield rest[:fits]
+            rest = rest[fits:]
+        yield rest
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own letters, which are there on every machine."""
+    return ImageFont.load_default(size)
+
+
+def _line_height(size: int) -> int:
+    return size * 4 // 3
+
+
+def _blank(size: tuple[int, int]) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    sheet = Image.new("RGB", size, PAPER)
+    return sheet, ImageDraw.Draw(sheet)
+
+
+def _save(sheet: Image.Image, path: Path) -> None:
+    part = path.with_suffix(".part")
+    sheet.save(part, format="PNG")
+    part.replace(path)

@@ -1,0 +1,53 @@
+"""Grids drawn while a training runs: the same captions, noise and given panels every time, so that steps compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from training import dataset, flow, machine, random_streams, sampling
+from training.backends.base import numbers
+from training.batches import EncodedDataset
+from training.job import Job
+from training.monitoring import figures, heldout
+
+FOLDER = "samples"
+STRIP = "samples.png"
+
+
+def draw(job: Job, encoded: EncodedDataset, transformer: Any, device: torch.device) -> list[Image.Image]:
+    """One grid a caption of `job.prompted`, on the canvas of `job.shown`."""
+    settings = sampling.SamplingSettings(job.config.sample_steps, job.config.guidance)
+    drawn = []
+    for sample in job.prompted:
+        posterior = encoded.grids[dataset.plain(sample, job.shown)]
+        chance = random_streams.generator(job.config.seed, "sample", sample.id)
+        noise = torch.randn(posterior.mean.shape, generator=chance)[None].to(device)
+        mask = flow.panel_mask(flow.latent_boxes(job.shown.boxes), heldout.given_of(job, sample), *noise.shape[-2:])
+        given = sampling.Given(posterior.alone[None].to(device), mask.to(device)) if mask.any() else None
+        with machine.autocast(device, numbers(transformer)):
+            prompts = sampling.Prompts([encoded.texts[sample.text]], encoded.texts[""])
+            drawn.append(sampling.draw(job.backend, transformer, prompts, noise, settings, given))
+    with job.backend.loaded(["vae"], machine.encoder_dtype(device), device) as parts:
+        return [sampling.to_images(job.backend, parts["vae"], latents)[0] for latents in drawn]
+
+
+def save(job: Job, step: int, images: Sequence[Image.Image]) -> None:
+    """Writes `samples/000250-1.png` and so on."""
+    home = job.folder / FOLDER
+    home.mkdir(exist_ok=True)
+    for number, image in enumerate(images, start=1):
+        image.save(home / f"{step:06d}-{number}.png")
+
+
+def write_strip(job: Job) -> None:
+    """`samples.png`: all of them, a row a caption, steps across."""
+    pictures: dict[int, list[Image.Image]] = {}
+    for file in sorted((job.folder / FOLDER).glob("*.png")):
+        step, _, number = file.stem.partition("-")
+        if int(step) <= job.config.steps and int(number) <= len(job.prompted):
+            pictures.setdefault(int(step), []).append(Image.open(file))
+    figures.draw_strip(pictures, [sample.text for sample in job.prompted], job.folder / STRIP)
