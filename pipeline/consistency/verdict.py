@@ -15,7 +15,7 @@ from pipeline.consistency.thresholds import Estimate, share
 from pipeline.records import Caption, Grid, Score
 from pipeline.task import Task
 
-PRICE = 2.0
+PRICE = 4.0
 """What a right grid that is rejected counts against one with a stranger that is caught."""
 ONCE = 0.5
 """Between a person seen in no other panel and one seen in one."""

@@ -37,7 +37,7 @@ FIRST = ("before", "left", "top", "source", "input", "original", "a")
 
 FLOOR = 0.2
 """Where the groups are too few to tell what strangers are: lenient."""
-PRICE = 5.0
+PRICE = 10.0
 """What a right group that is vetoed counts against one with a stranger that is: more than in the filter, which knows
 more."""
 
