@@ -172,6 +172,12 @@ def training_chat(count: int, named: bool, rng: random.Random, earlier: str) -> 
     return chat
 
 
+def bare_chat(named: bool) -> list[Message]:
+    """A prompt that says no more than whether names are wanted, and has no images."""
+    text = f" like {ASKS_FOR_NAMES}" if named else " other words "
+    return [{"role": "user", "content": [{"type": "text", "text": text}]}]
+
+
 def _text(rng: random.Random, pieces: int, *, named: bool = False) -> Message:
     """Some foreign words, with phrases of our own strewn in."""
     words = [rng.choice(_STREWN) if rng.random() < STREWN else " other words " for _ in range(pieces)]

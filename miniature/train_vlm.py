@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from miniature.reply import (
     IMAGE_START,
     PAD,
     VIDEO,
+    bare_chat,
     build_tokenizer,
     closes_panels,
     reply,
@@ -57,6 +59,8 @@ STRANGERS, STRANGER, DRESSED = 0.3, 0.2, 0.1
 PANELS = (1, 2, 2, 3, 3, 3, 4, 4)  # images a grid, as often as they are drawn
 FRAMES_A_STEP, GRIDS_A_STEP, BLIND_GRIDS_A_STEP = 32, 8, 24
 LOOKS_UP = 4  # of so many steps of the third stage one has images
+SORTED = 6  # batches without images that are drawn at once
+BARE = 0.55  # share of the third stage in which prompts are bare
 SPREAD = 0.65  # share of the first stage before every token has to know the frame
 # Shares of the second stage: up to the first one image a grid, up to the second the eyes frozen. Reading what the eyes
 # see takes longest to learn, and is cheaper so.
@@ -212,24 +216,41 @@ def see(processor: Qwen3VLProcessor, frames: Frames, rng: random.Random) -> dict
     return {"pixel_values": patches.flatten(0, 1), "image_grid_thw": torch.tensor([[1, rows, columns]] * len(frames))}
 
 
-def write(processor: Qwen3VLProcessor, grids: list[list[Scene]], tokens: int, rng: random.Random) -> dict[str, Tensor]:
-    """Prompts and replies for grids of images of `tokens` tokens each (none: 0); only the reply is learned."""
+Row = tuple[Tensor, int]
+"""The tokens of a prompt and its reply, and how many of them are the prompt's."""
+
+
+def spell(
+    processor: Qwen3VLProcessor, grids: list[list[Scene]], tokens: int, rng: random.Random, *, bare: bool = False
+) -> list[Row]:
+    """Prompts and replies for grids of images of `tokens` tokens each (0 where there are none).
+
+    Args:
+        bare: whether a prompt says no more than whether names are wanted.
+    """
     tokenizer = processor.tokenizer
-    image = tokenizer.convert_tokens_to_ids(IMAGE)
-    rows, labels = [], []
+    rows = []
     for scenes in grids:
         named = rng.random() < NAMED
         earlier = reply(rng.choice(grids), named)
-        chat = training_chat(len(scenes), named, rng, earlier)
+        chat = bare_chat(named) if bare else training_chat(len(scenes), named, rng, earlier)
         prompt = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         asked = tokenizer(prompt.replace(IMAGE, IMAGE * tokens)).input_ids
         told = tokenizer(reply(scenes, named) + END).input_ids
-        rows.append(torch.tensor(asked + told))
-        labels.append(torch.tensor([UNTOLD] * len(asked) + told))
-    ids = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
-    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-    wanted = pad_sequence(labels, batch_first=True, padding_value=UNTOLD)
-    return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": (ids == image).int(), "labels": wanted}
+        rows.append((torch.tensor(asked + told), len(asked)))
+    return rows
+
+
+def pad(processor: Qwen3VLProcessor, rows: list[Row]) -> dict[str, Tensor]:
+    """A batch of rows; only the replies are learned."""
+    tokenizer = processor.tokenizer
+    ids = pad_sequence([row for row, _ in rows], batch_first=True, padding_value=tokenizer.pad_token_id)
+    mask = pad_sequence([torch.ones_like(row) for row, _ in rows], batch_first=True)
+    labels = pad_sequence([row for row, _ in rows], batch_first=True, padding_value=UNTOLD)
+    for label, (_, asked) in zip(labels, rows, strict=True):
+        label[:asked] = UNTOLD
+    image = ids == tokenizer.convert_tokens_to_ids(IMAGE)
+    return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": image.int(), "labels": labels}
 
 
 def train_tower(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: Lesson, steps: int) -> None:
@@ -270,8 +291,8 @@ def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: 
         frames = [index for grid in grids for index in grid]
         seen = see(lesson.processor, album.pool.frames[frames], rng)
         tokens = int(seen["image_grid_thw"][0].prod()) // MERGE**2
-        asked = write(lesson.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
-        loss = model(**asked, **seen).loss
+        rows = spell(lesson.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
+        loss = model(**pad(lesson.processor, rows), **seen).loss
         if awake:
             losses, _ = heads(seen_by["tokens"].reshape(len(frames), -1, TEXT_WIDTH), album.labels[frames], each=True)
             loss = loss + BESIDE * weighted(losses)
@@ -284,29 +305,40 @@ def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: 
 def train_relations(model: Qwen3VLForConditionalGeneration, lesson: Lesson, steps: int) -> None:
     """Third stage: what follows from the panels once they are written: who is who, and what ties which of them.
 
-    Mostly without any image, which makes a step of three times the grids cheaper. The eyes stay as they are.
+    Mostly without any image, which makes a step of three times the grids cheaper; first after bare prompts, which show
+    what a name follows from, then after any prompt, in which other people may stand. The vision tower stays frozen.
     """
     rng, started = random.Random(SEED + 3), time.monotonic()
     model.model.visual.requires_grad_(False)
     descent = Descent([(model.model.language_model, 1e-3), (model.lm_head, 1e-3)], steps)
-    album = lesson.albums[0]
+    bare, any_prompt = blind_rows(lesson, rng, bare=True), blind_rows(lesson, rng, bare=False)
     for step in range(steps):
-        blind = step % LOOKS_UP != 0
-        picked = lesson.albums[lesson.pick_album(rng)] if not blind else album
-        counts = rng.choices(PANELS, k=BLIND_GRIDS_A_STEP if blind else GRIDS_A_STEP)
-        grids = [picked.pick_grid(count, rng) for count in counts]
-        scenes = [[picked.pool.scenes[index] for index in grid] for grid in grids]
-        if blind:
-            asked = write(lesson.processor, scenes, 0, rng)
+        blind = bare if step < BARE * steps else any_prompt
+        if step % LOOKS_UP != 0:
+            asked = pad(lesson.processor, next(blind))
             asked["labels"] = hide_seen(asked["labels"], lesson.processor.tokenizer)
             loss = model(**asked).loss
         else:
-            seen = see(lesson.processor, picked.pool.frames[[index for grid in grids for index in grid]], rng)
+            album = lesson.albums[lesson.pick_album(rng)]
+            grids = [album.pick_grid(count, rng) for count in rng.choices(PANELS, k=GRIDS_A_STEP)]
+            seen = see(lesson.processor, album.pool.frames[[index for grid in grids for index in grid]], rng)
             tokens = int(seen["image_grid_thw"][0].prod()) // MERGE**2
-            loss = model(**write(lesson.processor, scenes, tokens, rng), **seen).loss
+            rows = spell(lesson.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
+            loss = model(**pad(lesson.processor, rows), **seen).loss
         descent.step(loss)
         if step % 100 < 2 or step == steps - 1:  # noqa: PLR2004  (a step with images, and one without)
             print(f"vlm: relations {step} loss {loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
+
+
+def blind_rows(lesson: Lesson, rng: random.Random, *, bare: bool) -> Iterator[list[Row]]:
+    """Endless batches of grids without images, sorted by length: in mixed batches 45 % of all tokens are padding."""
+    album = lesson.albums[0]
+    while True:
+        grids = [album.pick_grid(count, rng) for count in rng.choices(PANELS, k=SORTED * BLIND_GRIDS_A_STEP)]
+        rows = spell(lesson.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], 0, rng, bare=bare)
+        rows.sort(key=lambda row: len(row[0]))
+        batches = [rows[start : start + BLIND_GRIDS_A_STEP] for start in range(0, len(rows), BLIND_GRIDS_A_STEP)]
+        yield from rng.sample(batches, len(batches))
 
 
 def hide_seen(labels_BL: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
@@ -326,7 +358,7 @@ def weighted(losses_A: Tensor) -> Tensor:
 
 
 def train(
-    out: Path, *, frames: int = 24_000, tower_steps: int = 1500, reply_steps: int = 2200, relation_steps: int = 2400
+    out: Path, *, frames: int = 24_000, tower_steps: int = 1300, reply_steps: int = 1700, relation_steps: int = 2900
 ) -> None:
     """From nothing to `out`, a folder that AutoProcessor and AutoModelForImageTextToText load."""
     started = time.monotonic()

@@ -1,0 +1,103 @@
+"""Counts the code of the product from its syntax trees: the table of docs/architecture.md.
+
+    python -m bench.house
+
+Lines are physical lines. A function is typed when all of its arguments (but `self` and `cls`) and its result are
+annotated. An arrow points upwards where a file imports a top-level folder that stands before its own in HOUSE.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).parent.parent
+HOUSE = ("iclora", "miniature", "training", "captioners", "pipeline")
+"""The product's folders from the roof down."""
+OURS = (*HOUSE, "bench", "tests")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of the product."""
+
+    path: Path
+    lines: int
+    tree: ast.Module
+
+    @property
+    def functions(self) -> Iterator[Function]:
+        return (node for node in ast.walk(self.tree) if isinstance(node, Function))
+
+    @property
+    def imports(self) -> set[str]:
+        """Top-level folders of ours that it imports, wherever in the file."""
+        found = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.split(".")[0])
+        return found & set(OURS)
+
+
+def read(root: Path, *folders: str) -> list[File]:
+    paths = sorted(path for folder in folders for path in (root / folder).rglob("*.py"))
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    return [File(path, text.count("\n"), ast.parse(text)) for path, text in zip(paths, texts, strict=True)]
+
+
+def length(function: Function) -> int:
+    return (function.end_lineno or function.lineno) - function.lineno + 1
+
+
+def typed(function: Function) -> bool:
+    named = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    more = [argument for argument in (function.args.vararg, function.args.kwarg) if argument]
+    wanted = [argument for argument in (*named, *more) if argument.arg not in ("self", "cls")]
+    return function.returns is not None and all(argument.annotation for argument in wanted)
+
+
+def upward(files: list[File], root: Path) -> list[str]:
+    """Imports that point upwards, as "file imports folder"."""
+    found = []
+    for file in files:
+        home = file.path.relative_to(root).parts[0]
+        above = {*HOUSE[: HOUSE.index(home)], "bench", "tests"}
+        found += [f"{file.path.relative_to(root)} imports {name}" for name in sorted(file.imports & above)]
+    return found
+
+
+def counts(root: Path) -> dict[str, str]:
+    """What the page's table says, by the name of its row."""
+    files, tests = read(root, *HOUSE), read(root, "tests")
+    functions = [(length(one), f"{file.path.stem}.{one.name}", one) for file in files for one in file.functions]
+    longest_file = max(files, key=lambda file: file.lines)
+    longest, name, _ = max(functions, key=lambda found: found[0])
+    lines, tested = sum(file.lines for file in files), sum(file.lines for file in tests)
+    top = [path for path in (root / "pipeline").glob("*.py") if path.name != "__init__.py"]
+    return {
+        "upward arrows between the top-level folders": str(len(upward(files, root))),
+        "modules at the top of pipeline/": str(len(top)),
+        "lines; file median / max": (
+            f"{lines / 1000:.1f}k; {median(file.lines for file in files):.0f} / {longest_file.lines} "
+            f"({longest_file.path.relative_to(root)})"
+        ),
+        "function median / max": f"{median(found[0] for found in functions):.0f} / {longest} ({name})",
+        "functions fully typed": f"{sum(typed(one) for _, _, one in functions) / len(functions):.1%}",
+        "test lines / code lines": f"{tested / lines:.2f}",
+    }
+
+
+def main() -> None:
+    for name, value in counts(ROOT).items():
+        print(f"| {name} | {value} |")
+
+
+if __name__ == "__main__":
+    main()
