@@ -41,10 +41,10 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from pipeline import exporters, plugins, task
+from pipeline import exporters, families, plugins, task
 from pipeline.dataset import samples, split
 from pipeline.dataset.samples import Dataset
-from pipeline.families import BASES
+from pipeline.families.base import Recipe
 from pipeline.records import Caption, Grid, Group, Position, Record, Row
 from pipeline.stages import export
 
@@ -62,7 +62,9 @@ def main() -> None:
     if options.inside:
         sys.path += [str(options.packages)] if options.packages else []
         for name, checkout in asked:
-            print(CHECKS[name](checkout, draw(options.inside)))
+            data = draw(options.inside)
+            os.chdir(data.home)  # where a command is typed
+            print(CHECKS[name](checkout, data))
         return
     failed = []
     with tempfile.TemporaryDirectory() as home:
@@ -105,7 +107,7 @@ def expected(data: Dataset) -> Pairs:
 
 def for_bases(data: Dataset, name: str) -> Iterator[tuple[str, Path]]:
     """Each base that an exporter knows, and a folder with its files for it."""
-    for base in BASES:
+    for base in families.names():
         folder = data.home.parent / "bases" / base
         folder.mkdir(parents=True, exist_ok=True)
         config = plugins.load(exporters, name).write(replace(data, task=_without_masks(data, base)), folder)
@@ -122,8 +124,9 @@ def canvases() -> Iterator[tuple[int, int]]:
 
 
 def script(path: Path) -> list[str]:
-    """The words of a script behind `accelerate launch`."""
-    words = shlex.split(path.read_text(encoding="utf-8").replace("\\\n", " "), comments=True)
+    """The words of a script behind `accelerate launch`, with the data set in the folder that commands are typed in."""
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    words = shlex.split(text.replace("$DATASET", str(Path.cwd())), comments=True)
     return words[words.index("launch") + 1 :]
 
 
@@ -165,7 +168,7 @@ def kohya(checkout: Path, data: Dataset) -> str:
     parsers = {}
     for base, folder in for_bases(data, "kohya"):
         arguments = tomllib.loads((folder / "kohya-arguments.toml").read_text(encoding="utf-8"))
-        command = plugins.load(exporters, "kohya").MODELS[base][0]
+        command = families.load(base).trainers["kohya"]["script"]
         parsers[command] = parsers.get(command) or importlib.import_module(command.removesuffix(".py")).setup_parser()
         none_of(set(arguments) - {action.dest for action in parsers[command]._actions}, command)
     arguments = tomllib.loads((data.home / "kohya-arguments.toml").read_text(encoding="utf-8"))
@@ -264,7 +267,7 @@ def onetrainer(checkout: Path, data: Dataset) -> str:
         config = TrainConfig.default_values()
         config.from_dict(told)
         none_of(set(told) - set(config.types) - {"__version"}, "TrainConfig")
-        same(config.text_encoder_2_sequence_length, BASES[base].limit, "tokens")
+        same(config.text_encoder_2_sequence_length, families.load(base).limit, "tokens")
         count += 1
     concepts = []
     for told in json.loads((data.home / "onetrainer-concepts.json").read_text("utf-8")):
@@ -272,7 +275,8 @@ def onetrainer(checkout: Path, data: Dataset) -> str:
         concept.from_dict(told)
         for part, name in ((concept, ""), (concept.image, "image"), (concept.text, "text")):
             none_of(set(told[name] if name else told) - set(part.types), f"ConceptConfig {name}")
-        concepts.append(concept.to_dict())
+        behind = concept.path.partition("/")[2]  # the link to the data set
+        concepts.append(concept.to_dict() | {"path": str(data.home / behind)})
     size = json.loads((data.home / "onetrainer.json").read_text("utf-8"))["resolution"]
     given = data.task.grid_layout.boxes[0][3]
     found = {}
@@ -385,7 +389,7 @@ def ai_toolkit(checkout: Path, data: Dataset) -> str:
     bucket = module(checkout / "toolkit/buckets.py", "buckets").get_bucket_for_image_size
     config = plugins.load(exporters, "ai_toolkit")
     for canvas in canvases():
-        side = config._dataset(_with_canvas(data, canvas))["resolution"][0]
+        side = config._dataset(_with_canvas(data, canvas), Recipe())["resolution"][0]
         found = bucket(*canvas, resolution=side, divisibility=config.STEP)
         same((found["width"], found["height"]), canvas, "bucket")
     classes = _keys_by_class(checkout / "toolkit/config_modules.py")

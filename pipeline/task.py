@@ -9,9 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipeline import records
+from pipeline import families, records
 from pipeline.errors import BadInput
-from pipeline.families import BASES
 from pipeline.plugins import suggest
 
 FOLDER = Path(__file__).parent / "tasks"
@@ -147,8 +146,9 @@ class Task(_Section):
     @field_validator("base")
     @classmethod
     def _known(cls, base: str) -> str:
-        if base not in BASES:
-            raise ValueError(f"no base model of that name{suggest(base, list(BASES))} (known: {', '.join(BASES)})")
+        if base not in families.names():
+            known = families.names()
+            raise ValueError(f"no base model of that name{suggest(base, known)} (known: {', '.join(known)})")
         return base
 
     @model_validator(mode="after")

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from pipeline import plugins
+from pipeline import families, plugins
 from pipeline.errors import BadInput
+from pipeline.families.base import Recipe, Share
 from pipeline.records import Layout
 from pipeline.task import Task
 
 MINIATURE = Path(__file__).parent.parent / "miniature" / "flux"
 MINIATURE_NAME = "miniature/flux"
-"""What a LoRA's file calls it, wherever the toolkit lies."""
+"""Its name in the LoRA's file, wherever the toolkit is installed."""
 FOR_MINIATURE: dict[str, Any] = {
     "model": str(MINIATURE),
     "steps": 600,
@@ -27,97 +28,65 @@ FOR_MINIATURE: dict[str, Any] = {
     "validate_every": 50,
     "save_every": 200,
 }
-"""What is other for the miniature, which draws panels of an eighth of the size and learns within minutes."""
+"""Defaults for the miniature, which generates panels of an eighth of the size and learns within minutes."""
 
 BESIDES = {
     *("validate_every", "sample_every", "save_every", "samples", "sample_steps", "guidance", "patience", "wandb"),
     *("checkpointing", "compile", "micro_batch", "smallest_panel", "truncate"),
     *("model", "revision", "init"),
 }
-"""Settings that no weight hangs on. The last are names of weights: which those are, `Job.recipe` tells."""
-
-Share = Annotated[float, Field(ge=0, le=1)]
+"""Settings that do not affect the trained weights. The last row names weights: `Job.recipe` says which those are."""
 
 
-class Config(plugins.Options):
-    """A training's settings. `recipe` names those that decide which weights come out of it."""
+class Config(Recipe):
+    """The recipe that all trainers share, with the settings that only iclora's own training has."""
 
     model: str | None = None
-    """Base model: a name on the model hub, or a folder as diffusers saves one; without it the one that the back end of
-    the task's base names."""
+    """Base model: a name on the hub, or a folder in diffusers' layout. Default: the model of the task's base family."""
     revision: str | None = None
-    """Commit or tag on the hub; without it the newest that is on this machine, or the hub's main."""
+    """Commit or tag on the hub. Default: the newest on this machine, otherwise the hub's main branch."""
 
     # the objective
     conditional: Share | None = None
-    """Share of the samples with given panels, which stay clean and carry no loss: 0 is the paper's joint mode, 1 the
-    conditional one, between them both are mixed. Without it 1 for a task that names condition panels, else 0. Which
-    are given says the task; where it names none, they are drawn anew for every sample."""
+    """Share of the examples with given panels, which stay clean and carry no loss: 0 is the paper's joint mode, 1 the
+    conditional mode, anything between mixes both. Default: 1 for a task that names condition panels, otherwise 0. The
+    task says which panels are given; if it names none, they are drawn anew for every example."""
     panel_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
-    """What each panel's loss counts, in panel order; without it all alike."""
-    caption_dropout: Share = 0.05
+    """Weight of each panel's loss, in panel order. Default: all equal."""
     permute: Share = 0.0
-    """Share of the samples whose panels are put in another order, their texts with them."""
+    """Share of the examples whose panels are put in another order, along with their texts."""
     init: str | None = None
-    """A LoRA file to start from: ours, or any with diffusers' keys, such as the published In-Context LoRAs."""
+    """A LoRA file to start from: iclora's own, or any with diffusers' keys, such as the published In-Context LoRAs."""
 
-    # the LoRA and its descent
-    rank: int = Field(16, ge=1)
-    alpha: float = Field(16.0, gt=0)
-    learning_rate: float = Field(1e-4, gt=0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup: int = Field(0, ge=0)
-    """Steps in which the learning rate rises to its value."""
+    # the optimizer
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
-    """8 bits for the optimizer's state take bitsandbytes and CUDA."""
+    """adamw8bit keeps the optimizer's state in 8 bits; it needs bitsandbytes and CUDA."""
     weight_decay: float = Field(1e-4, ge=0)
-    clip: float = Field(1.0, gt=0)
-    """Norm that a step's gradient is cut to."""
-    ema: float = Field(0.99, ge=0, lt=1)
-    """How much of the averaged weights stays at every step; in the first steps less, (1 + n) / (10 + n)."""
-    steps: int = Field(5_000, ge=1)
-    batch: int = Field(4, ge=1)
-    """Grids a step, over all processes."""
     micro_batch: int = Field(1, ge=1)
-    """Grids that go through the model together; a step gathers as many of these as it needs."""
-    seed: int = 0
+    """Grids per forward pass; a step accumulates as many passes as its batch needs."""
 
     # the canvas
     scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field((1.0,), min_length=1)
-    """Sizes of the canvas as shares of the task's own sides; with several, each step draws one."""
+    """Sizes of the canvas as fractions of the task's own; with several, each step draws one."""
     smallest_panel: int = Field(256, ge=16)
-    """Pixels: a scale that would make a side of a panel shorter is refused."""
+    """Pixels: a scale that would make a side of a panel shorter than this is an error."""
     truncate: bool = False
-    """Let the text encoder cut captions that are too long, knowing what is lost; else they are an error."""
+    """Allow the text encoder to truncate captions that are too long; otherwise they are an error."""
 
     # the machine
     base_weights: Literal["auto", "fp32", "bf16", "int8", "nf4", "fp8"] = "auto"
-    """Numbers of the frozen base: bf16 on a GPU and fp32 on a CPU if not told; int8 and nf4 take CUDA and
+    """Precision of the frozen base model: auto is bf16 on a GPU and fp32 on a CPU; int8 and nf4 need CUDA and
     bitsandbytes. The LoRA itself is always fp32."""
     checkpointing: bool | None = None
-    """Compute each block again in the backward pass to save memory; on if not told, but for small models."""
+    """Recompute each block in the backward pass to save memory. Default: on, except for small models."""
     compile: bool = False
-    """torch.compile block by block: minutes at the start, faster steps after."""
+    """torch.compile block by block: takes minutes at the start and makes the steps after it faster."""
 
-    # looking on
-    validate_every: int = Field(250, ge=1)
-    sample_every: int = Field(500, ge=1)
-    save_every: int = Field(250, ge=1)
-    samples: int = Field(4, ge=0)
-    """Grids drawn each time, from captions of held-out grids."""
-    sample_steps: int = Field(20, ge=1)
-    guidance: float = Field(3.5, ge=0)
-    """Strength at which samples are drawn; training itself has 1 (see backends/flux.py)."""
+    # monitoring
     patience: int | None = Field(None, ge=1)
-    """Stop after so many validations in a row without a better held-out loss; without it never."""
+    """Stop after this many validations in a row without a better held-out loss. Default: never."""
     wandb: bool = False
-    """Log to Weights & Biases too, whose package must be installed and know who you are."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Config:
-        if self.warmup >= self.steps:
-            raise ValueError(f"warmup {self.warmup} leaves no step of {self.steps} at the full learning rate")
-        return self
+    """Log to Weights & Biases too; its package must be installed and logged in."""
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -126,17 +95,17 @@ class Config(plugins.Options):
 
 
 def load(task: Task, *, miniature: bool = False) -> Config:
-    """A task's training settings, checked.
+    """A task's training settings, checked: its own, then the miniature's, then its base family's, then the defaults.
 
     Args:
-        miniature: whether the task's data was drawn by the miniature, whose model is then the default, with settings
-            that fit it.
+        miniature: whether the miniature drew the task's data: then its model is the default, with settings to match.
 
     Raises:
-        BadInput: an unknown setting or a wrong value; all faults at once.
+        BadInput: an unknown setting or a wrong value; all of them at once.
     """
+    family = families.load(task.base)
     usual = FOR_MINIATURE if miniature and task.base == "flux-1" and "model" not in task.train else {}
-    config = plugins.parse_options(Config, "the training", usual | task.train, "train.")
+    config = plugins.parse_options(Config, "the training", {**family.recipe, **usual, **task.train}, "train.")
     fill: dict[str, Any] = {}
     if config.conditional is None:
         fill["conditional"] = 1.0 if task.condition else 0.0
@@ -144,28 +113,34 @@ def load(task: Task, *, miniature: bool = False) -> Config:
     if config.panel_weights is not None and len(config.panel_weights) != panels:
         raise BadInput(
             f"train.panel_weights has {len(config.panel_weights)} numbers and {task.name} has {panels} panels; "
-            "give one a panel."
+            "give one per panel."
         )
     if config.permute and task.condition:
         raise BadInput(
             f"train.permute={config.permute} would move the panels that {task.name} gives "
-            f"({', '.join(map(str, task.condition))}); leave permute out, or condition."
+            f"({', '.join(map(str, task.condition))}); leave out either permute or condition."
         )
     for scale in config.scales:
-        scaled(task.grid_layout, scale, config.smallest_panel)
+        scaled(task.grid_layout, scale, config.smallest_panel, family.token)
     return config.model_copy(update=fill)
 
 
-def scaled(layout: Layout, scale: float, smallest: int) -> Layout:
-    """The layout at another size: a panel's sides are the nearest multiples of 16 pixels, so no token spans a seam.
+def scaled(layout: Layout, scale: float, smallest: int, token: int) -> Layout:
+    """The layout at another size. A panel's sides are rounded to multiples of a token, so that no token spans a seam.
+
+    Args:
+        smallest: pixels that every side must have at least.
+        token: sides of a token in pixels.
 
     Raises:
-        BadInput: a side of a panel would be shorter than `smallest` pixels.
+        BadInput: a side of a panel would be shorter than `smallest`.
     """
-    width, height = (max(16, round(side * scale / 16) * 16) for side in (layout.panel_width, layout.panel_height))
+    width, height = (
+        max(token, round(side * scale / token) * token) for side in (layout.panel_width, layout.panel_height)
+    )
     if min(width, height) < smallest:
         raise BadInput(
             f"train.scales: at {scale} the panels are {width} x {height} pixels, and the shortest side may have "
-            f"{smallest}; give a larger scale, or a smaller train.smallest_panel."
+            f"{smallest}; choose a larger scale, or a smaller train.smallest_panel."
         )
     return Layout(layout.rows, layout.cols, width, height)

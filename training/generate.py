@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from pipeline import families
 from pipeline.errors import BadInput
 from pipeline.records import Layout
 from training import dataset, flow, latents, lora, machine, random_streams, sampling
@@ -74,7 +75,8 @@ def open_generator(file: Path, model: str | None, settings: SamplingSettings, de
         raise BadInput(f"{file} was trained on the base in a folder '{name}'; say where it lies with --model FOLDER.")
     backend.check()
     lora.check_fit(file, lora.read_weights(file), backend.blank("transformer"))
-    layout = scaled(card.layout, max(card.scales), flow.TOKEN)
+    token = families.load(card.family).token
+    layout = scaled(card.layout, max(card.scales), token, token)
     return Generator(backend, file, layout, settings, device, "clean" if card.recipe["conditional"] else "noised", card)
 
 

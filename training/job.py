@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline import plugins
+from pipeline import families, plugins
 from pipeline.cache import Cache, key_of
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.records import Layout, TrainingSample
@@ -33,8 +33,8 @@ class Job:
     @cached_property
     def layouts(self) -> dict[float, Layout]:
         """The canvas at every scale."""
-        config = self.config
-        return {scale: scaled(self.task.grid_layout, scale, config.smallest_panel) for scale in config.scales}
+        layout, smallest, token = self.task.grid_layout, self.config.smallest_panel, families.load(self.task.base).token
+        return {scale: scaled(layout, scale, smallest, token) for scale in self.config.scales}
 
     @cached_property
     def shown(self) -> Layout:

@@ -87,7 +87,7 @@ def doctor() -> None:
 
     from captioners.local import Options as Vlm
     from iclora import run
-    from training.backends.flux import Flux
+    from pipeline import families
 
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     print(f"device      {device}, {torch.get_num_threads()} threads")
@@ -98,7 +98,7 @@ def doctor() -> None:
     for name, repo, file in (
         ("captioner", Vlm().model, "config.json"),
         ("scorer", clip, "open_clip_model.safetensors"),
-        ("base", Flux.USUAL, "model_index.json"),
+        ("base", families.load("flux-1").model, "model_index.json"),
     ):
         here = isinstance(try_to_load_from_cache(repo, file), str)
         print(f"{name:<11} {repo}: {'on this machine' if here else f'not on this machine; hf download {repo}'}")

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline import families
 from pipeline.consistency.thresholds import share
 from pipeline.dataset import samples
 from pipeline.dataset.samples import Config, Dataset
 from pipeline.dataset.split import TRAIN
-from pipeline.families import BASES
 from pipeline.records import Record
 
 UNKNOWN = "unknown"
@@ -103,7 +103,7 @@ def _size(count: int) -> str:
 
 
 def _counts(data: Dataset) -> str:
-    task, layout = data.task, data.task.grid_layout
+    task, layout, family = data.task, data.task.grid_layout, families.load(data.task.base)
     width, height = data.canvas
     texts = [len(sample.text.split()) for sample in data.samples]
     words = f"{min(texts)} to {max(texts)} words" if texts else "no captions"
@@ -117,8 +117,8 @@ def _counts(data: Dataset) -> str:
         f"- {sides}; {data.split.why}.",
         f"- Every grid is {width} x {height} pixels: {layout.rows} x {layout.cols} panels of "
         f"{layout.panel_width} x {layout.panel_height}, in reading order {' '.join(task.markers)}.",
-        f"- One caption a grid, {words}, written for {task.base} (its text encoder {BASES[task.base].encoder} reads "
-        f"{BASES[task.base].limit} tokens).",
+        f"- One caption a grid, {words}, written for {task.base} (its text encoder {family.encoder} reads "
+        f"{family.limit} tokens).",
         f"- Trigger: `{task.prefix}`." if task.prefix else "- No trigger word.",
         f"- Given panels: {given}; the masks are black on them." if given else "- No panel is given: all are learnt.",
     ]
@@ -137,12 +137,13 @@ def _layout(data: Dataset) -> str:
 
 
 def write_trainers(configs: Sequence[Config]) -> str:
-    """How to train on it with each trainer. Not part of the card: it names folders of this machine."""
+    """How to train on it with each trainer."""
     lines = [
         "# Training on this data set",
         "",
         "Each config takes the grid's own canvas as the only size, and none crops, flips or shuffles. Type a command",
-        "in the trainer's own folder. Configs name this folder as it lies: after moving it, run `iclora export` again.",
+        "in this folder, with TRAINER set to the folder of that trainer: `export TRAINER=~/ai-toolkit`. Paths in the",
+        "configs are relative to this folder, so it can be moved, or copied to another machine, as it is.",
         "",
     ]
     for config in configs:

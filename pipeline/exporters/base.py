@@ -1,4 +1,12 @@
-"""What an exporter is, the recipe that all configs share, and how a config is written down."""
+"""What an exporter is, what all of them read of the family and the recipe, and how a config is written down.
+
+Every command is typed in the data set's folder, with TRAINER set to the trainer's own folder. No config has an absolute
+path, so that the data set can be moved, or copied to another machine, as it is:
+
+- Trainers that can be started anywhere are started in the data set's folder, and paths are relative to it.
+- Trainers that read files of their own by relative paths have to be started in their own folder. A shell script finds
+  the data set by its own place; where a config names it, a link in the trainer's folder leads to it.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +16,109 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline import families, plugins
 from pipeline.dataset.samples import Config, Dataset
-from pipeline.families import BASES
+from pipeline.families.base import Family, Recipe
 
-RANK, LEARNING_RATE, BATCH, STEPS, SAVE_EVERY = 16, 1e-4, 4, 5000, 250
-"""What the ten published LoRAs were trained with (movie-shots.yml of In-Context-LoRA); alpha is the rank."""
-CAPTION_DROPOUT = 0.05
-"""Of whole captions, from the same recipe."""
-PROMPTS = 4
-"""Captions that a trainer is given to draw samples from while it trains."""
+BESIDE = ".."
+"""Where trainers that are started in the data set's folder keep their own files: a new export replaces the folder."""
 
 
 class Exporter(Protocol):
-    """An exporter module: the form of one trainer."""
+    """An exporter module: the format of one trainer."""
 
     def write(self, data: Dataset, folder: Path) -> Config:
         """Writes the trainer's files beside the data.
 
         Args:
-            folder: where the data set lies now; configs name `data.home`, where it will lie.
+            folder: where the data set lies now; `data.home` is where it will lie.
         """
 
 
-def hub_model(data: Dataset) -> str:
-    """The task's base on the model hub, in the form of diffusers."""
-    # The distilled Turbo lends its tokenizer, what is trained is the model that it was distilled from.
-    turbo = {"z-image": "Tongyi-MAI/Z-Image"}
-    return turbo.get(data.task.base) or "/".join(BASES[data.task.base].tokenizer.split("/")[:2])
+# ---- the family
 
 
-def unknown_base(trainer: str, data: Dataset, known: Mapping[str, Any]) -> tuple[str, ...]:
-    """A sentence where the trainer does not train the task's base; none where it does."""
-    if data.task.base in known:
+def family(data: Dataset) -> Family:
+    return families.load(data.task.base)
+
+
+def terms(exporter: str, data: Dataset, models: str = "models") -> Mapping[str, Any] | None:
+    """What the trainer needs to be told to train the task's base, in its own terms; None where it can't train it.
+
+    Args:
+        exporter: its module's name, of which the last part counts.
+        models: folder of the model's files, as seen from where the trainer is started.
+    """
+    found = family(data).trainers.get(_stem(exporter))
+    filled: Mapping[str, Any] | None = None if found is None else _filled(found, models)
+    return filled
+
+
+def _stem(module: str) -> str:
+    return module.rpartition(".")[2]
+
+
+def _filled(value: Any, models: str) -> Any:
+    """The terms with the folder of the model's files put in."""
+    if isinstance(value, str):
+        return value.replace("{models}", models)
+    if isinstance(value, Mapping):
+        return {key: _filled(inner, models) for key, inner in value.items()}
+    return [_filled(inner, models) for inner in value] if isinstance(value, list) else value
+
+
+def unknown_base(exporter: str, trainer: str, data: Dataset) -> tuple[str, ...]:
+    """A sentence where the trainer can't train the task's base; none where it can."""
+    if (stem := _stem(exporter)) in family(data).trainers:
         return ()
+    known = [name for name in families.names() if stem in families.load(name).trainers]
     return (f"iclora knows no way to train {data.task.base} with {trainer} (it knows {', '.join(known)}).",)
+
+
+# ---- the recipe
+
+
+def recipe(data: Dataset) -> Recipe:
+    """The recipe of the task: its own `[train]` settings, then the family's, then the defaults.
+
+    Raises:
+        BadInput: a setting has a wrong value; all of them at once.
+    """
+    settings = {**family(data).recipe, **data.task.train}
+    shared = {key: value for key, value in settings.items() if key in Recipe.model_fields}
+    return plugins.parse_options(Recipe, "the training", shared, "train.")
+
+
+def left_out(data: Dataset, *lacking: str) -> tuple[str, ...]:
+    """A sentence that names the settings of the training which have no place in a config; none where all have one.
+
+    Named are the settings of the recipe that the trainer lacks, where they ask for something or the task sets them, and
+    everything that the task sets and only iclora's own training knows.
+
+    Args:
+        lacking: settings of the recipe that the trainer lacks.
+    """
+    asked, own = recipe(data), data.task.train
+    off = {"alpha": asked.rank, "schedule": "constant", "warmup": 0, "clip": None, "ema": 0, "caption_dropout": 0}
+    values = {
+        key: value for key, value in asked if key in lacking and (off[key] != value if key in off else key in own)
+    }
+    values |= {key: value for key, value in own.items() if key not in Recipe.model_fields}
+    named = ", ".join(f"train.{key}={json.dumps(value)}" for key, value in values.items())
+    return (f"These settings of the training have no place in this config: {named}.",) if named else ()
+
+
+def number(value: float) -> float:
+    """A whole number without its decimal point, as most trainers' own configs have it."""
+    return int(value) if value == int(value) else value
+
+
+def warmed(asked: Recipe) -> str:
+    """The schedule of the learning rate by the name that diffusers, and trainers built on it, have for it."""
+    return "constant_with_warmup" if asked.schedule == "constant" and asked.warmup else asked.schedule
+
+
+# ---- the data
 
 
 def off_step(data: Dataset, step: int) -> tuple[str, ...]:
@@ -50,8 +127,8 @@ def off_step(data: Dataset, step: int) -> tuple[str, ...]:
     if width % step == 0 and height % step == 0:
         return ()
     return (
-        f"Sizes go in steps of {step} pixels here: the {width} x {height} grids are scaled and cut a little, unless "
-        f"the task's panels are given sides that add up to multiples of {step}.",
+        f"Sizes go in steps of {step} pixels here: the {width} x {height} grids are scaled and cropped a little, "
+        f"unless the task's panels are given sides that add up to multiples of {step}.",
     )
 
 
@@ -62,9 +139,31 @@ def unmasked(data: Dataset) -> tuple[str, ...]:
     return ("No loss masks are read here: the given panels are learnt like the others.",)
 
 
-def prompts(data: Dataset) -> list[str]:
-    """Captions to draw samples from: held-out ones, since what was learnt by heart shows nothing."""
-    return [sample.text for sample in (data.held_out or data.train)[:PROMPTS]]
+def prompts(data: Dataset, count: int) -> list[str]:
+    """Captions to generate samples from: held-out ones, since what was memorised shows nothing."""
+    return [sample.text for sample in (data.held_out or data.train)[:count]]
+
+
+# ---- trainers that have to be started in their own folder
+
+
+def link(data: Dataset) -> str:
+    """Name of the link to the data set in the trainer's folder."""
+    return f"iclora-{data.task.name}"
+
+
+def linked(data: Dataset, trainer: str) -> str:
+    """A sentence on the link."""
+    return (
+        f"{trainer} has to be started in its own folder: the command makes a link {link(data)} there, which leads to "
+        "this folder. A copy of this folder by that name will do too."
+    )
+
+
+def by_link(data: Dataset, command: str, file: str) -> str:
+    """A command that makes the link and starts the trainer in its own folder with a config behind the link."""
+    made = f'ln -sfn "$PWD" "$TRAINER"/{shlex.quote(link(data))}'
+    return f'({made} && cd "$TRAINER" && {command} {shlex.quote(f"{link(data)}/{file}")})'
 
 
 # ---- writing
@@ -77,10 +176,16 @@ def comment(notes: Sequence[str], command: str = "") -> str:
 
 
 def as_shell(notes: Sequence[str], script: str, pairs: Mapping[str, str], flags: Sequence[str]) -> str:
-    """A shell script that starts a trainer's script by accelerate, an argument a line."""
-    arguments = [f"--{name} {shlex.quote(value)}" for name, value in pairs.items()]
+    """A shell script that finds the data set by its own place and starts a trainer's script in the trainer's folder,
+    an argument per line; `$DATASET` in a value is the data set's folder."""
+    arguments = [f"--{name} {_quoted(value)}" for name, value in pairs.items()]
     line = " \\\n  ".join([f"accelerate launch {script}", *arguments, *flags])
-    return f"#!/bin/sh\n{comment(notes)}{line}\n"
+    start = 'DATASET=$(cd "$(dirname "$0")" && pwd)\ncd "${TRAINER:?set it to the folder of the trainer}" || exit\n'
+    return f"#!/bin/sh\n{comment(notes)}{start}{line}\n"
+
+
+def _quoted(value: str) -> str:
+    return f'"{value}"' if value.startswith("$DATASET") else shlex.quote(value)
 
 
 def as_json(value: object) -> str:
@@ -90,7 +195,7 @@ def as_json(value: object) -> str:
 def as_toml(table: Mapping[str, Any]) -> str:
     """TOML of plain values, lists, tables and lists of tables.
 
-    A JSON string is a TOML string but for the delete character, which no caption or path holds.
+    A JSON string is a TOML string except for the delete character, which no caption or path contains.
     """
     return "\n".join(_toml_lines(table, ()))
 

@@ -2,77 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.dataset.samples import Config, Dataset
 from pipeline.exporters import base
-from pipeline.families import BASES
+from pipeline.families.base import Recipe
 
 NAME = "diffusers example scripts"
 FILE = "diffusers.sh"
-SCRIPTS = {
-    "flux-1": "train_dreambooth_lora_flux_kontext.py",
-    "flux-2": "train_dreambooth_lora_flux2.py",
-    "flux-2-klein": "train_dreambooth_lora_flux2_klein.py",
-    "qwen-image": "train_dreambooth_lora_qwen_image.py",
-    "z-image": "train_dreambooth_lora_z_image.py",
-}
-"""Those that take a size that is no square."""
-SQUARE = {
-    "sd-3.5": "train_dreambooth_lora_sd3.py",
-    "sana": "train_dreambooth_lora_sana.py",
-    "lumina-2": "train_dreambooth_lora_lumina2.py",
-    "hidream-i1": "train_dreambooth_lora_hidream.py",
-}
-"""Those that cut a square out of every picture, whatever they are told."""
+LACKING = (
+    *("ema", "caption_dropout"),
+    *("validate_every", "sample_every", "samples", "sample_steps", "guidance"),
+)
+"""Settings of the recipe that its scripts do not have. Samples would take an argument that is a caption each."""
 
 
 def write(data: Dataset, folder: Path) -> Config:
-    known = data.task.base
+    """Some of its scripts crop a square out of every picture, whatever size they are given; those are not used."""
+    asked, model = base.recipe(data), base.terms(__name__, data) or {}
     notes = base.unmasked(data)
-    if known == "flux-1":
-        notes += (
-            "The script of Kontext, without a column of conditions, trains FLUX.1-dev on texts alone; that of "
-            "FLUX.1 itself cuts a square out of every grid.",
-        )
-    if known in SQUARE:
-        notes += (f"{SQUARE[known]} cuts a square out of every grid, so panels would be lost: use another trainer.",)
+    notes += (model["note"],) if "note" in model else ()
+    if square := model.get("square"):
+        notes += (f"{square} crops a square out of every grid, so panels would be lost: use another trainer.",)
     else:
-        notes += base.unknown_base(NAME, data, SCRIPTS)
-    if known not in SCRIPTS:
+        notes += base.unknown_base(__name__, NAME, data)
+    notes += base.left_out(data, *LACKING)
+    if "script" not in model:
         (folder / FILE).write_text(base.comment(notes), encoding="utf-8")
         return Config(NAME, (FILE,), "", notes)
-    notes += ("Leave --cache_latents off: it has given captions to other pictures in some of these scripts.",)
-    script = base.as_shell(notes, f"examples/dreambooth/{SCRIPTS[known]}", *_arguments(data))
+    notes += ("Leave --cache_latents off: in some of these scripts it pairs captions with the wrong pictures.",)
+    script = base.as_shell(notes, f"examples/dreambooth/{model['script']}", *_arguments(data, asked, model))
     (folder / FILE).write_text(script, encoding="utf-8")
-    return Config(NAME, (FILE,), f'sh "{data.home / FILE}"', notes)
+    return Config(NAME, (FILE,), f"sh {FILE}", notes)
 
 
-def _arguments(data: Dataset) -> tuple[dict[str, str], list[str]]:
+def _arguments(data: Dataset, asked: Recipe, model: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
     """A bucket is given as height, width. Batches are of one, gathered to four: an unfilled batch would be dropped."""
     width, height = data.canvas
     pairs = {
-        "pretrained_model_name_or_path": base.hub_model(data),
-        "dataset_name": str(data.home),
+        "pretrained_model_name_or_path": base.family(data).model,
+        "dataset_name": "$DATASET",
         "image_column": "image",
         "caption_column": "text",
         "instance_prompt": data.task.prefix or data.task.title,
         "output_dir": f"output/{data.task.name}",
         "aspect_ratio_buckets": f"{height},{width}",
-        "max_sequence_length": str(BASES[data.task.base].limit),
-        "rank": str(base.RANK),
-        "lora_alpha": str(base.RANK),
-        "learning_rate": str(base.LEARNING_RATE),
-        "lr_scheduler": "constant",
+        "max_sequence_length": str(base.family(data).limit),
+        "rank": str(asked.rank),
+        "lora_alpha": str(base.number(asked.alpha)),
+        "learning_rate": str(asked.learning_rate),
+        "lr_scheduler": base.warmed(asked),
+        "lr_warmup_steps": str(asked.warmup),
+        "max_grad_norm": str(asked.clip),
         "train_batch_size": "1",
-        "gradient_accumulation_steps": str(base.BATCH),
-        "max_train_steps": str(base.STEPS),
-        "checkpointing_steps": str(base.SAVE_EVERY),
+        "gradient_accumulation_steps": str(asked.batch),
+        "max_train_steps": str(asked.steps),
+        "checkpointing_steps": str(asked.save_every),
         "mixed_precision": "bf16",
-        "seed": str(data.task.seed),
+        "seed": str(asked.seed),
     }
-    guidance = {"flux-1": "1.0", "flux-2": "1.0"}
-    if data.task.base in guidance:
-        pairs["guidance_scale"] = guidance[data.task.base]
+    if "guidance_scale" in model:
+        pairs["guidance_scale"] = str(model["guidance_scale"])
     flags = ["--use_aspect_ratio_buckets", "--center_crop", "--gradient_checkpointing", "--use_8bit_adam"]
     return pairs, flags

@@ -2,93 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.dataset.samples import MASKS, Config, Dataset
 from pipeline.dataset.split import TRAIN
 from pipeline.exporters import base
+from pipeline.families.base import Recipe
 
 NAME = "kohya sd-scripts"
 DATA, ARGUMENTS = "kohya.toml", "kohya-arguments.toml"
-FLUX_LIKE = {"timestep_sampling": "flux_shift", "model_prediction_type": "raw", "guidance_scale": 1.0}
-"""Its default for model_prediction_type contradicts its own target; its documentation says raw."""
-MODELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "flux-1": (
-        "flux_train_network.py",
-        {
-            "pretrained_model_name_or_path": "models/flux1-dev.safetensors",
-            "clip_l": "models/clip_l.safetensors",
-            "t5xxl": "models/t5xxl_fp16.safetensors",
-            "ae": "models/ae.safetensors",
-            "network_module": "networks.lora_flux",
-            "t5xxl_max_token_length": 512,
-            **FLUX_LIKE,
-        },
-    ),
-    "chroma": (
-        "flux_train_network.py",
-        {
-            "pretrained_model_name_or_path": "models/Chroma1-HD.safetensors",
-            "model_type": "chroma",
-            "t5xxl": "models/t5xxl_fp16.safetensors",
-            "ae": "models/ae.safetensors",
-            "network_module": "networks.lora_flux",
-            "apply_t5_attn_mask": True,
-            **FLUX_LIKE,
-            "timestep_sampling": "sigmoid",
-            "guidance_scale": 0.0,
-        },
-    ),
-    "sd-3.5": (
-        "sd3_train_network.py",
-        {
-            "pretrained_model_name_or_path": "models/sd3.5_large.safetensors",
-            "clip_l": "models/clip_l.safetensors",
-            "clip_g": "models/clip_g.safetensors",
-            "t5xxl": "models/t5xxl_fp16.safetensors",
-            "network_module": "networks.lora_sd3",
-            "t5xxl_max_token_length": 256,
-        },
-    ),
-    "lumina-2": (
-        "lumina_train_network.py",
-        {
-            "pretrained_model_name_or_path": "models/lumina-image-2.safetensors",
-            "gemma2": "models/gemma-2-2b.safetensors",
-            "ae": "models/ae.safetensors",
-            "network_module": "networks.lora_lumina",
-            "timestep_sampling": "nextdit_shift",
-            "discrete_flow_shift": 6.0,
-            "model_prediction_type": "raw",
-        },
-    ),
-}
-"""Script and arguments of each base; it reads single files, in the form that ComfyUI reads too."""
+LACKING = ("ema", "validate_every", "sample_every", "samples", "sample_steps", "guidance")
+"""Settings of the recipe that it does not have, or that would take a file of prompts."""
 
 
 def write(data: Dataset, folder: Path) -> Config:
-    notes = base.unknown_base(NAME, data, MODELS)
+    """It reads models from single files, in the form that ComfyUI reads too."""
+    asked, model = base.recipe(data), base.terms(__name__, data, f"{base.BESIDE}/models")
+    notes = base.unknown_base(__name__, NAME, data)
     if data.held_out:
         notes += (f"{NAME} has no place for a held-out folder: validation/ is not used by it.",)
-    script, files = MODELS.get(data.task.base, ("", {}))
-    command = f'accelerate launch {script} --config_file "{data.home / ARGUMENTS}"' if script else ""
-    if script:
+    notes += base.left_out(data, *LACKING)
+    command = ""
+    if model is not None:
+        command = f'accelerate launch "$TRAINER/{model["script"]}" --config_file {ARGUMENTS}'
         notes += (f"Set the paths of the model's files in {ARGUMENTS} first.",)
-        arguments = base.as_toml(_arguments(data, files))
+        arguments = base.as_toml(_arguments(data, asked, model["arguments"]))
         (folder / ARGUMENTS).write_text(base.comment(notes, command) + arguments, encoding="utf-8")
-    (folder / DATA).write_text(base.comment(notes, command) + base.as_toml(_data(data)), encoding="utf-8")
-    return Config(NAME, (DATA, ARGUMENTS) if script else (DATA,), command, notes)
+    (folder / DATA).write_text(base.comment(notes, command) + base.as_toml(_data(data, asked)), encoding="utf-8")
+    return Config(NAME, (DATA, ARGUMENTS) if command else (DATA,), command, notes)
 
 
-def _data(data: Dataset) -> dict[str, Any]:
+def _data(data: Dataset, asked: Recipe) -> dict[str, Any]:
     """Without buckets there is one size, and it is the canvas: nothing is scaled, and nothing is cut."""
-    masks = {"conditioning_data_dir": str(data.home / MASKS[TRAIN])} if data.task.condition else {}
+    masks = {"conditioning_data_dir": MASKS[TRAIN]} if data.task.condition else {}
     subset = {
-        "image_dir": str(data.home / TRAIN),
+        "image_dir": TRAIN,
         **masks,
         "caption_extension": ".txt",
         "num_repeats": 1,
+        "caption_dropout_rate": asked.caption_dropout,
         "shuffle_caption": False,
         "caption_tag_dropout_rate": 0.0,
         "enable_wildcard": False,
@@ -96,25 +50,28 @@ def _data(data: Dataset) -> dict[str, Any]:
         "color_aug": False,
         "random_crop": False,
     }
-    size = {"resolution": list(data.canvas), "enable_bucket": False, "batch_size": base.BATCH}
+    size = {"resolution": list(data.canvas), "enable_bucket": False, "batch_size": asked.batch}
     return {"datasets": [{**size, "subsets": [subset]}]}
 
 
-def _arguments(data: Dataset, files: dict[str, Any]) -> dict[str, Any]:
+def _arguments(data: Dataset, asked: Recipe, model: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        **files,
-        "dataset_config": str(data.home / DATA),
-        "output_dir": "output",
+        **model,
+        "dataset_config": DATA,
+        "output_dir": f"{base.BESIDE}/output",
         "output_name": data.task.name,
         "save_model_as": "safetensors",
-        "save_every_n_steps": base.SAVE_EVERY,
-        "network_dim": base.RANK,
-        "network_alpha": base.RANK,
+        "save_every_n_steps": asked.save_every,
+        "network_dim": asked.rank,
+        "network_alpha": base.number(asked.alpha),
         "network_train_unet_only": True,
-        "learning_rate": base.LEARNING_RATE,
+        "learning_rate": asked.learning_rate,
         "optimizer_type": "AdamW8bit",
-        "lr_scheduler": "constant",
-        "max_train_steps": base.STEPS,
+        "lr_scheduler": base.warmed(asked),
+        "lr_warmup_steps": asked.warmup,
+        "max_grad_norm": asked.clip,
+        "seed": asked.seed,
+        "max_train_steps": asked.steps,
         "mixed_precision": "bf16",
         "gradient_checkpointing": True,
         "sdpa": True,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.dataset.samples import Config, Dataset
 from pipeline.dataset.split import HELD_OUT, TRAIN
 from pipeline.exporters import base
-from pipeline.families import BASES
+from pipeline.families.base import Recipe
 
 NAME = "OneTrainer"
 FILE, CONCEPTS = "onetrainer.json", "onetrainer-concepts.json"
@@ -21,21 +22,9 @@ STEP = 64
 VERSION = 11
 """Of its config's form; what says none is taken for the oldest and rewritten."""
 EIGHT_BIT = {"transformer": {"train": True, "weight_dtype": "FLOAT_8"}}
-MODELS: dict[str, dict[str, Any]] = {
-    "flux-1": {"model_type": "FLUX_DEV_1", "dynamic_timestep_shifting": True},
-    "flux-2": {"model_type": "FLUX_2", "dynamic_timestep_shifting": True},
-    "flux-2-klein": {"model_type": "FLUX_2", "dynamic_timestep_shifting": True},
-    "qwen-image": {"model_type": "QWEN"},
-    "z-image": {"model_type": "Z_IMAGE"},
-    "sd-3.5": {"model_type": "STABLE_DIFFUSION_35"},
-    "hidream-i1": {
-        "model_type": "HI_DREAM_FULL",
-        "text_encoder_4": {"model_name": "meta-llama/Llama-3.1-8B-Instruct", "train": False},
-    },
-    "chroma": {"model_type": "CHROMA_1"},
-    "pixart-sigma": {"model_type": "PIXART_SIGMA"},
-    "sana": {"model_type": "SANA"},
-}
+LACKING = ("caption_dropout", "sample_every", "samples", "sample_steps", "guidance")
+"""Settings of the recipe that it does not have (it drops captions for each text encoder on its own), or that would take
+a file of prompts."""
 OFF = (
     *("enable_crop_jitter", "enable_random_flip", "enable_fixed_flip", "enable_random_rotate", "enable_fixed_rotate"),
     *("enable_random_brightness", "enable_random_contrast", "enable_random_saturation", "enable_random_hue"),
@@ -45,16 +34,18 @@ OFF = (
 
 
 def write(data: Dataset, folder: Path) -> Config:
-    model = MODELS.get(data.task.base)
-    notes = base.unknown_base(NAME, data, MODELS) + base.off_step(data, STEP)
-    (folder / CONCEPTS).write_text(base.as_json(_concepts(data)), encoding="utf-8")
+    asked, model, link = base.recipe(data), base.terms(__name__, data), base.link(data)
+    notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP) + base.left_out(data, *LACKING)
+    (folder / CONCEPTS).write_text(base.as_json(_concepts(data, asked, link)), encoding="utf-8")
     if data.task.condition:
         _copy(data, folder)
         notes += ("It wants masks beside the pictures, so with-masks/ holds both once more.",)
     if model is None:
         return Config(NAME, (CONCEPTS,), "", notes)
-    (folder / FILE).write_text(base.as_json(_training(data, model)), encoding="utf-8")
-    return Config(NAME, (FILE, CONCEPTS), f'python scripts/train.py --config-path "{data.home / FILE}"', notes)
+    notes += (base.linked(data, NAME),)
+    (folder / FILE).write_text(base.as_json(_training(data, asked, model, link)), encoding="utf-8")
+    command = base.by_link(data, "python scripts/train.py --config-path", FILE)
+    return Config(NAME, (FILE, CONCEPTS), command, notes)
 
 
 def _copy(data: Dataset, folder: Path) -> None:
@@ -68,13 +59,13 @@ def _copy(data: Dataset, folder: Path) -> None:
         shutil.copyfile(folder / sample.mask, home / f"{sample.stem}-masklabel.png")
 
 
-def _concepts(data: Dataset) -> list[dict[str, Any]]:
+def _concepts(data: Dataset, asked: Recipe, link: str) -> list[dict[str, Any]]:
     kinds = {TRAIN: "STANDARD", HELD_OUT: "VALIDATION"}
     return [
         {
             "name": f"{data.task.name} {side}",
-            "path": str(data.home / (FOLDERS[side] if data.task.condition else side)),
-            "seed": data.task.seed,
+            "path": f"{link}/{FOLDERS[side] if data.task.condition else side}",
+            "seed": asked.seed,
             "enabled": True,
             "type": kinds[side],
             "include_subdirectories": False,
@@ -90,9 +81,9 @@ def _concepts(data: Dataset) -> list[dict[str, Any]]:
     ]
 
 
-def _training(data: Dataset, model: dict[str, Any]) -> dict[str, Any]:
+def _training(data: Dataset, asked: Recipe, model: Mapping[str, Any], link: str) -> dict[str, Any]:
     """A resolution of two numbers is one fixed size. Its own T5 limit would cut a joint caption after 77 tokens."""
-    limit = BASES[data.task.base].limit
+    limit = base.family(data).limit
     lengths = {
         "text_encoder_sequence_length": limit,
         "text_encoder_2_sequence_length": limit,
@@ -102,25 +93,32 @@ def _training(data: Dataset, model: dict[str, Any]) -> dict[str, Any]:
         "training_method": "LORA",
         **EIGHT_BIT,
         **model,
-        "base_model_name": base.hub_model(data),
-        "concept_file_name": str(data.home / CONCEPTS),
+        "base_model_name": base.family(data).model,
+        "concept_file_name": f"{link}/{CONCEPTS}",
         "resolution": f"{data.canvas[0]}x{data.canvas[1]}",
         "aspect_ratio_bucketing": True,
         "latent_caching": True,
         **lengths,
         "validation": bool(data.held_out),
+        "validate_after": asked.validate_every,
+        "validate_after_unit": "STEP",
+        "save_every": asked.save_every,
+        "save_every_unit": "STEP",
         "masked_training": bool(data.task.condition),
         "unmasked_probability": 0.0,
         "unmasked_weight": 0.0,
         "normalize_masked_area_loss": True,
-        "lora_rank": base.RANK,
-        "lora_alpha": float(base.RANK),
+        "lora_rank": asked.rank,
+        "lora_alpha": asked.alpha,
         "optimizer": {"optimizer": "ADAMW_8BIT"},
-        "learning_rate": base.LEARNING_RATE,
-        "batch_size": base.BATCH,
-        "epochs": math.ceil(base.STEPS * base.BATCH / max(1, len(data.train))),
-        "ema": "GPU",
-        "ema_decay": 0.99,
+        "learning_rate": asked.learning_rate,
+        "learning_rate_scheduler": asked.schedule.upper(),
+        "learning_rate_warmup_steps": asked.warmup,
+        "clip_grad_norm": asked.clip,
+        "batch_size": asked.batch,
+        "epochs": math.ceil(asked.steps * asked.batch / max(1, len(data.train))),
+        "ema": "GPU" if asked.ema else "OFF",
+        "ema_decay": asked.ema,
         "train_dtype": "BFLOAT_16",
         "output_dtype": "BFLOAT_16",
         "timestep_distribution": "LOGIT_NORMAL",

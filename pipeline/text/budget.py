@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pipeline.families import BASES, Base
+from pipeline import families
+from pipeline.families.base import Family
 from pipeline.records import Caption
 from pipeline.task import Task
 from pipeline.text.markers import EDGES, inside, spans
@@ -44,7 +45,7 @@ class Fit:
 
 def fit(caption: Caption, task: Task) -> Fit:
     """How much of a caption is read. A panel without a marker of its own can't be lost."""
-    base, text = BASES[task.base], caption.text
+    base, text = families.load(task.base), caption.text
     starts = _starts(text, base)
     room = base.limit - base.template
     if len(starts) <= room:
@@ -62,7 +63,7 @@ def fit(caption: Caption, task: Task) -> Fit:
 
 def faults(caption: Caption, task: Task) -> tuple[str, ...]:
     """The fault of a caption that is longer than its base model reads."""
-    base, fitted = BASES[task.base], fit(caption, task)
+    base, fitted = families.load(task.base), fit(caption, task)
     if not fitted.over:
         return ()
     about = "" if _tokenizer(base.tokenizer) else "about "
@@ -74,7 +75,7 @@ def faults(caption: Caption, task: Task) -> tuple[str, ...]:
 
 def facts(captions: Sequence[Caption], task: Task) -> dict[str, Any]:
     """What the report tells of the captions' lengths; captions without a text are not counted."""
-    base = BASES[task.base]
+    base = families.load(task.base)
     fits = {caption.id: fit(caption, task) for caption in captions if caption.text}
     counts = [fitted.tokens for fitted in fits.values()]
     known = bool(_tokenizer(base.tokenizer))
@@ -94,7 +95,7 @@ def facts(captions: Sequence[Caption], task: Task) -> dict[str, Any]:
 
 def words(task: Task) -> int:
     """Words that each text of a caption may have, the summary included, so that all of it is read with its looks."""
-    base = BASES[task.base]
+    base = families.load(task.base)
     frame = len(_estimated(" ".join((task.prefix, task.opening, *task.markers)))) + base.template
     told = {"once": 1, "each": len(task.markers) + 1, "never": 0}[task.caption.looks]
     looks = PEOPLE * LOOKS * told if task.caption.people else 0
@@ -102,7 +103,7 @@ def words(task: Task) -> int:
     return max(SHORTEST, min(LONGEST, int(each)))
 
 
-def _starts(text: str, base: Base) -> list[int]:
+def _starts(text: str, base: Family) -> list[int]:
     """Where in the text each of its tokens starts."""
     tokenizer = _tokenizer(base.tokenizer)
     if tokenizer is None:

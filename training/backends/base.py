@@ -23,9 +23,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from pipeline import weights
+from pipeline import families, weights
 from pipeline.errors import BadInput, MissingWeights
-from pipeline.families import BASES
 
 Encoded = dict[str, Tensor]
 """What a transformer reads of one text, by the family's own names; without a batch dimension, on the CPU."""
@@ -74,8 +73,8 @@ class Known:
     """The config of every part, as far as it differs from the defaults of its class, and of the scheduler."""
     turbo: bool = False
     """Whether it was distilled to draw without guidance."""
-    text_limit: int = 512
-    """Tokens that its text encoder is given by the model's own pipeline."""
+    text_limit: int | None = None
+    """Tokens that its text encoder reads, where they differ from the family's."""
 
 
 class Backend(ABC):
@@ -95,14 +94,12 @@ class Backend(ABC):
     """A pattern of the whole names of those linear layers of the transformer that the LoRA is put on."""
     KNOWN: ClassVar[Mapping[str, Known]]
     """Published models by their names on the hub."""
-    USUAL: ClassVar[str]
-    """The one of them that is trained on where none is named."""
 
     named_by = "--set train.model="
     """How a user names another model; `generate` has an option of its own for it."""
 
     def __init__(self, model: str | None, revision: str | None = None) -> None:
-        self.model, self.revision = model or self.USUAL, revision
+        self.model, self.revision = model or families.load(self.BASE).model, revision
         self.folder = Path(self.model) if Path(self.model).is_dir() else None
         self._tokenizers: dict[str, Any] = {}
         self._configs: dict[str, Mapping[str, Any]] = {}
@@ -164,10 +161,11 @@ class Backend(ABC):
     @cached_property
     def text_limit(self) -> int:
         """Tokens that the text encoder reads."""
+        limit = families.load(self.BASE).limit
         if self.folder is None:
             known = self.KNOWN.get(self.model)
-            return known.text_limit if known else BASES[self.BASE].limit
-        return min(BASES[self.BASE].limit, int(self.tokenizer(self.TOKENIZER).model_max_length))
+            return known.text_limit or limit if known else limit
+        return min(limit, int(self.tokenizer(self.TOKENIZER).model_max_length))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of every text as its encoder would get it uncut, marks and chat template included."""

@@ -85,7 +85,6 @@ class Flux(Backend):
             text_limit=256,
         ),
     }
-    USUAL = "black-forest-labs/FLUX.1-dev"
 
     @torch.inference_mode()
     def encode_text(self, encoders: Mapping[str, Any], texts: Sequence[str]) -> list[Encoded]:

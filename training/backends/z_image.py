@@ -62,7 +62,6 @@ class ZImage(Backend):
         )
         for name, shift, turbo in (("Z-Image", 6.0, False), ("Z-Image-Turbo", 3.0, True))
     }
-    USUAL = "Tongyi-MAI/Z-Image"
 
     @torch.inference_mode()
     def encode_text(self, encoders: Mapping[str, Any], texts: Sequence[str]) -> list[Encoded]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shlex
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,17 +22,15 @@ from PIL import Image
 from iclora.run import Run, Settings, load_task
 from miniature.film import picture
 from miniature.world import draw_scene
-from pipeline import exporters, plugins, task
+from pipeline import exporters, families, plugins, task
 from pipeline.dataset import card, samples, split
 from pipeline.dataset.samples import Dataset
 from pipeline.errors import BadInput
-from pipeline.families import BASES
 from pipeline.records import Grid, Record, Row
 from pipeline.review import reviews
 from pipeline.stages import export
 from pipeline.store import Store
 
-TRAINERS = [name for name in plugins.names(exporters) if name != "imagefolder"]
 TEXTS = [
     'says "yes", then = and + and @, at once',
     "emoji 🎬 and שלום to the end",
@@ -248,7 +249,7 @@ def test_the_card_names_a_licence_only_where_all_sources_have_it(data: Dataset, 
     assert "/home/me" not in text
 
 
-# ---- trainers: the contract
+# ---- trainers, each by its own configs; test_contract.py has what holds for every one
 
 
 def read(path: Path) -> Any:
@@ -261,46 +262,7 @@ def read(path: Path) -> Any:
     return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text) if path.suffix == ".yaml" else text
 
 
-def strings(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for inner in value.values():
-            yield from strings(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from strings(inner)
-    elif isinstance(value, str):
-        yield value
-
-
-@pytest.mark.parametrize("base", BASES)
-@pytest.mark.parametrize("name", TRAINERS)
-def test_what_an_exporter_writes_can_be_read_and_names_only_what_is_there(
-    name: str, base: str, data: Dataset, home: Path, tmp_path: Path
-) -> None:
-    wanted = replace(data, task=data.task.model_copy(update={"base": base}))
-    for part in ("train", "validation", "masks", "masks-held-out"):
-        (tmp_path / part).symlink_to(home / "dataset" / part)
-    config = plugins.load(exporters, name).write(wanted, tmp_path)
-    written = {path.name for path in tmp_path.iterdir() if path.is_file()}
-    assert written == set(config.files)
-    for file in config.files:
-        for text in strings(read(tmp_path / file)):
-            if text.startswith(str(data.home)):
-                inside = tmp_path / Path(text).relative_to(data.home)
-                assert inside.exists() or inside.with_suffix(".json").exists(), text
-    told = " ".join(config.notes)
-    assert bool(config.command) != (f"no way to train {base}" in told or "panels would be lost" in told)
-    if config.command:
-        assert str(data.home) in config.command
-        assert any(
-            base_name in (tmp_path / file).read_text() for file in config.files for base_name in model_names(base)
-        )
-
-
-def model_names(base: str) -> list[str]:
-    """What a config may call a base: its place on the hub, or a part of its files' names."""
-    hub = "/".join(BASES[base].tokenizer.split("/")[:2])
-    return [hub, hub.rpartition("/")[2], hub.replace("-Turbo", ""), base.partition("-")[0], base.replace("-", "_")]
+# ---- what each trainer is sent to
 
 
 FOLDERS: dict[str, Callable[[Path], str]] = {
@@ -311,43 +273,93 @@ FOLDERS: dict[str, Callable[[Path], str]] = {
     "simpletuner": lambda at: read(at / "simpletuner-data.json")[0]["instance_data_dir"],
 }
 """The folder of pairs that each config sends its trainer to."""
+CONFIGS: dict[str, Callable[[Path], list[str]]] = {
+    "kohya": lambda at: [read(at / "kohya-arguments.toml")["dataset_config"]],
+    "diffusion_pipe": lambda at: [
+        read(at / "diffusion-pipe.toml")["dataset"],
+        read(at / "diffusion-pipe.toml")["eval_datasets"][0]["config"],
+    ],
+    "onetrainer": lambda at: [read(at / "onetrainer.json")["concept_file_name"]],
+    "simpletuner": lambda at: [read(at / "simpletuner.json")["data_backend_config"]],
+}
+"""Further files that a config sends its trainer to."""
 
 
-@pytest.mark.parametrize("name", TRAINERS)
-def test_a_trainer_finds_the_training_pairs_and_no_others(name: str, home: Path, data: Dataset) -> None:
-    home = home / "dataset"
+@pytest.fixture(scope="module")
+def moved(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data set on another machine, so to speak."""
+    return Path(shutil.copytree(home / "dataset", tmp_path_factory.mktemp("elsewhere") / "my 'set'"))
+
+
+@pytest.fixture
+def start(moved: Path, tmp_path: Path) -> Callable[[str], tuple[Path, list[str]]]:
+    """Types a trainer's command in the data set's folder; where it is then started, and its words.
+
+    Programs that record both stand in for the trainers.
+    """
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "a trainer").mkdir()
+    for program in ("python", "accelerate", "deepspeed", "simpletuner"):
+        stand_in = tmp_path / "bin" / program
+        stand_in.write_text(f'#!/bin/sh\nprintf \'%s\\0\' "$PWD" "$@" > "{tmp_path}/started"\n', encoding="utf-8")
+        stand_in.chmod(0o755)
+
+    def typed(name: str) -> tuple[Path, list[str]]:
+        text = (moved / "TRAINERS.md").read_text(encoding="utf-8")
+        section = text.partition(f"## {plugins.load(exporters, name).NAME}\n")[2]
+        command = section.partition("```sh\n")[2].partition("\n```")[0]
+        environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "TRAINER": str(tmp_path / "a trainer")}
+        subprocess.run(["sh", "-c", command], cwd=moved, env=environment, check=True)
+        place, *words = (tmp_path / "started").read_text(encoding="utf-8").split("\0")[:-1]
+        return Path(place), words
+
+    return typed
+
+
+@pytest.mark.parametrize("name", [*FOLDERS, "diffsynth", "diffusers"])
+def test_a_trainer_finds_the_training_pairs_and_no_others_wherever_the_data_set_lies(
+    name: str, start: Callable[[str], tuple[Path, list[str]]], moved: Path, data: Dataset
+) -> None:
+    place, words = start(name)
     if name == "diffsynth":
-        table = datasets.load_dataset("csv", data_files=str(home / "diffsynth.csv"), split="train")
-        found = {Path(row["image"]).stem: (row["prompt"], (home / row["image"]).read_bytes()) for row in table}
+        base, file = (words[words.index(f"--dataset_{what}_path") + 1] for what in ("base", "metadata"))
+        table = datasets.load_dataset("csv", data_files=file, split="train")
+        found = {Path(row["image"]).stem: (row["prompt"], (Path(base) / row["image"]).read_bytes()) for row in table}
     elif name == "diffusers":
-        words = read(home / "diffusers.sh")
-        folder = words[words.index("--dataset_name") + 1]
+        folder, text = (words[words.index(f"--{what}") + 1] for what in ("dataset_name", "caption_column"))
         rows = datasets.load_dataset(folder)["train"].cast_column("image", datasets.Image(decode=False))
-        text = words[words.index("--caption_column") + 1]
         found = {Path(row["image"]["path"]).stem: (row[text], Path(row["image"]["path"]).read_bytes()) for row in rows}
     else:
-        found = pairs(Path(FOLDERS[name](home)))
+        found = pairs(place / FOLDERS[name](moved))
+        (config,) = [word for word in words if word.endswith((".toml", ".yaml", ".json"))]
+        assert all((place / file).is_file() for file in (config, *CONFIGS.get(name, lambda _: [])(moved)))
     assert found == expected(data, "train")
 
 
-MASKS: dict[str, Callable[[Path], dict[str, Path]]] = {
-    "ai_toolkit": lambda at: by_stem(read(at / "ai-toolkit.yaml")["config"]["process"][0]["datasets"][0]["mask_path"]),
-    "kohya": lambda at: by_stem(read(at / "kohya.toml")["datasets"][0]["subsets"][0]["conditioning_data_dir"]),
-    "diffusion_pipe": lambda at: by_stem(read(at / "diffusion-pipe-data.toml")["directory"][0]["mask_path"]),
-    "simpletuner": lambda at: by_stem(read(at / "simpletuner-data.json")[2]["instance_data_dir"]),
-    "onetrainer": lambda at: {
-        path.stem.removesuffix("-masklabel"): path for path in (at / "with-masks/grids").glob("*-masklabel.png")
-    },
+def test_a_script_asks_for_the_trainer_s_folder(moved: Path) -> None:
+    for script in ("diffsynth.sh", "diffusers.sh"):
+        told = {"cwd": moved, "env": {"PATH": os.environ["PATH"]}, "capture_output": True, "text": True}
+        ran = subprocess.run(["sh", script], check=False, **told)
+        assert ran.returncode != 0 and "TRAINER: set it to the folder of the trainer" in ran.stderr
+
+
+MASKS: dict[str, Callable[[Path], str]] = {
+    "ai_toolkit": lambda at: read(at / "ai-toolkit.yaml")["config"]["process"][0]["datasets"][0]["mask_path"],
+    "kohya": lambda at: read(at / "kohya.toml")["datasets"][0]["subsets"][0]["conditioning_data_dir"],
+    "diffusion_pipe": lambda at: read(at / "diffusion-pipe-data.toml")["directory"][0]["mask_path"],
+    "simpletuner": lambda at: read(at / "simpletuner-data.json")[2]["instance_data_dir"],
+    "onetrainer": FOLDERS["onetrainer"],
 }
-
-
-def by_stem(folder: str) -> dict[str, Path]:
-    return {path.stem: path for path in Path(folder).iterdir()}
+"""The folder of masks that each config sends its trainer to."""
 
 
 @pytest.mark.parametrize("name", MASKS)
-def test_a_trainer_that_reads_masks_finds_one_for_every_training_picture(name: str, home: Path, data: Dataset) -> None:
-    found = MASKS[name](home / "dataset")
+def test_a_trainer_that_reads_masks_finds_one_for_every_training_picture(
+    name: str, start: Callable[[str], tuple[Path, list[str]]], moved: Path, data: Dataset
+) -> None:
+    place, _ = start(name)
+    pattern = "*-masklabel.png" if name == "onetrainer" else "*.png"
+    found = {path.stem.removesuffix("-masklabel"): path for path in (place / MASKS[name](moved)).glob(pattern)}
     assert set(found) == {sample.stem for sample in data.train}
     for path in found.values():
         with Image.open(path) as mask:
@@ -397,9 +409,9 @@ def test_nothing_that_cuts_turns_or_shuffles_is_on(home: Path) -> None:
 def test_a_canvas_off_a_trainer_s_steps_is_told(data: Dataset, tmp_path: Path) -> None:
     odd = replace(data, task=task.load("storyboard", ["layout.panel_width=1008", "layout.panel_height=528"]))
     (tmp_path / "train").mkdir()
-    told = {name: " ".join(plugins.load(exporters, name).write(odd, tmp_path).notes) for name in TRAINERS}
     steps = {"ai_toolkit": 32, "diffusion_pipe": 32, "onetrainer": 64, "simpletuner": 64}
-    for name, notes in told.items():
+    for name in ("kohya", "diffusers", "diffsynth", *steps):
+        notes = " ".join(plugins.load(exporters, name).write(odd, tmp_path).notes)
         assert ("Sizes go in steps" in notes) == (name in steps), name
         assert name not in steps or f"steps of {steps[name]} pixels" in notes
 
@@ -425,8 +437,73 @@ def test_the_report_counts_both_sides(home: Path) -> None:
 
 def test_every_command_is_told_in_one_file(home: Path) -> None:
     text = (home / "dataset" / "TRAINERS.md").read_text(encoding="utf-8")
-    assert text.count("```sh\n") == len(TRAINERS)
-    assert f'python run.py "{(home / "dataset").resolve()}/ai-toolkit.yaml"' in text
+    for name in FOLDERS:
+        assert f"## {plugins.load(exporters, name).NAME}\n" in text
+    assert '```sh\nSEED=0 python "$TRAINER/run.py" ai-toolkit.yaml\n```' in text
+
+
+# ---- the recipe and the families in each trainer's own words
+
+
+RANKS: dict[str, Callable[[Path], object]] = {
+    "ai_toolkit": lambda at: read(at / "ai-toolkit.yaml")["config"]["process"][0]["network"]["linear"],
+    "kohya": lambda at: read(at / "kohya-arguments.toml")["network_dim"],
+    "diffusion_pipe": lambda at: read(at / "diffusion-pipe.toml")["adapter"]["rank"],
+    "onetrainer": lambda at: read(at / "onetrainer.json")["lora_rank"],
+    "simpletuner": lambda at: read(at / "simpletuner.json")["lora_rank"],
+    "diffusers": lambda at: int(word_after(at / "diffusers.sh", "--rank")),
+    "diffsynth": lambda at: int(word_after(at / "diffsynth.sh", "--lora_rank")),
+}
+
+
+def word_after(script: Path, option: str) -> str:
+    words = read(script)
+    return str(words[words.index(option) + 1])
+
+
+def with_settings(data: Dataset, *overrides: str) -> Dataset:
+    return replace(data, task=task.load("storyboard", [*overrides]))
+
+
+@pytest.mark.parametrize("name", RANKS)
+def test_the_rank_of_the_task_is_the_rank_of_the_config(name: str, data: Dataset, tmp_path: Path) -> None:
+    config = plugins.load(exporters, name).write(with_settings(data), tmp_path)
+    assert (RANKS[name](tmp_path), "train.alpha" in " ".join(config.notes)) == (16, False)
+    config = plugins.load(exporters, name).write(with_settings(data, "train.rank=32"), tmp_path)
+    assert RANKS[name](tmp_path) == 32
+    forced = name in ("diffusion_pipe", "diffsynth")  # both take the rank for alpha, whatever it is
+    assert ("train.alpha=16.0" in " ".join(config.notes)) == forced
+
+
+def test_a_recipe_of_kohya_in_full(data: Dataset, tmp_path: Path) -> None:
+    changed = with_settings(
+        *(data, "train.rank=32", "train.alpha=8.5", "train.learning_rate=3e-4", "train.warmup=100", "train.batch=2"),
+        *("train.steps=900", "train.caption_dropout=0", "train.ema=0", "train.seed=7", "train.save_every=90"),
+    )
+    config = plugins.load(exporters, "kohya").write(changed, tmp_path)
+    told = read(tmp_path / "kohya-arguments.toml")
+    keys = ("network_dim", "network_alpha", "learning_rate", "lr_scheduler", "lr_warmup_steps", "max_train_steps")
+    assert [told[key] for key in keys] == [32, 8.5, 3e-4, "constant_with_warmup", 100, 900]
+    assert (told["seed"], told["save_every_n_steps"]) == (7, 90)
+    (subset,) = read(tmp_path / "kohya.toml")["datasets"][0]["subsets"]
+    assert (subset["caption_dropout_rate"], read(tmp_path / "kohya.toml")["datasets"][0]["batch_size"]) == (0, 2)
+    assert "no place in this config" not in " ".join(config.notes)
+
+
+@pytest.mark.parametrize("base", families.names())
+@pytest.mark.parametrize("name", RANKS)
+def test_a_trainer_is_told_the_family_or_says_that_it_can_t_train_it(
+    name: str, base: str, data: Dataset, tmp_path: Path
+) -> None:
+    config = plugins.load(exporters, name).write(with_settings(data, f"base={base}"), tmp_path)
+    notes, family = " ".join(config.notes), families.load(base)
+    assert bool(config.command) != (f"no way to train {base} with" in notes or "panels would be lost" in notes)
+    known = {stem for stem in RANKS if stem in family.trainers}
+    assert (f"no way to train {base} with" in notes) == (name not in known)
+    if config.command:
+        told = "".join((tmp_path / file).read_text(encoding="utf-8") for file in config.files)
+        words = [value for value in family.trainers[name].values() if isinstance(value, str) and "{" not in value]
+        assert all(word in told or word in config.command or word in notes for word in words) and "{models}" not in told
 
 
 # ---- the way back

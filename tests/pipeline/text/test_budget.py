@@ -11,8 +11,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from pipeline import task
-from pipeline.families import BASES
+from pipeline import families, task
 from pipeline.records import Caption, Parts, Person, Shown
 from pipeline.task import Task
 from pipeline.text import budget, grammar
@@ -71,23 +70,23 @@ def test_a_fault_names_the_panels_that_would_be_cut_and_lost():
 
 def test_the_same_caption_fits_a_larger_base():
     long = caption(100, 150, 30)
-    assert [base for base in BASES if not budget.faults(long, tasked(base))] == [
+    assert [base for base in families.names() if not budget.faults(long, tasked(base))] == [
+        "bria-fibo",
+        "chroma",
+        "cogview-4",
         "flux-1",
         "flux-2",
         "flux-2-klein",
+        "hunyuan-image",
         "qwen-image",
         "z-image",
-        "chroma",
-        "cogview-4",
-        "hunyuan-image",
-        "bria-fibo",
     ]
 
 
 def test_the_template_around_a_caption_takes_from_what_is_read():
     plain = caption(1, 1, 1)
-    bare = budget.fit(plain, tasked("cogview-4")).tokens - BASES["cogview-4"].template
-    to_the_brim = 256 - bare - BASES["lumina-2"].template + 1
+    bare = budget.fit(plain, tasked("cogview-4")).tokens - families.load("cogview-4").template
+    to_the_brim = 256 - bare - families.load("lumina-2").template + 1
     assert budget.faults(caption(to_the_brim, 1, 1), tasked("lumina-2")) == ()
     assert budget.faults(caption(to_the_brim + 1, 1, 1), tasked("lumina-2")) != ()
     assert budget.faults(caption(to_the_brim + 30, 1, 1), tasked("sd-3.5")) == ()
@@ -122,7 +121,7 @@ def test_what_is_counted_is_the_rendering_that_is_trained_on():
         told,
         4 * told + 3,
     ]  # in panels with the comma that closes them
-    assert tokens[2] == len(budget._estimated(grammar.tell(parts, own["each"]))) + BASES["sd-3.5"].template
+    assert tokens[2] == len(budget._estimated(grammar.tell(parts, own["each"]))) + families.load("sd-3.5").template
 
 
 def test_looks_in_every_panel_may_be_more_than_is_read():
@@ -139,16 +138,16 @@ def test_looks_in_every_panel_may_be_more_than_is_read():
 
 
 def test_a_tokenizer_that_is_on_this_machine_counts_exactly(tmp_path: Path):
-    put_tokenizer(tmp_path / "hub", BASES["sd-3.5"].tokenizer)
+    put_tokenizer(tmp_path / "hub", families.load("sd-3.5").tokenizer)
     # [MOVIE-SHOTS] and the markers are five signs and words each; with commas, the full stop and T5's end mark
     assert budget.fit(caption(10, 10, 10), tasked("sd-3.5")).tokens == 4 * 5 + 2 + 30 + 4 + 1
     (fault,) = budget.faults(caption(100, 150, 30), tasked("sd-3.5"))
     assert fault == ("the caption has 307 tokens of T5, 256 are read: [SCENE-2] would be cut, [SCENE-3] would be lost")
-    assert budget.facts([], tasked("sd-3.5"))["counted by"] == f"the tokenizer of {BASES['sd-3.5'].tokenizer}"
+    assert budget.facts([], tasked("sd-3.5"))["counted by"] == f"the tokenizer of {families.load('sd-3.5').tokenizer}"
 
 
 def test_half_a_tokenizer_is_none(tmp_path: Path):
-    put_tokenizer(tmp_path / "hub", BASES["sd-3.5"].tokenizer)
+    put_tokenizer(tmp_path / "hub", families.load("sd-3.5").tokenizer)
     (lost,) = tmp_path.rglob("tokenizer.json")
     lost.unlink()
     assert budget.facts([], tasked("sd-3.5"))["counted by"] == "an estimate that errs upwards"
@@ -171,7 +170,7 @@ def test_the_estimate_is_above_clips_own_count_of_the_released_captions():
 
 
 def test_every_base_says_how_much_it_reads_and_where_its_tokenizer_is():
-    for name, base in BASES.items():
+    for name, base in ((name, families.load(name)) for name in families.names()):
         assert 0 < base.template < base.limit, name
         assert len(base.tokenizer.split("/")) == 3, name
         assert base.source.endswith(".py"), name
@@ -212,7 +211,7 @@ def test_a_thousand_captions_are_counted_in_a_moment():
 # ---- how long a text may be
 
 
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", families.names())
 def test_texts_as_long_as_they_are_asked_to_be_fit(base: str):
     for name in task.names():
         own = task.load(name, [f"base={base}"])
@@ -224,7 +223,7 @@ def test_texts_as_long_as_they_are_asked_to_be_fit(base: str):
         assert budget.faults(made, own) == (), (name, most)
 
 
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", families.names())
 def test_texts_of_the_asked_length_fit_with_the_looks_of_two_people(base: str):
     words = HARBOUR.split() * 5
     people = tuple(Person(name, " ".join(words[: budget.LOOKS])) for name in ("Ines", "Rami"))

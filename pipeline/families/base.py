@@ -1,0 +1,86 @@
+"""What is known of a family of base models, and the recipe that every trainer follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline import plugins
+
+UNKNOWN = "unknown"
+"""Licence of a model whose licence has not been looked up."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Recipe(plugins.Options):
+    """How a LoRA is trained, in the settings that trainers share. The defaults are those of the ten published LoRAs
+    (arXiv 2410.23775; movie-shots.yml of ali-vilab/In-Context-LoRA)."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(16.0, gt=0)
+    """The LoRA's update is scaled by alpha / rank."""
+    learning_rate: float = Field(1e-4, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: int = Field(0, ge=0)
+    """Steps over which the learning rate rises to its value."""
+    clip: float = Field(1.0, gt=0)
+    """Norm to which the gradient of a step is clipped."""
+    ema: float = Field(0.99, ge=0, lt=1)
+    """Decay of the moving average of the weights, reached gradually: (1 + n) / (10 + n) in the first steps. 0 turns it
+    off."""
+    caption_dropout: Share = 0.05
+    """Share of the examples that are trained with an empty caption."""
+    steps: int = Field(5_000, ge=1)
+    batch: int = Field(4, ge=1)
+    """Grids per step, over all processes."""
+    seed: int = 0
+
+    save_every: int = Field(250, ge=1)
+    validate_every: int = Field(250, ge=1)
+    """Steps between two measurements of the loss on held-out grids."""
+    sample_every: int = Field(500, ge=1)
+    """Steps between two rounds of samples."""
+    samples: int = Field(4, ge=0)
+    """Samples per round, from captions of held-out grids."""
+    sample_steps: int = Field(20, ge=1)
+    guidance: float = Field(3.5, ge=0)
+    """Guidance scale of the samples; training itself uses 1 (see training/backends/flux.py)."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup {self.warmup} leaves no step of {self.steps} at the full learning rate")
+        return self
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of base models: everything that differs between families and is not code."""
+
+    model: str
+    """The model that LoRAs are trained on: its repository on the hub, in diffusers' layout."""
+    encoder: str
+    """Name of the text encoder that reads the panels, for messages. FLUX.1 and SD3.5 also use CLIP, but only for a
+    summary vector, so its 77 tokens are no limit."""
+    limit: int
+    """Tokens that the encoder reads, those of the template included. Text beyond it is silently truncated, so that the
+    last panels go first."""
+    template: int
+    """Tokens of the limit that are not the caption's: end mark, chat marks, the pipeline's own system prompt."""
+    tokenizer: str
+    """Repository on the hub and the folder in it that holds the tokenizer."""
+    source: str
+    """Where the limit comes from: the text-to-image pipeline's file in diffusers 0.42."""
+    licence: str = UNKNOWN
+    """Licence of the model's weights, by the hub's name for it; a LoRA trained on them is bound by it."""
+    token: int = 16
+    """Sides in pixels of the square that one token of the transformer covers: VAE stride times patch size."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the recipe whose default differs for this family."""
+    trainers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What a trainer needs to be told to train this family, by the exporter's name and in that trainer's own words;
+    a trainer that is missing here can't train it. `{models}` stands for the folder in which the model's files lie."""

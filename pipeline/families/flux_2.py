@@ -1,0 +1,37 @@
+"""FLUX.2 [dev]: text is read by Mistral Small."""
+
+from pipeline.families.base import Family
+
+FAMILY = Family(
+    model="black-forest-labs/FLUX.2-dev",
+    encoder="Mistral",
+    limit=512,
+    template=45,
+    tokenizer="black-forest-labs/FLUX.2-dev/tokenizer",
+    source="flux2/pipeline_flux2.py",
+    trainers={
+        "ai_toolkit": {"arch": "flux2", "quantize_te": True},
+        "diffsynth": {
+            "example": "flux2",
+            "weights": [
+                "black-forest-labs/FLUX.2-dev:text_encoder/*.safetensors",
+                "black-forest-labs/FLUX.2-dev:transformer/*.safetensors",
+                "black-forest-labs/FLUX.2-dev:vae/diffusion_pytorch_model.safetensors",
+            ],
+            "layers": "to_q,to_k,to_v,to_out.0,add_q_proj,add_k_proj,add_v_proj,to_add_out",
+        },
+        "diffusers": {"script": "train_dreambooth_lora_flux2.py", "guidance_scale": 1.0},
+        "diffusion_pipe": {
+            "type": "flux2",
+            "diffusion_model": "{models}/flux2-dev.safetensors",
+            "vae": "{models}/flux2-vae.safetensors",
+            "text_encoders": [{"path": "{models}/mistral_3_small_flux2_fp8.safetensors", "type": "flux2"}],
+            "dtype": "bfloat16",
+            "diffusion_model_dtype": "float8",
+            "timestep_sample_method": "logit_normal",
+            "shift": 3,
+        },
+        "onetrainer": {"model_type": "FLUX_2", "dynamic_timestep_shifting": True},
+        "simpletuner": {"model_family": "flux2", "model_flavour": "dev"},
+    },
+)

@@ -1,0 +1,38 @@
+"""FLUX.2 [klein]: the 4B base model; its LoRAs do not fit the 9B model."""
+
+from pipeline.families.base import Family
+
+FAMILY = Family(
+    model="black-forest-labs/FLUX.2-klein-base-4B",
+    encoder="Qwen3",
+    limit=512,
+    template=12,
+    tokenizer="black-forest-labs/FLUX.2-klein-base-4B/tokenizer",
+    source="flux2/pipeline_flux2_klein.py",
+    licence="apache-2.0",
+    trainers={
+        "ai_toolkit": {"arch": "flux2_klein_4b"},
+        "diffsynth": {
+            "example": "flux2",
+            "weights": [
+                "black-forest-labs/FLUX.2-klein-4B:text_encoder/*.safetensors",
+                "black-forest-labs/FLUX.2-klein-base-4B:transformer/*.safetensors",
+                "black-forest-labs/FLUX.2-klein-4B:vae/diffusion_pytorch_model.safetensors",
+            ],
+            "layers": "to_q,to_k,to_v,to_out.0,add_q_proj,add_k_proj,add_v_proj,to_add_out",
+            "flags": ["--tokenizer_path black-forest-labs/FLUX.2-klein-4B:tokenizer/"],
+        },
+        "diffusers": {"script": "train_dreambooth_lora_flux2_klein.py"},
+        "diffusion_pipe": {
+            "type": "flux2",
+            "diffusion_model": "{models}/flux-2-klein-base-4b.safetensors",
+            "vae": "{models}/flux2-vae.safetensors",
+            "text_encoders": [{"path": "{models}/qwen_3_4b.safetensors", "type": "flux2"}],
+            "dtype": "bfloat16",
+            "timestep_sample_method": "logit_normal",
+            "shift": 3,
+        },
+        "onetrainer": {"model_type": "FLUX_2", "dynamic_timestep_shifting": True},
+        "simpletuner": {"model_family": "flux2", "model_flavour": "klein-4b"},
+    },
+)

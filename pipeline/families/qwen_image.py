@@ -1,0 +1,35 @@
+"""Qwen-Image: 20 billion parameters, text is read by Qwen2.5-VL."""
+
+from pipeline.families.base import Family
+
+FAMILY = Family(
+    model="Qwen/Qwen-Image",
+    encoder="Qwen2.5-VL",
+    limit=512,
+    template=5,
+    tokenizer="Qwen/Qwen-Image/tokenizer",
+    source="qwenimage/pipeline_qwenimage.py",
+    licence="apache-2.0",
+    trainers={
+        "ai_toolkit": {"arch": "qwen_image", "quantize_te": True},
+        "diffsynth": {
+            "example": "qwen_image",
+            "weights": [
+                "Qwen/Qwen-Image:transformer/diffusion_pytorch_model*.safetensors",
+                "Qwen/Qwen-Image:text_encoder/model*.safetensors",
+                "Qwen/Qwen-Image:vae/diffusion_pytorch_model.safetensors",
+            ],
+            "layers": "to_q,to_k,to_v,to_out.0,add_q_proj,add_k_proj,add_v_proj,to_add_out",
+        },
+        "diffusers": {"script": "train_dreambooth_lora_qwen_image.py"},
+        "diffusion_pipe": {
+            "type": "qwen_image",
+            "diffusers_path": "{models}/Qwen-Image",
+            "dtype": "bfloat16",
+            "transformer_dtype": "float8",
+            "timestep_sample_method": "logit_normal",
+        },
+        "onetrainer": {"model_type": "QWEN"},
+        "simpletuner": {"model_family": "qwen_image", "model_flavour": "v1.0"},
+    },
+)

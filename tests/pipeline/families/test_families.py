@@ -1,0 +1,110 @@
+"""The families of base models: what every file must say, and that one file is all that a further one takes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline import exporters, families, plugins, task
+from pipeline.errors import BadInput
+from pipeline.families.base import UNKNOWN, Family, Recipe
+from pipeline.text import budget
+from training import config
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def krea(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A further family, in a file beside the others; its name."""
+    told = (ROOT / "pipeline/families/z_image.py").read_text(encoding="utf-8").replace("limit=512", "limit=77")
+    told = told.replace("trainers={", 'token=32,\n    recipe={"learning_rate": 3e-4, "rank": 32},\n    trainers={')
+    (tmp_path / "krea_2_1_raw.py").write_text(told, encoding="utf-8")
+    monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path)])
+    return "krea-2.1-raw"
+
+
+@pytest.mark.parametrize("name", families.names())
+def test_a_family_says_what_its_text_encoder_reads_and_where_its_weights_are(name: str) -> None:
+    family = families.load(name)
+    assert 0 < family.template < family.limit
+    assert re.fullmatch(r"[\w.-]+/[\w.-]+", family.model) and re.fullmatch(r"[\w.-]+/[\w.-]+/\w+", family.tokenizer)
+    assert family.encoder and family.licence and family.source.endswith(".py")
+    assert family.token in (16, 32)
+    assert set(family.trainers) <= set(plugins.names(exporters))
+    assert Recipe(**family.recipe)
+
+
+@pytest.mark.parametrize("name", families.names())
+def test_the_source_of_a_limit_is_a_file_of_diffusers(name: str) -> None:
+    import diffusers
+
+    assert (Path(diffusers.__file__).parent / "pipelines" / families.load(name).source).is_file()
+
+
+def test_kohya_is_told_the_family_s_own_limit() -> None:
+    for name in families.names():
+        arguments = families.load(name).trainers.get("kohya", {}).get("arguments", {})
+        assert arguments.get("t5xxl_max_token_length", families.load(name).limit) == families.load(name).limit
+
+
+def test_licences_are_those_that_were_looked_up() -> None:
+    known = {name: families.load(name).licence for name in families.names()}
+    assert {name: licence for name, licence in known.items() if licence != UNKNOWN} == {
+        "chroma": "apache-2.0",
+        "flux-1": "flux-1-dev-non-commercial-license",
+        "flux-2-klein": "apache-2.0",
+        "qwen-image": "apache-2.0",
+        "z-image": "apache-2.0",
+    }
+
+
+def test_a_name_has_hyphens_and_points_where_the_file_has_underscores() -> None:
+    assert {"flux-1", "flux-2-klein", "sd-3.5", "hidream-i1"} <= set(families.names())
+    assert families.names() == sorted(families.names())
+    assert isinstance(families.load("sd-3.5"), Family)
+
+
+def test_a_misspelt_name_is_one_sentence_with_a_suggestion() -> None:
+    with pytest.raises(BadInput, match=r"no base model named 'flux1', did you mean 'flux-1'\? \(known: auraflow, .*\)"):
+        families.load("flux1")
+
+
+def test_no_hub_name_of_a_base_model_and_no_limit_stands_anywhere_else() -> None:
+    models = {families.load(name).model for name in families.names()}
+    for folder in ("pipeline", "iclora", "training/monitoring"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if path.parent.name != "families":
+                text = path.read_text(encoding="utf-8")
+                assert not [model for model in models if f'"{model}"' in text], path
+
+
+def test_one_file_is_all_that_a_further_family_takes(krea: str, tmp_path: Path) -> None:
+    told = task.load("storyboard", [f"base={krea}", "layout.panel_width=1056"])
+    assert krea in families.names()
+    assert budget.words(told) < budget.words(task.load("storyboard"))
+    assert (config.load(told).rank, config.load(told).learning_rate) == (32, 3e-4)
+    assert config.load(task.load("storyboard", [f"base={krea}", "train.rank=8"])).rank == 8
+    layout = config.scaled(told.grid_layout, 0.47, 64, families.load(krea).token)
+    assert (layout.panel_width, layout.panel_height) == (512, 256)  # 496 x 240 in steps of 16
+
+
+# ---- the recipe
+
+
+def test_the_recipe_is_that_of_the_published_loras() -> None:
+    recipe = Recipe()
+    assert (recipe.rank, recipe.alpha, recipe.learning_rate, recipe.batch, recipe.steps) == (16, 16, 1e-4, 4, 5000)
+    assert (recipe.ema, recipe.caption_dropout, recipe.schedule, recipe.warmup) == (0.99, 0.05, "constant", 0)
+
+
+def test_training_takes_over_the_whole_recipe_and_changes_no_default() -> None:
+    own = config.load(task.load("storyboard"))
+    assert {key: getattr(own, key) for key in Recipe.model_fields} == Recipe().model_dump()
+
+
+def test_a_warmup_as_long_as_the_training_is_an_error() -> None:
+    with pytest.raises(BadInput, match="warmup 20 leaves no step of 20 at the full learning rate"):
+        config.load(task.load("storyboard", ["train.warmup=20", "train.steps=20"]))
