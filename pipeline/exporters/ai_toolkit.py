@@ -20,24 +20,24 @@ STEP = 32
 
 
 def write(data: Dataset, folder: Path) -> Config:
-    asked, model = base.recipe(data), base.terms(__name__, data)
+    recipe, model = base.recipe(data), base.terms(__name__, data)
     process: dict[str, Any] = {
         "type": "sd_trainer",
         "training_folder": f"{base.BESIDE}/output",
         "device": "cuda:0",
-        "network": {"type": "lora", "linear": asked.rank, "linear_alpha": base.number(asked.alpha)},
-        "save": {"dtype": "float16", "save_every": asked.save_every, "max_step_saves_to_keep": 4},
-        "datasets": [_dataset(data, asked)],
-        "train": _training(asked),
+        "network": {"type": "lora", "linear": recipe.rank, "linear_alpha": base.number(recipe.alpha)},
+        "save": {"dtype": "float16", "save_every": recipe.save_every, "max_step_saves_to_keep": 4},
+        "datasets": [_dataset(data, recipe)],
+        "train": _training(recipe),
         "sample": {
             "sampler": "flowmatch",
-            "sample_every": asked.sample_every,
+            "sample_every": recipe.sample_every,
             "width": data.canvas[0],
             "height": data.canvas[1],
-            "prompts": base.prompts(data, asked.samples),
+            "prompts": base.prompts(data, recipe.samples),
             "seed": 42,
-            "guidance_scale": asked.guidance,
-            "sample_steps": asked.sample_steps,
+            "guidance_scale": recipe.guidance,
+            "sample_steps": recipe.sample_steps,
         },
     }
     if model is not None:
@@ -47,47 +47,46 @@ def write(data: Dataset, folder: Path) -> Config:
         "config": {"name": data.task.name, "process": [process]},
         "meta": {"name": "[name]", "version": "1.0"},
     }
-    warmup = ("warmup",) if asked.schedule == "cosine" else ()
+    warmup = ("warmup",) if recipe.schedule == "cosine" else ()
     notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP)
     notes += base.left_out(data, "validate_every", *warmup)
-    command = f'SEED={asked.seed} python "$TRAINER/run.py" {FILE}' if model is not None else ""
+    command = f'SEED={recipe.seed} python "$TRAINER/run.py" {FILE}' if model is not None else ""
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=1000)
     (folder / FILE).write_text(base.comment(notes, command) + text, encoding="utf-8")
     return Config(NAME, (FILE,), command, notes)
 
 
-def _training(asked: Recipe) -> dict[str, Any]:
-    """Its cosine knows no warmup."""
-    schedule: dict[str, Any] = {}
-    if (name := base.warmed(asked)) != "constant":
-        schedule = {"lr_scheduler": name}
+def _training(recipe: Recipe) -> dict[str, Any]:
+    """Its constant schedule is the default; its cosine has no warmup."""
+    name = base.schedule(recipe)
+    schedule: dict[str, Any] = {} if name == "constant" else {"lr_scheduler": name}
     if name == "constant_with_warmup":
-        schedule |= {"lr_scheduler_params": {"num_warmup_steps": asked.warmup}}
+        schedule |= {"lr_scheduler_params": {"num_warmup_steps": recipe.warmup}}
     return {
-        "batch_size": asked.batch,
-        "steps": asked.steps,
+        "batch_size": recipe.batch,
+        "steps": recipe.steps,
         "train_unet": True,
         "train_text_encoder": False,
         "gradient_checkpointing": True,
         "noise_scheduler": "flowmatch",
         "optimizer": "adamw8bit",
-        "lr": asked.learning_rate,
+        "lr": recipe.learning_rate,
         **schedule,
-        "max_grad_norm": asked.clip,
-        "ema_config": {"use_ema": asked.ema > 0, "ema_decay": asked.ema},
+        "max_grad_norm": recipe.clip,
+        "ema_config": {"use_ema": recipe.ema > 0, "ema_decay": recipe.ema},
         "dtype": "bf16",
     }
 
 
-def _dataset(data: Dataset, asked: Recipe) -> dict[str, Any]:
-    """Its one size is an area, given as the side of a square; that of the canvas leaves the grids as they are."""
+def _dataset(data: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """Its one size is an area, given as the side of a square; the canvas's own area leaves the grids as they are."""
     width, height = data.canvas
     masks = {"mask_path": MASKS[TRAIN]} if data.task.condition else {}
     return {
         "folder_path": TRAIN,
         **masks,
         "caption_ext": "txt",
-        "caption_dropout_rate": asked.caption_dropout,
+        "caption_dropout_rate": recipe.caption_dropout,
         "token_dropout_rate": 0.0,
         "shuffle_tokens": False,
         "flip_x": False,

@@ -98,10 +98,10 @@ def left_out(data: Dataset, *lacking: str) -> tuple[str, ...]:
     Args:
         lacking: settings of the recipe that the trainer lacks.
     """
-    asked, own = recipe(data), data.task.train
-    off = {"alpha": asked.rank, "schedule": "constant", "warmup": 0, "clip": None, "ema": 0, "caption_dropout": 0}
+    shared, own = recipe(data), data.task.train
+    off = {"alpha": shared.rank, "schedule": "constant", "warmup": 0, "clip": None, "ema": 0, "caption_dropout": 0}
     values = {
-        key: value for key, value in asked if key in lacking and (off[key] != value if key in off else key in own)
+        key: value for key, value in shared if key in lacking and (off[key] != value if key in off else key in own)
     }
     values |= {key: value for key, value in own.items() if key not in Recipe.model_fields}
     named = ", ".join(f"train.{key}={json.dumps(value)}" for key, value in values.items())
@@ -113,9 +113,9 @@ def number(value: float) -> float:
     return int(value) if value == int(value) else value
 
 
-def warmed(asked: Recipe) -> str:
-    """The schedule of the learning rate by the name that diffusers, and trainers built on it, have for it."""
-    return "constant_with_warmup" if asked.schedule == "constant" and asked.warmup else asked.schedule
+def schedule(shared: Recipe) -> str:
+    """The learning rate's schedule by the name that diffusers, and trainers built on it, use."""
+    return "constant_with_warmup" if shared.schedule == "constant" and shared.warmup else shared.schedule
 
 
 # ---- the data

@@ -27,21 +27,21 @@ def write(data: Dataset, folder: Path) -> Config:
     writer.writerow(("image", "prompt"))
     writer.writerows((sample.file, sample.text) for sample in data.train)
     (folder / TABLE).write_text(buffer.getvalue(), encoding="utf-8")
-    asked, model = base.recipe(data), base.terms(__name__, data)
+    recipe, model = base.recipe(data), base.terms(__name__, data)
     notes = base.unknown_base(__name__, NAME, data) + base.unmasked(data)
     notes += base.left_out(data, *LACKING)
     if model is None:
         (folder / FILE).write_text(base.comment(notes), encoding="utf-8")
         return Config(NAME, (FILE, TABLE), "", notes)
     script = base.as_shell(
-        notes, f"examples/{model['example']}/model_training/train.py", *_arguments(data, asked, model)
+        notes, f"examples/{model['example']}/model_training/train.py", *_arguments(data, recipe, model)
     )
     (folder / FILE).write_text(script, encoding="utf-8")
     return Config(NAME, (FILE, TABLE), f"sh {FILE}", notes)
 
 
-def _arguments(data: Dataset, asked: Recipe, model: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
-    """With height and width it has one size. It takes one picture a step; an epoch is the data so often repeated."""
+def _arguments(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Height and width make one size. It takes one picture per step; an epoch repeats the data that often."""
     width, height = data.canvas
     repeat = 50
     pairs = {
@@ -52,14 +52,14 @@ def _arguments(data: Dataset, asked: Recipe, model: Mapping[str, Any]) -> tuple[
         "width": str(width),
         "dataset_repeat": str(repeat),
         "model_id_with_origin_paths": ",".join(model["weights"]),
-        "learning_rate": str(asked.learning_rate),
-        "gradient_accumulation_steps": str(asked.batch),
-        "num_epochs": str(max(1, round(asked.steps * asked.batch / repeat / max(1, len(data.train))))),
+        "learning_rate": str(recipe.learning_rate),
+        "gradient_accumulation_steps": str(recipe.batch),
+        "num_epochs": str(max(1, round(recipe.steps * recipe.batch / repeat / max(1, len(data.train))))),
         "remove_prefix_in_ckpt": "pipe.dit.",
         "output_path": f"models/train/{data.task.name}",
         "lora_base_model": "dit",
         "lora_target_modules": model["layers"],
-        "lora_rank": str(asked.rank),
+        "lora_rank": str(recipe.rank),
     }
     flags = [*model.get("flags", []), "--use_gradient_checkpointing"]
     return pairs, flags

@@ -1,4 +1,4 @@
-"""The example scripts of diffusers (DreamBooth LoRA): a shell script with their arguments; the data serves as it is."""
+"""The example scripts of diffusers (DreamBooth LoRA): a shell script with arguments; they read the data as it is."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LACKING = (
     *("ema", "caption_dropout"),
     *("validate_every", "sample_every", "samples", "sample_steps", "guidance"),
 )
-"""Settings of the recipe that its scripts do not have. Samples would take an argument that is a caption each."""
+"""Settings of the recipe that its scripts do not have. Samples would need a caption as an argument."""
 
 
 def write(data: Dataset, folder: Path) -> Config:
     """Some of its scripts crop a square out of every picture, whatever size they are given; those are not used."""
-    asked, model = base.recipe(data), base.terms(__name__, data) or {}
+    recipe, model = base.recipe(data), base.terms(__name__, data) or {}
     notes = base.unmasked(data)
     notes += (model["note"],) if "note" in model else ()
     if square := model.get("square"):
@@ -33,13 +33,13 @@ def write(data: Dataset, folder: Path) -> Config:
         (folder / FILE).write_text(base.comment(notes), encoding="utf-8")
         return Config(NAME, (FILE,), "", notes)
     notes += ("Leave --cache_latents off: in some of these scripts it pairs captions with the wrong pictures.",)
-    script = base.as_shell(notes, f"examples/dreambooth/{model['script']}", *_arguments(data, asked, model))
+    script = base.as_shell(notes, f"examples/dreambooth/{model['script']}", *_arguments(data, recipe, model))
     (folder / FILE).write_text(script, encoding="utf-8")
     return Config(NAME, (FILE,), f"sh {FILE}", notes)
 
 
-def _arguments(data: Dataset, asked: Recipe, model: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
-    """A bucket is given as height, width. Batches are of one, gathered to four: an unfilled batch would be dropped."""
+def _arguments(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """A bucket is height, width. Batches of one are accumulated, since an incomplete batch would be dropped."""
     width, height = data.canvas
     pairs = {
         "pretrained_model_name_or_path": base.family(data).model,
@@ -50,18 +50,18 @@ def _arguments(data: Dataset, asked: Recipe, model: Mapping[str, Any]) -> tuple[
         "output_dir": f"output/{data.task.name}",
         "aspect_ratio_buckets": f"{height},{width}",
         "max_sequence_length": str(base.family(data).limit),
-        "rank": str(asked.rank),
-        "lora_alpha": str(base.number(asked.alpha)),
-        "learning_rate": str(asked.learning_rate),
-        "lr_scheduler": base.warmed(asked),
-        "lr_warmup_steps": str(asked.warmup),
-        "max_grad_norm": str(asked.clip),
+        "rank": str(recipe.rank),
+        "lora_alpha": str(base.number(recipe.alpha)),
+        "learning_rate": str(recipe.learning_rate),
+        "lr_scheduler": base.schedule(recipe),
+        "lr_warmup_steps": str(recipe.warmup),
+        "max_grad_norm": str(recipe.clip),
         "train_batch_size": "1",
-        "gradient_accumulation_steps": str(asked.batch),
-        "max_train_steps": str(asked.steps),
-        "checkpointing_steps": str(asked.save_every),
+        "gradient_accumulation_steps": str(recipe.batch),
+        "max_train_steps": str(recipe.steps),
+        "checkpointing_steps": str(recipe.save_every),
         "mixed_precision": "bf16",
-        "seed": str(asked.seed),
+        "seed": str(recipe.seed),
     }
     if "guidance_scale" in model:
         pairs["guidance_scale"] = str(model["guidance_scale"])

@@ -25,17 +25,17 @@ with the last step."""
 
 
 def write(data: Dataset, folder: Path) -> Config:
-    asked, model = base.recipe(data), base.terms(__name__, data)
+    recipe, model = base.recipe(data), base.terms(__name__, data)
     notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP) + base.left_out(data, *LACKING)
     notes += ("It warns that metadata.jsonl can't be opened as a picture, and continues.",)
     files = [DATA[side] for side in data.sides or (TRAIN,)]
     for side, file in zip(data.sides or (TRAIN,), files, strict=True):
-        (folder / file).write_text(base.comment(notes) + base.as_toml(_data(data, side, asked)), encoding="utf-8")
+        (folder / file).write_text(base.comment(notes) + base.as_toml(_data(data, side, recipe)), encoding="utf-8")
     if model is None:
         return Config(NAME, tuple(files), "", notes)
     notes += (_where_from(data, model), base.linked(data, NAME))
     command = base.by_link(data, "deepspeed --num_gpus=1 train.py --deepspeed --config", FILE)
-    training = base.as_toml(_training(data, asked, model))
+    training = base.as_toml(_training(data, recipe, model))
     (folder / FILE).write_text(base.comment(notes, command) + training, encoding="utf-8")
     return Config(NAME, (FILE, *files), command, notes)
 
@@ -44,39 +44,39 @@ def _where_from(data: Dataset, model: Mapping[str, Any]) -> str:
     if "diffusers_path" not in model:
         return f"Put the model's files, as ComfyUI has them, at the paths in [model] of {FILE}, or set the paths."
     fetch = f"hf download {base.family(data).model} --local-dir {model['diffusers_path']}"
-    return f"Fetch the model first: {fetch} (or set the path in {FILE})."
+    return f"Fetch the model first, in {NAME}'s own folder: {fetch} (or set the path in {FILE})."
 
 
-def _data(data: Dataset, side: str, asked: Recipe) -> dict[str, Any]:
-    """A size bucket is taken as it is, so the one of the canvas leaves the grids whole.
+def _data(data: Dataset, side: str, recipe: Recipe) -> dict[str, Any]:
+    """A size bucket is used as it is, so one of the canvas's size leaves the grids whole.
 
-    Each epoch loses what does not fill a batch; repeated as often as a batch is large, the grids fill it.
+    Each epoch drops an incomplete batch; with every grid repeated as often as a batch is large, none is incomplete.
     """
     masks = {"mask_path": f"{base.link(data)}/{MASKS[side]}"} if data.task.condition else {}
-    directory = {"path": f"{base.link(data)}/{side}", **masks, "num_repeats": asked.batch if side == TRAIN else 1}
+    directory = {"path": f"{base.link(data)}/{side}", **masks, "num_repeats": recipe.batch if side == TRAIN else 1}
     return {"size_buckets": [[*data.canvas, 1]], "shuffle_tags": False, "directory": [directory]}
 
 
-def _training(data: Dataset, asked: Recipe, model: Mapping[str, Any]) -> dict[str, Any]:
+def _training(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> dict[str, Any]:
     held_out = [{"name": "held-out", "config": f"{base.link(data)}/{DATA[HELD_OUT]}"}] if data.held_out else []
     return {
         "output_dir": f"output/{data.task.name}",
         "dataset": f"{base.link(data)}/{DATA[TRAIN]}",
         "eval_datasets": held_out,
         "epochs": 1000,
-        "max_steps": asked.steps,
+        "max_steps": recipe.steps,
         "micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": asked.batch,
+        "gradient_accumulation_steps": recipe.batch,
         "pipeline_stages": 1,
-        "gradient_clipping": asked.clip,
-        "warmup_steps": asked.warmup,
-        "eval_every_n_steps": asked.validate_every,
+        "gradient_clipping": recipe.clip,
+        "warmup_steps": recipe.warmup,
+        "eval_every_n_steps": recipe.validate_every,
         "eval_micro_batch_size_per_gpu": 1,
         "eval_gradient_accumulation_steps": 1,
-        "save_every_n_steps": asked.save_every,
+        "save_every_n_steps": recipe.save_every,
         "activation_checkpointing": True,
         "save_dtype": "bfloat16",
         "model": model,
-        "adapter": {"type": "lora", "rank": asked.rank, "dtype": "bfloat16"},
-        "optimizer": {"type": "adamw_optimi", "lr": asked.learning_rate, "betas": [0.9, 0.99], "weight_decay": 0.01},
+        "adapter": {"type": "lora", "rank": recipe.rank, "dtype": "bfloat16"},
+        "optimizer": {"type": "adamw_optimi", "lr": recipe.learning_rate, "betas": [0.9, 0.99], "weight_decay": 0.01},
     }

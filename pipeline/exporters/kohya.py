@@ -14,12 +14,12 @@ from pipeline.families.base import Recipe
 NAME = "kohya sd-scripts"
 DATA, ARGUMENTS = "kohya.toml", "kohya-arguments.toml"
 LACKING = ("ema", "validate_every", "sample_every", "samples", "sample_steps", "guidance")
-"""Settings of the recipe that it does not have, or that would take a file of prompts."""
+"""Settings of the recipe that it does not have, or that would need a file of prompts."""
 
 
 def write(data: Dataset, folder: Path) -> Config:
-    """It reads models from single files, in the form that ComfyUI reads too."""
-    asked, model = base.recipe(data), base.terms(__name__, data, f"{base.BESIDE}/models")
+    """It reads a model from single files, the same as ComfyUI does."""
+    recipe, model = base.recipe(data), base.terms(__name__, data, f"{base.BESIDE}/models")
     notes = base.unknown_base(__name__, NAME, data)
     if data.held_out:
         notes += (f"{NAME} has no place for a held-out folder: validation/ is not used by it.",)
@@ -28,21 +28,21 @@ def write(data: Dataset, folder: Path) -> Config:
     if model is not None:
         command = f'accelerate launch "$TRAINER/{model["script"]}" --config_file {ARGUMENTS}'
         notes += (f"Set the paths of the model's files in {ARGUMENTS} first.",)
-        arguments = base.as_toml(_arguments(data, asked, model["arguments"]))
+        arguments = base.as_toml(_arguments(data, recipe, model["arguments"]))
         (folder / ARGUMENTS).write_text(base.comment(notes, command) + arguments, encoding="utf-8")
-    (folder / DATA).write_text(base.comment(notes, command) + base.as_toml(_data(data, asked)), encoding="utf-8")
+    (folder / DATA).write_text(base.comment(notes, command) + base.as_toml(_data(data, recipe)), encoding="utf-8")
     return Config(NAME, (DATA, ARGUMENTS) if command else (DATA,), command, notes)
 
 
-def _data(data: Dataset, asked: Recipe) -> dict[str, Any]:
-    """Without buckets there is one size, and it is the canvas: nothing is scaled, and nothing is cut."""
+def _data(data: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """Without buckets there is one size, the canvas: nothing is scaled or cropped."""
     masks = {"conditioning_data_dir": MASKS[TRAIN]} if data.task.condition else {}
     subset = {
         "image_dir": TRAIN,
         **masks,
         "caption_extension": ".txt",
         "num_repeats": 1,
-        "caption_dropout_rate": asked.caption_dropout,
+        "caption_dropout_rate": recipe.caption_dropout,
         "shuffle_caption": False,
         "caption_tag_dropout_rate": 0.0,
         "enable_wildcard": False,
@@ -50,28 +50,28 @@ def _data(data: Dataset, asked: Recipe) -> dict[str, Any]:
         "color_aug": False,
         "random_crop": False,
     }
-    size = {"resolution": list(data.canvas), "enable_bucket": False, "batch_size": asked.batch}
+    size = {"resolution": list(data.canvas), "enable_bucket": False, "batch_size": recipe.batch}
     return {"datasets": [{**size, "subsets": [subset]}]}
 
 
-def _arguments(data: Dataset, asked: Recipe, model: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **model,
         "dataset_config": DATA,
         "output_dir": f"{base.BESIDE}/output",
         "output_name": data.task.name,
         "save_model_as": "safetensors",
-        "save_every_n_steps": asked.save_every,
-        "network_dim": asked.rank,
-        "network_alpha": base.number(asked.alpha),
+        "save_every_n_steps": recipe.save_every,
+        "network_dim": recipe.rank,
+        "network_alpha": base.number(recipe.alpha),
         "network_train_unet_only": True,
-        "learning_rate": asked.learning_rate,
+        "learning_rate": recipe.learning_rate,
         "optimizer_type": "AdamW8bit",
-        "lr_scheduler": base.warmed(asked),
-        "lr_warmup_steps": asked.warmup,
-        "max_grad_norm": asked.clip,
-        "seed": asked.seed,
-        "max_train_steps": asked.steps,
+        "lr_scheduler": base.schedule(recipe),
+        "lr_warmup_steps": recipe.warmup,
+        "max_grad_norm": recipe.clip,
+        "seed": recipe.seed,
+        "max_train_steps": recipe.steps,
         "mixed_precision": "bf16",
         "gradient_checkpointing": True,
         "sdpa": True,

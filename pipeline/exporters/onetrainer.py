@@ -1,4 +1,4 @@
-"""OneTrainer: its config and a list of concepts, both JSON; with masks a folder of its own, as it wants them beside."""
+"""OneTrainer: a config and a list of concepts, both JSON; where there are masks, a folder with both, side by side."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ FOLDERS = {TRAIN: "with-masks/grids", HELD_OUT: "with-masks/held-out"}
 STEP = 64
 """The coarsest step of its sizes; most of its models have it."""
 VERSION = 11
-"""Of its config's form; what says none is taken for the oldest and rewritten."""
+"""Version of its config's format; a config without one is taken for the oldest and migrated."""
 EIGHT_BIT = {"transformer": {"train": True, "weight_dtype": "FLOAT_8"}}
 LACKING = ("caption_dropout", "sample_every", "samples", "sample_steps", "guidance")
-"""Settings of the recipe that it does not have (it drops captions for each text encoder on its own), or that would take
+"""Settings of the recipe that it does not have (it drops captions for each text encoder on its own), or that would need
 a file of prompts."""
 OFF = (
     *("enable_crop_jitter", "enable_random_flip", "enable_fixed_flip", "enable_random_rotate", "enable_fixed_rotate"),
     *("enable_random_brightness", "enable_random_contrast", "enable_random_saturation", "enable_random_hue"),
     *("enable_random_circular_mask_shrink", "enable_random_mask_rotate_crop"),
 )
-"""What may cut, turn or recolour a grid; crop jitter is on where it is not named."""
+"""What may crop, rotate or recolour a grid; crop jitter is on unless it is turned off."""
 
 
 def write(data: Dataset, folder: Path) -> Config:
-    asked, model, link = base.recipe(data), base.terms(__name__, data), base.link(data)
+    recipe, model, link = base.recipe(data), base.terms(__name__, data), base.link(data)
     notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP) + base.left_out(data, *LACKING)
-    (folder / CONCEPTS).write_text(base.as_json(_concepts(data, asked, link)), encoding="utf-8")
+    (folder / CONCEPTS).write_text(base.as_json(_concepts(data, recipe, link)), encoding="utf-8")
     if data.task.condition:
         _copy(data, folder)
         notes += ("It wants masks beside the pictures, so with-masks/ holds both once more.",)
     if model is None:
         return Config(NAME, (CONCEPTS,), "", notes)
     notes += (base.linked(data, NAME),)
-    (folder / FILE).write_text(base.as_json(_training(data, asked, model, link)), encoding="utf-8")
+    (folder / FILE).write_text(base.as_json(_training(data, recipe, model, link)), encoding="utf-8")
     command = base.by_link(data, "python scripts/train.py --config-path", FILE)
     return Config(NAME, (FILE, CONCEPTS), command, notes)
 
@@ -59,13 +59,13 @@ def _copy(data: Dataset, folder: Path) -> None:
         shutil.copyfile(folder / sample.mask, home / f"{sample.stem}-masklabel.png")
 
 
-def _concepts(data: Dataset, asked: Recipe, link: str) -> list[dict[str, Any]]:
+def _concepts(data: Dataset, recipe: Recipe, link: str) -> list[dict[str, Any]]:
     kinds = {TRAIN: "STANDARD", HELD_OUT: "VALIDATION"}
     return [
         {
             "name": f"{data.task.name} {side}",
             "path": f"{link}/{FOLDERS[side] if data.task.condition else side}",
-            "seed": asked.seed,
+            "seed": recipe.seed,
             "enabled": True,
             "type": kinds[side],
             "include_subdirectories": False,
@@ -81,8 +81,8 @@ def _concepts(data: Dataset, asked: Recipe, link: str) -> list[dict[str, Any]]:
     ]
 
 
-def _training(data: Dataset, asked: Recipe, model: Mapping[str, Any], link: str) -> dict[str, Any]:
-    """A resolution of two numbers is one fixed size. Its own T5 limit would cut a joint caption after 77 tokens."""
+def _training(data: Dataset, recipe: Recipe, model: Mapping[str, Any], link: str) -> dict[str, Any]:
+    """A resolution of two numbers is one fixed size. By default it would truncate a caption for T5 after 77 tokens."""
     limit = base.family(data).limit
     lengths = {
         "text_encoder_sequence_length": limit,
@@ -100,25 +100,25 @@ def _training(data: Dataset, asked: Recipe, model: Mapping[str, Any], link: str)
         "latent_caching": True,
         **lengths,
         "validation": bool(data.held_out),
-        "validate_after": asked.validate_every,
+        "validate_after": recipe.validate_every,
         "validate_after_unit": "STEP",
-        "save_every": asked.save_every,
+        "save_every": recipe.save_every,
         "save_every_unit": "STEP",
         "masked_training": bool(data.task.condition),
         "unmasked_probability": 0.0,
         "unmasked_weight": 0.0,
         "normalize_masked_area_loss": True,
-        "lora_rank": asked.rank,
-        "lora_alpha": asked.alpha,
+        "lora_rank": recipe.rank,
+        "lora_alpha": recipe.alpha,
         "optimizer": {"optimizer": "ADAMW_8BIT"},
-        "learning_rate": asked.learning_rate,
-        "learning_rate_scheduler": asked.schedule.upper(),
-        "learning_rate_warmup_steps": asked.warmup,
-        "clip_grad_norm": asked.clip,
-        "batch_size": asked.batch,
-        "epochs": math.ceil(asked.steps * asked.batch / max(1, len(data.train))),
-        "ema": "GPU" if asked.ema else "OFF",
-        "ema_decay": asked.ema,
+        "learning_rate": recipe.learning_rate,
+        "learning_rate_scheduler": recipe.schedule.upper(),
+        "learning_rate_warmup_steps": recipe.warmup if recipe.warmup > 1 else 0,  # 1 would be the whole training
+        "clip_grad_norm": recipe.clip,
+        "batch_size": recipe.batch,
+        "epochs": math.ceil(recipe.steps * recipe.batch / max(1, len(data.train))),
+        "ema": "GPU" if recipe.ema else "OFF",
+        "ema_decay": recipe.ema,
         "train_dtype": "BFLOAT_16",
         "output_dtype": "BFLOAT_16",
         "timestep_distribution": "LOGIT_NORMAL",

@@ -18,12 +18,12 @@ SIDES = {TRAIN: "grids", HELD_OUT: "held-out"}
 
 
 def write(data: Dataset, folder: Path) -> Config:
-    asked, model = base.recipe(data), base.terms(__name__, data)
+    recipe, model = base.recipe(data), base.terms(__name__, data)
     notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP) + base.left_out(data, "samples")
     (folder / DATA).write_text(base.as_json(_backends(data)), encoding="utf-8")
     if model is None:
         return Config(NAME, (DATA,), "", notes)
-    (folder / FILE).write_text(base.as_json(_training(data, asked, model)), encoding="utf-8")
+    (folder / FILE).write_text(base.as_json(_training(data, recipe, model)), encoding="utf-8")
     return Config(NAME, (FILE, DATA), f"CONFIG_BACKEND=json simpletuner train --env {FILE}", notes)
 
 
@@ -64,7 +64,7 @@ def _masks(data: Dataset) -> dict[str, Any]:
 
 
 def _size(data: Dataset) -> dict[str, Any]:
-    """The shorter side as the size of pixels: the canvas comes out of it as it went in, where it is made of steps."""
+    """The size is the shorter side in pixels: a canvas whose sides are multiples of the step stays as it is."""
     shorter = min(data.canvas)
     return {
         "crop": False,
@@ -77,41 +77,41 @@ def _size(data: Dataset) -> dict[str, Any]:
     }
 
 
-def _training(data: Dataset, asked: Recipe, model: Mapping[str, Any]) -> dict[str, Any]:
+def _training(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> dict[str, Any]:
     width, height = data.canvas
-    evaluation = {"eval_steps_interval": asked.validate_every} if data.held_out else {}
+    evaluation = {"eval_steps_interval": recipe.validate_every} if data.held_out else {}
     return {
         **model,
         "model_type": "lora",
         "lora_type": "standard",
-        "lora_rank": asked.rank,
-        "lora_alpha": base.number(asked.alpha),
+        "lora_rank": recipe.rank,
+        "lora_alpha": base.number(recipe.alpha),
         "base_model_precision": "int8-quanto",
         "data_backend_config": DATA,
         "output_dir": f"{base.BESIDE}/output/{data.task.name}",
         "aspect_bucket_rounding": 2,
         "aspect_bucket_alignment": STEP,
         "disable_bucket_pruning": True,
-        "train_batch_size": asked.batch,
-        "max_train_steps": asked.steps,
+        "train_batch_size": recipe.batch,
+        "max_train_steps": recipe.steps,
         "num_train_epochs": 0,
-        "checkpoint_step_interval": asked.save_every,
-        "learning_rate": asked.learning_rate,
-        "lr_scheduler": base.warmed(asked),
-        "lr_warmup_steps": asked.warmup,
-        "max_grad_norm": asked.clip,
+        "checkpoint_step_interval": recipe.save_every,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler": base.schedule(recipe),
+        "lr_warmup_steps": recipe.warmup,
+        "max_grad_norm": recipe.clip,
         "optimizer": "adamw_bf16",
         "mixed_precision": "bf16",
         "gradient_checkpointing": True,
-        "use_ema": asked.ema > 0,
-        "ema_decay": asked.ema,
-        "caption_dropout_probability": asked.caption_dropout,
-        "seed": asked.seed,
+        "use_ema": recipe.ema > 0,
+        "ema_decay": recipe.ema,
+        "caption_dropout_probability": recipe.caption_dropout,
+        "seed": recipe.seed,
         "report_to": "none",
         **evaluation,
-        "validation_step_interval": asked.sample_every,
+        "validation_step_interval": recipe.sample_every,
         "validation_prompt": next(iter(base.prompts(data, 1)), data.task.prefix),
         "validation_resolution": f"{width}x{height}",
-        "validation_guidance": asked.guidance,
-        "validation_num_inference_steps": asked.sample_steps,
+        "validation_guidance": recipe.guidance,
+        "validation_num_inference_steps": recipe.sample_steps,
     }

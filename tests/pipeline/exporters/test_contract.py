@@ -141,3 +141,23 @@ def test_a_family_s_own_defaults_count_where_the_task_says_nothing(
     monkeypatch.undo()
     _, plain = write(name, data, exported, tmp_path / "d")
     assert by_family == by_task and both == plain
+
+
+FURTHER = """
+from pipeline.dataset.samples import Config
+
+def write(data, folder):
+    (folder / "plain.txt").write_text("".join(f"{sample.file} {sample.text}\\n" for sample in data.train))
+    return Config("a plain list", ("plain.txt",))
+"""
+
+
+def test_one_file_is_all_that_a_further_exporter_takes(
+    data: Dataset, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "plain_list.py").write_text(FURTHER, encoding="utf-8")
+    monkeypatch.setattr(exporters, "__path__", [*exporters.__path__, str(tmp_path / "more")])
+    assert "plain_list" in [name for name, _ in export.chosen(data.task)]
+    config, files = write("plain_list", data, exported, tmp_path / "set")
+    assert (config.trainer, files["plain.txt"].count(b"\n")) == ("a plain list", len(data.train))
