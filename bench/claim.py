@@ -139,7 +139,7 @@ def train(out: Path, size: int, steps: int, *, conditional: bool = False, told: 
 
 def seen(grids: Sequence[Image.Image], reader: Reader) -> list[list[dict[str, str]]]:
     """What the reader finds in every panel of every grid."""
-    layout = config.scaled(tasks.load(TASK).grid_layout, 0.125, 64)
+    layout = config.scaled(tasks.load(TASK).grid_layout, 0.125, 64, 16)
     panels = [panel for grid in grids for panel in cut(grid, layout)]
     pixels = torch.from_numpy(np.stack([np.array(panel) for panel in panels])).permute(0, 3, 1, 2).float() / 255
     told = [one for start in range(0, len(pixels), 64) for one in reader.read(pixels[start : start + 64])]
@@ -153,7 +153,7 @@ def studio_of(file: Path | None, kept: sampling.Kept = "clean") -> Generator:
     return Generator(
         find_backend(storyboard.base, wanted.model, None),
         file,
-        config.scaled(storyboard.grid_layout, 0.125, 64),
+        config.scaled(storyboard.grid_layout, 0.125, 64, 16),
         sampling.SamplingSettings(wanted.sample_steps, wanted.guidance),
         torch.device("cpu"),
         kept,

@@ -143,7 +143,7 @@ def test_a_mask_is_one_on_the_panels_named_and_nothing_elsewhere() -> None:
 @settings(deadline=None, max_examples=60)
 @given(name=st.sampled_from(sorted(TASKS)), scale=st.sampled_from([0.5, 0.75, 1.0]) | st.floats(0.02, 4))
 def test_at_every_scale_panels_are_whole_tokens_and_cover_the_canvas(name: str, scale: float) -> None:
-    layout = config.scaled(TASKS[name].grid_layout, scale, 16)
+    layout = config.scaled(TASKS[name].grid_layout, scale, 16, 16)
     width, height = layout.canvas
     covered = torch.zeros(height // flow.STRIDE, width // flow.STRIDE)
     for box in layout.boxes:
@@ -158,7 +158,7 @@ def test_at_every_scale_panels_are_whole_tokens_and_cover_the_canvas(name: str, 
 @pytest.mark.parametrize("scale", [0.5, 0.75, 1.0])
 def test_no_usual_scale_squeezes_a_panel_or_moves_its_sides_by_more_than_half_a_token(name: str, scale: float) -> None:
     own = TASKS[name].grid_layout
-    layout = config.scaled(own, scale, 16)
+    layout = config.scaled(own, scale, 16, 16)
     assert abs(layout.panel_width - own.panel_width * scale) <= 8
     assert abs(layout.panel_height - own.panel_height * scale) <= 8
     squeeze = layout.panel_width / layout.panel_height / (own.panel_width / own.panel_height)
@@ -167,4 +167,4 @@ def test_no_usual_scale_squeezes_a_panel_or_moves_its_sides_by_more_than_half_a_
 
 def test_a_scale_that_makes_panels_too_small_is_refused_with_the_size() -> None:
     with pytest.raises(BadInput, match=r"at 0\.25 the panels are 256 x 128 pixels, and the shortest side may have 256"):
-        config.scaled(TASKS["storyboard"].grid_layout, 0.25, 256)
+        config.scaled(TASKS["storyboard"].grid_layout, 0.25, 256, 16)

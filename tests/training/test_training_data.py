@@ -547,7 +547,7 @@ def test_every_grid_of_a_step_has_the_step_s_canvas_and_its_shift(make_job: Make
     for step in range(8):
         examples = [example_at(job, encoded, at) for at in range(step * 4, step * 4 + 4)]
         (layout,) = {example.view.layout for example in examples}
-        assert layout == config.scaled(job.task.grid_layout, random_streams.scale_at(job.config, step), 48)
+        assert layout == config.scaled(job.task.grid_layout, random_streams.scale_at(job.config, step), 48, 16)
         batch = batches.gather(job, encoded, examples, torch.device("cpu"))
         assert batch.noisy_BCHW.shape == (4, 16, layout.canvas[1] // 8, layout.canvas[0] // 8)
         assert batch.boxes[-1][2:] == (layout.canvas[0] // 8, layout.canvas[1] // 8)
