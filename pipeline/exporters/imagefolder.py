@@ -1,11 +1,11 @@
-"""The data itself, in the form that `datasets` and most trainers read.
+"""The data itself, in the format that `datasets` and most trainers read.
 
-    train/0001.png, train/0001.txt      a grid, and its caption: one line without a line end
-    train/metadata.jsonl                captions, panel boxes and sources of all of them
-    validation/...                      the same of what is held out
-    masks/0001.png                      where a task has given panels: white where the loss counts, black on the given
+    train/0001.png, train/0001.txt      a grid, and its caption: one line without a line break
+    train/metadata.jsonl                captions, panel boxes and sources of every grid
+    validation/...                      the same for the grids held out
+    masks/0001.png                      for a task with given panels: white where the loss counts, black on those
 
-A line end would be a further, empty caption to trainers that take one of several lines by chance.
+A line break would add an empty caption for trainers that pick one of several lines at random.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.records import Layout
 def write(data: Dataset, folder: Path) -> Config:
     """Fills an empty folder. Pictures are the run's grids byte for byte: RGB PNG, upright, without EXIF.
 
-    A side without pictures has no folder; where both have none, that of training is empty.
+    A side without pictures has no folder; if neither has any, the training side's is empty.
     """
     for side in data.sides or ("train",):
         samples = [sample for sample in data.samples if sample.side == side]
@@ -44,7 +44,7 @@ def write(data: Dataset, folder: Path) -> Config:
 
 
 def draw_mask(layout: Layout, condition: Sequence[int]) -> Image.Image:
-    """White where the loss counts, black on the panels that are given.
+    """White where the loss counts, black on the given panels.
 
     Args:
         condition: the given panels, from 1.
@@ -56,7 +56,7 @@ def draw_mask(layout: Layout, condition: Sequence[int]) -> Image.Image:
 
 
 def _entry(sample: Sample, data: Dataset) -> dict[str, Any]:
-    """What is known of a sample; with the boxes a reader can cut the grid again."""
+    """What is known of a sample; the boxes let a reader cut the grid into its panels again."""
     row = sample.row
     records = row.grid.group.records
     return {
