@@ -15,8 +15,10 @@ from PIL import Image
 
 from pipeline import task
 from pipeline.cache import Cache
+from pipeline.engines import local
 from pipeline.records import Record, Rejected
 from pipeline.stages import collect, inspect
+from pipeline.store import Store
 from pipeline.task import Task
 
 if TYPE_CHECKING:
@@ -90,13 +92,11 @@ def gather(tmp_path: Path, storyboard: Task) -> Callable[..., Outcome]:
     """Collects what lies below a path, into the run's folder `tmp_path / "run"`."""
 
     def gather(path: Path, task: Task = storyboard) -> Outcome:
-        files = collect.find([path])
-        stage = collect.stage(task, files, tmp_path / "run", [])
-        results = list(stage.run(files))
-        settled = {origin for item in results if isinstance(item, Record) for origin in stage.origin(item)}
-        settled |= {item.origin for item in results if isinstance(item, Rejected)}
-        assert settled == {file.id for file in files}  # every file in is a record or a rejected row
-        return sorted_out(results)
+        items = collect.find([path])
+        with Store(tmp_path / "run") as store:
+            stage = collect.stage(task, items, store.folder, store.items(Record, "collected"))
+            local.run(stage, items, store, upstream="", progress=lambda *_: None)
+            return store.items(Record, "collected"), store.rejected("collect")
 
     return gather
 

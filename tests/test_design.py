@@ -26,7 +26,8 @@ PIPELINE = (
 GROUND = {"errors", "records", "plugins", "task", "store", "cache", "pixels", "weights"}
 PLUG_INS = (
     "captioners",
-    "pipeline/sources",
+    "pipeline/sources/containers",
+    "pipeline/sources/readers",
     "pipeline/exporters",
     "pipeline/families",
     "pipeline/consistency/scorers",

@@ -41,6 +41,9 @@ class Stage(Generic[In]):
     """Ids of the inputs that an output comes from."""
     expands: bool = False
     """One input may become many (a film its shots); then outputs are counted as kept, not inputs."""
+    repeated: Callable[[Sequence[Any], Mapping[str, Any]], Iterable[Item | Rejected]] | None = None
+    """Takes the results of one batch and all earlier outputs by id, and replaces the outputs whose id one of them has.
+    Called in the order of the inputs, wherever they are worked on. None where ids can't repeat."""
     intact: Callable[[], bool] = lambda: True
     """Whether the files that it wrote are still there; where they are not it is not done."""
     facts: Callable[[Sequence[Any]], dict[str, Any]] = lambda _: {}
@@ -81,12 +84,16 @@ def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progre
     done = _settled(stage, store)
     left = [item for item in inputs if item.id not in done]
     finished = len(inputs) - len(left)
+    earlier = {item.id: item for item in _outputs(stage, store)} if stage.repeated else {}
     progress(stage.name, finished, len(inputs))
     clock = time.perf_counter()
-    for batch, results in _results(stage, left):
+    for batch, made in _results(stage, left):
+        results = list(stage.repeated(made, earlier)) if stage.repeated else made
         outputs = [result for result in results if not isinstance(result, Rejected)]
         rejected = [result for result in results if isinstance(result, Rejected)]
         _account(stage, batch, outputs, rejected)
+        if stage.repeated:
+            earlier.update((item.id, item) for item in outputs)
         now = time.perf_counter()
         store.add(stage.name, stage.table, outputs, rejected, now - clock)
         clock = now

@@ -1,1 +1,1 @@
-"""Kinds of source files, one module each, found by name. The protocol is in `base`."""
+"""Where source images come from: containers give items, readers make records of them. The protocols are in `base`."""

@@ -1,200 +1,273 @@
-"""What a source is, and the texts that come with images: in files beside them, or in the listing of a data set."""
+"""Items, the containers that give them, and the readers that make records of them.
+
+    source path -> Container -> Item -> Reader -> Record or Rejected
+       ./films       folder     a.mp4     film     one per shot
+
+A new container is one module in `containers/`, a new reader one module in `readers/`. Neither knows of any other:
+sidecar texts, listings, masks, hidden files, the order of items and exact copies are the toolkit's business, so a
+container that gives names and bytes has all of them. A plug-in imports this module, the modules beside it and those at
+the top of `pipeline`, never another plug-in.
+"""
 
 from __future__ import annotations
 
-import codecs
-import csv
 import hashlib
-import io
-import json
+import os
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import BadInput
-from pipeline.records import Record, Rejected
+from pipeline.records import Position, Record, Rejected, content_id
 from pipeline.task import Task
-from pipeline.text import grammar
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
+HEAD = 512
+"""Bytes from the start of an item that readers are shown: MPEG transport streams repeat their mark after 188."""
+CHUNK = 1 << 20
+"""Bytes; a sensible size for the pieces in which a container gives content."""
+EXTRACTED = Path("collected") / "extracted"
+"""Where items that are not files of the user's are kept in the run's folder, named by the hash of their content."""
 
 
-class Source(Protocol):
-    """A source module: which files are its own, and how one of them becomes records."""
+class Content(Protocol):
+    """The bytes of one item: a frozen dataclass of plain values, since items are sent to other processes.
 
-    PRIORITY: int
-    """Sources are asked in this order, lowest first; the first that claims a file reads it."""
+    Its `repr` must change when the bytes do (hold a time of change, a checksum or a size): the stage is run again then.
+    """
 
-    def claims(self, path: Path, task: Task) -> bool:
-        """Whether the file is of this kind. May read texts beside it, decodes no pixels."""
+    @property
+    def path(self) -> Path | None:
+        """The user's own file with exactly these bytes; None where there is none and they must be extracted."""
 
-    def read(self, path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
-        """The file's images, each a record or rejected with its reason.
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes in order, in pieces of any size; about `CHUNK` is best.
 
-        Args:
-            folder: the run's folder; pictures that the source makes go below it, and their records' paths are
-                relative to it. Other records keep the absolute path of the user's file.
+        Raises:
+            BadInput: they can't be read; the message is a whole sentence. An OSError is turned into one.
         """
 
 
 @dataclass(frozen=True)
-class Text:
-    """A text that came with an image; `joint` tells that it describes a whole set, which `set` names."""
+class Fault:
+    """Why an item can't be used."""
 
-    text: str = ""
-    joint: bool = False
-    set: str = ""
-    page: int = 0
+    reason: str
+    """A short class such as "unreadable", counted in the report."""
+    detail: str
+    """One sentence with the values and, where there is one, the remedy."""
 
 
 @dataclass(frozen=True)
-class Listed:
-    """What the listing of a data set says of a picture."""
+class Facts:
+    """What a data set's listing says of a picture beside its text."""
 
-    text: str = ""
     boxes: tuple[tuple[int, int, int, int], ...] = ()
-    """Left, top, right, bottom of its panels, where it is a grid."""
+    """Left, top, right, bottom of its panels in pixels, where it is a ready-made grid."""
     group: str = ""
     """The group of sources that it belongs to."""
     sources: tuple[Mapping[str, str], ...] = field(default=(), hash=False)
     """Licence, author and address of each panel, or of the picture."""
 
-    def fact(self, name: str, page: int) -> str:
+    def of(self, name: str, page: int = 0) -> str:
         """A panel's "licence", "author" or "url"; empty where the listing has none."""
         return str(self.sources[page].get(name) or "") if page < len(self.sources) else ""
 
 
-LISTINGS = ("metadata.jsonl", "metadata.csv", "captions.json")
-"""Of `datasets` and of DiffSynth, and of diffusion-pipe: in a picture's folder, or in the one above."""
-FILE_KEYS, TEXT_KEYS = ("file_name", "image", "file", "filename"), ("text", "prompt", "caption")
+@dataclass(frozen=True)
+class Item:
+    """One thing in a container that may hold pictures.
 
-
-def numbered(stem: str) -> tuple[str, int] | None:
-    """`0001-2`, `0001_2`, `0001 (2)` and `0001_panel2` are page 2 of `0001`; None without a separated number."""
-    found = re.fullmatch(r"(.+?)[ _.\-]+[A-Za-z]*\(?(\d{1,4})\)?", stem)
-    return (found[1], int(found[2])) if found else None
-
-
-def text_files(path: Path) -> list[Path]:
-    """Where a text of an image may stand: its own, its set's, its folder's."""
-    pages, folder = numbered(path.stem), path.parent
-    of_set = [path.with_name(f"{pages[0]}.txt")] if pages else []
-    of_folder = [folder / "caption.txt", folder / f"{folder.name}.txt", folder.with_name(f"{folder.name}.txt")]
-    return [path.with_suffix(".txt"), *of_set, *of_folder]
-
-
-def text_of(path: Path, task: Task) -> Text:
-    """The text beside an image: the joint caption of the set that it belongs to, else its own (`a.txt` for `a.png`).
-
-    A joint caption may be the image's own text, stand as `0001.txt` for `0001-1.png` to `0001-3.png`, or be that of a
-    folder that is one set: `caption.txt` or the folder's own name in it, or the folder's name beside it.
+    A container sets `home`, `name` and `content`; `text` and `facts` too where it knows them itself (a column of a
+    table); or `fault` in place of `content`. The toolkit sets the rest.
     """
-    pages = numbered(path.stem)
-    page = pages[1] if pages else int(path.stem) if path.stem.isdecimal() else 0
-    files = text_files(path)
-    own, *shared = (read_text(file) for file in files)
-    own = own or listed(path).text
-    if own and grammar.is_joint(own, task):
-        name = f"{pages[0] if pages else 'caption'} {hashlib.sha256(own.encode()).hexdigest()[:8]}"
-        return Text(own, True, f"{path.parent.name}/{name}", page)
-    for file, text in zip(files[1:], shared, strict=True):
-        if text and grammar.is_joint(text, task):
-            of_folder = not pages or file.stem != pages[0]
-            return Text(text, True, path.parent.name if of_folder else f"{path.parent.name}/{file.stem}", page)
-    return Text(own, page=page)
 
+    home: str
+    """Address of the container: the absolute path of a folder or an archive."""
+    name: str
+    """Path within the container, with `/`; empty for a container that can't be read at all."""
+    content: Content | None = None
+    text: str = ""
+    """The item's own text on one line: `a.txt` for `a.png`, or its entry in a listing."""
+    facts: Facts = Facts()
+    fault: Fault | None = None
+    """Set where the item is known to be unusable; it becomes a rejected row."""
+    shared: tuple[tuple[str, str], ...] = ()
+    """Texts that may describe a set which it is part of, each with the set's name, nearest first."""
+    twin: bool = False
+    """Whether another item of its folder has a text of its own that says the same."""
+    mask: bool = False
+    """Whether its name says that it is the mask of another item."""
 
-def read_text(path: Path) -> str:
-    """The text on one line; empty where there is no such file.
+    @property
+    def source(self) -> str:
+        """Its address, which no other item has: what a person reads and what records are traced back to."""
+        return f"{self.home.rstrip('/')}/{self.name}" if self.name else self.home
 
-    UTF-8, or UTF-16 where a byte order mark tells; any other bytes are read as Windows-1252, which holds Latin-1.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return ""
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        return grammar.fold(content.decode(encoding))
-    except UnicodeDecodeError:
-        return grammar.fold(content.decode("cp1252", errors="replace"))
+    @property
+    def id(self) -> str:
+        return content_id("s", self.source)
 
+    @property
+    def folder(self) -> str:
+        """Address of the folder that it lies in."""
+        return self.source.rpartition("/")[0] or "/"
 
-# ---- listings
+    @property
+    def stem(self) -> str:
+        """Its name without folder and ending."""
+        return posixpath.splitext(posixpath.basename(self.name))[0]
 
+    def position(self, **more: Any) -> Position:
+        """Where it stands, for grouping; a reader adds what it alone knows (a shot, a page)."""
+        return Position(**{"folder": self.folder, "stem": self.stem, "group": self.facts.group, **more})
 
-def listing_files(path: Path) -> list[Path]:
-    """Where a picture of a data set may be listed, nearest first."""
-    return [folder / name for folder in (path.parent, path.parent.parent) for name in LISTINGS]
+    def reject(self, reason: str, detail: str, what: str = "") -> Rejected:
+        """A row on this item, or on a part of it that `what` names."""
+        return Rejected(self.id, what or self.source, reason, detail)
 
+    def head(self) -> bytes:
+        """Its first `HEAD` bytes, fewer where it is shorter.
 
-def own_text(path: Path) -> str:
-    """The text that a picture has for itself: in a file of its name, else in a listing."""
-    return read_text(path.with_suffix(".txt")) or listed(path).text
+        Raises:
+            BadInput: it can't be read.
+        """
+        found = b""
+        for chunk in self.chunks():
+            found += chunk[:HEAD]
+            if len(found) >= HEAD:
+                break
+        return found[:HEAD]
 
+    def chunks(self) -> Iterator[bytes]:
+        """Its bytes in order.
 
-def listed(path: Path) -> Listed:
-    """What the nearest listing that names the picture says of it; nothing where none does.
-
-    Raises:
-        BadInput: a listing is there and broken: without it captions would be lost unseen.
-    """
-    for listing in listing_files(path):
+        Raises:
+            BadInput: they can't be read.
+        """
+        if self.content is None:
+            raise BadInput(f"{self.source} has no content.")
         try:
-            state = listing.stat()
-        except OSError:
-            continue
-        entries = _read_listing(listing, state.st_mtime_ns, state.st_size)
-        if found := entries.get(path.relative_to(listing.parent).as_posix()):
-            return found
-    return Listed()
+            yield from self.content.chunks()
+        except OSError as error:  # no permission, a link to nowhere, a disk's fault
+            raise BadInput(f"{self.source} can't be read: {error.strerror or error}.") from error
+
+    def file(self, folder: Path) -> Path:
+        """The item as a file: the user's own by its absolute path, else an extracted one relative to the run's folder.
+
+        Either way `folder / item.file(folder)` opens it, and it may stand as a record's path.
+
+        Args:
+            folder: the run's folder.
+
+        Raises:
+            BadInput: it can't be read.
+        """
+        if self.content is not None and self.content.path is not None:
+            return self.content.path
+        home = folder / EXTRACTED
+        home.mkdir(parents=True, exist_ok=True)
+        digest, part = hashlib.sha256(), home / f"{self.id}-{os.getpid()}.part"
+        try:
+            with part.open("wb") as out:
+                for chunk in self.chunks():
+                    digest.update(chunk)
+                    out.write(chunk)
+            # The ending is kept for people and for libraries that look at it; no other letter of the name is.
+            ending = re.sub(r"[^a-z0-9]", "", posixpath.splitext(self.name)[1].lower())[:8]
+            kept = EXTRACTED / f"{digest.hexdigest()}{'.' if ending else ''}{ending}"
+            part.replace(folder / kept)
+        finally:
+            part.unlink(missing_ok=True)
+        return kept
 
 
-@lru_cache(maxsize=8)
-def _read_listing(path: Path, changed: int, size: int) -> Mapping[str, Listed]:
-    """The pictures of a listing by their paths from it; empty where it is of some other kind.
+class Container(Protocol):
+    """A module of `containers/`: what it takes for its own, and what is in it.
 
-    Args:
-        changed: with the size it tells a changed file.
+    A complete one, for JSON files that hold pictures and texts in base64 (`{"a.png": "iVBORw0..."}`):
+
+        import base64, json, os
+        from dataclasses import dataclass
+        from pathlib import Path
+        from pipeline.sources.base import Item
+
+        PRIORITY = 0
+
+        @dataclass(frozen=True)
+        class Value:
+            file: str
+            key: str
+            changed: int
+            path: Path | None = None
+
+            def chunks(self):
+                yield base64.b64decode(json.loads(Path(self.file).read_bytes())[self.key])
+
+        def claims(path):
+            return path.is_file() and path.read_bytes()[:2] == b'{"'
+
+        def items(path):
+            home = os.path.abspath(path)
+            for key in json.loads(path.read_bytes()):
+                yield Item(home, key, Value(home, key, path.stat().st_mtime_ns))
+
+        def beside(home, name):
+            return next((item.content for item in items(Path(home)) if item.name == name), None)
     """
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-        entries: list[Any]
-        if path.suffix == ".jsonl":
-            entries = [json.loads(line) for line in content.splitlines() if line.strip()]
-        elif path.suffix == ".csv":
-            entries = list(csv.DictReader(io.StringIO(content, newline="")))
-        else:
-            told = json.loads(content)
-            entries = [{"file": file, "text": text} for file, text in told.items()] if isinstance(told, dict) else []
-        return dict(filter(None, map(_entry, entries)))
-    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
-        raise BadInput(f"{path} can't be read as a listing of pictures ({error}); mend it or move it away.") from error
+
+    PRIORITY: int
+    """Containers are asked in this order, lowest first; the first that claims a path opens it. `folder` is last."""
+
+    def claims(self, path: Path) -> bool:
+        """Whether the existing path is a container of this kind; decide by content where it can be told."""
+
+    def items(self, path: Path) -> Iterator[Item]:
+        """Everything in it, in any order; files that only accompany others (texts) may be given or left out.
+
+        Raises:
+            BadInput: nothing can be done with it and the command must end. A damaged container should rather give one
+                item without a name and with a `fault`, so that other sources are still read.
+        """
+
+    def beside(self, home: str, name: str) -> Content | None:
+        """A text by its name from `home`, for the toolkit to look for sidecars and listings; None where there is none.
+
+        Args:
+            name: may begin with `../`: the text of a folder may lie beside it.
+        """
 
 
-def _entry(entry: Any) -> tuple[str, Listed] | None:
-    """A picture's path and what is said of it; None where the entry names no picture."""
-    file = next((entry[key] for key in FILE_KEYS if isinstance(entry.get(key), str)), "")
-    if not file:
-        return None
-    text = next((entry[key] for key in TEXT_KEYS if entry.get(key)), "")
-    if isinstance(text, list):  # diffusion-pipe lists captions of which one is drawn
-        text = text[0]
-    boxes = tuple((int(left), int(top), int(right), int(bottom)) for left, top, right, bottom in _list(entry, "boxes"))
-    sources = tuple(source for source in _list(entry, "sources") if isinstance(source, dict))
-    own = {
-        "licence": entry.get("licence") or entry.get("license"),
-        "author": entry.get("author"),
-        "url": entry.get("url"),
-    }
-    return Path(file).as_posix(), Listed(
-        grammar.fold(str(text)), boxes, str(entry.get("group") or ""), sources or (own,)
-    )
+class Reader(Protocol):
+    """A module of `readers/`: which items it reads, and how one becomes records."""
 
+    PRIORITY: int
+    """Readers are asked in this order, lowest first; the first that claims an item reads it."""
 
-def _list(entry: Mapping[str, Any], key: str) -> list[Any]:
-    value = entry.get(key)
-    return value if isinstance(value, list) else []
+    def claims(self, item: Item, head: bytes, task: Task, folder: Path) -> bool:
+        """Whether the item is of this kind, by its content and what came along with it. Decodes no pixels.
+
+        Args:
+            head: the first `HEAD` bytes; `formats.format_of` knows the usual formats.
+            folder: the run's folder, for `item.file`.
+
+        Raises:
+            BadInput: as in `read`.
+        """
+
+    def read(self, item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
+        """The item's pictures, each a record or a rejection (`item.reject`), in their order.
+
+        A record needs `id` (SHA-256 of the picture's file), `path`, `source=item.source` and `position`. Whether a
+        picture can be decoded is seen at `inspect`. The stage sees to ids of rows, to where a record comes from and to
+        exact copies; nothing that a reader fills in can upset that.
+
+        Args:
+            folder: the run's folder. Pictures that the reader makes go below its `collected/`, and their records'
+                paths are relative to it.
+
+        Raises:
+            BadInput: the item can't be read; it becomes a row "unreadable" with the message.
+        """

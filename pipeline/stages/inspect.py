@@ -1,9 +1,10 @@
-"""Records -> measured Records: one decode an image gives size, hash, sharpness, exposure and colours."""
+"""Records -> measured Records: decoding each image once gives size, hash, sharpness, exposure and colours."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,12 +24,35 @@ BINS = (8, 4, 4)
 """Bins of hue, saturation and value."""
 
 
-def stage(task: Task, folder: Path, threads: int) -> Stage[Record]:
-    def inspect(batch: Sequence[Record]) -> Iterator[Record | Rejected]:
-        for record in batch:
-            yield measure(record, folder, task.layout)
+@dataclass(frozen=True)
+class Parameters:
+    """What measuring depends on besides the records."""
 
-    return Stage("inspect", "records", inspect, {"layout": task.layout.model_dump()}, batch=32, threads=threads)
+    layout: LayoutSection
+    """Which pictures fit into a panel."""
+    folder: Path
+    """The run's folder, which records' paths are relative to."""
+
+
+def stage(task: Task, folder: Path, threads: int) -> Stage[Record]:
+    """The inspect stage.
+
+    Args:
+        threads: pictures measured at the same time; Pillow and OpenCV let go of the interpreter's lock.
+    """
+    return Stage(
+        name="inspect",
+        table="records",
+        run=partial(inspect, parameters=Parameters(task.layout, folder)),
+        config={"layout": task.layout.model_dump()},
+        batch=32,
+        threads=threads,
+    )
+
+
+def inspect(batch: Sequence[Record], *, parameters: Parameters) -> Iterator[Record | Rejected]:
+    for record in batch:
+        yield measure(record, parameters.folder, parameters.layout)
 
 
 def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rejected:
@@ -38,7 +62,7 @@ def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rej
     try:
         image, (width, height) = pixels.open_sized(path, least_side=MEASURE_SIDE)
     except BadInput as error:
-        return Rejected(record.id, what, "unreadable", str(error))
+        return Rejected(record.id, what, "unreadable", str(error).replace(str(path), what))
     if fault := unfit(width, height, layout):
         return Rejected(record.id, what, fault[0], f"{what} {fault[1]}")
     image.thumbnail((MEASURE_SIDE, MEASURE_SIDE), Image.Resampling.BOX)
@@ -56,7 +80,7 @@ def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rej
 
 
 def unfit(width: int, height: int, layout: LayoutSection) -> tuple[str, str] | None:
-    """Class and end of the sentence of a fault, where a picture of this size can't fill a panel of the layout."""
+    """Why a picture of this size can't fill a panel of the layout, as a class and the end of a sentence; else None."""
     across, down = layout.panel_width / width, layout.panel_height / height
     enlarge = max(across, down) if layout.fit == "crop" else min(across, down)
     if enlarge > layout.max_enlarge:

@@ -1,4 +1,4 @@
-"""Ready-made grids with a joint caption beside them, cut back into panels. The caption stays word for word."""
+"""Ready-made grids with a joint caption of their own, cut back into panels. The caption is kept word for word."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from PIL import Image
 
 from pipeline import pixels
 from pipeline.errors import BadInput
-from pipeline.records import Position, Record, Rejected, content_id
-from pipeline.sources.base import IMAGE_SUFFIXES, listed, own_text
+from pipeline.records import Record, Rejected, content_id
+from pipeline.sources.base import Item
+from pipeline.sources.formats import format_of
 from pipeline.task import Task
 from pipeline.text import grammar
 
@@ -22,24 +23,24 @@ PRIORITY = 1
 SEARCH = 0.006
 """Seams are looked for this part of the canvas around the ideal line: published grids are off by up to 5 of 1620 px."""
 LEAST_PANEL = 16
-"""px; a grid with smaller panels is none."""
+"""px; a picture with smaller panels is not taken for a grid."""
 
 
-def claims(path: Path, task: Task) -> bool:
+def claims(item: Item, head: bytes, task: Task, folder: Path) -> bool:
     """A picture whose own text is a joint caption and whose shape is nearer to the whole canvas than to one panel.
 
-    Where its listing has boxes of panels, they tell. Where rows and columns are as many, canvas and panel have one
-    shape; then a caption that only this picture has makes it a grid, and one that others have too makes it a panel.
+    Boxes of panels in its listing decide where there are any. A layout of as many rows as columns gives canvas and
+    panel one shape; then a caption that only this picture has makes it a grid, one that others have too a panel.
     """
-    if path.suffix.lower() not in IMAGE_SUFFIXES or not grammar.is_joint(text := own_text(path), task):
+    if format_of(head).kind != "picture" or not grammar.is_joint(item.text, task):
         return False
     layout = task.grid_layout
-    if boxes := listed(path).boxes:
-        return len(boxes) == layout.size
+    if item.facts.boxes:
+        return len(item.facts.boxes) == layout.size
     if layout.rows == layout.cols:
-        return not _has_twin(path, text)
+        return not item.twin
     try:
-        width, height = pixels.upright_size(path)
+        width, height = pixels.upright_size(folder / item.file(folder))
     except BadInput:
         return True  # `read` rejects it with the reason
     shape = math.log(width / height)
@@ -48,53 +49,39 @@ def claims(path: Path, task: Task) -> bool:
     return canvas <= panel
 
 
-def _has_twin(path: Path, text: str) -> bool:
-    """Whether another text in its folder says the same; where it has no file for its text, another in the listing."""
-    beside = path.with_suffix(".txt")
-    if not beside.is_file():
-        others = (other for other in path.parent.iterdir() if other.suffix.lower() in IMAGE_SUFFIXES)
-        return any(other != path and listed(other).text == text for other in others)
-    size, content = beside.stat().st_size, beside.read_bytes()
-    files = (other for other in path.parent.glob("*.txt") if other != beside and other.stat().st_size == size)
-    return any(other.read_bytes() == content for other in files)
-
-
-def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
-    """One record a panel; they share the caption and the name of the set."""
+def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
+    """One record per panel; they share the caption and the name of the set."""
+    path = folder / item.file(folder)
     try:
         grid = pixels.open_image(path)
-    except BadInput as error:
-        yield Rejected(str(path), str(path), "unreadable", str(error))
-        return
-    known = listed(path)
-    boxes = list(known.boxes) or panel_boxes(grid, task)
+    except BadInput as error:  # an extracted copy goes by its hash, which nobody knows
+        raise BadInput(str(error).replace(str(path), item.source)) from error
+    boxes = list(item.facts.boxes) or panel_boxes(grid, task)
     if any(min(left, top) < 0 or right > grid.width or bottom > grid.height for left, top, right, bottom in boxes):
-        detail = f"The listing of {path} has boxes outside of its {grid.width} x {grid.height} pixels."
-        yield Rejected(str(path), str(path), "boxes", detail)
+        detail = f"The listing of {item.source} has boxes outside of its {grid.width} x {grid.height} pixels."
+        yield item.reject("boxes", detail)
         return
     if any(right - left < LEAST_PANEL or bottom - top < LEAST_PANEL for left, top, right, bottom in boxes):
-        detail = f"{path} has {grid.width} x {grid.height} pixels, too few for {len(boxes)} panels."
-        yield Rejected(str(path), str(path), "too small", detail)
+        detail = f"{item.source} has {grid.width} x {grid.height} pixels, too few for {len(boxes)} panels."
+        yield item.reject("too small", detail)
         return
-    text = own_text(path)
-    name = content_id("g", str(path), text)
+    home = Path("collected") / content_id("g", item.source, item.text)
+    (folder / home).mkdir(parents=True, exist_ok=True)
+    of_set = "/".join(item.source.rsplit("/", 2)[-2:])
     for page, box in enumerate(boxes):
         buffer = io.BytesIO()
         grid.crop(box).save(buffer, "PNG", compress_level=1)
-        panel = Path("collected") / name / f"panel-{page + 1}.png"
-        (folder / panel).parent.mkdir(parents=True, exist_ok=True)
+        panel = home / f"panel-{page + 1}.png"
         (folder / panel).write_bytes(buffer.getvalue())
         yield Record(
             id=hashlib.sha256(buffer.getvalue()).hexdigest(),
             path=str(panel),
-            source=str(path),
-            position=Position(
-                str(path.parent), path.stem, set=f"{path.parent.name}/{path.name}", page=page, group=known.group
-            ),
-            text=text,
-            licence=known.fact("licence", page),
-            author=known.fact("author", page),
-            url=known.fact("url", page),
+            source=item.source,
+            position=item.position(set=of_set, page=page),
+            text=item.text,
+            licence=item.facts.of("licence", page),
+            author=item.facts.of("author", page),
+            url=item.facts.of("url", page),
         )
 
 

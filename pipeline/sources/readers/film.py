@@ -15,11 +15,12 @@ import numpy as np
 from scenedetect import AdaptiveDetector, FrameTimecode
 
 from pipeline.errors import BadInput
-from pipeline.records import Position, Record, Rejected, content_id
+from pipeline.records import Record, Rejected, content_id
+from pipeline.sources.base import Item
+from pipeline.sources.formats import format_of
 from pipeline.task import Task
 
 PRIORITY = 0
-SUFFIXES = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".ogv"}
 
 # Best mean F1 over three data sets in PySceneDetect's own sweep (benchmark/SWEEP_REPORT.md): 3.5, 0.6 s, window 3.
 THRESHOLD, SHORTEST_SHOT, WINDOW = 3.5, 0.6, 3
@@ -42,7 +43,7 @@ class _Frame:
 
 
 @dataclass(frozen=True)
-class _Shot:
+class Shot:
     number: int
     start: float
     time: float = 0.0
@@ -50,21 +51,22 @@ class _Shot:
     """The sharpest frame, BGR; None where the shot is all edge."""
 
 
-def claims(path: Path, task: Task) -> bool:
-    return path.suffix.lower() in SUFFIXES
+def claims(item: Item, head: bytes, task: Task, folder: Path) -> bool:
+    return format_of(head).kind == "film"
 
 
-def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
-    """One record a shot, a JPEG of its sharpest frame; film, number and time of the shot are kept in its position."""
-    name = re.sub(r"[^A-Za-z0-9]+", "-", path.stem)[:40].strip("-")
-    home = Path("collected") / f"{name}-{content_id('f', str(path))[2:8]}".lstrip("-")
+def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
+    """One record per shot, a JPEG of its sharpest frame; its position has the film, number and time of the shot."""
+    name, film = re.sub(r"[^A-Za-z0-9]+", "-", item.stem)[:40].strip("-"), item.name.rpartition("/")[2]
+    home = Path("collected") / f"{name}-{content_id('f', item.source)[2:8]}".lstrip("-")
     (folder / home).mkdir(parents=True, exist_ok=True)
     found = 0
+    path = folder / item.file(folder)
     try:
-        for shot in _shots(path):
+        for shot in shots(path, item.source):
             if shot.picture is None:
-                detail = f"The shot at {shot.start:.2f} s of {path.name} is shorter than {2 * EDGE} s."
-                yield Rejected(str(path), f"{path} shot {shot.number}", "short shot", detail)
+                detail = f"The shot at {shot.start:.2f} s of {film} is shorter than {2 * EDGE} s."
+                yield item.reject("short shot", detail, f"{item.source} shot {shot.number}")
                 continue
             found += 1
             picture = cv2.imencode(".jpg", shot.picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
@@ -73,21 +75,23 @@ def read(path: Path, task: Task, folder: Path) -> Iterator[Record | Rejected]:
             yield Record(
                 id=hashlib.sha256(picture).hexdigest(),
                 path=str(file),
-                source=str(path),
-                position=Position(
-                    folder=str(path.parent),
-                    stem=f"{path.stem} shot {shot.number}",
-                    film=path.name,
-                    shot=shot.number,
-                    time=round(shot.time, 3),
+                source=item.source,
+                position=item.position(
+                    stem=f"{item.stem} shot {shot.number}", film=film, shot=shot.number, time=round(shot.time, 3)
                 ),
+                licence=item.facts.of("licence"),
+                author=item.facts.of("author"),
+                url=item.facts.of("url"),
             )
     except BadInput as error:
-        yield Rejected(str(path), str(path), "cut off" if found else "unreadable", str(error))
+        yield item.reject("cut off" if found else "unreadable", str(error))
 
 
-def _shots(path: Path) -> Iterator[_Shot]:
+def shots(path: Path, source: str) -> Iterator[Shot]:
     """Shots in order, each with its sharpest frame; what came before a fault of the file is given first.
+
+    Args:
+        source: what a message calls the film.
 
     Raises:
         BadInput: the file can't be decoded to its end, or there is no picture in it.
@@ -115,7 +119,7 @@ def _shots(path: Path) -> Iterator[_Shot]:
     elif not fault:
         fault = "it holds no pictures"
     if fault:
-        raise BadInput(f"{path} is no whole film: {fault}.")
+        raise BadInput(f"{source} is not a complete film: {fault}.")
 
 
 class _Cutter:
@@ -136,7 +140,7 @@ class _Cutter:
         self.shot, self.first, self.start = 0, 0, 0.0
         self.best: _Frame | None = None
 
-    def take(self, frame: av.VideoFrame) -> Iterator[_Shot]:
+    def take(self, frame: av.VideoFrame) -> Iterator[Shot]:
         """The shot that this frame shows to be at its end, if it does."""
         (width, height), detect = self.sizes
         image = frame.reformat(width, height, "bgr24", interpolation="AREA").to_ndarray()
@@ -151,7 +155,7 @@ class _Cutter:
         self._settle(self.number - WINDOW - self.edge)
         self.number += 1
 
-    def last(self) -> _Shot:
+    def last(self) -> Shot:
         """The shot that the film ends with."""
         self._settle(self.number - 1 - self.edge)
         return self._ended()
@@ -163,10 +167,10 @@ class _Cutter:
             if frame.number >= self.first + self.edge and (not self.best or frame.sharpness > self.best.sharpness):
                 self.best = frame
 
-    def _ended(self) -> _Shot:
+    def _ended(self) -> Shot:
         if self.best is None:
-            return _Shot(self.shot, self.start)
-        return _Shot(self.shot, self.start, self.best.time, _upright(self.best.picture, self.stretch))
+            return Shot(self.shot, self.start)
+        return Shot(self.shot, self.start, self.best.time, _upright(self.best.picture, self.stretch))
 
 
 def _upright(frame: av.VideoFrame, stretch: float) -> np.ndarray:

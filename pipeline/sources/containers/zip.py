@@ -1,0 +1,114 @@
+"""A ZIP archive."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pipeline.errors import BadInput
+from pipeline.sources.base import CHUNK, Content, Fault, Item
+
+PRIORITY = 0
+MOST_MEMBERS = 1_000_000
+MOST_BYTES = 1 << 38
+"""Bytes of one member, 256 GiB."""
+MOST_RATIO, BOMB_BYTES = 100, 1 << 28
+"""A member of more bytes than that which was packed more than so many times smaller is no picture and no film."""
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError)
+"""What `zipfile` raises on damage, a wrong header, encryption, and packing that it does not know."""
+
+
+@dataclass(frozen=True)
+class Member:
+    archive: str
+    changed: int
+    """Time of the archive's last change in nanoseconds."""
+    number: int
+    """Place in the archive's table of contents: names may occur twice."""
+    checksum: int
+    path: Path | None = None
+
+    def chunks(self) -> Iterator[bytes]:
+        archive = _opened(self.archive, self.changed, os.getpid())
+        info = archive.infolist()[self.number]
+        try:
+            with archive.open(info) as file:
+                while chunk := file.read(CHUNK):
+                    yield chunk
+        except DAMAGED as error:
+            raise BadInput(f"{self.archive}/{info.filename} is damaged: {error}.") from error
+
+
+@lru_cache(maxsize=4)
+def _opened(archive: str, changed: int, process: int) -> zipfile.ZipFile:
+    """The archive with its table of contents, which is read once in each process; several threads may read members.
+
+    Args:
+        process: its number, since a forked process must not share the place in the file with its parent.
+    """
+    return zipfile.ZipFile(archive)
+
+
+@lru_cache(maxsize=4)
+def _usable(archive: str, changed: int, process: int) -> dict[str, int]:
+    """Places of members by their names; of those of one name the first."""
+    members = reversed([*enumerate(_opened(archive, changed, process).infolist())])
+    return {_name(info): number for number, info in members if not _fault(info, "")}
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    return info.filename.replace("\\", "/")  # some programs on Windows write it in spite of the standard
+
+
+def _member(archive: str, changed: int, number: int) -> Member:
+    return Member(archive, changed, number, _opened(archive, changed, os.getpid()).infolist()[number].CRC)
+
+
+def claims(path: Path) -> bool:
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+    except OSError:  # whoever reads it says so
+        pass
+    return False
+
+
+def items(path: Path) -> Iterator[Item]:
+    home, changed = os.path.abspath(path), path.stat().st_mtime_ns
+    try:
+        members = _opened(home, changed, os.getpid()).infolist()
+    except (*DAMAGED, OSError) as error:
+        yield Item(home, "", fault=Fault("unreadable", f"{home} is a damaged ZIP archive: {error}."))
+        return
+    if len(members) > MOST_MEMBERS:
+        detail = f"{home} has {len(members):,} members, more than {MOST_MEMBERS:,}; split it."
+        yield Item(home, "", fault=Fault("too large", detail))
+        return
+    for number, info in enumerate(members):
+        if not info.is_dir():
+            fault = _fault(info, f"{home}/{_name(info)}")
+            content = None if fault else _member(home, changed, number)
+            yield Item(home, _name(info), content, fault=fault)
+
+
+def beside(home: str, name: str) -> Content | None:
+    changed = Path(home).stat().st_mtime_ns
+    number = _usable(home, changed, os.getpid()).get(name)
+    return None if number is None else _member(home, changed, number)
+
+
+def _fault(info: zipfile.ZipInfo, where: str) -> Fault | None:
+    if info.flag_bits & 1:
+        return Fault("encrypted", f"{where} is encrypted; unpack the archive with its password and give the folder.")
+    if info.file_size > MOST_BYTES:
+        return Fault("too large", f"{where} has {info.file_size:,} bytes, more than {MOST_BYTES:,}.")
+    if info.file_size > BOMB_BYTES and info.file_size > MOST_RATIO * info.compress_size:
+        ratio = info.file_size / max(info.compress_size, 1)
+        return Fault("too large", f"{where} unpacks to {info.file_size:,} bytes, {ratio:,.0f} times its packed size.")
+    return None

@@ -1,0 +1,1 @@
+"""Kinds of content, one module each, found by file name. `pipeline.sources.base.Reader` says what it needs."""

@@ -1,0 +1,121 @@
+"""A ZIP archive as a container: damage, encryption, size and hostile names."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.sources.containers import zip as container
+
+
+def pack(files: Mapping[str, bytes], home: Path) -> Path:
+    """For the contract of containers."""
+    with zipfile.ZipFile(home / "packed.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return home / "packed.zip"
+
+
+def png(draw, seed: int) -> bytes:
+    buffer = io.BytesIO()
+    draw(seed, (640, 360)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_names_that_lead_out_of_an_archive_are_rows_and_write_nothing(tmp_path, draw, gather):
+    hostile = ("../out.png", "/abs.png", "a/../../b.png", "in/./c.png")
+    pack({name: png(draw, number) for number, name in enumerate((*hostile, "good.png"))}, tmp_path)
+    before = {*tmp_path.iterdir()}
+    records, rejected = gather(tmp_path / "packed.zip")
+    assert [record.position.stem for record in records] == ["good"]
+    assert [row.reason for row in rejected] == ["name"] * 4 and "leads nowhere" in rejected[0].detail
+    written = [path for path in (tmp_path / "run").rglob("*.png") if path.is_file()]
+    assert {*tmp_path.iterdir()} == before | {tmp_path / "run"} and len(written) == 1
+
+
+def test_a_hostile_name_does_not_hide_a_file_beside_the_archive(tmp_path, draw, gather):
+    home = tmp_path / "in"
+    home.mkdir()
+    pack({"../x.png": png(draw, 1)}, home)
+    draw(2).save(home / "x.png")
+    from pipeline.stages import collect
+
+    names = [item.source for item in collect.find([home / "packed.zip", home])]
+    assert names == [f"{home}/packed.zip/../x.png", f"{home}/packed.zip", f"{home}/x.png"]
+
+
+def test_members_of_one_name_are_one_and_a_row(tmp_path, draw, gather):
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
+        for seed in (1, 2):
+            archive.writestr("a.png", png(draw, seed))
+    records, rejected = gather(tmp_path / "packed.zip")
+    assert (len(records), [row.reason for row in rejected]) == (1, ["name"])
+    assert (tmp_path / "run" / records[0].path).read_bytes() == png(draw, 1)
+
+
+def test_a_damaged_member_costs_no_other(tmp_path, draw, gather):
+    whole = pack({"a.png": png(draw, 1), "b.png": png(draw, 2), "b.txt": b"a good text"}, tmp_path)
+    content = whole.read_bytes()
+    for part, count in ((png(draw, 1)[60:80], 1), (b"a good text", 1)):
+        assert content.count(part) == count
+        content = content.replace(part, bytes(len(part)))
+    whole.write_bytes(content)
+    records, rejected = gather(whole)
+    assert [(record.position.stem, record.text) for record in records] == [("b", "")]
+    assert {Path(row.what).name: row.reason for row in rejected} == dict.fromkeys(("a.png", "b.txt"), "unreadable")
+    assert all("is damaged: Bad CRC-32" in row.detail for row in rejected)
+    assert not list((tmp_path / "run").rglob("*.part"))
+
+
+def test_a_damaged_archive_is_one_row(tmp_path, draw, gather):
+    whole = pack({"a.png": png(draw, 1)}, tmp_path)
+    whole.write_bytes(whole.read_bytes()[:-30])
+    records, rejected = gather(whole)
+    assert (records, [row.reason for row in rejected]) == ([], ["unreadable"])
+    assert rejected[0].what == str(whole) and "is a damaged ZIP archive" in rejected[0].detail
+
+
+def test_an_encrypted_member_is_a_row_and_what_is_not_encrypted_is_read(tmp_path, draw, gather):
+    whole = pack({"a.png": png(draw, 1), "b.png": png(draw, 2), "metadata.jsonl": b"{}"}, tmp_path)
+    content = bytearray(whole.read_bytes())
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # flags in the member's and in the table's header
+        for start in [at for at in range(len(content)) if content[at : at + 4] == mark]:
+            name = content[start + (30 if place == 6 else 46) :][:8]
+            if not name.startswith(b"b.png"):
+                content[start + place] |= 1
+    whole.write_bytes(content)
+    records, rejected = gather(whole)
+    assert [record.position.stem for record in records] == ["b"]
+    assert {Path(row.what).name: row.reason for row in rejected} == dict.fromkeys(
+        ("a.png", "metadata.jsonl"), "encrypted"
+    )
+
+
+def test_a_bomb_and_too_many_members_are_rows(tmp_path, draw, gather, monkeypatch):
+    monkeypatch.setattr(container, "BOMB_BYTES", 1_000_000)
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.mp4", b"\0\0\0\x18ftypisom" + bytes(2_000_000))
+        archive.writestr("a.png", png(draw, 1))
+    records, rejected = gather(tmp_path / "packed.zip")
+    assert (len(records), [row.reason for row in rejected]) == (1, ["too large"])
+    assert "unpacks to 2,000,012 bytes, " in rejected[0].detail
+    monkeypatch.setattr(container, "MOST_MEMBERS", 1)
+    os.utime(tmp_path / "packed.zip", (1, 1))
+    records, rejected = gather(tmp_path / "packed.zip")
+    assert (records, [row.reason for row in rejected]) == ([], ["too large"])
+
+
+def test_an_archive_in_an_archive_or_a_folder_is_unsupported_with_the_way_on(tmp_path, draw, gather):
+    home = tmp_path / "in"
+    home.mkdir()
+    inner = pack({"a.png": png(draw, 1)}, tmp_path).read_bytes()
+    outer = pack({"inner.zip": inner, "b.png": png(draw, 2)}, home)
+    for source in (outer, home):
+        records, rejected = gather(source)
+        assert len(records) == (source == outer)
+        assert [row.reason for row in rejected] == ["unsupported"]
+        assert "a ZIP archive" in rejected[0].detail and "name it as a source of its own" in rejected[0].detail

@@ -1,0 +1,166 @@
+"""From source paths to items: what is found, in which order, with which texts and facts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.errors import BadInput
+from pipeline.records import Record
+from pipeline.sources.base import Item
+from pipeline.sources.texts import text_of
+from pipeline.stages import collect
+
+JOINT = "[MOVIE-SHOTS] A day, [SCENE-1] <Mia> wakes up early, [SCENE-2] she walks away, [SCENE-3] night falls."
+
+
+def stems(records: Iterable[Record]) -> list[str]:
+    return [record.position.stem for record in records]
+
+
+def save(picture: Image.Image, *paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+
+
+def item_of(path: Path) -> Item:
+    """The item of a file that need not be a picture."""
+    path.touch()
+    return collect.find([path])[0]
+
+
+# ---- which files, in which order
+
+
+def test_files_come_in_natural_order_and_sidecars_and_hidden_ones_are_passed_over(tmp_path):
+    names = ("shot 10.png", "shot 2.PNG", "shot 1.jpg", "²/1²3.png", "a/x.jpg", "a b/x.jpg")
+    beside = (".hidden.png", ".git/a.png", "shot 1.txt", "list.CSV", "run/run.db", "run/grids/a.png")
+    for name in names + beside:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = [item.name for item in collect.find([tmp_path])]
+    assert sorted(found) == sorted(names)
+    assert [name for name in found if name.startswith("shot")] == ["shot 1.jpg", "shot 2.PNG", "shot 10.png"]
+
+
+def test_links_are_followed_once_and_keep_their_own_names(tmp_path, draw, gather):
+    save(draw(1), tmp_path / "store" / "blob.png")
+    (tmp_path / "store" / "blob.png").rename(tmp_path / "store" / "blob")
+    source = tmp_path / "in"
+    (source / "deep").mkdir(parents=True)
+    (source / "named.png").symlink_to(tmp_path / "store" / "blob")
+    (source / "named.txt").write_text("a cat on a mat")
+    (source / "deep" / "back").symlink_to(source)
+    (source / "outside").symlink_to(tmp_path / "more")
+    save(draw(2), tmp_path / "more" / "b.png")
+    records, rejected = gather(source)
+    assert (stems(records), records[0].text, rejected) == (["named", "b"], "a cat on a mat", [])
+
+
+def test_a_source_that_is_missing_or_empty_is_an_error_that_says_so(tmp_path):
+    with pytest.raises(BadInput, match=r"nowhere does not exist; give a film"):
+        collect.find([tmp_path / "nowhere"])
+    (tmp_path / "a.txt").write_text("only text")
+    with pytest.raises(BadInput, match="no films and no pictures in"):
+        collect.find([tmp_path])
+
+
+def test_a_name_that_no_table_can_hold_is_a_rejected_row(tmp_path, draw, gather):
+    save(draw(1), tmp_path / "in" / "a.png")
+    os.rename(tmp_path / "in" / "a.png", os.fsencode(tmp_path / "in") + b"/caf\xe9.png")
+    _, rejected = gather(tmp_path / "in")
+    assert [row.reason for row in rejected] == ["name"]
+    assert rejected[0].what.encode().endswith(b"caf?.png")
+
+
+# ---- texts
+
+
+@pytest.mark.parametrize(
+    ("texts", "pictures"),
+    [
+        ({"0001.txt": JOINT}, ("0001-1", "0001-2", "0001-3")),
+        ({"0001.txt": JOINT, "0001 (1).txt": "her own text"}, ("0001 (1)", "0001 (2)", "0001 (3)")),
+        ({"0001_1.txt": JOINT, "0001_2.txt": JOINT, "0001_3.txt": JOINT}, ("0001_1", "0001_2", "0001_3")),
+        ({"1.txt": JOINT, "2.txt": JOINT, "3.txt": JOINT}, ("1", "2", "3")),
+        ({"caption.txt": JOINT}, ("first", "second", "third")),
+        ({"caption.txt": JOINT}, ("1", "2", "3")),
+    ],
+)
+def test_a_joint_caption_makes_one_set_however_it_stands(texts, pictures, tmp_path, storyboard):
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text + "\n")
+    found = [text_of(item_of(tmp_path / f"{name}.png"), storyboard) for name in pictures]
+    assert {text.text for text in found} == {JOINT}
+    assert len({text.set for text in found}) == 1 and found[0].set
+    assert [text.page for text in found] in ([1, 2, 3], [0, 0, 0])
+
+
+def test_numbers_that_run_on_over_two_captions_make_two_sets(tmp_path, storyboard):
+    for number in range(1, 7):
+        (tmp_path / f"film_{number:02d}.txt").write_text(JOINT if number < 4 else JOINT.replace("day", "week"))
+    sets = [text_of(item_of(tmp_path / f"film_{number:02d}.png"), storyboard).set for number in range(1, 7)]
+    assert sets == [sets[0]] * 3 + [sets[3]] * 3 and sets[0] != sets[3]
+
+
+def test_a_picture_s_own_text_makes_no_set(tmp_path, storyboard):
+    (tmp_path / "a-1.txt").write_text("a  cat\non a mat ")
+    (tmp_path / "caption.txt").write_text("pictures of cats")
+    assert text_of(item_of(tmp_path / "a-1.png"), storyboard).text == "a cat on a mat"
+    assert [text_of(item_of(tmp_path / name), storyboard).set for name in ("a-1.png", "²-x.png", "²")] == ["", "", ""]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252"])
+def test_a_text_is_read_in_any_usual_encoding(encoding, tmp_path, storyboard):
+    said = "“Café” déjà vu" if encoding != "latin-1" else '"Café" déjà vu'
+    (tmp_path / "a.txt").write_bytes(said.encode(encoding))
+    assert text_of(item_of(tmp_path / "a.png"), storyboard).text == said
+
+
+# ---- listings
+
+
+def test_half_a_letter_in_a_listing_costs_that_letter_only(tmp_path, draw, gather):
+    (tmp_path / "in").mkdir()
+    draw(1).save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "metadata.jsonl").write_text(
+        '{"file_name": "a.png", "text": "a \\ud800 cat", "author": "\\udfff"}'
+    )
+    (record,), _ = gather(tmp_path / "in")
+    assert (record.text, record.author) == ("a ? cat", "?")
+
+
+@pytest.mark.parametrize(
+    "broken", ['{"file_name": "a.png", "boxes": [[0, 0, 1e999, 9]]}', "[" * 100_000, '{"file_name"']
+)
+def test_a_listing_that_can_t_be_read_ends_the_command_before_any_work(broken, tmp_path, draw):
+    draw(1).save(tmp_path / "a.png")
+    (tmp_path / "metadata.jsonl").write_text(broken)
+    with pytest.raises(BadInput, match=r"metadata.jsonl can't be read as a listing of pictures"):
+        collect.find([tmp_path])
+
+
+def test_a_text_too_long_for_a_caption_is_a_row(tmp_path, draw, gather):
+    (tmp_path / "in").mkdir()
+    draw(1).save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "a.txt").write_text("word " * 100_000)
+    records, rejected = gather(tmp_path / "in")
+    assert [record.text for record in records] == [""]
+    assert [(Path(row.what).name, row.reason) for row in rejected] == [("a.txt", "unreadable")]
+
+
+def test_many_pictures_of_one_text_are_told_from_grids_in_linear_time(tmp_path, monkeypatch):
+    """Each text is opened once, and no folder is walked for each picture."""
+    for number in range(200):
+        (tmp_path / f"{number:03d}.png").touch()
+        (tmp_path / f"{number:03d}.txt").write_text(JOINT if number % 2 else f"{JOINT} {number}")
+    opened = []
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, *more, **named: opened.append(self) or real(self, *more, **named))
+    assert sum(item.twin for item in collect.find([tmp_path])) == 100
+    assert len(opened) == 200
