@@ -3,10 +3,10 @@
     source path -> Container -> Item -> Reader -> Record or Rejected
        ./films       folder     a.mp4     film     one per shot
 
-A new container is one module in `containers/`, a new reader one module in `readers/`. Neither knows of any other:
-sidecar texts, listings, masks, hidden files, the order of items and exact copies are the toolkit's business, so a
-container that gives names and bytes has all of them. A plug-in imports this module, the modules beside it and those at
-the top of `pipeline`, never another plug-in.
+A new container is one module in `containers/`, a new reader one module in `readers/`. Neither knows of any other: the
+toolkit itself takes care of sidecar texts, listings, masks, hidden files, order and exact copies, so a container need
+only give names and bytes to have all of them. A plug-in imports this module, those beside it and those at the top of
+`pipeline`, never another plug-in.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ from pipeline.records import Position, Record, Rejected, content_id
 from pipeline.task import Task
 
 HEAD = 512
-"""Bytes from the start of an item that readers are shown: MPEG transport streams repeat their mark after 188."""
+"""Bytes from the start of an item that readers are shown; enough for three packets of an MPEG transport stream."""
 CHUNK = 1 << 20
 """Bytes; a sensible size for the pieces in which a container gives content."""
 EXTRACTED = Path("collected") / "extracted"
-"""Where items that are not files of the user's are kept in the run's folder, named by the hash of their content."""
+"""Where the run's folder keeps items that are not files of the user's, named by the hash of their content."""
 
 
 class Content(Protocol):
     """The bytes of one item: a frozen dataclass of plain values, since items are sent to other processes.
 
-    Its `repr` must change when the bytes do (hold a time of change, a checksum or a size): the stage is run again then.
+    Its `repr` must change when the bytes do, for `collect` to be run again: let it hold a checksum, or the size and the
+    time of the last change.
     """
 
     @property
@@ -62,7 +63,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a data set's listing says of a picture beside its text."""
+    """What a data set's listing says of a picture besides its text."""
 
     boxes: tuple[tuple[int, int, int, int], ...] = ()
     """Left, top, right, bottom of its panels in pixels, where it is a ready-made grid."""
@@ -97,13 +98,13 @@ class Item:
     shared: tuple[tuple[str, str], ...] = ()
     """Texts that may describe a set which it is part of, each with the set's name, nearest first."""
     twin: bool = False
-    """Whether another item of its folder has a text of its own that says the same."""
+    """Whether another item of its folder has the same text of its own."""
     mask: bool = False
     """Whether its name says that it is the mask of another item."""
 
     @property
     def source(self) -> str:
-        """Its address, which no other item has: what a person reads and what records are traced back to."""
+        """Its address, which no other item has: what people read, and what records are traced back to."""
         return f"{self.home.rstrip('/')}/{self.name}" if self.name else self.home
 
     @property
@@ -125,7 +126,7 @@ class Item:
         return Position(**{"folder": self.folder, "stem": self.stem, "group": self.facts.group, **more})
 
     def reject(self, reason: str, detail: str, what: str = "") -> Rejected:
-        """A row on this item, or on a part of it that `what` names."""
+        """A rejected row for this item, or for the part of it that `what` names."""
         return Rejected(self.id, what or self.source, reason, detail)
 
     def head(self) -> bytes:
@@ -155,9 +156,10 @@ class Item:
             raise BadInput(f"{self.source} can't be read: {error.strerror or error}.") from error
 
     def file(self, folder: Path) -> Path:
-        """The item as a file: the user's own by its absolute path, else an extracted one relative to the run's folder.
+        """The item as a file.
 
-        Either way `folder / item.file(folder)` opens it, and it may stand as a record's path.
+        The absolute path of the user's own, else the path of an extracted copy, relative to the run's folder. Either
+        way `folder / item.file(folder)` can be opened, and the path may be a record's `path`.
 
         Args:
             folder: the run's folder.
@@ -175,7 +177,7 @@ class Item:
                 for chunk in self.chunks():
                     digest.update(chunk)
                     out.write(chunk)
-            # The ending is kept for people and for libraries that look at it; no other letter of the name is.
+            # Nothing of the name is kept but its ending, for people and for libraries that look at it.
             ending = re.sub(r"[^a-z0-9]", "", posixpath.splitext(self.name)[1].lower())[:8]
             kept = EXTRACTED / f"{digest.hexdigest()}{'.' if ending else ''}{ending}"
             part.replace(folder / kept)
@@ -185,7 +187,7 @@ class Item:
 
 
 class Container(Protocol):
-    """A module of `containers/`: what it takes for its own, and what is in it.
+    """A module of `containers/`: which paths it opens, and what is in them.
 
     A complete one, for JSON files that hold pictures and texts in base64 (`{"a.png": "iVBORw0..."}`):
 
@@ -222,10 +224,10 @@ class Container(Protocol):
     """Containers are asked in this order, lowest first; the first that claims a path opens it. `folder` is last."""
 
     def claims(self, path: Path) -> bool:
-        """Whether the existing path is a container of this kind; decide by content where it can be told."""
+        """Whether the path, which exists, is a container of this kind; by its content where that is possible."""
 
     def items(self, path: Path) -> Iterator[Item]:
-        """Everything in it, in any order; files that only accompany others (texts) may be given or left out.
+        """Everything in it, in any order. Texts that accompany other items may be among them or not.
 
         Raises:
             BadInput: nothing can be done with it and the command must end. A damaged container should rather give one
@@ -233,10 +235,10 @@ class Container(Protocol):
         """
 
     def beside(self, home: str, name: str) -> Content | None:
-        """A text by its name from `home`, for the toolkit to look for sidecars and listings; None where there is none.
+        """A text by its name within `home`; None where there is none. The toolkit looks for sidecars and listings so.
 
         Args:
-            name: may begin with `../`: the text of a folder may lie beside it.
+            name: may begin with `../`, since the text of a folder may lie beside the folder.
         """
 
 
@@ -261,8 +263,8 @@ class Reader(Protocol):
         """The item's pictures, each a record or a rejection (`item.reject`), in their order.
 
         A record needs `id` (SHA-256 of the picture's file), `path`, `source=item.source` and `position`. Whether a
-        picture can be decoded is seen at `inspect`. The stage sees to ids of rows, to where a record comes from and to
-        exact copies; nothing that a reader fills in can upset that.
+        picture can be decoded is found out by `inspect`. The ids of rejections and the source of records are set by
+        `collect`, whatever a reader fills in.
 
         Args:
             folder: the run's folder. Pictures that the reader makes go below its `collected/`, and their records'

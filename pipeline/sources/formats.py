@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Format:
-    """A file format. `kind` is "picture" or "film", empty for anything that none of our own readers takes."""
+    """A file format. `kind` is "picture" or "film"; it is empty for what the toolkit's own readers do not read."""
 
     name: str
     """With its article, as in "a ZIP archive"."""
     kind: str = ""
     remedy: str = ""
-    """What a person can do about it; empty where it is read or nothing helps."""
+    """What a person can do about it; empty where it can be read or nothing helps."""
 
 
 CONVERT, OPEN_IT = "convert it to PNG or JPEG", "name it as a source of its own, or unpack it"
 HEIC = Format("a HEIC picture", remedy=CONVERT)
 RAW = Format("a camera's raw picture", remedy=CONVERT)
-TEXT, UNKNOWN = Format("a text"), Format("of an unknown format")
+TEXT, UNKNOWN = Format("a text file"), Format("of an unknown format")
 AVIF, MP4 = Format("an AVIF picture", "picture"), Format("an MP4 or QuickTime film", "film")
 TRANSPORT = Format("an MPEG transport stream", "film")
 
@@ -61,7 +61,7 @@ MARKS: tuple[tuple[Format, dict[int, bytes]], ...] = (
     (Format("a JPEG XL picture", remedy=CONVERT), {4: b"JXL \r\n\x87\n"}),
     (Format("a JPEG 2000 picture", remedy=CONVERT), {4: b"jP  \r\n\x87\n"}),
 )
-"""Formats by the bytes at given places; the first whose bytes are all there holds."""
+"""Formats with their bytes at given offsets; the first that matches whole wins."""
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"}
 BITMAP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
 """Sizes that the second header of a BMP may have; "BM" alone could begin a text."""
@@ -90,7 +90,7 @@ def format_of(head: bytes) -> Format:
 
 
 def _boxed(head: bytes) -> Format:
-    """Of the family of MP4, by the brand that it names first; HEIF's is general, and the others tell AVIF."""
+    """Of the MP4 family, by its first brand; where that is a general one of HEIF, the others say whether it is AVIF."""
     if head[8:12] not in HEIF_BRANDS:
         return MP4
     end = min(int.from_bytes(head[:4]), len(head))
@@ -99,7 +99,7 @@ def _boxed(head: bytes) -> Format:
 
 
 def _is_preview(head: bytes) -> bool:
-    """Whether a TIFF's first picture is but a small copy of another, as in cameras' raw files (DNG, NEF, ARW)."""
+    """Whether a TIFF's first picture is only a small copy of another, as in raw files of cameras (DNG, NEF, ARW)."""
     order = "<" if head[:2] == b"II" else ">"
     try:
         first = struct.unpack_from(f"{order}I", head, 4)[0] + 2
@@ -117,5 +117,5 @@ def _is_text(head: bytes) -> bool:
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
-        return error.start > len(head) - 4  # a letter of several bytes that the head cuts
+        return error.start > len(head) - 4  # the head ends within a letter of several bytes
     return True

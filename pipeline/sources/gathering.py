@@ -1,4 +1,4 @@
-"""Source paths -> items: opens containers, orders what is in them, and attaches the texts and facts that came along."""
+"""Source paths -> items: opens containers, sorts what is in them, and attaches the texts and facts that came along."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.sources import containers, listings, texts
 from pipeline.sources.base import Container, Content, Facts, Fault, Item
 
 BESIDE = {".txt", ".json", ".jsonl", ".csv", ".md", ".toml", ".yaml", ".yml", ".sh", ".caption", ".srt", ".vtt"}
-"""Endings of files that accompany images and are no lost images themselves."""
+"""Endings of files that accompany images; they are not listed as unsupported."""
 MASK_FOLDERS = ("mask", "masks", "masks-held-out", "conditioning")
 """A folder of this name holds masks of the pictures of the same names beside it or in a folder beside it."""
 MASK_ENDINGS = ("-masklabel", "-condlabel")
@@ -28,7 +28,7 @@ MASK_ENDINGS = ("-masklabel", "-condlabel")
 
 @cache
 def ordered(package: ModuleType) -> tuple[Any, ...]:
-    """The plug-ins of a package, in the order in which they are asked."""
+    """The plug-ins of a package in the order in which they are asked."""
     found = [(plugins.load(package, name), name) for name in plugins.names(package)]
     return tuple(module for module, _ in sorted(found, key=lambda one: (one[0].PRIORITY, one[1])))
 
@@ -46,14 +46,14 @@ def items_of(paths: Sequence[Path]) -> list[Item]:
         if not path.exists():
             raise BadInput(f"source {path} does not exist; give a film, a picture, or a folder or archive of them.")
         container: Container = next(module for module in ordered(containers) if module.claims(path))
-        inside = [item for item in _told_apart(container.items(path)) if not _is_passed_over(item)]
+        inside = _usable(item for item in container.items(path) if not _is_passed_over(item))
         for item in _attached(sorted(inside, key=lambda item: (natural(item.source), item.source)), container):
             found.setdefault(_identity(item), item)
     return _marked(list(found.values()))
 
 
 def _identity(item: Item) -> tuple[str, str]:
-    """The same for items that links make one; a member's name is never resolved as if it were a file's."""
+    """Equal for items that are one file by links. Names within archives are never resolved as if they were paths."""
     path = item.content.path if item.content else None
     return (os.path.realpath(path), "") if path else (os.path.realpath(item.home), item.name)
 
@@ -70,8 +70,8 @@ def _is_passed_over(item: Item) -> bool:
     return hidden or (not item.fault and posixpath.splitext(item.name)[1].lower() in BESIDE)
 
 
-def _told_apart(items: Iterable[Item]) -> Iterator[Item]:
-    """The items with names that lead nowhere else and that no other has; those that had not are marked unusable."""
+def _usable(items: Iterable[Item]) -> Iterator[Item]:
+    """The items; one whose name leads out of the container, or was there before, gets a fault and a name of its own."""
     seen: set[str] = set()
     for item in items:
         name, fault = item.name, item.fault
@@ -79,10 +79,10 @@ def _told_apart(items: Iterable[Item]) -> Iterator[Item]:
         if name and (not parts[0] or not parts[-1] or not {".", ".."}.isdisjoint(parts) or "\0" in name):
             name = name.replace("\0", "?")
             fault = Fault(
-                "name", f"{item.home} holds something by the name {name!r}, which leads nowhere in it; rename it."
+                "name", f"{item.home} has a member named {name!r}, which leads out of it or nowhere; rename it."
             )
         if name in seen:
-            fault = Fault("name", f"{item.source} is in {item.home} more than once; only the first is taken.")
+            fault = Fault("name", f"{item.source} is in {item.home} more than once; only the first is read.")
             name = f"{name} ({len(seen)})"
         seen.add(name)
         yield item if fault is item.fault else replace(item, name=name, content=None, fault=fault)
@@ -114,7 +114,7 @@ def _attached(items: Iterable[Item], container: Container) -> Iterator[Item]:
 
 
 def _complete(item: Item, text: Callable[[str, str], str], listing: Callable[[str, str], listings.Entries]) -> Item:
-    """What the container told of an item counts, then the files beside it, then a listing."""
+    """What the container itself knows of an item comes first, then a file beside it, then a listing."""
     nothing = ("", Facts())
     entries = (listing(item.home, name).get(key) for name, key in listings.names(item))
     listed, facts = next((entry for entry in entries if entry), nothing)
@@ -140,7 +140,7 @@ def _bytes(content: Content, where: str, most: int) -> bytes:
 
 
 def _marked(items: Sequence[Item]) -> list[Item]:
-    """The items with what only a view of all of them can tell: whose texts say the same, and what is a mask."""
+    """The items with what takes a view of all of them: which texts say the same, and what is a mask."""
     own: dict[tuple[str, str], set[str]] = defaultdict(set)
     stems: set[tuple[str, str]] = set()
     for item in items:

@@ -1,4 +1,4 @@
-"""Sources -> Records: finds the items in the given containers and lets the first reader that claims one read it."""
+"""Sources -> Records: finds the items in the given folders and archives, and has each read by the reader for it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def origin(record: Record) -> tuple[str, ...]:
 
 
 def collect(batch: Sequence[Item], *, parameters: Parameters) -> Iterator[Record | Rejected]:
-    """The records of the items, in order; copies are among them."""
+    """The records of the items, in order; exact copies are still among them."""
     for item in batch:
         shown = item.source.encode(errors="replace").decode()
         if shown != item.source:
@@ -86,7 +86,7 @@ def collect(batch: Sequence[Item], *, parameters: Parameters) -> Iterator[Record
 
 
 def _stamped(item: Item, parameters: Parameters) -> Iterator[Record | Rejected]:
-    """What a reader makes of an item. Where it comes from is set here, so that no reader can get that wrong."""
+    """What a reader makes of an item. Ids of rows and sources of records are set here: no reader can get them wrong."""
     number = -1
     try:
         head = item.head()
@@ -115,15 +115,15 @@ def _unsupported(item: Item, head: bytes) -> Rejected:
     if not head:
         return item.reject("unreadable", f"{item.source} is empty.")
     found = format_of(head)
-    detail = f"{item.source} is {found.name}, neither a film nor a picture of a known kind"
-    return item.reject("unsupported", f"{detail}; {found.remedy}." if found.remedy else f"{detail}.")
+    why = f"which can't be read; {found.remedy}" if found.remedy else "neither a film nor a picture"
+    return item.reject("unsupported", f"{item.source} is {found.name}, {why}.")
 
 
 def exact_copies(results: Sequence[Record | Rejected], known: Mapping[str, Record]) -> Iterator[Record | Rejected]:
-    """The results of some items with a row in place of each record whose bytes an earlier one has.
+    """The results, with a rejection in place of each record that has the same bytes as an earlier one.
 
     Args:
-        results: all that was made of these items, in order.
+        results: everything that was made of some items, in order.
         known: records of the items before them, by id.
     """
     new: dict[str, Record] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,9 +20,9 @@ MOST_MEMBERS = 1_000_000
 MOST_BYTES = 1 << 38
 """Bytes of one member, 256 GiB."""
 MOST_RATIO, BOMB_BYTES = 100, 1 << 28
-"""A member of more bytes than that which was packed more than so many times smaller is no picture and no film."""
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError)
-"""What `zipfile` raises on damage, a wrong header, encryption, and packing that it does not know."""
+"""A member of more than so many bytes that was compressed more than so many times is neither a picture nor a film."""
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, RuntimeError)
+"""What `zipfile` raises on damage, encryption, and compression that it does not know."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def _usable(archive: str, changed: int, process: int) -> dict[str, int]:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    return info.filename.replace("\\", "/")  # some programs on Windows write it in spite of the standard
+    return info.filename.replace("\\", "/")  # which some programs on Windows write in spite of the standard
 
 
 def _member(archive: str, changed: int, number: int) -> Member:
@@ -91,7 +93,7 @@ def items(path: Path) -> Iterator[Item]:
         yield Item(home, "", fault=Fault("too large", detail))
         return
     for number, info in enumerate(members):
-        if not info.is_dir():
+        if not _name(info).endswith("/"):  # a folder
             fault = _fault(info, f"{home}/{_name(info)}")
             content = None if fault else _member(home, changed, number)
             yield Item(home, _name(info), content, fault=fault)

@@ -55,9 +55,9 @@ def tiff(order: str, tag: int, value: int) -> bytes:
     [
         (b"", "of an unknown format"),
         (bytes(range(256)), "of an unknown format"),
-        (b"BMW is a maker of cars.", "a text"),
-        (("\u00fc" * 300).encode()[: HEAD - 1], "a text"),
-        (b"\xff\xfeh\0i\0", "a text"),
+        (b"BMW is a maker of cars.", "a text file"),
+        (("\u00fc" * 300).encode()[: HEAD - 1], "a text file"),
+        (b"\xff\xfeh\0i\0", "a text file"),
         (b"PK\x03\x04" + bytes(60), "a ZIP archive"),
         (b"%PDF-1.7", "a PDF"),
         (b"RIFF\0\0\0\0WAVEfmt ", "of an unknown format"),

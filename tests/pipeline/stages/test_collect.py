@@ -50,7 +50,7 @@ def test_a_name_decides_nothing(tmp_path, draw, gather):
         ("no ending", ""),
     ]
     assert [(row.reason, row.detail) for row in rejected] == [
-        ("unsupported", f"{home}/text.jpg is a text, neither a film nor a picture of a known kind.")
+        ("unsupported", f"{home}/text.jpg is a text file, neither a film nor a picture.")
     ]
 
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import BadInput
+from pipeline.records import Rejected
 from pipeline.sources.containers import zip as container
+from pipeline.stages import collect
+
+TIMES = itertools.count(1_000_000_000)
+"""For archives that are written again at the same path within one tick of the clock."""
 
 
 def pack(files: Mapping[str, bytes], home: Path) -> Path:
@@ -32,7 +42,7 @@ def test_names_that_lead_out_of_an_archive_are_rows_and_write_nothing(tmp_path, 
     before = {*tmp_path.iterdir()}
     records, rejected = gather(tmp_path / "packed.zip")
     assert [record.position.stem for record in records] == ["good"]
-    assert [row.reason for row in rejected] == ["name"] * 4 and "leads nowhere" in rejected[0].detail
+    assert [row.reason for row in rejected] == ["name"] * 4 and "leads out of it or nowhere" in rejected[0].detail
     written = [path for path in (tmp_path / "run").rglob("*.png") if path.is_file()]
     assert {*tmp_path.iterdir()} == before | {tmp_path / "run"} and len(written) == 1
 
@@ -42,8 +52,6 @@ def test_a_hostile_name_does_not_hide_a_file_beside_the_archive(tmp_path, draw, 
     home.mkdir()
     pack({"../x.png": png(draw, 1)}, home)
     draw(2).save(home / "x.png")
-    from pipeline.stages import collect
-
     names = [item.source for item in collect.find([home / "packed.zip", home])]
     assert names == [f"{home}/packed.zip/../x.png", f"{home}/packed.zip", f"{home}/x.png"]
 
@@ -119,3 +127,42 @@ def test_an_archive_in_an_archive_or_a_folder_is_unsupported_with_the_way_on(tmp
         assert len(records) == (source == outer)
         assert [row.reason for row in rejected] == ["unsupported"]
         assert "a ZIP archive" in rejected[0].detail and "name it as a source of its own" in rejected[0].detail
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text("ab./\\~ \u00e9\U0001f3ac", min_size=1, max_size=8), min_size=1, max_size=6))
+def test_whatever_members_are_called_each_is_one_item_with_an_id_of_its_own(tmp_path, names):
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
+        for number, name in enumerate(names):
+            archive.writestr(name, bytes([number]))
+    os.utime(tmp_path / "packed.zip", ns=(1, next(TIMES)))
+    members = [info.filename.replace("\\", "/") for info in zipfile.ZipFile(tmp_path / "packed.zip").infolist()]
+    hidden = [any(part[:1] == "." and part not in (".", "..") for part in name.split("/")) for name in members]
+    expected = sum(not name.endswith("/") and not out for name, out in zip(members, hidden, strict=True))
+    try:
+        items = collect.find([tmp_path / "packed.zip"])
+    except BadInput:  # nothing in it
+        items = []
+    assert len(items) == len({item.id for item in items}) == expected
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.integers(4, 500), st.integers(0, 255), max_size=6), st.integers(100, 1000))
+def test_no_damage_is_more_than_rows(tmp_path, storyboard, flips, length):
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
+        for number, method in enumerate((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)):
+            archive.writestr(f"{number}.png", b"\x89PNG\r\n\x1a\n" + bytes(range(50)), method)
+            archive.writestr(f"{number}.txt", b"a text", method)
+    content = bytearray((tmp_path / "packed.zip").read_bytes())
+    for place, value in flips.items():
+        content[place] = value
+    (tmp_path / "packed.zip").write_bytes(content[:length])
+    os.utime(tmp_path / "packed.zip", ns=(1, next(TIMES)))
+    try:
+        items = collect.find([tmp_path / "packed.zip"])
+    except BadInput:  # every member has become hidden or a text
+        items = []
+    stage = collect.stage(storyboard, items, tmp_path / "run", [])
+    for item in items:
+        results = list(stage.run([item]))
+        assert {row.origin if isinstance(row, Rejected) else collect.origin(row)[0] for row in results} == {item.id}

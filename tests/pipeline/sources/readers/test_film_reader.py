@@ -165,7 +165,7 @@ def test_what_is_not_a_film_is_one_rejected_row(tmp_path, gather, film):
         **dict.fromkeys(("text.mp4", "long name " * 24 + ".mp4"), "unsupported"),
     }
     assert told["sound.mp4"][1] == "p4 is not a complete film: it holds no pictures."
-    assert told["text.mp4"][1] == "p4 is a text, neither a film nor a picture of a known kind."
+    assert told["text.mp4"][1] == "p4 is a text file, neither a film nor a picture."
 
 
 def test_a_film_that_was_cut_off_is_kept_up_to_there_and_says_so(film, tmp_path, gather):
