@@ -5,19 +5,17 @@ Shapes: C latent channels, H and W rows and columns of latents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pipeline.cache import Cache, key_of
+from pipeline.progress import Progress
 from training import dataset, flow
 from training.backends.base import Backend, Device, Encoded
 from training.dataset import View
-
-Progress = Callable[[str, int, int], None]
-"""Told what is worked on, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)

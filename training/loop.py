@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import BadInput, Diverged
+from pipeline.progress import Progress
 from training import batches, checkpoint, flow, fused, latents, lora, machine, results
 from training.batches import EncodedDataset
 from training.checkpoint import State
 from training.config import Config
 from training.job import Job
-from training.latents import Progress
 from training.monitoring import heldout, preview
 from training.monitoring.journal import Journal
 from training.processes import Processes

@@ -671,8 +671,8 @@ def test_two_processes_give_the_weights_of_one(make_job: Make, grids: Path, tiny
     settings = {"steps": 3, "batch": 3, "micro_batch": 1, "conditional": 0.5, "validate_every": 2}
     alone = make_job("alone", **settings)
     run(alone)
-    script = tmp_path / "iclora.py"
-    script.write_text("from pipeline.cli import main\nmain()\n", encoding="utf-8")
+    script = tmp_path / "command.py"
+    script.write_text("from iclora.cli import main\nmain()\n", encoding="utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -830,9 +830,9 @@ def test_the_command_trains_goes_on_and_says_what_is_wrong(
 
     code, out, _ = train("1")
     assert code == 0
-    assert re.search(r"trained: 1 steps, \d+\.\d\d s a step, held-out loss \d\.\d{4}", out)
+    assert re.search(r"trained: 1 step, \d+\.\d\d s per step, held-out loss \d\.\d{4}", out)
     assert (tmp_path / "run" / "training" / "storyboard.safetensors").exists()
-    assert "trained: 1 steps, nothing to do" in train("1")[1]
+    assert "trained: 1 step, nothing to do" in train("1")[1]
     for wrong, sentence in (
         ("1 --set train.learning_rat=1", "did you mean 'learning_rate'?"),
         ("1 --set train.rank=8", "another training (rank 16 -> 8)"),
