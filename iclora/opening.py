@@ -42,7 +42,8 @@ def open_run(  # noqa: PLR0913  (one argument per option)
 
     Raises:
         BadInput: no such task or plug-in, a setting is wrong (all wrong ones are named at once), the folder holds
-            something else, or there is no run in it where there must be.
+            something else, or there is no run in it where there must be. If nothing is asked for, this is checked only
+            when the task is used, so that a run's tables can be read after its task file has gone.
     """
     home = usual_folder(str(task)) if folder is None else Path(folder)
     known: dict[str, Any] = {}
@@ -56,4 +57,7 @@ def open_run(  # noqa: PLR0913  (one argument per option)
         )
     before = Settings.model_validate(known | {"task": str(task)})
     asked = before.changed(sources=source, captioner=captioner, scorer=scorer, settings=settings, unset=unset)
-    return Run(asked, home)
+    run = Run(asked, home)
+    if asked != before or not known:
+        _ = run.task  # checked before anybody works with it
+    return run

@@ -23,6 +23,7 @@ from pipeline.errors import BadInput
 from pipeline.progress import Progress, silent
 from pipeline.review import csv_table, reviews
 from pipeline.store import TABLES, Mark, Store, usual_folder
+from pipeline.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,21 +53,25 @@ class Run:
     """A run's folder, with everything that is needed to continue it. Use as a context manager; not in several threads.
 
     Attributes:
-        task: the task with the settings in force.
+        settings: what the run was asked for.
         folder: where the run is kept.
         set_aside: where `captions.csv` was moved because it held edits that were never applied, when a new one was
             written; None if it was not.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
-        """Opens no file yet; `open_run` is the usual way to a run.
+        """Opens no file yet; `open_run` is the usual way to a run."""
+        self.settings, self.folder = settings, folder
+        self.set_aside: Path | None = None
+
+    @cached_property
+    def task(self) -> Task:
+        """The task with the settings in force.
 
         Raises:
-            BadInput: the settings are wrong.
+            BadInput: the settings are wrong; all wrong ones are named at once.
         """
-        self.settings, self.folder = settings, folder
-        self.task = settings.load_task()
-        self.set_aside: Path | None = None
+        return self.settings.load_task()
 
     @cached_property
     def store(self) -> Store:

@@ -92,8 +92,9 @@ def check(run: Run, wanted: Sequence[str]) -> None:
     """Asks for whatever the stages need, before any work is done.
 
     Raises:
-        ToolkitError: sources, weights or exporters are missing.
+        ToolkitError: a setting is wrong, or sources, weights or exporters are missing.
     """
+    task = run.task
     if run.settings.sources and "collect" in wanted:
         collect.find([Path(source) for source in run.settings.sources])  # first: weights may take a download
     if "caption" in wanted:
@@ -101,7 +102,7 @@ def check(run: Run, wanted: Sequence[str]) -> None:
     if {"group", "filter"} & set(wanted) and run.scorer:
         run.scorer.identity()
     if "export" in wanted:
-        export.chosen(run.task)
+        export.chosen(task)
 
 
 def _facts(run: Run) -> dict[str, Any]:

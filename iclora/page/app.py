@@ -224,7 +224,7 @@ def _look(app: FastAPI, session: ReviewSession, page: str) -> None:
         path = session.run.folder / session.row(grid).grid.path
         if not path.is_file():
             raise Unknown(
-                f"{path} is gone; stop the page and run '{session.run.command('compose')}', which draws it again."
+                f"{path} is gone; stop the page and run '{session.run.command('dataset')}', which draws it again."
             )
         return FileResponse(path, media_type="image/png")
 

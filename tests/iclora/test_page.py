@@ -308,7 +308,7 @@ def test_a_picture_of_another_source_is_refused(client: httpx2.Client, served: S
     foreign = next(found for found in stored(served)[0] if found.id == other["id"]).grid.group.records[0]
     answer = post(client, row, "replace", panel=0, record=foreign.id)
     assert answer.status_code == 422
-    assert "the panel's own source" in answer.json()["error"]
+    assert "of its own film or folder" in answer.json()["error"]
 
 
 def test_every_change_can_be_undone_and_the_first_leaves_no_decision(client: httpx2.Client, served: Served) -> None:
@@ -481,7 +481,7 @@ def test_a_persons_picture_that_is_gone_is_drawn_again(client: httpx2.Client, se
     drawn = (served.home / changed.grid.path).read_bytes()
     (served.home / changed.grid.path).unlink()
     answer = client.get(f"/rows/{changed.id}/picture")
-    assert answer.status_code == 404 and "run the same task again" in answer.json()["error"]
+    assert answer.status_code == 404 and "iclora dataset storyboard" in answer.json()["error"]
     run = opened(served.home)
     with run.store:
         run.advance()

@@ -17,6 +17,7 @@ from iclora.run import Run
 from iclora.stages import STAGES
 from miniature import film
 from miniature.world import draw_scene
+from pipeline import task
 from pipeline.errors import BadInput
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +98,20 @@ def test_opening_a_run_writes_nothing(tmp_path: Path) -> None:
         assert run.task.name == "storyboard"
         assert "<image: panel 1, 1024 x 512>" in run.prompt()
     assert not (tmp_path / "none").exists()
+
+
+def test_the_tables_of_a_run_are_read_even_after_its_task_file_has_gone(films: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text((task.FOLDER / "storyboard.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    with iclora.open_run(own, films, captioner="sidecar", scorer="none", folder=tmp_path / "run") as run:
+        run.advance("inspect")
+    own.unlink()
+    with iclora.open_run(own, folder=tmp_path / "run", must_exist=True) as run:
+        assert run.counts()["records"] == 9 and len(run.rejected()) == 1
+        with pytest.raises(BadInput, match=r"own\.toml can't be read"):
+            run.advance("inspect")
+    with pytest.raises(BadInput, match=r"own\.toml can't be read"):
+        iclora.open_run(own, folder=tmp_path / "run", settings={"seed": 1})
 
 
 # ---- tables

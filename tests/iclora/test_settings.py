@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import iclora
-from iclora.settings import Settings, in_force
+from iclora.settings import PLUG_INS, Settings, in_force
 from miniature import film
 from miniature.world import draw_scene
+from pipeline import plugins
 from pipeline.errors import BadInput
 from pipeline.store import Store
 
@@ -164,6 +165,14 @@ def test_the_options_that_count_are_those_of_the_captioner_in_use() -> None:
         iclora.load_task("storyboard", {"captioner.url": "http://x/v1"})
     with pytest.raises(BadInput, match=r"unknown key 'scorer\.model' \(known: none\)"):
         iclora.load_task("storyboard", {"scorer.model": "x"}, scorer="none")
+
+
+@pytest.mark.parametrize("kind", PLUG_INS)
+def test_every_captioner_and_scorer_has_options_that_can_be_checked(kind: str) -> None:
+    for name in plugins.names(PLUG_INS[kind]):
+        model = plugins.load(PLUG_INS[kind], name).Options
+        assert issubclass(model, plugins.Options)
+        assert model.model_config["extra"] == "forbid" and model.model_config["allow_inf_nan"] is False
 
 
 @pytest.mark.parametrize("value", [object(), b"x", {1}])
