@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -16,7 +17,7 @@ import iclora
 from iclora.settings import PLUG_INS, Settings, in_force
 from miniature import film
 from miniature.world import draw_scene
-from pipeline import plugins
+from pipeline import families, plugins
 from pipeline.errors import BadInput
 from pipeline.store import Store
 
@@ -201,6 +202,15 @@ def test_without_a_source_the_miniature_stands_in() -> None:
     assert {"source", "captioner.model", "scorer.model", "train.model", "train.steps"} <= miniature
     assert origins(drawn.changed(settings={"train.steps": 5}))["train.steps"] == "run"
     assert "miniature" not in origins(of()).values()
+
+
+def test_a_default_of_the_base_family_is_told_from_the_toolkits(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = replace(families.load("flux-1"), recipe={"rank": 32, "ema": 0.9})
+    monkeypatch.setattr(families, "load", lambda _: own)
+    asked = of(overrides={"train.ema": 0.5})
+    found, shown = origins(asked), values(asked)
+    assert (found["train.rank"], found["train.ema"], found["train.alpha"]) == ("family", "run", "default")
+    assert (shown["train.rank"], shown["train.ema"]) == (32, 0.5)
 
 
 def test_every_key_that_a_task_file_may_have_is_shown_with_its_value() -> None:
