@@ -31,8 +31,8 @@ class Work(NamedTuple):
 
 def _collect(run: Run) -> Work:
     sources = [Path(source) for source in run.settings.sources] or [offline.draw_source(run.task, run.folder)]
-    files = collect.find(sources)
-    return Work(collect.stage(run.task, files, run.folder, run.store.items(Record, "collected")), files, "")
+    items = collect.find(sources)
+    return Work(collect.stage(run.task, items, run.folder, run.store.items(Record, "collected")), items, "")
 
 
 def _inspect(run: Run) -> Work:

@@ -10,7 +10,9 @@ import typer
 TaskName = Annotated[str, typer.Argument(help="A task's name (see `iclora tasks`) or the path of a task file.")]
 Sources = Annotated[
     list[Path] | None,
-    typer.Option("--source", help="Film, image or folder; repeatable. Replaces the run's earlier sources."),
+    typer.Option(
+        "--source", help="Film, image, folder or ZIP archive; repeatable. Replaces the run's earlier sources."
+    ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; runs/TASK by default.")]
 CaptionerName = Annotated[
