@@ -18,12 +18,12 @@ PIPELINE = (
     {"engines", "text"},
     {"task", "store"},
     {"families"},
-    {"cache", "pixels", "plugins", "weights"},
+    {"cache", "pixels", "plugins", "progress", "weights"},
     {"records"},
     {"errors"},
 )
 """Packages and modules of `pipeline` by floor, top down: a file imports its own package and the floors below."""
-GROUND = {"errors", "records", "plugins", "task", "store", "cache", "pixels", "weights"}
+GROUND = {"errors", "records", "plugins", "task", "store", "cache", "pixels", "progress", "weights"}
 PLUG_INS = (
     "captioners",
     "pipeline/sources/containers",

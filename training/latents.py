@@ -5,7 +5,7 @@ Shapes: C latent channels, H and W rows and columns of latents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,12 @@ from torch import Tensor
 
 from pipeline.cache import Cache, key_of
 from pipeline.pixels import open_image, upright_size
+from pipeline.progress import Progress
 from pipeline.records import Reference, TrainingSample
 from training import dataset, objective
 from training.backends.base import Backend, Encoded, References
 from training.dataset import Prompt, View
 from training.model_files import Device
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being worked on, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import BadInput, Diverged
+from pipeline.progress import Progress
 from training import batches, checkpoint, fused, lora, machine, objective, results
 from training.checkpoint import State
 from training.config import Config
 from training.job import Job
-from training.latents import EncodedDataset, Encoder, Progress
+from training.latents import EncodedDataset, Encoder
 from training.monitoring import heldout, preview
 from training.monitoring.journal import Journal
 from training.processes import Processes

@@ -97,7 +97,7 @@ def test_all_faults_of_options_are_told_at_once_with_their_values() -> None:
     told = str(caught.value)
     assert told.startswith("options of the gadget good: gadget.size: Input should be a valid integer")
     assert ", got 'widewide" in told and "...;" in told and len(told) < 300
-    assert told.endswith("gadget.sise: there is no such key, did you mean 'size'?")
+    assert told.endswith("unknown key 'gadget.sise', did you mean 'size'?")
 
 
 def test_known_options_are_listed_only_where_none_is_near() -> None:

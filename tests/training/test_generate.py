@@ -235,9 +235,9 @@ def test_the_command_overwrites_nothing(lora: Path, tiny_flux: Path, tmp_path: P
         return iclora("generate", str(lora), "a dog", "--model", str(tiny_flux), "--steps", "1", *words)
 
     for words, sentence in (
-        (("--to", str(tmp_path / "set.png")), "set-2.png is there already and would be written over; name another"),
-        (("--to", "grid"), "error: --to grid does not end as a picture's name does; name a file such as grid.png."),
-        (("--to", "grid.txt"), "error: --to grid.txt does not end as a picture's name does"),
+        (("--to", str(tmp_path / "set.png")), "set-2.png exists and would be overwritten; name another"),
+        (("--to", "grid"), "error: --to grid doesn't end like an image's name; name a file such as grid.png."),
+        (("--to", "grid.txt"), "error: --to grid.txt doesn't end like an image's name"),
         (("--given", f"2={photo}"), "panel 2 is given twice"),
     ):
         code, _, told = run("--given", f"2={photo}", *words)

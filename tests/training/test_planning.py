@@ -98,7 +98,7 @@ def test_a_misspelt_setting_is_reported_with_the_likely_one(plan: Callable[[str]
     code, told = plan("--set train.learning_rat=1 --set train.rank=0")
     assert code == 2
     assert told.startswith("error: ") and told.count("\n") == 1
-    assert "train.learning_rat: there is no such key, did you mean 'learning_rate'?" in told and "known" not in told
+    assert "unknown key 'train.learning_rat', did you mean 'learning_rate'?" in told and "(known" not in told
     assert "train.rank: Input should be greater than or equal to 1, got 0" in told
 
 

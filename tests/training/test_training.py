@@ -831,9 +831,9 @@ def test_the_command_trains_resumes_and_reports_what_is_wrong(
 
     code, out, _ = train("1")
     assert code == 0
-    assert re.search(r"trained: 1 steps, \d+\.\d\d s a step, held-out loss \d\.\d{4}", out)
+    assert re.search(r"trained: 1 step, \d+\.\d\d s per step, held-out loss \d\.\d{4}", out)
     assert (tmp_path / "run" / "training" / "storyboard.safetensors").exists()
-    assert "trained: 1 steps, nothing to do" in train("1")[1]
+    assert "trained: 1 step, nothing to do" in train("1")[1]
     for wrong, sentence in (
         ("1 --set train.learning_rat=1", "did you mean 'learning_rate'?"),
         ("1 --set train.rank=8", "another training (rank 16 -> 8)"),
