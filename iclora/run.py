@@ -8,7 +8,7 @@ import os
 import platform
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from importlib import metadata
@@ -31,6 +31,8 @@ from pipeline.review import contact_sheet, csv_table, reviews
 from pipeline.stages import caption, collect, compose, export, filter, group, inspect
 from pipeline.store import TABLES, Mark, Store, usual_folder
 from pipeline.task import Task
+from pipeline.text import counters
+from pipeline.text.counters import TokenCounter
 
 STAGES = ("collect", "inspect", "group", "compose", "caption", "filter", "export")
 PACKAGES = ("torch", "transformers", "open_clip_torch", "pillow", "av", "scenedetect-headless", "datasets")
@@ -79,6 +81,11 @@ class Run:
     def scorer(self) -> Scorer | None:
         made: Scorer | None = plugins.load(scorers, self.settings.scorer).make(self.task.scorer)
         return made
+
+    @cached_property
+    def counter(self) -> TokenCounter:
+        """Counts the captions' tokens: looked up on this machine once, and everywhere in the run the same."""
+        return counters.find(self.task.base)
 
     def run(
         self, progress: local.Progress, last: str = "export", first: str = "collect"
@@ -155,11 +162,18 @@ class Run:
     def _caption(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
         grids = self.store.items(Grid, "grids")
         earlier = self.store.items(Caption, "captions")
-        stage = caption.stage(self.task, grids, self.captioner, self.folder, self.store.cache, earlier)
-        return stage, grids, self.store.digest("grids")
+        return caption.stage(self.captioning(caption.places(grids)), earlier), grids, self.store.digest("grids")
+
+    def captioning(self, places: Mapping[str, int]) -> caption.Parameters:
+        """What captions depend on in this run.
+
+        Args:
+            places: by grid id, its place in the run.
+        """
+        return caption.Parameters(self.task, self.captioner, self.folder, self.store.cache, self.counter, places)
 
     def _filter(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
-        grids, captions = reviews.grids(self.store), reviews.captions(self.store, self.task)
+        grids, captions = reviews.grids(self.store), reviews.captions(self.store, self.task, self.counter)
         for grid in grids:
             if not (self.folder / grid.path).is_file():  # one of a person's: `compose` has seen to the others
                 compose.write(grid, self.task.layout.fit, self.folder)
@@ -171,9 +185,13 @@ class Run:
 
     def _export(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
         out = {row.id for row in self.store.rejected("filter")}
-        rows = [row for row in reviews.rows(self.store, self.task) if row.id not in out or row.decision == "keep"]
+        rows = [
+            row
+            for row in reviews.rows(self.store, self.task, self.counter)
+            if row.id not in out or row.decision == "keep"
+        ]
         upstream = "".join(self.store.digest(table) for table in ("captions", "scores", "reviews"))
-        return export.stage(self.task, self.folder, self._facts()), rows, upstream
+        return export.stage(self.task, self.folder, self._facts(), self.counter), rows, upstream
 
     def _facts(self) -> dict[str, Any]:
         """What the data set's card tells of the models and thresholds."""
@@ -184,7 +202,7 @@ class Run:
 
     def decided(self) -> dict[str, bool]:
         """The grids on which a person has decided, and whether they are to stay."""
-        rows = reviews.rows(self.store, self.task)
+        rows = reviews.rows(self.store, self.task, self.counter)
         return {row.id: row.decision == "keep" for row in rows if row.decided and row.decision != "unsure"}
 
     def lesson(self) -> teaching.Lesson:
@@ -196,7 +214,7 @@ class Run:
         decided = self.decided()
         if lacking := teaching.lacking(decided):
             raise BadInput(f"{lacking}; go on deciding with {self.command('review', '--serve')}.")
-        captions = reviews.captions(self.store, self.task)
+        captions = reviews.captions(self.store, self.task, self.counter)
         by_id = {grid.id: grid for grid in reviews.grids(self.store)}
         grids = [by_id[one.grid] for one in captions]
         encoder = Encoder(self.scorer, self.store.cache, self.folder) if self.scorer else None
@@ -229,7 +247,7 @@ class Run:
 
     def write_review(self) -> None:
         """`captions.csv` and `review.html`, anew from the run's state. Edits that were never applied are set aside."""
-        rows = reviews.rows(self.store, self.task)
+        rows = reviews.rows(self.store, self.task, self.counter)
         table = self.folder / "captions.csv"
         if table.exists() and csv_table.has_edits(table, rows, self.task):
             names = (self.folder / f"captions.not-applied-{number}.csv" for number in itertools.count(1))
@@ -245,7 +263,7 @@ class Run:
         Raises:
             BadInput: the table can't be read, or rows are in doubt.
         """
-        return csv_table.read_csv(table, reviews.rows(self.store, self.task), self.task)
+        return csv_table.read_csv(table, reviews.rows(self.store, self.task, self.counter), self.task, self.counter)
 
     def apply(self, table: Path) -> list[reviews.Change]:
         """Takes an edited table over; what was changed. Nothing is where a row is in doubt.

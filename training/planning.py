@@ -16,6 +16,7 @@ from torch import nn
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.records import Layout, TrainingSample
 from pipeline.text import budget, grammar
+from pipeline.text.counters import ESTIMATE
 from training import batches, checkpoint, dataset, flow, machine
 from training.backends.base import parameters
 from training.job import Job
@@ -82,7 +83,7 @@ def make(job: Job, device: torch.device, processes: int = 1) -> Plan:
     done = _done(job)
     return Plan(
         tokens=tokens,
-        text=counts or [budget.fit(grammar.parse(text, job.task), job.task).tokens for text in texts],
+        text=counts or [budget.fit(grammar.parse(text, job.task), job.task, ESTIMATE).tokens for text in texts],
         counted=counts is not None,
         base=parameters(transformer),
         held=f"{machine.base_numbers(config, device)}, on {device}",

@@ -74,7 +74,7 @@ def _take_over(run: Run, table: Path) -> None:
     edited = {
         change.review.grid for change in changes if {"caption", "people"} & {name for name, _, _ in change.fields}
     }
-    for row in reviews.rows(run.store, run.task):
+    for row in reviews.rows(run.store, run.task, run.counter):
         if row.id in edited:
             scores = [f"{score.name} {score.value:.3f}" for score in row.scores]
             word = f"{row.decision} by your word" if row.decided else row.decision

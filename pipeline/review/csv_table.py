@@ -18,6 +18,7 @@ from pipeline.review.reviews import Change
 from pipeline.review.risk import riskiest_first
 from pipeline.task import Task
 from pipeline.text import grammar
+from pipeline.text.counters import TokenCounter
 
 SHORT = 6  # letters of a cell's hash: two texts agree in it with a chance of 1 in 64 million
 
@@ -80,7 +81,7 @@ def _hash(text: str) -> str:
 # ---- in
 
 
-def read_csv(path: Path, found: Sequence[Row], task: Task) -> list[Change]:
+def read_csv(path: Path, found: Sequence[Row], task: Task, counter: TokenCounter) -> list[Change]:
     """What a person has changed in the table and the run does not have yet.
 
     Raises:
@@ -101,7 +102,7 @@ def read_csv(path: Path, found: Sequence[Row], task: Task) -> list[Change]:
             doubts.append(f"row {line.number}, id: {name} stands twice, in row {first} too")
         else:
             met[name] = line.number
-            change, told = _change(row, line.cells, task)
+            change, told = _change(row, line.cells, task, counter)
             doubts += [f"row {line.number}, {doubt}" for doubt in told]
             changes += [change] if change else []
     if missing := [name for name in by_id if name not in met]:
@@ -157,7 +158,7 @@ def _read(name: str, cell: str) -> str:
     return grammar.clean(text) if name == "summary" or name.startswith("panel_") else text
 
 
-def _change(row: Row, cells: Mapping[str, str], task: Task) -> tuple[Change | None, list[str]]:
+def _change(row: Row, cells: Mapping[str, str], task: Task, counter: TokenCounter) -> tuple[Change | None, list[str]]:
     """What a row changes, or its doubts, each beginning with its column."""
     edited = _edited(cells, task)
     if edited is None:
@@ -178,7 +179,9 @@ def _change(row: Row, cells: Mapping[str, str], task: Task) -> tuple[Change | No
     try:
         words, people = _told(row, wanted, task)
         decision = next((known for known in reviews.DECISIONS if known == wanted.get("decision")), None)
-        change = reviews.change(row, task, decision=decision, text=words, note=wanted.get("note"), people=people)
+        change = reviews.change(
+            row, task, counter, decision=decision, text=words, note=wanted.get("note"), people=people
+        )
     except BadInput as error:
         doubts.append(str(error))
     return (None, doubts) if doubts else (change, [])

@@ -15,7 +15,8 @@ from pipeline.errors import BadInput, BadReply
 from pipeline.records import Caption, Decision, Grid, Parts, Person, Record, Review, Row, Scores, content_id
 from pipeline.store import Store
 from pipeline.task import Task
-from pipeline.text import grammar
+from pipeline.text import budget, grammar
+from pipeline.text.counters import TokenCounter
 
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
 BLANK = Caption("", "", "", (), captioner="person")
@@ -72,15 +73,15 @@ def _holding(store: Store) -> Word:
     return Word({r.grid: r for r in found if all(record in records for record in r.panels)}, records)
 
 
-def captions(store: Store, task: Task) -> list[Caption]:
+def captions(store: Store, task: Task, counter: TokenCounter) -> list[Caption]:
     """The captions that count: a person's text goes before ours, and its problems are its own.
 
     Where a person has exchanged panels the text is theirs too, even an empty one: ours tells of other panels.
     """
-    return _counting(store, store.items(Grid, "grids"), _holding(store), task)
+    return _counting(store, store.items(Grid, "grids"), _holding(store), task, counter)
 
 
-def _counting(store: Store, made: Sequence[Grid], word: Word, task: Task) -> list[Caption]:
+def _counting(store: Store, made: Sequence[Grid], word: Word, task: Task, counter: TokenCounter) -> list[Caption]:
     said = {grid: review for grid, review in word.reviews.items() if review.text or review.panels}
     by_id = {grid.id: grid for grid in made}
     ours = store.items(Caption, "captions")
@@ -88,7 +89,9 @@ def _counting(store: Store, made: Sequence[Grid], word: Word, task: Task) -> lis
     lacking = by_id.keys() - {caption.grid for caption in ours}
     ours += [replace(BLANK, grid=grid) for grid in said if grid in lacking]
     return [
-        _edited(caption, said[caption.grid], by_id.get(caption.grid), task) if caption.grid in said else caption
+        budget.checked(_edited(caption, said[caption.grid], by_id.get(caption.grid), task), task, counter)
+        if caption.grid in said
+        else caption
         for caption in ours
     ]
 
@@ -104,13 +107,13 @@ def _edited(caption: Caption, review: Review, grid: Grid | None, task: Task) -> 
     return grammar.edited(replace(caption, parts=parts), review.text, task)
 
 
-def rows(store: Store, task: Task) -> list[Row]:
+def rows(store: Store, task: Task, counter: TokenCounter) -> list[Row]:
     """Every captioned grid with its scores, the decision on it and why. A person's word goes before ours.
 
     Scores and rejections belong to the text and the panels that were scored; a grid that has others since has none.
     """
     made, word = store.items(Grid, "grids"), _holding(store)
-    counting = {caption.grid: caption for caption in _counting(store, made, word, task)}
+    counting = {caption.grid: caption for caption in _counting(store, made, word, task, counter)}
     scores = {found.grid: found for found in store.items(Scores, "scores")}
     rejected = {row.id: row.detail for row in store.rejected("filter")}
     found = []
@@ -130,6 +133,7 @@ def rows(store: Store, task: Task) -> list[Row]:
 def change(  # noqa: PLR0913  (one argument a field that a person may change)
     row: Row,
     task: Task,
+    counter: TokenCounter,
     *,
     decision: Decision | None = None,
     text: str | None = None,
@@ -181,7 +185,7 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
         caption = replace(caption, parts=grammar.redescribed(caption.parts, people))
         values["people"] = (people_cell(row.caption.parts), people_cell(caption.parts))
     fields = tuple((name, was, now) for name, (was, now) in values.items() if was != now)
-    problems = grammar.edited(caption, words, task).problems if edited else ()
+    problems = budget.checked(grammar.edited(caption, words, task), task, counter).problems if edited else ()
     # Where no field changes a person says what the toolkit said.
     return Change(review, fields or (("decision", row.decision, becomes),), problems)
 

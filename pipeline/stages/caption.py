@@ -18,22 +18,40 @@ from pipeline.errors import Abstained, BadReply
 from pipeline.records import Caption, Grid, Rejected
 from pipeline.task import Task
 from pipeline.text import budget, grammar, lint, names
+from pipeline.text.counters import TokenCounter
 
 KEPT = 8_000
 """Letters that are kept of an answer that can't be read, and that go back with its faults; a longer one went astray."""
 
 
-def stage(
-    task: Task, grids: Sequence[Grid], captioner: Captioner, folder: Path, cache: Cache, earlier: Sequence[Caption] = ()
-) -> Stage[Grid]:
+@dataclass(frozen=True)
+class Parameters:
+    """What the captions of a task depend on besides the grids."""
+
+    task: Task
+    captioner: Captioner
+    """Light until its first question: what is pickled are its options, and weights are loaded where they are used."""
+    folder: Path
+    """The run's folder, in which the grids' pictures are."""
+    cache: Cache
+    counter: TokenCounter
+    places: Mapping[str, int]
+    """By grid id, its place in the run, which decides the names that its people get."""
+
+
+def places(grids: Sequence[Grid]) -> dict[str, int]:
+    """Each grid's place in the run, by its id."""
+    return {grid.id: place for place, grid in enumerate(grids)}
+
+
+def stage(parameters: Parameters, earlier: Sequence[Caption] = ()) -> Stage[Grid]:
     """The caption stage. It is not done while a question is unanswered that has not been given up.
 
     Args:
-        grids: all grids of the run; a grid's place among them decides the names that its people get.
         earlier: captions that an earlier run made.
     """
     unanswered = any(caption.failure not in ("", GIVEN_UP) for caption in earlier)
-    asking = Asking(task, captioner, folder, cache, {grid.id: place for place, grid in enumerate(grids)})
+    asking, task = Asking(parameters), parameters.task
     config = {
         "task": task.name,
         "prefix": task.prefix,
@@ -45,13 +63,14 @@ def stage(
         "seed": task.seed,
         "captioner": asking.answers.identity,
         "instruction": asking.instruction,
+        "counter": parameters.counter.identity,
     }
     return Stage(
         "caption",
         "captions",
         asking.caption,
         config,
-        batch=captioner.batch,
+        batch=parameters.captioner.batch,
         intact=lambda: not unanswered,
         facts=asking.facts,
     )
@@ -86,10 +105,15 @@ class _Open:
 class Asking:
     """Asks one captioner for the captions of one task."""
 
-    def __init__(self, task: Task, captioner: Captioner, folder: Path, cache: Cache, places: Mapping[str, int]) -> None:
-        self.task, self.captioner, self.folder, self.places = task, captioner, folder, places
-        self.instruction = instructions.write(task)
-        self.answers = Answers(captioner, cache, instructions.id_of(self.instruction))
+    def __init__(self, parameters: Parameters) -> None:
+        """
+        Raises:
+            MissingWeights: the captioner's model can't be had on this machine.
+        """
+        self.task, self.captioner, self.counter = parameters.task, parameters.captioner, parameters.counter
+        self.folder, self.places = parameters.folder, parameters.places
+        self.instruction = instructions.write(self.task)
+        self.answers = Answers(self.captioner, parameters.cache, instructions.id_of(self.instruction))
 
     def facts(self, captions: Sequence[Caption]) -> dict[str, Any]:
         """What the report tells of the captions and of what they took."""
@@ -101,7 +125,7 @@ class Asking:
             "spent": self.answers.spent(),
             "attempts": dict(sorted(Counter(str(caption.attempts) for caption in captions).items())),
             "failures": dict(Counter(caption.failure for caption in captions if caption.failure)),
-            "length": budget.facts(captions, self.task),
+            "length": budget.facts(captions, self.task, self.counter),
         }
 
     def caption(self, grids: Sequence[Grid]) -> Iterator[Caption | Rejected]:
@@ -193,7 +217,7 @@ class Asking:
         except BadReply as error:
             caption = grammar.parse(answer.text[:KEPT], self.task)
             faults.append(str(error))
-        return replace(caption, problems=(*faults, *caption.problems))
+        return self._checked(replace(caption, problems=(*faults, *caption.problems)))
 
     def _spelt(self, caption: Caption) -> Caption:
         """One person under one spelling, in brackets everywhere: nobody needs to be asked again for that."""
@@ -216,7 +240,10 @@ class Asking:
             caption = grammar.parse(" ".join(dict.fromkeys(texts)), self.task)
         bare = [str(panel) for panel, text in enumerate(texts, start=1) if not text]
         none = [f"no text came with panel {', '.join(bare)}"] if bare else []
-        return replace(caption, problems=(*none, *caption.problems))
+        return self._checked(replace(caption, problems=(*none, *caption.problems)))
+
+    def _checked(self, caption: Caption) -> Caption:
+        return budget.checked(caption, self.task, self.counter)
 
     def _named(self, caption: Caption, grid: Grid) -> Caption:
         """Whatever a model calls people, they get names of ours: one culture's favourites would else be everywhere."""

@@ -14,16 +14,18 @@ from pipeline.dataset.samples import Dataset
 from pipeline.engines.local import Stage
 from pipeline.records import Exported, Rejected, Row
 from pipeline.task import Task
+from pipeline.text.counters import TokenCounter
 
 DATA = "imagefolder"
 """The exporter that writes the data; the others write beside it."""
 
 
-def stage(task: Task, run: Path, facts: Mapping[str, Any]) -> Stage[Row]:
+def stage(task: Task, run: Path, facts: Mapping[str, Any], counter: TokenCounter) -> Stage[Row]:
     """The export stage.
 
     Args:
         facts: what the card tells of the models and thresholds that the rows went through.
+        counter: that found which edited captions are too long.
     """
 
     def export(rows: Sequence[Row]) -> Iterator[Exported | Rejected]:
@@ -37,6 +39,7 @@ def stage(task: Task, run: Path, facts: Mapping[str, Any]) -> Stage[Row]:
         "task": task.model_dump(mode="json"),
         "home": str(run.resolve()),
         "facts": facts,
+        "counter": counter.identity,
     }
     return Stage("export", "exported", export, config, intact=(run / "dataset").is_dir, facts=_sides)
 

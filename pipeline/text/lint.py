@@ -6,11 +6,11 @@ import difflib
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pipeline.records import Caption, Parts, Person
 from pipeline.task import Task
-from pipeline.text import budget, looks
+from pipeline.text import looks
 from pipeline.text.markers import BRACKETS, NAME, QUOTED, spans, whole
 
 # Answers that talk to the user or about the picture instead of describing what is in it.
@@ -45,7 +45,8 @@ ENGLISH = frozenset((
 ))
 # fmt: on
 LEAST_ENGLISH = 0.04
-MOST_NAMES = 24  # a caption with more is none, and comparing takes the square of them
+MOST_NAMES = 24
+"""Names that are compared with each other and looked for in the text; a caption with more is at fault for that alone."""
 
 
 def faults(caption: Caption, task: Task) -> tuple[str, ...]:
@@ -57,7 +58,6 @@ def faults(caption: Caption, task: Task) -> tuple[str, ...]:
         *_looks_faults(caption, task),
         *_wording_faults(caption, task),
         *_language_faults(caption.text),
-        *budget.faults(caption, task),
     )
 
 
@@ -97,8 +97,14 @@ def _panel_faults(caption: Caption, task: Task) -> Iterable[str]:
     # Comparing takes len(a) * len(b): no more words than a caption may have, a longer one has its own fault.
     words = [text.split()[: task.caption.max_words] for text in caption.panels]
     for (marker, a), (other, b) in itertools.combinations(zip(task.markers, words, strict=True), 2):
-        if a and difflib.SequenceMatcher(a=a, b=b, autojunk=False).ratio() > NEAR_IDENTICAL:
+        if a and _ratio_over(a, b, NEAR_IDENTICAL):
             yield f"the texts of {marker} and {other} say nearly the same"
+
+
+def _ratio_over(a: Sequence[str], b: Sequence[str], limit: float) -> bool:
+    """Whether two sequences are more alike than a limit; upper bounds that cost little decide nearly all cases."""
+    matcher = difflib.SequenceMatcher(a=a, b=b, autojunk=False)
+    return matcher.real_quick_ratio() > limit and matcher.quick_ratio() > limit and matcher.ratio() > limit
 
 
 def _name_faults(caption: Caption, task: Task) -> Iterable[str]:
@@ -107,15 +113,17 @@ def _name_faults(caption: Caption, task: Task) -> Iterable[str]:
         yield "an angle bracket is open or empty, or holds no name"
     if caption.names and not task.caption.people:
         yield f"<{caption.names[0]}> is a name, and nobody is named in this task"
+    if len(caption.names) > MOST_NAMES:
+        yield f"the caption has {len(caption.names)} names, more than {MOST_NAMES}"
     spelt: dict[str, str] = {}
-    for name in caption.names:
+    for name in caption.names[:MOST_NAMES]:
         first = spelt.setdefault(name.casefold(), name)
         if first != name:
             yield f"one person is spelt <{first}> and <{name}>"
         if whole(name).search(without):
             yield f"the name {name} also stands without angle brackets"
     parts = [set(NAME.findall(part)) for part in (caption.summary, *caption.panels)]
-    for a, b in itertools.combinations(list(spelt.values())[:MOST_NAMES], 2):
+    for a, b in itertools.combinations(spelt.values(), 2):
         if _near(a, b) and not any({a, b} <= part for part in parts):
             yield f"<{a}> and <{b}> are never together: two spellings of one person?"
 
@@ -142,10 +150,11 @@ def _looks_faults(caption: Caption, task: Task) -> Iterable[str]:
         return
     given = {name for panel in task.condition for name in NAME.findall(caption.panels[panel - 1])}
     where = ["the summary", *task.markers]
-    for person in parts.people:
+    people = parts.people[:MOST_NAMES]
+    for person in people:
         if not person.looks and policy != "never":
             yield f"<{person.name}> is named and nothing says how they look"
-        told = [_without_others(text, person, parts) for text in (caption.summary, *caption.panels)]
+        told = [_without_others(text, person, people, parts) for text in (caption.summary, *caption.panels)]
         telling = [place for place, text in zip(where, told, strict=True) if _describes(text, person, parts)]
         if policy == "never" and telling:
             yield f"how <{person.name}> looks is told in {telling[0]}, which caption.looks forbids"
@@ -166,9 +175,9 @@ def _describes(text: str, person: Person, parts: Parts) -> bool:
     return any(looks.tells(bare, said) for said in {person.looks, *seen})
 
 
-def _without_others(text: str, person: Person, parts: Parts) -> str:
+def _without_others(text: str, person: Person, people: Sequence[Person], parts: Parts) -> str:
     """The text without the looks of other people, who may look much like this one."""
-    for other in parts.people:
+    for other in people:
         seen = {one.looks for panel in parts.panels for one in panel.people if one.name == other.name}
         for said in sorted({other.looks, *seen} - {""}, key=len, reverse=True) if other != person else ():
             text = looks.take_out(text, other.name, said)
@@ -176,12 +185,12 @@ def _without_others(text: str, person: Person, parts: Parts) -> str:
 
 
 def _wording_faults(caption: Caption, task: Task) -> Iterable[str]:
-    if found := BOILERPLATE.search(QUOTED.sub('""', caption.text)):
+    told = QUOTED.sub('""', caption.text)
+    if found := BOILERPLATE.search(told):
         yield f"'{found[0]}' speaks of the picture instead of what is in it"
     for marker, text in zip(task.markers, caption.panels, strict=True):
         if found := RELATIVE.search(QUOTED.sub('""', text)):
             yield f"'{found[0]}' in {marker} leans on another panel"
-    told = QUOTED.sub('""', caption.text)
     for word in task.caption.exclude:
         if whole(word, flags=re.IGNORECASE).search(told):
             yield f"'{word}' is not to be captioned in this task"
@@ -193,11 +202,12 @@ def _wording_faults(caption: Caption, task: Task) -> Iterable[str]:
 def _language_faults(text: str) -> Iterable[str]:
     """The fault of a text that is not in English; names, markers and what stands in quotation marks may be any."""
     told = QUOTED.sub(" ", BRACKETS.sub(" ", NAME.sub(" ", text)))
-    letters = [letter for letter in told if letter.isalpha()]
-    foreign = sum(not _latin(letter) for letter in letters)
-    if len(letters) >= FEW_LETTERS and foreign > FOREIGN_LETTERS * len(letters):
-        yield f"{foreign} of {len(letters)} letters are of another script than English"
-        return
+    if not told.isascii():
+        letters = [letter for letter in told if letter.isalpha()]
+        foreign = sum(not _latin(letter) for letter in letters)
+        if len(letters) >= FEW_LETTERS and foreign > FOREIGN_LETTERS * len(letters):
+            yield f"{foreign} of {len(letters)} letters are of another script than English"
+            return
     words = re.findall(r"[^\W\d_]+", told.casefold())
     if len(words) >= FEW_WORDS and sum(word in ENGLISH for word in words) < LEAST_ENGLISH * len(words):
         yield "the caption does not read like English sentences"

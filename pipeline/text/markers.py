@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pipeline.task import Task
 
@@ -18,6 +19,7 @@ QUOTED = re.compile(
 Span = tuple[int, int]
 
 
+@lru_cache(maxsize=1024)
 def whole(*phrases: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
     """Finds the phrases where they are no part of a longer word; of those that begin alike the longest."""
     either = "|".join(re.escape(phrase) for phrase in sorted(phrases, key=len, reverse=True))

@@ -56,6 +56,7 @@ from pipeline.errors import BadInput
 from pipeline.records import Caption, Grid
 from pipeline.stages import caption
 from pipeline.store import Store
+from pipeline.text.counters import ESTIMATE
 
 VLM = Path(__file__).parents[2] / "miniature" / "vlm"
 ROOT = Path(__file__).parents[2]
@@ -117,8 +118,9 @@ def run(folder: Path, captioner: protocol.Captioner, count: int, **overrides: ob
     inputs = grids(folder, count)
     with Store(folder) as store:
         earlier = store.items(Caption, "captions")
-        stage = caption.stage(small(**overrides), inputs, captioner, folder, store.cache, earlier)
-        local.run(stage, inputs, store, upstream="grids", progress=lambda *_: None)
+        places = caption.places(inputs)
+        parameters = caption.Parameters(small(**overrides), captioner, folder, store.cache, ESTIMATE, places)
+        local.run(caption.stage(parameters, earlier), inputs, store, upstream="grids", progress=lambda *_: None)
         return store.items(Caption, "captions")
 
 

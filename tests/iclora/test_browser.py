@@ -89,7 +89,7 @@ def page(context: BrowserContext, served: Served, faults: Faults, tmp_path: Path
 def rows(served: Served) -> dict[str, Row]:
     run = opened(served.home)
     with run.store:
-        return {row.id: row for row in reviews.rows(run.store, run.task)}
+        return {row.id: row for row in reviews.rows(run.store, run.task, run.counter)}
 
 
 def here(page: Page) -> str:

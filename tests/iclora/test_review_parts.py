@@ -93,7 +93,7 @@ def run(home: Path) -> Iterator[Run]:
 
 def row(run: Run, number: int) -> Row:
     """The row of an answer."""
-    return reviews.rows(run.store, run.task)[number]
+    return reviews.rows(run.store, run.task, run.counter)[number]
 
 
 def parts(row: Row) -> Parts:
@@ -233,7 +233,7 @@ def test_other_looks_are_told_where_the_old_ones_were_and_stay_through_the_next_
 def test_edited_looks_are_what_a_scorer_reads_in_place_of_names(run: Run) -> None:
     mara, leo = first_and_second(run, STRANGER)
     apply(run, STRANGER, people=f"{mara}: a green rabbit; {leo}: {BEAR}")
-    counting = next(c for c in reviews.captions(run.store, run.task) if c.grid == row(run, STRANGER).id)
+    counting = next(c for c in reviews.captions(run.store, run.task, run.counter) if c.grid == row(run, STRANGER).id)
     assert grammar.alone(counting) == (
         "a green rabbit flies a kite by the sea",
         "a green rabbit sits down on the sand",
@@ -367,11 +367,11 @@ def test_a_table_from_before_there_were_people_is_refused(run: Run) -> None:
 
 
 def test_a_score_of_a_column_s_name_stands_beside_it(run: Run) -> None:
-    found = reviews.rows(run.store, run.task)
+    found = reviews.rows(run.store, run.task, run.counter)
     scored = replace(found[0], scores=(Score("summary", 0.5, 0.1, True, ""),))
     path, all_rows = run.folder / "scored.csv", [scored, *found[1:]]
     csv_table.write_csv(all_rows, run.task, path)
-    assert csv_table.read_csv(path, all_rows, run.task) == []
+    assert csv_table.read_csv(path, all_rows, run.task, run.counter) == []
     assert '"summary score"' in path.read_text(encoding="utf-8-sig").splitlines()[0]
 
 

@@ -83,7 +83,7 @@ def run(finished: Path, tmp_path: Path) -> Run:
 
 
 def rows(run: Run) -> list[Row]:
-    return reviews.rows(run.store, run.task)
+    return reviews.rows(run.store, run.task, run.counter)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -352,7 +352,7 @@ def test_a_stale_row_is_refused(run: Run) -> None:
     table[0]["decision"] = "drop"
     run.apply(write(run.folder / "first.csv", table))
     table[0]["decision"] = "unsure"
-    told = r"row 2, base: the row has changed in the home since .* \(decision\), so your edit of decision is in doubt"
+    told = r"row 2, base: the row has changed in the run since .* \(decision\), so your edit of decision is in doubt"
     with pytest.raises(BadInput, match=told):
         run.apply(write(run.folder / "second.csv", table))
 
@@ -375,7 +375,7 @@ def test_applying_a_table_twice_changes_nothing_more(run: Run) -> None:
 def test_an_old_table_takes_nothing_back_that_was_decided_elsewhere(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     by_id = {row.id: row for row in rows(run)}
-    word = reviews.change(by_id[table[0]["id"]], run.task, decision="drop", text=MINE)
+    word = reviews.change(by_id[table[0]["id"]], run.task, run.counter, decision="drop", text=MINE)
     assert word
     run.store.review([word.review], [], who="page")
     table[1]["decision"] = "unsure"
@@ -413,17 +413,17 @@ def test_edits_that_were_not_applied_are_never_written_over(run: Run) -> None:
 def test_an_edited_caption_decides_nothing_where_the_toolkit_was_in_doubt(run: Run) -> None:
     (row, *_) = rows(run)
     doubtful = replace(row, decision="unsure", caption=replace(row.caption, problems=("the text is thin",)))
-    change = reviews.change(doubtful, run.task, text=MINE)
+    change = reviews.change(doubtful, run.task, run.counter, text=MINE)
     assert change and change.review.decision is None
     assert change.fields == (("caption", row.caption.text, MINE),)
     run.store.review([change.review], [], who="page")
     assert rows(run)[0].decision == "keep"  # the new text has no problems
-    again = reviews.change(rows(run)[0], run.task, text=MINE.replace("my first words", "words"))
+    again = reviews.change(rows(run)[0], run.task, run.counter, text=MINE.replace("my first words", "words"))
     assert again and again.review.decision == "keep"  # a person's text in a row that is marked keep
 
 
 def test_nobody_decides_anything_while_a_table_is_being_applied(run: Run) -> None:
-    change = reviews.change(rows(run)[0], run.task, decision="drop")
+    change = reviews.change(rows(run)[0], run.task, run.counter, decision="drop")
     assert change
     with Store(run.folder) as other:
         other._db.execute("PRAGMA busy_timeout=50")
@@ -434,10 +434,10 @@ def test_nobody_decides_anything_while_a_table_is_being_applied(run: Run) -> Non
 
 
 def test_a_person_may_confirm_what_the_toolkit_decided(run: Run) -> None:
-    change = reviews.change(rows(run)[0], run.task, decision="keep")
+    change = reviews.change(rows(run)[0], run.task, run.counter, decision="keep")
     assert change and (change.review.decision, change.fields) == ("keep", (("decision", "keep", "keep"),))
     run.store.review([change.review], [], who="page")
-    assert reviews.change(rows(run)[0], run.task, decision="keep") is None
+    assert reviews.change(rows(run)[0], run.task, run.counter, decision="keep") is None
 
 
 def test_a_row_without_any_caption_is_written_by_its_panels(run: Run) -> None:
@@ -456,7 +456,7 @@ def test_five_hundred_rows_are_written_and_read_in_well_under_a_second(run: Run)
     path = run.folder / "many.csv"
     start = time.perf_counter()
     csv_table.write_csv(many, run.task, path)
-    assert csv_table.read_csv(path, many, run.task) == []
+    assert csv_table.read_csv(path, many, run.task, run.counter) == []
     assert time.perf_counter() - start < 1.0
 
 

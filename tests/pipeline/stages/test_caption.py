@@ -28,6 +28,7 @@ from pipeline.stages import caption
 from pipeline.store import Mark, Store
 from pipeline.task import Task
 from pipeline.text import grammar, names
+from pipeline.text.counters import ESTIMATE, Estimate, TokenCounter
 
 
 def grids(folder: Path, count: int, texts: Sequence[str] = ("", "", "")) -> list[Grid]:
@@ -60,9 +61,17 @@ def run(folder: Path, captioner: Any, inputs: Sequence[Grid], task: Task | None 
         return store.items(Caption, "captions")
 
 
-def go(captioner: Any, folder: Path, store: Store, inputs: Sequence[Grid], task: Task | None = None) -> Mark:
-    stage = caption.stage(task or small(), inputs, captioner, folder, store.cache)
-    return local.run(stage, inputs, store, upstream="grids", progress=lambda *_: None)
+def go(
+    captioner: Any,
+    folder: Path,
+    store: Store,
+    inputs: Sequence[Grid],
+    task: Task | None = None,
+    counter: TokenCounter = ESTIMATE,
+) -> Mark:
+    places = caption.places(inputs)
+    parameters = caption.Parameters(task or small(), captioner, folder, store.cache, counter, places)
+    return local.run(caption.stage(parameters), inputs, store, upstream="grids", progress=lambda *_: None)
 
 
 # ---- asking again
@@ -152,6 +161,36 @@ def test_a_caption_over_the_budget_of_its_base_goes_back_and_is_in_the_report(tm
     told = facts(tmp_path)["length"]
     assert (told["base"], told["limit"]) == ("hidream-i1", 128)
     assert told["over the limit"]["g0"]["lost"] == ["[SCENE-3]"]
+
+
+class Letters(Estimate):
+    """Counts a token per letter."""
+
+    name, exact = "one per letter", True
+
+    @property
+    def identity(self) -> dict[str, str]:
+        return {"counter": "letters"}
+
+    def starts(self, text: str) -> list[int]:
+        return list(range(len(text)))
+
+
+def test_who_counts_the_tokens_is_part_of_what_the_captions_depend_on_and_is_reported(tmp_path: Path) -> None:
+    captioner, inputs = make("scripted", GOOD), grids(tmp_path, 1)
+    task = small(base="hidream-i1")
+    with Store(tmp_path) as store:
+        first = go(captioner, tmp_path, store, inputs, task)
+        assert go(captioner, tmp_path, store, inputs, task) == first
+        assert store.items(Caption, "captions")[0].problems == ()
+        second = go(captioner, tmp_path, store, inputs, task, Letters())
+        (made,) = store.items(Caption, "captions")
+    assert second.fingerprint != first.fingerprint
+    assert (first.facts["length"]["counted by"], second.facts["length"]["counted by"]) == (
+        "an estimate that errs upwards",
+        "one per letter",
+    )
+    assert [problem for problem in made.problems if "128 are read" in problem]
 
 
 class Short(Scripted):
@@ -282,7 +321,7 @@ def test_an_error_of_the_model_keeps_what_was_answered_before_it(tmp_path: Path)
 
 CHILD = """
 import sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/pipeline/stages"]
 import test_caption
 from pathlib import Path
 test_caption.tell_and_die(Path(sys.argv[2]), int(sys.argv[3]))
@@ -442,7 +481,7 @@ def test_the_pool_is_large_and_even_enough_for_a_hundred_grids_of_three_people()
 
 
 def asking(folder: Path, captioner: Any) -> caption.Asking:
-    return caption.Asking(small(), captioner, folder, Cache(folder / "cache"), {"g0": 0})
+    return caption.Asking(caption.Parameters(small(), captioner, folder, Cache(folder / "cache"), ESTIMATE, {"g0": 0}))
 
 
 def test_asked_again_the_captioner_is_told_what_is_wrong_until_it_writes_something_new(tmp_path: Path) -> None:

@@ -411,6 +411,15 @@ def test_names_that_are_only_alike_are_two_people(texts: tuple[str, str, str]):
     assert problems(storyboard(*texts)) == ()
 
 
+def test_of_thousands_of_names_a_few_are_compared_and_their_number_is_the_fault():
+    crowd = " ".join(f"<{first}{last}>" for first in "abcdefghij" for last in map(chr, range(0x4E00, 0x4E00 + 1200)))
+    (many, spelt, *_) = problems(
+        storyboard(f"<Ana> and <ana> meet {crowd}", "gulls circle the mast", "the nets dry here")
+    )
+    assert many == "the caption has 12002 names, more than 24"
+    assert spelt == "one person is spelt <Ana> and <ana>"
+
+
 def test_a_name_where_nobody_is_named_is_told():
     own = TASKS["home-decoration"]
     text = FORMS["home-decoration"][0].replace("a box bed", "<Nils> on a box bed")
