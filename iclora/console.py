@@ -14,7 +14,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from iclora.run import Run
-    from pipeline.engines.local import Progress
+    from pipeline.engines.base import Progress
     from pipeline.review.reviews import Change
     from pipeline.store import Mark
     from training.job import Job

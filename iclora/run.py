@@ -25,6 +25,7 @@ from pipeline.consistency import scorers, teaching, verdict
 from pipeline.consistency.scorers.base import Scorer
 from pipeline.consistency.similarity import Encoder
 from pipeline.engines import local
+from pipeline.engines.base import Progress, Stage
 from pipeline.errors import BadInput
 from pipeline.records import Caption, Grid, Group, Record
 from pipeline.review import contact_sheet, csv_table, reviews
@@ -87,9 +88,7 @@ class Run:
         """Counts the captions' tokens: looked up on this machine once, and everywhere in the run the same."""
         return counters.find(self.task.base)
 
-    def run(
-        self, progress: local.Progress, last: str = "export", first: str = "collect"
-    ) -> Iterator[tuple[Mark, bool]]:
+    def run(self, progress: Progress, last: str = "export", first: str = "collect") -> Iterator[tuple[Mark, bool]]:
         """Brings every stage up to `last` to its end; after each its mark, and whether there was anything to do.
 
         Args:
@@ -142,24 +141,24 @@ class Run:
 
     # ---- one method a stage: the stage, its inputs, and the hash of what they depend on
 
-    def _collect(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
+    def _collect(self) -> tuple[Stage[Any], Sequence[Any], str]:
         files = collect.find(self._sources or [draw_source(self.task, self.folder)])
         return collect.stage(self.task, files, self.folder, self.store.items(Record, "collected")), files, ""
 
-    def _inspect(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
+    def _inspect(self) -> tuple[Stage[Any], Sequence[Any], str]:
         records = self.store.items(Record, "collected")
         return inspect.stage(self.task, self.folder, _threads()), records, self.store.digest("collected")
 
-    def _group(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
+    def _group(self) -> tuple[Stage[Any], Sequence[Any], str]:
         stage = group.stage(self.task, self.scorer, self.folder, self.store.cache)
         return stage, self.store.items(Record, "records"), self.store.digest("records")
 
-    def _compose(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
+    def _compose(self) -> tuple[Stage[Any], Sequence[Any], str]:
         groups = self.store.items(Group, "groups")
         stage = compose.stage(self.task, self.folder, _threads(), self.store.items(Grid, "grids"))
         return stage, groups, self.store.digest("groups")
 
-    def _caption(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
+    def _caption(self) -> tuple[Stage[Any], Sequence[Any], str]:
         grids = self.store.items(Grid, "grids")
         earlier = self.store.items(Caption, "captions")
         return caption.stage(self.captioning(caption.places(grids)), earlier), grids, self.store.digest("grids")
@@ -172,7 +171,7 @@ class Run:
         """
         return caption.Parameters(self.task, self.captioner, self.folder, self.store.cache, self.counter, places)
 
-    def _filter(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
+    def _filter(self) -> tuple[Stage[Any], Sequence[Any], str]:
         grids, captions = reviews.grids(self.store), reviews.captions(self.store, self.task, self.counter)
         for grid in grids:
             if not (self.folder / grid.path).is_file():  # one of a person's: `compose` has seen to the others
@@ -183,7 +182,7 @@ class Run:
         seen = [(one.grid, one.text, asdict(one.parts) if one.parts else None) for one in captions]
         return stage, captions, key_of(captions=seen, pictures=[grid.path for grid in grids])
 
-    def _export(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
+    def _export(self) -> tuple[Stage[Any], Sequence[Any], str]:
         out = {row.id for row in self.store.rejected("filter")}
         rows = [
             row

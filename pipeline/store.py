@@ -52,6 +52,9 @@ TABLES: dict[str, type] = {
 }
 """Table of each stage's output and the type of its rows."""
 
+REFERENCES: dict[type, tuple[str, str]] = {Group: ("records", "records"), Grid: ("group", "groups")}
+"""Which field of a type holds things that have rows of their own, and in which table: the field's row has their ids."""
+
 OTHER_TABLES = ("rejected", "reviews", "events", "stages")
 
 SCHEMA = "".join(f"CREATE TABLE {table} (id TEXT PRIMARY KEY, body TEXT NOT NULL);\n" for table in TABLES)
@@ -66,9 +69,11 @@ CREATE TABLE stages
 
 PARTS = (Appearance, Parts, Person, Shown, Tie)
 TYPES = (Caption, *PARTS, Exported, Grid, Group, Layout, Position, Record, Review, Score, Scores)
-VERSION = zlib.crc32(repr([SCHEMA, *([(f.name, f.type) for f in fields(kind)] for kind in TYPES)]).encode()) >> 1
-"""What `PRAGMA user_version` says of a file that this code can read: a hash of tables and types, so that nobody has to
-think of raising a number. SQLite has 31 bits for it."""
+SHAPE = [[(field.name, field.type) for field in fields(kind)] for kind in TYPES]
+REFERRED = [(kind.__name__, *where) for kind, where in REFERENCES.items()]
+VERSION = zlib.crc32(repr([SCHEMA, REFERRED, *SHAPE]).encode()) >> 1
+"""`PRAGMA user_version` of a file that this code can read: a hash of tables and types, so that nobody has to remember
+to raise a number. SQLite has 31 bits for it."""
 
 UPSERT = "INSERT INTO {} VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
 """A row that is written again keeps its place, so a table's order is that of the first writing."""
@@ -107,6 +112,22 @@ class Mark:
     kept: int
     seconds: float
     facts: dict[str, Any]
+
+
+def _body(item: Item) -> str:
+    """A row as it is stored: things that have rows of their own stand in it as ids."""
+    adapter = ADAPTERS[type(item)]
+    if type(item) not in REFERENCES:
+        return adapter.dump_json(item).decode()
+    field, _ = REFERENCES[type(item)]
+    value = getattr(item, field)
+    ids = [one.id for one in value] if isinstance(value, tuple) else value.id
+    row = adapter.dump_python(item, mode="json", exclude={field}) | {field: ids}
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+
+
+def _ids(field: str | list[str]) -> list[str]:
+    return [field] if isinstance(field, str) else field
 
 
 ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in {*TABLES.values(), Review}}
@@ -235,7 +256,7 @@ class Store:
     def add(self, stage: str, table: str, items: Iterable[Item], rejected: Iterable[Rejected], seconds: float) -> None:
         """Writes one batch of a stage, all of it or nothing."""
         with self._transaction() as db:
-            rows = [(item.id, ADAPTERS[type(item)].dump_json(item).decode()) for item in items]
+            rows = [(item.id, _body(item)) for item in items]
             db.executemany(UPSERT.format(table), rows)
             db.executemany(
                 "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?)",
@@ -259,17 +280,47 @@ class Store:
         return {table: self.count(table) for table in (*TABLES, *OTHER_TABLES)}
 
     def digest(self, table: str) -> str:
-        """Hash of a table's content in order: what the next stage's fingerprint rests on."""
+        """Hash of a table's content in order, the rows it refers to included; part of the next stage's fingerprint."""
         state = hashlib.sha256()
-        for row in self._read(f"SELECT body FROM {table} ORDER BY rowid"):
-            state.update(row[0].encode() + b"\n")
+        for content in self._contents(table).values():
+            state.update(content + b"\n")
         return state.hexdigest()
+
+    def _contents(self, table: str) -> dict[str, bytes]:
+        """By id, each row's content together with the content of the rows that it refers to."""
+        rows = self._read(f"SELECT id, body FROM {table} ORDER BY rowid")
+        if TABLES.get(table) not in REFERENCES:
+            return {name: body.encode() for name, body in rows}
+        field, other = REFERENCES[TABLES[table]]
+        known = self._contents(other)
+        return {
+            name: b"\n".join([body.encode(), *(known.get(one, b"gone") for one in _ids(json.loads(body)[field]))])
+            for name, body in rows
+        }
 
     # ---- reading
 
     def items(self, kind: type[T], table: str) -> list[T]:
+        """The rows of a table, each with what it refers to.
+
+        A row that refers to something which an earlier stage, begun anew and cut off, has taken away is left out: it
+        will be made again when the line runs on.
+        """
         adapter: TypeAdapter[T] = ADAPTERS[kind]
-        return [adapter.validate_json(row[0]) for row in self._read(f"SELECT body FROM {table} ORDER BY rowid")]
+        bodies = [row[0] for row in self._read(f"SELECT body FROM {table} ORDER BY rowid")]
+        if kind not in REFERENCES:
+            return [adapter.validate_json(body) for body in bodies]
+        field, other = REFERENCES[kind]
+        others: list[Item] = self.items(TABLES[other], other)
+        known = {item.id: item for item in others}
+        found = []
+        for row in map(json.loads, bodies):
+            ids = row[field]
+            if not known.keys() >= set(_ids(ids)):
+                continue
+            whole = known[ids] if isinstance(ids, str) else [known[one] for one in ids]
+            found.append(adapter.validate_python(row | {field: whole}))
+        return found
 
     def rejected(self, stage: str) -> list[Rejected]:
         query = "SELECT id, what, reason, detail FROM rejected WHERE stage = ? ORDER BY rowid"

@@ -55,7 +55,11 @@ class Answer:
 
 
 class Captioner(Protocol):
-    """A captioner module has `make(options) -> Captioner`."""
+    """A captioner module has `make(options) -> Captioner`.
+
+    It can be pickled at any time and is light then: another process gets its options and loads weights of its own. No
+    key or password is in what is pickled.
+    """
 
     batch: int
     """Questions that it likes to get at once."""

@@ -39,7 +39,22 @@ def grids(store: Store) -> list[Grid]:
 
     A grid of other panels keeps its id and has a picture of its own, which whoever changes the panels draws.
     """
-    return _arranged(store.items(Grid, "grids"), _holding(store))
+    return _arranged(_made(store), _holding(store))
+
+
+def _made(store: Store) -> list[Grid]:
+    """Every grid as it was composed.
+
+    Raises:
+        BadInput: the run was cut off after it had begun its pictures or groups anew.
+    """
+    found = store.items(Grid, "grids")
+    if len(found) < store.count("grids"):
+        raise BadInput(
+            f"the run in {store.folder} was cut off while it measured or grouped its pictures anew, so not all of its "
+            "grids can be shown; run 'iclora dataset' on it again, which resumes (no decision is lost)."
+        )
+    return found
 
 
 def _arranged(made: Sequence[Grid], word: Word) -> list[Grid]:
@@ -78,7 +93,7 @@ def captions(store: Store, task: Task, counter: TokenCounter) -> list[Caption]:
 
     Where a person has exchanged panels the text is theirs too, even an empty one: ours tells of other panels.
     """
-    return _counting(store, store.items(Grid, "grids"), _holding(store), task, counter)
+    return _counting(store, _made(store), _holding(store), task, counter)
 
 
 def _counting(store: Store, made: Sequence[Grid], word: Word, task: Task, counter: TokenCounter) -> list[Caption]:
@@ -112,7 +127,7 @@ def rows(store: Store, task: Task, counter: TokenCounter) -> list[Row]:
 
     Scores and rejections belong to the text and the panels that were scored; a grid that has others since has none.
     """
-    made, word = store.items(Grid, "grids"), _holding(store)
+    made, word = _made(store), _holding(store)
     counting = {caption.grid: caption for caption in _counting(store, made, word, task, counter)}
     scores = {found.grid: found for found in store.items(Scores, "scores")}
     rejected = {row.id: row.detail for row in store.rejected("filter")}

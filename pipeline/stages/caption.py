@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pipeline.cache import Cache
 from pipeline.captioning import instructions, replies
 from pipeline.captioning.answers import GIVEN_UP, Answers
 from pipeline.captioning.protocol import Answer, Captioner, Question, Turn
-from pipeline.engines.local import Stage
+from pipeline.engines.base import Facts, Stage
 from pipeline.errors import Abstained, BadReply
 from pipeline.records import Caption, Grid, Rejected
 from pipeline.task import Task
@@ -68,12 +69,19 @@ def stage(parameters: Parameters, earlier: Sequence[Caption] = ()) -> Stage[Grid
     return Stage(
         "caption",
         "captions",
-        asking.caption,
+        partial(caption, parameters=parameters),
         config,
         batch=parameters.captioner.batch,
         intact=lambda: not unanswered,
         facts=asking.facts,
     )
+
+
+def caption(grids: Sequence[Grid], *, parameters: Parameters) -> Iterator[Caption | Rejected | Facts]:
+    """One caption per grid; grids that the captioner finds unrelated are rejected."""
+    asking = Asking(parameters)
+    yield from asking.caption(grids)
+    yield Facts({"asked": asking.answers.asked, "answers from the cache": asking.answers.known})
 
 
 @dataclass
@@ -120,8 +128,8 @@ class Asking:
         return {
             "captioner": self.answers.identity,
             "instruction": instructions.id_of(self.instruction),
-            "asked": self.answers.asked,
-            "answers from the cache": self.answers.known,
+            "asked": 0,  # unless a batch says otherwise
+            "answers from the cache": 0,
             "spent": self.answers.spent(),
             "attempts": dict(sorted(Counter(str(caption.attempts) for caption in captions).items())),
             "failures": dict(Counter(caption.failure for caption in captions if caption.failure)),

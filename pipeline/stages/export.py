@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline import exporters, plugins
 from pipeline.dataset import card, samples, split
 from pipeline.dataset.samples import Dataset
-from pipeline.engines.local import Stage
+from pipeline.engines.base import Stage
 from pipeline.records import Exported, Rejected, Row
 from pipeline.task import Task
 from pipeline.text.counters import TokenCounter
@@ -20,20 +22,24 @@ DATA = "imagefolder"
 """The exporter that writes the data; the others write beside it."""
 
 
+@dataclass(frozen=True)
+class Parameters:
+    """What a data set folder depends on besides its rows."""
+
+    task: Task
+    folder: Path
+    """The run's folder."""
+    facts: Mapping[str, Any]
+    """What the card says of the models and thresholds that the rows went through."""
+
+
 def stage(task: Task, run: Path, facts: Mapping[str, Any], counter: TokenCounter) -> Stage[Row]:
     """The export stage.
 
     Args:
-        facts: what the card tells of the models and thresholds that the rows went through.
-        counter: that found which edited captions are too long.
+        facts: what the card says of the models and thresholds that the rows went through.
+        counter: what decided which edited captions are too long.
     """
-
-    def export(rows: Sequence[Row]) -> Iterator[Exported | Rejected]:
-        kept = [row for row in rows if _is_kept(row)]
-        data = write(kept, task, run, facts)
-        yield from (Exported(sample.row.id, sample.file) for sample in data.samples)
-        yield from (_left_out(row) for row in rows if not _is_kept(row))
-
     config = {
         "exporters": [name for name, _ in chosen(task)],
         "task": task.model_dump(mode="json"),
@@ -41,7 +47,16 @@ def stage(task: Task, run: Path, facts: Mapping[str, Any], counter: TokenCounter
         "facts": facts,
         "counter": counter.identity,
     }
-    return Stage("export", "exported", export, config, intact=(run / "dataset").is_dir, facts=_sides)
+    work = partial(export, parameters=Parameters(task, run, facts))
+    return Stage("export", "exported", work, config, intact=(run / "dataset").is_dir, facts=_sides)
+
+
+def export(rows: Sequence[Row], *, parameters: Parameters) -> Iterator[Exported | Rejected]:
+    """Writes the data set folder of the rows that are kept; the others are rejected with the reason."""
+    kept = [row for row in rows if _is_kept(row)]
+    data = write(kept, parameters.task, parameters.folder, parameters.facts)
+    yield from (Exported(sample.row.id, sample.file) for sample in data.samples)
+    yield from (_left_out(row) for row in rows if not _is_kept(row))
 
 
 def _sides(exported: Sequence[Exported]) -> dict[str, Any]:

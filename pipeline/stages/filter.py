@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from pipeline.consistency.scorers.base import Scorer
 from pipeline.consistency.similarity import Encoder, Measures, Vectors
 from pipeline.consistency.thresholds import Calibration, Evidence, Threshold
 from pipeline.consistency.verdict import Verdict
-from pipeline.engines.local import Stage
+from pipeline.engines.base import Facts, Stage
 from pipeline.records import Caption, Grid, Rejected, Score, Scores
 from pipeline.task import Task
 
@@ -36,6 +38,22 @@ PER_PANEL = ("text", verdict.BELONGS, verdict.RECURS)
 EARLIER = "earlier grid"
 
 
+@dataclass(frozen=True)
+class Parameters:
+    """What the scores and decisions of a run depend on besides the captions."""
+
+    task: Task
+    grids: Mapping[str, Grid]
+    """The run's grids by id, those without a caption too."""
+    scorer: Scorer | None
+    """Light until it is first used: what is pickled are its options, and weights are loaded where they are used."""
+    folder: Path
+    """The run's folder."""
+    cache: Cache
+    taught: Mapping[str, bool]
+    """By grid what a person decided, if that is to teach the rule of what belongs together."""
+
+
 def stage(
     task: Task,
     grids: Sequence[Grid],
@@ -47,22 +65,9 @@ def stage(
     """The filter stage.
 
     Args:
-        taught: by grid what a person decided, where that is to teach the rule of what belongs together.
+        taught: by grid what a person decided, if that is to teach the rule of what belongs together.
     """
     identity = scorer.identity() if scorer else {"scorer": "none"}
-    facts: dict[str, Any] = {"scorer": identity}
-    by_id = {grid.id: grid for grid in grids}
-
-    def filter_(captions: Sequence[Caption]) -> Iterator[Scores | Rejected]:
-        mine = [by_id[caption.grid] for caption in captions]
-        judged = Judged.of(task, mine, captions, Encoder(scorer, cache, folder) if scorer else None, taught or {})
-        facts.update(judged.facts())
-        judged.draw(folder / PLOT)
-        for caption, scores in zip(captions, judged.scores(), strict=True):
-            yield Scores(caption.grid, scores, caption.text, by_id[caption.grid].path)
-            if failed := [score for score in scores if not score.passed]:
-                kinds = " and ".join(sorted({FAULTS[_measure(score)] for score in failed}))
-                yield Rejected(caption.grid, by_id[caption.grid].path, kinds, " ".join(s.reason for s in failed))
 
     def intact() -> bool:
         telling = len(grids) >= belonging.FEWEST and task.grid_layout.size > 1
@@ -79,7 +84,24 @@ def stage(
         "taught": dict(taught or {}),
         "scorer": identity,
     }
-    return Stage("filter", "scores", filter_, config, intact=intact, facts=lambda _: facts)
+    parameters = Parameters(task, {grid.id: grid for grid in grids}, scorer, folder, cache, taught or {})
+    run = partial(filter_, parameters=parameters)
+    return Stage("filter", "scores", run, config, intact=intact, facts=lambda _: {"scorer": identity})
+
+
+def filter_(captions: Sequence[Caption], *, parameters: Parameters) -> Iterator[Scores | Rejected | Facts]:
+    """Every caption's scores, and a rejection if one fails; then the thresholds, with the plot of what they rest on."""
+    own, folder = parameters, parameters.folder
+    grids = [own.grids[caption.grid] for caption in captions]
+    encoder = Encoder(own.scorer, own.cache, folder) if own.scorer else None
+    judged = Judged.of(own.task, grids, captions, encoder, own.taught)
+    judged.draw(folder / PLOT)
+    for grid, caption, scores in zip(grids, captions, judged.scores(), strict=True):
+        yield Scores(caption.grid, scores, caption.text, grid.path)
+        if failed := [score for score in scores if not score.passed]:
+            kinds = " and ".join(sorted({FAULTS[_measure(score)] for score in failed}))
+            yield Rejected(caption.grid, grid.path, kinds, " ".join(s.reason for s in failed))
+    yield Facts(judged.facts())
 
 
 def score_one(  # noqa: PLR0913, PLR0917  (what one grid is, and what the run found)

@@ -46,7 +46,7 @@ ENGLISH = frozenset((
 # fmt: on
 LEAST_ENGLISH = 0.04
 MOST_NAMES = 24
-"""Names that are compared with each other and looked for in the text; a caption with more is at fault for that alone."""
+"""Names that are compared with each other and looked for in the text; more than these are a fault of their own."""
 
 
 def faults(caption: Caption, task: Task) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Captioners: the contract that each keeps, how answers are read, and the local one with the miniature model."""
 
 import json
+import pickle
 import subprocess
 import sys
 import time
@@ -83,6 +84,22 @@ def test_an_identity_is_plain_stable_and_tells_the_captioner(name: str) -> None:
     identity = make(name).identity()
     assert identity["captioner"] == name
     assert json.dumps(identity) == json.dumps(make(name).identity())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_captioner_travels_to_another_process_without_its_weights_and_answers_alike(name: str) -> None:
+    captioner = make(name)
+    answers = answers_of(captioner, [ask(1)])
+    pickled = pickle.dumps(captioner)
+    assert len(pickled) < 10_000
+    travelled = pickle.loads(pickled)
+    assert travelled.identity() == captioner.identity()
+    assert answers_of(travelled, [ask(1)]) == answers
+
+
+def test_a_servers_key_stays_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    assert b"sk-very-secret" not in pickle.dumps(make("server"))
 
 
 @pytest.mark.parametrize("name", NAMES)
