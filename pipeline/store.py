@@ -1,6 +1,6 @@
-"""A run's state: one SQLite file and a cache by content. What is done, kept and rejected, and why.
+"""A run's state, one SQLite file and a cache by content: what is done, what was kept or rejected, and why.
 
-runs/<task>/run.db    tables of the line, rejected rows with reasons, people's reviews, and the stages' marks
+runs/<task>/run.db    the line's tables, rejected rows with reasons, people's reviews, and the stages' marks
 runs/<task>/cache/    vectors and raw replies, keyed by everything that they depend on
 """
 
@@ -76,23 +76,23 @@ VERSION = zlib.crc32(repr([SCHEMA, REFERRED, *SHAPE]).encode()) >> 1
 to raise a number. SQLite has 31 bits for it."""
 
 UPSERT = "INSERT INTO {} VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
-"""A row that is written again keeps its place, so a table's order is that of the first writing."""
+"""A row that is written again keeps its place, so a table is in the order in which its rows were first written."""
 
 
 def usual_folder(task: str) -> Path:
-    """Where a task's run is kept when no folder is named."""
+    """Where a task's run is kept if no folder is named."""
     return Path("runs") / Path(task).stem.replace("_", "-")
 
 
 class Keyed(Protocol):
-    """What a stage takes in: anything with an id."""
+    """A stage's input: anything with an id."""
 
     @property
     def id(self) -> str: ...
 
 
 class Item(Keyed, Protocol):
-    """What a stage puts out: an id, and the ids of the inputs that it comes from."""
+    """A stage's output: an id, and the ids of the inputs that it comes from."""
 
     @property
     def origin(self) -> tuple[str, ...]: ...
@@ -103,7 +103,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Mark:
-    """How far a stage has come; `facts` are what it wants to tell (models, thresholds)."""
+    """How far a stage has come; `facts` are what it reports (models, thresholds)."""
 
     name: str
     fingerprint: str
@@ -134,12 +134,12 @@ ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in {*
 
 
 class Store:
-    """Opens or makes the run in a folder. Use as a context manager; not for several threads."""
+    """The run in a folder, opened or made anew. Use as a context manager, in one thread only."""
 
     def __init__(self, folder: Path) -> None:
         """
         Raises:
-            BadInput: no run can be kept or read there; the message says why.
+            BadInput: no run can be read or written there; the message says why.
         """
         self.folder = folder
         with self._explained():
@@ -160,9 +160,9 @@ class Store:
         self._db.close()
 
     def _prepare(self) -> None:
-        """Makes the tables in a new file; an old or foreign one is left as it is."""
+        """Makes the tables in a new file; an older or foreign one is left as it is."""
         if self._version() == (0, False):
-            # One process at a time: the change to WAL fails at once where another holds the file, it does not wait.
+            # One process at a time: the switch to WAL does not wait, it fails at once if another process has the file.
             with closing(sqlite3.connect(self.folder / "opening.lock", isolation_level=None, timeout=60)) as lock:
                 lock.execute("BEGIN EXCLUSIVE")
                 if self._version() == (0, False):  # else another process was faster
@@ -170,7 +170,7 @@ class Store:
         if self._version() != (VERSION, True):
             raise BadInput(
                 f"{self.folder / 'run.db'} was not made by this version of iclora; name another folder with --out, "
-                "or move that file away and run again (answers that were paid for stay in cache)."
+                "or move that file away and run again (answers that were paid for stay in the cache)."
             )
 
     def _make(self) -> None:
@@ -187,13 +187,13 @@ class Store:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """What SQLite or the disk refuses, as a sentence."""
+        """Turns what SQLite or the disk refuses into a sentence."""
         try:
             yield
         except (OSError, sqlite3.Error) as error:
             raise BadInput(
                 f"the run in {self.folder} can't be read or written ({error}); "
-                "free the disk or the file and type the same again, or name another folder with --out."
+                "make room or free the file and type the same again, or name another folder with --out."
             ) from error
 
     @contextmanager
@@ -215,13 +215,13 @@ class Store:
         with self._explained():
             return self._db.execute(query, values).fetchall()
 
-    # ---- stages: begin, one transaction a batch, finish
+    # ---- stages: begin, one transaction per batch, finish
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Only one process at a time works at a run; others may look at it.
+        """Only one process at a time works on a run; others may look at it.
 
-        The lock is SQLite's own on a file of its own: the system lets go of it when the process ends, however it ends.
+        The lock is SQLite's, on a file of its own: the system releases it when the process ends, however it ends.
 
         Raises:
             BadInput: another process is at work.
@@ -244,7 +244,7 @@ class Store:
         return Mark(name, fingerprint, bool(done), entered, kept, seconds, json.loads(facts))
 
     def begin(self, stage: str, table: str, fingerprint: str, *, anew: bool) -> None:
-        """Starts a stage, or goes on with one of the same fingerprint unless it is to start anew; old rows go then."""
+        """Resumes a stage of the same fingerprint, or starts it anew, which deletes its old rows."""
         mark = self.mark(stage)
         if mark and mark.fingerprint == fingerprint and not anew:
             return
@@ -254,7 +254,7 @@ class Store:
             db.execute("INSERT OR REPLACE INTO stages VALUES (?, ?, 0, 0, 0, 0, '{}')", (stage, fingerprint))
 
     def add(self, stage: str, table: str, items: Iterable[Item], rejected: Iterable[Rejected], seconds: float) -> None:
-        """Writes one batch of a stage, all of it or nothing."""
+        """Writes one batch of a stage, all of it or none."""
         with self._transaction() as db:
             rows = [(item.id, _body(item)) for item in items]
             db.executemany(UPSERT.format(table), rows)
@@ -265,7 +265,7 @@ class Store:
             db.execute("UPDATE stages SET seconds = seconds + ? WHERE name = ?", (seconds, stage))
 
     def finish(self, stage: str, *, entered: int, kept: int, facts: dict[str, Any]) -> None:
-        """Sets the stage's mark, last of all: from now on it is done."""
+        """Marks the stage as done; comes last."""
         with self._transaction() as db:
             db.execute(
                 "UPDATE stages SET done = 1, entered = ?, kept = ?, facts = ? WHERE name = ?",
@@ -276,7 +276,7 @@ class Store:
         return int(self._read(f"SELECT count(*) FROM {table}")[0][0])
 
     def counts(self) -> dict[str, int]:
-        """Rows of every table."""
+        """Number of rows in every table."""
         return {table: self.count(table) for table in (*TABLES, *OTHER_TABLES)}
 
     def digest(self, table: str) -> str:
@@ -327,7 +327,7 @@ class Store:
         return [Rejected(*row) for row in self._read(query, stage)]
 
     def table(self, name: str) -> list[dict[str, Any]]:
-        """Any table as plain dictionaries, for printing.
+        """Any table as plain dictionaries, for printing; references are ids.
 
         Raises:
             BadInput: no such table.
@@ -339,7 +339,7 @@ class Store:
         found = [dict(zip(columns, row, strict=True)) for row in self._read(f"SELECT * FROM {name} ORDER BY rowid")]
         return [json.loads(row["body"]) if "body" in row else row for row in found]
 
-    # ---- what the run was asked for, and people's decisions
+    # ---- settings and people's decisions
 
     def settings(self) -> dict[str, Any] | None:
         rows = self._read("SELECT body FROM settings")
@@ -351,7 +351,7 @@ class Store:
 
     @contextmanager
     def deciding(self) -> Iterator[None]:
-        """Between what is read in it and what is written in it nobody else decides anything."""
+        """Nobody else decides anything between what is read and what is written in it."""
         with self._transaction():
             yield
 
@@ -362,10 +362,10 @@ class Store:
         who: str,
         withdrawn: Sequence[str] = (),
     ) -> None:
-        """Writes decisions together with what changed: (grid, field, was, becomes).
+        """Writes decisions together with what they change: (grid, field, was, becomes).
 
         Args:
-            withdrawn: grids on which nobody has decided any more.
+            withdrawn: grids whose decision is taken back.
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction() as db:

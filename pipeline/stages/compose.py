@@ -1,4 +1,4 @@
-"""Group + Layout -> Grid: every panel is resized on its own, then set into the canvas; the whole page never is."""
+"""Group + Layout -> Grid: every panel is resized by itself, then pasted onto the canvas, which is never resized."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from pipeline.records import Grid, Group, Layout, Rejected, content_id
 from pipeline.task import Task
 
 KEEP = 2
-"""JPEGs are decoded at no less than so many times the panel's longer side: 50 dB from a whole decode, not to be
-seen; at the side itself it would be 34 dB and a quarter of the finest detail lost."""
+"""JPEGs are decoded at no less than this many times the panel's longer side: 50 dB from a full decode, which nobody can
+see. Decoded at the side itself they would be at 34 dB and have lost a quarter of the finest detail."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ def write(grid: Grid, fit: str, folder: Path) -> None:
     file = folder / grid.path
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
-    picture.save(part, "PNG", compress_level=1)  # a third of the time of level 6 for files 10 % larger
+    picture.save(part, "PNG", compress_level=1)  # a third of level 6's time, for files 10 % larger
     part.replace(file)
 
 
 def draw(paths: Sequence[Path], layout: Layout, fit: str) -> Image.Image:
-    """The grid of the pictures in reading order.
+    """The grid of these pictures, in reading order.
 
     Args:
         fit: as `pixels.fitted` has it.

@@ -1,4 +1,4 @@
-"""Kept Rows -> data set folder: data, trainers' configs, card. The old folder stays until the new one is whole."""
+"""Kept Rows -> data set folder: data, trainers' configs, card. The old folder stays until the new one is complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.task import Task
 from pipeline.text.counters import TokenCounter
 
 DATA = "imagefolder"
-"""The exporter that writes the data; the others write beside it."""
+"""The exporter that writes the data; the others write next to it."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,16 @@ def export(rows: Sequence[Row], *, parameters: Parameters) -> Iterator[Exported 
 
 
 def _sides(exported: Sequence[Exported]) -> dict[str, Any]:
-    """How many grids stand on each side."""
+    """How many grids are on each side of the split."""
     counts = Counter(Path(one.file).parent.name for one in exported)
     return {side: counts[side] for side in (split.TRAIN, split.HELD_OUT)}
 
 
 def chosen(task: Task) -> list[tuple[str, Any]]:
-    """The exporters by name, that of the data first.
+    """The exporters by name, the data's first.
 
     Raises:
-        BadInput: the task names one that is not there.
+        BadInput: the task names one that does not exist.
     """
     wanted = task.export.formats
     names = [name for name in (plugins.names(exporters) if wanted is None else wanted) if name != DATA]
@@ -77,10 +77,10 @@ def chosen(task: Task) -> list[tuple[str, Any]]:
 
 
 def write(rows: Sequence[Row], task: Task, run: Path, facts: Mapping[str, Any]) -> Dataset:
-    """Writes the rows to `dataset/`. A kill leaves the old folder or the new one.
+    """Writes the rows to `dataset/`. If killed, it leaves either the old folder or the new one.
 
     Raises:
-        BadInput: what was written holds out something that it trains on.
+        BadInput: what was written trains on something that it holds out.
     """
     folder, part, old = run / "dataset", run / "dataset.part", run / "dataset.old"
     for leftover in (part, old):

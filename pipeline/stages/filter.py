@@ -1,4 +1,4 @@
-"""The filter: every grid's pictures and texts against thresholds; kept or rejected with score, threshold and reason."""
+"""The filter: holds every grid's pictures and texts against thresholds; a rejection has score, threshold and reason."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ FAULTS = {
     verdict.BELONGS: "strangers",
     verdict.RECURS: "seen once",
 }
-"""What a grid is rejected as when the score fails."""
+"""Why a grid is rejected if the score fails, in a word or two."""
 PER_PANEL = ("text", verdict.BELONGS, verdict.RECURS)
-"""Scores that each panel has, with its number behind the name."""
+"""Scores that each panel has, with its number after the name."""
 EARLIER = "earlier grid"
 
 
@@ -46,7 +46,7 @@ class Parameters:
     grids: Mapping[str, Grid]
     """The run's grids by id, those without a caption too."""
     scorer: Scorer | None
-    """Light until it is first used: what is pickled are its options, and weights are loaded where they are used."""
+    """Pickled without its weights, which every process loads when it first needs them."""
     folder: Path
     """The run's folder."""
     cache: Cache
@@ -113,12 +113,13 @@ def score_one(  # noqa: PLR0913, PLR0917  (what one grid is, and what the run fo
     cache: Cache,
     facts: Mapping[str, Any],
 ) -> tuple[Score, ...]:
-    """One grid's scores against the thresholds that the last filter run found; none where it scored nothing.
+    """One grid's scores against the thresholds that the last filter run found; none if it scored nothing.
 
-    Whether the grid came before and whether its panels belong together are the whole run's matters and not told.
+    Whether an earlier grid has the same panels, and whether the panels belong together, takes the whole run and is not
+    among them.
 
     Args:
-        facts: what the filter's mark tells.
+        facts: those of the filter's mark.
     """
     found = thresholds.from_facts(facts)
     if scorer is None or not found:
@@ -131,7 +132,7 @@ def score_one(  # noqa: PLR0913, PLR0917  (what one grid is, and what the run fo
 
 
 class Judged:
-    """The grids of a run with their captions, and what was found of them."""
+    """The grids of a run with their captions, and what was found about them."""
 
     def __init__(self, task: Task, grids: Sequence[Grid], captions: Sequence[Caption], together: Verdict) -> None:
         self.task, self.grids, self.captions, self.together = task, grids, captions, together
@@ -149,8 +150,8 @@ class Judged:
     ) -> Judged:
         """
         Args:
-            encoder: None where there is no scorer: then colours and texts alone tell what belongs together.
-            taught: by grid, whether a person finds it right.
+            encoder: None without a scorer; then colours and texts alone decide what belongs together.
+            taught: by grid, whether a person finds it good.
         """
         vectors = encoder.vectors(grids, captions) if encoder and grids else None
         judged = Judged(task, grids, captions, verdict.verdict(task, grids, captions, vectors, taught))
@@ -167,11 +168,11 @@ class Judged:
 
     def facts(self) -> dict[str, Any]:
         found = self.calibration.facts() if self.calibration else {}
-        told = self.together.facts()
-        return found | ({"belonging": told} if told else {})
+        belonging_ = self.together.facts()
+        return found | ({"belonging": belonging_} if belonging_ else {})
 
     def draw(self, path: Path) -> None:
-        """The plot of what the thresholds rest on; none where there are none."""
+        """Draws the plot of what the thresholds rest on; removes an old one if there are none."""
         from pipeline.consistency import plot
 
         found = self.calibration.thresholds if self.calibration else {}
@@ -181,7 +182,7 @@ class Judged:
             path.unlink(missing_ok=True)
 
     def scores(self) -> Iterator[tuple[Score, ...]]:
-        """Grid by grid. Of grids with nearly the same panels the first that is good itself stays."""
+        """Grid by grid. Of grids with nearly the same panels, the first one that passes otherwise stays."""
         kept: list[int] = []
         for number, caption in enumerate(self.captions):
             scores = verdict.scores(self.together, number, caption, self.task)
@@ -199,7 +200,7 @@ class Judged:
 def judge(
     values: Mapping[str, np.ndarray], matrix: np.ndarray, found: Mapping[str, Threshold], task: Task
 ) -> tuple[Score, ...]:
-    """The scores of one grid; what can't be measured for want of a text is the linter's matter, not a score.
+    """The scores of one grid; what can't be measured without a text is left to the linter.
 
     Args:
         values: one grid's measures.
@@ -226,9 +227,9 @@ def _score(name: str, value: float, threshold: Threshold, subject: str, good: st
     """A score with its reason.
 
     Args:
-        subject: what the reason is about, `{}` where the verdict goes: one of `good` and `bad`.
+        subject: what the reason is about, with `{}` in place of the verdict, which is `good` or `bad`.
     """
-    value = round(float(value), 4)  # as it is told, so that what is told and what is decided never differ
+    value = round(float(value), 4)  # as reported, so that report and decision never differ
     passed = bool(threshold.holds(np.asarray(value)))
     verdict = subject.replace("{}", good if passed else bad)
     limit = "ceiling" if threshold.ceiling else "floor"
@@ -239,7 +240,7 @@ def _score(name: str, value: float, threshold: Threshold, subject: str, good: st
 def _seen_before(
     panels: np.ndarray, number: int, kept: Sequence[int], grids: Sequence[Grid], copies: Threshold
 ) -> Score:
-    """The earlier grid that is nearest."""
+    """The score against the most similar earlier grid."""
     alike = similarity.likeness(panels[number], panels[kept])
     nearest = int(np.argmax(alike))
     name = grids[kept[nearest]].id

@@ -58,10 +58,10 @@ def faults(caption: Caption, task: Task, counter: TokenCounter) -> tuple[str, ..
     if not fitted.over:
         return ()
     about = "" if counter.exact else "about "
-    ends = [f"{' '.join(fitted.cut)} would be cut"] if fitted.cut else []
+    ends = [f"{' '.join(fitted.cut)} would be cut short"] if fitted.cut else []
     ends += [f"{' '.join(fitted.lost)} would be lost"] if fitted.lost else []
     harm = ", ".join(ends) or "its end would be lost"
-    return (f"the caption has {about}{fitted.tokens} tokens of {base.encoder}, {base.limit} are read: {harm}",)
+    return (f"the caption has {about}{fitted.tokens} {base.encoder} tokens, but only {base.limit} are read: {harm}",)
 
 
 def checked(caption: Caption, task: Task, counter: TokenCounter) -> Caption:
@@ -96,7 +96,7 @@ def words(task: Task) -> int:
     """
     base = families.load(task.base)
     frame = len(ESTIMATE.starts(" ".join((task.prefix, task.opening, *task.markers)))) + base.template
-    told = {"once": 1, "each": len(task.markers) + 1, "never": 0}[task.caption.looks]
-    looks = PEOPLE * LOOKS * told if task.caption.people else 0
+    times = {"once": 1, "each": len(task.markers) + 1, "never": 0}[task.caption.looks]
+    looks = PEOPLE * LOOKS * times if task.caption.people else 0
     each = ((base.limit - frame) / TOKENS_PER_WORD - looks) / (len(task.markers) + 1)
     return max(SHORTEST, min(LONGEST, int(each)))

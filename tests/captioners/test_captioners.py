@@ -249,7 +249,7 @@ def test_free_text_is_taken_as_it_is() -> None:
         ("", "neither"),
         ("I'm sorry, I can't help with that.", "neither"),
         ("[SCENE-1] a [SCENE-3] c", "neither"),
-        (json.dumps(REPLY)[:-3], "neither the whole JSON"),
+        (json.dumps(REPLY)[:-3], "neither the complete JSON"),
         (json.dumps(REPLY).replace('"', "'"), "neither"),
         (json.dumps(PANELS), "neither"),
         ('{"scene 1": "a cat"}', "neither"),
@@ -260,7 +260,7 @@ def test_free_text_is_taken_as_it_is() -> None:
         (json.dumps({"panels": PANELS}), "; summary: Field required"),
         (json.dumps(REPLY | {"panels": REPLY["panels"][:2]}), "3 panels, got 2 texts"),  # type: ignore[index]
         (json.dumps(REPLY | {"panels": [*REPLY["panels"], {"text": "more"}]}), "3 panels, got 4 texts"),
-        (json.dumps(REPLY | {"summary": "as in [SCENE-2] it rains"}), "may not hold the marker"),
+        (json.dumps(REPLY | {"summary": "as in [SCENE-2] it rains"}), "must not contain the marker"),
         (json.dumps(REPLY | {"people": "P1"}), "people: Input should be a valid list"),
         (numbered(1, 1, 3), 'the "image" numbers of 3 panels are not 1 to 3, each once'),
         (numbered(2, 3, 4), 'the "image" numbers of 3 panels are not 1 to 3, each once'),

@@ -198,7 +198,7 @@ def test_a_question_without_an_answer_in_three_runs_is_given_up_and_says_so(tmp_
             assert endpoint.asked == {picture(0): 1, picture(1): number}
         assert made[0].problems == () and made[1].panels == ("", "", "")
         (problem,) = made[1].problems
-        assert problem.startswith("no answer in 3 runs, the last refused: HTTP 400, no such picture; write")
+        assert problem.startswith("no answer in 3 runs, most recently refused: HTTP 400, no such picture; write")
         assert facts(tmp_path)["failures"] == {"given up": 1}
         assert run(tmp_path, make(endpoint, schema="none"), 2) == made
         assert run(tmp_path, make(endpoint, schema="none"), 2, caption__max_words=300) == made  # the stage runs anew
@@ -246,7 +246,7 @@ def test_a_model_that_thinks_until_its_tokens_end_is_told_of_in_the_row(tmp_path
         captioner = make(endpoint)
         assert answers_of(captioner, [ask()]) == [Answer("", 100, 1000, finished=False)]
         (made,) = run(tmp_path, captioner, 1, caption__attempts=1)
-    assert made.problems[0] == "captioner.max_new_tokens were spent on thinking before any answer was written"
+    assert made.problems[0] == "all of captioner.max_new_tokens went into thinking before any answer was written"
     assert made.text == "" and made.attempts == 1
 
 

@@ -166,7 +166,7 @@ def test_linter_and_scores_are_live_while_a_text_is_typed(page: Page, served: Se
     page.keyboard.press("e")
     page.locator("#text").fill(before.caption.text.replace("[SCENE-2]", "[SCENE-9]"))
     expect(page.locator("#problems")).to_contain_text("the marker [SCENE-2] is missing")
-    expect(page.locator("#problems")).to_contain_text("[SCENE-9] is no marker of this task")
+    expect(page.locator("#problems")).to_contain_text("[SCENE-9] is not a marker of this task")
     page.screenshot(path=tmp_path / "linter.png")
     one, two, three = before.caption.panels
     right = f"[MOVIE-SHOTS] {before.caption.summary}, [SCENE-1] {three}, [SCENE-2] {one}, [SCENE-3] {two}."

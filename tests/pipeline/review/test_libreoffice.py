@@ -166,7 +166,7 @@ def test_a_table_opened_or_saved_in_another_encoding_is_refused_with_the_way_on(
     rows: list[Row], table: Path, storyboard: Task, convert: Convert
 ) -> None:
     as_latin = convert(convert(table, "ods"), f"csv:Text - txt - csv (StarCalc):{SAVED_AS['all quoted']}")
-    with pytest.raises(BadInput, match="was opened in another encoding than UTF-8; open the table again"):
+    with pytest.raises(BadInput, match="was opened in an encoding other than UTF-8; open the table again"):
         csv_table.read_csv(as_latin, rows, storyboard, ESTIMATE)
     in_latin = convert(convert(table, "ods", UTF8), "csv:Text - txt - csv (StarCalc):44,34,1,1")
     with pytest.raises(BadInput, match=r"is neither UTF-8 nor UTF-16 \(byte \d+, near row \d+\)"):

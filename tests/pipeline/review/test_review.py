@@ -259,8 +259,8 @@ def test_line_breaks_that_a_person_typed_become_spaces(run: Run) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("decision", "maybe", "row 2, decision: 'maybe' is none of keep, drop, unsure"),
-        ("id", "g-nothing", "row 2, id: 'g-nothing' is no grid of this run"),
+        ("decision", "maybe", "row 2, decision: 'maybe' is not one of keep, drop, unsure"),
+        ("id", "g-nothing", "row 2, id: 'g-nothing' is not a grid of this run"),
         ("caption", "no markers at all", "row 2, caption: the edited caption lacks one of"),
         ("panel_1", "", "row 2, panel_1: is empty"),
         ("panel_1", "a [SCENE-2] marker inside", "row 2, panel_1"),
@@ -282,7 +282,7 @@ def test_a_row_in_doubt_is_named_and_nothing_is_applied(run: Run, field: str, va
 @pytest.mark.parametrize("column", ["id", "decision", "note", "panel_2", "base"])
 def test_a_table_that_lacks_a_column_is_refused_and_the_column_is_named(run: Run, column: str) -> None:
     table = [{name: cell for name, cell in row.items() if name != column} for row in read(run.folder / "captions.csv")]
-    with pytest.raises(BadInput, match=f"0 columns named '{column}'; it needs one of each"):
+    with pytest.raises(BadInput, match=f"no column named '{column}'; it needs one of each"):
         run.apply(write(run.folder / "edited.csv", table))
 
 
@@ -297,11 +297,11 @@ def test_all_doubts_are_told_at_once_by_row_and_column(run: Run) -> None:
         run.apply(run.folder / "edited.csv")
     missing = [row.id for row in rows(run) if row.id in {rows(run)[2].id, rows(run)[4].id}]
     assert str(caught.value).split("\n  ")[1:] == [
-        "row 2, decision: 'yes' is none of keep, drop, unsure",
+        "row 2, decision: 'yes' is not one of keep, drop, unsure",
         "row 3, panel_3: is empty",
-        "row 4, id: 'g-other' is no grid of this run",
+        "row 4, id: 'g-other' is not a grid of this run",
         f"row 6: it has {len(table[0]) + 1} cells, the header {len(table[0])}; was a text cut in two?",
-        f"2 grids have no row: {', '.join(missing)}",
+        f"there is no row for {', '.join(missing)}",
     ]
 
 
@@ -310,7 +310,7 @@ def test_quote_signs_that_automatic_correction_made_are_in_doubt_and_nothing_els
     row = next(entry for entry in table if "'no', \"yes\"" in entry["caption"])
     curly = row["caption"].replace("'no', \"yes\"", "‘no’, “yes”")  # noqa: RUF001
     number = table.index(row) + 2
-    with pytest.raises(BadInput, match=f"row {number}, caption: only its quote signs differ"):
+    with pytest.raises(BadInput, match=f"row {number}, caption: only its quotation marks differ"):
         run.apply(
             write(run.folder / "edited.csv", [*table[: number - 2], row | {"caption": curly}, *table[number - 1 :]])
         )
@@ -322,9 +322,9 @@ def test_quote_signs_that_automatic_correction_made_are_in_doubt_and_nothing_els
 @pytest.mark.parametrize(
     ("was", "now", "harm"),
     [
-        ('she says "no"', "she says “no”", "quote signs"),
-        ("it's 'so'", "it’s ‘so’", "quote signs"),  # noqa: RUF001
-        ('he says "no" loudly', "he says « no » loudly", "quote signs"),
+        ('she says "no"', "she says “no”", "quotation marks"),
+        ("it's 'so'", "it’s ‘so’", "quotation marks"),  # noqa: RUF001
+        ('he says "no" loudly', "he says « no » loudly", "quotation marks"),
         ("she says “no”", 'she says "no"', ""),
         ('she says "no"', "she says “never”", ""),
         ("a film 🎬 here", "a film ?? here", "letters were lost"),
@@ -342,7 +342,7 @@ def test_what_a_spreadsheet_did_is_told_from_what_a_person_did(was: str, now: st
 
 def test_missing_and_doubled_rows_are_named(run: Run) -> None:
     table = read(run.folder / "captions.csv")
-    with pytest.raises(BadInput, match=r"stands twice, in row 2 too\n  1 grids have no row: "):
+    with pytest.raises(BadInput, match=r"is in row 2 already\n  there is no row for "):
         run.apply(write(run.folder / "edited.csv", [*table[1:], table[1]]))
 
 

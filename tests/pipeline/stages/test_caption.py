@@ -92,7 +92,7 @@ def test_faults_go_back_to_the_model_by_name_until_they_are_gone(tmp_path: Path)
     first, second, third = captioner.asked
     assert first.earlier == ()
     (broken,) = second.earlier
-    assert broken.answer == BROKEN and broken.faults[0].startswith("the answer is neither the whole JSON object")
+    assert broken.answer == BROKEN and broken.faults[0].startswith("the answer is neither the complete JSON object")
     assert third.earlier[0] == broken
     assert third.earlier[1].faults == ("the text of [SCENE-1] has fewer than 3 words",)
 
@@ -147,8 +147,10 @@ def test_what_only_the_answer_shows_goes_back_too_and_stays_in_our_names(tmp_pat
     panels = [{"people": [{"looks": LOOKS["P1"], "name": "P1"}], "text": text} for text in texts]
     captioner = make("scripted", json.dumps({"panels": panels, "summary": "a day by the sea"}))
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
-    assert captioner.asked[1].earlier[0].faults == ('the text of [SCENE-2] leaves out <P1>, who is in its "people"',)
-    assert made.problems == (f'the text of [SCENE-2] leaves out <{made.names[0]}>, who is in its "people"',)
+    assert captioner.asked[1].earlier[0].faults == (
+        'the text of [SCENE-2] does not mention <P1>, who is in its "people"',
+    )
+    assert made.problems == (f'the text of [SCENE-2] does not mention <{made.names[0]}>, who is in its "people"',)
 
 
 def test_a_caption_over_the_budget_of_its_base_goes_back_and_is_in_the_report(tmp_path: Path) -> None:
@@ -410,7 +412,7 @@ def test_faults_go_back_in_the_models_own_names_and_stay_in_ours(tmp_path: Path)
     captioner = make("scripted", odd)
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
     assert "P1" in captioner.asked[1].earlier[0].answer
-    assert "P1" not in made.text and made.problems == ("an angle bracket is open or empty, or holds no name",)
+    assert "P1" not in made.text and made.problems == ("an angle bracket is unpaired, empty, or not around a name",)
 
 
 def test_what_a_caption_was_made_of_is_kept_with_it_in_our_names(tmp_path: Path) -> None:
@@ -428,17 +430,17 @@ def test_what_a_caption_was_made_of_is_kept_with_it_in_our_names(tmp_path: Path)
         ties=(Tie(f"<{name}>'s cap", (0, 2)),),
         strangers=(1,),
     )
-    assert made.text == grammar.tell(made.parts, small()) and made.text.count(LOOKS["P1"]) == 1
+    assert made.text == grammar.text_of(made.parts, small()) and made.text.count(LOOKS["P1"]) == 1
 
 
 def test_looks_that_are_missing_are_asked_for_in_the_model_s_names_and_told_in_ours(tmp_path: Path) -> None:
     bare = json.dumps(json.loads(GOOD) | {"people": ["P1"]})
     captioner = make("scripted", bare, GOOD)
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
-    assert captioner.asked[1].earlier[0].faults == ("<P1> is named and nothing says how they look",)
+    assert captioner.asked[1].earlier[0].faults == ("<P1> is named, but nothing says what they look like",)
     assert made.problems == () and LOOKS["P1"] in made.text
     (kept,) = run(tmp_path / "kept", make("scripted", bare), grids(tmp_path / "kept", 1))
-    assert kept.problems == (f"<{kept.names[0]}> is named and nothing says how they look",)
+    assert kept.problems == (f"<{kept.names[0]}> is named, but nothing says what they look like",)
 
 
 @pytest.mark.parametrize(("looks", "times"), [("once", 1), ("each", 3), ("never", 0)])
@@ -502,7 +504,7 @@ def test_asked_again_without_any_fault_the_captioner_is_told_that_other_words_ar
     captioner = make("scripted", GOOD, reply(summary="a night of <P1> by the sea"))
     (first,) = run(tmp_path, captioner, [grid])
     asking(tmp_path, captioner).again(grid, [first.text], [])
-    assert captioner.asked[-1].earlier == (Turn(GOOD, ("other words are wanted",)),)
+    assert captioner.asked[-1].earlier == (Turn(GOOD, ("a different wording is wanted",)),)
 
 
 def test_a_captioner_that_repeats_itself_has_nothing_new(tmp_path: Path) -> None:
@@ -548,9 +550,12 @@ def test_texts_that_came_along_need_no_look_at_the_picture(tmp_path: Path) -> No
 
 def test_panels_without_a_text_are_named(tmp_path: Path) -> None:
     (made,) = run(tmp_path, make("sidecar"), grids(tmp_path, 1, ["a cat sleeps here", "", ""]))
-    assert made.problems[0] == "no text came with panel 2, 3" and made.panels[0] == "a cat sleeps here"
+    assert made.problems[0] == "no text came with [SCENE-2], [SCENE-3]" and made.panels[0] == "a cat sleeps here"
     (bare,) = run(tmp_path / "bare", make("sidecar"), grids(tmp_path / "bare", 1))
-    assert bare.text == "" and bare.problems == ("no text came with panel 1, 2, 3", "there is no caption")
+    assert bare.text == "" and bare.problems == (
+        "no text came with [SCENE-1], [SCENE-2], [SCENE-3]",
+        "the caption is empty",
+    )
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ def test_a_fault_names_the_panels_that_would_be_cut_and_lost():
     (fault,) = budget.faults(caption(100, 150, 30), tasked("sd-3.5"), ESTIMATE)
     tokens = budget.fit(caption(100, 150, 30), STORYBOARD, ESTIMATE).tokens
     assert fault == (
-        f"the caption has about {tokens} tokens of T5, 256 are read: [SCENE-2] would be cut, [SCENE-3] would be lost"
+        f"the caption has about {tokens} T5 tokens, but only 256 are read: "
+        "[SCENE-2] would be cut short, [SCENE-3] would be lost"
     )
 
 
@@ -74,7 +75,7 @@ def test_a_last_full_stop_that_is_not_read_costs_no_panel():
 
 def test_a_text_without_markers_loses_its_end():
     (fault,) = budget.faults(grammar.parse("oak " * 600, STORYBOARD), STORYBOARD, ESTIMATE)
-    assert fault == "the caption has about 601 tokens of T5, 512 are read: its end would be lost"
+    assert fault == "the caption has about 601 T5 tokens, but only 512 are read: its end would be lost"
 
 
 def test_no_caption_has_no_fault():
@@ -86,14 +87,14 @@ def test_what_is_counted_is_the_rendering_that_is_trained_on():
     walk = ("walks home", "mends a net by the sea", "drinks a cup of tea")
     looks = "a tall old sailor with a white beard and a cap of dark blue wool on a bald head"
     parts = Parts((Person("Rami", looks),), tuple(Shown(f"<Rami> {text}") for text in walk), "a day of <Rami>")
-    tokens = [budget.fit(grammar.told(parts, one), one, ESTIMATE).tokens for one in own.values()]
+    tokens = [budget.fit(grammar.caption_of(parts, one), one, ESTIMATE).tokens for one in own.values()]
     told = len(ESTIMATE.starts(f", {looks}"))
     assert [count - tokens[0] for count in tokens] == [
         0,
         told,
         4 * told + 3,
     ]  # in panels with the comma that closes them
-    assert tokens[2] == len(ESTIMATE.starts(grammar.tell(parts, own["each"]))) + families.load("sd-3.5").template
+    assert tokens[2] == len(ESTIMATE.starts(grammar.text_of(parts, own["each"]))) + families.load("sd-3.5").template
 
 
 def test_looks_in_every_panel_may_be_more_than_is_read():
@@ -101,11 +102,11 @@ def test_looks_in_every_panel_may_be_more_than_is_read():
     texts = ("walks home", "mends a net by the sea", "drinks a cup of tea")
     parts = Parts((Person("Rami", looks),), tuple(Shown(f"<Rami> {text}") for text in texts), "a day of <Rami>")
     once, each = (task.load("storyboard", [f"caption.looks={looks}", "base=sd-3.5"]) for looks in ("once", "each"))
-    assert budget.faults(grammar.told(parts, once), once, ESTIMATE) == ()
-    (fault,) = budget.faults(grammar.told(parts, each), each, ESTIMATE)
+    assert budget.faults(grammar.caption_of(parts, once), once, ESTIMATE) == ()
+    (fault,) = budget.faults(grammar.caption_of(parts, each), each, ESTIMATE)
     assert "[SCENE-3] would be lost" in fault
-    (*others, last) = budget.checked(grammar.told(parts, each), each, ESTIMATE).problems
-    assert (tuple(others), last) == (grammar.told(parts, each).problems, fault)
+    (*others, last) = budget.checked(grammar.caption_of(parts, each), each, ESTIMATE).problems
+    assert (tuple(others), last) == (grammar.caption_of(parts, each).problems, fault)
 
 
 # ---- the report
@@ -174,7 +175,7 @@ def test_texts_of_the_asked_length_fit_with_the_looks_of_two_people(base: str):
                 continue  # no text of use would fit, or there are no looks
             named = f"<Ines> and <Rami> {' '.join(words[: most - 3])}"
             panel = Shown(named if looks == "each" else " ".join(words[:most]))
-            made = grammar.told(Parts(people, (panel,) * len(own.markers), named), own)
+            made = grammar.caption_of(Parts(people, (panel,) * len(own.markers), named), own)
             assert budget.faults(made, own, ESTIMATE) == (), (name, looks, most)
 
 

@@ -47,7 +47,9 @@ def test_a_tokenizer_that_is_on_this_machine_counts_exactly(hub: Path):
     # [MOVIE-SHOTS] and the markers are five signs and words each; with commas, the full stop and T5's end mark
     assert budget.fit(LONG, STABLE, counter).tokens == 4 * 5 + 2 + 100 + 150 + 4 + 4 + 1
     (fault,) = budget.faults(LONG, STABLE, counter)
-    assert fault == "the caption has 281 tokens of T5, 256 are read: [SCENE-2] would be cut, [SCENE-3] would be lost"
+    assert fault == (
+        "the caption has 281 T5 tokens, but only 256 are read: [SCENE-2] would be cut short, [SCENE-3] would be lost"
+    )
     assert budget.facts([], STABLE, counter)["counted by"] == f"the tokenizer of {families.load('sd-3.5').tokenizer}"
 
 
