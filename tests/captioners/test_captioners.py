@@ -262,8 +262,8 @@ def test_free_text_is_taken_as_it_is() -> None:
         (json.dumps(REPLY | {"panels": [*REPLY["panels"], {"text": "more"}]}), "3 panels, got 4 texts"),
         (json.dumps(REPLY | {"summary": "as in [SCENE-2] it rains"}), "must not contain the marker"),
         (json.dumps(REPLY | {"people": "P1"}), "people: Input should be a valid list"),
-        (numbered(1, 1, 3), 'the "image" numbers of 3 panels are not 1 to 3, each once'),
-        (numbered(2, 3, 4), 'the "image" numbers of 3 panels are not 1 to 3, each once'),
+        (numbered(1, 1, 3), 'the "image" numbers of the 3 panels are not 1 to 3, each once'),
+        (numbered(2, 3, 4), 'the "image" numbers of the 3 panels are not 1 to 3, each once'),
     ],
 )
 def test_an_answer_that_can_t_be_read_is_told_in_words_for_the_model(answer: str, fault: str) -> None:
@@ -358,7 +358,7 @@ def test_faults_go_back_as_a_conversation_that_the_model_answers(
 
 QUIET = """
 import sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/captioners"]
 import test_captioners
 print(repr(test_captioners.answers_of(test_captioners.make("local"), test_captioners.GRIDS[:1])))
 """

@@ -272,7 +272,7 @@ def test_what_is_kept_of_an_answer(tmp_path: Path) -> None:
 
 CHILD = """
 import sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/captioners"]
 import test_server
 from pathlib import Path
 test_server.run(Path(sys.argv[2]), test_server.server.make({"url": sys.argv[3], "concurrency": 4}), 12)

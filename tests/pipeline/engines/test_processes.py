@@ -107,7 +107,8 @@ def test_a_worker_that_is_killed_is_one_sentence_and_the_stage_resumes(tmp_path:
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/pipeline/engines"]
 import test_processes
 from pathlib import Path
