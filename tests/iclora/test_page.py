@@ -431,7 +431,7 @@ def test_a_captioner_that_can_t_be_asked_is_a_sentence(
 def test_the_command_serves_until_it_is_interrupted_and_then_writes_the_data_set(built: Path, tmp_path: Path) -> None:
     run = shutil.copytree(built, tmp_path / "run")
     code = f"import sys; sys.argv = ['iclora', 'review', 'storyboard', '--serve', '--out', {str(run)!r}]\n"
-    code += "from pipeline.cli import main\nmain()"
+    code += "from iclora.cli import main\nmain()"
     environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
     words = [sys.executable, "-u", "-c", code]
     with subprocess.Popen(
