@@ -50,9 +50,9 @@ class Stage(Generic[In]):
     expands: bool = False
     """One input may become many (a film its shots); then outputs are counted as kept, not inputs."""
     repeated: Callable[[Sequence[Any], Mapping[str, Any]], Iterable[Item | Rejected]] | None = None
-    """Takes the outputs and rejections of one batch, and all earlier outputs by id, and replaces the outputs whose id an
-    earlier one has. Called in the order of the inputs, wherever they are worked on. None if ids can't repeat."""
+    """Given a batch's outputs and rejections, and all earlier outputs by id, replaces the outputs whose ids are among
+    the earlier ones. Called in the order of the inputs, wherever they are worked on. None if ids can't repeat."""
     intact: Callable[[], bool] = lambda: True
     """Whether the files that it wrote are still there; if not, the stage is not done."""
     facts: Callable[[Sequence[Any]], dict[str, Any]] = lambda _: {}
-    """What the report says of all outputs, those of an earlier run that was cut off included; `Facts` go before it."""
+    """What the report says of all outputs, those of an earlier run that was cut off included; where `Facts` say otherwise, they count."""

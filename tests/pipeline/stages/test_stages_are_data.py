@@ -14,7 +14,7 @@ from pipeline import plugins, task
 from pipeline.cache import Cache
 from pipeline.consistency.scorers import open_clip
 from pipeline.engines.base import Stage
-from pipeline.stages import caption, compose, export, filter
+from pipeline.stages import caption, collect, compose, export, filter, inspect
 from pipeline.text.counters import ESTIMATE
 
 STORYBOARD = task.load("storyboard")
@@ -25,6 +25,8 @@ def stages(folder: Path) -> dict[str, Stage[Any]]:
     captioner = plugins.load(captioners, "scripted").make({"answers": ["an answer"]})
     scorer, cache = open_clip.make({"model": f"local-dir:{CLIP}"}), Cache(folder / "cache")
     return {
+        "collect": collect.stage(STORYBOARD, [], folder, []),
+        "inspect": inspect.stage(STORYBOARD, folder, 2),
         "compose": compose.stage(STORYBOARD, folder, 2, []),
         "caption": caption.stage(caption.Parameters(STORYBOARD, captioner, folder, cache, ESTIMATE, {"g": 0})),
         "filter": filter.stage(STORYBOARD, [], scorer, folder, cache),
@@ -32,7 +34,7 @@ def stages(folder: Path) -> dict[str, Stage[Any]]:
     }
 
 
-@pytest.mark.parametrize("name", ["compose", "caption", "filter", "export"])
+@pytest.mark.parametrize("name", ["collect", "inspect", "compose", "caption", "filter", "export"])
 def test_a_stage_is_a_function_of_its_module_with_frozen_parameters_and_can_be_pickled(
     name: str, tmp_path: Path
 ) -> None:
