@@ -55,4 +55,4 @@ class Stage(Generic[In]):
     intact: Callable[[], bool] = lambda: True
     """Whether the files that it wrote are still there; if not, the stage is not done."""
     facts: Callable[[Sequence[Any]], dict[str, Any]] = lambda _: {}
-    """What the report says of all outputs, those of an earlier run that was cut off included; where `Facts` say otherwise, they count."""
+    """What the report says about all outputs, those of an earlier, cut-off run included; `Facts` override it."""
