@@ -122,8 +122,11 @@ def measure(run: Run, truths: Sequence[Truth], settings: Settings) -> tuple[list
     task = settings.load_task()
     captioner = plugins.load(captioners, settings.captioner).make(task.captioner)
     grids = [truth.grid for truth in truths]
-    stage = caption.stage(task, grids, captioner, run.folder, run.store.cache)
-    mark = local.run(stage, grids, run.store, upstream=run.store.digest("grids"), progress=lambda *_: None)
+    places = caption.places(grids)
+    parameters = caption.Parameters(task, captioner, run.folder, run.store.cache, run.counter, places)
+    mark = local.run(
+        caption.stage(parameters), grids, run.store, upstream=run.store.digest("grids"), progress=lambda *_: None
+    )
     captions = {made.grid: made for made in run.store.items(Caption, "captions")}
     verdicts: list[Verdict] = []
     for truth in truths:

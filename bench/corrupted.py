@@ -63,7 +63,7 @@ class Truth:
         parts = replies.read(reply(list(scenes or self.scenes), named=True), task).parts
         assert parts is not None
         cast = dict(zip((person.name for person in parts.people), names.draw(len(parts.people), 0, 0), strict=True))
-        return replace(grammar.told(grammar.renamed(parts, cast), task), grid=self.grid.id)
+        return replace(grammar.caption_of(grammar.renamed(parts, cast), task), grid=self.grid.id)
 
 
 def build(folder: Path, films: int) -> tuple[Run, list[Truth]]:

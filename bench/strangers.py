@@ -317,7 +317,7 @@ def by_measure(world: World, cache: Path, folder: Path) -> None:
         settings = Settings.model_validate(store.settings())
     run = Run(settings, folder / "run")
     with run.store:
-        grids, captions = reviews.grids(run.store), reviews.captions(run.store, run.task)
+        grids, captions = reviews.grids(run.store), reviews.captions(run.store, run.task, run.counter)
         assert run.scorer is not None
         vectors = Encoder(run.scorer, run.store.cache, run.folder).vectors(grids, captions)
     flat = [record for grid in grids for record in grid.group.records]

@@ -51,6 +51,10 @@ class Local:
         self.batch = options.batch
         self._fits = options.batch
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the loaded weights: another process loads its own, those that `identity` tells of."""
+        return {name: value for name, value in vars(self).items() if name != "_loaded"}
+
     def identity(self) -> dict[str, Any]:
         if self.options.quantize != "none":
             _check_quantizing(self.options.quantize)  # here, where a run asks before it does any work

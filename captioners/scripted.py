@@ -27,6 +27,10 @@ class Scripted:
         self.asked: list[protocol.Question] = []
         self._given: dict[str, str] = {}
 
+    def __reduce__(self) -> tuple[type[Scripted], tuple[Options]]:
+        """Another process gets the answers, and remembers questions of its own."""
+        return type(self), (self.options,)
+
     def identity(self) -> dict[str, Any]:
         answers = hashlib.sha256(json.dumps(self.options.answers).encode()).hexdigest()[:16]
         return {"captioner": "scripted", "answers": answers}

@@ -89,6 +89,10 @@ class Server:
         """Parameters that this server does not take."""
         self._answered = False
 
+    def __reduce__(self) -> tuple[type[Server], tuple[Options]]:
+        """Another process gets the options and takes the key from its own environment."""
+        return Server, (self.options,)
+
     def identity(self) -> dict[str, Any]:
         """
         Raises:

@@ -152,7 +152,7 @@ def judged(run: Run, changes: Sequence[Change]) -> None:
     from pipeline.review import reviews
 
     edited = {one.review.grid for one in changes if {"caption", "people"} & {name for name, _, _ in one.fields}}
-    for row in reviews.rows(run.store, run.task):
+    for row in reviews.rows(run.store, run.task, run.counter):
         if row.id in edited:
             found = [*(f"{score.name} {score.value:.3f}" for score in row.scores), *row.reasons]
             decision = f"{row.decision} by your decision" if row.decided else row.decision

@@ -14,6 +14,7 @@ from pipeline.review import csv_table
 from pipeline.review.reviews import Change
 from pipeline.review.spreadsheet import Line
 from pipeline.task import Task
+from pipeline.text.counters import TokenCounter
 
 if TYPE_CHECKING:
     from pipeline.records import Rejected
@@ -50,7 +51,7 @@ def rejected(found: Sequence[tuple[str, Rejected]]) -> pd.DataFrame:
     return pd.DataFrame([{"stage": stage, **asdict(row)} for stage, row in found], columns=columns)
 
 
-def find_changes(frame: pd.DataFrame, found: Sequence[Row], task: Task) -> list[Change]:
+def find_changes(frame: pd.DataFrame, found: Sequence[Row], task: Task, counter: TokenCounter) -> list[Change]:
     """What a frame with a column `id` changes. Rows and columns that it lacks stay as they are.
 
     Raises:
@@ -69,4 +70,4 @@ def find_changes(frame: pd.DataFrame, found: Sequence[Row], task: Task) -> list[
     met = {entry["id"] for entry in entries}
     entries += [entry for entry in known.values() if entry["id"] not in met]
     lines = [Line(number, csv_table.guarded(entry, task)) for number, entry in enumerate(entries, start=1)]
-    return csv_table.find_changes(lines, "the frame", found, task)
+    return csv_table.find_changes(lines, "the frame", found, task, counter)

@@ -22,7 +22,7 @@ def write(run: Run) -> Path | None:
     Returns:
         Where the earlier table is now, if it held edits that were never applied.
     """
-    rows = reviews.rows(run.store, run.task)
+    rows = reviews.rows(run.store, run.task, run.counter)
     table, set_aside = run.folder / "captions.csv", None
     if table.exists() and csv_table.has_edits(table, rows, run.task):
         names = (run.folder / f"captions.not-applied-{number}.csv" for number in itertools.count(1))
@@ -43,7 +43,7 @@ def lesson(run: Run) -> teaching.Lesson:
     decided = run.decided()
     if lacking := teaching.lacking(decided):
         raise BadInput(f"{lacking}; go on deciding with {run.command('review', '--serve')}.")
-    captions = reviews.captions(run.store, run.task)
+    captions = reviews.captions(run.store, run.task, run.counter)
     by_id = {grid.id: grid for grid in reviews.grids(run.store)}
     grids = [by_id[one.grid] for one in captions]
     encoder = Encoder(run.scorer, run.store.cache, run.folder) if run.scorer else None

@@ -24,6 +24,8 @@ from pipeline.progress import Progress, silent
 from pipeline.review import csv_table, reviews
 from pipeline.store import TABLES, Mark, Store, usual_folder
 from pipeline.task import Task
+from pipeline.text import counters
+from pipeline.text.counters import TokenCounter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +96,11 @@ class Run:
     def scorer(self) -> Scorer | None:
         made: Scorer | None = plugins.load(PLUG_INS["scorer"], self.settings.scorer).make(self.task.scorer)
         return made
+
+    @cached_property
+    def counter(self) -> TokenCounter:
+        """Counts the captions' tokens; looked up on this machine once, and the same everywhere in the run."""
+        return counters.find(self.task.base)
 
     @property
     def exists(self) -> bool:
@@ -182,13 +189,13 @@ class Run:
         """
         from iclora import frames
 
-        return frames.rows(reviews.rows(self.store, self.task), self.task)
+        return frames.rows(reviews.rows(self.store, self.task, self.counter), self.task)
 
     def scores(self) -> pd.DataFrame:
         """One row per grid and score: grid, name, value and threshold (cosines for CLIP), passed, reason."""
         from iclora import frames
 
-        return frames.scores(reviews.rows(self.store, self.task))
+        return frames.scores(reviews.rows(self.store, self.task, self.counter))
 
     def rejected(self) -> pd.DataFrame:
         """One row per rejection: stage, id, what (path, shot or grid), reason (a short class), detail (a sentence)."""
@@ -240,12 +247,12 @@ class Run:
         Raises:
             BadInput: the table can't be read, or rows are in doubt; every doubt is named with row and column.
         """
-        found = reviews.rows(self.store, self.task)
+        found = reviews.rows(self.store, self.task, self.counter)
         if isinstance(table, str | Path):
-            return csv_table.read_csv(Path(table), found, self.task)
+            return csv_table.read_csv(Path(table), found, self.task, self.counter)
         from iclora import frames
 
-        return frames.find_changes(table, found, self.task)
+        return frames.find_changes(table, found, self.task, self.counter)
 
     def apply(self, table: str | Path | pd.DataFrame) -> list[reviews.Change]:
         """Applies an edited table and gives what changed. If any row is in doubt, nothing is applied.
@@ -274,7 +281,7 @@ class Run:
 
     def decided(self) -> dict[str, bool]:
         """Grids that a person has decided on, and whether they are kept."""
-        rows = reviews.rows(self.store, self.task)
+        rows = reviews.rows(self.store, self.task, self.counter)
         return {row.id: row.decision == "keep" for row in rows if row.decided and row.decision != "unsure"}
 
     def lesson(self) -> teaching.Lesson:

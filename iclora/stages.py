@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from iclora import offline
 from pipeline.cache import key_of
 from pipeline.consistency import teaching
-from pipeline.engines.local import Stage
+from pipeline.engines.base import Stage
 from pipeline.records import Caption, Grid, Group, Record
 from pipeline.review import reviews
 from pipeline.stages import caption, collect, compose, export, filter, group, inspect
@@ -52,12 +52,21 @@ def _compose(run: Run) -> Work:
 
 def _caption(run: Run) -> Work:
     grids, earlier = run.store.items(Grid, "grids"), run.store.items(Caption, "captions")
-    stage = caption.stage(run.task, grids, run.captioner, run.folder, run.store.cache, earlier)
+    stage = caption.stage(captioning(run, caption.places(grids)), earlier)
     return Work(stage, grids, run.store.digest("grids"))
 
 
+def captioning(run: Run, places: Mapping[str, int]) -> caption.Parameters:
+    """What the captions of a run depend on.
+
+    Args:
+        places: by grid id, its place in the run.
+    """
+    return caption.Parameters(run.task, run.captioner, run.folder, run.store.cache, run.counter, places)
+
+
 def _filter(run: Run) -> Work:
-    grids, captions = reviews.grids(run.store), reviews.captions(run.store, run.task)
+    grids, captions = reviews.grids(run.store), reviews.captions(run.store, run.task, run.counter)
     for grid in grids:
         if not (run.folder / grid.path).is_file():  # a reviewer has changed its panels; `compose` wrote the others
             compose.write(grid, run.task.layout.fit, run.folder)
@@ -70,9 +79,11 @@ def _filter(run: Run) -> Work:
 
 def _export(run: Run) -> Work:
     out = {row.id for row in run.store.rejected("filter")}
-    rows = [row for row in reviews.rows(run.store, run.task) if row.id not in out or row.decision == "keep"]
+    rows = [
+        row for row in reviews.rows(run.store, run.task, run.counter) if row.id not in out or row.decision == "keep"
+    ]
     upstream = "".join(run.store.digest(table) for table in ("captions", "scores", "reviews"))
-    return Work(export.stage(run.task, run.folder, _facts(run)), rows, upstream)
+    return Work(export.stage(run.task, run.folder, _facts(run), run.counter), rows, upstream)
 
 
 MAKE: dict[str, Callable[[Run], Work]] = {

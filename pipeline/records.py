@@ -1,4 +1,4 @@
-"""The travelling types, one per step of the line. Frozen, standard library only, ids are content hashes."""
+"""The types that travel down the line, one per step: frozen, standard library only, with content hashes as ids."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Decision = Literal["keep", "drop", "unsure"]
 
 
 def spelt_hash(text: str, length: int) -> str:
-    """A text's hash in letters out of twenty, at most fourteen.
+    """A text's hash, spelled with twenty letters; at most fourteen of them.
 
-    No vowels and no digits: nothing a spreadsheet could read as a number or a date and no chance words.
+    No vowels and no digits: nothing that a spreadsheet could read as a number or a date, and no accidental words.
     """
     digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
     alphabet = "bcdfghjklmnpqrstvwxz"
@@ -21,30 +21,30 @@ def spelt_hash(text: str, length: int) -> str:
 
 
 def content_id(letter: str, *parts: object) -> str:
-    """A short id from content: the letter, a dash, then ten letters.
+    """A short id made from content: the letter, a dash, then ten letters.
 
-    20**10 is about 1e13, so a run of 10,000 rows has a collision with a chance of 5e-6.
+    20**10 is about 1e13, so the chance of a collision in a run of 10,000 rows is 5e-6.
     """
     return f"{letter}-{spelt_hash(json.dumps(parts, default=str), 10)}"
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where in its source an image stood: what grouping reads before it looks at any pixel."""
+    """Where in its source an image was: what grouping reads before it looks at any pixel."""
 
     folder: str = ""
     stem: str = ""
     film: str = ""
     shot: int = -1
-    """Number of the shot in its film from 0; -1 where there is no film."""
+    """Number of the shot in its film, from 0; -1 if there is no film."""
     time: float = 0.0
     """Seconds from the start of the film."""
     set: str = ""
-    """Name of a ready-made set that came as one (a grid, panels with one joint caption); empty otherwise."""
+    """Name of the ready-made set that it came in (a grid, panels with one joint caption); empty otherwise."""
     page: int = 0
     """Place within its set or folder, from 0."""
     group: str = ""
-    """The group of sources that it belonged to in a data set that it comes from; empty otherwise."""
+    """The group of sources that it belonged to in the data set it comes from; empty otherwise."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,20 @@ class Record:
     source: str
     position: Position
     text: str = ""
-    """Text that came with the image, a whole joint caption or the panel's own; empty where none did."""
+    """Text that came with the image, a whole joint caption or the panel's own; empty if none did."""
     licence: str = ""
     author: str = ""
     url: str = ""
     width: int = 0
     height: int = 0
     phash: str = ""
-    """64-bit perceptual hash in hex: finds copies, tells nothing about relatedness."""
+    """64-bit perceptual hash in hex: finds copies, but says nothing about relatedness."""
     sharpness: float = 0.0
     """Variance of the Laplacian of the grey image, 512 px on its long side."""
     exposure: float = 0.0
     """Mean grey, 0 (black) to 1 (white)."""
     histogram: str = ""
-    """HSV histogram in hex, a byte a bin (8 x 4 x 4 bins): the square root of its frequency, 255 for 1."""
+    """HSV histogram in hex, one byte per bin (8 x 4 x 4 bins): the square root of its frequency, 255 for 1."""
 
     @property
     def origin(self) -> tuple[str, ...]:
@@ -141,9 +141,9 @@ class Person:
     name: str
     """Without angle brackets."""
     looks: str
-    """A noun phrase for how they look in every panel, such as "a tall woman with red hair"; empty where not told."""
+    """A noun phrase for how they look in every panel, such as "a tall woman with red hair"; empty if unknown."""
     changes: str = ""
-    """What of it differs from panel to panel ("her clothes"); empty where nothing does."""
+    """What about it differs from panel to panel ("her clothes"); empty if nothing does."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Appearance:
 
     name: str
     looks: str = ""
-    """How they look in this panel; empty where that is as in all of them."""
+    """What they look like in this panel; empty if they look as in all of them."""
 
 
 @dataclass(frozen=True)
@@ -160,13 +160,13 @@ class Shown:
     """What one panel shows."""
 
     text: str
-    """People stand in it as `<Name>`, and how they look is left out."""
+    """Names people as `<Name>` and leaves out what they look like."""
     people: tuple[Appearance, ...] = ()
 
 
 @dataclass(frozen=True)
 class Tie:
-    """Something that two panels or more have in common."""
+    """Something that two or more panels have in common."""
 
     what: str
     panels: tuple[int, ...]
@@ -175,29 +175,29 @@ class Tie:
 
 @dataclass(frozen=True)
 class Parts:
-    """A joint caption as data. Its text is a rendering by a policy: `grammar.tell`."""
+    """A joint caption as data. Its text is a rendering by a policy: `grammar.text_of`."""
 
     people: tuple[Person, ...]
     """In order of first appearance."""
     panels: tuple[Shown, ...]
     summary: str
-    """What all panels share; people stand in it as `<Name>`, and how they look is left out."""
+    """What all panels share; names people as `<Name>` and leaves out what they look like."""
     ties: tuple[Tie, ...] = ()
     strangers: tuple[int, ...] = ()
-    """Panels that do not belong with the others, from 0, as the captioner sees it."""
+    """Panels, from 0, that do not belong with the others, according to the captioner."""
     unrelated: str = ""
-    """Why no panels belong together, as the captioner sees it; empty where some do."""
+    """Why no panels belong together, according to the captioner; empty if some do."""
 
 
 @dataclass(frozen=True)
 class Caption:
-    """One joint caption. `text` is what is trained on; prefix, summary, panels and names are read from it."""
+    """One joint caption. `text` is what training sees; prefix, summary, panels and names are read from it."""
 
     text: str
     prefix: str
     summary: str
     panels: tuple[str, ...]
-    """One text per panel in panel order; empty where the text has none for it."""
+    """One text per panel, in panel order; empty if the caption has none for it."""
     grid: str = ""
     """Id of the grid that it describes."""
     names: tuple[str, ...] = ()
@@ -207,11 +207,11 @@ class Caption:
     """Id of the instruction that was sent."""
     attempts: int = 0
     problems: tuple[str, ...] = ()
-    """Faults that the linter finds, one sentence each."""
+    """Its faults as text, one sentence each; its length is among them only where a token counter was at hand."""
     failure: str = ""
-    """Class of why the captioner left its last question without an answer ("timeout"); empty where it answered."""
+    """Class of the failure if the captioner left its last question unanswered ("timeout"); empty if it answered."""
     parts: Parts | None = None
-    """What the text was rendered from; None for a text that came as one (a person's, a sidecar's, a free answer)."""
+    """What the text was rendered from; None for plain text (a person's, a sidecar's, a free answer)."""
 
     @property
     def id(self) -> str:
@@ -232,7 +232,7 @@ class Score:
     passed: bool
     reason: str
     usual: float | None = None
-    """The median of the run's scores of this name: how far it lies off the threshold makes margins comparable."""
+    """The median of the run's scores of this name; its distance from the threshold makes margins comparable."""
 
 
 @dataclass(frozen=True)
@@ -261,14 +261,14 @@ class Review:
 
     grid: str
     decision: Decision | None
-    """None where they edited the text or wrote a note and left the decision to the toolkit."""
+    """None if they edited the text or wrote a note and left the decision to the toolkit."""
     note: str = ""
     text: str = ""
-    """The caption as the person edited it; empty where it was left alone."""
+    """The caption as the person edited it; empty if they left it alone."""
     panels: tuple[str, ...] = ()
-    """Ids of the records in the order that the person wants them; empty where the panels stand as grouped."""
+    """Ids of the records in the order that the person wants them; empty if the panels are as grouped."""
     people: tuple[Person, ...] = ()
-    """People whose looks the person has put into other words; empty where they left them alone."""
+    """People whose looks the person has reworded."""
 
     @property
     def id(self) -> str:
@@ -277,12 +277,12 @@ class Review:
 
 @dataclass(frozen=True)
 class Row:
-    """A grid with all that is known of it; what review shows and export writes.
+    """A grid with everything that is known about it; what review shows and export writes.
 
-    The grid is the person's where one has exchanged panels: the same id, other records, another picture.
+    If a person has exchanged panels, the grid is theirs: the same id with other records and another picture.
 
-    `decision` is the person's where there is one, else the toolkit's: drop what the filter rejected, unsure where the
-    caption has problems, keep the rest.
+    `decision` is the person's if there is one, else the toolkit's: drop if the filter rejected the grid, unsure if the
+    caption has problems, keep otherwise.
     """
 
     grid: Grid
@@ -290,7 +290,7 @@ class Row:
     scores: tuple[Score, ...] = ()
     decision: Decision = "unsure"
     reasons: tuple[str, ...] = ()
-    """Why the filter rejected it; empty where it passed."""
+    """Why the filter rejected it; empty if it passed."""
     review: Review | None = None
 
     @property
@@ -309,7 +309,7 @@ class Exported:
 
     grid: str
     file: str
-    """The picture's path in it; its folder is the side of the split."""
+    """Path of the picture within it; the folder is the side of the split."""
 
     @property
     def id(self) -> str:
@@ -339,10 +339,10 @@ class TrainingSample:
     """The picture's path."""
     text: str
     layout: Layout
-    """As the picture stands in the folder; training may see it at other sizes."""
+    """As the picture is in the folder; training may see it at other sizes."""
     task: str
     condition: tuple[int, ...]
-    """Panels that the task gives, from 0; empty where none or any may be."""
+    """Panels, from 0, that the task gives; empty if none or any may be given."""
     side: str
     """The side of the split that it is on: `train` or `validation`."""
     references: tuple[Reference, ...] = ()
@@ -356,7 +356,7 @@ class Rejected:
     id: str
     """Id of the stage's input; for a part of it (a shot of a film) that id, `#` and the part."""
     what: str
-    """The thing in words for a person: a path, a shot of a film, the id of a grid."""
+    """The thing, in words for a person: a path, a shot of a film, the id of a grid."""
     reason: str
     """A short class such as "unreadable", counted in the report."""
     detail: str

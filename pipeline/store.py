@@ -1,6 +1,6 @@
-"""A run's state: one SQLite file and a cache by content. What is done, kept and rejected, and why.
+"""A run's state, one SQLite file and a cache by content: what is done, what was kept or rejected, and why.
 
-runs/<task>/run.db    tables of the line, rejected rows with reasons, people's reviews, and the stages' marks
+runs/<task>/run.db    the line's tables, rejected rows with reasons, people's reviews, and the stages' marks
 runs/<task>/cache/    vectors and raw replies, keyed by everything that they depend on
 """
 
@@ -52,6 +52,9 @@ TABLES: dict[str, type] = {
 }
 """Table of each stage's output and the type of its rows."""
 
+REFERENCES: dict[type, tuple[str, str]] = {Group: ("records", "records"), Grid: ("group", "groups")}
+"""Which field of a type holds things that have rows of their own, and in which table: the field's row has their ids."""
+
 OTHER_TABLES = ("rejected", "reviews", "events", "stages")
 
 SCHEMA = "".join(f"CREATE TABLE {table} (id TEXT PRIMARY KEY, body TEXT NOT NULL);\n" for table in TABLES)
@@ -66,28 +69,30 @@ CREATE TABLE stages
 
 PARTS = (Appearance, Parts, Person, Shown, Tie)
 TYPES = (Caption, *PARTS, Exported, Grid, Group, Layout, Position, Record, Review, Score, Scores)
-VERSION = zlib.crc32(repr([SCHEMA, *([(f.name, f.type) for f in fields(kind)] for kind in TYPES)]).encode()) >> 1
-"""What `PRAGMA user_version` says of a file that this code can read: a hash of tables and types, so that nobody has to
-think of raising a number. SQLite has 31 bits for it."""
+SHAPE = [[(field.name, field.type) for field in fields(kind)] for kind in TYPES]
+REFERRED = [(kind.__name__, *where) for kind, where in REFERENCES.items()]
+VERSION = zlib.crc32(repr([SCHEMA, REFERRED, *SHAPE]).encode()) >> 1
+"""`PRAGMA user_version` of a file that this code can read: a hash of tables and types, so that nobody has to remember
+to raise a number. SQLite has 31 bits for it."""
 
 UPSERT = "INSERT INTO {} VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
-"""A row that is written again keeps its place, so a table's order is that of the first writing."""
+"""A row that is written again keeps its place, so a table is in the order in which its rows were first written."""
 
 
 def usual_folder(task: str) -> Path:
-    """Where a task's run is kept when no folder is named."""
+    """Where a task's run is kept if no folder is named."""
     return Path("runs") / Path(task).stem.replace("_", "-")
 
 
 class Keyed(Protocol):
-    """What a stage takes in: anything with an id."""
+    """A stage's input: anything with an id."""
 
     @property
     def id(self) -> str: ...
 
 
 class Item(Keyed, Protocol):
-    """What a stage puts out: an id, and the ids of the inputs that it comes from."""
+    """A stage's output: an id, and the ids of the inputs that it comes from."""
 
     @property
     def origin(self) -> tuple[str, ...]: ...
@@ -98,7 +103,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Mark:
-    """How far a stage has come; `facts` are what it wants to tell (models, thresholds)."""
+    """How far a stage has come; `facts` are what it reports (models, thresholds)."""
 
     name: str
     fingerprint: str
@@ -109,16 +114,32 @@ class Mark:
     facts: dict[str, Any]
 
 
+def _body(item: Item) -> str:
+    """A row as it is stored: things that have rows of their own stand in it as ids."""
+    adapter = ADAPTERS[type(item)]
+    if type(item) not in REFERENCES:
+        return adapter.dump_json(item).decode()
+    field, _ = REFERENCES[type(item)]
+    value = getattr(item, field)
+    ids = [one.id for one in value] if isinstance(value, tuple) else value.id
+    row = adapter.dump_python(item, mode="json", exclude={field}) | {field: ids}
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":"))
+
+
+def _ids(field: str | list[str]) -> list[str]:
+    return [field] if isinstance(field, str) else field
+
+
 ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in {*TABLES.values(), Review}}
 
 
 class Store:
-    """Opens or makes the run in a folder. Use as a context manager; not for several threads."""
+    """The run in a folder, opened or made anew. Use as a context manager, in one thread only."""
 
     def __init__(self, folder: Path) -> None:
         """
         Raises:
-            BadInput: no run can be kept or read there; the message says why.
+            BadInput: no run can be read or written there; the message says why.
         """
         self.folder = folder
         with self._explained():
@@ -140,9 +161,9 @@ class Store:
         self._db.close()
 
     def _prepare(self) -> None:
-        """Makes the tables in a new file; an old or foreign one is left as it is."""
+        """Makes the tables in a new file; an older or foreign one is left as it is."""
         if self._version() == (0, False):
-            # One process at a time: the change to WAL fails at once where another holds the file, it does not wait.
+            # One process at a time: the switch to WAL does not wait, it fails at once if another process has the file.
             with closing(sqlite3.connect(self.folder / "opening.lock", isolation_level=None, timeout=60)) as lock:
                 lock.execute("BEGIN EXCLUSIVE")
                 if self._version() == (0, False):  # else another process was faster
@@ -150,7 +171,7 @@ class Store:
         if self._version() != (VERSION, True):
             raise BadInput(
                 f"{self.folder / 'run.db'} was not made by this version of iclora; name another folder with --out, "
-                "or move that file away and run again (answers that were paid for stay in cache)."
+                "or move that file away and run again (answers that were paid for stay in the cache)."
             )
 
     def _make(self) -> None:
@@ -167,13 +188,13 @@ class Store:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """What SQLite or the disk refuses, as a sentence."""
+        """Turns what SQLite or the disk refuses into a sentence."""
         try:
             yield
         except (OSError, sqlite3.Error) as error:
             raise BadInput(
                 f"the run in {self.folder} can't be read or written ({error}); "
-                "free the disk or the file and type the same again, or name another folder with --out."
+                "make room or free the file and type the same again, or name another folder with --out."
             ) from error
 
     @contextmanager
@@ -195,7 +216,7 @@ class Store:
         with self._explained():
             return self._db.execute(query, values).fetchall()
 
-    # ---- stages: begin, one transaction a batch, finish
+    # ---- stages: begin, one transaction per batch, finish
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -231,7 +252,7 @@ class Store:
         return Mark(name, fingerprint, bool(done), entered, kept, seconds, json.loads(facts))
 
     def begin(self, stage: str, table: str, fingerprint: str, *, anew: bool) -> None:
-        """Starts a stage, or goes on with one of the same fingerprint unless it is to start anew; old rows go then."""
+        """Resumes a stage of the same fingerprint, or starts it anew, which deletes its old rows."""
         mark = self.mark(stage)
         if mark and mark.fingerprint == fingerprint and not anew:
             return
@@ -241,9 +262,9 @@ class Store:
             db.execute("INSERT OR REPLACE INTO stages VALUES (?, ?, 0, 0, 0, 0, '{}')", (stage, fingerprint))
 
     def add(self, stage: str, table: str, items: Iterable[Item], rejected: Iterable[Rejected], seconds: float) -> None:
-        """Writes one batch of a stage, all of it or nothing."""
+        """Writes one batch of a stage, all of it or none."""
         with self._transaction() as db:
-            rows = [(item.id, ADAPTERS[type(item)].dump_json(item).decode()) for item in items]
+            rows = [(item.id, _body(item)) for item in items]
             db.executemany(UPSERT.format(table), rows)
             db.executemany(
                 "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?)",
@@ -252,7 +273,7 @@ class Store:
             db.execute("UPDATE stages SET seconds = seconds + ? WHERE name = ?", (seconds, stage))
 
     def finish(self, stage: str, *, entered: int, kept: int, facts: dict[str, Any]) -> None:
-        """Sets the stage's mark, last of all: from now on it is done."""
+        """Marks the stage as done; comes last."""
         with self._transaction() as db:
             db.execute(
                 "UPDATE stages SET done = 1, entered = ?, kept = ?, facts = ? WHERE name = ?",
@@ -263,28 +284,58 @@ class Store:
         return int(self._read(f"SELECT count(*) FROM {table}")[0][0])
 
     def counts(self) -> dict[str, int]:
-        """Rows of every table."""
+        """Number of rows in every table."""
         return {table: self.count(table) for table in (*TABLES, *OTHER_TABLES)}
 
     def digest(self, table: str) -> str:
-        """Hash of a table's content in order: what the next stage's fingerprint rests on."""
+        """Hash of a table's content in order, the rows it refers to included; part of the next stage's fingerprint."""
         state = hashlib.sha256()
-        for row in self._read(f"SELECT body FROM {table} ORDER BY rowid"):
-            state.update(row[0].encode() + b"\n")
+        for content in self._contents(table).values():
+            state.update(content + b"\n")
         return state.hexdigest()
+
+    def _contents(self, table: str) -> dict[str, bytes]:
+        """By id, each row's content together with the content of the rows that it refers to."""
+        rows = self._read(f"SELECT id, body FROM {table} ORDER BY rowid")
+        if TABLES.get(table) not in REFERENCES:
+            return {name: body.encode() for name, body in rows}
+        field, other = REFERENCES[TABLES[table]]
+        known = self._contents(other)
+        return {
+            name: b"\n".join([body.encode(), *(known.get(one, b"gone") for one in _ids(json.loads(body)[field]))])
+            for name, body in rows
+        }
 
     # ---- reading
 
     def items(self, kind: type[T], table: str) -> list[T]:
+        """The rows of a table, each with what it refers to.
+
+        A row that refers to something which an earlier stage, begun anew and cut off, has taken away is left out: it
+        will be made again when the line runs on.
+        """
         adapter: TypeAdapter[T] = ADAPTERS[kind]
-        return [adapter.validate_json(row[0]) for row in self._read(f"SELECT body FROM {table} ORDER BY rowid")]
+        bodies = [row[0] for row in self._read(f"SELECT body FROM {table} ORDER BY rowid")]
+        if kind not in REFERENCES:
+            return [adapter.validate_json(body) for body in bodies]
+        field, other = REFERENCES[kind]
+        others: list[Item] = self.items(TABLES[other], other)
+        known = {item.id: item for item in others}
+        found = []
+        for row in map(json.loads, bodies):
+            ids = row[field]
+            if not known.keys() >= set(_ids(ids)):
+                continue
+            whole = known[ids] if isinstance(ids, str) else [known[one] for one in ids]
+            found.append(adapter.validate_python(row | {field: whole}))
+        return found
 
     def rejected(self, stage: str) -> list[Rejected]:
         query = "SELECT id, what, reason, detail FROM rejected WHERE stage = ? ORDER BY rowid"
         return [Rejected(*row) for row in self._read(query, stage)]
 
     def table(self, name: str) -> list[dict[str, Any]]:
-        """Any table as plain dictionaries, for printing.
+        """Any table as plain dictionaries, for printing; references are ids.
 
         Raises:
             BadInput: no such table.
@@ -296,7 +347,7 @@ class Store:
         found = [dict(zip(columns, row, strict=True)) for row in self._read(f"SELECT * FROM {name} ORDER BY rowid")]
         return [json.loads(row["body"]) if "body" in row else row for row in found]
 
-    # ---- what the run was asked for, and people's decisions
+    # ---- settings and people's decisions
 
     def settings(self) -> dict[str, Any] | None:
         rows = self._read("SELECT body FROM settings")
@@ -308,7 +359,7 @@ class Store:
 
     @contextmanager
     def deciding(self) -> Iterator[None]:
-        """Between what is read in it and what is written in it nobody else decides anything."""
+        """Nobody else decides anything between what is read and what is written in it."""
         with self._transaction():
             yield
 
@@ -319,10 +370,10 @@ class Store:
         who: str,
         withdrawn: Sequence[str] = (),
     ) -> None:
-        """Writes decisions together with what changed: (grid, field, was, becomes).
+        """Writes decisions together with what they change: (grid, field, was, becomes).
 
         Args:
-            withdrawn: grids on which nobody has decided any more.
+            withdrawn: grids whose decision is taken back.
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction() as db:

@@ -16,6 +16,7 @@ from torch import nn
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.records import Layout, TrainingSample
 from pipeline.text import budget, grammar
+from pipeline.text.counters import ESTIMATE
 from training import checkpoint, dataset, machine
 from training.job import Job
 from training.model_files import parameter_count
@@ -85,7 +86,7 @@ def make(job: Job, device: torch.device, processes: int = 1) -> Plan:
     return Plan(
         tokens=tokens,
         references=references,
-        text=counts or [budget.fit(grammar.parse(text, job.task), job.task).tokens for text in texts],
+        text=counts or [budget.fit(grammar.parse(text, job.task), job.task, ESTIMATE).tokens for text in texts],
         counted=counts is not None,
         base=parameter_count(transformer),
         held=f"{machine.weights_format(config, device)}, on {device}",

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from iclora import stages
 from iclora.run import Run
 from pipeline.cache import key_of
 from pipeline.errors import BadInput
@@ -19,7 +20,7 @@ from pipeline.review import reviews, risk
 from pipeline.review.reviews import Change
 from pipeline.stages import compose
 from pipeline.stages.caption import Asking
-from pipeline.text import grammar
+from pipeline.text import budget, grammar
 
 WHO = "page"
 NEIGHBOURS = 24
@@ -74,14 +75,14 @@ class ReviewSession:
 
     def rows(self) -> list[Row]:
         """All rows, those that most need a look first."""
-        return risk.riskiest_first(reviews.rows(self.run.store, self.task))
+        return risk.riskiest_first(reviews.rows(self.run.store, self.task, self.run.counter))
 
     def row(self, grid: str) -> Row:
         """
         Raises:
             Unknown: the run has no such grid.
         """
-        for row in reviews.rows(self.run.store, self.task):
+        for row in reviews.rows(self.run.store, self.task, self.run.counter):
             if row.id == grid:
                 return row
         raise Unknown(f"this run has no grid '{grid}'.")
@@ -142,7 +143,7 @@ class ReviewSession:
             old = row.review.note if row.review else ""
             if decision == "drop" and not grammar.fold(old if note is None else note):
                 raise BadInput("a drop needs a reason; say in a few words what is wrong.")
-            return self._make(row, reviews.change(row, self.task, decision=decision, note=note))
+            return self._make(row, reviews.change(row, self.task, self.run.counter, decision=decision, note=note))
 
     def edit(
         self,
@@ -164,7 +165,9 @@ class ReviewSession:
         with self._seen(grid, base) as row:
             people = self._people(row, looks)
             words = self.check(row, text, looks).text if people else text
-            return self._make(row, reviews.change(row, self.task, decision=decision, text=words, people=people))
+            return self._make(
+                row, reviews.change(row, self.task, self.run.counter, decision=decision, text=words, people=people)
+            )
 
     def swap(self, grid: str, base: str, first: int, second: int) -> Step | None:
         """Swaps two panels, together with their texts.
@@ -235,7 +238,7 @@ class ReviewSession:
         """Draws the grid with other panels, and gives it to the row."""
         text = reviews.moved(row, texts, self.task)
         panels = tuple(record.id for record in records)
-        change = reviews.change(row, self.task, decision=decision, text=text, panels=panels)
+        change = reviews.change(row, self.task, self.run.counter, decision=decision, text=text, panels=panels)
         compose.write(reviews.rearranged(row.grid, records), self.task.layout.fit, self.run.folder)
         return self._make(row, change)
 
@@ -260,12 +263,15 @@ class ReviewSession:
         Raises:
             BadInput: someone's looks can't be written like this.
         """
-        people, caption = self._people(row, looks), grammar.edited(row.caption, text, self.task)
+        people, caption = self._people(row, looks), self._edited(row.caption, text)
         if not people or not row.caption.parts:
             return caption
         parts = grammar.redescribed(row.caption.parts, people)
         anew = reviews.with_looks(caption, people, self.task)
-        return grammar.edited(replace(row.caption, parts=parts), anew, self.task)
+        return self._edited(replace(row.caption, parts=parts), anew)
+
+    def _edited(self, caption: Caption, text: str) -> Caption:
+        return budget.checked(grammar.edited(caption, text, self.task), self.task, self.run.counter)
 
     def _people(self, row: Row, looks: Mapping[str, str] | None) -> tuple[Person, ...]:
         """People whose looks differ from the row's; what changes about them from panel to panel stays."""
@@ -307,7 +313,7 @@ class ReviewSession:
             )
         known = self._shown.setdefault(row.id, [])
         faults = [score.reason for score in row.scores if not score.passed]
-        asking = Asking(self.task, run.captioner, run.folder, run.store.cache, {row.id: place})
+        asking = Asking(stages.captioning(run, {row.id: place}))
         caption = asking.again(row.grid, [machine, row.caption.text, *known], faults)
         known.append(caption.text)
         return caption

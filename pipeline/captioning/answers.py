@@ -1,4 +1,4 @@
-"""A captioner's answers: each question is asked once, and whatever came is kept before anything is made of it."""
+"""A captioner's answers: each question is asked once, and whatever comes back is kept before it is interpreted."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pipeline.cache import Cache, key_of
 from pipeline.captioning.protocol import Answer, Captioner, Question
 
 RUNS = 3
-"""Runs in which a question may go without an answer; then it is given up."""
+"""A question that gets no answer in this many runs is given up."""
 GIVEN_UP = "given up"
-"""Class of the failure of such a question."""
+"""Class of failure of such a question."""
 TAKEN = ("tokens", "read", "seconds", "cost")
-"""What a question takes, summed over all its runs."""
+"""What a question costs, summed over all its runs."""
 
 
 class Answers:
-    """What one captioner says, from the cache where it has said it before."""
+    """One captioner's answers, from the cache if it has answered before."""
 
     def __init__(self, captioner: Captioner, cache: Cache, prompt: str) -> None:
         """
         Args:
-            prompt: id of the instruction that the questions hold; kept with the answers.
+            prompt: id of the instruction in the questions; kept with the answers.
 
         Raises:
             MissingWeights: the captioner's model can't be had on this machine.
@@ -33,10 +33,10 @@ class Answers:
         self.identity = captioner.identity()
         self._about = {"by": self.identity, "instruction": prompt}
         self.asked, self.known = 0, 0
-        """Questions that went to the captioner, and those that did not have to."""
+        """Questions that went to the captioner, and questions whose answers were in the cache."""
 
     def to(self, questions: Sequence[Question]) -> list[Answer]:
-        """One answer a question, in order. What failed is asked for again by the next run, and given up after RUNS."""
+        """One answer per question, in order. A failed one is asked again by the next run, and given up after RUNS."""
         keys = [self._key(question) for question in questions]
         found = [self._find(key) for key in keys]
         missing = [place for place, answer in enumerate(found) if answer is None]
@@ -47,9 +47,9 @@ class Answers:
         return [answer for answer in found if answer is not None]
 
     def spent(self) -> dict[str, Any]:
-        """What this captioner's answers to this instruction took, all that were ever given in the run's folder.
+        """What all answers that this captioner ever gave to this instruction in the run's folder have cost.
 
-        Added up from what is kept and not counted on the way, so that no kill and no second run falsifies it.
+        Added up from what is kept, not counted on the way, so that neither a kill nor a second run falsifies it.
         """
         kept = [reply for reply in self._cache.replies() if self._about.items() <= reply.items()]
         took = {name: sum(reply.get(name, 0) for reply in kept) for name in TAKEN}
@@ -57,12 +57,14 @@ class Answers:
             "answers": sum("text" in reply for reply in kept),
             "tokens written": took["tokens"],
             "tokens read": took["read"],
-            "seconds of answering": round(took["seconds"], 1),  # more than passed where several were under way
+            "seconds of answering": round(
+                took["seconds"], 1
+            ),  # more than the time that passed if several were under way at once
         }
         return spent | {"cost": round(took["cost"], 6)} if took["cost"] else spent
 
     def _keep(self, key: str, answer: Answer) -> Answer:
-        """Keeps an answer with all that may be asked about it later; or, in its place, that there was none."""
+        """Keeps an answer with all that may be asked about it later, or the fact that there was none."""
         before = self._cache.get_reply(key) or {}
         took = {name: round(before.get(name, 0) + getattr(answer, name), 6) for name in TAKEN}
         kept = self._about | took | {"failures": _failures(before)}
@@ -70,17 +72,17 @@ class Answers:
             kept["failures"].append(answer.failure)
             self._cache.put_reply(key, kept)
             return _unanswered(kept["failures"])
-        text = answer.text.encode(errors="replace").decode()  # half a surrogate pair is no text
+        text = answer.text.encode(errors="replace").decode()  # half a surrogate pair is not text
         self._cache.put_reply(key, kept | {"text": text, "finished": answer.finished})
         return replace(answer, text=text)
 
     def _find(self, key: str) -> Answer | None:
-        """What is known of a question: its answer, or that it was given up; None where it is to be asked."""
+        """What is known about a question: its answer, or that it was given up; None if it has to be asked."""
         reply = self._cache.get_reply(key) or {}
         failures = _failures(reply)
         try:
             return Answer(reply["text"], finished=reply["finished"])
-        except KeyError:  # no answer, or its file holds something else
+        except KeyError:  # there is no answer, or its file contains something else
             return _unanswered(failures) if len(failures) >= RUNS else None
 
     def _key(self, question: Question) -> str:
@@ -97,8 +99,8 @@ class Answers:
 def _unanswered(failures: Sequence[str]) -> Answer:
     if len(failures) < RUNS:
         return Answer(failure=failures[-1])
-    way = "write the caption in captions.csv, or have all asked for anew with another captioner.seed"
-    return Answer(failure=f"{GIVEN_UP}: no answer in {len(failures)} runs, the last {failures[-1]}; {way}")
+    way = "write the caption in captions.csv, or ask for all captions anew with another captioner.seed"
+    return Answer(failure=f"{GIVEN_UP}: no answer in {len(failures)} runs, most recently {failures[-1]}; {way}")
 
 
 def _failures(reply: dict[str, Any]) -> list[str]:

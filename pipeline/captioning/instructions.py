@@ -1,4 +1,4 @@
-"""What a captioner is told: what to look at in a task's images, and the form of the answer."""
+"""The instruction that a captioner gets: what to look at in a task's images, and the form of the answer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Say in the summary what the images have in common: subject, place, time, style, 
 is in it and how it looks, with its colours and materials, what happens, where it is, and how the picture is framed; say
 above all what sets it apart from the other images.
 """
-"""What is worth saying of any images, for a task that does not tell."""
+"""What is worth saying about any images, for a task that does not say."""
 
 
 def write(task: Task) -> str:
-    """The whole instruction of a task: what to look at, then the form of the answer."""
+    """A task's whole instruction: what to look at, then the form of the answer."""
     count, most = len(task.markers), budget.words(task)
     added = f"the prefix {task.prefix} and the markers" if task.prefix else "the markers"
     lines = [
@@ -70,15 +70,15 @@ def _people(task: Task) -> list[str]:
 
 
 def _places(task: Task) -> str:
-    """Where the panels stand, with their markers in reading order."""
+    """Where the panels are, with their markers in reading order."""
     rows, cols = task.layout.rows, task.layout.cols
     if rows == 1:
         return f"side by side from left to right: {', '.join(task.markers)}"
     if cols == 1:
         return f"one below the other from top to bottom: {', '.join(task.markers)}"
     lines = [", ".join(task.markers[row * cols : (row + 1) * cols]) for row in range(rows)]
-    told = "; ".join(f"row {number}: {line}" for number, line in enumerate(lines, start=1))
-    return f"in {rows} rows of {cols}, each row from left to right; {told}"
+    listed = "; ".join(f"row {number}: {line}" for number, line in enumerate(lines, start=1))
+    return f"in {rows} rows of {cols}, each row from left to right; {listed}"
 
 
 def id_of(text: str) -> str:
@@ -86,10 +86,10 @@ def id_of(text: str) -> str:
 
 
 def show(task: Task, images: Images) -> str:
-    """The conversation about one grid as it would be sent, with placeholders for the pictures, and the answer's schema.
+    """The conversation about one grid as it would be sent, with placeholders for the images, and the answer's schema.
 
     Args:
-        images: what the captioner shows of a grid.
+        images: what the captioner's model is shown of a grid.
     """
     grid = Image.new("RGB", task.grid_layout.canvas)
     panels = tuple(pixels.cut(grid, task.grid_layout))

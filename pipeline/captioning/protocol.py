@@ -1,4 +1,4 @@
-"""What a captioner is asked and what it answers."""
+"""What a captioner is, what it is asked and what it answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Images = Literal["panels", "grid", "both"]
-"""What a model is shown: each panel as a picture of its own, the whole grid as one, or the grid and then its panels."""
+"""What a model is shown: each panel as an image of its own, the whole grid as one, or the grid and then its panels."""
 
 
 @dataclass(frozen=True)
@@ -23,70 +23,74 @@ class Turn:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about one grid."""
+    """A question about one grid."""
 
     panels: tuple[Image.Image, ...]
     texts: tuple[str, ...]
-    """Texts that came with the panels; empty strings where none did."""
+    """Texts that came with the panels; an empty string for a panel without one."""
     markers: tuple[str, ...]
     instruction: str
     earlier: tuple[Turn, ...] = ()
     grid: Image.Image | None = None
-    """The panels as one picture, for models that take a single image."""
+    """The panels as one image, for models that take a single one."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one question: a text, or why there is none."""
+    """What came back for one question: a text, or the reason why there is none."""
 
     text: str = ""
     tokens: int = 0
     """Tokens that the model wrote."""
     read: int = 0
-    """Tokens that it read, images among them; 0 where that is not known."""
+    """Tokens that it read, images included; 0 if not known."""
     finished: bool = True
-    """False where the answer was cut off by the token limit."""
+    """False if the answer was cut off by the token limit."""
     seconds: float = field(default=0.0, compare=False, repr=False)
-    """How long it took; of a batch each answer has its share."""
+    """How long it took; each answer of a batch has its share."""
     failure: str = ""
-    """Class and sentence of why there is no text ("timeout: no answer within 120 s"); it may be asked for again."""
+    """Class and reason if there is no text ("timeout: no answer within 120 s"); the question may be asked again."""
     cost: float = 0.0
-    """What it cost, in the currency of the prices that the captioner was given; 0 where it was given none."""
+    """What it cost, in the currency of the prices that the captioner was given; 0 if it was given none."""
 
 
 class Captioner(Protocol):
-    """A captioner module has `make(options) -> Captioner`."""
+    """A captioner module has `make(options) -> Captioner`.
+
+    It can be pickled at any time and is light then: another process gets its options and loads weights of its own. No
+    key or password is in what is pickled.
+    """
 
     batch: int
-    """Questions that it likes to get at once."""
+    """How many questions it likes to get at once."""
     verbatim: bool
-    """Its texts were written by people: they are neither re-worded nor asked for again."""
+    """Whether its texts were written by people; such texts are neither reworded nor asked for again."""
 
     def identity(self) -> dict[str, Any]:
         """Everything that its answers depend on besides the question: model, revision, parameters.
 
         Raises:
             MissingWeights: the model can't be had on this machine. Cheap: loads nothing.
-            BadInput: the server that would have to tell its model does not.
+            BadInput: the server does not say which model it has.
         """
 
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
         """Answers as they come, each with its question's place; every question gets one. Same questions, same answers.
 
-        What one question meets (a refusal, a time-out, half an answer) is an `Answer` with a `failure`; what stops all
+        What befalls one question (a refusal, a timeout, half an answer) is an `Answer` with a `failure`; what stops all
         of them (no server, no model) is raised.
         """
 
 
 def conversation(question: Question, images: Images = "panels") -> list[dict[str, Any]]:
-    """The pictures with their markers, then the instruction; then each earlier answer and what was wrong with it.
+    """The images with their markers, then the instruction; then each earlier answer and what was wrong with it.
 
-    Messages in the form of transformers' chat templates: parts of the type "text" or "image", in the order of reading.
+    Messages in the form of transformers' chat templates: parts of type "text" or "image", in reading order.
     """
     content: list[dict[str, Any]] = []
     if images != "panels":
         if question.grid is None:
-            raise ValueError(f"images={images!r} shows the grid, and the question has none")
+            raise ValueError(f"images={images!r} shows the grid, but the question has none")
         whole = f"One picture; its panels, row by row from the left, are {', '.join(question.markers)}:"
         content += [{"type": "text", "text": whole}, {"type": "image", "image": question.grid}]
     if images != "grid":

@@ -1,4 +1,4 @@
-"""A captioner's answer: the form that it is asked for, and how whatever came becomes a caption."""
+"""A captioner's answer: the form that is asked for, and how whatever comes back becomes a caption."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from pipeline.task import Task
 from pipeline.text import grammar, lint
 
 TRIES = 50
-"""Places of an answer at which the JSON object is looked for."""
+"""In how many places of an answer the JSON object is looked for."""
 LONGEST = 100_000
-"""Letters that an answer may have: a caption has some thousand, a model that thinks aloud first some ten thousand."""
+"""Most characters of an answer: a caption has a few thousand, a model that thinks aloud first tens of thousands."""
 NO_REASON = ("", "no", "none", "null", "n/a", "false")
-"""What models write where they have no reason to abstain."""
+"""What models write when they have no reason to abstain."""
 MOST_REASON = 200
-"""Letters that are kept of one."""
+"""Characters of a reason that are kept."""
 
 
 def _writable(text: str) -> str:
-    """JSON can spell half a character, which no file can hold."""
+    """JSON can spell half a character, which can't be written to a file."""
     return text.encode(errors="replace").decode()
 
 
 def _named(entry: Any) -> Any:
-    """A bare name stands for a person of whom nothing more is told."""
+    """A bare name stands for a person about whom nothing else is said."""
     return {"name": entry} if isinstance(entry, str) else entry
 
 
@@ -41,12 +41,12 @@ Text = Annotated[str, AfterValidator(_writable)]
 
 
 class _Part(BaseModel):
-    """A part of an answer; what a model writes as null it leaves out."""
+    """A part of an answer; null counts as left out."""
 
     @model_validator(mode="before")
     @classmethod
-    def _there(cls, told: Any) -> Any:
-        return {key: value for key, value in told.items() if value is not None} if isinstance(told, dict) else told
+    def _there(cls, given: Any) -> Any:
+        return {key: value for key, value in given.items() if value is not None} if isinstance(given, dict) else given
 
 
 class SeenReply(_Part):
@@ -98,21 +98,21 @@ class JointReply(_Part):
 def read(answer: str, task: Task) -> Caption:
     """The caption in an answer: structured or free text.
 
-    Its problems are those of the text, line breaks of a free one, and people of whom a structured one says that they
-    are in an image while the text or the list of people leaves them out.
+    Its problems are those of the text, the line breaks of a free one, and people who according to a structured one are
+    in an image but whom the text or the list of people leaves out.
 
     Raises:
         Abstained: the model finds that the images don't belong together, and describes none; the message is its reason.
-        BadReply: neither form; the message is fit to be sent back to the model.
+        BadReply: the answer has neither form; the message can be sent back to the model.
     """
     if len(answer) > LONGEST:
-        raise BadReply(f"the answer has {len(answer):,} letters, more than {LONGEST:,}")
+        raise BadReply(f"the answer has {len(answer):,} characters, more than {LONGEST:,}")
     found = _json_in(answer)
     if found is None:
         if grammar.is_joint(answer, task):
             caption = grammar.parse(answer, task)
             return replace(caption, problems=(*lint.breaks(answer), *caption.problems))
-        raise BadReply("the answer is neither the whole JSON object that was asked for nor a text with all markers")
+        raise BadReply("the answer is neither the complete JSON object asked for nor a text with all markers")
     reason = _reason(found.get("unrelated"))
     if reason and not found.get("panels"):
         raise Abstained(reason)
@@ -123,29 +123,31 @@ def read(answer: str, task: Task) -> Caption:
             raise Abstained(reason) from error
         raise BadReply(f"the JSON object has faults: {faults_of(error)}") from error
     parts = _parts(reply, reason)
-    caption = grammar.told(parts, task)
+    caption = grammar.caption_of(parts, task)
     return replace(caption, problems=(*_name_faults(reply, parts, task), *caption.problems))
 
 
-def _reason(told: Any) -> str:
-    """A model's reason to abstain, on one line; empty where it has none."""
-    if not isinstance(told, str) or told.strip(" .").casefold() in NO_REASON:
+def _reason(given: Any) -> str:
+    """A model's reason to abstain, on one line; empty if it has none."""
+    if not isinstance(given, str) or given.strip(" .").casefold() in NO_REASON:
         return ""
-    return grammar.fold(_writable(told))[:MOST_REASON]
+    return grammar.fold(_writable(given))[:MOST_REASON]
 
 
 def _parts(reply: JointReply, unrelated: str) -> Parts:
     """The answer as data: names without brackets, texts without looks."""
     panels = _in_order(reply.panels)
-    told = {_bare(person.name): person for person in reply.people}
+    given = {_bare(person.name): person for person in reply.people}
     seen = [{_bare(one.name): _noun(one.looks) for one in panel.people} for panel in panels]
     texts = [grammar.clean(text) for text in (*(panel.text for panel in panels), reply.summary)]
-    named = [name for name in dict.fromkeys([*told, *itertools.chain(*seen), *grammar.people(" ".join(texts))]) if name]
+    named = [
+        name for name in dict.fromkeys([*given, *itertools.chain(*seen), *grammar.people(" ".join(texts))]) if name
+    ]
     *shown, summary = (grammar.bracket_names(text, named) for text in texts)
     first = grammar.people(" ".join([summary, *shown]))
     order = [*first, *(name for name in dict.fromkeys(itertools.chain(*seen)) if name and name not in first)]
     raw = Parts(
-        people=tuple(_person(name, told.get(name), seen) for name in order),
+        people=tuple(_person(name, given.get(name), seen) for name in order),
         panels=tuple(
             Shown(text, tuple(Appearance(name, looks) for name, looks in one.items() if name))
             for text, one in zip(shown, seen, strict=True)
@@ -155,35 +157,35 @@ def _parts(reply: JointReply, unrelated: str) -> Parts:
         strangers=_places(reply.strangers, len(panels)),
         unrelated=unrelated,
     )
-    return grammar.bared(grammar.renamed(raw, {}))  # with brackets for people of whom looks and ties speak
+    return grammar.bared(grammar.renamed(raw, {}))  # with brackets around people whom looks and ties mention
 
 
-def _person(name: str, told: PersonReply | None, seen: Sequence[dict[str, str]]) -> Person:
-    """One of whom the list of all people says nothing looks as in the first image that shows them."""
-    looks = _noun(told.looks) if told else ""
+def _person(name: str, given: PersonReply | None, seen: Sequence[dict[str, str]]) -> Person:
+    """A person; if the list of all people says nothing about their looks, they look as in the first image with them."""
+    looks = _noun(given.looks) if given else ""
     first = next((one[name] for one in seen if one.get(name)), "")
-    return Person(name, looks or first, grammar.clean(told.changes) if told else "")
+    return Person(name, looks or first, grammar.clean(given.changes) if given else "")
 
 
-def _ties(told: Iterable[TieReply], count: int) -> Iterator[Tie]:
-    for tie in told:
+def _ties(given: Iterable[TieReply], count: int) -> Iterator[Tie]:
+    for tie in given:
         panels = _places(tie.panels, count)
         if len(panels) > 1 and (what := grammar.clean(tie.what)):
             yield Tie(what, panels)
 
 
 def _places(numbers: Iterable[int], count: int) -> tuple[int, ...]:
-    """Places from 0 of the images that are there."""
+    """Places, from 0, of the images that exist."""
     return tuple(sorted({number - 1 for number in numbers if 1 <= number <= count}))
 
 
 def _in_order(panels: list[PanelReply]) -> list[PanelReply]:
-    """The panels by their numbers where they have any, else as they stand."""
+    """The panels in the order of their numbers, or as they are if they have none."""
     numbers = [panel.image for panel in panels]
     if not any(numbers):
         return panels
     if sorted(numbers) != list(range(1, len(panels) + 1)):
-        raise BadReply(f'the "image" numbers of {len(panels)} panels are not 1 to {len(panels)}, each once')
+        raise BadReply(f'the "image" numbers of the {len(panels)} panels are not 1 to {len(panels)}, each once')
     return sorted(panels, key=lambda panel: panel.image)
 
 
@@ -192,27 +194,27 @@ def _bare(name: str) -> str:
 
 
 def _noun(looks: str) -> str:
-    """Looks as they stand behind a name: on one line, without brackets."""
+    """Looks as they follow a name: on one line, without brackets."""
     return grammar.clean(re.sub(r"[<>\[\]]", "", looks))
 
 
 def _name_faults(reply: JointReply, parts: Parts, task: Task) -> Iterator[str]:
-    """Where the people of the panels contradict the list of all people, which may be left out, or the texts."""
+    """Where the people of the panels contradict the texts, or the list of all people, which may be left out."""
     known = [_bare(person.name) for person in reply.people]
     for marker, panel in zip(task.markers, parts.panels, strict=True):
         for one in panel.people:
             if known and one.name not in known:
-                yield f'"people" of {marker} has <{one.name}>, whom the list of all "people" lacks'
+                yield f'"people" of {marker} has <{one.name}>, who is missing from the list of all "people"'
             if one.name not in grammar.people(panel.text):
-                yield f'the text of {marker} leaves out <{one.name}>, who is in its "people"'
+                yield f'the text of {marker} does not mention <{one.name}>, who is in its "people"'
 
 
 def _json_in(answer: str) -> dict[str, Any] | None:
-    """The first JSON object in an answer that means to be the reply, whatever stands around it.
+    """The first JSON object in an answer that looks like a reply, whatever is around it.
 
-    Chatter, code fences and objects of another kind are passed over, among them the inner ones of a reply that was cut
-    off. An abstention alone counts where no reply follows: it may be a thought. Only so many places are tried: each may
-    cost a walk through the whole answer.
+    Chatter, code fences and other objects are skipped, among them the inner ones of a reply that was cut off. A bare
+    abstention counts only if no reply follows: it may be a passing thought. Only a limited number of places is tried,
+    since each may cost a pass over the whole answer.
     """
     decoder = json.JSONDecoder()
     reached, abstention = 0, None
@@ -221,7 +223,7 @@ def _json_in(answer: str) -> dict[str, Any] | None:
             continue
         try:
             found, reached = decoder.raw_decode(answer, start.start())
-        except (ValueError, RecursionError):  # no JSON, or a number or a nesting beyond what Python reads
+        except (ValueError, RecursionError):  # not JSON, or numbers or nesting beyond what Python reads
             continue
         if not found.keys().isdisjoint(("summary", "panels")):
             return dict(found)

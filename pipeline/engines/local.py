@@ -1,65 +1,57 @@
-"""Runs one stage over its inputs: in batches, resumable, with every input accounted for."""
+"""Runs one stage over its inputs on this machine: in batches, resumable, with every input accounted for."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
+import multiprocessing
+import os
+import pickle
+import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
 
+from pipeline.engines.base import Facts, In, Stage
+from pipeline.errors import ToolkitError
 from pipeline.progress import Progress
 from pipeline.records import Rejected
-from pipeline.store import TABLES, Item, Keyed, Mark, Store
+from pipeline.store import TABLES, Item, Mark, Store
 
-In = TypeVar("In", bound=Keyed)
-
-
-@dataclass(frozen=True)
-class Stage(Generic[In]):
-    """One stretch of the line.
-
-    `run` takes a batch of inputs and gives outputs and rejections; every input must end as the origin of an output or
-    as a rejection. What it depends on besides its inputs stands in `config`.
-    """
-
-    name: str
-    table: str
-    run: Callable[[Sequence[In]], Iterable[Item | Rejected]]
-    config: Mapping[str, Any]
-    batch: int | None = None
-    """Inputs per call and per transaction; None gives all at once, for stages that must see everything."""
-    threads: int = 1
-    origin: Callable[[Any], tuple[str, ...]] = attrgetter("origin")
-    """Ids of the inputs that an output comes from."""
-    expands: bool = False
-    """One input may become many (a film its shots); then outputs are counted as kept, not inputs."""
-    repeated: Callable[[Sequence[Any], Mapping[str, Any]], Iterable[Item | Rejected]] | None = None
-    """Takes the results of one batch and all earlier outputs by id, and replaces the outputs whose id one of them has.
-    Called in the order of the inputs, wherever they are worked on. None where ids can't repeat."""
-    intact: Callable[[], bool] = lambda: True
-    """Whether the files that it wrote are still there; where they are not it is not done."""
-    facts: Callable[[Sequence[Any]], dict[str, Any]] = lambda _: {}
-    """What the report tells of this stage beyond counts: from all its outputs, those of a run that was cut off too."""
+Results = list[Item | Rejected | Facts]
 
 
-def run(stage: Stage[In], inputs: Sequence[In], store: Store, *, upstream: str, progress: Progress) -> Mark:
+def run(
+    stage: Stage[In],
+    inputs: Sequence[In],
+    store: Store,
+    *,
+    upstream: str,
+    progress: Progress,
+    processes: bool = False,
+) -> Mark:
     """Brings one stage to its end and returns its mark.
 
-    Nothing is done where the mark says so; a stage that was cut off goes on with the inputs that have no result yet; a
-    stage whose config or input changed, or that sees everything at once, starts anew.
+    Nothing is done if the mark says so. A stage that was cut off resumes with the inputs that have no result yet; one
+    whose config or input changed, or that sees everything at once, starts anew. The results are the same however many
+    workers there are, and come in the order of the inputs.
 
     Args:
         upstream: hash of the inputs' content.
+        processes: whether the stage's workers are processes, started anew and without this one's memory; else they are
+            threads.
 
     Raises:
         BadInput: another process is at work in this run.
-        RuntimeError: the stage lost an input (a bug of the stage, never of the user's data).
+        ToolkitError: a worker process was killed.
+        RuntimeError: the stage lost an input (a bug of the stage, never the fault of the user's data).
     """
     fingerprint = _fingerprint(stage, upstream)
     mark = store.mark(stage.name)
@@ -68,25 +60,30 @@ def run(stage: Stage[In], inputs: Sequence[In], store: Store, *, upstream: str, 
         return mark
     with store.working():
         store.begin(stage.name, stage.table, fingerprint, anew=done_before or stage.batch is None)
-        _work(stage, inputs, store, progress)
+        found = _work(stage, inputs, store, progress, processes)
         rejections = len(store.rejected(stage.name))
         kept = store.count(stage.table) if stage.expands else len(inputs) - rejections
-        store.finish(stage.name, entered=kept + rejections, kept=kept, facts=stage.facts(_outputs(stage, store)))
+        facts = stage.facts(_outputs(stage, store)) | found
+        store.finish(stage.name, entered=kept + rejections, kept=kept, facts=facts)
     finished = store.mark(stage.name)
     assert finished is not None
     return finished
 
 
-def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progress) -> None:
-    """Takes the inputs that have no result yet through the stage, a transaction a batch."""
+def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progress, processes: bool) -> dict[str, Any]:
+    """Takes the inputs that have no result yet through the stage, one transaction per batch; the facts they gave."""
     done = _settled(stage, store)
     left = [item for item in inputs if item.id not in done]
     finished = len(inputs) - len(left)
     earlier = {item.id: item for item in _outputs(stage, store)} if stage.repeated else {}
     progress(stage.name, finished, len(inputs))
     clock = time.perf_counter()
-    for batch, made in _results(stage, left):
-        results = list(stage.repeated(made, earlier)) if stage.repeated else made
+    found: dict[str, Any] = {}
+    for batch, made in _results(stage, left, processes):
+        given = [result for result in made if isinstance(result, Facts)]
+        results = [result for result in made if not isinstance(result, Facts)]
+        if stage.repeated:
+            results = list(stage.repeated(results, earlier))
         outputs = [result for result in results if not isinstance(result, Rejected)]
         rejected = [result for result in results if isinstance(result, Rejected)]
         _account(stage, batch, outputs, rejected)
@@ -95,12 +92,21 @@ def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progre
         now = time.perf_counter()
         store.add(stage.name, stage.table, outputs, rejected, now - clock)
         clock = now
+        for facts in given:
+            found |= {name: _added(found.get(name), value) for name, value in facts.found.items()}
         finished += len(batch)
         progress(stage.name, finished, len(inputs))
+    return found
+
+
+def _added(before: Any, value: Any) -> Any:
+    """Two batches' values of one fact."""
+    counts = type(before) is int and type(value) is int  # a bool is no count
+    return before + value if counts else value
 
 
 def _fingerprint(stage: Stage[In], upstream: str) -> str:
-    # No default=str: an object would stand there by its address and no run would ever go on.
+    # No default=str: an object would be written by its address, and no run would ever resume.
     config = json.dumps(stage.config, sort_keys=True, default=asdict)
     return hashlib.sha256(f"{stage.name}\n{config}\n{upstream}".encode()).hexdigest()
 
@@ -117,39 +123,100 @@ def _outputs(stage: Stage[In], store: Store) -> list[Item]:
     return store.items(TABLES[stage.table], stage.table)
 
 
-def _results(stage: Stage[In], inputs: Sequence[In]) -> Iterator[tuple[Sequence[In], list[Item | Rejected]]]:
-    """Batches with their results, in order; with threads at most twice as many batches are under way."""
-    size = stage.batch or max(len(inputs), 1)
-    batches = [inputs[start : start + size] for start in range(0, len(inputs), size)]
-    if stage.threads == 1:
-        for batch in batches:
-            yield batch, list(stage.run(batch))
-        return
-    with ThreadPoolExecutor(stage.threads) as pool:
-        waiting = iter(batches)
-        running: deque[tuple[Sequence[In], Future[list[Item | Rejected]]]] = deque()
-
-        def feed(count: int) -> None:
-            for batch in itertools.islice(waiting, count):
-                running.append((batch, pool.submit(_whole, stage, batch)))
-
-        feed(2 * stage.threads)
-        try:
-            while running:
-                batch, future = running.popleft()
-                yield batch, future.result()
-                feed(1)
-        finally:
-            pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C what has not begun need not begin
-
-
-def _whole(stage: Stage[In], batch: Sequence[In]) -> list[Item | Rejected]:
-    return list(stage.run(batch))
-
-
 def _account(stage: Stage[In], batch: Sequence[In], outputs: Sequence[Item], rejected: Sequence[Rejected]) -> None:
     ids = {item.id for item in batch}
     settled = {origin for output in outputs for origin in stage.origin(output)} | {row.origin for row in rejected}
     if settled != ids:
         lost, foreign = sorted(ids - settled)[:3], sorted(settled - ids)[:3]
         raise RuntimeError(f"stage {stage.name} lost {lost} and invented {foreign}")
+
+
+# ---- running the batches
+
+
+def _results(stage: Stage[In], inputs: Sequence[In], processes: bool) -> Iterator[tuple[Sequence[In], Results]]:
+    """Batches with their results, in order; at most twice as many batches as workers are under way."""
+    size = stage.batch or max(len(inputs), 1)
+    batches = [inputs[start : start + size] for start in range(0, len(inputs), size)]
+    if stage.workers == 1:
+        for batch in batches:
+            yield batch, list(stage.run(batch))
+        return
+    with _workers(stage, processes) as submit:
+        waiting = iter(batches)
+        running: deque[tuple[Sequence[In], Future[Results]]] = deque()
+
+        def feed(count: int) -> None:
+            running.extend((batch, submit(batch)) for batch in itertools.islice(waiting, count))
+
+        feed(2 * stage.workers)
+        while running:
+            batch, future = running.popleft()
+            yield batch, future.result()
+            feed(1)
+
+
+@contextmanager
+def _workers(stage: Stage[In], processes: bool) -> Iterator[Callable[[Sequence[In]], Future[Results]]]:
+    """Hands batches to workers. After an error or Ctrl-C those under way are waited for, and no other begins."""
+    pool, work = _processes(stage) if processes else _threads(stage)
+
+    def submit(batch: Sequence[In]) -> Future[Results]:
+        with _interrupts_held():  # this may start a process
+            return pool.submit(work, batch)
+
+    try:
+        yield submit
+    except BrokenProcessPool as error:
+        raise ToolkitError(
+            f"a worker process of the stage {stage.name} was killed, perhaps because memory ran out; close other "
+            "programs and type the same again, the stage resumes."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+Pool = tuple[Executor, Callable[[Sequence[Any]], Results]]
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits, and never reaches a process started meanwhile: the engine alone decides what follows from it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _threads(stage: Stage[In]) -> Pool:
+    return ThreadPoolExecutor(stage.workers), functools.partial(_whole, stage.run)
+
+
+def _processes(stage: Stage[In]) -> Pool:
+    """Processes that are spawned, not forked: a fork of a process with threads may hang."""
+    spawned = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(stage.workers, spawned, _set_up, (pickle.dumps(stage.run),)), _in_worker
+
+
+def _whole(function: Callable[[Sequence[In]], Any], batch: Sequence[In]) -> Results:
+    return list(function(batch))
+
+
+_worker: list[Callable[[Sequence[Any]], Any]] = []
+"""In a worker process, its stage's function: unpickled once, so that a model is loaded once."""
+
+
+def _set_up(function: bytes) -> None:
+    """Makes a process ready to work on a stage."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `_interrupts_held`, on systems without signal masks
+    # Waiting threads of PyTorch's kind burn cores that the other workers need; read when such a package is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _worker.append(pickle.loads(function))
+
+
+def _in_worker(batch: Sequence[Any]) -> Results:
+    return _whole(_worker[0], batch)

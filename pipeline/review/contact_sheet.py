@@ -1,7 +1,7 @@
 """The contact sheet: a page that opens from disk, with every grid, its caption and scores, and what was rejected.
 
-The riskiest come first: what the scores dropped, the worst before the nearly good, then the undecided, then what is
-kept, led by what only just passed. What a person dropped is folded away.
+The riskiest rows come first: those that their scores dropped, worst first, then the undecided ones, then those that are
+kept, beginning with those that barely passed. Rows that a person dropped are folded away.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def write(
     """Writes the page.
 
     Args:
-        rejected: what every stage but the filter rejected, by stage; the filter's grids are among the rows.
-        command: what to type when `captions.csv` has been edited.
+        rejected: by stage, what it rejected; without the filter, whose grids are among the rows.
+        command: what to type once `captions.csv` has been edited.
     """
     ordered = riskiest_first(found)
     keep, unsure, drop = ([row for row in ordered if row.decision == word] for word in ("keep", "unsure", "drop"))
@@ -53,7 +53,7 @@ def write(
         f"<h1>{escape(task.title)}</h1>",
         f"<p>{len(keep)} kept, {len(unsure)} undecided, {len(drop)} dropped. Scores are shown "
         "as value / limit, the riskiest grids first. To change a decision or a text, edit "
-        f"<code>captions.csv</code> beside this page, then type <code>{escape(command)}</code>.</p>",
+        f"<code>captions.csv</code> next to this page, then type <code>{escape(command)}</code>.</p>",
         *(_section("Dropped by their scores", ours, task) if ours else []),
         *(_section("Undecided", unsure, task) if unsure else []),
         *_section("Kept", keep, task),
@@ -102,7 +102,7 @@ def _word(row: Row) -> str:
 
 
 def _marked(text: str, task: Task) -> str:
-    """The caption with its prefix and markers set off."""
+    """The caption with its prefix and markers highlighted."""
     shown = escape(text)
     for tag in (task.prefix, *task.markers):
         if tag:

@@ -1,9 +1,9 @@
-"""A person's last word: `captions.csv` out and in.
+"""A person's decisions as a table: `captions.csv`, written and read back.
 
 Only decision, caption, summary, panel texts, people and note are read back, by id, whatever the order of the rows and
-whatever columns were added. What was edited is told by hashes that each row carries of the texts that it was written
-with: what was left alone takes nothing back that was decided elsewhere since, and an edit on what has changed since is
-in doubt. Nothing is applied while any row is in doubt.
+whatever columns were added. Each row carries hashes of the texts that it was written with, which show what was edited:
+a cell left alone undoes nothing that was decided elsewhere since, and an edit of something that has changed since is in
+doubt. Nothing is applied while any row is in doubt.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from pipeline.review.reviews import Change
 from pipeline.review.risk import riskiest_first
 from pipeline.task import Task
 from pipeline.text import grammar
+from pipeline.text.counters import TokenCounter
 
-SHORT = 6  # letters of a cell's hash: two texts agree in it with a chance of 1 in 64 million
+SHORT = 6  # letters of a cell's hash: the chance that two texts agree in it is 1 in 64 million
 
 
 # ---- out
@@ -75,7 +76,7 @@ def edited_columns(task: Task) -> list[str]:
 
 
 def _seen(row: Row) -> dict[str, str]:
-    """What a person sees of a row and may edit, by column."""
+    """The cells of a row that a person may edit, by column."""
     return {
         "decision": row.decision,
         "caption": row.caption.text,
@@ -87,7 +88,7 @@ def _seen(row: Row) -> dict[str, str]:
 
 
 def base(row: Row) -> str:
-    """Hashes of the cells that may be edited, in their order, and of the pictures that they are about."""
+    """Hashes of the cells that may be edited, in their order, and of the pictures that they describe."""
     pictures = " ".join(record.id for record in row.grid.group.records)
     return "b-" + "".join(map(_hash, (*_seen(row).values(), pictures)))
 
@@ -99,16 +100,18 @@ def _hash(text: str) -> str:
 # ---- in
 
 
-def read_csv(path: Path, found: Sequence[Row], task: Task) -> list[Change]:
-    """What a person has changed in the table and the run does not have yet.
+def read_csv(path: Path, found: Sequence[Row], task: Task, counter: TokenCounter) -> list[Change]:
+    """What a person has changed in the table that the run does not have yet.
 
     Raises:
-        BadInput: the file can't be read as a table, or rows are in doubt; every doubt is named with row and column.
+        BadInput: the file can't be read as a table, or rows are in doubt; every doubt names its row and column.
     """
-    return find_changes(_lines(path, task), str(path), found, task)
+    return find_changes(_lines(path, task), str(path), found, task, counter)
 
 
-def find_changes(lines: Sequence[spreadsheet.Line], source: str, found: Sequence[Row], task: Task) -> list[Change]:
+def find_changes(
+    lines: Sequence[spreadsheet.Line], source: str, found: Sequence[Row], task: Task, counter: TokenCounter
+) -> list[Change]:
     """What is changed in the lines of a table, of which errors speak as `source`.
 
     Raises:
@@ -124,23 +127,23 @@ def find_changes(lines: Sequence[spreadsheet.Line], source: str, found: Sequence
         if line.fault:
             doubts.append(f"row {line.number}: {line.fault}")
         elif row is None:
-            doubts.append(f"row {line.number}, id: '{name}' is no grid of this run")
+            doubts.append(f"row {line.number}, id: '{name}' is not a grid of this run")
         elif first := met.get(name):
-            doubts.append(f"row {line.number}, id: {name} stands twice, in row {first} too")
+            doubts.append(f"row {line.number}, id: {name} is in row {first} already")
         else:
             met[name] = line.number
-            change, told = _change(row, line.cells, task)
-            doubts += [f"row {line.number}, {doubt}" for doubt in told]
+            change, faults = _change(row, line.cells, task, counter)
+            doubts += [f"row {line.number}, {doubt}" for doubt in faults]
             changes += [change] if change else []
     if missing := [name for name in by_id if name not in met]:
-        doubts.append(f"{len(missing)} grids have no row: {', '.join(missing)}")
+        doubts.append(f"there is no row for {', '.join(missing)}")
     if doubts:
-        raise BadInput("\n  ".join([f"nothing was applied from {source}, these are in doubt:", *doubts]))
+        raise BadInput("\n  ".join([f"nothing was applied from {source}; in doubt are:", *doubts]))
     return changes
 
 
 def has_edits(path: Path, found: Sequence[Row], task: Task) -> bool:
-    """Whether a table holds a person's edits that the run does not have yet; also where that can't be told."""
+    """Whether a table has edits that the run does not have yet; true also if there is no telling."""
     by_id = {row.id: _seen(row) for row in found}
     try:
         lines = _lines(path, task)
@@ -159,22 +162,24 @@ def _lines(path: Path, task: Task) -> list[spreadsheet.Line]:
 
 
 def _edited(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
-    """The cells that are not as they were written; None where the row's base can't tell."""
+    """The cells that are not as they were written; None if the row's base is damaged."""
     hashes = _hashes(cells, task)
     if hashes is None:
         return None
     texts = {name: _read(name, cells[name]) for name in edited_columns(task)}
     changed = {name: text for name, text in texts.items() if _hash(text) != hashes[name]}
-    return {name: text for name, text in changed.items() if text or name != "decision"}  # an emptied one says nothing
+    return {
+        name: text for name, text in changed.items() if text or name != "decision"
+    }  # an emptied decision says nothing
 
 
 def _hashes(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
     """What a row's base says of every cell that may be edited, and of the pictures; None where it is damaged."""
     columns = [*edited_columns(task), "picture"]
-    told = cells["base"].strip().removeprefix("b-")
-    if len(told) != SHORT * len(columns):
+    stored = cells["base"].strip().removeprefix("b-")
+    if len(stored) != SHORT * len(columns):
         return None
-    return {name: told[SHORT * place : SHORT * (place + 1)] for place, name in enumerate(columns)}
+    return {name: stored[SHORT * place : SHORT * (place + 1)] for place, name in enumerate(columns)}
 
 
 def _read(name: str, cell: str) -> str:
@@ -185,51 +190,53 @@ def _read(name: str, cell: str) -> str:
     return grammar.clean(text) if name == "summary" or name.startswith("panel_") else text
 
 
-def _change(row: Row, cells: Mapping[str, str], task: Task) -> tuple[Change | None, list[str]]:
-    """What a row changes, or its doubts, each beginning with its column."""
+def _change(row: Row, cells: Mapping[str, str], task: Task, counter: TokenCounter) -> tuple[Change | None, list[str]]:
+    """What a row changes, or what is in doubt about it, each doubt beginning with its column."""
     edited = _edited(cells, task)
     if edited is None:
-        return None, [f"base: '{cells['base']}' is not what was written there; edit a table written anew"]
+        return None, [f"base: '{cells['base']}' is not what was written there; edit a freshly written table"]
     seen = _seen(row)
     wanted = {name: text for name, text in edited.items() if text != seen[name]}
     if wanted and cells["base"].strip() != base(row):
         return None, [
             f"base: the row has changed in the run since this table was written ({_changed(row, cells, task)}), "
-            f"so your edit of {', '.join(wanted)} is in doubt; edit a table written anew"
+            f"so your edit of {', '.join(wanted)} is in doubt; edit a freshly written table"
         ]
     doubts = []
     if "decision" in wanted and wanted["decision"] not in reviews.DECISIONS:
-        doubts.append(f"decision: '{cells['decision']}' is none of {', '.join(reviews.DECISIONS)}")
+        doubts.append(f"decision: '{cells['decision']}' is not one of {', '.join(reviews.DECISIONS)}")
     for name, text in wanted.items():
         if name != "decision" and (harm := spreadsheet.damage(seen[name], text)):
             doubts.append(f"{name}: {harm}")
     try:
-        words, people = _told(row, wanted, task)
+        words, people = _edit(row, wanted, task)
         decision = next((known for known in reviews.DECISIONS if known == wanted.get("decision")), None)
-        change = reviews.change(row, task, decision=decision, text=words, note=wanted.get("note"), people=people)
+        change = reviews.change(
+            row, task, counter, decision=decision, text=words, note=wanted.get("note"), people=people
+        )
     except BadInput as error:
         doubts.append(str(error))
     return (None, doubts) if doubts else (change, [])
 
 
 def _changed(row: Row, cells: Mapping[str, str], task: Task) -> str:
-    """Names of the columns of a row that are not in the run as they were when the table was written."""
+    """Names of the columns of a row that have changed in the run since the table was written."""
     now = _hashes({"base": base(row)}, task) or {}
-    return ", ".join(name for name, told in (_hashes(cells, task) or {}).items() if now.get(name) != told)
+    return ", ".join(name for name, stored in (_hashes(cells, task) or {}).items() if now.get(name) != stored)
 
 
-def _told(row: Row, wanted: Mapping[str, str], task: Task) -> tuple[str | None, tuple[Person, ...]]:
-    """The caption as edited, if it was, and the people who were; texts that tell of them tell how they look now."""
+def _edit(row: Row, wanted: Mapping[str, str], task: Task) -> tuple[str | None, tuple[Person, ...]]:
+    """The caption as edited, or None, and the people as edited; texts that describe them describe their new looks."""
     words = _text(row, wanted, task)
     people = reviews.redescribed(row, _people(row, wanted["people"])) if "people" in wanted else ()
     if words is None or not people:
         return words, people
     edited = grammar.edited(row.caption, words, task)
     anew = reviews.with_looks(edited, people, task)
-    as_told = [anew] if "caption" in wanted else [anew, reviews.with_looks(edited, (), task)]
-    if not any(_says_the_same(words, each, task) for each in as_told):
+    renderings = [anew] if "caption" in wanted else [anew, reviews.with_looks(edited, (), task)]
+    if not any(_says_the_same(words, each, task) for each in renderings):
         other = next(name for name in wanted if name in ("caption", "summary") or name.startswith("panel_"))
-        raise BadInput(f"people: differ from the {other}, which was edited too; change one only")
+        raise BadInput(f"people: differ from the {other}, which was edited too; change only one")
     return anew, people
 
 
@@ -237,14 +244,12 @@ def _people(row: Row, cell: str) -> list[Person]:
     """The people of an edited cell.
 
     Raises:
-        BadInput: somebody was left out of it, or stands there twice.
+        BadInput: somebody was left out, or appears twice.
     """
     said = reviews.people_in(cell)
     known = row.caption.parts.people if row.caption.parts else ()
     if missing := [person.name for person in known if person.name not in {one.name for one in said}]:
-        raise BadInput(
-            f"people: {missing[0]} is left out; say how they look, or take <{missing[0]}> out of the caption"
-        )
+        raise BadInput(f"people: {missing[0]} is left out; describe them, or take <{missing[0]}> out of the caption")
     return said
 
 
@@ -254,7 +259,7 @@ def _says_the_same(text: str, other: str, task: Task) -> bool:
 
 
 def _text(row: Row, wanted: Mapping[str, str], task: Task) -> str | None:
-    """The caption as edited, as a whole or by summary and panels; both at once only where they agree."""
+    """The caption as edited, as a whole or by summary and panels; both at once only if they agree."""
     panels = {
         panel: wanted[f"panel_{panel + 1}"] for panel in range(len(task.markers)) if f"panel_{panel + 1}" in wanted
     }
@@ -262,10 +267,10 @@ def _text(row: Row, wanted: Mapping[str, str], task: Task) -> str | None:
     if "caption" not in wanted:
         edited = panels or summary is not None
         return reviews.with_panels(row, panels, task, summary) if edited else None
-    told = grammar.parse(wanted["caption"], task)
-    if summary is not None and told.summary != summary:
-        raise BadInput("summary: differs from the caption, which was edited too; change one only")
+    parsed = grammar.parse(wanted["caption"], task)
+    if summary is not None and parsed.summary != summary:
+        raise BadInput("summary: differs from the caption, which was edited too; change only one")
     for panel, text in panels.items():
-        if told.panels[panel] != text:
-            raise BadInput(f"panel_{panel + 1}: differs from the caption, which was edited too; change one only")
+        if parsed.panels[panel] != text:
+            raise BadInput(f"panel_{panel + 1}: differs from the caption, which was edited too; change only one")
     return wanted["caption"]

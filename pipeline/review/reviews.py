@@ -1,6 +1,6 @@
-"""A person's word on the grids of a run: the rows that are decided on, and what an edit changes.
+"""A person's decisions on the grids of a run: the rows that they decide on, and what an edit changes.
 
-The table, the page and the command line all come through here, so that all of them obey the same rules.
+The table, the page and the command line all go through here, so that all of them obey the same rules.
 """
 
 from __future__ import annotations
@@ -15,30 +15,46 @@ from pipeline.errors import BadInput, BadReply
 from pipeline.records import Caption, Decision, Grid, Parts, Person, Record, Review, Row, Scores, content_id
 from pipeline.store import Store
 from pipeline.task import Task
-from pipeline.text import grammar
+from pipeline.text import budget, grammar
+from pipeline.text.counters import TokenCounter
 
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
 BLANK = Caption("", "", "", (), captioner="person")
 NO_LOOKS = re.compile(r"[;<>\[\]]")
-"""Signs that nobody's looks may hold: they part people from one another, and hold names and markers."""
+"""Characters that a description must not contain: they separate people, and enclose names and markers."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One edited row: the review that it makes, and per field what was and what becomes."""
+    """One edited row: the resulting review, and the old and new value of every field that changes."""
 
     review: Review
     fields: tuple[tuple[str, str, str], ...]
     problems: tuple[str, ...] = ()
-    """What the linter finds in the caption where that was edited."""
+    """Problems of the caption, if that was edited."""
 
 
 def grids(store: Store) -> list[Grid]:
-    """Every grid with the panels that count: a person's choice of pictures goes before ours.
+    """Every grid with the panels that count: a person's choice of pictures takes precedence over ours.
 
-    A grid of other panels keeps its id and has a picture of its own, which whoever changes the panels draws.
+    A grid with other panels keeps its id and has a picture of its own, drawn by whoever changes the panels.
     """
-    return _arranged(store.items(Grid, "grids"), _holding(store))
+    return _arranged(_made(store), _holding(store))
+
+
+def _made(store: Store) -> list[Grid]:
+    """Every grid as it was composed.
+
+    Raises:
+        BadInput: the run was cut off after it had begun its pictures or groups anew.
+    """
+    found = store.items(Grid, "grids")
+    if len(found) < store.count("grids"):
+        raise BadInput(
+            f"the run in {store.folder} was cut off while it measured or grouped its pictures anew, so not all of its "
+            "grids can be shown; run 'iclora dataset' on it again, which resumes (no decision is lost)."
+        )
+    return found
 
 
 def _arranged(made: Sequence[Grid], word: Word) -> list[Grid]:
@@ -58,11 +74,11 @@ def rearranged(grid: Grid, records: Sequence[Record]) -> Grid:
 
 @dataclass(frozen=True)
 class Word:
-    """A person's reviews that hold, by grid; one for pictures that have left the run does not."""
+    """A person's reviews that are valid, by grid; one that names pictures which have left the run is not."""
 
     reviews: Mapping[str, Review]
     records: Mapping[str, Record]
-    """By id, the pictures that a person may have chosen; read only where one has."""
+    """By id, the pictures that a person may have chosen; empty if nobody has chosen any."""
 
 
 def _holding(store: Store) -> Word:
@@ -72,29 +88,31 @@ def _holding(store: Store) -> Word:
     return Word({r.grid: r for r in found if all(record in records for record in r.panels)}, records)
 
 
-def captions(store: Store, task: Task) -> list[Caption]:
-    """The captions that count: a person's text goes before ours, and its problems are its own.
+def captions(store: Store, task: Task, counter: TokenCounter) -> list[Caption]:
+    """The captions that count: a person's text takes precedence over ours, with problems of its own.
 
-    Where a person has exchanged panels the text is theirs too, even an empty one: ours tells of other panels.
+    If a person has exchanged panels, the text is theirs too, even an empty one, since ours describes other panels.
     """
-    return _counting(store, store.items(Grid, "grids"), _holding(store), task)
+    return _counting(store, _made(store), _holding(store), task, counter)
 
 
-def _counting(store: Store, made: Sequence[Grid], word: Word, task: Task) -> list[Caption]:
+def _counting(store: Store, made: Sequence[Grid], word: Word, task: Task, counter: TokenCounter) -> list[Caption]:
     said = {grid: review for grid, review in word.reviews.items() if review.text or review.panels}
     by_id = {grid.id: grid for grid in made}
     ours = store.items(Caption, "captions")
-    # A captioner that finds a grid's panels unrelated, where another found words for them, does not unsay a person's.
+    # If a captioner finds panels unrelated that an earlier one described, a person's text for them still counts.
     lacking = by_id.keys() - {caption.grid for caption in ours}
     ours += [replace(BLANK, grid=grid) for grid in said if grid in lacking]
     return [
-        _edited(caption, said[caption.grid], by_id.get(caption.grid), task) if caption.grid in said else caption
+        budget.checked(_edited(caption, said[caption.grid], by_id.get(caption.grid), task), task, counter)
+        if caption.grid in said
+        else caption
         for caption in ours
     ]
 
 
 def _edited(caption: Caption, review: Review, grid: Grid | None, task: Task) -> Caption:
-    """The caption with a person's panels, looks and text; its parts are the captioner's as far as theirs go."""
+    """The caption with a person's panels, looks and text; the rest of its parts stays the captioner's."""
     parts = caption.parts
     if parts and grid and review.panels:
         before = {record.id: place for place, record in enumerate(grid.group.records)}
@@ -104,13 +122,13 @@ def _edited(caption: Caption, review: Review, grid: Grid | None, task: Task) -> 
     return grammar.edited(replace(caption, parts=parts), review.text, task)
 
 
-def rows(store: Store, task: Task) -> list[Row]:
-    """Every captioned grid with its scores, the decision on it and why. A person's word goes before ours.
+def rows(store: Store, task: Task, counter: TokenCounter) -> list[Row]:
+    """Every captioned grid with its scores, the decision on it and the reasons. A person's decision overrides ours.
 
-    Scores and rejections belong to the text and the panels that were scored; a grid that has others since has none.
+    Scores and rejections belong to the text and the panels that were scored; a grid that has others now has none.
     """
-    made, word = store.items(Grid, "grids"), _holding(store)
-    counting = {caption.grid: caption for caption in _counting(store, made, word, task)}
+    made, word = _made(store), _holding(store)
+    counting = {caption.grid: caption for caption in _counting(store, made, word, task, counter)}
     scores = {found.grid: found for found in store.items(Scores, "scores")}
     rejected = {row.id: row.detail for row in store.rejected("filter")}
     found = []
@@ -130,6 +148,7 @@ def rows(store: Store, task: Task) -> list[Row]:
 def change(  # noqa: PLR0913  (one argument a field that a person may change)
     row: Row,
     task: Task,
+    counter: TokenCounter,
     *,
     decision: Decision | None = None,
     text: str | None = None,
@@ -137,14 +156,14 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     panels: tuple[str, ...] = (),
     people: tuple[Person, ...] = (),
 ) -> Change | None:
-    """What these values change of a row, each left as it is where it is None; None where they change nothing.
+    """What these values change about a row; None if they change nothing. A value of None leaves its field alone.
 
-    A text edited in a row that is marked keep is kept as the person wrote it. In one that the toolkit dropped or left
-    unsure the edit decides nothing: the toolkit does again, by what it finds in the new text.
+    A text edited in a row marked keep is kept as the person wrote it. In a row that the toolkit dropped or left unsure,
+    an edit decides nothing: the toolkit decides again, by what it finds in the new text.
 
     Args:
-        panels: ids of the records that the person wants; empty where they stay as they are.
-        people: people with other looks, of which the text tells as it is given; without a text it is rendered anew.
+        panels: ids of the records that the person wants; empty if they stay as they are.
+        people: people with other looks, which a given text already contains; without a text, it is rendered anew.
 
     Raises:
         BadInput: the row can't be kept with this text; the message begins with the field's name.
@@ -169,7 +188,7 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     if review == earlier:
         return None
     if edited and not words:
-        raise BadInput("caption: is empty; mark the row as drop where it is to go")
+        raise BadInput("caption: is empty; mark the row as drop if you don't want it")
     becomes = review.decision or row.decision
     if edited and becomes == "keep" and not grammar.is_joint(words, task):
         raise BadInput(f"caption: the edited caption lacks one of {' '.join(task.markers)}")
@@ -181,8 +200,8 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
         caption = replace(caption, parts=grammar.redescribed(caption.parts, people))
         values["people"] = (people_cell(row.caption.parts), people_cell(caption.parts))
     fields = tuple((name, was, now) for name, (was, now) in values.items() if was != now)
-    problems = grammar.edited(caption, words, task).problems if edited else ()
-    # Where no field changes a person says what the toolkit said.
+    problems = budget.checked(grammar.edited(caption, words, task), task, counter).problems if edited else ()
+    # If no field changes, the person confirms the toolkit's decision.
     return Change(review, fields or (("decision", row.decision, becomes),), problems)
 
 
@@ -190,7 +209,7 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
 
 
 def people_cell(parts: Parts | None) -> str:
-    """Who is in a grid and how they look, on one line; empty for a caption that came as one text."""
+    """Who is in a grid and what they look like, on one line; empty for a caption that is plain text."""
     return "; ".join(map(_entry, parts.people)) if parts else ""
 
 
@@ -203,63 +222,63 @@ def people_in(cell: str) -> list[Person]:
     """The people of a `people_cell`, edited or not.
 
     Raises:
-        BadInput: somebody stands there twice; the message begins with `people`.
+        BadInput: somebody appears twice; the message begins with `people`.
     """
     found: dict[str, Person] = {}
     for entry in filter(None, map(str.strip, cell.split(";"))):
-        name, _, told = (part.strip() for part in entry.partition(":"))
-        looks, _, changes = told.partition("(changes:") if told.endswith(")") else (told, "", "")
+        name, _, description = (part.strip() for part in entry.partition(":"))
+        looks, _, changes = description.partition("(changes:") if description.endswith(")") else (description, "", "")
         if name in found:
-            raise BadInput(f"people: {name} stands twice; say once how they look")
+            raise BadInput(f"people: {name} appears twice; describe them once")
         found[name] = Person(name, grammar.clean(looks), grammar.clean(changes.removesuffix(")")))
     return list(found.values())
 
 
 def redescribed(row: Row, people: Iterable[Person]) -> tuple[Person, ...]:
-    """Those of the people who look otherwise now than the row's caption has them.
+    """Those of the people who now look different from what the row's caption says.
 
     Raises:
-        BadInput: somebody is nobody of this grid, or their looks are missing or can't be written; the message begins
-            with `people`.
+        BadInput: somebody is not in this grid, or their looks are missing or can't be written; the message begins with
+            `people`.
     """
     known = {person.name: person for person in row.caption.parts.people} if row.caption.parts else {}
     anew = []
     for person in people:
         if not row.caption.parts:
             raise BadInput(
-                f"people: the caption came as one text and tells nothing of {person.name} apart; edit the caption"
+                f"people: the caption is plain text and has no separate looks for {person.name}; edit the caption"
             )
         if person.name not in known:
-            there = f"it has {', '.join(known)}" if known else "it has nobody"
-            raise BadInput(f"people: '{person.name}' is nobody of this grid; {there}, whom the caption names")
+            there = f"its caption names {', '.join(known)}" if known else "its caption names nobody"
+            raise BadInput(f"people: '{person.name}' is not in this grid; {there}")
         if _entry(person) == _entry(known[person.name]):
             continue
         if not person.looks:
             raise BadInput(
-                f"people: the looks of {person.name} are missing; say how they look, or take <{person.name}> out of "
+                f"people: the looks of {person.name} are missing; describe them, or take <{person.name}> out of "
                 "the caption"
             )
         if found := NO_LOOKS.search(f"{person.looks}{person.changes}"):
-            raise BadInput(f"people: the looks of {person.name} hold '{found[0]}'; write them without ; < > [ ]")
+            raise BadInput(f"people: the looks of {person.name} contain '{found[0]}'; write them without ; < > [ ]")
         anew.append(person)
     return tuple(anew)
 
 
 def with_looks(caption: Caption, people: Iterable[Person], task: Task) -> str:
-    """The caption's text rendered anew with other looks of some people; what it tells of them already stands once.
+    """The caption's text rendered anew with other looks for some people, each description once.
 
     Raises:
-        BadInput: the looks hold a marker or the prefix; the message begins with `people`.
+        BadInput: the looks contain a marker or the prefix; the message begins with `people`.
     """
     assert caption.parts is not None
     try:
-        return grammar.tell(grammar.bared(grammar.redescribed(caption.parts, people)), task)
+        return grammar.text_of(grammar.bared(grammar.redescribed(caption.parts, people)), task)
     except BadReply as error:
         raise BadInput(f"people: {error}") from error
 
 
 def captioners_word(parts: Parts | None) -> str:
-    """What the captioner says ties the panels, and which of them it finds strange; empty where it says nothing."""
+    """What ties the panels, and which of them do not belong, according to the captioner; empty if it says neither."""
     if parts is None:
         return ""
     said = [f"{tie.what} in panels {_numbers(tie.panels)}" for tie in parts.ties]
@@ -280,14 +299,14 @@ def _numbers(panels: Sequence[int]) -> str:
 
 
 def with_panels(row: Row, texts: Mapping[int, str], task: Task, summary: str | None = None) -> str:
-    """The row's caption with other texts for some panels or another summary, and every other letter as it was.
+    """The row's caption with other texts for some panels or another summary, and everything else exactly as it was.
 
     Args:
-        texts: by place of the panel from 0.
-        summary: None where it stays.
+        texts: by the panel's place, from 0.
+        summary: None leaves it as it is.
 
     Raises:
-        BadInput: a text is empty or holds a marker; the message begins with `panel_` and the panel's number, or with
+        BadInput: a text is empty or contains a marker; the message begins with `panel_` and the panel's number, or with
             `summary`.
     """
     for panel, text in texts.items():
@@ -295,7 +314,9 @@ def with_panels(row: Row, texts: Mapping[int, str], task: Task, summary: str | N
             raise BadInput(f"panel_{panel + 1}: is empty")
     if summary is not None and not grammar.clean(summary):
         raise BadInput("summary: is empty")
-    if not row.caption.text and len(texts) == len(task.markers):  # no text came with the images, a person writes them
+    if not row.caption.text and len(texts) == len(
+        task.markers
+    ):  # no text came with the images, so a person writes them all
         try:
             return grammar.render(summary or "", [texts[panel] for panel in range(len(texts))], (), task)
         except BadReply as error:
@@ -310,7 +331,7 @@ def with_panels(row: Row, texts: Mapping[int, str], task: Task, summary: str | N
 
 
 def moved(row: Row, texts: Mapping[int, str], task: Task) -> str:
-    """As `with_panels`, with texts that came along with their pictures; a picture without one has an empty text."""
+    """As `with_panels`, for texts that move with their pictures; a picture without one has an empty text."""
     caption = row.caption
     for panel, text in texts.items():
         try:

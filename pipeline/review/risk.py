@@ -1,4 +1,4 @@
-"""Which rows a person should look at first: what was rejected or is in doubt, the worst before the nearly good."""
+"""Which rows a person should look at first: those rejected or in doubt, the worst before the nearly good."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from pipeline.records import Row, Score
 
 
 def riskiest_first(rows: Sequence[Row]) -> list[Row]:
-    """Rows that the filter rejected, the worst first; then those with caption problems; then the rest, the borderline
-    first."""
+    """Rows that the filter rejected, worst first; then those with caption problems; then the rest, borderline first."""
     return sorted(rows, key=lambda row: (not row.reasons, not row.caption.problems, margin(row)))
 
 
 def margin(row: Row) -> float:
-    """How far a row's worst score lies on the good side of its threshold; infinite where nothing was measured.
+    """How far a row's worst score is on the good side of its threshold; infinite if nothing was measured.
 
-    In units of what is usual: 1 is as good as half of the run, 0 at the threshold, below 0 rejected.
+    In units of what is usual: 1 is as good as the run's median, 0 is at the threshold, below 0 is rejected.
     """
     return min((_margin(score) for score in row.scores), default=float("inf"))
 

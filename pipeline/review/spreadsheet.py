@@ -1,7 +1,7 @@
-"""A table as a file that spreadsheets leave alone, and that is read back whatever they made of it.
+"""A table as a file that spreadsheet programs leave alone, and that is read back whatever they have made of it.
 
-Written: every cell quoted, UTF-8 with a byte order mark (Excel takes it for another encoding without), LF, one line a
-cell. Read: commas, semicolons or tabs, UTF-8 or UTF-16, the mark inside the header too, columns and rows in any order.
+Written: every cell quoted, UTF-8 with a byte order mark (without one, Excel assumes another encoding), LF, one line per
+cell. Read: commas, semicolons or tabs, UTF-8 or UTF-16, even a mark inside the header, columns and rows in any order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.errors import BadInput
 
 MARK = "\ufeff"
 DELIMITERS = ",;\t"
-# What a spreadsheet would run as a formula, or take for a number or a truth and write in its own way (007 as 7).
+# What a spreadsheet would run as a formula, or take for a number or a truth value and rewrite (007 as 7).
 ALIVE = re.compile(
     r"'*(?:[=+\-@＝＋－＠]|(?:(?=\D*\d)[\d\s.,:/%$€£+\-e]+|true|false)\Z)",  # noqa: RUF001
     re.IGNORECASE,
@@ -29,8 +29,8 @@ GUILLEMETS = re.compile("« ?| ?»")
 LOST = re.compile(r"[?\ufffd]")
 FOREIGN = re.compile(r"[^\x00-\x7f\ufffd]")
 MISREAD = "ï»¿"
-"""The byte order mark as a program sees it that takes UTF-8 for Windows-1252."""
-FEW_ZEROS = 0.2  # part of a text's bytes that are zero from which it is UTF-16; in UTF-8 none is
+"""The byte order mark as seen by a program that mistakes UTF-8 for Windows-1252."""
+FEW_ZEROS = 0.2  # a text with a larger share of zero bytes is UTF-16; UTF-8 has none
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Line:
     number: int
     cells: dict[str, str]
     fault: str = ""
-    """Why its cells can't be told apart; they are empty then."""
+    """Why its cells can't be told apart; there are none then."""
 
 
 def guard(text: str) -> str:
-    """The text with an apostrophe in front where a spreadsheet would not leave it as it is."""
+    """The text, with an apostrophe in front if a spreadsheet would not leave it as it is."""
     return f"'{text}" if ALIVE.match(text) else text
 
 
@@ -53,15 +53,15 @@ def unguard(cell: str) -> str:
 
 
 def damage(was: str, now: str) -> str:
-    """What a spreadsheet has done to a text, where the whole difference is of a kind that people rarely make.
+    """What a spreadsheet has done to a text, if the whole difference is of a kind that people rarely make; else empty.
 
-    Curly signs made straight are a person's work: no program does that.
+    Curly quotes made straight are a person's work: no program does that.
     """
     if _straight(was) == _straight(now) and _count(CURLY, now) > _count(CURLY, was):
-        return "only its quote signs differ, as automatic correction makes them; put the straight ones back"
+        return "only its quotation marks differ, as autocorrection changes them; put the straight ones back"
     same = LOST.sub("", FOREIGN.sub("", was)) == LOST.sub("", FOREIGN.sub("", now))
     if same and _count(LOST, now) > _count(LOST, was) and _count(FOREIGN, now) < _count(FOREIGN, was):
-        return "letters were lost when it was saved (question marks stand in their place); save as CSV in UTF-8"
+        return "letters were lost when it was saved (replaced by question marks); save it as CSV in UTF-8"
     return ""
 
 
@@ -77,7 +77,7 @@ def _count(kind: re.Pattern[str], text: str) -> int:
 
 
 def write(path: Path, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    """Writes the table whole or not at all. Cells must be of one line."""
+    """Writes the table whole or not at all. Cells must not contain line breaks."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(columns)
@@ -91,7 +91,7 @@ def write(path: Path, columns: Sequence[str], lines: Iterable[Sequence[str]]) ->
 
 
 def read(path: Path, columns: Sequence[str]) -> list[Line]:
-    """The rows of a table. Columns that are not asked for are left out, names of columns may be in capitals.
+    """The rows of a table. Columns that are not asked for are left out; column names may be in capitals.
 
     Raises:
         BadInput: the file can't be read as a table that has each of the columns once.
@@ -105,15 +105,21 @@ def read(path: Path, columns: Sequence[str]) -> list[Line]:
         raise BadInput(f"{path} is empty.")
     header = [_name(cell) for cell in table[0]]
     if any(name.startswith(MISREAD) for name in header):
-        raise BadInput(f"{path} was opened in another encoding than UTF-8; open the table again and choose UTF-8.")
-    if faults := [f"{header.count(name)} columns named '{name}'" for name in columns if header.count(name) != 1]:
-        raise BadInput(f"{path} has {', '.join(faults)}; it needs one of each, only further columns may be left out.")
+        raise BadInput(f"{path} was opened in an encoding other than UTF-8; open the table again and choose UTF-8.")
+    if faults := [
+        f"{header.count(name) or 'no'} column{'s' if header.count(name) else ''} named '{name}'"
+        for name in columns
+        if header.count(name) != 1
+    ]:
+        raise BadInput(
+            f"{path} has {', '.join(faults)}; it needs one of each; only columns that you added may be left out."
+        )
     places = {name: header.index(name) for name in columns}
     return [_line(number, cells, places, len(header)) for number, cells in enumerate(table[1:], start=2) if any(cells)]
 
 
 def _line(number: int, cells: list[str], places: dict[str, int], width: int) -> Line:
-    """One row. Empty cells at its end may be missing or too many: Excel leaves them out, others fill them up."""
+    """One row. There may be too few or too many empty cells at its end: Excel omits them, others pad with them."""
     if len(cells) <= max(places.values()) or any(cells[width:]):
         return Line(number, {}, f"it has {len(cells)} cells, the header {width}; was a text cut in two?")
     return Line(number, {name: cells[place] for name, place in places.items()})
@@ -135,7 +141,7 @@ def _text(path: Path) -> str:
 
 
 def _encoding(content: bytes) -> str:
-    """By the byte order mark, else by the zeros that UTF-16 has in every Latin letter and UTF-8 nowhere."""
+    """By the byte order mark, else by the zero bytes that UTF-16 has in every Latin letter and UTF-8 has nowhere."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     even, odd = content[::2].count(0), content[1::2].count(0)
@@ -145,7 +151,7 @@ def _encoding(content: bytes) -> str:
 
 
 def _delimiter(text: str, columns: Sequence[str]) -> str:
-    """The one that makes a header in which the most of our columns are found."""
+    """The delimiter that gives a header with the most of our columns."""
 
     def known(delimiter: str) -> int:
         header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])

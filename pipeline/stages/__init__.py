@@ -1,1 +1,4 @@
-"""The line, one file per stage; each turns records of one kind into records of the next. No stage imports another."""
+"""The line, one file per stage: a module-level function that turns records of one kind into those of the next.
+
+`stage(...)` binds it to its parameters, which are frozen and can be pickled. No stage imports another.
+"""

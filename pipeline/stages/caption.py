@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,45 @@ from pipeline.cache import Cache
 from pipeline.captioning import instructions, replies
 from pipeline.captioning.answers import GIVEN_UP, Answers
 from pipeline.captioning.protocol import Answer, Captioner, Question, Turn
-from pipeline.engines.local import Stage
+from pipeline.engines.base import Facts, Stage
 from pipeline.errors import Abstained, BadReply
 from pipeline.records import Caption, Grid, Rejected
 from pipeline.task import Task
 from pipeline.text import budget, grammar, lint, names
+from pipeline.text.counters import TokenCounter
 
 KEPT = 8_000
-"""Letters that are kept of an answer that can't be read, and that go back with its faults; a longer one went astray."""
+"""Characters that are kept, and sent back with the faults, of an answer that can't be read; longer ones went astray."""
 
 
-def stage(
-    task: Task, grids: Sequence[Grid], captioner: Captioner, folder: Path, cache: Cache, earlier: Sequence[Caption] = ()
-) -> Stage[Grid]:
+@dataclass(frozen=True)
+class Parameters:
+    """What the captions of a task depend on besides the grids."""
+
+    task: Task
+    captioner: Captioner
+    """Pickled without its weights, which every process loads at its first question."""
+    folder: Path
+    """The run's folder, which has the grids' pictures."""
+    cache: Cache
+    counter: TokenCounter
+    places: Mapping[str, int]
+    """By grid id, its place in the run, which decides what its people are called."""
+
+
+def places(grids: Sequence[Grid]) -> dict[str, int]:
+    """Each grid's place in the run, by its id."""
+    return {grid.id: place for place, grid in enumerate(grids)}
+
+
+def stage(parameters: Parameters, earlier: Sequence[Caption] = ()) -> Stage[Grid]:
     """The caption stage. It is not done while a question is unanswered that has not been given up.
 
     Args:
-        grids: all grids of the run; a grid's place among them decides the names that its people get.
         earlier: captions that an earlier run made.
     """
     unanswered = any(caption.failure not in ("", GIVEN_UP) for caption in earlier)
-    asking = Asking(task, captioner, folder, cache, {grid.id: place for place, grid in enumerate(grids)})
+    asking, task = Asking(parameters), parameters.task
     config = {
         "task": task.name,
         "prefix": task.prefix,
@@ -45,16 +64,24 @@ def stage(
         "seed": task.seed,
         "captioner": asking.answers.identity,
         "instruction": asking.instruction,
+        "counter": parameters.counter.identity,
     }
     return Stage(
         "caption",
         "captions",
-        asking.caption,
+        partial(caption, parameters=parameters),
         config,
-        batch=captioner.batch,
+        batch=parameters.captioner.batch,
         intact=lambda: not unanswered,
         facts=asking.facts,
     )
+
+
+def caption(grids: Sequence[Grid], *, parameters: Parameters) -> Iterator[Caption | Rejected | Facts]:
+    """One caption per grid; grids that the captioner finds unrelated are rejected."""
+    asking = Asking(parameters)
+    yield from asking.caption(grids)
+    yield Facts({"asked": asking.answers.asked, "answers from the cache": asking.answers.known})
 
 
 @dataclass
@@ -72,11 +99,11 @@ class _Open:
 
     @property
     def waits(self) -> bool:
-        """Whether there is a question to ask; one that got no answer is for another run."""
+        """Whether there is a question to ask; one that got no answer is left to another run."""
         return not self.failure and not self.unrelated and (self.best is None or bool(self.best.problems))
 
     def take(self, answer: Answer, caption: Caption) -> None:
-        """Keeps the caption where it is the best so far, and sends the answer's faults back with the question."""
+        """Keeps the caption if it is the best so far, and adds the answer's faults to the question."""
         if self.best is None or _faults(caption) < _faults(self.best):
             self.best = caption
         turn = Turn(answer.text[:KEPT], caption.problems)
@@ -86,30 +113,35 @@ class _Open:
 class Asking:
     """Asks one captioner for the captions of one task."""
 
-    def __init__(self, task: Task, captioner: Captioner, folder: Path, cache: Cache, places: Mapping[str, int]) -> None:
-        self.task, self.captioner, self.folder, self.places = task, captioner, folder, places
-        self.instruction = instructions.write(task)
-        self.answers = Answers(captioner, cache, instructions.id_of(self.instruction))
+    def __init__(self, parameters: Parameters) -> None:
+        """
+        Raises:
+            MissingWeights: the captioner's model can't be had on this machine.
+        """
+        self.task, self.captioner, self.counter = parameters.task, parameters.captioner, parameters.counter
+        self.folder, self.places = parameters.folder, parameters.places
+        self.instruction = instructions.write(self.task)
+        self.answers = Answers(self.captioner, parameters.cache, instructions.id_of(self.instruction))
 
     def facts(self, captions: Sequence[Caption]) -> dict[str, Any]:
-        """What the report tells of the captions and of what they took."""
+        """What the report says about the captions and what they cost."""
         return {
             "captioner": self.answers.identity,
             "instruction": instructions.id_of(self.instruction),
-            "asked": self.answers.asked,
-            "answers from the cache": self.answers.known,
+            "asked": 0,  # unless a batch says otherwise
+            "answers from the cache": 0,
             "spent": self.answers.spent(),
             "attempts": dict(sorted(Counter(str(caption.attempts) for caption in captions).items())),
             "failures": dict(Counter(caption.failure for caption in captions if caption.failure)),
-            "length": budget.facts(captions, self.task),
+            "length": budget.facts(captions, self.task, self.counter),
         }
 
     def caption(self, grids: Sequence[Grid]) -> Iterator[Caption | Rejected]:
-        """One caption a grid. Grids whose last answer still has faults keep the best one, with its problems named."""
+        """One caption per grid. A grid whose last answer still has faults keeps its best one, with its problems."""
         if self.captioner.verbatim:
             questions = [self._question(grid) for grid in grids]
             for place, answer in self.captioner.ask(questions):
-                yield self._signed(self._told(answer, grids[place]), grids[place], attempts=1)
+                yield self._signed(self._verbatim(answer, grids[place]), grids[place], attempts=1)
             return
         cases = [_Open(grid, self._question(grid)) for grid in grids]
         waiting = cases
@@ -122,14 +154,14 @@ class Asking:
         yield from map(self._settled, cases)
 
     def again(self, grid: Grid, shown: Sequence[str], faults: Sequence[str]) -> Caption:
-        """A caption of a grid that differs from those that a person has seen; which go back one by one with the faults.
+        """A caption of a grid other than those that a person has seen, which go back one by one with their faults.
 
         Args:
-            shown: texts of captions that would be no news.
+            shown: texts of the captions that the person has seen.
             faults: what is wrong with them beyond what the linter finds.
 
         Raises:
-            BadReply: there is no other; the message says why.
+            BadReply: the captioner writes no other; the message says why.
         """
         question = self._question(grid)
         for _ in range(len(shown) + self.task.caption.attempts):
@@ -139,12 +171,12 @@ class Asking:
             caption = self._signed(self._named(self._read(answer), grid), grid, len(question.earlier) + 1)
             if all(caption.panels) and caption.text not in shown:
                 return caption
-            told = tuple(dict.fromkeys((*caption.problems, *faults))) or ("other words are wanted",)
-            question = replace(question, earlier=(*question.earlier, Turn(answer.text[:KEPT], told)))
+            wrong = tuple(dict.fromkeys((*caption.problems, *faults))) or ("a different wording is wanted",)
+            question = replace(question, earlier=(*question.earlier, Turn(answer.text[:KEPT], wrong)))
         raise BadReply(f"the captioner wrote nothing new that can be read in {len(question.earlier)} answers.")
 
     def _take(self, case: _Open, answer: Answer) -> None:
-        """Takes the answer to the case's question, or that there is none."""
+        """Takes the answer to the case's question, or notes that there is none."""
         case.failure = answer.failure
         if answer.failure:
             return
@@ -155,19 +187,19 @@ class Asking:
             case.unrelated = str(abstained)
 
     def _settled(self, case: _Open) -> Caption | Rejected:
-        """What becomes of a grid after its last question; one without any answer keeps its row."""
+        """What becomes of a grid after its last question; one without any answer still gets its row."""
         if case.unrelated:
             return Rejected(case.grid.id, case.grid.path, "abstained", case.unrelated)
         none = Caption("", "", "", ("",) * len(self.task.markers))
         caption = self._named(case.best, case.grid) if case.best else none
         if case.failure:
             kind, _, why = case.failure.partition(": ")
-            told = why if kind == GIVEN_UP else f"no answer yet ({case.failure}); the next run asks again"
-            caption = replace(caption, failure=kind, problems=(told, *caption.problems))
+            reason = why if kind == GIVEN_UP else f"no answer yet ({case.failure}); the next run asks again"
+            caption = replace(caption, failure=kind, problems=(reason, *caption.problems))
         return self._signed(caption, case.grid, case.attempts)
 
     def _question(self, grid: Grid) -> Question:
-        """What is asked about a grid. Texts that are taken over word for word need no look at the picture."""
+        """The question about a grid. Texts that are adopted word for word need no look at the picture."""
         picture = None if self.captioner.verbatim else pixels.open_image(self.folder / grid.path)
         return Question(
             panels=tuple(pixels.cut(picture, grid.layout)) if picture else (),
@@ -178,11 +210,11 @@ class Asking:
         )
 
     def _read(self, answer: Answer) -> Caption:
-        """The caption in a model's answer, whatever it is; its problems are worded for the model as for a person."""
+        """The caption in a model's answer, whatever that is; its problems are worded for the model and for a person."""
         faults: list[str] = []
         if not answer.finished:
             cut = "the answer is longer than captioner.max_new_tokens allows and was cut off"
-            thought = "captioner.max_new_tokens were spent on thinking before any answer was written"
+            thought = "all of captioner.max_new_tokens went into thinking before any answer was written"
             faults.append(cut if answer.text else thought)
         try:
             said = replies.read(answer.text, self.task)
@@ -193,33 +225,36 @@ class Asking:
         except BadReply as error:
             caption = grammar.parse(answer.text[:KEPT], self.task)
             faults.append(str(error))
-        return replace(caption, problems=(*faults, *caption.problems))
+        return self._checked(replace(caption, problems=(*faults, *caption.problems)))
 
     def _spelt(self, caption: Caption) -> Caption:
-        """One person under one spelling, in brackets everywhere: nobody needs to be asked again for that."""
+        """Every person under one spelling, in brackets everywhere: not worth asking again."""
         spelt: dict[str, str] = {}
         return self._with_names(caption, {name: spelt.setdefault(name.casefold(), name) for name in caption.names})
 
     def _with_names(self, caption: Caption, names: Mapping[str, str]) -> Caption:
-        """The caption with other names for its people, who all get their brackets."""
+        """The caption with other names for its people, in brackets everywhere."""
         if caption.parts:
-            return grammar.told(grammar.renamed(caption.parts, names), self.task)
+            return grammar.caption_of(grammar.renamed(caption.parts, names), self.task)
         return grammar.parse(grammar.rename(grammar.bracket_names(caption.text, caption.names), names), self.task)
 
-    def _told(self, answer: Answer, grid: Grid) -> Caption:
-        """The caption in texts that people wrote, word for word: what is wrong with them is for a person to mend."""
+    def _verbatim(self, answer: Answer, grid: Grid) -> Caption:
+        """The caption in texts that people wrote, word for word: its faults are for a person to mend."""
         texts = [record.text for record in grid.group.records]
         try:
             said = replies.read(answer.text, self.task)
-            caption = grammar.parse(said.text, self.task) if said.parts else said  # looks are told as they told them
+            caption = grammar.parse(said.text, self.task) if said.parts else said  # with looks as they wrote them
         except BadReply:
             caption = grammar.parse(" ".join(dict.fromkeys(texts)), self.task)
-        bare = [str(panel) for panel, text in enumerate(texts, start=1) if not text]
-        none = [f"no text came with panel {', '.join(bare)}"] if bare else []
-        return replace(caption, problems=(*none, *caption.problems))
+        bare = [marker for marker, text in zip(self.task.markers, texts, strict=True) if not text]
+        none = [f"no text came with {', '.join(bare)}"] if bare else []
+        return self._checked(replace(caption, problems=(*none, *caption.problems)))
+
+    def _checked(self, caption: Caption) -> Caption:
+        return budget.checked(caption, self.task, self.counter)
 
     def _named(self, caption: Caption, grid: Grid) -> Caption:
-        """Whatever a model calls people, they get names of ours: one culture's favourites would else be everywhere."""
+        """Whatever a model calls people, they get names of ours, or one culture's favourites would be everywhere."""
         drawn = names.draw(len(caption.names), self.places[grid.id], self.task.seed)
         given = dict(zip(caption.names, drawn, strict=True))
         problems = tuple(grammar.rename(problem, given) for problem in caption.problems)
@@ -232,5 +267,5 @@ class Asking:
 
 
 def _faults(caption: Caption) -> tuple[int, int]:
-    """Orders captions, the best first: a panel without a text weighs more than any other fault."""
+    """Sort key of captions, best first: a panel without a text weighs more than any other fault."""
     return sum(not text for text in caption.panels), len(caption.problems)

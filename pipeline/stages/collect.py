@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import plugins
-from pipeline.engines.local import Stage
+from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected, content_id
 from pipeline.sources import gathering, readers

@@ -1,48 +1,67 @@
-"""Group + Layout -> Grid: every panel is resized on its own, then set into the canvas; the whole page never is."""
+"""Group + Layout -> Grid: every panel is resized by itself, then pasted onto the canvas, which is never resized."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
 from pipeline import pixels
-from pipeline.engines.local import Stage
+from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Grid, Group, Layout, Rejected, content_id
 from pipeline.task import Task
 
 KEEP = 2
-"""JPEGs are decoded at no less than so many times the panel's longer side: 50 dB from a whole decode, not to be
-seen; at the side itself it would be 34 dB and a quarter of the finest detail lost."""
+"""JPEGs are decoded at no less than this many times the panel's longer side: 50 dB from a full decode, which nobody can
+see. Decoded at the side itself they would be at 34 dB and have lost a quarter of the finest detail."""
 
 
-def stage(task: Task, folder: Path, threads: int, drawn: Sequence[Grid]) -> Stage[Group]:
+@dataclass(frozen=True)
+class Parameters:
+    """What a grid's picture depends on besides the pictures of its group."""
+
+    layout: Layout
+    fit: str
+    """As `pixels.fitted` has it."""
+    folder: Path
+    """The run's folder."""
+
+
+def stage(task: Task, folder: Path, workers: int, drawn: Sequence[Grid]) -> Stage[Group]:
     """The compose stage.
 
     Args:
-        drawn: grids of an earlier run; where a picture of theirs is gone, the stage is not done.
+        drawn: grids of an earlier run; if the picture of one is gone, the stage is not done.
     """
-    layout, fit = task.grid_layout, task.layout.fit
-
-    def compose(groups: Sequence[Group]) -> Iterator[Grid | Rejected]:
-        for group in groups:
-            grid_id = content_id("g", group.id, asdict(layout), fit)
-            grid = Grid(grid_id, group, layout, str(Path("grids") / f"{grid_id}.png"))
-            try:
-                write(grid, fit, folder)
-            except BadInput as error:
-                yield Rejected(group.id, group.formed, "unreadable", str(error))
-            else:
-                yield grid
-
-    def intact() -> bool:
-        return all((folder / grid.path).is_file() for grid in drawn)
-
+    run = partial(compose, parameters=Parameters(task.grid_layout, task.layout.fit, folder))
     config = {"layout": task.layout.model_dump()}
-    return Stage("compose", "grids", compose, config, batch=4, threads=threads, intact=intact)
+    return Stage(
+        "compose",
+        "grids",
+        run,
+        config,
+        batch=4,
+        workers=workers,
+        intact=lambda: all((folder / grid.path).is_file() for grid in drawn),
+    )
+
+
+def compose(groups: Sequence[Group], *, parameters: Parameters) -> Iterator[Grid | Rejected]:
+    """Draws one grid per group; a group is rejected if one of its pictures can't be read."""
+    layout, fit = parameters.layout, parameters.fit
+    for group in groups:
+        grid_id = content_id("g", group.id, asdict(layout), fit)
+        grid = Grid(grid_id, group, layout, str(Path("grids") / f"{grid_id}.png"))
+        try:
+            write(grid, fit, parameters.folder)
+        except BadInput as error:
+            yield Rejected(group.id, group.formed, "unreadable", str(error))
+        else:
+            yield grid
 
 
 def write(grid: Grid, fit: str, folder: Path) -> None:
@@ -55,12 +74,12 @@ def write(grid: Grid, fit: str, folder: Path) -> None:
     file = folder / grid.path
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
-    picture.save(part, "PNG", compress_level=1)  # a third of the time of level 6 for files 10 % larger
+    picture.save(part, "PNG", compress_level=1)  # a third of level 6's time, for files 10 % larger
     part.replace(file)
 
 
 def draw(paths: Sequence[Path], layout: Layout, fit: str) -> Image.Image:
-    """The grid of the pictures in reading order.
+    """The grid of these pictures, in reading order.
 
     Args:
         fit: as `pixels.fitted` has it.

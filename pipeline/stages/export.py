@@ -1,57 +1,75 @@
-"""Kept Rows -> data set folder: data, trainers' configs, card. The old folder stays until the new one is whole."""
+"""Kept Rows -> data set folder: data, trainers' configs, card. The old folder stays until the new one is complete."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline import exporters, plugins
 from pipeline.dataset import card, samples, split
 from pipeline.dataset.samples import Dataset
-from pipeline.engines.local import Stage
+from pipeline.engines.base import Stage
 from pipeline.records import Exported, Rejected, Row
 from pipeline.task import Task
+from pipeline.text.counters import TokenCounter
 
 DATA = "imagefolder"
-"""The exporter that writes the data; the others write beside it."""
+"""The exporter that writes the data; the others write next to it."""
 
 
-def stage(task: Task, run: Path, facts: Mapping[str, Any]) -> Stage[Row]:
+@dataclass(frozen=True)
+class Parameters:
+    """What a data set folder depends on besides its rows."""
+
+    task: Task
+    folder: Path
+    """The run's folder."""
+    facts: Mapping[str, Any]
+    """What the card says of the models and thresholds that the rows went through."""
+
+
+def stage(task: Task, run: Path, facts: Mapping[str, Any], counter: TokenCounter) -> Stage[Row]:
     """The export stage.
 
     Args:
-        facts: what the card tells of the models and thresholds that the rows went through.
+        facts: what the card says of the models and thresholds that the rows went through.
+        counter: what decided which edited captions are too long.
     """
-
-    def export(rows: Sequence[Row]) -> Iterator[Exported | Rejected]:
-        kept = [row for row in rows if _is_kept(row)]
-        data = write(kept, task, run, facts)
-        yield from (Exported(sample.row.id, sample.file) for sample in data.samples)
-        yield from (_left_out(row) for row in rows if not _is_kept(row))
-
     config = {
         "exporters": [name for name, _ in chosen(task)],
         "task": task.model_dump(mode="json"),
         "home": str(run.resolve()),
         "facts": facts,
+        "counter": counter.identity,
     }
-    return Stage("export", "exported", export, config, intact=(run / "dataset").is_dir, facts=_sides)
+    work = partial(export, parameters=Parameters(task, run, facts))
+    return Stage("export", "exported", work, config, intact=(run / "dataset").is_dir, facts=_sides)
+
+
+def export(rows: Sequence[Row], *, parameters: Parameters) -> Iterator[Exported | Rejected]:
+    """Writes the data set folder of the rows that are kept; the others are rejected with the reason."""
+    kept = [row for row in rows if _is_kept(row)]
+    data = write(kept, parameters.task, parameters.folder, parameters.facts)
+    yield from (Exported(sample.row.id, sample.file) for sample in data.samples)
+    yield from (_left_out(row) for row in rows if not _is_kept(row))
 
 
 def _sides(exported: Sequence[Exported]) -> dict[str, Any]:
-    """How many grids stand on each side."""
+    """How many grids are on each side of the split."""
     counts = Counter(Path(one.file).parent.name for one in exported)
     return {side: counts[side] for side in (split.TRAIN, split.HELD_OUT)}
 
 
 def chosen(task: Task) -> list[tuple[str, Any]]:
-    """The exporters by name, that of the data first.
+    """The exporters by name, the data's first.
 
     Raises:
-        BadInput: the task names one that is not there.
+        BadInput: the task names one that does not exist.
     """
     wanted = task.export.formats
     names = [name for name in (plugins.names(exporters) if wanted is None else wanted) if name != DATA]
@@ -59,10 +77,10 @@ def chosen(task: Task) -> list[tuple[str, Any]]:
 
 
 def write(rows: Sequence[Row], task: Task, run: Path, facts: Mapping[str, Any]) -> Dataset:
-    """Writes the rows to `dataset/`. A kill leaves the old folder or the new one.
+    """Writes the rows to `dataset/`. If killed, it leaves either the old folder or the new one.
 
     Raises:
-        BadInput: what was written holds out something that it trains on.
+        BadInput: what was written trains on something that it holds out.
     """
     folder, part, old = run / "dataset", run / "dataset.part", run / "dataset.old"
     for leftover in (part, old):

@@ -1,8 +1,10 @@
-"""The filter: every grid's pictures and texts against thresholds; kept or rejected with score, threshold and reason."""
+"""The filter: holds every grid's pictures and texts against thresholds; a rejection has score, threshold and reason."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from pipeline.consistency.scorers.base import Scorer
 from pipeline.consistency.similarity import Encoder, Measures, Vectors
 from pipeline.consistency.thresholds import Calibration, Evidence, Threshold
 from pipeline.consistency.verdict import Verdict
-from pipeline.engines.local import Stage
+from pipeline.engines.base import Facts, Stage
 from pipeline.records import Caption, Grid, Rejected, Score, Scores
 from pipeline.task import Task
 
@@ -30,10 +32,26 @@ FAULTS = {
     verdict.BELONGS: "strangers",
     verdict.RECURS: "seen once",
 }
-"""What a grid is rejected as when the score fails."""
+"""Why a grid is rejected if the score fails, in a word or two."""
 PER_PANEL = ("text", verdict.BELONGS, verdict.RECURS)
-"""Scores that each panel has, with its number behind the name."""
+"""Scores that each panel has, with its number after the name."""
 EARLIER = "earlier grid"
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What the scores and decisions of a run depend on besides the captions."""
+
+    task: Task
+    grids: Mapping[str, Grid]
+    """The run's grids by id, those without a caption too."""
+    scorer: Scorer | None
+    """Pickled without its weights, which every process loads when it first needs them."""
+    folder: Path
+    """The run's folder."""
+    cache: Cache
+    taught: Mapping[str, bool]
+    """By grid what a person decided, if that is to teach the rule of what belongs together."""
 
 
 def stage(
@@ -47,22 +65,9 @@ def stage(
     """The filter stage.
 
     Args:
-        taught: by grid what a person decided, where that is to teach the rule of what belongs together.
+        taught: by grid what a person decided, if that is to teach the rule of what belongs together.
     """
     identity = scorer.identity() if scorer else {"scorer": "none"}
-    facts: dict[str, Any] = {"scorer": identity}
-    by_id = {grid.id: grid for grid in grids}
-
-    def filter_(captions: Sequence[Caption]) -> Iterator[Scores | Rejected]:
-        mine = [by_id[caption.grid] for caption in captions]
-        judged = Judged.of(task, mine, captions, Encoder(scorer, cache, folder) if scorer else None, taught or {})
-        facts.update(judged.facts())
-        judged.draw(folder / PLOT)
-        for caption, scores in zip(captions, judged.scores(), strict=True):
-            yield Scores(caption.grid, scores, caption.text, by_id[caption.grid].path)
-            if failed := [score for score in scores if not score.passed]:
-                kinds = " and ".join(sorted({FAULTS[_measure(score)] for score in failed}))
-                yield Rejected(caption.grid, by_id[caption.grid].path, kinds, " ".join(s.reason for s in failed))
 
     def intact() -> bool:
         telling = len(grids) >= belonging.FEWEST and task.grid_layout.size > 1
@@ -79,7 +84,24 @@ def stage(
         "taught": dict(taught or {}),
         "scorer": identity,
     }
-    return Stage("filter", "scores", filter_, config, intact=intact, facts=lambda _: facts)
+    parameters = Parameters(task, {grid.id: grid for grid in grids}, scorer, folder, cache, taught or {})
+    run = partial(filter_, parameters=parameters)
+    return Stage("filter", "scores", run, config, intact=intact, facts=lambda _: {"scorer": identity})
+
+
+def filter_(captions: Sequence[Caption], *, parameters: Parameters) -> Iterator[Scores | Rejected | Facts]:
+    """Every caption's scores, and a rejection if one fails; then the thresholds, with the plot of what they rest on."""
+    own, folder = parameters, parameters.folder
+    grids = [own.grids[caption.grid] for caption in captions]
+    encoder = Encoder(own.scorer, own.cache, folder) if own.scorer else None
+    judged = Judged.of(own.task, grids, captions, encoder, own.taught)
+    judged.draw(folder / PLOT)
+    for grid, caption, scores in zip(grids, captions, judged.scores(), strict=True):
+        yield Scores(caption.grid, scores, caption.text, grid.path)
+        if failed := [score for score in scores if not score.passed]:
+            kinds = " and ".join(sorted({FAULTS[_measure(score)] for score in failed}))
+            yield Rejected(caption.grid, grid.path, kinds, " ".join(s.reason for s in failed))
+    yield Facts(judged.facts())
 
 
 def score_one(  # noqa: PLR0913, PLR0917  (what one grid is, and what the run found)
@@ -91,12 +113,13 @@ def score_one(  # noqa: PLR0913, PLR0917  (what one grid is, and what the run fo
     cache: Cache,
     facts: Mapping[str, Any],
 ) -> tuple[Score, ...]:
-    """One grid's scores against the thresholds that the last filter run found; none where it scored nothing.
+    """One grid's scores against the thresholds that the last filter run found; none if it scored nothing.
 
-    Whether the grid came before and whether its panels belong together are the whole run's matters and not told.
+    Whether an earlier grid has the same panels, and whether the panels belong together, takes the whole run and is not
+    among them.
 
     Args:
-        facts: what the filter's mark tells.
+        facts: those of the filter's mark.
     """
     found = thresholds.from_facts(facts)
     if scorer is None or not found:
@@ -109,7 +132,7 @@ def score_one(  # noqa: PLR0913, PLR0917  (what one grid is, and what the run fo
 
 
 class Judged:
-    """The grids of a run with their captions, and what was found of them."""
+    """The grids of a run with their captions, and what was found about them."""
 
     def __init__(self, task: Task, grids: Sequence[Grid], captions: Sequence[Caption], together: Verdict) -> None:
         self.task, self.grids, self.captions, self.together = task, grids, captions, together
@@ -127,8 +150,8 @@ class Judged:
     ) -> Judged:
         """
         Args:
-            encoder: None where there is no scorer: then colours and texts alone tell what belongs together.
-            taught: by grid, whether a person finds it right.
+            encoder: None without a scorer; then colours and texts alone decide what belongs together.
+            taught: by grid, whether a person finds it good.
         """
         vectors = encoder.vectors(grids, captions) if encoder and grids else None
         judged = Judged(task, grids, captions, verdict.verdict(task, grids, captions, vectors, taught))
@@ -145,11 +168,11 @@ class Judged:
 
     def facts(self) -> dict[str, Any]:
         found = self.calibration.facts() if self.calibration else {}
-        told = self.together.facts()
-        return found | ({"belonging": told} if told else {})
+        belonging_ = self.together.facts()
+        return found | ({"belonging": belonging_} if belonging_ else {})
 
     def draw(self, path: Path) -> None:
-        """The plot of what the thresholds rest on; none where there are none."""
+        """Draws the plot of what the thresholds rest on; removes an old one if there are none."""
         from pipeline.consistency import plot
 
         found = self.calibration.thresholds if self.calibration else {}
@@ -159,7 +182,7 @@ class Judged:
             path.unlink(missing_ok=True)
 
     def scores(self) -> Iterator[tuple[Score, ...]]:
-        """Grid by grid. Of grids with nearly the same panels the first that is good itself stays."""
+        """Grid by grid. Of grids with nearly the same panels, the first one that passes otherwise stays."""
         kept: list[int] = []
         for number, caption in enumerate(self.captions):
             scores = verdict.scores(self.together, number, caption, self.task)
@@ -177,7 +200,7 @@ class Judged:
 def judge(
     values: Mapping[str, np.ndarray], matrix: np.ndarray, found: Mapping[str, Threshold], task: Task
 ) -> tuple[Score, ...]:
-    """The scores of one grid; what can't be measured for want of a text is the linter's matter, not a score.
+    """The scores of one grid; what can't be measured without a text is left to the linter.
 
     Args:
         values: one grid's measures.
@@ -204,9 +227,9 @@ def _score(name: str, value: float, threshold: Threshold, subject: str, good: st
     """A score with its reason.
 
     Args:
-        subject: what the reason is about, `{}` where the verdict goes: one of `good` and `bad`.
+        subject: what the reason is about, with `{}` in place of the verdict, which is `good` or `bad`.
     """
-    value = round(float(value), 4)  # as it is told, so that what is told and what is decided never differ
+    value = round(float(value), 4)  # as reported, so that report and decision never differ
     passed = bool(threshold.holds(np.asarray(value)))
     verdict = subject.replace("{}", good if passed else bad)
     limit = "ceiling" if threshold.ceiling else "floor"
@@ -217,7 +240,7 @@ def _score(name: str, value: float, threshold: Threshold, subject: str, good: st
 def _seen_before(
     panels: np.ndarray, number: int, kept: Sequence[int], grids: Sequence[Grid], copies: Threshold
 ) -> Score:
-    """The earlier grid that is nearest."""
+    """The score against the most similar earlier grid."""
     alike = similarity.likeness(panels[number], panels[kept])
     nearest = int(np.argmax(alike))
     name = grids[kept[nearest]].id

@@ -24,7 +24,7 @@ from pipeline.consistency.belonging import Found
 from pipeline.consistency.likeness import SUMMARIES, features
 from pipeline.consistency.scorers.base import Scorer
 from pipeline.consistency.similarity import Encoder
-from pipeline.engines.local import Stage
+from pipeline.engines.base import Stage
 from pipeline.records import Group, Record, Rejected, content_id
 from pipeline.task import Task
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline import pixels
-from pipeline.engines.local import Stage
+from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected
 from pipeline.task import LayoutSection, Task
@@ -46,7 +46,7 @@ def stage(task: Task, folder: Path, threads: int) -> Stage[Record]:
         run=partial(inspect, parameters=Parameters(task.layout, folder)),
         config={"layout": task.layout.model_dump()},
         batch=32,
-        threads=threads,
+        workers=threads,
     )
 
 

@@ -1,1 +1,1 @@
-"""Captions as text: how people's looks stand in it."""
+"""Captions as text: their grammar, faults and length, and the names and looks of the people in them."""

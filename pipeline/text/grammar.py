@@ -1,13 +1,13 @@
-"""Joint captions as text: render and parse. Only this file, `markers` and `lint` know markers.
+"""Joint captions as text: rendered and parsed. Only this file, `markers` and `lint` know about markers.
 
     PREFIX summary, MARKER-1 text, MARKER-2 text, ..., MARKER-n text.
 
 One line, every marker once and in order, people as `<Name>`. Published captions put `,` `;` `:` or nothing before a
-marker, and one published prompt leaves its second marker out; `parse` reads all of them and never fails, and `lint`
-says what is wrong.
+marker, and one published prompt omits its second marker; `parse` reads all of them and never fails, and `lint` says
+what is wrong. Nothing here asks anything of the machine.
 
-Where a captioner gave a caption as data (`Parts`), its text is a rendering: `tell` for training, `alone` for a scorer,
-`inherited` for a model that is given a panel. `reread` takes a rendering, edited or not, back to parts.
+If a captioner gave a caption as data (`Parts`), its text is a rendering: `text_of` for training, `alone` for a scorer,
+`inherited` for a model that is given a panel. `reread` turns a rendering, edited or not, back into parts.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from pipeline.text.markers import BRACKETS, EDGES, NAME, inside, spans, whole
 
 
 def fold(text: str) -> str:
-    """One line: every run of white space becomes one space."""
+    """The text on one line: every run of white space becomes one space."""
     return " ".join(text.split())
 
 
 def clean(text: str) -> str:
-    """A part as it stands between markers: one line, without the punctuation that joins the parts."""
+    """A part as it is between markers: on one line, without the punctuation that joins the parts."""
     return fold(text).strip(EDGES)
 
 
@@ -38,13 +38,13 @@ def render(summary: str, panels: Iterable[str], names: Iterable[str], task: Task
     """The joint caption of a task, on one line.
 
     Args:
-        summary: what the images share; the task's opening is put before it where it lacks it. May be empty, and
-            then there is no opening either: it is the beginning of a sentence.
+        summary: what the images share; the task's opening is put before it if it lacks that. May be empty; then the
+            opening, which is the start of a sentence, is omitted too.
         panels: one text per panel, in panel order.
-        names: people that the texts name; each stands there as `<Name>`, bare mentions get their brackets.
+        names: people whom the texts name; bare mentions get their angle brackets.
 
     Raises:
-        BadReply: the number of texts is not that of the panels, or a text holds a marker or the prefix.
+        BadReply: there are not as many texts as panels, or a text contains a marker or the prefix.
     """
     parts = [clean(text) for text in (summary, *panels)]
     everyone = {*names, *people("\n".join(parts))}
@@ -52,7 +52,7 @@ def render(summary: str, panels: Iterable[str], names: Iterable[str], task: Task
 
 
 def _joined(parts: list[str], task: Task) -> str:
-    """Summary and panels put together, as `render`."""
+    """Summary and panels joined; raises as `render` does."""
     summary, *texts = (_part(text, task) for text in parts)
     if len(texts) != len(task.markers):
         raise BadReply(f"{task.name} has {len(task.markers)} panels, got {len(texts)} texts.")
@@ -64,20 +64,20 @@ def _joined(parts: list[str], task: Task) -> str:
 
 
 def _part(text: str, task: Task) -> str:
-    """A text that may stand between markers, cleaned."""
+    """A text cleaned and checked, to go between markers."""
     part = clean(text)
     for marker in task.markers:
         if marker in part:
-            raise BadReply(f"a text may not hold the marker {marker}, got '{part[:80]}'.")
+            raise BadReply(f"a text must not contain the marker {marker}, got '{part[:80]}'.")
     if task.prefix and whole(task.prefix).search(part):
-        raise BadReply(f"a text may not hold the prefix {task.prefix}, got '{part[:80]}'.")
+        raise BadReply(f"a text must not contain the prefix {task.prefix}, got '{part[:80]}'.")
     return part
 
 
 def bracket_names(text: str, names: Iterable[str]) -> str:
-    """Puts every bare mention of a name in angle brackets; what stands in brackets already stays.
+    """Puts every bare mention of a name in angle brackets; what is in brackets already stays as it is.
 
-    Of names that hold one another (`Sora`, `Sora-Li`) the longest counts. What can't stand in brackets is no name.
+    If one name contains another (`Sora-Li`, `Sora`), the longer one counts. What can't be in brackets is not a name.
     """
     known = [name for name in names if NAME.fullmatch(f"<{name}>")]
     if not known:
@@ -87,7 +87,7 @@ def bracket_names(text: str, names: Iterable[str]) -> str:
 
 
 def rename(text: str, names: Mapping[str, str]) -> str:
-    """Gives the people of a text other names; names that the mapping lacks stay."""
+    """Gives the people of a text other names; those that the mapping lacks keep theirs."""
     return NAME.sub(lambda found: f"<{names.get(found[1], found[1])}>", text)
 
 
@@ -97,10 +97,10 @@ def people(text: str) -> tuple[str, ...]:
 
 
 def parse(text: str, task: Task) -> Caption:
-    """Reads a joint caption. Never fails: a panel whose marker is missing has an empty text and a problem says so.
+    """Reads a joint caption. Never fails: a panel whose marker is missing has an empty text, and a problem says so.
 
-    The text stays word for word but for white space, which is folded into single spaces. Where a marker stands twice,
-    the first that keeps the order counts.
+    The text is kept word for word; only white space is folded into single spaces. If a marker appears twice, the first
+    one that keeps the order counts.
     """
     text = fold(text)
     found = spans(text, task)
@@ -118,21 +118,21 @@ def parse(text: str, task: Task) -> Caption:
 
 
 def is_joint(text: str, task: Task) -> bool:
-    """Whether a text has every marker of the task (or its stand-in) in order."""
+    """Whether a text has every marker of the task, or its stand-in, in order."""
     return all(start >= 0 for start, _ in spans(text, task))
 
 
 def replace_panel(caption: Caption, panel: int, text: str, task: Task) -> str:
-    """The caption's text with one panel's part exchanged and every other letter as it was.
+    """The caption's text with one panel's part replaced and everything else exactly as it was.
 
-    Words that stood in for the marker go with the old part, so the marker itself takes their place.
+    Words that stand in for the marker belong to the old part, so the marker itself takes their place.
 
     Raises:
-        BadReply: the panel's marker is not in the text, so there is no place for the new part, or the part holds one.
+        BadReply: the panel's marker is not in the text, so there is no place for the new part; or that contains one.
     """
     found, marker = spans(caption.text, task), task.markers[panel]
     if found[panel][0] < 0:
-        raise BadReply(f"the caption has no {marker}, so its panel can't be changed alone.")
+        raise BadReply(f"the caption has no {marker}, so that panel can't be changed on its own.")
     start, end = inside(found, panel, len(caption.text))
     old = caption.text[start:end]
     tail = old[len(old.rstrip(EDGES)) :]
@@ -141,14 +141,14 @@ def replace_panel(caption: Caption, panel: int, text: str, task: Task) -> str:
 
 
 def replace_summary(caption: Caption, text: str, task: Task) -> str:
-    """The caption's text with what stands between prefix and first marker exchanged and every other letter as it was.
+    """The caption's text with the part between prefix and first marker replaced and everything else exactly as it was.
 
     Raises:
-        BadReply: no marker is in the text, so nothing says where the summary ends, or the summary holds one.
+        BadReply: the text has no marker, so nothing says where the summary ends; or the new summary contains one.
     """
     start = next((start for start, _ in spans(caption.text, task) if start >= 0), -1)
     if start < 0:
-        raise BadReply(f"the caption has no {task.markers[0]}, so its summary can't be changed alone.")
+        raise BadReply(f"the caption has no {task.markers[0]}, so the summary can't be changed on its own.")
     old = caption.text[len(caption.prefix) : start]
     bare = old.strip(EDGES)
     before, _, after = old.partition(bare) if bare else (" ", "", ", ")
@@ -158,22 +158,22 @@ def replace_summary(caption: Caption, text: str, task: Task) -> str:
 # ---- captions as data
 
 
-def told(parts: Parts, task: Task) -> Caption:
+def caption_of(parts: Parts, task: Task) -> Caption:
     """The caption of these parts, with the problems of its text.
 
     Raises:
         BadReply: as `render`.
     """
-    caption = replace(parse(tell(parts, task), task), parts=parts)
+    caption = replace(parse(text_of(parts, task), task), parts=parts)
     return replace(caption, problems=lint.faults(caption, task))
 
 
-def tell(parts: Parts, task: Task) -> str:
-    """The joint caption that is trained on, under the task's policy on looks.
+def text_of(parts: Parts, task: Task) -> str:
+    """The joint caption to train on, under the task's policy on looks.
 
-    `once`: at the first mention, which is in the summary where that names them. Those who change are told of again in
-    every panel in which they look otherwise than last told; those who are seen in a panel that is given (`condition`)
-    look as it shows, and that is not told. `each`: in every part. `never`: nowhere.
+    `once`: at the first mention, which may be in the summary. People who change are described again in every panel in
+    which they look different from the last description; people who appear in a panel that is given (`condition`) look
+    as it shows, and are not described. `each`: in every part. `never`: nowhere.
 
     Raises:
         BadReply: as `render`.
@@ -197,7 +197,7 @@ def tell(parts: Parts, task: Task) -> str:
 
 
 def _shown_by(parts: Parts, given: Iterable[int]) -> dict[str, str]:
-    """How the people look whom the given panels show, by name."""
+    """By name, what the people in the given panels look like."""
     return {
         person.name: looks_in(parts, person, panel)
         for panel in given
@@ -207,20 +207,20 @@ def _shown_by(parts: Parts, given: Iterable[int]) -> dict[str, str]:
 
 
 def looks_in(parts: Parts, person: Person, panel: int) -> str:
-    """How a person looks in a panel, in the summary (-1) as in all of them."""
+    """What a person looks like in a panel, from 0; in the summary (-1), in all of them."""
     return (_seen(parts, person, panel) if person.changes else "") or person.looks
 
 
 def _seen(parts: Parts, person: Person, panel: int) -> str:
-    """How a person was seen to look in this panel; empty where that is not told, and in the summary."""
+    """What a person was seen to look like in this panel; empty if nothing says so, and for the summary."""
     shown = parts.panels[panel].people if panel >= 0 else ()
     return next((one.looks for one in shown if one.name == person.name), "")
 
 
 def alone(caption: Caption) -> tuple[str, ...]:
-    """The panels' texts and then the summary, each for a reader who sees nothing else: looks stand in for names.
+    """The panels' texts and then the summary, each for a reader who sees nothing else, with looks in place of names.
 
-    A caption without parts keeps its texts as they are.
+    The texts of a caption without parts are returned as they are.
     """
     parts = caption.parts
     if parts is None:
@@ -237,12 +237,12 @@ def _by_looks(text: str, parts: Parts, panel: int) -> str:
 
 
 def inherited(parts: Parts, panel: int, given: Iterable[int]) -> str:
-    """A panel's text for a model that is shown other panels: what it can see there is left out.
+    """A panel's text for a model that is shown other panels, without what can be seen there.
 
-    That is what all panels share, and the looks of the people in the given panels; who is new is described.
+    That is what all panels share, and the looks of the people in the given panels; people who are new are described.
 
     Args:
-        panel: from 0, as are those `given`.
+        panel: from 0, as are the panels in `given`.
     """
     text = parts.panels[panel].text
     seen = {name for one in given for name in people(parts.panels[one].text)}
@@ -254,10 +254,10 @@ def inherited(parts: Parts, panel: int, given: Iterable[int]) -> str:
 
 
 def reread(text: str, parts: Parts, task: Task) -> Parts:
-    """The parts of a caption whose text was edited: panels and summary are the text's, without what is known of looks.
+    """The parts of a caption whose text was edited: panels and summary are the text's, without the known looks.
 
-    Whoever the text names no longer is left out, whoever it names anew has no looks, and looks that were put into other
-    words are the new ones.
+    People whom the text no longer names are left out, people whom it newly names have no looks, and looks that it
+    rewords are updated.
     """
     caption = parse(text, task)
     anew = [
@@ -281,7 +281,7 @@ def reread(text: str, parts: Parts, task: Task) -> Parts:
 
 
 def edited(caption: Caption, text: str, task: Task) -> Caption:
-    """The caption with a person's text, its parts taken along, and with the problems of what it says now."""
+    """The caption with a person's text, its parts brought into line, and the problems of the new text."""
     parsed = parse(text, task)
     now = replace(
         caption,
@@ -296,7 +296,7 @@ def edited(caption: Caption, text: str, task: Task) -> Caption:
 
 
 def redescribed(parts: Parts, described: Iterable[Person]) -> Parts:
-    """The parts with other looks of some people, in all panels; whom the parts lack a person has named in the text."""
+    """The parts with other looks for some people, in all panels; people whom the parts lack are added."""
     anew = {person.name: person for person in described}
     panels = [
         replace(panel, people=tuple(replace(one, looks="") if one.name in anew else one for one in panel.people))
@@ -307,7 +307,7 @@ def redescribed(parts: Parts, described: Iterable[Person]) -> Parts:
 
 
 def bared(parts: Parts) -> Parts:
-    """The parts without, in their texts, the looks that they know."""
+    """The parts, with the known looks taken out of their texts."""
     return replace(
         parts,
         panels=tuple(replace(panel, text=unadorned(panel.text, parts)) for panel in parts.panels),
@@ -319,7 +319,7 @@ def rearranged(parts: Parts, places: Sequence[int | None]) -> Parts:
     """The parts of a grid whose panels were exchanged; a picture that was not there before shows nobody yet.
 
     Args:
-        places: by panel where its picture stood before, from 0; None where it was not there.
+        places: for each panel, the place from 0 where its picture was before; None if it was not in the grid.
     """
     new = {place: panel for panel, place in enumerate(places) if place is not None}
 
@@ -332,12 +332,12 @@ def rearranged(parts: Parts, places: Sequence[int | None]) -> Parts:
         panels=tuple(Shown("") if place is None else parts.panels[place] for place in places),
         ties=tuple(tie for tie in ties if len(tie.panels) > 1),
         strangers=moved(parts.strangers),
-        unrelated=parts.unrelated if len(new) == len(places) else "",  # said of other pictures
+        unrelated=parts.unrelated if len(new) == len(places) else "",  # it was said about other pictures
     )
 
 
 def unadorned(text: str, parts: Parts) -> str:
-    """The text without the looks that the parts know."""
+    """The text without the looks that are in the parts."""
     for person in parts.people:
         seen = [one.looks for panel in parts.panels for one in panel.people if one.name == person.name]
         for looks in sorted({person.looks, *seen} - {""}, key=len, reverse=True):
@@ -346,7 +346,7 @@ def unadorned(text: str, parts: Parts) -> str:
 
 
 def renamed(parts: Parts, names: Mapping[str, str]) -> Parts:
-    """The parts with other names; whoever gets the name of one before is that one."""
+    """The parts with other names; two people who are given the same name become one."""
     everyone = [person.name for person in parts.people]
 
     def anew(text: str) -> str:

@@ -1,4 +1,8 @@
-"""What is wrong with a joint caption, one sentence a fault, worded for a model that answers again as for a person."""
+"""What is wrong with a joint caption: one sentence per fault, for a model that is to try again and for a person.
+
+Pure: a caption's faults depend on its text, its parts and the task, never on the machine. Its length in tokens, which
+takes a tokenizer, is checked by `budget`.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,14 @@ import difflib
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pipeline.records import Caption, Parts, Person
 from pipeline.task import Task
-from pipeline.text import budget, looks
+from pipeline.text import looks
 from pipeline.text.markers import BRACKETS, NAME, QUOTED, spans, whole
 
-# Answers that talk to the user or about the picture instead of describing what is in it.
+# Answers that talk to the user or about the picture instead of describing what it shows.
 BOILERPLATE = re.compile(
     r"\b(i['’]?m (?:sorry|(?:unable|not able) to)|i am (?:sorry|unable to|not able to)|i apologi[sz]e"  # noqa: RUF001
     r"|i (?:can(?:not|['’]t| not)|am unable|won['’]t)|as an ai|as a language model"  # noqa: RUF001
@@ -22,21 +26,21 @@ BOILERPLATE = re.compile(
     r"|(?:the|this) (?:image|picture|photo|photograph) (?:shows|depicts)|in this image, i)\b",
     re.IGNORECASE,
 )
-# Phrases that lean on another panel: the text of a panel must be true of that panel read alone.
+# Phrases that refer to another panel: a panel's text must be true when it is read alone.
 RELATIVE = re.compile(
     r"\b(as (?:before|previously)|(?:same|like) (?:as )?(?:above|before)|another (?:side|angle|view)"
     r"|(?:previous|preceding|earlier) (?:panel|image|picture|photo|photograph|scene|shot|frame)"
     r"|the other (?:panels?|images?|scenes?|shots?))\b",
     re.IGNORECASE,
 )
-NEAR_IDENTICAL = 0.95  # ratio of difflib over words: texts that differ in one word of twenty or less
-NEAR_SPELLING = 0.85  # ratio of difflib over letters: <Marta> and <Martha> 0.91, <Maria> and <Mario> 0.80
-FOREIGN_LETTERS = 0.2  # share of letters outside Latin script; a word or two of unquoted lettering stays below
-FEW_LETTERS = 20  # fewer tell nothing about the script
-FEW_WORDS = 30  # fewer tell nothing about the language
-# Words that hold English sentences together and that no other language is full of, as "a" and "in" are of several. Of
-# our own captions of that length, the released ones and the miniature's they are 7 % and more, of a paragraph in each
-# of eleven other languages and of a list of tags 3 % and less.
+NEAR_IDENTICAL = 0.95  # difflib ratio over words: texts that differ in at most one word of twenty
+NEAR_SPELLING = 0.85  # difflib ratio over letters: <Marta> and <Martha> 0.91, <Maria> and <Mario> 0.80
+FOREIGN_LETTERS = 0.2  # share of letters outside the Latin script; a word or two of unquoted lettering is less
+FEW_LETTERS = 20  # fewer say nothing about the script
+FEW_WORDS = 30  # fewer say nothing about the language
+# Words that hold English sentences together and are not common in any other language, as "a" and "in" are in several.
+# They make up at least 7 % of the captions of that length (our own, the released ones and the miniature's), and at most
+# 3 % of a paragraph in each of eleven other languages and of a list of tags.
 # fmt: off
 ENGLISH = frozenset((
     "the", "of", "and", "with", "to", "at", "by", "from", "into", "his", "her", "its", "their", "he", "she",
@@ -45,11 +49,12 @@ ENGLISH = frozenset((
 ))
 # fmt: on
 LEAST_ENGLISH = 0.04
-MOST_NAMES = 24  # a caption with more is none, and comparing takes the square of them
+MOST_NAMES = 24
+"""Names that are compared with each other and looked for in the text; more than these are a fault of their own."""
 
 
 def faults(caption: Caption, task: Task) -> tuple[str, ...]:
-    """Every fault of a caption, one sentence each; an empty result means that it may be trained on."""
+    """Every fault of a caption but its length in tokens, one sentence each; without any it is fit for training."""
     return (
         *_marker_faults(caption.text, task),
         *_panel_faults(caption, task),
@@ -57,118 +62,126 @@ def faults(caption: Caption, task: Task) -> tuple[str, ...]:
         *_looks_faults(caption, task),
         *_wording_faults(caption, task),
         *_language_faults(caption.text),
-        *budget.faults(caption, task),
     )
 
 
 def breaks(raw: str) -> tuple[str, ...]:
-    """The fault of an answer that stands on several lines; what is read from it stands on one."""
+    """The fault of an answer on several lines; what is read from it is on one line."""
     lines = sum(bool(line.strip()) for line in raw.splitlines())
-    return (f"the text is broken into {lines} lines instead of standing on one",) if lines > 1 else ()
+    return (f"the text is spread over {lines} lines instead of one",) if lines > 1 else ()
 
 
 def _marker_faults(text: str, task: Task) -> Iterable[str]:
     if not text:
-        yield "there is no caption"
+        yield "the caption is empty"
         return
     if task.prefix and not text.startswith(task.prefix):
-        yield f"the prefix {task.prefix} is not at the start"
+        yield f"the caption does not start with the prefix {task.prefix}"
     elif task.prefix and whole(task.prefix).search(text, len(task.prefix)):
-        yield f"the prefix {task.prefix} stands more than once"
+        yield f"the prefix {task.prefix} appears more than once"
     for marker, (start, _) in zip(task.markers, spans(text, task), strict=True):
         count = text.count(marker)
         if count > 1:
-            yield f"the marker {marker} stands {count} times"
+            yield f"the marker {marker} appears {count} times"
         if start < 0:
             yield f"the marker {marker} is {'out of order' if count else 'missing'}"
     known = {task.prefix, *task.markers, *BRACKETS.findall(task.opening)}
     for tag in dict.fromkeys(BRACKETS.findall(text)):
         if tag not in known:
-            yield f"{tag} is no marker of this task"
+            yield f"{tag} is not a marker of this task"
     without = BRACKETS.sub("", text)
     if "[" in without or "]" in without:
-        yield "a square bracket is open or empty"
+        yield "a square bracket is unpaired or empty"
 
 
 def _panel_faults(caption: Caption, task: Task) -> Iterable[str]:
     for marker, text, (start, _) in zip(task.markers, caption.panels, spans(caption.text, task), strict=True):
         if start >= 0 and len(text.split()) < task.caption.min_panel_words:
             yield f"the text of {marker} has fewer than {task.caption.min_panel_words} words"
-    # Comparing takes len(a) * len(b): no more words than a caption may have, a longer one has its own fault.
+    # Comparing takes len(a) * len(b) steps, so no more words than a caption may have; a longer one is a fault anyway.
     words = [text.split()[: task.caption.max_words] for text in caption.panels]
     for (marker, a), (other, b) in itertools.combinations(zip(task.markers, words, strict=True), 2):
-        if a and difflib.SequenceMatcher(a=a, b=b, autojunk=False).ratio() > NEAR_IDENTICAL:
-            yield f"the texts of {marker} and {other} say nearly the same"
+        if a and _ratio_over(a, b, NEAR_IDENTICAL):
+            yield f"the texts of {marker} and {other} are nearly the same"
+
+
+def _ratio_over(a: Sequence[str], b: Sequence[str], limit: float) -> bool:
+    """Whether two sequences are more alike than a limit; upper bounds that cost little decide nearly all cases."""
+    matcher = difflib.SequenceMatcher(a=a, b=b, autojunk=False)
+    return matcher.real_quick_ratio() > limit and matcher.quick_ratio() > limit and matcher.ratio() > limit
 
 
 def _name_faults(caption: Caption, task: Task) -> Iterable[str]:
     without = BRACKETS.sub(" ", NAME.sub(" ", caption.text))
     if "<" in without or ">" in without:
-        yield "an angle bracket is open or empty, or holds no name"
+        yield "an angle bracket is unpaired, empty, or not around a name"
     if caption.names and not task.caption.people:
-        yield f"<{caption.names[0]}> is a name, and nobody is named in this task"
+        yield f"<{caption.names[0]}> is a name, but this task names nobody"
+    if len(caption.names) > MOST_NAMES:
+        yield f"the caption has {len(caption.names)} names, more than {MOST_NAMES}"
     spelt: dict[str, str] = {}
-    for name in caption.names:
+    for name in caption.names[:MOST_NAMES]:
         first = spelt.setdefault(name.casefold(), name)
         if first != name:
-            yield f"one person is spelt <{first}> and <{name}>"
+            yield f"one person is spelled both <{first}> and <{name}>"
         if whole(name).search(without):
-            yield f"the name {name} also stands without angle brackets"
+            yield f"the name {name} also appears without angle brackets"
     parts = [set(NAME.findall(part)) for part in (caption.summary, *caption.panels)]
-    for a, b in itertools.combinations(list(spelt.values())[:MOST_NAMES], 2):
+    for a, b in itertools.combinations(spelt.values(), 2):
         if _near(a, b) and not any({a, b} <= part for part in parts):
-            yield f"<{a}> and <{b}> are never together: two spellings of one person?"
+            yield f"<{a}> and <{b}> never appear together: two spellings of one name?"
 
 
 def _near(a: str, b: str) -> bool:
-    """Whether two names may be one, misspelt; numbered ones (<P1>, <P11>) are told apart by their numbers."""
+    """Whether two names may be one, misspelled; numbered ones (<P1>, <P11>) differ by their numbers."""
     if any(letter.isdigit() for letter in a + b):
         return False
     return difflib.SequenceMatcher(a=_bare(a), b=_bare(b), autojunk=False).ratio() >= NEAR_SPELLING
 
 
 def _bare(name: str) -> str:
-    """A name in small letters without their accents."""
+    """A name in lowercase, without accents."""
     return "".join(c for c in unicodedata.normalize("NFD", name.casefold()) if not unicodedata.combining(c))
 
 
 def _looks_faults(caption: Caption, task: Task) -> Iterable[str]:
-    """Where the text of a caption that has parts says of people's looks more or less than the task's policy.
+    """Where a caption with parts says more or less about people's looks than the task's policy allows.
 
-    A text that came as one is a person's or another tool's, and is left to them.
+    A caption that came as plain text was written by a person or another tool, and its looks are left to them.
     """
     policy, parts = task.caption.looks, caption.parts
     if parts is None:
         return
     given = {name for panel in task.condition for name in NAME.findall(caption.panels[panel - 1])}
     where = ["the summary", *task.markers]
-    for person in parts.people:
+    people = parts.people[:MOST_NAMES]
+    for person in people:
         if not person.looks and policy != "never":
-            yield f"<{person.name}> is named and nothing says how they look"
-        told = [_without_others(text, person, parts) for text in (caption.summary, *caption.panels)]
-        telling = [place for place, text in zip(where, told, strict=True) if _describes(text, person, parts)]
+            yield f"<{person.name}> is named, but nothing says what they look like"
+        without = [_without_others(text, person, people, parts) for text in (caption.summary, *caption.panels)]
+        telling = [place for place, text in zip(where, without, strict=True) if _describes(text, person, parts)]
         if policy == "never" and telling:
-            yield f"how <{person.name}> looks is told in {telling[0]}, which caption.looks forbids"
+            yield f"{telling[0]} says what <{person.name}> looks like, which caption.looks forbids"
         elif policy == "once" and len(telling) > 1 and not person.changes:
-            yield f"how <{person.name}> looks is told again in {telling[1]}: it stands in {telling[0]}"
-        elif policy != "never" and not telling and _must_be_told(person) and person.name not in given:
-            yield f"<{person.name}> is named and nothing in the text says how they look"
+            yield f"{telling[1]} says what <{person.name}> looks like again, after {telling[0]}"
+        elif policy != "never" and not telling and _must_be_described(person) and person.name not in given:
+            yield f"<{person.name}> is named, but the text does not say what they look like"
 
 
-def _must_be_told(person: Person) -> bool:
+def _must_be_described(person: Person) -> bool:
     return len(looks.words(person.looks)) >= looks.FEWEST and not person.changes
 
 
 def _describes(text: str, person: Person, parts: Parts) -> bool:
-    """Whether a text says what the person looks like, beside their name or without it."""
+    """Whether a text says what the person looks like, next to their name or elsewhere."""
     seen = (one.looks for panel in parts.panels for one in panel.people if person.changes and one.name == person.name)
     bare = NAME.sub(" ", text)
     return any(looks.tells(bare, said) for said in {person.looks, *seen})
 
 
-def _without_others(text: str, person: Person, parts: Parts) -> str:
-    """The text without the looks of other people, who may look much like this one."""
-    for other in parts.people:
+def _without_others(text: str, person: Person, people: Sequence[Person], parts: Parts) -> str:
+    """The text without the looks of other people, who may look much like this person."""
+    for other in people:
         seen = {one.looks for panel in parts.panels for one in panel.people if one.name == other.name}
         for said in sorted({other.looks, *seen} - {""}, key=len, reverse=True) if other != person else ():
             text = looks.take_out(text, other.name, said)
@@ -176,29 +189,30 @@ def _without_others(text: str, person: Person, parts: Parts) -> str:
 
 
 def _wording_faults(caption: Caption, task: Task) -> Iterable[str]:
-    if found := BOILERPLATE.search(QUOTED.sub('""', caption.text)):
-        yield f"'{found[0]}' speaks of the picture instead of what is in it"
+    unquoted = QUOTED.sub('""', caption.text)
+    if found := BOILERPLATE.search(unquoted):
+        yield f"'{found[0]}' talks about the picture instead of what it shows"
     for marker, text in zip(task.markers, caption.panels, strict=True):
         if found := RELATIVE.search(QUOTED.sub('""', text)):
-            yield f"'{found[0]}' in {marker} leans on another panel"
-    told = QUOTED.sub('""', caption.text)
+            yield f"'{found[0]}' in {marker} refers to another panel"
     for word in task.caption.exclude:
-        if whole(word, flags=re.IGNORECASE).search(told):
-            yield f"'{word}' is not to be captioned in this task"
+        if whole(word, flags=re.IGNORECASE).search(unquoted):
+            yield f"'{word}' must not appear in this task's captions"
     words = len(caption.text.split())
     if words > task.caption.max_words:
         yield f"the caption has {words} words, more than {task.caption.max_words}"
 
 
 def _language_faults(text: str) -> Iterable[str]:
-    """The fault of a text that is not in English; names, markers and what stands in quotation marks may be any."""
-    told = QUOTED.sub(" ", BRACKETS.sub(" ", NAME.sub(" ", text)))
-    letters = [letter for letter in told if letter.isalpha()]
-    foreign = sum(not _latin(letter) for letter in letters)
-    if len(letters) >= FEW_LETTERS and foreign > FOREIGN_LETTERS * len(letters):
-        yield f"{foreign} of {len(letters)} letters are of another script than English"
-        return
-    words = re.findall(r"[^\W\d_]+", told.casefold())
+    """The fault of a text that is not in English; names, markers and quotations may be in any language."""
+    plain = QUOTED.sub(" ", BRACKETS.sub(" ", NAME.sub(" ", text)))
+    if not plain.isascii():
+        letters = [letter for letter in plain if letter.isalpha()]
+        foreign = sum(not _latin(letter) for letter in letters)
+        if len(letters) >= FEW_LETTERS and foreign > FOREIGN_LETTERS * len(letters):
+            yield f"{foreign} of {len(letters)} letters are not in the Latin script"
+            return
+    words = re.findall(r"[^\W\d_]+", plain.casefold())
     if len(words) >= FEW_WORDS and sum(word in ENGLISH for word in words) < LEAST_ENGLISH * len(words):
         yield "the caption does not read like English sentences"
 

@@ -1,7 +1,7 @@
-"""How people look, put into texts that call them by name, and taken out again.
+"""What people look like, inserted into texts that call them by name, and taken out again.
 
-Looks stand behind a name as an apposition: `<Mara>, a red rabbit with a top hat, flying a kite`. A comma closes it, so
-`<Mara> flying a kite` comes back as `<Mara>, flying a kite`: what is put in twice stands as it did the first time.
+Looks follow a name as an apposition: `<Mara>, a red rabbit with a top hat, flying a kite`. A comma closes it, so
+`<Mara> flying a kite` comes back as `<Mara>, flying a kite`; inserting looks a second time gives the same text.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import re
 
 POSSESSIVE = r"(?!['’](?:s\b|\s|$))"  # noqa: RUF001  (both apostrophes)
 ENDS = ",;:.!?)–—"  # noqa: RUF001  (dashes close it too)
-"""Signs that close an apposition themselves."""
+"""Punctuation that closes an apposition by itself."""
 EMPTY = frozenset(("a", "an", "the", "and", "with", "in", "of", "on"))
-"""Words that say nothing of anybody's looks."""
+"""Words that say nothing about anybody's looks."""
 FEWEST = 2
-"""Words that a description must have to be found again: "a man" says too little."""
+"""The fewest words a description must have to be recognised in a text: "a man" says too little."""
 MOST = 0.7
-"""Share of a description's words that a text must hold to tell it."""
+"""A text with more than this share of a description's words is taken to contain the description."""
 
 
 def put(text: str, name: str, looks: str) -> str:
-    """The text with the looks behind the first mention of the name, at the end where it stands in the possessive only.
+    """The text with the looks after the first mention of the name, or at its end if every mention is a possessive.
 
-    A text without the name stays as it is.
+    A text without the name is returned as it is.
     """
     if f"<{name}>" not in text:
         return text
@@ -35,7 +35,7 @@ def put(text: str, name: str, looks: str) -> str:
 
 
 def take_out(text: str, name: str, looks: str) -> str:
-    """The text without these looks behind the name, wherever they stand; the inverse of `put` but for a comma."""
+    """The text without these looks after the name, wherever they are; the inverse of `put` except for a comma."""
     own = re.escape(f"<{name}>")
     text = re.sub(rf",\s*{own} being {re.escape(looks)}(?!\w)", "", text)
     return re.sub(rf"({own})(?:,\s*{re.escape(looks)}(?!\w))+", r"\1", text)
@@ -44,13 +44,13 @@ def take_out(text: str, name: str, looks: str) -> str:
 def instead(text: str, name: str, looks: str) -> str:
     """The text with the looks in place of the first mention of the name, for a reader who knows nobody by name.
 
-    Further mentions keep the name.
+    Later mentions keep the name.
     """
     return text.replace(f"<{name}>", looks, 1)
 
 
 def rewritten(text: str, name: str, looks: str) -> str:
-    """Other looks that stand behind a name where these stood; empty where these do, or nothing like them."""
+    """The looks that a text has after the name in place of these; empty if it has these still, or nothing similar."""
     if not looks or f"<{name}>, {looks}" in text:
         return ""
     known = words(looks)
@@ -60,11 +60,11 @@ def rewritten(text: str, name: str, looks: str) -> str:
 
 
 def words(text: str) -> set[str]:
-    """The words of a description that say something."""
+    """The words of a description that carry meaning."""
     return set(re.findall(r"\w+", text.casefold())) - EMPTY
 
 
 def tells(text: str, looks: str) -> bool:
-    """Whether a text says most of what somebody looks like, in whatever order."""
+    """Whether a text contains most of a description, in whatever order."""
     wanted = words(looks)
     return len(wanted) >= FEWEST and len(wanted & words(text)) > MOST * len(wanted)

@@ -1,15 +1,16 @@
-"""Where markers, people and lettering stand in a text; what grammar renders and parses, and lint checks."""
+"""Where the markers, names and quotations of a text are; shared by grammar, which reads and writes them, and lint."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from pipeline.task import Task
 
 NAME = re.compile(r"<(?!\s)([^<>\[\]\n]{1,40})(?<!\s)>")
 BRACKETS = re.compile(r"\[[^\[\]\n]{1,40}\]")
 EDGES = " \t\r\n,;:.–—"  # noqa: RUF001  (dashes join parts too)
-# Lettering in the picture, a line that someone says; an apostrophe within a word ends no quotation.
+# Lettering in the picture, or a line that someone says; an apostrophe inside a word does not end a quotation.
 QUOTED = re.compile(
     r"""(?<!\w)["“„'‘‚](?:[^"“„”'‘’]|(?<=\w)['’](?=\w)){1,200}["“”'‘’](?!\w)"""  # noqa: RUF001
     r"""|«[^«»]{1,200}»|「[^「」]{1,200}」|『[^『』]{1,200}』"""
@@ -18,32 +19,33 @@ QUOTED = re.compile(
 Span = tuple[int, int]
 
 
+@lru_cache(maxsize=1024)
 def whole(*phrases: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
-    """Finds the phrases where they are no part of a longer word; of those that begin alike the longest."""
+    """Matches the phrases as whole words; of phrases with the same beginning, the longest."""
     either = "|".join(re.escape(phrase) for phrase in sorted(phrases, key=len, reverse=True))
     return re.compile(rf"(?<!\w)(?:{either})(?!\w)", flags)
 
 
 def spans(text: str, task: Task) -> list[Span]:
-    """Start and end of every marker in the text, (-1, -1) where it is missing."""
+    """Start and end of every marker in the text; (-1, -1) if it is missing or out of order."""
     found: list[Span] = []
     reached = 0
     for marker in task.markers:
         start, length = text.find(marker, reached), len(marker)
         if start < 0 and marker in task.stand_ins:
             words = whole(task.stand_ins[marker], flags=re.IGNORECASE).search(text, reached)
-            start, length = words.start() if words else -1, 0  # the words stay part of the panel's text
+            start, length = words.start() if words else -1, 0  # the words remain part of the panel's text
         found.append((start, start + length) if start >= 0 else (-1, -1))
         reached = max(reached, start + length)
     return found
 
 
 def inside(found: list[Span], panel: int, length: int) -> Span:
-    """Start and end of a panel's own text, without its marker; (0, 0) where that is missing.
+    """Start and end of a panel's own text, without its marker; (0, 0) if the marker is missing.
 
     Args:
         found: the markers' spans.
-        length: letters of the whole text.
+        length: characters in the whole text.
     """
     if found[panel][0] < 0:
         return 0, 0

@@ -1,4 +1,4 @@
-"""Names for the people in captions: short, from many places, each culture and each gender with the same share."""
+"""Names for the people in captions: short, from many places, with an equal share for each culture and gender."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import random
 from pathlib import Path
 
 POOL = tuple((Path(__file__).parent / "names.txt").read_text(encoding="utf-8").split())
-"""Nine regions with forty names each."""
+"""Forty names from each of nine regions."""
 
 STRIDE = 101
-"""From one person of a grid to the next: more than the 100 grids that a data set has at most, and prime."""
+"""Distance in the pool from one person of a grid to the next: more than a data set's 100 grids, and prime."""
 
 
 def draw(count: int, place: int, seed: int) -> tuple[str, ...]:
-    """Names for the people of one grid: the same for the same seed and place, others for another grid.
+    """Names for the people of one grid: the same for the same seed and place, different ones for another grid.
 
-    A run's grids take the shuffled pool in turn, their second people the next STRIDE names, their third people the
-    STRIDE after those. So no name comes twice in a data set of up to 100 grids with three people each; beyond that
-    some do, but never two in one grid. A grid needs to know nothing of the others, so the names do not hang on the
-    order in which captions come, on what a cut-off run had written, or on how many people other grids have.
+    The first people of a run's grids take names from the shuffled pool in turn, the second people from STRIDE names
+    further on, the third from another STRIDE. So no name comes twice in a data set of up to 100 grids with three people
+    each; in a larger one some do, but never within a grid. No grid depends on another, so the names do not change with
+    the order in which captions come, with what a cut-off run has written, or with how many people other grids have.
 
     Args:
-        count: people in the grid.
-        place: number of the grid in its run.
+        count: number of people in the grid.
+        place: number of the grid in its run, from 0.
     """
     pool = random.Random(seed).sample(POOL, len(POOL))
     return tuple(pool[(place + STRIDE * person) % len(pool)] for person in range(count))

@@ -1,6 +1,7 @@
 """Captioners: the contract that each keeps, how answers are read, and the local one with the miniature model."""
 
 import json
+import pickle
 import subprocess
 import sys
 import time
@@ -83,6 +84,22 @@ def test_an_identity_is_plain_stable_and_tells_the_captioner(name: str) -> None:
     identity = make(name).identity()
     assert identity["captioner"] == name
     assert json.dumps(identity) == json.dumps(make(name).identity())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_captioner_travels_to_another_process_without_its_weights_and_answers_alike(name: str) -> None:
+    captioner = make(name)
+    answers = answers_of(captioner, [ask(1)])
+    pickled = pickle.dumps(captioner)
+    assert len(pickled) < 10_000
+    travelled = pickle.loads(pickled)
+    assert travelled.identity() == captioner.identity()
+    assert answers_of(travelled, [ask(1)]) == answers
+
+
+def test_a_servers_key_stays_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    assert b"sk-very-secret" not in pickle.dumps(make("server"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -232,7 +249,7 @@ def test_free_text_is_taken_as_it_is() -> None:
         ("", "neither"),
         ("I'm sorry, I can't help with that.", "neither"),
         ("[SCENE-1] a [SCENE-3] c", "neither"),
-        (json.dumps(REPLY)[:-3], "neither the whole JSON"),
+        (json.dumps(REPLY)[:-3], "neither the complete JSON"),
         (json.dumps(REPLY).replace('"', "'"), "neither"),
         (json.dumps(PANELS), "neither"),
         ('{"scene 1": "a cat"}', "neither"),
@@ -243,10 +260,10 @@ def test_free_text_is_taken_as_it_is() -> None:
         (json.dumps({"panels": PANELS}), "; summary: Field required"),
         (json.dumps(REPLY | {"panels": REPLY["panels"][:2]}), "3 panels, got 2 texts"),  # type: ignore[index]
         (json.dumps(REPLY | {"panels": [*REPLY["panels"], {"text": "more"}]}), "3 panels, got 4 texts"),
-        (json.dumps(REPLY | {"summary": "as in [SCENE-2] it rains"}), "may not hold the marker"),
+        (json.dumps(REPLY | {"summary": "as in [SCENE-2] it rains"}), "must not contain the marker"),
         (json.dumps(REPLY | {"people": "P1"}), "people: Input should be a valid list"),
-        (numbered(1, 1, 3), 'the "image" numbers of 3 panels are not 1 to 3, each once'),
-        (numbered(2, 3, 4), 'the "image" numbers of 3 panels are not 1 to 3, each once'),
+        (numbered(1, 1, 3), 'the "image" numbers of the 3 panels are not 1 to 3, each once'),
+        (numbered(2, 3, 4), 'the "image" numbers of the 3 panels are not 1 to 3, each once'),
     ],
 )
 def test_an_answer_that_can_t_be_read_is_told_in_words_for_the_model(answer: str, fault: str) -> None:
@@ -341,7 +358,7 @@ def test_faults_go_back_as_a_conversation_that_the_model_answers(
 
 QUIET = """
 import sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/captioners"]
 import test_captioners
 print(repr(test_captioners.answers_of(test_captioners.make("local"), test_captioners.GRIDS[:1])))
 """

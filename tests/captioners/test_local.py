@@ -26,6 +26,7 @@ from pipeline.captioning.protocol import Answer, Question, Turn
 from pipeline.errors import BadInput
 from pipeline.records import Grid, Group, Position, Record
 from pipeline.stages import caption
+from pipeline.text.counters import ESTIMATE
 
 VLM = Path(__file__).parents[2] / "miniature" / "vlm"
 STORYBOARD = task.load("storyboard")
@@ -107,7 +108,9 @@ def test_the_caption_stage_gives_a_question_its_grid_and_the_panels_cut_from_it(
     picture.save(tmp_path / "grid.png")
     records = tuple(Record(str(number), "", "", Position()) for number in range(3))
     grid = Grid("g", Group("s", "", records, "", 1), made.grid_layout, "grid.png")
-    asked = caption.Asking(made, make(), tmp_path, Cache(tmp_path), {"g": 0})._question(grid)
+    asked = caption.Asking(caption.Parameters(made, make(), tmp_path, Cache(tmp_path), ESTIMATE, {"g": 0}))._question(
+        grid
+    )
     assert asked.grid and asked.grid.tobytes() == picture.tobytes()
     assert [panel.tobytes() for panel in asked.panels] == [panel.tobytes() for panel in QUESTIONS[0].panels]
 

@@ -57,6 +57,7 @@ from pipeline.errors import BadInput
 from pipeline.records import Caption, Grid
 from pipeline.stages import caption
 from pipeline.store import Store
+from pipeline.text.counters import ESTIMATE
 
 VLM = Path(__file__).parents[2] / "miniature" / "vlm"
 ROOT = Path(__file__).parents[2]
@@ -118,8 +119,9 @@ def run(folder: Path, captioner: protocol.Captioner, count: int, **overrides: ob
     inputs = grids(folder, count)
     with Store(folder) as store:
         earlier = store.items(Caption, "captions")
-        stage = caption.stage(small(**overrides), inputs, captioner, folder, store.cache, earlier)
-        local.run(stage, inputs, store, upstream="grids", progress=lambda *_: None)
+        places = caption.places(inputs)
+        parameters = caption.Parameters(small(**overrides), captioner, folder, store.cache, ESTIMATE, places)
+        local.run(caption.stage(parameters, earlier), inputs, store, upstream="grids", progress=lambda *_: None)
         return store.items(Caption, "captions")
 
 
@@ -197,7 +199,7 @@ def test_a_question_without_an_answer_in_three_runs_is_given_up_and_says_so(tmp_
             assert endpoint.asked == {picture(0): 1, picture(1): number}
         assert made[0].problems == () and made[1].panels == ("", "", "")
         (problem,) = made[1].problems
-        assert problem.startswith("no answer in 3 runs, the last refused: HTTP 400, no such picture; write")
+        assert problem.startswith("no answer in 3 runs, most recently refused: HTTP 400, no such picture; write")
         assert facts(tmp_path)["failures"] == {"given up": 1}
         assert run(tmp_path, make(endpoint, schema="none"), 2) == made
         assert run(tmp_path, make(endpoint, schema="none"), 2, caption__max_words=300) == made  # the stage runs anew
@@ -245,7 +247,7 @@ def test_a_model_that_thinks_until_its_tokens_end_is_told_of_in_the_row(tmp_path
         captioner = make(endpoint)
         assert answers_of(captioner, [ask()]) == [Answer("", 100, 1000, finished=False)]
         (made,) = run(tmp_path, captioner, 1, caption__attempts=1)
-    assert made.problems[0] == "captioner.max_new_tokens were spent on thinking before any answer was written"
+    assert made.problems[0] == "all of captioner.max_new_tokens went into thinking before any answer was written"
     assert made.text == "" and made.attempts == 1
 
 
@@ -271,7 +273,7 @@ def test_what_is_kept_of_an_answer(tmp_path: Path) -> None:
 
 CHILD = """
 import sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/captioners"]
 import test_server
 from pathlib import Path
 test_server.run(Path(sys.argv[2]), test_server.server.make({"url": sys.argv[3], "concurrency": 4}), 12)

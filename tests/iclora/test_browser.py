@@ -90,7 +90,7 @@ def page(context: BrowserContext, served: Served, faults: Faults, tmp_path: Path
 def rows(served: Served) -> dict[str, Row]:
     run = opened(served.home)
     with run.store:
-        return {row.id: row for row in reviews.rows(run.store, run.task)}
+        return {row.id: row for row in reviews.rows(run.store, run.task, run.counter)}
 
 
 def here(page: Page) -> str:
@@ -167,7 +167,7 @@ def test_linter_and_scores_are_live_while_a_text_is_typed(page: Page, served: Se
     page.keyboard.press("e")
     page.locator("#text").fill(before.caption.text.replace("[SCENE-2]", "[SCENE-9]"))
     expect(page.locator("#problems")).to_contain_text("the marker [SCENE-2] is missing")
-    expect(page.locator("#problems")).to_contain_text("[SCENE-9] is no marker of this task")
+    expect(page.locator("#problems")).to_contain_text("[SCENE-9] is not a marker of this task")
     page.screenshot(path=tmp_path / "linter.png")
     one, two, three = before.caption.panels
     right = f"[MOVIE-SHOTS] {before.caption.summary}, [SCENE-1] {three}, [SCENE-2] {one}, [SCENE-3] {two}."

@@ -79,7 +79,7 @@ def opened(home: Path) -> Run:
 
 
 def rows(run: Run) -> list[Row]:
-    return reviews.rows(run.store, run.task)
+    return reviews.rows(run.store, run.task, run.counter)
 
 
 def of_one_cast(row: Row) -> bool:
@@ -93,7 +93,9 @@ def decide(run: Run, kept: int = 20, dropped: int = 4) -> dict[str, bool]:
     chosen += [row for row in found if not of_one_cast(row)][:dropped]
     assert len(chosen) == kept + dropped < len(found)
     for row in chosen:
-        change = reviews.change(row, run.task, decision="keep" if of_one_cast(row) else "drop", note="seen")
+        change = reviews.change(
+            row, run.task, run.counter, decision="keep" if of_one_cast(row) else "drop", note="seen"
+        )
         assert change
         run.store.review([change.review], [], "page")
     return {row.id: of_one_cast(row) for row in chosen}
@@ -151,7 +153,7 @@ def test_too_few_decisions_are_one_sentence_and_change_nothing(
 def test_what_a_person_is_unsure_of_teaches_nothing(run: Run) -> None:
     decided = decide(run, FEWEST - 4, 4)
     first = next(row for row in rows(run) if row.id in decided)
-    change = reviews.change(first, run.task, decision="unsure")
+    change = reviews.change(first, run.task, run.counter, decision="unsure")
     assert change
     run.store.review([change.review], [], "page")
     assert run.decided() == {grid: word for grid, word in decided.items() if grid != first.id}
@@ -163,7 +165,7 @@ def test_what_a_person_is_unsure_of_teaches_nothing(run: Run) -> None:
 
 
 def verdict_of(run: Run) -> Verdict:
-    captions = reviews.captions(run.store, run.task)
+    captions = reviews.captions(run.store, run.task, run.counter)
     by_id = {grid.id: grid for grid in reviews.grids(run.store)}
     return verdict.verdict(run.task, [by_id[one.grid] for one in captions], captions, None, {})
 
@@ -261,7 +263,7 @@ def test_a_run_that_learns_takes_up_every_further_decision_and_none_while_it_doe
     taught = counts(run)
     assert taught != untaught
     other = next(row for row in rows(run) if row.id not in decided)
-    change = reviews.change(other, run.task, decision="drop", note="no")
+    change = reviews.change(other, run.task, run.counter, decision="drop", note="no")
     assert change
     run.store.review([change.review], [], "page")
     run.advance(start="filter")

@@ -64,7 +64,7 @@ def change(client: httpx2.Client, row: dict[str, Any], what: str, **said: object
 def stored(served: Served) -> tuple[list[Row], list[dict[str, Any]]]:
     run = opened(served.home)
     with run.store:
-        return reviews.rows(run.store, run.task), run.store.table("events")
+        return reviews.rows(run.store, run.task, run.counter), run.store.table("events")
 
 
 def segments(row: dict[str, Any]) -> list[str]:
@@ -465,7 +465,7 @@ def test_the_data_set_has_the_panels_and_texts_that_the_reviewer_wants(client: h
     run = opened(served.home)
     with run.store:
         marks = run.advance()
-        row = next(row for row in reviews.rows(run.store, run.task) if row.id == swapped["id"])
+        row = next(row for row in reviews.rows(run.store, run.task, run.counter) if row.id == swapped["id"])
         file = next(entry["file"] for entry in run.store.table("exported") if entry["grid"] == row.id)
     assert marks[-1].kept == GRIDS - 1
     assert (served.home / "dataset" / file).read_bytes() == (served.home / row.grid.path).read_bytes()

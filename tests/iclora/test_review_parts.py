@@ -94,7 +94,7 @@ def run(home: Path) -> Iterator[Run]:
 
 def row(run: Run, number: int) -> Row:
     """The row of an answer."""
-    return reviews.rows(run.store, run.task)[number]
+    return reviews.rows(run.store, run.task, run.counter)[number]
 
 
 def parts(row: Row) -> Parts:
@@ -165,9 +165,9 @@ def test_another_summary_leaves_every_other_letter(text: str, expected: str) -> 
 
 
 def test_a_summary_needs_a_marker_behind_it_and_none_in_it() -> None:
-    with pytest.raises(grammar.BadReply, match="has no \\[SCENE-1\\], so its summary can't be changed alone"):
+    with pytest.raises(grammar.BadReply, match="has no \\[SCENE-1\\], so the summary can't be changed on its own"):
         grammar.replace_summary(grammar.parse("[MOVIE-SHOTS] words", STORYBOARD), "x", STORYBOARD)
-    with pytest.raises(grammar.BadReply, match="may not hold the marker"):
+    with pytest.raises(grammar.BadReply, match="must not contain the marker"):
         grammar.replace_summary(grammar.parse(FREE, STORYBOARD), "x [SCENE-2] y", STORYBOARD)
 
 
@@ -234,7 +234,7 @@ def test_other_looks_are_told_where_the_old_ones_were_and_stay_through_the_next_
 def test_edited_looks_are_what_a_scorer_reads_in_place_of_names(run: Run) -> None:
     mara, leo = first_and_second(run, STRANGER)
     apply(run, STRANGER, people=f"{mara}: a green rabbit; {leo}: {BEAR}")
-    counting = next(c for c in reviews.captions(run.store, run.task) if c.grid == row(run, STRANGER).id)
+    counting = next(c for c in reviews.captions(run.store, run.task, run.counter) if c.grid == row(run, STRANGER).id)
     assert grammar.alone(counting) == (
         "a green rabbit flies a kite by the sea",
         "a green rabbit sits down on the sand",
@@ -261,7 +261,7 @@ def test_edited_looks_outlive_an_edit_of_the_text_and_a_new_round_of_captions(ru
 def test_somebody_whom_a_person_names_anew_gets_looks_in_the_next_table(run: Run) -> None:
     apply(run, NOBODY, panel_1="<Ada> runs through the rain")
     assert parts(row(run, NOBODY)).people == (Person("Ada", ""),)
-    assert "<Ada> is named and nothing says how they look" in row(run, NOBODY).caption.problems
+    assert "<Ada> is named, but nothing says what they look like" in row(run, NOBODY).caption.problems
     apply(run, NOBODY, people="Ada: a tall woman with an umbrella")
     after = row(run, NOBODY)
     assert after.caption.panels[0] == "<Ada>, a tall woman with an umbrella, runs through the rain"
@@ -313,21 +313,19 @@ def test_people_who_can_t_be_are_in_doubt_and_the_way_on_is_told(run: Run) -> No
     mara, leo = first_and_second(run, STRANGER)
     for cell, told in (
         (f"{mara}: {RABBIT}; {leo}: {BEAR}; Zeno: a cat",
-         f"people: 'Zeno' is nobody of this grid; it has {mara}, {leo}, whom the caption names"),
+         f"people: 'Zeno' is not in this grid; its caption names {mara}, {leo}"),
         (f"{mara}: ; {leo}: {BEAR}",
-         f"people: the looks of {mara} are missing; say how they look, or take <{mara}> out of the caption"),
-        (f"{leo}: {BEAR}", f"people: {mara} is left out; say how they look, or take <{mara}> out of the caption"),
-        ("", f"people: {mara} is left out; say how they look, or take <{mara}> out of the caption"),
-        (f"{mara}: a cat; {leo}: {BEAR}; {mara}: a dog", f"people: {mara} stands twice; say once how they look"),
-        (f"{mara}: a [cat]; {leo}: {BEAR}", f"people: the looks of {mara} hold '['; write them without ; < > [ ]"),
+         f"people: the looks of {mara} are missing; describe them, or take <{mara}> out of the caption"),
+        (f"{leo}: {BEAR}", f"people: {mara} is left out; describe them, or take <{mara}> out of the caption"),
+        ("", f"people: {mara} is left out; describe them, or take <{mara}> out of the caption"),
+        (f"{mara}: a cat; {leo}: {BEAR}; {mara}: a dog", f"people: {mara} appears twice; describe them once"),
+        (f"{mara}: a [cat]; {leo}: {BEAR}", f"people: the looks of {mara} contain '['; write them without ; < > [ ]"),
     ):  # fmt: skip
         assert doubt(run, STRANGER, people=cell) == told
     assert doubt(run, ONE_TEXT, people="Zeno: a cat") == (
-        "people: the caption came as one text and tells nothing of Zeno apart; edit the caption"
+        "people: the caption is plain text and has no separate looks for Zeno; edit the caption"
     )
-    assert doubt(run, NOBODY, people="Zeno: a cat") == (
-        "people: 'Zeno' is nobody of this grid; it has nobody, whom the caption names"
-    )
+    assert doubt(run, NOBODY, people="Zeno: a cat") == ("people: 'Zeno' is not in this grid; its caption names nobody")
 
 
 def test_people_and_texts_that_contradict_one_another_are_in_doubt(run: Run) -> None:
@@ -339,12 +337,12 @@ def test_people_and_texts_that_contradict_one_another_are_in_doubt(run: Run) -> 
         ({"summary": seen.summary.replace(RABBIT, "a brown rabbit")}, "summary"),
     ):
         told = doubt(run, STRANGER, people=people, **cells)
-        assert told == f"people: differ from the {other}, which was edited too; change one only"
+        assert told == f"people: differ from the {other}, which was edited too; change only one"
     assert doubt(run, STRANGER, summary="a day", caption=seen.text.replace("sits", "lies")) == (
-        "summary: differs from the caption, which was edited too; change one only"
+        "summary: differs from the caption, which was edited too; change only one"
     )
     assert doubt(run, STRANGER, summary=" ") == "summary: is empty"
-    assert doubt(run, STRANGER, summary="a [SCENE-2] day").startswith("summary: a text may not hold the marker")
+    assert doubt(run, STRANGER, summary="a [SCENE-2] day").startswith("summary: a text must not contain the marker")
 
 
 def test_looks_that_hold_a_semicolon_are_shown_without_and_left_as_they_are(run: Run) -> None:
@@ -359,19 +357,19 @@ def test_a_table_from_before_there_were_people_is_refused(run: Run) -> None:
     lines = table(run)
     for line in lines:
         line["base"] = line["base"][: -6 * 4] + line["base"][-6 * 2 :]  # hashes of two cells fewer
-    with pytest.raises(BadInput, match="is not what was written there; edit a table written anew"):
+    with pytest.raises(BadInput, match="is not what was written there; edit a freshly written table"):
         run.apply(write(run, lines))
     bare = [{name: cell for name, cell in line.items() if name not in ("summary", "people")} for line in lines]
-    with pytest.raises(BadInput, match="0 columns named 'summary', 0 columns named 'people'; it needs one of each"):
+    with pytest.raises(BadInput, match="no column named 'summary', no column named 'people'; it needs one of each"):
         run.apply(write(run, bare))
 
 
 def test_a_score_of_a_column_s_name_stands_beside_it(run: Run) -> None:
-    found = reviews.rows(run.store, run.task)
+    found = reviews.rows(run.store, run.task, run.counter)
     scored = replace(found[0], scores=(Score("summary", 0.5, 0.1, True, ""),))
     path, all_rows = run.folder / "scored.csv", [scored, *found[1:]]
     csv_table.write_csv(all_rows, run.task, path)
-    assert csv_table.read_csv(path, all_rows, run.task) == []
+    assert csv_table.read_csv(path, all_rows, run.task, run.counter) == []
     assert '"summary score"' in path.read_text(encoding="utf-8-sig").splitlines()[0]
 
 
@@ -480,7 +478,7 @@ def test_the_linter_knows_the_parts_of_a_text_that_is_typed(client: httpx2.Clien
     mara = before["people"][0]["name"]
     typed = before["text"].replace("sits down", f"sits down, {RABBIT}")
     told = post(client, before, "check", text=typed).json()
-    assert told["problems"] == [f"how <{mara}> looks is told again in [SCENE-2]: it stands in the summary"]
+    assert told["problems"] == [f"[SCENE-2] says what <{mara}> looks like again, after the summary"]
     assert "".join(piece["text"] for piece in told["pieces"]) == typed
 
 
@@ -493,8 +491,8 @@ def test_looks_that_can_t_be_are_a_sentence_and_change_nothing(
     base = {"base": before["base"]} if what == "edit" else {}
     for people, message in (
         ({mara: " "}, f"the looks of {mara} are missing"),
-        ({"Zeno": "a cat"}, "'Zeno' is nobody of this grid"),
-        ({mara: "a cat; a dog"}, f"the looks of {mara} hold ';'"),
+        ({"Zeno": "a cat"}, "'Zeno' is not in this grid"),
+        ({mara: "a cat; a dog"}, f"the looks of {mara} contain ';'"),
     ):
         answer = post(client, before, what, text=before["text"], people=people, **base)
         if what == "score" and answer.status_code == 200:

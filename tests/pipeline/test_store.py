@@ -12,7 +12,8 @@ import pytest
 
 from pipeline.cache import Cache, key_of
 from pipeline.errors import BadInput
-from pipeline.records import Caption, Position, Record, Rejected, Review
+from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Rejected, Review
+from pipeline.review import reviews
 from pipeline.store import Store
 
 
@@ -62,6 +63,47 @@ def test_the_digest_tells_content_and_order(store: Store, tmp_path: Path) -> Non
         other.add("inspect", "records", [record("a")], [], 0)
         other.add("inspect", "records", [record("b")], [], 0)
         assert store.digest("records") == other.digest("records")
+
+
+def grouped(store: Store, *records: Record) -> Grid:
+    """A grid of one group of these records, all of them in the store."""
+    layout = Layout(1, len(records), 64, 64)
+    group = Group("s-g", "couple", records, "named alike", 0.5)
+    grid = Grid("g-g", group, layout, "grids/g-g.png")
+    for stage, table, items in (("inspect", "records", records), ("group", "groups", [group])):
+        store.add(stage, table, items, [], 0)
+    store.add("compose", "grids", [grid], [], 0)
+    return grid
+
+
+def test_groups_and_grids_are_stored_with_ids_and_read_with_what_these_stand_for(store: Store) -> None:
+    grid = grouped(store, record("a", text="ünï"), record("b", width=9))
+    assert store.items(Grid, "grids") == [grid]
+    assert store.items(Group, "groups") == [grid.group]
+    (row,), (group,) = store.table("grids"), store.table("groups")
+    assert row["group"] == "s-g" and group["records"] == ["a", "b"]
+    assert len(json.dumps(row)) < 200
+
+
+def test_a_digest_changes_with_whatever_its_rows_refer_to(store: Store) -> None:
+    first, second = record("a"), record("b")
+    grouped(store, first, second)
+    before = {table: store.digest(table) for table in ("records", "groups", "grids")}
+    store.add("inspect", "records", [record("c")], [], 0)  # in no group
+    assert {table for table in before if store.digest(table) != before[table]} == {"records"}
+    store.add("inspect", "records", [record("b", text="another text")], [], 0)
+    assert {table for table in before if store.digest(table) != before[table]} == {"records", "groups", "grids"}
+
+
+def test_a_row_whose_pictures_an_earlier_stage_is_making_anew_is_left_out_until_they_are_back(store: Store) -> None:
+    grid = grouped(store, record("a"), record("b"))
+    store.begin("inspect", "records", "anew", anew=True)
+    store.add("inspect", "records", [record("a")], [], 0)
+    assert store.items(Grid, "grids") == store.items(Group, "groups") == []
+    with pytest.raises(BadInput, match=r"cut off while it measured .* \(no decision is lost\)"):
+        reviews.grids(store)
+    store.add("inspect", "records", [record("b")], [], 0)
+    assert reviews.grids(store) == [grid]
 
 
 def test_a_batch_is_written_whole_or_not_at_all(store: Store) -> None:

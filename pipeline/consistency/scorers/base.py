@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class Scorer(Protocol):
-    """A scorer module has `make(options) -> Scorer | None`; None scores nothing."""
+    """A scorer module has `make(options) -> Scorer | None`; None scores nothing.
+
+    It can be pickled at any time and is light then: another process gets its options and loads weights of its own.
+    """
 
     def identity(self) -> dict[str, Any]:
         """Everything that its vectors depend on: model, weights, how pictures are resized.

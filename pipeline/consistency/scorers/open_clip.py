@@ -40,6 +40,10 @@ class OpenClip:
     def __init__(self, options: Options) -> None:
         self.options = options
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the loaded weights: another process loads its own, those that `identity` tells of."""
+        return {name: value for name, value in vars(self).items() if name != "_loaded"}
+
     def identity(self) -> dict[str, Any]:
         return {
             "scorer": "open_clip",

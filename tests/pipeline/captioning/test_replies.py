@@ -93,7 +93,7 @@ def test_panels_come_in_the_order_of_their_numbers():
 @pytest.mark.parametrize("numbers", [(1, 2, 2), (0, 1, 2), (1, 2, 4)])
 def test_numbers_that_are_not_each_panel_s_once_are_a_fault(numbers: tuple[int, ...]):
     panels = [{"image": number, "text": text} for number, text in zip(numbers, TEXTS, strict=True)]
-    with pytest.raises(BadReply, match='"image" numbers of 3 panels are not 1 to 3'):
+    with pytest.raises(BadReply, match='"image" numbers of the 3 panels are not 1 to 3'):
         replies.read(json.dumps({"summary": "a day", "panels": panels}), STORYBOARD)
 
 
@@ -102,7 +102,7 @@ def test_a_free_text_on_several_lines_is_told_of_and_read_as_one():
         f"[SCENE-{number}] {text}," for number, text in enumerate(TEXTS, start=1)
     )
     caption = replies.read(free + "\n", STORYBOARD)
-    assert caption.problems == ("the text is broken into 4 lines instead of standing on one",)
+    assert caption.problems == ("the text is spread over 4 lines instead of one",)
     assert "\n" not in caption.text and caption.panels == tuple(TEXTS)
 
 
@@ -120,8 +120,8 @@ def test_the_list_of_all_people_may_be_left_out():
 def test_a_panel_may_not_list_whom_the_list_of_all_people_or_its_own_text_lacks():
     caption = replies.read(reply(["P1"], [{"name": "P2", "looks": LOOKS}], ["P1"]), STORYBOARD)
     assert caption.problems[:2] == (
-        '"people" of [SCENE-2] has <P2>, whom the list of all "people" lacks',
-        'the text of [SCENE-2] leaves out <P2>, who is in its "people"',
+        '"people" of [SCENE-2] has <P2>, who is missing from the list of all "people"',
+        'the text of [SCENE-2] does not mention <P2>, who is in its "people"',
     )
     assert not any("<P1>" in problem for problem in caption.problems)
 
@@ -252,7 +252,9 @@ def test_looks_are_on_one_line_and_without_brackets_and_signs_at_their_ends():
 
 
 def test_a_name_without_looks_is_a_fault_that_goes_back_to_the_model():
-    assert replies.read(reply(people=["P1"]), STORYBOARD).problems == ("<P1> is named and nothing says how they look",)
+    assert replies.read(reply(people=["P1"]), STORYBOARD).problems == (
+        "<P1> is named, but nothing says what they look like",
+    )
 
 
 def test_an_image_of_an_answer_lists_looks_before_names_and_comes_before_what_rests_on_it():

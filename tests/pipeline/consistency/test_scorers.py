@@ -1,6 +1,7 @@
 """Scorers: unit vectors in one space, whole texts, and which weights they come from; with the miniature CLIP."""
 
 import json
+import pickle
 import time
 from pathlib import Path
 from random import Random
@@ -59,6 +60,15 @@ def test_neither_the_batch_nor_the_neighbours_change_a_vector_and_the_order_is_k
         np.testing.assert_allclose(clip.image_vectors([PICTURES[place]])[0], pictures[place], atol=1e-5)
         np.testing.assert_allclose(clip.text_vectors([TEXTS[place]])[0], texts[place], atol=1e-5)
     np.testing.assert_allclose(clip.image_vectors(PICTURES[::-1]), pictures[::-1], atol=1e-5)
+
+
+def test_a_scorer_travels_to_another_process_without_its_weights(clip: OpenClip) -> None:
+    here = clip.text_vectors(["a cat"])
+    pickled = pickle.dumps(clip)
+    assert len(pickled) < 10_000
+    travelled = pickle.loads(pickled)
+    assert travelled.identity() == clip.identity()
+    assert (travelled.text_vectors(["a cat"]) == here).all()
 
 
 def test_the_same_call_gives_the_same_bytes(clip: OpenClip) -> None:

@@ -16,6 +16,7 @@ from pipeline import task
 from pipeline.cache import Cache
 from pipeline.consistency.scorers import open_clip
 from pipeline.consistency.scorers.open_clip import OpenClip
+from pipeline.engines.base import Facts
 from pipeline.errors import MissingWeights
 from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Scores
 from pipeline.stages import filter
@@ -152,7 +153,8 @@ def test_the_filter_takes_the_defaults_of_its_kind(siglip: OpenClip, tmp_path: P
     texts = ("a red hat on the beach", ", ".join(["a dog with a red hat"] * 30))
     caption = Caption("told", "", "a cat in the hat", texts, grid="g-one")
     stage = filter.stage(couples, [grid], siglip, tmp_path, Cache(tmp_path / "cache"))
-    scores = next(row for row in stage.run([caption]) if isinstance(row, Scores)).scores
+    results = list(stage.run([caption]))
+    scores = next(row for row in results if isinstance(row, Scores)).scores
     assert {score.name: score.threshold for score in scores} == {
         "text 1": 0.04,
         "text 2": 0.04,
@@ -162,4 +164,5 @@ def test_the_filter_takes_the_defaults_of_its_kind(siglip: OpenClip, tmp_path: P
         "most alike": 0.9995,  # in a pair only the very same is a copy
         "texts alike": 0.9995,
     }
-    assert stage.facts([])["calibration"].startswith("fixed defaults of siglip scorers: the run has 1 of the 8")
+    (facts,) = [row.found for row in results if isinstance(row, Facts)]
+    assert facts["calibration"].startswith("fixed defaults of siglip scorers: the run has 1 of the 8")

@@ -30,7 +30,7 @@ def told(scenes: Sequence[Scene], grid: str = "") -> Caption:
     """The true caption of these scenes, with parts."""
     parts = replies.read(reply(list(scenes), named=True), STORYBOARD).parts
     assert parts is not None
-    made = grammar.told(parts, STORYBOARD)
+    made = grammar.caption_of(parts, STORYBOARD)
     return Caption(made.text, made.prefix, made.summary, made.panels, grid=grid, names=made.names, parts=parts)
 
 

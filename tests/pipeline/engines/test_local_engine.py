@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.engines import local
+from pipeline.engines.base import Facts, Stage
 from pipeline.errors import BadInput
 from pipeline.records import Group, Position, Record, Rejected
 from pipeline.store import TABLES, Item, Mark, Store
@@ -55,18 +56,18 @@ def group(records: Sequence[Record]) -> Results:
         yield Group(f"g{start}", "test", part, "four in a row", 1.0)
 
 
-def stages(threads: int = 1, **config: object) -> list[local.Stage]:  # type: ignore[type-arg]
+def stages(threads: int = 1, **config: object) -> list[Stage]:  # type: ignore[type-arg]
     def told(item: Record) -> tuple[str, ...]:
         return (item.source,)
 
     return [
-        local.Stage("collect", "collected", collect, {}, batch=2, origin=told, expands=True),
-        local.Stage("inspect", "records", inspect, config, batch=3, threads=threads),
-        local.Stage("group", "groups", group, {"size": 4}),
+        Stage("collect", "collected", collect, {}, batch=2, origin=told, expands=True),
+        Stage("inspect", "records", inspect, config, batch=3, workers=threads),
+        Stage("group", "groups", group, {"size": 4}),
     ]
 
 
-def walk(folder: Path, line: Sequence[local.Stage], fatal: int = 0) -> list[Mark]:  # type: ignore[type-arg]
+def walk(folder: Path, line: Sequence[Stage], fatal: int = 0) -> list[Mark]:  # type: ignore[type-arg]
     """Takes the films down the line. With `fatal` the process kills itself at that statement to the database."""
     with Store(folder) as store:
         statements = iter(range(1, 1_000_000))
@@ -112,8 +113,8 @@ def test_in_is_kept_and_rejected(tmp_path: Path, unbroken: dict[str, object]) ->
 
 KILL = """
 import sys
-sys.path.insert(0, sys.argv[1])
-import test_engine
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/pipeline/engines"]
+import test_local_engine as test_engine
 from pathlib import Path
 test_engine.walk(Path(sys.argv[2]), test_engine.stages(threads=int(sys.argv[3])), fatal=int(sys.argv[4]))
 """
@@ -151,7 +152,7 @@ class Watched:
     def __init__(self, fails_at: str = "", threads: int = 1, batch: int | None = 2, **config: object) -> None:
         self.seen: list[str] = []
         self.fails_at = fails_at
-        self.stage = local.Stage("inspect", "records", self.run, config, batch=batch, threads=threads)
+        self.stage = Stage("inspect", "records", self.run, config, batch=batch, workers=threads)
 
     def run(self, records: Sequence[Record]) -> Results:
         if self.fails_at in [item.id for item in records]:
@@ -241,6 +242,18 @@ def test_a_stage_whose_files_are_gone_is_done_again(store: Store) -> None:
     assert again.seen == rows(store) == NAMES
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_facts_of_batches_come_together_and_stay_apart_from_what_all_outputs_say(store: Store, workers: int) -> None:
+    def run_(records: Sequence[Record]) -> Iterator[Item | Rejected | Facts]:
+        yield from records
+        yield Facts({"asked": len(records), "sure": True, "limits": {"last": records[-1].id}})
+
+    stage = Stage("inspect", "records", run_, {}, 3, workers, facts=lambda rows: {"rows": len(rows), "asked": 0})
+    mark = local.run(stage, INPUTS, store, upstream="films", progress=lambda *_: None)
+    assert mark.facts == {"rows": 10, "asked": 10, "sure": True, "limits": {"last": "f9-0"}}
+    assert rows(store) == NAMES
+
+
 def test_no_inputs_are_no_trouble(store: Store) -> None:
     assert (run(Watched(), store, []).entered, run(Watched(batch=None), store, []).kept) == (0, 0)
 
@@ -255,7 +268,7 @@ def test_no_inputs_are_no_trouble(store: Store) -> None:
 def test_a_stage_that_loses_or_invents_something_is_stopped(
     store: Store, spoil: Callable[[Sequence[Record]], list[Record]], told: str
 ) -> None:
-    stage = local.Stage("inspect", "records", spoil, {}, batch=4)
+    stage = Stage("inspect", "records", spoil, {}, batch=4)
     with pytest.raises(RuntimeError, match=told):
         local.run(stage, INPUTS, store, upstream="", progress=lambda *_: None)
     assert rows(store) == []
@@ -287,7 +300,7 @@ def test_a_change_is_felt_from_the_first_stage_that_it_touches_until_the_output_
     walk(tmp_path, stages())
     seen: list[str] = []
 
-    def watch(stage: local.Stage) -> local.Stage:  # type: ignore[type-arg]
+    def watch(stage: Stage) -> Stage:  # type: ignore[type-arg]
         def look(batch: Sequence[object]) -> Iterator[Item | Rejected]:
             seen.append(stage.name)
             return iter(stage.run(batch))  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ from pipeline.records import Grid, Record, Row
 from pipeline.review import reviews
 from pipeline.stages import export
 from pipeline.store import Store
+from pipeline.text.counters import ESTIMATE
 
 TEXTS = [
     'says "yes", then = and + and @, at once',
@@ -74,9 +75,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(home: Path) -> Dataset:
     """The run's data set as exporters see it."""
     with Store(home) as store:
-        road_task = Settings.model_validate(store.settings()).load_task()
-        kept = [row for row in reviews.rows(store, road_task) if row.decision == "keep"]
-    return samples.gather(kept, road_task, home, split.divide(kept, road_task))
+        run_task = Settings.model_validate(store.settings()).load_task()
+        kept = [row for row in reviews.rows(store, run_task, ESTIMATE) if row.decision == "keep"]
+    return samples.gather(kept, run_task, home, split.divide(kept, run_task))
 
 
 def pairs(folder: Path) -> dict[str, tuple[str, bytes]]:
@@ -133,7 +134,7 @@ def test_a_data_set_of_the_same_folder_name_is_not_taken_for_another(data: Datas
     for name, samples_ in (("a", data.samples), ("b", data.samples[::-1])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "grids").symlink_to(data.run / "grids")
-        list(export.stage(data.task, tmp_path / name, {}).run([sample.row for sample in samples_]))
+        list(export.stage(data.task, tmp_path / name, {}, ESTIMATE).run([sample.row for sample in samples_]))
     first, second = (
         datasets.load_dataset(str(tmp_path / name / "dataset"), cache_dir=str(tmp_path / "cache"))["train"]["text"]
         for name in ("a", "b")
@@ -159,14 +160,14 @@ def test_given_panels_are_some_of_the_task_s_own(condition: str) -> None:
 def test_a_grid_that_is_kept_without_a_caption_is_left_out_with_its_reason(data: Dataset, tmp_path: Path) -> None:
     row = data.train[0].row
     empty = replace(row, caption=replace(row.caption, text=" "), decision="keep")
-    stage = export.stage(data.task, tmp_path, {})
+    stage = export.stage(data.task, tmp_path, {}, ESTIMATE)
     (tmp_path / "grids").symlink_to(data.run / "grids")
     results = list(stage.run([empty, data.train[1].row]))
     assert [getattr(result, "reason", result) for result in results][1:] == ["no caption"]
 
 
 def test_a_run_with_nothing_kept_makes_an_empty_data_set(data: Dataset, tmp_path: Path) -> None:
-    assert list(export.stage(data.task, tmp_path, {}).run([])) == []
+    assert list(export.stage(data.task, tmp_path, {}, ESTIMATE).run([])) == []
     assert (tmp_path / "dataset" / "train" / "metadata.jsonl").read_text() == ""
 
 
@@ -420,7 +421,7 @@ def test_a_canvas_off_a_trainer_s_steps_is_told(data: Dataset, tmp_path: Path) -
 def test_only_the_formats_that_a_task_names_are_written(data: Dataset, tmp_path: Path) -> None:
     (tmp_path / "grids").symlink_to(data.run / "grids")
     chosen = data.task.model_copy(update={"export": data.task.export.model_copy(update={"formats": ("kohya",)})})
-    list(export.stage(chosen, tmp_path, {}).run([sample.row for sample in data.samples]))
+    list(export.stage(chosen, tmp_path, {}, ESTIMATE).run([sample.row for sample in data.samples]))
     files = {path.name for path in (tmp_path / "dataset").iterdir() if path.is_file()}
     assert files == {"README.md", "TRAINERS.md", "kohya.toml", "kohya-arguments.toml"}
 

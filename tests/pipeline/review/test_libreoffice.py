@@ -21,6 +21,7 @@ from pipeline.review import csv_table, spreadsheet
 from pipeline.review.reviews import DECISIONS
 from pipeline.task import Task
 from pipeline.text import grammar
+from pipeline.text.counters import ESTIMATE
 
 pytestmark = pytest.mark.skipif(
     shutil.which("soffice") is None, reason="LibreOffice is not installed: apt-get install libreoffice-calc-nogui"
@@ -132,7 +133,7 @@ def test_saving_again_with_the_defaults_changes_no_letter(
     saved = convert(table, "csv")
     assert saved.read_bytes() != table.read_bytes()  # it did write it in its own way
     assert cells(saved, storyboard) == cells(table, storyboard)
-    assert csv_table.read_csv(saved, rows, storyboard) == []
+    assert csv_table.read_csv(saved, rows, storyboard, ESTIMATE) == []
     by_id = {row.id: row for row in rows}
     for name, (_, decision, caption, *panels, note, _) in cells(saved, storyboard).items():
         row = by_id[name]
@@ -148,7 +149,7 @@ def test_a_stay_in_a_spreadsheets_own_format_changes_no_letter(
 ) -> None:
     saved = convert(convert(table, kind), "csv")
     assert cells(saved, storyboard) == cells(table, storyboard)
-    assert csv_table.read_csv(saved, rows, storyboard) == []
+    assert csv_table.read_csv(saved, rows, storyboard, ESTIMATE) == []
 
 
 def test_every_way_of_saving_that_people_choose_is_read(
@@ -158,18 +159,18 @@ def test_every_way_of_saving_that_people_choose_is_read(
     for options in SAVED_AS.values():
         saved = convert(opened, f"csv:Text - txt - csv (StarCalc):{options}")
         assert cells(saved, storyboard) == cells(table, storyboard)
-        assert csv_table.read_csv(saved, rows, storyboard) == []
+        assert csv_table.read_csv(saved, rows, storyboard, ESTIMATE) == []
 
 
 def test_a_table_opened_or_saved_in_another_encoding_is_refused_with_the_way_on(
     rows: list[Row], table: Path, storyboard: Task, convert: Convert
 ) -> None:
     as_latin = convert(convert(table, "ods"), f"csv:Text - txt - csv (StarCalc):{SAVED_AS['all quoted']}")
-    with pytest.raises(BadInput, match="was opened in another encoding than UTF-8; open the table again"):
-        csv_table.read_csv(as_latin, rows, storyboard)
+    with pytest.raises(BadInput, match="was opened in an encoding other than UTF-8; open the table again"):
+        csv_table.read_csv(as_latin, rows, storyboard, ESTIMATE)
     in_latin = convert(convert(table, "ods", UTF8), "csv:Text - txt - csv (StarCalc):44,34,1,1")
     with pytest.raises(BadInput, match=r"is neither UTF-8 nor UTF-16 \(byte \d+, near row \d+\)"):
-        csv_table.read_csv(in_latin, rows, storyboard)
+        csv_table.read_csv(in_latin, rows, storyboard, ESTIMATE)
 
 
 # ---- edits
@@ -189,7 +190,7 @@ def test_edits_made_in_a_spreadsheet_are_what_comes_back_and_nothing_else(
     edit(opened, order, whole, "caption", new)
     edit(opened, order, panel, "panel_2", "another thing")
     saved = convert(opened, f"csv:Text - txt - csv (StarCalc):{SAVED_AS['semicolons']}")
-    changes = csv_table.read_csv(saved, rows, storyboard)
+    changes = csv_table.read_csv(saved, rows, storyboard, ESTIMATE)
     text = grammar.replace_panel(panel.caption, 1, "another thing", storyboard)
     assert {change.review.grid: change.fields for change in changes} == {
         kept.id: (("decision", kept.decision, other),),
@@ -243,4 +244,4 @@ def test_a_column_of_ones_own_and_another_order_of_rows_do_no_harm(
             [["seen by", *entries[0]], *([f"me, {n}", *e] for n, e in enumerate(entries[:0:-1]))]
         )
     saved = convert(mixed, "csv")
-    assert csv_table.read_csv(saved, rows, storyboard) == []
+    assert csv_table.read_csv(saved, rows, storyboard, ESTIMATE) == []

@@ -5,7 +5,6 @@ import io
 import json
 import random
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,7 @@ def run(finished: Path, tmp_path: Path) -> Run:
 
 
 def rows(run: Run) -> list[Row]:
-    return reviews.rows(run.store, run.task)
+    return reviews.rows(run.store, run.task, run.counter)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -263,8 +262,8 @@ def test_line_breaks_that_a_person_typed_become_spaces(run: Run) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("decision", "maybe", "row 2, decision: 'maybe' is none of keep, drop, unsure"),
-        ("id", "g-nothing", "row 2, id: 'g-nothing' is no grid of this run"),
+        ("decision", "maybe", "row 2, decision: 'maybe' is not one of keep, drop, unsure"),
+        ("id", "g-nothing", "row 2, id: 'g-nothing' is not a grid of this run"),
         ("caption", "no markers at all", "row 2, caption: the edited caption lacks one of"),
         ("panel_1", "", "row 2, panel_1: is empty"),
         ("panel_1", "a [SCENE-2] marker inside", "row 2, panel_1"),
@@ -286,7 +285,7 @@ def test_a_row_in_doubt_is_named_and_nothing_is_applied(run: Run, field: str, va
 @pytest.mark.parametrize("column", ["id", "decision", "note", "panel_2", "base"])
 def test_a_table_that_lacks_a_column_is_refused_and_the_column_is_named(run: Run, column: str) -> None:
     table = [{name: cell for name, cell in row.items() if name != column} for row in read(run.folder / "captions.csv")]
-    with pytest.raises(BadInput, match=f"0 columns named '{column}'; it needs one of each"):
+    with pytest.raises(BadInput, match=f"no column named '{column}'; it needs one of each"):
         run.apply(write(run.folder / "edited.csv", table))
 
 
@@ -301,11 +300,11 @@ def test_all_doubts_are_told_at_once_by_row_and_column(run: Run) -> None:
         run.apply(run.folder / "edited.csv")
     missing = [row.id for row in rows(run) if row.id in {rows(run)[2].id, rows(run)[4].id}]
     assert str(caught.value).split("\n  ")[1:] == [
-        "row 2, decision: 'yes' is none of keep, drop, unsure",
+        "row 2, decision: 'yes' is not one of keep, drop, unsure",
         "row 3, panel_3: is empty",
-        "row 4, id: 'g-other' is no grid of this run",
+        "row 4, id: 'g-other' is not a grid of this run",
         f"row 6: it has {len(table[0]) + 1} cells, the header {len(table[0])}; was a text cut in two?",
-        f"2 grids have no row: {', '.join(missing)}",
+        f"there is no row for {', '.join(missing)}",
     ]
 
 
@@ -314,7 +313,7 @@ def test_quote_signs_that_automatic_correction_made_are_in_doubt_and_nothing_els
     row = next(entry for entry in table if "'no', \"yes\"" in entry["caption"])
     curly = row["caption"].replace("'no', \"yes\"", "‘no’, “yes”")  # noqa: RUF001
     number = table.index(row) + 2
-    with pytest.raises(BadInput, match=f"row {number}, caption: only its quote signs differ"):
+    with pytest.raises(BadInput, match=f"row {number}, caption: only its quotation marks differ"):
         run.apply(
             write(run.folder / "edited.csv", [*table[: number - 2], row | {"caption": curly}, *table[number - 1 :]])
         )
@@ -326,9 +325,9 @@ def test_quote_signs_that_automatic_correction_made_are_in_doubt_and_nothing_els
 @pytest.mark.parametrize(
     ("was", "now", "harm"),
     [
-        ('she says "no"', "she says “no”", "quote signs"),
-        ("it's 'so'", "it’s ‘so’", "quote signs"),  # noqa: RUF001
-        ('he says "no" loudly', "he says « no » loudly", "quote signs"),
+        ('she says "no"', "she says “no”", "quotation marks"),
+        ("it's 'so'", "it’s ‘so’", "quotation marks"),  # noqa: RUF001
+        ('he says "no" loudly', "he says « no » loudly", "quotation marks"),
         ("she says “no”", 'she says "no"', ""),
         ('she says "no"', "she says “never”", ""),
         ("a film 🎬 here", "a film ?? here", "letters were lost"),
@@ -346,7 +345,7 @@ def test_what_a_spreadsheet_did_is_told_from_what_a_person_did(was: str, now: st
 
 def test_missing_and_doubled_rows_are_named(run: Run) -> None:
     table = read(run.folder / "captions.csv")
-    with pytest.raises(BadInput, match=r"stands twice, in row 2 too\n  1 grids have no row: "):
+    with pytest.raises(BadInput, match=r"is in row 2 already\n  there is no row for "):
         run.apply(write(run.folder / "edited.csv", [*table[1:], table[1]]))
 
 
@@ -378,7 +377,7 @@ def test_applying_a_table_twice_changes_nothing_more(run: Run) -> None:
 def test_an_old_table_takes_nothing_back_that_was_decided_elsewhere(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     by_id = {row.id: row for row in rows(run)}
-    word = reviews.change(by_id[table[0]["id"]], run.task, decision="drop", text=MINE)
+    word = reviews.change(by_id[table[0]["id"]], run.task, run.counter, decision="drop", text=MINE)
     assert word
     run.store.review([word.review], [], who="page")
     table[1]["decision"] = "unsure"
@@ -416,17 +415,17 @@ def test_edits_that_were_not_applied_are_never_written_over(run: Run) -> None:
 def test_an_edited_caption_decides_nothing_where_the_toolkit_was_in_doubt(run: Run) -> None:
     (row, *_) = rows(run)
     doubtful = replace(row, decision="unsure", caption=replace(row.caption, problems=("the text is thin",)))
-    change = reviews.change(doubtful, run.task, text=MINE)
+    change = reviews.change(doubtful, run.task, run.counter, text=MINE)
     assert change and change.review.decision is None
     assert change.fields == (("caption", row.caption.text, MINE),)
     run.store.review([change.review], [], who="page")
     assert rows(run)[0].decision == "keep"  # the new text has no problems
-    again = reviews.change(rows(run)[0], run.task, text=MINE.replace("my first words", "words"))
+    again = reviews.change(rows(run)[0], run.task, run.counter, text=MINE.replace("my first words", "words"))
     assert again and again.review.decision == "keep"  # a person's text in a row that is marked keep
 
 
 def test_nobody_decides_anything_while_a_table_is_being_applied(run: Run) -> None:
-    change = reviews.change(rows(run)[0], run.task, decision="drop")
+    change = reviews.change(rows(run)[0], run.task, run.counter, decision="drop")
     assert change
     with Store(run.folder) as other:
         other._db.execute("PRAGMA busy_timeout=50")
@@ -437,10 +436,10 @@ def test_nobody_decides_anything_while_a_table_is_being_applied(run: Run) -> Non
 
 
 def test_a_person_may_confirm_what_the_toolkit_decided(run: Run) -> None:
-    change = reviews.change(rows(run)[0], run.task, decision="keep")
+    change = reviews.change(rows(run)[0], run.task, run.counter, decision="keep")
     assert change and (change.review.decision, change.fields) == ("keep", (("decision", "keep", "keep"),))
     run.store.review([change.review], [], who="page")
-    assert reviews.change(rows(run)[0], run.task, decision="keep") is None
+    assert reviews.change(rows(run)[0], run.task, run.counter, decision="keep") is None
 
 
 def test_a_row_without_any_caption_is_written_by_its_panels(run: Run) -> None:
@@ -452,15 +451,13 @@ def test_a_row_without_any_caption_is_written_by_its_panels(run: Run) -> None:
     )
 
 
-def test_five_hundred_rows_are_written_and_read_in_well_under_a_second(run: Run) -> None:
+def test_five_hundred_long_rows_are_read_as_they_were_written(run: Run) -> None:
     (row, *_) = rows(run)
     long = grammar.parse(row.caption.text.replace("in shot two", "in shot two " + "and so on " * 200), run.task)
     many = [replace(row, grid=replace(row.grid, id=content_id("g", n)), caption=long) for n in range(500)]
     path = run.folder / "many.csv"
-    start = time.perf_counter()
     csv_table.write_csv(many, run.task, path)
-    assert csv_table.read_csv(path, many, run.task) == []
-    assert time.perf_counter() - start < 1.0
+    assert csv_table.read_csv(path, many, run.task, run.counter) == []
 
 
 def test_every_change_is_an_event(run: Run) -> None:

@@ -28,6 +28,7 @@ from pipeline.stages import caption
 from pipeline.store import Mark, Store
 from pipeline.task import Task
 from pipeline.text import grammar, names
+from pipeline.text.counters import ESTIMATE, Estimate, TokenCounter
 
 
 def grids(folder: Path, count: int, texts: Sequence[str] = ("", "", "")) -> list[Grid]:
@@ -60,9 +61,17 @@ def run(folder: Path, captioner: Any, inputs: Sequence[Grid], task: Task | None 
         return store.items(Caption, "captions")
 
 
-def go(captioner: Any, folder: Path, store: Store, inputs: Sequence[Grid], task: Task | None = None) -> Mark:
-    stage = caption.stage(task or small(), inputs, captioner, folder, store.cache)
-    return local.run(stage, inputs, store, upstream="grids", progress=lambda *_: None)
+def go(
+    captioner: Any,
+    folder: Path,
+    store: Store,
+    inputs: Sequence[Grid],
+    task: Task | None = None,
+    counter: TokenCounter = ESTIMATE,
+) -> Mark:
+    places = caption.places(inputs)
+    parameters = caption.Parameters(task or small(), captioner, folder, store.cache, counter, places)
+    return local.run(caption.stage(parameters), inputs, store, upstream="grids", progress=lambda *_: None)
 
 
 # ---- asking again
@@ -83,7 +92,7 @@ def test_faults_go_back_to_the_model_by_name_until_they_are_gone(tmp_path: Path)
     first, second, third = captioner.asked
     assert first.earlier == ()
     (broken,) = second.earlier
-    assert broken.answer == BROKEN and broken.faults[0].startswith("the answer is neither the whole JSON object")
+    assert broken.answer == BROKEN and broken.faults[0].startswith("the answer is neither the complete JSON object")
     assert third.earlier[0] == broken
     assert third.earlier[1].faults == ("the text of [SCENE-1] has fewer than 3 words",)
 
@@ -138,8 +147,10 @@ def test_what_only_the_answer_shows_goes_back_too_and_stays_in_our_names(tmp_pat
     panels = [{"people": [{"looks": LOOKS["P1"], "name": "P1"}], "text": text} for text in texts]
     captioner = make("scripted", json.dumps({"panels": panels, "summary": "a day by the sea"}))
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
-    assert captioner.asked[1].earlier[0].faults == ('the text of [SCENE-2] leaves out <P1>, who is in its "people"',)
-    assert made.problems == (f'the text of [SCENE-2] leaves out <{made.names[0]}>, who is in its "people"',)
+    assert captioner.asked[1].earlier[0].faults == (
+        'the text of [SCENE-2] does not mention <P1>, who is in its "people"',
+    )
+    assert made.problems == (f'the text of [SCENE-2] does not mention <{made.names[0]}>, who is in its "people"',)
 
 
 def test_a_caption_over_the_budget_of_its_base_goes_back_and_is_in_the_report(tmp_path: Path) -> None:
@@ -152,6 +163,36 @@ def test_a_caption_over_the_budget_of_its_base_goes_back_and_is_in_the_report(tm
     told = facts(tmp_path)["length"]
     assert (told["base"], told["limit"]) == ("hidream-i1", 128)
     assert told["over the limit"]["g0"]["lost"] == ["[SCENE-3]"]
+
+
+class Letters(Estimate):
+    """Counts a token per letter."""
+
+    name, exact = "one per letter", True
+
+    @property
+    def identity(self) -> dict[str, str]:
+        return {"counter": "letters"}
+
+    def starts(self, text: str) -> list[int]:
+        return list(range(len(text)))
+
+
+def test_who_counts_the_tokens_is_part_of_what_the_captions_depend_on_and_is_reported(tmp_path: Path) -> None:
+    captioner, inputs = make("scripted", GOOD), grids(tmp_path, 1)
+    task = small(base="hidream-i1")
+    with Store(tmp_path) as store:
+        first = go(captioner, tmp_path, store, inputs, task)
+        assert go(captioner, tmp_path, store, inputs, task) == first
+        assert store.items(Caption, "captions")[0].problems == ()
+        second = go(captioner, tmp_path, store, inputs, task, Letters())
+        (made,) = store.items(Caption, "captions")
+    assert second.fingerprint != first.fingerprint
+    assert (first.facts["length"]["counted by"], second.facts["length"]["counted by"]) == (
+        "an estimate that errs upwards",
+        "one per letter",
+    )
+    assert [problem for problem in made.problems if "128 are read" in problem]
 
 
 class Short(Scripted):
@@ -282,7 +323,7 @@ def test_an_error_of_the_model_keeps_what_was_answered_before_it(tmp_path: Path)
 
 CHILD = """
 import sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/pipeline/stages"]
 import test_caption
 from pathlib import Path
 test_caption.tell_and_die(Path(sys.argv[2]), int(sys.argv[3]))
@@ -371,7 +412,7 @@ def test_faults_go_back_in_the_models_own_names_and_stay_in_ours(tmp_path: Path)
     captioner = make("scripted", odd)
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
     assert "P1" in captioner.asked[1].earlier[0].answer
-    assert "P1" not in made.text and made.problems == ("an angle bracket is open or empty, or holds no name",)
+    assert "P1" not in made.text and made.problems == ("an angle bracket is unpaired, empty, or not around a name",)
 
 
 def test_what_a_caption_was_made_of_is_kept_with_it_in_our_names(tmp_path: Path) -> None:
@@ -389,17 +430,17 @@ def test_what_a_caption_was_made_of_is_kept_with_it_in_our_names(tmp_path: Path)
         ties=(Tie(f"<{name}>'s cap", (0, 2)),),
         strangers=(1,),
     )
-    assert made.text == grammar.tell(made.parts, small()) and made.text.count(LOOKS["P1"]) == 1
+    assert made.text == grammar.text_of(made.parts, small()) and made.text.count(LOOKS["P1"]) == 1
 
 
 def test_looks_that_are_missing_are_asked_for_in_the_model_s_names_and_told_in_ours(tmp_path: Path) -> None:
     bare = json.dumps(json.loads(GOOD) | {"people": ["P1"]})
     captioner = make("scripted", bare, GOOD)
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
-    assert captioner.asked[1].earlier[0].faults == ("<P1> is named and nothing says how they look",)
+    assert captioner.asked[1].earlier[0].faults == ("<P1> is named, but nothing says what they look like",)
     assert made.problems == () and LOOKS["P1"] in made.text
     (kept,) = run(tmp_path / "kept", make("scripted", bare), grids(tmp_path / "kept", 1))
-    assert kept.problems == (f"<{kept.names[0]}> is named and nothing says how they look",)
+    assert kept.problems == (f"<{kept.names[0]}> is named, but nothing says what they look like",)
 
 
 @pytest.mark.parametrize(("looks", "times"), [("once", 1), ("each", 3), ("never", 0)])
@@ -442,7 +483,7 @@ def test_the_pool_is_large_and_even_enough_for_a_hundred_grids_of_three_people()
 
 
 def asking(folder: Path, captioner: Any) -> caption.Asking:
-    return caption.Asking(small(), captioner, folder, Cache(folder / "cache"), {"g0": 0})
+    return caption.Asking(caption.Parameters(small(), captioner, folder, Cache(folder / "cache"), ESTIMATE, {"g0": 0}))
 
 
 def test_asked_again_the_captioner_is_told_what_is_wrong_until_it_writes_something_new(tmp_path: Path) -> None:
@@ -463,7 +504,7 @@ def test_asked_again_without_any_fault_the_captioner_is_told_that_other_words_ar
     captioner = make("scripted", GOOD, reply(summary="a night of <P1> by the sea"))
     (first,) = run(tmp_path, captioner, [grid])
     asking(tmp_path, captioner).again(grid, [first.text], [])
-    assert captioner.asked[-1].earlier == (Turn(GOOD, ("other words are wanted",)),)
+    assert captioner.asked[-1].earlier == (Turn(GOOD, ("a different wording is wanted",)),)
 
 
 def test_a_captioner_that_repeats_itself_has_nothing_new(tmp_path: Path) -> None:
@@ -509,9 +550,12 @@ def test_texts_that_came_along_need_no_look_at_the_picture(tmp_path: Path) -> No
 
 def test_panels_without_a_text_are_named(tmp_path: Path) -> None:
     (made,) = run(tmp_path, make("sidecar"), grids(tmp_path, 1, ["a cat sleeps here", "", ""]))
-    assert made.problems[0] == "no text came with panel 2, 3" and made.panels[0] == "a cat sleeps here"
+    assert made.problems[0] == "no text came with [SCENE-2], [SCENE-3]" and made.panels[0] == "a cat sleeps here"
     (bare,) = run(tmp_path / "bare", make("sidecar"), grids(tmp_path / "bare", 1))
-    assert bare.text == "" and bare.problems == ("no text came with panel 1, 2, 3", "there is no caption")
+    assert bare.text == "" and bare.problems == (
+        "no text came with [SCENE-1], [SCENE-2], [SCENE-3]",
+        "the caption is empty",
+    )
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def test_threads_change_nothing(tmp_path, draw, storyboard):
     found = []
     for threads in (1, 4):
         with Store(tmp_path / f"run {threads}") as store:
-            stage = replace(collect.stage(storyboard, items, store.folder, []), threads=threads)
+            stage = replace(collect.stage(storyboard, items, store.folder, []), workers=threads)
             local.run(stage, items, store, upstream="", progress=lambda *_: None)
             found.append((store.digest("collected"), store.rejected("collect")))
     assert found[0] == found[1]

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pipeline import pixels
+from pipeline.engines import local
 from pipeline.records import Grid, Group, Layout, Position, Record, Rejected
 from pipeline.stages import compose
+from pipeline.store import Store
 
 ONE = Layout(1, 1, 1024, 512)
 
@@ -116,6 +118,23 @@ def test_a_kill_while_a_grid_is_written_leaves_no_half_of_one(paths, tmp_path, s
     assert not list((tmp_path / "run" / "grids").glob("*.png"))
     list(compose.stage(storyboard, tmp_path / "run", 1, []).run([group(paths)]))
     assert [path.suffix for path in (tmp_path / "run" / "grids").iterdir()] == [".png"]
+
+
+def test_worker_processes_draw_the_same_pictures_byte_for_byte_as_threads(paths, tmp_path, storyboard):
+    records = tuple(Record(path.name, str(path), str(path), Position(), width=1, height=1) for path in paths)
+    groups = [Group(f"s{n}", "storyboard", records[n % 3 :] + records[: n % 3], "for a test", 1.0) for n in range(9)]
+    drawn: dict[bool, list[Grid]] = {}
+    for processes in (False, True):
+        folder = tmp_path / str(processes)
+        with Store(folder) as store:
+            store.add("inspect", "records", records, [], 0)
+            store.add("group", "groups", groups, [], 0)
+            stage = compose.stage(storyboard, folder, 2, [])
+            local.run(stage, groups, store, upstream="", progress=lambda *_: None, processes=processes)
+            drawn[processes] = store.items(Grid, "grids")
+    assert drawn[True] == drawn[False] and [grid.group for grid in drawn[True]] == groups
+    for grid in drawn[True]:
+        assert (tmp_path / "True" / grid.path).read_bytes() == (tmp_path / "False" / grid.path).read_bytes()
 
 
 def test_the_stage_is_not_done_where_a_picture_has_been_deleted(paths, tmp_path, storyboard):

@@ -25,6 +25,7 @@ from pipeline.consistency import similarity
 from pipeline.consistency.similarity import Vectors
 from pipeline.consistency.thresholds import RULES, Threshold
 from pipeline.consistency.verdict import BELONGS, RECURS
+from pipeline.engines.base import Facts, Stage
 from pipeline.records import Caption, Grid, Rejected, Score, Scores
 from pipeline.stages import filter
 from pipeline.text import grammar
@@ -133,7 +134,12 @@ def filtered(
     stage = filter.stage(run.task, grids, run.scorer, run.folder, Cache(run.folder / "cache"))
     results = list(stage.run(captions))
     rejected = {row.id: row for row in results if isinstance(row, Rejected)}
-    return [row for row in results if isinstance(row, Scores)], rejected, stage.facts([])
+    return [row for row in results if isinstance(row, Scores)], rejected, reported(stage, results)
+
+
+def reported(stage: Stage[Caption], results: list[Any]) -> dict[str, Any]:
+    (facts,) = [row for row in results if isinstance(row, Facts)]
+    return stage.facts([]) | dict(facts.found)
 
 
 def names(row: Scores) -> list[str]:
@@ -277,8 +283,9 @@ def test_without_a_scorer_nothing_is_scored_of_few_grids_and_no_old_plot_stays(
     (run.folder / "scores.png").touch()
     stage = filter.stage(run.task, grids, None, run.folder, Cache(run.folder / "cache"))
     bare = [Scores(c.grid, (), c.text, grid.path) for c, grid in zip(captions, grids, strict=True)]
-    assert list(stage.run(captions)) == bare
-    assert stage.facts([]) == {"scorer": {"scorer": "none"}}
+    results = list(stage.run(captions))
+    assert results[:-1] == bare
+    assert reported(stage, results) == {"scorer": {"scorer": "none"}}
     assert not (run.folder / "scores.png").exists() and stage.intact()
 
 
@@ -290,7 +297,7 @@ def test_without_a_scorer_colours_and_words_tell_what_belongs_together(heldout: 
     scored = [row for row in results if isinstance(row, Scores)]
     assert {score.name for row in scored for score in row.scores} == {f"{BELONGS} {panel}" for panel in (1, 2, 3)}
     assert sum(isinstance(row, Rejected) for row in results) <= 3
-    facts = stage.facts([])
+    facts = reported(stage, results)
     assert list(facts["belonging"]["counts"]) == ["colours", "people", "words"]
     assert "thresholds" not in facts
     with Image.open(run.folder / "scores.png") as picture:

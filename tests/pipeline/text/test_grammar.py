@@ -304,47 +304,47 @@ def test_a_good_caption_has_no_fault():
 
 
 LONG = "an old man in a brown coat walks slowly past the shuttered bakery on the corner of a wet and empty street"
-SPEAKS = "speaks of the picture instead of what is in it"
+SPEAKS = "talks about the picture instead of what it shows"
 FAULTS = [
-    ("", "there is no caption"),
-    (GOOD.removeprefix("[MOVIE-SHOTS] "), "the prefix [MOVIE-SHOTS] is not at the start"),
-    (f"[MOVIE-SHOTS] {GOOD}", "the prefix [MOVIE-SHOTS] stands more than once"),
+    ("", "the caption is empty"),
+    (GOOD.removeprefix("[MOVIE-SHOTS] "), "the caption does not start with the prefix [MOVIE-SHOTS]"),
+    (f"[MOVIE-SHOTS] {GOOD}", "the prefix [MOVIE-SHOTS] appears more than once"),
     (GOOD.replace("[SCENE-2] ", ""), "the marker [SCENE-2] is missing"),
     (
         GOOD.replace("[SCENE-2]", "[X]").replace("[SCENE-3]", "[SCENE-2]").replace("[X]", "[SCENE-3]"),
         "the marker [SCENE-3] is out of order",
     ),
-    (GOOD.replace("circle", "circle [SCENE-2]"), "the marker [SCENE-2] stands 2 times"),
-    (GOOD.replace("circle", "circle [TOP-LEFT]"), "[TOP-LEFT] is no marker of this task"),
-    (GOOD.replace("[SCENE-2]", "[[SCENE-2]]"), "a square bracket is open or empty"),
+    (GOOD.replace("circle", "circle [SCENE-2]"), "the marker [SCENE-2] appears 2 times"),
+    (GOOD.replace("circle", "circle [TOP-LEFT]"), "[TOP-LEFT] is not a marker of this task"),
+    (GOOD.replace("[SCENE-2]", "[[SCENE-2]]"), "a square bracket is unpaired or empty"),
     (GOOD.replace("gulls circle above the mast", "gulls circle"), "the text of [SCENE-2] has fewer than 3 words"),
     (
         storyboard(LONG, "rain falls hard", LONG.replace("brown", "green")),
-        "the texts of [SCENE-1] and [SCENE-3] say nearly the same",
+        "the texts of [SCENE-1] and [SCENE-3] are nearly the same",
     ),
-    (GOOD.replace("gulls", "<gulls"), "an angle bracket is open or empty, or holds no name"),
-    (GOOD.replace("gulls", "<> gulls"), "an angle bracket is open or empty, or holds no name"),
-    (GOOD.replace("and <Rami>", "and <INES>"), "one person is spelt <Ines> and <INES>"),
+    (GOOD.replace("gulls", "<gulls"), "an angle bracket is unpaired, empty, or not around a name"),
+    (GOOD.replace("gulls", "<> gulls"), "an angle bracket is unpaired, empty, or not around a name"),
+    (GOOD.replace("and <Rami>", "and <INES>"), "one person is spelled both <Ines> and <INES>"),
     (
         storyboard("<Marta> hauls a net aboard", "gulls circle above <Martha>", "<Marta> and <Rami> sort the catch"),
-        "<Marta> and <Martha> are never together: two spellings of one person?",
+        "<Marta> and <Martha> never appear together: two spellings of one name?",
     ),
     (
         storyboard("<Jose> hauls a net aboard", "gulls circle above the mast", "<José> and <Rami> sort the catch"),
-        "<Jose> and <José> are never together: two spellings of one person?",
+        "<Jose> and <José> never appear together: two spellings of one name?",
     ),
-    (GOOD.replace("gulls", "gulls of Ines"), "the name Ines also stands without angle brackets"),
+    (GOOD.replace("gulls", "gulls of Ines"), "the name Ines also appears without angle brackets"),
     (GOOD.replace("gulls circle", "I'm sorry, gulls circle"), f"'I'm sorry' {SPEAKS}"),
     (GOOD.replace("gulls circle", "the image shows how gulls circle"), f"'the image shows' {SPEAKS}"),
     (GOOD.replace("gulls circle", "I am not able to see gulls"), f"'I am not able to' {SPEAKS}"),
     (f"{GOOD} I hope this helps!", f"'I hope this helps' {SPEAKS}"),
-    (GOOD.replace("gulls circle", "gulls, as before, circle"), "'as before' in [SCENE-2] leans on another panel"),
-    (GOOD.replace("the mast", "another side"), "'another side' in [SCENE-2] leans on another panel"),
-    (GOOD.replace("the mast", "the previous scene"), "'previous scene' in [SCENE-2] leans on another panel"),
-    (GOOD.replace("the mast", "the man of the other panel"), "'the other panel' in [SCENE-2] leans on another panel"),
+    (GOOD.replace("gulls circle", "gulls, as before, circle"), "'as before' in [SCENE-2] refers to another panel"),
+    (GOOD.replace("the mast", "another side"), "'another side' in [SCENE-2] refers to another panel"),
+    (GOOD.replace("the mast", "the previous scene"), "'previous scene' in [SCENE-2] refers to another panel"),
+    (GOOD.replace("the mast", "the man of the other panel"), "'the other panel' in [SCENE-2] refers to another panel"),
     (
         storyboard("Чайки кружат над мачтой", "старик чинит сеть", "дети бегут к морю"),
-        "49 of 58 letters are of another script than English",
+        "49 of 58 letters are not in the Latin script",
     ),
     (GOOD.replace("circle", "circle" + " the" * 400), "the caption has 424 words, more than 320"),
 ]
@@ -411,10 +411,19 @@ def test_names_that_are_only_alike_are_two_people(texts: tuple[str, str, str]):
     assert problems(storyboard(*texts)) == ()
 
 
+def test_of_thousands_of_names_a_few_are_compared_and_their_number_is_the_fault():
+    crowd = " ".join(f"<{first}{last}>" for first in "abcdefghij" for last in map(chr, range(0x4E00, 0x4E00 + 1200)))
+    (many, spelt, *_) = problems(
+        storyboard(f"<Ana> and <ana> meet {crowd}", "gulls circle the mast", "the nets dry here")
+    )
+    assert many == "the caption has 12002 names, more than 24"
+    assert spelt == "one person is spelled both <Ana> and <ana>"
+
+
 def test_a_name_where_nobody_is_named_is_told():
     own = TASKS["home-decoration"]
     text = FORMS["home-decoration"][0].replace("a box bed", "<Nils> on a box bed")
-    assert problems(text, own) == ("<Nils> is a name, and nobody is named in this task",)
+    assert problems(text, own) == ("<Nils> is a name, but this task names nobody",)
 
 
 def test_a_text_that_came_in_several_lines_is_read_as_one():
@@ -520,7 +529,7 @@ def test_replace_panel_needs_its_marker_in_the_caption_and_none_in_the_text():
     caption = grammar.parse("[MOVIE-SHOTS] A duel, [SCENE-1] two men bow.", STORYBOARD)
     with pytest.raises(BadReply, match=r"the caption has no \[SCENE-2\]"):
         grammar.replace_panel(caption, 1, "rain falls", STORYBOARD)
-    with pytest.raises(BadReply, match=r"may not hold the marker \[SCENE-3\]"):
+    with pytest.raises(BadReply, match=r"must not contain the marker \[SCENE-3\]"):
         grammar.replace_panel(caption, 0, "rain [SCENE-3] falls", STORYBOARD)
 
 
@@ -579,34 +588,34 @@ COAT, GOWN = "a tall woman in a yellow coat", "a tall woman in a green gown"
     ],
 )
 def test_looks_are_told_at_the_first_mention_or_in_every_part_or_nowhere(looks: str, panels: tuple[str, str, str]):
-    caption = grammar.told(CATCH, under(looks))
+    caption = grammar.caption_of(CATCH, under(looks))
     assert caption.text == storyboard(*panels)
     assert (caption.panels, caption.parts, caption.problems) == (panels, CATCH, ())
 
 
 def test_the_first_mention_may_be_in_the_summary():
     parts = replace(CATCH, summary="<Rami> teaches <Ines> to fish")
-    once, each = (grammar.told(parts, under(looks)) for looks in ("once", "each"))
+    once, each = (grammar.caption_of(parts, under(looks)) for looks in ("once", "each"))
     assert once.summary == f"<Rami>, {RAMI.looks}, teaches <Ines>, {INES.looks}, to fish"
     assert once.panels == tuple(panel.text for panel in CATCH.panels)
-    assert (each.summary, each.panels) == (once.summary, grammar.told(CATCH, under("each")).panels)
+    assert (each.summary, each.panels) == (once.summary, grammar.caption_of(CATCH, under("each")).panels)
     assert once.problems == each.problems == ()
 
 
 def test_who_changes_is_told_of_again_only_where_they_look_otherwise_than_last_told():
-    once = grammar.told(dressed(COAT, COAT, GOWN), under("once"))
+    once = grammar.caption_of(dressed(COAT, COAT, GOWN), under("once"))
     assert once.panels == (
         f"<Ines>, {COAT}, hauls a net aboard",
         "<Ines> mends a torn sail",
         f"<Ines>, {GOWN}, dances in the harbour",
     )
-    again = grammar.told(dressed(COAT, GOWN, COAT), under("once"))
+    again = grammar.caption_of(dressed(COAT, GOWN, COAT), under("once"))
     assert [COAT in text for text in again.panels] == [True, False, True]
     assert once.problems == again.problems == ()
 
 
 def test_a_summary_tells_what_of_somebody_does_not_change():
-    caption = grammar.told(dressed(COAT, COAT, GOWN, summary="A day of <Ines>"), under("once"))
+    caption = grammar.caption_of(dressed(COAT, COAT, GOWN, summary="A day of <Ines>"), under("once"))
     assert caption.summary == "A day of <Ines>, a tall woman"
     assert [f"<Ines>, {look}," in text for look, text in zip((COAT, COAT, GOWN), caption.panels, strict=True)] == [
         True, False, True
@@ -614,7 +623,7 @@ def test_a_summary_tells_what_of_somebody_does_not_change():
 
 
 def test_a_panel_that_does_not_say_how_somebody_looks_there_shows_them_as_always():
-    caption = grammar.told(dressed("", GOWN, ""), under("each"))
+    caption = grammar.caption_of(dressed("", GOWN, ""), under("each"))
     assert [text.partition(", ")[2].rpartition(", ")[0] for text in caption.panels] == [
         "a tall woman", GOWN, "a tall woman"
     ]  # fmt: skip
@@ -623,55 +632,58 @@ def test_a_panel_that_does_not_say_how_somebody_looks_there_shows_them_as_always
 def test_other_words_for_the_looks_of_somebody_who_does_not_change_are_no_change():
     parts = dressed(COAT, GOWN, "a woman seen from behind")
     constant = replace(parts, people=(replace(parts.people[0], changes=""),))
-    assert [grammar.told(constant, under(looks)).text.count("a tall woman") for looks in ("once", "each")] == [1, 3]
-    assert "gown" not in grammar.told(constant, under("each")).text
+    assert [grammar.caption_of(constant, under(looks)).text.count("a tall woman") for looks in ("once", "each")] == [
+        1,
+        3,
+    ]
+    assert "gown" not in grammar.caption_of(constant, under("each")).text
 
 
 @pytest.mark.parametrize("looks", ["once", "each", "never"])
 def test_somebody_without_looks_is_named_and_nothing_is_put_behind_the_name(looks: str):
     parts = replace(CATCH, people=(Person("Ines", ""), Person("Rami", "")))
-    assert grammar.tell(parts, under(looks)) == storyboard(*(panel.text for panel in CATCH.panels))
+    assert grammar.text_of(parts, under(looks)) == storyboard(*(panel.text for panel in CATCH.panels))
 
 
 def test_who_is_seen_in_a_given_panel_is_not_told_of_and_who_is_new_is():
-    caption = grammar.told(CATCH, under("once", "condition=[1]"))
+    caption = grammar.caption_of(CATCH, under("once", "condition=[1]"))
     assert caption.panels == (
         "<Ines> hauls a net aboard",
         f"gulls circle above <Rami>, {RAMI.looks}",
         "<Ines> and <Rami> sort the catch",
     )
     assert caption.problems == ()
-    assert "beard" not in grammar.tell(CATCH, under("once", "condition=[1,2]"))
-    assert grammar.tell(CATCH, under("once", "condition=[3]")) == storyboard(*(panel.text for panel in CATCH.panels))
+    assert "beard" not in grammar.text_of(CATCH, under("once", "condition=[1,2]"))
+    assert grammar.text_of(CATCH, under("once", "condition=[3]")) == storyboard(*(panel.text for panel in CATCH.panels))
 
 
 def test_who_changes_is_told_of_where_they_look_otherwise_than_in_the_given_panel():
-    caption = grammar.told(dressed(COAT, COAT, GOWN), under("once", "condition=[1]"))
+    caption = grammar.caption_of(dressed(COAT, COAT, GOWN), under("once", "condition=[1]"))
     assert caption.panels[:2] == ("<Ines> hauls a net aboard", "<Ines> mends a torn sail")
     assert caption.panels[2] == f"<Ines>, {GOWN}, dances in the harbour"
-    assert "tall" not in grammar.tell(dressed(COAT, COAT, COAT), under("once", "condition=[2]"))
+    assert "tall" not in grammar.text_of(dressed(COAT, COAT, COAT), under("once", "condition=[2]"))
 
 
 def test_what_a_given_panel_shows_is_not_told_in_it_whatever_was_told_before():
-    named = grammar.told(dressed(COAT, COAT, GOWN, summary="A day of <Ines>"), under("once", "condition=[1]"))
+    named = grammar.caption_of(dressed(COAT, COAT, GOWN, summary="A day of <Ines>"), under("once", "condition=[1]"))
     assert named.panels[0] == "<Ines> hauls a net aboard"
-    later = grammar.told(dressed(COAT, GOWN, COAT), under("once", "condition=[2]"))
+    later = grammar.caption_of(dressed(COAT, GOWN, COAT), under("once", "condition=[2]"))
     assert later.panels[1] == "<Ines> mends a torn sail"
 
 
 def test_each_tells_of_given_panels_too():
-    assert grammar.tell(CATCH, under("each", "condition=[1]")) == grammar.tell(CATCH, under("each"))
+    assert grammar.text_of(CATCH, under("each", "condition=[1]")) == grammar.text_of(CATCH, under("each"))
 
 
 def test_parts_with_a_marker_in_a_text_or_another_number_of_panels_have_no_caption():
-    with pytest.raises(BadReply, match=r"may not hold the marker \[SCENE-2\]"):
-        grammar.told(replace(CATCH, summary="as in [SCENE-2] it rains"), STORYBOARD)
+    with pytest.raises(BadReply, match=r"must not contain the marker \[SCENE-2\]"):
+        grammar.caption_of(replace(CATCH, summary="as in [SCENE-2] it rains"), STORYBOARD)
     with pytest.raises(BadReply, match="3 panels, got 2 texts"):
-        grammar.told(replace(CATCH, panels=CATCH.panels[:2]), STORYBOARD)
+        grammar.caption_of(replace(CATCH, panels=CATCH.panels[:2]), STORYBOARD)
 
 
 def test_alone_every_text_calls_people_by_their_looks():
-    caption = grammar.told(replace(CATCH, summary="<Rami>'s last day at sea"), under("never"))
+    caption = grammar.caption_of(replace(CATCH, summary="<Rami>'s last day at sea"), under("never"))
     assert grammar.alone(caption) == (
         "a fisherwoman in a yellow coat hauls a net aboard",
         "gulls circle above an old man with a white beard",
@@ -681,7 +693,9 @@ def test_alone_every_text_calls_people_by_their_looks():
 
 
 def test_alone_a_panel_s_people_look_as_they_are_seen_in_it():
-    first, second, third, summary = grammar.alone(grammar.told(dressed(COAT, GOWN, "", summary="<Ines>"), STORYBOARD))
+    first, second, third, summary = grammar.alone(
+        grammar.caption_of(dressed(COAT, GOWN, "", summary="<Ines>"), STORYBOARD)
+    )
     assert (first, second) == (f"{COAT} hauls a net aboard", f"{GOWN} mends a torn sail")
     assert (third, summary) == ("a tall woman dances in the harbour", "a tall woman")
 
@@ -690,7 +704,7 @@ def test_alone_somebody_without_looks_keeps_the_name_and_a_text_that_came_as_one
     unseen = replace(
         CATCH, people=(INES, Person("Rami", "")), panels=tuple(replace(p, people=()) for p in CATCH.panels)
     )
-    assert grammar.alone(grammar.told(unseen, STORYBOARD))[1:3] == (
+    assert grammar.alone(grammar.caption_of(unseen, STORYBOARD))[1:3] == (
         "gulls circle above <Rami>",
         f"{INES.looks} and <Rami> sort the catch",
     )
@@ -701,7 +715,7 @@ def test_alone_somebody_without_looks_keeps_the_name_and_a_text_that_came_as_one
 def test_inherited_leaves_out_what_the_given_panels_show():
     assert grammar.inherited(CATCH, 2, [0]) == f"<Ines> and <Rami>, {RAMI.looks}, sort the catch"
     assert grammar.inherited(CATCH, 2, [0, 1]) == "<Ines> and <Rami> sort the catch"
-    assert grammar.inherited(CATCH, 2, []) == grammar.told(CATCH, under("each")).panels[2]
+    assert grammar.inherited(CATCH, 2, []) == grammar.caption_of(CATCH, under("each")).panels[2]
 
 
 def test_inherited_tells_how_somebody_looks_who_changes():
@@ -728,7 +742,7 @@ def test_renamed_people_keep_their_looks_their_panels_and_their_ties():
 def test_two_people_who_get_one_name_are_one_who_looks_like_the_first():
     made = grammar.renamed(CATCH, {"Rami": "Ines"})
     assert made.people == (INES,)
-    assert grammar.people(grammar.tell(made, STORYBOARD)) == ("Ines",)
+    assert grammar.people(grammar.text_of(made, STORYBOARD)) == ("Ines",)
 
 
 def test_looks_that_speak_of_somebody_else_are_renamed_with_them():
@@ -736,7 +750,7 @@ def test_looks_that_speak_of_somebody_else_are_renamed_with_them():
     parts = Parts(
         (Person("P1", "a tall man"), boy), (Shown("<P1> walks"), Shown("<P2> sings"), Shown("rain falls")), ""
     )
-    assert "P1" not in grammar.tell(grammar.renamed(parts, {"P1": "Rami", "P2": "Bo"}), under("each"))
+    assert "P1" not in grammar.text_of(grammar.renamed(parts, {"P1": "Rami", "P2": "Bo"}), under("each"))
 
 
 @pytest.mark.parametrize("looks", ["once", "each", "never"])
@@ -746,7 +760,7 @@ def test_looks_that_speak_of_somebody_else_are_read_back(looks: str):
     answer = json.dumps({"panels": [{"text": text} for text in texts], "people": people, "summary": "a day"})
     caption = replies.read(answer, under(looks))
     assert caption.parts
-    assert grammar.tell(grammar.reread(caption.text, caption.parts, under(looks)), under(looks)) == caption.text
+    assert grammar.text_of(grammar.reread(caption.text, caption.parts, under(looks)), under(looks)) == caption.text
 
 
 # ---- edited and read again
@@ -755,7 +769,7 @@ def test_looks_that_speak_of_somebody_else_are_read_back(looks: str):
 @pytest.mark.parametrize("looks", ["once", "each", "never"])
 def test_a_rendering_is_read_back_to_what_it_was_rendered_from(looks: str):
     own, parts = under(looks), replace(CATCH, ties=(Tie("<Ines>", (0, 2)),), strangers=(1,))
-    commas = grammar.reread(grammar.tell(parts, own), parts, own)
+    commas = grammar.reread(grammar.text_of(parts, own), parts, own)
     assert (commas.people, commas.ties, commas.strangers) == (parts.people, parts.ties, parts.strangers)
     assert [panel.people for panel in commas.panels] == [panel.people for panel in parts.panels]
     assert [panel.text.replace(",", "") for panel in commas.panels] == [panel.text for panel in parts.panels]
@@ -764,11 +778,11 @@ def test_a_rendering_is_read_back_to_what_it_was_rendered_from(looks: str):
 @pytest.mark.parametrize("looks", ["once", "each", "never"])
 def test_an_edit_by_hand_keeps_people_and_their_looks(looks: str):
     own = under(looks)
-    text = grammar.tell(CATCH, own).replace("sort the catch", "gut a cod below deck").replace("A day", "A night")
+    text = grammar.text_of(CATCH, own).replace("sort the catch", "gut a cod below deck").replace("A day", "A night")
     parts = grammar.reread(text, CATCH, own)
     assert parts.people == CATCH.people and parts.summary == "A night at sea"
     assert parts.panels[2].people == CATCH.panels[2].people
-    assert grammar.tell(parts, own) == text
+    assert grammar.text_of(parts, own) == text
 
 
 def test_after_an_edit_whoever_is_named_no_longer_is_left_out_and_whoever_is_new_has_no_looks():
@@ -776,38 +790,38 @@ def test_after_an_edit_whoever_is_named_no_longer_is_left_out_and_whoever_is_new
     parts = grammar.reread(text, CATCH, STORYBOARD)
     assert parts.people == (INES, Person("Bo", ""))
     assert [[one.name for one in panel.people] for panel in parts.panels] == [["Ines"], [], ["Ines", "Bo"]]
-    assert grammar.tell(parts, STORYBOARD) == text
+    assert grammar.text_of(parts, STORYBOARD) == text
 
 
 def test_after_an_edit_a_bare_name_stands_in_brackets():
-    text = grammar.tell(CATCH, under("once")).replace("<Rami> sort", "Rami sort")
+    text = grammar.text_of(CATCH, under("once")).replace("<Rami> sort", "Rami sort")
     assert grammar.reread(text, CATCH, under("once")).panels[2].text == "<Ines> and <Rami> sort the catch"
 
 
 def test_a_caption_that_was_edited_by_hand_has_its_parts_and_the_faults_of_its_new_text():
     own = under("once")
-    caption = replace(grammar.told(CATCH, own), grid="g0", attempts=2)
+    caption = replace(grammar.caption_of(CATCH, own), grid="g0", attempts=2)
     better = grammar.edited(caption, caption.text.replace("sort the catch", "gut a cod"), own)
     assert (better.panels[2], better.problems) == ("<Ines> and <Rami> gut a cod", ())
     assert (better.grid, better.attempts) == ("g0", 2)
     assert better.parts and better.parts.people == CATCH.people and better.parts.panels[2].text == better.panels[2]
     worse = grammar.edited(caption, caption.text.replace(f", {RAMI.looks}", ""), own)
-    assert worse.problems == ("<Rami> is named and nothing in the text says how they look",)
+    assert worse.problems == ("<Rami> is named, but the text does not say what they look like",)
     as_one = grammar.parse(GOOD, own)
     assert grammar.edited(as_one, GOOD.replace("gulls", "terns"), own).parts is None
 
 
 def test_other_looks_that_were_written_by_hand_replace_those_that_were_known():
     own = under("once")
-    text = grammar.tell(CATCH, own).replace("yellow coat", "green coat")
-    assert grammar.tell(grammar.reread(text, CATCH, own), own) == text
+    text = grammar.text_of(CATCH, own).replace("yellow coat", "green coat")
+    assert grammar.text_of(grammar.reread(text, CATCH, own), own) == text
 
 
 # ---- lint of captions that have parts
 
 
 def told_problems(parts: Parts, own: Task) -> tuple[str, ...]:
-    return grammar.told(parts, own).problems
+    return grammar.caption_of(parts, own).problems
 
 
 def with_third(text: str) -> Parts:
@@ -816,14 +830,14 @@ def with_third(text: str) -> Parts:
 
 def test_looks_that_the_text_tells_again_in_other_words_are_told_under_once():
     parts = with_third("<Ines>, her coat yellow as any fisherwoman's, sorts the catch")
-    fault = "how <Ines> looks is told again in [SCENE-3]: it stands in [SCENE-1]"
+    fault = "[SCENE-3] says what <Ines> looks like again, after [SCENE-1]"
     assert told_problems(parts, under("once")) == (fault,)
     assert told_problems(parts, under("each")) == ()
 
 
 def test_looks_that_a_summary_tells_are_told_again_in_a_panel():
     parts = replace(CATCH, summary="A fisherwoman in a yellow coat at sea")
-    fault = "how <Ines> looks is told again in [SCENE-1]: it stands in the summary"
+    fault = "[SCENE-1] says what <Ines> looks like again, after the summary"
     assert told_problems(parts, under("once")) == (fault,)
 
 
@@ -834,7 +848,7 @@ def test_looks_of_somebody_who_changes_may_be_told_again():
 @pytest.mark.parametrize("looks", ["once", "each"])
 def test_a_name_without_looks_is_told(looks: str):
     parts = replace(CATCH, people=(INES, Person("Rami", "")))
-    assert told_problems(parts, under(looks)) == ("<Rami> is named and nothing says how they look",)
+    assert told_problems(parts, under(looks)) == ("<Rami> is named, but nothing says what they look like",)
 
 
 def test_where_looks_are_never_told_a_name_without_them_is_no_fault():
@@ -846,7 +860,7 @@ def test_looks_that_a_text_lost_are_told(looks: str):
     own = under(looks)
     caption = replace(grammar.parse(storyboard(*(panel.text for panel in CATCH.panels)), own), parts=CATCH)
     assert lint.faults(caption, own) == tuple(
-        f"<{name}> is named and nothing in the text says how they look" for name in ("Ines", "Rami")
+        f"<{name}> is named, but the text does not say what they look like" for name in ("Ines", "Rami")
     )
 
 
@@ -858,7 +872,7 @@ def test_looks_that_a_given_panel_shows_need_not_be_told():
 def test_looks_that_stand_in_a_text_are_told_where_the_task_forbids_them():
     parts = with_third("a fisherwoman's coat, yellow and wet, hangs above <Rami>")
     assert told_problems(parts, under("never")) == (
-        "how <Ines> looks is told in [SCENE-3], which caption.looks forbids",
+        "[SCENE-3] says what <Ines> looks like, which caption.looks forbids",
     )
 
 
@@ -888,12 +902,12 @@ def test_a_text_that_came_as_one_may_say_of_looks_what_it_likes(looks: str):
 def test_words_that_a_task_excludes_are_told_outside_quotation_marks(text: str, found: bool):
     own = under("once", 'caption.exclude=["sparks", "fly ash"]')
     word = "fly ash" if "fly ash" in text else "sparks"
-    assert problems(text, own) == ((f"'{word}' is not to be captioned in this task",) if found else ())
+    assert problems(text, own) == ((f"'{word}' must not appear in this task's captions",) if found else ())
 
 
 def test_excluded_words_in_looks_are_told_where_looks_are():
     exclude = 'caption.exclude=["yellow coat"]'
-    fault = "'yellow coat' is not to be captioned in this task"
+    fault = "'yellow coat' must not appear in this task's captions"
     assert told_problems(CATCH, under("once", exclude)) == (fault,)
     assert told_problems(CATCH, under("never", exclude)) == ()
 
@@ -999,9 +1013,9 @@ def test_a_rendering_that_is_read_again_renders_to_the_same_text(
 ):
     own = under(looks, condition, name=name)
     parts = data.draw(any_parts(len(own.markers)))
-    text = grammar.tell(parts, own)
+    text = grammar.text_of(parts, own)
     again = grammar.reread(text, parts, own)
-    assert grammar.tell(again, own) == text
+    assert grammar.text_of(again, own) == text
     assert grammar.reread(text, again, own) == again
     assert {person.name for person in again.people} == {person.name for person in parts.people}
     known = {person.name: person for person in parts.people}
@@ -1019,8 +1033,8 @@ def test_an_answer_s_texts_are_trained_on_word_for_word_but_for_looks(looks: str
         for panel in parts.panels
     ]
     caption = replies.read(json.dumps({"panels": panels, "people": people, "summary": parts.summary}), own)
-    assert caption.parts and caption.text == grammar.tell(caption.parts, own)
-    bare = grammar.told(caption.parts, under("never"))
+    assert caption.parts and caption.text == grammar.text_of(caption.parts, own)
+    bare = grammar.caption_of(caption.parts, under("never"))
     assert (bare.panels, bare.summary) == (tuple(panel.text for panel in parts.panels), parts.summary)
 
 
