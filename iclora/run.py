@@ -17,11 +17,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-import captioners
 from pipeline import plugins, task
 from pipeline.cache import key_of
 from pipeline.captioning.protocol import Captioner
-from pipeline.consistency import scorers, teaching, verdict
+from pipeline.consistency import teaching, verdict
 from pipeline.consistency.scorers.base import Scorer
 from pipeline.consistency.similarity import Encoder
 from pipeline.engines import local
@@ -72,12 +71,12 @@ class Run:
 
     @cached_property
     def captioner(self) -> Captioner:
-        made: Captioner = plugins.load(captioners, self.settings.captioner).make(self.task.captioner)
+        made: Captioner = plugins.make(plugins.CAPTIONERS, self.settings.captioner, self.task.captioner)
         return made
 
     @cached_property
     def scorer(self) -> Scorer | None:
-        made: Scorer | None = plugins.load(scorers, self.settings.scorer).make(self.task.scorer)
+        made: Scorer | None = plugins.make(plugins.SCORERS, self.settings.scorer, self.task.scorer)
         return made
 
     def run(
@@ -144,8 +143,9 @@ class Run:
         return inspect.stage(self.task, self.folder, _threads()), records, self.store.digest("collected")
 
     def _group(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
-        stage = group.stage(self.task, self.scorer, self.folder, self.store.cache)
-        return stage, self.store.items(Record, "records"), self.store.digest("records")
+        strategy = plugins.find(plugins.GROUPING, self.task.group.by)
+        parameters = group.Parameters(self.task, strategy, self.scorer, self.folder, self.store.cache)
+        return group.stage(parameters), self.store.items(Record, "records"), self.store.digest("records")
 
     def _compose(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
         groups = self.store.items(Group, "groups")

@@ -9,11 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipeline import families, records
+from pipeline import families, plugins, records
 from pipeline.errors import BadInput
 from pipeline.plugins import suggest
-
-FOLDER = Path(__file__).parent / "tasks"
 
 
 class _Section(BaseModel):
@@ -36,9 +34,10 @@ class LayoutSection(_Section):
 
 
 class GroupSection(_Section):
-    by: Literal["neighbours", "pairs"]
-    """Neighbouring shots of a film (or images of a folder, in the order of their names), or images whose names differ
-    in their last word or number only (`7_before`, `7_after`)."""
+    by: str
+    """The grouping strategy, a name or the path of a file: "neighbours" takes neighbouring shots of a film (or images
+    of a folder, in the order of their names), "pairs" images whose names differ only in their last word or number
+    (`7_before`, `7_after`), "sets" nothing but ready-made sets, which every strategy takes first."""
     ties: tuple[Literal["people", "subject", "place", "style", "change"], ...] = Field(("subject",), min_length=1)
     """What the panels of a group have in common: the same people, the same subject, the same place, the same style, or
     one picture before and after a change. It decides by which measures strangers are told."""
@@ -55,6 +54,15 @@ class GroupSection(_Section):
     ceiling: float = Field(0.95, ge=0, le=1)
     """Two images whose hashes differ in at most `near` of 64 bits and whose histograms are at least this alike are
     copies of one another; only the larger takes part. Pairs are exempt: an edit may change little."""
+
+    @field_validator("by")
+    @classmethod
+    def _exists(cls, by: str) -> str:
+        try:
+            plugins.find(plugins.GROUPING, by)
+        except BadInput as error:
+            raise ValueError(str(error).removesuffix(".")) from error
+        return by
 
 
 class CaptionSection(_Section):
@@ -177,8 +185,8 @@ class Task(_Section):
 
 
 def names() -> list[str]:
-    """Names of the tasks that come with the toolkit."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    """Names of the tasks: the toolkit's own and those of installed packages."""
+    return plugins.names(plugins.TASKS)
 
 
 def load(name_or_path: str, overrides: list[str] | None = None) -> Task:
@@ -191,11 +199,8 @@ def load(name_or_path: str, overrides: list[str] | None = None) -> Task:
         BadInput: no such task, or its file or an override is wrong; every fault is named at once.
     """
     path = Path(name_or_path)
-    if path.suffix != ".toml":
-        name = name_or_path.replace("_", "-")
-        path = FOLDER / f"{name}.toml"
-        if name not in names():
-            raise BadInput(f"no task named '{name_or_path}'{suggest(name, names())} (known: {', '.join(names())}).")
+    if not plugins.is_path(plugins.TASKS, name_or_path):
+        path = Path(plugins.find(plugins.TASKS, name_or_path).target)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline import plugins
 from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
     from iclora.run import Run, Settings
 
+
+def _listed(kind: plugins.Kind) -> str:
+    return f"{', '.join(plugins.names(kind))}, or the path of a {kind.suffix} file."
+
+
 TaskName = Annotated[str, typer.Argument(help="Name of a task (see `iclora tasks`) or path of a task file.")]
 Sources = Annotated[list[Path] | None, typer.Option("--source", help="Film, picture or folder; may be repeated.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The run's folder; runs/TASK without it.")]
-CaptionerName = Annotated[str | None, typer.Option("--captioner", help="local, server, sidecar or scripted.")]
-ScorerName = Annotated[str | None, typer.Option("--scorer", help="open_clip or none.")]
+CaptionerName = Annotated[str | None, typer.Option("--captioner", help=_listed(plugins.CAPTIONERS))]
+ScorerName = Annotated[str | None, typer.Option("--scorer", help=_listed(plugins.SCORERS))]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="key=value over the task file (group.window=8); may be repeated.")
 ]
@@ -47,8 +53,8 @@ def asked_for(
     """A command's options as settings by name; None where the command line does not say."""
     return {
         "sources": tuple(str(path.resolve()) for path in source) if source else None,
-        "captioner": captioner,
-        "scorer": scorer,
+        "captioner": captioner and plugins.absolute(plugins.CAPTIONERS, captioner),
+        "scorer": scorer and plugins.absolute(plugins.SCORERS, scorer),
         "overrides": tuple(overrides) if overrides else None,
     }
 
