@@ -144,8 +144,8 @@ class Run:
 
     def _group(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
         strategy = plugins.find(plugins.GROUPING, self.task.group.by)
-        parameters = group.Parameters(self.task, strategy, self.scorer, self.folder, self.store.cache)
-        return group.stage(parameters), self.store.items(Record, "records"), self.store.digest("records")
+        stage = group.stage(self.task, strategy, self.scorer, self.folder, self.store.cache)
+        return stage, self.store.items(Record, "records"), self.store.digest("records")
 
     def _compose(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
         groups = self.store.items(Group, "groups")

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
+import pickle
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -118,7 +119,7 @@ class Plugin:
         if made is None:
             return None
         self._check(made, self.kind.provides, "what make(options) returns ")
-        return Stamped(made, self.content) if self.content else made
+        return Stamped(self, made) if self.content else made
 
     def _check(self, thing: object, wanted: Sequence[str], prefix: str) -> None:
         if missing := [name for name in wanted if not hasattr(thing, name)]:
@@ -132,16 +133,22 @@ class Plugin:
 class Stamped:
     """What a plug-in given by path has made; its identity says which content the file had."""
 
-    def __init__(self, made: Any, content: str) -> None:
-        self.made, self.content = made, content
+    def __init__(self, plugin: Plugin, made: Any) -> None:
+        self.plugin, self.made = plugin, made
 
     def identity(self) -> dict[str, Any]:
-        return {**self.made.identity(), "file": self.content}
+        return {**self.made.identity(), "file": self.plugin.content}
 
     def __getattr__(self, name: str) -> Any:
-        if name == "made":  # not there yet while it is unpickled
-            raise AttributeError(name)
         return getattr(self.made, name)
+
+    def __getstate__(self) -> tuple[Plugin, bytes]:
+        return self.plugin, pickle.dumps(self.made)
+
+    def __setstate__(self, state: tuple[Plugin, bytes]) -> None:
+        self.plugin, made = state
+        self.plugin.load()  # in another process its module is not known yet
+        self.made = pickle.loads(made)
 
 
 def names(kind: Kind | ModuleType) -> list[str]:
@@ -250,12 +257,16 @@ def _target(kind: Kind, package: str, name: str) -> str:
 
 def _find_file(kind: Kind, path: Path) -> Plugin:
     try:
-        content = path.read_bytes()
+        content = _hash(path)
     except OSError as error:
         raise BadInput(
             f"the {kind.word} {path} can't be read: {error.strerror}; give the path of a {kind.suffix} file."
         ) from error
-    return Plugin(kind, path.stem, str(path.resolve()), hashlib.sha256(content).hexdigest()[:16])
+    return Plugin(kind, path.stem, str(path.resolve()), content)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _import_file(plugin: Plugin) -> ModuleType:
@@ -266,6 +277,8 @@ def _import_file(plugin: Plugin) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, plugin.target)
     if spec is None or spec.loader is None:
         raise ImportError(f"{plugin.target} is not a Python file")
+    if _hash(Path(plugin.target)) != plugin.content:
+        raise ImportError("the file has changed since the command began")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pydantic look their own module up there
     try:

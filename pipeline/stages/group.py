@@ -51,13 +51,17 @@ class Outcome:
     """For the report: what the groups say about strangers, where there are enough of them to say anything."""
 
 
-def stage(parameters: Parameters) -> Stage[Record]:
-    """The group stage."""
-    task, scorer = parameters.task, parameters.scorer
+def stage(task: Task, strategy: Plugin, scorer: Scorer | None, folder: Path, cache: Cache) -> Stage[Record]:
+    """The group stage.
+
+    Args:
+        strategy: the plug-in that `task.group.by` names.
+    """
+    parameters = Parameters(task, strategy, scorer, folder, cache)
     facts: dict[str, Any] = {}
 
     def run(records: Sequence[Record]) -> Iterator[Group | Rejected]:
-        outcome = group(parameters, records)
+        outcome = group(records, parameters=parameters)
         yield from outcome.groups
         yield from outcome.rejected
         facts.update(outcome.facts)
@@ -66,14 +70,14 @@ def stage(parameters: Parameters) -> Stage[Record]:
         "task": task.name,
         "size": task.grid_layout.size,
         "group": task.group.model_dump(exclude={"prove"}),
-        "strategy": parameters.strategy.identity,
+        "strategy": strategy.identity,
         "grids": task.grids,
         "scorer": [scorer.identity(), task.layout.model_dump()] if scorer else "none",  # it sees images as panels
     }
     return Stage("group", "groups", run, config, facts=lambda _: facts)
 
 
-def group(parameters: Parameters, records: Sequence[Record]) -> Outcome:
+def group(records: Sequence[Record], *, parameters: Parameters) -> Outcome:
     """All groups of a run, ready-made sets first.
 
     Raises:

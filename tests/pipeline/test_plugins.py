@@ -223,6 +223,15 @@ def test_what_a_plug_in_given_by_path_makes_has_the_content_in_its_identity(tmp_
     assert [one["word"] for one in seen] == ["well", "well"] and seen[0]["file"] != seen[1]["file"]
 
 
+def test_what_a_plug_in_given_by_path_makes_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CAPTIONER)
+    made = plugins.make(plugins.CAPTIONERS, str(tmp_path / "mine.py"), {"word": "well"})
+    (tmp_path / "made").write_bytes(pickle.dumps(made))
+    code = f"import pickle; print(pickle.load(open({str(tmp_path / 'made')!r}, 'rb')).identity())"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == str(made.identity())
+
+
 def test_a_captioner_that_cannot_answer_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(CAPTIONER.replace("def ask(", "def answer("))
     with pytest.raises(

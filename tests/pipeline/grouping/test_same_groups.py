@@ -74,8 +74,7 @@ CASES = {
 
 def run(of: Task, records: Sequence[Record]) -> list[object]:
     strategy = plugins.find(plugins.GROUPING, of.group.by)
-    outcome = group.group(group.Parameters(of, strategy, None, Path(), Cache(Path())), records)
-    return plain([*outcome.groups, *outcome.rejected])
+    return plain(list(group.stage(of, strategy, None, Path(), Cache(Path())).run(records)))
 
 
 def plain(results: Sequence[object]) -> list[object]:

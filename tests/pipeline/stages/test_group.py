@@ -17,21 +17,22 @@ from miniature.film import HELD_OUT_SEED, picture, script
 from miniature.world import describe, draw_scene
 from pipeline import plugins, task
 from pipeline.cache import Cache
+from pipeline.engines.local import Stage
 from pipeline.grouping.pictures import Pictures
 from pipeline.records import Caption, Grid, Group, Record, Rejected
-from pipeline.stages.group import Parameters, stage
+from pipeline.stages.group import stage
 from pipeline.store import Store
 from pipeline.task import Task
 
 PAIRS = task.load("sandstorm")
 
 
-def parameters(theme: Task) -> Parameters:
-    return Parameters(theme, plugins.find(plugins.GROUPING, theme.group.by), None, Path(), Cache(Path()))
+def stage_of(theme: Task) -> Stage[Record]:
+    return stage(theme, plugins.find(plugins.GROUPING, theme.group.by), None, Path(), Cache(Path()))
 
 
 def group(records: list[Record], theme: Task) -> tuple[list[Group], list[Rejected]]:
-    results = list(stage(parameters(theme)).run(records))
+    results = list(stage_of(theme).run(records))
     groups = [item for item in results if isinstance(item, Group)]
     rejected = [item for item in results if isinstance(item, Rejected)]
     ends = [record.id for group in groups for record in group.records] + [row.id for row in rejected]
@@ -264,7 +265,7 @@ def test_a_stranger_among_a_films_shots_is_vetoed_and_its_companions_form_other_
 def test_few_groups_say_too_little_to_veto_any(board):
     reels = [reel(name, 3, seed) for seed, name in enumerate("abcdefg")]
     reels[2][1] = replace(reels[2][1], histogram=coloured(77))
-    made = stage(parameters(board(floor=0.0)))
+    made = stage_of(board(floor=0.0))
     results = list(made.run([shot for shots in reels for shot in shots]))
     assert len([item for item in results if isinstance(item, Group)]) == 7
     assert made.facts([]) == {}
@@ -290,7 +291,7 @@ def test_sets_that_came_as_one_are_never_vetoed_and_nothing_is_told_of_them(boar
         for number in range(12)
         for page in range(3)
     ]
-    made = stage(parameters(board()))
+    made = stage_of(board())
     assert len([item for item in made.run(sets) if isinstance(item, Group)]) == 12
     assert made.facts([]) == {}
 
@@ -307,7 +308,7 @@ def test_sets_stay_where_what_is_formed_beside_them_is_vetoed(board):
 
 def test_the_facts_of_the_stage_tell_area_interval_and_what_is_vetoed(board):
     records = [shot for seed, name in enumerate("abcdefgh") for shot in reel(name, 9, seed)]
-    made = stage(parameters(board()))
+    made = stage_of(board())
     list(made.run(records))
     told = made.facts([])["belonging"]
     assert told["groups"] == 24
