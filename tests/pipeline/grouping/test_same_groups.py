@@ -14,7 +14,7 @@ from measured import coloured, film, of_set, record, reel
 
 from pipeline import plugins, task
 from pipeline.cache import Cache
-from pipeline.records import Record
+from pipeline.records import Group, Record, Rejected
 from pipeline.stages import group
 from pipeline.task import Task
 
@@ -81,9 +81,10 @@ def plain(results: Sequence[object]) -> list[object]:
     """What counts of groups and rejections, as JSON has it."""
     return [
         [row.id, row.what, row.reason, row.detail]
-        if hasattr(row, "reason")
-        else [row.id, row.task, list(row.origin), row.formed, row.cohesion]  # type: ignore[attr-defined]
+        if isinstance(row, Rejected)
+        else [row.id, row.task, list(row.origin), row.formed, row.cohesion]
         for row in results
+        if isinstance(row, Group | Rejected)
     ]
 
 
