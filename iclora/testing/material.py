@@ -60,7 +60,7 @@ def _record(name: str, seed: int) -> Record:
 
 def question(seed: int) -> Question:
     rng = random.Random(seed)
-    of = task.load("storyboard", SMALL)
+    of = task.load("storyboard", list(SMALL))
     scenes = [draw_scene(rng) for _ in of.markers]
     panels = tuple(picture(scene, of) for scene in scenes)
     grid = Image.new("RGB", of.grid_layout.canvas)
