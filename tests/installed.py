@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline import families
+
 
 def write(folder: Path, package: str, files: Mapping[str, str], entries: Mapping[str, str]) -> Path:
     """Writes what an installed package consists of into a folder, which must then be on the path.
@@ -35,9 +37,16 @@ def installed(folder: Path, package: str, files: Mapping[str, str], entries: Map
     """The package while the block lasts; see `write`."""
     write(folder, package, files, entries)
     sys.path.insert(0, str(folder))
+    forget()
     try:
         yield folder
     finally:
+        forget()
         sys.path.remove(str(folder))
         for name in [name for name in sys.modules if name.split(".")[0] == package]:
             del sys.modules[name]
+
+
+def forget() -> None:
+    """Forgets what a command looks for once, since packages don't come and go while it runs."""
+    families.load.cache_clear()

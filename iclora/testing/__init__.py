@@ -9,7 +9,7 @@ Each takes the plug-in's name, or the path of its file, as a user would give it.
 that names it; a plug-in that can't be found or loaded raises BadInput.
 """
 
-from iclora.testing.datasets import check_exporter, check_grouping, check_task
+from iclora.testing.datasets import check_exporter, check_family, check_grouping, check_task
 from iclora.testing.models import check_captioner, check_scorer
 
-__all__ = ["check_captioner", "check_exporter", "check_grouping", "check_scorer", "check_task"]
+__all__ = ["check_captioner", "check_exporter", "check_family", "check_grouping", "check_scorer", "check_task"]

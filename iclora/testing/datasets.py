@@ -1,4 +1,4 @@
-"""Contracts of what makes a data set: tasks, grouping strategies, exporters."""
+"""Contracts of what makes a data set: tasks, grouping strategies, model families, exporters."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iclora.testing import material
-from pipeline import plugins, task
+from pipeline import families, plugins, task
 from pipeline.cache import Cache
 from pipeline.captioning import instructions
 from pipeline.dataset.samples import Config
 from pipeline.exporters import imagefolder
+from pipeline.families.base import Family, Recipe
 from pipeline.records import Group, Rejected
 from pipeline.stages.group import stage as group_stage
 
@@ -44,6 +45,27 @@ def check_grouping(name: str, settings: Sequence[str] = ()) -> None:
                 continue  # facts for the report
             why = result.formed if isinstance(result, Group) else result.detail
             assert why.strip() and "\n" not in why, f"{result.id} says in one line why"
+
+
+def check_family(name: str, folder: Path) -> None:
+    """Its facts are possible, a task can name it, and every exporter knows how to train it or says that it does not.
+
+    Args:
+        folder: an empty folder to work in.
+    """
+    family = families.load(name)
+    assert isinstance(family, Family), "FAMILY is a Family"
+    assert 0 <= family.template < family.limit, "the template leaves room for a caption"
+    assert family.token > 0, "a token has a side in pixels"
+    assert "/" in family.model, "the model is named by its repository on the hub"
+    assert family.tokenizer.count("/") >= 2, "the tokenizer is named by repository and folder"  # noqa: PLR2004
+    assert family.encoder and family.source and family.licence, "encoder, source of the limit and licence have a name"
+    Recipe.model_validate(dict(family.recipe))
+    known = plugins.names(plugins.EXPORTERS)
+    assert set(family.trainers) <= set(known), f"trainers without an exporter: {set(family.trainers) - set(known)}"
+    for exporter in known:
+        (folder / exporter).mkdir()
+        check_exporter(exporter, folder / exporter, [f'base="{name}"'])
 
 
 def check_exporter(name: str, folder: Path, settings: Sequence[str] = ()) -> None:

@@ -10,7 +10,7 @@ import pytest
 from endpoint import serving
 
 from iclora import testing
-from pipeline import plugins
+from pipeline import families, plugins
 
 MINIATURE = Path(__file__).parents[2] / "miniature"
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -52,3 +52,8 @@ def test_every_scorer_keeps_its_contract(name: str) -> None:
 @pytest.mark.parametrize("name", plugins.names(plugins.EXPORTERS))
 def test_every_exporter_keeps_its_contract(name: str, tmp_path: Path) -> None:
     testing.check_exporter(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", families.names())
+def test_every_family_keeps_its_contract(name: str, tmp_path: Path) -> None:
+    testing.check_family(name, tmp_path)

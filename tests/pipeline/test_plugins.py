@@ -17,7 +17,7 @@ from pipeline.errors import BadInput
 from pipeline.plugins import Kind
 
 GADGETS = Kind("gadget", "gadgets", "iclora.gadgets", ("answer",))
-AHEAD = {"pipeline.sources.containers", "pipeline.sources.readers", "pipeline.families"}
+AHEAD = {"pipeline.sources.containers", "pipeline.sources.readers"}
 """Packages that `pipeline.sources` and `pipeline.families` are about to be divided into."""
 BROKEN = {
     "poor": ("import a_package_that_nobody_has", "needs the package 'a_package_that_nobody_has'.* pip install"),
