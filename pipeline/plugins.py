@@ -49,7 +49,6 @@ class Kind:
 
 
 TASKS = Kind("task", "pipeline.tasks", "iclora.tasks", suffix=".toml")
-SOURCES = Kind("source", "pipeline.sources", "iclora.sources", ("PRIORITY", "claims", "read"))
 CONTAINERS = Kind(
     "container", "pipeline.sources.containers", "iclora.sources", ("PRIORITY", "claims", "items", "beside")
 )
@@ -68,7 +67,7 @@ SCORERS = Kind(
 EXPORTERS = Kind("exporter", "pipeline.exporters", "iclora.exporters", ("write",))
 FAMILIES = Kind("model family", "pipeline.families", "iclora.families", ("FAMILY",))
 BACKENDS = Kind("training backend", "training.backends", "iclora.backends", ("make",))
-KINDS = (TASKS, SOURCES, CONTAINERS, READERS, GROUPING, CAPTIONERS, SCORERS, EXPORTERS, FAMILIES, BACKENDS)
+KINDS = (TASKS, CONTAINERS, READERS, GROUPING, CAPTIONERS, SCORERS, EXPORTERS, FAMILIES, BACKENDS)
 
 
 @dataclass(frozen=True)

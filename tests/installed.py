@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline import families
+from pipeline.sources import gathering
 
 
 def write(folder: Path, package: str, files: Mapping[str, str], entries: Mapping[str, str]) -> Path:
@@ -50,3 +51,4 @@ def installed(folder: Path, package: str, files: Mapping[str, str], entries: Map
 def forget() -> None:
     """Forgets what a command looks for once, since packages don't come and go while it runs."""
     families.load.cache_clear()
+    gathering.ordered.cache_clear()

@@ -17,7 +17,7 @@ from pipeline import plugins
 
 PAGE = (Path(__file__).parent.parent / "docs" / "extending.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
-AHEAD = {"iclora.sources", "iclora.readers", "iclora.backends"}
+AHEAD = {"iclora.backends"}
 """Kinds whose recipes wait for their packages to be divided."""
 SCREEN = 75
 """Lines of a recipe at most, blank ones and its test included."""

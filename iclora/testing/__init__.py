@@ -11,5 +11,16 @@ that names it; a plug-in that can't be found or loaded raises BadInput.
 
 from iclora.testing.datasets import check_exporter, check_family, check_grouping, check_task
 from iclora.testing.models import check_captioner, check_scorer
+from iclora.testing.sources import check_container, check_reader, write_pictures
 
-__all__ = ["check_captioner", "check_exporter", "check_family", "check_grouping", "check_scorer", "check_task"]
+__all__ = [
+    "check_captioner",
+    "check_container",
+    "check_exporter",
+    "check_family",
+    "check_grouping",
+    "check_reader",
+    "check_scorer",
+    "check_task",
+    "write_pictures",
+]

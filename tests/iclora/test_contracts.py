@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,23 @@ def endpoint() -> Iterator[None]:
 @pytest.mark.parametrize("name", plugins.names(plugins.TASKS))
 def test_every_task_keeps_its_contract(name: str) -> None:
     testing.check_task(name)
+
+
+def pack_zip(folder: Path) -> Path:
+    testing.write_pictures(folder / "in")
+    return Path(shutil.make_archive(str(folder / "some"), "zip", folder / "in"))
+
+
+CONTAINERS: dict[str, Callable[[Path], Path]] = {
+    "folder": lambda folder: testing.write_pictures(folder / "in"),
+    "zip": pack_zip,
+}
+"""How a container is made of three pictures."""
+
+
+@pytest.mark.parametrize("name", plugins.names(plugins.CONTAINERS))
+def test_every_container_keeps_its_contract(name: str, tmp_path: Path) -> None:
+    testing.check_container(name, CONTAINERS[name](tmp_path))
 
 
 @pytest.mark.parametrize("name", plugins.names(plugins.GROUPING))

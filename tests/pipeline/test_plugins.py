@@ -17,8 +17,6 @@ from pipeline.errors import BadInput
 from pipeline.plugins import Kind
 
 GADGETS = Kind("gadget", "gadgets", "iclora.gadgets", ("answer",))
-AHEAD = {"pipeline.sources.containers", "pipeline.sources.readers"}
-"""Packages that `pipeline.sources` and `pipeline.families` are about to be divided into."""
 BROKEN = {
     "poor": ("import a_package_that_nobody_has", "needs the package 'a_package_that_nobody_has'.* pip install"),
     "stale": ("from json import a_name_that_json_has_not", "can't be imported: cannot import name 'a_name_that"),
@@ -89,7 +87,7 @@ def test_a_broken_plug_in_is_one_sentence(gadgets: Path, tmp_path: Path, name: s
 
 
 def test_the_toolkits_own_are_found_for_every_kind() -> None:
-    found = {kind.package: set(plugins.names(kind)) for kind in plugins.KINDS if kind.package not in AHEAD}
+    found = {kind.package: set(plugins.names(kind)) for kind in plugins.KINDS}
     assert {"local", "scripted", "sidecar"} <= found["captioners"]
     assert {"none", "open_clip"} <= found["pipeline.consistency.scorers"]
     assert {"neighbours", "pairs", "sets"} == found["pipeline.grouping.strategies"]
