@@ -61,7 +61,7 @@ def check_reader(name: str, path: Path) -> None:
     Args:
         path: a file of this kind that is sound.
     """
-    reader: Reader = plugins.load(plugins.READERS, name)  # type: ignore[assignment]  # a module is one
+    reader: Reader = plugins.load(plugins.READERS, name)
     (item,) = gathering.items_of([path])
     of, run = task.load(ANY), path.parent / "run"
     assert reader.claims(item, item.head(), of, run), f"it claims {path}"
