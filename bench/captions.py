@@ -23,7 +23,8 @@ from pathlib import Path
 
 import captioners
 from bench.corrupted import Truth, build
-from iclora.run import Run, Settings, load_task
+from iclora.run import Run
+from iclora.settings import Settings
 from miniature.frames import ATTRIBUTES, value_of
 from miniature.world import Scene
 from pipeline import plugins
@@ -118,7 +119,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 def measure(run: Run, truths: Sequence[Truth], settings: Settings) -> tuple[list[Verdict], list[Caption], Mark]:
     """Captions the grids by the settings' captioner; a grid without a caption has everything omitted."""
-    task = load_task(settings)
+    task = settings.load_task()
     captioner = plugins.load(captioners, settings.captioner).make(task.captioner)
     grids = [truth.grid for truth in truths]
     stage = caption.stage(task, grids, captioner, run.folder, run.store.cache)

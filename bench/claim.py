@@ -146,7 +146,7 @@ def seen(grids: Sequence[Image.Image], reader: Reader) -> list[list[dict[str, st
     return [told[start : start + layout.size] for start in range(0, len(told), layout.size)]
 
 
-def studio_of(file: Path | None, kept: sampling.Kept = "clean") -> Generator:
+def studio_of(file: Path | None, given_as: sampling.GivenAs = "clean") -> Generator:
     """The mini FLUX, with a LoRA or without, at a storyboard's size at an eighth."""
     storyboard = tasks.load(TASK)
     wanted = config.load(storyboard, miniature=True)
@@ -156,27 +156,33 @@ def studio_of(file: Path | None, kept: sampling.Kept = "clean") -> Generator:
         config.scaled(storyboard.grid_layout, 0.125, 64, 16),
         sampling.SamplingSettings(wanted.sample_steps, wanted.guidance),
         torch.device("cpu"),
-        kept,
+        given_as,
     )
 
 
 def measure(
-    file: Path | None, pages: Sequence[Story], seeds: int, kept: sampling.Kept | None = None, *, told: bool = True
+    file: Path | None,
+    pages: Sequence[Story],
+    seeds: int,
+    given_as: sampling.GivenAs | None = None,
+    *,
+    told: bool = True,
 ) -> dict[str, int]:
     """Counts over all pages and seeds; a given panel is not counted.
 
     Args:
-        kept: how the first panel, which is given, is shown to the model; None where nothing is given.
+        given_as: how the first panel, which is given, is shown to the model; None where nothing is given.
         told: whether the summary tells what the character looks like.
     """
     todo = [(page, seed) for seed in range(seeds) for page in pages]
     requests = [
-        GenerationRequest(page.caption(told=told), seed, {0: page.panels()[0]} if kept else {}) for page, seed in todo
+        GenerationRequest(page.caption(told=told), seed, {0: page.panels()[0]} if given_as else {})
+        for page, seed in todo
     ]
-    found = seen(generate.draw(studio_of(file, kept or "clean"), requests), Reader.load())
+    found = seen(generate.draw(studio_of(file, given_as or "clean"), requests), Reader.load())
     counts = dict.fromkeys(("pages", "panels", "same", "as told", "kind", "colour", "both", "place", "action"), 0)
     for (page, _), panels in zip(todo, found, strict=True):
-        shown, scenes = (panels[1:], page.scenes[1:]) if kept else (panels, page.scenes)
+        shown, scenes = (panels[1:], page.scenes[1:]) if given_as else (panels, page.scenes)
         who = page.scenes[0].character
         kinds = [panel["kind"] == who.kind for panel in shown]
         colours = [panel["colour"] == who.colour for panel in shown]
@@ -237,9 +243,9 @@ def main() -> None:
         results.get(name, {key: of for key, (of, _) in DRAWN.items()}, partial(measure, file, pages, options.seeds))
     for told, words in ((True, TOLD), (False, ALONE)):
         trained = train(out, size, steps if told else LONGER * steps, conditional=True, told=told)
-        ways: Sequence[tuple[Path | None, sampling.Kept]] = ((None, "noised"), (joint, "noised"), (trained, "clean"))
-        for way, (file, kept) in zip(WAYS, ways, strict=True):
-            results.get(f"{words}: {way}", GIVEN, partial(measure, file, pages, options.seeds, kept, told=told))
+        ways: Sequence[tuple[Path | None, sampling.GivenAs]] = ((None, "noised"), (joint, "noised"), (trained, "clean"))
+        for way, (file, given_as) in zip(WAYS, ways, strict=True):
+            results.get(f"{words}: {way}", GIVEN, partial(measure, file, pages, options.seeds, given_as, told=told))
     draw_counts(results.known, options.sizes, steps, out / "claim.png")
     show(pages[:SHOWN], sized[options.sizes[0]], f"LoRA of {options.sizes[0]} grids", out / "pages.png")
     base, _, conditional = (f"{TOLD}: {way}" for way in WAYS)

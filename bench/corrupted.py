@@ -23,7 +23,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from iclora.run import Run, Settings
+from iclora.run import Run
+from iclora.settings import Settings
 from miniature import film
 from miniature.reply import reply
 from miniature.world import ACTIONS, COLOURS, KINDS, PLACES, Character, Scene
@@ -74,7 +75,7 @@ def build(folder: Path, films: int) -> tuple[Run, list[Truth]]:
         task="storyboard", sources=(str(home),), captioner="sidecar", overrides=(clip, "filter.recurring=false")
     )
     run = Run(settings, folder / "run")
-    list(run.run(lambda *_: None, "compose"))
+    run.advance("compose")
     shots = {path.name: _shots(path) for path in home.glob("*.mp4")}
     truths = []
     for grid in run.store.items(Grid, "grids"):

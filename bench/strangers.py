@@ -34,7 +34,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.corrupted import shown
-from iclora.run import MINIATURE, Run, Settings
+from iclora.offline import MINIATURE
+from iclora.run import Run
+from iclora.settings import Settings
 from miniature import film
 from miniature.world import ACTIONS, PLACES, SHOTS, WORN, Character, Scene, draw_character, draw_scene
 from pipeline import pixels
@@ -113,7 +115,7 @@ def shots_of(home: Path, films: int, seed: int) -> list[list[Shot]]:
     settings = Settings(task=TASK, sources=(str(home / "films"),), captioner="sidecar", scorer="none")
     run = Run(settings, home / "collected")
     with run.store:
-        list(run.run(quiet, "collect"))
+        run.advance("collect")
         records = run.store.items(Record, "collected")
     truths = {path.name: json.loads(film.truth_path(path).read_text()) for path in (home / "films").glob("*.mp4")}
     names, found = sorted(truths), [list[Shot]() for _ in truths]
@@ -122,9 +124,6 @@ def shots_of(home: Path, films: int, seed: int) -> list[list[Shot]]:
         scene = shown(truths[name]["shots"], record.position)
         found[names.index(name)].append(Shot(run.folder / record.path, scene, names.index(name)))
     return found
-
-
-def quiet(*_: object) -> None: ...
 
 
 # ---- kinds
@@ -232,7 +231,7 @@ def take_through(folder: Path, cases: Sequence[Case], cache: Path, scorer: str) 
     run = Run(settings, folder / "run")
     with run.store:
         try:
-            list(run.run(quiet, "filter"))
+            run.advance("filter")
             stopped = ""
         except BadInput as error:
             stopped = str(error)

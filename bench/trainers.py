@@ -394,20 +394,21 @@ def floor(clock: Clock, model: str, *, steps: int, batch: int) -> None:
     from peft import LoraConfig
 
     from training.backends import flux
+    from training.backends.base import pack
 
     backend = flux.make(model)
     transformer: Any = backend.load("transformer", torch.float32, "cpu")
     transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=backend.TARGETS))
     trained = [parameter for parameter in transformer.parameters() if parameter.requires_grad]
-    side = 2 * PANEL // 8
-    width, pooled = (transformer.config[key] for key in ("joint_attention_dim", "pooled_projection_dim"))
+    channels, height, width = backend.latent_shape((2 * PANEL, 2 * PANEL))
+    text, pooled = (transformer.config[key] for key in ("joint_attention_dim", "pooled_projection_dim"))
     inputs = {
-        "hidden_states": flux.pack(torch.randn(batch, 16, side, side)),
-        "encoder_hidden_states": torch.randn(batch, backend.text_limit, width),
+        "hidden_states": pack(torch.randn(batch, channels, height, width)),
+        "encoder_hidden_states": torch.randn(batch, backend.text_limit, text),
         "pooled_projections": torch.randn(batch, pooled),
         "timestep": torch.rand(batch),
         "guidance": torch.ones(batch),
-        "img_ids": flux.token_places(side, side),
+        "img_ids": flux.token_places(height, width),
         "txt_ids": torch.zeros(backend.text_limit, 3),
     }
     clock.seen["trained"] = [sum(parameter.numel() for parameter in trained), str(trained[0].dtype)]
@@ -454,7 +455,7 @@ def check_loss(script: Path, home: Path, batch: int) -> None:
     import torch
     from peft import LoraConfig
 
-    from training import flow
+    from training import objective
     from training.backends import flux
 
     file = home / "step.pt"
@@ -476,10 +477,10 @@ def check_loss(script: Path, home: Path, batch: int) -> None:
         {"text": text, "pooled": pooled}
         for text, pooled in zip(kept["prompt_embeds"], kept["pooled_prompt_embeds"], strict=True)
     ]
-    predicted = backend.predict(transformer, flow.add_noise(latents, noise, sigma), sigma, texts)
-    boxes = flow.latent_boxes([(x, y, x + PANEL, y + PANEL) for y in (0, PANEL) for x in (0, PANEL)])
-    losses = flow.panel_losses(predicted, flow.velocity(latents, noise), boxes)
-    loss = flow.grid_loss(losses, torch.ones_like(losses)).mean()
+    predicted = backend.predict(transformer, objective.add_noise(latents, noise, sigma), sigma, texts)
+    boxes = backend.latent_boxes([(x, y, x + PANEL, y + PANEL) for y in (0, PANEL) for x in (0, PANEL)])
+    losses = objective.panel_losses(predicted, objective.velocity(latents, noise), boxes)
+    loss = objective.grid_loss(losses, torch.ones_like(losses)).mean()
     loss.backward()
     apart = max(
         ((each.grad - kept["gradients"][name]).norm() / kept["gradients"][name].norm()).item()

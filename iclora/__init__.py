@@ -1,0 +1,71 @@
+"""Turns related images into a reviewed data set, an In-Context LoRA, and new image sets.
+
+    source -> Item -> Record -> Group -> Grid -> Caption -> Scores -> reviewed Row -> data set -> latents -> LoRA -> image sets
+      collect         inspect   group    compose  caption    filter    review/export   encode     train    generate
+
+    import iclora
+
+    with iclora.open_run("storyboard", "films") as run:
+        run.advance("export", progress=print)
+        outcome = iclora.train(run)
+    (drawn,) = iclora.generate(outcome.file, "[MOVIE-SHOTS] ... [SCENE-1] ... [SCENE-2] ... [SCENE-3] ...")
+    drawn.grid.save("grid.png")
+
+docs/python-api.md goes through an example. Everything here is imported when it is first used, so that the import alone
+is fast and loads neither torch nor numpy. The command line (`iclora.cli`) is written on these names.
+"""  # noqa: E501
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from iclora.lora import Generation, ImageSet, Training, generate, open_generation, open_training, train
+    from iclora.machine import Machine, doctor
+    from iclora.opening import open_run
+    from iclora.run import Run, StageResult
+    from iclora.settings import Setting, list_tasks, load_task
+    from pipeline.errors import BadInput, Diverged, MissingWeights, ToolkitError
+
+__all__ = [
+    "BadInput",
+    "Diverged",
+    "Generation",
+    "ImageSet",
+    "Machine",
+    "MissingWeights",
+    "Run",
+    "Setting",
+    "StageResult",
+    "ToolkitError",
+    "Training",
+    "doctor",
+    "generate",
+    "list_tasks",
+    "load_task",
+    "open_generation",
+    "open_run",
+    "open_training",
+    "train",
+]
+_HOMES = {
+    **dict.fromkeys(("Generation", "ImageSet", "Training", "generate"), "iclora.lora"),
+    **dict.fromkeys(("open_generation", "open_training", "train"), "iclora.lora"),
+    **dict.fromkeys(("Machine", "doctor"), "iclora.machine"),
+    **dict.fromkeys(("open_run",), "iclora.opening"),
+    **dict.fromkeys(("Run", "StageResult"), "iclora.run"),
+    **dict.fromkeys(("Setting", "list_tasks", "load_task"), "iclora.settings"),
+    **dict.fromkeys(("BadInput", "Diverged", "MissingWeights", "ToolkitError"), "pipeline.errors"),
+}
+"""The module that each name is imported from when it is first used."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'iclora' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

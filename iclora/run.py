@@ -1,122 +1,164 @@
-"""The whole line for one run: which stage comes after which, with which plug-ins, and the report on it."""
+"""One run: a task, its sources and everything that was made of them, in one folder."""
 
 from __future__ import annotations
 
-import itertools
-import json
-import os
-import platform
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
-from pipeline import plugins, task
-from pipeline.cache import key_of
+from iclora import report, review, settings, stages
+from iclora.settings import PLUG_INS, Settings
+from iclora.stages import STAGES
+from pipeline import plugins
+from pipeline.captioning import instructions
 from pipeline.captioning.protocol import Captioner
 from pipeline.consistency import teaching, verdict
 from pipeline.consistency.scorers.base import Scorer
-from pipeline.consistency.similarity import Encoder
 from pipeline.engines import local
 from pipeline.errors import BadInput
-from pipeline.records import Caption, Grid, Group, Record
-from pipeline.review import contact_sheet, csv_table, reviews
-from pipeline.stages import caption, collect, compose, export, filter, group, inspect
+from pipeline.progress import Progress, silent
+from pipeline.review import csv_table, reviews
 from pipeline.store import TABLES, Mark, Store, usual_folder
 from pipeline.task import Task
 
-STAGES = ("collect", "inspect", "group", "compose", "caption", "filter", "export")
-PACKAGES = ("torch", "transformers", "open_clip_torch", "pillow", "av", "scenedetect-headless", "datasets")
-MINIATURE = Path(__file__).parent.parent / "miniature"
-WIDE = 1.5  # width to height from which a panel takes a film's frame without losing much
-FILMS, SHOTS, SETS = 30, 10, 24
-"""What the miniature draws where no source is given: enough for 20 grids after the filter, and many short films rather
-than a few long ones, since it takes many characters to learn to keep any (LOG.md)."""
+if TYPE_CHECKING:
+    import pandas as pd
+
+SETTINGS = "settings"
+"""Name of the table of the settings in force, which is made when it is asked for."""
 
 
-class Settings(BaseModel):
-    """What a run was asked for, as given; kept with the run so that later commands need not say it again."""
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage came to."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    task: str
-    sources: tuple[str, ...] = ()
-    captioner: str = "local"
-    scorer: str = "open_clip"
-    overrides: tuple[str, ...] = ()
-    fixed: bool = False
-    """Whether the filter takes its fixed thresholds."""
-
-    @property
-    def drawn(self) -> bool:
-        """No source given: the miniature draws one and its models serve."""
-        return not self.sources
+    name: str
+    entered: int
+    """Inputs, or what they became: the shots of films, say."""
+    kept: int
+    rejected: Mapping[str, int]
+    """How many were rejected, by reason."""
+    seconds: float
+    worked: bool
+    """Whether there was anything to do."""
+    facts: Mapping[str, Any]
+    """What the stage reports beyond counts: models, thresholds, error rates."""
 
 
 class Run:
-    """A run's folder with everything that is needed to go on with it."""
+    """A run's folder, with everything that is needed to continue it. Use as a context manager; not in several threads.
+
+    Attributes:
+        settings: what the run was asked for.
+        folder: where the run is kept.
+        set_aside: where `captions.csv` was moved because it held edits that were never applied, when a new one was
+            written; None if it was not.
+    """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
+        """Opens no file yet; `open_run` is the usual way to a run."""
         self.settings, self.folder = settings, folder
-        self.task = load_task(settings)
-        self.store = Store(folder)
         self.set_aside: Path | None = None
-        """Where a table with edits that were never applied was put when a new one was written."""
+
+    @cached_property
+    def task(self) -> Task:
+        """The task with the settings in force.
+
+        Raises:
+            BadInput: the settings are wrong; all wrong ones are named at once.
+        """
+        return self.settings.load_task()
+
+    @cached_property
+    def store(self) -> Store:
+        """The run's state; opened, and made if it is new, when first asked for."""
+        return Store(self.folder)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if "store" in self.__dict__:
+            self.store.__exit__()
 
     @cached_property
     def captioner(self) -> Captioner:
-        made: Captioner = plugins.make(plugins.CAPTIONERS, self.settings.captioner, self.task.captioner)
+        made: Captioner = plugins.make(PLUG_INS["captioner"], self.settings.captioner, self.task.captioner)
         return made
 
     @cached_property
     def scorer(self) -> Scorer | None:
-        made: Scorer | None = plugins.make(plugins.SCORERS, self.settings.scorer, self.task.scorer)
+        made: Scorer | None = plugins.make(PLUG_INS["scorer"], self.settings.scorer, self.task.scorer)
         return made
 
-    def run(
-        self, progress: local.Progress, last: str = "export", first: str = "collect"
-    ) -> Iterator[tuple[Mark, bool]]:
-        """Brings every stage up to `last` to its end; after each its mark, and whether there was anything to do.
+    @property
+    def exists(self) -> bool:
+        """Whether anything has been done in the folder yet."""
+        return (self.folder / "run.db").exists()
+
+    @property
+    def dataset(self) -> Path:
+        """Where the data set goes."""
+        return self.folder / "dataset"
+
+    # ---- the stages
+
+    def advance(
+        self,
+        to: str = "export",
+        *,
+        start: str = "collect",
+        progress: Progress = silent,
+        on_result: Callable[[StageResult], None] = lambda _: None,
+    ) -> list[StageResult]:
+        """Brings every stage up to `to` up to date, and gives their results; what was interrupted resumes.
 
         Args:
-            first: the first stage that is looked at; what a review changes begins with the filter, and it needs neither
-                the sources nor the captioner to be there.
+            to: collect, inspect, group, compose, caption, filter or export.
+            start: the first stage that is looked at. What a reviewer changes begins at the filter, which needs neither
+                the sources nor the captioner.
+            progress: called while a stage works.
+            on_result: called with every stage's result as soon as it is done.
 
         Raises:
-            ToolkitError: bad input, or missing weights; these are asked for before any work is done.
+            ToolkitError: bad input or missing weights, which are checked before any work is done, so that the run and
+                what it was asked for stay as they were; or another process is working on the run.
+            BadInput: the groups are no more alike than chance.
         """
-        wanted = STAGES[STAGES.index(first) : STAGES.index(last) + 1]
-        if self.settings.sources and "collect" in wanted:
-            collect.find(self._sources)  # before the captioner's weights are asked for, which may take a download
-        if "caption" in wanted:
-            self.captioner.identity()
-        if {"group", "filter"} & set(wanted) and self.scorer:
-            self.scorer.identity()
-        if "export" in wanted:
-            export.chosen(self.task)
-        self.store.put_settings(self.settings.model_dump())  # from here on this is what the run is about
-        for name in wanted:
-            before = self.store.mark(name)
-            stage, inputs, upstream = getattr(self, f"_{name}")()
-            mark = local.run(stage, inputs, self.store, upstream=upstream, progress=progress)
-            self.write_report()
-            yield mark, mark != before
-            if name == "filter":
-                self.write_review()
-            if name in ("group", "filter"):
-                self._stop_at_chance(mark)
+        for name in (start, to):
+            if name not in STAGES:
+                raise BadInput(f"no stage named '{name}' (there are {', '.join(STAGES)}).")
+        wanted = STAGES[STAGES.index(start) : STAGES.index(to) + 1]
+        stages.check(self, wanted)
+        results = []
+        with self.store.working():
+            self.store.put_settings(self.settings.model_dump(exclude_unset=True))
+            for name in wanted:
+                before = self.store.mark(name)
+                work = stages.MAKE[name](self)
+                mark = local.run(work.stage, work.inputs, self.store, upstream=work.upstream, progress=progress)
+                report.write(self)
+                results.append(self._result(mark, worked=mark != before))
+                on_result(results[-1])
+                if name == "filter":
+                    self.write_review()
+                if name in ("group", "filter"):
+                    self._stop_at_chance(mark)
+        return results
+
+    def _result(self, mark: Mark, *, worked: bool) -> StageResult:
+        rejected = Counter(row.reason for row in self.store.rejected(mark.name))
+        return StageResult(mark.name, mark.entered, mark.kept, rejected, mark.seconds, worked, mark.facts)
 
     def _stop_at_chance(self, mark: Mark) -> None:
         """
         Raises:
-            BadInput: the groups are no more than chance, and nobody has said that this is no matter. Sets that came as
-                such, of which `group` tells nothing, are somebody's word.
+            BadInput: the groups are no more alike than chance, and nobody has said that this doesn't matter. Sets that
+                came as such, on which `group` reports nothing, were put together by somebody.
         """
         formed = self.store.mark("group")
         if not self.task.group.prove or not (formed and "belonging" in formed.facts):
@@ -125,95 +167,148 @@ class Run:
             raise BadInput(
                 f"{why}, so nothing was {'captioned' if mark.name == 'group' else 'exported'}: the source has no "
                 "structure, or all of it is alike; put what belongs together into a folder, a film or names of its "
-                "own, or go on all the same with --set group.prove=false."
+                "own, or continue anyway with --set group.prove=false."
             )
 
-    @property
-    def _sources(self) -> list[Path]:
-        return [Path(source) for source in self.settings.sources]
+    # ---- tables
 
-    # ---- one method a stage: the stage, its inputs, and the hash of what they depend on
+    def rows(self) -> pd.DataFrame:
+        """One row per captioned grid, the riskiest first, with the columns of `captions.csv`.
 
-    def _collect(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
-        files = collect.find(self._sources or [draw_source(self.task, self.folder)])
-        return collect.stage(self.task, files, self.folder, self.store.items(Record, "collected")), files, ""
+        Returns:
+            id, decision (keep, drop or unsure), decided (by a person, not by the toolkit), caption, summary, panel_1,
+            panel_2, ..., people, note, problems, a column per score (to 4 digits, NaN where there is none), picture
+            (relative to the run's folder), base (of the edit: leave it as it is).
+        """
+        from iclora import frames
 
-    def _inspect(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
-        records = self.store.items(Record, "collected")
-        return inspect.stage(self.task, self.folder, _threads()), records, self.store.digest("collected")
+        return frames.rows(reviews.rows(self.store, self.task), self.task)
 
-    def _group(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
-        strategy = plugins.find(plugins.GROUPING, self.task.group.by)
-        stage = group.stage(self.task, strategy, self.scorer, self.folder, self.store.cache)
-        return stage, self.store.items(Record, "records"), self.store.digest("records")
+    def scores(self) -> pd.DataFrame:
+        """One row per grid and score: grid, name, value and threshold (cosines for CLIP), passed, reason."""
+        from iclora import frames
 
-    def _compose(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
-        groups = self.store.items(Group, "groups")
-        stage = compose.stage(self.task, self.folder, _threads(), self.store.items(Grid, "grids"))
-        return stage, groups, self.store.digest("groups")
+        return frames.scores(reviews.rows(self.store, self.task))
 
-    def _caption(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
-        grids = self.store.items(Grid, "grids")
-        earlier = self.store.items(Caption, "captions")
-        stage = caption.stage(self.task, grids, self.captioner, self.folder, self.store.cache, earlier)
-        return stage, grids, self.store.digest("grids")
+    def rejected(self) -> pd.DataFrame:
+        """One row per rejection: stage, id, what (path, shot or grid), reason (a short class), detail (a sentence)."""
+        from iclora import frames
 
-    def _filter(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
-        grids, captions = reviews.grids(self.store), reviews.captions(self.store, self.task)
-        for grid in grids:
-            if not (self.folder / grid.path).is_file():  # one of a person's: `compose` has seen to the others
-                compose.write(grid, self.task.layout.fit, self.folder)
-        decided = self.decided()
-        taught = decided if self.task.filter.learn and not teaching.lacking(decided) else {}
-        stage = filter.stage(self.task, grids, self.scorer, self.folder, self.store.cache, taught)
-        seen = [(one.grid, one.text, asdict(one.parts) if one.parts else None) for one in captions]
-        return stage, captions, key_of(captions=seen, pictures=[grid.path for grid in grids])
+        return frames.rejected([(name, row) for name in STAGES for row in self.store.rejected(name)])
 
-    def _export(self) -> tuple[local.Stage[Any], Sequence[Any], str]:
-        out = {row.id for row in self.store.rejected("filter")}
-        rows = [row for row in reviews.rows(self.store, self.task) if row.id not in out or row.decision == "keep"]
-        upstream = "".join(self.store.digest(table) for table in ("captions", "scores", "reviews"))
-        return export.stage(self.task, self.folder, self._facts()), rows, upstream
+    def table(self, name: str) -> list[dict[str, Any]]:
+        """Any table of the run as plain values; `settings` has those in force, each with where it comes from.
 
-    def _facts(self) -> dict[str, Any]:
-        """What the data set's card tells of the models and thresholds."""
-        marks = {name: mark.facts for name in ("caption", "filter") if (mark := self.store.mark(name))}
-        return {"captioner": marks.get("caption", {}).get("captioner", {}), **marks.get("filter", {})}
+        Raises:
+            BadInput: no such table.
+        """
+        if name == SETTINGS:
+            return [{"key": one.key, "value": one.value, "from": one.origin} for one in self.settings_in_force()]
+        return self.store.table(name)
 
-    # ---- what a person's decisions teach
+    def counts(self) -> dict[str, int]:
+        """How many rows every table of the run has."""
+        return self.store.counts()
+
+    def settings_in_force(self) -> list[settings.Setting]:
+        """Every setting that the run works by, and where it comes from."""
+        return settings.in_force(self.settings)
+
+    def prompt(self) -> str:
+        """What the captioner would be sent about one grid.
+
+        Raises:
+            BadInput: the captioner takes texts as they are and is sent nothing.
+        """
+        if self.captioner.verbatim:
+            raise BadInput(f"the captioner '{self.settings.captioner}' takes texts as they are and is sent nothing.")
+        return instructions.show(self.task, self.task.captioner.get("images", "panels"))
+
+    # ---- review
+
+    def write_review(self) -> None:
+        """Writes `captions.csv` and `review.html` from the run's state. Edits that were never applied are set aside."""
+        self.set_aside = review.write(self) or self.set_aside
+
+    def edits(self, table: str | Path | pd.DataFrame) -> list[reviews.Change]:
+        """What an edited table would change; nothing of the run does.
+
+        Args:
+            table: the path of an edited `captions.csv`, or a frame with a column `id` and any columns of `rows()`.
+                Grids that the frame lacks stay as they are.
+
+        Raises:
+            BadInput: the table can't be read, or rows are in doubt; every doubt is named with row and column.
+        """
+        found = reviews.rows(self.store, self.task)
+        if isinstance(table, str | Path):
+            return csv_table.read_csv(Path(table), found, self.task)
+        from iclora import frames
+
+        return frames.find_changes(table, found, self.task)
+
+    def apply(self, table: str | Path | pd.DataFrame) -> list[reviews.Change]:
+        """Applies an edited table and gives what changed. If any row is in doubt, nothing is applied.
+
+        The data set has the changes after `advance(start="filter")`. Arguments and errors are those of `edits`.
+        """
+        who = str(table) if isinstance(table, str | Path) else "python"
+        with self.store.deciding():
+            changes = self.edits(table)
+            self.store.review(
+                [change.review for change in changes],
+                [(change.review.grid, *field) for change in changes for field in change.fields],
+                who=who,
+            )
+        return changes
+
+    def serve(self, opened: Callable[[str], None]) -> int:
+        """Serves the review page on this machine until Ctrl-C; gives how many changes were made and not undone.
+
+        Args:
+            opened: called with the page's address once it is served.
+        """
+        from iclora.page.app import serve
+
+        return serve(self, opened)
 
     def decided(self) -> dict[str, bool]:
-        """The grids on which a person has decided, and whether they are to stay."""
+        """Grids that a person has decided on, and whether they are kept."""
         rows = reviews.rows(self.store, self.task)
         return {row.id: row.decision == "keep" for row in rows if row.decided and row.decision != "unsure"}
 
     def lesson(self) -> teaching.Lesson:
-        """What the decisions would change if they taught the rule of what belongs together; nothing of the run does.
+        """What would change if the decisions taught the rule of what belongs together; nothing of the run does.
 
         Raises:
-            BadInput: the decisions are too few, or the run has no rule; or the scorer's model can't be had.
+            BadInput: there are too few decisions, or the run has no rule.
+            MissingWeights: the scorer's model is not available.
         """
-        decided = self.decided()
-        if lacking := teaching.lacking(decided):
-            raise BadInput(f"{lacking}; go on deciding with {self.command('review', '--serve')}.")
-        captions = reviews.captions(self.store, self.task)
-        by_id = {grid.id: grid for grid in reviews.grids(self.store)}
-        grids = [by_id[one.grid] for one in captions]
-        encoder = Encoder(self.scorer, self.store.cache, self.folder) if self.scorer else None
-        vectors = encoder.vectors(grids, captions) if encoder else None
-        before, after = (verdict.verdict(self.task, grids, captions, vectors, known) for known in ({}, decided))
-        return teaching.compare(before, after, grids, decided)
+        return review.lesson(self)
 
     def learn(self) -> None:
-        """Has the decisions teach the rule from here on; what else the run was asked for stays."""
-        others = (line for line in self.settings.overrides if line.partition("=")[0].strip() != "filter.learn")
-        self.settings = self.settings.model_copy(update={"overrides": (*others, "filter.learn=true")})
-        self.task = load_task(self.settings)
+        """Lets the decisions teach the rule from now on; takes effect with `advance(start="filter")`."""
+        self.settings = self.settings.changed(settings={"filter.learn": True})
+        self.task = self.settings.load_task()
 
-    # ---- what a person reads
+    # ---- what comes after
+
+    def push(self, repo: str, *, public: bool = False) -> str:
+        """Sends the data set to the Hugging Face hub, and gives its address there.
+
+        Args:
+            repo: ORG/NAME.
+            public: visible to everybody; else private.
+
+        Raises:
+            BadInput: HF_TOKEN is not set, there is no data set, or the hub refuses it.
+        """
+        from pipeline.dataset import hub
+
+        return hub.push(self.dataset, repo, public=public)
 
     def command(self, name: str, *more: str) -> str:
-        """What to type to have a command work at this run."""
+        """The command line of one of iclora's commands for this run."""
         words = ["iclora", name, self.settings.task, *more]
         words += ["--out", str(self.folder)] if self.folder != usual_folder(self.settings.task) else []
         return shlex.join(words)
@@ -224,102 +319,5 @@ class Run:
         return self.command("review", "--apply", str(self.folder / "captions.csv"))
 
     def command_to_show(self, stage: str) -> str:
-        """What to type to see what a stage put out."""
+        """What to type to see a stage's output."""
         return self.command("show", dict(zip(STAGES, TABLES, strict=True))[stage])
-
-    def write_review(self) -> None:
-        """`captions.csv` and `review.html`, anew from the run's state. Edits that were never applied are set aside."""
-        rows = reviews.rows(self.store, self.task)
-        table = self.folder / "captions.csv"
-        if table.exists() and csv_table.has_edits(table, rows, self.task):
-            names = (self.folder / f"captions.not-applied-{number}.csv" for number in itertools.count(1))
-            self.set_aside = next(name for name in names if not name.exists())
-            table.rename(self.set_aside)
-        csv_table.write_csv(rows, self.task, table)
-        rejected = {name: self.store.rejected(name) for name in STAGES if name not in ("filter", "export")}
-        contact_sheet.write(rows, rejected, self.task, self.folder / "review.html", self.command_to_apply)
-
-    def edits(self, table: Path) -> list[reviews.Change]:
-        """What an edited table would change.
-
-        Raises:
-            BadInput: the table can't be read, or rows are in doubt.
-        """
-        return csv_table.read_csv(table, reviews.rows(self.store, self.task), self.task)
-
-    def apply(self, table: Path) -> list[reviews.Change]:
-        """Takes an edited table over; what was changed. Nothing is where a row is in doubt.
-
-        Raises:
-            BadInput: the table can't be read, or rows are in doubt.
-        """
-        with self.store.deciding():
-            changes = self.edits(table)
-            self.store.review(
-                [change.review for change in changes],
-                [(change.review.grid, *field) for change in changes for field in change.fields],
-                who=str(table),
-            )
-        return changes
-
-    def write_report(self) -> None:
-        marks = {name: mark for name in STAGES if (mark := self.store.mark(name)) and mark.done}
-        stages = {
-            name: {
-                "in": mark.entered,
-                "kept": mark.kept,
-                "rejected": dict(Counter(row.reason for row in self.store.rejected(name))),
-                "seconds": round(mark.seconds, 2),
-                **mark.facts,
-            }
-            for name, mark in marks.items()
-        }
-        models = {
-            kind: marks[name].facts[kind]
-            for name, kind in (("caption", "captioner"), ("filter", "scorer"))
-            if name in marks
-        }
-        report = {
-            "task": self.task.name,
-            "settings": self.settings.model_dump(),
-            "stages": stages,
-            "models": models,
-            "versions": versions(),
-        }
-        part = self.folder / "report.json.part"
-        part.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        part.replace(self.folder / "report.json")
-
-
-def load_task(settings: Settings) -> Task:
-    """The task with the run's overrides; where the miniature draws the source, its models are the defaults."""
-    models = (f"captioner.model={MINIATURE / 'vlm'}", f"scorer.model=local-dir:{MINIATURE / 'clip'}")
-    serves = (settings.captioner == "local", settings.scorer == "open_clip")
-    defaults = [line for line, yes in zip(models, serves, strict=True) if yes and settings.drawn]
-    defaults += ["filter.fixed=true"] if settings.fixed else []
-    return task.load(settings.task, [*defaults, *settings.overrides])
-
-
-def draw_source(task: Task, folder: Path) -> Path:
-    """The miniature's material for a task, drawn where it is not there yet: films, pairs or sets of pictures."""
-    from miniature import film
-
-    home, layout = folder / "miniature", task.grid_layout
-    size = (layout.panel_width // 32 * 16, layout.panel_height // 32 * 16)
-    if task.group.by == "pairs":
-        film.write_pairs(home, pairs=SETS, seed=film.OFFLINE_SEED, size=size)
-    elif layout.panel_width / layout.panel_height >= WIDE:
-        film.write_films(home, films=FILMS, shots=SHOTS, seed=film.OFFLINE_SEED)
-    else:
-        film.write_sets(home, sets=SETS, pictures=layout.size, seed=film.OFFLINE_SEED, size=size)
-    return home
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "iclora": metadata.version("iclora")}
-    return found | {name: metadata.version(name) for name in PACKAGES}
-
-
-def _threads() -> int:
-    """Threads for decoding and drawing; Pillow and OpenCV let go of the interpreter's lock."""
-    return min(8, os.cpu_count() or 1)

@@ -15,8 +15,8 @@ from miniature.lessons import PANELS, SEED, caption, is_held_out, pixels, stacke
 from miniature.reader import Reader
 from miniature.resumable import Place
 from miniature.spelling import T5_LENGTH
-from training import flow
-from training.backends.flux import pack
+from training import objective
+from training.backends.base import pack
 
 SINGLES, PAGES = 32, 12  # pictures or pages a step
 RAMP = 4_000  # steps in which the share of steps with pictures goes from two thirds to one third
@@ -113,7 +113,7 @@ def noised(deck: Deck, step: int, *, dropped: float = DROPPED) -> Sample:
     if rng.random() < PADDED:
         length = T5_LENGTH
     noise = torch.randn_like(latents)
-    sigma = flow.shifted(torch.sigmoid(torch.randn(b)), SHIFT)
+    sigma = objective.shifted(torch.sigmoid(torch.randn(b)), SHIFT)
     noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
     under = meanings.flatten(2).transpose(1, 2)
-    return Sample(pack(noisy), pack(flow.velocity(latents, noise)), under, sigma, told, length, h, w)
+    return Sample(pack(noisy), pack(objective.velocity(latents, noise)), under, sigma, told, length, h, w)

@@ -1,10 +1,11 @@
-"""From related images to a reviewed In-Context LoRA data set.
+"""From sources of related images to a reviewed In-Context LoRA data set.
 
-The line, which every part of the toolkit follows:
+    source -> Record -> Group -> Grid -> Caption -> Scores -> reviewed Row -> data set
+      collect         inspect   group    compose  caption    filter    review/export
 
-    source image -> Record -> Group -> Grid -> Caption -> Scores -> reviewed Row -> TrainingSample -> Latent -> LoRA -> generated panels
-      collect        inspect   group    compose  caption    filter    review/export   dataset           encode    train   generate/evaluate
-
-Imports point towards `records.py`; the stages import the kernel (the files beside this one) and never each other;
-only `cli.py` knows everyone.
-"""  # noqa: E501
+The modules at the top of this package are its ground: records, errors, plug-ins, tasks, a run's store, the cache,
+pixels, weights, progress. On it stand the packages, each importing only those below it: `engines` and `text`;
+`sources`, `grouping`, `consistency` and `captioning`; `review` and `dataset`; `exporters`; and on top `stages`, one
+module per step of the line, none of which imports another. `iclora` puts the stages together into a run;
+tests/test_design.py holds these arrows.
+"""

@@ -13,7 +13,7 @@ import importlib.util
 import pickle
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -305,7 +305,7 @@ def parse_options(kind: type[Checked], plugin: str, options: dict[str, Any], sec
 
     Args:
         plugin: its kind and name, as in "the captioner local".
-        section: what stands before a key where a user writes it, as in "train.".
+        section: what precedes a key where a user writes it, as in "train.".
 
     Raises:
         BadInput: an unknown option or a wrong value; all faults at once.
@@ -313,31 +313,65 @@ def parse_options(kind: type[Checked], plugin: str, options: dict[str, Any], sec
     try:
         return kind.model_validate(options)
     except ValidationError as error:
-        known = [field.alias or name for name, field in kind.model_fields.items()]
-        told = f"options of {plugin}: {faults_of(error, known, section)}"
-        if any(fault["type"] == EXTRA and not suggest(str(fault["loc"][-1]), known) for fault in error.errors()):
-            told += f" (known: {', '.join(known) or 'none'})"
-        raise BadInput(told if told.endswith("?") else f"{told}.") from error
+        raise BadInput(sentence(f"options of {plugin}: {faults_of(error, kind, section)}")) from error
 
 
-def faults_of(error: ValidationError, known: Sequence[str] = (), section: str = "", most: int = 5) -> str:
+def faults_of(error: ValidationError, model: type[BaseModel] | None = None, section: str = "", most: int = 5) -> str:
     """The first faults of a validation in one line, with the values.
 
     Args:
-        known: keys that a misspelt one may have been meant to be.
-        section: what stands before every key.
+        model: what was validated; misspelt keys are answered with the nearest of its keys, or with all of them.
+        section: what precedes every key.
+        most: how many faults are named; the rest are counted.
     """
-    faults = error.errors(include_url=False)
-    told = []
-    for fault in faults[:most]:
-        where = f"{section}{'.'.join(map(str, fault['loc']))}".rstrip(".") or "it"
+    return joined(list_faults(error, model, section), most)
+
+
+def joined(faults: Sequence[str], most: int) -> str:
+    """Faults as one line; those beyond `most` are counted."""
+    return "; ".join(faults[:most]) + (f"; and {len(faults) - most} more" if len(faults) > most else "")
+
+
+def sentence(text: str) -> str:
+    """The text with the full stop that it needs."""
+    return text if text.endswith("?") else f"{text}."
+
+
+def list_faults(
+    error: ValidationError, model: type[BaseModel] | None = None, section: str = "", skip: Collection[str] = ()
+) -> list[str]:
+    """Every fault of a validation, with the key in full and the value.
+
+    Args:
+        model: as for `faults_of`, like `section`.
+        skip: sections of the model whose faults are left out.
+    """
+    found = []
+    for fault in error.errors(include_url=False):
+        if fault["loc"] and fault["loc"][0] in skip:
+            continue
+        *sections, last = fault["loc"] or ("",)
+        where = f"{section}{'.'.join(map(str, fault['loc']))}".rstrip(".")
         if fault["type"] == EXTRA:
-            told.append(f"{where}: there is no such key{suggest(str(fault['loc'][-1]), list(known))}")
+            known = _keys(model, sections)
+            near = suggest(str(last), known or [])
+            listed = f" (known: {', '.join(known) or 'none'})" if known is not None and not near else ""
+            found.append(f"unknown key '{where}'{near}{listed}")
         else:
             whole = fault["type"] == "missing" or isinstance(fault["input"], dict)  # all of it, not what is at fault
             got = "" if whole else f", got {_short(fault['input'])}"
-            told.append(f"{where}: {fault['msg'].removeprefix('Value error, ')}{got}")
-    return "; ".join(told) + (f"; and {len(faults) - most} more" if len(faults) > most else "")
+            colon = ": " if where else ""  # a fault of the whole has no key
+            found.append(f"{where}{colon}{fault['msg'].removeprefix('Value error, ')}{got}")
+    return found
+
+
+def _keys(model: type[BaseModel] | None, sections: Sequence[int | str]) -> list[str] | None:
+    """Keys of a model, or of one of its sections; None if that has no fixed form."""
+    for section in sections:
+        field = model.model_fields.get(str(section)) if model else None
+        inner = field.annotation if field else None
+        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+    return [field.alias or name for name, field in model.model_fields.items()] if model else None
 
 
 def _short(value: object) -> str:

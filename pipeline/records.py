@@ -78,7 +78,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Layout:
-    """A grid of equal panels; sides in pixels, multiples of 16 (VAE stride 8 x patch 2: no token spans a seam)."""
+    """A grid of equal panels; sides in pixels, multiples of the base family's token, so that no token spans a seam."""
 
     rows: int
     cols: int
@@ -321,6 +321,15 @@ class Exported:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """An image that a model is shown beside the noisy grid."""
+
+    id: str
+    """Hash of its file."""
+    path: str
+
+
+@dataclass(frozen=True)
 class TrainingSample:
     """One grid of a data set folder with its caption, as training reads it."""
 
@@ -336,6 +345,8 @@ class TrainingSample:
     """Panels that the task gives, from 0; empty where none or any may be."""
     side: str
     """The side of the split that it is on: `train` or `validation`."""
+    references: tuple[Reference, ...] = ()
+    """In the order in which the model gets them; empty for a family that takes none."""
 
 
 @dataclass(frozen=True)

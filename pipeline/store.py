@@ -131,6 +131,7 @@ class Store:
             self._db.close()
             raise
         self.cache = Cache(folder / "cache")
+        self._at_work = False
 
     def __enter__(self) -> Store:
         return self
@@ -198,13 +199,16 @@ class Store:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Only one process at a time works at a run; others may look at it.
+        """Only one process at a time works on a run; others may look at it. May be nested.
 
-        The lock is SQLite's own on a file of its own: the system lets go of it when the process ends, however it ends.
+        The lock is SQLite's own on a file of its own: the system releases it when the process ends, however it ends.
 
         Raises:
-            BadInput: another process is at work.
+            BadInput: another process is working on the run.
         """
+        if self._at_work:
+            yield
+            return
         with closing(sqlite3.connect(self.folder / "working.lock", isolation_level=None, timeout=0)) as lock:
             try:
                 lock.execute("BEGIN EXCLUSIVE")
@@ -213,7 +217,11 @@ class Store:
                     f"another process is at work in {self.folder} ({error}); "
                     "wait for it, or name another folder with --out."
                 ) from error
-            yield
+            self._at_work = True
+            try:
+                yield
+            finally:
+                self._at_work = False
 
     def mark(self, stage: str) -> Mark | None:
         rows = self._read("SELECT * FROM stages WHERE name = ?", stage)

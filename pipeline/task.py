@@ -4,56 +4,58 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from pipeline import families, plugins, records
 from pipeline.errors import BadInput
-from pipeline.plugins import suggest
+from pipeline.plugins import Options, suggest
+
+MOST_FAULTS = 50
+"""Faults of a task that one error names; the rest are counted."""
+
+Given = Mapping[str, Any] | Iterable[str]
+"""Settings as a caller gives them: by key (`{"group.near": 0}`, or nested tables), or as lines (`["group.near=0"]`)."""
 
 
-class _Section(BaseModel):
-    """A part of a task file: an unknown key is an error, so that a typing slip is never silence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LayoutSection(_Section):
+class LayoutSection(Options):
     rows: int = Field(ge=1, le=4)
     cols: int = Field(ge=1, le=4)
     panel_width: int = Field(ge=64, multiple_of=16)
     panel_height: int = Field(ge=64, multiple_of=16)
     fit: Literal["crop", "pad"] = "crop"
-    """How an image of another shape fills its panel: cut evenly at the long sides, or with bars; never squeezed."""
+    """How an image of another shape fills its panel: cropped evenly on its long sides, or padded; never squeezed."""
     max_crop: float = Field(0.45, ge=0, lt=1)
-    """An image that would lose more than this part of its area is rejected (0.45 lets 4:3 into a 2:1 panel)."""
+    """An image that would lose more than this share of its area is rejected (0.45 lets 4:3 into a 2:1 panel)."""
     max_enlarge: float = Field(4.0, ge=1)
-    """An image that would be enlarged more than this many times is rejected as too small."""
+    """An image that would be enlarged by more than this factor is rejected as too small."""
 
 
-class GroupSection(_Section):
+class GroupSection(Options):
     by: str
     """The grouping strategy, a name or the path of a file: "neighbours" takes neighbouring shots of a film (or images
     of a folder, in the order of their names), "pairs" images whose names differ only in their last word or number
     (`7_before`, `7_after`), "sets" nothing but ready-made sets, which every strategy takes first."""
     ties: tuple[Literal["people", "subject", "place", "style", "change"], ...] = Field(("subject",), min_length=1)
     """What the panels of a group have in common: the same people, the same subject, the same place, the same style, or
-    one picture before and after a change. It decides by which measures strangers are told."""
+    one picture before and after a change. Decides which measures detect strangers."""
     prove: bool = True
-    """Stop where the groups are no more alike than shuffled ones: the source has no structure, or is all alike."""
+    """Stop if the groups are no more alike than shuffled ones: the source has no structure, or is all alike."""
     window: int = Field(6, ge=2)
-    """How many neighbours, the first included, the panels of one group are taken from."""
+    """Size of the window of neighbouring images, the first included, that the panels of one group are taken from."""
     span: float = Field(60.0, gt=0)
-    """Seconds of film that one group may reach over at most."""
+    """Longest stretch of film, in seconds, that one group may cover."""
     floor: float | None = Field(None, ge=0, le=1)
-    """Two panels whose colours are less alike than this (histogram similarity, 0..1) veto the group. Without it the
-    run's own groups tell what strangers are, and 0.2 serves where they are too few to tell."""
+    """Two panels whose colours are less alike than this (histogram similarity, 0..1) veto the group. If not set, it is
+    estimated from the run's own groups, or is 0.2 if there are too few of them."""
     near: int = Field(6, ge=0, le=64)
     ceiling: float = Field(0.95, ge=0, le=1)
     """Two images whose hashes differ in at most `near` of 64 bits and whose histograms are at least this alike are
-    copies of one another; only the larger takes part. Pairs are exempt: an edit may change little."""
+    near-copies, of which only the larger is used. Pairs are exempt: an edit may change little."""
 
     @field_validator("by")
     @classmethod
@@ -65,54 +67,54 @@ class GroupSection(_Section):
         return by
 
 
-class CaptionSection(_Section):
+class CaptionSection(Options):
     instructions: str = ""
-    """What to look at in this task's images, told to the captioner; the form of the answer is added to it. Without it
-    the captioner is told what is worth saying of any images."""
+    """What the captioner should look for in this task's images; the form of the answer is added. If empty, general
+    instructions that suit any images take its place."""
     people: bool = True
-    """Whether people get a name in angle brackets, the same in every panel."""
+    """Whether people are given names in angle brackets, the same name in every panel."""
     looks: Literal["once", "each", "never"] = "once"
-    """Where the caption says what people look like: at their first mention, so that the picture has to carry it on from
-    panel to panel; in every panel; or nowhere."""
+    """Where the caption describes what people look like: at their first mention, so that the picture has to carry it
+    from panel to panel; in every panel; or nowhere."""
     exclude: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Words that no caption may use: what the LoRA is to add by itself."""
+    """Words that no caption may contain: what the LoRA should add on its own."""
     attempts: int = Field(3, ge=1, le=10)
     min_panel_words: int = Field(3, ge=1)
     max_words: int = Field(320, ge=20)
 
 
-class FilterSection(_Section):
-    """Thresholds by hand; those without a value are found from the run's own scores."""
+class FilterSection(Options):
+    """Thresholds set by hand; those without a value are calibrated on the run's own scores."""
 
     fixed: bool = False
-    """Take the fixed defaults of the kind of scorer instead of what the run's scores say."""
+    """Use the fixed defaults for the kind of scorer instead of calibrating."""
     floor: float | None = None
-    """Lowest score of a panel against its own text."""
+    """Lowest allowed score of a panel against its own text."""
     summary: float | None = None
-    """Lowest score of the panels against the summary."""
+    """Lowest allowed score of the panels against the summary."""
     slack: float | None = Field(None, ge=0)
-    """By how much another order of the panel texts may score better (mean per panel) before the grid is rejected."""
+    """How much better another order of the panel texts may score (mean per panel) before the grid is rejected."""
     related: float | None = None
-    """Lowest likeness of two panels' pictures, below which they are strangers whatever else speaks for them."""
+    """Lowest allowed similarity of two panels' images; below it they are strangers, whatever else they share."""
     recurring: bool = True
-    """Where a task's panels are tied by people: reject a grid with a panel nobody of which is seen in another one."""
+    """For tasks whose panels are tied by people: reject a grid if nobody in one of its panels appears in another."""
     learn: bool = False
-    """Let a person's decisions, 20 of them or more, teach the run's rule of what belongs together."""
+    """Train the run's rule of what belongs together on a reviewer's decisions, if there are at least 20."""
     copies: float | None = None
-    """Highest likeness of two panels, or of nearly all panels with an earlier grid's: above they are copies."""
+    """Highest allowed similarity of two panels, or of nearly all panels with those of an earlier grid."""
     texts: float | None = None
-    """Highest likeness of the texts of two panels."""
+    """Highest allowed similarity of the texts of two panels."""
 
 
-class ExportSection(_Section):
+class ExportSection(Options):
     held_out: float = Field(0.1, ge=0, le=0.5)
-    """Share of the grids that is kept back from training, whole groups of sources at a time."""
+    """Share of the grids held out from training, whole groups of sources at a time."""
     formats: tuple[str, ...] | None = None
-    """Exporters whose configs are written beside the data; without it all of them."""
+    """Exporters whose configs are written beside the data; all of them if not set."""
 
 
-class Task(_Section):
-    """A task file, checked. `name` is the file's name."""
+class Task(Options):
+    """A validated task. `name` is the file's name without its suffix."""
 
     name: str
     title: str
@@ -121,32 +123,35 @@ class Task(_Section):
     opening: str = ""
     """Words that the summary begins with."""
     markers: tuple[str, ...]
-    stand_ins: dict[str, str] = {}
-    """Words that count as a marker where a text lacks it (published prompts leave out [RIGHT])."""
+    stand_ins: dict[str, str] = Field(default_factory=dict)
+    """Words that count as a marker if a text lacks it (published prompts leave out [RIGHT])."""
     base: str = "flux-1"
-    """Family of models that is trained on the data set; it decides how long a caption may be."""
+    """Model family that is trained on the data set; decides how long a caption may be."""
     condition: tuple[int, ...] = ()
-    """Panels that are given, from 1: training learns the others only. Without it all are learnt."""
-    grids: Annotated[tuple[int, int], Field(description="fewest and most grids of a data set")] = (20, 100)
+    """Panels that are given, from 1: training learns only the others. If empty, all panels are learnt."""
+    grids: Annotated[tuple[int, int], Field(description="smallest and largest number of grids in a data set")] = (
+        20,
+        100,
+    )
     seed: int = 0
     layout: LayoutSection
     group: GroupSection
     caption: CaptionSection = CaptionSection()
     filter: FilterSection = FilterSection()
     export: ExportSection = ExportSection()
-    captioner: dict[str, Any] = {}
-    """Options of the captioner plug-in, checked by it."""
-    scorer: dict[str, Any] = {}
-    """Options of the scorer plug-in, checked by it."""
-    train: dict[str, Any] = {}
-    """Settings of the training, checked by `training.config`."""
+    captioner: dict[str, Any] = Field(default_factory=dict)
+    """Options of the captioner in use."""
+    scorer: dict[str, Any] = Field(default_factory=dict)
+    """Options of the scorer in use."""
+    train: dict[str, Any] = Field(default_factory=dict)
+    """Training settings."""
 
     @field_validator("markers")
     @classmethod
     def _bracketed(cls, markers: tuple[str, ...]) -> tuple[str, ...]:
         for marker in markers:
             if not re.fullmatch(r"\[[^\[\]]+\]", marker):
-                raise ValueError(f"a marker stands in square brackets, got '{marker}'")
+                raise ValueError(f"a marker must be enclosed in square brackets, got '{marker}'")
         if len(set(markers)) < len(markers):
             raise ValueError(f"markers must differ, got {' '.join(markers)}")
         return markers
@@ -162,20 +167,24 @@ class Task(_Section):
     @model_validator(mode="after")
     def _consistent(self) -> Task:
         if len(self.markers) != self.grid_layout.size:
-            raise ValueError(f"{self.grid_layout.size} panels need as many markers, got {' '.join(self.markers)}")
+            raise ValueError(
+                f"{self.grid_layout.size} panels need {self.grid_layout.size} markers, got {' '.join(self.markers)}"
+            )
         for tag in self.markers:
             if tag == self.prefix or tag in self.opening:
-                raise ValueError(f"the marker {tag} can't stand in the prefix or the opening too")
+                raise ValueError(f"the marker {tag} can't also be in the prefix or the opening")
         if foreign := set(self.stand_ins) - set(self.markers):
-            raise ValueError(f"stand_ins name {', '.join(sorted(foreign))}, which is no marker")
+            raise ValueError(f"stand_ins name {', '.join(sorted(foreign))}, which is not a marker")
         given, panels = set(self.condition), set(range(1, self.grid_layout.size + 1))
         if len(given) < len(self.condition) or not given < panels:
             raise ValueError(
-                f"condition names panels from 1 to {len(panels)}, each once and not all of them, "
+                f"condition lists panels from 1 to {len(panels)}, each once and not all of them, "
                 f"got {list(self.condition)}"
             )
         if self.grids[0] > self.grids[1]:
-            raise ValueError(f"fewest grids {self.grids[0]} is more than most grids {self.grids[1]}")
+            raise ValueError(
+                f"the smallest number of grids, {self.grids[0]}, is larger than the largest, {self.grids[1]}"
+            )
         return self
 
     @property
@@ -189,63 +198,104 @@ def names() -> list[str]:
     return plugins.names(plugins.TASKS)
 
 
-def load(name_or_path: str, overrides: list[str] | None = None) -> Task:
-    """A task by its name (hyphen and underscore are the same) or by the path of a task file.
+def load(name_or_path: str, settings: Given = (), sections: Mapping[str, type[BaseModel]] | None = None) -> Task:
+    """A task by its name (hyphens and underscores are the same) or by the path of a task file.
 
     Args:
-        overrides: `key=value` with dots for sections, as in `group.ceiling=0.97`; values are read as TOML.
+        settings: values that replace the file's.
+        sections: what a section's content must be, by the section's name: options of plug-ins, which this package
+            doesn't know. A section that is not among them is checked only as far as `Task` fixes its form.
 
     Raises:
-        BadInput: no such task, or its file or an override is wrong; every fault is named at once.
+        BadInput: no such task, or its file or a setting is wrong; all faults are named at once.
     """
+    path, content = _read(name_or_path)
+    for key, value in parse_settings(settings).items():
+        _put(content, key, value)
+    sections = {name: model for name, model in (sections or {}).items() if isinstance(content.get(name, {}), dict)}
+    faults = []
+    for section, model in sections.items():
+        try:
+            model.model_validate(content.get(section, {}))
+        except ValidationError as error:
+            faults += plugins.list_faults(error, model, f"{section}.")
+    try:
+        loaded = Task.model_validate({"name": path.stem} | content)
+    except ValidationError as error:
+        faults = plugins.list_faults(error, Task, skip=sections) + faults  # those of `sections` are named already
+    if faults:
+        raise BadInput(plugins.sentence(f"task {path.stem}: {plugins.joined(faults, MOST_FAULTS)}"))
+    return loaded
+
+
+def read_keys(name_or_path: str) -> set[str]:
+    """Keys that a task file sets itself, in full (`group.by`).
+
+    Raises:
+        BadInput: no such task, or its file can't be read.
+    """
+    return set(parse_settings(_read(name_or_path)[1]))
+
+
+def _read(name_or_path: str) -> tuple[Path, dict[str, Any]]:
+    """A task file's path and content, unchecked."""
     path = Path(name_or_path)
     if not plugins.is_path(plugins.TASKS, name_or_path):
         path = Path(plugins.find(plugins.TASKS, name_or_path).target)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"task file {path} can't be read: {error.strerror}; give a path to a .toml file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"task file {path} is not valid TOML: {error}.") from error
-    for override in overrides or []:
-        _override(content, override)
-    try:
-        return Task.model_validate({"name": path.stem} | content)
-    except ValidationError as error:
-        raise BadInput(f"task {path.stem}: {_faults(error)}.") from error
 
 
-def _override(content: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
+# ---- settings by key
+
+
+def parse_settings(given: Given) -> dict[str, Any]:
+    """Settings by their full key, as plain values of JSON; a table becomes one key per entry.
+
+    Raises:
+        BadInput: a line is not `key=value`, or a value is nothing that a task file could hold.
+    """
+    lines = [given] if isinstance(given, str) else given
+    pairs = lines.items() if isinstance(lines, Mapping) else map(_parse_line, lines)
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if isinstance(value, Mapping) and value:
+            found |= {f"{key}.{inner}": each for inner, each in parse_settings(value).items()}
+        else:
+            found[key.strip()] = _plain(key, value)
+    return found
+
+
+def _parse_line(line: str) -> tuple[str, Any]:
+    key, equals, value = line.partition("=")
     if not equals or not key.strip():
-        raise BadInput(f"--set takes key=value such as group.ceiling=0.97, got '{override}'.")
-    *sections, last = key.strip().split(".")
+        raise BadInput(f"--set takes key=value such as group.ceiling=0.97, got '{line}'.")
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        parsed = value  # a bare word or a path is a string
+        return key.strip(), value  # a bare word or a path is a string
+
+
+def _plain(key: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(key, each) for each in value]
+    if isinstance(value, Mapping):
+        return {str(name): _plain(key, each) for name, each in value.items()}
+    if isinstance(value, Path | date | datetime | time):
+        return str(value)
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise BadInput(f"the setting {key} is {value!r}; give text, a number, true or false, or a list of these.")
+
+
+def _put(content: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
     for section in sections:
         content = content.setdefault(section, {})
         if not isinstance(content, dict):
-            raise BadInput(f"--set {override}: '{section}' is a value and has no parts.")
-    content[last] = parsed
-
-
-def _faults(error: ValidationError) -> str:
-    """All faults of a file in one line, with a suggestion for a misspelt key."""
-    lines = []
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"unknown key '{where}'{suggest(str(fault['loc'][-1]), _keys(fault['loc'][:-1]))}")
-        else:
-            got = "" if fault["type"] == "missing" or isinstance(fault["input"], dict) else f", got {fault['input']!r}"
-            lines.append(f"{where or 'file'}: {fault['msg'].removeprefix('Value error, ')}{got}")
-    return "; ".join(lines)
-
-
-def _keys(section: tuple[int | str, ...]) -> list[str]:
-    model: Any = Task
-    for part in section:
-        model = model.model_fields[str(part)].annotation
-    return list(model.model_fields)
+            raise BadInput(f"{key} can't be set: '{section}' is a value and has no keys.")
+    content[last] = value

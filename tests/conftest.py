@@ -163,6 +163,20 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     return Cache(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(scope="module")
+def toys() -> Iterator[None]:
+    """The made-up families of `tests/toys`, as if their files lay beside those of the product."""
+    from pipeline import families
+    from training import backends
+
+    folder = Path(__file__).parent / "toys"
+    with pytest.MonkeyPatch.context() as patch:
+        for package in (backends, families):
+            own = package.__name__.rpartition(".")[2]
+            patch.setattr(package, "__path__", [*package.__path__, str(folder / own)])
+        yield
+
+
 @pytest.fixture
 def make_job(tmp_path: Path, tiny_flux: Path, grids: Path, encoded: Cache) -> Callable[..., Job]:
     """`make_job(steps=3)` is a training on `grids` with `train.steps=3`; in `tmp_path / "training"` if not told."""

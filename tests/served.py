@@ -11,15 +11,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import uvicorn
 
+import iclora
+from iclora.offline import MINIATURE
 from iclora.page import app
 from iclora.page.session import ReviewSession
-from iclora.run import MINIATURE, Run, Settings
+from iclora.run import Run
+from iclora.settings import Settings
 from miniature import film
 from miniature.world import Scene, describe, draw_scene, summarise
+from pipeline.store import Store
 
 GRIDS = 4
 SHOTS = 5
@@ -68,21 +73,20 @@ def build(home: Path, *, scored: bool = False) -> Path:
     )
     run = Run(settings, home / "run")
     with run.store:
-        list(run.run(lambda *_: None))
+        run.advance()
     return home / "run"
 
 
 def opened(home: Path) -> Run:
     """The home as a later command opens it."""
-    settings = json.loads((home / "report.json").read_text(encoding="utf-8"))["settings"]
-    return Run(Settings.model_validate(settings), home)
+    return iclora.open_run("storyboard", folder=home, must_exist=True)
 
 
-def resettle(home: Path, **settings: object) -> None:
-    """Has the home go on with other settings."""
-    report = json.loads((home / "report.json").read_text(encoding="utf-8"))
-    report["settings"] |= settings
-    (home / "report.json").write_text(json.dumps(report), encoding="utf-8")
+def resettle(home: Path, **settings: Any) -> None:
+    """Has the home continue with other settings."""
+    changed = opened(home).settings.changed(**settings)
+    with Store(home) as store:
+        store.put_settings(changed.model_dump(exclude_unset=True))
 
 
 @dataclass(frozen=True)

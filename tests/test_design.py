@@ -21,12 +21,12 @@ PIPELINE = (
     {"engines", "text"},
     {"task", "store"},
     {"families"},
-    {"cache", "pixels", "plugins", "weights"},
+    {"cache", "pixels", "plugins", "progress", "weights"},
     {"records"},
     {"errors"},
 )
 """Packages and modules of `pipeline` by floor, top down: a file imports its own package and the floors below."""
-GROUND = {"errors", "records", "plugins", "task", "store", "cache", "pixels", "weights"}
+GROUND = {"errors", "records", "plugins", "task", "store", "cache", "pixels", "progress", "weights"}
 PLUG_INS = tuple(kind.package.replace(".", "/") for kind in plugins.KINDS if kind.suffix == ".py")
 FILES = sorted(path for folder in HOUSE for path in (ROOT / folder).rglob("*.py"))
 

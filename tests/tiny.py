@@ -1,7 +1,8 @@
-"""Tiny base models of the real geometry with weights from a seed, made in code and saved as diffusers saves them.
+"""Tiny base models with the geometry of the real ones and seeded weights, built in code and saved as diffusers does.
 
-Latents have 16 channels and an eighth of the pixels' sides, a token 16 pixels, FLUX's packs 64 channels: what is right
-here is right at full size. Texts are read letter by letter, so that any has tokens without a vocabulary from a hub.
+A backend's contract test builds its model with the function here that is named like the backend's file. Latents have 16
+channels and a stride of 8, tokens 16 pixels, and FLUX's packs 64 channels, so what holds here holds at full size. Texts
+are read letter by letter, so that no vocabulary from a hub is needed.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from transformers import (
 )
 
 WIDTH = 32
-"""Of the tokens in every tower and transformer."""
+"""Of the tokens in every encoder and transformer."""
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
-"""Qwen3's, as far as one question goes: without thinking an empty thought is put before the answer."""
+"""Qwen3's for a single question: without thinking, an empty thought precedes the answer."""
 
 
 def flux(folder: Path, *, guidance: bool = True, length: int = 512) -> Path:
@@ -48,8 +49,8 @@ def flux(folder: Path, *, guidance: bool = True, length: int = 512) -> Path:
             does; else it is like FLUX.1-schnell.
         length: tokens that T5 reads.
     """
-    clip_letters = _letters(77, "<pad>", "</s>", "<s>", start="<s>")
-    t5_letters = _letters(length, "<pad>", "</s>")
+    clip_letters = letters(77, "<pad>", "</s>", "<s>", start="<s>")
+    t5_letters = letters(length, "<pad>", "</s>")
     torch.manual_seed(0)
     shift: dict[str, Any] = {"shift": 1.0, "use_dynamic_shifting": False}
     if guidance:
@@ -109,12 +110,12 @@ def z_image(folder: Path, *, length: int = 512) -> Path:
     Args:
         length: tokens that Qwen3 reads at most.
     """
-    letters = _letters(length, "<pad>", "<|im_end|>", "<|im_start|>", end=False)
-    letters.chat_template = CHAT
+    qwen3_letters = letters(length, "<pad>", "<|im_end|>", "<|im_start|>", end=False)
+    qwen3_letters.chat_template = CHAT
     torch.manual_seed(0)
     text_encoder = Qwen3Model(
         Qwen3Config(
-            vocab_size=len(letters),
+            vocab_size=len(qwen3_letters),
             hidden_size=WIDTH,
             intermediate_size=64,
             num_hidden_layers=3,
@@ -122,9 +123,9 @@ def z_image(folder: Path, *, length: int = 512) -> Path:
             num_key_value_heads=1,
             head_dim=16,
             max_position_embeddings=1_024,
-            initializer_range=0.3,  # at the usual 0.02 so narrow a tower hardly mixes its tokens
-            pad_token_id=letters.pad_token_id,
-            eos_token_id=letters.eos_token_id,
+            initializer_range=0.3,  # at the default of 0.02 so narrow an encoder hardly mixes its tokens
+            pad_token_id=qwen3_letters.pad_token_id,
+            eos_token_id=qwen3_letters.eos_token_id,
         )
     )
     transformer = ZImageTransformer2DModel(
@@ -138,12 +139,12 @@ def z_image(folder: Path, *, length: int = 512) -> Path:
         axes_dims=[4, 6, 6],
     )
     for token in (transformer.x_pad_token, transformer.cap_pad_token):
-        torch.nn.init.normal_(token, std=0.5)  # zeros, or in older diffusers whatever is in memory
+        torch.nn.init.normal_(token, std=0.5)  # zeros, or uninitialised memory in older diffusers
     pipeline = ZImagePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=False),
         vae=_vae(),
         text_encoder=text_encoder,
-        tokenizer=letters,
+        tokenizer=qwen3_letters,
         transformer=transformer,
     )
     pipeline.save_pretrained(folder)
@@ -151,7 +152,7 @@ def z_image(folder: Path, *, length: int = 512) -> Path:
 
 
 def _vae() -> AutoencoderKL:
-    """Both families have FLUX's."""
+    """FLUX.1's, which both families use."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -166,17 +167,17 @@ def _vae() -> AutoencoderKL:
     )
 
 
-def _letters(
+def letters(
     length: int, pad: str, stop: str, *others: str, start: str | None = None, end: bool = True
 ) -> PreTrainedTokenizerFast:
-    """A tokenizer whose words are single letters, with what stands around a text.
+    """A tokenizer whose words are single letters.
 
     Args:
         length: its limit in tokens.
-        stop: the end mark.
-        others: marks beside.
-        start: the mark before every text.
-        end: whether the end mark stands after every text.
+        stop: the end token.
+        others: further special tokens.
+        start: the token before every text.
+        end: whether the end token follows every text.
     """
     marks = (pad, stop, "<unk>", *others)
     words = {word: index for index, word in enumerate((*marks, *string.printable))}

@@ -1,8 +1,9 @@
-"""The training stretch of the line, from a reviewed data set to a LoRA.
+"""The training stretch of the line, from a reviewed data set to a LoRA and to image sets.
 
-    TrainingSample -> Latent -> LoRA -> generated panels
-      dataset         latents   loop    sampling
+    TrainingSample -> latents -> LoRA -> image sets
+      dataset         latents   loop    generate
 
-`plan` says beforehand what a training will see and take; `flow` is the objective's maths, `random_streams` its chance,
-`backends/` what each family of models does in its own way. Imports point from the loop towards these.
+`planning` says beforehand what a training will see and need. `objective` has paths, noise levels and losses,
+`random_streams` all randomness. `backends/` has one file per model family, on top of `model_files`; `monitoring/` has
+logs, plots, samples and the held-out loss.
 """

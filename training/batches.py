@@ -5,27 +5,18 @@ Shapes: B grids, C latent channels, H and W rows and columns of latents, P panel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipeline.records import Layout
-from training import dataset, flow, machine, random_streams
-from training.backends.base import Encoded, numbers
-from training.dataset import View
+from training import dataset, machine, objective, random_streams
+from training.backends.base import Encoded, References, dtype_of
+from training.dataset import Prompt, View
 from training.job import Job
-from training.latents import Posterior
-
-
-@dataclass(frozen=True)
-class EncodedDataset:
-    """Everything encoded: captions by their text, grids by how they are seen."""
-
-    texts: Mapping[str, Encoded]
-    grids: Mapping[View, Posterior]
+from training.latents import EncodedDataset
 
 
 @dataclass(frozen=True)
@@ -33,7 +24,7 @@ class TrainingExample:
     """One grid at one noise level."""
 
     view: View
-    text: str
+    prompt: Prompt
     given: tuple[int, ...]
     """Panels (from 0) that stay clean."""
     sigma: Tensor
@@ -43,63 +34,69 @@ class TrainingExample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Lessons on one canvas, on the device."""
+    """Training examples on one canvas, on the device."""
 
     noisy_BCHW: Tensor
     target_BCHW: Tensor
     sigma_B: Tensor
     weights_BP: Tensor
-    """What each panel's loss counts; 0 for given ones."""
+    """Weight of each panel in the loss; 0 for given ones."""
     texts: tuple[Encoded, ...]
-    boxes: tuple[flow.Box, ...]
+    references: References
+    boxes: tuple[objective.Box, ...]
     """Panels in latents."""
 
 
 def example_at(job: Job, encoded: EncodedDataset, step: int, position: int) -> TrainingExample:
-    """What stands at a position of the endless row of samples, in a step."""
+    """The example at a position of the endless sequence of samples, as this step sees it."""
     config, layout = job.config, job.layouts[random_streams.scale_at(job.config, step)]
     drawn = random_streams.draw(config, position, len(job.data.train), layout.size, job.condition)
     view = View(job.data.train[drawn.sample], layout, drawn.order)
-    chance = random_streams.generator(config.seed, "noise", position)
+    rng = random_streams.generator(config.seed, "noise", position)
     return TrainingExample(
         view=view,
-        text="" if drawn.dropped else dataset.caption(view, job.task),
+        prompt=job.prompt(view.sample, "" if drawn.dropped else dataset.caption(view, job.task)),
         given=drawn.given,
-        sigma=flow.draw_sigma(shift(job, layout), chance),
-        latents_CHW=encoded.grids[view].draw(chance),
-        noise_CHW=torch.randn(encoded.grids[view].mean.shape, generator=chance),
+        sigma=job.backend.draw_sigma(job.backend.tokens(layout.canvas), rng),
+        latents_CHW=encoded.grids[view].draw(rng),
+        noise_CHW=torch.randn(encoded.grids[view].mean.shape, generator=rng),
     )
 
 
-def shift(job: Job, layout: Layout) -> float:
-    """By how much the noise levels of a canvas are shifted."""
-    return flow.shift_factor(job.backend.config("scheduler"), flow.tokens(layout))
-
-
 def gather(job: Job, encoded: EncodedDataset, examples: Sequence[TrainingExample], device: torch.device) -> Batch:
-    """Lessons as one batch: given panels clean and without weight, everything else noised."""
+    """Examples as one batch: given panels clean and without weight, everything else noised."""
     layout = examples[0].view.layout
-    boxes = flow.latent_boxes(layout.boxes)
+    boxes = job.backend.latent_boxes(layout.boxes)
     latents = torch.stack([example.latents_CHW for example in examples])
     noise = torch.stack([example.noise_CHW for example in examples])
     sigma = torch.stack([example.sigma for example in examples])
-    masks = torch.stack([flow.panel_mask(boxes, example.given, *latents.shape[-2:]) for example in examples])[:, None]
+    masks = torch.stack([objective.panel_mask(boxes, example.given, *latents.shape[-2:]) for example in examples])[
+        :, None
+    ]
     clean = torch.stack([encoded.grids[example.view].alone for example in examples])
-    noisy = torch.lerp(flow.add_noise(latents, noise, sigma), clean, masks)
+    noisy = torch.lerp(objective.add_noise(latents, noise, sigma), clean, masks)
     weights = torch.tensor([_weights(job, example) for example in examples])
-    texts = tuple(encoded.texts[example.text] for example in examples)
-    target = flow.velocity(latents, noise)
-    return Batch(noisy.to(device), target.to(device), sigma.to(device), weights.to(device), texts, boxes)
+    return Batch(
+        noisy_BCHW=noisy.to(device),
+        target_BCHW=objective.velocity(latents, noise).to(device),
+        sigma_B=sigma.to(device),
+        weights_BP=weights.to(device),
+        texts=tuple(encoded.texts[example.prompt] for example in examples),
+        references=encoded.references_of([example.view.sample for example in examples], device),
+        boxes=boxes,
+    )
 
 
 def losses(job: Job, transformer: Any, batch: Batch) -> Tensor:
-    """What the transformer's prediction costs, by panel: B x P."""
-    with machine.autocast(batch.noisy_BCHW.device, numbers(transformer)):
-        predicted = job.backend.predict(transformer, batch.noisy_BCHW, batch.sigma_B, batch.texts)
-    return flow.panel_losses(predicted, batch.target_BCHW, batch.boxes)
+    """The losses of the transformer's prediction, by panel: B x P."""
+    with machine.autocast(batch.noisy_BCHW.device, dtype_of(transformer)):
+        predicted = job.backend.predict(
+            transformer, batch.noisy_BCHW, batch.sigma_B, batch.texts, references=batch.references
+        )
+    return objective.panel_losses(predicted, batch.target_BCHW, batch.boxes)
 
 
 def _weights(job: Job, example: TrainingExample) -> list[float]:
-    """By place; a panel's weight goes with its place, not with what stands there."""
+    """By place: a weight belongs to the place, not to the panel that stands there."""
     every = job.config.panel_weights or (1.0,) * example.view.layout.size
     return [0.0 if place in example.given else weight for place, weight in enumerate(every)]

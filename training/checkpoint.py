@@ -1,4 +1,4 @@
-"""Where a training stands, as one file that is written whole or not at all."""
+"""The state of a training as one file that is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE = "checkpoint.pt"
 
 @dataclass
 class State:
-    """What goes on from step to step."""
+    """What changes from step to step."""
 
     weights: dict[str, nn.Parameter]
     average: lora.Average
@@ -30,11 +30,11 @@ class State:
     best: dict[str, Any] | None = None
     """With `patience`: step, held-out loss and averaged weights of the best validation after a step so far."""
     waited: int = 0
-    """Validations since the best."""
+    """Validations since the best one."""
 
 
 def save(job: Job, state: State) -> None:
-    """Replaces the checkpoint of a training's folder."""
+    """Replaces the checkpoint in the training's folder."""
     part = job.folder / f"{FILE}.part"
     torch.save(
         {
@@ -53,7 +53,7 @@ def save(job: Job, state: State) -> None:
 
 
 def load(job: Job) -> dict[str, Any] | None:
-    """The checkpoint of a training's folder, None where it has none.
+    """The checkpoint in the training's folder, None if there is none.
 
     Raises:
         BadInput: the folder holds another training, or the checkpoint is damaged.
@@ -63,20 +63,20 @@ def load(job: Job) -> dict[str, Any] | None:
         return None
     try:
         with ZipFile(path) as parts:
-            if parts.testzip():  # torch reads tensors that were written over without a word
+            if parts.testzip():  # torch does not notice overwritten tensors
                 raise BadZipFile
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         was = state["recipe"]
-    except Exception as error:  # torch has an error of another kind for every place where such a file can be cut
+    except Exception as error:  # torch raises a different class for every place of the damage
         raise BadInput(
-            f"{path} is damaged and can't be read; remove it to begin anew, or begin in another folder (--into) with "
-            f"train.init as the newest file of {job.folder / 'steps'}."
+            f"{path} is damaged and can't be read; delete it to start over, or start in another folder (--into) with "
+            f"train.init set to the newest file in {job.folder / 'steps'}."
         ) from error
     now = job.recipe
-    if other := [key for key in was | now if was.get(key) != now.get(key)]:
-        told = ", ".join(f"{key} {was.get(key)} -> {now.get(key)}" for key in other)
+    if changed := [key for key in was | now if was.get(key) != now.get(key)]:
+        changes = ", ".join(f"{key} {was.get(key)} -> {now.get(key)}" for key in changed)
         raise BadInput(
-            f"{job.folder} holds another training ({told}); give this one a folder of its own with --into, or remove "
-            f"{job.folder}."
+            f"{job.folder} holds another training ({changes}); give this one a folder of its own with --into, or "
+            f"delete {job.folder}."
         )
     return state

@@ -1,4 +1,4 @@
-"""What a training would be refused for, found before any work is done."""
+"""Reasons to refuse a training, found before any work is done."""
 
 from __future__ import annotations
 
@@ -12,47 +12,48 @@ from training.job import Job
 
 
 def run(job: Job, device: torch.device) -> None:
-    """Asks for everything that can be known to go wrong, before any work is done.
+    """Checks for everything that is known to go wrong, before any work is done.
 
     Raises:
-        BadInput: captions are too long, the folder holds another training, or something can't be done that is set; a
-            sentence for each.
-        MissingWeights: the base model is not there, and nothing else was found.
+        BadInput: captions are too long, the folder holds another training, or a setting can't be met; one sentence for
+            each fault.
+        MissingWeights: the base model is not there, and no other fault was found.
     """
-    asks: tuple[Callable[[], object], ...] = (
+    checks: tuple[Callable[[], object], ...] = (
         lambda: machine.check(job.config, device),
         lambda: _patience(job),
         lambda: _start(job),
         job.backend.check,
+        job.check_references,
         job.check_lengths,
         lambda: checkpoint.load(job),
     )
-    told: list[str] = []
-    lacking: MissingWeights | None = None
-    for ask in asks:
+    faults: list[str] = []
+    missing: MissingWeights | None = None
+    for check in checks:
         try:
-            ask()
+            check()
         except BadInput as fault:
-            told.append(str(fault))
+            faults.append(str(fault))
         except MissingWeights as fault:
-            lacking = fault
-            break  # what is asked further down needs them too
-    if told:
-        raise BadInput(" ".join(told))
-    if lacking:
-        raise lacking
+            missing = fault
+            break  # the remaining checks need the weights too
+    if faults:
+        raise BadInput(" ".join(faults))
+    if missing:
+        raise missing
 
 
 def _patience(job: Job) -> None:
-    """Asks for the held-out grids that `patience` goes by."""
+    """Makes sure that there are held-out grids for `patience`."""
     if job.config.patience is not None and not job.data.held_out:
         raise BadInput(
             f"train.patience={job.config.patience} stops by the held-out loss, and the data set has no held-out "
-            f"grids; put some in a folder '{dataset.HELD_OUT}' of it, or leave patience out."
+            f"grids; put some into its folder '{dataset.HELD_OUT}', or leave patience out."
         )
 
 
 def _start(job: Job) -> None:
-    """Puts the LoRA to start from, where there is one, on a transformer without weights."""
+    """Tries the LoRA to start from, if there is one, on a transformer without weights."""
     if job.config.init:
         lora.attach(job.backend.blank("transformer"), job.backend.TARGETS, job.config)

@@ -29,6 +29,8 @@ FOR_MINIATURE: dict[str, Any] = {
     "save_every": 200,
 }
 """Defaults for the miniature, which generates panels of an eighth of the size and learns within minutes."""
+WARMUP_SHARE = 30
+"""The miniature warms up for at most one step in so many, so that a short training has steps at the full rate too."""
 
 BESIDES = {
     *("validate_every", "sample_every", "save_every", "samples", "sample_steps", "guidance", "patience", "wandb"),
@@ -94,6 +96,15 @@ class Config(Recipe):
         return self.model_dump(mode="json", exclude=BESIDES | ({"steps"} if self.schedule == "constant" else set()))
 
 
+def usual(task: Task, *, miniature: bool) -> dict[str, Any]:
+    """Defaults that fit the miniature's model, if that is trained."""
+    if not miniature or task.base != "flux-1" or "model" in task.train:
+        return {}
+    steps = task.train.get("steps", FOR_MINIATURE["steps"])
+    warmup = min(FOR_MINIATURE["warmup"], steps // WARMUP_SHARE) if isinstance(steps, int) else 0
+    return FOR_MINIATURE | {"warmup": warmup}
+
+
 def load(task: Task, *, miniature: bool = False) -> Config:
     """A task's training settings, checked: its own, then the miniature's, then its base family's, then the defaults.
 
@@ -104,8 +115,8 @@ def load(task: Task, *, miniature: bool = False) -> Config:
         BadInput: an unknown setting or a wrong value; all of them at once.
     """
     family = families.load(task.base)
-    usual = FOR_MINIATURE if miniature and task.base == "flux-1" and "model" not in task.train else {}
-    config = plugins.parse_options(Config, "the training", {**family.recipe, **usual, **task.train}, "train.")
+    settings = {**family.recipe, **usual(task, miniature=miniature), **task.train}
+    config = plugins.parse_options(Config, "the training", settings, "train.")
     fill: dict[str, Any] = {}
     if config.conditional is None:
         fill["conditional"] = 1.0 if task.condition else 0.0

@@ -1,4 +1,4 @@
-"""A data set folder as training reads it: grids, joint captions, and what the model sees of both."""
+"""A data set folder as training reads it: grids, joint captions, reference images, and what the model sees of them."""
 
 from __future__ import annotations
 
@@ -10,42 +10,52 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from pipeline.errors import BadInput, BadReply
 from pipeline.pixels import open_image
-from pipeline.records import Layout, TrainingSample
+from pipeline.records import Layout, Reference, TrainingSample
 from pipeline.task import Task
 from pipeline.text import grammar
 
 TRAIN, HELD_OUT = "train", "validation"
 TABLE = "metadata.jsonl"
 SQUEEZE = 0.01
-"""A panel's shape may change by this share when it is resized; rounding its sides to 16 pixels takes most of it."""
+"""How much a panel's aspect ratio may change when it is resized; most of it is rounding to whole tokens."""
 NAMED = 5
-"""Faults that an error names one by one."""
+"""Faults that an error lists one by one."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Both sides of a data set."""
+    """Both sides of a data set's split."""
 
     train: tuple[TrainingSample, ...]
-    """In the order of their ids: what comes when must not hang on the names of files, which the hash doesn't see."""
+    """Sorted by id: the order must not depend on file names, which the hash does not cover."""
     held_out: tuple[TrainingSample, ...]
 
     @property
     def digest(self) -> str:
-        """Hash of all pictures and captions that are trained on, whatever their order and names."""
-        return hashlib.sha256("".join(sorted(sample.id for sample in self.train)).encode()).hexdigest()[:16]
+        """Hash of everything that is trained on, whatever its order and file names."""
+        return _digest(self.train)
+
+    @property
+    def held_out_digest(self) -> str:
+        """The same for the held-out side."""
+        return _digest(self.held_out)
+
+
+def _digest(samples: Sequence[TrainingSample]) -> str:
+    contents = ("".join([sample.id, *(one.id for one in sample.references)]) for sample in samples)
+    return hashlib.sha256("".join(sorted(contents)).encode()).hexdigest()[:16]
 
 
 def read(folder: Path, task: Task) -> Data:
-    """A folder as the export writes it, or any with `train/` (or nothing) holding pictures and `.txt` of the same name.
+    """A folder as the export writes it, or one with pictures and `.txt` files of the same names, in `train/` or not.
 
     Raises:
-        BadInput: there is nothing to train on, or pictures or captions can't be used; the first of them are named.
+        BadInput: there is nothing to train on, or pictures or captions are unusable; the first of them are listed.
     """
     home = folder / TRAIN if (folder / TRAIN).is_dir() else folder
     if not home.is_dir():
@@ -62,7 +72,7 @@ def read(folder: Path, task: Task) -> Data:
     if not train:
         raise BadInput(f"{home} has no pictures with captions to train on.")
     if shared := {one.id for one in train} & {one.id for one in held_out}:
-        raise BadInput(f"{len(shared)} grids of {folder} are both trained on and held out; take them off one side.")
+        raise BadInput(f"{len(shared)} grids of {folder} are both trained on and held out; remove them from one side.")
     return Data(tuple(sorted(train, key=lambda sample: sample.id)), held_out)
 
 
@@ -71,11 +81,13 @@ def _side(folder: Path, side: str, task: Task, faults: list[str]) -> tuple[Train
     table = folder / TABLE
     texts = dict(_entries(table)) if table.exists() else {file: _text_beside(file) for file in pictures}
     if unnamed := [file.name for file in pictures if file not in texts]:
-        faults.append(f"{listed(unnamed)} stand in {folder} and not in its {TABLE}: add them there, or take them out")
+        faults.append(f"{listed(unnamed)} in {folder} not listed in its {TABLE}: list them there, or move them away")
     other = [file for file, text in texts.items() if grammar.fold(_text_beside(file) or text) != grammar.fold(text)]
     if other:
         names = listed([file.with_suffix(".txt").name for file in other])
-        faults.append(f"{names} tell other captions than {table}: remove the table to train on the .txt, or the .txt")
+        faults.append(
+            f"{names} and {table} have different captions: delete the table to train on the .txt files, or those"
+        )
     found = (_sample(file, text, side, task, faults) for file, text in texts.items())
     return tuple(sample for sample in found if sample)
 
@@ -94,13 +106,13 @@ def _entries(table: Path) -> Iterator[tuple[Path, str]]:
             yield table.parent / entry["file_name"], str(entry.get("text") or entry.get("prompt") or "")
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(
-                f"{table}, line {number}: no JSON with a file_name; write the data set anew, or remove the table and "
-                "put a .txt beside every picture."
+                f"{table}, line {number}: not JSON with a file_name; export the data set again, or delete the table "
+                "and put a .txt file beside every picture."
             ) from error
 
 
 def _text_beside(picture: Path) -> str:
-    """The text of the same name; none where there is no such file, so that a picture is never left out in silence."""
+    """The caption file of the same name; empty without one, so that no picture is silently skipped."""
     file = picture.with_suffix(".txt")
     return _read(file) if file.exists() else ""
 
@@ -109,25 +121,25 @@ def _read(file: Path) -> str:
     """A text file.
 
     Raises:
-        BadInput: it is not in UTF-8.
+        BadInput: it is not UTF-8.
     """
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(
-            f"{file} is no text in UTF-8 (byte {error.start + 1} is {error.object[error.start]:#04x}); save it in "
-            "UTF-8, and any other like it."
+            f"{file} is not UTF-8 text (byte {error.start + 1} is {error.object[error.start]:#04x}); save it as UTF-8, "
+            "and any others like it."
         ) from error
 
 
 def name_of(sample: TrainingSample) -> str:
-    """A grid's file, with its folder: both sides of a data set may have the same names."""
+    """A grid's file with its folder, since both sides of a split may use the same names."""
     path = Path(sample.path)
     return f"{path.parent.name}/{path.name}"
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
+    """The first few names, and how many more there are."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}"
 
@@ -138,16 +150,17 @@ def _sample(file: Path, text: str, side: str, task: Task, faults: list[str]) -> 
         faults.append(f"{file.name} has no caption")
         return None
     try:
-        content, size = file.read_bytes(), open_image(file).size  # decoded and upright, as it will be cut
+        content, size = file.read_bytes(), open_image(file).size  # decoded and upright, as it will be cut up
     except (OSError, BadInput):
-        faults.append(f"{file.name} is missing or no picture")
+        faults.append(f"{file.name} is missing or not a readable picture")
         return None
     layout = _layout(size, task)
     if layout is None:
         rows, cols, (width, height) = task.layout.rows, task.layout.cols, task.grid_layout.canvas
         faults.append(
-            f"{file.name} has {size[0]} x {size[1]} pixels, which {task.name} can't cut into {rows} x {cols} panels of "
-            f"its shape (its canvas is {width} x {height}): have 'iclora dataset {task.name} --source' compose it anew"
+            f"{file.name} has {size[0]} x {size[1]} pixels, which can't be cut into {rows} x {cols} panels of the "
+            f"shape that {task.name} has (its canvas is {width} x {height}): recompose it with 'iclora dataset "
+            f"{task.name} --source'"
         )
         return None
     return TrainingSample(
@@ -162,7 +175,7 @@ def _sample(file: Path, text: str, side: str, task: Task, faults: list[str]) -> 
 
 
 def _layout(size: tuple[int, int], task: Task) -> Layout | None:
-    """The task's panels in a picture of that size; None where they would be cut unevenly or squeezed."""
+    """The task's panels in a picture of this size; None if they would be uneven or distorted."""
     rows, cols = task.layout.rows, task.layout.cols
     if size[0] % cols or size[1] % rows:
         return None
@@ -176,20 +189,33 @@ def _layout(size: tuple[int, int], task: Task) -> Layout | None:
 
 @dataclass(frozen=True)
 class View:
-    """A grid as one step sees it: at a size, its panels in an order."""
+    """A grid as one step sees it: at a size, with its panels in an order, beside its reference images."""
 
     sample: TrainingSample
     layout: Layout
     order: tuple[int, ...]
 
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        return self.sample.references
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a text encoder reads."""
+
+    text: str
+    references: tuple[Reference, ...] = ()
+    """Empty for families whose text encoder sees no images."""
+
 
 def plain(sample: TrainingSample, layout: Layout) -> View:
-    """A grid with its panels as they stand."""
+    """A grid with its panels in their own order."""
     return View(sample, layout, tuple(range(layout.size)))
 
 
 def picture(view: View) -> Image.Image:
-    """The whole canvas. Panels are cut out, resized one by one and put together after: no seam is ever blurred.
+    """The whole canvas. Panels are cut out, resized one by one and reassembled, so that no seam is ever blurred.
 
     Pillow's own `resize(box=...)` reads beyond the box, as far as its filter reaches.
     """
@@ -201,16 +227,21 @@ def picture(view: View) -> Image.Image:
     return canvas
 
 
+def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture at this width and height; the excess is cropped evenly from both sides."""
+    return ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS)
+
+
 def pixels(image: Image.Image) -> Tensor:
     """A picture as the VAE reads it: 3 x height x width, -1..1."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
 
 
 def caption(view: View, task: Task) -> str:
-    """The caption with its panels' texts in the order of the view; the markers stay in theirs.
+    """The caption with the texts of its panels in the view's order; the markers keep theirs.
 
     Raises:
-        BadInput: a marker is missing, so that the texts can't be moved.
+        BadInput: a marker is missing, so that the texts can't be reordered.
     """
     text = view.sample.text
     if view.order == tuple(range(len(view.order))):
@@ -221,20 +252,20 @@ def caption(view: View, task: Task) -> str:
             text = grammar.replace_panel(grammar.parse(text, task), place, texts[panel], task)
     except BadReply as error:
         raise BadInput(
-            f"train.permute: the caption of {Path(view.sample.path).name} can't be put in another order ({error}); "
-            "mend it, or leave permute out."
+            f"train.permute: the panels of {Path(view.sample.path).name} can't be reordered in its caption ({error}); "
+            "fix the caption, or leave permute out."
         ) from error
     return text
 
 
 def check_lengths(samples: Sequence[TrainingSample], counts: Sequence[int], limit: int) -> None:
-    """Refuses captions that the text encoder would cut.
+    """Refuses captions that the text encoder would truncate.
 
     Args:
         counts: tokens of each sample's caption.
 
     Raises:
-        BadInput: with the longest of them.
+        BadInput: listing the longest of them.
     """
     over = sorted(
         ((count, name_of(sample)) for sample, count in zip(samples, counts, strict=True) if count > limit),
@@ -243,7 +274,23 @@ def check_lengths(samples: Sequence[TrainingSample], counts: Sequence[int], limi
     if over:
         names = listed([f"{name} ({count})" for count, name in over])
         raise BadInput(
-            f"{len(over)} captions are longer than the {limit} tokens that the text encoder reads, and their last "
-            f"panels would be lost: {names}; shorten them, those of a run in its captions.csv, or cut them knowingly "
+            f"{len(over)} captions are longer than the {limit} tokens that the text encoder reads, so their last "
+            f"panels would be lost: {names}; shorten them (those of a run in its captions.csv), or accept the loss "
             "with --set train.truncate=true."
+        )
+
+
+def check_references(samples: Sequence[TrainingSample], base: str, most: int) -> None:
+    """Refuses grids with more reference images than the model takes.
+
+    Args:
+        most: reference images per grid.
+
+    Raises:
+        BadInput: listing the grids.
+    """
+    if over := [name_of(sample) for sample in samples if len(sample.references) > most]:
+        raise BadInput(
+            f"base={base} takes {f'at most {most}' if most else 'no'} reference images per grid, and {listed(over)} "
+            "have more; remove them, or train on another base."
         )

@@ -1,8 +1,8 @@
-"""A linear layer and its LoRA in as few passes over memory as there are products.
+"""A linear layer and its LoRA with one pass over memory per matrix product.
 
-peft computes the base's output, the LoRA's, the LoRA's times its strength, and the sum, each as a tensor of the full
-width, and its backward pass the same again. Here the LoRA's product is added into the base's output where it lies, and
-so is its share of the input's gradient. Same numbers but for the order of additions.
+peft computes the base's output, the LoRA's, the scaled LoRA's and the sum, each as a tensor of full width, and the same
+again in the backward pass. Here the LoRA's product is added to the base's output in place, and so is its share of the
+input's gradient. The results are the same up to the order of additions.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class _Through(torch.autograd.Function):
 
 
 def _forward(self: Any, x: Tensor) -> Tensor:
-    """Stands in for a peft layer's own. Weights are looked up each time: averaged ones may be in their place."""
-    # Under autocast norms hand on 32 bits to a base of 16, which a product in place takes no account of.
+    """Replaces the forward of a peft layer. Weights are looked up at every call, as averaged ones may be swapped in."""
+    # Under autocast, norms pass float32 to a base in 16 bits, and in-place products are not cast.
     rows = x.reshape(-1, x.shape[-1]).to(self.base_layer.weight.dtype)
     a, b = (part["default"].weight.to(rows.dtype) for part in (self.lora_A, self.lora_B))
     out: Tensor = _Through.apply(rows, self.base_layer, a, b, self.scaling["default"])
@@ -45,9 +45,9 @@ def _forward(self: Any, x: Tensor) -> Tensor:
 
 
 def fuse(transformer: nn.Module) -> int:
-    """Gives every LoRA layer on an unquantized linear layer this forward pass; how many there were.
+    """Gives every LoRA layer on an unquantized linear layer this forward pass; returns how many there were.
 
-    Weights that are kept in other numbers than they compute in (8 and 4 bits) stay with peft's own.
+    Layers whose weights are stored in another dtype than they compute in (8 and 4 bits) keep peft's own.
     """
     from peft.tuners.lora import Linear
 

@@ -1,4 +1,4 @@
-"""One training: what is to be learnt from what, by which model, and where it goes. Nothing here loads a weight."""
+"""One training: what is learnt from which data, by which model, and where it goes. Loads no weights."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline import families, plugins
-from pipeline.cache import Cache, key_of
+from pipeline import plugins
+from pipeline.cache import Cache
 from pipeline.errors import BadInput, MissingWeights
-from pipeline.records import Layout, TrainingSample
+from pipeline.pixels import upright_size
+from pipeline.records import Layout, Reference, TrainingSample
 from pipeline.task import Task
 from training import backends, dataset, random_streams
 from training.backends.base import Backend
 from training.config import Config, scaled
-from training.dataset import Data, View
+from training.dataset import Data, Prompt, View
 
 
 @dataclass(frozen=True)
@@ -33,28 +34,28 @@ class Job:
     @cached_property
     def layouts(self) -> dict[float, Layout]:
         """The canvas at every scale."""
-        layout, smallest, token = self.task.grid_layout, self.config.smallest_panel, families.load(self.task.base).token
+        layout, smallest, token = self.task.grid_layout, self.config.smallest_panel, self.backend.token
         return {scale: scaled(layout, scale, smallest, token) for scale in self.config.scales}
 
     @cached_property
     def shown(self) -> Layout:
-        """The canvas on which held-out grids are measured and samples drawn: the largest."""
+        """The canvas on which held-out grids are measured and samples are drawn: the largest."""
         return self.layouts[max(self.layouts)]
 
     @cached_property
     def condition(self) -> tuple[int, ...]:
-        """Panels that the task gives, from 0."""
+        """Panels that the task names as given, from 0."""
         return tuple(panel - 1 for panel in self.task.condition)
 
     @cached_property
     def prompted(self) -> tuple[TrainingSample, ...]:
-        """The grids whose captions the samples are drawn from: held-out ones, where there are any."""
+        """The grids whose captions samples are drawn from: held-out ones if there are any."""
         return (self.data.held_out or self.data.train)[: self.config.samples]
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """Everything that the LoRA and its held-out loss hang on, plain values by name: a training goes on only where
-        all of it is the same. What has a path or a name counts by its content, wherever it lies.
+        """Everything that the LoRA and its held-out loss depend on, as plain values by name. A training is resumed only
+        if all of it is unchanged. Whatever has a path or a name is identified by its content.
 
         Raises:
             MissingWeights: a part of the model is not there.
@@ -63,7 +64,7 @@ class Job:
         parts = ("transformer", "vae", "scheduler", *self.backend.text_parts)
         return self.config.recipe | {
             "data set": self.data.digest,
-            "held-out set": key_of(grids=sorted(sample.id for sample in self.data.held_out))[:16],
+            "held-out set": self.data.held_out_digest,
             "condition": list(self.task.condition),
             "layouts": [f"{one.rows} x {one.cols} panels of {one.panel_width} x {one.panel_height}" for one in layouts],
             "init": _content(self.config.init) if self.config.init else None,
@@ -71,7 +72,7 @@ class Job:
         }
 
     def views(self) -> Iterator[View]:
-        """Everything that the model will see of the data, every grid at every size and in every order."""
+        """Everything that the model will see of the data: every grid at every size and in every order."""
         panels = self.task.grid_layout.size
         for layout in self.layouts.values():
             for sample in self.data.train:
@@ -81,36 +82,59 @@ class Job:
         for sample in self.data.held_out:
             yield dataset.plain(sample, self.shown)
 
-    def texts(self) -> list[str]:
-        """Every caption that the model will read, each once, and the empty one that stands in for dropped ones."""
-        return list(dict.fromkeys(["", *(dataset.caption(view, self.task) for view in self.views())]))
+    def prompt(self, sample: TrainingSample, text: str) -> Prompt:
+        """What the text encoder reads of a sample in place of its caption, or of the caption itself."""
+        return Prompt(text, sample.references if self.backend.ENCODER_SEES_REFERENCES else ())
+
+    def prompts(self) -> list[Prompt]:
+        """All that the text encoder reads, each once: every caption, and the empty text for dropped ones."""
+        texts = ((view.sample, dataset.caption(view, self.task)) for view in self.views())
+        empty = [Prompt(""), *(self.prompt(sample, "") for sample in self.samples)]
+        return list(dict.fromkeys([*empty, *(self.prompt(sample, text) for sample, text in texts)]))
+
+    def references(self) -> list[Reference]:
+        """The reference images of all samples, each once."""
+        return list(dict.fromkeys(one for sample in self.samples for one in sample.references))
+
+    def reference_tokens(self, sample: TrainingSample) -> int:
+        """Tokens that a sample's reference images take."""
+        sizes = (self.backend.reference_size(upright_size(Path(one.path))) for one in sample.references)
+        return sum(self.backend.tokens(size) for size in sizes)
 
     @property
     def samples(self) -> tuple[TrainingSample, ...]:
-        """The grids that are trained on, and behind them the held-out ones."""
+        """The grids that are trained on, followed by the held-out ones."""
         return (*self.data.train, *self.data.held_out)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
-        """Tokens of every text; None where the tokenizer is not on this machine."""
+        """Tokens of every text; None if the tokenizer is not on this machine."""
         try:
             return self.backend.count_tokens(texts)
         except MissingWeights:
             return None
 
     def check_lengths(self) -> None:
-        """Refuses captions that would be cut, unless that is wanted.
+        """Refuses captions that would be truncated, unless that is wanted.
 
         Raises:
-            BadInput: naming them.
+            BadInput: listing them.
         """
         if self.config.truncate:
             return
         counts = self.backend.count_tokens([sample.text for sample in self.samples])
         dataset.check_lengths(self.samples, counts, self.backend.text_limit)
 
+    def check_references(self) -> None:
+        """Refuses grids with more reference images than the model takes.
+
+        Raises:
+            BadInput: listing them.
+        """
+        dataset.check_references(self.samples, self.backend.BASE, self.backend.REFERENCES)
+
 
 def _content(init: str) -> str:
-    """Hash of the file to start from; one that is not there is told of where it is put on the model."""
+    """Hash of the file to start from. A missing file is reported where its weights are loaded."""
     try:
         with Path(init).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -119,10 +143,13 @@ def _content(init: str) -> str:
 
 
 def find_backend(base: str, model: str | None, revision: str | None) -> Backend:
-    """The back end of a task's base; no model: the one that it is usually trained on.
+    """The backend that trains a task's base family.
+
+    Args:
+        model: None for the family's usual one.
 
     Raises:
-        BadInput: none trains it.
+        BadInput: there is none.
     """
     known = {}
     for name in plugins.names(backends):
@@ -131,7 +158,7 @@ def find_backend(base: str, model: str | None, revision: str | None) -> Backend:
         known[made.BASE] = made
     if base not in known:
         raise BadInput(
-            f"base={base} can't be trained here yet (there are {', '.join(sorted(known))}); the data set's TRAINERS.md "
-            "names trainers that can."
+            f"base={base} can't be trained here yet (available: {', '.join(sorted(known))}); TRAINERS.md in the data "
+            "set names trainers that can."
         )
     return known[base]

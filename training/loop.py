@@ -1,4 +1,4 @@
-"""The training, from top to bottom: encode, put the LoRA on, step, look on, save.
+"""The training loop from top to bottom: encode, attach the LoRA, step, validate and sample, save.
 
 Shapes: P panels of a grid.
 """
@@ -16,53 +16,53 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import BadInput, Diverged
-from training import batches, checkpoint, flow, fused, latents, lora, machine, results
-from training.batches import EncodedDataset
+from pipeline.progress import Progress
+from training import batches, checkpoint, fused, lora, machine, objective, results
 from training.checkpoint import State
 from training.config import Config
 from training.job import Job
-from training.latents import Progress
+from training.latents import EncodedDataset, Encoder
 from training.monitoring import heldout, preview
 from training.monitoring.journal import Journal
 from training.processes import Processes
 
 AT_LEAST_EVERY = 600.0
-"""Seconds between two checkpoints at most, however slow the steps are."""
+"""The most seconds between two checkpoints, however slow the steps are."""
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What a step's grids cost, over all processes."""
+    """The losses of a step's grids, over all processes."""
 
     mean: float
     panels_P: list[float | None]
-    """By panel, over the grids that had to learn it; None where none had."""
+    """By panel, over the grids in which it was learnt; None if there were none."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training came to."""
+    """The result of a training."""
 
     file: Path
-    """The LoRA: averaged weights, those of the best held-out loss where `patience` is set."""
+    """The LoRA: averaged weights, with `patience` those of the best held-out loss."""
     step: int
     """Steps done."""
     of_step: int
-    """The step whose weights the file has."""
+    """The step whose weights are in the file."""
     held_out: float | None
     """Held-out loss at the end."""
     took: int
-    """Steps that this call took."""
+    """Steps done by this call."""
     seconds: float
-    """What they took, without encoding and loading."""
+    """Their duration, without encoding and loading."""
 
 
 def train(job: Job, processes: Processes, progress: Progress) -> Outcome:
-    """Runs a training to its end; one that was stopped goes on from its last checkpoint.
+    """Runs a training to its end; an interrupted one resumes from its last checkpoint.
 
     Raises:
         BadInput: the folder holds another training, or the GPU's memory is too small.
-        Diverged: loss, gradient or weights are no numbers, or the gradient is nothing.
+        Diverged: loss, gradient or weights are NaN or infinite, or the gradient is zero.
     """
     try:
         return _train(job, processes, progress)
@@ -75,7 +75,7 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     saved = checkpoint.load(job)
     file = results.file_of(job)
     if saved and _is_over(saved["step"], saved["waited"], config):
-        of_step = results.counting(config, saved["step"], saved["best"])
+        of_step = results.final_step(config, saved["step"], saved["best"])
         if results.are_written(job, saved["step"], of_step):
             return Outcome(file, saved["step"], of_step, saved["held_out"], 0, 0.0)
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -83,10 +83,10 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     transformer = machine.load_transformer(job.backend, config, device)
     state = _begin(job, transformer, saved)
     if config.compile:
-        machine.compile_blocks(transformer)
+        machine.compile_blocks(job.backend, transformer)
     first, started, saved_at = state.step, time.monotonic(), time.monotonic()
     with _journal(job, state.step) if processes.is_main else nullcontext() as journal:
-        if state.step == 0:  # the base itself, to compare with
+        if state.step == 0:  # the base alone, for comparison
             _validate(job, encoded, transformer, state, journal, processes)
             _draw(job, encoded, transformer, state, journal, processes)
         while not _is_over(state.step, state.waited, config):
@@ -98,7 +98,7 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
             progress("training", state.step, config.steps)
             if state.step == config.steps or state.step % config.validate_every == 0:
                 _validate(job, encoded, transformer, state, journal, processes)
-            last = _is_over(state.step, state.waited, config)  # which the validation may have decided
+            last = _is_over(state.step, state.waited, config)  # the validation may have decided so
             if last or state.step % config.sample_every == 0:
                 _draw(job, encoded, transformer, state, journal, processes)
             if last or state.step % config.save_every == 0 or time.monotonic() - saved_at > AT_LEAST_EVERY:
@@ -109,22 +109,22 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     if processes.is_main:
         results.finish(job, state)
     processes.wait()
-    of_step = results.counting(config, state.step, state.best)
+    of_step = results.final_step(config, state.step, state.best)
     return Outcome(file, state.step, of_step, state.held_out, state.step - first, seconds)
 
 
 def _too_large(job: Job) -> str:
-    """What takes less memory: first what lets the training go on, then what makes another one of it."""
-    config, ways = job.config, []
+    """What takes less memory: first what lets this training resume, then what makes it a different one."""
+    config, changes = job.config, []
     if config.micro_batch > 1:
-        ways.append("train.micro_batch=1")
+        changes.append("train.micro_batch=1")
     if not machine.recomputes(config, job.backend.blank("transformer")):
-        ways.append("train.checkpointing=true")
+        changes.append("train.checkpointing=true")
     fewer_bits = "" if config.base_weights == "nf4" else " or train.base_weights=nf4"
-    go_on = f"go on with {' and '.join(ways)}, or " if ways else ""
+    resume = f"resume with {' and '.join(changes)}, or " if changes else ""
     return (
         f"the GPU's memory is too small for a step of {config.micro_batch} grids at a time with "
-        f"train.base_weights={config.base_weights}; {go_on}begin anew with smaller train.scales{fewer_bits}."
+        f"train.base_weights={config.base_weights}; {resume}start over with smaller train.scales{fewer_bits}."
     )
 
 
@@ -132,19 +132,20 @@ def _too_large(job: Job) -> str:
 
 
 def encode(job: Job, processes: Processes, progress: Progress) -> EncodedDataset:
-    """Everything that the transformer will read; one process fills the cache, the others find it full."""
+    """Everything that the transformer will read. The main process fills the cache for the others."""
     dtype, device = machine.encoder_dtype(processes.device), processes.device
+    encoder = Encoder(job.backend, job.cache, dtype, device, progress)
     if not processes.is_main:
         processes.wait()
-    texts = latents.encode_texts(job.backend, job.texts(), job.cache, dtype, device, progress)
-    grids = latents.encode_grids(job.backend, job.views(), job.cache, dtype, device, progress)
+    texts, grids = encoder.texts(job.prompts()), encoder.grids(job.views())
+    references = encoder.references(job.references())
     if processes.is_main:
         processes.wait()
-    return EncodedDataset(texts, grids)
+    return EncodedDataset(texts, grids, references)
 
 
 def _begin(job: Job, transformer: Any, saved: dict[str, Any] | None) -> State:
-    """A LoRA on the transformer, new or as it was saved."""
+    """Attaches a LoRA to the transformer, a new one or as it was saved."""
     weights = lora.attach(transformer, job.backend.TARGETS, job.config)
     fused.fuse(transformer)
     optimizer = machine.make_optimizer(weights.values(), job.config)
@@ -174,17 +175,17 @@ def _journal(job: Job, step: int) -> Journal:
 
 
 def learning_rate(config: Config, step: int) -> float:
-    """Of a step (from 0): up over the warm-up, then level or down half a cosine."""
+    """Of a step (from 0): linear warm-up, then constant or half a cosine down to 0."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
     if config.schedule == "constant":
         return config.learning_rate
-    way = (step - config.warmup) / (config.steps - config.warmup)
-    return config.learning_rate * (0.5 + 0.5 * math.cos(math.pi * way))
+    done = (step - config.warmup) / (config.steps - config.warmup)
+    return config.learning_rate * (0.5 + 0.5 * math.cos(math.pi * done))
 
 
 def gradients(job: Job, encoded: EncodedDataset, transformer: Any, state: State, processes: Processes) -> Losses:
-    """Leaves a step's gradient on the weights: the mean over its grids, whichever process they fell to."""
+    """Leaves the gradient of a step on the weights: the mean over its grids, whichever process had them."""
     config, panels = job.config, job.shown.size
     own = processes.own(range(state.step * config.batch, (state.step + 1) * config.batch))
     mean, sums_P, counts_P = torch.zeros(()), torch.zeros(panels), torch.zeros(panels)
@@ -192,7 +193,7 @@ def gradients(job: Job, encoded: EncodedDataset, transformer: Any, state: State,
         examples = [batches.example_at(job, encoded, state.step, at) for at in own[start : start + config.micro_batch]]
         batch = batches.gather(job, encoded, examples, processes.device)
         losses_BP = batches.losses(job, transformer, batch)
-        loss = flow.grid_loss(losses_BP, batch.weights_BP).sum() / config.batch
+        loss = objective.grid_loss(losses_BP, batch.weights_BP).sum() / config.batch
         loss.backward()  # type: ignore[no-untyped-call]
         learnt_BP = batch.weights_BP > 0
         mean += loss.detach().cpu()
@@ -205,10 +206,10 @@ def gradients(job: Job, encoded: EncodedDataset, transformer: Any, state: State,
 
 
 def descend(job: Job, state: State, rate: float, losses: Losses) -> float:
-    """Takes the step; the gradient's norm before it is cut.
+    """Takes the optimizer step; returns the norm of the gradient before clipping.
 
     Raises:
-        Diverged: there is no step to take, or none to go on from.
+        Diverged: the gradient or the new weights are unusable.
     """
     weights = list(state.weights.values())
     norm = float(nn.utils.clip_grad_norm_(weights, job.config.clip))
@@ -216,8 +217,8 @@ def descend(job: Job, state: State, rate: float, losses: Losses) -> float:
         raise _diverged(job, state.step + 1, f"the loss is {losses.mean} and the gradient's norm {norm}")
     if norm == 0:
         raise Diverged(
-            f"step {state.step + 1}: the gradient is nothing, so nothing would be learnt: the LoRA's layers take no "
-            f"part in what {job.backend.model} predicts; give a whole model."
+            f"step {state.step + 1}: the gradient is zero, so nothing would be learnt: the layers with a LoRA have no "
+            f"effect on what {job.backend.model} predicts; use an undamaged base model."
         )
     for group in state.optimizer.param_groups:
         group["lr"] = rate
@@ -225,20 +226,20 @@ def descend(job: Job, state: State, rate: float, losses: Losses) -> float:
     state.optimizer.zero_grad()
     state.step += 1
     if not math.isfinite(size := float(nn.utils.get_total_norm([weight.detach() for weight in weights]))):
-        raise _diverged(job, state.step, f"the norm of the LoRA's weights is {size}")  # before any file has them
+        raise _diverged(job, state.step, f"the norm of the LoRA's weights is {size}")  # before they reach a file
     state.average.update(state.step)
     return norm
 
 
 def _diverged(job: Job, step: int, what: str) -> Diverged:
     return Diverged(
-        f"step {step}: {what}, so the training can't go on; begin again with a lower train.learning_rate than "
+        f"step {step}: {what}, so the training can't continue; start over with a train.learning_rate lower than "
         f"{job.config.learning_rate:g}, or with train.base_weights=bf16."
     )
 
 
 def _gradient(weight: nn.Parameter) -> Tensor:
-    """A weight's gradient; zeros where it has none, so that all processes send the same."""
+    """A weight's gradient; zeros if it has none, so that all processes send tensors of the same shape."""
     if weight.grad is None:
         weight.grad = torch.zeros_like(weight)
     return weight.grad
@@ -248,16 +249,16 @@ def _is_over(step: int, waited: int, config: Config) -> bool:
     return step >= config.steps or (config.patience is not None and waited >= config.patience)
 
 
-# ---- looking on
+# ---- validation and samples
 
 
 def _validate(
     job: Job, encoded: EncodedDataset, transformer: Any, state: State, journal: Journal | None, processes: Processes
 ) -> None:
-    """Measures the averaged weights on the held-out grids, where there are any.
+    """Measures the averaged weights on the held-out grids, if there are any.
 
     Raises:
-        Diverged: what comes out is no number.
+        Diverged: the loss is NaN or infinite.
     """
     if not job.data.held_out:
         return
@@ -268,7 +269,7 @@ def _validate(
         raise _diverged(job, state.step, f"the held-out loss is {state.held_out}")
     if journal:
         journal.validation(state.step, losses)
-    if job.config.patience is None or state.step == 0:  # however good the base is, it is no training's result
+    if job.config.patience is None or state.step == 0:  # the base alone can't be the best step of a training
         return
     if state.best is None or state.held_out < state.best["loss"]:
         tensors = {name: tensor.clone() for name, tensor in state.average.tensors.items()}
@@ -280,7 +281,7 @@ def _validate(
 def _draw(
     job: Job, encoded: EncodedDataset, transformer: Any, state: State, journal: Journal | None, processes: Processes
 ) -> None:
-    """Draws the samples with the averaged weights; the main process does, the others wait at the next sum."""
+    """Draws samples with the averaged weights in the main process; the others wait at the next all-reduce."""
     if journal is None or not job.prompted:
         return
     with state.average.applied():

@@ -1,4 +1,4 @@
-"""What this machine can do: numbers of the base's weights, and the optimizer's."""
+"""What depends on the machine: dtypes of the base and the encoders, memory savings, the optimizer."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ import torch
 from torch import nn
 
 from pipeline.errors import BadInput
-from training.backends.base import Backend, parameters
+from training.backends.base import Backend
 from training.config import Config
+from training.model_files import parameter_count
 
 SMALL = 1_000_000_000
-"""Parameters under which blocks are not computed again in the backward pass unless that is asked for."""
+"""Parameters below which blocks are not recomputed in the backward pass by default."""
 BETAS = (0.9, 0.999)
 
 
-def base_numbers(config: Config, device: torch.device) -> str:
-    """The numbers that the base is held in, by their name in the settings."""
+def weights_format(config: Config, device: torch.device) -> str:
+    """How the base's weights are stored, by the name of the setting."""
     if config.base_weights != "auto":
         return config.base_weights
     return "fp32" if device.type == "cpu" else "bf16"
 
 
 def base_dtype(config: Config, device: torch.device) -> torch.dtype:
-    """The numbers that the base computes in."""
-    return torch.float32 if base_numbers(config, device) == "fp32" else torch.bfloat16
+    """The dtype that the base computes in."""
+    return torch.float32 if weights_format(config, device) == "fp32" else torch.bfloat16
 
 
 def encoder_dtype(device: torch.device) -> torch.dtype:
-    """The numbers that text encoders and VAE compute in."""
+    """The dtype that text encoders and VAE compute in."""
     return torch.float32 if device.type == "cpu" else torch.bfloat16
 
 
 def check(config: Config, device: torch.device) -> None:
-    """Asks whether the machine can do what is set, before any work is done.
+    """Checks whether the machine can do what is set, before any work is done.
 
     Raises:
         BadInput: it can't.
@@ -46,25 +47,25 @@ def check(config: Config, device: torch.device) -> None:
         ("base_weights", config.base_weights, ("int8", "nf4")),
         ("optimizer", config.optimizer, ("adamw8bit",)),
     ]
-    lacking = [] if device.type == "cuda" else ["no CUDA device"]
-    lacking += [] if find_spec("bitsandbytes") else ["no package bitsandbytes"]
+    missing = [] if device.type == "cuda" else ["no CUDA device"]
+    missing += [] if find_spec("bitsandbytes") else ["no package bitsandbytes"]
     for key, value, needs in wanted:
-        if value in needs and lacking:
+        if value in needs and missing:
             raise BadInput(
                 f"train.{key}={value} needs a CUDA device and the package bitsandbytes, and there is "
-                f"{' and '.join(lacking)} here; leave it out{', or take fp8' if key == 'base_weights' else ''}."
+                f"{' and '.join(missing)} here; leave it out{', or use fp8' if key == 'base_weights' else ''}."
             )
     if config.wandb and not find_spec("wandb"):
         raise BadInput("train.wandb=true needs the package wandb, which is not installed: pip install wandb.")
 
 
 def load_transformer(backend: Backend, config: Config, device: torch.device) -> Any:
-    """The frozen base as the settings want it, without a LoRA."""
+    """The frozen base as the settings ask for it, without a LoRA."""
     dtype = base_dtype(config, device)
     more = {} if config.base_weights not in ("int8", "nf4") else {"quantization_config": _quantized(config, dtype)}
     transformer: Any = backend.load("transformer", dtype, device, **more)
     if config.base_weights == "fp8":
-        # Kept in 8 bits, computed in bfloat16 layer by layer; a step's time stays as it was.
+        # Stored in 8 bits, computed in bfloat16 layer by layer; a step takes as long as before.
         transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
     if recomputes(config, transformer):
         transformer.enable_gradient_checkpointing()
@@ -72,13 +73,14 @@ def load_transformer(backend: Backend, config: Config, device: torch.device) -> 
 
 
 def recomputes(config: Config, transformer: nn.Module) -> bool:
-    """Whether blocks are computed again in the backward pass, which saves memory."""
-    return parameters(transformer) >= SMALL if config.checkpointing is None else config.checkpointing
+    """Whether blocks are recomputed in the backward pass, which saves memory."""
+    return parameter_count(transformer) >= SMALL if config.checkpointing is None else config.checkpointing
 
 
-def compile_blocks(transformer: Any) -> None:
-    """Compiles the repeated blocks, which are alike: one of each kind is compiled. After the LoRA is on them."""
-    transformer.compile_repeated_blocks(fullgraph=False)
+def compile_blocks(backend: Backend, transformer: nn.Module) -> None:
+    """Compiles the transformer's blocks, once per kind of block. Call it after the LoRA is attached."""
+    for block in backend.blocks(transformer):
+        block.compile(fullgraph=False)
 
 
 def _quantized(config: Config, dtype: torch.dtype) -> Any:
@@ -91,7 +93,7 @@ def _quantized(config: Config, dtype: torch.dtype) -> Any:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """The LoRA's float32 weights go through their products in the base's numbers where a GPU computes those faster."""
+    """Computes the products of the LoRA's float32 weights in the base's dtype where a GPU is faster at it."""
     return torch.autocast(device.type, dtype) if device.type == "cuda" and dtype != torch.float32 else nullcontext()
 
 

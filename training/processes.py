@@ -1,4 +1,4 @@
-"""Several processes on one training (`accelerate launch`): who I am, and sums over all of us."""
+"""Several processes on one training (`accelerate launch`): this process's rank, and sums over all of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 PATIENCE = timedelta(hours=24)
-"""How long a process waits for the others: one encodes for all, and draws samples alone. NCCL's own ten minutes are
-less than some thousands of views take."""
+"""How long a process waits for the others while the main one encodes or draws samples. NCCL's default of ten minutes is
+too short for some thousands of views."""
 
 
 class Processes:
-    """One process or several. Every one draws its own grids of a step, and gradients are added up once a step."""
+    """One process or several. Each draws its own grids of a step, and gradients are summed once per step."""
 
     def __init__(self) -> None:
         from accelerate import PartialState
@@ -28,14 +28,14 @@ class Processes:
         return bool(self.rank == 0)
 
     def own(self, positions: range) -> range:
-        """The part of a step's positions that is this process's."""
+        """This process's share of the positions of a step."""
         return positions[self.rank :: self.count]
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces every tensor by its sum over all processes; one message for all of them."""
+        """Replaces every tensor by its sum over all processes, in one message."""
         if self.count == 1 or not tensors:
             return
-        # NCCL adds nothing that lies on the CPU, as losses do.
+        # NCCL can't reduce tensors on the CPU, such as losses.
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).to(self.device)
         torch.distributed.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
@@ -43,5 +43,5 @@ class Processes:
             tensor.copy_(part.view_as(tensor))
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Waits until all processes are here."""
         self._state.wait_for_everyone()

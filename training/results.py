@@ -1,4 +1,4 @@
-"""What a training leaves: a LoRA for every save, in the end the one that counts with its raw twin, and the figures."""
+"""The files of a training: a LoRA per save, at the end the final one with its raw weights beside it, and the plots."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import BadInput
-from training import checkpoint, lora
+from training import checkpoint, lora_file
 from training.backends.base import Backend
 from training.checkpoint import State
 from training.config import MINIATURE, MINIATURE_NAME, Config
@@ -18,7 +18,7 @@ LOSSES = "loss.png"
 
 
 def file_of(job: Job) -> Path:
-    """Where the LoRA goes."""
+    """Path of the final LoRA."""
     return job.folder / f"{job.task.name}.safetensors"
 
 
@@ -29,7 +29,7 @@ def _raw_file_of(job: Job) -> Path:
 def save(job: Job, state: State) -> None:
     """The averaged LoRA of this step beside those of earlier ones, then the checkpoint.
 
-    In this order: a kill between them leaves a file that is written again, not a step without its file.
+    In this order, so that a kill in between leaves a file that is written again, not a step without its file.
     """
     home = job.folder / "steps"
     home.mkdir(exist_ok=True)
@@ -37,28 +37,28 @@ def save(job: Job, state: State) -> None:
     checkpoint.save(job, state)
 
 
-def counting(config: Config, step: int, best: dict[str, Any] | None) -> int:
-    """The step whose weights count in the end: with `patience` that of the best validation, else the last."""
-    return best["step"] if best and config.patience is not None else step  # it may have been left out since
+def final_step(config: Config, step: int, best: dict[str, Any] | None) -> int:
+    """The step whose weights are the result: with `patience` that of the best validation, otherwise the last."""
+    return best["step"] if best and config.patience is not None else step  # patience may have been unset since
 
 
 def are_written(job: Job, step: int, of_step: int) -> bool:
-    """Whether both files are there as this training leaves them at a step: they may be those of before it was to take
-    more steps, or of another one in the same folder."""
+    """Whether both files are there as this training leaves them at this step. They may be older, from before it was
+    extended, or from another training in the same folder."""
     return _has(file_of(job), job, of_step) and _has(_raw_file_of(job), job, step)
 
 
 def _has(file: Path, job: Job, step: int) -> bool:
     try:
-        card = lora.read_card(file)
-    except BadInput:  # not there, or damaged
+        card = lora_file.read_card(file)
+    except BadInput:  # missing or damaged
         return False
     return card.step == step and card.recipe == job.recipe
 
 
 def finish(job: Job, state: State) -> None:
-    """The figures, the LoRA itself, and last its raw twin: where that is there, all is."""
-    tensors, step = state.average.tensors, counting(job.config, state.step, state.best)
+    """The plots, the LoRA itself, and last its raw weights: if those are there, everything is."""
+    tensors, step = state.average.tensors, final_step(job.config, state.step, state.best)
     if state.best and step == state.best["step"]:
         tensors = state.best["average"]
     if job.prompted:
@@ -69,7 +69,7 @@ def finish(job: Job, state: State) -> None:
 
 
 def base_name(backend: Backend) -> str:
-    """What a LoRA's file calls its base: its name on the hub, the miniature's, or a folder's own without its path."""
+    """The base's name in a LoRA file: its name on the hub, the miniature's, or a folder's without its path."""
     if backend.folder is None:
         return backend.model
     return MINIATURE_NAME if backend.folder == MINIATURE else backend.folder.name
@@ -77,7 +77,7 @@ def base_name(backend: Backend) -> str:
 
 def _write(job: Job, file: Path, weights: Any, step: int, *, averaged: bool = True) -> None:
     config, backend = job.config, job.backend
-    card = lora.Card(
+    card = lora_file.Card(
         iclora=metadata.version("iclora"),
         task=job.task.name,
         layout=job.task.grid_layout,
@@ -95,4 +95,4 @@ def _write(job: Job, file: Path, weights: Any, step: int, *, averaged: bool = Tr
         averaged=averaged,
         recipe=job.recipe,
     )
-    lora.write(file, weights, config.alpha / config.rank, card)
+    lora_file.write(file, weights, config.alpha / config.rank, card)

@@ -1,4 +1,4 @@
-"""The `iclora` command: only it exits, only it and `screen` print. Heavy packages are imported inside the commands."""
+"""The `iclora` command: only it exits, and only `console` prints. Heavy packages are imported inside the commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from iclora.cli import about, dataset, review, training
 from pipeline.errors import ToolkitError
 
 app = typer.Typer(
-    help="From related images to a reviewed data set, an In-Context LoRA, and new image sets.",
+    help="Turn related images into a reviewed data set, an In-Context LoRA, and new image sets.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -19,34 +19,34 @@ app = typer.Typer(
 
 
 STAGES = {
-    "collect": "Find films and pictures and take the sharpest frame of every shot.",
-    "inspect": "Decode every image once: size, sharpness, hash, colours; reject what can't be used.",
+    "collect": "Find films and images, and take the sharpest frame of every shot.",
+    "inspect": "Decode every image once and measure it: size, sharpness, hash, colours; reject what can't be used.",
     "group": "Form groups of related images.",
-    "compose": "Lay every group out as one grid.",
+    "compose": "Lay each group out as one grid.",
     "caption": "Write one joint caption per grid.",
-    "filter": "Score captions against pictures; reject what does not belong together.",
+    "filter": "Score captions against images, and reject what doesn't belong together.",
     "export": "Write the kept grids as a data set.",
 }
-app.command("dataset", help="Run the whole line: from sources to a data set; goes on where it stopped.")(
+app.command("dataset", help="Run all stages, from sources to a data set; an interrupted run resumes.")(
     dataset.command_to("export")
 )
 for _name, _help in STAGES.items():
-    app.command(_name, help=f"{_help} Stages before it are brought up to date first.")(dataset.command_to(_name))
+    app.command(_name, help=f"{_help} Earlier stages are brought up to date first.")(dataset.command_to(_name))
 for _command in (review.review, about.show, training.train, training.generate, about.push, about.tasks, about.doctor):
     app.command()(_command)
 
 
 def main() -> None:
-    """Runs the command; what the user can mend ends as one sentence and exit code 2."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads else take the cores from the others
+    """Runs the command; what the user can fix ends as one sentence and exit code 2."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would take the cores from the others
     try:
         app()
     except ToolkitError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except OSError as error:  # a full disk, a folder that may not be written, a table that another program holds
+    except OSError as error:  # a full disk, a folder without write access, a table that another program holds
         print(f"error: {error.filename or 'a file'} can't be used: {error.strerror or error}.", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here.", file=sys.stderr)
+        print("stopped; the same command resumes.", file=sys.stderr)
         raise SystemExit(130) from None

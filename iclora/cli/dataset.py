@@ -1,101 +1,97 @@
-"""The line of stages, all of it or up to one."""
+"""The stages from sources to a data set: all of them, or up to one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import iclora
 from iclora import console
-from iclora.cli.opening import (
-    CaptionerName,
-    Out,
-    Overrides,
-    ScorerName,
-    Sources,
-    TaskName,
-    asked_for,
-    folder_of,
-    open_run,
-    settings_of,
-)
-from pipeline.errors import BadInput
+from iclora.cli.options import CaptionerName, Out, ScorerName, Set, Sources, TaskName, Unset
+
+if TYPE_CHECKING:
+    from iclora.run import Run
 
 
 def command_to(last: str) -> Callable[..., None]:
-    """The command that brings the line up to a stage."""
-    return {"filter": _filter_command, "caption": _caption_command}.get(last) or _line_command(last)
+    """The command that brings a run up to a stage."""
+    return {"filter": _filter_command, "caption": _caption_command}.get(last) or _stage_command(last)
 
 
-def _line_command(last: str) -> Callable[..., None]:
-    def command(
+def _stage_command(last: str) -> Callable[..., None]:
+    def command(  # noqa: PLR0913, PLR0917  (one argument per option)
         task: TaskName,
         source: Sources = None,
         out: Out = None,
         captioner: CaptionerName = None,
         scorer: ScorerName = None,
-        overrides: Overrides = None,
+        settings: Set = None,
+        unset: Unset = None,
     ) -> None:
-        _run_line(last, task, out, asked_for(source, captioner, scorer, overrides))
+        _advance(_open(task, source, out, captioner, scorer, settings or (), unset or ()), last)
 
     return command
 
 
-def _run_line(last: str, task: str, out: Path | None, asked: dict[str, Any]) -> None:
-    with open_run(task, out, asked) as run:
+def _open(  # noqa: PLR0913, PLR0917  (one argument per option)
+    task: str,
+    source: Sources,
+    out: Out,
+    captioner: str | None,
+    scorer: str | None,
+    settings: Iterable[str],
+    unset: Iterable[str],
+) -> Run:
+    return iclora.open_run(
+        task, source or None, settings=settings, unset=unset, captioner=captioner, scorer=scorer, folder=out
+    )
+
+
+def _advance(run: Run, last: str) -> None:
+    with run:
         with console.progress() as progress:
-            marks = []
-            for mark, worked in run.run(progress, last):
-                marks.append(mark)
-                if not worked:
-                    console.console.print(f"{mark.name}: done, {mark.kept} kept, nothing to do")
-                elif not console.console.is_terminal:
-                    counts = f"{mark.entered} in, {mark.kept} kept, {mark.entered - mark.kept} rejected"
-                    console.console.print(f"{mark.name}: {counts}, {mark.seconds:.1f} s")
-        console.summary(run, marks)
+            results = run.advance(last, progress=progress, on_result=console.finished)
+        console.summary(run, results)
 
 
-def _filter_command(  # noqa: PLR0913, PLR0917  (one argument an option)
+def _filter_command(  # noqa: PLR0913, PLR0917  (one argument per option)
     task: TaskName,
     source: Sources = None,
     out: Out = None,
     captioner: CaptionerName = None,
     scorer: ScorerName = None,
-    overrides: Overrides = None,
+    settings: Set = None,
+    unset: Unset = None,
     fixed: Annotated[
         bool | None,
-        typer.Option("--fixed/--calibrated", help="Fixed thresholds, or such as the run's own scores give (usual)."),
+        typer.Option(
+            "--fixed/--calibrated",
+            help="Fixed thresholds, or thresholds calibrated on the run's own scores (the default); sets filter.fixed.",
+        ),
     ] = None,
 ) -> None:
-    """The line up to its stage, with thresholds of either kind."""
-    _run_line("filter", task, out, asked_for(source, captioner, scorer, overrides) | {"fixed": fixed})
+    """The stages up to the filter, with thresholds of either kind."""
+    chosen = [] if fixed is None else [f"filter.fixed={str(fixed).lower()}"]
+    _advance(_open(task, source, out, captioner, scorer, [*(settings or ()), *chosen], unset or ()), "filter")
 
 
-def _caption_command(  # noqa: PLR0913, PLR0917  (one argument an option)
+def _caption_command(  # noqa: PLR0913, PLR0917  (one argument per option)
     task: TaskName,
     source: Sources = None,
     out: Out = None,
     captioner: CaptionerName = None,
     scorer: ScorerName = None,
-    overrides: Overrides = None,
+    settings: Set = None,
+    unset: Unset = None,
     show_prompt: Annotated[
         bool, typer.Option("--show-prompt", help="Print what would be sent for one grid, and send nothing.")
     ] = False,
 ) -> None:
-    """The line up to its stage, or a look at what its captioner is told."""
-    asked = asked_for(source, captioner, scorer, overrides)
-    if not show_prompt:
-        _run_line("caption", task, out, asked)
-        return
-    import captioners
-    from iclora.run import load_task
-    from pipeline import plugins
-    from pipeline.captioning import instructions
-
-    settings = settings_of(task, folder_of(task, out), asked)
-    told = load_task(settings)
-    if plugins.load(captioners, settings.captioner).make(told.captioner).verbatim:
-        raise BadInput(f"the captioner '{settings.captioner}' takes texts over as they are and is sent nothing.")
-    print(instructions.show(told, told.captioner.get("images", "panels")))
+    """The stages up to the captions, or a look at what the captioner is sent."""
+    run = _open(task, source, out, captioner, scorer, settings or (), unset or ())
+    if show_prompt:
+        console.text(run.prompt())
+    else:
+        _advance(run, "caption")

@@ -9,40 +9,39 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import iclora
 from iclora import console
-from iclora.cli.opening import Out, TaskName, open_run
+from iclora.cli.options import Out, TaskName
 from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
-    from iclora.run import Run
+    from iclora.run import Run, StageResult
 
 
 def review(
     task: TaskName,
     out: Out = None,
-    apply: Annotated[Path | None, typer.Option("--apply", help="An edited captions.csv to take over.")] = None,
+    apply: Annotated[Path | None, typer.Option("--apply", help="An edited captions.csv to apply.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --apply or --learn: print what would change, no more.")
+        bool, typer.Option("--dry-run", help="With --apply or --learn: print what would change, and change nothing.")
     ] = False,
-    serve: Annotated[
-        bool, typer.Option("--serve", help="Review in a browser on this machine; ends at Ctrl-C.")
-    ] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Review in a browser on this machine, until Ctrl-C.")] = False,
     learn: Annotated[
-        bool, typer.Option("--learn", help="Let your decisions teach the rule of what belongs together, from now on.")
+        bool, typer.Option("--learn", help="From now on, let your decisions teach the rule of what belongs together.")
     ] = False,
 ) -> None:
-    """Write captions.csv and review.html, or take an edited table over, or serve the review page, or learn from it.
+    """Write captions.csv and review.html; or apply an edited table, serve the review page, or learn from decisions.
 
-    After an edited table, after the page and after learning the data set is written anew.
+    After each of the last three the data set is written anew.
     """
     if dry_run and apply is None and not learn:
         raise BadInput(
-            "--dry-run tells what a table would change; name the table with --apply captions.csv, or give --learn."
+            "--dry-run shows what a table would change; name the table with --apply captions.csv, or give --learn."
         )
     wanted = [word for word, yes in ((f"--apply {apply}", apply), ("--serve", serve), ("--learn", learn)) if yes]
     if len(wanted) > 1:
-        raise BadInput(f"{wanted[0]} and {wanted[1]} are two ways to review; give one after the other.")
-    with open_run(task, out) as run:
+        raise BadInput(f"{wanted[0]} and {wanted[1]} are two ways to review; use one after the other.")
+    with iclora.open_run(task, folder=out, must_exist=True) as run:
         if serve:
             _serve(run)
         elif learn:
@@ -50,73 +49,50 @@ def review(
         elif apply is None:
             run.write_review()
             console.set_aside(run)
-            console.console.print(
-                f"Look at {run.folder / 'review.html'}, edit {run.folder / 'captions.csv'}, then type"
-            )
-            console.console.print(f"  {run.command_to_apply}")
-            console.console.print(f"or review in a browser: {run.command('review', '--serve')}")
+            console.review_ways(run)
         elif dry_run:
             changes = run.edits(apply)
             console.diff(changes)
-            console.console.print(f"{len(changes)} rows would change; nothing was applied.")
+            console.line(f"{console.number(changes, 'row')} would change; nothing was applied.")
         else:
-            _take_over(run, apply)
+            _apply(run, apply)
 
 
-def _take_over(run: Run, table: Path) -> None:
-    """Applies a table, has the line run on from where texts are scored, and tells what came of edited captions."""
-    from pipeline.review import reviews
-
+def _apply(run: Run, table: Path) -> None:
+    """Applies a table, runs the stages from the filter on, and prints how edited captions fared."""
     changes = run.apply(table)
     console.diff(changes)
-    with console.progress() as progress:
-        marks = [mark for mark, _ in run.run(progress, first="filter")]
-    edited = {
-        change.review.grid for change in changes if {"caption", "people"} & {name for name, _, _ in change.fields}
-    }
-    for row in reviews.rows(run.store, run.task):
-        if row.id in edited:
-            scores = [f"{score.name} {score.value:.3f}" for score in row.scores]
-            word = f"{row.decision} by your word" if row.decided else row.decision
-            console.console.print(
-                f"{row.id} is now {word}: {', '.join((*scores, *row.reasons)) or 'not scored'}", markup=False
-            )
-    console.set_aside(run)
-    console.console.print(f"{len(changes)} rows changed; {marks[-1].kept} grids in {run.folder / 'dataset'}")
+    last = _advance(run)
+    console.judged(run, changes)
+    console.exported(run, last, f"{console.number(changes, 'row')} changed; ")
 
 
 def _serve(run: Run) -> None:
-    """The review page until Ctrl-C, then the line to its end."""
+    """The review page until Ctrl-C, then the stages from the filter on."""
     import webbrowser
 
-    from iclora.page.app import serve
-
     def opened(address: str) -> None:
-        console.console.print(f"Review at {address}", markup=False)
-        console.console.print("Ctrl-C ends it and writes the data set anew.")
+        console.line(f"Review at {address}")
+        console.line("Ctrl-C ends the review and writes the data set anew.")
         # Elsewhere `webbrowser` would start a text browser in this very terminal.
         if sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
             webbrowser.open(address)
 
-    changes = serve(run, opened)
-    with console.progress() as progress:
-        marks = [mark for mark, _ in run.run(progress, first="filter")]
-    console.set_aside(run)
-    console.console.print(f"{changes} changes; {marks[-1].kept} grids in {run.folder / 'dataset'}")
+    changes = run.serve(opened)
+    console.exported(run, _advance(run), f"{changes} change{'' if changes == 1 else 's'}; ")
 
 
 def _learn(run: Run, *, dry_run: bool) -> None:
-    """Tells what the decisions would teach, and unless it is a dry run has the line go by it from the filter on."""
-    from pipeline.consistency import teaching
-
-    console.lines(teaching.lines(run.lesson(), run.task.markers))
+    """Prints what the decisions would teach; unless it is a dry run, the filter goes by it from now on."""
+    console.lesson(run)
     if dry_run:
-        console.console.print("Nothing was changed.")
+        console.line("Nothing was changed.")
         return
     run.learn()
+    console.exported(run, _advance(run), "Your decisions teach the rule from now on; ")
+
+
+def _advance(run: Run) -> StageResult:
+    """Brings the data set up to date with the decisions; the last stage's result."""
     with console.progress() as progress:
-        marks = [mark for mark, _ in run.run(progress, first="filter")]
-    console.set_aside(run)
-    console.console.print(
-        f"Your decisions teach the rule from now on; {marks[-1].kept} grids in {run.folder / 'dataset'}"
-    )
+        return run.advance(start="filter", progress=progress)[-1]

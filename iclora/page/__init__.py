@@ -1,1 +1,1 @@
-"""The review page: `session` is what a reviewer can do with a run, `views` how it is told, `app` how a browser asks."""
+"""The review page: `session` is what a reviewer can do with a run, `views` what a browser is sent, `app` the server."""

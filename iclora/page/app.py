@@ -1,8 +1,8 @@
-"""The review page as a local server: one static page, and what its script asks for.
+"""The review page as a local server: one static page, and what its script requests.
 
-Only this machine and only who has the address with its token gets in. Every request is checked for its Host (a
-stranger's domain that points to 127.0.0.1 is refused), its Origin (another site's script is refused) and the token.
-Pictures are asked for by ids, never by paths.
+Only this machine has access, and only with the token in the page's address. Every request is checked for its Host (a
+foreign domain that points to 127.0.0.1 is refused), its Origin (another site's script is refused) and the token.
+Images are requested by id, never by path.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from pipeline.records import Decision
 
 PAGE = Path(__file__).parent / "page.html"
 THUMBNAIL = 320
-"""Longest side in pixels of a picture that is offered for a panel."""
+"""Longest side in pixels of an image that is offered for a panel."""
 PATIENCE = 3
-"""Seconds that a request under way has when the server is stopped."""
+"""Seconds that a running request is given when the server stops."""
 
 Text = Annotated[str, Field(max_length=100_000)]
 
 
 class Body(BaseModel):
-    """What a request brings; what is not asked for is refused."""
+    """A request's content; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,7 +61,7 @@ class Edited(Body):
     text: Text
     decision: Decision | None = None
     people: dict[str, Text] = {}
-    """How they look, by name."""
+    """Looks of people, by name."""
 
 
 class Swapped(Body):
@@ -89,8 +89,8 @@ def make(session: ReviewSession, address: str, token: str) -> FastAPI:
     """The application.
 
     Args:
-        address: host and port that it is served at.
-        token: what a request must bring, in the address at first and then as a cookie.
+        address: host and port where it is served.
+        token: what a request must carry: in the address at first, and then as a cookie.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     page = PAGE.read_text(encoding="utf-8")
@@ -103,10 +103,10 @@ def make(session: ReviewSession, address: str, token: str) -> FastAPI:
 
 
 def serve(run: Run, opened: Callable[[str], None]) -> int:
-    """Serves the page until it is interrupted; how many changes were made and not taken back.
+    """Serves the page until it is interrupted; gives how many changes were made and not undone.
 
     Args:
-        opened: told the page's address as soon as it can be asked for.
+        opened: called with the page's address as soon as the server listens.
     """
     session, token = ReviewSession(run), secrets.token_urlsafe(24)
     with socket.socket() as door:
@@ -114,10 +114,10 @@ def serve(run: Run, opened: Callable[[str], None]) -> int:
         door.listen()
         address = f"127.0.0.1:{door.getsockname()[1]}"
         server = uvicorn.Server(configuration(make(session, address, token)))
-        # A request that is cut off because the reviewer has ended the page is no fault that calls for a traceback.
+        # A request that is cut off because the reviewer has stopped the server needs no traceback.
         logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
         opened(f"http://{address}/?token={token}")
-        with suppress(KeyboardInterrupt):  # uvicorn ends in good order and then raises it again
+        with suppress(KeyboardInterrupt):  # uvicorn shuts down properly and then raises it again
             server.run(sockets=[door])
     return len(session.steps)
 
@@ -134,12 +134,12 @@ def configuration(app: FastAPI) -> uvicorn.Config:
     )
 
 
-# ---- who gets in
+# ---- access
 
 
 def _guard(app: FastAPI, address: str, token: str, policy: str) -> None:
-    """Refuses whoever comes from elsewhere or without the token, and has browsers be strict with what they get."""
-    cookie = f"iclora-{address.rpartition(':')[2]}"  # cookies know no ports: another run's page has another name
+    """Refuses requests from elsewhere or without the token, and tells browsers to be strict with the answers."""
+    cookie = f"iclora-{address.rpartition(':')[2]}"  # cookies ignore ports, so each run's page has a name of its own
     headers = {
         "Content-Security-Policy": policy,
         "Cache-Control": "no-store",
@@ -151,15 +151,15 @@ def _guard(app: FastAPI, address: str, token: str, policy: str) -> None:
 
     def refusal(request: Request) -> str:
         if request.headers.get("host") != address:
-            return f"this page is served at {address} only."
+            return f"this page is served only at {address}."
         origin = request.headers.get("origin")
         if origin != f"http://{address}" and (origin is not None or request.method not in ("GET", "HEAD")):
-            return "this page takes requests from itself only."
+            return "this page accepts requests only from itself."
         given = request.cookies.get(cookie, "")
         if request.url.path == "/" and "token" in request.query_params:
             given = request.query_params["token"]
         if not secrets.compare_digest(given.encode(), token.encode()):
-            return "open the page with the whole address that iclora has printed."
+            return "open the page with the whole address that iclora printed."
         return ""
 
     @app.middleware("http")
@@ -173,7 +173,7 @@ def _guard(app: FastAPI, address: str, token: str, policy: str) -> None:
 
 
 def _policy(page: str) -> str:
-    """Only the page's own script and style may run, known by their hashes, and only this server may be asked."""
+    """Only the page's own script and style, known by their hashes, may run, and they may contact only this server."""
 
     def hashes(tag: str) -> str:
         found = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
@@ -187,7 +187,7 @@ def _policy(page: str) -> str:
 
 
 def _explain(app: FastAPI, session: ReviewSession) -> None:
-    """Errors as sentences; with a stale change comes the row as it is now."""
+    """Errors as sentences; a stale change is answered with the row as it is now."""
 
     @app.exception_handler(ToolkitError)
     async def toolkit(_: Request, error: ToolkitError) -> JSONResponse:
@@ -207,7 +207,7 @@ def _explain(app: FastAPI, session: ReviewSession) -> None:
         return JSONResponse({"error": f"the request can't be read: {faults}."}, 422)
 
 
-# ---- what is asked for. Functions that touch the run's state are `async`, so they run in the thread that opened it.
+# ---- requests. Functions that touch the run's state are `async`, so they run in the thread that opened it.
 
 
 def _look(app: FastAPI, session: ReviewSession, page: str) -> None:
@@ -223,7 +223,9 @@ def _look(app: FastAPI, session: ReviewSession, page: str) -> None:
     async def picture(grid: str) -> FileResponse:
         path = session.run.folder / session.row(grid).grid.path
         if not path.is_file():
-            raise Unknown(f"{path} is gone; stop the page and run the same task again, which draws it.")
+            raise Unknown(
+                f"{path} is gone; stop the page and run '{session.run.command('dataset')}', which draws it again."
+            )
         return FileResponse(path, media_type="image/png")
 
     @app.get("/rows/{grid}/offers/{panel}")
@@ -262,7 +264,7 @@ def _change(app: FastAPI, session: ReviewSession) -> None:
 
 
 def _judge(app: FastAPI, session: ReviewSession) -> None:
-    scoring, asking = asyncio.Lock(), asyncio.Lock()  # a model answers one at a time
+    scoring, asking = asyncio.Lock(), asyncio.Lock()  # a model answers one request at a time
 
     @app.post("/rows/{grid}/check")
     async def check(grid: str, said: Typed) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a reviewer can do with a run: look at rows, decide, edit, exchange panels, ask the captioner again, undo.
 
-Knows nothing of browsers. Every change names the base of the row that the reviewer saw; where the row has changed
-since, in another tab or by a table, the change is refused and the row is given as it is now.
+Knows nothing about browsers. Every change names the base of the row that the reviewer saw; if the row has changed
+since, in another tab or through a table, the change is refused and the row is returned as it is now.
 """
 
 from __future__ import annotations
@@ -23,57 +23,57 @@ from pipeline.text import grammar
 
 WHO = "page"
 NEIGHBOURS = 24
-"""Pictures that are offered in exchange for a panel, the nearest in its film or folder."""
+"""Images that are offered in place of a panel, the nearest in its film or folder."""
 
 
 class Unknown(BadInput):
-    """There is no such thing in the run."""
+    """The run has no such grid, panel, image or step."""
 
 
 class Stale(BadInput):
-    """The row is not as the reviewer saw it."""
+    """The row has changed since the reviewer saw it."""
 
     def __init__(self, row: Row) -> None:
-        super().__init__(f"{row.id} has been changed elsewhere since; this is how it is now, nothing was changed.")
+        super().__init__(f"{row.id} has been changed elsewhere; this is its current state, and nothing was changed.")
         self.row = row
 
 
 @dataclass(frozen=True)
 class Step:
-    """A change that was made, and what takes it back."""
+    """A change that was made, and what undoes it."""
 
     number: int
     before: Review | None
     change: Change
     base: str
-    """The row's base after it; on another the step can't be taken back alone."""
+    """The row's base after it; from any other base the step can't be undone on its own."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A picture that may take a panel's place."""
+    """An image that may take a panel's place."""
 
     record: Record
     used: str
-    """Id of another grid that has it already; empty where none does."""
+    """Id of another grid that already uses it; empty if none does."""
 
 
 class ReviewSession:
-    """One run on the table. What reads or writes the run's state belongs to the thread that opened it.
+    """A run under review. Whatever reads or writes its state must stay in the thread that opened it.
 
-    `score` and `ask` take long and read no state: they may run in any thread, each in one at a time.
+    `score` and `ask` take long and read no state: they may run in any thread, but each in only one at a time.
     """
 
     def __init__(self, run: Run) -> None:
         self.run, self.task = run, run.task
         self.steps: list[Step] = []
         self._shown: dict[str, list[str]] = {}
-        """Texts that the captioner has written for a grid since the session was set up."""
+        """Texts that the captioner has written for a grid in this session."""
 
     # ---- looking
 
     def rows(self) -> list[Row]:
-        """All rows, those first that need a look most."""
+        """All rows, those that most need a look first."""
         return risk.riskiest_first(reviews.rows(self.run.store, self.task))
 
     def row(self, grid: str) -> Row:
@@ -84,33 +84,33 @@ class ReviewSession:
         for row in reviews.rows(self.run.store, self.task):
             if row.id == grid:
                 return row
-        raise Unknown(f"'{grid}' is no grid of this run.")
+        raise Unknown(f"this run has no grid '{grid}'.")
 
     def captions(self) -> dict[str, Caption]:
-        """What the captioner wrote, by grid, whatever people made of it."""
+        """What the captioner wrote, by grid, regardless of later edits."""
         return {caption.grid: caption for caption in self.run.store.items(Caption, "captions")}
 
     def facts(self) -> dict[str, Any]:
-        """What the last filter run found: the thresholds."""
+        """What the filter last found: the thresholds."""
         mark = self.run.store.mark("filter")
         return mark.facts if mark else {}
 
     def place(self, grid: str) -> int:
-        """A grid's place in the run, which decides the names of its people."""
+        """A grid's position in the run, which determines the names of its people."""
         return [each.id for each in self.run.store.items(Grid, "grids")].index(grid)
 
     def record(self, record: str) -> Record:
         """
         Raises:
-            Unknown: the run has no such picture.
+            Unknown: the run has no such image.
         """
         for known in self.run.store.items(Record, "records"):
             if known.id == record:
                 return known
-        raise Unknown(f"'{record}' is no picture of this run.")
+        raise Unknown(f"this run has no image '{record}'.")
 
     def offers(self, row: Row, panel: int) -> list[Offer]:
-        """Pictures of the panel's own film or folder that the grid has not, free ones before used ones, nearest first.
+        """Images of the panel's own film or folder that the grid doesn't use: unused ones first, then the nearest.
 
         Raises:
             Unknown: the grid has no such panel.
@@ -130,18 +130,18 @@ class ReviewSession:
     # ---- changing
 
     def decide(self, grid: str, base: str, decision: Decision, note: str | None = None) -> Step | None:
-        """A decision, with a note where one is given. A drop needs a reason; keeping after all takes that away.
+        """A decision, with a note if one is given. A drop needs a reason, which another decision removes.
 
         Raises:
             BadInput: a drop without a reason.
-            Stale, Unknown: the row is not as it was seen, or not there.
+            Stale, Unknown: the row has changed, or doesn't exist.
         """
         with self._seen(grid, base) as row:
             if note is None and row.decided and row.decision == "drop" and decision != "drop":
                 note = ""
             old = row.review.note if row.review else ""
             if decision == "drop" and not grammar.fold(old if note is None else note):
-                raise BadInput("a drop needs a reason, got none; say in a few words what is wrong.")
+                raise BadInput("a drop needs a reason; say in a few words what is wrong.")
             return self._make(row, reviews.change(row, self.task, decision=decision, note=note))
 
     def edit(
@@ -152,14 +152,14 @@ class ReviewSession:
         decision: Decision | None = None,
         looks: Mapping[str, str] | None = None,
     ) -> Step | None:
-        """Another text, with a decision and other looks of people where such are given.
+        """Another text, with a decision and other looks of people if they are given.
 
         Args:
-            looks: by name; the text then tells them.
+            looks: by name; the text is rendered with them.
 
         Raises:
-            BadInput: the row can't be kept with this text, or somebody can't look so.
-            Stale, Unknown: the row is not as it was seen, or not there.
+            BadInput: the row can't be kept with this text, or someone's looks can't be written like this.
+            Stale, Unknown: the row has changed, or doesn't exist.
         """
         with self._seen(grid, base) as row:
             people = self._people(row, looks)
@@ -167,11 +167,11 @@ class ReviewSession:
             return self._make(row, reviews.change(row, self.task, decision=decision, text=words, people=people))
 
     def swap(self, grid: str, base: str, first: int, second: int) -> Step | None:
-        """Exchanges two panels, each with its text.
+        """Swaps two panels, together with their texts.
 
         Raises:
-            BadInput: the caption lacks a marker, so the texts can't go along.
-            Stale, Unknown: the row is not as it was seen, or it or a panel is not there.
+            BadInput: the caption lacks a marker, so the texts can't be moved.
+            Stale, Unknown: the row has changed, or it or a panel doesn't exist.
         """
         with self._seen(grid, base) as row:
             records, texts = list(row.grid.group.records), row.caption.panels
@@ -182,23 +182,23 @@ class ReviewSession:
             return self._exchange(row, records, {a: texts[b], b: texts[a]}, None)
 
     def replace(self, grid: str, base: str, panel: int, record: str) -> Step | None:
-        """Puts another picture of the same film or folder into a panel, whose text is emptied: it told of the old one.
+        """Puts another image of the same film or folder into a panel and empties its text, which described the old one.
 
         Raises:
-            BadInput: the picture is from elsewhere, or in the grid already, or the caption lacks the panel's marker.
-            Stale, Unknown: the row is not as it was seen, or it, the panel or the picture is not there.
+            BadInput: the image is from elsewhere or already in the grid, or the caption lacks the panel's marker.
+            Stale, Unknown: the row has changed, or it, the panel or the image doesn't exist.
         """
         with self._seen(grid, base) as row:
             new, records, place = self.record(record), list(row.grid.group.records), self._panel(row, panel)
             if _source(new) != _source(records[place]) or new in records:
                 raise BadInput(
-                    f"{new.source} can't take the place: it takes another picture of the panel's own source."
+                    f"{new.source} can't be used here: the panel takes another image of its own film or folder."
                 )
             records[place] = new
             return self._exchange(row, records, {place: ""}, "unsure")
 
     def undo(self, number: int) -> str:
-        """Takes a step back, with its event; the grid that it was about.
+        """Undoes a step, which is logged too; gives the grid that it was about.
 
         Raises:
             Unknown: there is no such step.
@@ -206,7 +206,7 @@ class ReviewSession:
         """
         step = next((step for step in self.steps if step.number == number), None)
         if step is None:
-            raise Unknown(f"there is no step {number} to take back; steps are known as long as the page is served.")
+            raise Unknown(f"there is no step {number} to undo; steps can be undone as long as the page is served.")
         grid = step.change.review.grid
         with self._seen(grid, step.base):
             back = [(grid, name, becomes, was) for name, was, becomes in step.change.fields]
@@ -217,7 +217,7 @@ class ReviewSession:
 
     @contextmanager
     def _seen(self, grid: str, base: str) -> Iterator[Row]:
-        """The row where it is as the reviewer saw it; nobody else decides on it before the end of the `with`."""
+        """The row, if it is as the reviewer saw it; nobody else can decide on it before the end of the `with`."""
         with self.run.store.deciding():
             row = self.row(grid)
             if base_of(row) != base:
@@ -232,7 +232,7 @@ class ReviewSession:
     def _exchange(
         self, row: Row, records: Sequence[Record], texts: Mapping[int, str], decision: Decision | None
     ) -> Step | None:
-        """Draws the grid of other panels and changes the row to it."""
+        """Draws the grid with other panels, and gives it to the row."""
         text = reviews.moved(row, texts, self.task)
         panels = tuple(record.id for record in records)
         change = reviews.change(row, self.task, decision=decision, text=text, panels=panels)
@@ -240,7 +240,7 @@ class ReviewSession:
         return self._make(row, change)
 
     def _make(self, row: Row, change: Change | None) -> Step | None:
-        """Writes a change; None where there is nothing to change."""
+        """Writes a change; None if there is nothing to change."""
         if change is None:
             return None
         self.run.store.review([change.review], [(row.id, *field) for field in change.fields], WHO)
@@ -252,13 +252,13 @@ class ReviewSession:
     # ---- judging and asking
 
     def check(self, row: Row, text: str, looks: Mapping[str, str] | None = None) -> Caption:
-        """The caption that a row would have with a text, and with other looks of people, and its problems.
+        """The caption that a row would have with a text and other looks of people, with its problems.
 
         Args:
-            looks: by name; where they are others than the row's the text is rendered anew.
+            looks: by name; if they differ from the row's, the text is rendered anew.
 
         Raises:
-            BadInput: somebody can't look so.
+            BadInput: someone's looks can't be written like this.
         """
         people, caption = self._people(row, looks), grammar.edited(row.caption, text, self.task)
         if not people or not row.caption.parts:
@@ -268,7 +268,7 @@ class ReviewSession:
         return grammar.edited(replace(row.caption, parts=parts), anew, self.task)
 
     def _people(self, row: Row, looks: Mapping[str, str] | None) -> tuple[Person, ...]:
-        """Those who look otherwise by this than in the row, where what changes about them stays."""
+        """People whose looks differ from the row's; what changes about them from panel to panel stays."""
         parts = row.caption.parts
         changes = {person.name: person.changes for person in parts.people} if parts else {}
         said = [Person(name, grammar.clean(told), changes.get(name, "")) for name, told in (looks or {}).items()]
@@ -277,11 +277,11 @@ class ReviewSession:
     def score(
         self, row: Row, text: str, facts: dict[str, Any], looks: Mapping[str, str] | None = None
     ) -> tuple[Score, ...]:
-        """Scores of a text for a row's panels against the run's thresholds.
+        """Scores a text on a row's panels against the run's thresholds.
 
         Raises:
-            BadInput: somebody can't look so.
-            ToolkitError: the scorer's model can't be had.
+            BadInput: someone's looks can't be written like this.
+            ToolkitError: the scorer's model is not available.
         """
         if self.run.scorer is None:
             return ()
@@ -291,11 +291,11 @@ class ReviewSession:
         return score_one(self.task, row.grid, caption, run.scorer, run.folder, run.store.cache, facts)
 
     def ask(self, row: Row, machine: str, place: int) -> Caption:
-        """Another caption by the captioner, which is shown beside what is there; nothing of the run changes.
+        """Another caption by the captioner, to be shown beside the current one; nothing in the run changes.
 
         Args:
             machine: the captioner's text so far.
-            place: the grid's place in the run.
+            place: the grid's position in the run.
 
         Raises:
             ToolkitError: the captioner can't be asked, or has nothing new to say.
@@ -303,7 +303,7 @@ class ReviewSession:
         run = self.run
         if run.captioner.verbatim:
             raise BadInput(
-                f"the captioner '{run.settings.captioner}' takes texts over as they are and can't be asked for others."
+                f"the captioner '{run.settings.captioner}' takes texts as they are and can't be asked for others."
             )
         known = self._shown.setdefault(row.id, [])
         faults = [score.reason for score in row.scores if not score.passed]
@@ -314,11 +314,11 @@ class ReviewSession:
 
 
 def base_of(row: Row) -> str:
-    """Hash of what the reviewer could have seen of a row; a change on another base is stale."""
+    """Hash of everything that a reviewer sees of a row; a change based on another one is stale."""
     review = asdict(row.review) if row.review else None
     return key_of(decision=row.decision, text=row.caption.text, review=review, picture=row.grid.path)
 
 
 def _source(record: Record) -> tuple[str, str]:
-    """What pictures of one film or folder have in common."""
+    """What images of one film or folder have in common."""
     return record.position.folder, record.position.film

@@ -1,4 +1,4 @@
-"""Rows as a browser gets them: plain values, texts cut into pieces by panel."""
+"""Rows as a browser receives them: plain values, with texts cut into pieces by panel."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pipeline.task import Task
 from pipeline.text.markers import inside, spans
 
 BORDER = 0.1
-"""Part of the rows that passed which are borderline: those nearest to their thresholds, whatever the scorer's scale."""
+"""Share of the passing rows that count as borderline: those nearest to their thresholds, on any scorer's scale."""
 
 
 def state(session: ReviewSession) -> dict[str, Any]:
-    """All that the page shows at first."""
+    """Everything that the page shows at first."""
     rows, machine = session.rows(), session.captions()
     layout = session.task.grid_layout
     near = borderline(rows)
@@ -41,7 +41,7 @@ def one(session: ReviewSession, grid: str) -> dict[str, Any]:
 
 
 def borderline(rows: Sequence[Row]) -> set[str]:
-    """Ids of rows that passed all thresholds, but one of them barely."""
+    """Ids of rows that passed all thresholds, but one of them only just."""
     margins = {row.id: risk.margin(row) for row in rows if not row.reasons}
     measured = sorted((margin, grid) for grid, margin in margins.items() if 0 <= margin < math.inf)
     return {grid for _, grid in measured[: math.ceil(BORDER * len(measured))]}
@@ -58,7 +58,7 @@ def row_of(row: Row, machine: Mapping[str, Caption], task: Task, near: set[str])
         "note": row.review.note if row.review else "",
         "formed": row.grid.group.formed,
         "reasons": row.reasons,
-        "picture": row.grid.path,  # another path is another picture
+        "picture": row.grid.path,  # a different path is a different image
         "panels": [panel.source for panel in row.grid.group.records],
         **text_of(row.caption, task),
         "scores": scores_of(row.scores),
@@ -82,14 +82,14 @@ def text_of(caption: Caption, task: Task, raw: str | None = None) -> dict[str, A
     """A caption with its problems, in pieces.
 
     Args:
-        raw: the text as it was typed; the pieces are this one's, letter for letter.
+        raw: the text as it was typed; the pieces then are of this text, character for character.
     """
     text = caption.text if raw is None else raw
     return {"text": text, "pieces": pieces(text, task), "problems": caption.problems}
 
 
 def pieces(text: str, task: Task) -> list[dict[str, Any]]:
-    """The text cut at its markers; put together again it is the same. Browsers count letters otherwise than Python."""
+    """The text cut at its markers; joined, the pieces give the text. Browsers count characters differently."""
     found = spans(text, task)
     head = text[: next((start for start, _ in found if start >= 0), len(text))]
     prefix = task.prefix if task.prefix and head.startswith(task.prefix) else ""
@@ -102,12 +102,12 @@ def pieces(text: str, task: Task) -> list[dict[str, Any]]:
 
 
 def people_of(caption: Caption) -> list[dict[str, str]]:
-    """Who is in a grid; nobody where the caption came as one text."""
+    """Who is in a grid; nobody if the caption came as one text."""
     return [asdict(person) for person in caption.parts.people] if caption.parts else []
 
 
 def compared(caption: Caption, other: str) -> dict[str, Any]:
-    """A caption in pieces that another text has too and pieces that it has not, word by word."""
+    """A caption compared word by word with another text: pieces that both have, and pieces that only it has."""
     a, b = (re.findall(r"\s*\S+", each) for each in (caption.text, other))
     matcher = difflib.SequenceMatcher(a=[word.strip() for word in a], b=[word.strip() for word in b], autojunk=False)
     parts = [
@@ -137,5 +137,5 @@ def offer_of(offer: Offer) -> dict[str, Any]:
 
 
 def _finite(value: float) -> float | None:
-    """JSON knows no infinity."""
+    """JSON has no infinity."""
     return value if math.isfinite(value) else None

@@ -13,13 +13,11 @@ from dataclasses import asdict, dataclass
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
+from pipeline.progress import Progress
 from pipeline.records import Rejected
 from pipeline.store import TABLES, Item, Keyed, Mark, Store
 
 In = TypeVar("In", bound=Keyed)
-
-Progress = Callable[[str, int, int], None]
-"""Told the stage's name, how many inputs are done and how many there are."""
 
 
 @dataclass(frozen=True)

@@ -26,31 +26,50 @@ SHORT = 6  # letters of a cell's hash: two texts agree in it with a chance of 1 
 
 
 def write_csv(found: Sequence[Row], task: Task, path: Path) -> None:
-    """One row a grid, the riskiest first: what a person edits, then what helps to decide, last what only we read."""
-    scored = list(dict.fromkeys(score.name for row in found for score in row.scores))
-    edited = _edited_columns(task)
-    scores = [f"{name} score" if name in edited else name for name in scored]  # how the summary fits, beside itself
-    columns = ["id", *edited, "problems", *scores, "picture", "base"]
-    spreadsheet.write(path, columns, [_cells(row, scored) for row in riskiest_first(found)])
+    """One row per grid, the riskiest first: what a reviewer edits, what helps to decide, and what only we read."""
+    written = columns(found, task)
+    entries = (guarded(entry, task) for entry in list_entries(found, task))
+    spreadsheet.write(path, written, [[entry[name] for name in written] for entry in entries])
 
 
-def _cells(row: Row, scored: Sequence[str]) -> list[str]:
-    seen = _seen(row)
-    texts = [spreadsheet.guard(text) for name, text in seen.items() if name != "decision"]
-    problems = spreadsheet.guard(grammar.fold("; ".join((*row.reasons, *row.caption.problems))))
+def columns(found: Sequence[Row], task: Task) -> list[str]:
+    """The table's columns; the names of the scores depend on the rows."""
+    return ["id", *edited_columns(task), "problems", *_score_columns(found, task).values(), "picture", "base"]
+
+
+def list_entries(found: Sequence[Row], task: Task) -> list[dict[str, str]]:
+    """The table's rows by column, as they are before they are guarded against spreadsheets."""
+    scores = _score_columns(found, task)
+    return [_entry(row, scores) for row in riskiest_first(found)]
+
+
+def guarded(entry: Mapping[str, str], task: Task) -> dict[str, str]:
+    """A row whose texts a spreadsheet leaves alone."""
+    texts = {*edited_columns(task), "problems"} - {"decision"}
+    return {name: spreadsheet.guard(text) if name in texts else text for name, text in entry.items()}
+
+
+def _score_columns(found: Sequence[Row], task: Task) -> dict[str, str]:
+    """By score, its column: `summary` is the summary's text, so how well it fits is in `summary score`."""
+    edited = edited_columns(task)
+    names = dict.fromkeys(score.name for row in found for score in row.scores)
+    return {name: f"{name} score" if name in edited else name for name in names}
+
+
+def _entry(row: Row, scores: Mapping[str, str]) -> dict[str, str]:
     values = {score.name: f"{score.value:.4f}" for score in row.scores}
-    return [
-        row.id,
-        row.decision,
-        *texts,
-        problems,
-        *(values.get(name, "") for name in scored),
-        row.grid.path,
-        base(row),
-    ]
+    return {
+        "id": row.id,
+        **_seen(row),
+        "problems": grammar.fold("; ".join((*row.reasons, *row.caption.problems))),
+        **{column: values.get(name, "") for name, column in scores.items()},
+        "picture": row.grid.path,
+        "base": base(row),
+    }
 
 
-def _edited_columns(task: Task) -> list[str]:
+def edited_columns(task: Task) -> list[str]:
+    """The columns that a reviewer may edit."""
     panels = [f"panel_{number}" for number in range(1, len(task.markers) + 1)]
     return ["decision", "caption", "summary", *panels, "people", "note"]
 
@@ -86,11 +105,20 @@ def read_csv(path: Path, found: Sequence[Row], task: Task) -> list[Change]:
     Raises:
         BadInput: the file can't be read as a table, or rows are in doubt; every doubt is named with row and column.
     """
+    return find_changes(_lines(path, task), str(path), found, task)
+
+
+def find_changes(lines: Sequence[spreadsheet.Line], source: str, found: Sequence[Row], task: Task) -> list[Change]:
+    """What is changed in the lines of a table, of which errors speak as `source`.
+
+    Raises:
+        BadInput: rows are in doubt; every doubt is named with row and column.
+    """
     by_id = {row.id: row for row in found}
     doubts: list[str] = []
     changes: list[Change] = []
     met: dict[str, int] = {}
-    for line in _lines(path, task):
+    for line in lines:
         name = line.cells.get("id", "").strip()
         row = by_id.get(name)
         if line.fault:
@@ -107,7 +135,7 @@ def read_csv(path: Path, found: Sequence[Row], task: Task) -> list[Change]:
     if missing := [name for name in by_id if name not in met]:
         doubts.append(f"{len(missing)} grids have no row: {', '.join(missing)}")
     if doubts:
-        raise BadInput("\n  ".join([f"nothing was applied from {path}, these are in doubt:", *doubts]))
+        raise BadInput("\n  ".join([f"nothing was applied from {source}, these are in doubt:", *doubts]))
     return changes
 
 
@@ -127,7 +155,7 @@ def has_edits(path: Path, found: Sequence[Row], task: Task) -> bool:
 
 
 def _lines(path: Path, task: Task) -> list[spreadsheet.Line]:
-    return spreadsheet.read(path, ["id", *_edited_columns(task), "base"])
+    return spreadsheet.read(path, ["id", *edited_columns(task), "base"])
 
 
 def _edited(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
@@ -135,14 +163,14 @@ def _edited(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
     hashes = _hashes(cells, task)
     if hashes is None:
         return None
-    texts = {name: _read(name, cells[name]) for name in _edited_columns(task)}
+    texts = {name: _read(name, cells[name]) for name in edited_columns(task)}
     changed = {name: text for name, text in texts.items() if _hash(text) != hashes[name]}
     return {name: text for name, text in changed.items() if text or name != "decision"}  # an emptied one says nothing
 
 
 def _hashes(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
     """What a row's base says of every cell that may be edited, and of the pictures; None where it is damaged."""
-    columns = [*_edited_columns(task), "picture"]
+    columns = [*edited_columns(task), "picture"]
     told = cells["base"].strip().removeprefix("b-")
     if len(told) != SHORT * len(columns):
         return None

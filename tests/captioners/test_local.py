@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from bench import batches, captions, corrupted
 from captioners import local, sidecar
-from iclora.run import Settings
+from iclora.settings import Settings
 from miniature.draw import draw
 from miniature.world import Character, Scene, describe, draw_scene
 from pipeline import task

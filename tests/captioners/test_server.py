@@ -45,7 +45,8 @@ from PIL import Image
 from plain import LAYOUT, facts, painted, small
 
 from captioners import server
-from iclora.run import Run, Settings
+from iclora.run import Run
+from iclora.settings import Settings
 from miniature.film import HELD_OUT_SEED, write_film
 from miniature.film import picture as write_picture
 from miniature.world import draw_scene
@@ -228,7 +229,7 @@ def test_a_command_that_is_typed_again_asks_what_went_without_an_answer(tmp_path
         def walk() -> tuple[bool, list[Caption]]:
             run = Run(asked, tmp_path / "run")
             with run.store:
-                *_, (_, worked) = run.run(lambda *_: None, "caption")
+                worked = run.advance("caption")[-1].worked
                 return worked, run.store.items(Caption, "captions")
 
         worked, made = walk()
@@ -659,7 +660,7 @@ def test_transformers_serve_captions_a_film_with_the_miniature(tmp_path: Path) -
         asked = Settings(task="storyboard", sources=(str(film),), captioner="server", scorer="none", overrides=options)
         run = Run(asked, tmp_path / "run")
         with run.store:
-            marks = [mark for mark, _ in run.run(lambda *_: None, "caption")]
+            marks = run.advance("caption")
             made = run.store.items(Caption, "captions")
     told = marks[-1].facts
     assert len(made) == marks[-1].entered >= 3 and told["failures"] == {}
@@ -668,4 +669,4 @@ def test_transformers_serve_captions_a_film_with_the_miniature(tmp_path: Path) -
     assert told["spent"]["tokens read"] > 100 * len(made)
     run = Run(asked, tmp_path / "run")  # the server has gone; nothing is left to ask
     with run.store:
-        assert [worked for _, worked in run.run(lambda *_: None, "caption")] == [False] * 5
+        assert [result.worked for result in run.advance("caption")] == [False] * 5

@@ -17,7 +17,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from served import GRIDS, Served, build, opened, resettle, serving
 
-from iclora.run import Run, Settings
+from iclora.run import Run
+from iclora.settings import Settings
 from pipeline.records import Row
 from pipeline.review import reviews
 
@@ -188,7 +189,7 @@ def test_without_the_scorers_weights_a_sentence_stands_where_the_scores_would(
     built: Path, context: BrowserContext, faults: Faults, tmp_path: Path
 ) -> None:
     run = shutil.copytree(built, tmp_path / "run")
-    resettle(run, overrides=('scorer.model="local-dir:/nowhere"',))
+    resettle(run, settings={"scorer.model": "local-dir:/nowhere"})
     with serving(run) as served:
         page = visit(context, served, faults)
         expect(page.locator(".score").first).to_be_visible()  # what the filter has found stays
@@ -321,7 +322,7 @@ def test_two_tabs_do_not_overwrite_each_other(
     other.keyboard.press("Enter")
     wait_for(other, f"{grid}: drop")
     page.keyboard.press("Control+Enter")
-    wait_for(page, "has been changed elsewhere since")
+    wait_for(page, "has been changed elsewhere")
     page.screenshot(path=tmp_path / "stale.png")
     expect(page.locator("#text")).to_have_value(rows(served)[grid].caption.text.replace("a short", "my own"))
     assert rows(served)[grid].review.note == "too dark"
@@ -388,7 +389,7 @@ def test_the_page_works_in_a_narrow_window_and_in_the_dark(page: Page, tmp_path:
 def test_the_picture_in_the_documentation(context: BrowserContext, faults: Faults, tmp_path: Path) -> None:
     run = Run(Settings(task="storyboard"), tmp_path / "run")
     with run.store:
-        list(run.run(lambda *_: None))
+        run.advance()
     with serving(tmp_path / "run") as served:
         page = visit(context, served, faults)
         while not page.locator(".score.bad[data-score^='text ']").count():

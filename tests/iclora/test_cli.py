@@ -1,4 +1,4 @@
-"""The command line: one sentence and exit code 2 for what a user can mend, never a traceback."""
+"""The command line: one sentence and exit code 2 for what a user can fix, never a traceback."""
 
 import csv
 import json
@@ -47,12 +47,15 @@ BARE = ("--captioner", "sidecar", "--scorer", "none", "--set", "group.floor=0.0"
         (["dataset", "storyboard", "--scorer", "clip"], "no scorer named 'clip'"),
         (["dataset", "storyboard", "--set", "group.flor=1"], "unknown key 'group.flor', did you mean 'floor'?"),
         (["dataset", "storyboard", "--set", "nonsense"], "--set takes key=value"),
-        (["dataset", "storyboard", "--set", "captioner.modle=x"], "options of the captioner local: modle"),
-        (["show", "storyboard"], "there is no run in runs/storyboard; make one with 'iclora dataset storyboard'"),
+        (
+            ["dataset", "storyboard", "--set", "captioner.modle=x"],
+            "unknown key 'captioner.modle', did you mean 'model'?",
+        ),
+        (["show", "storyboard"], "there is no run in runs/storyboard; start one with 'iclora dataset storyboard'"),
         (["review", "storyboard"], "there is no run in runs/storyboard"),
     ],
 )
-def test_what_a_user_can_mend_is_one_sentence_and_exit_code_two(iclora: Run, words: list[str], message: str) -> None:
+def test_what_a_user_can_fix_is_one_sentence_and_exit_code_two(iclora: Run, words: list[str], message: str) -> None:
     code, _, errors = iclora(*words)
     assert code == 2
     assert message in errors
@@ -88,7 +91,7 @@ def test_a_caption_written_by_hand_brings_its_grid_into_the_data_set(iclora: Run
     table.write_text("\n".join(lines), encoding="utf-8")
     code, output, _ = iclora("review", "storyboard", "--apply", str(table))
     assert code == 0
-    assert "1 rows changed; 2 grids" in output
+    assert "1 row changed; 2 grids" in output
     assert mine in [path.read_text(encoding="utf-8") for path in Path("runs/storyboard/dataset").glob("*/*.txt")]
 
 
@@ -114,11 +117,11 @@ def test_a_dry_run_prints_what_would_change_and_changes_nothing(iclora: Run, pic
         "'...old here, [SCENE-2] short, [SCENE-3] part 3 o...'",
         "  problem: the text of [SCENE-2] has fewer than 3 words",
         "  note: '' -> 'see below'",
-        "1 rows would change; nothing was applied.",
+        "1 row would change; nothing was applied.",
     ]
     assert iclora("show", "storyboard", "events")[1] == "events is empty\n"
     assert iclora("review", "storyboard", "--dry-run")[2].startswith(
-        "error: --dry-run tells what a table would change; name"
+        "error: --dry-run shows what a table would change; name"
     )
 
 
@@ -128,8 +131,8 @@ def test_what_was_applied_is_printed_scored_again_and_in_the_event_log(iclora: R
     table = edited("mine.csv", panel_2="another part is told", note="see below")
     code, output, _ = iclora("review", "storyboard", "--apply", str(table))
     assert code == 0
-    assert re.search(r"^g-\w+ is now keep by your word: not scored$", output, re.M)
-    assert output.splitlines()[-1].startswith("1 rows changed; 1 grids in ")
+    assert re.search(r"^g-\w+ is now keep by your decision: not scored$", output, re.M)
+    assert output.splitlines()[-1].startswith("1 row changed; 1 grid in ")
     assert "another part is told" in Path("runs/storyboard/dataset/train/0001.txt").read_text(encoding="utf-8")
     events = json.loads(iclora("show", "storyboard", "events", "--json")[1])
     assert [(event["who"], event["field"], event["becomes"]) for event in events][1:] == [
@@ -137,7 +140,7 @@ def test_what_was_applied_is_printed_scored_again_and_in_the_event_log(iclora: R
     ]
     shown = iclora("show", "storyboard", "events")[1]
     assert "[SCENE-2] another part is told, [SCENE-3]" in shown
-    assert iclora("review", "storyboard", "--apply", str(table))[1].startswith("0 rows changed; 1 grids in ")
+    assert iclora("review", "storyboard", "--apply", str(table))[1].startswith("0 rows changed; 1 grid in ")
 
 
 def test_edits_that_were_not_applied_are_set_aside_and_that_is_told(iclora: Run, pictures: Path) -> None:
@@ -244,7 +247,7 @@ def test_show_prompt_knows_what_the_run_was_asked_for(iclora: Run, pictures: Pat
 def test_show_prompt_tells_that_texts_of_people_are_sent_to_nobody(iclora: Run) -> None:
     code, _, errors = iclora("caption", "storyboard", "--show-prompt", "--captioner", "sidecar")
     assert code == 2
-    assert "the captioner 'sidecar' takes texts over as they are and is sent nothing" in errors
+    assert "the captioner 'sidecar' takes texts as they are and is sent nothing" in errors
 
 
 def test_show_prompt_loads_no_model_library() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iclora.run import Run, Settings
+from iclora.run import Run
+from iclora.settings import Settings
 from miniature import film
 from miniature.world import PLACES, Scene, bare, draw_character, draw_scene
 from pipeline.consistency import teaching, verdict
@@ -55,7 +56,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     run = Run(settings, home / "run")
     with run.store:
-        list(run.run(lambda *_: None))
+        run.advance()
     return home / "run"
 
 
@@ -242,7 +243,7 @@ def test_learning_does_what_it_told_and_leaves_a_persons_decisions_alone(
     assert "Your decisions teach the rule from now on; " in output
     run = opened(home)
     with run.store:
-        assert run.settings.overrides == (*overrides, "filter.learn=true")
+        assert run.settings.overrides == overrides | {"filter.learn": True}
         assert counts(run) == {name: pytest.approx(now, abs=0.001) for name, (_, now) in lesson.counts.items()}
         turned = (strangers(run) ^ before) - decided.keys()
         assert turned == {turn.grid for turn in lesson.turns} != set()
@@ -253,29 +254,29 @@ def test_learning_does_what_it_told_and_leaves_a_persons_decisions_alone(
 
 def test_a_run_that_learns_takes_up_every_further_decision_and_none_while_it_does_not(run: Run) -> None:
     decided = decide(run)
-    list(run.run(lambda *_: None, first="filter"))
+    run.advance(start="filter")
     untaught = counts(run)
     run.learn()
-    list(run.run(lambda *_: None, first="filter"))
+    run.advance(start="filter")
     taught = counts(run)
     assert taught != untaught
     other = next(row for row in rows(run) if row.id not in decided)
     change = reviews.change(other, run.task, decision="drop", note="no")
     assert change
     run.store.review([change.review], [], "page")
-    list(run.run(lambda *_: None, first="filter"))
+    run.advance(start="filter")
     assert counts(run) != taught
     run.store._db.execute("DELETE FROM reviews")  # too few to teach: the rule is the run's own again
-    list(run.run(lambda *_: None, first="filter"))
+    run.advance(start="filter")
     assert counts(run) == untaught
 
 
-def test_learning_twice_writes_one_override_and_keeps_the_others(run: Run) -> None:
+def test_learning_twice_makes_one_setting_and_keeps_the_others(run: Run) -> None:
     before = run.settings.overrides
-    run.settings = run.settings.model_copy(update={"overrides": ("filter.learn = false", *before)})
+    run.settings = run.settings.changed(settings=["filter.learn = false"])
     for _ in range(2):
         run.learn()
-        assert run.settings.overrides == (*before, "filter.learn=true")
+        assert run.settings.overrides == before | {"filter.learn": True}
     assert run.task.filter.learn
 
 

@@ -79,7 +79,7 @@ def test_without_the_token_there_is_nothing(served: Served, path: str) -> None:
     url = f"http://{served.address}{path.replace('right', served.token)}"
     answer = httpx2.get(url)
     assert answer.status_code == 403
-    assert answer.text == "open the page with the whole address that iclora has printed."
+    assert answer.text == "open the page with the whole address that iclora printed."
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost", "127.0.0.1", "127.0.0.1:1"])
@@ -163,7 +163,7 @@ def test_a_change_of_an_unknown_grid_is_refused(
     client: httpx2.Client, what: str, said: dict[str, object], status: int
 ) -> None:
     answer = client.post(f"/rows/g-nothing/{what}", json={"base": "b-x", **said})
-    assert (answer.status_code, answer.json()["error"]) == (status, "'g-nothing' is no grid of this run.")
+    assert (answer.status_code, answer.json()["error"]) == (status, "this run has no grid 'g-nothing'.")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_change_of_an_unknown_grid_is_refused(
         ("swap", {"first": 0, "second": 3}, "has panels 0 to 2, got 3"),
         ("swap", {"first": -1, "second": 1}, "has panels 0 to 2, got -1"),
         ("swap", {"first": 1, "second": 1}, "a swap takes two panels"),
-        ("replace", {"panel": 0, "record": "../run.db"}, "'../run.db' is no picture of this run"),
+        ("replace", {"panel": 0, "record": "../run.db"}, "this run has no image '../run.db'"),
     ],
 )
 def test_what_makes_no_sense_is_a_sentence_and_changes_nothing(
@@ -308,7 +308,7 @@ def test_a_picture_of_another_source_is_refused(client: httpx2.Client, served: S
     foreign = next(found for found in stored(served)[0] if found.id == other["id"]).grid.group.records[0]
     answer = post(client, row, "replace", panel=0, record=foreign.id)
     assert answer.status_code == 422
-    assert "the panel's own source" in answer.json()["error"]
+    assert "of its own film or folder" in answer.json()["error"]
 
 
 def test_every_change_can_be_undone_and_the_first_leaves_no_decision(client: httpx2.Client, served: Served) -> None:
@@ -409,7 +409,7 @@ def test_a_table_keeps_the_panels_that_the_page_has_exchanged(client: httpx2.Cli
 @pytest.mark.parametrize(
     ("captioner", "options", "message"),
     [
-        ("sidecar", (), "the captioner 'sidecar' takes texts over as they are and can't be asked for others"),
+        ("sidecar", (), "the captioner 'sidecar' takes texts as they are and can't be asked for others"),
         ("server", ('captioner.url="http://127.0.0.1:9/v1"',), "127.0.0.1:9"),
         ("local", ('captioner.model="/nowhere"',), "/nowhere"),
     ],
@@ -418,7 +418,7 @@ def test_a_captioner_that_can_t_be_asked_is_a_sentence(
     built: Path, tmp_path: Path, captioner: str, options: tuple[str, ...], message: str
 ) -> None:
     run = shutil.copytree(built, tmp_path / "run")
-    resettle(run, captioner=captioner, overrides=options)
+    resettle(run, captioner=captioner, settings=options)
     with serving(run) as served, served.client() as client:
         answer = client.post(f"/rows/{rows(client)[0]['id']}/ask", json={})
     assert answer.status_code == 422
@@ -431,7 +431,7 @@ def test_a_captioner_that_can_t_be_asked_is_a_sentence(
 def test_the_command_serves_until_it_is_interrupted_and_then_writes_the_data_set(built: Path, tmp_path: Path) -> None:
     run = shutil.copytree(built, tmp_path / "run")
     code = f"import sys; sys.argv = ['iclora', 'review', 'storyboard', '--serve', '--out', {str(run)!r}]\n"
-    code += "from pipeline.cli import main\nmain()"
+    code += "from iclora.cli import main\nmain()"
     environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
     words = [sys.executable, "-u", "-c", code]
     with subprocess.Popen(
@@ -448,7 +448,7 @@ def test_the_command_serves_until_it_is_interrupted_and_then_writes_the_data_set
         finally:
             command.kill()
     assert len(token) >= 32
-    assert rest == f"1 changes; {GRIDS - 1} grids in {run / 'dataset'}\n"
+    assert rest == f"1 change; {GRIDS - 1} grids in {run / 'dataset'}\n"
     assert command.returncode == 0
 
 
@@ -464,7 +464,7 @@ def test_the_data_set_has_the_panels_and_texts_that_the_reviewer_wants(client: h
     change(client, dropped, "decide", decision="drop", note="why")
     run = opened(served.home)
     with run.store:
-        marks = [mark for mark, _ in run.run(lambda *_: None)]
+        marks = run.advance()
         row = next(row for row in reviews.rows(run.store, run.task) if row.id == swapped["id"])
         file = next(entry["file"] for entry in run.store.table("exported") if entry["grid"] == row.id)
     assert marks[-1].kept == GRIDS - 1
@@ -481,10 +481,10 @@ def test_a_persons_picture_that_is_gone_is_drawn_again(client: httpx2.Client, se
     drawn = (served.home / changed.grid.path).read_bytes()
     (served.home / changed.grid.path).unlink()
     answer = client.get(f"/rows/{changed.id}/picture")
-    assert answer.status_code == 404 and "run the same task again" in answer.json()["error"]
+    assert answer.status_code == 404 and "iclora dataset storyboard" in answer.json()["error"]
     run = opened(served.home)
     with run.store:
-        list(run.run(lambda *_: None))
+        run.advance()
     assert (served.home / changed.grid.path).read_bytes() == drawn
 
 

@@ -16,7 +16,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from served import Served, opened, serving
 
-from iclora.run import Run, Settings
+from iclora.run import Run
+from iclora.settings import Settings
 from miniature import film
 from miniature.world import draw_scene
 from pipeline import task
@@ -75,7 +76,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     run = Run(settings, home / "run")
     with run.store:
-        list(run.run(lambda *_: None))
+        run.advance()
     return home / "run"
 
 
@@ -251,9 +252,8 @@ def test_edited_looks_outlive_an_edit_of_the_text_and_a_new_round_of_captions(ru
     assert parts(edited).panels[1].text == f"<{mara}> digs a deep hole"
     assert parts(edited).people[0] == Person(mara, "a green rabbit")
     words = [ANSWERS[STRANGER].replace("flies a kite", "drops a kite"), *ANSWERS[1:]]
-    overrides = (f"captioner.answers={json.dumps(words)}", *run.settings.overrides[1:])
-    second = Run(run.settings.model_copy(update={"overrides": overrides}), run.folder)
-    list(second.run(lambda *_: None))
+    second = Run(run.settings.changed(settings={"captioner.answers": words}), run.folder)
+    second.advance()
     again = row(second, STRANGER)
     assert (again.caption.text, parts(again).people) == (edited.caption.text, parts(edited).people)
 
@@ -376,16 +376,15 @@ def test_a_score_of_a_column_s_name_stands_beside_it(run: Run) -> None:
 
 
 def test_looks_under_a_policy_that_tells_none_are_stored_and_scored_anew(run: Run) -> None:
-    overrides = (*run.settings.overrides, "caption.looks=never")
-    never = Run(run.settings.model_copy(update={"overrides": overrides}), run.folder)
-    list(never.run(lambda *_: None))
+    never = Run(run.settings.changed(settings={"caption.looks": "never"}), run.folder)
+    never.advance()
     mara, leo = first_and_second(never, STRANGER)
     before, mark = row(never, STRANGER), never.store.mark("filter")
     (change,) = apply(never, STRANGER, people=f"{mara}: a green rabbit; {leo}: {BEAR}")
     assert [name for name, _, _ in change.fields] == ["people"]
     after = row(never, STRANGER)
     assert (after.caption.text, parts(after).people[0].looks) == (before.caption.text, "a green rabbit")
-    list(never.run(lambda *_: None, first="filter"))
+    never.advance(start="filter")
     again = never.store.mark("filter")
     assert mark and again and again.fingerprint != mark.fingerprint
 
@@ -512,7 +511,7 @@ def test_a_stranger_that_was_exchanged_is_none_any_more(client: httpx2.Client, s
     assert swapped.json()["row"]["word"] == "the beach in panels 2 and 3; panel 1 does not belong"
     run = opened(served.home)
     with run.store:
-        list(run.run(lambda *_: None, first="filter"))
+        run.advance(start="filter")
     assert [s.name for s in stored(served).scores if not s.passed] == ["belongs 1", "recurs 1"]
 
 

@@ -254,8 +254,8 @@ def test_help_lists_the_plug_ins_of_other_packages_without_importing_them(tmp_pa
         )
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     told = " ".join(ran.stdout.replace("│", " ").split())
-    assert "haiku, local, scripted, server, sidecar, or the path of a .py file" in told
-    assert "none, open_clip, taste, or the path of a .py file" in told
+    assert "haiku, local (the default), scripted, server, sidecar, or the path of a .py file." in told
+    assert "none, open_clip (the default), taste, or the path of a .py file." in told
 
 
 # ---- options
@@ -284,7 +284,7 @@ def test_all_faults_of_options_are_told_at_once_with_their_values() -> None:
     told = str(caught.value)
     assert told.startswith("options of the gadget good: gadget.size: Input should be a valid integer")
     assert ", got 'widewide" in told and "...;" in told and len(told) < 300
-    assert told.endswith("gadget.sise: there is no such key, did you mean 'size'?")
+    assert told.endswith("unknown key 'gadget.sise', did you mean 'size'?")
 
 
 def test_known_options_are_listed_only_where_none_is_near() -> None:

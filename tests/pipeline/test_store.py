@@ -219,6 +219,17 @@ def test_only_one_process_works_at_a_run_and_its_death_frees_it(tmp_path: Path) 
                 store.add("inspect", "records", [record("a")], [], 0)
 
 
+def test_work_within_work_keeps_the_lock_to_the_end_of_the_outer_one(tmp_path: Path) -> None:
+    with Store(tmp_path) as store, Store(tmp_path) as other:
+        with store.working():
+            with store.working():
+                pass
+            with pytest.raises(BadInput, match="at work"), other.working():
+                pass
+        with other.working():
+            pass
+
+
 def test_two_processes_may_open_a_new_run_at_once(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from pipeline.store import Store; Store(Path(sys.argv[1])).counts()"
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(2)]

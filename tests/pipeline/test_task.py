@@ -203,11 +203,15 @@ def test_all_faults_of_a_file_are_told_at_once_with_their_values(own: Path):
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        ('["[A]", "[B]"]', '["[A]", "[B]", "[C]"]', r"2 panels need as many markers, got \[A\] \[B\] \[C\]"),
-        ('["[A]", "[B]"]', '["[A]", "B"]', "a marker stands in square brackets, got 'B'"),
+        ('["[A]", "[B]"]', '["[A]", "[B]", "[C]"]', r"2 panels need 2 markers, got \[A\] \[B\] \[C\]"),
+        ('["[A]", "[B]"]', '["[A]", "B"]', "a marker must be enclosed in square brackets, got 'B'"),
         ('["[A]", "[B]"]', '["[A]", "[A]"]', r"markers must differ, got \[A\] \[A\]"),
-        ('title = "Own"', 'title = "Own"\nprefix = "[B]"', r"the marker \[B\] can't stand in the prefix"),
-        ('title = "Own"', 'title = "Own"\ngrids = [9, 3]', "fewest grids 9 is more than most grids 3"),
+        ('title = "Own"', 'title = "Own"\nprefix = "[B]"', r"the marker \[B\] can't also be in the prefix"),
+        (
+            'title = "Own"',
+            'title = "Own"\ngrids = [9, 3]',
+            "the smallest number of grids, 9, is larger than the largest, 3",
+        ),
         ('title = "Own"', "", "title: Field required"),
         ('title = "Own"', 'title = "Own"\nbase = "flux1"', "base: no base model of that name, did you mean 'flux-1'"),
     ],
@@ -245,5 +249,5 @@ def test_an_override_without_key_or_value_shows_the_form(override: str):
 
 
 def test_an_override_below_a_value_is_refused():
-    with pytest.raises(BadInput, match=r"--set title\.size=3: 'title' is a value and has no parts"):
+    with pytest.raises(BadInput, match=r"title\.size can't be set: 'title' is a value and has no keys"):
         task.load("storyboard", ["title.size=3"])

@@ -1,4 +1,4 @@
-"""The families of models behind the seam: each against diffusers' own pipeline, and at full size without weights."""
+"""The backends of FLUX.1 and Z-Image: against diffusers' own pipelines, and at full size without weights."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ from pipeline import task
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.families import load as base_family
 from training import config as settings
-from training import flow
 from training.backends import flux, z_image
-from training.backends.base import Backend, Encoded
-from training.backends.flux import Flux, pack, token_places, unpack
+from training.backends.base import Backend, Encoded, Prompts, pack, shift_factor, unpack
+from training.backends.flux import Flux, token_places
 from training.backends.z_image import ZImage
 from training.job import find_backend
 
@@ -42,7 +41,7 @@ STEPS = 4
 
 @dataclass(frozen=True)
 class Family:
-    """A tiny model as our back end and as diffusers' pipeline load it."""
+    """A tiny model as loaded by our backend and by diffusers' pipeline."""
 
     backend: Backend
     pipeline: Any
@@ -64,7 +63,7 @@ class Family:
         return self.backend.encode_text(self.parts, texts)
 
     def draw(self, noise_BCHW: Tensor, guidance: float, **more: Any) -> Tensor:
-        """The pipeline's own pictures of the first texts, or their latents as it has them."""
+        """The pipeline's own pictures of the first texts, or their latents in its own form."""
         start = pack(noise_BCHW) if self.is_flux else noise_BCHW
         drawn: Tensor = self.pipeline(
             TEXTS[: len(noise_BCHW)],
@@ -121,7 +120,7 @@ def noise(grids: int = 2) -> Tensor:
 
 
 @torch.inference_mode()
-def test_texts_are_encoded_to_the_pipelines_own_bits(family: Family) -> None:
+def test_texts_are_encoded_bit_for_bit_as_the_pipeline_does(family: Family) -> None:
     limit = family.backend.text_limit
     texts = [*TEXTS, "x" * 600]  # the last is cut by both
     if family.is_flux:
@@ -139,8 +138,8 @@ def test_texts_are_encoded_to_the_pipelines_own_bits(family: Family) -> None:
     assert not torch.equal(found[0]["text"][-1], found[2]["text"][-1])
 
 
-def test_tokens_are_counted_with_all_that_stands_around_them(family: Family) -> None:
-    """Against the marks that are known, and against what the encoder is really given."""
+def test_special_tokens_and_chat_template_are_counted(family: Family) -> None:
+    """Against the known special tokens, and against what the encoder actually gets."""
     backend = family.backend
     around = 1 if family.is_flux else len("#user\n#\n#assistant\n")
     assert backend.count_tokens([*TEXTS, "x" * 600]) == [len(text) + around for text in [*TEXTS, "x" * 600]]
@@ -149,7 +148,7 @@ def test_tokens_are_counted_with_all_that_stands_around_them(family: Family) -> 
         assert len(family.encode("x" * 600)[0]["text"]) == backend.text_limit
 
 
-def test_the_tokenizers_limit_counts_where_it_is_lower(families: dict[str, Family], tmp_path: Path) -> None:
+def test_the_lower_limit_of_tokenizer_and_family_applies(families: dict[str, Family], tmp_path: Path) -> None:
     assert {name: family.backend.text_limit for name, family in families.items()} == {
         "dev": 512,
         "schnell": 256,
@@ -165,7 +164,7 @@ def test_the_tokenizers_limit_counts_where_it_is_lower(families: dict[str, Famil
 
 @contextmanager
 def overheard(transformer: nn.Module) -> Iterator[list[dict[str, Any]]]:
-    """What a transformer is asked, by the names of its arguments."""
+    """The inputs that a transformer gets, by the names of its arguments."""
     asked: list[dict[str, Any]] = []
     names = inspect.signature(inspect.unwrap(type(transformer).forward))
 
@@ -181,7 +180,7 @@ def overheard(transformer: nn.Module) -> Iterator[list[dict[str, Any]]]:
 
 
 def euler(family: Family, velocity: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Down the noise levels that the pipeline's scheduler has been set to."""
+    """Euler's method down the noise levels to which the pipeline's scheduler has been set."""
     x = noise()
     levels = family.pipeline.scheduler.sigmas
     for level, following in itertools.pairwise(levels):
@@ -194,7 +193,7 @@ def as_drawn(family: Family, latents_BCHW: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def test_the_transformer_is_asked_what_the_pipeline_asks_it(family: Family) -> None:
+def test_the_transformer_gets_the_inputs_that_the_pipeline_gives_it(family: Family) -> None:
     with overheard(family.pipeline.transformer) as theirs:
         family.draw(noise(), 3.5 if family.is_flux else 0.0, output_type="latent")
     level = family.pipeline.scheduler.sigmas[:1].expand(2)
@@ -219,19 +218,25 @@ def test_sampling_through_the_seam_ends_at_the_pipelines_latents(family: Family)
 
 
 @torch.inference_mode()
-def test_guidance_by_two_predictions_ends_at_the_pipelines_latents_too(families: dict[str, Family]) -> None:
-    """Z-Image, which takes no strength as an input: away from the empty text, on top of the prediction."""
-    family = families["z-image"]
-    expected = family.draw(noise(), 4.0, output_type="latent")
-    named, empty = family.encode(*TEXTS[:2]), family.encode("", "")
+@pytest.mark.parametrize("guidance", [0.0, 1.0, 4.0])
+def test_guided_sampling_ends_at_the_pipelines_latents(family: Family, guidance: float) -> None:
+    """Whatever guidance means to the family: an input (FLUX.1-dev), nothing (schnell), two predictions (Z-Image)."""
+    expected = family.draw(noise(), guidance, output_type="latent")
+    prompts = Prompts(family.encode(*TEXTS[:2]), family.encode("", ""))
 
     def velocity(x_BCHW: Tensor, sigma_B: Tensor) -> Tensor:
-        towards, plain = (
-            family.backend.predict(family.pipeline.transformer, x_BCHW, sigma_B, texts) for texts in (named, empty)
-        )
-        return towards + 4.0 * (towards - plain)
+        return family.backend.guided(family.pipeline.transformer, x_BCHW, sigma_B, prompts, guidance)
 
-    torch.testing.assert_close(euler(family, velocity), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(as_drawn(family, euler(family, velocity)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_backend_says_how_its_model_is_guided(families: dict[str, Family]) -> None:
+    said = {name: family.backend.guidance for name, family in families.items()}
+    assert said == {"dev": "embedded", "schnell": "none", "z-image": "classifier-free"}
+    published = {
+        backend.model: backend.guidance for backend in (flux.make(DEV), flux.make(SCHNELL), z_image.make(TURBO))
+    }
+    assert published == {DEV: "embedded", SCHNELL: "none", TURBO: "none"}
 
 
 @torch.inference_mode()
@@ -245,7 +250,7 @@ def test_guidance_is_an_input_of_models_that_have_one(family: Family) -> None:
 
 
 @torch.inference_mode()
-def test_what_a_grid_is_predicted_hangs_on_its_own_text_and_level_alone(family: Family) -> None:
+def test_a_prediction_depends_on_its_own_text_and_level_alone(family: Family) -> None:
     transformer, sigma = family.pipeline.transformer, torch.tensor([0.3, 0.8])
     texts = family.encode(*TEXTS[:2])
     both = family.backend.predict(transformer, noise(), sigma, texts)
@@ -262,14 +267,14 @@ def test_what_a_grid_is_predicted_hangs_on_its_own_text_and_level_alone(family: 
 
 
 @torch.inference_mode()
-def test_a_base_in_bfloat16_predicts_nearly_the_same(folders: dict[str, Path], family: Family) -> None:
+def test_a_base_in_bfloat16_predicts_almost_the_same(folders: dict[str, Path], family: Family) -> None:
     backend, texts, sigma = family.backend, family.encode(*TEXTS[:2]), torch.tensor([0.3, 0.8])
     exact = backend.predict(family.pipeline.transformer, noise(), sigma, texts)
     rough = backend.predict(backend.load("transformer", torch.bfloat16, "cpu"), noise(), sigma, texts)
     assert (rough.float() - exact).abs().mean() < 0.03 * exact.abs().mean()
 
 
-def test_every_layer_of_the_lora_is_on_the_way_to_the_prediction(family: Family) -> None:
+def test_every_layer_of_the_lora_contributes_to_the_prediction(family: Family) -> None:
     backend = family.backend
     transformer = backend.load("transformer", torch.float32, "cpu")
     inject_adapter_in_model(LoraConfig(r=2, target_modules=backend.TARGETS), transformer)
@@ -285,7 +290,7 @@ SIDES = st.integers(1, 5).map(lambda tokens: 2 * tokens)
 
 
 @given(st.integers(1, 3), st.integers(1, 4), SIDES, SIDES)
-def test_packing_is_the_pipelines_and_can_be_undone(grids: int, channels: int, height: int, width: int) -> None:
+def test_packing_is_that_of_the_pipeline_and_reversible(grids: int, channels: int, height: int, width: int) -> None:
     latents = random(grids, channels, height, width)
     tokens = pack(latents)
     assert torch.equal(tokens, FluxPipeline._pack_latents(latents, grids, channels, height, width))
@@ -294,7 +299,7 @@ def test_packing_is_the_pipelines_and_can_be_undone(grids: int, channels: int, h
 
 
 @given(SIDES, SIDES)
-def test_tokens_stand_row_by_row_where_their_latents_are(height: int, width: int) -> None:
+def test_token_positions_are_those_of_their_latents_row_by_row(height: int, width: int) -> None:
     places = token_places(height, width)
     expected = FluxPipeline._prepare_latent_image_ids(1, height // 2, width // 2, "cpu", torch.float32)
     assert torch.equal(places, expected)
@@ -317,7 +322,7 @@ def test_latents_have_the_shift_and_scale_that_the_transformer_reads(family: Fam
 
 
 def test_latents_and_pixels_come_back_to_the_cpu_from_a_vae_on_a_gpu(family: Family) -> None:
-    """Noise is drawn on the CPU, and what comes from the cache is there: latents left on the GPU can't meet them."""
+    """Noise and cached latents are on the CPU, so latents left on the GPU could not be combined with them."""
     vae = family.pipeline.vae
     with FakeTensorMode():  # there is no GPU here: tensors that only know where they would be
         with torch.device("cuda"):
@@ -328,7 +333,7 @@ def test_latents_and_pixels_come_back_to_the_cpu_from_a_vae_on_a_gpu(family: Fam
     assert {tensor.device.type for tensor in (mean, std, decoded)} == {"cpu"}
 
 
-def test_decoding_takes_shift_and_scale_off_again(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoding_undoes_shift_and_scale(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     vae, pixels = family.pipeline.vae, random(1, 3, HEIGHT, WIDTH).clamp(-1, 1)
     with torch.inference_mode():
         posterior = vae.encode(pixels).latent_dist
@@ -356,9 +361,9 @@ def test_pictures_are_decoded_as_the_pipeline_does(family: Family) -> None:
 
 @pytest.mark.parametrize(("tokens", "factor"), [(1024, 1.88), (2304, 2.33), (4096, 3.16), (6144, 3.16), (9216, 3.16)])
 def test_levels_shift_with_the_canvas_up_to_a_cap(families: dict[str, Family], tokens: int, factor: float) -> None:
-    """512, 768 and 1024 pixels square; then a page of 1024 x 1536 and 1536 square, where the line is not followed."""
+    """512, 768 and 1024 pixels square; then 1024 x 1536 and 1536 square, which are capped."""
     for backend in (flux.make(DEV), families["dev"].backend):
-        assert flow.shift_factor(backend.config("scheduler"), tokens) == pytest.approx(factor, abs=0.005)
+        assert shift_factor(backend.config("scheduler"), tokens) == pytest.approx(factor, abs=0.005)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +371,7 @@ def test_levels_shift_with_the_canvas_up_to_a_cap(families: dict[str, Family], t
     [(flux.make(SCHNELL), 1), (z_image.make(Z_IMAGE), 6), (z_image.make(TURBO), 3)],
 )
 def test_other_models_have_one_shift_for_all_sizes(backend: Backend, factor: float) -> None:
-    assert {flow.shift_factor(backend.config("scheduler"), tokens) for tokens in (256, 6144)} == {factor}
+    assert {shift_factor(backend.config("scheduler"), tokens) for tokens in (256, 6144)} == {factor}
 
 
 # ---- published models at full size
@@ -435,7 +440,9 @@ def test_a_part_without_weights_has_the_published_size(model: str, part: str, bi
     ],
     ids=["dev", "schnell", "z-image"],
 )
-def test_the_lora_at_full_size_is_on_the_blocks_layers_and_nowhere_else(model: str, layers: Layers, count: int) -> None:
+def test_the_lora_at_full_size_is_on_the_layers_of_the_blocks_and_nowhere_else(
+    model: str, layers: Layers, count: int
+) -> None:
     """Names, shapes and number of its weights as peft has them, against the published sizes."""
     backend = published(model)
     transformer = inject_adapter_in_model(
@@ -451,8 +458,8 @@ def test_the_lora_at_full_size_is_on_the_blocks_layers_and_nowhere_else(model: s
 
 
 @pytest.mark.parametrize("family", [Flux, ZImage])
-def test_known_configs_say_nothing_that_a_part_does_not_read(family: type[Backend]) -> None:
-    """diffusers leaves an unknown key out without a word, and transformers keeps it as a word without meaning."""
+def test_known_configs_have_no_keys_that_a_part_ignores(family: type[Backend]) -> None:
+    """diffusers silently drops an unknown key, and transformers keeps it without using it."""
     for model, known in family.KNOWN.items():
         backend = family(model)
         for part, config in known.parts.items():
@@ -486,7 +493,7 @@ def test_a_model_of_another_family_is_refused(
         make(str(folders[folder])).check()
 
 
-def test_half_a_model_is_told_by_the_part_that_lacks(family: Family, tmp_path: Path) -> None:
+def test_an_incomplete_model_is_reported_by_its_missing_part(family: Family, tmp_path: Path) -> None:
     home = tmp_path / "copy"
     shutil.copytree(family.backend.model, home)
     again = type(family.backend)(str(home))
@@ -511,10 +518,10 @@ ASKS: dict[str, Callable[[Backend], Any]] = {
 @pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS.keys())
 @pytest.mark.parametrize("offline", [True, False])
 @pytest.mark.parametrize("model", ["nobody/nothing", DEV])
-def test_a_model_that_is_nowhere_is_told_at_once_in_one_sentence(
+def test_a_model_that_is_nowhere_is_reported_at_once_in_one_sentence(
     ask: Callable[[Backend], Any], offline: bool, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A download's own way is to try six times for every file, which takes a minute."""
+    """A download by default makes six attempts per file, which takes a minute."""
     nowhere = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"  # nothing listens at that port
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", nowhere)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -531,8 +538,8 @@ def test_a_model_that_is_nowhere_is_told_at_once_in_one_sentence(
     assert not waits
 
 
-def test_a_model_that_nobody_knows_has_no_config() -> None:
-    with pytest.raises(MissingWeights, match="none of those that are known here"):
+def test_an_unknown_model_has_no_config() -> None:
+    with pytest.raises(MissingWeights, match="not one of the models known here"):
         z_image.make("nobody/nothing").config("transformer")
 
 
@@ -547,7 +554,7 @@ def test_a_task_is_trained_on_its_base_s_own_model(miniature: bool) -> None:
         assert backend.KNOWN[base_family(backend.BASE).model].licence == base_family(backend.BASE).licence
 
 
-def test_known_models_tell_licence_and_limit_without_a_file() -> None:
+def test_licence_and_limit_of_known_models_need_no_file() -> None:
     told = {
         model: (family(model).licence, family(model).text_limit) for family in (Flux, ZImage) for model in family.KNOWN
     }

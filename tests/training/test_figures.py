@@ -1,4 +1,4 @@
-"""Pictures of a training: losses of any length, samples over the steps, and the grids as the model sees them."""
+"""Plots and sheets: losses of any length, samples over the steps, and the grids as the model sees them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +51,7 @@ def logged(folder: Path, steps: int, every: int = 0, learnt: tuple[int, ...] = (
     ("steps", "every", "learnt"),
     [(200, 50, (1, 2, 3)), (200, 50, (2, 3)), (200, 0, (1, 2, 3)), (1, 1, (1, 2, 3)), (1, 0, (1,))],
 )
-def test_losses_are_drawn_with_and_without_held_out_grids_and_from_one_step_on(
+def test_losses_are_plotted_with_and_without_held_out_grids_and_for_any_number_of_steps(
     steps: int, every: int, learnt: tuple[int, ...], tmp_path: Path
 ) -> None:
     logged(tmp_path, steps, every, learnt)
@@ -59,7 +59,7 @@ def test_losses_are_drawn_with_and_without_held_out_grids_and_from_one_step_on(
     assert opened(tmp_path / "losses.png").size == (1800, 600)
 
 
-def test_five_thousand_steps_are_drawn(tmp_path: Path) -> None:
+def test_five_thousand_steps_are_plotted(tmp_path: Path) -> None:
     logged(tmp_path, 1)
     with (tmp_path / "log.csv").open("a") as log:
         log.writelines(f"{step},{0.4 + 1 / step},0.4,,0.5,0.0001,1,0.1\n" for step in range(2, 5_001))
@@ -67,7 +67,7 @@ def test_five_thousand_steps_are_drawn(tmp_path: Path) -> None:
     assert opened(tmp_path / "losses.png").size == (1800, 600)
 
 
-def test_a_validation_that_is_no_number_is_left_out(tmp_path: Path) -> None:
+def test_a_validation_that_is_not_a_number_is_left_out(tmp_path: Path) -> None:
     logged(tmp_path, 10, 5)
     with (tmp_path / "validation.csv").open("a") as validation:
         validation.write("10,0.95,1,nan\n")
@@ -75,8 +75,8 @@ def test_a_validation_that_is_no_number_is_left_out(tmp_path: Path) -> None:
     assert opened(tmp_path / "losses.png").size == (1800, 600)
 
 
-def test_an_older_figure_is_replaced_and_no_log_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"log.csv is not there"):
+def test_an_older_plot_is_replaced_and_a_missing_log_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"log.csv does not exist"):
         figures.draw_losses(tmp_path, tmp_path / "losses.png")
     logged(tmp_path, 3)
     (tmp_path / "losses.png").write_bytes(b"old")
@@ -84,7 +84,7 @@ def test_an_older_figure_is_replaced_and_no_log_is_an_error(tmp_path: Path) -> N
     opened(tmp_path / "losses.png")
 
 
-def test_smoothing_keeps_a_level_and_flattens_scatter() -> None:
+def test_smoothing_preserves_the_level_and_reduces_scatter() -> None:
     assert figures.smoothed(pd.Series([0.5] * 100)).tolist() == pytest.approx([0.5] * 100)
     scattered = pd.Series(np.random.default_rng(0).normal(0.5, 0.1, 5_000))
     assert figures.smoothed(scattered).std() < 0.1 / 10
@@ -94,7 +94,7 @@ def test_smoothing_keeps_a_level_and_flattens_scatter() -> None:
 # ---- samples over the steps
 
 
-def test_a_few_steps_are_all_shown_and_of_many_eight_with_the_first_and_the_last() -> None:
+def test_few_steps_are_all_shown_and_of_many_eight_including_the_first_and_the_last() -> None:
     assert figures.chosen([0, 500, 1_000]) == [0, 500, 1_000]
     assert figures.chosen(range(8)) == list(range(8))
     for count in range(9, 60):
@@ -104,7 +104,7 @@ def test_a_few_steps_are_all_shown_and_of_many_eight_with_the_first_and_the_last
         assert gaps.max() - gaps.min() <= 1
 
 
-def test_a_strip_has_a_column_a_step_and_a_row_a_prompt(tmp_path: Path) -> None:
+def test_a_strip_has_one_column_per_step_and_one_row_per_prompt(tmp_path: Path) -> None:
     colours = {0: ("#400000", "#004000"), 100: ("#800000", "#008000"), 200: ("#c00000", "#00c000")}
     pictures = {step: [Image.new("RGB", ROWS.canvas, colour) for colour in row] for step, row in colours.items()}
     figures.draw_strip(pictures, [CAPTION, CAPTION], tmp_path / "strip.png")
@@ -156,13 +156,15 @@ def shown(layout: Layout, draw: Callable[..., Image.Image], given: tuple[int, ..
         ((4096, 1024), (1, 6)),
     ],
 )
-def test_grids_are_shown_at_true_size_or_in_whole_steps_of_it(size: tuple[int, int], expected: tuple[int, int]) -> None:
+def test_grids_are_shown_at_actual_size_or_a_whole_multiple_or_fraction(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
     times, parts = figures.zoom(size)
     assert (times, parts) == expected
     assert max(size) * times / parts <= figures.LARGEST
 
 
-def test_seams_are_lines_where_panels_meet_and_nothing_else_is_changed(draw: Callable[..., Image.Image]) -> None:
+def test_seams_are_lines_between_panels_and_nothing_else_changes(draw: Callable[..., Image.Image]) -> None:
     grid = shown(SQUARE, draw)
     changed = (np.asarray(figures.marked(grid)) != np.asarray(grid.image)).any(-1)
     marked = figures.marked(grid)
@@ -172,7 +174,9 @@ def test_seams_are_lines_where_panels_meet_and_nothing_else_is_changed(draw: Cal
     assert not changed.any()
 
 
-def test_small_grids_grow_pixel_by_pixel_with_the_seam_at_its_place(draw: Callable[..., Image.Image]) -> None:
+def test_small_grids_are_enlarged_without_smoothing_and_the_seam_stays_in_place(
+    draw: Callable[..., Image.Image],
+) -> None:
     grid = shown(ROWS, draw)
     marked = np.asarray(figures.marked(grid))
     assert marked.shape == (768, 512, 3)
@@ -200,7 +204,7 @@ def test_given_panels_are_framed_and_the_others_are_not(draw: Callable[..., Imag
         assert (coloured(marked, corner, figures.PAPER) > 0.02) is framed
 
 
-def test_a_sheet_sets_grids_side_by_side_with_words_below_each(
+def test_a_sheet_shows_grids_side_by_side_with_text_below_each(
     tmp_path: Path, draw: Callable[..., Image.Image]
 ) -> None:
     grids = [shown(ROWS, draw, given) for given in ((), (0,), (0, 1), (), ())]
@@ -225,12 +229,12 @@ def test_a_sheet_of_one_wide_grid_is_as_wide_as_that(tmp_path: Path, draw: Calla
 # ---- text
 
 
-def test_text_is_folded_at_words_and_loses_none() -> None:
+def test_text_wraps_at_words_and_loses_none() -> None:
     lines = figures.folded(CAPTION * 3, 300, 16, 100)
     assert " ".join(lines).split() == (CAPTION * 3).split() and len(lines) > 3
 
 
-def test_text_that_is_too_long_ends_in_dots_and_no_line_is_too_wide() -> None:
+def test_text_that_is_too_long_ends_with_an_ellipsis_and_no_line_is_too_wide() -> None:
     from PIL import ImageFont
 
     font = ImageFont.load_default(16)

@@ -1,4 +1,4 @@
-"""The log of a training: whole lines whatever happens, nothing twice, the same measures wherever they are shown."""
+"""The log of a training: whole lines whatever happens, nothing twice, the same values wherever they are shown."""
 
 import math
 import sys
@@ -32,7 +32,7 @@ def run(folder: Path, steps: range, *, wandb: bool = False) -> None:
 
 
 def events(folder: Path) -> Any:
-    """All that TensorBoard would show."""
+    """Everything that TensorBoard would show."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0, "images": 0})
@@ -40,7 +40,7 @@ def events(folder: Path) -> Any:
 
 
 def age(folder: Path) -> None:
-    """Puts the event files into the past, as those of a killed run are: TensorBoard reads by the second in the name."""
+    """Backdates the event files, like those of a killed run: TensorBoard orders them by the second in the name."""
     for number, path in enumerate(sorted(folder.glob("tensorboard/events*"))):
         path.rename(path.with_name(f"events.out.tfevents.{1_000_000_000 + number}.killed"))
 
@@ -48,7 +48,7 @@ def age(folder: Path) -> None:
 # ---- the tables
 
 
-def test_a_step_is_a_line_and_a_panel_that_was_not_learnt_an_empty_cell(tmp_path: Path) -> None:
+def test_a_step_is_one_line_and_a_panel_that_was_not_learnt_an_empty_cell(tmp_path: Path) -> None:
     run(tmp_path / "new" / "folder", range(1, 3))
     assert (tmp_path / "new" / "folder" / "log.csv").read_text().splitlines() == [
         "step,loss,loss_1,loss_2,loss_3,learning_rate,gradient_norm,seconds",
@@ -57,7 +57,7 @@ def test_a_step_is_a_line_and_a_panel_that_was_not_learnt_an_empty_cell(tmp_path
     ]
 
 
-def test_a_validation_is_a_line_for_every_noise_level_and_panel(tmp_path: Path) -> None:
+def test_a_validation_is_one_line_per_noise_level_and_panel(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         log.validation(5, {(0.9, 1): 0.3, (0.1, 2): 0.2, (0.1, 1): 0.1})
     assert (tmp_path / "validation.csv").read_text() == "step,sigma,panel,loss\n5,0.1,1,0.1\n5,0.1,2,0.2\n5,0.9,1,0.3\n"
@@ -72,7 +72,7 @@ def test_tables_read_back_as_frames(tmp_path: Path) -> None:
     assert validation.groupby("step")["loss"].mean().to_dict() == pytest.approx({5: 0.2, 10: 0.1})
 
 
-def test_nine_digits_bring_every_float32_back(tmp_path: Path) -> None:
+def test_nine_digits_restore_every_float32(tmp_path: Path) -> None:
     import numpy as np
 
     losses = np.random.default_rng(0).lognormal(0, 5, 200).astype(np.float32)
@@ -82,7 +82,7 @@ def test_nine_digits_bring_every_float32_back(tmp_path: Path) -> None:
     assert (journal.read_steps(tmp_path)["loss"].to_numpy(np.float32) == losses).all()
 
 
-def test_a_loss_that_is_no_number_is_written_down_as_such(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_is_logged_as_such(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         log.step(1, math.nan, [math.nan, None, math.inf], 1e-4, math.nan, 1.0)
     assert (tmp_path / "log.csv").read_text().splitlines()[1] == "1,nan,nan,,inf,0.0001,nan,1"
@@ -99,14 +99,14 @@ def test_lines_are_there_before_the_journal_is_closed(tmp_path: Path) -> None:
 def test_nothing_held_out_is_an_empty_table_and_no_training_an_error(tmp_path: Path) -> None:
     opened(tmp_path).close()
     assert journal.read_validation(tmp_path).empty and journal.read_steps(tmp_path).empty
-    with pytest.raises(BadInput, match=r"elsewhere/log.csv is not there; give the folder of a training"):
+    with pytest.raises(BadInput, match=r"elsewhere/log.csv does not exist; give the folder of a training"):
         journal.read_steps(tmp_path / "elsewhere")
 
 
 # ---- going on after a kill
 
 
-def test_a_resumed_training_leaves_the_tables_of_an_undisturbed_one(tmp_path: Path) -> None:
+def test_a_resumed_training_leaves_the_tables_of_an_uninterrupted_one(tmp_path: Path) -> None:
     run(tmp_path / "whole", range(1, 21))
     run(tmp_path / "killed", range(1, 19))  # its last checkpoint is of step 10
     run(tmp_path / "killed", range(11, 21))
@@ -116,7 +116,7 @@ def test_a_resumed_training_leaves_the_tables_of_an_undisturbed_one(tmp_path: Pa
 
 
 @pytest.mark.parametrize("half", ["8", "8,0.125,0.2", "8,0.125,0.25,,0.375,0.0001,0.5,0.2"])
-def test_half_a_last_line_is_no_line(half: str, tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_ignored(half: str, tmp_path: Path) -> None:
     run(tmp_path, range(1, 8))
     whole = (tmp_path / "log.csv").read_text()
     (tmp_path / "log.csv").write_text(whole + half)
@@ -125,7 +125,7 @@ def test_half_a_last_line_is_no_line(half: str, tmp_path: Path) -> None:
     assert (tmp_path / "log.csv").read_text() == whole
 
 
-def test_what_the_disk_lost_is_dropped(tmp_path: Path) -> None:
+def test_lines_damaged_on_disk_are_dropped(tmp_path: Path) -> None:
     run(tmp_path, range(1, 4))
     whole = (tmp_path / "log.csv").read_bytes()
     (tmp_path / "log.csv").write_bytes(whole + b"\0" * 40 + b"\n")
@@ -133,7 +133,7 @@ def test_what_the_disk_lost_is_dropped(tmp_path: Path) -> None:
     assert (tmp_path / "log.csv").read_bytes() == whole
 
 
-def test_beginning_anew_keeps_nothing_of_an_earlier_training(tmp_path: Path) -> None:
+def test_starting_over_keeps_nothing_of_an_earlier_training(tmp_path: Path) -> None:
     run(tmp_path, range(1, 7))
     age(tmp_path)
     opened(tmp_path, panels=2).close()
@@ -143,13 +143,13 @@ def test_beginning_anew_keeps_nothing_of_an_earlier_training(tmp_path: Path) -> 
     assert found["scalars"] == found["images"] == []
 
 
-def test_a_log_with_other_panels_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_a_log_with_other_panels_is_not_resumed(tmp_path: Path) -> None:
     run(tmp_path, range(1, 4))
     with pytest.raises(BadInput, match=r"log.csv has the columns step,loss,loss_1,loss_2,loss_3,l.* move it away"):
         opened(tmp_path, 3, panels=4)
 
 
-def test_a_log_that_is_gone_begins_where_the_training_goes_on(tmp_path: Path) -> None:
+def test_a_missing_log_starts_where_the_training_resumes(tmp_path: Path) -> None:
     run(tmp_path, range(11, 13))
     assert journal.read_steps(tmp_path)["step"].tolist() == [11, 12]
 
@@ -181,7 +181,7 @@ def test_tensorboard_shows_no_step_of_a_resumed_training_twice(tmp_path: Path) -
     assert [event.step for event in found.Images("samples")] == [5, 10, 15, 20]
 
 
-def test_tensorboard_reads_on_after_an_event_that_a_kill_cut(tmp_path: Path) -> None:
+def test_tensorboard_reads_on_after_an_event_that_a_kill_cut_off(tmp_path: Path) -> None:
     run(tmp_path, range(1, 9))
     age(tmp_path)
     (killed,) = tmp_path.glob("tensorboard/events*")
@@ -193,7 +193,9 @@ def test_tensorboard_reads_on_after_an_event_that_a_kill_cut(tmp_path: Path) -> 
 def test_tensorboard_is_loaded_with_the_first_journal_and_not_before() -> None:
     import subprocess
 
-    code = "import sys, training.journal as j; print({'tensorboard', 'torch', 'pandas', 'PIL'} & set(sys.modules))"
+    code = (
+        "import sys, training.monitoring.journal; print({'tensorboard', 'torch', 'pandas', 'PIL'} & set(sys.modules))"
+    )
     root = Path(__file__).parents[2]
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert ran.stdout == "set()\n"
@@ -203,7 +205,7 @@ def test_tensorboard_is_loaded_with_the_first_journal_and_not_before() -> None:
 
 
 class Run:
-    """As much of a run there as the journal uses; rows of one step are one, and no step comes after a later one."""
+    """As much of a run as the journal uses; values of one step share a row, and steps never go back."""
 
     def __init__(self, asked: Mapping[str, Any]) -> None:
         self.asked = asked
@@ -225,7 +227,7 @@ class Refusal(Exception):
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Run]]:
-    """Runs that were opened, with a small stand-in for the package: the real one takes an account."""
+    """The runs that were opened, with a small stand-in for the package: the real one needs an account."""
     made: list[Run] = []
     package = ModuleType("wandb")
 
@@ -238,7 +240,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Run]]:
     yield made
 
 
-def test_weights_and_biases_gets_the_same_measures_and_the_settings(tmp_path: Path, runs: list[Run]) -> None:
+def test_weights_and_biases_gets_the_same_values_and_the_settings(tmp_path: Path, runs: list[Run]) -> None:
     run(tmp_path, range(1, 6), wandb=True)
     (one,) = runs
     assert (one.asked["project"], one.asked["name"]) == ("iclora", "storyboard")
@@ -250,7 +252,7 @@ def test_weights_and_biases_gets_the_same_measures_and_the_settings(tmp_path: Pa
     assert one.rows[5]["samples"].size == (48, 32)
 
 
-def test_a_resumed_training_goes_on_in_its_run_and_a_new_one_has_its_own(tmp_path: Path, runs: list[Run]) -> None:
+def test_a_resumed_training_continues_its_run_and_a_new_one_gets_its_own(tmp_path: Path, runs: list[Run]) -> None:
     run(tmp_path, range(1, 6), wandb=True)
     (tmp_path / journal.WANDB_RUN).write_text("of-the-first")
     run(tmp_path, range(4, 8), wandb=True)
@@ -271,9 +273,7 @@ def test_without_the_package_the_training_says_so_before_it_touches_the_log(
     assert (tmp_path / "log.csv").read_bytes() == before
 
 
-def test_a_folder_that_is_called_wandb_is_not_taken_for_the_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_named_wandb_is_not_mistaken_for_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "wandb").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
@@ -282,7 +282,7 @@ def test_a_folder_that_is_called_wandb_is_not_taken_for_the_package(
     sys.modules.pop("wandb", None)
 
 
-def test_a_refusal_there_is_told_with_the_ways_on(tmp_path: Path, runs: list[Run]) -> None:
+def test_a_refusal_there_is_reported_with_ways_to_proceed(tmp_path: Path, runs: list[Run]) -> None:
     def refuse(**asked: Any) -> Run:
         raise Refusal("api_key not configured")
 
@@ -291,7 +291,7 @@ def test_a_refusal_there_is_told_with_the_ways_on(tmp_path: Path, runs: list[Run
         opened(tmp_path, wandb=True)
 
 
-def test_a_run_is_finished_where_the_log_can_not_be_opened(tmp_path: Path, runs: list[Run]) -> None:
+def test_a_run_is_finished_if_the_log_can_not_be_opened(tmp_path: Path, runs: list[Run]) -> None:
     run(tmp_path, range(1, 4))
     with pytest.raises(BadInput, match="has the columns"):
         opened(tmp_path, 3, panels=4, wandb=True)

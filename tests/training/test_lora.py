@@ -1,4 +1,4 @@
-"""The LoRA: where it sits, in which numbers, what its average is, and that its file means the same everywhere."""
+"""The LoRA: its layers, its dtype, its average, and that its file means the same in every program."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from pipeline.errors import BadInput
 from pipeline.records import Layout
 from training import fused as fusing
-from training import lora
+from training import lora, lora_file
 from training.job import Job
 
 Make = Callable[..., Job]
 BLOCKS = r"(single_)?transformer_blocks\.\d+\."
-CARD = lora.Card(
+CARD = lora_file.Card(
     iclora="0.1.0",
     task="storyboard",
     layout=Layout(3, 1, 1024, 512),
@@ -53,7 +53,7 @@ def attached(job: Job, dtype: torch.dtype = torch.float32) -> tuple[Any, dict[st
 
 
 def scatter(weights: Mapping[str, Tensor], seed: int = 0) -> None:
-    """Fills a LoRA with numbers, as if it had learnt."""
+    """Fills a LoRA with random weights, as if it had been trained."""
     chance = torch.Generator().manual_seed(seed)
     for weight in weights.values():
         weight.data = 0.1 * torch.randn(weight.shape, generator=chance)
@@ -74,14 +74,14 @@ def published(job: Job, rank: int = 4) -> dict[str, Tensor]:
     for name, layer in transformer_of(job).named_modules():
         if isinstance(layer, nn.Linear) and re.match(BLOCKS, name):
             for suffix, shape in zip(
-                lora.SUFFIXES, ((rank, layer.in_features), (layer.out_features, rank)), strict=True
+                lora_file.SUFFIXES, ((rank, layer.in_features), (layer.out_features, rank)), strict=True
             ):
                 made[f"transformer.{name}{suffix}"] = (0.1 * torch.randn(shape, generator=chance)).half()
     return made
 
 
 def in_diffusers(job: Job, file: Path) -> Tensor:
-    """What the base predicts with a file that diffusers' own pipeline has loaded."""
+    """What the base predicts with a file loaded by diffusers' own pipeline."""
     from diffusers import FluxPipeline
 
     parts = dict.fromkeys(("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
@@ -91,11 +91,11 @@ def in_diffusers(job: Job, file: Path) -> Tensor:
 
 
 def in_comfy(job: Job, file: Path) -> Tensor:
-    """What the base predicts with B times A added to its weights, which is what a reader makes of a file that tells no
-    alpha: it takes it for the rank."""
+    """What the base predicts with B times A added to its weights, as a reader does that finds no alpha and takes it to
+    be the rank."""
     transformer, weights = transformer_of(job), load_file(file)
     for name, layer in transformer.named_modules():
-        down, up = (weights.get(f"transformer.{name}{suffix}") for suffix in lora.SUFFIXES)
+        down, up = (weights.get(f"transformer.{name}{suffix}") for suffix in lora_file.SUFFIXES)
         if down is not None and up is not None:
             layer.weight.data += up.float() @ down.float()
     return predicted(job, transformer)
@@ -104,15 +104,15 @@ def in_comfy(job: Job, file: Path) -> Tensor:
 # ---- in the transformer
 
 
-def test_on_a_base_of_16_bits_the_lora_has_32(make_job: Make) -> None:
+def test_on_a_base_in_16_bits_the_lora_has_32(make_job: Make) -> None:
     transformer, weights = attached(make_job(), torch.bfloat16)
     assert {weight.dtype for weight in weights.values()} == {torch.float32}
     others = {id(weight) for weight in transformer.parameters()} - {id(weight) for weight in weights.values()}
     assert {weight.dtype for weight in transformer.parameters() if id(weight) in others} == {torch.bfloat16}
 
 
-def test_a_small_step_moves_every_number(make_job: Make) -> None:
-    """At 16 bits a step of 1e-4 leaves most of them bit by bit as they were."""
+def test_a_small_step_changes_every_weight(make_job: Make) -> None:
+    """In 16 bits a step of 1e-4 leaves most of them unchanged."""
     _, weights = attached(make_job(), torch.bfloat16)
     scatter(weights)
     before = {name: weight.detach().clone() for name, weight in weights.items()}
@@ -126,9 +126,9 @@ def test_a_small_step_moves_every_number(make_job: Make) -> None:
     assert float((short - 1e-4 == short).float().mean()) > 0.3
 
 
-def test_only_linear_layers_of_the_blocks_have_a_lora_and_only_it_learns(make_job: Make) -> None:
+def test_only_linear_layers_of_the_blocks_have_a_lora_and_only_it_is_trained(make_job: Make) -> None:
     transformer, weights = attached(make_job())
-    layers = {name.removesuffix(suffix) for name in weights for suffix in lora.SUFFIXES if name.endswith(suffix)}
+    layers = {name.removesuffix(suffix) for name in weights for suffix in lora_file.SUFFIXES if name.endswith(suffix)}
     assert len(weights) == 2 * len(layers) == 2 * (12 + 5)  # of one double and one single block
     assert all(re.match(BLOCKS, layer) for layer in layers)
     assert "single_transformer_blocks.0.proj_out" in layers and "proj_out" not in layers
@@ -137,14 +137,14 @@ def test_only_linear_layers_of_the_blocks_have_a_lora_and_only_it_learns(make_jo
     }
 
 
-def test_it_begins_as_the_base(make_job: Make) -> None:
+def test_it_starts_as_the_base(make_job: Make) -> None:
     job = make_job()
     transformer, weights = attached(job)
     assert torch.equal(predicted(job, transformer), predicted(job, transformer_of(job)))
-    assert all(weight.any() == name.endswith(lora.SUFFIXES[0]) for name, weight in weights.items())
+    assert all(weight.any() == name.endswith(lora_file.SUFFIXES[0]) for name, weight in weights.items())
 
 
-def test_it_is_drawn_from_the_seed_alone(make_job: Make) -> None:
+def test_it_depends_on_the_seed_alone(make_job: Make) -> None:
     first = attached(make_job())[1]
     torch.rand(7)
     state = torch.get_rng_state()
@@ -152,13 +152,13 @@ def test_it_is_drawn_from_the_seed_alone(make_job: Make) -> None:
     assert torch.equal(torch.get_rng_state(), state)  # nothing else that is drawn hangs on the LoRA
     for name in first:
         assert torch.equal(first[name], again[name])
-        assert torch.equal(first[name], other[name]) == name.endswith(lora.SUFFIXES[1])
+        assert torch.equal(first[name], other[name]) == name.endswith(lora_file.SUFFIXES[1])
 
 
 # ---- its average
 
 
-def test_the_average_is_what_a_plain_loop_gives(make_job: Make) -> None:
+def test_the_average_is_that_of_a_plain_loop(make_job: Make) -> None:
     weight = nn.Parameter(torch.zeros(3))
     average, expected, chance = lora.Average({"x": weight}, 0.9), torch.zeros(3), torch.Generator().manual_seed(0)
     for step in range(1, 120):
@@ -170,7 +170,7 @@ def test_the_average_is_what_a_plain_loop_gives(make_job: Make) -> None:
     assert (1 + 119) / (10 + 119) > 0.9  # both sides of the minimum were seen
 
 
-def test_the_average_stands_in_for_the_weights_and_gives_them_back(make_job: Make) -> None:
+def test_the_average_replaces_the_weights_and_restores_them(make_job: Make) -> None:
     job = make_job()
     transformer, weights = attached(job)
     average = lora.Average(weights, 0.99)
@@ -190,11 +190,11 @@ def written(job: Job, folder: Path) -> tuple[Path, Tensor]:
     transformer, weights = attached(job)
     scatter(weights)
     file = folder / "ours.safetensors"
-    lora.write(file, weights, job.config.alpha / job.config.rank, CARD)
+    lora_file.write(file, weights, job.config.alpha / job.config.rank, CARD)
     return file, predicted(job, transformer)
 
 
-def test_every_key_is_diffusers_and_names_a_layer_of_its_size(make_job: Make, tmp_path: Path) -> None:
+def test_every_key_is_in_diffusers_style_and_names_a_layer_of_its_size(make_job: Make, tmp_path: Path) -> None:
     job = make_job(rank=4, alpha=8)
     layers = dict(transformer_of(job).named_modules())
     weights = load_file(written(job, tmp_path)[0])
@@ -207,7 +207,7 @@ def test_every_key_is_diffusers_and_names_a_layer_of_its_size(make_job: Make, tm
         assert weight.dtype == torch.float32
 
 
-def test_alpha_means_the_same_with_a_header_and_without_and_added_to_the_weights(
+def test_the_strength_is_the_same_with_a_header_and_without_and_merged_into_the_weights(
     make_job: Make, tmp_path: Path
 ) -> None:
     job = make_job(rank=4, alpha=8)
@@ -220,26 +220,44 @@ def test_alpha_means_the_same_with_a_header_and_without_and_added_to_the_weights
     torch.testing.assert_close(in_comfy(job, file), own)
 
 
-def test_a_file_tells_what_it_is_for(make_job: Make, tmp_path: Path) -> None:
+def test_a_file_says_what_it_is_for(make_job: Make, tmp_path: Path) -> None:
     file, _ = written(make_job(), tmp_path)
-    assert lora.read_card(file) == CARD
+    assert lora_file.read_card(file) == CARD
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_whom_a_file_is_readable_for_says_the_umask(make_job: Make, tmp_path: Path) -> None:
+def test_the_same_weights_and_card_give_the_same_bytes(make_job: Make, tmp_path: Path) -> None:
+    """safetensors itself writes the keys of a header in a different order every time."""
+    job, files = make_job(), []
+    _, weights = attached(job)
+    scatter(weights)
+    for number in range(8):
+        files.append(tmp_path / f"{number}.safetensors")
+        lora_file.write(files[-1], weights, 2.0, CARD)
+    assert len({file.read_bytes() for file in files}) == 1
+    with safe_open(files[0], "pt") as opened:
+        assert list(opened.metadata()) and set(opened.keys()) == load_file(files[0]).keys()
+    content = files[0].read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    assert start % 8 == 0  # as safetensors aligns tensors, so that they can be mapped into memory
+    header = json.loads(content[8:start])
+    assert list(header) == sorted(header) and list(header["__metadata__"]) == sorted(header["__metadata__"])
+
+
+def test_the_umask_decides_who_may_read_a_file(make_job: Make, tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     file, _ = written(make_job(), tmp_path)
     assert file.stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-def test_files_of_others_are_refused_where_the_card_is_needed(make_job: Make, tmp_path: Path) -> None:
+def test_files_of_other_programs_are_refused_where_the_card_is_needed(make_job: Make, tmp_path: Path) -> None:
     save_file(published(make_job()), tmp_path / "theirs.safetensors")
     with pytest.raises(BadInput, match=r"theirs\.safetensors was not made by iclora"):
-        lora.read_card(tmp_path / "theirs.safetensors")
+        lora_file.read_card(tmp_path / "theirs.safetensors")
     (tmp_path / "torn.safetensors").write_bytes(b"\x00" * 20)
     for name in ("torn.safetensors", "nowhere.safetensors"):
-        with pytest.raises(BadInput, match=f"{re.escape(name)} is no LoRA file that can be read"):
-            lora.read_card(tmp_path / name)
+        with pytest.raises(BadInput, match=f"{re.escape(name)} can't be read as a LoRA file"):
+            lora_file.read_card(tmp_path / name)
 
 
 # ---- a file to start from
@@ -255,22 +273,24 @@ def begun(make_job: Make, file: Path, **settings: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("alpha", [4, 8])
-def test_a_published_lora_goes_on_as_it_is(alpha: int, make_job: Make, tmp_path: Path) -> None:
+def test_training_starts_from_a_published_lora_as_it_is(alpha: int, make_job: Make, tmp_path: Path) -> None:
     file = tmp_path / "theirs.safetensors"
     save_file(published(make_job()), file)
     assert torch.equal(begun(make_job, file, alpha=alpha), in_diffusers(make_job(), file))
 
 
-def test_ours_goes_on_as_it_is(make_job: Make, tmp_path: Path) -> None:
+def test_training_starts_from_our_own_lora_as_it_is(make_job: Make, tmp_path: Path) -> None:
     file, own = written(make_job(rank=4, alpha=8), tmp_path)
     assert torch.equal(begun(make_job, file, alpha=4), own)
 
 
-def test_alphas_in_a_file_count(make_job: Make, tmp_path: Path) -> None:
+def test_alphas_in_a_file_are_respected(make_job: Make, tmp_path: Path) -> None:
     weights = published(make_job())
-    layers = {key.removesuffix(lora.SUFFIXES[0]) for key in weights if key.endswith(lora.SUFFIXES[0])}
+    layers = {key.removesuffix(lora_file.SUFFIXES[0]) for key in weights if key.endswith(lora_file.SUFFIXES[0])}
     save_file(weights | {f"{layer}.alpha": torch.tensor(2.0) for layer in layers}, tmp_path / "half.safetensors")
-    halved = {key: value.float() / 2 if key.endswith(lora.SUFFIXES[1]) else value for key, value in weights.items()}
+    halved = {
+        key: value.float() / 2 if key.endswith(lora_file.SUFFIXES[1]) else value for key, value in weights.items()
+    }
     save_file(halved, tmp_path / "folded.safetensors")
     assert torch.equal(begun(make_job, tmp_path / "half.safetensors"), begun(make_job, tmp_path / "folded.safetensors"))
 
@@ -283,10 +303,10 @@ def test_alphas_in_a_file_count(make_job: Make, tmp_path: Path) -> None:
         {"lora_alpha": 8, "alpha_pattern": {"attn.to_q": 2, "single_transformer_blocks.0.proj_out": 1}},
     ],
 )
-def test_the_strength_that_a_header_tells_counts_as_it_does_in_diffusers(
+def test_the_strength_in_a_header_means_what_it_does_in_diffusers(
     told: dict[str, Any], make_job: Make, tmp_path: Path
 ) -> None:
-    """A LoRA that diffusers saved with alpha 8 at rank 4 is twice what its numbers are."""
+    """A LoRA that diffusers saved with alpha 8 at rank 4 counts twice."""
     file = headed(make_job(), tmp_path, told)
     theirs = in_diffusers(make_job(), file)
     assert not torch.allclose(theirs, in_comfy(make_job(), file), atol=1e-3)
@@ -305,30 +325,28 @@ def headed(job: Job, folder: Path, told: dict[str, Any]) -> Path:
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        ({"use_dora": True}, "is a DoRA, which is more than two matrices a layer; give a plain LoRA"),
+        ({"use_dora": True}, "is a DoRA, which has more than two matrices per layer; use a plain LoRA"),
         (
             {"lora_alpha": "much"},
-            r"does not say rightly how strong it is \(transformer\.lora_alpha: .*\); save it anew",
+            r"has an unusable strength in its header \(transformer\.lora_alpha: .*\); save it again",
         ),
-        ({"lora_alpha": math.nan}, r"does not say rightly how strong it is"),
+        ({"lora_alpha": math.nan}, r"has an unusable strength in its header"),
     ],
 )
-def test_a_header_that_can_t_be_followed_is_refused(
-    told: dict[str, Any], sentence: str, make_job: Make, tmp_path: Path
-) -> None:
+def test_an_unusable_header_is_refused(told: dict[str, Any], sentence: str, make_job: Make, tmp_path: Path) -> None:
     file = headed(make_job(), tmp_path, told)
     with pytest.raises(BadInput, match=sentence):
-        lora.read_weights(file)
+        lora_file.read_weights(file)
 
 
 def test_a_start_of_another_rank_is_refused(make_job: Make, tmp_path: Path) -> None:
     save_file(published(make_job(), rank=8), tmp_path / "theirs.safetensors")
-    with pytest.raises(BadInput, match=r"theirs\.safetensors has rank 8 and train\.rank is 4; give both the same"):
+    with pytest.raises(BadInput, match=r"theirs\.safetensors has rank 8 and train\.rank is 4; set both to the same"):
         begun(make_job, tmp_path / "theirs.safetensors")
 
 
 def refused(make_job: Make, folder: Path, weights: dict[str, Tensor]) -> str:
-    """What is said of a start with these weights."""
+    """The error for a start with these weights."""
     save_file(weights, folder / "theirs.safetensors")
     with pytest.raises(BadInput) as told:
         begun(make_job, folder / "theirs.safetensors")
@@ -337,7 +355,7 @@ def refused(make_job: Make, folder: Path, weights: dict[str, Tensor]) -> str:
 
 def test_a_start_with_keys_of_another_style_is_refused(make_job: Make, tmp_path: Path) -> None:
     kohya = {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": torch.zeros(4, 32)}
-    assert "has keys of another style (lora_unet_double_blocks_0_img_attn_qkv" in refused(make_job, tmp_path, kohya)
+    assert "has keys in another style (lora_unet_double_blocks_0_img_attn_qkv" in refused(make_job, tmp_path, kohya)
 
 
 def test_a_start_for_layers_that_the_model_lacks_is_refused(make_job: Make, tmp_path: Path) -> None:
@@ -345,22 +363,22 @@ def test_a_start_for_layers_that_the_model_lacks_is_refused(make_job: Make, tmp_
         key.replace("blocks.0.", "blocks.7."): value for key, value in published(make_job()).items() if "single" in key
     }
     some = published(make_job()) | far
-    assert "has weights for layers that FluxTransformer2DModel lacks" in refused(make_job, tmp_path, some)
-    assert "has weights for layers that FluxTransformer2DModel lacks" in refused(make_job, tmp_path, far)
+    assert "has weights for layers that are missing from FluxTransformer2DModel" in refused(make_job, tmp_path, some)
+    assert "has weights for layers that are missing from FluxTransformer2DModel" in refused(make_job, tmp_path, far)
 
 
 def test_a_start_for_layers_of_another_size_is_refused(make_job: Make, tmp_path: Path) -> None:
     wide = {
-        key: torch.zeros(4, 1) if key.endswith(lora.SUFFIXES[0]) else value
+        key: torch.zeros(4, 1) if key.endswith(lora_file.SUFFIXES[0]) else value
         for key, value in published(make_job()).items()
     }
     told = refused(make_job, tmp_path, wide)
-    assert "has weights for layers that FluxTransformer2DModel has of another size" in told
+    assert "has weights for layers that have another size in FluxTransformer2DModel" in told
 
 
-def test_a_start_that_lacks_a_half_is_refused(make_job: Make, tmp_path: Path) -> None:
+def test_a_start_without_one_of_two_matrices_is_refused(make_job: Make, tmp_path: Path) -> None:
     whole = published(make_job())
-    for suffix in lora.SUFFIXES:
+    for suffix in lora_file.SUFFIXES:
         gone = next(key for key in whole if key.endswith(suffix))
         told = refused(make_job, tmp_path, {key: value for key, value in whole.items() if key != gone})
         assert gone.removeprefix("transformer.") in told
@@ -371,22 +389,24 @@ def test_a_start_that_is_damaged_is_refused(make_job: Make, tmp_path: Path) -> N
     whole = published(make_job())
     first = min(whole)
     for tensor, sentence in (
-        (torch.full_like(whole[first], math.nan), "has what is no number in transformer."),
-        (whole[first][:3], "don't go together; give a whole file"),
-        (whole[first][0], "don't go together"),
+        (torch.full_like(whole[first], math.nan), "has NaN or infinity in transformer."),
+        (whole[first][:3], "whose shapes don't match; use an undamaged file"),
+        (whole[first][0], "whose shapes don't match"),
     ):
         assert sentence in refused(make_job, tmp_path, whole | {first: tensor.contiguous()})
 
 
 def test_a_file_of_ours_that_lost_a_layer_is_refused(make_job: Make, tmp_path: Path) -> None:
-    """Its header names every layer; of those that remain none looks amiss."""
+    """Its header names every layer; the remaining ones look fine by themselves."""
     file, _ = written(make_job(), tmp_path)
     with safe_open(file, "pt") as opened:
         header = opened.metadata()
     kept = {key: value for key, value in load_file(file).items() if "attn.to_q" not in key}
     save_file(kept, file, metadata=header)
-    with pytest.raises(BadInput, match=r"lacks transformer\.single_.*attn\.to_q\.lora_A\.weight, .*; give a whole"):
-        lora.read_weights(file)
+    with pytest.raises(
+        BadInput, match=r"lacks transformer\.single_.*attn\.to_q\.lora_A\.weight, .*; use an undamaged file"
+    ):
+        lora_file.read_weights(file)
 
 
 # ---- in fewer passes
@@ -406,7 +426,7 @@ def taught(job: Job, dtype: torch.dtype, fused: bool) -> tuple[Tensor, dict[str,
     return found.detach(), {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
 
 
-def test_fused_layers_predict_and_learn_what_peft_s_own_do(make_job: Make) -> None:
+def test_fused_layers_predict_and_learn_the_same_as_those_of_peft(make_job: Make) -> None:
     job = make_job(rank=4, alpha=8)
     (own, slopes), (fused, others) = (taught(job, torch.float32, way) for way in (False, True))
     torch.testing.assert_close(fused, own)
@@ -415,7 +435,7 @@ def test_fused_layers_predict_and_learn_what_peft_s_own_do(make_job: Make) -> No
         torch.testing.assert_close(others[name], slope, rtol=1e-4, atol=1e-7)
 
 
-def test_fused_layers_on_16_bits_are_as_near_as_16_bits_are(make_job: Make) -> None:
+def test_fused_layers_in_16_bits_are_as_close_as_16_bits_allow(make_job: Make) -> None:
     job = make_job(rank=4, alpha=8)
     exact, slopes = taught(job, torch.float32, True)
     short, others = taught(job, torch.bfloat16, True)
@@ -426,8 +446,8 @@ def test_fused_layers_on_16_bits_are_as_near_as_16_bits_are(make_job: Make) -> N
 
 
 @pytest.mark.parametrize("seen", [torch.float32, torch.bfloat16])
-def test_a_fused_layer_works_under_autocast_whatever_it_is_given(seen: torch.dtype, make_job: Make) -> None:
-    """On a GPU a base of 16 bits is run under autocast, where norms hand on 32 bits."""
+def test_a_fused_layer_works_under_autocast_whatever_its_input(seen: torch.dtype, make_job: Make) -> None:
+    """On a GPU a base in 16 bits runs under autocast, where norms return 32 bits."""
     transformer, weights = attached(make_job(), torch.bfloat16)
     scatter(weights)
     fusing.fuse(transformer)
@@ -437,7 +457,7 @@ def test_a_fused_layer_works_under_autocast_whatever_it_is_given(seen: torch.dty
         out = layer(rows)
     assert (out.dtype, out.shape) == (torch.bfloat16, (2, 5, 32))
     out.sum().backward()
-    a, b = (weights[f"transformer_blocks.0.attn.to_q{suffix}"] for suffix in lora.SUFFIXES)
+    a, b = (weights[f"transformer_blocks.0.attn.to_q{suffix}"] for suffix in lora_file.SUFFIXES)
     assert rows.grad is not None and a.grad is not None and b.grad is not None
     assert (rows.grad.dtype, a.grad.dtype, b.grad.dtype) == (seen, torch.float32, torch.float32)
     exact = rows.float() @ layer.base_layer.weight.float().T + layer.base_layer.bias.float() + rows.float() @ a.T @ b.T

@@ -1,4 +1,4 @@
-"""The plan of a training: its figures, its sheet, and that none of it takes a weight."""
+"""The plan of a training: its figures, its sheet, and that it loads no weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALL = "--set train.scales=[0.125] --set train.smallest_panel=48"
 
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nor anything that was ever fetched from one."""
+    """Nor anything that was ever downloaded from one."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
@@ -37,7 +37,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def plan(
     iclora: Callable[..., tuple[int, str, str]], grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], tuple[int, str]]:
-    """`plan("--set train.rank=8")` gives exit code and what is said, and loads no weights."""
+    """`plan("--set train.rank=8")` returns exit code and output, and loads no weights."""
 
     def planned(rest: str) -> tuple[int, str]:
         told = f"train storyboard --plan --data {grids} --out {tmp_path / 'run'} {SMALL} {rest}"
@@ -49,7 +49,7 @@ def plan(
     return planned
 
 
-def test_a_plan_tells_everything_and_writes_its_sheet_alone(
+def test_a_plan_says_everything_and_writes_only_its_sheet(
     plan: Callable[[str], tuple[int, str]], tiny_flux: Path, tmp_path: Path
 ) -> None:
     code, out = plan(f"--set train.model={tiny_flux} --set train.steps=30 --set train.scales=[0.125,0.25]")
@@ -77,12 +77,12 @@ def test_a_plan_tells_everything_and_writes_its_sheet_alone(
 
 
 def test_flux_1_dev_is_planned_by_its_name_alone(plan: Callable[[str], tuple[int, str]], tmp_path: Path) -> None:
-    """On a machine that has no file of it and no network."""
+    """On a machine with no file of it and no network."""
     code, out = plan("--set train.base_weights=bf16 --set train.conditional=0.25")
     assert code == 0
     assert re.search(r"captions of about \d+ to \d+ tokens, 512 are read; the tokenizer of black-forest-labs/F", out)
     assert "warning: the base model 'black-forest-labs/FLUX.1-dev' is not on this machine" in out
-    assert "may be longer" not in out
+    assert "may be too long" not in out
     assert (
         "base black-forest-labs/FLUX.1-dev: 11,901.4 million parameters (bf16, on cpu); LoRA on 418 layers, 65.37 mill"
         in out
@@ -90,15 +90,15 @@ def test_flux_1_dev_is_planned_by_its_name_alone(plan: Callable[[str], tuple[int
     assert re.search(
         r"training \d+\.\d\d GiB \(base 22\.17, LoRA, gradient, optimizer, average 1\.22, activations", out
     )
-    assert "conditional mode for 25% of the samples, else joint: panels drawn at random stay clean" in out
+    assert "conditional mode for 25% of the samples, joint mode for the rest: randomly drawn panels stay clean" in out
     assert (tmp_path / "run" / "training" / "plan.png").exists()
 
 
-def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(plan: Callable[[str], tuple[int, str]]) -> None:
+def test_a_misspelt_setting_is_reported_with_the_likely_one(plan: Callable[[str], tuple[int, str]]) -> None:
     code, told = plan("--set train.learning_rat=1 --set train.rank=0")
     assert code == 2
     assert told.startswith("error: ") and told.count("\n") == 1
-    assert "train.learning_rat: there is no such key, did you mean 'learning_rate'?" in told and "known" not in told
+    assert "unknown key 'train.learning_rat', did you mean 'learning_rate'?" in told and "(known" not in told
     assert "train.rank: Input should be greater than or equal to 1, got 0" in told
 
 
@@ -110,15 +110,15 @@ def test_a_misspelt_setting_is_told_with_the_one_that_was_meant(plan: Callable[[
         ("--set train.warmup=5000", "warmup 5000 leaves no step of 5000"),
         ("--set train.panel_weights=[1,2]", "train.panel_weights has 2 numbers and storyboard has 3 panels"),
         ("--set condition=[1] --set train.permute=0.5", "would move the panels that storyboard gives (1)"),
-        ("--set base=sana", "base=sana can't be trained here yet (there are flux-1, z-image)"),
+        ("--set base=sana", "base=sana can't be trained here yet (available: flux-1, z-image)"),
         (
             "--set train.model=/nobody/nothing",
-            "nothing' is not on this machine and can't be fetched (there is no such folder",
+            "nothing' is not on this machine and can't be fetched (it is neither a folder nor a valid name",
         ),
         ("--set train.model=nobody/nothing", "the base model 'nobody/nothing' is not on this machine"),
     ],
 )
-def test_what_can_t_be_planned_is_told_in_a_sentence(
+def test_what_can_t_be_planned_is_reported_in_a_sentence(
     wrong: str, sentence: str, plan: Callable[[str], tuple[int, str]]
 ) -> None:
     code, told = plan(f"{wrong} --set train.smallest_panel=64")
@@ -126,20 +126,20 @@ def test_what_can_t_be_planned_is_told_in_a_sentence(
     assert told.startswith("error: ") and told.count("\n") == 1 and sentence in told
 
 
-def test_two_scales_that_come_to_one_canvas_are_told_once(make_job: Make) -> None:
+def test_two_scales_with_the_same_canvas_are_listed_once(make_job: Make) -> None:
     job = make_job(scales=[0.125, 0.126])
     canvases = [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("canvas")]
     assert len(canvases) == 1
 
 
-def test_what_a_task_gives_is_told(make_job: Make) -> None:
+def test_the_panels_that_a_task_gives_are_listed(make_job: Make) -> None:
     job = make_job(told=["condition=[1, 3]"])
     assert "conditional mode: panels 1, 3 stay clean; caption dropout 0.05, permuted 0%" in list(
         planning.lines(job, planning.make(job, CPU))
     )
 
 
-def test_the_time_is_what_the_folders_own_log_says(make_job: Make) -> None:
+def test_the_time_is_estimated_from_the_log_in_the_folder(make_job: Make) -> None:
     job = make_job(steps=120)
     assert not [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("time")]
     loop.train(make_job(steps=20), Processes(), lambda *_: None)
@@ -149,7 +149,7 @@ def test_the_time_is_what_the_folders_own_log_says(make_job: Make) -> None:
     assert "120 steps of 4 grids, 4 at a time: each grid is seen 80 times; 20 of the steps are done" in plan
     (told,) = [line for line in plan if line.startswith("time")]
     assert told == (
-        "time, about: 2 min for the 100 steps that are left, at 1.50 s a step, without validations and samples "
+        "time, about: 2 min for the remaining 100 steps, at 1.50 s per step, without validations and samples "
         f"({job.folder / 'log.csv'})"
     )
     for other in (make_job(steps=120, seed=1), make_job(steps=20)):
@@ -157,7 +157,7 @@ def test_the_time_is_what_the_folders_own_log_says(make_job: Make) -> None:
 
 
 @pytest.mark.parametrize(("steps", "seen"), [(1, "0.67 times"), (2, "1.3 times"), (3, "2 times"), (50, "33 times")])
-def test_how_often_a_grid_is_seen_is_told_as_it_is(steps: int, seen: str, make_job: Make) -> None:
+def test_the_plan_says_how_often_each_grid_is_seen(steps: int, seen: str, make_job: Make) -> None:
     job = make_job(steps=steps)
     assert any(line.endswith(f"each grid is seen {seen}") for line in planning.lines(job, planning.make(job, CPU)))
     whole = make_job(steps=steps, batch=6)
@@ -165,7 +165,7 @@ def test_how_often_a_grid_is_seen_is_told_as_it_is(steps: int, seen: str, make_j
     assert any(line.endswith(f"each grid is seen {told}") for line in planning.lines(whole, planning.make(whole, CPU)))
 
 
-def test_what_is_left_to_the_machine_is_told_as_it_comes_out(make_job: Make) -> None:
+def test_automatic_settings_are_shown_as_they_turn_out(make_job: Make) -> None:
     for device, base_weights, held in (
         ("cpu", "auto", "fp32, on cpu"),
         ("cuda", "auto", "bf16, on cuda"),
@@ -176,9 +176,7 @@ def test_what_is_left_to_the_machine_is_told_as_it_comes_out(make_job: Make) -> 
         assert any(f"million parameters ({held})" in line for line in planning.lines(job, plan))
 
 
-def test_after_a_training_only_pictures_that_are_there_are_named(
-    make_job: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_after_a_training_only_existing_pictures_are_named(make_job: Make, capsys: pytest.CaptureFixture[str]) -> None:
     for samples, named in ((0, False), (1, True)):
         job = make_job(f"{samples}", steps=1, samples=samples, sample_steps=1)
         console.trained(loop.train(job, Processes(), lambda *_: None), job)
@@ -186,7 +184,7 @@ def test_after_a_training_only_pictures_that_are_there_are_named(
         assert ("samples.png and" in told) == ("samples.png" in told) == named and "loss.png." in told
 
 
-def test_what_is_hardly_meant_is_told_with_its_files(make_job: Make, grids: Path, tmp_path: Path) -> None:
+def test_what_is_probably_unintended_is_listed_with_its_files(make_job: Make, grids: Path, tmp_path: Path) -> None:
     def warnings(**settings: Any) -> list[str]:
         job = make_job(**settings)
         return [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("warning")]
@@ -201,9 +199,9 @@ def test_what_is_hardly_meant_is_told_with_its_files(make_job: Make, grids: Path
         text = text.replace("[SCENE-2]", "then" if number == 4 else "[SCENE-2]")
         (tmp_path / "mine" / f"{file.stem}.txt").write_text(text, encoding="utf-8")
     assert warnings(data=tmp_path / "mine") == [
-        "warning: 2 grids are enlarged to the canvas, up to 2.0 times: mine/0001.png, mine/0002.png",
-        "warning: 1 captions don't have [SCENE-1] [SCENE-2] [SCENE-3], each and in this order: mine/0005.png",
-        "warning: 1 captions don't begin with [MOVIE-SHOTS]: mine/0004.png",
+        "warning: 2 grids are enlarged to fit the canvas, by up to 2.0 times: mine/0001.png, mine/0002.png",
+        "warning: 1 captions don't have [SCENE-1] [SCENE-2] [SCENE-3], all of them in this order: mine/0005.png",
+        "warning: 1 captions don't start with [MOVIE-SHOTS]: mine/0004.png",
     ]
 
 
@@ -234,7 +232,9 @@ def test_no_more_grids_than_a_step_has_go_through_the_model_together(make_job: M
         assert plan.memory["activations"] == planning.make(usual, CPU).memory["activations"] * together / 4
         told = list(planning.lines(many, plan))
         assert any(f"4 grids, {together} at a time" in line for line in told)
-        assert f"warning: train.micro_batch=64 is more than the {together} grids that a process has of a step" in told
+        assert (
+            f"warning: train.micro_batch=64 is more than the {together} grids that each process gets per step" in told
+        )
     assert not any("micro_batch" in line for line in planning.lines(usual, planning.make(usual, CPU)))
 
 
@@ -258,17 +258,17 @@ def test_the_sheet_shows_what_the_first_steps_see(make_job: Make, monkeypatch: p
     kept: list[Any] = []
     monkeypatch.setattr(figures, "draw_sheet", lambda shown, _: kept.extend(shown))
     plan_sheet.write(job)
-    library = loop.encode(job, Processes(), lambda *_: None)
+    encoded = loop.encode(job, Processes(), lambda *_: None)
     assert len(kept) == plan_sheet.SHOWN
     for position, shown in enumerate(kept):
         step = position // job.config.batch
-        lesson = batches.lesson_at(job, library, step, position)
-        assert shown.image.tobytes() == dataset.picture(lesson.view).tobytes()
-        assert (shown.layout, shown.given) == (lesson.view.layout, lesson.given)
-        assert shown.caption == dataset.caption(lesson.view, job.task)
-        assert shown.tokens == len(shown.caption) + 1  # letters and the end mark
-        assert ("caption dropped" in shown.note) == (lesson.text == "")
-        assert ("order" in shown.note) == (lesson.view.order != (0, 1, 2))
+        example = batches.example_at(job, encoded, step, position)
+        assert shown.image.tobytes() == dataset.picture(example.view).tobytes()
+        assert (shown.layout, shown.given) == (example.view.layout, example.given)
+        assert shown.caption == dataset.caption(example.view, job.task)
+        assert shown.tokens == len(shown.caption) + 1  # letters and the end token
+        assert ("caption dropped" in shown.note) == (example.prompt.text == "")
+        assert ("order" in shown.note) == (example.view.order != (0, 1, 2))
         assert shown.note.startswith(f"step {step + 1}, scale {random_streams.scale_at(job.config, step):g}")
     drawn = [random_streams.draw(job.config, position, 6, 3, ()) for position in range(plan_sheet.SHOWN)]
     assert any(one.dropped for one in drawn) and any(one.given for one in drawn)  # of this seed
@@ -283,7 +283,7 @@ def test_the_sheet_is_a_picture_of_all_of_them(make_job: Make) -> None:
 # ---- asked before any work
 
 
-def test_captions_that_would_be_cut_are_refused_before_anything_loads(
+def test_captions_that_would_be_truncated_are_refused_before_anything_loads(
     make_job: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Backend, "load", None)
@@ -294,7 +294,7 @@ def test_captions_that_would_be_cut_are_refused_before_anything_loads(
     checks.run(make_job(data=tmp_path, truncate=True), CPU)
 
 
-def test_a_plan_says_all_that_training_refuses_and_writes_no_sheet(
+def test_a_plan_lists_all_reasons_to_refuse_a_training_and_writes_no_sheet(
     plan: Callable[[str], tuple[int, str]], make_job: Make, tiny_flux: Path, grids: Path, tmp_path: Path
 ) -> None:
     loop.train(make_job(steps=1), Processes(), lambda *_: None)
@@ -308,7 +308,7 @@ def test_a_plan_says_all_that_training_refuses_and_writes_no_sheet(
     assert "task storyboard: 6 grids" in out and "time, about" not in out
     for sentence in (
         "train.wandb=true needs the package wandb",
-        "nowhere.safetensors is no LoRA file that can be read",
+        "nowhere.safetensors can't be read as a LoRA file",
         "1 captions are longer than the 128 tokens",
         f"{into} holds a",  # other training
     ):
@@ -325,7 +325,7 @@ def test_captions_that_can_t_be_counted_are_estimated(
     for how, told in (("", True), ("--set train.truncate=true", False)):
         code, out = plan(f"--data {data} {how}")
         assert code == 0
-        warning = "warning: 1 captions may be longer than what is read, which would be an error: train/0003.png"
+        warning = "warning: 1 captions may be too long, which would be an error: train/0003.png"
         assert (warning in out) == told
 
 
@@ -339,12 +339,14 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_loads(
         checks.run(make_job(init=str(done), rank=8), CPU)
     far = {key.replace("blocks.0", "blocks.7"): value for key, value in load_file(done).items()}
     save_file(far, tmp_path / "far.safetensors")
-    with pytest.raises(BadInput, match="has weights for layers that FluxTransformer2DModel lacks"):
+    with pytest.raises(BadInput, match=r"has weights for layers that are missing from FluxTransformer2DModel"):
         checks.run(make_job(init=str(tmp_path / "far.safetensors")), CPU)
 
 
 def test_patience_without_held_out_grids_is_refused(make_job: Make, grids: Path) -> None:
     checks.run(make_job(patience=2), CPU)
     checks.run(make_job(data=grids / "train"), CPU)
-    with pytest.raises(BadInput, match=r"^train\.patience=2 stops by the held-out loss, .* folder 'validation' of it"):
+    with pytest.raises(
+        BadInput, match=r"^train\.patience=2 stops by the held-out loss, .* into its folder 'validation'"
+    ):
         checks.run(make_job(data=grids / "train", patience=2), CPU)

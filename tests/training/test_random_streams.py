@@ -1,4 +1,4 @@
-"""Chance that hangs on seed and place: nothing is left out, nothing depends on how the work is cut up."""
+"""Random streams: nothing is left out, and nothing depends on how the work is divided."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ few = settings(deadline=None, max_examples=50)
 
 @few
 @given(seed=st.integers(0, 2**31), count=st.integers(1, 40), epoch=st.integers(0, 200))
-def test_every_sample_comes_once_an_epoch(seed: int, count: int, epoch: int) -> None:
+def test_every_sample_comes_once_per_epoch(seed: int, count: int, epoch: int) -> None:
     row = [random_streams.sample_at(seed, epoch * count + place, count) for place in range(count)]
     assert sorted(row) == list(range(count))
 
 
-def test_no_last_batch_is_dropped_where_the_data_is_no_multiple_of_it() -> None:
-    """10 grids at 4 a step: trainers that drop the last batch would leave two of them out, in a small set a fifth."""
+def test_no_last_batch_is_dropped_if_the_data_is_not_a_multiple_of_it() -> None:
+    """10 grids at 4 per step: trainers that drop the last batch would leave out two, a fifth of a small data set."""
     seen = Counter(random_streams.sample_at(0, position, 10) for position in range(5 * 4))
     assert seen == dict.fromkeys(range(10), 2)
 
@@ -48,8 +48,8 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 
 @few
 @given(position=st.integers(0, 10**6), drawn_before=st.integers(0, 20))
-def test_a_draw_hangs_on_seed_and_position_alone(position: int, drawn_before: int) -> None:
-    """Whatever a process has drawn before, with our generators or torch's own: it may have begun anywhere."""
+def test_a_draw_depends_on_seed_and_position_alone(position: int, drawn_before: int) -> None:
+    """Whatever a process has drawn before, with our generators or torch's own, since it may have started anywhere."""
     told = config_of(conditional=0.5, permute=0.5, caption_dropout=0.5)
     fresh = random_streams.draw(told, position, 20, 3, ())
     noise = torch.randn(3, generator=random_streams.generator(0, "noise", position))
@@ -116,7 +116,7 @@ def test_in_joint_mode_none_is_given_even_where_the_task_names_some() -> None:
     assert {random_streams.draw(config_of(), position, 20, 2, (0,)).given for position in range(200)} == {()}
 
 
-def test_modes_are_mixed_by_their_share() -> None:
+def test_modes_are_mixed_in_their_proportion() -> None:
     told = config_of(conditional=0.3)
     given = sum(bool(random_streams.draw(told, position, 20, 3, ()).given) for position in range(2_000))
     assert given / 2_000 == pytest.approx(0.3, abs=0.03)
@@ -133,13 +133,13 @@ def test_a_task_that_names_condition_panels_is_conditional_and_others_are_joint(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
-def test_captions_are_dropped_by_their_share(share: float) -> None:
+def test_captions_are_dropped_in_their_proportion(share: float) -> None:
     told = config_of(caption_dropout=share)
     dropped = sum(random_streams.draw(told, position, 20, 3, ()).dropped for position in range(2_000))
     assert dropped / 2_000 == pytest.approx(share, abs=0.015)
 
 
-def test_one_share_does_not_move_what_another_decides() -> None:
+def test_one_probability_does_not_affect_what_another_decides() -> None:
     """Order, given panels and dropout are independent: among permuted samples as many captions are dropped."""
     told = config_of(caption_dropout=0.3, permute=0.5, conditional=0.5)
     drawn = [random_streams.draw(told, position, 20, 3, ()) for position in range(3_000)]

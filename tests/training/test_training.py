@@ -1,4 +1,4 @@
-"""The training itself: it learns, can be stopped anywhere and shared out, and says when it can't go on."""
+"""The training itself: it learns, can be interrupted anywhere and distributed, and says when it can't continue."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ from torch import Tensor
 
 from pipeline.cache import Cache
 from pipeline.errors import BadInput, Diverged
-from training import checkpoint, checks, dataset, flow, latents, loop, lora, machine, results, sampling
-from training.backends.flux import Flux, unpack
-from training.batches import EncodedDataset
+from training import checkpoint, checks, dataset, loop, lora_file, machine, objective, results, sampling
+from training.backends.base import Prompts, unpack
+from training.backends.flux import Flux
 from training.checkpoint import State
+from training.dataset import Prompt
 from training.job import Job, find_backend
-from training.latents import Posterior
+from training.latents import EncodedDataset, Encoder, Posterior
 from training.loop import Outcome
 from training.monitoring import heldout, preview
 from training.processes import Processes
@@ -49,7 +50,7 @@ Make = Callable[..., Job]
 
 
 class Stopped(Exception):
-    """Stands for a kill at a moment of our choosing."""
+    """Stands in for a kill at a chosen moment."""
 
 
 def run(job: Job, *, stop_before_saving: int | None = None) -> Outcome:
@@ -68,7 +69,7 @@ def begun(job: Job) -> tuple[EncodedDataset, Any, State]:
 
 
 def called_again(job: Job) -> Job:
-    """The job as the next call of the command makes it: nothing is remembered of what files held."""
+    """The job as the next call of the command creates it, with no memory of what files contained."""
     return replace(job, backend=find_backend(job.task.base, job.config.model, None))
 
 
@@ -94,20 +95,19 @@ def header(file: Path) -> dict[str, str]:
 
 
 def result(job: Job) -> dict[str, Any]:
-    """Everything that a training leaves and that must not depend on how often it was stopped."""
+    """Everything that a training leaves and that must not depend on how often it was interrupted."""
     lines = [{name: value for name, value in line.items() if name != "seconds"} for line in log(job)]
     files = sorted(job.folder.rglob("*.safetensors"))
     return {
         "checkpoint": torch.load(job.folder / checkpoint.FILE, weights_only=True),
         "log": lines,
         "validation": (job.folder / "validation.csv").read_text(encoding="utf-8"),
-        # Not their bytes: safetensors writes the parts of a header in any order.
-        "files": {str(file.relative_to(job.folder)): (load_file(file), header(file)) for file in files},
+        "files": {str(file.relative_to(job.folder)): file.read_bytes() for file in files},
     }
 
 
 def assert_same(one: Any, other: Any, where: str = "") -> None:
-    """Bit by bit."""
+    """Bit for bit."""
     assert type(one) is type(other), where
     if isinstance(one, dict):
         assert one.keys() == other.keys(), where
@@ -145,7 +145,7 @@ def changed_base(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], N
 
 
 def awake(transformer: Any) -> None:
-    """Makes of a base with weights from a seed one that can be taught in few steps: whole ends and open gates.
+    """Turns a base with seeded weights into one that learns in few steps: orthogonal ends and open gates.
 
     As it is it hardly passes on what it sees, and the best that a LoRA learns of it is to predict nothing.
     """
@@ -167,15 +167,15 @@ def pattern(transformer: Any, seed: int) -> Tensor:
     return unpack((token / token.std()).repeat(1, 96, 1), 24, 16)[0]
 
 
-def test_it_learns_one_grid_by_heart_and_leaves_the_base_as_it_was(
+def test_it_overfits_one_grid_and_leaves_the_base_unchanged(
     make_job: Make,
     grids: Path,
     tmp_path: Path,
     changed_base: Callable[[Callable[[Any], None]], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A pattern stands for what the VAE makes of the grid: with weights from a seed that is nothing that so small a
-    base could learn. Only what was learnt is drawn, and only with the LoRA."""
+    """A pattern stands in for the VAE's latents: with seeded weights those are nothing that so small a
+    base could learn. Only what was learnt is sampled, and only with the LoRA."""
     for suffix in (".png", ".txt"):
         (tmp_path / "one").mkdir(exist_ok=True)
         shutil.copy(grids / "train" / f"0001{suffix}", tmp_path / "one")
@@ -190,12 +190,12 @@ def test_it_learns_one_grid_by_heart_and_leaves_the_base_as_it_was(
     encoded = loop.encode(job, Processes(), lambda *_: None)
     (view,) = encoded.grids
     same = Posterior(learnt, torch.zeros_like(learnt), learnt)
-    monkeypatch.setattr(loop, "encode", lambda *_: EncodedDataset(encoded.texts, {view: same}))
+    monkeypatch.setattr(loop, "encode", lambda *_: replace(encoded, grids={view: same}))
     assert run(job).took == 40
 
     def likeness(transformer: Any, image: Tensor) -> float:
         noise = torch.randn(1, *image.shape, generator=torch.Generator().manual_seed(0))
-        prompts = sampling.Prompts([encoded.texts[view.sample.text]], encoded.texts[""])
+        prompts = Prompts([encoded.texts[Prompt(view.sample.text)]], [encoded.texts[Prompt("")]])
         drawn = sampling.draw(job.backend, transformer, prompts, noise, sampling.SamplingSettings(10, 1.0))
         return float(torch.corrcoef(torch.stack([drawn.flatten(), image.flatten()]))[0, 1])
 
@@ -217,7 +217,7 @@ def test_z_image_is_trained_by_the_same_loop(make_job: Make, tmp_path: Path) -> 
         sum(float(line["loss"]) for line in lines if line["step"] == step) / len(lines) for step in ("0", "15")
     )
     assert last < 0.99 * first, (first, last)
-    card, tensors = lora.read_card(outcome.file), load_file(outcome.file)
+    card, tensors = lora_file.read_card(outcome.file), load_file(outcome.file)
     assert (card.family, card.step) == ("z-image", 15)
     layers = {name.removesuffix(".lora_B.weight") for name in tensors if name.endswith(".lora_B.weight")}
     assert all(re.fullmatch(rf"transformer\.{job.backend.TARGETS}", layer) for layer in layers)
@@ -231,7 +231,7 @@ def test_the_files_are_the_average_and_the_raw_weights_with_what_they_are_for(ma
     state = torch.load(job.folder / checkpoint.FILE, weights_only=True)
     raw = outcome.file.with_name("storyboard-raw.safetensors")
     for file, weights, averaged in ((outcome.file, state["average"], True), (raw, state["weights"], False)):
-        card, tensors = lora.read_card(file), load_file(file)
+        card, tensors = lora_file.read_card(file), load_file(file)
         assert (card.averaged, card.step, card.grids) == (averaged, 3, 6)
         assert (card.task, card.layout, card.scales) == ("storyboard", job.task.grid_layout, (0.125,))
         assert (card.markers, card.prefix, card.condition) == (job.task.markers, "[MOVIE-SHOTS]", ())
@@ -248,20 +248,21 @@ def test_the_files_are_the_average_and_the_raw_weights_with_what_they_are_for(ma
     assert not list(job.folder.rglob("*.part"))
 
 
-def test_a_finished_training_has_nothing_to_do(make_job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_training_has_nothing_left_to_do(make_job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(make_job(steps=2))
     monkeypatch.setattr(loop, "encode", None)
     again = run(make_job(steps=2))
     assert (again.file, again.step, again.took, again.held_out) == (first.file, 2, 0, first.held_out)
 
 
-def test_another_tokenizer_has_texts_encoded_anew(make_job: Make, tiny_flux: Path, tmp_path: Path) -> None:
+def test_with_another_tokenizer_texts_are_encoded_again(make_job: Make, tiny_flux: Path, tmp_path: Path) -> None:
     model = shutil.copytree(tiny_flux, tmp_path / "model")
     job = make_job(model=str(model))
 
     def encoded(cache: Cache) -> dict[str, dict[str, Tensor]]:
         again = called_again(job)
-        return latents.encode_texts(again.backend, ["a bear"], cache, torch.float32, CPU, lambda *_: None)
+        texts = Encoder(again.backend, cache, torch.float32, CPU, lambda *_: None).texts([Prompt("a bear")])
+        return {prompt.text: read for prompt, read in texts.items()}
 
     first = encoded(job.cache)
     table = model / "tokenizer_2" / "tokenizer.json"
@@ -278,16 +279,16 @@ def test_another_tokenizer_has_texts_encoded_anew(make_job: Make, tiny_flux: Pat
 
 
 @pytest.mark.parametrize("condition", [1, 3])
-def test_gradients_do_not_hang_on_the_targets_of_given_panels(condition: int, make_job: Make) -> None:
+def test_gradients_do_not_depend_on_the_targets_of_given_panels(condition: int, make_job: Make) -> None:
     job = make_job(conditional=1.0, told=[f"condition=[{condition}]"])
-    boxes = flow.latent_boxes(job.shown.boxes)
-    mask = flow.panel_mask(boxes, [condition - 1], boxes[-1][3], boxes[-1][2])
+    boxes = job.backend.latent_boxes(job.shown.boxes)
+    mask = objective.panel_mask(boxes, [condition - 1], boxes[-1][3], boxes[-1][2])
 
     def another_target(encoded: EncodedDataset) -> EncodedDataset:
-        return EncodedDataset(encoded.texts, {v: replace(p, mean=p.mean + 9 * mask) for v, p in encoded.grids.items()})
+        return replace(encoded, grids={v: replace(p, mean=p.mean + 9 * mask) for v, p in encoded.grids.items()})
 
     def another_panel(encoded: EncodedDataset) -> EncodedDataset:
-        return EncodedDataset(encoded.texts, {v: replace(p, alone=p.alone + mask) for v, p in encoded.grids.items()})
+        return replace(encoded, grids={v: replace(p, alone=p.alone + mask) for v, p in encoded.grids.items()})
 
     first = gradients(job)
     assert_same(first, gradients(job, another_target))
@@ -295,7 +296,7 @@ def test_gradients_do_not_hang_on_the_targets_of_given_panels(condition: int, ma
     assert any(not torch.allclose(first[name], seen[name]) for name in first)  # the model looks at what is given
 
 
-def test_a_step_is_the_same_in_any_parts(make_job: Make) -> None:
+def test_a_step_is_the_same_whatever_its_micro_batches(make_job: Make) -> None:
     whole, single = gradients(make_job(micro_batch=4)), gradients(make_job(micro_batch=1))
     uneven = gradients(make_job(micro_batch=3))
     for name, gradient in whole.items():
@@ -303,14 +304,14 @@ def test_a_step_is_the_same_in_any_parts(make_job: Make) -> None:
             torch.testing.assert_close(other, gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_computing_blocks_again_gives_the_same_gradients(make_job: Make) -> None:
+def test_recomputing_blocks_gives_the_same_gradients(make_job: Make) -> None:
     own, again = (make_job(checkpointing=on) for on in (False, True))
     assert machine.load_transformer(again.backend, again.config, CPU).is_gradient_checkpointing
     assert not machine.load_transformer(own.backend, make_job().config, CPU).is_gradient_checkpointing
     assert_same(gradients(own), gradients(again))
 
 
-def test_the_learning_rate_rises_and_then_stays_or_falls(make_job: Make) -> None:
+def test_the_learning_rate_warms_up_and_then_stays_or_falls(make_job: Make) -> None:
     level = make_job(steps=10, warmup=4, learning_rate=1e-3).config
     assert [loop.learning_rate(level, step) * 1e3 for step in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
     falling = make_job(steps=10, warmup=4, schedule="cosine", learning_rate=1e-3).config
@@ -333,8 +334,8 @@ EVERYTHING = {
     "scales": [0.125, 0.1875],
     "warmup": 2,
 }
-"""All that draws or remembers; 6 grids at 4 a step end their first epoch within the second step, their second with
-the third."""
+"""Everything with randomness or memory. 6 grids at 4 per step end their first epoch within the second step, the second
+with the third."""
 
 
 def test_stopped_and_resumed_it_gives_the_same_bits(make_job: Make) -> None:
@@ -354,7 +355,7 @@ def test_stopped_and_resumed_it_gives_the_same_bits(make_job: Make) -> None:
         assert_same(result(again), result(undisturbed))
 
 
-def test_more_steps_go_on_as_if_they_had_been_there_from_the_start(make_job: Make) -> None:
+def test_a_training_can_be_extended_as_if_the_steps_had_been_there_from_the_start(make_job: Make) -> None:
     run(make_job("first", steps=2))
     longer = make_job("first", steps=4)
     assert run(longer).took == 2
@@ -367,10 +368,10 @@ def test_more_steps_go_on_as_if_they_had_been_there_from_the_start(make_job: Mak
     assert_same(found, wanted)
 
 
-def test_killed_after_its_last_step_a_training_does_not_take_an_earlier_lora_for_its_own(
+def test_killed_after_its_last_step_a_training_does_not_mistake_an_earlier_lora_for_its_own(
     make_job: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The earlier one is of fewer steps, then of another training that was in the folder."""
+    """The earlier one has fewer steps, or is from another training in the folder."""
 
     def killed(job: Job, _: State) -> None:
         raise Stopped
@@ -386,7 +387,7 @@ def test_killed_after_its_last_step_a_training_does_not_take_an_earlier_lora_for
         assert file.exists()  # until there is a better one
         job = make_job(**settings)
         assert run(job).took == 0
-        assert (lora.read_card(file).step, lora.read_card(file).recipe) == (2, job.recipe)
+        assert (lora_file.read_card(file).step, lora_file.read_card(file).recipe) == (2, job.recipe)
 
 
 @pytest.fixture(scope="module")
@@ -414,7 +415,7 @@ def train_and_tell(job: Job, pipe: Connection) -> None:
 
 
 def came_to_its_end(context: Any, job: Job, most: float = math.inf, wait: float = 0.0) -> bool:
-    """Trains in a process of its own, which is killed some seconds after it told so many times of what it does."""
+    """Trains in a process of its own, which is killed some seconds after it has reported its progress so many times."""
     here, there = context.Pipe()
     child = context.Process(target=train_and_tell, args=(job, there))
     child.start()
@@ -433,7 +434,7 @@ def came_to_its_end(context: Any, job: Job, most: float = math.inf, wait: float 
 
 
 def test_killed_at_random_moments_it_gives_the_same_bits(make_job: Make, tmp_path: Path, processes: Any) -> None:
-    """From the first caption to the last file; nobody has encoded anything for it before."""
+    """From the first caption to the last file, with an empty cache."""
     settings = EVERYTHING | {"permute": 0.0, "steps": 12}
     undisturbed = make_job("undisturbed", cache=Cache(tmp_path / "a"), **settings)
     assert came_to_its_end(processes, undisturbed)
@@ -449,7 +450,7 @@ def test_killed_at_random_moments_it_gives_the_same_bits(make_job: Make, tmp_pat
 # ---- refused
 
 
-def test_a_folder_with_another_training_is_refused_with_what_is_other(
+def test_a_folder_with_another_training_is_refused_with_the_differences(
     make_job: Make, grids: Path, tmp_path: Path
 ) -> None:
     job = make_job(steps=1)
@@ -472,7 +473,7 @@ def test_a_folder_with_another_training_is_refused_with_what_is_other(
             checkpoint.load(make_job(steps=1, data=fewer))
 
 
-def test_other_given_panels_or_another_canvas_are_another_training(make_job: Make) -> None:
+def test_other_given_panels_or_another_canvas_make_another_training(make_job: Make) -> None:
     settings = {"steps": 1, "conditional": 1.0}
     run(make_job(**settings, told=["condition=[1]"]))
     with pytest.raises(BadInput, match=r"another training \(condition \[1\] -> \[2\]\)"):
@@ -524,7 +525,7 @@ def test_another_part_under_the_same_name_is_another_model(
         run(make_job(model=str(model), steps=1))
 
 
-def test_a_checkpoint_that_is_cut_or_overwritten_is_named_with_the_way_on(make_job: Make) -> None:
+def test_a_damaged_checkpoint_is_named_with_a_way_to_proceed(make_job: Make) -> None:
     job = make_job()
     job.folder.mkdir()
     checkpoint.save(job, begun(job)[2])
@@ -537,7 +538,7 @@ def test_a_checkpoint_that_is_cut_or_overwritten_is_named_with_the_way_on(make_j
     for content in (*cut, b"no checkpoint", whole[:300] + bytes(300) + whole[600:], bytes(len(whole)), flipped):
         file.write_bytes(content)
         with pytest.raises(
-            BadInput, match=r"checkpoint\.pt is damaged and can't be read; remove it .*--into.*train\.init"
+            BadInput, match=r"checkpoint\.pt is damaged and can't be read; delete it .*--into.*train\.init"
         ):
             checkpoint.load(job)
     file.write_bytes(whole)
@@ -547,29 +548,29 @@ def test_a_checkpoint_that_is_cut_or_overwritten_is_named_with_the_way_on(make_j
 # ---- can't go on
 
 
-def test_a_loss_that_is_no_number_ends_it_with_a_sentence(make_job: Make) -> None:
+def test_a_loss_that_is_not_a_number_ends_it_with_a_sentence(make_job: Make) -> None:
     job = make_job(learning_rate=1e15, save_every=1)
     with pytest.raises(
-        Diverged, match=r"step \d: the loss is \S+ and the gradient's norm \S+, .*lower train\.learning"
+        Diverged, match=r"step \d: the loss is \S+ and the gradient's norm \S+, .*train\.learning_rate lower than"
     ):
         run(job)
     assert len(log(job)) < 4
 
 
-def test_weights_that_are_no_numbers_are_never_written(make_job: Make) -> None:
-    """After a last step, whose own loss was measured before it: a rate that 32 bits take for infinite, and the largest
-    that they don't."""
+def test_weights_that_are_not_numbers_are_never_written(make_job: Make) -> None:
+    """After the last step, whose loss was measured before it: a rate that is infinite in 32 bits, and the largest
+    that is not."""
     for rate, what in ((1e39, "norm of the LoRA's weights"), (1e15, "held-out loss")):
         job = make_job(f"{rate}", learning_rate=rate, steps=1)
         with pytest.raises(
             Diverged,
-            match=rf"step 1: the {what} is (nan|inf), .*lower train\.learning_rate than {rate:g}".replace("+", r"\+"),
+            match=rf"step 1: the {what} is (nan|inf), .*train\.learning_rate lower than {rate:g}".replace("+", r"\+"),
         ):
             run(job)
         assert not list(job.folder.rglob("*.safetensors")) and not (job.folder / checkpoint.FILE).exists()
 
 
-def test_a_number_in_the_base_that_is_none_ends_it_before_a_step(
+def test_nan_in_the_base_ends_it_before_a_step(
     make_job: Make, changed_base: Callable[[Callable[[Any], None]], None]
 ) -> None:
     changed_base(lambda transformer: transformer.proj_out.weight[3, 3].fill_(math.nan))
@@ -578,22 +579,22 @@ def test_a_number_in_the_base_that_is_none_ends_it_before_a_step(
     assert not (make_job().folder / checkpoint.FILE).exists()
 
 
-def test_a_gradient_of_nothing_ends_it_before_a_step(
+def test_a_zero_gradient_ends_it_before_a_step(
     make_job: Make, changed_base: Callable[[Callable[[Any], None]], None]
 ) -> None:
     changed_base(lambda transformer: transformer.proj_out.weight.zero_())
-    with pytest.raises(Diverged, match="step 1: the gradient is nothing, so nothing would be learnt"):
+    with pytest.raises(Diverged, match="step 1: the gradient is zero, so nothing would be learnt"):
         run(make_job())
 
 
-def test_too_small_a_gpu_ends_it_with_what_takes_less(make_job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_small_a_gpu_ends_it_with_settings_that_take_less(make_job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(Flux, "predict", full)
-    anew = r"begin anew with smaller train\.scales or train\.base_weights=nf4\.$"
+    anew = r"start over with smaller train\.scales or train\.base_weights=nf4\.$"
     with pytest.raises(
-        BadInput, match=rf"of 4 grids .*; go on with train\.micro_batch=1 and train\.checkpoi\S+, or {anew}"
+        BadInput, match=rf"of 4 grids .*; resume with train\.micro_batch=1 and train\.checkpoi\S+, or {anew}"
     ):
         run(make_job())
     with pytest.raises(BadInput, match=rf"of 1 grids .* with train\.base_weights=auto; {anew}"):
@@ -603,8 +604,8 @@ def test_too_small_a_gpu_ends_it_with_what_takes_less(make_job: Make, monkeypatc
 @pytest.mark.parametrize(
     ("key", "value", "way_on"),
     [
-        ("base_weights", "int8", "or take fp8"),
-        ("base_weights", "nf4", "or take fp8"),
+        ("base_weights", "int8", "or use fp8"),
+        ("base_weights", "nf4", "or use fp8"),
         ("optimizer", "adamw8bit", "leave"),
     ],
 )
@@ -636,7 +637,7 @@ def test_a_base_in_fewer_bits_is_trained_on_with_a_lora_in_32(
     assert any(tensor.any() for name, tensor in load_file(outcome.file).items() if "lora_B" in name)
 
 
-def test_a_lora_begins_with_the_same_numbers_on_every_base(make_job: Make) -> None:
+def test_a_lora_starts_with_the_same_weights_on_every_base(make_job: Make) -> None:
     drawn = [begun(make_job(base_weights=kind))[2].weights for kind in ("fp32", "bf16", "fp8")]
     for weights in drawn[1:]:
         assert_same({n: w.data for n, w in drawn[0].items()}, {n: w.data for n, w in weights.items()})
@@ -656,7 +657,7 @@ def test_compiled_blocks_learn_the_same(make_job: Make) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_processes_share_a_step_out_without_rest(count: int) -> None:
+def test_processes_share_all_of_a_step(count: int) -> None:
     shares = []
     for rank in range(count):
         processes = Processes()
@@ -667,12 +668,12 @@ def test_processes_share_a_step_out_without_rest(count: int) -> None:
 
 
 def test_two_processes_give_the_weights_of_one(make_job: Make, grids: Path, tiny_flux: Path, tmp_path: Path) -> None:
-    """Under `accelerate launch` as a user types it. Three grids a step: one process has two, the other one."""
+    """Under `accelerate launch` as a user types it. Three grids per step: one process has two, the other has one."""
     settings = {"steps": 3, "batch": 3, "micro_batch": 1, "conditional": 0.5, "validate_every": 2}
     alone = make_job("alone", **settings)
     run(alone)
-    script = tmp_path / "iclora.py"
-    script.write_text("from pipeline.cli import main\nmain()\n", encoding="utf-8")
+    script = tmp_path / "command.py"
+    script.write_text("from iclora.cli import main\nmain()\n", encoding="utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -722,7 +723,7 @@ def test_held_out_losses_are_the_same_every_time_and_at_first_those_of_the_base(
     assert {line["step"] for line in lines} == {"0", "2"}
 
 
-def test_held_out_losses_do_not_hang_on_the_seed_of_a_training(make_job: Make) -> None:
+def test_held_out_losses_do_not_depend_on_the_seed_of_a_training(make_job: Make) -> None:
     jobs = [make_job(seed=seed, conditional=0.5) for seed in (0, 1)]
     encoded = loop.encode(jobs[0], Processes(), lambda *_: None)
     base = jobs[0].backend.load("transformer", torch.float32, "cpu")
@@ -739,36 +740,36 @@ def test_given_panels_carry_no_held_out_loss(make_job: Make) -> None:
     assert heldout.mean(losses) == pytest.approx(sum(losses.values()) / 10)
 
 
-def test_without_better_held_out_losses_it_stops_and_keeps_the_best(
+def test_without_an_improving_held_out_loss_it_stops_and_keeps_the_best(
     make_job: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Held-out losses by hand: best after two steps, no better at four and six."""
+    """Made-up held-out losses: best after two steps, no better at four and six."""
     settings = {"validate_every": 2, "save_every": 2}
     losses: Iterator[float] = iter([1.0, 0.5, 0.7, 0.6])
     monkeypatch.setattr(heldout, "mean", lambda _: next(losses))
     outcome = run(make_job(steps=20, patience=2, **settings))
     assert (outcome.step, outcome.held_out) == (6, 0.6)
-    assert lora.read_card(outcome.file).step == 2
+    assert lora_file.read_card(outcome.file).step == 2
     steps = {path.name: load_file(path) for path in (outcome.file.parent / "steps").iterdir()}
     assert_same(load_file(outcome.file), steps["storyboard-000002.safetensors"])
     assert run(make_job(steps=20, patience=2, **settings)).took == 0
     assert (
-        lora.read_card(run(make_job(steps=6, **settings)).file).step == 6
+        lora_file.read_card(run(make_job(steps=6, **settings)).file).step == 6
     )  # with no patience asked for the last counts
     monkeypatch.setattr(heldout, "mean", lambda _: 0.9)
     longer = run(make_job(steps=8, **settings))
-    assert (longer.took, lora.read_card(longer.file).step) == (2, 8)
+    assert (longer.took, lora_file.read_card(longer.file).step) == (2, 8)
 
 
-def test_where_patience_ends_it_between_two_saves_all_is_written_as_at_the_last_step(
+def test_if_patience_ends_it_between_two_saves_everything_is_written_as_at_the_last_step(
     make_job: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The base itself has the lowest held-out loss of all, and is not what is handed over."""
+    """The base alone has the lowest held-out loss of all, and is not the result."""
     settings = {"validate_every": 1, "save_every": 5, "patience": 2, "samples": 1, "sample_steps": 1}
     losses: Iterator[float] = iter([0.1, 0.5, 0.7, 0.6])
     monkeypatch.setattr(heldout, "mean", lambda _: next(losses))
     outcome = run(make_job(**settings, steps=20))
-    assert (outcome.step, outcome.of_step, lora.read_card(outcome.file).step) == (3, 1, 1)
+    assert (outcome.step, outcome.of_step, lora_file.read_card(outcome.file).step) == (3, 1, 1)
     assert any(tensor.any() for name, tensor in load_file(outcome.file).items() if "lora_B" in name)
     assert torch.load(outcome.file.parent / checkpoint.FILE, weights_only=True)["step"] == 3
     assert [path.name for path in (outcome.file.parent / "steps").iterdir()] == ["storyboard-000003.safetensors"]
@@ -792,7 +793,7 @@ def test_samples_are_drawn_on_the_canvas_from_the_same_noise(make_job: Make) -> 
         assert strip.height > 2 * 128
 
 
-def test_the_figures_are_there_in_the_end(make_job: Make) -> None:
+def test_the_plots_are_there_at_the_end(make_job: Make) -> None:
     job = make_job(steps=1)
     run(job)
     with Image.open(job.folder / "loss.png") as figure:
@@ -800,15 +801,15 @@ def test_the_figures_are_there_in_the_end(make_job: Make) -> None:
 
 
 @pytest.mark.parametrize("kept", ["clean", "noised"])
-def test_given_panels_come_back_as_they_are(kept: Any, make_job: Make) -> None:
+def test_given_panels_come_back_unchanged(kept: Any, make_job: Make) -> None:
     job = make_job(conditional=1.0, told=["condition=[1]"])
     encoded, transformer, _ = begun(job)
     sample = job.data.held_out[0]
     alone = encoded.grids[dataset.plain(sample, job.shown)].alone[None]
-    mask = flow.panel_mask(flow.latent_boxes(job.shown.boxes), [0], *alone.shape[-2:])
+    mask = objective.panel_mask(job.backend.latent_boxes(job.shown.boxes), [0], *alone.shape[-2:])
     noise = torch.randn(alone.shape, generator=torch.Generator().manual_seed(0))
-    given = sampling.Given(alone, mask, kept)
-    prompts = sampling.Prompts([encoded.texts[sample.text]], encoded.texts[""])
+    given = sampling.GivenPanels(alone, mask, kept)
+    prompts = Prompts([encoded.texts[Prompt(sample.text)]], [encoded.texts[Prompt("")]])
     settings = sampling.SamplingSettings(3, 3.5)
     drawn = sampling.draw(job.backend, transformer, prompts, noise, settings, given)
     assert torch.equal(drawn * mask, alone * mask)
@@ -819,7 +820,7 @@ def test_given_panels_come_back_as_they_are(kept: Any, make_job: Make) -> None:
 # ---- by its command
 
 
-def test_the_command_trains_goes_on_and_says_what_is_wrong(
+def test_the_command_trains_resumes_and_reports_what_is_wrong(
     iclora: Callable[..., tuple[int, str, str]], grids: Path, tiny_flux: Path, tmp_path: Path
 ) -> None:
     told = f"--out {tmp_path / 'run'} --data {grids} --set train.model={tiny_flux} --set train.scales=[0.125]"
@@ -830,9 +831,9 @@ def test_the_command_trains_goes_on_and_says_what_is_wrong(
 
     code, out, _ = train("1")
     assert code == 0
-    assert re.search(r"trained: 1 steps, \d+\.\d\d s a step, held-out loss \d\.\d{4}", out)
+    assert re.search(r"trained: 1 step, \d+\.\d\d s per step, held-out loss \d\.\d{4}", out)
     assert (tmp_path / "run" / "training" / "storyboard.safetensors").exists()
-    assert "trained: 1 steps, nothing to do" in train("1")[1]
+    assert "trained: 1 step, nothing to do" in train("1")[1]
     for wrong, sentence in (
         ("1 --set train.learning_rat=1", "did you mean 'learning_rate'?"),
         ("1 --set train.rank=8", "another training (rank 16 -> 8)"),

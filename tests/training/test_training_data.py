@@ -1,4 +1,4 @@
-"""What the model sees: data sets as they are read, pictures and captions of every view, latents, batches."""
+"""What the model sees: data sets, the pictures and captions of every view, latents, batches."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from pipeline.errors import BadInput
 from pipeline.records import Layout
 from pipeline.task import Task
 from pipeline.text import grammar
-from training import batches, config, dataset, flow, latents, loop, random_streams
+from training import batches, config, dataset, loop, objective, random_streams
 from training.backends.base import Backend
-from training.batches import EncodedDataset, TrainingExample
-from training.dataset import View
+from training.batches import TrainingExample
+from training.dataset import Prompt, View
 from training.job import Job
+from training.latents import EncodedDataset, Encoder
 from training.processes import Processes
 
 Make = Callable[..., Job]
@@ -50,7 +51,7 @@ def painted(folder: Path, names: Sequence[str] = tuple(COLOURS), *, stem: str = 
 
 
 def renamed(grids: Path, folder: Path) -> Path:
-    """The same data set with its files' names the other way round."""
+    """The same data set with its file names in reverse."""
     for side in ("train", "validation"):
         (folder / side).mkdir(parents=True)
         files = sorted((grids / side).glob("*.png"))
@@ -100,15 +101,15 @@ def test_pairs_of_pictures_and_texts_without_a_table_are_the_same_data(
     assert data.held_out == ()
 
 
-def test_names_of_files_decide_nothing(grids: Path, storyboard: Task, tmp_path: Path) -> None:
-    """Which sample comes when hangs on its place in the row: a renamed data set must go on as it began."""
+def test_file_names_do_not_matter(grids: Path, storyboard: Task, tmp_path: Path) -> None:
+    """The order of samples depends on their place in the list, so a renamed data set must keep the list."""
     other = dataset.read(renamed(grids, tmp_path / "other"), storyboard)
     own = dataset.read(grids, storyboard)
     assert [(one.id, one.text) for one in other.train] == [(one.id, one.text) for one in own.train]
     assert other.digest == own.digest
 
 
-def test_a_picture_or_a_word_more_is_another_data_set(grids: Path, storyboard: Task, tmp_path: Path) -> None:
+def test_another_pixel_or_word_makes_another_data_set(grids: Path, storyboard: Task, tmp_path: Path) -> None:
     home = shutil.copytree(grids, tmp_path / "grids")
     first = dataset.read(home, storyboard).digest
     lines = (home / "train" / "metadata.jsonl").read_text(encoding="utf-8")
@@ -131,32 +132,34 @@ def test_all_faults_are_named_with_their_files(storyboard: Task, tmp_path: Path)
     with pytest.raises(BadInput) as refused:
         dataset.read(tmp_path, storyboard)
     told = str(refused.value)
-    assert "wide.png has 300 x 384 pixels, which storyboard can't cut into 3 x 1 panels" in told
+    assert (
+        "wide.png has 300 x 384 pixels, which can't be cut into 3 x 1 panels of the shape that storyboard has" in told
+    )
     assert "silent.png has no caption" in told
-    assert "torn.png is missing or no picture" in told
+    assert "torn.png is missing or not a readable picture" in told
     assert "good.png" not in told
 
 
 def test_a_picture_without_a_text_beside_it_is_a_fault(storyboard: Task, tmp_path: Path) -> None:
-    """Trainers that look for another ending leave all captions out without a word."""
+    """Trainers that look for another suffix silently drop all captions."""
     painted(tmp_path, stem="told")
     (painted(tmp_path, stem="untold") / "untold.txt").rename(tmp_path / "untold.caption")
     with pytest.raises(BadInput, match=r"untold\.png has no caption"):
         dataset.read(tmp_path, storyboard)
 
 
-def test_a_picture_that_is_cut_off_is_a_fault_before_anything_is_encoded(
+def test_a_truncated_picture_is_a_fault_before_anything_is_encoded(
     grids: Path, storyboard: Task, tmp_path: Path
 ) -> None:
     home = shutil.copytree(grids, tmp_path / "grids")
     file = home / "train" / "0003.png"
     file.write_bytes(file.read_bytes()[:-5_000])
-    with pytest.raises(BadInput, match=r"0003\.png is missing or no picture"):
+    with pytest.raises(BadInput, match=r"0003\.png is missing or not a readable picture"):
         dataset.read(home, storyboard)
 
 
-def test_a_picture_is_measured_upright_as_it_is_cut(tmp_path: Path) -> None:
-    """Two squares side by side in the file, one above the other to the eye: no pair of left and right."""
+def test_a_picture_is_measured_upright_as_it_is_cut_up(tmp_path: Path) -> None:
+    """Two squares side by side in the file, but one above the other when shown upright."""
     pair, turned = task.load("couple-profile"), Image.Exif()
     turned[0x0112] = 6
     Image.new("RGB", (512, 256), "red").save(tmp_path / "pair.jpg", exif=turned)
@@ -172,17 +175,17 @@ def test_a_table_that_names_missing_pictures_is_a_fault(grids: Path, storyboard:
         dataset.read(home, storyboard)
 
 
-def test_a_table_that_is_none_is_refused_with_its_line(storyboard: Task, tmp_path: Path) -> None:
+def test_an_unreadable_table_is_refused_with_its_line(storyboard: Task, tmp_path: Path) -> None:
     painted(tmp_path)
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "flag.png", "text": "a"}\n{"text": 1}\n', encoding="utf-8")
     with pytest.raises(BadInput, match=r"metadata\.jsonl, line 2"):
         dataset.read(tmp_path, storyboard)
 
 
-def test_an_edited_text_beside_a_table_that_tells_another_is_a_fault(
+def test_an_edited_text_beside_a_table_with_another_one_is_a_fault(
     grids: Path, storyboard: Task, tmp_path: Path
 ) -> None:
-    """Which of them the user means can't be known, and the wrong one would be trained on without a word."""
+    """Which of them the user means is unknown, and the wrong one would be trained on silently."""
     home = shutil.copytree(grids, tmp_path / "grids")
     text = home / "train" / "0002.txt"
     same = text.read_text(encoding="utf-8").replace(", ", ",\n")
@@ -190,25 +193,27 @@ def test_an_edited_text_beside_a_table_that_tells_another_is_a_fault(
     dataset.read(home, storyboard)
     edited = same.replace("<Mara>", "<Lena>")
     text.write_text(edited, encoding="utf-8")
-    with pytest.raises(BadInput, match=r": 0002\.txt tell other captions than .*metadata\.jsonl: remove the table to"):
+    with pytest.raises(
+        BadInput, match=r": 0002\.txt and .*metadata\.jsonl have different captions: delete the table to"
+    ):
         dataset.read(home, storyboard)
     (home / "train" / "metadata.jsonl").unlink()
     assert grammar.fold(edited) in {sample.text for sample in dataset.read(home, storyboard).train}
 
 
-def test_a_picture_that_the_table_does_not_name_is_a_fault(grids: Path, storyboard: Task, tmp_path: Path) -> None:
+def test_a_picture_that_is_not_in_the_table_is_a_fault(grids: Path, storyboard: Task, tmp_path: Path) -> None:
     home = shutil.copytree(grids, tmp_path / "grids")
     painted(home / "train", stem="late")
-    with pytest.raises(BadInput, match=r": late\.png stand in .*train and not in its metadata\.jsonl: add them there"):
+    with pytest.raises(BadInput, match=r": late\.png in .*train not listed in its metadata\.jsonl: list them there"):
         dataset.read(home, storyboard)
 
 
 @pytest.mark.parametrize("name", ["flag.txt", "metadata.jsonl"])
-def test_a_text_in_other_letters_than_utf_8_is_named(name: str, storyboard: Task, tmp_path: Path) -> None:
+def test_a_text_that_is_not_utf_8_is_named(name: str, storyboard: Task, tmp_path: Path) -> None:
     painted(tmp_path)
     entry = {"file_name": "flag.png", "text": "[SCENE-1] a café"}
     (tmp_path / name).write_text(json.dumps(entry, ensure_ascii=False), encoding="latin-1")
-    with pytest.raises(BadInput, match=rf"{name} is no text in UTF-8 \(byte \d+ is 0xe9\); save it in UTF-8"):
+    with pytest.raises(BadInput, match=rf"{name} is not UTF-8 text \(byte \d+ is 0xe9\); save it as UTF-8"):
         dataset.read(tmp_path, storyboard)
 
 
@@ -234,7 +239,7 @@ def test_a_grid_on_both_sides_is_refused(grids: Path, storyboard: Task, tmp_path
 
 @pytest.mark.parametrize("layout", [SMALL, Layout(3, 1, 208, 96), Layout(3, 1, 272, 144)])
 def test_no_pixel_at_a_seam_is_blended(layout: Layout, storyboard: Task, tmp_path: Path) -> None:
-    """Resized as one picture, or read beyond its box, a panel gets a rim of its neighbour."""
+    """If resized as one picture, or read beyond its box, a panel gets a rim of its neighbour."""
     (sample,) = dataset.read(painted(tmp_path), storyboard).train
     picture = dataset.picture(dataset.plain(sample, layout))
     assert picture.size == layout.canvas
@@ -276,34 +281,34 @@ def test_panels_move_with_their_texts_and_the_markers_stay(
         assert picture.getpixel(box[:2]) == COLOURS[name]
 
 
-def test_a_caption_without_a_marker_can_t_be_put_in_another_order(storyboard: Task, tmp_path: Path) -> None:
+def test_the_panels_of_a_caption_without_a_marker_can_t_be_reordered(storyboard: Task, tmp_path: Path) -> None:
     text = painted(tmp_path) / "flag.txt"
     text.write_text(text.read_text(encoding="utf-8").replace("[SCENE-2] ", ""), encoding="utf-8")
     (sample,) = dataset.read(tmp_path, storyboard).train
-    with pytest.raises(BadInput, match=r"train\.permute: the caption of flag\.png .* no \[SCENE-2\]"):
+    with pytest.raises(BadInput, match=r"train\.permute: the panels of flag\.png .* no \[SCENE-2\]"):
         dataset.caption(View(sample, SMALL, (1, 0, 2)), storyboard)
     assert dataset.caption(dataset.plain(sample, SMALL), storyboard) == sample.text
 
 
 def test_every_view_is_listed_that_a_step_may_draw(make_job: Make) -> None:
     job = make_job(permute=0.5, scales=[0.125, 0.25], steps=50)
-    listed, texts = set(job.views()), set(job.texts())
+    listed, prompts = set(job.views()), set(job.prompts())
     assert len(listed) == 6 * 6 * 2 + 2  # grids, orders, scales; held-out ones as they stand
     for position in range(200):
         drawn = random_streams.draw(job.config, position, len(job.data.train), 3, job.condition)
         layout = job.layouts[random_streams.scale_at(job.config, position // job.config.batch)]
         view = View(job.data.train[drawn.sample], layout, drawn.order)
         assert view in listed
-        assert dataset.caption(view, job.task) in texts
+        assert Prompt(dataset.caption(view, job.task)) in prompts
 
 
 # ---- lengths and sizes
 
 
-def test_captions_that_would_be_cut_are_refused_with_the_list_and_can_be_cut_knowingly(
+def test_captions_that_would_be_truncated_are_listed_and_refused_unless_that_is_wanted(
     make_job: Make, tmp_path: Path
 ) -> None:
-    """T5 reads 128 letters here, its end mark among them."""
+    """T5 reads 128 letters here, the end token included."""
     painted(tmp_path / "long", stem="fits")
     text = (tmp_path / "long" / "fits.txt").read_text(encoding="utf-8")
     for stem, length in (("exact", 127), ("over", 128), ("far", 200)):
@@ -314,7 +319,7 @@ def test_captions_that_would_be_cut_are_refused_with_the_list_and_can_be_cut_kno
         BadInput, match=r"^2 captions are longer than the 128 tokens .*: long/far\.png \(201\), "
     ) as told:
         make_job(data=tmp_path / "long").check_lengths()
-    assert "long/over.png (129); shorten them, those of a run in its captions.csv" in str(told.value)
+    assert "long/over.png (129); shorten them (those of a run in its captions.csv)" in str(told.value)
     make_job(data=tmp_path / "long", truncate=True).check_lengths()
 
 
@@ -326,12 +331,12 @@ def test_panels_under_the_smallest_size_are_refused_before_anything_is_read(make
 # ---- latents
 
 
-def test_captions_stay_with_their_pictures_when_files_change_names(
+def test_captions_stay_with_their_pictures_when_files_are_renamed(
     make_job: Make, grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Caches by the step or the place in a shuffled row mix them up: 95 % of the pairs with 20 grids (diffusers 12124).
+    """Caches keyed by step or place in a shuffled list mix them up: 95 % of the pairs of 20 grids (diffusers 12124).
 
-    What the renamed data set gets is compared with what its own files say, encoded afresh.
+    What the renamed data set gets is compared with its own files, encoded again.
     """
     cache = Cache(tmp_path / "cache")
     encoded_by(make_job(cache=cache))
@@ -348,11 +353,11 @@ def test_captions_stay_with_their_pictures_when_files_change_names(
             torch.testing.assert_close(encoded.grids[view].mean, mean[0])
             text = Path(sample.path).with_suffix(".txt").read_text(encoding="utf-8")
             (told,) = job.backend.encode_text(parts, [text])
-            for name, tensor in encoded.texts[sample.text].items():
+            for name, tensor in encoded.texts[Prompt(sample.text)].items():
                 torch.testing.assert_close(tensor, told[name])
 
 
-def test_a_second_training_loads_no_encoder_whatever_else_it_wants(
+def test_a_second_training_on_the_same_data_loads_no_encoder(
     make_job: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(tmp_path / "cache")
@@ -381,30 +386,32 @@ def test_only_what_is_new_is_encoded(
     kind = type(job.backend)
     encode = kind.encode_text
 
-    def listen(self: Any, encoders: Any, some: Sequence[str]) -> Any:
+    def listen(self: Any, encoders: Any, some: Sequence[str], references: Any) -> Any:
         texts.extend(some)
-        return encode(self, encoders, some)
+        return encode(self, encoders, some, references)
 
     monkeypatch.setattr(kind, "encode_text", listen)
     encoded = encoded_by(make_job(cache=cache, data=home))
     assert texts == [lines[4]["text"]]
-    assert texts[0] in encoded.texts
+    assert Prompt(texts[0]) in encoded.texts
 
 
-def test_a_text_is_encoded_alike_whatever_is_encoded_with_it(make_job: Make, tmp_path: Path) -> None:
-    """A kill among the captions leaves some of them in the cache: the others must not come out another way for it."""
+def test_a_text_is_encoded_the_same_whatever_else_is_encoded(make_job: Make, tmp_path: Path) -> None:
+    """A kill while captions are encoded leaves some of them in the cache; that must not change the others."""
     job = make_job()
-    texts = job.texts()
-    whole = latents.encode_texts(job.backend, texts, Cache(tmp_path / "a"), torch.float32, "cpu", quiet)
-    cut = Cache(tmp_path / "b")
-    latents.encode_texts(job.backend, texts[:3], cut, torch.float32, "cpu", quiet)
-    rest = latents.encode_texts(job.backend, texts, cut, torch.float32, "cpu", quiet)
-    for text in texts:
-        for name, tensor in whole[text].items():
-            assert torch.equal(tensor, rest[text][name])
+    prompts = job.prompts()
+    whole = Encoder(job.backend, Cache(tmp_path / "a"), torch.float32, "cpu", quiet).texts(prompts)
+    interrupted = Encoder(job.backend, Cache(tmp_path / "b"), torch.float32, "cpu", quiet)
+    interrupted.texts(prompts[:3])
+    rest = interrupted.texts(prompts)
+    for prompt in prompts:
+        for name, tensor in whole[prompt].items():
+            assert torch.equal(tensor, rest[prompt][name])
 
 
-def test_another_vae_encodes_anew(make_job: Make, tiny_flux: Path, encoded: Cache, tmp_path: Path) -> None:
+def test_with_another_vae_grids_are_encoded_again(
+    make_job: Make, tiny_flux: Path, encoded: Cache, tmp_path: Path
+) -> None:
     own = make_job()
     other = shutil.copytree(tiny_flux, tmp_path / "other")
     told = json.loads((other / "vae" / "config.json").read_text(encoding="utf-8"))
@@ -415,7 +422,7 @@ def test_another_vae_encodes_anew(make_job: Make, tiny_flux: Path, encoded: Cach
         torch.testing.assert_close(second.grids[view].std, 2 * posterior.std)
 
 
-def test_latents_are_drawn_anew_at_every_step(make_job: Make) -> None:
+def test_latents_are_sampled_anew_at_every_step(make_job: Make) -> None:
     job = make_job(batch=6)  # every step has every grid once
     encoded = encoded_by(job)
     first, second = (
@@ -436,12 +443,12 @@ def test_latents_are_drawn_anew_at_every_step(make_job: Make) -> None:
 
 
 def test_a_given_panel_is_encoded_without_its_neighbours(make_job: Make, tmp_path: Path) -> None:
-    """At inference the neighbours don't exist yet. Encoded as one picture a panel's rim holds something of theirs."""
+    """At inference the neighbours don't exist yet; encoded together, a panel's rim would hold something of theirs."""
     for stem, names in (("one", ("red", "green", "blue")), ("two", ("red", "blue", "green"))):
         painted(tmp_path / "two", names, stem=stem)
     job = make_job(data=tmp_path / "two", cache=Cache(tmp_path / "cache"))
     one, two = encoded_by(job).grids.values()
-    top = flow.latent_boxes(SMALL.boxes)[0][3]
+    top = job.backend.latent_boxes(SMALL.boxes)[0][3]
     assert torch.equal(one.alone[:, :top], two.alone[:, :top])
     assert not torch.allclose(one.mean[:, :top], two.mean[:, :top])
     assert not torch.allclose(one.alone[:, top:], two.alone[:, top:])
@@ -449,7 +456,7 @@ def test_a_given_panel_is_encoded_without_its_neighbours(make_job: Make, tmp_pat
 
 def test_panels_of_a_permuted_grid_are_the_same_alone_in_their_new_places(make_job: Make, tmp_path: Path) -> None:
     job = make_job(data=painted(tmp_path / "flag"), cache=Cache(tmp_path / "cache"), permute=1.0)
-    boxes = flow.latent_boxes(SMALL.boxes)
+    boxes = job.backend.latent_boxes(SMALL.boxes)
     grids = encoded_by(job).grids
     own = {box: grids[dataset.plain(job.data.train[0], SMALL)].alone[:, box[1] : box[3]] for box in boxes}
     assert len(grids) == 6
@@ -466,20 +473,20 @@ def example_at(job: Job, encoded: EncodedDataset, position: int) -> TrainingExam
     return batches.example_at(job, encoded, position // job.config.batch, position)
 
 
-def test_a_lesson_has_caption_and_latents_of_one_grid(make_job: Make) -> None:
+def test_an_example_has_caption_and_latents_of_one_grid(make_job: Make) -> None:
     job = make_job(caption_dropout=0.0)
     encoded = encoded_by(job)
     for position in range(12):
         example = example_at(job, encoded, position)
         sample = example.view.sample
-        assert example.text == sample.text
+        assert example.prompt == Prompt(sample.text)
         assert sample == job.data.train[random_streams.sample_at(0, position, 6)]
         assert (example.latents_CHW - encoded.grids[example.view].mean).abs().max() < 6 * encoded.grids[
             example.view
         ].std.max()
 
 
-def test_a_batch_is_the_same_however_it_is_gathered(make_job: Make) -> None:
+def test_a_batch_does_not_depend_on_how_it_is_gathered(make_job: Make) -> None:
     job = make_job(conditional=0.5)
     encoded, device = encoded_by(job), torch.device("cpu")
     examples = [example_at(job, encoded, at) for at in range(4)]
@@ -505,13 +512,13 @@ def test_in_joint_mode_everything_is_noised_and_counts(make_job: Make) -> None:
 @pytest.mark.parametrize("told", [[], ["condition=[1, 3]"]])
 def test_given_panels_enter_clean_and_without_weight(told: list[str], make_job: Make) -> None:
     job = make_job(conditional=1.0, told=told)
-    encoded, boxes = encoded_by(job), flow.latent_boxes(SMALL.boxes)
+    encoded, boxes = encoded_by(job), job.backend.latent_boxes(SMALL.boxes)
     examples = [example_at(job, encoded, at) for at in range(12)]
     batch = batches.gather(job, encoded, examples, torch.device("cpu"))
     for place, example in enumerate(examples):
         assert 0 < len(example.given) < 3
         assert example.given == (0, 2) or not told
-        noised = flow.add_noise(example.latents_CHW[None], example.noise_CHW[None], example.sigma[None])[0]
+        noised = objective.add_noise(example.latents_CHW[None], example.noise_CHW[None], example.sigma[None])[0]
         for panel, (left, top, right, bottom) in enumerate(boxes):
             seen = batch.noisy_BCHW[place, :, top:bottom, left:right]
             wanted = encoded.grids[example.view].alone if panel in example.given else noised
@@ -519,7 +526,7 @@ def test_given_panels_enter_clean_and_without_weight(told: list[str], make_job: 
             assert batch.weights_BP[place, panel] == (0.0 if panel in example.given else 1.0)
 
 
-def test_panels_count_as_the_settings_say(make_job: Make) -> None:
+def test_panels_are_weighted_as_the_settings_say(make_job: Make) -> None:
     job = make_job(conditional=1.0, told=["condition=[2]"], panel_weights=[0.5, 1, 2])
     encoded = encoded_by(job)
     batch = batches.gather(job, encoded, [example_at(job, encoded, 0)], torch.device("cpu"))
@@ -533,15 +540,15 @@ def test_a_dropped_caption_is_the_empty_prompt_from_the_cache(make_job: Make) ->
     encoded = encoded_by(job)
     example = example_at(job, encoded, 0)
     batch = batches.gather(job, encoded, [example], torch.device("cpu"))
-    assert example.text == ""
-    assert batch.texts[0] is encoded.texts[""]
+    assert example.prompt == Prompt("")
+    assert batch.texts[0] is encoded.texts[Prompt("")]
     with job.backend.loaded(job.backend.ENCODERS, torch.float32, "cpu") as encoders:
         (empty,) = job.backend.encode_text(encoders, [""])
     torch.testing.assert_close(batch.texts[0]["text"], empty["text"])
     assert empty["text"].any()  # not zeros, which some trainers put in its place
 
 
-def test_every_grid_of_a_step_has_the_step_s_canvas_and_its_shift(make_job: Make) -> None:
+def test_all_grids_of_a_step_share_its_canvas_and_its_shift(make_job: Make) -> None:
     job = make_job(scales=[0.125, 0.25])
     encoded, seen = encoded_by(job), set()
     for step in range(8):
@@ -551,5 +558,5 @@ def test_every_grid_of_a_step_has_the_step_s_canvas_and_its_shift(make_job: Make
         batch = batches.gather(job, encoded, examples, torch.device("cpu"))
         assert batch.noisy_BCHW.shape == (4, 16, layout.canvas[1] // 8, layout.canvas[0] // 8)
         assert batch.boxes[-1][2:] == (layout.canvas[0] // 8, layout.canvas[1] // 8)
-        seen.add((layout, round(batches.shift(job, layout), 3)))
+        seen.add((layout, round(job.backend.shift(job.backend.tokens(layout.canvas)), 3)))
     assert len({layout for layout, _ in seen}) == len({shift for _, shift in seen}) == 2

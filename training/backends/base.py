@@ -1,40 +1,40 @@
-"""What a family of diffusion transformers brings so that the loop need not know it, and what all of them share.
+"""The seam of a model family: everything that differs from one family of diffusion transformers to the next.
 
-Shapes: B samples, C latent channels, H and W rows and columns of latents (pixels / 8), L tokens of text, D their width.
-A part is what diffusers calls a component: `transformer`, `vae`, `text_encoder`, ...
+A backend says how latents are made and shaped, how text is read, which noise levels are used, how guidance works, where
+the LoRA goes and what becomes of reference images. Nothing else in training knows a stride, a channel count or a shift.
+
+Shapes: B grids, C latent channels, H and W rows and columns of latents, N tokens, K channels of a token, L tokens of
+text, D their width. Latents leave a backend as C x H x W whatever its VAE and its transformer make of them.
 """
 
 from __future__ import annotations
 
-import gc
-import importlib
-import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
-from safetensors import safe_open
+from PIL import Image
 from torch import Tensor, nn
 
-from pipeline import families, weights
-from pipeline.errors import BadInput, MissingWeights
+from training import objective
+from training.model_files import ModelFiles
 
 Encoded = dict[str, Tensor]
 """What a transformer reads of one text, by the family's own names; without a batch dimension, on the CPU."""
 
-Device = torch.device | str
+References = Sequence[Sequence[Tensor]]
+"""Latents of the reference images, one list per grid, C x H x W each; empty where no grid has any."""
 
-ENDINGS = (".json", ".safetensors", ".txt", ".model", ".jinja")
-"""Of the files that decide what a part computes; the last three are tokenizers' merges, pieces and chat template."""
+Guidance = Literal["embedded", "classifier-free", "none"]
+"""How a model's samples are guided: the strength is an input of the transformer; the prediction for the prompt is moved
+away from the one for an empty prompt; or not at all, as in models distilled to sample without."""
 
-VAE: Mapping[str, Any] = {
+FLUX_VAE: Mapping[str, Any] = {
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
     "block_out_channels": [128, 256, 512, 512],
@@ -45,71 +45,123 @@ VAE: Mapping[str, Any] = {
     "use_quant_conv": False,
     "use_post_quant_conv": False,
 }
-"""The config of FLUX.1's VAE, which Z-Image has taken over."""
+"""The config of FLUX.1's VAE, which Z-Image uses as well."""
+
+_DTYPES: WeakKeyDictionary[nn.Module, torch.dtype] = WeakKeyDictionary()
 
 
-_NUMBERS: WeakKeyDictionary[nn.Module, torch.dtype] = WeakKeyDictionary()
-
-
-def numbers(transformer: Any) -> torch.dtype:
-    """The numbers that a transformer computes in. diffusers looks through all its weights for them, 3 ms each time."""
-    if transformer not in _NUMBERS:
-        _NUMBERS[transformer] = transformer.dtype
-    return _NUMBERS[transformer]
-
-
-def parameters(module: nn.Module) -> int:
-    """How many a module has."""
-    return sum(weight.numel() for weight in module.parameters())
+def dtype_of(transformer: Any) -> torch.dtype:
+    """The dtype that a transformer computes in. diffusers searches all its weights for it, 3 ms each time."""
+    if transformer not in _DTYPES:
+        _DTYPES[transformer] = transformer.dtype
+    return _DTYPES[transformer]
 
 
 @dataclass(frozen=True)
-class Known:
-    """A published model: what can be told of it without its weights."""
+class Prompts:
+    """What grids are sampled from, one entry per grid."""
 
-    licence: str
-    """Its name on the model hub; a LoRA made from the model falls under it."""
-    parts: Mapping[str, Mapping[str, Any]]
-    """The config of every part, as far as it differs from the defaults of its class, and of the scheduler."""
-    turbo: bool = False
-    """Whether it was distilled to draw without guidance."""
-    text_limit: int | None = None
-    """Tokens that its text encoder reads, where they differ from the family's."""
+    texts: Sequence[Encoded]
+    empty: Sequence[Encoded]
+    """The empty text, read together with the same reference images; for classifier-free guidance."""
+    references: References = ()
 
 
-class Backend(ABC):
-    """One base model of a family: parts are loaded when asked for, one at a time, and freed by who asked."""
+class Backend(ModelFiles, ABC):
+    """One base model of a family."""
 
-    PIPELINE: ClassVar[str]
-    """The class that model_index.json names."""
-    BASE: ClassVar[str]
-    """The family's name in `pipeline.families`."""
-    ENCODERS: ClassVar[tuple[str, ...]]
-    """The parts that read text."""
-    TOKENIZER: ClassVar[str] = "tokenizer"
-    """The part whose tokens are counted."""
-    CLASSES: ClassVar[Mapping[str, tuple[str, str]]]
-    """Package and name of every part's class."""
     TARGETS: ClassVar[str]
-    """A pattern of the whole names of those linear layers of the transformer that the LoRA is put on."""
-    KNOWN: ClassVar[Mapping[str, Known]]
-    """Published models by their names on the hub."""
+    """A pattern of the full names of the transformer's linear layers that get a LoRA."""
+    STRIDE: ClassVar[int]
+    """Pixels per latent, in either direction."""
+    VAE_FLOATS: ClassVar[int] = 384
+    """Floats per pixel that the VAE holds at its widest: three maps of 128 channels at full size in FLUX.1's."""
+    NEUTRAL: ClassVar[float] = 1.0
+    """The guidance at which the prediction for the prompt is taken as it is (classifier-free guidance only)."""
+    REFERENCES: ClassVar[int] = 0
+    """The most reference images that a grid may have."""
+    REFERENCE_PIXELS: ClassVar[int] = 1024 * 1024
+    """The largest area at which a reference image is encoded."""
+    ENCODER_SEES_REFERENCES: ClassVar[bool] = False
+    """Whether the text encoder is shown the reference images, so that what it makes of a text depends on them."""
 
-    named_by = "--set train.model="
-    """How a user names another model; `generate` has an option of its own for it."""
+    # ---- latents
 
-    def __init__(self, model: str | None, revision: str | None = None) -> None:
-        self.model, self.revision = model or families.load(self.BASE).model, revision
-        self.folder = Path(self.model) if Path(self.model).is_dir() else None
-        self._tokenizers: dict[str, Any] = {}
-        self._configs: dict[str, Mapping[str, Any]] = {}
-        self._identities: dict[str, str] = {}
+    @property
+    def token(self) -> int:
+        """Pixels per token, in either direction; the sides of panels are multiples of it."""
+        return self.family.token
 
-    # ---- what each family does in its own way
+    @property
+    def channels(self) -> int:
+        """Channels of the latents."""
+        return int(self.config("vae")["latent_channels"])
+
+    def latent_shape(self, canvas: tuple[int, int]) -> tuple[int, int, int]:
+        """C, H and W of the latents of a canvas.
+
+        Args:
+            canvas: width and height in pixels.
+        """
+        width, height = canvas
+        return self.channels, height // self.STRIDE, width // self.STRIDE
+
+    def latent_boxes(self, boxes: Sequence[objective.Box]) -> tuple[objective.Box, ...]:
+        """Boxes in pixels as boxes in latents."""
+        s = self.STRIDE
+        return tuple((left // s, top // s, right // s, bottom // s) for left, top, right, bottom in boxes)
+
+    def tokens(self, canvas: tuple[int, int]) -> int:
+        """Tokens of an image of this width and height in pixels."""
+        return math.prod(canvas) // self.token**2
+
+    @torch.inference_mode()
+    def encode_image(self, vae: Any, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latents as the transformer reads them: B x C x H x W each, on the CPU.
+
+        This one is for an AutoencoderKL with one shift and one scale.
+
+        Args:
+            pixels_BCHW: -1..1, sides multiples of the token's.
+        """
+        posterior = vae.encode(pixels_BCHW.to(vae.device, vae.dtype)).latent_dist
+        shift, scale = vae.config.shift_factor or 0.0, vae.config.scaling_factor
+        return ((posterior.mean.float() - shift) * scale).cpu(), (posterior.std.float() * scale).cpu()
+
+    @torch.inference_mode()
+    def decode_image(self, vae: Any, latents_BCHW: Tensor) -> Tensor:
+        """Pixels of latents: B x 3 x height x width, 0..1, on the CPU."""
+        shift, scale = vae.config.shift_factor or 0.0, vae.config.scaling_factor
+        decoded = vae.decode((latents_BCHW / scale + shift).to(vae.device, vae.dtype)).sample
+        pixels: Tensor = (decoded.float() / 2 + 0.5).clamp(0, 1).cpu()
+        return pixels
+
+    def reference_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height at which a reference image of this size is encoded.
+
+        It keeps its shape, is never enlarged by more than the rounding to whole tokens, and stays within
+        REFERENCE_PIXELS.
+        """
+        scale = min(1.0, math.sqrt(self.REFERENCE_PIXELS / math.prod(size)))
+        width, height = (max(1, int(side * scale / self.token)) * self.token for side in size)
+        return width, height
+
+    # ---- text
 
     @abstractmethod
-    def encode_text(self, encoders: Mapping[str, nn.Module], texts: Sequence[str]) -> list[Encoded]:
-        """What the transformer reads of every text; the same as the model's own pipeline computes."""
+    def encode_text(
+        self,
+        encoders: Mapping[str, nn.Module],
+        texts: Sequence[str],
+        references: Sequence[Sequence[Image.Image]] = (),
+    ) -> list[Encoded]:
+        """What the transformer reads of every text, exactly as the model's own pipeline computes it.
+
+        Args:
+            references: the reference images of each text; empty unless ENCODER_SEES_REFERENCES.
+        """
+
+    # ---- the transformer
 
     @abstractmethod
     def predict(
@@ -119,266 +171,111 @@ class Backend(ABC):
         sigma_B: Tensor,
         texts: Sequence[Encoded],
         *,
+        references: References = (),
         guidance: float = 1.0,
     ) -> Tensor:
         """The velocity (noise minus image) that the transformer predicts: B x C x H x W.
 
-        Packing into tokens, their places and the family's signs and scales all happen in here.
+        Packing into tokens, positions and the family's signs and scales all happen in here.
 
         Args:
-            guidance: strength, for models that take it as an input; others ignore it. Training has 1: with it a LoRA
-                learns the data, not the data drawn with an exaggerated text (trainers: ai-toolkit, SimpleTuner,
+            references: on the device of the latents; empty in families with REFERENCES of 0.
+            guidance: strength for models with embedded guidance; others ignore it. Training uses 1, so that a LoRA
+                learns the data, not the data as it looks with an exaggerated prompt (ai-toolkit, SimpleTuner,
                 OneTrainer and diffusion-pipe all default to 1).
         """
 
-    def as_asked(self, texts: Sequence[str]) -> list[str]:
-        """Texts as the tokenizer gets them; a family with a chat template puts it around."""
-        return list(texts)
+    @property
+    @abstractmethod
+    def guidance(self) -> Guidance:
+        """How samples of this model are guided."""
 
     def guided(
-        self,
-        transformer: nn.Module,
-        noisy_BCHW: Tensor,
-        sigma_B: Tensor,
-        texts: Sequence[Encoded],
-        empty: Encoded,
-        guidance: float,
+        self, transformer: nn.Module, noisy_BCHW: Tensor, sigma_B: Tensor, prompts: Prompts, strength: float
     ) -> Tensor:
-        """The velocity that a sample is drawn by, at a strength of the text: B x C x H x W.
-
-        Args:
-            empty: the empty text, for families that compare with it.
-        """
-        return self.predict(transformer, noisy_BCHW, sigma_B, texts, guidance=guidance)
-
-    def part_class(self, part: str) -> Any:
-        """The class of a part. Imported when asked for: T5 alone takes two seconds and 200 MB."""
-        package, name = self.CLASSES[part]
-        return getattr(importlib.import_module(package), name)
-
-    # ---- what can be told without weights
-
-    @cached_property
-    def text_limit(self) -> int:
-        """Tokens that the text encoder reads."""
-        limit = families.load(self.BASE).limit
-        if self.folder is None:
-            known = self.KNOWN.get(self.model)
-            return known.text_limit or limit if known else limit
-        return min(limit, int(self.tokenizer(self.TOKENIZER).model_max_length))
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of every text as its encoder would get it uncut, marks and chat template included."""
-        ids = self.tokenizer(self.TOKENIZER)(self.as_asked(texts), verbose=False).input_ids
-        return [len(row) for row in ids]
-
-    @property
-    def licence(self) -> str:
-        """The model's licence by its name on the hub; of a folder what its model card says, else "unknown"."""
-        if self.folder is None:
-            known = self.KNOWN.get(self.model)
-            return known.licence if known else "unknown"
-        import yaml
-        from huggingface_hub import metadata_load
-
-        try:
-            told = metadata_load(self.folder / "README.md") or {}
-        except (OSError, ValueError, yaml.YAMLError):  # no card, or none that can be read
-            told = {}
-        return str(told.get("license_name") or told.get("license") or "unknown")
-
-    @property
-    def text_parts(self) -> tuple[str, ...]:
-        """Everything that a text goes through: the encoders and their tokenizers."""
-        return (*self.ENCODERS, *(part.replace("text_encoder", "tokenizer") for part in self.ENCODERS))
-
-    def config(self, part: str) -> Mapping[str, Any]:
-        """Config of a part or of the scheduler: the model's own file, read once, or what is known of a published one.
-
-        Raises:
-            MissingWeights: the model is no folder, not on this machine and not one of those known here.
-        """
-        if part not in self._configs:
-            self._configs[part] = self._read_config(part)
-        return self._configs[part]
-
-    def _read_config(self, part: str) -> Mapping[str, Any]:
-        file = f"{part}/{'scheduler_config' if part == 'scheduler' else 'config'}.json"
-        if self.folder is None:
-            from huggingface_hub import try_to_load_from_cache
-
-            try:
-                found = try_to_load_from_cache(self.model, file, revision=self.revision)
-            except ValueError as error:
-                raise self._missing("there is no such folder, and the hub has no such names") from error
-            if not isinstance(found, str):
-                if self.model in self.KNOWN:
-                    return self.KNOWN[self.model].parts[part]
-                raise self._missing("it is none of those that are known here")
-            path = Path(found)
-        else:
-            path = self.folder / file
-        try:
-            read: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._missing(f"{path} can't be read") from error
-        return read
-
-    def blank(self, part: str) -> nn.Module:
-        """A part of the right shape without weights (meta device): to count parameters and find layers."""
-        kind, config = self.part_class(part), dict(self.config(part))
-        with torch.device("meta"):
-            if hasattr(kind, "from_config"):
-                built: nn.Module = kind.from_config(config)
-            else:
-                built = kind(kind.config_class.from_dict(config))
-        return built
-
-    def count(self, part: str) -> int:
-        """Parameters of a part: by the headers of a folder's files, which takes no class to be imported, else built."""
-        files = sorted((self.folder / part).glob("*.safetensors")) if self.folder else []
-        if not files:
-            return parameters(self.blank(part))
-        counted = 0
-        for file in files:
-            with safe_open(file, "pt") as opened:
-                counted += sum(math.prod(opened.get_slice(key).get_shape()) for key in opened.keys())  # noqa: SIM118
-        return counted
-
-    def shape(self, transformer: Any) -> tuple[int, int]:
-        """Number of blocks and width of a transformer."""
-        blocks = [block for block in transformer.modules() if type(block).__name__ in transformer._repeated_blocks]
-        return len(blocks), int(getattr(transformer, "inner_dim", 0) or transformer.dim)
-
-    def identity(self, part: str) -> str:
-        """Which weights a part's name stands for: a hash of its files, taken once, or the commit on the hub.
-
-        Raises:
-            MissingWeights: they are not on this machine and can't be fetched.
-        """
-        if self.folder is None:
-            return f"{self._commit}/{part}"
-        if part not in self._identities:
-            files = sorted(file for file in (self.folder / part).glob("*") if file.suffix in ENDINGS)
-            if not files:
-                raise self._missing(f"the folder {self.folder} has no '{part}'")
-            self._identities[part] = weights.folder_hash(files)
-        return self._identities[part]
-
-    def check(self) -> None:
-        """Asks for everything that training needs of the model, before any work is done.
-
-        Raises:
-            MissingWeights: something is not there.
-            BadInput: the model is of another family.
-        """
-        index = self._index()
-        if (kind := index.get("_class_name")) != self.PIPELINE:
-            raise BadInput(
-                f"the model {self.model} is a {kind}, and base={self.BASE} is trained on a {self.PIPELINE}; name "
-                f"another model with {self.named_by}MODEL, or another base."
-            )
-        for part in (*self.ENCODERS, "vae", "transformer"):
-            self.identity(part)
-
-    # ---- loading
-
-    def tokenizer(self, part: str = "tokenizer") -> Any:
-        """A tokenizer; small, and kept."""
-        if part not in self._tokenizers:
-            from transformers import AutoTokenizer
-
-            pinned = None if self.folder else self._commit_of(f"{part}/tokenizer_config.json")
-            try:
-                self._tokenizers[part] = AutoTokenizer.from_pretrained(self.model, subfolder=part, revision=pinned)
-            except (OSError, ValueError) as error:
-                raise self._missing(str(error).strip().partition("\n")[0]) from error
-        return self._tokenizers[part]
-
-    def load(self, part: str, dtype: torch.dtype, device: Device, **more: Any) -> nn.Module:
-        """A part with its weights, frozen.
-
-        Args:
-            more: passed on to `from_pretrained` (a quantization config).
-
-        Raises:
-            MissingWeights: they can't be loaded here.
-        """
-        kind = self.part_class(part)
-        named = {"dtype" if kind.__module__.startswith("transformers") else "torch_dtype": dtype}
-        pinned = {"revision": None if self.folder else self._commit}
-        try:
-            with weights.no_bar(self.model):
-                loaded: nn.Module = kind.from_pretrained(self.model, subfolder=part, **named, **pinned, **more)
-        except (OSError, ValueError) as error:
-            raise self._missing(str(error).strip().partition("\n")[0]) from error
-        if "quantization_config" not in more:  # such a model can't be moved, it loads in its place
-            loaded = loaded.to(device)
-        return loaded.eval().requires_grad_(False)
-
-    @contextmanager
-    def loaded(self, parts: Sequence[str], dtype: torch.dtype, device: Device) -> Iterator[dict[str, nn.Module]]:
-        """Parts that are freed again at the end: never two phases' weights in memory at once."""
-        held = {part: self.load(part, dtype, device) for part in parts}
-        try:
-            yield held
-        finally:
-            held.clear()
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-
-    # ---- pictures, alike in all families so far: an AutoencoderKL with one shift and one scale
-
-    @torch.inference_mode()
-    def encode_image(self, vae: Any, pixels_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the latents, in the scale that the transformer reads: B x C x H x W each, on
-        the CPU.
-
-        Args:
-            pixels_BCHW: -1..1, sides multiples of 16.
-        """
-        posterior = vae.encode(pixels_BCHW.to(vae.device, vae.dtype)).latent_dist
-        shift, scale = vae.config.shift_factor or 0.0, vae.config.scaling_factor
-        return ((posterior.mean.float() - shift) * scale).cpu(), (posterior.std.float() * scale).cpu()
-
-    @torch.inference_mode()
-    def decode_image(self, vae: Any, latents_BCHW: Tensor) -> Tensor:
-        """Pixels of latents: B x 3 x 8H x 8W, 0..1."""
-        shift, scale = vae.config.shift_factor or 0.0, vae.config.scaling_factor
-        drawn = vae.decode((latents_BCHW / scale + shift).to(vae.device, vae.dtype)).sample
-        pixels: Tensor = (drawn.float() / 2 + 0.5).clamp(0, 1).cpu()
-        return pixels
-
-    # ----
-
-    @cached_property
-    def _commit(self) -> str:
-        return self._commit_of("model_index.json")
-
-    def _commit_of(self, file: str) -> str:
-        try:
-            return weights.hub_commit(self.model, file, self.revision)
-        except LookupError as error:
-            raise self._missing(str(error)) from error
-
-    def _index(self) -> Mapping[str, Any]:
-        if self.folder is not None:
-            path = self.folder / "model_index.json"
-        else:
-            from huggingface_hub import hf_hub_download
-
-            path = Path(hf_hub_download(self.model, "model_index.json", revision=self._commit))
-        try:
-            read: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._missing(f"the folder {path.parent} has no model_index.json as diffusers writes it") from error
-        return read
-
-    def _missing(self, why: str) -> MissingWeights:
-        pinned = f" --revision {self.revision}" if self.revision else ""
-        return MissingWeights(
-            f"the base model '{self.model}' is not on this machine and can't be fetched ({why.rstrip('.')}); on a "
-            f"machine with a network run 'hf download {self.model}{pinned}' (gated models want 'hf auth login' first), "
-            f"or name a folder as diffusers saves it with {self.named_by}FOLDER."
+        """The velocity that a sampling step follows: B x C x H x W."""
+        embedded = strength if self.guidance == "embedded" else 1.0
+        towards = self.predict(
+            transformer, noisy_BCHW, sigma_B, prompts.texts, references=prompts.references, guidance=embedded
         )
+        if self.guidance != "classifier-free" or strength == self.NEUTRAL:
+            return towards
+        plain = self.predict(transformer, noisy_BCHW, sigma_B, prompts.empty, references=prompts.references)
+        return towards + (strength - self.NEUTRAL) * (towards - plain)
+
+    def blocks(self, transformer: nn.Module) -> list[nn.Module]:
+        """The transformer's blocks, which are checkpointed and compiled one by one.
+
+        They are the members of its own module lists. diffusers' `_repeated_blocks` names their classes, but is empty
+        for some models (SD3.5).
+
+        Raises:
+            NotImplementedError: it has no such lists, so the family must override this.
+        """
+        lists = [child for child in transformer.children() if isinstance(child, nn.ModuleList)]
+        if not (found := [block for children in lists for block in children]):
+            raise NotImplementedError(f"{type(transformer).__name__} has no lists of blocks; override blocks().")
+        return found
+
+    def width(self, transformer: Any) -> int:
+        """Width of a token inside the transformer."""
+        return int(getattr(transformer, "inner_dim", 0) or transformer.dim)
+
+    # ---- noise levels
+
+    def shift(self, tokens: int) -> float:
+        """The factor by which noise levels are shifted towards noise on a canvas of so many tokens."""
+        return shift_factor(self.config("scheduler"), tokens)
+
+    def draw_sigma(self, tokens: int, generator: torch.Generator) -> Tensor:
+        """One noise level to train at; a scalar tensor on the CPU."""
+        return objective.draw_sigma(self.shift(tokens), generator)
+
+    def noise_levels(self, steps: int, tokens: int) -> Tensor:
+        """The noise levels of sampling from 1 to 0, as the model's own pipeline spaces them; steps + 1 values."""
+        from diffusers import FlowMatchEulerDiscreteScheduler
+        from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+        scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(self.config("scheduler")))  # type: ignore[no-untyped-call]
+        known: Any = scheduler.config
+        ends = (known.base_image_seq_len, known.max_image_seq_len, known.base_shift, known.max_shift)
+        mu = calculate_shift(tokens, *ends) if known.use_dynamic_shifting else None
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps).tolist(), mu=mu)
+        levels: Tensor = scheduler.sigmas
+        return levels.cpu()
+
+
+def shift_factor(scheduler: Mapping[str, Any], tokens: int) -> float:
+    """The factor by which noise levels are shifted on a canvas of so many tokens, as at inference.
+
+    Models whose shift follows the resolution (FLUX.1-dev) use e^mu, with mu on a line from `base_shift` at
+    `base_image_seq_len` to `max_shift` at `max_image_seq_len` tokens (diffusers, pipeline_flux.py, calculate_shift).
+    Training caps it at `max_shift`: at 1024 x 1536 pixels the line reaches a factor of 4.5, where hardly any step would
+    see little noise. Other models (FLUX.1-schnell, Z-Image) have one factor.
+
+    Args:
+        scheduler: the model's scheduler_config.json.
+    """
+    if not scheduler.get("use_dynamic_shifting"):
+        return float(scheduler.get("shift", 1.0))
+    low, high = scheduler.get("base_image_seq_len", 256), scheduler.get("max_image_seq_len", 4096)
+    least, most = scheduler.get("base_shift", 0.5), scheduler.get("max_shift", 1.15)
+    mu = least + (most - least) * (tokens - low) / (high - low)
+    return math.exp(min(mu, most))
+
+
+# ---- packing, for families whose tokens are squares of two by two latents
+
+
+def pack(latents_BCHW: Tensor) -> Tensor:
+    """Squares of two by two latents as tokens, row by row: B x HW/4 x 4C, a token's channels before its four places."""
+    b, c, h, w = latents_BCHW.shape
+    squares = latents_BCHW.reshape(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return squares.reshape(b, h * w // 4, 4 * c)
+
+
+def unpack(tokens_BNK: Tensor, height: int, width: int) -> Tensor:
+    """The inverse of `pack`: B x C x height x width latents."""
+    b, _, k = tokens_BNK.shape
+    squares = tokens_BNK.reshape(b, height // 2, width // 2, k // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return squares.reshape(b, k // 4, height, width)

@@ -1,4 +1,4 @@
-"""FLUX.1: 16 latent channels packed two by two into tokens, T5 read token by token, CLIP as a summary vector."""
+"""FLUX.1: latents packed two by two into tokens, T5 read token by token, CLIP as a summary vector."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from training.backends.base import VAE, Backend, Encoded, Known, numbers
+from training.backends.base import FLUX_VAE, Backend, Encoded, Guidance, References, dtype_of, pack, unpack
+from training.model_files import Known
 
 _CLIP = {
     "vocab_size": 49_408,
@@ -49,22 +51,23 @@ _DYNAMIC = {
     "base_image_seq_len": 256,
     "max_image_seq_len": 4_096,
 }
-_PARTS = {"vae": VAE, "text_encoder": _CLIP, "text_encoder_2": _T5}
+_PARTS = {"vae": FLUX_VAE, "text_encoder": _CLIP, "text_encoder_2": _T5}
 
 
 class Flux(Backend):
     PIPELINE = "FluxPipeline"
     BASE = "flux-1"
     ENCODERS = ("text_encoder", "text_encoder_2")
-    TOKENIZER = "tokenizer_2"  # T5's; CLIP gives a summary of its first 77 tokens and is no limit
+    TOKENIZER = "tokenizer_2"  # T5's; CLIP only summarises its first 77 tokens, so it sets no limit
     CLASSES: ClassVar[Mapping[str, tuple[str, str]]] = {
         "transformer": ("diffusers", "FluxTransformer2DModel"),
         "vae": ("diffusers", "AutoencoderKL"),
         "text_encoder": ("transformers", "CLIPTextModel"),
         "text_encoder_2": ("transformers", "T5EncoderModel"),
     }
-    # Every linear layer that reads or writes tokens. Anchored at the blocks: by its end alone `proj_out` would also be
-    # the model's last layer. The modulations are left out: they see the noise level and the summary, no panel.
+    STRIDE = 8
+    # Every linear layer that reads or writes tokens. Anchored at the blocks, since `proj_out` is also the name of the
+    # model's last layer. Modulation layers are left out: they see the noise level and the summary vector, not a panel.
     TARGETS = (
         r"(?:transformer_blocks|single_transformer_blocks)\.\d+\."
         r"(?:attn\.(?:to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|ff\.net\.(?:0\.proj|2)|ff_context\.net\.(?:0\.proj|2)"
@@ -86,8 +89,17 @@ class Flux(Backend):
         ),
     }
 
+    @property
+    def guidance(self) -> Guidance:
+        return "embedded" if self.config("transformer").get("guidance_embeds") else "none"
+
     @torch.inference_mode()
-    def encode_text(self, encoders: Mapping[str, Any], texts: Sequence[str]) -> list[Encoded]:
+    def encode_text(
+        self,
+        encoders: Mapping[str, Any],
+        texts: Sequence[str],
+        references: Sequence[Sequence[Image.Image]] = (),
+    ) -> list[Encoded]:
         """`text` (L x D): T5 padded to the limit, without a mask, as it was trained; `pooled`: CLIP's summary."""
         clip, t5 = (encoders[part] for part in self.ENCODERS)
         short, long = (
@@ -107,10 +119,11 @@ class Flux(Backend):
         sigma_B: Tensor,
         texts: Sequence[Encoded],
         *,
+        references: References = (),
         guidance: float = 1.0,
     ) -> Tensor:
         height, width = noisy_BCHW.shape[-2:]
-        device, dtype = noisy_BCHW.device, numbers(transformer)
+        device, dtype = noisy_BCHW.device, dtype_of(transformer)
         text = torch.stack([one["text"] for one in texts]).to(device, dtype)
         pooled = torch.stack([one["pooled"] for one in texts]).to(device, dtype)
         strength = torch.full_like(sigma_B, guidance) if transformer.config.guidance_embeds else None
@@ -127,23 +140,9 @@ class Flux(Backend):
         return unpack(tokens, height, width)
 
 
-def pack(latents_BCHW: Tensor) -> Tensor:
-    """Squares of two by two latents as tokens, row by row: B x HW/4 x 4C, a token's channels before its four places."""
-    b, c, h, w = latents_BCHW.shape
-    squares = latents_BCHW.reshape(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
-    return squares.reshape(b, h * w // 4, 4 * c)
-
-
-def unpack(tokens_BNK: Tensor, height: int, width: int) -> Tensor:
-    """The inverse of `pack`: B x C x height x width latents."""
-    b, _, k = tokens_BNK.shape
-    squares = tokens_BNK.reshape(b, height // 2, width // 2, k // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
-    return squares.reshape(b, k // 4, height, width)
-
-
 @lru_cache(maxsize=8)
 def token_places(height: int, width: int) -> Tensor:
-    """Where every token stands: (0, row, column), row by row; HW/4 x 3."""
+    """Positions of the tokens: (0, row, column), row by row; HW/4 x 3."""
     places = torch.zeros(height // 2, width // 2, 3)
     places[..., 1] = torch.arange(height // 2)[:, None]
     places[..., 2] = torch.arange(width // 2)

@@ -1,4 +1,4 @@
-"""Pictures of a training: its losses, what it draws from step to step, and beforehand the grids as the model sees them.
+"""Plots and sheets of a training: its losses, its samples over the steps, and the grids as the model sees them.
 
 Each is a PNG, written whole or not at all.
 """
@@ -26,7 +26,7 @@ PAPER, INK, FAINT = "#ffffff", "#1d2433", "#6b7385"
 
 
 def draw_losses(folder: Path, path: Path) -> None:
-    """The losses of a training's log: of whole grids, by noise level and by panel.
+    """The losses in a training's log: of whole grids, by noise level and by panel.
 
     Raises:
         BadInput: the folder has no log.
@@ -54,9 +54,9 @@ def draw_losses(folder: Path, path: Path) -> None:
 
 
 def smoothed(losses: pd.Series[float]) -> pd.Series[float]:
-    """The mean around every step, which by itself scatters with its noise levels; near steps count most.
+    """A moving average with more weight on near steps; single steps scatter with their noise levels.
 
-    Twice the mean over a twentieth of all steps is one over a tenth with weights that fall off to both sides.
+    Two moving averages over a twentieth of all steps make one over a tenth with triangular weights.
     """
     for _ in range(2):
         losses = losses.rolling(max(1, len(losses) // 20), center=True, min_periods=1).mean()
@@ -72,7 +72,7 @@ def _draw_whole(chart: Axes, steps: pd.DataFrame, validation: pd.DataFrame) -> N
         best = int(held_out.argmin())
         step, loss = held_out.index[best], held_out.iloc[best]
         chart.plot(held_out.index, held_out, ".-", color="tab:orange", label="held out, mean over noise levels")
-        label = f"its best: {loss:.4f} at step {step:,}"
+        label = f"best held-out: {loss:.4f} at step {step:,}"
         chart.plot(step, loss, "o", color="tab:orange", markersize=11, markerfacecolor="none", label=label)
     chart.legend()
 
@@ -82,7 +82,7 @@ def _draw_noise_levels(chart: Axes, validation: pd.DataFrame) -> None:
 
     chart.set_title("held-out loss by noise level")
     if validation.empty:
-        chart.text(0.5, 0.5, "nothing was held out", transform=chart.transAxes, ha="center", color=FAINT)
+        chart.text(0.5, 0.5, "nothing held out", transform=chart.transAxes, ha="center", color=FAINT)
         chart.set_axis_off()
         return
     for sigma in sorted(validation["sigma"].unique()):
@@ -111,21 +111,21 @@ def _draw_panels(chart: Axes, steps: pd.DataFrame, validation: pd.DataFrame) -> 
 
 MARGIN = 24
 TEXT, SMALL = 18, 16
-"""Pixels of the letters."""
+"""Font sizes in pixels."""
 COLUMNS = 8
-"""The most steps that a strip shows."""
+"""The most steps on a strip."""
 ROW = 384
-"""Pixels of a row of pictures; less where they are wide, so that none is wider than WIDEST."""
+"""Height of a row of pictures in pixels; less if they are wide, so that none is wider than WIDEST."""
 WIDEST = 512
 PROMPT = 300
-"""Pixels of the column of prompts."""
+"""Width of the column of prompts in pixels."""
 
 
 def draw_strip(pictures: Mapping[int, Sequence[Image.Image]], captions: Sequence[str], path: Path) -> None:
-    """What a training draws from the same prompts, a row each, as its steps go by.
+    """Samples of the same prompts over a training's steps, one row per prompt.
 
     Args:
-        pictures: by step, a grid a prompt.
+        pictures: by step, one grid per prompt.
     """
     steps = chosen(sorted(pictures))
     columns = [[_fit(picture) for picture in pictures[step]] for step in steps]
@@ -149,7 +149,7 @@ def draw_strip(pictures: Mapping[int, Sequence[Image.Image]], captions: Sequence
 
 
 def chosen(steps: Sequence[int]) -> list[int]:
-    """At most COLUMNS of them, evenly by their places, the first and the last always."""
+    """At most COLUMNS of the steps, evenly spaced, always with the first and the last."""
     if len(steps) <= COLUMNS:
         return list(steps)
     return [steps[round(place * (len(steps) - 1) / (COLUMNS - 1))] for place in range(COLUMNS)]
@@ -166,7 +166,7 @@ def _fit(picture: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class Shown:
-    """A grid of a training with what else the model is told."""
+    """A grid of a training and what the model gets with it."""
 
     image: Image.Image
     """As the model sees it, pixel by pixel."""
@@ -174,28 +174,28 @@ class Shown:
     """At the picture's size."""
     caption: str
     tokens: int | None
-    """Of the caption; None where the tokenizer is not at hand."""
+    """Tokens of the caption; None if the tokenizer is not on this machine."""
     given: tuple[int, ...]
     """Panels (from 0) that stay clean."""
     note: str
-    """What else there is to say of it, such as the scale."""
+    """Anything else, such as the scale."""
 
 
 SEAM = "#ff2fd0"
 GIVEN = "#00a651"
 LARGEST = 768
-"""Pixels of a grid's longer side on a sheet."""
+"""Longer side of a grid on a sheet, in pixels."""
 CAPTION_LINES = 12
 SHEET = 1680
-"""Pixels that a sheet is wide, about: more than one grid side by side where they fit."""
+"""Width of a sheet in pixels, about; grids stand side by side if they fit."""
 
 
 def draw_sheet(grids: Sequence[Shown], path: Path) -> None:
-    """The grids side by side, pixel by pixel or in whole multiples or parts of that, seams and given panels marked."""
+    """The grids side by side at a whole multiple or fraction of their size, with seams and given panels marked."""
     pictures = [marked(shown) for shown in grids]
     wide = max(PROMPT, *(picture.width for picture in pictures))
     columns = min(len(grids), max(1, (SHEET - MARGIN) // (wide + MARGIN)))
-    texts = [list(_told(shown, wide)) for shown in grids]
+    texts = [list(_lines_below(shown, wide)) for shown in grids]
     line = _line_height(SMALL)
     y, corners = MARGIN, []
     for first in range(0, len(grids), columns):
@@ -212,13 +212,13 @@ def draw_sheet(grids: Sequence[Shown], path: Path) -> None:
 
 
 def zoom(size: tuple[int, int]) -> tuple[int, int]:
-    """By what a grid's sides are multiplied and divided on a sheet; one of the two is 1."""
+    """The factors by which a grid's sides are multiplied and divided on a sheet; one of the two is 1."""
     longer = max(size)
     return max(1, LARGEST // longer), -(-longer // LARGEST)
 
 
 def marked(shown: Shown) -> Image.Image:
-    """The grid as large as a sheet shows it, with thin lines along its seams and frames around given panels."""
+    """The grid as a sheet shows it, with thin lines along its seams and frames around given panels."""
     times, parts = zoom(shown.image.size)
     picture = shown.image.convert("RGB").reduce(parts)
     picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.NEAREST)
@@ -237,17 +237,17 @@ def marked(shown: Shown) -> Image.Image:
 
 
 def _tag(pen: ImageDraw.ImageDraw, left: int, top: int) -> None:
-    """The word "given" in a panel's corner."""
+    """Writes "given" into a panel's corner."""
     font = _font(SMALL)
     pen.rectangle((left, top, left + font.getlength("given") + 16, top + _line_height(SMALL)), fill=GIVEN)
     pen.text((left + 8, top + _line_height(SMALL) / 2), "given", PAPER, font, anchor="lm")
 
 
-def _told(shown: Shown, wide: int) -> Iterator[tuple[str, str]]:
-    """The lines below a grid with their colours: what is measured, the note, then the caption."""
+def _lines_below(shown: Shown, wide: int) -> Iterator[tuple[str, str]]:
+    """The lines below a grid with their colours: size and tokens, the note, then the caption."""
     times, parts = zoom(shown.image.size)
     width, height = shown.image.size
-    size = f"shown {times} times as large" if times > 1 else f"shown at 1/{parts}" if parts > 1 else "true size"
+    size = f"enlarged {times} times" if times > 1 else f"shown at 1/{parts}" if parts > 1 else "actual size"
     counted = "" if shown.tokens is None else f", {shown.tokens} tokens"
     facts = f"{width} x {height} pixels ({size}){counted}"
     for line in folded(f"{facts}, {shown.note}" if shown.note else facts, wide, SMALL, CAPTION_LINES):
@@ -256,11 +256,11 @@ def _told(shown: Shown, wide: int) -> Iterator[tuple[str, str]]:
         yield line, INK
 
 
-# ---- text and paper
+# ---- text and canvas
 
 
 def folded(text: str, wide: int, size: int, most: int) -> list[str]:
-    """The text in lines of at most `wide` pixels, at most so many of them; dots tell where it was cut."""
+    """The text in lines of at most `wide` pixels, at most `most` of them; an ellipsis shows that it was cut."""
     font, lines = _font(size), [""]
     for piece in _pieces(text, wide, size):
         longer = f"{lines[-1]} {piece}".strip()
@@ -277,7 +277,7 @@ def folded(text: str, wide: int, size: int, most: int) -> list[str]:
 
 
 def _pieces(text: str, wide: int, size: int) -> Iterator[str]:
-    """The words; of those that are wider than a line as much as fits one at a time."""
+    """The words; those wider than a line in pieces that fit."""
     font = _font(size)
     for word in text.split():
         rest = word
@@ -289,7 +289,7 @@ def _pieces(text: str, wide: int, size: int) -> Iterator[str]:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own letters, which are there on every machine."""
+    """Pillow's own font, which every machine has."""
     return ImageFont.load_default(size)
 
 

@@ -1,8 +1,7 @@
-"""What a training writes down as it goes: two tables, TensorBoard's events and, where asked for, Weights & Biases.
+"""A training's log: two CSV tables, TensorBoard events and, on request, Weights & Biases.
 
-`log.csv` has a line a step, `validation.csv` a line for every step, noise level and panel that was measured. All is in
-the files when a call returns, so that a run that is killed leaves whole lines; the one that goes on after it drops
-those of the steps that are about to come again.
+`log.csv` has one line per step, `validation.csv` one per step, noise level and panel. Everything is in the files when a
+call returns, so that a killed run leaves whole lines. A resumed run drops the lines of the steps that it repeats.
 """
 
 from __future__ import annotations
@@ -27,31 +26,30 @@ STEPS = "log.csv"
 VALIDATION = "validation.csv"
 TENSORBOARD = "tensorboard"
 WANDB_RUN = "wandb-run.txt"
-"""The run's id at Weights & Biases, by which a resumed training goes on in the same curves."""
+"""The run's id at Weights & Biases, with which a resumed training continues the same curves."""
 
 
 class Journal:
     """A training's log, open for the steps after `from_step`.
 
-    A measure has one name everywhere at TensorBoard and Weights & Biases: `train/...` for what a step learnt from,
-    `validation/...` for held-out grids.
+    TensorBoard and Weights & Biases use the same names: `train/...` for steps, `validation/...` for held-out grids.
     """
 
     def __init__(
         self, folder: Path, panels: int, *, from_step: int, wandb: bool, name: str, settings: Mapping[str, Any]
     ) -> None:
-        """Opens the log and drops what it holds of later steps.
+        """Opens the log and drops its lines of later steps.
 
         Args:
-            folder: the training's; made where it is not there.
-            panels: of a grid.
-            from_step: steps that are done; 0 begins anew and keeps nothing.
+            folder: the training's; created if missing.
+            panels: panels per grid.
+            from_step: steps that are done; 0 starts over and keeps nothing.
             wandb: log to Weights & Biases too.
-            name: the training's at Weights & Biases.
-            settings: what is shown there beside it.
+            name: the training's name at Weights & Biases.
+            settings: shown there with the run.
 
         Raises:
-            BadInput: Weights & Biases is not installed or refuses, or the log there is another training's.
+            BadInput: Weights & Biases is not installed or refuses, or the log belongs to another training.
         """
         columns = ["step", "loss", *(f"loss_{panel + 1}" for panel in range(panels))]
         columns += ["learning_rate", "gradient_norm", "seconds"]
@@ -80,28 +78,28 @@ class Journal:
 
         Args:
             step: its number, from 1.
-            panel_losses: a panel's mean over those of the step's grids in which it was learnt; None where in none.
-            gradient_norm: before it is cut.
-            seconds: that the step took.
+            panel_losses: a panel's mean over the grids in which it was learnt; None if there were none.
+            gradient_norm: before clipping.
+            seconds: duration of the step.
         """
-        told = [loss, *panel_losses, learning_rate, gradient_norm, seconds]
-        self._steps.add([[step, *told]])
+        values = [loss, *panel_losses, learning_rate, gradient_norm, seconds]
+        self._steps.add([[step, *values]])
         names = self._steps.columns[1:]
-        self._log(step, {f"train/{name}": value for name, value in zip(names, told, strict=True) if value is not None})
+        self._log(step, {f"train/{name}": one for name, one in zip(names, values, strict=True) if one is not None})
 
     def validation(self, step: int, losses: Mapping[tuple[float, int], float]) -> None:
         """The losses on held-out grids, by noise level and panel (from 1)."""
         self._validation.add([step, sigma, panel, loss] for (sigma, panel), loss in sorted(losses.items()))
-        told = {"validation/loss": fmean(losses.values())}
+        means = {"validation/loss": fmean(losses.values())}
         for kind, place in (("sigma", 0), ("panel", 1)):
             for value in sorted({key[place] for key in losses}):
-                told[f"validation/{kind}_{value:g}"] = fmean(
+                means[f"validation/{kind}_{value:g}"] = fmean(
                     loss for key, loss in losses.items() if key[place] == value
                 )
-        self._log(step, told)
+        self._log(step, means)
 
     def picture(self, step: int, image: Image.Image) -> None:
-        """What the training draws at a step."""
+        """A sample drawn at a step."""
         import numpy as np
 
         self._events.add_image("samples", np.asarray(image.convert("RGB")), step, dataformats="HWC")
@@ -120,24 +118,24 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _log(self, step: int, told: Mapping[str, float]) -> None:
-        for name, value in told.items():
+    def _log(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
             self._events.add_scalar(name, value, step)
         self._events.flush()
         if self._run is not None:
-            self._run.log(told, step=step)
+            self._run.log(values, step=step)
 
 
 class _Table:
-    """A CSV file whose first column is a step and which grows by whole lines."""
+    """A CSV file whose first column is the step, and which grows by whole lines."""
 
     def __init__(self, path: Path, columns: Sequence[str], from_step: int) -> None:
-        """Opens it with what it holds of the steps up to `from_step`; of none where that is 0."""
+        """Opens it and keeps the lines up to `from_step`; none if that is 0."""
         self.columns = columns
         header, *lines = _whole_lines(path) or [b""]
         if from_step and header and header != _line(columns):
             raise BadInput(
-                f"{path} has the columns {header.decode(errors='replace').strip()}, and this training writes "
+                f"{path} has the columns {header.decode(errors='replace').strip()}, but this training writes "
                 f"{','.join(columns)}; move it away, or start the training in another folder."
             )
         kept = [line for line in lines if from_step and _step_of(line) <= from_step]
@@ -145,7 +143,7 @@ class _Table:
         self._file = path.open("ab")
 
     def add(self, rows: Iterable[Sequence[float | None]]) -> None:
-        """Appends the rows in one go, so that a kill comes before or after them all."""
+        """Appends the rows in one write, so that a kill comes before or after all of them."""
         self._file.write(b"".join(_line([_number(value) for value in row]) for row in rows))
         self._file.flush()
 
@@ -154,7 +152,7 @@ class _Table:
 
 
 def _events(folder: Path, from_step: int) -> Any:
-    """TensorBoard's writer. What earlier files of the folder hold of later steps is not shown; anew, they go."""
+    """TensorBoard's writer. Later steps in earlier files are hidden; when starting over, those files are deleted."""
     from torch.utils import tensorboard
 
     if not from_step:
@@ -174,18 +172,18 @@ def _line(cells: Sequence[str]) -> bytes:
 
 
 def _step_of(line: bytes) -> float:
-    """The step that a line is of; infinite, later than any, where a fault of the disk has left no number."""
+    """The step of a line; infinite, so later than any, if damage on disk has left no number."""
     first = line.partition(b",")[0]
     return int(first) if first.isdigit() else math.inf
 
 
 def _number(value: float | None) -> str:
-    """Nine digits tell any two float32 apart."""
+    """Nine digits distinguish any two float32."""
     return "" if value is None else f"{value:.9g}"
 
 
 def _whole_lines(path: Path) -> list[bytes]:
-    """A file's lines but for a last one that a kill or a full disk cut; none where there is no file."""
+    """A file's lines without a last one that a kill or a full disk cut off; none if there is no file."""
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
@@ -194,17 +192,17 @@ def _whole_lines(path: Path) -> list[bytes]:
 
 
 def _wandb_run(folder: Path, from_step: int, name: str, settings: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The run at Weights & Biases, a resumed training's own again, and the package's class for pictures."""
+    """The run at Weights & Biases (a resumed training continues its own) and the package's class for pictures."""
     try:
         package: Any = importlib.import_module("wandb")
-        package.init  # noqa: B018  a folder of the package's own data that is called wandb imports as well, empty
+        package.init  # noqa: B018  a data folder named wandb can be imported too, as an empty package
     except (ImportError, AttributeError) as error:
         raise BadInput("train.wandb: the package is not installed; pip install wandb, or leave it out.") from error
     kept = folder / WANDB_RUN
     known = kept.read_text(encoding="utf-8") if from_step and kept.exists() else None
     try:
-        # Steps that a killed run logged after its last checkpoint come again; there the first to come stays. Both are
-        # the same, as a resumed training is exact.
+        # Steps that a killed run logged after its last checkpoint are repeated, and Weights & Biases keeps the first
+        # value. Both are equal, since resuming is exact.
         run = package.init(
             project="iclora", name=name, config=dict(settings), dir=str(folder), id=known, resume="allow"
         )
@@ -218,19 +216,19 @@ def _wandb_run(folder: Path, from_step: int, name: str, settings: Mapping[str, A
 
 
 def read_steps(folder: Path) -> pd.DataFrame:
-    """`log.csv`: a row a step.
+    """`log.csv`: one row per step.
 
     Raises:
-        BadInput: it is not there.
+        BadInput: it is missing.
     """
     return _read(folder / STEPS)
 
 
 def read_validation(folder: Path) -> pd.DataFrame:
-    """`validation.csv`: a row for every step, noise level and panel; none where nothing was held out.
+    """`validation.csv`: one row per step, noise level and panel; none if nothing was held out.
 
     Raises:
-        BadInput: it is not there.
+        BadInput: it is missing.
     """
     return _read(folder / VALIDATION)
 
@@ -240,5 +238,5 @@ def _read(path: Path) -> pd.DataFrame:
 
     lines = _whole_lines(path)
     if not lines:
-        raise BadInput(f"{path} is not there; give the folder of a training, which 'iclora train' names.")
+        raise BadInput(f"{path} does not exist; give the folder of a training, which 'iclora train' prints.")
     return pd.read_csv(io.BytesIO(b"".join(lines)))

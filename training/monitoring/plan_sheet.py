@@ -1,4 +1,4 @@
-"""A picture of what a training will see: its first grids at their size, in their order and with their captions."""
+"""A picture of what a training will see: its first grids at their sizes, in their order, with their captions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from training.monitoring import figures
 
 FILE = "plan.png"
 SHOWN = 6
-"""Grids on the sheet."""
+"""How many grids are on the sheet."""
 
 
 def write(job: Job) -> Path:
-    """`plan.png`: the first grids of the training as the model will see them, with what chance decides for each."""
+    """`plan.png`: the first grids of the training as the model will see them, with what is drawn at random for each."""
     seen = [_seen(job, position) for position in range(SHOWN)]
     texts = [dataset.caption(view, job.task) for view, _, _ in seen]
     counts: Sequence[int | None] = job.count_tokens(texts) or [None] * SHOWN
@@ -30,7 +30,7 @@ def write(job: Job) -> Path:
 
 
 def _seen(job: Job, position: int) -> tuple[View, tuple[int, ...], str]:
-    """What stands at a position of the training: a view, the panels given, and what else there is to say."""
+    """The view at a position of the training, its given panels, and a note on the rest."""
     step = position // job.config.batch
     scale = random_streams.scale_at(job.config, step)
     layout = job.layouts[scale]
@@ -39,4 +39,6 @@ def _seen(job: Job, position: int) -> tuple[View, tuple[int, ...], str]:
     if drawn.order != tuple(range(layout.size)):
         notes.append(f"order {' '.join(str(panel + 1) for panel in drawn.order)}")
     notes += ["caption dropped"] if drawn.dropped else []
-    return View(job.data.train[drawn.sample], layout, drawn.order), drawn.given, ", ".join(notes)
+    view = View(job.data.train[drawn.sample], layout, drawn.order)
+    notes += [f"{count} reference images"] if (count := len(view.references)) else []
+    return view, drawn.given, ", ".join(notes)

@@ -1,4 +1,4 @@
-"""Grids drawn while a training runs: the same captions, noise and given panels every time, so that steps compare."""
+"""Samples drawn while a training runs, with the same captions, noise and given panels each time to compare steps."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from training import dataset, flow, machine, random_streams, sampling
-from training.backends.base import numbers
-from training.batches import EncodedDataset
+from training import dataset, machine, objective, random_streams, sampling
+from training.backends.base import Prompts, dtype_of
 from training.job import Job
+from training.latents import EncodedDataset
 from training.monitoring import figures, heldout
 
 FOLDER = "samples"
@@ -19,17 +19,19 @@ STRIP = "samples.png"
 
 
 def draw(job: Job, encoded: EncodedDataset, transformer: Any, device: torch.device) -> list[Image.Image]:
-    """One grid a caption of `job.prompted`, on the canvas of `job.shown`."""
+    """One grid per caption of `job.prompted`, on the canvas of `job.shown`."""
     settings = sampling.SamplingSettings(job.config.sample_steps, job.config.guidance)
     drawn = []
     for sample in job.prompted:
         posterior = encoded.grids[dataset.plain(sample, job.shown)]
-        chance = random_streams.generator(job.config.seed, "sample", sample.id)
-        noise = torch.randn(posterior.mean.shape, generator=chance)[None].to(device)
-        mask = flow.panel_mask(flow.latent_boxes(job.shown.boxes), heldout.given_of(job, sample), *noise.shape[-2:])
-        given = sampling.Given(posterior.alone[None].to(device), mask.to(device)) if mask.any() else None
-        with machine.autocast(device, numbers(transformer)):
-            prompts = sampling.Prompts([encoded.texts[sample.text]], encoded.texts[""])
+        rng = random_streams.generator(job.config.seed, "sample", sample.id)
+        noise = torch.randn(posterior.mean.shape, generator=rng)[None].to(device)
+        boxes = job.backend.latent_boxes(job.shown.boxes)
+        mask = objective.panel_mask(boxes, heldout.given_of(job, sample), *noise.shape[-2:])
+        given = sampling.GivenPanels(posterior.alone[None].to(device), mask.to(device)) if mask.any() else None
+        text, empty = (encoded.texts[job.prompt(sample, words)] for words in (sample.text, ""))
+        prompts = Prompts([text], [empty], encoded.references_of([sample], device))
+        with machine.autocast(device, dtype_of(transformer)):
             drawn.append(sampling.draw(job.backend, transformer, prompts, noise, settings, given))
     with job.backend.loaded(["vae"], machine.encoder_dtype(device), device) as parts:
         return [sampling.to_images(job.backend, parts["vae"], latents)[0] for latents in drawn]
@@ -44,7 +46,7 @@ def save(job: Job, step: int, images: Sequence[Image.Image]) -> None:
 
 
 def write_strip(job: Job) -> None:
-    """`samples.png`: all of them, a row a caption, steps across."""
+    """`samples.png`: all samples, one row per caption and one column per step."""
     pictures: dict[int, list[Image.Image]] = {}
     for file in sorted((job.folder / FOLDER).glob("*.png")):
         step, _, number = file.stem.partition("-")

@@ -19,7 +19,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from iclora.run import Run, Settings, load_task
+from iclora.run import Run
+from iclora.settings import Settings
 from miniature.film import picture
 from miniature.world import draw_scene
 from pipeline import exporters, families, plugins, task
@@ -60,7 +61,7 @@ def make(home: Path, *overrides: str) -> Path:
     )
     run = Run(settings, home / "run")
     with run.store:
-        list(run.run(lambda *_: None))
+        run.advance()
     return home / "run"
 
 
@@ -73,7 +74,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(home: Path) -> Dataset:
     """The run's data set as exporters see it."""
     with Store(home) as store:
-        road_task = load_task(Settings.model_validate(store.settings()))
+        road_task = Settings.model_validate(store.settings()).load_task()
         kept = [row for row in reviews.rows(store, road_task) if row.decision == "keep"]
     return samples.gather(kept, road_task, home, split.divide(kept, road_task))
 
@@ -151,7 +152,7 @@ def test_masks_are_black_on_given_panels_and_white_where_loss_counts(home: Path,
 
 @pytest.mark.parametrize("condition", ["[0]", "[4]", "[1, 1]", "[1, 2, 3]"])
 def test_given_panels_are_some_of_the_task_s_own(condition: str) -> None:
-    with pytest.raises(BadInput, match="condition names panels from 1 to 3, each once and not all of them"):
+    with pytest.raises(BadInput, match="condition lists panels from 1 to 3, each once and not all of them"):
         task.load("storyboard", [f"condition={condition}"])
 
 
@@ -514,7 +515,7 @@ def imported(source: Path, home: Path, *overrides: str) -> tuple[Run, list[Grid]
         task="storyboard", sources=(str(source),), captioner="sidecar", scorer="none", overrides=overrides
     )
     run = Run(settings, home)
-    list(run.run(lambda *_: None))
+    run.advance()
     return run, run.store.items(Grid, "grids")
 
 

@@ -8,13 +8,16 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from iclora.run import MINIATURE, Run, Settings
+from iclora.offline import MINIATURE
+from iclora.run import Run
+from iclora.settings import Settings
 from miniature.film import picture
 from miniature.world import draw_scene
 from pipeline import task
@@ -66,7 +69,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     run = Run(settings, home / "run")
     with run.store:
-        list(run.run(lambda *_: None))
+        run.advance()
     return home / "run"
 
 
@@ -100,7 +103,7 @@ def write(path: Path, table: list[dict[str, str]], **options: str) -> Path:
 
 
 def export(run: Run) -> list[str]:
-    list(run.run(lambda *_: None))
+    run.advance()
     return sorted(path.read_text(encoding="utf-8") for path in (run.folder / "dataset").glob("*/*.txt"))
 
 
@@ -188,7 +191,7 @@ def test_an_edited_caption_reaches_the_data_set_word_for_word(run: Run) -> None:
 
 def test_an_edited_caption_is_scored_again_and_no_other_is(run: Run) -> None:
     clip = (ANSWERS, "group.floor=0.0", f"scorer.model=local-dir:{MINIATURE / 'clip'}")
-    scored = Run(run.settings.model_copy(update={"scorer": "open_clip", "overrides": clip}), run.folder)
+    scored = Run(run.settings.changed(scorer="open_clip", settings=clip), run.folder)
     export(scored)
     before = {found.grid: found for found in scored.store.items(Scores, "scores")}
     table = read(run.folder / "captions.csv")
@@ -197,7 +200,7 @@ def test_an_edited_caption_is_scored_again_and_no_other_is(run: Run) -> None:
     assert table[0][name] == f"{before[mine].scores[0].value:.4f}"
     table[0]["caption"] = MINE
     scored.apply(write(run.folder / "edited.csv", table))
-    list(scored.run(lambda *_: None, first="filter"))
+    scored.advance(start="filter")
     after = {found.grid: found for found in scored.store.items(Scores, "scores")}
     assert {grid for grid, found in after.items() if found.text != before[grid].text} == {mine}
     assert after[mine].text == MINE
@@ -352,7 +355,7 @@ def test_a_stale_row_is_refused(run: Run) -> None:
     table[0]["decision"] = "drop"
     run.apply(write(run.folder / "first.csv", table))
     table[0]["decision"] = "unsure"
-    told = r"row 2, base: the row has changed in the home since .* \(decision\), so your edit of decision is in doubt"
+    told = r"row 2, base: the row has changed in the run since .* \(decision\), so your edit of decision is in doubt"
     with pytest.raises(BadInput, match=told):
         run.apply(write(run.folder / "second.csv", table))
 
@@ -474,20 +477,20 @@ def test_every_change_is_an_event(run: Run) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"overrides": (f"captioner.answers={json.dumps([answer(5)])}", "group.floor=0.0")},
-        {"overrides": (f"captioner.answers={json.dumps(['not JSON at all'])}", "group.floor=0.0")},
-        {"captioner": "sidecar", "overrides": ("group.floor=0.0",)},
-        {"overrides": ("caption.instructions=Say who is there.", ANSWERS, "group.floor=0.0")},
+        {"settings": {"captioner.answers": [answer(5)]}},
+        {"settings": {"captioner.answers": ["not JSON at all"]}},
+        {"captioner": "sidecar"},
+        {"settings": {"caption.instructions": "Say who is there."}},
     ],
     ids=["other answers", "useless answers", "another captioner", "another instruction"],
 )
-def test_a_persons_words_outlive_a_new_round_of_captions(run: Run, change: dict[str, object]) -> None:
+def test_a_persons_words_outlive_a_new_round_of_captions(run: Run, change: dict[str, Any]) -> None:
     table = read(run.folder / "captions.csv")
     table[0]["caption"] = MINE
     table[1] |= {"decision": "drop", "note": "never this one"}
     run.apply(write(run.folder / "edited.csv", table))
     events = run.store.table("events")
-    second = Run(run.settings.model_copy(update=change), run.folder)
+    second = Run(run.settings.changed(**change), run.folder)
     assert MINE in export(second)
     by_id = {row.id: row for row in rows(second)}
     assert (by_id[table[0]["id"]].caption.text, by_id[table[0]["id"]].decision) == (MINE, "keep")
@@ -504,9 +507,7 @@ def test_a_captioner_that_finds_no_caption_fit_does_not_unsay_a_persons(run: Run
     table[0]["caption"] = MINE
     run.apply(write(run.folder / "edited.csv", table))
     no = json.dumps([json.dumps({"unrelated": "They have nothing in common."})])
-    second = Run(
-        run.settings.model_copy(update={"overrides": (f"captioner.answers={no}", "group.floor=0.0")}), run.folder
-    )
+    second = Run(run.settings.changed(settings=[f"captioner.answers={no}"]), run.folder)
     assert export(second) == [MINE]
     assert second.store.count("captions") == 0
     assert [(row.id, row.caption.captioner) for row in rows(second)] == [(table[0]["id"], "person")]
@@ -517,8 +518,7 @@ def test_decisions_wait_for_a_grid_that_is_not_formed_for_a_while(run: Run) -> N
     table = read(run.folder / "captions.csv")
     table[0] |= {"caption": MINE, "note": "mine"}
     run.apply(write(run.folder / "edited.csv", table))
-    narrower = (ANSWERS, "group.floor=0.0", "layout.panel_width=512")
-    elsewhere = Run(run.settings.model_copy(update={"overrides": narrower}), run.folder)
+    elsewhere = Run(run.settings.changed(settings=["layout.panel_width=512"]), run.folder)
     assert MINE not in export(elsewhere)
     assert not {row.id for row in rows(elsewhere)} & {entry["id"] for entry in table}
     assert MINE in export(run)

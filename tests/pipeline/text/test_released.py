@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iclora.run import MINIATURE
+from iclora.offline import MINIATURE
 from pipeline.consistency.verdict import BELONGS, RECURS
 from pipeline.records import Caption, Scores
 from pipeline.store import Store

@@ -1,4 +1,4 @@
-"""The objective's maths, by identities: what a perfect model would draw, what shifts and losses come to."""
+"""The objective, by identities: what a perfect model would sample, and the values of shifts and losses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from pipeline import task
 from pipeline.errors import BadInput
 from pipeline.records import Layout
-from training import config, flow
+from training import config, objective
+from training.backends import flux, z_image
+from training.backends.base import Backend, shift_factor
 from training.backends.flux import Flux
 
 DEV = Flux.KNOWN["black-forest-labs/FLUX.1-dev"].parts["scheduler"]
 SCHNELL = Flux.KNOWN["black-forest-labs/FLUX.1-schnell"].parts["scheduler"]
 TASKS = {name: task.load(name) for name in task.names()}
-BOXES = flow.latent_boxes(Layout(3, 1, 64, 32).boxes)
+BOXES = flux.make(None).latent_boxes(Layout(3, 1, 64, 32).boxes)
 
 
 def randn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -29,19 +31,19 @@ def randn(*shape: int, seed: int = 0) -> torch.Tensor:
 # ---- the path
 
 
-def test_a_perfect_velocity_walks_noise_back_to_the_image_in_any_steps() -> None:
+def test_a_perfect_velocity_leads_from_noise_to_the_image_in_any_number_of_steps() -> None:
     image, noise = randn(2, 16, 12, 8), randn(2, 16, 12, 8, seed=1)
     for levels in ([1.0, 0.0], [1.0, 0.9, 0.35, 0.0]):
         x = noise
         for level, following in itertools.pairwise(levels):
-            x = x + (following - level) * flow.velocity(image, noise)
-            torch.testing.assert_close(x, flow.add_noise(image, noise, torch.full((2,), following)))
+            x = x + (following - level) * objective.velocity(image, noise)
+            torch.testing.assert_close(x, objective.add_noise(image, noise, torch.full((2,), following)))
         torch.testing.assert_close(x, image)
 
 
 def test_every_sample_of_a_batch_has_its_own_noise_level() -> None:
     image, noise = randn(3, 16, 4, 4), randn(3, 16, 4, 4, seed=1)
-    noisy = flow.add_noise(image, noise, torch.tensor([0.0, 0.25, 1.0]))
+    noisy = objective.add_noise(image, noise, torch.tensor([0.0, 0.25, 1.0]))
     assert torch.equal(noisy[0], image[0]) and torch.equal(noisy[2], noise[2])
     torch.testing.assert_close(noisy[1], 0.75 * image[1] + 0.25 * noise[1])
 
@@ -54,8 +56,8 @@ def test_every_sample_of_a_batch_has_its_own_noise_level() -> None:
     [((512, 512), 1.88), ((768, 768), 2.33), ((1024, 1024), 3.16), ((1024, 1536), 3.16), ((1536, 1536), 3.16)],
 )
 def test_the_shift_follows_the_resolution_as_at_inference_and_is_capped(pixels: tuple[int, int], factor: float) -> None:
-    """Uncapped, diffusers' own line goes on to 4.47 at 1024 x 1536 and 7.5 at 1536 x 1536."""
-    assert flow.shift_factor(DEV, pixels[0] * pixels[1] // 256) == pytest.approx(factor, abs=0.006)
+    """Without the cap, diffusers' line reaches 4.47 at 1024 x 1536 and 7.5 at 1536 x 1536."""
+    assert shift_factor(DEV, pixels[0] * pixels[1] // 256) == pytest.approx(factor, abs=0.006)
 
 
 def test_shifts_are_those_of_the_model_s_own_scheduler() -> None:
@@ -66,12 +68,12 @@ def test_shifts_are_those_of_the_model_s_own_scheduler() -> None:
     levels = torch.linspace(0.05, 0.95, 19)
     for tokens in (96, 256, 1024, 4096):
         theirs = scheduler.time_shift(calculate_shift(tokens), 1.0, levels)
-        torch.testing.assert_close(flow.shifted(levels, flow.shift_factor(DEV, tokens)), theirs)
+        torch.testing.assert_close(objective.shifted(levels, shift_factor(DEV, tokens)), theirs)
 
 
 def test_a_model_without_a_shift_that_follows_the_resolution_has_one_for_all() -> None:
-    assert {flow.shift_factor(SCHNELL, tokens) for tokens in (96, 4096)} == {1.0}
-    assert flow.shift_factor({"use_dynamic_shifting": False, "shift": 3.0}, 96) == 3.0
+    assert {shift_factor(SCHNELL, tokens) for tokens in (96, 4096)} == {1.0}
+    assert shift_factor({"use_dynamic_shifting": False, "shift": 3.0}, 96) == 3.0
 
 
 @pytest.mark.parametrize("factor", [1.0, 3.16])
@@ -80,11 +82,11 @@ def test_noise_levels_are_logit_normal_and_then_shifted(factor: float) -> None:
     from scipy.stats import kstest
 
     chance = torch.Generator().manual_seed(0)
-    sigma = torch.stack([flow.draw_sigma(factor, chance) for _ in range(4_000)]).double()
+    sigma = torch.stack([objective.draw_sigma(factor, chance) for _ in range(4_000)]).double()
     assert sigma.min() > 0 and sigma.max() < 1
     assert kstest((torch.logit(sigma) - math.log(factor)).numpy(), "norm").pvalue > 0.05
     for share in (0.1, 0.5, 0.9):
-        expected = flow.shifted(torch.sigmoid(torch.special.ndtri(torch.tensor(share))), factor)
+        expected = objective.shifted(torch.sigmoid(torch.special.ndtri(torch.tensor(share))), factor)
         assert float(sigma.quantile(share)) == pytest.approx(float(expected), abs=0.02)
 
 
@@ -93,41 +95,41 @@ def test_noise_levels_are_logit_normal_and_then_shifted(factor: float) -> None:
 
 def test_with_equal_panels_and_weights_of_one_the_loss_is_the_mean_squared_error() -> None:
     predicted, target = randn(2, 16, 12, 8), randn(2, 16, 12, 8, seed=1)
-    loss = flow.grid_loss(flow.panel_losses(predicted, target, BOXES), torch.ones(2, 3))
+    loss = objective.grid_loss(objective.panel_losses(predicted, target, BOXES), torch.ones(2, 3))
     torch.testing.assert_close(loss, (predicted - target).square().mean(dim=(1, 2, 3)))
 
 
-def test_a_panel_s_loss_is_its_own_and_every_panel_counts_alike_whatever_its_size() -> None:
+def test_every_panel_has_its_own_loss_and_counts_equally_whatever_its_size() -> None:
     boxes = ((0, 0, 8, 2), (0, 2, 8, 12))
     predicted, target = torch.zeros(1, 16, 12, 8), torch.zeros(1, 16, 12, 8)
     predicted[:, :, :2] = 2.0
-    losses = flow.panel_losses(predicted, target, boxes)
+    losses = objective.panel_losses(predicted, target, boxes)
     assert losses.tolist() == [[4.0, 0.0]]
-    assert flow.grid_loss(losses, torch.ones(1, 2)).item() == 2.0  # 0.67 if it were a mean over pixels
+    assert objective.grid_loss(losses, torch.ones(1, 2)).item() == 2.0  # 0.67 if it were a mean over pixels
 
 
 def test_weights_are_a_panel_s_share_of_the_loss() -> None:
     losses = torch.tensor([[1.0, 2.0, 6.0]])
-    assert flow.grid_loss(losses, torch.tensor([[1.0, 1.0, 2.0]])).item() == pytest.approx(15 / 4)
-    assert flow.grid_loss(losses, torch.tensor([[3.0, 3.0, 6.0]])).item() == pytest.approx(15 / 4)
+    assert objective.grid_loss(losses, torch.tensor([[1.0, 1.0, 2.0]])).item() == pytest.approx(15 / 4)
+    assert objective.grid_loss(losses, torch.tensor([[3.0, 3.0, 6.0]])).item() == pytest.approx(15 / 4)
 
 
-def test_a_panel_of_weight_nothing_does_not_count_at_all() -> None:
-    """Not in the sum and not in what it is divided by: a mask that only multiplies would make the loss a third less."""
+def test_a_panel_of_weight_zero_does_not_count_at_all() -> None:
+    """Neither in the sum nor in the divisor: a mask that only multiplies would reduce the loss by a third."""
     predicted = randn(1, 16, 12, 8).requires_grad_()
     target, weights = randn(1, 16, 12, 8, seed=1), torch.tensor([[0.0, 1.0, 1.0]])
-    loss = flow.grid_loss(flow.panel_losses(predicted, target, BOXES), weights)
+    loss = objective.grid_loss(objective.panel_losses(predicted, target, BOXES), weights)
     torch.testing.assert_close(loss[0], (predicted - target)[:, :, 4:].square().mean())
     loss.sum().backward()
     assert predicted.grad is not None
     assert not predicted.grad[:, :, :4].any() and predicted.grad[:, :, 4:].all()
 
 
-def test_the_loss_is_computed_in_float32_whatever_the_model_s_numbers_are() -> None:
+def test_the_loss_is_computed_in_float32_whatever_the_dtype_of_the_model() -> None:
     predicted, target = randn(1, 16, 12, 8).bfloat16(), randn(1, 16, 12, 8, seed=1)
-    losses = flow.panel_losses(predicted, target, BOXES)
+    losses = objective.panel_losses(predicted, target, BOXES)
     assert losses.dtype == torch.float32
-    assert torch.equal(losses, flow.panel_losses(predicted.float(), target, BOXES))
+    assert torch.equal(losses, objective.panel_losses(predicted.float(), target, BOXES))
     in_bfloat16 = (predicted - target.bfloat16()).square()[:, :, :4].mean()
     assert abs(float(in_bfloat16) - float(losses[0, 0])) > 1e-4  # what would be lost
 
@@ -135,28 +137,34 @@ def test_the_loss_is_computed_in_float32_whatever_the_model_s_numbers_are() -> N
 # ---- panels and tokens
 
 
-def test_a_mask_is_one_on_the_panels_named_and_nothing_elsewhere() -> None:
-    mask = flow.panel_mask(BOXES, (0, 2), 12, 8)
+def test_a_mask_is_one_on_the_given_panels_and_zero_elsewhere() -> None:
+    mask = objective.panel_mask(BOXES, (0, 2), 12, 8)
     assert mask[:4].all() and not mask[4:8].any() and mask[8:].all()
 
 
 @settings(deadline=None, max_examples=60)
-@given(name=st.sampled_from(sorted(TASKS)), scale=st.sampled_from([0.5, 0.75, 1.0]) | st.floats(0.02, 4))
-def test_at_every_scale_panels_are_whole_tokens_and_cover_the_canvas(name: str, scale: float) -> None:
-    layout = config.scaled(TASKS[name].grid_layout, scale, 16, 16)
-    width, height = layout.canvas
-    covered = torch.zeros(height // flow.STRIDE, width // flow.STRIDE)
+@given(
+    name=st.sampled_from(sorted(TASKS)),
+    scale=st.sampled_from([0.5, 0.75, 1.0]) | st.floats(0.02, 4),
+    backend=st.sampled_from([flux.make(None), z_image.make(None)]),
+)
+def test_at_every_scale_panels_are_whole_tokens_and_cover_the_canvas(name: str, scale: float, backend: Backend) -> None:
+    layout = config.scaled(TASKS[name].grid_layout, scale, 16, backend.token)
+    covered = torch.zeros(backend.latent_shape(layout.canvas)[1:])
     for box in layout.boxes:
-        assert all(side % flow.TOKEN == 0 for side in box)
-    for panel, (left, top, right, bottom) in enumerate(flow.latent_boxes(layout.boxes)):
-        assert all(side % 2 == 0 for side in (left, top, right, bottom))
-        covered += flow.panel_mask(flow.latent_boxes(layout.boxes), [panel], *covered.shape)
+        assert all(side % backend.token == 0 for side in box)
+    boxes = backend.latent_boxes(layout.boxes)
+    for panel in range(layout.size):
+        covered += objective.panel_mask(boxes, [panel], *covered.shape)
     assert covered.eq(1).all()
+    assert backend.tokens(layout.canvas) * 4 == covered.numel()  # two by two latents make a token of both families
 
 
 @pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize("scale", [0.5, 0.75, 1.0])
-def test_no_usual_scale_squeezes_a_panel_or_moves_its_sides_by_more_than_half_a_token(name: str, scale: float) -> None:
+def test_common_scales_do_not_distort_panels_or_change_their_sides_by_more_than_half_a_token(
+    name: str, scale: float
+) -> None:
     own = TASKS[name].grid_layout
     layout = config.scaled(own, scale, 16, 16)
     assert abs(layout.panel_width - own.panel_width * scale) <= 8

@@ -1,0 +1,40 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import plugins
+
+TaskName = Annotated[str, typer.Argument(help="A task's name (see `iclora tasks`) or the path of a task file.")]
+Sources = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--source", help="Film, image, folder or ZIP archive; repeatable. Replaces the run's earlier sources."
+    ),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; runs/TASK by default.")]
+
+
+def _listed(kind: plugins.Kind, usual: str) -> str:
+    names = [f"{name} (the default)" if name == usual else name for name in plugins.names(kind)]
+    return f"{', '.join(names)}, or the path of a {kind.suffix} file. A change drops earlier {kind.word}.* settings."
+
+
+CaptionerName = Annotated[str | None, typer.Option("--captioner", help=_listed(plugins.CAPTIONERS, "local"))]
+ScorerName = Annotated[str | None, typer.Option("--scorer", help=_listed(plugins.SCORERS, "open_clip"))]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE in place of the task file's (group.window=8); repeatable. The run keeps it."),
+]
+Unset = Annotated[
+    list[str] | None,
+    typer.Option("--unset", help="KEY whose --set is taken back; also source, captioner, scorer. Repeatable."),
+]
+SetHere = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE for this training only (train.steps=2000); repeatable."),
+]

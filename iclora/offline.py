@@ -1,0 +1,44 @@
+"""What serves a run without sources: material that the miniature draws, and the miniature's models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.task import Task
+
+MINIATURE = Path(__file__).parent.parent / "miniature"
+WIDE = 1.5
+"""Ratio of width to height from which a panel can hold a film's frame without losing much of it."""
+FILMS, SHOTS, SETS = 30, 10, 24
+"""How much is drawn: enough for 20 grids after the filter, and many short films rather than a few long ones, since a
+model needs many characters to learn to keep any (LOG.md)."""
+
+
+def model_settings(captioner: str, scorer: str) -> dict[str, Any]:
+    """Settings that put the miniature's models in the place of those that need a download."""
+    models = {}
+    if captioner == "local":
+        models["captioner.model"] = str(MINIATURE / "vlm")
+    if scorer == "open_clip":
+        models["scorer.model"] = f"local-dir:{MINIATURE / 'clip'}"
+    return models
+
+
+def draw_source(task: Task, folder: Path) -> Path:
+    """The miniature's material for a task, drawn unless it exists: films, pairs or sets of images.
+
+    Args:
+        folder: the run's folder.
+    """
+    from miniature import film
+
+    home, layout = folder / "miniature", task.grid_layout
+    size = (layout.panel_width // 32 * 16, layout.panel_height // 32 * 16)
+    if task.group.by == "pairs":
+        film.write_pairs(home, pairs=SETS, seed=film.OFFLINE_SEED, size=size)
+    elif layout.panel_width / layout.panel_height >= WIDE:
+        film.write_films(home, films=FILMS, shots=SHOTS, seed=film.OFFLINE_SEED)
+    else:
+        film.write_sets(home, sets=SETS, pictures=layout.size, seed=film.OFFLINE_SEED, size=size)
+    return home

@@ -1,0 +1,63 @@
+"""How a run is opened: what its folder holds, and what it is asked for beyond that."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from iclora.run import Run
+from iclora.settings import Settings, Sources
+from pipeline.errors import BadInput
+from pipeline.store import Store, usual_folder
+from pipeline.task import Given
+
+
+def open_run(  # noqa: PLR0913  (one argument per option)
+    task: str | Path,
+    source: Sources | None = None,
+    *,
+    settings: Given = (),
+    unset: Iterable[str] = (),
+    captioner: str | None = None,
+    scorer: str | None = None,
+    folder: str | Path | None = None,
+    must_exist: bool = False,
+) -> Run:
+    """Opens the run in a folder, or sets up a new one there; nothing is written before it is worked on.
+
+    What is not given is as the run was last asked for, and settings merge in by key. New sources replace the earlier
+    ones. Without any source the miniature draws one, and its models serve.
+
+    Args:
+        task: a task's name, or the path of a task file.
+        source: a film, an image, a folder, a ZIP archive, or several of these.
+        settings: values that replace the task file's: `{"group.near": 0}`, nested tables, or `["group.near=0"]`.
+        unset: keys of settings that are taken back; also `source`, `captioner` and `scorer`.
+        captioner: `local` (the default), `server`, `sidecar`, `scripted`, or another plug-in.
+        scorer: `open_clip` (the default), `none`, or another plug-in.
+        folder: `runs/TASK` if not given.
+        must_exist: refuse a folder without a run.
+
+    Raises:
+        BadInput: no such task or plug-in, a setting is wrong (all wrong ones are named at once), the folder holds
+            something else, or there is no run in it where there must be. If nothing is asked for, this is checked only
+            when the task is used, so that a run's tables can be read after its task file has gone.
+    """
+    home = usual_folder(str(task)) if folder is None else Path(folder)
+    known: dict[str, Any] = {}
+    if (home / "run.db").exists():
+        with Store(home) as store:
+            known = store.settings() or {}
+    elif must_exist:
+        raise BadInput(
+            f"there is no run in {home}; start one with '{shlex.join(['iclora', 'dataset', str(task)])}', "
+            "or name its folder with --out."
+        )
+    before = Settings.model_validate(known | {"task": str(task)})
+    asked = before.changed(sources=source, captioner=captioner, scorer=scorer, settings=settings, unset=unset)
+    run = Run(asked, home)
+    if asked != before or not known:
+        _ = run.task  # checked before anybody works with it
+    return run

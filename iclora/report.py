@@ -1,0 +1,52 @@
+"""`report.json`: what every stage of a run let through and why not the rest, with settings, models and versions."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from iclora.stages import STAGES
+
+if TYPE_CHECKING:
+    from iclora.run import Run
+
+PACKAGES = ("torch", "transformers", "open_clip_torch", "pillow", "av", "scenedetect-headless", "datasets")
+
+
+def write(run: Run) -> None:
+    """Writes the report on all stages that are done, whole or not at all."""
+    marks = {name: mark for name in STAGES if (mark := run.store.mark(name)) and mark.done}
+    stages = {
+        name: {
+            "in": mark.entered,
+            "kept": mark.kept,
+            "rejected": dict(Counter(row.reason for row in run.store.rejected(name))),
+            "seconds": round(mark.seconds, 2),
+            **mark.facts,
+        }
+        for name, mark in marks.items()
+    }
+    models = {
+        kind: marks[name].facts[kind]
+        for name, kind in (("caption", "captioner"), ("filter", "scorer"))
+        if name in marks
+    }
+    report = {
+        "task": run.task.name,
+        "settings": run.settings.model_dump(),
+        "stages": stages,
+        "models": models,
+        "versions": versions(),
+    }
+    part = run.folder / "report.json.part"
+    part.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(run.folder / "report.json")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, iclora and the packages that results depend on."""
+    found = {"python": platform.python_version(), "iclora": metadata.version("iclora")}
+    return found | {name: metadata.version(name) for name in PACKAGES}

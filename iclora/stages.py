@@ -1,0 +1,118 @@
+"""The stages of a run in order: for each its parameters, its inputs, and the hash of what these depend on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from iclora import offline
+from pipeline import plugins
+from pipeline.cache import key_of
+from pipeline.consistency import teaching
+from pipeline.engines.local import Stage
+from pipeline.records import Caption, Grid, Group, Record
+from pipeline.review import reviews
+from pipeline.stages import caption, collect, compose, export, filter, group, inspect
+
+if TYPE_CHECKING:
+    from iclora.run import Run
+
+
+class Work(NamedTuple):
+    """One stage as a run needs it now."""
+
+    stage: Stage[Any]
+    inputs: Sequence[Any]
+    upstream: str
+    """Hash of the inputs' content."""
+
+
+def _collect(run: Run) -> Work:
+    sources = [Path(source) for source in run.settings.sources] or [offline.draw_source(run.task, run.folder)]
+    items = collect.find(sources)
+    return Work(collect.stage(run.task, items, run.folder, run.store.items(Record, "collected")), items, "")
+
+
+def _inspect(run: Run) -> Work:
+    records = run.store.items(Record, "collected")
+    return Work(inspect.stage(run.task, run.folder, _threads()), records, run.store.digest("collected"))
+
+
+def _group(run: Run) -> Work:
+    strategy = plugins.find(plugins.GROUPING, run.task.group.by)
+    stage = group.stage(run.task, strategy, run.scorer, run.folder, run.store.cache)
+    return Work(stage, run.store.items(Record, "records"), run.store.digest("records"))
+
+
+def _compose(run: Run) -> Work:
+    stage = compose.stage(run.task, run.folder, _threads(), run.store.items(Grid, "grids"))
+    return Work(stage, run.store.items(Group, "groups"), run.store.digest("groups"))
+
+
+def _caption(run: Run) -> Work:
+    grids, earlier = run.store.items(Grid, "grids"), run.store.items(Caption, "captions")
+    stage = caption.stage(run.task, grids, run.captioner, run.folder, run.store.cache, earlier)
+    return Work(stage, grids, run.store.digest("grids"))
+
+
+def _filter(run: Run) -> Work:
+    grids, captions = reviews.grids(run.store), reviews.captions(run.store, run.task)
+    for grid in grids:
+        if not (run.folder / grid.path).is_file():  # a reviewer has changed its panels; `compose` wrote the others
+            compose.write(grid, run.task.layout.fit, run.folder)
+    decided = run.decided()
+    taught = decided if run.task.filter.learn and not teaching.lacking(decided) else {}
+    stage = filter.stage(run.task, grids, run.scorer, run.folder, run.store.cache, taught)
+    seen = [(one.grid, one.text, asdict(one.parts) if one.parts else None) for one in captions]
+    return Work(stage, captions, key_of(captions=seen, pictures=[grid.path for grid in grids]))
+
+
+def _export(run: Run) -> Work:
+    out = {row.id for row in run.store.rejected("filter")}
+    rows = [row for row in reviews.rows(run.store, run.task) if row.id not in out or row.decision == "keep"]
+    upstream = "".join(run.store.digest(table) for table in ("captions", "scores", "reviews"))
+    return Work(export.stage(run.task, run.folder, _facts(run)), rows, upstream)
+
+
+MAKE: dict[str, Callable[[Run], Work]] = {
+    "collect": _collect,
+    "inspect": _inspect,
+    "group": _group,
+    "compose": _compose,
+    "caption": _caption,
+    "filter": _filter,
+    "export": _export,
+}
+"""How each stage is set up, in order."""
+STAGES = tuple(MAKE)
+
+
+def check(run: Run, wanted: Sequence[str]) -> None:
+    """Asks for whatever the stages need, before any work is done.
+
+    Raises:
+        ToolkitError: a setting is wrong, or sources, weights or exporters are missing.
+    """
+    task = run.task
+    if run.settings.sources and "collect" in wanted:
+        collect.find([Path(source) for source in run.settings.sources])  # first: weights may take a download
+    if "caption" in wanted:
+        run.captioner.identity()
+    if {"group", "filter"} & set(wanted) and run.scorer:
+        run.scorer.identity()
+    if "export" in wanted:
+        export.chosen(task)
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """What the data set's card says about models and thresholds."""
+    marks = {name: mark.facts for name in ("caption", "filter") if (mark := run.store.mark(name))}
+    return {"captioner": marks.get("caption", {}).get("captioner", {}), **marks.get("filter", {})}
+
+
+def _threads() -> int:
+    """Threads for decoding and drawing; Pillow and OpenCV release the interpreter's lock."""
+    return min(8, os.cpu_count() or 1)

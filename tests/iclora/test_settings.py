@@ -1,0 +1,291 @@
+"""What a run is asked for: settings merge by key, can be taken back, and say where they come from."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import iclora
+from iclora.settings import PLUG_INS, Settings, in_force
+from miniature import film
+from miniature.world import draw_scene
+from pipeline import families, plugins
+from pipeline.errors import BadInput
+from pipeline.store import Store
+
+Typed = Callable[..., tuple[int, str, str]]
+BARE = ("--captioner", "sidecar", "--scorer", "none")
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """Two folders of three images."""
+    for folder in ("day", "night"):
+        for number in range(1, 4):
+            scene = draw_scene(Random(f"{folder} {number}"))
+            film.picture(scene, tmp_path / "films" / folder / f"{number}.png", (320, 160))
+    return tmp_path / "films"
+
+
+def of(**asked: object) -> Settings:
+    return Settings.model_validate({"task": "storyboard", "sources": ("/films",)} | asked)
+
+
+def origins(settings: Settings) -> dict[str, str]:
+    return {one.key: one.origin for one in in_force(settings)}
+
+
+def values(settings: Settings) -> dict[str, object]:
+    return {one.key: one.value for one in in_force(settings)}
+
+
+# ---- merging
+
+
+def test_a_later_setting_leaves_the_earlier_ones_in_force() -> None:
+    first = of().changed(settings=["group.near=0", "group.ceiling=1"])
+    later = first.changed(settings=["caption.attempts=2"])
+    assert later.overrides == {"group.near": 0, "group.ceiling": 1, "caption.attempts": 2}
+    assert first.overrides == {"group.near": 0, "group.ceiling": 1}
+
+
+KEYS = st.sampled_from(["group.near", "group.window", "caption.attempts", "seed"])
+
+
+@given(st.dictionaries(KEYS, st.integers(2, 9)), st.dictionaries(KEYS, st.integers(2, 9)))
+def test_settings_merge_like_dictionaries_in_every_form(first: dict[str, int], later: dict[str, int]) -> None:
+    lines = [f"{key} = {value}" for key, value in later.items()]
+    assert of(overrides=first).changed(settings=lines).overrides == first | later
+    assert of(overrides=first).changed(settings=later).overrides == first | later
+    taken_back = of(overrides=first).changed(settings=later).changed(unset=list(first | later))
+    assert taken_back.overrides == {}
+
+
+def test_nested_tables_are_settings_of_their_keys() -> None:
+    changed = of(overrides={"group.near": 1}).changed(
+        settings={"group": {"window": 8}, "export": {"formats": ["kohya"]}}
+    )
+    assert changed.overrides == {"group.near": 1, "group.window": 8, "export.formats": ["kohya"]}
+    assert changed.changed(settings=["group = {span = 3}"]).overrides["group.span"] == 3
+
+
+def test_unset_takes_back_a_setting_a_source_and_a_plug_in() -> None:
+    asked = of(captioner="sidecar", scorer="none", overrides={"group.near": 0})
+    assert asked.changed(unset=["group.near"]).overrides == {}
+    assert asked.changed(unset=["captioner"]).captioner == "local"
+    back = asked.changed(unset=["source", "scorer"])
+    assert (back.sources, back.drawn, back.scorer) == ((), True, "open_clip")
+
+
+def test_what_is_unset_and_set_at_once_is_set() -> None:
+    assert of(overrides={"seed": 1}).changed(unset=["seed"], settings={"seed": 2}).overrides == {"seed": 2}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "message"),
+    [
+        (
+            {"group.near": 0},
+            "group.neer",
+            "group.neer is not set in this run; only group.near, source are set, did you",
+        ),
+        ({}, "captioner", "captioner is not set in this run; only source is set."),
+        ({}, "task", "task is not set in this run"),
+    ],
+)
+def test_what_was_never_set_cant_be_unset(overrides: dict[str, object], key: str, message: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        of(overrides=overrides).changed(unset=[key])
+    assert str(caught.value).startswith(message)
+
+
+def test_another_captioner_drops_the_settings_of_the_earlier_one_and_the_same_keeps_them() -> None:
+    asked = of(captioner="server", overrides={"captioner.url": "http://127.0.0.1:1/v1", "caption.attempts": 2})
+    assert asked.changed(captioner="server").overrides == asked.overrides
+    other = asked.changed(captioner="local", settings={"captioner.batch": 1})
+    assert other.overrides == {"caption.attempts": 2, "captioner.batch": 1}
+
+
+def test_new_sources_replace_the_earlier_ones_and_nothing_else(tmp_path: Path) -> None:
+    asked = of(captioner="sidecar", overrides={"group.near": 0})
+    changed = asked.changed(sources=[tmp_path, tmp_path / "more"])
+    assert changed.sources == (str(tmp_path), str(tmp_path / "more"))
+    assert (changed.captioner, changed.overrides) == (asked.captioner, asked.overrides)
+
+
+# ---- checking
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.lerning_rate=1", "unknown key 'train.lerning_rate', did you mean 'learning_rate'?"),
+        ("scorer.nonsense=1", "unknown key 'scorer.nonsense' (known: model, pretrained)"),
+        ("captioner.modle='x'", "unknown key 'captioner.modle', did you mean 'model'?"),
+        ("filter.floor=nan", "filter.floor: Input should be a finite number, got nan"),
+        ("filter.floor=inf", "filter.floor: Input should be a finite number, got inf"),
+        ("train.clip=inf", "train.clip: Input should be a finite number, got inf"),
+        ("export.formats=['koyha']", "export.formats: no exporter named 'koyha', did you mean 'kohya'?"),
+        ("export.hold_out=0.2", "unknown key 'export.hold_out', did you mean 'held_out'?"),
+        ("train=3", "train: Input should be a valid dictionary, got 3"),
+        ("train.warmup=9000", "train: warmup 9000 leaves no step of 5000"),
+    ],
+)
+def test_every_section_is_checked_when_the_task_is_loaded(setting: str, message: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        iclora.load_task("storyboard", [setting])
+    assert str(caught.value).startswith(f"task storyboard: {message}")
+
+
+def test_all_faults_of_all_sections_are_named_at_once() -> None:
+    wrong = {
+        "captioner.batch": 0,
+        "scorer.nonsense": 1,
+        "train.rank": 0,
+        "export.held_out": 3,
+        "group.near": 99,
+        "x": 1,
+    }
+    with pytest.raises(BadInput) as caught:
+        iclora.load_task("storyboard", wrong)
+    assert all(key in str(caught.value) for key in wrong)
+    assert str(caught.value).count("export.held_out") == 1
+
+
+def test_the_options_that_count_are_those_of_the_captioner_in_use() -> None:
+    assert iclora.load_task("storyboard", {"captioner.url": "http://x/v1"}, captioner="server").captioner
+    with pytest.raises(BadInput, match=r"unknown key 'captioner\.url' \(known: model, "):
+        iclora.load_task("storyboard", {"captioner.url": "http://x/v1"})
+    with pytest.raises(BadInput, match=r"unknown key 'scorer\.model' \(known: none\)"):
+        iclora.load_task("storyboard", {"scorer.model": "x"}, scorer="none")
+
+
+@pytest.mark.parametrize("kind", PLUG_INS)
+def test_every_captioner_and_scorer_has_options_that_can_be_checked(kind: str) -> None:
+    for name in plugins.names(PLUG_INS[kind]):
+        model = plugins.load(PLUG_INS[kind], name).Options
+        assert issubclass(model, plugins.Options)
+        assert model.model_config["extra"] == "forbid" and model.model_config["allow_inf_nan"] is False
+
+
+@pytest.mark.parametrize("value", [object(), b"x", {1}])
+def test_a_value_that_no_task_file_could_hold_is_refused(value: object) -> None:
+    with pytest.raises(BadInput, match="the setting seed is "):
+        iclora.load_task("storyboard", {"seed": value})
+
+
+# ---- where a value comes from
+
+
+def test_every_setting_in_force_says_where_it_comes_from() -> None:
+    found = origins(of(captioner="server", overrides={"group.near": 0, "captioner.model": "x", "train.steps": 9}))
+    assert {key for key, origin in found.items() if origin == "run"} == {
+        *("source", "captioner", "group.near", "captioner.model", "train.steps")
+    }
+    assert (found["scorer"], found["captioner.url"], found["train.rank"]) == ("default",) * 3
+    assert (found["markers"], found["layout.rows"], found["group.by"]) == ("task file",) * 3
+    assert found["layout.fit"] == "default"
+
+
+def test_without_a_source_the_miniature_stands_in() -> None:
+    drawn = Settings(task="storyboard")
+    found = origins(drawn)
+    miniature = {key for key, origin in found.items() if origin == "miniature"}
+    assert {"source", "captioner.model", "scorer.model", "train.model", "train.steps"} <= miniature
+    assert origins(drawn.changed(settings={"train.steps": 5}))["train.steps"] == "run"
+    assert "miniature" not in origins(of()).values()
+
+
+def test_a_default_of_the_base_family_is_told_from_the_toolkits(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = replace(families.load("flux-1"), recipe={"rank": 32, "ema": 0.9})
+    monkeypatch.setattr(families, "load", lambda _: own)
+    asked = of(overrides={"train.ema": 0.5})
+    found, shown = origins(asked), values(asked)
+    assert (found["train.rank"], found["train.ema"], found["train.alpha"]) == ("family", "run", "default")
+    assert (shown["train.rank"], shown["train.ema"]) == (32, 0.5)
+
+
+def test_every_key_that_a_task_file_may_have_is_shown_with_its_value() -> None:
+    shown = values(of(overrides={"train.scales": [0.5, 1.0]}))
+    assert {"prefix", "caption.looks", "filter.floor", "export.formats", "train.optimizer", "scorer.model"} <= set(
+        shown
+    )
+    assert shown["train.scales"] == [0.5, 1.0] and shown["layout.panel_width"] == 1024
+
+
+# ---- at the keyboard
+
+
+def stored() -> dict[str, object]:
+    with Store(Path("runs/storyboard")) as store:
+        return store.settings() or {}
+
+
+def test_a_later_command_keeps_the_settings_of_an_earlier_one(iclora: Typed, films: Path) -> None:
+    first = ("--set", "group.near=0", "--set", "group.ceiling=1", "--set", "group.floor=0")
+    assert iclora("dataset", "storyboard", "--source", str(films), *BARE, *first)[0] == 0
+    code, output, _ = iclora("dataset", "storyboard", "--set", "caption.attempts=2")
+    assert code == 0 and "compose: done, 2 kept, nothing to do" in output
+    assert iclora("compose", "storyboard", "--unset", "group.near", "--unset", "caption.attempts")[0] == 0
+    assert stored()["overrides"] == {"group.ceiling": 1, "group.floor": 0}
+    shown = iclora("show", "storyboard", "settings")[1].splitlines()
+    assert [line.split()[:3] for line in shown if line.startswith(("group.floor ", "group.near ", "layout.rows "))] == [
+        ["layout.rows", "task", "file"],
+        ["group.floor", "run", "0.0"],
+        ["group.near", "default", "6"],
+    ]
+    rows = json.loads(iclora("show", "storyboard", "settings", "--json")[1])
+    assert {"key": "source", "value": [str(films)], "from": "run"} in rows
+    assert iclora("show", "storyboard", "settings", "--csv")[1].startswith("key,value,from\n")
+
+
+def test_the_filters_two_kinds_of_thresholds_are_a_setting_like_any_other(iclora: Typed, films: Path) -> None:
+    iclora("filter", "storyboard", "--source", str(films), *BARE, "--set", "group.floor=0", "--fixed")
+    assert stored()["overrides"] == {"group.floor": 0, "filter.fixed": True}
+    iclora("filter", "storyboard", "--calibrated")
+    assert stored()["overrides"] == {"group.floor": 0, "filter.fixed": False}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--set", "train.lerning_rate=1"),
+        ("--set", "filter.floor=nan"),
+        ("--unset", "group.window"),
+        ("--source", "nowhere"),
+        ("--captioner", "local", "--set", "captioner.model=/nowhere"),
+        ("--scorer", "open_clip", "--set", "scorer.model=local-dir:/nowhere"),
+        ("--captioner", "sidcar"),
+    ],
+    ids=" ".join,
+)
+def test_a_refused_command_changes_nothing(iclora: Typed, films: Path, words: tuple[str, ...]) -> None:
+    iclora("group", "storyboard", "--source", str(films), *BARE)
+    before = stored()
+    assert iclora("dataset", "storyboard", "--set", "seed=3", *words)[0] == 2
+    assert stored() == before
+
+
+@pytest.mark.parametrize("words", [("--set", "x=1"), ("--source", "nowhere"), ("--captioner", "local")], ids=" ".join)
+def test_a_refused_first_command_makes_no_run(iclora: Typed, films: Path, words: tuple[str, ...]) -> None:
+    assert iclora("dataset", "storyboard", "--source", str(films), *words)[0] == 2
+    assert not Path("runs").exists()
+
+
+def test_a_command_that_finds_another_one_at_work_changes_nothing(iclora: Typed, films: Path) -> None:
+    iclora("group", "storyboard", "--source", str(films), *BARE)
+    before = stored()
+    lock = sqlite3.connect("runs/storyboard/working.lock", isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    code, _, errors = iclora("dataset", "storyboard", "--source", str(films / "day"), "--set", "seed=3")
+    lock.close()
+    assert (code, stored()) == (2, before)
+    assert "another process is" in errors

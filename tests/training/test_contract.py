@@ -1,0 +1,49 @@
+"""Every backend that is found keeps the contract of backends, whoever wrote it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import contract
+import pytest
+import tiny
+
+from pipeline import plugins
+from training import backends
+from training.backends.base import Backend
+
+NAMES = [*plugins.names(backends), "toy_32", "toy_reference"]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backend:
+    """A backend on a small model, which it builds itself, or a function of `tests/tiny.py` with its name does."""
+    request.getfixturevalue("toys")
+    module = plugins.load(backends, request.param)
+    build: Callable[[Path], Path] | None = getattr(module, "tiny", None) or getattr(tiny, request.param, None)
+    assert build, f"no small model for the backend {request.param}: give it a function tiny(folder)"
+    made: Backend = module.make(str(build(tmp_path_factory.mktemp("models") / request.param)))
+    made.check()
+    return made
+
+
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+def test_it_keeps_the_contract(backend: Backend, check: Callable[[Backend], None]) -> None:
+    check(backend)
+
+
+def test_only_backends_know_what_their_latents_and_schedules_are_made_of() -> None:
+    """Names of VAE and scheduler configs anywhere else would tie the toolkit to a family."""
+    home = Path(backends.__file__).parents[1]
+    files = [path.relative_to(home) for path in home.rglob("*.py")]
+    others = [file for file in files if file.parts[0] != "backends"]
+    names = re.compile(r"latent_channels|scaling_factor|shift_factor|use_dynamic_shifting|_repeated_blocks|vae\.config")
+    found = {str(file): names.findall((home / file).read_text(encoding="utf-8")) for file in others}
+    assert len(found) > 20 and not any(found.values()), found
+
+
+def test_no_two_backends_train_the_same_family(toys: None) -> None:
+    made = [plugins.load(backends, name).make(None) for name in NAMES]
+    assert len({backend.BASE for backend in made}) == len(NAMES)

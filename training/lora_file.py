@@ -1,0 +1,213 @@
+"""A LoRA as a file.
+
+The file has diffusers' keys (`transformer.<layer>.lora_A.weight`, r x in; `lora_B`, out x r), which ComfyUI maps too.
+The LoRA's strength is folded into B, so that it is right both with the header (diffusers) and without (ComfyUI ignores
+it and takes alpha to equal the rank). `iclora` in the header says what the LoRA is for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from pipeline import plugins
+from pipeline.errors import BadInput
+from pipeline.records import Layout
+
+PREFIX = "transformer."
+SUFFIXES = (".lora_A.weight", ".lora_B.weight")
+LISTED = 3
+"""Keys that an error lists."""
+
+
+class Card(BaseModel):
+    """What a file says about itself: enough to sample with it, and to know what it was made from."""
+
+    iclora: str
+    """The toolkit's version."""
+    task: str
+    layout: Layout
+    """At the task's own size."""
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    """The scales at which the LoRA has seen grids."""
+    prefix: str
+    markers: tuple[str, ...]
+    condition: tuple[int, ...]
+    """Panels that are given, from 1; empty where any or none may be."""
+    family: str
+    """The base family, by its name in a task file."""
+    base: str
+    """The base model's name on the hub, or that of a folder."""
+    weights: str
+    """Which weights of it: a commit or a hash."""
+    licence: str
+    """The base model's licence, which applies to the LoRA too."""
+    data: str
+    """Hash of the data that it was trained on."""
+    grids: int
+    step: int
+    averaged: bool
+    """Whether these are the averaged weights (EMA) or the raw ones."""
+    recipe: dict[str, Any]
+
+    @field_validator("recipe")
+    @classmethod
+    def _names_the_mode(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        if "conditional" not in recipe:
+            raise ValueError("it does not say whether given panels were kept clean (conditional)")
+        return recipe
+
+
+class Adapter(BaseModel):
+    """What diffusers writes into the header about a LoRA's strength. Ranks are those of the tensors."""
+
+    model_config = ConfigDict(alias_generator=PREFIX.__add__, allow_inf_nan=False)
+
+    lora_alpha: float | None = None
+    """Without it alpha is the rank, which is a strength of 1."""
+    alpha_pattern: dict[str, float] = {}
+    """For layers whose names end in a pattern."""
+    use_rslora: bool = False
+    use_dora: bool = False
+    target_modules: list[str] | str = []
+
+    def strength(self, layer: str, rank: int) -> float:
+        """The factor of B, by peft's rules."""
+        from peft.utils.other import get_pattern_key
+
+        alpha = self.alpha_pattern.get(get_pattern_key(list(self.alpha_pattern), layer), self.lora_alpha)
+        if alpha is None:
+            return 1.0
+        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+
+
+def write(path: Path, weights: Mapping[str, Tensor], strength: float, card: Card) -> None:
+    """Writes a file whole or not at all; the same weights and card give the same bytes.
+
+    Args:
+        weights: by layer, as `lora.attach` names them.
+        strength: alpha / rank of the training; B is multiplied by it.
+    """
+    from peft import LoraConfig
+
+    folded = {
+        PREFIX + name: (weight * strength if name.endswith(SUFFIXES[1]) else weight).detach().float().cpu().contiguous()
+        for name, weight in weights.items()
+    }
+    rank = next(weight.shape[0] for name, weight in weights.items() if name.endswith(SUFFIXES[0]))
+    layers = sorted(name.removesuffix(SUFFIXES[0]) for name in weights if name.endswith(SUFFIXES[0]))
+    adapter = LoraConfig(r=rank, lora_alpha=rank, target_modules=layers).to_dict()  # type: ignore[no-untyped-call]
+    named = {PREFIX + key: sorted(value) if isinstance(value, set) else value for key, value in adapter.items()}
+    header = {
+        "format": "pt",
+        "lora_adapter_metadata": json.dumps(named, sort_keys=True),
+        "iclora": card.model_dump_json(),
+    }
+    part = path.with_suffix(".part")
+    part.write_bytes(_ordered(save(folded, metadata=header)))  # not save_file, whose files only their owner may read
+    part.replace(path)
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with the keys of its header sorted; safetensors itself writes them in random order.
+
+    The format: eight bytes with the length of the header, the header as JSON padded with spaces to a multiple of
+    eight, then the tensors (https://huggingface.co/docs/safetensors).
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[start:]
+
+
+def read_card(path: Path) -> Card:
+    """What a file written by iclora says about itself.
+
+    Raises:
+        BadInput: it is not a LoRA file, or was written by another program.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+        return Card.model_validate_json(header["iclora"])
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{path} can't be read as a LoRA file ({error}).") from error
+    except KeyError as error:
+        raise BadInput(f"{path} was not made by iclora, so it does not say for which task and layout it is.") from error
+    except ValidationError as error:
+        raise BadInput(
+            f"{path} has a damaged description of how to use it ({plugins.faults_of(error)}); use the file as iclora "
+            "wrote it."
+        ) from error
+
+
+def layers_of(weights: Mapping[str, Tensor]) -> list[str]:
+    """The layers that weights belong to, sorted."""
+    return sorted(key.removesuffix(SUFFIXES[0]) for key in weights if key.endswith(SUFFIXES[0]))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights of any file with diffusers' keys, by layer, A and B, with its strength folded into B.
+
+    The published In-Context LoRAs are such files: `transformer.` before every key, and no alpha (it was the rank).
+    Others give alpha in their header, as diffusers does, or as a tensor per layer.
+
+    Raises:
+        BadInput: other keys, more than A and B, or a tensor that is missing, not finite or of a shape that doesn't fit
+            its partner.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  (not a dict)
+        adapter = Adapter.model_validate_json(header.get("lora_adapter_metadata", "{}"))
+    except ValidationError as error:
+        raise BadInput(
+            f"{path} has an unusable strength in its header ({plugins.faults_of(error)}); save it again with diffusers."
+        ) from error
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{path} can't be read as a LoRA file ({error}).") from error
+    if adapter.use_dora or any("lora_magnitude_vector" in key for key in tensors):
+        raise BadInput(f"{path} is a DoRA, which has more than two matrices per layer; use a plain LoRA.")
+    alphas = {key.removesuffix(".alpha"): value for key, value in tensors.items() if key.endswith(".alpha")}
+    weights = {key: value for key, value in tensors.items() if not key.endswith(".alpha")}
+    if foreign := sorted(key for key in weights if not (key.startswith(PREFIX) and key.endswith(SUFFIXES))):
+        raise BadInput(
+            f"{path} has keys in another style ({', '.join(foreign[:LISTED])}); those of diffusers read "
+            f"'{PREFIX}LAYER{SUFFIXES[0]}'. Convert it with diffusers: load_lora_weights, then save_lora_weights."
+        )
+    layers = {key.removesuffix(suffix) for key in weights for suffix in SUFFIXES if key.endswith(suffix)}
+    if "iclora" in header:  # ours names every layer in full; other programs may name layers that the model lacks
+        layers |= {PREFIX + layer for layer in adapter.target_modules}
+    if faults := _faults(weights, alphas, layers):
+        raise BadInput(f"{path} {'; '.join(faults[:LISTED])}; use an undamaged file.")
+    for layer in layers:
+        b, rank = weights[layer + SUFFIXES[1]], len(weights[layer + SUFFIXES[0]])
+        usual = adapter.strength(layer.removeprefix(PREFIX), rank)
+        b *= float(alphas[layer]) / rank if layer in alphas else usual
+    return {key.removeprefix(PREFIX): value for key, value in weights.items()}
+
+
+def _faults(weights: Mapping[str, Tensor], alphas: Mapping[str, Tensor], layers: Iterable[str]) -> list[str]:
+    """Signs that a file is damaged; empty for a whole one."""
+    missing = sorted({layer + suffix for layer in layers for suffix in SUFFIXES} - weights.keys())
+    if missing or not weights:
+        return [f"lacks {', '.join(missing[:LISTED])}" if missing else "has no weights"]
+    faults = []
+    for layer in sorted(layers):
+        a, b = (weights[layer + suffix] for suffix in SUFFIXES)
+        alpha = alphas.get(layer, torch.ones(()))
+        if (a.ndim, b.ndim, alpha.numel()) != (2, 2, 1) or not len(a) == b.shape[1] > 0:
+            faults.append(f"has tensors for {layer} whose shapes don't match")
+        elif not all(part.isfinite().all() for part in (a, b, alpha)):
+            faults.append(f"has NaN or infinity in {layer}")
+    return faults
