@@ -1,1 +1,1 @@
-"""Captioners, one module each, found by name. The protocol and the form of the answer are in `base`."""
+"""Captioners, one module each, found by name. The protocol is in `pipeline.captioning.protocol`."""

@@ -89,12 +89,12 @@ class Run:
 
     @cached_property
     def captioner(self) -> Captioner:
-        made: Captioner = plugins.load(PLUG_INS["captioner"], self.settings.captioner).make(self.task.captioner)
+        made: Captioner = plugins.make(PLUG_INS["captioner"], self.settings.captioner, self.task.captioner)
         return made
 
     @cached_property
     def scorer(self) -> Scorer | None:
-        made: Scorer | None = plugins.load(PLUG_INS["scorer"], self.settings.scorer).make(self.task.scorer)
+        made: Scorer | None = plugins.make(PLUG_INS["scorer"], self.settings.scorer, self.task.scorer)
         return made
 
     @cached_property

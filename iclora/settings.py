@@ -36,10 +36,11 @@ class ExportOptions(ExportSection):
     @field_validator("formats")
     @classmethod
     def _exist(cls, formats: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        known = plugins.names(exporters)
         for name in formats or ():
-            if name not in known:
-                raise ValueError(f"no exporter named '{name}'{plugins.suggest(name, known)}")
+            try:
+                plugins.find(exporters, name)
+            except BadInput as error:
+                raise ValueError(str(error).removesuffix(".")) from error
         return formats
 
 
@@ -94,7 +95,8 @@ class Settings(BaseModel):
             self._unset(key.strip(), asked, overrides)
         if sources is not None:
             asked["sources"] = tuple(str(Path(each).resolve()) for each in _several(sources))
-        asked |= {name: word for name, word in (("captioner", captioner), ("scorer", scorer)) if word is not None}
+        named = {kind: word for kind, word in (("captioner", captioner), ("scorer", scorer)) if word is not None}
+        asked |= {kind: plugins.absolute(PLUG_INS[kind], word) for kind, word in named.items()}
         for kind in PLUG_INS:
             if asked.get(kind, Settings.model_fields[kind].default) != getattr(self, kind):
                 overrides = {key: value for key, value in overrides.items() if not key.startswith(f"{kind}.")}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from iclora import offline
+from pipeline import plugins
 from pipeline.cache import key_of
 from pipeline.consistency import teaching
 from pipeline.engines.base import Stage
@@ -41,7 +42,8 @@ def _inspect(run: Run) -> Work:
 
 
 def _group(run: Run) -> Work:
-    stage = group.stage(run.task, run.scorer, run.folder, run.store.cache)
+    strategy = plugins.find(plugins.GROUPING, run.task.group.by)
+    stage = group.stage(run.task, strategy, run.scorer, run.folder, run.store.cache)
     return Work(stage, run.store.items(Record, "records"), run.store.digest("records"))
 
 

@@ -1,11 +1,22 @@
-"""Plug-ins by file name, and their options: `captioners/local.py` is the captioner `local`. Listing imports none."""
+"""Plug-ins: how each kind of them is found, and how options are checked.
+
+A plug-in is one module; a task is one TOML file. The toolkit finds its own by file name, those of installed packages by
+entry point, and any other by path (`--captioner ./mine.py`). Listing names never imports a plug-in.
+"""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
+import importlib.util
+import pickle
 import pkgutil
+import sys
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -19,35 +30,262 @@ WIDEST = 60
 """Letters of a wrong value that an error repeats."""
 
 
-def names(package: ModuleType) -> list[str]:
-    """Names of the plug-ins in a package, sorted, without importing any."""
-    found = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return sorted(name for name in found if name != "base" and not name.startswith("_"))
+@dataclass(frozen=True)
+class Kind:
+    """One kind of plug-in. Finding, loading, listing and the contract tests in `iclora.testing` all read it."""
+
+    word: str
+    """What one of them is called in messages."""
+    package: str
+    """Where the toolkit's own are: every file except `base` and those that begin with an underscore."""
+    group: str
+    """Entry-point group of other packages. The entry point's name is the plug-in's name, its value the module; for a
+    task, the package that holds `NAME.toml`."""
+    requires: tuple[str, ...] = ()
+    """What the module must define."""
+    provides: tuple[str, ...] = ()
+    """What the object that its `make(options)` returns must have."""
+    suffix: str = ".py"
 
 
-def suggest(word: str, known: list[str]) -> str:
-    """`, did you mean 'x'?` where a known word is near, else nothing."""
+TASKS = Kind("task", "pipeline.tasks", "iclora.tasks", suffix=".toml")
+CONTAINERS = Kind(
+    "container", "pipeline.sources.containers", "iclora.sources", ("PRIORITY", "claims", "items", "beside")
+)
+READERS = Kind("reader", "pipeline.sources.readers", "iclora.readers", ("PRIORITY", "claims", "read"))
+GROUPING = Kind("grouping strategy", "pipeline.grouping.strategies", "iclora.grouping", ("COPIES", "form"))
+CAPTIONERS = Kind(
+    "captioner", "captioners", "iclora.captioners", ("Options", "make"), ("batch", "verbatim", "identity", "ask")
+)
+SCORERS = Kind(
+    "scorer",
+    "pipeline.consistency.scorers",
+    "iclora.scorers",
+    ("Options", "make"),
+    ("identity", "image_vectors", "text_vectors"),
+)
+EXPORTERS = Kind("exporter", "pipeline.exporters", "iclora.exporters", ("write",))
+FAMILIES = Kind("model family", "pipeline.families", "iclora.families", ("FAMILY",))
+BACKENDS = Kind("training backend", "training.backends", "iclora.backends", ("make",))
+KINDS = (TASKS, CONTAINERS, READERS, GROUPING, CAPTIONERS, SCORERS, EXPORTERS, FAMILIES, BACKENDS)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plug-in that was found and not yet imported: plain data, so that a stage may carry it to another process."""
+
+    kind: Kind
+    name: str
+    """Its name or, for one given by path, the file's stem."""
+    target: str
+    """The module's dotted name or, for a file, its absolute path."""
+    content: str = ""
+    """Hash of the file of a plug-in given by path; empty for one found by name."""
+
+    @property
+    def identity(self) -> str:
+        """What a stage that uses it depends on: its name and, where it was given by path, the content of its file."""
+        return f"{self.name} {self.content}".strip()
+
+    def load(self) -> ModuleType:
+        """The module, imported once.
+
+        Raises:
+            BadInput: it can't be imported, or lacks something that its kind requires.
+        """
+        try:
+            module = _import_file(self) if self.content else importlib.import_module(self.target)
+        except ModuleNotFoundError as error:
+            if not error.name or f"{self.target}.".startswith(f"{error.name}."):
+                raise BadInput(f"{self} can't be imported: {error}; reinstall the package it comes from.") from error
+            raise BadInput(
+                f"{self} needs the package '{error.name}', which is not installed: pip install {error.name}."
+            ) from error
+        except (Exception, SystemExit) as error:  # whatever a stranger's file does, it is one sentence
+            reason = str(error).strip().partition("\n")[0]
+            shown = reason if isinstance(error, ImportError) else f"{type(error).__name__}: {reason}"
+            raise BadInput(f"{self} can't be imported: {shown}; correct it or choose another.") from error
+        self._check(module, self.kind.requires, "")
+        return module
+
+    def make(self, options: dict[str, Any]) -> Any:
+        """What the module's `make` builds from its options. The identity of one given by path includes its content.
+
+        Raises:
+            BadInput: as in `load`, or the options are wrong.
+        """
+        made = self.load().make(options)
+        if made is None:
+            return None
+        self._check(made, self.kind.provides, "what make(options) returns ")
+        return Stamped(self, made) if self.content else made
+
+    def _check(self, thing: object, wanted: Sequence[str], prefix: str) -> None:
+        if missing := [name for name in wanted if not hasattr(thing, name)]:
+            raise BadInput(f"{self}: {prefix or 'it '}lacks {', '.join(missing)}; see docs/extending.md.")
+
+    def __str__(self) -> str:
+        where = "" if self.target == f"{self.kind.package}.{self.name}" else f" ({self.target})"
+        return f"the {self.kind.word} '{self.name}'{where}"
+
+
+class Stamped:
+    """What a plug-in given by path has made; its identity says which content the file had."""
+
+    def __init__(self, plugin: Plugin, made: Any) -> None:
+        self.plugin, self.made = plugin, made
+
+    def identity(self) -> dict[str, Any]:
+        return {**self.made.identity(), "file": self.plugin.content}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.made, name)
+
+    def __getstate__(self) -> tuple[Plugin, bytes]:
+        return self.plugin, pickle.dumps(self.made)
+
+    def __setstate__(self, state: tuple[Plugin, bytes]) -> None:
+        self.plugin, made = state
+        self.plugin.load()  # in another process its module is not known yet
+        self.made = pickle.loads(made)
+
+
+def names(kind: Kind | ModuleType) -> list[str]:
+    """Names of all plug-ins of a kind, sorted: the toolkit's own and those of installed packages. Imports none.
+
+    Args:
+        kind: a kind, or the package that holds the toolkit's own plug-ins of that kind; everywhere here.
+    """
+    kind = kind_of(kind)
+    return sorted({*_own(kind), *(entry.name for entry in metadata.entry_points(group=kind.group))})
+
+
+def kind_of(kind: Kind | ModuleType) -> Kind:
+    """The kind whose plug-ins a package holds."""
+    return kind if isinstance(kind, Kind) else next(one for one in KINDS if one.package == kind.__name__)
+
+
+def is_path(kind: Kind | ModuleType, name: str) -> bool:
+    """Whether a name is the path of a file rather than the name of a plug-in."""
+    kind = kind_of(kind)
+    return name.endswith(kind.suffix) or Path(name).name != name
+
+
+def absolute(kind: Kind | ModuleType, name: str) -> str:
+    """A name as it is; a path made absolute, so that it can be kept and used from another folder."""
+    return str(Path(name).resolve()) if is_path(kind, name) else name
+
+
+def find(kind: Kind | ModuleType, name: str) -> Plugin:
+    """A plug-in by its name, in which hyphens and underscores are the same, or by the path of its file.
+
+    Raises:
+        BadInput: there is none, or more than one has that name.
+    """
+    kind = kind_of(kind)
+    if is_path(kind, name):
+        return _find_file(kind, Path(name))
+    asked, known = name, names(kind)
+    name = next((one for one in known if one.replace("_", "-") == asked.replace("_", "-")), asked)
+    targets = {_target(kind, kind.package, name): "iclora"} if name in _own(kind) else {}
+    for entry in metadata.entry_points(group=kind.group, name=name):
+        target = _target(kind, entry.value, name) if kind is TASKS else entry.value
+        targets[target] = f"the package {entry.dist.name}" if entry.dist else "another package"
+    if len(targets) > 1:
+        both = " and ".join(f"{target} of {package}" for target, package in targets.items())
+        raise BadInput(f"more than one {kind.word} is named '{name}': {both}; uninstall or rename all but one.")
+    if not targets:
+        raise BadInput(
+            f"no {kind.word} named '{name}'{suggest(name, known)} (known: {', '.join(known)}; or give the path of a "
+            f"{kind.suffix} file)."
+        )
+    return Plugin(kind, name, *targets)
+
+
+def load(kind: Kind | ModuleType, name: str) -> ModuleType:
+    """The module of a plug-in.
+
+    Raises:
+        BadInput: as in `find` and `Plugin.load`.
+    """
+    return find(kind, name).load()
+
+
+def make(kind: Kind | ModuleType, name: str, options: dict[str, Any]) -> Any:
+    """What a plug-in makes from its options.
+
+    Raises:
+        BadInput: as in `find` and `Plugin.make`.
+    """
+    return find(kind, name).make(options)
+
+
+def suggest(word: str, known: Sequence[str]) -> str:
+    """`, did you mean 'x'?` if a known word is close, otherwise nothing."""
     near = difflib.get_close_matches(word, known, n=1)
     return f", did you mean '{near[0]}'?" if near else ""
 
 
-def load(package: ModuleType, name: str) -> ModuleType:
-    """The plug-in's module.
+def _own(kind: Kind) -> list[str]:
+    folder = _folder(kind.package)
+    if kind.suffix == ".py":
+        found = [module.name for module in pkgutil.iter_modules([str(folder)])]
+    else:
+        found = [path.stem for path in folder.glob(f"*{kind.suffix}")]
+    return [name for name in found if name != "base" and not name.startswith("_")]
+
+
+def _folder(package: str) -> Path:
+    """The folder of a package, which is not imported for that.
 
     Raises:
-        BadInput: no file of that name, or its import fails (the message names the missing package).
+        BadInput: there is no such package.
     """
-    known, kind = names(package), package.__name__.rsplit(".", 1)[-1].removesuffix("s")
-    if name not in known:
-        raise BadInput(f"no {kind} named '{name}'{suggest(name, known)} (known: {', '.join(known)}).")
     try:
-        return importlib.import_module(f"{package.__name__}.{name}")
-    except ModuleNotFoundError as error:
+        spec = importlib.util.find_spec(package)
+    except ImportError:
+        spec = None
+    if spec is None or not spec.submodule_search_locations:
+        raise BadInput(f"there is no package {package}; reinstall what provides it.")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _target(kind: Kind, package: str, name: str) -> str:
+    return f"{package}.{name}" if kind.suffix == ".py" else str(_folder(package) / f"{name}{kind.suffix}")
+
+
+def _find_file(kind: Kind, path: Path) -> Plugin:
+    try:
+        content = _hash(path)
+    except OSError as error:
         raise BadInput(
-            f"the {kind} '{name}' needs the package '{error.name}', which is not installed: pip install {error.name}."
+            f"the {kind.word} {path} can't be read: {error.strerror}; give the path of a {kind.suffix} file."
         ) from error
-    except ImportError as error:
-        raise BadInput(f"the {kind} '{name}' can't be imported: {error}; install what it asks for.") from error
+    return Plugin(kind, path.stem, str(path.resolve()), content)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _import_file(plugin: Plugin) -> ModuleType:
+    """Under a name of its own, which says what was in the file: a file that changed is another module."""
+    name = f"iclora_plugin_{plugin.name}_{plugin.content}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, plugin.target)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{plugin.target} is not a Python file")
+    if _hash(Path(plugin.target)) != plugin.content:
+        raise ImportError("the file has changed since the command began")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pydantic look their own module up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 # ---- options

@@ -15,7 +15,6 @@ from pipeline import families, plugins, records
 from pipeline.errors import BadInput
 from pipeline.plugins import Options, suggest
 
-FOLDER = Path(__file__).parent / "tasks"
 MOST_FAULTS = 50
 """Faults of a task that one error names; the rest are counted."""
 
@@ -37,9 +36,10 @@ class LayoutSection(Options):
 
 
 class GroupSection(Options):
-    by: Literal["neighbours", "pairs"]
-    """Neighbouring shots of a film (or images of a folder, in the order of their names), or images whose names differ
-    in their last word or number only (`7_before`, `7_after`)."""
+    by: str
+    """The grouping strategy, a name or the path of a file: "neighbours" takes neighbouring shots of a film (or images
+    of a folder, in the order of their names), "pairs" images whose names differ only in their last word or number
+    (`7_before`, `7_after`), "sets" nothing but ready-made sets, which every strategy takes first."""
     ties: tuple[Literal["people", "subject", "place", "style", "change"], ...] = Field(("subject",), min_length=1)
     """What the panels of a group have in common: the same people, the same subject, the same place, the same style, or
     one picture before and after a change. Decides which measures detect strangers."""
@@ -56,6 +56,15 @@ class GroupSection(Options):
     ceiling: float = Field(0.95, ge=0, le=1)
     """Two images whose hashes differ in at most `near` of 64 bits and whose histograms are at least this alike are
     near-copies, of which only the larger is used. Pairs are exempt: an edit may change little."""
+
+    @field_validator("by")
+    @classmethod
+    def _exists(cls, by: str) -> str:
+        try:
+            plugins.find(plugins.GROUPING, by)
+        except BadInput as error:
+            raise ValueError(str(error).removesuffix(".")) from error
+        return by
 
 
 class CaptionSection(Options):
@@ -185,8 +194,8 @@ class Task(Options):
 
 
 def names() -> list[str]:
-    """Names of the built-in tasks."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    """Names of the tasks: the toolkit's own and those of installed packages."""
+    return plugins.names(plugins.TASKS)
 
 
 def load(name_or_path: str, settings: Given = (), sections: Mapping[str, type[BaseModel]] | None = None) -> Task:
@@ -231,11 +240,8 @@ def read_keys(name_or_path: str) -> set[str]:
 def _read(name_or_path: str) -> tuple[Path, dict[str, Any]]:
     """A task file's path and content, unchecked."""
     path = Path(name_or_path)
-    if path.suffix != ".toml":
-        name = name_or_path.replace("_", "-")
-        path = FOLDER / f"{name}.toml"
-        if name not in names():
-            raise BadInput(f"no task named '{name_or_path}'{suggest(name, names())} (known: {', '.join(names())}).")
+    if not plugins.is_path(plugins.TASKS, name_or_path):
+        path = Path(plugins.find(plugins.TASKS, name_or_path).target)
     try:
         return path, tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

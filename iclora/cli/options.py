@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline import plugins
+
 TaskName = Annotated[str, typer.Argument(help="A task's name (see `iclora tasks`) or the path of a task file.")]
 Sources = Annotated[
     list[Path] | None,
@@ -15,17 +17,15 @@ Sources = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; runs/TASK by default.")]
-CaptionerName = Annotated[
-    str | None,
-    typer.Option(
-        "--captioner",
-        help="local (the default), server, sidecar or scripted. A change drops earlier captioner.* settings.",
-    ),
-]
-ScorerName = Annotated[
-    str | None,
-    typer.Option("--scorer", help="open_clip (the default) or none. A change drops earlier scorer.* settings."),
-]
+
+
+def _listed(kind: plugins.Kind, usual: str) -> str:
+    names = [f"{name} (the default)" if name == usual else name for name in plugins.names(kind)]
+    return f"{', '.join(names)}, or the path of a {kind.suffix} file. A change drops earlier {kind.word}.* settings."
+
+
+CaptionerName = Annotated[str | None, typer.Option("--captioner", help=_listed(plugins.CAPTIONERS, "local"))]
+ScorerName = Annotated[str | None, typer.Option("--scorer", help=_listed(plugins.SCORERS, "open_clip"))]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="KEY=VALUE in place of the task file's (group.window=8); repeatable. The run keeps it."),

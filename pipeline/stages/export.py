@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import exporters, plugins
+from pipeline import plugins
 from pipeline.dataset import card, samples, split
 from pipeline.dataset.samples import Dataset
 from pipeline.engines.base import Stage
+from pipeline.plugins import Plugin
 from pipeline.records import Exported, Rejected, Row
 from pipeline.task import Task
 from pipeline.text.counters import TokenCounter
@@ -41,7 +42,7 @@ def stage(task: Task, run: Path, facts: Mapping[str, Any], counter: TokenCounter
         counter: what decided which edited captions are too long.
     """
     config = {
-        "exporters": [name for name, _ in chosen(task)],
+        "exporters": [plugin.identity for plugin in chosen(task)],
         "task": task.model_dump(mode="json"),
         "home": str(run.resolve()),
         "facts": facts,
@@ -65,15 +66,17 @@ def _sides(exported: Sequence[Exported]) -> dict[str, Any]:
     return {side: counts[side] for side in (split.TRAIN, split.HELD_OUT)}
 
 
-def chosen(task: Task) -> list[tuple[str, Any]]:
-    """The exporters by name, the data's first.
+def chosen(task: Task) -> list[Plugin]:
+    """The exporters, that of the data first.
 
     Raises:
-        BadInput: the task names one that does not exist.
+        BadInput: the task names one that does not exist or is broken.
     """
-    wanted = task.export.formats
-    names = [name for name in (plugins.names(exporters) if wanted is None else wanted) if name != DATA]
-    return [(name, plugins.load(exporters, name)) for name in (DATA, *dict.fromkeys(names))]
+    wanted = plugins.names(plugins.EXPORTERS) if task.export.formats is None else task.export.formats
+    found = [plugins.find(plugins.EXPORTERS, name) for name in dict.fromkeys((DATA, *wanted))]
+    for plugin in found:
+        plugin.load()
+    return found
 
 
 def write(rows: Sequence[Row], task: Task, run: Path, facts: Mapping[str, Any]) -> Dataset:
@@ -87,7 +90,7 @@ def write(rows: Sequence[Row], task: Task, run: Path, facts: Mapping[str, Any]) 
         shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir()
     data = samples.gather(rows, task, run, split.divide(rows, task))
-    configs = [exporter.write(data, part) for _, exporter in chosen(task)]
+    configs = [plugin.load().write(data, part) for plugin in chosen(task)]
     (part / "README.md").write_text(card.write(data, facts), encoding="utf-8")
     (part / "TRAINERS.md").write_text(card.write_trainers(configs), encoding="utf-8")
     split.check(part)

@@ -1,77 +1,264 @@
-"""What plug-ins have in common: found by file name, options checked."""
+"""What plug-ins have in common: how they are found and loaded, and how their options are checked."""
 
 import math
+import pickle
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from installed import installed
 from pydantic import field_validator
 
 import captioners
-from pipeline import plugins, sources
-from pipeline.consistency import scorers
+from pipeline import plugins, task
 from pipeline.errors import BadInput
+from pipeline.plugins import Kind
+
+GADGETS = Kind("gadget", "gadgets", "iclora.gadgets", ("answer",))
+BROKEN = {
+    "poor": ("import a_package_that_nobody_has", "needs the package 'a_package_that_nobody_has'.* pip install"),
+    "stale": ("from json import a_name_that_json_has_not", "can't be imported: cannot import name 'a_name_that"),
+    "crooked": ("answer = (", r"can't be imported: SyntaxError: '\(' was never closed"),
+    "careless": ("answer = 1 / 0", "can't be imported: ZeroDivisionError: division by zero"),
+    "leaving": ("raise SystemExit('bye')", "can't be imported: SystemExit: bye"),
+    "wordy": ("raise ValueError('one\\ntwo')", "can't be imported: ValueError: one; correct it"),
+    "empty": ("", "it lacks answer; see docs/extending.md"),
+}
+"""Plug-ins that can't be used: what is in the file, and what is said of it."""
 
 
 @pytest.fixture
-def gadgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """A package of plug-ins: one that works, two that can't be imported, and files that are none."""
-    home = tmp_path / "gadgets"
-    home.mkdir()
+def gadgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The toolkit's own gadgets: one that works, some that are broken, and files that are not gadgets."""
+    home = tmp_path / "own" / "gadgets"
+    home.mkdir(parents=True)
     files = {
         "__init__": "",
         "base": "raise RuntimeError('listing must not import')",
         "_draft": "",
         "good": "answer = 42",
-        "poor": "import a_package_that_nobody_has",
-        "stale": "from json import a_name_that_json_has_not",
+        **{name: code for name, (code, _) in BROKEN.items()},
     }
     for name, code in files.items():
         (home / f"{name}.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    import gadgets  # type: ignore[import-not-found]
-
-    yield gadgets
+    monkeypatch.syspath_prepend(home.parent)
+    yield home
     for name in [name for name in sys.modules if name.split(".")[0] == "gadgets"]:
         del sys.modules[name]
 
 
-def test_plug_ins_are_the_files_of_the_folder_but_base_and_drafts(gadgets: ModuleType) -> None:
-    assert plugins.names(gadgets) == ["good", "poor", "stale"]
-    assert not [name for name in sys.modules if name.startswith("gadgets.")]
+# ---- by file name
 
 
-def test_a_plug_in_is_loaded_by_its_name(gadgets: ModuleType) -> None:
-    assert plugins.load(gadgets, "good").answer == 42
+def test_the_toolkits_own_are_the_files_of_the_folder_except_base_and_drafts(gadgets: Path) -> None:
+    assert plugins.names(GADGETS) == sorted(["good", *BROKEN])
+    assert not [name for name in sys.modules if name.startswith("gadgets")]
+
+
+def test_a_plug_in_is_loaded_by_its_name(gadgets: Path) -> None:
+    assert plugins.load(GADGETS, "good").answer == 42
 
 
 @pytest.mark.parametrize("name", ["god", "base", "_draft", "", "os.path"])
-def test_an_unknown_name_is_told_with_those_that_are_known(gadgets: ModuleType, name: str) -> None:
-    with pytest.raises(BadInput, match=rf"^no gadget named '{name}'.*known: good, poor, stale"):
-        plugins.load(gadgets, name)
+def test_an_unknown_name_is_answered_with_the_known_ones(gadgets: Path, name: str) -> None:
+    with pytest.raises(
+        BadInput, match=rf"^no gadget named '{name}'.*\(known: .*good, .*; or give the path of a .py file"
+    ):
+        plugins.load(GADGETS, name)
 
 
-def test_a_near_miss_gets_a_suggestion(gadgets: ModuleType) -> None:
+def test_a_near_miss_gets_a_suggestion(gadgets: Path) -> None:
     with pytest.raises(BadInput, match="did you mean 'good'"):
-        plugins.load(gadgets, "god")
+        plugins.load(GADGETS, "god")
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it(gadgets: ModuleType) -> None:
-    with pytest.raises(BadInput, match=r"gadget 'poor' needs .* pip install a_package_that_nobody_has"):
-        plugins.load(gadgets, "poor")
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("way", ["by name", "by path", "by entry point"])
+def test_a_broken_plug_in_is_one_sentence(gadgets: Path, tmp_path: Path, name: str, way: str) -> None:
+    with installed(
+        tmp_path / "site", "stranger", {f"{name}.py": BROKEN[name][0]}, {f"iclora.gadgets x-{name}": f"stranger.{name}"}
+    ):
+        given = {"by name": name, "by path": str(gadgets / f"{name}.py"), "by entry point": f"x-{name}"}[way]
+        with pytest.raises(BadInput, match=rf"^the gadget '.*{name}'.*{BROKEN[name][1]}") as caught:
+            plugins.load(GADGETS, given)
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 
-def test_a_plug_in_that_asks_too_much_of_a_package_says_so(gadgets: ModuleType) -> None:
-    with pytest.raises(BadInput, match="'stale' can't be imported: cannot import name 'a_name_that_json_has_not'"):
-        plugins.load(gadgets, "stale")
+def test_the_toolkits_own_are_found_for_every_kind() -> None:
+    found = {kind.package: set(plugins.names(kind)) for kind in plugins.KINDS}
+    assert {"local", "scripted", "sidecar"} <= found["captioners"]
+    assert {"none", "open_clip"} <= found["pipeline.consistency.scorers"]
+    assert {"neighbours", "pairs", "sets"} == found["pipeline.grouping.strategies"]
+    assert {"storyboard", "font-design"} <= found["pipeline.tasks"]
+    assert all(found.values())
 
 
-def test_the_toolkits_own_plug_ins_are_found() -> None:
-    assert {"local", "scripted", "sidecar"} <= set(plugins.names(captioners))
-    assert {"none", "open_clip"} <= set(plugins.names(scorers))
-    assert {"folder", "grids", "video"} <= set(plugins.names(sources))
+def test_a_kind_goes_by_its_package_too() -> None:
+    assert plugins.names(captioners) == plugins.names(plugins.CAPTIONERS)
+
+
+# ---- of other packages
+
+
+def test_a_plug_in_of_an_installed_package_is_listed_without_importing_it_and_loaded(
+    gadgets: Path, tmp_path: Path
+) -> None:
+    files, entries = {"odd.py": "answer = 7"}, {"iclora.gadgets odd": "stranger.odd", "other.group no": "stranger.no"}
+    with installed(tmp_path / "site", "stranger", files, entries):
+        assert {"good", "odd"} <= set(plugins.names(GADGETS)) and "no" not in plugins.names(GADGETS)
+        assert "stranger" not in sys.modules
+        found = plugins.find(GADGETS, "odd")
+        assert found.load().answer == 7 and found.identity == "odd"
+    assert "odd" not in plugins.names(GADGETS)
+
+
+def test_an_entry_point_without_its_module_is_one_sentence(gadgets: Path, tmp_path: Path) -> None:
+    with (
+        installed(tmp_path / "site", "stranger", {}, {"iclora.gadgets odd": "stranger.gone"}),
+        pytest.raises(BadInput, match=r"gadget 'odd' \(stranger.gone\) can't be imported: .*; reinstall the package"),
+    ):
+        plugins.load(GADGETS, "odd")
+
+
+def test_a_name_that_two_claim_is_refused_naming_both(gadgets: Path, tmp_path: Path) -> None:
+    files = {"good.py": "answer = 1"}
+    with (
+        installed(tmp_path / "one", "stranger", files, {"iclora.gadgets good": "stranger.good"}),
+        installed(tmp_path / "two", "visitor", files, {"iclora.gadgets odd": "visitor.good"}),
+    ):
+        assert plugins.names(GADGETS).count("good") == 1
+        with pytest.raises(
+            BadInput,
+            match=r"more than one gadget is named 'good': gadgets.good of iclora and stranger.good of the package "
+            r"stranger; uninstall or rename all but one\.",
+        ):
+            plugins.find(GADGETS, "good")
+        assert plugins.load(GADGETS, "odd").answer == 1
+
+
+def test_a_task_of_an_installed_package_is_found_by_its_name(tmp_path: Path) -> None:
+    text = Path(plugins.find(plugins.TASKS, "storyboard").target).read_text(encoding="utf-8")
+    with installed(tmp_path, "stranger", {"comic-strip.toml": text}, {"iclora.tasks comic-strip": "stranger"}):
+        assert "comic-strip" in task.names()
+        assert task.load("comic_strip").name == "comic-strip"
+
+
+# ---- by path
+
+
+def test_a_plug_in_is_loaded_by_its_path(gadgets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my own.py").write_text("answer = 3\n")
+    monkeypatch.chdir(tmp_path)
+    for given in ("my own.py", "./my own.py", str(tmp_path / "my own.py")):
+        found = plugins.find(GADGETS, given)
+        assert (found.name, found.target) == ("my own", str(tmp_path / "my own.py"))
+        assert found.load().answer == 3
+    assert found.load() is found.load()
+
+
+def test_the_identity_of_a_plug_in_given_by_path_changes_with_its_content(gadgets: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("answer = 3")
+    before = plugins.find(GADGETS, str(path))
+    path.write_text("answer = 4")
+    after = plugins.find(GADGETS, str(path))
+    assert before.identity != after.identity and before.identity.startswith("mine ")
+    assert after.load().answer == 4
+
+
+def test_a_file_that_is_not_there_is_one_sentence(gadgets: Path) -> None:
+    with pytest.raises(
+        BadInput, match=r"^the gadget no/such.py can't be read: No such file .*; give the path of a .py"
+    ):
+        plugins.find(GADGETS, "no/such.py")
+
+
+def test_a_path_can_be_kept_and_used_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert plugins.absolute(GADGETS, "./mine.py") == str(tmp_path / "mine.py")
+    assert plugins.absolute(GADGETS, "local") == "local"
+
+
+def test_a_plug_in_that_was_found_can_be_sent_to_another_process(gadgets: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("answer = 3")
+    for name in ("good", str(tmp_path / "mine.py")):
+        found = plugins.find(GADGETS, name)
+        assert pickle.loads(pickle.dumps(found)) == found
+
+
+# ---- what they make
+
+CAPTIONER = """
+from pipeline import plugins
+from pipeline.captioning.protocol import Answer
+
+class Options(plugins.Options):
+    word: str = "fine"
+
+class Mine:
+    batch, verbatim = 4, False
+    def __init__(self, options):
+        self.options = options
+    def identity(self):
+        return {"captioner": "mine", "word": self.options.word}
+    def ask(self, questions):
+        yield from ((place, Answer(self.options.word)) for place, _ in enumerate(questions))
+
+def make(options):
+    return Mine(plugins.parse_options(Options, "the captioner mine", options))
+"""
+
+
+def test_what_a_plug_in_given_by_path_makes_has_the_content_in_its_identity(tmp_path: Path) -> None:
+    path, seen = tmp_path / "mine.py", []
+    for text in (CAPTIONER, f"{CAPTIONER}\n# changed\n"):
+        path.write_text(text)
+        made = plugins.make(plugins.CAPTIONERS, str(path), {"word": "well"})
+        assert made.batch == 4 and [answer.text for _, answer in made.ask([None])] == ["well"]
+        seen.append(made.identity())
+    assert [one["word"] for one in seen] == ["well", "well"] and seen[0]["file"] != seen[1]["file"]
+
+
+def test_what_a_plug_in_given_by_path_makes_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CAPTIONER)
+    made = plugins.make(plugins.CAPTIONERS, str(tmp_path / "mine.py"), {"word": "well"})
+    (tmp_path / "made").write_bytes(pickle.dumps(made))
+    code = f"import pickle; print(pickle.load(open({str(tmp_path / 'made')!r}, 'rb')).identity())"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == str(made.identity())
+
+
+def test_a_captioner_that_cannot_answer_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CAPTIONER.replace("def ask(", "def answer("))
+    with pytest.raises(
+        BadInput, match=r"the captioner 'mine' \(.*mine.py\): what make\(options\) returns lacks ask; see"
+    ):
+        plugins.make(plugins.CAPTIONERS, str(tmp_path / "mine.py"), {})
+
+
+# ---- in the command line
+
+
+def test_help_lists_the_plug_ins_of_other_packages_without_importing_them(tmp_path: Path) -> None:
+    with installed(
+        tmp_path,
+        "stranger",
+        {"haiku.py": "raise RuntimeError('help must not import')"},
+        {"iclora.captioners haiku": "stranger.haiku", "iclora.scorers taste": "stranger.haiku"},
+    ):
+        code = (
+            f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = ['iclora', 'dataset', '--help']\n"
+            "from iclora import cli\ncli.main()"
+        )
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told = " ".join(ran.stdout.replace("│", " ").split())
+    assert "haiku, local (the default), scripted, server, sidecar, or the path of a .py file." in told
+    assert "none, open_clip (the default), taste, or the path of a .py file." in told
+
+
+# ---- options
 
 
 class Options(plugins.Options):

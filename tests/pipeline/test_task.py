@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import task
+from pipeline import plugins, task
 from pipeline.captioning import instructions
 from pipeline.errors import BadInput
 
@@ -138,7 +138,7 @@ def test_the_smaller_the_base_models_budget_the_shorter_the_texts_that_are_asked
 
 @EVERY
 def test_a_file_says_what_it_is_and_where_its_layout_comes_from(name: str):
-    comment = (task.FOLDER / f"{name}.toml").read_text().split("title =")[0]
+    comment = Path(plugins.find(plugins.TASKS, name).target).read_text().split("title =")[0]
     assert comment.startswith("# ")
     assert "2410.23775" in comment or name not in PUBLISHED
 

@@ -1,4 +1,4 @@
-"""What a scorer is: pictures and texts as unit vectors in one space."""
+"""What a scorer is: images and texts as unit vectors in one space."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 
 class Scorer(Protocol):
-    """A scorer module has `make(options) -> Scorer | None`; None scores nothing.
+    """A scorer module has `Options` and `make(options) -> Scorer | None`; None scores nothing.
 
-    It can be pickled at any time and is light then: another process gets its options and loads weights of its own.
+    It can be pickled at any time and is small then: another process gets its options and loads the weights itself.
     """
 
     def identity(self) -> dict[str, Any]:
-        """Everything that its vectors depend on: model, weights, how pictures are resized.
+        """Everything that its vectors depend on: model, weights, how images are resized. Cheap: loads nothing.
 
-        `kind` says what its cosines are like, "clip" or "siglip": fixed thresholds go by it.
+        `kind` says what its cosines are like, "clip" or "siglip"; fixed thresholds depend on it.
 
         Raises:
-            MissingWeights: the model can't be had on this machine. Cheap: loads nothing.
+            MissingWeights: the model is not on this machine and can't be fetched.
         """
 
     def image_vectors(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Unit vectors, float32, one row a picture."""
+        """Unit vectors, float32: images x dimensions."""
 
     def text_vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors, float32, one row a text. No text is cut, however long."""
+        """Unit vectors, float32: texts x dimensions. No text is truncated, however long."""

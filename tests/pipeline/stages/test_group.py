@@ -11,50 +11,28 @@ from pathlib import Path
 import imagehash
 import numpy as np
 import pytest
+from measured import COLOURS, coloured, film, histogram, of_set, record, reel
 
 from miniature.film import HELD_OUT_SEED, picture, script
 from miniature.world import describe, draw_scene
-from pipeline import task
+from pipeline import plugins, task
 from pipeline.cache import Cache
-from pipeline.records import Caption, Grid, Group, Position, Record, Rejected
-from pipeline.stages.group import Grouping, stage
+from pipeline.engines.local import Stage
+from pipeline.grouping.pictures import Pictures
+from pipeline.records import Caption, Grid, Group, Record, Rejected
+from pipeline.stages.group import stage
 from pipeline.store import Store
 from pipeline.task import Task
 
 PAIRS = task.load("sandstorm")
-COLOURS = {"red": 0, "green": 40, "blue": 80}
 
 
-def histogram(**parts: float) -> str:
-    """Of a picture that has so much of each colour."""
-    bins = np.zeros(128)
-    for colour, part in parts.items():
-        bins[COLOURS[colour]] = part
-    return bytes(np.round(255 * np.sqrt(bins / bins.sum())).astype(np.uint8).tolist()).hex()
-
-
-def record(name: str, *, size: tuple[int, int] = (640, 360), phash: str = "", **colours: float) -> Record:
-    """A measured picture; unless told, its hash is like no other's."""
-    folder, _, stem = name.rpartition("/")
-    return Record(
-        id=name,
-        path=f"/{name}.png",
-        source=f"/{name}.png",
-        position=Position(folder=folder, stem=stem),
-        width=size[0],
-        height=size[1],
-        phash=phash or f"{random.Random(name).getrandbits(64):016x}",
-        histogram=histogram(**colours or {"red": 1}),
-    )
-
-
-def film(name: str, shots: int, *, every: float = 2.0, **colours: float) -> list[Record]:
-    made = [record(f"{name}/{shot:03d}", **colours) for shot in range(shots)]
-    return [replace(r, position=Position("/films", r.id, name, n, n * every)) for n, r in enumerate(made)]
+def stage_of(theme: Task) -> Stage[Record]:
+    return stage(theme, plugins.find(plugins.GROUPING, theme.group.by), None, Path(), Cache(Path()))
 
 
 def group(records: list[Record], theme: Task) -> tuple[list[Group], list[Rejected]]:
-    results = list(stage(theme, None, Path(), Cache(Path())).run(records))
+    results = list(stage_of(theme).run(records))
     groups = [item for item in results if isinstance(item, Group)]
     rejected = [item for item in results if isinstance(item, Rejected)]
     ends = [record.id for group in groups for record in group.records] + [row.id for row in rejected]
@@ -167,11 +145,6 @@ def test_the_same_picture_in_another_size_or_compression_is_a_copy(tmp_path, dra
 # ---- sets and pairs
 
 
-def of_set(name: str, page: int, set_name: str = "s") -> Record:
-    made = record(name, **{list(COLOURS)[page % 3]: 1})
-    return replace(made, position=replace(made.position, set=set_name, page=page), text="joint")
-
-
 def test_what_came_as_one_set_stays_one_in_page_order_whatever_it_looks_like(board):
     groups, rejected = group([of_set("x/c", 3), of_set("x/a", 1), of_set("x/b", 2), record("x/d")], board(floor=0.9))
     assert ids(groups) == [("x/a", "x/b", "x/c")]
@@ -254,7 +227,7 @@ def test_colours_tell_shots_of_one_film_from_those_of_others_better_than_hashes(
         for place, shot in enumerate(script(HELD_OUT_SEED + 500 + number, shots=5)):
             picture(shot.scene, tmp_path / "in" / f"{number}-{place}.png", (384, 216))
     records, _ = measure(gather(tmp_path / "in")[0])
-    vectors = Grouping(board(), records).vectors
+    vectors = Pictures.of(board(), records, None).colours
     hashes = [imagehash.hex_to_hash(r.phash) for r in records]
     films = [Path(r.source).stem.split("-")[0] for r in records]
     both = list(combinations(range(len(records)), 2))
@@ -270,19 +243,6 @@ def test_colours_tell_shots_of_one_film_from_those_of_others_better_than_hashes(
 
 
 # ---- strangers, told by the run's own groups
-
-
-def coloured(*seeds: int, spread: int = 40) -> str:
-    """A histogram of the first seed's own, which each further one makes another, but much like it."""
-    bins = np.random.default_rng(seeds[0]).integers(0, 200, 128)
-    for seed in seeds[1:]:
-        bins = bins + np.random.default_rng(seed).integers(-spread, spread, 128)
-    return bytes(np.clip(bins, 0, 255).astype(np.uint8).tolist()).hex()
-
-
-def reel(name: str, shots: int, seed: int) -> list[Record]:
-    """A film with colours of its own."""
-    return [replace(r, histogram=coloured(seed, 100 * seed + n)) for n, r in enumerate(film(name, shots))]
 
 
 def test_a_stranger_among_a_films_shots_is_vetoed_and_its_companions_form_other_groups(board):
@@ -305,9 +265,10 @@ def test_a_stranger_among_a_films_shots_is_vetoed_and_its_companions_form_other_
 def test_few_groups_say_too_little_to_veto_any(board):
     reels = [reel(name, 3, seed) for seed, name in enumerate("abcdefg")]
     reels[2][1] = replace(reels[2][1], histogram=coloured(77))
-    grouping = Grouping(board(floor=0.0), [shot for shots in reels for shot in shots])
-    assert len([item for item in grouping.run() if isinstance(item, Group)]) == 7
-    assert grouping.found is None
+    made = stage_of(board(floor=0.0))
+    results = list(made.run([shot for shots in reels for shot in shots]))
+    assert len([item for item in results if isinstance(item, Group)]) == 7
+    assert made.facts([]) == {}
 
 
 def test_pairs_that_do_not_belong_together_are_rejected():
@@ -330,7 +291,7 @@ def test_sets_that_came_as_one_are_never_vetoed_and_nothing_is_told_of_them(boar
         for number in range(12)
         for page in range(3)
     ]
-    made = stage(board(), None, Path(), Cache(Path()))
+    made = stage_of(board())
     assert len([item for item in made.run(sets) if isinstance(item, Group)]) == 12
     assert made.facts([]) == {}
 
@@ -347,7 +308,7 @@ def test_sets_stay_where_what_is_formed_beside_them_is_vetoed(board):
 
 def test_the_facts_of_the_stage_tell_area_interval_and_what_is_vetoed(board):
     records = [shot for seed, name in enumerate("abcdefgh") for shot in reel(name, 9, seed)]
-    made = stage(board(), None, Path(), Cache(Path()))
+    made = stage_of(board())
     list(made.run(records))
     told = made.facts([])["belonging"]
     assert told["groups"] == 24
@@ -359,8 +320,8 @@ def test_the_facts_of_the_stage_tell_area_interval_and_what_is_vetoed(board):
 @pytest.mark.parametrize("shots", [24, 30, 90, 300])
 def test_pictures_that_are_all_alike_are_no_strangers_to_one_another(board, shots):
     """Those who go on all the same where nothing tells groups from chance get their groups."""
-    grouping = Grouping(board((1, 1000)), [record(f"x/{number:03d}") for number in range(shots)])
-    assert len([item for item in grouping.run() if isinstance(item, Group)]) == shots // 3
+    groups, _ = group([record(f"x/{number:03d}") for number in range(shots)], board((1, 1000)))
+    assert len(groups) == shots // 3
 
 
 # ---- whole runs

@@ -1,0 +1,103 @@
+"""Contracts of what makes a data set: tasks, grouping strategies, model families, exporters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from iclora.testing import material
+from pipeline import families, plugins, task
+from pipeline.cache import Cache
+from pipeline.captioning import instructions
+from pipeline.dataset.samples import Config
+from pipeline.exporters import imagefolder
+from pipeline.families.base import Family, Recipe
+from pipeline.records import Group, Rejected
+from pipeline.stages.group import stage as group_stage
+
+
+def check_task(name: str) -> None:
+    """A task loads, and its captioner is told what belongs to every marker."""
+    loaded = task.load(name)
+    assert loaded.title.strip(), f"{name} has no title"
+    told = instructions.write(loaded)
+    assert all(marker in told for marker in loaded.markers), "the instructions name every marker"
+    plugins.find(plugins.GROUPING, loaded.group.by).load()
+
+
+def check_grouping(name: str, settings: Sequence[str] = ()) -> None:
+    """Every record is in exactly one group or rejected, with a reason; the same records give the same groups.
+
+    Args:
+        settings: of the task, as for `--set`.
+    """
+    plugin = plugins.find(plugins.GROUPING, name)
+    target = json.dumps(plugin.target if plugin.content else plugin.name)
+    of = task.load("storyboard", [*material.SMALL, "grids=[1,100]", *settings, f"group.by={target}"])
+    run = group_stage(of, plugin, None, Path(), Cache(Path())).run
+    assert not list(run([])), "no records give no groups"
+    for records in (material.films(), material.folder(), material.films() + material.folder()):
+        results = list(run(records))  # it raises BadInput if a record was lost or used twice
+        assert list(run(records)) == results, "the same records give the same groups"
+        for result in results:
+            if not isinstance(result, Group | Rejected):
+                continue  # facts for the report
+            why = result.formed if isinstance(result, Group) else result.detail
+            assert why.strip() and "\n" not in why, f"{result.id} says in one line why"
+
+
+def check_family(name: str, folder: Path) -> None:
+    """Its facts are possible, a task can name it, and every exporter knows how to train it or says that it does not.
+
+    Args:
+        folder: an empty folder to work in.
+    """
+    family = families.load(name)
+    assert isinstance(family, Family), "FAMILY is a Family"
+    assert 0 <= family.template < family.limit, "the template leaves room for a caption"
+    assert family.token > 0, "a token has a side in pixels"
+    assert "/" in family.model, "the model is named by its repository on the hub"
+    assert family.tokenizer.count("/") >= 2, "the tokenizer is named by repository and folder"  # noqa: PLR2004
+    assert family.encoder and family.source and family.licence, "encoder, source of the limit and licence have a name"
+    Recipe.model_validate(dict(family.recipe))
+    known = plugins.names(plugins.EXPORTERS)
+    assert set(family.trainers) <= set(known), f"trainers without an exporter: {set(family.trainers) - set(known)}"
+    for exporter in known:
+        (folder / exporter).mkdir()
+        check_exporter(exporter, folder / exporter, [f'base="{name}"'])
+
+
+def check_exporter(name: str, folder: Path, settings: Sequence[str] = ()) -> None:
+    """It writes the files that it lists and no others, leaves the data alone, and writes the same again.
+
+    Args:
+        folder: an empty folder to work in.
+        settings: of the task, as for `--set`.
+    """
+    data = material.dataset(folder, settings)
+    module = plugins.load(plugins.EXPORTERS, name)
+    written = []
+    for home in (folder / "one", folder / "other"):
+        home.mkdir()
+        if module is not imagefolder:
+            imagefolder.write(data, home)
+        before = _contents(home)
+        config = module.write(data, home)
+        after = _contents(home)
+        assert isinstance(config, Config) and config.trainer.strip(), "it returns a Config that names the trainer"
+        assert {file: after.get(file) for file in before} == before, "the data is as it was"
+        new = {file: content for file, content in after.items() if file not in before}
+        if module is not imagefolder:
+            assert new.keys() == set(config.files), f"it lists what it wrote: {sorted(new.keys() ^ set(config.files))}"
+        named = [str(data.home), *config.files]
+        assert not config.command or any(one in config.command for one in named), "the command names what it wrote"
+        assert all(note.strip() and "\n" not in note for note in config.notes), "a note is one sentence"
+        written.append((config, new))
+    assert written[0] == written[1], "the same data gives the same files"
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }

@@ -1,0 +1,77 @@
+"""The contract of every kind of plug-in, applied to all that are found, those of other packages included."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from endpoint import serving
+
+from iclora import testing
+from pipeline import families, plugins
+
+MINIATURE = Path(__file__).parents[2] / "miniature"
+OPTIONS: dict[str, dict[str, Any]] = {
+    "local": {"model": str(MINIATURE / "vlm"), "max_new_tokens": 96},
+    "scripted": {"answers": ["one answer", "another answer"]},
+    "open_clip": {"model": f"local-dir:{MINIATURE / 'clip'}"},
+}
+"""What a captioner or scorer can't be made without; one that is not listed needs nothing."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def endpoint() -> Iterator[None]:
+    """A server for the captioner `server`."""
+    with serving() as endpoint, pytest.MonkeyPatch.context() as patch:
+        patch.setitem(OPTIONS, "server", {"url": endpoint.url})
+        yield
+
+
+@pytest.mark.parametrize("name", plugins.names(plugins.TASKS))
+def test_every_task_keeps_its_contract(name: str) -> None:
+    testing.check_task(name)
+
+
+def pack_zip(folder: Path) -> Path:
+    testing.write_pictures(folder / "in")
+    return Path(shutil.make_archive(str(folder / "some"), "zip", folder / "in"))
+
+
+CONTAINERS: dict[str, Callable[[Path], Path]] = {
+    "folder": lambda folder: testing.write_pictures(folder / "in"),
+    "zip": pack_zip,
+}
+"""How a container is made of three pictures."""
+
+
+@pytest.mark.parametrize("name", plugins.names(plugins.CONTAINERS))
+def test_every_container_keeps_its_contract(name: str, tmp_path: Path) -> None:
+    testing.check_container(name, CONTAINERS[name](tmp_path))
+
+
+@pytest.mark.parametrize("name", plugins.names(plugins.GROUPING))
+def test_every_grouping_strategy_keeps_its_contract(name: str) -> None:
+    testing.check_grouping(name)
+
+
+@pytest.mark.parametrize("name", plugins.names(plugins.CAPTIONERS))
+def test_every_captioner_keeps_its_contract(name: str) -> None:
+    testing.check_captioner(name, OPTIONS.get(name))
+
+
+@pytest.mark.parametrize("name", plugins.names(plugins.SCORERS))
+def test_every_scorer_keeps_its_contract(name: str) -> None:
+    testing.check_scorer(name, OPTIONS.get(name))
+
+
+@pytest.mark.parametrize("name", plugins.names(plugins.EXPORTERS))
+def test_every_exporter_keeps_its_contract(name: str, tmp_path: Path) -> None:
+    testing.check_exporter(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", families.names())
+def test_every_family_keeps_its_contract(name: str, tmp_path: Path) -> None:
+    testing.check_family(name, tmp_path)

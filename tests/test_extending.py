@@ -1,0 +1,94 @@
+"""The recipes of docs/extending.md, each as a package outside the repository that its own test is applied to."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from installed import installed
+from PIL import Image
+
+from pipeline import plugins
+
+PAGE = (Path(__file__).parent.parent / "docs" / "extending.md").read_text(encoding="utf-8")
+RECIPES = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
+AHEAD = {"iclora.backends"}
+"""Kinds whose recipes wait for their packages to be divided."""
+SCREEN = 75
+"""Lines of a recipe at most, blank ones and its test included."""
+
+
+def blocks_of(title: str) -> dict[str, str]:
+    """The files of a recipe by the names in their first lines."""
+    return dict(re.findall(r"^```\w+\n# (\S+)\n(.*?)^```", RECIPES[title], re.M | re.S))
+
+
+@pytest.mark.parametrize("title", RECIPES)
+def test_a_recipe_works_in_a_package_of_its_own(title: str, tmp_path: Path) -> None:
+    blocks = blocks_of(title)
+    declared = tomllib.loads(blocks.pop("pyproject.toml"))["project"]["entry-points"]
+    entries = {f"{group} {name}": value for group, names in declared.items() for name, value in names.items()}
+    (test,) = (name for name in blocks if name.startswith("test_"))
+    code = compile(blocks.pop(test), test, "exec")
+    assert len(blocks) == 1, "a plug-in is one file"
+    files = {name.removeprefix("my_plugins/"): text for name, text in blocks.items()}
+    with installed(tmp_path / "site", "my_plugins", files, entries):
+        space: dict[str, object] = {}
+        exec(code, space)
+        for name, function in space.items():
+            if name.startswith("test_") and inspect.isfunction(function):
+                work = tmp_path / name
+                work.mkdir()
+                function(**({"tmp_path": work} if inspect.signature(function).parameters else {}))
+
+
+def test_a_run_takes_plug_ins_by_their_paths_and_notices_when_one_changes(
+    tmp_path: Path, iclora: Callable[..., tuple[int, str, str]], draw: Callable[..., Image.Image]
+) -> None:
+    for title in ("A grouping strategy", "A captioner", "A scorer", "An exporter"):
+        for name, text in blocks_of(title).items():
+            if name.startswith("my_plugins/"):
+                (tmp_path / Path(name).name).write_text(text, encoding="utf-8")
+    lines = []
+    for number in range(7):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        draw(number, (320, 160)).save(tmp_path / "in" / f"{number}.png")
+        lines.append(json.dumps({"file_name": f"{number}.png", "text": "", "group": "one"}))
+    (tmp_path / "in" / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    words = ("dataset", "storyboard", "--source", "in", "--captioner", "./colours.py", "--scorer", "palette.py")
+    sets = ("group.by=./albums.py", 'export.formats=["./prompts.py"]', "grids=[1,9]", "group.floor=0.0",
+            "layout.panel_width=128", "layout.panel_height=64", "filter.floor=-1", "filter.slack=9",
+            "filter.summary=-1", "filter.copies=2", "filter.texts=2", "filter.related=-1")  # fmt: skip
+    code, out, errors = iclora(*words, *(word for line in sets for word in ("--set", line)))
+    assert code == 0, errors
+    assert "group: 7 in, 6 kept" in out and "export: 2 in, 2 kept" in out
+    written = (tmp_path / "runs" / "storyboard" / "dataset" / "prompts.jsonl").read_text(encoding="utf-8")
+    assert "a field of the colour" in written
+    changes = {
+        "prompts.py": ('prompt": sample.text', 'prompt": sample.text.upper()', "export"),
+        "colours.py": ("a field of", "a plain of", "caption"),
+        "albums.py": ("of album", "from album", "group"),
+    }
+    stages = ["collect", "inspect", "group", "compose", "caption", "filter", "export"]
+    for name, (before, after, first) in changes.items():
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(text.replace(before, after), encoding="utf-8")
+        code, out, errors = iclora("dataset", "storyboard")
+        assert code == 0, errors
+        worked = [stage for stage in stages if f"{stage}: done" not in out]
+        assert worked[0] == first, f"{name} changed, and the run went on from {worked}"
+
+
+@pytest.mark.parametrize("title", RECIPES)
+def test_a_recipe_is_no_longer_than_a_screen(title: str) -> None:
+    assert len(RECIPES[title].splitlines()) <= SCREEN
+
+
+def test_there_is_a_recipe_for_every_kind() -> None:
+    groups = {kind.group for kind in plugins.KINDS} - AHEAD
+    assert {group for group in groups if f'entry-points."{group}"' in PAGE} == groups
