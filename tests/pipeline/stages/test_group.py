@@ -17,7 +17,7 @@ from miniature.film import HELD_OUT_SEED, picture, script
 from miniature.world import describe, draw_scene
 from pipeline import plugins, task
 from pipeline.cache import Cache
-from pipeline.engines.local import Stage
+from pipeline.engines.base import Facts, Stage
 from pipeline.grouping.pictures import Pictures
 from pipeline.records import Caption, Grid, Group, Record, Rejected
 from pipeline.stages.group import stage
@@ -265,10 +265,9 @@ def test_a_stranger_among_a_films_shots_is_vetoed_and_its_companions_form_other_
 def test_few_groups_say_too_little_to_veto_any(board):
     reels = [reel(name, 3, seed) for seed, name in enumerate("abcdefg")]
     reels[2][1] = replace(reels[2][1], histogram=coloured(77))
-    made = stage_of(board(floor=0.0))
-    results = list(made.run([shot for shots in reels for shot in shots]))
+    results = list(stage_of(board(floor=0.0)).run([shot for shots in reels for shot in shots]))
     assert len([item for item in results if isinstance(item, Group)]) == 7
-    assert made.facts([]) == {}
+    assert not [item for item in results if isinstance(item, Facts)]
 
 
 def test_pairs_that_do_not_belong_together_are_rejected():
@@ -291,9 +290,9 @@ def test_sets_that_came_as_one_are_never_vetoed_and_nothing_is_told_of_them(boar
         for number in range(12)
         for page in range(3)
     ]
-    made = stage_of(board())
-    assert len([item for item in made.run(sets) if isinstance(item, Group)]) == 12
-    assert made.facts([]) == {}
+    results = list(stage_of(board()).run(sets))
+    assert len([item for item in results if isinstance(item, Group)]) == 12
+    assert not [item for item in results if isinstance(item, Facts)]
 
 
 def test_sets_stay_where_what_is_formed_beside_them_is_vetoed(board):
@@ -308,9 +307,8 @@ def test_sets_stay_where_what_is_formed_beside_them_is_vetoed(board):
 
 def test_the_facts_of_the_stage_tell_area_interval_and_what_is_vetoed(board):
     records = [shot for seed, name in enumerate("abcdefgh") for shot in reel(name, 9, seed)]
-    made = stage_of(board())
-    list(made.run(records))
-    told = made.facts([])["belonging"]
+    (facts,) = (item for item in stage_of(board()).run(records) if isinstance(item, Facts))
+    told = facts.found["belonging"]
     assert told["groups"] == 24
     assert 0.95 < told["area"]["low"] <= told["area"]["value"] <= told["area"]["high"] <= 1
     assert told["area"]["cleared"]
