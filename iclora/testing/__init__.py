@@ -9,11 +9,18 @@ Each takes the plug-in's name, or the path of its file, as a user would give it.
 that names it; a plug-in that can't be found or loaded raises BadInput.
 """
 
+from pathlib import Path
+
 from iclora.testing.datasets import check_exporter, check_family, check_grouping, check_task
 from iclora.testing.models import check_captioner, check_scorer
 from iclora.testing.sources import check_container, check_reader, write_pictures
 
+MODELS = Path(__file__).parents[2] / "miniature"
+"""Folder of the small models that the toolkit ships."""
+
 __all__ = [
+    "MODELS",
+    "check_backend",
     "check_captioner",
     "check_container",
     "check_exporter",
@@ -24,3 +31,14 @@ __all__ = [
     "check_task",
     "write_pictures",
 ]
+
+
+def check_backend(name: str, model: Path) -> None:
+    """A training backend keeps its contract; see `iclora.testing.backends`, which takes seconds to import.
+
+    Args:
+        model: folder of a small model of its family, in diffusers' layout; `MODELS / "flux"` is one of FLUX.1's.
+    """
+    from iclora.testing import backends
+
+    backends.check(name, model)

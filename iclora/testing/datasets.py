@@ -58,7 +58,7 @@ def check_family(name: str, folder: Path) -> None:
     assert 0 <= family.template < family.limit, "the template leaves room for a caption"
     assert family.token > 0, "a token has a side in pixels"
     assert "/" in family.model, "the model is named by its repository on the hub"
-    assert family.tokenizer.count("/") >= 2, "the tokenizer is named by repository and folder"  # noqa: PLR2004
+    assert family.tokenizer.count("/") >= 2, "the tokenizer is named by repository and folder"
     assert family.encoder and family.source and family.licence, "encoder, source of the limit and licence have a name"
     Recipe.model_validate(dict(family.recipe))
     known = plugins.names(plugins.EXPORTERS)

@@ -51,7 +51,7 @@ def check_container(name: str, path: Path) -> None:
             assert sent == item and b"".join(sent.chunks()) == b"".join(item.chunks()), "the same in another process"
     assert container.beside(given[0].home, "no/such/text.txt") is None, "it has nothing beside a name that is not there"
     texts = [record.text for record in _collected(path, path.parent / "run")]
-    assert len(texts) == 3, f"its three pictures become records, got {len(texts)}"  # noqa: PLR2004
+    assert len(texts) == 3, f"its three pictures become records, got {len(texts)}"
     assert all(texts), "the text beside a picture comes along"
 
 

@@ -1,0 +1,203 @@
+"""The contract of training backends, check by check; each takes a backend on a small model."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline import families, plugins
+from training import config as settings
+from training import lora, objective, sampling
+from training.backends.base import Backend, Encoded, Prompts, References
+
+TEXTS = ("[SCENE-1] a cat, [SCENE-2] the same cat", "a dog")
+LEVELS = (0.3, 0.8)
+
+
+def canvas_of(backend: Backend) -> tuple[int, int]:
+    """A small one, wider than it is high, so that a transposed axis shows."""
+    return 4 * backend.token, 2 * backend.token
+
+
+def picture(size: tuple[int, int], seed: int) -> Image.Image:
+    pixels = torch.randint(0, 256, (size[1], size[0], 3), generator=torch.Generator().manual_seed(seed))
+    return Image.fromarray(pixels.byte().numpy())
+
+
+def pixels_of(image: Image.Image) -> Tensor:
+    from training import dataset
+
+    return dataset.pixels(image)
+
+
+def noise_of(backend: Backend, grids: int, seed: int = 0) -> Tensor:
+    shape = (grids, *backend.latent_shape(canvas_of(backend)))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def pictures_of(backend: Backend, seed: int) -> list[Image.Image]:
+    """As many reference images as a grid may have, of different shapes."""
+    token = backend.token
+    return [picture(((2 + number) * token, token), seed + number) for number in range(backend.REFERENCES)]
+
+
+def read(backend: Backend, texts: tuple[str, ...], pictures: list[list[Image.Image]]) -> list[Encoded]:
+    seen = pictures if backend.ENCODER_SEES_REFERENCES else []
+    with backend.loaded(backend.ENCODERS, torch.float32, "cpu") as encoders:
+        return [
+            backend.encode_text(encoders, [text], [seen[number]] if seen else ())[0]
+            for number, text in enumerate(texts)
+        ]
+
+
+def latents_of(backend: Backend, pictures: list[list[Image.Image]]) -> References:
+    with backend.loaded(["vae"], torch.float32, "cpu") as parts:
+        return [
+            [backend.encode_image(parts["vae"], pixels_of(image)[None])[0][0] for image in images]
+            for images in pictures
+        ]
+
+
+def inputs_of(backend: Backend) -> tuple[list[Encoded], References, list[list[Image.Image]]]:
+    """Two grids' texts and reference images."""
+    pictures = [pictures_of(backend, 10), pictures_of(backend, 20)] if backend.REFERENCES else []
+    return read(backend, TEXTS, pictures), latents_of(backend, pictures), pictures
+
+
+# ---- the checks
+
+
+def shapes_agree(backend: Backend) -> None:
+    """Latents, boxes, tokens and pictures have the sizes that the backend says."""
+    width, height = canvas = canvas_of(backend)
+    channels, rows, columns = backend.latent_shape(canvas)
+    assert backend.token % backend.STRIDE == 0
+    assert (rows * backend.STRIDE, columns * backend.STRIDE) == (height, width)
+    assert backend.latent_boxes([(0, 0, width, height)]) == ((0, 0, columns, rows),)
+    assert backend.tokens(canvas) == 8
+    pixels = torch.stack([pixels_of(picture(canvas, seed)) for seed in (1, 2)])
+    with backend.loaded(["vae"], torch.float32, "cpu") as parts:
+        mean, std = backend.encode_image(parts["vae"], pixels)
+        decoded = backend.decode_image(parts["vae"], mean)
+    assert mean.shape == std.shape == (2, channels, rows, columns)
+    assert (mean.dtype, std.dtype) == (torch.float32, torch.float32) and std.min() >= 0
+    assert not torch.equal(mean[0], mean[1])
+    assert decoded.shape == pixels.shape and decoded.min() >= 0 and decoded.max() <= 1
+
+
+def texts_are_read(backend: Backend) -> None:
+    """Different texts are read differently, the same ones alike, and counted with what surrounds them."""
+    found = read(backend, (TEXTS[0], TEXTS[1], TEXTS[0]), [pictures_of(backend, 10)] * 3)
+    for name, tensor in found[0].items():
+        assert tensor.device.type == "cpu" and torch.equal(tensor, found[2][name])
+    assert any(
+        found[0][name].shape != found[1][name].shape or not torch.equal(found[0][name], found[1][name])
+        for name in found[0]
+    )
+    long, short = backend.count_tokens([TEXTS[0], ""])
+    assert 0 <= short < long and backend.text_limit > 0
+
+
+def predictions_stand_alone(backend: Backend) -> None:
+    """A grid's prediction depends on its own inputs, all of them, and on no other grid of the batch."""
+    transformer = backend.load("transformer", torch.float32, "cpu")
+    texts, references, _ = inputs_of(backend)
+    noisy, sigma = noise_of(backend, 2), torch.tensor(LEVELS)
+    with torch.inference_mode():
+        both = backend.predict(transformer, noisy, sigma, texts, references=references)
+        assert both.shape == noisy.shape and both.isfinite().all()
+        for place in range(2):
+            one = slice(place, place + 1)
+            own: dict[str, Any] = {"references": references[one]}
+            alone = backend.predict(transformer, noisy[one], sigma[one], texts[one], **own)
+            torch.testing.assert_close(both[one], alone, rtol=1e-4, atol=1e-5)
+            others = [
+                backend.predict(transformer, noisy[one], sigma[one] / 2, texts[one], **own),
+                backend.predict(transformer, noisy[one], sigma[one], [texts[1 - place]], **own),
+                backend.predict(transformer, noisy[one] + 0.5, sigma[one], texts[one], **own),
+            ]
+            for number in range(backend.REFERENCES):
+                changed = [list(references[place])]
+                changed[0][number] = changed[0][number] + 1
+                others.append(backend.predict(transformer, noisy[one], sigma[one], texts[one], references=changed))
+            for other in others:
+                assert (alone - other).abs().max() > 1e-4
+
+
+def every_target_learns(backend: Backend) -> None:
+    """The LoRA's layers exist and all of them get a gradient."""
+    transformer: Any = backend.load("transformer", torch.float32, "cpu")
+    linear = {name for name, layer in transformer.named_modules() if isinstance(layer, torch.nn.Linear)}
+    wanted = {name for name in linear if re.fullmatch(backend.TARGETS, name)}
+    weights = lora.attach(transformer, backend.TARGETS, settings.Config(rank=2, alpha=2))
+    assert wanted and {re.sub(r"\.lora_[AB]\.weight$", "", name) for name in weights} == wanted
+    texts, references, _ = inputs_of(backend)
+    predicted = backend.predict(transformer, noise_of(backend, 2), torch.tensor(LEVELS), texts, references=references)
+    predicted.square().mean().backward()
+    for name, weight in weights.items():
+        assert weight.grad is not None
+        assert "lora_A" in name or weight.grad.abs().max() > 0, name
+
+
+def blocks_are_counted(backend: Backend) -> None:
+    """All layers of the LoRA are in blocks, of which there is at least one."""
+    transformer = backend.blank("transformer")
+    inside = {id(module) for block in backend.blocks(transformer) for module in block.modules()}
+    targets = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)]
+    assert targets and all(id(layer) in inside for layer in targets)
+    assert backend.width(transformer) > 0
+
+
+def noise_levels_fall(backend: Backend) -> None:
+    """From 1 to 0 while sampling; between them while training."""
+    for tokens in (8, 4096):
+        levels = backend.noise_levels(4, tokens).tolist()
+        assert len(levels) == 5 and (levels[0], levels[-1]) == (1.0, 0.0)
+        assert all(high > low for high, low in itertools.pairwise(levels))
+        assert backend.shift(tokens) > 0
+        assert 0 < float(backend.draw_sigma(tokens, torch.Generator().manual_seed(0))) < 1
+
+
+def grids_are_sampled(backend: Backend) -> None:
+    """Guidance changes a grid where the backend says so; given panels stay; references take part."""
+    transformer = backend.load("transformer", torch.float32, "cpu")
+    texts, references, pictures = inputs_of(backend)
+    prompts = Prompts(texts, read(backend, ("", ""), pictures), references)
+    noise, canvas = noise_of(backend, 2), canvas_of(backend)
+
+    def draw(guidance: float, given: sampling.GivenPanels | None = None) -> Tensor:
+        return sampling.draw(backend, transformer, prompts, noise, sampling.SamplingSettings(2, guidance), given)
+
+    weak, strong = draw(1.0), draw(4.0)
+    assert weak.shape == noise.shape and weak.isfinite().all()
+    assert torch.equal(weak, strong) == (backend.guidance == "none")
+    left = objective.panel_mask(backend.latent_boxes([(0, 0, canvas[0] // 2, canvas[1])]), [0], *noise.shape[-2:])
+    given = draw(1.0, sampling.GivenPanels(torch.ones_like(noise), left))
+    assert torch.equal(given * left, torch.ones_like(noise) * left)
+    assert not torch.allclose(given * (1 - left), weak * (1 - left))
+
+
+CHECKS = (
+    shapes_agree,
+    texts_are_read,
+    predictions_stand_alone,
+    every_target_learns,
+    blocks_are_counted,
+    noise_levels_fall,
+    grids_are_sampled,
+)
+
+
+def check(name: str, model: Path) -> None:
+    """Applies all checks to the backend on a model folder."""
+    backend: Backend = plugins.load(plugins.BACKENDS, name).make(str(model))
+    backend.check()
+    families.load(backend.BASE)
+    for one in CHECKS:
+        one(backend)
