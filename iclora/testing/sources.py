@@ -12,7 +12,7 @@ from PIL import Image
 from miniature.draw import draw
 from miniature.world import describe, draw_scene
 from pipeline import plugins, task
-from pipeline.records import Record
+from pipeline.records import Record, Rejected
 from pipeline.sources import gathering
 from pipeline.sources.base import HEAD, Item, Reader
 from pipeline.stages import collect
@@ -82,8 +82,7 @@ def _collected(path: Path, run: Path) -> Sequence[Record]:
     items = collect.find([path])
     results = list(collect.stage(task.load(ANY), items, run, []).run(items))
     records = [result for result in results if isinstance(result, Record)]
-    settled = {collect.origin(record)[0] for record in records} | {
-        result.origin for result in results if not isinstance(result, Record)
-    }
+    rejected = {result.origin for result in results if isinstance(result, Rejected)}
+    settled = {collect.origin(record)[0] for record in records} | rejected
     assert settled == {item.id for item in items}, "every item becomes a record or a rejected row"
     return records

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import contract
 import pytest
 import tiny
 
+from iclora.testing import backends as contract
 from pipeline import plugins
 from training import backends
 from training.backends.base import Backend

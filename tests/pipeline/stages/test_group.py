@@ -12,12 +12,12 @@ import imagehash
 import numpy as np
 import pytest
 from measured import COLOURS, coloured, film, histogram, of_set, record, reel
-from pipeline.engines.base import Facts, Stage
 
 from miniature.film import HELD_OUT_SEED, picture, script
 from miniature.world import describe, draw_scene
 from pipeline import plugins, task
 from pipeline.cache import Cache
+from pipeline.engines.base import Facts, Stage
 from pipeline.grouping.pictures import Pictures
 from pipeline.records import Caption, Grid, Group, Record, Rejected
 from pipeline.stages.group import stage
