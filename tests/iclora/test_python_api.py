@@ -45,7 +45,7 @@ def test_the_example_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_every_public_name_and_method_that_the_page_lists_exists_and_none_is_left_out() -> None:
-    table = PAGE.split("## What there is")[1].split("**Settings**")[0]
+    table = PAGE.split("## Reference")[1].split("**Settings**")[0]
     listed = set(re.findall(r"`(?:run\.)?(\w+)\(", table))
     functions = {name for name in iclora.__all__ if name[0].islower()}
     assert functions <= listed
