@@ -1,11 +1,11 @@
-"""The review page in a real browser: by mouse, by keyboard, in two tabs. Needs the system's Chromium.
+"""The review page in a real browser: with the mouse, with the keyboard, in two tabs. Needs the system's Chromium.
 
     apt-get install chromium
 
 Every test leaves screenshots in its own temporary folder. With ICLORA_PICTURE=docs/review-page.jpg the picture in the
-documentation is taken anew, from a run of the miniature (a minute or two):
+documentation is taken again, from a run of the miniature (this takes a minute or two):
 
-    ICLORA_PICTURE=docs/review-page.jpg python -m pytest tests/test_browser.py -k documentation
+    ICLORA_PICTURE=docs/review-page.jpg python -m pytest tests/iclora/test_browser.py -k documentation
 """
 
 import os
@@ -24,7 +24,7 @@ from pipeline.review import reviews
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PICTURE = os.environ.get("ICLORA_PICTURE", "")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
 
 EVIL = '<img src=x onerror="document.title = 1"> <script>document.title = 2</script>'
 
@@ -58,7 +58,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 class Faults(list[str]):
-    """What the browser complains of: errors of the script, and whatever the policy forbade."""
+    """What the browser complains about: script errors, and requests that the policy should have forbidden."""
 
     def listen(self, page: Page) -> None:
         page.on("pageerror", lambda error: self.append(str(error)))
@@ -84,7 +84,7 @@ def page(context: BrowserContext, served: Served, faults: Faults, tmp_path: Path
     page = visit(context, served, faults)
     yield page
     page.screenshot(path=tmp_path / "end.png")
-    assert [fault for fault in faults if "status of 4" not in fault] == []  # a refusal is no fault of the page's
+    assert [fault for fault in faults if "status of 4" not in fault] == []  # a refused request is not a fault of the page
 
 
 def rows(served: Served) -> dict[str, Row]:
@@ -94,7 +94,7 @@ def rows(served: Served) -> dict[str, Row]:
 
 
 def here(page: Page) -> str:
-    """Id of the grid that is shown."""
+    """Id of the grid on display."""
     return str(page.locator("#grid").get_attribute("alt")).removeprefix("grid ")
 
 
@@ -114,7 +114,7 @@ def test_the_worst_is_shown_first_with_its_scores_and_why(page: Page, served: Se
     page.screenshot(path=tmp_path / "worst.png")
 
 
-def test_a_segment_and_its_panel_are_lit_together(page: Page, tmp_path: Path) -> None:
+def test_a_segment_and_its_panel_are_highlighted_together(page: Page, tmp_path: Path) -> None:
     lit = page.locator(".lit[data-panel]")
     for panel in range(3):
         for kind in (".segment", ".box"):
@@ -128,7 +128,7 @@ def test_a_segment_and_its_panel_are_lit_together(page: Page, tmp_path: Path) ->
     expect(page.locator(".box[data-panel='1'].lit")).to_have_count(1)
 
 
-def test_keep_by_key_decides_and_goes_on_to_the_next_worst(page: Page, served: Served) -> None:
+def test_the_keep_key_decides_and_moves_to_the_riskiest_undecided_row(page: Page, served: Served) -> None:
     first = here(page)
     page.keyboard.press("a")
     wait_for(page, f"{first}: keep")
@@ -161,7 +161,7 @@ def test_drop_asks_for_a_reason_by_number_or_in_words(page: Page, served: Served
     expect(page.locator("#note")).to_have_text("note: the <b>hat</b> is missing")
 
 
-def test_linter_and_scores_are_live_while_a_text_is_typed(page: Page, served: Served, tmp_path: Path) -> None:
+def test_linter_and_scores_follow_a_text_while_it_is_typed(page: Page, served: Served, tmp_path: Path) -> None:
     grid = here(page)
     before = rows(served)[grid]
     page.keyboard.press("e")
@@ -172,7 +172,7 @@ def test_linter_and_scores_are_live_while_a_text_is_typed(page: Page, served: Se
     one, two, three = before.caption.panels
     right = f"[MOVIE-SHOTS] {before.caption.summary}, [SCENE-1] {three}, [SCENE-2] {one}, [SCENE-3] {two}."
     page.locator("#text").fill(right)
-    expect(page.locator("#problems")).to_contain_text("The linter finds nothing.")
+    expect(page.locator("#problems")).to_contain_text("No problems found in the text.")
     expect(page.locator("[data-score='order'].bad")).to_have_count(0)
     expect(page.locator("[data-score='order']")).to_have_count(1)
     page.screenshot(path=tmp_path / "right.png")
@@ -185,14 +185,14 @@ def test_linter_and_scores_are_live_while_a_text_is_typed(page: Page, served: Se
     expect(page.locator("#machine")).to_contain_text(before.caption.text)
 
 
-def test_without_the_scorers_weights_a_sentence_stands_where_the_scores_would(
+def test_without_the_scorers_weights_a_sentence_replaces_the_scores(
     built: Path, context: BrowserContext, faults: Faults, tmp_path: Path
 ) -> None:
     run = shutil.copytree(built, tmp_path / "run")
     resettle(run, settings={"scorer.model": "local-dir:/nowhere"})
     with serving(run) as served:
         page = visit(context, served, faults)
-        expect(page.locator(".score").first).to_be_visible()  # what the filter has found stays
+        expect(page.locator(".score").first).to_be_visible()  # what the filter found stays
         page.keyboard.press("e")
         page.keyboard.type("x")
         expect(page.locator("#scores")).to_contain_text("No scores: ")
@@ -200,9 +200,9 @@ def test_without_the_scorers_weights_a_sentence_stands_where_the_scores_would(
         page.screenshot(path=tmp_path / "unscored.png")
 
 
-def test_letters_typed_into_a_text_are_no_commands_and_escape_leaves_it(page: Page, served: Served) -> None:
+def test_letters_typed_into_a_text_are_not_commands_and_escape_cancels(page: Page, served: Served) -> None:
     before = rows(served)
-    page.locator(".box[data-panel='1']").click()  # a click on a panel goes to its words
+    page.locator(".box[data-panel='1']").click()  # clicking a panel selects its text
     chosen = page.evaluate("document.getElementById('text').value.slice(...[text.selectionStart, text.selectionEnd])")
     assert chosen.strip(" ,") == before[here(page)].caption.panels[1]
     page.keyboard.type("arsnu")
@@ -212,7 +212,7 @@ def test_letters_typed_into_a_text_are_no_commands_and_escape_leaves_it(page: Pa
     assert rows(served) == before
 
 
-def test_a_text_that_looks_like_markup_stays_text(page: Page, served: Served) -> None:
+def test_text_that_looks_like_markup_stays_text(page: Page, served: Served) -> None:
     grid = here(page)
     text = rows(served)[grid].caption.text.replace("[SCENE-3]", f"[SCENE-3] {EVIL}")
     page.keyboard.press("e")
@@ -241,7 +241,7 @@ def test_a_swap_by_number_moves_panels_and_texts(page: Page, served: Served, tmp
     page.screenshot(path=tmp_path / "swapped.png")
 
 
-def test_another_picture_takes_a_panels_place_by_mouse(page: Page, served: Served, tmp_path: Path) -> None:
+def test_a_panels_picture_can_be_replaced_with_the_mouse(page: Page, served: Served, tmp_path: Path) -> None:
     grid = here(page)
     page.locator("#replace").click()
     page.locator(".box[data-panel='0']").click()
@@ -251,13 +251,13 @@ def test_another_picture_takes_a_panels_place_by_mouse(page: Page, served: Serve
     page.screenshot(path=tmp_path / "offers.png")
     record = page.locator("#offers button").first.get_attribute("data-record")
     page.locator("#offers button").first.click()
-    wait_for(page, "has another picture; write its text")
+    wait_for(page, "has a new picture; write its text")
     after = rows(served)[grid]
     assert (after.grid.group.records[0].id, after.caption.panels[0], after.decision) == (record, "", "unsure")
     expect(page.locator("#problems")).to_contain_text("the text of [SCENE-1] has fewer than 3 words")
 
 
-def test_the_captioner_asked_again_is_shown_beside_a_persons_text(page: Page, served: Served, tmp_path: Path) -> None:
+def test_the_captioners_new_answer_is_shown_next_to_a_persons_text(page: Page, served: Served, tmp_path: Path) -> None:
     grid = here(page)
     mine = rows(served)[grid].caption.text.replace("a short story", "my own story")
     page.keyboard.press("e")
@@ -267,14 +267,14 @@ def test_the_captioner_asked_again_is_shown_beside_a_persons_text(page: Page, se
     page.keyboard.press("c")
     expect(page.locator("#proposal mark").first).to_be_visible()
     page.screenshot(path=tmp_path / "asked.png")
-    told = page.locator("#proposal > div").first.inner_text()
+    proposed = page.locator("#proposal > div").first.inner_text()
     assert rows(served)[grid].caption.text == mine
     page.locator("#proposal button").click()
-    expect(page.locator("#text")).to_have_value(told)
-    assert rows(served)[grid].caption.text == mine  # taken into the editor, not over
+    expect(page.locator("#text")).to_have_value(proposed)
+    assert rows(served)[grid].caption.text == mine  # copied to the editor, not saved
 
 
-def test_undo_takes_back_one_change_after_the_other(page: Page, served: Served) -> None:
+def test_undo_takes_back_one_change_after_another(page: Page, served: Served) -> None:
     first, before = here(page), rows(served)
     page.keyboard.press("a")
     wait_for(page, f"{first}: keep")
@@ -290,7 +290,7 @@ def test_undo_takes_back_one_change_after_the_other(page: Page, served: Served) 
     assert rows(served) == before
 
 
-def test_filters_show_what_they_say(page: Page, served: Served) -> None:
+def test_filters_show_the_rows_that_their_labels_count(page: Page, served: Served) -> None:
     found = rows(served)
     shown = {}
     for name in ("all", "rejected", "borderline", "problems", "undecided"):
@@ -304,7 +304,7 @@ def test_filters_show_what_they_say(page: Page, served: Served) -> None:
     page.locator("[data-filter=problems]").click()
     assert found[here(page)].caption.problems
     page.keyboard.press("a")
-    wait_for(page, "Every row of this filter is decided.")
+    wait_for(page, "All rows in this filter are decided.")
     page.locator("[data-filter=undecided]").click()
     expect(page.locator("#strip button")).to_have_count(GRIDS - 1)
 
@@ -326,7 +326,7 @@ def test_two_tabs_do_not_overwrite_each_other(
     page.screenshot(path=tmp_path / "stale.png")
     expect(page.locator("#text")).to_have_value(rows(served)[grid].caption.text.replace("a short", "my own"))
     assert rows(served)[grid].review.note == "too dark"
-    page.keyboard.press("Control+Enter")  # seen, and still wanted
+    page.keyboard.press("Control+Enter")  # saved anyway, after the warning
     wait_for(page, "text saved")
     after = rows(served)[grid]
     assert (after.decision, after.review.note) == ("drop", "too dark")
@@ -334,7 +334,7 @@ def test_two_tabs_do_not_overwrite_each_other(
     page.keyboard.press("u")
     wait_for(page, "undone")
     assert "my own" not in rows(served)[grid].caption.text
-    assert other.locator("#undo").is_enabled()  # each tab takes back its own changes
+    assert other.locator("#undo").is_enabled()  # each tab undoes its own changes
 
 
 def test_everything_can_be_done_by_keyboard_alone(page: Page, served: Served) -> None:
@@ -359,14 +359,14 @@ def test_everything_can_be_done_by_keyboard_alone(page: Page, served: Served) ->
     press("2")
     expect(page.locator("#offering")).to_be_visible()
     press("Enter")
-    wait_for(page, f"{last}: panel 2 has another picture")
+    wait_for(page, f"{last}: panel 2 has a new picture")
     found = rows(served)
     assert [found[grid].decision for grid in (kept, dropped, edited, last)] == ["keep", "drop", "keep", "unsure"]
     assert found[edited].caption.text.endswith(" by night.")
     press("u")
     wait_for(page, "undone")
     press("n")
-    wait_for(page, "No other row of this filter is undecided.")
+    wait_for(page, "There are no other undecided rows in this filter.")
     assert here(page) == last
     press("?")
     expect(page.locator("#helping")).to_be_visible()
@@ -374,7 +374,7 @@ def test_everything_can_be_done_by_keyboard_alone(page: Page, served: Served) ->
     expect(page.locator("#helping")).to_be_hidden()
 
 
-def test_the_page_works_in_a_narrow_window_and_in_the_dark(page: Page, tmp_path: Path) -> None:
+def test_the_page_works_in_a_narrow_window_and_in_dark_mode(page: Page, tmp_path: Path) -> None:
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size({"width": 400, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
