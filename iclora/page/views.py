@@ -1,4 +1,4 @@
-"""Rows as a browser receives them: plain values, with texts cut into pieces by panel."""
+"""Rows as they are sent to the browser: plain values, with texts split into pieces by panel."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pipeline.task import Task
 from pipeline.text.markers import inside, spans
 
 BORDER = 0.1
-"""Share of the passing rows that count as borderline: those nearest to their thresholds, on any scorer's scale."""
+"""Share of the passing rows that count as borderline: those closest to their thresholds on any scorer's scale."""
 
 
 def state(session: ReviewSession) -> dict[str, Any]:
-    """Everything that the page shows at first."""
+    """Everything that the page shows when it is loaded."""
     rows, machine = session.rows(), session.captions()
     layout = session.task.grid_layout
     near = borderline(rows)
@@ -34,14 +34,14 @@ def state(session: ReviewSession) -> dict[str, Any]:
 
 
 def one(session: ReviewSession, grid: str) -> dict[str, Any]:
-    """One row as it is now."""
+    """The current state of one row."""
     rows = session.rows()
     row = next(row for row in rows if row.id == grid)
     return row_of(row, session.captions(), session.task, borderline(rows))
 
 
 def borderline(rows: Sequence[Row]) -> set[str]:
-    """Ids of rows that passed all thresholds, but one of them only just."""
+    """Ids of the rows that passed all thresholds, but at least one of them only narrowly."""
     margins = {row.id: risk.margin(row) for row in rows if not row.reasons}
     measured = sorted((margin, grid) for grid, margin in margins.items() if 0 <= margin < math.inf)
     return {grid for _, grid in measured[: math.ceil(BORDER * len(measured))]}
@@ -79,17 +79,20 @@ def row_of(row: Row, machine: Mapping[str, Caption], task: Task, near: set[str])
 
 
 def text_of(caption: Caption, task: Task, raw: str | None = None) -> dict[str, Any]:
-    """A caption with its problems, in pieces.
+    """A caption with its problems, split into pieces.
 
     Args:
-        raw: the text as it was typed; the pieces then are of this text, character for character.
+        raw: the text as it was typed; if given, the pieces are pieces of this text, character for character.
     """
     text = caption.text if raw is None else raw
     return {"text": text, "pieces": pieces(text, task), "problems": caption.problems}
 
 
 def pieces(text: str, task: Task) -> list[dict[str, Any]]:
-    """The text cut at its markers; joined, the pieces give the text. Browsers count characters differently."""
+    """The text, split at its markers; joined, the pieces give the text again.
+
+    Pieces are sent rather than positions because browsers count characters differently.
+    """
     found = spans(text, task)
     head = text[: next((start for start, _ in found if start >= 0), len(text))]
     prefix = task.prefix if task.prefix and head.startswith(task.prefix) else ""
@@ -102,12 +105,12 @@ def pieces(text: str, task: Task) -> list[dict[str, Any]]:
 
 
 def people_of(caption: Caption) -> list[dict[str, str]]:
-    """Who is in a grid; nobody if the caption came as one text."""
+    """The people in a grid; empty if the caption came as a single text."""
     return [asdict(person) for person in caption.parts.people] if caption.parts else []
 
 
 def compared(caption: Caption, other: str) -> dict[str, Any]:
-    """A caption compared word by word with another text: pieces that both have, and pieces that only it has."""
+    """A caption compared with another text word by word: pieces in both, and pieces only in the caption."""
     a, b = (re.findall(r"\s*\S+", each) for each in (caption.text, other))
     matcher = difflib.SequenceMatcher(a=[word.strip() for word in a], b=[word.strip() for word in b], autojunk=False)
     parts = [
@@ -137,5 +140,5 @@ def offer_of(offer: Offer) -> dict[str, Any]:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no infinity."""
+    """The value, or None if it is infinite or not a number, for which JSON has no notation."""
     return value if math.isfinite(value) else None

@@ -1,7 +1,7 @@
-"""The contact sheet: a page that opens from disk, with every grid, its caption and scores, and what was rejected.
+"""The contact sheet: an HTML page on disk that shows every grid with its caption and scores, and what was rejected.
 
-The riskiest rows come first: those that their scores dropped, worst first, then the undecided ones, then those that are
-kept, beginning with those that barely passed. Rows that a person dropped are folded away.
+The riskiest rows come first: rows dropped by their scores, worst first, then undecided rows, then kept rows, starting
+with those that barely passed. Rows dropped by a person are collapsed.
 """
 
 from __future__ import annotations
@@ -41,19 +41,20 @@ def write(
     """Writes the page.
 
     Args:
-        rejected: by stage, what it rejected; without the filter, whose grids are among the rows.
-        command: what to type once `captions.csv` has been edited.
+        rejected: what each stage rejected, by stage, except the filter, whose grids are among the rows.
+        command: the command that applies an edited `captions.csv`.
     """
     ordered = riskiest_first(found)
     keep, unsure, drop = ([row for row in ordered if row.decision == word] for word in ("keep", "unsure", "drop"))
     ours, theirs = [row for row in drop if not row.decided], [row for row in drop if row.decided]
-    folded = [_folded(f"{len(theirs)} grids dropped by you", _cards(theirs, task))] if theirs else []
+    dropped = f"{len(theirs)} grid{'s' if len(theirs) > 1 else ''} dropped by you"
+    folded = [_folded(dropped, _cards(theirs, task))] if theirs else []
     folded += [_folded(_counts(stage, rows), _table(rows)) for stage, rows in rejected.items() if rows]
     parts = [
         f"<h1>{escape(task.title)}</h1>",
-        f"<p>{len(keep)} kept, {len(unsure)} undecided, {len(drop)} dropped. Scores are shown "
-        "as value / limit, the riskiest grids first. To change a decision or a text, edit "
-        f"<code>captions.csv</code> next to this page, then type <code>{escape(command)}</code>.</p>",
+        f"<p>{len(keep)} kept, {len(unsure)} undecided, {len(drop)} dropped, riskiest grids first. Scores are shown "
+        "as value / threshold. To change a decision or a text, edit "
+        f"<code>captions.csv</code> next to this page, then run <code>{escape(command)}</code>.</p>",
         *(_section("Dropped by their scores", ours, task) if ours else []),
         *(_section("Undecided", unsure, task) if unsure else []),
         *_section("Kept", keep, task),
@@ -128,4 +129,4 @@ def _counts(stage: str, rows: Sequence[Rejected]) -> str:
 def _table(rows: Sequence[Rejected]) -> str:
     cells = ((row.what, row.reason, row.detail) for row in rows)
     lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in cells)
-    return f"<table><tr><th>what</th><th>reason</th><th>detail</th></tr>{lines}</table>"
+    return f"<table><tr><th>image or grid</th><th>reason</th><th>details</th></tr>{lines}</table>"

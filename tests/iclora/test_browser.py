@@ -84,7 +84,7 @@ def page(context: BrowserContext, served: Served, faults: Faults, tmp_path: Path
     page = visit(context, served, faults)
     yield page
     page.screenshot(path=tmp_path / "end.png")
-    assert [fault for fault in faults if "status of 4" not in fault] == []  # a refused request is not a fault of the page
+    assert [fault for fault in faults if "status of 4" not in fault] == []  # refused requests are fine
 
 
 def rows(served: Served) -> dict[str, Row]:

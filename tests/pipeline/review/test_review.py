@@ -523,7 +523,7 @@ def test_decisions_wait_for_a_grid_that_is_not_formed_for_a_while(run: Run) -> N
     assert row.review and (row.review.text, row.review.note) == (MINE, "mine")
 
 
-def test_the_contact_sheet_shows_every_grid_and_runs_no_text_as_markup(run: Run) -> None:
+def test_the_contact_sheet_shows_every_grid_and_treats_no_text_as_markup(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     table[0]["note"] = "<script>alert(1)</script>"
     run.apply(write(run.folder / "edited.csv", table))
@@ -537,7 +537,7 @@ def test_the_contact_sheet_shows_every_grid_and_runs_no_text_as_markup(run: Run)
     assert "&lt;script&gt;" in page
 
 
-def test_the_contact_sheet_of_a_run_without_rejects_says_so_and_tells_what_to_type(tmp_path: Path) -> None:
+def test_the_contact_sheet_of_a_run_without_rejections_says_so_and_names_the_next_command(tmp_path: Path) -> None:
     page = tmp_path / "review.html"
     contact_sheet.write([], {"collect": []}, task.load("storyboard"), page, "iclora review storyboard --out 'a & b'")
     text = page.read_text(encoding="utf-8")
@@ -546,7 +546,7 @@ def test_the_contact_sheet_of_a_run_without_rejects_says_so_and_tells_what_to_ty
     assert "iclora review storyboard --out &#x27;a &amp; b&#x27;" in text
 
 
-def test_the_contact_sheet_begins_with_the_riskiest_and_shows_scores_against_limits(run: Run) -> None:
+def test_the_contact_sheet_starts_with_the_riskiest_and_shows_scores_against_thresholds(run: Run) -> None:
     scored = []
     for row, value in zip(rows(run), (0.5, 0.26, 0.2, 0.01, 0.4, 0.3), strict=True):
         good = value >= 0.25
@@ -561,7 +561,7 @@ def test_the_contact_sheet_begins_with_the_riskiest_and_shows_scores_against_lim
     assert "text 1 0.010 / 0.250" in page
     assert "free 0.100<" in page
     assert (
-        page.index("1 grids dropped by you")
+        page.index("1 grid dropped by you")
         > page.index("<h2>Kept (3)</h2>")
         > page.index("Dropped by their scores (2)")
     )
