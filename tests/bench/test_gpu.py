@@ -1,4 +1,4 @@
-"""The bench for a GPU: in small it runs as it would there, in processes of its own, and keeps what it has."""
+"""The GPU benchmark: scaled down, it runs as it would on a GPU, in processes of its own, and keeps its results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def call(folders: tuple[Path, Path], start: list[str], *words: str) -> dict[str, Any]:
-    """Calls the bench in small and gives the rows of its JSON."""
+    """Runs the benchmark at small scale and returns the rows of its JSON."""
     out, work = folders
     command = [sys.executable, *start, "--small", f"--out={out}", f"--work={work}", *words]
     done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=False)
@@ -45,7 +45,7 @@ def results(**rows: dict[str, Any]) -> dict[str, Any]:
     return {"card": "Card 9", "size": "full", "machine": machine, "rows": rows, "not in the toolkit": gpu.MISSING}
 
 
-def test_a_training_is_measured_from_its_process_s_start(folders: tuple[Path, Path]) -> None:
+def test_a_training_is_measured_from_the_start_of_its_process(folders: tuple[Path, Path]) -> None:
     rows = call(folders, ["bench/gpu.py"], "--only=flux-1 bf16 sparklers")
     (found,) = rows.values()
     assert found["outcome"] == "measured", found.get("error")
@@ -67,7 +67,7 @@ def test_a_second_call_measures_what_is_missing_and_a_refusal_becomes_a_row(fold
     assert drawn["image"] == drawn["canvas"] == [128, 128]
     assert len(drawn["steps"]) == 5
     refused = rows["flux-1 nf4 sparklers"]
-    if refused["outcome"] == "failed":  # where there is no GPU
+    if refused["outcome"] == "failed":  # without a GPU
         assert "needs a CUDA device" in refused["error"]
     page = (folders[0] / "table.md").read_text()
     assert page.startswith("# FLUX.1 and Z-Image, small size, on ")
@@ -87,28 +87,28 @@ def test_a_process_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     assert gpu.run(gpu.Order("about", str(tmp_path)), limit=0.0) == {"error": "stopped after 0 s"}
 
 
-def test_what_the_budget_ends_is_measured_again_later(tmp_path: Path) -> None:
+def test_a_measurement_cut_off_by_the_budget_is_repeated_later(tmp_path: Path) -> None:
     each = gpu.Measurement("flux-1", "bf16", "sparklers")
     found = gpu.measure(each, tmp_path, small=True, limit=60.0, deadline=time.monotonic())
     assert found["outcome"] == "cut"
 
 
-def test_results_of_another_card_are_not_mixed(tmp_path: Path) -> None:
+def test_results_from_different_cards_are_not_mixed(tmp_path: Path) -> None:
     gpu.write(tmp_path, results(one=row()))
     with pytest.raises(SystemExit, match="has results of Card 9 at full size, and this is Card 8"):
         gpu.open_results(tmp_path / "results.json", {"card": "Card 8"}, small=False)
 
 
-def test_every_variant_has_a_row_per_family_and_canvas_the_plain_ones_first() -> None:
+def test_every_variant_has_a_row_per_family_and_canvas_and_the_plain_ones_come_first() -> None:
     every = gpu.choose([], small=False, gpu=True)
     assert len(every) == len(set(every)) == len(gpu.VARIANTS) * 4
-    assert {each.variant for each in every[:4]} == {"bf16"}  # what a drawing needs comes before it
+    assert {each.variant for each in every[:4]} == {"bf16"}  # what generation needs comes before it
     assert gpu.choose(["nf4 z-image"], small=False, gpu=True) == [
         gpu.Measurement("z-image", "nf4", task) for task in gpu.TASKS
     ]
 
 
-def test_the_table_has_peaks_beside_the_plan_and_what_went_wrong() -> None:
+def test_the_table_shows_peaks_beside_the_plan_and_what_went_wrong() -> None:
     memory = {
         "encoding": {"allocated": 1 * GIB, "reserved": 2 * GIB},
         "loading and first step": {"allocated": 30 * GIB, "reserved": 31 * GIB},
@@ -136,7 +136,7 @@ def test_full_size_is_the_published_size_and_no_file_grows_beyond_a_shard(family
     assert max(sizes) < 1.1 * gpu_models.SHARD
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpu_models, "SPARE", 2**60)

@@ -32,7 +32,7 @@ EVIL = '<img src=x onerror="document.title = 1"> <script>document.title = 2</scr
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses its sandbox to root
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to use its sandbox as root
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
         yield browser
         browser.close()
@@ -102,7 +102,9 @@ def wait_for(page: Page, text: str) -> None:
     expect(page.locator("#status")).to_contain_text(text)
 
 
-def test_the_worst_is_shown_first_with_its_scores_and_why(page: Page, served: Served, tmp_path: Path) -> None:
+def test_the_worst_grid_is_shown_first_with_its_scores_and_the_reason(
+    page: Page, served: Served, tmp_path: Path
+) -> None:
     row = rows(served)[here(page)]
     assert row.decision == "drop"
     expect(page.locator("#decision")).to_have_text("drop")
@@ -140,11 +142,11 @@ def test_the_keep_key_decides_and_moves_to_the_riskiest_undecided_row(page: Page
     assert here(page) == first
 
 
-def test_drop_asks_for_a_reason_by_number_or_in_words(page: Page, served: Served, tmp_path: Path) -> None:
+def test_a_drop_asks_for_a_reason_by_number_or_in_words(page: Page, served: Served, tmp_path: Path) -> None:
     first = here(page)
     page.keyboard.press("r")
     page.keyboard.press("Enter")
-    expect(page.locator("#dropping")).to_be_visible()  # no reason, no drop
+    expect(page.locator("#dropping")).to_be_visible()  # without a reason nothing is dropped
     page.screenshot(path=tmp_path / "reason.png")
     page.keyboard.type("2")
     page.keyboard.press("Enter")
@@ -176,7 +178,7 @@ def test_linter_and_scores_follow_a_text_while_it_is_typed(page: Page, served: S
     expect(page.locator("[data-score='order'].bad")).to_have_count(0)
     expect(page.locator("[data-score='order']")).to_have_count(1)
     page.screenshot(path=tmp_path / "right.png")
-    assert rows(served)[grid] == before  # nothing is written while typing
+    assert rows(served)[grid] == before  # typing writes nothing
     page.keyboard.press("Control+Shift+Enter")
     wait_for(page, "text saved, keep")
     after = rows(served)[grid]

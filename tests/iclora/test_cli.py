@@ -1,4 +1,4 @@
-"""The command line: one sentence and exit code 2 for what a user can fix, never a traceback."""
+"""The command line: errors that a user can fix are one sentence with exit code 2, never a traceback."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Two sequences of three pictures, one of which has texts beside its pictures."""
+    """Two sequences of three images, one with text files beside its images."""
     rng = random.Random(3)
     for folder in ("day", "night"):
         for number in range(1, 4):
@@ -55,14 +55,16 @@ BARE = ("--captioner", "sidecar", "--scorer", "none", "--set", "group.floor=0.0"
         (["review", "storyboard"], "there is no run in runs/storyboard"),
     ],
 )
-def test_what_a_user_can_fix_is_one_sentence_and_exit_code_two(iclora: Run, words: list[str], message: str) -> None:
+def test_errors_that_a_user_can_fix_are_one_sentence_with_exit_code_two(
+    iclora: Run, words: list[str], message: str
+) -> None:
     code, _, errors = iclora(*words)
     assert code == 2
     assert message in errors
     assert len(errors.strip().splitlines()) == 1
 
 
-def test_missing_weights_are_told_before_any_work_with_the_ways_on(iclora: Run, pictures: Path) -> None:
+def test_missing_weights_are_reported_before_any_work_with_ways_to_proceed(iclora: Run, pictures: Path) -> None:
     code, output, errors = iclora("dataset", "storyboard", "--source", str(pictures))
     assert code == 2
     for way in ("hf download Qwen/Qwen3-VL-4B-Instruct", "--set captioner.model=FOLDER", "--captioner sidecar"):
@@ -70,7 +72,7 @@ def test_missing_weights_are_told_before_any_work_with_the_ways_on(iclora: Run, 
     assert output == ""
 
 
-def test_pictures_with_and_without_texts_pass_the_whole_line(iclora: Run, pictures: Path) -> None:
+def test_pictures_with_and_without_texts_pass_the_whole_pipeline(iclora: Run, pictures: Path) -> None:
     code, output, _ = iclora("dataset", "storyboard", "--source", str(pictures), *BARE)
     assert code == 0
     assert "1 caption problems" in output
@@ -96,7 +98,7 @@ def test_a_caption_written_by_hand_brings_its_grid_into_the_data_set(iclora: Run
 
 
 def edited(name: str, **cells: str) -> Path:
-    """The run's table with other cells in the row whose caption holds a text, saved under another name."""
+    """The run's table with other cells in the row whose caption contains a text, saved under another name."""
     table = Path("runs/storyboard/captions.csv")
     with table.open(encoding="utf-8-sig", newline="") as file:
         rows = [row | cells if "part 1 of the day" in row["caption"] else row for row in csv.DictReader(file)]
@@ -125,7 +127,7 @@ def test_a_dry_run_prints_what_would_change_and_changes_nothing(iclora: Run, pic
     )
 
 
-def test_what_was_applied_is_printed_scored_again_and_in_the_event_log(iclora: Run, pictures: Path) -> None:
+def test_applied_edits_are_printed_and_scored_again_and_recorded_in_the_event_log(iclora: Run, pictures: Path) -> None:
     iclora("dataset", "storyboard", "--source", str(pictures), *BARE)
     shutil.move(pictures, pictures.with_name("elsewhere"))  # a review needs the run, no sources
     table = edited("mine.csv", panel_2="another part is told", note="see below")
@@ -143,7 +145,7 @@ def test_what_was_applied_is_printed_scored_again_and_in_the_event_log(iclora: R
     assert iclora("review", "storyboard", "--apply", str(table))[1].startswith("0 rows changed; 1 grid in ")
 
 
-def test_edits_that_were_not_applied_are_set_aside_and_that_is_told(iclora: Run, pictures: Path) -> None:
+def test_edits_that_were_not_applied_are_set_aside_and_reported(iclora: Run, pictures: Path) -> None:
     iclora("dataset", "storyboard", "--source", str(pictures), *BARE)
     edited("runs/storyboard/captions.csv", note="see below")
     for command in (["review", "storyboard"], ["dataset", "storyboard"]):
@@ -152,14 +154,14 @@ def test_edits_that_were_not_applied_are_set_aside_and_that_is_told(iclora: Run,
     assert "see below" in Path("runs/storyboard/captions.not-applied-1.csv").read_text(encoding="utf-8")
 
 
-def test_a_later_command_remembers_what_the_run_was_asked_for(iclora: Run, pictures: Path) -> None:
+def test_a_later_command_remembers_the_settings_of_the_run(iclora: Run, pictures: Path) -> None:
     iclora("dataset", "storyboard", "--source", str(pictures), *BARE)
     code, output, _ = iclora("dataset", "storyboard")
     assert code == 0
     assert output.count("nothing to do") == 7
 
 
-def test_a_change_runs_again_from_the_first_stage_that_it_touches(iclora: Run, pictures: Path) -> None:
+def test_a_change_reruns_the_pipeline_from_the_first_stage_that_it_affects(iclora: Run, pictures: Path) -> None:
     iclora("dataset", "storyboard", "--source", str(pictures), *BARE)
     code, output, _ = iclora("dataset", "storyboard", "--set", "group.floor=0.0", "--set", "layout.fit=pad")
     done = re.findall(r"^(\w+): done", output, re.M)
@@ -174,7 +176,7 @@ def test_a_stage_command_stops_at_its_stage(iclora: Run, pictures: Path) -> None
 
 
 @pytest.mark.parametrize("stage", ["collect", "group", "filter", "export"])
-def test_the_next_command_that_is_told_can_be_typed_as_it_stands(iclora: Run, pictures: Path, stage: str) -> None:
+def test_the_suggested_next_command_can_be_typed_as_it_stands(iclora: Run, pictures: Path, stage: str) -> None:
     _, output, _ = iclora(stage, "storyboard", "--source", str(pictures), "--out", "a run", *BARE)
     told = re.search(r"^(?:next:|  ?) ?(iclora .+)$", output, re.M)
     assert told
@@ -193,14 +195,14 @@ def test_show_prints_any_table(iclora: Run, pictures: Path, form: str | None) ->
             assert isinstance(json.loads(output), list)
 
 
-def test_show_names_the_tables_where_one_is_misspelt(iclora: Run, pictures: Path) -> None:
+def test_show_lists_the_tables_when_a_name_is_misspelt(iclora: Run, pictures: Path) -> None:
     iclora("collect", "storyboard", "--source", str(pictures), *BARE)
     code, _, errors = iclora("show", "storyboard", "recrods")
     assert code == 2
     assert "known: collected, records" in errors
 
 
-# ---- what would be sent
+# ---- what would be sent to the model
 
 
 def test_show_prompt_prints_the_whole_conversation_and_sends_nothing(iclora: Run) -> None:
@@ -222,7 +224,7 @@ def test_show_prompt_prints_the_whole_conversation_and_sends_nothing(iclora: Run
     assert not Path("runs").exists()
 
 
-def test_show_prompt_heeds_what_is_set(iclora: Run) -> None:
+def test_show_prompt_respects_the_settings(iclora: Run) -> None:
     changes = ("caption.people=false", "layout.panel_width=512")
     code, output, _ = iclora("caption", "couple-profile", "--show-prompt", *(f"--set={change}" for change in changes))
     assert code == 0
@@ -237,14 +239,14 @@ def test_a_captioner_that_is_shown_the_grid_gets_it_before_its_panels() -> None:
     assert "panel 1" not in instructions.show(task.load("couple-profile"), "grid")
 
 
-def test_show_prompt_knows_what_the_run_was_asked_for(iclora: Run, pictures: Path) -> None:
+def test_show_prompt_knows_the_settings_of_the_run(iclora: Run, pictures: Path) -> None:
     iclora("group", "storyboard", "--source", str(pictures), "--scorer", "none", "--set", "caption.people=false")
     code, output, _ = iclora("caption", "storyboard", "--show-prompt")
     assert code == 0
     assert "Name nobody" in output
 
 
-def test_show_prompt_tells_that_texts_of_people_are_sent_to_nobody(iclora: Run) -> None:
+def test_show_prompt_says_when_texts_written_by_people_are_not_sent_to_any_model(iclora: Run) -> None:
     code, _, errors = iclora("caption", "storyboard", "--show-prompt", "--captioner", "sidecar")
     assert code == 2
     assert "the captioner 'sidecar' takes texts as they are and is sent nothing" in errors

@@ -1,4 +1,4 @@
-"""The contract of every kind of plug-in, applied to all that are found, those of other packages included."""
+"""The contract of every kind of plug-in, applied to all that are found, including those of other packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person's decisions teach the rule of what belongs together: told before, done after, and where it ends."""
+"""What a person's decisions teach the rule for belonging: the preview, the change itself, and its limits."""
 
 import json
 import random
@@ -37,7 +37,7 @@ def answer(scenes: list[Scene]) -> str:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home of folders whose shots are of one character in one place, or in three, or one is of another character."""
+    """A home of folders whose shots show one character in one place or in three, or two characters."""
     home = tmp_path_factory.mktemp("learning")
     rng = random.Random(3)
     told = []
@@ -87,7 +87,7 @@ def of_one_cast(row: Row) -> bool:
 
 
 def decide(run: Run, kept: int = 20, dropped: int = 4) -> dict[str, bool]:
-    """Keeps grids of one character and drops such of two, whatever their places."""
+    """Keeps grids with one character and drops grids with two, whatever their places."""
     found = rows(run)
     chosen = [row for row in found if of_one_cast(row)][:kept]
     chosen += [row for row in found if not of_one_cast(row)][:dropped]
@@ -102,7 +102,7 @@ def decide(run: Run, kept: int = 20, dropped: int = 4) -> dict[str, bool]:
 
 
 def strangers(run: Run) -> set[str]:
-    """Grids of which the last filter home finds a panel a stranger."""
+    """Grids in which the latest filter finds that a panel is a stranger."""
     return {row.id for row in rows(run) if any(not s.passed and s.name.startswith(f"{BELONGS} ") for s in row.scores)}
 
 
@@ -112,7 +112,7 @@ def counts(run: Run) -> dict[str, float]:
     return dict(mark.facts["belonging"]["counts"])
 
 
-# ---- how many
+# ---- how many decisions are needed
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def counts(run: Run) -> dict[str, float]:
         (1, 19, ""),
     ],
 )
-def test_twenty_decisions_of_both_kinds_teach_and_what_is_missing_is_told(
+def test_twenty_decisions_of_both_kinds_are_enough_and_the_report_says_how_many_are_missing(
     kept: int, dropped: int, missing: str
 ) -> None:
     decided = {f"g-{number}": number < kept for number in range(kept + dropped)}
@@ -134,7 +134,7 @@ def test_twenty_decisions_of_both_kinds_teach_and_what_is_missing_is_told(
     assert told.endswith(missing) and bool(told) == bool(missing)
 
 
-def test_too_few_decisions_are_one_sentence_and_change_nothing(
+def test_too_few_decisions_are_reported_in_one_sentence_and_change_nothing(
     iclora: Callable[..., tuple[int, str, str]], home: Path
 ) -> None:
     run = opened(home)
@@ -150,7 +150,7 @@ def test_too_few_decisions_are_one_sentence_and_change_nothing(
     assert not opened(home).task.filter.learn
 
 
-def test_what_a_person_is_unsure_of_teaches_nothing(run: Run) -> None:
+def test_unsure_decisions_teach_nothing(run: Run) -> None:
     decided = decide(run, FEWEST - 4, 4)
     first = next(row for row in rows(run) if row.id in decided)
     change = reviews.change(first, run.task, run.counter, decision="unsure")
@@ -161,7 +161,7 @@ def test_what_a_person_is_unsure_of_teaches_nothing(run: Run) -> None:
         run.lesson()
 
 
-# ---- what would come of it
+# ---- the preview
 
 
 def verdict_of(run: Run) -> Verdict:
@@ -176,14 +176,14 @@ def test_two_verdicts_are_compared_by_the_worst_panel_of_every_undecided_grid(ru
     floor = before.found.threshold
     was, becomes = np.full_like(before.panels, floor + 1), np.full_like(before.panels, floor + 1)
     was[0, 2], becomes[1, 1], becomes[2, 0] = floor - 0.5, floor - 0.25, floor - 2
-    was[3, 0] = becomes[3, 1] = floor - 3  # a stranger by both
+    was[3, 0] = becomes[3, 1] = floor - 3  # a stranger under both
     one, other = replace(before, panels=was), replace(before, panels=becomes)
     lesson = teaching.compare(one, other, grids, {grids[2].id: True, grids[5].id: False})
     near = round(floor, 4)
     assert [(turn.grid, turn.before.panel, turn.after.panel) for turn in lesson.turns] == [
         (grids[0].id, 2, 0),
         (grids[1].id, 0, 1),
-    ]  # the third turns too, but a person has decided on it
+    ]  # the third turns as well, but a person has decided on it
     assert (lesson.turns[0].before, lesson.turns[0].after.passes) == (Worst(2, round(floor - 0.5, 4), near), True)
     assert (lesson.turns[1].before.passes, lesson.turns[1].after) == (True, Worst(1, round(floor - 0.25, 4), near))
     told = list(teaching.lines(lesson, run.task.markers))
@@ -198,26 +198,24 @@ def test_two_verdicts_are_compared_by_the_worst_panel_of_every_undecided_grid(ru
     assert told[5:] == ["the 2 grids that you have decided on stay as you decided"]
 
 
-def test_a_run_without_a_rule_can_be_taught_nothing(run: Run) -> None:
+def test_a_run_without_a_rule_cannot_be_taught(run: Run) -> None:
     found = verdict_of(run)
     bare_ = replace(found, found=None, panels=None)
     with pytest.raises(BadInput, match="have no rule that could be taught"):
         teaching.compare(bare_, bare_, reviews.grids(run.store), {})
 
 
-def test_a_measure_by_which_a_person_decides_counts_more_than_before(run: Run) -> None:
+def test_a_measure_that_a_person_decides_by_gains_weight(run: Run) -> None:
     decide(run)
     was, becomes = run.lesson().counts["people"]
-    assert becomes > was + 0.1  # who is seen is all that tells the kept from the dropped
+    assert becomes > was + 0.1  # who is seen is all that separates the kept grids from the dropped ones
     assert counts(run)["people"] == pytest.approx(was, abs=0.001)
 
 
-# ---- and then
+# ---- learning
 
 
-def test_a_dry_run_tells_what_would_change_and_changes_nothing(
-    iclora: Callable[..., tuple[int, str, str]], home: Path
-) -> None:
+def test_a_dry_run_previews_the_changes_and_makes_none(iclora: Callable[..., tuple[int, str, str]], home: Path) -> None:
     run = opened(home)
     with run.store:
         decide(run)
@@ -232,7 +230,7 @@ def test_a_dry_run_tells_what_would_change_and_changes_nothing(
         assert (rows(run), run.store.settings(), run.store.mark("filter")) == (before, settings, mark)
 
 
-def test_learning_does_what_it_told_and_leaves_a_persons_decisions_alone(
+def test_learning_does_what_it_previewed_and_leaves_a_persons_decisions_alone(
     iclora: Callable[..., tuple[int, str, str]], home: Path
 ) -> None:
     run = opened(home)
@@ -254,7 +252,7 @@ def test_learning_does_what_it_told_and_leaves_a_persons_decisions_alone(
         assert exported & decided.keys() == {grid for grid, kept in decided.items() if kept}
 
 
-def test_a_run_that_learns_takes_up_every_further_decision_and_none_while_it_does_not(run: Run) -> None:
+def test_a_learning_run_takes_up_every_further_decision_and_a_run_that_does_not_learn_takes_up_none(run: Run) -> None:
     decided = decide(run)
     run.advance(start="filter")
     untaught = counts(run)
@@ -268,12 +266,12 @@ def test_a_run_that_learns_takes_up_every_further_decision_and_none_while_it_doe
     run.store.review([change.review], [], "page")
     run.advance(start="filter")
     assert counts(run) != taught
-    run.store._db.execute("DELETE FROM reviews")  # too few to teach: the rule is the run's own again
+    run.store._db.execute("DELETE FROM reviews")  # too few to learn from: the run's own rule is back
     run.advance(start="filter")
     assert counts(run) == untaught
 
 
-def test_learning_twice_makes_one_setting_and_keeps_the_others(run: Run) -> None:
+def test_learning_twice_leaves_one_setting_and_keeps_the_others(run: Run) -> None:
     before = run.settings.overrides
     run.settings = run.settings.changed(settings=["filter.learn = false"])
     for _ in range(2):
@@ -282,7 +280,7 @@ def test_learning_twice_makes_one_setting_and_keeps_the_others(run: Run) -> None
     assert run.task.filter.learn
 
 
-def test_learning_beside_another_way_to_review_is_one_too_many(
+def test_learning_cannot_be_combined_with_another_way_to_review(
     iclora: Callable[..., tuple[int, str, str]], home: Path
 ) -> None:
     for words, told in (

@@ -55,7 +55,7 @@ def post(client: httpx2.Client, row: dict[str, Any], what: str, **said: object) 
 
 
 def change(client: httpx2.Client, row: dict[str, Any], what: str, **said: object) -> dict[str, Any]:
-    """The row after a change that is taken."""
+    """The row after a change that is accepted."""
     answer = post(client, row, what, **said)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
@@ -75,7 +75,7 @@ def segments(row: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["/", "/rows", "/undo", "/?token=", "/?token=wrong", "/rows?token=right", "/docs"])
-def test_without_the_token_there_is_nothing(served: Served, path: str) -> None:
+def test_without_the_token_everything_is_refused(served: Served, path: str) -> None:
     url = f"http://{served.address}{path.replace('right', served.token)}"
     answer = httpx2.get(url)
     assert answer.status_code == 403
@@ -83,11 +83,11 @@ def test_without_the_token_there_is_nothing(served: Served, path: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost", "127.0.0.1", "127.0.0.1:1"])
-def test_another_name_for_this_machine_is_refused(client: httpx2.Client, host: str) -> None:
+def test_another_host_name_for_this_machine_is_refused(client: httpx2.Client, host: str) -> None:
     assert client.get("/rows", headers={"Host": host}).status_code == 403
 
 
-def test_another_sites_script_is_refused_even_with_the_cookie(client: httpx2.Client, served: Served) -> None:
+def test_a_script_of_another_site_is_refused_even_with_the_cookie(client: httpx2.Client, served: Served) -> None:
     row = rows(client)[0]
     body = {"base": row["base"], "decision": "keep"}
     for origin in ("http://evil.example", "null", f"https://{served.address}"):
@@ -99,7 +99,7 @@ def test_another_sites_script_is_refused_even_with_the_cookie(client: httpx2.Cli
     assert stored(served)[1] == []
 
 
-def test_browsers_are_told_to_be_strict(client: httpx2.Client, served: Served) -> None:
+def test_responses_carry_strict_security_headers(client: httpx2.Client, served: Served) -> None:
     answer = client.get("/", params={"token": served.token})
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'; script-src 'sha256-" in policy
@@ -114,13 +114,13 @@ def test_browsers_are_told_to_be_strict(client: httpx2.Client, served: Served) -
         assert headers["referrer-policy"] == "no-referrer"
 
 
-def test_the_page_asks_no_other_server_for_anything() -> None:
+def test_the_page_loads_nothing_from_other_servers() -> None:
     page = (Path(views.__file__).parent / "page.html").read_text(encoding="utf-8")
     assert re.findall(r"https?:|//[a-z]", page) == []
     assert re.findall(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|<\w[^>]* on\w+=", page) == []
 
 
-# ---- pictures by ids
+# ---- pictures by id
 
 
 @pytest.mark.parametrize(
@@ -137,11 +137,11 @@ def test_the_page_asks_no_other_server_for_anything() -> None:
         "/page.html",
     ],
 )
-def test_what_is_no_id_is_not_found(client: httpx2.Client, path: str) -> None:
+def test_an_invalid_id_is_not_found(client: httpx2.Client, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
-def test_a_grid_is_shown_byte_for_byte_and_a_record_as_a_small_picture(client: httpx2.Client, served: Served) -> None:
+def test_a_grid_is_served_byte_for_byte_and_a_record_as_a_small_picture(client: httpx2.Client, served: Served) -> None:
     row = stored(served)[0][0]
     answer = client.get(f"/rows/{row.id}/picture")
     assert answer.content == (served.home / row.grid.path).read_bytes()
@@ -181,7 +181,7 @@ def test_a_change_of_an_unknown_grid_is_refused(
         ("replace", {"panel": 0, "record": "../run.db"}, "this run has no image '../run.db'"),
     ],
 )
-def test_what_makes_no_sense_is_a_sentence_and_changes_nothing(
+def test_invalid_input_is_answered_with_a_sentence_and_changes_nothing(
     client: httpx2.Client, served: Served, what: str, said: dict[str, object], message: str
 ) -> None:
     answer = post(client, rows(client)[0], what, **said)
@@ -193,7 +193,7 @@ def test_what_makes_no_sense_is_a_sentence_and_changes_nothing(
 # ---- what a reviewer does
 
 
-def test_a_fresh_run_has_all_rows_undecided_and_cuts_their_texts_by_panel(
+def test_all_rows_of_a_fresh_run_are_undecided_and_their_texts_are_split_by_panel(
     client: httpx2.Client, served: Served
 ) -> None:
     state = client.get("/rows").json()
@@ -205,7 +205,7 @@ def test_a_fresh_run_has_all_rows_undecided_and_cuts_their_texts_by_panel(
         assert row["machine"] is None
 
 
-def test_keeping_what_the_toolkit_keeps_is_a_decision_too(client: httpx2.Client, served: Served) -> None:
+def test_confirming_a_grid_that_the_toolkit_keeps_is_a_decision_too(client: httpx2.Client, served: Served) -> None:
     row = rows(client)[0]
     told = change(client, row, "decide", decision="keep")
     assert (told["row"]["by"], told["row"]["filters"]) == ("person", [])
@@ -218,14 +218,14 @@ def test_keeping_what_the_toolkit_keeps_is_a_decision_too(client: httpx2.Client,
     assert change(client, told["row"], "decide", decision="keep")["step"] is None
 
 
-def test_a_drop_has_its_reason_and_keeping_after_all_takes_it_away(client: httpx2.Client) -> None:
+def test_a_drop_has_its_reason_and_keeping_the_grid_after_all_removes_it(client: httpx2.Client) -> None:
     dropped = change(client, rows(client)[0], "decide", decision="drop", note="too  dark")["row"]
     assert (dropped["decision"], dropped["note"]) == ("drop", "too dark")
     kept = change(client, dropped, "decide", decision="keep")["row"]
     assert (kept["decision"], kept["note"]) == ("keep", "")
 
 
-def test_an_edit_stands_beside_the_captioners_text(client: httpx2.Client, served: Served) -> None:
+def test_an_edit_is_stored_beside_the_captioners_text(client: httpx2.Client, served: Served) -> None:
     row = rows(client)[1]
     text = row["text"].replace("does thing", "mends thing")
     edited = change(client, row, "edit", text=text)["row"]
@@ -244,7 +244,7 @@ def test_a_text_that_looks_like_markup_stays_text(client: httpx2.Client) -> None
     assert EVIL in next(each for each in answer.json()["rows"] if each["id"] == row["id"])["text"]
 
 
-def test_a_stale_change_is_refused_with_the_row_as_it_is_now(client: httpx2.Client, served: Served) -> None:
+def test_a_stale_change_is_refused_and_answered_with_the_current_row(client: httpx2.Client, served: Served) -> None:
     row = rows(client)[0]
     with served.client() as other:
         now = change(other, row, "decide", decision="drop", note="theirs")["row"]
@@ -259,7 +259,7 @@ def test_a_stale_change_is_refused_with_the_row_as_it_is_now(client: httpx2.Clie
     assert [event["becomes"] for event in stored(served)[1]] == ["drop", "theirs"]
 
 
-def test_a_swap_takes_texts_along_and_draws_the_grid_anew(client: httpx2.Client, served: Served) -> None:
+def test_a_swap_moves_the_texts_along_and_redraws_the_grid(client: httpx2.Client, served: Served) -> None:
     row, before = rows(client)[2], stored(served)[0][2]
     swapped = change(client, row, "swap", first=0, second=2)["row"]
     first, second, third = before.caption.panels
@@ -291,7 +291,7 @@ def test_another_picture_empties_the_panels_text_and_waits_for_a_person(client: 
     assert stored(served)[0][1].grid == after.grid
 
 
-def test_a_picture_that_has_left_its_grid_is_on_offer_and_may_come_back(client: httpx2.Client) -> None:
+def test_a_picture_that_has_left_its_grid_is_offered_and_can_come_back(client: httpx2.Client) -> None:
     row = rows(client)[0]
     offers = client.get(f"/rows/{row['id']}/offers/0").json()
     replaced = change(client, row, "replace", panel=0, record=offers[0]["id"])["row"]
@@ -311,7 +311,9 @@ def test_a_picture_of_another_source_is_refused(client: httpx2.Client, served: S
     assert "of its own film or folder" in answer.json()["error"]
 
 
-def test_every_change_can_be_undone_and_the_first_leaves_no_decision(client: httpx2.Client, served: Served) -> None:
+def test_every_change_can_be_undone_and_undoing_the_first_leaves_no_decision(
+    client: httpx2.Client, served: Served
+) -> None:
     row = rows(client)[0]
     steps, now = [], row
     for what, said in (
@@ -333,7 +335,7 @@ def test_every_change_can_be_undone_and_the_first_leaves_no_decision(client: htt
     assert sorted(fields) == sorted((field, becomes, was) for field, was, becomes in fields)
 
 
-def test_a_step_is_undone_once_and_only_while_its_row_is_as_it_left_it(client: httpx2.Client) -> None:
+def test_a_change_is_undone_once_and_only_while_its_row_is_as_it_left_it(client: httpx2.Client) -> None:
     row = rows(client)[0]
     first = change(client, row, "decide", decision="drop", note="why")
     second = change(client, first["row"], "decide", decision="keep")
@@ -343,7 +345,7 @@ def test_a_step_is_undone_once_and_only_while_its_row_is_as_it_left_it(client: h
     assert client.post("/undo", json={"step": second["step"]}).status_code == 404
 
 
-def test_the_linter_reads_a_text_while_it_is_typed(client: httpx2.Client) -> None:
+def test_the_linter_checks_a_text_while_it_is_typed(client: httpx2.Client) -> None:
     row = rows(client)[0]
     typed = "[MOVIE-SHOTS] 🎬 so,\n [SCENE-1] one thing there, [SCENE-3] the end of it"
     told = client.post(f"/rows/{row['id']}/check", json={"text": typed}).json()
@@ -359,7 +361,7 @@ def test_without_a_scorer_there_are_no_scores(client: httpx2.Client) -> None:
     assert client.post(f"/rows/{row['id']}/score", json={"text": row["text"]}).json() == []
 
 
-def test_the_captioner_asked_again_writes_beside_what_is_there(client: httpx2.Client, served: Served) -> None:
+def test_the_captioners_new_answer_is_stored_beside_the_existing_text(client: httpx2.Client, served: Served) -> None:
     row = rows(client)[0]
     mine = row["text"].replace("does thing", "mends thing")
     edited = change(client, row, "edit", text=mine)["row"]
@@ -376,7 +378,7 @@ def test_a_captioner_with_nothing_new_says_so(client: httpx2.Client) -> None:
     assert "the captioner wrote nothing new that can be read" in answers[-1].json()["error"]
 
 
-def test_what_a_table_has_changed_meanwhile_is_not_overwritten(client: httpx2.Client, served: Served) -> None:
+def test_changes_made_through_a_table_meanwhile_are_not_overwritten(client: httpx2.Client, served: Served) -> None:
     row = rows(client)[0]
     run = opened(served.home)
     with run.store:
@@ -392,7 +394,7 @@ def test_what_a_table_has_changed_meanwhile_is_not_overwritten(client: httpx2.Cl
     assert kept["decision"] == "keep"
 
 
-def test_a_table_keeps_the_panels_that_the_page_has_exchanged(client: httpx2.Client, served: Served) -> None:
+def test_a_table_keeps_the_panels_that_were_replaced_on_the_page(client: httpx2.Client, served: Served) -> None:
     swapped = change(client, rows(client)[0], "swap", first=0, second=1)["row"]
     before = stored(served)[0][0]
     run = opened(served.home)
@@ -414,7 +416,7 @@ def test_a_table_keeps_the_panels_that_the_page_has_exchanged(client: httpx2.Cli
         ("local", ('captioner.model="/nowhere"',), "/nowhere"),
     ],
 )
-def test_a_captioner_that_can_t_be_asked_is_a_sentence(
+def test_a_captioner_that_cannot_be_asked_is_reported_in_a_sentence(
     built: Path, tmp_path: Path, captioner: str, options: tuple[str, ...], message: str
 ) -> None:
     run = shutil.copytree(built, tmp_path / "run")
@@ -425,7 +427,7 @@ def test_a_captioner_that_can_t_be_asked_is_a_sentence(
     assert message in answer.json()["error"]
 
 
-# ---- what becomes of it
+# ---- what comes of it
 
 
 def test_the_command_serves_until_it_is_interrupted_and_then_writes_the_data_set(built: Path, tmp_path: Path) -> None:
@@ -452,13 +454,13 @@ def test_the_command_serves_until_it_is_interrupted_and_then_writes_the_data_set
     assert command.returncode == 0
 
 
-def test_a_table_and_the_page_at_once_are_two_ways_too_many() -> None:
+def test_a_table_and_the_page_cannot_be_used_for_one_review() -> None:
     told = CliRunner().invoke(cli.app, ["review", "storyboard", "--serve", "--apply", "captions.csv"])
     assert isinstance(told.exception, BadInput)
     assert str(told.exception).startswith("--apply captions.csv and --serve are two ways to review")
 
 
-def test_the_data_set_has_the_panels_and_texts_that_the_reviewer_wants(client: httpx2.Client, served: Served) -> None:
+def test_the_data_set_has_the_panels_and_texts_that_the_reviewer_chose(client: httpx2.Client, served: Served) -> None:
     swapped, dropped, *_ = rows(client)
     change(client, swapped, "swap", first=0, second=1)
     change(client, dropped, "decide", decision="drop", note="why")
@@ -475,7 +477,9 @@ def test_the_data_set_has_the_panels_and_texts_that_the_reviewer_wants(client: h
     assert f'"{row.id}","keep"' in table and "why" in table
 
 
-def test_a_persons_picture_that_is_gone_is_drawn_again(client: httpx2.Client, served: Served) -> None:
+def test_a_picture_chosen_by_a_person_is_drawn_again_when_its_file_is_gone(
+    client: httpx2.Client, served: Served
+) -> None:
     change(client, rows(client)[0], "swap", first=0, second=1)
     changed = next(row for row in stored(served)[0] if row.review)
     drawn = (served.home / changed.grid.path).read_bytes()
@@ -488,7 +492,7 @@ def test_a_persons_picture_that_is_gone_is_drawn_again(client: httpx2.Client, se
     assert (served.home / changed.grid.path).read_bytes() == drawn
 
 
-def test_a_review_of_pictures_that_have_left_the_run_does_not_hold(client: httpx2.Client, served: Served) -> None:
+def test_a_review_of_pictures_that_have_left_the_run_no_longer_applies(client: httpx2.Client, served: Served) -> None:
     row = rows(client)[0]
     offer = client.get(f"/rows/{row['id']}/offers/0").json()[0]["id"]
     change(client, row, "replace", panel=0, record=offer)
@@ -498,7 +502,7 @@ def test_a_review_of_pictures_that_have_left_the_run_does_not_hold(client: httpx
     assert rows(client)[0] == row
 
 
-def test_pieces_of_a_text_with_a_stand_in_for_a_marker_are_whole() -> None:
+def test_a_text_with_a_stand_in_for_a_marker_is_split_without_loss() -> None:
     couple = next(known for name in task.names() if (known := task.load(name)).stand_ins)
     marker, words = next(iter(couple.stand_ins.items()))
     text = " ".join(words if each == marker else f"{each} one thing" for each in (couple.prefix, *couple.markers))

@@ -19,13 +19,13 @@ FEW_STEPS = '{"train.steps": 4, "train.samples": 1, "train.sample_steps": 2, "tr
 
 
 def drawn(folder: Path) -> None:
-    """The example's LoRA and images are there."""
+    """Asserts that the example's LoRA and images exist."""
     assert (folder / "runs/api/training/storyboard.safetensors").stat().st_size > 0
     with Image.open(folder / "grid.png") as grid, Image.open(folder / "panel.png") as panel:
         assert (grid.width, grid.height) == (panel.width, 3 * panel.height)
 
 
-def test_the_example_runs_on_few_films_and_for_few_steps(
+def test_the_example_runs_on_a_few_films_and_for_a_few_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -53,5 +53,5 @@ def test_every_public_name_and_method_that_the_page_lists_exists_and_none_is_lef
         assert hasattr(iclora, name) or hasattr(iclora.Run, name)
 
 
-def test_the_page_stays_within_two_screens() -> None:
+def test_the_page_is_no_longer_than_two_screens() -> None:
     assert len(PAGE.splitlines()) <= 120

@@ -33,7 +33,7 @@ FREE = "[MOVIE-SHOTS] a day by the sea, [SCENE-1] the tide comes in, [SCENE-2] b
 
 
 def reply(texts: list[str], people: dict[str, str], **more: object) -> str:
-    """An answer; who stands in a text is seen in its panel."""
+    """An answer; people named in a text are listed in its panel."""
     panels = [{"text": text, "people": [name for name in people if f"<{name}>" in text]} for text in texts]
     known = [{"name": name, "looks": looks} for name, looks in people.items()]
     return json.dumps({"summary": "a day of <P1>", "panels": panels, "people": known} | more)
@@ -65,7 +65,7 @@ STRANGER, FAIR, ONE_TEXT, NOBODY = range(4)
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home of four grids: one with a stranger, one of whom somebody changes, one as one text, one without people."""
+    """A home of four grids: one has a stranger, one a person who changes, one is a single text, one has no people."""
     home, rng = tmp_path_factory.mktemp("parts"), random.Random(5)
     for folder in range(len(ANSWERS)):
         for shot in range(3):
@@ -119,14 +119,14 @@ def write(run: Run, lines: list[dict[str, str]]) -> Path:
 
 
 def apply(run: Run, number: int, **cells: str) -> list[reviews.Change]:
-    """Takes over a table in which some cells of an answer's row were edited."""
+    """Applies a table in which some cells of an answer's row were edited."""
     grid = row(run, number).id
     lines = [line | cells if line["id"] == grid else line for line in table(run)]
     return run.apply(write(run, lines))
 
 
 def doubt(run: Run, number: int, **cells: str) -> str:
-    """The one doubt about such a table, without the number of its row."""
+    """The only doubt about such a table, without its row number."""
     with pytest.raises(BadInput) as caught:
         apply(run, number, **cells)
     assert run.store.table("reviews") == []
@@ -157,21 +157,21 @@ def first_and_second(run: Run, number: int) -> tuple[str, str]:
          "[MOVIE-SHOTS] new ones, [SCENE-2] b, [SCENE-3] c."),
     ],
 )  # fmt: skip
-def test_another_summary_leaves_every_other_letter(text: str, expected: str) -> None:
+def test_another_summary_leaves_every_other_letter_unchanged(text: str, expected: str) -> None:
     caption = grammar.parse(text, STORYBOARD)
     changed = grammar.replace_summary(caption, " new\nones. ", STORYBOARD)
     assert changed == expected
     assert grammar.parse(changed, STORYBOARD).panels == caption.panels
 
 
-def test_a_summary_needs_a_marker_behind_it_and_none_in_it() -> None:
+def test_a_summary_must_be_followed_by_a_marker_and_contain_none() -> None:
     with pytest.raises(grammar.BadReply, match="has no \\[SCENE-1\\], so the summary can't be changed on its own"):
         grammar.replace_summary(grammar.parse("[MOVIE-SHOTS] words", STORYBOARD), "x", STORYBOARD)
     with pytest.raises(grammar.BadReply, match="must not contain the marker"):
         grammar.replace_summary(grammar.parse(FREE, STORYBOARD), "x [SCENE-2] y", STORYBOARD)
 
 
-def test_parts_follow_pictures_that_change_their_places_and_lose_those_that_go() -> None:
+def test_parts_follow_pictures_that_change_places_and_lose_those_that_go() -> None:
     before = Parts((), tuple(Shown(text) for text in "abc"), "", (Tie("x", (0, 2)), Tie("y", (0, 1))), (2,), "nothing")
     swapped = grammar.rearranged(before, [2, 1, 0])
     assert [panel.text for panel in swapped.panels] == ["c", "b", "a"]
@@ -188,7 +188,7 @@ def test_parts_follow_pictures_that_change_their_places_and_lose_those_that_go()
 # ---- the table
 
 
-def test_the_table_has_the_summary_before_the_panels_and_the_people_behind_them(run: Run) -> None:
+def test_the_table_has_the_summary_before_the_panels_and_the_people_after_them(run: Run) -> None:
     lines = {line["id"]: line for line in table(run)}
     assert list(table(run)[0])[:9] == [
         "id", "decision", "caption", "summary", "panel_1", "panel_2", "panel_3", "people", "note",
@@ -205,7 +205,7 @@ def test_the_table_has_the_summary_before_the_panels_and_the_people_behind_them(
     assert run.apply(run.folder / "captions.csv") == []
 
 
-def test_other_looks_are_told_where_the_old_ones_were_and_stay_through_the_next_table(run: Run) -> None:
+def test_edited_looks_appear_where_the_old_ones_were_and_survive_the_next_table(run: Run) -> None:
     (mara, leo), before = first_and_second(run, STRANGER), row(run, STRANGER)
     (change,) = apply(run, STRANGER, people=f"{mara}: a green rabbit, in a scarf; {leo}: {BEAR}")
     after = row(run, STRANGER)
@@ -223,7 +223,7 @@ def test_other_looks_are_told_where_the_old_ones_were_and_stay_through_the_next_
     ]
     lines = {line["id"]: line for line in table(run)}
     assert lines[before.id]["people"] == f"{mara}: a green rabbit, in a scarf; {leo}: {BEAR}"
-    assert run.apply(run.folder / "edited.csv") == []  # the same table once more
+    assert run.apply(run.folder / "edited.csv") == []  # the same table again
     apply(run, STRANGER, people=f"{mara}: a green rabbit, in a scarf; {leo}: a brown bear")
     assert [person.looks for person in parts(row(run, STRANGER)).people] == [
         "a green rabbit, in a scarf",
@@ -231,7 +231,7 @@ def test_other_looks_are_told_where_the_old_ones_were_and_stay_through_the_next_
     ]
 
 
-def test_edited_looks_are_what_a_scorer_reads_in_place_of_names(run: Run) -> None:
+def test_a_scorer_reads_edited_looks_in_place_of_names(run: Run) -> None:
     mara, leo = first_and_second(run, STRANGER)
     apply(run, STRANGER, people=f"{mara}: a green rabbit; {leo}: {BEAR}")
     counting = next(c for c in reviews.captions(run.store, run.task, run.counter) if c.grid == row(run, STRANGER).id)
@@ -258,7 +258,7 @@ def test_edited_looks_outlive_an_edit_of_the_text_and_a_new_round_of_captions(ru
     assert (again.caption.text, parts(again).people) == (edited.caption.text, parts(edited).people)
 
 
-def test_somebody_whom_a_person_names_anew_gets_looks_in_the_next_table(run: Run) -> None:
+def test_a_person_added_by_an_edit_gets_looks_in_the_next_table(run: Run) -> None:
     apply(run, NOBODY, panel_1="<Ada> runs through the rain")
     assert parts(row(run, NOBODY)).people == (Person("Ada", ""),)
     assert "<Ada> is named, but nothing says what they look like" in row(run, NOBODY).caption.problems
@@ -268,10 +268,10 @@ def test_somebody_whom_a_person_names_anew_gets_looks_in_the_next_table(run: Run
     assert (parts(after).panels[0].text, after.caption.problems) == ("<Ada>, runs through the rain", ())
 
 
-def test_what_changes_about_somebody_is_edited_and_taken_away(run: Run) -> None:
+def test_the_variable_looks_of_a_person_can_be_edited_and_removed(run: Run) -> None:
     una, bo = first_and_second(run, FAIR)
     before = row(run, FAIR).caption.text
-    assert "a blue bear in a coat" in before  # in the panel where it wears one
+    assert "a blue bear in a coat" in before  # in the panel in which she wears one
     (change,) = apply(run, FAIR, people=f"{una}: {OWL}; {bo}: {BEAR}")
     assert change.review.people == (Person(bo, BEAR),)
     assert "in a coat" not in row(run, FAIR).caption.text
@@ -279,7 +279,7 @@ def test_what_changes_about_somebody_is_edited_and_taken_away(run: Run) -> None:
     assert change.review.people == (Person(bo, BEAR, "its hat, and its shoes"),)
 
 
-def test_an_edited_summary_changes_its_part_of_the_caption_only(run: Run) -> None:
+def test_an_edited_summary_changes_only_its_part_of_the_caption(run: Run) -> None:
     before = row(run, ONE_TEXT).caption
     apply(run, ONE_TEXT, summary="a night by the sea")
     after = row(run, ONE_TEXT).caption
@@ -287,12 +287,12 @@ def test_an_edited_summary_changes_its_part_of_the_caption_only(run: Run) -> Non
     assert (after.summary, after.panels) == ("a night by the sea", before.panels)
 
 
-def test_summary_panels_and_people_may_be_edited_at_once_where_they_agree(run: Run) -> None:
+def test_summary_panels_and_people_may_be_edited_at_once_if_they_agree(run: Run) -> None:
     mara, leo = first_and_second(run, STRANGER)
     seen = row(run, STRANGER).caption
     cells = {
         "people": f"{mara}: a green rabbit; {leo}: {BEAR}",
-        "summary": seen.summary.replace("a day", "a whole day"),  # it still tells how the rabbit looked
+        "summary": seen.summary.replace("a day", "a whole day"),  # it still says how the rabbit looked
         "panel_2": f"<{mara}> digs a deep hole",
     }
     apply(run, STRANGER, **cells)
@@ -301,7 +301,7 @@ def test_summary_panels_and_people_may_be_edited_at_once_where_they_agree(run: R
     assert after.panels == (seen.panels[0], f"<{mara}> digs a deep hole", seen.panels[2])
 
 
-def test_caption_and_people_agree_where_the_caption_tells_the_new_looks(run: Run) -> None:
+def test_caption_and_people_agree_if_the_caption_states_the_new_looks(run: Run) -> None:
     mara, leo = first_and_second(run, STRANGER)
     text = row(run, STRANGER).caption.text.replace(RABBIT, "a green rabbit").replace("sits down", "lies down")
     apply(run, STRANGER, people=f"{mara}: a green rabbit; {leo}: {BEAR}", caption=text)
@@ -309,7 +309,7 @@ def test_caption_and_people_agree_where_the_caption_tells_the_new_looks(run: Run
     assert (after.caption.text, parts(after).people[0].looks) == (text, "a green rabbit")
 
 
-def test_people_who_can_t_be_are_in_doubt_and_the_way_on_is_told(run: Run) -> None:
+def test_invalid_people_are_in_doubt_with_a_way_to_proceed(run: Run) -> None:
     mara, leo = first_and_second(run, STRANGER)
     for cell, told in (
         (f"{mara}: {RABBIT}; {leo}: {BEAR}; Zeno: a cat",
@@ -328,7 +328,7 @@ def test_people_who_can_t_be_are_in_doubt_and_the_way_on_is_told(run: Run) -> No
     assert doubt(run, NOBODY, people="Zeno: a cat") == ("people: 'Zeno' is not in this grid; its caption names nobody")
 
 
-def test_people_and_texts_that_contradict_one_another_are_in_doubt(run: Run) -> None:
+def test_people_and_texts_that_contradict_each_other_are_in_doubt(run: Run) -> None:
     (mara, leo), seen = first_and_second(run, STRANGER), row(run, STRANGER).caption
     people = f"{mara}: a green rabbit; {leo}: {BEAR}"
     for cells, other in (
@@ -345,7 +345,7 @@ def test_people_and_texts_that_contradict_one_another_are_in_doubt(run: Run) -> 
     assert doubt(run, STRANGER, summary="a [SCENE-2] day").startswith("summary: a text must not contain the marker")
 
 
-def test_looks_that_hold_a_semicolon_are_shown_without_and_left_as_they_are(run: Run) -> None:
+def test_looks_that_contain_a_semicolon_are_shown_without_it_and_left_as_they_are(run: Run) -> None:
     told = Parts((Person("Mara", "a cat; asleep"), Person("Leo", BEAR)), (), "")
     assert reviews.people_cell(told) == f"Mara: a cat, asleep; Leo: {BEAR}"
     seen = replace(row(run, STRANGER), caption=replace(row(run, STRANGER).caption, parts=told))
@@ -356,7 +356,7 @@ def test_looks_that_hold_a_semicolon_are_shown_without_and_left_as_they_are(run:
 def test_a_table_from_before_there_were_people_is_refused(run: Run) -> None:
     lines = table(run)
     for line in lines:
-        line["base"] = line["base"][: -6 * 4] + line["base"][-6 * 2 :]  # hashes of two cells fewer
+        line["base"] = line["base"][: -6 * 4] + line["base"][-6 * 2 :]  # its hashes cover two cells fewer
     with pytest.raises(BadInput, match="is not what was written there; edit a freshly written table"):
         run.apply(write(run, lines))
     bare = [{name: cell for name, cell in line.items() if name not in ("summary", "people")} for line in lines]
@@ -364,7 +364,7 @@ def test_a_table_from_before_there_were_people_is_refused(run: Run) -> None:
         run.apply(write(run, bare))
 
 
-def test_a_score_of_a_column_s_name_stands_beside_it(run: Run) -> None:
+def test_a_score_with_the_name_of_a_column_is_shown_beside_it(run: Run) -> None:
     found = reviews.rows(run.store, run.task, run.counter)
     scored = replace(found[0], scores=(Score("summary", 0.5, 0.1, True, ""),))
     path, all_rows = run.folder / "scored.csv", [scored, *found[1:]]
@@ -373,7 +373,7 @@ def test_a_score_of_a_column_s_name_stands_beside_it(run: Run) -> None:
     assert '"summary score"' in path.read_text(encoding="utf-8-sig").splitlines()[0]
 
 
-def test_looks_under_a_policy_that_tells_none_are_stored_and_scored_anew(run: Run) -> None:
+def test_looks_are_stored_and_scored_again_under_a_policy_that_never_states_them(run: Run) -> None:
     never = Run(run.settings.changed(settings={"caption.looks": "never"}), run.folder)
     never.advance()
     mara, leo = first_and_second(never, STRANGER)
@@ -390,7 +390,7 @@ def test_looks_under_a_policy_that_tells_none_are_stored_and_scored_anew(run: Ru
 # ---- the contact sheet
 
 
-def test_the_contact_sheet_tells_the_captioners_word_and_names_the_stranger(run: Run) -> None:
+def test_the_contact_sheet_shows_the_captioners_remarks_and_names_the_stranger(run: Run) -> None:
     run.write_review()
     page = (run.folder / "review.html").read_text(encoding="utf-8")
     first = row(run, STRANGER)
@@ -402,7 +402,7 @@ def test_the_contact_sheet_tells_the_captioners_word_and_names_the_stranger(run:
     assert "The captioner:" not in page[page.index(f'<article id="{row(run, NOBODY).id}"') :].partition("</article>")[0]
 
 
-def test_what_a_captioner_says_is_one_line() -> None:
+def test_a_captioners_remark_is_one_line() -> None:
     told = Parts((), (), "", (Tie("a kite", (0, 1, 2)), Tie("the sea", (0, 2))), (0, 1), "all differ")
     assert reviews.captioners_word(told) == (
         "a kite in panels 1, 2 and 3; the sea in panels 1 and 3; panels 1 and 2 do not belong; "
@@ -441,7 +441,7 @@ def post(client: httpx2.Client, row: dict[str, Any], what: str, **said: object) 
     return client.post(f"/rows/{row['id']}/{what}", json=said)
 
 
-def test_a_row_comes_with_its_people_and_the_captioners_word(client: httpx2.Client, served: Served) -> None:
+def test_a_row_comes_with_its_people_and_the_captioners_remarks(client: httpx2.Client, served: Served) -> None:
     told = shown(client, served)
     assert [person["looks"] for person in told["people"]] == [RABBIT, BEAR]
     assert told["word"] == "the beach in panels 1 and 2; panel 3 does not belong"
@@ -450,7 +450,7 @@ def test_a_row_comes_with_its_people_and_the_captioners_word(client: httpx2.Clie
     assert shown(client, served, FAIR)["people"][1]["changes"] == "what it wears"
 
 
-def test_looks_are_checked_in_the_text_that_they_would_make_and_saved_with_it(
+def test_looks_are_checked_in_the_text_that_they_would_produce_and_saved_with_it(
     client: httpx2.Client, served: Served
 ) -> None:
     before = shown(client, served)
@@ -473,7 +473,7 @@ def test_looks_are_checked_in_the_text_that_they_would_make_and_saved_with_it(
     assert fields == [(name, was, now) for name, now, was in reversed(fields)] and len(fields) == 2
 
 
-def test_the_linter_knows_the_parts_of_a_text_that_is_typed(client: httpx2.Client, served: Served) -> None:
+def test_the_linter_knows_the_parts_of_a_text_while_it_is_typed(client: httpx2.Client, served: Served) -> None:
     before = shown(client, served)
     mara = before["people"][0]["name"]
     typed = before["text"].replace("sits down", f"sits down, {RABBIT}")
@@ -483,7 +483,7 @@ def test_the_linter_knows_the_parts_of_a_text_that_is_typed(client: httpx2.Clien
 
 
 @pytest.mark.parametrize("what", ["check", "edit", "score"])
-def test_looks_that_can_t_be_are_a_sentence_and_change_nothing(
+def test_invalid_looks_are_answered_with_a_sentence_and_change_nothing(
     client: httpx2.Client, served: Served, what: str
 ) -> None:
     before = shown(client, served)
@@ -502,7 +502,7 @@ def test_looks_that_can_t_be_are_a_sentence_and_change_nothing(
     assert shown(client, served) == before
 
 
-def test_a_stranger_that_was_exchanged_is_none_any_more(client: httpx2.Client, served: Served) -> None:
+def test_a_stranger_that_was_replaced_is_no_longer_one(client: httpx2.Client, served: Served) -> None:
     before = stored(served)
     assert [s.name for s in before.scores if not s.passed] == ["belongs 3", "recurs 3"]
     swapped = post(client, shown(client, served), "swap", base=shown(client, served)["base"], first=0, second=2)
@@ -521,7 +521,7 @@ def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium here: apt-get install chromium")
     with sync_playwright() as playwright:
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses its sandbox to root
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to use its sandbox as root
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
         yield browser
         browser.close()
@@ -537,7 +537,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def page(context: BrowserContext, served: Served, tmp_path: Path) -> Iterator[Page]:
-    """The page, at the grid with a stranger."""
+    """The page, showing the grid with a stranger."""
     faults: list[str] = []
     page = context.new_page()
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -549,7 +549,7 @@ def page(context: BrowserContext, served: Served, tmp_path: Path) -> Iterator[Pa
     assert [fault for fault in faults if "status of 4" not in fault] == []
 
 
-def test_the_stranger_is_marked_on_its_picture_and_why_stands_beside_it(
+def test_the_stranger_is_marked_on_its_picture_with_the_reason_beside_it(
     page: Page, served: Served, tmp_path: Path
 ) -> None:
     page.screenshot(path=tmp_path / "stranger.png")
@@ -567,7 +567,9 @@ def test_the_stranger_is_marked_on_its_picture_and_why_stands_beside_it(
     expect(page.locator(".box.stranger")).to_have_count(0)
 
 
-def test_looks_are_edited_by_keyboard_seen_at_once_saved_and_undone(page: Page, served: Served, tmp_path: Path) -> None:
+def test_looks_are_edited_by_keyboard_and_previewed_at_once_and_saved_and_undone(
+    page: Page, served: Served, tmp_path: Path
+) -> None:
     before = stored(served)
     mara = parts(before).people[0].name
     page.keyboard.press("e")
@@ -577,7 +579,7 @@ def test_looks_are_edited_by_keyboard_seen_at_once_saved_and_undone(page: Page, 
     field.fill("")
     expect(page.locator("#problems")).to_contain_text(f"the looks of {mara} are missing")
     field.focus()
-    page.keyboard.type("a green rabbit")  # no letter of it is a command
+    page.keyboard.type("a green rabbit")  # none of its letters is a command
     expect(page.locator("#caption .summary")).to_contain_text(f"{mara}>, a green rabbit")
     expect(page.locator("#problems")).to_contain_text("The linter finds nothing.")
     page.screenshot(path=tmp_path / "looks.png")
@@ -597,7 +599,7 @@ def test_looks_are_edited_by_keyboard_seen_at_once_saved_and_undone(page: Page, 
     assert stored(served) == before
 
 
-def test_escape_leaves_looks_as_they_were_and_another_grid_has_its_own(page: Page, served: Served) -> None:
+def test_escape_restores_the_looks_and_every_grid_has_its_own(page: Page, served: Served) -> None:
     page.keyboard.press("e")
     page.locator("#people textarea").first.fill("a green rabbit")
     page.keyboard.press("Escape")

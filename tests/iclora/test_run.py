@@ -26,7 +26,7 @@ TEXT = "[MOVIE-SHOTS] By hand, [SCENE-1] a first thing, [SCENE-2] a second thing
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three folders of three images with a text each, and an image that can't be read."""
+    """Three folders of three images, each with a text, and an image that can't be read."""
     home = tmp_path_factory.mktemp("films")
     for folder in ("dawn", "day", "night"):
         for number in range(1, 4):
@@ -60,7 +60,7 @@ def test_a_run_is_brought_to_any_stage_and_no_further(run: Run) -> None:
 def test_a_result_accounts_for_every_input(run: Run) -> None:
     results = run.advance()
     assert all(result.entered == result.kept + sum(result.rejected.values()) for result in results)
-    assert sum(sum(result.rejected.values()) for result in results[:2]) == 1  # the image that can't be read
+    assert sum(sum(result.rejected.values()) for result in results[:2]) == 1  # the unreadable image
 
 
 def test_progress_and_results_are_reported_as_they_come(run: Run) -> None:
@@ -74,12 +74,12 @@ def test_progress_and_results_are_reported_as_they_come(run: Run) -> None:
 
 
 @pytest.mark.parametrize("stages", [{"to": "filtre"}, {"start": "begin"}])
-def test_an_unknown_stage_is_answered_with_those_that_there_are(run: Run, stages: dict[str, str]) -> None:
+def test_an_unknown_stage_is_answered_with_the_known_ones(run: Run, stages: dict[str, str]) -> None:
     with pytest.raises(BadInput, match=r"no stage named '\w+' \(there are collect, inspect, group"):
         run.advance(**stages)
 
 
-def test_what_a_run_was_asked_for_is_known_when_it_is_opened_again(run: Run, films: Path) -> None:
+def test_the_settings_of_a_run_are_known_when_it_is_opened_again(run: Run, films: Path) -> None:
     run.advance("group")
     again = iclora.open_run("storyboard", folder=run.folder, settings={"seed": 4})
     assert again.settings.sources == (str(films),)
@@ -87,7 +87,7 @@ def test_what_a_run_was_asked_for_is_known_when_it_is_opened_again(run: Run, fil
     assert (again.settings.captioner, again.task.seed) == ("sidecar", 4)
 
 
-def test_a_run_that_must_exist_is_not_made(tmp_path: Path) -> None:
+def test_opening_a_run_that_must_exist_creates_none(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there is no run in "):
         iclora.open_run("storyboard", folder=tmp_path / "none", must_exist=True)
     assert not (tmp_path / "none").exists()
@@ -100,7 +100,7 @@ def test_opening_a_run_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_the_tables_of_a_run_are_read_even_after_its_task_file_has_gone(films: Path, tmp_path: Path) -> None:
+def test_the_tables_of_a_run_can_be_read_even_after_its_task_file_is_gone(films: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text((task.FOLDER / "storyboard.toml").read_text(encoding="utf-8"), encoding="utf-8")
     with iclora.open_run(own, films, captioner="sidecar", scorer="none", folder=tmp_path / "run") as run:
@@ -168,7 +168,7 @@ def test_an_edited_frame_is_applied_like_an_edited_table(run: Run) -> None:
     assert again.loc[rows.loc[0, "id"], ["decision", "note", "decided"]].tolist() == ["drop", "too dark", True]
 
 
-def test_a_frame_of_some_grids_and_columns_leaves_the_others_alone(run: Run) -> None:
+def test_a_frame_with_some_of_the_grids_and_columns_leaves_the_others_alone(run: Run) -> None:
     run.advance()
     mine = run.rows()["id"][2]
     for frame in (
@@ -180,7 +180,7 @@ def test_a_frame_of_some_grids_and_columns_leaves_the_others_alone(run: Run) -> 
     assert run.decided() == {mine: False}
 
 
-def test_a_table_and_a_frame_of_it_change_the_same(run: Run) -> None:
+def test_a_table_and_a_frame_of_it_make_the_same_changes(run: Run) -> None:
     run.advance()
     table = pd.read_csv(run.folder / "captions.csv", dtype=str, keep_default_na=False)
     table.loc[0, "panel_2"] = "another thing that is seen"
@@ -215,7 +215,7 @@ def test_an_edit_of_a_row_that_has_changed_since_is_in_doubt(run: Run) -> None:
 # ---- the package itself
 
 
-def test_the_import_alone_is_light() -> None:
+def test_importing_the_package_is_fast_and_loads_nothing_heavy() -> None:
     code = (
         "import sys, iclora\n"
         "assert {'open_run', 'Run', 'load_task', 'train', 'generate'} <= set(dir(iclora))\n"
@@ -225,22 +225,22 @@ def test_the_import_alone_is_light() -> None:
     assert ran.stdout == "[]\n"
 
 
-def test_every_public_name_is_there_and_explained() -> None:
+def test_every_public_name_exists_and_is_documented() -> None:
     for name in iclora.__all__:
         assert getattr(iclora, name).__doc__, name
     with pytest.raises(AttributeError, match="has no attribute 'open_road'"):
         iclora.open_road  # noqa: B018
 
 
-def test_python_minus_m_is_the_command() -> None:
+def test_python_minus_m_runs_the_command() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "iclora", "tasks"], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert "storyboard" in ran.stdout
 
 
-def test_the_commands_reach_for_nothing_but_the_python_api() -> None:
-    """What a command needs of the product is in `iclora`'s public names, or of how it is printed."""
+def test_the_commands_use_nothing_but_the_python_api() -> None:
+    """All that a command needs from the product is among `iclora`'s public names or part of how results are printed."""
     allowed = {"iclora", "iclora.console", "pipeline.errors.BadInput", "pipeline.errors.ToolkitError"}
     for path in (ROOT / "iclora" / "cli").glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a run is asked for: settings merge by key, can be taken back, and say where they come from."""
+"""What a run is asked to do: settings merge by key, can be unset, and say where they come from."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_settings_merge_like_dictionaries_in_every_form(first: dict[str, int], l
     assert taken_back.overrides == {}
 
 
-def test_nested_tables_are_settings_of_their_keys() -> None:
+def test_nested_tables_set_their_keys() -> None:
     changed = of(overrides={"group.near": 1}).changed(
         settings={"group": {"window": 8}, "export": {"formats": ["kohya"]}}
     )
@@ -77,7 +77,7 @@ def test_nested_tables_are_settings_of_their_keys() -> None:
     assert changed.changed(settings=["group = {span = 3}"]).overrides["group.span"] == 3
 
 
-def test_unset_takes_back_a_setting_a_source_and_a_plug_in() -> None:
+def test_unset_removes_a_setting_and_a_source_and_a_plug_in() -> None:
     asked = of(captioner="sidecar", scorer="none", overrides={"group.near": 0})
     assert asked.changed(unset=["group.near"]).overrides == {}
     assert asked.changed(unset=["captioner"]).captioner == "local"
@@ -85,7 +85,7 @@ def test_unset_takes_back_a_setting_a_source_and_a_plug_in() -> None:
     assert (back.sources, back.drawn, back.scorer) == ((), True, "open_clip")
 
 
-def test_what_is_unset_and_set_at_once_is_set() -> None:
+def test_a_key_that_is_both_unset_and_set_is_set() -> None:
     assert of(overrides={"seed": 1}).changed(unset=["seed"], settings={"seed": 2}).overrides == {"seed": 2}
 
 
@@ -101,13 +101,13 @@ def test_what_is_unset_and_set_at_once_is_set() -> None:
         ({}, "task", "task is not set in this run"),
     ],
 )
-def test_what_was_never_set_cant_be_unset(overrides: dict[str, object], key: str, message: str) -> None:
+def test_a_setting_that_was_never_set_cannot_be_unset(overrides: dict[str, object], key: str, message: str) -> None:
     with pytest.raises(BadInput) as caught:
         of(overrides=overrides).changed(unset=[key])
     assert str(caught.value).startswith(message)
 
 
-def test_another_captioner_drops_the_settings_of_the_earlier_one_and_the_same_keeps_them() -> None:
+def test_another_captioner_drops_the_settings_of_the_earlier_one_and_the_same_one_keeps_them() -> None:
     asked = of(captioner="server", overrides={"captioner.url": "http://127.0.0.1:1/v1", "caption.attempts": 2})
     assert asked.changed(captioner="server").overrides == asked.overrides
     other = asked.changed(captioner="local", settings={"captioner.batch": 1})
@@ -145,7 +145,7 @@ def test_every_section_is_checked_when_the_task_is_loaded(setting: str, message:
     assert str(caught.value).startswith(f"task storyboard: {message}")
 
 
-def test_all_faults_of_all_sections_are_named_at_once() -> None:
+def test_all_faults_in_all_sections_are_reported_at_once() -> None:
     wrong = {
         "captioner.batch": 0,
         "scorer.nonsense": 1,
@@ -160,7 +160,7 @@ def test_all_faults_of_all_sections_are_named_at_once() -> None:
     assert str(caught.value).count("export.held_out") == 1
 
 
-def test_the_options_that_count_are_those_of_the_captioner_in_use() -> None:
+def test_the_valid_options_are_those_of_the_captioner_in_use() -> None:
     assert iclora.load_task("storyboard", {"captioner.url": "http://x/v1"}, captioner="server").captioner
     with pytest.raises(BadInput, match=r"unknown key 'captioner\.url' \(known: model, "):
         iclora.load_task("storyboard", {"captioner.url": "http://x/v1"})
@@ -169,7 +169,7 @@ def test_the_options_that_count_are_those_of_the_captioner_in_use() -> None:
 
 
 @pytest.mark.parametrize("kind", PLUG_INS)
-def test_every_captioner_and_scorer_has_options_that_can_be_checked(kind: str) -> None:
+def test_the_options_of_every_captioner_and_scorer_can_be_checked(kind: str) -> None:
     for name in plugins.names(PLUG_INS[kind]):
         model = plugins.load(PLUG_INS[kind], name).Options
         assert issubclass(model, plugins.Options)
@@ -177,7 +177,7 @@ def test_every_captioner_and_scorer_has_options_that_can_be_checked(kind: str) -
 
 
 @pytest.mark.parametrize("value", [object(), b"x", {1}])
-def test_a_value_that_no_task_file_could_hold_is_refused(value: object) -> None:
+def test_a_value_that_a_task_file_cannot_hold_is_refused(value: object) -> None:
     with pytest.raises(BadInput, match="the setting seed is "):
         iclora.load_task("storyboard", {"seed": value})
 
@@ -195,7 +195,7 @@ def test_every_setting_in_force_says_where_it_comes_from() -> None:
     assert found["layout.fit"] == "default"
 
 
-def test_without_a_source_the_miniature_stands_in() -> None:
+def test_without_a_source_the_miniature_is_used() -> None:
     drawn = Settings(task="storyboard")
     found = origins(drawn)
     miniature = {key for key, origin in found.items() if origin == "miniature"}
@@ -204,7 +204,9 @@ def test_without_a_source_the_miniature_stands_in() -> None:
     assert "miniature" not in origins(of()).values()
 
 
-def test_a_default_of_the_base_family_is_told_from_the_toolkits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_default_of_the_base_family_is_distinguished_from_a_default_of_the_toolkit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     own = replace(families.load("flux-1"), recipe={"rank": 32, "ema": 0.9})
     monkeypatch.setattr(families, "load", lambda _: own)
     asked = of(overrides={"train.ema": 0.5})
@@ -221,7 +223,7 @@ def test_every_key_that_a_task_file_may_have_is_shown_with_its_value() -> None:
     assert shown["train.scales"] == [0.5, 1.0] and shown["layout.panel_width"] == 1024
 
 
-# ---- at the keyboard
+# ---- on the command line
 
 
 def stored() -> dict[str, object]:
@@ -247,7 +249,7 @@ def test_a_later_command_keeps_the_settings_of_an_earlier_one(iclora: Typed, fil
     assert iclora("show", "storyboard", "settings", "--csv")[1].startswith("key,value,from\n")
 
 
-def test_the_filters_two_kinds_of_thresholds_are_a_setting_like_any_other(iclora: Typed, films: Path) -> None:
+def test_the_two_kinds_of_thresholds_of_the_filter_are_settings_like_any_other(iclora: Typed, films: Path) -> None:
     iclora("filter", "storyboard", "--source", str(films), *BARE, "--set", "group.floor=0", "--fixed")
     assert stored()["overrides"] == {"group.floor": 0, "filter.fixed": True}
     iclora("filter", "storyboard", "--calibrated")
@@ -275,12 +277,12 @@ def test_a_refused_command_changes_nothing(iclora: Typed, films: Path, words: tu
 
 
 @pytest.mark.parametrize("words", [("--set", "x=1"), ("--source", "nowhere"), ("--captioner", "local")], ids=" ".join)
-def test_a_refused_first_command_makes_no_run(iclora: Typed, films: Path, words: tuple[str, ...]) -> None:
+def test_a_refused_first_command_creates_no_run(iclora: Typed, films: Path, words: tuple[str, ...]) -> None:
     assert iclora("dataset", "storyboard", "--source", str(films), *words)[0] == 2
     assert not Path("runs").exists()
 
 
-def test_a_command_that_finds_another_one_at_work_changes_nothing(iclora: Typed, films: Path) -> None:
+def test_a_command_that_finds_another_one_running_changes_nothing(iclora: Typed, films: Path) -> None:
     iclora("group", "storyboard", "--source", str(films), *BARE)
     before = stored()
     lock = sqlite3.connect("runs/storyboard/working.lock", isolation_level=None)

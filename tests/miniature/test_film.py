@@ -1,4 +1,4 @@
-"""The drawn world as a stranger sees it: only pictures, decoded films and the truth files. About 10 s on one core."""
+"""The drawn world from outside: only pictures, decoded films and the truth files. About 10 s on one core."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def scene_with(attribute: str, value: str, scene: Scene = SCENE) -> Scene:
 
 
 def changed(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Where two pictures differ so that it can be seen (more than 40 of 255 in a channel)."""
+    """Where two pictures differ visibly (by more than 40 of 255 in a channel)."""
     return (cv2.absdiff(one, other) > 40).any(axis=2)
 
 
 def panel(frame: np.ndarray) -> np.ndarray:
-    """The centred 2:1 part, a storyboard's panel."""
+    """The centred 2:1 part, as in a storyboard's panel."""
     height, width = frame.shape[:2]
     top = (height - width // 2) // 2
     return frame[top : height - top]
@@ -77,20 +77,20 @@ def test_everything_in_the_world_can_be_drawn():
 
 
 @pytest.mark.parametrize("size", [(640, 360), (256, 128), (512, 512), (320, 640)])
-def test_a_picture_has_the_size_asked_for_and_the_same_scene_the_same_pixels(size):
+def test_a_picture_has_the_requested_size_and_the_same_scene_gives_the_same_pixels(size):
     image = draw(SCENE, time=0.4, size=size)
     assert image.shape == (size[1], size[0], 3)
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, draw(SCENE, time=0.4, size=size))
 
 
-# A place or shot size changes most of the picture, a colour the whole figure, the rest a part of it. Least shares of
-# the 2:1 panel, in a wide shot where all is smallest.
+# A place or shot size changes most of the picture, a colour the whole figure, the rest a part of it. Minimum shares of
+# the 2:1 panel, in a wide shot, where everything is smallest.
 @pytest.mark.parametrize(
     ("attribute", "least"),
     [("kind", 0.008), ("colour", 0.02), ("worn", 0.008), ("action", 0.015), ("place", 0.4), ("shot", 0.3)],
 )
-def test_every_two_values_of_an_attribute_look_different_in_the_panel(attribute, least):
+def test_any_two_values_of_an_attribute_look_different_in_the_panel(attribute, least):
     wide = replace(SCENE, shot="wide")
     panels = {value: panel(draw(scene_with(attribute, value, wide), size=SMALL)) for value in VALUES[attribute]}
     for one, other in combinations(panels, 2):
@@ -100,7 +100,7 @@ def test_every_two_values_of_an_attribute_look_different_in_the_panel(attribute,
 
 @pytest.mark.parametrize("shot", SHOTS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_worn_and_held_lies_inside_the_panel(kind, shot):
+def test_clothing_and_props_lie_inside_the_panel(kind, shot):
     scene = Scene(Character(kind, "green", "hat"), "moon", "book", shot, seed=11)
 
     def difference(attribute: str, one: str, other: str) -> np.ndarray:
@@ -112,7 +112,7 @@ def test_what_is_worn_and_held_lies_inside_the_panel(kind, shot):
         assert panel(held).mean() >= 0.015
     worn = difference("worn", "hat", "crown")
     assert panel(worn).sum() >= 0.95 * worn.sum()
-    # what hangs from the neck runs out of a close-up's lower edge, as it should
+    # what hangs from the neck leaves a close-up at the lower edge, as it should
     for one, other in combinations(WORN, 2):
         assert panel(difference("worn", one, other)).mean() >= 0.008
 
@@ -134,7 +134,7 @@ def test_a_shot_moves_smoothly(shot):
     assert changed(frames[0], frames[-1]).mean() > 0.02
 
 
-def test_a_script_tells_neighbouring_shots_apart_and_dissolves_at_least_once():
+def test_a_script_makes_neighbouring_shots_distinguishable_and_dissolves_at_least_once():
     for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + 50):
         film = script(seed)
         assert len(film) == 24
@@ -153,7 +153,7 @@ def test_the_offline_run_and_the_held_out_films_share_no_shot():
     assert not offline & held_out
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_gives_others(tmp_path):
     films = [
         write_film(tmp_path / f"{name}.mp4", seed, shots=3, size=SMALL)
         for name, seed in (("one", 1), ("again", 1), ("other", 2))
@@ -163,7 +163,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
     assert told(films[0]) == told(films[1]) != told(films[2])
 
 
-def test_truth_and_decoded_film_agree(held_out):
+def test_ground_truth_and_decoded_film_agree(held_out):
     truth, frames = told(held_out), decoded(held_out)
     shots = truth["shots"]
     assert len(frames) == round(shots[-1]["end"] * truth["fps"])
@@ -173,12 +173,12 @@ def test_truth_and_decoded_film_agree(held_out):
         assert shot["sentence"].endswith(PLACES[shot["place"]])
         last = round(shot["end"] * truth["fps"]) - 1
         own = draw(made.scene, time=last / truth["fps"] - shot["start"])
-        assert cv2.absdiff(frames[last], own).mean() < 6  # what the codec loses
+        assert cv2.absdiff(frames[last], own).mean() < 6  # lost to the codec
 
 
 def test_a_cut_detector_finds_the_hard_cuts_and_nothing_else(held_out):
     shots = told(held_out)["shots"]
-    # the shortest shot lasts 0.9 s; PySceneDetect's own 15 frames would be 1.25 s at 12 frames a second
+    # the shortest shot lasts 0.9 s; PySceneDetect's default of 15 frames would be 1.25 s at 12 frames per second
     scenes = detect(str(held_out), AdaptiveDetector(adaptive_threshold=3.5, min_scene_len=7))
     found = [start.seconds for start, _ in scenes[1:]]
     cuts = [shot["start"] for shot in shots if shot["transition"] == "cut"]
@@ -189,7 +189,7 @@ def test_a_cut_detector_finds_the_hard_cuts_and_nothing_else(held_out):
     assert len(found) - len(seen) <= len(dissolves)
 
 
-def test_films_that_are_there_are_left_alone_and_half_made_ones_made_again(tmp_path):
+def test_complete_films_are_left_alone_and_incomplete_ones_are_written_again(tmp_path):
     def films() -> list[Path]:
         return write_films(tmp_path, films=2, seed=OFFLINE_SEED, shots=2, size=SMALL)
 
@@ -206,17 +206,17 @@ def test_films_that_are_there_are_left_alone_and_half_made_ones_made_again(tmp_p
     assert first.stat().st_mtime_ns != made
 
 
-def test_an_odd_size_is_refused_by_its_value(tmp_path):
+def test_an_odd_size_is_refused_and_the_value_is_named(tmp_path):
     with pytest.raises(ValueError, match="641x360"):
         write_film(tmp_path / "film.mp4", 1, size=(641, 360))
 
 
-def test_a_picture_on_disk_is_the_scene(tmp_path):
+def test_a_picture_on_disk_shows_the_scene(tmp_path):
     path = picture(SCENE, tmp_path / "scene.png", SMALL)
     np.testing.assert_array_equal(cv2.imread(str(path))[:, :, ::-1], draw(SCENE, size=SMALL))
 
 
-def test_a_pair_differs_in_the_one_thing_that_its_truth_names(tmp_path):
+def test_a_pair_differs_only_in_what_its_ground_truth_names(tmp_path):
     paths = write_pairs(tmp_path, pairs=4, seed=3, size=SMALL)
     assert [path.name for path in paths[:2]] == ["0001_before.png", "0001_after.png"]
     rows = json.loads((tmp_path / "truth.json").read_text(encoding="utf-8"))["pairs"]

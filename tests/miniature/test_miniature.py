@@ -1,4 +1,4 @@
-"""The two small models, loaded as any real model is, on films of the drawn world that no training saw."""
+"""The two small models, loaded like any real model, on films of the drawn world that were never trained on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILMS = 4  # of 24 shots: 96 panels, 32 grids of three
 
 @pytest.fixture(scope="module")
 def panels() -> list[Panel]:
-    # other films than those that the model card is measured on
+    # not the films that the model card is measured on
     return measure.film_panels(FILMS, seed=measure.HELD_OUT_SEED + 500)
 
 
@@ -46,13 +46,13 @@ def random_grid(rng: random.Random) -> list[Scene]:
     return [draw_scene(rng, rng.choice(cast)) for _ in range(rng.randint(1, 4))]
 
 
-def test_the_weights_of_both_take_at_most_15_megabytes() -> None:
+def test_the_weights_of_both_models_take_at_most_15_megabytes() -> None:
     files = [path for folder in (measure.CLIP, measure.VLM) for path in folder.iterdir()]
     assert sum(path.stat().st_size for path in files) <= 15_000_000
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".jinja"}
 
 
-def test_clip_tells_right_pairs_from_shuffled_ones(panels: list[Panel]) -> None:
+def test_clip_separates_right_pairs_from_shuffled_ones(panels: list[Panel]) -> None:
     figures = measure.measure_clip(panels, wording=0)
     assert figures["area under curve, shuffled over all films"] >= 0.95
     assert figures["area under curve, swapped within a grid"] >= 0.95
@@ -60,13 +60,13 @@ def test_clip_tells_right_pairs_from_shuffled_ones(panels: list[Panel]) -> None:
         assert figures[f"{attribute} wrong, scored lower"] >= 0.9, attribute
 
 
-def test_clip_reads_a_name_that_it_never_saw_as_any_other(panels: list[Panel]) -> None:
+def test_clip_reads_an_unseen_name_like_any_other(panels: list[Panel]) -> None:
     scene = panels[0].scene
     usual, strange = Clip().texts([describe(scene, "Mara"), describe(scene, "Yusra-Belle Tsz")])
     assert usual @ strange > 0.98
 
 
-def test_vlm_names_what_every_panel_shows(panels: list[Panel]) -> None:
+def test_the_vlm_describes_what_every_panel_shows(panels: list[Panel]) -> None:
     figures = measure.measure_vlm(measure.grids_of(panels))
     assert figures["grids"] >= 30
     assert figures["valid JSON"] == 1
@@ -75,21 +75,21 @@ def test_vlm_names_what_every_panel_shows(panels: list[Panel]) -> None:
 
 
 @pytest.mark.slow
-def test_vlm_names_what_every_panel_of_a_hundred_grids_shows() -> None:
+def test_the_vlm_describes_what_every_panel_of_a_hundred_grids_shows() -> None:
     figures = measure.measure_vlm(measure.grids_of(measure.film_panels(13)))
     assert figures["grids"] >= 100
     for attribute in ("kind", "colour", "place", "action"):
         assert figures[attribute] >= 0.9, attribute
 
 
-def test_vlm_gives_the_same_reply_again_and_alone_as_in_a_batch(panels: list[Panel], vlm: Vlm) -> None:
+def test_the_vlm_gives_the_same_reply_when_asked_again_and_alone_or_in_a_batch(panels: list[Panel], vlm: Vlm) -> None:
     grids = pictures(measure.grids_of(panels)[:3])
     together = vlm.ask(grids)
     assert vlm.ask(grids) == together
     assert [vlm.ask([grid])[0] for grid in grids] == together
 
 
-def test_vlm_names_people_where_an_instruction_of_the_toolkit_asks_for_it_and_only_there(
+def test_the_vlm_names_people_only_when_an_instruction_of_the_toolkit_asks_for_names(
     panels: list[Panel], vlm: Vlm
 ) -> None:
     grids = measure.grids_of(panels)[:4]
@@ -105,13 +105,13 @@ def test_vlm_names_people_where_an_instruction_of_the_toolkit_asks_for_it_and_on
             assert all(places), told
 
 
-def test_vlm_answers_one_to_four_images(panels: list[Panel], vlm: Vlm) -> None:
+def test_the_vlm_answers_for_one_to_four_images(panels: list[Panel], vlm: Vlm) -> None:
     for count in (1, 2, 4):
         told = vlm.ask(pictures([panels[:count]]))[0]
         assert len(json.loads(told)["panels"]) == count
 
 
-def test_vlm_answers_again_after_its_faults_are_named(panels: list[Panel], vlm: Vlm) -> None:
+def test_the_vlm_answers_again_after_its_faults_are_named(panels: list[Panel], vlm: Vlm) -> None:
     images = [panel.image for panel in panels[:3]]
     first = vlm.ask([images])[0]
     text = {"type": "text", "text": "panel 2: too thin; panel 3: says 'as before'. Answer again with the whole JSON."}
@@ -131,7 +131,7 @@ def test_the_tokenizer_spells_every_reply_exactly() -> None:
         assert tokenizer.decode(ids) == told
 
 
-def test_a_foreign_text_of_any_length_is_one_token() -> None:
+def test_an_unknown_text_of_any_length_is_one_token() -> None:
     assert build_tokenizer()("Quite another matter, over and over!\n" * 50).input_ids == [0]
 
 
@@ -145,7 +145,7 @@ def test_a_reply_gives_each_character_one_name_in_order_of_appearance() -> None:
 
 
 @pytest.mark.parametrize("attribute", ATTRIBUTES)
-def test_altering_changes_one_attribute_alone(attribute: str) -> None:
+def test_altering_a_scene_changes_one_attribute_only(attribute: str) -> None:
     rng = random.Random(3)
     scene = draw_scene(rng)
     altered = alter(scene, attribute, rng)
@@ -159,7 +159,7 @@ def test_a_pool_is_the_same_with_any_number_of_processes() -> None:
     assert len(labels_of(one.scenes[0])) == len(ATTRIBUTES)
 
 
-def test_the_card_takes_its_figures_between_its_marks(tmp_path: Path) -> None:
+def test_the_card_gets_its_figures_between_its_markers(tmp_path: Path) -> None:
     card = tmp_path / "README.md"
     card.write_text(f"before\n{measure.MARKS[0]}\nold\n{measure.MARKS[1]}\nafter\n", encoding="utf-8")
     measure.put_figures(card, measure.table("Some", {"grids": 3, "kind": 0.5}))
