@@ -19,7 +19,7 @@ NAMES = [*plugins.names(backends), "toy_32", "toy_reference"]
 
 @pytest.fixture(scope="module", params=NAMES)
 def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backend:
-    """A backend on a small model, which it builds itself, or a function of `tests/tiny.py` with its name does."""
+    """A backend on a small model, built by the backend itself or by the function of its name in `tests/tiny.py`."""
     request.getfixturevalue("toys")
     module = plugins.load(backends, request.param)
     build: Callable[[Path], Path] | None = getattr(module, "tiny", None) or getattr(tiny, request.param, None)
@@ -30,12 +30,12 @@ def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
-def test_it_keeps_the_contract(backend: Backend, check: Callable[[Backend], None]) -> None:
+def test_the_backend_keeps_the_contract(backend: Backend, check: Callable[[Backend], None]) -> None:
     check(backend)
 
 
-def test_only_backends_know_what_their_latents_and_schedules_are_made_of() -> None:
-    """Names of VAE and scheduler configs anywhere else would tie the toolkit to a family."""
+def test_only_backends_know_the_configs_of_their_vae_and_scheduler() -> None:
+    """Names of VAE and scheduler settings anywhere else would tie the toolkit to a family."""
     home = Path(backends.__file__).parents[1]
     files = [path.relative_to(home) for path in home.rglob("*.py")]
     others = [file for file in files if file.parts[0] != "backends"]

@@ -1,4 +1,4 @@
-"""The backends of FLUX.1 and Z-Image: against diffusers' own pipelines, and at full size without weights."""
+"""The backends of FLUX.1 and Z-Image: compared with diffusers' own pipelines, and at full size without weights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from training.job import find_backend
 DEV, SCHNELL = "black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-schnell"
 Z_IMAGE, TURBO = "Tongyi-MAI/Z-Image", "Tongyi-MAI/Z-Image-Turbo"
 TEXTS = ["[SCENE-1] a cat; [SCENE-2] the same cat\nsits, far from here, on a warm stone wall in the sun", "", "a dog"]
-HEIGHT, WIDTH = 64, 96  # pixels; other than one another, so that nothing turned on its side goes unseen
+HEIGHT, WIDTH = 64, 96  # pixels; unequal, so that swapping height and width is noticed
 STEPS = 4
 
 
@@ -63,7 +63,7 @@ class Family:
         return self.backend.encode_text(self.parts, texts)
 
     def draw(self, noise_BCHW: Tensor, guidance: float, **more: Any) -> Tensor:
-        """The pipeline's own pictures of the first texts, or their latents in its own form."""
+        """The pipeline's own images of the first texts, or their latents in its own form."""
         start = pack(noise_BCHW) if self.is_flux else noise_BCHW
         drawn: Tensor = self.pipeline(
             TEXTS[: len(noise_BCHW)],
@@ -120,7 +120,7 @@ def noise(grids: int = 2) -> Tensor:
 
 
 @torch.inference_mode()
-def test_texts_are_encoded_bit_for_bit_as_the_pipeline_does(family: Family) -> None:
+def test_texts_are_encoded_bit_for_bit_as_by_the_pipeline(family: Family) -> None:
     limit = family.backend.text_limit
     texts = [*TEXTS, "x" * 600]  # the last is cut by both
     if family.is_flux:
@@ -139,7 +139,7 @@ def test_texts_are_encoded_bit_for_bit_as_the_pipeline_does(family: Family) -> N
 
 
 def test_special_tokens_and_chat_template_are_counted(family: Family) -> None:
-    """Against the known special tokens, and against what the encoder actually gets."""
+    """Compared with the known special tokens, and with what the encoder actually gets."""
     backend = family.backend
     around = 1 if family.is_flux else len("#user\n#\n#assistant\n")
     assert backend.count_tokens([*TEXTS, "x" * 600]) == [len(text) + around for text in [*TEXTS, "x" * 600]]
@@ -180,7 +180,7 @@ def overheard(transformer: nn.Module) -> Iterator[list[dict[str, Any]]]:
 
 
 def euler(family: Family, velocity: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Euler's method down the noise levels to which the pipeline's scheduler has been set."""
+    """Euler's method along the noise levels to which the pipeline's scheduler has been set."""
     x = noise()
     levels = family.pipeline.scheduler.sigmas
     for level, following in itertools.pairwise(levels):
@@ -207,7 +207,7 @@ def test_the_transformer_gets_the_inputs_that_the_pipeline_gives_it(family: Fami
 
 
 @torch.inference_mode()
-def test_sampling_through_the_seam_ends_at_the_pipelines_latents(family: Family) -> None:
+def test_sampling_through_the_backend_ends_at_the_pipelines_latents(family: Family) -> None:
     texts = family.encode(*TEXTS[:2])
     expected = family.draw(noise(), 3.5 if family.is_flux else 0.0, output_type="latent")
     found = euler(
@@ -250,7 +250,7 @@ def test_guidance_is_an_input_of_models_that_have_one(family: Family) -> None:
 
 
 @torch.inference_mode()
-def test_a_prediction_depends_on_its_own_text_and_level_alone(family: Family) -> None:
+def test_a_prediction_depends_only_on_its_own_text_and_level(family: Family) -> None:
     transformer, sigma = family.pipeline.transformer, torch.tensor([0.3, 0.8])
     texts = family.encode(*TEXTS[:2])
     both = family.backend.predict(transformer, noise(), sigma, texts)
@@ -290,7 +290,7 @@ SIDES = st.integers(1, 5).map(lambda tokens: 2 * tokens)
 
 
 @given(st.integers(1, 3), st.integers(1, 4), SIDES, SIDES)
-def test_packing_is_that_of_the_pipeline_and_reversible(grids: int, channels: int, height: int, width: int) -> None:
+def test_packing_matches_the_pipeline_and_is_reversible(grids: int, channels: int, height: int, width: int) -> None:
     latents = random(grids, channels, height, width)
     tokens = pack(latents)
     assert torch.equal(tokens, FluxPipeline._pack_latents(latents, grids, channels, height, width))
@@ -308,10 +308,10 @@ def test_token_positions_are_those_of_their_latents_row_by_row(height: int, widt
     assert torch.equal(tokens[0, :, 0], places[:, 1]) and torch.equal(tokens[0, :, 4], places[:, 2])
 
 
-# ---- pictures
+# ---- images
 
 
-def test_latents_have_the_shift_and_scale_that_the_transformer_reads(family: Family) -> None:
+def test_latents_have_the_shift_and_scale_that_the_transformer_expects(family: Family) -> None:
     vae, pixels = family.pipeline.vae, random(2, 3, HEIGHT, WIDTH).clamp(-1, 1)
     with torch.inference_mode():
         posterior = vae.encode(pixels).latent_dist
@@ -321,10 +321,10 @@ def test_latents_have_the_shift_and_scale_that_the_transformer_reads(family: Fam
     torch.testing.assert_close(std, posterior.std * 0.3611)
 
 
-def test_latents_and_pixels_come_back_to_the_cpu_from_a_vae_on_a_gpu(family: Family) -> None:
+def test_latents_and_pixels_are_moved_to_the_cpu_from_a_vae_on_a_gpu(family: Family) -> None:
     """Noise and cached latents are on the CPU, so latents left on the GPU could not be combined with them."""
     vae = family.pipeline.vae
-    with FakeTensorMode():  # there is no GPU here: tensors that only know where they would be
+    with FakeTensorMode():  # there is no GPU here: these tensors only record where they would be
         with torch.device("cuda"):
             on_gpu = type(vae).from_config(vae.config)
         assert on_gpu.device.type == "cuda"
@@ -345,7 +345,7 @@ def test_decoding_undoes_shift_and_scale(family: Family, monkeypatch: pytest.Mon
     assert decoded.shape == (1, 3, HEIGHT, WIDTH)
 
 
-def test_pictures_are_decoded_as_the_pipeline_does(family: Family) -> None:
+def test_images_are_decoded_as_by_the_pipeline(family: Family) -> None:
     guidance = 3.5 if family.is_flux else 0.0
     latents = family.draw(noise(), guidance, output_type="latent")
     expected = family.draw(noise(), guidance, output_type="pt")
@@ -360,7 +360,7 @@ def test_pictures_are_decoded_as_the_pipeline_does(family: Family) -> None:
 
 
 @pytest.mark.parametrize(("tokens", "factor"), [(1024, 1.88), (2304, 2.33), (4096, 3.16), (6144, 3.16), (9216, 3.16)])
-def test_levels_shift_with_the_canvas_up_to_a_cap(families: dict[str, Family], tokens: int, factor: float) -> None:
+def test_the_shift_grows_with_the_canvas_up_to_a_cap(families: dict[str, Family], tokens: int, factor: float) -> None:
     """512, 768 and 1024 pixels square; then 1024 x 1536 and 1536 square, which are capped."""
     for backend in (flux.make(DEV), families["dev"].backend):
         assert shift_factor(backend.config("scheduler"), tokens) == pytest.approx(factor, abs=0.005)
@@ -440,10 +440,10 @@ def test_a_part_without_weights_has_the_published_size(model: str, part: str, bi
     ],
     ids=["dev", "schnell", "z-image"],
 )
-def test_the_lora_at_full_size_is_on_the_layers_of_the_blocks_and_nowhere_else(
+def test_at_full_size_the_lora_is_on_the_layers_of_the_blocks_and_nowhere_else(
     model: str, layers: Layers, count: int
 ) -> None:
-    """Names, shapes and number of its weights as peft has them, against the published sizes."""
+    """Names, shapes and number of its weights as in peft, compared with the published sizes."""
     backend = published(model)
     transformer = inject_adapter_in_model(
         LoraConfig(r=RANK, target_modules=backend.TARGETS), backend.blank("transformer")
@@ -471,10 +471,10 @@ def test_known_configs_have_no_keys_that_a_part_ignores(family: type[Backend]) -
             assert set(config) <= set(names), (model, part)
 
 
-# ---- what is not there
+# ---- missing files
 
 
-def test_a_models_own_folder_is_enough(family: Family) -> None:
+def test_a_folder_with_only_the_model_is_enough(family: Family) -> None:
     family.backend.check()
     assert family.backend.licence == "unknown"
 
@@ -493,7 +493,7 @@ def test_a_model_of_another_family_is_refused(
         make(str(folders[folder])).check()
 
 
-def test_an_incomplete_model_is_reported_by_its_missing_part(family: Family, tmp_path: Path) -> None:
+def test_an_incomplete_model_is_reported_with_its_missing_part(family: Family, tmp_path: Path) -> None:
     home = tmp_path / "copy"
     shutil.copytree(family.backend.model, home)
     again = type(family.backend)(str(home))
@@ -518,11 +518,11 @@ ASKS: dict[str, Callable[[Backend], Any]] = {
 @pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS.keys())
 @pytest.mark.parametrize("offline", [True, False])
 @pytest.mark.parametrize("model", ["nobody/nothing", DEV])
-def test_a_model_that_is_nowhere_is_reported_at_once_in_one_sentence(
+def test_a_model_that_cannot_be_found_is_reported_at_once_in_one_sentence(
     ask: Callable[[Backend], Any], offline: bool, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A download by default makes six attempts per file, which takes a minute."""
-    nowhere = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"  # nothing listens at that port
+    """By default, a download makes six attempts per file, which takes a minute."""
+    nowhere = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"  # nothing listens on that port
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", nowhere)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
@@ -544,7 +544,7 @@ def test_an_unknown_model_has_no_config() -> None:
 
 
 @pytest.mark.parametrize("miniature", [False, True])
-def test_a_task_is_trained_on_its_base_s_own_model(miniature: bool) -> None:
+def test_a_task_is_trained_on_the_model_of_its_base(miniature: bool) -> None:
     for base, model in (("flux-1", str(settings.MINIATURE) if miniature else DEV), ("z-image", Z_IMAGE)):
         told = task.load("storyboard", [f"base={base}"])
         assert find_backend(base, settings.load(told, miniature=miniature).model, None).model == model
@@ -576,7 +576,7 @@ def test_licence_and_limit_of_known_models_need_no_file() -> None:
         (None, "unknown"),
     ],
 )
-def test_a_folders_licence_is_what_its_card_says(card: str | None, licence: str, tmp_path: Path) -> None:
+def test_the_licence_of_a_folder_is_the_one_in_its_model_card(card: str | None, licence: str, tmp_path: Path) -> None:
     if card is not None:
         (tmp_path / "README.md").write_text(card, encoding="utf-8")
     assert flux.make(str(tmp_path)).licence == licence

@@ -94,7 +94,7 @@ def test_smoothing_preserves_the_level_and_reduces_scatter() -> None:
 # ---- samples over the steps
 
 
-def test_few_steps_are_all_shown_and_of_many_eight_including_the_first_and_the_last() -> None:
+def test_few_steps_are_all_shown_and_many_are_reduced_to_eight_with_the_first_and_the_last() -> None:
     assert figures.chosen([0, 500, 1_000]) == [0, 500, 1_000]
     assert figures.chosen(range(8)) == list(range(8))
     for count in range(9, 60):
@@ -114,12 +114,12 @@ def test_a_strip_has_one_column_per_step_and_one_row_per_prompt(tmp_path: Path) 
     for row in colours.values():
         for colour in row:
             ys, xs = np.nonzero((pixels == ImageColor.getrgb(colour)).all(-1))
-            assert (np.ptp(xs) + 1, np.ptp(ys) + 1) == (256, 384)  # 128 x 192 at a row's height
+            assert (np.ptp(xs) + 1, np.ptp(ys) + 1) == (256, 384)  # 128 x 192 at the height of a row
             places.append((xs.min(), ys.min()))
     (x0, y0), (_, y1), (x1, _) = places[:3]
     assert places == [(x0 + column * (x1 - x0), y) for column in range(3) for y in (y0, y1)]
     assert x1 - x0 > 256 and y1 - y0 > 384
-    assert coloured(strip, (0, 0, int(x0), strip.height), figures.PAPER) < 1  # the prompts stand left of the pictures
+    assert coloured(strip, (0, 0, int(x0), strip.height), figures.PAPER) < 1  # the prompts are left of the images
     assert coloured(strip, (int(x0), 0, strip.width, int(y0)), figures.PAPER) < 1  # and the steps above them
 
 
@@ -221,7 +221,7 @@ def test_a_sheet_shows_grids_side_by_side_with_text_below_each(
         assert coloured(sheet, (left - margin, 0, left, sheet.height), figures.PAPER) == 1
 
 
-def test_a_sheet_of_one_wide_grid_is_as_wide_as_that(tmp_path: Path, draw: Callable[..., Image.Image]) -> None:
+def test_a_sheet_of_one_wide_grid_is_as_wide_as_the_grid(tmp_path: Path, draw: Callable[..., Image.Image]) -> None:
     figures.draw_sheet([shown(Layout(1, 4, 256, 256), draw)], tmp_path / "sheet.png")
     assert opened(tmp_path / "sheet.png").width == 512 + 2 * figures.MARGIN
 

@@ -1,4 +1,4 @@
-"""Image sets from a LoRA file: the file says how to use it, and given pictures stay."""
+"""Image sets from a LoRA file: the file says how to use it, and given images stay."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def lora(make_job: Make) -> Path:
 
 
 def difference(one: Image.Image, other: Image.Image) -> int:
-    """The largest of any pixel."""
+    """The largest difference of any pixel."""
     return max(high for _, high in ImageChops.difference(one, other).getextrema())
 
 
-def test_the_file_says_task_canvas_and_mode(lora: Path, tiny_flux: Path) -> None:
+def test_the_file_states_task_and_canvas_and_mode(lora: Path, tiny_flux: Path) -> None:
     generator = generate.open_generator(lora, str(tiny_flux), SETTINGS, CPU)
     assert generator.layout.canvas == (128, 192)
     assert generator.backend.BASE == "flux-1"
     assert generator.given_as == "noised"  # it was trained jointly
 
 
-def test_a_conditional_lora_sees_given_panels_clean(make_job: Make, tiny_flux: Path) -> None:
+def test_a_conditional_lora_sees_given_panels_without_noise(make_job: Make, tiny_flux: Path) -> None:
     file = loop.train(make_job(steps=1, conditional=1.0), Processes(), lambda *_: None).file
     assert generate.open_generator(file, str(tiny_flux), SETTINGS, CPU).given_as == "clean"
 
@@ -62,7 +62,7 @@ def test_the_folder_of_a_base_must_be_given(lora: Path) -> None:
         generate.open_generator(lora, None, SETTINGS, CPU)
 
 
-def test_the_base_is_taken_at_the_commit_that_the_lora_was_trained_on(
+def test_the_base_is_loaded_at_the_commit_that_the_lora_was_trained_on(
     lora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the error for a missing base is tested: hub and cache are out of reach."""
@@ -75,7 +75,7 @@ def test_the_base_is_taken_at_the_commit_that_the_lora_was_trained_on(
 
 
 def changed(file: Path, *, card: Mapping[str, Any] | None = None, weights: Mapping[str, Tensor] | None = None) -> Path:
-    """A copy of a LoRA with another card and other weights beside its own."""
+    """A copy of a LoRA with other metadata and other weights beside its own."""
     with safe_open(file, "pt") as opened:
         header = opened.metadata()
     header["iclora"] = json.dumps(json.loads(header["iclora"]) | dict(card or {}))
@@ -84,7 +84,9 @@ def changed(file: Path, *, card: Mapping[str, Any] | None = None, weights: Mappi
     return copy
 
 
-def test_a_file_that_is_damaged_or_does_not_fit_its_base_is_refused_in_a_sentence(lora: Path, tiny_flux: Path) -> None:
+def test_a_file_that_is_damaged_or_does_not_fit_its_base_is_refused_in_one_sentence(
+    lora: Path, tiny_flux: Path
+) -> None:
     name, weight = next((name, weight) for name, weight in load_file(lora).items() if "lora_A" in name)
     far = {f"transformer.blocks.9.to_q.lora_{half}.weight": torch.zeros(4, 4) for half in "AB"}
     for change, sentence in (
@@ -102,7 +104,7 @@ def test_a_file_that_is_damaged_or_does_not_fit_its_base_is_refused_in_a_sentenc
             generate.open_generator(changed(lora, **change), str(tiny_flux), SETTINGS, CPU)
 
 
-def test_nan_and_infinity_are_errors_not_pictures(lora: Path, tiny_flux: Path, tmp_path: Path) -> None:
+def test_nan_and_infinity_are_errors_and_not_images(lora: Path, tiny_flux: Path, tmp_path: Path) -> None:
     """From a LoRA of finite weights whose products overflow, and from a VAE that decodes to NaN."""
     huge = {name: torch.full_like(weight, 1e30) for name, weight in load_file(lora).items()}
     generator = generate.open_generator(changed(lora, weights=huge), str(tiny_flux), SETTINGS, CPU)
@@ -116,7 +118,7 @@ def test_nan_and_infinity_are_errors_not_pictures(lora: Path, tiny_flux: Path, t
         generate.draw(generate.open_generator(lora, str(ill), SETTINGS, CPU), [GenerationRequest(PROMPT)])
 
 
-def test_a_request_unlike_the_training_is_remarked_on_and_generated_all_the_same(lora: Path, tiny_flux: Path) -> None:
+def test_a_request_unlike_the_training_gets_a_warning_and_is_generated_anyway(lora: Path, tiny_flux: Path) -> None:
     photo, small = Image.new("RGB", (128, 64)), Image.new("RGB", (64, 64))
 
     def told(request: GenerationRequest, **card: Any) -> list[str]:
@@ -148,7 +150,7 @@ def test_a_request_unlike_the_training_is_remarked_on_and_generated_all_the_same
         assert not told(GenerationRequest(PROMPT, 0, given), recipe={"conditional": share}, condition=panels)
 
 
-def test_a_file_of_another_program_is_refused(lora: Path, tmp_path: Path) -> None:
+def test_a_file_from_another_program_is_refused(lora: Path, tmp_path: Path) -> None:
     save_file(load_file(lora), tmp_path / "other.safetensors")
     with pytest.raises(BadInput, match="was not made by iclora"):
         generate.open_generator(tmp_path / "other.safetensors", None, SETTINGS, CPU)
@@ -159,7 +161,7 @@ def test_the_same_request_gives_the_same_grid_alone_and_in_a_batch(lora: Path, t
     requests = [GenerationRequest(PROMPT, seed=1), GenerationRequest("[MOVIE-SHOTS] nothing.", seed=2)]
     together = generate.draw(generator, requests)
     alone = generate.draw(generator, requests[1:])[0]
-    assert difference(together[1], alone) <= 1  # a batch adds up in another order
+    assert difference(together[1], alone) <= 1  # a batch sums in another order
     assert difference(together[0], together[1]) > 1
     assert difference(together[0], generate.draw(generator, [GenerationRequest(PROMPT, seed=3)])[0]) > 1
 
@@ -177,7 +179,7 @@ def test_the_lora_has_an_effect(lora: Path, tiny_flux: Path) -> None:
 
 
 @pytest.mark.parametrize("given_as", ["clean", "noised"])
-def test_a_given_picture_stays_as_the_vae_encodes_it(
+def test_a_given_image_stays_as_the_vae_encodes_it(
     given_as: str, lora: Path, tiny_flux: Path, draw: Callable[..., Image.Image]
 ) -> None:
     """Its latents are unchanged on the finished canvas; only its rim differs, which the decoder shares."""
@@ -203,7 +205,7 @@ def test_a_given_picture_stays_as_the_vae_encodes_it(
         (GenerationRequest(PROMPT, 0, dict.fromkeys(range(3), Image.new("RGB", (8, 8)))), "all 3 panels are given"),
     ],
 )
-def test_an_impossible_request_is_refused_in_a_sentence(
+def test_an_impossible_request_is_refused_in_one_sentence(
     asked: GenerationRequest, sentence: str, lora: Path, tiny_flux: Path
 ) -> None:
     with pytest.raises(BadInput, match=sentence):
@@ -218,7 +220,7 @@ def test_an_impossible_request_is_refused_in_a_sentence(
         (SamplingSettings(2, -1.0), "got --guidance -1"),
     ],
 )
-def test_settings_out_of_range_are_refused_in_a_sentence(
+def test_settings_out_of_range_are_refused_in_one_sentence(
     settings: SamplingSettings, sentence: str, tiny_flux: Path
 ) -> None:
     generator = generate.Generator(flux.make(str(tiny_flux)), None, Layout(1, 1, 64, 64), settings, CPU)

@@ -1,4 +1,4 @@
-"""The log of a training: whole lines whatever happens, nothing twice, the same values wherever they are shown."""
+"""The log of a training: complete lines whatever happens, nothing twice, the same values wherever they are shown."""
 
 import math
 import sys
@@ -22,7 +22,7 @@ def opened(folder: Path, from_step: int = 0, *, panels: int = 3, wandb: bool = F
 
 
 def run(folder: Path, steps: range, *, wandb: bool = False) -> None:
-    """A training's steps, with a validation and a picture at every fifth."""
+    """Logs a training's steps, with a validation and a sample at every fifth."""
     with opened(folder, steps.start - 1, wandb=wandb) as log:
         for step in steps:
             log.step(step, 1 / step, [2 / step, None, 3 / step], 1e-4, 0.5, 0.25)
@@ -40,7 +40,7 @@ def events(folder: Path) -> Any:
 
 
 def age(folder: Path) -> None:
-    """Backdates the event files, like those of a killed run: TensorBoard orders them by the second in the name."""
+    """Backdates the event files, as after a killed run: TensorBoard orders them by the second in the name."""
     for number, path in enumerate(sorted(folder.glob("tensorboard/events*"))):
         path.rename(path.with_name(f"events.out.tfevents.{1_000_000_000 + number}.killed"))
 
@@ -48,7 +48,7 @@ def age(folder: Path) -> None:
 # ---- the tables
 
 
-def test_a_step_is_one_line_and_a_panel_that_was_not_learnt_an_empty_cell(tmp_path: Path) -> None:
+def test_a_step_is_one_line_and_a_panel_that_was_not_trained_is_an_empty_cell(tmp_path: Path) -> None:
     run(tmp_path / "new" / "folder", range(1, 3))
     assert (tmp_path / "new" / "folder" / "log.csv").read_text().splitlines() == [
         "step,loss,loss_1,loss_2,loss_3,learning_rate,gradient_norm,seconds",
@@ -82,13 +82,13 @@ def test_nine_digits_restore_every_float32(tmp_path: Path) -> None:
     assert (journal.read_steps(tmp_path)["loss"].to_numpy(np.float32) == losses).all()
 
 
-def test_a_loss_that_is_not_a_number_is_logged_as_such(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_is_logged_as_nan(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         log.step(1, math.nan, [math.nan, None, math.inf], 1e-4, math.nan, 1.0)
     assert (tmp_path / "log.csv").read_text().splitlines()[1] == "1,nan,nan,,inf,0.0001,nan,1"
 
 
-def test_lines_are_there_before_the_journal_is_closed(tmp_path: Path) -> None:
+def test_lines_are_on_disk_before_the_journal_is_closed(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         log.step(1, 0.5, [0.5, 0.5, 0.5], 1e-4, 1.0, 1.0)
         log.validation(1, {(0.5, 1): 0.4})
@@ -96,19 +96,19 @@ def test_lines_are_there_before_the_journal_is_closed(tmp_path: Path) -> None:
         assert [event.step for event in events(tmp_path).Scalars("train/loss")] == [1]
 
 
-def test_nothing_held_out_is_an_empty_table_and_no_training_an_error(tmp_path: Path) -> None:
+def test_without_held_out_grids_the_table_is_empty_and_without_a_training_it_is_an_error(tmp_path: Path) -> None:
     opened(tmp_path).close()
     assert journal.read_validation(tmp_path).empty and journal.read_steps(tmp_path).empty
     with pytest.raises(BadInput, match=r"elsewhere/log.csv does not exist; give the folder of a training"):
         journal.read_steps(tmp_path / "elsewhere")
 
 
-# ---- going on after a kill
+# ---- resuming after a kill
 
 
-def test_a_resumed_training_leaves_the_tables_of_an_uninterrupted_one(tmp_path: Path) -> None:
+def test_a_resumed_training_leaves_the_same_tables_as_an_uninterrupted_one(tmp_path: Path) -> None:
     run(tmp_path / "whole", range(1, 21))
-    run(tmp_path / "killed", range(1, 19))  # its last checkpoint is of step 10
+    run(tmp_path / "killed", range(1, 19))  # its last checkpoint is from step 10
     run(tmp_path / "killed", range(11, 21))
     for name in ("log.csv", "validation.csv"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -157,7 +157,7 @@ def test_a_missing_log_starts_where_the_training_resumes(tmp_path: Path) -> None
 # ---- TensorBoard
 
 
-def test_tensorboard_shows_losses_by_panel_and_noise_level_and_the_pictures(tmp_path: Path) -> None:
+def test_tensorboard_shows_losses_by_panel_and_noise_level_and_the_images(tmp_path: Path) -> None:
     run(tmp_path, range(1, 6))
     found = events(tmp_path)
     assert {tag for tag in found.Tags()["scalars"] if tag.startswith("train/")} == {
@@ -181,7 +181,7 @@ def test_tensorboard_shows_no_step_of_a_resumed_training_twice(tmp_path: Path) -
     assert [event.step for event in found.Images("samples")] == [5, 10, 15, 20]
 
 
-def test_tensorboard_reads_on_after_an_event_that_a_kill_cut_off(tmp_path: Path) -> None:
+def test_tensorboard_reads_past_an_event_that_a_kill_cut_off(tmp_path: Path) -> None:
     run(tmp_path, range(1, 9))
     age(tmp_path)
     (killed,) = tmp_path.glob("tensorboard/events*")
@@ -205,7 +205,7 @@ def test_tensorboard_is_loaded_with_the_first_journal_and_not_before() -> None:
 
 
 class Run:
-    """As much of a run as the journal uses; values of one step share a row, and steps never go back."""
+    """As much of a run as the journal uses; values of one step share a row, and steps never decrease."""
 
     def __init__(self, asked: Mapping[str, Any]) -> None:
         self.asked = asked
@@ -262,7 +262,7 @@ def test_a_resumed_training_continues_its_run_and_a_new_one_gets_its_own(tmp_pat
     assert (tmp_path / journal.WANDB_RUN).read_text() == "3f9k2c1a"
 
 
-def test_without_the_package_the_training_says_so_before_it_touches_the_log(
+def test_without_the_package_the_training_is_refused_before_the_log_is_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(tmp_path, range(1, 4))
@@ -282,7 +282,7 @@ def test_a_folder_named_wandb_is_not_mistaken_for_the_package(tmp_path: Path, mo
     sys.modules.pop("wandb", None)
 
 
-def test_a_refusal_there_is_reported_with_ways_to_proceed(tmp_path: Path, runs: list[Run]) -> None:
+def test_a_refusal_by_weights_and_biases_is_reported_with_ways_to_proceed(tmp_path: Path, runs: list[Run]) -> None:
     def refuse(**asked: Any) -> Run:
         raise Refusal("api_key not configured")
 
@@ -291,7 +291,7 @@ def test_a_refusal_there_is_reported_with_ways_to_proceed(tmp_path: Path, runs: 
         opened(tmp_path, wandb=True)
 
 
-def test_a_run_is_finished_if_the_log_can_not_be_opened(tmp_path: Path, runs: list[Run]) -> None:
+def test_the_run_is_finished_if_the_log_cannot_be_opened(tmp_path: Path, runs: list[Run]) -> None:
     run(tmp_path, range(1, 4))
     with pytest.raises(BadInput, match="has the columns"):
         opened(tmp_path, 3, panels=4, wandb=True)

@@ -68,8 +68,8 @@ def predicted(job: Job, transformer: Any) -> Tensor:
 
 
 def published(job: Job, rank: int = 4) -> dict[str, Tensor]:
-    """Weights as the published In-Context LoRAs have them: on every linear layer of the blocks, modulations included,
-    at 16 bits."""
+    """Weights as in the published In-Context LoRAs: on every linear layer of the blocks, modulations included,
+    in 16 bits."""
     chance, made = torch.Generator().manual_seed(1), {}
     for name, layer in transformer_of(job).named_modules():
         if isinstance(layer, nn.Linear) and re.match(BLOCKS, name):
@@ -91,8 +91,8 @@ def in_diffusers(job: Job, file: Path) -> Tensor:
 
 
 def in_comfy(job: Job, file: Path) -> Tensor:
-    """What the base predicts with B times A added to its weights, as a reader does that finds no alpha and takes it to
-    be the rank."""
+    """What the base predicts with B times A added to its weights, as in a program that finds no alpha and assumes the
+    rank."""
     transformer, weights = transformer_of(job), load_file(file)
     for name, layer in transformer.named_modules():
         down, up = (weights.get(f"transformer.{name}{suffix}") for suffix in lora_file.SUFFIXES)
@@ -112,7 +112,7 @@ def test_on_a_base_in_16_bits_the_lora_has_32(make_job: Make) -> None:
 
 
 def test_a_small_step_changes_every_weight(make_job: Make) -> None:
-    """In 16 bits a step of 1e-4 leaves most of them unchanged."""
+    """In 16 bits, a step of 1e-4 leaves most of them unchanged."""
     _, weights = attached(make_job(), torch.bfloat16)
     scatter(weights)
     before = {name: weight.detach().clone() for name, weight in weights.items()}
@@ -126,7 +126,7 @@ def test_a_small_step_changes_every_weight(make_job: Make) -> None:
     assert float((short - 1e-4 == short).float().mean()) > 0.3
 
 
-def test_only_linear_layers_of_the_blocks_have_a_lora_and_only_it_is_trained(make_job: Make) -> None:
+def test_only_linear_layers_of_the_blocks_have_a_lora_and_nothing_else_is_trained(make_job: Make) -> None:
     transformer, weights = attached(make_job())
     layers = {name.removesuffix(suffix) for name in weights for suffix in lora_file.SUFFIXES if name.endswith(suffix)}
     assert len(weights) == 2 * len(layers) == 2 * (12 + 5)  # of one double and one single block
@@ -137,19 +137,19 @@ def test_only_linear_layers_of_the_blocks_have_a_lora_and_only_it_is_trained(mak
     }
 
 
-def test_it_starts_as_the_base(make_job: Make) -> None:
+def test_an_untrained_lora_predicts_as_the_base(make_job: Make) -> None:
     job = make_job()
     transformer, weights = attached(job)
     assert torch.equal(predicted(job, transformer), predicted(job, transformer_of(job)))
     assert all(weight.any() == name.endswith(lora_file.SUFFIXES[0]) for name, weight in weights.items())
 
 
-def test_it_depends_on_the_seed_alone(make_job: Make) -> None:
+def test_initial_weights_depend_only_on_the_seed(make_job: Make) -> None:
     first = attached(make_job())[1]
     torch.rand(7)
     state = torch.get_rng_state()
     again, other = attached(make_job())[1], attached(make_job(seed=1))[1]
-    assert torch.equal(torch.get_rng_state(), state)  # nothing else that is drawn hangs on the LoRA
+    assert torch.equal(torch.get_rng_state(), state)  # no other random number depends on the LoRA
     for name in first:
         assert torch.equal(first[name], again[name])
         assert torch.equal(first[name], other[name]) == name.endswith(lora_file.SUFFIXES[1])
@@ -158,7 +158,7 @@ def test_it_depends_on_the_seed_alone(make_job: Make) -> None:
 # ---- its average
 
 
-def test_the_average_is_that_of_a_plain_loop(make_job: Make) -> None:
+def test_the_average_equals_that_of_a_plain_loop(make_job: Make) -> None:
     weight = nn.Parameter(torch.zeros(3))
     average, expected, chance = lora.Average({"x": weight}, 0.9), torch.zeros(3), torch.Generator().manual_seed(0)
     for step in range(1, 120):
@@ -167,7 +167,7 @@ def test_the_average_is_that_of_a_plain_loop(make_job: Make) -> None:
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * weight.data
         torch.testing.assert_close(average.tensors["x"], expected)
-    assert (1 + 119) / (10 + 119) > 0.9  # both sides of the minimum were seen
+    assert (1 + 119) / (10 + 119) > 0.9  # both sides of the minimum were covered
 
 
 def test_the_average_replaces_the_weights_and_restores_them(make_job: Make) -> None:
@@ -207,7 +207,7 @@ def test_every_key_is_in_diffusers_style_and_names_a_layer_of_its_size(make_job:
         assert weight.dtype == torch.float32
 
 
-def test_the_strength_is_the_same_with_a_header_and_without_and_merged_into_the_weights(
+def test_the_strength_is_the_same_with_and_without_a_header_and_merged_into_the_weights(
     make_job: Make, tmp_path: Path
 ) -> None:
     job = make_job(rank=4, alpha=8)
@@ -250,7 +250,7 @@ def test_the_umask_decides_who_may_read_a_file(make_job: Make, tmp_path: Path) -
     assert file.stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-def test_files_of_other_programs_are_refused_where_the_card_is_needed(make_job: Make, tmp_path: Path) -> None:
+def test_files_from_other_programs_are_refused_where_the_metadata_is_needed(make_job: Make, tmp_path: Path) -> None:
     save_file(published(make_job()), tmp_path / "theirs.safetensors")
     with pytest.raises(BadInput, match=r"theirs\.safetensors was not made by iclora"):
         lora_file.read_card(tmp_path / "theirs.safetensors")
@@ -260,7 +260,7 @@ def test_files_of_other_programs_are_refused_where_the_card_is_needed(make_job: 
             lora_file.read_card(tmp_path / name)
 
 
-# ---- a file to start from
+# ---- an initial LoRA
 
 
 def begun(make_job: Make, file: Path, **settings: Any) -> Tensor:
@@ -273,13 +273,13 @@ def begun(make_job: Make, file: Path, **settings: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("alpha", [4, 8])
-def test_training_starts_from_a_published_lora_as_it_is(alpha: int, make_job: Make, tmp_path: Path) -> None:
+def test_training_starts_from_a_published_lora_unchanged(alpha: int, make_job: Make, tmp_path: Path) -> None:
     file = tmp_path / "theirs.safetensors"
     save_file(published(make_job()), file)
     assert torch.equal(begun(make_job, file, alpha=alpha), in_diffusers(make_job(), file))
 
 
-def test_training_starts_from_our_own_lora_as_it_is(make_job: Make, tmp_path: Path) -> None:
+def test_training_starts_from_our_own_lora_unchanged(make_job: Make, tmp_path: Path) -> None:
     file, own = written(make_job(rank=4, alpha=8), tmp_path)
     assert torch.equal(begun(make_job, file, alpha=4), own)
 
@@ -339,26 +339,26 @@ def test_an_unusable_header_is_refused(told: dict[str, Any], sentence: str, make
         lora_file.read_weights(file)
 
 
-def test_a_start_of_another_rank_is_refused(make_job: Make, tmp_path: Path) -> None:
+def test_an_initial_lora_of_another_rank_is_refused(make_job: Make, tmp_path: Path) -> None:
     save_file(published(make_job(), rank=8), tmp_path / "theirs.safetensors")
     with pytest.raises(BadInput, match=r"theirs\.safetensors has rank 8 and train\.rank is 4; set both to the same"):
         begun(make_job, tmp_path / "theirs.safetensors")
 
 
 def refused(make_job: Make, folder: Path, weights: dict[str, Tensor]) -> str:
-    """The error for a start with these weights."""
+    """The error for an initial LoRA with these weights."""
     save_file(weights, folder / "theirs.safetensors")
     with pytest.raises(BadInput) as told:
         begun(make_job, folder / "theirs.safetensors")
     return str(told.value)
 
 
-def test_a_start_with_keys_of_another_style_is_refused(make_job: Make, tmp_path: Path) -> None:
+def test_an_initial_lora_with_keys_of_another_style_is_refused(make_job: Make, tmp_path: Path) -> None:
     kohya = {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": torch.zeros(4, 32)}
     assert "has keys in another style (lora_unet_double_blocks_0_img_attn_qkv" in refused(make_job, tmp_path, kohya)
 
 
-def test_a_start_for_layers_that_the_model_lacks_is_refused(make_job: Make, tmp_path: Path) -> None:
+def test_an_initial_lora_for_layers_that_the_model_lacks_is_refused(make_job: Make, tmp_path: Path) -> None:
     far = {
         key.replace("blocks.0.", "blocks.7."): value for key, value in published(make_job()).items() if "single" in key
     }
@@ -367,7 +367,7 @@ def test_a_start_for_layers_that_the_model_lacks_is_refused(make_job: Make, tmp_
     assert "has weights for layers that are missing from FluxTransformer2DModel" in refused(make_job, tmp_path, far)
 
 
-def test_a_start_for_layers_of_another_size_is_refused(make_job: Make, tmp_path: Path) -> None:
+def test_an_initial_lora_for_layers_of_another_size_is_refused(make_job: Make, tmp_path: Path) -> None:
     wide = {
         key: torch.zeros(4, 1) if key.endswith(lora_file.SUFFIXES[0]) else value
         for key, value in published(make_job()).items()
@@ -376,7 +376,7 @@ def test_a_start_for_layers_of_another_size_is_refused(make_job: Make, tmp_path:
     assert "has weights for layers that have another size in FluxTransformer2DModel" in told
 
 
-def test_a_start_without_one_of_two_matrices_is_refused(make_job: Make, tmp_path: Path) -> None:
+def test_an_initial_lora_with_one_of_two_matrices_missing_is_refused(make_job: Make, tmp_path: Path) -> None:
     whole = published(make_job())
     for suffix in lora_file.SUFFIXES:
         gone = next(key for key in whole if key.endswith(suffix))
@@ -385,7 +385,7 @@ def test_a_start_without_one_of_two_matrices_is_refused(make_job: Make, tmp_path
     assert "has no weights" in refused(make_job, tmp_path, {})
 
 
-def test_a_start_that_is_damaged_is_refused(make_job: Make, tmp_path: Path) -> None:
+def test_an_initial_lora_that_is_damaged_is_refused(make_job: Make, tmp_path: Path) -> None:
     whole = published(make_job())
     first = min(whole)
     for tensor, sentence in (
@@ -396,7 +396,7 @@ def test_a_start_that_is_damaged_is_refused(make_job: Make, tmp_path: Path) -> N
         assert sentence in refused(make_job, tmp_path, whole | {first: tensor.contiguous()})
 
 
-def test_a_file_of_ours_that_lost_a_layer_is_refused(make_job: Make, tmp_path: Path) -> None:
+def test_one_of_our_files_that_lost_a_layer_is_refused(make_job: Make, tmp_path: Path) -> None:
     """Its header names every layer; the remaining ones look fine by themselves."""
     file, _ = written(make_job(), tmp_path)
     with safe_open(file, "pt") as opened:
@@ -447,7 +447,7 @@ def test_fused_layers_in_16_bits_are_as_close_as_16_bits_allow(make_job: Make) -
 
 @pytest.mark.parametrize("seen", [torch.float32, torch.bfloat16])
 def test_a_fused_layer_works_under_autocast_whatever_its_input(seen: torch.dtype, make_job: Make) -> None:
-    """On a GPU a base in 16 bits runs under autocast, where norms return 32 bits."""
+    """On a GPU, a base in 16 bits runs under autocast, where norms return 32 bits."""
     transformer, weights = attached(make_job(), torch.bfloat16)
     scatter(weights)
     fusing.fuse(transformer)

@@ -1,4 +1,4 @@
-"""The mini FLUX: the real geometry in small, words of its world, and pictures that a reader recognises."""
+"""The mini FLUX: the real geometry at small size, the words of its world, and images that a classifier recognises."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from training.backends import flux
 from training.sampling import SamplingSettings
 
 CPU = torch.device("cpu")
-SHOWN = 256  # so many that the share is known to 3 points
+SHOWN = 256  # enough to know the share to within 3 points
 RIGHT = 0.9
 UNSEEN = lessons.SEED + 9_000_000
 """Above the seeds of all frames that anything was trained on."""
@@ -42,13 +42,13 @@ def test_its_tokenizers_know_every_word_of_its_captions(build: Callable[[], Any]
         assert len(ids) <= T5_LENGTH
 
 
-def test_a_name_with_a_comma_and_a_word_within_another_are_read_right() -> None:
+def test_a_name_with_a_comma_and_a_word_inside_another_word_are_tokenized_correctly() -> None:
     tokenizer = build_t5_tokenizer()
     assert tokenizer.tokenize("<Ingrid>, a red cat") == ["<Ingrid>", ",", "a", "red", "cat"]
     assert tokenizer.tokenize("catches") == [tokenizer.unk_token]
 
 
-def test_what_the_base_never_sees_has_every_kind_and_colour() -> None:
+def test_the_characters_held_out_of_training_have_every_kind_and_colour() -> None:
     rng = random.Random(0)
     unseen = {who for who in (draw_character(rng) for _ in range(5_000)) if lessons.is_held_out(who)}
     assert len(unseen) == 48
@@ -56,8 +56,8 @@ def test_what_the_base_never_sees_has_every_kind_and_colour() -> None:
     assert len({who.colour for who in unseen}) == 6
 
 
-def test_a_bare_name_in_a_panel_is_never_told_of_in_the_summary() -> None:
-    """But for a story's first panel, nothing in the lessons teaches that a name points to the summary."""
+def test_a_bare_name_in_a_panel_is_never_described_in_the_summary() -> None:
+    """Except in a story's first panel, nothing in the training data suggests that a name refers to the summary."""
     rng, bare = random.Random(1), 0
     for _ in range(300):
         text = lessons.caption([draw_scene(rng) for _ in range(3)], rng)
@@ -69,8 +69,8 @@ def test_a_bare_name_in_a_panel_is_never_told_of_in_the_summary() -> None:
     assert bare > 50
 
 
-def test_a_story_is_told_of_its_first_panel_s_character_and_the_other_panels_show_any(tmp_path: Path) -> None:
-    """It is told in the summary, if at all, and named in all panels; no held-out one is in any."""
+def test_a_story_describes_its_first_character_and_the_other_panels_show_any_character(tmp_path: Path) -> None:
+    """The description is in the summary, if anywhere; all panels have the name, and no held-out character appears."""
     vae = flux.make(str(config.MINIATURE)).load("vae", CPU, torch.float32)
     pool = lessons.render(500, UNSEEN, workers=1)
     made = deck.Deck("drawn", pool, vae, Reader.load(), resumable.Place(tmp_path), stories=4)
@@ -97,11 +97,11 @@ def test_a_story_is_told_of_its_first_panel_s_character_and_the_other_panels_sho
 
 
 def rows_of(latents: torch.Tensor, made: deck.Deck) -> list[int]:
-    """Where pages stand in the deck."""
+    """The positions of the pages in the deck."""
     return [int((made.pages.float() - page).abs().amax(dim=(1, 2, 3)).argmin()) for page in latents]
 
 
-def test_pages_and_their_panels_are_one_another_s_inverse() -> None:
+def test_stacking_pages_and_unstacking_panels_are_inverses() -> None:
     panels = torch.arange(6 * 2 * 4 * 5.0).view(6, 2, 4, 5)
     pages = lessons.stacked(panels, 3)
     assert pages.shape == (2, 2, 12, 5)
@@ -109,7 +109,7 @@ def test_pages_and_their_panels_are_one_another_s_inverse() -> None:
     assert torch.equal(lessons.unstacked(pages, 3), panels)
 
 
-def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_training_that_was_stopped_resumes_as_if_it_had_not_been(tmp_path: Path) -> None:
     def course() -> tuple[resumable.Course, torch.nn.Linear]:
         torch.manual_seed(0)
         layer = torch.nn.Linear(4, 4)
@@ -128,7 +128,7 @@ def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(tmp_path: Path)
 
 
 @pytest.mark.parametrize("shape", [(3, 20, 20), (3, 20, 90), (3, 90, 20)])
-def test_muon_keeps_a_matrix_s_directions_and_makes_them_about_equally_long(shape: tuple[int, ...]) -> None:
+def test_muon_keeps_the_directions_of_a_matrix_and_makes_their_lengths_about_equal(shape: tuple[int, ...]) -> None:
     given = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     left, _, right = torch.linalg.svd(given, full_matrices=False)
     lengths = left.mT @ descent.orthogonal(given) @ right.mT
@@ -137,7 +137,7 @@ def test_muon_keeps_a_matrix_s_directions_and_makes_them_about_equally_long(shap
     assert (lengths - torch.diag_embed(along)).abs().max() < 1e-4
 
 
-def test_the_reader_tells_what_frames_show_that_it_never_saw() -> None:
+def test_the_classifier_recognises_what_unseen_frames_show() -> None:
     pool = lessons.render(300, UNSEEN, workers=1, filmed=True)
     true = np.array([labels_of(scene) for scene in pool.scenes])
     told = Reader.load().read(lessons.pixels(pool, list(range(300))))
@@ -157,12 +157,12 @@ def test_it_has_the_geometry_of_flux_in_at_most_20_mb() -> None:
     assert sum(file.stat().st_size for file in config.MINIATURE.rglob("*") if file.is_file()) <= 20e6
 
 
-def test_a_word_is_of_the_panel_whose_marker_came_last_and_of_the_summary_before_any() -> None:
+def test_a_word_belongs_to_the_panel_of_the_last_marker_and_to_the_summary_before_any_marker() -> None:
     tokenizer = build_t5_tokenizer()
     text = "[MOVIE-SHOTS] a short story about a red cat, [SCENE-1] a red cat, [SCENE-2] a red cat."
     ids = tokens_of(tokenizer, [text], 40)
     ear = train_t5.Ear(tokenizer)
-    right = torch.zeros(1, 40, T5_WIDTH)  # a vector whose entry `panel` is large says that it is of that panel
+    right = torch.zeros(1, 40, T5_WIDTH)  # a vector whose entry `panel` is large predicts that panel
     starts = [0, *(int((ids[0] == mark).nonzero()) for mark in ear.marks[:2])]
     for panel, start in enumerate(starts):
         right[0, start:, :PANELS] = 0
@@ -171,7 +171,7 @@ def test_a_word_is_of_the_panel_whose_marker_came_last_and_of_the_summary_before
         ear.layer.weight.copy_(torch.eye(PANELS + 1, T5_WIDTH))
         ear.layer.bias.zero_()
         assert float(ear.misheard(right, ids)) < 1e-6
-        assert float(ear.misheard(right.roll(1, dims=1), ids)) > 1  # a word late: markers count for the panel before
+        assert float(ear.misheard(right.roll(1, dims=1), ids)) > 1  # one word late: markers count for the panel before
         padded = right.clone()
         padded[ids == tokenizer.pad_token_id] = 0
         assert torch.equal(ear.misheard(padded, ids), ear.misheard(right, ids))
@@ -179,7 +179,7 @@ def test_a_word_is_of_the_panel_whose_marker_came_last_and_of_the_summary_before
 
 @pytest.fixture(scope="module")
 def drawn() -> Callable[[list[str], Layout], list[dict[str, str]]]:
-    """Pictures of the mini FLUX, drawn as the toolkit does by default; what the reader finds in every panel."""
+    """Images of the mini FLUX, generated with the toolkit's defaults, and what the classifier reads in every panel."""
     base, reader = flux.make(str(config.MINIATURE)), Reader.load()
 
     def draw(captions: list[str], layout: Layout) -> list[dict[str, str]]:
@@ -197,15 +197,17 @@ def right(told: list[dict[str, str]], scenes: list[Scene], attribute: str) -> fl
     return float(np.mean([a[attribute] == value_of(b, attribute) for a, b in zip(told, scenes, strict=True)]))
 
 
-def test_it_draws_kind_and_colour_as_told(drawn: Callable[[list[str], Layout], list[dict[str, str]]]) -> None:
-    """Single pictures, read by the reader: at least nine of ten right."""
+def test_it_generates_the_kind_and_colour_in_the_prompt(
+    drawn: Callable[[list[str], Layout], list[dict[str, str]]],
+) -> None:
+    """Single images, read by the classifier: at least nine out of ten correct."""
     scenes = lessons.draw_known(random.Random(UNSEEN), SHOWN)
     told = drawn([describe(scene, wording=number) for number, scene in enumerate(scenes)], Layout(1, 1, *lessons.PANEL))
     for name in ("kind", "colour"):
         assert right(told, scenes, name) >= RIGHT, name
 
 
-def test_every_panel_of_a_page_shows_what_its_own_text_tells(
+def test_every_panel_of_a_page_shows_what_its_own_text_says(
     drawn: Callable[[list[str], Layout], list[dict[str, str]]],
 ) -> None:
     """Three unrelated scenes: each in its own place on the page, and with the character of its own text."""
@@ -220,10 +222,10 @@ def test_every_panel_of_a_page_shows_what_its_own_text_tells(
         assert right(told, scenes, name) >= RIGHT, name
 
 
-def test_it_keeps_no_character_by_itself_that_the_summary_tells_and_the_panels_name(
+def test_it_does_not_carry_a_character_described_only_in_the_summary_to_the_named_panels(
     drawn: Callable[[list[str], Layout], list[dict[str, str]]],
 ) -> None:
-    """The first panel follows the summary, which is what a LoRA then brings to the others."""
+    """The first panel follows the summary, which a LoRA then carries over to the others."""
     rng = random.Random(UNSEEN + 2)
     pages = [lessons.draw_known(rng, PANELS) for _ in range(32)]
     texts = [lessons.tell_story(page, rng.choice(POOL), page[0].character.words) for page in pages]

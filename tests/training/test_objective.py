@@ -60,7 +60,7 @@ def test_the_shift_follows_the_resolution_as_at_inference_and_is_capped(pixels: 
     assert shift_factor(DEV, pixels[0] * pixels[1] // 256) == pytest.approx(factor, abs=0.006)
 
 
-def test_shifts_are_those_of_the_model_s_own_scheduler() -> None:
+def test_shifts_are_those_of_the_models_own_scheduler() -> None:
     from diffusers import FlowMatchEulerDiscreteScheduler
     from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
@@ -71,7 +71,7 @@ def test_shifts_are_those_of_the_model_s_own_scheduler() -> None:
         torch.testing.assert_close(objective.shifted(levels, shift_factor(DEV, tokens)), theirs)
 
 
-def test_a_model_without_a_shift_that_follows_the_resolution_has_one_for_all() -> None:
+def test_a_model_whose_shift_does_not_follow_the_resolution_has_one_for_all_sizes() -> None:
     assert {shift_factor(SCHNELL, tokens) for tokens in (96, 4096)} == {1.0}
     assert shift_factor({"use_dynamic_shifting": False, "shift": 3.0}, 96) == 3.0
 
@@ -105,10 +105,10 @@ def test_every_panel_has_its_own_loss_and_counts_equally_whatever_its_size() -> 
     predicted[:, :, :2] = 2.0
     losses = objective.panel_losses(predicted, target, boxes)
     assert losses.tolist() == [[4.0, 0.0]]
-    assert objective.grid_loss(losses, torch.ones(1, 2)).item() == 2.0  # 0.67 if it were a mean over pixels
+    assert objective.grid_loss(losses, torch.ones(1, 2)).item() == 2.0  # 0.67 for a mean over pixels
 
 
-def test_weights_are_a_panel_s_share_of_the_loss() -> None:
+def test_weights_are_each_panels_share_of_the_loss() -> None:
     losses = torch.tensor([[1.0, 2.0, 6.0]])
     assert objective.grid_loss(losses, torch.tensor([[1.0, 1.0, 2.0]])).item() == pytest.approx(15 / 4)
     assert objective.grid_loss(losses, torch.tensor([[3.0, 3.0, 6.0]])).item() == pytest.approx(15 / 4)
@@ -157,14 +157,12 @@ def test_at_every_scale_panels_are_whole_tokens_and_cover_the_canvas(name: str, 
     for panel in range(layout.size):
         covered += objective.panel_mask(boxes, [panel], *covered.shape)
     assert covered.eq(1).all()
-    assert backend.tokens(layout.canvas) * 4 == covered.numel()  # two by two latents make a token of both families
+    assert backend.tokens(layout.canvas) * 4 == covered.numel()  # two by two latents make a token in both families
 
 
 @pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize("scale", [0.5, 0.75, 1.0])
-def test_common_scales_do_not_distort_panels_or_change_their_sides_by_more_than_half_a_token(
-    name: str, scale: float
-) -> None:
+def test_common_scales_barely_distort_panels(name: str, scale: float) -> None:
     own = TASKS[name].grid_layout
     layout = config.scaled(own, scale, 16, 16)
     assert abs(layout.panel_width - own.panel_width * scale) <= 8

@@ -28,7 +28,7 @@ SMALL = "--set train.scales=[0.125] --set train.smallest_panel=48"
 
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nor anything that was ever downloaded from one."""
+    """No hub can be reached, and nothing has been downloaded from one before."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
@@ -49,7 +49,7 @@ def plan(
     return planned
 
 
-def test_a_plan_says_everything_and_writes_only_its_sheet(
+def test_a_plan_is_complete_and_writes_only_its_sheet(
     plan: Callable[[str], tuple[int, str]], tiny_flux: Path, tmp_path: Path
 ) -> None:
     code, out = plan(f"--set train.model={tiny_flux} --set train.steps=30 --set train.scales=[0.125,0.25]")
@@ -77,7 +77,7 @@ def test_a_plan_says_everything_and_writes_only_its_sheet(
 
 
 def test_flux_1_dev_is_planned_by_its_name_alone(plan: Callable[[str], tuple[int, str]], tmp_path: Path) -> None:
-    """On a machine with no file of it and no network."""
+    """On a machine with none of its files and no network."""
     code, out = plan("--set train.base_weights=bf16 --set train.conditional=0.25")
     assert code == 0
     assert re.search(r"captions of about \d+ to \d+ tokens, 512 are read; the tokenizer of black-forest-labs/F", out)
@@ -118,7 +118,7 @@ def test_a_misspelt_setting_is_reported_with_the_likely_one(plan: Callable[[str]
         ("--set train.model=nobody/nothing", "the base model 'nobody/nothing' is not on this machine"),
     ],
 )
-def test_what_can_t_be_planned_is_reported_in_a_sentence(
+def test_a_training_that_cannot_be_planned_is_reported_in_one_sentence(
     wrong: str, sentence: str, plan: Callable[[str], tuple[int, str]]
 ) -> None:
     code, told = plan(f"{wrong} --set train.smallest_panel=64")
@@ -132,7 +132,7 @@ def test_two_scales_with_the_same_canvas_are_listed_once(make_job: Make) -> None
     assert len(canvases) == 1
 
 
-def test_the_panels_that_a_task_gives_are_listed(make_job: Make) -> None:
+def test_the_panels_given_by_a_task_are_listed(make_job: Make) -> None:
     job = make_job(told=["condition=[1, 3]"])
     assert "conditional mode: panels 1, 3 stay clean; caption dropout 0.05, permuted 0%" in list(
         planning.lines(job, planning.make(job, CPU))
@@ -165,7 +165,7 @@ def test_the_plan_says_how_often_each_grid_is_seen(steps: int, seen: str, make_j
     assert any(line.endswith(f"each grid is seen {told}") for line in planning.lines(whole, planning.make(whole, CPU)))
 
 
-def test_automatic_settings_are_shown_as_they_turn_out(make_job: Make) -> None:
+def test_automatic_settings_are_shown_with_their_values(make_job: Make) -> None:
     for device, base_weights, held in (
         ("cpu", "auto", "fp32, on cpu"),
         ("cuda", "auto", "bf16, on cuda"),
@@ -176,7 +176,7 @@ def test_automatic_settings_are_shown_as_they_turn_out(make_job: Make) -> None:
         assert any(f"million parameters ({held})" in line for line in planning.lines(job, plan))
 
 
-def test_after_a_training_only_existing_pictures_are_named(make_job: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_after_a_training_only_existing_images_are_listed(make_job: Make, capsys: pytest.CaptureFixture[str]) -> None:
     for samples, named in ((0, False), (1, True)):
         job = make_job(f"{samples}", steps=1, samples=samples, sample_steps=1)
         console.trained(loop.train(job, Processes(), lambda *_: None), job)
@@ -184,7 +184,7 @@ def test_after_a_training_only_existing_pictures_are_named(make_job: Make, capsy
         assert ("samples.png and" in told) == ("samples.png" in told) == named and "loss.png." in told
 
 
-def test_what_is_probably_unintended_is_listed_with_its_files(make_job: Make, grids: Path, tmp_path: Path) -> None:
+def test_probable_mistakes_are_listed_with_their_files(make_job: Make, grids: Path, tmp_path: Path) -> None:
     def warnings(**settings: Any) -> list[str]:
         job = make_job(**settings)
         return [line for line in planning.lines(job, planning.make(job, CPU)) if line.startswith("warning")]
@@ -225,7 +225,7 @@ def test_memory_follows_the_settings(make_job: Make) -> None:
     assert larger.memory["VAE"] > usual.memory["VAE"] and larger.memory["activations"] > usual.memory["activations"]
 
 
-def test_no_more_grids_than_a_step_has_go_through_the_model_together(make_job: Make) -> None:
+def test_no_more_grids_than_a_step_has_go_through_the_model_at_once(make_job: Make) -> None:
     usual, many = make_job(batch=4, micro_batch=4), make_job(batch=4, micro_batch=64)
     for processes, together in ((1, 4), (2, 2), (3, 2), (8, 1)):
         plan = planning.make(many, CPU, processes)
@@ -238,7 +238,7 @@ def test_no_more_grids_than_a_step_has_go_through_the_model_together(make_job: M
     assert not any("micro_batch" in line for line in planning.lines(usual, planning.make(usual, CPU)))
 
 
-def test_parameters_and_layers_are_those_of_what_is_loaded(make_job: Make) -> None:
+def test_parameters_and_layers_are_counted_as_those_that_are_loaded(make_job: Make) -> None:
     job = make_job()
     plan, transformer = planning.make(job, CPU), job.backend.load("transformer", torch.float32, "cpu")
     assert plan.base == sum(weight.numel() for weight in transformer.parameters())
@@ -271,16 +271,16 @@ def test_the_sheet_shows_what_the_first_steps_see(make_job: Make, monkeypatch: p
         assert ("order" in shown.note) == (example.view.order != (0, 1, 2))
         assert shown.note.startswith(f"step {step + 1}, scale {random_streams.scale_at(job.config, step):g}")
     drawn = [random_streams.draw(job.config, position, 6, 3, ()) for position in range(plan_sheet.SHOWN)]
-    assert any(one.dropped for one in drawn) and any(one.given for one in drawn)  # of this seed
+    assert any(one.dropped for one in drawn) and any(one.given for one in drawn)  # with this seed
 
 
-def test_the_sheet_is_a_picture_of_all_of_them(make_job: Make) -> None:
+def test_the_sheet_is_one_image_of_all_of_them(make_job: Make) -> None:
     job = make_job()
     with Image.open(plan_sheet.write(job)) as picture:
         assert picture.width > job.shown.canvas[0] and picture.height > job.shown.canvas[1]
 
 
-# ---- asked before any work
+# ---- before any work
 
 
 def test_captions_that_would_be_truncated_are_refused_before_anything_loads(
@@ -310,13 +310,13 @@ def test_a_plan_lists_all_reasons_to_refuse_a_training_and_writes_no_sheet(
         "train.wandb=true needs the package wandb",
         "nowhere.safetensors can't be read as a LoRA file",
         "1 captions are longer than the 128 tokens",
-        f"{into} holds a",  # other training
+        f"{into} holds a",  # a different training
     ):
         assert sentence in out
     assert not (into / plan_sheet.FILE).exists()
 
 
-def test_captions_that_can_t_be_counted_are_estimated(
+def test_captions_that_cannot_be_counted_are_estimated(
     plan: Callable[[str], tuple[int, str]], grids: Path, tmp_path: Path
 ) -> None:
     data = shutil.copytree(grids, tmp_path / "long")
@@ -329,7 +329,7 @@ def test_captions_that_can_t_be_counted_are_estimated(
         assert (warning in out) == told
 
 
-def test_a_start_that_does_not_fit_is_refused_before_anything_loads(
+def test_an_initial_lora_that_does_not_fit_is_refused_before_anything_loads(
     make_job: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = loop.train(make_job("first", steps=1), Processes(), lambda *_: None).file

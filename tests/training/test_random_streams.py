@@ -31,13 +31,13 @@ def test_every_sample_comes_once_per_epoch(seed: int, count: int, epoch: int) ->
     assert sorted(row) == list(range(count))
 
 
-def test_no_last_batch_is_dropped_if_the_data_is_not_a_multiple_of_it() -> None:
+def test_no_last_batch_is_dropped_if_the_data_is_not_a_multiple_of_its_size() -> None:
     """10 grids at 4 per step: trainers that drop the last batch would leave out two, a fifth of a small data set."""
     seen = Counter(random_streams.sample_at(0, position, 10) for position in range(5 * 4))
     assert seen == dict.fromkeys(range(10), 2)
 
 
-def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+def test_epochs_and_seeds_have_their_own_orders() -> None:
     orders = {
         tuple(random_streams.sample_at(seed, epoch * 12 + place, 12) for place in range(12))
         for seed in range(3)
@@ -48,7 +48,7 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
 
 @few
 @given(position=st.integers(0, 10**6), drawn_before=st.integers(0, 20))
-def test_a_draw_depends_on_seed_and_position_alone(position: int, drawn_before: int) -> None:
+def test_a_random_value_depends_only_on_seed_and_position(position: int, drawn_before: int) -> None:
     """Whatever a process has drawn before, with our generators or torch's own, since it may have started anywhere."""
     told = config_of(conditional=0.5, permute=0.5, caption_dropout=0.5)
     fresh = random_streams.draw(told, position, 20, 3, ())
@@ -60,7 +60,7 @@ def test_a_draw_depends_on_seed_and_position_alone(position: int, drawn_before: 
     assert torch.equal(torch.randn(3, generator=random_streams.generator(0, "noise", position)), noise)
 
 
-def test_places_and_seeds_have_noise_of_their_own() -> None:
+def test_positions_and_seeds_have_their_own_noise() -> None:
     starts = {
         float(torch.randn(1, generator=random_streams.generator(seed, kind, position)))
         for seed in range(2)
@@ -73,14 +73,14 @@ def test_places_and_seeds_have_noise_of_their_own() -> None:
 # ---- orders of panels
 
 
-def test_all_23_other_orders_of_four_panels_occur_and_never_their_own() -> None:
+def test_all_23_other_orders_of_four_panels_occur_and_the_original_never_does() -> None:
     told = config_of(permute=1.0)
     seen = Counter(random_streams.draw(told, position, 20, 4, ()).order for position in range(2_400))
     assert seen.keys() == set(itertools.permutations(range(4))) - {(0, 1, 2, 3)}
     assert min(seen.values()) > 60  # 100 each on average
 
 
-def test_of_more_than_four_panels_every_other_rotation_occurs() -> None:
+def test_with_more_than_four_panels_every_other_rotation_occurs() -> None:
     told = config_of(permute=1.0)
     seen = {random_streams.draw(told, position, 20, 6, ()).order for position in range(200)}
     assert seen == {tuple((start + place) % 6 for place in range(6)) for start in range(1, 6)}
@@ -90,7 +90,7 @@ def test_one_panel_has_no_other_order() -> None:
     assert random_streams.draw(config_of(permute=1.0), 0, 20, 1, ()).order == (0,)
 
 
-def test_without_permute_panels_stay_where_they_are() -> None:
+def test_without_permutation_panels_stay_where_they_are() -> None:
     assert {random_streams.draw(config_of(), position, 20, 3, ()).order for position in range(200)} == {(0, 1, 2)}
 
 
@@ -104,7 +104,7 @@ def test_in_conditional_mode_some_panels_are_given_but_never_all(panels: int) ->
     some = [subset for size in range(1, panels) for subset in itertools.combinations(range(panels), size)]
     assert seen.keys() == set(some)
     sizes = Counter(len(subset) for subset in seen.elements())
-    assert min(sizes.values()) > 2_000 / (panels - 1) * 0.8  # as often one as all but one
+    assert min(sizes.values()) > 2_000 / (panels - 1) * 0.8  # one as often as all but one
 
 
 def test_panels_that_the_task_gives_are_given_every_time() -> None:
@@ -112,17 +112,17 @@ def test_panels_that_the_task_gives_are_given_every_time() -> None:
     assert {random_streams.draw(told, position, 20, 4, (0, 2)).given for position in range(200)} == {(0, 2)}
 
 
-def test_in_joint_mode_none_is_given_even_where_the_task_names_some() -> None:
+def test_in_joint_mode_no_panel_is_given_even_if_the_task_names_some() -> None:
     assert {random_streams.draw(config_of(), position, 20, 2, (0,)).given for position in range(200)} == {()}
 
 
-def test_modes_are_mixed_in_their_proportion() -> None:
+def test_modes_are_mixed_in_their_proportions() -> None:
     told = config_of(conditional=0.3)
     given = sum(bool(random_streams.draw(told, position, 20, 3, ()).given) for position in range(2_000))
     assert given / 2_000 == pytest.approx(0.3, abs=0.03)
 
 
-def test_a_task_that_names_condition_panels_is_conditional_and_others_are_joint() -> None:
+def test_a_task_that_names_given_panels_is_conditional_and_others_are_joint() -> None:
     pairs = task.load("sparklers", ["condition=[1]"])
     assert config.load(pairs).conditional == 1.0
     assert config.load(STORYBOARD).conditional == 0.0
@@ -133,7 +133,7 @@ def test_a_task_that_names_condition_panels_is_conditional_and_others_are_joint(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
-def test_captions_are_dropped_in_their_proportion(share: float) -> None:
+def test_captions_are_dropped_at_the_configured_rate(share: float) -> None:
     told = config_of(caption_dropout=share)
     dropped = sum(random_streams.draw(told, position, 20, 3, ()).dropped for position in range(2_000))
     assert dropped / 2_000 == pytest.approx(share, abs=0.015)

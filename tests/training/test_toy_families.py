@@ -1,4 +1,4 @@
-"""New families are one file: a token of 32 pixels, and reference images, through the product's own code to the end."""
+"""A new family is one file: a token of 32 pixels, and reference images, through the product's own code to the end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def quiet(*_: object) -> None:
 
 
 def train(job: Job) -> Path:
-    """A LoRA that has learnt something, of a training that left all its files."""
+    """Trains a LoRA that has learnt something, in a training that left all its files."""
     checks.run(job, CPU)
     outcome = loop.train(job, Processes(), quiet)
     tensors = load_file(outcome.file)
@@ -76,7 +76,7 @@ def make(make_job: Make, tmp_path: Path) -> Make:
 # ---- a token of 32 pixels
 
 
-def test_a_family_of_stride_32_is_planned_trained_and_drawn_with(make: Make) -> None:
+def test_a_family_of_stride_32_is_planned_and_trained_and_generates_images(make: Make) -> None:
     job = make("toy_32", conditional=0.5, scales=[0.125, 0.25])
     plan = planning.make(job, CPU)
     assert [(layout.canvas, tokens) for layout, tokens in plan.tokens.items()] == [((128, 192), 24), ((256, 384), 96)]
@@ -101,7 +101,7 @@ def test_its_panels_are_whole_tokens(make: Make) -> None:
 
 @pytest.fixture
 def references(tmp_path: Path, draw: Draw) -> list[Reference]:
-    """Pictures of several shapes, one of them larger than the family encodes them."""
+    """Images of several shapes, one of them larger than the family encodes."""
     found = []
     for seed, size in enumerate([(64, 32), (48, 64), (200, 100), (32, 32)]):
         path = tmp_path / f"reference-{seed}.png"
@@ -133,7 +133,7 @@ def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def test_a_family_with_references_is_planned_trained_and_drawn_with(
+def test_a_family_with_references_is_planned_and_trained_and_generates_images(
     make: Make, references: list[Reference], draw: Draw
 ) -> None:
     """Grids with two, one and no reference images in one batch."""
@@ -152,7 +152,7 @@ def test_a_family_with_references_is_planned_trained_and_drawn_with(
     assert generate.draw(generator, requests[2:3])[0].tobytes() == grids[2].tobytes()
 
 
-def test_the_view_hands_its_references_on_to_the_batch(make: Make, references: list[Reference]) -> None:
+def test_a_view_passes_its_references_on_to_the_batch(make: Make, references: list[Reference]) -> None:
     job = with_references(make("toy_reference"), lambda number: references[number % 2 :][:2])
     encoded = encode(job)
     assert set(encoded.references) == set(references[:3])
@@ -172,7 +172,7 @@ def test_the_view_hands_its_references_on_to_the_batch(make: Make, references: l
 def test_texts_are_cached_with_the_references_that_the_encoder_saw(
     make: Make, references: list[Reference], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same caption beside other pictures is another text, the empty caption too; a new order is another as well."""
+    """The same caption with other images is another text, the empty caption too; a new order is another as well."""
     cache = Cache(tmp_path / "cache")
     first = with_references(make("toy_reference", cache=cache), lambda _: references[:2])
     second = with_references(make("toy_reference", cache=cache), lambda _: references[1::-1])

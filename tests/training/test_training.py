@@ -62,7 +62,7 @@ def run(job: Job, *, stop_before_saving: int | None = None) -> Outcome:
 
 
 def begun(job: Job) -> tuple[EncodedDataset, Any, State]:
-    """A training before its first step: what is encoded, the transformer with its LoRA, and the state."""
+    """A training before its first step: the encoded data, the transformer with its LoRA, and the state."""
     encoded = loop.encode(job, Processes(), lambda *_: None)
     transformer = machine.load_transformer(job.backend, job.config, CPU)
     return encoded, transformer, loop._begin(job, transformer, None)
@@ -76,7 +76,7 @@ def called_again(job: Job) -> Job:
 def gradients(
     job: Job, change: Callable[[EncodedDataset], EncodedDataset] = lambda encoded: encoded
 ) -> dict[str, Tensor]:
-    """Of the first step."""
+    """The gradients of the first step."""
     encoded, transformer, state = begun(job)
     for weight in state.weights.values():  # so that A has a gradient too
         weight.data = 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(weight.numel()))
@@ -141,13 +141,12 @@ def changed_base(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], N
     return patch
 
 
-# ---- it learns, and nothing but the LoRA does
+# ---- it learns, and only the LoRA does
 
 
 def awake(transformer: Any) -> None:
     """Turns a base with seeded weights into one that learns in few steps: orthogonal ends and open gates.
-
-    As it is it hardly passes on what it sees, and the best that a LoRA learns of it is to predict nothing.
+    Untouched, it hardly passes on what it sees, and the best that a LoRA can learn is to predict nothing.
     """
     chance = torch.Generator().manual_seed(0)
     for layer, gain in ((transformer.x_embedder, 1), (transformer.proj_out, 2)):
@@ -162,7 +161,7 @@ def awake(transformer: Any) -> None:
 
 
 def pattern(transformer: Any, seed: int) -> Tensor:
-    """Latents of 24 x 16 whose tokens are all the same one, which the transformer can write."""
+    """Latents of 24 x 16 with the same token everywhere, which the transformer can produce."""
     token = transformer.proj_out.weight @ torch.randn(tiny.WIDTH, generator=torch.Generator().manual_seed(seed))
     return unpack((token / token.std()).repeat(1, 96, 1), 24, 16)[0]
 
@@ -174,7 +173,7 @@ def test_it_overfits_one_grid_and_leaves_the_base_unchanged(
     changed_base: Callable[[Callable[[Any], None]], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A pattern stands in for the VAE's latents: with seeded weights those are nothing that so small a
+    """A pattern stands in for the VAE's latents: with seeded weights, those are nothing that so small a
     base could learn. Only what was learnt is sampled, and only with the LoRA."""
     for suffix in (".png", ".txt"):
         (tmp_path / "one").mkdir(exist_ok=True)
@@ -225,7 +224,7 @@ def test_z_image_is_trained_by_the_same_loop(make_job: Make, tmp_path: Path) -> 
     assert all(tensors[f"{layer}.lora_B.weight"].any() for layer in layers)
 
 
-def test_the_files_are_the_average_and_the_raw_weights_with_what_they_are_for(make_job: Make) -> None:
+def test_the_files_hold_the_average_and_the_raw_weights_with_their_metadata(make_job: Make) -> None:
     job = make_job(steps=3, rank=4, alpha=8, save_every=2)
     outcome = run(job)
     state = torch.load(job.folder / checkpoint.FILE, weights_only=True)
@@ -293,7 +292,7 @@ def test_gradients_do_not_depend_on_the_targets_of_given_panels(condition: int, 
     first = gradients(job)
     assert_same(first, gradients(job, another_target))
     seen = gradients(job, another_panel)
-    assert any(not torch.allclose(first[name], seen[name]) for name in first)  # the model looks at what is given
+    assert any(not torch.allclose(first[name], seen[name]) for name in first)  # the model sees the given panels
 
 
 def test_a_step_is_the_same_whatever_its_micro_batches(make_job: Make) -> None:
@@ -311,7 +310,7 @@ def test_recomputing_blocks_gives_the_same_gradients(make_job: Make) -> None:
     assert_same(gradients(own), gradients(again))
 
 
-def test_the_learning_rate_warms_up_and_then_stays_or_falls(make_job: Make) -> None:
+def test_the_learning_rate_warms_up_and_then_stays_constant_or_falls(make_job: Make) -> None:
     level = make_job(steps=10, warmup=4, learning_rate=1e-3).config
     assert [loop.learning_rate(level, step) * 1e3 for step in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
     falling = make_job(steps=10, warmup=4, schedule="cosine", learning_rate=1e-3).config
@@ -320,7 +319,7 @@ def test_the_learning_rate_warms_up_and_then_stays_or_falls(make_job: Make) -> N
     assert rates[4:] == sorted(rates[4:], reverse=True)
 
 
-# ---- stopped and gone on
+# ---- stopping and resuming
 
 
 EVERYTHING = {
@@ -338,7 +337,7 @@ EVERYTHING = {
 with the third."""
 
 
-def test_stopped_and_resumed_it_gives_the_same_bits(make_job: Make) -> None:
+def test_a_stopped_and_resumed_training_gives_the_same_bits(make_job: Make) -> None:
     """After the first step, in the middle of an epoch, at its end, and before anything was saved."""
     undisturbed = make_job("undisturbed", **EVERYTHING)
     run(undisturbed)
@@ -346,7 +345,7 @@ def test_stopped_and_resumed_it_gives_the_same_bits(make_job: Make) -> None:
         name = f"stopped after {steps}"
         with pytest.raises(Stopped):
             run(make_job(name, **EVERYTHING), stop_before_saving=steps + 1)
-        assert len(log(make_job(name, **EVERYTHING))) == steps + 1  # a step that comes again
+        assert len(log(make_job(name, **EVERYTHING))) == steps + 1  # a repeated step
         (make_job(name).folder / "checkpoint.pt.part").write_bytes(b"half of a checkpoint")
         with (make_job(name).folder / "log.csv").open("a", encoding="utf-8") as file:
             file.write("9,0.")
@@ -364,11 +363,11 @@ def test_a_training_can_be_extended_as_if_the_steps_had_been_there_from_the_star
     found, wanted = result(longer), result(at_once)
     for kept in (found, wanted):
         kept["files"] = {name: content for name, content in kept["files"].items() if name.startswith("storyboard")}
-        kept.pop("validation")  # the shorter one measured at its end too
+        kept.pop("validation")  # the shorter one was also measured at its end
     assert_same(found, wanted)
 
 
-def test_killed_after_its_last_step_a_training_does_not_mistake_an_earlier_lora_for_its_own(
+def test_a_training_killed_after_its_last_step_does_not_mistake_an_earlier_lora_for_its_own(
     make_job: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The earlier one has fewer steps, or is from another training in the folder."""
@@ -392,7 +391,7 @@ def test_killed_after_its_last_step_a_training_does_not_mistake_an_earlier_lora_
 
 @pytest.fixture(scope="module")
 def processes() -> Any:
-    """Processes that have everything imported when they start."""
+    """Processes that have imported everything when they start."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         [
@@ -410,18 +409,18 @@ def processes() -> Any:
     return context
 
 
-def train_and_tell(job: Job, pipe: Connection) -> None:
+def train_and_report(job: Job, pipe: Connection) -> None:
     loop.train(job, Processes(), lambda *told: pipe.send(told))
 
 
-def came_to_its_end(context: Any, job: Job, most: float = math.inf, wait: float = 0.0) -> bool:
-    """Trains in a process of its own, which is killed some seconds after it has reported its progress so many times."""
+def finishes(context: Any, job: Job, most: float = math.inf, wait: float = 0.0) -> bool:
+    """Trains in a separate process, which is killed some seconds after it has reported progress so many times."""
     here, there = context.Pipe()
-    child = context.Process(target=train_and_tell, args=(job, there))
+    child = context.Process(target=train_and_report, args=(job, there))
     child.start()
     there.close()
     told = 0
-    with contextlib.suppress(EOFError):  # it has ended by itself
+    with contextlib.suppress(EOFError):  # it ended by itself
         while told < most:
             here.recv()
             told += 1
@@ -433,17 +432,19 @@ def came_to_its_end(context: Any, job: Job, most: float = math.inf, wait: float 
     return child.exitcode == 0
 
 
-def test_killed_at_random_moments_it_gives_the_same_bits(make_job: Make, tmp_path: Path, processes: Any) -> None:
+def test_a_training_killed_at_random_moments_gives_the_same_bits(
+    make_job: Make, tmp_path: Path, processes: Any
+) -> None:
     """From the first caption to the last file, with an empty cache."""
     settings = EVERYTHING | {"permute": 0.0, "steps": 12}
     undisturbed = make_job("undisturbed", cache=Cache(tmp_path / "a"), **settings)
-    assert came_to_its_end(processes, undisturbed)
+    assert finishes(processes, undisturbed)
     moments, kills = random.Random(0), 0
     killed = make_job("killed", cache=Cache(tmp_path / "b"), **settings)
     for most in (2, 9, 14, 3, 2):  # there are 7 captions and 14 grids to encode, then come the steps
-        kills += not came_to_its_end(processes, killed, most, moments.uniform(0, 0.03))
+        kills += not finishes(processes, killed, most, moments.uniform(0, 0.03))
     assert kills >= 4
-    assert came_to_its_end(processes, killed)
+    assert finishes(processes, killed)
     assert_same(result(killed), result(undisturbed))
 
 
@@ -495,7 +496,7 @@ def test_runs_share_what_was_encoded(
     assert code == 0, err
 
 
-def test_the_same_by_another_name_is_the_same_training(make_job: Make, tiny_flux: Path, tmp_path: Path) -> None:
+def test_the_same_base_under_another_name_is_the_same_training(make_job: Make, tiny_flux: Path, tmp_path: Path) -> None:
     first = run(make_job("first", steps=1)).file
     job = make_job(model=str(tiny_flux), init=str(first), steps=1)
     run(job)
@@ -512,7 +513,7 @@ def test_the_same_by_another_name_is_the_same_training(make_job: Make, tiny_flux
 
 
 @pytest.mark.parametrize("part", ["transformer", "vae", "text_encoder_2", "tokenizer_2", "scheduler"])
-def test_another_part_under_the_same_name_is_another_model(
+def test_a_different_part_under_the_same_name_is_another_model(
     part: str, make_job: Make, tiny_flux: Path, tmp_path: Path
 ) -> None:
     model = shutil.copytree(tiny_flux, tmp_path / "model")
@@ -545,10 +546,10 @@ def test_a_damaged_checkpoint_is_named_with_a_way_to_proceed(make_job: Make) -> 
     assert checkpoint.load(job)
 
 
-# ---- can't go on
+# ---- failures during training
 
 
-def test_a_loss_that_is_not_a_number_ends_it_with_a_sentence(make_job: Make) -> None:
+def test_a_loss_that_is_not_a_number_ends_the_training_with_a_sentence(make_job: Make) -> None:
     job = make_job(learning_rate=1e15, save_every=1)
     with pytest.raises(
         Diverged, match=r"step \d: the loss is \S+ and the gradient's norm \S+, .*train\.learning_rate lower than"
@@ -559,7 +560,7 @@ def test_a_loss_that_is_not_a_number_ends_it_with_a_sentence(make_job: Make) -> 
 
 def test_weights_that_are_not_numbers_are_never_written(make_job: Make) -> None:
     """After the last step, whose loss was measured before it: a rate that is infinite in 32 bits, and the largest
-    that is not."""
+    finite one."""
     for rate, what in ((1e39, "norm of the LoRA's weights"), (1e15, "held-out loss")):
         job = make_job(f"{rate}", learning_rate=rate, steps=1)
         with pytest.raises(
@@ -570,7 +571,7 @@ def test_weights_that_are_not_numbers_are_never_written(make_job: Make) -> None:
         assert not list(job.folder.rglob("*.safetensors")) and not (job.folder / checkpoint.FILE).exists()
 
 
-def test_nan_in_the_base_ends_it_before_a_step(
+def test_nan_in_the_base_ends_the_training_before_a_step(
     make_job: Make, changed_base: Callable[[Callable[[Any], None]], None]
 ) -> None:
     changed_base(lambda transformer: transformer.proj_out.weight[3, 3].fill_(math.nan))
@@ -579,7 +580,7 @@ def test_nan_in_the_base_ends_it_before_a_step(
     assert not (make_job().folder / checkpoint.FILE).exists()
 
 
-def test_a_zero_gradient_ends_it_before_a_step(
+def test_a_zero_gradient_ends_the_training_before_a_step(
     make_job: Make, changed_base: Callable[[Callable[[Any], None]], None]
 ) -> None:
     changed_base(lambda transformer: transformer.proj_out.weight.zero_())
@@ -587,7 +588,9 @@ def test_a_zero_gradient_ends_it_before_a_step(
         run(make_job())
 
 
-def test_too_small_a_gpu_ends_it_with_settings_that_take_less(make_job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_out_of_gpu_memory_suggests_settings_that_take_less(
+    make_job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -609,7 +612,7 @@ def test_too_small_a_gpu_ends_it_with_settings_that_take_less(make_job: Make, mo
         ("optimizer", "adamw8bit", "leave"),
     ],
 )
-def test_what_the_machine_can_t_do_is_refused_before_anything_loads(
+def test_what_the_machine_cannot_do_is_refused_before_anything_loads(
     key: str, value: str, way_on: str, make_job: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(**{key: value})
@@ -618,7 +621,7 @@ def test_what_the_machine_can_t_do_is_refused_before_anything_loads(
         checks.run(job, CPU)
 
 
-# ---- numbers of the base
+# ---- precision of the base
 
 
 @pytest.mark.parametrize(("kind", "stored"), [("bf16", torch.bfloat16), ("fp8", torch.float8_e4m3fn)])
@@ -644,7 +647,9 @@ def test_a_lora_starts_with_the_same_weights_on_every_base(make_job: Make) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, which it hides from users itself
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor"
+)  # torch's own warning, which torch itself hides from users
 def test_compiled_blocks_learn_the_same(make_job: Make) -> None:
     own, compiled = make_job("own", steps=2), make_job("compiled", steps=2, compile=True)
     run(own)
@@ -667,7 +672,9 @@ def test_processes_share_all_of_a_step(count: int) -> None:
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_two_processes_give_the_weights_of_one(make_job: Make, grids: Path, tiny_flux: Path, tmp_path: Path) -> None:
+def test_two_processes_give_the_same_weights_as_one(
+    make_job: Make, grids: Path, tiny_flux: Path, tmp_path: Path
+) -> None:
     """Under `accelerate launch` as a user types it. Three grids per step: one process has two, the other has one."""
     settings = {"steps": 3, "batch": 3, "micro_batch": 1, "conditional": 0.5, "validate_every": 2}
     alone = make_job("alone", **settings)
@@ -691,7 +698,7 @@ def test_two_processes_give_the_weights_of_one(make_job: Make, grids: Path, tiny
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("trained: 3 steps") == 1  # one of them speaks
+    assert done.stdout.count("trained: 3 steps") == 1  # only one process prints
     shared = replace(alone, folder=tmp_path / "two")
     for line, other in zip(log(alone), log(shared), strict=True):
         for name in ("loss", "loss_1", "loss_2", "loss_3", "gradient_norm", "learning_rate"):
@@ -705,10 +712,10 @@ def test_two_processes_give_the_weights_of_one(make_job: Make, grids: Path, tiny
             torch.testing.assert_close(two[part][name], weight, rtol=1e-4, atol=1e-6)
 
 
-# ---- looking on
+# ---- monitoring
 
 
-def test_held_out_losses_are_the_same_every_time_and_at_first_those_of_the_base(make_job: Make) -> None:
+def test_held_out_losses_are_the_same_every_time_and_start_at_those_of_the_base(make_job: Make) -> None:
     job = make_job(steps=2, conditional=0.5)
     run(job)
     encoded = loop.encode(job, Processes(), lambda *_: None)
@@ -729,10 +736,10 @@ def test_held_out_losses_do_not_depend_on_the_seed_of_a_training(make_job: Make)
     base = jobs[0].backend.load("transformer", torch.float32, "cpu")
     first, second = (heldout.measure(job, encoded, base, Processes()) for job in jobs)
     assert first == second
-    assert len(set(first.values())) == len(first)  # every level and panel is measured with noise of its own
+    assert len(set(first.values())) == len(first)  # every level and panel is measured with its own noise
 
 
-def test_given_panels_carry_no_held_out_loss(make_job: Make) -> None:
+def test_given_panels_have_no_held_out_loss(make_job: Make) -> None:
     job = make_job(conditional=1.0, told=["condition=[2]"])
     encoded, transformer, _ = begun(job)
     losses = heldout.measure(job, encoded, transformer, Processes())
@@ -740,7 +747,7 @@ def test_given_panels_carry_no_held_out_loss(make_job: Make) -> None:
     assert heldout.mean(losses) == pytest.approx(sum(losses.values()) / 10)
 
 
-def test_without_an_improving_held_out_loss_it_stops_and_keeps_the_best(
+def test_a_training_whose_held_out_loss_stops_improving_ends_and_keeps_the_best(
     make_job: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Made-up held-out losses: best after two steps, no better at four and six."""
@@ -755,13 +762,13 @@ def test_without_an_improving_held_out_loss_it_stops_and_keeps_the_best(
     assert run(make_job(steps=20, patience=2, **settings)).took == 0
     assert (
         lora_file.read_card(run(make_job(steps=6, **settings)).file).step == 6
-    )  # with no patience asked for the last counts
+    )  # without patience the last step counts
     monkeypatch.setattr(heldout, "mean", lambda _: 0.9)
     longer = run(make_job(steps=8, **settings))
     assert (longer.took, lora_file.read_card(longer.file).step) == (2, 8)
 
 
-def test_if_patience_ends_it_between_two_saves_everything_is_written_as_at_the_last_step(
+def test_if_patience_ends_a_training_between_two_saves_everything_is_written_as_at_the_last_step(
     make_job: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The base alone has the lowest held-out loss of all, and is not the result."""
@@ -793,7 +800,7 @@ def test_samples_are_drawn_on_the_canvas_from_the_same_noise(make_job: Make) -> 
         assert strip.height > 2 * 128
 
 
-def test_the_plots_are_there_at_the_end(make_job: Make) -> None:
+def test_the_plots_exist_at_the_end(make_job: Make) -> None:
     job = make_job(steps=1)
     run(job)
     with Image.open(job.folder / "loss.png") as figure:
@@ -817,10 +824,10 @@ def test_given_panels_come_back_unchanged(kept: Any, make_job: Make) -> None:
     assert not torch.allclose(drawn * (1 - mask), free * (1 - mask))
 
 
-# ---- by its command
+# ---- the command
 
 
-def test_the_command_trains_resumes_and_reports_what_is_wrong(
+def test_the_command_trains_and_resumes_and_reports_errors(
     iclora: Callable[..., tuple[int, str, str]], grids: Path, tiny_flux: Path, tmp_path: Path
 ) -> None:
     told = f"--out {tmp_path / 'run'} --data {grids} --set train.model={tiny_flux} --set train.scales=[0.125]"

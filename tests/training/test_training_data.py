@@ -1,4 +1,4 @@
-"""What the model sees: data sets, the pictures and captions of every view, latents, batches."""
+"""What the model is trained on: data sets, the images and captions of every view, latents, batches."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def quiet(*_: object) -> None:
 
 
 def painted(folder: Path, names: Sequence[str] = tuple(COLOURS), *, stem: str = "flag", size: int = 128) -> Path:
-    """A storyboard whose panels have one colour each, which its texts name."""
+    """A storyboard whose panels have one colour each, which their texts name."""
     folder.mkdir(parents=True, exist_ok=True)
     picture = Image.new("RGB", (2 * size, 3 * size))
     for place, name in enumerate(names):
@@ -51,7 +51,7 @@ def painted(folder: Path, names: Sequence[str] = tuple(COLOURS), *, stem: str = 
 
 
 def renamed(grids: Path, folder: Path) -> Path:
-    """The same data set with its file names in reverse."""
+    """The same data set with its file names in reverse order."""
     for side in ("train", "validation"):
         (folder / side).mkdir(parents=True)
         files = sorted((grids / side).glob("*.png"))
@@ -88,7 +88,7 @@ def test_an_export_is_read_with_both_sides(grids: Path, storyboard: Task) -> Non
             assert (sample.layout, sample.side, sample.task) == (Layout(3, 1, 256, 128), side, "storyboard")
 
 
-def test_pairs_of_pictures_and_texts_without_a_table_are_the_same_data(
+def test_pairs_of_images_and_texts_without_a_table_are_the_same_data(
     grids: Path, storyboard: Task, tmp_path: Path
 ) -> None:
     for file in (grids / "train").glob("*.*g"):
@@ -109,7 +109,7 @@ def test_file_names_do_not_matter(grids: Path, storyboard: Task, tmp_path: Path)
     assert other.digest == own.digest
 
 
-def test_another_pixel_or_word_makes_another_data_set(grids: Path, storyboard: Task, tmp_path: Path) -> None:
+def test_a_changed_pixel_or_word_makes_another_data_set(grids: Path, storyboard: Task, tmp_path: Path) -> None:
     home = shutil.copytree(grids, tmp_path / "grids")
     first = dataset.read(home, storyboard).digest
     lines = (home / "train" / "metadata.jsonl").read_text(encoding="utf-8")
@@ -123,7 +123,7 @@ def test_another_pixel_or_word_makes_another_data_set(grids: Path, storyboard: T
     assert len({first, second, dataset.read(home, storyboard).digest}) == 3
 
 
-def test_all_faults_are_named_with_their_files(storyboard: Task, tmp_path: Path) -> None:
+def test_all_faults_are_listed_with_their_files(storyboard: Task, tmp_path: Path) -> None:
     painted(tmp_path, stem="good")
     painted(tmp_path, stem="wide", size=130)
     Image.new("RGB", (300, 384)).save(tmp_path / "wide.png")
@@ -140,7 +140,7 @@ def test_all_faults_are_named_with_their_files(storyboard: Task, tmp_path: Path)
     assert "good.png" not in told
 
 
-def test_a_picture_without_a_text_beside_it_is_a_fault(storyboard: Task, tmp_path: Path) -> None:
+def test_an_image_without_a_text_beside_it_is_a_fault(storyboard: Task, tmp_path: Path) -> None:
     """Trainers that look for another suffix silently drop all captions."""
     painted(tmp_path, stem="told")
     (painted(tmp_path, stem="untold") / "untold.txt").rename(tmp_path / "untold.caption")
@@ -148,7 +148,7 @@ def test_a_picture_without_a_text_beside_it_is_a_fault(storyboard: Task, tmp_pat
         dataset.read(tmp_path, storyboard)
 
 
-def test_a_truncated_picture_is_a_fault_before_anything_is_encoded(
+def test_a_truncated_image_is_reported_before_anything_is_encoded(
     grids: Path, storyboard: Task, tmp_path: Path
 ) -> None:
     home = shutil.copytree(grids, tmp_path / "grids")
@@ -158,7 +158,7 @@ def test_a_truncated_picture_is_a_fault_before_anything_is_encoded(
         dataset.read(home, storyboard)
 
 
-def test_a_picture_is_measured_upright_as_it_is_cut_up(tmp_path: Path) -> None:
+def test_an_image_is_measured_upright_as_it_will_be_split(tmp_path: Path) -> None:
     """Two squares side by side in the file, but one above the other when shown upright."""
     pair, turned = task.load("couple-profile"), Image.Exif()
     turned[0x0112] = 6
@@ -168,23 +168,21 @@ def test_a_picture_is_measured_upright_as_it_is_cut_up(tmp_path: Path) -> None:
         dataset.read(tmp_path, pair)
 
 
-def test_a_table_that_names_missing_pictures_is_a_fault(grids: Path, storyboard: Task, tmp_path: Path) -> None:
+def test_a_table_that_lists_missing_images_is_a_fault(grids: Path, storyboard: Task, tmp_path: Path) -> None:
     home = shutil.copytree(grids, tmp_path / "grids")
     (home / "train" / "0003.png").unlink()
     with pytest.raises(BadInput, match=r"0003\.png is missing"):
         dataset.read(home, storyboard)
 
 
-def test_an_unreadable_table_is_refused_with_its_line(storyboard: Task, tmp_path: Path) -> None:
+def test_an_unreadable_table_is_refused_with_the_line_number(storyboard: Task, tmp_path: Path) -> None:
     painted(tmp_path)
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "flag.png", "text": "a"}\n{"text": 1}\n', encoding="utf-8")
     with pytest.raises(BadInput, match=r"metadata\.jsonl, line 2"):
         dataset.read(tmp_path, storyboard)
 
 
-def test_an_edited_text_beside_a_table_with_another_one_is_a_fault(
-    grids: Path, storyboard: Task, tmp_path: Path
-) -> None:
+def test_a_text_that_differs_from_the_table_beside_it_is_a_fault(grids: Path, storyboard: Task, tmp_path: Path) -> None:
     """Which of them the user means is unknown, and the wrong one would be trained on silently."""
     home = shutil.copytree(grids, tmp_path / "grids")
     text = home / "train" / "0002.txt"
@@ -201,7 +199,7 @@ def test_an_edited_text_beside_a_table_with_another_one_is_a_fault(
     assert grammar.fold(edited) in {sample.text for sample in dataset.read(home, storyboard).train}
 
 
-def test_a_picture_that_is_not_in_the_table_is_a_fault(grids: Path, storyboard: Task, tmp_path: Path) -> None:
+def test_an_image_that_is_not_in_the_table_is_a_fault(grids: Path, storyboard: Task, tmp_path: Path) -> None:
     home = shutil.copytree(grids, tmp_path / "grids")
     painted(home / "train", stem="late")
     with pytest.raises(BadInput, match=r": late\.png in .*train not listed in its metadata\.jsonl: list them there"):
@@ -225,7 +223,7 @@ def test_a_folder_without_grids_is_refused(there: bool, storyboard: Task, tmp_pa
         dataset.read(folder, storyboard)
 
 
-def test_a_grid_on_both_sides_is_refused(grids: Path, storyboard: Task, tmp_path: Path) -> None:
+def test_a_grid_in_both_training_and_held_out_data_is_refused(grids: Path, storyboard: Task, tmp_path: Path) -> None:
     home = shutil.copytree(grids, tmp_path / "grids")
     (home / "validation" / "metadata.jsonl").unlink()
     for suffix in (".png", ".txt"):
@@ -239,7 +237,7 @@ def test_a_grid_on_both_sides_is_refused(grids: Path, storyboard: Task, tmp_path
 
 @pytest.mark.parametrize("layout", [SMALL, Layout(3, 1, 208, 96), Layout(3, 1, 272, 144)])
 def test_no_pixel_at_a_seam_is_blended(layout: Layout, storyboard: Task, tmp_path: Path) -> None:
-    """If resized as one picture, or read beyond its box, a panel gets a rim of its neighbour."""
+    """Resized as one image, or read beyond its box, a panel would get a rim of its neighbour."""
     (sample,) = dataset.read(painted(tmp_path), storyboard).train
     picture = dataset.picture(dataset.plain(sample, layout))
     assert picture.size == layout.canvas
@@ -247,14 +245,14 @@ def test_no_pixel_at_a_seam_is_blended(layout: Layout, storyboard: Task, tmp_pat
         assert picture.crop(box).getcolors() == [(layout.panel_width * layout.panel_height, colour)]
 
 
-def test_at_its_own_size_a_grid_is_seen_as_it_is(grids: Path, storyboard: Task) -> None:
+def test_at_its_own_size_a_grid_is_unchanged(grids: Path, storyboard: Task) -> None:
     for sample in dataset.read(grids, storyboard).train:
         with Image.open(sample.path) as own:
             assert dataset.picture(dataset.plain(sample, sample.layout)).tobytes() == own.tobytes()
 
 
-def test_panels_are_seen_whole_and_the_right_way_round(grids: Path, storyboard: Task) -> None:
-    """Against the mean of every two by two pixels: a crop by a token or a mirror image would differ by far."""
+def test_panels_are_seen_whole_and_unmirrored(grids: Path, storyboard: Task) -> None:
+    """Compared with the mean of every two by two pixels: a crop by one token or a mirror image would differ by far."""
     for sample in dataset.read(grids, storyboard).train:
         seen = np.array(dataset.picture(dataset.plain(sample, SMALL))).astype(float)
         with Image.open(sample.path) as own:
@@ -281,7 +279,7 @@ def test_panels_move_with_their_texts_and_the_markers_stay(
         assert picture.getpixel(box[:2]) == COLOURS[name]
 
 
-def test_the_panels_of_a_caption_without_a_marker_can_t_be_reordered(storyboard: Task, tmp_path: Path) -> None:
+def test_the_panels_of_a_caption_without_a_marker_cannot_be_reordered(storyboard: Task, tmp_path: Path) -> None:
     text = painted(tmp_path) / "flag.txt"
     text.write_text(text.read_text(encoding="utf-8").replace("[SCENE-2] ", ""), encoding="utf-8")
     (sample,) = dataset.read(tmp_path, storyboard).train
@@ -290,10 +288,10 @@ def test_the_panels_of_a_caption_without_a_marker_can_t_be_reordered(storyboard:
     assert dataset.caption(dataset.plain(sample, SMALL), storyboard) == sample.text
 
 
-def test_every_view_is_listed_that_a_step_may_draw(make_job: Make) -> None:
+def test_every_view_that_a_step_may_use_is_listed(make_job: Make) -> None:
     job = make_job(permute=0.5, scales=[0.125, 0.25], steps=50)
     listed, prompts = set(job.views()), set(job.prompts())
-    assert len(listed) == 6 * 6 * 2 + 2  # grids, orders, scales; held-out ones as they stand
+    assert len(listed) == 6 * 6 * 2 + 2  # grids, orders, scales; held-out grids only unchanged
     for position in range(200):
         drawn = random_streams.draw(job.config, position, len(job.data.train), 3, job.condition)
         layout = job.layouts[random_streams.scale_at(job.config, position // job.config.batch)]
@@ -305,7 +303,7 @@ def test_every_view_is_listed_that_a_step_may_draw(make_job: Make) -> None:
 # ---- lengths and sizes
 
 
-def test_captions_that_would_be_truncated_are_listed_and_refused_unless_that_is_wanted(
+def test_captions_that_would_be_truncated_are_listed_and_refused_unless_truncation_is_allowed(
     make_job: Make, tmp_path: Path
 ) -> None:
     """T5 reads 128 letters here, the end token included."""
@@ -323,7 +321,7 @@ def test_captions_that_would_be_truncated_are_listed_and_refused_unless_that_is_
     make_job(data=tmp_path / "long", truncate=True).check_lengths()
 
 
-def test_panels_under_the_smallest_size_are_refused_before_anything_is_read(make_job: Make) -> None:
+def test_panels_below_the_minimum_size_are_refused_before_anything_is_read(make_job: Make) -> None:
     with pytest.raises(BadInput, match=r"train\.scales: at 0\.125 the panels are 128 x 64 pixels"):
         make_job(smallest_panel=96)
 
@@ -331,11 +329,10 @@ def test_panels_under_the_smallest_size_are_refused_before_anything_is_read(make
 # ---- latents
 
 
-def test_captions_stay_with_their_pictures_when_files_are_renamed(
+def test_captions_stay_with_their_images_when_files_are_renamed(
     make_job: Make, grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Caches keyed by step or place in a shuffled list mix them up: 95 % of the pairs of 20 grids (diffusers 12124).
-
+    """Caches keyed by step or by place in a shuffled list mix them up: 95 % of the pairs of 20 grids (diffusers 12124).
     What the renamed data set gets is compared with its own files, encoded again.
     """
     cache = Cache(tmp_path / "cache")
@@ -370,9 +367,7 @@ def test_a_second_training_on_the_same_data_loads_no_encoder(
         assert all(torch.equal(vars(posterior)[name], vars(again)[name]) for name in ("mean", "std", "alone"))
 
 
-def test_only_what_is_new_is_encoded(
-    make_job: Make, grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_new_data_is_encoded(make_job: Make, grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = Cache(tmp_path / "cache")
     job = make_job(cache=cache)
     encoded_by(job)
@@ -397,7 +392,7 @@ def test_only_what_is_new_is_encoded(
 
 
 def test_a_text_is_encoded_the_same_whatever_else_is_encoded(make_job: Make, tmp_path: Path) -> None:
-    """A kill while captions are encoded leaves some of them in the cache; that must not change the others."""
+    """A process killed while encoding leaves some captions in the cache; that must not change the others."""
     job = make_job()
     prompts = job.prompts()
     whole = Encoder(job.backend, Cache(tmp_path / "a"), torch.float32, "cpu", quiet).texts(prompts)
@@ -443,7 +438,7 @@ def test_latents_are_sampled_anew_at_every_step(make_job: Make) -> None:
 
 
 def test_a_given_panel_is_encoded_without_its_neighbours(make_job: Make, tmp_path: Path) -> None:
-    """At inference the neighbours don't exist yet; encoded together, a panel's rim would hold something of theirs."""
+    """At inference the neighbours don't exist yet; encoded together, a panel's rim would contain some of theirs."""
     for stem, names in (("one", ("red", "green", "blue")), ("two", ("red", "blue", "green"))):
         painted(tmp_path / "two", names, stem=stem)
     job = make_job(data=tmp_path / "two", cache=Cache(tmp_path / "cache"))
@@ -454,7 +449,7 @@ def test_a_given_panel_is_encoded_without_its_neighbours(make_job: Make, tmp_pat
     assert not torch.allclose(one.alone[:, top:], two.alone[:, top:])
 
 
-def test_panels_of_a_permuted_grid_are_the_same_alone_in_their_new_places(make_job: Make, tmp_path: Path) -> None:
+def test_panels_of_a_permuted_grid_are_encoded_the_same_in_their_new_places(make_job: Make, tmp_path: Path) -> None:
     job = make_job(data=painted(tmp_path / "flag"), cache=Cache(tmp_path / "cache"), permute=1.0)
     boxes = job.backend.latent_boxes(SMALL.boxes)
     grids = encoded_by(job).grids
@@ -473,7 +468,7 @@ def example_at(job: Job, encoded: EncodedDataset, position: int) -> TrainingExam
     return batches.example_at(job, encoded, position // job.config.batch, position)
 
 
-def test_an_example_has_caption_and_latents_of_one_grid(make_job: Make) -> None:
+def test_an_example_has_the_caption_and_latents_of_one_grid(make_job: Make) -> None:
     job = make_job(caption_dropout=0.0)
     encoded = encoded_by(job)
     for position in range(12):
@@ -486,7 +481,7 @@ def test_an_example_has_caption_and_latents_of_one_grid(make_job: Make) -> None:
         ].std.max()
 
 
-def test_a_batch_does_not_depend_on_how_it_is_gathered(make_job: Make) -> None:
+def test_a_batch_does_not_depend_on_how_it_is_assembled(make_job: Make) -> None:
     job = make_job(conditional=0.5)
     encoded, device = encoded_by(job), torch.device("cpu")
     examples = [example_at(job, encoded, at) for at in range(4)]
@@ -498,7 +493,7 @@ def test_a_batch_does_not_depend_on_how_it_is_gathered(make_job: Make) -> None:
         assert together.texts[place] is alone.texts[0]
 
 
-def test_in_joint_mode_everything_is_noised_and_counts(make_job: Make) -> None:
+def test_in_joint_mode_every_panel_is_noised_and_counts(make_job: Make) -> None:
     job = make_job()
     encoded = encoded_by(job)
     example = example_at(job, encoded, 0)
@@ -545,7 +540,7 @@ def test_a_dropped_caption_is_the_empty_prompt_from_the_cache(make_job: Make) ->
     with job.backend.loaded(job.backend.ENCODERS, torch.float32, "cpu") as encoders:
         (empty,) = job.backend.encode_text(encoders, [""])
     torch.testing.assert_close(batch.texts[0]["text"], empty["text"])
-    assert empty["text"].any()  # not zeros, which some trainers put in its place
+    assert empty["text"].any()  # not zeros, which some trainers use instead
 
 
 def test_all_grids_of_a_step_share_its_canvas_and_its_shift(make_job: Make) -> None:
