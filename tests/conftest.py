@@ -1,4 +1,4 @@
-"""What several test files need: drawn pictures, and a way to send files through a stage as the engine does."""
+"""What several test files need: drawn images, and a way to send files through a stage with the engine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sorted_out(results: Sequence[Record | Rejected]) -> Outcome:
 
 @pytest.fixture
 def draw() -> Callable[..., Image.Image]:
-    """Soft coloured shapes, like no other seed's."""
+    """Soft coloured shapes that look like those of no other seed."""
 
     def draw(seed: int, size: tuple[int, int] = (640, 360)) -> Image.Image:
         rng = np.random.default_rng(seed)
@@ -52,7 +52,7 @@ def draw() -> Callable[..., Image.Image]:
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What trainings share: a folder of this run's own, and of the commands that it types, not the developer's."""
+    """The cache that trainings share: a folder for this session and the commands that it runs, not the developer's."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("shared")
         patch.setenv("ICLORA_CACHE", str(folder))
@@ -116,7 +116,7 @@ def measure(tmp_path: Path, storyboard: Task) -> Callable[..., Outcome]:
 
 @pytest.fixture(scope="session")
 def tiny_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A FLUX.1-dev in small whose T5 reads 128 letters."""
+    """A FLUX.1-dev at small size whose T5 reads 128 letters."""
     import tiny
 
     return tiny.flux(tmp_path_factory.mktemp("models") / "flux", length=128)
@@ -125,8 +125,7 @@ def tiny_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def grids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of storyboards as our export writes it: six grids to train on, two held out, 256 x 384 pixels.
-
-    Every panel shows the miniature's film, its text tells place and shot.
+    Every panel shows the miniature's world; its text gives place and shot.
     """
     from miniature.draw import draw
     from miniature.world import draw_character, draw_scene
@@ -159,13 +158,13 @@ def grids(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def encoded(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    """What was encoded once serves all tests that don't ask for a cache of their own."""
+    """Data that is encoded once serves all tests that don't ask for a cache of their own."""
     return Cache(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
 def toys() -> Iterator[None]:
-    """The made-up families of `tests/toys`, as if their files lay beside those of the product."""
+    """The made-up families of `tests/toys`, as if their files were beside those of the product."""
     from pipeline import families
     from training import backends
 
@@ -179,7 +178,7 @@ def toys() -> Iterator[None]:
 
 @pytest.fixture
 def make_job(tmp_path: Path, tiny_flux: Path, grids: Path, encoded: Cache) -> Callable[..., Job]:
-    """`make_job(steps=3)` is a training on `grids` with `train.steps=3`; in `tmp_path / "training"` if not told."""
+    """`make_job(steps=3)` is a training on `grids` with `train.steps=3`, in `tmp_path / "training"` by default."""
 
     def make(
         folder: str = "training",

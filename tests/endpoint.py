@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint of the tests: answers, or fails in a way that a test has chosen, and counts."""
+"""An OpenAI-compatible endpoint for tests: answers, or fails in a way that a test has chosen, and counts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Reaction = Callable[["Handler"], None]
 
 
 class Endpoint(ThreadingHTTPServer):
-    """Reacts to the questions about a picture (known by its data URL) as its script says, then well."""
+    """Reacts to the questions about an image (recognised by its data URL) as its script says, then answers well."""
 
     daemon_threads = True
     block_on_close = False
@@ -49,7 +49,7 @@ class Endpoint(ThreadingHTTPServer):
             return Counter({picture: len(times) for picture, times in self.at.items()})
 
     def handle_error(self, *_: object) -> None:
-        """A client that has gone is no error here."""
+        """A client that has disconnected is no error here."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -156,7 +156,7 @@ def hangs(handler: Handler) -> None:
 
 
 def trickles(handler: Handler) -> None:
-    """A byte now and then, so that no single wait is long."""
+    """Sends a byte now and then, so that no single wait is long."""
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
     handler.end_headers()
@@ -175,7 +175,7 @@ def cuts(handler: Handler) -> None:
 
 
 def hangs_up(handler: Handler) -> None:
-    """Hangs up without a word."""
+    """Hangs up without sending anything."""
     handler.close_connection = True
 
 

@@ -1,4 +1,4 @@
-"""A model hub of the tests: repositories in memory, the few requests that pushing a folder makes, nothing else."""
+"""A model hub for tests: repositories in memory and the few requests that pushing a folder makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measured records as `inspect` makes them, without any files: what grouping is tested with."""
+"""Measured records as `inspect` makes them, without any files: the input of grouping tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLOURS = {"red": 0, "green": 40, "blue": 80}
 
 
 def histogram(**parts: float) -> str:
-    """Of a picture that has so much of each colour."""
+    """Of an image that has so much of each colour."""
     bins = np.zeros(128)
     for colour, part in parts.items():
         bins[COLOURS[colour]] = part
@@ -21,7 +21,7 @@ def histogram(**parts: float) -> str:
 
 
 def record(name: str, *, size: tuple[int, int] = (640, 360), phash: str = "", **colours: float) -> Record:
-    """A measured picture; unless told, its hash is like no other's."""
+    """A measured image; by default its hash is like no other's."""
     folder, _, stem = name.rpartition("/")
     return Record(
         id=name,
@@ -46,7 +46,7 @@ def of_set(name: str, page: int, set_name: str = "s") -> Record:
 
 
 def coloured(*seeds: int, spread: int = 40) -> str:
-    """A histogram of the first seed's own, which each further one makes another, but much like it."""
+    """A histogram that the first seed determines and each further one changes a little."""
     bins = np.random.default_rng(seeds[0]).integers(0, 200, 128)
     for seed in seeds[1:]:
         bins = bins + np.random.default_rng(seed).integers(-spread, spread, 128)
@@ -54,5 +54,5 @@ def coloured(*seeds: int, spread: int = 40) -> str:
 
 
 def reel(name: str, shots: int, seed: int) -> list[Record]:
-    """A film with colours of its own."""
+    """A film with its own colours."""
     return [replace(r, histogram=coloured(seed, 100 * seed + n)) for n, r in enumerate(film(name, shots))]

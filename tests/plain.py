@@ -1,4 +1,4 @@
-"""Small grids of plain colours and a task for them: for tests of the caption stage to which no content matters."""
+"""Small grids of plain colours and a task for them, for tests of the caption stage in which content doesn't matter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def small(**overrides: object) -> Task:
 
 
 def painted(folder: Path, colours: Iterable[tuple[int, int, int]], texts: Sequence[str] = ("", "", "")) -> list[Grid]:
-    """A grid a colour, and the same texts with the panels of each."""
+    """One grid per colour, and the same texts with the panels of each."""
     made = []
     (folder / "grids").mkdir(parents=True, exist_ok=True)
     for number, colour in enumerate(colours):
@@ -37,7 +37,7 @@ def painted(folder: Path, colours: Iterable[tuple[int, int, int]], texts: Sequen
 
 
 def facts(folder: Path) -> dict[str, Any]:
-    """What the finished caption stage tells."""
+    """The facts of the finished caption stage."""
     with Store(folder) as store:
         mark = store.mark("caption")
     assert mark and mark.done

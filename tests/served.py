@@ -32,7 +32,7 @@ SHOTS = 5
 
 
 def reply(summary: str, texts: Sequence[str], looks: str = "") -> str:
-    """An answer that says how its one person looks, if there is any."""
+    """An answer that describes its one person, if there is any."""
     people = [{"name": "P1", "looks": looks}] if looks else []
     return json.dumps({"panels": [{"text": text} for text in texts], "people": people, "summary": summary})
 
@@ -43,7 +43,7 @@ def story(number: int) -> str:
 
 
 def truths(scenes: Sequence[Sequence[Scene]]) -> list[str]:
-    """What is to be seen in each grid; but the first grid's texts are out of order, and one leans on another."""
+    """What each grid shows; but the first grid's texts are out of order, and one text refers to another panel."""
     texts = [[describe(scene) for scene in each[:3]] for each in scenes]
     texts[0] = [texts[0][1], texts[0][2], texts[0][0]]
     texts[1][1] += " as before"
@@ -51,10 +51,9 @@ def truths(scenes: Sequence[Sequence[Scene]]) -> list[str]:
 
 
 def build(home: Path, *, scored: bool = False) -> Path:
-    """A home of four grids; the captioner has written a text of its own for each, and has a fifth to tell.
-
+    """A home of four grids; the captioner has written a text of its own for each, and has a fifth in reserve.
     Args:
-        scored: the texts tell what is to be seen, with two mistakes, and the miniature's model scores them.
+        scored: the texts describe what each grid shows, with two mistakes, and the miniature's model scores them.
     """
     rng = random.Random(7)
     scenes = [[draw_scene(rng) for _ in range(SHOTS)] for _ in range(GRIDS)]
@@ -110,7 +109,7 @@ class Served:
 
 @contextmanager
 def serving(home: Path) -> Iterator[Served]:
-    """The page of a run; its store is opened in the server's own thread, as SQLite wants it."""
+    """The page of a run; its store is opened in the server's own thread, as SQLite requires."""
     token = secrets.token_urlsafe(8)
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""The shape of the code: which way imports point, what starting costs, and that plug-ins are found."""
+"""The shape of the code: which way imports point, what starting up costs, and that plug-ins are found."""
 
 import ast
 import subprocess
@@ -32,7 +32,7 @@ FILES = sorted(path for folder in HOUSE for path in (ROOT / folder).rglob("*.py"
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names of our own modules that a file imports, wherever in the file."""
+    """Dotted names of our own modules that a file imports, anywhere in the file."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -61,14 +61,14 @@ def floor_of(name: str) -> int:
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if name_of(path).startswith("pipeline.")], ids=name_of)
-def test_within_the_pipeline_too(path: Path) -> None:
+def test_imports_point_downwards_within_the_pipeline_too(path: Path) -> None:
     mine = name_of(path)
     for name in imports(path):
         same = name.split(".")[1] == mine.split(".")[1]
         assert same or floor_of(mine) < floor_of(name), f"{path} imports {name}, which does not lie below it"
 
 
-def test_only_the_ground_lies_at_the_top_of_the_pipeline() -> None:
+def test_only_the_ground_is_at_the_top_of_the_pipeline() -> None:
     assert {path.stem for path in (ROOT / "pipeline").glob("*.py")} - {"__init__"} == GROUND
 
 
@@ -85,7 +85,7 @@ def test_no_plug_in_imports_another_of_its_kind(folder: str) -> None:
             assert not name.startswith(home) or name.startswith(f"{home}.base"), f"{path} imports {name}"
 
 
-def test_records_and_errors_need_the_standard_library_only() -> None:
+def test_records_and_errors_need_only_the_standard_library() -> None:
     for name in ("records", "errors"):
         tree = ast.parse((ROOT / "pipeline" / f"{name}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):

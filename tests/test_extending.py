@@ -1,4 +1,4 @@
-"""The recipes of docs/extending.md, each as a package outside the repository that its own test is applied to."""
+"""The recipes of docs/extending.md, each as a package outside the repository to which the contract test is applied."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_recipe_works_in_a_package_of_its_own(title: str, tmp_path: Path) -> N
     (test,) = (name for name in blocks if name.startswith("test_"))
     code = compile(blocks.pop(test), test, "exec")
     assert len(blocks) == 1, "a plug-in is one file"
-    if title == BACKEND:  # of the family in the recipe before it
+    if title == BACKEND:  # the family from the recipe before it
         blocks |= {name: text for name, text in blocks_of(FAMILY).items() if name.startswith("my_plugins/")}
     files = {name.removeprefix("my_plugins/"): text for name, text in blocks.items()}
     with installed(tmp_path / "site", "my_plugins", files, entries):
@@ -49,7 +49,7 @@ def test_a_recipe_works_in_a_package_of_its_own(title: str, tmp_path: Path) -> N
                 function(**({"tmp_path": work} if inspect.signature(function).parameters else {}))
 
 
-def test_a_run_takes_plug_ins_by_their_paths_and_notices_when_one_changes(
+def test_a_run_takes_plug_ins_by_path_and_notices_when_one_changes(
     tmp_path: Path, iclora: Callable[..., tuple[int, str, str]], draw: Callable[..., Image.Image]
 ) -> None:
     for title in ("A grouping strategy", "A captioner", "A scorer", "An exporter"):

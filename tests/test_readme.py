@@ -41,7 +41,7 @@ SCRIPTS = Path(sys.executable).parent
 ENVIRONMENT = os.environ | {
     "PATH": f"{SCRIPTS}:{os.environ['PATH']}",
     "VENV": str(SCRIPTS.parent),
-    "MAKEFLAGS": "",  # none of the make that runs this test
+    "MAKEFLAGS": "",  # no variables of the make that runs this test
     "HF_HUB_OFFLINE": "1",
 }
 """In which a user in a fresh folder would type: the environment that runs this test, without a model hub."""
@@ -54,13 +54,13 @@ def type_in(command: str, folder: Path, seconds: int = 400) -> subprocess.Comple
 
 
 def served_until_interrupted(command: str, folder: Path) -> int:
-    """The exit code of a command that serves a page, when Ctrl-C is typed as soon as the page is there."""
+    """The exit code of a command that serves a page and gets Ctrl-C as soon as the page is there."""
     with subprocess.Popen(shlex.split(command), cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as ran:
         try:
             assert ran.stdout is not None
             address = ran.stdout.readline().removeprefix("Review at ").strip()
             assert address.startswith("http://127.0.0.1:")
-            with urlopen(address, timeout=60) as page:  # by then the server itself listens to Ctrl-C
+            with urlopen(address, timeout=60) as page:  # by then the server itself handles Ctrl-C
                 assert page.status == 200
             ran.send_signal(signal.SIGINT)
             return ran.wait(timeout=200)
@@ -76,7 +76,9 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("user")
     shutil.copy(ROOT / "Makefile", home)
     (home / "pyproject.toml").touch()
-    os.utime(home / "pyproject.toml", (0, 0))  # older than the environment, which is there: this test runs in it
+    os.utime(
+        home / "pyproject.toml", (0, 0)
+    )  # older than the environment, so that make leaves that alone: this test runs in it
     rng = random.Random(0)
     for number in range(1, 5):
         for panel in range(1, 4):
@@ -109,7 +111,7 @@ def test_the_first_run_keeps_at_least_twenty_grids_in_the_published_form(first_r
         assert grammar.parse(text, storyboard).problems == ()
 
 
-def test_the_first_runs_report_accounts_for_everything(first_run: Path) -> None:
+def test_the_report_of_the_first_run_accounts_for_everything(first_run: Path) -> None:
     report = json.loads((first_run / "report.json").read_text(encoding="utf-8"))
     stages = report["stages"]
     assert list(stages) == ["collect", "inspect", "group", "compose", "caption", "filter", "export"]
@@ -121,7 +123,7 @@ def test_the_first_runs_report_accounts_for_everything(first_run: Path) -> None:
     assert report["models"]["scorer"]["weights"]
 
 
-def test_the_first_runs_rejects_are_named_with_score_and_threshold(first_run: Path) -> None:
+def test_the_rejects_of_the_first_run_are_named_with_score_and_threshold(first_run: Path) -> None:
     ran = type_in("iclora show storyboard rejected --json", first_run.parent.parent)
     rejected = [row for row in json.loads(ran.stdout) if row["stage"] == "filter"]
     assert rejected
@@ -129,7 +131,7 @@ def test_the_first_runs_rejects_are_named_with_score_and_threshold(first_run: Pa
         assert re.search(r"(floor|ceiling) -?\d\.\d{4}", row["detail"])
 
 
-def test_the_first_runs_data_set_loads(first_run: Path) -> None:
+def test_the_data_set_of_the_first_run_loads(first_run: Path) -> None:
     loaded = datasets.load_dataset("imagefolder", data_dir=str(first_run / "dataset"))
     for side in ("train", "validation"):
         assert len(loaded[side]) == len(list((first_run / "dataset" / side).glob("*.png"))) > 0
@@ -137,7 +139,7 @@ def test_the_first_runs_data_set_loads(first_run: Path) -> None:
         assert loaded[side][0]["text"].startswith("[MOVIE-SHOTS]")
 
 
-def test_the_first_runs_contact_sheet_points_at_pictures_that_are_there(first_run: Path) -> None:
+def test_the_contact_sheet_of_the_first_run_points_at_existing_images(first_run: Path) -> None:
     page = (first_run / "review.html").read_text(encoding="utf-8")
     sources = re.findall(r'<img src="([^"]+)"', page)
     assert len(sources) >= 20
@@ -151,7 +153,7 @@ def test_running_again_does_nothing(first_run: Path) -> None:
     assert ran.stdout.count("nothing to do") == 7
 
 
-def test_the_pictures_in_the_readme_are_there() -> None:
+def test_the_images_in_the_readme_exist() -> None:
     pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
     assert pictures
     for picture in pictures:
@@ -191,7 +193,7 @@ def first_training(first_run: Path) -> Path:
 
 
 def held_out(training: Path, sigma: float | None = None) -> tuple[float, float]:
-    """Loss before and after, summed over panels and noise levels or at one of these."""
+    """Loss before and after, summed over panels and noise levels or at one level."""
     with (training / "validation.csv").open(encoding="utf-8", newline="") as table:
         rows = [row for row in csv.DictReader(table) if sigma in (None, float(row["sigma"]))]
     last = max(int(row["step"]) for row in rows)
@@ -203,7 +205,7 @@ def held_out(training: Path, sigma: float | None = None) -> tuple[float, float]:
 def test_the_first_training_takes_under_ten_minutes_and_draws_what_it_learnt(first_training: Path) -> None:
     for file in ("storyboard.safetensors", "storyboard-raw.safetensors", "samples.png", "loss.png", "log.csv"):
         assert (first_training / file).stat().st_size > 0
-    before, after = held_out(first_training, 0.9)  # where what the panels have in common is decided
+    before, after = held_out(first_training, 0.9)  # where the panels' common features are decided
     assert after < before
 
 

@@ -43,10 +43,9 @@ CHAT = (
 
 def flux(folder: Path, *, guidance: bool = True, length: int = 512) -> Path:
     """A FLUX.1 in a folder.
-
     Args:
         guidance: whether it takes a guidance strength and shifts its noise levels with the resolution, as FLUX.1-dev
-            does; else it is like FLUX.1-schnell.
+            does; otherwise it is like FLUX.1-schnell.
         length: tokens that T5 reads.
     """
     clip_letters = letters(77, "<pad>", "</s>", "<s>", start="<s>")
@@ -123,7 +122,7 @@ def z_image(folder: Path, *, length: int = 512) -> Path:
             num_key_value_heads=1,
             head_dim=16,
             max_position_embeddings=1_024,
-            initializer_range=0.3,  # at the default of 0.02 so narrow an encoder hardly mixes its tokens
+            initializer_range=0.3,  # at the default of 0.02, so narrow an encoder hardly mixes its tokens
             pad_token_id=qwen3_letters.pad_token_id,
             eos_token_id=qwen3_letters.eos_token_id,
         )

@@ -1,4 +1,4 @@
-"""Small parts of made-up model families, for backends that differ from FLUX.1 and Z-Image in what those leave alone."""
+"""Small parts of made-up model families, for backends that use what FLUX.1 and Z-Image leave unused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Block(nn.Module):
 
 
 class ToyTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore[misc]
-    """Image tokens with their places, text tokens and a noise level in; image tokens out."""
+    """Image tokens with their positions, text tokens and a noise level in; image tokens out."""
 
     @register_to_config
     def __init__(self, channels: int = 16, layers: int = 2) -> None:
@@ -62,7 +62,7 @@ class ToyTransformer(ModelMixin, ConfigMixin, PeftAdapterMixin):  # type: ignore
 
 
 class ToyReader(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Reads letters, and pictures if it is shown any: one token for each."""
+    """Reads letters, and images if it gets any: one token for each."""
 
     @register_to_config
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class ToyReader(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 def places(rows: int, columns: int, index: float = 0.0) -> Tensor:
-    """Row, column and the number of the picture: rows * columns x 3."""
+    """Row, column and the number of the image: rows * columns x 3."""
     grid = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float() / 8
     return torch.cat([grid, torch.full((len(grid), 1), index)], dim=1)
 

@@ -1,4 +1,4 @@
-"""A stage's way through its inputs: in order, every input accounted for, and the same after a kill as without one."""
+"""Running a stage over its inputs: in order, every input accounted for, and the same after a kill as without one."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ Results = Iterator[Item | Rejected]
 
 @dataclass(frozen=True)
 class Film:
-    """An input of the small line below: a film with three shots, the last of which can't be used."""
+    """An input of the small pipeline below: a film with three shots, the last of which can't be used."""
 
     id: str
 
@@ -68,7 +68,7 @@ def stages(threads: int = 1, **config: object) -> list[Stage]:  # type: ignore[t
 
 
 def walk(folder: Path, line: Sequence[Stage], fatal: int = 0) -> list[Mark]:  # type: ignore[type-arg]
-    """Takes the films down the line. With `fatal` the process kills itself at that statement to the database."""
+    """Sends the films through the pipeline. With `fatal`, the process kills itself at that database statement."""
     with Store(folder) as store:
         statements = iter(range(1, 1_000_000))
 
@@ -86,20 +86,20 @@ def walk(folder: Path, line: Sequence[Stage], fatal: int = 0) -> list[Mark]:  # 
 
 
 def content(folder: Path) -> dict[str, object]:
-    """All tables and marks, seconds aside."""
+    """All tables and marks, without the seconds."""
     with Store(folder) as store:
         tables: dict[str, object] = {name: store.table(name) for name in store.counts() if name != "stages"}
         return tables | {row["name"]: row | {"seconds": 0} for row in store.table("stages")}
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    folder = tmp_path_factory.mktemp("unbroken")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    folder = tmp_path_factory.mktemp("uninterrupted")
     walk(folder, stages())
     return content(folder)
 
 
-def test_in_is_kept_and_rejected(tmp_path: Path, unbroken: dict[str, object]) -> None:
+def test_every_input_is_kept_or_rejected(tmp_path: Path, uninterrupted: dict[str, object]) -> None:
     marks = walk(tmp_path, stages())
     assert [(mark.entered, mark.kept) for mark in marks] == [(28, 21), (21, 14), (14, 14)]
     assert all(mark.done for mark in marks)
@@ -108,7 +108,7 @@ def test_in_is_kept_and_rejected(tmp_path: Path, unbroken: dict[str, object]) ->
         assert [item.id for item in store.items(Record, "collected")] == [
             f"f{n}-{s}" for n in range(7) for s in range(3)
         ]
-    assert content(tmp_path) == unbroken
+    assert content(tmp_path) == uninterrupted
 
 
 KILL = """
@@ -125,29 +125,29 @@ def doomed(folder: Path, fatal: int, threads: int = 1) -> subprocess.CompletedPr
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
-def test_a_run_that_is_killed_again_and_again_ends_like_an_unbroken_one(
-    tmp_path: Path, unbroken: dict[str, object]
+def test_a_run_that_is_killed_again_and_again_ends_like_an_uninterrupted_one(
+    tmp_path: Path, uninterrupted: dict[str, object]
 ) -> None:
-    """Killed at a later and later statement to the database, in steps of 7, till it ends."""
+    """Killed at a later database statement each time, in steps of 7, until it ends."""
     fatal, kills = 12, 0
     while (ran := doomed(tmp_path, fatal, threads=1 + kills % 2)).returncode:
         assert ran.returncode == -signal.SIGKILL, ran.stderr
         fatal, kills = fatal + 7, kills + 1
     assert kills >= 5
-    assert content(tmp_path) == unbroken
+    assert content(tmp_path) == uninterrupted
 
 
 @pytest.mark.parametrize("threads", [2, 5])
-def test_threads_give_the_same_tables_as_one(tmp_path: Path, unbroken: dict[str, object], threads: int) -> None:
+def test_several_threads_give_the_same_tables_as_one(tmp_path: Path, uninterrupted: dict[str, object], threads: int) -> None:
     walk(tmp_path, stages(threads))
-    assert content(tmp_path) == unbroken
+    assert content(tmp_path) == uninterrupted
 
 
 # ---- one stage
 
 
 class Watched:
-    """The inspect stage with what it was given, and a batch at which it fails."""
+    """The inspect stage, which records its inputs and can fail at a chosen batch."""
 
     def __init__(self, fails_at: str = "", threads: int = 1, batch: int | None = 2, **config: object) -> None:
         self.seen: list[str] = []
@@ -180,7 +180,7 @@ def rows(store: Store) -> list[str]:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_failing_batch_leaves_the_ones_before_it_and_is_all_that_is_done_again(store: Store, threads: int) -> None:
+def test_a_failing_batch_leaves_the_earlier_ones_and_only_the_rest_is_done_again(store: Store, threads: int) -> None:
     with pytest.raises(OSError, match="the disk has gone"):
         run(Watched("f5-0", threads), store)
     assert rows(store) == NAMES[:4]
@@ -191,22 +191,22 @@ def test_a_failing_batch_leaves_the_ones_before_it_and_is_all_that_is_done_again
     assert sorted(again.seen) == NAMES[4:] and rows(store) == NAMES
 
 
-def test_after_a_failure_what_has_not_begun_is_not_begun(store: Store) -> None:
+def test_after_a_failure_no_further_batch_starts(store: Store) -> None:
     watched, before = Watched("f0-0", threads=2, batch=1), threading.active_count()
     with pytest.raises(OSError, match="gone"):
         run(watched, store)
-    assert len(watched.seen) <= 3  # at most twice as many batches as threads are under way
+    assert len(watched.seen) <= 3  # at most twice as many batches as threads are in progress
     assert threading.active_count() == before
 
 
-def test_what_is_done_is_not_done_again(store: Store) -> None:
+def test_finished_work_is_not_repeated(store: Store) -> None:
     first = run(Watched(), store)
     again = Watched()
     assert run(again, store) == first and again.seen == []
 
 
 @pytest.mark.parametrize(("config", "upstream"), [({"sharp": 2}, "films"), ({}, "other films")])
-def test_a_changed_config_or_input_starts_anew(store: Store, config: dict[str, object], upstream: str) -> None:
+def test_a_changed_config_or_input_starts_afresh(store: Store, config: dict[str, object], upstream: str) -> None:
     run(Watched(), store)
     again = Watched(**config)  # type: ignore[arg-type]
     run(again, store, INPUTS[::-1], upstream)
@@ -225,7 +225,7 @@ def test_a_config_of_objects_is_refused_since_they_differ_in_every_process(store
         run(Watched(model=object()), store)
 
 
-def test_a_stage_that_sees_everything_at_once_never_goes_on_with_old_rows(store: Store) -> None:
+def test_a_stage_that_needs_all_inputs_at_once_never_resumes_with_old_rows(store: Store) -> None:
     whole = Watched(batch=None)
     fingerprint = local._fingerprint(whole.stage, "films")
     store.begin("inspect", "records", fingerprint, anew=False)
@@ -234,7 +234,7 @@ def test_a_stage_that_sees_everything_at_once_never_goes_on_with_old_rows(store:
     assert whole.seen == rows(store) == NAMES
 
 
-def test_a_stage_whose_files_are_gone_is_done_again(store: Store) -> None:
+def test_a_stage_whose_files_are_missing_is_done_again(store: Store) -> None:
     run(Watched(), store)
     again = Watched()
     again.stage = replace(again.stage, intact=lambda: False)
@@ -243,7 +243,9 @@ def test_a_stage_whose_files_are_gone_is_done_again(store: Store) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_facts_of_batches_come_together_and_stay_apart_from_what_all_outputs_say(store: Store, workers: int) -> None:
+def test_facts_of_batches_are_merged_and_kept_apart_from_the_facts_of_the_whole_stage(
+    store: Store, workers: int
+) -> None:
     def run_(records: Sequence[Record]) -> Iterator[Item | Rejected | Facts]:
         yield from records
         yield Facts({"asked": len(records), "sure": True, "limits": {"last": records[-1].id}})
@@ -254,7 +256,7 @@ def test_facts_of_batches_come_together_and_stay_apart_from_what_all_outputs_say
     assert rows(store) == NAMES
 
 
-def test_no_inputs_are_no_trouble(store: Store) -> None:
+def test_a_stage_without_inputs_succeeds(store: Store) -> None:
     assert (run(Watched(), store, []).entered, run(Watched(batch=None), store, []).kept) == (0, 0)
 
 
@@ -265,7 +267,7 @@ def test_no_inputs_are_no_trouble(store: Store) -> None:
         (lambda records: [*records, record("nobody")], r"invented \['nobody'\]"),
     ],
 )
-def test_a_stage_that_loses_or_invents_something_is_stopped(
+def test_a_stage_that_loses_or_invents_rows_is_stopped(
     store: Store, spoil: Callable[[Sequence[Record]], list[Record]], told: str
 ) -> None:
     stage = Stage("inspect", "records", spoil, {}, batch=4)
@@ -274,7 +276,7 @@ def test_a_stage_that_loses_or_invents_something_is_stopped(
     assert rows(store) == []
 
 
-def test_progress_goes_from_what_is_there_to_all(store: Store) -> None:
+def test_progress_starts_from_the_finished_inputs_and_reaches_all(store: Store) -> None:
     with pytest.raises(OSError, match="gone"):
         run(Watched("f7-0"), store)
     told: list[tuple[str, int, int]] = []
@@ -282,7 +284,7 @@ def test_progress_goes_from_what_is_there_to_all(store: Store) -> None:
     assert told == [("inspect", 6, 10), ("inspect", 8, 10), ("inspect", 10, 10)]
 
 
-def test_a_second_process_does_not_join_in(store: Store, tmp_path: Path) -> None:
+def test_a_second_process_is_refused(store: Store, tmp_path: Path) -> None:
     class Meanwhile(Watched):
         def run(self, records: Sequence[Record]) -> Results:
             with Store(tmp_path / "run") as other, pytest.raises(BadInput, match="another process is at work"):
@@ -293,10 +295,10 @@ def test_a_second_process_does_not_join_in(store: Store, tmp_path: Path) -> None
     assert run(Watched(), store).done
 
 
-# ---- a line of stages
+# ---- several stages
 
 
-def test_a_change_is_felt_from_the_first_stage_that_it_touches_until_the_output_is_the_same(tmp_path: Path) -> None:
+def test_a_change_reruns_stages_from_the_first_one_affected_until_an_output_is_the_same(tmp_path: Path) -> None:
     walk(tmp_path, stages())
     seen: list[str] = []
 

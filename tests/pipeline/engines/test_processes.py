@@ -1,4 +1,4 @@
-"""A stage in worker processes: the same rows as in this one, and a clean end whatever becomes of a worker."""
+"""A stage in worker processes: the same rows as in this one, and a clean end whatever happens to a worker."""
 
 import os
 import signal
@@ -83,13 +83,13 @@ def test_processes_give_the_same_rows_in_the_same_order_as_threads(
     assert (processes.entered, processes.kept, processes.facts["seen"]) == (8, 7, 8)
 
 
-def test_the_threads_of_a_worker_wait_without_burning_a_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_threads_of_a_worker_do_not_busy_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     run(tmp_path, inspect)
     assert {row.url for row in rows(tmp_path)} == {"PASSIVE"}
 
 
-def test_an_error_in_a_worker_is_the_stage_s_own_and_what_came_before_it_stays(tmp_path: Path) -> None:
+def test_an_error_in_a_worker_is_raised_by_the_stage_and_earlier_results_stay(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="the disk is gone"):
         run(tmp_path, fail, "r4")
     assert [row.id for row in rows(tmp_path)] == NAMES[:4]
@@ -97,7 +97,7 @@ def test_an_error_in_a_worker_is_the_stage_s_own_and_what_came_before_it_stays(t
     assert [row.id for row in rows(tmp_path)] == NAMES
 
 
-def test_a_worker_that_is_killed_is_one_sentence_and_the_stage_resumes(tmp_path: Path) -> None:
+def test_a_killed_worker_is_reported_in_one_sentence_and_the_stage_resumes(tmp_path: Path) -> None:
     with pytest.raises(ToolkitError, match=r"a worker process of the stage inspect was killed, .* the stage resumes\."):
         run(tmp_path, die, "r4")
     before = [row.id for row in rows(tmp_path)]
@@ -136,10 +136,10 @@ def test_ctrl_c_ends_all_workers_and_the_stage_resumes(tmp_path: Path) -> None:
         while not (begun.exists() and "r2" in begun.read_text()):
             assert process.poll() is None
             time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: every process of the group gets it
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
         _, told = process.communicate()
     assert told.strip().endswith("KeyboardInterrupt")
-    assert told.count("Traceback") == 1, told  # none of a worker's
+    assert told.count("Traceback") == 1, told  # no worker's output
     assert nobody_is_left(process.pid)
     before = [row.id for row in rows(run_folder)]
     assert before == NAMES[: len(before)] and len(before) < 8

@@ -1,4 +1,4 @@
-"""The finished data set: what lies in it, what its card says, that every trainer's config fits it, and the way back."""
+"""The finished data set: its files, its card, that every trainer's config fits it, and importing it again."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def answer(number: int) -> str:
 
 
 def make(home: Path, *overrides: str) -> Path:
-    """A home of six grids from six folders; its folder."""
+    """Makes a home of six grids from six folders; returns its folder."""
     rng = random.Random(0)
     for number in range(6):
         (home / f"film-{number}").mkdir(parents=True)
@@ -81,7 +81,7 @@ def data(home: Path) -> Dataset:
 
 
 def pairs(folder: Path) -> dict[str, tuple[str, bytes]]:
-    """Stem to caption and picture of a folder of `x.png` and `x.txt`, as most trainers read it."""
+    """Stem to caption and image of a folder of `x.png` and `x.txt`, as most trainers read it."""
     return {
         path.stem: (path.with_suffix(".txt").read_text(encoding="utf-8"), path.read_bytes())
         for path in folder.glob("*.png")
@@ -100,7 +100,7 @@ def expected(data: Dataset, side: str) -> dict[str, tuple[str, bytes]]:
 # ---- the data
 
 
-def test_both_sides_hold_pairs_with_captions_of_one_line(home: Path, data: Dataset) -> None:
+def test_both_sides_hold_pairs_with_captions_on_one_line(home: Path, data: Dataset) -> None:
     assert (len(data.train), len(data.held_out)) == (5, 1)
     for side in ("train", "validation"):
         found = pairs(home / "dataset" / side)
@@ -110,7 +110,7 @@ def test_both_sides_hold_pairs_with_captions_of_one_line(home: Path, data: Datas
     assert sorted(stems) == [f"{number:04d}" for number in range(1, 7)]
 
 
-def test_pictures_are_upright_rgb_of_the_canvas_without_exif(home: Path) -> None:
+def test_images_are_upright_rgb_of_the_canvas_without_exif(home: Path) -> None:
     for path in (home / "dataset").glob("train/*.png"):
         with Image.open(path) as picture_:
             assert (picture_.mode, picture_.size, dict(picture_.getexif()), picture_.format) == (
@@ -130,7 +130,7 @@ def test_datasets_loads_both_sides_by_folder_and_by_card(home: Path, data: Datas
     assert loaded["validation"][0]["sources"][0]["name"] == f"{data.held_out[0].group}/0.png"
 
 
-def test_a_data_set_of_the_same_folder_name_is_not_taken_for_another(data: Dataset, tmp_path: Path) -> None:
+def test_a_data_set_in_a_folder_of_the_same_name_is_not_mistaken_for_another(data: Dataset, tmp_path: Path) -> None:
     for name, samples_ in (("a", data.samples), ("b", data.samples[::-1])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "grids").symlink_to(data.run / "grids")
@@ -143,7 +143,7 @@ def test_a_data_set_of_the_same_folder_name_is_not_taken_for_another(data: Datas
     assert sorted(first) == sorted(second)
 
 
-def test_masks_are_black_on_given_panels_and_white_where_loss_counts(home: Path, data: Dataset) -> None:
+def test_masks_are_black_on_given_panels_and_white_where_the_loss_counts(home: Path, data: Dataset) -> None:
     for sample in data.samples:
         with Image.open(home / "dataset" / sample.mask) as mask:
             panels = [mask.crop(box).getextrema() for box in sample.row.grid.layout.boxes]
@@ -152,12 +152,12 @@ def test_masks_are_black_on_given_panels_and_white_where_loss_counts(home: Path,
 
 
 @pytest.mark.parametrize("condition", ["[0]", "[4]", "[1, 1]", "[1, 2, 3]"])
-def test_given_panels_are_some_of_the_task_s_own(condition: str) -> None:
+def test_given_panels_must_be_panels_of_the_task(condition: str) -> None:
     with pytest.raises(BadInput, match="condition lists panels from 1 to 3, each once and not all of them"):
         task.load("storyboard", [f"condition={condition}"])
 
 
-def test_a_grid_that_is_kept_without_a_caption_is_left_out_with_its_reason(data: Dataset, tmp_path: Path) -> None:
+def test_a_grid_that_is_kept_without_a_caption_is_left_out_with_the_reason(data: Dataset, tmp_path: Path) -> None:
     row = data.train[0].row
     empty = replace(row, caption=replace(row.caption, text=" "), decision="keep")
     stage = export.stage(data.task, tmp_path, {}, ESTIMATE)
@@ -171,7 +171,7 @@ def test_a_run_with_nothing_kept_makes_an_empty_data_set(data: Dataset, tmp_path
     assert (tmp_path / "dataset" / "train" / "metadata.jsonl").read_text() == ""
 
 
-def test_no_file_tells_where_on_this_machine_the_sources_lie(home: Path) -> None:
+def test_no_file_reveals_where_the_sources_are_on_this_machine(home: Path) -> None:
     for file in ("README.md", "train/metadata.jsonl", "validation/metadata.jsonl"):
         assert str(home.parent) not in (home / "dataset" / file).read_text(encoding="utf-8")
 
@@ -179,7 +179,7 @@ def test_no_file_tells_where_on_this_machine_the_sources_lie(home: Path) -> None
 # ---- the card
 
 
-def test_the_card_says_what_is_known_and_what_is_not(home: Path) -> None:
+def test_the_card_states_what_is_known_and_what_is_not(home: Path) -> None:
     card = (home / "dataset" / "README.md").read_text(encoding="utf-8")
     for line in (
         "- 5 grids to train on, 1 held out; 1 of 6 groups of sources is held out whole (share 0.1, seed 0).",
@@ -229,7 +229,7 @@ FACTS = {
     ("licences", "told"),
     [(("CC-BY 4.0",), "cc-by-4.0"), (("mit", "cc0-1.0"), "other"), (("mit", ""), "unknown"), (("my own",), "other")],
 )
-def test_the_card_names_a_licence_only_where_all_sources_have_it(data: Dataset, licences, told: str) -> None:
+def test_the_card_names_a_licence_only_if_all_sources_have_it(data: Dataset, licences, told: str) -> None:
     def licensed(number: int, row: Row) -> Row:
         def record(record: Record) -> Record:
             return replace(record, licence=licences[number % len(licences)], author="Ada", url="https://example.org/a")
@@ -255,7 +255,7 @@ def test_the_card_names_a_licence_only_where_all_sources_have_it(data: Dataset, 
 
 
 def read(path: Path) -> Any:
-    """A config by its form; a script as its words."""
+    """A config in its own format; a script as a list of words."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".toml":
         return tomllib.loads(text)
@@ -264,7 +264,7 @@ def read(path: Path) -> Any:
     return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text) if path.suffix == ".yaml" else text
 
 
-# ---- what each trainer is sent to
+# ---- where each trainer is pointed
 
 
 FOLDERS: dict[str, Callable[[Path], str]] = {
@@ -289,14 +289,13 @@ CONFIGS: dict[str, Callable[[Path], list[str]]] = {
 
 @pytest.fixture(scope="module")
 def moved(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data set on another machine, so to speak."""
+    """The data set as if on another machine."""
     return Path(shutil.copytree(home / "dataset", tmp_path_factory.mktemp("elsewhere") / "my 'set'"))
 
 
 @pytest.fixture
 def start(moved: Path, tmp_path: Path) -> Callable[[str], tuple[Path, list[str]]]:
-    """Types a trainer's command in the data set's folder; where it is then started, and its words.
-
+    """Runs a trainer's command in the data set's folder; returns where it was started, and its arguments.
     Programs that record both stand in for the trainers.
     """
     (tmp_path / "bin").mkdir()
@@ -319,7 +318,7 @@ def start(moved: Path, tmp_path: Path) -> Callable[[str], tuple[Path, list[str]]
 
 
 @pytest.mark.parametrize("name", [*FOLDERS, "diffsynth", "diffusers"])
-def test_a_trainer_finds_the_training_pairs_and_no_others_wherever_the_data_set_lies(
+def test_a_trainer_finds_only_the_training_pairs_wherever_the_data_set_is(
     name: str, start: Callable[[str], tuple[Path, list[str]]], moved: Path, data: Dataset
 ) -> None:
     place, words = start(name)
@@ -338,7 +337,7 @@ def test_a_trainer_finds_the_training_pairs_and_no_others_wherever_the_data_set_
     assert found == expected(data, "train")
 
 
-def test_a_script_asks_for_the_trainer_s_folder(moved: Path) -> None:
+def test_a_script_asks_for_the_folder_of_the_trainer(moved: Path) -> None:
     for script in ("diffsynth.sh", "diffusers.sh"):
         told = {"cwd": moved, "env": {"PATH": os.environ["PATH"]}, "capture_output": True, "text": True}
         ran = subprocess.run(["sh", script], check=False, **told)
@@ -356,7 +355,7 @@ MASKS: dict[str, Callable[[Path], str]] = {
 
 
 @pytest.mark.parametrize("name", MASKS)
-def test_a_trainer_that_reads_masks_finds_one_for_every_training_picture(
+def test_a_trainer_that_reads_masks_finds_one_for_every_training_image(
     name: str, start: Callable[[str], tuple[Path, list[str]]], moved: Path, data: Dataset
 ) -> None:
     place, _ = start(name)
@@ -368,7 +367,7 @@ def test_a_trainer_that_reads_masks_finds_one_for_every_training_picture(
             assert mask.crop((0, 0, 1024, 512)).getextrema() == (0, 0)
 
 
-def test_the_canvas_is_the_only_size_of_every_config(home: Path) -> None:
+def test_the_canvas_is_the_only_size_in_every_config(home: Path) -> None:
     home = home / "dataset"
     assert read(home / "kohya.toml")["datasets"][0]["resolution"] == [1024, 1536]
     assert read(home / "kohya.toml")["datasets"][0]["enable_bucket"] is False
@@ -384,7 +383,7 @@ def test_the_canvas_is_the_only_size_of_every_config(home: Path) -> None:
     assert "--height 1536 --width 1024 " in " ".join(read(home / "diffsynth.sh"))
 
 
-def test_nothing_that_cuts_turns_or_shuffles_is_on(home: Path) -> None:
+def test_cropping_and_flipping_and_shuffling_are_off(home: Path) -> None:
     home = home / "dataset"
     words = ("crop", "flip", "rotate", "shuff", "jitter", "tag_dropout", "token_dropout", "color", "hue", "wildcard")
 
@@ -408,7 +407,7 @@ def test_nothing_that_cuts_turns_or_shuffles_is_on(home: Path) -> None:
     assert on == []
 
 
-def test_a_canvas_off_a_trainer_s_steps_is_told(data: Dataset, tmp_path: Path) -> None:
+def test_a_canvas_that_a_trainer_would_change_is_reported(data: Dataset, tmp_path: Path) -> None:
     odd = replace(data, task=task.load("storyboard", ["layout.panel_width=1008", "layout.panel_height=528"]))
     (tmp_path / "train").mkdir()
     steps = {"ai_toolkit": 32, "diffusion_pipe": 32, "onetrainer": 64, "simpletuner": 64}
@@ -426,7 +425,7 @@ def test_only_the_formats_that_a_task_names_are_written(data: Dataset, tmp_path:
     assert files == {"README.md", "TRAINERS.md", "kohya.toml", "kohya-arguments.toml"}
 
 
-def test_a_format_of_no_exporter_is_told_before_any_work(tmp_path: Path) -> None:
+def test_an_unknown_format_is_reported_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no exporter named 'koya', did you mean 'kohya'\?"):
         make(tmp_path / "home", 'export.formats=["koya"]')
     assert not (tmp_path / "home" / "run" / "grids").exists()
@@ -437,14 +436,14 @@ def test_the_report_counts_both_sides(home: Path) -> None:
     assert (report["stages"]["export"]["train"], report["stages"]["export"]["validation"]) == (5, 1)
 
 
-def test_every_command_is_told_in_one_file(home: Path) -> None:
+def test_every_command_is_listed_in_one_file(home: Path) -> None:
     text = (home / "dataset" / "TRAINERS.md").read_text(encoding="utf-8")
     for name in FOLDERS:
         assert f"## {plugins.load(exporters, name).NAME}\n" in text
     assert '```sh\nSEED=0 python "$TRAINER/run.py" ai-toolkit.yaml\n```' in text
 
 
-# ---- the recipe and the families in each trainer's own words
+# ---- the recipe and the families in each trainer's dialect
 
 
 RANKS: dict[str, Callable[[Path], object]] = {
@@ -473,11 +472,11 @@ def test_the_rank_of_the_task_is_the_rank_of_the_config(name: str, data: Dataset
     assert (RANKS[name](tmp_path), "train.alpha" in " ".join(config.notes)) == (16, False)
     config = plugins.load(exporters, name).write(with_settings(data, "train.rank=32"), tmp_path)
     assert RANKS[name](tmp_path) == 32
-    forced = name in ("diffusion_pipe", "diffsynth")  # both take the rank for alpha, whatever it is
+    forced = name in ("diffusion_pipe", "diffsynth")  # both take alpha from the rank, whatever it is
     assert ("train.alpha=16.0" in " ".join(config.notes)) == forced
 
 
-def test_a_recipe_of_kohya_in_full(data: Dataset, tmp_path: Path) -> None:
+def test_a_complete_recipe_for_kohya(data: Dataset, tmp_path: Path) -> None:
     changed = with_settings(
         *(data, "train.rank=32", "train.alpha=8.5", "train.learning_rate=3e-4", "train.warmup=100", "train.batch=2"),
         *("train.steps=900", "train.caption_dropout=0", "train.ema=0", "train.seed=7", "train.save_every=90"),
@@ -494,7 +493,7 @@ def test_a_recipe_of_kohya_in_full(data: Dataset, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("base", families.names())
 @pytest.mark.parametrize("name", RANKS)
-def test_a_trainer_is_told_the_family_or_says_that_it_can_t_train_it(
+def test_a_trainer_is_given_the_family_or_says_that_it_cannot_train_it(
     name: str, base: str, data: Dataset, tmp_path: Path
 ) -> None:
     config = plugins.load(exporters, name).write(with_settings(data, f"base={base}"), tmp_path)
@@ -508,7 +507,7 @@ def test_a_trainer_is_told_the_family_or_says_that_it_can_t_train_it(
         assert all(word in told or word in config.command or word in notes for word in words) and "{models}" not in told
 
 
-# ---- the way back
+# ---- importing
 
 
 def imported(source: Path, home: Path, *overrides: str) -> tuple[Run, list[Grid]]:
@@ -529,14 +528,14 @@ def content(folder: Path) -> dict[str, tuple[str, str, bytes]]:
     return found
 
 
-def test_a_data_set_comes_back_pixel_for_pixel_word_for_word_and_side_for_side(home: Path, tmp_path: Path) -> None:
+def test_an_imported_data_set_keeps_its_pixels_and_captions_and_sides(home: Path, tmp_path: Path) -> None:
     run, _ = imported(home / "dataset", tmp_path / "again", "condition=[1]")
     assert content(tmp_path / "again" / "dataset") == content(home / "dataset")
     reasons = {row.reason for row in run.store.rejected("collect")}
     assert reasons == {"mask", "exact copy"}  # the copies are those for OneTrainer
 
 
-def test_licence_author_and_address_come_back_too(home: Path, tmp_path: Path) -> None:
+def test_licence_and_author_and_address_are_imported_too(home: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     entry = json.loads((home / "dataset/train/metadata.jsonl").read_text(encoding="utf-8").splitlines()[0])
@@ -559,7 +558,7 @@ LISTINGS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("name", LISTINGS)
-def test_captions_of_every_kind_of_listing_are_found(name: str, home: Path, tmp_path: Path) -> None:
+def test_captions_in_every_kind_of_listing_are_found(name: str, home: Path, tmp_path: Path) -> None:
     text = (home / "dataset/train/0001.txt").read_text(encoding="utf-8")
     (tmp_path / "source" / "grids").mkdir(parents=True)
     (tmp_path / "source" / "grids" / "a.png").symlink_to(home / "dataset/train/0001.png")
@@ -569,7 +568,7 @@ def test_captions_of_every_kind_of_listing_are_found(name: str, home: Path, tmp_
     assert (tmp_path / "run" / "dataset" / "train" / "0001.txt").read_text(encoding="utf-8") == text
 
 
-def test_boxes_tell_where_panels_lie_and_boxes_outside_of_a_picture_are_rejected(tmp_path: Path, draw) -> None:
+def test_boxes_give_the_panels_and_boxes_outside_an_image_are_rejected(tmp_path: Path, draw) -> None:
     text = "[MOVIE-SHOTS] A day, [SCENE-1] one thing here, [SCENE-2] two things here, [SCENE-3] three things here."
     canvas = Image.new("RGB", (700, 700), "grey")
     boxes = [[0, 0, 640, 320], [30, 340, 670, 660], [60, 330, 700, 650]]
@@ -592,7 +591,7 @@ def test_boxes_tell_where_panels_lie_and_boxes_outside_of_a_picture_are_rejected
     ]
 
 
-def test_a_broken_listing_is_told_and_a_table_of_another_kind_is_none(tmp_path: Path, draw, gather) -> None:
+def test_a_broken_listing_is_reported_and_a_table_of_another_kind_is_ignored(tmp_path: Path, draw, gather) -> None:
     (tmp_path / "in").mkdir()
     draw(1).save(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "metadata.csv").write_text("city,people\nRome,3\n", encoding="utf-8")
@@ -603,7 +602,7 @@ def test_a_broken_listing_is_told_and_a_table_of_another_kind_is_none(tmp_path: 
         gather(tmp_path / "in")
 
 
-def test_a_mask_needs_a_picture_of_its_name(tmp_path: Path, draw, gather) -> None:
+def test_a_mask_needs_an_image_of_the_same_name(tmp_path: Path, draw, gather) -> None:
     for name in ("a.png", "a-masklabel.png", "masks/a.png", "masks/b.png", "b-masklabel.png", "x/masks/a.png"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         draw(len(name) * 7 + ord(name[-5]), (64, 64)).save(tmp_path / "in" / name)

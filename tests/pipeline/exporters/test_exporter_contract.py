@@ -61,14 +61,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def exported(data: Dataset) -> Path:
-    """The data itself, which the other exporters write beside."""
+    """The data itself, beside which the other exporters write."""
     data.home.mkdir()
     imagefolder.write(data, data.home)
     return data.home
 
 
 def write(name: str, data: Dataset, exported: Path, folder: Path, **changed: Any) -> tuple[Config, dict[str, bytes]]:
-    """What an exporter tells and the files that it writes, with other values in the task."""
+    """The files that an exporter reports and writes, with other values in the task."""
     folder.mkdir()
     for part in exported.iterdir():
         (folder / part.name).symlink_to(part)
@@ -79,7 +79,7 @@ def write(name: str, data: Dataset, exported: Path, folder: Path, **changed: Any
 
 @pytest.mark.parametrize("base", families.names())
 @pytest.mark.parametrize("name", NAMES)
-def test_an_exporter_tells_its_files_and_names_no_place_on_this_machine(
+def test_an_exporter_reports_its_files_and_names_no_path_on_this_machine(
     name: str, base: str, data: Dataset, exported: Path, tmp_path: Path
 ) -> None:
     config, files = write(name, data, exported, tmp_path / "set", base=base)
@@ -97,7 +97,7 @@ def test_the_same_data_gives_the_same_bytes(name: str, data: Dataset, exported: 
 
 @pytest.mark.parametrize("setting", Recipe.model_fields)
 @pytest.mark.parametrize("name", NAMES)
-def test_every_setting_of_the_recipe_reaches_the_config_or_is_named(
+def test_every_setting_of_the_recipe_reaches_the_config_or_is_reported(
     name: str, setting: str, data: Dataset, exported: Path, tmp_path: Path
 ) -> None:
     assert getattr(Recipe(), setting) != CHANGED[setting]
@@ -114,7 +114,7 @@ def uncommented(files: dict[str, bytes]) -> dict[str, list[bytes]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_only_iclora_s_own_training_knows_is_named(
+def test_settings_that_only_our_own_training_supports_are_reported(
     name: str, data: Dataset, exported: Path, tmp_path: Path
 ) -> None:
     config, _ = write(name, data, exported, tmp_path / "set", train={"scales": [0.5], "permute": 0.5})
@@ -123,14 +123,16 @@ def test_what_only_iclora_s_own_training_knows_is_named(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_wrong_value_of_the_recipe_is_one_sentence(name: str, data: Dataset, exported: Path, tmp_path: Path) -> None:
+def test_a_wrong_value_in_the_recipe_is_reported_in_one_sentence(
+    name: str, data: Dataset, exported: Path, tmp_path: Path
+) -> None:
     if write(name, data, exported, tmp_path / "a")[0].command:
         with pytest.raises(BadInput, match=r"options of the training: train\.rank: .* got 0; train\.ema: .* got 1\."):
             write(name, data, exported, tmp_path / "b", train={"rank": 0, "ema": 1})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_family_s_own_defaults_count_where_the_task_says_nothing(
+def test_the_defaults_of_a_family_apply_if_the_task_sets_nothing(
     name: str, data: Dataset, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, by_task = write(name, data, exported, tmp_path / "a", train={"rank": 24})
@@ -152,7 +154,7 @@ def write(data, folder):
 """
 
 
-def test_one_file_is_all_that_a_further_exporter_takes(
+def test_a_new_exporter_is_one_file(
     data: Dataset, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "more").mkdir()

@@ -1,4 +1,4 @@
-"""The families of base models: what every file must say, and that one file is all that a further one takes."""
+"""The families of base models: what every file must state, and that a new one is one file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def krea(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A further family, in a file beside the others; its name."""
+    """A new family, in a file beside the others; returns its name."""
     told = (ROOT / "pipeline/families/z_image.py").read_text(encoding="utf-8").replace("limit=512", "limit=77")
     told = told.replace("trainers={", 'token=32,\n    recipe={"learning_rate": 3e-4, "rank": 32},\n    trainers={')
     (tmp_path / "krea_2_1_raw.py").write_text(told, encoding="utf-8")
@@ -27,7 +27,7 @@ def krea(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("name", families.names())
-def test_a_family_says_what_its_text_encoder_reads_and_where_its_weights_are(name: str) -> None:
+def test_a_family_states_the_limit_of_its_text_encoder_and_where_its_weights_are(name: str) -> None:
     family = families.load(name)
     assert 0 < family.template < family.limit
     assert re.fullmatch(r"[\w.-]+/[\w.-]+", family.model) and re.fullmatch(r"[\w.-]+/[\w.-]+/\w+", family.tokenizer)
@@ -44,7 +44,7 @@ def test_the_source_of_a_limit_is_a_file_of_diffusers(name: str) -> None:
     assert (Path(diffusers.__file__).parent / "pipelines" / families.load(name).source).is_file()
 
 
-def test_kohya_is_told_the_family_s_own_limit() -> None:
+def test_kohya_gets_the_limit_of_the_family() -> None:
     for name in families.names():
         arguments = families.load(name).trainers.get("kohya", {}).get("arguments", {})
         assert arguments.get("t5xxl_max_token_length", families.load(name).limit) == families.load(name).limit
@@ -61,18 +61,18 @@ def test_licences_are_those_that_were_looked_up() -> None:
     }
 
 
-def test_a_name_has_hyphens_and_points_where_the_file_has_underscores() -> None:
+def test_a_name_has_hyphens_and_dots_where_the_file_has_underscores() -> None:
     assert {"flux-1", "flux-2-klein", "sd-3.5", "hidream-i1"} <= set(families.names())
     assert families.names() == sorted(families.names())
     assert isinstance(families.load("sd-3.5"), Family)
 
 
-def test_a_misspelt_name_is_one_sentence_with_a_suggestion() -> None:
+def test_a_misspelt_name_is_reported_in_one_sentence_with_a_suggestion() -> None:
     with pytest.raises(BadInput, match=r"no base model named 'flux1', did you mean 'flux-1'\? \(known: auraflow, .*\)"):
         families.load("flux1")
 
 
-def test_no_hub_name_of_a_base_model_and_no_limit_stands_anywhere_else() -> None:
+def test_hub_names_of_base_models_and_limits_appear_nowhere_else() -> None:
     models = {families.load(name).model for name in families.names()}
     for folder in ("pipeline", "iclora", "training/monitoring"):
         for path in (ROOT / folder).rglob("*.py"):
@@ -81,7 +81,7 @@ def test_no_hub_name_of_a_base_model_and_no_limit_stands_anywhere_else() -> None
                 assert not [model for model in models if f'"{model}"' in text], path
 
 
-def test_one_file_is_all_that_a_further_family_takes(krea: str, tmp_path: Path) -> None:
+def test_a_new_family_is_one_file(krea: str, tmp_path: Path) -> None:
     told = task.load("storyboard", [f"base={krea}", "layout.panel_width=1056"])
     assert krea in families.names()
     assert budget.words(told) < budget.words(task.load("storyboard"))
@@ -100,7 +100,7 @@ def test_the_recipe_is_that_of_the_published_loras() -> None:
     assert (recipe.ema, recipe.caption_dropout, recipe.schedule, recipe.warmup) == (0.99, 0.05, "constant", 0)
 
 
-def test_training_takes_over_the_whole_recipe_and_changes_no_default() -> None:
+def test_training_uses_the_whole_recipe_and_changes_no_default() -> None:
     own = config.load(task.load("storyboard"))
     assert {key: getattr(own, key) for key in Recipe.model_fields} == Recipe().model_dump()
 

@@ -1,6 +1,6 @@
 """Groups, ids, order, rejections and sentences for material of every structure, compared with a recorded result.
 
-`same_groups.json` was written when a single class formed all groups. A deliberate change of policy records it anew:
+`same_groups.json` was written when one class formed all groups. After a deliberate change of policy, record it anew:
 `PYTHONPATH=.:tests python tests/pipeline/grouping/test_same_groups.py`.
 """
 
@@ -22,7 +22,7 @@ RECORDED = Path(__file__).with_suffix("").with_name("same_groups.json")
 
 
 def films() -> list[Record]:
-    """Ten films of nine shots; two have a stranger each, one a copy."""
+    """Ten films of nine shots; two have one stranger each, one has a copy."""
     reels = [reel(name, 9, seed) for seed, name in enumerate("abcdefghij")]
     reels[2][4] = replace(reels[2][4], histogram=coloured(77))
     reels[5][0] = replace(reels[5][0], histogram=coloured(78))
@@ -31,7 +31,7 @@ def films() -> list[Record]:
 
 
 def folder() -> list[Record]:
-    """Four folders of eleven images each; one holds strangers only."""
+    """Four folders of eleven images each; one consists of strangers only."""
     made = []
     for seed, name in enumerate("pqrs"):
         for number in range(11):
@@ -78,7 +78,7 @@ def run(of: Task, records: Sequence[Record]) -> list[object]:
 
 
 def plain(results: Sequence[object]) -> list[object]:
-    """What counts of groups and rejections, as JSON has it."""
+    """What matters about groups and rejections, as JSON has it."""
     return [
         [row.id, row.what, row.reason, row.detail]
         if isinstance(row, Rejected)

@@ -1,4 +1,4 @@
-"""Strategies one by one, whatever records they are given, and what becomes of one that breaks its contract."""
+"""Each strategy, whatever records it is given, and what happens to one that breaks its contract."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_every_record_ends_in_one_group_of_the_right_size_or_is_rejected(name: s
     assert all(len(one.records) == 3 for one in groups)
 
 
-def test_the_strategy_sets_takes_nothing_but_ready_made_sets() -> None:
+def test_the_strategy_sets_uses_only_ready_made_sets() -> None:
     groups, rejected = results_of(
         plugins.find(plugins.GROUPING, "sets"), [*(of_set(f"x/{page}", page) for page in range(3)), *film("a", 3)]
     )
@@ -71,7 +71,9 @@ def test_the_strategy_sets_takes_nothing_but_ready_made_sets() -> None:
         ("yield from [Formed(tuple(records[:3]), 'a'), Formed(tuple(records[1:]), 'b')]", "accounted for 6"),
     ],
 )
-def test_a_strategy_that_loses_or_repeats_records_is_one_sentence(tmp_path: Path, body: str, said: str) -> None:
+def test_a_strategy_that_loses_or_repeats_records_is_reported_in_one_sentence(
+    tmp_path: Path, body: str, said: str
+) -> None:
     code = "from pipeline.grouping.strategies.base import Formed\nCOPIES = True\ndef form(records, task, vetoes):\n    "
     (tmp_path / "mine.py").write_text(code + body)
     found = plugins.find(plugins.GROUPING, str(tmp_path / "mine.py"))
@@ -88,7 +90,7 @@ def test_a_task_names_a_strategy_that_exists(tmp_path: Path) -> None:
     assert task.load("storyboard", [f"group.by={tmp_path / 'mine.py'}"]).group.by == str(tmp_path / "mine.py")
 
 
-def test_a_veto_says_what_the_images_lack() -> None:
+def test_a_veto_states_what_the_images_lack() -> None:
     records = [record("x/1", red=1), record("x/2", blue=1), record("x/3", red=1)]
     vetoes = Vetoes(BOARD, Pictures.of(BOARD, records, None))
     vetoed = vetoes.first([records])

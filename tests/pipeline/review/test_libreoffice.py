@@ -1,7 +1,6 @@
 """`captions.csv` through a real LibreOffice and back: nothing that a person did not edit may change.
-
-Run by headless `soffice` (Debian: libreoffice-calc-nogui), with its defaults and with the ways of saving that people
-choose. Skipped where it is not installed.
+Run by headless `soffice` (Debian: libreoffice-calc-nogui), with its defaults and with the options that people choose
+when saving. Skipped where it is not installed.
 """
 
 import csv
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SIZE = 500
-UTF8 = "CSV:44,34,76,1"  # comma, quote sign, UTF-8, from the first row: what the dialogue offers when it sees the mark
+UTF8 = "CSV:44,34,76,1"  # comma, quote sign, UTF-8, from the first row: the default for files with a byte order mark
 SAVED_AS = {
     "semicolons": "59,34,76,1,,0,false,true,false",
     "tabs": "9,34,76,1,,0,false,true,false",
@@ -66,7 +65,7 @@ Cell = ET.Element
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    """Five hundred decided rows whose captions, panel texts and notes are what spreadsheets stumble over."""
+    """Five hundred decided rows whose captions, panel texts and notes are hard on spreadsheets."""
     from pipeline import task
 
     storyboard = task.load("storyboard")
@@ -114,7 +113,7 @@ def table(rows: list[Row], storyboard: Task, tmp_path: Path) -> Path:
 
 
 def cells(path: Path, task: Task) -> dict[str, list[str]]:
-    """Everything that is read back, by id."""
+    """All that is read back, by id."""
     columns = ["id", "decision", "caption", "panel_1", "panel_2", "panel_3", "note", "base"]
     return {line.cells["id"]: list(line.cells.values()) for line in spreadsheet.read(path, columns)}
 
@@ -127,11 +126,11 @@ def test_the_rows_are_as_nasty_as_they_should_be(rows: list[Row], table: Path, s
     assert len(cells(table, storyboard)) == SIZE
 
 
-def test_saving_again_with_the_defaults_changes_no_letter(
+def test_saving_again_with_the_defaults_changes_no_character(
     rows: list[Row], table: Path, storyboard: Task, convert: Convert
 ) -> None:
     saved = convert(table, "csv")
-    assert saved.read_bytes() != table.read_bytes()  # it did write it in its own way
+    assert saved.read_bytes() != table.read_bytes()  # it did write the file in its own way
     assert cells(saved, storyboard) == cells(table, storyboard)
     assert csv_table.read_csv(saved, rows, storyboard, ESTIMATE) == []
     by_id = {row.id: row for row in rows}
@@ -144,7 +143,7 @@ def test_saving_again_with_the_defaults_changes_no_letter(
 
 
 @pytest.mark.parametrize("kind", ["ods", "xlsx", "fods"])
-def test_a_stay_in_a_spreadsheets_own_format_changes_no_letter(
+def test_a_round_trip_through_the_spreadsheets_own_format_changes_no_character(
     rows: list[Row], table: Path, storyboard: Task, convert: Convert, kind: str
 ) -> None:
     saved = convert(convert(table, kind), "csv")
@@ -152,7 +151,7 @@ def test_a_stay_in_a_spreadsheets_own_format_changes_no_letter(
     assert csv_table.read_csv(saved, rows, storyboard, ESTIMATE) == []
 
 
-def test_every_way_of_saving_that_people_choose_is_read(
+def test_every_format_that_people_choose_when_saving_is_read(
     rows: list[Row], table: Path, storyboard: Task, convert: Convert
 ) -> None:
     opened = convert(table, "ods", UTF8)
@@ -162,7 +161,7 @@ def test_every_way_of_saving_that_people_choose_is_read(
         assert csv_table.read_csv(saved, rows, storyboard, ESTIMATE) == []
 
 
-def test_a_table_opened_or_saved_in_another_encoding_is_refused_with_the_way_on(
+def test_a_table_opened_or_saved_in_another_encoding_is_refused_with_a_way_to_proceed(
     rows: list[Row], table: Path, storyboard: Task, convert: Convert
 ) -> None:
     as_latin = convert(convert(table, "ods"), f"csv:Text - txt - csv (StarCalc):{SAVED_AS['all quoted']}")
@@ -176,7 +175,7 @@ def test_a_table_opened_or_saved_in_another_encoding_is_refused_with_the_way_on(
 # ---- edits
 
 
-def test_edits_made_in_a_spreadsheet_are_what_comes_back_and_nothing_else(
+def test_only_edits_made_in_the_spreadsheet_come_back(
     rows: list[Row], table: Path, storyboard: Task, convert: Convert
 ) -> None:
     order = list(cells(table, storyboard))
@@ -203,7 +202,7 @@ def test_edits_made_in_a_spreadsheet_are_what_comes_back_and_nothing_else(
 def edit(document: Path, order: list[str], row: Row, column: str, text: str) -> None:
     """Types a text into a cell of a flat spreadsheet document."""
     for _, (prefix, address) in ET.iterparse(document, ["start-ns"]):
-        ET.register_namespace(prefix, address)  # LibreOffice knows the kind of the document by its prefixes
+        ET.register_namespace(prefix, address)  # LibreOffice recognises the type of the document by its prefixes
     tree = ET.parse(document)
     body = tree.getroot().find(f".//{{{TABLE}}}table")
     assert body is not None
@@ -222,7 +221,7 @@ TABLE, OFFICE, TEXT = f"{OPEN}:table:1.0", f"{OPEN}:office:1.0", f"{OPEN}:text:1
 
 
 def spread(line: ET.Element) -> list[Cell]:
-    """A row's cells; neighbours of equal content, which stand in the file as one with a count, are written apart."""
+    """A row's cells; equal neighbours, which the file stores as one cell with a count, are written separately."""
     for cell in list(line):
         count = int(cell.attrib.pop(f"{{{TABLE}}}number-columns-repeated", "1"))
         if count > 100:  # the empty rest of the sheet
@@ -234,7 +233,7 @@ def spread(line: ET.Element) -> list[Cell]:
     return list(line)
 
 
-def test_a_column_of_ones_own_and_another_order_of_rows_do_no_harm(
+def test_an_extra_column_and_another_order_of_rows_do_no_harm(
     rows: list[Row], table: Path, storyboard: Task, convert: Convert, tmp_path: Path
 ) -> None:
     entries = list(csv.reader(io.StringIO(table.read_text(encoding="utf-8-sig"), newline="")))

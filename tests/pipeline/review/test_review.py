@@ -1,4 +1,4 @@
-"""A person's last word: the table out and in, the contact sheet, and the data set that follows."""
+"""A person's final say: the table out and in, the contact sheet, and the data set that follows."""
 
 import csv
 import io
@@ -52,7 +52,7 @@ ANSWERS = f"captioner.answers={json.dumps([answer(number) for number in range(6)
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home of six grids whose captions are what spreadsheets stumble over."""
+    """A home of six grids whose captions are hard on spreadsheets."""
     home = tmp_path_factory.mktemp("review")
     rng = random.Random(0)
     for number in range(6):
@@ -74,7 +74,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Run:
-    """The finished home with a fresh memory: no review has been made."""
+    """The finished home with no memory of a review."""
     with Store(finished) as store:
         settings = store.settings()
         store._db.execute("DELETE FROM reviews")
@@ -110,7 +110,7 @@ def test_an_untouched_table_changes_nothing(run: Run) -> None:
     assert run.apply(run.folder / "captions.csv") == []
 
 
-def test_the_table_has_one_row_a_grid_and_every_text_comes_back(run: Run) -> None:
+def test_the_table_has_one_row_per_grid_and_every_text_comes_back(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     by_id = {row.id: row for row in rows(run)}
     assert [entry["id"] for entry in table] == [row.id for row in risk.riskiest_first(rows(run))]
@@ -154,13 +154,13 @@ def test_no_cell_would_be_run_as_a_formula(run: Run) -> None:
         "1" * 50_000 + "x",
     ],
 )
-def test_the_guard_is_undone_exactly(text: str) -> None:
+def test_the_guard_against_formulas_is_removed_exactly(text: str) -> None:
     assert spreadsheet.unguard(spreadsheet.guard(text)) == text
 
 
 @settings(deadline=None)  # it writes files
 @given(st.lists(st.lists(st.text(alphabet=LETTERS), min_size=3, max_size=3), min_size=1, max_size=4))
-def test_any_cell_of_one_line_comes_back(lines: list[list[str]]) -> None:
+def test_any_cell_on_a_single_line_comes_back(lines: list[list[str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
         spreadsheet.write(path, ["a", "b", "c"], [["x" + spreadsheet.guard(cell) for cell in line] for line in lines])
@@ -188,7 +188,7 @@ def test_an_edited_caption_reaches_the_data_set_word_for_word(run: Run) -> None:
     assert table[1]["caption"] in export(run)
 
 
-def test_an_edited_caption_is_scored_again_and_no_other_is(run: Run) -> None:
+def test_only_an_edited_caption_is_scored_again(run: Run) -> None:
     clip = (ANSWERS, "group.floor=0.0", f"scorer.model=local-dir:{MINIATURE / 'clip'}")
     scored = Run(run.settings.changed(scorer="open_clip", settings=clip), run.folder)
     export(scored)
@@ -208,7 +208,7 @@ def test_an_edited_caption_is_scored_again_and_no_other_is(run: Run) -> None:
     export(run)
 
 
-def test_an_edited_panel_changes_its_part_of_the_caption_only(run: Run) -> None:
+def test_an_edited_panel_changes_only_its_part_of_the_caption(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     old = rows(run)[2].caption
     table[2]["panel_2"] = "a wholly other thing, as I see it"
@@ -220,7 +220,7 @@ def test_an_edited_panel_changes_its_part_of_the_caption_only(run: Run) -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-def test_what_a_spreadsheet_does_to_the_file_does_no_harm(run: Run, delimiter: str, encoding: str) -> None:
+def test_the_changes_that_a_spreadsheet_makes_to_a_file_do_no_harm(run: Run, delimiter: str, encoding: str) -> None:
     table = read(run.folder / "captions.csv")
     table[3]["decision"] = "Drop "
     mixed = [{"my notes, and; more": 'x "y"'} | entry for entry in reversed(table)]
@@ -233,7 +233,7 @@ def test_what_a_spreadsheet_does_to_the_file_does_no_harm(run: Run, delimiter: s
 
 
 @pytest.mark.parametrize("first", ['\ufeff\ufeff"id"', '"\ufeffid"', '"\ufeff""id"""', "\ufeffid", "“ID”", '" id "'])
-def test_a_byte_order_mark_or_odd_quotes_inside_the_first_header_are_no_obstacle(run: Run, first: str) -> None:
+def test_a_byte_order_mark_or_odd_quotes_inside_the_first_header_do_no_harm(run: Run, first: str) -> None:
     content = (run.folder / "captions.csv").read_text(encoding="utf-8-sig")
     assert content.startswith('"id"')
     path = run.folder / "edited.csv"
@@ -241,7 +241,7 @@ def test_a_byte_order_mark_or_odd_quotes_inside_the_first_header_are_no_obstacle
     assert run.apply(path) == []
 
 
-def test_cells_that_a_spreadsheet_left_out_or_added_at_the_end_of_a_row_are_no_obstacle(run: Run) -> None:
+def test_cells_that_a_spreadsheet_left_out_or_added_at_the_end_of_a_row_do_no_harm(run: Run) -> None:
     lines = (run.folder / "captions.csv").read_text(encoding="utf-8-sig").splitlines()
     lines = [lines[0] + ',"mine"', lines[1], lines[2] + ',"x"', "", lines[3] + ',"",,', *lines[4:]]
     path = run.folder / "edited.csv"
@@ -249,7 +249,7 @@ def test_cells_that_a_spreadsheet_left_out_or_added_at_the_end_of_a_row_are_no_o
     assert run.apply(path) == []
 
 
-def test_line_breaks_that_a_person_typed_become_spaces(run: Run) -> None:
+def test_line_breaks_typed_by_a_person_become_spaces(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     table[0]["note"] = "first line\nsecond line\r\n third"
     (change,) = run.apply(write(run.folder / "edited.csv", table))
@@ -289,7 +289,7 @@ def test_a_table_that_lacks_a_column_is_refused_and_the_column_is_named(run: Run
         run.apply(write(run.folder / "edited.csv", table))
 
 
-def test_all_doubts_are_told_at_once_by_row_and_column(run: Run) -> None:
+def test_all_doubts_are_reported_at_once_by_row_and_column(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     table[0]["decision"] = "yes"
     table[1]["panel_3"] = ""
@@ -308,7 +308,7 @@ def test_all_doubts_are_told_at_once_by_row_and_column(run: Run) -> None:
     ]
 
 
-def test_quote_signs_that_automatic_correction_made_are_in_doubt_and_nothing_else_about_quotes_is(run: Run) -> None:
+def test_only_quotation_marks_made_by_automatic_correction_are_in_doubt(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     row = next(entry for entry in table if "'no', \"yes\"" in entry["caption"])
     curly = row["caption"].replace("'no', \"yes\"", "‘no’, “yes”")  # noqa: RUF001
@@ -338,12 +338,12 @@ def test_quote_signs_that_automatic_correction_made_are_in_doubt_and_nothing_els
         ("a man", "a man?", ""),
     ],
 )
-def test_what_a_spreadsheet_did_is_told_from_what_a_person_did(was: str, now: str, harm: str) -> None:
+def test_the_changes_of_a_spreadsheet_are_distinguished_from_those_of_a_person(was: str, now: str, harm: str) -> None:
     found = spreadsheet.damage(was, now)
     assert harm in found and bool(found) == bool(harm)
 
 
-def test_missing_and_doubled_rows_are_named(run: Run) -> None:
+def test_missing_and_duplicate_rows_are_named(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     with pytest.raises(BadInput, match=r"is in row 2 already\n  there is no row for "):
         run.apply(write(run.folder / "edited.csv", [*table[1:], table[1]]))
@@ -374,7 +374,7 @@ def test_applying_a_table_twice_changes_nothing_more(run: Run) -> None:
     assert run.store.table("events") == events
 
 
-def test_an_old_table_takes_nothing_back_that_was_decided_elsewhere(run: Run) -> None:
+def test_an_old_table_reverts_nothing_that_was_decided_elsewhere(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     by_id = {row.id: row for row in rows(run)}
     word = reviews.change(by_id[table[0]["id"]], run.task, run.counter, decision="drop", text=MINE)
@@ -386,7 +386,7 @@ def test_an_old_table_takes_nothing_back_that_was_decided_elsewhere(run: Run) ->
     assert {row.id: row.decision for row in rows(run)}[table[0]["id"]] == "drop"
 
 
-def test_a_decision_that_was_emptied_says_nothing(run: Run) -> None:
+def test_an_emptied_decision_says_nothing(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     table[0]["decision"] = " "
     write(run.folder / "captions.csv", table)
@@ -395,7 +395,7 @@ def test_a_decision_that_was_emptied_says_nothing(run: Run) -> None:
     assert run.set_aside is None
 
 
-def test_edits_that_were_not_applied_are_never_written_over(run: Run) -> None:
+def test_edits_that_were_not_applied_are_never_overwritten(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     mine = run.folder / "captions.csv"
     run.write_review()
@@ -408,11 +408,11 @@ def test_edits_that_were_not_applied_are_never_written_over(run: Run) -> None:
     assert len(run.apply(run.set_aside)) == 1
     run.set_aside.replace(mine)
     run.set_aside = None
-    run.write_review()  # these edits the home has
+    run.write_review()  # the home has these edits
     assert run.set_aside is None
 
 
-def test_an_edited_caption_decides_nothing_where_the_toolkit_was_in_doubt(run: Run) -> None:
+def test_an_edited_caption_decides_nothing_if_the_toolkit_was_in_doubt(run: Run) -> None:
     (row, *_) = rows(run)
     doubtful = replace(row, decision="unsure", caption=replace(row.caption, problems=("the text is thin",)))
     change = reviews.change(doubtful, run.task, run.counter, text=MINE)
@@ -424,7 +424,7 @@ def test_an_edited_caption_decides_nothing_where_the_toolkit_was_in_doubt(run: R
     assert again and again.review.decision == "keep"  # a person's text in a row that is marked keep
 
 
-def test_nobody_decides_anything_while_a_table_is_being_applied(run: Run) -> None:
+def test_nobody_can_decide_anything_while_a_table_is_being_applied(run: Run) -> None:
     change = reviews.change(rows(run)[0], run.task, run.counter, decision="drop")
     assert change
     with Store(run.folder) as other:
@@ -442,7 +442,7 @@ def test_a_person_may_confirm_what_the_toolkit_decided(run: Run) -> None:
     assert reviews.change(rows(run)[0], run.task, run.counter, decision="keep") is None
 
 
-def test_a_row_without_any_caption_is_written_by_its_panels(run: Run) -> None:
+def test_a_row_without_a_caption_is_written_by_its_panels(run: Run) -> None:
     (row, *_) = rows(run)
     bare = replace(row, caption=replace(row.caption, text="", summary="", panels=("", "", "")), decision="unsure")
     texts = dict(enumerate(["a first thing", "a second thing", "a third thing"]))
@@ -481,7 +481,7 @@ def test_every_change_is_an_event(run: Run) -> None:
     ],
     ids=["other answers", "useless answers", "another captioner", "another instruction"],
 )
-def test_a_persons_words_outlive_a_new_round_of_captions(run: Run, change: dict[str, Any]) -> None:
+def test_a_persons_texts_outlive_a_new_round_of_captions(run: Run, change: dict[str, Any]) -> None:
     table = read(run.folder / "captions.csv")
     table[0]["caption"] = MINE
     table[1] |= {"decision": "drop", "note": "never this one"}
@@ -499,7 +499,7 @@ def test_a_persons_words_outlive_a_new_round_of_captions(run: Run, change: dict[
     export(run)
 
 
-def test_a_captioner_that_finds_no_caption_fit_does_not_unsay_a_persons(run: Run) -> None:
+def test_a_captioner_that_abstains_does_not_undo_a_persons_caption(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     table[0]["caption"] = MINE
     run.apply(write(run.folder / "edited.csv", table))
@@ -511,7 +511,7 @@ def test_a_captioner_that_finds_no_caption_fit_does_not_unsay_a_persons(run: Run
     export(run)
 
 
-def test_decisions_wait_for_a_grid_that_is_not_formed_for_a_while(run: Run) -> None:
+def test_decisions_wait_for_a_grid_that_is_temporarily_not_formed(run: Run) -> None:
     table = read(run.folder / "captions.csv")
     table[0] |= {"caption": MINE, "note": "mine"}
     run.apply(write(run.folder / "edited.csv", table))

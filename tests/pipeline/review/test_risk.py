@@ -1,4 +1,4 @@
-"""Which rows come first in review, and margins of different measures side by side."""
+"""Which rows come first in review, and how margins of different measures compare."""
 
 import math
 
@@ -23,7 +23,7 @@ def alike(value: float) -> Score:
     return Score("most alike", value, 0.98, value <= 0.98, "why", usual=0.58)
 
 
-def test_rejected_rows_come_first_the_worst_before_all_then_problems_then_the_borderline() -> None:
+def test_rejected_rows_come_first_with_the_worst_on_top_and_then_problems_and_then_borderline_rows() -> None:
     rows = [
         row("good", text(0.5)),
         row("borderline", text(0.41)),
@@ -36,7 +36,7 @@ def test_rejected_rows_come_first_the_worst_before_all_then_problems_then_the_bo
     assert order == ["worst", "bad", "faulty", "borderline", "good", "unscored"]
 
 
-def test_a_margin_is_in_units_of_what_is_usual_whatever_the_measure() -> None:
+def test_a_margin_is_in_units_of_the_usual_spread_whatever_the_measure() -> None:
     assert risk.margin(row("a", text(0.5))) == pytest.approx(1)
     assert risk.margin(row("b", alike(0.58))) == pytest.approx(1)
     assert risk.margin(row("c", text(0.4))) == 0
@@ -45,14 +45,14 @@ def test_a_margin_is_in_units_of_what_is_usual_whatever_the_measure() -> None:
 
 
 def test_the_worst_score_of_a_row_counts() -> None:
-    """0.95 against a ceiling of 0.98 is nearer than 0.45 against a floor of 0.40, in what is usual of either."""
+    """0.95 against a ceiling of 0.98 is nearer than 0.45 against a floor of 0.40, by the usual spreads."""
     assert risk.margin(row("a", text(0.45), alike(0.95))) == pytest.approx(0.03 / 0.4)
 
 
 @pytest.mark.parametrize("usual", [None, 0.4])
-def test_where_nothing_is_known_of_what_is_usual_the_plain_distance_counts(usual: float | None) -> None:
+def test_if_the_usual_spread_is_unknown_the_plain_distance_counts(usual: float | None) -> None:
     assert risk.margin(row("a", Score("text 1", 0.3, 0.4, False, "why", usual))) == pytest.approx(-0.1)
 
 
-def test_a_row_without_scores_is_no_risk_that_is_known() -> None:
+def test_a_row_without_scores_has_no_known_risk() -> None:
     assert risk.margin(row("a")) == math.inf

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes."""
+"""Which format a file has, by its first bytes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pipeline.sources.formats import format_of
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-def test_every_picture_that_pillow_writes_is_a_picture(form, tmp_path, draw):
+def test_every_image_format_that_pillow_writes_is_recognised(form, tmp_path, draw):
     draw(1, (64, 48)).save(tmp_path / "a", form)
     found = format_of((tmp_path / "a").read_bytes()[:HEAD])
     assert found.kind == "picture" and form in found.name.upper()
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "avi", "mpg", "ts", "m2ts", "flv", "3gp", "mxf"])
-def test_every_film_that_libav_writes_is_a_film(ending, tmp_path, draw):
+def test_every_film_format_that_libav_writes_is_recognised(ending, tmp_path, draw):
     path = film(tmp_path / f"a.{ending}", draw)
     assert format_of(path.read_bytes()[:HEAD]).kind == "film"
 
@@ -72,7 +72,7 @@ def tiff(order: str, tag: int, value: int) -> bytes:
         (b"II*\0\x10\0\0\0CR\x02\0", "a camera's raw picture"),
     ],
 )
-def test_marks_are_read_with_care(head, name):
+def test_magic_bytes_are_read_with_care(head, name):
     assert format_of(head).name == name
 
 

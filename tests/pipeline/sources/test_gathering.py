@@ -29,7 +29,7 @@ def save(picture: Image.Image, *paths: Path) -> None:
 
 
 def item_of(path: Path) -> Item:
-    """The item of a file that need not be a picture."""
+    """The item of a file, which need not be an image."""
     path.touch()
     return collect.find([path])[0]
 
@@ -37,7 +37,7 @@ def item_of(path: Path) -> Item:
 # ---- which files, in which order
 
 
-def test_files_come_in_natural_order_and_sidecars_and_hidden_ones_are_passed_over(tmp_path):
+def test_files_come_in_natural_order_without_sidecars_and_hidden_files(tmp_path):
     names = ("shot 10.png", "shot 2.PNG", "shot 1.jpg", "²/1²3.png", "a/x.jpg", "a b/x.jpg")
     beside = (".hidden.png", ".git/a.png", "shot 1.txt", "list.CSV", "run/run.db", "run/grids/a.png")
     for name in names + beside:
@@ -62,7 +62,7 @@ def test_links_are_followed_once_and_keep_their_own_names(tmp_path, draw, gather
     assert (stems(records), records[0].text, rejected) == (["named", "b"], "a cat on a mat", [])
 
 
-def test_a_source_that_is_missing_or_empty_is_an_error_that_says_so(tmp_path):
+def test_a_source_that_is_missing_or_empty_is_reported(tmp_path):
     with pytest.raises(BadInput, match=r"nowhere does not exist; give a film"):
         collect.find([tmp_path / "nowhere"])
     (tmp_path / "a.txt").write_text("only text")
@@ -70,7 +70,7 @@ def test_a_source_that_is_missing_or_empty_is_an_error_that_says_so(tmp_path):
         collect.find([tmp_path])
 
 
-def test_a_name_that_no_table_can_hold_is_a_rejected_row(tmp_path, draw, gather):
+def test_a_name_that_no_table_can_hold_becomes_a_rejected_row(tmp_path, draw, gather):
     save(draw(1), tmp_path / "in" / "a.png")
     os.rename(tmp_path / "in" / "a.png", os.fsencode(tmp_path / "in") + b"/caf\xe9.png")
     _, rejected = gather(tmp_path / "in")
@@ -92,7 +92,7 @@ def test_a_name_that_no_table_can_hold_is_a_rejected_row(tmp_path, draw, gather)
         ({"caption.txt": JOINT}, ("1", "2", "3")),
     ],
 )
-def test_a_joint_caption_makes_one_set_however_it_stands(texts, pictures, tmp_path, storyboard):
+def test_a_joint_caption_makes_one_set_in_whatever_form_it_is_stored(texts, pictures, tmp_path, storyboard):
     for name, text in texts.items():
         (tmp_path / name).write_text(text + "\n")
     found = [text_of(item_of(tmp_path / f"{name}.png"), storyboard) for name in pictures]
@@ -101,14 +101,14 @@ def test_a_joint_caption_makes_one_set_however_it_stands(texts, pictures, tmp_pa
     assert [text.page for text in found] in ([1, 2, 3], [0, 0, 0])
 
 
-def test_numbers_that_run_on_over_two_captions_make_two_sets(tmp_path, storyboard):
+def test_numbers_that_continue_across_two_captions_make_two_sets(tmp_path, storyboard):
     for number in range(1, 7):
         (tmp_path / f"film_{number:02d}.txt").write_text(JOINT if number < 4 else JOINT.replace("day", "week"))
     sets = [text_of(item_of(tmp_path / f"film_{number:02d}.png"), storyboard).set for number in range(1, 7)]
     assert sets == [sets[0]] * 3 + [sets[3]] * 3 and sets[0] != sets[3]
 
 
-def test_a_picture_s_own_text_makes_no_set(tmp_path, storyboard):
+def test_a_text_of_an_images_own_makes_no_set(tmp_path, storyboard):
     (tmp_path / "a-1.txt").write_text("a  cat\non a mat ")
     (tmp_path / "caption.txt").write_text("pictures of cats")
     assert text_of(item_of(tmp_path / "a-1.png"), storyboard).text == "a cat on a mat"
@@ -116,7 +116,7 @@ def test_a_picture_s_own_text_makes_no_set(tmp_path, storyboard):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252"])
-def test_a_text_is_read_in_any_usual_encoding(encoding, tmp_path, storyboard):
+def test_a_text_is_read_in_any_common_encoding(encoding, tmp_path, storyboard):
     said = "“Café” déjà vu" if encoding != "latin-1" else '"Café" déjà vu'
     (tmp_path / "a.txt").write_bytes(said.encode(encoding))
     assert text_of(item_of(tmp_path / "a.png"), storyboard).text == said
@@ -125,7 +125,7 @@ def test_a_text_is_read_in_any_usual_encoding(encoding, tmp_path, storyboard):
 # ---- listings
 
 
-def test_half_a_letter_in_a_listing_costs_that_letter_only(tmp_path, draw, gather):
+def test_half_a_character_in_a_listing_costs_only_that_character(tmp_path, draw, gather):
     (tmp_path / "in").mkdir()
     draw(1).save(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "metadata.jsonl").write_text(
@@ -138,14 +138,14 @@ def test_half_a_letter_in_a_listing_costs_that_letter_only(tmp_path, draw, gathe
 @pytest.mark.parametrize(
     "broken", ['{"file_name": "a.png", "boxes": [[0, 0, 1e999, 9]]}', "[" * 100_000, '{"file_name"']
 )
-def test_a_listing_that_can_t_be_read_ends_the_command_before_any_work(broken, tmp_path, draw):
+def test_an_unreadable_listing_ends_the_command_before_any_work(broken, tmp_path, draw):
     draw(1).save(tmp_path / "a.png")
     (tmp_path / "metadata.jsonl").write_text(broken)
     with pytest.raises(BadInput, match=r"metadata.jsonl can't be read as a listing of pictures"):
         collect.find([tmp_path])
 
 
-def test_a_text_too_long_for_a_caption_is_a_row(tmp_path, draw, gather):
+def test_a_text_too_long_for_a_caption_becomes_a_row(tmp_path, draw, gather):
     (tmp_path / "in").mkdir()
     draw(1).save(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "a.txt").write_text("word " * 100_000)
@@ -154,8 +154,8 @@ def test_a_text_too_long_for_a_caption_is_a_row(tmp_path, draw, gather):
     assert [(Path(row.what).name, row.reason) for row in rejected] == [("a.txt", "unreadable")]
 
 
-def test_many_pictures_of_one_text_are_told_from_grids_in_linear_time(tmp_path, monkeypatch):
-    """Each text is opened once, and no folder is walked for each picture."""
+def test_many_images_with_one_text_are_distinguished_from_grids_in_linear_time(tmp_path, monkeypatch):
+    """Each text is opened once, and no folder is listed once per image."""
     for number in range(200):
         (tmp_path / f"{number:03d}.png").touch()
         (tmp_path / f"{number:03d}.txt").write_text(JOINT if number % 2 else f"{JOINT} {number}")

@@ -1,5 +1,4 @@
 """What every container and every reader must do, whichever there are.
-
 A container `x` has `tests/pipeline/sources/containers/test_x.py` with `pack(files, home)`, which makes one of named
 bytes and returns its path. A reader `x` has `tests/pipeline/sources/readers/test_x_reader.py` with
 `sample(folder, draw)`, which writes something that it claims and returns the path.
@@ -34,7 +33,7 @@ LISTED = {"file_name": "listed.png", "text": "a listed text", "licence": "CC0", 
 
 
 def helper(name: str) -> Any:
-    """A plug-in's own test file."""
+    """The helper in a plug-in's own test file."""
     path = Path(__file__).parent / f"{name}.py"
     assert path.exists(), f"{path} is missing; this file's docstring says what it needs."
     spec = importlib.util.spec_from_file_location(f"helper_{path.stem}", path)
@@ -46,7 +45,7 @@ def helper(name: str) -> Any:
 
 @pytest.fixture
 def files(tmp_path, draw) -> dict[str, bytes]:
-    """One of each: pictures with and without texts, a set, a grid, a mask, a film, and what is none of these."""
+    """One of each: images with and without texts, a set, a grid, a mask, a film, and files of no known kind."""
 
     def png(seed: int, size: tuple[int, int] = (640, 360)) -> bytes:
         buffer = io.BytesIO()
@@ -73,8 +72,8 @@ def files(tmp_path, draw) -> dict[str, bytes]:
     }
 
 
-def told(rows: tuple[list[Record], list[Rejected]], home: str, run: Path) -> tuple[list[Any], list[Any]]:
-    """Records and rejections without where the container lies."""
+def results_of(rows: tuple[list[Record], list[Rejected]], home: str, run: Path) -> tuple[list[Any], list[Any]]:
+    """Records and rejections without the location of the container."""
     records, rejected = rows
 
     def short(text: str) -> str:
@@ -101,9 +100,9 @@ def told(rows: tuple[list[Record], list[Rejected]], home: str, run: Path) -> tup
 @pytest.mark.parametrize("name", plugins.names(containers))
 def test_every_container_gives_its_readers_all_that_a_folder_gives(name, files, tmp_path, gather):
     folder, packed = (helper(f"containers/test_{kind}").pack(files, tmp_path) for kind in ("folder", name))
-    expected = told(gather(folder), str(folder), tmp_path / "run")
+    expected = results_of(gather(folder), str(folder), tmp_path / "run")
     assert len(expected[0]) == 8 and len(expected[1]) == 4
-    assert told(gather(packed), str(packed), tmp_path / "run") == expected
+    assert results_of(gather(packed), str(packed), tmp_path / "run") == expected
 
 
 @pytest.mark.parametrize("name", plugins.names(containers))
@@ -122,7 +121,7 @@ def test_every_container_gives_plain_items(name, files, tmp_path):
     assert module.beside(items[0].home, "nowhere.txt") is None is module.beside(items[0].home, "../nowhere.txt")
 
 
-def test_the_container_in_the_docstring_of_the_protocol_is_a_complete_one(files, tmp_path, gather, monkeypatch):
+def test_the_example_container_in_the_docstring_of_the_protocol_is_complete(files, tmp_path, gather, monkeypatch):
     code = (Container.__doc__ or "").partition("        import")
     written = ModuleType("written")
     monkeypatch.setitem(sys.modules, "written", written)
@@ -132,12 +131,12 @@ def test_the_container_in_the_docstring_of_the_protocol_is_a_complete_one(files,
     packed = tmp_path / "packed.json"
     packed.write_text(json.dumps({name: base64.b64encode(content).decode() for name, content in files.items()}))
     folder = helper("containers/test_folder").pack(files, tmp_path)
-    expected = told(gather(folder), str(folder), tmp_path / "run")
-    assert told(gather(packed), str(packed), tmp_path / "run") == expected
+    expected = results_of(gather(folder), str(folder), tmp_path / "run")
+    assert results_of(gather(packed), str(packed), tmp_path / "run") == expected
 
 
 @pytest.mark.parametrize("name", plugins.names(readers))
-def test_every_reader_reads_its_own_and_nothing_else(name, tmp_path, draw, storyboard):
+def test_every_reader_reads_its_own_items_and_nothing_else(name, tmp_path, draw, storyboard):
     reader: Reader = plugins.load(readers, name)  # type: ignore[assignment]
     (tmp_path / "in").mkdir()
     (tmp_path / "junk").write_bytes(b"\1\2\3" * 300)
@@ -157,5 +156,5 @@ def test_every_reader_reads_its_own_and_nothing_else(name, tmp_path, draw, story
 
 
 @pytest.mark.parametrize("package", [containers, readers])
-def test_every_plug_in_of_sources_says_what_it_is(package: ModuleType) -> None:
+def test_every_plug_in_for_sources_describes_itself(package: ModuleType) -> None:
     assert all(plugins.load(package, name).__doc__ for name in plugins.names(package))

@@ -55,7 +55,7 @@ def make(name: str, *answers: str) -> Any:
 
 
 def run(folder: Path, captioner: Any, inputs: Sequence[Grid], task: Task | None = None) -> list[Caption]:
-    """Takes the grids through the stage by the engine, into the run in the folder."""
+    """Sends the grids through the stage, run by the engine, into the run in the folder."""
     with Store(folder) as store:
         go(captioner, folder, store, inputs, task)
         return store.items(Caption, "captions")
@@ -77,7 +77,7 @@ def go(
 # ---- asking again
 
 
-def test_a_good_answer_is_a_caption_at_once(tmp_path: Path) -> None:
+def test_a_good_answer_becomes_a_caption_at_once(tmp_path: Path) -> None:
     captioner = make("scripted", GOOD)
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
     assert (made.attempts, made.problems, made.captioner, made.grid) == (1, (), "scripted", "g0")
@@ -85,7 +85,7 @@ def test_a_good_answer_is_a_caption_at_once(tmp_path: Path) -> None:
     assert len(captioner.asked) == 1 and captioner.asked[0].panels[0].size == (64, 64)
 
 
-def test_faults_go_back_to_the_model_by_name_until_they_are_gone(tmp_path: Path) -> None:
+def test_faults_are_sent_back_to_the_model_until_they_are_gone(tmp_path: Path) -> None:
     captioner = make("scripted", BROKEN, THIN, GOOD)
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
     assert (made.attempts, made.problems) == (3, ())
@@ -97,7 +97,7 @@ def test_faults_go_back_to_the_model_by_name_until_they_are_gone(tmp_path: Path)
     assert third.earlier[1].faults == ("the text of [SCENE-1] has fewer than 3 words",)
 
 
-def test_after_the_last_attempt_the_best_answer_stays_with_its_problems(tmp_path: Path) -> None:
+def test_after_the_last_attempt_the_best_answer_is_kept_with_its_problems(tmp_path: Path) -> None:
     captioner = make("scripted", THIN_TWICE, THIN, BROKEN, GOOD)
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
     assert (made.attempts, made.problems) == (3, ("the text of [SCENE-1] has fewer than 3 words",))
@@ -107,14 +107,14 @@ def test_after_the_last_attempt_the_best_answer_stays_with_its_problems(tmp_path
 @pytest.mark.parametrize(
     "useless", ["", "I'm sorry, I can't.", "x" * 2_000_000, BROKEN, '{"summary": "s", "panels": 7}']
 )
-def test_an_answer_that_can_t_be_read_is_worse_than_any_caption(tmp_path: Path, useless: str) -> None:
+def test_an_unreadable_answer_is_worse_than_any_caption(tmp_path: Path, useless: str) -> None:
     faulty = reply("rows", "rows", "as before he", summary="here is the caption [X] <")
     (made,) = run(tmp_path, make("scripted", useless, faulty, useless), grids(tmp_path, 1))
     assert made.panels == ("rows", "rows", "as before he")
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 5])
-def test_the_task_says_how_often_is_asked(tmp_path: Path, attempts: int) -> None:
+def test_the_task_sets_the_number_of_attempts(tmp_path: Path, attempts: int) -> None:
     captioner = make("scripted", THIN)
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1), small(caption__attempts=attempts))
     assert len(captioner.asked) == made.attempts == attempts
@@ -142,7 +142,7 @@ def test_only_grids_with_faults_are_asked_about_again(tmp_path: Path) -> None:
     assert [row.attempts for row in made] == [1, 2, 1] and len(captioner.asked) == 4
 
 
-def test_what_only_the_answer_shows_goes_back_too_and_stays_in_our_names(tmp_path: Path) -> None:
+def test_faults_that_only_the_answer_shows_are_sent_back_and_kept_with_our_names(tmp_path: Path) -> None:
     texts = ("<P1> rows a red boat", "gulls fly over the roofs", "<P1> mends a long net")
     panels = [{"people": [{"looks": LOOKS["P1"], "name": "P1"}], "text": text} for text in texts]
     captioner = make("scripted", json.dumps({"panels": panels, "summary": "a day by the sea"}))
@@ -153,7 +153,7 @@ def test_what_only_the_answer_shows_goes_back_too_and_stays_in_our_names(tmp_pat
     assert made.problems == (f'the text of [SCENE-2] does not mention <{made.names[0]}>, who is in its "people"',)
 
 
-def test_a_caption_over_the_budget_of_its_base_goes_back_and_is_in_the_report(tmp_path: Path) -> None:
+def test_a_caption_over_the_token_limit_of_its_base_is_sent_back_and_reported(tmp_path: Path) -> None:
     long = reply("<P1> rows a red boat " + "past a green island " * 9, "gulls fly over the roofs", "<P1> mends a net")
     captioner = make("scripted", long, GOOD)
     made = run(tmp_path, captioner, grids(tmp_path, 1), small(base="hidream-i1"))
@@ -178,7 +178,7 @@ class Letters(Estimate):
         return list(range(len(text)))
 
 
-def test_who_counts_the_tokens_is_part_of_what_the_captions_depend_on_and_is_reported(tmp_path: Path) -> None:
+def test_the_token_counter_is_part_of_what_captions_depend_on_and_is_reported(tmp_path: Path) -> None:
     captioner, inputs = make("scripted", GOOD), grids(tmp_path, 1)
     task = small(base="hidream-i1")
     with Store(tmp_path) as store:
@@ -196,7 +196,7 @@ def test_who_counts_the_tokens_is_part_of_what_the_captions_depend_on_and_is_rep
 
 
 class Short(Scripted):
-    """A captioner whose model runs into its limit at the first attempt."""
+    """A captioner whose model reaches its limit at the first attempt."""
 
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
         for place, answer in super().ask(questions):
@@ -212,7 +212,7 @@ def test_an_answer_that_was_cut_off_is_a_fault_even_if_it_can_be_read(tmp_path: 
     assert facts(tmp_path)["spent"]["tokens written"] == 100
 
 
-def test_a_captioner_that_finds_a_grid_s_panels_unrelated_has_it_rejected_with_its_reason(
+def test_a_grid_whose_panels_the_captioner_finds_unrelated_is_rejected_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = replies.read
@@ -244,7 +244,7 @@ def test_a_known_answer_is_not_asked_for_again(tmp_path: Path) -> None:
     first = run(tmp_path, make("scripted", THIN, GOOD), inputs)
     assert (
         facts(tmp_path)["asked"] == 6
-    )  # the answers go round: three grids, two of them once more, one of those once more
+    )  # the answers repeat in a cycle: three grids, two of them again, one of those again
     (tmp_path / "run.db").unlink()
     captioner = make("scripted", THIN, GOOD)
     assert run(tmp_path, captioner, inputs) == first
@@ -256,14 +256,12 @@ def test_a_known_answer_is_not_asked_for_again(tmp_path: Path) -> None:
     [
         ({"caption__instructions": "Other words."}, 2),
         ({"opening": "This is"}, 2),
-        ({"caption__max_words": 300}, 0),  # checked anew, but the question is the same
+        ({"caption__max_words": 300}, 0),  # checked again, but the question is the same
         ({"seed": 5}, 0),
         ({"layout__max_crop": 0.1}, 0),
     ],
 )
-def test_a_changed_instruction_asks_again_and_nothing_else_does(
-    tmp_path: Path, change: dict[str, object], asked: int
-) -> None:
+def test_only_a_changed_instruction_asks_again(tmp_path: Path, change: dict[str, object], asked: int) -> None:
     inputs = grids(tmp_path, 2)
     run(tmp_path, make("scripted", GOOD), inputs)
     captioner = make("scripted", GOOD)
@@ -271,7 +269,7 @@ def test_a_changed_instruction_asks_again_and_nothing_else_does(
     assert len(captioner.asked) == asked
 
 
-def test_another_captioner_or_another_picture_asks_again(tmp_path: Path) -> None:
+def test_another_captioner_or_another_image_asks_again(tmp_path: Path) -> None:
     inputs = grids(tmp_path, 2)
     run(tmp_path, make("scripted", GOOD), inputs)
     other = make("scripted", GOOD, GOOD)
@@ -286,7 +284,7 @@ def test_another_captioner_or_another_picture_asks_again(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"text": "half"}'])
-def test_a_kept_answer_that_can_t_be_read_is_asked_for_again(tmp_path: Path, content: str) -> None:
+def test_a_cached_answer_that_cannot_be_read_is_asked_for_again(tmp_path: Path, content: str) -> None:
     inputs = grids(tmp_path, 1)
     first = run(tmp_path, make("scripted", GOOD), inputs)
     (kept,) = (tmp_path / "cache" / "replies").rglob("*.json")
@@ -297,7 +295,7 @@ def test_a_kept_answer_that_can_t_be_read_is_asked_for_again(tmp_path: Path, con
 
 
 class Flaky(Scripted):
-    """A captioner whose machine gives up at its third call."""
+    """A captioner whose machine fails at its third call."""
 
     batch = 2
     calls = 0
@@ -309,7 +307,7 @@ class Flaky(Scripted):
         yield from super().ask(questions)
 
 
-def test_an_error_of_the_model_keeps_what_was_answered_before_it(tmp_path: Path) -> None:
+def test_an_error_of_the_model_keeps_the_answers_before_it(tmp_path: Path) -> None:
     inputs = grids(tmp_path, 8)
     flaky = Flaky(make("scripted", GOOD).options)
     with pytest.raises(MemoryError):
@@ -326,12 +324,12 @@ import sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/pipeline/stages"]
 import test_caption
 from pathlib import Path
-test_caption.tell_and_die(Path(sys.argv[2]), int(sys.argv[3]))
+test_caption.report_and_die(Path(sys.argv[2]), int(sys.argv[3]))
 """
 
 
 class Mortal(Scripted):
-    """Writes every question down as it comes, and kills its process instead of giving the answer to the last one."""
+    """Records every question as it comes, and kills its process instead of answering the last one."""
 
     batch = 2
     last = 0
@@ -345,14 +343,16 @@ class Mortal(Scripted):
         yield from answers
 
 
-def tell_and_die(folder: Path, last: int) -> None:
+def report_and_die(folder: Path, last: int) -> None:
     os.chdir(folder)
     captioner = Mortal(make("scripted", THIN).options)
     captioner.last = last
     run(folder, captioner, grids(folder, 7))
 
 
-def test_a_killed_captioner_goes_on_without_a_second_question_and_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+def test_a_killed_captioner_resumes_without_repeating_a_question_and_ends_like_an_uninterrupted_one(
+    tmp_path: Path,
+) -> None:
     unbroken = run(tmp_path / "unbroken", make("scripted", THIN), grids(tmp_path / "unbroken", 7))
     folder = tmp_path / "broken"
     folder.mkdir()
@@ -373,7 +373,7 @@ def people(made: Sequence[Caption]) -> list[str]:
     return [name for row in made for name in row.names]
 
 
-def test_people_get_names_from_the_pool_in_every_panel_and_no_name_comes_twice(tmp_path: Path) -> None:
+def test_people_get_names_from_the_pool_in_every_panel_and_no_name_is_used_twice(tmp_path: Path) -> None:
     texts = ("<P1> and <P2> row", "<P3> waits for P2 and P1", "<P2> mends a net")
     crowd = reply(*texts, summary="<P1>, <P2> and <P3> by the sea", names=["P1", "P2", "P3"])
     made = run(tmp_path, make("scripted", crowd), grids(tmp_path, 40))
@@ -387,14 +387,14 @@ def test_people_get_names_from_the_pool_in_every_panel_and_no_name_comes_twice(t
     assert not made[7].problems
 
 
-def test_names_hang_on_place_and_seed_and_not_on_what_was_asked_before(tmp_path: Path) -> None:
+def test_names_depend_on_position_and_seed_and_not_on_what_was_asked_before(tmp_path: Path) -> None:
     first = run(tmp_path / "one", make("scripted", GOOD), grids(tmp_path / "one", 3))
     again = run(tmp_path / "two", make("scripted", THIN, GOOD), grids(tmp_path / "two", 3))
     other = run(tmp_path / "three", make("scripted", GOOD), grids(tmp_path / "three", 3), small(seed=1))
     assert people(first) == people(again) != people(other)
 
 
-def test_one_person_under_two_spellings_or_without_brackets_gets_one_name(tmp_path: Path) -> None:
+def test_one_person_spelt_in_two_ways_or_without_brackets_gets_one_name(tmp_path: Path) -> None:
     free = "[MOVIE-SHOTS] <Anna> at home, [SCENE-1] <anna> reads a book, [SCENE-2] Anna sleeps well, "
     free += "[SCENE-3] <ANNA> cooks soup"
     captioner = make("scripted", free)
@@ -407,7 +407,7 @@ def test_one_person_under_two_spellings_or_without_brackets_gets_one_name(tmp_pa
     )
 
 
-def test_faults_go_back_in_the_models_own_names_and_stay_in_ours(tmp_path: Path) -> None:
+def test_faults_are_sent_to_the_model_with_its_own_names_and_kept_with_ours(tmp_path: Path) -> None:
     odd = reply("<P1> rows a boat", "gulls fly over >roofs", "<P1> mends a net", names=["P1"])
     captioner = make("scripted", odd)
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
@@ -415,7 +415,7 @@ def test_faults_go_back_in_the_models_own_names_and_stay_in_ours(tmp_path: Path)
     assert "P1" not in made.text and made.problems == ("an angle bracket is unpaired, empty, or not around a name",)
 
 
-def test_what_a_caption_was_made_of_is_kept_with_it_in_our_names(tmp_path: Path) -> None:
+def test_the_parts_of_a_caption_are_kept_with_it_under_our_names(tmp_path: Path) -> None:
     told = json.loads(GOOD) | {"ties": [{"what": "P1's cap", "panels": [1, 3]}], "strangers": [2]}
     (made,) = run(tmp_path, make("scripted", json.dumps(told)), grids(tmp_path, 1))
     (name,) = made.names
@@ -433,7 +433,7 @@ def test_what_a_caption_was_made_of_is_kept_with_it_in_our_names(tmp_path: Path)
     assert made.text == grammar.text_of(made.parts, small()) and made.text.count(LOOKS["P1"]) == 1
 
 
-def test_looks_that_are_missing_are_asked_for_in_the_model_s_names_and_told_in_ours(tmp_path: Path) -> None:
+def test_missing_looks_are_requested_with_the_models_names_and_reported_with_ours(tmp_path: Path) -> None:
     bare = json.dumps(json.loads(GOOD) | {"people": ["P1"]})
     captioner = make("scripted", bare, GOOD)
     (made,) = run(tmp_path, captioner, grids(tmp_path, 1))
@@ -444,7 +444,7 @@ def test_looks_that_are_missing_are_asked_for_in_the_model_s_names_and_told_in_o
 
 
 @pytest.mark.parametrize(("looks", "times"), [("once", 1), ("each", 3), ("never", 0)])
-def test_a_changed_policy_on_looks_renders_the_same_answers_anew(tmp_path: Path, looks: str, times: int) -> None:
+def test_a_changed_policy_on_looks_renders_the_same_answers_again(tmp_path: Path, looks: str, times: int) -> None:
     inputs = grids(tmp_path, 1)
     (first,) = run(tmp_path, make("scripted", GOOD), inputs, small(base="cogview-4"))
     captioner = make("scripted", GOOD)
@@ -459,7 +459,7 @@ def test_a_reason_beside_described_panels_loses_no_grid(tmp_path: Path) -> None:
     assert made.problems == () and made.parts and made.parts.unrelated == "a boat and two invoices"
 
 
-def test_a_reason_without_panels_has_the_grid_rejected(tmp_path: Path) -> None:
+def test_a_reason_without_panels_rejects_the_grid(tmp_path: Path) -> None:
     captioner, inputs = make("scripted", '{"unrelated": "a boat and two invoices"}'), grids(tmp_path, 1)
     with Store(tmp_path) as store:
         go(captioner, tmp_path, store, inputs)
@@ -476,17 +476,17 @@ def test_the_pool_is_large_and_even_enough_for_a_hundred_grids_of_three_people()
     assert all(name.isalpha() and name.istitle() for name in names.POOL)
 
 
-# ---- texts that came along
+# ---- texts from the source
 
 
-# ---- asked again by a person
+# ---- a person asks again
 
 
 def asking(folder: Path, captioner: Any) -> caption.Asking:
     return caption.Asking(caption.Parameters(small(), captioner, folder, Cache(folder / "cache"), ESTIMATE, {"g0": 0}))
 
 
-def test_asked_again_the_captioner_is_told_what_is_wrong_until_it_writes_something_new(tmp_path: Path) -> None:
+def test_when_asked_again_the_captioner_is_told_what_is_wrong_until_it_writes_something_new(tmp_path: Path) -> None:
     (grid,) = grids(tmp_path, 1)
     captioner = make("scripted", GOOD, BROKEN, reply(summary="a night of <P1> by the sea"))
     (first,) = run(tmp_path, captioner, [grid])
@@ -499,7 +499,7 @@ def test_asked_again_the_captioner_is_told_what_is_wrong_until_it_writes_somethi
     assert len(captioner.asked) == 3  # the first answer was known
 
 
-def test_asked_again_without_any_fault_the_captioner_is_told_that_other_words_are_wanted(tmp_path: Path) -> None:
+def test_when_asked_again_without_a_fault_the_captioner_is_asked_for_other_words(tmp_path: Path) -> None:
     (grid,) = grids(tmp_path, 1)
     captioner = make("scripted", GOOD, reply(summary="a night of <P1> by the sea"))
     (first,) = run(tmp_path, captioner, [grid])
@@ -515,7 +515,7 @@ def test_a_captioner_that_repeats_itself_has_nothing_new(tmp_path: Path) -> None
         asking(tmp_path, captioner).again(grid, [first.text], [])
 
 
-def test_a_captioner_that_does_not_answer_again_says_why(tmp_path: Path) -> None:
+def test_a_captioner_that_fails_to_answer_again_says_why(tmp_path: Path) -> None:
     class Silent(Scripted):
         def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
             yield from ((place, Answer(failure="timeout: no answer within 5 s")) for place in range(len(questions)))
@@ -524,7 +524,7 @@ def test_a_captioner_that_does_not_answer_again_says_why(tmp_path: Path) -> None
         asking(tmp_path, Silent(make("scripted", GOOD).options)).again(grids(tmp_path, 1)[0], [], [])
 
 
-def test_texts_that_came_along_are_neither_renamed_nor_asked_for(tmp_path: Path) -> None:
+def test_texts_from_the_source_are_neither_renamed_nor_asked_for(tmp_path: Path) -> None:
     text = "[MOVIE-SHOTS] <Anna> at home [SCENE-1]: Anna reads, [SCENE-2] <Bo> sleeps a lot; [SCENE-3] both cook soup."
     (made,) = run(tmp_path, make("sidecar"), grids(tmp_path, 1, [text] * 3))
     assert made.text == text and made.names == ("Anna", "Bo") and (made.attempts, made.prompt) == (1, "")
@@ -532,7 +532,7 @@ def test_texts_that_came_along_are_neither_renamed_nor_asked_for(tmp_path: Path)
 
 
 @pytest.mark.parametrize("looks", ["once", "each", "never"])
-def test_texts_that_came_along_need_not_say_how_people_look(tmp_path: Path, looks: str) -> None:
+def test_texts_from_the_source_need_not_say_how_people_look(tmp_path: Path, looks: str) -> None:
     texts = ["<Anna> reads a book", "<Bo> sleeps a lot", "<Anna>, a girl in a red coat, wakes <Bo>"]
     joint = f"[MOVIE-SHOTS] <Anna> at home, [SCENE-1] {texts[0]}, [SCENE-2] gulls cry aloud, [SCENE-3] {texts[1]}"
     for number, came in enumerate((texts, [joint] * 3)):
@@ -541,7 +541,7 @@ def test_texts_that_came_along_need_not_say_how_people_look(tmp_path: Path, look
         assert made.parts is None and made.problems == ()
 
 
-def test_texts_that_came_along_need_no_look_at_the_picture(tmp_path: Path) -> None:
+def test_texts_from_the_source_are_used_without_opening_the_image(tmp_path: Path) -> None:
     inputs = grids(tmp_path, 1, ["a cat sleeps here", "a dog runs there", "a hat is lost"])
     (tmp_path / inputs[0].path).unlink()
     (made,) = run(tmp_path, make("sidecar"), inputs)
@@ -568,7 +568,7 @@ def test_panels_without_a_text_are_named(tmp_path: Path) -> None:
         ("}{",) * 3,
     ],
 )
-def test_odd_texts_of_people_are_kept_as_they_are_for_a_person_to_mend(tmp_path: Path, texts: tuple[str, ...]) -> None:
+def test_odd_texts_written_by_people_are_kept_for_a_person_to_correct(tmp_path: Path, texts: tuple[str, ...]) -> None:
     (made,) = run(tmp_path, make("sidecar"), grids(tmp_path, 1, texts))
     assert made.problems and all(text in made.text for text in texts)
 
@@ -589,7 +589,7 @@ def test_the_miniature_captions_grids_and_a_second_run_asks_nothing(tmp_path: Pa
     assert "_loaded" not in vars(again)  # nothing to ask, nothing to load
 
 
-def test_the_cache_is_all_that_the_stage_writes(tmp_path: Path) -> None:
+def test_the_stage_writes_nothing_but_the_cache(tmp_path: Path) -> None:
     run(tmp_path, make("scripted", GOOD), grids(tmp_path, 1))
     (file,) = (tmp_path / "cache").rglob("*.*")
     kept = json.loads(file.read_text())

@@ -32,10 +32,10 @@ def save(picture: Image.Image, *paths: Path) -> None:
         picture.save(path)
 
 
-# ---- content decides who reads
+# ---- content decides which reader is used
 
 
-def test_a_name_decides_nothing(tmp_path, draw, gather):
+def test_a_file_name_decides_nothing(tmp_path, draw, gather):
     home = tmp_path / "in"
     home.mkdir()
     draw(1).save(home / "jpeg.png", "JPEG")
@@ -55,7 +55,7 @@ def test_a_name_decides_nothing(tmp_path, draw, gather):
 
 
 def folder_of_everything(home: Path, draw) -> None:
-    """Sidecars of every kind, listings, copies, grids, masks and what can't be read."""
+    """Sidecars of every kind, listings, copies, grids, masks and files that can't be read."""
     texts = {
         "a/0001.txt": JOINT,
         "b/caption.txt": JOINT,
@@ -79,8 +79,8 @@ def folder_of_everything(home: Path, draw) -> None:
     (home / "nowhere.png").symlink_to(home / "gone.png")
 
 
-def test_what_was_collected_stays_as_it_was_before_there_were_containers(tmp_path, draw, gather):
-    """As the code of 2026-11-26 collected it, before items and readers."""
+def test_collected_records_are_the_same_as_before_there_were_containers(tmp_path, draw, gather):
+    """As the code of 2026-11-26 collected them, before items and readers."""
     home = tmp_path / "in"
     folder_of_everything(home, draw)
     records, rejected = gather(home)
@@ -117,7 +117,7 @@ def test_what_was_collected_stays_as_it_was_before_there_were_containers(tmp_pat
     assert rejected[-1].detail == f"{home}/nowhere.png can't be read: No such file or directory."
 
 
-# ---- exact copies, and going on after a stop
+# ---- exact copies, and resuming after a stop
 
 
 def test_an_exact_copy_is_dropped_and_the_first_is_named(tmp_path, draw, gather):
@@ -127,7 +127,7 @@ def test_an_exact_copy_is_dropped_and_the_first_is_named(tmp_path, draw, gather)
     assert rejected[0].detail.endswith(f"again.png has the same bytes as {tmp_path / 'in' / 'a.png'}.")
 
 
-def test_a_changed_source_does_not_make_copies_of_what_an_earlier_run_collected(tmp_path, draw, gather):
+def test_a_changed_source_does_not_turn_earlier_records_into_copies(tmp_path, draw, gather):
     save(draw(1), tmp_path / "in" / "a.png", tmp_path / "in" / "b.png")
     assert [record.position.stem for record in gather(tmp_path / "in")[0]] == ["a"]
     (tmp_path / "in" / "a.png").unlink()
@@ -135,7 +135,7 @@ def test_a_changed_source_does_not_make_copies_of_what_an_earlier_run_collected(
     assert ([record.position.stem for record in records], rejected) == (["b"], [])
 
 
-def test_a_run_that_was_cut_off_still_knows_the_copies_of_what_it_had_collected(tmp_path, draw, gather, storyboard):
+def test_a_run_that_was_interrupted_still_knows_the_copies_of_what_it_had_collected(tmp_path, draw, gather, storyboard):
     for number in range(6):
         save(draw(number // 2), tmp_path / "in" / f"{number}.png")
     items = collect.find([tmp_path / "in"])
@@ -151,7 +151,7 @@ def test_a_run_that_was_cut_off_still_knows_the_copies_of_what_it_had_collected(
     assert [(Path(row.what).stem, row.reason) for row in rejected] == [(n, "exact copy") for n in "135"]
 
 
-def test_every_copy_has_a_row_of_its_own_and_the_first_in_order_stays():
+def test_every_copy_has_its_own_row_and_the_first_in_order_stays():
     def record(source: str, content: str) -> Record:
         return Record(content, "", source, Position())
 
@@ -194,15 +194,15 @@ class Rogue:
         (None, "empty"),
     ],
 )
-def test_no_reader_can_upset_where_things_come_from(result, outcome, tmp_path, draw, gather, monkeypatch):
+def test_no_reader_can_change_where_records_come_from(result, outcome, tmp_path, draw, gather, monkeypatch):
     save(draw(1), tmp_path / "in" / "a.png")
     rogue, real = Rogue([result] if result else []), gathering.ordered
     monkeypatch.setattr(gathering, "ordered", lambda package: (rogue,) if package is readers else real(package))
-    records, rejected = gather(tmp_path / "in")  # the engine itself sees to it that nothing is lost or made up
+    records, rejected = gather(tmp_path / "in")  # the engine itself ensures that nothing is lost or made up
     assert [Path(record.source).name for record in records] + [row.reason for row in rejected] == [outcome]
 
 
-def test_every_text_that_belongs_to_a_file_is_part_of_what_collect_depends_on(tmp_path, draw, storyboard):
+def test_collect_depends_on_every_text_that_belongs_to_a_file(tmp_path, draw, storyboard):
     save(draw(1), tmp_path / "in" / "0001-1.png")
     seen = []
     for text in (None, "0001-1.txt", "0001.txt", "caption.txt", "in.txt", "../in.txt", "metadata.csv"):
@@ -213,7 +213,7 @@ def test_every_text_that_belongs_to_a_file_is_part_of_what_collect_depends_on(tm
     assert len(set(seen)) == 7
 
 
-def test_collect_gives_the_same_in_another_process(tmp_path, draw, storyboard):
+def test_collect_gives_the_same_result_in_another_process(tmp_path, draw, storyboard):
     folder_of_everything(tmp_path / "in", draw)
     items = collect.find([tmp_path / "in"])
     run = collect.stage(storyboard, items, tmp_path / "run", []).run
@@ -237,7 +237,7 @@ def test_threads_change_nothing(tmp_path, draw, storyboard):
     assert found[0] == found[1]
 
 
-def test_a_picture_of_an_archive_that_was_deleted_from_the_run_is_extracted_again(tmp_path, draw, gather):
+def test_an_image_of_an_archive_that_was_deleted_from_the_run_is_extracted_again(tmp_path, draw, gather):
     import zipfile
 
     buffer = io.BytesIO()

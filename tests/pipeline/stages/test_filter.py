@@ -1,4 +1,4 @@
-"""The filter: what it rejects, why it says so, and how much of what is spoilt it catches on films never trained on."""
+"""The filter: what it rejects, the reasons it gives, and how many bad grids it catches on films never trained on."""
 
 import json
 import random
@@ -56,7 +56,7 @@ def judged(panels: np.ndarray = AXES, segments: np.ndarray = AXES, **limits: flo
 # ---- judging one grid
 
 
-def test_a_grid_that_fits_passes_with_a_score_a_panel_and_one_a_measure() -> None:
+def test_a_grid_that_fits_passes_with_one_score_per_panel_and_one_per_measure() -> None:
     scores = judged()
     assert list(scores) == [
         "text 1",
@@ -74,7 +74,7 @@ def test_a_grid_that_fits_passes_with_a_score_a_panel_and_one_a_measure() -> Non
     )
 
 
-def test_a_panel_under_the_floor_fails_with_its_marker_score_and_floor() -> None:
+def test_a_panel_below_the_floor_fails_with_its_marker_and_score_and_floor() -> None:
     segments = AXES.copy()
     segments[1] = [0, 0.4, np.sqrt(1 - 0.16)]
     failed = [score for score in judged(segments=segments).values() if not score.passed]
@@ -82,13 +82,13 @@ def test_a_panel_under_the_floor_fails_with_its_marker_score_and_floor() -> None
     assert failed[0].reason == "Panel [SCENE-2] does not fit its text: 0.4000, floor 0.5000."
 
 
-def test_exchanged_texts_fail_and_the_better_order_is_named() -> None:
+def test_swapped_texts_fail_and_the_better_order_is_named() -> None:
     order = judged(segments=AXES[[1, 0, 2]])["order"]
     assert not order.passed
     assert order.reason == "The texts fit better in the order 2, 1, 3: 0.6667, ceiling 0.0200."
 
 
-def test_two_like_panels_may_be_matched_either_way() -> None:
+def test_two_similar_panels_may_be_matched_either_way() -> None:
     near = np.array([1, 0.01, 0]) / np.linalg.norm([1, 0.01, 0])
     panels, segments = np.stack([AXES[0], near, AXES[2]]), np.stack([near, AXES[0], AXES[2]])
     assert judged(panels, segments)["order"].passed
@@ -103,18 +103,18 @@ def test_two_like_panels_may_be_matched_either_way() -> None:
         ("texts alike", -0.1, "The texts of the panels hold two that say the same: 0.0000, ceiling -0.1000."),
     ],
 )
-def test_every_other_measure_names_score_threshold_and_fault(name: str, limit: float, reason: str) -> None:
+def test_every_other_measure_reports_its_score_and_threshold_and_fault(name: str, limit: float, reason: str) -> None:
     score = judged(**{name: limit})[name]
     assert (score.passed, score.reason) == (False, reason)
 
 
-def test_a_missing_text_is_the_linters_matter_not_the_filters() -> None:
+def test_a_missing_text_is_a_matter_for_the_linter_and_not_for_the_filter() -> None:
     segments = AXES.copy()
     segments[1] = np.nan
     assert list(judged(segments=segments)) == ["text 1", "text 3", "least alike", "most alike", "texts alike"]
 
 
-def test_every_score_has_a_fault_to_be_rejected_for() -> None:
+def test_every_score_has_a_fault_that_explains_the_rejection() -> None:
     assert set(filter.FAULTS) == {*RULES, BELONGS, RECURS}
 
 
@@ -163,20 +163,20 @@ def true(run: Run, truths: list[Truth]) -> tuple[list[Grid], list[Caption]]:
         ("wrong action", 0.8),
     ],
 )
-def test_what_is_spoilt_is_caught(
+def test_bad_grids_are_caught(
     heldout: tuple[Run, list[Truth]], kind: str, least: float, record_property: Callable[[str, object], None]
 ) -> None:
-    """Bounds lie below the rates of `python -m bench.corrupted`: a handful of grids scatters."""
+    """Bounds lie below the rates of `python -m bench.corrupted`: with a handful of grids the rates vary."""
     run, truths = heldout
     assert run.scorer is not None
-    draws = 1 if kind.endswith("panel") else 2  # a picture that is drawn anew takes its time
+    draws = 1 if kind.endswith("panel") else 2  # an image that is drawn again takes time
     rates: Rates = reduce(add, [corrupted.measure(run, truths, run.scorer, kind, seed) for seed in range(draws)])
     record_property("rates", str(rates))
     assert rates.caught >= least * rates.spoilt
     assert rates.false <= 0.08 * rates.good
 
 
-def test_true_captions_pass_and_every_rejection_says_why(heldout: tuple[Run, list[Truth]]) -> None:
+def test_true_captions_pass_and_every_rejection_gives_its_reason(heldout: tuple[Run, list[Truth]]) -> None:
     run, truths = heldout
     grids, captions = true(run, truths)
     _, captions[0] = corrupted.swapped(truths[0], truths, run, random.Random(0))
@@ -193,7 +193,7 @@ def test_every_caption_gets_its_scores_whether_kept_or_not(heldout: tuple[Run, l
     run, truths = heldout
     scored, _, _ = filtered(run, *true(run, truths))
     assert [row.grid for row in scored] == [truth.grid.id for truth in truths]
-    assert len(scored[0].scores) == 11  # of the first grid none is earlier
+    assert len(scored[0].scores) == 11  # the first grid has no earlier one
     assert all(len(row.scores) == 12 for row in scored[1:])
     assert all([f"{BELONGS} {panel}" in names(row) for panel in (1, 2, 3)] == [True] * 3 for row in scored)
     assert all(score.usual is not None for row in scored for score in row.scores)
@@ -210,7 +210,7 @@ def test_a_grid_with_the_panels_of_an_earlier_one_is_rejected_and_names_it(heldo
     assert grids[3].id not in rejected
 
 
-def test_where_the_earlier_grid_is_bad_the_later_one_stays(heldout: tuple[Run, list[Truth]]) -> None:
+def test_if_the_earlier_grid_is_bad_the_later_one_stays(heldout: tuple[Run, list[Truth]]) -> None:
     run, truths = heldout
     grids, captions = true(run, truths)
     grids.append(replace(grids[3], id="g-again"))
@@ -235,7 +235,7 @@ def test_a_second_run_computes_no_vector_again(
     assert filtered(run, *true(run, truths)) == first
 
 
-def test_the_report_tells_thresholds_and_how_often_they_err(heldout: tuple[Run, list[Truth]]) -> None:
+def test_the_report_gives_thresholds_and_their_error_rates(heldout: tuple[Run, list[Truth]]) -> None:
     run, truths = heldout
     _, rejected, facts = filtered(run, *true(run, truths))
     assert json.loads(json.dumps(facts)) == facts
@@ -254,7 +254,7 @@ def test_the_report_tells_thresholds_and_how_often_they_err(heldout: tuple[Run, 
     assert belonging["area"]["low"] > 0.9 and belonging["area"]["cleared"]
 
 
-def test_with_few_grids_only_what_fits_nothing_is_rejected(heldout: tuple[Run, list[Truth]]) -> None:
+def test_with_few_grids_only_captions_that_fit_nothing_are_rejected(heldout: tuple[Run, list[Truth]]) -> None:
     run, truths = heldout
     grids, captions = true(run, truths[:4])
     _, captions[0] = corrupted.foreign(truths[0], truths, run, random.Random(0))
@@ -263,7 +263,7 @@ def test_with_few_grids_only_what_fits_nothing_is_rejected(heldout: tuple[Run, l
     assert facts["calibration"].startswith("fixed defaults of clip scorers: the run has 4 of the 8 grids")
 
 
-def test_the_scores_are_drawn_and_a_plot_that_is_gone_is_drawn_again(heldout: tuple[Run, list[Truth]]) -> None:
+def test_the_scores_are_plotted_and_a_missing_plot_is_drawn_again(heldout: tuple[Run, list[Truth]]) -> None:
     run, truths = heldout
     stage = filter.stage(run.task, [truth.grid for truth in truths], run.scorer, run.folder, Cache(run.folder))
     filtered(run, *true(run, truths))
@@ -275,7 +275,7 @@ def test_the_scores_are_drawn_and_a_plot_that_is_gone_is_drawn_again(heldout: tu
     assert not stage.intact()
 
 
-def test_without_a_scorer_nothing_is_scored_of_few_grids_and_no_old_plot_stays(
+def test_without_a_scorer_few_grids_get_no_scores_and_no_old_plot_stays(
     heldout: tuple[Run, list[Truth]],
 ) -> None:
     run, truths = heldout
@@ -289,7 +289,7 @@ def test_without_a_scorer_nothing_is_scored_of_few_grids_and_no_old_plot_stays(
     assert not (run.folder / "scores.png").exists() and stage.intact()
 
 
-def test_without_a_scorer_colours_and_words_tell_what_belongs_together(heldout: tuple[Run, list[Truth]]) -> None:
+def test_without_a_scorer_colours_and_words_decide_what_belongs_together(heldout: tuple[Run, list[Truth]]) -> None:
     run, truths = heldout
     grids, captions = true(run, truths)
     stage = filter.stage(run.task, grids, None, run.folder, Cache(run.folder / "cache"))
@@ -305,7 +305,7 @@ def test_without_a_scorer_colours_and_words_tell_what_belongs_together(heldout: 
 
 
 @pytest.mark.parametrize("by", ["the scorer", "colours and words"])
-def test_strangers_are_caught_though_their_captions_tell_what_they_show(
+def test_strangers_are_caught_even_if_their_captions_describe_them_correctly(
     heldout: tuple[Run, list[Truth]], by: str
 ) -> None:
     """Text scores can't: every text fits its panel. Bounds lie below the rates of `python -m bench.strangers`."""
@@ -326,7 +326,7 @@ def test_strangers_are_caught_though_their_captions_tell_what_they_show(
 
 
 def strange(truth: Truth, truths: list[Truth], run: Run, rng: random.Random) -> tuple[Grid, Caption]:
-    """Three panels that share neither character nor place, two of them of other films; the caption tells them all."""
+    """Three panels that share neither character nor place, two from other films; the caption describes them all."""
     picture, grid, scenes = pixels.open_image(run.folder / truth.grid.path), truth.grid, [truth.scenes[0]]
     records = [grid.group.records[0]]
     while len(scenes) < 3:
@@ -344,10 +344,10 @@ def strange(truth: Truth, truths: list[Truth], run: Run, rng: random.Random) -> 
     return replace(grid, group=group, path=path), truth.caption(run.task, scenes)
 
 
-# ---- one grid by itself
+# ---- a single grid
 
 
-def test_one_grid_scores_as_in_the_run(heldout: tuple[Run, list[Truth]]) -> None:
+def test_a_single_grid_scores_as_in_the_run(heldout: tuple[Run, list[Truth]]) -> None:
     run, truths = heldout
     grids, captions = true(run, truths)
     scored, _, facts = filtered(run, grids, captions)
@@ -361,7 +361,7 @@ def test_one_grid_scores_as_in_the_run(heldout: tuple[Run, list[Truth]]) -> None
         assert (one.threshold, one.passed, one.usual) == (other.threshold, other.passed, other.usual)
 
 
-def test_an_edit_is_scored_against_the_runs_thresholds(heldout: tuple[Run, list[Truth]]) -> None:
+def test_an_edit_is_scored_against_the_thresholds_of_the_run(heldout: tuple[Run, list[Truth]]) -> None:
     run, truths = heldout
     grids, captions = true(run, truths)
     _, _, facts = filtered(run, grids, captions)
@@ -372,7 +372,7 @@ def test_an_edit_is_scored_against_the_runs_thresholds(heldout: tuple[Run, list[
     assert next(score for score in scores if score.name == "text 1").passed
 
 
-def test_one_grid_has_no_scores_where_the_run_has_none(heldout: tuple[Run, list[Truth]]) -> None:
+def test_a_single_grid_has_no_scores_if_the_run_has_none(heldout: tuple[Run, list[Truth]]) -> None:
     run, truths = heldout
     (grid,), (caption,) = true(run, truths[:1])
     for scorer, facts in ((None, {"thresholds": {}}), (run.scorer, {"scorer": {"scorer": "none"}})):
@@ -382,7 +382,7 @@ def test_one_grid_has_no_scores_where_the_run_has_none(heldout: tuple[Run, list[
 # ---- the command
 
 
-def test_fixed_thresholds_can_be_asked_for_are_remembered_and_taken_back(
+def test_fixed_thresholds_can_be_set_and_remembered_and_unset(
     iclora: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     rng, clip = random.Random(3), Path(film.__file__).parent / "clip"

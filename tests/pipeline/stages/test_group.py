@@ -1,4 +1,4 @@
-"""Groups form by the structure of their source; likeness only vetoes. Every record ends in one or is rejected."""
+"""Groups form by the structure of their source; similarity only vetoes. Every record joins a group or is rejected."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def ids(groups: list[Group]) -> list[tuple[str, ...]]:
 
 @pytest.fixture
 def board(storyboard: Task):
-    """The storyboard task with other grouping."""
+    """The storyboard task with other grouping settings."""
 
     def board(grids: tuple[int, int] = (1, 100), **options: object) -> Task:
         part = storyboard.group.model_copy(update=options)
@@ -55,7 +55,7 @@ def board(storyboard: Task):
     return board
 
 
-def test_no_records_make_no_groups(storyboard):
+def test_without_records_there_are_no_groups(storyboard):
     assert group([], storyboard) == ([], [])
     assert group([], PAIRS) == ([], [])
 
@@ -63,7 +63,7 @@ def test_no_records_make_no_groups(storyboard):
 # ---- neighbours
 
 
-def test_shots_of_a_film_group_in_order_and_each_is_used_once(board):
+def test_the_shots_of_a_film_are_grouped_in_order_and_each_is_used_once(board):
     groups, rejected = group(film("a", 7), board())
     assert ids(groups) == [("a/000", "a/001", "a/002"), ("a/003", "a/004", "a/005")]
     assert groups[0].formed == "shots 0, 1, 2 of a, 0.0 to 4.0 s"
@@ -88,7 +88,7 @@ def test_neighbours_reach_no_further_than_window_and_span(board):
     assert len(group(mixed, board(window=5, span=8.0))[0]) == 1
 
 
-def test_strangers_veto_and_the_nearest_that_fit_are_taken(board):
+def test_strangers_are_vetoed_and_the_nearest_matching_shots_are_used(board):
     shots = film("a", 6, red=1)
     shots[1] = replace(shots[1], histogram=histogram(green=1))
     groups, rejected = group(shots, board(floor=0.2))
@@ -96,10 +96,10 @@ def test_strangers_veto_and_the_nearest_that_fit_are_taken(board):
     assert [(row.id, row.reason) for row in rejected if row.id == "a/001"] == [("a/001", "strangers")]
     assert groups[0].cohesion == 1.0
     unlike = [record(f"x/{n}", **{colour: 1}) for n, colour in enumerate(COLOURS)]
-    assert ids(group(unlike, board(floor=0.0))[0]) == [("x/0", "x/1", "x/2")]  # likeness never forms a group
+    assert ids(group(unlike, board(floor=0.0))[0]) == [("x/0", "x/1", "x/2")]  # similarity never forms a group
 
 
-def test_the_same_input_gives_the_same_groups_and_the_order_of_films_changes_none(board):
+def test_the_same_input_gives_the_same_groups_whatever_the_order_of_the_films(board):
     a, b = film("a", 7), film("b", 6)
     first, again = group(a + b, board())[0], group(a + b, board())[0]
     assert first == again
@@ -115,7 +115,7 @@ def test_many_shots_are_grouped_in_a_moment(board):
 # ---- copies
 
 
-def test_of_near_copies_the_largest_takes_part(board):
+def test_the_largest_of_several_near_copies_is_used(board):
     small, large = record("x/a", phash="0" * 16, size=(320, 180)), record("x/b", phash="0" * 15 + "3")
     groups, rejected = group([small, large, record("x/c"), record("x/d")], board())
     assert ids(groups) == [("x/b", "x/c", "x/d")]
@@ -123,7 +123,7 @@ def test_of_near_copies_the_largest_takes_part(board):
     assert rejected[0].detail == "/x/a.png: shows the same as /x/b.png (hash within 6 bits)."
 
 
-def test_a_like_hash_with_other_colours_is_no_copy_nor_are_like_colours_with_another_hash(board):
+def test_a_similar_hash_with_other_colours_is_no_copy_nor_are_similar_colours_with_another_hash(board):
     red, blue = record("x/a", phash="0" * 16, red=1), record("x/b", phash="0" * 16, blue=1)
     other = record("x/c", phash="f" * 16, red=1)
     assert len(group([red, blue, other], board(floor=0.0))[0]) == 1
@@ -132,7 +132,7 @@ def test_a_like_hash_with_other_colours_is_no_copy_nor_are_like_colours_with_ano
     assert copies == ["x/d"]
 
 
-def test_the_same_picture_in_another_size_or_compression_is_a_copy(tmp_path, draw, gather, measure, board):
+def test_the_same_image_in_another_size_or_compression_is_a_copy(tmp_path, draw, gather, measure, board):
     (tmp_path / "in").mkdir()
     for seed in range(3):
         draw(seed, (1280, 720)).save(tmp_path / "in" / f"{seed}.png")
@@ -145,21 +145,21 @@ def test_the_same_picture_in_another_size_or_compression_is_a_copy(tmp_path, dra
 # ---- sets and pairs
 
 
-def test_what_came_as_one_set_stays_one_in_page_order_whatever_it_looks_like(board):
+def test_a_set_from_the_source_stays_one_group_in_page_order_whatever_it_looks_like(board):
     groups, rejected = group([of_set("x/c", 3), of_set("x/a", 1), of_set("x/b", 2), record("x/d")], board(floor=0.9))
     assert ids(groups) == [("x/a", "x/b", "x/c")]
     assert groups[0].formed == "came as one set, s"
     assert [row.reason for row in rejected] == ["no neighbours"]
 
 
-def test_a_set_with_too_few_or_too_many_pictures_is_rejected_whole(board):
+def test_a_set_with_too_few_or_too_many_images_is_rejected_as_a_whole(board):
     few, many = [of_set(f"x/{n}", n) for n in range(2)], [of_set(f"y/{n}", n, "t") for n in range(4)]
     groups, rejected = group(few + many, board())
     assert (groups, {row.reason for row in rejected}) == ([], {"incomplete set"})
     assert rejected[0].detail == "/x/0.png: its set s has 2 usable pictures, storyboard takes 3."
 
 
-def test_sets_of_one_name_in_two_folders_stay_apart(board):
+def test_sets_with_the_same_name_in_two_folders_stay_apart(board):
     groups, _ = group([of_set(f"{folder}/{n}", n) for folder in "xy" for n in range(3)], board())
     assert ids(groups) == [("x/0", "x/1", "x/2"), ("y/0", "y/1", "y/2")]
 
@@ -176,13 +176,13 @@ def test_sets_of_one_name_in_two_folders_stay_apart(board):
         ("cat A", "cat B"),
     ],
 )
-def test_pairs_go_by_their_names_and_the_first_panel_is_first(names):
+def test_pairs_are_matched_by_name_and_the_first_panel_comes_first(names):
     pair = [record(f"x/{name}") for name in names]
     for order in (pair, pair[::-1]):
         assert ids(group(order, PAIRS)[0]) == [(f"x/{names[0]}", f"x/{names[1]}")]
 
 
-def test_a_pair_may_change_little_but_its_pictures_may_not_be_strangers():
+def test_a_pair_may_change_little_but_its_images_may_not_be_strangers():
     like = [record(f"x/{name}", phash="0" * 16) for name in ("1_before", "1_after")]
     unlike = [record("x/2_before", red=1), record("x/2_after", blue=1)]
     alone, three = [record("x/3_before")], [record(f"x/4_{n}") for n in range(3)]
@@ -192,10 +192,10 @@ def test_a_pair_may_change_little_but_its_pictures_may_not_be_strangers():
     assert "3 pictures are named 4, sandstorm takes 2" in rejected[-1].detail
 
 
-# ---- which are taken
+# ---- which groups are used
 
 
-def test_no_more_groups_than_wanted_and_every_film_has_its_share(board):
+def test_there_are_no_more_groups_than_requested_and_every_film_has_its_share(board):
     records = [shot for name, shots in (("a", 30), ("b", 9), ("c", 9)) for shot in film(name, shots)]
     groups, rejected = group(records, board((1, 6)))
     assert [g.records[0].position.film for g in groups] == ["a", "a", "b", "b", "c", "c"]
@@ -204,7 +204,7 @@ def test_no_more_groups_than_wanted_and_every_film_has_its_share(board):
     assert [sum(g.records[0].position.film == name for g in groups) for name in "abc"] == [6, 3, 3]
 
 
-def test_the_groups_taken_differ_from_one_another(board):
+def test_the_groups_used_differ_from_one_another(board):
     shots = film("a", 18, red=1)
     for number in (9, 10, 11):
         shots[number] = replace(shots[number], histogram=histogram(blue=1))
@@ -212,7 +212,7 @@ def test_the_groups_taken_differ_from_one_another(board):
     assert [g.records[0].id for g in groups] == ["a/000", "a/009"]
 
 
-def test_ready_made_sets_come_before_what_is_formed(board):
+def test_ready_made_sets_come_before_groups_that_are_formed(board):
     sets = [of_set(f"x/{s}{n}", n, str(s)) for s in range(2) for n in range(3)]
     groups, rejected = group(sets + film("a", 9), board((1, 2)))
     assert all(g.formed.startswith("came as one set") for g in groups) and len(groups) == 2
@@ -222,7 +222,7 @@ def test_ready_made_sets_come_before_what_is_formed(board):
 # ---- why it is built this way
 
 
-def test_colours_tell_shots_of_one_film_from_those_of_others_better_than_hashes(tmp_path, gather, measure, board):
+def test_colours_separate_shots_of_one_film_from_those_of_others_better_than_hashes(tmp_path, gather, measure, board):
     for number in range(8):
         for place, shot in enumerate(script(HELD_OUT_SEED + 500 + number, shots=5)):
             picture(shot.scene, tmp_path / "in" / f"{number}-{place}.png", (384, 216))
@@ -242,10 +242,10 @@ def test_colours_tell_shots_of_one_film_from_those_of_others_better_than_hashes(
     assert colours > 0.75 and colours > structure + 0.15  # 0.88 and 0.57
 
 
-# ---- strangers, told by the run's own groups
+# ---- strangers, detected from the run's own groups
 
 
-def test_a_stranger_among_a_films_shots_is_vetoed_and_its_companions_form_other_groups(board):
+def test_a_stranger_among_the_shots_of_a_film_is_vetoed_and_its_companions_form_other_groups(board):
     reels = [reel(name, 9, seed) for seed, name in enumerate("abcdefgh")]
     reels[2][4] = replace(reels[2][4], histogram=coloured(77))
     groups, rejected = group([shot for shots in reels for shot in shots], board(floor=0.0))
@@ -262,7 +262,7 @@ def test_a_stranger_among_a_films_shots_is_vetoed_and_its_companions_form_other_
     ]
 
 
-def test_few_groups_say_too_little_to_veto_any(board):
+def test_a_few_groups_are_too_little_evidence_to_veto_any(board):
     reels = [reel(name, 3, seed) for seed, name in enumerate("abcdefg")]
     reels[2][1] = replace(reels[2][1], histogram=coloured(77))
     results = list(stage_of(board(floor=0.0)).run([shot for shots in reels for shot in shots]))
@@ -284,7 +284,7 @@ def test_pairs_that_do_not_belong_together_are_rejected():
     assert len(groups) == 18
 
 
-def test_sets_that_came_as_one_are_never_vetoed_and_nothing_is_told_of_them(board):
+def test_sets_from_the_source_are_never_vetoed_and_nothing_is_reported_about_them(board):
     sets = [
         replace(of_set(f"x/{number}-{page}", page, str(number)), histogram=coloured(10 * number + page))
         for number in range(12)
@@ -295,7 +295,7 @@ def test_sets_that_came_as_one_are_never_vetoed_and_nothing_is_told_of_them(boar
     assert not [item for item in results if isinstance(item, Facts)]
 
 
-def test_sets_stay_where_what_is_formed_beside_them_is_vetoed(board):
+def test_sets_stay_where_groups_formed_beside_them_are_vetoed(board):
     sets = [replace(of_set(f"x/{page}", page), histogram=coloured(page)) for page in range(3)]
     reels = [reel(name, 3, seed) for seed, name in enumerate("abcdefghij", start=20)]
     reels[2][1] = replace(reels[2][1], histogram=coloured(77))
@@ -305,7 +305,7 @@ def test_sets_stay_where_what_is_formed_beside_them_is_vetoed(board):
     assert {row.id.split("/")[0] for row in rejected} == {"c"}
 
 
-def test_the_facts_of_the_stage_tell_area_interval_and_what_is_vetoed(board):
+def test_the_facts_of_the_stage_include_area_and_interval_and_vetoes(board):
     records = [shot for seed, name in enumerate("abcdefgh") for shot in reel(name, 9, seed)]
     (facts,) = (item for item in stage_of(board()).run(records) if isinstance(item, Facts))
     told = facts.found["belonging"]
@@ -316,8 +316,8 @@ def test_the_facts_of_the_stage_tell_area_interval_and_what_is_vetoed(board):
 
 
 @pytest.mark.parametrize("shots", [24, 30, 90, 300])
-def test_pictures_that_are_all_alike_are_no_strangers_to_one_another(board, shots):
-    """Those who go on all the same where nothing tells groups from chance get their groups."""
+def test_images_that_all_look_alike_are_not_strangers_to_one_another(board, shots):
+    """Runs that continue although nothing distinguishes their groups from chance still get their groups."""
     groups, _ = group([record(f"x/{number:03d}") for number in range(shots)], board((1, 1000)))
     assert len(groups) == shots // 3
 
@@ -333,7 +333,7 @@ def filtered(iclora, out: Path, source: Path, *words: str) -> tuple[int, str, st
     return iclora("dataset", "storyboard", *told, *SMALL, *words)
 
 
-def test_nothing_is_captioned_of_a_stranger(tmp_path, iclora):
+def test_groups_with_a_stranger_are_never_captioned(tmp_path, iclora):
     rng = random.Random(1)
     for number in range(12):
         first = draw_scene(rng)
@@ -353,7 +353,7 @@ def test_nothing_is_captioned_of_a_stranger(tmp_path, iclora):
     assert len([what for what in left if what.endswith("/05/2.png")]) == 1
 
 
-def test_unrelated_pictures_stop_the_run_before_captions_and_can_be_gone_on_with(tmp_path, iclora, draw):
+def test_unrelated_images_stop_the_run_before_captioning_and_it_can_be_continued_anyway(tmp_path, iclora, draw):
     for number in range(120):
         shown = tmp_path / "in" / f"{number // 3:02d}" / f"{number % 3}.png"
         shown.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Pictures as they come: broken, turned, deep, transparent, huge. Each is a record or one rejected row."""
+"""Images as they come: broken, rotated, deep, transparent, huge. Each is a record or one rejected row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.records import Record
 from pipeline.stages import inspect
 from pipeline.task import LayoutSection
 
-# pytest sets the filters of warnings anew for each test, so that of pixels.py is gone here; a test below runs without.
+# pytest resets the warning filters for each test, so the one in pixels.py is gone here; a test below runs without it.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
 
 LYING = Image.Exif()
@@ -33,7 +33,7 @@ LYING[pixels.ORIENTATION] = 6
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few hundred bytes whose header promises so many pixels."""
+    """A PNG of a few hundred bytes whose header declares so many pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -43,7 +43,7 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def hostile(folder: Path, draw: Callable[..., Image.Image]) -> tuple[set[str], dict[str, str]]:
-    """Writes the corpus; the names of what must be kept, and the reasons by name of what must not."""
+    """Writes the corpus; returns the names of what must be kept, and the reasons by name for what must not."""
     folder.mkdir()
     picture, jpeg = draw(1), folder / "upright.jpg"
     picture.save(jpeg, quality=95)
@@ -84,7 +84,7 @@ def hostile(folder: Path, draw: Callable[..., Image.Image]) -> tuple[set[str], d
     return {path.name for path in folder.iterdir()} - broken.keys(), broken
 
 
-def test_every_hostile_picture_is_a_record_or_one_row_with_its_reason(tmp_path, draw, gather, measure):
+def test_every_hostile_image_is_a_record_or_one_row_with_its_reason(tmp_path, draw, gather, measure):
     good, bad = hostile(tmp_path / "in", draw)
     records, rows = gather(tmp_path / "in")
     kept, more = measure(records)
@@ -93,7 +93,7 @@ def test_every_hostile_picture_is_a_record_or_one_row_with_its_reason(tmp_path, 
     assert all(Path(row.what).name in row.detail and row.detail.endswith(".") for row in rows + more)
 
 
-def test_pillow_s_warnings_stay_inside_with_threads_too(tmp_path, draw):
+def test_warnings_of_pillow_do_not_escape_with_threads_either(tmp_path, draw):
     Image.new("L", (14_000, 6_800), 90).save(tmp_path / "95 megapixels.jpg")
     draw(1).save(tmp_path / "odd exif.jpg", exif=b"Exif\x00\x00II*\x00" + bytes(range(40)))
     script = f"""
@@ -109,7 +109,7 @@ def test_pillow_s_warnings_stay_inside_with_threads_too(tmp_path, draw):
     assert (done.stdout, done.stderr, done.returncode) == ("8\n", "", 0)
 
 
-def test_inspect_gives_the_same_in_another_process(tmp_path, draw, gather, storyboard):
+def test_inspect_gives_the_same_result_in_another_process(tmp_path, draw, gather, storyboard):
     for seed in range(3):
         (tmp_path / "in").mkdir(exist_ok=True)
         draw(seed).save(tmp_path / "in" / f"{seed}.png")
@@ -138,7 +138,7 @@ def look(measure, tmp_path, draw, gather) -> Callable[[Path], Record]:
 
 
 def bits(one: Record, other: Record) -> int:
-    """In how many of 64 bits the hashes differ."""
+    """By how many of 64 bits the hashes differ."""
     return imagehash.hex_to_hash(one.phash) - imagehash.hex_to_hash(other.phash)
 
 
@@ -148,8 +148,8 @@ def alike(one: Record, other: Record) -> float:
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_a_turned_picture_measures_as_its_upright_copy(orientation, tmp_path, draw, look):
-    back = {6: 8, 8: 6}.get(orientation, orientation)  # the turns by a quarter undo each other
+def test_a_rotated_image_measures_like_its_upright_copy(orientation, tmp_path, draw, look):
+    back = {6: 8, 8: 6}.get(orientation, orientation)  # two quarter turns that cancel out
     exif = Image.Exif()
     exif[pixels.ORIENTATION] = orientation
     draw(1).save(tmp_path / "upright.png")
@@ -160,7 +160,7 @@ def test_a_turned_picture_measures_as_its_upright_copy(orientation, tmp_path, dr
     assert pixels.upright_size(tmp_path / "turned.png") == (640, 360)
 
 
-def test_sixteen_bits_of_grey_are_scaled_not_clipped(tmp_path, draw, look):
+def test_sixteen_bits_of_grey_are_scaled_and_not_clipped(tmp_path, draw, look):
     grey = np.asarray(draw(1).convert("L"))
     Image.fromarray(grey).save(tmp_path / "8.png")
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
@@ -172,7 +172,7 @@ def test_sixteen_bits_of_grey_are_scaled_not_clipped(tmp_path, draw, look):
     assert bits(look(tmp_path / "16.png"), look(tmp_path / "8.png")) == 0
 
 
-def test_what_transparency_hides_is_white_and_no_copy_of_the_open_picture(tmp_path, draw, look):
+def test_hidden_transparent_pixels_are_white_and_not_a_copy_of_the_opaque_image(tmp_path, draw, look):
     picture, mask = draw(1), Image.new("L", (640, 360), 0)
     mask.paste(255, (200, 80, 440, 280))
     picture.save(tmp_path / "open.png")
@@ -186,7 +186,7 @@ def test_what_transparency_hides_is_white_and_no_copy_of_the_open_picture(tmp_pa
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "LA", "RGB", "1", "I;16"])
-def test_transparency_of_every_kind_is_white(mode, tmp_path):
+def test_transparency_of_every_kind_becomes_white(mode, tmp_path):
     file = tmp_path / "a.png"
     if mode == "P":
         image = Image.new("P", (8, 8), 1)
@@ -200,14 +200,14 @@ def test_transparency_of_every_kind_is_white(mode, tmp_path):
     assert pixels.open_image(file).getpixel((4, 4)) == (255, 255, 255)
 
 
-def test_of_an_animation_the_first_frame_counts(tmp_path, draw):
+def test_the_first_frame_of_an_animation_counts(tmp_path, draw):
     for name, options in (("a.gif", {}), ("a.webp", {"lossless": True}), ("a.tif", {})):
         draw(1).save(tmp_path / name, save_all=True, append_images=[draw(2), draw(3)], **options)
         first = np.asarray(pixels.open_image(tmp_path / name), int)
         assert abs(first - np.asarray(draw(1), int)).mean() < 12  # GIF has 256 colours
 
 
-def test_decoding_smaller_measures_nearly_the_same(tmp_path, draw, look, monkeypatch):
+def test_decoding_at_reduced_size_measures_nearly_the_same(tmp_path, draw, look, monkeypatch):
     draw(1, (3000, 2000)).save(tmp_path / "a.jpg", quality=92)
     small = look(tmp_path / "a.jpg")
     monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.draft", lambda *_: None)
@@ -218,7 +218,7 @@ def test_decoding_smaller_measures_nearly_the_same(tmp_path, draw, look, monkeyp
     assert small.sharpness == pytest.approx(whole.sharpness, rel=0.15)
 
 
-def test_each_picture_is_decoded_once(tmp_path, draw, look, monkeypatch):
+def test_each_image_is_decoded_once(tmp_path, draw, look, monkeypatch):
     names = ("a.png", "a.jpg", "a.webp", "a.gif", "a.tif")
     for name in names:
         draw(1).save(tmp_path / name)
@@ -230,14 +230,14 @@ def test_each_picture_is_decoded_once(tmp_path, draw, look, monkeypatch):
     assert [path.name for path in read] == list(names)
 
 
-def test_the_size_of_a_png_is_told_without_decoding_it(tmp_path, draw, monkeypatch):
+def test_the_size_of_a_png_is_read_without_decoding_it(tmp_path, draw, monkeypatch):
     draw(1).save(tmp_path / "a.png")
     monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("decoded"))
     assert pixels.upright_size(tmp_path / "a.png") == (640, 360)
 
 
 @pytest.mark.parametrize("junk", [struct.error("odd"), KeyError(3), MemoryError(), RecursionError("deep")])
-def test_whatever_a_decoder_raises_is_one_bad_picture(junk, tmp_path, draw, monkeypatch):
+def test_whatever_a_decoder_raises_costs_only_that_image(junk, tmp_path, draw, monkeypatch):
     draw(1).save(tmp_path / "a.png")
 
     def fail(_: Image.Image) -> None:
@@ -248,7 +248,7 @@ def test_whatever_a_decoder_raises_is_one_bad_picture(junk, tmp_path, draw, monk
         pixels.open_image(tmp_path / "a.png")
 
 
-def test_sharpness_exposure_and_colours_tell_what_they_are_named_for(tmp_path, draw, look):
+def test_sharpness_and_exposure_and_colours_measure_what_they_are_named_after(tmp_path, draw, look):
     for name, picture in {
         "sharp": draw(1),
         "soft": draw(1).resize((40, 23)).resize((640, 360)),
@@ -263,7 +263,9 @@ def test_sharpness_exposure_and_colours_tell_what_they_are_named_for(tmp_path, d
     assert alike(sharp, soft) > alike(sharp, other)
 
 
-def test_a_shape_that_would_lose_too_much_is_rejected_unless_padded(tmp_path, draw, gather, measure, storyboard):
+def test_an_aspect_ratio_that_would_lose_too_much_is_rejected_unless_padded(
+    tmp_path, draw, gather, measure, storyboard
+):
     (tmp_path / "in").mkdir()
     draw(1, (600, 400)).save(tmp_path / "in" / "wide.png")
     draw(2, (400, 600)).save(tmp_path / "in" / "tall.png")

@@ -35,7 +35,7 @@ def stages(folder: Path) -> dict[str, Stage[Any]]:
 
 
 @pytest.mark.parametrize("name", ["collect", "inspect", "compose", "caption", "filter", "export"])
-def test_a_stage_is_a_function_of_its_module_with_frozen_parameters_and_can_be_pickled(
+def test_a_stage_is_a_module_level_function_with_frozen_parameters_and_can_be_pickled(
     name: str, tmp_path: Path
 ) -> None:
     run = stages(tmp_path)[name].run

@@ -1,4 +1,4 @@
-"""Which captions a base model's text encoder would cut, and which panels would be lost by it."""
+"""Which captions a base model's text encoder would truncate, and which panels would be lost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_caption_that_fits_has_no_fault():
     assert budget.faults(caption(20, 20, 20), STORYBOARD, ESTIMATE) == ()
 
 
-def test_a_fault_names_the_panels_that_would_be_cut_and_lost():
+def test_a_fault_names_the_panels_that_would_be_truncated_and_lost():
     (fault,) = budget.faults(caption(100, 150, 30), tasked("sd-3.5"), ESTIMATE)
     tokens = budget.fit(caption(100, 150, 30), STORYBOARD, ESTIMATE).tokens
     assert fault == (
@@ -59,7 +59,7 @@ def test_the_same_caption_fits_a_larger_base():
     ]
 
 
-def test_the_template_around_a_caption_takes_from_what_is_read():
+def test_the_template_around_a_caption_counts_towards_the_limit():
     plain = caption(1, 1, 1)
     bare = budget.fit(plain, tasked("cogview-4"), ESTIMATE).tokens - families.load("cogview-4").template
     to_the_brim = 256 - bare - families.load("lumina-2").template + 1
@@ -68,7 +68,7 @@ def test_the_template_around_a_caption_takes_from_what_is_read():
     assert budget.faults(caption(to_the_brim + 30, 1, 1), tasked("sd-3.5"), ESTIMATE) == ()
 
 
-def test_a_last_full_stop_that_is_not_read_costs_no_panel():
+def test_losing_only_the_final_full_stop_costs_no_panel():
     plain = caption(1, 1, 1)
     over = 256 - budget.fit(plain, tasked("sd-3.5"), ESTIMATE).tokens + 2
     fitted = budget.fit(caption(over, 1, 1), tasked("sd-3.5"), ESTIMATE)
@@ -81,11 +81,11 @@ def test_a_text_without_markers_loses_its_end():
     assert fault == "the caption has about 601 T5 tokens, but only 512 are read: its end would be lost"
 
 
-def test_no_caption_has_no_fault():
+def test_a_row_without_a_caption_has_no_fault():
     assert budget.faults(Caption("", "", "", ("", "", "")), STORYBOARD, ESTIMATE) == ()
 
 
-def test_what_is_counted_is_the_rendering_that_is_trained_on():
+def test_the_rendering_that_is_trained_on_is_counted():
     own = {looks: task.load("storyboard", [f"caption.looks={looks}", "base=sd-3.5"]) for looks in POLICIES}
     walk = ("walks home", "mends a net by the sea", "drinks a cup of tea")
     looks = "a tall old sailor with a white beard and a cap of dark blue wool on a bald head"
@@ -96,11 +96,11 @@ def test_what_is_counted_is_the_rendering_that_is_trained_on():
         0,
         told,
         4 * told + 3,
-    ]  # in panels with the comma that closes them
+    ]  # inside panels, with the comma that closes them
     assert tokens[2] == len(ESTIMATE.starts(grammar.text_of(parts, own["each"]))) + families.load("sd-3.5").template
 
 
-def test_looks_in_every_panel_may_be_more_than_is_read():
+def test_looks_in_every_panel_may_exceed_the_limit():
     looks = "a sailor in " + "very " * 60 + "old boots"
     texts = ("walks home", "mends a net by the sea", "drinks a cup of tea")
     parts = Parts((Person("Rami", looks),), tuple(Shown(f"<Rami> {text}") for text in texts), "a day of <Rami>")
@@ -115,14 +115,14 @@ def test_looks_in_every_panel_may_be_more_than_is_read():
 # ---- the report
 
 
-def test_every_base_says_how_much_it_reads_and_where_its_tokenizer_is():
+def test_every_base_states_its_limit_and_the_location_of_its_tokenizer():
     for name, base in ((name, families.load(name)) for name in families.names()):
         assert 0 < base.template < base.limit, name
         assert len(base.tokenizer.split("/")) == 3, name
         assert base.source.endswith(".py"), name
 
 
-def test_facts_tell_the_spread_and_the_captions_over_the_limit():
+def test_the_facts_give_the_distribution_and_the_captions_over_the_limit():
     short, middle, long = caption(5, 5, 5, grid="g-a"), caption(9, 9, 9, grid="g-b"), caption(100, 150, 30, grid="g-c")
     counts = [budget.fit(one, STORYBOARD, ESTIMATE).tokens for one in (short, middle, long)]
     assert budget.facts(
@@ -137,7 +137,7 @@ def test_facts_tell_the_spread_and_the_captions_over_the_limit():
     }
 
 
-def test_no_captions_have_no_spread():
+def test_without_captions_there_is_no_distribution():
     assert budget.facts([], STORYBOARD, ESTIMATE)["tokens"] == {}
 
 
@@ -155,19 +155,19 @@ def test_a_thousand_captions_are_counted():
 
 
 @pytest.mark.parametrize("base", families.names())
-def test_texts_as_long_as_they_are_asked_to_be_fit(base: str):
+def test_texts_of_the_requested_length_fit(base: str):
     for name in task.names():
         own = task.load(name, [f"base={base}"])
         most = budget.words(own)
         if most == budget.SHORTEST:
-            continue  # no text of use would fit
+            continue  # no useful text would fit
         text = " ".join([HARBOUR] * 5).split()[:most]
         made = grammar.parse(grammar.render(" ".join(text[:30]), [" ".join(text)] * len(own.markers), [], own), own)
         assert budget.faults(made, own, ESTIMATE) == (), (name, most)
 
 
 @pytest.mark.parametrize("base", families.names())
-def test_texts_of_the_asked_length_fit_with_the_looks_of_two_people(base: str):
+def test_texts_of_the_requested_length_fit_with_the_looks_of_two_people(base: str):
     words = HARBOUR.split() * 5
     people = tuple(Person(name, " ".join(words[: budget.LOOKS])) for name in ("Ines", "Rami"))
     for name in task.names():
@@ -175,18 +175,18 @@ def test_texts_of_the_asked_length_fit_with_the_looks_of_two_people(base: str):
             own = task.load(name, [f"base={base}", f"caption.looks={looks}"])
             most = budget.words(own)
             if most == budget.SHORTEST or not own.caption.people:
-                continue  # no text of use would fit, or there are no looks
+                continue  # no useful text would fit, or there are no looks
             named = f"<Ines> and <Rami> {' '.join(words[: most - 3])}"
             panel = Shown(named if looks == "each" else " ".join(words[:most]))
             made = grammar.caption_of(Parts(people, (panel,) * len(own.markers), named), own)
             assert budget.faults(made, own, ESTIMATE) == (), (name, looks, most)
 
 
-def test_the_more_often_looks_are_told_the_shorter_a_text_may_be():
+def test_the_more_often_looks_are_stated_the_shorter_a_text_may_be():
     lengths = [budget.words(task.load("storyboard", [f"caption.looks={looks}", "base=sd-3.5"])) for looks in POLICIES]
     assert lengths[0] > lengths[1] > lengths[2]
 
 
-def test_where_nobody_is_named_looks_take_no_room():
+def test_if_nobody_is_named_looks_take_no_room():
     bare = ["caption.people=false", "base=sd-3.5"]
     assert len({budget.words(task.load("storyboard", [f"caption.looks={looks}", *bare])) for looks in POLICIES}) == 1

@@ -1,4 +1,4 @@
-"""Who counts the tokens of a text: a family's own tokenizer where it is on this machine, else an estimate."""
+"""Who counts the tokens of a text: a family's own tokenizer if it is on this machine, else an estimate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def put_tokenizer(hub: Path, name: str) -> None:
-    """A tokenizer that makes one token of each word and sign, in a hub cache as a download leaves it."""
+    """Puts a tokenizer that makes one token of each word and sign into a hub cache, as a download would."""
     repo, _, folder = name.rpartition("/")
     home = hub / f"models--{repo.replace('/', '--')}"
     (home / "refs").mkdir(parents=True)
@@ -41,10 +41,10 @@ def put_tokenizer(hub: Path, name: str) -> None:
 # ---- the family's tokenizer
 
 
-def test_a_tokenizer_that_is_on_this_machine_counts_exactly(hub: Path):
+def test_a_tokenizer_on_this_machine_counts_exactly(hub: Path):
     put_tokenizer(hub, families.load("sd-3.5").tokenizer)
     counter = counters.find("sd-3.5")
-    # [MOVIE-SHOTS] and the markers are five signs and words each; with commas, the full stop and T5's end mark
+    # [MOVIE-SHOTS] and the markers are five signs and words each; plus commas, the full stop and T5's end token
     assert budget.fit(LONG, STABLE, counter).tokens == 4 * 5 + 2 + 100 + 150 + 4 + 4 + 1
     (fault,) = budget.faults(LONG, STABLE, counter)
     assert fault == (
@@ -53,7 +53,7 @@ def test_a_tokenizer_that_is_on_this_machine_counts_exactly(hub: Path):
     assert budget.facts([], STABLE, counter)["counted by"] == f"the tokenizer of {families.load('sd-3.5').tokenizer}"
 
 
-def test_a_tokenizers_identity_names_its_commit_and_not_where_it_lies(hub: Path):
+def test_the_identity_of_a_tokenizer_names_its_commit_and_not_its_location(hub: Path):
     put_tokenizer(hub, families.load("sd-3.5").tokenizer)
     assert counters.find("sd-3.5").identity == {
         "counter": "tokenizer",
@@ -62,7 +62,7 @@ def test_a_tokenizers_identity_names_its_commit_and_not_where_it_lies(hub: Path)
     }
 
 
-def test_counters_travel_to_other_processes(hub: Path):
+def test_counters_can_be_sent_to_other_processes(hub: Path):
     put_tokenizer(hub, families.load("sd-3.5").tokenizer)
     for counter in (ESTIMATE, counters.find("sd-3.5")):
         travelled = pickle.loads(pickle.dumps(counter))
@@ -70,7 +70,7 @@ def test_counters_travel_to_other_processes(hub: Path):
         assert travelled.starts("oak leaves") == counter.starts("oak leaves")
 
 
-def test_without_a_tokenizer_or_with_half_of_one_the_estimate_counts(hub: Path):
+def test_without_a_complete_tokenizer_the_estimate_counts(hub: Path):
     assert counters.find("sd-3.5") is ESTIMATE
     put_tokenizer(hub, families.load("sd-3.5").tokenizer)
     (lost,) = hub.rglob("tokenizer.json")
@@ -78,11 +78,11 @@ def test_without_a_tokenizer_or_with_half_of_one_the_estimate_counts(hub: Path):
     assert counters.find("sd-3.5") is ESTIMATE
 
 
-def test_reading_a_caption_asks_nothing_of_the_machine(hub: Path):
+def test_parsing_a_caption_does_not_depend_on_the_machine(hub: Path):
     before = grammar.parse(LONG.text, STABLE)
     put_tokenizer(hub, families.load("sd-3.5").tokenizer)
     assert grammar.parse(LONG.text, STABLE) == before
-    assert before.problems == ()  # what is too long is said by whoever has a counter
+    assert before.problems == ()  # only a counter can say what is too long
 
 
 # ---- the estimate
@@ -97,8 +97,8 @@ def test_the_estimate_counts_a_text_as(text: str, tokens: int):
 
 
 @pytest.mark.skipif(not RELEASED.is_dir(), reason=f"the released captions are not at {RELEASED}")
-def test_the_estimate_is_above_clips_own_count_of_the_released_captions():
-    clip = {"0001": 127, "0003": 130, "0005": 122, "0008": 150}  # open_clip's tokenizer, without its two end marks
+def test_the_estimate_exceeds_clips_own_count_of_the_released_captions():
+    clip = {"0001": 127, "0003": 130, "0005": 122, "0008": 150}  # open_clip's tokenizer, without its two end tokens
     for name, counted in clip.items():
         text = (RELEASED / f"{name}.txt").read_text(encoding="utf-8").strip()
         assert 1.2 < len(ESTIMATE.starts(text)) / counted < 1.8, name

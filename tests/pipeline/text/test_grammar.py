@@ -38,7 +38,7 @@ def problems(text: str, own: Task = STORYBOARD) -> tuple[str, ...]:
 # ---- render
 
 
-def test_render_writes_one_line_with_prefix_and_every_marker_once_in_order():
+def test_render_writes_one_line_with_the_prefix_and_every_marker_once_in_order():
     text = grammar.render(
         "A day\nat sea.", ["Ines hauls a net, ", " gulls  circle;", "Ines sleeps."], ["Ines"], STORYBOARD
     )
@@ -47,7 +47,7 @@ def test_render_writes_one_line_with_prefix_and_every_marker_once_in_order():
     )
 
 
-def test_render_puts_the_opening_before_a_summary_that_lacks_it_and_not_before_one_that_has_it():
+def test_render_adds_the_opening_only_to_a_summary_that_lacks_it():
     own, panels = TASKS["couple-profile"], ["a man in a red cap", "a woman in a blue cap"]
     expected = (
         "This two-part image portrays a couple of bakers, [LEFT] a man in a red cap, [RIGHT] a woman in a blue cap."
@@ -56,18 +56,18 @@ def test_render_puts_the_opening_before_a_summary_that_lacks_it_and_not_before_o
     assert grammar.render("This two-part image portrays a couple of bakers.", panels, [], own) == expected
 
 
-def test_render_without_a_summary_leaves_no_half_sentence():
+def test_render_without_a_summary_leaves_no_incomplete_sentence():
     assert grammar.render("", ["a cup", "a jug"], [], TASKS["couple-profile"]) == "[LEFT] a cup, [RIGHT] a jug."
     assert grammar.render("", ["a", "b", "c"], [], STORYBOARD) == "[MOVIE-SHOTS] [SCENE-1] a, [SCENE-2] b, [SCENE-3] c."
 
 
 @pytest.mark.parametrize("tag", ["[SCENE-2]", "[MOVIE-SHOTS]"])
-def test_render_refuses_a_text_with_a_marker_or_the_prefix(tag: str):
+def test_render_refuses_a_text_that_contains_a_marker_or_the_prefix(tag: str):
     with pytest.raises(BadReply, match=re.escape(tag)):
         grammar.render("sea", ["a", f"b {tag} c", "d"], [], STORYBOARD)
 
 
-def test_a_prefix_that_is_a_word_is_only_refused_as_a_word():
+def test_a_prefix_that_is_a_word_is_refused_only_as_a_whole_word():
     own = STORYBOARD.model_copy(update={"prefix": "sks"})
     text = grammar.render("two desks at sea", ["a man asks", "rain falls", "a man rests"], [], own)
     assert text.startswith("sks two desks at sea, [SCENE-1]")
@@ -76,12 +76,12 @@ def test_a_prefix_that_is_a_word_is_only_refused_as_a_word():
         grammar.render("sks at sea", ["a", "b", "c"], [], own)
 
 
-def test_render_refuses_another_number_of_texts_than_panels():
+def test_render_refuses_a_number_of_texts_that_differs_from_the_number_of_panels():
     with pytest.raises(BadReply, match="storyboard has 3 panels, got 2 texts"):
         grammar.render("sea", ["a", "b"], [], STORYBOARD)
 
 
-def test_a_name_that_one_text_brackets_is_bracketed_in_all():
+def test_a_name_that_one_text_puts_in_brackets_gets_brackets_in_all_texts():
     text = grammar.render("sea", ["<P1> swims", "P1 dives", "P1's boat"], [], STORYBOARD)
     assert text == "[MOVIE-SHOTS] sea, [SCENE-1] <P1> swims, [SCENE-2] <P1> dives, [SCENE-3] <P1>'s boat."
 
@@ -108,7 +108,7 @@ def test_bare_names_get_brackets_as_whole_words(text: str, names: list[str], exp
     assert grammar.bracket_names(expected, names) == expected
 
 
-def test_rename_changes_all_names_at_once_and_leaves_those_it_does_not_know():
+def test_rename_changes_all_names_at_once_and_leaves_unknown_ones_alone():
     text = "<A> chases <B> past <C>, A."
     assert grammar.rename(text, {"A": "B", "B": "A"}) == "<B> chases <A> past <C>, A."
 
@@ -242,25 +242,25 @@ def test_a_bracketed_tag_in_the_opening_is_no_marker_and_stays_in_the_summary():
     assert caption.summary == "This [FOUR-PANEL] image illustrates a potter's morning in a vaulted cellar"
 
 
-def test_words_stand_in_for_a_missing_marker_in_any_case_and_only_as_whole_words():
+def test_stand_in_words_replace_a_missing_marker_in_any_case_and_only_as_whole_words():
     own = TASKS["visual-identity"]
     caption = grammar.parse("Two panels: [LEFT] by the right panelling hangs a crest. The right panel has a van.", own)
     assert caption.panels == ("by the right panelling hangs a crest", "The right panel has a van")
 
 
-def test_words_do_not_stand_in_where_the_marker_is_there():
+def test_stand_in_words_do_nothing_if_the_marker_is_present():
     own = TASKS["visual-identity"]
     caption = grammar.parse("A brand: [LEFT] a crest on the right panel of a door, [RIGHT] a van in the rain.", own)
     assert caption.panels == ("a crest on the right panel of a door", "a van in the rain")
 
 
-def test_dashes_before_a_marker_join_parts_too():
+def test_dashes_before_a_marker_join_the_parts_too():
     text = "A duel — [SCENE-1] two men bow \N{EN DASH} [SCENE-2] steel flashes twice — [SCENE-3] one man kneels"
     caption = grammar.parse(text, STORYBOARD)
     assert (caption.summary, caption.panels) == ("A duel", ("two men bow", "steel flashes twice", "one man kneels"))
 
 
-def test_white_space_of_any_kind_becomes_one_space():
+def test_white_space_of_any_kind_becomes_a_single_space():
     caption = grammar.parse(
         "[MOVIE-SHOTS]\u2028A day\r\n\r\n[SCENE-1]\ta b c\x85[SCENE-2]d e f\n[SCENE-3]g h i\n", STORYBOARD
     )
@@ -268,12 +268,12 @@ def test_white_space_of_any_kind_becomes_one_space():
     assert caption.panels == ("a b c", "d e f", "g h i")
 
 
-def test_a_marker_after_its_text_is_not_taken_silently():
+def test_a_marker_after_its_text_is_reported():
     text = "[MOVIE-SHOTS] A duel: two men bow [SCENE-1], steel flashes twice [SCENE-2], one man kneels [SCENE-3]."
     assert problems(text) == ("the text of [SCENE-3] has fewer than 3 words",)
 
 
-def test_a_missing_marker_leaves_its_panel_empty_and_the_others_right():
+def test_a_missing_marker_leaves_its_panel_empty_and_the_others_correct():
     caption = grammar.parse("[MOVIE-SHOTS] A duel, [SCENE-1] two men bow, [SCENE-3] one man kneels.", STORYBOARD)
     assert caption.panels == ("two men bow", "", "one man kneels")
     assert caption.problems == ("the marker [SCENE-2] is missing",)
@@ -351,7 +351,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("text", "fault"), FAULTS, ids=[fault for _, fault in FAULTS])
-def test_a_fault_is_told_and_no_other(text: str, fault: str):
+def test_a_fault_is_reported_and_no_other(text: str, fault: str):
     assert problems(text) == (fault,)
 
 
@@ -385,13 +385,13 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_a_caption_in_another_language_is_told(language: str):
+def test_a_caption_in_another_language_is_reported(language: str):
     assert problems(storyboard(*OTHERS[language], head="[MOVIE-SHOTS]")) == (
         "the caption does not read like English sentences",
     )
 
 
-def test_lettering_and_names_of_another_language_are_no_fault():
+def test_lettering_and_names_in_another_language_are_no_fault():
     sign = "«ЛЕВ ТОЛСТОЙ, ВОЙНА И МИР, ИЗДАНИЕ ВТОРОЕ, МОСКВА»"  # noqa: RUF001
     letters = storyboard(
         f"a poster that reads {sign}", "<Дмитрий> reads「東京物語」by the sea", "„Zimmer zu vermieten“"
@@ -402,16 +402,16 @@ def test_lettering_and_names_of_another_language_are_no_fault():
 @pytest.mark.parametrize(
     "texts",
     [
-        ("<Ana> waves to <Anna>", "gulls circle above <Ana>", "<Anna> sleeps on deck"),  # together in a panel
-        ("<Maria> waves from afar", "gulls circle above <Mario>", "<Maria> sleeps on deck"),  # not near enough
+        ("<Ana> waves to <Anna>", "gulls circle above <Ana>", "<Anna> sleeps on deck"),  # together in one panel
+        ("<Maria> waves from afar", "gulls circle above <Mario>", "<Maria> sleeps on deck"),  # not close enough
         ("<P1> waves from afar", "gulls circle above <P11>", "<P10> sleeps on deck"),  # numbers are exact
     ],
 )
-def test_names_that_are_only_alike_are_two_people(texts: tuple[str, str, str]):
+def test_merely_similar_names_are_two_people(texts: tuple[str, str, str]):
     assert problems(storyboard(*texts)) == ()
 
 
-def test_of_thousands_of_names_a_few_are_compared_and_their_number_is_the_fault():
+def test_among_thousands_of_names_only_a_few_are_compared_and_their_number_is_the_fault():
     crowd = " ".join(f"<{first}{last}>" for first in "abcdefghij" for last in map(chr, range(0x4E00, 0x4E00 + 1200)))
     (many, spelt, *_) = problems(
         storyboard(f"<Ana> and <ana> meet {crowd}", "gulls circle the mast", "the nets dry here")
@@ -420,19 +420,19 @@ def test_of_thousands_of_names_a_few_are_compared_and_their_number_is_the_fault(
     assert spelt == "one person is spelled both <Ana> and <ana>"
 
 
-def test_a_name_where_nobody_is_named_is_told():
+def test_a_name_is_reported_if_the_task_allows_none():
     own = TASKS["home-decoration"]
     text = FORMS["home-decoration"][0].replace("a box bed", "<Nils> on a box bed")
     assert problems(text, own) == ("<Nils> is a name, but this task names nobody",)
 
 
-def test_a_text_that_came_in_several_lines_is_read_as_one():
+def test_a_text_on_several_lines_is_read_as_one_line():
     caption = grammar.parse(GOOD.replace(" [", "\n\n[").replace("A day at", "A day\nat") + "\n", STORYBOARD)
     assert caption.problems == ()
     assert caption.text == GOOD
 
 
-# What people and models write and a careless linter would stumble over; every one of them may be trained on.
+# What people and models write and a careless linter would reject; every one of them may be trained on.
 PLAUSIBLE = [
     (
         "storyboard",
@@ -507,10 +507,10 @@ def test_a_long_text_of_the_worst_kind_is_read_in_a_moment():
         assert time.process_time() - started < 2, text[:20]
 
 
-# ---- changing one panel
+# ---- replacing one panel
 
 
-def test_replace_panel_changes_one_panel_and_not_one_other_letter():
+def test_replace_panel_changes_one_panel_and_no_other_character():
     text = "[MOVIE-SHOTS] A duel: [SCENE-1] two men bow; [SCENE-2] steel flashes [SCENE-3] one man kneels!."
     caption = grammar.parse(text, STORYBOARD)
     assert grammar.replace_panel(caption, 0, " rain falls.\n", STORYBOARD) == text.replace("two men bow", "rain falls")
@@ -518,7 +518,7 @@ def test_replace_panel_changes_one_panel_and_not_one_other_letter():
     assert grammar.replace_panel(caption, 2, "rain falls", STORYBOARD) == text.replace("one man kneels!", "rain falls")
 
 
-def test_replace_panel_puts_the_marker_where_words_stood_in_for_it():
+def test_replace_panel_restores_the_marker_where_words_stood_in_for_it():
     own = TASKS["visual-identity"]
     caption = grammar.parse("A brand, [LEFT] a crest on slate, while the right panel has a van.", own)
     changed = grammar.replace_panel(caption, 1, "a blue van in the rain", own)
@@ -553,7 +553,7 @@ def under(looks: str, *more: str, name: str = "storyboard") -> Task:
 
 
 def dressed(*looks: str, summary: str = "A day at sea") -> Parts:
-    """Ines alone, who changes her clothes and looks so from panel to panel."""
+    """Ines alone, who changes her clothes and looks different from panel to panel."""
     texts = ("<Ines> hauls a net aboard", "<Ines> mends a torn sail", "<Ines> dances in the harbour")
     seen = [Shown(text, (Appearance("Ines", one),)) for text, one in zip(texts, looks, strict=True)]
     return Parts((Person("Ines", "a tall woman", "her clothes"),), tuple(seen), summary)
@@ -587,7 +587,7 @@ COAT, GOWN = "a tall woman in a yellow coat", "a tall woman in a green gown"
         ),
     ],
 )
-def test_looks_are_told_at_the_first_mention_or_in_every_part_or_nowhere(looks: str, panels: tuple[str, str, str]):
+def test_looks_are_stated_at_the_first_mention_or_in_every_part_or_nowhere(looks: str, panels: tuple[str, str, str]):
     caption = grammar.caption_of(CATCH, under(looks))
     assert caption.text == storyboard(*panels)
     assert (caption.panels, caption.parts, caption.problems) == (panels, CATCH, ())
@@ -602,7 +602,7 @@ def test_the_first_mention_may_be_in_the_summary():
     assert once.problems == each.problems == ()
 
 
-def test_who_changes_is_told_of_again_only_where_they_look_otherwise_than_last_told():
+def test_looks_that_vary_are_stated_again_only_where_they_differ_from_the_last_statement():
     once = grammar.caption_of(dressed(COAT, COAT, GOWN), under("once"))
     assert once.panels == (
         f"<Ines>, {COAT}, hauls a net aboard",
@@ -614,7 +614,7 @@ def test_who_changes_is_told_of_again_only_where_they_look_otherwise_than_last_t
     assert once.problems == again.problems == ()
 
 
-def test_a_summary_tells_what_of_somebody_does_not_change():
+def test_a_summary_states_only_the_looks_that_do_not_vary():
     caption = grammar.caption_of(dressed(COAT, COAT, GOWN, summary="A day of <Ines>"), under("once"))
     assert caption.summary == "A day of <Ines>, a tall woman"
     assert [f"<Ines>, {look}," in text for look, text in zip((COAT, COAT, GOWN), caption.panels, strict=True)] == [
@@ -622,14 +622,14 @@ def test_a_summary_tells_what_of_somebody_does_not_change():
     ]  # fmt: skip
 
 
-def test_a_panel_that_does_not_say_how_somebody_looks_there_shows_them_as_always():
+def test_a_panel_that_does_not_say_how_a_person_looks_shows_their_usual_looks():
     caption = grammar.caption_of(dressed("", GOWN, ""), under("each"))
     assert [text.partition(", ")[2].rpartition(", ")[0] for text in caption.panels] == [
         "a tall woman", GOWN, "a tall woman"
     ]  # fmt: skip
 
 
-def test_other_words_for_the_looks_of_somebody_who_does_not_change_are_no_change():
+def test_a_rewording_of_looks_that_do_not_vary_is_no_change():
     parts = dressed(COAT, GOWN, "a woman seen from behind")
     constant = replace(parts, people=(replace(parts.people[0], changes=""),))
     assert [grammar.caption_of(constant, under(looks)).text.count("a tall woman") for looks in ("once", "each")] == [
@@ -640,12 +640,12 @@ def test_other_words_for_the_looks_of_somebody_who_does_not_change_are_no_change
 
 
 @pytest.mark.parametrize("looks", ["once", "each", "never"])
-def test_somebody_without_looks_is_named_and_nothing_is_put_behind_the_name(looks: str):
+def test_a_person_without_looks_is_named_with_nothing_after_the_name(looks: str):
     parts = replace(CATCH, people=(Person("Ines", ""), Person("Rami", "")))
     assert grammar.text_of(parts, under(looks)) == storyboard(*(panel.text for panel in CATCH.panels))
 
 
-def test_who_is_seen_in_a_given_panel_is_not_told_of_and_who_is_new_is():
+def test_a_person_seen_in_a_given_panel_is_not_described_and_a_new_one_is():
     caption = grammar.caption_of(CATCH, under("once", "condition=[1]"))
     assert caption.panels == (
         "<Ines> hauls a net aboard",
@@ -657,32 +657,32 @@ def test_who_is_seen_in_a_given_panel_is_not_told_of_and_who_is_new_is():
     assert grammar.text_of(CATCH, under("once", "condition=[3]")) == storyboard(*(panel.text for panel in CATCH.panels))
 
 
-def test_who_changes_is_told_of_where_they_look_otherwise_than_in_the_given_panel():
+def test_looks_that_vary_are_stated_if_they_differ_from_the_given_panel():
     caption = grammar.caption_of(dressed(COAT, COAT, GOWN), under("once", "condition=[1]"))
     assert caption.panels[:2] == ("<Ines> hauls a net aboard", "<Ines> mends a torn sail")
     assert caption.panels[2] == f"<Ines>, {GOWN}, dances in the harbour"
     assert "tall" not in grammar.text_of(dressed(COAT, COAT, COAT), under("once", "condition=[2]"))
 
 
-def test_what_a_given_panel_shows_is_not_told_in_it_whatever_was_told_before():
+def test_the_looks_in_a_given_panel_are_not_stated_in_it_whatever_was_stated_before():
     named = grammar.caption_of(dressed(COAT, COAT, GOWN, summary="A day of <Ines>"), under("once", "condition=[1]"))
     assert named.panels[0] == "<Ines> hauls a net aboard"
     later = grammar.caption_of(dressed(COAT, GOWN, COAT), under("once", "condition=[2]"))
     assert later.panels[1] == "<Ines> mends a torn sail"
 
 
-def test_each_tells_of_given_panels_too():
+def test_each_states_the_looks_in_given_panels_too():
     assert grammar.text_of(CATCH, under("each", "condition=[1]")) == grammar.text_of(CATCH, under("each"))
 
 
-def test_parts_with_a_marker_in_a_text_or_another_number_of_panels_have_no_caption():
+def test_parts_with_a_marker_in_a_text_or_the_wrong_number_of_panels_have_no_caption():
     with pytest.raises(BadReply, match=r"must not contain the marker \[SCENE-2\]"):
         grammar.caption_of(replace(CATCH, summary="as in [SCENE-2] it rains"), STORYBOARD)
     with pytest.raises(BadReply, match="3 panels, got 2 texts"):
         grammar.caption_of(replace(CATCH, panels=CATCH.panels[:2]), STORYBOARD)
 
 
-def test_alone_every_text_calls_people_by_their_looks():
+def test_alone_every_text_refers_to_people_by_their_looks():
     caption = grammar.caption_of(replace(CATCH, summary="<Rami>'s last day at sea"), under("never"))
     assert grammar.alone(caption) == (
         "a fisherwoman in a yellow coat hauls a net aboard",
@@ -692,7 +692,7 @@ def test_alone_every_text_calls_people_by_their_looks():
     )
 
 
-def test_alone_a_panel_s_people_look_as_they_are_seen_in_it():
+def test_alone_the_people_of_a_panel_look_as_they_do_in_that_panel():
     first, second, third, summary = grammar.alone(
         grammar.caption_of(dressed(COAT, GOWN, "", summary="<Ines>"), STORYBOARD)
     )
@@ -700,7 +700,7 @@ def test_alone_a_panel_s_people_look_as_they_are_seen_in_it():
     assert (third, summary) == ("a tall woman dances in the harbour", "a tall woman")
 
 
-def test_alone_somebody_without_looks_keeps_the_name_and_a_text_that_came_as_one_its_words():
+def test_alone_a_person_without_looks_keeps_the_name_and_a_single_text_keeps_its_words():
     unseen = replace(
         CATCH, people=(INES, Person("Rami", "")), panels=tuple(replace(p, people=()) for p in CATCH.panels)
     )
@@ -712,17 +712,17 @@ def test_alone_somebody_without_looks_keeps_the_name_and_a_text_that_came_as_one
     assert grammar.alone(caption) == (*caption.panels, caption.summary)
 
 
-def test_inherited_leaves_out_what_the_given_panels_show():
+def test_inherited_leaves_out_the_people_in_the_given_panels():
     assert grammar.inherited(CATCH, 2, [0]) == f"<Ines> and <Rami>, {RAMI.looks}, sort the catch"
     assert grammar.inherited(CATCH, 2, [0, 1]) == "<Ines> and <Rami> sort the catch"
     assert grammar.inherited(CATCH, 2, []) == grammar.caption_of(CATCH, under("each")).panels[2]
 
 
-def test_inherited_tells_how_somebody_looks_who_changes():
+def test_inherited_states_looks_that_vary():
     assert grammar.inherited(dressed(COAT, GOWN, COAT), 1, [0]) == f"<Ines>, {GOWN}, mends a torn sail"
 
 
-def test_renamed_people_keep_their_looks_their_panels_and_their_ties():
+def test_renamed_people_keep_their_looks_and_panels_and_ties():
     told = replace(
         CATCH,
         panels=(*CATCH.panels[:2], replace(CATCH.panels[2], text="Ines and <Rami> sort the catch")),
@@ -739,13 +739,13 @@ def test_renamed_people_keep_their_looks_their_panels_and_their_ties():
     assert made.unrelated == "only <Rami> is in two"
 
 
-def test_two_people_who_get_one_name_are_one_who_looks_like_the_first():
+def test_two_people_who_get_one_name_become_one_who_looks_like_the_first():
     made = grammar.renamed(CATCH, {"Rami": "Ines"})
     assert made.people == (INES,)
     assert grammar.people(grammar.text_of(made, STORYBOARD)) == ("Ines",)
 
 
-def test_looks_that_speak_of_somebody_else_are_renamed_with_them():
+def test_looks_that_mention_another_person_are_renamed_with_them():
     boy = Person("P2", "a boy on P1's shoulders")
     parts = Parts(
         (Person("P1", "a tall man"), boy), (Shown("<P1> walks"), Shown("<P2> sings"), Shown("rain falls")), ""
@@ -754,7 +754,7 @@ def test_looks_that_speak_of_somebody_else_are_renamed_with_them():
 
 
 @pytest.mark.parametrize("looks", ["once", "each", "never"])
-def test_looks_that_speak_of_somebody_else_are_read_back(looks: str):
+def test_looks_that_mention_another_person_are_read_back(looks: str):
     people = [{"name": "P1", "looks": "a tall man"}, {"name": "P2", "looks": "a boy on P1's shoulders"}]
     texts = ("<P1> walks along the quay", "<P2> sings to a gull", "<P1> and <P2> dance")
     answer = json.dumps({"panels": [{"text": text} for text in texts], "people": people, "summary": "a day"})
@@ -763,11 +763,11 @@ def test_looks_that_speak_of_somebody_else_are_read_back(looks: str):
     assert grammar.text_of(grammar.reread(caption.text, caption.parts, under(looks)), under(looks)) == caption.text
 
 
-# ---- edited and read again
+# ---- edited and parsed again
 
 
 @pytest.mark.parametrize("looks", ["once", "each", "never"])
-def test_a_rendering_is_read_back_to_what_it_was_rendered_from(looks: str):
+def test_a_rendering_parses_back_to_its_parts(looks: str):
     own, parts = under(looks), replace(CATCH, ties=(Tie("<Ines>", (0, 2)),), strangers=(1,))
     commas = grammar.reread(grammar.text_of(parts, own), parts, own)
     assert (commas.people, commas.ties, commas.strangers) == (parts.people, parts.ties, parts.strangers)
@@ -785,7 +785,7 @@ def test_an_edit_by_hand_keeps_people_and_their_looks(looks: str):
     assert grammar.text_of(parts, own) == text
 
 
-def test_after_an_edit_whoever_is_named_no_longer_is_left_out_and_whoever_is_new_has_no_looks():
+def test_after_an_edit_people_no_longer_named_are_dropped_and_new_ones_have_no_looks():
     text = storyboard(f"<Ines>, {INES.looks}, hauls a net", "gulls circle above the mast", "<Ines> and <Bo> eat a cod")
     parts = grammar.reread(text, CATCH, STORYBOARD)
     assert parts.people == (INES, Person("Bo", ""))
@@ -793,12 +793,12 @@ def test_after_an_edit_whoever_is_named_no_longer_is_left_out_and_whoever_is_new
     assert grammar.text_of(parts, STORYBOARD) == text
 
 
-def test_after_an_edit_a_bare_name_stands_in_brackets():
+def test_after_an_edit_a_bare_name_gets_brackets():
     text = grammar.text_of(CATCH, under("once")).replace("<Rami> sort", "Rami sort")
     assert grammar.reread(text, CATCH, under("once")).panels[2].text == "<Ines> and <Rami> sort the catch"
 
 
-def test_a_caption_that_was_edited_by_hand_has_its_parts_and_the_faults_of_its_new_text():
+def test_a_caption_edited_by_hand_has_its_parts_and_the_faults_of_its_new_text():
     own = under("once")
     caption = replace(grammar.caption_of(CATCH, own), grid="g0", attempts=2)
     better = grammar.edited(caption, caption.text.replace("sort the catch", "gut a cod"), own)
@@ -811,7 +811,7 @@ def test_a_caption_that_was_edited_by_hand_has_its_parts_and_the_faults_of_its_n
     assert grammar.edited(as_one, GOOD.replace("gulls", "terns"), own).parts is None
 
 
-def test_other_looks_that_were_written_by_hand_replace_those_that_were_known():
+def test_looks_edited_by_hand_replace_the_known_ones():
     own = under("once")
     text = grammar.text_of(CATCH, own).replace("yellow coat", "green coat")
     assert grammar.text_of(grammar.reread(text, CATCH, own), own) == text
@@ -820,7 +820,7 @@ def test_other_looks_that_were_written_by_hand_replace_those_that_were_known():
 # ---- lint of captions that have parts
 
 
-def told_problems(parts: Parts, own: Task) -> tuple[str, ...]:
+def lint_parts(parts: Parts, own: Task) -> tuple[str, ...]:
     return grammar.caption_of(parts, own).problems
 
 
@@ -828,35 +828,35 @@ def with_third(text: str) -> Parts:
     return replace(CATCH, panels=(*CATCH.panels[:2], replace(CATCH.panels[2], text=text)))
 
 
-def test_looks_that_the_text_tells_again_in_other_words_are_told_under_once():
+def test_under_once_looks_that_the_text_repeats_in_other_words_are_reported():
     parts = with_third("<Ines>, her coat yellow as any fisherwoman's, sorts the catch")
     fault = "[SCENE-3] says what <Ines> looks like again, after [SCENE-1]"
-    assert told_problems(parts, under("once")) == (fault,)
-    assert told_problems(parts, under("each")) == ()
+    assert lint_parts(parts, under("once")) == (fault,)
+    assert lint_parts(parts, under("each")) == ()
 
 
-def test_looks_that_a_summary_tells_are_told_again_in_a_panel():
+def test_looks_stated_in_the_summary_and_repeated_in_a_panel_are_reported():
     parts = replace(CATCH, summary="A fisherwoman in a yellow coat at sea")
     fault = "[SCENE-1] says what <Ines> looks like again, after the summary"
-    assert told_problems(parts, under("once")) == (fault,)
+    assert lint_parts(parts, under("once")) == (fault,)
 
 
-def test_looks_of_somebody_who_changes_may_be_told_again():
-    assert told_problems(dressed(COAT, GOWN, COAT), under("once")) == ()
+def test_looks_that_vary_may_be_repeated():
+    assert lint_parts(dressed(COAT, GOWN, COAT), under("once")) == ()
 
 
 @pytest.mark.parametrize("looks", ["once", "each"])
-def test_a_name_without_looks_is_told(looks: str):
+def test_a_name_without_looks_is_reported(looks: str):
     parts = replace(CATCH, people=(INES, Person("Rami", "")))
-    assert told_problems(parts, under(looks)) == ("<Rami> is named, but nothing says what they look like",)
+    assert lint_parts(parts, under(looks)) == ("<Rami> is named, but nothing says what they look like",)
 
 
-def test_where_looks_are_never_told_a_name_without_them_is_no_fault():
-    assert told_problems(replace(CATCH, people=(INES, Person("Rami", ""))), under("never")) == ()
+def test_if_looks_are_never_stated_a_name_without_them_is_no_fault():
+    assert lint_parts(replace(CATCH, people=(INES, Person("Rami", ""))), under("never")) == ()
 
 
 @pytest.mark.parametrize("looks", ["once", "each"])
-def test_looks_that_a_text_lost_are_told(looks: str):
+def test_looks_that_a_text_lost_are_reported(looks: str):
     own = under(looks)
     caption = replace(grammar.parse(storyboard(*(panel.text for panel in CATCH.panels)), own), parts=CATCH)
     assert lint.faults(caption, own) == tuple(
@@ -864,25 +864,25 @@ def test_looks_that_a_text_lost_are_told(looks: str):
     )
 
 
-def test_looks_that_a_given_panel_shows_need_not_be_told():
+def test_looks_in_a_given_panel_need_not_be_stated():
     own = under("once", "condition=[3]")
-    assert told_problems(CATCH, own) == ()
+    assert lint_parts(CATCH, own) == ()
 
 
-def test_looks_that_stand_in_a_text_are_told_where_the_task_forbids_them():
+def test_looks_in_a_text_are_reported_if_the_task_forbids_them():
     parts = with_third("a fisherwoman's coat, yellow and wet, hangs above <Rami>")
-    assert told_problems(parts, under("never")) == (
+    assert lint_parts(parts, under("never")) == (
         "[SCENE-3] says what <Ines> looks like, which caption.looks forbids",
     )
 
 
-def test_two_people_who_look_much_alike_are_each_told_of_once():
+def test_two_people_who_look_much_alike_are_each_described_once():
     twins = (Person("Ines", "a tall woman in a blue coat"), Person("Rami", "a tall woman in a red coat"))
-    assert told_problems(replace(CATCH, people=twins), under("once")) == ()
+    assert lint_parts(replace(CATCH, people=twins), under("once")) == ()
 
 
 @pytest.mark.parametrize("looks", ["once", "each", "never"])
-def test_a_text_that_came_as_one_may_say_of_looks_what_it_likes(looks: str):
+def test_a_text_that_came_as_one_may_describe_looks_freely(looks: str):
     coat = "in a yellow coat and green boots"
     for text in (GOOD, GOOD.replace("<Ines>", f"<Ines>, a fisherwoman {coat}"), GOOD.replace("gulls", f"men {coat}")):
         assert problems(text, under(looks)) == ()
@@ -899,24 +899,24 @@ def test_a_text_that_came_as_one_may_say_of_looks_what_it_likes(looks: str):
         (GOOD.replace("gulls", "a sign that reads «fly ash & sparks» over gulls"), False),
     ],
 )
-def test_words_that_a_task_excludes_are_told_outside_quotation_marks(text: str, found: bool):
+def test_words_that_a_task_excludes_are_reported_outside_quotation_marks(text: str, found: bool):
     own = under("once", 'caption.exclude=["sparks", "fly ash"]')
     word = "fly ash" if "fly ash" in text else "sparks"
     assert problems(text, own) == ((f"'{word}' must not appear in this task's captions",) if found else ())
 
 
-def test_excluded_words_in_looks_are_told_where_looks_are():
+def test_excluded_words_in_looks_are_reported_if_looks_are_stated():
     exclude = 'caption.exclude=["yellow coat"]'
     fault = "'yellow coat' must not appear in this task's captions"
-    assert told_problems(CATCH, under("once", exclude)) == (fault,)
-    assert told_problems(CATCH, under("never", exclude)) == ()
+    assert lint_parts(CATCH, under("once", exclude)) == (fault,)
+    assert lint_parts(CATCH, under("never", exclude)) == ()
 
 
 # ---- for any texts
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 EVERY = st.sampled_from(list(TASKS.values()))
-# Letters of many scripts, and often the very signs that captions are made of.
+# Characters of many scripts, and often the very signs that captions are made of.
 TEXT = st.lists(st.one_of(st.text(max_size=8), st.sampled_from([*"[]<>,;:. \n'", "Ann", "Jo", "right panel"]))).map(
     "".join
 )
@@ -924,13 +924,13 @@ NAMES = st.lists(st.one_of(st.sampled_from(["Ann", "Jo", "Ann Jo", "TOP", "."]),
 
 
 def whole(own: Task, *texts: str) -> bool:
-    """Whether the texts are free of what marks the parts."""
+    """Whether the texts are free of whatever marks the parts."""
     return not any(tag in grammar.clean(text) for text in texts for tag in (*own.markers, own.prefix) if tag)
 
 
 @PATIENT
 @given(EVERY, st.data())
-def test_what_was_rendered_parses_to_the_same_summary_panels_and_names(own: Task, data: st.DataObject):
+def test_a_rendering_parses_to_the_same_summary_and_panels_and_names(own: Task, data: st.DataObject):
     summary, names = data.draw(TEXT), data.draw(NAMES)
     panels = data.draw(st.lists(TEXT, min_size=len(own.markers), max_size=len(own.markers)))
     assume(whole(own, summary, *panels))
@@ -949,7 +949,7 @@ def test_what_was_rendered_parses_to_the_same_summary_panels_and_names(own: Task
 
 @PATIENT
 @given(EVERY, st.data())
-def test_any_text_is_parsed_and_read_again_alike(own: Task, data: st.DataObject):
+def test_any_text_is_parsed_and_its_rendering_parses_to_the_same(own: Task, data: st.DataObject):
     tags = st.sampled_from([*own.markers, own.prefix, own.opening, *own.stand_ins.values()])
     text = "".join(data.draw(st.lists(st.one_of(TEXT, tags), max_size=12)))
     caption = grammar.parse(text, own)
@@ -974,7 +974,7 @@ def test_replacing_a_panel_leaves_all_other_parts_alone(own: Task, data: st.Data
 
 @PATIENT
 @given(EVERY, st.text(), st.lists(st.text(), max_size=5), st.lists(st.text(), max_size=3))
-def test_lint_reads_any_caption_whatever_its_parts_say(own: Task, text: str, panels: list[str], names: list[str]):
+def test_lint_accepts_any_caption_whatever_its_parts_contain(own: Task, text: str, panels: list[str], names: list[str]):
     panels = [*panels, *[""] * len(own.markers)][: len(own.markers)]
     found = lint.faults(Caption(text, "", "", tuple(panels), names=tuple(names)), own)
     assert all(found)
@@ -990,7 +990,7 @@ MENTIONS = ("<{}>", "<{}>'s dog", "beside <{}>", "(<{}>)", "<{}>, asleep,", "<{}
 
 @st.composite
 def any_parts(draw: st.DrawFn, count: int) -> Parts:
-    """Parts of so many panels as an answer gives them: people in order of appearance, looks not in the texts."""
+    """Parts with so many panels, as an answer gives them: people in order of appearance, looks not in the texts."""
     cast = draw(st.lists(st.sampled_from(WHO), max_size=3, unique=True))
     pieces = [*SAID, *(mention.format(name) for name in cast for mention in MENTIONS)]
     text = st.lists(st.sampled_from(pieces), max_size=5).map(" ".join).map(grammar.clean)
@@ -1008,7 +1008,7 @@ POLICIES = st.sampled_from(["once", "each", "never"])
 
 @PATIENT
 @given(st.sampled_from(["storyboard", "couple-profile"]), POLICIES, CONDITIONS, st.data())
-def test_a_rendering_that_is_read_again_renders_to_the_same_text(
+def test_a_rendering_that_is_parsed_renders_to_the_same_text(
     name: str, looks: str, condition: str, data: st.DataObject
 ):
     own = under(looks, condition, name=name)
@@ -1024,7 +1024,9 @@ def test_a_rendering_that_is_read_again_renders_to_the_same_text(
 
 @PATIENT
 @given(POLICIES, CONDITIONS, st.data())
-def test_an_answer_s_texts_are_trained_on_word_for_word_but_for_looks(looks: str, condition: str, data: st.DataObject):
+def test_the_texts_of_an_answer_are_trained_on_word_for_word_except_for_looks(
+    looks: str, condition: str, data: st.DataObject
+):
     own = under(looks, condition)
     parts = data.draw(any_parts(3))
     people = [{"name": person.name, "looks": person.looks, "changes": person.changes} for person in parts.people]
@@ -1040,10 +1042,10 @@ def test_an_answer_s_texts_are_trained_on_word_for_word_but_for_looks(looks: str
 
 @PATIENT
 @given(st.data())
-def test_looks_of_people_who_look_different_are_told_without_a_fault(data: st.DataObject):
+def test_stated_looks_of_people_who_look_different_have_no_fault(data: st.DataObject):
     looks = ("a bald baker in white", "a girl with two red plaits", "an old sailor leaning on a stick")
     parts = data.draw(any_parts(3))
     people = tuple(Person(person.name, look) for person, look in zip(parts.people, looks, strict=False))
     parts = replace(parts, people=people)
     for policy in ("once", "each", "never"):
-        assert not [fault for fault in told_problems(parts, under(policy)) if "look" in fault]
+        assert not [fault for fault in lint_parts(parts, under(policy)) if "look" in fault]

@@ -1,4 +1,4 @@
-"""How people look: put behind their names, taken out again, put in the names' place, and found in other words."""
+"""How people look: inserted after their names, removed again, put in place of the names, and found in other words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.text import looks
 RABBIT = "a red rabbit with a top hat"
 
 
-# ---- put
+# ---- inserting
 
 
 @pytest.mark.parametrize(
@@ -25,43 +25,43 @@ RABBIT = "a red rabbit with a top hat"
         ("<Mara>'s kite passes over <Mara>; rain", f"<Mara>'s kite passes over <Mara>, {RABBIT}; rain"),
     ],
 )
-def test_looks_stand_behind_the_first_mention_between_commas(text: str, expected: str):
+def test_looks_follow_the_first_mention_between_commas(text: str, expected: str):
     assert looks.put(text, "Mara", RABBIT) == expected
 
 
 @pytest.mark.parametrize("end", looks.ENDS)
-def test_a_sign_that_closes_a_clause_needs_no_comma_before_it(end: str):
+def test_punctuation_that_closes_a_clause_needs_no_comma_before_it(end: str):
     assert looks.put(f"here is <Mara>{end} rain", "Mara", RABBIT) == f"here is <Mara>, {RABBIT}{end} rain"
 
 
 @pytest.mark.parametrize("apostrophe", ["'", "\N{RIGHT SINGLE QUOTATION MARK}"])
-def test_looks_stand_at_the_end_where_the_name_owns_something_and_no_more(apostrophe: str):
+def test_looks_come_at_the_end_of_the_text_if_the_name_is_possessive(apostrophe: str):
     text = f"<Mara>{apostrophe}s kite rises"
     assert looks.put(text, "Mara", RABBIT) == f"{text}, <Mara> being {RABBIT}"
     assert looks.take_out(looks.put(text, "Mara", RABBIT), "Mara", RABBIT) == text
 
 
 @pytest.mark.parametrize("text", ["", "a kite rises", "Mara flying a kite", "<Maral> flying a kite"])
-def test_a_text_without_the_name_in_brackets_stays_as_it_is(text: str):
+def test_a_text_without_the_name_in_brackets_is_unchanged(text: str):
     assert looks.put(text, "Mara", RABBIT) == looks.instead(text, "Mara", RABBIT) == text
 
 
-def test_signs_of_patterns_in_names_and_looks_are_letters_like_others():
+def test_regular_expression_characters_in_names_and_looks_are_literal():
     name, own = "Mr. (X)", r"a man with \1 on a c++ shirt (torn)"
     told = looks.put(f"<{name}> runs", name, own)
     assert told == f"<{name}>, {own}, runs"
     assert looks.take_out(told, name, own) == f"<{name}>, runs"
 
 
-# ---- take out
+# ---- removing
 
 
-def test_looks_are_taken_out_wherever_they_stand_behind_the_name_and_nowhere_else():
+def test_looks_are_removed_wherever_they_follow_the_name_and_nowhere_else():
     text = f"<Mara>, {RABBIT}, waves, <Bo>, {RABBIT}, too; {RABBIT} sleeps by <Mara>,  {RABBIT}"
     assert looks.take_out(text, "Mara", RABBIT) == f"<Mara>, waves, <Bo>, {RABBIT}, too; {RABBIT} sleeps by <Mara>"
 
 
-def test_looks_that_are_the_beginning_of_a_longer_word_are_no_looks():
+def test_looks_that_are_the_start_of_a_longer_word_are_not_removed():
     assert looks.take_out("<Mara>, a mango in hand", "Mara", "a man") == "<Mara>, a mango in hand"
 
 
@@ -81,7 +81,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=9), st.sampled_from(["", " "]), st.sampled_from([RABBIT, "a man", "a boy, asleep"]))
-def test_what_was_put_in_and_taken_out_is_put_in_again_as_it_was(pieces: list[str], gap: str, own: str):
+def test_removing_and_inserting_looks_again_restores_the_text(pieces: list[str], gap: str, own: str):
     text = gap.join(pieces)
     told = looks.put(text, "Mara", own)
     bare = looks.take_out(told, "Mara", own)
@@ -90,17 +90,17 @@ def test_what_was_put_in_and_taken_out_is_put_in_again_as_it_was(pieces: list[st
     assert bare.replace(",", "").split() == text.replace(",", "").split()
 
 
-# ---- instead
+# ---- replacing
 
 
-def test_looks_take_the_place_of_the_first_mention():
+def test_looks_replace_the_first_mention():
     assert looks.instead("<Mara> waves to <Bo>, and <Mara> runs", "Mara", RABBIT) == (
         f"{RABBIT} waves to <Bo>, and <Mara> runs"
     )
     assert looks.instead("<Mara>'s kite rises", "Mara", RABBIT) == f"{RABBIT}'s kite rises"
 
 
-# ---- tells
+# ---- detecting
 
 
 @pytest.mark.parametrize(
@@ -111,15 +111,15 @@ def test_looks_take_the_place_of_the_first_mention():
         "the hat of the rabbit is red",  # three words of four
     ],
 )
-def test_a_text_tells_looks_in_any_order_and_with_most_of_their_words(text: str):
+def test_a_text_states_looks_in_any_order_and_with_most_of_their_words(text: str):
     assert looks.tells(text, RABBIT)
 
 
 @pytest.mark.parametrize("text", ["", "a red rabbit flying a kite", "a redder rabbit with a topmost hat"])
-def test_half_of_the_words_or_words_that_are_only_alike_tell_nothing(text: str):
+def test_half_of_the_words_or_merely_similar_words_do_not_count(text: str):
     assert not looks.tells(text, RABBIT)
 
 
 @pytest.mark.parametrize("own", ["", "a man", "the man with a", "with"])
-def test_looks_of_less_than_two_words_that_say_something_are_never_told(own: str):
+def test_looks_with_fewer_than_two_meaningful_words_are_never_detected(own: str):
     assert not looks.tells("a man with a man in the man", own)

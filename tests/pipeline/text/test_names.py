@@ -1,4 +1,4 @@
-"""Names of people: seeded, without repeats, from all places alike. In captions they are tested in test_caption."""
+"""Names of people: seeded, without repeats, from all regions equally. In captions they are tested in test_caption."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def drawn(seed: int) -> list[str]:
     return [name for place in range(100) for name in names.draw(2, place, seed)]
 
 
-def test_another_seed_gives_a_grid_other_names_and_the_same_seed_the_same() -> None:
+def test_another_seed_gives_a_grid_other_names_and_the_same_seed_the_same_names() -> None:
     assert drawn(1) == drawn(1) != drawn(2)
 
 
-def test_every_region_has_about_its_share_of_the_names_of_a_data_set() -> None:
+def test_every_region_has_about_its_share_of_the_names_in_a_data_set() -> None:
     for seed in range(20):
         regions = Counter(names.POOL.index(name) // SHARE for name in drawn(seed))
         assert len(regions) == REGIONS

@@ -1,4 +1,4 @@
-"""Four published grids with their published captions, taken through the line as they are."""
+"""Four published grids with their published captions, taken through the pipeline unchanged."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def test_only_regular_files_are_opened_whatever_leads_to_them(tmp_path, draw, ga
     assert all("is not a regular file" in row.detail for row in rejected)
 
 
-def test_a_folder_that_can_t_be_read_costs_no_other(tmp_path, draw, gather, monkeypatch):
+def test_an_unreadable_folder_costs_no_other(tmp_path, draw, gather, monkeypatch):
     (tmp_path / "in" / "lost+found").mkdir(parents=True)
     draw(1).save(tmp_path / "in" / "a.png")
     real = os.scandir

@@ -36,7 +36,7 @@ def png(draw, seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_names_that_lead_out_of_an_archive_are_rows_and_write_nothing(tmp_path, draw, gather):
+def test_names_that_lead_out_of_an_archive_become_rows_and_write_nothing(tmp_path, draw, gather):
     hostile = ("../out.png", "/abs.png", "a/../../b.png", "in/./c.png")
     pack({name: png(draw, number) for number, name in enumerate((*hostile, "good.png"))}, tmp_path)
     before = {*tmp_path.iterdir()}
@@ -56,7 +56,7 @@ def test_a_hostile_name_does_not_hide_a_file_beside_the_archive(tmp_path, draw, 
     assert names == [f"{home}/packed.zip/../x.png", f"{home}/packed.zip", f"{home}/x.png"]
 
 
-def test_members_of_one_name_are_one_and_a_row(tmp_path, draw, gather):
+def test_members_with_the_same_name_become_one_item_and_a_row(tmp_path, draw, gather):
     with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
         for seed in (1, 2):
             archive.writestr("a.png", png(draw, seed))
@@ -79,7 +79,7 @@ def test_a_damaged_member_costs_no_other(tmp_path, draw, gather):
     assert not list((tmp_path / "run").rglob("*.part"))
 
 
-def test_a_damaged_archive_is_one_row(tmp_path, draw, gather):
+def test_a_damaged_archive_becomes_one_row(tmp_path, draw, gather):
     whole = pack({"a.png": png(draw, 1)}, tmp_path)
     whole.write_bytes(whole.read_bytes()[:-30])
     records, rejected = gather(whole)
@@ -87,10 +87,13 @@ def test_a_damaged_archive_is_one_row(tmp_path, draw, gather):
     assert rejected[0].what == str(whole) and "is a damaged ZIP archive" in rejected[0].detail
 
 
-def test_an_encrypted_member_is_a_row_and_what_is_not_encrypted_is_read(tmp_path, draw, gather):
+def test_an_encrypted_member_becomes_a_row_and_the_others_are_read(tmp_path, draw, gather):
     whole = pack({"a.png": png(draw, 1), "b.png": png(draw, 2), "metadata.jsonl": b"{}"}, tmp_path)
     content = bytearray(whole.read_bytes())
-    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # flags in the member's and in the table's header
+    for mark, place in (
+        (b"PK\x03\x04", 6),
+        (b"PK\x01\x02", 8),
+    ):  # flags in the header of the member and of the directory
         for start in [at for at in range(len(content)) if content[at : at + 4] == mark]:
             name = content[start + (30 if place == 6 else 46) :][:8]
             if not name.startswith(b"b.png"):
@@ -103,7 +106,7 @@ def test_an_encrypted_member_is_a_row_and_what_is_not_encrypted_is_read(tmp_path
     )
 
 
-def test_a_bomb_and_too_many_members_are_rows(tmp_path, draw, gather, monkeypatch):
+def test_a_zip_bomb_and_too_many_members_become_rows(tmp_path, draw, gather, monkeypatch):
     monkeypatch.setattr(container, "BOMB_BYTES", 1_000_000)
     with zipfile.ZipFile(tmp_path / "packed.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.mp4", b"\0\0\0\x18ftypisom" + bytes(2_000_000))
@@ -117,7 +120,7 @@ def test_a_bomb_and_too_many_members_are_rows(tmp_path, draw, gather, monkeypatc
     assert (records, [row.reason for row in rejected]) == ([], ["too large"])
 
 
-def test_an_archive_in_an_archive_or_a_folder_is_unsupported_with_the_way_on(tmp_path, draw, gather):
+def test_an_archive_inside_an_archive_or_a_folder_is_unsupported_with_a_way_to_proceed(tmp_path, draw, gather):
     home = tmp_path / "in"
     home.mkdir()
     inner = pack({"a.png": png(draw, 1)}, tmp_path).read_bytes()
@@ -131,7 +134,7 @@ def test_an_archive_in_an_archive_or_a_folder_is_unsupported_with_the_way_on(tmp
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text("ab./\\~ \u00e9\U0001f3ac", min_size=1, max_size=8), min_size=1, max_size=6))
-def test_whatever_members_are_called_each_is_one_item_with_an_id_of_its_own(tmp_path, names):
+def test_members_of_any_name_become_one_item_each_with_its_own_id(tmp_path, names):
     with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
         for number, name in enumerate(names):
             archive.writestr(name, bytes([number]))
@@ -141,14 +144,14 @@ def test_whatever_members_are_called_each_is_one_item_with_an_id_of_its_own(tmp_
     expected = sum(not name.endswith("/") and not out for name, out in zip(members, hidden, strict=True))
     try:
         items = collect.find([tmp_path / "packed.zip"])
-    except BadInput:  # nothing in it
+    except BadInput:  # empty
         items = []
     assert len(items) == len({item.id for item in items}) == expected
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.integers(4, 500), st.integers(0, 255), max_size=6), st.integers(100, 1000))
-def test_no_damage_is_more_than_rows(tmp_path, storyboard, flips, length):
+def test_any_damage_becomes_rows(tmp_path, storyboard, flips, length):
     with zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
         for number, method in enumerate((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)):
             archive.writestr(f"{number}.png", b"\x89PNG\r\n\x1a\n" + bytes(range(50)), method)

@@ -1,4 +1,4 @@
-"""Films: cuts against the truth, the sharpest frame of each shot, and what is not a complete film."""
+"""Films: cuts compared with the ground truth, the sharpest frame of each shot, and files that are no complete film."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def film(tmp_path_factory) -> Path:
     return write_film(tmp_path_factory.mktemp("films") / "a.mp4", HELD_OUT_SEED + 301, shots=12, size=(384, 216))
 
 
-def test_cuts_agree_with_the_truth_and_every_frame_lies_in_its_shot(film, gather):
+def test_cuts_agree_with_the_ground_truth_and_every_frame_lies_in_its_shot(film, gather):
     records, rejected = gather(film.parent)
     assert {row.reason for row in rejected} <= {"short shot"}
     told = json.loads(truth_path(film).read_text())
@@ -55,7 +55,7 @@ def test_cuts_agree_with_the_truth_and_every_frame_lies_in_its_shot(film, gather
     assert all(abs(cut - at.time) >= reader.EDGE - 1 / told["fps"] for cut in hard for at in own)
 
 
-def test_a_film_gives_the_same_pictures_every_time(film, tmp_path, storyboard):
+def test_a_film_gives_the_same_images_every_time(film, tmp_path, storyboard):
     first, second = (read(film, storyboard, tmp_path / run) for run in "ab")
     assert first == second and all(isinstance(item, Record) for item in first)
     assert all((tmp_path / "a" / r.path).read_bytes() == (tmp_path / "b" / r.path).read_bytes() for r in first)
@@ -72,7 +72,7 @@ def test_the_same_bytes_in_two_films_are_kept_once(film, tmp_path, gather):
 
 
 def blurred_shots(draw, sharp: Iterable[int], size: tuple[int, int] = (640, 360)) -> Iterator[np.ndarray]:
-    """Shots of 24 frames, out of focus by a little but for one frame each."""
+    """Shots of 24 frames, each slightly out of focus except for one frame."""
     for shot, best in enumerate(sharp):
         focused = np.asarray(draw(100 + shot, size))
         soft = cv2.GaussianBlur(focused, None, 1.2)
@@ -80,14 +80,14 @@ def blurred_shots(draw, sharp: Iterable[int], size: tuple[int, int] = (640, 360)
             yield focused if number == best else soft
 
 
-def test_the_one_sharp_frame_of_each_shot_is_chosen(tmp_path, draw, storyboard):
+def test_the_only_sharp_frame_of_each_shot_is_chosen(tmp_path, draw, storyboard):
     sharp = [7, 12, 18, 9]
     encode(tmp_path / "a.mp4", blurred_shots(draw, sharp), size=(640, 360), fps=12)
     records = read(tmp_path / "a.mp4", storyboard, tmp_path)
     assert [round(record.position.time * 12) - 24 * n for n, record in enumerate(records)] == sharp
 
 
-def test_a_film_is_decoded_once_and_few_frames_are_held(tmp_path, draw, storyboard, monkeypatch):
+def test_a_film_is_decoded_once_and_few_frames_are_kept_in_memory(tmp_path, draw, storyboard, monkeypatch):
     encode(tmp_path / "a.mp4", blurred_shots(draw, [9, 9], (320, 180)), size=(320, 180), fps=12)
     opened, held = [], []
     real_open, real_take = av.open, reader._Cutter.take
@@ -103,7 +103,7 @@ def test_a_film_is_decoded_once_and_few_frames_are_held(tmp_path, draw, storyboa
 
 
 def write(path: Path, images: Iterable[np.ndarray], *, times: Iterable[int] | None = None, turn=0, wide=1) -> Path:
-    """A film with its own display times in ms, lying on its side, or of pixels that are not square."""
+    """A film with its own display times in ms, or rotated sideways, or with pixels that are not square."""
     with av.open(str(path), "w", format="matroska" if path.suffix == ".mkv" else "mp4") as container:
         stream = container.add_stream("libx264", rate=12, options={"crf": "12", "preset": "superfast"})
         stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, 1000)
@@ -121,7 +121,7 @@ def write(path: Path, images: Iterable[np.ndarray], *, times: Iterable[int] | No
     return path
 
 
-def test_a_film_of_changing_rate_keeps_its_own_times(tmp_path, draw, storyboard):
+def test_a_film_with_a_variable_frame_rate_keeps_its_own_times(tmp_path, draw, storyboard):
     steps = [40] * 24 + [200] * 24 + [80] * 24
     stamps = [sum(steps[:n]) for n in range(72)]
     write(tmp_path / "a.mkv", blurred_shots(draw, [12, 12, 12], (320, 180)), times=stamps)
@@ -130,7 +130,7 @@ def test_a_film_of_changing_rate_keeps_its_own_times(tmp_path, draw, storyboard)
 
 
 @pytest.mark.parametrize(("turn", "wide"), [(90, 1), (-90, 1), (180, 1), (0, Fraction(4, 3)), (90, Fraction(4, 3))])
-def test_a_film_lying_on_its_side_or_of_odd_pixels_gives_upright_pictures(turn, wide, tmp_path, draw, storyboard):
+def test_a_film_that_is_rotated_or_has_non_square_pixels_gives_upright_images(turn, wide, tmp_path, draw, storyboard):
     upright = draw(1, (240, 320))
     ImageDraw.Draw(upright).rectangle((0, 0, 60, 60), fill="red")
     stored = np.rot90(np.asarray(upright), -turn // 90)
@@ -143,7 +143,7 @@ def test_a_film_lying_on_its_side_or_of_odd_pixels_gives_upright_pictures(turn, 
     assert difference.mean() < 12
 
 
-def test_what_is_not_a_film_is_one_rejected_row(tmp_path, gather, film):
+def test_a_file_that_is_not_a_film_is_one_rejected_row(tmp_path, gather, film):
     source = tmp_path / "in"
     source.mkdir()
     with av.open(str(source / "sound.mp4"), "w") as container:
@@ -168,7 +168,7 @@ def test_what_is_not_a_film_is_one_rejected_row(tmp_path, gather, film):
     assert told["text.mp4"][1] == "p4 is a text file, neither a film nor a picture."
 
 
-def test_a_film_that_was_cut_off_is_kept_up_to_there_and_says_so(film, tmp_path, gather):
+def test_a_truncated_film_is_kept_up_to_that_point_and_says_so(film, tmp_path, gather):
     whole = tmp_path / "whole.mp4"
     with av.open(str(film)) as old, av.open(str(whole), "w", options={"movflags": "faststart"}) as new:
         stream = new.add_stream_from_template(old.streams.video[0])

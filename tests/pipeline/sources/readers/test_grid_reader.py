@@ -1,4 +1,4 @@
-"""Ready-made grids: told from panels, and cut back into panels at their seams."""
+"""Ready-made grids: distinguished from panels, and cut back into panels at their seams."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def save(picture: Image.Image, *paths: Path) -> None:
 
 
 def claimed(folder: Path, task: Task) -> list[str]:
-    """Names of the items below a folder that are grids."""
+    """Names of the items below a folder that are recognised as grids."""
     items = collect.find([folder])
     return [item.name for item in items if reader.claims(item, item.head(), task, folder)]
 
@@ -41,7 +41,7 @@ def joint(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_a_picture_with_a_joint_caption_is_a_grid_or_a_panel_by_its_shape_or_its_siblings(name, tmp_path):
+def test_an_image_with_a_joint_caption_is_a_grid_or_a_panel_by_its_shape_or_its_siblings(name, tmp_path):
     layout = LAYOUTS[name].grid_layout
     for stem in ("grid", "other"):
         Image.new("L", layout.canvas).reduce(8).save(tmp_path / f"{stem}.png")
@@ -52,7 +52,7 @@ def test_a_picture_with_a_joint_caption_is_a_grid_or_a_panel_by_its_shape_or_its
     assert claimed(tmp_path, LAYOUTS[name]) == ["grid.png", "other.png"]
 
 
-def test_a_picture_without_a_joint_caption_of_its_own_is_not_a_grid(tmp_path, draw, storyboard):
+def test_an_image_without_a_joint_caption_of_its_own_is_not_a_grid(tmp_path, draw, storyboard):
     save(draw(1, (400, 600)), tmp_path / "a.png", tmp_path / "b-1.png", tmp_path / "c.png")
     (tmp_path / "a.txt").write_text("a cat on a mat")
     (tmp_path / "b.txt").write_text(JOINT)
@@ -60,7 +60,7 @@ def test_a_picture_without_a_joint_caption_of_its_own_is_not_a_grid(tmp_path, dr
 
 
 @pytest.mark.parametrize("name", ["storyboard", "font-design"])
-def test_a_grid_of_the_task_s_own_canvas_comes_back_pixel_for_pixel(name, tmp_path, draw, gather):
+def test_a_grid_on_the_tasks_own_canvas_comes_back_pixel_for_pixel(name, tmp_path, draw, gather):
     theme = LAYOUTS[name]
     layout = theme.grid_layout
     paths = [tmp_path / f"{panel}.png" for panel in range(layout.size)]
@@ -76,7 +76,7 @@ def test_a_grid_of_the_task_s_own_canvas_comes_back_pixel_for_pixel(name, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["storyboard", "font-design", "portrait-illustration"])
-def test_seams_are_found_within_a_pixel_though_they_are_up_to_five_off(name, tmp_path, draw):
+def test_seams_are_found_within_a_pixel_even_if_they_are_up_to_five_off(name, tmp_path, draw):
     layout, rng = LAYOUTS[name].grid_layout, np.random.default_rng(1)
     width, height = (1080, 1363) if layout.cols == 1 else (1363, 1080)
     off = 0
@@ -93,12 +93,12 @@ def test_seams_are_found_within_a_pixel_though_they_are_up_to_five_off(name, tmp
     assert off <= 1
 
 
-def test_where_no_seam_stands_out_a_grid_is_cut_into_equal_parts(storyboard):
+def test_a_grid_without_visible_seams_is_cut_into_equal_parts(storyboard):
     assert reader.panel_boxes(Image.new("RGB", (300, 900), "grey"), storyboard)[1] == (0, 300, 300, 600)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 6000), (6000, 4), (30, 40)])
-def test_a_grid_too_small_to_be_cut_is_rejected(size, tmp_path, draw, storyboard):
+def test_a_grid_too_small_to_cut_is_rejected(size, tmp_path, draw, storyboard):
     save(draw(1, size), tmp_path / "a.png")
     (tmp_path / "a.txt").write_text(JOINT)
     (item,) = collect.find([tmp_path / "a.png"])

@@ -10,7 +10,7 @@ from pipeline.stages import collect
 
 
 def sample(folder: Path, draw) -> Path:
-    """A picture with its mask for the contract of readers."""
+    """An image with its mask for the contract of readers."""
     for name in ("a.png", "a-masklabel.png"):
         draw(len(name)).save(folder / name)
     return folder
@@ -25,7 +25,7 @@ def sample(folder: Path, draw) -> Path:
         (("masks/a.png", "conditioning/a.png"), set()),
     ],
 )
-def test_a_mask_lies_beside_a_picture_of_its_name(names, masks, tmp_path, draw):
+def test_a_mask_is_a_file_beside_an_image_of_the_same_name(names, masks, tmp_path, draw):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         draw(1).save(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Single pictures."""
+"""Single images."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pipeline.stages import collect
 
 
 def sample(folder: Path, draw) -> Path:
-    """A picture for the contract of readers."""
+    """An image for the contract of readers."""
     draw(1).save(folder / "a.png")
     return folder
 
 
-def test_what_a_listing_says_of_a_picture_is_in_its_record(tmp_path, draw, storyboard):
+def test_the_facts_that_a_listing_gives_about_an_image_are_in_its_record(tmp_path, draw, storyboard):
     draw(1).save(tmp_path / "a.png")
     (tmp_path / "metadata.csv").write_text("file_name,text,licence,author,url,group\na.png,a cat,CC0,Ada,http://x,g\n")
     (item,) = collect.find([tmp_path])
