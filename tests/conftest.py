@@ -125,6 +125,7 @@ def tiny_flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def grids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of storyboards as our export writes it: six grids to train on, two held out, 256 x 384 pixels.
+
     Every panel shows the miniature's world; its text gives place and shot.
     """
     from miniature.draw import draw

@@ -52,6 +52,7 @@ def truths(scenes: Sequence[Sequence[Scene]]) -> list[str]:
 
 def build(home: Path, *, scored: bool = False) -> Path:
     """A home of four grids; the captioner has written a text of its own for each, and has a fifth in reserve.
+
     Args:
         scored: the texts describe what each grid shows, with two mistakes, and the miniature's model scores them.
     """

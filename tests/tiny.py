@@ -43,6 +43,7 @@ CHAT = (
 
 def flux(folder: Path, *, guidance: bool = True, length: int = 512) -> Path:
     """A FLUX.1 in a folder.
+
     Args:
         guidance: whether it takes a guidance strength and shifts its noise levels with the resolution, as FLUX.1-dev
             does; otherwise it is like FLUX.1-schnell.

@@ -146,6 +146,7 @@ def changed_base(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], N
 
 def awake(transformer: Any) -> None:
     """Turns a base with seeded weights into one that learns in few steps: orthogonal ends and open gates.
+
     Untouched, it hardly passes on what it sees, and the best that a LoRA can learn is to predict nothing.
     """
     chance = torch.Generator().manual_seed(0)

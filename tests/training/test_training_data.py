@@ -333,6 +333,7 @@ def test_captions_stay_with_their_images_when_files_are_renamed(
     make_job: Make, grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Caches keyed by step or by place in a shuffled list mix them up: 95 % of the pairs of 20 grids (diffusers 12124).
+
     What the renamed data set gets is compared with its own files, encoded again.
     """
     cache = Cache(tmp_path / "cache")

@@ -296,6 +296,7 @@ def moved(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def start(moved: Path, tmp_path: Path) -> Callable[[str], tuple[Path, list[str]]]:
     """Runs a trainer's command in the data set's folder; returns where it was started, and its arguments.
+
     Programs that record both stand in for the trainers.
     """
     (tmp_path / "bin").mkdir()

@@ -1,4 +1,5 @@
 """`captions.csv` through a real LibreOffice and back: nothing that a person did not edit may change.
+
 Run by headless `soffice` (Debian: libreoffice-calc-nogui), with its defaults and with the options that people choose
 when saving. Skipped where it is not installed.
 """
