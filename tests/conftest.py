@@ -147,12 +147,12 @@ def grids(tmp_path_factory: pytest.TempPathFactory) -> Path:
             picture.paste(Image.fromarray(draw(scene, size=(layout.panel_width, layout.panel_height))), box[:2])
         picture.save(run / f"{number}.png")
         records = tuple(Record(f"r{number}-{panel}", "", "film.mp4", Position()) for panel in range(layout.size))
-        told = grammar.render(
+        caption_text = grammar.render(
             f"<Mara>, {who.kind}", [f"{scene.place} {scene.shot}" for scene in scenes], ["Mara"], small
         )
         grid = Grid(f"g{number}", Group(f"s{number}", small.name, records, "", 1), layout, f"{number}.png")
         side = "train" if number <= 6 else "validation"
-        samples.append(Sample(Row(grid, grammar.parse(told, small)), f"{number:04d}", side, f"film {number}"))
+        samples.append(Sample(Row(grid, grammar.parse(caption_text, small)), f"{number:04d}", side, f"film {number}"))
     imagefolder.write(Dataset(small, run, home, tuple(samples), Split({}, frozenset(), "")), home)
     return home
 
@@ -186,7 +186,7 @@ def make_job(tmp_path: Path, tiny_flux: Path, grids: Path, encoded: Cache) -> Ca
         *,
         data: Path = grids,
         cache: Cache = encoded,
-        told: Sequence[str] = (),
+        overrides: Sequence[str] = (),
         name: str = "storyboard",
         **settings: object,
     ) -> Job:
@@ -205,7 +205,7 @@ def make_job(tmp_path: Path, tiny_flux: Path, grids: Path, encoded: Cache) -> Ca
             "samples": 0,
         }
         lines = [f"train.{key}={json.dumps(value)}" for key, value in (usual | settings).items()]
-        of = task.load(name, [*lines, *told])
+        of = task.load(name, [*lines, *overrides])
         wanted = config.load(of)
         backend = find_backend(of.base, wanted.model, wanted.revision)
         return Job(of, wanted, dataset.read(data, of), backend, tmp_path / folder, cache)

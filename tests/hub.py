@@ -66,8 +66,8 @@ class Handler(BaseHTTPRequestHandler):
         elif "/commit/" in path:
             self._commit(repo, body)
         elif "/tree/" in path:
-            found = self.server.files[repo].items()
-            self._answer([{"type": "file", "path": file, "size": len(body), "oid": "0"} for file, body in found])
+            listed = self.server.files[repo].items()
+            self._answer([{"type": "file", "path": file, "size": len(body), "oid": "0"} for file, body in listed])
         else:
             self._answer({"id": repo, "sha": "0", "private": self.server.private[repo], "siblings": []})
 

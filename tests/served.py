@@ -47,7 +47,7 @@ def truths(scenes: Sequence[Sequence[Scene]]) -> list[str]:
     texts = [[describe(scene) for scene in each[:3]] for each in scenes]
     texts[0] = [texts[0][1], texts[0][2], texts[0][0]]
     texts[1][1] += " as before"
-    return [reply(summarise(list(seen[:3]), [None] * 3), told) for seen, told in zip(scenes, texts, strict=True)]
+    return [reply(summarise(list(seen[:3]), [None] * 3), panels) for seen, panels in zip(scenes, texts, strict=True)]
 
 
 def build(home: Path, *, scored: bool = False) -> Path:

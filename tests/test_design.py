@@ -33,13 +33,13 @@ FILES = sorted(path for folder in HOUSE for path in (ROOT / folder).rglob("*.py"
 
 def imports(path: Path) -> set[str]:
     """Dotted names of our own modules that a file imports, anywhere in the file."""
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.split(".")[0] in {*HOUSE, "tests", "bench"}}
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in modules if name.split(".")[0] in {*HOUSE, "tests", "bench"}}
 
 
 def name_of(path: Path) -> str:
@@ -111,12 +111,12 @@ def test_every_package_is_listed_for_installation() -> None:
     import tomllib
 
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
-    found = {
+    present = {
         str(path.parent.relative_to(ROOT)).replace("/", ".")
         for top in HOUSE
         for path in (ROOT / top).rglob("__init__.py")
     }
-    assert set(listed) == found
+    assert set(listed) == present
 
 
 def test_every_make_target_has_a_line_of_help() -> None:

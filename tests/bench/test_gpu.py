@@ -47,13 +47,13 @@ def results(**rows: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_training_is_measured_from_the_start_of_its_process(folders: tuple[Path, Path]) -> None:
     rows = call(folders, ["bench/gpu.py"], "--only=flux-1 bf16 sparklers")
-    (found,) = rows.values()
-    assert found["outcome"] == "measured", found.get("error")
-    assert found["canvas"] == [128, 128]
-    assert found["seconds_to_first_step"] > found["seconds_encoded"] > 0
-    assert len(found["steps"]) == 7
-    assert min(found["steps"]) <= found["seconds_per_step"] <= max(found["steps"])
-    assert found["plan"]["base"] > 0
+    (measurement,) = rows.values()
+    assert measurement["outcome"] == "measured", measurement.get("error")
+    assert measurement["canvas"] == [128, 128]
+    assert measurement["seconds_to_first_step"] > measurement["seconds_encoded"] > 0
+    assert len(measurement["steps"]) == 7
+    assert min(measurement["steps"]) <= measurement["seconds_per_step"] <= max(measurement["steps"])
+    assert measurement["plan"]["base"] > 0
 
 
 def test_a_second_call_measures_what_is_missing_and_a_refusal_becomes_a_row(folders: tuple[Path, Path]) -> None:
@@ -78,9 +78,9 @@ def test_a_second_call_measures_what_is_missing_and_a_refusal_becomes_a_row(fold
 @pytest.mark.slow
 def test_the_self_check_measures_both_families(folders: tuple[Path, Path]) -> None:
     rows = call(folders, ["-m", "bench.gpu"])
-    failed = {name for name, found in rows.items() if found["outcome"] != "measured"}
+    failed = {name for name, result in rows.items() if result["outcome"] != "measured"}
     assert failed <= {"flux-1 nf4 sparklers"}
-    assert {found["family"] for found in rows.values()} == set(gpu.FAMILIES)
+    assert {result["family"] for result in rows.values()} == set(gpu.FAMILIES)
 
 
 def test_a_process_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ def test_a_process_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
 
 def test_a_measurement_cut_off_by_the_budget_is_repeated_later(tmp_path: Path) -> None:
     each = gpu.Measurement("flux-1", "bf16", "sparklers")
-    found = gpu.measure(each, tmp_path, small=True, limit=60.0, deadline=time.monotonic())
-    assert found["outcome"] == "cut"
+    result = gpu.measure(each, tmp_path, small=True, limit=60.0, deadline=time.monotonic())
+    assert result["outcome"] == "cut"
 
 
 def test_results_from_different_cards_are_not_mixed(tmp_path: Path) -> None:

@@ -156,9 +156,9 @@ def test_a_drop_asks_for_a_reason_by_number_or_in_words(page: Page, served: Serv
     page.keyboard.type("the <b>hat</b> is missing")
     page.keyboard.press("Enter")
     wait_for(page, f"{second}: drop")
-    found = rows(served)
-    assert (found[first].review.decision, found[first].review.note) == ("drop", "panels do not belong together")
-    assert found[second].review.note == "the <b>hat</b> is missing"
+    decided = rows(served)
+    assert (decided[first].review.decision, decided[first].review.note) == ("drop", "panels do not belong together")
+    assert decided[second].review.note == "the <b>hat</b> is missing"
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#note")).to_have_text("note: the <b>hat</b> is missing")
 
@@ -301,10 +301,10 @@ def test_filters_show_the_rows_that_their_labels_count(page: Page, served: Serve
         shown[name] = page.locator("#strip button").count()
         assert label == f"{name} {shown[name]}"
     assert shown["all"] == shown["undecided"] == GRIDS
-    assert shown["rejected"] == sum(bool(row.reasons) for row in found.values()) >= 1
-    assert shown["problems"] == sum(bool(row.caption.problems) for row in found.values()) == 1
+    assert shown["rejected"] == sum(bool(row.reasons) for row in by_id.values()) >= 1
+    assert shown["problems"] == sum(bool(row.caption.problems) for row in by_id.values()) == 1
     page.locator("[data-filter=problems]").click()
-    assert found[here(page)].caption.problems
+    assert by_id[here(page)].caption.problems
     page.keyboard.press("a")
     wait_for(page, "All rows in this filter are decided.")
     page.locator("[data-filter=undecided]").click()

@@ -149,8 +149,8 @@ def test_edits_that_were_not_applied_are_set_aside_and_reported(iclora: Run, pic
     iclora("dataset", "storyboard", "--source", str(pictures), *BARE)
     edited("runs/storyboard/captions.csv", note="see below")
     for command in (["review", "storyboard"], ["dataset", "storyboard"]):
-        told = "it is kept as runs/storyboard/captions.not-applied-1.csv" in iclora(*command)[1]
-        assert told == (command[0] == "review")
+        reported = "it is kept as runs/storyboard/captions.not-applied-1.csv" in iclora(*command)[1]
+        assert reported == (command[0] == "review")
     assert "see below" in Path("runs/storyboard/captions.not-applied-1.csv").read_text(encoding="utf-8")
 
 
@@ -178,9 +178,9 @@ def test_a_stage_command_stops_at_its_stage(iclora: Run, pictures: Path) -> None
 @pytest.mark.parametrize("stage", ["collect", "group", "filter", "export"])
 def test_the_suggested_next_command_can_be_typed_as_it_stands(iclora: Run, pictures: Path, stage: str) -> None:
     _, output, _ = iclora(stage, "storyboard", "--source", str(pictures), "--out", "a run", *BARE)
-    told = re.search(r"^(?:next:|  ?) ?(iclora .+)$", output, re.M)
-    assert told
-    code, _, errors = iclora(*shlex.split(told[1])[1:])
+    suggestion = re.search(r"^(?:next:|  ?) ?(iclora .+)$", output, re.M)
+    assert suggestion
+    code, _, errors = iclora(*shlex.split(suggestion[1])[1:])
     assert (code, errors) == (0, "")
 
 

@@ -88,10 +88,10 @@ def of_one_cast(row: Row) -> bool:
 
 def decide(run: Run, kept: int = 20, dropped: int = 4) -> dict[str, bool]:
     """Keeps grids with one character and drops grids with two, whatever their places."""
-    found = rows(run)
-    chosen = [row for row in found if of_one_cast(row)][:kept]
-    chosen += [row for row in found if not of_one_cast(row)][:dropped]
-    assert len(chosen) == kept + dropped < len(found)
+    all_rows = rows(run)
+    chosen = [row for row in all_rows if of_one_cast(row)][:kept]
+    chosen += [row for row in all_rows if not of_one_cast(row)][:dropped]
+    assert len(chosen) == kept + dropped < len(all_rows)
     for row in chosen:
         change = reviews.change(
             row, run.task, run.counter, decision="keep" if of_one_cast(row) else "drop", note="seen"
@@ -130,8 +130,8 @@ def test_twenty_decisions_of_both_kinds_are_enough_and_the_report_says_how_many_
     kept: int, dropped: int, missing: str
 ) -> None:
     decided = {f"g-{number}": number < kept for number in range(kept + dropped)}
-    told = teaching.lacking(decided)
-    assert told.endswith(missing) and bool(told) == bool(missing)
+    message = teaching.lacking(decided)
+    assert message.endswith(missing) and bool(message) == bool(missing)
 
 
 def test_too_few_decisions_are_reported_in_one_sentence_and_change_nothing(
@@ -178,16 +178,16 @@ def test_two_verdicts_are_compared_by_the_worst_panel_of_every_undecided_grid(ru
     was[0, 2], becomes[1, 1], becomes[2, 0] = floor - 0.5, floor - 0.25, floor - 2
     was[3, 0] = becomes[3, 1] = floor - 3  # a stranger under both
     one, other = replace(before, panels=was), replace(before, panels=becomes)
-    lesson = teaching.compare(one, other, grids, {grids[2].id: True, grids[5].id: False})
+    preview = teaching.compare(one, other, grids, {grids[2].id: True, grids[5].id: False})
     near = round(floor, 4)
-    assert [(turn.grid, turn.before.panel, turn.after.panel) for turn in lesson.turns] == [
+    assert [(turn.grid, turn.before.panel, turn.after.panel) for turn in preview.turns] == [
         (grids[0].id, 2, 0),
         (grids[1].id, 0, 1),
     ]  # the third turns as well, but a person has decided on it
-    assert (lesson.turns[0].before, lesson.turns[0].after.passes) == (Worst(2, round(floor - 0.5, 4), near), True)
-    assert (lesson.turns[1].before.passes, lesson.turns[1].after) == (True, Worst(1, round(floor - 0.25, 4), near))
-    told = list(teaching.lines(lesson, run.task.markers))
-    assert told[1:5] == [
+    assert (preview.turns[0].before, preview.turns[0].after.passes) == (Worst(2, round(floor - 0.5, 4), near), True)
+    assert (preview.turns[1].before.passes, preview.turns[1].after) == (True, Worst(1, round(floor - 0.25, 4), near))
+    lines = list(teaching.lines(preview, run.task.markers))
+    assert lines[1:5] == [
         "1 grids would now be rejected as strangers:",
         f"  {grids[1].id}: worst panel [SCENE-1] {floor + 1:.4f}, floor {floor:.4f} -> "
         f"[SCENE-2] {floor - 0.25:.4f}, floor {floor:.4f}",
@@ -195,14 +195,14 @@ def test_two_verdicts_are_compared_by_the_worst_panel_of_every_undecided_grid(ru
         f"  {grids[0].id}: worst panel [SCENE-3] {floor - 0.5:.4f}, floor {floor:.4f} -> "
         f"[SCENE-1] {floor + 1:.4f}, floor {floor:.4f}",
     ]
-    assert told[5:] == ["the 2 grids that you have decided on stay as you decided"]
+    assert lines[5:] == ["the 2 grids that you have decided on stay as you decided"]
 
 
 def test_a_run_without_a_rule_cannot_be_taught(run: Run) -> None:
-    found = verdict_of(run)
-    bare_ = replace(found, found=None, panels=None)
+    current = verdict_of(run)
+    untaught = replace(current, found=None, panels=None)
     with pytest.raises(BadInput, match="have no rule that could be taught"):
-        teaching.compare(bare_, bare_, reviews.grids(run.store), {})
+        teaching.compare(untaught, untaught, reviews.grids(run.store), {})
 
 
 def test_a_measure_that_a_person_decides_by_gains_weight(run: Run) -> None:
@@ -236,7 +236,7 @@ def test_learning_does_what_it_previewed_and_leaves_a_persons_decisions_alone(
     run = opened(home)
     with run.store:
         decided = decide(run)
-        lesson, before = run.lesson(), strangers(run)
+        preview, before = run.lesson(), strangers(run)
         overrides = run.settings.overrides
     code, output, errors = iclora("review", "storyboard", "--out", str(home), "--learn")
     assert (code, errors) == (0, "")
@@ -244,9 +244,9 @@ def test_learning_does_what_it_previewed_and_leaves_a_persons_decisions_alone(
     run = opened(home)
     with run.store:
         assert run.settings.overrides == overrides | {"filter.learn": True}
-        assert counts(run) == {name: pytest.approx(now, abs=0.001) for name, (_, now) in lesson.counts.items()}
+        assert counts(run) == {name: pytest.approx(now, abs=0.001) for name, (_, now) in preview.counts.items()}
         turned = (strangers(run) ^ before) - decided.keys()
-        assert turned == {turn.grid for turn in lesson.turns} != set()
+        assert turned == {turn.grid for turn in preview.turns} != set()
         assert {row.id: row.decision == "keep" for row in rows(run) if row.id in decided} == decided
         exported = {entry["grid"] for entry in run.store.table("exported")}
         assert exported & decided.keys() == {grid for grid, kept in decided.items() if kept}
@@ -283,12 +283,12 @@ def test_learning_twice_leaves_one_setting_and_keeps_the_others(run: Run) -> Non
 def test_learning_cannot_be_combined_with_another_way_to_review(
     iclora: Callable[..., tuple[int, str, str]], home: Path
 ) -> None:
-    for words, told in (
+    for words, message in (
         (["--apply", "x.csv"], "--apply x.csv and --learn are two ways to review"),
         (["--serve"], "--serve and --learn are two ways to review"),
     ):
         code, _, errors = iclora("review", "storyboard", "--out", str(home), "--learn", *words)
-        assert code == 2 and errors.startswith(f"error: {told}")
+        assert code == 2 and errors.startswith(f"error: {message}")
 
 
 def test_a_worst_panel_at_the_floor_passes() -> None:

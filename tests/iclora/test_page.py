@@ -207,15 +207,15 @@ def test_all_rows_of_a_fresh_run_are_undecided_and_their_texts_are_split_by_pane
 
 def test_confirming_a_grid_that_the_toolkit_keeps_is_a_decision_too(client: httpx2.Client, served: Served) -> None:
     row = rows(client)[0]
-    told = change(client, row, "decide", decision="keep")
-    assert (told["row"]["by"], told["row"]["filters"]) == ("person", [])
-    assert told["row"]["base"] != row["base"]
-    found, events = stored(served)
-    assert next(each for each in found if each.id == row["id"]).review == Review(row["id"], "keep")
+    answer = change(client, row, "decide", decision="keep")
+    assert (answer["row"]["by"], answer["row"]["filters"]) == ("person", [])
+    assert answer["row"]["base"] != row["base"]
+    now, events = stored(served)
+    assert next(each for each in now if each.id == row["id"]).review == Review(row["id"], "keep")
     assert [(e["grid"], e["who"], e["field"], e["was"], e["becomes"]) for e in events] == [
         (row["id"], "page", "decision", "keep", "keep")
     ]
-    assert change(client, told["row"], "decide", decision="keep")["step"] is None
+    assert change(client, answer["row"], "decide", decision="keep")["step"] is None
 
 
 def test_a_drop_has_its_reason_and_keeping_the_grid_after_all_removes_it(client: httpx2.Client) -> None:
@@ -305,7 +305,7 @@ def test_a_picture_that_has_left_its_grid_is_offered_and_can_come_back(client: h
 
 def test_a_picture_of_another_source_is_refused(client: httpx2.Client, served: Served) -> None:
     row, other = rows(client)[:2]
-    foreign = next(found for found in stored(served)[0] if found.id == other["id"]).grid.group.records[0]
+    foreign = next(each for each in stored(served)[0] if each.id == other["id"]).grid.group.records[0]
     answer = post(client, row, "replace", panel=0, record=foreign.id)
     assert answer.status_code == 422
     assert "of its own film or folder" in answer.json()["error"]
@@ -322,14 +322,14 @@ def test_every_change_can_be_undone_and_undoing_the_first_leaves_no_decision(
         ("swap", {"first": 0, "second": 1}),
         ("replace", {"panel": 2, "record": client.get(f"/rows/{row['id']}/offers/2").json()[0]["id"]}),
     ):
-        told = change(client, now, what, **said)
-        steps.append((told["step"], now))
-        now = told["row"]
+        response = change(client, now, what, **said)
+        steps.append((response["step"], now))
+        now = response["row"]
     for step, before in reversed(steps):
         answer = client.post("/undo", json={"step": step})
         assert answer.json()["row"] == before
-    found, events = stored(served)
-    assert all(each.review is None for each in found)
+    after, events = stored(served)
+    assert all(each.review is None for each in after)
     fields = [(event["field"], event["was"], event["becomes"]) for event in events]
     assert len(fields) % 2 == 0
     assert sorted(fields) == sorted((field, becomes, was) for field, was, becomes in fields)
@@ -348,12 +348,12 @@ def test_a_change_is_undone_once_and_only_while_its_row_is_as_it_left_it(client:
 def test_the_linter_checks_a_text_while_it_is_typed(client: httpx2.Client) -> None:
     row = rows(client)[0]
     typed = "[MOVIE-SHOTS] 🎬 so,\n [SCENE-1] one thing there, [SCENE-3] the end of it"
-    told = client.post(f"/rows/{row['id']}/check", json={"text": typed}).json()
-    assert "".join(piece["text"] for piece in told["pieces"]) == typed
-    assert [(piece["kind"], piece["panel"]) for piece in told["pieces"]] == [
+    check = client.post(f"/rows/{row['id']}/check", json={"text": typed}).json()
+    assert "".join(piece["text"] for piece in check["pieces"]) == typed
+    assert [(piece["kind"], piece["panel"]) for piece in check["pieces"]] == [
         ("marker", None), ("summary", None), ("marker", 0), ("text", 0), ("marker", 2), ("text", 2),
     ]  # fmt: skip
-    assert told["problems"] == ["the marker [SCENE-2] is missing"]
+    assert check["problems"] == ["the marker [SCENE-2] is missing"]
 
 
 def test_without_a_scorer_there_are_no_scores(client: httpx2.Client) -> None:
@@ -365,8 +365,8 @@ def test_the_captioners_new_answer_is_stored_beside_the_existing_text(client: ht
     row = rows(client)[0]
     mine = row["text"].replace("does thing", "mends thing")
     edited = change(client, row, "edit", text=mine)["row"]
-    told = [client.post(f"/rows/{row['id']}/ask", json={}).json()["text"] for _ in range(3)]
-    assert len({*told, mine, row["text"]}) == 5
+    answers = [client.post(f"/rows/{row['id']}/ask", json={}).json()["text"] for _ in range(3)]
+    assert len({*answers, mine, row["text"]}) == 5
     assert rows(client)[0] == edited
     assert stored(served)[0][0].caption.text == mine
 
@@ -441,8 +441,8 @@ def test_the_command_serves_until_it_is_interrupted_and_then_writes_the_data_set
     ) as command:
         assert command.stdout
         try:
-            told = command.stdout.readline() + command.stdout.readline()
-            address, token = re.findall(r"http://(127\.0\.0\.1:\d+)/\?token=(\S+)", told)[0]
+            output = command.stdout.readline() + command.stdout.readline()
+            address, token = re.findall(r"http://(127\.0\.0\.1:\d+)/\?token=(\S+)", output)[0]
             with Served(address, token, run).client() as client:
                 change(client, rows(client)[0], "decide", decision="drop", note="why")
             command.send_signal(signal.SIGINT)
@@ -455,9 +455,9 @@ def test_the_command_serves_until_it_is_interrupted_and_then_writes_the_data_set
 
 
 def test_a_table_and_the_page_cannot_be_used_for_one_review() -> None:
-    told = CliRunner().invoke(cli.app, ["review", "storyboard", "--serve", "--apply", "captions.csv"])
-    assert isinstance(told.exception, BadInput)
-    assert str(told.exception).startswith("--apply captions.csv and --serve are two ways to review")
+    result = CliRunner().invoke(cli.app, ["review", "storyboard", "--serve", "--apply", "captions.csv"])
+    assert isinstance(result.exception, BadInput)
+    assert str(result.exception).startswith("--apply captions.csv and --serve are two ways to review")
 
 
 def test_the_data_set_has_the_panels_and_texts_that_the_reviewer_chose(client: httpx2.Client, served: Served) -> None:
@@ -506,6 +506,6 @@ def test_a_text_with_a_stand_in_for_a_marker_is_split_without_loss() -> None:
     couple = next(known for name in task.names() if (known := task.load(name)).stand_ins)
     marker, words = next(iter(couple.stand_ins.items()))
     text = " ".join(words if each == marker else f"{each} one thing" for each in (couple.prefix, *couple.markers))
-    found = views.pieces(text, couple)
-    assert "".join(piece["text"] for piece in found) == text
-    assert {piece["panel"] for piece in found} == {None, *range(len(couple.markers))}
+    pieces = views.pieces(text, couple)
+    assert "".join(piece["text"] for piece in pieces) == text
+    assert {piece["panel"] for piece in pieces} == {None, *range(len(couple.markers))}

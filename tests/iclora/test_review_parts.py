@@ -130,8 +130,8 @@ def doubt(run: Run, number: int, **cells: str) -> str:
     with pytest.raises(BadInput) as caught:
         apply(run, number, **cells)
     assert run.store.table("reviews") == []
-    (told,) = str(caught.value).split("\n  ")[1:]
-    return told.partition(", ")[2]
+    (message,) = str(caught.value).split("\n  ")[1:]
+    return message.partition(", ")[2]
 
 
 def first_and_second(run: Run, number: int) -> tuple[str, str]:
@@ -193,15 +193,15 @@ def test_the_table_has_the_summary_before_the_panels_and_the_people_after_them(r
     assert list(table(run)[0])[:9] == [
         "id", "decision", "caption", "summary", "panel_1", "panel_2", "panel_3", "people", "note",
     ]  # fmt: skip
-    told = [lines[row(run, number).id] for number in range(4)]
+    in_order = [lines[row(run, number).id] for number in range(4)]
     (mara, leo), (una, bo) = first_and_second(run, STRANGER), first_and_second(run, FAIR)
-    assert [line["people"] for line in told] == [
+    assert [line["people"] for line in in_order] == [
         f"{mara}: {RABBIT}; {leo}: {BEAR}",
         f"{una}: {OWL}; {bo}: {BEAR} (changes: what it wears)",
         "",
         "",
     ]
-    assert [line["summary"] for line in told] == [row(run, number).caption.summary for number in range(4)]
+    assert [line["summary"] for line in in_order] == [row(run, number).caption.summary for number in range(4)]
     assert run.apply(run.folder / "captions.csv") == []
 
 
@@ -311,7 +311,7 @@ def test_caption_and_people_agree_if_the_caption_states_the_new_looks(run: Run) 
 
 def test_invalid_people_are_in_doubt_with_a_way_to_proceed(run: Run) -> None:
     mara, leo = first_and_second(run, STRANGER)
-    for cell, told in (
+    for cell, message in (
         (f"{mara}: {RABBIT}; {leo}: {BEAR}; Zeno: a cat",
          f"people: 'Zeno' is not in this grid; its caption names {mara}, {leo}"),
         (f"{mara}: ; {leo}: {BEAR}",
@@ -321,7 +321,7 @@ def test_invalid_people_are_in_doubt_with_a_way_to_proceed(run: Run) -> None:
         (f"{mara}: a cat; {leo}: {BEAR}; {mara}: a dog", f"people: {mara} appears twice; describe them once"),
         (f"{mara}: a [cat]; {leo}: {BEAR}", f"people: the looks of {mara} contain '['; write them without ; < > [ ]"),
     ):  # fmt: skip
-        assert doubt(run, STRANGER, people=cell) == told
+        assert doubt(run, STRANGER, people=cell) == message
     assert doubt(run, ONE_TEXT, people="Zeno: a cat") == (
         "people: the caption is plain text and has no separate looks for Zeno; edit the caption"
     )
@@ -336,8 +336,8 @@ def test_people_and_texts_that_contradict_each_other_are_in_doubt(run: Run) -> N
         ({"caption": seen.text.replace(RABBIT, "a brown rabbit")}, "caption"),
         ({"summary": seen.summary.replace(RABBIT, "a brown rabbit")}, "summary"),
     ):
-        told = doubt(run, STRANGER, people=people, **cells)
-        assert told == f"people: differ from the {other}, which was edited too; change only one"
+        message = doubt(run, STRANGER, people=people, **cells)
+        assert message == f"people: differ from the {other}, which was edited too; change only one"
     assert doubt(run, STRANGER, summary="a day", caption=seen.text.replace("sits", "lies")) == (
         "summary: differs from the caption, which was edited too; change only one"
     )
@@ -346,9 +346,9 @@ def test_people_and_texts_that_contradict_each_other_are_in_doubt(run: Run) -> N
 
 
 def test_looks_that_contain_a_semicolon_are_shown_without_it_and_left_as_they_are(run: Run) -> None:
-    told = Parts((Person("Mara", "a cat; asleep"), Person("Leo", BEAR)), (), "")
-    assert reviews.people_cell(told) == f"Mara: a cat, asleep; Leo: {BEAR}"
-    seen = replace(row(run, STRANGER), caption=replace(row(run, STRANGER).caption, parts=told))
+    made = Parts((Person("Mara", "a cat; asleep"), Person("Leo", BEAR)), (), "")
+    assert reviews.people_cell(made) == f"Mara: a cat, asleep; Leo: {BEAR}"
+    seen = replace(row(run, STRANGER), caption=replace(row(run, STRANGER).caption, parts=made))
     said = reviews.people_in(f"Mara: a cat, asleep; Leo: {BEAR} (big)")
     assert reviews.redescribed(seen, said) == (Person("Leo", f"{BEAR} (big)"),)
 
@@ -365,9 +365,9 @@ def test_a_table_from_before_there_were_people_is_refused(run: Run) -> None:
 
 
 def test_a_score_with_the_name_of_a_column_is_shown_beside_it(run: Run) -> None:
-    found = reviews.rows(run.store, run.task, run.counter)
-    scored = replace(found[0], scores=(Score("summary", 0.5, 0.1, True, ""),))
-    path, all_rows = run.folder / "scored.csv", [scored, *found[1:]]
+    stored_rows = reviews.rows(run.store, run.task, run.counter)
+    scored = replace(stored_rows[0], scores=(Score("summary", 0.5, 0.1, True, ""),))
+    path, all_rows = run.folder / "scored.csv", [scored, *stored_rows[1:]]
     csv_table.write_csv(all_rows, run.task, path)
     assert csv_table.read_csv(path, all_rows, run.task, run.counter) == []
     assert '"summary score"' in path.read_text(encoding="utf-8-sig").splitlines()[0]
@@ -403,8 +403,8 @@ def test_the_contact_sheet_shows_the_captioners_remarks_and_names_the_stranger(r
 
 
 def test_a_captioners_remark_is_one_line() -> None:
-    told = Parts((), (), "", (Tie("a kite", (0, 1, 2)), Tie("the sea", (0, 2))), (0, 1), "all differ")
-    assert reviews.captioners_word(told) == (
+    made = Parts((), (), "", (Tie("a kite", (0, 1, 2)), Tie("the sea", (0, 2))), (0, 1), "all differ")
+    assert reviews.captioners_word(made) == (
         "a kite in panels 1, 2 and 3; the sea in panels 1 and 3; panels 1 and 2 do not belong; "
         "no panels belong together: all differ"
     )
@@ -442,9 +442,9 @@ def post(client: httpx2.Client, row: dict[str, Any], what: str, **said: object) 
 
 
 def test_a_row_comes_with_its_people_and_the_captioners_remarks(client: httpx2.Client, served: Served) -> None:
-    told = shown(client, served)
-    assert [person["looks"] for person in told["people"]] == [RABBIT, BEAR]
-    assert told["word"] == "the beach in panels 1 and 2; panel 3 does not belong"
+    answer = shown(client, served)
+    assert [person["looks"] for person in answer["people"]] == [RABBIT, BEAR]
+    assert answer["word"] == "the beach in panels 1 and 2; panel 3 does not belong"
     other = shown(client, served, ONE_TEXT)
     assert (other["people"], other["word"]) == ([], "")
     assert shown(client, served, FAIR)["people"][1]["changes"] == "what it wears"
@@ -457,8 +457,12 @@ def test_looks_are_checked_in_the_text_that_they_would_produce_and_saved_with_it
     mara = before["people"][0]["name"]
     people, text = {mara: "  a green  rabbit, "}, before["text"].replace("sits down", "lies down")
     wanted = text.replace(RABBIT, "a green rabbit")
-    told = post(client, before, "check", text=text, people=people).json()
-    assert (told["text"], "".join(piece["text"] for piece in told["pieces"]), told["problems"]) == (wanted, wanted, [])
+    check = post(client, before, "check", text=text, people=people).json()
+    assert (check["text"], "".join(piece["text"] for piece in check["pieces"]), check["problems"]) == (
+        wanted,
+        wanted,
+        [],
+    )
     assert shown(client, served) == before
     answer = post(client, before, "edit", base=before["base"], text=text, people=people).json()
     assert (answer["row"]["text"], answer["row"]["people"][0]["looks"]) == (wanted, "a green rabbit")
@@ -477,9 +481,9 @@ def test_the_linter_knows_the_parts_of_a_text_while_it_is_typed(client: httpx2.C
     before = shown(client, served)
     mara = before["people"][0]["name"]
     typed = before["text"].replace("sits down", f"sits down, {RABBIT}")
-    told = post(client, before, "check", text=typed).json()
-    assert told["problems"] == [f"[SCENE-2] says what <{mara}> looks like again, after the summary"]
-    assert "".join(piece["text"] for piece in told["pieces"]) == typed
+    check = post(client, before, "check", text=typed).json()
+    assert check["problems"] == [f"[SCENE-2] says what <{mara}> looks like again, after the summary"]
+    assert "".join(piece["text"] for piece in check["pieces"]) == typed
 
 
 @pytest.mark.parametrize("what", ["check", "edit", "score"])

@@ -245,9 +245,9 @@ def test_the_commands_use_nothing_but_the_python_api() -> None:
     for path in (ROOT / "iclora" / "cli").glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            found = {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
+            imported = {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
             if isinstance(node, ast.ImportFrom):
-                found = {f"{node.module}.{alias.name}" for alias in node.names}
-            for name in found:
+                imported = {f"{node.module}.{alias.name}" for alias in node.names}
+            for name in imported:
                 if name.split(".")[0] in ("pipeline", "captioners", "training", "miniature"):
                     assert name in allowed, f"{path.name} imports {name}"

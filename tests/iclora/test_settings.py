@@ -186,19 +186,19 @@ def test_a_value_that_a_task_file_cannot_hold_is_refused(value: object) -> None:
 
 
 def test_every_setting_in_force_says_where_it_comes_from() -> None:
-    found = origins(of(captioner="server", overrides={"group.near": 0, "captioner.model": "x", "train.steps": 9}))
-    assert {key for key, origin in found.items() if origin == "run"} == {
+    origin_of = origins(of(captioner="server", overrides={"group.near": 0, "captioner.model": "x", "train.steps": 9}))
+    assert {key for key, origin in origin_of.items() if origin == "run"} == {
         *("source", "captioner", "group.near", "captioner.model", "train.steps")
     }
-    assert (found["scorer"], found["captioner.url"], found["train.rank"]) == ("default",) * 3
-    assert (found["markers"], found["layout.rows"], found["group.by"]) == ("task file",) * 3
-    assert found["layout.fit"] == "default"
+    assert (origin_of["scorer"], origin_of["captioner.url"], origin_of["train.rank"]) == ("default",) * 3
+    assert (origin_of["markers"], origin_of["layout.rows"], origin_of["group.by"]) == ("task file",) * 3
+    assert origin_of["layout.fit"] == "default"
 
 
 def test_without_a_source_the_miniature_is_used() -> None:
     drawn = Settings(task="storyboard")
-    found = origins(drawn)
-    miniature = {key for key, origin in found.items() if origin == "miniature"}
+    origin_of = origins(drawn)
+    miniature = {key for key, origin in origin_of.items() if origin == "miniature"}
     assert {"source", "captioner.model", "scorer.model", "train.model", "train.steps"} <= miniature
     assert origins(drawn.changed(settings={"train.steps": 5}))["train.steps"] == "run"
     assert "miniature" not in origins(of()).values()
@@ -210,8 +210,8 @@ def test_a_default_of_the_base_family_is_distinguished_from_a_default_of_the_too
     own = replace(families.load("flux-1"), recipe={"rank": 32, "ema": 0.9})
     monkeypatch.setattr(families, "load", lambda _: own)
     asked = of(overrides={"train.ema": 0.5})
-    found, shown = origins(asked), values(asked)
-    assert (found["train.rank"], found["train.ema"], found["train.alpha"]) == ("family", "run", "default")
+    origin_of, shown = origins(asked), values(asked)
+    assert (origin_of["train.rank"], origin_of["train.ema"], origin_of["train.alpha"]) == ("family", "run", "default")
     assert (shown["train.rank"], shown["train.ema"]) == (32, 0.5)
 
 

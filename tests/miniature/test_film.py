@@ -180,13 +180,13 @@ def test_a_cut_detector_finds_the_hard_cuts_and_nothing_else(held_out):
     shots = told(held_out)["shots"]
     # the shortest shot lasts 0.9 s; PySceneDetect's default of 15 frames would be 1.25 s at 12 frames per second
     scenes = detect(str(held_out), AdaptiveDetector(adaptive_threshold=3.5, min_scene_len=7))
-    found = [start.seconds for start, _ in scenes[1:]]
+    detected = [start.seconds for start, _ in scenes[1:]]
     cuts = [shot["start"] for shot in shots if shot["transition"] == "cut"]
-    seen = [cut for cut in cuts if any(abs(cut - time) < 0.09 for time in found)]
+    seen = [cut for cut in cuts if any(abs(cut - time) < 0.09 for time in detected)]
     dissolves = [shot for shot in shots if shot["transition"] == "dissolve"]
     assert dissolves
     assert len(seen) >= 0.9 * len(cuts)
-    assert len(found) - len(seen) <= len(dissolves)
+    assert len(detected) - len(seen) <= len(dissolves)
 
 
 def test_complete_films_are_left_alone_and_incomplete_ones_are_written_again(tmp_path):

@@ -36,9 +36,9 @@ def pictures(grids: list[list[Panel]]) -> list[list[Image.Image]]:
     return [[panel.image for panel in grid] for grid in grids]
 
 
-def named_in(told: dict[str, Any]) -> list[str]:
+def named_in(answer: dict[str, Any]) -> list[str]:
     """The people of a whole reply or of one of its panels."""
-    return [person["name"] for person in told["people"]]
+    return [person["name"] for person in answer["people"]]
 
 
 def random_grid(rng: random.Random) -> list[Scene]:
@@ -95,20 +95,20 @@ def test_the_vlm_names_people_only_when_an_instruction_of_the_toolkit_asks_for_n
     grids = measure.grids_of(panels)[:4]
     bare, long = (vlm.ask(pictures(grids), words) for words in ("Go.", instructions.write(task.load("font-design"))))
     named = vlm.ask(pictures(grids), instructions.write(task.load("storyboard")))
-    assert all(named_in(json.loads(told)) == [] for told in bare + long)
-    assert all("P1" in named_in(json.loads(told)) for told in named)
+    assert all(named_in(json.loads(answer)) == [] for answer in bare + long)
+    assert all("P1" in named_in(json.loads(answer)) for answer in named)
     for grid, *replies in zip(grids, bare, long, named, strict=True):
-        for told in replies:
-            said = [panel["text"] for panel in json.loads(told)["panels"]]
+        for answer in replies:
+            said = [panel["text"] for panel in json.loads(answer)["panels"]]
             assert len(said) == len(grid)
             places = [measure.phrase(panel.scene, "place") in text for panel, text in zip(grid, said, strict=True)]
-            assert all(places), told
+            assert all(places), answer
 
 
 def test_the_vlm_answers_for_one_to_four_images(panels: list[Panel], vlm: Vlm) -> None:
     for count in (1, 2, 4):
-        told = vlm.ask(pictures([panels[:count]]))[0]
-        assert len(json.loads(told)["panels"]) == count
+        answer = vlm.ask(pictures([panels[:count]]))[0]
+        assert len(json.loads(answer)["panels"]) == count
 
 
 def test_the_vlm_answers_again_after_its_faults_are_named(panels: list[Panel], vlm: Vlm) -> None:
@@ -125,10 +125,10 @@ def test_the_vlm_answers_again_after_its_faults_are_named(panels: list[Panel], v
 def test_the_tokenizer_spells_every_reply_exactly() -> None:
     tokenizer, rng = build_tokenizer(), random.Random(1)
     for _ in range(200):
-        told = reply(random_grid(rng), named=rng.random() < 0.5)
-        ids = tokenizer(told).input_ids
+        text = reply(random_grid(rng), named=rng.random() < 0.5)
+        ids = tokenizer(text).input_ids
         assert tokenizer.unk_token_id not in ids
-        assert tokenizer.decode(ids) == told
+        assert tokenizer.decode(ids) == text
 
 
 def test_an_unknown_text_of_any_length_is_one_token() -> None:
@@ -138,9 +138,9 @@ def test_an_unknown_text_of_any_length_is_one_token() -> None:
 def test_a_reply_gives_each_character_one_name_in_order_of_appearance() -> None:
     rng = random.Random(2)
     first, second = draw_scene(rng), draw_scene(rng)
-    told = json.loads(reply([first, second, first], named=True))
-    assert named_in(told) == list(NAMES[:2])
-    assert [named_in(panel) for panel in told["panels"]] == [["P1"], ["P2"], ["P1"]]
+    parsed = json.loads(reply([first, second, first], named=True))
+    assert named_in(parsed) == list(NAMES[:2])
+    assert [named_in(panel) for panel in parsed["panels"]] == [["P1"], ["P2"], ["P1"]]
     assert named_in(json.loads(reply([first], named=False))) == []
 
 

@@ -87,12 +87,12 @@ def test_a_broken_plug_in_is_one_sentence(gadgets: Path, tmp_path: Path, name: s
 
 
 def test_the_toolkits_own_are_found_for_every_kind() -> None:
-    found = {kind.package: set(plugins.names(kind)) for kind in plugins.KINDS}
-    assert {"local", "scripted", "sidecar"} <= found["captioners"]
-    assert {"none", "open_clip"} <= found["pipeline.consistency.scorers"]
-    assert {"neighbours", "pairs", "sets"} == found["pipeline.grouping.strategies"]
-    assert {"storyboard", "font-design"} <= found["pipeline.tasks"]
-    assert all(found.values())
+    by_package = {kind.package: set(plugins.names(kind)) for kind in plugins.KINDS}
+    assert {"local", "scripted", "sidecar"} <= by_package["captioners"]
+    assert {"none", "open_clip"} <= by_package["pipeline.consistency.scorers"]
+    assert {"neighbours", "pairs", "sets"} == by_package["pipeline.grouping.strategies"]
+    assert {"storyboard", "font-design"} <= by_package["pipeline.tasks"]
+    assert all(by_package.values())
 
 
 def test_a_kind_goes_by_its_package_too() -> None:
@@ -109,8 +109,8 @@ def test_a_plug_in_of_an_installed_package_is_listed_without_importing_it_and_lo
     with installed(tmp_path / "site", "stranger", files, entries):
         assert {"good", "odd"} <= set(plugins.names(GADGETS)) and "no" not in plugins.names(GADGETS)
         assert "stranger" not in sys.modules
-        found = plugins.find(GADGETS, "odd")
-        assert found.load().answer == 7 and found.identity == "odd"
+        plugin = plugins.find(GADGETS, "odd")
+        assert plugin.load().answer == 7 and plugin.identity == "odd"
     assert "odd" not in plugins.names(GADGETS)
 
 
@@ -152,10 +152,10 @@ def test_a_plug_in_is_loaded_by_its_path(gadgets: Path, tmp_path: Path, monkeypa
     (tmp_path / "my own.py").write_text("answer = 3\n")
     monkeypatch.chdir(tmp_path)
     for given in ("my own.py", "./my own.py", str(tmp_path / "my own.py")):
-        found = plugins.find(GADGETS, given)
-        assert (found.name, found.target) == ("my own", str(tmp_path / "my own.py"))
-        assert found.load().answer == 3
-    assert found.load() is found.load()
+        plugin = plugins.find(GADGETS, given)
+        assert (plugin.name, plugin.target) == ("my own", str(tmp_path / "my own.py"))
+        assert plugin.load().answer == 3
+    assert plugin.load() is plugin.load()
 
 
 def test_the_identity_of_a_plug_in_given_by_path_changes_with_its_content(gadgets: Path, tmp_path: Path) -> None:
@@ -184,8 +184,8 @@ def test_a_path_can_be_kept_and_used_from_another_folder(tmp_path: Path, monkeyp
 def test_a_plug_in_that_was_found_can_be_sent_to_another_process(gadgets: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("answer = 3")
     for name in ("good", str(tmp_path / "mine.py")):
-        found = plugins.find(GADGETS, name)
-        assert pickle.loads(pickle.dumps(found)) == found
+        plugin = plugins.find(GADGETS, name)
+        assert pickle.loads(pickle.dumps(plugin)) == plugin
 
 
 # ---- what they make
@@ -253,9 +253,9 @@ def test_help_lists_the_plug_ins_of_other_packages_without_importing_them(tmp_pa
             "from iclora import cli\ncli.main()"
         )
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    told = " ".join(ran.stdout.replace("│", " ").split())
-    assert "haiku, local (the default), scripted, server, sidecar, or the path of a .py file." in told
-    assert "none, open_clip (the default), taste, or the path of a .py file." in told
+    help_text = " ".join(ran.stdout.replace("│", " ").split())
+    assert "haiku, local (the default), scripted, server, sidecar, or the path of a .py file." in help_text
+    assert "none, open_clip (the default), taste, or the path of a .py file." in help_text
 
 
 # ---- options
@@ -281,10 +281,10 @@ def test_good_options_are_taken_over() -> None:
 def test_all_faults_of_options_are_told_at_once_with_their_values() -> None:
     with pytest.raises(BadInput) as caught:
         plugins.parse_options(Options, "the gadget good", {"size": "wide" * 99, "sise": 4}, "gadget.")
-    told = str(caught.value)
-    assert told.startswith("options of the gadget good: gadget.size: Input should be a valid integer")
-    assert ", got 'widewide" in told and "...;" in told and len(told) < 300
-    assert told.endswith("unknown key 'gadget.sise', did you mean 'size'?")
+    message = str(caught.value)
+    assert message.startswith("options of the gadget good: gadget.size: Input should be a valid integer")
+    assert ", got 'widewide" in message and "...;" in message and len(message) < 300
+    assert message.endswith("unknown key 'gadget.sise', did you mean 'size'?")
 
 
 def test_known_options_are_listed_only_where_none_is_near() -> None:

@@ -50,8 +50,8 @@ def test_a_model_that_nobody_has_is_told_at_once_in_one_line(offline: str, why: 
     ran = subprocess.run(
         [sys.executable, "-c", ASK], env=os.environ | nowhere, capture_output=True, text=True, check=True
     )
-    told, seconds = ran.stdout.split("|")
-    assert why in told and "\n" not in told and float(seconds) < 10 and not ran.stderr
+    message, seconds = ran.stdout.split("|")
+    assert why in message and "\n" not in message and float(seconds) < 10 and not ran.stderr
 
 
 def test_a_name_that_can_be_no_model_is_told() -> None:

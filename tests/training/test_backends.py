@@ -131,11 +131,11 @@ def test_texts_are_encoded_bit_for_bit_as_by_the_pipeline(family: Family) -> Non
             list(texts), do_classifier_free_guidance=False, max_sequence_length=limit
         )
         expected = [{"text": one} for one in long]
-    found = family.encode(*texts)
-    assert [one.keys() for one in found] == [one.keys() for one in expected]
-    for ours, theirs in zip(found, expected, strict=True):
+    encoded = family.encode(*texts)
+    assert [one.keys() for one in encoded] == [one.keys() for one in expected]
+    for ours, theirs in zip(encoded, expected, strict=True):
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert not torch.equal(found[0]["text"][-1], found[2]["text"][-1])
+    assert not torch.equal(encoded[0]["text"][-1], encoded[2]["text"][-1])
 
 
 def test_special_tokens_and_chat_template_are_counted(family: Family) -> None:
@@ -210,11 +210,11 @@ def test_the_transformer_gets_the_inputs_that_the_pipeline_gives_it(family: Fami
 def test_sampling_through_the_backend_ends_at_the_pipelines_latents(family: Family) -> None:
     texts = family.encode(*TEXTS[:2])
     expected = family.draw(noise(), 3.5 if family.is_flux else 0.0, output_type="latent")
-    found = euler(
+    drawn = euler(
         family, lambda x, sigma: family.backend.predict(family.pipeline.transformer, x, sigma, texts, guidance=3.5)
     )
-    assert (found - noise()).abs().mean() > 0.1
-    torch.testing.assert_close(as_drawn(family, found), expected, rtol=1e-4, atol=1e-5)
+    assert (drawn - noise()).abs().mean() > 0.1
+    torch.testing.assert_close(as_drawn(family, drawn), expected, rtol=1e-4, atol=1e-5)
 
 
 @torch.inference_mode()
@@ -349,11 +349,11 @@ def test_images_are_decoded_as_by_the_pipeline(family: Family) -> None:
     guidance = 3.5 if family.is_flux else 0.0
     latents = family.draw(noise(), guidance, output_type="latent")
     expected = family.draw(noise(), guidance, output_type="pt")
-    found = family.backend.decode_image(
+    decoded = family.backend.decode_image(
         family.pipeline.vae, unpack(latents, HEIGHT // 8, WIDTH // 8) if family.is_flux else latents
     )
-    torch.testing.assert_close(found, expected)
-    assert found.std() > 0.01
+    torch.testing.assert_close(decoded, expected)
+    assert decoded.std() > 0.01
 
 
 # ---- noise levels
@@ -448,13 +448,13 @@ def test_at_full_size_the_lora_is_on_the_layers_of_the_blocks_and_nowhere_else(
     transformer = inject_adapter_in_model(
         LoraConfig(r=RANK, target_modules=backend.TARGETS), backend.blank("transformer")
     )
-    found = {name: tuple(weight.shape) for name, weight in get_peft_model_state_dict(transformer).items()}
+    sizes = {name: tuple(weight.shape) for name, weight in get_peft_model_state_dict(transformer).items()}
     expected = {f"{name}.lora_A.weight": (RANK, inputs) for name, (inputs, _) in layers.items()}
     expected |= {f"{name}.lora_B.weight": (outputs, RANK) for name, (_, outputs) in layers.items()}
-    assert found == expected and len(layers) == count
-    trainable = sum(math.prod(shape) for shape in found.values())
+    assert sizes == expected and len(layers) == count
+    trainable = sum(math.prod(shape) for shape in sizes.values())
     assert trainable == RANK * sum(inputs + outputs for inputs, outputs in layers.values())
-    assert not any(name.startswith(("proj_out", "all_final_layer")) for name in found)
+    assert not any(name.startswith(("proj_out", "all_final_layer")) for name in sizes)
 
 
 @pytest.mark.parametrize("family", [Flux, ZImage])
@@ -480,16 +480,16 @@ def test_a_folder_with_only_the_model_is_enough(family: Family) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "folder", "told"),
+    ("make", "folder", "message"),
     [
         (z_image.make, "dev", "is a FluxPipeline, and base=z-image is trained on a ZImagePipeline"),
         (flux.make, "z-image", "is a ZImagePipeline, and base=flux-1 is trained on a FluxPipeline"),
     ],
 )
 def test_a_model_of_another_family_is_refused(
-    make: Callable[[str], Backend], folder: str, told: str, folders: dict[str, Path]
+    make: Callable[[str], Backend], folder: str, message: str, folders: dict[str, Path]
 ) -> None:
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(BadInput, match=message):
         make(str(folders[folder])).check()
 
 
@@ -531,10 +531,10 @@ def test_a_model_that_cannot_be_found_is_reported_at_once_in_one_sentence(
     for make in (flux.make, z_image.make):
         with pytest.raises(MissingWeights) as caught:
             ask(make(model))
-        told = str(caught.value)
-        assert told.startswith(f"the base model '{model}' is not on this machine and can't be fetched (")
-        assert ("offline mode" if offline else "refused") in told and f"'hf download {model}'" in told
-        assert "\n" not in told
+        message = str(caught.value)
+        assert message.startswith(f"the base model '{model}' is not on this machine and can't be fetched (")
+        assert ("offline mode" if offline else "refused") in message and f"'hf download {model}'" in message
+        assert "\n" not in message
     assert not waits
 
 
@@ -546,8 +546,8 @@ def test_an_unknown_model_has_no_config() -> None:
 @pytest.mark.parametrize("miniature", [False, True])
 def test_a_task_is_trained_on_the_model_of_its_base(miniature: bool) -> None:
     for base, model in (("flux-1", str(settings.MINIATURE) if miniature else DEV), ("z-image", Z_IMAGE)):
-        told = task.load("storyboard", [f"base={base}"])
-        assert find_backend(base, settings.load(told, miniature=miniature).model, None).model == model
+        own = task.load("storyboard", [f"base={base}"])
+        assert find_backend(base, settings.load(own, miniature=miniature).model, None).model == model
         named = task.load("storyboard", [f"base={base}", "train.model=someone/model"])
         assert find_backend(base, settings.load(named, miniature=miniature).model, None).model == "someone/model"
     for backend in (Flux, ZImage):
@@ -555,10 +555,10 @@ def test_a_task_is_trained_on_the_model_of_its_base(miniature: bool) -> None:
 
 
 def test_licence_and_limit_of_known_models_need_no_file() -> None:
-    told = {
+    licences = {
         model: (family(model).licence, family(model).text_limit) for family in (Flux, ZImage) for model in family.KNOWN
     }
-    assert told == {
+    assert licences == {
         DEV: ("flux-1-dev-non-commercial-license", 512),
         SCHNELL: ("apache-2.0", 256),
         Z_IMAGE: ("apache-2.0", 512),

@@ -69,8 +69,8 @@ def test_the_base_is_loaded_at_the_commit_that_the_lora_was_trained_on(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     file = changed(lora, card={"base": "someone/flux", "weights": "c0ffee/transformer"})
-    for model, told in ((None, "'hf download someone/flux --revision c0ffee'"), ("a/b", "'hf download a/b'")):
-        with pytest.raises(MissingWeights, match=rf"{told} .* as diffusers saves it with --model FOLDER\.$"):
+    for model, hint in ((None, "'hf download someone/flux --revision c0ffee'"), ("a/b", "'hf download a/b'")):
+        with pytest.raises(MissingWeights, match=rf"{hint} .* as diffusers saves it with --model FOLDER\.$"):
             generate.open_generator(file, model, SETTINGS, CPU)
 
 
@@ -121,17 +121,17 @@ def test_nan_and_infinity_are_errors_and_not_images(lora: Path, tiny_flux: Path,
 def test_a_request_unlike_the_training_gets_a_warning_and_is_generated_anyway(lora: Path, tiny_flux: Path) -> None:
     photo, small = Image.new("RGB", (128, 64)), Image.new("RGB", (64, 64))
 
-    def told(request: GenerationRequest, **card: Any) -> list[str]:
+    def warnings(request: GenerationRequest, **card: Any) -> list[str]:
         generator = generate.open_generator(changed(lora, card=card), str(tiny_flux), SETTINGS, CPU)
         return generate.remarks(generator, request)
 
-    assert not told(GenerationRequest(PROMPT))
-    assert not told(GenerationRequest(PROMPT, 0, {1: photo}))
-    (base,) = told(GenerationRequest(PROMPT), weights="c0ffee/transformer")
+    assert not warnings(GenerationRequest(PROMPT))
+    assert not warnings(GenerationRequest(PROMPT, 0, {1: photo}))
+    (base,) = warnings(GenerationRequest(PROMPT), weights="c0ffee/transformer")
     assert "than the base that the LoRA was trained on (flux, c0ffee/transformer)" in base
-    (prompt,) = told(GenerationRequest("a dog, [SCENE-1] runs, [SCENE-3] sleeps."))
+    (prompt,) = warnings(GenerationRequest("a dog, [SCENE-1] runs, [SCENE-3] sleeps."))
     assert prompt.startswith("the prompt lacks [MOVIE-SHOTS], [SCENE-2]; every caption in the LoRA's training reads [M")
-    (order,) = told(
+    (order,) = warnings(
         GenerationRequest(
             PROMPT.replace("[SCENE-1]", "[X]").replace("[SCENE-2]", "[SCENE-1]").replace("[X]", "[SCENE-2]")
         )
@@ -139,15 +139,15 @@ def test_a_request_unlike_the_training_gets_a_warning_and_is_generated_anyway(lo
     assert order.startswith(
         "the prompt has its markers in another order; every caption in the LoRA's training reads [M"
     )
-    (crop,) = told(GenerationRequest(PROMPT, 0, {2: small}))
+    (crop,) = warnings(GenerationRequest(PROMPT, 0, {2: small}))
     assert crop.startswith("the picture for panel 3 loses 50% of its area")
     for share, panels, given in ((1, [2], {}), (1, [2], {0: photo}), (0.5, [2], {0: photo}), (1, [], {})):
-        (mode,) = told(GenerationRequest(PROMPT, 0, given), recipe={"conditional": share}, condition=panels)
+        (mode,) = warnings(GenerationRequest(PROMPT, 0, given), recipe={"conditional": share}, condition=panels)
         assert mode.startswith(
             f"the LoRA has learnt to generate with {'panel 2' if panels else 'some panels'} given, and"
         )
     for share, panels, given in ((1, [2], {1: photo}), (0.5, [2], {}), (1, [], {0: photo}), (0, [2], {0: photo})):
-        assert not told(GenerationRequest(PROMPT, 0, given), recipe={"conditional": share}, condition=panels)
+        assert not warnings(GenerationRequest(PROMPT, 0, given), recipe={"conditional": share}, condition=panels)
 
 
 def test_a_file_from_another_program_is_refused(lora: Path, tmp_path: Path) -> None:
@@ -242,8 +242,8 @@ def test_the_command_overwrites_nothing(lora: Path, tiny_flux: Path, tmp_path: P
         (("--to", "grid.txt"), "error: --to grid.txt doesn't end like an image's name"),
         (("--given", f"2={photo}"), "panel 2 is given twice"),
     ):
-        code, _, told = run("--given", f"2={photo}", *words)
-        assert code == 2 and sentence in told
+        code, _, errors = run("--given", f"2={photo}", *words)
+        assert code == 2 and sentence in errors
     assert photo.read_bytes() == before
     code, printed, _ = run("--to", str(drawn))
     assert code == 0 and open_image(drawn).size == (128, 192)

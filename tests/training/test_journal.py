@@ -35,8 +35,8 @@ def events(folder: Path) -> Any:
     """Everything that TensorBoard would show."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    found = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0, "images": 0})
-    return found.Reload()
+    accumulator = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0, "images": 0})
+    return accumulator.Reload()
 
 
 def age(folder: Path) -> None:
@@ -139,8 +139,8 @@ def test_starting_over_keeps_nothing_of_an_earlier_training(tmp_path: Path) -> N
     opened(tmp_path, panels=2).close()
     assert (tmp_path / "log.csv").read_text() == "step,loss,loss_1,loss_2,learning_rate,gradient_norm,seconds\n"
     assert (tmp_path / "validation.csv").read_text() == "step,sigma,panel,loss\n"
-    found = events(tmp_path).Tags()
-    assert found["scalars"] == found["images"] == []
+    tags = events(tmp_path).Tags()
+    assert tags["scalars"] == tags["images"] == []
 
 
 def test_a_log_with_other_panels_is_not_resumed(tmp_path: Path) -> None:
@@ -159,15 +159,15 @@ def test_a_missing_log_starts_where_the_training_resumes(tmp_path: Path) -> None
 
 def test_tensorboard_shows_losses_by_panel_and_noise_level_and_the_images(tmp_path: Path) -> None:
     run(tmp_path, range(1, 6))
-    found = events(tmp_path)
-    assert {tag for tag in found.Tags()["scalars"] if tag.startswith("train/")} == {
+    shown = events(tmp_path)
+    assert {tag for tag in shown.Tags()["scalars"] if tag.startswith("train/")} == {
         f"train/{name}" for name in ("loss", "loss_1", "loss_3", "learning_rate", "gradient_norm", "seconds")
     }
-    last = {tag: found.Scalars(tag)[-1].value for tag in found.Tags()["scalars"]}
+    last = {tag: shown.Scalars(tag)[-1].value for tag in shown.Tags()["scalars"]}
     assert last["validation/loss"] == pytest.approx(0.5 * 2 / 5)
     assert last["validation/sigma_0.9"] == pytest.approx(0.9 * 2 / 5)
     assert last["validation/panel_3"] == pytest.approx(0.5 * 3 / 5)
-    (picture,) = found.Images("samples")
+    (picture,) = shown.Images("samples")
     assert (picture.step, picture.width, picture.height) == (5, 48, 32)
 
 
@@ -175,10 +175,10 @@ def test_tensorboard_shows_no_step_of_a_resumed_training_twice(tmp_path: Path) -
     run(tmp_path, range(1, 19))
     age(tmp_path)
     run(tmp_path, range(11, 21))
-    found = events(tmp_path)
-    assert [event.step for event in found.Scalars("train/loss")] == list(range(1, 21))
-    assert [event.step for event in found.Scalars("validation/loss")] == [5, 10, 15, 20]
-    assert [event.step for event in found.Images("samples")] == [5, 10, 15, 20]
+    shown = events(tmp_path)
+    assert [event.step for event in shown.Scalars("train/loss")] == list(range(1, 21))
+    assert [event.step for event in shown.Scalars("validation/loss")] == [5, 10, 15, 20]
+    assert [event.step for event in shown.Images("samples")] == [5, 10, 15, 20]
 
 
 def test_tensorboard_reads_past_an_event_that_a_kill_cut_off(tmp_path: Path) -> None:
@@ -213,9 +213,9 @@ class Run:
         self.rows: dict[int, dict[str, Any]] = {}
         self.finished = False
 
-    def log(self, told: Mapping[str, Any], step: int) -> None:
+    def log(self, logged: Mapping[str, Any], step: int) -> None:
         assert not self.finished and step >= max(self.rows, default=0)
-        self.rows.setdefault(step, {}).update(told)
+        self.rows.setdefault(step, {}).update(logged)
 
     def finish(self) -> None:
         self.finished = True
@@ -246,9 +246,9 @@ def test_weights_and_biases_gets_the_same_values_and_the_settings(tmp_path: Path
     assert (one.asked["project"], one.asked["name"]) == ("iclora", "storyboard")
     assert one.asked["config"] == {"rank": 16} and one.asked["dir"] == str(tmp_path)
     assert sorted(one.rows) == [1, 2, 3, 4, 5] and one.finished
-    found = events(tmp_path)
-    assert set(one.rows[5]) == {*found.Tags()["scalars"], "samples"}
-    assert one.rows[5]["validation/loss"] == pytest.approx(found.Scalars("validation/loss")[0].value)
+    shown = events(tmp_path)
+    assert set(one.rows[5]) == {*shown.Tags()["scalars"], "samples"}
+    assert one.rows[5]["validation/loss"] == pytest.approx(shown.Scalars("validation/loss")[0].value)
     assert one.rows[5]["samples"].size == (48, 32)
 
 

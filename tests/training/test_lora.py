@@ -200,10 +200,10 @@ def test_every_key_is_in_diffusers_style_and_names_a_layer_of_its_size(make_job:
     weights = load_file(written(job, tmp_path)[0])
     assert len(weights) == 34
     for key, weight in weights.items():
-        found = re.fullmatch(r"transformer\.(.+)\.lora_([AB])\.weight", key)
-        assert found
-        layer = layers[found[1]]
-        assert weight.shape == ((4, layer.in_features) if found[2] == "A" else (layer.out_features, 4))
+        match = re.fullmatch(r"transformer\.(.+)\.lora_([AB])\.weight", key)
+        assert match
+        layer = layers[match[1]]
+        assert weight.shape == ((4, layer.in_features) if match[2] == "A" else (layer.out_features, 4))
         assert weight.dtype == torch.float32
 
 
@@ -296,7 +296,7 @@ def test_alphas_in_a_file_are_respected(make_job: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "header",
     [
         {"lora_alpha": 8},
         {"lora_alpha": 8, "use_rslora": True},
@@ -304,26 +304,26 @@ def test_alphas_in_a_file_are_respected(make_job: Make, tmp_path: Path) -> None:
     ],
 )
 def test_the_strength_in_a_header_means_what_it_does_in_diffusers(
-    told: dict[str, Any], make_job: Make, tmp_path: Path
+    header: dict[str, Any], make_job: Make, tmp_path: Path
 ) -> None:
     """A LoRA that diffusers saved with alpha 8 at rank 4 counts twice."""
-    file = headed(make_job(), tmp_path, told)
+    file = headed(make_job(), tmp_path, header)
     theirs = in_diffusers(make_job(), file)
     assert not torch.allclose(theirs, in_comfy(make_job(), file), atol=1e-3)
     assert torch.equal(begun(make_job, file), theirs)
 
 
-def headed(job: Job, folder: Path, told: dict[str, Any]) -> Path:
+def headed(job: Job, folder: Path, given: dict[str, Any]) -> Path:
     """A file with a header as diffusers writes it."""
     file, weights = folder / "theirs.safetensors", published(job)
     layers = sorted(key[len("transformer.") : -len(".lora_A.weight")] for key in weights if ".lora_A." in key)
-    header = {f"transformer.{key}": value for key, value in ({"r": 4, "target_modules": layers} | told).items()}
+    header = {f"transformer.{key}": value for key, value in ({"r": 4, "target_modules": layers} | given).items()}
     save_file(weights, file, metadata={"format": "pt", "lora_adapter_metadata": json.dumps(header)})
     return file
 
 
 @pytest.mark.parametrize(
-    ("told", "sentence"),
+    ("given", "sentence"),
     [
         ({"use_dora": True}, "is a DoRA, which has more than two matrices per layer; use a plain LoRA"),
         (
@@ -333,8 +333,8 @@ def headed(job: Job, folder: Path, told: dict[str, Any]) -> Path:
         ({"lora_alpha": math.nan}, r"has an unusable strength in its header"),
     ],
 )
-def test_an_unusable_header_is_refused(told: dict[str, Any], sentence: str, make_job: Make, tmp_path: Path) -> None:
-    file = headed(make_job(), tmp_path, told)
+def test_an_unusable_header_is_refused(given: dict[str, Any], sentence: str, make_job: Make, tmp_path: Path) -> None:
+    file = headed(make_job(), tmp_path, given)
     with pytest.raises(BadInput, match=sentence):
         lora_file.read_weights(file)
 
@@ -348,9 +348,9 @@ def test_an_initial_lora_of_another_rank_is_refused(make_job: Make, tmp_path: Pa
 def refused(make_job: Make, folder: Path, weights: dict[str, Tensor]) -> str:
     """The error for an initial LoRA with these weights."""
     save_file(weights, folder / "theirs.safetensors")
-    with pytest.raises(BadInput) as told:
+    with pytest.raises(BadInput) as caught:
         begun(make_job, folder / "theirs.safetensors")
-    return str(told.value)
+    return str(caught.value)
 
 
 def test_an_initial_lora_with_keys_of_another_style_is_refused(make_job: Make, tmp_path: Path) -> None:
@@ -372,16 +372,16 @@ def test_an_initial_lora_for_layers_of_another_size_is_refused(make_job: Make, t
         key: torch.zeros(4, 1) if key.endswith(lora_file.SUFFIXES[0]) else value
         for key, value in published(make_job()).items()
     }
-    told = refused(make_job, tmp_path, wide)
-    assert "has weights for layers that have another size in FluxTransformer2DModel" in told
+    message = refused(make_job, tmp_path, wide)
+    assert "has weights for layers that have another size in FluxTransformer2DModel" in message
 
 
 def test_an_initial_lora_with_one_of_two_matrices_missing_is_refused(make_job: Make, tmp_path: Path) -> None:
     whole = published(make_job())
     for suffix in lora_file.SUFFIXES:
         gone = next(key for key in whole if key.endswith(suffix))
-        told = refused(make_job, tmp_path, {key: value for key, value in whole.items() if key != gone})
-        assert gone.removeprefix("transformer.") in told
+        message = refused(make_job, tmp_path, {key: value for key, value in whole.items() if key != gone})
+        assert gone.removeprefix("transformer.") in message
     assert "has no weights" in refused(make_job, tmp_path, {})
 
 
@@ -421,9 +421,9 @@ def taught(job: Job, dtype: torch.dtype, fused: bool) -> tuple[Tensor, dict[str,
     chance = torch.Generator().manual_seed(0)
     noisy, text, pooled = (torch.randn(shape, generator=chance) for shape in ((2, 16, 8, 12), (2, 9, 32), (2, 32)))
     texts = [{"text": one, "pooled": summary} for one, summary in zip(text, pooled, strict=True)]
-    found = job.backend.predict(transformer, noisy, torch.tensor([0.3, 0.8]), texts)
-    found.float().square().mean().backward()
-    return found.detach(), {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
+    prediction = job.backend.predict(transformer, noisy, torch.tensor([0.3, 0.8]), texts)
+    prediction.float().square().mean().backward()
+    return prediction.detach(), {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
 
 
 def test_fused_layers_predict_and_learn_the_same_as_those_of_peft(make_job: Make) -> None:

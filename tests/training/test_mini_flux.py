@@ -80,20 +80,20 @@ def test_a_story_describes_its_first_character_and_the_other_panels_show_any_cha
     pages = [[made.scenes[index] for index in made.shown(page)] for page in range(len(made.pages))]
     assert max(len({scene.character for scene in page}) for page in pages) == PANELS
     assert min(len({scene.character for scene in page}) for page in pages) > 1
-    told_of = 0
+    in_summary = 0
     for step in range(40):
-        latents, meanings, told = made.draw(step)
-        assert len(latents) == len(told)
-        if len(told) == deck.SINGLES:
+        latents, meanings, captions = made.draw(step)
+        assert len(latents) == len(captions)
+        if len(captions) == deck.SINGLES:
             continue
         assert meanings.shape[-2:] == (PANELS * 4, 8)
-        for text, page in zip(told[: made.stories], (pages[row] for row in rows_of(latents, made)), strict=False):
+        for text, page in zip(captions[: made.stories], (pages[row] for row in rows_of(latents, made)), strict=False):
             summary, *panels = re.split(r"\[SCENE-\d\]", text)
             name = re.search(r"a short story about (<\w+>),", summary)
             assert name
-            told_of += page[0].character.words in summary
+            in_summary += page[0].character.words in summary
             assert all(f"{name[1]}," in panel and " with a " not in panel for panel in panels)
-    assert told_of > 30
+    assert in_summary > 30
 
 
 def rows_of(latents: torch.Tensor, made: deck.Deck) -> list[int]:
@@ -140,9 +140,9 @@ def test_muon_keeps_the_directions_of_a_matrix_and_makes_their_lengths_about_equ
 def test_the_classifier_recognises_what_unseen_frames_show() -> None:
     pool = lessons.render(300, UNSEEN, workers=1, filmed=True)
     true = np.array([labels_of(scene) for scene in pool.scenes])
-    told = Reader.load().read(lessons.pixels(pool, list(range(300))))
+    readings = Reader.load().read(lessons.pixels(pool, list(range(300))))
     for number, (name, values) in enumerate(ATTRIBUTES.items()):
-        right = np.mean([one[name] == values[index] for one, index in zip(told, true[:, number], strict=True)])
+        right = np.mean([one[name] == values[index] for one, index in zip(readings, true[:, number], strict=True)])
         assert right >= 0.95, name
 
 
@@ -193,8 +193,8 @@ def drawn() -> Callable[[list[str], Layout], list[dict[str, str]]]:
     return draw
 
 
-def right(told: list[dict[str, str]], scenes: list[Scene], attribute: str) -> float:
-    return float(np.mean([a[attribute] == value_of(b, attribute) for a, b in zip(told, scenes, strict=True)]))
+def right(readings: list[dict[str, str]], scenes: list[Scene], attribute: str) -> float:
+    return float(np.mean([a[attribute] == value_of(b, attribute) for a, b in zip(readings, scenes, strict=True)]))
 
 
 def test_it_generates_the_kind_and_colour_in_the_prompt(
@@ -202,9 +202,11 @@ def test_it_generates_the_kind_and_colour_in_the_prompt(
 ) -> None:
     """Single images, read by the classifier: at least nine out of ten correct."""
     scenes = lessons.draw_known(random.Random(UNSEEN), SHOWN)
-    told = drawn([describe(scene, wording=number) for number, scene in enumerate(scenes)], Layout(1, 1, *lessons.PANEL))
+    readings = drawn(
+        [describe(scene, wording=number) for number, scene in enumerate(scenes)], Layout(1, 1, *lessons.PANEL)
+    )
     for name in ("kind", "colour"):
-        assert right(told, scenes, name) >= RIGHT, name
+        assert right(readings, scenes, name) >= RIGHT, name
 
 
 def test_every_panel_of_a_page_shows_what_its_own_text_says(
@@ -217,9 +219,9 @@ def test_every_panel_of_a_page_shows_what_its_own_text_says(
         "[MOVIE-SHOTS] " + ", ".join(f"[SCENE-{place}] {describe(scene)}" for place, scene in enumerate(page, start=1))
         for page in pages
     ]
-    told = drawn([f"{text}." for text in texts], Layout(PANELS, 1, *lessons.PANEL))
+    readings = drawn([f"{text}." for text in texts], Layout(PANELS, 1, *lessons.PANEL))
     for name in ("place", "action", "kind", "colour"):
-        assert right(told, scenes, name) >= RIGHT, name
+        assert right(readings, scenes, name) >= RIGHT, name
 
 
 def test_it_does_not_carry_a_character_described_only_in_the_summary_to_the_named_panels(
@@ -229,8 +231,8 @@ def test_it_does_not_carry_a_character_described_only_in_the_summary_to_the_name
     rng = random.Random(UNSEEN + 2)
     pages = [lessons.draw_known(rng, PANELS) for _ in range(32)]
     texts = [lessons.tell_story(page, rng.choice(POOL), page[0].character.words) for page in pages]
-    told = drawn(texts, Layout(PANELS, 1, *lessons.PANEL))
-    looks = [(panel["kind"], panel["colour"]) for panel in told]
+    readings = drawn(texts, Layout(PANELS, 1, *lessons.PANEL))
+    looks = [(panel["kind"], panel["colour"]) for panel in readings]
     kept = [len(set(looks[start : start + PANELS])) == 1 for start in range(0, len(looks), PANELS)]
     assert np.mean(kept) <= 0.1
-    assert right(told[::PANELS], [page[0] for page in pages], "colour") >= RIGHT
+    assert right(readings[::PANELS], [page[0] for page in pages], "colour") >= RIGHT

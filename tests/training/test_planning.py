@@ -40,10 +40,10 @@ def plan(
     """`plan("--set train.rank=8")` returns exit code and output, and loads no weights."""
 
     def planned(rest: str) -> tuple[int, str]:
-        told = f"train storyboard --plan --data {grids} --out {tmp_path / 'run'} {SMALL} {rest}"
+        command = f"train storyboard --plan --data {grids} --out {tmp_path / 'run'} {SMALL} {rest}"
         with monkeypatch.context() as patch:
             patch.setattr(Backend, "load", None)
-            code, out, err = iclora(*told.split())
+            code, out, err = iclora(*command.split())
         return code, out + err
 
     return planned
@@ -95,11 +95,11 @@ def test_flux_1_dev_is_planned_by_its_name_alone(plan: Callable[[str], tuple[int
 
 
 def test_a_misspelt_setting_is_reported_with_the_likely_one(plan: Callable[[str], tuple[int, str]]) -> None:
-    code, told = plan("--set train.learning_rat=1 --set train.rank=0")
+    code, output = plan("--set train.learning_rat=1 --set train.rank=0")
     assert code == 2
-    assert told.startswith("error: ") and told.count("\n") == 1
-    assert "unknown key 'train.learning_rat', did you mean 'learning_rate'?" in told and "(known" not in told
-    assert "train.rank: Input should be greater than or equal to 1, got 0" in told
+    assert output.startswith("error: ") and output.count("\n") == 1
+    assert "unknown key 'train.learning_rat', did you mean 'learning_rate'?" in output and "(known" not in output
+    assert "train.rank: Input should be greater than or equal to 1, got 0" in output
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_a_misspelt_setting_is_reported_with_the_likely_one(plan: Callable[[str]
 def test_a_training_that_cannot_be_planned_is_reported_in_one_sentence(
     wrong: str, sentence: str, plan: Callable[[str], tuple[int, str]]
 ) -> None:
-    code, told = plan(f"{wrong} --set train.smallest_panel=64")
+    code, output = plan(f"{wrong} --set train.smallest_panel=64")
     assert code == 2
-    assert told.startswith("error: ") and told.count("\n") == 1 and sentence in told
+    assert output.startswith("error: ") and output.count("\n") == 1 and sentence in output
 
 
 def test_two_scales_with_the_same_canvas_are_listed_once(make_job: Make) -> None:
@@ -133,7 +133,7 @@ def test_two_scales_with_the_same_canvas_are_listed_once(make_job: Make) -> None
 
 
 def test_the_panels_given_by_a_task_are_listed(make_job: Make) -> None:
-    job = make_job(told=["condition=[1, 3]"])
+    job = make_job(overrides=["condition=[1, 3]"])
     assert "conditional mode: panels 1, 3 stay clean; caption dropout 0.05, permuted 0%" in list(
         planning.lines(job, planning.make(job, CPU))
     )
@@ -147,8 +147,8 @@ def test_the_time_is_estimated_from_the_log_in_the_folder(make_job: Make) -> Non
     (job.folder / "log.csv").write_text("\n".join(lines), encoding="utf-8")
     plan = list(planning.lines(job, planning.make(job, CPU)))
     assert "120 steps of 4 grids, 4 at a time: each grid is seen 80 times; 20 of the steps are done" in plan
-    (told,) = [line for line in plan if line.startswith("time")]
-    assert told == (
+    (time_line,) = [line for line in plan if line.startswith("time")]
+    assert time_line == (
         "time, about: 2 min for the remaining 100 steps, at 1.50 s per step, without validations and samples "
         f"({job.folder / 'log.csv'})"
     )
@@ -161,8 +161,8 @@ def test_the_plan_says_how_often_each_grid_is_seen(steps: int, seen: str, make_j
     job = make_job(steps=steps)
     assert any(line.endswith(f"each grid is seen {seen}") for line in planning.lines(job, planning.make(job, CPU)))
     whole = make_job(steps=steps, batch=6)
-    told = "once" if steps == 1 else f"{steps} times"
-    assert any(line.endswith(f"each grid is seen {told}") for line in planning.lines(whole, planning.make(whole, CPU)))
+    count = "once" if steps == 1 else f"{steps} times"
+    assert any(line.endswith(f"each grid is seen {count}") for line in planning.lines(whole, planning.make(whole, CPU)))
 
 
 def test_automatic_settings_are_shown_with_their_values(make_job: Make) -> None:
@@ -180,8 +180,8 @@ def test_after_a_training_only_existing_images_are_listed(make_job: Make, capsys
     for samples, named in ((0, False), (1, True)):
         job = make_job(f"{samples}", steps=1, samples=samples, sample_steps=1)
         console.trained(loop.train(job, Processes(), lambda *_: None), job)
-        told = capsys.readouterr().out
-        assert ("samples.png and" in told) == ("samples.png" in told) == named and "loss.png." in told
+        output = capsys.readouterr().out
+        assert ("samples.png and" in output) == ("samples.png" in output) == named and "loss.png." in output
 
 
 def test_probable_mistakes_are_listed_with_their_files(make_job: Make, grids: Path, tmp_path: Path) -> None:
@@ -230,10 +230,10 @@ def test_no_more_grids_than_a_step_has_go_through_the_model_at_once(make_job: Ma
     for processes, together in ((1, 4), (2, 2), (3, 2), (8, 1)):
         plan = planning.make(many, CPU, processes)
         assert plan.memory["activations"] == planning.make(usual, CPU).memory["activations"] * together / 4
-        told = list(planning.lines(many, plan))
-        assert any(f"4 grids, {together} at a time" in line for line in told)
+        text = list(planning.lines(many, plan))
+        assert any(f"4 grids, {together} at a time" in line for line in text)
         assert (
-            f"warning: train.micro_batch=64 is more than the {together} grids that each process gets per step" in told
+            f"warning: train.micro_batch=64 is more than the {together} grids that each process gets per step" in text
         )
     assert not any("micro_batch" in line for line in planning.lines(usual, planning.make(usual, CPU)))
 
@@ -322,11 +322,11 @@ def test_captions_that_cannot_be_counted_are_estimated(
     data = shutil.copytree(grids, tmp_path / "long")
     (data / "train" / "metadata.jsonl").unlink()
     (data / "train" / "0003.txt").write_text("[SCENE-1] " + "far " * 600, encoding="utf-8")
-    for how, told in (("", True), ("--set train.truncate=true", False)):
+    for how, warned in (("", True), ("--set train.truncate=true", False)):
         code, out = plan(f"--data {data} {how}")
         assert code == 0
         warning = "warning: 1 captions may be too long, which would be an error: train/0003.png"
-        assert (warning in out) == told
+        assert (warning in out) == warned
 
 
 def test_an_initial_lora_that_does_not_fit_is_refused_before_anything_loads(

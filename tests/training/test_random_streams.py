@@ -50,13 +50,13 @@ def test_epochs_and_seeds_have_their_own_orders() -> None:
 @given(position=st.integers(0, 10**6), drawn_before=st.integers(0, 20))
 def test_a_random_value_depends_only_on_seed_and_position(position: int, drawn_before: int) -> None:
     """Whatever a process has drawn before, with our generators or torch's own, since it may have started anywhere."""
-    told = config_of(conditional=0.5, permute=0.5, caption_dropout=0.5)
-    fresh = random_streams.draw(told, position, 20, 3, ())
+    options = config_of(conditional=0.5, permute=0.5, caption_dropout=0.5)
+    fresh = random_streams.draw(options, position, 20, 3, ())
     noise = torch.randn(3, generator=random_streams.generator(0, "noise", position))
     for other in range(drawn_before):
-        random_streams.draw(told, other, 20, 3, ())
+        random_streams.draw(options, other, 20, 3, ())
         torch.rand(1)
-    assert random_streams.draw(told, position, 20, 3, ()) == fresh
+    assert random_streams.draw(options, position, 20, 3, ()) == fresh
     assert torch.equal(torch.randn(3, generator=random_streams.generator(0, "noise", position)), noise)
 
 
@@ -74,15 +74,15 @@ def test_positions_and_seeds_have_their_own_noise() -> None:
 
 
 def test_all_23_other_orders_of_four_panels_occur_and_the_original_never_does() -> None:
-    told = config_of(permute=1.0)
-    seen = Counter(random_streams.draw(told, position, 20, 4, ()).order for position in range(2_400))
+    options = config_of(permute=1.0)
+    seen = Counter(random_streams.draw(options, position, 20, 4, ()).order for position in range(2_400))
     assert seen.keys() == set(itertools.permutations(range(4))) - {(0, 1, 2, 3)}
     assert min(seen.values()) > 60  # 100 each on average
 
 
 def test_with_more_than_four_panels_every_other_rotation_occurs() -> None:
-    told = config_of(permute=1.0)
-    seen = {random_streams.draw(told, position, 20, 6, ()).order for position in range(200)}
+    options = config_of(permute=1.0)
+    seen = {random_streams.draw(options, position, 20, 6, ()).order for position in range(200)}
     assert seen == {tuple((start + place) % 6 for place in range(6)) for start in range(1, 6)}
 
 
@@ -99,8 +99,8 @@ def test_without_permutation_panels_stay_where_they_are() -> None:
 
 @pytest.mark.parametrize("panels", [2, 3, 4])
 def test_in_conditional_mode_some_panels_are_given_but_never_all(panels: int) -> None:
-    told = config_of(conditional=1.0)
-    seen = Counter(random_streams.draw(told, position, 20, panels, ()).given for position in range(2_000))
+    options = config_of(conditional=1.0)
+    seen = Counter(random_streams.draw(options, position, 20, panels, ()).given for position in range(2_000))
     some = [subset for size in range(1, panels) for subset in itertools.combinations(range(panels), size)]
     assert seen.keys() == set(some)
     sizes = Counter(len(subset) for subset in seen.elements())
@@ -108,8 +108,8 @@ def test_in_conditional_mode_some_panels_are_given_but_never_all(panels: int) ->
 
 
 def test_panels_that_the_task_gives_are_given_every_time() -> None:
-    told = config_of(conditional=1.0)
-    assert {random_streams.draw(told, position, 20, 4, (0, 2)).given for position in range(200)} == {(0, 2)}
+    options = config_of(conditional=1.0)
+    assert {random_streams.draw(options, position, 20, 4, (0, 2)).given for position in range(200)} == {(0, 2)}
 
 
 def test_in_joint_mode_no_panel_is_given_even_if_the_task_names_some() -> None:
@@ -117,8 +117,8 @@ def test_in_joint_mode_no_panel_is_given_even_if_the_task_names_some() -> None:
 
 
 def test_modes_are_mixed_in_their_proportions() -> None:
-    told = config_of(conditional=0.3)
-    given = sum(bool(random_streams.draw(told, position, 20, 3, ()).given) for position in range(2_000))
+    options = config_of(conditional=0.3)
+    given = sum(bool(random_streams.draw(options, position, 20, 3, ()).given) for position in range(2_000))
     assert given / 2_000 == pytest.approx(0.3, abs=0.03)
 
 
@@ -134,21 +134,21 @@ def test_a_task_that_names_given_panels_is_conditional_and_others_are_joint() ->
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
 def test_captions_are_dropped_at_the_configured_rate(share: float) -> None:
-    told = config_of(caption_dropout=share)
-    dropped = sum(random_streams.draw(told, position, 20, 3, ()).dropped for position in range(2_000))
+    options = config_of(caption_dropout=share)
+    dropped = sum(random_streams.draw(options, position, 20, 3, ()).dropped for position in range(2_000))
     assert dropped / 2_000 == pytest.approx(share, abs=0.015)
 
 
 def test_one_probability_does_not_affect_what_another_decides() -> None:
     """Order, given panels and dropout are independent: among permuted samples as many captions are dropped."""
-    told = config_of(caption_dropout=0.3, permute=0.5, conditional=0.5)
-    drawn = [random_streams.draw(told, position, 20, 3, ()) for position in range(3_000)]
+    options = config_of(caption_dropout=0.3, permute=0.5, conditional=0.5)
+    drawn = [random_streams.draw(options, position, 20, 3, ()) for position in range(3_000)]
     for part in ([one for one in drawn if one.order != (0, 1, 2)], [one for one in drawn if one.given]):
         assert sum(one.dropped for one in part) / len(part) == pytest.approx(0.3, abs=0.04)
 
 
 def test_every_scale_occurs_and_a_step_has_one() -> None:
-    told = config_of(scales=(0.5, 0.75, 1.0))
-    seen = Counter(random_streams.scale_at(told, step) for step in range(600))
+    options = config_of(scales=(0.5, 0.75, 1.0))
+    seen = Counter(random_streams.scale_at(options, step) for step in range(600))
     assert seen.keys() == {0.5, 0.75, 1.0} and min(seen.values()) > 150
-    assert random_streams.scale_at(told, 7) == random_streams.scale_at(told, 7)
+    assert random_streams.scale_at(options, 7) == random_streams.scale_at(options, 7)

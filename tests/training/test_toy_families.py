@@ -68,7 +68,7 @@ def make(make_job: Make, tmp_path: Path) -> Make:
         if not model.exists():
             module.tiny(model)
         settings = {"steps": 2, "samples": 1, "sample_steps": 2, "learning_rate": 0.01, "model": str(model)}
-        return make_job(told=[f'base="{name.replace("_", "-")}"'], **(settings | more))
+        return make_job(overrides=[f'base="{name.replace("_", "-")}"'], **(settings | more))
 
     return make
 
@@ -102,12 +102,12 @@ def test_its_panels_are_whole_tokens(make: Make) -> None:
 @pytest.fixture
 def references(tmp_path: Path, draw: Draw) -> list[Reference]:
     """Images of several shapes, one of them larger than the family encodes."""
-    found = []
+    images = []
     for seed, size in enumerate([(64, 32), (48, 64), (200, 100), (32, 32)]):
         path = tmp_path / f"reference-{seed}.png"
         draw(seed, size).save(path)
-        found.append(Reference(hashlib.sha256(path.read_bytes()).hexdigest()[:16], str(path)))
-    return found
+        images.append(Reference(hashlib.sha256(path.read_bytes()).hexdigest()[:16], str(path)))
+    return images
 
 
 def with_references(job: Job, choose: Callable[[int], Sequence[Reference]]) -> Job:
@@ -163,8 +163,8 @@ def test_a_view_passes_its_references_on_to_the_batch(make: Make, references: li
     for example, latents, text in zip(examples, batch.references, batch.texts, strict=True):
         assert example.view.references == example.view.sample.references
         assert all(
-            torch.equal(found, encoded.references[one])
-            for found, one in zip(latents, example.view.references, strict=True)
+            torch.equal(latent, encoded.references[one])
+            for latent, one in zip(latents, example.view.references, strict=True)
         )
         assert text is encoded.texts[Prompt(example.prompt.text, example.view.references)]
 

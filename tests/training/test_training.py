@@ -54,11 +54,11 @@ class Stopped(Exception):
 
 
 def run(job: Job, *, stop_before_saving: int | None = None) -> Outcome:
-    def tell(what: str, done: int, of: int) -> None:
+    def report(what: str, done: int, of: int) -> None:
         if what == "training" and done == stop_before_saving:
             raise Stopped
 
-    return loop.train(job, Processes(), tell)
+    return loop.train(job, Processes(), report)
 
 
 def begun(job: Job) -> tuple[EncodedDataset, Any, State]:
@@ -130,8 +130,8 @@ def changed_base(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], N
     def patch(change: Callable[[Any], None]) -> None:
         load = machine.load_transformer
 
-        def loaded(*told: Any) -> Any:
-            transformer = load(*told)
+        def loaded(*arguments: Any) -> Any:
+            transformer = load(*arguments)
             with torch.no_grad():
                 change(transformer)
             return transformer
@@ -209,7 +209,7 @@ def test_it_overfits_one_grid_and_leaves_the_base_unchanged(
 def test_z_image_is_trained_by_the_same_loop(make_job: Make, tmp_path: Path) -> None:
     model = tiny.z_image(tmp_path / "model", length=256)
     settings = {"steps": 15, "learning_rate": 0.01, "conditional": 0.5, "samples": 1, "sample_steps": 1}
-    job = make_job(model=str(model), told=['base="z-image"'], **settings)
+    job = make_job(model=str(model), overrides=['base="z-image"'], **settings)
     outcome = run(job)
     with (job.folder / "validation.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
@@ -266,10 +266,10 @@ def test_with_another_tokenizer_texts_are_encoded_again(make_job: Make, tiny_flu
 
     first = encoded(job.cache)
     table = model / "tokenizer_2" / "tokenizer.json"
-    told = json.loads(table.read_text(encoding="utf-8"))
-    words = told["model"]["vocab"]
+    content = json.loads(table.read_text(encoding="utf-8"))
+    words = content["model"]["vocab"]
     words["a"], words["z"] = words["z"], words["a"]
-    table.write_text(json.dumps(told), encoding="utf-8")
+    table.write_text(json.dumps(content), encoding="utf-8")
     second = encoded(job.cache)
     assert_same(second, encoded(Cache(tmp_path / "empty")))
     assert not torch.equal(first["a bear"]["text"], second["a bear"]["text"])
@@ -280,7 +280,7 @@ def test_with_another_tokenizer_texts_are_encoded_again(make_job: Make, tiny_flu
 
 @pytest.mark.parametrize("condition", [1, 3])
 def test_gradients_do_not_depend_on_the_targets_of_given_panels(condition: int, make_job: Make) -> None:
-    job = make_job(conditional=1.0, told=[f"condition=[{condition}]"])
+    job = make_job(conditional=1.0, overrides=[f"condition=[{condition}]"])
     boxes = job.backend.latent_boxes(job.shown.boxes)
     mask = objective.panel_mask(boxes, [condition - 1], boxes[-1][3], boxes[-1][2])
 
@@ -361,11 +361,11 @@ def test_a_training_can_be_extended_as_if_the_steps_had_been_there_from_the_star
     assert run(longer).took == 2
     at_once = make_job("second", steps=4)
     run(at_once)
-    found, wanted = result(longer), result(at_once)
-    for kept in (found, wanted):
+    extended, wanted = result(longer), result(at_once)
+    for kept in (extended, wanted):
         kept["files"] = {name: content for name, content in kept["files"].items() if name.startswith("storyboard")}
         kept.pop("validation")  # the shorter one was also measured at its end
-    assert_same(found, wanted)
+    assert_same(extended, wanted)
 
 
 def test_a_training_killed_after_its_last_step_does_not_mistake_an_earlier_lora_for_its_own(
@@ -411,7 +411,7 @@ def processes() -> Any:
 
 
 def train_and_report(job: Job, pipe: Connection) -> None:
-    loop.train(job, Processes(), lambda *told: pipe.send(told))
+    loop.train(job, Processes(), lambda *progress: pipe.send(progress))
 
 
 def finishes(context: Any, job: Job, most: float = math.inf, wait: float = 0.0) -> bool:
@@ -420,12 +420,12 @@ def finishes(context: Any, job: Job, most: float = math.inf, wait: float = 0.0) 
     child = context.Process(target=train_and_report, args=(job, there))
     child.start()
     there.close()
-    told = 0
+    reports = 0
     with contextlib.suppress(EOFError):  # it ended by itself
-        while told < most:
+        while reports < most:
             here.recv()
-            told += 1
-    if told == most:
+            reports += 1
+    if reports == most:
         child.join(wait)
         child.kill()
     child.join()
@@ -477,23 +477,23 @@ def test_a_folder_with_another_training_is_refused_with_the_differences(
 
 def test_other_given_panels_or_another_canvas_make_another_training(make_job: Make) -> None:
     settings = {"steps": 1, "conditional": 1.0}
-    run(make_job(**settings, told=["condition=[1]"]))
+    run(make_job(**settings, overrides=["condition=[1]"]))
     with pytest.raises(BadInput, match=r"another training \(condition \[1\] -> \[2\]\)"):
-        run(make_job(**settings, told=["condition=[2]"]))
+        run(make_job(**settings, overrides=["condition=[2]"]))
     larger = ["condition=[1]", "layout.panel_width=1152", "layout.panel_height=576"]
     with pytest.raises(BadInput, match=r"\(layouts \['3 x 1 panels of 128 x 64'\] -> \['3 x 1 panels of 144 x 64'\]\)"):
-        run(make_job(**settings, told=larger))
+        run(make_job(**settings, overrides=larger))
 
 
 def test_runs_share_what_was_encoded(
     iclora: Callable[..., tuple[int, str, str]], grids: Path, tiny_flux: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = (f"model={tiny_flux}", "scales=[0.125]", "smallest_panel=48", "steps=1", "samples=0")
-    told = ["train", "storyboard", "--data", str(grids), *(f"--set=train.{one}" for one in settings)]
-    assert iclora(*told, "--out", "first")[0] == 0
+    command = ["train", "storyboard", "--data", str(grids), *(f"--set=train.{one}" for one in settings)]
+    assert iclora(*command, "--out", "first")[0] == 0
     monkeypatch.setattr(Flux, "encode_text", None)
     monkeypatch.setattr(Flux, "encode_image", None)
-    code, _, err = iclora(*told, "--out", "second")
+    code, _, err = iclora(*command, "--out", "second")
     assert code == 0, err
 
 
@@ -502,8 +502,8 @@ def test_the_same_base_under_another_name_is_the_same_training(make_job: Make, t
     job = make_job(model=str(tiny_flux), init=str(first), steps=1)
     run(job)
     renamed = shutil.copyfile(first, tmp_path / "renamed.safetensors")
-    told = {"model": str(shutil.copytree(tiny_flux, tmp_path / "model")), "init": str(renamed)}
-    assert run(make_job(**told, smallest_panel=64, truncate=True, steps=1)).took == 0
+    by_name = {"model": str(shutil.copytree(tiny_flux, tmp_path / "model")), "init": str(renamed)}
+    assert run(make_job(**by_name, smallest_panel=64, truncate=True, steps=1)).took == 0
     run(make_job("second", steps=1, seed=1))
     shutil.copyfile(tmp_path / "second" / "storyboard.safetensors", first)
     with pytest.raises(BadInput, match=r"another training \(init [0-9a-f]{16} -> [0-9a-f]{16}\)"):
@@ -725,9 +725,9 @@ def test_held_out_losses_are_the_same_every_time_and_start_at_those_of_the_base(
     assert first == second
     with (job.folder / "validation.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
-    told = {(float(line["sigma"]), int(line["panel"])): float(line["loss"]) for line in lines if line["step"] == "0"}
-    assert told == pytest.approx(first, rel=1e-6)
-    assert {sigma for sigma, _ in told} == set(heldout.SIGMAS)
+    losses = {(float(line["sigma"]), int(line["panel"])): float(line["loss"]) for line in lines if line["step"] == "0"}
+    assert losses == pytest.approx(first, rel=1e-6)
+    assert {sigma for sigma, _ in losses} == set(heldout.SIGMAS)
     assert {line["step"] for line in lines} == {"0", "2"}
 
 
@@ -741,7 +741,7 @@ def test_held_out_losses_do_not_depend_on_the_seed_of_a_training(make_job: Make)
 
 
 def test_given_panels_have_no_held_out_loss(make_job: Make) -> None:
-    job = make_job(conditional=1.0, told=["condition=[2]"])
+    job = make_job(conditional=1.0, overrides=["condition=[2]"])
     encoded, transformer, _ = begun(job)
     losses = heldout.measure(job, encoded, transformer, Processes())
     assert {panel for _, panel in losses} == {1, 3}
@@ -810,7 +810,7 @@ def test_the_plots_exist_at_the_end(make_job: Make) -> None:
 
 @pytest.mark.parametrize("kept", ["clean", "noised"])
 def test_given_panels_come_back_unchanged(kept: Any, make_job: Make) -> None:
-    job = make_job(conditional=1.0, told=["condition=[1]"])
+    job = make_job(conditional=1.0, overrides=["condition=[1]"])
     encoded, transformer, _ = begun(job)
     sample = job.data.held_out[0]
     alone = encoded.grids[dataset.plain(sample, job.shown)].alone[None]
@@ -831,11 +831,11 @@ def test_given_panels_come_back_unchanged(kept: Any, make_job: Make) -> None:
 def test_the_command_trains_and_resumes_and_reports_errors(
     iclora: Callable[..., tuple[int, str, str]], grids: Path, tiny_flux: Path, tmp_path: Path
 ) -> None:
-    told = f"--out {tmp_path / 'run'} --data {grids} --set train.model={tiny_flux} --set train.scales=[0.125]"
-    told += " --set train.smallest_panel=48 --set train.samples=0 --set train.steps="
+    options = f"--out {tmp_path / 'run'} --data {grids} --set train.model={tiny_flux} --set train.scales=[0.125]"
+    options += " --set train.smallest_panel=48 --set train.samples=0 --set train.steps="
 
     def train(rest: str) -> tuple[int, str, str]:
-        return iclora("train", "storyboard", *f"{told}{rest}".split())
+        return iclora("train", "storyboard", *f"{options}{rest}".split())
 
     code, out, _ = train("1")
     assert code == 0

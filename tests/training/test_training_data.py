@@ -131,13 +131,14 @@ def test_all_faults_are_listed_with_their_files(storyboard: Task, tmp_path: Path
     (painted(tmp_path, stem="torn") / "torn.png").write_bytes(b"\x89PNG")
     with pytest.raises(BadInput) as refused:
         dataset.read(tmp_path, storyboard)
-    told = str(refused.value)
+    message = str(refused.value)
     assert (
-        "wide.png has 300 x 384 pixels, which can't be cut into 3 x 1 panels of the shape that storyboard has" in told
+        "wide.png has 300 x 384 pixels, which can't be cut into 3 x 1 panels of the shape that storyboard has"
+        in message
     )
-    assert "silent.png has no caption" in told
-    assert "torn.png is missing or not a readable picture" in told
-    assert "good.png" not in told
+    assert "silent.png has no caption" in message
+    assert "torn.png is missing or not a readable picture" in message
+    assert "good.png" not in message
 
 
 def test_an_image_without_a_text_beside_it_is_a_fault(storyboard: Task, tmp_path: Path) -> None:
@@ -218,8 +219,8 @@ def test_a_text_that_is_not_utf_8_is_named(name: str, storyboard: Task, tmp_path
 @pytest.mark.parametrize("there", [False, True])
 def test_a_folder_without_grids_is_refused(there: bool, storyboard: Task, tmp_path: Path) -> None:
     folder = tmp_path if there else tmp_path / "nowhere"
-    told = "no pictures with captions" if there else "there is no data set in .* --data FOLDER"
-    with pytest.raises(BadInput, match=told):
+    message = "no pictures with captions" if there else "there is no data set in .* --data FOLDER"
+    with pytest.raises(BadInput, match=message):
         dataset.read(folder, storyboard)
 
 
@@ -315,9 +316,9 @@ def test_captions_that_would_be_truncated_are_listed_and_refused_unless_truncati
         (tmp_path / "long" / f"{stem}.txt").write_text(text.ljust(length, "x"), encoding="utf-8")
     with pytest.raises(
         BadInput, match=r"^2 captions are longer than the 128 tokens .*: long/far\.png \(201\), "
-    ) as told:
+    ) as caught:
         make_job(data=tmp_path / "long").check_lengths()
-    assert "long/over.png (129); shorten them (those of a run in its captions.csv)" in str(told.value)
+    assert "long/over.png (129); shorten them (those of a run in its captions.csv)" in str(caught.value)
     make_job(data=tmp_path / "long", truncate=True).check_lengths()
 
 
@@ -350,9 +351,9 @@ def test_captions_stay_with_their_images_when_files_are_renamed(
             mean, _ = job.backend.encode_image(parts["vae"], canvas[None])
             torch.testing.assert_close(encoded.grids[view].mean, mean[0])
             text = Path(sample.path).with_suffix(".txt").read_text(encoding="utf-8")
-            (told,) = job.backend.encode_text(parts, [text])
+            (alone,) = job.backend.encode_text(parts, [text])
             for name, tensor in encoded.texts[Prompt(sample.text)].items():
-                torch.testing.assert_close(tensor, told[name])
+                torch.testing.assert_close(tensor, alone[name])
 
 
 def test_a_second_training_on_the_same_data_loads_no_encoder(
@@ -364,7 +365,7 @@ def test_a_second_training_on_the_same_data_loads_no_encoder(
         second = encoded_by(make_job("two", cache=cache, seed=3, rank=8, conditional=1.0, steps=9))
     assert first.texts.keys() == second.texts.keys()
     for view, posterior in first.grids.items():
-        again = {one.sample.id: found for one, found in second.grids.items()}[view.sample.id]
+        again = {one.sample.id: latents for one, latents in second.grids.items()}[view.sample.id]
         assert all(torch.equal(vars(posterior)[name], vars(again)[name]) for name in ("mean", "std", "alone"))
 
 
@@ -410,9 +411,9 @@ def test_with_another_vae_grids_are_encoded_again(
 ) -> None:
     own = make_job()
     other = shutil.copytree(tiny_flux, tmp_path / "other")
-    told = json.loads((other / "vae" / "config.json").read_text(encoding="utf-8"))
-    told["scaling_factor"] *= 2
-    (other / "vae" / "config.json").write_text(json.dumps(told), encoding="utf-8")
+    vae_config = json.loads((other / "vae" / "config.json").read_text(encoding="utf-8"))
+    vae_config["scaling_factor"] *= 2
+    (other / "vae" / "config.json").write_text(json.dumps(vae_config), encoding="utf-8")
     first, second = encoded_by(own), encoded_by(make_job(model=str(other)))
     for view, posterior in first.grids.items():
         torch.testing.assert_close(second.grids[view].std, 2 * posterior.std)
@@ -505,15 +506,15 @@ def test_in_joint_mode_every_panel_is_noised_and_counts(make_job: Make) -> None:
     assert batch.weights_BP.tolist() == [[1.0, 1.0, 1.0]]
 
 
-@pytest.mark.parametrize("told", [[], ["condition=[1, 3]"]])
-def test_given_panels_enter_clean_and_without_weight(told: list[str], make_job: Make) -> None:
-    job = make_job(conditional=1.0, told=told)
+@pytest.mark.parametrize("overrides", [[], ["condition=[1, 3]"]])
+def test_given_panels_enter_clean_and_without_weight(overrides: list[str], make_job: Make) -> None:
+    job = make_job(conditional=1.0, overrides=overrides)
     encoded, boxes = encoded_by(job), job.backend.latent_boxes(SMALL.boxes)
     examples = [example_at(job, encoded, at) for at in range(12)]
     batch = batches.gather(job, encoded, examples, torch.device("cpu"))
     for place, example in enumerate(examples):
         assert 0 < len(example.given) < 3
-        assert example.given == (0, 2) or not told
+        assert example.given == (0, 2) or not overrides
         noised = objective.add_noise(example.latents_CHW[None], example.noise_CHW[None], example.sigma[None])[0]
         for panel, (left, top, right, bottom) in enumerate(boxes):
             seen = batch.noisy_BCHW[place, :, top:bottom, left:right]
@@ -523,7 +524,7 @@ def test_given_panels_enter_clean_and_without_weight(told: list[str], make_job: 
 
 
 def test_panels_are_weighted_as_the_settings_say(make_job: Make) -> None:
-    job = make_job(conditional=1.0, told=["condition=[2]"], panel_weights=[0.5, 1, 2])
+    job = make_job(conditional=1.0, overrides=["condition=[2]"], panel_weights=[0.5, 1, 2])
     encoded = encoded_by(job)
     batch = batches.gather(job, encoded, [example_at(job, encoded, 0)], torch.device("cpu"))
     assert batch.weights_BP.tolist() == [[0.5, 0.0, 2.0]]

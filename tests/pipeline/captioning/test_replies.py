@@ -237,11 +237,11 @@ def test_data_of_another_form_is_explained_to_the_model_in_words(more: dict[str,
 
 
 def test_looks_that_an_answer_repeats_in_its_texts_are_stated_once():
-    told = json.loads(reply([MAN], [], [MAN]))
-    for panel in told["panels"]:
+    answer = json.loads(reply([MAN], [], [MAN]))
+    for panel in answer["panels"]:
         panel["text"] = panel["text"].replace("<P1>", f"P1, {LOOKS},")
-    told["summary"] = f"a day of <P1>, {LOOKS}"
-    caption = replies.read(json.dumps(told), STORYBOARD)
+    answer["summary"] = f"a day of <P1>, {LOOKS}"
+    caption = replies.read(json.dumps(answer), STORYBOARD)
     assert caption.text.count(LOOKS) == 1 and caption.problems == ()
     assert caption.parts and caption.parts.summary == "a day of <P1>"
 

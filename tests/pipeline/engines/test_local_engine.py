@@ -57,11 +57,11 @@ def group(records: Sequence[Record]) -> Results:
 
 
 def stages(threads: int = 1, **config: object) -> list[Stage]:  # type: ignore[type-arg]
-    def told(item: Record) -> tuple[str, ...]:
+    def origin(item: Record) -> tuple[str, ...]:
         return (item.source,)
 
     return [
-        Stage("collect", "collected", collect, {}, batch=2, origin=told, expands=True),
+        Stage("collect", "collected", collect, {}, batch=2, origin=origin, expands=True),
         Stage("inspect", "records", inspect, config, batch=3, workers=threads),
         Stage("group", "groups", group, {"size": 4}),
     ]
@@ -138,7 +138,9 @@ def test_a_run_that_is_killed_again_and_again_ends_like_an_uninterrupted_one(
 
 
 @pytest.mark.parametrize("threads", [2, 5])
-def test_several_threads_give_the_same_tables_as_one(tmp_path: Path, uninterrupted: dict[str, object], threads: int) -> None:
+def test_several_threads_give_the_same_tables_as_one(
+    tmp_path: Path, uninterrupted: dict[str, object], threads: int
+) -> None:
     walk(tmp_path, stages(threads))
     assert content(tmp_path) == uninterrupted
 
@@ -261,17 +263,17 @@ def test_a_stage_without_inputs_succeeds(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda records: records[1:], r"lost \['f0-0'\]"),
         (lambda records: [*records, record("nobody")], r"invented \['nobody'\]"),
     ],
 )
 def test_a_stage_that_loses_or_invents_rows_is_stopped(
-    store: Store, spoil: Callable[[Sequence[Record]], list[Record]], told: str
+    store: Store, spoil: Callable[[Sequence[Record]], list[Record]], message: str
 ) -> None:
     stage = Stage("inspect", "records", spoil, {}, batch=4)
-    with pytest.raises(RuntimeError, match=told):
+    with pytest.raises(RuntimeError, match=message):
         local.run(stage, INPUTS, store, upstream="", progress=lambda *_: None)
     assert rows(store) == []
 
@@ -279,9 +281,9 @@ def test_a_stage_that_loses_or_invents_rows_is_stopped(
 def test_progress_starts_from_the_finished_inputs_and_reaches_all(store: Store) -> None:
     with pytest.raises(OSError, match="gone"):
         run(Watched("f7-0"), store)
-    told: list[tuple[str, int, int]] = []
-    local.run(Watched().stage, INPUTS, store, upstream="films", progress=lambda *words: told.append(words))
-    assert told == [("inspect", 6, 10), ("inspect", 8, 10), ("inspect", 10, 10)]
+    reports: list[tuple[str, int, int]] = []
+    local.run(Watched().stage, INPUTS, store, upstream="films", progress=lambda *words: reports.append(words))
+    assert reports == [("inspect", 6, 10), ("inspect", 8, 10), ("inspect", 10, 10)]
 
 
 def test_a_second_process_is_refused(store: Store, tmp_path: Path) -> None:

@@ -137,9 +137,9 @@ def test_ctrl_c_ends_all_workers_and_the_stage_resumes(tmp_path: Path) -> None:
             assert process.poll() is None
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
-        _, told = process.communicate()
-    assert told.strip().endswith("KeyboardInterrupt")
-    assert told.count("Traceback") == 1, told  # no worker's output
+        _, errors = process.communicate()
+    assert errors.strip().endswith("KeyboardInterrupt")
+    assert errors.count("Traceback") == 1, errors  # no worker's output
     assert nobody_is_left(process.pid)
     before = [row.id for row in rows(run_folder)]
     assert before == NAMES[: len(before)] and len(before) < 8

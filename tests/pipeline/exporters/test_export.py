@@ -103,9 +103,9 @@ def expected(data: Dataset, side: str) -> dict[str, tuple[str, bytes]]:
 def test_both_sides_hold_pairs_with_captions_on_one_line(home: Path, data: Dataset) -> None:
     assert (len(data.train), len(data.held_out)) == (5, 1)
     for side in ("train", "validation"):
-        found = pairs(home / "dataset" / side)
-        assert found == expected(data, side)
-        assert all(text and "\n" not in text for text, _ in found.values())
+        exported = pairs(home / "dataset" / side)
+        assert exported == expected(data, side)
+        assert all(text and "\n" not in text for text, _ in exported.values())
     stems = [path.stem for path in (home / "dataset").glob("*/*.txt") if path.parts[-2] in ("train", "validation")]
     assert sorted(stems) == [f"{number:04d}" for number in range(1, 7)]
 
@@ -197,12 +197,12 @@ def test_the_card_states_what_is_known_and_what_is_not(home: Path) -> None:
 def test_the_card_s_front_matter_is_what_the_hub_reads(home: Path) -> None:
     from huggingface_hub import DatasetCard
 
-    found = DatasetCard.load(home / "dataset" / "README.md").data.to_dict()
-    assert (found["license"], found["size_categories"], found["task_categories"]) == (
+    header = DatasetCard.load(home / "dataset" / "README.md").data.to_dict()
+    assert (header["license"], header["size_categories"], header["task_categories"]) == (
         *("unknown", ["n<1K"]),
         ["text-to-image"],
     )
-    assert [entry["split"] for entry in found["configs"][0]["data_files"]] == ["train", "validation"]
+    assert [entry["split"] for entry in header["configs"][0]["data_files"]] == ["train", "validation"]
 
 
 def estimate(count: int, of: int, low: float, high: float) -> dict[str, float]:
@@ -226,10 +226,10 @@ FACTS = {
 
 
 @pytest.mark.parametrize(
-    ("licences", "told"),
+    ("licences", "stated"),
     [(("CC-BY 4.0",), "cc-by-4.0"), (("mit", "cc0-1.0"), "other"), (("mit", ""), "unknown"), (("my own",), "other")],
 )
-def test_the_card_names_a_licence_only_if_all_sources_have_it(data: Dataset, licences, told: str) -> None:
+def test_the_card_names_a_licence_only_if_all_sources_have_it(data: Dataset, licences, stated: str) -> None:
     def licensed(number: int, row: Row) -> Row:
         def record(record: Record) -> Record:
             return replace(record, licence=licences[number % len(licences)], author="Ada", url="https://example.org/a")
@@ -239,7 +239,7 @@ def test_the_card_names_a_licence_only_if_all_sources_have_it(data: Dataset, lic
 
     rows = [licensed(number, sample.row) for number, sample in enumerate(data.samples)]
     text = card.write(samples.gather(rows, data.task, data.run, data.split), FACTS)
-    assert f"\nlicense: {told}\n" in text
+    assert f"\nlicense: {stated}\n" in text
     assert "| Ada | https://example.org/a | 3 |" in text
     assert (
         "- scorer, model: miniature/clip\n- false rejects: 2 of 50 (1.1 to 13.5 %)\n- false accepts, grids: 0 of 9"
@@ -326,22 +326,22 @@ def test_a_trainer_finds_only_the_training_pairs_wherever_the_data_set_is(
     if name == "diffsynth":
         base, file = (words[words.index(f"--dataset_{what}_path") + 1] for what in ("base", "metadata"))
         table = datasets.load_dataset("csv", data_files=file, split="train")
-        found = {Path(row["image"]).stem: (row["prompt"], (Path(base) / row["image"]).read_bytes()) for row in table}
+        seen = {Path(row["image"]).stem: (row["prompt"], (Path(base) / row["image"]).read_bytes()) for row in table}
     elif name == "diffusers":
         folder, text = (words[words.index(f"--{what}") + 1] for what in ("dataset_name", "caption_column"))
         rows = datasets.load_dataset(folder)["train"].cast_column("image", datasets.Image(decode=False))
-        found = {Path(row["image"]["path"]).stem: (row[text], Path(row["image"]["path"]).read_bytes()) for row in rows}
+        seen = {Path(row["image"]["path"]).stem: (row[text], Path(row["image"]["path"]).read_bytes()) for row in rows}
     else:
-        found = pairs(place / FOLDERS[name](moved))
+        seen = pairs(place / FOLDERS[name](moved))
         (config,) = [word for word in words if word.endswith((".toml", ".yaml", ".json"))]
         assert all((place / file).is_file() for file in (config, *CONFIGS.get(name, lambda _: [])(moved)))
-    assert found == expected(data, "train")
+    assert seen == expected(data, "train")
 
 
 def test_a_script_asks_for_the_folder_of_the_trainer(moved: Path) -> None:
     for script in ("diffsynth.sh", "diffusers.sh"):
-        told = {"cwd": moved, "env": {"PATH": os.environ["PATH"]}, "capture_output": True, "text": True}
-        ran = subprocess.run(["sh", script], check=False, **told)
+        options = {"cwd": moved, "env": {"PATH": os.environ["PATH"]}, "capture_output": True, "text": True}
+        ran = subprocess.run(["sh", script], check=False, **options)
         assert ran.returncode != 0 and "TRAINER: set it to the folder of the trainer" in ran.stderr
 
 
@@ -361,9 +361,9 @@ def test_a_trainer_that_reads_masks_finds_one_for_every_training_image(
 ) -> None:
     place, _ = start(name)
     pattern = "*-masklabel.png" if name == "onetrainer" else "*.png"
-    found = {path.stem.removesuffix("-masklabel"): path for path in (place / MASKS[name](moved)).glob(pattern)}
-    assert set(found) == {sample.stem for sample in data.train}
-    for path in found.values():
+    masks = {path.stem.removesuffix("-masklabel"): path for path in (place / MASKS[name](moved)).glob(pattern)}
+    assert set(masks) == {sample.stem for sample in data.train}
+    for path in masks.values():
         with Image.open(path) as mask:
             assert mask.crop((0, 0, 1024, 512)).getextrema() == (0, 0)
 
@@ -483,10 +483,10 @@ def test_a_complete_recipe_for_kohya(data: Dataset, tmp_path: Path) -> None:
         *("train.steps=900", "train.caption_dropout=0", "train.ema=0", "train.seed=7", "train.save_every=90"),
     )
     config = plugins.load(exporters, "kohya").write(changed, tmp_path)
-    told = read(tmp_path / "kohya-arguments.toml")
+    arguments = read(tmp_path / "kohya-arguments.toml")
     keys = ("network_dim", "network_alpha", "learning_rate", "lr_scheduler", "lr_warmup_steps", "max_train_steps")
-    assert [told[key] for key in keys] == [32, 8.5, 3e-4, "constant_with_warmup", 100, 900]
-    assert (told["seed"], told["save_every_n_steps"]) == (7, 90)
+    assert [arguments[key] for key in keys] == [32, 8.5, 3e-4, "constant_with_warmup", 100, 900]
+    assert (arguments["seed"], arguments["save_every_n_steps"]) == (7, 90)
     (subset,) = read(tmp_path / "kohya.toml")["datasets"][0]["subsets"]
     assert (subset["caption_dropout_rate"], read(tmp_path / "kohya.toml")["datasets"][0]["batch_size"]) == (0, 2)
     assert "no place in this config" not in " ".join(config.notes)
@@ -503,9 +503,12 @@ def test_a_trainer_is_given_the_family_or_says_that_it_cannot_train_it(
     known = {stem for stem in RANKS if stem in family.trainers}
     assert (f"no way to train {base} with" in notes) == (name not in known)
     if config.command:
-        told = "".join((tmp_path / file).read_text(encoding="utf-8") for file in config.files)
+        written = "".join((tmp_path / file).read_text(encoding="utf-8") for file in config.files)
         words = [value for value in family.trainers[name].values() if isinstance(value, str) and "{" not in value]
-        assert all(word in told or word in config.command or word in notes for word in words) and "{models}" not in told
+        assert (
+            all(word in written or word in config.command or word in notes for word in words)
+            and "{models}" not in written
+        )
 
 
 # ---- importing
@@ -522,11 +525,11 @@ def imported(source: Path, home: Path, *overrides: str) -> tuple[Run, list[Grid]
 
 def content(folder: Path) -> dict[str, tuple[str, str, bytes]]:
     """Caption to side, group and pixels."""
-    found = {}
+    contents = {}
     for file, entry in split.entries(folder).items():
         with Image.open(folder / file) as grid:
-            found[entry["text"]] = (file.partition("/")[0], entry["group"], grid.tobytes())
-    return found
+            contents[entry["text"]] = (file.partition("/")[0], entry["group"], grid.tobytes())
+    return contents
 
 
 def test_an_imported_data_set_keeps_its_pixels_and_captions_and_sides(home: Path, tmp_path: Path) -> None:

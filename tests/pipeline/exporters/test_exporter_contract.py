@@ -45,18 +45,20 @@ CHANGED: dict[str, Any] = {
 def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Six grids from six folders, one of them held out, with masks."""
     run = tmp_path_factory.mktemp("a run")
-    told = task.load("storyboard", ["condition=[1]"])
+    conditional = task.load("storyboard", ["condition=[1]"])
     (run / "grids").mkdir()
     rows = []
     for number in range(6):
         path = f"grids/{number}.png"
-        Image.new("RGB", told.grid_layout.canvas, (40 * number, 80, 120)).save(run / path)
+        Image.new("RGB", conditional.grid_layout.canvas, (40 * number, 80, 120)).save(run / path)
         at = Position(folder=f"/films/{number}")
         panels = tuple(Record(f"{number}-{panel}", "", f"/films/{number}.mp4", at) for panel in range(3))
-        grid = Grid(f"g-{number}", Group(f"s-{number}", told.name, panels, "", 1.0), told.grid_layout, path)
+        grid = Grid(
+            f"g-{number}", Group(f"s-{number}", conditional.name, panels, "", 1.0), conditional.grid_layout, path
+        )
         text = f'[MOVIE-SHOTS] Story {number}, "said" so, [SCENE-1] a first, [SCENE-2] a second, [SCENE-3] a third.'
         rows.append(Row(grid, Caption(text, "", "", (), grid.id), decision="keep"))
-    return samples.gather(rows, told, run, split.divide(rows, told))
+    return samples.gather(rows, conditional, run, split.divide(rows, conditional))
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +74,8 @@ def write(name: str, data: Dataset, exported: Path, folder: Path, **changed: Any
     folder.mkdir()
     for part in exported.iterdir():
         (folder / part.name).symlink_to(part)
-    told = replace(data, task=data.task.model_copy(update=changed))
-    config = plugins.load(exporters, name).write(told, folder)
+    altered = replace(data, task=data.task.model_copy(update=changed))
+    config = plugins.load(exporters, name).write(altered, folder)
     return config, {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 

@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def krea(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A new family, in a file beside the others; returns its name."""
-    told = (ROOT / "pipeline/families/z_image.py").read_text(encoding="utf-8").replace("limit=512", "limit=77")
-    told = told.replace("trainers={", 'token=32,\n    recipe={"learning_rate": 3e-4, "rank": 32},\n    trainers={')
-    (tmp_path / "krea_2_1_raw.py").write_text(told, encoding="utf-8")
+    source = (ROOT / "pipeline/families/z_image.py").read_text(encoding="utf-8").replace("limit=512", "limit=77")
+    source = source.replace("trainers={", 'token=32,\n    recipe={"learning_rate": 3e-4, "rank": 32},\n    trainers={')
+    (tmp_path / "krea_2_1_raw.py").write_text(source, encoding="utf-8")
     monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path)])
     return "krea-2.1-raw"
 
@@ -82,12 +82,12 @@ def test_hub_names_of_base_models_and_limits_appear_nowhere_else() -> None:
 
 
 def test_a_new_family_is_one_file(krea: str, tmp_path: Path) -> None:
-    told = task.load("storyboard", [f"base={krea}", "layout.panel_width=1056"])
+    own = task.load("storyboard", [f"base={krea}", "layout.panel_width=1056"])
     assert krea in families.names()
-    assert budget.words(told) < budget.words(task.load("storyboard"))
-    assert (config.load(told).rank, config.load(told).learning_rate) == (32, 3e-4)
+    assert budget.words(own) < budget.words(task.load("storyboard"))
+    assert (config.load(own).rank, config.load(own).learning_rate) == (32, 3e-4)
     assert config.load(task.load("storyboard", [f"base={krea}", "train.rank=8"])).rank == 8
-    layout = config.scaled(told.grid_layout, 0.47, 64, families.load(krea).token)
+    layout = config.scaled(own.grid_layout, 0.47, 64, families.load(krea).token)
     assert (layout.panel_width, layout.panel_height) == (512, 256)  # 496 x 240 in steps of 16
 
 

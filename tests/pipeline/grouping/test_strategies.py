@@ -76,9 +76,9 @@ def test_a_strategy_that_loses_or_repeats_records_is_reported_in_one_sentence(
 ) -> None:
     code = "from pipeline.grouping.strategies.base import Formed\nCOPIES = True\ndef form(records, task, vetoes):\n    "
     (tmp_path / "mine.py").write_text(code + body)
-    found = plugins.find(plugins.GROUPING, str(tmp_path / "mine.py"))
+    mine = plugins.find(plugins.GROUPING, str(tmp_path / "mine.py"))
     with pytest.raises(BadInput, match=rf"^the grouping strategy 'mine' \(.*mine.py\) .*{said}.*see docs/extending.md"):
-        results_of(found, film("a", 4))
+        results_of(mine, film("a", 4))
 
 
 def test_a_task_names_a_strategy_that_exists(tmp_path: Path) -> None:

@@ -164,8 +164,8 @@ def test_any_cell_on_a_single_line_comes_back(lines: list[list[str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
         spreadsheet.write(path, ["a", "b", "c"], [["x" + spreadsheet.guard(cell) for cell in line] for line in lines])
-        found = [list(line.cells.values()) for line in spreadsheet.read(path, ["a", "b", "c"])]
-    assert [[spreadsheet.unguard(cell[1:]) for cell in line] for line in found] == lines
+        cells = [list(line.cells.values()) for line in spreadsheet.read(path, ["a", "b", "c"])]
+    assert [[spreadsheet.unguard(cell[1:]) for cell in line] for line in cells] == lines
 
 
 def test_a_dropped_row_leaves_the_data_set(run: Run) -> None:
@@ -192,7 +192,7 @@ def test_only_an_edited_caption_is_scored_again(run: Run) -> None:
     clip = (ANSWERS, "group.floor=0.0", f"scorer.model=local-dir:{MINIATURE / 'clip'}")
     scored = Run(run.settings.changed(scorer="open_clip", settings=clip), run.folder)
     export(scored)
-    before = {found.grid: found for found in scored.store.items(Scores, "scores")}
+    before = {score.grid: score for score in scored.store.items(Scores, "scores")}
     table = read(run.folder / "captions.csv")
     mine = table[0]["id"]
     name = before[mine].scores[0].name
@@ -200,8 +200,8 @@ def test_only_an_edited_caption_is_scored_again(run: Run) -> None:
     table[0]["caption"] = MINE
     scored.apply(write(run.folder / "edited.csv", table))
     scored.advance(start="filter")
-    after = {found.grid: found for found in scored.store.items(Scores, "scores")}
-    assert {grid for grid, found in after.items() if found.text != before[grid].text} == {mine}
+    after = {score.grid: score for score in scored.store.items(Scores, "scores")}
+    assert {grid for grid, score in after.items() if score.text != before[grid].text} == {mine}
     assert after[mine].text == MINE
     (again,) = [entry for entry in read(run.folder / "captions.csv") if entry["id"] == mine]
     assert again[name] == f"{after[mine].scores[0].value:.4f}" != table[0][name]
@@ -339,8 +339,8 @@ def test_only_quotation_marks_made_by_automatic_correction_are_in_doubt(run: Run
     ],
 )
 def test_the_changes_of_a_spreadsheet_are_distinguished_from_those_of_a_person(was: str, now: str, harm: str) -> None:
-    found = spreadsheet.damage(was, now)
-    assert harm in found and bool(found) == bool(harm)
+    doubts = spreadsheet.damage(was, now)
+    assert harm in doubts and bool(doubts) == bool(harm)
 
 
 def test_missing_and_duplicate_rows_are_named(run: Run) -> None:
@@ -354,8 +354,8 @@ def test_a_stale_row_is_refused(run: Run) -> None:
     table[0]["decision"] = "drop"
     run.apply(write(run.folder / "first.csv", table))
     table[0]["decision"] = "unsure"
-    told = r"row 2, base: the row has changed in the run since .* \(decision\), so your edit of decision is in doubt"
-    with pytest.raises(BadInput, match=told):
+    message = r"row 2, base: the row has changed in the run since .* \(decision\), so your edit of decision is in doubt"
+    with pytest.raises(BadInput, match=message):
         run.apply(write(run.folder / "second.csv", table))
 
 

@@ -32,7 +32,7 @@ def test_rejected_rows_come_first_with_the_worst_on_top_and_then_problems_and_th
         row("unscored"),
         row("worst", text(-0.2)),
     ]
-    order = [found.id for found in risk.riskiest_first(rows)]
+    order = [each.id for each in risk.riskiest_first(rows)]
     assert order == ["worst", "bad", "faulty", "borderline", "good", "unscored"]
 
 

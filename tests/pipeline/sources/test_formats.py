@@ -18,8 +18,8 @@ from pipeline.sources.formats import format_of
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_every_image_format_that_pillow_writes_is_recognised(form, tmp_path, draw):
     draw(1, (64, 48)).save(tmp_path / "a", form)
-    found = format_of((tmp_path / "a").read_bytes()[:HEAD])
-    assert found.kind == "picture" and form in found.name.upper()
+    recognised = format_of((tmp_path / "a").read_bytes()[:HEAD])
+    assert recognised.kind == "picture" and form in recognised.name.upper()
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "avi", "mpg", "ts", "m2ts", "flv", "3gp", "mxf"])

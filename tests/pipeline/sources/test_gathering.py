@@ -43,9 +43,9 @@ def test_files_come_in_natural_order_without_sidecars_and_hidden_files(tmp_path)
     for name in names + beside:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    found = [item.name for item in collect.find([tmp_path])]
-    assert sorted(found) == sorted(names)
-    assert [name for name in found if name.startswith("shot")] == ["shot 1.jpg", "shot 2.PNG", "shot 10.png"]
+    listed = [item.name for item in collect.find([tmp_path])]
+    assert sorted(listed) == sorted(names)
+    assert [name for name in listed if name.startswith("shot")] == ["shot 1.jpg", "shot 2.PNG", "shot 10.png"]
 
 
 def test_links_are_followed_once_and_keep_their_own_names(tmp_path, draw, gather):
@@ -95,10 +95,10 @@ def test_a_name_that_no_table_can_hold_becomes_a_rejected_row(tmp_path, draw, ga
 def test_a_joint_caption_makes_one_set_in_whatever_form_it_is_stored(texts, pictures, tmp_path, storyboard):
     for name, text in texts.items():
         (tmp_path / name).write_text(text + "\n")
-    found = [text_of(item_of(tmp_path / f"{name}.png"), storyboard) for name in pictures]
-    assert {text.text for text in found} == {JOINT}
-    assert len({text.set for text in found}) == 1 and found[0].set
-    assert [text.page for text in found] in ([1, 2, 3], [0, 0, 0])
+    read = [text_of(item_of(tmp_path / f"{name}.png"), storyboard) for name in pictures]
+    assert {text.text for text in read} == {JOINT}
+    assert len({text.set for text in read}) == 1 and read[0].set
+    assert [text.page for text in read] in ([1, 2, 3], [0, 0, 0])
 
 
 def test_numbers_that_continue_across_two_captions_make_two_sets(tmp_path, storyboard):

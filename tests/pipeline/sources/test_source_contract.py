@@ -114,9 +114,9 @@ def test_every_container_gives_plain_items(name, files, tmp_path):
     items = list(module.items(packed))
     again = pickle.loads(pickle.dumps(items))
     assert again == items == list(module.items(packed)) and repr(again) == repr(items) and " at 0x" not in repr(items)
-    found = {item.name: b"".join(item.chunks()) for item in again}
+    read = {item.name: b"".join(item.chunks()) for item in again}
     hidden = {key for key in files if key.startswith(".")}
-    assert {key: found.get(key) for key in files.keys() - hidden} == {key: files[key] for key in files.keys() - hidden}
+    assert {key: read.get(key) for key in files.keys() - hidden} == {key: files[key] for key in files.keys() - hidden}
     text = module.beside(items[0].home, "set/0001.txt")
     assert text and b"".join(text.chunks()) == JOINT.encode()
     assert module.beside(items[0].home, "nowhere.txt") is None is module.beside(items[0].home, "../nowhere.txt")

@@ -160,9 +160,9 @@ def test_a_caption_over_the_token_limit_of_its_base_is_sent_back_and_reported(tm
     assert captioner.asked[1].earlier[0].faults[0].endswith("128 are read: [SCENE-3] would be lost")
     assert made[0].problems == () and facts(tmp_path)["length"]["over the limit"] == {}
     run(tmp_path, make("scripted", long), grids(tmp_path, 1), small(base="hidream-i1"))
-    told = facts(tmp_path)["length"]
-    assert (told["base"], told["limit"]) == ("hidream-i1", 128)
-    assert told["over the limit"]["g0"]["lost"] == ["[SCENE-3]"]
+    length = facts(tmp_path)["length"]
+    assert (length["base"], length["limit"]) == ("hidream-i1", 128)
+    assert length["over the limit"]["g0"]["lost"] == ["[SCENE-3]"]
 
 
 class Letters(Estimate):
@@ -416,8 +416,8 @@ def test_faults_are_sent_to_the_model_with_its_own_names_and_kept_with_ours(tmp_
 
 
 def test_the_parts_of_a_caption_are_kept_with_it_under_our_names(tmp_path: Path) -> None:
-    told = json.loads(GOOD) | {"ties": [{"what": "P1's cap", "panels": [1, 3]}], "strangers": [2]}
-    (made,) = run(tmp_path, make("scripted", json.dumps(told)), grids(tmp_path, 1))
+    answer = json.loads(GOOD) | {"ties": [{"what": "P1's cap", "panels": [1, 3]}], "strangers": [2]}
+    (made,) = run(tmp_path, make("scripted", json.dumps(answer)), grids(tmp_path, 1))
     (name,) = made.names
     assert made.parts == Parts(
         people=(Person(name, LOOKS["P1"]),),
@@ -454,8 +454,8 @@ def test_a_changed_policy_on_looks_renders_the_same_answers_again(tmp_path: Path
 
 
 def test_a_reason_beside_described_panels_loses_no_grid(tmp_path: Path) -> None:
-    told = json.dumps(json.loads(GOOD) | {"unrelated": "a boat and two invoices"})
-    (made,) = run(tmp_path, make("scripted", told), grids(tmp_path, 1))
+    answer = json.dumps(json.loads(GOOD) | {"unrelated": "a boat and two invoices"})
+    (made,) = run(tmp_path, make("scripted", answer), grids(tmp_path, 1))
     assert made.problems == () and made.parts and made.parts.unrelated == "a boat and two invoices"
 
 

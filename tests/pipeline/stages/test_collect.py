@@ -84,11 +84,11 @@ def test_collected_records_are_the_same_as_before_there_were_containers(tmp_path
     home = tmp_path / "in"
     folder_of_everything(home, draw)
     records, rejected = gather(home)
-    told = [
+    summary = [
         (str(Path(r.source).relative_to(home)), r.position.stem, r.position.set, r.position.page, r.text[:8])
         for r in records
     ]
-    assert told == [
+    assert summary == [
         ("a/0001-1.png", "0001-1", "a/0001", 1, "[MOVIE-S"),
         ("a/0001-2.png", "0001-2", "a/0001", 2, "[MOVIE-S"),
         ("a/0001-10.png", "0001-10", "a/0001", 10, "[MOVIE-S"),
@@ -156,9 +156,9 @@ def test_every_copy_has_its_own_row_and_the_first_in_order_stays():
         return Record(content, "", source, Position())
 
     made = [record("x", "1"), record("x", "2"), record("x", "2"), record("y", "1"), record("y", "2")]
-    told = list(collect.exact_copies(made, {"1": record("w", "1")}))
-    assert [item.source for item in told if isinstance(item, Record)] == ["x"]
-    rows = [item for item in told if isinstance(item, Rejected)]
+    results = list(collect.exact_copies(made, {"1": record("w", "1")}))
+    assert [item.source for item in results if isinstance(item, Record)] == ["x"]
+    rows = [item for item in results if isinstance(item, Rejected)]
     assert [row.detail for row in rows] == [
         f"{one} has the same bytes as {two}." for one, two in ("xw", "xx", "yw", "yx")
     ]
@@ -228,13 +228,13 @@ def whole(run: bytes, batch: list[Item]) -> list[Record | Rejected]:
 def test_threads_change_nothing(tmp_path, draw, storyboard):
     folder_of_everything(tmp_path / "in", draw)
     items = collect.find([tmp_path / "in"])
-    found = []
+    outcomes = []
     for threads in (1, 4):
         with Store(tmp_path / f"run {threads}") as store:
             stage = replace(collect.stage(storyboard, items, store.folder, []), workers=threads)
             local.run(stage, items, store, upstream="", progress=lambda *_: None)
-            found.append((store.digest("collected"), store.rejected("collect")))
-    assert found[0] == found[1]
+            outcomes.append((store.digest("collected"), store.rejected("collect")))
+    assert outcomes[0] == outcomes[1]
 
 
 def test_an_image_of_an_archive_that_was_deleted_from_the_run_is_extracted_again(tmp_path, draw, gather):

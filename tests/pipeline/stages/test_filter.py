@@ -48,9 +48,9 @@ def judged(panels: np.ndarray = AXES, segments: np.ndarray = AXES, **limits: flo
     """Scores of one grid whose summary is all of its segments."""
     total = segments.sum(axis=0)
     vectors = Vectors(panels[None], segments[None], total[None] / np.linalg.norm(total))
-    values = {name: found[0] for name, found in similarity.measure(vectors).items()}
-    found = THRESHOLDS | {name: replace(THRESHOLDS[name], value=limit) for name, limit in limits.items()}
-    return {score.name: score for score in filter.judge(values, panels @ segments.T, found, STORYBOARD)}
+    values = {name: measured[0] for name, measured in similarity.measure(vectors).items()}
+    altered = THRESHOLDS | {name: replace(THRESHOLDS[name], value=limit) for name, limit in limits.items()}
+    return {score.name: score for score in filter.judge(values, panels @ segments.T, altered, STORYBOARD)}
 
 
 # ---- judging one grid

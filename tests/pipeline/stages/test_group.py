@@ -308,11 +308,11 @@ def test_sets_stay_where_groups_formed_beside_them_are_vetoed(board):
 def test_the_facts_of_the_stage_include_area_and_interval_and_vetoes(board):
     records = [shot for seed, name in enumerate("abcdefgh") for shot in reel(name, 9, seed)]
     (facts,) = (item for item in stage_of(board()).run(records) if isinstance(item, Facts))
-    told = facts.found["belonging"]
-    assert told["groups"] == 24
-    assert 0.95 < told["area"]["low"] <= told["area"]["value"] <= told["area"]["high"] <= 1
-    assert told["area"]["cleared"]
-    assert told["counts"] == {"colours": 1.0}
+    belonging = facts.found["belonging"]
+    assert belonging["groups"] == 24
+    assert 0.95 < belonging["area"]["low"] <= belonging["area"]["value"] <= belonging["area"]["high"] <= 1
+    assert belonging["area"]["cleared"]
+    assert belonging["counts"] == {"colours": 1.0}
 
 
 @pytest.mark.parametrize("shots", [24, 30, 90, 300])
@@ -329,8 +329,8 @@ SMALL = ("--set", "layout.panel_width=128", "--set", "layout.panel_height=64", "
 
 
 def filtered(iclora, out: Path, source: Path, *words: str) -> tuple[int, str, str]:
-    told = ("--source", str(source), "--captioner", "sidecar", "--scorer", "none", "--out", str(out))
-    return iclora("dataset", "storyboard", *told, *SMALL, *words)
+    options = ("--source", str(source), "--captioner", "sidecar", "--scorer", "none", "--out", str(out))
+    return iclora("dataset", "storyboard", *options, *SMALL, *words)
 
 
 def test_groups_with_a_stranger_are_never_captioned(tmp_path, iclora):
@@ -369,8 +369,8 @@ def test_unrelated_images_stop_the_run_before_captioning_and_it_can_be_continued
     assert "so nothing was captioned: the source has no structure, or all of it is alike" in errors
     assert "--set group.prove=false" in errors
     assert not (run / "dataset").exists() and not (run / "captions.csv").exists()
-    told = json.loads((run / "report.json").read_text(encoding="utf-8"))["stages"]
-    assert not told["group"]["belonging"]["area"]["cleared"] and "caption" not in told
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))["stages"]
+    assert not report["group"]["belonging"]["area"]["cleared"] and "caption" not in report
     code, out, _ = iclora("dataset", "storyboard", "--out", str(run), "--set", "group.prove=false",
                           "--set", "grids=[1,100]", *SMALL)  # fmt: skip
     assert code == 0 and "filter: " in out

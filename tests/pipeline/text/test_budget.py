@@ -91,11 +91,11 @@ def test_the_rendering_that_is_trained_on_is_counted():
     looks = "a tall old sailor with a white beard and a cap of dark blue wool on a bald head"
     parts = Parts((Person("Rami", looks),), tuple(Shown(f"<Rami> {text}") for text in walk), "a day of <Rami>")
     tokens = [budget.fit(grammar.caption_of(parts, one), one, ESTIMATE).tokens for one in own.values()]
-    told = len(ESTIMATE.starts(f", {looks}"))
+    extra = len(ESTIMATE.starts(f", {looks}"))
     assert [count - tokens[0] for count in tokens] == [
         0,
-        told,
-        4 * told + 3,
+        extra,
+        4 * extra + 3,
     ]  # inside panels, with the comma that closes them
     assert tokens[2] == len(ESTIMATE.starts(grammar.text_of(parts, own["each"]))) + families.load("sd-3.5").template
 

@@ -723,13 +723,13 @@ def test_inherited_states_looks_that_vary():
 
 
 def test_renamed_people_keep_their_looks_and_panels_and_ties():
-    told = replace(
+    parts = replace(
         CATCH,
         panels=(*CATCH.panels[:2], replace(CATCH.panels[2], text="Ines and <Rami> sort the catch")),
         ties=(Tie("<Ines>", (0, 2)), Tie("Rami's boat", (0, 1))),
         unrelated="only Ines is in two",
     )
-    made = grammar.renamed(told, {"Ines": "Rami", "Rami": "Bo"})
+    made = grammar.renamed(parts, {"Ines": "Rami", "Rami": "Bo"})
     assert made.people == (replace(INES, name="Rami"), replace(RAMI, name="Bo"))
     assert [panel.text for panel in made.panels] == [
         "<Rami> hauls a net aboard", "gulls circle above <Bo>", "<Rami> and <Bo> sort the catch"
@@ -871,9 +871,7 @@ def test_looks_in_a_given_panel_need_not_be_stated():
 
 def test_looks_in_a_text_are_reported_if_the_task_forbids_them():
     parts = with_third("a fisherwoman's coat, yellow and wet, hangs above <Rami>")
-    assert lint_parts(parts, under("never")) == (
-        "[SCENE-3] says what <Ines> looks like, which caption.looks forbids",
-    )
+    assert lint_parts(parts, under("never")) == ("[SCENE-3] says what <Ines> looks like, which caption.looks forbids",)
 
 
 def test_two_people_who_look_much_alike_are_each_described_once():
@@ -889,7 +887,7 @@ def test_a_text_that_came_as_one_may_describe_looks_freely(looks: str):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "reported"),
     [
         (GOOD.replace("gulls", "Sparks and gulls"), True),
         (GOOD.replace("gulls", "SPARKS of a welder"), True),
@@ -899,10 +897,10 @@ def test_a_text_that_came_as_one_may_describe_looks_freely(looks: str):
         (GOOD.replace("gulls", "a sign that reads «fly ash & sparks» over gulls"), False),
     ],
 )
-def test_words_that_a_task_excludes_are_reported_outside_quotation_marks(text: str, found: bool):
+def test_words_that_a_task_excludes_are_reported_outside_quotation_marks(text: str, reported: bool):
     own = under("once", 'caption.exclude=["sparks", "fly ash"]')
     word = "fly ash" if "fly ash" in text else "sparks"
-    assert problems(text, own) == ((f"'{word}' must not appear in this task's captions",) if found else ())
+    assert problems(text, own) == ((f"'{word}' must not appear in this task's captions",) if reported else ())
 
 
 def test_excluded_words_in_looks_are_reported_if_looks_are_stated():
@@ -976,8 +974,8 @@ def test_replacing_a_panel_leaves_all_other_parts_alone(own: Task, data: st.Data
 @given(EVERY, st.text(), st.lists(st.text(), max_size=5), st.lists(st.text(), max_size=3))
 def test_lint_accepts_any_caption_whatever_its_parts_contain(own: Task, text: str, panels: list[str], names: list[str]):
     panels = [*panels, *[""] * len(own.markers)][: len(own.markers)]
-    found = lint.faults(Caption(text, "", "", tuple(panels), names=tuple(names)), own)
-    assert all(found)
+    faults = lint.faults(Caption(text, "", "", tuple(panels), names=tuple(names)), own)
+    assert all(faults)
 
 
 # ---- for any parts

@@ -48,9 +48,9 @@ def test_a_text_without_the_name_in_brackets_is_unchanged(text: str):
 
 def test_regular_expression_characters_in_names_and_looks_are_literal():
     name, own = "Mr. (X)", r"a man with \1 on a c++ shirt (torn)"
-    told = looks.put(f"<{name}> runs", name, own)
-    assert told == f"<{name}>, {own}, runs"
-    assert looks.take_out(told, name, own) == f"<{name}>, runs"
+    inserted = looks.put(f"<{name}> runs", name, own)
+    assert inserted == f"<{name}>, {own}, runs"
+    assert looks.take_out(inserted, name, own) == f"<{name}>, runs"
 
 
 # ---- removing
@@ -83,10 +83,10 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=9), st.sampled_from(["", " "]), st.sampled_from([RABBIT, "a man", "a boy, asleep"]))
 def test_removing_and_inserting_looks_again_restores_the_text(pieces: list[str], gap: str, own: str):
     text = gap.join(pieces)
-    told = looks.put(text, "Mara", own)
-    bare = looks.take_out(told, "Mara", own)
+    inserted = looks.put(text, "Mara", own)
+    bare = looks.take_out(inserted, "Mara", own)
     assert own not in bare
-    assert looks.put(bare, "Mara", own) == told
+    assert looks.put(bare, "Mara", own) == inserted
     assert bare.replace(",", "").split() == text.replace(",", "").split()
 
 

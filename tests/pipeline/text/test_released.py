@@ -22,8 +22,10 @@ SCORERS = {"none": (), "open_clip": ("--set", f"scorer.model=local-dir:{MINIATUR
 def test_published_grids_belong_together_and_their_captions_come_out_word_for_word(
     scorer: str, iclora: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
-    told = ("--source", str(RELEASED), "--captioner", "sidecar", "--scorer", scorer, *SCORERS[scorer])
-    code, _, errors = iclora("dataset", "storyboard", *told, "--set", "grids=[1,100]", "--out", str(tmp_path / "run"))
+    options = ("--source", str(RELEASED), "--captioner", "sidecar", "--scorer", scorer, *SCORERS[scorer])
+    code, _, errors = iclora(
+        "dataset", "storyboard", *options, "--set", "grids=[1,100]", "--out", str(tmp_path / "run")
+    )
     assert (code, errors) == (0, "")
     with Store(tmp_path / "run") as store:
         scored = store.items(Scores, "scores")

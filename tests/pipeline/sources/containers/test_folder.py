@@ -27,8 +27,8 @@ def test_only_regular_files_are_opened_whatever_leads_to_them(tmp_path, draw, ga
     os.mkfifo(home / "good.txt")
     records, rejected = gather(home)
     assert [record.position.stem for record in records] == ["good"]
-    told = {Path(row.what).name: row.reason for row in rejected}
-    assert told == dict.fromkeys(("endless.png", "linked.png", "good.txt"), "unreadable")
+    reasons = {Path(row.what).name: row.reason for row in rejected}
+    assert reasons == dict.fromkeys(("endless.png", "linked.png", "good.txt"), "unreadable")
     assert all("is not a regular file" in row.detail for row in rejected)
 
 
@@ -54,8 +54,8 @@ def test_a_single_file_has_the_texts_beside_it(tmp_path, draw):
         draw(1).save(tmp_path / "in" / name)
     (tmp_path / "in" / "a.txt").write_text("a cat")
     (tmp_path / "metadata.csv").write_text("file_name,text,licence\nin/a.png,none,CC0\nin/b.png,a dog,MIT\n")
-    found = collect.find([tmp_path / "in" / "b.png", tmp_path / "in" / "a.png"])
-    assert [(item.name, item.text, item.facts.of("licence")) for item in found] == [
+    items = collect.find([tmp_path / "in" / "b.png", tmp_path / "in" / "a.png"])
+    assert [(item.name, item.text, item.facts.of("licence")) for item in items] == [
         ("b.png", "a dog", "MIT"),
         ("a.png", "a cat", "CC0"),
     ]

@@ -42,17 +42,17 @@ def film(tmp_path_factory) -> Path:
 def test_cuts_agree_with_the_ground_truth_and_every_frame_lies_in_its_shot(film, gather):
     records, rejected = gather(film.parent)
     assert {row.reason for row in rejected} <= {"short shot"}
-    told = json.loads(truth_path(film).read_text())
-    hard = [shot["start"] for shot in told["shots"] if shot["transition"] == "cut"]
+    truth = json.loads(truth_path(film).read_text())
+    hard = [shot["start"] for shot in truth["shots"] if shot["transition"] == "cut"]
     starts = [shot.start for shot in reader.shots(film, "a.mp4")]
-    found = sum(min(abs(cut - start) for start in starts) < 1.5 / told["fps"] for cut in hard)
-    assert found >= 0.9 * len(hard) and len(hard) >= 9
-    assert all(any(abs(start - shot["start"]) < 0.6 for shot in told["shots"]) for start in starts)
+    matched = sum(min(abs(cut - start) for start in starts) < 1.5 / truth["fps"] for cut in hard)
+    assert matched >= 0.9 * len(hard) and len(hard) >= 9
+    assert all(any(abs(start - shot["start"]) < 0.6 for shot in truth["shots"]) for start in starts)
     own = [record.position for record in records]
     assert {at.film for at in own} == {"a.mp4"} and [at.shot for at in own] == sorted({at.shot for at in own})
-    ends = [*starts[1:], told["shots"][-1]["end"]]
+    ends = [*starts[1:], truth["shots"][-1]["end"]]
     assert all(starts[at.shot] < at.time < ends[at.shot] for at in own)
-    assert all(abs(cut - at.time) >= reader.EDGE - 1 / told["fps"] for cut in hard for at in own)
+    assert all(abs(cut - at.time) >= reader.EDGE - 1 / truth["fps"] for cut in hard for at in own)
 
 
 def test_a_film_gives_the_same_images_every_time(film, tmp_path, storyboard):
@@ -159,13 +159,13 @@ def test_a_file_that_is_not_a_film_is_one_rejected_row(tmp_path, gather, film):
     (source / "half.mp4").write_bytes(film.read_bytes()[:50_000])
     (source / ("long name " * 24 + ".mp4")).write_text("x")
     records, rejected = gather(source)
-    told = {Path(row.what).name: (row.reason, row.detail.rpartition(".m")[2]) for row in rejected}
-    assert not records and {name: reason for name, (reason, _) in told.items()} == {
+    rejections = {Path(row.what).name: (row.reason, row.detail.rpartition(".m")[2]) for row in rejected}
+    assert not records and {name: reason for name, (reason, _) in rejections.items()} == {
         **dict.fromkeys(("sound.mp4", "empty.mkv", "nowhere.mov", "half.mp4"), "unreadable"),
         **dict.fromkeys(("text.mp4", "long name " * 24 + ".mp4"), "unsupported"),
     }
-    assert told["sound.mp4"][1] == "p4 is not a complete film: it holds no pictures."
-    assert told["text.mp4"][1] == "p4 is a text file, neither a film nor a picture."
+    assert rejections["sound.mp4"][1] == "p4 is not a complete film: it holds no pictures."
+    assert rejections["text.mp4"][1] == "p4 is a text file, neither a film nor a picture."
 
 
 def test_a_truncated_film_is_kept_up_to_that_point_and_says_so(film, tmp_path, gather):
