@@ -35,7 +35,7 @@ import torch
 from PIL import Image
 
 from bench.claim_figures import ALONE, DRAWN, TOLD, WAYS, draw_counts, draw_pages
-from miniature.lessons import PANEL, PANELS, draw_large, draw_panel, is_held_out, tell_story
+from miniature.flux_data import PANEL, PANELS, draw_large, draw_panel, is_held_out, tell_story
 from miniature.reader import Reader
 from miniature.world import COLOURS, KINDS, WORN, Character, Scene
 from pipeline import task as tasks

@@ -1,4 +1,4 @@
-"""`python -m miniature clip|vlm|flux|measure`: trains the three models from nothing, and measures them."""
+"""`python -m miniature clip|vlm|flux|measure`: trains the three models from scratch, and measures them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m miniature", description=__doc__)
     acts = parser.add_subparsers(dest="act", required=True)
     for act, words in (("clip", "train the mini CLIP"), ("vlm", "train the mini VLM"), ("flux", "train the mini FLUX")):
-        train = acts.add_parser(act, help=f"{words} from nothing (on 2 cores: see the model card for the minutes)")
+        train = acts.add_parser(act, help=f"{words} from scratch (the model card gives the time on 2 cores)")
         train.add_argument("--out", type=Path, default=HERE / act, help="folder of the weights (default: %(default)s)")
         train.add_argument("--threads", type=int, default=2, help="processor cores to use (default: %(default)s)")
-    measure = acts.add_parser("measure", help="measure both on held-out films and write the figures into the card")
+    measure = acts.add_parser(
+        "measure", help="measure CLIP and VLM on held-out films and write the figures into the model card"
+    )
     measure.add_argument("--films", type=int, default=16, help="films of 24 shots each (default: %(default)s)")
     measure.add_argument("--threads", type=int, default=2, help="processor cores to use (default: %(default)s)")
     options = parser.parse_args()

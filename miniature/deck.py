@@ -1,4 +1,4 @@
-"""What the mini FLUX's transformer learns from step by step: latents of panels and pages, noised, and captions."""
+"""Training data of the mini FLUX's transformer, step by step: noised latents of panels and pages, with captions."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from miniature.flux_data import PANELS, SEED, caption, is_held_out, pixels, stacked, story
 from miniature.frames import Pool
-from miniature.lessons import PANELS, SEED, caption, is_held_out, pixels, stacked, story
 from miniature.reader import Reader
 from miniature.resumable import Place
 from miniature.spelling import T5_LENGTH
 from training import objective
 from training.backends.base import pack
 
-SINGLES, PAGES = 32, 12  # pictures or pages a step
-RAMP = 4_000  # steps in which the share of steps with pictures goes from two thirds to one third
-LENGTHS = (16, 80)  # tokens of text that a picture's and a page's caption are padded to, at least
+SINGLES, PAGES = 32, 12  # images or pages per step
+RAMP = 4_000  # steps over which the share of steps with single panels falls from two thirds to one third
+LENGTHS = (16, 80)  # minimum tokens of text to which the captions of a panel and of a page are padded
 PADDED = 0.15  # share of the steps whose texts are padded to the full length, as the pipeline does
 SHIFT = 1.6  # of the noise levels: FLUX.1's own for so short a sequence
-DROPPED = 0.1  # share of the captions left out, so that guidance by an empty prompt can be taught
+DROPPED = 0.1  # share of the captions left out, so that guidance by an empty prompt can be learnt
 
 
 class Deck:
     """Panels and pages as scaled latents, with the scenes that they show.
 
     Args:
-        stories: how many of a step's pages are told as the story of the character in their first panel.
+        stories: how many of a step's pages have a caption that tells the story of the character in their first panel.
     """
 
     def __init__(self, name: str, pool: Pool, vae: Any, reader: Reader, place: Place, *, stories: int) -> None:
@@ -62,41 +62,41 @@ class Deck:
 
     @torch.inference_mode()
     def _read(self, reader: Reader, known: list[int]) -> Tensor:
-        """What the reader finds under every token of a panel: N x channels x 4 x 8."""
+        """What the reader sees at every token of a panel: N x channels x 4 x 8."""
         parts = [known[start : start + 64] for start in range(0, len(known), 64)]
-        found = [functional.avg_pool2d(reader.meanings(pixels(self.pool, some)), 2) for some in parts]
-        return torch.cat(found).half()
+        seen = [functional.avg_pool2d(reader.meanings(pixels(self.pool, some)), 2) for some in parts]
+        return torch.cat(seen).half()
 
     def shown(self, page: int) -> range:
-        """The scenes of a page: such as chance put together."""
+        """The scenes of a page, as they were combined at random."""
         return range(PANELS * page, PANELS * (page + 1))
 
     def draw(self, step: int) -> tuple[Tensor, Tensor, list[str]]:
-        """Latents, meanings and captions of a step: pictures twice as often as pages at first, then half as often."""
+        """Latents, meanings and captions of a step; the share of single panels falls over the first RAMP steps."""
         rng = random.Random(SEED + step)
         if rng.random() < (2 - min(1, step / RAMP)) / 3:
             some = rng.sample(range(len(self.singles)), SINGLES)
-            told = [caption([self.scenes[number]], rng) for number in some]
-            return self.singles[some].float(), self.meanings[some].float(), told
+            captions = [caption([self.scenes[number]], rng) for number in some]
+            return self.singles[some].float(), self.meanings[some].float(), captions
         some = rng.sample(range(len(self.pages)), PAGES)
-        told = [
+        captions = [
             (story if place < self.stories else caption)([self.scenes[index] for index in self.shown(page)], rng)
             for place, page in enumerate(some)
         ]
         under = self.meanings[[index for page in some for index in self.shown(page)]]
-        return self.pages[some].float(), stacked(under.float(), PANELS), told
+        return self.pages[some].float(), stacked(under.float(), PANELS), captions
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Pictures or pages of a step; latents and velocities are B x tokens x 64, `length` is that of the texts."""
+    """Panels or pages of a step; latents and velocities are B x tokens x 64, `length` is that of the texts."""
 
     noisy: Tensor
     target: Tensor
     meanings: Tensor
-    """What the reader finds under every token: B x tokens x channels."""
+    """What the reader sees at every token: B x tokens x channels."""
     sigma: Tensor
-    told: list[str]
+    captions: list[str]
     length: int
     height: int
     width: int
@@ -105,9 +105,9 @@ class Sample:
 
 def noised(deck: Deck, step: int, *, dropped: float = DROPPED) -> Sample:
     """At logit-normal noise levels shifted as at inference (SD3 paper, section 3)."""
-    latents, meanings, told = deck.draw(step)
+    latents, meanings, captions = deck.draw(step)
     rng = random.Random(step)
-    told = ["" if rng.random() < dropped else text for text in told]
+    captions = ["" if rng.random() < dropped else text for text in captions]
     b, _, h, w = latents.shape
     length = LENGTHS[h > w] + rng.randrange(16)
     if rng.random() < PADDED:
@@ -116,4 +116,4 @@ def noised(deck: Deck, step: int, *, dropped: float = DROPPED) -> Sample:
     sigma = objective.shifted(torch.sigmoid(torch.randn(b)), SHIFT)
     noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
     under = meanings.flatten(2).transpose(1, 2)
-    return Sample(pack(noisy), pack(objective.velocity(latents, noise)), under, sigma, told, length, h, w)
+    return Sample(pack(noisy), pack(objective.velocity(latents, noise)), under, sigma, captions, length, h, w)

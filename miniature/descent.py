@@ -1,4 +1,4 @@
-"""What both trainings share: the optimiser on its way down, batches that leave no frame out, and pixels as seen."""
+"""Shared by all trainings: the optimiser, its learning-rate schedules, and batches that leave no frame out."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from miniature.frames import Frames
 
 WARM_STEPS = 100
-MUON_RATE = 20.0  # times the rate of AdamW: an orthogonal step is smaller in every entry
+MUON_RATE = 20.0  # times the learning rate of AdamW: an orthogonal step is smaller in every entry
 MIRRORED = 0.5  # share of the batches
 
 
 class Muon(torch.optim.Optimizer):
     """Momentum made orthogonal before it is applied, for matrices (Jordan 2024, kellerjordan.github.io/posts/muon).
 
-    torch's own computes in bfloat16, which takes a CPU without instructions for it thirty times as long; here equal
-    shapes go through together.
+    torch's own computes in bfloat16, which is thirty times as slow on a CPU without instructions for it; here, matrices
+    of equal shape are also processed together.
     """
 
     MOMENTUM, DECAY = 0.95, 0.01
@@ -47,10 +47,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices_NRC: Tensor) -> Tensor:
-    """The nearest orthogonal matrices, roughly: five steps of Newton and Schulz with Jordan's coefficients.
+    """The nearest orthogonal matrices, approximately: five Newton-Schulz steps with Jordan's coefficients.
 
-    Every step multiplies by a polynomial in the Gram matrix; these are gathered in the smaller of the two sizes and the
-    matrices themselves multiplied once, which for those of the mini FLUX takes four fifths of the time.
+    Every step multiplies by a polynomial in the Gram matrix. These polynomials are accumulated in the smaller of the
+    two dimensions and the matrices multiplied once, which for those of the mini FLUX takes four fifths of the time.
     """
     wide: Tensor = matrices_NRC if matrices_NRC.shape[1] <= matrices_NRC.shape[2] else matrices_NRC.mT
     x: Tensor = wide / torch.linalg.matrix_norm(wide, keepdim=True).clamp(min=1e-7)
@@ -65,19 +65,19 @@ def orthogonal(matrices_NRC: Tensor) -> Tensor:
 
 
 def _newton_schulz(gram_NRR: Tensor) -> Tensor:
-    """What one step multiplies by: 3.4445 - 4.775 G + 2.0315 G^2."""
+    """The factor of one step: 3.4445 - 4.775 G + 2.0315 G^2."""
     polynomial = torch.baddbmm(gram_NRR, gram_NRR, gram_NRR, beta=-4.775, alpha=2.0315)
     polynomial.diagonal(dim1=1, dim2=2).add_(3.4445)
     return polynomial
 
 
 class Descent:
-    """Down a warm cosine or as `rate` says: AdamW, each group at its own peak rate, but Muon for the matrices inside.
+    """Optimises with AdamW, each group at its own peak rate, and with Muon for the matrices inside.
 
     Args:
-        inner: those of the modules whose linear layers' weights Muon takes, at MUON_RATE times the group's rate. In
-            300 steps the mini VLM's eyes told 0.74 of the kinds so, 0.56 by AdamW alone (LOG.md).
-        rate: Learning rate as a share of its peak, from a step and the number of steps; `warm_cosine` if not given.
+        inner: the modules whose linear layers are optimised by Muon, at MUON_RATE times the group's rate. After 300
+            steps, the mini VLM's vision tower recognised 0.74 of the kinds this way, 0.56 with AdamW alone (LOG.md).
+        rate: learning rate as a share of its peak, from a step and the number of steps; `warm_cosine` by default.
     """
 
     def __init__(
@@ -125,17 +125,17 @@ class Descent:
 
 
 def warm_cosine(step: int, steps: int) -> float:
-    """Learning rate as a share of its peak: up over WARM_STEPS, then down to nothing along a cosine."""
+    """Learning rate as a share of its peak: a warmup over WARM_STEPS, then a cosine down to zero."""
     return min((step + 1) / WARM_STEPS, 0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
 def warm_level(step: int, steps: int) -> float:
-    """Learning rate as a share of its peak: up over WARM_STEPS, level, down in a line over the last fifth."""
+    """Learning rate as a share of its peak: a warmup over WARM_STEPS, constant, linear to zero over the last fifth."""
     return min((step + 1) / WARM_STEPS, 1.0, 5 * (1 - step / steps))
 
 
 def shuffled(count: int, batch: int, rng: random.Random) -> Iterator[list[int]]:
-    """Batches of indices without end, every one once before any comes again."""
+    """Endless batches of indices; every index comes once before any is repeated."""
     waiting: list[int] = []
     while True:
         while len(waiting) < batch:

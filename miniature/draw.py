@@ -1,8 +1,8 @@
-"""One scene, at one moment, as a picture: a flat illustration of a place, a character and what it holds.
+"""Draws one scene, at one moment, as a flat illustration of a place, a character and what it holds.
 
-Three layers, each in units of its own so that one drawing serves every frame and shot size:
-the place in wide-shot frame heights around the middle of the horizon, the figure in head radii around its head, the
-prop in half its height around its middle. A closer shot magnifies all three, so a cut inside one place shows.
+Three layers, each in its own units so that one drawing serves every frame and shot size: the place in wide-shot frame
+heights around the middle of the horizon, the figure in head radii around its head, the prop in half its height around
+its middle. A closer shot magnifies all three, so that a cut within one place is visible.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from miniature.world import Scene
 @dataclass(frozen=True)
 class Framing:
     """A shot size. In frame heights: the background's magnification, the head's radius, the prop's half height, the
-    figure's step away from its prop; then the rows of the horizon and of the head's middle."""
+    figure's distance from its prop; then the rows of the horizon and of the head's middle."""
 
     zoom: float
     head: float
@@ -46,18 +46,19 @@ BLINK_EVERY = 2.4
 def draw(scene: Scene, *, time: float = 0.0, size: tuple[int, int] = (640, 360)) -> NDArray[np.uint8]:
     """The scene as RGB (height x width x 3), `time` seconds into its shot; `size` is (width, height) in px.
 
-    Same scene, time and size, same pixels. Aspects from 2:1 to 1:2; at 16:9 what matters is inside the middle 2:1.
+    The same scene, time and size give the same pixels. Aspect ratios from 2:1 to 1:2; at 16:9, everything that matters
+    is inside the middle 2:1.
     """
     width, height = size
     image = np.empty((height, width, 3), np.uint8)
     rng = random.Random(scene.seed)
     phase, drift = rng.uniform(0, math.tau), rng.choice((-1, 1))
     shot = FRAMINGS[scene.shot]
-    # the camera: a slow pan with a breath of zoom; both bounded, so nothing leaves the picture however long the shot
+    # the camera: a slow pan and a slight zoom, both bounded, so that nothing leaves the frame however long the shot
     pan = 0.03 * drift * math.sin(0.7 * time + 0.3 * phase)
     zoom = 1 + 0.025 * math.sin(0.8 * time + phase)
 
-    unit = min(height, 0.62 * width)  # a narrow frame keeps the landmarks at +-0.36
+    unit = min(height, 0.62 * width)  # a narrow frame keeps the landmarks within +-0.36
     middle = width / 2 + unit * (rng.uniform(-0.03, 0.03) + pan)
     place = Pen.on(image, middle, height * shot.horizon, unit * shot.zoom * zoom, flip=scene.mirrored)
     place.tint = (rng.randint(-9, 9), rng.randint(-9, 9), rng.randint(-9, 9))
@@ -74,7 +75,7 @@ def draw(scene: Scene, *, time: float = 0.0, size: tuple[int, int] = (640, 360))
 
 
 def draw_figure(pen: Pen, scene: Scene, prop: float, time: float) -> None:
-    """The character with what it wears and holds; `prop` is the prop's half height in head radii, `time` in seconds."""
+    """The character with its clothing and prop; `prop` is the prop's half height in head radii, `time` in seconds."""
     who, fill = scene.character, FILLS[scene.character.colour]
     look = Look(fill, shade(fill, -0.32), shade(fill, 0.45), 0.15 if time % BLINK_EVERY < BLINK else 1.0)
     swing = math.sin(3.2 * time)

@@ -1,4 +1,4 @@
-"""Figures: unit 1 is the head's radius, (0, 0) its middle; the feet stand at y = 3.3."""
+"""Figures: unit 1 is the head's radius, (0, 0) its middle; the feet are at y = 3.3."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def cape(pen: Pen, swing: float) -> None:
 
 
 def wear(pen: Pen, worn: str, kind: str, swing: float) -> None:
-    """What lies in front of the figure: hat, scarf, crown, and the cape's clasp."""
+    """Everything in front of the figure: hat, scarf, crown, and the cape's clasp."""
     top, wide = {"frog": (-0.68, 0.8), "lion": (-0.95, 1.0)}.get(kind, (-0.82, 1.0))
     if worn == "hat":
         hat = pen.at(0, top, wide, 0.03 * swing)

@@ -1,10 +1,10 @@
 """Films, single pictures, before/after pairs and sets of the drawn world, each with its ground truth beside it.
 
-The pipeline sees only the films and pictures; the truth (`.json`, never a caption) is for tests and benches.
+The pipeline sees only the films and pictures; the ground truth (`.json`, never a caption) is for tests and benchmarks.
 
-No film is ever trained on: the models learn from single random scenes (`world.draw_scene` over integer seeds), a film's
-script comes from a stream of its own (`random.Random("film <seed>")`), and the default run and the tests number their
-films from two far ends.
+No film is ever trained on: the models learn from single random scenes (`world.draw_scene` with integer seeds), while
+a film's script comes from a random stream of its own (`random.Random("film <seed>")`), and the default run and the
+tests number their films from two distant starts.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from numpy.typing import NDArray
 from miniature.draw import draw
 from miniature.world import ACTIONS, PLACES, SHOTS, WORN, Character, Scene, describe, draw_character, draw_scene
 
-OFFLINE_SEED = 1_000  # the first film of the default offline run; its films are seeded 1,000, 1,001, ...
-HELD_OUT_SEED = 900_000  # the first film of tests and benches, on which the models are measured
+OFFLINE_SEED = 1_000  # the first film of the default offline run; its films have the seeds 1,000, 1,001, ...
+HELD_OUT_SEED = 900_000  # the first film of tests and benchmarks, on which the models are measured
 SIZE = (640, 360)  # px, width and height
-NEW_SHOT_SIZE = 0.7  # how often the shot size changes where the character does too
-NEW_ACTION = 0.8  # how often an action that stayed by chance is changed
+NEW_SHOT_SIZE = 0.7  # how often the shot size changes although the character does too
+NEW_ACTION = 0.8  # how often an action that is the same by chance is changed
 SOFT_START = 0.3  # how often a sequence opens with a dissolve
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One shot of a film: `seconds` in all, of which the first `dissolve` seconds blend over from the shot before."""
+    """One shot of a film: `seconds` in all, of which the first `dissolve` seconds blend in from the previous shot."""
 
     scene: Scene
     seconds: float
@@ -61,7 +61,7 @@ def script(seed: int, *, shots: int = 24) -> list[Shot]:
 
 
 def draw_cast(rng: random.Random) -> list[Character]:
-    """One or two characters that nobody takes for each other: other kind, other colour."""
+    """One or two characters that nobody would confuse: a different kind and a different colour."""
     first, second = draw_character(rng), draw_character(rng)
     while second.kind == first.kind or second.colour == first.colour:
         second = draw_character(rng)
@@ -69,8 +69,8 @@ def draw_cast(rng: random.Random) -> list[Character]:
 
 
 def next_scene(rng: random.Random, cast: list[Character], place: str, before: Scene | None) -> Scene:
-    """A shot that a viewer, and a cut detector, tells from the shot before: another shot size, or another character
-    seen from the other side."""
+    """A shot that a viewer, and a cut detector, can distinguish from the previous one: another shot size, or another
+    character seen from the other side."""
     scene = replace(draw_scene(rng, rng.choice(cast)), place=place)
     if before is None:
         return scene
@@ -84,7 +84,7 @@ def next_scene(rng: random.Random, cast: list[Character], place: str, before: Sc
 
 
 def dissolved(shot: Shot, rng: random.Random) -> Shot:
-    """The shot opening with a dissolve, longer by as much."""
+    """The shot with a dissolve at its start, longer by the length of the dissolve."""
     dissolve = rng.uniform(0.4, 0.5)
     return replace(shot, seconds=shot.seconds + dissolve, dissolve=dissolve)
 
@@ -103,7 +103,7 @@ def frames(film: list[Shot], *, size: tuple[int, int] = SIZE, fps: int = 12) -> 
 
 
 def truth(seed: int, *, shots: int = 24, size: tuple[int, int] = SIZE, fps: int = 12) -> dict[str, Any]:
-    """What `write_film` with these arguments shows: times in seconds from the film's start, to the frame."""
+    """What `write_film` shows with these arguments: times in seconds from the film's start, to the frame."""
     film = script(seed, shots=shots)
     rows: list[dict[str, Any]] = []
     start = 0
@@ -118,7 +118,7 @@ def truth(seed: int, *, shots: int = 24, size: tuple[int, int] = SIZE, fps: int 
 
 
 def facts(scene: Scene) -> dict[str, str]:
-    """The scene's attributes and its sentence, as the truth files hold them."""
+    """The scene's attributes and its sentence, as in the ground-truth files."""
     seen = {"place": scene.place, "action": scene.action, "shot": scene.shot}
     return asdict(scene.character) | seen | {"sentence": describe(scene)}
 
@@ -128,20 +128,20 @@ def truth_path(film: Path) -> Path:
 
 
 def write_film(path: Path, seed: int, *, shots: int = 24, size: tuple[int, int] = SIZE, fps: int = 12) -> Path:
-    """An H.264 .mp4 at `path` and its truth beside it; `size` in px, even. Same arguments, same bytes.
+    """Writes an H.264 .mp4 to `path` with its ground truth beside it; `size` in px, even. Same arguments, same bytes.
 
-    The film appears under its name only when it is whole, after its truth; one that is there already stays.
+    The film appears under its name only when complete, after its ground truth; an existing one is kept.
     """
     width, height = size
     if width % 2 or height % 2:
         raise ValueError(f"a film's width and height must be even (yuv420p halves them), got {width}x{height}")
-    told = json.dumps(truth(seed, shots=shots, size=size, fps=fps), indent=1) + "\n"
+    truth_text = json.dumps(truth(seed, shots=shots, size=size, fps=fps), indent=1) + "\n"
     beside = truth_path(path)
-    if path.exists() and beside.exists() and beside.read_text(encoding="utf-8") == told:
+    if path.exists() and beside.exists() and beside.read_text(encoding="utf-8") == truth_text:
         return path
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_text(beside, told)
+    replace_text(beside, truth_text)
     part = path.with_name(path.name + ".part")
     encode(part, frames(script(seed, shots=shots), size=size, fps=fps), size=size, fps=fps)
     part.replace(path)
@@ -149,7 +149,7 @@ def write_film(path: Path, seed: int, *, shots: int = 24, size: tuple[int, int] 
 
 
 def encode(path: Path, images: Iterator[NDArray[np.uint8]], *, size: tuple[int, int], fps: int) -> None:
-    # one thread and no dates or versions inside: the bytes depend on the pictures alone
+    # one thread, and no dates or versions in the file: the bytes depend on the pictures alone
     options = {"crf": "20", "preset": "superfast", "threads": "1", "flags": "+bitexact"}
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=fps, options=options)
@@ -171,14 +171,14 @@ def replace_text(path: Path, text: str) -> None:
 def write_films(
     folder: Path, *, films: int, seed: int = OFFLINE_SEED, shots: int = 24, size: tuple[int, int] = SIZE, fps: int = 12
 ) -> list[Path]:
-    """`film-0001.mp4` and so on, the first from `seed`, the next from `seed + 1`; those that are there already stay."""
+    """Writes `film-0001.mp4` and so on, the first with `seed`, the next with `seed + 1`; existing films are kept."""
     return [
         write_film(folder / f"film-{i + 1:04d}.mp4", seed + i, shots=shots, size=size, fps=fps) for i in range(films)
     ]
 
 
 def picture(scene: Scene, path: Path, size: tuple[int, int] = SIZE) -> Path:
-    """The scene as one picture, in the format of the path's suffix (.png, .jpg)."""
+    """Writes the scene as one picture, in the format of the path's suffix (.png, .jpg)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), cv2.cvtColor(draw(scene, size=size), cv2.COLOR_RGB2BGR)):
         raise OSError(f"could not write the picture {path}")
@@ -186,9 +186,9 @@ def picture(scene: Scene, path: Path, size: tuple[int, int] = SIZE) -> Path:
 
 
 def write_pairs(folder: Path, *, pairs: int, seed: int, size: tuple[int, int] = SIZE) -> list[Path]:
-    """`0001_before.png`, `0001_after.png` and so on: one scene, then the same with one thing changed.
+    """Writes `0001_before.png`, `0001_after.png` and so on: one scene, then the same scene with one thing changed.
 
-    What changed is the thing worn or the action; `truth.json` in the folder says which. Returns the pictures.
+    Either the clothing or the action changes; `truth.json` in the folder says which. Returns the pictures.
     """
     rng = random.Random(f"pairs {seed}")
     paths, rows = [], []
@@ -208,9 +208,9 @@ def write_pairs(folder: Path, *, pairs: int, seed: int, size: tuple[int, int] = 
 
 
 def write_sets(folder: Path, *, sets: int, pictures: int, seed: int, size: tuple[int, int] = SIZE) -> list[Path]:
-    """`set-0001/1.png` and so on: each sub-folder one character in scenes that differ in place or action (up to 100).
+    """Writes `set-0001/1.png` and so on: one character per folder, in up to 100 scenes that differ in place or action.
 
-    The truth of all is `truth.json` in `folder`. Returns the pictures.
+    `truth.json` in `folder` holds the ground truth of all. Returns the pictures.
     """
     rng = random.Random(f"sets {seed}")
     paths, rows = [], []

@@ -1,7 +1,7 @@
-"""The parts of a FluxPipeline in small, with the geometry of FLUX.1-dev.
+"""The parts of a FluxPipeline at small size, with the geometry of FLUX.1-dev.
 
-A VAE of 16 channels that shrinks by 8, packs of 2 x 2 latents (64 channels, 16 pixels a token), guidance as an input, a
-CLIP tower whose summary vector modulates the blocks, and a T5 tower whose tokens are read with the image's.
+A VAE with 16 channels and a stride of 8, tokens of 2 x 2 latents (64 channels, 16 pixels), guidance as an input, a
+CLIP tower whose summary vector modulates the blocks, and a T5 tower whose tokens are processed with the image's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T5_WIDTH, CLIP_WIDTH = 128, 64
 
 
 def build_vae() -> Any:
-    """0.9 million parameters; latents are scaled by what `train_vae` measures."""
+    """0.9 million parameters; latents are scaled by the values that `train_vae` measures."""
     return AutoencoderKL(  # type: ignore[no-untyped-call]
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -35,7 +35,7 @@ def build_vae() -> Any:
 
 
 def build_transformer() -> Any:
-    """7.7 million parameters: three blocks that read text and image apart, six that read them together."""
+    """7.7 million parameters: three blocks that process text and image separately, six that process them together."""
     return FluxTransformer2DModel(  # type: ignore[no-untyped-call]
         in_channels=4 * CHANNELS,
         num_layers=3,
@@ -87,7 +87,7 @@ def build_clip(tokenizer: PreTrainedTokenizerBase) -> CLIPTextModel:
 def build_pipeline() -> Any:
     clip, t5 = build_clip_tokenizer(), build_t5_tokenizer()
     return FluxPipeline(  # type: ignore[no-untyped-call]
-        # FLUX.1-dev's own values, but for the lengths of sequence: 32 tokens are a panel, 96 a storyboard
+        # FLUX.1-dev's own values, except for the sequence lengths: a panel has 32 tokens, a storyboard 96
         scheduler=FlowMatchEulerDiscreteScheduler(  # type: ignore[no-untyped-call]
             shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15
         ),

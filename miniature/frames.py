@@ -1,4 +1,4 @@
-"""Training frames: random scenes, drawn and worn down to what a model gets of a panel, held in one block of memory."""
+"""Training frames: random scenes, drawn and degraded to what a model gets of a panel, in one block of memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from miniature.world import ACTIONS, COLOURS, KINDS, PLACES, SHOTS, WORN, Scene,
 
 Frames = npt.NDArray[np.uint8]
 
-# What a reader of a frame can name, and the values that each can take.
+# What can be recognised in a frame, and the values of each attribute.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "kind": KINDS,
     "colour": COLOURS,
@@ -26,13 +26,13 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shot": tuple(SHOTS),
 }
 FILMED = 0.8  # share of the 2:1 frames that are cut from a film's 16:9
-BLURRED, PACKED = 0.5, 0.5  # shares of frames
-CHUNK = 250  # frames a task: its own seed each, so that the number of processes changes nothing
+BLURRED, PACKED = 0.5, 0.5  # shares of the frames
+CHUNK = 250  # frames per task: each has its own seed, so that the number of processes changes nothing
 
 
 @dataclass(frozen=True)
 class Pool:
-    """N frames of one size, (N, height, width, 3), and what each shows."""
+    """N frames of one size, (N, height, width, 3), and the scene of each."""
 
     frames: Frames
     scenes: list[Scene]
@@ -56,16 +56,16 @@ def set_value(scene: Scene, attribute: str, value: str) -> Scene:
 
 
 def alter(scene: Scene, attribute: str, rng: random.Random) -> Scene:
-    """The same scene but for one attribute, which takes another value."""
+    """The same scene with one attribute changed to another value."""
     return set_value(
         scene, attribute, rng.choice([v for v in ATTRIBUTES[attribute] if v != value_of(scene, attribute)])
     )
 
 
 def render_pool(count: int, size: tuple[int, int], seed: int, *, shape: tuple[int, int], workers: int = 2) -> Pool:
-    """`count` random scenes as panels of `shape` (width, height in pixels), scaled to `size`; repeatable by seed."""
+    """`count` random scenes as panels of `shape` (width, height in pixels), scaled to `size`; reproducible by seed."""
     seeds = [hash((seed, shape, start)) % 2**32 for start in range(0, count, CHUNK)]
-    # Spawned, not forked: a fork of a process in which OpenCV's or torch's threads have run hangs in the child.
+    # Spawned, not forked: after OpenCV's or torch's threads have run in a process, its fork hangs in the child.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
         chunks = list(processes.map(_render_chunk, seeds, [size] * len(seeds), [shape] * len(seeds)))
     frames = np.concatenate([frames for frames, _ in chunks])[:count]
@@ -81,7 +81,7 @@ def _render_chunk(seed: int, size: tuple[int, int], shape: tuple[int, int]) -> t
 
 
 def _panel(scene: Scene, shape: tuple[int, int], rng: random.Random) -> Frames:
-    """A frame as the road delivers it: out of a film (cropped to 2:1) or a picture, with a codec's marks on it."""
+    """A frame as the pipeline delivers it: from a film (cropped to 2:1) or a picture, with compression artefacts."""
     time = rng.uniform(0.0, 4.0)
     if shape == (640, 320) and rng.random() < FILMED:
         frame = draw(scene, time=time)[20:340]
@@ -91,7 +91,7 @@ def _panel(scene: Scene, shape: tuple[int, int], rng: random.Random) -> Frames:
         frame = _bytes(cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.4, 1.2)))
     if rng.random() < PACKED:
         _, data = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, rng.randint(60, 95)])
-        frame = _bytes(cv2.imdecode(data, cv2.IMREAD_COLOR))  # RGB in, RGB out: both ends believe that it is BGR
+        frame = _bytes(cv2.imdecode(data, cv2.IMREAD_COLOR))  # RGB in, RGB out: both functions assume BGR
     return frame
 
 

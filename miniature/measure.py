@@ -1,4 +1,4 @@
-"""Measures both models on films that no training ever saw, by way of an .mp4, and writes the model card's figures."""
+"""Measures both models on .mp4 films that were never trained on, and writes the figures into the model card."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from miniature.world import ACTIONS, PLACES, SHOTS, WORN, Character, Scene, desc
 
 HERE = Path(__file__).parent
 CLIP, VLM, CARD = HERE / "clip", HERE / "vlm", HERE / "README.md"
-PANEL = (1024, 512)  # px, the storyboard's
-PANELS_A_GRID = 3
+PANEL = (1024, 512)  # px, as in a storyboard
+PANELS_PER_GRID = 3
 FALSE_REJECTS = 0.05
 PEOPLE = ("Mira", "Tadeusz", "Ngozi", "Jean-Luc", "Sakura", "O'Brien", "Ana María", "Wren")  # in no training text
-# Shapes of the other tasks' panels: what to call them, their size, how many make a grid.
+# Shapes of the other tasks' panels: their name, their size, how many make a grid.
 SHAPES = (
     ("1024x1024", (1024, 1024), 2),
     ("672x864", (672, 864), 4),
@@ -39,7 +39,7 @@ SHAPES = (
 )
 MARKS = ("<!-- figures -->", "<!-- /figures -->")
 
-# What a captioning tool asks, in about as many words; the mini VLM need not understand any but <P1>.
+# What a captioning tool asks, in about as many words; the mini VLM needs to understand only <P1>.
 INSTRUCTION = """\
 You see the panels of one storyboard in reading order, each after its marker. Write a joint caption for the whole grid.
 First describe every panel by itself: who is in it, what they look like, what they do, where they are, and how the
@@ -56,7 +56,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture as the product cuts it from a film, what it shows, and which film it is from."""
+    """A picture as the pipeline cuts it from a film, its scene, and the number of its film."""
 
     image: Image.Image
     scene: Scene
@@ -64,20 +64,20 @@ class Panel:
 
 
 def film_panels(films: int, *, seed: int = HELD_OUT_SEED, shots: int = 24) -> list[Panel]:
-    """The middle frame of each shot of freshly written films, cropped to 2:1 and scaled to a storyboard's panel."""
+    """The middle frame of each shot of newly written films, cropped to 2:1 and scaled to a storyboard's panel."""
     panels: list[Panel] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(films):
             path = write_film(Path(folder) / f"{number}.mp4", seed + number, shots=shots)
-            told = json.loads(truth_path(path).read_text(encoding="utf-8"))["shots"]
-            middles = [(shot["start"] + shot["dissolve"] + shot["end"]) / 2 for shot in told]
+            shots_of_film = json.loads(truth_path(path).read_text(encoding="utf-8"))["shots"]
+            middles = [(shot["start"] + shot["dissolve"] + shot["end"]) / 2 for shot in shots_of_film]
             images = frames_at(path, middles)
-            panels += [Panel(i, told_scene(shot), number) for i, shot in zip(images, told, strict=True)]
+            panels += [Panel(i, scene_of(shot), number) for i, shot in zip(images, shots_of_film, strict=True)]
     return panels
 
 
 def frames_at(path: Path, times: Sequence[float]) -> Iterator[Image.Image]:
-    """The frames on show at these times (seconds, rising), as panels."""
+    """The frames shown at these times (seconds, increasing), as panels."""
     waiting = list(times)
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
@@ -87,20 +87,20 @@ def frames_at(path: Path, times: Sequence[float]) -> Iterator[Image.Image]:
 
 
 def crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The largest centred part of the shape of `size`, scaled to it."""
+    """The largest centred part with the aspect ratio of `size`, scaled to it."""
     scale = max(size[0] / image.width, size[1] / image.height)
     width, height = size[0] / scale, size[1] / scale
     left, top = (image.width - width) / 2, (image.height - height) / 2
     return image.resize(size, Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
 
 
-def told_scene(shot: dict[str, Any]) -> Scene:
+def scene_of(shot: dict[str, Any]) -> Scene:
     who = Character(shot["kind"], shot["colour"], shot["worn"])
     return Scene(who, shot["place"], shot["action"], shot["shot"])
 
 
 def drawn_grids(count: int, size: tuple[int, int], panels: int, seed: int) -> list[list[Panel]]:
-    """Grids of single pictures in another shape, of scenes from a random stream of their own."""
+    """Grids of single pictures in another shape, with scenes from a random stream of their own."""
     rng = random.Random(f"measure {seed}")
     grids = []
     for number in range(count):
@@ -110,13 +110,13 @@ def drawn_grids(count: int, size: tuple[int, int], panels: int, seed: int) -> li
     return grids
 
 
-def grids_of(panels: list[Panel], size: int = PANELS_A_GRID) -> list[list[Panel]]:
+def grids_of(panels: list[Panel], size: int = PANELS_PER_GRID) -> list[list[Panel]]:
     """Neighbouring shots of one film, each used once."""
     return [list(grid) for grid in batched(panels, size) if len(grid) == size and grid[0].film == grid[-1].film]
 
 
 def spoilt(grids: Sequence[list[Panel]]) -> list[list[Panel]]:
-    """The grids with one panel each exchanged for one of another film's."""
+    """The grids with one panel each replaced by a panel from another film."""
     rng, made = random.Random("spoilt"), []
     for grid in grids:
         others = [panel for other in grids if other[0].film != grid[0].film for panel in other]
@@ -133,7 +133,7 @@ def batched(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 class Clip:
-    """The model, loaded as the product loads any open_clip model."""
+    """The model, loaded as iclora loads any open_clip model."""
 
     def __init__(self, folder: Path = CLIP) -> None:
         name = f"local-dir:{folder}"
@@ -153,12 +153,12 @@ class Clip:
 
 
 def area_under_curve(right: np.ndarray[Any, Any], wrong: np.ndarray[Any, Any]) -> float:
-    """The chance that a right pair scores above a wrong one."""
+    """The probability that a right pair scores above a wrong one."""
     return float((right[:, None] > wrong[None]).mean() + 0.5 * (right[:, None] == wrong[None]).mean())
 
 
 def measure_clip(panels: list[Panel], folder: Path = CLIP, wording: int | None = None) -> dict[str, float]:
-    """Cosines of right pairs against shuffled ones, and against texts that are wrong in one attribute."""
+    """Cosines of right pairs compared with shuffled ones, and with texts that are wrong in one attribute."""
     clip, rng = Clip(folder), random.Random("measure clip")
     images = clip.images([panel.image for panel in panels])
     wordings = [rng.randrange(5) if wording is None else wording for _ in panels]
@@ -178,8 +178,8 @@ def measure_clip(panels: list[Panel], folder: Path = CLIP, wording: int | None =
         "swapped within a grid, rejected": float((sibling < threshold).mean()),
     }
     for attribute in ATTRIBUTES:
-        told = zip(panels, names, wordings, strict=True)
-        wrong = clip.texts([describe(alter(panel.scene, attribute, rng), name, how) for panel, name, how in told])
+        described = zip(panels, names, wordings, strict=True)
+        wrong = clip.texts([describe(alter(panel.scene, attribute, rng), name, how) for panel, name, how in described])
         cosine = (images * wrong).sum(-1).numpy()
         figures[f"{attribute} wrong, scored lower"] = float((cosine < right).mean())
         figures[f"{attribute} wrong, rejected"] = float((cosine < threshold).mean())
@@ -187,12 +187,12 @@ def measure_clip(panels: list[Panel], folder: Path = CLIP, wording: int | None =
 
 
 def _swaps(panels: list[Panel], texts: list[str]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Wrong pairs (panel, text): with a text of any film, and with a neighbour's of the same grid."""
+    """Wrong pairs (panel, text): with a text from any film, and with a neighbour's text from the same grid."""
     order = list(range(len(panels)))
     random.Random("shuffle").shuffle(order)
     far = [(i, j) for i, j in enumerate(order) if panels[i].scene != panels[j].scene]
-    starts = range(0, len(panels) - PANELS_A_GRID + 1, PANELS_A_GRID)
-    near = [(s + a, s + b) for s in starts for a in range(PANELS_A_GRID) for b in range(PANELS_A_GRID) if a != b]
+    starts = range(0, len(panels) - PANELS_PER_GRID + 1, PANELS_PER_GRID)
+    near = [(s + a, s + b) for s in starts for a in range(PANELS_PER_GRID) for b in range(PANELS_PER_GRID) if a != b]
     return far, [(i, j) for i, j in near if texts[i] != texts[j] and panels[i].scene != panels[j].scene]
 
 
@@ -204,14 +204,14 @@ OF_REPLIES = ("valid JSON", "summary", "ties", "strangers", "unrelated", "whole 
 
 
 class Vlm:
-    """The model, loaded as the product loads any image-text-to-text model."""
+    """The model, loaded as iclora loads any image-text-to-text model."""
 
     def __init__(self, folder: Path = VLM) -> None:
         self.processor = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
         self.model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
 
     def ask(self, grids: Sequence[Sequence[Image.Image]], instruction: str = INSTRUCTION) -> list[str]:
-        """One reply a grid; the grids go through the model together."""
+        """One reply per grid; the grids go through the model together."""
         return self.reply_to([conversation(images, instruction) for images in grids])
 
     def reply_to(self, chats: list[list[dict[str, Any]]]) -> list[str]:
@@ -223,14 +223,14 @@ class Vlm:
             return_tensors="pt",
             processor_kwargs={"padding": True},
         )
-        told = self.model.generate(**inputs, do_sample=False, max_new_tokens=320)
+        tokens = self.model.generate(**inputs, do_sample=False, max_new_tokens=320)
         asked = inputs["input_ids"].shape[1]
-        replies: list[str] = self.processor.batch_decode(told[:, asked:], skip_special_tokens=True)
+        replies: list[str] = self.processor.batch_decode(tokens[:, asked:], skip_special_tokens=True)
         return replies
 
 
 def conversation(images: Sequence[Image.Image], instruction: str) -> list[dict[str, Any]]:
-    """The images in order, each after its marker, and then what is wanted."""
+    """The images in order, each after its marker, followed by the instruction."""
     content: list[dict[str, Any]] = []
     for number, image in enumerate(images, 1):
         content += [{"type": "text", "text": f"[SCENE-{number}]"}, {"type": "image", "image": image}]
@@ -240,38 +240,38 @@ def conversation(images: Sequence[Image.Image], instruction: str) -> list[dict[s
 def measure_vlm(
     grids: list[list[Panel]], folder: Path = VLM, *, instruction: str = INSTRUCTION, batch: int = 8
 ) -> dict[str, float]:
-    """How many panels have each attribute right in the reply, and how many replies are right to the letter."""
+    """The share of panels with each attribute right in the reply, and the share of replies that are exactly right."""
     vlm, started = Vlm(folder), time.monotonic()
     right: dict[str, list[bool]] = {name: [] for name in (*OF_PANELS, *OF_REPLIES, *ATTRIBUTES)}
     for some in batched(grids, batch):
-        for grid, told in zip(some, vlm.ask([[p.image for p in grid] for grid in some], instruction), strict=True):
+        for grid, answer in zip(some, vlm.ask([[p.image for p in grid] for grid in some], instruction), strict=True):
             scenes = [panel.scene for panel in grid]
-            wanted = reply(scenes, named=NAMES[0] in instruction)
-            parsed, ideal = parse(told, len(grid)), json.loads(wanted)
+            ideal_text = reply(scenes, named=NAMES[0] in instruction)
+            parsed, ideal = parse(answer, len(grid)), json.loads(ideal_text)
             right["valid JSON"].append(parsed is not None)
-            right["whole reply"].append(told == wanted)
+            right["whole reply"].append(answer == ideal_text)
             panels = parsed["panels"] if parsed else [{"text": "", "people": []}] * len(grid)
             for part in ("summary", "ties", "strangers", "unrelated"):
                 right[part].append(parsed is not None and parsed[part] == ideal[part])
             pairs = zip(panels, ideal["panels"], strict=True)
-            right["names"] += [names_in(panel) == names_in(wished) for panel, wished in pairs]
+            right["names"] += [names_in(panel) == names_in(wanted_panel) for panel, wanted_panel in pairs]
             for scene, panel in zip(scenes, panels, strict=True):
                 said = " ".join([*(f"{one['looks']} " for one in panel["people"]), panel["text"]])
                 for attribute in ATTRIBUTES:
                     right[attribute].append(phrase(scene, attribute) in said)
     figures: dict[str, float] = {"grids": len(grids), "panels": len(right["kind"])}
     figures |= {name: sum(hits) / len(hits) for name, hits in right.items()}
-    return figures | {"seconds a grid": (time.monotonic() - started) / len(grids)}
+    return figures | {"seconds per grid": (time.monotonic() - started) / len(grids)}
 
 
 def names_in(panel: dict[str, Any]) -> list[str]:
     return [one["name"] for one in panel["people"]]
 
 
-def parse(told: str, panels: int) -> dict[str, Any] | None:
-    """The reply's JSON where it is one, of the right form and with an entry for every panel."""
+def parse(text: str, panels: int) -> dict[str, Any] | None:
+    """The reply's JSON if it is valid, of the right form and with an entry for every panel."""
     try:
-        parsed = json.loads(told)
+        parsed = json.loads(text)
         good = isinstance(parsed["summary"], str) and len(parsed["panels"]) == panels
         good = good and all(isinstance(one["name"], str) for panel in parsed["panels"] for one in panel["people"])
         good = good and all(isinstance(panel["text"], str) for panel in parsed["panels"])
@@ -282,7 +282,7 @@ def parse(told: str, panels: int) -> dict[str, Any] | None:
 
 
 def phrase(scene: Scene, attribute: str) -> str:
-    """The words by which a panel's text states this attribute, and no other value of it."""
+    """The words in which a panel's text states this value of the attribute and no other."""
     value = value_of(scene, attribute)
     return {
         "kind": f" {value}",
@@ -298,17 +298,17 @@ def phrase(scene: Scene, attribute: str) -> str:
 
 
 def write_card(films: int, card: Path = CARD) -> None:
-    """Measures everything, prints it, and puts it between the card's marks."""
+    """Measures everything, prints it, and writes it between the markers of the card."""
     panels = film_panels(films)
     tables = [
         ("CLIP, the mini VLM's own wording", measure_clip(panels, wording=0)),
-        ("CLIP, all wordings that tell the shot size", measure_clip(panels)),
+        ("CLIP, all wordings that state the shot size", measure_clip(panels)),
         (
-            f"VLM, grids of {PANELS_A_GRID}, an instruction of {len(INSTRUCTION.split())} words with names",
+            f"VLM, grids of {PANELS_PER_GRID}, an instruction of {len(INSTRUCTION.split())} words with names",
             measure_vlm(grids_of(panels)),
         ),
         (
-            f"VLM, grids of {PANELS_A_GRID}, one panel of another film",
+            f"VLM, grids of {PANELS_PER_GRID}, one panel of another film",
             measure_vlm(spoilt(grids_of(panels))),
         ),
         (

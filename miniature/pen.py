@@ -1,4 +1,4 @@
-"""The pen: fills and strokes in units of the drawing's own, and the colours that all drawings share."""
+"""The pen: fills and strokes in units of the drawing, and the colours that all drawings share."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ def shade(colour: Colour, amount: float) -> Colour:
 
 
 class Pen:
-    """Fills shapes given in local units: x to the right, y down, as `matrix` and `offset` take them to pixels."""
+    """Fills shapes given in local units: x to the right, y down; `matrix` and `offset` map them to pixels."""
 
     def __init__(self, image: NDArray[np.uint8], matrix: Floats, offset: Floats, scale: float) -> None:
         self.image = image
         self.matrix = matrix
         self.offset = offset
-        self.scale = scale  # pixels a unit
+        self.scale = scale  # pixels per unit
         self.outline: Colour | None = None
         self.tint: Colour = (0, 0, 0)
-        # OpenCV wants whole 1/16 px and has a pixel's middle at whole numbers, where the picture's edge is at -0.5;
-        # the half of a 1/16 makes the cut to int32 a rounding
+        # OpenCV takes whole 1/16 px and has a pixel's middle at integers, with the picture's edge at -0.5;
+        # adding half of 1/16 makes the truncation to int32 a rounding
         self.fine_matrix = matrix.T * FINE
         self.fine_offset = (offset - 0.5) * FINE + 0.5
 
     @classmethod
     def on(cls, image: NDArray[np.uint8], x: float, y: float, scale: float, *, flip: bool = False) -> Pen:
-        """Around pixel (x, y), `scale` px a unit; flipped, x runs to the left."""
+        """A pen centred at pixel (x, y), with `scale` px per unit; if flipped, x runs to the left."""
         return cls(image, np.array([[-scale if flip else scale, 0.0], [0.0, scale]]), np.array([x, y]), scale)
 
     def at(self, x: float, y: float, scale: float = 1.0, angle: float = 0.0) -> Pen:
-        """A pen for units around (x, y) here, turned by `angle` (radians, clockwise unless flipped)."""
+        """A pen with units around (x, y) of this one, turned by `angle` (radians, clockwise unless flipped)."""
         cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
         turned = self.matrix @ np.array([[cos, -sin], [sin, cos]])
         pen = Pen(self.image, turned, self.matrix @ (x, y) + self.offset, self.scale * scale)

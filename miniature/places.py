@@ -1,4 +1,4 @@
-"""Places: unit 1 is the frame's height in a wide shot, (0, 0) the middle of the horizon; +-0.36 is in every shot."""
+"""Places: unit 1 is the frame's height in a wide shot, (0, 0) the middle of the horizon; every shot shows +-0.36."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from miniature.pen import INK, WHITE, Colour, Pen, shade
 
 
 def backdrop(pen: Pen, high: Colour, low: Colour, ground: Colour) -> None:
-    """Sky from `high` to `low` down to the horizon, and the ground below."""
+    """The sky, from `high` down to `low` at the horizon, and the ground below."""
     height, width = pen.image.shape[:2]
     horizon = float(pen.offset[1])
     mix = np.clip(np.arange(height) / horizon, 0, 1)[:, None]

@@ -1,4 +1,4 @@
-"""A small convolutional net that names what a drawn panel shows: judges generated pictures in bench and tests."""
+"""A small convolutional net that names what a drawn panel shows; judges generated images in benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = Path(__file__).parent / "reader.safetensors"
 
 
 class Reader(nn.Module):
-    """Panels of 128 x 64 pixels (B x 3 x 64 x 128, 0..1) -> for every attribute the logits of its values."""
+    """Panels of 128 x 64 pixels (B x 3 x 64 x 128, 0..1) -> for every attribute, the logits of its values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,12 +40,12 @@ class Reader(nn.Module):
         self.deviation = nn.Buffer(torch.ones(MEANINGS))
 
     def features(self, panels_BCHW: Tensor) -> list[Tensor]:
-        """What every stage makes of the panels; for the VAE's perceptual loss."""
-        found, x = [], 4 * (panels_BCHW - 0.5)
+        """The output of every stage; for the VAE's perceptual loss."""
+        outputs, x = [], 4 * (panels_BCHW - 0.5)
         for stage in self.stages:
             x = stage(x)
-            found.append(x)
-        return found
+            outputs.append(x)
+        return outputs
 
     def forward(self, panels_BCHW: Tensor) -> list[Tensor]:
         gathered = self.pool(self.features(panels_BCHW)[-1]).flatten(1)
@@ -53,20 +53,20 @@ class Reader(nn.Module):
 
     @torch.no_grad()
     def meanings(self, panels_BCHW: Tensor) -> Tensor:
-        """What the last stage makes of every 8 x 8 pixels, standardised by channel: B x 128 x 8 x 16."""
-        found = self.features(panels_BCHW)[-1]
-        return (found - self.mean[:, None, None]) / self.deviation[:, None, None]
+        """The last stage's output for every 8 x 8 pixels, standardised by channel: B x 128 x 8 x 16."""
+        last = self.features(panels_BCHW)[-1]
+        return (last - self.mean[:, None, None]) / self.deviation[:, None, None]
 
     def standardise(self, panels_BCHW: Tensor) -> None:
         """Sets mean and deviation of `meanings` from typical panels."""
         with torch.no_grad():
-            found = self.features(panels_BCHW)[-1]
-        self.mean.copy_(found.mean((0, 2, 3)))
-        self.deviation.copy_(found.std((0, 2, 3)).clamp(min=1e-3))
+            last = self.features(panels_BCHW)[-1]
+        self.mean.copy_(last.mean((0, 2, 3)))
+        self.deviation.copy_(last.std((0, 2, 3)).clamp(min=1e-3))
 
     @torch.inference_mode()
     def read(self, panels_BCHW: Tensor) -> list[dict[str, str]]:
-        """The likeliest value of every attribute, a dictionary a panel."""
+        """The likeliest value of every attribute, as one dictionary per panel."""
         best = [logits.argmax(-1).tolist() for logits in self(panels_BCHW)]
         return [
             {name: values[index] for (name, values), index in zip(ATTRIBUTES.items(), row, strict=True)}

@@ -1,4 +1,4 @@
-"""What the mini VLM is asked and what it answers: the reply, the vocabulary that spells it, and training prompts."""
+"""The prompts of the mini VLM and its replies: their form, the vocabulary that spells them, and training prompts."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ ASKS_FOR_NAMES = "<P1>"
 CLOTHES = "what it wears"
 """What a character changes that is known again all the same."""
 UNRELATED = "no two of the images have a character or a place in common"
-# Shares of the prompts with a system turn, with no text before the images, and with a reply sent back; of those
-# replies the share that is whole; of the words of a prompt the share from our own vocabulary.
+# Shares of the prompts with a system turn, with no text before the images, and with a reply sent back; the share of
+# those replies that is complete; the share of a prompt's words that comes from our own vocabulary.
 SYSTEM, IMAGES_FIRST, SENT_BACK, WHOLE, STREWN = 0.15, 0.8, 0.2, 0.5, 0.6
 UNKNOWN, PAD, TURN, END = "<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE, IMAGE_END, VIDEO = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"
 SPECIAL = (UNKNOWN, PAD, TURN, END, IMAGE_START, IMAGE, IMAGE_END, VIDEO)
 
-# ChatML with Qwen-VL's image marks, as Qwen3-VL's own template writes a conversation when told to number the images
-# (add_vision_id): so small a model takes long to learn by itself which image is which.
+# ChatML with Qwen-VL's image marks, as Qwen3-VL's own template writes a conversation when asked to number the images
+# (add_vision_id): a model this small takes long to learn by itself which image is which.
 CHAT_TEMPLATE = """\
 {%- set images = namespace(count=0) -%}
 {%- for message in messages -%}
@@ -49,8 +49,8 @@ CHAT_TEMPLATE = """\
 def reply(scenes: list[Scene], named: bool) -> str:
     """The answer for a grid of these scenes: one line of JSON, in the form that `pipeline.captioning.replies` asks for.
 
-    The panels come first, numbered, and in each of them the looks before the name: so who is who, and what ties the
-    panels together, is read off what has been written, and nothing has to be counted to know which image comes next
+    The panels come first, numbered, and each lists the looks before the name. This way, who is who, and what ties the
+    panels together, follows from what has been written, and nothing has to be counted to know which image comes next
     (LOG.md).
     """
     cast = cast_of(scenes)
@@ -79,7 +79,7 @@ def reply(scenes: list[Scene], named: bool) -> str:
 
 
 def cast_of(scenes: list[Scene]) -> dict[str, list[str]]:
-    """The characters by what they keep, in order of first appearance, and how each is seen to look."""
+    """The characters by the looks that they keep, in order of first appearance, each with all looks that are seen."""
     cast: dict[str, list[str]] = {}
     for scene in scenes:
         looks = cast.setdefault(scene.character.body, [])
@@ -88,19 +88,19 @@ def cast_of(scenes: list[Scene]) -> dict[str, list[str]]:
     return cast
 
 
-def ties_of(scenes: list[Scene], told: dict[str, str]) -> list[dict[str, Any]]:
-    """The characters and the places that two panels or more have in common, with the panels."""
+def ties_of(scenes: list[Scene], looks_of: dict[str, str]) -> list[dict[str, Any]]:
+    """The characters and the places that two or more panels have in common, with the panels."""
     panels: dict[str, list[int]] = {}
     for value in ("character", "place"):
         for number, scene in enumerate(scenes, start=1):
-            what = told[scene.character.body] if value == "character" else PLACES[scene.place]
+            what = looks_of[scene.character.body] if value == "character" else PLACES[scene.place]
             panels.setdefault(what, []).append(number)
     return [{"what": what, "panels": some} for what, some in panels.items() if len(some) > 1]
 
 
 def phrases() -> list[str]:
-    """The numbers of the images, and every piece that a reply is made of: joined, they give the exact string back."""
-    # a panel's opening is another for every number: what is written next is known from the last one
+    """The numbers of the images, and every piece of a reply: joined, they give the exact string."""
+    # each number has its own panel opening: the text that follows is known from the previous one
     opened = ['{"panels": [{"image": 1, "people": [']
     opened += [f'"}}, {{"image": {number}, "people": [' for number in range(2, MOST_PANELS + 1)]
     skeleton = [f"{text}{rest}" for text in opened for rest in ('{"looks": "', '], "text": "')]
@@ -121,7 +121,7 @@ def phrases() -> list[str]:
 
 
 def seen_phrases() -> frozenset[str]:
-    """The pieces of a panel that only its image tells; all else in a reply follows from what has been written."""
+    """The pieces of a panel that only its image determines; all else in a reply follows from what has been written."""
     attributes = (*COLOURS, *KINDS, *WORN.values(), *ACTIONS.values(), *PLACES.values(), *SHOTS.values())
     before = ("", " ", ", ", " with ", "a ", ", a ")
     seen = {f"{start}{words}{end}" for words in attributes for start in before for end in ("", " of ")}
@@ -134,10 +134,10 @@ def closes_panels(phrase: str) -> bool:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A vocabulary of the film world's phrases; whatever lies between two of them, however long, is one <unk>.
+    """A vocabulary of the film world's phrases; any text between two of them, however long, is one <unk>.
 
-    So a reply costs few tokens, and an instruction of hundreds of words, which would be news to a model that was taught
-    nothing but this world, is a handful of <unk> to it.
+    So a reply costs few tokens, and an instruction of hundreds of words, which a model trained on nothing but this
+    world would not know, is a handful of <unk>.
     """
     tokenizer = Tokenizer(models.WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN))
     tokenizer.add_special_tokens([AddedToken(word, normalized=False, special=True) for word in SPECIAL])
@@ -155,7 +155,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def training_chat(count: int, named: bool, rng: random.Random, earlier: str) -> list[Message]:
-    """A prompt for `count` images unlike any other, so that no wording of an instruction matters but <P1> in it."""
+    """A prompt for `count` images unlike any other, so that no wording of an instruction matters except <P1> in it."""
     content: list[Message] = [] if rng.random() < IMAGES_FIRST else [_text(rng, 3)]
     for _ in range(count):
         content += [_text(rng, rng.choice((0, 1, 1, 1, 3))), {"type": "image"}]
@@ -163,7 +163,7 @@ def training_chat(count: int, named: bool, rng: random.Random, earlier: str) -> 
     chat = [{"role": "user", "content": content}]
     if rng.random() < SYSTEM:
         chat.insert(0, {"role": "system", "content": [_text(rng, rng.choice((1, 5)))]})
-    if rng.random() < SENT_BACK:  # the caption stage sends a reply with faults back to its author
+    if rng.random() < SENT_BACK:  # the caption stage sends a reply with faults back to the model
         spoilt = earlier if rng.random() < WHOLE else earlier[: rng.randrange(len(earlier))]
         chat += [
             {"role": "assistant", "content": [{"type": "text", "text": spoilt}]},
@@ -173,13 +173,13 @@ def training_chat(count: int, named: bool, rng: random.Random, earlier: str) -> 
 
 
 def bare_chat(named: bool) -> list[Message]:
-    """A prompt that says no more than whether names are wanted, and has no images."""
+    """A prompt that says only whether names are wanted, and has no images."""
     text = f" like {ASKS_FOR_NAMES}" if named else " other words "
     return [{"role": "user", "content": [{"type": "text", "text": text}]}]
 
 
 def _text(rng: random.Random, pieces: int, *, named: bool = False) -> Message:
-    """Some foreign words, with phrases of our own strewn in."""
+    """Some unknown words, interspersed with phrases of our own."""
     words = [rng.choice(_STREWN) if rng.random() < STREWN else " other words " for _ in range(pieces)]
     if named:
         for _ in range(rng.choice((1, 1, 2, 3))):

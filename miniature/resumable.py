@@ -1,4 +1,4 @@
-"""A training that may be ended at any moment: what a step does hangs on its number alone, the rest is on disk."""
+"""A training that may be stopped at any moment: a step depends only on its number, and everything else is on disk."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from miniature.descent import Descent
 
 SAVE_EVERY = 120.0  # seconds
-TOLD = 100  # steps whose mean loss is printed
+REPORT_EVERY = 100  # steps whose mean loss is printed
 
 
 @dataclass
 class Place:
-    """Where the training stands: kept on disk, written whole or not at all."""
+    """The state of a training: kept on disk, written completely or not at all."""
 
     folder: Path
     last: float = 0.0
@@ -30,7 +30,7 @@ class Place:
 
     @property
     def is_due(self) -> bool:
-        """Whether so much time has gone by that the state is worth writing."""
+        """Whether enough time has passed to write the state again."""
         return time.monotonic() - self.last >= SAVE_EVERY
 
     def save(self, name: str, state: dict[str, Any]) -> None:
@@ -43,11 +43,11 @@ class Place:
 
 @dataclass
 class Course:
-    """One stage of a training: what goes down, how far, and what else must be kept to go on.
+    """One stage of a training: what is trained, for how long, and what else must be saved to resume it.
 
     Args:
         modules: what is trained.
-        more: a module that goes along (averaged weights); `after` is called with every step that was taken.
+        more: a module saved with them (averaged weights); `after` is called after every step.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Course:
     more: nn.Module | None = None
 
     def run(self, place: Place) -> None:
-        """Steps from wherever the last run stopped; prints the mean loss of every hundred."""
+        """Trains from wherever the last run stopped; prints the mean loss of every hundred steps."""
         start = self._restore(place.load(self.name))
         mean, clock = 0.0, time.perf_counter()
         for step in range(start, self.steps):
@@ -68,8 +68,8 @@ class Course:
             loss = self.loss_of(step)
             self.descent.step(loss)
             self.after(step)
-            mean += float(loss.detach()) / TOLD
-            if (step + 1) % TOLD == 0:
+            mean += float(loss.detach()) / REPORT_EVERY
+            if (step + 1) % REPORT_EVERY == 0:
                 seconds = time.perf_counter() - clock
                 print(f"{self.name} {step + 1} of {self.steps}: loss {mean:.4f}, {seconds:.0f} s", flush=True)
                 mean, clock = 0.0, time.perf_counter()
@@ -86,7 +86,7 @@ class Course:
         }
 
     def _restore(self, state: dict[str, Any] | None) -> int:
-        """The number of steps that are done."""
+        """The number of completed steps."""
         if state is None:
             return 0
         self.modules.load_state_dict(state["modules"])

@@ -1,4 +1,4 @@
-"""What the mini FLUX reads of a caption: phrases of the film world are one token each, foreign words are <unk>."""
+"""How the mini FLUX tokenizes a caption: phrases of the film world are one token each, unknown words are <unk>."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ CLIP_LENGTH, T5_LENGTH = 77, 96
 
 
 def phrases() -> list[str]:
-    """Every piece that means something, longest first where one holds another."""
-    told = [*SHOTS.values(), *COLOURS, *KINDS, *(f"with {words}" for words in WORN.values())]
-    told += [*ACTIONS.values(), *PLACES.values(), "a short story about"]
-    return [*MARKERS, *(f"<{name}>" for name in POOL), *told]
+    """All meaningful pieces, longest first where one contains another."""
+    pieces = [*SHOTS.values(), *COLOURS, *KINDS, *(f"with {words}" for words in WORN.values())]
+    pieces += [*ACTIONS.values(), *PLACES.values(), "a short story about"]
+    return [*MARKERS, *(f"<{name}>" for name in POOL), *pieces]
 
 
 def build_t5_tokenizer() -> PreTrainedTokenizerFast:
-    """As T5's: no mark at the start, one at the end."""
+    """Like T5's: no token at the start, one at the end."""
     special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     return _built(special, "$A </s>", T5_LENGTH)
 
 
 def build_clip_tokenizer() -> PreTrainedTokenizerFast:
-    """As CLIP's: marks at both ends, and padded with the last."""
+    """Like CLIP's: tokens at both ends, and padded with the last."""
     special = {"unk_token": "<unk>", "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
     return _built(special | {"pad_token": "<|endoftext|>"}, "<|startoftext|> $A <|endoftext|>", CLIP_LENGTH)
 
@@ -42,7 +42,7 @@ def _built(special: dict[str, str], template: str, length: int) -> PreTrainedTok
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=special["unk_token"]))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
-    # a name may have a comma right after it, a word of the world not a letter: "cat" is no part of "catches"
+    # a name may be followed directly by a comma, a word of the world not by a letter: "cat" is no part of "catches"
     tokenizer.add_tokens(
         [AddedToken(phrase, single_word=phrase[0].isalpha(), normalized=False) for phrase in phrases()]
     )

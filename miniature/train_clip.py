@@ -1,4 +1,4 @@
-"""The mini CLIP: an open_clip ResNet in small, taught to tell a panel's own text from one with a single word wrong."""
+"""The mini CLIP: a small open_clip ResNet, trained to tell a panel's own text from one with a single word wrong."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from miniature.descent import Descent, look, shuffled
 from miniature.frames import ATTRIBUTES, Pool, alter, labels_of, render_pool, set_value
 from miniature.world import Scene, describe, draw_scene
 
-IMAGE = 128  # pixels, square: panels are squashed into it
+IMAGE = 128  # pixels, square: panels are squashed to fit
 # (shape drawn in pixels, share of the training frames); all are squashed to one size.
 SHAPES = (((640, 320), 0.76), ((448, 448), 0.08), ((384, 480), 0.08), ((320, 608), 0.08))
-WRONG_TEXTS = 3  # a frame, each wrong in one attribute
+WRONG_TEXTS = 3  # per frame, each wrong in one attribute
 NAMED = 0.7  # share of the texts with a name
 WORDINGS = 6
 WORDING_WITHOUT_SHOT = 5
-SEED = 3_000_000_000  # above every film's and scene's seed
+SEED = 3_000_000_000  # above the seeds of all films and scenes
 EMBEDDING = 64
-FRAMES_A_STEP = 64
-UNSAID = -1
+FRAMES_PER_STEP = 64
+UNSTATED = -1
 TOKENS = "text.token_embedding.weight"
 NAMES = ("Mara", "Leo", "P1", "P2", "Anh", "Dr. Okonkwo", "Xiomara", "Bjørn", "Li Wei", "Old Tom", "Zuleika", "Ravi")
 LINKS = ("", "", "", "then ", "next, ", "meanwhile ", "finally, ", "where ", "featuring ", "and ")
@@ -51,10 +51,10 @@ PREPROCESS = {
 
 
 class Words:
-    """Tokenises the film world's texts with open_clip's own tokenizer, onto the few rows that training touches.
+    """Tokenises the film world's texts with open_clip's own tokenizer, onto the few rows that training uses.
 
-    Row 0 stands for every token that no text of the world contains, names among them. It stays a zero vector, as those
-    rows do in the saved table: so a name never seen is what every name was in training.
+    Row 0 stands for every token that no text of the world contains, including names. It stays a zero vector, as those
+    rows do in the saved table, so an unseen name is the same as every name was in training.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Words:
         self._cache: dict[str, list[int]] = {}
 
     def rows(self, texts: list[str]) -> Tensor:
-        """(texts, longest) rows of the small table; the end of text has the highest row, as CLIP's pooling wants."""
+        """(texts, longest) rows of the small table; the end of text has the highest row, as CLIP's pooling requires."""
         encoded = [self._encode(text) for text in texts]
         longest = max(map(len, encoded))
         return torch.tensor([rows + [0] * (longest - len(rows)) for rows in encoded])
@@ -80,7 +80,7 @@ class Words:
 
 
 def _world_texts() -> list[str]:
-    """Texts that between them hold every word of the world in every wording."""
+    """Texts that together contain every word of the world in every wording."""
     rng = random.Random(0)
     scenes = []
     for attribute, values in ATTRIBUTES.items():
@@ -90,39 +90,39 @@ def _world_texts() -> list[str]:
 
 
 def write_text(scene: Scene, wording: int, rng: random.Random) -> str:
-    """The scene as it may stand in a joint caption: named or not, linked to what is before and after, or bare."""
+    """The scene as it may appear in a joint caption: named or not, linked to the text around it, or bare."""
     name = rng.choice(NAMES) if rng.random() < NAMED else None
     return rng.choice(LINKS) + describe(scene, name, wording) + rng.choice(ENDS)
 
 
 def draw_texts(scenes: list[Scene], rng: random.Random) -> tuple[list[str], Tensor]:
-    """Each scene's own text and WRONG_TEXTS others, with the attributes they state: (texts, attributes)."""
+    """Each scene's own text and WRONG_TEXTS others, with the attributes that they state: (texts, attributes)."""
     texts, labels = [], []
     for scene in scenes:
         wrong = [alter(scene, attribute, rng) for attribute in rng.sample(list(ATTRIBUTES), WRONG_TEXTS)]
-        for told in (scene, *wrong):
+        for shown in (scene, *wrong):
             wording = rng.randrange(WORDINGS)
-            texts.append(write_text(told, wording, rng))
-            stated = labels_of(told)
-            labels.append(stated if wording != WORDING_WITHOUT_SHOT else [*stated[:-1], UNSAID])
+            texts.append(write_text(shown, wording, rng))
+            stated = labels_of(shown)
+            labels.append(stated if wording != WORDING_WITHOUT_SHOT else [*stated[:-1], UNSTATED])
     return texts, torch.tensor(labels)
 
 
 def contrast(image_BD: Tensor, text_TD: Tensor, scale: Tensor, bias: Tensor, match_BT: Tensor) -> Tensor:
-    """SigLIP's loss: every pair judged by itself, so that one threshold on the cosine holds for all pairs."""
+    """SigLIP's loss: every pair is judged by itself, so that one threshold on the cosine holds for all pairs."""
     logits_BT = scale * functional.normalize(image_BD) @ functional.normalize(text_TD).T + bias
     return -functional.logsigmoid(torch.where(match_BT, logits_BT, -logits_BT)).sum() / len(image_BD)
 
 
 def name_losses(guesses: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each attribute, guessed by one linear map from an embedding; what is UNSAID is not counted."""
+    """Cross-entropy of each attribute, predicted by one linear map from an embedding; UNSTATED ones don't count."""
     parts = torch.split(guesses, [len(values) for values in ATTRIBUTES.values()], dim=-1)
-    losses = [functional.cross_entropy(part, labels[:, i], ignore_index=UNSAID) for i, part in enumerate(parts)]
+    losses = [functional.cross_entropy(part, labels[:, i], ignore_index=UNSTATED) for i, part in enumerate(parts)]
     return torch.stack(losses)
 
 
 def encode_text(model: open_clip.CustomTextCLIP, rows_TL: Tensor) -> Tensor:
-    """open_clip's text tower on no more columns than the texts need; its own mask is cut for a full context."""
+    """open_clip's text tower on no more columns than the texts need; its own mask is truncated from a full context."""
     length = rows_TL.shape[1]
     model.text.attn_mask = torch.full((length, length), -math.inf).triu_(1)
     embedding: Tensor = model.encode_text(rows_TL)
@@ -130,7 +130,7 @@ def encode_text(model: open_clip.CustomTextCLIP, rows_TL: Tensor) -> Tensor:
 
 
 def build_model(words: Words) -> open_clip.CustomTextCLIP:
-    """A fresh model with a token table of only the rows in `words`, row 0 held at zero."""
+    """A new model with a token table of only the rows in `words`, row 0 held at zero."""
     towers = {key: value for key, value in MODEL.items() if key != "custom_text"}
     model = open_clip.CustomTextCLIP(**towers, init_logit_scale=math.log(20.0))
     width = model.text.width
@@ -142,7 +142,7 @@ def build_model(words: Words) -> open_clip.CustomTextCLIP:
 
 
 def save(model: open_clip.CustomTextCLIP, words: Words, out: Path) -> None:
-    """Weights in half precision under open_clip's names, the token table grown to its full size with zeros."""
+    """Weights in half precision under open_clip's names, the token table padded to its full size with zeros."""
     weights = {name: value.detach() for name, value in model.state_dict().items()}
     table = torch.zeros(MODEL["text_cfg"]["vocab_size"], weights[TOKENS].shape[1])  # type: ignore[index]
     table[words.known] = weights[TOKENS][1:]
@@ -160,7 +160,7 @@ def render(frames: int) -> Pool:
 
 
 def train(out: Path, *, frames: int = 30_000, eye_steps: int = 900, pair_steps: int = 600) -> None:
-    """From nothing to `out`, which open_clip loads as local-dir:<out>."""
+    """Trains from scratch to `out`, which open_clip loads as local-dir:<out>."""
     started = time.monotonic()
     torch.manual_seed(SEED)
     pool = render(frames)
@@ -175,17 +175,17 @@ def train(out: Path, *, frames: int = 30_000, eye_steps: int = 900, pair_steps: 
 
 
 def train_eyes(model: open_clip.CustomTextCLIP, heads: nn.Linear, pool: Pool, steps: int) -> None:
-    """First stage: name what a frame shows from its embedding. Cheaper and a denser lesson than pairs."""
+    """First stage: name what a frame shows from its embedding. Cheaper, with a denser training signal than pairs."""
     rng, started = random.Random(SEED + 1), time.monotonic()
     descent = Descent([(model.visual, 2e-3), (heads, 2e-3)], steps)
     labels = torch.tensor([labels_of(scene) for scene in pool.scenes])
-    for step, picks in zip(range(steps), shuffled(len(labels), FRAMES_A_STEP, rng), strict=False):
+    for step, picks in zip(range(steps), shuffled(len(labels), FRAMES_PER_STEP, rng), strict=False):
         guesses = heads(model.visual(look(pool.frames[picks], rng)))
         losses = name_losses(guesses, labels[picks])
         descent.step(losses.mean())
         if step % 50 == 0 or step == steps - 1:
             each = " ".join(f"{name} {loss:.2f}" for name, loss in zip(ATTRIBUTES, losses, strict=True))
-            print(f"clip: eyes {step} {each} {time.monotonic() - started:.0f} s", flush=True)
+            print(f"clip: frames {step} {each} {time.monotonic() - started:.0f} s", flush=True)
 
 
 def train_pairs(model: open_clip.CustomTextCLIP, heads: nn.Linear, words: Words, pool: Pool, steps: int) -> None:
@@ -197,12 +197,12 @@ def train_pairs(model: open_clip.CustomTextCLIP, heads: nn.Linear, words: Words,
         steps,
     )
     labels = torch.tensor([labels_of(scene) for scene in pool.scenes])
-    for step, picks in zip(range(steps), shuffled(len(labels), FRAMES_A_STEP, rng), strict=False):
+    for step, picks in zip(range(steps), shuffled(len(labels), FRAMES_PER_STEP, rng), strict=False):
         texts, stated = draw_texts([pool.scenes[i] for i in picks], rng)
         seen = labels[picks]
         image = model.visual(look(pool.frames[picks], rng))
         text = encode_text(model, words.rows(texts))
-        match = ((seen[:, None] == stated[None]) | (stated[None] == UNSAID)).all(-1)
+        match = ((seen[:, None] == stated[None]) | (stated[None] == UNSTATED)).all(-1)
         pairs = contrast(image, text, model.logit_scale.exp(), bias, match)
         named = name_losses(heads(image), seen).mean() + name_losses(heads(text), stated).mean()
         descent.step(pairs + named)

@@ -1,7 +1,7 @@
 """The mini FLUX: a reader of panels, a VAE, the transformer with its text towers; resumable at any moment.
 
-What a step does hangs on its number alone, and every two minutes all that it needs to go on is written to
-`.training/flux`; whatever ends it, the same command goes on from there.
+A step depends only on its number, and every two minutes all that is needed to resume is written to
+`.training/flux`; whatever stops it, the same command resumes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch.nn import functional
 from miniature import train_reader, train_t5, train_vae
 from miniature.deck import Deck, Sample, noised
 from miniature.descent import Descent, warm_level
+from miniature.flux_data import SEED, render
 from miniature.flux_parts import build_pipeline, tokens_of
-from miniature.lessons import SEED, render
 from miniature.reader import MEANINGS
 from miniature.resumable import Course, Place
 from miniature.spelling import CLIP_LENGTH
@@ -27,12 +27,12 @@ from training.backends.flux import token_places
 
 FRAMES, FILMED = 24_000, 12_000
 STEPS, GUIDED_STEPS = 5_500, 700
-FILMED_FROM = 3_500  # step from which panels are such as films give; before, drawn in their own shape
-STORIES = 4  # of a step's pages, once what a panel shows is learnt: from FILMED_FROM on
+FILMED_FROM = 3_500  # step from which panels look as films give them; before, they are drawn in their own shape
+STORIES = 4  # of a step's pages, once the contents of a panel are learnt: from FILMED_FROM on
 EMA = 0.999
-ALIGNED = 0.5  # what the likeness of the third block's tokens to the reader's meanings weighs
-HEARD = 0.1  # what weighs that T5's words go on telling of which panel they are
-GUIDANCE = (1.0, 4.5)  # strengths that the model is taught to draw at in one pass
+ALIGNED = 0.5  # weight of the similarity between the third block's tokens and the reader's meanings
+PROBED = 0.1  # weight of the loss that keeps the panel of each word readable from T5's vectors
+GUIDANCE = (1.0, 4.5)  # guidance strengths that the model learns to apply in one pass
 
 
 def train(out: Path) -> None:
@@ -53,33 +53,35 @@ def train(out: Path) -> None:
 
 
 def train_transformer(decks: tuple[Deck, Deck], vae: Any, place: Place) -> Any:
-    """The transformer and both text towers, averaged, and taught to be guided: a whole pipeline."""
+    """The transformer and both text towers, averaged, and with guidance distilled: a whole pipeline."""
     torch.manual_seed(SEED)
     pipe = build_pipeline()
     pipe.vae.load_state_dict(vae.state_dict())
     pipe.vae.register_to_config(shift_factor=vae.config.shift_factor, scaling_factor=vae.config.scaling_factor)
     names = ("transformer", "text_encoder", "text_encoder_2")
     modules = nn.ModuleDict({name: getattr(pipe, name) for name in names})
-    # Told early what it is to draw, a transformer learns to draw it in a fraction of the steps (Yu et al. 2024, arXiv
-    # 2410.06940). The matrices that compare are thrown away.
+    # A transformer that is shown early what it is to draw learns to draw it in a fraction of the steps (Yu et al. 2024,
+    # arXiv 2410.06940). The matrices for the comparison are thrown away.
     width = pipe.transformer.inner_dim
-    modules["tongue"] = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, MEANINGS))
-    modules["ear"] = ear = train_t5.Ear(pipe.tokenizer_2)
-    train_t5.train(pipe.text_encoder_2, ear, pipe.tokenizer_2, place)
+    modules["projection"] = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, MEANINGS))
+    modules["probe"] = probe = train_t5.PanelProbe(pipe.tokenizer_2)
+    train_t5.train(pipe.text_encoder_2, probe, pipe.tokenizer_2, place)
     mean = torch.optim.swa_utils.get_ema_multi_avg_fn(EMA)  # type: ignore[no-untyped-call]
     averaged = torch.optim.swa_utils.AveragedModel(modules, multi_avg_fn=mean)
     descent = Descent([(module, 1e-3) for module in modules.values()], STEPS, inner=[pipe.transformer], rate=warm_level)
 
     halfway: list[Tensor] = []
-    listening = pipe.transformer.transformer_blocks[-1].register_forward_hook(lambda *told: halfway.append(told[-1][1]))
+    listening = pipe.transformer.transformer_blocks[-1].register_forward_hook(
+        lambda *hooked: halfway.append(hooked[-1][1])
+    )
 
     def loss_of(step: int) -> Tensor:
         sample = noised(decks[step >= FILMED_FROM], step)
         halfway.clear()
-        text = read(pipe, sample.told, sample.length)
+        text = read(pipe, sample.captions, sample.length)
         loss = functional.mse_loss(velocity(pipe.transformer, sample, text), sample.target)
-        alike = functional.cosine_similarity(modules["tongue"](halfway[0]), sample.meanings, dim=-1)
-        return loss + ALIGNED * (1 - alike.mean()) + HEARD * ear.misheard(text.words, text.ids)
+        alike = functional.cosine_similarity(modules["projection"](halfway[0]), sample.meanings, dim=-1)
+        return loss + ALIGNED * (1 - alike.mean()) + PROBED * probe.loss(text.words, text.ids)
 
     Course("dit", SEED, STEPS, modules, descent, loss_of, lambda _: averaged.update_parameters(modules), averaged).run(
         place
@@ -91,11 +93,11 @@ def train_transformer(decks: tuple[Deck, Deck], vae: Any, place: Place) -> Any:
 
 
 def guide(pipe: Any, deck: Deck, place: Place) -> None:
-    """Teaches the transformer what its guidance input means, while it goes on learning from the panels.
+    """Teaches the transformer what its guidance input means, while it keeps learning from the panels.
 
-    At strength g it is to give c + (g - 1) (c - u), as two passes of a model without that input are combined (Ho and
-    Salimans 2022, arXiv 2207.12598). The first c is the panels' own velocity, the difference that of the transformer as
-    it was (the target of Tang et al. 2025, arXiv 2502.12154, whose difference is the learning model's own).
+    At strength g it is to predict c + (g - 1) (c - u), as two passes of a model without that input are combined (Ho and
+    Salimans 2022, arXiv 2207.12598). The first c is the panels' own velocity; the difference is that of the transformer
+    as it was (the target of Tang et al. 2025, arXiv 2502.12154, whose difference comes from the learning model itself).
     """
     teacher = deepcopy(pipe.transformer).requires_grad_(False)
     for tower in (pipe.text_encoder, pipe.text_encoder_2):
@@ -104,11 +106,13 @@ def guide(pipe: Any, deck: Deck, place: Place) -> None:
 
     def loss_of(step: int) -> Tensor:
         sample = noised(deck, STEPS + step, dropped=0.0)
-        strength = torch.empty(len(sample.told)).uniform_(*GUIDANCE)
+        strength = torch.empty(len(sample.captions)).uniform_(*GUIDANCE)
         with torch.no_grad():
-            text, nothing = (read(pipe, told, sample.length) for told in (sample.told, [""] * len(sample.told)))
-            told, free = (velocity(teacher, sample, each) for each in (text, nothing))
-        target = sample.target + (strength[:, None, None] - 1) * (told - free)
+            text, nothing = (
+                read(pipe, texts, sample.length) for texts in (sample.captions, [""] * len(sample.captions))
+            )
+            prompted, free = (velocity(teacher, sample, each) for each in (text, nothing))
+        target = sample.target + (strength[:, None, None] - 1) * (prompted - free)
         return functional.mse_loss(velocity(pipe.transformer, sample, text, strength), target)
 
     Course("guided", SEED, GUIDED_STEPS, nn.ModuleDict({"transformer": pipe.transformer}), descent, loss_of).run(place)
@@ -123,14 +127,14 @@ class Text:
     pooled: Tensor
 
 
-def read(pipe: Any, told: list[str], length: int) -> Text:
-    ids = tokens_of(pipe.tokenizer_2, told, length)
-    pooled = pipe.text_encoder(tokens_of(pipe.tokenizer, told, CLIP_LENGTH)).pooler_output
+def read(pipe: Any, captions: list[str], length: int) -> Text:
+    ids = tokens_of(pipe.tokenizer_2, captions, length)
+    pooled = pipe.text_encoder(tokens_of(pipe.tokenizer, captions, CLIP_LENGTH)).pooler_output
     return Text(ids, pipe.text_encoder_2(ids).last_hidden_state, pooled)
 
 
 def velocity(transformer: nn.Module, sample: Sample, text: Text, strength: Tensor | None = None) -> Tensor:
-    """What the transformer makes of a sample; no strength: any, as nothing is distilled yet."""
+    """The transformer's prediction for a sample; without a strength any will do, as nothing is distilled yet."""
     predicted: Tensor = transformer(
         hidden_states=sample.noisy,
         encoder_hidden_states=text.words,

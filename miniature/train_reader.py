@@ -1,4 +1,4 @@
-"""The reader of drawn panels: trained on frames, and on frames worn as a generator's are."""
+"""The reader of drawn panels: trained on frames, and on frames degraded like those of a generator."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from miniature.descent import Descent
+from miniature.flux_data import SEED, pixels, render
 from miniature.frames import ATTRIBUTES, Pool, labels_of, value_of
-from miniature.lessons import SEED, pixels, render
 from miniature.reader import Reader
 from miniature.resumable import Course, Place
 
@@ -28,18 +28,19 @@ def train(pool: Pool, place: Place) -> Reader:
 
 
 def judge(reader: Reader, pools: list[Pool], place: Place) -> Reader:
-    """The reader taught on, so that it tells panels that are cut out of films as well; judges what is generated."""
+    """The reader trained further, so that it recognises panels cut out of films as well; judges what is generated."""
     learnt = deepcopy(reader).requires_grad_(True)
     _learn(learnt, pools, "judge", JUDGING, 1e-3, place)
     learnt.save()
     for filmed in (False, True):
         held = render(1_000, SEED + 1_000_000, filmed=filmed)
-        told = learnt.read(pixels(held, list(range(len(held.scenes)))))
+        readings = learnt.read(pixels(held, list(range(len(held.scenes)))))
         rights = {
-            name: sum(one[name] == value_of(scene, name) for one, scene in zip(told, held.scenes, strict=True)) / 1_000
+            name: sum(one[name] == value_of(scene, name) for one, scene in zip(readings, held.scenes, strict=True))
+            / 1_000
             for name in ATTRIBUTES
         }
-        print("judge of panels", "cut out of films" if filmed else "drawn", rights, flush=True)
+        print("judge:", "filmed" if filmed else "drawn", "panels, shares named right:", rights, flush=True)
     return learnt.requires_grad_(False)
 
 
@@ -50,8 +51,8 @@ def _learn(reader: Reader, pools: list[Pool], name: str, steps: int, rate: float
     def loss_of(step: int) -> Tensor:
         which = step % len(pools)
         some = random.Random(step).sample(range(len(pools[which].scenes)), 64)
-        told = reader(worn(pixels(pools[which], some)))
-        losses = [functional.cross_entropy(logits, labels[which][some, a]) for a, logits in enumerate(told)]
+        logits_of = reader(worn(pixels(pools[which], some)))
+        losses = [functional.cross_entropy(logits, labels[which][some, a]) for a, logits in enumerate(logits_of)]
         return torch.stack(losses).mean()
 
     reader.train()
@@ -60,7 +61,7 @@ def _learn(reader: Reader, pools: list[Pool], name: str, steps: int, rate: float
 
 
 def worn(panels: Tensor) -> Tensor:
-    """Panels as a generator may give them: a little blurred, noisy or of another brightness."""
+    """Panels as a generator may produce them: slightly blurred, noisy or of another brightness."""
     if torch.rand(()) < BLURRED:
         small = functional.interpolate(panels, scale_factor=float(torch.empty(()).uniform_(0.5, 0.95)), mode="area")
         panels = functional.interpolate(small, size=panels.shape[-2:], mode="bilinear")

@@ -1,7 +1,7 @@
-"""The mini FLUX's T5 tower learns which panel of a page each word is told of, before a transformer reads it.
+"""The mini FLUX's T5 tower learns to which panel of a page each word belongs, before the transformer uses it.
 
-FLUX.1's T5 has read text before; a fresh one taught by the transformer's loss alone does not come to tell the panels
-apart (LOG.md), and the words' places, which FLUX gives as zeros, don't either.
+FLUX.1's T5 was pretrained on text; a new one trained by the transformer's loss alone does not learn to separate the
+panels (LOG.md), and the positions of words, which FLUX gives as zeros, don't help.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from miniature.descent import Descent
+from miniature.flux_data import PANELS, SEED, caption, draw_known
 from miniature.flux_parts import T5_WIDTH, tokens_of
-from miniature.lessons import PANELS, SEED, caption, draw_known
 from miniature.resumable import Course, Place
 from miniature.spelling import T5_LENGTH
 
 STEPS, PAGES = 400, 32
-NO_WORD = -100  # cross_entropy's own number for what does not count
+NO_WORD = -100  # cross_entropy's default for labels that do not count
 
 
-class Ear(nn.Module):
-    """Hears in a word's vector (B x tokens x T5_WIDTH) of which panel it is, 0 being the summary; for training only."""
+class PanelProbe(nn.Module):
+    """Predicts from a word's vector (B x tokens x T5_WIDTH) its panel, 0 being the summary; for training only."""
 
     def __init__(self, tokenizer: Any) -> None:
         super().__init__()
@@ -32,19 +32,19 @@ class Ear(nn.Module):
         self.marks = tokenizer.convert_tokens_to_ids([f"[SCENE-{number}]" for number in range(1, PANELS + 1)])
         self.layer = nn.Linear(T5_WIDTH, PANELS + 1)
 
-    def misheard(self, words: Tensor, ids: Tensor) -> Tensor:
-        """Cross entropy over all words; a panel's are those from its marker up to the next."""
+    def loss(self, words: Tensor, ids: Tensor) -> Tensor:
+        """Cross-entropy over all words; a panel's words are those from its marker up to the next."""
         panels = torch.isin(ids, torch.tensor(self.marks)).cumsum(1).masked_fill(ids == self.pad, NO_WORD)
         return functional.cross_entropy(self.layer(words).flatten(0, 1), panels.flatten())
 
 
-def train(t5: Any, ear: Ear, tokenizer: Any, place: Place) -> None:
-    modules = nn.ModuleDict({"t5": t5, "ear": ear})
+def train(t5: Any, probe: PanelProbe, tokenizer: Any, place: Place) -> None:
+    modules = nn.ModuleDict({"t5": t5, "probe": probe})
     descent = Descent([(module, 1e-3) for module in modules.values()], STEPS)
 
     def loss_of(step: int) -> Tensor:
         rng = random.Random(SEED + step)
         ids = tokens_of(tokenizer, [caption(draw_known(rng, PANELS), rng) for _ in range(PAGES)], T5_LENGTH)
-        return ear.misheard(t5(ids).last_hidden_state, ids)
+        return probe.loss(t5(ids).last_hidden_state, ids)
 
     Course("t5", SEED, STEPS, modules, descent, loss_of).run(place)

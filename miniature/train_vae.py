@@ -1,4 +1,4 @@
-"""The mini FLUX's VAE: pixels, edges and what the reader sees in them come back from an eighth of the size."""
+"""The mini FLUX's VAE: restores pixels, edges and the reader's features from an eighth of the size."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from miniature.descent import Descent
+from miniature.flux_data import PANELS, SEED, pixels, stacked, unstacked
 from miniature.flux_parts import CHANNELS, build_vae
 from miniature.frames import Pool
-from miniature.lessons import PANELS, SEED, pixels, stacked, unstacked
 from miniature.reader import MEANINGS, Reader
 from miniature.resumable import Course, Place
 
 STEPS, ALIGNING, SHARPENING = 1_500, 600, 600
-BATCH = 12  # panels a step; in half the steps of the aligning they stand as four pages
-PERCEIVED, PERCEIVED_LAST = 0.3, 1.0  # what the reader's features weigh in the loss, and in that of the sharpening
-ALIGNED = 0.3  # what the latents' likeness to the reader's meanings weighs
+BATCH = 12  # panels per step; in half of the alignment steps they form four pages
+PERCEIVED, PERCEIVED_LAST = 0.3, 1.0  # weights of the reader's features in the loss, and in the sharpening loss
+ALIGNED = 0.3  # weight of the similarity between latents and the reader's meanings
 KL, KL_ALIGNED = 1e-6, 4e-6
 
 
@@ -44,14 +44,14 @@ def train(pool: Pool, reader: Reader, place: Place) -> Any:
 
 
 def align(vae: Any, pool: Pool, reader: Reader, place: Place) -> None:
-    """Trains it on until its latents tell, place by place and through one matrix, what the reader finds there.
+    """Trains it further until its latents give, place by place and through one matrix, what the reader sees there.
 
-    A transformer learns such latents several times as fast (Yao et al. 2025, arXiv 2501.01423). Pages come in too: what
-    a panel becomes must not hang on its being alone.
+    A transformer learns such latents several times as fast (Yao et al. 2025, arXiv 2501.01423). Pages are included: the
+    latents of a panel must not depend on whether it is alone.
     """
-    tongue = nn.Conv2d(CHANNELS, MEANINGS, 1)
-    modules = nn.ModuleDict({"vae": vae, "tongue": tongue})
-    descent = Descent([(vae, 1e-3), (tongue, 5e-3)], ALIGNING)
+    projection = nn.Conv2d(CHANNELS, MEANINGS, 1)
+    modules = nn.ModuleDict({"vae": vae, "projection": projection})
+    descent = Descent([(vae, 1e-3), (projection, 5e-3)], ALIGNING)
 
     def loss_of(step: int) -> Tensor:
         rng = random.Random(SEED + step)
@@ -61,9 +61,9 @@ def align(vae: Any, pool: Pool, reader: Reader, place: Place) -> None:
         pages = stacked(panels, high)
         posterior = vae.encode(pages * 2 - 1).latent_dist
         drawn = (vae.decode(posterior.sample()).sample + 1) / 2
-        told = functional.cosine_similarity(tongue(posterior.mean), stacked(meanings, high), dim=1)
+        similarity = functional.cosine_similarity(projection(posterior.mean), stacked(meanings, high), dim=1)
         likely = likeness(reader, unstacked(drawn, high), panels, PERCEIVED)
-        loss: Tensor = likely + ALIGNED * (1 - told.mean()) + KL_ALIGNED * posterior.kl().mean() / high
+        loss: Tensor = likely + ALIGNED * (1 - similarity.mean()) + KL_ALIGNED * posterior.kl().mean() / high
         return loss
 
     Course("aligned", SEED, ALIGNING, modules, descent, loss_of).run(place)
@@ -75,8 +75,8 @@ def through(vae: Any, panels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sharpen(vae: Any, pool: Pool, reader: Reader, place: Place) -> Any:
-    """Trains the decoder on alone: latents, which the transformer has learnt, stay as they are, what is drawn of them
-    becomes clearer to the reader."""
+    """Trains only the decoder further: the latents, which the transformer has learnt, stay as they are, and the images
+    decoded from them become clearer to the reader."""
     decoder = vae.decoder.requires_grad_(True)
     descent = Descent([(decoder, 1e-3)], SHARPENING)
 
@@ -92,7 +92,7 @@ def sharpen(vae: Any, pool: Pool, reader: Reader, place: Place) -> Any:
 
 
 def likeness(reader: Reader, drawn: Tensor, panels: Tensor, perceived: float) -> Tensor:
-    """How far drawn panels are from those that they should be: in pixels, in edges and in what the reader sees."""
+    """How far drawn panels are from their targets: in pixels, in edges and in the reader's features."""
     edges = [functional.l1_loss(drawn.diff(dim=side), panels.diff(dim=side)) for side in (-1, -2)]
     pairs = zip(reader.features(drawn)[:3], reader.features(panels)[:3], strict=True)
     seen = [functional.l1_loss(shown, wanted) for shown, wanted in pairs]

@@ -1,4 +1,4 @@
-"""The mini VLM: a Qwen3-VL in small, taught to see single frames, then to write the joint reply, then to relate."""
+"""The mini VLM: a small Qwen3-VL that learns to see single frames, to write the joint reply, and to relate panels."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from miniature.world import PLACES, Character, Scene
 # Pixels of one image before patching: enough that a 2:1 panel comes in at 192x96 and a square one at 144x144.
 LEAST_PIXELS, MOST_PIXELS = 144 * 96, 21_504
 PATCH, MERGE = 12, 2
-# (shape drawn in pixels, size the processor makes of it, share of the training frames)
+# (shape drawn in pixels, size after the processor, share of the training frames)
 SHAPES = (
     ((640, 320), (192, 96), 0.76),
     ((448, 448), (144, 144), 0.08),
@@ -54,25 +54,25 @@ SHAPES = (
 )
 TEXT_WIDTH = 192
 NAMED = 0.6  # share of the prompts that ask for names
-# Shares of the grids: a random mix of frames, one foreign frame among related ones, one character in several clothes.
+# Shares of the grids: a random mix of frames, one unrelated frame among related ones, one character in several clothes.
 STRANGERS, STRANGER, DRESSED = 0.3, 0.2, 0.1
-PANELS = (1, 2, 2, 3, 3, 3, 4, 4)  # images a grid, as often as they are drawn
-FRAMES_A_STEP, GRIDS_A_STEP, BLIND_GRIDS_A_STEP = 32, 8, 24
-LOOKS_UP = 4  # of so many steps of the third stage one has images
+PANELS = (1, 2, 2, 3, 3, 3, 4, 4)  # images per grid, as often as they are drawn
+FRAMES_PER_STEP, GRIDS_PER_STEP, BLIND_GRIDS_PER_STEP = 32, 8, 24
+LOOKS_UP = 4  # in the third stage, one step in so many has images
 SORTED = 6  # batches without images that are drawn at once
 BARE = 0.55  # share of the third stage in which prompts are bare
-SPREAD = 0.65  # share of the first stage before every token has to know the frame
-# Shares of the second stage: up to the first one image a grid, up to the second the eyes frozen. Reading what the eyes
-# see takes longest to learn, and is cheaper so.
+SPREAD = 0.65  # share of the first stage before every token must describe the frame
+# Shares of the second stage: until the first, grids have one image; until the second, the vision tower is frozen.
+# Reading the output of the vision tower takes longest to learn, and is cheaper this way.
 ALONE, THAW = 0.1, 0.7
-KIND = 4.0  # what kind weighs against each other attribute of a single frame
-BESIDE = 0.5  # what the single frames weigh against the replies
-UNTOLD = -100  # label of a token that is not learned, as transformers has it
-SEED = 4_000_000_000  # above every film's and scene's seed
+KIND = 4.0  # weight of the kind relative to every other attribute of a single frame
+BESIDE = 0.5  # weight of the single frames relative to the replies
+IGNORED = -100  # label of a token that does not count, as in transformers
+SEED = 4_000_000_000  # above the seeds of all films and scenes
 
 
 def build_config(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLConfig:
-    """2.6 million parameters: five layers that look, four that write."""
+    """2.6 million parameters: five vision layers, four text layers."""
     token = tokenizer.get_vocab()
     vision = {
         "depth": 5,
@@ -85,7 +85,7 @@ def build_config(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLConfig:
         "out_hidden_size": TEXT_WIDTH,
         "num_position_embeddings": 256,
         "deepstack_visual_indexes": [],
-        "initializer_range": 0.07,  # for a width of 128; the usual 0.02 leaves attention flat for long
+        "initializer_range": 0.07,  # for a width of 128; with the usual 0.02, attention stays flat for long
     }
     text = {
         "vocab_size": len(tokenizer),
@@ -132,7 +132,7 @@ def build_processor(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLProcessor:
 
 
 class Album:
-    """A pool's frames found by who and where, so that a grid can be put together like one of a film."""
+    """A pool's frames indexed by character and place, so that grids can be composed like those of a film."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
@@ -145,8 +145,8 @@ class Album:
             self._bodies.setdefault(character.body, []).append(character)
 
     def pick_grid(self, count: int, rng: random.Random) -> list[int]:
-        """Frames for one grid: a cast of one or two in one or two places, or one of the kinds that a run may hold too
-        and the model has to tell."""
+        """Frames for one grid: a cast of one or two in one or two places, or one of the unusual kinds that a run may
+        also contain and that the model has to recognise."""
         kind = rng.random()
         if kind < STRANGERS:
             return [self._any(rng) for _ in range(count)]
@@ -173,8 +173,8 @@ class Album:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What there is to learn from: frames of every shape, one album each, and the processor that prepares them."""
+class TrainingData:
+    """The training data: frames of every shape, one album each, and the processor that prepares them."""
 
     processor: Qwen3VLProcessor
     albums: list[Album]
@@ -186,8 +186,8 @@ class Lesson:
 class Heads(nn.Module):
     """Names a frame's attributes from the tower's tokens, by one linear map from each token.
 
-    First from what one learned query an attribute gathers, which soon finds the telling tokens; in the end also from
-    each token by itself, so that every one comes to know the whole frame and the reply can be read off any of them.
+    At first from what one learned query per attribute gathers, which soon finds the informative tokens; in the end also
+    from each token by itself, so that every token describes the whole frame and the reply can be read off any of them.
     """
 
     def __init__(self) -> None:
@@ -211,7 +211,7 @@ class Heads(nn.Module):
 
 
 def see(processor: Qwen3VLProcessor, frames: Frames, rng: random.Random) -> dict[str, Tensor]:
-    """What the processor makes of the frames, without its resize: they have their size already."""
+    """The processor's output for the frames, without its resize: they have their size already."""
     patches, rows, columns = processor.image_processor.patchify(look(frames, rng), PATCH, MERGE, 1)
     return {"pixel_values": patches.flatten(0, 1), "image_grid_thw": torch.tensor([[1, rows, columns]] * len(frames))}
 
@@ -223,10 +223,10 @@ Row = tuple[Tensor, int]
 def spell(
     processor: Qwen3VLProcessor, grids: list[list[Scene]], tokens: int, rng: random.Random, *, bare: bool = False
 ) -> list[Row]:
-    """Prompts and replies for grids of images of `tokens` tokens each (0 where there are none).
+    """Prompts and replies for grids of images of `tokens` tokens each (0 if there are none).
 
     Args:
-        bare: whether a prompt says no more than whether names are wanted.
+        bare: whether a prompt says only whether names are wanted.
     """
     tokenizer = processor.tokenizer
     rows = []
@@ -236,8 +236,8 @@ def spell(
         chat = bare_chat(named) if bare else training_chat(len(scenes), named, rng, earlier)
         prompt = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         asked = tokenizer(prompt.replace(IMAGE, IMAGE * tokens)).input_ids
-        told = tokenizer(reply(scenes, named) + END).input_ids
-        rows.append((torch.tensor(asked + told), len(asked)))
+        answer = tokenizer(reply(scenes, named) + END).input_ids
+        rows.append((torch.tensor(asked + answer), len(asked)))
     return rows
 
 
@@ -246,23 +246,23 @@ def pad(processor: Qwen3VLProcessor, rows: list[Row]) -> dict[str, Tensor]:
     tokenizer = processor.tokenizer
     ids = pad_sequence([row for row, _ in rows], batch_first=True, padding_value=tokenizer.pad_token_id)
     mask = pad_sequence([torch.ones_like(row) for row, _ in rows], batch_first=True)
-    labels = pad_sequence([row for row, _ in rows], batch_first=True, padding_value=UNTOLD)
+    labels = pad_sequence([row for row, _ in rows], batch_first=True, padding_value=IGNORED)
     for label, (_, asked) in zip(labels, rows, strict=True):
-        label[:asked] = UNTOLD
+        label[:asked] = IGNORED
     image = ids == tokenizer.convert_tokens_to_ids(IMAGE)
     return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": image.int(), "labels": labels}
 
 
-def train_tower(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: Lesson, steps: int) -> None:
-    """First stage: single frames and small heads, since a reply alone tells the eyes too little, too late."""
+def train_tower(model: Qwen3VLForConditionalGeneration, heads: Heads, data: TrainingData, steps: int) -> None:
+    """First stage: single frames and small heads, since replies alone train the vision tower too little, too late."""
     rng, started = random.Random(SEED + 1), time.monotonic()
     visual = model.model.visual
     descent = Descent([(visual, 1e-3), (heads, 2e-3)], steps, inner=[visual])
-    decks = [shuffled(len(album.pool.scenes), FRAMES_A_STEP, rng) for album in lesson.albums]
+    decks = [shuffled(len(album.pool.scenes), FRAMES_PER_STEP, rng) for album in data.albums]
     for step in range(steps):
-        which = lesson.pick_album(rng)
-        album, picks = lesson.albums[which], next(decks[which])
-        tokens = visual(**rename(see(lesson.processor, album.pool.frames[picks], rng))).pooler_output
+        which = data.pick_album(rng)
+        album, picks = data.albums[which], next(decks[which])
+        tokens = visual(**rename(see(data.processor, album.pool.frames[picks], rng))).pooler_output
         each = step >= SPREAD * steps
         losses, rights = heads(tokens.unflatten(0, (len(picks), -1)), album.labels[picks], each=each)
         descent.step(weighted(losses))
@@ -271,10 +271,10 @@ def train_tower(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: Le
             print(f"vlm: tower {step} loss {losses.mean():.3f} {shares} {time.monotonic() - started:.0f} s", flush=True)
 
 
-def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: Lesson, steps: int) -> None:
-    """Second stage: the joint reply, first to one image, then to up to four, and last with the eyes learning too.
+def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, data: TrainingData, steps: int) -> None:
+    """Second stage: the joint reply, first to one image, then to up to four, and last with the vision tower unfrozen.
 
-    From then on single frames stay a lesson of their own beside the reply.
+    From then on, single frames are trained on beside the replies.
     """
     rng, started = random.Random(SEED + 2), time.monotonic()
     visual = model.model.visual
@@ -285,14 +285,14 @@ def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: 
     for step in range(steps):
         awake = step >= THAW * steps
         visual.requires_grad_(awake)
-        album = lesson.albums[lesson.pick_album(rng)]
-        counts = [1] * 2 * GRIDS_A_STEP if step < ALONE * steps else rng.choices(PANELS, k=GRIDS_A_STEP)
+        album = data.albums[data.pick_album(rng)]
+        counts = [1] * 2 * GRIDS_PER_STEP if step < ALONE * steps else rng.choices(PANELS, k=GRIDS_PER_STEP)
         grids = [album.pick_grid(count, rng) for count in counts]
         frames = [index for grid in grids for index in grid]
-        seen = see(lesson.processor, album.pool.frames[frames], rng)
+        seen = see(data.processor, album.pool.frames[frames], rng)
         tokens = int(seen["image_grid_thw"][0].prod()) // MERGE**2
-        rows = spell(lesson.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
-        loss = model(**pad(lesson.processor, rows), **seen).loss
+        rows = spell(data.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
+        loss = model(**pad(data.processor, rows), **seen).loss
         if awake:
             losses, _ = heads(seen_by["tokens"].reshape(len(frames), -1, TEXT_WIDTH), album.labels[frames], each=True)
             loss = loss + BESIDE * weighted(losses)
@@ -302,56 +302,56 @@ def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, lesson: 
     hook.remove()
 
 
-def train_relations(model: Qwen3VLForConditionalGeneration, lesson: Lesson, steps: int) -> None:
+def train_relations(model: Qwen3VLForConditionalGeneration, data: TrainingData, steps: int) -> None:
     """Third stage: what follows from the panels once they are written: who is who, and what ties which of them.
 
-    Mostly without any image, which makes a step of three times the grids cheaper; first after bare prompts, which show
-    what a name follows from, then after any prompt, in which other people may stand. The vision tower stays frozen.
+    Mostly without images, so that a step with three times the grids is still cheaper; first after bare prompts, which
+    show what a name follows from, then after any prompt, which may mention other people. The vision tower stays frozen.
     """
     rng, started = random.Random(SEED + 3), time.monotonic()
     model.model.visual.requires_grad_(False)
     descent = Descent([(model.model.language_model, 1e-3), (model.lm_head, 1e-3)], steps)
-    bare, any_prompt = blind_rows(lesson, rng, bare=True), blind_rows(lesson, rng, bare=False)
+    bare, any_prompt = blind_rows(data, rng, bare=True), blind_rows(data, rng, bare=False)
     for step in range(steps):
         blind = bare if step < BARE * steps else any_prompt
         if step % LOOKS_UP != 0:
-            asked = pad(lesson.processor, next(blind))
-            asked["labels"] = hide_seen(asked["labels"], lesson.processor.tokenizer)
+            asked = pad(data.processor, next(blind))
+            asked["labels"] = hide_seen(asked["labels"], data.processor.tokenizer)
             loss = model(**asked).loss
         else:
-            album = lesson.albums[lesson.pick_album(rng)]
-            grids = [album.pick_grid(count, rng) for count in rng.choices(PANELS, k=GRIDS_A_STEP)]
-            seen = see(lesson.processor, album.pool.frames[[index for grid in grids for index in grid]], rng)
+            album = data.albums[data.pick_album(rng)]
+            grids = [album.pick_grid(count, rng) for count in rng.choices(PANELS, k=GRIDS_PER_STEP)]
+            seen = see(data.processor, album.pool.frames[[index for grid in grids for index in grid]], rng)
             tokens = int(seen["image_grid_thw"][0].prod()) // MERGE**2
-            rows = spell(lesson.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
-            loss = model(**pad(lesson.processor, rows), **seen).loss
+            rows = spell(data.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
+            loss = model(**pad(data.processor, rows), **seen).loss
         descent.step(loss)
         if step % 100 < 2 or step == steps - 1:  # noqa: PLR2004  (a step with images, and one without)
             print(f"vlm: relations {step} loss {loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
 
 
-def blind_rows(lesson: Lesson, rng: random.Random, *, bare: bool) -> Iterator[list[Row]]:
-    """Endless batches of grids without images, sorted by length: in mixed batches 45 % of all tokens are padding."""
-    album = lesson.albums[0]
+def blind_rows(data: TrainingData, rng: random.Random, *, bare: bool) -> Iterator[list[Row]]:
+    """Endless batches of grids without images, sorted by length: in mixed batches, 45 % of all tokens are padding."""
+    album = data.albums[0]
     while True:
-        grids = [album.pick_grid(count, rng) for count in rng.choices(PANELS, k=SORTED * BLIND_GRIDS_A_STEP)]
-        rows = spell(lesson.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], 0, rng, bare=bare)
+        grids = [album.pick_grid(count, rng) for count in rng.choices(PANELS, k=SORTED * BLIND_GRIDS_PER_STEP)]
+        rows = spell(data.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], 0, rng, bare=bare)
         rows.sort(key=lambda row: len(row[0]))
-        batches = [rows[start : start + BLIND_GRIDS_A_STEP] for start in range(0, len(rows), BLIND_GRIDS_A_STEP)]
+        batches = [rows[start : start + BLIND_GRIDS_PER_STEP] for start in range(0, len(rows), BLIND_GRIDS_PER_STEP)]
         yield from rng.sample(batches, len(batches))
 
 
 def hide_seen(labels_BL: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
-    """The labels without what only an image tells."""
+    """The labels without what only an image determines."""
     vocabulary = tokenizer.get_vocab()
     seen = torch.tensor([vocabulary[phrase] for phrase in seen_phrases()])
     ends = torch.tensor([number for phrase, number in vocabulary.items() if closes_panels(phrase)])
     before_BL = torch.isin(labels_BL, ends).cumsum(dim=1) == 0
-    return labels_BL.masked_fill(before_BL & torch.isin(labels_BL, seen), UNTOLD)
+    return labels_BL.masked_fill(before_BL & torch.isin(labels_BL, seen), IGNORED)
 
 
 def weighted(losses_A: Tensor) -> Tensor:
-    """Mean over the attributes, in which the kind, the slowest to be learned, has KIND shares."""
+    """Mean over the attributes, in which the kind, the slowest to learn, has the weight KIND."""
     share = torch.ones(len(losses_A))
     share[list(ATTRIBUTES).index("kind")] = KIND
     return (losses_A * share).sum() / share.sum()
@@ -360,17 +360,17 @@ def weighted(losses_A: Tensor) -> Tensor:
 def train(
     out: Path, *, frames: int = 24_000, tower_steps: int = 1300, reply_steps: int = 1700, relation_steps: int = 2900
 ) -> None:
-    """From nothing to `out`, a folder that AutoProcessor and AutoModelForImageTextToText load."""
+    """Trains from scratch to `out`, a folder that AutoProcessor and AutoModelForImageTextToText load."""
     started = time.monotonic()
     torch.manual_seed(SEED)
     tokenizer = build_tokenizer()
-    lesson = Lesson(build_processor(tokenizer), render(frames))
+    data = TrainingData(build_processor(tokenizer), render(frames))
     print(f"vlm: {frames} frames drawn in {time.monotonic() - started:.0f} s", flush=True)
     model, heads = Qwen3VLForConditionalGeneration(build_config(tokenizer)).train(), Heads()
-    train_tower(model, heads, lesson, tower_steps)
-    train_replies(model, heads, lesson, reply_steps)
-    train_relations(model, lesson, relation_steps)
-    save(model, lesson.processor, out)
+    train_tower(model, heads, data, tower_steps)
+    train_replies(model, heads, data, reply_steps)
+    train_relations(model, data, relation_steps)
+    save(model, data.processor, out)
     print(f"vlm: {(time.monotonic() - started) / 60:.1f} minutes in all, weights in {out}", flush=True)
 
 
@@ -384,7 +384,7 @@ def rename(seen: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, out: Path) -> None:
-    """Half precision on disk; the config goes on saying float32, so that a CPU computes in that."""
+    """Half precision on disk; the config still says float32, so that a CPU computes in that."""
     token = processor.tokenizer.convert_tokens_to_ids
     model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False, max_new_tokens=320, eos_token_id=token(END), pad_token_id=token(PAD)

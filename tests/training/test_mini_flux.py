@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from miniature import deck, descent, lessons, resumable, train_t5
+from miniature import deck, descent, flux_data, resumable, train_t5
+from miniature.flux_data import PANELS
 from miniature.flux_parts import T5_WIDTH, tokens_of
 from miniature.frames import ATTRIBUTES, labels_of, value_of
-from miniature.lessons import PANELS
 from miniature.reader import Reader
 from miniature.spelling import T5_LENGTH, build_clip_tokenizer, build_t5_tokenizer
 from miniature.world import Scene, describe, draw_character, draw_scene
@@ -28,7 +28,7 @@ from training.sampling import SamplingSettings
 CPU = torch.device("cpu")
 SHOWN = 256  # enough to know the share to within 3 points
 RIGHT = 0.9
-UNSEEN = lessons.SEED + 9_000_000
+UNSEEN = flux_data.SEED + 9_000_000
 """Above the seeds of all frames that anything was trained on."""
 
 
@@ -36,7 +36,7 @@ UNSEEN = lessons.SEED + 9_000_000
 def test_its_tokenizers_know_every_word_of_its_captions(build: Callable[[], Any]) -> None:
     tokenizer, rng = build(), random.Random(0)
     for _ in range(200):
-        text = lessons.caption([draw_scene(rng) for _ in range(rng.choice((1, 3)))], rng)
+        text = flux_data.caption([draw_scene(rng) for _ in range(rng.choice((1, 3)))], rng)
         ids = tokenizer(text).input_ids
         assert tokenizer.unk_token_id not in ids, text
         assert len(ids) <= T5_LENGTH
@@ -50,7 +50,7 @@ def test_a_name_with_a_comma_and_a_word_inside_another_word_are_tokenized_correc
 
 def test_the_characters_held_out_of_training_have_every_kind_and_colour() -> None:
     rng = random.Random(0)
-    unseen = {who for who in (draw_character(rng) for _ in range(5_000)) if lessons.is_held_out(who)}
+    unseen = {who for who in (draw_character(rng) for _ in range(5_000)) if flux_data.is_held_out(who)}
     assert len(unseen) == 48
     assert len({who.kind for who in unseen}) == 8
     assert len({who.colour for who in unseen}) == 6
@@ -60,7 +60,7 @@ def test_a_bare_name_in_a_panel_is_never_described_in_the_summary() -> None:
     """Except in a story's first panel, nothing in the training data suggests that a name refers to the summary."""
     rng, bare = random.Random(1), 0
     for _ in range(300):
-        text = lessons.caption([draw_scene(rng) for _ in range(3)], rng)
+        text = flux_data.caption([draw_scene(rng) for _ in range(3)], rng)
         summary, *panels = text.split("[SCENE-")
         for panel in panels:
             for name in re.findall(r"(<\w+>),(?! a \w+ \w+ with )", panel):
@@ -72,11 +72,11 @@ def test_a_bare_name_in_a_panel_is_never_described_in_the_summary() -> None:
 def test_a_story_describes_its_first_character_and_the_other_panels_show_any_character(tmp_path: Path) -> None:
     """The description is in the summary, if anywhere; all panels have the name, and no held-out character appears."""
     vae = flux.make(str(config.MINIATURE)).load("vae", CPU, torch.float32)
-    pool = lessons.render(500, UNSEEN, workers=1)
+    pool = flux_data.render(500, UNSEEN, workers=1)
     made = deck.Deck("drawn", pool, vae, Reader.load(), resumable.Place(tmp_path), stories=4)
     again = deck.Deck("drawn", pool, vae, Reader.load(), resumable.Place(tmp_path), stories=4)
     assert torch.equal(made.pages, again.pages)
-    assert not any(lessons.is_held_out(scene.character) for scene in made.scenes)
+    assert not any(flux_data.is_held_out(scene.character) for scene in made.scenes)
     pages = [[made.scenes[index] for index in made.shown(page)] for page in range(len(made.pages))]
     assert max(len({scene.character for scene in page}) for page in pages) == PANELS
     assert min(len({scene.character for scene in page}) for page in pages) > 1
@@ -103,10 +103,10 @@ def rows_of(latents: torch.Tensor, made: deck.Deck) -> list[int]:
 
 def test_stacking_pages_and_unstacking_panels_are_inverses() -> None:
     panels = torch.arange(6 * 2 * 4 * 5.0).view(6, 2, 4, 5)
-    pages = lessons.stacked(panels, 3)
+    pages = flux_data.stacked(panels, 3)
     assert pages.shape == (2, 2, 12, 5)
     assert torch.equal(pages[1, :, 4:8], panels[4])
-    assert torch.equal(lessons.unstacked(pages, 3), panels)
+    assert torch.equal(flux_data.unstacked(pages, 3), panels)
 
 
 def test_a_training_that_was_stopped_resumes_as_if_it_had_not_been(tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_muon_keeps_the_directions_of_a_matrix_and_makes_their_lengths_about_equ
 
 
 def test_the_classifier_recognises_what_unseen_frames_show() -> None:
-    pool = lessons.render(300, UNSEEN, workers=1, filmed=True)
+    pool = flux_data.render(300, UNSEEN, workers=1, filmed=True)
     true = np.array([labels_of(scene) for scene in pool.scenes])
-    readings = Reader.load().read(lessons.pixels(pool, list(range(300))))
+    readings = Reader.load().read(flux_data.pixels(pool, list(range(300))))
     for number, (name, values) in enumerate(ATTRIBUTES.items()):
         right = np.mean([one[name] == values[index] for one, index in zip(readings, true[:, number], strict=True)])
         assert right >= 0.95, name
@@ -161,20 +161,20 @@ def test_a_word_belongs_to_the_panel_of_the_last_marker_and_to_the_summary_befor
     tokenizer = build_t5_tokenizer()
     text = "[MOVIE-SHOTS] a short story about a red cat, [SCENE-1] a red cat, [SCENE-2] a red cat."
     ids = tokens_of(tokenizer, [text], 40)
-    ear = train_t5.Ear(tokenizer)
+    probe = train_t5.PanelProbe(tokenizer)
     right = torch.zeros(1, 40, T5_WIDTH)  # a vector whose entry `panel` is large predicts that panel
-    starts = [0, *(int((ids[0] == mark).nonzero()) for mark in ear.marks[:2])]
+    starts = [0, *(int((ids[0] == mark).nonzero()) for mark in probe.marks[:2])]
     for panel, start in enumerate(starts):
         right[0, start:, :PANELS] = 0
         right[0, start:, panel] = 100
     with torch.no_grad():
-        ear.layer.weight.copy_(torch.eye(PANELS + 1, T5_WIDTH))
-        ear.layer.bias.zero_()
-        assert float(ear.misheard(right, ids)) < 1e-6
-        assert float(ear.misheard(right.roll(1, dims=1), ids)) > 1  # one word late: markers count for the panel before
+        probe.layer.weight.copy_(torch.eye(PANELS + 1, T5_WIDTH))
+        probe.layer.bias.zero_()
+        assert float(probe.loss(right, ids)) < 1e-6
+        assert float(probe.loss(right.roll(1, dims=1), ids)) > 1  # one word late: markers count for the panel before
         padded = right.clone()
         padded[ids == tokenizer.pad_token_id] = 0
-        assert torch.equal(ear.misheard(padded, ids), ear.misheard(right, ids))
+        assert torch.equal(probe.loss(padded, ids), probe.loss(right, ids))
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def drawn() -> Callable[[list[str], Layout], list[dict[str, str]]]:
             generator, [generate.GenerationRequest(text, number) for number, text in enumerate(captions)]
         )
         pages = torch.stack([torch.from_numpy(np.array(image)) for image in images]).permute(0, 3, 1, 2).float() / 255
-        return reader.read(lessons.unstacked(pages, layout.rows))
+        return reader.read(flux_data.unstacked(pages, layout.rows))
 
     return draw
 
@@ -201,9 +201,9 @@ def test_it_generates_the_kind_and_colour_in_the_prompt(
     drawn: Callable[[list[str], Layout], list[dict[str, str]]],
 ) -> None:
     """Single images, read by the classifier: at least nine out of ten correct."""
-    scenes = lessons.draw_known(random.Random(UNSEEN), SHOWN)
+    scenes = flux_data.draw_known(random.Random(UNSEEN), SHOWN)
     readings = drawn(
-        [describe(scene, wording=number) for number, scene in enumerate(scenes)], Layout(1, 1, *lessons.PANEL)
+        [describe(scene, wording=number) for number, scene in enumerate(scenes)], Layout(1, 1, *flux_data.PANEL)
     )
     for name in ("kind", "colour"):
         assert right(readings, scenes, name) >= RIGHT, name
@@ -213,13 +213,13 @@ def test_every_panel_of_a_page_shows_what_its_own_text_says(
     drawn: Callable[[list[str], Layout], list[dict[str, str]]],
 ) -> None:
     """Three unrelated scenes: each in its own place on the page, and with the character of its own text."""
-    scenes = lessons.draw_known(random.Random(UNSEEN + 1), SHOWN // 4 * PANELS)
+    scenes = flux_data.draw_known(random.Random(UNSEEN + 1), SHOWN // 4 * PANELS)
     pages = [scenes[start : start + PANELS] for start in range(0, len(scenes), PANELS)]
     texts = [
         "[MOVIE-SHOTS] " + ", ".join(f"[SCENE-{place}] {describe(scene)}" for place, scene in enumerate(page, start=1))
         for page in pages
     ]
-    readings = drawn([f"{text}." for text in texts], Layout(PANELS, 1, *lessons.PANEL))
+    readings = drawn([f"{text}." for text in texts], Layout(PANELS, 1, *flux_data.PANEL))
     for name in ("place", "action", "kind", "colour"):
         assert right(readings, scenes, name) >= RIGHT, name
 
@@ -229,9 +229,9 @@ def test_it_does_not_carry_a_character_described_only_in_the_summary_to_the_name
 ) -> None:
     """The first panel follows the summary, which a LoRA then carries over to the others."""
     rng = random.Random(UNSEEN + 2)
-    pages = [lessons.draw_known(rng, PANELS) for _ in range(32)]
-    texts = [lessons.tell_story(page, rng.choice(POOL), page[0].character.words) for page in pages]
-    readings = drawn(texts, Layout(PANELS, 1, *lessons.PANEL))
+    pages = [flux_data.draw_known(rng, PANELS) for _ in range(32)]
+    texts = [flux_data.tell_story(page, rng.choice(POOL), page[0].character.words) for page in pages]
+    readings = drawn(texts, Layout(PANELS, 1, *flux_data.PANEL))
     looks = [(panel["kind"], panel["colour"]) for panel in readings]
     kept = [len(set(looks[start : start + PANELS])) == 1 for start in range(0, len(looks), PANELS)]
     assert np.mean(kept) <= 0.1

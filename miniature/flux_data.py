@@ -1,4 +1,4 @@
-"""What the mini FLUX learns from: drawn panels, pages of unrelated panels, and what is said of them."""
+"""The training data of the mini FLUX: drawn panels, pages of unrelated panels, and their captions."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ PANEL = (128, 64)
 """Width and height of a panel in pixels: a storyboard's 1024 x 512 at an eighth."""
 PANELS = 3
 WIDE = 0.1
-"""Share of wide shots: in a grid they are not to be foreign, but heads of 15 pixels are too small to be learned from.
-The reader tells 92 of 100 kinds of filmed ones, and 75 once they went through the VAE."""
-NAMED, UNTOLD, SUMMED = 0.5, 0.3, 0.5
+"""Share of wide shots: grids contain some, so they must not be unknown, but heads of 15 pixels are too small to learn
+from. The reader recognises 92 of 100 kinds in filmed ones, and 75 after they went through the VAE."""
+NAMED, UNDESCRIBED, SUMMED = 0.5, 0.3, 0.5
 """Shares: of the characters with a name, of the named ones (and of the stories) that are not described, of the pages
 with a summary."""
 CHUNK = 250
 
 
 def is_held_out(character: Character) -> bool:
-    """48 of the 192 characters, every kind and colour among them, that the mini FLUX never sees: for LoRAs to learn."""
+    """48 of the 192 characters, with every kind and colour, are held out from the mini FLUX: for LoRAs to learn."""
     index = KINDS.index(character.kind) + COLOURS.index(character.colour) + list(WORN).index(character.worn)
     return index % 4 == 0
 
 
 def render(count: int, seed: int, workers: int = 2, *, filmed: bool = False) -> Pool:
-    """`count` random scenes as panels; repeatable by seed.
+    """`count` random scenes as panels; reproducible by seed.
 
     Args:
-        filmed: cut out of a film's 16:9 frames, as the road delivers them, and not drawn in the panel's own shape.
+        filmed: cut out of a film's 16:9 frames, as by the pipeline, instead of drawn in the panel's own shape.
     """
     seeds = [seed + start for start in range(0, count, CHUNK)]
-    # Spawned, not forked: a fork of a process in which OpenCV's or torch's threads have run hangs in the child.
+    # Spawned, not forked: after OpenCV's or torch's threads have run in a process, its fork hangs in the child.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
         chunks = list(processes.map(_chunk, seeds, [filmed] * len(seeds)))
     frames = np.concatenate([frames for frames, _ in chunks])[:count]
@@ -65,7 +65,7 @@ def draw_panel(scene: Scene, time: float = 0.0, *, filmed: bool) -> Frames:
 
 
 def draw_large(rng: random.Random, wide: float = 0.0) -> Scene:
-    """A scene whose character fills much of the panel, but for a share of wide shots."""
+    """A scene whose character fills much of the panel, except for a share of wide shots."""
     while True:
         scene = draw_scene(rng)
         if scene.shot != "wide" or rng.random() < 2 * wide:
@@ -73,7 +73,7 @@ def draw_large(rng: random.Random, wide: float = 0.0) -> Scene:
 
 
 def draw_known(rng: random.Random, count: int) -> list[Scene]:
-    """Scenes, none wide, whose characters are not held out."""
+    """Scenes, none of them wide, whose characters are not held out."""
     scenes: list[Scene] = []
     while len(scenes) < count:
         scene = draw_large(rng)
@@ -88,7 +88,7 @@ def pixels(pool: Pool, some: list[int]) -> Tensor:
 
 
 def stacked(panels: Tensor, high: int) -> Tensor:
-    """Panels (N x C x H x W) as pages of so many, one above the other: N/high x C x high*H x W."""
+    """Stacks panels (N x C x H x W) into pages of `high` panels, one above the other: N/high x C x high*H x W."""
     n, c, h, w = panels.shape
     return panels.view(n // high, high, c, h, w).transpose(1, 2).reshape(n // high, c, high * h, w)
 
@@ -100,35 +100,35 @@ def unstacked(pages: Tensor, high: int) -> Tensor:
 
 
 def caption(scenes: list[Scene], rng: random.Random) -> str:
-    """What is said of one picture or of a page of unrelated ones.
+    """The caption of one panel or of a page of unrelated ones.
 
-    Every panel's own text tells its character, or leaves it open and gives a bare name; a summary, where there is one,
-    tells only of characters that the panels tell too. So nothing teaches that a name in a panel points to the summary.
+    Every panel's own text either describes its character or gives only a name; a summary, where there is one, describes
+    only characters that the panels describe too. So nothing suggests that a name in a panel refers to the summary.
     """
-    texts, told, names = [], [], []
+    texts, described, names = [], [], []
     for scene in scenes:
         name = rng.choice(POOL) if rng.random() < NAMED else None
-        if name and rng.random() < UNTOLD:
+        if name and rng.random() < UNDESCRIBED:
             texts.append(bare(scene, name))
         else:
             texts.append(describe(scene, name, rng.randrange(6)))
-            told.append(scene)
+            described.append(scene)
             names.append(name)
     if len(scenes) == 1:
         return texts[0]
-    summary = f" {summarise(told, names)}," if told and rng.random() < SUMMED else ""
+    summary = f" {summarise(described, names)}," if described and rng.random() < SUMMED else ""
     parts = ", ".join(f"[SCENE-{number}] {text}" for number, text in enumerate(texts, start=1))
     return f"[MOVIE-SHOTS]{summary} {parts}."
 
 
 def story(scenes: list[Scene], rng: random.Random) -> str:
-    """A page as the story of its first scene's character, mostly told in the summary and never but there."""
-    looks = None if rng.random() < UNTOLD else scenes[0].character.words
+    """The caption of a page as a story of its first scene's character, who is described in the summary or nowhere."""
+    looks = None if rng.random() < UNDESCRIBED else scenes[0].character.words
     return tell_story(scenes, rng.choice(POOL), looks)
 
 
 def tell_story(scenes: Sequence[Scene], name: str, looks: str | None) -> str:
-    """A page whose panels give a bare name; what it looks like says the summary, or nothing does."""
+    """The caption of a page whose panels give only a name; only the summary may say what the character looks like."""
     who = f"<{name}>, {looks}," if looks else f"<{name}>,"
     parts = ", ".join(f"[SCENE-{number}] {bare(scene, name)}" for number, scene in enumerate(scenes, start=1))
     return f"[MOVIE-SHOTS] a short story about {who} {parts}."
