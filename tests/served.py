@@ -62,14 +62,26 @@ def build(home: Path, *, scored: bool = False) -> Path:
         for shot, scene in enumerate(drawn):
             film.picture(scene, home / f"film-{folder}" / f"{shot}.png")
     answers = [*(truths(scenes) if scored else map(story, range(GRIDS))), story(GRIDS)]
-    overrides = [f"captioner.answers={json.dumps(answers)}", "caption.attempts=1", "group.floor=0.0", "group.window=3"]
-    overrides += [f"scorer.model=local-dir:{MINIATURE / 'clip'}"] if scored else ["filter.recurring=false"]
+    overrides = ["caption.attempts=1", "group.window=3"]
+    if scored:
+        overrides.append(f"scorer.model=local-dir:{MINIATURE / 'clip'}")
+        return finish(home, answers, *overrides, scorer="open_clip")
+    return finish(home, answers, *overrides, "filter.recurring=false")
+
+
+def finish(home: Path, answers: Sequence[str], *overrides: str, scorer: str = "none") -> Path:
+    """Takes the images of a folder through all stages of the storyboard task; returns the run's folder in it.
+
+    Args:
+        answers: the captioner's, one per grid.
+        overrides: further settings.
+    """
     settings = Settings(
         task="storyboard",
         sources=(str(home),),
         captioner="scripted",
-        scorer="open_clip" if scored else "none",
-        overrides=tuple(overrides),
+        scorer=scorer,
+        overrides=(f"captioner.answers={json.dumps(answers)}", "group.floor=0.0", *overrides),
     )
     run = Run(settings, home / "run")
     with run.store:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from served import finish, opened
 
 from iclora.run import Run
-from iclora.settings import Settings
 from miniature import film
 from miniature.world import PLACES, Scene, bare, draw_character, draw_scene
 from pipeline.consistency import teaching, verdict
@@ -21,7 +21,6 @@ from pipeline.consistency.verdict import BELONGS, Verdict
 from pipeline.errors import BadInput
 from pipeline.records import Row
 from pipeline.review import reviews
-from pipeline.store import Store
 
 FILMS = 40
 SIZE = (320, 160)
@@ -40,7 +39,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home of folders whose shots show one character in one place or in three, or two characters."""
     home = tmp_path_factory.mktemp("learning")
     rng = random.Random(3)
-    told = []
+    answers = []
     for number in range(FILMS):
         who, places = draw_character(rng), rng.sample(list(PLACES), 3)
         scenes = [replace(draw_scene(rng, who), place=places[0] if number % 3 != 1 else place) for place in places]
@@ -48,16 +47,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
             scenes[2] = replace(scenes[2], character=draw_character(rng))
         for shot, scene in enumerate(scenes):
             film.picture(scene, home / f"film-{number:02d}" / f"{shot}.png", SIZE)
-        told.append(answer(scenes))
-    overrides = [f"captioner.answers={json.dumps(told)}", "caption.attempts=1", "group.floor=0.0", "group.prove=false"]
-    overrides += ["layout.panel_width=160", "layout.panel_height=96"]
-    settings = Settings(
-        task="storyboard", sources=(str(home),), captioner="scripted", scorer="none", overrides=tuple(overrides)
-    )
-    run = Run(settings, home / "run")
-    with run.store:
-        run.advance()
-    return home / "run"
+        answers.append(answer(scenes))
+    small = ("layout.panel_width=160", "layout.panel_height=96")
+    return finish(home, answers, "caption.attempts=1", "group.prove=false", *small)
 
 
 @pytest.fixture
@@ -67,15 +59,9 @@ def home(built: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(home: Path) -> Iterator[Run]:
-    with opened(home).store as store:
-        yield Run(Settings.model_validate(store.settings()), home)
-
-
-def opened(home: Path) -> Run:
-    """The home as the next command opens it."""
-    with Store(home) as store:
-        settings = store.settings()
-    return Run(Settings.model_validate(settings), home)
+    run = opened(home)
+    with run.store:
+        yield run
 
 
 def rows(run: Run) -> list[Row]:

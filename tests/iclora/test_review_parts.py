@@ -14,10 +14,9 @@ from typing import Any
 import httpx2
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from served import Served, opened, serving
+from served import Served, finish, opened, serving
 
 from iclora.run import Run
-from iclora.settings import Settings
 from miniature import film
 from miniature.world import draw_scene
 from pipeline import task
@@ -70,14 +69,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in range(len(ANSWERS)):
         for shot in range(3):
             film.picture(draw_scene(rng), home / f"film-{folder}" / f"{shot}.png")
-    overrides = (f"captioner.answers={json.dumps(ANSWERS)}", "caption.attempts=1", "group.floor=0.0")
-    settings = Settings(
-        task="storyboard", sources=(str(home),), captioner="scripted", scorer="none", overrides=overrides
-    )
-    run = Run(settings, home / "run")
-    with run.store:
-        run.advance()
-    return home / "run"
+    return finish(home, ANSWERS, "caption.attempts=1")
 
 
 @pytest.fixture

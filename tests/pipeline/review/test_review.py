@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from served import finish
 
 from iclora.offline import MINIATURE
 from iclora.run import Run
@@ -47,7 +48,7 @@ def answer(number: int) -> str:
     return json.dumps({"panels": panels, "people": people, "summary": f"story {number} about a day"})
 
 
-ANSWERS = f"captioner.answers={json.dumps([answer(number) for number in range(6)])}"
+ANSWERS = [answer(number) for number in range(6)]
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +60,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (home / f"film-{number}").mkdir()
         for shot in range(3):
             picture(draw_scene(rng), home / f"film-{number}" / f"{shot}.png")
-    settings = Settings(
-        task="storyboard",
-        sources=(str(home),),
-        captioner="scripted",
-        scorer="none",
-        overrides=(ANSWERS, "group.floor=0.0"),
-    )
-    run = Run(settings, home / "run")
-    with run.store:
-        run.advance()
-    return home / "run"
+    return finish(home, ANSWERS)
 
 
 @pytest.fixture
@@ -189,7 +180,7 @@ def test_an_edited_caption_reaches_the_data_set_word_for_word(run: Run) -> None:
 
 
 def test_only_an_edited_caption_is_scored_again(run: Run) -> None:
-    clip = (ANSWERS, "group.floor=0.0", f"scorer.model=local-dir:{MINIATURE / 'clip'}")
+    clip = (f"scorer.model=local-dir:{MINIATURE / 'clip'}",)
     scored = Run(run.settings.changed(scorer="open_clip", settings=clip), run.folder)
     export(scored)
     before = {score.grid: score for score in scored.store.items(Scores, "scores")}
