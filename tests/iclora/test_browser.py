@@ -32,7 +32,7 @@ EVIL = '<img src=x onerror="document.title = 1"> <script>document.title = 2</scr
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to use its sandbox as root
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses its sandbox to root
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
         yield browser
         browser.close()
@@ -102,9 +102,7 @@ def wait_for(page: Page, text: str) -> None:
     expect(page.locator("#status")).to_contain_text(text)
 
 
-def test_the_worst_grid_is_shown_first_with_its_scores_and_the_reason(
-    page: Page, served: Served, tmp_path: Path
-) -> None:
+def test_the_worst_is_shown_first_with_its_scores_and_why(page: Page, served: Served, tmp_path: Path) -> None:
     row = rows(served)[here(page)]
     assert row.decision == "drop"
     expect(page.locator("#decision")).to_have_text("drop")
@@ -142,11 +140,11 @@ def test_the_keep_key_decides_and_moves_to_the_riskiest_undecided_row(page: Page
     assert here(page) == first
 
 
-def test_a_drop_asks_for_a_reason_by_number_or_in_words(page: Page, served: Served, tmp_path: Path) -> None:
+def test_drop_asks_for_a_reason_by_number_or_in_words(page: Page, served: Served, tmp_path: Path) -> None:
     first = here(page)
     page.keyboard.press("r")
     page.keyboard.press("Enter")
-    expect(page.locator("#dropping")).to_be_visible()  # without a reason nothing is dropped
+    expect(page.locator("#dropping")).to_be_visible()  # no reason, no drop
     page.screenshot(path=tmp_path / "reason.png")
     page.keyboard.type("2")
     page.keyboard.press("Enter")
@@ -156,9 +154,9 @@ def test_a_drop_asks_for_a_reason_by_number_or_in_words(page: Page, served: Serv
     page.keyboard.type("the <b>hat</b> is missing")
     page.keyboard.press("Enter")
     wait_for(page, f"{second}: drop")
-    decided = rows(served)
-    assert (decided[first].review.decision, decided[first].review.note) == ("drop", "panels do not belong together")
-    assert decided[second].review.note == "the <b>hat</b> is missing"
+    found = rows(served)
+    assert (found[first].review.decision, found[first].review.note) == ("drop", "panels do not belong together")
+    assert found[second].review.note == "the <b>hat</b> is missing"
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#note")).to_have_text("note: the <b>hat</b> is missing")
 
@@ -178,7 +176,7 @@ def test_linter_and_scores_follow_a_text_while_it_is_typed(page: Page, served: S
     expect(page.locator("[data-score='order'].bad")).to_have_count(0)
     expect(page.locator("[data-score='order']")).to_have_count(1)
     page.screenshot(path=tmp_path / "right.png")
-    assert rows(served)[grid] == before  # typing writes nothing
+    assert rows(served)[grid] == before  # nothing is written while typing
     page.keyboard.press("Control+Shift+Enter")
     wait_for(page, "text saved, keep")
     after = rows(served)[grid]
@@ -301,10 +299,10 @@ def test_filters_show_the_rows_that_their_labels_count(page: Page, served: Serve
         shown[name] = page.locator("#strip button").count()
         assert label == f"{name} {shown[name]}"
     assert shown["all"] == shown["undecided"] == GRIDS
-    assert shown["rejected"] == sum(bool(row.reasons) for row in by_id.values()) >= 1
-    assert shown["problems"] == sum(bool(row.caption.problems) for row in by_id.values()) == 1
+    assert shown["rejected"] == sum(bool(row.reasons) for row in found.values()) >= 1
+    assert shown["problems"] == sum(bool(row.caption.problems) for row in found.values()) == 1
     page.locator("[data-filter=problems]").click()
-    assert by_id[here(page)].caption.problems
+    assert found[here(page)].caption.problems
     page.keyboard.press("a")
     wait_for(page, "All rows in this filter are decided.")
     page.locator("[data-filter=undecided]").click()

@@ -17,7 +17,6 @@ from iclora.run import Run
 from iclora.stages import STAGES
 from miniature import film
 from miniature.world import draw_scene
-from pipeline import task
 from pipeline.errors import BadInput
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +101,7 @@ def test_opening_a_run_writes_nothing(tmp_path: Path) -> None:
 
 def test_the_tables_of_a_run_can_be_read_even_after_its_task_file_is_gone(films: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
-    own.write_text((task.FOLDER / "storyboard.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    own.write_text((ROOT / "pipeline" / "tasks" / "storyboard.toml").read_text(encoding="utf-8"), encoding="utf-8")
     with iclora.open_run(own, films, captioner="sidecar", scorer="none", folder=tmp_path / "run") as run:
         run.advance("inspect")
     own.unlink()
@@ -192,7 +191,7 @@ def test_a_table_and_a_frame_of_it_make_the_same_changes(run: Run) -> None:
     ("frame", "message"),
     [
         (pd.DataFrame({"decision": ["keep"]}), r"the frame has no column 'id' \(it has decision\)"),
-        (pd.DataFrame({"id": ["g-0"], "decision": ["keep"]}), "row 1, id: 'g-0' is no grid of this run"),
+        (pd.DataFrame({"id": ["g-0"], "decision": ["keep"]}), "row 1, id: 'g-0' is not a grid of this run"),
     ],
 )
 def test_a_frame_in_doubt_is_not_applied(run: Run, frame: pd.DataFrame, message: str) -> None:
