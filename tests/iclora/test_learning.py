@@ -143,7 +143,7 @@ def test_too_few_decisions_are_one_sentence_and_change_nothing(
     code, output, errors = iclora("review", "storyboard", "--out", str(home), "--learn")
     assert (code, output) == (2, "")
     assert re.fullmatch(
-        r"error: a rule is taught by 20 decided grids of both kinds, got \d+ to keep and \d+ to drop: 1 more is "
+        r"error: training the rule takes 20 decided grids of both kinds, got \d+ to keep and \d+ to drop: 1 more is "
         r"missing; go on deciding with iclora review storyboard --serve --out \S+\.\n",
         errors,
     )
@@ -188,14 +188,14 @@ def test_two_verdicts_are_compared_by_the_worst_panel_of_every_undecided_grid(ru
     assert (lesson.turns[1].before.passes, lesson.turns[1].after) == (True, Worst(1, round(floor - 0.25, 4), near))
     told = list(teaching.lines(lesson, run.task.markers))
     assert told[1:5] == [
-        "1 grids would now be rejected as strangers:",
+        "1 grid would now be rejected as strangers:",
         f"  {grids[1].id}: worst panel [SCENE-1] {floor + 1:.4f}, floor {floor:.4f} -> "
         f"[SCENE-2] {floor - 0.25:.4f}, floor {floor:.4f}",
-        "1 grids would be rejected as strangers no more:",
+        "1 grid would no longer be rejected as strangers:",
         f"  {grids[0].id}: worst panel [SCENE-3] {floor - 0.5:.4f}, floor {floor:.4f} -> "
         f"[SCENE-1] {floor + 1:.4f}, floor {floor:.4f}",
     ]
-    assert told[5:] == ["the 2 grids that you have decided on stay as you decided"]
+    assert told[5:] == ["the 2 grids that you have decided on keep your decisions"]
 
 
 def test_a_run_without_a_rule_can_be_taught_nothing(run: Run) -> None:
@@ -225,8 +225,8 @@ def test_a_dry_run_tells_what_would_change_and_changes_nothing(
     code, output, errors = iclora("review", "storyboard", "--out", str(home), "--learn", "--dry-run")
     assert (code, errors) == (0, "")
     lines = output.splitlines()
-    assert re.fullmatch(r"what each measure counts: (\w+ \d\.\d\d -> \d\.\d\d(, )?){3}", lines[0])
-    assert lines[-2:] == ["the 24 grids that you have decided on stay as you decided", "Nothing was changed."]
+    assert re.fullmatch(r"weight of each measure: (\w+ \d\.\d\d -> \d\.\d\d(, )?){3}", lines[0])
+    assert lines[-2:] == ["the 24 grids that you have decided on keep your decisions", "Nothing was changed."]
     run = opened(home)
     with run.store:
         assert (rows(run), run.store.settings(), run.store.mark("filter")) == (before, settings, mark)

@@ -364,7 +364,7 @@ def test_unrelated_pictures_stop_the_run_before_captions_and_can_be_gone_on_with
     assert code == 2
     assert "group: 120 in" in out and "caption" not in out
     assert errors.startswith(
-        "error: the 40 groups are hardly more alike than pictures put together at random (area under the curve 0."
+        "error: the 40 groups are hardly more alike than pictures put together at random (ROC AUC 0."
     )
     assert "so nothing was captioned: the source has no structure, or all of it is alike" in errors
     assert "--set group.prove=false" in errors
