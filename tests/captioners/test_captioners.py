@@ -356,14 +356,14 @@ def test_faults_are_sent_back_as_a_conversation(vlm: protocol.Captioner, answers
 
 QUIET = """
 import sys
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/captioners"]
+sys.path[:0] = sys.argv[1:]
 import test_captioners
 print(repr(test_captioners.answers_of(test_captioners.make("local"), test_captioners.GRIDS[:1])))
 """
 
 
 def test_another_process_answers_the_same_and_prints_nothing_else(answers: list[Answer]) -> None:
-    words = [sys.executable, "-W", "error", "-c", QUIET, str(Path(__file__).parent)]
+    words = [sys.executable, "-W", "error", "-c", QUIET, str(Path(__file__).parent), str(Path(__file__).parents[1])]
     ran = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (ran.stdout, ran.stderr) == (f"{answers[:1]!r}\n", "")
 
