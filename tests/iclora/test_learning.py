@@ -118,10 +118,10 @@ def counts(run: Run) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("kept", "dropped", "missing"),
     [
-        (12, 0, "got 12 to keep and 0 to drop: 8 more are missing, among them one to drop"),
-        (0, 25, "got 0 to keep and 25 to drop: 1 more is missing, among them one to keep"),
+        (12, 0, "got 12 to keep and 0 to drop: 8 more are missing, including one to drop"),
+        (0, 25, "got 0 to keep and 25 to drop: 1 more is missing, including one to keep"),
         (10, 9, "got 10 to keep and 9 to drop: 1 more is missing"),
-        (0, 0, "got 0 to keep and 0 to drop: 20 more are missing, among them one to keep and one to drop"),
+        (0, 0, "got 0 to keep and 0 to drop: 20 more are missing, including one to keep and one to drop"),
         (19, 1, ""),
         (1, 19, ""),
     ],
@@ -201,7 +201,7 @@ def test_two_verdicts_are_compared_by_the_worst_panel_of_every_undecided_grid(ru
 def test_a_run_without_a_rule_can_be_taught_nothing(run: Run) -> None:
     found = verdict_of(run)
     bare_ = replace(found, found=None, panels=None)
-    with pytest.raises(BadInput, match="have no rule that could be taught"):
+    with pytest.raises(BadInput, match="have no rule that could be trained"):
         teaching.compare(bare_, bare_, reviews.grids(run.store), {})
 
 

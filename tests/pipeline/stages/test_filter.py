@@ -99,8 +99,8 @@ def test_two_like_panels_may_be_matched_either_way() -> None:
     [
         ("summary", 1.1, "The panels do not fit the summary: 1.0000, floor 1.1000."),
         ("least alike", 0.1, "The panels include strangers: 0.0000, floor 0.1000."),
-        ("most alike", -0.1, "The panels hold two copies of one picture: 0.0000, ceiling -0.1000."),
-        ("texts alike", -0.1, "The texts of the panels hold two that say the same: 0.0000, ceiling -0.1000."),
+        ("most alike", -0.1, "The panels include two copies of one picture: 0.0000, ceiling -0.1000."),
+        ("texts alike", -0.1, "The texts of the panels include two that say the same: 0.0000, ceiling -0.1000."),
     ],
 )
 def test_every_other_measure_names_score_threshold_and_fault(name: str, limit: float, reason: str) -> None:
