@@ -1,10 +1,10 @@
-# Two commands: make dataset TASK=storyboard, make test. Each makes the environment first where it is missing.
+# The two main commands: make dataset TASK=storyboard, make test. Each creates the environment first if it is missing.
 
 PYTHON ?= python3
 VENV ?= .venv
 TASK ?= storyboard
 RUN = $(VENV)/bin
-# What `make dataset` passes on; OUT names the run's folder, ARGS takes any further options of `iclora dataset`.
+# Passed on by `make dataset`: OUT is the run's folder, ARGS holds any further options of `iclora dataset`.
 OPTIONS = $(if $(SOURCE),--source "$(SOURCE)") $(if $(CAPTIONER),--captioner $(CAPTIONER)) \
           $(if $(SCORER),--scorer $(SCORER)) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
@@ -13,28 +13,28 @@ OPTIONS = $(if $(SOURCE),--source "$(SOURCE)") $(if $(CAPTIONER),--captioner $(C
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/ready ## Make the environment in .venv and install the package in it
+setup: $(VENV)/ready ## Create the environment in .venv and install the package
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: $(PYTHON) is older than 3.11; name a newer one with PYTHON=python3.12."; exit 2; }
+	  { echo "error: $(PYTHON) is older than 3.11; choose a newer one with PYTHON=python3.12."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
-dataset: $(VENV)/ready ## Run the whole line: make dataset TASK=storyboard [SOURCE=films] [CAPTIONER=] [SCORER=] [OUT=]
+dataset: $(VENV)/ready ## Make a data set: make dataset TASK=storyboard [SOURCE=films] [CAPTIONER=] [SCORER=] [OUT=]
 	@$(RUN)/iclora dataset $(TASK) $(OPTIONS)
 
-review: $(VENV)/ready ## Take the edited captions.csv over and write the data set anew
+review: $(VENV)/ready ## Apply the edited captions.csv and write the data set again
 	@$(RUN)/iclora review $(TASK) $(if $(OUT),--out "$(OUT)") --apply "$(or $(OUT),runs/$(TASK))/captions.csv"
 
-page: $(VENV)/ready ## Review in a browser on this machine; Ctrl-C ends it and writes the data set anew
+page: $(VENV)/ready ## Review in a browser on this machine; Ctrl-C stops it and writes the data set again
 	@$(RUN)/iclora review $(TASK) $(if $(OUT),--out "$(OUT)") --serve
 
 train: $(VENV)/ready ## Train a LoRA on the data set: make train TASK=storyboard [OUT=] [ARGS="--set train.steps=2000"]
 	@$(RUN)/iclora train $(TASK) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
-generate: $(VENV)/ready ## Draw with the LoRA: make generate TASK=storyboard PROMPT="..." [OUT=] [ARGS="--given 1=photo.png"]
+generate: $(VENV)/ready ## Generate images with the LoRA: make generate TASK=storyboard PROMPT="..." [OUT=] [ARGS="--given 1=photo.png"]
 	@$(RUN)/iclora generate "$(or $(OUT),runs/$(TASK))/training/$(TASK).safetensors" "$(PROMPT)" $(ARGS)
 
 show: $(VENV)/ready ## List the tables of a run
@@ -43,21 +43,21 @@ show: $(VENV)/ready ## List the tables of a run
 test: $(VENV)/ready ## Run the tests
 	$(RUN)/python -m pytest -q
 
-slow: $(VENV)/ready ## Run the tests that take minutes
+slow: $(VENV)/ready ## Run the slow tests, which take minutes each
 	$(RUN)/python -m pytest -q -m slow
 
-check: $(VENV)/ready ## Run the linters
+check: $(VENV)/ready ## Run the formatter check, the linter and the type checker
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 
-miniature: $(VENV)/ready ## Train the miniature models from nothing (about three hours on 2 cores, resumable)
+miniature: $(VENV)/ready ## Train the miniature models from scratch (about three hours on 2 cores, resumable)
 	$(RUN)/python -m miniature clip
 	$(RUN)/python -m miniature vlm
 	$(RUN)/python -m miniature flux
 	$(RUN)/python -m miniature measure
 
-bench: $(VENV)/ready ## Measure what README states
+bench: $(VENV)/ready ## Run the benchmarks behind the figures in README
 	$(RUN)/python -m bench.ingest
 	$(RUN)/python -m bench.corrupted
 	$(RUN)/python -m bench.strangers

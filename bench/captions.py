@@ -1,15 +1,15 @@
-"""How true a captioner's captions are, attribute by attribute, on films that no model was trained on.
+"""Accuracy of a captioner's captions per attribute, on held-out films.
 
     python -m bench.captions [--films 12] [--captioner local] [--set captioner.model=Qwen/Qwen3-VL-4B-Instruct]
 
-Grids are made from held-out films by the line itself and captioned by the caption stage as in `iclora caption`. What
-each panel shows is known from the film. Panels are read as a scorer reads them, with looks in place of names. An
-attribute of a panel is right where the panel's text states its value and no other, omitted where the text lacks the
-value, hallucinated where it states another; a value that is mistaken for another is both omitted and hallucinated.
-Without options the miniature model is measured.
+The pipeline itself makes grids of films that no model was trained on, and the caption stage captions them as in
+`iclora caption`. The films' scripts say what each panel shows. Panel texts are read as by a scorer, with looks in place
+of names. An attribute of a panel is correct if the text states its value and no other, omitted if the text lacks its
+value, and hallucinated if the text states another value; a confused value is both omitted and hallucinated. By default
+the miniature model is measured.
 
-Texts are searched for the words of the world, whole words in either case and number and in whatever sentence. That has
-limits: a synonym that WORDS lacks counts as omitted, and a beach ball on the farm as a beach.
+Texts are searched for whole words from the film world's vocabulary, in any case, singular or plural. The limits: a
+synonym that is missing from WORDS counts as an omission, and a beach ball on the farm as a beach.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pipeline.stages import caption
 from pipeline.store import Mark
 from pipeline.text import grammar
 
-# Other words than a value's own under which it is told, as patterns.
+# Patterns for other words that state a value.
 WORDS = {
     "rabbit": "rabbit|bunny|hare",
     "bear": "bear|teddy",
@@ -50,31 +50,31 @@ WORDS = {
     "close": "close[ -]?up",
 }
 KIND = "|".join(WORDS.get(kind, kind) for kind in ATTRIBUTES["kind"])
-# A colour is the character's where the kind follows within two words ("a red cartoon rabbit"): skies are blue as well.
-# Where no kind is told ("the red figure") any colour counts.
+# A colour is the character's if the kind follows within two words ("a red cartoon rabbit"), since skies are blue too.
+# If the text states no kind ("the red figure"), any colour counts.
 BEFORE_KIND = rf"(?=(?:[\s-]+\w+){{0,2}}[\s-]+(?:{KIND})s?\b)"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one panel's text says of one attribute."""
+    """How one panel's text states one attribute."""
 
     attribute: str
     panel: int
-    """Place in the grid, from 1."""
+    """Number in the grid, from 1."""
     omitted: bool
     hallucinated: bool
 
     @property
-    def right(self) -> bool:
+    def correct(self) -> bool:
         return not (self.omitted or self.hallucinated)
 
 
 def stated(text: str, attribute: str) -> set[str]:
-    """The values of an attribute that a panel's text states; names of people say nothing."""
-    told = grammar.NAME.sub("", text)
-    near = BEFORE_KIND if attribute == "colour" and _has(KIND, told) else ""
-    return {value for value in ATTRIBUTES[attribute] if _has(WORDS.get(value, value), told, near)}
+    """The values of an attribute that a panel's text states; people's names are ignored."""
+    bare = grammar.NAME.sub("", text)
+    near = BEFORE_KIND if attribute == "colour" and _has(KIND, bare) else ""
+    return {value for value in ATTRIBUTES[attribute] if _has(WORDS.get(value, value), bare, near)}
 
 
 def _has(words: str, text: str, near: str = "") -> bool:
@@ -82,17 +82,17 @@ def _has(words: str, text: str, near: str = "") -> bool:
 
 
 def judge(texts: Sequence[str], scenes: Sequence[Scene]) -> list[Verdict]:
-    """Every attribute of every panel of one grid."""
+    """A verdict on every attribute of every panel of one grid."""
     verdicts = []
     for panel, (text, scene) in enumerate(zip(texts, scenes, strict=True), start=1):
         for attribute in ATTRIBUTES:
-            told, true = stated(text, attribute), value_of(scene, attribute)
-            verdicts.append(Verdict(attribute, panel, true not in told, bool(told - {true})))
+            values, true = stated(text, attribute), value_of(scene, attribute)
+            verdicts.append(Verdict(attribute, panel, true not in values, bool(values - {true})))
     return verdicts
 
 
 def rate(verdicts: Sequence[Verdict], of: str, attribute: str = "", panel: int = 0) -> float:
-    """The share that is "right", "omitted" or "hallucinated", of one attribute or panel where one is given."""
+    """The share that is "correct", "omitted" or "hallucinated", of one attribute or panel if given."""
     chosen = [
         bool(getattr(verdict, of))
         for verdict in verdicts
@@ -102,9 +102,9 @@ def rate(verdicts: Sequence[Verdict], of: str, attribute: str = "", panel: int =
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """A line an attribute; under each rate a column a panel and one for all."""
+    """One line per attribute; for each rate one column per panel and one for all panels."""
     panels = sorted({verdict.panel for verdict in verdicts})
-    rates = ("right", "hallucinated", "omitted")
+    rates = ("correct", "hallucinated", "omitted")
     width = 7 * (len(panels) + 1)
     lines = [
         f"{'':<10}" + "  ".join(f"{of:>{width}}" for of in rates),
@@ -118,7 +118,7 @@ def table(verdicts: Sequence[Verdict]) -> str:
 
 
 def measure(run: Run, truths: Sequence[Truth], settings: Settings) -> tuple[list[Verdict], list[Caption], Mark]:
-    """Captions the grids by the settings' captioner; a grid without a caption has everything omitted."""
+    """Captions the grids with the captioner of the settings; for a grid without a caption everything is omitted."""
     task = settings.load_task()
     captioner = plugins.load(captioners, settings.captioner).make(task.captioner)
     grids = [truth.grid for truth in truths]
@@ -138,8 +138,10 @@ def measure(run: Run, truths: Sequence[Truth], settings: Settings) -> tuple[list
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--films", type=int, default=12, help="held-out films of 24 shots (default: %(default)s)")
-    parser.add_argument("--captioner", default="local", help="as in iclora (default: %(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in iclora; repeatable")
+    parser.add_argument("--captioner", default="local", help="as for iclora (default: %(default)s)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="as for iclora; may be repeated"
+    )
     options = parser.parse_args()
     settings = Settings(task="storyboard", captioner=options.captioner, overrides=tuple(options.set))
     with tempfile.TemporaryDirectory() as folder:
@@ -148,8 +150,8 @@ def main() -> None:
         faulty = sum(bool(made.problems) for made in captions)
         attempts = sum(made.attempts for made in captions) / max(1, len(captions))
         print(f"{len(truths)} grids of {options.films} held-out films, captioner {options.captioner}")
-        print(f"{len(captions)} captions, {faulty} with faults, {attempts:.2f} attempts and", end=" ")
-        print(f"{mark.seconds / len(truths):.2f} s a grid\n")
+        print(f"{len(captions)} captions, {faulty} with problems, {attempts:.2f} attempts and", end=" ")
+        print(f"{mark.seconds / len(truths):.2f} s per grid\n")
         print(table(verdicts))
 
 

@@ -1,4 +1,4 @@
-"""The pictures of `bench.claim`: its counts as curves and bars, and some of its pages."""
+"""Figures of `bench.claim`: its counts as curves and bars, and sample pages."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ Known = Mapping[str, Mapping[str, int]]
 """Counts by condition."""
 DRAWN = {
     "same": ("pages", "one character in all panels"),
-    "as told": ("pages", "and it is the one told"),
-    "place": ("panels", "place as told, per panel"),
-    "action": ("panels", "action as told, per panel"),
+    "as described": ("pages", "and it is the one described"),
+    "place": ("panels", "place as described, per panel"),
+    "action": ("panels", "action as described, per panel"),
 }
-"""What is told of pages drawn anew: what it is a share of, and in words."""
-TOLD, ALONE = "given and told", "given only"
-"""With a given panel: whether the summary tells its character too."""
+"""The counts for pages without given panels: the total that each is a share of, and its label."""
+DESCRIBED, ALONE = "given and described", "given only"
+"""With a given panel: whether the summary describes its character too."""
 WAYS = ("inpainting, base", "inpainting, joint LoRA", "conditional LoRA")
 BARS = {
-    (TOLD, "both"): "kind and colour,\ntold too",
-    (ALONE, "colour"): "colour, by the\npicture alone",
-    (ALONE, "kind"): "kind, by the\npicture alone",
+    (DESCRIBED, "both"): "kind and colour,\ndescribed too",
+    (ALONE, "colour"): "colour, from the\npicture alone",
+    (ALONE, "kind"): "kind, from the\npicture alone",
 }
 
 
 def draw_counts(known: Known, sizes: Sequence[int], steps: int, path: Path) -> None:
-    """Over the set's size, over the steps of its largest, and with a panel given; bars are 95 % intervals."""
+    """Plots counts by set size, by steps for the largest set, and with a given panel; with 95 % intervals."""
     figure = Figure(figsize=(15, 4.6))
     FigureCanvasAgg(figure)
     figure.subplots_adjust(left=0.05, right=0.99, bottom=0.13, top=0.9, wspace=0.22)
@@ -44,15 +44,15 @@ def draw_counts(known: Known, sizes: Sequence[int], steps: int, path: Path) -> N
         by_size.errorbar([0, *sizes], *_points(known, [(name, key) for name in sized], of), **style)
         stepped = ["base", *(f"{sizes[-1]} grids, {step} steps" for step in quarters)]
         by_step.errorbar([0, *quarters], *_points(known, [(name, key) for name in stepped], of), **style)
-    by_size.set(xlabel="grids (0: the base)", ylabel="% of pages or panels", title=f"{steps} steps")
-    by_step.set(xlabel="steps", title=f"{sizes[-1]} grids")
+    by_size.set(xlabel="training grids (0: base)", ylabel="% of pages or panels", title=f"{steps} steps")
+    by_step.set(xlabel="steps", title=f"{sizes[-1]} training grids")
     by_size.legend(fontsize="small", loc="lower right")
     for place, way in enumerate(WAYS):
         heights, errors = _points(known, [(f"{words}: {way}", key) for words, key in BARS], "panels")
         at = [number + 0.27 * (place - 1) for number in range(len(BARS))]
         with_given.bar(at, heights, 0.25, yerr=errors, capsize=4, label=way)
     with_given.set_xticks(range(len(BARS)), list(BARS.values()))
-    with_given.set(title="first panel given: kept in the others")
+    with_given.set(title="first panel given: kept in the other panels")
     with_given.legend(fontsize="x-small", loc="center right", handlelength=1)
     for chart in (by_size, by_step, with_given):
         chart.set_ylim(0, 102)
@@ -61,7 +61,7 @@ def draw_counts(known: Known, sizes: Sequence[int], steps: int, path: Path) -> N
 
 
 def _points(known: Known, counts: Sequence[tuple[str, str]], of: str) -> tuple[list[float], list[list[float]]]:
-    """Per cent of counts, each told by condition and key, and how far the interval reaches below and above."""
+    """Percentages of counts, given by condition and key, and the interval's extent below and above each."""
     estimates = [Estimate(known[name][key], known[name][of]) for name, key in counts]
     rates = [100 * one.count / one.of for one in estimates]
     ends = [one.interval for one in estimates]
@@ -71,7 +71,7 @@ def _points(known: Known, counts: Sequence[tuple[str, str]], of: str) -> tuple[l
 
 
 def draw_pages(captions: Sequence[str], drawn: Mapping[str, Sequence[Image.Image]], path: Path) -> None:
-    """The same captions and noise, a row for each of those that drew them, by name."""
+    """Plots pages with the same captions and noise, one row per named model."""
     figure = Figure(figsize=(2.5 * len(captions), 4.3 * len(drawn)), layout="constrained")
     FigureCanvasAgg(figure)
     rows = figure.subplots(len(drawn), len(captions), squeeze=False)

@@ -1,11 +1,11 @@
-"""How many spoilt grids the filter catches, per kind of fault, on films that no model was trained on.
+"""How many corrupted grids the filter catches, per kind of fault, on held-out films.
 
     python -m bench.corrupted [--films 12]
 
-Grids are made from held-out films by the line itself; their true captions come from the films' ground truth. Then a
-quarter of them is spoilt in one way, in the caption or in the picture, the filter runs as in `iclora filter` (its
-thresholds found from the run's own scores, the spoilt ones among them), and the rates are counted. Goal: of each kind,
-wrong attributes taken together, 95 % caught at 5 % false rejects.
+The pipeline itself makes grids of films that no model was trained on; their true captions come from the films' scripts.
+Then a quarter of the grids is corrupted in one way, in the caption or in the picture. The filter runs as in `iclora
+filter`, with its thresholds calibrated on the run's own scores, corrupted grids included. Goal, for each kind and for
+all wrong attributes together: 95 % caught at 5 % false rejects.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from pipeline.stages import filter
 from pipeline.task import Task
 from pipeline.text import grammar, names
 
-SHARE = 0.25  # part of a run's grids that is spoilt
+SHARE = 0.25  # of a run's grids that are corrupted
 CAUGHT, FALSE = 0.95, 0.05  # the goal
 STRANGERS = "strangers"
-"""What is rejected for this alone counts for nothing here: it is another question, and `bench.strangers` asks it."""
+"""Rejections for this reason alone are ignored here: `bench.strangers` measures them."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """A grid and what its panels really show."""
+    """A grid and the scenes that its panels show."""
 
     grid: Grid
     scenes: tuple[Scene, ...]
@@ -59,7 +59,7 @@ class Truth:
         return self.grid.group.records[0].position.film
 
     def caption(self, task: Task, scenes: Sequence[Scene] | None = None) -> Caption:
-        """The caption of these scenes, the grid's own without any."""
+        """The caption of the given scenes, or of the grid's own."""
         parts = replies.read(reply(list(scenes or self.scenes), named=True), task).parts
         assert parts is not None
         cast = dict(zip((person.name for person in parts.people), names.draw(len(parts.people), 0, 0), strict=True))
@@ -67,7 +67,7 @@ class Truth:
 
 
 def build(folder: Path, films: int) -> tuple[Run, list[Truth]]:
-    """A run over held-out films up to its grids, and what they show."""
+    """A run over held-out films up to its grids, with their scenes."""
     home = folder / "films"
     film.write_films(home, films=films, seed=film.HELD_OUT_SEED)
     clip = f"scorer.model=local-dir:{Path(film.__file__).parent / 'clip'}"
@@ -89,7 +89,7 @@ def _shots(path: Path) -> list[dict[str, object]]:
 
 
 def shown(shots: Sequence[dict[str, object]], position: Position) -> Scene:
-    """The scene at a frame's own time: two shots that a dissolve joins may have been found as one."""
+    """The scene at a frame's time: two shots joined by a dissolve may have been detected as one."""
     shot = next(shot for shot in reversed(shots) if float(str(shot["start"])) <= position.time)
     kind, colour, worn, place, action, size = (
         str(shot[key]) for key in ("kind", "colour", "worn", "place", "action", "shot")
@@ -97,14 +97,14 @@ def shown(shots: Sequence[dict[str, object]], position: Position) -> Scene:
     return Scene(Character(kind, colour, worn), place, action, size)
 
 
-# ---- ways to spoil a grid or its caption
+# ---- ways to corrupt a grid or its caption
 
 Spoilt = tuple[Grid, Caption]
 Spoiler = Callable[[Truth, Sequence[Truth], Run, random.Random], Spoilt]
 
 
 def swapped(truth: Truth, truths: Sequence[Truth], run: Run, rng: random.Random) -> Spoilt:
-    """Two panel texts change places."""
+    """Swaps two panel texts."""
     scenes = list(truth.scenes)
     one, two = rng.sample(range(len(scenes)), 2)
     scenes[one], scenes[two] = scenes[two], scenes[one]
@@ -112,13 +112,13 @@ def swapped(truth: Truth, truths: Sequence[Truth], run: Run, rng: random.Random)
 
 
 def foreign(truth: Truth, truths: Sequence[Truth], run: Run, rng: random.Random) -> Spoilt:
-    """The caption of a grid of another film."""
+    """Uses the caption of a grid from another film."""
     other = rng.choice(truth.of_other_films(truths))
     return truth.grid, replace(other.caption(run.task), grid=truth.grid.id)
 
 
 def unrelated(truth: Truth, truths: Sequence[Truth], run: Run, rng: random.Random) -> Spoilt:
-    """One panel's picture is of another film."""
+    """Replaces one panel's picture by one from another film."""
     other = rng.choice(truth.of_other_films(truths))
     panel, source = (rng.randrange(len(truth.scenes)) for _ in range(2))
     picture = pixels.open_image(run.folder / other.grid.path).crop(other.grid.layout.boxes[source])
@@ -126,24 +126,24 @@ def unrelated(truth: Truth, truths: Sequence[Truth], run: Run, rng: random.Rando
 
 
 def duplicated(truth: Truth, truths: Sequence[Truth], run: Run, rng: random.Random) -> Spoilt:
-    """One panel's picture stands in another's place too."""
+    """Replaces one panel's picture by that of another panel."""
     panel, source = rng.sample(range(len(truth.scenes)), 2)
     picture = pixels.open_image(run.folder / truth.grid.path).crop(truth.grid.layout.boxes[source])
     return with_picture(truth.grid, panel, picture, run.folder), truth.caption(run.task)
 
 
 def with_picture(grid: Grid, panel: int, picture: Image.Image, folder: Path) -> Grid:
-    """The grid, drawn anew with another picture for one panel."""
+    """The grid, redrawn with another picture for one panel."""
     drawn = pixels.open_image(folder / grid.path)
     drawn.paste(picture, grid.layout.boxes[panel][:2])
-    path = Path("spoilt") / f"{hashlib.sha256(drawn.tobytes()).hexdigest()[:16]}.png"
+    path = Path("corrupted") / f"{hashlib.sha256(drawn.tobytes()).hexdigest()[:16]}.png"
     (folder / path).parent.mkdir(exist_ok=True)
     drawn.save(folder / path, compress_level=1)
     return replace(grid, path=str(path))
 
 
 def wrong(attribute: str) -> Spoiler:
-    """One attribute of one panel is another than it is."""
+    """Changes one attribute in one panel's text."""
     values = {"colour": COLOURS, "kind": KINDS, "place": tuple(PLACES), "action": tuple(ACTIONS)}[attribute]
 
     def spoil(truth: Truth, truths: Sequence[Truth], run: Run, rng: random.Random) -> Spoilt:
@@ -193,7 +193,7 @@ class Rates:
 
 
 def measure(run: Run, truths: Sequence[Truth], scorer: Scorer, kind: str, seed: int) -> Rates:
-    """Runs the filter over the truths with a quarter of them spoilt in one way."""
+    """Runs the filter over the grids, a quarter of them corrupted in one way."""
     rng = random.Random(f"{kind} {seed}")
     chosen = set(rng.sample(range(len(truths)), round(SHARE * len(truths))))
     true = [(truth.grid, truth.caption(run.task)) for truth in truths]
@@ -201,11 +201,11 @@ def measure(run: Run, truths: Sequence[Truth], scorer: Scorer, kind: str, seed: 
         SPOILERS[kind](truth, truths, run, rng) if number in chosen else true[number]
         for number, truth in enumerate(truths)
     ]
-    # A swap of two panels that show the same leaves the caption true: such a grid is not spoilt.
+    # Swapping two panels that show the same thing leaves the caption true, so such a grid is not corrupted.
     spoilt = {
         grid.id
-        for (grid, caption), (own, told) in zip(pairs, true, strict=True)
-        if grid.path != own.path or grammar.alone(caption) != grammar.alone(told)
+        for (grid, caption), (own, correct) in zip(pairs, true, strict=True)
+        if grid.path != own.path or grammar.alone(caption) != grammar.alone(correct)
     }
     stage = filter.stage(run.task, [grid for grid, _ in pairs], scorer, run.folder, Cache(run.folder / "cache"))
     found = [row for row in stage.run([caption for _, caption in pairs]) if isinstance(row, Rejected)]
@@ -222,13 +222,13 @@ def line(kind: str, rates: Rates) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--films", type=int, default=12, help="held-out films of 24 shots (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=4, help="draws of what is spoilt per kind (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=4, help="random draws per kind (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run, truths = build(Path(folder), options.films)
         assert run.scorer is not None
-        print(f"{len(truths)} grids of {options.films} held-out films, {SHARE:.0%} spoilt, {options.rounds} draws;")
-        print("in brackets 95 % confidence\n")
+        print(f"{len(truths)} grids of {options.films} held-out films, {SHARE:.0%} corrupted, {options.rounds} draws;")
+        print("95 % confidence intervals in brackets\n")
         print(f"{'kind of fault':<18} {'caught':>28} {'false rejects':>28}   goal reached")
         found = {}
         for kind in SPOILERS:

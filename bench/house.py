@@ -1,4 +1,4 @@
-"""Counts the code of the product from its syntax trees: the table of docs/architecture.md.
+"""Code statistics from syntax trees: the table in docs/architecture.md.
 
     python -m bench.house
 
@@ -16,7 +16,7 @@ from statistics import median
 
 ROOT = Path(__file__).parent.parent
 HOUSE = ("iclora", "miniature", "training", "captioners", "pipeline")
-"""The product's folders from the roof down."""
+"""The product's folders, from the roof down."""
 OURS = (*HOUSE, "bench", "tests")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -36,7 +36,7 @@ class File:
 
     @property
     def imports(self) -> set[str]:
-        """Top-level folders of ours that it imports, wherever in the file."""
+        """The project's top-level folders that it imports anywhere."""
         found = set()
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
@@ -64,7 +64,7 @@ def hints(function: Function) -> list[bool]:
 
 
 def upward(files: list[File], root: Path) -> list[str]:
-    """Imports that point upwards, as "file imports folder"."""
+    """Upward imports, as "FILE imports FOLDER"."""
     found = []
     for file in files:
         home = file.path.relative_to(root).parts[0]
@@ -74,7 +74,7 @@ def upward(files: list[File], root: Path) -> list[str]:
 
 
 def counts(root: Path) -> dict[str, str]:
-    """What the page's table says, by the name of its row."""
+    """The values of the page's table by row."""
     files, tests = read(root, *HOUSE), read(root, "tests")
     functions = [(length(one), f"{file.path.stem}.{one.name}") for file in files for one in file.functions]
     typed = [hint for file in files for one in file.functions for hint in hints(one)]

@@ -1,22 +1,22 @@
-"""The trainers' own code reads what we export: their loaders where they run without a model, else the keys they know.
+"""Checks exports with the trainers' own code: their loaders if these run without a model, else their known keys.
 
     python -m bench.loaders kohya=../sd-scripts ai_toolkit=../ai-toolkit ... [--packages FOLDER]
 
-Each trainer is named with the folder of its checkout; for OneTrainer a checkout of Nerogar/mgds lies beside it. What
-they import besides our own packages may lie in FOLDER: pip install --no-deps --target FOLDER voluptuous toml imagesize
-einops ftfy easygui altair lion-pytorch imageio atomicwrites trainingsample. Every trainer is asked in a process of its
-own. A data set with masks is drawn, six grids, and for every base that an exporter knows its configs are written.
+Each trainer is given with the folder of its checkout; OneTrainer needs a checkout of Nerogar/mgds beside its own. The
+packages that they import besides ours may be in FOLDER: pip install --no-deps --target FOLDER voluptuous toml imagesize
+einops ftfy easygui altair lion-pytorch imageio atomicwrites trainingsample. Every trainer runs in a separate process.
+The data set has six drawn grids and masks; configs are written for every base that an exporter supports.
 
-    trainer          its own code that runs                                          checked against its sources
+    trainer          its own code that runs                                          checked against its source
     kohya            dataset classes and schema, for the data set; argument parsers  -
-    diffusers        dataset class of each script, and its argument parser           -
+    diffusers        dataset class and argument parser of each script                -
     simpletuner      backends, captions, size of every task's canvas                 keys of its config
     onetrainer       data pipeline (mgds), config classes, size of every canvas      -
     diffsynth        its dataset class                                               flags of its parsers
     ai_toolkit       bucket of every task's canvas                                   keys of its config classes
     diffusion_pipe   -                                                               keys of data set and training
 
-Fails where a pair, a size or a mask is not as exported, or where a key is unknown.
+Fails if a caption, size or mask differs from the export, or if a key is unknown.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ from pipeline.records import Caption, Grid, Group, Position, Record, Row
 from pipeline.stages import export
 
 Pairs = dict[str, tuple[str, tuple[int, int]]]
-"""Stem of a picture to its caption and the width and height that it is trained at."""
+"""Caption, width and height in training, by the stem of the picture."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trainers", nargs="+", help="NAME=CHECKOUT")
-    parser.add_argument("--packages", type=Path, help="folder of packages that the trainers import")
+    parser.add_argument("--packages", type=Path, help="folder with packages that the trainers import")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     asked = [(name, Path(folder).resolve()) for name, _, folder in (word.partition("=") for word in options.trainers)]
@@ -63,7 +63,7 @@ def main() -> None:
         sys.path += [str(options.packages)] if options.packages else []
         for name, checkout in asked:
             data = draw(options.inside)
-            os.chdir(data.home)  # where a command is typed
+            os.chdir(data.home)  # where commands are run
             print(CHECKS[name](checkout, data))
         return
     failed = []
@@ -77,14 +77,14 @@ def main() -> None:
                 f"{name:<15} {said[-1] if ran.returncode == 0 else 'FAILED ' + ran.stderr.strip()[-600:]}", flush=True
             )
             failed += [name] if ran.returncode else []
-    sys.exit(f"not read as exported: {', '.join(failed)}" if failed else 0)
+    sys.exit(f"export not read correctly: {', '.join(failed)}" if failed else 0)
 
 
 # ---- what is exported
 
 
 def draw(home: Path) -> Dataset:
-    """Six grids of a drawn colour each, one of them held out, with masks; written as a run's data set is."""
+    """Six grids of one colour each, one of them held out, with masks; written like a run's data set."""
     storyboard = task.load("storyboard", ["condition=[1]"])
     (home / "grids").mkdir(parents=True)
     rows = []
@@ -106,7 +106,7 @@ def expected(data: Dataset) -> Pairs:
 
 
 def for_bases(data: Dataset, name: str) -> Iterator[tuple[str, Path]]:
-    """Each base that an exporter knows, and a folder with its files for it."""
+    """Each base that an exporter supports, and a folder with the files for it."""
     for base in families.names():
         folder = data.home.parent / "bases" / base
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def canvases() -> Iterator[tuple[int, int]]:
 
 
 def script(path: Path) -> list[str]:
-    """The words of a script behind `accelerate launch`, with the data set in the folder that commands are typed in."""
+    """The arguments of `accelerate launch` in a script, with the data set in the current folder."""
     text = path.read_text(encoding="utf-8").replace("\\\n", " ")
     words = shlex.split(text.replace("$DATASET", str(Path.cwd())), comments=True)
     return words[words.index("launch") + 1 :]
@@ -132,7 +132,7 @@ def script(path: Path) -> list[str]:
 
 def same(found: object, wanted: object, what: str) -> None:
     if found != wanted:
-        sys.exit(f"{what}: {found} instead of {wanted}")
+        sys.exit(f"{what}: got {found} instead of {wanted}")
 
 
 def none_of(unknown: Iterable[str], what: str) -> None:
@@ -141,7 +141,7 @@ def none_of(unknown: Iterable[str], what: str) -> None:
 
 
 def module(path: Path, name: str) -> Any:
-    """A file of a checkout as a module, without its packages."""
+    """A file of a checkout as a module, without importing its package."""
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     made = importlib.util.module_from_spec(spec)
@@ -155,7 +155,7 @@ def module(path: Path, name: str) -> Any:
 
 def kohya(checkout: Path, data: Dataset) -> str:
     sys.path.insert(0, str(checkout))
-    # Sampling pipelines that training does not need; they import what transformers no longer has.
+    # Stubs for sampling pipelines, which training does not need and which import names that transformers has removed.
     for name, kind in (
         ("lpw_stable_diffusion", "StableDiffusionLongPromptWeightingPipeline"),
         ("sdxl_lpw_stable_diffusion", "SdxlStableDiffusionLongPromptWeightingPipeline"),
@@ -194,7 +194,7 @@ def kohya(checkout: Path, data: Dataset) -> str:
 def diffusers(checkout: Path, data: Dataset) -> str:
     import diffusers as installed
 
-    installed.utils.check_min_version = lambda *_: None  # a checkout wants the version that it is
+    installed.utils.check_min_version = lambda *_: None  # a checkout requires its own version
     count = 0
     for base, folder in for_bases(data, "diffusers"):
         path, *arguments = script(folder / "diffusers.sh")
@@ -263,19 +263,19 @@ def onetrainer(checkout: Path, data: Dataset) -> str:
 
     count = 0
     for base, folder in for_bases(data, "onetrainer"):
-        told = json.loads((folder / "onetrainer.json").read_text("utf-8"))
+        exported = json.loads((folder / "onetrainer.json").read_text("utf-8"))
         config = TrainConfig.default_values()
-        config.from_dict(told)
-        none_of(set(told) - set(config.types) - {"__version"}, "TrainConfig")
+        config.from_dict(exported)
+        none_of(set(exported) - set(config.types) - {"__version"}, "TrainConfig")
         same(config.text_encoder_2_sequence_length, families.load(base).limit, "tokens")
         count += 1
     concepts = []
-    for told in json.loads((data.home / "onetrainer-concepts.json").read_text("utf-8")):
+    for exported in json.loads((data.home / "onetrainer-concepts.json").read_text("utf-8")):
         concept = ConceptConfig.default_values()
-        concept.from_dict(told)
+        concept.from_dict(exported)
         for part, name in ((concept, ""), (concept.image, "image"), (concept.text, "text")):
-            none_of(set(told[name] if name else told) - set(part.types), f"ConceptConfig {name}")
-        behind = concept.path.partition("/")[2]  # the link to the data set
+            none_of(set(exported[name] if name else exported) - set(part.types), f"ConceptConfig {name}")
+        behind = concept.path.partition("/")[2]  # the path behind the link to the data set
         concepts.append(concept.to_dict() | {"path": str(data.home / behind)})
     size = json.loads((data.home / "onetrainer.json").read_text("utf-8"))["resolution"]
     given = data.task.grid_layout.boxes[0][3]
@@ -297,7 +297,7 @@ def onetrainer(checkout: Path, data: Dataset) -> str:
 
 
 def _onetrainer_items(concepts: list[dict[str, Any]], size: str) -> Iterator[dict[str, Any]]:
-    """One epoch of the modules that its data loader puts together up to the encoders."""
+    """One epoch of the modules of its data loader, up to the encoders."""
     import torch
     from mgds import MGDS, OutputPipelineModule, PipelineModule, pipelineModules  # type: ignore[import-not-found]
 
@@ -359,7 +359,7 @@ def _onetrainer_items(concepts: list[dict[str, Any]], size: str) -> Iterator[dic
 
 
 def diffsynth(checkout: Path, data: Dataset) -> str:
-    # Its package imports every model on the way; the two files that load data need none of that.
+    # Importing its package would import every model; the two files that load data do not need them.
     package = types.ModuleType("loading")
     package.__path__ = [str(checkout / "diffsynth/core/data")]
     sys.modules["loading"] = package
@@ -416,7 +416,7 @@ def _with_canvas(data: Dataset, canvas: tuple[int, int]) -> Dataset:
 
 
 def _keys_by_class(path: Path) -> dict[str, set[str]]:
-    """What each class of a file takes out of its keyword arguments, by `get`, `pop` or in brackets."""
+    """The keyword arguments that each class of a file reads, by `get`, `pop` or index."""
     found = {}
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ClassDef):
@@ -426,29 +426,29 @@ def _keys_by_class(path: Path) -> dict[str, set[str]]:
 
 
 def diffusion_pipe(checkout: Path, data: Dataset) -> str:
-    """Keys alone: its loader imports DeepSpeed and ComfyUI."""
+    """Checks keys only, since its loader imports DeepSpeed and ComfyUI."""
     loader = (checkout / "utils/dataset.py").read_text("utf-8")
     trainer = "".join(path.read_text("utf-8") for path in (checkout / "train.py", checkout / "utils/common.py"))
     models = "".join(path.read_text("utf-8") for path in (checkout / "models").glob("*.py"))
     supported = (checkout / "docs/supported_models.md").read_text("utf-8")
     for side in data.sides:
-        told = tomllib.loads((data.home / plugins.load(exporters, "diffusion_pipe").DATA[side]).read_text("utf-8"))
-        none_of({key for key in _all_keys(told) if f"'{key}'" not in loader}, "its loader")
-        same(told["size_buckets"], [[*data.canvas, 1]], "size")
+        exported = tomllib.loads((data.home / plugins.load(exporters, "diffusion_pipe").DATA[side]).read_text("utf-8"))
+        none_of({key for key in _all_keys(exported) if f"'{key}'" not in loader}, "its loader")
+        same(exported["size_buckets"], [[*data.canvas, 1]], "size")
     count = 0
     for _, folder in for_bases(data, "diffusion_pipe"):
-        told = tomllib.loads((folder / "diffusion-pipe.toml").read_text("utf-8"))
-        model = told.pop("model")
-        unknown = {key for key in _all_keys(told) if f"'{key}'" not in trainer + models}
+        exported = tomllib.loads((folder / "diffusion-pipe.toml").read_text("utf-8"))
+        model = exported.pop("model")
+        unknown = {key for key in _all_keys(exported) if f"'{key}'" not in trainer + models}
         none_of(unknown - OPTIMIZER, "train.py")
         none_of({key for key in model if f"'{key}'" not in models}, "its models")
         same(f"type = '{model['type']}'" in supported, True, "model type")
         count += 1
-    return f"keys alone, of the data and for {count} bases"
+    return f"only keys, of the data and for {count} bases"
 
 
 OPTIMIZER = {"betas", "weight_decay"}
-"""Handed on to the optimizer as they are."""
+"""Passed through to the optimizer."""
 
 
 def _all_keys(table: Any) -> Iterator[str]:

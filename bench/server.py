@@ -1,9 +1,9 @@
-"""How well the server captioner fills its places: waiting for a server that answers every question in 200 ms.
+"""How well the server captioner uses its concurrency, with a server that answers every question in 200 ms.
 
     python -m bench.server
 
-Asks about drawn storyboard grids (three panels of 1024 x 512 pixels, about 0.4 MB of JPEG a question): 8 one by one,
-then 64 with 16 under way at once. Fails where the 64 take 1.6 s of waiting or more; 0.8 s would be none lost.
+Asks about drawn storyboard grids (three panels of 1024 x 512 pixels, about 0.4 MB of JPEG per question): 8 one by one,
+then 64 with 16 concurrent requests. Fails if the 64 take 1.6 s or more; the optimum is 0.8 s.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ MOST = 1.6  # seconds
 
 def main() -> None:
     with endpoint() as url:
-        seconds(url, 1, 1)  # what is loaded at the first question
+        seconds(url, 1, 1)  # warm-up
         single, many = seconds(url, 8, 1), seconds(url, 64, 16)
     ratio = (single / 8) / (many / 64)
-    print(f"8 grids one by one {single:.2f} s, 64 grids 16 at once {many:.2f} s: {ratio:.1f} times as fast a grid")
+    print(f"8 grids one by one {single:.2f} s, 64 grids 16 at a time {many:.2f} s: {ratio:.1f} times as fast per grid")
     if many >= MOST:
-        sys.exit(f"64 grids took {many:.2f} s, less than {MOST} s wanted")
+        sys.exit(f"64 grids took {many:.2f} s, but must take less than {MOST} s")
 
 
 def seconds(url: str, grids: int, concurrency: int) -> float:
@@ -42,12 +42,12 @@ def seconds(url: str, grids: int, concurrency: int) -> float:
     waited = time.perf_counter() - started
     lost = grids - sum(answer.text == "seen" for answer in answers.values())
     if lost:
-        sys.exit(f"{lost} of {grids} grids have no answer")
+        sys.exit(f"{lost} of {grids} grids got no answer")
     return waited
 
 
 async def serve(address: SimpleQueue[str]) -> None:
-    """Reads every question to its end, waits, and says one word."""
+    """Reads each request to its end, waits, and answers with one word."""
     message = {"role": "assistant", "content": "seen"}
     body = json.dumps({"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}).encode()
     answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
@@ -60,7 +60,7 @@ async def serve(address: SimpleQueue[str]) -> None:
                 await reader.readexactly(int(fields.get(b"content-length", 0)))
                 await asyncio.sleep(ANSWER)
                 writer.write(answer)
-        except asyncio.IncompleteReadError:  # the client has all that it wanted
+        except asyncio.IncompleteReadError:  # the client is done
             writer.close()
 
     listening = await asyncio.start_server(reply, "127.0.0.1", 0)
@@ -74,7 +74,7 @@ def serve_alone(address: SimpleQueue[str]) -> None:
 
 @contextmanager
 def endpoint() -> Iterator[str]:
-    """The server in a process of its own, as any server would be."""
+    """Runs the server in a separate process."""
     spawn = multiprocessing.get_context("spawn")
     address: SimpleQueue[str] = spawn.SimpleQueue()
     process = spawn.Process(target=serve_alone, args=(address,), daemon=True)

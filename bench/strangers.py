@@ -1,23 +1,23 @@
-"""How many strangers the line stops, and at what, on films that no model was trained on.
+"""How many strangers the pipeline stops, and at which stage, on held-out films.
 
     python -m bench.strangers [--films 12] [--rounds 2]
 
-Every grid is a folder of three pictures, so that the line forms just the groups that are asked about. Right ones are
-three shots of a held-out film in a row, frames as `collect` takes them out of the film; a quarter of a run is of
-another kind:
+Every grid is a folder of three pictures, so that the pipeline forms exactly the groups to be tested. Correct ones are
+three consecutive shots of a film that no model was trained on, with frames as `collect` extracts them. A quarter of a
+run is of another kind:
 
-- strangers: three shots of three further films
-- one stranger: one shot of three is of such a film
-- another character: one shot of three shows another character in the same place
-- other clothes: one character, otherwise dressed in one panel and in another place; it belongs
+- strangers: three shots from three other films
+- one stranger: one of three shots is from another film
+- another character: one of three shots shows another character in the same place
+- other clothes: one character who wears something else in one panel, in another place; it belongs
 - unlike shots: one character in three places, in three shot sizes; it belongs
-- and runs of which half or all is spoilt
+- and runs of which half or all is wrong
 
-The mini VLM captions them as they are, as it does in `iclora dataset`. Told are, with 95 % intervals, how many are
-stopped by the veto before captions and by the filter after them: as strangers, and besides because somebody is seen in
-one panel only. The judge beside them knows kind, colour and place of every panel, and calls a panel a stranger that
-shares neither its character nor its place with another: what it rejects of right grids no rule that looks at these can
-keep, since a film tells stories of two characters in several places.
+The mini VLM captions them truthfully, as in `iclora dataset`. Reported with 95 % intervals: how many are stopped by the
+veto before captioning and by the filter after it, as strangers, and additionally because somebody appears in one panel
+only. For comparison, an oracle knows kind, colour and place of every panel and calls a panel a stranger if it shares
+neither character nor place with another. No rule based on these can keep the correct grids that the oracle rejects,
+since a film tells stories of two characters in several places.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ from pipeline.store import Store
 
 PANELS = 3
 SHARE = 0.25
-"""Part of a run that is of another kind."""
-FALSE_REJECTS, JUDGED = 0.05, 200
+"""Share of a run that is of another kind."""
+FALSE_REJECTS, ORACLE_FILMS = 0.05, 200
 QUALITY = 90
-"""Of the JPEGs of drawn pictures, which have a codec's marks on them as a film's frames have."""
+"""JPEG quality of drawn pictures, so that they have compression artefacts as film frames do."""
 RIGHT = "right"
 TASK = "storyboard"
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture, what it shows, and the film that it is from."""
+    """A picture, its scene and the number of its film; negative for a drawn one."""
 
     path: Path
     scene: Scene
@@ -69,14 +69,14 @@ class Shot:
 
 @dataclass(frozen=True)
 class Case:
-    """Three pictures that are to be a grid."""
+    """Three pictures that form a grid."""
 
     kind: str
     shots: tuple[Shot, ...]
 
 
 class World:
-    """Held-out films as shots, those of other films that serve as strangers, and a way to draw further pictures."""
+    """Shots of held-out films, shots of other films to use as strangers, and a way to draw further pictures."""
 
     def __init__(self, folder: Path, films: int) -> None:
         self.folder, self.drawn = folder, 0
@@ -86,17 +86,17 @@ class World:
         self.left: list[Shot] = []
 
     def deal(self, rng: random.Random) -> None:
-        """Begins a run: within it each foreign shot serves once, since a second time it would be a copy."""
+        """Begins a run, in which each foreign shot is used once, since a second use would be a copy."""
         self.left = rng.sample(self.others, len(self.others))
 
     def other(self, *but: int) -> Shot:
-        """A shot of a film that is none of these and none of the right ones'."""
+        """An unused shot of another film, except these."""
         found = next(shot for shot in self.left if shot.film not in but)
         self.left.remove(found)
         return found
 
     def right(self) -> list[Case]:
-        """The films' shots in threes, from the start."""
+        """The films' shots in threes, from the beginning."""
         return [
             Case(RIGHT, tuple(shots[start : start + PANELS]))
             for shots in self.films
@@ -110,7 +110,7 @@ class World:
 
 
 def shots_of(home: Path, films: int, seed: int) -> list[list[Shot]]:
-    """The shots of films by number, frames as `collect` takes them out."""
+    """The shots of every film, with frames as `collect` extracts them."""
     film.write_films(home / "films", films=films, seed=seed)
     settings = Settings(task=TASK, sources=(str(home / "films"),), captioner="sidecar", scorer="none")
     run = Run(settings, home / "collected")
@@ -191,7 +191,7 @@ KINDS: dict[str, tuple[Spoiler, float]] = {
 }
 BELONG = ("other clothes", "unlike shots")
 WITHOUT_SCORER = ("strangers", "one stranger", "whole run: strangers")
-"""Kinds that are also asked about where colours alone stand for pictures."""
+"""Kinds that are also measured without a scorer, when colours replace pictures."""
 
 
 # ---- runs
@@ -199,22 +199,22 @@ WITHOUT_SCORER = ("strangers", "one stranger", "whole run: strangers")
 
 @dataclass
 class Outcome:
-    """What became of the cases of a run."""
+    """The outcome of a run's cases."""
 
     cases: list[Case]
     veto: set[int]
-    """Numbers of those stopped before captions, and of those stopped after them as strangers."""
+    """Numbers of the cases stopped before captioning; `filtered`: those stopped after it as strangers."""
     filtered: set[int]
     once: set[int]
-    """Stopped since somebody is seen in one panel only."""
+    """Stopped because somebody appears in one panel only."""
     other: set[int]
-    """Stopped by something else: the text, the order, copies."""
+    """Stopped for other reasons: text, order, copies."""
     stopped: str
-    """Why the run as a whole was stopped; empty where it was not."""
+    """Why the run as a whole was stopped; empty if it was not."""
 
 
 def take_through(folder: Path, cases: Sequence[Case], cache: Path, scorer: str) -> Outcome:
-    """Takes the cases through the line, a folder each, up to the filter."""
+    """Runs the pipeline on the cases, one folder each, up to the filter."""
     source = folder / "source"
     for number, case in enumerate(cases):
         home = source / f"{number:04d}"
@@ -251,16 +251,16 @@ def outcome(run: Run, cases: list[Case], stopped: str) -> Outcome:
     return found
 
 
-# ---- the judge
+# ---- the oracle
 
 
-def judged(case: Case) -> bool:
-    """Whether the judge finds a stranger in the case."""
+def oracle_rejects(case: Case) -> bool:
+    """Whether the oracle finds a stranger in the case."""
     return any(lone([shot.scene for shot in case.shots]))
 
 
 def lone(scenes: Sequence[Scene]) -> list[bool]:
-    """By panel, whether it shares neither character nor place with another."""
+    """Per panel, whether it shares neither character nor place with another."""
     return [not any(tied(scene, other) for other in scenes if other is not scene) for scene in scenes]
 
 
@@ -268,12 +268,12 @@ def tied(one: Scene, other: Scene) -> bool:
     return one.character.body == other.character.body or one.place == other.place
 
 
-def told(count: int, of: int) -> str:
+def rate(count: int, of: int) -> str:
     return share(Estimate(count, of).facts()) if of else "-"
 
 
 def mixed(world: World, kind: str, seed: int) -> list[Case]:
-    """A run's cases: right ones, of which a share has been made to be of the kind."""
+    """A run's cases: correct ones, a share of which is replaced by the given kind."""
     spoil, part = KINDS[kind]
     rng, cases = random.Random(f"{kind} {seed}"), world.right()
     world.deal(rng)
@@ -283,7 +283,7 @@ def mixed(world: World, kind: str, seed: int) -> list[Case]:
 
 
 def table(world: World, kinds: Sequence[str], rounds: int, cache: Path, scorer: str) -> None:
-    columns = ("veto", "strangers", "and seen once", "judge")
+    columns = ("veto", "strangers", "and seen once", "oracle")
     print(f"{'kind':<22}{'':<8}" + "".join(f"{name:>26}" for name in columns))
     for kind in kinds:
         counts: Counter[tuple[bool, str]] = Counter()
@@ -293,14 +293,14 @@ def table(world: World, kinds: Sequence[str], rounds: int, cache: Path, scorer: 
                 found = take_through(Path(folder), mixed(world, kind, seed), cache, scorer)
             stops.append(bool(found.stopped))
             for number, case in enumerate(found.cases):
-                spoilt, stopped = case.kind != RIGHT, {"judge"} if judged(case) else set()
+                spoilt, stopped = case.kind != RIGHT, {"oracle"} if oracle_rejects(case) else set()
                 stopped |= {"veto"} if number in found.veto else set()
                 stopped |= {"strangers"} if number in found.veto | found.filtered else set()
                 stopped |= {"and seen once"} if number in found.veto | found.filtered | found.once else set()
                 counts.update((spoilt, column) for column in (*stopped, "all"))
-        for spoilt, name in ((True, "caught" if kind not in BELONG else "rejected"), (False, "right")):
+        for spoilt, name in ((True, "caught" if kind not in BELONG else "rejected"), (False, "correct")):
             if of := counts[spoilt, "all"]:
-                row = "".join(f"{told(counts[spoilt, column], of):>26}" for column in columns)
+                row = "".join(f"{rate(counts[spoilt, column], of):>26}" for column in columns)
                 print(f"{kind if spoilt else '':<22}{name:<8}{row}", flush=True)
         if any(stops):
             print(f"{'':<22}run stopped in {sum(stops)} of {rounds}", flush=True)
@@ -309,8 +309,8 @@ def table(world: World, kinds: Sequence[str], rounds: int, cache: Path, scorer: 
 # ---- measure by measure
 
 
-def by_measure(world: World, cache: Path, folder: Path) -> None:
-    """Each measure alone, at the judge's own false rejects: right groups against shuffled ones."""
+def print_measures(world: World, cache: Path, folder: Path) -> None:
+    """Each measure alone, at the oracle's false-reject rate: correct groups against shuffled controls."""
     cases = world.right()
     take_through(folder, cases, cache, "open_clip")
     with Store(folder / "run") as store:
@@ -326,70 +326,72 @@ def by_measure(world: World, cache: Path, folder: Path) -> None:
     places = np.arange(len(flat)).reshape(-1, PANELS)
     films = [cases[number].shots[0].film for number in numbers]
     panels, segments = (rows.reshape(len(flat), -1) for rows in (vectors.panels, vectors.segments))
-    measures = evidence.seen(run.task, flat, panels) | evidence.told(run.task, captions, segments)
-    ceiling = judge_rates(scenes, places, films)
-    print(f"past the veto the judge rejects {told_rates(ceiling)}; at as many false rejects are caught, strangers and "
-          "grids with one")  # fmt: skip
+    measures = evidence.from_pictures(run.task, flat, panels) | evidence.from_captions(run.task, captions, segments)
+    ceiling = oracle_rates(scenes, places, films)
+    print(f"after the veto the oracle rejects {describe_rates(ceiling)}; caught at the same false-reject rate: "
+          "strangers, one stranger")  # fmt: skip
     wanted = {name: {name: measure} for name, measure in measures.items()} | {"together": measures}
     for name, some in wanted.items():
-        found = belonging.find(some, places, films, verdict.PRICE)
+        found = belonging.fit_run(some, places, films, verdict.PRICE)
         floors = [float(np.quantile(found.run, share)) for share in (ceiling["right"], FALSE_REJECTS)]
         caught = [f"{(found.strangers < floor).mean():.1%}, {(found.one < floor).mean():.1%}" for floor in floors]
-        print(f"  {name:<10} {caught[0]}; at {FALSE_REJECTS:.0%} {caught[1]}; area {belonging.area(found).value:.3f}")
+        print(
+            f"  {name:<10} {caught[0]}; at {FALSE_REJECTS:.0%} {caught[1]}; ROC AUC {belonging.area(found).value:.3f}"
+        )
 
 
-def by_judge() -> None:
-    """What the judge catches at FALSE_REJECTS, read off the scripts of many films: the ceiling of every rule here.
+def print_oracle() -> None:
+    """What the oracle catches at FALSE_REJECTS, from the scripts of many films: the upper bound of every rule here.
 
-    A panel that stands alone in its grid is all that can be seen of a stranger, and a film of two characters has such
-    grids of its own; so fewer false rejects mean that of the grids with one such panel only a part is rejected.
+    A stranger shows only as a panel that shares nothing with its grid, and films of two characters have such panels of
+    their own; with fewer false rejects, only a part of the grids with one such panel can be rejected.
     """
-    films = [film.script(film.HELD_OUT_SEED + number) for number in range(JUDGED)]
+    films = [film.script(film.HELD_OUT_SEED + number) for number in range(ORACLE_FILMS)]
     cases = [shots[at : at + PANELS] for shots in films for at in range(0, len(shots) - PANELS + 1, PANELS)]
     scenes = [shot.scene for case in cases for shot in case]
     places, sources = (
         np.arange(len(scenes)).reshape(-1, PANELS),
-        np.repeat(range(JUDGED), len(cases) // JUDGED).tolist(),
+        np.repeat(range(ORACLE_FILMS), len(cases) // ORACLE_FILMS).tolist(),
     )
     shuffled = belonging.shuffle(places, sources)
     right, *wrong = (lone_panels(scenes, groups) for groups in (places, shuffled.strangers, shuffled.one))
     caught = [float(np.interp(FALSE_REJECTS, _at_least(right), _at_least(panels))) for panels in wrong]
-    print(f"{JUDGED} films: the judge rejects {told_rates(judge_rates(scenes, places, sources))}")
+    print(f"{ORACLE_FILMS} films: the oracle rejects {describe_rates(oracle_rates(scenes, places, sources))}")
     print(f"at {FALSE_REJECTS:.0%} false rejects at best {caught[0]:.1%} of strangers, {caught[1]:.1%} with one")
 
 
 def _at_least(lone: np.ndarray) -> list[float]:
-    """Shares of the groups with more panels that stand alone than all, all but one, and so on to none."""
+    """Shares of the groups with at least PANELS + 1, PANELS, ..., 0 panels that share nothing."""
     return [float((lone >= fewest).mean()) for fewest in range(PANELS + 1, -1, -1)]
 
 
 def lone_panels(scenes: Sequence[Scene], groups: np.ndarray) -> np.ndarray:
-    """By group, how many panels share neither character nor place with another."""
+    """Per group, the number of panels that share neither character nor place with another."""
     return np.array([sum(lone([scenes[place] for place in group])) for group in groups])
 
 
-def judge_rates(scenes: Sequence[Scene], groups: np.ndarray, films: Sequence[int]) -> dict[str, float]:
-    """Shares of right groups and shuffled ones that the judge rejects."""
+def oracle_rates(scenes: Sequence[Scene], groups: np.ndarray, films: Sequence[int]) -> dict[str, float]:
+    """Shares of correct and shuffled groups that the oracle rejects."""
     shuffled = belonging.shuffle(groups, films)
     kinds = {"right": groups, "strangers": shuffled.strangers, "one": shuffled.one}
     return {name: float((lone_panels(scenes, some) > 0).mean()) for name, some in kinds.items()}
 
 
-def told_rates(rates: dict[str, float]) -> str:
-    return f"{rates['right']:.1%} of right grids, {rates['strangers']:.1%} of strangers, {rates['one']:.1%} with one"
+def describe_rates(rates: dict[str, float]) -> str:
+    return f"{rates['right']:.1%} of correct grids, {rates['strangers']:.1%} of strangers, {rates['one']:.1%} with one"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--films", type=int, default=12, help="held-out films of 24 shots (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=2, help="draws of every kind (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=2, help="random draws per kind (default: %(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         world, cache = World(home, options.films), home / "cache"
         cache.mkdir()
-        by_judge()
-        by_measure(world, cache, home / "measures")
+        print_oracle()
+        print_measures(world, cache, home / "measures")
         for scorer, kinds in (("open_clip", tuple(KINDS)), ("none", WITHOUT_SCORER)):
             print(f"\nscorer {scorer}")
             table(world, kinds, options.rounds, cache, scorer)

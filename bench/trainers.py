@@ -1,25 +1,24 @@
-"""Seconds a step, seconds to the first step and peak memory: `iclora train` beside diffusers' FLUX DreamBooth script.
+"""Compares `iclora train` with diffusers' FLUX DreamBooth script: seconds per step and to the first step, peak memory.
 
     python -m bench.trainers --diffusers .../examples/dreambooth/train_dreambooth_lora_flux.py [--steps 60] [--batch 2]
 
-Both sides train a LoRA of the same layers and rank on the same FLUX in small (7.7 million parameters, random weights)
-with the same twelve drawn grids of 192 x 192 pixels, the same length of text, the same optimizer, in fp32, each in a
-process of its own, on the same clock: an optimizer's every step is noted by torch's own hook. The sides take turns;
-a round's step is its median step, and the fastest round counts: what else the machine does only ever adds to a time.
-It adds less to the seconds of a processor, which are told too. Caches are empty at every start; memory is that of the
-whole tree of processes from its start to its end.
+Both train a LoRA with the same layers and rank on the same small FLUX (7.7 million parameters, random weights), with
+the same twelve drawn grids of 192 x 192 pixels, text length and optimizer, in fp32. Each runs in a separate process,
+and a torch hook records the time of every optimizer step. The sides alternate; a round's step time is its median, and
+the fastest round counts, since other load on the machine can only add time. CPU seconds, which it affects less, are
+reported too. Caches are empty at every start; memory is the peak of the whole process tree.
 
-The script runs as it is but for two things: the miniature's tokenizers are of no class that it knows, so it is given
-what AutoTokenizer finds, and it starts by plain `python`, which spares it the memory of `accelerate launch`. It is
-timed with and without --cache_latents, though it then trains on pictures with other pictures' captions; the better of
-the two counts, number by number. Its text encoders run at every step, and those of the miniature are far smaller
-beside the transformer than FLUX.1's own: what they cost here is the least that they cost.
+The script runs unchanged with two exceptions: the miniature's tokenizers are of classes that it does not know, so it
+gets those that AutoTokenizer finds, and it is started with plain `python`, which saves it the memory of `accelerate
+launch`. It is timed with and without --cache_latents, although with it pictures are trained with other pictures'
+captions; the better of the two counts, figure by figure. Its text encoders run at every step; the miniature's are much
+smaller relative to the transformer than those of FLUX.1, so their cost here is a lower bound.
 
-The floor is forward and backward of the same transformer with the same LoRA (peft's) and nothing else.
+The floor is only the forward and backward pass of the same transformer with the same LoRA (peft's).
 
-Also checked: at a step of the script its own latents, noise and noise levels give, through our maths, the loss and
-the gradients that it had; and every side's model reads as many tokens, and trains as many numbers, as the others'.
-Fails where that is not so, or where ours takes longer a step. Without --diffusers ours and the floor are timed alone.
+Also checked: for one step of the script, our objective reproduces its loss and gradients from its latents, noise and
+noise levels; and on every side the model reads the same number of tokens and has the same number of trained parameters.
+Fails if this is not so, or if ours takes longer per step. Without --diffusers only ours and the floor are timed.
 """
 
 from __future__ import annotations
@@ -46,12 +45,12 @@ PANEL = 96  # pixels
 RANK = 16
 RATE = 1e-4
 SEED = 0
-WARM = 5  # steps that count for no median
+WARM = 5  # first steps, left out of medians
 ROUNDS = 3
-SAME = 1e-4  # of a gradient's norm: how far apart two sums of the same numbers may come
-CHECKED = 4  # the step of the script whose loss is computed again: by then the LoRA is no longer nothing
+SAME = 1e-4  # relative to a gradient's norm: tolerance for another order of summation
+CHECKED = 4  # the step of the script whose loss is reproduced: by then the LoRA is no longer zero
 POLL = 0.02  # seconds
-GOALS = {"seconds a step": 0.75, "seconds to the first step": 0.5, "peak memory, MB": 0.8}
+GOALS = {"seconds per step": 0.75, "seconds to the first step": 0.5, "peak memory, MB": 0.8}
 THEIRS = ("diffusers", "latents cached")
 COLUMNS = (*THEIRS, "ours", "floor")
 PARTS = {
@@ -60,7 +59,7 @@ PARTS = {
     "transformer, forward": ("diffusers.FluxTransformer2DModel.forward",),
     "transformer, backward": ("torch.Tensor.backward",),
 }
-"""What takes a step's time, by the functions that it goes into; the optimizer is timed by its hooks."""
+"""Parts of a step, by the functions that are timed; the optimizer is timed by its hooks."""
 REST = "data, noise, clipping, logs"
 
 TASK = f"""
@@ -76,30 +75,30 @@ panel_height = {PANEL}
 [group]
 by = "neighbours"
 """
-"""A square page: the script cuts a square out of everything."""
+"""A square page, since the script crops everything to a square."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One process on the clock."""
+    """The measurements of one process."""
 
     first: float
     """Seconds from the start to the end of the first step."""
     first_work: float
-    """Processor seconds until then."""
+    """CPU seconds until then."""
     steps: tuple[float, ...]
     """Seconds of every step after the first."""
     peak: float
-    """MB of memory: most that the process had, and most that its children had of their own.
+    """MB of memory: the peak of the process plus the peak of its children's own memory.
 
-    What a child shares with its parent counts once: a fork would seem to double it.
+    Memory that a child shares with its parent counts once; otherwise a fork would seem to double it.
     """
     busy: tuple[float, ...]
-    """Processor seconds of every step after the first, all threads together."""
+    """CPU seconds of every step after the first, all threads together."""
     parts: dict[str, float]
-    """Processor seconds of a step by part, medians."""
+    """CPU seconds per step by part, medians."""
     seen: dict[str, Any]
-    """Shapes that the transformer reads, and how many numbers are trained."""
+    """Shapes of the transformer's inputs, and the number of trained parameters."""
 
     @property
     def step(self) -> float:
@@ -111,21 +110,21 @@ class Run:
 
 
 MEASURES: dict[str, tuple[Callable[[Run], float], int]] = {
-    "seconds a step": (lambda run: run.step, 3),
-    "seconds a step, of a processor": (lambda run: run.work, 3),
+    "seconds per step": (lambda run: run.step, 3),
+    "CPU seconds per step": (lambda run: run.work, 3),
     "seconds to the first step": (lambda run: run.first, 1),
-    "seconds to the first, of a processor": (lambda run: run.first_work, 1),
+    "CPU seconds to the first step": (lambda run: run.first_work, 1),
     "peak memory, MB": (lambda run: run.peak, 0),
 }
-"""What is measured of a run, and to how many digits."""
+"""What is measured of a run, and how many decimals are printed."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--diffusers", type=Path, metavar="SCRIPT", help="train_dreambooth_lora_flux.py")
-    parser.add_argument("--steps", type=int, default=60, help="of every run (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=2, help="grids a step (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs of every side (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=60, help="steps per run (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=2, help="grids per step (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs per side (default: %(default)s)")
     parser.add_argument("--inside", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
@@ -146,7 +145,7 @@ def main() -> None:
             sides["diffusers"] = lambda out: [*script, f"--output_dir={out}"]
             sides["latents cached"] = lambda out: [*script, f"--output_dir={out}", "--cache_latents"]
         else:
-            print("without --diffusers: ours alone, and the floor")
+            print("without --diffusers: only ours and the floor")
         runs: dict[str, list[Run]] = {side: [] for side in sides}
         for number in range(options.rounds):
             for side, words in sides.items():
@@ -155,11 +154,11 @@ def main() -> None:
     sys.exit(report(runs))
 
 
-# ---- what both sides get
+# ---- inputs of both sides
 
 
 def prepare(home: Path) -> None:
-    """A model, a task file, and one data set in the layout that our exporter writes and `datasets` reads."""
+    """Writes a model, a task file, and a data set in our export's layout, which `datasets` reads too."""
     import torch
 
     from miniature.flux_parts import build_pipeline
@@ -174,7 +173,7 @@ def prepare(home: Path) -> None:
 
 
 def draw_grids(home: Path) -> None:
-    """Pages of one character in four scenes, with their captions."""
+    """Draws pages of one character in four scenes, with captions."""
     from PIL import Image
 
     from miniature.draw import draw
@@ -221,7 +220,7 @@ def ours(home: Path, out: Path, steps: int, batch: int) -> list[str]:
 
 
 def theirs(script: Path, home: Path, steps: int, batch: int) -> list[str]:
-    """The script's options that ask for what ours does, but for the folder of its output."""
+    """The script's arguments for the same training as ours, except its output folder."""
     from training.backends import flux
 
     backend = flux.make(str(home / "model"))
@@ -250,15 +249,15 @@ def theirs(script: Path, home: Path, steps: int, batch: int) -> list[str]:
     return ["diffusers", str(script.resolve()), *(f"--{key}={value}" for key, value in asked.items())]
 
 
-# ---- a process on the clock, seen from outside
+# ---- a timed process, from outside
 
 
 def run(words: Sequence[str], out: Path) -> Run:
     """Runs a side to its end.
 
     Args:
-        words: what `inside` is told after the clock's file.
-        out: a folder that is not there yet; caches lie beside it.
+        words: arguments of `inside` after the clock's file.
+        out: a folder that does not exist yet; caches are put beside it.
     """
     import psutil
 
@@ -279,7 +278,7 @@ def run(words: Sequence[str], out: Path) -> Run:
                 children = max(children, sum(own))
             time.sleep(POLL)
     if process.returncode:
-        sys.exit(f"{' '.join(words[:2])} ended with {process.returncode}:\n{said.read_text()[-3000:]}")
+        sys.exit(f"{' '.join(words[:2])} exited with {process.returncode}:\n{said.read_text()[-3000:]}")
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     return Run(
         first=lines[0]["end"] - started,
@@ -299,11 +298,11 @@ def between(times: Sequence[float]) -> tuple[float, ...]:
     return tuple(after - before for before, after in itertools.pairwise(times))
 
 
-# ---- and from inside
+# ---- a timed process, from inside
 
 
 def inside(log: str, side: str, *words: str) -> None:
-    """The process that is timed; its first word says what runs in it."""
+    """Runs in the timed process; `side` says what is timed."""
     if side == "floor":
         floor(Clock(Path(log)), words[0], steps=int(words[1]), batch=int(words[2]))
     elif side == "ours":
@@ -332,7 +331,7 @@ def run_script(words: Sequence[str]) -> None:
 
 
 class Clock:
-    """Notes when every step ends and where its time went, a line each. From the second step on parts are timed."""
+    """Logs the end time of every step and the time per part, one line each. Parts are timed from the second step on."""
 
     def __init__(self, log: Path) -> None:
         self.file = log.open("w", buffering=1)
@@ -363,11 +362,11 @@ class Clock:
         self.file.write(json.dumps(now | {"parts": self.parts, "seen": self.seen}) + "\n")
         self.parts = {}
         self.steps += 1
-        if self.steps == 1:  # what a side works with is loaded by now, and nothing had to be loaded for the clock
+        if self.steps == 1:  # by now a side has loaded its packages; the clock must not load any
             self.watch()
 
     def watch(self) -> None:
-        """Puts a timer round the functions of PARTS."""
+        """Wraps the functions of PARTS with timers."""
         for part, functions in PARTS.items():
             for function in functions:
                 package, kind, name = function.split(".")
@@ -389,7 +388,7 @@ class Clock:
 
 
 def floor(clock: Clock, model: str, *, steps: int, batch: int) -> None:
-    """Forward and backward on one batch, again and again."""
+    """Repeats forward and backward on one batch."""
     import torch
     from peft import LoraConfig
 
@@ -419,11 +418,11 @@ def floor(clock: Clock, model: str, *, steps: int, batch: int) -> None:
         clock.step()
 
 
-# ---- the same loss
+# ---- reproducing the loss
 
 
 def keep_step(file: Path) -> None:
-    """Writes down what the script's `main` holds just before its optimizer's CHECKED step."""
+    """Saves the local variables of the script's `main` just before its optimizer's CHECKED step."""
     import torch
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -437,7 +436,7 @@ def keep_step(file: Path) -> None:
         frame = sys._getframe()
         while not {"model_input", "noise", "sigmas", "transformer"} <= frame.f_locals.keys():
             if frame.f_back is None:
-                sys.exit("this version of the script names what a step works with in another way")
+                sys.exit("this version of the script uses other variable names")
             frame = frame.f_back
         held = frame.f_locals
         lora = {name: each for name, each in held["transformer"].named_parameters() if each.requires_grad}
@@ -451,7 +450,7 @@ def keep_step(file: Path) -> None:
 
 
 def check_loss(script: Path, home: Path, batch: int) -> None:
-    """One step of the script, computed again by our maths: loss and gradients must be its own."""
+    """Recomputes one step of the script with our objective: loss and gradients must be the same."""
     import torch
     from peft import LoraConfig
 
@@ -466,7 +465,7 @@ def check_loss(script: Path, home: Path, batch: int) -> None:
         command, env=os.environ | {"HF_HOME": str(home / "hub")}, capture_output=True, text=True, check=False
     )
     if ran.returncode:
-        sys.exit(f"diffusers' script ended with {ran.returncode}:\n{ran.stderr[-3000:]}")
+        sys.exit(f"diffusers' script exited with {ran.returncode}:\n{ran.stderr[-3000:]}")
     kept = torch.load(file)
     backend = flux.make(str(home / "model"))
     transformer: Any = backend.load("transformer", torch.float32, "cpu")
@@ -487,19 +486,17 @@ def check_loss(script: Path, home: Path, batch: int) -> None:
         for name, each in transformer.named_parameters()
         if each.requires_grad
     )
-    print(
-        f"loss of one step  {kept['loss']:.7f} theirs, {loss:.7f} ours; gradients of a matrix {apart:.0e} apart at most"
-    )
+    print(f"loss of one step  {kept['loss']:.7f} theirs, {loss:.7f} ours; gradients differ by at most {apart:.0e}")
     torch.testing.assert_close(loss.detach(), kept["loss"], rtol=1e-6, atol=1e-6)
     if not apart < SAME:
-        sys.exit("the same step has other gradients")
+        sys.exit("the recomputed step has different gradients")
 
 
-# ---- what came out
+# ---- results
 
 
 def report(runs: dict[str, list[Run]]) -> str | int:
-    """Prints the tables; the fault, or 0."""
+    """Prints the tables; returns the reason for failing, or 0."""
     shown = [side for side in COLUMNS if side in runs]
     compared = all(side in runs for side in THEIRS)
     head = f"{'':<38}" + "".join(f"{side:>16}" for side in shown)
@@ -512,14 +509,14 @@ def report(runs: dict[str, list[Run]]) -> str | int:
             ratios[what] = best["ours"] / min(best[side] for side in THEIRS)
             row += f"{ratios[what]:>13.2f}{GOALS.get(what, ''):>7}"
         print(row)
-    print("where a step goes, processor milliseconds")
+    print("CPU milliseconds of a step by part")
     for part in (*PARTS, "optimizer", REST):
         print(f"  {part:<36}" + "".join(f"{1000 * spent(fastest(runs[side]), part):>16.1f}" for side in shown))
     seen = {side: each[0].seen for side, each in runs.items()}
-    print(f"every side's model reads and trains: {seen['ours']}")
+    print(f"inputs and trained parameters of each side: {seen['ours']}")
     if any(other != seen["ours"] for other in seen.values()):
-        return f"the sides don't do the same: {seen}"
-    return "ours takes longer a step" if ratios.get("seconds a step", 0) > 1 else 0
+        return f"the sides differ: {seen}"
+    return "ours takes longer per step" if ratios.get("seconds per step", 0) > 1 else 0
 
 
 def fastest(runs: Sequence[Run]) -> Run:
@@ -532,7 +529,7 @@ def spent(of: Run, part: str) -> float:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the bars that transformers draws when it saves a model."""
+    """Hides transformers' progress bars."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -1,1 +1,1 @@
-"""Captioners, one module each, found by name. The protocol is in `pipeline.captioning.protocol`."""
+"""Captioners, one module each, discovered by name. The protocol is in `pipeline.captioning.protocol`."""

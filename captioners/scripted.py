@@ -1,4 +1,4 @@
-"""Fixed answers in a fixed order, for tests and for trying a task without a model. Remembers what it was asked."""
+"""Gives fixed answers in order, for tests and for trying out a task without a model; records its questions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.captioning import protocol
 
 class Options(plugins.Options):
     answers: tuple[str, ...] = Field(min_length=1)
-    """Given to new questions in turn, from the first again after the last; a known question gets its answer again."""
+    """Answers to new questions in turn, starting over after the last; a repeated question gets the same answer."""
 
 
 class Scripted:
@@ -28,7 +28,7 @@ class Scripted:
         self._given: dict[str, str] = {}
 
     def __reduce__(self) -> tuple[type[Scripted], tuple[Options]]:
-        """Another process gets the answers, and remembers questions of its own."""
+        """Another process gets the answers and records its own questions."""
         return type(self), (self.options,)
 
     def identity(self) -> dict[str, Any]:

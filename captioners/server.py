@@ -1,6 +1,6 @@
-"""Any OpenAI-compatible endpoint: vLLM, SGLang, Ollama, LM Studio, `transformers serve` and hosted models.
+"""Asks an OpenAI-compatible endpoint: vLLM, SGLang, Ollama, LM Studio, `transformers serve` or a hosted model.
 
-The key comes from the environment (OPENAI_API_KEY) and goes nowhere but into the requests' header.
+The key comes from the environment (OPENAI_API_KEY) and is only ever put into the request header.
 """
 
 from __future__ import annotations
@@ -32,45 +32,46 @@ from pipeline.text import grammar
 if TYPE_CHECKING:
     from PIL import Image
 
-HERE = "http://localhost:8000/v1"
+LOCAL_URL = "http://localhost:8000/v1"
 """Where vLLM and `transformers serve` listen."""
 MEGAPIXEL = 1_000_000
 QUALITY = 95
 LARGEST = 2**20
-"""Bytes of a response that are read; an answer has some thousand, one of a model that thinks some hundred thousand."""
-SOON = 10.0
-"""Seconds within which a server takes a connection and lists its models."""
-PATIENCE = 120.0
-"""Seconds of rest that a server may ask for; the client waits no longer."""
+"""Largest response in bytes; an answer has a few thousand, that of a reasoning model a few hundred thousand."""
+CONNECT_SECONDS = 10.0
+"""Time limit, in seconds, for a server to accept a connection and to list its models."""
+LONGEST_PAUSE = 120.0
+"""Longest pause, in seconds, that a server may ask for; the client waits no longer."""
 SECRET = 8
-"""Letters from which on a key is a secret: "none" and "EMPTY", which local servers are given, may stand in any text."""
-SHORT = 300
-"""Letters that are passed on of a server's message."""
+"""Characters; shorter keys, such as "none" and "EMPTY" for local servers, are not secret and may be in any text."""
+MOST_QUOTED = 300
+"""Most characters of a server's message that are quoted."""
 SCHEMA = {"name": "joint_caption", "schema": JointReply.model_json_schema()}
 ONE_IMAGE = re.compile(r"(at most|only) (1|one|a single) image|(multiple|more than one) images?", re.IGNORECASE)
 
 
 class Options(plugins.Options):
-    url: str = Field(default_factory=lambda: os.environ.get("OPENAI_BASE_URL") or HERE)
-    """Base URL; that of most servers ends with /v1."""
+    url: str = Field(default_factory=lambda: os.environ.get("OPENAI_BASE_URL") or LOCAL_URL)
+    """Base URL; for most servers it ends with /v1."""
     model: str = ""
-    """Name as the server knows it; may be left out where it lists exactly one."""
+    """The model's name on the server; may be left out if the server lists exactly one."""
     concurrency: int = Field(16, ge=1, le=512)
-    """Questions under way at once."""
+    """Concurrent requests."""
     timeout: float = Field(120, gt=0)
-    """Seconds without an answer after which a question is asked again."""
+    """Seconds to wait for an answer before the request is retried."""
     retries: int = Field(5, ge=0, le=20)
     max_new_tokens: int = Field(768, ge=32)
-    """A joint caption of four detailed panels takes about 300 tokens, its JSON frame another 100; a model that thinks
-    first needs some thousand."""
+    """Token limit of an answer. A joint caption of four detailed panels takes about 300, its JSON frame another 100; a
+    reasoning model needs several thousand."""
     seed: int = 0
     images: protocol.Images = "panels"
     answer_schema: Literal["auto", "json_schema", "none"] = Field("auto", alias="schema")
-    """Whether the server is asked to hold the model to the JSON schema of an answer; "auto" goes on without where the
-    server refuses that."""
+    """Whether the server is asked to enforce the JSON schema of an answer; "auto" does without if the server
+    refuses."""
     price_in: float = Field(0, ge=0)
-    """Price of a million tokens read, in any currency."""
+    """Price per million input tokens, in any currency."""
     price_out: float = Field(0, ge=0)
+    """Price per million output tokens."""
 
 
 class Server:
@@ -78,15 +79,15 @@ class Server:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        # A batch ends with its slowest answer, so it should be several times what is under way at once; but each grid
-        # of it takes up to 10 MB of memory as pixels.
+        # A batch ends with its slowest answer, so it should be several times the number of concurrent requests; but
+        # each grid in it takes up to 10 MB of memory.
         self.batch = max(options.concurrency, min(4 * options.concurrency, 128))
-        self.url, self._login = _address(options.url, told="url" in options.model_fields_set)
+        self.url, self._login = _address(options.url, from_options="url" in options.model_fields_set)
         self._key = os.environ.get("OPENAI_API_KEY", "").strip() or "none"
         if not (self._key.isascii() and self._key.isprintable()):
-            raise BadInput("OPENAI_API_KEY holds letters that no key has, so it can't be sent; set it anew.")
+            raise BadInput("OPENAI_API_KEY contains characters that no key has, so it can't be sent; set it again.")
         self._refused: frozenset[str] = frozenset()
-        """Parameters that this server does not take."""
+        """Parameters that this server refuses."""
         self._answered = False
 
     def __reduce__(self) -> tuple[type[Server], tuple[Options]]:
@@ -96,7 +97,7 @@ class Server:
     def identity(self) -> dict[str, Any]:
         """
         Raises:
-            BadInput: no model was named and the server does not list exactly one.
+            BadInput: no model is set and the server does not list exactly one.
         """
         return {
             "captioner": "server",
@@ -111,14 +112,13 @@ class Server:
     def ask(self, questions: Sequence[protocol.Question]) -> Iterator[tuple[int, protocol.Answer]]:
         """
         Raises:
-            BadInput: there is no server, or it does not take the key, or it has no such model, or it wants no more
-                questions before some time has passed.
+            BadInput: there is no server, it rejects the key, it lacks the model, or it asks for too long a pause.
         """
-        came: SimpleQueue[tuple[int, protocol.Answer] | None] = SimpleQueue()
+        answers: SimpleQueue[tuple[int, protocol.Answer] | None] = SimpleQueue()
         with start_blocking_portal() as portal:
-            job = portal.start_task_soon(self._ask, questions, came.put)
-            job.add_done_callback(lambda _: came.put(None))
-            while found := came.get():
+            job = portal.start_task_soon(self._ask, questions, answers.put)
+            job.add_done_callback(lambda _: answers.put(None))
+            while found := answers.get():
                 yield found
             job.result()
 
@@ -126,26 +126,28 @@ class Server:
 
     @cached_property
     def _listed(self) -> tuple[str, ...]:
-        """Names of the server's models; none where it does not list them.
+        """Names of the server's models; empty if it does not list them.
 
-        A model that is not among them may be there all the same: `transformers serve` does not list folders.
+        A model that is not listed may exist all the same: `transformers serve` does not list folders.
         """
         try:
             with (
                 openai.DefaultHttpxClient(auth=self._login) as http,
-                openai.OpenAI(base_url=self.url, api_key=self._key, timeout=SOON, http_client=http) as client,
+                openai.OpenAI(
+                    base_url=self.url, api_key=self._key, timeout=CONNECT_SECONDS, http_client=http
+                ) as client,
             ):
                 return tuple(str(model.id) for model in client.models.list().data)
         except openai.APITimeoutError:
-            return ()  # it is there, but busy
+            return ()  # the server exists but is busy
         except openai.APIConnectionError as error:
             raise BadInput(
                 f"no server answers at {self.url} ({self._clean(error.__cause__ or error)}); "
-                "start it, or name another with --set captioner.url=URL."
+                "start it, or set another with --set captioner.url=URL."
             ) from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise self._stopped(error) from None
-        except (openai.OpenAIError, AttributeError, TypeError, ValueError):  # no list, or not in the form of one
+        except (openai.OpenAIError, AttributeError, TypeError, ValueError):  # no list, or a malformed one
             return ()
 
     @cached_property
@@ -164,15 +166,15 @@ class Server:
     # ---- asking
 
     async def _ask(
-        self, questions: Sequence[protocol.Question], tell: Callable[[tuple[int, protocol.Answer]], None]
+        self, questions: Sequence[protocol.Question], report: Callable[[tuple[int, protocol.Answer]], None]
     ) -> None:
-        """Answers all questions, several at once; what stops one of them for good stops them all."""
+        """Answers all questions concurrently; a permanent error of one stops them all."""
         options = self.options
         waiting = iter(enumerate(questions))
 
         async def work(client: openai.AsyncOpenAI) -> None:
             for place, question in waiting:
-                tell((place, await self._answer(client, question)))
+                report((place, await self._answer(client, question)))
 
         try:
             async with (
@@ -180,14 +182,14 @@ class Server:
                 openai.AsyncOpenAI(
                     base_url=self.url,
                     api_key=self._key,
-                    timeout=openai.Timeout(options.timeout, connect=min(SOON, options.timeout)),
+                    timeout=openai.Timeout(options.timeout, connect=min(CONNECT_SECONDS, options.timeout)),
                     max_retries=options.retries,
-                    default_headers={"Accept-Encoding": "identity"},  # else few bytes may become many
+                    default_headers={"Accept-Encoding": "identity"},  # compressed, a few bytes could become many
                     http_client=http,
                 ) as client,
                 asyncio.TaskGroup() as group,
             ):
-                if not self._answered:  # no server at all is told at once and not after every question's retries
+                if not self._answered:  # fails at once if there is no server, without any retries
                     group.create_task(asyncio.to_thread(getattr, self, "_listed"))
                 for _ in range(min(options.concurrency, len(questions))):
                     group.create_task(work(client))
@@ -198,11 +200,10 @@ class Server:
         response.stream = _Bounded(cast(httpx2.AsyncByteStream, response.stream), self.options.timeout)
 
     async def _answer(self, client: openai.AsyncOpenAI, question: protocol.Question) -> protocol.Answer:
-        """The answer to one question, or what became of it after all retries.
+        """The answer to one question, or its failure after all retries.
 
-        The client itself asks again after a time-out, a cut connection and the statuses that call for it, when the
-        server bids it to or with growing pauses; what comes with a good status and can't be read is asked for again
-        here.
+        The client itself retries after a timeout, a lost connection or a retryable status, when the server says so or
+        with growing pauses. Responses with a good status that can't be parsed are retried here.
         """
         started = time.perf_counter()
         messages = await asyncio.to_thread(_messages, question, self.options.images)
@@ -219,16 +220,16 @@ class Server:
             except openai.OpenAIError as error:
                 answer = protocol.Answer(
                     failure=await asyncio.to_thread(self._failure, error)
-                )  # it may look at the models
+                )  # it may list the models
             break
         return replace(answer, seconds=time.perf_counter() - started)
 
     async def _send(self, client: openai.AsyncOpenAI, messages: Any) -> object:
-        """Asks, and again without the parameters that the server refuses; which these are is kept for all questions.
+        """Sends a request, again without parameters that the server refuses; these are remembered for all questions.
 
         Raises:
             OpenAIError: the client gave up.
-            BadReply: what came is too long, or no JSON (then _Malformed).
+            BadReply: the response is too long, or not JSON (then _Malformed).
         """
         refused = self._refused
         while True:
@@ -241,7 +242,7 @@ class Server:
                     raise
                 refused |= {unwanted}
             except (ValueError, RecursionError) as error:
-                raise _Malformed("the response is no whole JSON") from error
+                raise _Malformed("the response is not complete JSON") from error
             else:
                 self._refused |= refused
                 return reply
@@ -251,24 +252,24 @@ class Server:
         asked: dict[str, Any] = {"temperature": 0, "seed": options.seed, "max_tokens": options.max_new_tokens}
         if options.answer_schema != "none":
             asked["response_format"] = {"type": "json_schema", "json_schema": SCHEMA}
-        if "max_tokens" in refused:  # hosted models that think know it by another name
+        if "max_tokens" in refused:  # hosted reasoning models use another name
             asked["max_completion_tokens"] = options.max_new_tokens
         return {name: value for name, value in asked.items() if name not in refused}
 
     def _unwanted(self, parameters: Mapping[str, Any], said: str) -> str | None:
-        """The parameter on whose account a request was refused: the one that is named, else perhaps the schema."""
+        """The parameter for which a request was refused: the one that the server names, else perhaps the schema."""
         droppable = [name for name in ("temperature", "seed", "max_tokens") if name in parameters]
         if self.options.answer_schema == "auto" and "response_format" in parameters:
             droppable.append("response_format")
         named = [name for name in droppable if re.search(rf"\b{name}\b", said)]
         return next(iter(named), "response_format" if "response_format" in droppable else None)
 
-    # ---- reading what came
+    # ---- responses
 
     def _read(self, reply: Any) -> protocol.Answer:
         """
         Raises:
-            _Malformed: JSON, but not in the form of a chat's completion.
+            _Malformed: JSON, but not a chat completion.
         """
         try:
             choice = reply.choices[0]
@@ -277,7 +278,7 @@ class Server:
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise _Malformed(f"the response has no message: {self._clean(_body(reply))}") from error
         if not isinstance(said, str):
-            raise _Malformed(f"the message is no text: {self._clean(said)}")
+            raise _Malformed(f"the message is not text: {self._clean(said)}")
         self._answered = True
         cost = (written * self.options.price_out + read * self.options.price_in) / 1_000_000
         finished = choice.finish_reason != "length"
@@ -292,13 +293,13 @@ class Server:
         )
 
     def _failure(self, error: openai.OpenAIError) -> str:
-        """Class and sentence of an error that one question met.
+        """Class and description of an error with one question.
 
         Raises:
-            BadInput: every other question would meet it too.
+            BadInput: every other question would have the same error.
         """
         if isinstance(error, openai.APITimeoutError):
-            return f"timeout: no answer within {self.options.timeout:g} s, asked {self.options.retries + 1} times"
+            return f"timeout: no answer within {self.options.timeout:g} s after {self.options.retries + 1} attempts"
         if isinstance(error, openai.APIConnectionError):
             return f"connection: {self._clean(error.__cause__ or error)}"
         if not isinstance(error, openai.APIStatusError):
@@ -311,43 +312,43 @@ class Server:
         return f"{kind}: HTTP {error.status_code}, {said}{way}"
 
     def _stops(self, error: openai.APIStatusError) -> bool:
-        """Whether a status concerns all questions: key, bill, model, or a rest longer than the client waits.
+        """Whether a status concerns all questions: key, payment, model, or a pause longer than the client waits.
 
-        Once an answer has come, or the model is on the list, key and model are right; then a 403 or 404 is about one
-        question's content.
+        After the first answer, or if the model is listed, key and model are right, so a 403 or 404 is about the content
+        of one question.
         """
         if error.status_code in (403, 404):
             return not self._answered and self._model not in self._listed
         rest = error.response.headers.get("retry-after", "")
-        long = bool(re.fullmatch(r"\d+(\.\d+)?", rest)) and float(rest) > PATIENCE
+        long = bool(re.fullmatch(r"\d+(\.\d+)?", rest)) and float(rest) > LONGEST_PAUSE
         return error.status_code in (401, 402) or long or error.code == "insufficient_quota"
 
     def _stopped(self, error: openai.APIStatusError) -> BadInput:
-        told = f"{self.url} says HTTP {error.status_code}, {self._clean(_said(error))}"
+        said = f"{self.url} says HTTP {error.status_code}, {self._clean(_said(error))}"
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
-            return BadInput(f"{told}; put a key that it takes into the environment as OPENAI_API_KEY.")
+            return BadInput(f"{said}; set a valid key as OPENAI_API_KEY in the environment.")
         if isinstance(error, openai.NotFoundError):
             return BadInput(
-                f"{told}; it lists {self._known()}, so name one with --set captioner.model=NAME "
-                f"instead of '{self._model}', or mend captioner.url, which mostly ends with /v1."
+                f"{said}; it lists {self._known()}, so set one with --set captioner.model=NAME "
+                f"instead of '{self._model}', or correct captioner.url, which usually ends with /v1."
             )
         rest = error.response.headers.get("retry-after")
-        return BadInput(f"{told}; type the same again {f'in {rest} s' if rest else 'when that is settled'}.")
+        return BadInput(f"{said}; run the same command again {f'in {rest} s' if rest else 'when that is settled'}.")
 
     def _clean(self, message: object) -> str:
-        """A stranger's words as part of a sentence: one line, not long, without the key."""
-        return grammar.fold(self._redacted(str(message)))[:SHORT].rstrip(".") or type(message).__name__
+        """A server's message as part of a sentence: one short line without the key."""
+        return grammar.fold(self._redacted(str(message)))[:MOST_QUOTED].rstrip(".") or type(message).__name__
 
     def _redacted(self, text: str) -> str:
         return text.replace(self._key, "[key]") if len(self._key) >= SECRET else text
 
 
 class _Malformed(BadReply):
-    """What came with a good status can't be read; the next try may bring it whole."""
+    """A response with a good status can't be parsed; a retry may succeed."""
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """A response that may neither be endless nor trickle for ever."""
+    """A response with limits on its size and duration."""
 
     def __init__(self, stream: httpx2.AsyncByteStream, seconds: float) -> None:
         self._stream, self._seconds = stream, seconds
@@ -357,46 +358,45 @@ class _Bounded(httpx2.AsyncByteStream):
         async for piece in self._stream:
             size += len(piece)
             if size > LARGEST:
-                raise BadReply(f"the response is longer than {LARGEST:,} bytes and was not read to its end")
+                raise BadReply(f"the response is longer than {LARGEST:,} bytes and was not read to the end")
             if time.monotonic() > end:
-                raise httpx2.ReadTimeout("the response does not come to its end")
+                raise httpx2.ReadTimeout("the response does not end")
             yield piece
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
 
-def _address(url: str, *, told: bool) -> tuple[str, httpx2.BasicAuth | None]:
-    """The URL without user and password, and these.
+def _address(url: str, *, from_options: bool) -> tuple[str, httpx2.BasicAuth | None]:
+    """The URL without user and password, and these as login.
 
     Args:
-        told: it is an option and not from the environment; options are kept with the run, so it may hold no password.
+        from_options: whether it is an option rather than from the environment; options are stored with the run, so they
+            must not contain a password.
 
     Raises:
-        BadInput: it is no web address, or holds what would be kept or shown and is secret.
+        BadInput: it is not a web address, or it contains a secret that would be stored or shown.
     """
     bare = re.sub(r"//[^/]*@", "//", url).partition("?")[0]
     try:
         parts = httpx2.URL(url)
     except httpx2.InvalidURL as error:
-        raise BadInput(f"captioner.url is no web address, got '{bare}' ({error}).") from None
+        raise BadInput(f"captioner.url must be a web address such as {LOCAL_URL}, got '{bare}' ({error}).") from None
     if parts.scheme not in ("http", "https") or not parts.host:
-        raise BadInput(f"captioner.url is no web address, got '{bare}'; one looks like {HERE}.")
+        raise BadInput(f"captioner.url must be a web address such as {LOCAL_URL}, got '{bare}'.")
     if parts.query:
+        raise BadInput(f"captioner.url must not have a query, got '{bare}?...'; the key goes into OPENAI_API_KEY.")
+    if parts.userinfo and from_options:
         raise BadInput(
-            f"captioner.url may not go on after a question mark, got '{bare}?...'; the key is OPENAI_API_KEY."
-        )
-    if parts.userinfo and told:
-        raise BadInput(
-            f"captioner.url would be kept with the run and may hold no password, got '{bare}' with one; "
-            "put the whole address into the environment as OPENAI_BASE_URL."
+            f"captioner.url is stored with the run, so it must not contain a password, got '{bare}' with one; "
+            "set the whole address as OPENAI_BASE_URL in the environment."
         )
     login = httpx2.BasicAuth(parts.username, parts.password) if parts.userinfo else None
     return str(parts.copy_with(userinfo=b"")), login
 
 
 def _messages(question: protocol.Question, images: protocol.Images) -> list[dict[str, Any]]:
-    """The conversation in the form of the endpoint. What a model said goes back as plain text: some take no parts."""
+    """The conversation in the endpoint's format; a model's answers are plain text, since some servers take no parts."""
     messages = []
     for turn in protocol.conversation(question, images):
         parts = [_part(part, question) for part in turn["content"]]
@@ -414,7 +414,7 @@ def _part(part: Mapping[str, Any], question: protocol.Question) -> dict[str, Any
 
 
 def _data_url(image: Image.Image, most: int) -> str:
-    """The picture as JPEG, made smaller where it has more than so many pixels."""
+    """The picture as a JPEG data URL, scaled down to at most this many pixels."""
     shrink = (most / (image.width * image.height)) ** 0.5
     if shrink < 1:
         image = image.resize((max(1, int(image.width * shrink)), max(1, int(image.height * shrink))))
@@ -424,7 +424,7 @@ def _data_url(image: Image.Image, most: int) -> str:
 
 
 def _said(error: openai.APIStatusError) -> str:
-    """What the server wrote about an error; servers put it in different places."""
+    """A server's error message, which different servers put in different places."""
     body = error.body
     if isinstance(body, dict):
         body = body.get("message") or body.get("detail") or body.get("error") or body
@@ -436,7 +436,7 @@ def _body(reply: object) -> object:
 
 
 def _pause(tries: int) -> float:
-    """Seconds before the next try, as the client reckons them."""
+    """Seconds before the next attempt, as the client computes them."""
     return min(0.5 * 2.0**tries, 8.0) * random.uniform(0.75, 1)
 
 

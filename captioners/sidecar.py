@@ -1,4 +1,4 @@
-"""Texts that came with the images, word for word; no model is asked."""
+"""Uses the texts that came with the images, word for word, without a model."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Sidecar:
 
 
 def _text(question: protocol.Question) -> str:
-    """The joint caption that all panels share, else their own texts put together; empty where there are none.
+    """The joint caption that all panels share, else their own texts combined; empty if there are none.
 
-    A text that has a marker in it is a joint caption, or a damaged one, and stays as it is.
+    A text with a marker is a joint caption, perhaps a damaged one, and stays as it is.
     """
     texts = list(dict.fromkeys(folded for text in question.texts if (folded := grammar.fold(text))))
     if not texts or any(marker in text for marker in question.markers for text in texts):

@@ -1,4 +1,4 @@
-"""A folder of answers that cost time or money, found again by the hash of everything they depend on."""
+"""A folder of results that cost time or money, keyed by a hash of everything that they depend on."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 def key_of(**parts: object) -> str:
-    """A key from named parts, plain values all of them; two calls agree when all names and values do."""
+    """A key from named plain values; equal if all names and values are."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def shared_folder() -> Path:
-    """Where answers are kept that serve every run on this machine: the user's cache folder, or `ICLORA_CACHE`."""
+    """The folder of results that all runs on this machine share: `ICLORA_CACHE`, or the user's cache folder."""
     return Path(os.environ.get("ICLORA_CACHE") or user_cache_path("iclora"))
 
 
 class Cache:
-    """Entries are written whole or not at all, so a killed run leaves none that is half.
+    """Entries are written atomically, so a killed run leaves no partial ones.
 
-    What can't be read all the same (a disk's fault, a stranger's hand) counts as absent: it is made anew.
+    An entry that can't be read, for instance after a disk error, counts as missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,7 +49,7 @@ class Cache:
         return reply if isinstance(reply, dict) else None
 
     def replies(self) -> Iterator[dict[str, Any]]:
-        """All replies that can be read."""
+        """All readable replies."""
         keys = (path.stem for path in sorted((self.folder / "replies").glob("*/*.json")))
         return (reply for key in keys if (reply := self.get_reply(key)))
 
@@ -90,6 +90,6 @@ class Cache:
             part.replace(path)
         except OSError as error:
             raise BadInput(
-                f"{path.parent} can't be written to ({error.strerror}); make room, or name another folder with --out "
-                "(with ICLORA_CACHE, if it is the one that trainings share)."
+                f"{path.parent} can't be written to ({error.strerror}); free some space, or choose another folder with "
+                "--out (or with ICLORA_CACHE, for the cache that training runs share)."
             ) from error

@@ -1,18 +1,18 @@
-"""What can go wrong, as a tree; only `cli.py` prints or exits.
+"""The toolkit's exceptions. The library raises them; only the command line prints them and exits.
 
     ToolkitError
-    ├── BadInput        a file, an option or a table of the user's that can't be used
-    ├── BadReply        a captioner's answer that can't be read
-    │   └── Abstained   an answer that finds no caption fit, with the reason
-    ├── MissingWeights  a model whose weights can't be loaded here
-    └── Diverged        a training that can't go on: what it learns is no number, or nothing at all
+    ├── BadInput        a file, an option or a table of the user's can't be used
+    ├── BadReply        a captioner's answer can't be parsed
+    │   └── Abstained   a captioner declined to write a caption, with its reason
+    ├── MissingWeights  a model's weights can't be loaded on this machine
+    └── Diverged        training can't continue: loss, gradient or weights are not finite, or the gradient is zero
 
-Every message is one sentence: what, the value, the way on.
+Every message is one sentence: what is wrong, which value, and what to do.
 """
 
 
 class ToolkitError(Exception):
-    """Base of every error that the toolkit raises on purpose."""
+    """Base class of all errors that the toolkit raises on purpose."""
 
 
 class BadInput(ToolkitError):
@@ -20,16 +20,16 @@ class BadInput(ToolkitError):
 
 
 class BadReply(ToolkitError):
-    """A model answered, but not with a caption that can be read."""
+    """A model answered, but not with a caption that can be parsed."""
 
 
 class Abstained(BadReply):
-    """A model finds that the images don't belong together; the message is its reason."""
+    """A model decided that the images don't belong together; the message is its reason."""
 
 
 class Diverged(ToolkitError):
-    """A training's loss, gradient or weights are no numbers, or its gradient is nothing."""
+    """The loss, gradient or weights in training are not finite, or the gradient is zero."""
 
 
 class MissingWeights(ToolkitError):
-    """Model weights are neither on this machine nor to be fetched from it."""
+    """Model weights are not on this machine and can't be fetched."""

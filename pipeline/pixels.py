@@ -1,4 +1,4 @@
-"""Opening pictures the one right way, and cutting grids into their panels."""
+"""Opens and fits pictures, and cuts grids into panels."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pipeline.errors import BadInput
 from pipeline.records import Layout
 
 MOST_PIXELS = 120_000_000
-"""Larger pictures are refused before they are decoded: 120 megapixels are 360 MB as RGB."""
+"""Larger pictures are refused before decoding: 120 megapixels take 360 MB as RGB."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF")
-"""Pillow goes by content, not by name; of the rest some run other programs (EPS starts Ghostscript)."""
+"""Detected by content, not by name; some of Pillow's other formats start programs (EPS runs Ghostscript)."""
 
 LANCZOS = Image.Resampling.LANCZOS
 BAR = (127, 127, 127)
-"""Colour of the bars where a panel is padded: mid grey, 0 in the range -1..1 that image models see."""
+"""Colour of padding: mid grey, which is 0 in the range -1..1 that image models see."""
 
 ORIENTATION = 0x0112
 TURNS = {
@@ -30,29 +30,30 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture of that EXIF orientation upright."""
-LYING = (5, 6, 7, 8)
+"""The operation that makes a picture with this EXIF orientation upright."""
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientations that swap width and height."""
 
-# Pillow warns of large pictures, odd EXIF and odd palettes; all are handled here. Set once, for good, since switching
-# warnings off and on around each picture is not safe with threads.
+# Pillow warns about large pictures, odd EXIF and odd palettes; all are handled here. Set once, since switching warnings
+# off and on around each picture is not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def open_image(path: Path, *, least_side: int | None = None) -> Image.Image:
-    """A picture, upright (EXIF orientation applied), RGB, transparency on white, first frame of an animation.
+    """Opens a picture as RGB: EXIF orientation applied, transparency on white, first frame of an animation.
 
     Args:
-        least_side: JPEGs may be decoded smaller as long as their short side keeps this many pixels, which is several
-            times faster (libjpeg scales by 1/2, 1/4 or 1/8 while decoding).
+        least_side: JPEGs may be decoded at a reduced size as long as the short side keeps this many pixels, which is
+            several times faster (libjpeg scales by 1/2, 1/4 or 1/8 while decoding).
 
     Raises:
-        BadInput: the file is no picture, is cut off, or has more than MOST_PIXELS; the message says which.
+        BadInput: the file is not a picture, is truncated, or has more than MOST_PIXELS; the message says which.
     """
     return open_sized(path, least_side=least_side)[0]
 
 
 def open_sized(path: Path, *, least_side: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
-    """As `open_image`, with the width and height that the upright picture has when it is not decoded smaller."""
+    """Like `open_image`, with the width and height of the upright picture at full size."""
     try:
         with Image.open(path, formats=FORMATS) as image:
             size = image.size
@@ -63,12 +64,12 @@ def open_sized(path: Path, *, least_side: int | None = None) -> tuple[Image.Imag
             image.load()
             orientation = _orientation(image)
             upright = image.transpose(TURNS[orientation]) if orientation in TURNS else image
-            return _rgb(upright), size[::-1] if orientation in LYING else size
+            return _rgb(upright), size[::-1] if orientation in SIDEWAYS else size
     except BadInput:
         raise
     except Image.DecompressionBombError as error:
         raise BadInput(f"{path} has more than {MOST_PIXELS:,} pixels.") from error
-    except Exception as error:  # a decoder that is fed junk may raise anything; one bad picture must not stop a run
+    except Exception as error:  # decoders may raise anything on corrupt data; one bad picture must not stop a run
         raise BadInput(f"{path} can't be read as a picture: {error or type(error).__name__}.") from error
 
 
@@ -76,11 +77,11 @@ def upright_size(path: Path) -> tuple[int, int]:
     """Width and height in pixels after orientation, from the header alone.
 
     Raises:
-        BadInput: the file is no picture.
+        BadInput: the file is not a picture.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            return image.size[::-1] if _orientation(image) in LYING else image.size
+            return image.size[::-1] if _orientation(image) in SIDEWAYS else image.size
     except Image.DecompressionBombError as error:
         raise BadInput(f"{path} has more than {MOST_PIXELS:,} pixels.") from error
     except Exception as error:
@@ -88,9 +89,9 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where there is none or the EXIF can't be read."""
+    """EXIF orientation, 1 to 8; 1 if there is none or the EXIF can't be read."""
     try:
-        # Not image.getexif(): for a PNG that would decode the pixels in search of EXIF behind them.
+        # Not image.getexif(): for a PNG it would decode the pixels to look for EXIF after them.
         found = int(Image.Image.getexif(image).get(ORIENTATION, 1))
     except Exception:
         return 1
@@ -98,12 +99,12 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: scaled; a plain convert would clip it to white
+    if image.mode.startswith("I"):  # 16-bit grey is scaled, since a plain convert would clip it to white
         key = image.info.get("transparency")  # the grey that means transparent
         image = image.convert("F").point(lambda value: value / 257).convert("L")
         if isinstance(key, int):
             image.info["transparency"] = key // 257
-    elif image.mode == "F":  # light from 0 to 1
+    elif image.mode == "F":  # values from 0 to 1
         image = image.point(lambda value: value * 255).convert("L")
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -113,14 +114,15 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def fitted(image: Image.Image, size: tuple[int, int], fit: str) -> Image.Image:
-    """The picture at another size, never squeezed.
+    """The picture at another size, with its aspect ratio kept.
 
     Args:
-        fit: "crop" cuts what there is no room for, evenly from both sides; "pad" shows all of it between bars.
+        size: width and height in pixels.
+        fit: "crop" trims the excess evenly from both sides; "pad" shows the whole picture between bars.
     """
     return ImageOps.fit(image, size, LANCZOS) if fit == "crop" else ImageOps.pad(image, size, LANCZOS, BAR)
 
 
 def cut(grid: Image.Image, layout: Layout) -> list[Image.Image]:
-    """The panels of a grid on its own canvas, in reading order."""
+    """The panels of a grid of the layout's canvas size, in reading order."""
     return [grid.crop(box) for box in layout.boxes]

@@ -1,4 +1,4 @@
-"""A task: one layout, its markers, how its groups form and how they are described. One file per task in `tasks/`."""
+"""A task: a layout, its markers, how groups form and how they are captioned. One file per task in `tasks/`."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ def parse_settings(given: Given) -> dict[str, Any]:
     """Settings by their full key, as plain values of JSON; a table becomes one key per entry.
 
     Raises:
-        BadInput: a line is not `key=value`, or a value is nothing that a task file could hold.
+        BadInput: a line is not `key=value`, or a value is not one that a task file could hold.
     """
     lines = [given] if isinstance(given, str) else given
     pairs = lines.items() if isinstance(lines, Mapping) else map(_parse_line, lines)

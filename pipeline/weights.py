@@ -1,4 +1,4 @@
-"""Model weights: which commit or files a name stands for, and the threads that a small model runs on."""
+"""Model weights: the commit or files that a name refers to, and how many threads a small model runs on."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from pathlib import Path
 from typing import Any
 
 HUB_SECONDS = 10.0
-"""How long the model hub may take to say whether it is there."""
+"""Time limit for the model hub to answer at all."""
 WHOLE = 64 * 2**20
-"""Bytes up to which a file of weights is hashed whole; of a larger one a sample is."""
+"""Bytes; larger files of weights are hashed by samples."""
 SMALL = 20_000_000
-"""Parameters under which a model runs on one thread."""
+"""Models with fewer parameters than this run on one thread."""
 
 
 def hub_commit(repo: str, file: str, revision: str | None = None) -> str:
-    """The commit that a name on the model hub stands for: the one on this machine, else the hub's newest.
+    """The commit that a name on the model hub refers to: the one on this machine, else the hub's newest.
 
-    What is on this machine comes first, so that a run needs no network once it has its weights, and goes on with the
-    same ones.
+    The local one comes first, so that a run needs no network once it has its weights and keeps using the same ones.
 
     Args:
-        file: a small file that every such model has; it is fetched where it is not here yet.
+        file: a small file that every such model has; it is fetched unless it is on this machine.
 
     Raises:
-        LookupError: neither here nor to be fetched; the message is one line that says why.
+        LookupError: it is not on this machine and can't be fetched; the message is one line that says why.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -37,16 +36,18 @@ def hub_commit(repo: str, file: str, revision: str | None = None) -> str:
         except LocalEntryNotFoundError:
             ask_hub(repo, revision)
             found = hf_hub_download(repo, file, revision=revision)
-    except Exception as error:  # the errors of a connection are those of an HTTP library that the hub's client changes
+    except (
+        Exception
+    ) as error:  # connection errors depend on the HTTP library, which the hub's client has changed before
         raise LookupError(_first_line(error)) from error
     return Path(found).parent.name
 
 
 def ask_hub(repo: str, revision: str | None = None) -> None:
-    """Asks the hub once whether it is there and knows a model; its own download would try six times in half a minute.
+    """Asks the hub once whether it has a model; a download would retry six times over half a minute.
 
     Raises:
-        LookupError: it is not, or does not.
+        LookupError: the hub can't be reached, or does not have the model.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
@@ -54,7 +55,7 @@ def ask_hub(repo: str, revision: str | None = None) -> None:
     try:
         get_hf_file_metadata(hf_hub_url(repo, "config.json", revision=revision), timeout=HUB_SECONDS)
     except EntryNotFoundError:
-        return  # it knows the model, which has no such file
+        return  # the model exists but has no such file
     except Exception as error:
         raise LookupError(_first_line(error)) from error
 
@@ -64,9 +65,9 @@ def _first_line(error: Exception) -> str:
 
 
 def folder_hash(files: Sequence[Path]) -> str:
-    """Hash of names, sizes and contents; of a file over 64 MB 64 pieces stand for it, evenly strewn.
+    """Hash of names, sizes and contents; a file over 64 MB is represented by 64 evenly spaced samples.
 
-    Weights that were trained further differ in every tensor that was, so pieces all over the file tell them apart.
+    Fine-tuning changes whole tensors, so samples from all over the file detect it.
     """
     state = hashlib.sha256()
     for file in files:
@@ -84,7 +85,7 @@ def folder_hash(files: Sequence[Path]) -> str:
 
 @contextmanager
 def no_bar(model: str) -> Iterator[None]:
-    """Keeps transformers' bar off the screen while a folder is read; gigabytes from the hub keep theirs."""
+    """Hides transformers' progress bar while a local folder is loaded; downloads from the hub keep theirs."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -101,8 +102,8 @@ def no_bar(model: str) -> Iterator[None]:
 def fit_threads(model: Any) -> Iterator[None]:
     """Runs a small model on one CPU thread.
 
-    A second one gains it nothing, and where other programs want the cores too, threads that wait for one another spend
-    their time spinning: on two busy cores the miniature VLM took 25.8 s for what one thread does in 0.8 s.
+    A second thread gains nothing, and if other programs need the cores, threads that wait for each other spin: on two
+    busy cores the miniature VLM took 25.8 s for what one thread does in 0.8 s.
     """
     import torch
 

@@ -1,1 +1,1 @@
-"""Whether the panels of a grid belong together: measures, a rule found from the run's own groups, and how it errs."""
+"""Do the panels of a grid belong together, and does each text fit its panel? Measures, thresholds and error rates."""

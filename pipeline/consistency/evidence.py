@@ -1,4 +1,4 @@
-"""What is known of the panels of a run, as measures of likeness; which of them count for what ties a task's panels."""
+"""Similarity measures built from what is known of a run's panels, and which of them apply to which kind of tie."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from pipeline.records import Caption, Parts, Record
 from pipeline.task import Task
 from pipeline.text import grammar
 
-COUNTS: Mapping[str, tuple[str, ...]] = {
+MEASURES: Mapping[str, tuple[str, ...]] = {
     "people": ("pictures", "colours", "texts", "people", "words"),
     "subject": ("pictures", "colours", "texts", "words"),
     "place": ("pictures", "colours", "texts", "words"),
     "style": ("pictures", "colours", "texts"),
-    "change": ("pictures", "texts", "people", "words"),  # an effect may repaint the whole picture
+    "change": ("pictures", "texts", "people", "words"),  # an effect may change all colours
 }
-"""By kind of tie, the measures by which it shows."""
-NEAR = 0.25
-"""Log-odds for a panel that is the very next shot to another of its group: an editor has put them together. Few shots
-of a film are strangers to their neighbours, of the pictures of a folder any may be."""
-WORD = -0.5
-"""Log-odds against a panel that the captioner calls a stranger and whose text it does not contradict."""
+"""The measures that detect each kind of tie."""
+ADJACENT_SHOT = 0.25
+"""Log-odds in favour of a panel whose shot is adjacent to another of its group, since an editor put them together: few
+shots of a film are strangers to their neighbours, whereas any picture of a folder may be."""
+CALLED_STRANGER = -0.5
+"""Log-odds for a panel that the captioner calls a stranger, unless its own texts contradict it."""
 
 
-def seen(task: Task, records: Sequence[Record], pictures: np.ndarray | None) -> dict[str, Likeness]:
-    """What pictures alone tell.
+def from_pictures(task: Task, records: Sequence[Record], pictures: np.ndarray | None) -> dict[str, Likeness]:
+    """The measures that need pictures only.
 
     Args:
-        records: panel after panel, through all groups.
-        pictures: the scorer's vectors, a row a panel; without a scorer colours stand in for them.
+        records: the panels of all groups in order.
+        pictures: the scorer's vectors, one row per panel; without a scorer, colours are used instead.
     """
     wanted = _wanted(task)
     found: dict[str, Likeness] = {}
@@ -42,11 +42,11 @@ def seen(task: Task, records: Sequence[Record], pictures: np.ndarray | None) -> 
     return found
 
 
-def told(task: Task, captions: Sequence[Caption], texts: np.ndarray | None) -> dict[str, Likeness]:
-    """What captions tell besides.
+def from_captions(task: Task, captions: Sequence[Caption], texts: np.ndarray | None) -> dict[str, Likeness]:
+    """The measures that need captions.
 
     Args:
-        texts: the scorer's vectors of the panels' texts, a row a panel through all grids; NaN where there is none.
+        texts: the scorer's vectors of the panel texts, one row per panel of all grids; NaN for a panel without a text.
     """
     wanted, found = _wanted(task), dict[str, Likeness]()
     if texts is not None:
@@ -61,24 +61,25 @@ def told(task: Task, captions: Sequence[Caption], texts: np.ndarray | None) -> d
 
 
 def tying_words(captions: Sequence[Caption]) -> set[str] | None:
-    """The words by which the captioner tells anywhere in the run what ties panels, people apart: its places and things.
+    """Words with which the captioner describes ties anywhere in the run, such as places and things.
 
-    None where it tells of no ties at all: then any word may be one.
+    None if it describes no ties: then every word counts.
     """
     ties = [tie.what for caption in captions if caption.parts for tie in caption.parts.ties]
     return {word for what in ties for word in content_words(what)} or None
 
 
 def _wanted(task: Task) -> set[str]:
-    return {measure for tie in task.group.ties for measure in COUNTS[tie]}
+    return {measure for tie in task.group.ties for measure in MEASURES[tie]}
 
 
 def histograms(records: Sequence[Record]) -> np.ndarray:
+    """Colour histograms, records x bins."""
     return np.array([list(bytes.fromhex(record.histogram)) for record in records], np.float32)
 
 
 def looks_of(caption: Caption) -> list[list[str]]:
-    """By panel, how the people in it look; nothing is known of them where a caption came as one text."""
+    """Per panel, what the people in it look like; unknown, so empty, for a caption that came as plain text."""
     if caption.parts is None:
         return [[] for _ in caption.panels]
     known = {person.name: person.looks for person in caption.parts.people}
@@ -89,12 +90,12 @@ def looks_of(caption: Caption) -> list[list[str]]:
 
 
 def bare_texts(caption: Caption) -> Sequence[str]:
-    """By panel, what its text tells besides looks."""
+    """Per panel, its text without looks."""
     return [panel.text for panel in caption.parts.panels] if caption.parts else caption.panels
 
 
 def nearness(groups: Sequence[Sequence[Record]]) -> np.ndarray:
-    """How near in its film each panel stands to another of its group, 1 for the next shot; 0 for other pictures."""
+    """Per panel, 1 / distance in shots to the nearest panel of its group in the same film; 0 for other pictures."""
     return np.array([[_nearest(record, group) for record in group] for group in groups])
 
 
@@ -111,12 +112,12 @@ def _nearest(record: Record, group: Sequence[Record]) -> float:
 
 
 def people_in(parts: Parts) -> list[set[str]]:
-    """By panel, the names of the people whom its text or its list names."""
+    """Per panel, the names of the people in its text or its list of people."""
     return [{one.name for one in panel.people} | set(grammar.people(panel.text)) for panel in parts.panels]
 
 
 def called_strangers(caption: Caption) -> tuple[int, ...]:
-    """Panels that the captioner finds not to belong, and whose texts bear it out: nobody in them is seen elsewhere."""
+    """Panels that the captioner calls strangers and that share no person with another panel, from 0."""
     parts = caption.parts
     if parts is None:
         return ()

@@ -1,12 +1,12 @@
-"""How alike any two panels of a run are, by several measures; and how alone a panel stands in its group.
+"""How similar two panels of a run are, by several measures, and how similar a panel is to the rest of its group.
 
-pictures  cosine of the scorer's vectors of the two pictures
-colours   cosine of their colour histograms
-texts     cosine of the scorer's vectors of their texts, in which looks stand for names
-people    the two people in them who look most alike, by the words for their looks
-words     the words that their texts have in common, looks and names left out
+pictures  cosine similarity of the scorer's vectors of the two pictures
+colours   cosine similarity of their colour histograms
+texts     cosine similarity of the scorer's vectors of their texts, with looks in place of names
+people    similarity of the two people in them who look most alike, by the words that describe their looks
+words     similarity of their texts without looks and names
 
-The last two are cosines of tf-idf vectors, so that what half of the run says ("a medium shot") counts little.
+The last two are cosine similarities of tf-idf vectors, so that words common in the run ("a medium shot") count little.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from pipeline.text.looks import EMPTY
 from pipeline.text.markers import NAME
 
 SUMMARIES = ("best", "mean")
-"""What is told of a panel's likeness to the other panels of its group."""
+"""How a panel's similarities to the other panels of its group are summarised."""
 
 
 class Likeness(Protocol):
-    """One measure over the panels of a run, which are numbered from 0 through all its groups."""
+    """One measure over the panels of a run, which are numbered from 0 across all groups."""
 
     def pairs(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """How alike the panels are, pair by pair, 1 for the same; NaN where that can't be measured."""
+        """The similarity of each pair of panels, 1 for identical ones; NaN if it can't be measured."""
 
 
 class ByVector:
-    """Cosines of vectors, a row a panel; a row of NaN where there is none."""
+    """Cosine similarity of vectors, one row per panel; a row of NaN if a panel has none."""
 
     def __init__(self, rows: np.ndarray) -> None:
         self.rows = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
@@ -46,11 +46,11 @@ class ByVector:
 
 
 class ByWords:
-    """Cosines of tf-idf vectors of texts; of a panel with several texts that of the best pair.
+    """Cosine similarity of tf-idf vectors of texts; the best pair counts if a panel has several texts.
 
     Args:
-        texts: by panel; a panel without any can't be measured.
-        known: words that count; without it all do.
+        texts: the texts of each panel; a panel without any can't be measured.
+        known: the words that count; None for all.
     """
 
     def __init__(self, texts: Sequence[Sequence[str]], known: Set[str] | None = None) -> None:
@@ -64,24 +64,24 @@ class ByWords:
     def pairs(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         best = np.full(len(one), np.nan)
         for a, b in itertools.product(range(self._places.shape[1]), repeat=2):
-            mine, theirs = self._places[one, a], self._places[other, b]
-            there = (mine >= 0) & (theirs >= 0)
-            if there.any():
-                product = self._rows[mine[there]].multiply(self._rows[theirs[there]]).sum(axis=1)
-                best[there] = np.fmax(best[there], np.asarray(product).ravel())
+            first, second = self._places[one, a], self._places[other, b]
+            measured_pairs = (first >= 0) & (second >= 0)
+            if measured_pairs.any():
+                product = self._rows[first[measured_pairs]].multiply(self._rows[second[measured_pairs]]).sum(axis=1)
+                best[measured_pairs] = np.fmax(best[measured_pairs], np.asarray(product).ravel())
         return best
 
 
 def tf_idf(texts: Sequence[Set[str]], known: Set[str] | None = None) -> Any:
-    """Unit vectors of texts in a sparse matrix, a row a text: each word counts once, the more the rarer it is."""
+    """Tf-idf unit vectors in a sparse matrix, one row per text; a word counts once and weighs log((1 + texts) / df)."""
     from scipy import sparse
 
-    told = [sorted(words if known is None else words & known) for words in texts]
-    frequency = Counter(word for words in told for word in words)
+    documents = [sorted(words if known is None else words & known) for words in texts]
+    frequency = Counter(word for words in documents for word in words)
     place = {word: number for number, word in enumerate(sorted(frequency))}
     weight = {word: math.log((1 + len(texts)) / count) for word, count in frequency.items()}
     rows, columns, values = [], [], []
-    for row, words in enumerate(told):
+    for row, words in enumerate(documents):
         length = math.sqrt(sum(weight[word] ** 2 for word in words)) or 1.0
         rows += [row] * len(words)
         columns += [place[word] for word in words]
@@ -90,14 +90,15 @@ def tf_idf(texts: Sequence[Set[str]], known: Set[str] | None = None) -> Any:
 
 
 def content_words(text: str) -> set[str]:
+    """The words of a text without names and stop words, in lower case."""
     return set(re.findall(r"\w+", NAME.sub(" ", text).casefold())) - EMPTY
 
 
 def matrices(measures: Mapping[str, Likeness], groups: np.ndarray) -> dict[str, np.ndarray]:
-    """By measure the likeness of all pairs within each group: groups x panels x panels, NaN on the diagonal.
+    """Per measure, the similarity of all pairs within each group: groups x panels x panels, NaN on the diagonal.
 
     Args:
-        groups: places of panels, groups x panels.
+        groups: indices of panels, groups x panels.
     """
     count, size = groups.shape
     found = {}
@@ -111,12 +112,12 @@ def matrices(measures: Mapping[str, Likeness], groups: np.ndarray) -> dict[str, 
 
 
 def features(measures: Mapping[str, Likeness], groups: np.ndarray) -> np.ndarray:
-    """Per panel and measure its best and its mean likeness to the others: groups x panels x (2 a measure)."""
-    told = []
+    """Per panel, best and mean similarity to the others by each measure: groups x panels x (2 per measure)."""
+    columns = []
     for matrix in matrices(measures, groups).values():
         measured = ~np.isnan(matrix)
         count = measured.sum(axis=-1)
         best = np.where(measured, matrix, -np.inf).max(axis=-1)
         mean = np.where(measured, matrix, 0.0).sum(axis=-1) / np.maximum(count, 1)
-        told += [np.where(count > 0, best, np.nan), np.where(count > 0, mean, np.nan)]
-    return np.stack(told, axis=-1)
+        columns += [np.where(count > 0, best, np.nan), np.where(count > 0, mean, np.nan)]
+    return np.stack(columns, axis=-1)

@@ -1,4 +1,4 @@
-"""`scores.png`: how the scores of a run's grids lie beside those of the shuffled controls, and the thresholds."""
+"""`scores.png`: histograms of the run's scores and of the shuffled controls, with the thresholds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.consistency.belonging import Found
+from pipeline.consistency.belonging import FittedRule
 from pipeline.consistency.similarity import ACROSS, WITHIN
 from pipeline.consistency.thresholds import COPIES, Evidence, Threshold
 
@@ -27,7 +27,7 @@ COLUMNS = 4
 
 @dataclass(frozen=True)
 class Chart:
-    """Scores of the run beside those of controls, and where the threshold lies."""
+    """Scores of the run and of the controls, with the threshold between them."""
 
     title: str
     series: Mapping[str, np.ndarray]
@@ -35,20 +35,20 @@ class Chart:
     ceiling: bool
 
 
-def charts(evidence: Evidence | None, thresholds: Mapping[str, Threshold], found: Found | None) -> list[Chart]:
-    """One a measure, with those controls that its threshold must tell apart."""
-    made = []
+def charts(evidence: Evidence | None, thresholds: Mapping[str, Threshold], found: FittedRule | None) -> list[Chart]:
+    """One chart per measure, with the controls that its threshold must keep out."""
+    result = []
     if found:
         series = {"matched": found.run, STRANGERS: found.strangers, ONE: found.one}
-        made.append(Chart("belongs: a grid's worst panel", series, found.threshold, ceiling=False))
+        result.append(Chart("belongs: each grid's worst panel", series, found.threshold, ceiling=False))
     for name, threshold in thresholds.items() if evidence else ():
         series = {"matched": evidence.right(name)} | evidence.wrong(name) if evidence else {}
-        made.append(Chart(name, series, threshold.value, threshold.ceiling))
-    return made
+        result.append(Chart(name, series, threshold.value, threshold.ceiling))
+    return result
 
 
 def write(drawn: Sequence[Chart], path: Path) -> None:
-    """Draws the charts beside one another."""
+    """Draws the charts side by side into a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

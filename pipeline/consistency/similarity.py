@@ -1,7 +1,7 @@
-"""How well the pictures and texts of grids agree: their vectors, computed once, and the values read off them.
+"""How well the pictures and texts of grids agree: their vectors, computed once, and the measures derived from them.
 
-A whole joint caption is longer than CLIP reads (77 tokens: the third scene is never seen), so each panel's picture is
-held against its own segment, which fits. Vectors are unit vectors, their products cosines.
+CLIP reads 77 tokens, less than a joint caption has (it would never see the third scene), so each panel's picture is
+compared with its own segment, which fits. Vectors are unit vectors, so their dot products are cosine similarities.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from pipeline.task import LayoutSection
 from pipeline.text import grammar
 
 AT_ONCE = 96
-"""Panels that are held in memory and given to the scorer together: a storyboard's take 150 MB."""
+"""Panels that are held in memory and scored at once: 150 MB for a storyboard."""
 LOOKED_AT = 512
-"""Pixels: more than any scorer's own input."""
+"""Pixels on the long side; more than the input of any scorer."""
 COPIES = 64
-"""Panels of a run that are copied to see what copies score: enough for a median and its spread."""
+"""Panels of a run that are copied to measure how copies score: enough for a median and its spread."""
 TRIMMED = 0.04
-"""What a copy loses at each side."""
+"""Share of width and height that is trimmed from each side of a copy."""
 
 Measures = dict[str, np.ndarray]
-"""Values of grids by the name of what was measured; NaN where it can't be: `text` is grids x panels, the others grids.
+"""Values by measure, NaN if they can't be measured; `text` is grids x panels, all others have one value per grid.
 
-text         each panel's picture against its own segment
-order        by how much the best order of the segments beats the one they stand in, mean per panel (Hungarian method)
-summary      the panels' pictures, pooled, against the summary
-least alike  the two panels that look least alike
-most alike   the two panels that look most alike
-texts alike  the two segments that say most nearly the same
-earlier grid how nearly the panels stand in one grid before it
+text         cosine similarity of each panel's picture and its own segment
+order        gain of the best assignment of segments to panels over the given one, mean per panel (Hungarian method)
+summary      cosine similarity of the panels' pictures, pooled, and the summary
+least alike  cosine similarity of the two least similar panels
+most alike   cosine similarity of the two most similar panels
+texts alike  cosine similarity of the two most similar segments
+earlier grid overlap with the most similar earlier grid (`overlap`)
 """
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Unit vectors of grids; NaN where there is no text."""
+    """Unit vectors of grids; NaN if there is no text."""
 
     panels: np.ndarray
     """Grids x panels x dimensions."""
@@ -60,22 +60,22 @@ class Vectors:
 
 
 class Encoder:
-    """Computes each vector once; the cache is keyed by content and model, so a later run computes none again."""
+    """Computes each vector once: the cache is keyed by content and model, so later runs reuse it."""
 
     def __init__(self, scorer: Scorer, cache: Cache, folder: Path) -> None:
         self.scorer, self.cache, self.folder = scorer, cache, folder
         self.model = key_of(**scorer.identity())
 
     def vectors(self, grids: Sequence[Grid], captions: Sequence[Caption]) -> Vectors:
-        """Vectors of at least one grid and its caption."""
+        """The vectors of one or more grids and their captions."""
         panels = self._pictures([(grid, range(grid.layout.size)) for grid in grids])
-        told = [plain(text) for caption in captions for text in grammar.alone(caption)]
-        texts = self._texts(told, panels.shape[-1])
+        wanted = [plain(text) for caption in captions for text in grammar.alone(caption)]
+        texts = self._texts(wanted, panels.shape[-1])
         shaped = texts.reshape(len(grids), -1, texts.shape[-1])
         return Vectors(panels.reshape(len(grids), -1, panels.shape[-1]), shaped[:, :-1], shaped[:, -1])
 
     def sources(self, records: Sequence[Record], layout: LayoutSection) -> np.ndarray:
-        """Vectors of source pictures as their panels will show them, a row a record; NaN for what can't be read."""
+        """Vectors of source pictures, fitted to a panel; one row per record, NaN for a picture that can't be read."""
         shape = (layout.panel_width, layout.panel_height, layout.fit)
         keys = [key_of(model=self.model, record=record.id, shape=shape) for record in records]
         known = self._found(keys)
@@ -90,19 +90,19 @@ class Encoder:
     def _fitted(
         self, missing: Sequence[tuple[Record, str]], layout: LayoutSection
     ) -> Iterator[tuple[str, Image.Image]]:
-        """The pictures in the shape of a panel, at most LOOKED_AT pixels on its long side."""
+        """The pictures fitted to the shape of a panel, at most LOOKED_AT pixels on the long side."""
         width, height = layout.panel_width, layout.panel_height
         scale = min(1.0, LOOKED_AT / max(width, height))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         for record, key in missing:
-            with contextlib.suppress(BadInput):  # compose says why, where the picture is needed
+            with contextlib.suppress(BadInput):  # compose reports the reason if the picture is needed
                 yield (
                     key,
                     pixels.fitted(pixels.open_image(self.folder / record.path, least_side=max(size)), size, layout.fit),
                 )
 
     def copies(self, grids: Sequence[Grid], panels: np.ndarray) -> np.ndarray:
-        """Cosines of some of the panels with copies of themselves as downloads and other cuts of a film make them."""
+        """Cosine similarities of some panels and trimmed copies, like those in other downloads or cuts of a film."""
         size = grids[0].layout.size
         places = np.unique(np.linspace(0, len(grids) * size - 1, COPIES).astype(int))
         wanted = [(grids[place // size], [int(place % size)]) for place in places]
@@ -111,17 +111,17 @@ class Encoder:
         return cosines
 
     def _pictures(self, wanted: Sequence[tuple[Grid, Sequence[int]]], trimmed: float = 0.0) -> np.ndarray:
-        """Vectors of panels, grid by grid; each picture that must be opened is opened once."""
+        """Vectors of panels, grid by grid; every picture is opened at most once."""
         keys: list[str] = []
         known: dict[str, np.ndarray] = {}
         missing: list[tuple[Grid, list[tuple[int, str]]]] = []
         for grid, panels in wanted:
             content = hashlib.sha256((self.folder / grid.path).read_bytes()).hexdigest()
-            mine = [key_of(model=self.model, picture=content, panel=panel, trimmed=trimmed) for panel in panels]
-            known |= self._found(mine)
-            new = [(panel, key) for panel, key in zip(panels, mine, strict=True) if key not in known]
+            own = [key_of(model=self.model, picture=content, panel=panel, trimmed=trimmed) for panel in panels]
+            known |= self._found(own)
+            new = [(panel, key) for panel, key in zip(panels, own, strict=True) if key not in known]
             missing += [(grid, new)] if new else []
-            keys += mine
+            keys += own
         for batch in _batched(self._opened(missing, trimmed), AT_ONCE):
             vectors = self.scorer.image_vectors([picture for _, picture in batch])
             known |= self._kept([key for key, _ in batch], vectors)
@@ -143,11 +143,11 @@ class Encoder:
         return np.stack([known[keys[text]] if text else np.full(width, np.nan, np.float32) for text in texts])
 
     def _found(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
-        """Those of the vectors that the cache has."""
+        """The vectors that are in the cache."""
         return {key: vector for key in keys if (vector := self.cache.get_vector(key)) is not None}
 
     def _kept(self, keys: Sequence[str], vectors: np.ndarray) -> dict[str, np.ndarray]:
-        """New vectors by key, put into the cache."""
+        """Caches new vectors and returns them by key."""
         made = dict(zip(keys, vectors, strict=True))
         for key, vector in made.items():
             self.cache.put_vector(key, vector)
@@ -160,17 +160,18 @@ def _batched(items: Iterator[tuple[str, Image.Image]], size: int) -> Iterator[li
 
 
 def plain(text: str) -> str:
-    """The text as a scorer reads it best: names without their brackets."""
+    """The text as scorers read it best: names without their brackets."""
     return re.sub(r"[<>]", "", text)
 
 
 def trim(picture: Image.Image, part: float) -> Image.Image:
-    """The picture without this part of its width and height at each side."""
+    """The picture without this share of its width and height on each side."""
     left, top = round(picture.width * part), round(picture.height * part)
     return picture.crop((left, top, picture.width - left, picture.height - top))
 
 
 def measure(vectors: Vectors) -> Measures:
+    """All measures of a run's grids."""
     own = vectors.panels @ vectors.segments.transpose(0, 2, 1)
     pictures, texts = _pairs(vectors.panels), _pairs(vectors.segments)
     pooled = vectors.panels.mean(axis=1)
@@ -184,7 +185,7 @@ def measure(vectors: Vectors) -> Measures:
         "texts alike": np.fmax.reduce(texts, axis=1, initial=np.nan),
         "earlier grid": np.array(
             [
-                likeness(panels, vectors.panels[:number]).max() if number else np.nan
+                overlap(panels, vectors.panels[:number]).max() if number else np.nan
                 for number, panels in enumerate(vectors.panels)
             ]
         ),
@@ -192,10 +193,10 @@ def measure(vectors: Vectors) -> Measures:
 
 
 def best_order(matrix: np.ndarray) -> tuple[float, list[int]]:
-    """By how much the best order of a grid's texts beats theirs, mean per panel; and that order, from 0.
+    """How much better the best order of a grid's texts scores than the given one, mean per panel; and that order.
 
     Args:
-        matrix: cosines, panels x segments.
+        matrix: cosine similarities, panels x segments.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -204,15 +205,16 @@ def best_order(matrix: np.ndarray) -> tuple[float, list[int]]:
 
 
 def _pairs(vectors: np.ndarray) -> np.ndarray:
-    """Grids x pairs of panels."""
+    """Cosine similarities, grids x pairs of panels."""
     pairs = list(itertools.combinations(range(vectors.shape[1]), 2))
     one, other = ([pair[side] for pair in pairs] for side in (0, 1))
     cosines: np.ndarray = (vectors[:, one] * vectors[:, other]).sum(axis=-1)
     return cosines
 
 
-def likeness(panels: np.ndarray, earlier: np.ndarray) -> np.ndarray:
-    """How nearly a grid's panels stand in each of some other grids: what all of them but a third reach at least.
+def overlap(panels: np.ndarray, earlier: np.ndarray) -> np.ndarray:
+    """How nearly each of some earlier grids contains a grid's panels: the cosine similarity to their best match in it
+    that all but a third of the panels reach.
 
     Args:
         panels: panels x dimensions.
@@ -223,20 +225,20 @@ def likeness(panels: np.ndarray, earlier: np.ndarray) -> np.ndarray:
     return best[:, len(panels) // 3]
 
 
-# ---- shuffled controls: what the values of wrong pairs are
+# ---- shuffled controls: how wrong pairs score
 
 WITHIN, ACROSS = "segments shuffled within the grid", "segments of another grid"
 
 
 def controls(vectors: Vectors) -> dict[str, Vectors]:
-    """The run with texts that are not its panels', two ways; every vector serves once in each.
+    """The run with its texts shuffled in two ways; each vector is used once in each.
 
-    What strangers captioned as they are would score is another question, and `consistency` asks it.
+    How grids of strangers with truthful captions would score is another question, which `belonging` answers.
     """
     grids = len(vectors.panels)
-    other = np.roll(np.arange(grids), grids // 2)  # far off: neighbouring grids may come from one film
+    other = np.roll(np.arange(grids), grids // 2)  # far away, since neighbouring grids may come from one film
     within, across = np.roll(vectors.segments, 1, axis=1), vectors.segments[other]
-    for shuffled in (within, across):  # a text that says the same is no wrong one
+    for shuffled in (within, across):  # an identical text is not a wrong one
         shuffled[(shuffled == vectors.segments).all(axis=-1)] = np.nan
     return {
         WITHIN: Vectors(vectors.panels, within, vectors.summaries),

@@ -1,4 +1,4 @@
-"""What a person's decisions teach the rule of what belongs together, and what would come of it."""
+"""Training the belonging rule on a person's decisions, and a preview of what that would change."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pipeline.errors import BadInput
 from pipeline.records import Grid
 
 FEWEST = 20
-"""Decided grids, some kept and some dropped, from which a rule is taught."""
+"""Smallest number of decided grids, both kept and dropped ones, that a rule is trained on."""
 
 
 def lacking(decided: Mapping[str, bool]) -> str:
-    """What decisions are missing to teach from, as the beginning of a sentence; empty where none are.
+    """Which decisions are missing before a rule can be trained, as the beginning of a sentence; empty if none are.
 
     Args:
-        decided: by grid, whether a person keeps it.
+        decided: by id of the grid, whether a person keeps it.
     """
     kept = sum(decided.values())
     dropped = len(decided) - kept
@@ -27,9 +27,9 @@ def lacking(decided: Mapping[str, bool]) -> str:
     count = max(FEWEST - len(decided), len(kinds))
     if count <= 0:
         return ""
-    among = f", among them {' and '.join(kinds)}" if kinds else ""
+    among = f", including {' and '.join(kinds)}" if kinds else ""
     return (
-        f"a rule is taught by {FEWEST} decided grids of both kinds, got {kept} to keep and {dropped} to drop: "
+        f"training the rule takes {FEWEST} decided grids of both kinds, got {kept} to keep and {dropped} to drop: "
         f"{count} more {'is' if count == 1 else 'are'} missing{among}"
     )
 
@@ -50,7 +50,7 @@ class Worst:
 
 @dataclass(frozen=True)
 class Turn:
-    """A grid that one rule rejects and the other lets pass."""
+    """A grid that one rule rejects and the other accepts."""
 
     grid: str
     before: Worst
@@ -59,11 +59,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Lesson:
-    """How a rule that was taught differs from the one before. Decided grids turn by neither."""
+    """How a rule trained on decisions differs from the one before. Decided grids are left out of the turns."""
 
     turns: tuple[Turn, ...]
     counts: Mapping[str, tuple[float, float]]
-    """By measure, what it counts of the whole before and after."""
+    """By measure, its share in the total weight before and after."""
     decided: int
 
 
@@ -71,47 +71,47 @@ def compare(before: Verdict, after: Verdict, grids: Sequence[Grid], decided: Map
     """What changes from one verdict on the grids to another.
 
     Args:
-        decided: by grid, whether a person keeps it.
+        decided: by id of the grid, whether a person keeps it.
 
     Raises:
-        BadInput: the verdicts rest on no rule.
+        BadInput: the run has no fitted rule.
     """
     if before.found is None or after.found is None:
         raise BadInput(
-            f"the {len(grids)} grids have no rule that could be taught: they are too few, or have one panel each; "
-            "go on without --learn."
+            f"the {len(grids)} grids have no rule that could be trained: they are too few, or have one panel each; "
+            "leave out --learn."
         )
     turns = []
     for number, grid in enumerate(grids):
         turn = Turn(grid.id, _worst(before, number), _worst(after, number))
         if turn.before.passes != turn.after.passes and grid.id not in decided:
             turns.append(turn)
-    was, becomes = before.found.rule.share(), after.found.rule.share()
+    was, becomes = before.found.rule.shares(), after.found.rule.shares()
     counts = {name: (was.get(name, 0.0), becomes.get(name, 0.0)) for name in {**was, **becomes}}
     return Lesson(tuple(turns), counts, len(decided))
 
 
 def _worst(found: Verdict, number: int) -> Worst:
-    """As it is told, so that what is told and what is decided never differ."""
+    """With values rounded as in the report, so that report and decision never differ."""
     assert found.panels is not None and found.found is not None
     panel = int(np.argmin(found.panels[number]))
     return Worst(panel, round(float(found.panels[number, panel]), 4), round(found.found.threshold, 4))
 
 
 def lines(lesson: Lesson, markers: Sequence[str]) -> Iterator[str]:
-    """What a person should know before they let it happen."""
+    """What a person should know before they apply the new rule, as printed lines."""
     counts = (f"{name} {was:.2f} -> {becomes:.2f}" for name, (was, becomes) in lesson.counts.items())
-    yield f"what each measure counts: {', '.join(counts)}"
-    for fails, told in (
+    yield f"weight of each measure: {', '.join(counts)}"
+    for fails, change in (
         (True, "would now be rejected as strangers"),
-        (False, "would be rejected as strangers no more"),
+        (False, "would no longer be rejected as strangers"),
     ):
         turns = [turn for turn in lesson.turns if turn.before.passes is fails]
-        yield f"{len(turns)} grids {told}{':' if turns else ''}"
+        yield f"{len(turns)} {'grid' if len(turns) == 1 else 'grids'} {change}{':' if turns else ''}"
         for turn in turns:
             was, becomes = (
                 f"{markers[worst.panel]} {worst.score:.4f}, floor {worst.floor:.4f}"
                 for worst in (turn.before, turn.after)
             )
             yield f"  {turn.grid}: worst panel {was} -> {becomes}"
-    yield f"the {lesson.decided} grids that you have decided on stay as you decided"
+    yield f"the {lesson.decided} grids that you have decided on keep your decisions"

@@ -1,4 +1,4 @@
-"""What is made of belonging, grid by grid and for the run: scores with reasons, what the report tells, when to stop."""
+"""From measures to a verdict on belonging: scores with reasons per grid, facts for the report, when to stop a run."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pipeline.records import Caption, Grid, Score
 from pipeline.task import Task
 
 PRICE = 4.0
-"""What a right grid that is rejected counts against one with a stranger that is caught."""
+"""Cost of rejecting a correct grid, relative to the gain of catching one with a stranger."""
 ONCE = 0.5
-"""Between a person seen in no other panel and one seen in one."""
+"""Threshold of the number of other panels in which somebody of this panel appears."""
 BELONGS, RECURS = "belongs", "recurs"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """On the grids of a run.
+    """The verdict on the grids of a run.
 
-    `panels` is by grid and panel the log-odds that it belongs; None where the run has too few grids to tell.
+    `panels` holds the log-odds that each panel belongs (grids x panels); None if the run has too few grids to tell.
     """
 
-    found: belonging.Found | None
+    found: belonging.FittedRule | None
     features: np.ndarray
     measures: tuple[str, ...]
     panels: np.ndarray | None
@@ -52,23 +52,23 @@ def verdict(
     """The verdict on a run's grids.
 
     Args:
-        vectors: by the scorer, where there is one.
-        taught: by grid, whether a person finds it right.
+        vectors: the scorer's vectors; None without a scorer.
+        taught: by id of the grid, whether a person finds it correct.
     """
     groups = [grid.group.records for grid in grids]
     places = np.arange(sum(map(len, groups))).reshape(len(grids), -1)
     flat = [record for group in groups for record in group]
     pictures, texts = (_rows(vectors.panels), _rows(vectors.segments)) if vectors else (None, None)
-    measures = evidence.seen(task, flat, pictures) | evidence.told(task, captions, texts)
-    read = features(measures, places)
+    measures = evidence.from_pictures(task, flat, pictures) | evidence.from_captions(task, captions, texts)
+    panel_features = features(measures, places)
     if len(grids) < belonging.FEWEST or places.shape[1] == 1:
-        return Verdict(None, read, tuple(measures), None)
-    prior = evidence.NEAR * evidence.nearness(groups)
+        return Verdict(None, panel_features, tuple(measures), None)
+    prior = evidence.ADJACENT_SHOT * evidence.nearness(groups)
     for number, caption in enumerate(captions):
-        prior[number, list(evidence.called_strangers(caption))] += evidence.WORD
+        prior[number, list(evidence.called_strangers(caption))] += evidence.CALLED_STRANGER
     known = {number: taught[grid.id] for number, grid in enumerate(grids) if grid.id in taught}
-    found = belonging.find(measures, places, _sources(grids), PRICE, prior, known)
-    return Verdict(found, read, tuple(measures), found.rule.scores(read) + prior)
+    found = belonging.fit_run(measures, places, _sources(grids), PRICE, prior, known)
+    return Verdict(found, panel_features, tuple(measures), found.rule.scores(panel_features) + prior)
 
 
 def _rows(vectors: np.ndarray) -> np.ndarray:
@@ -84,27 +84,29 @@ def _sources(grids: Sequence[Grid]) -> list[tuple[str, str]]:
 
 
 def scores(found: Verdict, number: int, caption: Caption, task: Task) -> tuple[Score, ...]:
-    """A score a panel for belonging, and one for whether anybody in it is seen in another panel.
+    """Per panel, a score for belonging and one for whether anybody in it appears in another panel.
 
-    Without a rule the captioner's own word counts, where its texts bear it out.
+    Without a fitted rule the captioner's opinion counts, unless its own texts contradict it.
     """
     called = evidence.called_strangers(caption)
     reason = (caption.parts and caption.parts.unrelated) or "it does not belong"
-    told = []
+    made = []
     for panel, marker in enumerate(task.markers):
         word = f"the captioner: {reason}" if panel in called else ""
         if found.found is not None and found.panels is not None:
             best = found.features[number, panel, :: len(SUMMARIES)]
             why = likenesses(found.measures, best, found.found.usual)
-            told.append(
+            made.append(
                 _against_floor(found.found, found.panels, (number, panel), marker, f"{why}; {word}" if word else why)
             )
         elif word:
-            told.append(Score(f"{BELONGS} {panel + 1}", 0.0, 1.0, False, f"Panel {marker} is a stranger; {word}."))
-    return (*told, *_recurring(caption, task))
+            made.append(Score(f"{BELONGS} {panel + 1}", 0.0, 1.0, False, f"Panel {marker} is a stranger; {word}."))
+    return (*made, *_recurring(caption, task))
 
 
-def _against_floor(found: belonging.Found, panels: np.ndarray, place: tuple[int, int], marker: str, why: str) -> Score:
+def _against_floor(
+    found: belonging.FittedRule, panels: np.ndarray, place: tuple[int, int], marker: str, why: str
+) -> Score:
     value, floor = round(float(panels[place]), 4), round(found.threshold, 4)
     verb = "belongs to" if value >= floor else "is a stranger in"
     reason = f"Panel {marker} {verb} its grid: {value:.4f}, floor {floor:.4f} ({why})."
@@ -112,32 +114,33 @@ def _against_floor(found: belonging.Found, panels: np.ndarray, place: tuple[int,
 
 
 def likenesses(measures: Sequence[str], best: np.ndarray, usual: Mapping[str, float]) -> str:
+    """A panel's best similarities in words, each beside the usual one; those that can't be measured are left out."""
     pairs = [(name, value) for name, value in zip(measures, best.tolist(), strict=True) if not np.isnan(value)]
     return ", ".join(f"{name} {value:.2f}, usually {usual[name]:.2f}" for name, value in pairs)
 
 
 def _recurring(caption: Caption, task: Task) -> tuple[Score, ...]:
-    """Of panels with people: whether anybody in it is seen in another panel. Only such a panel teaches to keep them."""
+    """For panels with people: does anybody appear in another panel? Otherwise it teaches no consistency."""
     parts = caption.parts
     if parts is None or not task.filter.recurring or "people" not in task.group.ties or len(parts.panels) == 1:
         return ()
     people = evidence.people_in(parts)
-    told = []
-    for panel, (marker, mine) in enumerate(zip(task.markers, people, strict=True)):
-        others = sum(bool(mine & theirs) for place, theirs in enumerate(people) if place != panel)
-        if mine:
-            seen = "Somebody" if others else "Nobody"
-            reason = f"{seen} in panel {marker} is seen in another panel: {others}, floor {ONCE:.4f}."
-            told.append(Score(f"{RECURS} {panel + 1}", float(others), ONCE, others > 0, reason, usual=1.0))
-    return tuple(told)
+    made = []
+    for panel, (marker, own) in enumerate(zip(task.markers, people, strict=True)):
+        others = sum(bool(own & theirs) for place, theirs in enumerate(people) if place != panel)
+        if own:
+            subject = "Somebody" if others else "Nobody"
+            reason = f"{subject} in panel {marker} appears in another panel: {others}, floor {ONCE:.4f}."
+            made.append(Score(f"{RECURS} {panel + 1}", float(others), ONCE, others > 0, reason, usual=1.0))
+    return tuple(made)
 
 
 # ---- the run
 
 
-def facts(found: belonging.Found) -> dict[str, Any]:
-    """What the report tells of a run's groups. Of shuffled groups as many count as the run has: they are no more
-    independent than its own are."""
+def facts(found: belonging.FittedRule) -> dict[str, Any]:
+    """Facts about a run's groups for the report. Rates of shuffled groups are stated for as many groups as the run has,
+    since they are no more independent than its own."""
     count = len(found.run)
 
     def passing(scores_: np.ndarray) -> dict[str, Any]:
@@ -147,33 +150,34 @@ def facts(found: belonging.Found) -> dict[str, Any]:
         "groups": count,
         "area": belonging.area(found).facts(),
         "threshold": round(found.threshold, 4),
-        "counts": {name: round(value, 3) for name, value in found.rule.share().items()},
+        "counts": {name: round(value, 3) for name, value in found.rule.shares().items()},
         "false rejects": Estimate.among(found.run < found.threshold).facts(),
         "strangers that pass": passing(found.strangers),
         "grids with one stranger that pass": passing(found.one),
     }
 
 
-def lines(told: Mapping[str, Any]) -> list[str]:
-    """What a person should know of it."""
-    if not told:
+def lines(facts_: Mapping[str, Any]) -> list[str]:
+    """A summary of the facts, as printed lines."""
+    if not facts_:
         return []
-    area = told["area"]
+    area = facts_["area"]
     return [
-        f"groups against shuffled ones: area under the curve {area['value']:.2f} ({area['low']:.2f} to "
-        f"{area['high']:.2f}; chance is 0.5)",
-        f"strangers captioned as they are: of grids of them pass {share(told['strangers that pass'])}, of grids with "
-        f"one {share(told['grids with one stranger that pass'])}; false rejects at most {share(told['false rejects'])}",
+        f"groups against shuffled controls: ROC AUC {area['value']:.2f} ({area['low']:.2f} to {area['high']:.2f}; "
+        "chance is 0.5)",
+        f"belonging: false rejects at most {share(facts_['false rejects'])}; false accepts: grids of strangers "
+        f"{share(facts_['strangers that pass'])}, grids with one stranger "
+        f"{share(facts_['grids with one stranger that pass'])}",
     ]
 
 
-def at_chance(told: Mapping[str, Any]) -> str:
-    """Why a run should stop, as the beginning of a sentence; empty where its groups are more than chance."""
-    if not told or told["area"]["cleared"]:
+def at_chance(facts_: Mapping[str, Any]) -> str:
+    """Why a run should stop, as the beginning of a sentence; empty if its groups are better than chance."""
+    if not facts_ or facts_["area"]["cleared"]:
         return ""
-    area = told["area"]
+    area = facts_["area"]
     return (
-        f"the {told['groups']} groups are hardly more alike than pictures put together at random (area under the "
-        f"curve {area['value']:.2f}, 95 % interval {area['low']:.2f} to {area['high']:.2f}, which falls short of "
+        f"the {facts_['groups']} groups are hardly more alike than pictures put together at random (ROC AUC "
+        f"{area['value']:.2f}, 95 % interval {area['low']:.2f} to {area['high']:.2f}, which falls short of "
         f"{area['line']})"
     )

@@ -1,4 +1,4 @@
-"""The data set's card, README.md, which a person reads and the model hub too (front matter); and TRAINERS.md."""
+"""The data set's card (README.md with front matter for the hub) and TRAINERS.md."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ LICENCES = (
     *("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "odc-by", "odbl", "pddl", "gpl-3.0"),
     *(f"cc-by{kind}-{version}" for kind in ("", "-sa", "-nc", "-nd", "-nc-sa", "-nc-nd") for version in ("3.0", "4.0")),
 )
-"""Licences that the hub has a short name for; it refuses a card with any other word there."""
+"""Licences for which the hub has an identifier; it refuses a card with any other value."""
 LISTED = 8
-"""Values of a list that the card tells."""
+"""Longest list that the card shows."""
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
 
 
 def write(data: Dataset, facts: Mapping[str, Any]) -> str:
-    """The card.
+    """The card as Markdown.
 
     Args:
-        facts: of the captioner and of the filter, as the report has them.
+        facts: facts of the captioner and the filter, as in the report.
     """
     parts = (
         _front_matter(data),
@@ -48,7 +48,7 @@ def write(data: Dataset, facts: Mapping[str, Any]) -> str:
 
 
 def _front_matter(data: Dataset) -> str:
-    """YAML whose strings are JSON, which is YAML too."""
+    """YAML; strings are written as JSON, which is valid YAML."""
     lines = [
         "---",
         f"pretty_name: {json.dumps(data.task.title, ensure_ascii=False)}",
@@ -74,10 +74,10 @@ def _front_matter(data: Dataset) -> str:
 
 
 def _fingerprint(data: Dataset) -> str:
-    """Other for other content and another place.
+    """A hash of the content and the location.
 
-    `datasets` caches a folder by its name and this part of its card, whatever lies in it: without this another task's
-    data set, or the same one before a review, would be loaded without a word.
+    `datasets` caches a folder by its name and this part of its card, whatever the folder contains. Without the hash it
+    could silently load the data set of another task, or the same one as it was before a review.
     """
     parts = [
         (sample.file, sample.text, [record.id for record in sample.row.grid.group.records]) for sample in data.samples
@@ -87,7 +87,7 @@ def _fingerprint(data: Dataset) -> str:
 
 
 def _licence(data: Dataset) -> str:
-    """The one licence of all sources where the hub knows it, "other" for several, "unknown" where one is unknown."""
+    """The licence of all sources if the hub knows it; "other" for several, "unknown" if any is unknown."""
     found = {record.licence.strip().lower().replace(" ", "-") for record in _records(data)}
     if not found or "" in found:
         return UNKNOWN
@@ -107,20 +107,20 @@ def _counts(data: Dataset) -> str:
     width, height = data.canvas
     texts = [len(sample.text.split()) for sample in data.samples]
     words = f"{min(texts)} to {max(texts)} words" if texts else "no captions"
-    sides = f"{len(data.train)} grids to train on, {len(data.held_out)} held out"
+    sides = f"{len(data.train)} training grids, {len(data.held_out)} held out"
     given = ", ".join(task.markers[panel - 1] for panel in task.condition)
     lines = [
         f"# {task.title}",
         "",
-        f"A data set for an In-Context LoRA (arXiv 2410.23775), task `{task.name}`, made by iclora.",
+        f"A data set for training an In-Context LoRA (arXiv 2410.23775), task `{task.name}`, made with iclora.",
         "",
         f"- {sides}; {data.split.why}.",
         f"- Every grid is {width} x {height} pixels: {layout.rows} x {layout.cols} panels of "
         f"{layout.panel_width} x {layout.panel_height}, in reading order {' '.join(task.markers)}.",
-        f"- One caption a grid, {words}, written for {task.base} (its text encoder {family.encoder} reads "
+        f"- One caption per grid, {words}, written for {task.base} (its text encoder {family.encoder} reads "
         f"{family.limit} tokens).",
         f"- Trigger: `{task.prefix}`." if task.prefix else "- No trigger word.",
-        f"- Given panels: {given}; the masks are black on them." if given else "- No panel is given: all are learnt.",
+        f"- Given panels: {given}; the masks are black there." if given else "- No panel is given; all are trained on.",
     ]
     return "\n".join([*lines, ""])
 
@@ -128,22 +128,22 @@ def _counts(data: Dataset) -> str:
 def _layout(data: Dataset) -> str:
     rows = [
         ("train/*.png", "a grid: RGB PNG, upright, no EXIF"),
-        ("train/*.txt", "its caption: one line, without a line end"),
-        ("train/metadata.jsonl", "captions, boxes of the panels, texts of the panels, sources and groups"),
+        ("train/*.txt", "its caption: one line without a newline"),
+        ("train/metadata.jsonl", "captions, boxes and texts of the panels, sources and groups"),
     ]
-    rows += [("validation/", "the same of the held-out grids")] if data.held_out else []
+    rows += [("validation/", "the same for the held-out grids")] if data.held_out else []
     rows += [(f"{samples.MASKS[side]}/", f"masks of {side}/") for side in data.sides if data.task.condition]
-    return "\n".join(["## Files", "", *_table(("file", "what it is"), rows), ""])
+    return "\n".join(["## Files", "", *_table(("file", "content"), rows), ""])
 
 
 def write_trainers(configs: Sequence[Config]) -> str:
-    """How to train on it with each trainer."""
+    """TRAINERS.md: how to train on the data set with each trainer."""
     lines = [
         "# Training on this data set",
         "",
-        "Each config takes the grid's own canvas as the only size, and none crops, flips or shuffles. Type a command",
-        "in this folder, with TRAINER set to the folder of that trainer: `export TRAINER=~/ai-toolkit`. Paths in the",
-        "configs are relative to this folder, so it can be moved, or copied to another machine, as it is.",
+        "Every config trains at the grid's own size only, without crops, flips or caption shuffling. Run the commands",
+        "in this folder, with TRAINER set to the trainer's folder: `export TRAINER=~/ai-toolkit`. Paths in the configs",
+        "are relative to this folder, so you can move it or copy it to another machine.",
         "",
     ]
     for config in configs:
@@ -154,7 +154,7 @@ def write_trainers(configs: Sequence[Config]) -> str:
 
 
 def _sources(data: Dataset) -> str:
-    """One line a film, a ready-made grid or a folder of pictures, with its licence, author and address."""
+    """One line per film, ready-made grid or folder of pictures, with its licence, author and URL."""
     panels: Counter[tuple[str, ...]] = Counter()
     for sample in data.samples:
         for record in sample.row.grid.group.records:
@@ -163,14 +163,14 @@ def _sources(data: Dataset) -> str:
             facts = (value or UNKNOWN for value in (record.licence, record.author, record.url))
             panels[str(Path(name).parent / "*") if single else name, sample.group, *facts] += 1
     unknown = sum(not record.licence for record in _records(data))
-    ask = [f"The licence of {unknown} panels of {sum(panels.values())} is unknown: ask before sharing.", ""]
+    ask = [f"The licence of {unknown} of {sum(panels.values())} panels is unknown: ask before you share them.", ""]
     rows = sorted((*source, str(count)) for source, count in panels.items())
     table = _table(("source", "group", "licence", "author", "url", "panels"), rows)
     return "\n".join(["## Sources", "", *(ask if unknown else []), *table, ""])
 
 
 def _made_with(facts: Mapping[str, Any]) -> str:
-    """Every fact that the run keeps on its models, and its thresholds as a table with the errors that they make."""
+    """All facts about the run's models, and a table of its thresholds with their error rates."""
     rest = {name: value for name, value in facts.items() if name != "thresholds"}
     lines = [f"- {line}" for line in _flat(rest, "")] or ["- unknown"]
     table = _thresholds(facts.get("thresholds") or {})
@@ -181,19 +181,21 @@ def _thresholds(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     rows = [
         (
             name,
-            str(told.get("is", "")),
-            str(told.get("value", "")),
-            str(told.get("found by", "")),
-            "; ".join(_flat(told.get("false rejects"), "")) or UNKNOWN,
-            "; ".join(_flat(told.get("false accepts"), "")) or UNKNOWN,
+            str(threshold.get("is", "")),
+            str(threshold.get("value", "")),
+            str(threshold.get("found by", "")),
+            "; ".join(_flat(threshold.get("false rejects"), "")) or UNKNOWN,
+            "; ".join(_flat(threshold.get("false accepts"), "")) or UNKNOWN,
         )
-        for name, told in found.items()
+        for name, threshold in found.items()
     ]
-    return _table(("score", "is", "value", "found by", "false rejects", "false accepts"), rows) if rows else []
+    return (
+        _table(("score", "kind", "value", "how it was found", "false rejects", "false accepts"), rows) if rows else []
+    )
 
 
 def _flat(value: Any, name: str) -> Iterator[str]:
-    """Every fact on a line of its own, its name in front; long lists are the report's matter."""
+    """One line per fact, with its name in front; lists longer than LISTED are left to the report."""
     text = ""
     if isinstance(value, Mapping) and {"count", "of", "low", "high"} <= set(value):
         text = share(value)
@@ -203,13 +205,13 @@ def _flat(value: Any, name: str) -> Iterator[str]:
     elif isinstance(value, list) and len(value) <= LISTED:
         text = ", ".join(map(str, value))
     elif not isinstance(value, list) and value is not None:
-        text = _here(str(value))
+        text = _short_path(str(value))
     if text:
         yield f"{name}: {text}" if name else text
 
 
-def _here(text: str) -> str:
-    """A model in a folder of this machine by the last two parts of its path."""
+def _short_path(text: str) -> str:
+    """A model's local folder, shortened to the last two parts of its path."""
     path = text.removeprefix("local-dir:")
     return "/".join(Path(path).parts[-2:]) if Path(path).is_absolute() else text
 
@@ -220,14 +222,14 @@ def _limits(data: Dataset) -> str:
     lines = [
         "## Known limits",
         "",
-        f"- {seen} of {len(data.samples)} grids were decided on by a person; the rest passed the checks unseen.",
-        f"- {edited} captions are a person's words; the others are a model's, or came with the source.",
-        "- Captions are in English. People in them have invented names; no name tells who is shown.",
-        "- A score says that a picture and a text are like a matching pair, not that every word is true.",
-        "- The split keeps sources apart by file, folder and set: the same person or place in two sources goes unseen.",
+        f"- A person decided on {seen} of {len(data.samples)} grids; the rest passed the automatic checks only.",
+        f"- A person edited {edited} captions; the others are a model's, or came with the source.",
+        "- Captions are in English. Names of people are invented and do not identify anyone.",
+        "- A high score means that a picture and a text look like a matching pair, not that every word is true.",
+        "- The split separates files, folders and sets; it does not notice the same person or place in two of them.",
     ]
     fewest = data.task.grids[0]
-    few = f"- {len(data.samples)} grids are few: the task is meant to be trained on {fewest} or more."
+    few = f"- {len(data.samples)} grids are few: the task is meant for {fewest} or more."
     return "\n".join([*lines, *([few] if len(data.samples) < fewest else []), ""])
 
 

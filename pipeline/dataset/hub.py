@@ -1,4 +1,4 @@
-"""A finished data set onto the Hugging Face hub. The token comes from the environment and is written nowhere."""
+"""Pushes a finished data set to the Hugging Face hub. The token comes from the environment and is never stored."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from pipeline.dataset.split import HELD_OUT, TRAIN
 from pipeline.errors import BadInput
 
 TOKEN = "HF_TOKEN"
-SENT = (
+UPLOADED = (
     "README.md",
     *(f"{side}/{files}" for side in (TRAIN, HELD_OUT) for files in ("*.png", "*.txt", "metadata.jsonl")),
     *(f"{masks}/*.png" for masks in MASKS.values()),
 )
-"""The data and its card. Configs stay here: they name folders of this machine. So do the caches that trainers leave."""
+"""The data and its card. Trainers' configs and caches stay on this machine."""
 
 
 def push(folder: Path, repo: str, *, public: bool) -> str:
-    """Sends a data set, and takes away what an earlier one has left in its place; where it can be seen.
+    """Uploads a data set, replacing an earlier one in the same repository; returns its URL.
 
     Raises:
-        BadInput: no token, no such name, an unsound split, a repository of the other kind, or the hub refuses or is
-            not to be reached.
+        BadInput: no token, an invalid name, a leaking split, an existing repository of the other visibility, or the hub
+            refuses or can't be reached.
     """
     import httpx2
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError
 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise BadInput(f"a data set on the hub has a name like ORG/NAME, got '{repo}'.")
+        raise BadInput(f"a data set on the hub is named ORG/NAME, got '{repo}'.")
     token = os.environ.get(TOKEN)
     if not token:
-        raise BadInput(f"the hub wants a token: set {TOKEN} to one that may write (huggingface.co/settings/tokens).")
+        raise BadInput(
+            f"the hub requires a token: set {TOKEN} to one with write access (huggingface.co/settings/tokens)."
+        )
     split.check(folder)
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
     try:
@@ -44,18 +46,18 @@ def push(folder: Path, repo: str, *, public: bool) -> str:
         if private == public:
             is_, asked = ("private", "public") if private else ("public", "private")
             raise BadInput(
-                f"{repo} is there already and {is_}, not {asked}; nothing was sent: "
-                f"{'leave out' if public else 'say'} --public, or name another."
+                f"{repo} already exists and is {is_}, not {asked}; nothing was uploaded: "
+                f"{'leave out' if public else 'add'} --public, or choose another name."
             )
         api.upload_folder(
             repo_id=repo,
             repo_type="dataset",
             folder_path=folder,
-            allow_patterns=list(SENT),
-            delete_patterns=list(SENT[1:]),
+            allow_patterns=list(UPLOADED),
+            delete_patterns=list(UPLOADED[1:]),
             commit_message=f"{len(split.entries(folder))} grids, by iclora",
         )
     except (httpx2.HTTPError, ConnectionError, HFValidationError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise BadInput(f"{repo} can't be sent to the hub: {reason.rstrip('.')}.") from error
+        raise BadInput(f"{repo} can't be uploaded to the hub: {reason.rstrip('.')}.") from error
     return str(url)

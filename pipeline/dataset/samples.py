@@ -1,4 +1,4 @@
-"""What a data set is made of, as the exporters and its card see it."""
+"""A data set and its samples, as seen by exporters and the card."""
 
 from __future__ import annotations
 
@@ -14,44 +14,45 @@ from pipeline.task import Task
 from pipeline.text.grammar import fold
 
 MASKS = {TRAIN: "masks", HELD_OUT: "masks-held-out"}
-"""Folders of the masks; apart, since kohya refuses a mask whose picture it does not train on."""
+"""Folders of the masks, one per side: kohya refuses a mask whose picture it does not train on."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One grid with its caption, and the place that it takes in the data set."""
+    """One grid with its caption and its place in the data set."""
 
     row: Row
     stem: str
-    """Its files' name; no other sample of either side has it."""
+    """Name of its files without suffix, unique across both sides."""
     side: str
     group: str
-    """The group of sources that it comes from."""
+    """Its group of sources, as the split names it."""
 
     @property
     def file(self) -> str:
-        """The picture, relative to the data set's folder."""
+        """The picture's path, relative to the data set's folder."""
         return f"{self.side}/{self.stem}.png"
 
     @property
     def mask(self) -> str:
+        """The mask's path, relative to the data set's folder."""
         return f"{MASKS[self.side]}/{self.stem}.png"
 
     @property
     def text(self) -> str:
-        """The caption on its one line."""
+        """The caption on one line."""
         return fold(self.row.caption.text)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A whole data set."""
+    """A data set before it is written."""
 
     task: Task
     run: Path
-    """The run's folder, which the grids' paths start from."""
+    """The run's folder, which the grids' paths are relative to."""
     home: Path
-    """Where the data set lies when it is done: configs name it, since trainers are started from elsewhere."""
+    """The finished data set's folder, absolute."""
     samples: tuple[Sample, ...]
     split: Split
 
@@ -70,12 +71,12 @@ class Dataset:
 
     @property
     def canvas(self) -> tuple[int, int]:
-        """Width and height of every grid."""
+        """Width and height of every grid, in pixels."""
         return self.task.grid_layout.canvas
 
     @cached_property
     def names(self) -> Mapping[str, str]:
-        """Sources by their paths from the folder that holds them all: the rest of a path is the user's own business."""
+        """Paths of the sources relative to their common folder, by full path; the rest of a path is private."""
         paths = sorted({record.source for sample in self.samples for record in sample.row.grid.group.records})
         common = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
         return {path: Path(os.path.relpath(path, common)).as_posix() for path in paths}
@@ -86,17 +87,17 @@ class Config:
     """What an exporter wrote for its trainer."""
 
     trainer: str
-    """The trainer's name, for a person."""
+    """The trainer's display name."""
     files: tuple[str, ...]
     """Relative to the data set's folder."""
     command: str = ""
-    """What to type to train; empty where the exporter has no trainer or the trainer not the task's base."""
+    """The command that trains; empty if there is no trainer or it does not support the task's base."""
     notes: tuple[str, ...] = ()
-    """What a user should know of this trainer and these grids, one sentence each."""
+    """Notes on this trainer with these grids, one sentence each."""
 
 
 def gather(rows: Sequence[Row], task: Task, run: Path, split: Split) -> Dataset:
-    """The rows in their order, numbered through both sides."""
+    """The data set of these rows, numbered in their order across both sides."""
     samples = tuple(
         Sample(row, f"{number:04d}", split.side(row.id), split.groups[row.id])
         for number, row in enumerate(rows, start=1)

@@ -1,8 +1,8 @@
-"""Train and held-out: which grids a LoRA learns from, and which it is only measured on.
+"""The split: which grids a LoRA is trained on, and which are held out to measure it.
 
-Grids that share a source (a film, a folder, a set, a single picture) stand on one side: panels of one story on both
-sides would make memory look like skill. Which side a group takes hangs on a hash of its name, so a further film moves
-few of the others.
+Grids that share a source (a film, a folder, a set, a single picture) stay on one side: panels of one story on both
+sides would make memorisation look like skill. A group's side depends on a hash of its name, so that adding a film moves
+few others.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pipeline.records import Position, Row
 from pipeline.task import Task
 
 TRAIN, HELD_OUT = "train", "validation"
-"""The sides' folders, by the names that `datasets` knows."""
+"""Folders of the two sides, with the names that `datasets` knows."""
 MOST = 1 / 3
-"""Where even the smallest group is a larger part of the grids than this, none is held out."""
+"""If even the smallest group is a larger share of the grids than this, none is held out."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,22 @@ class Split:
     held_out: frozenset[str]
     """Ids of the grids that are held out."""
     why: str
-    """In words for a person."""
+    """How the split was made, in words for a person."""
 
     def side(self, grid: str) -> str:
         return HELD_OUT if grid in self.held_out else TRAIN
 
 
 def divide(rows: Sequence[Row], task: Task) -> Split:
-    """Holds groups out, in the order of their names' hashes, as long as they fit into the share.
+    """Holds out groups, in the order of their names' hashes, as long as they fit into the share.
 
-    Where none fits it is the smallest; where that is more than MOST of all grids, or there is one group only, none.
+    If none fits, the smallest is held out, unless it is more than MOST of all grids or the only group.
     """
     share = task.export.held_out
     groups = group(rows, task)
     sizes = Counter(groups.values())
     if share == 0:
-        return Split(groups, frozenset(), "nothing is held out, as export.held_out is 0")
+        return Split(groups, frozenset(), "nothing is held out, since export.held_out is 0")
     order = sorted(sizes, key=lambda name: hashlib.sha256(f"{task.seed} {name}".encode()).digest())
     held: list[str] = []
     for name in order[:-1]:
@@ -59,11 +59,11 @@ def divide(rows: Sequence[Row], task: Task) -> Split:
         smallest = min(order, key=lambda name: sizes[name])
         held = [smallest] if sizes[smallest] <= MOST * len(rows) else []
     if not held:
-        why = f"nothing is held out: there are too few groups of sources ({len(order)}) to hold a whole one out"
+        why = f"nothing is held out: there are too few groups of sources ({len(order)}) to spare one"
         return Split(groups, frozenset(), why)
     out = frozenset(grid for grid, name in groups.items() if name in held)
     verb = "is" if len(held) == 1 else "are"
-    why = f"{len(held)} of {len(order)} groups of sources {verb} held out whole (share {share:g}, seed {task.seed})"
+    why = f"{len(held)} of {len(order)} groups of sources {verb} held out (share {share:g}, seed {task.seed})"
     return Split(groups, out, why)
 
 
@@ -71,7 +71,7 @@ def divide(rows: Sequence[Row], task: Task) -> Split:
 
 
 def group(rows: Sequence[Row], task: Task) -> dict[str, str]:
-    """Name of each grid's group: grids that share a source are one group, and so are those in between."""
+    """The name of each grid's group, by id: grids that share a source, directly or through other grids."""
     paired = task.group.by == "pairs" and len({at.folder for row in rows for at in _positions(row)}) < 2  # noqa: PLR2004
     parent: dict[str, str] = {}
 
@@ -99,10 +99,10 @@ def _positions(row: Row) -> Iterator[Position]:
 
 
 def _source(at: Position, pair: str) -> str:
-    """The source's name, without where on this machine it lies: that is no one else's business and may change.
+    """The source's name without its location on this machine, which is private and may change.
 
     Args:
-        pair: name of its pair, where all pairs are of one folder; empty otherwise.
+        pair: name of its pair if all pairs come from one folder; empty otherwise.
     """
     folder = Path(at.folder).name
     return at.group or (f"{folder}/{at.film}" if at.film else "") or at.set or pair or folder
@@ -112,7 +112,7 @@ def _source(at: Position, pair: str) -> str:
 
 
 def entries(folder: Path) -> dict[str, dict[str, Any]]:
-    """What `metadata.jsonl` of both sides says of each picture, by the picture's path in the data set.
+    """The `metadata.jsonl` entries of both sides, by the picture's path in the data set.
 
     Raises:
         BadInput: there is no data set, or its metadata can't be read.
@@ -127,16 +127,16 @@ def entries(folder: Path) -> dict[str, dict[str, Any]]:
             found |= {f"{side}/{entry['file_name']}": entry for entry in map(json.loads, lines)}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(
-                f"{listing} is no listing of a data set ({error}); run 'iclora export' to write it anew."
+                f"{listing} is not a data set's metadata ({error}); run 'iclora export' to write it again."
             ) from error
     return found
 
 
 def check(folder: Path) -> None:
-    """Refuses a finished data set where something stands on both sides.
+    """Checks that the two sides of a finished data set share nothing.
 
     Raises:
-        BadInput: a group of sources, a source picture or a grid is in the training side and in the held-out side.
+        BadInput: a group of sources, a source picture or a grid is on both sides.
     """
     seen: dict[tuple[str, str], str] = {}
     faults = []
@@ -148,17 +148,19 @@ def check(folder: Path) -> None:
     if faults:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""  # noqa: PLR2004
         raise BadInput(
-            f"the data set in {folder} holds out what it trains on: {'; '.join(faults[:3])}{more}; "
-            "run 'iclora export' to split it anew."
+            f"the two sides of the data set in {folder} overlap: {'; '.join(faults[:3])}{more}; "
+            "run 'iclora export' to split it again."
         )
 
 
 def _marks(picture: Path, entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What no other side may have: the kind of thing and its name."""
+    """What must not be on both sides, as pairs of a kind and a name."""
     try:
         yield "the grid", hashlib.sha256(picture.read_bytes()).hexdigest()[:12]
     except OSError as error:
-        raise BadInput(f"{picture} is listed and can't be read: {error.strerror}; run 'iclora export'.") from error
+        raise BadInput(
+            f"{picture} is in the metadata but can't be read: {error.strerror}; run 'iclora export'."
+        ) from error
     if name := entry.get("group"):
         yield "the group", str(name)
     for source in entry.get("sources", []):

@@ -37,7 +37,7 @@ class Pictures:
             {record.id: row for row, record in enumerate(records)},
             histograms / np.maximum(np.linalg.norm(histograms, axis=-1, keepdims=True), 1e-9),
             np.array([list(bytes.fromhex(record.phash)) for record in records], np.uint8),
-            evidence.seen(task, records, vectors),
+            evidence.from_pictures(task, records, vectors),
         )
 
     def rows_of(self, groups: Sequence[Sequence[Record]]) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.consistency import belonging, evidence, verdict
-from pipeline.consistency.belonging import Found
+from pipeline.consistency.belonging import FittedRule
 from pipeline.consistency.likeness import SUMMARIES, features
 from pipeline.grouping.explain import name_of, reject
 from pipeline.grouping.pictures import Pictures
@@ -44,7 +44,7 @@ class Vetoes:
 
     task: Task
     pictures: Pictures
-    found: Found | None = None
+    found: FittedRule | None = None
     """What the groups formed by structure alone say about strangers; None while there are too few of them."""
 
     @property
@@ -63,7 +63,7 @@ class Vetoes:
         if self.found is None:
             return tuple(near[0])
         read = features(self.pictures.measures, self.pictures.rows_of(near))
-        scores = self.found.rule.scores(read) + evidence.NEAR * evidence.nearness(near)
+        scores = self.found.rule.scores(read) + evidence.ADJACENT_SHOT * evidence.nearness(near)
         allowed = scores.min(axis=1) >= self.found.threshold
         if allowed.any():
             return tuple(near[int(np.argmax(allowed))])
@@ -79,9 +79,9 @@ class Vetoes:
         """
         if len(groups) < belonging.FEWEST or self.task.grid_layout.size == 1:
             return self
-        prior = evidence.NEAR * evidence.nearness(groups)
+        prior = evidence.ADJACENT_SHOT * evidence.nearness(groups)
         rows = self.pictures.rows_of(groups)
-        return replace(self, found=belonging.find(self.pictures.measures, rows, sources, PRICE, prior))
+        return replace(self, found=belonging.fit_run(self.pictures.measures, rows, sources, PRICE, prior))
 
 
 def drop_copies(

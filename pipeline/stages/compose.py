@@ -16,8 +16,8 @@ from pipeline.records import Grid, Group, Layout, Rejected, content_id
 from pipeline.task import Task
 
 KEEP = 2
-"""JPEGs are decoded at no less than this many times the panel's longer side: 50 dB from a full decode, which nobody can
-see. Decoded at the side itself they would be at 34 dB and have lost a quarter of the finest detail."""
+"""JPEGs are decoded at no less than this many times the panel's longer side: 50 dB from a full decode, an invisible
+difference. Decoded at the side itself, they would be at 34 dB and lose a quarter of the finest detail."""
 
 
 @dataclass(frozen=True)

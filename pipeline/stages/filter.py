@@ -1,4 +1,4 @@
-"""The filter: holds every grid's pictures and texts against thresholds; a rejection has score, threshold and reason."""
+"""Captions -> Scores: checks every grid's pictures and texts against thresholds; rejections name score and reason."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ FAULTS = {
     verdict.BELONGS: "strangers",
     verdict.RECURS: "seen once",
 }
-"""Why a grid is rejected if the score fails, in a word or two."""
+"""Short class of the rejection if the score fails."""
 PER_PANEL = ("text", verdict.BELONGS, verdict.RECURS)
-"""Scores that each panel has, with its number after the name."""
+"""Scores that every panel has; the panel's number, from 1, follows the name."""
 EARLIER = "earlier grid"
 
 
@@ -44,14 +44,14 @@ class Parameters:
 
     task: Task
     grids: Mapping[str, Grid]
-    """The run's grids by id, those without a caption too."""
+    """The run's grids by id, including those without a caption."""
     scorer: Scorer | None
     """Pickled without its weights, which every process loads when it first needs them."""
     folder: Path
     """The run's folder."""
     cache: Cache
     taught: Mapping[str, bool]
-    """By grid what a person decided, if that is to teach the rule of what belongs together."""
+    """By id of the grid, what a person decided, if the belonging rule is to be trained on it."""
 
 
 def stage(
@@ -65,13 +65,13 @@ def stage(
     """The filter stage.
 
     Args:
-        taught: by grid what a person decided, if that is to teach the rule of what belongs together.
+        taught: by id of the grid, what a person decided, if the belonging rule is to be trained on it.
     """
     identity = scorer.identity() if scorer else {"scorer": "none"}
 
     def intact() -> bool:
-        telling = len(grids) >= belonging.FEWEST and task.grid_layout.size > 1
-        drawn = bool(grids) if scorer else telling
+        fitted = len(grids) >= belonging.FEWEST and task.grid_layout.size > 1
+        drawn = bool(grids) if scorer else fitted
         return not drawn or (folder / PLOT).is_file()
 
     config = {
@@ -90,7 +90,7 @@ def stage(
 
 
 def filter_(captions: Sequence[Caption], *, parameters: Parameters) -> Iterator[Scores | Rejected | Facts]:
-    """Every caption's scores, and a rejection if one fails; then the thresholds, with the plot of what they rest on."""
+    """Every caption's scores, with a rejection if one fails; then the thresholds as facts. Also draws the plot."""
     own, folder = parameters, parameters.folder
     grids = [own.grids[caption.grid] for caption in captions]
     encoder = Encoder(own.scorer, own.cache, folder) if own.scorer else None
@@ -104,7 +104,7 @@ def filter_(captions: Sequence[Caption], *, parameters: Parameters) -> Iterator[
     yield Facts(judged.facts())
 
 
-def score_one(  # noqa: PLR0913, PLR0917  (what one grid is, and what the run found)
+def score_one(  # noqa: PLR0913, PLR0917  (one grid, and what its run found)
     task: Task,
     grid: Grid,
     caption: Caption,
@@ -113,13 +113,12 @@ def score_one(  # noqa: PLR0913, PLR0917  (what one grid is, and what the run fo
     cache: Cache,
     facts: Mapping[str, Any],
 ) -> tuple[Score, ...]:
-    """One grid's scores against the thresholds that the last filter run found; none if it scored nothing.
+    """One grid's scores against the thresholds of the last filter run; empty if it scored nothing.
 
-    Whether an earlier grid has the same panels, and whether the panels belong together, takes the whole run and is not
-    among them.
+    Scores that need the whole run are left out: copies of earlier grids, and whether the panels belong together.
 
     Args:
-        facts: those of the filter's mark.
+        facts: the facts of the filter's mark.
     """
     found = thresholds.from_facts(facts)
     if scorer is None or not found:
@@ -151,7 +150,7 @@ class Judged:
         """
         Args:
             encoder: None without a scorer; then colours and texts alone decide what belongs together.
-            taught: by grid, whether a person finds it good.
+            taught: by id of the grid, whether a person finds it correct.
         """
         vectors = encoder.vectors(grids, captions) if encoder and grids else None
         judged = Judged(task, grids, captions, verdict.verdict(task, grids, captions, vectors, taught))
@@ -172,7 +171,7 @@ class Judged:
         return found | ({"belonging": belonging_} if belonging_ else {})
 
     def draw(self, path: Path) -> None:
-        """Draws the plot of what the thresholds rest on; removes an old one if there are none."""
+        """Draws the scores behind the thresholds; removes an old plot if there are none."""
         from pipeline.consistency import plot
 
         found = self.calibration.thresholds if self.calibration else {}
@@ -182,7 +181,7 @@ class Judged:
             path.unlink(missing_ok=True)
 
     def scores(self) -> Iterator[tuple[Score, ...]]:
-        """Grid by grid. Of grids with nearly the same panels, the first one that passes otherwise stays."""
+        """The scores of each grid. Of grids with nearly the same panels, the first that otherwise passes is kept."""
         kept: list[int] = []
         for number, caption in enumerate(self.captions):
             scores = verdict.scores(self.together, number, caption, self.task)
@@ -200,11 +199,11 @@ class Judged:
 def judge(
     values: Mapping[str, np.ndarray], matrix: np.ndarray, found: Mapping[str, Threshold], task: Task
 ) -> tuple[Score, ...]:
-    """The scores of one grid; what can't be measured without a text is left to the linter.
+    """The scores of one grid; a missing text is left to the linter.
 
     Args:
         values: one grid's measures.
-        matrix: cosines of its panels (rows) with its segments (columns).
+        matrix: cosine similarities of its panels (rows) and segments (columns).
     """
     scores = []
     for panel, (marker, value) in enumerate(zip(task.markers, values["text"], strict=True), start=1):
@@ -215,9 +214,9 @@ def judge(
     subjects = {
         "order": ("The texts {}", "stand in their best order", f"fit better in the order {order}"),
         "summary": ("The panels {} the summary", "fit", "do not fit"),
-        "least alike": ("The panels {}", "are related", "hold strangers"),
-        "most alike": ("The panels {}", "are no copies", "hold two copies of one picture"),
-        "texts alike": ("The texts of the panels {}", "differ", "hold two that say the same"),
+        "least alike": ("The panels {}", "are related", "include strangers"),
+        "most alike": ("The panels {}", "are not copies", "include two copies of one picture"),
+        "texts alike": ("The texts of the panels {}", "differ", "include two that say the same"),
     }
     scores += [_score(name, float(values[name]), found[name], *words) for name, words in subjects.items()]
     return tuple(score for score in scores if not np.isnan(score.value))
@@ -241,11 +240,11 @@ def _seen_before(
     panels: np.ndarray, number: int, kept: Sequence[int], grids: Sequence[Grid], copies: Threshold
 ) -> Score:
     """The score against the most similar earlier grid."""
-    alike = similarity.likeness(panels[number], panels[kept])
+    alike = similarity.overlap(panels[number], panels[kept])
     nearest = int(np.argmax(alike))
     name = grids[kept[nearest]].id
     return _score(
-        EARLIER, float(alike[nearest]), copies, f"Nearly all panels {{}} {name}", "differ from those of", "stand in"
+        EARLIER, float(alike[nearest]), copies, f"Nearly all panels {{}} {name}", "differ from those of", "are also in"
     )
 
 

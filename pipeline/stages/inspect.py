@@ -19,7 +19,7 @@ from pipeline.records import Record, Rejected
 from pipeline.task import LayoutSection, Task
 
 MEASURE_SIDE = 512
-"""px; pictures are measured at this long side, so that sharpness compares between sizes."""
+"""Pictures are measured at this long side in pixels, so that sharpness is comparable between sizes."""
 BINS = (8, 4, 4)
 """Bins of hue, saturation and value."""
 
@@ -38,7 +38,7 @@ def stage(task: Task, folder: Path, threads: int) -> Stage[Record]:
     """The inspect stage.
 
     Args:
-        threads: pictures measured at the same time; Pillow and OpenCV let go of the interpreter's lock.
+        threads: pictures measured at the same time; Pillow and OpenCV release the interpreter's lock.
     """
     return Stage(
         name="inspect",

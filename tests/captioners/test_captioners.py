@@ -1,4 +1,4 @@
-"""Captioners: the contract that each keeps, how answers are read, and the local one with the miniature model."""
+"""Captioners: the contract of all, how answers are parsed, and the local one with the miniature model."""
 
 import json
 import pickle
@@ -30,12 +30,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "local": {"model": str(VLM), "max_new_tokens": 96},
     "scripted": {"answers": ["one answer", "another answer"]},
 }
-"""What a captioner can't be made without; one that is not listed needs nothing."""
+"""Options that a captioner requires; one that is not listed needs none."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def endpoint() -> Iterator[None]:
-    """Something for the captioner `server` to ask."""
+    """An endpoint for the captioner `server`."""
     with serving() as endpoint, pytest.MonkeyPatch.context() as patch:
         patch.setitem(OPTIONS, "server", {"url": endpoint.url})
         yield
@@ -51,7 +51,7 @@ def make(name: str, **more: Any) -> protocol.Captioner:
 
 
 def answers_of(captioner: protocol.Captioner, questions: list[Question]) -> list[Answer]:
-    """In the order of the questions, one each."""
+    """The answers in the order of the questions, one each."""
     came = dict(captioner.ask(questions))
     return [came[place] for place in range(len(questions))]
 
@@ -70,7 +70,7 @@ def ask(seed: int, texts: tuple[str, ...] = ("a cat", "a dog", "a hat"), task: T
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_question_gets_the_same_answer_alone_and_among_others(name: str) -> None:
+def test_a_question_gets_the_same_answer_alone_and_in_a_batch(name: str) -> None:
     captioner = make(name)
     questions = [ask(1), ask(2)]
     answers = answers_of(captioner, questions)
@@ -80,14 +80,14 @@ def test_the_same_question_gets_the_same_answer_alone_and_among_others(name: str
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_identity_is_plain_stable_and_tells_the_captioner(name: str) -> None:
+def test_an_identity_is_plain_stable_and_names_the_captioner(name: str) -> None:
     identity = make(name).identity()
     assert identity["captioner"] == name
     assert json.dumps(identity) == json.dumps(make(name).identity())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_captioner_travels_to_another_process_without_its_weights_and_answers_alike(name: str) -> None:
+def test_a_pickled_captioner_has_no_weights_and_answers_the_same(name: str) -> None:
     captioner = make(name)
     answers = answers_of(captioner, [ask(1)])
     pickled = pickle.dumps(captioner)
@@ -97,19 +97,19 @@ def test_a_captioner_travels_to_another_process_without_its_weights_and_answers_
     assert answers_of(travelled, [ask(1)]) == answers
 
 
-def test_a_servers_key_stays_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_servers_key_is_not_pickled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
     assert b"sk-very-secret" not in pickle.dumps(make("server"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_captioner_says_how_many_it_takes_and_whether_its_words_are_people_s(name: str) -> None:
+def test_a_captioner_states_its_batch_and_whether_its_texts_are_verbatim(name: str) -> None:
     captioner = make(name)
     assert captioner.batch >= 1 and captioner.verbatim is (name == "sidecar")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_unknown_option_is_told_with_the_known_ones(name: str) -> None:
+def test_an_unknown_option_is_reported_with_the_known_ones(name: str) -> None:
     with pytest.raises(BadInput, match=rf"options of the captioner {name}: unknown key 'no_such' \(known: "):
         make(name, no_such=1)
 
@@ -121,37 +121,37 @@ def sidecar(*texts: str) -> str:
     return answers_of(make("sidecar"), [replace(ask(0), texts=texts)])[0].text
 
 
-def test_a_joint_caption_that_came_along_is_answered_word_for_word_on_one_line() -> None:
+def test_a_sidecars_joint_caption_is_used_word_for_word_on_one_line() -> None:
     text = "[MOVIE-SHOTS] ünï “quotes” {braces}, [SCENE-1] a\n[SCENE-2] b: [SCENE-3] c"
     assert sidecar(text, text, text) == text.replace("\n", " ")
 
 
 @pytest.mark.parametrize("text", ["[MOVIE-SHOTS] s, [SCENE-2] b, [SCENE-3] c", "[SCENE-3] c only"])
-def test_a_damaged_joint_caption_stays_as_it_is(text: str) -> None:
+def test_a_damaged_joint_caption_is_left_unchanged(text: str) -> None:
     assert sidecar(text, text, text) == text
 
 
-def test_panels_own_texts_are_put_together() -> None:
+def test_the_panels_own_texts_are_combined() -> None:
     caption = replies.read(sidecar('a cat says "hi"', "two dogs", "a hat on a post"), STORYBOARD)
     assert caption.text == '[MOVIE-SHOTS] [SCENE-1] a cat says "hi", [SCENE-2] two dogs, [SCENE-3] a hat on a post.'
 
 
-def test_a_text_that_all_panels_share_but_that_has_no_marker_goes_to_each() -> None:
+def test_a_shared_text_without_markers_goes_to_each_panel() -> None:
     assert replies.read(sidecar("a cat", "a cat", "a cat"), STORYBOARD).panels == ("a cat", "a cat", "a cat")
 
 
-def test_no_texts_make_an_empty_answer() -> None:
+def test_without_texts_the_answer_is_empty() -> None:
     assert sidecar("", "", "") == ""
 
 
-def test_a_panel_without_a_text_stays_without() -> None:
+def test_a_panel_without_a_text_stays_empty() -> None:
     assert replies.read(sidecar("a cat", "", "a hat"), STORYBOARD).panels == ("a cat", "", "a hat")
 
 
 # ---- fixed answers
 
 
-def test_scripted_answers_go_round_and_what_was_asked_is_remembered() -> None:
+def test_scripted_answers_repeat_in_turn_and_questions_are_recorded() -> None:
     captioner = make("scripted", answers=["a", "b"])
     first, second = ask(1), ask(2)
     back = replace(first, earlier=(Turn("a", ("too short",)),))
@@ -168,7 +168,7 @@ def test_a_script_without_answers_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", task.names())
-def test_the_instruction_of_a_task_names_every_marker_and_asks_for_as_many_texts(name: str) -> None:
+def test_a_tasks_instruction_names_every_marker_and_asks_for_one_text_each(name: str) -> None:
     asked = task.load(name)
     text = instructions.write(asked)
     assert all(marker in text for marker in asked.markers)
@@ -177,14 +177,14 @@ def test_the_instruction_of_a_task_names_every_marker_and_asks_for_as_many_texts
     assert asked.opening in text
 
 
-def test_the_instruction_says_which_words_not_to_use_where_a_task_excludes_any() -> None:
+def test_the_instruction_lists_the_words_that_a_task_excludes() -> None:
     text = instructions.write(task.load("sparklers", ['caption.exclude=["sparkler", "glowing trail"]']))
     assert text.endswith("\nNever use these words: sparkler, glowing trail.")
     assert "Never use these words" not in instructions.write(task.load("sparklers"))
 
 
 @pytest.mark.parametrize("people", [True, False])
-def test_the_instruction_asks_for_names_and_looks_where_people_are_named_and_only_there(people: bool) -> None:
+def test_the_instruction_asks_for_names_and_looks_only_if_people_are_named(people: bool) -> None:
     text = instructions.write(task.load("storyboard", [f"caption.people={str(people).lower()}"]))
     assert ("<P1>" in text) is ('"name": "P1"' in text) is ('"looks"' in text) is people
     assert ('Name nobody; leave every "people" empty.' in text) is not people
@@ -192,7 +192,7 @@ def test_the_instruction_asks_for_names_and_looks_where_people_are_named_and_onl
 
 
 @pytest.mark.parametrize("people", [True, False])
-def test_the_example_in_the_instruction_is_of_the_form_that_is_read(people: bool) -> None:
+def test_the_example_in_the_instruction_can_be_parsed(people: bool) -> None:
     asked = task.load("storyboard", [f"caption.people={str(people).lower()}"])
     (example,) = (line for line in instructions.write(asked).splitlines() if line.startswith("Answer with one JSON"))
     form = example[example.index("{") : example.rindex("}") + 1].replace(", ...]", "]")
@@ -200,7 +200,7 @@ def test_the_example_in_the_instruction_is_of_the_form_that_is_read(people: bool
     assert [len(reply.panels), len(reply.people), len(reply.ties)] == [1, people, 1]
 
 
-def test_every_policy_on_looks_is_told_in_the_same_words_but_for_how_long_a_text_may_be() -> None:
+def test_instructions_for_all_looks_policies_differ_only_in_the_length_of_texts() -> None:
     asked = [task.load("storyboard", [f"caption.looks={looks}", "base=sd-3.5"]) for looks in ("once", "never")]
     once, never = (instructions.write(one).replace(f" {budget.words(one)} ", " # ") for one in asked)
     assert once == never
@@ -233,12 +233,12 @@ def numbered(*numbers: int) -> str:
     ],
     ids=["plain", "indented", "fenced", "chatter", "thoughts", "more keys", "free text"],
 )
-def test_a_good_answer_is_read_whatever_stands_around_it(answer: str) -> None:
+def test_a_good_answer_is_parsed_whatever_surrounds_it(answer: str) -> None:
     caption = replies.read(answer, STORYBOARD)
     assert caption.text == f"{CAPTION}." and caption.problems == ()
 
 
-def test_free_text_is_taken_as_it_is() -> None:
+def test_free_text_is_used_unchanged() -> None:
     text = "[MOVIE-SHOTS] A day; [SCENE-1]: a man reads [SCENE-2] rain {falls} on, [SCENE-3] a dog waits here"
     assert replies.read(text, STORYBOARD).text == text
 
@@ -266,17 +266,17 @@ def test_free_text_is_taken_as_it_is() -> None:
         (numbered(2, 3, 4), 'the "image" numbers of the 3 panels are not 1 to 3, each once'),
     ],
 )
-def test_an_answer_that_can_t_be_read_is_told_in_words_for_the_model(answer: str, fault: str) -> None:
+def test_the_fault_of_an_unreadable_answer_is_described_for_the_model(answer: str, fault: str) -> None:
     with pytest.raises(BadReply) as caught:
         replies.read(answer, STORYBOARD)
     assert fault in str(caught.value) and len(str(caught.value)) < 500
 
 
-def test_panels_stand_by_their_numbers_whatever_their_order_in_the_answer() -> None:
+def test_panels_are_sorted_by_number_whatever_their_order_in_the_answer() -> None:
     assert replies.read(numbered(3, 1, 2), STORYBOARD).panels == ("text number 1", "text number 2", "text number 3")
 
 
-def test_names_come_with_or_without_brackets_and_stand_in_them() -> None:
+def test_names_get_brackets_whether_or_not_the_answer_has_them() -> None:
     panels = [
         {"text": "<P1> reads a letter", "people": ["<P1>"]},
         {"text": "P2 and P1 dance on a street", "people": [{"name": "P1"}, {"name": " P2 "}]},
@@ -288,7 +288,7 @@ def test_names_come_with_or_without_brackets_and_stand_in_them() -> None:
     assert caption.panels == ("<P1> reads a letter", "<P2> and <P1> dance on a street", "P11 and a dog wait here")
 
 
-def test_half_a_character_becomes_a_question_mark() -> None:
+def test_a_lone_surrogate_becomes_a_question_mark() -> None:
     assert replies.read(json.dumps(REPLY | {"summary": "a half \ud83d day"}), STORYBOARD).summary == "a half ? day"
 
 
@@ -328,27 +328,25 @@ def answers(vlm: protocol.Captioner) -> list[Answer]:
     return answers_of(vlm, GRIDS)
 
 
-def test_the_miniature_answers_in_the_form_asked_for(answers: list[Answer]) -> None:
+def test_the_miniature_answers_in_the_requested_format(answers: list[Answer]) -> None:
     for question, answer in zip(GRIDS, answers, strict=True):
         reply = replies.JointReply.model_validate_json(answer.text)
         assert len(reply.panels) == len(question.markers) and answer.finished and answer.tokens > 10
 
 
-def test_a_batch_of_grids_of_different_sizes_gives_what_one_by_one_gives(
+def test_a_batch_of_different_sizes_gives_the_same_answers_as_one_by_one(
     vlm: protocol.Captioner, answers: list[Answer]
 ) -> None:
     assert [answers_of(vlm, [question])[0] for question in GRIDS] == answers
 
 
-def test_an_answer_that_the_limit_cuts_off_says_so(answers: list[Answer]) -> None:
+def test_an_answer_cut_off_by_the_limit_is_marked_unfinished(answers: list[Answer]) -> None:
     (cut,) = answers_of(make("local", max_new_tokens=32), GRIDS[:1])
     assert (cut.tokens, cut.finished) == (32, False)
     assert answers[0].text.startswith(cut.text) and cut.text != answers[0].text
 
 
-def test_faults_go_back_as_a_conversation_that_the_model_answers(
-    vlm: protocol.Captioner, answers: list[Answer]
-) -> None:
+def test_faults_are_sent_back_as_a_conversation(vlm: protocol.Captioner, answers: list[Answer]) -> None:
     question = replace(GRIDS[0], earlier=(Turn(answers[0].text, ("the text of [SCENE-1] is thin",)),))
     roles = [turn["role"] for turn in protocol.conversation(question)]
     assert roles == ["user", "assistant", "user"]
@@ -358,19 +356,19 @@ def test_faults_go_back_as_a_conversation_that_the_model_answers(
 
 QUIET = """
 import sys
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/captioners"]
+sys.path[:0] = sys.argv[1:]
 import test_captioners
 print(repr(test_captioners.answers_of(test_captioners.make("local"), test_captioners.GRIDS[:1])))
 """
 
 
 def test_another_process_answers_the_same_and_prints_nothing_else(answers: list[Answer]) -> None:
-    words = [sys.executable, "-W", "error", "-c", QUIET, str(Path(__file__).parent)]
+    words = [sys.executable, "-W", "error", "-c", QUIET, str(Path(__file__).parent), str(Path(__file__).parents[1])]
     ran = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (ran.stdout, ran.stderr) == (f"{answers[:1]!r}\n", "")
 
 
-def test_other_weights_or_limits_are_another_identity(tmp_path: Path) -> None:
+def test_other_weights_or_limits_change_the_identity(tmp_path: Path) -> None:
     for file in VLM.iterdir():
         (tmp_path / file.name).symlink_to(file)
     copy = make("local", model=str(tmp_path)).identity()
@@ -384,7 +382,7 @@ def test_other_weights_or_limits_are_another_identity(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["nobody/nothing", "no such/name/at all", "captioners"])
-def test_a_model_that_is_not_here_is_one_sentence_with_three_ways_on(
+def test_a_missing_model_is_reported_in_one_sentence_with_three_remedies(
     model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -393,7 +391,7 @@ def test_a_model_that_is_not_here_is_one_sentence_with_three_ways_on(
         make("local", model=model).identity()
 
 
-def test_weights_that_are_broken_are_told_at_the_first_question(tmp_path: Path) -> None:
+def test_broken_weights_are_reported_at_the_first_question(tmp_path: Path) -> None:
     for file in VLM.iterdir():
         (tmp_path / file.name).write_bytes(
             file.read_bytes()[:1000] if file.suffix == ".safetensors" else file.read_bytes()
@@ -402,7 +400,7 @@ def test_weights_that_are_broken_are_told_at_the_first_question(tmp_path: Path) 
         answers_of(make("local", model=str(tmp_path)), GRIDS[:1])
 
 
-def test_asking_leaves_the_number_of_threads_as_it_was(vlm: protocol.Captioner) -> None:
+def test_asking_restores_the_number_of_threads(vlm: protocol.Captioner) -> None:
     import torch
 
     threads = torch.get_num_threads()
@@ -410,8 +408,8 @@ def test_asking_leaves_the_number_of_threads_as_it_was(vlm: protocol.Captioner) 
     assert torch.get_num_threads() == threads
 
 
-def test_panels_reach_the_model_at_their_own_size(vlm: protocol.Captioner) -> None:
-    """A panel of 1024 x 512 is seen like the same drawn small, not like a shrunken grid."""
+def test_panels_reach_the_model_at_full_size(vlm: protocol.Captioner) -> None:
+    """A panel of 1024 x 512 is read like the same panel drawn small, not like a shrunken grid."""
     rng = Random(3)
     scenes = [draw_scene(rng) for _ in range(3)]
     large = replace(GRIDS[0], panels=tuple(picture(scene, 1024, 512) for scene in scenes))

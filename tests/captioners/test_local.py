@@ -1,4 +1,4 @@
-"""The local captioner with models of several architectures, and the benches that measure captions and batches."""
+"""The local captioner with models of several architectures, and the benchmarks of captions and batches."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def make(**options: Any) -> local.Local:
 
 
 def question(seed: int, width: int = 192, height: int = 96) -> Question:
-    """Three drawn panels above one another, and the grid that they make."""
+    """Three drawn panels, one above the other, and their grid."""
     rng = Random(seed)
     panels = tuple(Image.fromarray(draw(draw_scene(rng), size=(width, height))) for _ in STORYBOARD.markers)
     grid = Image.new("RGB", (width, height * len(panels)))
@@ -59,7 +59,7 @@ def answers() -> list[Answer]:
 
 
 def shown(images: protocol.Images) -> list[str | Image.Image]:
-    """The first turn's parts, texts and pictures in order."""
+    """The parts of the first turn, texts and pictures in order."""
     (turn,) = protocol.conversation(QUESTIONS[0], images)
     return [part[part["type"]] for part in turn["content"]]
 
@@ -68,20 +68,20 @@ PANELS = [part for pair in zip(STORYBOARD.markers, QUESTIONS[0].panels, strict=T
 WHOLE = ["One picture; its panels, row by row from the left, are [SCENE-1], [SCENE-2], [SCENE-3]:", QUESTIONS[0].grid]
 
 
-def test_panels_stand_each_behind_its_marker_and_the_instruction_last() -> None:
+def test_each_panel_follows_its_marker_and_the_instruction_comes_last() -> None:
     assert shown("panels") == [*PANELS, INSTRUCTION]
 
 
-def test_the_grid_stands_alone_and_a_line_tells_where_its_panels_are() -> None:
+def test_a_grid_is_shown_alone_with_a_line_on_where_its_panels_are() -> None:
     assert shown("grid") == [*WHOLE, INSTRUCTION]
 
 
-def test_both_are_the_grid_and_then_its_panels() -> None:
+def test_both_means_the_grid_followed_by_its_panels() -> None:
     assert shown("both") == [*WHOLE, *PANELS, INSTRUCTION]
 
 
 @pytest.mark.parametrize("images", ["panels", "grid", "both"])
-def test_earlier_answers_and_their_faults_follow_whatever_is_shown(images: protocol.Images) -> None:
+def test_earlier_answers_and_their_faults_follow_the_images(images: protocol.Images) -> None:
     asked = replace(QUESTIONS[0], earlier=(Turn("my answer", ("too thin", "too long")),))
     first, answer, again = protocol.conversation(asked, images)
     assert [first] == protocol.conversation(QUESTIONS[0], images)
@@ -89,19 +89,19 @@ def test_earlier_answers_and_their_faults_follow_whatever_is_shown(images: proto
     assert again["role"] == "user" and "too thin; too long" in again["content"][0]["text"]
 
 
-def test_a_question_without_a_grid_picture_can_t_be_shown_as_one() -> None:
-    with pytest.raises(ValueError, match="images='grid' shows the grid, and the question has none"):
+def test_a_question_without_a_grid_picture_can_not_be_shown_as_a_grid() -> None:
+    with pytest.raises(ValueError, match="images='grid' shows the grid, but the question has none"):
         protocol.conversation(replace(QUESTIONS[0], grid=None), "grid")
 
 
-def test_the_model_reads_more_where_it_is_shown_more(answers: list[Answer]) -> None:
-    """The miniature's 32 tokens a picture, whether of a panel or of a grid: 3, 1, and 3 + 1 pictures."""
+def test_the_model_reads_more_tokens_if_it_is_shown_more(answers: list[Answer]) -> None:
+    """The miniature reads 32 tokens per picture, panel or grid: 3, 1, and 3 + 1 pictures."""
     read = {images: next(make(images=images).ask(QUESTIONS[:1]))[1].read for images in ("panels", "grid", "both")}
     assert read["panels"] == answers[0].read
     assert read["grid"] < read["panels"] < read["both"]
 
 
-def test_the_caption_stage_gives_a_question_its_grid_and_the_panels_cut_from_it(tmp_path: Path) -> None:
+def test_the_caption_stage_passes_the_grid_and_its_panels(tmp_path: Path) -> None:
     made = task.load("storyboard", ["layout.panel_width=192", "layout.panel_height=96"])
     picture = QUESTIONS[0].grid
     assert picture
@@ -119,7 +119,7 @@ def test_the_caption_stage_gives_a_question_its_grid_and_the_panels_cut_from_it(
 
 
 class Scarce(local.Local):
-    """Runs out of memory on more grids at once than `fits`."""
+    """Runs out of memory with more than `fits` grids at once."""
 
     fits = 2
 
@@ -130,19 +130,19 @@ class Scarce(local.Local):
         return super()._answers(questions)
 
 
-def test_more_questions_than_a_batch_are_asked_in_several(answers: list[Answer]) -> None:
+def test_questions_beyond_one_batch_are_asked_in_several(answers: list[Answer]) -> None:
     captioner = make(batch=2)
     assert list(captioner.ask(QUESTIONS)) == list(enumerate(answers))
 
 
-def test_where_memory_ends_the_batch_is_halved_for_good_and_every_grid_gets_its_answer(answers: list[Answer]) -> None:
+def test_out_of_memory_halves_the_batch_for_good_and_every_grid_is_answered(answers: list[Answer]) -> None:
     captioner = Scarce(local.Options(model=str(VLM), max_new_tokens=96, batch=5))
     assert list(captioner.ask(QUESTIONS)) == list(enumerate(answers))
     assert list(captioner.ask(QUESTIONS[:3])) == list(enumerate(answers[:3]))
     assert captioner.tried == [5, 2, 2, 1, 2, 1]
 
 
-def test_one_grid_that_is_too_much_for_the_memory_is_told_with_the_ways_on() -> None:
+def test_a_single_grid_that_exceeds_memory_is_reported_with_remedies() -> None:
     captioner = Scarce(local.Options(model=str(VLM)))
     captioner.fits = 0
     with pytest.raises(BadInput, match=r"out of memory on a single grid.*max_pixels=.*quantize=4bit.*model=NAME"):
@@ -155,7 +155,7 @@ def test_one_grid_that_is_too_much_for_the_memory_is_told_with_the_ways_on() -> 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tells what is told where there is no CUDA device")
 @pytest.mark.parametrize("quantize", ["8bit", "4bit"])
-def test_fewer_bits_without_a_device_for_them_are_refused_before_any_work(quantize: str) -> None:
+def test_quantisation_without_a_suitable_device_is_refused_before_any_work(quantize: str) -> None:
     with pytest.raises(
         BadInput, match=rf"captioner.quantize={quantize} needs .* there is no CUDA device.*leave it out"
     ):
@@ -163,7 +163,7 @@ def test_fewer_bits_without_a_device_for_them_are_refused_before_any_work(quanti
 
 
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])
-def test_fewer_bits_are_asked_of_transformers_in_its_own_words(bits: str) -> None:
+def test_quantisation_is_configured_as_transformers_expects(bits: str) -> None:
     told = local._quantized(bits, "cuda", torch.float16)
     config = told["quantization_config"].to_dict()
     assert told["device_map"] == "cuda"
@@ -171,7 +171,7 @@ def test_fewer_bits_are_asked_of_transformers_in_its_own_words(bits: str) -> Non
     assert bits == "8bit" or (config["bnb_4bit_quant_type"], config["bnb_4bit_compute_dtype"]) == ("nf4", "float16")
 
 
-def test_what_changes_answers_is_part_of_the_identity() -> None:
+def test_everything_that_changes_answers_is_part_of_the_identity() -> None:
     plain = make().identity()
     assert make(images="both").identity() == plain | {"images": "both"}
     assert make(max_pixels=20000).identity() == plain | {"pixels": 20000}
@@ -181,7 +181,7 @@ def test_what_changes_answers_is_part_of_the_identity() -> None:
 # ---- pixels
 
 
-def test_fewer_pixels_are_fewer_tokens_and_more_change_nothing_for_a_small_panel(answers: list[Answer]) -> None:
+def test_a_pixel_budget_saves_tokens_and_a_larger_one_does_not_enlarge_small_panels(answers: list[Answer]) -> None:
     few, many = (next(make(max_pixels=most).ask(QUESTIONS[:1]))[1] for most in (6000, 21504))
     assert few.read < answers[0].read
     assert many == answers[0]
@@ -192,7 +192,7 @@ SQUARE = Image.new("RGB", (1024, 1024))
 
 
 def tiles_of(processor: Any, most: int, *images: Image.Image) -> list[int]:
-    """Pixels in the tiles of each picture, as the processor cuts it under the budget; the tile of the whole aside."""
+    """Pixels in the tiles of each picture under the budget, without the tile that shows the whole."""
     made = processor(
         [list(images)], return_row_col_info=True, return_tensors="pt", **local.pixel_budget(processor, most, images)
     )
@@ -201,21 +201,21 @@ def tiles_of(processor: Any, most: int, *images: Image.Image) -> list[int]:
 
 
 @pytest.mark.parametrize("most", [1_000_000, 600_000, 512 * 512, 1024])
-def test_smolvlm_cuts_no_picture_into_more_tiles_than_the_budget_holds_nor_into_fewer_than_one(most: int) -> None:
+def test_smolvlm_cuts_a_picture_into_at_least_one_tile_and_at_most_the_budget(most: int) -> None:
     smol = transformers.SmolVLMImageProcessor(size={"longest_edge": 2048}, max_image_size={"longest_edge": 512})
     for images in ([PANEL], [SQUARE], [PANEL, SQUARE]):
         assert max(tiles_of(smol, most, *images)) <= max(most, 512 * 512)
 
 
-def test_a_budget_as_large_as_a_panel_keeps_its_tiles_at_its_own_size() -> None:
-    """1024 x 512 are two tiles of 512; without a budget SmolVLM enlarges it fourfold to eight."""
+def test_a_budget_of_a_panels_size_avoids_enlarging_it() -> None:
+    """1024 x 512 is two tiles of 512; without a budget SmolVLM enlarges it fourfold to eight."""
     smol = transformers.SmolVLMImageProcessor(size={"longest_edge": 2048}, max_image_size={"longest_edge": 512})
     assert tiles_of(smol, 1024 * 512, PANEL) == [2 * 512 * 512]
     assert tiles_of(smol, 10**9, PANEL) == [8 * 512 * 512]
 
 
 @pytest.mark.parametrize(("kind", "most"), [("Qwen2VLImageProcessor", 200_000), ("Glm4vImageProcessor", 100_000)])
-def test_qwen_and_glm_take_a_panel_at_its_own_size_and_under_a_budget_no_larger(kind: str, most: int) -> None:
+def test_qwen_and_glm_keep_a_panels_size_unless_it_exceeds_the_budget(kind: str, most: int) -> None:
     processor = getattr(transformers, kind)()
     own, lean = (
         int(processor([PANEL], return_tensors="pt", **budget)["image_grid_thw"].prod()) * processor.patch_size**2
@@ -225,7 +225,7 @@ def test_qwen_and_glm_take_a_panel_at_its_own_size_and_under_a_budget_no_larger(
     assert 0.75 * most < lean <= most
 
 
-def test_internvl_cuts_as_many_tiles_as_the_budget_holds() -> None:
+def test_internvl_cuts_as_many_tiles_as_the_budget_allows() -> None:
     processor = transformers.GotOcr2ImageProcessor(size={"height": 448, "width": 448}, crop_to_patches=True)
     assert local.pixel_budget(processor, 448 * 448 * 3, [PANEL]) == {"max_patches": 3}
     assert local.pixel_budget(processor, 1024, [PANEL]) == {"max_patches": 1}
@@ -233,7 +233,7 @@ def test_internvl_cuts_as_many_tiles_as_the_budget_holds() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Gemma3ImageProcessor", "CLIPImageProcessor", "AriaImageProcessor"])
-def test_a_processor_that_takes_no_budget_is_named(kind: str) -> None:
+def test_a_processor_without_a_budget_is_refused_by_name(kind: str) -> None:
     with pytest.raises(BadInput, match=rf"max_pixels=9999 can't be given to a {kind}.*leave it out"):
         local.pixel_budget(getattr(transformers, kind)(), 9999, [PANEL])
 
@@ -248,7 +248,7 @@ TEMPLATE = """{% for message in messages %}<|im_start|>{{ message.role }}
 
 
 def tokenizer(*special: str, **named: str) -> Any:
-    """Bytes, and the special words of a model; `named` are those that its processor looks for by name."""
+    """A tokenizer of bytes and a model's special tokens; `named` are those that its processor looks up by name."""
     letters = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     made = Tokenizer(models.BPE(vocab=letters, merges=[]))
     made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
@@ -267,7 +267,7 @@ def ids(words: Any) -> dict[str, Any]:
 
 
 def smolvlm(kind: str) -> tuple[Any, Any]:
-    """SmolVLM, or Idefics3, from which it comes."""
+    """SmolVLM, or Idefics3, on which it is based."""
     rows = [f"<row_{row}_col_{col}>" for row in range(1, 7) for col in range(1, 7)]
     words = tokenizer(
         *rows,
@@ -352,7 +352,7 @@ def architecture(request: pytest.FixtureRequest, tmp_path: Path) -> SimpleNamesp
     return SimpleNamespace(name=request.param, folder=str(tmp_path))
 
 
-def test_models_of_other_architectures_answer_every_grid_however_it_is_shown(architecture: SimpleNamespace) -> None:
+def test_other_architectures_answer_every_grid_in_every_image_mode(architecture: SimpleNamespace) -> None:
     read = {}
     for images in ("panels", "grid", "both"):
         captioner = make(model=architecture.folder, max_new_tokens=32, images=images, batch=2)
@@ -377,7 +377,7 @@ def test_a_pixel_budget_reaches_other_architectures_or_is_refused(architecture: 
 # ---- texts that exist
 
 
-def test_panels_own_texts_that_bring_their_markers_are_put_together_as_they_are() -> None:
+def test_panel_texts_with_markers_are_joined_unchanged() -> None:
     texts = ("[SCENE-1] a man reads", "[SCENE-2] rain falls", "[SCENE-3] a dog waits")
     (_, answer) = next(sidecar.make({}).ask([replace(QUESTIONS[0], texts=texts)]))
     assert answer.text == "[SCENE-1] a man reads [SCENE-2] rain falls [SCENE-3] a dog waits"
@@ -394,11 +394,11 @@ ATTRIBUTES = ("kind", "colour", "worn", "place", "action", "shot")
 
 
 @pytest.mark.parametrize("wording", range(5))
-def test_every_wording_of_the_world_is_right_in_every_attribute(wording: int) -> None:
+def test_every_wording_of_the_film_world_counts_as_correct(wording: int) -> None:
     rng = Random(wording)
     scenes = [draw_scene(rng) for _ in range(40)]
     verdicts = captions.judge([describe(scene, "Mara", wording) for scene in scenes], scenes)
-    assert len(verdicts) == 40 * len(ATTRIBUTES) and all(verdict.right for verdict in verdicts)
+    assert len(verdicts) == 40 * len(ATTRIBUTES) and all(verdict.correct for verdict in verdicts)
 
 
 @pytest.mark.parametrize(
@@ -415,21 +415,21 @@ def test_every_wording_of_the_world_is_right_in_every_attribute(wording: int) ->
         ("shot", "seen in a wide-angle view", {"wide"}),
     ],
 )
-def test_values_are_found_in_another_model_s_words(attribute: str, text: str, values: set[str]) -> None:
+def test_values_are_found_in_other_models_wordings(attribute: str, text: str, values: set[str]) -> None:
     assert captions.stated(text, attribute) == values
 
 
-def test_a_hand_made_caption_gets_the_figures_that_it_deserves() -> None:
-    """Panel 1 lacks the hat and takes the beach for a farm; panel 2 is right, with one action too many."""
+def test_a_handwritten_caption_gets_the_expected_rates() -> None:
+    """Panel 1 lacks the hat and confuses the beach with a farm; panel 2 is correct but has one action too many."""
     texts = (
         "A wide shot of a red rabbit that is flying a kite on the farm",
         "a close-up: a blue cat in a cape eats an ice cream on the moon beside a drum",
     )
     verdicts = captions.judge(texts, SCENES)
-    wrong = {(v.attribute, v.panel): (v.omitted, v.hallucinated) for v in verdicts if not v.right}
+    wrong = {(v.attribute, v.panel): (v.omitted, v.hallucinated) for v in verdicts if not v.correct}
     assert wrong == {("worn", 1): (True, False), ("place", 1): (True, True), ("action", 2): (False, True)}
-    assert captions.rate(verdicts, "right") == 9 / 12
-    assert captions.rate(verdicts, "right", panel=1) == 4 / 6
+    assert captions.rate(verdicts, "correct") == 9 / 12
+    assert captions.rate(verdicts, "correct", panel=1) == 4 / 6
     assert captions.rate(verdicts, "omitted", "worn") == 1 / 2
     assert captions.rate(verdicts, "omitted", panel=2) == 0
     assert captions.rate(verdicts, "hallucinated", "action", 2) == 1
@@ -445,13 +445,13 @@ def test_a_hand_made_caption_gets_the_figures_that_it_deserves() -> None:
     ]
 
 
-def test_an_empty_text_omits_everything_and_makes_nothing_up() -> None:
+def test_an_empty_text_omits_everything_and_hallucinates_nothing() -> None:
     verdicts = captions.judge(["", ""], SCENES)
     assert captions.rate(verdicts, "omitted") == 1 and captions.rate(verdicts, "hallucinated") == 0
 
 
-def test_any_captioner_is_measured_through_the_caption_stage(tmp_path: Path) -> None:
-    """True answers are all right; one that tells another panel's place is wrong in that place alone."""
+def test_any_captioner_can_be_measured_through_the_caption_stage(tmp_path: Path) -> None:
+    """True answers are all correct; a wrong place in one answer is the only error."""
     run, truths = corrupted.build(tmp_path, films=1)
     told = [[describe(scene) for scene in truth.scenes] for truth in truths]
     place = truths[0].scenes[2].place
@@ -465,11 +465,11 @@ def test_any_captioner_is_measured_through_the_caption_stage(tmp_path: Path) -> 
     )
     verdicts, made, _ = captions.measure(run, truths, settings)
     assert len(made) == len(truths) > 1
-    wrong = [verdict for verdict in verdicts if not verdict.right]
+    wrong = [verdict for verdict in verdicts if not verdict.correct]
     assert wrong == [captions.Verdict("place", 3, omitted=True, hallucinated=True)]
 
 
-def test_batches_and_one_by_one_are_timed_on_the_same_grids_and_answer_the_same() -> None:
+def test_batched_and_single_questions_are_timed_on_the_same_grids_with_equal_answers() -> None:
     captioner, questions = make(batch=3), batches.ask_for(3)
     assert [panel.size for panel in questions[0].panels] == [(1024, 512)] * 3
     (together, some), (alone, single) = batches.timed(

@@ -104,10 +104,10 @@ def counts(run: Run) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("kept", "dropped", "missing"),
     [
-        (12, 0, "got 12 to keep and 0 to drop: 8 more are missing, among them one to drop"),
-        (0, 25, "got 0 to keep and 25 to drop: 1 more is missing, among them one to keep"),
+        (12, 0, "got 12 to keep and 0 to drop: 8 more are missing, including one to drop"),
+        (0, 25, "got 0 to keep and 25 to drop: 1 more is missing, including one to keep"),
         (10, 9, "got 10 to keep and 9 to drop: 1 more is missing"),
-        (0, 0, "got 0 to keep and 0 to drop: 20 more are missing, among them one to keep and one to drop"),
+        (0, 0, "got 0 to keep and 0 to drop: 20 more are missing, including one to keep and one to drop"),
         (19, 1, ""),
         (1, 19, ""),
     ],
@@ -129,7 +129,7 @@ def test_too_few_decisions_are_reported_in_one_sentence_and_change_nothing(
     code, output, errors = iclora("review", "storyboard", "--out", str(home), "--learn")
     assert (code, output) == (2, "")
     assert re.fullmatch(
-        r"error: a rule is taught by 20 decided grids of both kinds, got \d+ to keep and \d+ to drop: 1 more is "
+        r"error: training the rule takes 20 decided grids of both kinds, got \d+ to keep and \d+ to drop: 1 more is "
         r"missing; go on deciding with iclora review storyboard --serve --out \S+\.\n",
         errors,
     )
@@ -174,20 +174,20 @@ def test_two_verdicts_are_compared_by_the_worst_panel_of_every_undecided_grid(ru
     assert (preview.turns[1].before.passes, preview.turns[1].after) == (True, Worst(1, round(floor - 0.25, 4), near))
     lines = list(teaching.lines(preview, run.task.markers))
     assert lines[1:5] == [
-        "1 grids would now be rejected as strangers:",
+        "1 grid would now be rejected as strangers:",
         f"  {grids[1].id}: worst panel [SCENE-1] {floor + 1:.4f}, floor {floor:.4f} -> "
         f"[SCENE-2] {floor - 0.25:.4f}, floor {floor:.4f}",
-        "1 grids would be rejected as strangers no more:",
+        "1 grid would no longer be rejected as strangers:",
         f"  {grids[0].id}: worst panel [SCENE-3] {floor - 0.5:.4f}, floor {floor:.4f} -> "
         f"[SCENE-1] {floor + 1:.4f}, floor {floor:.4f}",
     ]
-    assert lines[5:] == ["the 2 grids that you have decided on stay as you decided"]
+    assert lines[5:] == ["the 2 grids that you have decided on keep your decisions"]
 
 
 def test_a_run_without_a_rule_cannot_be_taught(run: Run) -> None:
     current = verdict_of(run)
     untaught = replace(current, found=None, panels=None)
-    with pytest.raises(BadInput, match="have no rule that could be taught"):
+    with pytest.raises(BadInput, match="have no rule that could be trained"):
         teaching.compare(untaught, untaught, reviews.grids(run.store), {})
 
 
@@ -209,8 +209,8 @@ def test_a_dry_run_previews_the_changes_and_makes_none(iclora: Callable[..., tup
     code, output, errors = iclora("review", "storyboard", "--out", str(home), "--learn", "--dry-run")
     assert (code, errors) == (0, "")
     lines = output.splitlines()
-    assert re.fullmatch(r"what each measure counts: (\w+ \d\.\d\d -> \d\.\d\d(, )?){3}", lines[0])
-    assert lines[-2:] == ["the 24 grids that you have decided on stay as you decided", "Nothing was changed."]
+    assert re.fullmatch(r"weight of each measure: (\w+ \d\.\d\d -> \d\.\d\d(, )?){3}", lines[0])
+    assert lines[-2:] == ["the 24 grids that you have decided on keep your decisions", "Nothing was changed."]
     run = opened(home)
     with run.store:
         assert (rows(run), run.store.settings(), run.store.mark("filter")) == (before, settings, mark)

@@ -1,1 +1,1 @@
-"""Image-text scorers, one module each, found by name. The protocol is in `base`."""
+"""Image-text scorers, one module each, discovered by name. The protocol is in `base`."""

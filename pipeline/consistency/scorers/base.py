@@ -1,4 +1,4 @@
-"""What a scorer is: images and texts as unit vectors in one space."""
+"""The scorer protocol: maps images and texts to unit vectors in one space."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 class Scorer(Protocol):
-    """A scorer module has `Options` and `make(options) -> Scorer | None`; None scores nothing.
+    """A scorer module has `Options` and `make(options) -> Scorer | None`; None means that nothing is scored.
 
-    It can be pickled at any time and is small then: another process gets its options and loads the weights itself.
+    A scorer is picklable at any time without its weights: another process gets its options and loads them itself.
     """
 
     def identity(self) -> dict[str, Any]:
         """Everything that its vectors depend on: model, weights, how images are resized. Cheap: loads nothing.
 
-        `kind` says what its cosines are like, "clip" or "siglip"; fixed thresholds depend on it.
+        `kind` is "clip" or "siglip", the range of its cosine similarities; fixed thresholds depend on it.
 
         Raises:
             MissingWeights: the model is not on this machine and can't be fetched.

@@ -1,4 +1,4 @@
-"""No scores: for a machine without weights. The linter and a reviewer's eyes remain."""
+"""No scores, for a machine without weights. The caption linter and the reviewer remain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipeline import plugins
 
 
 class Options(plugins.Options):
-    """The scorer none has no options."""
+    """The scorer `none` has no options."""
 
 
 def make(options: dict[str, Any]) -> None:

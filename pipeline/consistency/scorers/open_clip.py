@@ -1,4 +1,4 @@
-"""Any model that open_clip knows, by name and pretrained tag, from the hub or a local folder."""
+"""Any open_clip model: by architecture and pretrained tag, from the model hub or from a local folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BATCH = 32
 RESIZE = "squash"
-"""open_clip's usual centre crop would hide both sides of a wide panel from the scorer; squashed it sees all of it."""
+"""open_clip's default centre crop would hide both sides of a wide panel; squashed, the whole panel is seen."""
 FOLDER, HUB = "local-dir:", "hf-hub:"
 CONFIG = "open_clip_config.json"
 DEFAULT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -29,7 +29,7 @@ class Options(plugins.Options):
     model: str = "ViT-B-32"
     """Name of an open_clip architecture, `hf-hub:ORG/NAME`, or `local-dir:FOLDER`."""
     pretrained: str | None = None
-    """Tag of the weights of an architecture; the default goes with the default model."""
+    """Tag of the weights of an architecture; if not set, the default model gets laion2b_s34b_b79k."""
 
     @property
     def tag(self) -> str | None:
@@ -41,7 +41,7 @@ class OpenClip:
         self.options = options
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the loaded weights: another process loads its own, those that `identity` tells of."""
+        """Everything but the loaded weights: another process loads the ones that `identity` names."""
         return {name: value for name, value in vars(self).items() if name != "_loaded"}
 
     def identity(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class OpenClip:
         return np.concatenate(rows)
 
     def text_vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """A text that the text tower can't read whole is split at clauses; the mean of its parts stands for it."""
+        """A text that is too long for the text tower is split at clauses and represented by the mean of its parts."""
         import torch
 
         model, _, tokenizer = self._loaded
@@ -85,7 +85,7 @@ class OpenClip:
 
     @cached_property
     def _weights(self) -> str:
-        """Which weights the options stand for: a hash of a folder's files, a commit on the hub, or a file's name."""
+        """The identity of the weights: a hash of a folder's files, a commit on the hub, or a file's name."""
         model, tag = self.options.model, self.options.tag
         if model.startswith(FOLDER):
             folder = Path(model.removeprefix(FOLDER))
@@ -103,7 +103,7 @@ class OpenClip:
 
     @cached_property
     def _kind(self) -> str:
-        """`siglip` for a model of a sigmoid loss, which has a bias; its cosines are much lower than CLIP's."""
+        """`siglip` for models with a sigmoid loss, which has a bias; their cosine similarities are far below CLIP's."""
         return "siglip" if "init_logit_bias" in self._model_config else "clip"
 
     @property
@@ -125,18 +125,18 @@ class OpenClip:
             raise _missing(self.options, f"{file} can't be read as a model's config: {error}") from error
 
     def _tagged(self, model: str, tag: str | None) -> str:
-        """Fetches the weights of an architecture where they are not here yet."""
+        """Fetches the weights of an architecture unless they are on this machine."""
         import open_clip
 
         if model not in open_clip.list_models():
             near = plugins.suggest(model, open_clip.list_models())
-            raise BadInput(f"open_clip knows no model '{model}'{near}; name it with --set scorer.model=NAME.")
+            raise BadInput(f"open_clip has no model '{model}'{near}; name one with --set scorer.model=NAME.")
         found = open_clip.get_pretrained_cfg(model, tag) if tag else None
-        if not found:  # without weights open_clip would fill the model with random numbers
+        if not found:  # without weights open_clip would initialise the model at random
             known = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
             raise BadInput(
                 f"open_clip has no weights '{tag}' for '{model}' (known: {known}); "
-                "name them with --set scorer.pretrained=TAG."
+                "choose one with --set scorer.pretrained=TAG."
             )
         try:
             if (hub := found.get("hf_hub")) and not _is_here(hub):
@@ -163,7 +163,7 @@ class OpenClip:
 
 
 def _is_here(hub: str) -> bool:
-    """Whether the weights of an entry of open_clip's list (`ORG/NAME/` or `ORG/NAME/FILE`) are on this machine."""
+    """Whether weights in the form of open_clip's list (`ORG/NAME/` or `ORG/NAME/FILE`) are on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
     repo, _, file = hub.rpartition("/")
@@ -172,16 +172,16 @@ def _is_here(hub: str) -> bool:
 
 
 def _fits(text: str, tokenizer: Any) -> bool:
-    """Whether the text tower reads all of a text: with room to spare its tokens are the same, and then only padding."""
+    """Whether a text fits the text tower: with a larger limit, its tokens are the same, followed only by padding."""
     length = int(tokenizer.context_length)
     tokens, roomy = tokenizer([text])[0], tokenizer([text], context_length=8 * length)[0]
     return bool((roomy[:length] == tokens).all() and (roomy[length:] == roomy[-1]).all())
 
 
 def _parts(text: str, fits: Callable[[str], bool]) -> list[str]:
-    """The text whole where it fits, else split in two, and so on.
+    """The text if it fits, else its halves, split recursively until they fit.
 
-    Split is at the clause border nearest the middle, else at the nearest space, else in the middle of a word.
+    It is split at the clause boundary nearest the middle, else at the nearest space, else in the middle of a word.
     """
     if fits(text):
         return [text]
@@ -195,8 +195,8 @@ def _missing(options: Options, why: str) -> MissingWeights:
     name = f"{options.model} ({options.tag})" if options.tag else options.model
     return MissingWeights(
         f"the weights of the scorer '{name}' are not on this machine and can't be fetched ({why.rstrip('.')}); "
-        "on a machine with a network run once and open_clip keeps them, or name a folder with "
-        "--set scorer.model=local-dir:FOLDER, or leave the scores out with --scorer none."
+        "run once with network access to download them, name a folder with --set scorer.model=local-dir:FOLDER, or "
+        "skip the scores with --scorer none."
     )
 
 

@@ -1,4 +1,4 @@
-"""What belongs together, found from a run's own groups held against shuffled ones: on vectors whose truth is known."""
+"""The rule for belonging, fitted to synthetic groups with known truth and their shuffled controls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.consistency import belonging
-from pipeline.consistency.belonging import Found, Surprise
+from pipeline.consistency.belonging import FittedRule, Surprisal
 from pipeline.consistency.likeness import ByVector, ByWords, Likeness, features
 
 PRICE = 3.0
@@ -18,7 +18,7 @@ PRICE = 3.0
 
 @dataclass(frozen=True)
 class World:
-    """Groups of panels, some of them spoilt; `places` are groups x panels."""
+    """Groups of panels, some of them wrong; `places` is groups x panels."""
 
     measures: dict[str, Likeness]
     places: np.ndarray
@@ -26,10 +26,10 @@ class World:
     spoilt: np.ndarray
     """By group."""
 
-    def find(self, **more: object) -> Found:
-        return belonging.find(self.measures, self.places, self.sources, PRICE, **more)  # type: ignore[arg-type]
+    def find(self, **more: object) -> FittedRule:
+        return belonging.fit_run(self.measures, self.places, self.sources, PRICE, **more)  # type: ignore[arg-type]
 
-    def scores(self, found: Found) -> np.ndarray:
+    def scores(self, found: FittedRule) -> np.ndarray:
         """By group and panel."""
         return found.rule.scores(features(self.measures, self.places))
 
@@ -43,10 +43,10 @@ def world(
     one: bool = False,
     seed: int = 0,
 ) -> World:
-    """Sources of three groups, whose panels lie around a vector of their own; those of spoilt groups lie anywhere.
+    """Sources of three groups each. The panels of a group are near a common vector; those of wrong groups are random.
 
     Args:
-        one: of spoilt groups the first panel alone is a stranger.
+        one: only the first panel of a wrong group is a stranger.
     """
     rng = np.random.default_rng(seed)
     own = np.repeat(rng.normal(size=(-(-groups // 3), 16)), 3, axis=0)[:groups]
@@ -70,7 +70,7 @@ NOTHING = {
     "no texts": lambda panels: ByWords([[]] * panels),
     "one text for all": lambda panels: ByWords([["a red rabbit"]] * panels),
 }
-"""Measures that tell nothing."""
+"""Uninformative measures."""
 
 
 # ---- strangers out of a run's own panels
@@ -78,20 +78,20 @@ NOTHING = {
 
 @given(st.data())
 @settings(max_examples=30, deadline=None)
-def test_shuffled_groups_never_take_two_panels_of_one_source(data: st.DataObject) -> None:
+def test_shuffled_groups_never_have_two_panels_from_one_source(data: st.DataObject) -> None:
     size, each = data.draw(st.integers(2, 4)), data.draw(st.integers(1, 3))
     sources = [source for source in range(data.draw(st.integers(size + 1, 9))) for _ in range(each)]
     places = np.random.default_rng(0).permutation(len(sources) * size).reshape(-1, size)
     of = {panel: source for group, source in zip(places.tolist(), sources, strict=True) for panel in group}
     found = belonging.shuffle(places, sources)
-    assert len(found.strangers) == len(found.one) == belonging.EACH * len(sources)
+    assert len(found.strangers) == len(found.one) == belonging.SHUFFLES * len(sources)
     for group in found.strangers.tolist():
         assert len({of[panel] for panel in group}) == size
     for group, place in zip(found.one.tolist(), found.place.tolist(), strict=True):
         assert {of[panel] for panel in group} - {of[group[place]]} == {of[group[place - 1]]}
 
 
-def test_in_a_group_with_one_stranger_all_others_stand_where_they_stood() -> None:
+def test_a_group_with_one_stranger_keeps_its_other_panels_in_place() -> None:
     places = np.arange(24).reshape(8, 3)
     found = belonging.shuffle(places, list(range(8)))
     for group, place in zip(found.one.tolist(), found.place.tolist(), strict=True):
@@ -101,12 +101,12 @@ def test_in_a_group_with_one_stranger_all_others_stand_where_they_stood() -> Non
 
 
 @pytest.mark.parametrize("sources", [["film"] * 9, ["film"] * 6 + ["a", "b", "c"]])
-def test_where_one_source_holds_most_groups_its_other_groups_are_other_sources(sources: list[str]) -> None:
+def test_if_one_source_has_most_groups_each_group_counts_as_a_source(sources: list[str]) -> None:
     found = belonging.shuffle(np.arange(27).reshape(9, 3), sources)
     assert all(len({panel // 3 for panel in group}) == 3 for group in found.strangers.tolist())
 
 
-def test_with_fewer_sources_than_panels_no_group_is_taken_as_it_was() -> None:
+def test_with_fewer_sources_than_panels_no_group_stays_unshuffled() -> None:
     places = np.arange(30).reshape(10, 3)
     found = belonging.shuffle(places, ["a"] * 5 + ["b"] * 5)
     of = found.one // 15
@@ -114,7 +114,7 @@ def test_with_fewer_sources_than_panels_no_group_is_taken_as_it_was() -> None:
     assert all(len({panel // 15 for panel in group}) == 2 for group in found.strangers.tolist())
 
 
-def test_shuffling_is_repeatable_and_no_more_than_so_many_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shuffling_is_deterministic_and_capped(monkeypatch: pytest.MonkeyPatch) -> None:
     places, sources = np.arange(60).reshape(20, 3), [n // 2 for n in range(20)]
     first, again = (belonging.shuffle(places, sources) for _ in range(2))
     for name in ("strangers", "one", "place"):
@@ -126,22 +126,20 @@ def test_shuffling_is_repeatable_and_no_more_than_so_many_are_drawn(monkeypatch:
 # ---- surprises
 
 
-def test_a_likeness_is_a_surprise_by_the_share_of_strangers_that_reach_it() -> None:
-    found = Surprise.among(np.arange(1000.0))
+def test_a_surprisal_is_the_negative_log_of_the_share_of_strangers_at_least_as_similar() -> None:
+    found = Surprisal.among(np.arange(1000.0))
     shares = np.array([1, 0.5, 0.12, 0.001])
     assert found.of(np.array([-5.0, 500, 880, 5000])) == pytest.approx(-np.log(shares))
 
 
-def test_what_is_not_measured_is_no_surprise_and_without_strangers_nothing_is() -> None:
-    assert np.isnan(Surprise.among(np.arange(9.0)).of(np.array([np.nan]))).all()
-    assert Surprise.among(np.full(5, np.nan)).of(np.array([0.3, 7])).tolist() == [0, 0]
+def test_an_unmeasured_value_has_no_surprisal_and_without_strangers_all_are_zero() -> None:
+    assert np.isnan(Surprisal.among(np.arange(9.0)).of(np.array([np.nan]))).all()
+    assert Surprisal.among(np.full(5, np.nan)).of(np.array([0.3, 7])).tolist() == [0, 0]
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=60), st.lists(st.floats(-2, 2), min_size=2, max_size=9))
-def test_the_more_alike_the_greater_the_surprise_and_none_is_negative(
-    strangers: list[float], asked: list[float]
-) -> None:
-    found = Surprise.among(np.array(strangers)).of(np.sort(asked))
+def test_the_surprisal_grows_with_similarity_and_is_never_negative(strangers: list[float], asked: list[float]) -> None:
+    found = Surprisal.among(np.array(strangers)).of(np.sort(asked))
     assert (np.diff(found) >= -1e-12).all() and (found >= 0).all() and np.isfinite(found).all()
 
 
@@ -150,7 +148,7 @@ def test_the_more_alike_the_greater_the_surprise_and_none_is_negative(
 
 @pytest.mark.parametrize("size", [2, 3, 4])
 @pytest.mark.parametrize("groups", [belonging.FEWEST, 40, 300])
-def test_strangers_are_told_from_what_belongs_together(groups: int, size: int) -> None:
+def test_strangers_are_separated_from_groups_that_belong_together(groups: int, size: int) -> None:
     made = world(groups, size=size, spread=0.5)
     found = made.find()
     assert (made.scores(found).min(axis=1) >= found.threshold).mean() > 0.95
@@ -159,7 +157,7 @@ def test_strangers_are_told_from_what_belongs_together(groups: int, size: int) -
     assert belonging.area(found).value > 0.97
 
 
-def test_of_a_group_with_one_stranger_the_stranger_scores_worst() -> None:
+def test_the_stranger_in_a_group_scores_lowest() -> None:
     made = world(120, spoilt=0.25, one=True, spread=0.5)
     found = made.find()
     scores = made.scores(found)
@@ -168,47 +166,47 @@ def test_of_a_group_with_one_stranger_the_stranger_scores_worst() -> None:
     assert (scores[~made.spoilt].min(axis=1) < found.threshold).mean() < 0.05
 
 
-def test_a_measure_that_tells_more_counts_more_and_shares_add_up() -> None:
+def test_a_more_informative_measure_weighs_more_and_shares_sum_to_one() -> None:
     made = world(100)
     measures = {"noise": noise(300)} | made.measures
-    shares = belonging.find(measures, made.places, made.sources, PRICE).rule.share()
+    shares = belonging.fit_run(measures, made.places, made.sources, PRICE).rule.shares()
     assert shares["pictures"] > 3 * shares["noise"]
     assert sum(shares.values()) == pytest.approx(1)
     assert list(shares) == ["noise", "pictures"]
 
 
-def test_several_weak_measures_tell_more_together_than_each_alone() -> None:
+def test_several_weak_measures_separate_better_together_than_alone() -> None:
     worlds = [world(150, spread=1.5, seed=seed) for seed in range(3)]
     measures = {f"of {seed}": made.measures["pictures"] for seed, made in enumerate(worlds)}
     places, sources = worlds[0].places, worlds[0].sources
     alone = [belonging.area(made.find()).value for made in worlds]
-    together = belonging.area(belonging.find(measures, places, sources, PRICE)).value
+    together = belonging.area(belonging.fit_run(measures, places, sources, PRICE)).value
     assert max(alone) < 0.97
     assert together > max(alone) + 0.02
 
 
 @given(seed=st.integers(0, 2**16), groups=st.integers(8, 30), size=st.integers(2, 4), spoilt=st.floats(0, 1))
 @settings(max_examples=25, deadline=None)
-def test_likeness_never_counts_against_a_panel(seed: int, groups: int, size: int, spoilt: float) -> None:
-    """Not even where right panels are the less alike ones, as in the second measure."""
+def test_similarity_never_counts_against_a_panel(seed: int, groups: int, size: int, spoilt: float) -> None:
+    """Not even if correct panels are less similar than wrong ones, as in the second measure."""
     made = world(groups, size=size, spoilt=spoilt, seed=seed)
     rng = np.random.default_rng(seed)
     apart = np.tile(np.eye(size), (groups, 1)) + 0.1 * rng.normal(size=(groups * size, size))
     measures = made.measures | {"apart": ByVector(apart)}
-    found = belonging.find(measures, made.places, made.sources, PRICE)
+    found = belonging.fit_run(measures, made.places, made.sources, PRICE)
     assert (found.rule.weights >= 0).all() and np.isfinite(found.rule.weights).all()
     low = features(measures, made.places)
     assert (found.rule.scores(low + 0.1) >= found.rule.scores(low) - 1e-9).all()
 
 
-def test_the_same_run_gives_the_same_rule() -> None:
+def test_fitting_is_deterministic() -> None:
     first, again = (world(30, spoilt=0.2).find() for _ in range(2))
     assert first.threshold == again.threshold
     np.testing.assert_array_equal(first.rule.weights, again.rule.weights)
     np.testing.assert_array_equal(first.run, again.run)
 
 
-def test_what_is_usual_is_the_median_of_best_likenesses() -> None:
+def test_the_usual_value_is_the_median_of_the_best_similarities() -> None:
     made = world(30)
     best = features(made.measures, made.places)[..., 0]
     assert made.find().usual == {"pictures": pytest.approx(np.median(best))}
@@ -219,9 +217,9 @@ def test_what_is_usual_is_the_median_of_best_likenesses() -> None:
 
 @pytest.mark.parametrize("kind", NOTHING)
 @pytest.mark.parametrize("groups", [8, 20, 31])
-def test_where_nothing_tells_groups_apart_the_run_is_at_chance(kind: str, groups: int) -> None:
+def test_a_run_whose_measures_are_uninformative_is_at_chance(kind: str, groups: int) -> None:
     places = np.arange(groups * 3).reshape(groups, 3)
-    found = belonging.find({"it": NOTHING[kind](groups * 3)}, places, [n // 2 for n in range(groups)], PRICE)
+    found = belonging.fit_run({"it": NOTHING[kind](groups * 3)}, places, [n // 2 for n in range(groups)], PRICE)
     area = belonging.area(found)
     assert (area.value, area.low, area.high) == pytest.approx((0.5, 0.5, 0.5))
     assert not area.cleared
@@ -229,21 +227,21 @@ def test_where_nothing_tells_groups_apart_the_run_is_at_chance(kind: str, groups
 
 
 @pytest.mark.parametrize("kind", NOTHING)
-def test_a_measure_that_tells_nothing_takes_nothing_from_one_that_does(kind: str) -> None:
+def test_an_uninformative_measure_does_not_weaken_an_informative_one(kind: str) -> None:
     made = world(60, spread=0.5)
-    found = belonging.find({"it": NOTHING[kind](180)} | made.measures, made.places, made.sources, PRICE)
+    found = belonging.fit_run({"it": NOTHING[kind](180)} | made.measures, made.places, made.sources, PRICE)
     assert belonging.area(found).value > 0.97
     assert (found.strangers < found.threshold).mean() > 0.95
     assert np.isfinite(found.rule.scores(features({"it": NOTHING[kind](180)} | made.measures, made.places))).all()
 
 
-def test_a_panel_that_can_not_be_measured_gets_half_of_what_right_ones_have() -> None:
+def test_an_unmeasured_panel_gets_half_the_median_of_correct_panels() -> None:
     made = world(60, spread=0.5)
     found = made.find()
     unknown = np.full((1, 1, 2), np.nan)
     usual = features(made.measures, made.places).reshape(-1, 2)
     middle = np.array([[np.median(surprise.of(column)) / 2 for surprise, column in
-                        zip(found.rule.surprises, usual.T, strict=True)]])  # fmt: skip
+                        zip(found.rule.surprisals, usual.T, strict=True)]])  # fmt: skip
     assert found.rule.scores(unknown)[0, 0] == pytest.approx((middle @ found.rule.weights)[0] + found.rule.bias)
 
 
@@ -266,9 +264,7 @@ def lots(count: int, middle: float, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["strangers", "one stranger", "both"])
 @pytest.mark.parametrize(("one", "drift"), [(-1.0, 0.02), (-0.5, 0.04)])
-def test_the_threshold_does_not_drift_with_the_share_of_the_run_that_is_spoilt(
-    one: float, drift: float, kind: str
-) -> None:
+def test_the_threshold_does_not_drift_with_the_share_of_wrong_groups(one: float, drift: float, kind: str) -> None:
     strangers, near, other = lots(2000, -1.5, 0), lots(2000, one, 1), lots(20_000, 3.0, 2)
     rejected, caught = [], []
     for share in (0.0, 0.25, 0.5):
@@ -284,7 +280,7 @@ def test_the_threshold_does_not_drift_with_the_share_of_the_run_that_is_spoilt(
     assert max(rejected) - min(rejected) < drift
 
 
-def test_nor_does_it_in_whole_runs() -> None:
+def test_nor_does_it_drift_in_whole_runs() -> None:
     rejected = []
     for share in (0.0, 0.25, 0.5):
         made = world(300, spoilt=share)
@@ -296,7 +292,7 @@ def test_nor_does_it_in_whole_runs() -> None:
     assert max(rejected) - min(rejected) < 0.03
 
 
-def test_the_dearer_a_right_grid_the_lower_the_threshold() -> None:
+def test_the_higher_the_cost_of_false_rejects_the_lower_the_threshold() -> None:
     run, strangers, near = lots(200, 1.5, 0), lots(500, -1.5, 1), lots(500, 0.0, 2)
     limits = [belonging.threshold(run, strangers, near, price) for price in (0.5, 1, 3, 10, 100)]
     assert limits == sorted(limits, reverse=True) and limits[0] > limits[-1]
@@ -304,7 +300,7 @@ def test_the_dearer_a_right_grid_the_lower_the_threshold() -> None:
 
 @given(st.integers(0, 2**16), st.integers(8, 60), st.floats(-3, 3), st.floats(0.5, 10))
 @settings(deadline=None)
-def test_the_threshold_never_lies_beyond_the_run_and_what_one_stranger_scores(
+def test_the_threshold_stays_within_the_scores_of_the_run_and_of_one_stranger_grids(
     seed: int, count: int, middle: float, price: float
 ) -> None:
     run, strangers, near = lots(count, middle, seed), lots(96, -1.5, seed + 1), lots(96, 0.0, seed + 2)
@@ -333,7 +329,7 @@ def test_a_run_of_strangers_is_at_chance_whatever_its_sources(sources: str) -> N
 
 
 @pytest.mark.parametrize("sources", SOURCES)
-def test_a_run_of_groups_is_cleared_and_so_is_one_of_which_half_is_spoilt(sources: str) -> None:
+def test_a_run_of_groups_is_cleared_even_if_half_of_them_are_wrong(sources: str) -> None:
     runs = [replace(world(200, spoilt=share, spread=0.5), sources=SOURCES[sources](200)) for share in (0.0, 0.5)]
     whole, half = (belonging.area(made.find()) for made in runs)
     assert whole.low > 0.97 and whole.cleared
@@ -348,24 +344,24 @@ def test_a_run_whose_groups_are_all_alike_is_at_chance() -> None:
     assert not area.cleared
 
 
-def test_the_interval_is_that_of_sources_drawn_anew_not_of_groups() -> None:
-    """Of the same scores: where good and bad ones come from two halves of six films, six is how many there are."""
+def test_the_interval_comes_from_resampling_sources_not_groups() -> None:
+    """With the same scores: if all groups come from six films, there are only six independent observations."""
     found = replace(world(120).find(), run=np.repeat([90.0, -90.0], 60))
     wide, narrow = (belonging.area(replace(found, sources=tuple(n // each for n in range(120)))) for each in (20, 1))
     assert wide.value == narrow.value == pytest.approx(0.5)
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low) > 0
 
 
-def test_the_facts_tell_value_interval_line_and_verdict() -> None:
+def test_the_facts_have_value_interval_limit_and_verdict() -> None:
     facts = belonging.area(world(30).find()).facts()
     assert set(facts) == {"value", "low", "high", "line", "cleared"}
-    assert (facts["line"], facts["cleared"]) == (belonging.LINE, True)
+    assert (facts["line"], facts["cleared"]) == (belonging.LEAST_AREA, True)
 
 
-def test_of_very_many_groups_a_part_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_of_very_many_groups_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(belonging, "MOST", 40)
     made = world(120, spread=0.5)
-    found = made.find(taught={119: True, 7: False})
+    found = made.find(decisions={119: True, 7: False})
     assert 40 <= len(found.run) <= 42
     assert len(found.sources) == len(found.run)
     assert len(found.strangers) == 40
@@ -376,7 +372,7 @@ def test_of_very_many_groups_a_part_is_enough(monkeypatch: pytest.MonkeyPatch) -
 # ---- what is known besides
 
 
-def test_what_is_known_besides_counts_for_the_run_and_for_strangers_alike() -> None:
+def test_a_prior_applies_to_the_run_and_to_strangers_alike() -> None:
     made = world(60)
     plain, raised = made.find(), made.find(prior=np.full((60, 3), 5.0))
     np.testing.assert_allclose(raised.run, plain.run + 5)
@@ -389,7 +385,7 @@ def test_what_is_known_besides_counts_for_the_run_and_for_strangers_alike() -> N
 
 
 def both(groups: int = 90) -> tuple[dict[str, Likeness], np.ndarray, list[int], np.ndarray]:
-    """A third of the groups is alike by pictures alone, a third by colours alone, a third by both."""
+    """A third of the groups is similar by pictures only, a third by colours only, a third by both."""
     one, two = world(groups, spread=0.4, seed=1), world(groups, spread=0.4, seed=2)
     kinds = np.arange(groups) % 3
     rng = np.random.default_rng(3)
@@ -404,13 +400,13 @@ def both(groups: int = 90) -> tuple[dict[str, Likeness], np.ndarray, list[int], 
     return {"pictures": rows[0], "colours": rows[1]}, one.places, one.sources, kinds
 
 
-def test_what_a_person_decides_moves_the_rule() -> None:
-    """Groups that are alike by colours alone are wrong, says the person, and so much less is made of colours."""
+def test_a_persons_decisions_change_the_rule() -> None:
+    """If a person drops groups that are similar by colours only, colours lose weight."""
     measures, places, sources, kinds = both()
     decided = {n: kinds[n] != 1 for n in range(60)}
-    before = belonging.find(measures, places, sources, PRICE)
-    after = belonging.find(measures, places, sources, PRICE, taught=decided)
-    assert after.rule.share()["colours"] < before.rule.share()["colours"] - 0.1
+    before = belonging.fit_run(measures, places, sources, PRICE)
+    after = belonging.fit_run(measures, places, sources, PRICE, decisions=decided)
+    assert after.rule.shares()["colours"] < before.rule.shares()["colours"] - 0.1
     read = features(measures, places)
     gap = [rule.scores(read).min(axis=1) for rule in (before.rule, after.rule)]
     undecided = np.arange(60, 90)
@@ -418,25 +414,26 @@ def test_what_a_person_decides_moves_the_rule() -> None:
     assert moved[1] > moved[0] + 1
 
 
-def test_decisions_are_about_the_groups_that_they_name() -> None:
+def test_decisions_apply_to_the_groups_that_they_name() -> None:
     measures, places, sources, kinds = both()
     against = {n: kinds[n] != 1 for n in range(60)}
     turned = {n: kinds[n] != 0 for n in range(60)}
     colours, pictures = (
-        belonging.find(measures, places, sources, PRICE, taught=taught).rule.share() for taught in (against, turned)
+        belonging.fit_run(measures, places, sources, PRICE, decisions=decisions).rule.shares()
+        for decisions in (against, turned)
     )
     assert colours["colours"] < 0.5 < pictures["colours"]
 
 
 @pytest.mark.parametrize("good", [True, False])
 @pytest.mark.parametrize("groups", [8, 40])
-def test_decisions_all_of_one_kind_leave_a_rule_that_can_be_told(good: bool, groups: int) -> None:
+def test_decisions_of_one_kind_only_still_give_a_usable_rule(good: bool, groups: int) -> None:
     made = world(groups)
-    found = made.find(taught=dict.fromkeys(range(groups), good))
+    found = made.find(decisions=dict.fromkeys(range(groups), good))
     assert np.isfinite(found.threshold) and np.isfinite(found.rule.weights).all() and np.isfinite(found.run).all()
     assert (found.rule.weights >= 0).all()
 
 
-def test_no_decision_leaves_the_rule_as_it_is() -> None:
+def test_without_decisions_the_rule_is_unchanged() -> None:
     made = world(30)
-    np.testing.assert_array_equal(made.find(taught={}).rule.weights, made.find().rule.weights)
+    np.testing.assert_array_equal(made.find(decisions={}).rule.weights, made.find().rule.weights)

@@ -1,4 +1,4 @@
-"""What is known of panels, which of it counts for what ties a task's panels, and when the captioner's word counts."""
+"""Measures of panels, which of them apply to which kind of tie, and when the captioner's opinion counts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def caption(
     strangers: Sequence[int] = (),
     unrelated: str = "",
 ) -> Caption:
-    """Of panels with these texts; people are seen where a text names them."""
+    """A caption of panels with these texts; people are in the panels whose texts name them."""
     shown = [Shown(text, tuple(Appearance(one.name) for one in people if f"<{one.name}>" in text)) for text in texts]
     parts = Parts(tuple(people), tuple(shown), "a story", tuple(ties), tuple(strangers), unrelated)
     return Caption("", "", "a story", tuple(texts), parts=parts)
@@ -50,7 +50,7 @@ def alike(measure: Likeness, one: int, other: int) -> float:
 MARA, BO = Person("Mara", RABBIT), Person("Bo", BEAR)
 STORY = caption("<Mara> on the beach", "<Mara> and <Bo> on the beach", "<Bo> by the castle", people=(MARA, BO))
 LONE = Caption("", "", "", ("a rabbit", "", "a bear"))
-"""A caption that came as one text."""
+"""A caption that came as plain text."""
 
 
 # ---- which measures count
@@ -67,108 +67,108 @@ LONE = Caption("", "", "", ("a rabbit", "", "a bear"))
         (("style", "change"), ("pictures", "colours"), ("texts", "people", "words")),
     ],
 )
-def test_which_measures_count_is_known_from_what_ties_the_panels(
+def test_the_kinds_of_tie_decide_which_measures_are_used(
     ties: tuple[str, ...], pictures: tuple[str, ...], texts: tuple[str, ...]
 ) -> None:
     theme, records, vectors = tied(*ties), [record(name) for name in "abc"], np.eye(3)
-    assert tuple(evidence.seen(theme, records, vectors)) == pictures
-    assert tuple(evidence.told(theme, [STORY], vectors)) == texts
+    assert tuple(evidence.from_pictures(theme, records, vectors)) == pictures
+    assert tuple(evidence.from_captions(theme, [STORY], vectors)) == texts
 
 
-def test_every_task_has_a_measure_for_what_ties_its_panels() -> None:
+def test_every_task_has_measures_for_its_ties() -> None:
     for name in task.names():
-        assert set(task.load(name).group.ties) <= set(evidence.COUNTS)
+        assert set(task.load(name).group.ties) <= set(evidence.MEASURES)
 
 
-@pytest.mark.parametrize("tie", evidence.COUNTS)
-def test_without_a_scorer_colours_stand_in_for_pictures_and_words_for_texts(tie: str) -> None:
-    assert tuple(evidence.seen(tied(tie), [record(name) for name in "abc"], None)) == ("colours",)
-    assert "texts" not in evidence.told(tied(tie), [STORY], None)
+@pytest.mark.parametrize("tie", evidence.MEASURES)
+def test_without_a_scorer_colours_replace_pictures_and_words_replace_texts(tie: str) -> None:
+    assert tuple(evidence.from_pictures(tied(tie), [record(name) for name in "abc"], None)) == ("colours",)
+    assert "texts" not in evidence.from_captions(tied(tie), [STORY], None)
 
 
-def test_people_do_not_count_where_a_task_names_none() -> None:
+def test_people_are_not_compared_in_a_task_without_names() -> None:
     theme = task.load("storyboard", ["caption.people=false"])
-    assert "people" not in evidence.told(theme, [STORY], None)
+    assert "people" not in evidence.from_captions(theme, [STORY], None)
 
 
 # ---- what is read off pictures and captions
 
 
 def test_colours_are_compared_by_their_histograms() -> None:
-    measure = evidence.seen(tied("style"), [record("a", 3), record("b", 3), record("c", 5)], None)["colours"]
+    measure = evidence.from_pictures(tied("style"), [record("a", 3), record("b", 3), record("c", 5)], None)["colours"]
     assert [alike(measure, 0, 1), alike(measure, 0, 2)] == pytest.approx([1, 0])
 
 
-def test_people_are_known_by_their_looks_not_by_their_names() -> None:
+def test_people_are_compared_by_looks_not_by_names() -> None:
     same = caption("<Ida> swims", "<Mara> eats", "a tree", people=(Person("Ida", RABBIT), MARA))
-    measure = evidence.told(tied("people"), [same], None)["people"]
+    measure = evidence.from_captions(tied("people"), [same], None)["people"]
     assert alike(measure, 0, 1) == pytest.approx(1)
     assert np.isnan(alike(measure, 0, 2))
 
 
-def test_who_looks_otherwise_in_a_panel_is_told_by_how_they_look_there() -> None:
+def test_a_persons_looks_in_one_panel_override_their_usual_looks() -> None:
     panels = (Shown("<Mara> runs", (Appearance("Mara"),)), Shown("<Mara> swims", (Appearance("Mara", CAT),)))
     told = Caption("", "", "", ("", ""), parts=Parts((MARA,), panels, ""))
     assert evidence.looks_of(told) == [[RABBIT], [CAT]]
 
 
-def test_of_a_caption_that_came_as_one_text_no_looks_are_known_and_its_panels_are_its_texts() -> None:
+def test_a_plain_text_caption_has_no_looks_and_its_panel_texts_are_used() -> None:
     assert evidence.looks_of(LONE) == [[], [], []]
     assert list(evidence.bare_texts(LONE)) == ["a rabbit", "", "a bear"]
-    measures = evidence.told(tied("people"), [LONE], None)
+    measures = evidence.from_captions(tied("people"), [LONE], None)
     assert np.isnan(alike(measures["people"], 0, 2))
     assert np.isnan(alike(measures["words"], 0, 1))
     assert alike(measures["words"], 0, 2) == 0
 
 
-def test_bare_texts_tell_what_is_left_without_looks() -> None:
+def test_bare_texts_leave_out_looks() -> None:
     told = "<Mara>, a red rabbit with a hat, on the beach"
     known = Caption("", "", "", (told,), parts=Parts((MARA,), (Shown("<Mara> on the beach"),), ""))
     assert list(evidence.bare_texts(known)) == ["<Mara> on the beach"]
 
 
-def test_without_any_text_nothing_is_told_and_nothing_fails() -> None:
+def test_without_any_text_nothing_is_measured_and_nothing_fails() -> None:
     empty = [Caption("", "", "", ("", "", ""))] * 3
-    for measure in evidence.told(tied("people", "place"), empty, np.full((9, 4), np.nan)).values():
+    for measure in evidence.from_captions(tied("people", "place"), empty, np.full((9, 4), np.nan)).values():
         assert np.isnan(measure.pairs(np.arange(8), np.arange(1, 9))).all()
 
 
 # ---- tying words
 
 
-def test_words_tie_that_the_captioner_names_as_a_tie_anywhere_in_the_run() -> None:
+def test_words_count_if_the_captioner_uses_them_for_a_tie_anywhere_in_the_run() -> None:
     one = caption("<Mara> flies a kite on the beach", "<Mara> eats on the beach", people=(MARA,),
                   ties=[Tie("on the beach", (0, 1)), Tie("<Mara>", (0, 1))])  # fmt: skip
     other = caption("<Bo> sleeps on the beach", "<Bo> flies a kite", people=(BO,))
     assert evidence.tying_words([one, other]) == {"beach"}
-    measure = evidence.told(tied("place"), [one, other], None)["words"]
+    measure = evidence.from_captions(tied("place"), [one, other], None)["words"]
     assert alike(measure, 0, 2) == pytest.approx(1)
     assert alike(measure, 0, 3) == 0  # a kite is nobody's tie
 
 
-def test_where_no_ties_are_told_any_word_may_be_one() -> None:
+def test_without_any_ties_every_word_counts() -> None:
     assert evidence.tying_words([STORY, LONE]) is None
     named = caption("<Mara> runs", "<Mara> eats", people=(MARA,), ties=[Tie("<Mara>", (0, 1))])
     assert evidence.tying_words([named]) is None
-    measure = evidence.told(tied("place"), [STORY], None)["words"]
+    measure = evidence.from_captions(tied("place"), [STORY], None)["words"]
     assert alike(measure, 0, 1) > 0.9
 
 
 # ---- nearness
 
 
-def test_the_next_shot_is_near_and_one_further_off_is_less_so() -> None:
+def test_nearness_is_the_inverse_of_the_distance_in_shots() -> None:
     groups = [[shot(4), shot(5), shot(8)], [shot(0), shot(3), shot(1)]]
     np.testing.assert_allclose(evidence.nearness(groups), [[1, 1, 1 / 3], [1, 1 / 2, 1]])
 
 
-def test_pictures_of_a_folder_and_shots_of_other_films_are_near_nothing() -> None:
+def test_pictures_and_shots_of_different_films_have_no_nearness() -> None:
     pictures = [record(name, folder="/x", stem=name) for name in "abc"]
     films = [shot(4), shot(5, "other.mp4"), shot(5, folder="/elsewhere")]
     assert evidence.nearness([pictures, films]).tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
-def test_the_same_shot_twice_is_no_nearer_than_the_next_and_one_panel_has_nobody_near() -> None:
+def test_the_same_shot_counts_as_adjacent_and_a_single_panel_has_no_nearness() -> None:
     assert evidence.nearness([[shot(4), shot(4)]]).tolist() == [[1, 1]]
     assert evidence.nearness([[shot(4)]]).tolist() == [[0]]
 
@@ -176,21 +176,21 @@ def test_the_same_shot_twice_is_no_nearer_than_the_next_and_one_panel_has_nobody
 # ---- the captioner's word
 
 
-def test_the_captioners_word_counts_where_nobody_in_the_panel_is_seen_elsewhere() -> None:
+def test_a_panel_called_a_stranger_counts_if_it_shares_no_person() -> None:
     told = caption("<Mara> runs", "<Mara> eats", "a castle", people=(MARA,), strangers=(2,))
     assert evidence.called_strangers(told) == (2,)
     alone = caption("<Mara> runs", "<Mara> eats", "<Bo> sleeps", people=(MARA, BO), strangers=(2,))
     assert evidence.called_strangers(alone) == (2,)
 
 
-def test_it_does_not_where_its_own_texts_contradict_it() -> None:
+def test_it_does_not_count_if_the_captions_texts_contradict_it() -> None:
     told = caption("<Mara> runs", "<Bo> eats", "<Mara> and <Bo>", people=(MARA, BO), strangers=(0, 2))
     assert evidence.called_strangers(told) == ()
     listed = Parts((MARA,), (Shown("a kite", (Appearance("Mara"),)), Shown("<Mara> eats")), "", strangers=(0,))
     assert evidence.called_strangers(Caption("", "", "", ("", ""), parts=listed)) == ()
 
 
-def test_where_it_finds_no_panels_related_all_are_called_but_those_that_share_somebody() -> None:
+def test_if_no_panels_are_related_all_but_those_that_share_a_person_are_strangers() -> None:
     texts = ("<Mara> runs", "<Bo> eats", "<Mara> sleeps")
     told = caption(*texts, people=(MARA, BO), unrelated="three stories")
     assert evidence.called_strangers(told) == (1,)
@@ -198,5 +198,5 @@ def test_where_it_finds_no_panels_related_all_are_called_but_those_that_share_so
     assert evidence.called_strangers(apart) == (0, 1, 2)
 
 
-def test_it_has_no_word_where_it_gave_no_parts_or_calls_nobody() -> None:
+def test_a_caption_without_parts_or_strangers_calls_no_strangers() -> None:
     assert evidence.called_strangers(LONE) == evidence.called_strangers(STORY) == ()

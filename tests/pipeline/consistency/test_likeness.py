@@ -1,4 +1,4 @@
-"""How alike panels are, measure by measure: cosines of vectors, of words, and what is read off them panel by panel."""
+"""Similarity of panels by vectors and by words, and the features of panels that are derived from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOTH = np.array([[0, 1]])
 
 
 def words(*texts: str | list[str], known: set[str] | None = None) -> ByWords:
-    """Of panels with one text each, or with a list of them."""
+    """The measure for panels with one text or a list of texts each."""
     return ByWords([[text] if isinstance(text, str) else text for text in texts], known)
 
 
@@ -27,20 +27,20 @@ def alike(measure: ByVector | ByWords, one: int, other: int) -> float:
 # ---- vectors
 
 
-def test_vectors_are_compared_by_their_cosine_whatever_their_length() -> None:
+def test_vectors_are_compared_by_cosine_similarity_whatever_their_length() -> None:
     measure = ByVector(np.array([[3.0, 0], [0.5, 0.5], [0, 7], [-2, 0]]))
     found = measure.pairs(np.array([0, 0, 0, 0]), np.array([0, 1, 2, 3]))
     assert found == pytest.approx([1, math.sqrt(0.5), 0, -1])
 
 
-def test_without_a_vector_nothing_is_measured_and_one_of_zeros_is_like_none() -> None:
+def test_a_missing_vector_is_not_measured_and_a_zero_vector_is_similar_to_none() -> None:
     measure = ByVector(np.array([[1.0, 0], [np.nan, np.nan], [0, 0]]))
     assert np.isnan(measure.pairs(np.array([0, 1, 1]), np.array([1, 0, 1]))).all()
     assert measure.pairs(np.array([0, 2]), np.array([2, 2])).tolist() == [0, 0]
 
 
 @given(arrays(float, (4, 5), elements=st.floats(-100, 100)))
-def test_cosines_are_the_same_both_ways_and_from_minus_one_to_one(rows: np.ndarray) -> None:
+def test_cosine_similarity_is_symmetric_and_between_minus_one_and_one(rows: np.ndarray) -> None:
     measure = ByVector(rows)
     one, other = (side.ravel() for side in np.meshgrid(range(4), range(4)))
     found = measure.pairs(one, other)
@@ -51,28 +51,28 @@ def test_cosines_are_the_same_both_ways_and_from_minus_one_to_one(rows: np.ndarr
 # ---- words
 
 
-def test_texts_of_the_same_words_are_alike_in_any_order_and_case_and_others_are_not() -> None:
+def test_similarity_by_words_ignores_order_and_case() -> None:
     measure = words("A red rabbit with a hat", "the hat, red, on the RABBIT", "a blue bear")
     assert alike(measure, 0, 1) == pytest.approx(1)
     assert alike(measure, 0, 2) == 0
 
 
-def test_a_word_that_everybody_says_counts_little() -> None:
+def test_a_word_in_every_text_counts_little() -> None:
     said = ["a shot of the moon", "a shot of the beach", *(f"a shot of thing{n}" for n in range(20))]
     rare = ["a shot of the moon", "a dance of the moon", *(f"a shot of thing{n}" for n in range(20))]
     assert alike(words(*said), 0, 1) < 0.01
     assert alike(words(*rare), 0, 1) > 0.6
 
 
-def test_each_word_counts_the_more_the_rarer_it_is() -> None:
-    """By hand: of three texts `moon` stands in two and `fox` in one."""
+def test_rarer_words_count_more() -> None:
+    """Computed by hand: `moon` is in two of three texts and `fox` in one."""
     row = tf_idf([{"moon", "fox"}, {"moon"}, {"owl"}]).toarray()[0]
     fox, moon = math.log(4 / 1), math.log(4 / 2)
     length = math.hypot(fox, moon)
     assert row.tolist() == pytest.approx([fox / length, moon / length, 0])  # in the order of the alphabet
 
 
-def test_where_words_are_named_no_others_count() -> None:
+def test_only_the_known_words_count_if_any_are_given() -> None:
     texts = ("a rabbit sleeps on the beach", "a bear swims on the beach", "a rabbit eats by the castle")
     known = {"beach", "castle"}
     assert alike(words(*texts, known=known), 0, 1) == pytest.approx(1)
@@ -80,12 +80,12 @@ def test_where_words_are_named_no_others_count() -> None:
     assert alike(words(*texts, known={"owl"}), 0, 1) == 0
 
 
-def test_names_and_words_that_say_nothing_do_not_count() -> None:
+def test_names_and_stop_words_do_not_count() -> None:
     assert content_words("<Mara> and the fox of <Li Bo> in a Hat") == {"fox", "hat"}
     assert alike(words("<Mara> with a kite", "<Mara> on a horse"), 0, 1) == 0
 
 
-def test_of_panels_with_several_people_the_two_who_look_most_alike_count() -> None:
+def test_the_two_people_who_look_most_alike_count() -> None:
     rabbit, bear, cat = "a red rabbit", "a blue bear", "a white cat"
     measure = words([rabbit, bear], [cat, rabbit], [cat], [])
     assert alike(measure, 0, 1) == pytest.approx(1)
@@ -93,7 +93,7 @@ def test_of_panels_with_several_people_the_two_who_look_most_alike_count() -> No
     assert alike(measure, 0, 2) == 0
 
 
-def test_a_panel_without_any_text_can_not_be_measured() -> None:
+def test_a_panel_without_a_text_is_not_measured() -> None:
     measure = words("a rabbit", [], "a bear")
     assert np.isnan(measure.pairs(np.array([0, 1, 1]), np.array([1, 1, 2]))).all()
     assert alike(measure, 0, 2) == 0
@@ -102,7 +102,7 @@ def test_a_panel_without_any_text_can_not_be_measured() -> None:
 
 
 @given(st.lists(st.lists(st.text("abc ", max_size=6), max_size=3), min_size=2, max_size=5))
-def test_likeness_by_words_is_the_same_both_ways_and_from_nothing_to_all(texts: list[list[str]]) -> None:
+def test_similarity_by_words_is_symmetric_and_between_zero_and_one(texts: list[list[str]]) -> None:
     measure = ByWords(texts)
     one, other = (side.ravel() for side in np.meshgrid(range(len(texts)), range(len(texts))))
     found = measure.pairs(one, other)
@@ -120,13 +120,13 @@ def test_likeness_by_words_is_the_same_both_ways_and_from_nothing_to_all(texts: 
 AXES = np.array([[1.0, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1]])
 
 
-def test_within_a_group_all_pairs_are_measured_and_no_panel_with_itself() -> None:
+def test_all_pairs_of_a_group_are_measured_but_no_panel_with_itself() -> None:
     matrix = matrices({"v": ByVector(AXES)}, np.array([[0, 1, 2]]))["v"][0]
     half = math.sqrt(0.5)
     np.testing.assert_allclose(matrix, [[np.nan, half, 0], [half, np.nan, half], [0, half, np.nan]], atol=1e-9)
 
 
-def test_a_panel_is_told_by_its_best_and_its_mean_likeness_to_the_others() -> None:
+def test_a_panels_features_are_its_best_and_mean_similarity_to_the_others() -> None:
     found = features({"v": ByVector(AXES), "w": words("a", "fox", "fox", "owl")}, np.array([[0, 1, 2], [3, 1, 2]]))
     half = math.sqrt(0.5)
     assert found.shape == (2, 3, 4)
@@ -136,7 +136,7 @@ def test_a_panel_is_told_by_its_best_and_its_mean_likeness_to_the_others() -> No
     np.testing.assert_allclose(found[1, :, 3], [0, 0.5, 0.5])
 
 
-def test_what_can_not_be_measured_is_left_out_of_best_and_mean() -> None:
+def test_unmeasured_pairs_are_left_out_of_best_and_mean() -> None:
     rows = AXES.copy()
     rows[2] = np.nan
     found = features({"v": ByVector(rows)}, np.array([[0, 1, 2]]))[0]
@@ -144,7 +144,7 @@ def test_what_can_not_be_measured_is_left_out_of_best_and_mean() -> None:
     assert np.isnan(found[2]).all()
 
 
-def test_of_two_panels_best_and_mean_are_one_and_a_single_panel_has_neither() -> None:
+def test_best_and_mean_are_equal_for_two_panels_and_missing_for_one() -> None:
     measure = {"v": ByVector(AXES)}
     np.testing.assert_allclose(features(measure, np.array([[0, 1]])), math.sqrt(0.5))
     assert np.isnan(features(measure, np.array([[0], [1]]))).all()

@@ -1,4 +1,4 @@
-"""Scorers: unit vectors in one space, whole texts, and which weights they come from; with the miniature CLIP."""
+"""Scorers: unit vectors in one space, long texts, and the identity of weights; with the miniature CLIP."""
 
 import json
 import pickle
@@ -37,7 +37,7 @@ def clip() -> OpenClip:
 
 
 @pytest.mark.parametrize("name", plugins.names(scorers))
-def test_an_unknown_option_is_told(name: str) -> None:
+def test_an_unknown_option_is_reported(name: str) -> None:
     with pytest.raises(BadInput, match=r"scorer .*no_such"):
         plugins.load(scorers, name).make({"no_such": 1})
 
@@ -46,14 +46,14 @@ def test_the_scorer_none_scores_nothing() -> None:
     assert plugins.load(scorers, "none").make({}) is None
 
 
-def test_pictures_and_texts_become_unit_vectors_of_one_space(clip: OpenClip) -> None:
+def test_pictures_and_texts_become_unit_vectors_in_one_space(clip: OpenClip) -> None:
     for vectors in (clip.image_vectors(PICTURES[:3]), clip.text_vectors(TEXTS[:3])):
         assert vectors.shape == (3, 64) and vectors.dtype == np.float32
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
 
-def test_neither_the_batch_nor_the_neighbours_change_a_vector_and_the_order_is_kept(clip: OpenClip) -> None:
-    """Forty are two batches; the far ends change places."""
+def test_batching_changes_neither_vectors_nor_their_order(clip: OpenClip) -> None:
+    """Forty pictures make two batches; the first and the last are swapped."""
     assert len(PICTURES) > open_clip.BATCH
     pictures, texts = clip.image_vectors(PICTURES), clip.text_vectors(TEXTS)
     for place in (0, open_clip.BATCH - 1, open_clip.BATCH, 39):
@@ -62,7 +62,7 @@ def test_neither_the_batch_nor_the_neighbours_change_a_vector_and_the_order_is_k
     np.testing.assert_allclose(clip.image_vectors(PICTURES[::-1]), pictures[::-1], atol=1e-5)
 
 
-def test_a_scorer_travels_to_another_process_without_its_weights(clip: OpenClip) -> None:
+def test_a_scorer_is_pickled_without_its_weights(clip: OpenClip) -> None:
     here = clip.text_vectors(["a cat"])
     pickled = pickle.dumps(clip)
     assert len(pickled) < 10_000
@@ -71,20 +71,20 @@ def test_a_scorer_travels_to_another_process_without_its_weights(clip: OpenClip)
     assert (travelled.text_vectors(["a cat"]) == here).all()
 
 
-def test_the_same_call_gives_the_same_bytes(clip: OpenClip) -> None:
+def test_scoring_is_deterministic(clip: OpenClip) -> None:
     again = open_clip.make(MINIATURE)
     assert clip.image_vectors(PICTURES[:5]).tobytes() == again.image_vectors(PICTURES[:5]).tobytes()
     assert clip.text_vectors(TEXTS[:5]).tobytes() == again.text_vectors(TEXTS[:5]).tobytes()
 
 
-def test_the_miniature_tells_its_own_text_from_others(clip: OpenClip) -> None:
+def test_the_miniature_matches_a_picture_with_its_own_text(clip: OpenClip) -> None:
     scores = clip.image_vectors(PICTURES) @ clip.text_vectors(TEXTS).T
     own = np.diag(scores)[:, None]
     assert (own >= scores).mean() > 0.9
 
 
 def test_a_wide_picture_is_seen_whole(clip: OpenClip) -> None:
-    """A centre crop would not see the sides of a 3:1 picture at all."""
+    """A centre crop would hide the sides of a 3:1 picture."""
     plain = Image.new("RGB", (384, 128), "navy")
     marked = plain.copy()
     marked.paste("yellow", (0, 0, 100, 128))
@@ -101,7 +101,7 @@ def test_a_wide_picture_is_seen_whole(clip: OpenClip) -> None:
 LONG = ". ".join(TEXTS[:8])
 
 
-def test_a_text_that_is_too_long_is_pooled_from_all_its_parts(clip: OpenClip) -> None:
+def test_a_long_text_is_pooled_from_all_its_parts(clip: OpenClip) -> None:
     whole = clip.text_vectors([LONG])[0]
     other_end = clip.text_vectors([f"{'. '.join(TEXTS[:7])}. {TEXTS[30]}"])[0]
     assert abs(np.linalg.norm(whole) - 1) < 1e-5
@@ -132,8 +132,8 @@ def test_every_part_fits_and_none_is_empty_or_lost(clip: OpenClip, text: str) ->
 
 
 @pytest.mark.parametrize("word", ["cat", "!", "猫"])
-def test_what_fits_is_what_the_tokenizer_takes_whole(clip: OpenClip, word: str) -> None:
-    """`!` is token 0, which is the padding too."""
+def test_a_text_fits_if_the_tokenizer_does_not_truncate_it(clip: OpenClip, word: str) -> None:
+    """`!` is token 0, which is also the padding."""
     _, _, tokenizer = clip._loaded
     for count in range(55, 101):
         text = " ".join([word] * count)
@@ -141,7 +141,7 @@ def test_what_fits_is_what_the_tokenizer_takes_whole(clip: OpenClip, word: str) 
 
 
 def like_hugging_face(eos: int | None, padding: int, length: int) -> Any:
-    """A tokenizer as open_clip wraps them: a token a word, cut to its length before the end mark, padded behind it."""
+    """A tokenizer like those in open_clip: one token per word, truncated before the end token, padded after it."""
 
     def tokenize(texts: list[str], context_length: int = length) -> torch.Tensor:
         end = [] if eos is None else [eos]
@@ -160,7 +160,7 @@ def like_hugging_face(eos: int | None, padding: int, length: int) -> Any:
     [(2, 0, 63), (2, 1, 63), (1, 1, 63), (None, 0, 64)],
     ids=["padding 0", "padding 1", "padding is the end mark (SigLIP)", "no end mark"],
 )
-def test_the_padding_of_other_tokenizers_is_no_text(eos: int | None, padding: int, most: int) -> None:
+def test_padding_of_other_tokenizers_does_not_count_as_text(eos: int | None, padding: int, most: int) -> None:
     tokenizer = like_hugging_face(eos, padding, 64)
     assert [open_clip._fits("word " * count, tokenizer) for count in (1, most, most + 1, 100, 1000)] == [
         True,
@@ -174,7 +174,7 @@ def test_the_padding_of_other_tokenizers_is_no_text(eos: int | None, padding: in
 # ---- which weights
 
 
-def test_the_identity_is_plain_and_asks_for_no_loading(tmp_path: Path) -> None:
+def test_the_identity_is_plain_data_and_loads_nothing(tmp_path: Path) -> None:
     clip = open_clip.make(MINIATURE)
     identity = clip.identity()
     assert json.loads(json.dumps(identity)) == identity and identity["scorer"] == "open_clip"
@@ -189,12 +189,12 @@ def test_the_identity_is_plain_and_asks_for_no_loading(tmp_path: Path) -> None:
 WAYS_ON = "not on this machine and can't be fetched .*local-dir:FOLDER.*--scorer none"
 
 
-def test_a_folder_without_weights_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MissingWeights, match=f"lacks open_clip_config.json or a .safetensors file.*{WAYS_ON[-20:]}"):
         open_clip.make({"model": f"local-dir:{tmp_path}"}).identity()
 
 
-def test_broken_weights_are_told_when_they_are_loaded(tmp_path: Path) -> None:
+def test_broken_weights_are_reported_when_loaded(tmp_path: Path) -> None:
     for file in FOLDER.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[:5000])
     with pytest.raises(MissingWeights, match=WAYS_ON):
@@ -202,17 +202,17 @@ def test_broken_weights_are_told_when_they_are_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"model": "hf-hub:nobody/nothing"}])
-def test_absent_weights_are_one_sentence(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_are_reported_in_one_sentence(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(MissingWeights, match=WAYS_ON) as caught:
         open_clip.make(options).identity()
     assert "\n" not in str(caught.value)
 
 
-def test_without_a_network_absent_weights_are_told_at_once_and_quietly(
+def test_without_a_network_missing_weights_are_reported_at_once_and_quietly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """open_clip's own download would try twelve times, which takes 53 seconds and as many lines."""
+    """open_clip's own download would try twelve times, for 53 seconds and with as many lines of output."""
     nowhere = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"  # nothing listens at that port
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", nowhere)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -226,11 +226,11 @@ def test_without_a_network_absent_weights_are_told_at_once_and_quietly(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"model": "ViT-B-33"}, "knows no model 'ViT-B-33', did you mean 'ViT-B-32'"),
+        ({"model": "ViT-B-33"}, "has no model 'ViT-B-33', did you mean 'ViT-B-32'"),
         ({"model": "ViT-L-14"}, r"no weights 'None' for 'ViT-L-14' \(known: .*openai.*scorer.pretrained=TAG"),
         ({"pretrained": "laion3b"}, r"no weights 'laion3b' for 'ViT-B-32' \(known: .*laion2b_s34b_b79k"),
     ],
 )
-def test_a_model_without_weights_is_never_filled_with_random_numbers(options: dict[str, str], told: str) -> None:
+def test_a_model_without_weights_is_never_initialised_at_random(options: dict[str, str], told: str) -> None:
     with pytest.raises(BadInput, match=told):
         open_clip.make(options).identity()

@@ -1,4 +1,4 @@
-"""A scorer of SigLIP's kind: its own tokenizer, text length, padding and scale; tiny, random, of the real classes."""
+"""A SigLIP scorer: its tokenizer, text length, padding and scale, with tiny random models of the real classes."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ CONFIG = {
         "pool_type": "last",
     },
 }
-"""As open_clip's own ViT-B-16-SigLIP, small."""
+"""Like open_clip's ViT-B-16-SigLIP, but small."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_tokenizer(home: Path) -> None:
-    """A token a word; the mark of the end is the padding too, as SigLIP's is."""
+    """One token per word; the end token is also the padding, as in SigLIP."""
     vocabulary = {word: number for number, word in enumerate(["<unk>", "</s>", *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -78,18 +78,18 @@ def siglip(folder: Path) -> OpenClip:
     return open_clip.make({"model": f"local-dir:{folder}"})
 
 
-def test_the_identity_says_which_kind_it_is_and_loads_nothing(siglip: OpenClip, folder: Path) -> None:
+def test_the_identity_names_the_kind_and_loads_nothing(siglip: OpenClip, folder: Path) -> None:
     fresh = open_clip.make({"model": f"local-dir:{folder}"})
     assert fresh.identity()["kind"] == "siglip"
     assert "_loaded" not in vars(fresh)
 
 
-def test_open_clips_own_architectures_are_told_apart() -> None:
+def test_the_kind_is_known_for_architectures_of_open_clip() -> None:
     kinds = {name: OpenClip(open_clip.Options(model=name))._kind for name in ("ViT-B-32", "ViT-B-16-SigLIP2")}
     assert kinds == {"ViT-B-32": "clip", "ViT-B-16-SigLIP2": "siglip"}
 
 
-def test_another_tokenizer_is_another_scorer(folder: Path, tmp_path: Path) -> None:
+def test_another_tokenizer_changes_the_identity(folder: Path, tmp_path: Path) -> None:
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     same = open_clip.make({"model": f"local-dir:{tmp_path}"}).identity()["weights"]
@@ -99,7 +99,7 @@ def test_another_tokenizer_is_another_scorer(folder: Path, tmp_path: Path) -> No
     assert open_clip.make({"model": f"local-dir:{tmp_path}"}).identity()["weights"] != same
 
 
-def test_texts_are_padded_to_the_length_that_it_was_trained_at(siglip: OpenClip) -> None:
+def test_texts_are_padded_to_the_training_length(siglip: OpenClip) -> None:
     _, _, tokenizer = siglip._loaded
     tokens = tokenizer(["a cat"])
     assert tokens.shape == (1, LENGTH)
@@ -107,12 +107,12 @@ def test_texts_are_padded_to_the_length_that_it_was_trained_at(siglip: OpenClip)
 
 
 @pytest.mark.parametrize(("words", "fits"), [(1, True), (63, True), (64, False), (65, False), (300, False)])
-def test_it_reads_sixty_three_words_and_the_mark_of_the_end(siglip: OpenClip, words: int, fits: bool) -> None:
+def test_it_reads_sixty_three_words_and_the_end_token(siglip: OpenClip, words: int, fits: bool) -> None:
     _, _, tokenizer = siglip._loaded
     assert open_clip._fits(" ".join(["cat"] * words), tokenizer) is fits
 
 
-def test_a_longer_text_is_split_at_clauses_and_none_of_it_is_cut(siglip: OpenClip) -> None:
+def test_a_longer_text_is_split_at_clauses_without_loss(siglip: OpenClip) -> None:
     _, _, tokenizer = siglip._loaded
     clauses = ["a red cat with a hat on the beach"] * 12
     parts = open_clip._parts(", ".join(clauses), lambda part: open_clip._fits(part, tokenizer))
@@ -126,7 +126,7 @@ def test_a_longer_text_is_split_at_clauses_and_none_of_it_is_cut(siglip: OpenCli
     assert not np.allclose(long, other, atol=1e-4)
 
 
-def test_pictures_and_texts_are_unit_vectors_of_one_space(siglip: OpenClip) -> None:
+def test_pictures_and_texts_are_unit_vectors_in_one_space(siglip: OpenClip) -> None:
     pictures = siglip.image_vectors([Image.new("RGB", (96, 32), colour) for colour in ("red", "blue")])
     texts = siglip.text_vectors(["a red hat", "The beach!"])
     for vectors in (pictures, texts):
@@ -134,7 +134,7 @@ def test_pictures_and_texts_are_unit_vectors_of_one_space(siglip: OpenClip) -> N
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
 
-def test_a_config_that_can_not_be_read_is_told(folder: Path, tmp_path: Path) -> None:
+def test_an_unreadable_config_is_reported(folder: Path, tmp_path: Path) -> None:
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "open_clip_config.json").write_text("{", encoding="utf-8")
@@ -142,7 +142,7 @@ def test_a_config_that_can_not_be_read_is_told(folder: Path, tmp_path: Path) -> 
         open_clip.make({"model": f"local-dir:{tmp_path}"}).identity()
 
 
-def test_the_filter_takes_the_defaults_of_its_kind(siglip: OpenClip, tmp_path: Path) -> None:
+def test_the_filter_uses_the_defaults_of_the_scorers_kind(siglip: OpenClip, tmp_path: Path) -> None:
     couples = task.load("couple-profile")
     layout = Layout(rows=1, cols=2, panel_width=64, panel_height=64)
     picture = Image.new("RGB", layout.canvas, "red")
@@ -161,8 +161,8 @@ def test_the_filter_takes_the_defaults_of_its_kind(siglip: OpenClip, tmp_path: P
         "order": 0.01,
         "summary": 0.04,
         "least alike": -1.0,  # nothing is asked of it unless by hand
-        "most alike": 0.9995,  # in a pair only the very same is a copy
+        "most alike": 0.9995,  # only identical panels of a pair are copies
         "texts alike": 0.9995,
     }
     (facts,) = [row.found for row in results if isinstance(row, Facts)]
-    assert facts["calibration"].startswith("fixed defaults of siglip scorers: the run has 1 of the 8")
+    assert facts["calibration"].startswith("fixed defaults for siglip scorers: the run has 1 of the 8")

@@ -1,4 +1,4 @@
-"""Vectors of a run, each computed once and in batches, and what is measured on them."""
+"""Vectors of a run, computed once and in batches, and the measures derived from them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,25 +41,25 @@ def run_of(*grids: tuple[np.ndarray, np.ndarray]) -> Vectors:
 # ---- measures
 
 
-def test_each_panel_is_held_against_its_own_segment() -> None:
+def test_each_panel_is_compared_with_its_own_segment() -> None:
     half = unit([1, 1, 0], [0, 1, 0], [0, 0, 1])
     found = similarity.measure(run_of((AXES, half)))
     np.testing.assert_allclose(found["text"], [[np.sqrt(0.5), 1, 1]])
     assert found["order"].tolist() == [0.0]
 
 
-def test_exchanged_segments_gain_by_the_better_order() -> None:
+def test_swapped_segments_gain_from_a_better_order() -> None:
     gained, order = similarity.best_order(AXES[:, [1, 0, 2]])
     assert gained == pytest.approx(2 / 3)
     assert order == [1, 0, 2]
 
 
-def test_the_summary_is_held_against_all_panels_pooled() -> None:
+def test_the_summary_is_compared_with_the_pooled_panels() -> None:
     vectors = replace(run_of((AXES, AXES)), summaries=unit([1, 1, 1]))
     assert similarity.measure(vectors)["summary"] == pytest.approx([1.0])
 
 
-def test_the_panels_least_and_most_alike_and_the_texts_most_alike_are_measured() -> None:
+def test_the_least_and_most_similar_panels_and_the_most_similar_texts_are_measured() -> None:
     panels = unit([1, 0, 0], [1, 1, 0], [0, 1, 0])
     found = similarity.measure(run_of((panels, unit([1, 0, 0], [1, 0, 0], [0, 1, 0]))))
     assert found["least alike"] == pytest.approx([0])
@@ -67,7 +67,7 @@ def test_the_panels_least_and_most_alike_and_the_texts_most_alike_are_measured()
     assert found["texts alike"] == pytest.approx([1])
 
 
-def test_where_a_text_is_missing_what_needs_it_is_not_measured() -> None:
+def test_measures_of_a_missing_text_are_nan() -> None:
     segments = AXES.copy()
     segments[1] = np.nan
     found = similarity.measure(run_of((AXES, segments)))
@@ -81,11 +81,11 @@ def test_a_grid_of_one_panel_has_no_pairs() -> None:
     assert np.isnan(found["least alike"]).all() and np.isnan(found["most alike"]).all()
 
 
-def test_a_grid_stands_in_another_when_all_of_its_panels_but_a_third_do() -> None:
+def test_a_grid_is_contained_in_another_if_all_but_a_third_of_its_panels_are() -> None:
     other = unit([1, 0, 0], [0, 1, 0], [1, 1, 0])
-    assert similarity.likeness(AXES, other[None]) == pytest.approx([1.0])  # two of three are there
-    assert similarity.likeness(AXES, unit([1, 0, 0], [1, 0, 0], [1, 0, 0])[None]) == pytest.approx([0.0])
-    assert similarity.likeness(AXES[:2], other[None, :1]) == pytest.approx([0.0])  # of two both must be
+    assert similarity.overlap(AXES, other[None]) == pytest.approx([1.0])  # two of three are there
+    assert similarity.overlap(AXES, unit([1, 0, 0], [1, 0, 0], [1, 0, 0])[None]) == pytest.approx([0.0])
+    assert similarity.overlap(AXES[:2], other[None, :1]) == pytest.approx([0.0])  # of two both must be
 
 
 def test_only_grids_before_it_count_as_earlier() -> None:
@@ -97,7 +97,7 @@ def test_only_grids_before_it_count_as_earlier() -> None:
 
 
 @pytest.mark.parametrize(("grids", "size"), [(8, 1), (8, 3), (8, 16), (9, 4), (83, 3)])
-def test_in_every_control_each_vector_serves_once_and_none_is_where_it_was(grids: int, size: int) -> None:
+def test_every_control_uses_each_vector_once_and_in_another_place(grids: int, size: int) -> None:
     numbered = np.arange(1.0, grids * size + 1).reshape(grids, size, 1)
     vectors = Vectors(numbered, numbered.copy(), numbered[:, 0])
     shuffled = similarity.controls(vectors)
@@ -110,7 +110,7 @@ def test_in_every_control_each_vector_serves_once_and_none_is_where_it_was(grids
     assert (np.sort(shuffled[WITHIN].segments, axis=1) == numbered).all() or size == 1
 
 
-def test_no_control_takes_panels_apart_for_a_caption_of_strangers_may_be_true() -> None:
+def test_no_control_separates_panels_since_a_caption_of_strangers_may_be_true() -> None:
     numbered = np.arange(1.0, 28).reshape(9, 3, 1)
     shuffled = similarity.controls(Vectors(numbered, numbered.copy(), numbered[:, 0]))
     assert set(shuffled) == {WITHIN, ACROSS}
@@ -118,7 +118,7 @@ def test_no_control_takes_panels_apart_for_a_caption_of_strangers_may_be_true() 
         np.testing.assert_array_equal(vectors.panels, numbered)
 
 
-def test_a_shuffled_segment_that_says_the_same_is_no_wrong_one() -> None:
+def test_an_identical_segment_is_not_a_wrong_one() -> None:
     segments = np.stack([unit([1, 0, 0], [1, 0, 0], [0, 0, 1])] * 8)
     within = similarity.controls(Vectors(segments, segments.copy(), segments[:, 0]))[WITHIN].segments
     assert np.isnan(within[:, :, 0]).tolist() == [[False, True, False]] * 8
@@ -128,7 +128,7 @@ def test_a_shuffled_segment_that_says_the_same_is_no_wrong_one() -> None:
 
 
 class Counting:
-    """The miniature CLIP, with a list of how much it was asked at once."""
+    """The miniature CLIP, recording the size of every batch."""
 
     def __init__(self) -> None:
         self.clip: OpenClip = open_clip.make({"model": f"local-dir:{CLIP}"})
@@ -149,7 +149,7 @@ class Counting:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Grid], list[Caption]]:
-    """Forty small grids of three scenes, with captions; all summaries are the same."""
+    """Forty small grids of three scenes with captions, whose summaries are all the same."""
     folder, rng = tmp_path_factory.mktemp("drawn"), Random(5)
     grids, captions = [], []
     for number in range(40):
@@ -165,7 +165,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Grid], l
     return folder, grids, captions
 
 
-def test_all_that_is_missing_is_computed_in_batches_over_the_grids_and_once(
+def test_missing_vectors_are_computed_once_and_in_batches_across_grids(
     drawn: tuple[Path, list[Grid], list[Caption]], tmp_path: Path
 ) -> None:
     folder, grids, captions = drawn
@@ -182,7 +182,7 @@ def test_all_that_is_missing_is_computed_in_batches_over_the_grids_and_once(
     np.testing.assert_array_equal(again.segments, every.segments)
 
 
-def test_vectors_are_those_of_the_scorer_in_their_places(
+def test_vectors_are_the_scorers_in_the_right_places(
     drawn: tuple[Path, list[Grid], list[Caption]], tmp_path: Path
 ) -> None:
     folder, grids, captions = drawn
@@ -194,7 +194,7 @@ def test_vectors_are_those_of_the_scorer_in_their_places(
     np.testing.assert_allclose(found.panels[1, 2], scorer.clip.image_vectors([picture])[0], atol=1e-5)
 
 
-def test_another_picture_at_the_same_path_is_computed_anew(
+def test_a_changed_picture_at_the_same_path_is_computed_again(
     drawn: tuple[Path, list[Grid], list[Caption]], tmp_path: Path
 ) -> None:
     folder, grids, captions = drawn
@@ -217,7 +217,7 @@ def test_a_run_without_any_text_has_no_text_vectors(
     assert found.segments.shape == found.panels.shape
 
 
-def test_copies_are_nearly_the_same_and_a_sample_is_enough(
+def test_copies_score_near_one_and_only_a_sample_is_copied(
     drawn: tuple[Path, list[Grid], list[Caption]], tmp_path: Path
 ) -> None:
     folder, grids, captions = drawn
@@ -237,7 +237,7 @@ WIDE = LayoutSection(rows=3, cols=1, panel_width=128, panel_height=64)
 
 @pytest.fixture
 def sources(tmp_path: Path) -> list[Record]:
-    """A hundred drawn pictures of another shape than a panel, the last of which is none."""
+    """A hundred drawn pictures that differ in shape from a panel; the last file is not a picture."""
     rng, records = Random(6), []
     for number in range(99):
         Image.fromarray(draw(draw_scene(rng), size=(96, 72))).save(tmp_path / f"{number}.png")
@@ -246,7 +246,7 @@ def sources(tmp_path: Path) -> list[Record]:
     return [*records, Record("broken", "broken.png", "", Position())]
 
 
-def test_source_pictures_are_looked_at_once_and_in_batches(sources: list[Record], tmp_path: Path) -> None:
+def test_source_pictures_are_computed_once_and_in_batches(sources: list[Record], tmp_path: Path) -> None:
     scorer = Counting()
     first = Encoder(scorer, Cache(tmp_path / "cache"), tmp_path).sources(sources[:2], WIDE)
     assert scorer.pictures == [2]
@@ -258,7 +258,7 @@ def test_source_pictures_are_looked_at_once_and_in_batches(sources: list[Record]
     np.testing.assert_array_equal(again, every[:99])
 
 
-def test_they_are_seen_as_their_panels_will_show_them(sources: list[Record], tmp_path: Path) -> None:
+def test_source_pictures_are_fitted_to_their_panels(sources: list[Record], tmp_path: Path) -> None:
     scorer = Counting()
     found = Encoder(scorer, Cache(tmp_path / "cache"), tmp_path).sources(sources[:1], WIDE)
     panel = pixels.fitted(pixels.open_image(tmp_path / "0.png"), (128, 64), "crop")
@@ -269,7 +269,7 @@ def test_they_are_seen_as_their_panels_will_show_them(sources: list[Record], tmp
     assert not np.allclose(found, padded, atol=1e-3)
 
 
-def test_what_can_not_be_read_has_no_vector_and_stops_nothing(sources: list[Record], tmp_path: Path) -> None:
+def test_an_unreadable_picture_has_no_vector_and_stops_nothing(sources: list[Record], tmp_path: Path) -> None:
     encoder = Encoder(Counting(), Cache(tmp_path / "cache"), tmp_path)
     found = encoder.sources(sources[-2:], WIDE)
     assert np.isnan(found).all(axis=1).tolist() == [False, True]

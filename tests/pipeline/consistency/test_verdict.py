@@ -1,4 +1,4 @@
-"""What is made of belonging: a score a panel with its reason, what the report tells, and when a run should stop."""
+"""Verdicts on belonging: a score with a reason per panel, facts for the report, and when a run should stop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MARKERS = STORYBOARD.markers
 
 
 def told(scenes: Sequence[Scene], grid: str = "") -> Caption:
-    """The true caption of these scenes, with parts."""
+    """A truthful caption of these scenes, with parts."""
     parts = replies.read(reply(list(scenes), named=True), STORYBOARD).parts
     assert parts is not None
     made = grammar.caption_of(parts, STORYBOARD)
@@ -35,7 +35,7 @@ def told(scenes: Sequence[Scene], grid: str = "") -> Caption:
 
 
 def drawn(number: int, scenes: Sequence[Scene], vectors: bool = False, film: bool = False) -> Grid:
-    """A grid of which only histograms are known, and they tell the place and the character's colour."""
+    """A grid whose records have histograms only, which depend on the place and the character's colour."""
     records = []
     for panel, scene in enumerate(scenes):
         rng = random.Random(f"{scene.place} {scene.character.colour}")
@@ -47,7 +47,7 @@ def drawn(number: int, scenes: Sequence[Scene], vectors: bool = False, film: boo
 
 
 def stories(count: int, seed: int = 0) -> list[list[Scene]]:
-    """Three scenes of one character in one place each; every third story goes on in another place."""
+    """Stories of three scenes with one character in one place; every third story moves to another place."""
     rng = random.Random(seed)
     made = []
     for number in range(count):
@@ -81,7 +81,7 @@ def of(scores: Sequence[Score], name: str) -> list[Score]:
 # ---- one grid
 
 
-def test_every_panel_has_a_score_against_the_runs_floor_and_the_runs_median_beside_it() -> None:
+def test_every_panel_has_a_score_with_the_runs_floor_and_median() -> None:
     found, scores, _ = judged(stories(20))
     assert found.found is not None and found.panels is not None
     for number, some in enumerate(scores):
@@ -93,7 +93,7 @@ def test_every_panel_has_a_score_against_the_runs_floor_and_the_runs_median_besi
         assert {score.usual for score in mine} == {round(float(np.median(found.panels)), 4)}
 
 
-def test_a_stranger_is_named_by_its_marker_with_what_is_measured_and_what_is_usual() -> None:
+def test_a_stranger_is_named_by_its_marker_with_measured_and_usual_values() -> None:
     told_of = stories(24)
     told_of[5][1] = Scene(Character("robot", "purple", "crown"), "moon", "drum", "close")
     _, scores, _ = judged(told_of)
@@ -109,7 +109,7 @@ def test_a_stranger_is_named_by_its_marker_with_what_is_measured_and_what_is_usu
     assert "the captioner" not in first.reason
 
 
-def test_strangers_that_are_told_as_they_are_fail_and_right_grids_pass() -> None:
+def test_strangers_with_truthful_captions_fail_and_correct_grids_pass() -> None:
     told_of = [*stories(30), *strangers(10)]
     _, scores, _ = judged(told_of)
     passed = [all(score.passed for score in of(some, BELONGS)) for some in scores]
@@ -117,7 +117,7 @@ def test_strangers_that_are_told_as_they_are_fail_and_right_grids_pass() -> None
     assert sum(passed[30:]) <= 1
 
 
-def test_what_can_not_be_measured_is_left_out_of_the_reason() -> None:
+def test_unmeasured_values_are_left_out_of_the_reason() -> None:
     grids = [drawn(number, scenes) for number, scenes in enumerate(stories(8))]
     captions = [Caption("", "", "", ("a rabbit", "a kite", ""), grid=grid.id) for grid in grids]
     found = verdict.verdict(STORYBOARD, grids, captions, None, {})
@@ -125,7 +125,7 @@ def test_what_can_not_be_measured_is_left_out_of_the_reason() -> None:
     assert "colours" in last.reason and "people" not in last.reason and "words" not in last.reason
 
 
-def test_pictures_and_texts_of_a_scorer_are_measured_too() -> None:
+def test_a_scorers_pictures_and_texts_are_measured_too() -> None:
     told_of = stories(12)
     grids = [drawn(number, scenes) for number, scenes in enumerate(told_of)]
     captions = [told(scenes, grid.id) for grid, scenes in zip(grids, told_of, strict=True)]
@@ -135,13 +135,13 @@ def test_pictures_and_texts_of_a_scorer_are_measured_too() -> None:
     assert found.features.shape == (12, 3, 10)
 
 
-def test_shots_of_a_film_that_follow_one_another_belong_together_the_more() -> None:
+def test_adjacent_shots_get_a_bonus() -> None:
     folders, films = (judged(stories(10), film=film)[0] for film in (False, True))
     assert folders.panels is not None and films.panels is not None
-    np.testing.assert_allclose(films.panels, folders.panels + evidence.NEAR)
+    np.testing.assert_allclose(films.panels, folders.panels + evidence.ADJACENT_SHOT)
 
 
-def test_the_captioners_word_counts_against_a_panel() -> None:
+def test_the_captioners_opinion_counts_against_a_panel() -> None:
     told_of = stories(20)
     grids = [drawn(number, scenes) for number, scenes in enumerate(told_of)]
     captions = [told(scenes, grid.id) for grid, scenes in zip(grids, told_of, strict=True)]
@@ -151,7 +151,7 @@ def test_the_captioners_word_counts_against_a_panel() -> None:
     spoken, silent = ([*captions[:3], replaced(captions[3], panels, called), *captions[4:]] for called in ((2,), ()))
     with_word, without = (verdict.verdict(STORYBOARD, grids, some, None, {}) for some in (spoken, silent))
     assert with_word.panels is not None and without.panels is not None
-    assert with_word.panels[3, 2] == pytest.approx(without.panels[3, 2] + evidence.WORD)
+    assert with_word.panels[3, 2] == pytest.approx(without.panels[3, 2] + evidence.CALLED_STRANGER)
     assert with_word.panels[3, :2] == pytest.approx(without.panels[3, :2])
 
 
@@ -164,7 +164,7 @@ def replaced(caption: Caption, panels: tuple[Shown, ...], called: tuple[int, ...
 # ---- too few grids for a rule
 
 
-def test_with_too_few_grids_only_the_captioners_word_rejects() -> None:
+def test_with_too_few_grids_only_the_captioners_opinion_rejects() -> None:
     found, scores, _ = judged([*stories(belonging.FEWEST - 2), *strangers(1)])
     assert found.found is None and found.facts() == {}
     assert not any(of(some, BELONGS) for some in scores[:-1])
@@ -193,32 +193,32 @@ def test_eight_grids_are_enough_and_one_panel_never_is() -> None:
     assert verdict.scores(found, 0, captions[0], single) == ()
 
 
-# ---- somebody who is seen once
+# ---- recurring people
 
 
 def seen(*names: str, theme: Task = STORYBOARD) -> list[Score]:
-    """Of panels that show people of these names, a letter each, without a rule."""
+    """Recurrence scores of panels with people of these names, one letter each, without a fitted rule."""
     panels = tuple(Shown("a day", tuple(Appearance(letter) for letter in some)) for some in names)
     everyone = tuple(Person(letter, "a bear") for letter in dict.fromkeys("".join(names)))
     caption = Caption("", "", "", ("",) * len(names), parts=Parts(everyone, panels, ""))
     return list(verdict.scores(Verdict(None, np.zeros(0), (), None), 0, caption, theme))
 
 
-def test_a_panel_nobody_of_which_is_seen_elsewhere_fails() -> None:
+def test_a_panel_whose_people_appear_in_no_other_panel_fails() -> None:
     scores = seen("A", "AB", "C")
     assert [score.name for score in scores] == ["recurs 1", "recurs 2", "recurs 3"]
     assert [score.passed for score in scores] == [True, True, False]
     assert [score.value for score in scores] == [1, 1, 0]
-    assert scores[2].reason == "Nobody in panel [SCENE-3] is seen in another panel: 0, floor 0.5000."
-    assert scores[0].reason == "Somebody in panel [SCENE-1] is seen in another panel: 1, floor 0.5000."
+    assert scores[2].reason == "Nobody in panel [SCENE-3] appears in another panel: 0, floor 0.5000."
+    assert scores[0].reason == "Somebody in panel [SCENE-1] appears in another panel: 1, floor 0.5000."
 
 
-def test_a_panel_without_people_has_nobody_to_be_seen_again() -> None:
+def test_a_panel_without_people_has_no_recurrence_score() -> None:
     assert [score.name for score in seen("A", "", "A")] == ["recurs 1", "recurs 3"]
     assert seen("", "", "") == []
 
 
-def test_whom_a_text_names_is_seen_though_the_list_lacks_them() -> None:
+def test_a_person_named_only_in_a_text_counts() -> None:
     panels = (Shown("<Mara> runs"), Shown("a kite", (Appearance("Mara"),)), Shown("<Bo> eats"))
     caption = Caption("", "", "", ("",) * 3, parts=Parts((Person("Mara", ""),), panels, ""))
     scores = verdict.scores(Verdict(None, np.zeros(0), (), None), 0, caption, STORYBOARD)
@@ -230,11 +230,11 @@ def test_whom_a_text_names_is_seen_though_the_list_lacks_them() -> None:
 
 
 @pytest.mark.parametrize("setting", ["filter.recurring=false", 'group.ties=["style"]'])
-def test_nobody_need_be_seen_again_where_that_is_not_asked_or_people_are_no_tie(setting: str) -> None:
+def test_recurrence_is_not_scored_if_switched_off_or_if_people_are_not_a_tie(setting: str) -> None:
     assert seen("A", "B", "C", theme=task.load("storyboard", [setting])) == []
 
 
-def test_nor_where_the_caption_came_as_one_text() -> None:
+def test_recurrence_is_not_scored_for_a_plain_text_caption() -> None:
     caption = Caption("", "", "", ("<A> runs", "<B> runs", "<C> runs"))
     assert verdict.scores(Verdict(None, np.zeros(0), (), None), 0, caption, STORYBOARD) == ()
 
@@ -242,7 +242,7 @@ def test_nor_where_the_caption_came_as_one_text() -> None:
 # ---- a person's decisions
 
 
-def test_decisions_teach_the_rule_by_the_ids_of_grids() -> None:
+def test_decisions_by_grid_id_train_the_rule() -> None:
     told_of = [*stories(20), *strangers(10)]
     before, after = (judged(told_of, taught=taught)[0] for taught in ({}, {f"g{n}": n < 20 for n in range(30)}))
     assert before.panels is not None and after.panels is not None
@@ -255,7 +255,7 @@ def test_decisions_teach_the_rule_by_the_ids_of_grids() -> None:
 # ---- the run
 
 
-def test_the_facts_tell_area_threshold_measures_and_how_often_it_errs() -> None:
+def test_the_facts_have_area_threshold_weights_and_error_rates() -> None:
     found = judged([*stories(30), *strangers(6)])[0]
     facts = found.facts()
     assert json.loads(json.dumps(facts)) == facts
@@ -277,28 +277,26 @@ def test_the_facts_tell_area_threshold_measures_and_how_often_it_errs() -> None:
     assert facts["strangers that pass"]["rate"] <= facts["grids with one stranger that pass"]["rate"] < 0.3
 
 
-def test_a_person_is_told_the_area_with_its_interval_and_three_rates_with_theirs() -> None:
+def test_the_printed_lines_have_the_auc_and_three_rates_with_intervals() -> None:
     facts = judged(stories(30))[0].facts()
     facts["area"] = {"value": 0.987, "low": 0.951, "high": 0.999, "line": 0.65, "cleared": True}
     facts["strangers that pass"] = {"count": 1, "of": 30, "low": 0.0059, "high": 0.1667}
     area, rates = verdict.lines(facts)
-    assert area == "groups against shuffled ones: area under the curve 0.99 (0.95 to 1.00; chance is 0.5)"
-    assert rates.startswith("strangers captioned as they are: of grids of them pass 1 of 30 (0.6 to 16.7 %), of grids ")
-    assert "; false rejects at most " in rates
+    assert area == "groups against shuffled controls: ROC AUC 0.99 (0.95 to 1.00; chance is 0.5)"
+    assert rates.startswith("belonging: false rejects at most 0 of 30 (0.0 to 11.3 %); false accepts: ")
+    assert "; false accepts: grids of strangers 1 of 30 (0.6 to 16.7 %), grids with one stranger 0 of 30" in rates
     assert verdict.lines({}) == []
 
 
-def test_a_run_of_strangers_should_stop_and_the_sentence_says_why() -> None:
+def test_a_run_of_strangers_should_stop_with_a_reason() -> None:
     facts = judged(strangers(40))[0].facts()
     why = verdict.at_chance(facts)
-    assert why.startswith(
-        "the 40 groups are hardly more alike than pictures put together at random (area under the curve "
-    )
+    assert why.startswith("the 40 groups are hardly more alike than pictures put together at random (ROC AUC ")
     area = facts["area"]
     assert why.endswith(f"95 % interval {area['low']:.2f} to {area['high']:.2f}, which falls short of 0.65)")
 
 
-def test_a_run_of_stories_goes_on_and_so_does_one_that_has_no_rule() -> None:
+def test_a_run_of_stories_continues_and_so_does_one_without_a_rule() -> None:
     assert verdict.at_chance(judged(stories(20))[0].facts()) == ""
     assert verdict.at_chance(judged([*stories(20), *strangers(20)])[0].facts()) == ""
     assert verdict.at_chance({}) == ""

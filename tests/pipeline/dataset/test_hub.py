@@ -1,4 +1,4 @@
-"""Pushing a data set, against a hub of our own on this machine."""
+"""Pushing a data set to a local imitation of the hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A small data set with what a trainer leaves beside it."""
+    """A small data set with files that a trainer leaves beside it."""
     home = tmp_path / "dataset"
     for side, numbers in (("train", (1, 2)), ("validation", (3,))):
         (home / side).mkdir(parents=True)
@@ -49,7 +49,7 @@ SENT = {
 }
 
 
-def test_the_data_and_its_card_are_sent_to_a_private_repository_and_nothing_else(server: Hub, folder: Path) -> None:
+def test_only_the_data_and_its_card_are_uploaded_to_a_private_repository(server: Hub, folder: Path) -> None:
     url = hub.push(folder, "me/grids", public=False)
     assert url == f"{server.url}/datasets/me/grids"
     assert server.private == {"me/grids": True}
@@ -57,7 +57,7 @@ def test_the_data_and_its_card_are_sent_to_a_private_repository_and_nothing_else
     assert server.files["me/grids"]["train/1.png"] == b"picture 1"
 
 
-def test_public_is_said_and_a_later_push_takes_away_what_is_gone(server: Hub, folder: Path) -> None:
+def test_a_public_push_replaces_an_earlier_one(server: Hub, folder: Path) -> None:
     hub.push(folder, "me/grids", public=True)
     for name in ("2.png", "2.txt"):
         (folder / "train" / name).unlink()
@@ -70,55 +70,57 @@ def test_public_is_said_and_a_later_push_takes_away_what_is_gone(server: Hub, fo
 
 
 @pytest.mark.parametrize(
-    ("first", "then", "advice"), [(True, False, "say --public"), (False, True, "leave out --public")]
+    ("first", "then", "advice"), [(True, False, "add --public"), (False, True, "leave out --public")]
 )
-def test_nothing_is_sent_to_a_repository_of_the_other_kind(server, folder, first, then, advice) -> None:
+def test_nothing_is_uploaded_to_a_repository_of_the_other_visibility(server, folder, first, then, advice) -> None:
     hub.push(folder, "me/grids", public=first)
     (folder / "train" / "1.txt").write_text("a secret")
-    with pytest.raises(BadInput, match=f"me/grids is there already .*nothing was sent: {advice}"):
+    with pytest.raises(BadInput, match=f"me/grids already exists .*nothing was uploaded: {advice}"):
         hub.push(folder, "me/grids", public=then)
     assert server.files["me/grids"]["train/1.txt"] == b"caption 1"
 
 
-def test_an_unsound_split_and_a_data_set_that_is_not_there_are_never_sent(server: Hub, folder: Path) -> None:
+def test_a_leaking_split_or_a_missing_data_set_is_never_uploaded(server: Hub, folder: Path) -> None:
     (folder / "validation" / "3.png").write_bytes(b"picture 1")
-    with pytest.raises(BadInput, match="holds out what it trains on"):
+    with pytest.raises(BadInput, match=r"the two sides of the data set in .* overlap"):
         hub.push(folder, "me/grids", public=False)
-    with pytest.raises(BadInput, match="is no listing of a data set"):
+    with pytest.raises(BadInput, match="is not a data set's metadata"):
         hub.push(folder / "nowhere", "me/grids", public=False)
     assert server.asked == []
 
 
-def test_the_token_comes_from_the_environment_alone(server: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_comes_only_from_the_environment(server: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(BadInput, match="set HF_TOKEN to one that may write"):
+    with pytest.raises(BadInput, match="set HF_TOKEN to one with write access"):
         hub.push(folder, "me/grids", public=False)
     assert server.asked == []
 
 
-def test_a_refusal_of_the_hub_is_one_sentence_without_the_token(server: Hub, folder: Path, monkeypatch) -> None:
+def test_a_refusal_by_the_hub_is_reported_in_one_sentence_without_the_token(
+    server: Hub, folder: Path, monkeypatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(BadInput, match=r"me/grids can't be sent to the hub: .*401") as caught:
+    with pytest.raises(BadInput, match=r"me/grids can't be uploaded to the hub: .*401") as caught:
         hub.push(folder, "me/grids", public=False)
     assert "hf_wrong" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_hub_that_is_not_there_and_a_name_that_it_forbids_are_one_sentence(folder: Path, monkeypatch) -> None:
+def test_an_unreachable_hub_and_a_forbidden_name_are_reported_in_one_sentence(folder: Path, monkeypatch) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     for name, reason in (("me/grids", "Connection refused"), ("me/a--b", "Cannot have -- or")):
-        with pytest.raises(BadInput, match=f"{name} can't be sent to the hub: .*{reason}"):
+        with pytest.raises(BadInput, match=f"{name} can't be uploaded to the hub: .*{reason}"):
             hub.push(folder, name, public=False)
 
 
 @pytest.mark.parametrize("name", ["grids", "a/b/c", "me/", "me/a b"])
-def test_a_name_is_an_owner_and_a_name(name: str, folder: Path) -> None:
-    with pytest.raises(BadInput, match="has a name like ORG/NAME"):
+def test_a_name_consists_of_owner_and_name(name: str, folder: Path) -> None:
+    with pytest.raises(BadInput, match="is named ORG/NAME"):
         hub.push(folder, name, public=False)
 
 
-def test_the_command_pushes_a_run_s_data_set(server: Hub, folder: Path, monkeypatch, capsys) -> None:
+def test_the_command_pushes_a_runs_data_set(server: Hub, folder: Path, monkeypatch, capsys) -> None:
     (folder.parent / "run.db").touch()
     words = ["iclora", "push", "storyboard", "me/grids", "--out", str(folder.parent)]
     monkeypatch.setattr(sys, "argv", words)

@@ -1,4 +1,4 @@
-"""What is held out: groups of sources stay whole, few move when a film is added, and overlap is refused."""
+"""The split: groups of sources stay whole, few move if a film is added, and overlap is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TASK = task.load("storyboard")
 
 
 def row(name: str, *positions: Position, pictures: tuple[str, ...] = ()) -> Row:
-    """A grid whose panels stand there; the pictures' ids are its own unless given."""
+    """A row whose panels have these positions; its pictures have their own ids unless given."""
     ids = pictures or tuple(f"{name}-{panel}" for panel in range(len(positions)))
     records = tuple(Record(id_, f"/x/{id_}", f"/x/{id_}", at) for id_, at in zip(ids, positions, strict=True))
     grid = Grid(name, Group(f"s-{name}", "storyboard", records, "", 1.0), TASK.grid_layout, f"grids/{name}.png")
@@ -38,24 +38,24 @@ def with_share(share: float, seed: int = 0) -> Task:
     return task.load("storyboard", [f"export.held_out={share}", f"seed={seed}"])
 
 
-def test_films_are_held_out_whole_and_come_near_to_the_share() -> None:
+def test_whole_films_are_held_out_close_to_the_share() -> None:
     rows = films([f"film{n}" for n in range(20)], grids=3)
     found = split.divide(rows, with_share(0.1))
     assert len(found.held_out) == 6
     for name in set(found.groups.values()):
         sides = {found.side(grid) for grid, other in found.groups.items() if other == name}
         assert len(sides) == 1
-    assert found.why == "2 of 20 groups of sources are held out whole (share 0.1, seed 0)"
+    assert found.why == "2 of 20 groups of sources are held out (share 0.1, seed 0)"
 
 
-def test_the_same_rows_and_seed_give_the_same_split_in_any_order_and_another_seed_another() -> None:
+def test_the_split_depends_on_rows_and_seed_but_not_on_their_order() -> None:
     rows = films([f"film{n}" for n in range(30)], grids=2)
     first = split.divide(rows, with_share(0.2))
     assert split.divide(rows[::-1], with_share(0.2)).held_out == first.held_out
     assert split.divide(rows, with_share(0.2, seed=1)).held_out != first.held_out
 
 
-def test_a_further_film_moves_few_of_the_others() -> None:
+def test_adding_a_film_moves_few_others() -> None:
     names = [f"film{n}" for n in range(40)]
     before = split.divide(films(names, grids=2), with_share(0.1)).held_out
     moved = [len(before ^ split.divide(films([*names, f"new{n}"], 2), with_share(0.1)).held_out) for n in range(20)]
@@ -67,20 +67,18 @@ def test_a_further_film_moves_few_of_the_others() -> None:
     ("sizes", "held_out"),
     [((1,), 0), ((10, 10), 0), ((18, 2), 2), ((1, 1, 1), 1), ((5, 4, 3), 3), ((), 0)],
 )
-def test_with_few_groups_the_smallest_is_held_out_unless_it_is_most_of_all(
-    sizes: tuple[int, ...], held_out: int
-) -> None:
+def test_with_few_groups_the_smallest_is_held_out_unless_it_is_too_large(sizes: tuple[int, ...], held_out: int) -> None:
     rows = [grid for number, size in enumerate(sizes) for grid in films([f"film{number}"], size)]
     found = split.divide(rows, with_share(0.1))
     assert len(found.held_out) == held_out
     assert found.why.startswith("1 of" if held_out else "nothing is held out: there are too few groups")
 
 
-def test_a_share_of_nothing_holds_nothing_out() -> None:
+def test_a_share_of_zero_holds_nothing_out() -> None:
     assert split.divide(films(["a", "b", "c"], 5), with_share(0)).held_out == frozenset()
 
 
-def test_grids_that_share_a_source_or_a_picture_are_one_group_and_so_are_those_between() -> None:
+def test_grids_that_share_a_source_or_a_picture_even_indirectly_are_one_group() -> None:
     rows = [
         row("one", film("a"), film("a"), film("a")),
         row("two", film("a", 5), film("b"), film("b")),
@@ -102,11 +100,11 @@ def test_grids_that_share_a_source_or_a_picture_are_one_group_and_so_are_those_b
         (Position(folder="/home/me/sets", set="sets/0001.png", group="films/a.mp4"), "films/a.mp4"),
     ],
 )
-def test_a_source_is_a_film_a_set_or_a_folder_and_its_name_tells_nothing_of_this_machine(position, name) -> None:
+def test_a_source_is_a_film_a_set_or_a_folder_and_its_name_reveals_no_local_path(position, name) -> None:
     assert split.group([row("one", position, position, position)], TASK) == {"one": name}
 
 
-def test_pairs_of_one_folder_are_groups_of_their_own_and_those_of_several_go_by_folder() -> None:
+def test_pairs_are_separate_groups_in_one_folder_but_grouped_by_several_folders() -> None:
     pairs = task.load("sandstorm")
 
     def pair(folder: str, number: int) -> Row:
@@ -130,7 +128,7 @@ def finished(home: Path, *entries: tuple[str, str, str, bytes]) -> Path:
     return home
 
 
-def test_a_sound_data_set_passes(tmp_path: Path) -> None:
+def test_a_data_set_without_overlap_passes(tmp_path: Path) -> None:
     entries = ("train", "a", "1", b"x"), ("train", "a", "1", b"x"), ("validation", "b", "2", b"y")
     split.check(finished(tmp_path, *entries))
     assert list(split.entries(tmp_path)) == ["train/0.png", "train/1.png", "validation/2.png"]
@@ -144,21 +142,19 @@ def test_a_sound_data_set_passes(tmp_path: Path) -> None:
         (("validation", "b", "2", b"x"), "the grid 2d711642b726"),
     ],
 )
-def test_overlap_is_refused_by_group_source_and_grid(entry, shared: str, tmp_path: Path) -> None:
+def test_overlap_of_groups_sources_or_grids_is_refused(entry, shared: str, tmp_path: Path) -> None:
     finished(tmp_path, ("train", "a", "1", b"x"), entry)
-    with pytest.raises(
-        BadInput, match=f"holds out what it trains on: train/0.png and validation/1.png share {shared};"
-    ):
+    with pytest.raises(BadInput, match=f"overlap: train/0.png and validation/1.png share {shared};"):
         split.check(tmp_path)
 
 
-def test_a_data_set_that_is_missing_broken_or_lacks_a_picture_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"metadata.jsonl is no listing of a data set"):
+def test_a_missing_broken_or_incomplete_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"metadata.jsonl is not a data set's metadata"):
         split.check(tmp_path)
     finished(tmp_path, ("train", "a", "1", b"x"))
     (tmp_path / "train" / "0.png").unlink()
-    with pytest.raises(BadInput, match=r"0.png is listed and can't be read"):
+    with pytest.raises(BadInput, match=r"0.png is in the metadata but can't be read"):
         split.check(tmp_path)
     (tmp_path / "train" / "metadata.jsonl").write_text("{", encoding="utf-8")
-    with pytest.raises(BadInput, match=r"is no listing of a data set"):
+    with pytest.raises(BadInput, match=r"is not a data set's metadata"):
         split.check(tmp_path)

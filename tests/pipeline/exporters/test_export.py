@@ -182,14 +182,14 @@ def test_no_file_reveals_where_the_sources_are_on_this_machine(home: Path) -> No
 def test_the_card_states_what_is_known_and_what_is_not(home: Path) -> None:
     card = (home / "dataset" / "README.md").read_text(encoding="utf-8")
     for line in (
-        "- 5 grids to train on, 1 held out; 1 of 6 groups of sources is held out whole (share 0.1, seed 0).",
+        "- 5 training grids, 1 held out; 1 of 6 groups of sources is held out (share 0.1, seed 0).",
         "- Every grid is 1024 x 1536 pixels: 3 x 1 panels of 1024 x 512, in reading order [SCENE-1] [SCENE-2]",
-        "- Given panels: [SCENE-1]; the masks are black on them.",
-        "The licence of 18 panels of 18 is unknown: ask before sharing.",
+        "- Given panels: [SCENE-1]; the masks are black there.",
+        "The licence of 18 of 18 panels is unknown: ask before you share them.",
         "| film-0/* | film-0 | unknown | unknown | unknown | 3 |",
         "- captioner, captioner: scripted",
-        "- 0 of 6 grids were decided on by a person; the rest passed the checks unseen.",
-        "- 6 grids are few: the task is meant to be trained on 20 or more.",
+        "- A person decided on 0 of 6 grids; the rest passed the automatic checks only.",
+        "- 6 grids are few: the task is meant for 20 or more.",
     ):
         assert line in card
 

@@ -98,9 +98,9 @@ def test_two_similar_panels_may_be_matched_either_way() -> None:
     ("name", "limit", "reason"),
     [
         ("summary", 1.1, "The panels do not fit the summary: 1.0000, floor 1.1000."),
-        ("least alike", 0.1, "The panels hold strangers: 0.0000, floor 0.1000."),
-        ("most alike", -0.1, "The panels hold two copies of one picture: 0.0000, ceiling -0.1000."),
-        ("texts alike", -0.1, "The texts of the panels hold two that say the same: 0.0000, ceiling -0.1000."),
+        ("least alike", 0.1, "The panels include strangers: 0.0000, floor 0.1000."),
+        ("most alike", -0.1, "The panels include two copies of one picture: 0.0000, ceiling -0.1000."),
+        ("texts alike", -0.1, "The texts of the panels include two that say the same: 0.0000, ceiling -0.1000."),
     ],
 )
 def test_every_other_measure_reports_its_score_and_threshold_and_fault(name: str, limit: float, reason: str) -> None:
@@ -206,7 +206,7 @@ def test_a_grid_with_the_panels_of_an_earlier_one_is_rejected_and_names_it(heldo
     captions.append(replace(captions[3], grid="g-again"))
     _, rejected, _ = filtered(run, grids, captions)
     assert rejected["g-again"].reason == "seen before"
-    assert f"Nearly all panels stand in {grids[3].id}: 1.0000, ceiling 0.9" in rejected["g-again"].detail
+    assert f"Nearly all panels are also in {grids[3].id}: 1.0000, ceiling 0.9" in rejected["g-again"].detail
     assert grids[3].id not in rejected
 
 
@@ -239,7 +239,7 @@ def test_the_report_gives_thresholds_and_their_error_rates(heldout: tuple[Run, l
     run, truths = heldout
     _, rejected, facts = filtered(run, *true(run, truths))
     assert json.loads(json.dumps(facts)) == facts
-    assert facts["calibration"] == "found from the run's scores"
+    assert facts["calibration"] == "calibrated on the run's scores"
     text = facts["thresholds"]["text"]
     assert text["false rejects"]["rate"] <= 0.03
     assert set(text["false accepts"]) == {similarity.WITHIN, similarity.ACROSS}
@@ -260,7 +260,7 @@ def test_with_few_grids_only_captions_that_fit_nothing_are_rejected(heldout: tup
     _, captions[0] = corrupted.foreign(truths[0], truths, run, random.Random(0))
     _, rejected, facts = filtered(run, grids, captions)
     assert set(rejected) == {grids[0].id}
-    assert facts["calibration"].startswith("fixed defaults of clip scorers: the run has 4 of the 8 grids")
+    assert facts["calibration"].startswith("fixed defaults for clip scorers: the run has 4 of the 8 grids")
 
 
 def test_the_scores_are_plotted_and_a_missing_plot_is_drawn_again(heldout: tuple[Run, list[Truth]]) -> None:
@@ -402,13 +402,13 @@ def test_fixed_thresholds_can_be_set_and_remembered_and_unset(
         return out, report["stages"]["filter"]
 
     printed, facts = filtered(*source, *free, "--fixed")
-    assert "thresholds (fixed defaults of clip scorers, as asked for): text 0.1, order 0.02, " in printed
+    assert "thresholds (fixed defaults for clip scorers, by filter.fixed): text 0.1, order 0.02, " in printed
     assert facts["thresholds"]["text"]["value"] == 0.1
     printed, _ = filtered()
     assert "filter: done" in printed and "as asked for" in printed
     printed, facts = filtered("--calibrated")
-    assert "thresholds (found from the run's scores): text 0." in printed
-    assert "panels by their text: false rejects at most " in printed
+    assert "thresholds (calibrated on the run's scores): text 0." in printed
+    assert "panels against their texts: false rejects at most " in printed
     assert "segments shuffled within the grid 0 of 27" in printed
     assert facts["thresholds"]["text"]["value"] > 0.3
     printed, facts = filtered("--set", "filter.floor=0.9", *free)

@@ -364,7 +364,7 @@ def test_unrelated_images_stop_the_run_before_captioning_and_it_can_be_continued
     assert code == 2
     assert "group: 120 in" in out and "caption" not in out
     assert errors.startswith(
-        "error: the 40 groups are hardly more alike than pictures put together at random (area under the curve 0."
+        "error: the 40 groups are hardly more alike than pictures put together at random (ROC AUC 0."
     )
     assert "so nothing was captioned: the source has no structure, or all of it is alike" in errors
     assert "--set group.prove=false" in errors
