@@ -8,18 +8,18 @@ RUN = $(VENV)/bin
 OPTIONS = $(if $(SOURCE),--source "$(SOURCE)") $(if $(CAPTIONER),--captioner $(CAPTIONER)) \
           $(if $(SCORER),--scorer $(SCORER)) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
-.PHONY: help setup dataset review page train generate show test slow check miniature bench clean
+.PHONY: help setup dataset review page train generate show test slow lowest check miniature bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/ready ## Create the environment in .venv and install the package
+setup: $(VENV)/ready ## Create the environment in .venv and install the package with all extras
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than 3.11; choose a newer one with PYTHON=python3.12."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[all,dev]"
 	@touch $@
 
 dataset: $(VENV)/ready ## Make a data set: make dataset TASK=storyboard [SOURCE=films] [CAPTIONER=] [SCORER=] [OUT=]
@@ -45,6 +45,12 @@ test: $(VENV)/ready ## Run the tests
 
 slow: $(VENV)/ready ## Run the slow tests, which take minutes each
 	$(RUN)/python -m pytest -q -m slow
+
+lowest: ## Run the tests with the oldest versions that pyproject.toml allows, in an environment of their own
+	$(PYTHON) -m venv $(VENV)/lowest
+	$(VENV)/lowest/bin/python -m pip install --quiet uv
+	$(VENV)/lowest/bin/uv pip install --quiet --resolution lowest-direct --python $(VENV)/lowest --editable ".[all,dev]"
+	$(VENV)/lowest/bin/python -m pytest -q -W default
 
 check: $(VENV)/ready ## Run the formatter check, the linter and the type checker
 	$(RUN)/ruff format --check .

@@ -1,1 +1,6 @@
 """Reproducible measurements, one script per figure in README; `python -m bench.NAME`."""
+
+import os
+
+# Before torch is imported, whose waiting threads would take the cores from the others.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

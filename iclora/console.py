@@ -107,6 +107,7 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
     console.print(table)
     for facts in (result.facts for result in results if result.name == "filter"):
         lines((*thresholds.lines(facts), *verdict.lines(facts.get("belonging", {}))))
+        lines(filter(None, [facts.get("no plot")]))
     set_aside(run)
     last = results[-1]
     if last.name != "export":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from iclora import report
+from pipeline import extras
 
 CLIP = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 """Where open_clip downloads its tag laion2b_s34b_b79k from."""
@@ -40,13 +42,11 @@ class Machine:
 
 def doctor() -> Machine:
     """What this machine has; downloads nothing."""
-    import torch
     from huggingface_hub import try_to_load_from_cache
 
     from captioners.local import Options as Vlm
     from pipeline import families
 
-    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     files = (
         ("captioner", Vlm().model, "config.json"),
         ("scorer", CLIP, "open_clip_model.safetensors"),
@@ -54,4 +54,14 @@ def doctor() -> Machine:
     )
     weights = [Weights(kind, repo, isinstance(try_to_load_from_cache(repo, file), str)) for kind, repo, file in files]
     free = shutil.disk_usage(Path.cwd()).free / 2**30
-    return Machine(device, torch.get_num_threads(), free, report.versions(), tuple(weights))
+    return Machine(*_device(), free, report.versions(), tuple(weights))
+
+
+def _device() -> tuple[str, int]:
+    """The device that models run on, and the threads of a CPU."""
+    if extras.version("torch") is None:
+        return "cpu", os.cpu_count() or 1
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return device, torch.get_num_threads()

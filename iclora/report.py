@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from iclora.stages import STAGES
+from pipeline import extras
 
 if TYPE_CHECKING:
     from iclora.run import Run
@@ -49,4 +50,4 @@ def write(run: Run) -> None:
 def versions() -> dict[str, str]:
     """Versions of Python, iclora and the packages that results depend on."""
     found = {"python": platform.python_version(), "iclora": metadata.version("iclora")}
-    return found | {name: metadata.version(name) for name in PACKAGES}
+    return found | {name: extras.version(name) or "not installed" for name in PACKAGES}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from iclora import report, review, settings, stages
 from iclora.settings import PLUG_INS, Settings
 from iclora.stages import STAGES
-from pipeline import plugins
+from pipeline import extras, plugins
 from pipeline.captioning import instructions
 from pipeline.captioning.protocol import Captioner
 from pipeline.consistency import teaching, verdict
@@ -274,7 +274,11 @@ class Run:
 
         Args:
             opened: called with the page's address once it is served.
+
+        Raises:
+            BadInput: a package that the page needs is not installed.
         """
+        extras.require("the review page", "page")
         from iclora.page.app import serve
 
         return serve(self, opened)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -22,6 +23,7 @@ def main() -> None:
     measure.add_argument("--threads", type=int, default=2, help="processor cores to use (default: %(default)s)")
     options = parser.parse_args()
 
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would take the cores from the others
     # Each of these imports torch or transformers, which --help need not wait for.
     import torch
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline import extras
 from pipeline.errors import BadInput
 
 EXTRA = "extra_forbidden"
@@ -96,6 +97,7 @@ class Plugin:
         try:
             module = _import_file(self) if self.content else importlib.import_module(self.target)
         except ModuleNotFoundError as error:
+            self._require()
             if not error.name or f"{self.target}.".startswith(f"{error.name}."):
                 raise BadInput(f"{self} can't be imported: {error}; reinstall the package it comes from.") from error
             raise BadInput(
@@ -112,13 +114,20 @@ class Plugin:
         """What the module's `make` builds from its options. The identity of one given by path includes its content.
 
         Raises:
-            BadInput: as in `load`, or the options are wrong.
+            BadInput: as in `load`, a package of its extra is not installed, or the options are wrong.
         """
-        made = self.load().make(options)
+        module = self.load()
+        self._require()
+        made = module.make(options)
         if made is None:
             return None
         self._check(made, self.kind.provides, "what make(options) returns ")
         return Stamped(self, made) if self.content else made
+
+    def _require(self) -> None:
+        """The toolkit's own plug-ins may have an extra, named after them."""
+        if self.target == f"{self.kind.package}.{self.name}":
+            extras.require(str(self), self.name.replace("_", "-"))
 
     def _check(self, thing: object, wanted: Sequence[str], prefix: str) -> None:
         if missing := [name for name in wanted if not hasattr(thing, name)]:

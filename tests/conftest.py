@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+# Before torch is imported, whose waiting threads would take the cores from the others.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import cv2
 import numpy as np
@@ -26,6 +30,16 @@ if TYPE_CHECKING:
 
 Outcome = tuple[list[Record], list[Rejected]]
 Run = Callable[..., tuple[int, str, str]]
+
+
+SLOW = 600
+"""Seconds that a slow test may take; the others are limited in pyproject.toml."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(SLOW))
 
 
 def sorted_out(results: Sequence[Record | Rejected]) -> Outcome:

@@ -27,9 +27,7 @@ def push(folder: Path, repo: str, *, public: bool) -> str:
         BadInput: no token, an invalid name, a leaking split, an existing repository of the other visibility, or the hub
             refuses or can't be reached.
     """
-    import httpx2
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise BadInput(f"a data set on the hub is named ORG/NAME, got '{repo}'.")
@@ -57,7 +55,9 @@ def push(folder: Path, repo: str, *, public: bool) -> str:
             delete_patterns=list(UPLOADED[1:]),
             commit_message=f"{len(split.entries(folder))} grids, by iclora",
         )
-    except (httpx2.HTTPError, ConnectionError, HFValidationError) as error:
+    except BadInput:
+        raise
+    except Exception as error:  # the errors of a connection are those of an HTTP library that the hub's client changes
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BadInput(f"{repo} can't be uploaded to the hub: {reason.rstrip('.')}.") from error
     return str(url)

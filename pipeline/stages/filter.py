@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline import extras
 from pipeline.cache import Cache
 from pipeline.consistency import belonging, similarity, thresholds, verdict
 from pipeline.consistency.scorers.base import Scorer
@@ -72,7 +73,7 @@ def stage(
     def intact() -> bool:
         fitted = len(grids) >= belonging.FEWEST and task.grid_layout.size > 1
         drawn = bool(grids) if scorer else fitted
-        return not drawn or (folder / PLOT).is_file()
+        return not drawn or (folder / PLOT).is_file() or bool(extras.missing("plots"))
 
     config = {
         "filter": task.filter.model_dump(),
@@ -101,7 +102,8 @@ def filter_(captions: Sequence[Caption], *, parameters: Parameters) -> Iterator[
         if failed := [score for score in scores if not score.passed]:
             kinds = " and ".join(sorted({FAULTS[_measure(score)] for score in failed}))
             yield Rejected(caption.grid, grid.path, kinds, " ".join(s.reason for s in failed))
-    yield Facts(judged.facts())
+    lacking = extras.sentence(f"the plot {PLOT}", "plots")
+    yield Facts(judged.facts() | ({"no plot": lacking} if lacking else {}))
 
 
 def score_one(  # noqa: PLR0913, PLR0917  (one grid, and what its run found)
@@ -171,11 +173,12 @@ class Judged:
         return found | ({"belonging": belonging_} if belonging_ else {})
 
     def draw(self, path: Path) -> None:
-        """Draws the scores behind the thresholds; removes an old plot if there are none."""
+        """Draws the plot of the scores behind the thresholds; removes an old one where none is drawn."""
         from pipeline.consistency import plot
 
         found = self.calibration.thresholds if self.calibration else {}
-        if charts := plot.charts(self.evidence, found, self.together.found):
+        charts = plot.charts(self.evidence, found, self.together.found)
+        if charts and not extras.missing("plots"):
             plot.write(charts, path)
         else:
             path.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from pipeline.errors import BadInput
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with serving() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)  # older versions read their own name
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield server
 
