@@ -61,7 +61,7 @@ class Settings(BaseModel):
     @field_validator("overrides", mode="before")
     @classmethod
     def _by_key(cls, given: Given) -> dict[str, Any]:
-        return task.parse_settings(given)
+        return task.with_absolute_paths(task.parse_settings(given), Path())
 
     @property
     def drawn(self) -> bool:
@@ -188,8 +188,14 @@ def load_task(name: str | Path, settings: Given = (), *, captioner: str = "local
 
 
 def list_tasks() -> list[Task]:
-    """The built-in tasks, by name."""
-    return [task.load(name) for name in task.names()]
+    """The toolkit's own tasks and those of installed packages, by name; a broken one of a package is a warning."""
+    found = []
+    for name in task.names():
+        try:
+            found.append(task.load(name))
+        except BadInput as error:
+            plugins.leave_out(plugins.TASKS, name, error)
+    return found
 
 
 def _sections(captioner: str, scorer: str) -> Mapping[str, type[BaseModel]]:

@@ -1,19 +1,22 @@
 """Plug-ins: how each kind of them is found, and how options are checked.
 
 A plug-in is one module; a task is one TOML file. The toolkit finds its own by file name, those of installed packages by
-entry point, and any other by path (`--captioner ./mine.py`). Listing names never imports a plug-in.
+entry point, and others by path (`--captioner ./mine.py`) where a user names one. Listing names never imports a plug-in.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import pickle
 import pkgutil
 import sys
-from collections.abc import Collection, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +30,8 @@ from pipeline.errors import BadInput
 
 EXTRA = "extra_forbidden"
 """pydantic's name of the fault that a key is not known."""
+OWN = "iclora"
+"""Package of the toolkit's own plug-ins."""
 WIDEST = 60
 """Letters of a wrong value that an error repeats."""
 
@@ -47,13 +52,19 @@ class Kind:
     provides: tuple[str, ...] = ()
     """What the object that its `make(options)` returns must have."""
     suffix: str = ".py"
+    by_path: bool = True
+    """Whether one may be given as the path of its file. Those that nobody names are found by their entry points."""
 
 
 TASKS = Kind("task", "pipeline.tasks", "iclora.tasks", suffix=".toml")
 CONTAINERS = Kind(
-    "container", "pipeline.sources.containers", "iclora.sources", ("PRIORITY", "claims", "items", "beside")
+    "container",
+    "pipeline.sources.containers",
+    "iclora.sources",
+    ("PRIORITY", "claims", "items", "beside"),
+    by_path=False,
 )
-READERS = Kind("reader", "pipeline.sources.readers", "iclora.readers", ("PRIORITY", "claims", "read"))
+READERS = Kind("reader", "pipeline.sources.readers", "iclora.readers", ("PRIORITY", "claims", "read"), by_path=False)
 GROUPING = Kind("grouping strategy", "pipeline.grouping.strategies", "iclora.grouping", ("COPIES", "form"))
 CAPTIONERS = Kind(
     "captioner", "captioners", "iclora.captioners", ("Options", "make"), ("batch", "verbatim", "identity", "ask")
@@ -66,8 +77,8 @@ SCORERS = Kind(
     ("identity", "image_vectors", "text_vectors"),
 )
 EXPORTERS = Kind("exporter", "pipeline.exporters", "iclora.exporters", ("write",))
-FAMILIES = Kind("model family", "pipeline.families", "iclora.families", ("FAMILY",))
-BACKENDS = Kind("training backend", "training.backends", "iclora.backends", ("make",))
+FAMILIES = Kind("model family", "pipeline.families", "iclora.families", ("FAMILY",), by_path=False)
+BACKENDS = Kind("training backend", "training.backends", "iclora.backends", ("make",), by_path=False)
 KINDS = (TASKS, CONTAINERS, READERS, GROUPING, CAPTIONERS, SCORERS, EXPORTERS, FAMILIES, BACKENDS)
 
 
@@ -81,11 +92,15 @@ class Plugin:
     target: str
     """The module's dotted name or, for a file, its absolute path."""
     content: str = ""
-    """Hash of the file of a plug-in given by path; empty for one found by name."""
+    """Hash of its file, unless it is the toolkit's own."""
+
+    @property
+    def given_by_path(self) -> bool:
+        return Path(self.target).is_absolute()
 
     @property
     def identity(self) -> str:
-        """What a stage that uses it depends on: its name and, where it was given by path, the content of its file."""
+        """What a stage that uses it depends on: its name and, if it is not the toolkit's own, its file's content."""
         return f"{self.name} {self.content}".strip()
 
     def load(self) -> ModuleType:
@@ -95,7 +110,7 @@ class Plugin:
             BadInput: it can't be imported, or lacks something that its kind requires.
         """
         try:
-            module = _import_file(self) if self.content else importlib.import_module(self.target)
+            module = _import_file(self) if self.given_by_path else importlib.import_module(self.target)
         except ModuleNotFoundError as error:
             self._require()
             if not error.name or f"{self.target}.".startswith(f"{error.name}."):
@@ -111,7 +126,8 @@ class Plugin:
         return module
 
     def make(self, options: dict[str, Any]) -> Any:
-        """What the module's `make` builds from its options. The identity of one given by path includes its content.
+        """What the module's `make` builds from its options. Unless the plug-in is the toolkit's own, the identity of
+        what is built includes the content of its file.
 
         Raises:
             BadInput: as in `load`, a package of its extra is not installed, or the options are wrong.
@@ -139,7 +155,7 @@ class Plugin:
 
 
 class Stamped:
-    """What a plug-in given by path has made; its identity says which content the file had."""
+    """What a plug-in of another package or of a path has made; its identity includes the content of the file."""
 
     def __init__(self, plugin: Plugin, made: Any) -> None:
         self.plugin, self.made = plugin, made
@@ -155,7 +171,7 @@ class Stamped:
 
     def __setstate__(self, state: tuple[Plugin, bytes]) -> None:
         self.plugin, made = state
-        self.plugin.load()  # in another process its module is not known yet
+        self.plugin.load()  # in another process the module of a path is not known yet
         self.made = pickle.loads(made)
 
 
@@ -193,22 +209,28 @@ def find(kind: Kind | ModuleType, name: str) -> Plugin:
     """
     kind = kind_of(kind)
     if is_path(kind, name):
+        if not kind.by_path:
+            raise BadInput(
+                f"a {kind.word} is found by its entry point, not by a path, got {name}; declare one in the group "
+                f"{kind.group} and install its package (docs/extending.md)."
+            )
         return _find_file(kind, Path(name))
     asked, known = name, names(kind)
     name = next((one for one in known if one.replace("_", "-") == asked.replace("_", "-")), asked)
-    targets = {_target(kind, kind.package, name): "iclora"} if name in _own(kind) else {}
+    targets = {_target(kind, kind.package, name): OWN} if name in _own(kind) else {}
     for entry in metadata.entry_points(group=kind.group, name=name):
-        target = _target(kind, entry.value, name) if kind is TASKS else entry.value
-        targets[target] = f"the package {entry.dist.name}" if entry.dist else "another package"
+        target = _task_file(entry) if kind is TASKS else entry.value
+        targets[target] = _package_of(entry)
     if len(targets) > 1:
         both = " and ".join(f"{target} of {package}" for target, package in targets.items())
         raise BadInput(f"more than one {kind.word} is named '{name}': {both}; uninstall or rename all but one.")
     if not targets:
         raise BadInput(
-            f"no {kind.word} named '{name}'{suggest(name, known)} (known: {', '.join(known)}; or give the path of a "
-            f"{kind.suffix} file)."
+            f"no {kind.word} named '{name}'{suggest(name, known)} (known: {', '.join(known)}; or "
+            + (f"give the path of a {kind.suffix} file)." if kind.by_path else "install a package that has it).")
         )
-    return Plugin(kind, name, *targets)
+    ((target, package),) = targets.items()
+    return Plugin(kind, name, target, "" if package == OWN else _content_of(target))
 
 
 def load(kind: Kind | ModuleType, name: str) -> ModuleType:
@@ -218,6 +240,37 @@ def load(kind: Kind | ModuleType, name: str) -> ModuleType:
         BadInput: as in `find` and `Plugin.load`.
     """
     return find(kind, name).load()
+
+
+class BrokenPlugin(UserWarning):
+    """An installed plug-in that can't be used is left out."""
+
+
+def usable(kind: Kind | ModuleType) -> Iterator[tuple[Plugin, ModuleType]]:
+    """All plug-ins of a kind with their modules, for where nobody has named one; see `leave_out` for broken ones.
+
+    Raises:
+        BadInput: one of the toolkit's own can't be loaded.
+    """
+    for name in names(kind):
+        try:
+            plugin = find(kind, name)
+            module = plugin.load()
+        except BadInput as error:
+            leave_out(kind, name, error)
+        else:
+            yield plugin, module
+
+
+def leave_out(kind: Kind | ModuleType, name: str, error: BadInput) -> None:
+    """Warns that a plug-in of another package can't be used, so that it doesn't stop the others.
+
+    Raises:
+        BadInput: the error, if the plug-in is the toolkit's own.
+    """
+    if name in _own(kind_of(kind)):
+        raise error
+    warnings.warn(f"left out: {error}", BrokenPlugin, stacklevel=1)
 
 
 def make(kind: Kind | ModuleType, name: str, options: dict[str, Any]) -> Any:
@@ -236,11 +289,12 @@ def suggest(word: str, known: Sequence[str]) -> str:
 
 
 def _own(kind: Kind) -> list[str]:
-    folder = _folder(kind.package)
-    if kind.suffix == ".py":
-        found = [module.name for module in pkgutil.iter_modules([str(folder)])]
+    if kind.suffix == ".py":  # a package that is imported may have been given more folders
+        package = sys.modules.get(kind.package)
+        folders = package.__path__ if package else [str(_folder(kind.package))]
+        found = [module.name for module in pkgutil.iter_modules(folders)]
     else:
-        found = [path.stem for path in folder.glob(f"*{kind.suffix}")]
+        found = [path.stem for path in _folder(kind.package).glob(f"*{kind.suffix}")]
     return [name for name in found if name != "base" and not name.startswith("_")]
 
 
@@ -261,6 +315,53 @@ def _folder(package: str) -> Path:
 
 def _target(kind: Kind, package: str, name: str) -> str:
     return f"{package}.{name}" if kind.suffix == ".py" else str(_folder(package) / f"{name}{kind.suffix}")
+
+
+def _task_file(entry: metadata.EntryPoint) -> str:
+    """The file of a task in the package that its entry point names.
+
+    Raises:
+        BadInput: there is no such package, or the file is not in it.
+    """
+    suffix = TASKS.suffix
+    path = Path()
+    with contextlib.suppress(BadInput):
+        path = Path(_target(TASKS, entry.value, entry.name))
+    if not path.is_file():
+        raise BadInput(
+            f"the task '{entry.name}' can't be read: the entry point '{entry.name} = {entry.value}' of "
+            f"{_package_of(entry)} names no package with a file {entry.name}{suffix}; reinstall or correct it."
+        )
+    return str(path)
+
+
+def _package_of(entry: metadata.EntryPoint) -> str:
+    return f"the package {entry.dist.name}" if entry.dist else "another package"
+
+
+def _content_of(target: str) -> str:
+    """Hash of the file of a module or task, which is not imported for that; empty if there is no file."""
+    path = Path(target) if Path(target).is_absolute() else _file_of(target)
+    try:
+        return _hash(path) if path else ""
+    except OSError:
+        return ""
+
+
+def _file_of(module: str) -> Path | None:
+    """The source file of a module. Unlike `importlib.util.find_spec`, it doesn't import the packages around it."""
+    first, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):  # a ValueError: a module in `sys.modules` without a spec
+        return None
+    name = first
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        name = f"{name}.{part}"
+        spec = importlib.machinery.PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    return Path(spec.origin) if spec and spec.has_location and spec.origin else None
 
 
 def _find_file(kind: Kind, path: Path) -> Plugin:

@@ -17,6 +17,8 @@ from pipeline.plugins import Options, suggest
 
 MOST_FAULTS = 50
 """Faults of a task that one error names; the rest are counted."""
+PLUG_INS = {"group.by": plugins.GROUPING, "export.formats": plugins.EXPORTERS}
+"""Settings of a task that name plug-ins, which may be paths."""
 
 Given = Mapping[str, Any] | Iterable[str]
 """Settings as a caller gives them: by key (`{"group.near": 0}`, or nested tables), or as lines (`["group.near=0"]`)."""
@@ -238,19 +240,43 @@ def read_keys(name_or_path: str) -> set[str]:
 
 
 def _read(name_or_path: str) -> tuple[Path, dict[str, Any]]:
-    """A task file's path and content, unchecked."""
+    """A task file's path and content, unchecked; paths of plug-ins are relative to the file."""
     path = Path(name_or_path)
     if not plugins.is_path(plugins.TASKS, name_or_path):
         path = Path(plugins.find(plugins.TASKS, name_or_path).target)
     try:
-        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"task file {path} can't be read: {error.strerror}; give a path to a .toml file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"task file {path} is not valid TOML: {error}.") from error
+    for key, kind in PLUG_INS.items():
+        section, _, name = key.partition(".")
+        part = content.get(section)
+        if isinstance(part, dict) and name in part:
+            part[name] = _absolute(kind, part[name], path.parent)
+    return path, content
 
 
 # ---- settings by key
+
+
+def with_absolute_paths(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Settings by their full key, with the paths of plug-ins made absolute, so that they hold in other folders too.
+
+    Args:
+        folder: what they are relative to.
+    """
+    return {
+        key: _absolute(PLUG_INS[key], value, folder) if key in PLUG_INS else value for key, value in settings.items()
+    }
+
+
+def _absolute(kind: plugins.Kind, value: Any, folder: Path) -> Any:
+    """The name or path of a plug-in, or several; anything else is left to the check of the task."""
+    if isinstance(value, str):
+        return str((folder / value).resolve()) if plugins.is_path(kind, value) else value
+    return [_absolute(kind, each, folder) for each in value] if isinstance(value, list) else value
 
 
 def parse_settings(given: Given) -> dict[str, Any]:

@@ -152,10 +152,13 @@ def find_backend(base: str, model: str | None, revision: str | None) -> Backend:
         BadInput: there is none.
     """
     known = {}
-    for name in plugins.names(backends):
-        module = plugins.load(backends, name)
-        made: Backend = module.make(model, revision)
-        known[made.BASE] = made
+    for plugin, module in plugins.usable(backends):
+        try:
+            made: Backend = module.make(model, revision)
+        except BadInput as error:  # of another package, say for a family that isn't installed
+            plugins.leave_out(backends, plugin.name, error)
+        else:
+            known[made.BASE] = made
     if base not in known:
         raise BadInput(
             f"base={base} can't be trained here yet (available: {', '.join(sorted(known))}); TRAINERS.md in the data "

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from typing import TextIO
 
 import typer
 
 from iclora.cli import about, dataset, review, training
 from pipeline.errors import ToolkitError
+from pipeline.plugins import BrokenPlugin
 
 app = typer.Typer(
     help="Turn related images into a reviewed data set, an In-Context LoRA, and new image sets.",
@@ -36,11 +39,32 @@ for _command in (review.review, about.show, training.train, training.generate, a
     app.command()(_command)
 
 
+_show_usual = warnings.showwarning
+
+
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Prints a warning about a plug-in without the line of code that it comes from, others as usual."""
+    if issubclass(category, BrokenPlugin):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        _show_usual(message, category, filename, lineno, file, line)
+
+
 def main() -> None:
     """Runs the command; what the user can fix ends as one sentence and exit code 2."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would take the cores from the others
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.simplefilter("once", BrokenPlugin)
+            warnings.showwarning = _show
+            app()
     except ToolkitError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -40,7 +40,7 @@ def push(
 
 
 def tasks() -> None:
-    """List the built-in tasks."""
+    """List the tasks: the toolkit's own and those of installed packages."""
     console.tasks(iclora.list_tasks())
 
 

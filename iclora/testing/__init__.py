@@ -5,8 +5,10 @@
     def test_haiku_keeps_the_contract_of_a_captioner():
         testing.check_captioner("haiku")
 
-Each takes the plug-in's name, or the path of its file, as a user would give it. A broken rule raises an AssertionError
-that names it; a plug-in that can't be found or loaded raises BadInput.
+Each takes the plug-in as a user would give it: its name or, for tasks, grouping strategies, captioners, scorers and
+exporters, the path of its file. Containers, readers, families and backends are found by their entry points, so the
+package has to be installed (`pip install -e .`). A broken rule raises an AssertionError that names it; a plug-in that
+can't be found or loaded raises BadInput.
 """
 
 from pathlib import Path

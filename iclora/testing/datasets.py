@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from iclora.testing import material
 from pipeline import families, plugins, task
 from pipeline.cache import Cache
 from pipeline.captioning import instructions
 from pipeline.dataset.samples import Config
+from pipeline.errors import BadInput
 from pipeline.exporters import imagefolder
 from pipeline.families.base import Family, Recipe
-from pipeline.records import Group, Rejected
+from pipeline.records import Group, Record, Rejected
 from pipeline.stages.group import stage as group_stage
 
 
@@ -27,24 +31,33 @@ def check_task(name: str) -> None:
 
 
 def check_grouping(name: str, settings: Sequence[str] = ()) -> None:
-    """Every record is in exactly one group or rejected, with a reason; the same records give the same groups.
+    """Every record is in exactly one group of the right size or rejected, with a reason; the same records give the same
+    groups.
 
     Args:
         settings: of the task, as for `--set`.
     """
     plugin = plugins.find(plugins.GROUPING, name)
-    target = json.dumps(plugin.target if plugin.content else plugin.name)
+    target = json.dumps(plugin.target if plugin.given_by_path else plugin.name)
     of = task.load("storyboard", [*material.SMALL, "grids=[1,100]", *settings, f"group.by={target}"])
-    run = group_stage(of, plugin, None, Path(), Cache(Path())).run
-    assert not list(run([])), "no records give no groups"
+    stage = group_stage(of, plugin, None, Path(), Cache(Path()))
+
+    def run(records: Sequence[Record]) -> list[Any]:
+        try:
+            return list(stage.run(records))
+        except BadInput as error:  # a record was lost or used twice, or a group has the wrong form
+            raise AssertionError(str(error)) from error
+
+    plugin.load()
+    assert not run([]), "no records give no groups"
     for records in (material.films(), material.folder(), material.films() + material.folder()):
-        results = list(run(records))  # it raises BadInput if a record was lost or used twice
-        assert list(run(records)) == results, "the same records give the same groups"
+        results = run(records)
+        assert run(records) == results, "the same records give the same groups"
         for result in results:
             if not isinstance(result, Group | Rejected):
                 continue  # facts for the report
             why = result.formed if isinstance(result, Group) else result.detail
-            assert why.strip() and "\n" not in why, f"{result.id} says in one line why"
+            assert why.strip() and "\n" not in why, f"{result.id} must say in one line why, got {why!r}"
 
 
 def check_family(name: str, folder: Path) -> None:
@@ -54,15 +67,24 @@ def check_family(name: str, folder: Path) -> None:
         folder: an empty folder to work in.
     """
     family = families.load(name)
-    assert isinstance(family, Family), "FAMILY is a Family"
-    assert 0 <= family.template < family.limit, "the template leaves room for a caption"
-    assert family.token > 0, "a token has a side in pixels"
-    assert "/" in family.model, "the model is named by its repository on the hub"
-    assert family.tokenizer.count("/") >= 2, "the tokenizer is named by repository and folder"
-    assert family.encoder and family.source and family.licence, "encoder, source of the limit and licence have a name"
-    Recipe.model_validate(dict(family.recipe))
+    assert isinstance(family, Family), f"FAMILY must be a Family, got a {type(family).__name__}"
+    room = f"the template must leave room for a caption, got template={family.template} of limit={family.limit}"
+    assert 0 <= family.template < family.limit, room
+    assert family.token > 0, f"token must be a side in pixels, got {family.token}"
+    assert "/" in family.model, f"model must be a repository on the hub (OWNER/NAME), got {family.model!r}"
+    tokenizer = f"tokenizer must be a repository on the hub and a folder in it, got {family.tokenizer!r}"
+    assert family.tokenizer.count("/") >= 2, tokenizer
+    for name_of in ("encoder", "source", "licence"):
+        assert getattr(family, name_of).strip(), f"{name_of} must not be empty"
+    try:
+        Recipe.model_validate(dict(family.recipe))
+    except ValidationError as error:
+        raise AssertionError(
+            f"recipe must have keys and values of Recipe: {plugins.faults_of(error, Recipe)}"
+        ) from error
     known = plugins.names(plugins.EXPORTERS)
-    assert set(family.trainers) <= set(known), f"trainers without an exporter: {set(family.trainers) - set(known)}"
+    foreign = sorted(set(family.trainers) - set(known))
+    assert not foreign, f"trainers must be named as exporters are ({', '.join(known)}), got {', '.join(foreign)}"
     for exporter in known:
         (folder / exporter).mkdir()
         check_exporter(exporter, folder / exporter, [f'base="{name}"'])

@@ -58,9 +58,14 @@ def _record(name: str, seed: int) -> Record:
     )  # fmt: skip
 
 
+def task_of_questions() -> task.Task:
+    """What questions are about: storyboards of three small panels."""
+    return task.load("storyboard", list(SMALL))
+
+
 def question(seed: int) -> Question:
     rng = random.Random(seed)
-    of = task.load("storyboard", list(SMALL))
+    of = task_of_questions()
     scenes = [draw_scene(rng) for _ in of.markers]
     panels = tuple(picture(scene, of) for scene in scenes)
     grid = Image.new("RGB", of.grid_layout.canvas)

@@ -39,20 +39,25 @@ def check_container(name: str, path: Path) -> None:
         path: a container of this kind that holds what `write_pictures` has written, in a folder or not.
     """
     container = plugins.load(plugins.CONTAINERS, name)
-    assert container.claims(path), f"it claims {path}"
-    assert not container.claims(path.parent) or name == "folder", "it leaves folders alone"
+    assert container.claims(path), f"it must claim {path}"
+    assert not container.claims(path.parent) or name == "folder", (
+        f"it must leave folders alone, but claims {path.parent}"
+    )
     given = list(container.items(path))
-    assert repr(list(container.items(path))) == repr(given), "the same container gives the same items"
+    assert repr(list(container.items(path))) == repr(given), "the same container must give the same items"
     for item in given:
-        assert item.home and (item.fault or item.content), f"{item.name} has an address, and content or a fault"
+        assert item.home and (item.fault or item.content), f"{item.name} must have an address, and content or a fault"
         if item.content:
-            assert container.beside(item.home, item.name) is not None, f"it finds {item.name} by its name"
+            assert container.beside(item.home, item.name) is not None, f"beside() must find {item.name} by its name"
             sent = pickle.loads(pickle.dumps(item))
-            assert sent == item and b"".join(sent.chunks()) == b"".join(item.chunks()), "the same in another process"
-    assert container.beside(given[0].home, "no/such/text.txt") is None, "it has nothing beside a name that is not there"
+            assert sent == item and b"".join(sent.chunks()) == b"".join(item.chunks()), (
+                f"{item.name} must be the same in another process"
+            )
+    nothing = container.beside(given[0].home, "no/such/text.txt")
+    assert nothing is None, f"beside() must return None for a name that is not there, got {nothing!r}"
     texts = [record.text for record in _collected(path, path.parent / "run")]
-    assert len(texts) == 3, f"its three pictures become records, got {len(texts)}"
-    assert all(texts), "the text beside a picture comes along"
+    assert len(texts) == 3, f"its three pictures must become three records, got {len(texts)}"
+    assert all(texts), f"the text beside a picture must come along, got {texts}"
 
 
 def check_reader(name: str, path: Path) -> None:
@@ -64,13 +69,17 @@ def check_reader(name: str, path: Path) -> None:
     reader: Reader = plugins.load(plugins.READERS, name)
     (item,) = gathering.items_of([path])
     of, run = task.load(ANY), path.parent / "run"
-    assert reader.claims(item, item.head(), of, run), f"it claims {path}"
+    assert reader.claims(item, item.head(), of, run), f"it must claim {path}"
     for head in (b"", b"no such content".ljust(HEAD, b"-")):
         other = Item(str(path.parent), "other.bin")
-        assert not reader.claims(other, head, of, run), "it claims nothing that has other content"
+        assert not reader.claims(other, head, of, run), (
+            f"it must claim nothing that has other content, but claims {head[:16]!r}"
+        )
     records = _collected(path, run)
-    assert records, "a sound file has at least one picture"
-    assert list(reader.read(item, of, run)) == list(reader.read(item, of, run)), "the same file gives the same records"
+    assert records, f"{path} must give at least one record"
+    assert list(reader.read(item, of, run)) == list(reader.read(item, of, run)), (
+        "the same file must give the same records"
+    )
     for record in records:
         with Image.open(run / record.path) as picture:
             picture.load()
@@ -84,5 +93,5 @@ def _collected(path: Path, run: Path) -> Sequence[Record]:
     records = [result for result in results if isinstance(result, Record)]
     rejected = {result.origin for result in results if isinstance(result, Rejected)}
     settled = {collect.origin(record)[0] for record in records} | rejected
-    assert settled == {item.id for item in items}, "every item becomes a record or a rejected row"
+    assert settled == {item.id for item in items}, "every item must become a record or a rejected row"
     return records

@@ -26,11 +26,14 @@ class Question:
     """A question about one grid."""
 
     panels: tuple[Image.Image, ...]
+    """In reading order; empty, like `grid`, for a verbatim captioner, which needs no look at the picture."""
     texts: tuple[str, ...]
     """Texts that came with the panels; an empty string for a panel without one."""
     markers: tuple[str, ...]
     instruction: str
+    """What to describe, and the form of the answer in JSON."""
     earlier: tuple[Turn, ...] = ()
+    """Answers to this question that had faults, oldest first."""
     grid: Image.Image | None = None
     """The panels as one image, for models that take a single one."""
 
@@ -40,6 +43,8 @@ class Answer:
     """What came back for one question: a text, or the reason why there is none."""
 
     text: str = ""
+    """JSON in the form that the instruction asks for, or a finished caption: plain text with the task's prefix and
+    all its markers in order."""
     tokens: int = 0
     """Tokens that the model wrote."""
     read: int = 0
@@ -49,7 +54,7 @@ class Answer:
     seconds: float = field(default=0.0, compare=False, repr=False)
     """How long it took; each answer of a batch has its share."""
     failure: str = ""
-    """Class and reason if there is no text ("timeout: no answer within 120 s"); the question may be asked again."""
+    """Kind and detail if there is no text ("timeout: no answer within 120 s"); the next run asks again."""
     cost: float = 0.0
     """What it cost, in the currency of the prices that the captioner was given; 0 if it was given none."""
 
@@ -64,7 +69,8 @@ class Captioner(Protocol):
     batch: int
     """How many questions it likes to get at once."""
     verbatim: bool
-    """Whether its texts were written by people; such texts are neither reworded nor asked for again."""
+    """Whether its texts were written by people; such texts are neither reworded nor asked for again. The questions of a
+    verbatim captioner have no `panels` and no `grid`."""
 
     def identity(self) -> dict[str, Any]:
         """Everything that its answers depend on besides the question: model, revision, parameters.

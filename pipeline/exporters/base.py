@@ -71,7 +71,7 @@ def unknown_base(exporter: str, trainer: str, data: Dataset) -> tuple[str, ...]:
     """A sentence where the trainer can't train the task's base; none where it can."""
     if (stem := _stem(exporter)) in family(data).trainers:
         return ()
-    known = [name for name in families.names() if stem in families.load(name).trainers]
+    known = [name for name, one in families.usable() if stem in one.trainers]
     return (f"iclora knows no way to train {data.task.base} with {trainer} (it knows {', '.join(known)}).",)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from functools import cache
 
 from pipeline import plugins
@@ -27,11 +28,19 @@ def load(name: str) -> Family:
     Raises:
         BadInput: there is no family of that name.
     """
+    if plugins.is_path(sys.modules[__name__], name):
+        plugins.find(sys.modules[__name__], name)  # which says that a family is found by its entry point
     files = {_name(stem): stem for stem in plugins.names(sys.modules[__name__])}
     if name not in files:
         raise BadInput(f"no base model named '{name}'{plugins.suggest(name, names())} (known: {', '.join(names())}).")
     found: Family = plugins.load(sys.modules[__name__], files[name]).FAMILY
     return found
+
+
+def usable() -> Iterator[tuple[str, Family]]:
+    """All families by name; a broken one of another package is left out with a warning."""
+    for plugin, module in plugins.usable(sys.modules[__name__]):
+        yield _name(plugin.name), module.FAMILY
 
 
 def _name(stem: str) -> str:

@@ -28,9 +28,9 @@ MASK_ENDINGS = ("-masklabel", "-condlabel")
 
 @cache
 def ordered(package: ModuleType) -> tuple[Any, ...]:
-    """The plug-ins of a package in the order in which they are asked."""
-    found = [(plugins.load(package, name), name) for name in plugins.names(package)]
-    return tuple(module for module, _ in sorted(found, key=lambda one: (one[0].PRIORITY, one[1])))
+    """The plug-ins of a package in the order in which they are asked; a broken one of another package is left out."""
+    found = plugins.usable(package)
+    return tuple(module for _, module in sorted(found, key=lambda one: (one[1].PRIORITY, one[0].name)))
 
 
 def items_of(paths: Sequence[Path]) -> list[Item]:

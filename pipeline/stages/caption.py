@@ -141,7 +141,8 @@ class Asking:
         if self.captioner.verbatim:
             questions = [self._question(grid) for grid in grids]
             for place, answer in self.captioner.ask(questions):
-                yield self._signed(self._verbatim(answer, grids[place]), grids[place], attempts=1)
+                said = self._unanswered(answer.failure) if answer.failure else self._verbatim(answer, grids[place])
+                yield self._signed(said, grids[place], attempts=0 if answer.failure else 1)
             return
         cases = [_Open(grid, self._question(grid)) for grid in grids]
         waiting = cases
@@ -190,13 +191,16 @@ class Asking:
         """What becomes of a grid after its last question; one without any answer still gets its row."""
         if case.unrelated:
             return Rejected(case.grid.id, case.grid.path, "abstained", case.unrelated)
-        none = Caption("", "", "", ("",) * len(self.task.markers))
-        caption = self._named(case.best, case.grid) if case.best else none
-        if case.failure:
-            kind, _, why = case.failure.partition(": ")
-            reason = why if kind == GIVEN_UP else f"no answer yet ({case.failure}); the next run asks again"
-            caption = replace(caption, failure=kind, problems=(reason, *caption.problems))
+        best = self._named(case.best, case.grid) if case.best else None
+        caption = self._unanswered(case.failure, best) if case.failure or best is None else best
         return self._signed(caption, case.grid, case.attempts)
+
+    def _unanswered(self, failure: str, best: Caption | None = None) -> Caption:
+        """The best caption so far, or an empty one, with the reason why the last question has no answer."""
+        caption = best or Caption("", "", "", ("",) * len(self.task.markers))
+        kind, _, why = failure.partition(": ")
+        reason = why if kind == GIVEN_UP else f"no answer yet ({failure}); the next run asks again"
+        return replace(caption, failure=kind, problems=(reason, *caption.problems))
 
     def _question(self, grid: Grid) -> Question:
         """The question about a grid. Texts that are adopted word for word need no look at the picture."""

@@ -53,7 +53,7 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
         run=partial(collect, parameters=Parameters(task, folder)),
         config={
             "items": hashlib.sha256(repr(items).encode()).hexdigest(),
-            "readers": plugins.names(readers),
+            "readers": [plugin.identity for plugin, _ in plugins.usable(readers)],
             "task": task.name,
             "markers": task.markers,
             "stand_ins": task.stand_ins,

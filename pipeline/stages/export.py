@@ -72,8 +72,10 @@ def chosen(task: Task) -> list[Plugin]:
     Raises:
         BadInput: the task names one that does not exist or is broken.
     """
-    wanted = plugins.names(plugins.EXPORTERS) if task.export.formats is None else task.export.formats
-    found = [plugins.find(plugins.EXPORTERS, name) for name in dict.fromkeys((DATA, *wanted))]
+    if task.export.formats is None:
+        found = [plugin for plugin, _ in plugins.usable(plugins.EXPORTERS)]
+        return sorted(found, key=lambda plugin: plugin.name != DATA)
+    found = [plugins.find(plugins.EXPORTERS, name) for name in dict.fromkeys((DATA, *task.export.formats))]
     for plugin in found:
         plugin.load()
     return found

@@ -97,8 +97,13 @@ def _form(
     """
     size = parameters.task.grid_layout.size
     formed, rejected = _divide(strategy.form(records, parameters.task, vetoes))
+    if wrong := next((one for one in formed if not isinstance(one.records, tuple) or len(one.records) != size), None):
+        raise BadInput(
+            f"{parameters.strategy} formed a group whose records are a {type(wrong.records).__name__} of "
+            f"{len(wrong.records)}; they must be a tuple of {size}, the number of panels (docs/extending.md)."
+        )
     ends = [record.id for one in formed for record in one.records] + [one.id for one in rejected]
-    if sorted(ends) != sorted(record.id for record in records) or any(len(one.records) != size for one in formed):
+    if sorted(ends) != sorted(record.id for record in records):
         raise BadInput(
             f"{parameters.strategy} got {len(records)} records and accounted for {len(ends)}: each must end in one "
             f"group of {size} or be rejected; see docs/extending.md."

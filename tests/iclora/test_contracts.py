@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endpoint import serving
+from endpoint import GOOD, serving
 
 from iclora import testing
 from pipeline import families, plugins
@@ -16,7 +16,7 @@ from pipeline import families, plugins
 MINIATURE = Path(__file__).parents[2] / "miniature"
 OPTIONS: dict[str, dict[str, Any]] = {
     "local": {"model": str(MINIATURE / "vlm"), "max_new_tokens": 96},
-    "scripted": {"answers": ["one answer", "another answer"]},
+    "scripted": {"answers": [GOOD, "not a caption"]},
     "open_clip": {"model": f"local-dir:{MINIATURE / 'clip'}"},
 }
 """What a captioner or scorer can't be made without; one that is not listed needs nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ import iclora
 from iclora.settings import PLUG_INS, Settings, in_force
 from miniature import film
 from miniature.world import draw_scene
-from pipeline import families, plugins
+from pipeline import families, plugins, task
 from pipeline.errors import BadInput
 from pipeline.store import Store
 
@@ -75,6 +76,27 @@ def test_nested_tables_set_their_keys() -> None:
     )
     assert changed.overrides == {"group.near": 1, "group.window": 8, "export.formats": ["kohya"]}
     assert changed.changed(settings=["group = {span = 3}"]).overrides["group.span"] == 3
+
+
+def test_paths_of_plug_ins_hold_in_other_folders_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    changed = of().changed(settings=["group.by=./every.py", 'export.formats=["x.py", "kohya"]'])
+    assert changed.overrides == {
+        "group.by": str(tmp_path / "every.py"),
+        "export.formats": [str(tmp_path / "x.py"), "kohya"],
+    }
+    monkeypatch.chdir("/")
+    assert changed.changed(settings=["seed=1"]).overrides["group.by"] == str(tmp_path / "every.py")
+
+
+def test_paths_in_a_task_file_are_relative_to_it(tmp_path: Path) -> None:
+    (tmp_path / "every.py").write_text("")
+    text = Path(plugins.find(plugins.TASKS, "storyboard").target).read_text(encoding="utf-8")
+    text = re.sub(r'by = "\w+"', 'by = "./every.py"', text) + '\n[export]\nformats = ["imagefolder", "../x.py"]\n'
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    loaded = task.load(str(tmp_path / "mine.toml"))
+    assert loaded.group.by == str(tmp_path / "every.py")
+    assert loaded.export.formats == ("imagefolder", str(tmp_path.parent / "x.py"))
 
 
 def test_unset_removes_a_setting_and_a_source_and_a_plug_in() -> None:

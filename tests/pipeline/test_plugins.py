@@ -4,7 +4,7 @@ import math
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from installed import installed
 from pydantic import field_validator
 
 import captioners
-from pipeline import plugins, task
+from pipeline import families, plugins, task
 from pipeline.errors import BadInput
 from pipeline.plugins import Kind
 
@@ -110,8 +110,72 @@ def test_a_plug_in_of_an_installed_package_is_listed_without_importing_it_and_lo
         assert {"good", "odd"} <= set(plugins.names(GADGETS)) and "no" not in plugins.names(GADGETS)
         assert "stranger" not in sys.modules
         plugin = plugins.find(GADGETS, "odd")
-        assert plugin.load().answer == 7 and plugin.identity == "odd"
+        assert plugin.load().answer == 7
     assert "odd" not in plugins.names(GADGETS)
+
+
+def test_an_installed_plug_in_that_changes_has_another_identity_and_is_not_imported_for_that(
+    gadgets: Path, tmp_path: Path
+) -> None:
+    files = {"deep/__init__.py": "raise RuntimeError('not for its identity')", "deep/odd.py": "answer = 7"}
+    with installed(tmp_path / "site", "stranger", files, {"iclora.gadgets odd": "stranger.deep.odd"}):
+        before = plugins.find(GADGETS, "odd").identity
+        assert plugins.find(GADGETS, "odd").identity == before and before.startswith("odd ")
+        (tmp_path / "site" / "stranger" / "deep" / "odd.py").write_text("answer = 8")
+        assert plugins.find(GADGETS, "odd").identity != before
+        assert "stranger.deep" not in sys.modules
+    assert plugins.find(GADGETS, "good").identity == "good", "the toolkit's own have no content in it"
+
+
+def test_what_an_installed_plug_in_makes_has_the_content_in_its_identity(tmp_path: Path) -> None:
+    with installed(tmp_path, "stranger", {"mine.py": CAPTIONER}, {"iclora.captioners mine": "stranger.mine"}):
+        found = plugins.find(plugins.CAPTIONERS, "mine")
+        made = found.make({})
+        assert made.identity() == {"captioner": "mine", "word": "fine", "file": found.content}
+        assert pickle.loads(pickle.dumps(made)).identity() == made.identity()
+    assert "file" not in plugins.make(captioners, "sidecar", {}).identity()
+
+
+@pytest.mark.parametrize("kind", [plugins.CONTAINERS, plugins.READERS, plugins.FAMILIES, plugins.BACKENDS])
+def test_kinds_that_nobody_names_are_not_found_by_a_path(kind: Kind, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("")
+    with pytest.raises(BadInput, match=rf"^a {kind.word} is found by its entry point, not by a path, got .*mine.py; "):
+        plugins.load(kind, str(tmp_path / "mine.py"))
+    with pytest.raises(BadInput, match="or install a package that has it"):
+        plugins.find(kind, "nothing-of-the-kind")
+
+
+def test_a_family_is_not_found_by_a_path() -> None:
+    with pytest.raises(BadInput, match=r"^a model family is found by its entry point, not by a path, got \./x\.py"):
+        families.load("./x.py")
+
+
+@pytest.mark.parametrize("kind", [plugins.CONTAINERS, plugins.READERS, plugins.EXPORTERS, plugins.FAMILIES])
+def test_a_broken_installed_plug_in_is_left_out_unless_it_is_asked_for(kind: Kind, tmp_path: Path) -> None:
+    own = plugins.names(kind)
+    with installed(tmp_path, "stranger", {}, {f"{kind.group} odd": "stranger.gone"}):
+        with pytest.warns(plugins.BrokenPlugin, match=rf"^left out: the {kind.word} 'odd' \(stranger.gone\) can't be"):
+            assert [plugin.name for plugin, _ in plugins.usable(kind)] == own
+        with pytest.raises(BadInput, match="'odd'"):
+            plugins.load(kind, "odd")
+
+
+def test_a_broken_plug_in_of_the_toolkit_is_an_error(gadgets: Path) -> None:
+    with pytest.raises(BadInput, match="careless"):
+        list(plugins.usable(GADGETS))
+
+
+@pytest.mark.parametrize("package", ["stranger", "nobody.has.it"])
+def test_a_task_without_its_file_names_package_and_entry(tmp_path: Path, package: str) -> None:
+    with (
+        installed(tmp_path, "stranger", {}, {"iclora.tasks comic-strip": package}),
+        pytest.raises(
+            BadInput,
+            match=rf"^the task 'comic-strip' can't be read: the entry point 'comic-strip = {package}' of the package "
+            r"stranger names no package with a file comic-strip\.toml; reinstall or correct it\.$",
+        ),
+    ):
+        task.load("comic-strip")
 
 
 def test_an_entry_point_without_its_module_is_one_sentence(gadgets: Path, tmp_path: Path) -> None:
@@ -256,6 +320,13 @@ def test_help_lists_the_plug_ins_of_other_packages_without_importing_them(tmp_pa
     help_text = " ".join(ran.stdout.replace("│", " ").split())
     assert "haiku, local (the default), scripted, server, sidecar, or the path of a .py file." in help_text
     assert "none, open_clip (the default), taste, or the path of a .py file." in help_text
+
+
+def test_the_list_of_tasks_survives_a_broken_one(tmp_path: Path, iclora: Callable[..., tuple[int, str, str]]) -> None:
+    with installed(tmp_path / "site", "stranger", {}, {"iclora.tasks comic-strip": "stranger"}):
+        code, out, errors = iclora("tasks")
+    assert code == 0 and "storyboard" in out and "comic-strip" not in out
+    assert errors.startswith("warning: left out: the task 'comic-strip' can't be read") and errors.count("\n") == 1
 
 
 # ---- options

@@ -162,6 +162,6 @@ def test_a_new_exporter_is_one_file(
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "plain_list.py").write_text(FURTHER, encoding="utf-8")
     monkeypatch.setattr(exporters, "__path__", [*exporters.__path__, str(tmp_path / "more")])
-    assert "plain_list" in [name for name, _ in export.chosen(data.task)]
+    assert "plain_list" in [plugin.name for plugin in export.chosen(data.task)]
     config, files = write("plain_list", data, exported, tmp_path / "set")
     assert (config.trainer, files["plain.txt"].count(b"\n")) == ("a plain list", len(data.train))

@@ -67,8 +67,9 @@ def test_the_strategy_sets_uses_only_ready_made_sets() -> None:
     ("body", "said"),
     [
         ("return iter(())", "got 4 records and accounted for 0"),
-        ("yield Formed(tuple(records[:2]), 'two')", "accounted for 2: each must end in one group of 3"),
+        ("yield Formed(tuple(records[:2]), 'two')", r"a tuple of 2; they must be a tuple of 3"),
         ("yield from [Formed(tuple(records[:3]), 'a'), Formed(tuple(records[1:]), 'b')]", "accounted for 6"),
+        ("yield Formed(list(records[:3]), 'three')", "a list of 3; they must be a tuple of 3"),
     ],
 )
 def test_a_strategy_that_loses_or_repeats_records_is_reported_in_one_sentence(
@@ -77,7 +78,7 @@ def test_a_strategy_that_loses_or_repeats_records_is_reported_in_one_sentence(
     code = "from pipeline.grouping.strategies.base import Formed\nCOPIES = True\ndef form(records, task, vetoes):\n    "
     (tmp_path / "mine.py").write_text(code + body)
     mine = plugins.find(plugins.GROUPING, str(tmp_path / "mine.py"))
-    with pytest.raises(BadInput, match=rf"^the grouping strategy 'mine' \(.*mine.py\) .*{said}.*see docs/extending.md"):
+    with pytest.raises(BadInput, match=rf"^the grouping strategy 'mine' \(.*mine.py\) .*{said}.*docs/extending.md"):
         results_of(mine, film("a", 4))
 
 

@@ -531,6 +531,28 @@ def test_texts_from_the_source_are_neither_renamed_nor_asked_for(tmp_path: Path)
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_verbatim_captioner_that_does_not_answer_says_why_and_is_asked_again(tmp_path: Path) -> None:
+    class Lookup:
+        batch, verbatim, answer = 4, True, Answer(failure="network: no such host")
+
+        def identity(self) -> dict[str, Any]:
+            return {"captioner": "lookup"}
+
+        def ask(self, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+            assert not any(question.panels or question.grid for question in questions)
+            yield from ((place, self.answer) for place in range(len(questions)))
+
+    lookup, inputs = Lookup(), grids(tmp_path, 1)
+    (made,) = run(tmp_path, lookup, inputs)
+    assert (made.failure, made.text, made.attempts) == ("network", "", 0)
+    assert made.problems == ("no answer yet (network: no such host); the next run asks again",)
+    lookup.answer = Answer(GOOD)
+    parameters = caption.Parameters(small(), lookup, tmp_path, Cache(tmp_path), ESTIMATE, caption.places(inputs))
+    assert not caption.stage(parameters, [made]).intact()
+    ((made, _),) = [list(caption.caption(inputs, parameters=parameters))]
+    assert isinstance(made, Caption) and (made.failure, made.attempts) == ("", 1)
+
+
 @pytest.mark.parametrize("looks", ["once", "each", "never"])
 def test_texts_from_the_source_need_not_say_how_people_look(tmp_path: Path, looks: str) -> None:
     texts = ["<Anna> reads a book", "<Bo> sleeps a lot", "<Anna>, a girl in a red coat, wakes <Bo>"]

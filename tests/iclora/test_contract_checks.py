@@ -1,0 +1,171 @@
+"""The contract tests refuse what would fail in a run, and name the rule that is broken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from endpoint import GOOD
+from installed import installed
+
+from iclora import testing
+from pipeline import families
+from pipeline.errors import BadInput
+from pipeline.plugins import BrokenPlugin
+from training import job
+
+CAPTIONER = """
+from pipeline import plugins
+from pipeline.captioning.protocol import Answer
+
+class Options(plugins.Options):
+    pass
+
+class Mine:
+    batch, verbatim = 4, False
+    def identity(self):
+        return {"captioner": "mine"}
+    def ask(self, questions):
+        for place, question in enumerate(questions):
+            yield place, ANSWER
+
+def make(options):
+    plugins.parse_options(Options, "the captioner mine", options)
+    return Mine()
+"""
+SCORER = """
+import numpy as np
+from pipeline import plugins
+
+class Options(plugins.Options):
+    pass
+
+class Mine:
+    def identity(self):
+        return {"scorer": "mine", "kind": "clip"}
+    def image_vectors(self, images):
+        return IMAGES
+    def text_vectors(self, texts):
+        return TEXTS
+
+def make(options):
+    plugins.parse_options(Options, "the scorer mine", options)
+    return Mine()
+"""
+STRATEGY = """
+from pipeline.grouping.strategies.base import Formed
+COPIES = True
+def form(records, task, vetoes):
+"""
+ONES = "np.ones((len({0}), 1), np.float32)"
+
+
+def mine(folder: Path, code: str) -> str:
+    path = folder / "mine.py"
+    path.write_text(code, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "rule"),
+    [
+        ("'a text'", "every question must get an Answer, got a str"),
+        ("Answer('a cat')", "at least one answer must be a caption, got: the answer is neither"),
+        ("Answer(failure='timeout: none in 5 s')", "at least one answer must be a caption, got: timeout: none in 5 s"),
+        ("Answer(failure='timeout')", "a failure must have the form \"kind: detail\", got 'timeout'"),
+        ("Answer(failure=ValueError('x'))", "a failure must be a str, got ValueError"),
+        ("Answer(question.panels[0].getpixel((0, 0)))", "an answer's text must be a str"),
+    ],
+)
+def test_answers_that_no_run_can_use_are_refused(tmp_path: Path, answer: str, rule: str) -> None:
+    with pytest.raises(AssertionError) as caught:
+        testing.check_captioner(mine(tmp_path, CAPTIONER.replace("ANSWER", answer)))
+    assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize("caption", [GOOD, "A day, [SCENE-1] a cat, [SCENE-2] a dog, [SCENE-3] a hen"])
+def test_a_caption_is_json_or_plain_text(tmp_path: Path, caption: str) -> None:
+    testing.check_captioner(mine(tmp_path, CAPTIONER.replace("ANSWER", f"Answer({caption!r})")))
+
+
+def test_a_captioner_that_looks_texts_up_is_given_texts_that_it_knows(tmp_path: Path) -> None:
+    found = f"Answer({GOOD!r}) if question.texts[0] == 'k1' else Answer(failure='unknown: no such key')"
+    path = mine(tmp_path, CAPTIONER.replace("ANSWER", found))
+    testing.check_captioner(path, texts=["k1", "k2", "k3"])
+    with pytest.raises(AssertionError, match="at least one answer must be a caption, got: unknown: no such key"):
+        testing.check_captioner(path)
+    with pytest.raises(AssertionError, match="texts must be those of 3 panels, got 1"):
+        testing.check_captioner(path, texts=["k1"])
+
+
+def test_a_verbatim_captioner_gets_no_pictures_as_in_a_run(tmp_path: Path) -> None:
+    code = CAPTIONER.replace("verbatim = 4, False", "verbatim = 4, True")
+    with pytest.raises(IndexError):
+        testing.check_captioner(mine(tmp_path, code.replace("ANSWER", "Answer(str(question.panels[0]))")))
+
+
+@pytest.mark.parametrize(
+    ("images", "texts", "rule"),
+    [
+        (f"3.2 * {ONES.format('images')}", ONES.format("texts"), "image vectors must have unit length, got 3.2"),
+        (f"{ONES.format('images')}.astype(float)", ONES.format("texts"), "image vectors must be float32, got float64"),
+        (ONES.format("images"), f"{ONES.format('texts')}[1:]", "text vectors must be one row for each of 5"),
+        (ONES.format("images"), "np.eye(2, dtype=np.float32)[[0] * len(texts)]", "must be of one space, got 1 and 2"),
+    ],
+)
+def test_vectors_that_are_no_unit_vectors_of_one_space_are_refused(
+    tmp_path: Path, images: str, texts: str, rule: str
+) -> None:
+    with pytest.raises(AssertionError) as caught:
+        testing.check_scorer(mine(tmp_path, SCORER.replace("IMAGES", images).replace("TEXTS", texts)))
+    assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "rule"),
+    [
+        ("yield Formed(list(records[:3]), 'three')", "they must be a tuple of 3"),
+        ("yield Formed(tuple(records[:2]), 'two')", "they must be a tuple of 3"),
+        ("return iter(())", "each must end in one group"),
+    ],
+)
+def test_groups_of_another_form_are_refused(tmp_path: Path, body: str, rule: str) -> None:
+    body = body if body.startswith("return") else f"if records: {body}"
+    with pytest.raises(AssertionError, match=rule):
+        testing.check_grouping(mine(tmp_path, f"{STRATEGY}    {body}\n"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"recipe": {"learning_rat": 1}}, "recipe must have keys and values of Recipe: unknown key 'learning_rat'"),
+        ({"trainers": {"koyha": {}}}, "trainers must be named as exporters are"),
+        ({"template": 600}, "template must leave room for a caption, got template=600 of limit=512"),
+        ({"encoder": ""}, "encoder must not be empty"),
+    ],
+)
+def test_facts_of_a_family_that_nothing_knows_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], rule: str
+) -> None:
+    made = replace(families.load("flux-1"), **changes)
+    monkeypatch.setattr(families, "load", lambda name: made)
+    with pytest.raises(AssertionError) as caught:
+        testing.check_family("flux-1", tmp_path)
+    assert rule in str(caught.value)
+
+
+def test_a_backend_of_an_unknown_family_is_refused_and_does_not_stop_the_others(tmp_path: Path) -> None:
+    code = """
+from training.backends.flux import Flux
+class Mine(Flux):
+    BASE = "flux-nobody"
+def make(model, revision=None):
+    return Mine(model, revision)
+"""
+    with installed(tmp_path, "stranger", {"mine.py": code}, {"iclora.backends mine": "stranger.mine"}):
+        with pytest.raises(BadInput, match="no base model named 'flux-nobody'"):
+            testing.check_backend("mine", testing.MODELS / "flux")
+        with pytest.warns(BrokenPlugin, match="left out: no base model named 'flux-nobody'"):
+            assert job.find_backend("flux-1", str(testing.MODELS / "flux"), None).BASE == "flux-1"
