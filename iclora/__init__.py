@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from iclora.machine import Machine, doctor
     from iclora.opening import open_run
     from iclora.run import Run, StageResult
-    from iclora.settings import Setting, list_tasks, load_task
+    from iclora.settings import Setting, list_plug_ins, list_tasks, load_task
     from pipeline.errors import BadInput, Diverged, MissingWeights, ToolkitError
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Training",
     "doctor",
     "generate",
+    "list_plug_ins",
     "list_tasks",
     "load_task",
     "open_generation",
@@ -55,7 +56,7 @@ _HOMES = {
     **dict.fromkeys(("Machine", "doctor"), "iclora.machine"),
     **dict.fromkeys(("open_run",), "iclora.opening"),
     **dict.fromkeys(("Run", "StageResult"), "iclora.run"),
-    **dict.fromkeys(("Setting", "list_tasks", "load_task"), "iclora.settings"),
+    **dict.fromkeys(("Setting", "list_plug_ins", "list_tasks", "load_task"), "iclora.settings"),
     **dict.fromkeys(("BadInput", "Diverged", "MissingWeights", "ToolkitError"), "pipeline.errors"),
 }
 """The module that each name is imported from when it is first used."""

@@ -198,6 +198,15 @@ def list_tasks() -> list[Task]:
     return found
 
 
+def list_plug_ins(kind: str) -> list[str]:
+    """Names of the plug-ins that were found, without importing any.
+
+    Args:
+        kind: "captioner" or "scorer".
+    """
+    return plugins.names(PLUG_INS[kind])
+
+
 def _sections(captioner: str, scorer: str) -> Mapping[str, type[BaseModel]]:
     """What the open sections of a task must hold where these plug-ins are used."""
     return {

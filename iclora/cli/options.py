@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import plugins
+import iclora
 
 TaskName = Annotated[str, typer.Argument(help="A task's name (see `iclora tasks`) or the path of a task file.")]
 Sources = Annotated[
@@ -19,13 +19,13 @@ Sources = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; runs/TASK by default.")]
 
 
-def _listed(kind: plugins.Kind, usual: str) -> str:
-    names = [f"{name} (the default)" if name == usual else name for name in plugins.names(kind)]
-    return f"{', '.join(names)}, or the path of a {kind.suffix} file. A change drops earlier {kind.word}.* settings."
+def _listed(kind: str, usual: str) -> str:
+    names = [f"{name} (the default)" if name == usual else name for name in iclora.list_plug_ins(kind)]
+    return f"{', '.join(names)}, or the path of a .py file. A change drops earlier {kind}.* settings."
 
 
-CaptionerName = Annotated[str | None, typer.Option("--captioner", help=_listed(plugins.CAPTIONERS, "local"))]
-ScorerName = Annotated[str | None, typer.Option("--scorer", help=_listed(plugins.SCORERS, "open_clip"))]
+CaptionerName = Annotated[str | None, typer.Option("--captioner", help=_listed("captioner", "local"))]
+ScorerName = Annotated[str | None, typer.Option("--scorer", help=_listed("scorer", "open_clip"))]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="KEY=VALUE in place of the task file's (group.window=8); repeatable. The run keeps it."),
