@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from installed import installed
 from PIL import Image
 
 from pipeline import plugins
+from pipeline.captioning.protocol import Question
+from pipeline.families.base import Recipe
+from pipeline.records import Position
 
 PAGE = (Path(__file__).parent.parent / "docs" / "extending.md").read_text(encoding="utf-8")
 RECIPES = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
@@ -89,6 +93,24 @@ def test_a_run_takes_plug_ins_by_path_and_notices_when_one_changes(
 @pytest.mark.parametrize("title", RECIPES)
 def test_a_recipe_is_no_longer_than_a_screen(title: str) -> None:
     assert len(RECIPES[title].splitlines()) <= SCREEN
+
+
+def test_the_lists_of_the_page_are_complete() -> None:
+    listed = {
+        "A grouping strategy": [field.name for field in fields(Position)],
+        "A captioner": [field.name for field in fields(Question)],
+        FAMILY: list(Recipe.model_fields),
+    }
+    for title, names in listed.items():
+        assert not [name for name in names if f"`{name}`" not in RECIPES[title]], title
+
+
+def test_the_page_says_which_kinds_need_an_entry_point() -> None:
+    first = " ".join(PAGE.partition("## ")[0].split())
+    assert "By path: tasks, grouping strategies, captioners, scorers, exporters." in first
+    assert [kind.word for kind in plugins.KINDS if kind.by_path] == [
+        "task", "grouping strategy", "captioner", "scorer", "exporter"
+    ]  # fmt: skip
 
 
 def test_there_is_a_recipe_for_every_kind() -> None:

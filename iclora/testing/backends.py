@@ -77,31 +77,43 @@ def shapes_agree(backend: Backend) -> None:
     """Latents, boxes, tokens and pictures have the sizes that the backend says."""
     width, height = canvas = canvas_of(backend)
     channels, rows, columns = backend.latent_shape(canvas)
-    assert backend.token % backend.STRIDE == 0
-    assert (rows * backend.STRIDE, columns * backend.STRIDE) == (height, width)
-    assert backend.latent_boxes([(0, 0, width, height)]) == ((0, 0, columns, rows),)
-    assert backend.tokens(canvas) == 8
+    stride, tokens = backend.STRIDE, backend.tokens(canvas)
+    assert backend.token % stride == 0, f"a token must be a multiple of STRIDE {stride}, got {backend.token} pixels"
+    size = columns * stride, rows * stride
+    assert size == (width, height), f"latent_shape must fit a canvas of {width} x {height}, got latents of {size}"
+    boxes = backend.latent_boxes([(0, 0, width, height)])
+    assert boxes == ((0, 0, columns, rows),), f"latent_boxes must be in latent pixels, got {boxes} for the whole canvas"
+    assert tokens == 8, f"a canvas of 4 x 2 tokens must have 8 of them, got {tokens}"
     pixels = torch.stack([pixels_of(picture(canvas, seed)) for seed in (1, 2)])
     with backend.loaded(["vae"], torch.float32, "cpu") as parts:
         mean, std = backend.encode_image(parts["vae"], pixels)
         decoded = backend.decode_image(parts["vae"], mean)
-    assert mean.shape == std.shape == (2, channels, rows, columns)
-    assert (mean.dtype, std.dtype) == (torch.float32, torch.float32) and std.min() >= 0
-    assert not torch.equal(mean[0], mean[1])
-    assert decoded.shape == pixels.shape and decoded.min() >= 0 and decoded.max() <= 1
+    shapes = (
+        f"encode_image must return mean and std of {(2, channels, rows, columns)}, got {mean.shape} and {std.shape}"
+    )
+    assert mean.shape == std.shape == (2, channels, rows, columns), shapes
+    kinds = f"mean and std must be float32, got {mean.dtype} and {std.dtype}"
+    assert (mean.dtype, std.dtype) == (torch.float32, torch.float32), kinds
+    assert std.min() >= 0, f"std must not be negative, got {std.min():.4g}"
+    assert not torch.equal(mean[0], mean[1]), "two pictures must have different latents"
+    assert decoded.shape == pixels.shape, f"decode_image must return {pixels.shape}, got {decoded.shape}"
+    low, high = float(decoded.min()), float(decoded.max())
+    assert low >= 0 and high <= 1, f"decoded pixels must be in 0..1, got {low:.4g}..{high:.4g}"
 
 
 def texts_are_read(backend: Backend) -> None:
     """Different texts are read differently, the same ones alike, and counted with what surrounds them."""
     found = read(backend, (TEXTS[0], TEXTS[1], TEXTS[0]), [pictures_of(backend, 10)] * 3)
     for name, tensor in found[0].items():
-        assert tensor.device.type == "cpu" and torch.equal(tensor, found[2][name])
+        assert tensor.device.type == "cpu", f"{name} of a text must be on the CPU, got {tensor.device}"
+        assert torch.equal(tensor, found[2][name]), f"the same text must have the same {name}"
     assert any(
         found[0][name].shape != found[1][name].shape or not torch.equal(found[0][name], found[1][name])
         for name in found[0]
-    )
+    ), "two texts must be encoded differently"
     long, short = backend.count_tokens([TEXTS[0], ""])
-    assert 0 <= short < long and backend.text_limit > 0
+    assert 0 <= short < long, f"count_tokens must count more for a longer text, got {long} and, for none, {short}"
+    assert backend.text_limit > 0, f"text_limit must be a number of tokens, got {backend.text_limit}"
 
 
 def predictions_stand_alone(backend: Backend) -> None:
@@ -111,7 +123,8 @@ def predictions_stand_alone(backend: Backend) -> None:
     noisy, sigma = noise_of(backend, 2), torch.tensor(LEVELS)
     with torch.inference_mode():
         both = backend.predict(transformer, noisy, sigma, texts, references=references)
-        assert both.shape == noisy.shape and both.isfinite().all()
+        assert both.shape == noisy.shape, f"predict must return {noisy.shape}, got {both.shape}"
+        assert both.isfinite().all(), "predict must return finite numbers"
         for place in range(2):
             one = slice(place, place + 1)
             own: dict[str, Any] = {"references": references[one]}
@@ -127,7 +140,8 @@ def predictions_stand_alone(backend: Backend) -> None:
                 changed[0][number] = changed[0][number] + 1
                 others.append(backend.predict(transformer, noisy[one], sigma[one], texts[one], references=changed))
             for other in others:
-                assert (alone - other).abs().max() > 1e-4
+                differs = "a prediction must depend on the latents, on sigma, on the text and on every reference"
+                assert (alone - other).abs().max() > 1e-4, differs
 
 
 def every_target_learns(backend: Backend) -> None:
@@ -136,13 +150,15 @@ def every_target_learns(backend: Backend) -> None:
     linear = {name for name, layer in transformer.named_modules() if isinstance(layer, torch.nn.Linear)}
     wanted = {name for name in linear if re.fullmatch(backend.TARGETS, name)}
     weights = lora.attach(transformer, backend.TARGETS, settings.Config(rank=2, alpha=2))
-    assert wanted and {re.sub(r"\.lora_[AB]\.weight$", "", name) for name in weights} == wanted
+    assert wanted, f"TARGETS must match linear layers of the transformer, got {backend.TARGETS}"
+    trained = {re.sub(r"\.lora_[AB]\.weight$", "", name) for name in weights}
+    assert trained == wanted, f"TARGETS must match the layers that get a LoRA, but not {sorted(trained ^ wanted)}"
     texts, references, _ = inputs_of(backend)
     predicted = backend.predict(transformer, noise_of(backend, 2), torch.tensor(LEVELS), texts, references=references)
     predicted.square().mean().backward()  # type: ignore[no-untyped-call]
     for name, weight in weights.items():
-        assert weight.grad is not None
-        assert "lora_A" in name or weight.grad.abs().max() > 0, name
+        assert weight.grad is not None, f"{name} must get a gradient"
+        assert "lora_A" in name or weight.grad.abs().max() > 0, f"{name} must get a gradient other than 0"
 
 
 def blocks_are_counted(backend: Backend) -> None:
@@ -150,18 +166,21 @@ def blocks_are_counted(backend: Backend) -> None:
     transformer = backend.blank("transformer")
     inside = {id(module) for block in backend.blocks(transformer) for module in block.modules()}
     targets = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)]
-    assert targets and all(id(layer) in inside for layer in targets)
-    assert backend.width(transformer) > 0
+    outside = sum(id(layer) not in inside for layer in targets)
+    assert targets and not outside, f"blocks() must hold all layers of TARGETS, got {outside} of {len(targets)} outside"
+    assert backend.width(transformer) > 0, f"width() must be a number of channels, got {backend.width(transformer)}"
 
 
 def noise_levels_fall(backend: Backend) -> None:
     """From 1 to 0 while sampling; between them while training."""
     for tokens in (8, 4096):
         levels = backend.noise_levels(4, tokens).tolist()
-        assert len(levels) == 5 and (levels[0], levels[-1]) == (1.0, 0.0)
-        assert all(high > low for high, low in itertools.pairwise(levels))
-        assert backend.shift(tokens) > 0
-        assert 0 < float(backend.draw_sigma(tokens, torch.Generator().manual_seed(0))) < 1
+        ends = f"noise_levels(4, tokens) must be 5 levels from 1 to 0, got {levels}"
+        assert len(levels) == 5 and (levels[0], levels[-1]) == (1.0, 0.0), ends
+        assert all(high > low for high, low in itertools.pairwise(levels)), f"noise levels must fall, got {levels}"
+        assert backend.shift(tokens) > 0, f"shift must be positive, got {backend.shift(tokens)}"
+        sigma = float(backend.draw_sigma(tokens, torch.Generator().manual_seed(0)))
+        assert 0 < sigma < 1, f"draw_sigma must be between 0 and 1, got {sigma}"
 
 
 def grids_are_sampled(backend: Backend) -> None:
@@ -175,12 +194,15 @@ def grids_are_sampled(backend: Backend) -> None:
         return sampling.draw(backend, transformer, prompts, noise, sampling.SamplingSettings(2, guidance), given)
 
     weak, strong = draw(1.0), draw(4.0)
-    assert weak.shape == noise.shape and weak.isfinite().all()
-    assert torch.equal(weak, strong) == (backend.guidance == "none")
+    assert weak.shape == noise.shape, f"a sampled grid must have the shape {noise.shape}, got {weak.shape}"
+    assert weak.isfinite().all(), "a sampled grid must have finite numbers"
+    same = torch.equal(weak, strong)
+    changes = f"guidance is {backend.guidance!r}, but another scale {'changes nothing' if same else 'changes a grid'}"
+    assert same == (backend.guidance == "none"), changes
     left = objective.panel_mask(backend.latent_boxes([(0, 0, canvas[0] // 2, canvas[1])]), [0], *noise.shape[-2:])
     given = draw(1.0, sampling.GivenPanels(torch.ones_like(noise), left))
-    assert torch.equal(given * left, torch.ones_like(noise) * left)
-    assert not torch.allclose(given * (1 - left), weak * (1 - left))
+    assert torch.equal(given * left, torch.ones_like(noise) * left), "given panels must stay as they are"
+    assert not torch.allclose(given * (1 - left), weak * (1 - left)), "given panels must change the other panels"
 
 
 CHECKS = (
