@@ -66,7 +66,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'iclora' has no attribute '{name}'")
     if _HOMES[name] == "iclora.lora":
-        import_module("pipeline.extras").require("training" if "train" in name.lower() else "drawing", "train")
+        import_module("pipeline.plugins.extras").require("training" if "train" in name.lower() else "drawing", "train")
     return getattr(import_module(_HOMES[name]), name)
 
 

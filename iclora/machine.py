@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iclora import report
-from pipeline import extras
+from pipeline.plugins import extras
 
 CLIP = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 """Where open_clip downloads its tag laion2b_s34b_b79k from."""

@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from iclora.stages import STAGES
-from pipeline import extras
+from pipeline.plugins import extras
 
 if TYPE_CHECKING:
     from iclora.run import Run

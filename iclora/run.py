@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from iclora import report, review, settings, stages
 from iclora.settings import PLUG_INS, Settings
 from iclora.stages import STAGES
-from pipeline import extras, plugins
+from pipeline import plugins
 from pipeline.captioning import instructions
 from pipeline.captioning.protocol import Captioner
 from pipeline.consistency import teaching, verdict
 from pipeline.consistency.scorers.base import Scorer
 from pipeline.engines import local
 from pipeline.errors import BadInput
+from pipeline.plugins import extras
 from pipeline.progress import Progress, silent
 from pipeline.review import csv_table, reviews
 from pipeline.store import TABLES, Mark, Store, usual_folder

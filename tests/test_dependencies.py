@@ -19,8 +19,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pipeline import extras, plugins
+from pipeline import plugins
 from pipeline.errors import BadInput
+from pipeline.plugins import extras
 
 ROOT = Path(__file__).parent.parent
 PRODUCT = ("iclora", "pipeline", "captioners", "training", "miniature")

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.house import HOUSE, ROOT, length, read
 from pipeline import plugins
 
-ROOT = Path(__file__).parent.parent
-HOUSE = ("iclora", "miniature", "training", "captioners", "pipeline")
-"""The product's folders from the roof down: each may import those behind it, none one before it."""
 PIPELINE = (
     {"stages"},
     {"exporters"},
@@ -22,11 +20,12 @@ PIPELINE = (
     {"task", "store"},
     {"families"},
     {"cache", "pixels", "plugins", "progress", "weights"},
-    {"records", "extras"},
+    {"records"},
     {"errors"},
 )
 """Packages and modules of `pipeline` by floor, top down: a file imports its own package and the floors below."""
-GROUND = {"errors", "extras", "records", "plugins", "task", "store", "cache", "pixels", "progress", "weights"}
+GROUND = {"errors", "records", "task", "store", "cache", "pixels", "progress", "weights"}
+LONGEST_FUNCTION = 60
 PLUG_INS = tuple(kind.package.replace(".", "/") for kind in plugins.KINDS if kind.suffix == ".py")
 FILES = sorted(path for folder in HOUSE for path in (ROOT / folder).rglob("*.py"))
 
@@ -70,6 +69,13 @@ def test_imports_point_downwards_within_the_pipeline_too(path: Path) -> None:
 
 def test_only_the_ground_is_at_the_top_of_the_pipeline() -> None:
     assert {path.stem for path in (ROOT / "pipeline").glob("*.py")} - {"__init__"} == GROUND
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    functions = [
+        (length(one), f"{file.path.name}: {one.name}") for file in read(ROOT, *HOUSE) for one in file.functions
+    ]
+    assert max(functions)[0] <= LONGEST_FUNCTION, max(functions)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "pipeline/stages").glob("[a-z]*.py")), ids=lambda path: path.stem)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import extras
 from pipeline.cache import Cache
 from pipeline.consistency import belonging, similarity, thresholds, verdict
 from pipeline.consistency.scorers.base import Scorer
@@ -18,6 +17,7 @@ from pipeline.consistency.similarity import Encoder, Measures, Vectors
 from pipeline.consistency.thresholds import Calibration, Evidence, Threshold
 from pipeline.consistency.verdict import Verdict
 from pipeline.engines.base import Facts, Stage
+from pipeline.plugins import extras
 from pipeline.records import Caption, Grid, Rejected, Score, Scores
 from pipeline.task import Task
 
