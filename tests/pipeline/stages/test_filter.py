@@ -405,7 +405,7 @@ def test_fixed_thresholds_can_be_set_and_remembered_and_unset(
     assert "thresholds (fixed defaults for clip scorers, by filter.fixed): text 0.1, order 0.02, " in printed
     assert facts["thresholds"]["text"]["value"] == 0.1
     printed, _ = filtered()
-    assert "filter: done" in printed and "as asked for" in printed
+    assert "filter: done" in printed and "by filter.fixed" in printed
     printed, facts = filtered("--calibrated")
     assert "thresholds (calibrated on the run's scores): text 0." in printed
     assert "panels against their texts: false rejects at most " in printed
