@@ -412,6 +412,6 @@ def test_fixed_thresholds_can_be_set_and_remembered_and_unset(
     assert "segments shuffled within the grid 0 of 27" in printed
     assert facts["thresholds"]["text"]["value"] > 0.3
     printed, facts = filtered("--set", "filter.floor=0.9", *free)
-    assert facts["thresholds"]["text"]["found by"] == "fixed by filter.floor"
+    assert facts["thresholds"]["text"]["found by"] == "set by filter.floor"
     assert facts["kept"] == 0
     assert "9 text" in printed
