@@ -33,3 +33,7 @@ class Diverged(ToolkitError):
 
 class MissingWeights(ToolkitError):
     """Model weights are not on this machine and can't be fetched."""
+
+
+class BrokenPlugin(UserWarning):
+    """An installed plug-in can't be used and is left out."""

@@ -10,8 +10,7 @@ from typing import TextIO
 import typer
 
 from iclora.cli import about, dataset, review, training
-from pipeline.errors import ToolkitError
-from pipeline.plugins import BrokenPlugin
+from pipeline.errors import BrokenPlugin, ToolkitError
 
 app = typer.Typer(
     help="Turn related images into a reviewed data set, an In-Context LoRA, and new image sets.",

@@ -5,7 +5,6 @@ entry point, and others by path (`--captioner ./mine.py`) where a user names one
 """
 
 from pipeline.plugins.finding import (
-    BrokenPlugin,
     absolute,
     find,
     is_path,
@@ -43,7 +42,6 @@ __all__ = [
     "READERS",
     "SCORERS",
     "TASKS",
-    "BrokenPlugin",
     "Kind",
     "Options",
     "Plugin",

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, BrokenPlugin
 from pipeline.plugins.kinds import KINDS, TASKS, Kind
 from pipeline.plugins.loading import Plugin, hash_of
 from pipeline.plugins.options import suggest
@@ -89,10 +89,6 @@ def load(kind: Kind | ModuleType, name: str) -> ModuleType:
         BadInput: as in `find` and `Plugin.load`.
     """
     return find(kind, name).load()
-
-
-class BrokenPlugin(UserWarning):
-    """An installed plug-in that can't be used is left out."""
 
 
 def usable(kind: Kind | ModuleType) -> Iterator[tuple[Plugin, ModuleType]]:

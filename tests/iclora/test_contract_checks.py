@@ -12,8 +12,7 @@ from installed import installed
 
 from iclora import testing
 from pipeline import families
-from pipeline.errors import BadInput
-from pipeline.plugins import BrokenPlugin
+from pipeline.errors import BadInput, BrokenPlugin
 from training import job
 
 CAPTIONER = """

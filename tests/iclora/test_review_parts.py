@@ -577,7 +577,7 @@ def test_looks_are_edited_by_keyboard_and_previewed_at_once_and_saved_and_undone
     field.focus()
     page.keyboard.type("a green rabbit")  # none of its letters is a command
     expect(page.locator("#caption .summary")).to_contain_text(f"{mara}>, a green rabbit")
-    expect(page.locator("#problems")).to_contain_text("The linter finds nothing.")
+    expect(page.locator("#problems")).to_contain_text("No problems found in the text.")
     page.screenshot(path=tmp_path / "looks.png")
     assert stored(served) == before
     page.keyboard.press("Control+Enter")

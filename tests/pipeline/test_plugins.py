@@ -13,7 +13,7 @@ from pydantic import field_validator
 
 import captioners
 from pipeline import families, plugins, task
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, BrokenPlugin
 from pipeline.plugins import Kind
 
 GADGETS = Kind("gadget", "gadgets", "iclora.gadgets", ("answer",))
@@ -154,7 +154,7 @@ def test_a_family_is_not_found_by_a_path() -> None:
 def test_a_broken_installed_plug_in_is_left_out_unless_it_is_asked_for(kind: Kind, tmp_path: Path) -> None:
     own = plugins.names(kind)
     with installed(tmp_path, "stranger", {}, {f"{kind.group} odd": "stranger.gone"}):
-        with pytest.warns(plugins.BrokenPlugin, match=rf"^left out: the {kind.word} 'odd' \(stranger.gone\) can't be"):
+        with pytest.warns(BrokenPlugin, match=rf"^left out: the {kind.word} 'odd' \(stranger.gone\) can't be"):
             assert [plugin.name for plugin, _ in plugins.usable(kind)] == own
         with pytest.raises(BadInput, match="'odd'"):
             plugins.load(kind, "odd")
