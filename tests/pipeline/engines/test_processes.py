@@ -109,11 +109,11 @@ def test_a_killed_worker_is_reported_in_one_sentence_and_the_stage_resumes(tmp_p
 INTERRUPTED = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/pipeline/engines"]
+sys.path[:0] = sys.argv[1:3]  # the product's folder first: `pipeline` is also a folder of tests
 import test_processes
 from pathlib import Path
 if __name__ == "__main__":
-    test_processes.run(Path(sys.argv[2]), test_processes.dawdle)
+    test_processes.run(Path(sys.argv[3]), test_processes.dawdle)
 """
 
 
@@ -131,7 +131,8 @@ def nobody_is_left(group: int) -> bool:
 def test_ctrl_c_ends_all_workers_and_the_stage_resumes(tmp_path: Path) -> None:
     script, begun, run_folder = tmp_path / "interrupted.py", tmp_path / "run/begun.txt", tmp_path / "run"
     script.write_text(INTERRUPTED)
-    words = [sys.executable, str(script), str(Path(__file__).parents[2]), str(run_folder)]
+    here = Path(__file__).parent
+    words = [sys.executable, str(script), str(here.parents[2]), str(here), str(run_folder)]
     with subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
         while not (begun.exists() and "r2" in begun.read_text()):
             assert process.poll() is None
