@@ -150,10 +150,8 @@ def diff(changes: Sequence[Change]) -> None:
 
 def judged(run: Run, changes: Sequence[Change]) -> None:
     """How the rows with edited captions fared in the filter."""
-    from pipeline.review import reviews
-
     edited = {one.review.grid for one in changes if {"caption", "people"} & {name for name, _, _ in one.fields}}
-    for row in reviews.rows(run.store, run.task, run.counter):
+    for row in run.reviewed():
         if row.id in edited:
             found = [*(f"{score.name} {score.value:.3f}" for score in row.scores), *row.reasons]
             decision = f"{row.decision} by your decision" if row.decided else row.decision
@@ -166,11 +164,11 @@ def exported(run: Run, last: StageResult, told: str) -> None:
     line(f"{told}{number(last.kept, 'grid')} in {run.dataset}")
 
 
-def lesson(run: Run) -> None:
+def learning(run: Run) -> None:
     """What the decisions would teach."""
     from pipeline.consistency import teaching
 
-    lines(teaching.lines(run.lesson(), run.task.markers))
+    lines(teaching.lines(run.preview_learning(), run.task.markers))
 
 
 # ---- training

@@ -22,7 +22,7 @@ def write(run: Run) -> Path | None:
     Returns:
         Where the earlier table is now, if it held edits that were never applied.
     """
-    rows = reviews.rows(run.store, run.task, run.counter)
+    rows = run.reviewed()
     table, set_aside = run.folder / "captions.csv", None
     if table.exists() and csv_table.has_edits(table, rows, run.task):
         names = (run.folder / f"captions.not-applied-{number}.csv" for number in itertools.count(1))
@@ -33,7 +33,7 @@ def write(run: Run) -> Path | None:
     return set_aside
 
 
-def lesson(run: Run) -> teaching.Lesson:
+def preview_learning(run: Run) -> teaching.Preview:
     """What would change if the decisions taught the rule of what belongs together.
 
     Raises:

@@ -22,6 +22,7 @@ from pipeline.engines import local
 from pipeline.errors import BadInput
 from pipeline.plugins import extras
 from pipeline.progress import Progress, silent
+from pipeline.records import Row
 from pipeline.review import csv_table, reviews
 from pipeline.store import TABLES, Mark, Store, usual_folder
 from pipeline.task import Task
@@ -141,13 +142,13 @@ class Run:
             if name not in STAGES:
                 raise BadInput(f"no stage named '{name}' (there are {', '.join(STAGES)}).")
         wanted = STAGES[STAGES.index(start) : STAGES.index(to) + 1]
-        stages.check(self, wanted)
+        found = stages.check(self, wanted)
         results = []
         with self.store.working():
             self.store.put_settings(self.settings.model_dump(exclude_unset=True))
             for name in wanted:
                 before = self.store.mark(name)
-                work = stages.MAKE[name](self)
+                work = stages.work(self, name, found)
                 mark = local.run(work.stage, work.inputs, self.store, upstream=work.upstream, progress=progress)
                 report.write(self)
                 results.append(self._result(mark, worked=mark != before))
@@ -190,13 +191,13 @@ class Run:
         """
         from iclora import frames
 
-        return frames.rows(reviews.rows(self.store, self.task, self.counter), self.task)
+        return frames.rows(self.reviewed(), self.task)
 
     def scores(self) -> pd.DataFrame:
         """One row per grid and score: grid, name, value and threshold (cosines for CLIP), passed, reason."""
         from iclora import frames
 
-        return frames.scores(reviews.rows(self.store, self.task, self.counter))
+        return frames.scores(self.reviewed())
 
     def rejected(self) -> pd.DataFrame:
         """One row per rejection: stage, id, what (path, shot or grid), reason (a short class), detail (a sentence)."""
@@ -234,6 +235,10 @@ class Run:
 
     # ---- review
 
+    def reviewed(self) -> list[Row]:
+        """Every captioned grid with its scores and the decision that counts, in the order of the grids."""
+        return reviews.rows(self.store, self.task, self.counter)
+
     def write_review(self) -> None:
         """Writes `captions.csv` and `review.html` from the run's state. Edits that were never applied are set aside."""
         self.set_aside = review.write(self) or self.set_aside
@@ -248,7 +253,7 @@ class Run:
         Raises:
             BadInput: the table can't be read, or rows are in doubt; every doubt is named with row and column.
         """
-        found = reviews.rows(self.store, self.task, self.counter)
+        found = self.reviewed()
         if isinstance(table, str | Path):
             return csv_table.read_csv(Path(table), found, self.task, self.counter)
         from iclora import frames
@@ -286,17 +291,17 @@ class Run:
 
     def decided(self) -> dict[str, bool]:
         """Grids that a person has decided on, and whether they are kept."""
-        rows = reviews.rows(self.store, self.task, self.counter)
-        return {row.id: row.decision == "keep" for row in rows if row.decided and row.decision != "unsure"}
+        rows = [row for row in self.reviewed() if row.decided and row.decision != "unsure"]
+        return {row.id: row.decision == "keep" for row in rows}
 
-    def lesson(self) -> teaching.Lesson:
+    def preview_learning(self) -> teaching.Preview:
         """What would change if the decisions taught the rule of what belongs together; nothing of the run does.
 
         Raises:
             BadInput: there are too few decisions, or the run has no rule.
             MissingWeights: the scorer's model is not available.
         """
-        return review.lesson(self)
+        return review.preview_learning(self)
 
     def learn(self) -> None:
         """Lets the decisions teach the rule from now on; takes effect with `advance(start="filter")`."""

@@ -15,6 +15,7 @@ from pipeline.consistency import teaching
 from pipeline.engines.base import Stage
 from pipeline.records import Caption, Grid, Group, Record
 from pipeline.review import reviews
+from pipeline.sources.base import Item
 from pipeline.stages import caption, collect, compose, export, filter, group, inspect
 
 if TYPE_CHECKING:
@@ -30,9 +31,8 @@ class Work(NamedTuple):
     """Hash of the inputs' content."""
 
 
-def _collect(run: Run) -> Work:
-    sources = [Path(source) for source in run.settings.sources] or [offline.draw_source(run.task, run.folder)]
-    items = collect.find(sources)
+def _collect(run: Run, found: Sequence[Item]) -> Work:
+    items = found or collect.find([offline.draw_source(run.task, run.folder)])
     return Work(collect.stage(run.task, items, run.folder, run.store.items(Record, "collected")), items, "")
 
 
@@ -81,15 +81,12 @@ def _filter(run: Run) -> Work:
 
 def _export(run: Run) -> Work:
     out = {row.id for row in run.store.rejected("filter")}
-    rows = [
-        row for row in reviews.rows(run.store, run.task, run.counter) if row.id not in out or row.decision == "keep"
-    ]
+    rows = [row for row in run.reviewed() if row.id not in out or row.decision == "keep"]
     upstream = "".join(run.store.digest(table) for table in ("captions", "scores", "reviews"))
     return Work(export.stage(run.task, run.folder, _facts(run), run.counter), rows, upstream)
 
 
-MAKE: dict[str, Callable[[Run], Work]] = {
-    "collect": _collect,
+_LATER: dict[str, Callable[[Run], Work]] = {
     "inspect": _inspect,
     "group": _group,
     "compose": _compose,
@@ -97,25 +94,39 @@ MAKE: dict[str, Callable[[Run], Work]] = {
     "filter": _filter,
     "export": _export,
 }
-"""How each stage is set up, in order."""
-STAGES = tuple(MAKE)
+"""How each stage that reads the run's own tables is set up, in order."""
+STAGES = ("collect", *_LATER)
 
 
-def check(run: Run, wanted: Sequence[str]) -> None:
+def work(run: Run, name: str, found: Sequence[Item]) -> Work:
+    """Sets up a stage.
+
+    Args:
+        found: what `check` found.
+    """
+    return _collect(run, found) if name == "collect" else _LATER[name](run)
+
+
+def check(run: Run, wanted: Sequence[str]) -> list[Item]:
     """Asks for whatever the stages need, before any work is done.
+
+    Returns:
+        What is in the sources, if `collect` is wanted and the run has sources of its own.
 
     Raises:
         ToolkitError: a setting is wrong, or sources, weights or exporters are missing.
     """
     task = run.task
+    found: list[Item] = []
     if run.settings.sources and "collect" in wanted:
-        collect.find([Path(source) for source in run.settings.sources])  # first: weights may take a download
+        found = collect.find([Path(source) for source in run.settings.sources])  # first: weights may take a download
     if "caption" in wanted:
         run.captioner.identity()
     if {"group", "filter"} & set(wanted) and run.scorer:
         run.scorer.identity()
     if "export" in wanted:
         export.chosen(task)
+    return found
 
 
 def _facts(run: Run) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _serve(run: Run) -> None:
 
 def _learn(run: Run, *, dry_run: bool) -> None:
     """Prints what the decisions would teach; unless it is a dry run, the filter goes by it from now on."""
-    console.lesson(run)
+    console.learning(run)
     if dry_run:
         console.line("Nothing was changed.")
         return

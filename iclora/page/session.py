@@ -75,14 +75,14 @@ class ReviewSession:
 
     def rows(self) -> list[Row]:
         """All rows, those that most need a look first."""
-        return risk.riskiest_first(reviews.rows(self.run.store, self.task, self.run.counter))
+        return risk.riskiest_first(self.run.reviewed())
 
     def row(self, grid: str) -> Row:
         """
         Raises:
             Unknown: the run has no such grid.
         """
-        for row in reviews.rows(self.run.store, self.task, self.run.counter):
+        for row in self.run.reviewed():
             if row.id == grid:
                 return row
         raise Unknown(f"this run has no grid '{grid}'.")

@@ -58,7 +58,7 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Preview:
     """How a rule trained on decisions differs from the one before. Decided grids are left out of the turns."""
 
     turns: tuple[Turn, ...]
@@ -67,7 +67,7 @@ class Lesson:
     decided: int
 
 
-def compare(before: Verdict, after: Verdict, grids: Sequence[Grid], decided: Mapping[str, bool]) -> Lesson:
+def compare(before: Verdict, after: Verdict, grids: Sequence[Grid], decided: Mapping[str, bool]) -> Preview:
     """What changes from one verdict on the grids to another.
 
     Args:
@@ -88,7 +88,7 @@ def compare(before: Verdict, after: Verdict, grids: Sequence[Grid], decided: Map
             turns.append(turn)
     was, becomes = before.found.rule.shares(), after.found.rule.shares()
     counts = {name: (was.get(name, 0.0), becomes.get(name, 0.0)) for name in {**was, **becomes}}
-    return Lesson(tuple(turns), counts, len(decided))
+    return Preview(tuple(turns), counts, len(decided))
 
 
 def _worst(found: Verdict, number: int) -> Worst:
@@ -98,15 +98,15 @@ def _worst(found: Verdict, number: int) -> Worst:
     return Worst(panel, round(float(found.panels[number, panel]), 4), round(found.found.threshold, 4))
 
 
-def lines(lesson: Lesson, markers: Sequence[str]) -> Iterator[str]:
+def lines(preview: Preview, markers: Sequence[str]) -> Iterator[str]:
     """What a person should know before they apply the new rule, as printed lines."""
-    counts = (f"{name} {was:.2f} -> {becomes:.2f}" for name, (was, becomes) in lesson.counts.items())
+    counts = (f"{name} {was:.2f} -> {becomes:.2f}" for name, (was, becomes) in preview.counts.items())
     yield f"weight of each measure: {', '.join(counts)}"
     for fails, change in (
         (True, "would now be rejected as strangers"),
         (False, "would no longer be rejected as strangers"),
     ):
-        turns = [turn for turn in lesson.turns if turn.before.passes is fails]
+        turns = [turn for turn in preview.turns if turn.before.passes is fails]
         yield f"{len(turns)} {'grid' if len(turns) == 1 else 'grids'} {change}{':' if turns else ''}"
         for turn in turns:
             was, becomes = (
@@ -114,4 +114,4 @@ def lines(lesson: Lesson, markers: Sequence[str]) -> Iterator[str]:
                 for worst in (turn.before, turn.after)
             )
             yield f"  {turn.grid}: worst panel {was} -> {becomes}"
-    yield f"the {lesson.decided} grids that you have decided on keep your decisions"
+    yield f"the {preview.decided} grids that you have decided on keep your decisions"

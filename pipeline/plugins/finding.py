@@ -31,7 +31,11 @@ def names(kind: Kind | ModuleType) -> list[str]:
         kind: a kind, or the package that holds the toolkit's own plug-ins of that kind; everywhere here.
     """
     kind = kind_of(kind)
-    return sorted({*_own(kind), *(entry.name for entry in metadata.entry_points(group=kind.group))})
+    return _names(kind, metadata.entry_points(group=kind.group))
+
+
+def _names(kind: Kind, entries: metadata.EntryPoints) -> list[str]:
+    return sorted({*_own(kind), *entries.names})
 
 
 def kind_of(kind: Kind | ModuleType) -> Kind:
@@ -64,10 +68,11 @@ def find(kind: Kind | ModuleType, name: str) -> Plugin:
                 f"{kind.group} and install its package (docs/extending.md)."
             )
         return _find_file(kind, Path(name))
-    asked, known = name, names(kind)
+    entries = metadata.entry_points(group=kind.group)  # read once: it looks into every installed package
+    asked, known = name, _names(kind, entries)
     name = next((one for one in known if one.replace("_", "-") == asked.replace("_", "-")), asked)
     targets = {_target(kind, kind.package, name): OWN} if name in _own(kind) else {}
-    for entry in metadata.entry_points(group=kind.group, name=name):
+    for entry in entries.select(name=name):
         target = _task_file(entry) if kind is TASKS else entry.value
         targets[target] = _package_of(entry)
     if len(targets) > 1:

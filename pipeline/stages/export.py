@@ -14,6 +14,7 @@ from pipeline import plugins
 from pipeline.dataset import card, samples, split
 from pipeline.dataset.samples import Dataset
 from pipeline.engines.base import Stage
+from pipeline.exporters.base import Exporter
 from pipeline.plugins import Plugin
 from pipeline.records import Exported, Rejected, Row
 from pipeline.task import Task
@@ -92,7 +93,8 @@ def write(rows: Sequence[Row], task: Task, run: Path, facts: Mapping[str, Any]) 
         shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir()
     data = samples.gather(rows, task, run, split.divide(rows, task))
-    configs = [plugin.load().write(data, part) for plugin in chosen(task)]
+    exporters: list[Exporter] = [plugin.load() for plugin in chosen(task)]
+    configs = [exporter.write(data, part) for exporter in exporters]
     (part / "README.md").write_text(card.write(data, facts), encoding="utf-8")
     (part / "TRAINERS.md").write_text(card.write_trainers(configs), encoding="utf-8")
     split.check(part)

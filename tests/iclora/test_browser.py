@@ -20,7 +20,6 @@ from served import GRIDS, Served, build, opened, resettle, serving
 from iclora.run import Run
 from iclora.settings import Settings
 from pipeline.records import Row
-from pipeline.review import reviews
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PICTURE = os.environ.get("ICLORA_PICTURE", "")
@@ -90,7 +89,7 @@ def page(context: BrowserContext, served: Served, faults: Faults, tmp_path: Path
 def rows(served: Served) -> dict[str, Row]:
     run = opened(served.home)
     with run.store:
-        return {row.id: row for row in reviews.rows(run.store, run.task, run.counter)}
+        return {row.id: row for row in run.reviewed()}
 
 
 def here(page: Page) -> str:

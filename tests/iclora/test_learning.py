@@ -65,7 +65,7 @@ def run(home: Path) -> Iterator[Run]:
 
 
 def rows(run: Run) -> list[Row]:
-    return reviews.rows(run.store, run.task, run.counter)
+    return run.reviewed()
 
 
 def of_one_cast(row: Row) -> bool:
@@ -144,7 +144,7 @@ def test_unsure_decisions_teach_nothing(run: Run) -> None:
     run.store.review([change.review], [], "page")
     assert run.decided() == {grid: word for grid, word in decided.items() if grid != first.id}
     with pytest.raises(BadInput, match="1 more is missing"):
-        run.lesson()
+        run.preview_learning()
 
 
 # ---- the preview
@@ -193,7 +193,7 @@ def test_a_run_without_a_rule_cannot_be_taught(run: Run) -> None:
 
 def test_a_measure_that_a_person_decides_by_gains_weight(run: Run) -> None:
     decide(run)
-    was, becomes = run.lesson().counts["people"]
+    was, becomes = run.preview_learning().counts["people"]
     assert becomes > was + 0.1  # who is seen is all that separates the kept grids from the dropped ones
     assert counts(run)["people"] == pytest.approx(was, abs=0.001)
 
@@ -222,7 +222,7 @@ def test_learning_does_what_it_previewed_and_leaves_a_persons_decisions_alone(
     run = opened(home)
     with run.store:
         decided = decide(run)
-        preview, before = run.lesson(), strangers(run)
+        preview, before = run.preview_learning(), strangers(run)
         overrides = run.settings.overrides
     code, output, errors = iclora("review", "storyboard", "--out", str(home), "--learn")
     assert (code, errors) == (0, "")

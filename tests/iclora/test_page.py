@@ -22,7 +22,6 @@ from iclora.page import views
 from pipeline import task
 from pipeline.errors import BadInput
 from pipeline.records import Review, Row
-from pipeline.review import reviews
 from pipeline.stages.compose import draw
 
 EVIL = '<img src=x onerror="alert(1)">'
@@ -64,7 +63,7 @@ def change(client: httpx2.Client, row: dict[str, Any], what: str, **said: object
 def stored(served: Served) -> tuple[list[Row], list[dict[str, Any]]]:
     run = opened(served.home)
     with run.store:
-        return reviews.rows(run.store, run.task, run.counter), run.store.table("events")
+        return run.reviewed(), run.store.table("events")
 
 
 def segments(row: dict[str, Any]) -> list[str]:
@@ -467,7 +466,7 @@ def test_the_data_set_has_the_panels_and_texts_that_the_reviewer_chose(client: h
     run = opened(served.home)
     with run.store:
         marks = run.advance()
-        row = next(row for row in reviews.rows(run.store, run.task, run.counter) if row.id == swapped["id"])
+        row = next(row for row in run.reviewed() if row.id == swapped["id"])
         file = next(entry["file"] for entry in run.store.table("exported") if entry["grid"] == row.id)
     assert marks[-1].kept == GRIDS - 1
     assert (served.home / "dataset" / file).read_bytes() == (served.home / row.grid.path).read_bytes()

@@ -86,7 +86,7 @@ def run(home: Path) -> Iterator[Run]:
 
 def row(run: Run, number: int) -> Row:
     """The row of an answer."""
-    return reviews.rows(run.store, run.task, run.counter)[number]
+    return run.reviewed()[number]
 
 
 def parts(row: Row) -> Parts:
@@ -357,7 +357,7 @@ def test_a_table_from_before_there_were_people_is_refused(run: Run) -> None:
 
 
 def test_a_score_with_the_name_of_a_column_is_shown_beside_it(run: Run) -> None:
-    stored_rows = reviews.rows(run.store, run.task, run.counter)
+    stored_rows = run.reviewed()
     scored = replace(stored_rows[0], scores=(Score("summary", 0.5, 0.1, True, ""),))
     path, all_rows = run.folder / "scored.csv", [scored, *stored_rows[1:]]
     csv_table.write_csv(all_rows, run.task, path)

@@ -76,7 +76,7 @@ def run(finished: Path, tmp_path: Path) -> Run:
 
 
 def rows(run: Run) -> list[Row]:
-    return reviews.rows(run.store, run.task, run.counter)
+    return run.reviewed()
 
 
 def read(path: Path) -> list[dict[str, str]]:
