@@ -198,3 +198,14 @@ def test_a_command_that_ends_by_itself_leaves_signals_as_they_were(tmp_path: Pat
     with started(code, folder=tmp_path) as command:
         output, errors = command.communicate(timeout=LONGEST)
     assert (output, errors, command.returncode) == ("over\n", "", 0)
+
+
+def test_a_command_that_is_still_being_loaded_shows_no_traceback(tmp_path: Path) -> None:
+    loading = "sys.meta_path.insert(0, type('Slow', (), {'find_spec': staticmethod(lambda *_: told())}))"
+    code = (
+        f"{WITH.partition('from iclora')[0]}def told():\n    print('begun', flush=True)\n    threading.Event().wait()\n"
+    )
+    code += f"from iclora.__main__ import main\n{loading}\nmain()"
+    with started(code, folder=tmp_path) as command:
+        line(command, "begun")
+        assert interrupted(command) == ("", "stopped.\n")
