@@ -50,6 +50,8 @@ class Interruptible:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._signals is not None:
+            signal.set_wakeup_fd(-1)
         self._over.set()
         if error is not None and (self._interrupted.is_set() or isinstance(error, KeyboardInterrupt)):
             if self._said.acquire(blocking=False):
@@ -58,7 +60,6 @@ class Interruptible:
             raise SystemExit(EXIT_CODE) from None
         if self._signals is not None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.set_wakeup_fd(-1)
             self._signals.close()
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:

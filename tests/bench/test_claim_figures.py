@@ -29,4 +29,4 @@ def test_lines_of_the_same_values_are_all_seen(tmp_path: Path) -> None:
         seen = (abs(by_size - np.array([red, green, blue])) < 24).all(axis=2)
         columns = seen.any(axis=0)
         assert seen.sum() > 200
-        assert columns.sum() > 100, colour  # all along the line, not only at its markers
+        assert columns.sum() > 70, colour  # all along the line, not only at its markers
