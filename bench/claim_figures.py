@@ -25,9 +25,9 @@ DRAWN = {
 DESCRIBED, ALONE = "given and described", "given only"
 """With a given panel: whether the summary describes its character too."""
 WAYS = ("inpainting, base", "inpainting, joint LoRA", "conditional LoRA")
-MARKERS, DASHES, WIDTHS = "osD^", ("-", "--", "-.", ":"), (5.0, 3.4, 2.2, 1.4)
+MARKERS, DASHES, WIDTHS = "osD^", ("-", "--", "-.", ":"), (7.0, 4.8, 3.0, 1.6)
 """Of the lines in the order of drawing: where two have the same values, the upper one is thinner and has gaps."""
-APART = 0.012
+APART = 0.018
 """Distance between the markers of neighbouring lines, as a share of the axis."""
 BARS = {
     (DESCRIBED, "both"): "kind and colour,\ndescribed too",

@@ -582,7 +582,7 @@ def test_the_contact_sheet_starts_with_the_riskiest_and_shows_scores_against_thr
         scores = (
             Score("text 1", value, 0.25, good, f"{value}"),
             Score("free", 0.1, -1.0, True, ""),
-            Score("order", 0.0, 0.02, True, ""),
+            Score("order", 0.0, 0.9, True, ""),
         )
         reasons = () if good else ("no fit",)
         scored.append(replace(row, scores=scores, decision="keep" if good else "drop", reasons=reasons))
@@ -592,7 +592,7 @@ def test_the_contact_sheet_starts_with_the_riskiest_and_shows_scores_against_thr
     order = [scored[place].id for place in (3, 2, 1, 5, 4, 0)]
     assert sorted(order, key=lambda name: page.index(f'<article id="{name}"')) == order
     assert "✕ text 1 0.010, floor 0.250<" in page
-    assert "✓ order 0.000, ceiling 0.020<" in page
+    assert "✓ order 0.000, ceiling 0.900<" in page
     assert "✓ free 0.100<" in page
     assert (
         page.index("1 grid dropped by you")
