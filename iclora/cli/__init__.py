@@ -9,7 +9,7 @@ from typing import TextIO
 
 import typer
 
-from iclora.cli import about, dataset, review, training
+from iclora.cli import about, dataset, replace, review, training
 from pipeline.errors import BrokenPlugin, ToolkitError
 
 app = typer.Typer(
@@ -34,7 +34,16 @@ app.command("dataset", help="Run all stages, from sources to a data set; an inte
 )
 for _name, _help in STAGES.items():
     app.command(_name, help=f"{_help} Earlier stages are brought up to date first.")(dataset.command_to(_name))
-for _command in (review.review, about.show, training.train, training.generate, about.push, about.tasks, about.doctor):
+for _command in (
+    review.review,
+    replace.replace,
+    about.show,
+    training.train,
+    training.generate,
+    about.push,
+    about.tasks,
+    about.doctor,
+):
     app.command()(_command)
 
 
