@@ -21,12 +21,14 @@ PLUG_INS = {"group.by": plugins.GROUPING, "export.formats": plugins.EXPORTERS}
 """Settings of a task that name plug-ins, which may be paths."""
 MOST_BYTES = 1 << 20
 """Size of a task file at most."""
-DEEPEST = 16
-"""Levels of tables and lists that a task may have."""
+DEEPEST, MOST_DOTS = 16, 1000
+"""Levels of tables and lists that a task may have, and dots in one of its lines: Python reads a key of tens of
+thousands of parts for minutes."""
 WIDEST_PANEL, LARGEST_CANVAS = 4096, 4096 * 4096
 """Pixels of a panel's side and of a whole grid at most: every worker holds a grid in memory."""
 LONGEST_LINE, LONGEST_INSTRUCTIONS = 200, 20_000
-"""Characters at most."""
+LONGEST_MARKER = 42
+"""Characters at most; `text.markers` takes no more than 40 in brackets for a marker."""
 MOST_WORDS = 1000
 """Words that a task may exclude, all traits together."""
 
@@ -226,8 +228,10 @@ class Task(Options):
     @classmethod
     def _bracketed(cls, markers: tuple[str, ...]) -> tuple[str, ...]:
         for marker in markers:
-            if not re.fullmatch(r"\[[^\[\]]{1,40}\]", marker):  # what `text.markers` reads as a marker
-                raise ValueError(f"a marker must be enclosed in square brackets, with 1 to 40 letters, got '{marker}'")
+            if not re.fullmatch(r"\[[^\[\]]+\]", marker):
+                raise ValueError(f"a marker must be enclosed in square brackets, got '{marker}'")
+            if len(marker) > LONGEST_MARKER:
+                raise ValueError(f"a marker may have {LONGEST_MARKER} characters, got '{marker}'")
         if len(set(markers)) < len(markers):
             raise ValueError(f"markers must differ, got {' '.join(markers)}")
         return markers
@@ -320,13 +324,10 @@ def _read(name_or_path: str) -> tuple[Path, dict[str, Any]]:
     if not plugins.is_path(plugins.TASKS, name_or_path):
         path = Path(plugins.find(plugins.TASKS, name_or_path).target)
     try:
-        content = tomllib.loads(_content(path).decode("utf-8-sig"))
+        content = _parse_toml(_content(path).decode("utf-8-sig"))
     except OSError as error:
         raise BadInput(f"task file {path} can't be read: {error.strerror}; give a path to a .toml file.") from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # not TOML, not UTF-8, or numbers and nesting beyond what Python reads
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or more digits or levels than Python reads
         raise BadInput(f"task file {path} is not valid TOML: {error}.") from error
     _check_depth(content, path)
     for key, kind in PLUG_INS.items():
@@ -346,6 +347,16 @@ def _content(path: Path) -> bytes:
     if len(content) > MOST_BYTES:
         raise BadInput(f"task file {path} is larger than {MOST_BYTES:,} bytes; give a path to a .toml file.")
     return content
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    """
+    Raises:
+        ValueError, RecursionError: it is not TOML, or has more digits, levels or dots than can be read.
+    """
+    if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
+        raise ValueError(f"a line has more than {MOST_DOTS} dots")
+    return tomllib.loads(text)
 
 
 def _check_depth(content: dict[str, Any], path: Path) -> None:
@@ -405,7 +416,7 @@ def _parse_line(line: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise BadInput(f"--set takes key=value such as group.ceiling=0.97, got '{line}'.")
     try:
-        read = tomllib.loads(f"value = {value}")
+        read = _parse_toml(f"value = {value}")
     except ValueError:
         return key.strip(), value  # a bare word or a path is a string
     except RecursionError as error:

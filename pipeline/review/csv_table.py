@@ -8,7 +8,6 @@ doubt. Nothing is applied while any row is in doubt.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from pipeline.review.risk import riskiest_first
 from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.text.counters import TokenCounter
+from pipeline.text.markers import CONTROL
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Characters that no caption can have once its white space is folded."""
 SHORT = 6  # letters of a cell's hash: the chance that two texts agree in it is 1 in 64 million
 
 

@@ -30,9 +30,10 @@ class Undo:
     who: str
     """Under which name the log keeps the replacement."""
     changes: tuple[Change, ...] = ()
-    """Rows that get their earlier texts; the review of one that nobody had touched before is withdrawn."""
+    """Rows that get their earlier texts."""
     withdrawn: tuple[str, ...] = ()
-    """Grids whose review is withdrawn."""
+    """Those of their grids that nobody has touched otherwise, and that have the captioner's text again; the toolkit
+    decides on them again."""
     stay: tuple[str, ...] = ()
     """Grids that were edited since, and stay as they are."""
 
@@ -142,7 +143,7 @@ def undo(
     """
     start, end = _last(events)
     who, by_id = events[start]["who"], {row.id: row for row in rows}
-    others = {event["grid"] for event in (*events[:start], *events[end:])}
+    others = {event["grid"] for event in events if not event["who"].startswith((WHO, UNDO))}
     changes, withdrawn, stay = [], [], []
     for grid in dict.fromkeys(event["grid"] for event in events[start:end]):
         fields = [(e["field"], e["was"], e["becomes"]) for e in events[start:end] if e["grid"] == grid]

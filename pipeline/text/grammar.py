@@ -29,8 +29,9 @@ START = re.compile(rf"{NAME.pattern}|{BRACKETS.pattern}|(?<!\w)(?=\S)")
 
 
 def fold(text: str) -> str:
-    """The text on one line: every run of white space becomes one space."""
-    return " ".join(text.split())
+    """The text on one line: every run of white space becomes one space, and half a letter, which no file holds, `?`."""
+    folded = " ".join(text.split())
+    return folded if folded.isascii() else folded.encode(errors="replace").decode()
 
 
 def clean(text: str) -> str:
@@ -224,7 +225,7 @@ def text_of(parts: Parts, task: Task) -> str:
 
 def _shown_by(parts: Parts, given: Iterable[int]) -> dict[str, str]:
     """By name, what the people in the given panels look like."""
-    known = {}
+    known: dict[str, str] = {}
     for panel in given:
         seen, named = _seen(parts, panel), set(people(parts.panels[panel].text))
         known |= {person.name: _looks(person, seen) for person in parts.people if person.name in named}

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pipeline.records import Caption, Parts, Person
 from pipeline.task import Task
 from pipeline.text import looks, phrases
-from pipeline.text.markers import BRACKETS, NAME, QUOTED, spans, whole
+from pipeline.text.markers import BRACKETS, CONTROL, NAME, QUOTED, spans, whole
 
 # Answers that talk to the user or about the picture instead of describing what it shows.
 BOILERPLATE = re.compile(
@@ -53,7 +53,7 @@ MOST_NAMES = 24
 """Names that are compared with each other and looked for in the text; more than these are a fault of their own."""
 MOST_TAGS = 5
 """Unknown tags in brackets that are named; the rest are counted."""
-LONGEST = 100_000
+LONGEST = 200_000
 """Characters of a text that is checked; captions have a few thousand."""
 
 
@@ -193,6 +193,8 @@ def _describes(text: str, person: Person, parts: Parts) -> bool:
 
 def _wording_faults(caption: Caption, task: Task) -> Iterable[str]:
     unquoted = QUOTED.sub('""', caption.text)
+    if found := CONTROL.search(caption.text):
+        yield f"the caption has the control character {found[0]!a}"
     if found := BOILERPLATE.search(unquoted):
         yield f"'{found[0]}' talks about the picture instead of what it shows"
     for marker, text in zip(task.markers, caption.panels, strict=True):

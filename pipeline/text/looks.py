@@ -72,10 +72,12 @@ def _end(text: str, start: int, said: Iterable[str]) -> int:
 
 def told(parts: Parts) -> dict[str, list[str]]:
     """By name, everything that is said of a person's looks, the longest first: in all panels, and in single ones."""
-    said: dict[str, set[str]] = defaultdict(set)
-    for one in (*parts.people, *(one for panel in parts.panels for one in panel.people)):
-        said[one.name].add(one.looks)
-    return {person.name: sorted(said[person.name] - {""}, key=len, reverse=True) for person in parts.people}
+    seen: dict[str, set[str]] = defaultdict(set)
+    for one in (one for panel in parts.panels for one in panel.people):
+        seen[one.name].add(one.looks)
+    return {
+        person.name: sorted({person.looks, *seen[person.name]} - {""}, key=len, reverse=True) for person in parts.people
+    }
 
 
 def instead(text: str, name: str, looks: str) -> str:

@@ -327,7 +327,7 @@ def test_a_file_whose_name_is_no_name_is_refused(tmp_path: Path):
         ('opening="a\\u0000b"', r"opening: must not contain the control character '\x00'"),
         ('title="a\\u0007b"', "title: must not contain the control character"),
         ('stand_ins={"[SCENE-1]" = " "}', "stand_ins"),
-        (f'markers=["[{"x" * 41}]", "[B]", "[C]"]', "with 1 to 40 letters"),
+        (f'markers=["[{"x" * 41}]", "[B]", "[C]"]', "a marker may have 42 characters"),
         ("prefix=see [SCENE-1] here", r"the marker [SCENE-1] can't also be in the prefix"),
     ],
 )
@@ -355,7 +355,8 @@ def test_white_space_in_what_goes_into_captions_is_folded_as_captions_are():
     [
         (OWN + "more = " + "[" * 100_000, "is not valid TOML"),
         (OWN + "[captioner]\nmore = " + "[" * 40 + "]" * 40, "nested more than 16 levels deep"),
-        (OWN + "[captioner]\n" + ".".join("a" * 50_000) + " = 1", "nested more than 16 levels deep"),
+        (OWN + "[captioner]\n" + ".".join("a" * 50_000) + " = 1", "a line has more than 1000 dots"),
+        (OWN + "[captioner]\n" + ".".join("a" * 500) + " = 1", "nested more than 16 levels deep"),
         (OWN + f"[train]\nseed = {'9' * 10_000}", "is not valid TOML"),
         ("#" * (task.MOST_BYTES + 1), "is larger than 1,048,576 bytes"),
     ],

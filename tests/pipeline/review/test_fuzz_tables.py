@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,9 @@ from pipeline.captioning import replies
 from pipeline.errors import BadInput
 from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Row
 from pipeline.review import csv_table, reviews, spreadsheet
-from pipeline.review.csv_table import CONTROL
 from pipeline.text import grammar
 from pipeline.text.counters import ESTIMATE
+from pipeline.text.markers import CONTROL
 
 STORYBOARD = task.load("storyboard")
 
@@ -111,8 +112,6 @@ def test_a_cell_with_a_control_character_is_in_doubt() -> None:
 
 @pytest.mark.timeout(60)
 def test_what_is_no_table_is_refused_whatever_its_size(tmp_path: Path) -> None:
-    import os
-
     os.mkfifo(tmp_path / "pipe.csv")
     for path, why in ((tmp_path / "pipe.csv", "not a regular file"), (Path("/dev/zero"), "not a regular file")):
         with pytest.raises(BadInput, match=why):

@@ -116,7 +116,7 @@ def test_a_name_is_changed_with_its_brackets_and_keeps_its_looks() -> None:
     edited = grammar.edited(with_parts().caption, change.review.text, STORYBOARD)
     assert edited.problems == () and edited.parts is not None
     assert edited.parts.people[0] == Person("Ines", "a tall blonde woman")
-    assert edited.parts.panels[1].text == "<Bo> and <Ines> sort the catch"
+    assert edited.parts.panels[1].text == "<Bo>, and <Ines> sort the catch"
 
 
 def test_captions_that_would_lose_a_panel_or_break_a_marker_are_all_named_and_none_is_changed() -> None:

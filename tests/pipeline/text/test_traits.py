@@ -28,7 +28,7 @@ def caption(third: str, head: str = "[MOVIE-SHOTS] A day at sea,") -> str:
 @pytest.mark.parametrize(
     ("third", "faults"),
     [
-        ("<Ines> dries her Blonde hair", ["'hair' {} (hair)", "'blonde' {} (hair)"]),
+        ("<Ines> dries her Blonde hair", ["'hair' {}", "'blonde' {} (hair)"]),
         ("<Ines> with GREEN  eyes sleeps", ["'green eyes' {} (the face)"]),
         ("<Ines> is a 金发女孩 asleep", ["'金发' {} (hair)"]),
         ("<Blonde> sleeps on deck", []),
