@@ -407,7 +407,7 @@ def parse_settings(given: Given) -> dict[str, Any]:
         if isinstance(value, Mapping) and value:
             found |= {f"{key}.{inner}": each for inner, each in parse_settings(value).items()}
         else:
-            found[key.strip()] = _plain(key, value)
+            found[_plain("key", key.strip())] = _plain(key, value)
     return found
 
 
@@ -428,9 +428,11 @@ def _plain(key: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(key, each) for each in value]
     if isinstance(value, Mapping):
-        return {str(name): _plain(key, each) for name, each in value.items()}
+        return {_plain(key, str(name)): _plain(key, each) for name, each in value.items()}
     if isinstance(value, Path | date | datetime | time):
-        return str(value)
+        value = str(value)
+    if isinstance(value, str) and (half := re.search("[\ud800-\udfff]", value)):
+        raise BadInput(f"the setting {key!a} has {half[0]!a}, which is no character of UTF-8; type it anew.")
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise BadInput(f"the setting {key} is {value!r}; give text, a number, true or false, or a list of these.")

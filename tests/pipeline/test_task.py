@@ -390,3 +390,9 @@ def test_only_a_regular_file_is_read_as_a_task(tmp_path: Path):
 def test_a_file_that_an_editor_began_with_a_byte_order_mark_is_read(own: Path):
     own.write_text(OWN, encoding="utf-8-sig")
     assert task.load(str(own)).title == "Own"
+
+
+@pytest.mark.parametrize("setting", ["group.by=a\udcff", "a\udcff=1", "captioner.model=\ud800"])
+def test_a_setting_typed_in_bytes_that_are_not_utf_8_is_refused(setting: str):
+    with pytest.raises(BadInput, match="no character of UTF-8"):
+        task.load("storyboard", [setting])
