@@ -141,10 +141,12 @@ def diff(changes: Sequence[Change]) -> None:
     """Every edited row with what was and what becomes of it, and what the linter finds in a new caption."""
     for change in changes:
         line(change.review.grid)
+        texts = [name for name, _, _ in change.fields if name in ("caption", "summary") or name.startswith("panel_")]
         for name, was, becomes in change.fields:
             old, new = differing(was, becomes)
             line(f"  {name}: {old} -> {new}")
-        lines(f"  problem: {problem}" for problem in change.problems)
+            if texts and name == texts[-1]:
+                lines(f"  problem: {problem}" for problem in change.problems)
 
 
 def replaced(run: Run, changes: Sequence[Change]) -> None:
