@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import typer
 from typer.core import TyperGroup
 
-from iclora.cli import about, dataset, review, training
+from iclora.cli import about, dataset, replace, review, training
 from iclora.cli.interrupts import Interruptible
 from pipeline.errors import BrokenPlugin, ToolkitError
 
@@ -51,7 +51,16 @@ app.command("dataset", help="Run all stages, from sources to a data set; an inte
 )
 for _name, _help in STAGES.items():
     app.command(_name, help=f"{_help} Earlier stages are brought up to date first.")(dataset.command_to(_name))
-for _command in (review.review, about.show, training.train, training.generate, about.push, about.tasks, about.doctor):
+for _command in (
+    review.review,
+    replace.replace,
+    about.show,
+    training.train,
+    training.generate,
+    about.push,
+    about.tasks,
+    about.doctor,
+):
     app.command()(_command)
 
 
