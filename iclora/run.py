@@ -160,7 +160,7 @@ class Run:
                     self.write_review()
                 if name in ("group", "filter"):
                     self._stop_at_chance(mark)
-            if not results[-1].kept:
+            if results and not results[-1].kept:
                 raise EmptyResult(exported.nothing_left(self, results[-1]))
         return results
 

@@ -22,15 +22,20 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         yield part
-        _sync(part)
-        part.replace(path)
-        sync_names(path.parent)
+        settle(part, path)
     except OSError as error:
         if error.filename in (None, str(part)):
             error.filename = str(path)
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def settle(part: Path, path: Path) -> None:
+    """Gives a file that is complete its name, once its content is on the disk."""
+    _sync(part)
+    part.replace(path)
+    sync_names(path.parent)
 
 
 def write(path: Path, content: str | bytes) -> None:
