@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 def command_to(last: str) -> Callable[..., None]:
     """The command that brings a run up to a stage."""
-    return {"filter": _filter_command, "caption": _caption_command, "export": _export_command}.get(
-        last
-    ) or stage_command(last)
+    own: dict[str, Callable[..., None]] = {
+        "filter": _filter_command,
+        "caption": _caption_command,
+        "export": _export_command,
+    }
+    return own.get(last) or stage_command(last)
 
 
 def stage_command(last: str) -> Callable[..., None]:

@@ -147,7 +147,7 @@ def write_trainers(configs: Sequence[Config]) -> str:
         "",
         "```sh",
         "iclora export --dataset . --set train.steps=2000",
-        "iclora train task.toml --data . --into ../training",
+        "iclora train iclora.toml --data . --into ../training",
         "```",
         "",
     ]

@@ -15,7 +15,8 @@ from pipeline.records import Caption, Grid, Group, Position, Record, Row
 from pipeline.task import Task
 from pipeline.text.grammar import fold
 
-FILE = "task.toml"
+FILE = "iclora.toml"
+"""Not task.toml: `datasets` takes a file of that name for a test split."""
 UNUSED = {"group", "filter", "captioner", "scorer"}
 """Sections of a task that only the making of a data set needs."""
 NAMED = 5

@@ -154,7 +154,7 @@ def seen_often(data: Dataset) -> tuple[str, ...]:
     grids = f"Each of the {count} training grids" if count > 1 else "The only training grid"
     return (
         f"{grids} is seen {round(times):,} times in {shared.steps:,} steps of {shared.batch}, more than {OFTEN}: keep "
-        f"the step at which samples look best, or set train.steps={max(1, OFTEN * count // shared.batch)}.",
+        f"the step at which samples look best, or set train.steps to {max(1, OFTEN * count // shared.batch)}.",
     )
 
 

@@ -278,7 +278,7 @@ def test_a_packed_data_set_is_unpacked_checked_and_configured_anywhere(iclora: T
 def test_iclora_trains_on_a_folder_by_the_task_that_it_keeps(run: Run, tmp_path: Path) -> None:
     home = Path(shutil.copytree(run.dataset, tmp_path / "there"))
     iclora.write_configs(home, {"train.steps": 7, "train.scales": [1.0], "train.smallest_panel": 64})
-    training = iclora.open_training(home, task=home / "task.toml", into=tmp_path / "into")
+    training = iclora.open_training(home, task=home / "iclora.toml", into=tmp_path / "into")
     assert (training.job.task.name, training.job.config.steps) == ("storyboard", 7)
     assert len(training.job.data.train) + len(training.job.data.held_out) == 3
 
@@ -289,7 +289,7 @@ def test_iclora_trains_on_a_folder_by_the_task_that_it_keeps(run: Run, tmp_path:
         (["export"], "export takes a task, or the folder of a finished data set with --dataset"),
         (["export", "storyboard", "--dataset", "x"], "takes nothing but --set train.* beside it"),
         (["export", "--dataset", "x", "--scorer", "none"], "takes nothing but --set train.* beside it"),
-        (["export", "--dataset", "nowhere"], "nowhere has no task.toml"),
+        (["export", "--dataset", "nowhere"], "nowhere has no iclora.toml"),
         (["pack", "storyboard"], "there is no run in runs/storyboard"),
     ],
 )

@@ -14,8 +14,8 @@ from pipeline.exporters import base
 def written(settings: list[str], folder: Path, name: str = "storyboard") -> tuple[task.Task, task.Task]:
     """A task, and the same as its data set keeps it."""
     own = task.load(name, settings)
-    (folder / "task.toml").write_text(base.as_toml(portable.content(own)), encoding="utf-8")
-    return own, task.load(str(folder / "task.toml"))
+    (folder / "iclora.toml").write_text(base.as_toml(portable.content(own)), encoding="utf-8")
+    return own, task.load(str(folder / "iclora.toml"))
 
 
 @pytest.mark.parametrize("name", task.names())
@@ -50,6 +50,6 @@ def test_paths_of_this_machine_stay_here(tmp_path: Path) -> None:
     formats = f'export.formats=["kohya", "{tmp_path}/mine.py"]'
     _, kept = written([f"train.model={tmp_path}/model", "train.init=/loras/a.safetensors", formats], tmp_path)
     assert (kept.train, kept.export.formats) == ({}, ("kohya",))
-    text = (tmp_path / "task.toml").read_text(encoding="utf-8")
+    text = (tmp_path / "iclora.toml").read_text(encoding="utf-8")
     assert str(tmp_path) not in text and "/loras" not in text
     assert portable.shown("/home/me/model") == "model" and portable.shown("org/model") == "org/model"

@@ -181,7 +181,7 @@ def test_a_run_with_nothing_kept_makes_no_data_set(data: Dataset, tmp_path: Path
 
 
 def test_no_file_reveals_where_the_sources_are_on_this_machine(home: Path) -> None:
-    for file in ("README.md", "task.toml", "train/metadata.jsonl", "validation/metadata.jsonl"):
+    for file in ("README.md", "iclora.toml", "train/metadata.jsonl", "validation/metadata.jsonl"):
         assert str(home.parent) not in (home / "dataset" / file).read_text(encoding="utf-8")
 
 
@@ -407,7 +407,7 @@ def test_cropping_and_flipping_and_shuffling_are_off(home: Path) -> None:
         else:
             yield key, value
 
-    files = [path for path in home.iterdir() if path.suffix in (".toml", ".json", ".yaml")]
+    files = [path for path in home.iterdir() if path.suffix in (".toml", ".json", ".yaml") and path.stem != "iclora"]
     on = [
         (file.name, key, value)
         for file in files
@@ -433,7 +433,7 @@ def test_only_the_formats_that_a_task_names_are_written(data: Dataset, tmp_path:
     export_to(tmp_path, chosen, [sample.row for sample in data.samples])
     files = {path.name for path in (tmp_path / "dataset").iterdir() if path.is_file()}
     assert files == {
-        *("README.md", "SHA256SUMS", "TRAINERS.md", "task.toml"),
+        *("README.md", "SHA256SUMS", "TRAINERS.md", "iclora.toml"),
         *("kohya.toml", "kohya-arguments.toml"),
     }
 

@@ -65,7 +65,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data(moved: Path) -> Dataset:
-    return portable.read(moved, task.load(str(moved / "task.toml")))
+    return portable.read(moved, task.load(str(moved / "iclora.toml")))
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -137,7 +137,7 @@ def test_only_settings_of_the_training_can_be_set_for_a_finished_data_set(moved:
         iclora.write_configs(moved, {"group.near": 1, "train.rank": 8})
     with pytest.raises(BadInput, match=r"unknown key 'train\.rnak', did you mean 'rank'"):
         iclora.write_configs(moved, {"train.rnak": 8})
-    with pytest.raises(BadInput, match=r"has no task\.toml, so it is not a data set that iclora has exported"):
+    with pytest.raises(BadInput, match=r"has no iclora\.toml, so it is not a data set that iclora has exported"):
         iclora.write_configs(tmp_path)
 
 
@@ -200,7 +200,7 @@ def test_grids_that_are_seen_very_often_are_a_sentence(name: str, data: Dataset,
     sentence = (
         "Each of the 5 training grids is seen 4,000 times in 5,000 steps of 4, more than 300: keep the step at which"
     )
-    assert sentence in notes(5) and "or set train.steps=375." in notes(5)
+    assert sentence in notes(5) and "or set train.steps to 375." in notes(5)
     assert "The only training grid is seen 20,000 times" in notes(1)
     assert "more than 300" not in notes(5, steps=375)
     assert "more than 300" in notes(5, steps=376)

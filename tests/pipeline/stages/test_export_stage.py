@@ -199,19 +199,19 @@ def test_a_finished_data_set_is_configured_anew_from_its_folder_alone(
     run(rows)
     moved = Path(shutil.move(tmp_path / "dataset", tmp_path / "elsewhere"))
     data = checksums.digest(moved)
-    own = task.load(str(moved / "task.toml"), ["train.rank=23"])
+    own = task.load(str(moved / "iclora.toml"), ["train.rank=23"])
     assert own.name == "storyboard" and own.grid_layout == SMALL.grid_layout
     names = export.rewrite(moved, own)
-    assert names == ["TRAINERS.md", "kohya-arguments.toml", "kohya.toml", "task.toml"]
+    assert names == ["TRAINERS.md", "iclora.toml", "kohya-arguments.toml", "kohya.toml"]
     assert "network_dim = 23" in (moved / "kohya-arguments.toml").read_text(encoding="utf-8")
     assert checksums.faults(moved, data) == checksums.edited(moved) == []
-    assert task.load(str(moved / "task.toml")).train == {"rank": 23}
+    assert task.load(str(moved / "iclora.toml")).train == {"rank": 23}
 
 
 def test_a_damaged_data_set_is_not_configured(rows: list[Row], run: Run, tmp_path: Path) -> None:
     run(rows)
     folder = tmp_path / "dataset"
-    own = task.load(str(folder / "task.toml"))
+    own = task.load(str(folder / "iclora.toml"))
     (text,) = folder.glob("*/0001.txt")
     text.write_text("other words than in the listing")
     with pytest.raises(BadInput, match=r"/0001\.png has no caption, or another one in its \.txt file than in metadata"):
