@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
@@ -14,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from iclora.lora import Training
     from iclora.machine import Machine
     from iclora.run import Run, StageResult
@@ -108,8 +111,8 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
     for facts in (result.facts for result in results if result.name == "filter"):
         lines((*thresholds.lines(facts), *verdict.lines(facts.get("belonging", {}))))
         lines(filter(None, [facts.get("no plot")]))
-    set_aside(run)
     last = results[-1]
+    set_aside(run, last)
     if last.name != "export":
         line(f"next: {run.command_to_show(last.name)}")
         return
@@ -122,9 +125,27 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
     line(f"or review in a browser: {run.command('review', '--serve')}")
 
 
-def set_aside(run: Run) -> None:
+def set_aside(run: Run, last: StageResult | None = None) -> None:
+    """What a person has edited in files that were written anew, and where it is kept.
+
+    Args:
+        last: the last stage's result, if stages have run.
+    """
     if run.set_aside:
         line(f"captions.csv had edits that were not applied; it is kept as {run.set_aside}.")
+    if last and last.worked and (kept := last.facts.get("set aside")):
+        line(f"Files of the data set had been changed by hand; before it was written anew they were copied to {kept}.")
+
+
+def packed(archive: Path, run: Run) -> None:
+    """An archive, and what to type where it arrives."""
+    name = shlex.quote(run.task.name)
+    line(f"{archive} ({archive.stat().st_size / 1e6:,.0f} MB); on the other machine type")
+    line(f"  tar xf {shlex.quote(archive.name)} && cd {name} && sha256sum -c --quiet SHA256SUMS && cat TRAINERS.md")
+
+
+def configs(folder: Path, names: Sequence[str]) -> None:
+    line(f"{number(names, 'file')} written in {folder}: {', '.join(names)}")
 
 
 # ---- review
@@ -176,7 +197,7 @@ def judged(run: Run, changes: Sequence[Change]) -> None:
 
 def exported(run: Run, last: StageResult, told: str) -> None:
     """Where the data set is that was written anew."""
-    set_aside(run)
+    set_aside(run, last)
     line(f"{told}{number(last.kept, 'grid')} in {run.dataset}")
 
 

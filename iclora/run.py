@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iclora import report, review, settings, stages
+from iclora import exported, report, review, settings, stages
 from iclora.settings import PLUG_INS, Settings
 from iclora.stages import STAGES
 from pipeline import plugins
@@ -18,8 +18,9 @@ from pipeline.captioning import instructions
 from pipeline.captioning.protocol import Captioner
 from pipeline.consistency import teaching, verdict
 from pipeline.consistency.scorers.base import Scorer
+from pipeline.dataset import archive
 from pipeline.engines import local
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, EmptyResult
 from pipeline.plugins import extras
 from pipeline.progress import Progress, silent
 from pipeline.records import Caption, Row
@@ -137,6 +138,8 @@ class Run:
             ToolkitError: bad input or missing weights, which are checked before any work is done, so that the run and
                 what it was asked for stay as they were; or another process is working on the run.
             BadInput: the groups are no more alike than chance.
+            EmptyResult: the last stage has kept nothing; the message counts the reasons. An earlier data set of the run
+                has been set aside if that stage is `export`.
         """
         for name in (start, to):
             if name not in STAGES:
@@ -157,6 +160,8 @@ class Run:
                     self.write_review()
                 if name in ("group", "filter"):
                     self._stop_at_chance(mark)
+            if results and not results[-1].kept:
+                raise EmptyResult(exported.nothing_left(self, results[-1]))
         return results
 
     def _result(self, mark: Mark, *, worked: bool) -> StageResult:
@@ -362,11 +367,28 @@ class Run:
             public: visible to everybody; else private.
 
         Raises:
-            BadInput: HF_TOKEN is not set, there is no data set, or the hub refuses it.
+            BadInput: HF_TOKEN is not set, there is no data set, it is not that of the run any more, or the hub refuses
+                it.
         """
         from pipeline.dataset import hub
 
+        exported.check(self)
         return hub.push(self.dataset, repo, public=public)
+
+    def pack(self, to: str | Path | None = None) -> Path:
+        """Packs the data set for another machine: data, configs, TRAINERS.md and a list of checksums in one archive.
+
+        Args:
+            to: the tar file, in the run's folder and named after the task if not given.
+
+        Returns:
+            The archive. The same data set gives the same bytes.
+
+        Raises:
+            BadInput: there is no data set, or it is not that of the run any more.
+        """
+        exported.check(self)
+        return archive.pack(self.dataset, Path(to or self.folder / f"{self.task.name}.tar"), self.task.name)
 
     def command(self, name: str, *more: str) -> str:
         """The command line of one of iclora's commands for this run."""

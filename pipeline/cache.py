@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import threading
@@ -32,7 +33,8 @@ def shared_folder() -> Path:
 class Cache:
     """Entries are written atomically, so a killed run leaves no partial ones.
 
-    An entry that can't be read, for instance after a disk error, counts as missing.
+    They are not forced onto the disk one by one: what can't be read whole, after a power failure or a disk error,
+    counts as missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,13 +62,18 @@ class Cache:
         import numpy as np
 
         try:
-            vector: np.ndarray = np.frombuffer(self._path("vectors", key, ".f32").read_bytes(), np.float32)
-        except (OSError, ValueError):
+            content = self._path("vectors", key, ".npy").read_bytes()
+            vector: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
             return None
-        return vector if len(vector) else None
+        return vector if vector.ndim == 1 and len(vector) and np.isfinite(vector).all() else None
 
     def put_vector(self, key: str, vector: np.ndarray) -> None:
-        self._write(self._path("vectors", key, ".f32"), vector.astype("float32").tobytes())
+        import numpy as np
+
+        content = io.BytesIO()
+        np.save(content, vector.astype("float32"))
+        self._write(self._path("vectors", key, ".npy"), content.getvalue())
 
     def get_tensors(self, kind: str, key: str) -> dict[str, torch.Tensor] | None:
         from safetensors import SafetensorError

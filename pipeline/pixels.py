@@ -88,6 +88,16 @@ def upright_size(path: Path) -> tuple[int, int]:
         raise BadInput(f"{path} can't be read as a picture: {error}.") from error
 
 
+def is_whole(path: Path, size: tuple[int, int]) -> bool:
+    """Whether a PNG file can be decoded to its end, with the right checksums and this width and height."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            image.verify()  # the checksums, which decoding passes over
+        return open_image(path).size == size
+    except Exception:  # as in `open_sized`
+        return False
+
+
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8; 1 if there is none or the EXIF can't be read."""
     try:

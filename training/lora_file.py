@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pipeline import plugins
+from pipeline import files, plugins
 from pipeline.errors import BadInput
 from pipeline.records import Layout
 
@@ -112,9 +112,7 @@ def write(path: Path, weights: Mapping[str, Tensor], strength: float, card: Card
         "lora_adapter_metadata": json.dumps(named, sort_keys=True),
         "iclora": card.model_dump_json(),
     }
-    part = path.with_suffix(".part")
-    part.write_bytes(_ordered(save(folded, metadata=header)))  # not save_file, whose files only their owner may read
-    part.replace(path)
+    files.write(path, _ordered(save(folded, metadata=header)))  # not save_file, whose files only their owner may read
 
 
 def _ordered(content: bytes) -> bytes:

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from iclora.cli import about, dataset, replace, review, training
 from iclora.cli.interrupts import Interruptible
-from pipeline.errors import BrokenPlugin, ToolkitError
+from pipeline.errors import BrokenPlugin, EmptyResult, ToolkitError
 
 STOPPED = {"generate": "stopped; nothing was written, and the same command starts again."}
 """By command, what Ctrl-C says; the others resume."""
@@ -47,7 +47,7 @@ STAGES = {
     "export": "Write the kept grids as a data set.",
 }
 app.command("dataset", help="Run all stages, from sources to a data set; an interrupted run resumes.")(
-    dataset.command_to("export")
+    dataset.stage_command("export")
 )
 for _name, _help in STAGES.items():
     app.command(_name, help=f"{_help} Earlier stages are brought up to date first.")(dataset.command_to(_name))
@@ -57,6 +57,7 @@ for _command in (
     about.show,
     training.train,
     training.generate,
+    about.pack,
     about.push,
     about.tasks,
     about.doctor,
@@ -83,7 +84,7 @@ def _show(
 
 
 def main() -> None:
-    """Runs the command; what the user can fix ends as one sentence and exit code 2."""
+    """Runs the command; what the user can fix ends as one sentence and exit code 2, an empty result with 1."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would take the cores from the others
     try:
         with warnings.catch_warnings():
@@ -92,7 +93,7 @@ def main() -> None:
             app()
     except ToolkitError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(1 if isinstance(error, EmptyResult) else 2) from None
     except OSError as error:  # a full disk, a folder without write access, a table that another program holds
         print(f"error: {error.filename or 'a file'} can't be used: {error.strerror or error}.", file=sys.stderr)
         raise SystemExit(2) from None

@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from pipeline import files
 from pipeline.consistency.thresholds import NO_LIMIT, is_ceiling
 from pipeline.records import Rejected, Row, Score
 from pipeline.review import reviews
@@ -73,9 +74,7 @@ def write(
         f'<meta name="viewport" content="width=device-width"><title>{escape(task.title)}</title>'
     )
     page = f'<!doctype html><html lang="en">{head}<style>{STYLE}</style><body>{"".join(parts)}</body></html>\n'
-    part = path.with_suffix(".part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
+    files.write(path, page)
 
 
 def _section(title: str, rows: Sequence[Row], task: Task) -> list[str]:

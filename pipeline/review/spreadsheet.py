@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import files
 from pipeline.errors import BadInput
 
 MARK = "\ufeff"
@@ -84,9 +85,7 @@ def write(path: Path, columns: Sequence[str], lines: Iterable[Sequence[str]]) ->
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(lines)
-    part = path.with_suffix(".part")
-    part.write_bytes((MARK + buffer.getvalue()).encode())
-    part.replace(path)
+    files.write(path, MARK + buffer.getvalue())
 
 
 # ---- in

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline import files
 from pipeline.errors import BadInput
 from pipeline.records import Position, Record, Rejected, content_id
 from pipeline.task import Task
@@ -180,7 +181,7 @@ class Item:
             # Nothing of the name is kept but its ending, for people and for libraries that look at it.
             ending = re.sub(r"[^a-z0-9]", "", posixpath.splitext(self.name)[1].lower())[:8]
             kept = EXTRACTED / f"{digest.hexdigest()}{'.' if ending else ''}{ending}"
-            part.replace(folder / kept)
+            files.settle(part, folder / kept)
         finally:
             part.unlink(missing_ok=True)
         return kept

@@ -20,6 +20,8 @@ from pipeline.sources.base import Container, Content, Facts, Fault, Item
 
 BESIDE = {".txt", ".json", ".jsonl", ".csv", ".md", ".toml", ".yaml", ".yml", ".sh", ".caption", ".srt", ".vtt"}
 """Endings of files that accompany images; they are not listed as unsupported."""
+CHECKSUMS = "SHA256SUMS"
+"""A file of this name accompanies a data set."""
 MASK_FOLDERS = ("mask", "masks", "masks-held-out", "conditioning")
 """A folder of this name holds masks of the pictures of the same names beside it or in a folder beside it."""
 MASK_ENDINGS = ("-masklabel", "-condlabel")
@@ -67,7 +69,8 @@ def natural(text: str) -> list[tuple[int, int | str]]:
 def _is_passed_over(item: Item) -> bool:
     """Whether it is hidden, or only accompanies others."""
     hidden = any(part.startswith(".") and part not in (".", "..") for part in item.name.split("/"))
-    return hidden or (not item.fault and posixpath.splitext(item.name)[1].lower() in BESIDE)
+    beside = posixpath.splitext(item.name)[1].lower() in BESIDE or posixpath.basename(item.name) == CHECKSUMS
+    return hidden or (not item.fault and beside)
 
 
 def _usable(items: Iterable[Item]) -> Iterator[Item]:
