@@ -92,6 +92,8 @@ class Item:
     content: Content | None = None
     text: str = ""
     """The item's own text on one line: `a.txt` for `a.png`, or its entry in a listing."""
+    listed: bool = False
+    """Whether a listing names it."""
     facts: Facts = Facts()
     fault: Fault | None = None
     """Set where the item is known to be unusable; it becomes a rejected row."""

@@ -51,6 +51,12 @@ def render(summary: str, panels: Iterable[str], names: Iterable[str], task: Task
     return _joined([bracket_names(part, everyone) for part in parts], task)
 
 
+def skeleton(task: Task) -> str:
+    """What a person starts a caption from: prefix, opening and markers, with room for summary and texts."""
+    head = " ".join(filter(None, (task.prefix, task.opening)))
+    return f"{head} , {' , '.join(task.markers)} .".lstrip(" ,")
+
+
 def _joined(parts: list[str], task: Task) -> str:
     """Summary and panels joined; raises as `render` does."""
     summary, *texts = (_part(text, task) for text in parts)
