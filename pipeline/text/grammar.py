@@ -38,8 +38,8 @@ def render(summary: str, panels: Iterable[str], names: Iterable[str], task: Task
     """The joint caption of a task, on one line.
 
     Args:
-        summary: what the images share; the task's opening is put before it if it lacks that. May be empty; then the
-            opening, which is the start of a sentence, is omitted too.
+        summary: what the images share; the task's opening is put before it if it lacks that. May be empty, which is a
+            fault: the opening is the start of a sentence that a person has to complete.
         panels: one text per panel, in panel order.
         names: people whom the texts name; bare mentions get their angle brackets.
 
@@ -52,9 +52,8 @@ def render(summary: str, panels: Iterable[str], names: Iterable[str], task: Task
 
 
 def skeleton(task: Task) -> str:
-    """What a person starts a caption from: prefix, opening and markers, with room for summary and texts."""
-    head = " ".join(filter(None, (task.prefix, task.opening)))
-    return f"{head} , {' , '.join(task.markers)} .".lstrip(" ,")
+    """What a person starts a caption from: prefix, opening and markers, without texts."""
+    return render("", [""] * len(task.markers), (), task)
 
 
 def _joined(parts: list[str], task: Task) -> str:
@@ -62,8 +61,8 @@ def _joined(parts: list[str], task: Task) -> str:
     summary, *texts = (_part(text, task) for text in parts)
     if len(texts) != len(task.markers):
         raise BadReply(f"{task.name} has {len(task.markers)} panels, got {len(texts)} texts.")
-    if summary and not summary.lower().startswith(task.opening.lower()):
-        summary = f"{task.opening} {summary}"
+    if not summary.lower().startswith(task.opening.lower()):
+        summary = f"{task.opening} {summary}".strip()
     head = f"{task.prefix} {summary}, " if summary else f"{task.prefix} "
     body = ", ".join(f"{marker} {text}".rstrip() for marker, text in zip(task.markers, texts, strict=True))
     return f"{head}{body}.".lstrip()
@@ -149,6 +148,8 @@ def replace_panel(caption: Caption, panel: int, text: str, task: Task) -> str:
 def replace_summary(caption: Caption, text: str, task: Task) -> str:
     """The caption's text with the part between prefix and first marker replaced and everything else exactly as it was.
 
+    If that part was the task's opening alone, the new one completes it.
+
     Raises:
         BadReply: the text has no marker, so nothing says where the summary ends; or the new summary contains one.
     """
@@ -158,7 +159,10 @@ def replace_summary(caption: Caption, text: str, task: Task) -> str:
     old = caption.text[len(caption.prefix) : start]
     bare = old.strip(EDGES)
     before, _, after = old.partition(bare) if bare else (" ", "", ", ")
-    return fold(f"{caption.prefix}{before}{_part(text, task)}{after}{caption.text[start:]}")
+    new = _part(text, task)
+    if bare and bare == task.opening and not new.lower().startswith(bare.lower()):
+        new = f"{bare} {new}"
+    return fold(f"{caption.prefix}{before}{new}{after}{caption.text[start:]}")
 
 
 # ---- captions as data
