@@ -237,7 +237,8 @@ class Container(Protocol):
         """
 
     def beside(self, home: str, name: str) -> Content | None:
-        """A text by its name within `home`; None where there is none. The toolkit looks for sidecars and listings so.
+        """A file by its name within `home`; None where there is none. So the toolkit looks for sidecars, listings, and
+        pictures that a listing names.
 
         Args:
             name: may begin with `../`, since the text of a folder may lie beside the folder.

@@ -53,7 +53,8 @@ class _Listing:
         if self.lost:
             flaws = ", ".join(dict.fromkeys(self.lost.values()))
             said.append(f"the texts of {listed([*self.lost])} have lost letters ({flaws}) and are not used")
-        begins = f"{where} lists {count} picture{'' if count == 1 else 's'}, {len(self.pictures)} were found"
+        were = "was" if len(self.pictures) == 1 else "were"
+        begins = f"{where} lists {count} picture{'' if count == 1 else 's'}, {len(self.pictures)} {were} found"
         return f"{'; '.join([begins, *said])}." if said else ""
 
 

@@ -112,10 +112,11 @@ def parse(text: str, task: Task) -> Caption:
     first = next((start for start, _ in found if start >= 0), len(text))
     head = text[:first]
     prefix = task.prefix if task.prefix and head.startswith(task.prefix) else ""
+    summary = clean(head.removeprefix(prefix))
     caption = Caption(
         text=text,
         prefix=prefix,
-        summary=clean(head.removeprefix(prefix)),
+        summary="" if summary == clean(task.opening) else summary,  # an opening is the start of one
         panels=tuple(clean(text[slice(*inside(found, panel, len(text)))]) for panel in range(len(found))),
         names=people(text),
     )
@@ -160,7 +161,7 @@ def replace_summary(caption: Caption, text: str, task: Task) -> str:
     bare = old.strip(EDGES)
     before, _, after = old.partition(bare) if bare else (" ", "", ", ")
     new = _part(text, task)
-    if bare and bare == task.opening and not new.lower().startswith(bare.lower()):
+    if bare and not caption.summary and not new.lower().startswith(bare.lower()):
         new = f"{bare} {new}"
     return fold(f"{caption.prefix}{before}{new}{after}{caption.text[start:]}")
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pipeline.records import Caption, Parts, Person
 from pipeline.task import Task
 from pipeline.text import looks
-from pipeline.text.markers import BRACKETS, EDGES, NAME, QUOTED, spans, whole
+from pipeline.text.markers import BRACKETS, NAME, QUOTED, spans, whole
 
 # Answers that talk to the user or about the picture instead of describing what it shows.
 BOILERPLATE = re.compile(
@@ -96,13 +96,9 @@ def _marker_faults(text: str, task: Task) -> Iterable[str]:
 
 
 def _summary_faults(caption: Caption, task: Task) -> Iterable[str]:
-    """The opening alone is no summary; a text without its first marker has no place where a summary ends."""
-    said = caption.summary
-    if said.lower().startswith(task.opening.lower()):
-        said = said[len(task.opening) :]
-    if not said.strip(EDGES) and spans(caption.text, task)[0][0] >= 0:
-        after = f" after '{task.opening}'" if task.opening else f" before {task.markers[0]}"
-        yield f"the caption has no summary: say{after} what the images have in common"
+    if not caption.summary and spans(caption.text, task)[0][0] >= 0:  # without the first marker, nothing ends a summary
+        place = f"after '{task.opening}'" if task.opening else f"before {task.markers[0]}"
+        yield f"the caption has no summary: say {place} what the images have in common"
 
 
 def _panel_faults(caption: Caption, task: Task) -> Iterable[str]:
