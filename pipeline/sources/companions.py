@@ -79,11 +79,14 @@ class Companions:
         self.faults: dict[Address, Fault] = {}
         self.listed: dict[Address, tuple[str, listings.Entry]] = {}
         """By picture, the entry that counts and the listing that it is from."""
-        for home in dict.fromkeys(item.home for item in items):
-            self._read_listings(home, [item for item in items if item.home == home])
+        sound = [item for item in items if not item.fault]
+        for home in dict.fromkeys(item.home for item in sound):
+            self._read_listings(home, [item for item in sound if item.home == home])
 
     def complete(self, item: Item) -> Item:
         """The item with what is said of it. Texts of an item that can't be used count as read."""
+        if item.fault and not self.spelt:  # the container may not be readable at all
+            return item
         names = filter(None, (self._there(item.home, name) for name in texts.own_names(item)))
         own = [(name, text) for name in dict.fromkeys(names) if (text := self._text(item.home, name))]
         if item.fault:
@@ -220,5 +223,5 @@ def _rank(name: str) -> int:
 def _upwards(name: str) -> Iterator[str]:
     """The folder of a file and all above it, to the root."""
     while name:
-        name = posixpath.dirname(name)
+        name = name.rpartition("/")[0]  # not dirname(), which stays at "/"
         yield name

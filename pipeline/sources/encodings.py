@@ -27,7 +27,7 @@ SAMPLED = 1 << 16
 CLOSE = 0.05
 """Readings whose measures of disorder and of language differ by less are equally likely."""
 MOST_READINGS = 3
-"""Readings that a doubt names."""
+"""Readings that a doubt shows; of more, it names the encodings."""
 FEW_ACCENTS = 0.1
 """English has a smaller share of letters with accents."""
 LEAST_ENGLISH = 0.1
@@ -104,8 +104,8 @@ def _guessed(content: bytes, begins: str) -> str | Fault:
     if not likely:
         return _fault(f"{begins} and in no encoding that is known; save it as UTF-8.")
     readings = [f"{'/'.join(names[:3])} ('{text[:20].strip()}')" for text, names in likely.items()]
-    more = " and others" if len(readings) > MOST_READINGS else ""
-    return _fault(f"{begins}; it may be {', '.join(readings[:MOST_READINGS])}{more}: save it as UTF-8.")
+    others = [names[0] for names in likely.values()][MOST_READINGS:]
+    return _fault(f"{begins}; it may be {', '.join([*readings[:MOST_READINGS], *others])}: save it as UTF-8.")
 
 
 def _likely(matches: CharsetMatches) -> dict[str, list[str]]:

@@ -144,9 +144,9 @@ def test_a_text_in_doubt_is_a_row_that_names_it_and_the_picture_stays(
         draw(number).save(home / f"{number}.png")
         (home / f"{number}.txt").write_bytes("一个红色的盒子放在桌子上".encode(encoding))
     records, rejected = gather(home)
-    assert [record.text for record in records][1] == "一个红色的盒子放在桌子上"
+    assert [record.text for record in records] == ["", "一个红色的盒子放在桌子上", "一个红色的盒子放在桌子上"]
     assert not any({"\ufffd", "\0"} & set(record.text) for record in records)
-    assert {(Path(row.what).name, row.reason) for row in rejected} == {("0.txt", "encoding"), ("2.txt", "encoding")}
+    assert [(Path(row.what).name, row.reason) for row in rejected] == [("0.txt", "encoding")]
     assert "gbk" in rejected[0].detail
 
 
