@@ -184,7 +184,8 @@ class Companions:
             note = self._note(
                 home, name, zip(entries, listings.places(entries, folder, home, pictures), strict=True), pictures
             )
-            if detail := note.detail(f"{home}/{name}"):
+            is_ours = note.pictures or not name.startswith(ABOVE)
+            if is_ours and (detail := note.detail(f"{home}/{name}")):
                 self.faults[home, name] = Fault(LISTING, detail)
 
     def _note(

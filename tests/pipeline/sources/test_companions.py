@@ -247,6 +247,13 @@ def test_what_a_listing_says_in_vain_is_told(name: str, content: str, said: str,
     assert texts_of(home)["a.png"] in ("", "text of a.png")
 
 
+def test_a_table_above_the_source_that_names_none_of_its_pictures_is_not_ours(tmp_path: Path) -> None:
+    """A run's own captions.csv lies above its data set."""
+    home = filled(tmp_path / "in", {"a.png": "", "../captions.csv": "id,caption\ng-1,a text\n"})
+    (tmp_path / "metadata.jsonl").write_text(jsonl("other/a.png"))
+    assert (texts_of(home), rows_of(home)) == ({"a.png": ""}, {})
+
+
 def test_a_text_that_a_delimiter_cuts_in_two_ends_the_command(tmp_path: Path) -> None:
     filled(tmp_path, {"a.png": "", "metadata.csv": "file_name,text\na.png,a box, on a table\n"})
     with pytest.raises(BadInput, match=r"metadata.csv can't be read .* \(line 2 has 3 cells, the header 2: quote"):
