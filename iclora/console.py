@@ -93,6 +93,7 @@ def finished(result: StageResult) -> None:
     elif not console.is_terminal:
         counts = f"{result.entered} in, {result.kept} kept, {result.entered - result.kept} rejected"
         line(f"{result.name}: {counts}, {result.seconds:.1f} s")
+    lines(f"note: {remark}" for remark in result.facts.get("remarks", ()))
 
 
 # ---- what a run came to

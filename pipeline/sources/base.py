@@ -93,6 +93,8 @@ class Item:
     content: Content | None = None
     text: str = ""
     """The item's own text on one line: `a.txt` for `a.png`, or its entry in a listing."""
+    listed: bool = False
+    """Whether a listing names it."""
     facts: Facts = Facts()
     fault: Fault | None = None
     """Set where the item is known to be unusable; it becomes a rejected row."""
@@ -236,7 +238,8 @@ class Container(Protocol):
         """
 
     def beside(self, home: str, name: str) -> Content | None:
-        """A text by its name within `home`; None where there is none. The toolkit looks for sidecars and listings so.
+        """A file by its name within `home`; None where there is none. So the toolkit looks for sidecars, listings, and
+        pictures that a listing names.
 
         Args:
             name: may begin with `../`, since the text of a folder may lie beside the folder.

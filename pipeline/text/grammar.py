@@ -43,8 +43,8 @@ def render(summary: str, panels: Iterable[str], names: Iterable[str], task: Task
     """The joint caption of a task, on one line.
 
     Args:
-        summary: what the images share; the task's opening is put before it if it lacks that. May be empty; then the
-            opening, which is the start of a sentence, is omitted too.
+        summary: what the images share; the task's opening is put before it if it lacks that. May be empty, which is a
+            fault: the opening is the start of a sentence that a person has to complete.
         panels: one text per panel, in panel order.
         names: people whom the texts name; bare mentions get their angle brackets.
 
@@ -57,10 +57,8 @@ def render(summary: str, panels: Iterable[str], names: Iterable[str], task: Task
 
 
 def skeleton(task: Task) -> str:
-    """A joint caption for a person to fill in: prefix, opening and markers, each followed by a place for its text."""
-    head = " ".join(filter(None, (task.prefix, task.opening)))
-    body = ", ".join(f"{marker} " for marker in task.markers)
-    return f"{head} , {body}." if head else f"{body}."
+    """What a person starts a caption from: prefix, opening and markers, without texts."""
+    return render("", [""] * len(task.markers), (), task)
 
 
 def _joined(parts: list[str], task: Task) -> str:
@@ -68,8 +66,8 @@ def _joined(parts: list[str], task: Task) -> str:
     summary, *texts = (_part(text, task) for text in parts)
     if len(texts) != len(task.markers):
         raise BadReply(f"{task.name} has {len(task.markers)} panels, got {len(texts)} texts.")
-    if summary and not summary.lower().startswith(task.opening.lower()):
-        summary = f"{task.opening} {summary}"
+    if not summary.lower().startswith(task.opening.lower()):
+        summary = f"{task.opening} {summary}".strip()
     head = f"{task.prefix} {summary}, " if summary else f"{task.prefix} "
     body = ", ".join(f"{marker} {text}".rstrip() for marker, text in zip(task.markers, texts, strict=True))
     return f"{head}{body}.".lstrip()
@@ -140,10 +138,11 @@ def parse(text: str, task: Task) -> Caption:
     first = next((start for start, _ in found if start >= 0), len(text))
     head = text[:first]
     prefix = task.prefix if task.prefix and head.startswith(task.prefix) else ""
+    summary = clean(head.removeprefix(prefix))
     caption = Caption(
         text=text,
         prefix=prefix,
-        summary=clean(head.removeprefix(prefix)),
+        summary="" if summary == clean(task.opening) else summary,  # an opening is the start of one
         panels=tuple(clean(text[slice(*inside(found, panel, len(text)))]) for panel in range(len(found))),
         names=people(text),
     )
@@ -176,6 +175,8 @@ def replace_panel(caption: Caption, panel: int, text: str, task: Task) -> str:
 def replace_summary(caption: Caption, text: str, task: Task) -> str:
     """The caption's text with the part between prefix and first marker replaced and everything else exactly as it was.
 
+    If that part was the task's opening alone, the new one completes it.
+
     Raises:
         BadReply: the text has no marker, so nothing says where the summary ends; or the new summary contains one.
     """
@@ -185,7 +186,10 @@ def replace_summary(caption: Caption, text: str, task: Task) -> str:
     old = caption.text[len(caption.prefix) : start]
     bare = old.strip(EDGES)
     before, _, after = old.partition(bare) if bare else (" ", "", ", ")
-    return fold(f"{caption.prefix}{before}{_part(text, task)}{after}{caption.text[start:]}")
+    new = _part(text, task)
+    if bare and not caption.summary and not new.lower().startswith(bare.lower()):
+        new = f"{bare} {new}"
+    return fold(f"{caption.prefix}{before}{new}{after}{caption.text[start:]}")
 
 
 # ---- captions as data

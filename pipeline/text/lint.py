@@ -66,6 +66,7 @@ def faults(caption: Caption, task: Task) -> tuple[str, ...]:
         return (f"the caption has {len(caption.text):,} characters; more than {LONGEST:,} are not checked",)
     return (
         *_marker_faults(caption.text, task),
+        *_summary_faults(caption, task),
         *_panel_faults(caption, task),
         *_name_faults(caption, task),
         *_looks_faults(caption, task),
@@ -102,6 +103,12 @@ def _marker_faults(text: str, task: Task) -> Iterable[str]:
     without = BRACKETS.sub("", text)
     if "[" in without or "]" in without:
         yield "a square bracket is unpaired or empty"
+
+
+def _summary_faults(caption: Caption, task: Task) -> Iterable[str]:
+    if not caption.summary and spans(caption.text, task)[0][0] >= 0:  # without the first marker, nothing ends a summary
+        place = f"after '{task.opening}'" if task.opening else f"before {task.markers[0]}"
+        yield f"the caption has no summary: say {place} what the images have in common"
 
 
 def _panel_faults(caption: Caption, task: Task) -> Iterable[str]:

@@ -24,7 +24,7 @@ from miniature.film import picture
 from miniature.world import draw_scene
 from pipeline import task
 from pipeline.errors import BadInput
-from pipeline.records import Rejected, Review, Row, Score, Scores, content_id
+from pipeline.records import Caption, Rejected, Review, Row, Score, Scores, content_id
 from pipeline.review import contact_sheet, csv_table, reviews, risk, spreadsheet
 from pipeline.store import Store
 from pipeline.text import grammar
@@ -457,6 +457,31 @@ def test_a_row_without_a_caption_is_written_by_its_panels(run: Run) -> None:
     assert reviews.with_panels(bare, texts, run.task) == (
         "[MOVIE-SHOTS] [SCENE-1] a first thing, [SCENE-2] a second thing, [SCENE-3] a third thing."
     )
+
+
+@pytest.mark.parametrize("name", ["storyboard", "couple-profile"])
+def test_an_empty_caption_opens_as_a_skeleton_and_is_filled_in_any_way(run: Run, name: str, tmp_path: Path) -> None:
+    own, (row, *_) = task.load(name), rows(run)
+    texts = ["a first thing", "a second thing", "a third thing"][: len(own.markers)]
+    bare = replace(row, caption=Caption("", "", "", ("",) * len(texts), grid=row.id), review=None, decision="unsure")
+    csv_table.write_csv([bare], own, tmp_path / "captions.csv")
+    ((line),) = read(tmp_path / "captions.csv")
+    assert (line["caption"], line["summary"], line["panel_1"]) == (grammar.skeleton(own), "", "")
+    assert csv_table.read_csv(tmp_path / "captions.csv", [bare], own, run.counter) == []
+    assert not csv_table.has_edits(tmp_path / "captions.csv", [bare], own)
+    whole = grammar.render("things in a row", texts, [], own)
+    by_parts = {f"panel_{number}": text for number, text in enumerate(texts, start=1)}
+    ways = ({"caption": whole}, by_parts | {"summary": "things in a row"})
+    for way in (*ways, ways[0] | ways[1]):
+        edited = write(tmp_path / "edited.csv", [line | way])
+        (change,) = csv_table.read_csv(edited, [bare], own, run.counter)
+        assert (change.review.text, change.problems) == (whole, ())
+    (change,) = csv_table.read_csv(
+        write(tmp_path / "one.csv", [line | {"panel_2": texts[1]}]), [bare], own, run.counter
+    )
+    assert grammar.parse(change.review.text, own).panels[:2] == ("", texts[1])
+    with pytest.raises(BadInput, match="panel_1: differs from the caption"):
+        csv_table.read_csv(write(edited, [line | ways[0] | {"panel_1": "another thing"}]), [bare], own, run.counter)
 
 
 def test_five_hundred_long_rows_are_read_as_they_were_written(run: Run) -> None:
