@@ -11,10 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from pipeline import families, plugins, records
+from pipeline import families, files, plugins, records
 from pipeline.errors import BadInput
 from pipeline.plugins import Options, suggest
 
+MOST_BYTES = 1 << 20
+"""Of a task file."""
 MOST_FAULTS = 50
 """Faults of a task that one error names; the rest are counted."""
 PLUG_INS = {"group.by": plugins.GROUPING, "export.formats": plugins.EXPORTERS}
@@ -245,10 +247,10 @@ def _read(name_or_path: str) -> tuple[Path, dict[str, Any]]:
     if not plugins.is_path(plugins.TASKS, name_or_path):
         path = Path(plugins.find(plugins.TASKS, name_or_path).target)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(files.read(path, MOST_BYTES).decode())
     except OSError as error:
         raise BadInput(f"task file {path} can't be read: {error.strerror}; give a path to a .toml file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and lists in lists
         raise BadInput(f"task file {path} is not valid TOML: {error}.") from error
     for key, kind in PLUG_INS.items():
         section, _, name = key.partition(".")
@@ -302,7 +304,7 @@ def _parse_line(line: str) -> tuple[str, Any]:
         raise BadInput(f"--set takes key=value such as group.ceiling=0.97, got '{line}'.")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return key.strip(), value  # a bare word or a path is a string
 
 

@@ -13,8 +13,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from pipeline import files
 from pipeline.errors import BadInput, BadReply
-from pipeline.pixels import open_image
+from pipeline.pixels import MOST_BYTES, open_image
 from pipeline.records import Layout, Reference, TrainingSample
 from pipeline.task import Task
 from pipeline.text import grammar
@@ -23,6 +24,8 @@ TRAIN, HELD_OUT = "train", "validation"
 TABLE = "metadata.jsonl"
 SQUEEZE = 0.01
 """How much a panel's aspect ratio may change when it is resized; most of it is rounding to whole tokens."""
+MOST_TEXT = 1 << 28
+"""Bytes of a table of captions."""
 NAMED = 5
 """Faults that an error lists one by one."""
 
@@ -104,7 +107,7 @@ def _entries(table: Path) -> Iterator[tuple[Path, str]]:
         try:
             entry = json.loads(line)
             yield table.parent / entry["file_name"], str(entry.get("text") or entry.get("prompt") or "")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInput(
                 f"{table}, line {number}: not JSON with a file_name; export the data set again, or delete the table "
                 "and put a .txt file beside every picture."
@@ -121,10 +124,12 @@ def _read(file: Path) -> str:
     """A text file.
 
     Raises:
-        BadInput: it is not UTF-8.
+        BadInput: it can't be read, or is not UTF-8.
     """
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return files.read(file, MOST_TEXT).decode("utf-8-sig")
+    except OSError as error:
+        raise BadInput(f"{file} can't be read: {error.strerror or error}; move it away.") from error
     except UnicodeDecodeError as error:
         raise BadInput(
             f"{file} is not UTF-8 text (byte {error.start + 1} is {error.object[error.start]:#04x}); save it as UTF-8, "
@@ -150,7 +155,7 @@ def _sample(file: Path, text: str, side: str, task: Task, faults: list[str]) -> 
         faults.append(f"{file.name} has no caption")
         return None
     try:
-        content, size = file.read_bytes(), open_image(file).size  # decoded and upright, as it will be cut up
+        content, size = files.read(file, MOST_BYTES), open_image(file).size  # decoded and upright, as it will be cut up
     except (OSError, BadInput):
         faults.append(f"{file.name} is missing or not a readable picture")
         return None

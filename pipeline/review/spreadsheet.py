@@ -13,8 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import files
 from pipeline.errors import BadInput
 
+MOST_BYTES = 1 << 27
+"""Of a table."""
 MARK = "\ufeff"
 DELIMITERS = ",;\t"
 # What a spreadsheet would run as a formula, or take for a number or a truth value and rewrite (007 as 7).
@@ -127,7 +130,7 @@ def _line(number: int, cells: list[str], places: dict[str, int], width: int) -> 
 
 def _text(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = files.read(path, MOST_BYTES)
     except OSError as error:
         raise BadInput(f"{path} can't be read: {error.strerror}; give the path of a captions.csv.") from error
     encoding = _encoding(content)
