@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
@@ -17,6 +17,8 @@ from pipeline.plugins import Options, suggest
 
 MOST_BYTES = 1 << 20
 """Of a task file."""
+MOST_PIXELS = 1 << 26
+"""Of a canvas: 8192 x 8192."""
 MOST_FAULTS = 50
 """Faults of a task that one error names; the rest are counted."""
 PLUG_INS = {"group.by": plugins.GROUPING, "export.formats": plugins.EXPORTERS}
@@ -37,6 +39,13 @@ class LayoutSection(Options):
     """An image that would lose more than this share of its area is rejected (0.45 lets 4:3 into a 2:1 panel)."""
     max_enlarge: float = Field(4.0, ge=1)
     """An image that would be enlarged by more than this factor is rejected as too small."""
+
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> Self:
+        width, height = self.cols * self.panel_width, self.rows * self.panel_height
+        if width * height > MOST_PIXELS:
+            raise ValueError(f"the canvas has {width} x {height} pixels, more than {MOST_PIXELS:,}")
+        return self
 
 
 class GroupSection(Options):

@@ -24,6 +24,7 @@ from torch import Tensor
 from pipeline import files, plugins
 from pipeline.errors import BadInput
 from pipeline.records import Layout
+from pipeline.task import MOST_PIXELS
 
 PREFIX = "transformer."
 SUFFIXES = (".lora_A.weight", ".lora_B.weight")
@@ -33,8 +34,6 @@ MOST_BYTES = 1 << 32
 """Of a file: four times what rank 128 takes on every linear layer of FLUX.1 in 16 bits."""
 FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 """Kinds of numbers, by their names in safetensors, that are weights as they stand."""
-MOST_PIXELS = 1 << 26
-"""Of a canvas: 8192 x 8192."""
 NAME = re.compile(r"\^?(?:[\w-]|\\?\.)+\$?")
 """A layer's name, or the end of one, as peft's patterns have it: dots may be escaped, the ends be marked."""
 

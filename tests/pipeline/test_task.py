@@ -251,3 +251,39 @@ def test_an_override_without_key_or_value_shows_the_form(override: str):
 def test_an_override_below_a_value_is_refused():
     with pytest.raises(BadInput, match=r"title\.size can't be set: 'title' is a value and has no keys"):
         task.load("storyboard", ["title.size=3"])
+
+
+# ---- files that strangers made
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a = " + b"[" * 100_000,
+        b"a = " + b"9" * 100_000,
+        b"a" + b".a" * 20_000 + b" = 1",
+        b"\xff\xfe",
+        b"markers = ['\\ud800']",
+        b"\0",
+        b"[layout\n",
+    ],
+    ids=lambda content: str(content[:12]),
+)
+def test_a_task_file_of_any_content_is_one_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_bytes(content)
+    with pytest.raises(BadInput) as caught:
+        task.load(str(tmp_path / "odd.toml"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 100_000, "{" * 50_000])
+def test_a_setting_of_any_value_is_read_or_one_sentence(value: str) -> None:
+    with pytest.raises(BadInput):
+        task.load("storyboard", [f"group.window={value}"])
+
+
+@pytest.mark.parametrize("size", ["panel_width=64000", "panel_height=1000000000"])
+def test_a_canvas_that_no_memory_holds_is_refused(size: str) -> None:
+    with pytest.raises(BadInput, match=r"the canvas has \d+ x \d+ pixels, more than 67,108,864"):
+        task.load("storyboard", [f"layout.{size}"])
