@@ -11,7 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, cast
 
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin, _imaging
 
 from pipeline import files
 from pipeline.errors import BadInput
@@ -61,7 +61,7 @@ ROWS = 512
 warnings.filterwarnings("ignore", module=r"PIL\.")
 PngImagePlugin.MAX_TEXT_CHUNK = 1 << 24  # 1 MiB refuses pictures into which a program has written its whole workflow
 with suppress(AttributeError, OSError):  # libtiff prints to stderr; where Pillow has it built in, it can't be silenced
-    _libtiff = ctypes.CDLL(Image.core.__file__)
+    _libtiff = ctypes.CDLL(_imaging.__file__)
     for _handler in (_libtiff.TIFFSetErrorHandler, _libtiff.TIFFSetWarningHandler):
         _handler.argtypes, _handler.restype = [ctypes.c_void_p], ctypes.c_void_p
         _handler(None)
@@ -109,7 +109,7 @@ def _decoded(path: Path, least_side: int | None) -> tuple[Image.Image, int, tupl
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """A picture whose header has been read.
 
     Raises:
@@ -202,7 +202,7 @@ def _check_strips(file: BufferedReader) -> None:
 # ---- which way up
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
+def _upright_size(image: ImageFile.ImageFile) -> tuple[int, int]:
     """Width and height after orientation of a picture that is not decoded yet."""
     if image.format == "PNG" and _has_metadata_behind(cast(IO[bytes], image.fp)):
         image.load()

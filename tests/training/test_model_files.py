@@ -110,7 +110,7 @@ def test_a_pipe_in_a_models_folder_is_not_waited_for(file: str, model: Path) -> 
     except ToolkitError as error:
         assert "it is not a regular file" in str(error) and "\n" not in str(error)
     else:
-        assert file == "README.md"
+        assert file in ("README.md", "tokenizer/*.json")  # neither is needed, and transformers passes pipes over
 
 
 def test_a_readme_of_a_billion_laughs_names_no_licence(model: Path) -> None:

@@ -46,19 +46,20 @@ def items(path: Path) -> Iterator[Item]:
         yield _item(os.path.dirname(root), os.path.basename(root))
         return
     refused: list[OSError] = []
-    walked: set[str] = set()
+    walked: set[tuple[int, int]] = set()
     waiting = [root]
     while waiting:  # not os.walk, which before Python 3.12 calls itself for every level
         here = waiting.pop()
-        real = os.path.realpath(here)
         try:
+            state = os.stat(here)
             folders, names = _listed(here)
-        except OSError as error:
-            refused.append(error)
+        except OSError as refusal:
+            refused.append(refusal)
             continue
-        if real in walked or "run.db" in names:
+        place = (state.st_dev, state.st_ino)
+        if place in walked or "run.db" in names:
             continue
-        walked.add(real)
+        walked.add(place)
         shown = sorted(name for name in folders if not name.startswith("."))
         waiting += [os.path.join(here, name) for name in reversed(shown)]
         inner = "" if here == root else f"{os.path.relpath(here, root)}{os.sep}"

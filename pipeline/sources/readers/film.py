@@ -159,7 +159,7 @@ class _Fed:
 
 def _open(file: _Fed) -> av.container.InputContainer:
     """The film in a file. Playlists and the like, which name other files and addresses, are not followed."""
-    return av.open(file, options={"protocol_whitelist": "none"}, metadata_errors="replace", buffer_size=1 << 18)
+    return av.open(file, "r", options={"protocol_whitelist": "none"}, metadata_errors="replace", buffer_size=1 << 18)
 
 
 def _prepare(stream: av.VideoStream) -> None:
