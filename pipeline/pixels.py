@@ -19,6 +19,8 @@ from pipeline.records import Layout
 
 MOST_PIXELS = 120_000_000
 """Larger pictures are refused before decoding: Pillow takes 480 MB for 120 megapixels as RGB."""
+MOST_OF_FORMAT = {"WEBP": 80_000_000, "AVIF": 80_000_000}
+"""Their decoders hold the picture four times."""
 MOST_BYTES = 1 << 29
 """Larger files are no pictures of MOST_PIXELS, and some formats are read into memory whole."""
 
@@ -121,9 +123,9 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
             watched = _Watched(file)
             with Image.open(cast(IO[bytes], watched), formats=FORMATS) as image:
                 watched.left = None
-                width, height = image.size
-                if width * height > MOST_PIXELS:
-                    raise BadInput(f"{path} has {width} x {height} pixels, more than {MOST_PIXELS:,}.")
+                (width, height), most = image.size, MOST_OF_FORMAT.get(str(image.format), MOST_PIXELS)
+                if width * height > most:
+                    raise BadInput(f"{path} has {width} x {height} pixels, more than {most:,}.")
                 yield image
     except BadInput:
         raise
