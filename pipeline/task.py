@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
-from pipeline import families, plugins, records
+from pipeline import families, files, plugins, records
 from pipeline.errors import BadInput
 from pipeline.plugins import Options, suggest
 
@@ -324,7 +324,7 @@ def _read(name_or_path: str) -> tuple[Path, dict[str, Any]]:
     if not plugins.is_path(plugins.TASKS, name_or_path):
         path = Path(plugins.find(plugins.TASKS, name_or_path).target)
     try:
-        content = _parse_toml(_content(path).decode("utf-8-sig"))
+        content = _parse_toml(files.read(path, MOST_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise BadInput(f"task file {path} can't be read: {error.strerror}; give a path to a .toml file.") from error
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or more digits or levels than Python reads
@@ -336,17 +336,6 @@ def _read(name_or_path: str) -> tuple[Path, dict[str, Any]]:
         if isinstance(part, dict) and name in part:
             part[name] = _absolute(kind, part[name], path.parent)
     return path, content
-
-
-def _content(path: Path) -> bytes:
-    """What is in a file; nothing that may have no end is opened."""
-    if path.exists() and not path.is_file():
-        raise BadInput(f"task file {path} can't be read: it is not a regular file; give a path to a .toml file.")
-    with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise BadInput(f"task file {path} is larger than {MOST_BYTES:,} bytes; give a path to a .toml file.")
-    return content
 
 
 def _parse_toml(text: str) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def _line(number: int, cells: list[str], places: dict[str, int], width: int) -> 
 
 def _text(path: Path) -> str:
     try:
-        content = _content(path)
+        content = files.read(path, MOST_BYTES)
     except OSError as error:
         raise BadInput(f"{path} can't be read: {error.strerror}; give the path of a captions.csv.") from error
     encoding = _encoding(content)
@@ -139,17 +139,6 @@ def _text(path: Path) -> str:
         raise BadInput(
             f"{path} is neither UTF-8 nor UTF-16 (byte {error.start}, near row {line}); save it as CSV in UTF-8."
         ) from error
-
-
-def _content(path: Path) -> bytes:
-    """What is in a file; nothing that may have no end is opened."""
-    if path.exists() and not path.is_file():
-        raise BadInput(f"{path} can't be read: it is not a regular file; give the path of a captions.csv.")
-    with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise BadInput(f"{path} is larger than {MOST_BYTES >> 20} MiB; give the path of a captions.csv.")
-    return content
 
 
 def _encoding(content: bytes) -> str:

@@ -158,7 +158,7 @@ class Item:
         except OSError as error:  # no permission, a link to nowhere, a disk's fault
             raise BadInput(f"{self.source} can't be read: {error.strerror or error}.") from error
 
-    def file(self, folder: Path) -> Path:
+    def file(self, folder: Path, most: int | None = None) -> Path:
         """The item as a file.
 
         The absolute path of the user's own, else the path of an extracted copy, relative to the run's folder. Either
@@ -166,9 +166,10 @@ class Item:
 
         Args:
             folder: the run's folder.
+            most: bytes that may be extracted; any number if None.
 
         Raises:
-            BadInput: it can't be read.
+            BadInput: it can't be read, or is larger.
         """
         if self.content is not None and self.content.path is not None:
             return self.content.path
@@ -178,6 +179,8 @@ class Item:
         try:
             with part.open("wb") as out:
                 for chunk in self.chunks():
+                    if most is not None and out.tell() + len(chunk) > most:
+                        raise BadInput(f"{self.source} has more than {most:,} bytes, too many for what it is.")
                     digest.update(chunk)
                     out.write(chunk)
             # Nothing of the name is kept but its ending, for people and for libraries that look at it.

@@ -433,7 +433,7 @@ def test_the_linter_checks_a_text_while_it_is_typed(client: httpx2.Client) -> No
 
 
 def test_an_empty_caption_opens_with_prefix_opening_and_markers(client: httpx2.Client) -> None:
-    assert client.get("/rows").json()["skeleton"] == "[MOVIE-SHOTS] , [SCENE-1] , [SCENE-2] , [SCENE-3] ."
+    assert client.get("/rows").json()["skeleton"] == "[MOVIE-SHOTS] [SCENE-1], [SCENE-2], [SCENE-3]."
 
 
 def test_a_score_says_on_which_side_of_its_limit_it_is_good() -> None:

@@ -358,7 +358,7 @@ def test_white_space_in_what_goes_into_captions_is_folded_as_captions_are():
         (OWN + "[captioner]\n" + ".".join("a" * 50_000) + " = 1", "a line has more than 1000 dots"),
         (OWN + "[captioner]\n" + ".".join("a" * 500) + " = 1", "nested more than 16 levels deep"),
         (OWN + f"[train]\nseed = {'9' * 10_000}", "is not valid TOML"),
-        ("#" * (task.MOST_BYTES + 1), "is larger than 1,048,576 bytes"),
+        ("#" * (task.MOST_BYTES + 1), "it has 1,048,577 bytes, more than 1,048,576"),
     ],
 )
 def test_a_file_that_python_cannot_read_is_named(own: Path, content: str, fault: str):
@@ -396,3 +396,33 @@ def test_a_file_that_an_editor_began_with_a_byte_order_mark_is_read(own: Path):
 def test_a_setting_typed_in_bytes_that_are_not_utf_8_is_refused(setting: str):
     with pytest.raises(BadInput, match="no character of UTF-8"):
         task.load("storyboard", [setting])
+
+
+# ---- files that strangers made
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a = " + b"[" * 100_000,
+        b"a = " + b"9" * 100_000,
+        b"a" + b".a" * 20_000 + b" = 1",
+        b"\xff\xfe",
+        b"markers = ['\\ud800']",
+        b"\0",
+        b"[layout\n",
+    ],
+    ids=lambda content: str(content[:12]),
+)
+def test_a_task_file_of_any_content_is_one_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_bytes(content)
+    with pytest.raises(BadInput) as caught:
+        task.load(str(tmp_path / "odd.toml"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 100_000, "{" * 50_000])
+def test_a_setting_of_any_value_is_read_or_one_sentence(value: str) -> None:
+    with pytest.raises(BadInput):
+        task.load("storyboard", [f"group.window={value}"])
