@@ -24,7 +24,7 @@ from torch import Tensor
 from pipeline import files, plugins
 from pipeline.errors import BadInput
 from pipeline.records import Layout
-from pipeline.task import MOST_PIXELS
+from pipeline.task import LARGEST_CANVAS
 
 PREFIX = "transformer."
 SUFFIXES = (".lora_A.weight", ".lora_B.weight")
@@ -76,8 +76,8 @@ class Card(BaseModel):
         if min(layout.rows, layout.cols, layout.panel_width, layout.panel_height) < 1:
             raise ValueError("it has no panels, or panels without an area")
         width, height = layout.canvas
-        if width * height > MOST_PIXELS:
-            raise ValueError(f"its canvas has {width} x {height} pixels, more than {MOST_PIXELS:,}")
+        if width * height > LARGEST_CANVAS:
+            raise ValueError(f"its canvas has {width} x {height} pixels, more than {LARGEST_CANVAS:,}")
         return layout
 
     @field_validator("recipe")
