@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.cache import Cache, key_of
-from pipeline.captioning.protocol import Answer, Captioner, Question
+from pipeline.captioning.protocol import GIVEN_UP, Answer, Captioner, Question
 
 RUNS = 3
 """A question that gets no answer in this many runs is given up."""
-GIVEN_UP = "given up"
-"""Class of failure of such a question."""
 TAKEN = ("tokens", "read", "seconds", "cost")
 """What a question costs, summed over all its runs."""
+
+
+class Told(NamedTuple):
+    """What came back for one question."""
+
+    place: int
+    """The question's, among those asked together."""
+    answer: Answer
+    asked: bool
+    """Whether the captioner was asked; else it had been asked before."""
 
 
 class Answers:
@@ -35,16 +44,24 @@ class Answers:
         self.asked, self.known = 0, 0
         """Questions that went to the captioner, and questions whose answers were in the cache."""
 
-    def to(self, questions: Sequence[Question]) -> list[Answer]:
-        """One answer per question, in order. A failed one is asked again by the next run, and given up after RUNS."""
+    def to(self, questions: Sequence[Question]) -> Iterator[Told]:
+        """One answer per question: first those that are known, then the others as they come.
+
+        A failed one is asked again by the next run, and given up after RUNS.
+        """
         keys = [self._key(question) for question in questions]
-        found = [self._find(key) for key in keys]
-        missing = [place for place, answer in enumerate(found) if answer is None]
-        self.asked, self.known = self.asked + len(missing), self.known + len(found) - len(missing)
-        for number, answer in self._captioner.ask([questions[place] for place in missing]) if missing else ():
-            place = missing[number]
-            found[place] = self._keep(keys[place], answer)
-        return [answer for answer in found if answer is not None]
+        missing = []
+        for place, key in enumerate(keys):
+            if (answer := self._find(key)) is None:
+                missing.append(place)
+            else:
+                self.known += 1
+                yield Told(place, answer, asked=False)
+        if not missing:
+            return
+        for number, answer in self._captioner.ask([questions[place] for place in missing]):
+            self.asked += 1
+            yield Told(missing[number], self._keep(keys[missing[number]], answer), asked=True)
 
     def spent(self) -> dict[str, Any]:
         """What all answers that this captioner ever gave to this instruction in the run's folder have cost.
@@ -52,7 +69,7 @@ class Answers:
         Added up from what is kept, not counted on the way, so that neither a kill nor a second run falsifies it.
         """
         kept = [reply for reply in self._cache.replies() if self._about.items() <= reply.items()]
-        took = {name: sum(reply.get(name, 0) for reply in kept) for name in TAKEN}
+        took = {name: sum(_taken(reply, name) for reply in kept) for name in TAKEN}
         spent = {
             "answers": sum("text" in reply for reply in kept),
             "tokens written": took["tokens"],
@@ -66,7 +83,7 @@ class Answers:
     def _keep(self, key: str, answer: Answer) -> Answer:
         """Keeps an answer with all that may be asked about it later, or the fact that there was none."""
         before = self._cache.get_reply(key) or {}
-        took = {name: round(before.get(name, 0) + getattr(answer, name), 6) for name in TAKEN}
+        took = {name: round(_taken(before, name) + getattr(answer, name), 6) for name in TAKEN}
         kept = self._about | took | {"failures": _failures(before)}
         if answer.failure:
             kept["failures"].append(answer.failure)
@@ -80,10 +97,10 @@ class Answers:
         """What is known about a question: its answer, or that it was given up; None if it has to be asked."""
         reply = self._cache.get_reply(key) or {}
         failures = _failures(reply)
-        try:
-            return Answer(reply["text"], finished=reply["finished"])
-        except KeyError:  # there is no answer, or its file contains something else
-            return _unanswered(failures) if len(failures) >= RUNS else None
+        text, finished = reply.get("text"), reply.get("finished")
+        if isinstance(text, str) and isinstance(finished, bool):
+            return Answer(text, finished=finished)
+        return _unanswered(failures) if len(failures) >= RUNS else None
 
     def _key(self, question: Question) -> str:
         return key_of(
@@ -105,4 +122,10 @@ def _unanswered(failures: Sequence[str]) -> Answer:
 
 def _failures(reply: dict[str, Any]) -> list[str]:
     failures = reply.get("failures")
-    return failures if isinstance(failures, list) else []
+    return [each for each in failures if isinstance(each, str)] if isinstance(failures, list) else []
+
+
+def _taken(reply: dict[str, Any], name: str) -> float:
+    """What a question took; nothing if its file says something else."""
+    took = reply.get(name)
+    return took if isinstance(took, int | float) and math.isfinite(took) else 0
