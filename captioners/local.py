@@ -44,8 +44,8 @@ class Options(plugins.Options):
     """Token limit of an answer, doubled once if it was not enough. A joint caption of four detailed panels takes about
     300, its JSON frame another 100."""
     thinking: thoughts.Thinking = "off"
-    """Whether a model that can think before it answers does so: off, on, or the number of tokens that are added to those
-    of the answer for it."""
+    """Whether a model that can think before it answers does so: off, on, or the number of tokens that it may take for
+    that besides those of the answer."""
 
 
 class Local:

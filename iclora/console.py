@@ -96,7 +96,7 @@ def finished(result: StageResult) -> None:
 
 
 def summary(run: Run, results: Sequence[StageResult]) -> None:
-    """What every stage let through, which grids have no caption, how the filter was calibrated, and what to type next."""
+    """What every stage let through, which captions are missing, how the filter was calibrated, and the next command."""
     from pipeline.consistency import thresholds, verdict
     from pipeline.stages import caption
 

@@ -14,7 +14,7 @@ Images = Literal["panels", "grid", "both"]
 
 GIVEN_UP, THINKING, CUT_OFF = "given up", "thinking", "cut off"
 FINAL = (GIVEN_UP, THINKING, CUT_OFF)
-"""Kinds of failure that no run asks about again: several runs got no answer; or the answer spent its tokens on thinking,
+"""Kinds of failure that no run asks about again: several runs got no answer; the answer spent its tokens on thinking,
 or was cut off, though the limit had been doubled once."""
 
 
