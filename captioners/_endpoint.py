@@ -12,7 +12,7 @@ import openai
 from anyio.from_thread import start_blocking_portal
 
 from captioners import _response
-from captioners._http import Client, find_proxy
+from captioners._http import Client, find_proxy, why
 from captioners._response import Fault
 from pipeline.errors import BadInput, BadReply
 from pipeline.text import grammar
@@ -175,7 +175,7 @@ class Endpoint:
         if isinstance(error, openai.APITimeoutError):
             return f"timeout: no answer within {self.options.timeout:g} s after {self.options.retries + 1} attempts"
         if isinstance(error, openai.APIConnectionError):
-            return f"connection: {self.clean(error.__cause__ or error)}{self._through()}"
+            return f"connection: {self.clean(why(error))}{self._through()}"
         return f"malformed: {self.clean(error)}"
 
     def elsewhere(self, said: str) -> BadInput:
@@ -201,15 +201,15 @@ class Endpoint:
         )
 
     def _unreachable(self, error: openai.APIConnectionError) -> BadInput:
-        proxy, why = find_proxy(self.url), self.clean(error.__cause__ or error)
+        proxy, reason = find_proxy(self.url), self.clean(why(error))
         if proxy:
             host = httpx2.URL(self.url).host
             return BadInput(
-                f"no server answers at {self.url} through {proxy} ({why}); correct or unset {proxy.variable}, set "
+                f"no server answers at {self.url} through {proxy} ({reason}); correct or unset {proxy.variable}, set "
                 f"NO_PROXY={host}, or start the server."
             )
         return BadInput(
-            f"no server answers at {self.url} ({why}); start it, or set another with --set captioner.url=URL."
+            f"no server answers at {self.url} ({reason}); start it, or set another with --set captioner.url=URL."
         )
 
     def _stops(self, fault: Fault) -> bool:

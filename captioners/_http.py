@@ -57,7 +57,7 @@ def find_proxy(url: str) -> Proxy | None:
     proxy = Proxy(variable, address if "://" in address else f"http://{address}")
     way = f"correct or unset it, or set NO_PROXY={parts.host} to reach {url} without a proxy"
     try:
-        scheme = httpx2.URL(proxy.address).scheme
+        scheme = httpx2.Proxy(proxy.address).url.scheme
     except (httpx2.InvalidURL, ValueError):
         scheme = ""
     if scheme not in SCHEMES:
@@ -85,6 +85,18 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
         return ipaddress.ip_network(text.strip().strip("[]"), strict=False)
     except ValueError:
         return None
+
+
+def why(error: openai.APIConnectionError) -> str:
+    """Why a server can't be reached, in the system's words where there are any."""
+    found: BaseException = error
+    while (
+        inner := found.exceptions[0] if isinstance(found, BaseExceptionGroup) else found.__cause__ or found.__context__
+    ):
+        found = inner
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+    return str(error.__cause__ or error) or type(found).__name__
 
 
 class Client(openai.DefaultAsyncHttpxClient):

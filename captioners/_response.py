@@ -189,8 +189,7 @@ def _thought(message: Mapping[str, Any]) -> str:
     """The answer that a server took for thoughts; only an object can be told from them."""
     for field in THOUGHTS:
         given = message.get(field)
-        parts = given if isinstance(given, list) else [given]
-        text = "".join(one.get("text") or "" if isinstance(one, dict) else one for one in parts if _speaks(one))
+        text = "".join(map(_spoken, given if isinstance(given, list) else [given]))
         try:
             found = replies.find_object(text[: replies.LONGEST])
         except (BadReply, RecursionError):
@@ -200,8 +199,9 @@ def _thought(message: Mapping[str, Any]) -> str:
     return ""
 
 
-def _speaks(part: Any) -> bool:
-    return isinstance(part, str) or (isinstance(part, dict) and isinstance(part.get("text"), str))
+def _spoken(part: Any) -> str:
+    text = part.get("text") if isinstance(part, dict) else part
+    return text if isinstance(text, str) else ""
 
 
 def _dumped(given: Mapping[str, Any]) -> str:

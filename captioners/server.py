@@ -113,8 +113,8 @@ class Server:
         self._endpoint = Endpoint(options)
         self._refused: Counter[str] = Counter()
         """By parameter, how many of its forms this server refuses."""
-        self._too_large = math.inf
-        """Bytes of pictures that this server finds too many."""
+        self._too_large, self._said = math.inf, ""
+        """Bytes of pictures that this server finds too many, and what it says about them."""
         self._finished = False
         """Whether there was an answer yet that was not cut off."""
 
@@ -129,7 +129,7 @@ class Server:
         """
         find_proxy(self._endpoint.url)  # here, so that it fails before any work is done
         options = self.options
-        later = {"thinking": None, "extra": {}, "max_pixels": MEGAPIXEL, "quality": QUALITY}
+        later: dict[str, Any] = {"thinking": None, "extra": {}, "max_pixels": MEGAPIXEL, "quality": QUALITY}
         return {
             "captioner": "server",
             "url": self._endpoint.url,
@@ -267,18 +267,18 @@ class Server:
             name = _request.unwanted(options, sent, fault.said) if fault.status in REFUSALS else None
             unnamed = fault.status in REFUSALS and name in (None, "response_format")
             if fault.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (unnamed and TOO_LARGE.search(fault.said)):
-                self._too_large = min(self._too_large, size)
-                messages, size = await self._fitting(question, str(fault))
+                self._too_large, self._said = min(self._too_large, size), str(fault)
+                messages, size = await self._fitting(question)
             elif name is not None and not (doubled and name == "max_tokens"):
                 refused[name] += 1
             else:
                 raise Refused(fault)
 
-    async def _fitting(self, question: protocol.Question, said: str = "too large") -> tuple[list[dict[str, Any]], int]:
+    async def _fitting(self, question: protocol.Question) -> tuple[list[dict[str, Any]], int]:
         """A question's messages with the largest pictures that the server may take, and the bytes of these.
 
-        Args:
-            said: what the server says about larger ones.
+        Raises:
+            BadInput: it finds even the smallest too large.
         """
         options, pixels = self.options, self.options.max_pixels
         while True:
@@ -287,7 +287,7 @@ class Server:
             if (size := _request.size(messages)) < self._too_large:
                 return messages, size
             if pixels // 2 < SMALLEST:
-                raise self._endpoint.too_large(pixels, said)
+                raise self._endpoint.too_large(pixels, self._said)
             pixels //= 2
 
     def _read(self, data: Any) -> protocol.Answer:

@@ -125,7 +125,7 @@ def read(answer: str, task: Task) -> Caption:
     if len(answer) > LONGEST:
         raise BadReply(f"the answer has {len(answer):,} characters, more than {LONGEST:,}")
     said = thoughts.cut(answer)
-    if answer.strip() and not said:
+    if answer.strip() and not said.strip():
         raise BadReply("the answer has only thoughts, and nothing stands behind them")
     try:
         return _read(said, task)

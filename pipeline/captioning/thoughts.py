@@ -57,14 +57,14 @@ def budget(thinking: Thinking | None, answer: int) -> int:
 
 
 def cut(text: str) -> str:
-    """What stands behind the thoughts in a text; empty if there is nothing else in it.
+    """What stands behind the thoughts in a text; empty if there is nothing else in it, the same text if there are none.
 
     Thoughts that were never closed reach to the end, and those that the chat template opened begin with the text. An
     answer that is JSON as a whole has none, whatever its strings say.
     """
-    text = text.strip()
+    whole, text = text, text.strip()
     if _is_json(text):
-        return text
+        return whole
     if BARE.match(text):
         text = text.partition(BARE_END)[2] if text.count(BARE_END) == 1 else ""
     kept: list[str] = []
@@ -80,7 +80,8 @@ def cut(text: str) -> str:
         at, thinking = mark.end(), False
     if not thinking:
         kept.append(text[at:])
-    return FRAME.sub("", "".join(kept)).strip()
+    left = FRAME.sub("", "".join(kept)).strip()
+    return whole if left == whole.strip() else left
 
 
 def _is_json(text: str) -> bool:

@@ -328,7 +328,7 @@ def _spent(text: str) -> str:
         text: of the answer, without thoughts.
     """
     more = "allow more with --set captioner.max_new_tokens=4096"
-    if text:
+    if text.strip():
         return f"{CUT_OFF}: twice the tokens of captioner.max_new_tokens did not suffice for the answer; {more}"
     return (
         f"{THINKING}: twice the tokens of captioner.max_new_tokens went into thinking before any answer was written; "

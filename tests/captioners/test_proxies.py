@@ -75,7 +75,7 @@ def test_exempt_networks_have_no_proxy(exempt: str, used: bool, monkeypatch: pyt
             "socks://127.0.0.1:1080",
             r"all_proxy=socks://127.0.0.1:1080 names no proxy of a known kind \(http,",
         ),
-        ("http_proxy", "http://[bad", r"http_proxy=http://\[bad names no proxy of a known kind"),
+        ("http_proxy", "http://proxy:port", "http_proxy=http://proxy:port names no proxy of a known kind"),
     ],
 )
 def test_a_proxy_that_can_not_be_used_is_one_sentence_that_names_its_variable(

@@ -11,7 +11,7 @@ import openai
 import pytest
 from asking import answer_to, answers_of, ask, make
 from endpoint import GOOD, Reaction, completion, explodes, floods, says, sends, serving, trickles_headers
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioners import _response
@@ -98,9 +98,9 @@ def test_a_response_of_another_shape_is_a_failure_after_few_attempts(shape: str)
     assert answer.failure.partition(":")[0] in ("malformed", "server error") and len(answer.failure) < 500
 
 
-@pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.parametrize("status", [400, 500])
 def test_the_body_of_an_error_may_have_any_depth(status: int) -> None:
-    for depth in (*range(100, 1000, 75), 200_000):
+    for depth in (100, 700, 900, 950, 200_000):
         deep = b"[" * depth + b"]" * depth
         for body in (deep, b'{"error": {"message": ' + deep + b"}}"):
             answer = answer_to(lambda handler, body=body: handler.reply(body, status), retries=0)  # type: ignore[misc]
@@ -154,9 +154,11 @@ PLAIN = st.recursive(
     max_leaves=12,
 )
 MESSAGE = st.fixed_dictionaries({"message": PLAIN | st.fixed_dictionaries({"content": PLAIN}), "finish_reason": PLAIN})
+CLIENT = openai.OpenAI(api_key="k", base_url="http://h/v1")
 SHAPE = PLAIN | st.fixed_dictionaries({"choices": st.lists(MESSAGE, max_size=2), "usage": PLAIN})
 
 
+@settings(deadline=None)
 @given(SHAPE.map(json.dumps).map(str.encode) | st.binary(max_size=60))
 def test_a_response_of_any_shape_is_an_answer_or_a_failure(content: bytes) -> None:
     captioner = Server(Options(url="http://127.0.0.1:9/v1", model="m"))
@@ -170,11 +172,11 @@ def test_a_response_of_any_shape_is_an_answer_or_a_failure(content: bytes) -> No
     assert bool(answer.text) != bool(answer.failure) or not answer.finished
 
 
+@settings(deadline=None)
 @given(st.integers(400, 599), SHAPE.map(json.dumps).map(str.encode) | st.binary(max_size=60))
 def test_an_error_with_any_body_is_a_sentence(status: int, body: bytes) -> None:
     response = httpx2.Response(status, content=body, request=httpx2.Request("POST", "http://h/v1"))
-    client = openai.OpenAI(api_key="k", base_url="http://h/v1")
-    error = client._make_status_error_from_response(response)
+    error = CLIENT._make_status_error_from_response(response)
     endpoint = Endpoint(Options(url="http://127.0.0.1:9/v1", model="m"))
     try:
         said = endpoint.failure(_response.fault_of(error))

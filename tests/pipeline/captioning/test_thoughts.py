@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import task
@@ -63,11 +63,12 @@ def test_tags_and_tokens_around_an_answer_are_no_people(frame: str) -> None:
 @pytest.mark.parametrize("text", ["a sign says <think> aloud", "he wonders: </think> or not", "<reasoning>"])
 def test_an_answer_that_is_json_as_a_whole_may_say_anything_in_its_texts(text: str) -> None:
     answer = json.dumps({"summary": text, "panels": []})
-    assert thoughts.cut(f" {answer}\n") == answer
+    assert thoughts.cut(answer) == answer
 
 
 def test_text_without_thoughts_stays_as_it_is() -> None:
-    assert thoughts.cut(f"  {FREE} <P1> thinks & reasons.\n") == f"{FREE} <P1> thinks & reasons."
+    text = f"  {FREE} <P1> thinks & reasons.\n"
+    assert thoughts.cut(text) == text
 
 
 PIECES = [
@@ -83,6 +84,7 @@ PIECES = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES)).map("".join))
 def test_any_order_of_marks_leaves_no_thought_and_cutting_twice_changes_nothing(text: str) -> None:
     left = thoughts.cut(text)
