@@ -95,7 +95,7 @@ def why(error: openai.APIConnectionError) -> str:
     ):
         found = inner
         if isinstance(found, OSError) and found.strerror:
-            return found.strerror
+            return os.strerror(found.errno) if found.errno and found.errno > 0 else found.strerror
     return str(error.__cause__ or error) or type(found).__name__
 
 

@@ -254,7 +254,7 @@ def test_abandoning_the_answers_leaves_no_threads_behind() -> None:
 
 
 def test_questions_run_concurrently_up_to_the_limit_and_answers_arrive_at_once() -> None:
-    with serving({picture(0): [late(1.0)]}, default=late(0.1)) as endpoint:
+    with serving({picture(0): [late(2.0)]}, default=late(0.4)) as endpoint:
         captioner = make(endpoint, concurrency=16)
         places = [place for place, _ in captioner.ask([ask(number) for number in range(64)])]
         assert endpoint.busiest == 16 and sorted(places) == list(range(64))
