@@ -127,9 +127,10 @@ class Local:
         return answers
 
     def _prompt(self, processor: Any, chat: list[dict[str, Any]]) -> str:
-        """The conversation in the model's own form; templates of models that can't think ignore the argument."""
-        think = self.options.thinking != "off"
-        prompt: str = processor.apply_chat_template(chat, add_generation_prompt=True, enable_thinking=think)
+        """The conversation in the model's own form."""
+        switch = {"enable_thinking": self.options.thinking != "off"}
+        knows = all(name in str(processor.chat_template) for name in switch)  # transformers warns about others
+        prompt: str = processor.apply_chat_template(chat, add_generation_prompt=True, **(switch if knows else {}))
         return prompt
 
     @cached_property

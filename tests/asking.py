@@ -12,7 +12,8 @@ from endpoint import Endpoint, Reaction, serving
 from PIL import Image
 from plain import LAYOUT, painted, small
 
-from captioners import _request, server
+from captioners import server
+from captioners.server import requests
 from pipeline.captioning import protocol
 from pipeline.captioning.protocol import Answer, Question
 from pipeline.engines import local
@@ -33,7 +34,7 @@ def panel(number: int) -> Image.Image:
 
 def picture(number: int) -> str:
     """The endpoint's key of a grid: its first panel."""
-    return _request.data_url(panel(number), server.MEGAPIXEL, server.QUALITY)
+    return requests.data_url(panel(number), server.MEGAPIXEL, server.QUALITY)
 
 
 def ask(number: int = 0, **more: Any) -> Question:

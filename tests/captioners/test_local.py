@@ -188,6 +188,8 @@ def test_the_chat_template_is_told_whether_to_think_and_the_limit_grows_with_it(
     captioner = make(thinking=thinking)
     processor, model = captioner._loaded
     seen: list[Any] = []
+    switched = "{% if enable_thinking %}{% endif %}" + processor.chat_template
+    monkeypatch.setattr(processor, "chat_template", switched)
     template, generate = processor.apply_chat_template, model.generate
     monkeypatch.setattr(
         processor, "apply_chat_template", lambda chat, **more: (seen.append(more), template(chat, **more))[1]

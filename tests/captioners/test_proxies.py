@@ -12,7 +12,7 @@ from asking import answers_of, ask, make
 from endpoint import GOOD, serving
 
 from captioners import server
-from captioners._http import find_proxy
+from captioners.server.connection import find_proxy
 from pipeline.errors import BadInput
 
 REMOTE = "http://vlm.example.org:8000/v1"
@@ -81,7 +81,7 @@ def test_exempt_networks_have_no_proxy(exempt: str, used: bool, monkeypatch: pyt
 def test_a_proxy_that_can_not_be_used_is_one_sentence_that_names_its_variable(
     variable: str, address: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("captioners._http.find_spec", lambda name: None)
+    monkeypatch.setattr("captioners.server.connection.find_spec", lambda name: None)
     monkeypatch.setenv(variable, address)
     captioner = server.make({"url": REMOTE, "model": "m"})
     for asking in (captioner.identity, lambda: answers_of(captioner, [ask()])):
@@ -92,7 +92,7 @@ def test_a_proxy_that_can_not_be_used_is_one_sentence_that_names_its_variable(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_does_not_run_is_named(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioners._endpoint.LIST_RETRIES", 0)
+    monkeypatch.setattr("captioners.server.endpoint.LIST_RETRIES", 0)
     monkeypatch.setenv("ALL_PROXY", proxy := dead())
     with pytest.raises(
         BadInput, match=rf"through the proxy {proxy} of ALL_PROXY \(.*\); correct or unset ALL_PROXY, set NO_"
@@ -126,7 +126,7 @@ def demanding() -> Iterator[str]:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_wants_a_password_is_named(scheme: str, demanding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captioners._endpoint.LIST_RETRIES", 0)
+    monkeypatch.setattr("captioners.server.endpoint.LIST_RETRIES", 0)
     monkeypatch.setenv("all_proxy", demanding)
     captioner = server.make({"url": REMOTE.replace("http", scheme), "model": "m", "retries": 0})
     with pytest.raises(

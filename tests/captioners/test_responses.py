@@ -14,9 +14,8 @@ from endpoint import GOOD, Reaction, completion, explodes, floods, says, sends, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captioners import _response
-from captioners._endpoint import Endpoint
-from captioners.server import Options, Server
+from captioners.server import Options, Server, responses
+from captioners.server.endpoint import Endpoint
 from pipeline.captioning import replies
 from pipeline.captioning.protocol import Answer
 from pipeline.errors import BadInput, BadReply
@@ -128,8 +127,8 @@ def test_a_response_without_end_is_neither_waited_for_nor_kept(reaction: Reactio
 def test_a_list_of_models_of_any_shape_is_read_or_counts_as_none(
     listing: Reaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("captioners._endpoint.CONNECT_SECONDS", 0.3 if listing is trickles_headers else 10.0)
-    monkeypatch.setattr("captioners._endpoint.LIST_RETRIES", 0)
+    monkeypatch.setattr("captioners.server.endpoint.CONNECT_SECONDS", 0.3 if listing is trickles_headers else 10.0)
+    monkeypatch.setattr("captioners.server.endpoint.LIST_RETRIES", 0)
     with serving(listing=listing) as endpoint:
         with pytest.raises(BadInput, match=r"lists no models; name one with --set captioner\.model=NAME"):
             make(endpoint).identity()
@@ -163,8 +162,8 @@ SHAPE = PLAIN | st.fixed_dictionaries({"choices": st.lists(MESSAGE, max_size=2),
 def test_a_response_of_any_shape_is_an_answer_or_a_failure(content: bytes) -> None:
     captioner = Server(Options(url="http://127.0.0.1:9/v1", model="m"))
     try:
-        data = _response.parse(content)
-        fault = _response.fault_in(data)
+        data = responses.parse(content)
+        fault = responses.fault_in(data)
         answer = captioner._read(data) if fault is None else Answer(failure=str(fault))
     except BadReply as error:
         answer = Answer(failure=f"malformed: {error}")
@@ -179,7 +178,7 @@ def test_an_error_with_any_body_is_a_sentence(status: int, body: bytes) -> None:
     error = CLIENT._make_status_error_from_response(response)
     endpoint = Endpoint(Options(url="http://127.0.0.1:9/v1", model="m"))
     try:
-        said = endpoint.failure(_response.fault_of(error))
+        said = endpoint.failure(responses.fault_of(error))
     except BadInput as stopped:
         said = str(stopped)
     assert "\n" not in said and len(said) < 800

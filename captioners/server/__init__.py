@@ -27,10 +27,10 @@ import openai
 from anyio.from_thread import start_blocking_portal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
-from captioners import _request, _response
-from captioners._endpoint import LOCAL_URL, Endpoint
-from captioners._http import find_proxy
-from captioners._response import Malformed, Refused
+from captioners.server import requests, responses
+from captioners.server.connection import find_proxy
+from captioners.server.endpoint import LOCAL_URL, Endpoint
+from captioners.server.responses import Malformed, Refused
 from pipeline import plugins
 from pipeline.captioning import protocol, thoughts
 from pipeline.captioning.streak import MOST
@@ -251,20 +251,20 @@ class Server:
         options, refused = self.options, self._refused.copy()
         messages, size = await self._fitting(question)
         while True:
-            sent = _request.parameters(options, tokens, refused)
+            sent = requests.parameters(options, tokens, refused)
             try:
                 body = {"model": self._endpoint.model, "messages": messages, **sent}
                 response = await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
-                data = _response.parse(response.content)
-                fault = _response.fault_in(data)
+                data = responses.parse(response.content)
+                fault = responses.fault_in(data)
             except openai.APIStatusError as error:
-                fault = _response.fault_of(error)
+                fault = responses.fault_of(error)
             except (ValueError, RecursionError) as error:  # of an error's body
                 raise Malformed("the response can't be read") from error
             if fault is None:
                 self._refused |= refused
                 return data
-            name = _request.unwanted(options, sent, fault.said) if fault.status in REFUSALS else None
+            name = requests.unwanted(options, sent, fault.said) if fault.status in REFUSALS else None
             unnamed = fault.status in REFUSALS and name in (None, "response_format")
             if fault.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (unnamed and TOO_LARGE.search(fault.said)):
                 self._too_large, self._said = min(self._too_large, size), str(fault)
@@ -282,9 +282,9 @@ class Server:
         """
         options, pixels = self.options, self.options.max_pixels
         while True:
-            make = partial(_request.messages, question, options.images, pixels, options.quality)
+            make = partial(requests.messages, question, options.images, pixels, options.quality)
             messages = await asyncio.to_thread(make)
-            if (size := _request.size(messages)) < self._too_large:
+            if (size := requests.size(messages)) < self._too_large:
                 return messages, size
             if pixels // 2 < SMALLEST:
                 raise self._endpoint.too_large(pixels, self._said)
@@ -295,7 +295,7 @@ class Server:
         Raises:
             Malformed: it is no chat completion.
         """
-        message = _response.message_of(data)
+        message = responses.message_of(data)
         self._endpoint.answered = True
         cost = (message.written * self.options.price_out + message.read * self.options.price_in) / 1_000_000
         finished = message.finish != "length"

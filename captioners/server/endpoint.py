@@ -11,9 +11,9 @@ import httpx2
 import openai
 from anyio.from_thread import start_blocking_portal
 
-from captioners import _response
-from captioners._http import Client, find_proxy, why
-from captioners._response import Fault
+from captioners.server import responses
+from captioners.server.connection import Client, find_proxy, why
+from captioners.server.responses import Fault
 from pipeline.errors import BadInput, BadReply
 from pipeline.text import grammar
 
@@ -128,16 +128,16 @@ class Endpoint:
     async def _ask(self, client: openai.AsyncOpenAI) -> tuple[str, ...]:
         try:
             response = await client.get("/models", cast_to=httpx2.Response)
-            data = _response.parse(response.content)
+            data = responses.parse(response.content)
         except openai.APITimeoutError:
             return ()  # the server exists but is busy
         except openai.APIConnectionError as error:
             raise self._unreachable(error) from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise self._stopped(_response.fault_of(error)) from None
+            raise self._stopped(responses.fault_of(error)) from None
         except (openai.OpenAIError, BadReply, ValueError, RecursionError):  # no list, or a malformed one
             return ()
-        if (fault := _response.fault_in(data)) and not _has_version(self.url):
+        if (fault := responses.fault_in(data)) and not _has_version(self.url):
             raise self.elsewhere(str(fault))
         models = data.get("data") if isinstance(data, dict) else None
         names = [model.get("id") for model in models if isinstance(model, dict)] if isinstance(models, list) else []
