@@ -100,8 +100,9 @@ def finished(result: StageResult) -> None:
 
 
 def summary(run: Run, results: Sequence[StageResult]) -> None:
-    """What every stage let through, how the filter was calibrated, and the next command to type."""
+    """What every stage let through, which captions are missing, how the filter was calibrated, and the next command."""
     from pipeline.consistency import thresholds, verdict
+    from pipeline.stages import caption
 
     table = Table("stage", "in", "kept", "rejected", "seconds", box=None, pad_edge=False)
     for result in results:
@@ -109,6 +110,8 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
         why = ", ".join(f"{count} {reason}" for reason, count in reasons) or "-"
         table.add_row(result.name, str(result.entered), str(result.kept), why, f"{result.seconds:.1f}")
     console.print(table)
+    for facts in (result.facts for result in results if result.name == "caption"):
+        lines(caption.lines(facts))
     for facts in (result.facts for result in results if result.name == "filter"):
         lines((*thresholds.lines(facts), *verdict.lines(facts.get("belonging", {}))))
         lines(filter(None, [facts.get("no plot")]))
