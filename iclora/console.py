@@ -108,7 +108,8 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
     for facts in (result.facts for result in results if result.name == "filter"):
         lines((*thresholds.lines(facts), *verdict.lines(facts.get("belonging", {}))))
         lines(filter(None, [facts.get("no plot")]))
-    set_aside(run)
+    if any(result.name == "filter" for result in results):
+        lines(run.remarks())
     last = results[-1]
     if last.name != "export":
         line(f"next: {run.command_to_show(last.name)}")
@@ -122,16 +123,12 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
     line(f"or review in a browser: {run.command('review', '--serve')}")
 
 
-def set_aside(run: Run) -> None:
-    if run.set_aside:
-        line(f"captions.csv had edits that were not applied; it is kept as {run.set_aside}.")
-
-
 # ---- review
 
 
 def review_ways(run: Run) -> None:
     """What to do with the table and the contact sheet that were written."""
+    lines(run.remarks())
     line(f"Look at {run.folder / 'review.html'}, edit {run.folder / 'captions.csv'}, then type")
     line(f"  {run.command_to_apply}")
     line(f"or review in a browser: {run.command('review', '--serve')}")
@@ -160,7 +157,7 @@ def judged(run: Run, changes: Sequence[Change]) -> None:
 
 def exported(run: Run, last: StageResult, told: str) -> None:
     """Where the data set is that was written anew."""
-    set_aside(run)
+    lines(run.remarks())
     line(f"{told}{number(last.kept, 'grid')} in {run.dataset}")
 
 

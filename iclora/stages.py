@@ -68,7 +68,7 @@ def captioning(run: Run, places: Mapping[str, int]) -> caption.Parameters:
 
 
 def _filter(run: Run) -> Work:
-    grids, captions = reviews.grids(run.store), reviews.captions(run.store, run.task, run.counter)
+    grids, captions = reviews.grids(run.store, run.task), reviews.captions(run.store, run.task, run.counter)
     for grid in grids:
         if not (run.folder / grid.path).is_file():  # a reviewer has changed its panels; `compose` wrote the others
             compose.write(grid, run.task.layout.fit, run.folder)
@@ -82,7 +82,8 @@ def _filter(run: Run) -> Work:
 def _export(run: Run) -> Work:
     out = {row.id for row in run.store.rejected("filter")}
     rows = [row for row in run.reviewed() if row.id not in out or row.decision == "keep"]
-    upstream = "".join(run.store.digest(table) for table in ("captions", "scores", "reviews"))
+    decided = {row.id: asdict(row.review) for row in rows if row.review}
+    upstream = "".join(run.store.digest(table) for table in ("captions", "scores")) + key_of(decided=decided)
     return Work(export.stage(run.task, run.folder, _facts(run), run.counter), rows, upstream)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import BadInput
 from pipeline.sources.base import CHUNK, Content, Fault, Item
+from pipeline.store import DATABASE, SETTINGS
 
 PRIORITY = 100
 
@@ -37,7 +38,7 @@ def claims(path: Path) -> bool:
 
 
 def items(path: Path) -> Iterator[Item]:
-    """Hidden folders are passed over, and what lies below one with a `run.db`: a run's own pictures are no source.
+    """Hidden folders are passed over, and what lies below a run's folder: a run's own pictures are no source.
 
     Links are followed, and no folder is walked twice. One that can't be read is an item with a fault.
 
@@ -52,7 +53,7 @@ def items(path: Path) -> Iterator[Item]:
     walked: set[str] = set()
     for here, folders, names in os.walk(root, onerror=refused.append, followlinks=True):
         real = os.path.realpath(here)
-        if real in walked or "run.db" in names:
+        if real in walked or not {DATABASE, SETTINGS}.isdisjoint(names):
             folders.clear()
             continue
         walked.add(real)
