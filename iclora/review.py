@@ -100,13 +100,13 @@ def remarks(run: Run) -> list[str]:
     if waiting:
         fits, they = ("fits", "it is") if len(waiting) == 1 else ("fit", "they are")
         found.append(
-            f"{len(waiting)} of your decisions {fits} no grid of this run; {they} kept in {file} and listed by: "
+            f"{len(waiting)} of your decisions {fits} no grid of this run; {they} kept in {file}; list them: "
             f"{run.command('show', 'unmatched')}"
         )
     if lines := decisions.read(run.folder).unreadable:
         found.append(
-            f"line {', '.join(map(str, lines))} of {file} can't be read, perhaps cut off while it was written; the file "
-            "was left as it is, and what its other lines say holds."
+            f"line {', '.join(map(str, lines))} of {file} can't be read, perhaps cut off while it was written; "
+            "the file was left as it is, and what its other lines say holds."
         )
     return found
 

@@ -305,7 +305,7 @@ class Run:
         found = self.reviewed()
         if not found:
             raise BadInput(
-                f"the run in {self.folder} has no captions yet; '{self.command('dataset')}' writes them, and finds what "
+                f"the run in {self.folder} has no captions yet; '{self.command('dataset')}' writes them and finds what "
                 "you have decided before."
             )
         if isinstance(table, str | Path):

@@ -7,9 +7,9 @@
 
 Every line (the one above is broken) holds all that is decided on one grid from then on, `null` if everything is taken
 back. So the last line on a grid counts, by its place in the file and not by its time, and files of two runs can be
-joined. A record's id is the hash of its picture's file, so a decision is found again in whatever run has the same panels
-or the same picture; one that fits no grid stays in the file and waits. A line without `decided` only says what was
-changed.
+joined. A record's id is the hash of its picture's file, so a decision is found again in whatever run has the same
+panels or the same picture; one that fits no grid stays in the file and waits. A line without `decided` only says what
+was changed.
 """
 
 from __future__ import annotations
