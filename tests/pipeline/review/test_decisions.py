@@ -112,7 +112,8 @@ def test_a_whole_line_without_its_end_counts(tmp_path: Path) -> None:
     "damage",
     [
         b"null", b"[]", b"7", b"\xff\xfe", b'{"grid": "g-1"}', b'{"at": 1, "who": "", "grid": "", "decided": null}',
-        b'{"at": "", "who": "", "grid": "", "decided": 5}', b'{"at": "", "who": "", "grid": "", "decided": {"note": 5}}',
+        b'{"at": "", "who": "", "grid": "", "decided": 5}',
+        b'{"at": "", "who": "", "grid": "", "decided": {"note": 5}}',
         b'{"at": "", "who": "", "grid": "", "decided": {"decision": "perhaps"}}', b"[" * 100_000,
     ],
 )  # fmt: skip
