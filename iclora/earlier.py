@@ -48,9 +48,9 @@ def carry_over(folder: Path) -> Path | None:
     Raises:
         BadInput: another process is at work in the run, or a file can't be read or written.
     """
-    if is_current(folder) or not _is_ours(folder):
-        return None
     try:
+        if is_current(folder) or not _is_ours(folder):
+            return None
         with locked(folder / "opening.lock", 60), locked(folder / "working.lock", 0):
             if is_current(folder) or not _is_ours(folder):  # another process was faster
                 return None
@@ -63,7 +63,7 @@ def carry_over(folder: Path) -> Path | None:
             return _move(folder)
     except (OSError, sqlite3.Error) as error:
         raise BadInput(
-            f"{folder / DATABASE} was made by another version of iclora and can't be replaced ({error}); "
+            f"{folder / DATABASE} is damaged or was made by another version of iclora, and can't be replaced ({error}); "
             "wait if another process is at work in it, and type the same again."
         ) from error
 

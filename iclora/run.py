@@ -248,7 +248,8 @@ class Run:
             return [{"key": one.key, "value": one.value, "from": one.origin} for one in self.settings_in_force()]
         if name == UNMATCHED:
             return [decisions.row_of(one.line) | {"why": one.why} for one in review.unmatched(self)]
-        return said[name] if name in (said := self._said()) else self.store.table(name, also=(*said, UNMATCHED))
+        said = self._said()
+        return said[name] if name in said else self.store.table(name, also=(*said, UNMATCHED, SETTINGS))
 
     def _said(self) -> dict[str, list[dict[str, Any]]]:
         """The tables of what people said."""

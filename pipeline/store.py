@@ -294,8 +294,7 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             raise BadInput(
                 f"the run in {self.folder} can't be read or written ({error}); "
-                "make room or free the file and type the same again, or name another folder with --out; if run.db is "
-                "damaged, delete it: it is derived again, and no decision is lost."
+                "make room or free the file and type the same again, or name another folder with --out."
             ) from error
 
     @contextmanager

@@ -211,9 +211,7 @@ def test_a_stranger_s_database_is_refused_and_left_alone(tmp_path: Path) -> None
 @pytest.mark.parametrize("content", [b"this is no database, whatever its name says" * 50, b"SQLite format 3\0half"])
 def test_a_file_that_is_no_database_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "run.db").write_bytes(content)
-    with pytest.raises(
-        BadInput, match=r"can't be read or written \(.*\); .* another folder with --out; if .* delete it"
-    ):
+    with pytest.raises(BadInput, match=r"can't be read or written \(.*\); .* another folder with --out"):
         Store(tmp_path)
     assert (tmp_path / "run.db").read_bytes() == content
 
