@@ -63,7 +63,7 @@ def carry_over(folder: Path) -> Path | None:
             return _move(folder)
     except (OSError, sqlite3.Error) as error:
         raise BadInput(
-            f"{folder / DATABASE} is damaged or was made by another version of iclora, and can't be replaced ({error}); "
+            f"{folder / DATABASE} is damaged or was made by another version of iclora, and can't be moved ({error}); "
             "wait if another process is at work in it, and type the same again."
         ) from error
 

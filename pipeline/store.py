@@ -182,7 +182,8 @@ def is_current(folder: Path) -> bool:
 
 def is_damaged(error: sqlite3.DatabaseError) -> bool:
     """Whether the fault lies in the file itself, not in who holds it or in the disk."""
-    return error.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest tells kinds of damage apart
+    return code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 class Keyed(Protocol):
@@ -292,16 +293,13 @@ class Store:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
-            raise BadInput(
-                f"the run in {self.folder} can't be read or written ({error}); "
-                "make room or free the file and type the same again, or name another folder with --out."
-            ) from error
+            way = "make room or free the file and type the same again, or name another folder with --out"
+            if isinstance(error, sqlite3.DatabaseError) and is_damaged(error) and (self.folder / SETTINGS).exists():
+                way = f"delete {DATABASE} and type the same again: it is derived again, and no decision is lost"
+            raise BadInput(f"the run in {self.folder} can't be read or written ({error}); {way}.") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        if self._db.in_transaction:  # part of a longer one
-            yield self._db
-            return
         with self._explained():
             self._db.execute("BEGIN IMMEDIATE")
             try:

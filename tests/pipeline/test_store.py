@@ -216,6 +216,17 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path, content: bytes) -> N
     assert (tmp_path / "run.db").read_bytes() == content
 
 
+def test_a_database_damaged_in_a_run_may_be_deleted(tmp_path: Path) -> None:
+    write_settings(tmp_path, {"task": "storyboard"})
+    with Store(tmp_path) as store:
+        store.add("inspect", "records", [record(f"{number:04d}") for number in range(500)], [], 0)
+    file = tmp_path / "run.db"
+    content = file.read_bytes()
+    file.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+    with Store(tmp_path) as store, pytest.raises(BadInput, match=r"malformed\); delete run\.db .* no decision is lost"):
+        store.items(Record, "records")
+
+
 def test_a_folder_that_can_t_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BadInput, match="can't be read or written"):

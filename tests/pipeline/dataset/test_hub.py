@@ -13,6 +13,7 @@ from hub import TOKEN, Hub, serving
 from iclora import cli
 from pipeline.dataset import hub
 from pipeline.errors import BadInput
+from pipeline.store import Store, write_settings
 
 
 @pytest.fixture
@@ -122,7 +123,8 @@ def test_a_name_consists_of_owner_and_name(name: str, folder: Path) -> None:
 
 
 def test_the_command_pushes_a_runs_data_set(server: Hub, folder: Path, monkeypatch, capsys) -> None:
-    (folder.parent / "run.db").touch()
+    with Store(folder.parent):
+        write_settings(folder.parent, {"task": "storyboard"})
     words = ["iclora", "push", "storyboard", "me/grids", "--out", str(folder.parent)]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:
