@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-SIZE = (64, 32)
+SIZE = (64, 64)
 SMALL = {
     "layout.panel_width": 64,
-    "layout.panel_height": 32,
+    "layout.panel_height": 64,
     "group.floor": 0,
     "group.near": 0,
     "group.ceiling": 1,
