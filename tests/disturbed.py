@@ -22,11 +22,7 @@ from typing import Any
 import bitmaps
 
 ROOT = Path(__file__).parents[1]
-ANSWER = {"summary": "a story of {}", "panels": [{"text": f"the {{}} thing {n} is seen here"} for n in "abc"]}
-SETTINGS = bitmaps.SMALL | {
-    "captioner.answers": [json.dumps(ANSWER).replace("{}", word) for word in ("sea", "town", "hill", "wood")],
-    "caption.attempts": 1,
-}
+CAPTIONER = ROOT / "tests" / "toys" / "captioners" / "by_picture.py"
 ALL = sys.maxsize
 """The moment that never comes."""
 
@@ -45,7 +41,9 @@ class Ended:
 def open_run(films: Path, folder: Path) -> Any:
     import iclora
 
-    return iclora.open_run("storyboard", films, settings=SETTINGS, captioner="scripted", scorer="none", folder=folder)
+    return iclora.open_run(
+        "storyboard", films, settings=bitmaps.SMALL, captioner=str(CAPTIONER), scorer="none", folder=folder
+    )
 
 
 class Runner:

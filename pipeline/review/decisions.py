@@ -265,11 +265,15 @@ def match(lines: Sequence[Line], grids: Sequence[Grid], records: Mapping[str, Re
     def settle(line: Line, grid: Grid) -> None:
         """Gives a grid its decision. Of two the later counts, which comes first."""
         assert line.review is not None
-        if why := _misfit(line.review, records, task):
+        panels = line.review.panels
+        if grid.pixels and grid.pixels == line.picture:  # the same panels, perhaps from files with other bytes
+            now = dict(zip(line.panels, grid.group.origin, strict=False))
+            panels = tuple(now.get(panel, panel) for panel in panels)
+        review = replace(line.review, grid=grid.id, panels=() if panels == grid.group.origin else panels)
+        if why := _misfit(review, records, task):
             unmatched.append(Unmatched(line, why))
         elif grid.id not in found:
-            panels = () if line.review.panels == grid.group.origin else line.review.panels
-            found[grid.id] = replace(line.review, grid=grid.id, panels=panels)
+            found[grid.id] = review
 
     for line in reversed(lines):
         if grid := known.get(line.key):

@@ -20,10 +20,8 @@ from pipeline.errors import BadInput
 from pipeline.review import decisions
 
 FOLDERS = "abcdef"
-MOMENTS = 30
-"""At which a run is killed."""
-OFTEN = {"compose": 5, "export": 5, "decide": 4}
-"""How many of them are within these."""
+OFTEN = ("compose", "export", "decide")
+"""What is cut off as often as all the rest."""
 MINE = "[MOVIE-SHOTS] Mine, [SCENE-1] my first words, [SCENE-2] my second words, [SCENE-3] my third words."
 SAID = {"a": ("drop", "too dark"), "b": ("keep", "")}
 
@@ -74,7 +72,7 @@ def state(films: Path, folder: Path) -> dict[str, Any]:
         for row in tables["stages"]:  # times, what was in the cache, and a hash of the run's own path
             row.update(seconds=0, facts="", fingerprint="")
         said = [{**row, "at": ""} for name in ("decisions", "events") for row in run.table(name)]
-        files = [path for path in folder.rglob("*.*") if path.suffix in (".png", ".txt", ".csv", ".jsonl", ".md")]
+        files = [path for path in folder.rglob("*.*") if path.suffix in (".png", ".txt", ".csv", ".jsonl")]
         files = [path for path in files if path.name != "decisions.jsonl" and "cache" not in path.parts]
         content = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(files)}
         parts = [path.name for path in folder.rglob("*.part") if "cache" not in path.parts]
@@ -87,28 +85,31 @@ def of_folder(run: Run) -> dict[str, tuple[str, str]]:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
+    return {
+        path: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".lock", ".db-shm")
+    }
 
 
 # ---- killed
 
 
-def chosen(moments: list[str]) -> list[int]:
-    rng = random.Random(19)
-    found = {
-        place
-        for name, count in OFTEN.items()
-        for place in rng.sample([number for number, doing in enumerate(moments) if doing == name], count)
-    }
+def chosen(moments: list[str], count: int) -> list[int]:
+    """Moments at random; within each of `OFTEN` a sixth of them at least."""
+    rng, found = random.Random(count), set[int]()
+    for name in OFTEN:
+        found |= set(rng.sample([number for number, doing in enumerate(moments) if doing == name], count // 6))
     rest = [number for number in range(len(moments)) if number not in found]
-    return sorted(found | set(rng.sample(rest, MOMENTS - len(found))))
+    return sorted(found | set(rng.sample(rest, count - len(found))))
 
 
-def test_a_run_killed_at_any_moment_comes_to_the_same_end(
-    runner: Runner, films: Path, table: Path, moments: list[str], expected: dict[str, Any], tmp_path: Path
+@pytest.mark.parametrize("count", [6, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_run_killed_at_any_moment_comes_to_the_same_end(  # noqa: PLR0913, PLR0917  (fixtures)
+    runner: Runner, films: Path, table: Path, moments: list[str], expected: dict[str, Any], tmp_path: Path, count: int
 ) -> None:
     met = set()
-    for number in chosen(moments):
+    for number in chosen(moments, count):
         folder = tmp_path / str(number)
         killed = runner.run(films, folder, table, until=number)
         assert killed.killed, number
@@ -117,14 +118,14 @@ def test_a_run_killed_at_any_moment_comes_to_the_same_end(
         assert (again.killed, again.error) == (False, ""), number
         assert state(films, folder) == expected, (number, killed.moments[-1])
         shutil.rmtree(folder)
-    assert {*OFTEN, "caption", "filter"} <= met
+    assert met >= set(OFTEN)
 
 
 def test_a_run_killed_again_and_again_comes_to_the_same_end(
     runner: Runner, films: Path, table: Path, moments: list[str], expected: dict[str, Any], tmp_path: Path
 ) -> None:
     rng, folder = random.Random(7), tmp_path / "run"
-    for _ in range(6):
+    for _ in range(4):
         runner.run(films, folder, table, until=rng.randrange(len(moments) // 2))
     assert runner.run(films, folder, table).error == ""
     assert state(films, folder) == expected
@@ -136,7 +137,7 @@ def test_a_run_killed_again_and_again_comes_to_the_same_end(
 def test_a_full_disk_ends_a_run_in_one_sentence_and_loses_nothing(
     runner: Runner, films: Path, table: Path, expected: dict[str, Any], tmp_path: Path
 ) -> None:
-    for most in (100, 3_000, 30_000, 60_000):
+    for most in (100, 3_000, 60_000):
         folder = tmp_path / str(most)
         full = runner.run(films, folder, table, most=most)
         assert not full.killed and full.error and "\n" not in full.error, most
@@ -176,9 +177,9 @@ def test_of_two_commands_the_second_is_refused_and_changes_nothing(
         with run.store.working():
             command, *options = words
             code, output, errors = iclora(command, "storyboard", "--out", "run", *options)
-    assert (code, output) == (2, "")
-    assert errors.startswith("error: another process is at work in run ") and errors.count("\n") == 1
-    assert contents(home / "run") == before
+        assert (code, output) == (2, "")
+        assert errors.startswith("error: another process is at work in run ") and errors.count("\n") == 1
+        assert contents(home / "run") == before
 
 
 # ---- the clock

@@ -217,6 +217,20 @@ def test_panels_that_a_person_put_together_are_found_where_structure_gives_the_s
     assert found.reviews == {"g-5": Review("g-5", "keep", "mine")}
 
 
+def test_swapped_panels_stay_swapped_when_the_files_have_other_bytes(storyboard: Task) -> None:
+    anew = grid("g-7", "xyz", "p1")
+    records = {record.id: record for record in anew.group.records}
+    found = decisions.match([line(ONE, panels=("c", "b", "a"))], [anew], records, storyboard)
+    assert found.reviews["g-7"].panels == ("z", "y", "x")
+
+
+def test_swapped_panels_that_are_composed_like_that_now_need_no_swap(storyboard: Task) -> None:
+    anew = grid("g-8", "cba", "p8")
+    records = {record.id: record for record in anew.group.records}
+    found = decisions.match([line(ONE, panels=("c", "b", "a"))], [anew], records, storyboard)
+    assert found.reviews == {"g-8": Review("g-8", "keep")}
+
+
 def test_a_grid_s_own_decision_comes_before_one_that_only_looks_alike(storyboard: Task) -> None:
     alike = grid("g-6", "xyz", "p1")
     lines = [line(alike, note="its own"), line(ONE, note="of the same picture")]
