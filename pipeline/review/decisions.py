@@ -202,7 +202,8 @@ _LINE = TypeAdapter(Line)
 def _written(line: Line) -> bytes:
     review = asdict(line.review) if line.review else {}
     said: dict[str, Any] = {name: value for name, value in review.items() if value and name != "grid"}
-    content = {"at": line.at, "who": line.who, "grid": line.grid, "panels": line.panels, "picture": line.picture}
+    content: dict[str, Any] = {"at": line.at, "who": line.who, "grid": line.grid}
+    content |= {"panels": line.panels, "picture": line.picture}
     content |= {"decided": said if line.review else None} if line.decides else {}
     content |= {"changed": [asdict(change) for change in line.changed]} if line.changed else {}
     # Half a character that a browser sent is written as an escape, which JSON reads back as it was.
