@@ -337,9 +337,10 @@ class Run:
 
         Raises:
             BadInput: a package that the page needs is not installed.
+            KeyboardInterrupt: Ctrl-C cut off a question to the captioner or a scoring; no decision is lost.
         """
         extras.require("the review page", "page")
-        from iclora.page.app import serve
+        from iclora.page.server import serve
 
         return serve(self, opened)
 

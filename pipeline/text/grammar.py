@@ -51,6 +51,13 @@ def render(summary: str, panels: Iterable[str], names: Iterable[str], task: Task
     return _joined([bracket_names(part, everyone) for part in parts], task)
 
 
+def skeleton(task: Task) -> str:
+    """A joint caption for a person to fill in: prefix, opening and markers, each followed by a place for its text."""
+    head = " ".join(filter(None, (task.prefix, task.opening)))
+    body = ", ".join(f"{marker} " for marker in task.markers)
+    return f"{head} , {body}." if head else f"{body}."
+
+
 def _joined(parts: list[str], task: Task) -> str:
     """Summary and panels joined; raises as `render` does."""
     summary, *texts = (_part(text, task) for text in parts)
