@@ -116,7 +116,7 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
         lines((*thresholds.lines(facts), *verdict.lines(facts.get("belonging", {}))))
         lines(filter(None, [facts.get("no plot")]))
     last = results[-1]
-    set_aside(run, last)
+    remarks(run, last)
     if last.name != "export":
         line(f"next: {run.command_to_show(last.name)}")
         return
@@ -129,15 +129,14 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
     line(f"or review in a browser: {run.command('review', '--serve')}")
 
 
-def set_aside(run: Run, last: StageResult | None = None) -> None:
-    """What a person has edited in files that were written anew, and where it is kept.
+def remarks(run: Run, last: StageResult) -> None:
+    """What a person should know of their decisions, and of files that they changed and that were written anew.
 
     Args:
-        last: the last stage's result, if stages have run.
+        last: the last stage's result.
     """
-    if run.set_aside:
-        line(f"captions.csv had edits that were not applied; it is kept as {run.set_aside}.")
-    if last and last.worked and (kept := last.facts.get("set aside")):
+    lines(run.remarks())
+    if last.worked and (kept := last.facts.get("set aside")):
         line(f"Files of the data set had been changed by hand; before it was written anew they were copied to {kept}.")
 
 
@@ -157,6 +156,7 @@ def configs(folder: Path, names: Sequence[str]) -> None:
 
 def review_ways(run: Run) -> None:
     """What to do with the table and the contact sheet that were written."""
+    lines(run.remarks())
     line(f"Look at {run.folder / 'review.html'}, edit {run.folder / 'captions.csv'}, then type")
     line(f"  {run.command_to_apply}")
     line(f"or review in a browser: {run.command('review', '--serve')}")
@@ -201,7 +201,7 @@ def judged(run: Run, changes: Sequence[Change]) -> None:
 
 def exported(run: Run, last: StageResult, told: str) -> None:
     """Where the data set is that was written anew."""
-    set_aside(run, last)
+    remarks(run, last)
     line(f"{told}{number(last.kept, 'grid')} in {run.dataset}")
 
 
