@@ -93,6 +93,7 @@ def finished(result: StageResult) -> None:
     elif not console.is_terminal:
         counts = f"{result.entered} in, {result.kept} kept, {result.entered - result.kept} rejected"
         line(f"{result.name}: {counts}, {result.seconds:.1f} s")
+    lines(f"note: {remark}" for remark in result.facts.get("remarks", ()))
 
 
 # ---- what a run came to
@@ -162,11 +163,27 @@ def diff(changes: Sequence[Change]) -> None:
     """Every edited row with what was and what becomes of it, and what the linter finds in a new caption."""
     for change in changes:
         line(change.review.grid)
+        texts = [name for name, _, _ in change.fields if name in ("caption", "summary") or name.startswith("panel_")]
         for name, was, becomes in change.fields:
             old, new = differing(was, becomes)
             line(f"  {name}: {old} -> {new}")
-            if name == "caption":
+            if texts and name == texts[-1]:
                 lines(f"  problem: {problem}" for problem in change.problems)
+
+
+def replaced(run: Run, changes: Sequence[Change]) -> None:
+    """What a replacement changes, part by part, and in how many captions it changes each part."""
+    from pipeline.review import replacing
+
+    diff([replacing.by_field(change, run.task) for change in changes])
+    counts = ", ".join(f"{name} {count}" for name, count in replacing.count(changes, run.task).items())
+    line(f"{number(changes, 'caption')}{f' ({counts})' if counts else ''}")
+
+
+def stay(grids: Sequence[str]) -> None:
+    """Which grids an undo leaves alone."""
+    if grids:
+        line(f"{number(grids, 'caption')} edited since, left as they are: {', '.join(grids)}")
 
 
 def judged(run: Run, changes: Sequence[Change]) -> None:

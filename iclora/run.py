@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +23,8 @@ from pipeline.engines import local
 from pipeline.errors import BadInput, EmptyResult
 from pipeline.plugins import extras
 from pipeline.progress import Progress, silent
-from pipeline.records import Row
-from pipeline.review import csv_table, reviews
+from pipeline.records import Caption, Row
+from pipeline.review import csv_table, replacing, reviews
 from pipeline.store import TABLES, Mark, Store, usual_folder
 from pipeline.task import Task
 from pipeline.text import counters
@@ -273,12 +273,55 @@ class Run:
         who = str(table) if isinstance(table, str | Path) else "python"
         with self.store.deciding():
             changes = self.edits(table)
-            self.store.review(
-                [change.review for change in changes],
-                [(change.review.grid, *field) for change in changes for field in change.fields],
-                who=who,
-            )
+            self._decide(changes, who)
         return changes
+
+    def _decide(self, changes: Sequence[reviews.Change], who: str, withdrawn: Sequence[str] = ()) -> None:
+        """Writes changes by a person; of grids that are withdrawn, no decision stays."""
+        self.store.review(
+            [change.review for change in changes if change.review.grid not in withdrawn],
+            [(change.review.grid, *field) for change in changes for field in change.fields],
+            who=who,
+            withdrawn=withdrawn,
+        )
+
+    def replacements(self, old: str, new: str, *, inside_words: bool = False) -> list[reviews.Change]:
+        """What would change if one phrase took the place of another in all captions; nothing of the run does.
+
+        Whole words in exactly these letters are replaced, in summary, panel texts and people's looks. Markers, prefix,
+        opening and names stay; a name is changed together with its brackets (`<Mara>` by `<Ines>`).
+
+        Args:
+            new: may be empty.
+            inside_words: also in parts of longer words.
+
+        Raises:
+            BadInput: no caption has the phrase, or some can't be changed like this; all of them are named.
+        """
+        return replacing.find(self.reviewed(), self.task, self.counter, old, new, inside_words=inside_words)
+
+    def replace(self, old: str, new: str, *, inside_words: bool = False) -> list[reviews.Change]:
+        """Replaces a phrase in all captions, as if a person had edited them one by one, and gives what changed.
+
+        The data set has the changes after `advance(start="filter")`. Arguments and errors are those of `replacements`.
+        """
+        with self.store.deciding():
+            changes = self.replacements(old, new, inside_words=inside_words)
+            self._decide(changes, replacing.name_of(old, new))
+        return changes
+
+    def undo_replace(self) -> replacing.Undo:
+        """Takes back the last replacement that was not taken back yet; captions that were edited since stay.
+
+        Raises:
+            BadInput: there is none.
+        """
+        with self.store.deciding():
+            written = {caption.grid: caption.text for caption in self.store.items(Caption, "captions")}
+            events = self.store.table("events")
+            undo = replacing.undo(self.reviewed(), self.task, self.counter, events, written)
+            self._decide(undo.changes, f"{replacing.UNDO}{undo.who}", undo.withdrawn)
+        return undo
 
     def serve(self, opened: Callable[[str], None]) -> int:
         """Serves the review page on this machine until Ctrl-C; gives how many changes were made and not undone.
@@ -288,9 +331,10 @@ class Run:
 
         Raises:
             BadInput: a package that the page needs is not installed.
+            KeyboardInterrupt: Ctrl-C cut off a question to the captioner or a scoring; no decision is lost.
         """
         extras.require("the review page", "page")
-        from iclora.page.app import serve
+        from iclora.page.server import serve
 
         return serve(self, opened)
 

@@ -60,11 +60,11 @@ def load(job: Job) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        with ZipFile(path) as parts:
+        with files.open_regular(path) as file, ZipFile(file) as parts:
             if parts.testzip():  # torch does not notice overwritten tensors
                 raise BadZipFile
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        was = state["recipe"]
+        was = dict(state["recipe"])
     except Exception as error:  # torch raises a different class for every place of the damage
         raise BadInput(
             f"{path} is damaged and can't be read; delete it to start over, or start in another folder (--into) with "

@@ -5,14 +5,31 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import TextIO
+from typing import Any, TextIO
 
 import typer
+from typer.core import TyperGroup
 
-from iclora.cli import about, dataset, review, training
+from iclora.cli import about, dataset, replace, review, training
+from iclora.cli.interrupts import Interruptible
 from pipeline.errors import BrokenPlugin, EmptyResult, ToolkitError
 
+STOPPED = {"generate": "stopped; nothing was written, and the same command starts again."}
+"""By command, what Ctrl-C says; the others resume."""
+
+
+class Commands(TyperGroup):
+    """The commands, with an end of their own after Ctrl-C: typer's says nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with Interruptible(
+            lambda: STOPPED.get(str(ctx.invoked_subcommand), "stopped; the same command resumes from here.")
+        ):
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Turn related images into a reviewed data set, an In-Context LoRA, and new image sets.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -36,6 +53,7 @@ for _name, _help in STAGES.items():
     app.command(_name, help=f"{_help} Earlier stages are brought up to date first.")(dataset.command_to(_name))
 for _command in (
     review.review,
+    replace.replace,
     about.show,
     training.train,
     training.generate,
@@ -79,6 +97,3 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder without write access, a table that another program holds
         print(f"error: {error.filename or 'a file'} can't be used: {error.strerror or error}.", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("stopped; the same command resumes.", file=sys.stderr)
-        raise SystemExit(130) from None
