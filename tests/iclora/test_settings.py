@@ -254,8 +254,8 @@ def stored() -> dict[str, object]:
 
 def test_a_later_command_keeps_the_settings_of_an_earlier_one(iclora: Typed, films: Path) -> None:
     first = ("--set", "group.near=0", "--set", "group.ceiling=1", "--set", "group.floor=0")
-    assert iclora("dataset", "storyboard", "--source", str(films), *BARE, *first)[0] == 0
-    code, output, _ = iclora("dataset", "storyboard", "--set", "caption.attempts=2")
+    assert iclora("caption", "storyboard", "--source", str(films), *BARE, *first)[0] == 0
+    code, output, _ = iclora("caption", "storyboard", "--set", "caption.attempts=2")
     assert code == 0 and "compose: done, 2 kept, nothing to do" in output
     assert iclora("compose", "storyboard", "--unset", "group.near", "--unset", "caption.attempts")[0] == 0
     assert stored()["overrides"] == {"group.ceiling": 1, "group.floor": 0}
