@@ -12,8 +12,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from pipeline import files
 from pipeline.errors import BadInput, BadReply
-from pipeline.pixels import open_image
+from pipeline.pixels import MOST_BYTES, open_image
 from pipeline.records import Layout, Reference, TrainingSample
 from pipeline.sources import gathering
 from pipeline.sources.base import Item
@@ -27,6 +28,8 @@ from pipeline.text import grammar
 TRAIN, HELD_OUT = "train", "validation"
 SQUEEZE = 0.01
 """How much a panel's aspect ratio may change when it is resized; most of it is rounding to whole tokens."""
+MOST_TEXT = 1 << 28
+"""Bytes of a table of captions."""
 NAMED = 5
 """Faults that an error lists one by one."""
 CAPTIONS = (ENCODING, LISTING, SECOND)
@@ -152,7 +155,7 @@ def _take(item: Item, name: str, task: Task, side: _Side) -> None:
         return
     file = Path(item.source)
     try:
-        content, size = file.read_bytes(), open_image(file).size  # decoded and upright, as it will be cut up
+        content, size = files.read(file, MOST_BYTES), open_image(file).size  # decoded and upright, as it will be cut up
     except (OSError, BadInput):
         side.faults.append(f"{item.name} is not a readable picture")
         return

@@ -5,14 +5,31 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import TextIO
+from typing import Any, TextIO
 
 import typer
+from typer.core import TyperGroup
 
-from iclora.cli import about, dataset, review, training
-from pipeline.errors import BrokenPlugin, ToolkitError
+from iclora.cli import about, dataset, replace, review, training
+from iclora.cli.interrupts import Interruptible
+from pipeline.errors import BrokenPlugin, EmptyResult, ToolkitError
+
+STOPPED = {"generate": "stopped; nothing was written, and the same command starts again."}
+"""By command, what Ctrl-C says; the others resume."""
+
+
+class Commands(TyperGroup):
+    """The commands, with an end of their own after Ctrl-C: typer's says nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with Interruptible(
+            lambda: STOPPED.get(str(ctx.invoked_subcommand), "stopped; the same command resumes from here.")
+        ):
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
+    cls=Commands,
     help="Turn related images into a reviewed data set, an In-Context LoRA, and new image sets.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -30,11 +47,21 @@ STAGES = {
     "export": "Write the kept grids as a data set.",
 }
 app.command("dataset", help="Run all stages, from sources to a data set; an interrupted run resumes.")(
-    dataset.command_to("export")
+    dataset.stage_command("export")
 )
 for _name, _help in STAGES.items():
     app.command(_name, help=f"{_help} Earlier stages are brought up to date first.")(dataset.command_to(_name))
-for _command in (review.review, about.show, training.train, training.generate, about.push, about.tasks, about.doctor):
+for _command in (
+    review.review,
+    replace.replace,
+    about.show,
+    training.train,
+    training.generate,
+    about.pack,
+    about.push,
+    about.tasks,
+    about.doctor,
+):
     app.command()(_command)
 
 
@@ -57,7 +84,7 @@ def _show(
 
 
 def main() -> None:
-    """Runs the command; what the user can fix ends as one sentence and exit code 2."""
+    """Runs the command; what the user can fix ends as one sentence and exit code 2, an empty result with 1."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would take the cores from the others
     try:
         with warnings.catch_warnings():
@@ -66,10 +93,7 @@ def main() -> None:
             app()
     except ToolkitError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(1 if isinstance(error, EmptyResult) else 2) from None
     except OSError as error:  # a full disk, a folder without write access, a table that another program holds
         print(f"error: {error.filename or 'a file'} can't be used: {error.strerror or error}.", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("stopped; the same command resumes.", file=sys.stderr)
-        raise SystemExit(130) from None

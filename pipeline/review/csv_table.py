@@ -19,6 +19,7 @@ from pipeline.review.risk import riskiest_first
 from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.text.counters import TokenCounter
+from pipeline.text.markers import CONTROL
 
 SHORT = 6  # letters of a cell's hash: the chance that two texts agree in it is 1 in 64 million
 
@@ -209,6 +210,8 @@ def _change(row: Row, cells: Mapping[str, str], task: Task, counter: TokenCounte
     for name, text in wanted.items():
         if name != "decision" and (harm := spreadsheet.damage(seen[name], text)):
             doubts.append(f"{name}: {harm}")
+        if control := CONTROL.search(text):
+            doubts.append(f"{name}: has the control character {control[0]!a}; take it out")
     try:
         words, people = _edit(row, wanted, task)
         decision = next((known for known in reviews.DECISIONS if known == wanted.get("decision")), None)
@@ -248,8 +251,8 @@ def _people(row: Row, cell: str) -> list[Person]:
         BadInput: somebody was left out, or appears twice.
     """
     said = reviews.people_in(cell)
-    known = row.caption.parts.people if row.caption.parts else ()
-    if missing := [person.name for person in known if person.name not in {one.name for one in said}]:
+    known, there = row.caption.parts.people if row.caption.parts else (), {one.name for one in said}
+    if missing := [person.name for person in known if person.name not in there]:
         raise BadInput(f"people: {missing[0]} is left out; describe them, or take <{missing[0]}> out of the caption")
     return said
 

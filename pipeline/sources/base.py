@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline import files
 from pipeline.errors import BadInput
 from pipeline.records import Position, Record, Rejected, content_id
 from pipeline.task import Task
@@ -157,7 +158,7 @@ class Item:
         except OSError as error:  # no permission, a link to nowhere, a disk's fault
             raise BadInput(f"{self.source} can't be read: {error.strerror or error}.") from error
 
-    def file(self, folder: Path) -> Path:
+    def file(self, folder: Path, most: int | None = None) -> Path:
         """The item as a file.
 
         The absolute path of the user's own, else the path of an extracted copy, relative to the run's folder. Either
@@ -165,9 +166,10 @@ class Item:
 
         Args:
             folder: the run's folder.
+            most: bytes that may be extracted; any number if None.
 
         Raises:
-            BadInput: it can't be read.
+            BadInput: it can't be read, or is larger.
         """
         if self.content is not None and self.content.path is not None:
             return self.content.path
@@ -177,12 +179,14 @@ class Item:
         try:
             with part.open("wb") as out:
                 for chunk in self.chunks():
+                    if most is not None and out.tell() + len(chunk) > most:
+                        raise BadInput(f"{self.source} has more than {most:,} bytes, too many for what it is.")
                     digest.update(chunk)
                     out.write(chunk)
             # Nothing of the name is kept but its ending, for people and for libraries that look at it.
             ending = re.sub(r"[^a-z0-9]", "", posixpath.splitext(self.name)[1].lower())[:8]
             kept = EXTRACTED / f"{digest.hexdigest()}{'.' if ending else ''}{ending}"
-            part.replace(folder / kept)
+            files.settle(part, folder / kept)
         finally:
             part.unlink(missing_ok=True)
         return kept

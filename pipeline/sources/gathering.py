@@ -24,6 +24,8 @@ BESIDE = {
     ".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".md", ".toml", ".yaml", ".yml", ".sh", ".srt", ".vtt",
 }  # fmt: skip
 """Endings of files that accompany images; they are not listed as unsupported."""
+CHECKSUMS = "SHA256SUMS"
+"""A file of this name accompanies a data set."""
 TELLING = {
     STRAY: "{count} text file{s} belong{verb} to no picture: {names}",
     SECOND: "{count} text{s} differ{verb} from another text of the same picture: {names}",
@@ -107,7 +109,9 @@ def natural(text: str) -> list[tuple[int, int | str]]:
 
 def _is_beside(item: Item) -> bool:
     """Whether it only accompanies others."""
-    return not item.fault and posixpath.splitext(item.name)[1].lower() in BESIDE
+    if item.fault:
+        return False
+    return posixpath.splitext(item.name)[1].lower() in BESIDE or posixpath.basename(item.name) == CHECKSUMS
 
 
 def _usable(items: Iterable[Item]) -> Iterator[Item]:

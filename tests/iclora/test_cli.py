@@ -76,7 +76,7 @@ def test_missing_weights_are_reported_before_any_work_with_ways_to_proceed(iclor
 def test_pictures_with_and_without_texts_pass_the_whole_pipeline(iclora: Run, pictures: Path) -> None:
     code, output, _ = iclora("dataset", "storyboard", "--source", str(pictures), *BARE)
     assert code == 0
-    assert "1 caption problems" in output
+    assert "1 no caption" in output
     assert "note: 3 panels in 1 of 2 grids came without a text; write their captions in captions.csv" in output
     assert "note: 1 of 2 captions have no summary; write one in the table's column 'summary'." in output
     caption = Path("runs/storyboard/dataset/train/0001.txt").read_text(encoding="utf-8")

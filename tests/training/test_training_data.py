@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -358,6 +360,27 @@ def test_panels_below_the_minimum_size_are_refused_before_anything_is_read(make_
         make_job(smallest_panel=96)
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["flag.png", "flag.txt", "metadata.jsonl"])
+@pytest.mark.parametrize("device", ["", "/dev/zero"])
+def test_a_pipe_or_a_device_in_a_data_set_is_one_sentence(name: str, device: str, tmp_path: Path) -> None:
+    file = painted(tmp_path / "data") / name
+    file.unlink(missing_ok=True)
+    if device:
+        file.symlink_to(device)
+    else:
+        os.mkfifo(file)
+    with pytest.raises(BadInput, match=re.escape(name)):
+        dataset.read(tmp_path / "data", task.load("storyboard"))
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, "5", '"a"', "[]", '{"file_name": 5}', '{"file_name": {"a": 1}}'])
+def test_a_table_line_of_any_kind_is_one_sentence(line: str, tmp_path: Path) -> None:
+    (painted(tmp_path / "data") / "metadata.jsonl").write_text(line)
+    with pytest.raises(BadInput, match=r"metadata\.jsonl, line 1: not JSON with a file_name"):
+        dataset.read(tmp_path / "data", task.load("storyboard"))
+
+
 # ---- latents
 
 
@@ -422,6 +445,30 @@ def test_only_new_data_is_encoded(make_job: Make, grids: Path, tmp_path: Path, m
     encoded = encoded_by(make_job(cache=cache, data=home))
     assert texts == [lines[4]["text"]]
     assert Prompt(texts[0]) in encoded.texts
+
+
+@pytest.mark.parametrize("damage", ["half", "reshaped", "renamed", "nan", "empty"])
+def test_a_damaged_entry_of_the_cache_is_encoded_again(damage: str, make_job: Make, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    first = encoded_by(make_job("one", cache=cache))
+    for kind in ("texts", "latents"):
+        file = sorted((tmp_path / "cache" / kind).rglob("*.safetensors"))[0]
+        tensors = cache.get_tensors(kind, file.stem) or {}
+        changed = {
+            "half": tensors,
+            "reshaped": {name: tensor[..., :-1].contiguous() for name, tensor in tensors.items()},
+            "renamed": {f"my {name}": tensor for name, tensor in tensors.items()},
+            "nan": {name: tensor * float("nan") for name, tensor in tensors.items()},
+            "empty": {},
+        }
+        cache.put_tensors(kind, file.stem, changed[damage])
+        if damage == "half":
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    again = encoded_by(make_job("two", cache=cache))
+    for prompt, encoded in first.texts.items():
+        assert all(torch.equal(encoded[name], again.texts[prompt][name]) for name in encoded)
+    for view, posterior in first.grids.items():
+        assert all(torch.equal(tensor, vars(again.grids[view])[name]) for name, tensor in vars(posterior).items())
 
 
 def test_a_text_is_encoded_the_same_whatever_else_is_encoded(make_job: Make, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline import files
 from pipeline.records import Layout
 from training.monitoring import journal
 
@@ -48,9 +49,8 @@ def draw_losses(folder: Path, path: Path) -> None:
     _draw_whole(whole, steps, validation)
     _draw_noise_levels(levels, validation)
     _draw_panels(panels, steps, validation)
-    part = path.with_suffix(".part")
-    figure.savefig(part, format="png", dpi=120)
-    part.replace(path)
+    with files.replacing(path) as part:
+        figure.savefig(part, format="png", dpi=120)
 
 
 def smoothed(losses: pd.Series[float]) -> pd.Series[float]:
@@ -303,6 +303,5 @@ def _blank(size: tuple[int, int]) -> tuple[Image.Image, ImageDraw.ImageDraw]:
 
 
 def _save(sheet: Image.Image, path: Path) -> None:
-    part = path.with_suffix(".part")
-    sheet.save(part, format="PNG")
-    part.replace(path)
+    with files.replacing(path) as part:
+        sheet.save(part, format="PNG")

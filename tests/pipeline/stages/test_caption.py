@@ -649,3 +649,17 @@ def test_the_stage_writes_nothing_but_the_cache(tmp_path: Path) -> None:
         and "seconds" in kept
     )
     assert Cache(tmp_path / "cache").get_reply(file.stem) == kept
+
+
+# ---- what must not be captioned
+
+
+def test_a_trait_is_told_to_the_captioner_and_a_caption_that_still_has_it_is_kept_and_marked(tmp_path: Path) -> None:
+    blonde = reply("<P1> rows a red boat", "blonde gulls fly over the roofs", "<P1> mends a long net")
+    own = small(caption__exclude__hair=["hair", "blonde"])
+    fault = "'blonde' must not appear in this task's captions (hair)"
+    captioner = make("scripted", blonde, GOOD)
+    (made,) = run(tmp_path / "cured", captioner, grids(tmp_path / "cured", 1), own)
+    assert (made.problems, captioner.asked[1].earlier[0].faults) == ((), (fault,))
+    (kept,) = run(tmp_path / "kept", make("scripted", blonde), grids(tmp_path / "kept", 1), own)
+    assert (kept.problems, kept.attempts, kept.panels[1]) == ((fault,), 3, "blonde gulls fly over the roofs")

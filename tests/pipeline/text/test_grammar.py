@@ -56,6 +56,24 @@ def test_render_adds_the_opening_only_to_a_summary_that_lacks_it():
     assert grammar.render("This two-part image portrays a couple of bakers.", panels, [], own) == expected
 
 
+def test_a_skeleton_has_prefix_opening_and_every_marker_and_nothing_else():
+    own = TASKS["couple-profile"]
+    assert grammar.skeleton(own) == "This two-part image portrays a couple of, [LEFT], [RIGHT]."
+    assert grammar.skeleton(STORYBOARD) == "[MOVIE-SHOTS] [SCENE-1], [SCENE-2], [SCENE-3]."
+    bare = STORYBOARD.model_copy(update={"prefix": ""})
+    assert grammar.skeleton(bare) == "[SCENE-1], [SCENE-2], [SCENE-3]."
+
+
+@pytest.mark.parametrize("own", TASKS.values(), ids=TASKS)
+def test_a_skeleton_with_its_texts_filled_in_is_a_joint_caption(own: Task):
+    text = grammar.skeleton(own)
+    for marker in own.markers:
+        text = text.replace(marker, f"{marker} a red box stands here")
+    caption = grammar.parse(text, own)
+    assert set(caption.panels) == {"a red box stands here"}
+    assert grammar.is_joint(text, own)
+
+
 def test_render_without_a_summary_opens_all_the_same():
     assert grammar.render("", ["a cup", "a jug"], [], TASKS["couple-profile"]) == (
         "This two-part image portrays a couple of, [LEFT] a cup, [RIGHT] a jug."
