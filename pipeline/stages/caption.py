@@ -162,6 +162,8 @@ class Asking:
                 f"{sum(bare)} panels in {len(bare)} of {len(captions)} grids came without a text; write their captions "
                 "in captions.csv or on the review page, or put texts beside the pictures."
             )
+        if lacking := sum(lint.no_summary(self.task) in caption.problems for caption in captions):
+            yield f"{lacking} of {len(captions)} captions have no summary; write one in the table's column 'summary'."
 
     def caption(self, grids: Sequence[Grid]) -> Iterator[Caption | Rejected]:
         """One caption per grid. A grid whose last answer still has faults keeps its best one, with its problems."""

@@ -105,10 +105,15 @@ def _marker_faults(text: str, task: Task) -> Iterable[str]:
         yield "a square bracket is unpaired or empty"
 
 
+def no_summary(task: Task) -> str:
+    """The fault of a caption without a summary."""
+    place = f"after '{task.opening}'" if task.opening else f"before {task.markers[0]}"
+    return f"the caption has no summary: say {place} what the images have in common"
+
+
 def _summary_faults(caption: Caption, task: Task) -> Iterable[str]:
     if not caption.summary and spans(caption.text, task)[0][0] >= 0:  # without the first marker, nothing ends a summary
-        place = f"after '{task.opening}'" if task.opening else f"before {task.markers[0]}"
-        yield f"the caption has no summary: say {place} what the images have in common"
+        yield no_summary(task)
 
 
 def _panel_faults(caption: Caption, task: Task) -> Iterable[str]:
