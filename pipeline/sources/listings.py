@@ -57,7 +57,7 @@ def parse(content: bytes, where: str) -> list[Entry]:
     if isinstance(text, Fault):
         raise BadInput(text.detail)
     read = {".jsonl": _lines, ".csv": _table, ".tsv": _table}.get(posixpath.splitext(where)[1].lower(), _objects)
-    entries = []
+    entries: list[Entry] = []
     try:
         for entry in read(text):
             if len(entries) == MOST_ENTRIES:
