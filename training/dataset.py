@@ -18,6 +18,7 @@ from pipeline.pixels import open_image
 from pipeline.records import Layout, Reference, TrainingSample
 from pipeline.task import Task
 from pipeline.text import grammar
+from pipeline.wording import command, counted
 
 TRAIN, HELD_OUT = "train", "validation"
 TABLE = "metadata.jsonl"
@@ -60,8 +61,8 @@ def read(folder: Path, task: Task) -> Data:
     home = folder / TRAIN if (folder / TRAIN).is_dir() else folder
     if not home.is_dir():
         raise BadInput(
-            f"there is no data set in {folder}; make one with 'iclora dataset {task.name}', or name one with "
-            "--data FOLDER."
+            f"there is no data set in {folder}; make one with '{command(['iclora', 'dataset', task.name])}', or name "
+            "one with --data FOLDER."
         )
     faults: list[str] = []
     train = _side(home, TRAIN, task, faults)
@@ -72,7 +73,10 @@ def read(folder: Path, task: Task) -> Data:
     if not train:
         raise BadInput(f"{home} has no pictures with captions to train on.")
     if shared := {one.id for one in train} & {one.id for one in held_out}:
-        raise BadInput(f"{len(shared)} grids of {folder} are both trained on and held out; remove them from one side.")
+        grids = counted(shared, f"grid of {folder} is", f"grids of {folder} are")
+        raise BadInput(
+            f"{grids} both trained on and held out; remove {'it' if len(shared) == 1 else 'them'} from one side."
+        )
     return Data(tuple(sorted(train, key=lambda sample: sample.id)), held_out)
 
 
@@ -160,7 +164,7 @@ def _sample(file: Path, text: str, side: str, task: Task, faults: list[str]) -> 
         faults.append(
             f"{file.name} has {size[0]} x {size[1]} pixels, which can't be cut into {rows} x {cols} panels of the "
             f"shape that {task.name} has (its canvas is {width} x {height}): recompose it with 'iclora dataset "
-            f"{task.name} --source'"
+            "TASK --source FOLDER'"
         )
         return None
     return TrainingSample(
@@ -274,9 +278,9 @@ def check_lengths(samples: Sequence[TrainingSample], counts: Sequence[int], limi
     if over:
         names = listed([f"{name} ({count})" for count, name in over])
         raise BadInput(
-            f"{len(over)} captions are longer than the {limit} tokens that the text encoder reads, so their last "
-            f"panels would be lost: {names}; shorten them (those of a run in its captions.csv), or accept the loss "
-            "with --set train.truncate=true."
+            f"{counted(over, 'caption is', 'captions are')} longer than the {limit} tokens that the text encoder "
+            f"reads, so the last panels would be lost: {names}; shorten them (those of a run in its captions.csv), or "
+            "accept the loss with --set train.truncate=true."
         )
 
 

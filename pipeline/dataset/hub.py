@@ -10,6 +10,7 @@ from pipeline.dataset import split
 from pipeline.dataset.samples import MASKS
 from pipeline.dataset.split import HELD_OUT, TRAIN
 from pipeline.errors import BadInput
+from pipeline.wording import counted
 
 TOKEN = "HF_TOKEN"
 UPLOADED = (
@@ -53,7 +54,7 @@ def push(folder: Path, repo: str, *, public: bool) -> str:
             folder_path=folder,
             allow_patterns=list(UPLOADED),
             delete_patterns=list(UPLOADED[1:]),
-            commit_message=f"{len(split.entries(folder))} grids, by iclora",
+            commit_message=f"{counted(split.entries(folder), 'grid')}, by iclora",
         )
     except BadInput:
         raise

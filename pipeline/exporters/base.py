@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from pipeline import families, plugins
 from pipeline.dataset.samples import Config, Dataset
-from pipeline.families.base import Family, Recipe
+from pipeline.families.base import Family, Recipe, fill
 
 BESIDE = ".."
 """Where trainers that are started in the data set's folder keep their own files: a new export replaces the folder."""
@@ -84,7 +84,7 @@ def recipe(data: Dataset) -> Recipe:
     Raises:
         BadInput: a setting has a wrong value; all of them at once.
     """
-    settings = {**family(data).recipe, **data.task.train}
+    settings = fill(family(data).recipe, data.task.train)
     shared = {key: value for key, value in settings.items() if key in Recipe.model_fields}
     return plugins.parse_options(Recipe, "the training", shared, "train.")
 
