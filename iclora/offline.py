@@ -12,8 +12,8 @@ MINIATURE = Path(__file__).parent.parent / "miniature"
 WIDE = 1.5
 """Ratio of width to height from which a panel can hold a film's frame without losing much of it."""
 FILMS, SHOTS, SETS = 30, 10, 44
-"""How much is drawn: enough for 24 grids after the filter, which rejects up to a third of the sets, and many short films
-rather than a few long ones, since a model needs many characters to learn to keep any (LOG.md)."""
+"""How much is drawn: enough for 24 grids after the filter, which rejects up to a third of the sets; and many short
+films rather than a few long ones, since a model needs many characters to learn to keep any (LOG.md)."""
 
 
 def model_settings(captioner: str, scorer: str) -> dict[str, Any]:

@@ -85,7 +85,8 @@ def _serve(run: Run) -> None:
 
 def _learn(run: Run, *, dry_run: bool) -> None:
     """Prints what the decisions would teach; unless it is a dry run, the filter goes by it from now on."""
-    console.learning(run)
+    with console.progress():
+        console.learning(run)
     if dry_run:
         console.line("Nothing was changed.")
         return

@@ -10,6 +10,7 @@ from pipeline.dataset import split
 from pipeline.dataset.samples import MASKS
 from pipeline.dataset.split import HELD_OUT, TRAIN
 from pipeline.errors import BadInput
+from pipeline.progress import LOG
 from pipeline.wording import counted
 
 TOKEN = "HF_TOKEN"
@@ -48,6 +49,7 @@ def push(folder: Path, repo: str, *, public: bool) -> str:
                 f"{repo} already exists and is {is_}, not {asked}; nothing was uploaded: "
                 f"{'leave out' if public else 'add'} --public, or choose another name."
             )
+        LOG.info("uploading the data set to %s", repo)
         api.upload_folder(
             repo_id=repo,
             repo_type="dataset",
