@@ -119,7 +119,7 @@ def _columns(rows: list[dict[str, Any]]) -> list[str]:
 def _cell(value: object) -> str:
     if isinstance(value, str):
         return value
-    return f"{value:.6g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+    return repr(float(f"{value:.6g}")) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
 
 
 def differing(was: str, becomes: str) -> tuple[str, str]:

@@ -127,8 +127,8 @@ def load(task: Task, *, miniature: bool = False) -> Config:
     panels = task.grid_layout.size
     if config.panel_weights is not None and len(config.panel_weights) != panels:
         raise BadInput(
-            f"train.panel_weights has {counted(config.panel_weights, 'number')} and {task.name} has {panels} panels; "
-            "give one per panel."
+            f"train.panel_weights has {counted(config.panel_weights, 'number')} and {task.name} has "
+            f"{counted(panels, 'panel')}; give one per panel."
         )
     if config.permute and task.condition:
         raise BadInput(

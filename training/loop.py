@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import BadInput, Diverged
 from pipeline.progress import LOG, Progress
+from pipeline.wording import counted
 from training import batches, checkpoint, fused, lora, machine, objective, results
 from training.checkpoint import State
 from training.config import Config
@@ -139,7 +140,7 @@ def _too_large(job: Job) -> str:
     fewer_bits = "" if config.base_weights == "nf4" else " or train.base_weights=nf4"
     resume = f"resume with {' and '.join(changes)}, or " if changes else ""
     return (
-        f"the GPU's memory is too small for a step of {config.micro_batch} grids at a time with "
+        f"the GPU's memory is too small for a step of {counted(config.micro_batch, 'grid')} at a time with "
         f"train.base_weights={config.base_weights}; {resume}start over with smaller train.scales{fewer_bits}."
     )
 

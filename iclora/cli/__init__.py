@@ -53,7 +53,9 @@ def main() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("once", BrokenPlugin)
             warnings.showwarning = console.warn
-            code = app(prog_name="iclora", standalone_mode=False)  # typer itself would print what comes from outside as it is
+            code = app(
+                prog_name="iclora", standalone_mode=False
+            )  # typer itself would print what comes from outside as it is
     except UsageError as error:
         said = io.StringIO()
         error.show(file=said)

@@ -79,7 +79,7 @@ def compare(before: Verdict, after: Verdict, grids: Sequence[Grid], decided: Map
     """
     if before.found is None or after.found is None:
         raise BadInput(
-            f"the {len(grids)} grids have no rule that could be trained: they are too few, or have one panel each; "
+            f"{counted(grids, 'grid has', 'grids have')} no rule that could be trained: too few, or one panel each; "
             "leave out --learn."
         )
     turns = []

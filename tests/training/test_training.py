@@ -601,7 +601,7 @@ def test_running_out_of_gpu_memory_suggests_settings_that_take_less(
         BadInput, match=rf"of 4 grids .*; resume with train\.micro_batch=1 and train\.checkpoi\S+, or {anew}"
     ):
         run(make_job())
-    with pytest.raises(BadInput, match=rf"of 1 grids .* with train\.base_weights=auto; {anew}"):
+    with pytest.raises(BadInput, match=rf"of 1 grid .* with train\.base_weights=auto; {anew}"):
         run(make_job(micro_batch=1, checkpointing=True))
 
 
