@@ -103,15 +103,17 @@ def warn(
 def progress() -> Iterator[Progress]:
     """Shows what is under way and what is waited for: bars on a terminal, elsewhere a line every SILENCE seconds."""
     shown = _Bars() if console.is_terminal else _Lines()
-    listener, level = _Listener(shown), LOG.level
+    listener, level, passed_on = _Listener(shown), LOG.level, LOG.propagate
     LOG.addHandler(listener)
     LOG.setLevel(logging.DEBUG)
+    LOG.propagate = False  # some packages make the root logger print too
     try:
         with shown.drawn():
             yield shown.report
     finally:
         LOG.removeHandler(listener)
         LOG.setLevel(level)
+        LOG.propagate = passed_on
 
 
 class _Listener(logging.Handler):

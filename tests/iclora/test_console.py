@@ -224,12 +224,15 @@ def test_there_is_a_line_as_soon_as_nothing_has_been_said_for_too_long(
     assert said.splitlines()[0].startswith("group: 3 of 9, ")
 
 
-def test_the_log_is_listened_to_only_while_a_command_works(capsys: pytest.CaptureFixture[str]) -> None:
-    before = list(LOG.handlers), LOG.level
+def test_the_log_is_listened_to_only_while_a_command_works_and_printed_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = list(LOG.handlers), LOG.level, LOG.propagate
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(sys.stdout)])
     with console.progress():
         LOG.info("loading the captioner %s", f"NAME{EVIL}")
         LOG.debug("loss 0.5")
-    assert (list(LOG.handlers), LOG.level) == before
+    assert (list(LOG.handlers), LOG.level, LOG.propagate) == before
     LOG.info("nobody listens")
     assert capsys.readouterr().out == "loading the captioner NAME\\x1b[2J\\x07\\u202e\n"
     assert logging.getLogger("iclora") is LOG
