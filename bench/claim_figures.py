@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -24,6 +25,10 @@ DRAWN = {
 DESCRIBED, ALONE = "given and described", "given only"
 """With a given panel: whether the summary describes its character too."""
 WAYS = ("inpainting, base", "inpainting, joint LoRA", "conditional LoRA")
+MARKERS, DASHES, WIDTHS = "osD^", ("-", "--", "-.", ":"), (7.0, 4.8, 3.0, 1.6)
+"""Of the lines in the order of drawing: where two have the same values, the upper one is thinner and has gaps."""
+APART = 0.018
+"""Distance between the markers of neighbouring lines, as a share of the axis."""
 BARS = {
     (DESCRIBED, "both"): "kind and colour,\ndescribed too",
     (ALONE, "colour"): "colour, from the\npicture alone",
@@ -33,31 +38,39 @@ BARS = {
 
 def draw_counts(known: Known, sizes: Sequence[int], steps: int, path: Path) -> None:
     """Plots counts by set size, by steps for the largest set, and with a given panel; with 95 % intervals."""
-    figure = Figure(figsize=(15, 4.6))
+    figure = Figure(figsize=(15, 5.2))
     FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=0.05, right=0.99, bottom=0.13, top=0.9, wspace=0.22)
+    figure.subplots_adjust(left=0.05, right=0.99, bottom=0.26, top=0.92, wspace=0.22)
     by_size, by_step, with_given = figure.subplots(1, 3)
+    sized = {0: "base"} | {size: f"{size} grids, {steps} steps" for size in sizes}
     quarters = range(steps // 4, steps + 1, steps // 4)
-    for key, (of, words) in DRAWN.items():
-        style = {"label": words, "capsize": 3, "marker": "o"}
-        sized = ["base", *(f"{size} grids, {steps} steps" for size in sizes)]
-        by_size.errorbar([0, *sizes], *_points(known, [(name, key) for name in sized], of), **style)
-        stepped = ["base", *(f"{sizes[-1]} grids, {step} steps" for step in quarters)]
-        by_step.errorbar([0, *quarters], *_points(known, [(name, key) for name in stepped], of), **style)
+    stepped = {0: "base"} | {step: f"{sizes[-1]} grids, {step} steps" for step in quarters}
+    _draw_lines(by_size, known, sized)
+    _draw_lines(by_step, known, stepped)
     by_size.set(xlabel="training grids (0: base)", ylabel="% of pages or panels", title=f"{steps} steps")
     by_step.set(xlabel="steps", title=f"{sizes[-1]} training grids")
-    by_size.legend(fontsize="small", loc="lower right")
+    figure.legend(*by_size.get_legend_handles_labels(), loc="lower left", bbox_to_anchor=(0.05, 0.0), ncols=2)
     for place, way in enumerate(WAYS):
         heights, errors = _points(known, [(f"{words}: {way}", key) for words, key in BARS], "panels")
         at = [number + 0.27 * (place - 1) for number in range(len(BARS))]
         with_given.bar(at, heights, 0.25, yerr=errors, capsize=4, label=way)
     with_given.set_xticks(range(len(BARS)), list(BARS.values()))
     with_given.set(title="first panel given: kept in the other panels")
-    with_given.legend(fontsize="x-small", loc="center right", handlelength=1)
+    figure.legend(*with_given.get_legend_handles_labels(), loc="lower right", bbox_to_anchor=(0.99, 0.0), ncols=3)
     for chart in (by_size, by_step, with_given):
-        chart.set_ylim(0, 102)
+        chart.set_ylim(-2, 103)
         chart.grid(axis="y", alpha=0.3)
     figure.savefig(path, format="png", dpi=90)
+
+
+def _draw_lines(chart: Axes, known: Known, conditions: Mapping[int, str]) -> None:
+    """One line per count, over the conditions by their place on the axis; lines of the same values are all seen."""
+    apart = APART * max(conditions)
+    for number, (key, (of, words)) in enumerate(DRAWN.items()):
+        heights, errors = _points(known, [(name, key) for name in conditions.values()], of)
+        at = [place + apart * (number - (len(DRAWN) - 1) / 2) for place in conditions]
+        style = {"marker": MARKERS[number], "linestyle": DASHES[number], "linewidth": WIDTHS[number]}
+        chart.errorbar(at, heights, errors, label=words, capsize=3, markersize=6, elinewidth=1.2, **style)
 
 
 def _points(known: Known, counts: Sequence[tuple[str, str]], of: str) -> tuple[list[float], list[list[float]]]:

@@ -137,7 +137,6 @@ class Local:
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         """Processor and model, loaded for the first question: a run whose answers are all cached loads nothing."""
-        from safetensors import SafetensorError
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         place, dtype = _device()
@@ -147,14 +146,14 @@ class Local:
         # The commit in identity(). Code that comes with a model is never run.
         pinned = {"revision": None if Path(name).is_dir() else self._revision, "trust_remote_code": False}
         try:
-            with weights.no_bar(name):
+            with weights.told(), weights.no_bar(name):
                 processor: Any = AutoProcessor.from_pretrained(name, **pinned)  # type: ignore[no-untyped-call]
                 model: Any = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **quantized, **pinned)
         except ImportError as error:
             why = " ".join(str(error).split())
             raise BadInput(f"the captioner '{name}' needs a package that is not installed: {why}") from error
-        except (OSError, ValueError, SafetensorError) as error:
-            raise _missing(name, str(error).strip().partition("\n")[0]) from error
+        except LookupError as error:
+            raise _missing(name, str(error)) from error
         processor.tokenizer.padding_side = "left"  # generation continues at the right end of a batch
         for sampling in ("temperature", "top_p", "top_k"):  # set by many models; unused, transformers warns about them
             setattr(model.generation_config, sampling, None)

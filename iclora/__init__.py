@@ -21,16 +21,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from iclora.exported import write_configs
     from iclora.lora import Generation, ImageSet, Training, generate, open_generation, open_training, train
     from iclora.machine import Machine, doctor
     from iclora.opening import open_run
     from iclora.run import Run, StageResult
     from iclora.settings import Setting, list_plug_ins, list_tasks, load_task
-    from pipeline.errors import BadInput, Diverged, MissingWeights, ToolkitError
+    from pipeline.errors import BadInput, Diverged, EmptyResult, MissingWeights, ToolkitError
 
 __all__ = [
     "BadInput",
     "Diverged",
+    "EmptyResult",
     "Generation",
     "ImageSet",
     "Machine",
@@ -49,15 +51,17 @@ __all__ = [
     "open_run",
     "open_training",
     "train",
+    "write_configs",
 ]
 _HOMES = {
     **dict.fromkeys(("Generation", "ImageSet", "Training", "generate"), "iclora.lora"),
     **dict.fromkeys(("open_generation", "open_training", "train"), "iclora.lora"),
+    **dict.fromkeys(("write_configs",), "iclora.exported"),
     **dict.fromkeys(("Machine", "doctor"), "iclora.machine"),
     **dict.fromkeys(("open_run",), "iclora.opening"),
     **dict.fromkeys(("Run", "StageResult"), "iclora.run"),
     **dict.fromkeys(("Setting", "list_plug_ins", "list_tasks", "load_task"), "iclora.settings"),
-    **dict.fromkeys(("BadInput", "Diverged", "MissingWeights", "ToolkitError"), "pipeline.errors"),
+    **dict.fromkeys(("BadInput", "Diverged", "EmptyResult", "MissingWeights", "ToolkitError"), "pipeline.errors"),
 }
 """The module that each name is imported from when it is first used."""
 

@@ -22,9 +22,11 @@ from rich.table import Table
 from iclora import tables
 from pipeline.errors import BrokenPlugin
 from pipeline.progress import LOG
-from pipeline.wording import counted, escaped
+from pipeline.wording import command, counted, escaped
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import TaskID
 
     from iclora.lora import Training
@@ -242,6 +244,7 @@ def finished(result: StageResult) -> None:
     elif not console.is_terminal:
         counts = f"{result.entered} in, {result.kept} kept, {result.entered - result.kept} rejected"
         line(f"{result.name}: {counts}, {result.seconds:.1f} s")
+    lines(f"note: {remark}" for remark in result.facts.get("remarks", ()))
 
 
 # ---- what a run came to
@@ -262,8 +265,8 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
     for facts in (result.facts for result in results if result.name == "filter"):
         lines((*thresholds.lines(facts), *verdict.lines(facts.get("belonging", {}))))
         lines(filter(None, [facts.get("no plot")]))
-    set_aside(run)
     last = results[-1]
+    set_aside(run, last)
     if last.name != "export":
         line(f"next: {run.command_to_show(last.name)}")
         return
@@ -278,9 +281,27 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
     line(f"or review in a browser: {run.command('review', '--serve')}")
 
 
-def set_aside(run: Run) -> None:
+def set_aside(run: Run, last: StageResult | None = None) -> None:
+    """What a person has edited in files that were written anew, and where it is kept.
+
+    Args:
+        last: the last stage's result, if stages have run.
+    """
     if run.set_aside:
         line(f"captions.csv had edits that were not applied; it is kept as {run.set_aside}.")
+    if last and last.worked and (kept := last.facts.get("set aside")):
+        line(f"Files of the data set had been changed by hand; before it was written anew they were copied to {kept}.")
+
+
+def packed(archive: Path, run: Run) -> None:
+    """An archive, and what to type where it arrives."""
+    name = command([run.task.name])
+    line(f"{archive} ({archive.stat().st_size / 1e6:,.0f} MB); on the other machine type")
+    line(f"  {command(['tar', 'xf', archive.name])} && cd {name} && sha256sum -c --quiet SHA256SUMS && cat TRAINERS.md")
+
+
+def configs(folder: Path, names: Sequence[str]) -> None:
+    line(f"{counted(names, 'file')} written in {folder}: {', '.join(names)}")
 
 
 # ---- review
@@ -297,11 +318,27 @@ def diff(changes: Sequence[Change]) -> None:
     """Every edited row with what was and what becomes of it, and what the linter finds in a new caption."""
     for change in changes:
         line(change.review.grid)
+        texts = [name for name, _, _ in change.fields if name in ("caption", "summary") or name.startswith("panel_")]
         for name, was, becomes in change.fields:
             old, new = tables.differing(was, becomes)
             line(f"  {name}: {old} -> {new}")
-            if name == "caption":
+            if texts and name == texts[-1]:
                 lines(f"  problem: {problem}" for problem in change.problems)
+
+
+def replaced(run: Run, changes: Sequence[Change]) -> None:
+    """What a replacement changes, part by part, and in how many captions it changes each part."""
+    from pipeline.review import replacing
+
+    diff([replacing.by_field(change, run.task) for change in changes])
+    counts = ", ".join(f"{name} {count}" for name, count in replacing.count(changes, run.task).items())
+    line(f"{counted(changes, 'caption')}{f' ({counts})' if counts else ''}")
+
+
+def stay(grids: Sequence[str]) -> None:
+    """Which grids an undo leaves alone."""
+    if grids:
+        line(f"{counted(grids, 'caption')} edited since, left as they are: {', '.join(grids)}")
 
 
 def judged(run: Run, changes: Sequence[Change]) -> None:
@@ -316,7 +353,7 @@ def judged(run: Run, changes: Sequence[Change]) -> None:
 
 def exported(run: Run, last: StageResult, told: str) -> None:
     """Where the data set is that was written anew."""
-    set_aside(run)
+    set_aside(run, last)
     line(f"{told}{counted(last.kept, 'grid')} in {run.dataset}")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from iclora import exported
 from iclora.run import Run
 from iclora.settings import Settings
 from pipeline import pixels
@@ -98,9 +99,11 @@ def open_training(
         into: where the LoRA goes; for a run, `training` in its folder.
 
     Raises:
-        BadInput: there is no data set, or a setting is wrong; or for a folder, `task` or `into` is missing.
+        BadInput: there is no data set, or it is not that of the run any more, or a setting is wrong; or for a folder,
+            `task` or `into` is missing.
     """
     if isinstance(data, Run):
+        exported.check(data)
         asked, folder, home = data.settings.changed(settings=settings), data.dataset, data.folder / "training"
         drawn = asked.drawn and data.exists
     elif task is None or into is None:

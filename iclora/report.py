@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from iclora.stages import STAGES
+from pipeline import files
 from pipeline.plugins import extras
 
 if TYPE_CHECKING:
@@ -42,9 +43,7 @@ def write(run: Run) -> None:
         "models": models,
         "versions": versions(),
     }
-    part = run.folder / "report.json.part"
-    part.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(run.folder / "report.json")
+    files.write(run.folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 
 def versions() -> dict[str, str]:

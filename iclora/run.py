@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iclora import report, review, settings, stages
+from iclora import exported, report, review, settings, stages
 from iclora.settings import PLUG_INS, Settings
 from iclora.stages import STAGES
 from pipeline import plugins, wording
@@ -17,12 +17,13 @@ from pipeline.captioning import instructions
 from pipeline.captioning.protocol import Captioner
 from pipeline.consistency import teaching, verdict
 from pipeline.consistency.scorers.base import Scorer
+from pipeline.dataset import archive
 from pipeline.engines import local
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, EmptyResult
 from pipeline.plugins import extras
 from pipeline.progress import Progress, silent
-from pipeline.records import Row
-from pipeline.review import csv_table, reviews
+from pipeline.records import Caption, Row
+from pipeline.review import csv_table, replacing, reviews
 from pipeline.store import TABLES, Mark, Store, usual_folder
 from pipeline.task import Task
 from pipeline.text import counters
@@ -136,6 +137,8 @@ class Run:
             ToolkitError: bad input or missing weights, which are checked before any work is done, so that the run and
                 what it was asked for stay as they were; or another process is working on the run.
             BadInput: the groups are no more alike than chance.
+            EmptyResult: the last stage has kept nothing; the message counts the reasons. An earlier data set of the run
+                has been set aside if that stage is `export`.
         """
         for name in (start, to):
             if name not in STAGES:
@@ -156,6 +159,8 @@ class Run:
                     self.write_review()
                 if name in ("group", "filter"):
                     self._stop_at_chance(mark)
+            if results and not results[-1].kept:
+                raise EmptyResult(exported.nothing_left(self, results[-1]))
         return results
 
     def _result(self, mark: Mark, *, worked: bool) -> StageResult:
@@ -267,12 +272,55 @@ class Run:
         who = str(table) if isinstance(table, str | Path) else "python"
         with self.store.deciding():
             changes = self.edits(table)
-            self.store.review(
-                [change.review for change in changes],
-                [(change.review.grid, *field) for change in changes for field in change.fields],
-                who=who,
-            )
+            self._decide(changes, who)
         return changes
+
+    def _decide(self, changes: Sequence[reviews.Change], who: str, withdrawn: Sequence[str] = ()) -> None:
+        """Writes changes by a person; of grids that are withdrawn, no decision stays."""
+        self.store.review(
+            [change.review for change in changes if change.review.grid not in withdrawn],
+            [(change.review.grid, *field) for change in changes for field in change.fields],
+            who=who,
+            withdrawn=withdrawn,
+        )
+
+    def replacements(self, old: str, new: str, *, inside_words: bool = False) -> list[reviews.Change]:
+        """What would change if one phrase took the place of another in all captions; nothing of the run does.
+
+        Whole words in exactly these letters are replaced, in summary, panel texts and people's looks. Markers, prefix,
+        opening and names stay; a name is changed together with its brackets (`<Mara>` by `<Ines>`).
+
+        Args:
+            new: may be empty.
+            inside_words: also in parts of longer words.
+
+        Raises:
+            BadInput: no caption has the phrase, or some can't be changed like this; all of them are named.
+        """
+        return replacing.find(self.reviewed(), self.task, self.counter, old, new, inside_words=inside_words)
+
+    def replace(self, old: str, new: str, *, inside_words: bool = False) -> list[reviews.Change]:
+        """Replaces a phrase in all captions, as if a person had edited them one by one, and gives what changed.
+
+        The data set has the changes after `advance(start="filter")`. Arguments and errors are those of `replacements`.
+        """
+        with self.store.deciding():
+            changes = self.replacements(old, new, inside_words=inside_words)
+            self._decide(changes, replacing.name_of(old, new))
+        return changes
+
+    def undo_replace(self) -> replacing.Undo:
+        """Takes back the last replacement that was not taken back yet; captions that were edited since stay.
+
+        Raises:
+            BadInput: there is none.
+        """
+        with self.store.deciding():
+            written = {caption.grid: caption.text for caption in self.store.items(Caption, "captions")}
+            events = self.store.table("events")
+            undo = replacing.undo(self.reviewed(), self.task, self.counter, events, written)
+            self._decide(undo.changes, f"{replacing.UNDO}{undo.who}", undo.withdrawn)
+        return undo
 
     def serve(self, opened: Callable[[str], None]) -> int:
         """Serves the review page on this machine until Ctrl-C; gives how many changes were made and not undone.
@@ -282,9 +330,10 @@ class Run:
 
         Raises:
             BadInput: a package that the page needs is not installed.
+            KeyboardInterrupt: Ctrl-C cut off a question to the captioner or a scoring; no decision is lost.
         """
         extras.require("the review page", "page")
-        from iclora.page.app import serve
+        from iclora.page.server import serve
 
         return serve(self, opened)
 
@@ -317,11 +366,28 @@ class Run:
             public: visible to everybody; else private.
 
         Raises:
-            BadInput: HF_TOKEN is not set, there is no data set, or the hub refuses it.
+            BadInput: HF_TOKEN is not set, there is no data set, it is not that of the run any more, or the hub refuses
+                it.
         """
         from pipeline.dataset import hub
 
+        exported.check(self)
         return hub.push(self.dataset, repo, public=public)
+
+    def pack(self, to: str | Path | None = None) -> Path:
+        """Packs the data set for another machine: data, configs, TRAINERS.md and a list of checksums in one archive.
+
+        Args:
+            to: the tar file, in the run's folder and named after the task if not given.
+
+        Returns:
+            The archive. The same data set gives the same bytes.
+
+        Raises:
+            BadInput: there is no data set, or it is not that of the run any more.
+        """
+        exported.check(self)
+        return archive.pack(self.dataset, Path(to or self.folder / f"{self.task.name}.tar"), self.task.name)
 
     def command(self, name: str, *more: str) -> str:
         """The command line of one of iclora's commands for this run."""

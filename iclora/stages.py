@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,8 @@ from pipeline.stages import caption, collect, compose, export, filter, group, in
 
 if TYPE_CHECKING:
     from iclora.run import Run
+    from pipeline.store import Store
+    from pipeline.task import Task
 
 
 class Work(NamedTuple):
@@ -71,7 +74,7 @@ def _filter(run: Run) -> Work:
     grids, captions = reviews.grids(run.store), reviews.captions(run.store, run.task, run.counter)
     for grid in grids:
         if not (run.folder / grid.path).is_file():  # a reviewer has changed its panels; `compose` wrote the others
-            compose.write(grid, run.task.layout.fit, run.folder)
+            compose.redraw(grid, run.task.layout.fit, run.folder)
     decided = run.decided()
     taught = decided if run.task.filter.learn and not teaching.lacking(decided) else {}
     stage = filter.stage(run.task, grids, run.scorer, run.folder, run.store.cache, taught)
@@ -82,8 +85,11 @@ def _filter(run: Run) -> Work:
 def _export(run: Run) -> Work:
     out = {row.id for row in run.store.rejected("filter")}
     rows = [row for row in run.reviewed() if row.id not in out or row.decision == "keep"]
-    upstream = "".join(run.store.digest(table) for table in ("captions", "scores", "reviews"))
-    return Work(export.stage(run.task, run.folder, _facts(run), run.counter), rows, upstream)
+    redraw = partial(compose.redraw, fit=run.task.layout.fit, folder=run.folder)
+    now, mark = state(run.store, run.task), run.store.mark("export")
+    earlier = mark.facts.get(export.CONTENTS) if mark else None
+    stage = export.stage(run.task, run.folder, _facts(run), run.counter, redraw=redraw, state=now, earlier=earlier)
+    return Work(stage, rows, now)
 
 
 _LATER: dict[str, Callable[[Run], Work]] = {
@@ -96,6 +102,15 @@ _LATER: dict[str, Callable[[Run], Work]] = {
 }
 """How each stage that reads the run's own tables is set up, in order."""
 STAGES = ("collect", *_LATER)
+
+
+def state(store: Store, task: Task) -> str:
+    """A hash of what a run is: how far its stages have come with what, its captions, scores and decisions, and its
+    settings, except those that leave a data set as it is."""
+    marks = [(mark.name, mark.fingerprint, mark.done) for name in STAGES[:-1] if (mark := store.mark(name))]
+    settings = task.model_dump(mode="json", exclude={"captioner", "scorer", "train"})
+    tables = [store.digest(table) for table in ("captions", "scores", "reviews")]
+    return key_of(marks=marks, settings=settings, tables=tables)
 
 
 def work(run: Run, name: str, found: Sequence[Item]) -> Work:

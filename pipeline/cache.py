@@ -6,17 +6,28 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from platformdirs import user_cache_path
 
+from pipeline import files
 from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+
+Key = TypeVar("Key")
+Entry = TypeVar("Entry")
+
+MOST_BYTES = 1 << 29
+"""Of an entry; none of ours comes near it."""
+CHECKED = 16
+"""Bytes of a vector's checksum, which comes before it: half a vector would pass for a shorter one."""
 
 
 def key_of(**parts: object) -> str:
@@ -32,7 +43,8 @@ def shared_folder() -> Path:
 class Cache:
     """Entries are written atomically, so a killed run leaves no partial ones.
 
-    An entry that can't be read, for instance after a disk error, counts as missing.
+    They are not forced onto the disk one by one: an entry that can't be read whole, after a power failure or a disk
+    error, or that has NaN or infinity in it, counts as missing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,8 +55,8 @@ class Cache:
 
     def get_reply(self, key: str) -> dict[str, Any] | None:
         try:
-            reply = json.loads(self._path("replies", key, ".json").read_bytes())
-        except (OSError, ValueError):
+            reply = json.loads(self._read("replies", key, ".json"))
+        except (OSError, ValueError, RecursionError):
             return None
         return reply if isinstance(reply, dict) else None
 
@@ -60,27 +72,34 @@ class Cache:
         import numpy as np
 
         try:
-            vector: np.ndarray = np.frombuffer(self._path("vectors", key, ".f32").read_bytes(), np.float32)
+            content = self._read("vectors", key, ".f32")
+            vector: np.ndarray = np.frombuffer(content[CHECKED:], np.float32)
         except (OSError, ValueError):
             return None
-        return vector if len(vector) else None
+        whole = _checksum(content[CHECKED:]) == content[:CHECKED]
+        return vector if whole and len(vector) and np.isfinite(vector).all() else None
 
     def put_vector(self, key: str, vector: np.ndarray) -> None:
-        self._write(self._path("vectors", key, ".f32"), vector.astype("float32").tobytes())
+        content = vector.astype("float32").tobytes()
+        self._write(self._path("vectors", key, ".f32"), _checksum(content) + content)
 
     def get_tensors(self, kind: str, key: str) -> dict[str, torch.Tensor] | None:
         from safetensors import SafetensorError
         from safetensors.torch import load
 
         try:
-            return load(self._path(kind, key, ".safetensors").read_bytes())
-        except (OSError, SafetensorError):
+            found = load(self._read(kind, key, ".safetensors"))
+            return found if all(bool(tensor.isfinite().all()) for tensor in found.values()) else None
+        except (OSError, SafetensorError, ValueError, KeyError, RuntimeError):  # the last two: odd kinds of numbers
             return None
 
     def put_tensors(self, kind: str, key: str, tensors: dict[str, torch.Tensor]) -> None:
         from safetensors.torch import save
 
         self._write(self._path(kind, key, ".safetensors"), save(tensors))
+
+    def _read(self, kind: str, key: str, suffix: str) -> bytes:
+        return files.read(self._path(kind, key, suffix), MOST_BYTES)
 
     def _write(self, path: Path, content: bytes) -> None:
         part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
@@ -93,3 +112,14 @@ class Cache:
                 f"{path.parent} can't be written to ({error.strerror}); free some space, or choose another folder with "
                 "--out (or with ICLORA_CACHE, for the cache that training runs share)."
             ) from error
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()[:CHECKED]
+
+
+def alike(entries: Mapping[Key, Entry], form: Callable[[Entry], Hashable]) -> dict[Key, Entry]:
+    """The entries of the form that most have; others are not what was written, and count as missing."""
+    forms = {key: form(entry) for key, entry in entries.items()}
+    usual = Counter(forms.values()).most_common(1)
+    return {key: entry for key, entry in entries.items() if forms[key] == usual[0][0]}

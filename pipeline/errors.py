@@ -5,7 +5,8 @@
     ├── BadReply        a captioner's answer can't be parsed
     │   └── Abstained   a captioner declined to write a caption, with its reason
     ├── MissingWeights  a model's weights can't be loaded on this machine
-    └── Diverged        training can't continue: loss, gradient or weights are not finite, or the gradient is zero
+    ├── Diverged        training can't continue: loss, gradient or weights are not finite, or the gradient is zero
+    └── EmptyResult     all went well, and nothing is left
 
 Every message is one sentence: what is wrong, which value, and what to do.
 """
@@ -29,6 +30,10 @@ class Abstained(BadReply):
 
 class Diverged(ToolkitError):
     """The loss, gradient or weights in training are not finite, or the gradient is zero."""
+
+
+class EmptyResult(ToolkitError):
+    """Nothing that came in has passed a stage; the message counts the reasons."""
 
 
 class MissingWeights(ToolkitError):

@@ -9,9 +9,9 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
-from pipeline import families, plugins, records
+from pipeline import families, files, plugins, records
 from pipeline.errors import BadInput
 from pipeline.plugins import Options, suggest
 from pipeline.wording import counted
@@ -20,22 +20,64 @@ MOST_FAULTS = 50
 """Faults of a task that one error names; the rest are counted."""
 PLUG_INS = {"group.by": plugins.GROUPING, "export.formats": plugins.EXPORTERS}
 """Settings of a task that name plug-ins, which may be paths."""
+MOST_BYTES = 1 << 20
+"""Size of a task file at most."""
+DEEPEST, MOST_DOTS = 16, 1000
+"""Levels of tables and lists that a task may have, and dots in one of its lines: Python reads a key of tens of
+thousands of parts for minutes."""
+WIDEST_PANEL, LARGEST_CANVAS = 4096, 4096 * 4096
+"""Pixels of a panel's side and of a whole grid at most: every worker holds a grid in memory."""
+LONGEST_LINE, LONGEST_INSTRUCTIONS = 200, 20_000
+LONGEST_MARKER = 42
+"""Characters at most; `text.markers` takes no more than 40 in brackets for a marker."""
+MOST_WORDS = 1000
+"""Words that a task may exclude, all traits together."""
 
 Given = Mapping[str, Any] | Iterable[str]
 """Settings as a caller gives them: by key (`{"group.near": 0}`, or nested tables), or as lines (`["group.near=0"]`)."""
 
 
+def _line(text: str) -> str:
+    """The text on one line, since captions are; control characters can't be in one."""
+    text = " ".join(text.split())
+    if found := re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text):
+        raise ValueError(f"must not contain the control character {found[0]!a}")
+    return text
+
+
+def _filled(text: str) -> str:
+    if not text:
+        raise ValueError("must not be empty")
+    return text
+
+
+Line = Annotated[str, Field(max_length=LONGEST_LINE), AfterValidator(_line)]
+"""Text that goes into captions."""
+Words = Annotated[Line, AfterValidator(_filled)]
+Threshold = Annotated[float, Field(ge=-1e6, le=1e6)]
+
+
 class LayoutSection(Options):
     rows: int = Field(ge=1, le=4)
     cols: int = Field(ge=1, le=4)
-    panel_width: int = Field(ge=64, multiple_of=16)
-    panel_height: int = Field(ge=64, multiple_of=16)
+    panel_width: int = Field(ge=64, le=WIDEST_PANEL, multiple_of=16)
+    panel_height: int = Field(ge=64, le=WIDEST_PANEL, multiple_of=16)
     fit: Literal["crop", "pad"] = "crop"
     """How an image of another shape fills its panel: cropped evenly on its long sides, or padded; never squeezed."""
     max_crop: float = Field(0.45, ge=0, lt=1)
     """An image that would lose more than this share of its area is rejected (0.45 lets 4:3 into a 2:1 panel)."""
-    max_enlarge: float = Field(4.0, ge=1)
+    max_enlarge: float = Field(4.0, ge=1, le=1000)
     """An image that would be enlarged by more than this factor is rejected as too small."""
+
+    @model_validator(mode="after")
+    def _drawable(self) -> LayoutSection:
+        width, height = self.cols * self.panel_width, self.rows * self.panel_height
+        if width * height > LARGEST_CANVAS:
+            raise ValueError(
+                f"the canvas of {width} x {height} pixels is larger than {LARGEST_CANVAS:,} pixels (4096 x 4096); "
+                "make the panels smaller"
+            )
+        return self
 
 
 class GroupSection(Options):
@@ -43,14 +85,16 @@ class GroupSection(Options):
     """The grouping strategy, a name or the path of a file: "neighbours" takes neighbouring shots of a film (or images
     of a folder, in the order of their names), "pairs" images whose names differ only in their last word or number
     (`7_before`, `7_after`), "sets" nothing but ready-made sets, which every strategy takes first."""
-    ties: tuple[Literal["people", "subject", "place", "style", "change"], ...] = Field(("subject",), min_length=1)
+    ties: tuple[Literal["people", "subject", "place", "style", "change"], ...] = Field(
+        ("subject",), min_length=1, max_length=5
+    )
     """What the panels of a group have in common: the same people, the same subject, the same place, the same style, or
     one picture before and after a change. Decides which measures detect strangers."""
     prove: bool = True
     """Stop if the groups are no more alike than shuffled ones: the source has no structure, or is all alike."""
-    window: int = Field(6, ge=2)
+    window: int = Field(6, ge=2, le=10_000)
     """Size of the window of neighbouring images, the first included, that the panels of one group are taken from."""
-    span: float = Field(60.0, gt=0)
+    span: float = Field(60.0, gt=0, le=1e6)
     """Longest stretch of film, in seconds, that one group may cover."""
     floor: float | None = Field(None, ge=0, le=1)
     """Two panels whose colours are less alike than this (histogram similarity, 0..1) veto the group. If not set, it is
@@ -71,7 +115,7 @@ class GroupSection(Options):
 
 
 class CaptionSection(Options):
-    instructions: str = ""
+    instructions: str = Field("", max_length=LONGEST_INSTRUCTIONS)
     """What the captioner should look for in this task's images; the form of the answer is added. If empty, general
     instructions that suit any images take its place."""
     people: bool = True
@@ -79,11 +123,30 @@ class CaptionSection(Options):
     looks: Literal["once", "each", "never"] = "once"
     """Where the caption describes what people look like: at their first mention, so that the picture has to carry it
     from panel to panel; in every panel; or nowhere."""
-    exclude: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Words that no caption may contain: what the LoRA should add on its own."""
+    exclude: dict[Words, Annotated[tuple[Words, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    """What no caption may tell, because the prefix or a name shall stand for it: a table of traits, each with the words
+    that would give it away (`hair = ["hair", "blonde"]`), or a plain list of words. The captioner is told; captions are
+    searched for whole words, whatever their case, outside of names and quotations."""
     attempts: int = Field(3, ge=1, le=10)
-    min_panel_words: int = Field(3, ge=1)
-    max_words: int = Field(320, ge=20)
+    min_panel_words: int = Field(3, ge=1, le=100)
+    max_words: int = Field(320, ge=20, le=2000)
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _by_trait(cls, given: Any) -> Any:
+        """A plain list is a table in which each word is a trait of its own."""
+        if isinstance(given, list | tuple) and all(isinstance(word, str) for word in given):
+            return {word: (word,) for word in given}
+        if not isinstance(given, dict):
+            raise ValueError("must be a list of words, or a table with a list of words for each trait")
+        return given
+
+    @field_validator("exclude")
+    @classmethod
+    def _countable(cls, exclude: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if (count := sum(map(len, exclude.values()))) > MOST_WORDS:
+            raise ValueError(f"has {count} words, more than {MOST_WORDS}")
+        return exclude
 
 
 class FilterSection(Options):
@@ -91,21 +154,21 @@ class FilterSection(Options):
 
     fixed: bool = False
     """Use the fixed defaults for the kind of scorer instead of calibrating."""
-    floor: float | None = None
+    floor: Threshold | None = None
     """Lowest allowed score of a panel against its own text."""
-    summary: float | None = None
+    summary: Threshold | None = None
     """Lowest allowed score of the panels against the summary."""
-    slack: float | None = Field(None, ge=0)
+    slack: float | None = Field(None, ge=0, le=1e6)
     """How much better another order of the panel texts may score (mean per panel) before the grid is rejected."""
-    related: float | None = None
+    related: Threshold | None = None
     """Lowest allowed similarity of two panels' images; below it they are strangers, whatever else they share."""
     recurring: bool = True
     """For tasks whose panels are tied by people: reject a grid if nobody in one of its panels appears in another."""
     learn: bool = False
     """Train the run's rule of what belongs together on a reviewer's decisions, if there are at least 20."""
-    copies: float | None = None
+    copies: Threshold | None = None
     """Highest allowed similarity of two panels, or of nearly all panels with those of an earlier grid."""
-    texts: float | None = None
+    texts: Threshold | None = None
     """Highest allowed similarity of the texts of two panels."""
 
 
@@ -117,26 +180,24 @@ class ExportSection(Options):
 
 
 class Task(Options):
-    """A validated task. `name` is the file's name without its suffix."""
+    """A validated task. `name` is the file's name without its suffix; files and folders are named after it."""
 
-    name: str
-    title: str
-    prefix: str = ""
+    name: str = Field(max_length=100)
+    title: Line
+    prefix: Line = ""
     """Trigger that every caption begins with; may be empty."""
-    opening: str = ""
+    opening: Line = ""
     """Words that the summary begins with."""
-    markers: tuple[str, ...]
-    stand_ins: dict[str, str] = Field(default_factory=dict)
+    markers: tuple[Line, ...] = Field(max_length=16)
+    stand_ins: dict[str, Words] = Field(default_factory=dict)
     """Words that count as a marker if a text lacks it (published prompts leave out [RIGHT])."""
     base: str = "flux-1"
     """Model family that is trained on the data set; decides how long a caption may be."""
-    condition: tuple[int, ...] = ()
+    condition: tuple[int, ...] = Field((), max_length=16)
     """Panels that are given, from 1: training learns only the others. If empty, all panels are learnt."""
-    grids: Annotated[tuple[int, int], Field(description="smallest and largest number of grids in a data set")] = (
-        20,
-        100,
-    )
-    seed: int = 0
+    grids: tuple[Annotated[int, Field(ge=0, le=1_000_000)], Annotated[int, Field(ge=1, le=1_000_000)]] = (20, 100)
+    """Smallest and largest number of grids in a data set."""
+    seed: int = Field(0, ge=-(2**63), lt=2**63)
     layout: LayoutSection
     group: GroupSection
     caption: CaptionSection = CaptionSection()
@@ -149,12 +210,29 @@ class Task(Options):
     train: dict[str, Any] = Field(default_factory=dict)
     """Training settings."""
 
+    @field_validator("name")
+    @classmethod
+    def _names_a_file(cls, name: str) -> str:
+        if (
+            not name.isprintable()
+            or re.search(r'[/\\<>:"|?*]', name)
+            or name != name.strip(" .").lstrip("-")
+            or not name
+        ):
+            raise ValueError(
+                "a task's name must be one that a file can have, without path separators, dots at either end, and "
+                '< > : " | ? *'
+            )
+        return name
+
     @field_validator("markers")
     @classmethod
     def _bracketed(cls, markers: tuple[str, ...]) -> tuple[str, ...]:
         for marker in markers:
             if not re.fullmatch(r"\[[^\[\]]+\]", marker):
                 raise ValueError(f"a marker must be enclosed in square brackets, got '{marker}'")
+            if len(marker) > LONGEST_MARKER:
+                raise ValueError(f"a marker may have {LONGEST_MARKER} characters, got '{marker}'")
         if len(set(markers)) < len(markers):
             raise ValueError(f"markers must differ, got {' '.join(markers)}")
         return markers
@@ -175,7 +253,7 @@ class Task(Options):
                 f"{counted(self.grid_layout.size, 'marker')}, got {' '.join(self.markers)}"
             )
         for tag in self.markers:
-            if tag == self.prefix or tag in self.opening:
+            if tag in self.prefix or tag in self.opening:
                 raise ValueError(f"the marker {tag} can't also be in the prefix or the opening")
         if foreign := set(self.stand_ins) - set(self.markers):
             raise ValueError(f"stand_ins name {', '.join(sorted(foreign))}, which is not a marker")
@@ -216,6 +294,7 @@ def load(name_or_path: str, settings: Given = (), sections: Mapping[str, type[Ba
     path, content = _read(name_or_path)
     for key, value in parse_settings(settings).items():
         _put(content, key, value)
+    _check_depth(content, path)
     sections = {name: model for name, model in (sections or {}).items() if isinstance(content.get(name, {}), dict)}
     faults = []
     for section, model in sections.items():
@@ -247,17 +326,42 @@ def _read(name_or_path: str) -> tuple[Path, dict[str, Any]]:
     if not plugins.is_path(plugins.TASKS, name_or_path):
         path = Path(plugins.find(plugins.TASKS, name_or_path).target)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = _parse_toml(files.read(path, MOST_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise BadInput(f"task file {path} can't be read: {error.strerror}; give a path to a .toml file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or more digits or levels than Python reads
         raise BadInput(f"task file {path} is not valid TOML: {error}.") from error
+    _check_depth(content, path)
     for key, kind in PLUG_INS.items():
         section, _, name = key.partition(".")
         part = content.get(section)
         if isinstance(part, dict) and name in part:
             part[name] = _absolute(kind, part[name], path.parent)
     return path, content
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    """
+    Raises:
+        ValueError, RecursionError: it is not TOML, or has more digits, levels or dots than can be read.
+    """
+    if any(line.count(".") > MOST_DOTS for line in text.splitlines()):
+        raise ValueError(f"a line has more than {MOST_DOTS} dots")
+    return tomllib.loads(text)
+
+
+def _check_depth(content: dict[str, Any], path: Path) -> None:
+    """
+    Raises:
+        BadInput: tables or lists are nested deeper than any setting is; what reads them calls itself for each level.
+    """
+    level: list[Any] = [content]
+    for _ in range(DEEPEST):
+        inner = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+        if not level:
+            return
+    raise BadInput(f"task {path.stem}: settings are nested more than {DEEPEST} levels deep.")
 
 
 # ---- settings by key
@@ -294,7 +398,7 @@ def parse_settings(given: Given) -> dict[str, Any]:
         if isinstance(value, Mapping) and value:
             found |= {f"{key}.{inner}": each for inner, each in parse_settings(value).items()}
         else:
-            found[key.strip()] = _plain(key, value)
+            found[_plain("key", key.strip())] = _plain(key, value)
     return found
 
 
@@ -303,18 +407,23 @@ def _parse_line(line: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise BadInput(f"--set takes key=value such as group.ceiling=0.97, got '{line}'.")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        read = _parse_toml(f"value = {value}")
+    except ValueError:
         return key.strip(), value  # a bare word or a path is a string
+    except RecursionError as error:
+        raise BadInput(f"the value of {key.strip()} is nested too deep; give a plain value or a list.") from error
+    return key.strip(), read["value"] if len(read) == 1 else value  # a second line is no setting of its own
 
 
 def _plain(key: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(key, each) for each in value]
     if isinstance(value, Mapping):
-        return {str(name): _plain(key, each) for name, each in value.items()}
+        return {_plain(key, str(name)): _plain(key, each) for name, each in value.items()}
     if isinstance(value, Path | date | datetime | time):
-        return str(value)
+        value = str(value)
+    if isinstance(value, str) and (half := re.search("[\ud800-\udfff]", value)):
+        raise BadInput(f"the setting {key!a} has {half[0]!a}, which is no character of UTF-8; type it anew.")
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise BadInput(f"the setting {key} is {value!r}; give text, a number, true or false, or a list of these.")

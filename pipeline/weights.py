@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline import files
+from pipeline.errors import BadInput
 from pipeline.progress import LOG
 
 HUB_SECONDS = 10.0
@@ -85,23 +88,48 @@ def announce(what: str, model: str, revision: str | None = None, part: str = "")
     LOG.info("%s %s", "loading" if here else "downloading and loading", what)
 
 
-def folder_hash(files: Sequence[Path]) -> str:
+def folder_hash(paths: Sequence[Path]) -> str:
     """Hash of names, sizes and contents; a file over 64 MB is represented by 64 evenly spaced samples.
 
     Fine-tuning changes whole tensors, so samples from all over the file detect it.
+
+    Raises:
+        BadInput: a file can't be read.
     """
     state = hashlib.sha256()
-    for file in files:
-        size = file.stat().st_size
-        state.update(f"{file.name} {size}\n".encode())
-        with file.open("rb") as content:
-            if size <= WHOLE:
-                state.update(content.read())
-                continue
-            for piece in range(64):
-                content.seek((size - 2**16) * piece // 63)
-                state.update(content.read(2**16))
+    for path in paths:
+        try:
+            with files.open_regular(path) as content:
+                size = os.fstat(content.fileno()).st_size
+                state.update(f"{path.name} {size}\n".encode())
+                if size <= WHOLE:
+                    state.update(content.read())
+                    continue
+                for piece in range(64):
+                    content.seek((size - 2**16) * piece // 63)
+                    state.update(content.read(2**16))
+        except OSError as error:
+            raise BadInput(
+                f"{path}, which belongs to a model, can't be read: {error.strerror or error}; fetch the model again."
+            ) from error
     return state.hexdigest()[:16]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """For loading a model: whatever its library raises on broken files is one error.
+
+    Raises:
+        LookupError: loading failed; the message is one line that says why.
+    """
+    try:
+        yield
+    except (ImportError, MemoryError):  # not the files' fault
+        raise
+    except Exception as error:  # every library has its own classes for every kind of damage
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for that
+            raise
+        raise LookupError(_first_line(error) or type(error).__name__) from error
 
 
 @contextmanager

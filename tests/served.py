@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import uvicorn
 
 import iclora
 from iclora.offline import MINIATURE
 from iclora.page import app
+from iclora.page.jobs import Jobs
+from iclora.page.server import Server
 from iclora.page.session import ReviewSession
 from iclora.run import Run
 from iclora.settings import Settings
@@ -109,14 +110,14 @@ class Served:
 
     @property
     def url(self) -> str:
-        return f"http://{self.address}/?token={self.token}"
+        return f"http://{self.address}/#{self.token}"
 
     @contextmanager
     def client(self) -> Iterator[httpx2.Client]:
-        """A browser that has opened the page."""
+        """What the page's script in a browser can do."""
         home = f"http://{self.address}"
-        with httpx2.Client(base_url=home, headers={"Origin": home}, timeout=60) as client:
-            assert client.get("/", params={"token": self.token}).status_code == 200
+        headers = {"Origin": home, app.TOKEN: self.token}
+        with httpx2.Client(base_url=home, headers=headers, timeout=60) as client:
             yield client
 
 
@@ -128,15 +129,17 @@ def serving(home: Path) -> Iterator[Served]:
         door.bind(("127.0.0.1", 0))
         door.listen()
         address = f"127.0.0.1:{door.getsockname()[1]}"
-        servers: list[uvicorn.Server] = []
+        servers: list[Server] = []
         ready = threading.Event()
 
         def work() -> None:
             run = opened(home)
             with run.store:
-                servers.append(uvicorn.Server(app.configuration(app.make(ReviewSession(run), address, token))))
+                jobs = Jobs()
+                servers.append(Server(app.make(ReviewSession(run), jobs, address, token), jobs, door))
+                servers[0].start()
                 ready.set()
-                servers[0].run(sockets=[door])
+                jobs.work()
 
         thread = threading.Thread(target=work)
         thread.start()

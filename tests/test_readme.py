@@ -83,7 +83,7 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(1, 5):
         for panel in range(1, 4):
             film.picture(draw_scene(rng), home / "films" / f"{number:04d}-{panel}.png")
-        panels = "[SCENE-1] one thing is done; [SCENE-2] then another one too, [SCENE-3] all sit down."
+        panels = "[SCENE-1] one thing is done on the beach; [SCENE-2] then another one too, [SCENE-3] all sit down."
         text = f"[MOVIE-SHOTS] In story {number}, {panels}"
         (home / "films" / f"{number:04d}.txt").write_text(text, encoding="utf-8")
     return home

@@ -9,6 +9,7 @@ from zipfile import BadZipFile, ZipFile
 import torch
 from torch import nn
 
+from pipeline import files
 from pipeline.errors import BadInput
 from training import lora
 from training.job import Job
@@ -35,21 +36,18 @@ class State:
 
 def save(job: Job, state: State) -> None:
     """Replaces the checkpoint in the training's folder."""
-    part = job.folder / f"{FILE}.part"
-    torch.save(
-        {
-            "step": state.step,
-            "weights": {name: weight.detach().cpu() for name, weight in state.weights.items()},
-            "average": {name: tensor.cpu() for name, tensor in state.average.tensors.items()},
-            "optimizer": state.optimizer.state_dict(),
-            "held_out": state.held_out,
-            "best": state.best,
-            "waited": state.waited,
-            "recipe": job.recipe,
-        },
-        part,
-    )
-    part.replace(job.folder / FILE)
+    content = {
+        "step": state.step,
+        "weights": {name: weight.detach().cpu() for name, weight in state.weights.items()},
+        "average": {name: tensor.cpu() for name, tensor in state.average.tensors.items()},
+        "optimizer": state.optimizer.state_dict(),
+        "held_out": state.held_out,
+        "best": state.best,
+        "waited": state.waited,
+        "recipe": job.recipe,
+    }
+    with files.replacing(job.folder / FILE) as part:
+        torch.save(content, part)
 
 
 def load(job: Job) -> dict[str, Any] | None:
@@ -62,11 +60,11 @@ def load(job: Job) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        with ZipFile(path) as parts:
+        with files.open_regular(path) as file, ZipFile(file) as parts:
             if parts.testzip():  # torch does not notice overwritten tensors
                 raise BadZipFile
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        was = state["recipe"]
+        was = dict(state["recipe"])
     except Exception as error:  # torch raises a different class for every place of the damage
         raise BadInput(
             f"{path} is damaged and can't be read; delete it to start over, or start in another folder (--into) with "

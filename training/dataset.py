@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,29 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from pipeline import files
 from pipeline.errors import BadInput, BadReply
-from pipeline.pixels import open_image
+from pipeline.pixels import MOST_BYTES, open_image
 from pipeline.records import Layout, Reference, TrainingSample
+from pipeline.sources import gathering
+from pipeline.sources.base import Item
+from pipeline.sources.companions import ENCODING, LISTING, SECOND, STRAY
+from pipeline.sources.formats import format_of
+from pipeline.sources.names import listed
+from pipeline.sources.texts import ENDINGS
 from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.wording import command, counted
 
 TRAIN, HELD_OUT = "train", "validation"
-TABLE = "metadata.jsonl"
 SQUEEZE = 0.01
 """How much a panel's aspect ratio may change when it is resized; most of it is rounding to whole tokens."""
+MOST_TEXT = 1 << 28
+"""Bytes of a table of captions."""
 NAMED = 5
 """Faults that an error lists one by one."""
+CAPTIONS = (ENCODING, LISTING, SECOND)
+"""Reasons of rows about captions that pictures of the folder should have."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class Data:
     train: tuple[TrainingSample, ...]
     """Sorted by id: the order must not depend on file names, which the hash does not cover."""
     held_out: tuple[TrainingSample, ...]
+    remarks: tuple[str, ...] = ()
+    """What a person should know of the folder: files that are passed over, texts that belong to no picture."""
 
     @property
     def digest(self) -> str:
@@ -53,7 +64,9 @@ def _digest(samples: Sequence[TrainingSample]) -> str:
 
 
 def read(folder: Path, task: Task) -> Data:
-    """A folder as the export writes it, or one with pictures and `.txt` files of the same names, in `train/` or not.
+    """A folder as the export writes it, or any with pictures and their captions, in `train/` or not.
+
+    What is a picture, and where its caption may be, is decided as for every source.
 
     Raises:
         BadInput: there is nothing to train on, or pictures or captions are unusable; the first of them are listed.
@@ -64,76 +77,73 @@ def read(folder: Path, task: Task) -> Data:
             f"there is no data set in {folder}; make one with '{command(['iclora', 'dataset', task.name])}', or name "
             "one with --data FOLDER."
         )
-    faults: list[str] = []
-    train = _side(home, TRAIN, task, faults)
-    held_out = _side(folder / HELD_OUT, HELD_OUT, task, faults) if (folder / HELD_OUT).is_dir() else ()
-    if faults:
+    of_train = gathering.items_of([home])
+    if home == folder:
+        of_train = [item for item in of_train if not item.name.startswith(f"{HELD_OUT}/")]
+    held_out = gathering.items_of([folder / HELD_OUT]) if (folder / HELD_OUT).is_dir() else []
+    sides = [_side(items, side, task) for items, side in ((of_train, TRAIN), (held_out, HELD_OUT))]
+    if faults := [fault for side in sides for fault in side.faults]:
         more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
         raise BadInput(f"the data set {folder} can't be trained on: {'; '.join(faults[:NAMED])}{more}.")
+    train, validation = (tuple(side.samples) for side in sides)
     if not train:
         raise BadInput(f"{home} has no pictures with captions to train on.")
-    if shared := {one.id for one in train} & {one.id for one in held_out}:
+    if shared := {one.id for one in train} & {one.id for one in validation}:
         grids = counted(shared, f"grid of {folder} is", f"grids of {folder} are")
         raise BadInput(
             f"{grids} both trained on and held out; remove {'it' if len(shared) == 1 else 'them'} from one side."
         )
-    return Data(tuple(sorted(train, key=lambda sample: sample.id)), held_out)
+    remarks = tuple(remark for side in sides for remark in side.remarks)
+    return Data(tuple(sorted(train, key=lambda sample: sample.id)), validation, remarks)
 
 
-def _side(folder: Path, side: str, task: Task, faults: list[str]) -> tuple[TrainingSample, ...]:
-    pictures = sorted(file for file in folder.iterdir() if file.suffix.lower() in Image.registered_extensions())
-    table = folder / TABLE
-    texts = dict(_entries(table)) if table.exists() else {file: _text_beside(file) for file in pictures}
-    if unnamed := [file.name for file in pictures if file not in texts]:
-        faults.append(f"{listed(unnamed)} in {folder} not listed in its {TABLE}: list them there, or move them away")
-    other = [file for file, text in texts.items() if grammar.fold(_text_beside(file) or text) != grammar.fold(text)]
-    if other:
-        names = listed([file.with_suffix(".txt").name for file in other])
-        faults.append(
-            f"{names} and {table} have different captions: delete the table to train on the .txt files, or those"
-        )
-    found = (_sample(file, text, side, task, faults) for file, text in texts.items())
-    return tuple(sample for sample in found if sample)
+@dataclass
+class _Side:
+    """What one side of the split has."""
+
+    samples: list[TrainingSample] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    """Why it can't be trained on."""
+    remarks: list[str] = field(default_factory=list)
 
 
-def _entries(table: Path) -> Iterator[tuple[Path, str]]:
-    """Pictures and captions of a metadata.jsonl.
+def _side(items: Sequence[Item], name: str, task: Task) -> _Side:
+    side, told, passed, unlisted = _Side(), [], [], []
+    tabled = any(item.listed for item in items)
+    for item in items:
+        if item.fault:
+            told.append(item)
+        elif _is_picture(item):
+            if item.listed == tabled:
+                _take(item, name, task, side)
+            else:
+                unlisted.append(item.name)
+        elif item.text or item.listed:
+            side.faults.append(f"{item.name} is not a readable picture")
+        elif not item.mask:
+            passed.append(item.name)
+    if unlisted:
+        side.faults.append(f"{listed(unlisted)} not in the listing that has the others: add to it, or move away")
+    # Texts first: one that can't be read leaves a picture without a caption, which is a fault too.
+    side.faults[:0] = [item.fault.detail.rstrip(".") for item in told if item.fault and _is_caption(item)]
+    side.remarks += gathering.remarks(item for item in told if not _is_caption(item))
+    if passed:
+        side.remarks.append(f"not pictures, and passed over: {listed(passed)}.")
+    return side
 
-    Raises:
-        BadInput: a line of it can't be read.
-    """
-    for number, line in enumerate(_read(table).splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-            yield table.parent / entry["file_name"], str(entry.get("text") or entry.get("prompt") or "")
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(
-                f"{table}, line {number}: not JSON with a file_name; export the data set again, or delete the table "
-                "and put a .txt file beside every picture."
-            ) from error
 
-
-def _text_beside(picture: Path) -> str:
-    """The caption file of the same name; empty without one, so that no picture is silently skipped."""
-    file = picture.with_suffix(".txt")
-    return _read(file) if file.exists() else ""
-
-
-def _read(file: Path) -> str:
-    """A text file.
-
-    Raises:
-        BadInput: it is not UTF-8.
-    """
+def _is_picture(item: Item) -> bool:
+    """Whether it is one by its content, and not the mask of another."""
     try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"{file} is not UTF-8 text (byte {error.start + 1} is {error.object[error.start]:#04x}); save it as UTF-8, "
-            "and any others like it."
-        ) from error
+        return not item.mask and format_of(item.head()).kind == "picture"
+    except BadInput:
+        return False
+
+
+def _is_caption(item: Item) -> bool:
+    """Whether the fault of an item is that of a caption which some picture should have."""
+    reason = item.fault.reason if item.fault else ""
+    return reason in CAPTIONS or (reason != STRAY and Path(item.name).suffix.lower() in ENDINGS)
 
 
 def name_of(sample: TrainingSample) -> str:
@@ -142,39 +152,36 @@ def name_of(sample: TrainingSample) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"
-
-
-def _sample(file: Path, text: str, side: str, task: Task, faults: list[str]) -> TrainingSample | None:
-    text = grammar.fold(text)
-    if not text:
-        faults.append(f"{file.name} has no caption")
-        return None
+def _take(item: Item, name: str, task: Task, side: _Side) -> None:
+    """Makes a sample of a picture, or notes why it can't be trained on."""
+    if not item.text:
+        side.faults.append(f"{item.name} has no caption")
+        return
+    file = Path(item.source)
     try:
-        content, size = file.read_bytes(), open_image(file).size  # decoded and upright, as it will be cut up
+        content, size = files.read(file, MOST_BYTES), open_image(file).size  # decoded and upright, as it will be cut up
     except (OSError, BadInput):
-        faults.append(f"{file.name} is missing or not a readable picture")
-        return None
+        side.faults.append(f"{item.name} is not a readable picture")
+        return
     layout = _layout(size, task)
     if layout is None:
         rows, cols, (width, height) = task.layout.rows, task.layout.cols, task.grid_layout.canvas
-        faults.append(
-            f"{file.name} has {size[0]} x {size[1]} pixels, which can't be cut into {rows} x {cols} panels of the "
+        side.faults.append(
+            f"{item.name} has {size[0]} x {size[1]} pixels, which can't be cut into {rows} x {cols} panels of the "
             f"shape that {task.name} has (its canvas is {width} x {height}): recompose it with 'iclora dataset "
             "TASK --source FOLDER'"
         )
-        return None
-    return TrainingSample(
-        id=hashlib.sha256(content + text.encode()).hexdigest()[:16],
-        path=str(file),
-        text=text,
-        layout=layout,
-        task=task.name,
-        condition=tuple(panel - 1 for panel in task.condition),
-        side=side,
+        return
+    side.samples.append(
+        TrainingSample(
+            id=hashlib.sha256(content + item.text.encode()).hexdigest()[:16],
+            path=str(file),
+            text=item.text,
+            layout=layout,
+            task=task.name,
+            condition=tuple(panel - 1 for panel in task.condition),
+            side=name,
+        )
     )
 
 

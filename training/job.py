@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline import plugins
+from pipeline import files, plugins
 from pipeline.cache import Cache
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.pixels import upright_size
@@ -136,7 +136,7 @@ class Job:
 def _content(init: str) -> str:
     """Hash of the file to start from. A missing file is reported where its weights are loaded."""
     try:
-        with Path(init).open("rb") as file:
+        with files.open_regular(init) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError:
         return f"{init}, which can't be read"

@@ -6,14 +6,14 @@ Shapes: C latent channels, H and W rows and columns of latents.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pipeline.cache import Cache, key_of
+from pipeline.cache import Cache, alike, key_of
 from pipeline.pixels import open_image, upright_size
 from pipeline.progress import Progress
 from pipeline.records import Reference, TrainingSample
@@ -36,6 +36,9 @@ class Posterior:
     def draw(self, generator: torch.Generator) -> Tensor:
         """Latents of the grid, different at every step (as in FLUX.1's own training, instead of always the mean)."""
         return self.mean + self.std * torch.randn(self.mean.shape, generator=generator)
+
+
+PARTS = tuple(field.name for field in fields(Posterior))
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Encoder:
         readers = [self.backend.identity(part) for part in self.backend.text_parts]
         keys = {prompt: self._text_key(readers, prompt) for prompt in prompts}
         known = {prompt: self.cache.get_tensors("texts", key) for prompt, key in keys.items()}
-        found = {prompt: encoded for prompt, encoded in known.items() if encoded is not None}
+        found = alike({prompt: encoded for prompt, encoded in known.items() if encoded}, _form)
         missing = [prompt for prompt in keys if prompt not in found]
         if missing:
             with self.backend.loaded(self.backend.ENCODERS, self.dtype, self.device) as encoders:
@@ -85,7 +88,11 @@ class Encoder:
         vae = self.backend.identity("vae")
         keys = {view: _grid_key(vae, view, self.dtype) for view in views}
         known = {view: self.cache.get_tensors("latents", key) for view, key in keys.items()}
-        found = {view: Posterior(**tensors) for view, tensors in known.items() if tensors is not None}
+        found = {
+            view: Posterior(**tensors)
+            for view, tensors in known.items()
+            if tensors and _fit(tensors, PARTS, self.backend.latent_shape(view.layout.canvas))
+        }
         missing = [view for view in keys if view not in found]
         if missing:
             with self.backend.loaded(["vae"], self.dtype, self.device) as parts:
@@ -101,7 +108,11 @@ class Encoder:
         sizes = {one: self.backend.reference_size(upright_size(Path(one.path))) for one in references}
         keys = {one: key_of(encoder=vae, dtype=str(self.dtype), reference=one.id, size=sizes[one]) for one in sizes}
         known = {one: self.cache.get_tensors("references", key) for one, key in keys.items()}
-        found = {one: tensors["mean"] for one, tensors in known.items() if tensors is not None}
+        found = {
+            one: tensors["mean"]
+            for one, tensors in known.items()
+            if tensors and _fit(tensors, ("mean",), self.backend.latent_shape(sizes[one]))
+        }
         missing = [one for one in keys if one not in found]
         if missing:
             with self.backend.loaded(["vae"], self.dtype, self.device) as parts:
@@ -116,6 +127,16 @@ class Encoder:
         seen = {"references": [one.id for one in prompt.references]} if prompt.references else {}
         limit = self.backend.text_limit
         return key_of(readers=readers, limit=limit, dtype=str(self.dtype), text=prompt.text, **seen)
+
+
+def _form(encoded: Encoded) -> tuple[tuple[object, ...], ...]:
+    """What all texts of a model have in common."""
+    return tuple((name, tensor.ndim, tensor.shape[-1:], tensor.dtype) for name, tensor in sorted(encoded.items()))
+
+
+def _fit(tensors: Mapping[str, Tensor], names: Iterable[str], shape: tuple[int, ...]) -> bool:
+    """Whether a cached entry is what was written."""
+    return tensors.keys() == {*names} and all(tensor.shape == shape for tensor in tensors.values())
 
 
 def _grid_key(vae: str, view: View, dtype: torch.dtype) -> str:

@@ -9,35 +9,46 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pipeline import plugins
+from pipeline import files, plugins
 from pipeline.errors import BadInput
 from pipeline.records import Layout
+from pipeline.task import LARGEST_CANVAS
 
 PREFIX = "transformer."
 SUFFIXES = (".lora_A.weight", ".lora_B.weight")
 LISTED = 3
 """Keys that an error lists."""
+MOST_BYTES = 1 << 32
+"""Of a file: four times what rank 128 takes on every linear layer of FLUX.1 in 16 bits."""
+FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
+"""Kinds of numbers, by their names in safetensors, that are weights as they stand."""
+NAME = re.compile(r"\^?(?:[\w-]|\\?\.)+\$?")
+"""A layer's name, or the end of one, as peft's patterns have it: dots may be escaped, the ends be marked."""
 
 
 class Card(BaseModel):
     """What a file says about itself: enough to sample with it, and to know what it was made from."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     iclora: str
     """The toolkit's version."""
     task: str
     layout: Layout
     """At the task's own size."""
-    scales: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field(min_length=1)
     """The scales at which the LoRA has seen grids."""
     prefix: str
     markers: tuple[str, ...]
@@ -61,12 +72,29 @@ class Card(BaseModel):
     """Why the weights of this step and not those of another."""
     recipe: dict[str, Any]
 
+    @field_validator("layout")
+    @classmethod
+    def _can_be_drawn(cls, layout: Layout) -> Layout:
+        if min(layout.rows, layout.cols, layout.panel_width, layout.panel_height) < 1:
+            raise ValueError("it has no panels, or panels without an area")
+        width, height = layout.canvas
+        if width * height > LARGEST_CANVAS:
+            raise ValueError(f"its canvas has {width} x {height} pixels, more than {LARGEST_CANVAS:,}")
+        return layout
+
     @field_validator("recipe")
     @classmethod
     def _names_the_mode(cls, recipe: dict[str, Any]) -> dict[str, Any]:
-        if "conditional" not in recipe:
-            raise ValueError("it does not say whether given panels were kept clean (conditional)")
+        share = recipe.get("conditional")
+        if not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise ValueError("it does not say in which share of the examples given panels were clean (conditional)")
         return recipe
+
+    @model_validator(mode="after")
+    def _names_its_own_panels(self) -> Self:
+        if foreign := [panel for panel in self.condition if not 1 <= panel <= self.layout.size]:
+            raise ValueError(f"condition names panel {foreign[0]}, and its grids have {self.layout.size}")
+        return self
 
 
 class Adapter(BaseModel):
@@ -77,19 +105,38 @@ class Adapter(BaseModel):
     lora_alpha: float | None = None
     """Without it alpha is the rank, which is a strength of 1."""
     alpha_pattern: dict[str, float] = {}
-    """For layers whose names end in a pattern."""
+    """By the name of a layer or the end of one. peft takes them for regular expressions, which could be made to have no
+    end; diffusers writes nothing but names."""
     use_rslora: bool = False
     use_dora: bool = False
     target_modules: list[str] | str = []
 
-    def strength(self, layer: str, rank: int) -> float:
-        """The factor of B, by peft's rules."""
-        from peft.utils.other import get_pattern_key
+    @field_validator("alpha_pattern")
+    @classmethod
+    def _are_names(cls, patterns: dict[str, float]) -> dict[str, float]:
+        for pattern in patterns:
+            if not NAME.fullmatch(pattern):
+                raise ValueError(f"{pattern[:60]!r} is not the name of a layer")
+        return patterns
 
-        alpha = self.alpha_pattern.get(get_pattern_key(list(self.alpha_pattern), layer), self.lora_alpha)
-        if alpha is None:
-            return 1.0
-        return alpha / (math.sqrt(rank) if self.use_rslora else rank)
+    def strengths(self, ranks: Mapping[str, int]) -> dict[str, float]:
+        """The factor of each layer's B, by peft's rules.
+
+        Args:
+            ranks: by layer.
+        """
+        alphas: dict[str, tuple[int, float]] = {}  # each with its place, since the first that fits counts
+        for place, (pattern, alpha) in enumerate(self.alpha_pattern.items()):
+            alphas.setdefault(pattern.removesuffix("$").replace("\\.", "."), (place, alpha))
+        found = {}
+        for layer, rank in ranks.items():
+            parts = layer.split(".")
+            names = [f"^{layer}", *(".".join(parts[start:]) for start in range(len(parts)))]
+            fitting = [alphas[name] for name in names if name in alphas]
+            alpha_of_layer = min(fitting)[1] if fitting else self.lora_alpha
+            by = math.sqrt(rank) if self.use_rslora else rank
+            found[layer] = 1.0 if alpha_of_layer is None else alpha_of_layer / by
+        return found
 
 
 def write(path: Path, weights: Mapping[str, Tensor], strength: float, card: Card) -> None:
@@ -114,9 +161,7 @@ def write(path: Path, weights: Mapping[str, Tensor], strength: float, card: Card
         "lora_adapter_metadata": json.dumps(named, sort_keys=True),
         "iclora": card.model_dump_json(),
     }
-    part = path.with_suffix(".part")
-    part.write_bytes(_ordered(save(folded, metadata=header)))  # not save_file, whose files only their owner may read
-    part.replace(path)
+    files.write(path, _ordered(save(folded, metadata=header)))  # not save_file, whose files only their owner may read
 
 
 def _ordered(content: bytes) -> bytes:
@@ -138,11 +183,9 @@ def read_card(path: Path) -> Card:
         BadInput: it is not a LoRA file, or was written by another program.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with _opened(path) as file:
             header = file.metadata() or {}
         return Card.model_validate_json(header["iclora"])
-    except (OSError, SafetensorError) as error:
-        raise BadInput(f"{path} can't be read as a LoRA file ({error}).") from error
     except KeyError as error:
         raise BadInput(f"{path} was not made by iclora, so it does not say for which task and layout it is.") from error
     except ValidationError as error:
@@ -167,36 +210,67 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         BadInput: other keys, more than A and B, or a tensor that is missing, not finite or of a shape that doesn't fit
             its partner.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  (not a dict)
-        adapter = Adapter.model_validate_json(header.get("lora_adapter_metadata", "{}"))
-    except ValidationError as error:
-        raise BadInput(
-            f"{path} has an unusable strength in its header ({plugins.faults_of(error)}); save it again with diffusers."
-        ) from error
-    except (OSError, SafetensorError) as error:
-        raise BadInput(f"{path} can't be read as a LoRA file ({error}).") from error
-    if adapter.use_dora or any("lora_magnitude_vector" in key for key in tensors):
-        raise BadInput(f"{path} is a DoRA, which has more than two matrices per layer; use a plain LoRA.")
+    with _opened(path) as file:
+        header, keys = file.metadata() or {}, sorted(file.keys())
+        adapter = _adapter(path, header)
+        _check_keys(path, keys, adapter)  # before anything is loaded: it may be a whole model
+        if odd := sorted({file.get_slice(key).get_dtype() for key in keys} - FLOATS):
+            raise BadInput(f"{path} has numbers of the kind {', '.join(odd)}; use a LoRA in 16 or 32 bits.")
+        tensors = {key: file.get_tensor(key).float() for key in keys}
     alphas = {key.removesuffix(".alpha"): value for key, value in tensors.items() if key.endswith(".alpha")}
     weights = {key: value for key, value in tensors.items() if not key.endswith(".alpha")}
-    if foreign := sorted(key for key in weights if not (key.startswith(PREFIX) and key.endswith(SUFFIXES))):
-        raise BadInput(
-            f"{path} has keys in another style ({', '.join(foreign[:LISTED])}); those of diffusers read "
-            f"'{PREFIX}LAYER{SUFFIXES[0]}'. Convert it with diffusers: load_lora_weights, then save_lora_weights."
-        )
     layers = {key.removesuffix(suffix) for key in weights for suffix in SUFFIXES if key.endswith(suffix)}
     if "iclora" in header:  # ours names every layer in full; other programs may name layers that the model lacks
         layers |= {PREFIX + layer for layer in adapter.target_modules}
     if faults := _faults(weights, alphas, layers):
         raise BadInput(f"{path} {'; '.join(faults[:LISTED])}; use an undamaged file.")
-    for layer in layers:
-        b, rank = weights[layer + SUFFIXES[1]], len(weights[layer + SUFFIXES[0]])
-        usual = adapter.strength(layer.removeprefix(PREFIX), rank)
-        b *= float(alphas[layer]) / rank if layer in alphas else usual
+    ranks = {layer.removeprefix(PREFIX): len(weights[layer + SUFFIXES[0]]) for layer in layers}
+    for layer, usual in adapter.strengths(ranks).items():
+        full = PREFIX + layer
+        strength = float(alphas[full]) / ranks[layer] if full in alphas else usual
+        if not weights[full + SUFFIXES[1]].mul_(strength).isfinite().all():
+            raise BadInput(
+                f"{path} has a strength of {strength:g} for {full}, which is beyond all numbers; use another."
+            )
     return {key.removeprefix(PREFIX): value for key, value in weights.items()}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """
+    Raises:
+        BadInput: it is no safetensors file.
+    """
+    try:
+        files.open_regular(path, MOST_BYTES).close()  # safetensors itself would wait for a pipe
+        with safe_open(path, "pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        why = error.strerror if isinstance(error, OSError) else ""
+        raise BadInput(f"{path} can't be read as a LoRA file ({why or error}).") from error
+
+
+def _adapter(path: Path, header: Mapping[str, str]) -> Adapter:
+    try:
+        return Adapter.model_validate_json(header.get("lora_adapter_metadata", "{}"))
+    except ValidationError as error:
+        raise BadInput(
+            f"{path} has an unusable strength in its header ({plugins.faults_of(error)}); save it again with diffusers."
+        ) from error
+
+
+def _check_keys(path: Path, keys: Sequence[str], adapter: Adapter) -> None:
+    """
+    Raises:
+        BadInput: the file is of another kind.
+    """
+    if adapter.use_dora or any("lora_magnitude_vector" in key for key in keys):
+        raise BadInput(f"{path} is a DoRA, which has more than two matrices per layer; use a plain LoRA.")
+    if foreign := [key for key in keys if not (key.startswith(PREFIX) and key.endswith((*SUFFIXES, ".alpha")))]:
+        raise BadInput(
+            f"{path} has keys in another style ({', '.join(foreign[:LISTED])}); those of diffusers read "
+            f"'{PREFIX}LAYER{SUFFIXES[0]}'. Convert it with diffusers: load_lora_weights, then save_lora_weights."
+        )
 
 
 def _faults(weights: Mapping[str, Tensor], alphas: Mapping[str, Tensor], layers: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ import gc
 import importlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from pipeline import families, weights
+from pipeline import families, files, weights
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.families.base import Family
 from pipeline.wording import command
@@ -31,8 +31,29 @@ SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".jinja")
 """Of the files that decide what a part computes; the last three are tokenizers' merges, pieces and chat template."""
 
 
+MOST_CONFIG = 1 << 26
+"""Bytes of a part's config."""
+LAYERS, MOST_LAYERS = ("layers", "blocks"), 1_000
+"""How settings that are numbers of layers end, and how many there may be: each is built before anything is loaded."""
+
+
 def parameter_count(module: nn.Module) -> int:
     return sum(weight.numel() for weight in module.parameters())
+
+
+class _Table(dict[str, Any]):
+    """Settings of a file; one that is not there is an error that says so."""
+
+    def __init__(self, read: Mapping[str, Any], missing: Callable[[str], MissingWeights]) -> None:
+        super().__init__(read)
+        self._missing = missing
+
+    def __missing__(self, key: str) -> Any:
+        raise self._missing(key)
+
+
+def _number(value: object) -> float:
+    return value if isinstance(value, int | float) else 0
 
 
 @dataclass(frozen=True)
@@ -120,11 +141,14 @@ class ModelFiles:
         import yaml
         from huggingface_hub import metadata_load
 
+        readme = self.folder / "README.md"
         try:
-            card = metadata_load(self.folder / "README.md") or {}
-        except (OSError, ValueError, yaml.YAMLError):  # no card, or an unreadable one
+            files.open_regular(readme, MOST_CONFIG).close()
+            card = metadata_load(readme) or {}
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):  # no card, or an unreadable one
             card = {}
-        return str(card.get("license_name") or card.get("license") or "unknown")
+        names = (card.get("license_name"), card.get("license"))
+        return next((name for name in names if isinstance(name, str) and name), "unknown")
 
     def config(self, part: str) -> Mapping[str, Any]:
         """Config of a part or of the scheduler: the model's own file, read once, or that of a published model.
@@ -152,31 +176,55 @@ class ModelFiles:
             path = Path(found)
         else:
             path = self.folder / file
+        return self._read_json(path)
+
+    def _read_json(self, path: Path) -> Mapping[str, Any]:
+        """
+        Raises:
+            MissingWeights: it is no file with a table of settings.
+        """
         try:
-            read: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._missing(f"{path} can't be read") from error
-        return read
+            read = json.loads(files.read(path, MOST_CONFIG))
+        except OSError as error:
+            raise self._missing(f"{path} can't be read: {error.strerror or error}") from error
+        except (ValueError, RecursionError) as error:
+            raise self._missing(f"{path} can't be read: {error}") from error
+        if not isinstance(read, dict):
+            raise self._missing(f"{path} can't be read: it is no table of settings")
+        return _Table(read, lambda key: self._missing(f"{path} lacks {key}"))
 
     def blank(self, part: str) -> nn.Module:
-        """A part of the right shape without weights (meta device), to count parameters and find layers."""
+        """A part of the right shape without weights (meta device), to count parameters and find layers.
+
+        Raises:
+            MissingWeights: its config is no such part's.
+        """
         kind, config = self.part_class(part), dict(self.config(part))
-        with torch.device("meta"):
-            if hasattr(kind, "from_config"):
-                built: nn.Module = kind.from_config(config)
-            else:
-                built = kind(kind.config_class.from_dict(config))
+        if many := [key for key, value in config.items() if key.endswith(LAYERS) and _number(value) > MOST_LAYERS]:
+            raise self._missing(f"the config of its {part} has {many[0]}={config[many[0]]}, more than {MOST_LAYERS:,}")
+        try:
+            with weights.told(), torch.device("meta"):
+                if hasattr(kind, "from_config"):
+                    built: nn.Module = kind.from_config(config)
+                else:
+                    built = kind(kind.config_class.from_dict(config))
+        except LookupError as error:
+            raise self._missing(f"the config of its {part} can't be used: {error}") from error
         return built
 
     def count(self, part: str) -> int:
         """Parameters of a part, from the headers of its files (no class is imported); without files it is built."""
-        files = sorted((self.folder / part).glob("*.safetensors")) if self.folder else []
-        if not files:
+        found = sorted((self.folder / part).glob("*.safetensors")) if self.folder else []
+        if not found:
             return parameter_count(self.blank(part))
         counted = 0
-        for file in files:
-            with safe_open(file, "pt") as opened:
-                counted += sum(math.prod(opened.get_slice(key).get_shape()) for key in opened.keys())  # noqa: SIM118
+        for path in found:
+            try:
+                files.open_regular(path).close()  # safetensors itself would wait for a pipe
+                with safe_open(path, "pt") as opened:
+                    counted += sum(math.prod(opened.get_slice(key).get_shape()) for key in opened.keys())  # noqa: SIM118
+            except (OSError, SafetensorError) as error:
+                raise self._missing(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from error
         return counted
 
     def identity(self, part: str) -> str:
@@ -188,10 +236,10 @@ class ModelFiles:
         if self.folder is None:
             return f"{self._commit}/{part}"
         if part not in self._identities:
-            files = sorted(file for file in (self.folder / part).glob("*") if file.suffix in SUFFIXES)
-            if not files:
+            found = sorted(file for file in (self.folder / part).glob("*") if file.suffix in SUFFIXES)
+            if not found:
                 raise self._missing(f"the folder {self.folder} has no '{part}'")
-            self._identities[part] = weights.folder_hash(files)
+            self._identities[part] = weights.folder_hash(found)
         return self._identities[part]
 
     def check(self) -> None:
@@ -219,9 +267,12 @@ class ModelFiles:
 
             pinned = None if self.folder else self._commit_of(f"{part}/tokenizer_config.json")
             try:
-                self._tokenizers[part] = AutoTokenizer.from_pretrained(self.model, subfolder=part, revision=pinned)
-            except (OSError, ValueError) as error:
-                raise self._missing(str(error).strip().partition("\n")[0]) from error
+                with weights.told():
+                    made = AutoTokenizer.from_pretrained(self.model, subfolder=part, revision=pinned)
+                    math.floor(made.model_max_length)  # it comes from the file as it is
+            except LookupError as error:
+                raise self._missing(str(error)) from error
+            self._tokenizers[part] = made
         return self._tokenizers[part]
 
     def load(self, part: str, dtype: torch.dtype, device: Device, **more: Any) -> nn.Module:
@@ -238,10 +289,10 @@ class ModelFiles:
         pinned = {"revision": None if self.folder else self._commit}
         weights.announce(f"{part} of {self.model}", self.model, pinned["revision"], part)
         try:
-            with weights.no_bar(self.model):
+            with weights.told(), weights.no_bar(self.model):
                 loaded: nn.Module = kind.from_pretrained(self.model, subfolder=part, **named, **pinned, **more)
-        except (OSError, ValueError) as error:
-            raise self._missing(str(error).strip().partition("\n")[0]) from error
+        except LookupError as error:
+            raise self._missing(str(error)) from error
         if "quantization_config" not in more:  # a quantized model is loaded onto its device and can't be moved
             loaded = loaded.to(device)
         return loaded.eval().requires_grad_(False)
@@ -277,13 +328,17 @@ class ModelFiles:
             from huggingface_hub import hf_hub_download
 
             path = Path(hf_hub_download(self.model, "model_index.json", revision=self._commit))
-        try:
-            read: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._missing(f"the folder {path.parent} has no model_index.json as diffusers writes it") from error
-        return read
+        if not path.exists():
+            raise self._missing(f"the folder {path.parent} has no model_index.json as diffusers writes it")
+        return self._read_json(path)
 
     def _missing(self, why: str) -> MissingWeights:
+        """The error for a model that can't be used, with the way on."""
+        if self.folder is not None:
+            return MissingWeights(
+                f"the base model in the folder {self.folder} can't be loaded ({why.rstrip('.')}); name one as "
+                f"diffusers saves it with {self.named_by}FOLDER, or the model's name on the hub."
+            )
         fetch = command(["hf", "download", self.model, *(["--revision", self.revision] if self.revision else [])])
         return MissingWeights(
             f"the base model '{self.model}' is not on this machine and can't be fetched ({why.rstrip('.')}); on a "

@@ -15,6 +15,7 @@ from torch import nn
 
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.records import Layout, TrainingSample
+from pipeline.sources.names import listed
 from pipeline.text import budget, grammar
 from pipeline.text.counters import ESTIMATE
 from pipeline.wording import counted
@@ -216,6 +217,7 @@ def _captions(job: Job, plan: Plan) -> Iterator[str]:
 def _doubts(job: Job) -> Iterator[str]:
     """What can be trained on, but is probably not intended."""
     task, samples = job.task, job.samples
+    yield from (f"note: {remark}" for remark in job.data.remarks)
     sizes = [(sample, job.shown.panel_width / sample.layout.panel_width) for sample in samples]
     if small := [sample for sample, times in sizes if times > ENLARGED]:
         most = max(times for _, times in sizes)
@@ -231,7 +233,7 @@ def _doubts(job: Job) -> Iterator[str]:
 
 
 def _files(samples: Sequence[TrainingSample]) -> str:
-    return dataset.listed([dataset.name_of(sample) for sample in samples])
+    return listed([dataset.name_of(sample) for sample in samples])
 
 
 def _mode(job: Job) -> str:

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 import warnings
-from typing import cast
+from typing import Any, cast
 
 import typer
+from typer.core import TyperGroup
 
 from iclora import console
-from iclora.cli import about, dataset, review, training
-from pipeline.errors import BrokenPlugin, ToolkitError
+from iclora.cli import about, dataset, replace, review, training
+from iclora.cli.interrupts import Interruptible
+from pipeline.errors import BrokenPlugin, EmptyResult, ToolkitError
+
+STOPPED = {"generate": "stopped; nothing was written, and the same command starts again."}
+"""By command, what Ctrl-C says; the others resume."""
+
+
+class Commands(TyperGroup):
+    """The commands, with an end of their own after Ctrl-C: typer's says nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with Interruptible(
+            lambda: STOPPED.get(str(ctx.invoked_subcommand), "stopped; the same command resumes from here.")
+        ):
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
+    cls=Commands,
     help="Turn related images into a reviewed data set, an In-Context LoRA, and new image sets.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -23,8 +39,6 @@ app = typer.Typer(
 )
 UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 """Of click, or of typer's own copy of it: a command line that can't be read."""
-INTERRUPTED = 130
-"""The exit code after Ctrl-C, here and as typer has it."""
 
 
 STAGES = {
@@ -37,25 +51,34 @@ STAGES = {
     "export": "Write the kept grids as a data set.",
 }
 app.command("dataset", help="Run all stages, from sources to a data set; an interrupted run resumes.")(
-    dataset.command_to("export")
+    dataset.stage_command("export")
 )
 for _name, _help in STAGES.items():
     app.command(_name, help=f"{_help} Earlier stages are brought up to date first.")(dataset.command_to(_name))
-for _command in (review.review, about.show, training.train, training.generate, about.push, about.tasks, about.doctor):
+for _command in (
+    review.review,
+    replace.replace,
+    about.show,
+    training.train,
+    training.generate,
+    about.pack,
+    about.push,
+    about.tasks,
+    about.doctor,
+):
     app.command()(_command)
 
 
 def main() -> None:
-    """Runs the command; what the user can fix ends as one sentence and exit code 2."""
+    """Runs the command; what the user can fix ends as one sentence and exit code 2, an empty result with 1."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would take the cores from the others
     console.prepare()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("once", BrokenPlugin)
             warnings.showwarning = console.warn
-            code = app(
-                prog_name="iclora", standalone_mode=False
-            )  # typer itself would print what comes from outside as it is
+            # By itself, typer would print what comes from outside as it is.
+            code = app(prog_name="iclora", standalone_mode=False)
     except UsageError as error:
         said = io.StringIO()
         error.show(file=said)
@@ -63,15 +86,11 @@ def main() -> None:
         raise SystemExit(error.exit_code) from None
     except ToolkitError as error:
         console.error(str(error))
-        raise SystemExit(2) from None
+        raise SystemExit(1 if isinstance(error, EmptyResult) else 2) from None
     except OSError as error:  # a full disk, a folder without write access, a table that another program holds
         from iclora import machine
 
         console.error(machine.unusable(error))
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    if code == INTERRUPTED:
-        print("stopped; the same command resumes.", file=sys.stderr)
     if code:
         raise SystemExit(code)

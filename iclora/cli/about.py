@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,18 @@ def show(
             console.counts(run.counts())
         else:
             console.table(table, run.table(table), "json" if as_json else "csv" if as_csv else "text")
+
+
+def pack(
+    task: TaskName,
+    out: Out = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The archive; TASK.tar in the run's folder by default.")
+    ] = None,
+) -> None:
+    """Pack a run's data set for another machine: data, configs, TRAINERS.md and checksums in one tar file."""
+    with iclora.open_run(task, folder=out, must_exist=True) as run:
+        console.packed(run.pack(to), run)
 
 
 def push(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 import iclora
 from iclora import console
 from iclora.cli.options import CaptionerName, Out, ScorerName, Set, Sources, TaskName, Unset
+from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
     from iclora.run import Run
@@ -17,10 +19,17 @@ if TYPE_CHECKING:
 
 def command_to(last: str) -> Callable[..., None]:
     """The command that brings a run up to a stage."""
-    return {"filter": _filter_command, "caption": _caption_command}.get(last) or _stage_command(last)
+    own: dict[str, Callable[..., None]] = {
+        "filter": _filter_command,
+        "caption": _caption_command,
+        "export": _export_command,
+    }
+    return own.get(last) or stage_command(last)
 
 
-def _stage_command(last: str) -> Callable[..., None]:
+def stage_command(last: str) -> Callable[..., None]:
+    """The command with the options that all stages have."""
+
     def command(  # noqa: PLR0913, PLR0917  (one argument per option)
         task: TaskName,
         source: Sources = None,
@@ -95,3 +104,35 @@ def _caption_command(  # noqa: PLR0913, PLR0917  (one argument per option)
         console.text(run.prompt())
     else:
         _advance(run, "caption")
+
+
+def _export_command(  # noqa: PLR0913, PLR0917  (one argument per option)
+    task: Annotated[
+        str | None, typer.Argument(help="A task's name (see `iclora tasks`) or the path of a task file.")
+    ] = None,
+    source: Sources = None,
+    out: Out = None,
+    captioner: CaptionerName = None,
+    scorer: ScorerName = None,
+    settings: Set = None,
+    unset: Unset = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(
+            "--dataset",
+            help="Instead of a task: a finished data set whose configs are written anew, with --set train.*; needs "
+            "neither run nor sources.",
+        ),
+    ] = None,
+) -> None:
+    """All stages, or only the configs of a finished data set."""
+    if dataset is None:
+        if task is None:
+            raise BadInput("export takes a task, or the folder of a finished data set with --dataset.")
+        _advance(_open(task, source, out, captioner, scorer, settings or (), unset or ()), "export")
+        return
+    if any((task, source, out, captioner, scorer, unset)):
+        raise BadInput(
+            "--dataset writes the configs of a finished data set and takes nothing but --set train.* beside it."
+        )
+    console.configs(dataset, iclora.write_configs(dataset, settings or ()))

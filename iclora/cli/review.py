@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,16 +68,16 @@ def _apply(run: Run, table: Path) -> None:
 
 def _serve(run: Run) -> None:
     """The review page until Ctrl-C, then the stages from the filter on."""
-    import webbrowser
+    from iclora.page import browser
 
-    def opened(address: str) -> None:
-        console.line(f"Review at {address}")
-        console.line("Ctrl-C ends the review and writes the data set anew.")
-        # Elsewhere `webbrowser` would start a text browser in this very terminal.
-        if sys.platform in ("win32", "darwin") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-            webbrowser.open(address)
+    with browser.opener(run.folder) as open_page:
 
-    changes = run.serve(opened)
+        def opened(address: str) -> None:
+            console.line(f"Review at {address}")
+            console.line("Ctrl-C ends the review and writes the data set anew.")
+            open_page(address)
+
+        changes = run.serve(opened)
     console.exported(run, _advance(run), f"{counted(changes, 'change')}; ")
 
 

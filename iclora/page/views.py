@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from iclora.page.session import Offer, ReviewSession, base_of
+from iclora.page.session import ReviewSession, base_of
+from pipeline.consistency import thresholds
+from pipeline.consistency.thresholds import NO_LIMIT
 from pipeline.records import Caption, Row, Score
 from pipeline.review import reviews, risk
 from pipeline.task import Task
+from pipeline.text import grammar
 from pipeline.text.markers import inside, spans
 
 BORDER = 0.1
@@ -29,6 +32,7 @@ def state(session: ReviewSession) -> dict[str, Any]:
         "markers": session.task.markers,
         "canvas": layout.canvas,
         "boxes": layout.boxes,
+        "skeleton": grammar.skeleton(session.task),
         "rows": [row_of(row, machine, session.task, near) for row in rows],
     }
 
@@ -126,7 +130,8 @@ def scores_of(scores: Sequence[Score]) -> list[dict[str, Any]]:
         {
             "name": score.name,
             "value": _finite(score.value),
-            "threshold": _finite(score.threshold),
+            "threshold": None if score.threshold == NO_LIMIT else _finite(score.threshold),
+            "ceiling": thresholds.is_ceiling(score.name),
             "passed": score.passed,
             "reason": score.reason,
         }
@@ -134,9 +139,10 @@ def scores_of(scores: Sequence[Score]) -> list[dict[str, Any]]:
     ]
 
 
-def offer_of(offer: Offer) -> dict[str, Any]:
-    where = offer.record.position
-    return {"id": offer.record.id, "name": where.stem, "used": offer.used}
+def offers(session: ReviewSession, grid: str, panel: int) -> list[dict[str, Any]]:
+    """Images that may take a panel's place."""
+    found = session.offers(session.row(grid), panel)
+    return [{"id": offer.record.id, "name": offer.record.position.stem, "used": offer.used} for offer in found]
 
 
 def _finite(value: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -51,7 +52,7 @@ class Answers:
 
         Added up from what is kept, not counted on the way, so that neither a kill nor a second run falsifies it.
         """
-        kept = [reply for reply in self._cache.replies() if self._about.items() <= reply.items()]
+        kept = [reply for reply in self._cache.replies() if _is_ours(reply) and self._about.items() <= reply.items()]
         took = {name: sum(reply.get(name, 0) for reply in kept) for name in TAKEN}
         spent = {
             "answers": sum("text" in reply for reply in kept),
@@ -65,25 +66,29 @@ class Answers:
 
     def _keep(self, key: str, answer: Answer) -> Answer:
         """Keeps an answer with all that may be asked about it later, or the fact that there was none."""
-        before = self._cache.get_reply(key) or {}
+        before = self._known(key)
         took = {name: round(before.get(name, 0) + getattr(answer, name), 6) for name in TAKEN}
         kept = self._about | took | {"failures": _failures(before)}
         if answer.failure:
             kept["failures"].append(answer.failure)
             self._cache.put_reply(key, kept)
             return _unanswered(kept["failures"])
-        text = answer.text.encode(errors="replace").decode()  # half a surrogate pair is not text
+        text = _whole(answer.text)
         self._cache.put_reply(key, kept | {"text": text, "finished": answer.finished})
         return replace(answer, text=text)
 
     def _find(self, key: str) -> Answer | None:
         """What is known about a question: its answer, or that it was given up; None if it has to be asked."""
-        reply = self._cache.get_reply(key) or {}
+        reply = self._known(key)
         failures = _failures(reply)
-        try:
-            return Answer(reply["text"], finished=reply["finished"])
-        except KeyError:  # there is no answer, or its file contains something else
-            return _unanswered(failures) if len(failures) >= RUNS else None
+        if "text" in reply:
+            return Answer(_whole(reply["text"]), finished=reply["finished"])
+        return _unanswered(failures) if len(failures) >= RUNS else None
+
+    def _known(self, key: str) -> dict[str, Any]:
+        """What is kept about a question; nothing if there is no file, or one that we have not written."""
+        reply = self._cache.get_reply(key) or {}
+        return reply if _is_ours(reply) else {}
 
     def _key(self, question: Question) -> str:
         return key_of(
@@ -104,5 +109,20 @@ def _unanswered(failures: Sequence[str]) -> Answer:
 
 
 def _failures(reply: dict[str, Any]) -> list[str]:
-    failures = reply.get("failures")
-    return failures if isinstance(failures, list) else []
+    return list(reply.get("failures", []))
+
+
+def _whole(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON can contain and no file can."""
+    return text.encode(errors="replace").decode()
+
+
+def _is_ours(reply: dict[str, Any]) -> bool:
+    """Whether all that is read of a kept reply is of the kind that was written."""
+    costs, failures = [reply.get(name, 0) for name in TAKEN], reply.get("failures", [])
+    return (
+        all(isinstance(cost, int | float) and math.isfinite(cost) for cost in costs)
+        and isinstance(failures, list)
+        and all(isinstance(failure, str) for failure in failures)
+        and ("text" not in reply or (isinstance(reply["text"], str) and isinstance(reply.get("finished"), bool)))
+    )

@@ -40,9 +40,7 @@ def write(task: Task) -> str:
         'with the numbers of the images in which it is seen. "strangers" has the numbers of images that do not belong '
         'with the others. If no images belong together, "unrelated" says why; else it is empty.',
     ]
-    if task.caption.exclude:
-        lines.append(f"Never use these words: {', '.join(task.caption.exclude)}.")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_exclude(task)])
 
 
 def _form(task: Task) -> str:
@@ -67,6 +65,15 @@ def _people(task: Task) -> list[str]:
         'look there; the last "people" lists everyone once, as they look in all images, and "changes" says in a few '
         "words what of it differs from image to image (clothes, say), or is empty."
     ]
+
+
+def _exclude(task: Task) -> list[str]:
+    """What the captions must not tell."""
+    traits = {trait: words for trait, words in task.caption.exclude.items() if words != (trait,)}
+    single = [word for word in task.caption.exclude if word not in traits]
+    looks = ', not even in "looks"' if task.caption.people and task.caption.looks != "never" else ""
+    said = [f"Say nothing of {trait}{looks}: never use words such as {', '.join(traits[trait])}." for trait in traits]
+    return [*said, f"Never use these words: {', '.join(single)}."] if single else said
 
 
 def _places(task: Task) -> str:

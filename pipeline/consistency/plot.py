@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline import files
 from pipeline.consistency.belonging import FittedRule
 from pipeline.consistency.similarity import ACROSS, WITHIN
 from pipeline.consistency.thresholds import COPIES, Evidence, Threshold
@@ -71,6 +72,5 @@ def write(drawn: Sequence[Chart], path: Path) -> None:
         axis.set_title(chart.title)
         axis.legend(fontsize="x-small")
     axes[0].set_ylabel("share of scores")
-    part = path.with_suffix(".part")
-    figure.savefig(part, format="png", dpi=90)
-    part.replace(path)
+    with files.replacing(path) as part:
+        figure.savefig(part, format="png", dpi=90)

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline import pixels
-from pipeline.cache import Cache, key_of
+from pipeline.cache import Cache, alike, key_of
 from pipeline.consistency.scorers.base import Scorer
 from pipeline.errors import BadInput
 from pipeline.records import Caption, Grid, Record
@@ -144,7 +144,7 @@ class Encoder:
 
     def _found(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
         """The vectors that are in the cache."""
-        return {key: vector for key in keys if (vector := self.cache.get_vector(key)) is not None}
+        return alike({key: vector for key in keys if (vector := self.cache.get_vector(key)) is not None}, len)
 
     def _kept(self, keys: Sequence[str], vectors: np.ndarray) -> dict[str, np.ndarray]:
         """Caches new vectors and returns them by key."""

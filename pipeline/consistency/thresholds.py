@@ -61,6 +61,12 @@ RULES = {
 }
 
 
+def is_ceiling(score: str) -> bool:
+    """Whether scores of this name (`text 2`) are good below their threshold; the others are good above it."""
+    rule = RULES.get(score.rstrip(" 0123456789"))
+    return rule is not None and rule.ceiling
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What thresholds are calibrated on."""

@@ -13,7 +13,6 @@ from pipeline import families
 from pipeline.consistency.thresholds import share
 from pipeline.dataset import samples
 from pipeline.dataset.samples import Config, Dataset
-from pipeline.dataset.split import TRAIN
 from pipeline.records import Record
 from pipeline.wording import counted
 
@@ -69,7 +68,7 @@ def _front_matter(data: Dataset) -> str:
         f"  description: {_fingerprint(data)}",
         "  data_files:",
     ]
-    for side in data.sides or (TRAIN,):
+    for side in data.sides:
         lines += [f"  - split: {side}", "    path:", f"    - {side}/*.png", f"    - {side}/metadata.jsonl"]
     return "\n".join([*lines, "---", ""])
 
@@ -107,7 +106,7 @@ def _counts(data: Dataset) -> str:
     task, layout, family = data.task, data.task.grid_layout, families.load(data.task.base)
     width, height = data.canvas
     texts = [len(sample.text.split()) for sample in data.samples]
-    words = f"{min(texts)} to {max(texts)} words" if texts else "no captions"
+    words = f"{min(texts)} to {max(texts)} words"
     sides = f"{counted(data.train, 'training grid')}, {len(data.held_out)} held out"
     given = ", ".join(task.markers[panel - 1] for panel in task.condition)
     lines = [
@@ -144,7 +143,13 @@ def write_trainers(configs: Sequence[Config]) -> str:
         "",
         "Every config trains at the grid's own size only, without crops, flips or caption shuffling. Run the commands",
         "in this folder, with TRAINER set to the trainer's folder: `export TRAINER=~/ai-toolkit`. Paths in the configs",
-        "are relative to this folder, so you can move it or copy it to another machine.",
+        "are relative to this folder, so you can move it or copy it elsewhere; `sha256sum -c SHA256SUMS` checks",
+        "a copy. With iclora installed there, the folder is all that it takes to write the configs anew, or to train:",
+        "",
+        "```sh",
+        "iclora export --dataset . --set train.steps=2000",
+        "iclora train iclora.toml --data . --into ../training",
+        "```",
         "",
     ]
     for config in configs:

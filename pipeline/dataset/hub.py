@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from pipeline.dataset import split
+from pipeline.dataset import portable, split
 from pipeline.dataset.samples import MASKS
 from pipeline.dataset.split import HELD_OUT, TRAIN
 from pipeline.errors import BadInput
@@ -16,10 +16,11 @@ from pipeline.wording import counted
 TOKEN = "HF_TOKEN"
 UPLOADED = (
     "README.md",
+    portable.FILE,
     *(f"{side}/{files}" for side in (TRAIN, HELD_OUT) for files in ("*.png", "*.txt", "metadata.jsonl")),
     *(f"{masks}/*.png" for masks in MASKS.values()),
 )
-"""The data and its card. Trainers' configs and caches stay on this machine."""
+"""The data, its card and its task, from which configs can be written. Trainers' configs and caches stay here."""
 
 
 def push(folder: Path, repo: str, *, public: bool) -> str:

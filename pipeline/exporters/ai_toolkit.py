@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from pipeline import files
 from pipeline.dataset.samples import MASKS, Config, Dataset
 from pipeline.dataset.split import TRAIN
 from pipeline.exporters import base
@@ -49,10 +50,10 @@ def write(data: Dataset, folder: Path) -> Config:
     }
     warmup = ("warmup",) if recipe.schedule == "cosine" else ()
     notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP)
-    notes += base.left_out(data, "validate_every", *warmup)
+    notes += base.seen_often(data) + base.left_out(data, "validate_every", *warmup)
     command = f'SEED={recipe.seed} python "$TRAINER/run.py" {FILE}' if model is not None else ""
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=1000)
-    (folder / FILE).write_text(base.comment(notes, command) + text, encoding="utf-8")
+    files.write(folder / FILE, base.comment(notes, command) + text)
     return Config(NAME, (FILE,), command, notes)
 
 
@@ -85,6 +86,7 @@ def _dataset(data: Dataset, recipe: Recipe) -> dict[str, Any]:
     return {
         "folder_path": TRAIN,
         **masks,
+        "num_repeats": base.repeats(data),
         "caption_ext": "txt",
         "caption_dropout_rate": recipe.caption_dropout,
         "token_dropout_rate": 0.0,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline import files
 from pipeline.dataset.samples import Config, Dataset
 from pipeline.exporters import base
 from pipeline.families.base import Recipe
 
 NAME = "DiffSynth-Studio"
 FILE, TABLE = "diffsynth.sh", "diffsynth.csv"
+EPOCH = 50
+"""Times that an epoch shows every grid, at most; it saves after each."""
 LACKING = (
     *("alpha", "schedule", "warmup", "clip", "ema", "caption_dropout", "seed"),
     *("save_every", "validate_every", "sample_every", "samples", "sample_steps", "guidance"),
@@ -26,35 +30,36 @@ def write(data: Dataset, folder: Path) -> Config:
     writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(("image", "prompt"))
     writer.writerows((sample.file, sample.text) for sample in data.train)
-    (folder / TABLE).write_text(buffer.getvalue(), encoding="utf-8")
+    files.write(folder / TABLE, buffer.getvalue())
     recipe, model = base.recipe(data), base.terms(__name__, data)
     notes = base.unknown_base(__name__, NAME, data) + base.unmasked(data)
-    notes += base.left_out(data, *LACKING)
+    notes += base.seen_often(data) + base.left_out(data, *LACKING)
     if model is None:
-        (folder / FILE).write_text(base.comment(notes), encoding="utf-8")
+        files.write(folder / FILE, base.comment(notes))
         return Config(NAME, (FILE, TABLE), "", notes)
     script = base.as_shell(
         notes, f"examples/{model['example']}/model_training/train.py", *_arguments(data, recipe, model)
     )
-    (folder / FILE).write_text(script, encoding="utf-8")
+    files.write(folder / FILE, script)
     return Config(NAME, (FILE, TABLE), f"sh {FILE}", notes)
 
 
 def _arguments(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
-    """Height and width make one size. It takes one picture per step; an epoch repeats the data that often."""
+    """Height and width make one size. It has no number of steps: as many epochs of so many repeats take as long."""
     width, height = data.canvas
-    repeat = 50
+    times = math.ceil(base.times_seen(data))
+    epochs = math.ceil(times / EPOCH)
     pairs = {
         "dataset_base_path": "$DATASET",
         "dataset_metadata_path": f"$DATASET/{TABLE}",
         "data_file_keys": "image",
         "height": str(height),
         "width": str(width),
-        "dataset_repeat": str(repeat),
+        "dataset_repeat": str(math.ceil(times / epochs)),
         "model_id_with_origin_paths": ",".join(model["weights"]),
         "learning_rate": str(recipe.learning_rate),
         "gradient_accumulation_steps": str(recipe.batch),
-        "num_epochs": str(max(1, round(recipe.steps * recipe.batch / repeat / max(1, len(data.train))))),
+        "num_epochs": str(epochs),
         "remove_prefix_in_ckpt": "pipe.dit.",
         "output_path": f"models/train/{data.task.name}",
         "lora_base_model": "dit",

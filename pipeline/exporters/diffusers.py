@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline import files
 from pipeline.dataset.samples import Config, Dataset
 from pipeline.exporters import base
 from pipeline.families.base import Recipe
@@ -28,13 +29,13 @@ def write(data: Dataset, folder: Path) -> Config:
         notes += (f"{square} crops a square out of every grid, so panels would be lost: use another trainer.",)
     else:
         notes += base.unknown_base(__name__, NAME, data)
-    notes += base.left_out(data, *LACKING)
+    notes += base.seen_often(data) + base.left_out(data, *LACKING)
     if "script" not in model:
-        (folder / FILE).write_text(base.comment(notes), encoding="utf-8")
+        files.write(folder / FILE, base.comment(notes))
         return Config(NAME, (FILE,), "", notes)
     notes += ("Leave --cache_latents off: in some of these scripts it pairs captions with the wrong pictures.",)
     script = base.as_shell(notes, f"examples/dreambooth/{model['script']}", *_arguments(data, recipe, model))
-    (folder / FILE).write_text(script, encoding="utf-8")
+    files.write(folder / FILE, script)
     return Config(NAME, (FILE,), f"sh {FILE}", notes)
 
 

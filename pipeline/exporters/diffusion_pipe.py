@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline import files
 from pipeline.dataset.samples import MASKS, Config, Dataset
 from pipeline.dataset.split import HELD_OUT, TRAIN
 from pipeline.exporters import base
@@ -26,18 +27,19 @@ with the last step."""
 
 def write(data: Dataset, folder: Path) -> Config:
     recipe, model = base.recipe(data), base.terms(__name__, data)
-    notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP) + base.left_out(data, *LACKING)
+    notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP)
+    notes += base.seen_often(data) + base.left_out(data, *LACKING)
     notes += ("It warns that metadata.jsonl can't be opened as a picture, and continues.",)
-    files = [DATA[side] for side in data.sides or (TRAIN,)]
-    for side, file in zip(data.sides or (TRAIN,), files, strict=True):
-        (folder / file).write_text(base.comment(notes) + base.as_toml(_data(data, side, recipe)), encoding="utf-8")
+    tables = {side: DATA[side] for side in data.sides}
+    for side, file in tables.items():
+        files.write(folder / file, base.comment(notes) + base.as_toml(_data(data, side)))
     if model is None:
-        return Config(NAME, tuple(files), "", notes)
+        return Config(NAME, tuple(tables.values()), "", notes)
     notes += (_where_from(data, model), base.linked(data, NAME))
     command = base.by_link(data, "deepspeed --num_gpus=1 train.py --deepspeed --config", FILE)
     training = base.as_toml(_training(data, recipe, model))
-    (folder / FILE).write_text(base.comment(notes, command) + training, encoding="utf-8")
-    return Config(NAME, (FILE, *files), command, notes)
+    files.write(folder / FILE, base.comment(notes, command) + training)
+    return Config(NAME, (FILE, *tables.values()), command, notes)
 
 
 def _where_from(data: Dataset, model: Mapping[str, Any]) -> str:
@@ -47,13 +49,17 @@ def _where_from(data: Dataset, model: Mapping[str, Any]) -> str:
     return f"Fetch the model first, in {NAME}'s own folder: {fetch} (or set the path in {FILE})."
 
 
-def _data(data: Dataset, side: str, recipe: Recipe) -> dict[str, Any]:
+def _data(data: Dataset, side: str) -> dict[str, Any]:
     """A size bucket is used as it is, so one of the canvas's size leaves the grids whole.
 
-    Each epoch drops an incomplete batch; with every grid repeated as often as a batch is large, none is incomplete.
+    Each epoch drops an incomplete batch.
     """
     masks = {"mask_path": f"{base.link(data)}/{MASKS[side]}"} if data.task.condition else {}
-    directory = {"path": f"{base.link(data)}/{side}", **masks, "num_repeats": recipe.batch if side == TRAIN else 1}
+    directory = {
+        "path": f"{base.link(data)}/{side}",
+        **masks,
+        "num_repeats": base.repeats(data) if side == TRAIN else 1,
+    }
     return {"size_buckets": [[*data.canvas, 1]], "shuffle_tags": False, "directory": [directory]}
 
 
@@ -63,7 +69,7 @@ def _training(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> dict[s
         "output_dir": f"output/{data.task.name}",
         "dataset": f"{base.link(data)}/{DATA[TRAIN]}",
         "eval_datasets": held_out,
-        "epochs": 1000,
+        "epochs": base.epochs(data),
         "max_steps": recipe.steps,
         "micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": recipe.batch,

@@ -25,9 +25,9 @@ from pipeline.records import Layout
 def write(data: Dataset, folder: Path) -> Config:
     """Fills an empty folder. Pictures are the run's grids byte for byte: RGB PNG, upright, without EXIF.
 
-    A side without pictures has no folder; if neither has any, the training side's is empty.
+    A side without pictures has no folder.
     """
-    for side in data.sides or ("train",):
+    for side in data.sides:
         samples = [sample for sample in data.samples if sample.side == side]
         (folder / side).mkdir()
         for sample in samples:

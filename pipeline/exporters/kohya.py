@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline import files
 from pipeline.dataset.samples import MASKS, Config, Dataset
 from pipeline.dataset.split import TRAIN
 from pipeline.exporters import base
@@ -13,24 +14,25 @@ from pipeline.families.base import Recipe
 
 NAME = "kohya sd-scripts"
 DATA, ARGUMENTS = "kohya.toml", "kohya-arguments.toml"
+MODELS = f"{base.BESIDE}/models"
 LACKING = ("ema", "validate_every", "sample_every", "samples", "sample_steps", "guidance")
 """Settings of the recipe that it does not have, or that would need a file of prompts."""
 
 
 def write(data: Dataset, folder: Path) -> Config:
     """It reads a model from single files, the same as ComfyUI does."""
-    recipe, model = base.recipe(data), base.terms(__name__, data, f"{base.BESIDE}/models")
+    recipe, model = base.recipe(data), base.terms(__name__, data, MODELS)
     notes = base.unknown_base(__name__, NAME, data)
     if data.held_out:
         notes += (f"{NAME} has no place for a held-out folder: validation/ is not used by it.",)
-    notes += base.left_out(data, *LACKING)
+    notes += base.seen_often(data) + base.left_out(data, *LACKING)
     command = ""
     if model is not None:
         command = f'accelerate launch "$TRAINER/{model["script"]}" --config_file {ARGUMENTS}'
-        notes += (f"Set the paths of the model's files in {ARGUMENTS} first.",)
+        notes += (f"Put the model's files, or a link to them, where the paths in {ARGUMENTS} lead: {MODELS}/.",)
         arguments = base.as_toml(_arguments(data, recipe, model["arguments"]))
-        (folder / ARGUMENTS).write_text(base.comment(notes, command) + arguments, encoding="utf-8")
-    (folder / DATA).write_text(base.comment(notes, command) + base.as_toml(_data(data, recipe)), encoding="utf-8")
+        files.write(folder / ARGUMENTS, base.comment(notes, command) + arguments)
+    files.write(folder / DATA, base.comment(notes, command) + base.as_toml(_data(data, recipe)))
     return Config(NAME, (DATA, ARGUMENTS) if command else (DATA,), command, notes)
 
 
@@ -41,7 +43,7 @@ def _data(data: Dataset, recipe: Recipe) -> dict[str, Any]:
         "image_dir": TRAIN,
         **masks,
         "caption_extension": ".txt",
-        "num_repeats": 1,
+        "num_repeats": base.repeats(data),
         "caption_dropout_rate": recipe.caption_dropout,
         "shuffle_caption": False,
         "caption_tag_dropout_rate": 0.0,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline import files
 from pipeline.dataset.samples import Config, Dataset
 from pipeline.dataset.split import HELD_OUT, TRAIN
 from pipeline.exporters import base
@@ -35,22 +35,24 @@ OFF = (
 
 def write(data: Dataset, folder: Path) -> Config:
     recipe, model, link = base.recipe(data), base.terms(__name__, data), base.link(data)
-    notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP) + base.left_out(data, *LACKING)
-    (folder / CONCEPTS).write_text(base.as_json(_concepts(data, recipe, link)), encoding="utf-8")
+    notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP)
+    notes += base.seen_often(data) + base.left_out(data, *LACKING)
+    files.write(folder / CONCEPTS, base.as_json(_concepts(data, recipe, link)))
     if data.task.condition:
         _copy(data, folder)
         notes += ("It wants masks beside the pictures, so with-masks/ holds both once more.",)
     if model is None:
         return Config(NAME, (CONCEPTS,), "", notes)
     notes += (base.linked(data, NAME),)
-    (folder / FILE).write_text(base.as_json(_training(data, recipe, model, link)), encoding="utf-8")
+    files.write(folder / FILE, base.as_json(_training(data, recipe, model, link)))
     command = base.by_link(data, "python scripts/train.py --config-path", FILE)
     return Config(NAME, (FILE, CONCEPTS), command, notes)
 
 
 def _copy(data: Dataset, folder: Path) -> None:
-    """Grids, captions and masks in the folders that the concepts name."""
+    """Grids, captions and masks in the folders that the concepts name; what an earlier export copied is replaced."""
     for side in data.sides:
+        shutil.rmtree(folder / FOLDERS[side], ignore_errors=True)
         (folder / FOLDERS[side]).mkdir(parents=True)
     for sample in data.samples:
         home = folder / FOLDERS[sample.side]
@@ -69,6 +71,7 @@ def _concepts(data: Dataset, recipe: Recipe, link: str) -> list[dict[str, Any]]:
             "enabled": True,
             "type": kinds[side],
             "include_subdirectories": False,
+            "balancing": float(base.repeats(data) if side == TRAIN else 1),
             "image": dict.fromkeys(OFF, False),
             "text": {
                 "prompt_source": "sample",
@@ -116,7 +119,7 @@ def _training(data: Dataset, recipe: Recipe, model: Mapping[str, Any], link: str
         "learning_rate_warmup_steps": recipe.warmup if recipe.warmup > 1 else 0,  # 1 would be the whole training
         "clip_grad_norm": recipe.clip,
         "batch_size": recipe.batch,
-        "epochs": math.ceil(recipe.steps * recipe.batch / max(1, len(data.train))),
+        "epochs": base.epochs(data),
         "ema": "GPU" if recipe.ema else "OFF",
         "ema_decay": recipe.ema,
         "train_dtype": "BFLOAT_16",

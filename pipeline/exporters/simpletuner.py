@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline import files
 from pipeline.dataset.samples import MASKS, Config, Dataset
 from pipeline.dataset.split import HELD_OUT, TRAIN
 from pipeline.exporters import base
@@ -19,11 +20,12 @@ SIDES = {TRAIN: "grids", HELD_OUT: "held-out"}
 
 def write(data: Dataset, folder: Path) -> Config:
     recipe, model = base.recipe(data), base.terms(__name__, data)
-    notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP) + base.left_out(data, "samples")
-    (folder / DATA).write_text(base.as_json(_backends(data)), encoding="utf-8")
+    notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP)
+    notes += base.seen_often(data) + base.left_out(data, "samples")
+    files.write(folder / DATA, base.as_json(_backends(data)))
     if model is None:
         return Config(NAME, (DATA,), "", notes)
-    (folder / FILE).write_text(base.as_json(_training(data, recipe, model)), encoding="utf-8")
+    files.write(folder / FILE, base.as_json(_training(data, recipe, model)))
     return Config(NAME, (FILE, DATA), f"CONFIG_BACKEND=json simpletuner train --env {FILE}", notes)
 
 
@@ -46,6 +48,7 @@ def _backend(data: Dataset, side: str) -> dict[str, Any]:
         "caption_strategy": "textfile",
         "disable_multiline_split": True,
         **_size(data),
+        "repeats": base.repeats(data) - 1 if side == TRAIN else 0,
         "cache_dir_vae": f"{base.BESIDE}/cache/vae/{data.task.name}/{SIDES[side]}",
     }
 
@@ -59,6 +62,7 @@ def _masks(data: Dataset) -> dict[str, Any]:
         "instance_data_dir": MASKS[TRAIN],
         "caption_strategy": "filename",
         **_size(data),
+        "repeats": base.repeats(data) - 1,
         "cache_dir_vae": f"{base.BESIDE}/cache/vae/{data.task.name}/masks",
     }
 
@@ -73,7 +77,6 @@ def _size(data: Dataset) -> dict[str, Any]:
         "resolution_type": "pixel",
         "minimum_image_size": shorter,
         "metadata_backend": "discovery",
-        "repeats": 0,
     }
 
 

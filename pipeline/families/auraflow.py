@@ -9,6 +9,7 @@ FAMILY = Family(
     template=1,
     tokenizer="fal/AuraFlow/tokenizer",
     source="aura_flow/pipeline_aura_flow.py",
+    licence="apache-2.0",
     trainers={
         "simpletuner": {"model_family": "auraflow", "model_flavour": "v0.1"},
     },

@@ -9,6 +9,7 @@ FAMILY = Family(
     template=45,
     tokenizer="black-forest-labs/FLUX.2-dev/tokenizer",
     source="flux2/pipeline_flux2.py",
+    licence="flux-dev-non-commercial-license",
     trainers={
         "ai_toolkit": {"arch": "flux2", "quantize_te": True},
         "diffsynth": {

@@ -9,6 +9,7 @@ FAMILY = Family(
     template=1,
     tokenizer="HiDream-ai/HiDream-I1-Full/tokenizer_3",
     source="hidream_image/pipeline_hidream_image.py",
+    licence="mit",
     trainers={
         "ai_toolkit": {"arch": "hidream", "quantize_te": True},
         "diffusers": {"square": "train_dreambooth_lora_hidream.py"},

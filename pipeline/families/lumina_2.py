@@ -9,6 +9,7 @@ FAMILY = Family(
     template=36,
     tokenizer="Alpha-VLLM/Lumina-Image-2.0/tokenizer",
     source="lumina2/pipeline_lumina2.py",
+    licence="apache-2.0",
     trainers={
         "ai_toolkit": {"is_lumina2": True},
         "diffusers": {"square": "train_dreambooth_lora_lumina2.py"},

@@ -9,6 +9,7 @@ FAMILY = Family(
     template=1,
     tokenizer="PixArt-alpha/PixArt-Sigma-XL-2-1024-MS/tokenizer",
     source="pixart_alpha/pipeline_pixart_sigma.py",
+    licence="openrail++",
     trainers={
         "onetrainer": {"model_type": "PIXART_SIGMA"},
     },

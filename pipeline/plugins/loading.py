@@ -13,9 +13,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pipeline import files
 from pipeline.errors import BadInput
 from pipeline.plugins import extras
 from pipeline.plugins.kinds import Kind
+
+MOST_BYTES = 1 << 24
+"""Of a plug-in's file."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Stamped:
 
 
 def hash_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return hashlib.sha256(files.read(path, MOST_BYTES)).hexdigest()[:16]
 
 
 def _import_file(plugin: Plugin) -> ModuleType:

@@ -6,12 +6,15 @@ with those that barely passed. Rows dropped by a person are collapsed.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
-from pipeline.consistency.thresholds import NO_LIMIT
+from pipeline import files
+from pipeline.consistency.thresholds import NO_LIMIT, is_ceiling
 from pipeline.records import Rejected, Row, Score
 from pipeline.review import reviews
 from pipeline.review.risk import riskiest_first
@@ -19,13 +22,16 @@ from pipeline.task import Task
 from pipeline.wording import counted
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --bad: #c2410c; --good: #15803d; --mark: #2563eb; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1500px; padding: 1.5rem; }
+:root { color-scheme: light dark;
+  --paper: light-dark(#fff, #16181c); --ink: light-dark(#1a1c20, #e6e8eb); --soft: light-dark(#5d6570, #9aa3ad);
+  --line: light-dark(#d9dde2, #2c3036); --good: light-dark(#15703a, #4ade80); --bad: light-dark(#b43a09, #fb923c);
+  --mark: light-dark(#2563eb, #60a5fa); }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1500px; padding: 1.5rem; color: var(--ink); background: var(--paper); }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem; } p { margin: .4rem 0; }
-.soft { opacity: .7; font-size: .85rem; } code { font-size: .85em; }
+.soft { color: var(--soft); font-size: .85rem; } code { font-size: .85em; }
 .grids { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 1rem; }
 article { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
-article img { display: block; width: 100%; height: auto; background: var(--soft); }
+article img { display: block; width: 100%; height: auto; background: var(--line); }
 article > div { padding: .75rem 1rem 1rem; overflow-wrap: anywhere; }
 .tag { color: var(--mark); font-weight: 600; font-size: .8rem; }
 .chips { display: flex; flex-wrap: wrap; gap: .35rem; padding: 0; list-style: none; }
@@ -34,6 +40,8 @@ article > div { padding: .75rem 1rem 1rem; overflow-wrap: anywhere; }
 .why { color: var(--bad); } details { margin: .75rem 0; } summary { cursor: pointer; }
 table { border-collapse: collapse; font-size: .85rem; } td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top; }
 """  # noqa: E501
+POLICY = "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'"
+"""Nothing on the page may run or be fetched from elsewhere, whatever a caption or a path contains."""
 
 
 def write(
@@ -54,7 +62,7 @@ def write(
     parts = [
         f"<h1>{escape(task.title)}</h1>",
         f"<p>{len(keep)} kept, {len(unsure)} undecided, {len(drop)} dropped, riskiest grids first. Scores are shown "
-        "as value / threshold. To change a decision or a text, edit "
+        "with their floor or ceiling. To change a decision or a text, edit "
         f"<code>captions.csv</code> next to this page, then run <code>{escape(command)}</code>.</p>",
         *(_section("Dropped by their scores", ours, task) if ours else []),
         *(_section("Undecided", unsure, task) if unsure else []),
@@ -63,12 +71,11 @@ def write(
         *(folded or ["<p>Nothing was rejected.</p>"]),
     ]
     head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(task.title)}</title>'
+        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">'
+        f'<meta name="viewport" content="width=device-width"><title>{escape(task.title)}</title>'
     )
     page = f'<!doctype html><html lang="en">{head}<style>{STYLE}</style><body>{"".join(parts)}</body></html>\n'
-    part = path.with_suffix(".part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
+    files.write(path, page)
 
 
 def _section(title: str, rows: Sequence[Row], task: Task) -> list[str]:
@@ -83,10 +90,11 @@ def _card(row: Row, task: Task) -> str:
     width, height = row.grid.layout.canvas
     faults = [*row.reasons, *row.caption.problems]
     by = "person" if row.decided else "toolkit"
+    name, picture = escape(row.id), quote(row.grid.path)
     return (
-        f'<article id="{row.id}"><a href="{escape(row.grid.path)}"><img src="{escape(row.grid.path)}" loading="lazy" '
-        f'width="{width}" height="{height}" alt="grid {row.id}"></a><div>'
-        f'<p class="soft">{row.id} · {row.decision} by {by} · {escape(row.grid.group.formed)}</p>'
+        f'<article id="{name}"><a href="{picture}"><img src="{picture}" loading="lazy" '
+        f'width="{width}" height="{height}" alt="grid {name}"></a><div>'
+        f'<p class="soft">{name} · {row.decision} by {by} · {escape(row.grid.group.formed)}</p>'
         f"<p>{_marked(row.caption.text, task)}</p>{_word(row)}"
         f'<ul class="chips">{"".join(_chip(score) for score in row.scores)}</ul>'
         f"{''.join(f'<p class=why>{escape(fault)}</p>' for fault in faults)}"
@@ -105,17 +113,17 @@ def _word(row: Row) -> str:
 
 def _marked(text: str, task: Task) -> str:
     """The caption with its prefix and markers highlighted."""
-    shown = escape(text)
-    for tag in (task.prefix, *task.markers):
-        if tag:
-            shown = shown.replace(escape(tag), f'<span class="tag">{escape(tag)}</span>')
-    return shown
+    tags = sorted(filter(None, (task.prefix, *task.markers)), key=len, reverse=True)
+    pieces = re.split(f"({'|'.join(map(re.escape, tags))})", text)
+    return "".join(f'<span class="tag">{escape(one)}</span>' if one in tags else escape(one) for one in pieces)
 
 
 def _chip(score: Score) -> str:
-    kind = "good" if score.passed else "bad"
-    limit = f" / {score.threshold:.3f}" if score.threshold != NO_LIMIT else ""
-    return f'<li class="{kind}" title="{escape(score.reason)}">{escape(score.name)} {score.value:.3f}{limit}</li>'
+    kind, sign = ("good", "✓") if score.passed else ("bad", "✕")
+    limit = "ceiling" if is_ceiling(score.name) else "floor"
+    limited = f", {limit} {score.threshold:.3f}" if score.threshold != NO_LIMIT else ""
+    told = f"{sign} {escape(score.name)} {score.value:.3f}{limited}"
+    return f'<li class="{kind}" title="{escape(score.reason)}">{told}</li>'
 
 
 def _folded(title: str, body: str) -> str:

@@ -19,6 +19,7 @@ from pipeline.review.risk import riskiest_first
 from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.text.counters import TokenCounter
+from pipeline.text.markers import CONTROL
 
 SHORT = 6  # letters of a cell's hash: the chance that two texts agree in it is 1 in 64 million
 
@@ -41,7 +42,7 @@ def columns(found: Sequence[Row], task: Task) -> list[str]:
 def list_entries(found: Sequence[Row], task: Task) -> list[dict[str, str]]:
     """The table's rows by column, as they are before they are guarded against spreadsheets."""
     scores = _score_columns(found, task)
-    return [_entry(row, scores) for row in riskiest_first(found)]
+    return [_entry(row, scores, task) for row in riskiest_first(found)]
 
 
 def guarded(entry: Mapping[str, str], task: Task) -> dict[str, str]:
@@ -57,15 +58,15 @@ def _score_columns(found: Sequence[Row], task: Task) -> dict[str, str]:
     return {name: f"{name} score" if name in edited else name for name in names}
 
 
-def _entry(row: Row, scores: Mapping[str, str]) -> dict[str, str]:
+def _entry(row: Row, scores: Mapping[str, str], task: Task) -> dict[str, str]:
     values = {score.name: f"{score.value:.4f}" for score in row.scores}
     return {
         "id": row.id,
-        **_seen(row),
+        **_seen(row, task),
         "problems": grammar.fold("; ".join((*row.reasons, *row.caption.problems))),
         **{column: values.get(name, "") for name, column in scores.items()},
         "picture": row.grid.path,
-        "base": base(row),
+        "base": base(row, task),
     }
 
 
@@ -75,22 +76,23 @@ def edited_columns(task: Task) -> list[str]:
     return ["decision", "caption", "summary", *panels, "people", "note"]
 
 
-def _seen(row: Row) -> dict[str, str]:
-    """The cells of a row that a person may edit, by column."""
+def _seen(row: Row, task: Task) -> dict[str, str]:
+    """The cells of a row that a person may edit, by column. An empty caption is shown as what one starts from."""
+    caption = row.caption if row.caption.text else grammar.parse(grammar.skeleton(task), task)
     return {
         "decision": row.decision,
-        "caption": row.caption.text,
-        "summary": row.caption.summary,
-        **{f"panel_{number}": text for number, text in enumerate(row.caption.panels, start=1)},
+        "caption": caption.text,
+        "summary": caption.summary,
+        **{f"panel_{number}": text for number, text in enumerate(caption.panels, start=1)},
         "people": grammar.fold(reviews.people_cell(row.caption.parts)),
         "note": grammar.fold(row.review.note if row.review else ""),
     }
 
 
-def base(row: Row) -> str:
+def base(row: Row, task: Task) -> str:
     """Hashes of the cells that may be edited, in their order, and of the pictures that they describe."""
     pictures = " ".join(record.id for record in row.grid.group.records)
-    return "b-" + "".join(map(_hash, (*_seen(row).values(), pictures)))
+    return "b-" + "".join(map(_hash, (*_seen(row, task).values(), pictures)))
 
 
 def _hash(text: str) -> str:
@@ -144,7 +146,7 @@ def find_changes(
 
 def has_edits(path: Path, found: Sequence[Row], task: Task) -> bool:
     """Whether a table has edits that the run does not have yet; true also if there is no telling."""
-    by_id = {row.id: _seen(row) for row in found}
+    by_id = {row.id: _seen(row, task) for row in found}
     try:
         lines = _lines(path, task)
     except BadInput:
@@ -195,9 +197,9 @@ def _change(row: Row, cells: Mapping[str, str], task: Task, counter: TokenCounte
     edited = _edited(cells, task)
     if edited is None:
         return None, [f"base: '{cells['base']}' is not what was written there; edit a freshly written table"]
-    seen = _seen(row)
+    seen = _seen(row, task)
     wanted = {name: text for name, text in edited.items() if text != seen[name]}
-    if wanted and cells["base"].strip() != base(row):
+    if wanted and cells["base"].strip() != base(row, task):
         return None, [
             f"base: the row has changed in the run since this table was written ({_changed(row, cells, task)}), "
             f"so your edit of {', '.join(wanted)} is in doubt; edit a freshly written table"
@@ -208,6 +210,8 @@ def _change(row: Row, cells: Mapping[str, str], task: Task, counter: TokenCounte
     for name, text in wanted.items():
         if name != "decision" and (harm := spreadsheet.damage(seen[name], text)):
             doubts.append(f"{name}: {harm}")
+        if control := CONTROL.search(text):
+            doubts.append(f"{name}: has the control character {control[0]!a}; take it out")
     try:
         words, people = _edit(row, wanted, task)
         decision = next((known for known in reviews.DECISIONS if known == wanted.get("decision")), None)
@@ -221,7 +225,7 @@ def _change(row: Row, cells: Mapping[str, str], task: Task, counter: TokenCounte
 
 def _changed(row: Row, cells: Mapping[str, str], task: Task) -> str:
     """Names of the columns of a row that have changed in the run since the table was written."""
-    now = _hashes({"base": base(row)}, task) or {}
+    now = _hashes({"base": base(row, task)}, task) or {}
     return ", ".join(name for name, stored in (_hashes(cells, task) or {}).items() if now.get(name) != stored)
 
 
@@ -247,8 +251,8 @@ def _people(row: Row, cell: str) -> list[Person]:
         BadInput: somebody was left out, or appears twice.
     """
     said = reviews.people_in(cell)
-    known = row.caption.parts.people if row.caption.parts else ()
-    if missing := [person.name for person in known if person.name not in {one.name for one in said}]:
+    known, there = row.caption.parts.people if row.caption.parts else (), {one.name for one in said}
+    if missing := [person.name for person in known if person.name not in there]:
         raise BadInput(f"people: {missing[0]} is left out; describe them, or take <{missing[0]}> out of the caption")
     return said
 
@@ -268,7 +272,7 @@ def _text(row: Row, wanted: Mapping[str, str], task: Task) -> str | None:
         edited = panels or summary is not None
         return reviews.with_panels(row, panels, task, summary) if edited else None
     parsed = grammar.parse(wanted["caption"], task)
-    if summary is not None and parsed.summary != summary:
+    if summary is not None and parsed.summary not in (summary, f"{task.opening} {summary}"):
         raise BadInput("summary: differs from the caption, which was edited too; change only one")
     for panel, text in panels.items():
         if parsed.panels[panel] != text:

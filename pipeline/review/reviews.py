@@ -314,13 +314,8 @@ def with_panels(row: Row, texts: Mapping[int, str], task: Task, summary: str | N
             raise BadInput(f"panel_{panel + 1}: is empty")
     if summary is not None and not grammar.clean(summary):
         raise BadInput("summary: is empty")
-    if not row.caption.text and len(texts) == len(
-        task.markers
-    ):  # no text came with the images, so a person writes them all
-        try:
-            return grammar.render(summary or "", [texts[panel] for panel in range(len(texts))], (), task)
-        except BadReply as error:
-            raise BadInput(f"panel_1 to panel_{len(texts)}: {error}") from error
+    if not row.caption.text:
+        row = replace(row, caption=grammar.edited(row.caption, grammar.skeleton(task), task))
     caption = row.caption
     if summary is not None:
         try:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import files
 from pipeline.errors import BadInput
 from pipeline.wording import counted
 
@@ -20,7 +21,7 @@ MARK = "\ufeff"
 DELIMITERS = ",;\t"
 # What a spreadsheet would run as a formula, or take for a number or a truth value and rewrite (007 as 7).
 ALIVE = re.compile(
-    r"'*(?:[=+\-@＝＋－＠]|(?:(?=\D*\d)[\d\s.,:/%$€£+\-e]+|true|false)\Z)",  # noqa: RUF001
+    r"'*+(?:[=+\-@＝＋－＠]|(?:(?=\D*+\d)[\d\s.,:/%$€£+\-e]+|true|false)\Z)",  # noqa: RUF001
     re.IGNORECASE,
 )
 SINGLE, DOUBLE = "‘’‚‛′", "“”„‟″"  # noqa: RUF001
@@ -31,6 +32,8 @@ LOST = re.compile(r"[?\ufffd]")
 FOREIGN = re.compile(r"[^\x00-\x7f\ufffd]")
 MISREAD = "ï»¿"
 """The byte order mark as seen by a program that mistakes UTF-8 for Windows-1252."""
+MOST_BYTES = 1 << 28
+"""Size of a table at most: some hundred thousand grids."""
 FEW_ZEROS = 0.2  # a text with a larger share of zero bytes is UTF-16; UTF-8 has none
 
 
@@ -83,9 +86,7 @@ def write(path: Path, columns: Sequence[str], lines: Iterable[Sequence[str]]) ->
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(lines)
-    part = path.with_suffix(".part")
-    part.write_bytes((MARK + buffer.getvalue()).encode())
-    part.replace(path)
+    files.write(path, MARK + buffer.getvalue())
 
 
 # ---- in
@@ -131,7 +132,7 @@ def _line(number: int, cells: list[str], places: dict[str, int], width: int) -> 
 
 def _text(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = files.read(path, MOST_BYTES)
     except OSError as error:
         raise BadInput(f"{path} can't be read: {error.strerror}; give the path of a captions.csv.") from error
     encoding = _encoding(content)
@@ -158,7 +159,10 @@ def _delimiter(text: str, columns: Sequence[str]) -> str:
     """The delimiter that gives a header with the most of our columns."""
 
     def known(delimiter: str) -> int:
-        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        try:
+            header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        except csv.Error:  # a cell longer than any of ours
+            return 0
         return len({_name(cell) for cell in header} & set(columns))
 
     return max(DELIMITERS, key=known)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline import files
 from pipeline.errors import BadInput
 from pipeline.records import Position, Record, Rejected, content_id
 from pipeline.task import Task
@@ -92,6 +93,8 @@ class Item:
     content: Content | None = None
     text: str = ""
     """The item's own text on one line: `a.txt` for `a.png`, or its entry in a listing."""
+    listed: bool = False
+    """Whether a listing names it."""
     facts: Facts = Facts()
     fault: Fault | None = None
     """Set where the item is known to be unusable; it becomes a rejected row."""
@@ -155,7 +158,7 @@ class Item:
         except OSError as error:  # no permission, a link to nowhere, a disk's fault
             raise BadInput(f"{self.source} can't be read: {error.strerror or error}.") from error
 
-    def file(self, folder: Path) -> Path:
+    def file(self, folder: Path, most: int | None = None) -> Path:
         """The item as a file.
 
         The absolute path of the user's own, else the path of an extracted copy, relative to the run's folder. Either
@@ -163,9 +166,10 @@ class Item:
 
         Args:
             folder: the run's folder.
+            most: bytes that may be extracted; any number if None.
 
         Raises:
-            BadInput: it can't be read.
+            BadInput: it can't be read, or is larger.
         """
         if self.content is not None and self.content.path is not None:
             return self.content.path
@@ -175,12 +179,14 @@ class Item:
         try:
             with part.open("wb") as out:
                 for chunk in self.chunks():
+                    if most is not None and out.tell() + len(chunk) > most:
+                        raise BadInput(f"{self.source} has more than {most:,} bytes, too many for what it is.")
                     digest.update(chunk)
                     out.write(chunk)
             # Nothing of the name is kept but its ending, for people and for libraries that look at it.
             ending = re.sub(r"[^a-z0-9]", "", posixpath.splitext(self.name)[1].lower())[:8]
             kept = EXTRACTED / f"{digest.hexdigest()}{'.' if ending else ''}{ending}"
-            part.replace(folder / kept)
+            files.settle(part, folder / kept)
         finally:
             part.unlink(missing_ok=True)
         return kept
@@ -235,7 +241,8 @@ class Container(Protocol):
         """
 
     def beside(self, home: str, name: str) -> Content | None:
-        """A text by its name within `home`; None where there is none. The toolkit looks for sidecars and listings so.
+        """A file by its name within `home`; None where there is none. So the toolkit looks for sidecars, listings, and
+        pictures that a listing names.
 
         Args:
             name: may begin with `../`, since the text of a folder may lie beside the folder.

@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,11 +15,23 @@ from typing import Any
 
 from pipeline import plugins
 from pipeline.errors import BadInput
-from pipeline.sources import containers, listings, texts
-from pipeline.sources.base import Container, Content, Facts, Fault, Item
+from pipeline.sources import containers
+from pipeline.sources.base import Container, Fault, Item
+from pipeline.sources.companions import ENCODING, LISTING, SECOND, STRAY, Companions
+from pipeline.sources.names import is_passed_over, listed
 
-BESIDE = {".txt", ".json", ".jsonl", ".csv", ".md", ".toml", ".yaml", ".yml", ".sh", ".caption", ".srt", ".vtt"}
+BESIDE = {
+    ".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".md", ".toml", ".yaml", ".yml", ".sh", ".srt", ".vtt",
+}  # fmt: skip
 """Endings of files that accompany images; they are not listed as unsupported."""
+CHECKSUMS = "SHA256SUMS"
+"""A file of this name accompanies a data set."""
+TELLING = {
+    STRAY: "{count} text file{s} belong{verb} to no picture: {names}",
+    SECOND: "{count} text{s} differ{verb} from another text of the same picture: {names}",
+    ENCODING: "{count} text{s} can't be read, since the bytes fit several encodings or letters are lost: {names}",
+}
+"""What is said of rows with these reasons, besides the rows themselves."""
 MASK_FOLDERS = ("mask", "masks", "masks-held-out", "conditioning")
 """A folder of this name holds masks of the pictures of the same names beside it or in a folder beside it."""
 MASK_ENDINGS = ("-masklabel", "-condlabel")
@@ -46,10 +58,41 @@ def items_of(paths: Sequence[Path]) -> list[Item]:
         if not path.exists():
             raise BadInput(f"source {path} does not exist; give a film, a picture, or a folder or archive of them.")
         container: Container = next(module for module in ordered(containers) if module.claims(path))
-        inside = _usable(item for item in container.items(path) if not _is_passed_over(item))
-        for item in _attached(sorted(inside, key=lambda item: (natural(item.source), item.source)), container):
+        for item in _within(path, container):
             found.setdefault(_identity(item), item)
     return _marked(list(found.values()))
+
+
+def _within(path: Path, container: Container) -> Iterator[Item]:
+    """What is in one container, with the texts and facts that came along; then a row for each text that is no use."""
+    inside = list(_usable(item for item in container.items(path) if not is_passed_over(item.name)))
+    beside = [item for item in inside if _is_beside(item)]
+    things = [item for item in inside if not _is_beside(item)]
+    companions = Companions(container, things, beside)
+    for item in sorted(things, key=lambda item: (natural(item.source), item.source)):
+        yield companions.complete(item)
+    yield from companions.rows()
+
+
+def is_thing(item: Item) -> bool:
+    """Whether it is something that may hold pictures, sound or not; else it is a text about which there is a row."""
+    return item.fault is None or item.fault.reason not in (*TELLING, LISTING)
+
+
+def remarks(items: Iterable[Item]) -> list[str]:
+    """What a person should know at once of the texts and listings that came along: one sentence each."""
+    names: dict[str, list[str]] = {reason: [] for reason in TELLING}
+    found = []
+    for item in items:
+        if item.fault and item.fault.reason == LISTING:
+            found.append(item.fault.detail)
+        elif item.fault and item.fault.reason in names:
+            names[item.fault.reason].append(item.name)
+    for reason, of_reason in names.items():
+        if count := len(of_reason):
+            s, verb = ("", "s") if count == 1 else ("s", "")
+            found.append(f"{TELLING[reason].format(count=count, s=s, verb=verb, names=listed(of_reason))}.")
+    return [remark.encode(errors="replace").decode() for remark in found]  # names need not be UTF-8
 
 
 def _identity(item: Item) -> tuple[str, str]:
@@ -64,10 +107,11 @@ def natural(text: str) -> list[tuple[int, int | str]]:
     return [(1, int(part)) if part.isdecimal() else (0, part) for part in parts]
 
 
-def _is_passed_over(item: Item) -> bool:
-    """Whether it is hidden, or only accompanies others."""
-    hidden = any(part.startswith(".") and part not in (".", "..") for part in item.name.split("/"))
-    return hidden or (not item.fault and posixpath.splitext(item.name)[1].lower() in BESIDE)
+def _is_beside(item: Item) -> bool:
+    """Whether it only accompanies others."""
+    if item.fault:
+        return False
+    return posixpath.splitext(item.name)[1].lower() in BESIDE or posixpath.basename(item.name) == CHECKSUMS
 
 
 def _usable(items: Iterable[Item]) -> Iterator[Item]:
@@ -86,57 +130,6 @@ def _usable(items: Iterable[Item]) -> Iterator[Item]:
             name = f"{name} ({len(seen)})"
         seen.add(name)
         yield item if fault is item.fault else replace(item, name=name, content=None, fault=fault)
-
-
-def _attached(items: Iterable[Item], container: Container) -> Iterator[Item]:
-    """The items with their texts and facts, and a row for each text that is there and can't be read."""
-    faults: list[Item] = []
-
-    @cache
-    def listing(home: str, name: str) -> listings.Entries:
-        content = container.beside(home, name)
-        where = f"{home}/{name}"
-        return listings.parse(_bytes(content, where, listings.MOST_BYTES), where) if content else {}
-
-    @cache
-    def text(home: str, name: str) -> str:
-        where = f"{home}/{name}"
-        try:
-            content = container.beside(home, name)
-            return texts.decode(_bytes(content, where, texts.MOST_BYTES)) if content else ""
-        except BadInput as error:
-            faults.append(Item(home, name, fault=Fault("unreadable", str(error))))
-            return ""
-
-    for item in items:
-        yield item if item.fault else _complete(item, text, listing)
-    yield from faults
-
-
-def _complete(item: Item, text: Callable[[str, str], str], listing: Callable[[str, str], listings.Entries]) -> Item:
-    """What the container itself knows of an item comes first, then a file beside it, then a listing."""
-    nothing = ("", Facts())
-    entries = (listing(item.home, name).get(key) for name, key in listings.names(item))
-    listed, facts = next((entry for entry in entries if entry), nothing)
-    shared = ((text(item.home, name), of_set) for name, of_set in texts.shared_names(item))
-    return replace(
-        item,
-        text=item.text or text(item.home, texts.own_name(item)) or listed,
-        facts=facts if item.facts == Facts() else item.facts,
-        shared=tuple((found, of_set) for found, of_set in shared if found),
-    )
-
-
-def _bytes(content: Content, where: str, most: int) -> bytes:
-    found = bytearray()
-    try:
-        for chunk in content.chunks():
-            found += chunk
-            if len(found) > most:
-                raise BadInput(f"{where} has more than {most:,} bytes, too many for captions; move it away.")
-    except OSError as error:
-        raise BadInput(f"{where} can't be read: {error.strerror or error}.") from error
-    return bytes(found)
 
 
 def _marked(items: Sequence[Item]) -> list[Item]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import re
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from pipeline.sources.base import Item
 from pipeline.task import Task
 from pipeline.text import grammar
 
+ENDINGS = (".txt", ".caption")
+"""Of texts beside images, in any case; `.caption` is kohya's."""
 MOST_BYTES = 100_000
 """Bytes of a file that may be a caption: the longest published one has 3,000 characters."""
 
@@ -42,9 +43,10 @@ def places(item: Item) -> tuple[str, str, str]:
     return f"{inner}/" if inner else "", above, item.folder.rpartition("/")[2]
 
 
-def own_name(item: Item) -> str:
-    """Where its own text may be: `a.txt` for `a.png`."""
-    return f"{places(item)[0]}{item.stem}.txt"
+def own_names(item: Item) -> list[str]:
+    """Where its own text may be: for `a.png` in `a.txt`, `a.caption`, `a.png.txt` or `a.png.caption`, in this order."""
+    here, file = places(item)[0], item.name.rpartition("/")[2]
+    return [f"{here}{stem}{ending}" for stem in (item.stem, file) for ending in ENDINGS]
 
 
 def shared_names(item: Item) -> list[tuple[str, str]]:
@@ -54,8 +56,9 @@ def shared_names(item: Item) -> list[tuple[str, str]]:
     of_set = [(here, pages[0])] if pages else []
     of_folder = [(here, "caption"), (here, folder), (above, folder)]
     return [
-        (f"{place}{stem}.txt", f"{folder}/{stem}" if pages and stem == pages[0] else folder)
+        (f"{place}{stem}{ending}", f"{folder}/{stem}" if pages and stem == pages[0] else folder)
         for place, stem in (*of_set, *of_folder)
+        for ending in ENDINGS
     ]
 
 
@@ -74,15 +77,3 @@ def text_of(item: Item, task: Task) -> Text:
         if grammar.is_joint(text, task):
             return Text(text, True, of_set, page)
     return Text(item.text, page=page)
-
-
-def decode(content: bytes) -> str:
-    """The text on one line.
-
-    UTF-8, or UTF-16 where a byte order mark says so; any other bytes are read as Windows-1252, which includes Latin-1.
-    """
-    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        return grammar.fold(content.decode(encoding))
-    except UnicodeDecodeError:
-        return grammar.fold(content.decode("cp1252", errors="replace"))

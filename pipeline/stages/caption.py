@@ -20,6 +20,7 @@ from pipeline.records import Caption, Grid, Rejected
 from pipeline.task import Task
 from pipeline.text import budget, grammar, lint, names
 from pipeline.text.counters import TokenCounter
+from pipeline.wording import counted
 
 KEPT = 8_000
 """Characters that are kept, and sent back with the faults, of an answer that can't be read; longer ones went astray."""
@@ -133,8 +134,20 @@ class Asking:
             "spent": self.answers.spent(),
             "attempts": dict(sorted(Counter(str(caption.attempts) for caption in captions).items())),
             "failures": dict(Counter(caption.failure for caption in captions if caption.failure)),
+            "remarks": list(self._remarks(captions)),
             "length": budget.facts(captions, self.task, self.counter),
         }
+
+    def _remarks(self, captions: Sequence[Caption]) -> Iterator[str]:
+        """What a person should know at once of captions that were taken from texts, since nobody is asked for them."""
+        if not self.captioner.verbatim:
+            return
+        bare = [sum(not text for text in caption.panels) for caption in captions if not all(caption.panels)]
+        if bare:
+            yield (
+                f"{counted(sum(bare), 'panel')} in {len(bare)} of {counted(captions, 'grid')} came without a text; "
+                "write their captions in captions.csv or on the review page, or put texts beside the pictures."
+            )
 
     def caption(self, grids: Sequence[Grid]) -> Iterator[Caption | Rejected]:
         """One caption per grid. A grid whose last answer still has faults keeps its best one, with its problems."""

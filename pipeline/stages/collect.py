@@ -16,7 +16,9 @@ from pipeline.records import Record, Rejected, content_id
 from pipeline.sources import gathering, readers
 from pipeline.sources.base import Item, Reader
 from pipeline.sources.formats import format_of
+from pipeline.sources.names import listed
 from pipeline.task import Task
+from pipeline.text import grammar
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def find(paths: Sequence[Path]) -> list[Item]:
         BadInput: a path does not exist or can't be opened, a listing is broken, or there is nothing in any.
     """
     items = gathering.items_of(paths)
-    if not items:
+    if not any(map(gathering.is_thing, items)):
         raise BadInput(f"there are no films and no pictures in {', '.join(map(str, paths))}.")
     return items
 
@@ -64,7 +66,18 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
         expands=True,
         intact=partial(_intact, folder, known),
         repeated=exact_copies,
+        facts=lambda _: {"remarks": [*gathering.remarks(items), *_unused(items, task)]},
     )
+
+
+def _unused(items: Sequence[Item], task: Task) -> Iterator[str]:
+    """What is said of texts that only a whole set could have, and that describe none."""
+    own = {item.text for item in items}
+    unused = {of_set: None for item in items for text, of_set in item.shared if text not in own}
+    joint = {of_set for item in items for text, of_set in item.shared if grammar.is_joint(text, task)}
+    if names := [of_set for of_set in unused if of_set not in joint]:
+        markers = " ".join(task.markers)
+        yield f"the texts of {listed(names)} are not used: not all of {markers} are in them, in this order."
 
 
 def origin(record: Record) -> tuple[str, ...]:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import plugins
-from pipeline.dataset import card, samples, split
-from pipeline.dataset.samples import Dataset
-from pipeline.engines.base import Stage
+from pipeline import files, pixels, plugins
+from pipeline.dataset import card, checksums, portable, samples, split
+from pipeline.dataset.samples import Config, Dataset
+from pipeline.engines.base import Facts, Stage
+from pipeline.errors import BadInput
+from pipeline.exporters import base
 from pipeline.exporters.base import Exporter
 from pipeline.plugins import Plugin
-from pipeline.records import Exported, Rejected, Row
+from pipeline.records import Exported, Grid, Rejected, Row
 from pipeline.task import Task
 from pipeline.text.counters import TokenCounter
 
 DATA = "imagefolder"
 """The exporter that writes the data; the others write next to it."""
+OLD = "dataset.old"
+"""Where the old folder is while the new one takes its place."""
+TRAINERS = "TRAINERS.md"
+CONTENTS, STATE, SET_ASIDE = "contents", "state", "set aside"
+"""Facts of an export: the digest of its data, what the run was at the time, and where files of an earlier data set were
+moved that nothing here could make again."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +43,30 @@ class Parameters:
     """The run's folder."""
     facts: Mapping[str, Any]
     """What the card says of the models and thresholds that the rows went through."""
+    redraw: Callable[[Grid], None]
+    """Draws a grid's picture again."""
+    state: str
+    """A hash of what the run is."""
 
 
-def stage(task: Task, run: Path, facts: Mapping[str, Any], counter: TokenCounter) -> Stage[Row]:
+def stage(  # noqa: PLR0913  (what a data set depends on)
+    task: Task,
+    run: Path,
+    facts: Mapping[str, Any],
+    counter: TokenCounter,
+    *,
+    redraw: Callable[[Grid], None],
+    state: str,
+    earlier: str | None,
+) -> Stage[Row]:
     """The export stage.
 
     Args:
         facts: what the card says of the models and thresholds that the rows went through.
         counter: what decided which edited captions are too long.
+        redraw: draws a grid's picture again from its sources, or raises BadInput.
+        state: a hash of what the run is, which the facts keep: with it the run can tell later whether it has changed.
+        earlier: digest of the data that the run exported before; None if it has exported nothing.
     """
     config = {
         "exporters": [plugin.identity for plugin in chosen(task)],
@@ -49,16 +75,43 @@ def stage(task: Task, run: Path, facts: Mapping[str, Any], counter: TokenCounter
         "facts": facts,
         "counter": counter.identity,
     }
-    work = partial(export, parameters=Parameters(task, run, facts))
-    return Stage("export", "exported", work, config, intact=(run / "dataset").is_dir, facts=_sides)
+    work = partial(export, parameters=Parameters(task, run, facts, redraw, state))
+    return Stage(
+        "export",
+        "exported",
+        work,
+        config,
+        intact=lambda: earlier is not None and is_intact(run / "dataset", earlier),
+        facts=_sides,
+    )
 
 
-def export(rows: Sequence[Row], *, parameters: Parameters) -> Iterator[Exported | Rejected]:
-    """Writes the data set folder of the rows that are kept; the others are rejected with the reason."""
-    kept = [row for row in rows if _is_kept(row)]
-    data = write(kept, parameters.task, parameters.folder, parameters.facts)
-    yield from (Exported(sample.row.id, sample.file) for sample in data.samples)
-    yield from (_left_out(row) for row in rows if not _is_kept(row))
+def is_intact(folder: Path, contents: str) -> bool:
+    """Whether a data set is there as it was exported; after an export of nothing, whether none is there.
+
+    Args:
+        contents: digest of the export's data; empty if it exported nothing.
+    """
+    return not checksums.faults(folder, contents) if contents else not folder.exists()
+
+
+def export(rows: Sequence[Row], *, parameters: Parameters) -> Iterator[Exported | Rejected | Facts]:
+    """Writes the data set folder of the rows that are kept; the others are rejected with the reason.
+
+    If no row is kept, there is no data set any more: an earlier one is set aside.
+    """
+    folder, old = parameters.folder / "dataset", parameters.folder / OLD
+    if old.exists() and not folder.exists():  # killed between the two renames of `write`
+        old.rename(folder)
+    out = {row.id: _left_out(row) for row in rows if not _is_kept(row)}
+    out |= _undrawn([row for row in rows if row.id not in out], parameters)
+    kept = [row for row in rows if row.id not in out]
+    aside = _save_edits(folder) if kept else _set_aside(folder)
+    written = write(kept, parameters.task, parameters.folder, parameters.facts).samples if kept else ()
+    facts = {CONTENTS: checksums.digest(folder), STATE: parameters.state}
+    yield Facts(facts | ({SET_ASIDE: str(aside)} if aside else {}))
+    yield from (Exported(sample.row.id, sample.file) for sample in written)
+    yield from out.values()
 
 
 def _sides(exported: Sequence[Exported]) -> dict[str, Any]:
@@ -82,27 +135,91 @@ def chosen(task: Task) -> list[Plugin]:
     return found
 
 
+# ---- the folder
+
+
 def write(rows: Sequence[Row], task: Task, run: Path, facts: Mapping[str, Any]) -> Dataset:
-    """Writes the rows to `dataset/`. If killed, it leaves either the old folder or the new one.
+    """Writes one or more rows to `dataset/`. If killed, it leaves either the old folder or the new one.
 
     Raises:
         BadInput: what was written trains on something that it holds out.
     """
-    folder, part, old = run / "dataset", run / "dataset.part", run / "dataset.old"
+    folder, part, old = run / "dataset", run / "dataset.part", run / OLD
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir()
     data = samples.gather(rows, task, run, split.divide(rows, task))
-    exporters: list[Exporter] = [plugin.load() for plugin in chosen(task)]
-    configs = [exporter.write(data, part) for exporter in exporters]
-    (part / "README.md").write_text(card.write(data, facts), encoding="utf-8")
-    (part / "TRAINERS.md").write_text(card.write_trainers(configs), encoding="utf-8")
+    exporter: Exporter = chosen(task)[0].load()
+    exporter.write(data, part)
+    _configure(data, part)
+    files.write(part / "README.md", card.write(data, facts))
     split.check(part)
+    checksums.write(part, [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()])
+    files.sync_folder(part)
     if folder.exists():
         folder.rename(old)
     part.rename(folder)
+    files.sync_names(run)
     shutil.rmtree(old, ignore_errors=True)
     return data
+
+
+def rewrite(folder: Path, task: Task) -> list[str]:
+    """Writes the configs of a finished data set anew, and its list of checksums; gives the names of the configs.
+
+    Args:
+        task: as the data set keeps it, perhaps with other settings of the training, which it keeps from now on.
+
+    Raises:
+        BadInput: the folder is not a whole data set.
+    """
+    data = portable.read(folder, task)
+    written = [portable.FILE, TRAINERS, *(file for config in _configure(data, folder) for file in config.files)]
+    texts = [Path(sample.file).with_suffix(".txt").as_posix() for sample in data.samples]
+    named = [*(sample.file for sample in data.samples), *texts, *(f"{side}/metadata.jsonl" for side in data.sides)]
+    listed = {name for name in checksums.read(folder) if (folder / name).is_file()}
+    checksums.write(folder, listed.union(named, written))
+    return sorted(written)
+
+
+def _configure(data: Dataset, folder: Path) -> list[Config]:
+    """Writes what can be written of the data alone: the task, the trainers' configs, and the page on these."""
+    note = [
+        "The task of this data set. iclora reads it to write the configs anew (iclora export --dataset .) or to train."
+    ]
+    files.write(folder / portable.FILE, base.comment(note) + base.as_toml(portable.content(data.task)))
+    configs = [plugin.load().write(data, folder) for plugin in chosen(data.task) if plugin.name != DATA]
+    files.write(folder / TRAINERS, card.write_trainers(configs))
+    return configs
+
+
+# ---- what would be lost
+
+
+def _set_aside(folder: Path) -> Path | None:
+    """Renames a data set that is no longer that of the run; gives its new place, None if there is none."""
+    return folder.rename(_free(folder, "stale")) if folder.exists() else None
+
+
+def _save_edits(folder: Path) -> Path | None:
+    """Copies files of a data set that somebody has edited, before it is written anew; gives the place of the copies."""
+    edited = checksums.edited(folder)
+    if not edited:
+        return None
+    aside = _free(folder, "edited")
+    for name in edited:
+        (aside / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, aside / name)
+    files.sync_folder(aside)
+    return aside
+
+
+def _free(folder: Path, why: str) -> Path:
+    names = (folder.with_name(f"{folder.name}.{why}-{number}") for number in itertools.count(1))
+    return next(name for name in names if not name.exists())
+
+
+# ---- which rows
 
 
 def _is_kept(row: Row) -> bool:
@@ -111,9 +228,34 @@ def _is_kept(row: Row) -> bool:
 
 
 def _left_out(row: Row) -> Rejected:
-    if row.decision == "keep":
-        return Rejected(row.id, row.grid.path, "no caption", f"{row.id} is marked keep and has no caption.")
-    if row.review and row.decided:
+    if row.review and row.decided and row.decision != "keep":
         reason = "dropped in review" if row.decision == "drop" else "unsure in review"
         return Rejected(row.id, row.grid.path, reason, f"{row.id} is marked {row.decision}. {row.review.note}".strip())
-    return Rejected(row.id, row.grid.path, "caption problems", f"{row.id}: {'; '.join(row.caption.problems)}.")
+    if not row.caption.text.strip():
+        why = "is marked keep and has no caption." if row.decided else f"has no caption: {_problems(row)}."
+        return Rejected(row.id, row.grid.path, "no caption", f"{row.id} {why}")
+    return Rejected(row.id, row.grid.path, "caption problems", f"{row.id}: {_problems(row)}.")
+
+
+def _problems(row: Row) -> str:
+    return "; ".join(row.caption.problems) or row.caption.failure or "none was found"
+
+
+def _undrawn(rows: Sequence[Row], parameters: Parameters) -> dict[str, Rejected]:
+    """Rejections of the rows whose grids are damaged and can't be drawn again, by id. Every grid is decoded whole."""
+    with ThreadPoolExecutor() as pool:
+        faults = pool.map(partial(_fault, parameters=parameters), rows)
+        found = {row.id: fault for row, fault in zip(rows, faults, strict=True) if fault}
+    return {row.id: Rejected(row.id, row.grid.path, "damaged grid", found[row.id]) for row in rows if row.id in found}
+
+
+def _fault(row: Row, parameters: Parameters) -> str:
+    """Why a row has no picture; empty if it has one, which may just have been drawn again."""
+    file, canvas = parameters.folder / row.grid.path, row.grid.layout.canvas
+    if pixels.is_whole(file, canvas):
+        return ""
+    try:
+        parameters.redraw(row.grid)
+    except BadInput as error:
+        return f"The picture {row.grid.path} is damaged and can't be drawn again: {error}"
+    return "" if pixels.is_whole(file, canvas) else f"The picture {row.grid.path} is damaged."

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline import families
+from pipeline import families, weights
 
 PIECE = re.compile(r"[A-Z]{2,}|[A-Z][a-z]*|[a-z]+|\S")
 
@@ -103,8 +103,9 @@ def find(base: str) -> TokenCounter:
         return ESTIMATE
     home = Path(config).parent
     try:
-        loaded = _load(str(home))
-    except (OSError, ValueError, ImportError):
+        with weights.told():
+            loaded = _load(str(home))
+    except (LookupError, ImportError):
         return ESTIMATE
     # Only fast tokenizers say where their tokens start. A snapshot's folder is named after its commit.
     return FamilyTokenizer(model, home.parent.name, str(home)) if loaded.is_fast else ESTIMATE

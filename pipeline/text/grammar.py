@@ -23,10 +23,15 @@ from pipeline.text import lint
 from pipeline.text import looks as appearance
 from pipeline.text.markers import BRACKETS, EDGES, NAME, inside, spans, whole
 
+WORD = re.compile(r"\w")
+START = re.compile(rf"{NAME.pattern}|{BRACKETS.pattern}|(?<!\w)(?=\S)")
+"""A name or a tag in brackets, or the place where a word may start."""
+
 
 def fold(text: str) -> str:
-    """The text on one line: every run of white space becomes one space."""
-    return " ".join(text.split())
+    """The text on one line: every run of white space becomes one space, and half a letter, which no file holds, `?`."""
+    folded = " ".join(text.split())
+    return folded if folded.isascii() else folded.encode(errors="replace").decode()
 
 
 def clean(text: str) -> str:
@@ -38,8 +43,8 @@ def render(summary: str, panels: Iterable[str], names: Iterable[str], task: Task
     """The joint caption of a task, on one line.
 
     Args:
-        summary: what the images share; the task's opening is put before it if it lacks that. May be empty; then the
-            opening, which is the start of a sentence, is omitted too.
+        summary: what the images share; the task's opening is put before it if it lacks that. May be empty, which is a
+            fault: the opening is the start of a sentence that a person has to complete.
         panels: one text per panel, in panel order.
         names: people whom the texts name; bare mentions get their angle brackets.
 
@@ -51,13 +56,18 @@ def render(summary: str, panels: Iterable[str], names: Iterable[str], task: Task
     return _joined([bracket_names(part, everyone) for part in parts], task)
 
 
+def skeleton(task: Task) -> str:
+    """What a person starts a caption from: prefix, opening and markers, without texts."""
+    return render("", [""] * len(task.markers), (), task)
+
+
 def _joined(parts: list[str], task: Task) -> str:
     """Summary and panels joined; raises as `render` does."""
     summary, *texts = (_part(text, task) for text in parts)
     if len(texts) != len(task.markers):
         raise BadReply(f"{task.name} has {len(task.markers)} panels, got {len(texts)} texts.")
-    if summary and not summary.lower().startswith(task.opening.lower()):
-        summary = f"{task.opening} {summary}"
+    if not summary.lower().startswith(task.opening.lower()):
+        summary = f"{task.opening} {summary}".strip()
     head = f"{task.prefix} {summary}, " if summary else f"{task.prefix} "
     body = ", ".join(f"{marker} {text}".rstrip() for marker, text in zip(task.markers, texts, strict=True))
     return f"{head}{body}.".lstrip()
@@ -79,11 +89,32 @@ def bracket_names(text: str, names: Iterable[str]) -> str:
 
     If one name contains another (`Sora-Li`, `Sora`), the longer one counts. What can't be in brackets is not a name.
     """
-    known = [name for name in names if NAME.fullmatch(f"<{name}>")]
-    if not known:
-        return text
-    either = rf"{NAME.pattern}|{BRACKETS.pattern}|{whole(*known).pattern}"
-    return re.sub(either, lambda found: found[0] if found[0][0] in "<[" else f"<{found[0]}>", text)
+    return _bracketed(text, _names_by_length(names))
+
+
+def _names_by_length(names: Iterable[str]) -> dict[int, set[str]]:
+    """The names that can be in brackets, the longest first. There are forty lengths at most, however many names."""
+    found: dict[int, set[str]] = {}
+    for name in names:
+        if NAME.fullmatch(f"<{name}>"):
+            found.setdefault(len(name), set()).add(name)
+    return dict(sorted(found.items(), reverse=True))
+
+
+def _bracketed(text: str, names: Mapping[int, set[str]]) -> str:
+    """As `bracket_names`; the time it takes does not depend on how many names there are."""
+    parts, done, place = [], 0, 0
+    while names and (found := START.search(text, place)):
+        start, place = found.start(), found.end()
+        if place > start:  # in brackets
+            continue
+        ends = (start + length for length, known in names.items() if text[start : start + length] in known)
+        end = next((end for end in ends if not WORD.match(text, end)), -1)
+        if end >= 0:
+            parts += [text[done:start], f"<{text[start:end]}>"]
+            done = end
+        place = max(end, start + 1)
+    return "".join([*parts, text[done:]])
 
 
 def rename(text: str, names: Mapping[str, str]) -> str:
@@ -107,10 +138,11 @@ def parse(text: str, task: Task) -> Caption:
     first = next((start for start, _ in found if start >= 0), len(text))
     head = text[:first]
     prefix = task.prefix if task.prefix and head.startswith(task.prefix) else ""
+    summary = clean(head.removeprefix(prefix))
     caption = Caption(
         text=text,
         prefix=prefix,
-        summary=clean(head.removeprefix(prefix)),
+        summary="" if summary == clean(task.opening) else summary,  # an opening is the start of one
         panels=tuple(clean(text[slice(*inside(found, panel, len(text)))]) for panel in range(len(found))),
         names=people(text),
     )
@@ -143,6 +175,8 @@ def replace_panel(caption: Caption, panel: int, text: str, task: Task) -> str:
 def replace_summary(caption: Caption, text: str, task: Task) -> str:
     """The caption's text with the part between prefix and first marker replaced and everything else exactly as it was.
 
+    If that part was the task's opening alone, the new one completes it.
+
     Raises:
         BadReply: the text has no marker, so nothing says where the summary ends; or the new summary contains one.
     """
@@ -152,7 +186,10 @@ def replace_summary(caption: Caption, text: str, task: Task) -> str:
     old = caption.text[len(caption.prefix) : start]
     bare = old.strip(EDGES)
     before, _, after = old.partition(bare) if bare else (" ", "", ", ")
-    return fold(f"{caption.prefix}{before}{_part(text, task)}{after}{caption.text[start:]}")
+    new = _part(text, task)
+    if bare and not caption.summary and not new.lower().startswith(bare.lower()):
+        new = f"{bare} {new}"
+    return fold(f"{caption.prefix}{before}{new}{after}{caption.text[start:]}")
 
 
 # ---- captions as data
@@ -184,9 +221,10 @@ def text_of(parts: Parts, task: Task) -> str:
     texts = []
     for panel in range(-1, len(parts.panels)):  # -1 is the summary
         text = parts.summary if panel < 0 else parts.panels[panel].text
-        for person in parts.people if policy != "never" else ():
-            looks = looks_in(parts, person, panel)
-            if not looks or f"<{person.name}>" not in text:
+        seen, named = _seen(parts, panel), set(people(text)) if policy != "never" else set()
+        for person in parts.people:
+            looks = _looks(person, seen) if person.name in named else ""
+            if not looks:
                 continue
             new = person.name not in known or (person.changes and known[person.name] != looks)
             if policy == "each" or (new and panel not in given):
@@ -198,23 +236,22 @@ def text_of(parts: Parts, task: Task) -> str:
 
 def _shown_by(parts: Parts, given: Iterable[int]) -> dict[str, str]:
     """By name, what the people in the given panels look like."""
-    return {
-        person.name: looks_in(parts, person, panel)
-        for panel in given
-        for person in parts.people
-        if person.name in people(parts.panels[panel].text)
-    }
+    known: dict[str, str] = {}
+    for panel in given:
+        seen, named = _seen(parts, panel), set(people(parts.panels[panel].text))
+        known |= {person.name: _looks(person, seen) for person in parts.people if person.name in named}
+    return known
 
 
-def looks_in(parts: Parts, person: Person, panel: int) -> str:
-    """What a person looks like in a panel, from 0; in the summary (-1), in all of them."""
-    return (_seen(parts, person, panel) if person.changes else "") or person.looks
+def _looks(person: Person, seen: Mapping[str, str]) -> str:
+    """What a person looks like where they were seen like this; in the summary, in all panels."""
+    return (seen.get(person.name, "") if person.changes else "") or person.looks
 
 
-def _seen(parts: Parts, person: Person, panel: int) -> str:
-    """What a person was seen to look like in this panel; empty if nothing says so, and for the summary."""
+def _seen(parts: Parts, panel: int) -> dict[str, str]:
+    """By name, what people were seen to look like in this panel; nothing for the summary (-1)."""
     shown = parts.panels[panel].people if panel >= 0 else ()
-    return next((one.looks for one in shown if one.name == person.name), "")
+    return {one.name: one.looks for one in reversed(shown)}  # of two entries for one person, the first counts
 
 
 def alone(caption: Caption) -> tuple[str, ...]:
@@ -230,8 +267,9 @@ def alone(caption: Caption) -> tuple[str, ...]:
 
 
 def _by_looks(text: str, parts: Parts, panel: int) -> str:
+    seen = _seen(parts, panel)
     for person in parts.people:
-        if looks := _seen(parts, person, panel) or person.looks:
+        if looks := seen.get(person.name) or person.looks:
             text = appearance.instead(text, person.name, looks)
     return text
 
@@ -245,10 +283,11 @@ def inherited(parts: Parts, panel: int, given: Iterable[int]) -> str:
         panel: from 0, as are the panels in `given`.
     """
     text = parts.panels[panel].text
-    seen = {name for one in given for name in people(parts.panels[one].text)}
+    there = {name for one in given for name in people(parts.panels[one].text)}
+    seen = _seen(parts, panel)
     for person in parts.people:
-        looks = looks_in(parts, person, panel)
-        if looks and (person.name not in seen or person.changes):
+        looks = _looks(person, seen)
+        if looks and (person.name not in there or person.changes):
             text = appearance.put(text, person.name, looks)
     return text
 
@@ -256,10 +295,12 @@ def inherited(parts: Parts, panel: int, given: Iterable[int]) -> str:
 def reread(text: str, parts: Parts, task: Task) -> Parts:
     """The parts of a caption whose text was edited: panels and summary are the text's, without the known looks.
 
-    People whom the text no longer names are left out, people whom it newly names have no looks, and looks that it
-    rewords are updated.
+    People whom the text no longer names are left out, and looks that it rewords are updated. People whom it newly names
+    have no looks, unless those of somebody who is left out follow their name.
     """
     caption = parse(text, task)
+    if names := _called_otherwise(caption, parts):
+        parts = renamed(parts, names)
     anew = [
         replace(person, looks=looks)
         for person in parts.people
@@ -278,6 +319,20 @@ def reread(text: str, parts: Parts, task: Task) -> Parts:
         panels=tuple(shown),
         summary=unadorned(bracket_names(caption.summary, known), parts),
     )
+
+
+def _called_otherwise(caption: Caption, parts: Parts) -> dict[str, str]:
+    """By their old names, the new names of people whom an edited text calls otherwise: their looks follow the name."""
+    named, found = set(caption.names), {}
+    new = named - {person.name for person in parts.people}
+    for person in parts.people:
+        if not person.looks or person.name in named or f">, {person.looks}" not in caption.text:
+            continue
+        said = re.findall(rf"<([^<>]+)>, {re.escape(person.looks)}(?!\w)", caption.text)
+        if name := next((name for name in said if name in new), ""):
+            found[person.name] = name
+            new.remove(name)
+    return found
 
 
 def edited(caption: Caption, text: str, task: Task) -> Caption:
@@ -338,19 +393,15 @@ def rearranged(parts: Parts, places: Sequence[int | None]) -> Parts:
 
 def unadorned(text: str, parts: Parts) -> str:
     """The text without the looks that are in the parts."""
-    for person in parts.people:
-        seen = [one.looks for panel in parts.panels for one in panel.people if one.name == person.name]
-        for looks in sorted({person.looks, *seen} - {""}, key=len, reverse=True):
-            text = appearance.take_out(text, person.name, looks)
-    return text
+    return appearance.take_out(text, appearance.told(parts))
 
 
 def renamed(parts: Parts, names: Mapping[str, str]) -> Parts:
     """The parts with other names; two people who are given the same name become one."""
-    everyone = [person.name for person in parts.people]
+    everyone = _names_by_length(person.name for person in parts.people)
 
     def anew(text: str) -> str:
-        return rename(bracket_names(text, everyone), names)
+        return rename(_bracketed(text, everyone), names)
 
     given: dict[str, Person] = {}
     for person in parts.people:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 
 from pipeline.records import Caption, Parts, Person
 from pipeline.task import Task
-from pipeline.text import looks
-from pipeline.text.markers import BRACKETS, NAME, QUOTED, spans, whole
+from pipeline.text import looks, phrases
+from pipeline.text.markers import BRACKETS, CONTROL, NAME, QUOTED, spans, whole
 from pipeline.wording import counted
 
 # Answers that talk to the user or about the picture instead of describing what it shows.
@@ -52,12 +52,22 @@ ENGLISH = frozenset((
 LEAST_ENGLISH = 0.04
 MOST_NAMES = 24
 """Names that are compared with each other and looked for in the text; more than these are a fault of their own."""
+MOST_TAGS = 5
+"""Unknown tags in brackets that are named; the rest are counted."""
+LONGEST = 200_000
+"""Characters of a text that is checked; captions have a few thousand."""
 
 
 def faults(caption: Caption, task: Task) -> tuple[str, ...]:
-    """Every fault of a caption but its length in tokens, one sentence each; without any it is fit for training."""
+    """Every fault of a caption but its length in tokens, one sentence each; without any it is fit for training.
+
+    A text that went astray has only the fault of its length.
+    """
+    if len(caption.text) > LONGEST:
+        return (f"the caption has {len(caption.text):,} characters; more than {LONGEST:,} are not checked",)
     return (
         *_marker_faults(caption.text, task),
+        *_summary_faults(caption, task),
         *_panel_faults(caption, task),
         *_name_faults(caption, task),
         *_looks_faults(caption, task),
@@ -87,12 +97,19 @@ def _marker_faults(text: str, task: Task) -> Iterable[str]:
         if start < 0:
             yield f"the marker {marker} is {'out of order' if count else 'missing'}"
     known = {task.prefix, *task.markers, *BRACKETS.findall(task.opening)}
-    for tag in dict.fromkeys(BRACKETS.findall(text)):
-        if tag not in known:
-            yield f"{tag} is not a marker of this task"
+    foreign = [tag for tag in dict.fromkeys(BRACKETS.findall(text)) if tag not in known]
+    yield from (f"{tag} is not a marker of this task" for tag in foreign[:MOST_TAGS])
+    if len(foreign) > MOST_TAGS:
+        yield f"{len(foreign) - MOST_TAGS} more tags in brackets are not markers of this task"
     without = BRACKETS.sub("", text)
     if "[" in without or "]" in without:
         yield "a square bracket is unpaired or empty"
+
+
+def _summary_faults(caption: Caption, task: Task) -> Iterable[str]:
+    if not caption.summary and spans(caption.text, task)[0][0] >= 0:  # without the first marker, nothing ends a summary
+        place = f"after '{task.opening}'" if task.opening else f"before {task.markers[0]}"
+        yield f"the caption has no summary: say {place} what the images have in common"
 
 
 def _panel_faults(caption: Caption, task: Task) -> Iterable[str]:
@@ -156,10 +173,12 @@ def _looks_faults(caption: Caption, task: Task) -> Iterable[str]:
     given = {name for panel in task.condition for name in NAME.findall(caption.panels[panel - 1])}
     where = ["the summary", *task.markers]
     people = parts.people[:MOST_NAMES]
+    told = {name: said for name, said in looks.told(parts).items() if name in {person.name for person in people}}
     for person in people:
         if not person.looks and policy != "never":
             yield f"<{person.name}> is named, but nothing says what they look like"
-        without = [_without_others(text, person, people, parts) for text in (caption.summary, *caption.panels)]
+        others = {name: said for name, said in told.items() if name != person.name}  # who may look much like them
+        without = [looks.take_out(text, others) for text in (caption.summary, *caption.panels)]
         telling = [place for place, text in zip(where, without, strict=True) if _describes(text, person, parts)]
         if policy == "never" and telling:
             yield f"{telling[0]} says what <{person.name}> looks like, which caption.looks forbids"
@@ -180,28 +199,39 @@ def _describes(text: str, person: Person, parts: Parts) -> bool:
     return any(looks.tells(bare, said) for said in {person.looks, *seen})
 
 
-def _without_others(text: str, person: Person, people: Sequence[Person], parts: Parts) -> str:
-    """The text without the looks of other people, who may look much like this person."""
-    for other in people:
-        seen = {one.looks for panel in parts.panels for one in panel.people if one.name == other.name}
-        for said in sorted({other.looks, *seen} - {""}, key=len, reverse=True) if other != person else ():
-            text = looks.take_out(text, other.name, said)
-    return text
-
-
 def _wording_faults(caption: Caption, task: Task) -> Iterable[str]:
     unquoted = QUOTED.sub('""', caption.text)
+    if found := CONTROL.search(caption.text):
+        yield f"the caption has the control character {found[0]!a}"
     if found := BOILERPLATE.search(unquoted):
         yield f"'{found[0]}' talks about the picture instead of what it shows"
     for marker, text in zip(task.markers, caption.panels, strict=True):
         if found := RELATIVE.search(QUOTED.sub('""', text)):
             yield f"'{found[0]}' in {marker} refers to another panel"
-    for word in task.caption.exclude:
-        if whole(word, flags=re.IGNORECASE).search(unquoted):
-            yield f"'{word}' must not appear in this task's captions"
+    yield from _trait_faults(caption, task)
     words = len(caption.text.split())
     if words > task.caption.max_words:
         yield f"the caption has {words} words, more than {task.caption.max_words}"
+
+
+def _trait_faults(caption: Caption, task: Task) -> Iterable[str]:
+    """Where a caption tells what the task leaves to its prefix or to a name.
+
+    Prefix, opening, markers, names and quotations may tell it.
+    """
+    if not task.caption.exclude:
+        return
+    text = caption.text.removeprefix(caption.prefix).lstrip()
+    if text.lower().startswith(task.opening.lower()):
+        text = text[len(task.opening) :]
+    for aside in (QUOTED, NAME, BRACKETS):
+        text = aside.sub(" | ", text)  # no phrase goes on behind them
+    said = phrases.folded(" ".join(text.split()))
+    for trait, words in task.caption.exclude.items():
+        for word in words:
+            if phrases.contains(said, phrases.folded(word)):
+                of = f" ({trait})" if trait != word else ""
+                yield f"'{word}' must not appear in this task's captions{of}"
 
 
 def _language_faults(text: str) -> Iterable[str]:

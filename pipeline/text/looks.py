@@ -7,6 +7,14 @@ Looks follow a name as an apposition: `<Mara>, a red rabbit with a top hat, flyi
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from pipeline.records import Parts
+
+NAMED = re.compile(r"<([^<>]*)>")
+COMMA, WORD = re.compile(r",\s*"), re.compile(r"\w")
+BEING = " being "
 
 POSSESSIVE = r"(?!['’](?:s\b|\s|$))"  # noqa: RUF001  (both apostrophes)
 ENDS = ",;:.!?)–—"  # noqa: RUF001  (dashes close it too)
@@ -28,17 +36,48 @@ def put(text: str, name: str, looks: str) -> str:
         return text
     found = re.search(re.escape(f"<{name}>") + POSSESSIVE, text)
     if found is None:
-        return f"{text}, <{name}> being {looks}"
+        return f"{text}, <{name}>{BEING}{looks}"
     before, after = text[: found.end()], text[found.end() :]
     close = "" if not after.strip() or after.lstrip()[0] in ENDS else ","
     return f"{before}, {looks}{close}{after}"
 
 
-def take_out(text: str, name: str, looks: str) -> str:
-    """The text without these looks after the name, wherever they are; the inverse of `put` except for a comma."""
-    own = re.escape(f"<{name}>")
-    text = re.sub(rf",\s*{own} being {re.escape(looks)}(?!\w)", "", text)
-    return re.sub(rf"({own})(?:,\s*{re.escape(looks)}(?!\w))+", r"\1", text)
+def take_out(text: str, told: Mapping[str, Sequence[str]]) -> str:
+    """The text without these looks after people's names, wherever they are; the inverse of `put` except for a comma.
+
+    Args:
+        told: by name, looks that may be there, the longest first. The time it takes does not depend on their number.
+    """
+    parts, done = [], 0
+    for found in NAMED.finditer(text):
+        said = told.get(found[1], ())
+        if not said or found.start() < done:
+            continue
+        kept = end = found.end()
+        while (comma := COMMA.match(text, end)) and (after := _end(text, comma.end(), said)):
+            end = after
+        head = text[done : found.start()].rstrip()
+        if head.endswith(",") and text.startswith(BEING, kept) and (after := _end(text, kept + len(BEING), said)):
+            kept, end = done + len(head) - 1, after
+        parts.append(text[done:kept])
+        done = end
+    return "".join([*parts, text[done:]])
+
+
+def _end(text: str, start: int, said: Iterable[str]) -> int:
+    """Where the looks end that stand at a place of the text; 0 if there are none."""
+    ends = (start + len(looks) for looks in said if text.startswith(looks, start))
+    return next((end for end in ends if not WORD.match(text, end)), 0)
+
+
+def told(parts: Parts) -> dict[str, list[str]]:
+    """By name, everything that is said of a person's looks, the longest first: in all panels, and in single ones."""
+    seen: dict[str, set[str]] = defaultdict(set)
+    for one in (one for panel in parts.panels for one in panel.people):
+        seen[one.name].add(one.looks)
+    return {
+        person.name: sorted({person.looks, *seen[person.name]} - {""}, key=len, reverse=True) for person in parts.people
+    }
 
 
 def instead(text: str, name: str, looks: str) -> str:

@@ -9,6 +9,8 @@ from pipeline.task import Task
 
 NAME = re.compile(r"<(?!\s)([^<>\[\]\n]{1,40})(?<!\s)>")
 BRACKETS = re.compile(r"\[[^\[\]\n]{1,40}\]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Characters that no caption may have; white space is folded before."""
 EDGES = " \t\r\n,;:.–—"  # noqa: RUF001  (dashes join parts too)
 # Lettering in the picture, or a line that someone says; an apostrophe inside a word does not end a quotation.
 QUOTED = re.compile(

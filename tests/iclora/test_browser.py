@@ -10,95 +10,20 @@ documentation is taken again, from a run of the miniature (this takes a minute o
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
-from served import GRIDS, Served, build, opened, resettle, serving
+from browsing import CHROMIUM, Faults, here, rows, visit, wait_for
+from playwright.sync_api import BrowserContext, Page, expect
+from served import GRIDS, Served, resettle, serving
 
 from iclora.run import Run
 from iclora.settings import Settings
-from pipeline.records import Row
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PICTURE = os.environ.get("ICLORA_PICTURE", "")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
 
 EVIL = '<img src=x onerror="document.title = 1"> <script>document.title = 2</script>'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses its sandbox to root
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("browser"), scored=True)
-
-
-@pytest.fixture
-def served(built: Path, tmp_path: Path) -> Iterator[Served]:
-    with serving(shutil.copytree(built, tmp_path / "run")) as page:
-        yield page
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1360, "height": 860})
-    context.set_default_timeout(20_000)
-    yield context
-    context.close()
-
-
-class Faults(list[str]):
-    """What the browser complains about: script errors, and requests that the policy should have forbidden."""
-
-    def listen(self, page: Page) -> None:
-        page.on("pageerror", lambda error: self.append(str(error)))
-        page.on("console", lambda line: self.append(line.text) if line.type == "error" else None)
-        page.on("request", lambda asked: self.append(asked.url) if "127.0.0.1" not in asked.url else None)
-
-
-def visit(context: BrowserContext, served: Served, faults: Faults) -> Page:
-    page = context.new_page()
-    faults.listen(page)
-    page.goto(served.url)
-    expect(page.locator(".segment")).to_have_count(3)
-    return page
-
-
-@pytest.fixture
-def faults() -> Faults:
-    return Faults()
-
-
-@pytest.fixture
-def page(context: BrowserContext, served: Served, faults: Faults, tmp_path: Path) -> Iterator[Page]:
-    page = visit(context, served, faults)
-    yield page
-    page.screenshot(path=tmp_path / "end.png")
-    assert [fault for fault in faults if "status of 4" not in fault] == []  # refused requests are fine
-
-
-def rows(served: Served) -> dict[str, Row]:
-    run = opened(served.home)
-    with run.store:
-        return {row.id: row for row in run.reviewed()}
-
-
-def here(page: Page) -> str:
-    """Id of the grid on display."""
-    return str(page.locator("#grid").get_attribute("alt")).removeprefix("grid ")
-
-
-def wait_for(page: Page, text: str) -> None:
-    expect(page.locator("#status")).to_contain_text(text)
 
 
 def test_the_worst_is_shown_first_with_its_scores_and_why(page: Page, served: Served, tmp_path: Path) -> None:
@@ -108,8 +33,7 @@ def test_the_worst_is_shown_first_with_its_scores_and_why(page: Page, served: Se
     expect(page.locator(".score.bad").first).to_be_visible()
     expect(page.locator(".score")).to_have_count(len(row.scores))
     expect(page.locator("#scores .why")).to_contain_text("order")
-    assert page.locator("#grid").evaluate("picture => picture.naturalWidth") == row.grid.layout.canvas[0]
-    assert "token" not in page.url
+    expect(page.locator("#grid")).to_have_js_property("naturalWidth", row.grid.layout.canvas[0])
     page.screenshot(path=tmp_path / "worst.png")
 
 
@@ -236,7 +160,7 @@ def test_a_swap_by_number_moves_panels_and_texts(page: Page, served: Served, tmp
     assert after.grid.group.records == before.grid.group.records[::-1]
     assert after.caption.panels == before.caption.panels[::-1]
     expect(page.locator(".segment").first).to_contain_text(before.caption.panels[2])
-    assert after.grid.path in page.locator("#grid").evaluate("picture => decodeURIComponent(picture.src)")
+    assert after.grid.path in page.locator("#grid").evaluate("picture => decodeURIComponent(picture.dataset.path)")
     page.screenshot(path=tmp_path / "swapped.png")
 
 

@@ -75,7 +75,7 @@ def test_missing_weights_are_reported_before_any_work_with_ways_to_proceed(iclor
 def test_pictures_with_and_without_texts_pass_the_whole_pipeline(iclora: Run, pictures: Path) -> None:
     code, output, _ = iclora("dataset", "storyboard", "--source", str(pictures), *BARE)
     assert code == 0
-    assert "1 caption problems" in output
+    assert "1 no caption" in output
     caption = Path("runs/storyboard/dataset/train/0001.txt").read_text(encoding="utf-8")
     assert caption == (
         "[MOVIE-SHOTS] [SCENE-1] part 1 of the day is told here, [SCENE-2] part 2 of the day is told here, "

@@ -1,12 +1,15 @@
 """The review page over HTTP: who gets in, what a reviewer can do, and what is refused."""
 
+import math
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,10 +21,11 @@ from served import GRIDS, Served, build, opened, resettle, serving
 from typer.testing import CliRunner
 
 from iclora import cli
-from iclora.page import views
+from iclora.page import app, browser, views
+from iclora.page.session import ReviewSession
 from pipeline import task
 from pipeline.errors import BadInput
-from pipeline.records import Review, Row
+from pipeline.records import Review, Row, Score
 from pipeline.stages.compose import draw
 
 EVIL = '<img src=x onerror="alert(1)">'
@@ -73,20 +77,48 @@ def segments(row: dict[str, Any]) -> list[str]:
 # ---- who gets in
 
 
-@pytest.mark.parametrize("path", ["/", "/rows", "/undo", "/?token=", "/?token=wrong", "/rows?token=right", "/docs"])
-def test_without_the_token_everything_is_refused(served: Served, path: str) -> None:
+@pytest.mark.parametrize("path", ["/rows", "/undo", "//", "/rows?token=right", "/docs", "/grids/x.png"])
+def test_without_the_token_everything_but_the_empty_page_is_refused(served: Served, path: str) -> None:
     url = f"http://{served.address}{path.replace('right', served.token)}"
-    answer = httpx2.get(url)
-    assert answer.status_code == 403
-    assert answer.text == "open the page with the whole address that iclora printed."
+    for headers in ({}, {app.TOKEN: ""}, {app.TOKEN: "wrong"}, {app.TOKEN: "ü".encode()}):
+        answer = httpx2.get(url, headers=headers)
+        assert answer.status_code == 403
+        assert answer.text == "open the page with the whole address that iclora printed."
+
+
+def test_the_page_itself_is_the_same_for_everybody_and_needs_no_token(served: Served) -> None:
+    answer = httpx2.get(f"http://{served.address}/")
+    assert answer.text == app.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_token_is_never_a_cookie_which_servers_on_other_ports_would_get(
+    client: httpx2.Client, served: Served
+) -> None:
+    for path in ("/", "/rows", f"/rows/{rows(client)[0]['id']}/picture", "/nothing"):
+        assert "set-cookie" not in client.get(path).headers
+    for name in ("token", app.TOKEN, f"iclora-{served.address.rpartition(':')[2]}"):
+        assert (
+            httpx2.get(f"http://{served.address}/rows", headers={"Cookie": f"{name}={served.token}"}).status_code == 403
+        )
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost", "127.0.0.1", "127.0.0.1:1"])
 def test_another_host_name_for_this_machine_is_refused(client: httpx2.Client, host: str) -> None:
-    assert client.get("/rows", headers={"Host": host}).status_code == 403
+    for path in ("/", "/rows"):
+        assert client.get(path, headers={"Host": host}).status_code == 403
 
 
-def test_a_script_of_another_site_is_refused_even_with_the_cookie(client: httpx2.Client, served: Served) -> None:
+def test_a_browser_does_not_let_another_site_send_the_token(served: Served) -> None:
+    """Before a script of another site may set a header of its own, its browser asks, and gets no permission."""
+    asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "GET"}
+    answer = httpx2.options(
+        f"http://{served.address}/rows", headers={**asked, "Access-Control-Request-Headers": app.TOKEN}
+    )
+    assert answer.status_code == 403
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_a_script_of_another_site_is_refused_even_with_the_token(client: httpx2.Client, served: Served) -> None:
     row = rows(client)[0]
     body = {"base": row["base"], "decision": "keep"}
     for origin in ("http://evil.example", "null", f"https://{served.address}"):
@@ -98,14 +130,12 @@ def test_a_script_of_another_site_is_refused_even_with_the_cookie(client: httpx2
     assert stored(served)[1] == []
 
 
-def test_responses_carry_strict_security_headers(client: httpx2.Client, served: Served) -> None:
-    answer = client.get("/", params={"token": served.token})
+def test_responses_carry_strict_security_headers(client: httpx2.Client) -> None:
+    answer = client.get("/")
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'; script-src 'sha256-" in policy
     assert "unsafe" not in policy
     assert re.findall(r"https?://|\*", policy) == []
-    cookie = answer.headers["set-cookie"].lower()
-    assert "httponly" in cookie and "samesite=strict" in cookie
     for path in ("/", "/rows", f"/rows/{rows(client)[0]['id']}/picture", "/nothing"):
         headers = client.get(path).headers
         assert headers["cache-control"] == "no-store"
@@ -117,6 +147,53 @@ def test_the_page_loads_nothing_from_other_servers() -> None:
     page = (Path(views.__file__).parent / "page.html").read_text(encoding="utf-8")
     assert re.findall(r"https?:|//[a-z]", page) == []
     assert re.findall(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|<\w[^>]* on\w+=", page) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_the_address_is_on_no_command_line_and_only_its_owner_can_read_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def look(url: str) -> bool:
+        file = Path(url.removeprefix("file://"))
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert "url=http://127.0.0.1:1/#secret" in file.read_text(encoding="utf-8")
+        opened.append(file)
+        return "secret" not in url
+
+    monkeypatch.setattr("webbrowser.open", look)
+    monkeypatch.setenv("DISPLAY", ":0")
+    (tmp_path / browser.NAME).symlink_to(tmp_path / "elsewhere")  # what lies there is replaced, not written to
+    with browser.opener(tmp_path) as show:
+        show("http://127.0.0.1:1/#secret")
+    assert opened == [tmp_path / browser.NAME]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("slow", ["check", "score", "ask"])
+def test_while_one_request_takes_long_the_others_are_answered(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    begun, over, usual = threading.Event(), threading.Event(), getattr(ReviewSession, slow)
+
+    def wait(*arguments: object) -> object:
+        begun.set()
+        assert over.wait(60)
+        return usual(*arguments)
+
+    monkeypatch.setattr(ReviewSession, slow, wait)
+    row = rows(client)[0]
+    with ThreadPoolExecutor() as threads:
+        body = {} if slow == "ask" else {"text": row["text"]}
+        waiting = threads.submit(client.post, f"/rows/{row['id']}/{slow}", json=body)
+        assert begun.wait(60)
+        assert len(rows(client)) == GRIDS
+        assert client.get(f"/rows/{row['id']}/picture").status_code == 200
+        assert change(client, row, "decide", decision="drop", note="why")["row"]["decision"] == "drop"
+        assert not waiting.done()
+        over.set()
+        assert waiting.result().status_code == 200
 
 
 # ---- pictures by id
@@ -355,6 +432,22 @@ def test_the_linter_checks_a_text_while_it_is_typed(client: httpx2.Client) -> No
     assert check["problems"] == ["the marker [SCENE-2] is missing"]
 
 
+def test_an_empty_caption_opens_with_prefix_opening_and_markers(client: httpx2.Client) -> None:
+    assert client.get("/rows").json()["skeleton"] == "[MOVIE-SHOTS] [SCENE-1], [SCENE-2], [SCENE-3]."
+
+
+def test_a_score_says_on_which_side_of_its_limit_it_is_good() -> None:
+    scores = [
+        Score("order", 0.0, 0.02, True, ""),
+        Score("text 2", 0.3, 0.25, True, ""),
+        Score("free", 0.1, -1.0, True, ""),
+    ]
+    sent = views.scores_of([*scores, Score("belongs 1", math.nan, math.inf, False, "")])
+    assert [(one["value"], one["threshold"], one["ceiling"]) for one in sent] == [
+        (0.0, 0.02, True), (0.3, 0.25, False), (0.1, None, False), (None, None, False),
+    ]  # fmt: skip
+
+
 def test_without_a_scorer_there_are_no_scores(client: httpx2.Client) -> None:
     row = rows(client)[0]
     assert client.post(f"/rows/{row['id']}/score", json={"text": row["text"]}).json() == []
@@ -441,7 +534,7 @@ def test_the_command_serves_until_it_is_interrupted_and_then_writes_the_data_set
         assert command.stdout
         try:
             output = command.stdout.readline() + command.stdout.readline()
-            address, token = re.findall(r"http://(127\.0\.0\.1:\d+)/\?token=(\S+)", output)[0]
+            address, token = re.findall(r"http://(127\.0\.0\.1:\d+)/#(\S+)", output)[0]
             with Served(address, token, run).client() as client:
                 change(client, rows(client)[0], "decide", decision="drop", note="why")
             command.send_signal(signal.SIGINT)

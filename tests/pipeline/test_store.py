@@ -311,12 +311,19 @@ def test_a_reply_that_can_t_be_read_counts_as_absent(tmp_path: Path, content: by
     assert cache.get_reply("ab12") == {"text": "good"}
 
 
-@pytest.mark.parametrize("content", [b"", b"\0\0\0"])
-def test_a_vector_that_can_t_be_read_counts_as_absent(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("left", [0, 3, 64, 128, 136, 143])
+def test_a_vector_of_which_a_part_is_lost_counts_as_absent(tmp_path: Path, left: int) -> None:
     cache = Cache(tmp_path)
     cache.put_vector("ab12", np.ones(4))
-    (file,) = tmp_path.rglob("*.f32")
-    file.write_bytes(content)
+    (file,) = tmp_path.rglob("*.npy")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:left])
+    assert len(whole) == 144 and cache.get_vector("ab12") is None
+
+
+def test_a_vector_that_is_not_finite_counts_as_absent(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put_vector("ab12", np.array([0.5, np.nan]))
     assert cache.get_vector("ab12") is None
 
 

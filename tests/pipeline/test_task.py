@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -251,3 +253,176 @@ def test_an_override_without_key_or_value_shows_the_form(override: str):
 def test_an_override_below_a_value_is_refused():
     with pytest.raises(BadInput, match=r"title\.size can't be set: 'title' is a value and has no keys"):
         task.load("storyboard", ["title.size=3"])
+
+
+# ---- values that would do harm
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../x",
+        "/tmp/x",
+        "a/b",
+        "a\\b",
+        "..",
+        ".",
+        "",
+        " ",
+        "-raw",
+        ".hidden",
+        "a.",
+        "a\x00b",
+        "a\nb",
+        "c:x",
+        "x" * 101,
+    ],
+)
+def test_a_name_that_would_lead_elsewhere_is_refused(own: Path, name: str):
+    with pytest.raises(BadInput, match="name"):
+        task.load(str(own), {"name": name})
+    for written in (f"name = '{name}'\n", f'name = "{name}"\n'):
+        own.write_text(written + OWN)
+        with pytest.raises(BadInput):
+            task.load(str(own))
+
+
+@pytest.mark.parametrize("name", ["comic", "comic strip (2)", "漫画", "v1.5", "a_b"])
+def test_a_name_that_a_file_can_have_is_taken(own: Path, name: str):
+    own.write_text(f'name = "{name}"\n{OWN}')
+    assert task.load(str(own)).name == name
+
+
+def test_a_file_whose_name_is_no_name_is_refused(tmp_path: Path):
+    path = tmp_path / "...toml"
+    path.write_text(OWN)
+    with pytest.raises(BadInput, match=r"name: .* dots at either end"):
+        task.load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("layout.panel_width=64000", "layout.panel_width: Input should be less than or equal to 4096, got 64000"),
+        ("layout.panel_height=1e400", "layout.panel_height: Input should be a finite number"),
+        ("layout.rows=99999999999999999999", "layout.rows: Input should be less than or equal to 4"),
+        ("layout.max_enlarge=1e308", "layout.max_enlarge"),
+        ("group.window=1000000000000", "group.window"),
+        ("group.span=1e300", "group.span"),
+        ("group.span=nan", "group.span: Input should be a finite number"),
+        ("caption.max_words=1000000", "caption.max_words"),
+        ("caption.min_panel_words=1000000", "caption.min_panel_words"),
+        ("filter.floor=-inf", "filter.floor: Input should be a finite number"),
+        ("filter.slack=1e300", "filter.slack"),
+        ("filter.related=1e300", "filter.related"),
+        ("export.held_out=1e300", "export.held_out"),
+        ("grids=[1, 99999999999999999999]", "grids.1: Input should be less than or equal to 1000000"),
+        ("grids=[-1, 5]", "grids.0: Input should be greater than or equal to 0"),
+        (f"seed={2**63}", "seed: Input should be less than 9223372036854775808"),
+        (f"seed={'9' * 5000}", "seed: "),
+        (f"condition={[1] * 50}", "condition: Tuple should have at most 16 items"),
+        (f"prefix={'x' * 201}", "prefix: String should have at most 200 characters"),
+        (f"caption.instructions={'x' * 20_001}", "caption.instructions: String should have at most 20000 characters"),
+        ('prefix="a\\u001b[31mb"', r"prefix: must not contain the control character '\x1b'"),
+        ('opening="a\\u0000b"', r"opening: must not contain the control character '\x00'"),
+        ('title="a\\u0007b"', "title: must not contain the control character"),
+        ('stand_ins={"[SCENE-1]" = " "}', "stand_ins"),
+        (f'markers=["[{"x" * 41}]", "[B]", "[C]"]', "a marker may have 42 characters"),
+        ("prefix=see [SCENE-1] here", r"the marker [SCENE-1] can't also be in the prefix"),
+    ],
+)
+def test_a_number_or_text_out_of_all_proportion_is_refused_with_its_key(setting: str, fault: str):
+    with pytest.raises(BadInput, match=re.escape(fault)):
+        task.load("storyboard", [setting])
+
+
+def test_a_canvas_that_no_machine_could_hold_is_refused_though_each_panel_is_allowed():
+    sizes = ["layout.panel_width=4096", "layout.panel_height=2048"]
+    with pytest.raises(BadInput, match="the canvas of 8192 x 4096 pixels is larger than 16,777,216 pixels"):
+        task.load("portrait-photography", sizes)
+    assert task.load("sandstorm", sizes).grid_layout.canvas == (4096, 4096)
+
+
+def test_white_space_in_what_goes_into_captions_is_folded_as_captions_are():
+    loaded = task.load(
+        "storyboard", {"prefix": " a\n b ", "opening": "In  a story", "markers": ["[A  1]", "[B]", "[C]"]}
+    )
+    assert (loaded.prefix, loaded.opening, loaded.markers) == ("a b", "In a story", ("[A 1]", "[B]", "[C]"))
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (OWN + "more = " + "[" * 100_000, "is not valid TOML"),
+        (OWN + "[captioner]\nmore = " + "[" * 40 + "]" * 40, "nested more than 16 levels deep"),
+        (OWN + "[captioner]\n" + ".".join("a" * 50_000) + " = 1", "a line has more than 1000 dots"),
+        (OWN + "[captioner]\n" + ".".join("a" * 500) + " = 1", "nested more than 16 levels deep"),
+        (OWN + f"[train]\nseed = {'9' * 10_000}", "is not valid TOML"),
+        ("#" * (task.MOST_BYTES + 1), "it has 1,048,577 bytes, more than 1,048,576"),
+    ],
+)
+def test_a_file_that_python_cannot_read_is_named(own: Path, content: str, fault: str):
+    own.write_text(content)
+    with pytest.raises(BadInput, match=fault):
+        task.load(str(own))
+
+
+@pytest.mark.parametrize("setting", [f"captioner.more={'[' * 5000}", f"captioner.{'a.' * 5000}b=1"])
+def test_a_setting_nested_without_end_is_refused(setting: str):
+    with pytest.raises(BadInput, match="nested"):
+        task.load("storyboard", [setting])
+
+
+def test_a_setting_on_two_lines_is_one_text():
+    assert task.load("storyboard", ["title=1\nseed = 7"]).title == "1 seed = 7"
+
+
+@pytest.mark.timeout(60)
+def test_only_a_regular_file_is_read_as_a_task(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    (tmp_path / "folder.toml").mkdir()
+    for name in ("pipe", "zero", "folder"):
+        with pytest.raises(BadInput, match=rf"{name}\.toml can't be read: it is not a regular file"):
+            task.load(str(tmp_path / f"{name}.toml"))
+
+
+def test_a_file_that_an_editor_began_with_a_byte_order_mark_is_read(own: Path):
+    own.write_text(OWN, encoding="utf-8-sig")
+    assert task.load(str(own)).title == "Own"
+
+
+@pytest.mark.parametrize("setting", ["group.by=a\udcff", "a\udcff=1", "captioner.model=\ud800"])
+def test_a_setting_typed_in_bytes_that_are_not_utf_8_is_refused(setting: str):
+    with pytest.raises(BadInput, match="no character of UTF-8"):
+        task.load("storyboard", [setting])
+
+
+# ---- files that strangers made
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a = " + b"[" * 100_000,
+        b"a = " + b"9" * 100_000,
+        b"a" + b".a" * 20_000 + b" = 1",
+        b"\xff\xfe",
+        b"markers = ['\\ud800']",
+        b"\0",
+        b"[layout\n",
+    ],
+    ids=lambda content: str(content[:12]),
+)
+def test_a_task_file_of_any_content_is_one_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "odd.toml").write_bytes(content)
+    with pytest.raises(BadInput) as caught:
+        task.load(str(tmp_path / "odd.toml"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 100_000, "{" * 50_000])
+def test_a_setting_of_any_value_is_read_or_one_sentence(value: str) -> None:
+    with pytest.raises(BadInput):
+        task.load("storyboard", [f"group.window={value}"])

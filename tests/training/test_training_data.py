@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -137,14 +139,14 @@ def test_all_faults_are_listed_with_their_files(storyboard: Task, tmp_path: Path
         in message
     )
     assert "silent.png has no caption" in message
-    assert "torn.png is missing or not a readable picture" in message
+    assert "torn.png is not a readable picture" in message
     assert "good.png" not in message
 
 
 def test_an_image_without_a_text_beside_it_is_a_fault(storyboard: Task, tmp_path: Path) -> None:
     """Trainers that look for another suffix silently drop all captions."""
     painted(tmp_path, stem="told")
-    (painted(tmp_path, stem="untold") / "untold.txt").rename(tmp_path / "untold.caption")
+    (painted(tmp_path, stem="untold") / "untold.txt").rename(tmp_path / "untold.text")
     with pytest.raises(BadInput, match=r"untold\.png has no caption"):
         dataset.read(tmp_path, storyboard)
 
@@ -155,7 +157,7 @@ def test_a_truncated_image_is_reported_before_anything_is_encoded(
     home = shutil.copytree(grids, tmp_path / "grids")
     file = home / "train" / "0003.png"
     file.write_bytes(file.read_bytes()[:-5_000])
-    with pytest.raises(BadInput, match=r"0003\.png is missing or not a readable picture"):
+    with pytest.raises(BadInput, match=r"0003\.png is not a readable picture"):
         dataset.read(home, storyboard)
 
 
@@ -179,7 +181,7 @@ def test_a_table_that_lists_missing_images_is_a_fault(grids: Path, storyboard: T
 def test_an_unreadable_table_is_refused_with_the_line_number(storyboard: Task, tmp_path: Path) -> None:
     painted(tmp_path)
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "flag.png", "text": "a"}\n{"text": 1}\n', encoding="utf-8")
-    with pytest.raises(BadInput, match=r"metadata\.jsonl, line 2"):
+    with pytest.raises(BadInput, match=r"metadata\.jsonl lists 1 picture, 1 was found; entry 2 names no picture"):
         dataset.read(tmp_path, storyboard)
 
 
@@ -193,7 +195,7 @@ def test_a_text_that_differs_from_the_table_beside_it_is_a_fault(grids: Path, st
     edited = same.replace("<Mara>", "<Lena>")
     text.write_text(edited, encoding="utf-8")
     with pytest.raises(
-        BadInput, match=r": 0002\.txt and .*metadata\.jsonl have different captions: delete the table to"
+        BadInput, match=r": .*/0002\.txt and metadata\.jsonl have different texts for 0002\.png; remove one"
     ):
         dataset.read(home, storyboard)
     (home / "train" / "metadata.jsonl").unlink()
@@ -203,7 +205,7 @@ def test_a_text_that_differs_from_the_table_beside_it_is_a_fault(grids: Path, st
 def test_an_image_that_is_not_in_the_table_is_a_fault(grids: Path, storyboard: Task, tmp_path: Path) -> None:
     home = shutil.copytree(grids, tmp_path / "grids")
     painted(home / "train", stem="late")
-    with pytest.raises(BadInput, match=r": late\.png in .*train not listed in its metadata\.jsonl: list them there"):
+    with pytest.raises(BadInput, match=r": late\.png not in the listing that has the others: add to it"):
         dataset.read(home, storyboard)
 
 
@@ -212,8 +214,39 @@ def test_a_text_that_is_not_utf_8_is_named(name: str, storyboard: Task, tmp_path
     painted(tmp_path)
     entry = {"file_name": "flag.png", "text": "[SCENE-1] a café"}
     (tmp_path / name).write_text(json.dumps(entry, ensure_ascii=False), encoding="latin-1")
-    with pytest.raises(BadInput, match=rf"{name} is not UTF-8 text \(byte \d+ is 0xe9\); save it as UTF-8"):
+    with pytest.raises(
+        BadInput, match=rf"{name} is not UTF-8 text \(byte \d+ is 0xe9\); it may be .* save it as UTF-8"
+    ):
         dataset.read(tmp_path, storyboard)
+
+
+def test_a_folder_is_read_by_the_rules_of_all_sources(storyboard: Task, tmp_path: Path) -> None:
+    """Hidden files, files of programs and what is no picture are passed over; captions may have many names."""
+    home = tmp_path / "data"
+    for number, name in enumerate(("a.caption", "b.TXT", "c.png.txt", "deep/d.txt")):
+        stem = name.partition(".")[0]
+        painted((home / name).parent, stem=Path(stem).name, size=128 + 16 * number)
+        text = (home / f"{stem}.txt").read_text(encoding="utf-8")
+        (home / f"{stem}.txt").unlink()
+        (home / name).write_bytes(text.replace(", [", ",\r\n[").encode("utf-16" if number else "utf-8-sig"))
+        (home / f"._{Path(stem).name}.png").write_bytes(b"\0\5\x16\7 Mac OS X")
+    (home / "notes.pdf").write_bytes(b"%PDF-1.4")
+    (home / "nobody.txt").write_text("whose?")
+    (painted(home / "@eaDir") / "flag.txt").unlink()
+    data = dataset.read(home, storyboard)
+    assert sorted(Path(one.path).stem for one in data.train) == ["a", "b", "c", "d"]
+    assert {one.text for one in data.train} == {data.train[0].text} and "all red here" in data.train[0].text
+    assert data.remarks == (
+        "1 text file belongs to no picture: nobody.txt.",
+        "not pictures, and passed over: notes.pdf.",
+    )
+
+
+def test_only_what_is_held_out_is_in_the_folder_of_that_name(storyboard: Task, tmp_path: Path) -> None:
+    painted(tmp_path)
+    painted(tmp_path / "validation", stem="held", size=144)
+    data = dataset.read(tmp_path, storyboard)
+    assert [Path(one.path).stem for one in (*data.train, *data.held_out)] == ["flag", "held"]
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -327,6 +360,27 @@ def test_panels_below_the_minimum_size_are_refused_before_anything_is_read(make_
         make_job(smallest_panel=96)
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["flag.png", "flag.txt", "metadata.jsonl"])
+@pytest.mark.parametrize("device", ["", "/dev/zero"])
+def test_a_pipe_or_a_device_in_a_data_set_is_one_sentence(name: str, device: str, tmp_path: Path) -> None:
+    file = painted(tmp_path / "data") / name
+    file.unlink(missing_ok=True)
+    if device:
+        file.symlink_to(device)
+    else:
+        os.mkfifo(file)
+    with pytest.raises(BadInput, match=re.escape(name)):
+        dataset.read(tmp_path / "data", task.load("storyboard"))
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, "5", '"a"', "[]", '{"file_name": 5}', '{"file_name": {"a": 1}}'])
+def test_a_table_line_of_any_kind_is_one_sentence(line: str, tmp_path: Path) -> None:
+    (painted(tmp_path / "data") / "metadata.jsonl").write_text(line)
+    with pytest.raises(BadInput, match=r"metadata\.jsonl, line 1: not JSON with a file_name"):
+        dataset.read(tmp_path / "data", task.load("storyboard"))
+
+
 # ---- latents
 
 
@@ -391,6 +445,30 @@ def test_only_new_data_is_encoded(make_job: Make, grids: Path, tmp_path: Path, m
     encoded = encoded_by(make_job(cache=cache, data=home))
     assert texts == [lines[4]["text"]]
     assert Prompt(texts[0]) in encoded.texts
+
+
+@pytest.mark.parametrize("damage", ["half", "reshaped", "renamed", "nan", "empty"])
+def test_a_damaged_entry_of_the_cache_is_encoded_again(damage: str, make_job: Make, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    first = encoded_by(make_job("one", cache=cache))
+    for kind in ("texts", "latents"):
+        file = sorted((tmp_path / "cache" / kind).rglob("*.safetensors"))[0]
+        tensors = cache.get_tensors(kind, file.stem) or {}
+        changed = {
+            "half": tensors,
+            "reshaped": {name: tensor[..., :-1].contiguous() for name, tensor in tensors.items()},
+            "renamed": {f"my {name}": tensor for name, tensor in tensors.items()},
+            "nan": {name: tensor * float("nan") for name, tensor in tensors.items()},
+            "empty": {},
+        }
+        cache.put_tensors(kind, file.stem, changed[damage])
+        if damage == "half":
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    again = encoded_by(make_job("two", cache=cache))
+    for prompt, encoded in first.texts.items():
+        assert all(torch.equal(encoded[name], again.texts[prompt][name]) for name in encoded)
+    for view, posterior in first.grids.items():
+        assert all(torch.equal(tensor, vars(again.grids[view])[name]) for name, tensor in vars(posterior).items())
 
 
 def test_a_text_is_encoded_the_same_whatever_else_is_encoded(make_job: Make, tmp_path: Path) -> None:

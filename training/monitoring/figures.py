@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline import files
 from pipeline.records import Layout
 from training.monitoring import journal
 
@@ -55,9 +56,8 @@ def draw_losses(folder: Path, path: Path, of_step: int, why: str) -> None:
     whole.legend()
     _draw_noise_levels(levels, validation)
     _draw_panels(panels, steps, validation)
-    part = path.with_suffix(".part")
-    figure.savefig(part, format="png", dpi=120)
-    part.replace(path)
+    with files.replacing(path) as part:
+        figure.savefig(part, format="png", dpi=120)
 
 
 def smoothed(losses: pd.Series[float]) -> pd.Series[float]:
@@ -309,6 +309,5 @@ def _blank(size: tuple[int, int]) -> tuple[Image.Image, ImageDraw.ImageDraw]:
 
 
 def _save(sheet: Image.Image, path: Path) -> None:
-    part = path.with_suffix(".part")
-    sheet.save(part, format="PNG")
-    part.replace(path)
+    with files.replacing(path) as part:
+        sheet.save(part, format="PNG")

@@ -16,6 +16,7 @@ from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from pipeline import files
 from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class _Table:
                 f"{','.join(columns)}; move it away, or start the training in another folder."
             )
         kept = [line for line in lines if from_step and _step_of(line) <= from_step]
-        _write_whole(path, b"".join([_line(columns), *kept]))
+        files.write(path, b"".join([_line(columns), *kept]))
         self._file = path.open("ab")
 
     def add(self, rows: Iterable[Sequence[float | None]]) -> None:
@@ -159,12 +160,6 @@ def _events(folder: Path, from_step: int) -> Any:
         for path in folder.glob("events.out.tfevents.*"):
             path.unlink()
     return tensorboard.SummaryWriter(str(folder), purge_step=from_step + 1)
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    part = path.with_suffix(".part")
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def _line(cells: Sequence[str]) -> bytes:
@@ -211,7 +206,7 @@ def _wandb_run(folder: Path, from_step: int, name: str, settings: Mapping[str, A
             f"train.wandb: Weights & Biases refuses ({error}); run 'wandb login', set WANDB_MODE=offline, "
             "or leave it out."
         ) from error
-    _write_whole(kept, run.id.encode())
+    files.write(kept, run.id.encode())
     return run, package.Image
 
 

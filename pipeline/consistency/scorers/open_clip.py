@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import plugins, weights
+from pipeline import files, plugins, weights
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.progress import LOG
 
@@ -23,6 +23,8 @@ RESIZE = "squash"
 """open_clip's default centre crop would hide both sides of a wide panel; squashed, the whole panel is seen."""
 FOLDER, HUB = "local-dir:", "hf-hub:"
 CONFIG = "open_clip_config.json"
+MOST_CONFIG = 1 << 26
+"""Bytes of it."""
 DEFAULT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -90,11 +92,11 @@ class OpenClip:
         model, tag = self.options.model, self.options.tag
         if model.startswith(FOLDER):
             folder = Path(model.removeprefix(FOLDER))
-            config, files = folder / CONFIG, sorted(folder.glob("*.safetensors"))
-            if not config.is_file() or not files:
+            config, found = folder / CONFIG, sorted(folder.glob("*.safetensors"))
+            if not config.is_file() or not found:
                 raise _missing(self.options, f"{folder} lacks {CONFIG} or a .safetensors file")
             tokenizer = [file for file in sorted(folder.glob("*.json")) if file != config]
-            return weights.folder_hash([config, *tokenizer, *files])
+            return weights.folder_hash([config, *tokenizer, *found])
         if model.startswith(HUB):
             try:
                 return weights.hub_commit(model.removeprefix(HUB), CONFIG)
@@ -121,8 +123,8 @@ class OpenClip:
 
             return dict(open_clip.get_model_config(model.replace("/", "-")))
         try:
-            return dict(json.loads(file.read_text(encoding="utf-8"))["model_cfg"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return dict(json.loads(files.read(file, MOST_CONFIG))["model_cfg"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise _missing(self.options, f"{file} can't be read as a model's config: {error}") from error
 
     def _tagged(self, model: str, tag: str | None) -> str:
@@ -151,17 +153,17 @@ class OpenClip:
     @cached_property
     def _loaded(self) -> tuple[Any, Any, Any]:
         import open_clip
-        from safetensors import SafetensorError
 
         name = self.options.model
         LOG.info("loading the scorer %s", name)
         try:
-            model, _, transform = open_clip.create_model_and_transforms(
-                name, pretrained=self.options.tag, image_resize_mode=RESIZE
-            )
-            tokenizer = open_clip.get_tokenizer(name)
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise _missing(self.options, str(error).partition("\n")[0]) from error
+            with weights.told():
+                model, _, transform = open_clip.create_model_and_transforms(
+                    name, pretrained=self.options.tag, image_resize_mode=RESIZE
+                )
+                tokenizer = open_clip.get_tokenizer(name)
+        except LookupError as error:
+            raise _missing(self.options, str(error)) from error
         return model.eval(), transform, tokenizer
 
 

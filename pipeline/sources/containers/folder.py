@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import files
 from pipeline.errors import BadInput
 from pipeline.sources.base import CHUNK, Content, Fault, Item
 
@@ -24,10 +24,7 @@ class File:
     size: int
 
     def chunks(self) -> Iterator[bytes]:
-        """Of regular files only: a pipe would be waited for, and a device has no end."""
-        if not stat.S_ISREG(self.path.stat().st_mode):
-            raise BadInput(f"{self.path} is not a regular file; move it away.")
-        with self.path.open("rb") as file:
+        with files.open_regular(self.path) as file:
             while chunk := file.read(CHUNK):
                 yield chunk
 
@@ -49,14 +46,22 @@ def items(path: Path) -> Iterator[Item]:
         yield _item(os.path.dirname(root), os.path.basename(root))
         return
     refused: list[OSError] = []
-    walked: set[str] = set()
-    for here, folders, names in os.walk(root, onerror=refused.append, followlinks=True):
-        real = os.path.realpath(here)
-        if real in walked or "run.db" in names:
-            folders.clear()
+    walked: set[tuple[int, int]] = set()
+    waiting = [root]
+    while waiting:  # not os.walk, which before Python 3.12 calls itself for every level
+        here = waiting.pop()
+        try:
+            state = os.stat(here)
+            folders, names = _listed(here)
+        except OSError as refusal:
+            refused.append(refusal)
             continue
-        walked.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        place = (state.st_dev, state.st_ino)
+        if place in walked or "run.db" in names:
+            continue
+        walked.add(place)
+        shown = sorted(name for name in folders if not name.startswith("."))
+        waiting += [os.path.join(here, name) for name in reversed(shown)]
         inner = "" if here == root else f"{os.path.relpath(here, root)}{os.sep}"
         yield from (_item(root, f"{inner}{name}") for name in names)
     for error in refused:
@@ -67,6 +72,20 @@ def items(path: Path) -> Iterator[Item]:
             os.path.relpath(error.filename, root).replace(os.sep, "/"),
             fault=Fault("unreadable", f"folder {error.filename} can't be read: {error.strerror}."),
         )
+
+
+def _listed(folder: str) -> tuple[list[str], list[str]]:
+    """The names of the folders in a folder, by whatever links lead to them, and all others."""
+    with os.scandir(folder) as entries:
+        found = {entry.name: _is_folder(entry) for entry in entries}
+    return [name for name, is_folder in found.items() if is_folder], [name for name in found if not found[name]]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def beside(home: str, name: str) -> Content | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import os
 import struct
+import weakref
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,15 +14,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from pipeline import files
 from pipeline.errors import BadInput
 from pipeline.sources.base import CHUNK, Content, Fault, Item
 
 PRIORITY = 0
 MOST_MEMBERS = 1_000_000
+MOST_CONTENTS = 1 << 27
+"""Bytes of the table of contents, which is read into memory whole."""
 MOST_BYTES = 1 << 38
 """Bytes of one member, 256 GiB."""
 MOST_RATIO, BOMB_BYTES = 100, 1 << 28
-"""A member of more than so many bytes that was compressed more than so many times is neither a picture nor a film."""
+"""A member of more than so many bytes that was compressed more than so many times is neither a picture nor a film.
+Nor are all members together: they may be small and many, or have their packed bytes in common."""
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, RuntimeError)
 """What `zipfile` raises on damage, encryption, and compression that it does not know."""
 
@@ -53,7 +59,23 @@ def _opened(archive: str, changed: int, process: int) -> zipfile.ZipFile:
     Args:
         process: its number, since a forked process must not share the place in the file with its parent.
     """
-    return zipfile.ZipFile(archive)
+    file = _Watched(files.open_regular(archive).detach())
+    try:
+        found = zipfile.ZipFile(file)
+    except BaseException:
+        file.close()
+        raise
+    weakref.finalize(found, file.close)  # it closes only what it has opened itself
+    return found
+
+
+class _Watched(io.BufferedReader):
+    """An archive's file. `zipfile` reads all but the table of contents in small pieces."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MOST_CONTENTS:
+            raise zipfile.BadZipFile(f"its table of contents has {size:,} bytes, more than {MOST_CONTENTS:,}")
+        return super().read(size)
 
 
 @lru_cache(maxsize=4)
@@ -73,12 +95,10 @@ def _member(archive: str, changed: int, number: int) -> Member:
 
 def claims(path: Path) -> bool:
     try:
-        if path.is_file():
-            with path.open("rb") as file:
-                return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
-    except OSError:  # whoever reads it says so
-        pass
-    return False
+        with files.open_regular(path) as file:
+            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+    except OSError:  # a folder; or whoever reads it says so
+        return False
 
 
 def items(path: Path) -> Iterator[Item]:
@@ -92,9 +112,14 @@ def items(path: Path) -> Iterator[Item]:
         detail = f"{home} has {len(members):,} members, more than {MOST_MEMBERS:,}; split it."
         yield Item(home, "", fault=Fault("too large", detail))
         return
+    unpacked, most = 0, max(BOMB_BYTES, MOST_RATIO * path.stat().st_size)
     for number, info in enumerate(members):
         if not _name(info).endswith("/"):  # a folder
-            fault = _fault(info, f"{home}/{_name(info)}")
+            where = f"{home}/{_name(info)}"
+            fault = _fault(info, where)
+            unpacked += 0 if fault else info.file_size
+            if fault is None and unpacked > most:
+                fault = Fault("too large", f"{where} and the members before it unpack to {unpacked:,} bytes.")
             content = None if fault else _member(home, changed, number)
             yield Item(home, _name(info), content, fault=fault)
 

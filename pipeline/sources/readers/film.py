@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from scenedetect import AdaptiveDetector, FrameTimecode
 
+from pipeline import files
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected, content_id
 from pipeline.sources.base import Item
@@ -32,6 +37,14 @@ SLACK = 1.0
 """Seconds by which a film may end before the length that its header tells."""
 MOST_RATE = 120.0
 """Frames per second; files that claim more (some count clock ticks) would have too many frames held."""
+MOST_PIXELS = 1 << 26
+"""Of a frame: 8192 x 8192. A decoder may hold 16 of them, whatever is done with them."""
+HELD_BYTES = 1 << 25
+"""Larger frames are held smaller, as up to 34 are; a frame of 4K at ten bits has 27 MB."""
+MOST_STRETCH = 4
+"""Pixels that are said to be wider or narrower than this are taken for square ones."""
+MOST_BETWEEN = 1 << 30
+"""Bytes that are read without a picture being found. Empty files of terabytes take no place on a disk."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,8 @@ class _Frame:
     number: int
     time: float
     sharpness: float
+    turn: float
+    """Degrees by which it has to be turned to the left."""
     picture: av.VideoFrame
 
 
@@ -99,19 +114,21 @@ def shots(path: Path, source: str) -> Iterator[Shot]:
     cutter: _Cutter | None = None
     fault, length = "", 0.0
     try:
-        with av.open(str(path)) as container:
+        with files.open_regular(path) as file, _open(fed := _Fed(file)) as container:
             for stream in container.streams.video[:1]:
-                stream.thread_type = "AUTO"
+                _prepare(stream)
                 length = float((stream.duration or 0) * (stream.time_base or 0))
                 stretch = float(stream.sample_aspect_ratio or 1)
                 rate = min(float(stream.average_rate or stream.guessed_rate or 25), MOST_RATE)
                 for frame in container.decode(stream):
+                    fed.since = 0
                     cutter = cutter or _Cutter(rate, stretch, frame)
                     yield from cutter.take(frame)
-    except av.error.FFmpegError as error:
+            fault = fed.fault
+    except (av.error.FFmpegError, OSError) as error:
         fault = error.strerror or type(error).__name__
-    except (OSError, ValueError) as error:
-        fault = str(error)
+    except Exception as error:  # as for pictures: whatever a decoder raises costs only this film
+        fault = str(error) or type(error).__name__
     if cutter:
         yield cutter.last()
         if cutter.time + SLACK < length:
@@ -122,6 +139,42 @@ def shots(path: Path, source: str) -> Iterator[Shot]:
         raise BadInput(f"{source} is not a complete film: {fault}.")
 
 
+class _Fed:
+    """A film's file as libav reads it, which ends where nothing but emptiness follows."""
+
+    def __init__(self, file: BufferedReader) -> None:
+        self.file, self.since, self.fault = file, 0, ""
+        """`since`: bytes read since the last picture."""
+
+    def read(self, size: int) -> bytes:
+        self.since += size
+        if self.since > MOST_BETWEEN:
+            self.fault = f"no picture is found in {MOST_BETWEEN:,} bytes"
+            return b""
+        return self.file.read(size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+def _open(file: _Fed) -> av.container.InputContainer:
+    """The film in a file. Playlists and the like, which name other files and addresses, are not followed."""
+    return av.open(file, "r", options={"protocol_whitelist": "none"}, metadata_errors="replace", buffer_size=1 << 18)
+
+
+def _prepare(stream: av.VideoStream) -> None:
+    """
+    Raises:
+        ValueError: its frames are too large.
+    """
+    width, height = stream.width, stream.height
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"its frames have {width} x {height} pixels, more than {MOST_PIXELS:,}")
+    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # for those whose size grows on the way
+    # Every thread for a frame of its own holds one more of them.
+    stream.thread_type = "SLICE" if width * height * 3 > HELD_BYTES else "AUTO"
+
+
 class _Cutter:
     """Takes the frames of a film in order and gives its shots. Holds the last frames and the best so far, no more.
 
@@ -130,7 +183,9 @@ class _Cutter:
     """
 
     def __init__(self, rate: float, stretch: float, first: av.VideoFrame) -> None:
-        self.rate, self.stretch = rate, stretch
+        self.rate = rate
+        self.stretch = stretch if 1 / MOST_STRETCH <= stretch <= MOST_STRETCH else 1.0
+        self.measuring, self.holding = VideoReformatter(), VideoReformatter()
         self.edge = max(1, round(EDGE * rate))
         self.detector = AdaptiveDetector(THRESHOLD, FrameTimecode(SHORTEST_SHOT, rate).frame_num, WINDOW)
         # Fixed by the first frame: the detector compares frames, and streams may change their size on the way.
@@ -143,17 +198,25 @@ class _Cutter:
     def take(self, frame: av.VideoFrame) -> Iterator[Shot]:
         """The shot that this frame shows to be at its end, if it does."""
         (width, height), detect = self.sizes
-        image = frame.reformat(width, height, "bgr24", interpolation="AREA").to_ndarray()
+        image = self.measuring.reformat(frame, width, height, "bgr24", interpolation="AREA").to_ndarray()
         small = cv2.resize(image, detect, interpolation=cv2.INTER_AREA)
         self.time = self.number / self.rate if frame.time is None else frame.time - self.zero
         sharpness = -1.0 if frame.is_corrupt else _sharpness(image)
-        self.waiting.append(_Frame(self.number, self.time, sharpness, frame))
+        self.waiting.append(_Frame(self.number, self.time, sharpness, frame.rotation, self._held(frame)))
         for cut in self.detector.process_frame(FrameTimecode(self.number, self.rate), small):
             yield self._ended()
             self.shot, self.first, self.best = self.shot + 1, cut.frame_num, None
             self.start = next(held.time for held in self.waiting if held.number >= self.first)
         self._settle(self.number - WINDOW - self.edge)
         self.number += 1
+
+    def _held(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """The frame, smaller if it has more than HELD_BYTES."""
+        if sum(plane.buffer_size for plane in frame.planes) <= HELD_BYTES:
+            return frame
+        scale = math.sqrt(HELD_BYTES / (3 * frame.width * frame.height))
+        width, height = max(1, int(frame.width * scale)), max(1, int(frame.height * scale))
+        return self.holding.reformat(frame, width, height, "bgr24", interpolation="AREA")
 
     def last(self) -> Shot:
         """The shot that the film ends with."""
@@ -170,14 +233,14 @@ class _Cutter:
     def _ended(self) -> Shot:
         if self.best is None:
             return Shot(self.shot, self.start)
-        return Shot(self.shot, self.start, self.best.time, _upright(self.best.picture, self.stretch))
+        return Shot(self.shot, self.start, self.best.time, _upright(self.best, self.stretch))
 
 
-def _upright(frame: av.VideoFrame, stretch: float) -> np.ndarray:
+def _upright(frame: _Frame, stretch: float) -> np.ndarray:
     """The frame as BGR with square pixels, turned as its display matrix says (telephones film lying on their side)."""
-    width = max(1, round(frame.width * stretch))
-    image: np.ndarray = frame.reformat(width, frame.height, "bgr24", interpolation="BICUBIC").to_ndarray()
-    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4)) if frame.rotation else image
+    width, height = max(1, round(frame.picture.width * stretch)), frame.picture.height
+    image: np.ndarray = frame.picture.reformat(width, height, "bgr24", interpolation="BICUBIC").to_ndarray()
+    return np.ascontiguousarray(np.rot90(image, round(frame.turn / 90) % 4)) if frame.turn else image
 
 
 def _shrunk(width: int, height: int, most: int) -> tuple[int, int]:

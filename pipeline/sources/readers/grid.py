@@ -40,7 +40,7 @@ def claims(item: Item, head: bytes, task: Task, folder: Path) -> bool:
     if layout.rows == layout.cols:
         return not item.twin
     try:
-        width, height = pixels.upright_size(folder / item.file(folder))
+        width, height = pixels.upright_size(folder / item.file(folder, pixels.MOST_BYTES))
     except BadInput:
         return True  # `read` rejects it with the reason
     shape = math.log(width / height)
@@ -51,7 +51,7 @@ def claims(item: Item, head: bytes, task: Task, folder: Path) -> bool:
 
 def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
     """One record per panel; they share the caption and the name of the set."""
-    path = folder / item.file(folder)
+    path = folder / item.file(folder, pixels.MOST_BYTES)
     try:
         grid = pixels.open_image(path)
     except BadInput as error:  # an extracted copy goes by its hash, which nobody knows
@@ -90,10 +90,16 @@ def panel_boxes(grid: Image.Image, task: Task) -> list[tuple[int, int, int, int]
     layout = task.grid_layout
     if grid.size == layout.canvas:
         return list(layout.boxes)
-    grey = np.asarray(grid.convert("L"), dtype=np.float32)
-    ys = _seams(np.abs(np.diff(grey, axis=0)).mean(axis=1), layout.rows)
-    xs = _seams(np.abs(np.diff(grey, axis=1)).mean(axis=0), layout.cols)
+    grey = np.asarray(grid.convert("L"))
+    ys = _seams(_differences(grey[1:], grey[:-1]).mean(axis=1), layout.rows)
+    xs = _seams(_differences(grey[:, 1:], grey[:, :-1]).mean(axis=0), layout.cols)
     return [(xs[col], ys[row], xs[col + 1], ys[row + 1]) for row in range(layout.rows) for col in range(layout.cols)]
+
+
+def _differences(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Absolute differences in 8 bits, since those of a large grid in 32 would fill gigabytes."""
+    found: np.ndarray = np.maximum(one, other) - np.minimum(one, other)
+    return found
 
 
 def _seams(steps: np.ndarray, parts: int) -> list[int]:

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline import files, pixels
+from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected
 from pipeline.sources.base import Item
 from pipeline.sources.formats import format_of
@@ -21,9 +23,12 @@ def claims(item: Item, head: bytes, task: Task, folder: Path) -> bool:
 
 def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
     """One record; whether the picture can be decoded is seen at `inspect`."""
-    path, text = item.file(folder), text_of(item, task)
-    with (folder / path).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    path, text = item.file(folder, pixels.MOST_BYTES), text_of(item, task)
+    try:
+        with files.open_regular(folder / path, pixels.MOST_BYTES) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput(f"{item.source} can't be read: {error.strerror or error}.") from error
     yield Record(
         id=digest,
         path=str(path),

@@ -182,6 +182,21 @@ def test_missing_vectors_are_computed_once_and_in_batches_across_grids(
     np.testing.assert_array_equal(again.segments, every.segments)
 
 
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_vector_of_another_width_is_computed_again(
+    width: int, drawn: tuple[Path, list[Grid], list[Caption]], tmp_path: Path
+) -> None:
+    folder, grids, captions = drawn
+    cache, scorer = Cache(tmp_path), Counting()
+    first = Encoder(scorer, cache, folder).vectors(grids[:3], captions[:3])
+    for file in sorted((tmp_path / "vectors").rglob("*.f32"))[:2]:
+        cache.put_vector(file.stem, np.ones(width))
+    again = Encoder(scorer, cache, folder).vectors(grids[:3], captions[:3])
+    np.testing.assert_allclose(again.panels, first.panels, atol=1e-5)
+    np.testing.assert_allclose(again.segments, first.segments, atol=1e-5)
+    np.testing.assert_allclose(again.summaries, first.summaries, atol=1e-5)
+
+
 def test_vectors_are_the_scorers_in_the_right_places(
     drawn: tuple[Path, list[Grid], list[Caption]], tmp_path: Path
 ) -> None:

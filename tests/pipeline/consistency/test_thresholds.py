@@ -188,3 +188,11 @@ def test_no_value_on_the_wrong_side_passes() -> None:
     values = np.array([0.4, 0.5, 0.6])
     assert floor.holds(values).tolist() == [False, True, True]
     assert ceiling.holds(values).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("score", "ceiling"),
+    [("text 12", False), ("order", True), ("summary", False), ("most alike", True), ("belongs 1", False), ("x", False)],
+)
+def test_a_scores_name_says_whether_it_has_a_ceiling(score: str, ceiling: bool) -> None:
+    assert thresholds.is_ceiling(score) == ceiling

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from hub import TOKEN, Hub, serving
 
-from iclora import cli
-from pipeline.dataset import hub
+import iclora
+from iclora import cli, stages
+from pipeline.dataset import checksums, hub
 from pipeline.errors import BadInput
+from pipeline.store import Store
 
 
 @pytest.fixture
@@ -122,9 +124,18 @@ def test_a_name_consists_of_owner_and_name(name: str, folder: Path) -> None:
 
 
 def test_the_command_pushes_a_runs_data_set(server: Hub, folder: Path, monkeypatch, capsys) -> None:
-    (folder.parent / "run.db").touch()
+    run = iclora.open_run("storyboard", folder=folder.parent)
     words = ["iclora", "push", "storyboard", "me/grids", "--out", str(folder.parent)]
     monkeypatch.setattr(sys, "argv", words)
+    with Store(folder.parent) as store:
+        checksums.write(folder, SENT)
+        with pytest.raises(SystemExit) as refused:
+            cli.main()
+        assert refused.value.code == 2 and server.asked == []
+        assert "is not that of its run: the run has not exported it" in capsys.readouterr().err
+        store.begin("export", "exported", "", anew=True)
+        facts = {"contents": checksums.digest(folder), "state": stages.state(store, run.task)}
+        store.finish("export", entered=3, kept=3, facts=facts)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 0

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ from miniature.world import draw_scene
 from pipeline import exporters, families, plugins, task
 from pipeline.dataset import card, samples, split
 from pipeline.dataset.samples import Dataset
+from pipeline.engines.base import Facts
 from pipeline.errors import BadInput
-from pipeline.records import Grid, Record, Row
+from pipeline.records import Grid, Record, Rejected, Row
 from pipeline.review import reviews
 from pipeline.stages import export
 from pipeline.store import Store
@@ -78,6 +79,15 @@ def data(home: Path) -> Dataset:
         run_task = Settings.model_validate(store.settings()).load_task()
         kept = [row for row in reviews.rows(store, run_task, ESTIMATE) if row.decision == "keep"]
     return samples.gather(kept, run_task, home, split.divide(kept, run_task))
+
+
+def export_to(folder: Path, of: task.Task, rows: Sequence[Row]) -> list[Any]:
+    """What the export gives for rows whose grids are in a run's folder."""
+
+    def redraw(grid: Grid) -> None:
+        raise BadInput(f"{grid.path} has no sources.")
+
+    return list(export.stage(of, folder, {}, ESTIMATE, redraw=redraw, state="", earlier=None).run(rows))
 
 
 def pairs(folder: Path) -> dict[str, tuple[str, bytes]]:
@@ -134,7 +144,7 @@ def test_a_data_set_in_a_folder_of_the_same_name_is_not_mistaken_for_another(dat
     for name, samples_ in (("a", data.samples), ("b", data.samples[::-1])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "grids").symlink_to(data.run / "grids")
-        list(export.stage(data.task, tmp_path / name, {}, ESTIMATE).run([sample.row for sample in samples_]))
+        export_to(tmp_path / name, data.task, [sample.row for sample in samples_])
     first, second = (
         datasets.load_dataset(str(tmp_path / name / "dataset"), cache_dir=str(tmp_path / "cache"))["train"]["text"]
         for name in ("a", "b")
@@ -160,19 +170,18 @@ def test_given_panels_must_be_panels_of_the_task(condition: str) -> None:
 def test_a_grid_that_is_kept_without_a_caption_is_left_out_with_the_reason(data: Dataset, tmp_path: Path) -> None:
     row = data.train[0].row
     empty = replace(row, caption=replace(row.caption, text=" "), decision="keep")
-    stage = export.stage(data.task, tmp_path, {}, ESTIMATE)
     (tmp_path / "grids").symlink_to(data.run / "grids")
-    results = list(stage.run([empty, data.train[1].row]))
-    assert [getattr(result, "reason", result) for result in results][1:] == ["no caption"]
+    results = export_to(tmp_path, data.task, [empty, data.train[1].row])
+    assert [result.reason for result in results if isinstance(result, Rejected)] == ["no caption"]
 
 
-def test_a_run_with_nothing_kept_makes_an_empty_data_set(data: Dataset, tmp_path: Path) -> None:
-    assert list(export.stage(data.task, tmp_path, {}, ESTIMATE).run([])) == []
-    assert (tmp_path / "dataset" / "train" / "metadata.jsonl").read_text() == ""
+def test_a_run_with_nothing_kept_makes_no_data_set(data: Dataset, tmp_path: Path) -> None:
+    assert [type(result) for result in export_to(tmp_path, data.task, [])] == [Facts]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_file_reveals_where_the_sources_are_on_this_machine(home: Path) -> None:
-    for file in ("README.md", "train/metadata.jsonl", "validation/metadata.jsonl"):
+    for file in ("README.md", "iclora.toml", "train/metadata.jsonl", "validation/metadata.jsonl"):
         assert str(home.parent) not in (home / "dataset" / file).read_text(encoding="utf-8")
 
 
@@ -398,7 +407,7 @@ def test_cropping_and_flipping_and_shuffling_are_off(home: Path) -> None:
         else:
             yield key, value
 
-    files = [path for path in home.iterdir() if path.suffix in (".toml", ".json", ".yaml")]
+    files = [path for path in home.iterdir() if path.suffix in (".toml", ".json", ".yaml") and path.stem != "iclora"]
     on = [
         (file.name, key, value)
         for file in files
@@ -421,9 +430,12 @@ def test_a_canvas_that_a_trainer_would_change_is_reported(data: Dataset, tmp_pat
 def test_only_the_formats_that_a_task_names_are_written(data: Dataset, tmp_path: Path) -> None:
     (tmp_path / "grids").symlink_to(data.run / "grids")
     chosen = data.task.model_copy(update={"export": data.task.export.model_copy(update={"formats": ("kohya",)})})
-    list(export.stage(chosen, tmp_path, {}, ESTIMATE).run([sample.row for sample in data.samples]))
+    export_to(tmp_path, chosen, [sample.row for sample in data.samples])
     files = {path.name for path in (tmp_path / "dataset").iterdir() if path.is_file()}
-    assert files == {"README.md", "TRAINERS.md", "kohya.toml", "kohya-arguments.toml"}
+    assert files == {
+        *("README.md", "SHA256SUMS", "TRAINERS.md", "iclora.toml"),
+        *("kohya.toml", "kohya-arguments.toml"),
+    }
 
 
 def test_an_unknown_format_is_reported_before_any_work(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ import io
 import json
 import random
 import tempfile
+from collections import defaultdict
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from miniature.film import picture
 from miniature.world import draw_scene
 from pipeline import task
 from pipeline.errors import BadInput
-from pipeline.records import Review, Row, Score, Scores, content_id
+from pipeline.records import Caption, Rejected, Review, Row, Score, Scores, content_id
 from pipeline.review import contact_sheet, csv_table, reviews, risk, spreadsheet
 from pipeline.store import Store
 from pipeline.text import grammar
@@ -39,6 +41,21 @@ TRICKY = [
 
 LETTERS = st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])
 MINE = "[MOVIE-SHOTS] Mine, [SCENE-1] my first words, [SCENE-2] my second words, [SCENE-3] my third words."
+
+
+class Tags(HTMLParser):
+    """The attributes of a page's tags by name, and its text, as a browser reads them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, list[dict[str, str | None]]] = defaultdict(list)
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found[tag].append(dict(attrs))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
 
 
 def answer(number: int) -> str:
@@ -442,6 +459,31 @@ def test_a_row_without_a_caption_is_written_by_its_panels(run: Run) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["storyboard", "couple-profile"])
+def test_an_empty_caption_opens_as_a_skeleton_and_is_filled_in_any_way(run: Run, name: str, tmp_path: Path) -> None:
+    own, (row, *_) = task.load(name), rows(run)
+    texts = ["a first thing", "a second thing", "a third thing"][: len(own.markers)]
+    bare = replace(row, caption=Caption("", "", "", ("",) * len(texts), grid=row.id), review=None, decision="unsure")
+    csv_table.write_csv([bare], own, tmp_path / "captions.csv")
+    ((line),) = read(tmp_path / "captions.csv")
+    assert (line["caption"], line["summary"], line["panel_1"]) == (grammar.skeleton(own), "", "")
+    assert csv_table.read_csv(tmp_path / "captions.csv", [bare], own, run.counter) == []
+    assert not csv_table.has_edits(tmp_path / "captions.csv", [bare], own)
+    whole = grammar.render("things in a row", texts, [], own)
+    by_parts = {f"panel_{number}": text for number, text in enumerate(texts, start=1)}
+    ways = ({"caption": whole}, by_parts | {"summary": "things in a row"})
+    for way in (*ways, ways[0] | ways[1]):
+        edited = write(tmp_path / "edited.csv", [line | way])
+        (change,) = csv_table.read_csv(edited, [bare], own, run.counter)
+        assert (change.review.text, change.problems) == (whole, ())
+    (change,) = csv_table.read_csv(
+        write(tmp_path / "one.csv", [line | {"panel_2": texts[1]}]), [bare], own, run.counter
+    )
+    assert grammar.parse(change.review.text, own).panels[:2] == ("", texts[1])
+    with pytest.raises(BadInput, match="panel_1: differs from the caption"):
+        csv_table.read_csv(write(edited, [line | ways[0] | {"panel_1": "another thing"}]), [bare], own, run.counter)
+
+
 def test_five_hundred_long_rows_are_read_as_they_were_written(run: Run) -> None:
     (row, *_) = rows(run)
     long = grammar.parse(row.caption.text.replace("in shot two", "in shot two " + "and so on " * 200), run.task)
@@ -528,6 +570,27 @@ def test_the_contact_sheet_shows_every_grid_and_treats_no_text_as_markup(run: Ru
     assert "&lt;script&gt;" in page
 
 
+def test_nothing_from_outside_is_markup_or_an_address_on_the_contact_sheet(run: Run) -> None:
+    evil = """<img src=x onerror=alert(1)>'"><script>alert(1)</script><a href="javascript:alert(1)">&lt;b&gt;"""
+    first = rows(run)[0]
+    grid = replace(first.grid, path="javascript:alert(1)", group=replace(first.grid.group, formed=evil))
+    caption = replace(first.caption, text=evil, problems=(evil,))
+    review = Review(first.id, "drop", evil)
+    scores = (Score(evil, 1, 0, False, evil),)
+    row = replace(first, grid=grid, caption=caption, scores=scores, decision="drop", reasons=(evil,), review=review)
+    rejected = {"collect": [Rejected("r", evil, evil, evil)]}
+    hostile = run.task.model_copy(update={"title": evil, "markers": ("span", "class", "<"), "prefix": "&lt;"})
+    contact_sheet.write([row], rejected, hostile, run.folder / "evil.html", evil)
+    tags = Tags()
+    tags.feed((run.folder / "evil.html").read_text(encoding="utf-8"))
+    assert not tags.found.keys() & {"script", "b"}
+    assert [picture["src"] for picture in tags.found["img"]] == ["javascript%3Aalert%281%29"]
+    assert [link["href"] for link in tags.found["a"]] == ["javascript%3Aalert%281%29"]
+    assert not [name for each in tags.found.values() for one in each for name in one if name.startswith("on")]
+    assert any("default-src 'none'" in (one.get("content") or "") for one in tags.found["meta"])
+    assert tags.text.count("<script>alert(1)</script>") >= 8
+
+
 def test_the_contact_sheet_of_a_run_without_rejections_says_so_and_names_the_next_command(tmp_path: Path) -> None:
     page = tmp_path / "review.html"
     contact_sheet.write([], {"collect": []}, task.load("storyboard"), page, "iclora review storyboard --out 'a & b'")
@@ -541,7 +604,11 @@ def test_the_contact_sheet_starts_with_the_riskiest_and_shows_scores_against_thr
     scored = []
     for row, value in zip(rows(run), (0.5, 0.26, 0.2, 0.01, 0.4, 0.3), strict=True):
         good = value >= 0.25
-        scores = (Score("text 1", value, 0.25, good, f"{value}"), Score("free", 0.1, -1.0, True, ""))
+        scores = (
+            Score("text 1", value, 0.25, good, f"{value}"),
+            Score("free", 0.1, -1.0, True, ""),
+            Score("order", 0.0, 0.9, True, ""),
+        )
         reasons = () if good else ("no fit",)
         scored.append(replace(row, scores=scores, decision="keep" if good else "drop", reasons=reasons))
     theirs = replace(scored[0], decision="drop", review=Review(scored[0].id, "drop"))
@@ -549,8 +616,9 @@ def test_the_contact_sheet_starts_with_the_riskiest_and_shows_scores_against_thr
     page = (run.folder / "sheet.html").read_text(encoding="utf-8")
     order = [scored[place].id for place in (3, 2, 1, 5, 4, 0)]
     assert sorted(order, key=lambda name: page.index(f'<article id="{name}"')) == order
-    assert "text 1 0.010 / 0.250" in page
-    assert "free 0.100<" in page
+    assert "✕ text 1 0.010, floor 0.250<" in page
+    assert "✓ order 0.000, ceiling 0.900<" in page
+    assert "✓ free 0.100<" in page
     assert (
         page.index("1 grid dropped by you")
         > page.index("<h2>Kept (3)</h2>")

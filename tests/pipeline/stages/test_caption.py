@@ -17,7 +17,7 @@ from plain import LAYOUT, facts, painted, small
 
 import captioners
 from captioners.scripted import Scripted
-from pipeline import plugins
+from pipeline import plugins, task
 from pipeline.cache import Cache
 from pipeline.captioning import replies
 from pipeline.captioning.protocol import Answer, Question, Turn
@@ -524,6 +524,9 @@ def test_a_captioner_that_fails_to_answer_again_says_why(tmp_path: Path) -> None
         asking(tmp_path, Silent(make("scripted", GOOD).options)).again(grids(tmp_path, 1)[0], [], [])
 
 
+NO_SUMMARY = "the caption has no summary: say before [SCENE-1] what the images have in common"
+
+
 def test_texts_from_the_source_are_neither_renamed_nor_asked_for(tmp_path: Path) -> None:
     text = "[MOVIE-SHOTS] <Anna> at home [SCENE-1]: Anna reads, [SCENE-2] <Bo> sleeps a lot; [SCENE-3] both cook soup."
     (made,) = run(tmp_path, make("sidecar"), grids(tmp_path, 1, [text] * 3))
@@ -560,14 +563,37 @@ def test_texts_from_the_source_need_not_say_how_people_look(tmp_path: Path, look
     for number, came in enumerate((texts, [joint] * 3)):
         folder = tmp_path / str(number)
         (made,) = run(folder, make("sidecar"), grids(folder, 1, came), small(caption__looks=looks))
-        assert made.parts is None and made.problems == ()
+        assert made.parts is None and made.problems == ((NO_SUMMARY,) if came == texts else ())
 
 
 def test_texts_from_the_source_are_used_without_opening_the_image(tmp_path: Path) -> None:
     inputs = grids(tmp_path, 1, ["a cat sleeps here", "a dog runs there", "a hat is lost"])
     (tmp_path / inputs[0].path).unlink()
     (made,) = run(tmp_path, make("sidecar"), inputs)
-    assert made.panels == ("a cat sleeps here", "a dog runs there", "a hat is lost") and made.problems == ()
+    assert made.panels == ("a cat sleeps here", "a dog runs there", "a hat is lost") and made.problems == (NO_SUMMARY,)
+
+
+def test_single_texts_from_the_source_get_the_published_opening_and_lack_a_summary(tmp_path: Path) -> None:
+    couple = task.load("couple-profile", ["layout.panel_width=64", "layout.panel_height=64"])
+    (one,) = grids(tmp_path, 1, ["a cat sleeps here", "a dog runs there", "a hat is lost"])
+    pair = replace(one, group=replace(one.group, records=one.group.records[:2]))
+    (made,) = run(tmp_path, make("sidecar"), [pair], couple)
+    assert made.text == (
+        "This two-part image portrays a couple of, [LEFT] a cat sleeps here, [RIGHT] a dog runs there."
+    )
+    assert made.problems == (
+        f"the caption has no summary: say after '{couple.opening}' what the images have in common",
+    )
+
+
+def test_panels_without_a_text_are_counted_at_once(tmp_path: Path) -> None:
+    run(tmp_path, make("sidecar"), grids(tmp_path, 2, ["a cat sleeps here", "", ""]))
+    assert facts(tmp_path)["remarks"] == [
+        "4 panels in 2 of 2 grids came without a text; write their captions in captions.csv or on the review page, or "
+        "put texts beside the pictures."
+    ]
+    run(tmp_path / "asked", make("scripted", GOOD), grids(tmp_path / "asked", 1))
+    assert facts(tmp_path / "asked")["remarks"] == []
 
 
 def test_panels_without_a_text_are_named(tmp_path: Path) -> None:
@@ -622,3 +648,17 @@ def test_the_stage_writes_nothing_but_the_cache(tmp_path: Path) -> None:
         and "seconds" in kept
     )
     assert Cache(tmp_path / "cache").get_reply(file.stem) == kept
+
+
+# ---- what must not be captioned
+
+
+def test_a_trait_is_told_to_the_captioner_and_a_caption_that_still_has_it_is_kept_and_marked(tmp_path: Path) -> None:
+    blonde = reply("<P1> rows a red boat", "blonde gulls fly over the roofs", "<P1> mends a long net")
+    own = small(caption__exclude__hair=["hair", "blonde"])
+    fault = "'blonde' must not appear in this task's captions (hair)"
+    captioner = make("scripted", blonde, GOOD)
+    (made,) = run(tmp_path / "cured", captioner, grids(tmp_path / "cured", 1), own)
+    assert (made.problems, captioner.asked[1].earlier[0].faults) == ((), (fault,))
+    (kept,) = run(tmp_path / "kept", make("scripted", blonde), grids(tmp_path / "kept", 1), own)
+    assert (kept.problems, kept.attempts, kept.panels[1]) == ((fault,), 3, "blonde gulls fly over the roofs")

@@ -222,12 +222,12 @@ def test_each_image_is_decoded_once(tmp_path, draw, look, monkeypatch):
     names = ("a.png", "a.jpg", "a.webp", "a.gif", "a.tif")
     for name in names:
         draw(1).save(tmp_path / name)
-    read: list[Path] = []
+    read: list[str] = []
     opened = Image.open
-    monkeypatch.setattr(Image, "open", lambda path, **options: read.append(path) or opened(path, **options))
+    monkeypatch.setattr(Image, "open", lambda file, **options: read.append(file.name) or opened(file, **options))
     for name in names:
         look(tmp_path / name)
-    assert [path.name for path in read] == list(names)
+    assert [Path(name).name for name in read] == list(names)
 
 
 def test_the_size_of_a_png_is_read_without_decoding_it(tmp_path, draw, monkeypatch):

@@ -30,7 +30,15 @@ def stages(folder: Path) -> dict[str, Stage[Any]]:
         "compose": compose.stage(STORYBOARD, folder, 2, []),
         "caption": caption.stage(caption.Parameters(STORYBOARD, captioner, folder, cache, ESTIMATE, {"g": 0})),
         "filter": filter.stage(STORYBOARD, [], scorer, folder, cache),
-        "export": export.stage(STORYBOARD, folder, {}, ESTIMATE),
+        "export": export.stage(
+            STORYBOARD,
+            folder,
+            {},
+            ESTIMATE,
+            redraw=partial(compose.redraw, fit="crop", folder=folder),
+            state="",
+            earlier=None,
+        ),
     }
 
 

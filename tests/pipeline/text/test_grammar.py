@@ -56,9 +56,52 @@ def test_render_adds_the_opening_only_to_a_summary_that_lacks_it():
     assert grammar.render("This two-part image portrays a couple of bakers.", panels, [], own) == expected
 
 
-def test_render_without_a_summary_leaves_no_incomplete_sentence():
-    assert grammar.render("", ["a cup", "a jug"], [], TASKS["couple-profile"]) == "[LEFT] a cup, [RIGHT] a jug."
+def test_a_skeleton_has_prefix_opening_and_every_marker_and_nothing_else():
+    own = TASKS["couple-profile"]
+    assert grammar.skeleton(own) == "This two-part image portrays a couple of, [LEFT], [RIGHT]."
+    assert grammar.skeleton(STORYBOARD) == "[MOVIE-SHOTS] [SCENE-1], [SCENE-2], [SCENE-3]."
+    bare = STORYBOARD.model_copy(update={"prefix": ""})
+    assert grammar.skeleton(bare) == "[SCENE-1], [SCENE-2], [SCENE-3]."
+
+
+@pytest.mark.parametrize("own", TASKS.values(), ids=TASKS)
+def test_a_skeleton_with_its_texts_filled_in_is_a_joint_caption(own: Task):
+    text = grammar.skeleton(own)
+    for marker in own.markers:
+        text = text.replace(marker, f"{marker} a red box stands here")
+    caption = grammar.parse(text, own)
+    assert set(caption.panels) == {"a red box stands here"}
+    assert grammar.is_joint(text, own)
+
+
+def test_render_without_a_summary_opens_all_the_same():
+    assert grammar.render("", ["a cup", "a jug"], [], TASKS["couple-profile"]) == (
+        "This two-part image portrays a couple of, [LEFT] a cup, [RIGHT] a jug."
+    )
     assert grammar.render("", ["a", "b", "c"], [], STORYBOARD) == "[MOVIE-SHOTS] [SCENE-1] a, [SCENE-2] b, [SCENE-3] c."
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_skeleton_has_prefix_and_opening_and_markers_and_no_texts(name: str):
+    own = TASKS[name]
+    caption = grammar.parse(grammar.skeleton(own), own)
+    assert caption.text.startswith(f"{own.prefix} {own.opening}".strip()) and caption.prefix == own.prefix
+    assert grammar.is_joint(caption.text, own) and not any((caption.summary, *caption.panels))
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("storyboard", "before [SCENE-1]"), ("couple-profile", "after 'This two-part image portrays a couple of'")],
+)
+def test_an_opening_alone_is_no_summary(name: str, place: str):
+    own = TASKS[name]
+    texts = [f"{number} grey cups on a shelf" for number in ("two", "three", "seventeen")[: len(own.markers)]]
+    bare = grammar.parse(grammar.render("", texts, [], own), own)
+    assert bare.summary == "" and bare.problems == (
+        f"the caption has no summary: say {place} what the images have in common",
+    )
+    said = grammar.parse(grammar.replace_summary(bare, "potters", own), own)
+    assert said.text == grammar.render("potters", texts, [], own) and said.problems == ()
 
 
 @pytest.mark.parametrize("tag", ["[SCENE-2]", "[MOVIE-SHOTS]"])
@@ -386,7 +429,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_caption_in_another_language_is_reported(language: str):
-    assert problems(storyboard(*OTHERS[language], head="[MOVIE-SHOTS]")) == (
+    assert problems(storyboard(*OTHERS[language], head="[MOVIE-SHOTS] x,")) == (
         "the caption does not read like English sentences",
     )
 

@@ -58,4 +58,5 @@ def test_a_single_file_has_the_texts_beside_it(tmp_path, draw):
     assert [(item.name, item.text, item.facts.of("licence")) for item in items] == [
         ("b.png", "a dog", "MIT"),
         ("a.png", "a cat", "CC0"),
+        ("a.txt", "", ""),  # a row: it says something else than the listing
     ]

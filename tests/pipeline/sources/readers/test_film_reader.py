@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import ImageDraw
 
 from miniature.film import HELD_OUT_SEED, encode, truth_path, write_film
 from pipeline import pixels
+from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected
 from pipeline.sources.readers import film as reader
 from pipeline.stages import collect
@@ -188,3 +191,115 @@ def test_a_film_shorter_than_two_edges_is_a_short_shot(tmp_path, draw, gather):
     encode(tmp_path / "in" / "a.mp4", iter([np.asarray(draw(1, (320, 180)))] * 4), size=(320, 180), fps=12)
     records, rejected = gather(tmp_path / "in")
     assert (records, [row.reason for row in rejected]) == ([], ["short shot"])
+
+
+# ---- films that strangers made
+
+
+def test_large_frames_are_held_smaller(tmp_path, draw, storyboard, monkeypatch):
+    encode(tmp_path / "a.mp4", blurred_shots(draw, [9, 9]), size=(640, 360), fps=12)
+    whole = [record.position.time for record in read(tmp_path / "a.mp4", storyboard, tmp_path)]
+    monkeypatch.setattr(reader, "HELD_BYTES", 3 * 320 * 180)
+    held = []
+    real = reader._Cutter._held
+    monkeypatch.setattr(reader._Cutter, "_held", lambda self, frame: held.append(real(self, frame)) or held[-1])
+    records = read(tmp_path / "a.mp4", storyboard, tmp_path)
+    assert {(frame.width, frame.height) for frame in held} == {(320, 180)}
+    assert [record.position.time for record in records] == whole  # they are measured before
+    for record, seed in zip(records, (100, 101), strict=True):
+        picture = np.asarray(pixels.open_image(tmp_path / record.path), int)
+        assert abs(picture - np.asarray(draw(seed, (640, 360)).resize((320, 180)), int)).mean() < 12
+
+
+@pytest.mark.parametrize("turn", [0, 90])
+def test_a_large_frame_is_held_with_its_turn_and_its_stretch(turn, tmp_path, draw, storyboard, monkeypatch):
+    monkeypatch.setattr(reader, "HELD_BYTES", 3 * 160 * 120)
+    write(tmp_path / "a.mp4", [np.asarray(draw(1, (320, 240)))] * 14, turn=turn, wide=Fraction(4, 3))
+    (record,) = read(tmp_path / "a.mp4", storyboard, tmp_path)
+    assert pixels.open_image(tmp_path / record.path).size == ((120, 213) if turn else (213, 120))
+
+
+def test_frames_of_gigabytes_are_refused(tmp_path, draw, storyboard, monkeypatch):
+    encode(tmp_path / "a.mp4", iter([np.asarray(draw(1, (320, 180)))] * 14), size=(320, 180), fps=12)
+    monkeypatch.setattr(reader, "MOST_PIXELS", 320 * 179)
+    (row,) = read(tmp_path / "a.mp4", storyboard, tmp_path)
+    assert row.reason == "unreadable"
+    assert row.detail.endswith("a.mp4 is not a complete film: its frames have 320 x 180 pixels, more than 57,280.")
+
+
+def test_pixels_that_are_said_to_be_a_thousand_times_as_wide_are_square(tmp_path, draw, storyboard):
+    write(tmp_path / "a.mp4", [np.asarray(draw(1, (320, 240)))] * 14, wide=Fraction(1000))
+    (record,) = read(tmp_path / "a.mp4", storyboard, tmp_path)
+    assert pixels.open_image(tmp_path / record.path).size == (320, 240)
+
+
+def test_emptiness_is_not_searched_for_pictures_for_hours(tmp_path, draw, storyboard, monkeypatch):
+    """A terabyte of zeros takes no place on a disk."""
+    write(tmp_path / "a.mkv", [np.asarray(draw(1, (320, 240)))] * 28)
+    with (tmp_path / "a.mkv").open("r+b") as film:
+        film.truncate(1 << 40)
+    monkeypatch.setattr(reader, "MOST_BETWEEN", 1 << 26)
+    record, row = read(tmp_path / "a.mkv", storyboard, tmp_path)
+    assert isinstance(record, Record)
+    assert row.reason == "cut off" and row.detail.endswith("no picture is found in 67,108,864 bytes.")
+
+
+def test_tags_that_are_not_utf_8_cost_no_film(tmp_path, draw, storyboard):
+    encode(tmp_path / "a.mp4", iter([np.asarray(draw(1, (320, 180)))] * 14), size=(320, 180), fps=12)
+    with av.open(str(tmp_path / "a.mp4")) as old, av.open(str(tmp_path / "b.mkv"), "w") as new:
+        new.metadata["title"] = "PLACEHOLDER"
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    content = (tmp_path / "b.mkv").read_bytes()
+    (tmp_path / "b.mkv").write_bytes(content.replace(b"PLACEHOLDER", "Müllers Fi".encode("latin-1") + b"l"))
+    (record,) = read(tmp_path / "b.mkv", storyboard, tmp_path)
+    assert record.position.film == "b.mkv"
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/secret.ts\n",
+        b"ffconcat version 1.0\nfile /etc/passwd\n",
+        b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n",
+    ],
+)
+def test_nothing_that_a_playlist_names_is_opened(playlist, tmp_path, storyboard):
+    (tmp_path / "a.mp4").write_bytes(playlist)
+    with pytest.raises(BadInput, match="is not a complete film"):
+        list(reader.shots(tmp_path / "a.mp4", "a.mp4"))
+
+
+def test_broken_films_print_nothing(tmp_path, draw, storyboard, capfd):
+    encode(tmp_path / "a.mp4", blurred_shots(draw, [9, 9], (320, 180)), size=(320, 180), fps=12)
+    content = bytearray((tmp_path / "a.mp4").read_bytes())
+    content[2_000:12_000:37] = bytes(len(content[2_000:12_000:37]))
+    (tmp_path / "a.mp4").write_bytes(content)
+    assert read(tmp_path / "a.mp4", storyboard, tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from pipeline.sources.readers import film
+print(len([shot for shot in film.shots(Path(sys.argv[1]), "a film")]))
+(peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(int(peak) * 1024)  # not `ru_maxrss`, which a process inherits
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says it")
+@pytest.mark.slow  # writing such a film takes its time
+@pytest.mark.timeout(600)
+def test_a_film_of_8000_by_8000_pixels_takes_less_than_two_gigabytes(tmp_path):
+    shots = [np.full((8000, 8000, 3), 40 + 150 * shot, np.uint8) for shot in range(2)]
+    write(tmp_path / "a.mp4", itertools.chain.from_iterable([shot] * 30 for shot in shots))
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(tmp_path / "a.mp4")], capture_output=True, text=True, check=True
+    )
+    shots_found, peak = map(int, done.stdout.split())
+    assert shots_found == 2 and peak < 2_000_000_000

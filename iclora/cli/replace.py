@@ -1,0 +1,66 @@
+"""Find and replace over captions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import iclora
+from iclora import console
+from iclora.cli.options import Out, TaskName
+from pipeline.errors import BadInput
+from pipeline.wording import command, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from iclora.run import Run
+    from pipeline.review.reviews import Change
+
+
+def replace(  # noqa: PLR0913, PLR0917  (one argument per option)
+    task: TaskName,
+    old: Annotated[str | None, typer.Argument(help="Words to look for, in exactly these letters.")] = None,
+    new: Annotated[str | None, typer.Argument(help='What takes their place; "" deletes them.')] = None,
+    out: Out = None,
+    inside_words: Annotated[bool, typer.Option("--inside-words", help="Also replace parts of longer words.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Replace; without it, the changes are only shown.")] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take back the last replacement; captions edited since stay.")
+    ] = False,
+) -> None:
+    """Replace words in all captions: shows what would change, and changes it with --yes.
+
+    Whole words are replaced, in summaries, panel texts and people's looks; markers, prefix, opening and names stay.
+    After --yes and --undo the data set is written anew.
+    """
+    if undo and (old is not None or yes):
+        raise BadInput("--undo takes back the last replacement and takes neither words nor --yes.")
+    if not undo and (old is None or new is None):
+        raise BadInput('name the words to look for and what takes their place: iclora replace TASK "old" "new".')
+    with iclora.open_run(task, folder=out, must_exist=True) as run:
+        if undo:
+            undone = run.undo_replace()
+            console.replaced(run, undone.changes)
+            console.stay(undone.stay)
+            _write_data_set(run, undone.changes, "taken back in")
+            return
+        assert old is not None and new is not None
+        if yes:
+            changes = run.replace(old, new, inside_words=inside_words)
+            console.replaced(run, changes)
+            _write_data_set(run, changes, "replaced in")
+            return
+        console.replaced(run, run.replacements(old, new, inside_words=inside_words))
+        words = [*(["--inside-words"] if inside_words else []), "--yes", "--", old, new]
+        console.line("Nothing was changed; to replace, type")
+        console.line(f"  {run.command('replace')} {command(words)}")
+
+
+def _write_data_set(run: Run, changes: Sequence[Change], what: str) -> None:
+    """Runs the stages from the filter on, and prints how the changed captions fared."""
+    with console.progress() as progress:
+        last = run.advance(start="filter", progress=progress)[-1]
+    console.judged(run, changes)
+    console.exported(run, last, f"{what} {counted(changes, 'caption')}; ")

@@ -1,0 +1,40 @@
+"""Opens the page in a browser without putting its token on a command line, which every user of a machine can read."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+
+NAME = "open-review.html"
+"""In the run's folder, since some browsers are shut out of the system's folder of temporary files."""
+
+
+@contextmanager
+def opener(folder: Path) -> Iterator[Callable[[str], None]]:
+    """Gives a function that opens an address: through a file that redirects to it and that only its owner can read."""
+    file = folder.resolve() / NAME
+
+    def show(address: str) -> None:
+        if not _has_windows():
+            return
+        file.unlink(missing_ok=True)
+        with open(file, "x", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as page:
+            page.write(
+                f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(address)}"><title>Review</title>\n'
+            )
+        webbrowser.open(file.as_uri())
+
+    try:
+        yield show
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _has_windows() -> bool:
+    """Whether there is a desktop; elsewhere `webbrowser` would start a text browser in the terminal."""
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,0 +1,94 @@
+"""Serves the review page of a run until Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from iclora.page import app
+from iclora.page.jobs import Jobs
+from iclora.page.session import ReviewSession
+from iclora.run import Run
+
+LAST_SECONDS = 1
+"""Seconds that a connection is given to receive its last answer when the server stops."""
+
+
+class Server(uvicorn.Server):
+    """A server with a thread of its own, which ends the jobs' work when it stops."""
+
+    def __init__(self, application: FastAPI, jobs: Jobs, door: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                server_header=False,
+                timeout_graceful_shutdown=LAST_SECONDS,
+            )
+        )
+        self._jobs, self._door = jobs, door
+        # A request that is cut off because the reviewer has stopped the server needs no traceback.
+        logging.getLogger("uvicorn.error").addFilter(lambda _: not self.should_exit)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._jobs.stop()
+        await super().shutdown(sockets)
+
+    def start(self) -> None:
+        threading.Thread(target=self._serve_requests, daemon=True).start()
+
+    def _serve_requests(self) -> None:
+        try:
+            self.run(sockets=[self._door])
+        finally:
+            self._jobs.end()
+
+    @contextmanager
+    def stopped_by_ctrl_c(self) -> Iterator[None]:
+        """Ctrl-C stops the server and does nothing else, in the main thread; elsewhere no signal arrives."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self.handle_exit)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def serve(run: Run, opened: Callable[[str], None]) -> int:
+    """Serves the page until Ctrl-C; gives how many changes were made and not undone.
+
+    Args:
+        opened: called with the page's address as soon as it can be visited.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C came while the captioner or the scorer was at work, and cut that off.
+    """
+    session, jobs, token = ReviewSession(run), Jobs(), secrets.token_urlsafe(24)
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        door.listen()
+        address = f"127.0.0.1:{door.getsockname()[1]}"
+        server = Server(app.make(session, jobs, address, token), jobs, door)
+        server.start()
+        try:
+            with server.stopped_by_ctrl_c():
+                opened(f"http://{address}/#{token}")  # a fragment is sent to no server
+                jobs.work()
+        finally:
+            server.should_exit = True
+    if jobs.cut_off:
+        raise KeyboardInterrupt
+    return len(session.steps)

@@ -1,0 +1,206 @@
+"""Find and replace over the captions of a run, and its undo: edits by a person, under the rules of `reviews`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.errors import BadInput
+from pipeline.records import Parts, Person, Row
+from pipeline.review import reviews
+from pipeline.review.reviews import Change
+from pipeline.task import Task
+from pipeline.text import grammar, phrases
+from pipeline.text.counters import TokenCounter
+from pipeline.wording import counted
+
+WHO = "replace "
+UNDO = "undo of "
+"""How the names begin under which the log keeps replacements, and what takes them back."""
+FIELDS = ("caption", "people")
+"""What a replacement changes; it also keeps a row that the toolkit kept."""
+Event = Mapping[str, str]
+"""An entry of the run's log: at, grid, who, field, was, becomes."""
+
+
+@dataclass(frozen=True)
+class Undo:
+    """What takes a replacement back."""
+
+    who: str
+    """Under which name the log keeps the replacement."""
+    changes: tuple[Change, ...] = ()
+    """Rows that get their earlier texts."""
+    withdrawn: tuple[str, ...] = ()
+    """Those of their grids that nobody has touched otherwise, and that have the captioner's text again; the toolkit
+    decides on them again."""
+    stay: tuple[str, ...] = ()
+    """Grids that were edited since, and stay as they are."""
+
+
+def name_of(old: str, new: str) -> str:
+    """The name of a replacement in the log."""
+    return f"{WHO}'{old}' by '{new}'"
+
+
+def find(
+    rows: Iterable[Row], task: Task, counter: TokenCounter, old: str, new: str, *, inside_words: bool = False
+) -> list[Change]:
+    """What changes if one phrase takes the place of another in every caption, and in what is known of people's looks.
+
+    Markers, prefix, opening and names stay; a name is changed together with its brackets (`<Mara>` by `<Ines>`).
+
+    Args:
+        new: may be empty.
+        inside_words: also in parts of longer words.
+
+    Raises:
+        BadInput: no caption has the phrase, or some can't be changed like this; all of them are named.
+    """
+    old, new = grammar.fold(old), grammar.fold(new)
+    if not old or old == new:
+        raise BadInput(f"'{old}' can't be replaced by '{new}'; give a text to look for, and another one.")
+
+    def swap(text: str) -> str:
+        return phrases.swap(text, old, new, inside_words=inside_words)
+
+    found = list(rows)
+    changes, doubts = [], []
+    for row in found:
+        try:
+            text = _text(row, swap, task)
+            people = _people(row, text, swap, task)
+            if text != row.caption.text or people:
+                changes.append(reviews.change(row, task, counter, text=text, people=people))
+        except BadInput as error:
+            doubts.append(f"{row.id}, {error}")
+    if doubts:
+        raise BadInput("\n  ".join(["nothing was replaced; these captions can't be changed like this:", *doubts]))
+    if not changes:
+        within = sum(old in row.caption.text for row in found)
+        more = (
+            f"; {counted(within, 'has', 'have')} it inside a longer word, a name, the prefix or a marker"
+            if within
+            else ""
+        )
+        raise BadInput(f"none of {counted(found, 'caption')} has '{old}' as a whole word{more}; nothing was replaced.")
+    return [change for change in changes if change]
+
+
+def _text(row: Row, swap: Callable[[str], str], task: Task) -> str:
+    """The row's caption with one phrase in place of another, part by part, so that markers and opening stay."""
+    caption = row.caption
+    panels = {place: new for place, was in enumerate(caption.panels) if (new := swap(was)) != was}
+    opened = len(task.opening) if caption.summary.lower().startswith(task.opening.lower()) else 0
+    opening, rest = caption.summary[:opened], caption.summary[opened:]
+    summary = f"{opening}{new}" if (new := swap(rest)) != rest else None
+    if not panels and summary is None:
+        return caption.text
+    if any(caption.panels):
+        return reviews.with_panels(row, panels, task, summary)
+    return grammar.fold(f"{caption.prefix} {swap(caption.text.removeprefix(caption.prefix))}")  # a text without markers
+
+
+def _people(row: Row, text: str, swap: Callable[[str], str], task: Task) -> tuple[Person, ...]:
+    """People whose looks have the phrase in them, though the text doesn't tell them."""
+    if row.caption.parts is None:
+        return ()
+    known, parts = _names(row.caption.parts), grammar.edited(row.caption, text, task).parts
+    assert parts is not None
+    anew = {p: replace(p, looks=swap(p.looks), changes=swap(p.changes)) for p in parts.people if p.name in known}
+    return tuple(person for was, person in anew.items() if was != person)
+
+
+def by_field(change: Change, task: Task) -> Change:
+    """The change with the caption's parts in place of the caption, to be read."""
+    fields = []
+    for name, was, becomes in change.fields:
+        if name != "caption":
+            fields.append((name, was, becomes))
+            continue
+        before, after = grammar.parse(was, task), grammar.parse(becomes, task)
+        names = ["summary", *(f"panel_{number}" for number in range(1, len(task.markers) + 1))]
+        parts = zip(names, (before.summary, *before.panels), (after.summary, *after.panels), strict=True)
+        fields += [part for part in parts if part[1] != part[2]] or [(name, was, becomes)]
+    return replace(change, fields=tuple(fields))
+
+
+def count(changes: Iterable[Change], task: Task) -> dict[str, int]:
+    """In how many captions each field changes."""
+    return dict(Counter(name for change in changes for name, _, _ in by_field(change, task).fields))
+
+
+# ---- undo
+
+
+def undo(
+    rows: Iterable[Row], task: Task, counter: TokenCounter, events: Sequence[Event], written: Mapping[str, str]
+) -> Undo:
+    """What takes back the last replacement that has not been taken back.
+
+    Args:
+        events: the run's log.
+        written: by grid, the caption that the captioner wrote.
+
+    Raises:
+        BadInput: there is none.
+    """
+    start, end = _last(events)
+    who, by_id = events[start]["who"], {row.id: row for row in rows}
+    others = {event["grid"] for event in events if not event["who"].startswith((WHO, UNDO))}
+    changes, withdrawn, stay = [], [], []
+    for grid in dict.fromkeys(event["grid"] for event in events[start:end]):
+        fields = [(e["field"], e["was"], e["becomes"]) for e in events[start:end] if e["grid"] == grid]
+        change = _back(by_id.get(grid), fields, task, counter)
+        if change is None:
+            stay.append(grid)
+            continue
+        changes.append(change)
+        if grid not in others and written.get(grid) == change.review.text:
+            withdrawn.append(grid)
+    return Undo(who, tuple(changes), tuple(withdrawn), tuple(stay))
+
+
+def _last(events: Sequence[Event]) -> tuple[int, int]:
+    """Where in the log the last replacement stands that has not been taken back: its first event, and behind its last.
+
+    Raises:
+        BadInput: there is none.
+    """
+    found: list[tuple[int, int]] = []
+    start = 0
+    for end in range(1, len(events) + 1):
+        if end < len(events) and _act(events[end]) == _act(events[start]):
+            continue
+        who = events[start]["who"]
+        if who.startswith(WHO):
+            found.append((start, end))
+        elif found and who == UNDO + events[found[-1][0]]["who"]:
+            found.pop()
+        start = end
+    if not found:
+        raise BadInput("there is no replacement to undo; 'iclora show TASK events' lists what was changed.")
+    return found[-1]
+
+
+def _act(event: Event) -> tuple[str, str]:
+    """What the events of one act have in common."""
+    return event["at"], event["who"]
+
+
+def _back(row: Row | None, fields: Sequence[tuple[str, str, str]], task: Task, counter: TokenCounter) -> Change | None:
+    """The change of a row to what it was before; None if it has been edited since, or has left the run."""
+    if row is None:
+        return None
+    before = {name: was for name, was, _ in fields}
+    now = {"caption": row.caption.text, "people": reviews.people_cell(row.caption.parts), "decision": row.decision}
+    if any(now[name] != becomes for name, _, becomes in fields if name in FIELDS):
+        return None
+    text, people = before.get("caption", row.caption.text), reviews.people_in(before.get("people", ""))
+    there = _names(row.caption.parts)
+    return reviews.change(row, task, counter, text=text, people=tuple(one for one in people if one.name in there))
+
+
+def _names(parts: Parts | None) -> set[str]:
+    return {person.name for person in parts.people} if parts else set()

@@ -1,0 +1,228 @@
+"""What lies beside the pictures of a container: their texts and listings, and those that belong to no picture."""
+
+from __future__ import annotations
+
+import posixpath
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from pipeline.errors import BadInput
+from pipeline.sources import encodings, listings, texts
+from pipeline.sources.base import Container, Content, Facts, Fault, Item
+from pipeline.sources.names import key, listed
+from pipeline.text import grammar
+
+STRAY, LISTING, SECOND, ENCODING = "stray text", "listing", "second text", "encoding"
+"""Reasons of rows about texts; that of a text that can't be read at all is "unreadable"."""
+ABOVE = "../"
+
+Address = tuple[str, str]
+"""A container's address and a name in it."""
+
+
+@dataclass
+class _Listing:
+    """What is to be said of a listing; pictures by name."""
+
+    pictures: set[str] = field(default_factory=set)
+    missing: dict[str, None] = field(default_factory=dict)
+    other: dict[str, None] = field(default_factory=dict)
+    """Those for which an entry before it has another text."""
+    lost: dict[str, str] = field(default_factory=dict)
+    """Those whose texts have lost letters, with what shows it."""
+    nameless: list[str] = field(default_factory=list)
+    """Numbers of entries that name no picture."""
+
+    def detail(self, where: str) -> str:
+        """One sentence on what doesn't fit; empty if everything does."""
+        count = len(self.pictures) + len(self.missing)
+        if not count:
+            keys = ", ".join(listings.FILE_KEYS)
+            return f"{where} names no pictures; every entry of a listing has one of {keys}." if self.nameless else ""
+        said = []
+        if self.missing:
+            missing = "is" if len(self.missing) == 1 else "are"
+            said.append(f"{listed([*self.missing])} {missing} missing")
+        if self.nameless:
+            one = len(self.nameless) == 1
+            said.append(f"{'entry' if one else 'entries'} {listed(self.nameless)} name{'s' * one} no picture")
+        if self.other:
+            said.append(f"an earlier entry with another text counts for {listed([*self.other])}")
+        if self.lost:
+            flaws = ", ".join(dict.fromkeys(self.lost.values()))
+            said.append(f"the texts of {listed([*self.lost])} have lost letters ({flaws}) and are not used")
+        were = "was" if len(self.pictures) == 1 else "were"
+        begins = f"{where} lists {count} picture{'' if count == 1 else 's'}, {len(self.pictures)} {were} found"
+        return f"{'; '.join([begins, *said])}." if said else ""
+
+
+class Companions:
+    """The texts and listings of one container, each of which is read once."""
+
+    def __init__(self, container: Container, items: Sequence[Item], beside: Sequence[Item]) -> None:
+        """
+        Args:
+            items: what may hold pictures.
+            beside: files that accompany them, as far as the container lists those.
+
+        Raises:
+            BadInput: a listing is broken.
+        """
+        self.container, self.beside = container, beside
+        self.taken = {(item.home, name) for item in items for name in texts.own_names(item)}
+        self.spelt: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+        for item in beside:
+            self.spelt[item.home, *_by_spelling(item.name)].append(item.name)
+        self.read: dict[Address, str] = {}
+        self.faults: dict[Address, Fault] = {}
+        self.listed: dict[Address, tuple[str, listings.Entry]] = {}
+        """By picture, the entry that counts and the listing that it is from."""
+        sound = [item for item in items if not item.fault]
+        for home in dict.fromkeys(item.home for item in sound):
+            self._read_listings(home, [item for item in sound if item.home == home])
+
+    def complete(self, item: Item) -> Item:
+        """The item with what is said of it. Texts of an item that can't be used count as read."""
+        if item.fault and not self.spelt:  # the container may not be readable at all
+            return item
+        names = filter(None, (self._there(item.home, name) for name in texts.own_names(item)))
+        own = [(name, text) for name in dict.fromkeys(names) if (text := self._text(item.home, name))]
+        if item.fault:
+            return item
+        listing, entry = self.listed.get((item.home, item.name), ("", listings.Entry("", "", Facts())))
+        # What the container itself knows of an item comes first, then a file beside it, then a listing.
+        said = [("", item.text), *own, (listing, entry.text)]
+        first, text = next(((name, text) for name, text in said if text), ("", ""))
+        for name, other in said:
+            if first and other and other != text:
+                self._note_second(item, first, name, listing)
+        shared = (
+            (self._text(item.home, there), of_set)
+            for name, of_set in texts.shared_names(item)
+            if (there := self._there(item.home, name))
+        )
+        return replace(
+            item,
+            text=text,
+            listed=bool(listing),
+            facts=entry.facts if item.facts == Facts() else item.facts,
+            shared=tuple((found, of_set) for found, of_set in shared if found),
+        )
+
+    def rows(self) -> Iterator[Item]:
+        """A row for each text that can't be read or used, and for each listing that doesn't fit the pictures."""
+        for item in self.beside:
+            is_text = posixpath.splitext(item.name)[1].lower() in texts.ENDINGS
+            if is_text and (item.home, item.name) not in self.read:
+                self.faults[item.home, item.name] = Fault(
+                    STRAY, f"{item.source} belongs to no picture: there is none of its name in its folder."
+                )
+        for (home, name), fault in self.faults.items():
+            yield Item(home, name, fault=fault)
+
+    # ---- texts
+
+    def _there(self, home: str, name: str) -> str:
+        """A file's name as the container spells it; empty where there is none. A text of another picture is none."""
+        spelt = self.spelt.get((home, *_by_spelling(name)), [])
+        if name in spelt:
+            return name
+        if spelt or (self.spelt and not name.startswith(ABOVE)):  # the container lists such files
+            return next((other for other in spelt if (home, other) not in self.taken), "")
+        stem, ending = posixpath.splitext(name)
+        spellings = (
+            f"{unicodedata.normalize(form, stem)}{letters}"
+            for letters in (ending, ending.upper())
+            for form in ("NFC", "NFD")
+        )
+        tried = dict.fromkeys([name, *spellings])
+        return next((other for other in tried if self.container.beside(home, other) is not None), "")
+
+    def _text(self, home: str, name: str) -> str:
+        """What a text file says, on one line; empty where it can't be read, which becomes a row."""
+        if (home, name) not in self.read:
+            try:
+                found = encodings.decode(self._bytes(home, name, texts.MOST_BYTES), f"{home}/{name}")
+            except BadInput as error:
+                found = Fault("unreadable", str(error))
+            if isinstance(found, Fault):
+                self.faults[home, name] = found
+            self.read[home, name] = "" if isinstance(found, Fault) else grammar.fold(found)
+        return self.read[home, name]
+
+    def _bytes(self, home: str, name: str, most: int) -> bytes:
+        where, found = f"{home}/{name}", bytearray()
+        content: Content | None = self.container.beside(home, name)
+        try:
+            for chunk in content.chunks() if content else ():
+                found += chunk
+                if len(found) > most:
+                    raise BadInput(f"{where} has more than {most:,} bytes, too many for captions; move it away.")
+        except OSError as error:
+            raise BadInput(f"{where} can't be read: {error.strerror or error}.") from error
+        return bytes(found)
+
+    def _note_second(self, item: Item, first: str, other: str, listing: str) -> None:
+        """Notes that two texts of an item differ, in the row of the text file that only this item has."""
+        detail = f"{item.home}/{first} and {other} have different texts for {item.name}; remove one, the first counts."
+        self.faults.setdefault((item.home, first if other == listing else other), Fault(SECOND, detail))
+
+    # ---- listings
+
+    def _read_listings(self, home: str, items: Sequence[Item]) -> None:
+        """Reads every listing in or above the pictures' folders, the nearest first, or elsewhere in the container."""
+        pictures = listings.Pictures(item.name for item in items)
+        folders = {f"{folder}/" if folder else "" for item in items for folder in _upwards(item.name)} | {ABOVE}
+        found = {self._there(home, f"{folder}{name}") for folder in folders for name in listings.NAMES} - {""}
+        known = {*map(key, listings.NAMES)}
+        found |= {item.name for item in self.beside if item.home == home and _by_spelling(item.name)[1] in known}
+        for name in sorted(found, key=lambda name: (name.startswith(ABOVE), -name.count("/"), _rank(name), name)):
+            entries = listings.parse(self._bytes(home, name, listings.MOST_BYTES), f"{home}/{name}")
+            folder = name[: name.rfind("/") + 1]
+            note = self._note(
+                home, name, zip(entries, listings.places(entries, folder, home, pictures), strict=True), pictures
+            )
+            is_ours = note.pictures or not name.startswith(ABOVE)
+            if is_ours and (detail := note.detail(f"{home}/{name}")):
+                self.faults[home, name] = Fault(LISTING, detail)
+
+    def _note(
+        self, home: str, name: str, entries: Iterable[tuple[listings.Entry, str]], pictures: listings.Pictures
+    ) -> _Listing:
+        """Takes the entries of a listing, and gives what is to be said of it."""
+        note = _Listing()
+        for number, (entry, picture) in enumerate(entries, start=1):
+            if not entry.file:
+                note.nameless.append(str(number))
+            elif picture in pictures.names:
+                note.pictures.add(picture)
+                counts = self.listed.setdefault((home, picture), (name, entry))[1]
+                if entry.text and counts.text not in ("", entry.text):
+                    note.other[picture] = None
+                if entry.flaw:
+                    note.lost[picture] = entry.flaw
+            elif self.container.beside(home, picture) is not None:  # a file that is no source, or not in this source
+                note.pictures.add(picture)
+            elif not name.startswith(ABOVE):  # one above the source may list what lies beside it
+                note.missing[entry.file] = None
+        return note
+
+
+def _by_spelling(name: str) -> tuple[str, str]:
+    """The folder, and what names of files in it have in common that differ in their spelling only."""
+    folder, file = posixpath.split(name)
+    return folder, key(file)
+
+
+def _rank(name: str) -> int:
+    """Place of a listing among others of its folder."""
+    return [*map(key, listings.NAMES)].index(_by_spelling(name)[1])
+
+
+def _upwards(name: str) -> Iterator[str]:
+    """The folder of a file and all above it, to the root."""
+    while name:
+        name = name.rpartition("/")[0]  # not dirname(), which stays at "/"
+        yield name

@@ -1,0 +1,44 @@
+"""The review page in a real browser, for the tests of the page. Needs the system's Chromium."""
+
+from __future__ import annotations
+
+import shutil
+
+from playwright.sync_api import BrowserContext, Page, expect
+from served import Served, opened
+
+from pipeline.records import Row
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Faults(list[str]):
+    """What the browser complains about: script errors, and requests that the policy should have forbidden."""
+
+    def listen(self, page: Page) -> None:
+        page.on("pageerror", lambda error: self.append(str(error)))
+        page.on("console", lambda line: self.append(line.text) if line.type == "error" else None)
+        page.on("request", lambda asked: self.append(asked.url) if "127.0.0.1" not in asked.url else None)
+
+
+def visit(context: BrowserContext, served: Served, faults: Faults) -> Page:
+    page = context.new_page()
+    faults.listen(page)
+    page.goto(served.url)
+    expect(page.locator(".segment")).to_have_count(3)
+    return page
+
+
+def rows(served: Served) -> dict[str, Row]:
+    run = opened(served.home)
+    with run.store:
+        return {row.id: row for row in run.reviewed()}
+
+
+def here(page: Page) -> str:
+    """Id of the grid on display."""
+    return str(page.locator("#grid").get_attribute("alt")).removeprefix("grid ")
+
+
+def wait_for(page: Page, text: str) -> None:
+    expect(page.locator("#status")).to_contain_text(text)

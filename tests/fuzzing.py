@@ -1,0 +1,38 @@
+"""How long the fuzz tests look for input that breaks something.
+
+`FUZZ_EXAMPLES=30000 pytest --timeout 900 -k fuzz` takes about ten minutes; by default they take seconds.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+fuzzed = settings(
+    max_examples=EXAMPLES,
+    deadline=None,  # the machine may be busy
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+ANY_TEXT = st.text(st.characters(), max_size=60)
+"""Every character there is, halves of letters and control characters included."""
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """A file of which a few stretches are cut out, doubled, overwritten or moved."""
+    for _ in range(draw(st.integers(0, 4))):
+        start = draw(st.integers(0, len(content)))
+        end = min(len(content), start + draw(st.integers(0, 80)))
+        put = draw(
+            st.one_of(
+                st.binary(max_size=20),
+                st.sampled_from([b"", b'"', b"\n", b"\x00", b"[", b"{", b",", b"=", b"<", content[start:end] * 2]),
+                ANY_TEXT.map(lambda text: text.encode("utf-8", "surrogatepass")),
+            )
+        )
+        content = content[:start] + put + content[end:]
+    return content

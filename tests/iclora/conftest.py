@@ -1,0 +1,52 @@
+"""A browser that looks at the review page of a finished run, which the miniature's model has scored."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browsing import CHROMIUM, Faults, visit
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from served import Served, build, serving
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses its sandbox to root
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("browser"), scored=True)
+
+
+@pytest.fixture
+def served(built: Path, tmp_path: Path) -> Iterator[Served]:
+    with serving(shutil.copytree(built, tmp_path / "run")) as page:
+        yield page
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1360, "height": 860})
+    context.set_default_timeout(20_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def faults() -> Faults:
+    return Faults()
+
+
+@pytest.fixture
+def page(context: BrowserContext, served: Served, faults: Faults, tmp_path: Path) -> Iterator[Page]:
+    page = visit(context, served, faults)
+    yield page
+    page.screenshot(path=tmp_path / "end.png")
+    assert [fault for fault in faults if "status of 4" not in fault] == []  # refused requests are fine
