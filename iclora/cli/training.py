@@ -26,19 +26,20 @@ def train(
     ] = False,
 ) -> None:
     """Train a LoRA on a data set; an interrupted training resumes."""
-    with console.progress() as progress:  # PyTorch alone may take half a minute to load
+    with console.progress():  # PyTorch alone may take half a minute to load
         run = iclora.open_run(task, folder=out)
         source = run if data is None else data
         training = iclora.open_training(
             source, task=task, settings=settings or (), into=into or (run.folder / "training" if data else None)
         )
-        if plan:
-            console.plan(training)
-            return
-        training.check()
-        if not training.is_main:
-            training.run()
-            return
+    if plan:
+        console.plan(training)
+        return
+    training.check()
+    if not training.is_main:  # another process reports
+        training.run()
+        return
+    with console.progress() as progress:
         console.lines(training.lines())
         outcome = training.run(progress)
     console.trained(outcome, training.job)
