@@ -16,6 +16,7 @@ from pipeline.records import Caption, Parts, Person
 from pipeline.task import Task
 from pipeline.text import looks, phrases
 from pipeline.text.markers import BRACKETS, CONTROL, NAME, QUOTED, spans, whole
+from pipeline.wording import counted
 
 # Answers that talk to the user or about the picture instead of describing what it shows.
 BOILERPLATE = re.compile(
@@ -119,7 +120,7 @@ def _summary_faults(caption: Caption, task: Task) -> Iterable[str]:
 def _panel_faults(caption: Caption, task: Task) -> Iterable[str]:
     for marker, text, (start, _) in zip(task.markers, caption.panels, spans(caption.text, task), strict=True):
         if start >= 0 and len(text.split()) < task.caption.min_panel_words:
-            yield f"the text of {marker} has fewer than {task.caption.min_panel_words} words"
+            yield f"the text of {marker} has fewer than {counted(task.caption.min_panel_words, 'word')}"
     # Comparing takes len(a) * len(b) steps, so no more words than a caption may have; a longer one is a fault anyway.
     words = [text.split()[: task.caption.max_words] for text in caption.panels]
     for (marker, a), (other, b) in itertools.combinations(zip(task.markers, words, strict=True), 2):
