@@ -16,6 +16,7 @@ from pydantic import Field
 from pipeline import plugins, weights
 from pipeline.captioning import protocol, thoughts
 from pipeline.errors import BadInput, MissingWeights
+from pipeline.progress import LOG
 from pipeline.wording import command
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ class Local:
         processor.tokenizer.padding_side = "left"  # generation continues at the right end of a batch
         for sampling in ("temperature", "top_p", "top_k"):  # set by many models; unused, transformers warns about them
             setattr(model.generation_config, sampling, None)
+        LOG.info("waiting for the first captions of %s", name)
         return processor, (model if quantized else model.to(place)).eval()
 
 

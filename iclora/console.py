@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
@@ -20,14 +19,13 @@ from rich.console import Console
 from rich.table import Table
 
 from iclora import tables
+from iclora.underway import Bars, Lines, Listener
 from pipeline.errors import BrokenPlugin
 from pipeline.progress import LOG
 from pipeline.wording import command, counted, escaped
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from rich.progress import TaskID
 
     from iclora.lora import Training
     from iclora.machine import Machine
@@ -40,10 +38,6 @@ if TYPE_CHECKING:
 
 # What comes from outside (paths, captions) is never read as markup.
 console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False, markup=False, emoji=False)
-SILENCE = 15.0
-"""The most seconds without a line where there is no terminal."""
-STARTING = "starting"
-"""What is under way before anything has been reported."""
 LIST = "\n  "
 """What items of a list in an error begin with; any other line break comes from outside."""
 
@@ -51,7 +45,7 @@ LIST = "\n  "
 def line(text: str) -> None:
     """One line, however long: a command in it can be copied as it stands."""
     console.print(escaped(text), soft_wrap=True)
-    _Lines.spoken = time.monotonic()
+    Lines.spoken = time.monotonic()
 
 
 def lines(texts: Iterable[str]) -> None:
@@ -108,9 +102,9 @@ def warn(
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Shows what is under way and what is waited for: bars on a terminal, elsewhere a line every SILENCE seconds."""
-    shown = _Bars() if console.is_terminal else _Lines()
-    listener, level, passed_on = _Listener(shown), LOG.level, LOG.propagate
+    """Shows what is under way and what is waited for: bars on a terminal, elsewhere lines."""
+    shown = Bars(console) if console.is_terminal else Lines(line)
+    listener, level, passed_on = Listener(shown), LOG.level, LOG.propagate
     LOG.addHandler(listener)
     LOG.setLevel(logging.DEBUG)
     LOG.propagate = False  # some packages make the root logger print too
@@ -121,125 +115,6 @@ def progress() -> Iterator[Progress]:
         LOG.removeHandler(listener)
         LOG.setLevel(level)
         LOG.propagate = passed_on
-
-
-class _Listener(logging.Handler):
-    """Passes on what the log says: what is begun, and how the work under way stands."""
-
-    def __init__(self, shown: _Bars | _Lines) -> None:
-        super().__init__()
-        self.shown = shown
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno >= logging.INFO:
-            self.shown.begin(record.getMessage())
-        else:
-            self.shown.note = record.getMessage()
-
-
-class _Bars:
-    """A bar per stage."""
-
-    def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bars
-
-        self.note = ""
-        self._known: dict[str, TaskID] = {}
-        self._bars = Bars(
-            TextColumn("{task.description:<8}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=console,
-        )
-        self._starting: TaskID | None = self._bars.add_task(STARTING, total=None, note="")
-
-    @contextmanager
-    def drawn(self) -> Iterator[None]:
-        with self._bars:
-            try:
-                yield
-            finally:
-                self._started()
-
-    def _started(self) -> None:
-        """Takes away the bar that stands for what comes before any stage."""
-        if self._starting is not None:
-            self._bars.remove_task(self._starting)
-            self._starting = None
-
-    def report(self, stage: str, done: int, total: int, /) -> None:
-        self._started()
-        if stage not in self._known:
-            self._known[stage] = self._bars.add_task(escaped(stage), total=total, note="")
-            self.note = ""
-        self._bars.update(self._known[stage], completed=done, note=escaped(self.note))
-
-    def begin(self, message: str) -> None:
-        line(message)
-
-
-class _Lines:
-    """What is begun, and every SILENCE seconds how it stands; a thread of its own prints that."""
-
-    spoken = 0.0
-    """When the last line of any kind was printed."""
-
-    def __init__(self) -> None:
-        self.note = ""
-        self._stage, self._first, self._done, self._total = "", 0, 0, 0
-        self._under_way, self._began = STARTING, time.monotonic()
-        _Lines.spoken = self._began
-
-    @contextmanager
-    def drawn(self) -> Iterator[None]:
-        over = threading.Event()
-        thread = threading.Thread(target=self._speak, args=(over,), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-    def report(self, stage: str, done: int, total: int, /) -> None:
-        if stage != self._stage:
-            self.note = ""
-        if stage != self._stage or self._under_way:  # what was begun says nothing about how fast the stage is
-            self._stage, self._first, self._began = stage, done, time.monotonic()
-        self._under_way, self._done, self._total = "", done, total
-
-    def begin(self, message: str) -> None:
-        line(message)
-        self._under_way, self._began = message, time.monotonic()
-
-    def state(self) -> str:
-        """What is under way, for how long, and about how much longer."""
-        passed = time.monotonic() - self._began
-        if self._under_way:
-            return f"{self._under_way}: {_duration(passed)}"
-        parts = [f"{self._stage}: {self._done} of {self._total}", *([self.note] if self.note else [])]
-        if worked := self._done - self._first:
-            parts.append(f"about {_duration(passed / worked * (self._total - self._done))} left")
-        else:
-            parts.append(f"{_duration(passed)} so far")
-        return ", ".join(parts)
-
-    def _speak(self, over: threading.Event) -> None:
-        while not over.wait(SILENCE / 15):
-            if time.monotonic() - _Lines.spoken > SILENCE:
-                line(self.state())
-
-
-def _duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3 h 20 min`."""
-    minutes = round(seconds / 60)
-    if seconds < 120:  # noqa: PLR2004
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
 
 
 def finished(result: StageResult) -> None:

@@ -95,8 +95,10 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     recent: deque[float] = deque(maxlen=RECENT)
     with _journal(job, state.step) if processes.is_main else nullcontext() as journal:
         if state.step == 0:  # the base alone, for comparison
+            LOG.info("measuring the base alone")
             _validate(job, encoded, transformer, state, journal, processes)
             _draw(job, encoded, transformer, state, journal, processes)
+        LOG.info("waiting for the first step")
         while not _is_over(state.step, state.waited, config):
             begun, rate = time.monotonic(), learning_rate(config, state.step)
             losses = gradients(job, encoded, transformer, state, processes)

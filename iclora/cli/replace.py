@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from iclora.run import Run
-    from pipeline.review.reviews import Change
 
 
 def replace(  # noqa: PLR0913, PLR0917  (one argument per option)
@@ -56,7 +55,7 @@ def replace(  # noqa: PLR0913, PLR0917  (one argument per option)
         console.to_replace(run, words)
 
 
-def _write_data_set(run: Run, changes: Sequence[Change], what: str) -> None:
+def _write_data_set(run: Run, changes: Sequence[Any], what: str) -> None:
     """Runs the stages from the filter on, and prints how the changed captions fared."""
     with console.progress() as progress:
         last = run.advance(start="filter", progress=progress)[-1]

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from iclora import console
+from iclora import console, underway
 from miniature import film
 from miniature.world import draw_scene
 from pipeline.progress import LOG
@@ -178,23 +178,32 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=clock))
+    for module in (underway, console):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
     return clock
 
 
 def test_without_a_terminal_it_is_said_what_is_under_way_and_for_how_long(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = console._Lines()
+    lines = underway.Lines(console.line)
     clock.now += 30
     assert lines.state() == "starting: 30 s"
     lines.report("caption", 0, 55)
     clock.now += 20
     assert lines.state() == "caption: 0 of 55, 20 s so far"
-    lines.begin("loading the captioner NAME")
+    lines.speak()
+    assert capsys.readouterr().out == "caption: 0 of 55, 20 s so far\n"
+    lines.wait("loading the captioner NAME")
+    clock.now += 1
+    lines.speak()
+    clock.now += 2
+    lines.speak()
+    lines.speak()
     assert capsys.readouterr().out == "loading the captioner NAME\n"
-    clock.now += 130
-    assert lines.state() == "loading the captioner NAME: 2 min"
+    clock.now += 127
+    lines.speak()
+    assert capsys.readouterr().out == "loading the captioner NAME: 2 min\n"
     lines.report("caption", 5, 55)
     clock.now += 60
     lines.report("caption", 15, 55)
@@ -202,7 +211,7 @@ def test_without_a_terminal_it_is_said_what_is_under_way_and_for_how_long(
 
 
 def test_a_training_tells_its_loss_and_the_time_left(clock: Clock) -> None:
-    lines = console._Lines()
+    lines = underway.Lines(console.line)
     lines.report("training", 100, 5_000)
     clock.now += 60
     lines.note = "loss 0.1234"
@@ -210,13 +219,14 @@ def test_a_training_tells_its_loss_and_the_time_left(clock: Clock) -> None:
     assert lines.state() == "training: 200 of 5000, loss 0.1234, about 48 min left"
     lines.report("grids", 1, 2)
     assert "loss" not in lines.state()
-    assert [console._duration(seconds) for seconds in (5.4, 119, 121, 7_260)] == ["5 s", "119 s", "2 min", "2 h 1 min"]
+    assert [underway.duration(seconds) for seconds in (5.4, 119, 121, 7_260)] == ["5 s", "119 s", "2 min", "2 h 1 min"]
 
 
 def test_there_is_a_line_as_soon_as_nothing_has_been_said_for_too_long(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(console, "SILENCE", 0.03)
+    monkeypatch.setattr(underway, "SILENCE", 0.03)
+    monkeypatch.setattr(underway, "SOON", 0.01)
     with console.progress() as progress:
         progress("group", 3, 9)
         while "group: 3 of 9" not in (said := capsys.readouterr().out):
@@ -229,12 +239,17 @@ def test_the_log_is_listened_to_only_while_a_command_works_and_printed_once(
 ) -> None:
     before = list(LOG.handlers), LOG.level, LOG.propagate
     monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(sys.stdout)])
+    monkeypatch.setattr(underway, "SOON", 0.01)
+    told = ""
     with console.progress():
         LOG.info("loading the captioner %s", f"NAME{EVIL}")
         LOG.debug("loss 0.5")
+        while not told:
+            time.sleep(0.01)
+            told = capsys.readouterr().out
     assert (list(LOG.handlers), LOG.level, LOG.propagate) == before
     LOG.info("nobody listens")
-    assert capsys.readouterr().out == "loading the captioner NAME\\x1b[2J\\x07\\u202e\n"
+    assert told + capsys.readouterr().out == "loading the captioner NAME\\x1b[2J\\x07\\u202e\n"
     assert logging.getLogger("iclora") is LOG
 
 
@@ -249,9 +264,12 @@ def test_bars_show_descriptions_and_notes_as_they_are(monkeypatch: pytest.Monkey
     with console.progress() as progress:
         progress(f"stage [bold]{EVIL}", 1, 2)
         LOG.debug("%s", f"[/x] loss{EVIL}")
+        LOG.info("loading [/y]")
+        while "loading [/y]" not in drawn.getvalue():  # bars are drawn ten times a second
+            time.sleep(0.01)
         progress(f"stage [bold]{EVIL}", 2, 2)
     last = drawn.getvalue().rpartition("stage [bold]")[2]
-    assert r"\x1b[2J" in last and "[/x] loss" in last and "starting" not in last
+    assert r"\x1b[2J" in last and "[/x] loss" in last and not any(word in last for word in ("starting", "loading"))
 
 
 # ---- the LoRA that counts

@@ -164,6 +164,7 @@ class OpenClip:
                 tokenizer = open_clip.get_tokenizer(name)
         except LookupError as error:
             raise _missing(self.options, str(error)) from error
+        LOG.info("waiting for the first scores of %s", name)
         return model.eval(), transform, tokenizer
 
 

@@ -1,0 +1,162 @@
+"""What is under way while a command works: bars on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pipeline.wording import escaped
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+SILENCE = 15.0
+"""The most seconds without a line where there is no terminal."""
+SOON = 2.0
+"""Seconds after which it is said there what is waited for; most waits are over before."""
+STARTING = "starting"
+"""What is under way before anything has been reported."""
+
+
+class Listener(logging.Handler):
+    """Passes on what the log says: what is begun, and how the work under way stands."""
+
+    def __init__(self, shown: Bars | Lines) -> None:
+        super().__init__()
+        self.shown = shown
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.INFO:
+            self.shown.wait(record.getMessage())
+        else:
+            self.shown.note = record.getMessage()
+
+
+class Bars:
+    """A bar per stage."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self.note = ""
+        self._known: dict[str, TaskID] = {}
+        self._bars = Progress(
+            TextColumn("{task.description:<8}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=console,
+        )
+        self._starting: TaskID | None = self._bars.add_task(STARTING, total=None, note="")
+        self._latest: TaskID = self._starting
+
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        with self._bars:
+            try:
+                yield
+            finally:
+                self._started()
+
+    def _started(self) -> None:
+        """Takes away the bar that stands for what comes before any stage."""
+        if self._starting is not None:
+            self._bars.remove_task(self._starting)
+            self._starting = None
+
+    def report(self, stage: str, done: int, total: int, /) -> None:
+        self._started()
+        if stage not in self._known:
+            self._known[stage] = self._bars.add_task(escaped(stage), total=total, note="")
+            self.note = ""
+        self._latest = self._known[stage]
+        self._bars.update(self._latest, completed=done, note=escaped(self.note))
+
+    def wait(self, message: str) -> None:
+        """What is waited for stands behind the bar until there is progress."""
+        self._bars.update(self._latest, note=escaped(message))
+
+
+class Lines:
+    """What is waited for, and every SILENCE seconds how the work stands; a thread of its own prints that."""
+
+    spoken = 0.0
+    """When the last line of any kind was printed."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """
+        Args:
+            say: prints a line.
+        """
+        self.note, self._say = "", say
+        self._stage, self._first, self._done, self._total = "", 0, 0, 0
+        self._waiting, self._told, self._began = STARTING, True, time.monotonic()
+        Lines.spoken = self._began
+
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        over = threading.Event()
+        thread = threading.Thread(target=self._speak, args=(over,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def report(self, stage: str, done: int, total: int, /) -> None:
+        if stage != self._stage:
+            self.note = ""
+        if stage != self._stage or self._waiting:  # a wait says nothing about how fast the stage is
+            self._stage, self._first, self._began = stage, done, time.monotonic()
+        self._waiting, self._done, self._total = "", done, total
+
+    def wait(self, message: str) -> None:
+        self._waiting, self._told, self._began = message, False, time.monotonic()
+
+    def state(self) -> str:
+        """What is under way, for how long, and about how much longer."""
+        passed = time.monotonic() - self._began
+        if self._waiting:
+            return f"{self._waiting}: {duration(passed)}"
+        parts = [f"{self._stage}: {self._done} of {self._total}", *([self.note] if self.note else [])]
+        if worked := self._done - self._first:
+            parts.append(f"about {duration(passed / worked * (self._total - self._done))} left")
+        else:
+            parts.append(f"{duration(passed)} so far")
+        return ", ".join(parts)
+
+    def _speak(self, over: threading.Event) -> None:
+        while not over.wait(SOON / 4):
+            self.speak()
+
+    def speak(self) -> None:
+        """Prints what there is to say by now."""
+        now = time.monotonic()
+        if self._waiting and not self._told and now - self._began > SOON:
+            self._told = True
+            self._say(self._waiting)
+        elif now - Lines.spoken > SILENCE:
+            self._say(self.state())
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 120:  # noqa: PLR2004
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
