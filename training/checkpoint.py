@@ -46,8 +46,9 @@ def save(job: Job, state: State) -> None:
         "waited": state.waited,
         "recipe": job.recipe,
     }
-    with files.replacing(job.folder / FILE) as part:
-        torch.save(content, part)
+    # Given a path, torch would tell of a full disk with a RuntimeError about positions.
+    with files.replacing(job.folder / FILE) as part, part.open("wb") as file:
+        torch.save(content, file)
 
 
 def load(job: Job) -> dict[str, Any] | None:

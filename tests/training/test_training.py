@@ -793,6 +793,20 @@ def test_the_file_says_which_step_it_is_and_why_and_the_outcome_names_a_better_o
     assert stopped.lowest == results.Lowest(2, 0.5, None)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_an_error_of_the_disk_that_names_the_checkpoint(make_job: Make) -> None:
+    job = make_job(steps=2, save_every=1)
+    run(job)
+    kept = (job.folder / checkpoint.FILE).read_bytes()
+    state = begun(job)[2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode="r": open("/dev/full", mode))  # noqa: SIM115
+        with pytest.raises(OSError, match="No space left on device") as full:
+            checkpoint.save(job, state)
+    assert full.value.filename == str(job.folder / checkpoint.FILE)
+    assert (job.folder / checkpoint.FILE).read_bytes() == kept
+
+
 def test_how_a_training_stands_is_logged_at_every_step(make_job: Make, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("DEBUG", "iclora"):
         run(make_job(steps=3, validate_every=2))
