@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
-from pipeline.sources import listings
+from pipeline.sources import encodings, listings
 
 ROWS = [
     {"file_name": "a/1.png", "text": "a dog", "licence": "CC0", "sources": [{"author": "x"}], "boxes": [[0, 0, 1, 1]]},
@@ -37,7 +37,8 @@ def parsed(content: bytes, where: str) -> None:
     except BadInput:
         return
     for entry in entries:
-        f"{entry.file}{entry.text}".encode("utf-8", "surrogatepass")
+        (entry.file + entry.text).encode()
+        assert not encodings.flaw(entry.text)
 
 
 @fuzzed
