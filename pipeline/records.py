@@ -128,6 +128,8 @@ class Grid:
     group: Group
     layout: Layout
     path: str
+    pixels: str = ""
+    """SHA-256 of the picture's pixels as `compose` drew it: the same for the same picture in files of other bytes."""
 
     @property
     def origin(self) -> tuple[str, ...]:
@@ -282,7 +284,7 @@ class Row:
     If a person has exchanged panels, the grid is theirs: the same id with other records and another picture.
 
     `decision` is the person's if there is one, else the toolkit's: drop if the filter rejected the grid, unsure if the
-    caption has problems, keep otherwise.
+    caption has problems beyond a missing summary, keep otherwise.
     """
 
     grid: Grid

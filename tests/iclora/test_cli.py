@@ -35,6 +35,7 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
+SKELETON = "[MOVIE-SHOTS] [SCENE-1], [SCENE-2], [SCENE-3]."
 BARE = ("--captioner", "sidecar", "--scorer", "none", "--set", "group.floor=0.0")
 
 
@@ -76,6 +77,8 @@ def test_pictures_with_and_without_texts_pass_the_whole_pipeline(iclora: Run, pi
     code, output, _ = iclora("dataset", "storyboard", "--source", str(pictures), *BARE)
     assert code == 0
     assert "1 no caption" in output
+    assert "note: 3 panels in 1 of 2 grids came without a text; write their captions in captions.csv" in output
+    assert "note: 1 of 2 captions have no summary; write one in the table's column 'summary'." in output
     caption = Path("runs/storyboard/dataset/train/0001.txt").read_text(encoding="utf-8")
     assert caption == (
         "[MOVIE-SHOTS] [SCENE-1] part 1 of the day is told here, [SCENE-2] part 2 of the day is told here, "
@@ -89,7 +92,7 @@ def test_a_caption_written_by_hand_brings_its_grid_into_the_data_set(iclora: Run
     lines = table.read_text(encoding="utf-8-sig").splitlines()
     row = next(number for number, line in enumerate(lines) if '"unsure"' in line)
     mine = "[MOVIE-SHOTS] By hand, [SCENE-1] a first thing, [SCENE-2] a second thing, [SCENE-3] a third thing."
-    lines[row] = lines[row].replace('"unsure",""', f'"keep","{mine}"')
+    lines[row] = lines[row].replace(f'"unsure","{SKELETON}"', f'"keep","{mine}"')
     table.write_text("\n".join(lines), encoding="utf-8")
     code, output, _ = iclora("review", "storyboard", "--apply", str(table))
     assert code == 0
@@ -117,6 +120,7 @@ def test_a_dry_run_prints_what_would_change_and_changes_nothing(iclora: Run, pic
     assert output.splitlines()[1:] == [
         "  caption: '...old here, [SCENE-2] part 2 of the day is told here, [SCENE-3] part 3 o...' -> "
         "'...old here, [SCENE-2] short, [SCENE-3] part 3 o...'",
+        "  problem: the caption has no summary: say before [SCENE-1] what the images have in common",
         "  problem: the text of [SCENE-2] has fewer than 3 words",
         "  note: '' -> 'see below'",
         "1 row would change; nothing was applied.",

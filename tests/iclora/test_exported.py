@@ -18,7 +18,9 @@ from iclora import exported
 from iclora.run import Run
 from miniature import film
 from miniature.world import draw_scene
+from pipeline import task
 from pipeline.errors import BadInput, EmptyResult
+from pipeline.text import grammar
 
 Typed = Callable[..., tuple[int, str, str]]
 SMALL = {"group.floor": 0, "group.near": 0, "group.ceiling": 1, "layout.panel_width": 128, "layout.panel_height": 64}
@@ -26,13 +28,15 @@ SMALL = {"group.floor": 0, "group.near": 0, "group.ceiling": 1, "layout.panel_wi
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four folders of three images; those of `untold` have no texts."""
+    """Four folders of three images with a joint caption; `untold` has none."""
     home = tmp_path_factory.mktemp("films")
     for folder in ("dawn", "day", "night", "untold"):
         for number in range(1, 4):
-            path = film.picture(draw_scene(Random(f"{folder} {number}")), home / folder / f"{number}.png", (320, 160))
-            if folder != "untold":
-                path.with_suffix(".txt").write_text(f"part {number} of the {folder} is told", encoding="utf-8")
+            film.picture(draw_scene(Random(f"{folder} {number}")), home / folder / f"{number}.png", (320, 160))
+        if folder != "untold":
+            texts = [f"part {number} of the {folder} is told" for number in range(1, 4)]
+            joint = grammar.render(f"a story of the {folder}", texts, [], task.load("storyboard"))
+            (home / folder / "caption.txt").write_text(joint, encoding="utf-8")
     return home
 
 

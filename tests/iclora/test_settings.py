@@ -20,7 +20,7 @@ from miniature import film
 from miniature.world import draw_scene
 from pipeline import families, plugins, task
 from pipeline.errors import BadInput
-from pipeline.store import Store
+from pipeline.store import read_settings
 
 Typed = Callable[..., tuple[int, str, str]]
 BARE = ("--captioner", "sidecar", "--scorer", "none")
@@ -249,14 +249,13 @@ def test_every_key_that_a_task_file_may_have_is_shown_with_its_value() -> None:
 
 
 def stored() -> dict[str, object]:
-    with Store(Path("runs/storyboard")) as store:
-        return store.settings() or {}
+    return read_settings(Path("runs/storyboard")) or {}
 
 
 def test_a_later_command_keeps_the_settings_of_an_earlier_one(iclora: Typed, films: Path) -> None:
     first = ("--set", "group.near=0", "--set", "group.ceiling=1", "--set", "group.floor=0")
-    assert iclora("dataset", "storyboard", "--source", str(films), *BARE, *first)[0] == 0
-    code, output, _ = iclora("dataset", "storyboard", "--set", "caption.attempts=2")
+    assert iclora("caption", "storyboard", "--source", str(films), *BARE, *first)[0] == 0
+    code, output, _ = iclora("caption", "storyboard", "--set", "caption.attempts=2")
     assert code == 0 and "compose: done, 2 kept, nothing to do" in output
     assert iclora("compose", "storyboard", "--unset", "group.near", "--unset", "caption.attempts")[0] == 0
     assert stored()["overrides"] == {"group.ceiling": 1, "group.floor": 0}
