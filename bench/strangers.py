@@ -46,7 +46,7 @@ from pipeline.consistency.thresholds import Estimate, share
 from pipeline.errors import BadInput
 from pipeline.records import Grid, Record
 from pipeline.review import reviews
-from pipeline.store import Store
+from pipeline.store import read_settings
 
 PANELS = 3
 SHARE = 0.25
@@ -313,11 +313,10 @@ def print_measures(world: World, cache: Path, folder: Path) -> None:
     """Each measure alone, at the oracle's false-reject rate: correct groups against shuffled controls."""
     cases = world.right()
     take_through(folder, cases, cache, "open_clip")
-    with Store(folder / "run") as store:
-        settings = Settings.model_validate(store.settings())
+    settings = Settings.model_validate(read_settings(folder / "run"))
     run = Run(settings, folder / "run")
     with run.store:
-        grids, captions = reviews.grids(run.store), reviews.captions(run.store, run.task, run.counter)
+        grids, captions = reviews.grids(run.store, run.task), reviews.captions(run.store, run.task, run.counter)
         assert run.scorer is not None
         vectors = Encoder(run.scorer, run.store.cache, run.folder).vectors(grids, captions)
     flat = [record for grid in grids for record in grid.group.records]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from pipeline import plugins, weights
-from pipeline.captioning import protocol
+from pipeline.captioning import protocol, thoughts
 from pipeline.errors import BadInput, MissingWeights
 
 if TYPE_CHECKING:
@@ -41,7 +41,11 @@ class Options(plugins.Options):
     batch: int = Field(4, ge=1)
     """Grids per call of the model; halved for the rest of the run if memory runs out."""
     max_new_tokens: int = Field(768, ge=32)
-    """Token limit of an answer. A joint caption of four detailed panels takes about 300, its JSON frame another 100."""
+    """Token limit of an answer, doubled once if it was not enough. A joint caption of four detailed panels takes about
+    300, its JSON frame another 100."""
+    thinking: thoughts.Thinking = "off"
+    """Whether a model that can think before it answers does so: off, on, or the number of tokens that it may take for
+    that besides those of the answer."""
 
 
 class Local:
@@ -67,6 +71,8 @@ class Local:
             "pixels": self.options.max_pixels,
             "quantize": self.options.quantize,
             "tokens": self.options.max_new_tokens,
+            # Answers that were kept before there was this option have an identity without it.
+            **({} if self.options.thinking == "off" else {"thinking": self.options.thinking}),
         }
 
     def ask(self, questions: Sequence[protocol.Question]) -> Iterator[tuple[int, protocol.Answer]]:
@@ -98,26 +104,34 @@ class Local:
         chats = [protocol.conversation(question, self.options.images) for question in questions]
         pictures = [[part["image"] for turn in chat for part in turn["content"] if "image" in part] for chat in chats]
         most, flat = self.options.max_pixels, list(itertools.chain.from_iterable(pictures))
+        # Decoding is greedy, so that an answer within the doubled limit begins as one within the limit.
+        limit = 2 * thoughts.budget(self.options.thinking, self.options.max_new_tokens)
         with torch.inference_mode(), weights.fit_threads(model):
             inputs = processor(
-                text=[processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats],
+                text=[self._prompt(processor, chat) for chat in chats],
                 images=pictures,
                 padding=True,
                 return_tensors="pt",
                 add_special_tokens=False,  # the chat template adds them
                 images_kwargs=pixel_budget(processor.image_processor, most, flat) if most else {},
             ).to(model.device, dtype=model.dtype)
-            generated = model.generate(**inputs, do_sample=False, max_new_tokens=self.options.max_new_tokens)
+            generated = model.generate(**inputs, do_sample=False, max_new_tokens=limit)
         generated = generated[:, inputs["input_ids"].shape[1] :]
         ends = {processor.tokenizer.pad_token_id, *_listed(model.generation_config.eos_token_id)}
-        texts = processor.batch_decode(generated, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         read, seconds = inputs["attention_mask"].sum(1).tolist(), (time.perf_counter() - started) / len(questions)
         answers = []
-        for text, ids, seen in zip(texts, generated.tolist(), read, strict=True):
+        for ids, seen in zip(generated.tolist(), read, strict=True):
             length = next((number for number, token in enumerate(ids) if token in ends), len(ids))
-            finished = length < self.options.max_new_tokens
-            answers.append(protocol.Answer(text.strip(), length, seen, finished, seconds))
+            text = _without_thoughts(processor.tokenizer, ids[:length])
+            answers.append(protocol.Answer(text, length, seen, length < limit, seconds))
         return answers
+
+    def _prompt(self, processor: Any, chat: list[dict[str, Any]]) -> str:
+        """The conversation in the model's own form."""
+        switch = {"enable_thinking": self.options.thinking != "off"}
+        knows = all(name in str(processor.chat_template) for name in switch)  # transformers warns about others
+        prompt: str = processor.apply_chat_template(chat, add_generation_prompt=True, **(switch if knows else {}))
+        return prompt
 
     @cached_property
     def _revision(self) -> str:
@@ -186,6 +200,15 @@ def pixel_budget(processor: Any, most: int, images: Sequence[Image.Image]) -> di
         f"captioner.max_pixels={most} can't be given to a {type(processor).__name__}, which sizes pictures in its own "
         f"way ({size}); leave it out."
     )
+
+
+def _without_thoughts(tokenizer: Any, ids: Sequence[int]) -> str:
+    """The text of an answer behind its thoughts, which some models mark by special tokens; without these."""
+    text = thoughts.cut(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    for token in tokenizer.added_tokens_decoder.values():
+        if token.special:
+            text = text.replace(token.content, "")
+    return text.strip()
 
 
 def _check_quantizing(quantize: str) -> None:

@@ -100,8 +100,9 @@ def finished(result: StageResult) -> None:
 
 
 def summary(run: Run, results: Sequence[StageResult]) -> None:
-    """What every stage let through, how the filter was calibrated, and the next command to type."""
+    """What every stage let through, which captions are missing, how the filter was calibrated, and the next command."""
     from pipeline.consistency import thresholds, verdict
+    from pipeline.stages import caption
 
     table = Table("stage", "in", "kept", "rejected", "seconds", box=None, pad_edge=False)
     for result in results:
@@ -109,11 +110,13 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
         why = ", ".join(f"{count} {reason}" for reason, count in reasons) or "-"
         table.add_row(result.name, str(result.entered), str(result.kept), why, f"{result.seconds:.1f}")
     console.print(table)
+    for facts in (result.facts for result in results if result.name == "caption"):
+        lines(caption.lines(facts))
     for facts in (result.facts for result in results if result.name == "filter"):
         lines((*thresholds.lines(facts), *verdict.lines(facts.get("belonging", {}))))
         lines(filter(None, [facts.get("no plot")]))
     last = results[-1]
-    set_aside(run, last)
+    remarks(run, last)
     if last.name != "export":
         line(f"next: {run.command_to_show(last.name)}")
         return
@@ -126,15 +129,14 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
     line(f"or review in a browser: {run.command('review', '--serve')}")
 
 
-def set_aside(run: Run, last: StageResult | None = None) -> None:
-    """What a person has edited in files that were written anew, and where it is kept.
+def remarks(run: Run, last: StageResult) -> None:
+    """What a person should know of their decisions, and of files that they changed and that were written anew.
 
     Args:
-        last: the last stage's result, if stages have run.
+        last: the last stage's result.
     """
-    if run.set_aside:
-        line(f"captions.csv had edits that were not applied; it is kept as {run.set_aside}.")
-    if last and last.worked and (kept := last.facts.get("set aside")):
+    lines(run.remarks())
+    if last.worked and (kept := last.facts.get("set aside")):
         line(f"Files of the data set had been changed by hand; before it was written anew they were copied to {kept}.")
 
 
@@ -154,6 +156,7 @@ def configs(folder: Path, names: Sequence[str]) -> None:
 
 def review_ways(run: Run) -> None:
     """What to do with the table and the contact sheet that were written."""
+    lines(run.remarks())
     line(f"Look at {run.folder / 'review.html'}, edit {run.folder / 'captions.csv'}, then type")
     line(f"  {run.command_to_apply}")
     line(f"or review in a browser: {run.command('review', '--serve')}")
@@ -198,7 +201,7 @@ def judged(run: Run, changes: Sequence[Change]) -> None:
 
 def exported(run: Run, last: StageResult, told: str) -> None:
     """Where the data set is that was written anew."""
-    set_aside(run, last)
+    remarks(run, last)
     line(f"{told}{number(last.kept, 'grid')} in {run.dataset}")
 
 

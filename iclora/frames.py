@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -49,6 +49,12 @@ def rejected(found: Sequence[tuple[str, Rejected]]) -> pd.DataFrame:
     """
     columns = ["stage", "id", "what", "reason", "detail"]
     return pd.DataFrame([{"stage": stage, **asdict(row)} for stage, row in found], columns=columns)
+
+
+def unmatched(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per decision that fits no grid."""
+    columns = ["grid", "decision", "note", "caption", "panels", "who", "at", "why"]
+    return pd.DataFrame(found, columns=columns)
 
 
 def find_changes(frame: pd.DataFrame, found: Sequence[Row], task: Task, counter: TokenCounter) -> list[Change]:

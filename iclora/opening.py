@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from iclora import earlier
 from iclora.run import Run
 from iclora.settings import Settings, Sources
 from pipeline.errors import BadInput
-from pipeline.store import Store, usual_folder
+from pipeline.store import SETTINGS, is_current, usual_folder
 from pipeline.task import Given
 
 
@@ -38,26 +41,38 @@ def open_run(  # noqa: PLR0913  (one argument per option)
         captioner: `local` (the default), `server`, `sidecar`, `scripted`, or another plug-in.
         scorer: `open_clip` (the default), `none`, or another plug-in.
         folder: `runs/TASK` if not given.
-        must_exist: refuse a folder without a run.
+        must_exist: refuse a folder without a run, or whose tables have to be derived again first.
 
     Raises:
-        BadInput: no such task or plug-in, a setting is wrong (all wrong ones are named at once), the folder holds
-            something else, or there is no run in it where there must be. If nothing is asked for, this is checked only
-            when the task is used, so that a run's tables can be read after its task file has gone.
+        BadInput: no such task or plug-in, a setting is wrong (all wrong ones are named at once), what the run was asked
+            for can't be read, or there is no run in the folder where there must be. If nothing is asked for, settings
+            are checked only when the task is used, so that a run's tables can be read after its task file has gone.
     """
     home = usual_folder(str(task)) if folder is None else Path(folder)
-    known: dict[str, Any] = {}
-    if (home / "run.db").exists():
-        with Store(home) as store:
-            known = store.settings() or {}
-    elif must_exist:
+    known = earlier.settings_of(home)
+    if known is None and must_exist:
         raise BadInput(
             f"there is no run in {home}; start one with '{shlex.join(['iclora', 'dataset', str(task)])}', "
             "or name its folder with --out."
         )
-    before = Settings.model_validate(known | {"task": str(task)})
+    before = _settings(home, (known or {}) | {"task": str(task)})
     asked = before.changed(sources=source, captioner=captioner, scorer=scorer, settings=settings, unset=unset)
     run = Run(asked, home)
+    if must_exist and not is_current(home):
+        raise BadInput(
+            f"the tables of the run in {home} are gone or were made by another version of iclora; "
+            f"'{run.command('dataset')}' derives them again, and nothing that you decided is lost."
+        )
     if asked != before or not known:
         _ = run.task  # checked before anybody works with it
     return run
+
+
+def _settings(home: Path, known: dict[str, Any]) -> Settings:
+    try:
+        return Settings.model_validate(known)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise BadInput(
+            f"{home / SETTINGS} can't be used ({faults}); correct it, or delete it and give the options again."
+        ) from error

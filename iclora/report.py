@@ -6,11 +6,12 @@ import json
 import platform
 from collections import Counter
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iclora.stages import STAGES
 from pipeline import files
 from pipeline.plugins import extras
+from pipeline.review import reviews
 
 if TYPE_CHECKING:
     from iclora.run import Run
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "transformers", "open_clip_torch", "pillow", "av", "scenedetect-headless", "datasets")
 
 
-def write(run: Run) -> None:
-    """Writes the report on all stages that are done, whole or not at all."""
+def write(run: Run, stage: str) -> None:
+    """Writes the report on all stages that are done, whole or not at all.
+
+    Args:
+        stage: the one that was just brought up to date.
+    """
     marks = {name: mark for name in STAGES if (mark := run.store.mark(name)) and mark.done}
     stages = {
         name: {
@@ -36,13 +41,16 @@ def write(run: Run) -> None:
         for name, kind in (("caption", "captioner"), ("filter", "scorer"))
         if name in marks
     }
-    report = {
+    report: dict[str, Any] = {
         "task": run.task.name,
         "settings": run.settings.model_dump(),
         "stages": stages,
         "models": models,
         "versions": versions(),
     }
+    if STAGES.index(stage) >= STAGES.index("compose"):  # the grids are those of now
+        found = reviews.decided(run.store, run.task)
+        report["decisions"] = {"in force": len(found.reviews), "unmatched": len(found.unmatched)}
     files.write(run.folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 

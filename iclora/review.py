@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +13,10 @@ from iclora.stages import STAGES
 from pipeline.consistency import teaching, verdict
 from pipeline.consistency.similarity import Encoder
 from pipeline.errors import BadInput
-from pipeline.review import contact_sheet, csv_table, reviews
+from pipeline.records import Row
+from pipeline.review import contact_sheet, csv_table, decisions, reviews
+from pipeline.review.decisions import Unmatched
+from pipeline.task import Task
 
 if TYPE_CHECKING:
     from iclora.run import Run
@@ -23,14 +29,86 @@ def write(run: Run) -> Path | None:
         Where the earlier table is now, if it held edits that were never applied.
     """
     rows = run.reviewed()
-    table, set_aside = run.folder / "captions.csv", None
-    if table.exists() and csv_table.has_edits(table, rows, run.task):
-        names = (run.folder / f"captions.not-applied-{number}.csv" for number in itertools.count(1))
-        set_aside = table.rename(next(name for name in names if not name.exists()))
-    csv_table.write_csv(rows, run.task, table)
+    fresh = run.folder / "captions.new.csv"
+    csv_table.write_csv(rows, run.task, fresh)
+    set_aside = _exchange(fresh, run.folder / "captions.csv", rows, run.task)
     rejected = {name: run.store.rejected(name) for name in STAGES if name not in ("filter", "export")}
     contact_sheet.write(rows, rejected, run.task, run.folder / "review.html", run.command_to_apply)
     return set_aside
+
+
+def _exchange(fresh: Path, table: Path, rows: Sequence[Row], task: Task) -> Path | None:
+    """Puts a fresh table in the place of the earlier one, which somebody may be saving at this very moment.
+
+    The earlier one is moved away first and looked at then: what is saved before goes with it, and what is saved after
+    is found in its place and moved away as well.
+
+    Returns:
+        Where the earlier table is now, if it held edits that were never applied.
+    """
+    old, kept = table.with_name("captions.old.csv"), None
+    while True:
+        if old.exists():  # also if an earlier command was killed
+            seen = _state(old)
+            if csv_table.has_edits(old, rows, task):
+                names = (table.with_name(f"captions.not-applied-{number}.csv") for number in itertools.count(1))
+                kept = old.rename(next(name for name in names if not name.exists()))
+            elif _state(old) == seen:
+                old.unlink()
+        elif table.exists():
+            with suppress(FileNotFoundError):  # deleted just now
+                table.rename(old)
+        elif _placed(fresh, table):
+            return kept
+
+
+def _state(file: Path) -> tuple[int, int]:
+    """Changes when somebody writes into the file."""
+    found = file.stat()
+    return found.st_mtime_ns, found.st_size
+
+
+def _placed(fresh: Path, table: Path) -> bool:
+    """Gives the fresh table its name, unless somebody has saved one of that name just now."""
+    try:
+        os.link(fresh, table)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        fresh.rename(table)
+    else:
+        fresh.unlink()
+    return True
+
+
+def unmatched(run: Run) -> Sequence[Unmatched]:
+    """Decisions that fit no grid of the run as it is now."""
+    return reviews.decided(run.store, run.task).unmatched
+
+
+def remarks(run: Run) -> list[str]:
+    """What a person should know about their decisions, one sentence each."""
+    found, waiting = [], unmatched(run)
+    file = run.folder / decisions.FILE
+    if run.earlier:
+        found.append(
+            f"run.db was damaged or made by another version of iclora: it is kept as {run.earlier}, what you decided "
+            f"is in {file}, and everything else was derived again."
+        )
+    if run.set_aside:
+        found.append(f"captions.csv had edits that were not applied; it is kept as {run.set_aside}.")
+    if waiting:
+        fits, they = ("fits", "it is") if len(waiting) == 1 else ("fit", "they are")
+        found.append(
+            f"{len(waiting)} of your decisions {fits} no grid of this run; {they} kept in {file}; list them: "
+            f"{run.command('show', 'unmatched')}"
+        )
+    if lines := decisions.read(run.folder).unreadable:
+        found.append(
+            f"line {', '.join(map(str, lines))} of {file} can't be read, perhaps cut off while it was written; "
+            "the file was left as it is, and what its other lines say holds."
+        )
+    return found
 
 
 def preview_learning(run: Run) -> teaching.Preview:
@@ -44,7 +122,7 @@ def preview_learning(run: Run) -> teaching.Preview:
     if lacking := teaching.lacking(decided):
         raise BadInput(f"{lacking}; go on deciding with {run.command('review', '--serve')}.")
     captions = reviews.captions(run.store, run.task, run.counter)
-    by_id = {grid.id: grid for grid in reviews.grids(run.store)}
+    by_id = {grid.id: grid for grid in reviews.grids(run.store, run.task)}
     grids = [by_id[one.grid] for one in captions]
     encoder = Encoder(run.scorer, run.store.cache, run.folder) if run.scorer else None
     vectors = encoder.vectors(grids, captions) if encoder else None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iclora import exported, report, review, settings, stages
+from iclora import earlier, exported, report, review, settings, stages
 from iclora.settings import PLUG_INS, Settings
 from iclora.stages import STAGES
 from pipeline import plugins
@@ -24,8 +24,8 @@ from pipeline.errors import BadInput, EmptyResult
 from pipeline.plugins import extras
 from pipeline.progress import Progress, silent
 from pipeline.records import Caption, Row
-from pipeline.review import csv_table, replacing, reviews
-from pipeline.store import TABLES, Mark, Store, usual_folder
+from pipeline.review import csv_table, decisions, replacing, reviews
+from pipeline.store import TABLES, Mark, Store, usual_folder, write_settings
 from pipeline.task import Task
 from pipeline.text import counters
 from pipeline.text.counters import TokenCounter
@@ -33,8 +33,8 @@ from pipeline.text.counters import TokenCounter
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTINGS = "settings"
-"""Name of the table of the settings in force, which is made when it is asked for."""
+SETTINGS, UNMATCHED = "settings", "unmatched"
+"""Names of tables that are made when they are asked for: the settings in force, and decisions that fit no grid."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,14 @@ class Run:
         folder: where the run is kept.
         set_aside: where `captions.csv` was moved because it held edits that were never applied, when a new one was
             written; None if it was not.
+        earlier: where a `run.db` of another version was moved, since it is derived again; None if there was none.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         """Opens no file yet; `open_run` is the usual way to a run."""
         self.settings, self.folder = settings, folder
         self.set_aside: Path | None = None
+        self.earlier: Path | None = None
 
     @cached_property
     def task(self) -> Task:
@@ -80,7 +82,12 @@ class Run:
 
     @cached_property
     def store(self) -> Store:
-        """The run's state; opened, and made if it is new, when first asked for."""
+        """The run's state; opened, and made if it is new, when first asked for.
+
+        Raises:
+            BadInput: it can't be opened.
+        """
+        self.earlier = earlier.carry_over(self.folder)
         return Store(self.folder)
 
     def __enter__(self) -> Run:
@@ -108,7 +115,7 @@ class Run:
     @property
     def exists(self) -> bool:
         """Whether anything has been done in the folder yet."""
-        return (self.folder / "run.db").exists()
+        return earlier.settings_of(self.folder) is not None
 
     @property
     def dataset(self) -> Path:
@@ -145,15 +152,16 @@ class Run:
             if name not in STAGES:
                 raise BadInput(f"no stage named '{name}' (there are {', '.join(STAGES)}).")
         wanted = STAGES[STAGES.index(start) : STAGES.index(to) + 1]
+        self._must_have_begun(start)
         found = stages.check(self, wanted)
         results = []
         with self.store.working():
-            self.store.put_settings(self.settings.model_dump(exclude_unset=True))
+            write_settings(self.folder, self.settings.model_dump(mode="json", exclude_unset=True))
             for name in wanted:
                 before = self.store.mark(name)
                 work = stages.work(self, name, found)
                 mark = local.run(work.stage, work.inputs, self.store, upstream=work.upstream, progress=progress)
-                report.write(self)
+                report.write(self, name)
                 results.append(self._result(mark, worked=mark != before))
                 on_result(results[-1])
                 if name == "filter":
@@ -163,6 +171,17 @@ class Run:
             if results and not results[-1].kept:
                 raise EmptyResult(exported.nothing_left(self, results[-1]))
         return results
+
+    def _must_have_begun(self, start: str) -> None:
+        """
+        Raises:
+            BadInput: the stage before `start` has never been run, or its result was deleted.
+        """
+        if start != STAGES[0] and not self.store.mark(STAGES[STAGES.index(start) - 1]):
+            raise BadInput(
+                f"the run in {self.folder} has nothing that the stage {start} could begin with; "
+                f"'{self.command('dataset')}' runs all stages, and finds what you have decided before."
+            )
 
     def _result(self, mark: Mark, *, worked: bool) -> StageResult:
         rejected = Counter(row.reason for row in self.store.rejected(mark.name))
@@ -210,19 +229,41 @@ class Run:
 
         return frames.rejected([(name, row) for name in STAGES for row in self.store.rejected(name)])
 
+    def unmatched(self) -> pd.DataFrame:
+        """Decisions that fit no grid of the run as it is now, and why; they are kept, and count again when they fit.
+
+        Returns:
+            grid, decision, note, caption, panels, who, at, why.
+        """
+        from iclora import frames
+
+        return frames.unmatched(self.table(UNMATCHED))
+
     def table(self, name: str) -> list[dict[str, Any]]:
-        """Any table of the run as plain values; `settings` has those in force, each with where it comes from.
+        """Any table of the run as plain values.
+
+        Beyond the stages' tables there are `decisions` (of people, one per grid) and `events` (all that they have
+        changed); `unmatched`, the decisions that fit no grid of the run as it is now; and `settings`, those in force,
+        each with where it comes from.
 
         Raises:
             BadInput: no such table.
         """
         if name == SETTINGS:
             return [{"key": one.key, "value": one.value, "from": one.origin} for one in self.settings_in_force()]
-        return self.store.table(name)
+        if name == UNMATCHED:
+            return [decisions.row_of(one.line) | {"why": one.why} for one in review.unmatched(self)]
+        said = self._said()
+        return said[name] if name in said else self.store.table(name, also=(*said, UNMATCHED, SETTINGS))
+
+    def _said(self) -> dict[str, list[dict[str, Any]]]:
+        """The tables of what people said."""
+        log = decisions.read(self.folder)
+        return {"decisions": [decisions.row_of(line) for line in log.latest()], "events": log.events()}
 
     def counts(self) -> dict[str, int]:
         """How many rows every table of the run has."""
-        return self.store.counts()
+        return self.store.counts() | {name: len(rows) for name, rows in self._said().items()}
 
     def settings_in_force(self) -> list[settings.Setting]:
         """Every setting that the run works by, and where it comes from."""
@@ -245,8 +286,17 @@ class Run:
         return reviews.rows(self.store, self.task, self.counter)
 
     def write_review(self) -> None:
-        """Writes `captions.csv` and `review.html` from the run's state. Edits that were never applied are set aside."""
-        self.set_aside = review.write(self) or self.set_aside
+        """Writes `captions.csv` and `review.html` from the run's state. Edits that were never applied are set aside.
+
+        Raises:
+            BadInput: another process is working on the run.
+        """
+        with self.store.working():
+            self.set_aside = review.write(self) or self.set_aside
+
+    def remarks(self) -> list[str]:
+        """What a person should know about their decisions: what was set aside, carried over, or fits no grid."""
+        return review.remarks(self)
 
     def edits(self, table: str | Path | pd.DataFrame) -> list[reviews.Change]:
         """What an edited table would change; nothing of the run does.
@@ -259,6 +309,11 @@ class Run:
             BadInput: the table can't be read, or rows are in doubt; every doubt is named with row and column.
         """
         found = self.reviewed()
+        if not found:
+            raise BadInput(
+                f"the run in {self.folder} has no captions yet; '{self.command('dataset')}' writes them and finds what "
+                "you have decided before."
+            )
         if isinstance(table, str | Path):
             return csv_table.read_csv(Path(table), found, self.task, self.counter)
         from iclora import frames
@@ -269,21 +324,15 @@ class Run:
         """Applies an edited table and gives what changed. If any row is in doubt, nothing is applied.
 
         The data set has the changes after `advance(start="filter")`. Arguments and errors are those of `edits`.
+
+        Raises:
+            BadInput: also if another process is working on the run, or the decisions can't be written.
         """
         who = str(table) if isinstance(table, str | Path) else "python"
-        with self.store.deciding():
+        with self.store.working(), decisions.deciding(self.folder):
             changes = self.edits(table)
-            self._decide(changes, who)
+            reviews.decide(self.store, changes, who)
         return changes
-
-    def _decide(self, changes: Sequence[reviews.Change], who: str, withdrawn: Sequence[str] = ()) -> None:
-        """Writes changes by a person; of grids that are withdrawn, no decision stays."""
-        self.store.review(
-            [change.review for change in changes if change.review.grid not in withdrawn],
-            [(change.review.grid, *field) for change in changes for field in change.fields],
-            who=who,
-            withdrawn=withdrawn,
-        )
 
     def replacements(self, old: str, new: str, *, inside_words: bool = False) -> list[reviews.Change]:
         """What would change if one phrase took the place of another in all captions; nothing of the run does.
@@ -305,9 +354,9 @@ class Run:
 
         The data set has the changes after `advance(start="filter")`. Arguments and errors are those of `replacements`.
         """
-        with self.store.deciding():
+        with self.store.working(), decisions.deciding(self.folder):
             changes = self.replacements(old, new, inside_words=inside_words)
-            self._decide(changes, replacing.name_of(old, new))
+            reviews.decide(self.store, changes, replacing.name_of(old, new))
         return changes
 
     def undo_replace(self) -> replacing.Undo:
@@ -316,11 +365,11 @@ class Run:
         Raises:
             BadInput: there is none.
         """
-        with self.store.deciding():
+        with self.store.working(), decisions.deciding(self.folder):
             written = {caption.grid: caption.text for caption in self.store.items(Caption, "captions")}
-            events = self.store.table("events")
+            events = decisions.read(self.folder).events()
             undo = replacing.undo(self.reviewed(), self.task, self.counter, events, written)
-            self._decide(undo.changes, f"{replacing.UNDO}{undo.who}", undo.withdrawn)
+            reviews.decide(self.store, undo.changes, f"{replacing.UNDO}{undo.who}")
         return undo
 
     def serve(self, opened: Callable[[str], None]) -> int:

@@ -71,7 +71,7 @@ def captioning(run: Run, places: Mapping[str, int]) -> caption.Parameters:
 
 
 def _filter(run: Run) -> Work:
-    grids, captions = reviews.grids(run.store), reviews.captions(run.store, run.task, run.counter)
+    grids, captions = reviews.grids(run.store, run.task), reviews.captions(run.store, run.task, run.counter)
     for grid in grids:
         if not (run.folder / grid.path).is_file():  # a reviewer has changed its panels; `compose` wrote the others
             compose.redraw(grid, run.task.layout.fit, run.folder)
@@ -109,8 +109,9 @@ def state(store: Store, task: Task) -> str:
     settings, except those that leave a data set as it is."""
     marks = [(mark.name, mark.fingerprint, mark.done) for name in STAGES[:-1] if (mark := store.mark(name))]
     settings = task.model_dump(mode="json", exclude={"captioner", "scorer", "train"})
-    tables = [store.digest(table) for table in ("captions", "scores", "reviews")]
-    return key_of(marks=marks, settings=settings, tables=tables)
+    tables = [store.digest(table) for table in ("captions", "scores")]
+    decided = {grid: asdict(review) for grid, review in reviews.decided(store, task).reviews.items()}
+    return key_of(marks=marks, settings=settings, tables=tables, decided=decided)
 
 
 def work(run: Run, name: str, found: Sequence[Item]) -> Work:

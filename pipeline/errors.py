@@ -2,6 +2,7 @@
 
     ToolkitError
     ├── BadInput        a file, an option or a table of the user's can't be used
+    │   └── Stopped     a stage ends early; what it gave before is whole and kept
     ├── BadReply        a captioner's answer can't be parsed
     │   └── Abstained   a captioner declined to write a caption, with its reason
     ├── MissingWeights  a model's weights can't be loaded on this machine
@@ -18,6 +19,10 @@ class ToolkitError(Exception):
 
 class BadInput(ToolkitError):
     """Something the user gave can't be used as it is."""
+
+
+class Stopped(BadInput):
+    """A stage can't go on, for a reason outside its inputs; what it yielded before is whole and is kept."""
 
 
 class BadReply(ToolkitError):

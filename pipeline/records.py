@@ -128,6 +128,8 @@ class Grid:
     group: Group
     layout: Layout
     path: str
+    pixels: str = ""
+    """SHA-256 of the picture's pixels as `compose` drew it: the same for the same picture in files of other bytes."""
 
     @property
     def origin(self) -> tuple[str, ...]:

@@ -1,7 +1,11 @@
 """A run's state, one SQLite file and a cache by content: what is done, what was kept or rejected, and why.
 
-runs/<task>/run.db    the line's tables, rejected rows with reasons, people's reviews, and the stages' marks
-runs/<task>/cache/    vectors and raw replies, keyed by everything that they depend on
+runs/<task>/run.db              the line's tables, rejected rows with reasons, and the stages' marks
+runs/<task>/cache/              vectors and raw replies, keyed by everything that they depend on
+runs/<task>/run.settings.json   what the run was asked for
+
+`run.db` can be deleted: it is derived again. What people say lies beside it: the settings, and the decisions
+(`pipeline.review.decisions`).
 """
 
 from __future__ import annotations
@@ -11,14 +15,14 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
+from pipeline import files
 from pipeline.cache import Cache
 from pipeline.errors import BadInput
 from pipeline.plugins import suggest
@@ -34,7 +38,6 @@ from pipeline.records import (
     Position,
     Record,
     Rejected,
-    Review,
     Score,
     Scores,
     Shown,
@@ -55,20 +58,17 @@ TABLES: dict[str, type] = {
 REFERENCES: dict[type, tuple[str, str]] = {Group: ("records", "records"), Grid: ("group", "groups")}
 """Which field of a type holds things that have rows of their own, and in which table: the field's row has their ids."""
 
-OTHER_TABLES = ("rejected", "reviews", "events", "stages")
+OTHER_TABLES = ("rejected", "stages")
 
 SCHEMA = "".join(f"CREATE TABLE {table} (id TEXT PRIMARY KEY, body TEXT NOT NULL);\n" for table in TABLES)
 SCHEMA += """
 CREATE TABLE rejected (stage TEXT, id TEXT, what TEXT, reason TEXT, detail TEXT, PRIMARY KEY (stage, id));
-CREATE TABLE reviews (id TEXT PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE settings (id INTEGER PRIMARY KEY CHECK (id = 1), body TEXT NOT NULL);
-CREATE TABLE events (at TEXT, grid TEXT, who TEXT, field TEXT, was TEXT, becomes TEXT);
 CREATE TABLE stages
     (name TEXT PRIMARY KEY, fingerprint TEXT, done INTEGER, entered INTEGER, kept INTEGER, seconds REAL, facts TEXT);
 """
 
 PARTS = (Appearance, Parts, Person, Shown, Tie)
-TYPES = (Caption, *PARTS, Exported, Grid, Group, Layout, Position, Record, Review, Score, Scores)
+TYPES = (Caption, *PARTS, Exported, Grid, Group, Layout, Position, Record, Score, Scores)
 SHAPE = [[(field.name, field.type) for field in fields(kind)] for kind in TYPES]
 REFERRED = [(kind.__name__, *where) for kind, where in REFERENCES.items()]
 VERSION = zlib.crc32(repr([SCHEMA, REFERRED, *SHAPE]).encode()) >> 1
@@ -78,10 +78,90 @@ to raise a number. SQLite has 31 bits for it."""
 UPSERT = "INSERT INTO {} VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
 """A row that is written again keeps its place, so a table is in the order in which its rows were first written."""
 
+DATABASE, SETTINGS = "run.db", "run.settings.json"
+"""Either of them marks a folder as a run's."""
+
 
 def usual_folder(task: str) -> Path:
     """Where a task's run is kept if no folder is named."""
     return Path("runs") / Path(task).stem.replace("_", "-")
+
+
+# ---- files of a run
+
+
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """What the run in a folder was asked for; None if it has not been asked for anything yet.
+
+    Raises:
+        BadInput: the file can't be read.
+    """
+    file = folder / SETTINGS
+    try:
+        found = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{file} can't be read ({error}); correct it, or delete it and give the options again."
+        ) from error
+    if not isinstance(found, dict):
+        raise BadInput(f"{file} holds no settings; delete it and give the options again.")
+    return found
+
+
+def write_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Keeps what the run in a folder is asked for.
+
+    Raises:
+        BadInput: the file can't be written.
+    """
+    file, content = folder / SETTINGS, (json.dumps(settings, indent=1, ensure_ascii=False) + "\n").encode()
+    try:
+        if not file.exists() or file.read_bytes() != content:
+            folder.mkdir(parents=True, exist_ok=True)
+            files.write(file, content)
+    except OSError as error:
+        raise BadInput(
+            f"{file} can't be written ({error.strerror or error}); make room and type the same again."
+        ) from error
+
+
+@contextmanager
+def locked(file: Path, seconds: float) -> Iterator[None]:
+    """Holds a lock, for which it waits so long. The lock is SQLite's own on a file of its own: the system releases it
+    when the process ends, however it ends.
+
+    Raises:
+        sqlite3.Error: another process holds it.
+    """
+    with closing(sqlite3.connect(file, isolation_level=None, timeout=seconds)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def is_current(folder: Path) -> bool:
+    """Whether the folder has a `run.db` of this version; if not, it is to be derived.
+
+    Raises:
+        BadInput: it can't be read now.
+    """
+    file = folder / DATABASE
+    if not file.is_file() or not file.stat().st_size:
+        return False
+    try:
+        with closing(sqlite3.connect(file)) as db:
+            return bool(db.execute("PRAGMA user_version").fetchone()[0] == VERSION)
+    except sqlite3.DatabaseError as error:
+        if is_damaged(error):
+            return False
+        raise BadInput(f"{file} can't be read ({error}); free it and type the same again.") from error
+
+
+def is_damaged(error: sqlite3.DatabaseError) -> bool:
+    """Whether the fault lies in the file itself, not in who holds it or in the disk."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest tells kinds of damage apart
+    return code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 class Keyed(Protocol):
@@ -130,7 +210,7 @@ def _ids(field: str | list[str]) -> list[str]:
     return [field] if isinstance(field, str) else field
 
 
-ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in {*TABLES.values(), Review}}
+ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in set(TABLES.values())}
 
 
 class Store:
@@ -144,7 +224,7 @@ class Store:
         self.folder = folder
         with self._explained():
             folder.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(folder / "run.db", isolation_level=None)
+            self._db = sqlite3.connect(folder / DATABASE, isolation_level=None)
         try:
             with self._explained():
                 self._prepare()
@@ -161,17 +241,16 @@ class Store:
         self._db.close()
 
     def _prepare(self) -> None:
-        """Makes the tables in a new file; an older or foreign one is left as it is."""
+        """Makes the tables in a new file; a foreign one is left as it is, and one of another version is not ours to
+        read: `iclora.earlier` takes what people said from it."""
         if self._version() == (0, False):
             # One process at a time: the switch to WAL does not wait, it fails at once if another process has the file.
-            with closing(sqlite3.connect(self.folder / "opening.lock", isolation_level=None, timeout=60)) as lock:
-                lock.execute("BEGIN EXCLUSIVE")
+            with locked(self.folder / "opening.lock", 60):
                 if self._version() == (0, False):  # else another process was faster
                     self._make()
         if self._version() != (VERSION, True):
             raise BadInput(
-                f"{self.folder / 'run.db'} was not made by this version of iclora; name another folder with --out, "
-                "or move that file away and run again (answers that were paid for stay in the cache)."
+                f"{self.folder / DATABASE} is not a run of this version of iclora; name another folder with --out."
             )
 
     def _make(self) -> None:
@@ -192,16 +271,13 @@ class Store:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
-            raise BadInput(
-                f"the run in {self.folder} can't be read or written ({error}); "
-                "make room or free the file and type the same again, or name another folder with --out."
-            ) from error
+            way = "make room or free the file and type the same again, or name another folder with --out"
+            if isinstance(error, sqlite3.DatabaseError) and is_damaged(error) and (self.folder / SETTINGS).exists():
+                way = f"delete {DATABASE} and type the same again: it is derived again, and no decision is lost"
+            raise BadInput(f"the run in {self.folder} can't be read or written ({error}); {way}.") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        if self._db.in_transaction:  # part of a longer one
-            yield self._db
-            return
         with self._explained():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -222,17 +298,15 @@ class Store:
     def working(self) -> Iterator[None]:
         """Only one process at a time works on a run; others may look at it. May be nested.
 
-        The lock is SQLite's own on a file of its own: the system releases it when the process ends, however it ends.
-
         Raises:
             BadInput: another process is working on the run.
         """
         if self._at_work:
             yield
             return
-        with closing(sqlite3.connect(self.folder / "working.lock", isolation_level=None, timeout=0)) as lock:
+        with ExitStack() as held:
             try:
-                lock.execute("BEGIN EXCLUSIVE")
+                held.enter_context(locked(self.folder / "working.lock", 0))
             except sqlite3.Error as error:
                 raise BadInput(
                     f"another process is at work in {self.folder} ({error}); "
@@ -334,53 +408,19 @@ class Store:
         query = "SELECT id, what, reason, detail FROM rejected WHERE stage = ? ORDER BY rowid"
         return [Rejected(*row) for row in self._read(query, stage)]
 
-    def table(self, name: str) -> list[dict[str, Any]]:
+    def table(self, name: str, also: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Any table as plain dictionaries, for printing; references are ids.
+
+        Args:
+            also: names of tables that the caller knows, for the message if there is none.
 
         Raises:
             BadInput: no such table.
         """
         tables = [*TABLES, *OTHER_TABLES]
         if name not in tables:
-            raise BadInput(f"no table named '{name}'{suggest(name, tables)} (known: {', '.join(tables)}).")
+            known = [*tables, *also]
+            raise BadInput(f"no table named '{name}'{suggest(name, known)} (known: {', '.join(known)}).")
         columns = [row[0] for row in self._read("SELECT name FROM pragma_table_info(?)", name)]
         found = [dict(zip(columns, row, strict=True)) for row in self._read(f"SELECT * FROM {name} ORDER BY rowid")]
         return [json.loads(row["body"]) if "body" in row else row for row in found]
-
-    # ---- settings and people's decisions
-
-    def settings(self) -> dict[str, Any] | None:
-        rows = self._read("SELECT body FROM settings")
-        return dict(json.loads(rows[0][0])) if rows else None
-
-    def put_settings(self, settings: dict[str, Any]) -> None:
-        with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO settings VALUES (1, ?)", (json.dumps(settings),))
-
-    @contextmanager
-    def deciding(self) -> Iterator[None]:
-        """Nobody else decides anything between what is read and what is written in it."""
-        with self._transaction():
-            yield
-
-    def review(
-        self,
-        reviews: Sequence[Review],
-        changes: Iterable[tuple[str, str, str, str]],
-        who: str,
-        withdrawn: Sequence[str] = (),
-    ) -> None:
-        """Writes decisions together with what they change: (grid, field, was, becomes).
-
-        Args:
-            withdrawn: grids whose decision is taken back.
-        """
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        with self._transaction() as db:
-            rows = [(review.id, ADAPTERS[Review].dump_json(review).decode()) for review in reviews]
-            db.executemany(UPSERT.format("reviews"), rows)
-            db.executemany("DELETE FROM reviews WHERE id = ?", [(grid,) for grid in withdrawn])
-            db.executemany(
-                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
-                [(now, grid, who, field, was, becomes) for grid, field, was, becomes in changes],
-            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -30,10 +31,16 @@ class Endpoint(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, scripts: Mapping[str, Sequence[Reaction]], default: Reaction, models: Sequence[str]) -> None:
+    def __init__(
+        self,
+        scripts: Mapping[str, Sequence[Reaction]],
+        default: Reaction,
+        models: Sequence[str],
+        listing: Reaction | None,
+    ) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.scripts = defaultdict(deque, {picture: deque(script) for picture, script in scripts.items()})
-        self.default, self.models = default, models
+        self.default, self.models, self.listing = default, models, listing
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         self.over = threading.Event()
         self.lock = threading.Lock()
@@ -62,6 +69,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.listings += 1
+        if self.server.listing:
+            return self.server.listing(self)
         self.reply({"object": "list", "data": [{"id": name, "object": "model"} for name in self.server.models]})
 
     def do_POST(self) -> None:
@@ -101,8 +110,16 @@ def serving(
     scripts: Mapping[str, Sequence[Reaction]] | None = None,
     default: Reaction | None = None,
     models: Sequence[str] = (MODEL,),
+    listing: Reaction | None = None,
 ) -> Iterator[Endpoint]:
-    with Endpoint(scripts or {}, default or says(GOOD), models) as endpoint:
+    """
+    Args:
+        scripts: reactions to the questions about a picture, in turn.
+        default: the reaction to all others.
+        models: that it lists.
+        listing: the reaction to a request for that list, if it is another one.
+    """
+    with Endpoint(scripts or {}, default or says(GOOD), models, listing) as endpoint:
         thread = threading.Thread(target=endpoint.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -116,7 +133,7 @@ def serving(
 # ---- reactions
 
 
-def completion(text: str | None, finish: str = "stop", **message: object) -> dict[str, Any]:
+def completion(text: object, finish: str = "stop", **message: object) -> dict[str, Any]:
     choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text, **message}}
     usage = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
     return {
@@ -129,7 +146,7 @@ def completion(text: str | None, finish: str = "stop", **message: object) -> dic
     }
 
 
-def says(text: str | None, finish: str = "stop", **message: object) -> Reaction:
+def says(text: object, finish: str = "stop", **message: object) -> Reaction:
     return lambda handler: handler.reply(completion(text, finish, **message))
 
 
@@ -177,6 +194,27 @@ def cuts(handler: Handler) -> None:
 def hangs_up(handler: Handler) -> None:
     """Hangs up without sending anything."""
     handler.close_connection = True
+
+
+def trickles_headers(handler: Handler) -> None:
+    """Sends a header now and then, and never the last."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    while not handler.server.over.wait(0.05):
+        handler.wfile.write(b"X-More: yes\r\n")
+
+
+def floods(handler: Handler) -> None:
+    """Sends as much as anybody takes."""
+    handler.send_response(200)
+    handler.end_headers()
+    handler.close_connection = True
+    while not handler.server.over.is_set():
+        handler.wfile.write(b" " * 65536)
+
+
+def explodes(handler: Handler) -> None:
+    """Sends a little that becomes much when it is decompressed."""
+    handler.reply(gzip.compress(b"0" * 2**26), headers={"Content-Encoding": "gzip"})
 
 
 HALF = sends(json.dumps(completion(GOOD)).encode()[:150])

@@ -25,7 +25,7 @@ from iclora.run import Run
 from iclora.settings import Settings
 from miniature import film
 from miniature.world import Scene, describe, draw_scene, summarise
-from pipeline.store import Store
+from pipeline.store import write_settings
 
 GRIDS = 4
 SHOTS = 5
@@ -98,8 +98,7 @@ def opened(home: Path) -> Run:
 def resettle(home: Path, **settings: Any) -> None:
     """Has the home continue with other settings."""
     changed = opened(home).settings.changed(**settings)
-    with Store(home) as store:
-        store.put_settings(changed.model_dump(exclude_unset=True))
+    write_settings(home, changed.model_dump(mode="json", exclude_unset=True))
 
 
 @dataclass(frozen=True)

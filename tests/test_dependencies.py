@@ -31,7 +31,7 @@ OFFERED = sorted(set(EXTRAS) - {"all", "dev"})
 
 OWNERS: Mapping[str, tuple[str, ...]] = {
     "captioners/local.py": ("local",),
-    "captioners/server.py": ("server",),
+    "captioners/server/": ("server",),
     "iclora/lora.py": ("train",),
     "iclora/page/": ("page",),
     "iclora/testing/backends.py": ("train",),

@@ -46,7 +46,6 @@ def review(
             _learn(run, dry_run=dry_run)
         elif apply is None:
             run.write_review()
-            console.set_aside(run)
             console.review_ways(run)
         elif dry_run:
             changes = run.edits(apply)

@@ -16,7 +16,7 @@ from iclora.run import Run
 from pipeline.cache import key_of
 from pipeline.errors import BadInput
 from pipeline.records import Caption, Decision, Grid, Person, Record, Review, Row, Score
-from pipeline.review import reviews, risk
+from pipeline.review import decisions, reviews, risk
 from pipeline.review.reviews import Change
 from pipeline.stages import compose
 from pipeline.stages.caption import Asking
@@ -117,7 +117,7 @@ class ReviewSession:
             Unknown: the grid has no such panel.
         """
         old = row.grid.group.records[self._panel(row, panel)]
-        grids = reviews.grids(self.run.store)
+        grids = reviews.grids(self.run.store, self.task)
         used = {record: grid.id for grid in grids for record in grid.group.origin}
         sequence = [record for record in self.run.store.items(Record, "records") if _source(record) == _source(old)]
         places = {record.id: place for place, record in enumerate(sequence)}
@@ -201,7 +201,7 @@ class ReviewSession:
             return self._exchange(row, records, {place: ""}, "unsure")
 
     def undo(self, number: int) -> str:
-        """Undoes a step, which is logged too; gives the grid that it was about.
+        """Undoes a step by a decision that takes it back; gives the grid that it was about.
 
         Raises:
             Unknown: there is no such step.
@@ -212,16 +212,15 @@ class ReviewSession:
             raise Unknown(f"there is no step {number} to undo; steps can be undone as long as the page is served.")
         grid = step.change.review.grid
         with self._seen(grid, step.base):
-            back = [(grid, name, becomes, was) for name, was, becomes in step.change.fields]
-            kept, withdrawn = ([step.before], ()) if step.before else ([], (grid,))
-            self.run.store.review(kept, back, WHO, withdrawn)
+            back = tuple((name, becomes, was) for name, was, becomes in step.change.fields)
+            reviews.decide(self.run.store, [Change(step.before or Review(grid, None), back)], WHO)
         self.steps.remove(step)
         return grid
 
     @contextmanager
     def _seen(self, grid: str, base: str) -> Iterator[Row]:
         """The row, if it is as the reviewer saw it; nobody else can decide on it before the end of the `with`."""
-        with self.run.store.deciding():
+        with decisions.deciding(self.run.folder):
             row = self.row(grid)
             if base_of(row) != base:
                 raise Stale(row)
@@ -246,7 +245,7 @@ class ReviewSession:
         """Writes a change; None if there is nothing to change."""
         if change is None:
             return None
-        self.run.store.review([change.review], [(row.id, *field) for field in change.fields], WHO)
+        reviews.decide(self.run.store, [change], WHO)
         number = self.steps[-1].number + 1 if self.steps else 1
         step = Step(number, row.review, change, base_of(self.row(row.id)))
         self.steps.append(step)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.cache import Cache, key_of
-from pipeline.captioning.protocol import Answer, Captioner, Question
+from pipeline.captioning.protocol import GIVEN_UP, Answer, Captioner, Question
 
 RUNS = 3
 """A question that gets no answer in this many runs is given up."""
-GIVEN_UP = "given up"
-"""Class of failure of such a question."""
 TAKEN = ("tokens", "read", "seconds", "cost")
 """What a question costs, summed over all its runs."""
+
+
+class Told(NamedTuple):
+    """What came back for one question."""
+
+    place: int
+    """The question's, among those asked together."""
+    answer: Answer
+    asked: bool
+    """Whether the captioner was asked; else it had been asked before."""
 
 
 class Answers:
@@ -36,16 +44,24 @@ class Answers:
         self.asked, self.known = 0, 0
         """Questions that went to the captioner, and questions whose answers were in the cache."""
 
-    def to(self, questions: Sequence[Question]) -> list[Answer]:
-        """One answer per question, in order. A failed one is asked again by the next run, and given up after RUNS."""
+    def to(self, questions: Sequence[Question]) -> Iterator[Told]:
+        """One answer per question: first those that are known, then the others as they come.
+
+        A failed one is asked again by the next run, and given up after RUNS.
+        """
         keys = [self._key(question) for question in questions]
-        found = [self._find(key) for key in keys]
-        missing = [place for place, answer in enumerate(found) if answer is None]
-        self.asked, self.known = self.asked + len(missing), self.known + len(found) - len(missing)
-        for number, answer in self._captioner.ask([questions[place] for place in missing]) if missing else ():
-            place = missing[number]
-            found[place] = self._keep(keys[place], answer)
-        return [answer for answer in found if answer is not None]
+        missing = []
+        for place, key in enumerate(keys):
+            if (answer := self._find(key)) is None:
+                missing.append(place)
+            else:
+                self.known += 1
+                yield Told(place, answer, asked=False)
+        if not missing:
+            return
+        for number, answer in self._captioner.ask([questions[place] for place in missing]):
+            self.asked += 1
+            yield Told(missing[number], self._keep(keys[missing[number]], answer), asked=True)
 
     def spent(self) -> dict[str, Any]:
         """What all answers that this captioner ever gave to this instruction in the run's folder have cost.

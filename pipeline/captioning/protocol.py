@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 Images = Literal["panels", "grid", "both"]
 """What a model is shown: each panel as an image of its own, the whole grid as one, or the grid and then its panels."""
 
+GIVEN_UP, THINKING, CUT_OFF = "given up", "thinking", "cut off"
+FINAL = (GIVEN_UP, THINKING, CUT_OFF)
+"""Kinds of failure that no run asks about again: several runs got no answer; the answer spent its tokens on thinking,
+or was cut off, though the limit had been doubled once."""
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -50,7 +55,8 @@ class Answer:
     read: int = 0
     """Tokens that it read, images included; 0 if not known."""
     finished: bool = True
-    """False if the answer was cut off by the token limit."""
+    """False if the token limit cut the answer off, or left nothing of it but thoughts. A captioner doubles the limit
+    once before it says so; what then can't be read is not asked for again."""
     seconds: float = field(default=0.0, compare=False, repr=False)
     """How long it took; each answer of a batch has its share."""
     failure: str = ""

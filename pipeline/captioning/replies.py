@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -11,14 +10,15 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
+from pipeline.captioning import objects, thoughts
 from pipeline.errors import Abstained, BadReply
 from pipeline.plugins import faults_of
 from pipeline.records import Appearance, Caption, Parts, Person, Shown, Tie
 from pipeline.task import Task
 from pipeline.text import grammar, lint
 
-TRIES = 50
-"""In how many places of an answer the JSON object is looked for."""
+KEYS = ("panels", "summary", "unrelated")
+"""Keys that tell a reply from other objects in an answer."""
 LONGEST = 100_000
 """Most characters of an answer: a caption has a few thousand, a model that thinks aloud first tens of thousands."""
 NO_REASON = ("", "no", "none", "null", "n/a", "false")
@@ -37,7 +37,24 @@ def _named(entry: Any) -> Any:
     return {"name": entry} if isinstance(entry, str) else entry
 
 
+def _numeral(given: Any) -> Any:
+    """The number in a text that has only one ("Image 1")."""
+    if not isinstance(given, str) or re.fullmatch(r"\s*[+-]?\d+\s*", given):
+        return given
+    found = re.findall(r"(?<![\d.])\d{1,4}(?!\d|\.\d)", given)
+    return int(found[0]) if len(found) == 1 else given
+
+
+def _present(given: Any) -> Any:
+    """Without what is null, in objects and lists."""
+    if isinstance(given, dict):
+        return {key: _present(value) if isinstance(value, list) else value for key, value in given.items()
+                if value is not None}  # fmt: skip
+    return [value for value in given if value is not None] if isinstance(given, list) else given
+
+
 Text = Annotated[str, AfterValidator(_writable)]
+Number = Annotated[int, BeforeValidator(_numeral)]
 
 
 class _Part(BaseModel):
@@ -46,7 +63,7 @@ class _Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _there(cls, given: Any) -> Any:
-        return {key: value for key, value in given.items() if value is not None} if isinstance(given, dict) else given
+        return _present(given)
 
 
 class SeenReply(_Part):
@@ -59,7 +76,7 @@ class SeenReply(_Part):
 class PanelReply(_Part):
     """One panel's part of an answer."""
 
-    image: int = Field(default=0, description="number of the image, from 1")
+    image: Number = Field(default=0, description="number of the image, from 1")
     people: list[Annotated[SeenReply, BeforeValidator(_named)]] = Field(default=[], description="who is in this image")
     text: Text = Field(
         description="what this image shows, in one clause that is true of this image read alone; of people it gives "
@@ -79,7 +96,7 @@ class TieReply(_Part):
     """Something that images have in common."""
 
     what: Text = Field(description="a person, a thing or a place that is seen in two images or more")
-    panels: list[int] = Field(description="numbers of the images in which it is seen")
+    panels: list[Number] = Field(description="numbers of the images in which it is seen")
 
 
 class JointReply(_Part):
@@ -91,12 +108,12 @@ class JointReply(_Part):
     )
     summary: Text = Field(description="what the images have in common, in one clause")
     ties: list[TieReply] = Field(default=[], description="what ties the images together")
-    strangers: list[int] = Field(default=[], description="numbers of images that do not belong with the others")
+    strangers: list[Number] = Field(default=[], description="numbers of images that do not belong with the others")
     unrelated: Text = Field(default="", description="why no images belong together; empty where some do")
 
 
 def read(answer: str, task: Task) -> Caption:
-    """The caption in an answer: structured or free text.
+    """The caption in an answer: structured or free text, behind whatever the model thought aloud.
 
     Its problems are those of the text, the line breaks of a free one, and people who according to a structured one are
     in an image but whom the text or the list of people leaves out.
@@ -107,7 +124,17 @@ def read(answer: str, task: Task) -> Caption:
     """
     if len(answer) > LONGEST:
         raise BadReply(f"the answer has {len(answer):,} characters, more than {LONGEST:,}")
-    found = _json_in(answer)
+    said = thoughts.cut(answer)
+    if answer.strip() and not said.strip():
+        raise BadReply("the answer has only thoughts, and nothing stands behind them")
+    try:
+        return _read(said, task)
+    except RecursionError:
+        raise BadReply("the answer is nested too deeply") from None
+
+
+def _read(answer: str, task: Task) -> Caption:
+    found = find_object(answer)
     if found is None:
         if grammar.is_joint(answer, task):
             caption = grammar.parse(answer, task)
@@ -127,6 +154,23 @@ def read(answer: str, task: Task) -> Caption:
     return replace(caption, problems=(*_name_faults(reply, parts, task), *caption.problems))
 
 
+def find_object(answer: str) -> dict[str, Any] | None:
+    """The reply among the JSON objects of an answer; None if there is none.
+
+    One with panels and a summary counts before others, and a bare abstention only if nothing else is there: it may be a
+    passing thought.
+
+    Raises:
+        BadReply: there are several different replies, so none can be told from a draft.
+    """
+    found = list(objects.find(answer, KEYS))
+    whole = [one for one in found if isinstance(one.get("panels"), list) and "summary" in one]
+    if any(one != whole[0] for one in whole[1:]):
+        raise BadReply("the answer has several different JSON objects instead of one")
+    described = [one for one in found if "panels" in one or "summary" in one]
+    return next(iter([*whole, *described, *reversed(found)]), None)
+
+
 def _reason(given: Any) -> str:
     """A model's reason to abstain, on one line; empty if it has none."""
     if not isinstance(given, str) or given.strip(" .").casefold() in NO_REASON:
@@ -136,7 +180,7 @@ def _reason(given: Any) -> str:
 
 def _parts(reply: JointReply, unrelated: str) -> Parts:
     """The answer as data: names without brackets, texts without looks."""
-    panels = _in_order(reply.panels)
+    panels, first_number = _in_order(reply.panels)
     given = {_bare(person.name): person for person in reply.people}
     seen = [{_bare(one.name): _noun(one.looks) for one in panel.people} for panel in panels]
     texts = [grammar.clean(text) for text in (*(panel.text for panel in panels), reply.summary)]
@@ -153,8 +197,8 @@ def _parts(reply: JointReply, unrelated: str) -> Parts:
             for text, one in zip(shown, seen, strict=True)
         ),
         summary=summary,
-        ties=tuple(_ties(reply.ties, len(panels))),
-        strangers=_places(reply.strangers, len(panels)),
+        ties=tuple(_ties(reply.ties, len(panels), first_number)),
+        strangers=_places(reply.strangers, len(panels), first_number),
         unrelated=unrelated,
     )
     return grammar.bared(grammar.renamed(raw, {}))  # with brackets around people whom looks and ties mention
@@ -167,26 +211,32 @@ def _person(name: str, given: PersonReply | None, seen: Sequence[dict[str, str]]
     return Person(name, looks or first, grammar.clean(given.changes) if given else "")
 
 
-def _ties(given: Iterable[TieReply], count: int) -> Iterator[Tie]:
+def _ties(given: Iterable[TieReply], count: int, first: int) -> Iterator[Tie]:
     for tie in given:
-        panels = _places(tie.panels, count)
+        panels = _places(tie.panels, count, first)
         if len(panels) > 1 and (what := grammar.clean(tie.what)):
             yield Tie(what, panels)
 
 
-def _places(numbers: Iterable[int], count: int) -> tuple[int, ...]:
-    """Places, from 0, of the images that exist."""
-    return tuple(sorted({number - 1 for number in numbers if 1 <= number <= count}))
+def _places(numbers: Iterable[int], count: int, first: int) -> tuple[int, ...]:
+    """Places, from 0, of the images that exist.
+
+    Args:
+        first: number of the first image.
+    """
+    return tuple(sorted({number - first for number in numbers if 0 <= number - first < count}))
 
 
-def _in_order(panels: list[PanelReply]) -> list[PanelReply]:
-    """The panels in the order of their numbers, or as they are if they have none."""
+def _in_order(panels: list[PanelReply]) -> tuple[list[PanelReply], int]:
+    """The panels in the order of their numbers, or as they are if they have none; and the first number, 1 or 0."""
     numbers = [panel.image for panel in panels]
     if not any(numbers):
-        return panels
-    if sorted(numbers) != list(range(1, len(panels) + 1)):
-        raise BadReply(f'the "image" numbers of the {len(panels)} panels are not 1 to {len(panels)}, each once')
-    return sorted(panels, key=lambda panel: panel.image)
+        return panels, 1
+    given = [panel.image for panel in panels if "image" in panel.model_fields_set]
+    for first in (1, 0):
+        if sorted(given) == list(range(first, first + len(panels))):
+            return sorted(panels, key=lambda panel: panel.image), first
+    raise BadReply(f'the "image" numbers of the {len(panels)} panels are not 1 to {len(panels)}, each once')
 
 
 def _bare(name: str) -> str:
@@ -207,26 +257,3 @@ def _name_faults(reply: JointReply, parts: Parts, task: Task) -> Iterator[str]:
                 yield f'"people" of {marker} has <{one.name}>, who is missing from the list of all "people"'
             if one.name not in grammar.people(panel.text):
                 yield f'the text of {marker} does not mention <{one.name}>, who is in its "people"'
-
-
-def _json_in(answer: str) -> dict[str, Any] | None:
-    """The first JSON object in an answer that looks like a reply, whatever is around it.
-
-    Chatter, code fences and other objects are skipped, among them the inner ones of a reply that was cut off. A bare
-    abstention counts only if no reply follows: it may be a passing thought. Only a limited number of places is tried,
-    since each may cost a pass over the whole answer.
-    """
-    decoder = json.JSONDecoder()
-    reached, abstention = 0, None
-    for start in itertools.islice(re.finditer(r'\{\s*"', answer), TRIES):
-        if start.start() < reached:
-            continue
-        try:
-            found, reached = decoder.raw_decode(answer, start.start())
-        except (ValueError, RecursionError):  # not JSON, or numbers or nesting beyond what Python reads
-            continue
-        if not found.keys().isdisjoint(("summary", "panels")):
-            return dict(found)
-        if "unrelated" in found:
-            abstention = dict(found)
-    return abstention

@@ -12,7 +12,7 @@ import pickle
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -20,12 +20,13 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.engines.base import Facts, In, Stage
-from pipeline.errors import ToolkitError
+from pipeline.errors import Stopped, ToolkitError
 from pipeline.progress import Progress
 from pipeline.records import Rejected
 from pipeline.store import TABLES, Item, Mark, Store
 
-Results = list[Item | Rejected | Facts]
+Results = tuple[list[Item | Rejected | Facts], Stopped | None]
+"""What a batch came to, and why the stage ended early, if it did."""
 
 
 def run(
@@ -50,7 +51,7 @@ def run(
 
     Raises:
         BadInput: another process is at work in this run.
-        ToolkitError: a worker process was killed.
+        ToolkitError: a worker process was killed, or the stage ended early.
         RuntimeError: the stage lost an input (a bug of the stage, never the fault of the user's data).
     """
     fingerprint = _fingerprint(stage, upstream)
@@ -79,13 +80,16 @@ def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progre
     progress(stage.name, finished, len(inputs))
     clock = time.perf_counter()
     found: dict[str, Any] = {}
-    for batch, made in _results(stage, left, processes):
+    for batch, (made, stopped) in _results(stage, left, processes):
         given = [result for result in made if isinstance(result, Facts)]
         results = [result for result in made if not isinstance(result, Facts)]
         if stage.repeated:
             results = list(stage.repeated(results, earlier))
         outputs = [result for result in results if not isinstance(result, Rejected)]
         rejected = [result for result in results if isinstance(result, Rejected)]
+        if stopped:
+            settled = _origins(stage, outputs, rejected)
+            batch = [item for item in batch if item.id in settled]  # noqa: PLW2901
         _account(stage, batch, outputs, rejected)
         if stage.repeated:
             earlier.update((item.id, item) for item in outputs)
@@ -96,6 +100,8 @@ def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progre
             found |= {name: _added(found.get(name), value) for name, value in facts.found.items()}
         finished += len(batch)
         progress(stage.name, finished, len(inputs))
+        if stopped:
+            raise stopped
     return found
 
 
@@ -115,8 +121,7 @@ def _settled(stage: Stage[In], store: Store) -> set[str]:
     """Ids of inputs that an earlier, cut-off run has dealt with. A stage that sees everything at once has none."""
     if stage.batch is None:
         return set()
-    made = {origin for item in _outputs(stage, store) for origin in stage.origin(item)}
-    return made | {row.origin for row in store.rejected(stage.name)}
+    return _origins(stage, _outputs(stage, store), store.rejected(stage.name))
 
 
 def _outputs(stage: Stage[In], store: Store) -> list[Item]:
@@ -124,11 +129,15 @@ def _outputs(stage: Stage[In], store: Store) -> list[Item]:
 
 
 def _account(stage: Stage[In], batch: Sequence[In], outputs: Sequence[Item], rejected: Sequence[Rejected]) -> None:
-    ids = {item.id for item in batch}
-    settled = {origin for output in outputs for origin in stage.origin(output)} | {row.origin for row in rejected}
+    ids, settled = {item.id for item in batch}, _origins(stage, outputs, rejected)
     if settled != ids:
         lost, foreign = sorted(ids - settled)[:3], sorted(settled - ids)[:3]
         raise RuntimeError(f"stage {stage.name} lost {lost} and invented {foreign}")
+
+
+def _origins(stage: Stage[In], outputs: Iterable[Item], rejected: Iterable[Rejected]) -> set[str]:
+    """Ids of the inputs that these results come from."""
+    return {origin for output in outputs for origin in stage.origin(output)} | {row.origin for row in rejected}
 
 
 # ---- running the batches
@@ -140,7 +149,7 @@ def _results(stage: Stage[In], inputs: Sequence[In], processes: bool) -> Iterato
     batches = [inputs[start : start + size] for start in range(0, len(inputs), size)]
     if stage.workers == 1:
         for batch in batches:
-            yield batch, list(stage.run(batch))
+            yield batch, _whole(stage.run, batch)
         return
     with _workers(stage, processes) as submit:
         waiting = iter(batches)
@@ -203,7 +212,13 @@ def _processes(stage: Stage[In]) -> Pool:
 
 
 def _whole(function: Callable[[Sequence[In]], Any], batch: Sequence[In]) -> Results:
-    return list(function(batch))
+    made: list[Item | Rejected | Facts] = []
+    try:
+        for result in function(batch):
+            made.append(result)
+    except Stopped as stopped:
+        return made, stopped
+    return made, None
 
 
 _worker: list[Callable[[Sequence[Any]], Any]] = []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.errors import BadInput
-from pipeline.records import Parts, Person, Row
+from pipeline.records import Parts, Person, Review, Row
 from pipeline.review import reviews
 from pipeline.review.reviews import Change
 from pipeline.task import Task
@@ -30,10 +30,8 @@ class Undo:
     who: str
     """Under which name the log keeps the replacement."""
     changes: tuple[Change, ...] = ()
-    """Rows that get their earlier texts."""
-    withdrawn: tuple[str, ...] = ()
-    """Those of their grids that nobody has touched otherwise, and that have the captioner's text again; the toolkit
-    decides on them again."""
+    """Rows that get their earlier texts. Of those that nobody has touched otherwise, and that have the captioner's text
+    again, no decision stays: the toolkit decides on them again."""
     stay: tuple[str, ...] = ()
     """Grids that were edited since, and stay as they are."""
 
@@ -144,17 +142,16 @@ def undo(
     start, end = _last(events)
     who, by_id = events[start]["who"], {row.id: row for row in rows}
     others = {event["grid"] for event in events if not event["who"].startswith((WHO, UNDO))}
-    changes, withdrawn, stay = [], [], []
+    changes, stay = [], []
     for grid in dict.fromkeys(event["grid"] for event in events[start:end]):
         fields = [(e["field"], e["was"], e["becomes"]) for e in events[start:end] if e["grid"] == grid]
         change = _back(by_id.get(grid), fields, task, counter)
         if change is None:
             stay.append(grid)
             continue
-        changes.append(change)
-        if grid not in others and written.get(grid) == change.review.text:
-            withdrawn.append(grid)
-    return Undo(who, tuple(changes), tuple(withdrawn), tuple(stay))
+        alone = grid not in others and written.get(grid) == change.review.text
+        changes.append(replace(change, review=Review(grid, None)) if alone else change)
+    return Undo(who, tuple(changes), tuple(stay))
 
 
 def _last(events: Sequence[Event]) -> tuple[int, int]:

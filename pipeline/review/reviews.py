@@ -13,6 +13,8 @@ from typing import get_args
 
 from pipeline.errors import BadInput, BadReply
 from pipeline.records import Caption, Decision, Grid, Parts, Person, Record, Review, Row, Scores, content_id
+from pipeline.review import decisions
+from pipeline.review.decisions import Matched
 from pipeline.store import Store
 from pipeline.task import Task
 from pipeline.text import budget, grammar
@@ -34,12 +36,32 @@ class Change:
     """Problems of the caption, if that was edited."""
 
 
-def grids(store: Store) -> list[Grid]:
+def grids(store: Store, task: Task) -> list[Grid]:
     """Every grid with the panels that count: a person's choice of pictures takes precedence over ours.
 
     A grid with other panels keeps its id and has a picture of its own, drawn by whoever changes the panels.
     """
-    return _arranged(_made(store), _holding(store))
+    made = _made(store)
+    return _arranged(made, _decided(store, made, task))
+
+
+def decided(store: Store, task: Task) -> Matched:
+    """What people decided, and which of it fits no grid of the run; also of a run that was cut off."""
+    return _decided(store, store.items(Grid, "grids"), task)
+
+
+def decide(store: Store, changes: Sequence[Change], who: str) -> None:
+    """Writes changes down for good. To be called within `decisions.deciding`.
+
+    Args:
+        who: `page`, `python`, or the path of a table.
+
+    Raises:
+        BadInput: they can't be written, and none of them is.
+    """
+    made = {grid.id: grid for grid in _made(store)}
+    lines = [decisions.line_on(made[one.review.grid], one.review, one.fields, who) for one in changes]
+    decisions.append(store.folder, lines)
 
 
 def _made(store: Store) -> list[Grid]:
@@ -57,7 +79,14 @@ def _made(store: Store) -> list[Grid]:
     return found
 
 
-def _arranged(made: Sequence[Grid], word: Word) -> list[Grid]:
+def _decided(store: Store, made: Sequence[Grid], task: Task) -> Matched:
+    lines = decisions.read(store.folder).latest()
+    chosen = any(line.review and line.review.panels for line in lines)
+    records = {record.id: record for record in store.items(Record, "records")} if chosen else {}
+    return decisions.match(lines, made, records, task)
+
+
+def _arranged(made: Sequence[Grid], word: Matched) -> list[Grid]:
     chosen = {grid: review.panels for grid, review in word.reviews.items() if review.panels}
     return [
         rearranged(grid, [word.records[record] for record in chosen[grid.id]]) if grid.id in chosen else grid
@@ -69,23 +98,7 @@ def rearranged(grid: Grid, records: Sequence[Record]) -> Grid:
     """The grid with these records in this order."""
     group = replace(grid.group, records=tuple(records))
     version = content_id("v", grid.id, group.origin)[2:]
-    return replace(grid, group=group, path=str(Path(grid.path).with_name(f"{grid.id}-{version}.png")))
-
-
-@dataclass(frozen=True)
-class Word:
-    """A person's reviews that are valid, by grid; one that names pictures which have left the run is not."""
-
-    reviews: Mapping[str, Review]
-    records: Mapping[str, Record]
-    """By id, the pictures that a person may have chosen; empty if nobody has chosen any."""
-
-
-def _holding(store: Store) -> Word:
-    found = store.items(Review, "reviews")
-    chosen = any(review.panels for review in found)
-    records = {record.id: record for record in store.items(Record, "records")} if chosen else {}
-    return Word({r.grid: r for r in found if all(record in records for record in r.panels)}, records)
+    return replace(grid, group=group, path=str(Path(grid.path).with_name(f"{grid.id}-{version}.png")), pixels="")
 
 
 def captions(store: Store, task: Task, counter: TokenCounter) -> list[Caption]:
@@ -93,10 +106,11 @@ def captions(store: Store, task: Task, counter: TokenCounter) -> list[Caption]:
 
     If a person has exchanged panels, the text is theirs too, even an empty one, since ours describes other panels.
     """
-    return _counting(store, _made(store), _holding(store), task, counter)
+    made = _made(store)
+    return _counting(store, made, _decided(store, made, task), task, counter)
 
 
-def _counting(store: Store, made: Sequence[Grid], word: Word, task: Task, counter: TokenCounter) -> list[Caption]:
+def _counting(store: Store, made: Sequence[Grid], word: Matched, task: Task, counter: TokenCounter) -> list[Caption]:
     said = {grid: review for grid, review in word.reviews.items() if review.text or review.panels}
     by_id = {grid.id: grid for grid in made}
     ours = store.items(Caption, "captions")
@@ -127,7 +141,8 @@ def rows(store: Store, task: Task, counter: TokenCounter) -> list[Row]:
 
     Scores and rejections belong to the text and the panels that were scored; a grid that has others now has none.
     """
-    made, word = _made(store), _holding(store)
+    made = _made(store)
+    word = _decided(store, made, task)
     counting = {caption.grid: caption for caption in _counting(store, made, word, task, counter)}
     scores = {found.grid: found for found in store.items(Scores, "scores")}
     rejected = {row.id: row.detail for row in store.rejected("filter")}

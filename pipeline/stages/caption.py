@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline import pixels
 from pipeline.cache import Cache
-from pipeline.captioning import instructions, replies
-from pipeline.captioning.answers import GIVEN_UP, Answers
-from pipeline.captioning.protocol import Answer, Captioner, Question, Turn
+from pipeline.captioning import instructions, replies, thoughts
+from pipeline.captioning.answers import Answers
+from pipeline.captioning.protocol import CUT_OFF, FINAL, GIVEN_UP, THINKING, Answer, Captioner, Question, Turn
+from pipeline.captioning.streak import Streak
 from pipeline.engines.base import Facts, Stage
-from pipeline.errors import Abstained, BadReply
+from pipeline.errors import Abstained, BadInput, BadReply, Stopped
 from pipeline.records import Caption, Grid, Rejected
 from pipeline.task import Task
 from pipeline.text import budget, grammar, lint, names
@@ -38,6 +39,8 @@ class Parameters:
     counter: TokenCounter
     places: Mapping[str, int]
     """By grid id, its place in the run, which decides what its people are called."""
+    streak: Streak = field(default_factory=Streak, compare=False)
+    """Says when to stop asking; no caption depends on it."""
 
 
 def places(grids: Sequence[Grid]) -> dict[str, int]:
@@ -51,7 +54,7 @@ def stage(parameters: Parameters, earlier: Sequence[Caption] = ()) -> Stage[Grid
     Args:
         earlier: captions that an earlier run made.
     """
-    unanswered = any(caption.failure not in ("", GIVEN_UP) for caption in earlier)
+    unanswered = any(caption.failure not in ("", *FINAL) for caption in earlier)
     asking, task = Asking(parameters), parameters.task
     config = {
         "task": task.name,
@@ -78,7 +81,11 @@ def stage(parameters: Parameters, earlier: Sequence[Caption] = ()) -> Stage[Grid
 
 
 def caption(grids: Sequence[Grid], *, parameters: Parameters) -> Iterator[Caption | Rejected | Facts]:
-    """One caption per grid; grids that the captioner finds unrelated are rejected."""
+    """One caption per grid; grids that the captioner finds unrelated are rejected.
+
+    Raises:
+        Stopped: the captioner can't be asked, or fails in the same way again and again.
+    """
     asking = Asking(parameters)
     yield from asking.caption(grids)
     yield Facts({"asked": asking.answers.asked, "answers from the cache": asking.answers.known})
@@ -98,15 +105,20 @@ class _Open:
     """Why the captioner finds that the panels don't belong together."""
 
     @property
+    def good(self) -> bool:
+        """Whether it is settled for good: described without a problem, or found unrelated."""
+        return bool(self.unrelated) or (self.best is not None and not self.best.problems)
+
+    @property
     def waits(self) -> bool:
         """Whether there is a question to ask; one that got no answer is left to another run."""
-        return not self.failure and not self.unrelated and (self.best is None or bool(self.best.problems))
+        return not self.failure and not self.good
 
     def take(self, answer: Answer, caption: Caption) -> None:
         """Keeps the caption if it is the best so far, and adds the answer's faults to the question."""
         if self.best is None or _faults(caption) < _faults(self.best):
             self.best = caption
-        turn = Turn(answer.text[:KEPT], caption.problems)
+        turn = Turn(thoughts.cut(answer.text)[:KEPT], caption.problems)
         self.question = replace(self.question, earlier=(*self.question.earlier, turn))
 
 
@@ -119,7 +131,7 @@ class Asking:
             MissingWeights: the captioner's model can't be had on this machine.
         """
         self.task, self.captioner, self.counter = parameters.task, parameters.captioner, parameters.counter
-        self.folder, self.places = parameters.folder, parameters.places
+        self.folder, self.places, self.streak = parameters.folder, parameters.places, parameters.streak
         self.instruction = instructions.write(self.task)
         self.answers = Answers(self.captioner, parameters.cache, instructions.id_of(self.instruction))
 
@@ -134,6 +146,9 @@ class Asking:
             "attempts": dict(sorted(Counter(str(caption.attempts) for caption in captions).items())),
             "failures": dict(Counter(caption.failure for caption in captions if caption.failure)),
             "remarks": list(self._remarks(captions)),
+            "without a caption": dict(
+                Counter(self._lacking(caption) for caption in captions if not _described(caption))
+            ),
             "length": budget.facts(captions, self.task, self.counter),
         }
 
@@ -157,14 +172,29 @@ class Asking:
                 yield self._signed(said, grids[place], attempts=0 if answer.failure else 1)
             return
         cases = [_Open(grid, self._question(grid)) for grid in grids]
+        try:
+            self._ask(cases)
+        except BadInput as error:
+            yield from (self._settled(case) for case in cases if case.good)
+            raise Stopped(str(error)) from error
+        yield from map(self._settled, cases)
+
+    def _ask(self, cases: Sequence[_Open]) -> None:
+        """Asks about all cases until none waits or the attempts are used up.
+
+        Raises:
+            BadInput: no other question would get an answer either.
+        """
         waiting = cases
         for _ in range(self.task.caption.attempts):
-            for case, answer in zip(waiting, self.answers.to([case.question for case in waiting]), strict=True):
-                self._take(case, answer)
+            for told in self.answers.to([case.question for case in waiting]):
+                case = waiting[told.place]
+                self._take(case, told.answer)
+                if told.asked:
+                    self.streak.add(case.failure)
             waiting = [case for case in waiting if case.waits]
             if not waiting:
                 break
-        yield from map(self._settled, cases)
 
     def again(self, grid: Grid, shown: Sequence[str], faults: Sequence[str]) -> Caption:
         """A caption of a grid other than those that a person has seen, which go back one by one with their faults.
@@ -178,14 +208,16 @@ class Asking:
         """
         question = self._question(grid)
         for _ in range(len(shown) + self.task.caption.attempts):
-            answer = self.answers.to([question])[0]
+            (told,) = self.answers.to([question])
+            answer = told.answer
             if answer.failure:
                 raise BadReply(f"the captioner gave no answer ({answer.failure}).")
             caption = self._signed(self._named(self._read(answer), grid), grid, len(question.earlier) + 1)
             if all(caption.panels) and caption.text not in shown:
                 return caption
             wrong = tuple(dict.fromkeys((*caption.problems, *faults))) or ("a different wording is wanted",)
-            question = replace(question, earlier=(*question.earlier, Turn(answer.text[:KEPT], wrong)))
+            turn = Turn(thoughts.cut(answer.text)[:KEPT], wrong)
+            question = replace(question, earlier=(*question.earlier, turn))
         raise BadReply(f"the captioner wrote nothing new that can be read in {len(question.earlier)} answers.")
 
     def _take(self, case: _Open, answer: Answer) -> None:
@@ -198,6 +230,8 @@ class Asking:
             case.take(answer, self._read(answer))
         except Abstained as abstained:
             case.unrelated = str(abstained)
+        except BadReply as error:
+            case.failure = str(error)
 
     def _settled(self, case: _Open) -> Caption | Rejected:
         """What becomes of a grid after its last question; one without any answer still gets its row."""
@@ -211,7 +245,9 @@ class Asking:
         """The best caption so far, or an empty one, with the reason why the last question has no answer."""
         caption = best or Caption("", "", "", ("",) * len(self.task.markers))
         kind, _, why = failure.partition(": ")
-        reason = why if kind == GIVEN_UP else f"no answer yet ({failure}); the next run asks again"
+        reason = f"no answer yet ({failure}); the next run asks again"
+        if kind in FINAL:
+            reason = why if kind == GIVEN_UP else f"no answer ({failure})"
         return replace(caption, failure=kind, problems=(reason, *caption.problems))
 
     def _question(self, grid: Grid) -> Question:
@@ -226,12 +262,16 @@ class Asking:
         )
 
     def _read(self, answer: Answer) -> Caption:
-        """The caption in a model's answer, whatever that is; its problems are worded for the model and for a person."""
+        """The caption in a model's answer; its problems are worded for the model and for a person.
+
+        Raises:
+            Abstained: the model finds that the panels don't belong together.
+            BadReply: there is nothing in it that could be read, because its tokens were spent; the message has the form
+                of a failure.
+        """
         faults: list[str] = []
         if not answer.finished:
-            cut = "the answer is longer than captioner.max_new_tokens allows and was cut off"
-            thought = "all of captioner.max_new_tokens went into thinking before any answer was written"
-            faults.append(cut if answer.text else thought)
+            faults.append("the answer is longer than captioner.max_new_tokens allows and was cut off")
         try:
             said = replies.read(answer.text, self.task)
             caption = self._spelt(said)
@@ -239,7 +279,10 @@ class Asking:
         except Abstained:
             raise
         except BadReply as error:
-            caption = grammar.parse(answer.text[:KEPT], self.task)
+            text = thoughts.cut(answer.text)
+            if not answer.finished:
+                raise BadReply(_spent(text)) from error
+            caption = grammar.parse(text[:KEPT], self.task)
             faults.append(str(error))
         return self._checked(replace(caption, problems=(*faults, *caption.problems)))
 
@@ -280,6 +323,41 @@ class Asking:
         prompt = "" if self.captioner.verbatim else instructions.id_of(self.instruction)
         kind = str(self.answers.identity["captioner"])
         return replace(caption, grid=grid.id, captioner=kind, prompt=prompt, attempts=attempts)
+
+    def _lacking(self, caption: Caption) -> str:
+        """Why a caption is none, in a word or two."""
+        return caption.failure or ("no text" if self.captioner.verbatim else "unreadable")
+
+
+def _described(caption: Caption) -> bool:
+    return any(caption.panels)
+
+
+def _spent(text: str) -> str:
+    """The failure of an answer whose tokens were spent before it could be read.
+
+    Args:
+        text: of the answer, without thoughts.
+    """
+    more = "allow more with --set captioner.max_new_tokens=4096"
+    if text.strip():
+        return f"{CUT_OFF}: twice the tokens of captioner.max_new_tokens did not suffice for the answer; {more}"
+    return (
+        f"{THINKING}: twice the tokens of captioner.max_new_tokens went into thinking before any answer was written; "
+        f"turn it off with --set captioner.thinking=off, or {more}"
+    )
+
+
+def lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """What a person is told about a finished stage: how many grids have no caption, and why."""
+    lacking = facts.get("without a caption") or {}
+    if not lacking:
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(lacking.items(), key=lambda one: -one[1]))
+    again = set(lacking) - {*FINAL, "no text", "unreadable"}
+    way = "; the same command asks again" if again else ""
+    count = sum(lacking.values())
+    yield f"{count} {'grid has' if count == 1 else 'grids have'} no caption ({reasons}){way}."
 
 
 def _faults(caption: Caption) -> tuple[int, int]:

@@ -20,7 +20,8 @@ from pipeline.consistency.teaching import FEWEST, Turn, Worst
 from pipeline.consistency.verdict import BELONGS, Verdict
 from pipeline.errors import BadInput
 from pipeline.records import Row
-from pipeline.review import reviews
+from pipeline.review import decisions, reviews
+from pipeline.store import read_settings
 
 FILMS = 40
 SIZE = (320, 160)
@@ -83,7 +84,7 @@ def decide(run: Run, kept: int = 20, dropped: int = 4) -> dict[str, bool]:
             row, run.task, run.counter, decision="keep" if of_one_cast(row) else "drop", note="seen"
         )
         assert change
-        run.store.review([change.review], [], "page")
+        reviews.decide(run.store, [change], "page")
     return {row.id: of_one_cast(row) for row in chosen}
 
 
@@ -141,7 +142,7 @@ def test_unsure_decisions_teach_nothing(run: Run) -> None:
     first = next(row for row in rows(run) if row.id in decided)
     change = reviews.change(first, run.task, run.counter, decision="unsure")
     assert change
-    run.store.review([change.review], [], "page")
+    reviews.decide(run.store, [change], "page")
     assert run.decided() == {grid: word for grid, word in decided.items() if grid != first.id}
     with pytest.raises(BadInput, match="1 more is missing"):
         run.preview_learning()
@@ -152,12 +153,12 @@ def test_unsure_decisions_teach_nothing(run: Run) -> None:
 
 def verdict_of(run: Run) -> Verdict:
     captions = reviews.captions(run.store, run.task, run.counter)
-    by_id = {grid.id: grid for grid in reviews.grids(run.store)}
+    by_id = {grid.id: grid for grid in reviews.grids(run.store, run.task)}
     return verdict.verdict(run.task, [by_id[one.grid] for one in captions], captions, None, {})
 
 
 def test_two_verdicts_are_compared_by_the_worst_panel_of_every_undecided_grid(run: Run) -> None:
-    before, grids = verdict_of(run), reviews.grids(run.store)
+    before, grids = verdict_of(run), reviews.grids(run.store, run.task)
     assert before.found is not None and before.panels is not None
     floor = before.found.threshold
     was, becomes = np.full_like(before.panels, floor + 1), np.full_like(before.panels, floor + 1)
@@ -188,7 +189,7 @@ def test_a_run_without_a_rule_cannot_be_taught(run: Run) -> None:
     current = verdict_of(run)
     untaught = replace(current, found=None, panels=None)
     with pytest.raises(BadInput, match="have no rule that could be trained"):
-        teaching.compare(untaught, untaught, reviews.grids(run.store), {})
+        teaching.compare(untaught, untaught, reviews.grids(run.store, run.task), {})
 
 
 def test_a_measure_that_a_person_decides_by_gains_weight(run: Run) -> None:
@@ -205,7 +206,7 @@ def test_a_dry_run_previews_the_changes_and_makes_none(iclora: Callable[..., tup
     run = opened(home)
     with run.store:
         decide(run)
-        before, settings, mark = rows(run), run.store.settings(), run.store.mark("filter")
+        before, settings, mark = rows(run), read_settings(home), run.store.mark("filter")
     code, output, errors = iclora("review", "storyboard", "--out", str(home), "--learn", "--dry-run")
     assert (code, errors) == (0, "")
     lines = output.splitlines()
@@ -213,7 +214,7 @@ def test_a_dry_run_previews_the_changes_and_makes_none(iclora: Callable[..., tup
     assert lines[-2:] == ["the 24 grids that you have decided on keep your decisions", "Nothing was changed."]
     run = opened(home)
     with run.store:
-        assert (rows(run), run.store.settings(), run.store.mark("filter")) == (before, settings, mark)
+        assert (rows(run), read_settings(home), run.store.mark("filter")) == (before, settings, mark)
 
 
 def test_learning_does_what_it_previewed_and_leaves_a_persons_decisions_alone(
@@ -249,10 +250,10 @@ def test_a_learning_run_takes_up_every_further_decision_and_a_run_that_does_not_
     other = next(row for row in rows(run) if row.id not in decided)
     change = reviews.change(other, run.task, run.counter, decision="drop", note="no")
     assert change
-    run.store.review([change.review], [], "page")
+    reviews.decide(run.store, [change], "page")
     run.advance(start="filter")
     assert counts(run) != taught
-    run.store._db.execute("DELETE FROM reviews")  # too few to learn from: the run's own rule is back
+    (run.folder / decisions.FILE).unlink()  # too few to learn from: the run's own rule is back
     run.advance(start="filter")
     assert counts(run) == untaught
 

@@ -67,7 +67,7 @@ def change(client: httpx2.Client, row: dict[str, Any], what: str, **said: object
 def stored(served: Served) -> tuple[list[Row], list[dict[str, Any]]]:
     run = opened(served.home)
     with run.store:
-        return run.reviewed(), run.store.table("events")
+        return run.reviewed(), run.table("events")
 
 
 def segments(row: dict[str, Any]) -> list[str]:

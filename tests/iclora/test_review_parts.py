@@ -121,7 +121,7 @@ def doubt(run: Run, number: int, **cells: str) -> str:
     """The only doubt about such a table, without its row number."""
     with pytest.raises(BadInput) as caught:
         apply(run, number, **cells)
-    assert run.store.table("reviews") == []
+    assert run.table("decisions") == []
     (message,) = str(caught.value).split("\n  ")[1:]
     return message.partition(", ")[2]
 
@@ -209,7 +209,7 @@ def test_edited_looks_appear_where_the_old_ones_were_and_survive_the_next_table(
         panel.text for panel in parts(before).panels
     ]
     assert change.review.people == (Person(mara, "a green rabbit, in a scarf"),)
-    assert [(event["field"], event["was"], event["becomes"]) for event in run.store.table("events")] == [
+    assert [(event["field"], event["was"], event["becomes"]) for event in run.table("events")] == [
         ("caption", before.caption.text, after.caption.text),
         ("people", f"{mara}: {RABBIT}; {leo}: {BEAR}", f"{mara}: a green rabbit, in a scarf; {leo}: {BEAR}"),
     ]
@@ -465,7 +465,7 @@ def test_looks_are_checked_in_the_text_that_they_would_produce_and_saved_with_it
     assert back == before
     run = opened(served.home)
     with run.store:
-        fields = [(e["field"], e["was"], e["becomes"]) for e in run.store.table("events") if e["field"] == "people"]
+        fields = [(e["field"], e["was"], e["becomes"]) for e in run.table("events") if e["field"] == "people"]
     assert fields == [(name, was, now) for name, now, was in reversed(fields)] and len(fields) == 2
 
 

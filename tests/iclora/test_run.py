@@ -202,7 +202,7 @@ def test_a_frame_in_doubt_is_not_applied(run: Run, frame: pd.DataFrame, message:
     run.advance()
     with pytest.raises(BadInput, match=message):
         run.apply(frame)
-    assert run.table("reviews") == []
+    assert run.table("decisions") == []
 
 
 def test_an_edit_of_a_row_that_has_changed_since_is_in_doubt(run: Run) -> None:

@@ -20,7 +20,7 @@ from miniature import film
 from miniature.world import draw_scene
 from pipeline import families, plugins, task
 from pipeline.errors import BadInput
-from pipeline.store import Store
+from pipeline.store import read_settings
 
 Typed = Callable[..., tuple[int, str, str]]
 BARE = ("--captioner", "sidecar", "--scorer", "none")
@@ -249,8 +249,7 @@ def test_every_key_that_a_task_file_may_have_is_shown_with_its_value() -> None:
 
 
 def stored() -> dict[str, object]:
-    with Store(Path("runs/storyboard")) as store:
-        return store.settings() or {}
+    return read_settings(Path("runs/storyboard")) or {}
 
 
 def test_a_later_command_keeps_the_settings_of_an_earlier_one(iclora: Typed, films: Path) -> None:

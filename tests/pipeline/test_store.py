@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline import task
 from pipeline.cache import Cache, key_of
 from pipeline.errors import BadInput
-from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Rejected, Review
+from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Rejected
 from pipeline.review import reviews
-from pipeline.store import Store
+from pipeline.store import Store, is_current, read_settings, write_settings
 
 
 def record(name: str, **more: object) -> Record:
@@ -101,9 +102,9 @@ def test_a_row_whose_pictures_an_earlier_stage_is_making_anew_is_left_out_until_
     store.add("inspect", "records", [record("a")], [], 0)
     assert store.items(Grid, "grids") == store.items(Group, "groups") == []
     with pytest.raises(BadInput, match=r"cut off while it measured .* \(no decision is lost\)"):
-        reviews.grids(store)
+        reviews.grids(store, task.load("couple-profile"))
     store.add("inspect", "records", [record("b")], [], 0)
-    assert reviews.grids(store) == [grid]
+    assert reviews.grids(store, task.load("couple-profile")) == [grid]
 
 
 def test_a_batch_is_written_whole_or_not_at_all(store: Store) -> None:
@@ -124,14 +125,25 @@ def test_an_unknown_table_is_told_with_the_known_ones(store: Store) -> None:
         store.table("settings")
 
 
-def test_settings_are_kept_and_replaced(store: Store) -> None:
-    assert store.settings() is None
-    store.put_settings({"task": "storyboard", "sources": ["ä"]})
-    store.put_settings({"task": "sandstorm"})
-    assert store.settings() == {"task": "sandstorm"}
+def test_settings_are_kept_beside_the_database_and_replaced(tmp_path: Path) -> None:
+    assert read_settings(tmp_path) is None
+    write_settings(tmp_path / "run", {"task": "storyboard", "sources": ["ä"]})
+    write_settings(tmp_path / "run", {"task": "sandstorm"})
+    assert read_settings(tmp_path / "run") == {"task": "sandstorm"}
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.settings.json"]
 
 
-# ---- stages and people
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\x00"])
+def test_settings_that_can_t_be_read_are_told_and_left_alone(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.settings.json").write_text(content)
+    with pytest.raises(
+        BadInput, match=r"run\.settings\.json (can't be read|holds no settings).* give the options again"
+    ):
+        read_settings(tmp_path)
+    assert (tmp_path / "run.settings.json").read_text() == content
+
+
+# ---- stages
 
 
 def test_a_stage_begun_with_another_fingerprint_loses_its_old_rows_and_no_others(store: Store) -> None:
@@ -156,25 +168,6 @@ def test_a_finished_stage_tells_what_it_did(store: Store) -> None:
     assert store.mark("group") is None
 
 
-def test_reviews_and_events_outlive_every_stage_that_runs_again(store: Store) -> None:
-    store.review([Review("g-1", "drop", "too dark", "edited ü")], [("g-1", "decision", "keep", "drop")], who="a.csv")
-    for stage, table in (("caption", "captions"), ("filter", "scores"), ("export", "exported")):
-        store.begin(stage, table, "one", anew=False)
-        store.begin(stage, table, "two", anew=True)
-    assert store.items(Review, "reviews") == [Review("g-1", "drop", "too dark", "edited ü")]
-    (event,) = store.table("events")
-    assert (event["grid"], event["who"], event["was"], event["becomes"]) == ("g-1", "a.csv", "keep", "drop")
-
-
-def test_a_second_decision_replaces_the_first_in_its_place(store: Store) -> None:
-    store.review([Review("g-1", "drop"), Review("g-2", "keep")], [], who="a.csv")
-    before = store.digest("reviews")
-    store.review([Review("g-1", "keep")], [("g-1", "decision", "drop", "keep")], who="b.csv")
-    assert [row.grid for row in store.items(Review, "reviews")] == ["g-1", "g-2"]
-    store.review([Review("g-1", "drop")], [("g-1", "decision", "keep", "drop")], who="c.csv")
-    assert store.digest("reviews") == before and store.count("events") == 2
-
-
 # ---- the file
 
 
@@ -195,8 +188,9 @@ def test_a_run_of_another_version_is_refused_and_left_alone(store: Store, tmp_pa
     store.add("inspect", "records", [record("a")], [], 0)
     with store:
         store._db.execute("PRAGMA user_version=1")
+    assert not is_current(tmp_path / "run")
     with pytest.raises(
-        BadInput, match=r"run\.db was not made by this version of iclora; name another folder with --out"
+        BadInput, match=r"run\.db is not a run of this version of iclora; name another folder with --out"
     ):
         Store(tmp_path / "run")
     db = sqlite3.connect(tmp_path / "run" / "run.db")
@@ -209,7 +203,7 @@ def test_a_stranger_s_database_is_refused_and_left_alone(tmp_path: Path) -> None
     db.execute("CREATE TABLE recipes (name TEXT)")
     db.close()
     before = (tmp_path / "run.db").read_bytes()
-    with pytest.raises(BadInput, match="not made by this version"):
+    with pytest.raises(BadInput, match="is not a run of this version"):
         Store(tmp_path)
     assert (tmp_path / "run.db").read_bytes() == before
 
@@ -220,6 +214,17 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path, content: bytes) -> N
     with pytest.raises(BadInput, match=r"can't be read or written \(.*\); .* another folder with --out"):
         Store(tmp_path)
     assert (tmp_path / "run.db").read_bytes() == content
+
+
+def test_a_database_damaged_in_a_run_may_be_deleted(tmp_path: Path) -> None:
+    write_settings(tmp_path, {"task": "storyboard"})
+    with Store(tmp_path) as store:
+        store.add("inspect", "records", [record(f"{number:04d}") for number in range(500)], [], 0)
+    file = tmp_path / "run.db"
+    content = file.read_bytes()
+    file.write_bytes(content[:8192] + b"\xff" * (len(content) - 8192))
+    with Store(tmp_path) as store, pytest.raises(BadInput, match=r"malformed\); delete run\.db .* no decision is lost"):
+        store.items(Record, "records")
 
 
 def test_a_folder_that_can_t_be_made_is_told(tmp_path: Path) -> None:

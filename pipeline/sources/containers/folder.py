@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline import files
 from pipeline.errors import BadInput
 from pipeline.sources.base import CHUNK, Content, Fault, Item
+from pipeline.store import DATABASE, SETTINGS
 
 PRIORITY = 100
 
@@ -34,7 +35,7 @@ def claims(path: Path) -> bool:
 
 
 def items(path: Path) -> Iterator[Item]:
-    """Hidden folders are passed over, and what lies below one with a `run.db`: a run's own pictures are no source.
+    """Hidden folders are passed over, and what lies below a run's folder: a run's own pictures are no source.
 
     Links are followed, and no folder is walked twice. One that can't be read is an item with a fault.
 
@@ -57,7 +58,7 @@ def items(path: Path) -> Iterator[Item]:
             refused.append(refusal)
             continue
         place = (state.st_dev, state.st_ino)
-        if place in walked or "run.db" in names:
+        if place in walked or not {DATABASE, SETTINGS}.isdisjoint(names):
             continue
         walked.add(place)
         shown = sorted(name for name in folders if not name.startswith("."))

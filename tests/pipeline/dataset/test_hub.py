@@ -14,7 +14,7 @@ import iclora
 from iclora import cli, stages
 from pipeline.dataset import checksums, hub
 from pipeline.errors import BadInput
-from pipeline.store import Store
+from pipeline.store import Store, write_settings
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_name_consists_of_owner_and_name(name: str, folder: Path) -> None:
 
 
 def test_the_command_pushes_a_runs_data_set(server: Hub, folder: Path, monkeypatch, capsys) -> None:
-    run = iclora.open_run("storyboard", folder=folder.parent)
+    write_settings(folder.parent, {"task": "storyboard"})
     words = ["iclora", "push", "storyboard", "me/grids", "--out", str(folder.parent)]
     monkeypatch.setattr(sys, "argv", words)
     with Store(folder.parent) as store:
@@ -134,7 +134,7 @@ def test_the_command_pushes_a_runs_data_set(server: Hub, folder: Path, monkeypat
         assert refused.value.code == 2 and server.asked == []
         assert "is not that of its run: the run has not exported it" in capsys.readouterr().err
         store.begin("export", "exported", "", anew=True)
-        facts = {"contents": checksums.digest(folder), "state": stages.state(store, run.task)}
+        facts = {"contents": checksums.digest(folder), "state": stages.state(store, iclora.load_task("storyboard"))}
         store.finish("export", entered=3, kept=3, facts=facts)
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.engines import local
 from pipeline.engines.base import Facts, Stage
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, Stopped
 from pipeline.records import Group, Position, Record, Rejected
 from pipeline.store import TABLES, Item, Mark, Store
 
@@ -323,3 +323,21 @@ def test_a_change_reruns_stages_from_the_first_one_affected_until_an_output_is_t
     finally:
         FILMS.pop()
     assert set(seen) == {"collect", "inspect", "group"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stage_that_ends_early_keeps_what_it_gave_and_resumes(store: Store, workers: int) -> None:
+    def run_(records: Sequence[Record]) -> Iterator[Item | Rejected | Facts]:
+        for item in records:
+            if item.id == stops:
+                raise Stopped("enough.")
+            yield item
+
+    stops = NAMES[4]
+    stage = Stage("inspect", "records", run_, {}, 3, workers)
+    with pytest.raises(Stopped, match="enough"):
+        local.run(stage, INPUTS, store, upstream="films", progress=lambda *_: None)
+    assert rows(store) == NAMES[:4]
+    stops = ""
+    assert local.run(stage, INPUTS, store, upstream="films", progress=lambda *_: None).kept == len(NAMES)
+    assert rows(store) == NAMES

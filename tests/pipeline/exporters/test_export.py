@@ -31,7 +31,7 @@ from pipeline.errors import BadInput
 from pipeline.records import Grid, Record, Rejected, Row
 from pipeline.review import reviews
 from pipeline.stages import export
-from pipeline.store import Store
+from pipeline.store import Store, read_settings
 from pipeline.text.counters import ESTIMATE
 
 TEXTS = [
@@ -76,7 +76,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(home: Path) -> Dataset:
     """The run's data set as exporters see it."""
     with Store(home) as store:
-        run_task = Settings.model_validate(store.settings()).load_task()
+        run_task = Settings.model_validate(read_settings(store.folder)).load_task()
         kept = [row for row in reviews.rows(store, run_task, ESTIMATE) if row.decision == "keep"]
     return samples.gather(kept, run_task, home, split.divide(kept, run_task))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline import task
 from pipeline.errors import BadInput
-from pipeline.records import Caption, Grid, Group, Layout, Parts, Person, Position, Record, Row, Shown
+from pipeline.records import Caption, Grid, Group, Layout, Parts, Person, Position, Record, Review, Row, Shown
 from pipeline.review import replacing
 from pipeline.review.reviews import Change
 from pipeline.task import Task
@@ -178,8 +178,9 @@ REPLACED = event("1", DONE, was=WAS, becomes=TEXT)
 
 def test_an_undo_restores_the_text_and_withdraws_the_review_of_an_untouched_row() -> None:
     undo = replacing.undo([plain()], STORYBOARD, ESTIMATE, [REPLACED], {"g-1": WAS})
-    assert (undo.who, [change.review.text for change in undo.changes]) == (DONE, [WAS])
-    assert (undo.withdrawn, undo.stay) == (("g-1",), ())
+    assert (undo.who, undo.stay) == (DONE, ())
+    assert [change.review for change in undo.changes] == [Review("g-1", None)]
+    assert [change.fields for change in undo.changes] == [(("caption", TEXT, WAS),)]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +189,7 @@ def test_an_undo_restores_the_text_and_withdraws_the_review_of_an_untouched_row(
 def test_a_row_that_was_touched_otherwise_keeps_its_review(other: dict[str, str] | None, written: str) -> None:
     events = sorted(filter(None, [REPLACED, other]), key=lambda one: one["at"])
     undo = replacing.undo([plain()], STORYBOARD, ESTIMATE, events, {"g-1": written})
-    assert undo.withdrawn == () and undo.changes[0].review.text == WAS
+    assert undo.changes[0].review.text == WAS
 
 
 def test_a_row_that_was_edited_since_stays_as_does_one_that_has_left() -> None:

@@ -1,0 +1,131 @@
+"""What the captioner `server` sends: pictures, and parameters in the dialects of several kinds of servers."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline.captioning import protocol
+from pipeline.captioning.replies import JointReply
+from pipeline.captioning.thoughts import Thinking
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from captioners.server import Options
+
+SCHEMA = {"name": "joint_caption", "schema": JointReply.model_json_schema()}
+EFFORTS = ((1024, "low"), (8192, "medium"))
+"""Most tokens of thinking that each effort stands for, by Google's table for its OpenAI-compatible endpoint; more is
+"high"."""
+LIMITS = ("max_tokens", "max_completion_tokens")
+"""Names of the parameter that limits an answer."""
+
+Ways = dict[str, list[dict[str, Any]]]
+
+
+def ways(options: Options, tokens: int) -> Ways:
+    """By parameter, the forms in which it is sent, the most usual first; after the last it is left out."""
+    found: Ways = {
+        "temperature": [{"temperature": 0}],
+        "seed": [{"seed": options.seed}],
+        "max_tokens": [{name: tokens} for name in LIMITS],  # hosted reasoning models know only the second
+    }
+    if options.answer_schema != "none":
+        found["response_format"] = [{"response_format": {"type": "json_schema", "json_schema": SCHEMA}}]
+    if options.thinking is not None:
+        found |= _thinking(options.thinking)
+    return found
+
+
+def _thinking(thinking: Thinking) -> Ways:
+    """All servers ignore or refuse what they don't know, so each kind is told in its own words."""
+    think, template, efforts = thinking != "off", {"enable_thinking": thinking != "off"}, ["medium"]
+    if thinking == "off":
+        efforts = ["none", "minimal", "low"]  # the least that a hosted model offers differs
+    elif isinstance(thinking, int):
+        efforts = [next((effort for most, effort in EFFORTS if thinking <= most), "high")]
+    found: Ways = {
+        "chat_template_kwargs": [{"chat_template_kwargs": template}],  # vLLM, SGLang, llama-server
+        "reasoning_effort": [{"reasoning_effort": effort} for effort in efforts],  # hosted models, Ollama
+        "think": [{"think": think}],  # Ollama's own
+    }
+    if isinstance(thinking, int):
+        found["chat_template_kwargs"] = [{"chat_template_kwargs": template | {"thinking_budget": thinking}}]
+        found["thinking_token_budget"] = [{"thinking_token_budget": thinking}]  # vLLM
+    return found
+
+
+def parameters(options: Options, tokens: int, refused: Mapping[str, int]) -> dict[str, Any]:
+    """The parameters of a request, with those of `captioner.extra`.
+
+    Args:
+        tokens: limit of the answer.
+        refused: how many forms of each parameter the server has refused.
+    """
+    sent: dict[str, Any] = {}
+    for name, forms in ways(options, tokens).items():
+        for form in forms[refused.get(name, 0) :][:1]:
+            sent |= form
+    for name, value in options.extra.items():
+        merged = isinstance(value, dict) and isinstance(sent.get(name), dict)
+        sent[name] = sent[name] | value if merged else value
+    return sent
+
+
+def unwanted(options: Options, sent: Mapping[str, Any], said: str) -> str | None:
+    """The parameter for which a request was refused: one that the server names, else perhaps the schema."""
+    droppable = {
+        name: [key for form in forms for key in form if key in sent and key not in options.extra]
+        for name, forms in ways(options, 1).items()
+        if name != "response_format" or options.answer_schema == "auto"
+    }
+    for name, keys in droppable.items():
+        if any(re.search(rf"\b{key}\b", said) for key in keys):
+            return name
+    return "response_format" if droppable.get("response_format") else None
+
+
+# ---- messages
+
+
+def messages(question: protocol.Question, images: protocol.Images, pixels: int, quality: int) -> list[dict[str, Any]]:
+    """The conversation in the endpoint's format; a model's answers are plain text, since some servers take no parts.
+
+    Args:
+        pixels: most pixels of a panel's picture.
+        quality: of the JPEGs, 1 to 100.
+    """
+    made = []
+    for turn in protocol.conversation(question, images):
+        parts = [_part(part, question, pixels, quality) for part in turn["content"]]
+        content = "".join(part["text"] for part in parts) if turn["role"] == "assistant" else parts
+        made.append({"role": turn["role"], "content": content})
+    return made
+
+
+def size(made: list[dict[str, Any]]) -> int:
+    """Bytes of the pictures in a conversation, as they are sent."""
+    parts = [part for turn in made if isinstance(turn["content"], list) for part in turn["content"]]
+    return sum(len(part["image_url"]["url"]) for part in parts if "image_url" in part)
+
+
+def _part(part: Mapping[str, Any], question: protocol.Question, pixels: int, quality: int) -> dict[str, Any]:
+    if part["type"] == "text":
+        return dict(part)
+    image = part["image"]
+    most = pixels * (len(question.panels) if image is question.grid else 1)
+    return {"type": "image_url", "image_url": {"url": data_url(image, most, quality)}}
+
+
+def data_url(image: Image.Image, most: int, quality: int) -> str:
+    """The picture as a JPEG data URL, scaled down to at most this many pixels."""
+    shrink = (most / (image.width * image.height)) ** 0.5
+    if shrink < 1:
+        image = image.resize((max(1, int(image.width * shrink)), max(1, int(image.height * shrink))))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,321 @@
+"""What people decided on grids: `decisions.jsonl` in the run's folder, append-only, and found again by content.
+
+    {"at": "2026-11-27T03:10:00+00:00", "who": "page", "grid": "g-bcdfghjklm",
+     "panels": ["<id of the first record>", ...], "picture": "<hash of the grid's pixels>",
+     "decided": {"decision": "drop", "note": "too dark"},
+     "changed": [{"field": "decision", "was": "keep", "becomes": "drop"}]}
+
+Every line (the one above is broken) holds all that is decided on one grid from then on, `null` if everything is taken
+back. So the last line on a grid counts, by its place in the file and not by its time, and files of two runs can be
+joined. A record's id is the hash of its picture's file, so a decision is found again in whatever run has the same
+panels or the same picture; one that fits no grid stays in the file and waits. A line without `decided` only says what
+was changed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from pipeline import files
+from pipeline.errors import BadInput
+from pipeline.records import Grid, Record, Review
+from pipeline.store import locked
+from pipeline.task import Task
+from pipeline.text import grammar
+
+FILE = "decisions.jsonl"
+PATIENCE = 5.0
+"""Seconds to wait for another process that is just deciding something."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field of a grid, as people read it."""
+
+    field: str
+    was: str
+    becomes: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the file."""
+
+    at: str
+    """When, in UTC as ISO 8601; clocks may be wrong, so nothing depends on it."""
+    who: str
+    """`page`, `python`, or the path of a table."""
+    grid: str
+    panels: tuple[str, ...] = ()
+    """Ids of the records that the grid was composed of; empty if they are unknown."""
+    picture: str = ""
+    """`Grid.pixels`."""
+    review: Review | None = None
+    """Everything that is decided; None if all of it was taken back."""
+    changed: tuple[Change, ...] = ()
+    decides: bool = True
+    """Whether `review` counts; a line that doesn't decide only says what was changed."""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Equal for lines on the same grid."""
+        return self.panels or (self.grid,)
+
+
+@dataclass(frozen=True)
+class Log:
+    """What is in the file."""
+
+    lines: tuple[Line, ...] = ()
+    unreadable: tuple[int, ...] = ()
+    """Numbers, from 1, of the lines that can't be read; they stay in the file."""
+
+    def latest(self) -> list[Line]:
+        """The line that counts of every grid that has a decision, in the order of the file."""
+        last: dict[tuple[str, ...], Line] = {}
+        for line in self.lines:
+            if line.decides:
+                last.pop(line.key, None)
+                last[line.key] = line
+        return [line for line in last.values() if line.review]
+
+    def events(self) -> list[dict[str, str]]:
+        """Every change of a field: at, grid, who, field, was, becomes."""
+        return [
+            {"at": line.at, "grid": line.grid, "who": line.who, **asdict(change)}
+            for line in self.lines
+            for change in line.changed
+        ]
+
+
+# ---- the file
+
+
+def line_on(grid: Grid, review: Review, fields: Sequence[tuple[str, str, str]], who: str) -> Line:
+    """A line of now.
+
+    Args:
+        grid: as it was composed.
+        fields: name, old and new value of every field that changes.
+    """
+    return Line(
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        who=who,
+        grid=grid.id,
+        panels=grid.group.origin,
+        picture=grid.pixels,
+        review=None if review == Review(grid.id, None) else replace(review, grid=grid.id),
+        changed=tuple(Change(*field) for field in fields),
+    )
+
+
+@contextmanager
+def deciding(folder: Path) -> Iterator[None]:
+    """Nobody else decides anything between what is read and what is written in it.
+
+    Raises:
+        BadInput: another process has been deciding for a long time.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder / "deciding.lock", PATIENCE))
+        except sqlite3.Error as error:
+            raise BadInput(
+                f"another process is writing decisions in {folder} ({error}), so yours was not written; try again."
+            ) from error
+        yield
+
+
+def append(folder: Path, lines: Sequence[Line]) -> None:
+    """Adds lines to the file; when this returns they are on the disk. To be called within `deciding`.
+
+    Raises:
+        BadInput: they can't be written, and none of them is.
+    """
+    if not lines:
+        return
+    file = folder / FILE
+    content = b"".join(map(_written, lines))
+    try:
+        with file.open("a+b", buffering=0) as opened:
+            size = opened.seek(0, os.SEEK_END)
+            if size and not _ends_a_line(opened):  # cut off; its rest must not take our line along
+                content = b"\n" + content
+            try:
+                while content:
+                    content = content[opened.write(content) :]
+                os.fsync(opened.fileno())
+            except OSError:
+                opened.truncate(size)
+                raise
+        if not size:
+            files.sync_names(folder)
+    except OSError as error:
+        raise BadInput(
+            f"{file} can't be written ({error.strerror or error}), so nothing was decided; make room and decide again."
+        ) from error
+
+
+def _ends_a_line(opened: io.FileIO) -> bool:
+    opened.seek(-1, os.SEEK_END)
+    return opened.read(1) == b"\n"
+
+
+def read(folder: Path) -> Log:
+    """All lines of the file, none if there is no file.
+
+    Raises:
+        BadInput: the file can't be opened.
+    """
+    file = folder / FILE
+    try:
+        with files.open_regular(file) as opened:
+            content = opened.read()
+    except FileNotFoundError:
+        return Log()
+    except OSError as error:
+        raise BadInput(f"{file} can't be read: {error.strerror or error}; it holds what you decided.") from error
+    lines, unreadable = [], []
+    for number, written in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not written.strip():
+            continue
+        try:
+            lines.append(_line(json.loads(written)))
+        except (ValueError, TypeError, RecursionError):
+            unreadable.append(number)
+    return Log(tuple(lines), tuple(unreadable))
+
+
+_REVIEW = TypeAdapter(Review)
+_LINE = TypeAdapter(Line)
+
+
+def _written(line: Line) -> bytes:
+    review = asdict(line.review) if line.review else {}
+    said: dict[str, Any] = {name: value for name, value in review.items() if value and name != "grid"}
+    content: dict[str, Any] = {"at": line.at, "who": line.who, "grid": line.grid}
+    content |= {"panels": line.panels, "picture": line.picture}
+    content |= {"decided": said if line.review else None} if line.decides else {}
+    content |= {"changed": [asdict(change) for change in line.changed]} if line.changed else {}
+    # Half a character that a browser sent is written as an escape, which JSON reads back as it was.
+    return json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _line(content: Any) -> Line:
+    """
+    Raises:
+        ValueError: it is not one of our lines.
+    """
+    if not isinstance(content, dict):
+        raise ValueError("no object")
+    said = content.pop("decided", ...)
+    if said is not None and said is not ... and not isinstance(said, dict):
+        raise ValueError("no decision")
+    line: Line = _LINE.validate_python({name: content[name] for name in content.keys() - {"review", "decides"}})
+    if said is ...:
+        return replace(line, decides=False)
+    return replace(
+        line, review=_REVIEW.validate_python({"decision": None, **said, "grid": line.grid}) if said else None
+    )
+
+
+# ---- finding decisions again
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """A decision that fits no grid of the run as it is now."""
+
+    line: Line
+    why: str
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What people decided, as far as it fits a run."""
+
+    reviews: Mapping[str, Review]
+    """By grid."""
+    records: Mapping[str, Record]
+    """By id, the pictures that a person may have chosen; empty if nobody has chosen any."""
+    unmatched: tuple[Unmatched, ...] = ()
+
+
+def match(lines: Sequence[Line], grids: Sequence[Grid], records: Mapping[str, Record], task: Task) -> Matched:
+    """Finds the grids that were decided on, by their panels, else by their picture.
+
+    Args:
+        lines: `Log.latest`.
+        grids: as they were composed.
+        records: by id, those of the run; needed only if somebody has exchanged panels.
+    """
+    known = {key: grid for grid in grids for key in (grid.group.origin, (grid.id,))}
+    found: dict[str, Review] = {}
+    unmatched: list[Unmatched] = []
+    left: list[Line] = []
+
+    def settle(line: Line, grid: Grid) -> None:
+        """Gives a grid its decision. Of two the later counts, which comes first."""
+        assert line.review is not None
+        panels = line.review.panels
+        if grid.pixels and grid.pixels == line.picture:  # the same panels, perhaps from files with other bytes
+            now = dict(zip(line.panels, grid.group.origin, strict=False))
+            panels = tuple(now.get(panel, panel) for panel in panels)
+        review = replace(line.review, grid=grid.id, panels=() if panels == grid.group.origin else panels)
+        if why := _misfit(review, records, task):
+            unmatched.append(Unmatched(line, why))
+        elif grid.id not in found:
+            found[grid.id] = review
+
+    for line in reversed(lines):
+        if grid := known.get(line.key):
+            settle(line, grid)
+        else:
+            left.append(line)
+    alike: dict[object, Grid] = {grid.pixels: grid for grid in grids if grid.pixels and grid.id not in found}
+    alike |= {grid.group.origin: grid for grid in grids if grid.id not in found}
+    for line in left:
+        # A picture with other bytes; or the panels that a person has put together before, by structure this time.
+        if grid := alike.get(line.picture) or alike.get(line.review.panels if line.review else ()):
+            settle(line, grid)
+        else:
+            unmatched.append(Unmatched(line, "no grid of this run has these panels"))
+    order = {line.key: place for place, line in enumerate(lines)}
+    unmatched.sort(key=lambda one: order[one.line.key])
+    return Matched(found, records, tuple(unmatched))
+
+
+def _misfit(review: Review, records: Mapping[str, Record], task: Task) -> str:
+    """Why a decision can't be used on a grid that it was made on; empty if it can."""
+    if len(review.panels) not in (0, len(task.markers)):
+        return f"it has {len(review.panels)} panels, the task {len(task.markers)}"
+    if gone := [number for number, panel in enumerate(review.panels, start=1) if panel not in records]:
+        return f"the picture that was put into panel {', '.join(map(str, gone))} is not in this run"
+    if review.text and review.decision == "keep" and not grammar.is_joint(review.text, task):
+        return f"its caption lacks one of {' '.join(task.markers)}"
+    return ""
+
+
+def row_of(line: Line) -> dict[str, Any]:
+    """A decision as plain values: grid, decision, note, caption, panels, who, at."""
+    review = line.review or Review(line.grid, None)
+    return {
+        "grid": line.grid,
+        "decision": review.decision or "",
+        "note": review.note,
+        "caption": review.text,
+        "panels": " ".join(review.panels or line.panels),
+        "who": line.who,
+        "at": line.at,
+    }
