@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -57,6 +57,11 @@ def line(text: str) -> None:
 def lines(texts: Iterable[str]) -> None:
     for text in texts:
         line(text)
+
+
+def number(items: Sized | int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return counted(items, noun)
 
 
 def text(content: str) -> None:
@@ -275,9 +280,7 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
         return
     fewest = run.task.grids[0]
     if last.kept < fewest:
-        line(
-            f"{counted(last.kept, 'grid')} may be too few: {run.task.name} is meant to be trained on {fewest} or more."
-        )
+        line(f"{number(last.kept, 'grid')} may be too few: {run.task.name} is meant to be trained on {fewest} or more.")
     line(f"The data set is in {run.dataset}; look at {run.folder / 'review.html'}.")
     line(f"next: edit {run.folder / 'captions.csv'}, then type")
     line(f"  {run.command_to_apply}")
@@ -303,7 +306,7 @@ def packed(archive: Path, run: Run) -> None:
 
 
 def configs(folder: Path, names: Sequence[str]) -> None:
-    line(f"{counted(names, 'file')} written in {folder}: {', '.join(names)}")
+    line(f"{number(names, 'file')} written in {folder}: {', '.join(names)}")
 
 
 # ---- review
@@ -335,13 +338,19 @@ def replaced(run: Run, changes: Sequence[Change]) -> None:
 
     diff([replacing.by_field(change, run.task) for change in changes])
     counts = ", ".join(f"{name} {count}" for name, count in replacing.count(changes, run.task).items())
-    line(f"{counted(changes, 'caption')}{f' ({counts})' if counts else ''}")
+    line(f"{number(changes, 'caption')}{f' ({counts})' if counts else ''}")
+
+
+def to_replace(run: Run, words: Sequence[str]) -> None:
+    """What to type to make the changes that were only shown."""
+    line("Nothing was changed; to replace, type")
+    line(f"  {run.command('replace')} {command(words)}")
 
 
 def stay(grids: Sequence[str]) -> None:
     """Which grids an undo leaves alone."""
     if grids:
-        line(f"{counted(grids, 'caption')} edited since, left as they are: {', '.join(grids)}")
+        line(f"{number(grids, 'caption')} edited since, left as they are: {', '.join(grids)}")
 
 
 def judged(run: Run, changes: Sequence[Change]) -> None:
@@ -357,7 +366,7 @@ def judged(run: Run, changes: Sequence[Change]) -> None:
 def exported(run: Run, last: StageResult, told: str) -> None:
     """Where the data set is that was written anew."""
     remarks(run, last)
-    line(f"{told}{counted(last.kept, 'grid')} in {run.dataset}")
+    line(f"{told}{number(last.kept, 'grid')} in {run.dataset}")
 
 
 def learning(run: Run) -> None:
@@ -382,7 +391,7 @@ def trained(outcome: Outcome, job: Job) -> None:
     """What a training came to, and where to look."""
     speed = f", {outcome.seconds / outcome.took:.2f} s per step" if outcome.took else ", nothing to do"
     held_out = "" if outcome.held_out is None else f", held-out loss {outcome.held_out:.4f}"
-    line(f"trained: {counted(outcome.step, 'step')}{speed}{held_out}")
+    line(f"trained: {number(outcome.step, 'step')}{speed}{held_out}")
     lines(_which_step(outcome))
     seen = [job.folder / name for name in (*(["samples.png"] if job.prompted else []), "loss.png")]
     line(f"The LoRA is {outcome.file}; look at {' and '.join(map(str, seen))}.")
@@ -441,7 +450,7 @@ def _width() -> int | None:
 
 
 def machine(found: Machine) -> None:
-    line(f"device      {found.device}, {counted(found.threads, 'thread')}")
+    line(f"device      {found.device}, {number(found.threads, 'thread')}")
     line(f"disk free   {found.disk_free:.0f} GiB")
     lines(f"{name:<22} {version}" for name, version in found.versions.items())
     for one in found.weights:

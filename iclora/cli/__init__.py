@@ -92,5 +92,4 @@ def main() -> None:
 
         console.error(machine.unusable(error))
         raise SystemExit(2) from None
-    if code:
-        raise SystemExit(code)
+    raise SystemExit(code or 0)
