@@ -36,8 +36,8 @@ def parsed(content: bytes, where: str) -> None:
         entries = listings.parse(content, where)
     except BadInput:
         return
-    for path in entries:
-        path.encode("utf-8", "surrogatepass")
+    for entry in entries:
+        f"{entry.file}{entry.text}".encode("utf-8", "surrogatepass")
 
 
 @fuzzed

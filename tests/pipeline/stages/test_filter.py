@@ -397,7 +397,7 @@ def test_fixed_thresholds_can_be_set_and_remembered_and_unset(
 
     def filtered(*words: str) -> tuple[str, dict[str, Any]]:
         code, out, _ = iclora("filter", "storyboard", *words, "--out", str(tmp_path / "run"))
-        assert code == 0
+        assert code == 0, (out, _)
         report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
         return out, report["stages"]["filter"]
 
