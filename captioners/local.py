@@ -16,6 +16,7 @@ from pydantic import Field
 from pipeline import plugins, weights
 from pipeline.captioning import protocol, thoughts
 from pipeline.errors import BadInput, MissingWeights
+from pipeline.wording import command
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -155,6 +156,7 @@ class Local:
         place, dtype = _device()
         name, quantize = self.options.model, self.options.quantize
         quantized = {} if quantize == "none" else _quantized(quantize, place, dtype)
+        weights.announce(f"the captioner {name}", name, None if Path(name).is_dir() else self._revision)
         # The commit in identity(). Code that comes with a model is never run.
         pinned = {"revision": None if Path(name).is_dir() else self._revision, "trust_remote_code": False}
         try:
@@ -252,10 +254,11 @@ def _listed(ids: int | list[int] | None) -> list[int]:
 
 
 def _missing(model: str, why: str) -> MissingWeights:
+    fetch = "" if Path(model).is_dir() else f"run '{command(['hf', 'download', model])}' with network access, "
     return MissingWeights(
         f"the weights of the captioner '{model}' are not on this machine and can't be fetched ({why.rstrip('.')}); "
-        f"run 'hf download {model}' with network access, name a folder with --set captioner.model=FOLDER, or put texts "
-        "beside the images and use --captioner sidecar."
+        f"{fetch}name a folder with --set captioner.model=FOLDER, or put texts beside the images and use --captioner "
+        "sidecar."
     )
 
 

@@ -1,21 +1,33 @@
-"""All that the commands print: progress, what each stage let through, tables, and what an edit changes."""
+"""All that the commands print: progress, what each stage let through, tables, what an edit changes, and errors.
+
+Captions, paths, LoRA headers and servers' messages come from outside, so hidden characters (escape codes, changes of
+direction) are escaped in everything that is printed.
+"""
 
 from __future__ import annotations
 
-import itertools
-import json
-import shlex
+import io
+import logging
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from rich.console import Console
 from rich.table import Table
 
+from iclora import tables
+from pipeline.errors import BrokenPlugin
+from pipeline.progress import LOG
+from pipeline.wording import command, counted, escaped
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rich.progress import TaskID
 
     from iclora.lora import Training
     from iclora.machine import Machine
@@ -28,19 +40,18 @@ if TYPE_CHECKING:
 
 # What comes from outside (paths, captions) is never read as markup.
 console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False, markup=False, emoji=False)
-LONGEST_CELL = 60
-"""Characters of a cell that are printed."""
-AROUND = 20
-"""Characters that are printed on either side of a difference."""
 SILENCE = 15.0
-"""Seconds between two lines of progress where there is no terminal."""
-TASKS_WIDTH = 160
-"""Columns of the list of tasks where there is no terminal."""
+"""The most seconds without a line where there is no terminal."""
+STARTING = "starting"
+"""What is under way before anything has been reported."""
+LIST = "\n  "
+"""What items of a list in an error begin with; any other line break comes from outside."""
 
 
 def line(text: str) -> None:
     """One line, however long: a command in it can be copied as it stands."""
-    console.print(text, soft_wrap=True)
+    console.print(escaped(text), soft_wrap=True)
+    _Lines.spoken = time.monotonic()
 
 
 def lines(texts: Iterable[str]) -> None:
@@ -48,10 +59,43 @@ def lines(texts: Iterable[str]) -> None:
         line(text)
 
 
-def number(items: Sized | int, noun: str) -> str:
-    """`1 row`, `2 rows`."""
-    count = items if isinstance(items, int) else len(items)
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def text(content: str) -> None:
+    """A text of several lines as it is."""
+    lines(content.split("\n"))
+
+
+# ---- errors
+
+
+def prepare() -> None:
+    """Makes what a terminal's encoding lacks appear escaped instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def error(message: str, kind: Literal["error", "warning"] = "error") -> None:
+    print(f"{kind}: {LIST.join(map(escaped, message.split(LIST)))}", file=sys.stderr)
+
+
+def refusal(message: str) -> None:
+    """What a command line is refused with, in lines."""
+    print("\n".join(map(escaped, message.rstrip("\n").split("\n"))), file=sys.stderr)
+
+
+def warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """In place of `warnings.showwarning`: a plug-in that is left out without the line of code that says so."""
+    if issubclass(category, BrokenPlugin):
+        error(str(message), "warning")
+    else:
+        refusal(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 # ---- progress
@@ -59,31 +103,138 @@ def number(items: Sized | int, noun: str) -> str:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Bars on a terminal; elsewhere a line every SILENCE seconds at most."""
-    if console.is_terminal:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    """Shows what is under way and what is waited for: bars on a terminal, elsewhere a line every SILENCE seconds."""
+    shown = _Bars() if console.is_terminal else _Lines()
+    listener, level, passed_on = _Listener(shown), LOG.level, LOG.propagate
+    LOG.addHandler(listener)
+    LOG.setLevel(logging.DEBUG)
+    LOG.propagate = False  # some packages make the root logger print too
+    try:
+        with shown.drawn():
+            yield shown.report
+    finally:
+        LOG.removeHandler(listener)
+        LOG.setLevel(level)
+        LOG.propagate = passed_on
+
+
+class _Listener(logging.Handler):
+    """Passes on what the log says: what is begun, and how the work under way stands."""
+
+    def __init__(self, shown: _Bars | _Lines) -> None:
+        super().__init__()
+        self.shown = shown
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.INFO:
+            self.shown.begin(record.getMessage())
+        else:
+            self.shown.note = record.getMessage()
+
+
+class _Bars:
+    """A bar per stage."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
-        columns = TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        with Bars(*columns, console=console) as bars:
-            known: dict[str, Any] = {}
+        self.note = ""
+        self._known: dict[str, TaskID] = {}
+        self._bars = Bars(
+            TextColumn("{task.description:<8}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=console,
+        )
+        self._starting: TaskID | None = self._bars.add_task(STARTING, total=None, note="")
 
-            def draw(stage: str, done: int, total: int, /) -> None:
-                if stage not in known:
-                    known[stage] = bars.add_task(stage, total=total)
-                bars.update(known[stage], completed=done)
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        with self._bars:
+            try:
+                yield
+            finally:
+                self._started()
 
-            yield draw
-        return
-    last = time.monotonic()
+    def _started(self) -> None:
+        """Takes away the bar that stands for what comes before any stage."""
+        if self._starting is not None:
+            self._bars.remove_task(self._starting)
+            self._starting = None
 
-    def report(stage: str, done: int, total: int, /) -> None:
-        nonlocal last
-        if done < total and time.monotonic() - last > SILENCE:
-            last = time.monotonic()
-            line(f"{stage}: {done} of {total}")
+    def report(self, stage: str, done: int, total: int, /) -> None:
+        self._started()
+        if stage not in self._known:
+            self._known[stage] = self._bars.add_task(escaped(stage), total=total, note="")
+            self.note = ""
+        self._bars.update(self._known[stage], completed=done, note=escaped(self.note))
 
-    yield report
+    def begin(self, message: str) -> None:
+        line(message)
+
+
+class _Lines:
+    """What is begun, and every SILENCE seconds how it stands; a thread of its own prints that."""
+
+    spoken = 0.0
+    """When the last line of any kind was printed."""
+
+    def __init__(self) -> None:
+        self.note = ""
+        self._stage, self._first, self._done, self._total = "", 0, 0, 0
+        self._under_way, self._began = STARTING, time.monotonic()
+        _Lines.spoken = self._began
+
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        over = threading.Event()
+        thread = threading.Thread(target=self._speak, args=(over,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def report(self, stage: str, done: int, total: int, /) -> None:
+        if stage != self._stage:
+            self.note = ""
+        if stage != self._stage or self._under_way:  # what was begun says nothing about how fast the stage is
+            self._stage, self._first, self._began = stage, done, time.monotonic()
+        self._under_way, self._done, self._total = "", done, total
+
+    def begin(self, message: str) -> None:
+        line(message)
+        self._under_way, self._began = message, time.monotonic()
+
+    def state(self) -> str:
+        """What is under way, for how long, and about how much longer."""
+        passed = time.monotonic() - self._began
+        if self._under_way:
+            return f"{self._under_way}: {_duration(passed)}"
+        parts = [f"{self._stage}: {self._done} of {self._total}", *([self.note] if self.note else [])]
+        if worked := self._done - self._first:
+            parts.append(f"about {_duration(passed / worked * (self._total - self._done))} left")
+        else:
+            parts.append(f"{_duration(passed)} so far")
+        return ", ".join(parts)
+
+    def _speak(self, over: threading.Event) -> None:
+        while not over.wait(SILENCE / 15):
+            if time.monotonic() - _Lines.spoken > SILENCE:
+                line(self.state())
+
+
+def _duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 120:  # noqa: PLR2004
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
 
 
 def finished(result: StageResult) -> None:
@@ -104,11 +255,13 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
     from pipeline.consistency import thresholds, verdict
     from pipeline.stages import caption
 
-    table = Table("stage", "in", "kept", "rejected", "seconds", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("stage", "in", "kept", "rejected", "seconds"):
+        table.add_column(name, overflow="fold")
     for result in results:
         reasons = sorted(result.rejected.items(), key=lambda reason: -reason[1])
         why = ", ".join(f"{count} {reason}" for reason, count in reasons) or "-"
-        table.add_row(result.name, str(result.entered), str(result.kept), why, f"{result.seconds:.1f}")
+        table.add_row(result.name, str(result.entered), str(result.kept), escaped(why), f"{result.seconds:.1f}")
     console.print(table)
     for facts in (result.facts for result in results if result.name == "caption"):
         lines(caption.lines(facts))
@@ -121,9 +274,12 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
         line(f"next: {run.command_to_show(last.name)}")
         return
     fewest = run.task.grids[0]
-    if last.kept < fewest:
-        line(f"{number(last.kept, 'grid')} may be too few: {run.task.name} is meant to be trained on {fewest} or more.")
-    line(f"The data set is in {run.dataset}; look at {run.folder / 'review.html'}.")
+    if 0 < last.kept < fewest:
+        line(
+            f"{counted(last.kept, 'grid')} may be too few: {run.task.name} is meant to be trained on {fewest} or more."
+        )
+    there = f"The data set is in {run.dataset}; look" if last.kept else "Look"
+    line(f"{there} at {run.folder / 'review.html'}.")
     line(f"next: edit {run.folder / 'captions.csv'}, then type")
     line(f"  {run.command_to_apply}")
     line(f"or review in a browser: {run.command('review', '--serve')}")
@@ -136,19 +292,19 @@ def remarks(run: Run, last: StageResult) -> None:
         last: the last stage's result.
     """
     lines(run.remarks())
-    if last.worked and (kept := last.facts.get("set aside")):
+    if last.worked and last.kept and (kept := last.facts.get("set aside")):
         line(f"Files of the data set had been changed by hand; before it was written anew they were copied to {kept}.")
 
 
 def packed(archive: Path, run: Run) -> None:
     """An archive, and what to type where it arrives."""
-    name = shlex.quote(run.task.name)
+    name = command([run.task.name])
     line(f"{archive} ({archive.stat().st_size / 1e6:,.0f} MB); on the other machine type")
-    line(f"  tar xf {shlex.quote(archive.name)} && cd {name} && sha256sum -c --quiet SHA256SUMS && cat TRAINERS.md")
+    line(f"  {command(['tar', 'xf', archive.name])} && cd {name} && sha256sum -c --quiet SHA256SUMS && cat TRAINERS.md")
 
 
 def configs(folder: Path, names: Sequence[str]) -> None:
-    line(f"{number(names, 'file')} written in {folder}: {', '.join(names)}")
+    line(f"{counted(names, 'file')} written in {folder}: {', '.join(names)}")
 
 
 # ---- review
@@ -168,7 +324,7 @@ def diff(changes: Sequence[Change]) -> None:
         line(change.review.grid)
         texts = [name for name, _, _ in change.fields if name in ("caption", "summary") or name.startswith("panel_")]
         for name, was, becomes in change.fields:
-            old, new = differing(was, becomes)
+            old, new = tables.differing(was, becomes)
             line(f"  {name}: {old} -> {new}")
             if texts and name == texts[-1]:
                 lines(f"  problem: {problem}" for problem in change.problems)
@@ -180,13 +336,13 @@ def replaced(run: Run, changes: Sequence[Change]) -> None:
 
     diff([replacing.by_field(change, run.task) for change in changes])
     counts = ", ".join(f"{name} {count}" for name, count in replacing.count(changes, run.task).items())
-    line(f"{number(changes, 'caption')}{f' ({counts})' if counts else ''}")
+    line(f"{counted(changes, 'caption')}{f' ({counts})' if counts else ''}")
 
 
 def stay(grids: Sequence[str]) -> None:
     """Which grids an undo leaves alone."""
     if grids:
-        line(f"{number(grids, 'caption')} edited since, left as they are: {', '.join(grids)}")
+        line(f"{counted(grids, 'caption')} edited since, left as they are: {', '.join(grids)}")
 
 
 def judged(run: Run, changes: Sequence[Change]) -> None:
@@ -202,7 +358,7 @@ def judged(run: Run, changes: Sequence[Change]) -> None:
 def exported(run: Run, last: StageResult, told: str) -> None:
     """Where the data set is that was written anew."""
     remarks(run, last)
-    line(f"{told}{number(last.kept, 'grid')} in {run.dataset}")
+    line(f"{told}{counted(last.kept, 'grid')} in {run.dataset}")
 
 
 def learning(run: Run) -> None:
@@ -227,11 +383,30 @@ def trained(outcome: Outcome, job: Job) -> None:
     """What a training came to, and where to look."""
     speed = f", {outcome.seconds / outcome.took:.2f} s per step" if outcome.took else ", nothing to do"
     held_out = "" if outcome.held_out is None else f", held-out loss {outcome.held_out:.4f}"
-    line(f"trained: {number(outcome.step, 'step')}{speed}{held_out}")
-    if outcome.of_step != outcome.step:
-        line(f"The LoRA has the weights of step {outcome.of_step}, whose held-out loss was the best.")
+    line(f"trained: {counted(outcome.step, 'step')}{speed}{held_out}")
+    lines(_which_step(outcome))
     seen = [job.folder / name for name in (*(["samples.png"] if job.prompted else []), "loss.png")]
     line(f"The LoRA is {outcome.file}; look at {' and '.join(map(str, seen))}.")
+
+
+def _which_step(outcome: Outcome) -> Iterator[str]:
+    """Which step's weights the LoRA has and why, and what to do where another step did better."""
+    last = outcome.of_step == outcome.step
+    why = "the last" if last else "whose held-out loss was the lowest (train.patience)"
+    yield f"The LoRA has the averaged weights of step {outcome.of_step}, {why}."
+    lowest = outcome.lowest
+    if lowest is None or lowest.step == outcome.of_step or (lowest.step and not last):
+        return
+    told = f"The held-out loss was lowest at step {lowest.step}, {lowest.held_out:.4f}"
+    if not lowest.step:
+        yield (
+            f"{told}, which is the base alone: on held-out grids the training made it worse; train for fewer steps, at "
+            "a lower train.learning_rate, or on more grids."
+        )
+    elif lowest.file:
+        yield f"{told}: {lowest.file} has the weights of that step; train.patience=3 hands over such a step."
+    else:
+        yield f"{told}, and that step was not saved; train.patience=3 hands over such a step."
 
 
 # ---- tables
@@ -242,79 +417,34 @@ def counts(rows: Mapping[str, int]) -> None:
 
 
 def table(name: str, rows: list[dict[str, Any]], form: Literal["text", "csv", "json"]) -> None:
-    """A table of a run; as text, cells are cut short and the bulkiest columns left out."""
+    """A table of a run; as text, wrapped to the terminal if there is one."""
     if form == "json":
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
-        return
-    import pandas as pd
-
-    if name == "events" and form == "text":
-        rows = [row | dict(zip(("was", "becomes"), differing(row["was"], row["becomes"]), strict=True)) for row in rows]
-    frame = pd.json_normalize(rows, max_level=0 if name == "settings" else None)
-    if form == "csv":
-        print(frame.to_csv(index=False), end="")
-    elif frame.empty:
-        print(f"{name} is empty")
-    elif name == "settings":
-        _settings(rows)
+        print(tables.as_json(rows))
+    elif form == "csv":
+        print(tables.as_csv(name, rows), end="")
     else:
-        print(frame.drop(columns=["histogram"], errors="ignore").map(short).to_string(index=False))
-
-
-def _settings(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A setting per line, with where it comes from, in the order of a task file."""
-    width = max(len(row["key"]) for row in rows)
-    origins = max(len(row["from"]) for row in rows)
-    for row in rows:
-        value = row["value"] if isinstance(row["value"], str) else json.dumps(row["value"], ensure_ascii=False)
-        print(f"{row['key']:<{width}}  {row['from']:<{origins}}  {short(value)}".rstrip())
+        print("\n".join(tables.as_text(name, rows, _width())))
 
 
 def tasks(known: Iterable[Task]) -> None:
-    table = Table("task", "panels", "canvas", "markers", "what it is", box=None, pad_edge=False)
+    rows = []
     for task in known:
         layout = task.grid_layout
         width, height = layout.canvas
-        panels = f"{layout.rows} x {layout.cols}"
-        table.add_row(task.name, panels, f"{width}x{height}", " ".join(task.markers), task.title)
-    Console(width=TASKS_WIDTH if not console.is_terminal else None, markup=False).print(table)
+        about = f"{task.title}; {' '.join(task.markers)}"
+        rows.append((task.name, f"{layout.rows} x {layout.cols}", f"{width}x{height}", about))
+    print("\n".join(tables.aligned(("task", "panels", "canvas", "what it is; markers"), rows, _width())))
+
+
+def _width() -> int | None:
+    """Columns of the terminal; None where there is none."""
+    return console.width if console.is_terminal else None
 
 
 def machine(found: Machine) -> None:
-    line(f"device      {found.device}, {number(found.threads, 'thread')}")
+    line(f"device      {found.device}, {counted(found.threads, 'thread')}")
     line(f"disk free   {found.disk_free:.0f} GiB")
     lines(f"{name:<22} {version}" for name, version in found.versions.items())
     for one in found.weights:
         here = "on this machine" if one.here else f"not on this machine; hf download {one.repo}"
         line(f"{one.kind:<11} {one.repo}: {here}")
-
-
-def text(content: str) -> None:
-    """A text as it is."""
-    print(content)
-
-
-# ---- values cut short
-
-
-def short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
-
-
-def differing(was: str, becomes: str) -> tuple[str, str]:
-    """Two texts without most of what they share at either end, so that a changed word in a long caption stands out."""
-    start = _shared(was, becomes)
-    end = _shared(was[start:][::-1], becomes[start:][::-1])
-    return _cut(was, start, end), _cut(becomes, start, end)
-
-
-def _shared(a: str, b: str) -> int:
-    """How many characters two texts share at their start."""
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
-
-
-def _cut(text: str, start: int, end: int) -> str:
-    """What lies between the shared ends of a text, with AROUND characters of each."""
-    first, last = max(start - AROUND, 0), min(len(text) - end + AROUND, len(text))
-    return f"'{'...' if first else ''}{text[first:last]}{'...' if last < len(text) else ''}'"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from pipeline.errors import BadInput
 from pipeline.stages import export
 from pipeline.store import Store
 from pipeline.task import Given
+from pipeline.wording import command
 
 if TYPE_CHECKING:
     from iclora.run import Run, StageResult
@@ -38,7 +38,7 @@ def check(run: Run) -> None:
             f"there is no data set in {run.dataset}; make one with '{make}', or name one with --data FOLDER."
         )
     if why := _changes(run):
-        anyway = f"--data {shlex.quote(str(run.dataset))}"
+        anyway = command(["--data", str(run.dataset)])
         raise BadInput(
             f"the data set in {run.dataset} is not that of its run: {why}; bring it up to date with "
             f"'{run.command('export')}', or train on it as it is with {anyway}."

@@ -1,13 +1,16 @@
-"""What this machine has: versions, device, disk, and which default weights."""
+"""What this machine has: versions, device, disk, and which default weights; and what its files can't be used for."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from iclora import report
+from pipeline.cache import shared_folder
 from pipeline.plugins import extras
 
 CLIP = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
@@ -65,3 +68,31 @@ def _device() -> tuple[str, int]:
 
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     return device, torch.get_num_threads()
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+"""Errors of a disk or a quota that is used up."""
+
+
+def unusable(error: OSError) -> str:
+    """A sentence on a file that can't be read or written: which, why, and the way on."""
+    name, why = error.filename, error.strerror or str(error)
+    if error.errno not in FULL:
+        return f"{name} can't be used: {why}." if name else f"a file can't be read or written: {why}."
+    folder, free = min((_free(Path(place)) for place in _places(error)), key=lambda found: found[1])
+    return (
+        f"{name or 'a file'} can't be written: {why} ({free / 2**20:,.0f} MiB free for {folder}); free some space and "
+        "type the same again, which resumes, or name a folder on another disk (--out, or ICLORA_CACHE for the cache "
+        "that training runs share)."
+    )
+
+
+def _places(error: OSError) -> list[str | Path]:
+    """Where the file is; if that is not known, wherever files are written."""
+    return [error.filename] if error.filename else [Path.cwd(), tempfile.gettempdir(), shared_folder()]
+
+
+def _free(place: Path) -> tuple[Path, int]:
+    """The nearest folder that exists, and the bytes that are free there."""
+    folder = next(each for each in (place.absolute(), *place.absolute().parents) if each.is_dir())
+    return folder, shutil.disk_usage(folder).free

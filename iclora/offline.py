@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipeline.progress import LOG
 from pipeline.task import Task
 
 MINIATURE = Path(__file__).parent.parent / "miniature"
 WIDE = 1.5
 """Ratio of width to height from which a panel can hold a film's frame without losing much of it."""
-FILMS, SHOTS, SETS = 30, 10, 24
-"""How much is drawn: enough for 20 grids after the filter, and many short films rather than a few long ones, since a
-model needs many characters to learn to keep any (LOG.md)."""
+FILMS, SHOTS, SETS = 30, 10, 44
+"""How much is drawn: enough for 24 grids after the filter, which rejects up to a third of the sets; and many short
+films rather than a few long ones, since a model needs many characters to learn to keep any (LOG.md)."""
 
 
 def model_settings(captioner: str, scorer: str) -> dict[str, Any]:
@@ -34,6 +35,8 @@ def draw_source(task: Task, folder: Path) -> Path:
     from miniature import film
 
     home, layout = folder / "miniature", task.grid_layout
+    if not home.exists():
+        LOG.info("drawing the miniature's source")
     size = (layout.panel_width // 32 * 16, layout.panel_height // 32 * 16)
     if task.group.by == "pairs":
         film.write_pairs(home, pairs=SETS, seed=film.OFFLINE_SEED, size=size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from iclora.settings import Settings, Sources
 from pipeline.errors import BadInput
 from pipeline.store import SETTINGS, is_current, usual_folder
 from pipeline.task import Given
+from pipeline.wording import command
 
 
 def open_run(  # noqa: PLR0913  (one argument per option)
@@ -52,7 +52,7 @@ def open_run(  # noqa: PLR0913  (one argument per option)
     known = earlier.settings_of(home)
     if known is None and must_exist:
         raise BadInput(
-            f"there is no run in {home}; start one with '{shlex.join(['iclora', 'dataset', str(task)])}', "
+            f"there is no run in {home}; start one with '{command(['iclora', 'dataset', str(task)])}', "
             "or name its folder with --out."
         )
     before = _settings(home, (known or {}) | {"task": str(task)})

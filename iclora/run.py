@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from iclora import earlier, exported, report, review, settings, stages
 from iclora.settings import PLUG_INS, Settings
 from iclora.stages import STAGES
-from pipeline import plugins
+from pipeline import plugins, wording
 from pipeline.captioning import instructions
 from pipeline.captioning.protocol import Captioner
 from pipeline.consistency import teaching, verdict
@@ -443,7 +442,7 @@ class Run:
         """The command line of one of iclora's commands for this run."""
         words = ["iclora", name, self.settings.task, *more]
         words += ["--out", str(self.folder)] if self.folder != usual_folder(self.settings.task) else []
-        return shlex.join(words)
+        return wording.command(words)
 
     @property
     def command_to_apply(self) -> str:

@@ -142,7 +142,7 @@ def in_force(settings: Settings) -> list[Setting]:
     loaded = settings.load_task()
     models = settings._models
     of_family, in_training = families.load(loaded.base).recipe, config.usual(loaded, miniature=settings.drawn)
-    asked = {**of_family, **in_training, **loaded.train}
+    asked = config.settings(loaded, miniature=settings.drawn)
     training = plugins.parse_options(config.Config, "the training", asked, "train.")
     sections = {
         **{kind: _options(kind, getattr(settings, kind), getattr(loaded, kind)) for kind in PLUG_INS},

@@ -228,7 +228,7 @@ def _has_metadata_behind(file: IO[bytes]) -> bool:
 def is_whole(path: Path, size: tuple[int, int]) -> bool:
     """Whether a PNG file can be decoded to its end, with the right checksums and this width and height."""
     try:
-        with Image.open(path, formats=("PNG",)) as image:
+        with files.open_regular(path, MOST_BYTES) as file, Image.open(file, formats=("PNG",)) as image:
             image.verify()  # the checksums, which decoding passes over
         return open_image(path).size == size
     except Exception:  # as in `open_sized`

@@ -1,8 +1,14 @@
-"""How long-running work reports its progress: one protocol for stages, encoding and training."""
+"""How long-running work reports its progress: one protocol for stages, encoding and training, and a log of what it
+waits for."""
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
+
+LOG = logging.getLogger("iclora")
+"""What takes long and has no count, such as loading a model, at level INFO as it begins; how the work under way stands,
+such as the loss of the last steps, at level DEBUG. The commands print it; other programs may listen to it."""
 
 
 class Progress(Protocol):

@@ -284,7 +284,7 @@ class Row:
     If a person has exchanged panels, the grid is theirs: the same id with other records and another picture.
 
     `decision` is the person's if there is one, else the toolkit's: drop if the filter rejected the grid, unsure if the
-    caption has problems, keep otherwise.
+    caption has problems beyond a missing summary, keep otherwise.
     """
 
     grid: Grid

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_va
 from pipeline import families, files, plugins, records
 from pipeline.errors import BadInput
 from pipeline.plugins import Options, suggest
+from pipeline.wording import counted
 
 MOST_FAULTS = 50
 """Faults of a task that one error names; the rest are counted."""
@@ -248,7 +249,8 @@ class Task(Options):
     def _consistent(self) -> Task:
         if len(self.markers) != self.grid_layout.size:
             raise ValueError(
-                f"{self.grid_layout.size} panels need {self.grid_layout.size} markers, got {' '.join(self.markers)}"
+                f"{counted(self.grid_layout.size, 'panel needs', 'panels need')} "
+                f"{counted(self.grid_layout.size, 'marker')}, got {' '.join(self.markers)}"
             )
         for tag in self.markers:
             if tag in self.prefix or tag in self.opening:

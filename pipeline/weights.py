@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline import files
 from pipeline.errors import BadInput
+from pipeline.progress import LOG
 
 HUB_SECONDS = 10.0
 """Time limit for the model hub to answer at all."""
@@ -66,6 +67,25 @@ def ask_hub(repo: str, revision: str | None = None) -> None:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
+
+
+def announce(what: str, model: str, revision: str | None = None, part: str = "") -> None:
+    """Logs that a model is about to be loaded, or downloaded first where its weights are not on this machine.
+
+    Args:
+        what: in words for a person, as in "the captioner NAME".
+        model: a folder, or a name on the hub.
+        part: folder within it, of a model in parts.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (
+        None
+        if Path(model).is_dir()
+        else try_to_load_from_cache(model, f"{part}/config.json".lstrip("/"), revision=revision)
+    )
+    here = Path(model).is_dir() or (isinstance(found, str) and any(Path(found).parent.glob("*.safetensors")))
+    LOG.info("%s %s", "loading" if here else "downloading and loading", what)
 
 
 def folder_hash(paths: Sequence[Path]) -> str:

@@ -9,9 +9,10 @@ from pydantic import Field
 
 from pipeline import families, plugins
 from pipeline.errors import BadInput
-from pipeline.families.base import Recipe, Share
+from pipeline.families.base import Recipe, Share, fill
 from pipeline.records import Layout
 from pipeline.task import Task
+from pipeline.wording import counted
 
 MINIATURE = Path(__file__).parent.parent / "miniature" / "flux"
 MINIATURE_NAME = "miniature/flux"
@@ -29,8 +30,6 @@ FOR_MINIATURE: dict[str, Any] = {
     "save_every": 200,
 }
 """Defaults for the miniature, which generates panels of an eighth of the size and learns within minutes."""
-WARMUP_SHARE = 30
-"""The miniature warms up for at most one step in so many, so that a short training has steps at the full rate too."""
 
 BESIDES = {
     *("validate_every", "sample_every", "save_every", "samples", "sample_steps", "guidance", "patience", "wandb"),
@@ -98,15 +97,22 @@ class Config(Recipe):
 
 def usual(task: Task, *, miniature: bool) -> dict[str, Any]:
     """Defaults that fit the miniature's model, if that is trained."""
-    if not miniature or task.base != "flux-1" or "model" in task.train:
-        return {}
-    steps = task.train.get("steps", FOR_MINIATURE["steps"])
-    warmup = min(FOR_MINIATURE["warmup"], steps // WARMUP_SHARE) if isinstance(steps, int) else 0
-    return FOR_MINIATURE | {"warmup": warmup}
+    return FOR_MINIATURE if miniature and task.base == "flux-1" and "model" not in task.train else {}
+
+
+def settings(task: Task, *, miniature: bool) -> dict[str, Any]:
+    """A task's training settings, unchecked: its own, then the miniature's, then its base family's; defaults that
+    count steps or grids fit the length and the batch that were asked for."""
+    defaults = {**families.load(task.base).recipe, **usual(task, miniature=miniature)}
+    found = fill(defaults, task.train)
+    batch, together = found.get("batch"), found.get("micro_batch")
+    if "micro_batch" not in task.train and isinstance(batch, int) and isinstance(together, int):
+        found["micro_batch"] = max(1, min(batch, together))
+    return found
 
 
 def load(task: Task, *, miniature: bool = False) -> Config:
-    """A task's training settings, checked: its own, then the miniature's, then its base family's, then the defaults.
+    """A task's training settings, checked, with the defaults of those that nobody sets.
 
     Args:
         miniature: whether the miniature drew the task's data: then its model is the default, with settings to match.
@@ -114,17 +120,15 @@ def load(task: Task, *, miniature: bool = False) -> Config:
     Raises:
         BadInput: an unknown setting or a wrong value; all of them at once.
     """
-    family = families.load(task.base)
-    settings = {**family.recipe, **usual(task, miniature=miniature), **task.train}
-    config = plugins.parse_options(Config, "the training", settings, "train.")
-    fill: dict[str, Any] = {}
+    config = plugins.parse_options(Config, "the training", settings(task, miniature=miniature), "train.")
+    rest: dict[str, Any] = {}
     if config.conditional is None:
-        fill["conditional"] = 1.0 if task.condition else 0.0
+        rest["conditional"] = 1.0 if task.condition else 0.0
     panels = task.grid_layout.size
     if config.panel_weights is not None and len(config.panel_weights) != panels:
         raise BadInput(
-            f"train.panel_weights has {len(config.panel_weights)} numbers and {task.name} has {panels} panels; "
-            "give one per panel."
+            f"train.panel_weights has {counted(config.panel_weights, 'number')} and {task.name} has "
+            f"{counted(panels, 'panel')}; give one per panel."
         )
     if config.permute and task.condition:
         raise BadInput(
@@ -132,8 +136,8 @@ def load(task: Task, *, miniature: bool = False) -> Config:
             f"({', '.join(map(str, task.condition))}); leave out either permute or condition."
         )
     for scale in config.scales:
-        scaled(task.grid_layout, scale, config.smallest_panel, family.token)
-    return config.model_copy(update=fill)
+        scaled(task.grid_layout, scale, config.smallest_panel, families.load(task.base).token)
+    return config.model_copy(update=rest)
 
 
 def scaled(layout: Layout, scale: float, smallest: int, token: int) -> Layout:

@@ -24,6 +24,7 @@ from pipeline.sources.names import listed
 from pipeline.sources.texts import ENDINGS
 from pipeline.task import Task
 from pipeline.text import grammar
+from pipeline.wording import command, counted
 
 TRAIN, HELD_OUT = "train", "validation"
 SQUEEZE = 0.01
@@ -73,8 +74,8 @@ def read(folder: Path, task: Task) -> Data:
     home = folder / TRAIN if (folder / TRAIN).is_dir() else folder
     if not home.is_dir():
         raise BadInput(
-            f"there is no data set in {folder}; make one with 'iclora dataset {task.name}', or name one with "
-            "--data FOLDER."
+            f"there is no data set in {folder}; make one with '{command(['iclora', 'dataset', task.name])}', or name "
+            "one with --data FOLDER."
         )
     of_train = gathering.items_of([home])
     if home == folder:
@@ -88,7 +89,10 @@ def read(folder: Path, task: Task) -> Data:
     if not train:
         raise BadInput(f"{home} has no pictures with captions to train on.")
     if shared := {one.id for one in train} & {one.id for one in validation}:
-        raise BadInput(f"{len(shared)} grids of {folder} are both trained on and held out; remove them from one side.")
+        grids = counted(shared, f"grid of {folder} is", f"grids of {folder} are")
+        raise BadInput(
+            f"{grids} both trained on and held out; remove {'it' if len(shared) == 1 else 'them'} from one side."
+        )
     remarks = tuple(remark for side in sides for remark in side.remarks)
     return Data(tuple(sorted(train, key=lambda sample: sample.id)), validation, remarks)
 
@@ -165,7 +169,7 @@ def _take(item: Item, name: str, task: Task, side: _Side) -> None:
         side.faults.append(
             f"{item.name} has {size[0]} x {size[1]} pixels, which can't be cut into {rows} x {cols} panels of the "
             f"shape that {task.name} has (its canvas is {width} x {height}): recompose it with 'iclora dataset "
-            f"{task.name} --source'"
+            "TASK --source FOLDER'"
         )
         return
     side.samples.append(
@@ -281,9 +285,9 @@ def check_lengths(samples: Sequence[TrainingSample], counts: Sequence[int], limi
     if over:
         names = listed([f"{name} ({count})" for count, name in over])
         raise BadInput(
-            f"{len(over)} captions are longer than the {limit} tokens that the text encoder reads, so their last "
-            f"panels would be lost: {names}; shorten them (those of a run in its captions.csv), or accept the loss "
-            "with --set train.truncate=true."
+            f"{counted(over, 'caption is', 'captions are')} longer than the {limit} tokens that the text encoder "
+            f"reads, so the last panels would be lost: {names}; shorten them (those of a run in its captions.csv), or "
+            "accept the loss with --set train.truncate=true."
         )
 
 

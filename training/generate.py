@@ -13,7 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pipeline.errors import BadInput
+from pipeline.progress import LOG
 from pipeline.records import Layout
+from pipeline.wording import counted
 from training import dataset, latents, lora, lora_file, machine, objective, random_streams, sampling
 from training.backends.base import Backend, Encoded, Prompts, dtype_of
 from training.config import MINIATURE, MINIATURE_NAME, Config, scaled
@@ -185,16 +187,19 @@ def _check(generator: Generator, requests: Sequence[GenerationRequest]) -> None:
     for request, count in zip(requests, counts, strict=True):
         if count > limit:
             raise BadInput(
-                f"the prompt '{request.prompt[:60]}...' has {count} tokens, and only {limit} are read; shorten it."
+                f"the prompt '{request.prompt[:60]}...' has {count:,} tokens, and only {limit} are read; shorten it."
             )
         if foreign := sorted(panel + 1 for panel in request.given if not 0 <= panel < panels):
             raise BadInput(f"panel {foreign[0]} is given, and the LoRA's grids have panels 1 to {panels}.")
         if len(request.given) == panels:
-            raise BadInput(f"all {panels} panels are given, so there is nothing to generate; leave one out.")
-        if len(request.references) > (most := generator.backend.REFERENCES):
             raise BadInput(
-                f"{len(request.references)} reference images are given, and {generator.backend.model} takes "
-                f"{f'at most {most}' if most else 'none'}; leave some out."
+                f"all {counted(panels, 'panel is', 'panels are')} given, so nothing is left to generate; leave one out."
+            )
+        if len(request.references) > (most := generator.backend.REFERENCES):
+            images = counted(request.references, "reference image is", "reference images are")
+            raise BadInput(
+                f"{images} given, and {generator.backend.model} takes {f'at most {most}' if most else 'none'}; leave "
+                "some out."
             )
 
 
@@ -222,6 +227,7 @@ def _draw(generator: Generator, requests: Sequence[GenerationRequest], inputs: S
     canvas = generator.layout.canvas
     shape = backend.latent_shape(canvas)
     together = max(1, TOGETHER // backend.tokens(canvas))
+    LOG.info("drawing %s in %s", counted(requests, "grid"), counted(generator.settings.steps, "step"))
     drawn = []
     for start in range(0, len(requests), together):
         some, of = requests[start : start + together], inputs[start : start + together]

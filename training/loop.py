@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import BadInput, Diverged
-from pipeline.progress import Progress
+from pipeline.progress import LOG, Progress
+from pipeline.wording import counted
 from training import batches, checkpoint, fused, lora, machine, objective, results
 from training.checkpoint import State
 from training.config import Config
@@ -26,6 +29,8 @@ from training.monitoring import heldout, preview
 from training.monitoring.journal import Journal
 from training.processes import Processes
 
+RECENT = 20
+"""Steps whose mean loss is reported."""
 AT_LEAST_EVERY = 600.0
 """The most seconds between two checkpoints, however slow the steps are."""
 
@@ -48,9 +53,11 @@ class Outcome:
     step: int
     """Steps done."""
     of_step: int
-    """The step whose weights are in the file."""
+    """The step whose weights are in the file: the last, or with `patience` that of the lowest held-out loss."""
     held_out: float | None
     """Held-out loss at the end."""
+    lowest: results.Lowest | None
+    """The lowest held-out loss of the training, which may be that of another step."""
     took: int
     """Steps done by this call."""
     seconds: float
@@ -77,7 +84,7 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     if saved and _is_over(saved["step"], saved["waited"], config):
         of_step = results.final_step(config, saved["step"], saved["best"])
         if results.are_written(job, saved["step"], of_step):
-            return Outcome(file, saved["step"], of_step, saved["held_out"], 0, 0.0)
+            return Outcome(file, saved["step"], of_step, saved["held_out"], results.lowest(job), 0, 0.0)
     job.folder.mkdir(parents=True, exist_ok=True)
     encoded = encode(job, processes, progress)
     transformer = machine.load_transformer(job.backend, config, device)
@@ -85,6 +92,7 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     if config.compile:
         machine.compile_blocks(job.backend, transformer)
     first, started, saved_at = state.step, time.monotonic(), time.monotonic()
+    recent: deque[float] = deque(maxlen=RECENT)
     with _journal(job, state.step) if processes.is_main else nullcontext() as journal:
         if state.step == 0:  # the base alone, for comparison
             _validate(job, encoded, transformer, state, journal, processes)
@@ -95,6 +103,8 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
             norm = descend(job, state, rate, losses)
             if journal:
                 journal.step(state.step, losses.mean, losses.panels_P, rate, norm, time.monotonic() - begun)
+            recent.append(losses.mean)
+            LOG.debug("%s", _standing(recent, state))
             progress("training", state.step, config.steps)
             if state.step == config.steps or state.step % config.validate_every == 0:
                 _validate(job, encoded, transformer, state, journal, processes)
@@ -110,7 +120,14 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
         results.finish(job, state)
     processes.wait()
     of_step = results.final_step(config, state.step, state.best)
-    return Outcome(file, state.step, of_step, state.held_out, state.step - first, seconds)
+    lowest = results.lowest(job) if processes.is_main else None  # only the main one writes the log
+    return Outcome(file, state.step, of_step, state.held_out, lowest, state.step - first, seconds)
+
+
+def _standing(recent: Collection[float], state: State) -> str:
+    """The losses, for a person who waits; single steps scatter with their noise levels."""
+    held_out = "" if state.held_out is None else f", held-out loss {state.held_out:.4f}"
+    return f"loss {sum(recent) / len(recent):.4f}{held_out}"
 
 
 def _too_large(job: Job) -> str:
@@ -123,7 +140,7 @@ def _too_large(job: Job) -> str:
     fewer_bits = "" if config.base_weights == "nf4" else " or train.base_weights=nf4"
     resume = f"resume with {' and '.join(changes)}, or " if changes else ""
     return (
-        f"the GPU's memory is too small for a step of {config.micro_batch} grids at a time with "
+        f"the GPU's memory is too small for a step of {counted(config.micro_batch, 'grid')} at a time with "
         f"train.base_weights={config.base_weights}; {resume}start over with smaller train.scales{fewer_bits}."
     )
 

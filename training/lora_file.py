@@ -68,6 +68,8 @@ class Card(BaseModel):
     step: int
     averaged: bool
     """Whether these are the averaged weights (EMA) or the raw ones."""
+    why: str = ""
+    """Why the weights of this step and not those of another."""
     recipe: dict[str, Any]
 
     @field_validator("layout")

@@ -23,6 +23,7 @@ from torch import nn
 from pipeline import families, files, weights
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.families.base import Family
+from pipeline.wording import command
 
 Device = torch.device | str
 
@@ -286,6 +287,7 @@ class ModelFiles:
         kind = self.part_class(part)
         named = {"dtype" if kind.__module__.startswith("transformers") else "torch_dtype": dtype}
         pinned = {"revision": None if self.folder else self._commit}
+        weights.announce(f"{part} of {self.model}", self.model, pinned["revision"], part)
         try:
             with weights.told(), weights.no_bar(self.model):
                 loaded: nn.Module = kind.from_pretrained(self.model, subfolder=part, **named, **pinned, **more)
@@ -337,9 +339,9 @@ class ModelFiles:
                 f"the base model in the folder {self.folder} can't be loaded ({why.rstrip('.')}); name one as "
                 f"diffusers saves it with {self.named_by}FOLDER, or the model's name on the hub."
             )
-        pinned = f" --revision {self.revision}" if self.revision else ""
+        fetch = command(["hf", "download", self.model, *(["--revision", self.revision] if self.revision else [])])
         return MissingWeights(
             f"the base model '{self.model}' is not on this machine and can't be fetched ({why.rstrip('.')}); on a "
-            f"machine with a network run 'hf download {self.model}{pinned}' (gated models need 'hf auth login' first), "
+            f"machine with a network run '{fetch}' (gated models need 'hf auth login' first), "
             f"or name a folder as diffusers saves it with {self.named_by}FOLDER."
         )

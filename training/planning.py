@@ -18,6 +18,7 @@ from pipeline.records import Layout, TrainingSample
 from pipeline.sources.names import listed
 from pipeline.text import budget, grammar
 from pipeline.text.counters import ESTIMATE
+from pipeline.wording import counted
 from training import checkpoint, dataset, machine
 from training.job import Job
 from training.model_files import parameter_count
@@ -146,7 +147,8 @@ def _speed(log: Path) -> float | None:
 def lines(job: Job, plan: Plan) -> Iterator[str]:
     """The plan in words."""
     config, data, panels = job.config, job.data, job.task.layout
-    yield f"task {job.task.name}: {len(data.train)} grids of {panels.rows} x {panels.cols} panels, {_held_out(job)}"
+    grids = counted(data.train, "grid")
+    yield f"task {job.task.name}: {grids} of {panels.rows} x {panels.cols} panels, {_held_out(job)}"
     for layout, tokens in plan.tokens.items():
         width, height = layout.canvas
         of_panels = f"panels of {layout.panel_width} x {layout.panel_height}"
@@ -158,18 +160,19 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
     yield from _doubts(job)
     seen = _times(config.steps * config.batch / len(data.train))
     done = f"; {plan.done} of the steps are done" if plan.done else ""
-    yield f"{config.steps} steps of {config.batch} grids, {plan.together} at a time: each grid is seen {seen}{done}"
+    length = f"{counted(config.steps, 'step')} of {counted(config.batch, 'grid')}"
+    yield f"{length}, {plan.together} at a time: each grid is seen {seen}{done}"
     if config.micro_batch > plan.together:
-        most = f"the {plan.together} grids that each process gets per step"
+        most = f"the {counted(plan.together, 'grid')} that each process gets per step"
         yield f"warning: train.micro_batch={config.micro_batch} is more than {most}"
     yield f"{_mode(job)}; caption dropout {config.caption_dropout}, permuted {config.permute:.0%}"
     yield (
         f"rank {config.rank}, alpha {config.alpha:g}, {config.optimizer} at {config.learning_rate:g} {config.schedule} "
-        f"after {config.warmup} steps, average {config.ema}, seed {config.seed}"
+        f"after {counted(config.warmup, 'step')}, average {config.ema}, seed {config.seed}"
     )
     yield (
         f"base {job.backend.model}: {plan.base / 1e6:,.1f} million parameters ({plan.held}); "
-        f"LoRA on {plan.layers} layers, {plan.lora / 1e6:,.2f} million"
+        f"LoRA on {counted(plan.layers, 'layer')}, {plan.lora / 1e6:,.2f} million"
     )
     memory = plan.memory
     training = {name: size for name, size in memory.items() if name not in ("text encoders", "VAE")}
@@ -181,7 +184,7 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
     left = config.steps - plan.done
     if plan.seconds_per_step is not None and left > 0:
         yield (
-            f"time, about: {plan.seconds_per_step * left / 60:.0f} min for the remaining {left} steps, at "
+            f"time, about: {plan.seconds_per_step * left / 60:.0f} min for the remaining {counted(left, 'step')}, at "
             f"{plan.seconds_per_step:.2f} s per step, without validations and samples ({job.folder / journal.STEPS})"
         )
 
@@ -208,7 +211,7 @@ def _captions(job: Job, plan: Plan) -> Iterator[str]:
     )
     over = [sample for sample, count in zip(job.samples, plan.text, strict=True) if count > limit]
     if over and not job.config.truncate:
-        yield f"warning: {len(over)} captions may be too long, which would be an error: {_files(over)}"
+        yield f"warning: {counted(over, 'caption')} may be too long, which would be an error: {_files(over)}"
 
 
 def _doubts(job: Job) -> Iterator[str]:
@@ -218,12 +221,15 @@ def _doubts(job: Job) -> Iterator[str]:
     sizes = [(sample, job.shown.panel_width / sample.layout.panel_width) for sample in samples]
     if small := [sample for sample, times in sizes if times > ENLARGED]:
         most = max(times for _, times in sizes)
-        yield f"warning: {len(small)} grids are enlarged to fit the canvas, by up to {most:.1f} times: {_files(small)}"
+        which = counted(small, "grid is", "grids are")
+        yield f"warning: {which} enlarged to fit the canvas, by up to {most:.1f} times: {_files(small)}"
     if unmarked := [sample for sample in samples if not grammar.is_joint(sample.text, task)]:
         markers = " ".join(task.markers)
-        yield f"warning: {len(unmarked)} captions don't have {markers}, all of them in this order: {_files(unmarked)}"
+        which = counted(unmarked, "caption doesn't", "captions don't")
+        yield f"warning: {which} have {markers}, all of them in this order: {_files(unmarked)}"
     if bare := [sample for sample in samples if not sample.text.startswith(task.prefix)]:
-        yield f"warning: {len(bare)} captions don't start with {task.prefix}: {_files(bare)}"
+        which = counted(bare, "caption doesn't", "captions don't")
+        yield f"warning: {which} start with {task.prefix}: {_files(bare)}"
 
 
 def _files(samples: Sequence[TrainingSample]) -> str:

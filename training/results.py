@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,22 @@ from training.backends.base import Backend
 from training.checkpoint import State
 from training.config import MINIATURE, MINIATURE_NAME, Config
 from training.job import Job
-from training.monitoring import figures, preview
+from training.monitoring import figures, journal, preview
 
 LOSSES = "loss.png"
+LAST, BEST, ON_THE_WAY = "the last step", "the lowest held-out loss", "saved on the way"
+"""Why a file has the weights of its step."""
+
+
+@dataclass(frozen=True)
+class Lowest:
+    """The measurement with the lowest held-out loss of a training."""
+
+    step: int
+    """0 for the base alone."""
+    held_out: float
+    file: Path | None
+    """The LoRA of that step; None if it was not saved."""
 
 
 def file_of(job: Job) -> Path:
@@ -31,10 +45,23 @@ def save(job: Job, state: State) -> None:
 
     In this order, so that a kill in between leaves a file that is written again, not a step without its file.
     """
-    home = job.folder / "steps"
-    home.mkdir(exist_ok=True)
-    _write(job, home / f"{job.task.name}-{state.step:06d}.safetensors", state.average.tensors, state.step)
+    file = _file_of_step(job, state.step)
+    file.parent.mkdir(exist_ok=True)
+    _write(job, file, state.average.tensors, state.step, ON_THE_WAY)
     checkpoint.save(job, state)
+
+
+def _file_of_step(job: Job, step: int) -> Path:
+    return job.folder / "steps" / f"{job.task.name}-{step:06d}.safetensors"
+
+
+def lowest(job: Job) -> Lowest | None:
+    """The measurement with the lowest held-out loss so far; None if nothing was held out."""
+    found = journal.lowest(job.folder)
+    if found is None:
+        return None
+    file = _file_of_step(job, found[0])
+    return Lowest(*found, file if file.exists() else None)
 
 
 def final_step(config: Config, step: int, best: dict[str, Any] | None) -> int:
@@ -58,14 +85,14 @@ def _has(file: Path, job: Job, step: int) -> bool:
 
 def finish(job: Job, state: State) -> None:
     """The plots, the LoRA itself, and last its raw weights: if those are there, everything is."""
-    tensors, step = state.average.tensors, final_step(job.config, state.step, state.best)
+    tensors, step, why = state.average.tensors, final_step(job.config, state.step, state.best), LAST
     if state.best and step == state.best["step"]:
-        tensors = state.best["average"]
+        tensors, why = state.best["average"], BEST
     if job.prompted:
         preview.write_strip(job)
-    figures.draw_losses(job.folder, job.folder / LOSSES)
-    _write(job, file_of(job), tensors, step)
-    _write(job, _raw_file_of(job), state.weights, state.step, averaged=False)
+    figures.draw_losses(job.folder, job.folder / LOSSES, step, why)
+    _write(job, file_of(job), tensors, step, why)
+    _write(job, _raw_file_of(job), state.weights, state.step, LAST, averaged=False)
 
 
 def base_name(backend: Backend) -> str:
@@ -75,7 +102,7 @@ def base_name(backend: Backend) -> str:
     return MINIATURE_NAME if backend.folder == MINIATURE else backend.folder.name
 
 
-def _write(job: Job, file: Path, weights: Any, step: int, *, averaged: bool = True) -> None:
+def _write(job: Job, file: Path, weights: Any, step: int, why: str, *, averaged: bool = True) -> None:
     config, backend = job.config, job.backend
     card = lora_file.Card(
         iclora=metadata.version("iclora"),
@@ -93,6 +120,7 @@ def _write(job: Job, file: Path, weights: Any, step: int, *, averaged: bool = Tr
         grids=len(job.data.train),
         step=step,
         averaged=averaged,
+        why=why,
         recipe=job.recipe,
     )
     lora_file.write(file, weights, config.alpha / config.rank, card)

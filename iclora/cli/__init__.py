@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
-import sys
 import warnings
-from typing import Any, TextIO
+from typing import Any, cast
 
 import typer
 from typer.core import TyperGroup
 
+from iclora import console
 from iclora.cli import about, dataset, replace, review, training
 from iclora.cli.interrupts import Interruptible
 from pipeline.errors import BrokenPlugin, EmptyResult, ToolkitError
@@ -34,7 +35,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,  # names of plug-ins and tasks, which may come from other packages, are not markup
 )
+UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+"""Of click, or of typer's own copy of it: a command line that can't be read."""
 
 
 STAGES = {
@@ -65,35 +69,28 @@ for _command in (
     app.command()(_command)
 
 
-_show_usual = warnings.showwarning
-
-
-def _show(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Prints a warning about a plug-in without the line of code that it comes from, others as usual."""
-    if issubclass(category, BrokenPlugin):
-        print(f"warning: {message}", file=sys.stderr)
-    else:
-        _show_usual(message, category, filename, lineno, file, line)
-
-
 def main() -> None:
     """Runs the command; what the user can fix ends as one sentence and exit code 2, an empty result with 1."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's waiting threads would take the cores from the others
+    console.prepare()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("once", BrokenPlugin)
-            warnings.showwarning = _show
-            app()
+            warnings.showwarning = console.warn
+            # By itself, typer would print what comes from outside as it is.
+            code = app(prog_name="iclora", standalone_mode=False)
+    except UsageError as error:
+        said = io.StringIO()
+        error.show(file=said)
+        console.refusal(said.getvalue())
+        raise SystemExit(error.exit_code) from None
     except ToolkitError as error:
-        print(f"error: {error}", file=sys.stderr)
+        console.error(str(error))
         raise SystemExit(1 if isinstance(error, EmptyResult) else 2) from None
     except OSError as error:  # a full disk, a folder without write access, a table that another program holds
-        print(f"error: {error.filename or 'a file'} can't be used: {error.strerror or error}.", file=sys.stderr)
+        from iclora import machine
+
+        console.error(machine.unusable(error))
         raise SystemExit(2) from None
+    if code:
+        raise SystemExit(code)

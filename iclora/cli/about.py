@@ -49,7 +49,9 @@ def push(
 ) -> None:
     """Send a run's data set to the Hugging Face hub; HF_TOKEN must hold a token with write access."""
     with iclora.open_run(task, folder=out, must_exist=True) as run:
-        console.line(f"{'public' if public else 'private'}: {run.push(repo, public=public)}")
+        with console.progress():
+            address = run.push(repo, public=public)
+        console.line(f"{'public' if public else 'private'}: {address}")
 
 
 def tasks() -> None:

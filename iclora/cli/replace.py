@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +10,7 @@ import iclora
 from iclora import console
 from iclora.cli.options import Out, TaskName
 from pipeline.errors import BadInput
+from pipeline.wording import command, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def replace(  # noqa: PLR0913, PLR0917  (one argument per option)
         console.replaced(run, run.replacements(old, new, inside_words=inside_words))
         words = [*(["--inside-words"] if inside_words else []), "--yes", "--", old, new]
         console.line("Nothing was changed; to replace, type")
-        console.line(f"  {run.command('replace')} {shlex.join(words)}")
+        console.line(f"  {run.command('replace')} {command(words)}")
 
 
 def _write_data_set(run: Run, changes: Sequence[Change], what: str) -> None:
@@ -63,4 +63,4 @@ def _write_data_set(run: Run, changes: Sequence[Change], what: str) -> None:
     with console.progress() as progress:
         last = run.advance(start="filter", progress=progress)[-1]
     console.judged(run, changes)
-    console.exported(run, last, f"{what} {console.number(changes, 'caption')}; ")
+    console.exported(run, last, f"{what} {counted(changes, 'caption')}; ")

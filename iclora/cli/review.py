@@ -11,6 +11,7 @@ import iclora
 from iclora import console
 from iclora.cli.options import Out, TaskName
 from pipeline.errors import BadInput
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from iclora.run import Run, StageResult
@@ -50,7 +51,7 @@ def review(
         elif dry_run:
             changes = run.edits(apply)
             console.diff(changes)
-            console.line(f"{console.number(changes, 'row')} would change; nothing was applied.")
+            console.line(f"{counted(changes, 'row')} would change; nothing was applied.")
         else:
             _apply(run, apply)
 
@@ -61,7 +62,7 @@ def _apply(run: Run, table: Path) -> None:
     console.diff(changes)
     last = _advance(run)
     console.judged(run, changes)
-    console.exported(run, last, f"{console.number(changes, 'row')} changed; ")
+    console.exported(run, last, f"{counted(changes, 'row')} changed; ")
 
 
 def _serve(run: Run) -> None:
@@ -76,12 +77,13 @@ def _serve(run: Run) -> None:
             open_page(address)
 
         changes = run.serve(opened)
-    console.exported(run, _advance(run), f"{changes} change{'' if changes == 1 else 's'}; ")
+    console.exported(run, _advance(run), f"{counted(changes, 'change')}; ")
 
 
 def _learn(run: Run, *, dry_run: bool) -> None:
     """Prints what the decisions would teach; unless it is a dry run, the filter goes by it from now on."""
-    console.learning(run)
+    with console.progress():
+        console.learning(run)
     if dry_run:
         console.line("Nothing was changed.")
         return

@@ -26,20 +26,21 @@ def train(
     ] = False,
 ) -> None:
     """Train a LoRA on a data set; an interrupted training resumes."""
-    run = iclora.open_run(task, folder=out)
-    source = run if data is None else data
-    training = iclora.open_training(
-        source, task=task, settings=settings or (), into=into or (run.folder / "training" if data else None)
-    )
+    with console.progress():  # PyTorch alone may take half a minute to load
+        run = iclora.open_run(task, folder=out)
+        source = run if data is None else data
+        training = iclora.open_training(
+            source, task=task, settings=settings or (), into=into or (run.folder / "training" if data else None)
+        )
     if plan:
         console.plan(training)
         return
     training.check()
-    if not training.is_main:
+    if not training.is_main:  # another process reports
         training.run()
         return
-    console.lines(training.lines())
     with console.progress() as progress:
+        console.lines(training.lines())
         outcome = training.run(progress)
     console.trained(outcome, training.job)
 
@@ -62,12 +63,13 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     ] = None,
 ) -> None:
     """Generate one image set with a LoRA, from text alone or around given images."""
-    generation = iclora.open_generation(
-        lora, prompt, given=_by_panel(given or []), model=model, seed=seed, steps=steps, guidance=guidance
-    )
-    files = generation.free_files(to)
-    console.lines(f"note: {remark}" for remark in generation.remarks)
-    (drawn,) = generation.run()
+    with console.progress():
+        generation = iclora.open_generation(
+            lora, prompt, given=_by_panel(given or []), model=model, seed=seed, steps=steps, guidance=guidance
+        )
+        files = generation.free_files(to)
+        console.lines(f"note: {remark}" for remark in generation.remarks)
+        (drawn,) = generation.run()
     drawn.save(files)
     console.line(f"{files[0]}, and its panels in {files[1]} to {files[-1].name}")
 

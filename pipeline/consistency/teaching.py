@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.consistency.verdict import Verdict
 from pipeline.errors import BadInput
 from pipeline.records import Grid
+from pipeline.wording import counted
 
 FEWEST = 20
 """Smallest number of decided grids, both kept and dropped ones, that a rule is trained on."""
@@ -78,7 +79,7 @@ def compare(before: Verdict, after: Verdict, grids: Sequence[Grid], decided: Map
     """
     if before.found is None or after.found is None:
         raise BadInput(
-            f"the {len(grids)} grids have no rule that could be trained: they are too few, or have one panel each; "
+            f"{counted(grids, 'grid has', 'grids have')} no rule that could be trained: too few, or one panel each; "
             "leave out --learn."
         )
     turns = []
@@ -107,11 +108,12 @@ def lines(preview: Preview, markers: Sequence[str]) -> Iterator[str]:
         (False, "would no longer be rejected as strangers"),
     ):
         turns = [turn for turn in preview.turns if turn.before.passes is fails]
-        yield f"{len(turns)} {'grid' if len(turns) == 1 else 'grids'} {change}{':' if turns else ''}"
+        yield f"{counted(turns, 'grid')} {change}{':' if turns else ''}"
         for turn in turns:
             was, becomes = (
                 f"{markers[worst.panel]} {worst.score:.4f}, floor {worst.floor:.4f}"
                 for worst in (turn.before, turn.after)
             )
             yield f"  {turn.grid}: worst panel {was} -> {becomes}"
-    yield f"the {preview.decided} grids that you have decided on keep your decisions"
+    kept = counted(preview.decided, "grid that you have decided on keeps", "grids that you have decided on keep")
+    yield f"the {kept} your decisions"

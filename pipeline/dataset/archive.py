@@ -23,7 +23,7 @@ def pack(folder: Path, archive: Path, name: str) -> Path:
     sums = checksums.listing({file: checksums.hash_of(folder / file) for file in names}).encode()
     with files.replacing(archive) as part, tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
         for file in names:
-            with (folder / file).open("rb") as content:
+            with files.open_regular(folder / file) as content:
                 tar.addfile(_entry(f"{name}/{file}", (folder / file).stat().st_size), content)
         tar.addfile(_entry(f"{name}/{checksums.FILE}", len(sums)), io.BytesIO(sums))
     return archive

@@ -14,6 +14,7 @@ from pipeline.consistency.thresholds import share
 from pipeline.dataset import samples
 from pipeline.dataset.samples import Config, Dataset
 from pipeline.records import Record
+from pipeline.wording import counted
 
 UNKNOWN = "unknown"
 LICENCES = (
@@ -106,7 +107,7 @@ def _counts(data: Dataset) -> str:
     width, height = data.canvas
     texts = [len(sample.text.split()) for sample in data.samples]
     words = f"{min(texts)} to {max(texts)} words"
-    sides = f"{len(data.train)} training grids, {len(data.held_out)} held out"
+    sides = f"{counted(data.train, 'training grid')}, {len(data.held_out)} held out"
     given = ", ".join(task.markers[panel - 1] for panel in task.condition)
     lines = [
         f"# {task.title}",
@@ -228,13 +229,13 @@ def _limits(data: Dataset) -> str:
         "## Known limits",
         "",
         f"- A person decided on {seen} of {len(data.samples)} grids; the rest passed the automatic checks only.",
-        f"- A person edited {edited} captions; the others are a model's, or came with the source.",
+        f"- A person edited {counted(edited, 'caption')}; the others are a model's, or came with the source.",
         "- Captions are in English. Names of people are invented and do not identify anyone.",
         "- A high score means that a picture and a text look like a matching pair, not that every word is true.",
         "- The split separates files, folders and sets; it does not notice the same person or place in two of them.",
     ]
     fewest = data.task.grids[0]
-    few = f"- {len(data.samples)} grids are few: the task is meant for {fewest} or more."
+    few = f"- {counted(data.samples, 'grid is', 'grids are')} few: the task is meant for {fewest} or more."
     return "\n".join([*lines, *([few] if len(data.samples) < fewest else []), ""])
 
 

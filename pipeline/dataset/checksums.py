@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from pipeline import files
 
 FILE = "SHA256SUMS"
+MOST_BYTES = 1 << 26
+"""Of the list."""
 READ = (".png", ".txt")
 """Endings of files that trainers take for data if they find one more of them; caches, which they write, have others."""
 
@@ -30,7 +32,7 @@ def listing(hashes: dict[str, str]) -> str:
 def read(folder: Path) -> dict[str, str]:
     """Hashes by path; empty if there is no list. Paths that lead out of the folder are not taken."""
     try:
-        lines = (folder / FILE).read_text(encoding="utf-8").splitlines()
+        lines = files.read(folder / FILE, MOST_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError):
         return {}
     found = {name: value for value, _, name in (line.partition("  ") for line in lines) if name}
@@ -49,7 +51,7 @@ def digest(folder: Path) -> str:
 
 
 def hash_of(file: Path) -> str:
-    with file.open("rb") as content:
+    with files.open_regular(file) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 

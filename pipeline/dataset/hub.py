@@ -10,6 +10,8 @@ from pipeline.dataset import portable, split
 from pipeline.dataset.samples import MASKS
 from pipeline.dataset.split import HELD_OUT, TRAIN
 from pipeline.errors import BadInput
+from pipeline.progress import LOG
+from pipeline.wording import counted
 
 TOKEN = "HF_TOKEN"
 UPLOADED = (
@@ -48,13 +50,14 @@ def push(folder: Path, repo: str, *, public: bool) -> str:
                 f"{repo} already exists and is {is_}, not {asked}; nothing was uploaded: "
                 f"{'leave out' if public else 'add'} --public, or choose another name."
             )
+        LOG.info("uploading the data set to %s", repo)
         api.upload_folder(
             repo_id=repo,
             repo_type="dataset",
             folder_path=folder,
             allow_patterns=list(UPLOADED),
             delete_patterns=list(UPLOADED[1:]),
-            commit_message=f"{len(split.entries(folder))} grids, by iclora",
+            commit_message=f"{counted(split.entries(folder), 'grid')}, by iclora",
         )
     except BadInput:
         raise

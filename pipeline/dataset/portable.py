@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import pixels
+from pipeline import files, pixels
 from pipeline.dataset import split
 from pipeline.dataset.samples import Dataset, Sample
 from pipeline.dataset.split import HELD_OUT, TRAIN, Split
@@ -19,6 +19,8 @@ FILE = "iclora.toml"
 """Not task.toml: `datasets` takes a file of that name for a test split."""
 UNUSED = {"group", "filter", "captioner", "scorer"}
 """Sections of a task that only the making of a data set needs."""
+MOST_TEXT = 1 << 20
+"""Bytes of a caption's file."""
 NAMED = 5
 """Faults that an error lists one by one."""
 
@@ -95,7 +97,7 @@ def _fault(sample: Sample, folder: Path, task: Task) -> str:
     """What is wrong with a sample's files; empty if nothing is. Trainers read either the .txt file or the listing."""
     try:
         size = pixels.upright_size(folder / sample.file)
-        text = (folder / sample.file).with_suffix(".txt").read_text(encoding="utf-8-sig")
+        text = files.read((folder / sample.file).with_suffix(".txt"), MOST_TEXT).decode("utf-8-sig")
     except (BadInput, OSError, UnicodeDecodeError):
         return f"{sample.file} or its .txt file is missing or can't be read"
     if size != task.grid_layout.canvas:

@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import files, pixels
 from pipeline.errors import BadInput
 from pipeline.records import Position, Row
 from pipeline.task import Task
 
 TRAIN, HELD_OUT = "train", "validation"
 """Folders of the two sides, with the names that `datasets` knows."""
+MOST_BYTES = 1 << 28
+"""Of a metadata.jsonl."""
 MOST = 1 / 3
 """If even the smallest group is a larger share of the grids than this, none is held out."""
 
@@ -123,9 +126,9 @@ def entries(folder: Path) -> dict[str, dict[str, Any]]:
         if side == HELD_OUT and not listing.exists():
             continue
         try:
-            lines = listing.read_text(encoding="utf-8").splitlines()
+            lines = files.read(listing, MOST_BYTES).decode().splitlines()
             found |= {f"{side}/{entry['file_name']}": entry for entry in map(json.loads, lines)}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise BadInput(
                 f"{listing} is not a data set's metadata ({error}); run 'iclora export' to write it again."
             ) from error
@@ -156,7 +159,7 @@ def check(folder: Path) -> None:
 def _marks(picture: Path, entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What must not be on both sides, as pairs of a kind and a name."""
     try:
-        yield "the grid", hashlib.sha256(picture.read_bytes()).hexdigest()[:12]
+        yield "the grid", hashlib.sha256(files.read(picture, pixels.MOST_BYTES)).hexdigest()[:12]
     except OSError as error:
         raise BadInput(
             f"{picture} is in the metadata but can't be read: {error.strerror}; run 'iclora export'."

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from pipeline import families, plugins
 from pipeline.dataset import portable
 from pipeline.dataset.samples import Config, Dataset
-from pipeline.families.base import Family, Recipe
+from pipeline.families.base import Family, Recipe, fill
 
 OFTEN = 300
 """Times that a grid may be seen before a sentence says so. The published LoRAs saw theirs 200 to 1,000 times (5,000
@@ -90,7 +90,7 @@ def recipe(data: Dataset) -> Recipe:
     Raises:
         BadInput: a setting has a wrong value; all of them at once.
     """
-    settings = {**family(data).recipe, **data.task.train}
+    settings = fill(family(data).recipe, data.task.train)
     shared = {key: value for key, value in settings.items() if key in Recipe.model_fields}
     return plugins.parse_options(Recipe, "the training", shared, "train.")
 

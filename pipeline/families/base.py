@@ -10,6 +10,12 @@ from pydantic import Field, model_validator
 
 from pipeline import plugins
 
+PARTS = {"warmup": 30, "save_every": 4, "validate_every": 4, "sample_every": 2}
+"""Settings counted in steps, whose default is at most one step in so many of the training: a short one too has steps at
+the full rate, and is saved, measured and sampled before it ends."""
+SHORTEST = 5
+"""Steps; no default interval is made shorter."""
+
 UNKNOWN = "unknown"
 """Licence of a model whose licence has not been looked up."""
 
@@ -53,8 +59,28 @@ class Recipe(plugins.Options):
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
         if self.warmup >= self.steps:
-            raise ValueError(f"warmup {self.warmup} leaves no step of {self.steps} at the full learning rate")
+            raise ValueError(
+                f"warmup {self.warmup} leaves no step of {self.steps} at the full learning rate; set a shorter warmup "
+                "or more steps"
+            )
         return self
+
+
+def fill(defaults: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a training, unchecked: those asked for and, for the rest, defaults that fit its length.
+
+    Args:
+        defaults: those that differ from the recipe's own.
+    """
+    settings = {**defaults, **asked}
+    steps = settings.get("steps")
+    if not isinstance(steps, int) or "steps" not in asked:
+        return settings
+    for key in PARTS.keys() - asked.keys():
+        usual = defaults.get(key, Recipe.model_fields[key].default)
+        least = 0 if key == "warmup" else SHORTEST
+        settings[key] = min(usual, max(least, steps // PARTS[key]))
+    return settings
 
 
 @dataclass(frozen=True)

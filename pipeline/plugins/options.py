@@ -59,8 +59,9 @@ def faults_of(error: ValidationError, model: type[BaseModel] | None = None, sect
 
 
 def joined(faults: Sequence[str], most: int) -> str:
-    """Faults as one line; those beyond `most` are counted."""
-    return "; ".join(faults[:most]) + (f"; and {len(faults) - most} more" if len(faults) > most else "")
+    """Faults as one line, those beyond `most` counted; after a question mark goes no semicolon."""
+    more = [f"and {len(faults) - most} more"] if len(faults) > most else []
+    return "; ".join([*faults[:most], *more]).replace("?; ", "? ")
 
 
 def sentence(text: str) -> str:

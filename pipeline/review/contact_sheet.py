@@ -19,6 +19,7 @@ from pipeline.records import Rejected, Row, Score
 from pipeline.review import reviews
 from pipeline.review.risk import riskiest_first
 from pipeline.task import Task
+from pipeline.wording import counted
 
 STYLE = """
 :root { color-scheme: light dark;
@@ -55,7 +56,7 @@ def write(
     ordered = riskiest_first(found)
     keep, unsure, drop = ([row for row in ordered if row.decision == word] for word in ("keep", "unsure", "drop"))
     ours, theirs = [row for row in drop if not row.decided], [row for row in drop if row.decided]
-    dropped = f"{len(theirs)} grid{'s' if len(theirs) > 1 else ''} dropped by you"
+    dropped = f"{counted(theirs, 'grid')} dropped by you"
     folded = [_folded(dropped, _cards(theirs, task))] if theirs else []
     folded += [_folded(_counts(stage, rows), _table(rows)) for stage, rows in rejected.items() if rows]
     parts = [

@@ -13,6 +13,7 @@ from pipeline.review.reviews import Change
 from pipeline.task import Task
 from pipeline.text import grammar, phrases
 from pipeline.text.counters import TokenCounter
+from pipeline.wording import counted
 
 WHO = "replace "
 UNDO = "undo of "
@@ -76,8 +77,12 @@ def find(
         raise BadInput("\n  ".join(["nothing was replaced; these captions can't be changed like this:", *doubts]))
     if not changes:
         within = sum(old in row.caption.text for row in found)
-        more = f"; {within} have it inside a longer word, a name, the prefix or a marker" if within else ""
-        raise BadInput(f"none of {len(found)} captions has '{old}' as a whole word{more}; nothing was replaced.")
+        more = (
+            f"; {counted(within, 'has', 'have')} it inside a longer word, a name, the prefix or a marker"
+            if within
+            else ""
+        )
+        raise BadInput(f"none of {counted(found, 'caption')} has '{old}' as a whole word{more}; nothing was replaced.")
     return [change for change in changes if change]
 
 

@@ -17,7 +17,7 @@ from pipeline.review import decisions
 from pipeline.review.decisions import Matched
 from pipeline.store import Store
 from pipeline.task import Task
-from pipeline.text import budget, grammar
+from pipeline.text import budget, grammar, lint
 from pipeline.text.counters import TokenCounter
 
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
@@ -154,7 +154,9 @@ def rows(store: Store, task: Task, counter: TokenCounter) -> list[Row]:
         scored = scores.get(grid.id)
         fresh = scored is not None and (scored.text, scored.picture) == (caption.text, grid.path)
         reasons = (rejected[grid.id],) if fresh and grid.id in rejected else ()
-        ours: Decision = "drop" if reasons else "unsure" if caption.problems else "keep"
+        # Captions made of single texts have no summary, which is told; but they can be trained on.
+        doubtful = set(caption.problems) - {lint.no_summary(task)}
+        ours: Decision = "drop" if reasons else "unsure" if doubtful else "keep"
         decision = (review.decision if review else None) or ours
         found.append(Row(grid, caption, scored.scores if scored and fresh else (), decision, reasons, review))
     return found

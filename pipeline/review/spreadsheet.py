@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipeline import files
 from pipeline.errors import BadInput
+from pipeline.wording import counted
 
 MARK = "\ufeff"
 DELIMITERS = ",;\t"
@@ -107,22 +108,25 @@ def read(path: Path, columns: Sequence[str]) -> list[Line]:
     header = [_name(cell) for cell in table[0]]
     if any(name.startswith(MISREAD) for name in header):
         raise BadInput(f"{path} was opened in an encoding other than UTF-8; open the table again and choose UTF-8.")
-    if faults := [
-        f"{header.count(name) or 'no'} column{'s' if header.count(name) else ''} named '{name}'"
-        for name in columns
-        if header.count(name) != 1
-    ]:
+    if faults := _faults(header, columns):
         raise BadInput(
-            f"{path} has {', '.join(faults)}; it needs one of each; only columns that you added may be left out."
+            f"{path} has {' and '.join(faults)}; it needs one of each; only columns that you added may be left out."
         )
     places = {name: header.index(name) for name in columns}
     return [_line(number, cells, places, len(header)) for number, cells in enumerate(table[1:], start=2) if any(cells)]
 
 
+def _faults(header: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Columns that are missing from a header, and those that are in it more than once."""
+    missing = [f"'{name}'" for name in columns if name not in header]
+    several = [f"{header.count(name)} columns named '{name}'" for name in columns if header.count(name) > 1]
+    return [*([f"no column named {', '.join(missing)}"] if missing else []), *several]
+
+
 def _line(number: int, cells: list[str], places: dict[str, int], width: int) -> Line:
     """One row. There may be too few or too many empty cells at its end: Excel omits them, others pad with them."""
     if len(cells) <= max(places.values()) or any(cells[width:]):
-        return Line(number, {}, f"it has {len(cells)} cells, the header {width}; was a text cut in two?")
+        return Line(number, {}, f"it has {counted(cells, 'cell')}, the header {width}; was a text cut in two?")
     return Line(number, {name: cells[place] for name, place in places.items()})
 
 

@@ -29,7 +29,7 @@ CHECKSUMS = "SHA256SUMS"
 TELLING = {
     STRAY: "{count} text file{s} belong{verb} to no picture: {names}",
     SECOND: "{count} text{s} differ{verb} from another text of the same picture: {names}",
-    ENCODING: "{count} text{s} can't be read, since the bytes fit several encodings or letters are lost: {names}",
+    ENCODING: "{count} text{s} can't be read, for an encoding in doubt or lost letters: {names}; the rows say more",
 }
 """What is said of rows with these reasons, besides the rows themselves."""
 MASK_FOLDERS = ("mask", "masks", "masks-held-out", "conditioning")

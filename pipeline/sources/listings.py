@@ -26,7 +26,8 @@ NAMES = (
 """Of `datasets`, DiffSynth, diffusion-pipe, kohya and others: in a picture's folder or any above it."""
 FILE_KEYS = ("file_name", "image", "file", "filename", "image_path", "file_path", "path")
 TEXT_KEYS = ("text", "prompt", "caption", "tags")
-MOST_BYTES = 1 << 28
+MOST_BYTES, MOST_ENTRIES = 1 << 26, 500_000
+"""Of a listing. JSON takes up to thirty times as much memory as bytes in a file."""
 ABSOLUTE = re.compile(r"[A-Za-z]:[\\/]|[\\/]")
 """How absolute paths begin, those of Windows too."""
 
@@ -56,8 +57,13 @@ def parse(content: bytes, where: str) -> list[Entry]:
     if isinstance(text, Fault):
         raise BadInput(text.detail)
     read = {".jsonl": _lines, ".csv": _table, ".tsv": _table}.get(posixpath.splitext(where)[1].lower(), _objects)
+    entries: list[Entry] = []
     try:
-        return [_entry(entry) for entry in read(text)]
+        for entry in read(text):
+            if len(entries) == MOST_ENTRIES:
+                raise ValueError(f"it has more than {MOST_ENTRIES:,} entries")
+            entries.append(_entry(entry))
+        return entries
     except (ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
         raise BadInput(f"{where} can't be read as a listing of pictures ({error}); mend it or move it away.") from error
 

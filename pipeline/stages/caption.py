@@ -21,6 +21,7 @@ from pipeline.records import Caption, Grid, Rejected
 from pipeline.task import Task
 from pipeline.text import budget, grammar, lint, names
 from pipeline.text.counters import TokenCounter
+from pipeline.wording import counted
 
 KEPT = 8_000
 """Characters that are kept, and sent back with the faults, of an answer that can't be read; longer ones went astray."""
@@ -159,9 +160,11 @@ class Asking:
         bare = [sum(not text for text in caption.panels) for caption in captions if not all(caption.panels)]
         if bare:
             yield (
-                f"{sum(bare)} panels in {len(bare)} of {len(captions)} grids came without a text; write their captions "
-                "in captions.csv or on the review page, or put texts beside the pictures."
+                f"{counted(sum(bare), 'panel')} in {len(bare)} of {counted(captions, 'grid')} came without a text; "
+                "write their captions in captions.csv or on the review page, or put texts beside the pictures."
             )
+        if lacking := sum(lint.no_summary(self.task) in caption.problems for caption in captions):
+            yield f"{lacking} of {len(captions)} captions have no summary; write one in the table's column 'summary'."
 
     def caption(self, grids: Sequence[Grid]) -> Iterator[Caption | Rejected]:
         """One caption per grid. A grid whose last answer still has faults keeps its best one, with its problems."""

@@ -86,13 +86,13 @@ def unfit(width: int, height: int, layout: LayoutSection) -> tuple[str, str] | N
     if enlarge > layout.max_enlarge:
         return "too small", (
             f"has {width} x {height} pixels and would be enlarged {enlarge:.1f} times for a panel of "
-            f"{layout.panel_width} x {layout.panel_height} (limit {layout.max_enlarge:g})."
+            f"{layout.panel_width} x {layout.panel_height} (limit layout.max_enlarge={layout.max_enlarge:g})."
         )
     lost = 1 - min(across, down) / max(across, down)
     if layout.fit == "crop" and lost > layout.max_crop:
         return "shape", (
-            f"has {width} x {height} pixels and would lose {lost:.0%} in a panel of "
-            f"{layout.panel_width} x {layout.panel_height} (limit {layout.max_crop:.0%})."
+            f"has {width} x {height} pixels and would lose {lost:.0%} in a panel of {layout.panel_width} x "
+            f"{layout.panel_height} (limit layout.max_crop={layout.max_crop:g}; layout.fit=pad loses nothing)."
         )
     return None
 

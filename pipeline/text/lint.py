@@ -16,6 +16,7 @@ from pipeline.records import Caption, Parts, Person
 from pipeline.task import Task
 from pipeline.text import looks, phrases
 from pipeline.text.markers import BRACKETS, CONTROL, NAME, QUOTED, spans, whole
+from pipeline.wording import counted
 
 # Answers that talk to the user or about the picture instead of describing what it shows.
 BOILERPLATE = re.compile(
@@ -105,16 +106,21 @@ def _marker_faults(text: str, task: Task) -> Iterable[str]:
         yield "a square bracket is unpaired or empty"
 
 
+def no_summary(task: Task) -> str:
+    """The fault of a caption without a summary."""
+    place = f"after '{task.opening}'" if task.opening else f"before {task.markers[0]}"
+    return f"the caption has no summary: say {place} what the images have in common"
+
+
 def _summary_faults(caption: Caption, task: Task) -> Iterable[str]:
     if not caption.summary and spans(caption.text, task)[0][0] >= 0:  # without the first marker, nothing ends a summary
-        place = f"after '{task.opening}'" if task.opening else f"before {task.markers[0]}"
-        yield f"the caption has no summary: say {place} what the images have in common"
+        yield no_summary(task)
 
 
 def _panel_faults(caption: Caption, task: Task) -> Iterable[str]:
     for marker, text, (start, _) in zip(task.markers, caption.panels, spans(caption.text, task), strict=True):
         if start >= 0 and len(text.split()) < task.caption.min_panel_words:
-            yield f"the text of {marker} has fewer than {task.caption.min_panel_words} words"
+            yield f"the text of {marker} has fewer than {counted(task.caption.min_panel_words, 'word')}"
     # Comparing takes len(a) * len(b) steps, so no more words than a caption may have; a longer one is a fault anyway.
     words = [text.split()[: task.caption.max_words] for text in caption.panels]
     for (marker, a), (other, b) in itertools.combinations(zip(task.markers, words, strict=True), 2):

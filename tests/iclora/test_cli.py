@@ -20,23 +20,22 @@ from pipeline.captioning import instructions, replies
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., tuple[int, str, str]]
-TOLD = (
-    "[MOVIE-SHOTS] A day, [SCENE-1] part 1 of the day is told here, [SCENE-2] part 2 of the day is told here, "
-    "[SCENE-3] part 3 of the day is told here."
-)
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Two sequences of three images, one with a joint caption."""
+    """Two sequences of three images, one with text files beside its images."""
     rng = random.Random(3)
     for folder in ("day", "night"):
         for number in range(1, 4):
             film.picture(draw_scene(rng), tmp_path / "pictures" / folder / f"{number}.png")
-    (tmp_path / "pictures" / "day" / "caption.txt").write_text(TOLD, encoding="utf-8")
+    for number in range(1, 4):
+        text = f"part {number} of the day is told here"
+        (tmp_path / "pictures" / "day" / f"{number}.txt").write_text(text, encoding="utf-8")
     return tmp_path / "pictures"
 
 
+SKELETON = "[MOVIE-SHOTS] [SCENE-1], [SCENE-2], [SCENE-3]."
 BARE = ("--captioner", "sidecar", "--scorer", "none", "--set", "group.floor=0.0")
 
 
@@ -78,25 +77,34 @@ def test_pictures_with_and_without_texts_pass_the_whole_pipeline(iclora: Run, pi
     code, output, _ = iclora("dataset", "storyboard", "--source", str(pictures), *BARE)
     assert code == 0
     assert "1 no caption" in output
+    assert "note: 3 panels in 1 of 2 grids came without a text; write their captions in captions.csv" in output
+    assert "note: 1 of 2 captions have no summary; write one in the table's column 'summary'." in output
     caption = Path("runs/storyboard/dataset/train/0001.txt").read_text(encoding="utf-8")
-    assert caption == TOLD
+    assert caption == (
+        "[MOVIE-SHOTS] [SCENE-1] part 1 of the day is told here, [SCENE-2] part 2 of the day is told here, "
+        "[SCENE-3] part 3 of the day is told here."
+    )
 
 
 def test_a_caption_written_by_hand_brings_its_grid_into_the_data_set(iclora: Run, pictures: Path) -> None:
     iclora("dataset", "storyboard", "--source", str(pictures), *BARE)
+    table = Path("runs/storyboard/captions.csv")
+    lines = table.read_text(encoding="utf-8-sig").splitlines()
+    row = next(number for number, line in enumerate(lines) if '"unsure"' in line)
     mine = "[MOVIE-SHOTS] By hand, [SCENE-1] a first thing, [SCENE-2] a second thing, [SCENE-3] a third thing."
-    table = edited("mine.csv", "unsure", decision="keep", caption=mine)
+    lines[row] = lines[row].replace(f'"unsure","{SKELETON}"', f'"keep","{mine}"')
+    table.write_text("\n".join(lines), encoding="utf-8")
     code, output, _ = iclora("review", "storyboard", "--apply", str(table))
     assert code == 0
     assert "1 row changed; 2 grids" in output
     assert mine in [path.read_text(encoding="utf-8") for path in Path("runs/storyboard/dataset").glob("*/*.txt")]
 
 
-def edited(name: str, decision_before: str = "keep", /, **cells: str) -> Path:
-    """The run's table with other cells in the row that has a decision, saved under another name."""
+def edited(name: str, **cells: str) -> Path:
+    """The run's table with other cells in the row whose caption contains a text, saved under another name."""
     table = Path("runs/storyboard/captions.csv")
     with table.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row | cells if row["decision"] == decision_before else row for row in csv.DictReader(file)]
+        rows = [row | cells if "part 1 of the day" in row["caption"] else row for row in csv.DictReader(file)]
     with Path(name).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -112,6 +120,7 @@ def test_a_dry_run_prints_what_would_change_and_changes_nothing(iclora: Run, pic
     assert output.splitlines()[1:] == [
         "  caption: '...old here, [SCENE-2] part 2 of the day is told here, [SCENE-3] part 3 o...' -> "
         "'...old here, [SCENE-2] short, [SCENE-3] part 3 o...'",
+        "  problem: the caption has no summary: say before [SCENE-1] what the images have in common",
         "  problem: the text of [SCENE-2] has fewer than 3 words",
         "  note: '' -> 'see below'",
         "1 row would change; nothing was applied.",

@@ -17,9 +17,7 @@ from iclora.run import Run
 from iclora.stages import STAGES
 from miniature import film
 from miniature.world import draw_scene
-from pipeline import task
 from pipeline.errors import BadInput
-from pipeline.text import grammar
 
 ROOT = Path(__file__).parents[2]
 TEXT = "[MOVIE-SHOTS] By hand, [SCENE-1] a first thing, [SCENE-2] a second thing, [SCENE-3] a third thing."
@@ -27,14 +25,12 @@ TEXT = "[MOVIE-SHOTS] By hand, [SCENE-1] a first thing, [SCENE-2] a second thing
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three folders of three images with a joint caption, and an image that can't be read."""
+    """Three folders of three images, each with a text, and an image that can't be read."""
     home = tmp_path_factory.mktemp("films")
     for folder in ("dawn", "day", "night"):
-        texts = [f"part {number} of the {folder} is told" for number in range(1, 4)]
         for number in range(1, 4):
-            film.picture(draw_scene(Random(f"{folder} {number}")), home / folder / f"{number}.png", (320, 160))
-        joint = grammar.render(f"a story of the {folder}", texts, [], task.load("storyboard"))
-        (home / folder / "caption.txt").write_text(joint, encoding="utf-8")
+            path = film.picture(draw_scene(Random(f"{folder} {number}")), home / folder / f"{number}.png", (320, 160))
+            path.with_suffix(".txt").write_text(f"part {number} of the {folder} is told", encoding="utf-8")
     (home / "day" / "4.png").write_bytes(b"no image")
     return home
 

@@ -1,5 +1,6 @@
 """Plots and sheets: losses of any length, samples over the steps, and the grids as the model sees them."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_losses_are_plotted_with_and_without_held_out_grids_and_for_any_number_o
     steps: int, every: int, learnt: tuple[int, ...], tmp_path: Path
 ) -> None:
     logged(tmp_path, steps, every, learnt)
-    figures.draw_losses(tmp_path, tmp_path / "losses.png")
+    figures.draw_losses(tmp_path, tmp_path / "losses.png", 3, "the last step")
     assert opened(tmp_path / "losses.png").size == (1800, 600)
 
 
@@ -63,7 +64,7 @@ def test_five_thousand_steps_are_plotted(tmp_path: Path) -> None:
     logged(tmp_path, 1)
     with (tmp_path / "log.csv").open("a") as log:
         log.writelines(f"{step},{0.4 + 1 / step},0.4,,0.5,0.0001,1,0.1\n" for step in range(2, 5_001))
-    figures.draw_losses(tmp_path, tmp_path / "losses.png")
+    figures.draw_losses(tmp_path, tmp_path / "losses.png", 3, "the last step")
     assert opened(tmp_path / "losses.png").size == (1800, 600)
 
 
@@ -71,16 +72,37 @@ def test_a_validation_that_is_not_a_number_is_left_out(tmp_path: Path) -> None:
     logged(tmp_path, 10, 5)
     with (tmp_path / "validation.csv").open("a") as validation:
         validation.write("10,0.95,1,nan\n")
-    figures.draw_losses(tmp_path, tmp_path / "losses.png")
+    figures.draw_losses(tmp_path, tmp_path / "losses.png", 3, "the last step")
     assert opened(tmp_path / "losses.png").size == (1800, 600)
+
+
+def test_the_plot_names_the_step_whose_weights_the_lora_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    seen: list[str] = []
+
+    def note(figure: Figure, *_: object, **__: object) -> None:
+        legend = figure.axes[0].get_legend()
+        seen.extend(text.get_text() for text in legend.get_texts() if legend)
+        seen.extend(
+            str(line.get_xdata()) for chart in figure.axes for line in chart.lines if line.get_linestyle() == ":"
+        )
+        (tmp_path / "losses.part").touch()
+
+    monkeypatch.setattr(Figure, "savefig", note)
+    logged(tmp_path, 40, 10)
+    figures.draw_losses(tmp_path, tmp_path / "losses.png", 30, "the lowest held-out loss")
+    assert "the LoRA: step 30, the lowest held-out loss" in seen
+    assert any(re.match(r"lowest held-out: \d\.\d{4} at step 40$", label) for label in seen)
+    assert seen.count("[30, 30]") == 3  # a line in every chart
 
 
 def test_an_older_plot_is_replaced_and_a_missing_log_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"log.csv does not exist"):
-        figures.draw_losses(tmp_path, tmp_path / "losses.png")
+        figures.draw_losses(tmp_path, tmp_path / "losses.png", 3, "the last step")
     logged(tmp_path, 3)
     (tmp_path / "losses.png").write_bytes(b"old")
-    figures.draw_losses(tmp_path, tmp_path / "losses.png")
+    figures.draw_losses(tmp_path, tmp_path / "losses.png", 3, "the last step")
     opened(tmp_path / "losses.png")
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from iclora import console
 from pipeline.errors import BadInput
+from pipeline.wording import counted
 from training import batches, checks, dataset, loop, planning, random_streams
 from training.backends.base import Backend
 from training.job import Job
@@ -200,8 +201,8 @@ def test_probable_mistakes_are_listed_with_their_files(make_job: Make, grids: Pa
         (tmp_path / "mine" / f"{file.stem}.txt").write_text(text, encoding="utf-8")
     assert warnings(data=tmp_path / "mine") == [
         "warning: 2 grids are enlarged to fit the canvas, by up to 2.0 times: mine/0001.png, mine/0002.png",
-        "warning: 1 captions don't have [SCENE-1] [SCENE-2] [SCENE-3], all of them in this order: mine/0005.png",
-        "warning: 1 captions don't start with [MOVIE-SHOTS]: mine/0004.png",
+        "warning: 1 caption doesn't have [SCENE-1] [SCENE-2] [SCENE-3], all of them in this order: mine/0005.png",
+        "warning: 1 caption doesn't start with [MOVIE-SHOTS]: mine/0004.png",
     ]
 
 
@@ -232,9 +233,8 @@ def test_no_more_grids_than_a_step_has_go_through_the_model_at_once(make_job: Ma
         assert plan.memory["activations"] == planning.make(usual, CPU).memory["activations"] * together / 4
         text = list(planning.lines(many, plan))
         assert any(f"4 grids, {together} at a time" in line for line in text)
-        assert (
-            f"warning: train.micro_batch=64 is more than the {together} grids that each process gets per step" in text
-        )
+        grids = counted(together, "grid")
+        assert f"warning: train.micro_batch=64 is more than the {grids} that each process gets per step" in text
     assert not any("micro_batch" in line for line in planning.lines(usual, planning.make(usual, CPU)))
 
 
@@ -289,7 +289,7 @@ def test_captions_that_would_be_truncated_are_refused_before_anything_loads(
     monkeypatch.setattr(Backend, "load", None)
     Image.new("RGB", (256, 384)).save(tmp_path / "long.png")
     (tmp_path / "long.txt").write_text("[SCENE-1] " + "far " * 50, encoding="utf-8")
-    with pytest.raises(BadInput, match=r"1 captions are longer than the 128 tokens .*long\.png \(210\)"):
+    with pytest.raises(BadInput, match=r"1 caption is longer than the 128 tokens .*long\.png \(210\)"):
         checks.run(make_job(data=tmp_path), CPU)
     checks.run(make_job(data=tmp_path, truncate=True), CPU)
 
@@ -309,7 +309,7 @@ def test_a_plan_lists_all_reasons_to_refuse_a_training_and_writes_no_sheet(
     for sentence in (
         "train.wandb=true needs the package wandb",
         "nowhere.safetensors can't be read as a LoRA file",
-        "1 captions are longer than the 128 tokens",
+        "1 caption is longer than the 128 tokens",
         f"{into} holds a",  # a different training
     ):
         assert sentence in out
@@ -325,7 +325,7 @@ def test_captions_that_cannot_be_counted_are_estimated(
     for how, warned in (("", True), ("--set train.truncate=true", False)):
         code, out = plan(f"--data {data} {how}")
         assert code == 0
-        warning = "warning: 1 captions may be too long, which would be an error: train/0003.png"
+        warning = "warning: 1 caption may be too long, which would be an error: train/0003.png"
         assert (warning in out) == warned
 
 

@@ -601,7 +601,7 @@ def test_running_out_of_gpu_memory_suggests_settings_that_take_less(
         BadInput, match=rf"of 4 grids .*; resume with train\.micro_batch=1 and train\.checkpoi\S+, or {anew}"
     ):
         run(make_job())
-    with pytest.raises(BadInput, match=rf"of 1 grids .* with train\.base_weights=auto; {anew}"):
+    with pytest.raises(BadInput, match=rf"of 1 grid .* with train\.base_weights=auto; {anew}"):
         run(make_job(micro_batch=1, checkpointing=True))
 
 
@@ -767,6 +767,38 @@ def test_a_training_whose_held_out_loss_stops_improving_ends_and_keeps_the_best(
     monkeypatch.setattr(heldout, "mean", lambda _: 0.9)
     longer = run(make_job(steps=8, **settings))
     assert (longer.took, lora_file.read_card(longer.file).step) == (2, 8)
+
+
+def test_the_file_says_which_step_it_is_and_why_and_the_outcome_names_a_better_one(
+    make_job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made-up held-out losses, lowest after two steps of six."""
+    losses: Iterator[float] = iter([1.0, 0.5, 0.7, 0.6])
+
+    def measured(*_: object) -> dict[tuple[float, int], float]:
+        return {(0.5, 1): next(losses)}
+
+    monkeypatch.setattr(heldout, "measure", measured)
+    job = make_job(steps=6, validate_every=2, save_every=2)
+    outcome = run(job)
+    card = lora_file.read_card(outcome.file)
+    assert (card.step, card.why, outcome.of_step) == (6, "the last step", 6)
+    better = job.folder / "steps" / "storyboard-000002.safetensors"
+    assert outcome.lowest == results.Lowest(2, 0.5, better)
+    assert lora_file.read_card(better).why == "saved on the way"
+    assert run(make_job(steps=6, validate_every=2, save_every=2)).lowest == outcome.lowest
+    losses = iter([1.0, 0.5, 0.7, 0.6])
+    stopped = run(make_job("other", steps=6, validate_every=2, save_every=6, patience=2))
+    assert (lora_file.read_card(stopped.file).step, lora_file.read_card(stopped.file).why) == (2, results.BEST)
+    assert stopped.lowest == results.Lowest(2, 0.5, None)
+
+
+def test_how_a_training_stands_is_logged_at_every_step(make_job: Make, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG", "iclora"):
+        run(make_job(steps=3, validate_every=2))
+    said = [record.getMessage() for record in caplog.records]
+    assert sum(bool(re.fullmatch(r"loss \d\.\d{4}, held-out loss \d\.\d{4}", line)) for line in said) == 3
+    assert any(re.fullmatch(r"loading transformer of .*flux", line) for line in said)
 
 
 def test_if_patience_ends_a_training_between_two_saves_everything_is_written_as_at_the_last_step(

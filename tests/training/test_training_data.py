@@ -262,7 +262,7 @@ def test_a_grid_in_both_training_and_held_out_data_is_refused(grids: Path, story
     (home / "validation" / "metadata.jsonl").unlink()
     for suffix in (".png", ".txt"):
         shutil.copy(home / "train" / f"0002{suffix}", home / "validation" / f"9{suffix}")
-    with pytest.raises(BadInput, match=r"1 grids of .* are both trained on and held out"):
+    with pytest.raises(BadInput, match=r"1 grid of .* is both trained on and held out"):
         dataset.read(home, storyboard)
 
 

@@ -26,8 +26,12 @@ PAPER, INK, FAINT = "#ffffff", "#1d2433", "#6b7385"
 # ---- losses
 
 
-def draw_losses(folder: Path, path: Path) -> None:
+def draw_losses(folder: Path, path: Path, of_step: int, why: str) -> None:
     """The losses in a training's log: of whole grids, by noise level and by panel.
+
+    Args:
+        of_step: the step whose weights the LoRA has.
+        why: in words, as in the LoRA's file.
 
     Raises:
         BadInput: the folder has no log.
@@ -46,7 +50,10 @@ def draw_losses(folder: Path, path: Path) -> None:
         chart.set_xlim(-0.02 * steps["step"].max(), 1.02 * steps["step"].max())
         chart.grid(color="#e4e7ee")
         chart.spines[["top", "right"]].set_visible(False)
+        chart.axvline(of_step, color=INK, linestyle=":", linewidth=1.5)
     _draw_whole(whole, steps, validation)
+    whole.plot([], [], ":", color=INK, label=f"the LoRA: step {of_step:,}, {why}")
+    whole.legend()
     _draw_noise_levels(levels, validation)
     _draw_panels(panels, steps, validation)
     with files.replacing(path) as part:
@@ -69,12 +76,11 @@ def _draw_whole(chart: Axes, steps: pd.DataFrame, validation: pd.DataFrame) -> N
     chart.plot(steps["step"], smoothed(steps["loss"]), color="tab:blue", label="training, smoothed")
     if not validation.empty:
         held_out = validation.groupby("step")["loss"].mean()
-        best = int(held_out.argmin())
-        step, loss = held_out.index[best], held_out.iloc[best]
+        lowest = int(held_out.argmin())
+        step, loss = held_out.index[lowest], held_out.iloc[lowest]
         chart.plot(held_out.index, held_out, ".-", color="tab:orange", label="held out, mean over noise levels")
-        label = f"best held-out: {loss:.4f} at step {step:,}"
+        label = f"lowest held-out: {loss:.4f} at step {step:,}{'' if step else ' (the base alone)'}"
         chart.plot(step, loss, "o", color="tab:orange", markersize=11, markerfacecolor="none", label=label)
-    chart.legend()
 
 
 def _draw_noise_levels(chart: Axes, validation: pd.DataFrame) -> None:

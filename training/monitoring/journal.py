@@ -228,6 +228,16 @@ def read_validation(folder: Path) -> pd.DataFrame:
     return _read(folder / VALIDATION)
 
 
+def lowest(folder: Path) -> tuple[int, float] | None:
+    """The step with the lowest held-out loss, and that loss; step 0 is the base alone. None if nothing was held out.
+
+    Raises:
+        BadInput: the folder has no log.
+    """
+    losses = read_validation(folder).dropna().groupby("step")["loss"].mean()
+    return None if losses.empty else (int(losses.index[int(losses.argmin())]), float(losses.min()))
+
+
 def _read(path: Path) -> pd.DataFrame:
     import pandas as pd
 

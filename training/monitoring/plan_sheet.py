@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.wording import counted
 from training import dataset, random_streams
 from training.dataset import View
 from training.job import Job
@@ -40,5 +41,5 @@ def _seen(job: Job, position: int) -> tuple[View, tuple[int, ...], str]:
         notes.append(f"order {' '.join(str(panel + 1) for panel in drawn.order)}")
     notes += ["caption dropped"] if drawn.dropped else []
     view = View(job.data.train[drawn.sample], layout, drawn.order)
-    notes += [f"{count} reference images"] if (count := len(view.references)) else []
+    notes += [counted(count, "reference image")] if (count := len(view.references)) else []
     return view, drawn.given, ", ".join(notes)

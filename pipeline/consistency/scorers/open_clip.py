@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline import files, plugins, weights
 from pipeline.errors import BadInput, MissingWeights
+from pipeline.progress import LOG
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -132,7 +133,7 @@ class OpenClip:
 
         if model not in open_clip.list_models():
             near = plugins.suggest(model, open_clip.list_models())
-            raise BadInput(f"open_clip has no model '{model}'{near}; name one with --set scorer.model=NAME.")
+            raise BadInput(f"open_clip has no model '{model}'{near or ';'} name one with --set scorer.model=NAME.")
         found = open_clip.get_pretrained_cfg(model, tag) if tag else None
         if not found:  # without weights open_clip would initialise the model at random
             known = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
@@ -143,6 +144,7 @@ class OpenClip:
         try:
             if (hub := found.get("hf_hub")) and not _is_here(hub):
                 weights.ask_hub(hub.rpartition("/")[0])
+                LOG.info("downloading the scorer %s (%s)", model, tag)
             file = Path(open_clip.download_pretrained(found))
         except (LookupError, OSError, RuntimeError) as error:
             raise _missing(self.options, str(error).partition("\n")[0]) from error
@@ -153,6 +155,7 @@ class OpenClip:
         import open_clip
 
         name = self.options.model
+        LOG.info("loading the scorer %s", name)
         try:
             with weights.told():
                 model, _, transform = open_clip.create_model_and_transforms(

@@ -10,6 +10,7 @@ from pipeline.grouping.strategies.base import Formed, by_key, sequence_of
 from pipeline.grouping.vetoes import Veto, Vetoes
 from pipeline.records import Record, Rejected
 from pipeline.task import Task
+from pipeline.wording import counted
 
 COPIES = False
 
@@ -32,7 +33,7 @@ def _from_first(window: Sequence[Record], task: Task, vetoes: Vetoes) -> Formed 
     first, others = window[0], task.grid_layout.size - 1
     near = [record for record in window[1:] if record.position.time - first.position.time <= task.group.span]
     if len(near) < others:
-        return reject(first, "no neighbours", f"has {len(near)} neighbours left, {task.name} needs {others}")
+        return reject(first, "no neighbours", f"has {counted(near, 'neighbour')} left, {task.name} needs {others}")
     chosen = vetoes.first([(first, *followers) for followers in itertools.combinations(near, others)])
     if not isinstance(chosen, Veto):
         return Formed(chosen, place_of(chosen))

@@ -10,6 +10,7 @@ from pipeline.grouping.strategies.base import Formed, by_key
 from pipeline.grouping.vetoes import Veto, Vetoes
 from pipeline.records import Record, Rejected
 from pipeline.task import Task
+from pipeline.wording import counted
 
 COPIES = True
 FIRST = ("before", "left", "top", "source", "input", "original", "a")
@@ -21,7 +22,8 @@ def form(records: Sequence[Record], task: Task, vetoes: Vetoes) -> Iterator[Form
     for (folder, common), members in by_key(records, lambda r: (r.position.folder, name_and_role(r)[0])).items():
         name = common or folder  # `before.png` and `after.png` may have a folder of their own
         if len(members) != size:
-            why = f"{len(members)} pictures are named {name}, {task.name} takes {size}"
+            why = f"{counted(members, 'picture is', 'pictures are')} named {name}, {task.name} takes {size}"
+            why += "; the rest have other names, or were rejected before" if len(members) < size else ""
             yield from (reject(record, "incomplete pair", why) for record in members)
         elif isinstance(veto := vetoes.first([members]), Veto):
             yield from (reject(record, "strangers", f"the pictures named {name} {veto}") for record in members)

@@ -9,6 +9,7 @@ from pipeline.grouping.strategies.base import Formed, by_key
 from pipeline.grouping.vetoes import Vetoes
 from pipeline.records import Record, Rejected
 from pipeline.task import Task
+from pipeline.wording import counted
 
 COPIES = True
 
@@ -19,6 +20,6 @@ def form(records: Sequence[Record], task: Task, vetoes: Vetoes) -> Iterator[Form
         if name and len(members) == size:
             yield Formed(tuple(sorted(members, key=lambda record: record.position.page)), f"came as one set, {name}")
             continue
-        why = f"its set {name} has {len(members)} usable pictures, {task.name} takes {size}"
+        why = f"its set {name} has {counted(members, 'usable picture')}, {task.name} takes {size}"
         for record in members:
             yield reject(record, *(("incomplete set", why) if name else ("no set", "did not come as part of a set")))

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import exporters, families, plugins, task
 from pipeline.errors import BadInput
-from pipeline.families.base import UNKNOWN, Family, Recipe
+from pipeline.families.base import UNKNOWN, Family, Recipe, fill
 from pipeline.text import budget
 from training import config
 
@@ -108,3 +108,31 @@ def test_training_uses_the_whole_recipe_and_changes_no_default() -> None:
 def test_a_warmup_as_long_as_the_training_is_an_error() -> None:
     with pytest.raises(BadInput, match="warmup 20 leaves no step of 20 at the full learning rate"):
         config.load(task.load("storyboard", ["train.warmup=20", "train.steps=20"]))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 20, 100, 599, 600, 5_000])
+def test_a_training_of_any_length_is_possible_without_setting_anything_else(steps: int) -> None:
+    for miniature in (True, False):
+        own = config.load(task.load("storyboard", [f"train.steps={steps}"]), miniature=miniature)
+        assert own.warmup < own.steps == steps
+        for every, least in ((own.save_every, 4), (own.validate_every, 4), (own.sample_every, 2)):
+            assert every <= max(5, steps // least)
+    usual = config.load(task.load("storyboard", ["train.steps=5000"]))
+    assert (usual.save_every, usual.validate_every, usual.sample_every) == (250, 250, 500)
+
+
+def test_defaults_of_a_family_fit_a_short_training_and_settings_of_a_person_stay(krea: str) -> None:
+    asked = {"steps": 60, "validate_every": 40}
+    filled = fill({"warmup": 500, "rank": 32}, asked)
+    assert filled == {"steps": 60, "warmup": 2, "rank": 32, "validate_every": 40, "save_every": 15, "sample_every": 30}
+    assert fill({"warmup": 500}, {"warmup": 700, "steps": 60})["warmup"] == 700
+    assert fill({"warmup": 500}, {}) == {"warmup": 500}
+    with pytest.raises(BadInput, match=r"train\.steps: Input should be a valid integer"):
+        config.load(task.load("storyboard", [f"base={krea}", "train.steps=many"]))
+
+
+def test_grids_at_a_time_are_no_more_than_a_step_has(krea: str) -> None:
+    assert config.load(task.load("storyboard", ["train.batch=2"]), miniature=True).micro_batch == 2
+    assert (
+        config.load(task.load("storyboard", ["train.batch=2", "train.micro_batch=4"]), miniature=True).micro_batch == 4
+    )

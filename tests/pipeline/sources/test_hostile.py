@@ -19,7 +19,7 @@ from PIL import Image
 from miniature.film import encode
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected
-from pipeline.sources import formats
+from pipeline.sources import formats, listings
 from pipeline.stages import collect, inspect
 from pipeline.task import Task
 
@@ -132,6 +132,18 @@ def test_any_listing_is_read_or_told_in_one_sentence(line: str, tmp_path: Path, 
     (tmp_path / "in" / "metadata.jsonl").write_text(line)
     told = outcome(gather, tmp_path / "in")
     assert all(one.encode() for one in told)  # no half letters, which no table can hold
+
+
+def test_a_listing_of_more_entries_than_memory_holds_is_one_sentence(
+    tmp_path: Path, draw: Draw, gather: Gather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three bytes of JSON are an entry of a thousand bytes."""
+    monkeypatch.setattr(listings, "MOST_ENTRIES", 1_000)
+    (tmp_path / "in").mkdir()
+    draw(1).save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "metadata.jsonl").write_text("{}\n" * 1_001)
+    (told,) = outcome(gather, tmp_path / "in")
+    assert "it has more than 1,000 entries" in told
 
 
 # ---- anything at all

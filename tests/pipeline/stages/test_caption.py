@@ -590,7 +590,8 @@ def test_panels_without_a_text_are_counted_at_once(tmp_path: Path) -> None:
     run(tmp_path, make("sidecar"), grids(tmp_path, 2, ["a cat sleeps here", "", ""]))
     assert facts(tmp_path)["remarks"] == [
         "4 panels in 2 of 2 grids came without a text; write their captions in captions.csv or on the review page, or "
-        "put texts beside the pictures."
+        "put texts beside the pictures.",
+        "2 of 2 captions have no summary; write one in the table's column 'summary'.",
     ]
     run(tmp_path / "asked", make("scripted", GOOD), grids(tmp_path / "asked", 1))
     assert facts(tmp_path / "asked")["remarks"] == []
