@@ -274,11 +274,12 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
         line(f"next: {run.command_to_show(last.name)}")
         return
     fewest = run.task.grids[0]
-    if last.kept < fewest:
+    if 0 < last.kept < fewest:
         line(
             f"{counted(last.kept, 'grid')} may be too few: {run.task.name} is meant to be trained on {fewest} or more."
         )
-    line(f"The data set is in {run.dataset}; look at {run.folder / 'review.html'}.")
+    there = f"The data set is in {run.dataset}; look" if last.kept else "Look"
+    line(f"{there} at {run.folder / 'review.html'}.")
     line(f"next: edit {run.folder / 'captions.csv'}, then type")
     line(f"  {run.command_to_apply}")
     line(f"or review in a browser: {run.command('review', '--serve')}")
@@ -291,7 +292,7 @@ def remarks(run: Run, last: StageResult) -> None:
         last: the last stage's result.
     """
     lines(run.remarks())
-    if last.worked and (kept := last.facts.get("set aside")):
+    if last.worked and last.kept and (kept := last.facts.get("set aside")):
         line(f"Files of the data set had been changed by hand; before it was written anew they were copied to {kept}.")
 
 
