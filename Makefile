@@ -40,8 +40,8 @@ generate: $(VENV)/ready ## Generate images with the LoRA: make generate TASK=sto
 show: $(VENV)/ready ## List the tables of a run
 	@$(RUN)/iclora show $(TASK) $(if $(OUT),--out "$(OUT)")
 
-test: $(VENV)/ready ## Run the tests
-	$(RUN)/python -m pytest -q
+test: $(VENV)/ready ## Run the tests, on all cores
+	$(RUN)/python -m pytest -q -n auto --dist loadfile --durations 20
 
 slow: $(VENV)/ready ## Run the slow tests, which take minutes each
 	$(RUN)/python -m pytest -q -m slow

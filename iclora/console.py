@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -51,11 +51,6 @@ def line(text: str) -> None:
 def lines(texts: Iterable[str]) -> None:
     for text in texts:
         line(text)
-
-
-def number(items: Sized | int, noun: str) -> str:
-    """`1 row`, `2 rows`."""
-    return counted(items, noun)
 
 
 def text(content: str) -> None:
@@ -154,9 +149,12 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
         line(f"next: {run.command_to_show(last.name)}")
         return
     fewest = run.task.grids[0]
-    if last.kept < fewest:
-        line(f"{number(last.kept, 'grid')} may be too few: {run.task.name} is meant to be trained on {fewest} or more.")
-    line(f"The data set is in {run.dataset}; look at {run.folder / 'review.html'}.")
+    if 0 < last.kept < fewest:
+        line(
+            f"{counted(last.kept, 'grid')} may be too few: {run.task.name} is meant to be trained on {fewest} or more."
+        )
+    there = f"The data set is in {run.dataset}; look" if last.kept else "Look"
+    line(f"{there} at {run.folder / 'review.html'}.")
     line(f"next: edit {run.folder / 'captions.csv'}, then type")
     line(f"  {run.command_to_apply}")
     line(f"or review in a browser: {run.command('review', '--serve')}")
@@ -169,7 +167,7 @@ def remarks(run: Run, last: StageResult) -> None:
         last: the last stage's result.
     """
     lines(run.remarks())
-    if last.worked and (kept := last.facts.get("set aside")):
+    if last.worked and last.kept and (kept := last.facts.get("set aside")):
         line(f"Files of the data set had been changed by hand; before it was written anew they were copied to {kept}.")
 
 
@@ -181,7 +179,7 @@ def packed(archive: Path, run: Run) -> None:
 
 
 def configs(folder: Path, names: Sequence[str]) -> None:
-    line(f"{number(names, 'file')} written in {folder}: {', '.join(names)}")
+    line(f"{counted(names, 'file')} written in {folder}: {', '.join(names)}")
 
 
 # ---- review
@@ -213,7 +211,7 @@ def replaced(run: Run, changes: Sequence[Change]) -> None:
 
     diff([replacing.by_field(change, run.task) for change in changes])
     counts = ", ".join(f"{name} {count}" for name, count in replacing.count(changes, run.task).items())
-    line(f"{number(changes, 'caption')}{f' ({counts})' if counts else ''}")
+    line(f"{counted(changes, 'caption')}{f' ({counts})' if counts else ''}")
 
 
 def to_replace(run: Run, words: Sequence[str]) -> None:
@@ -225,7 +223,7 @@ def to_replace(run: Run, words: Sequence[str]) -> None:
 def stay(grids: Sequence[str]) -> None:
     """Which grids an undo leaves alone."""
     if grids:
-        line(f"{number(grids, 'caption')} edited since, left as they are: {', '.join(grids)}")
+        line(f"{counted(grids, 'caption')} edited since, left as they are: {', '.join(grids)}")
 
 
 def judged(run: Run, changes: Sequence[Change]) -> None:
@@ -241,7 +239,7 @@ def judged(run: Run, changes: Sequence[Change]) -> None:
 def exported(run: Run, last: StageResult, told: str) -> None:
     """Where the data set is that was written anew."""
     remarks(run, last)
-    line(f"{told}{number(last.kept, 'grid')} in {run.dataset}")
+    line(f"{told}{counted(last.kept, 'grid')} in {run.dataset}")
 
 
 def learning(run: Run) -> None:
@@ -266,7 +264,7 @@ def trained(outcome: Outcome, job: Job) -> None:
     """What a training came to, and where to look."""
     speed = f", {outcome.seconds / outcome.took:.2f} s per step" if outcome.took else ", nothing to do"
     held_out = "" if outcome.held_out is None else f", held-out loss {outcome.held_out:.4f}"
-    line(f"trained: {number(outcome.step, 'step')}{speed}{held_out}")
+    line(f"trained: {counted(outcome.step, 'step')}{speed}{held_out}")
     lines(_which_step(outcome))
     seen = [job.folder / name for name in (*(["samples.png"] if job.prompted else []), "loss.png")]
     line(f"The LoRA is {outcome.file}; look at {' and '.join(map(str, seen))}.")
@@ -325,7 +323,7 @@ def _width() -> int | None:
 
 
 def machine(found: Machine) -> None:
-    line(f"device      {found.device}, {number(found.threads, 'thread')}")
+    line(f"device      {found.device}, {counted(found.threads, 'thread')}")
     line(f"disk free   {found.disk_free:.0f} GiB")
     lines(f"{name:<22} {version}" for name, version in found.versions.items())
     for one in found.weights:

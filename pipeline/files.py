@@ -71,8 +71,6 @@ def _regular(path: str, flags: int) -> int:
 
 
 def _irregular(path: str) -> OSError:
-    if os.path.isdir(path):
-        return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     return OSError(errno.EINVAL, "it is not a regular file", path)
 
 

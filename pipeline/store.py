@@ -78,6 +78,8 @@ to raise a number. SQLite has 31 bits for it."""
 UPSERT = "INSERT INTO {} VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
 """A row that is written again keeps its place, so a table is in the order in which its rows were first written."""
 
+MOST_SETTINGS = 1 << 24
+"""Bytes of a run's settings."""
 DATABASE, SETTINGS = "run.db", "run.settings.json"
 """Either of them marks a folder as a run's."""
 
@@ -98,10 +100,10 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     """
     file = folder / SETTINGS
     try:
-        found = json.loads(file.read_bytes())
+        found = json.loads(files.read(file, MOST_SETTINGS))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(
             f"{file} can't be read ({error}); correct it, or delete it and give the options again."
         ) from error

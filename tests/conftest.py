@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 # Before torch is imported, whose waiting threads would take the cores from the others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # every core has a worker already
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
 import numpy as np

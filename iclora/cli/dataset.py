@@ -11,10 +11,10 @@ import typer
 import iclora
 from iclora import console
 from iclora.cli.options import CaptionerName, Out, ScorerName, Set, Sources, TaskName, Unset
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, EmptyResult
 
 if TYPE_CHECKING:
-    from iclora.run import Run
+    from iclora.run import Run, StageResult
 
 
 def command_to(last: str) -> Callable[..., None]:
@@ -59,9 +59,19 @@ def _open(  # noqa: PLR0913, PLR0917  (one argument per option)
 
 
 def _advance(run: Run, last: str) -> None:
+    results: list[StageResult] = []
+
+    def finished(result: StageResult) -> None:
+        results.append(result)
+        console.finished(result)
+
     with run:
-        with console.progress() as progress:
-            results = run.advance(last, progress=progress, on_result=console.finished)
+        try:
+            with console.progress() as progress:
+                run.advance(last, progress=progress, on_result=finished)
+        except EmptyResult:
+            console.summary(run, results)
+            raise
         console.summary(run, results)
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 import iclora
 from iclora import console
 from iclora.cli.options import Out, TaskName
+from iclora.cli.review import write_data_set
 from pipeline.errors import BadInput
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from iclora.run import Run
+from pipeline.wording import counted
 
 
 def replace(  # noqa: PLR0913, PLR0917  (one argument per option)
@@ -42,22 +39,18 @@ def replace(  # noqa: PLR0913, PLR0917  (one argument per option)
             undone = run.undo_replace()
             console.replaced(run, undone.changes)
             console.stay(undone.stay)
-            _write_data_set(run, undone.changes, "taken back in")
+            last = write_data_set(run)
+            console.judged(run, undone.changes)
+            console.exported(run, last, f"taken back in {counted(undone.changes, 'caption')}; ")
             return
         assert old is not None and new is not None
         if yes:
             changes = run.replace(old, new, inside_words=inside_words)
             console.replaced(run, changes)
-            _write_data_set(run, changes, "replaced in")
+            last = write_data_set(run)
+            console.judged(run, changes)
+            console.exported(run, last, f"replaced in {counted(changes, 'caption')}; ")
             return
         console.replaced(run, run.replacements(old, new, inside_words=inside_words))
         words = [*(["--inside-words"] if inside_words else []), "--yes", "--", old, new]
         console.to_replace(run, words)
-
-
-def _write_data_set(run: Run, changes: Sequence[Any], what: str) -> None:
-    """Runs the stages from the filter on, and prints how the changed captions fared."""
-    with console.progress() as progress:
-        last = run.advance(start="filter", progress=progress)[-1]
-    console.judged(run, changes)
-    console.exported(run, last, f"{what} {console.number(changes, 'caption')}; ")

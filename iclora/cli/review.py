@@ -11,6 +11,7 @@ import iclora
 from iclora import console
 from iclora.cli.options import Out, TaskName
 from pipeline.errors import BadInput
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from iclora.run import Run, StageResult
@@ -50,7 +51,7 @@ def review(
         elif dry_run:
             changes = run.edits(apply)
             console.diff(changes)
-            console.line(f"{console.number(changes, 'row')} would change; nothing was applied.")
+            console.line(f"{counted(changes, 'row')} would change; nothing was applied.")
         else:
             _apply(run, apply)
 
@@ -59,9 +60,9 @@ def _apply(run: Run, table: Path) -> None:
     """Applies a table, runs the stages from the filter on, and prints how edited captions fared."""
     changes = run.apply(table)
     console.diff(changes)
-    last = _advance(run)
+    last = write_data_set(run)
     console.judged(run, changes)
-    console.exported(run, last, f"{console.number(changes, 'row')} changed; ")
+    console.exported(run, last, f"{counted(changes, 'row')} changed; ")
 
 
 def _serve(run: Run) -> None:
@@ -76,7 +77,7 @@ def _serve(run: Run) -> None:
             open_page(address)
 
         changes = run.serve(opened)
-    console.exported(run, _advance(run), f"{console.number(changes, 'change')}; ")
+    console.exported(run, write_data_set(run), f"{counted(changes, 'change')}; ")
 
 
 def _learn(run: Run, *, dry_run: bool) -> None:
@@ -87,10 +88,10 @@ def _learn(run: Run, *, dry_run: bool) -> None:
         console.line("Nothing was changed.")
         return
     run.learn()
-    console.exported(run, _advance(run), "Your decisions teach the rule from now on; ")
+    console.exported(run, write_data_set(run), "Your decisions teach the rule from now on; ")
 
 
-def _advance(run: Run) -> StageResult:
+def write_data_set(run: Run) -> StageResult:
     """Brings the data set up to date with the decisions; the last stage's result."""
     with console.progress() as progress:
         return run.advance(start="filter", progress=progress)[-1]

@@ -83,7 +83,7 @@ def list_faults(
         if fault["loc"] and fault["loc"][0] in skip:
             continue
         *sections, last = fault["loc"] or ("",)
-        where = f"{section}{'.'.join(map(str, fault['loc']))}".rstrip(".")
+        where = f"{section}{'.'.join(map(_name, fault['loc']))}".rstrip(".")
         if fault["type"] == EXTRA:
             known = _keys(model, sections)
             near = suggest(str(last), known or [])
@@ -104,6 +104,12 @@ def _keys(model: type[BaseModel] | None, sections: Sequence[int | str]) -> list[
         inner = field.annotation if field else None
         model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
     return [field.alias or name for name, field in model.model_fields.items()] if model else None
+
+
+def _name(part: int | str) -> str:
+    """Part of a key as it stands, unless it would break the line or fill it."""
+    text = str(part)
+    return text if text.isprintable() and len(text) <= WIDEST else _short(text)
 
 
 def _short(value: object) -> str:

@@ -125,6 +125,10 @@ def test_the_commands_end_with_exit_code_one_and_name_no_data_set(iclora: Typed,
         assert code == 1 and errors.startswith("error: no grid is left for a data set: export rejected 4 grids (")
         assert "data set is in" not in output and "grids in" not in output
         assert errors.count("\n") == 1
+    output = iclora("dataset", "storyboard")[1]
+    assert (
+        "4 dropped in review" in output and "next: edit runs/storyboard/captions.csv" in output
+    )  # with the whole table
     code, _, errors = iclora("train", "storyboard")
     assert (
         code == 2 and "there is no data set in runs/storyboard/dataset; make one with 'iclora export storyb" in errors

@@ -58,7 +58,7 @@ def test_errors_are_those_of_the_system_for_what_is_not_there(tmp_path: Path) ->
     for name, why in (
         ("nowhere", "No such file"),
         ("itself", "Too many levels"),
-        ("", "Is a directory"),
+        ("", "it is not a regular file"),
         ("a\0b", "no file can have this name"),
         ("x" * 300, "File name too long"),
     ):

@@ -316,14 +316,14 @@ def test_a_reply_that_can_t_be_read_counts_as_absent(tmp_path: Path, content: by
     assert cache.get_reply("ab12") == {"text": "good"}
 
 
-@pytest.mark.parametrize("left", [0, 3, 64, 128, 136, 143])
+@pytest.mark.parametrize("left", [0, 3, 8, 20, -1])
 def test_a_vector_of_which_a_part_is_lost_counts_as_absent(tmp_path: Path, left: int) -> None:
     cache = Cache(tmp_path)
     cache.put_vector("ab12", np.ones(4))
-    (file,) = tmp_path.rglob("*.npy")
+    (file,) = tmp_path.rglob("*.f32")
     whole = file.read_bytes()
     file.write_bytes(whole[:left])
-    assert len(whole) == 144 and cache.get_vector("ab12") is None
+    assert cache.get_vector("ab12") is None
 
 
 def test_a_vector_that_is_not_finite_counts_as_absent(tmp_path: Path) -> None:

@@ -101,6 +101,11 @@ def test_names_fit_the_layers_that_they_fit_in_peft(pattern: str) -> None:
     assert found == {layer: 2.0 if get_pattern_key([pattern], layer) == pattern else 0.5 for layer in LAYERS}
 
 
+@pytest.mark.parametrize("name", ["\n", "a" * 100_000, "\x1b[31m"])
+def test_a_name_that_would_break_or_fill_the_line_is_told_short(name: str, tmp_path: Path) -> None:
+    assert repr(name)[:20] in refused(adapted(tmp_path, alpha_pattern={name: None}))
+
+
 def test_the_first_name_that_fits_counts() -> None:
     several = {"attn.to_q": 8.0, "to_q": 16.0, LAYERS[1]: 32.0}
     adapter = Adapter(**{"transformer.alpha_pattern": several})  # type: ignore[arg-type]

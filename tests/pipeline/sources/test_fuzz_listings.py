@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
-from pipeline.sources import listings
+from pipeline.sources import encodings, listings
 
 ROWS = [
     {"file_name": "a/1.png", "text": "a dog", "licence": "CC0", "sources": [{"author": "x"}], "boxes": [[0, 0, 1, 1]]},
@@ -36,8 +36,9 @@ def parsed(content: bytes, where: str) -> None:
         entries = listings.parse(content, where)
     except BadInput:
         return
-    for path in entries:
-        path.encode("utf-8", "surrogatepass")
+    for entry in entries:
+        (entry.file + entry.text).encode()
+        assert not encodings.flaw(entry.text)
 
 
 @fuzzed
