@@ -120,7 +120,7 @@ def _faults(header: Sequence[str], columns: Sequence[str]) -> list[str]:
     """Columns that are missing from a header, and those that are in it more than once."""
     missing = [f"'{name}'" for name in columns if name not in header]
     several = [f"{header.count(name)} columns named '{name}'" for name in columns if header.count(name) > 1]
-    return [*([f"no column named {', '.join(missing)}"] if missing else []), *several]
+    return [*([f"no column named {' or '.join(missing)}"] if missing else []), *several]
 
 
 def _line(number: int, cells: list[str], places: dict[str, int], width: int) -> Line:

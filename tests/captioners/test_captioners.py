@@ -384,7 +384,7 @@ def test_other_weights_or_limits_change_the_identity(tmp_path: Path) -> None:
     assert make("local", max_new_tokens=100).identity() != make("local").identity()
 
 
-@pytest.mark.parametrize("model", ["nobody/nothing", "no such/name/at all", "captioners"])
+@pytest.mark.parametrize("model", ["nobody/nothing", "no such/name/at all"])
 def test_a_missing_model_is_reported_in_one_sentence_with_three_remedies(
     model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +392,12 @@ def test_a_missing_model_is_reported_in_one_sentence_with_three_remedies(
     monkeypatch.chdir(VLM.parent.parent)
     with pytest.raises(MissingWeights, match=rf"'{model}'.*hf download.*captioner.model=FOLDER.*--captioner sidecar"):
         make("local", model=model).identity()
+
+
+def test_a_folder_without_a_model_is_reported_with_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(VLM.parent.parent)
+    with pytest.raises(MissingWeights, match=r"the folder captioners lacks config\.json\); .*captioner.model=FOLDER"):
+        make("local", model="captioners").identity()
 
 
 def test_broken_weights_are_reported_at_the_first_question(tmp_path: Path) -> None:

@@ -352,7 +352,7 @@ def test_a_table_from_before_there_were_people_is_refused(run: Run) -> None:
     with pytest.raises(BadInput, match="is not what was written there; edit a freshly written table"):
         run.apply(write(run, lines))
     bare = [{name: cell for name, cell in line.items() if name not in ("summary", "people")} for line in lines]
-    with pytest.raises(BadInput, match="no column named 'summary', no column named 'people'; it needs one of each"):
+    with pytest.raises(BadInput, match="no column named 'summary' or 'people'; it needs one of each"):
         run.apply(write(run, bare))
 
 

@@ -53,10 +53,16 @@ def test_kohya_gets_the_limit_of_the_family() -> None:
 def test_licences_are_those_that_were_looked_up() -> None:
     known = {name: families.load(name).licence for name in families.names()}
     assert {name: licence for name, licence in known.items() if licence != UNKNOWN} == {
+        "auraflow": "apache-2.0",
         "chroma": "apache-2.0",
         "flux-1": "flux-1-dev-non-commercial-license",
+        "flux-2": "flux-dev-non-commercial-license",
         "flux-2-klein": "apache-2.0",
+        "hidream-i1": "mit",
+        "lumina-2": "apache-2.0",
+        "pixart-sigma": "openrail++",
         "qwen-image": "apache-2.0",
+        "sd-3.5": "stabilityai-ai-community",
         "z-image": "apache-2.0",
     }
 
