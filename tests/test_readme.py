@@ -101,6 +101,7 @@ def test_the_two_commands_come_first() -> None:
     assert COMMANDS[:2] == ["make dataset TASK=storyboard", THIS_TEST]
 
 
+@pytest.mark.slow
 def test_the_first_run_keeps_at_least_twenty_grids_in_the_published_form(first_run: Path) -> None:
     storyboard = task.load("storyboard")
     texts = [path.read_text(encoding="utf-8") for path in sorted((first_run / "dataset").glob("*/*.txt"))]
@@ -111,6 +112,7 @@ def test_the_first_run_keeps_at_least_twenty_grids_in_the_published_form(first_r
         assert grammar.parse(text, storyboard).problems == ()
 
 
+@pytest.mark.slow
 def test_the_report_of_the_first_run_accounts_for_everything(first_run: Path) -> None:
     report = json.loads((first_run / "report.json").read_text(encoding="utf-8"))
     stages = report["stages"]
@@ -123,6 +125,7 @@ def test_the_report_of_the_first_run_accounts_for_everything(first_run: Path) ->
     assert report["models"]["scorer"]["weights"]
 
 
+@pytest.mark.slow
 def test_the_rejects_of_the_first_run_are_named_with_score_and_threshold(first_run: Path) -> None:
     ran = type_in("iclora show storyboard rejected --json", first_run.parent.parent)
     rejected = [row for row in json.loads(ran.stdout) if row["stage"] == "filter"]
@@ -131,6 +134,7 @@ def test_the_rejects_of_the_first_run_are_named_with_score_and_threshold(first_r
         assert re.search(r"(floor|ceiling) -?\d\.\d{4}", row["detail"])
 
 
+@pytest.mark.slow
 def test_the_data_set_of_the_first_run_loads(first_run: Path) -> None:
     loaded = datasets.load_dataset("imagefolder", data_dir=str(first_run / "dataset"))
     for side in ("train", "validation"):
@@ -139,6 +143,7 @@ def test_the_data_set_of_the_first_run_loads(first_run: Path) -> None:
         assert loaded[side][0]["text"].startswith("[MOVIE-SHOTS]")
 
 
+@pytest.mark.slow
 def test_the_contact_sheet_of_the_first_run_points_at_existing_images(first_run: Path) -> None:
     page = (first_run / "review.html").read_text(encoding="utf-8")
     sources = re.findall(r'<img src="([^"]+)"', page)
@@ -148,6 +153,7 @@ def test_the_contact_sheet_of_the_first_run_points_at_existing_images(first_run:
             assert picture.size == (1024, 1536)
 
 
+@pytest.mark.slow
 def test_running_again_does_nothing(first_run: Path) -> None:
     ran = type_in("make dataset TASK=storyboard", first_run.parent.parent)
     assert ran.stdout.count("nothing to do") == 7
@@ -161,6 +167,7 @@ def test_the_images_in_the_readme_exist() -> None:
             assert opened.width >= 800
 
 
+@pytest.mark.slow
 def test_every_other_command_in_the_readme_works(first_run: Path) -> None:
     """In the order of the page, in one folder, as a reader would type them."""
     user = first_run.parent.parent

@@ -23,9 +23,7 @@ def test_published_grids_belong_together_and_their_captions_come_out_word_for_wo
     scorer: str, iclora: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     options = ("--source", str(RELEASED), "--captioner", "sidecar", "--scorer", scorer, *SCORERS[scorer])
-    code, _, _ = iclora(
-        "dataset", "storyboard", *options, "--set", "grids=[1,100]", "--out", str(tmp_path / "run")
-    )
+    code, _, _ = iclora("dataset", "storyboard", *options, "--set", "grids=[1,100]", "--out", str(tmp_path / "run"))
     with Store(tmp_path / "run") as store:
         scored = store.items(Scores, "scores")
         rejected = {row.reason for row in store.rejected("filter")}
