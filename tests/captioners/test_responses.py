@@ -11,7 +11,8 @@ import openai
 import pytest
 from asking import answer_to, answers_of, ask, make
 from endpoint import GOOD, Reaction, completion, explodes, floods, says, sends, serving, trickles_headers
-from hypothesis import given, settings
+from fuzzing import fuzzed
+from hypothesis import given
 from hypothesis import strategies as st
 
 from captioners.server import Options, Server, responses
@@ -157,7 +158,7 @@ CLIENT = openai.OpenAI(api_key="k", base_url="http://h/v1")
 SHAPE = PLAIN | st.fixed_dictionaries({"choices": st.lists(MESSAGE, max_size=2), "usage": PLAIN})
 
 
-@settings(deadline=None)
+@fuzzed
 @given(SHAPE.map(json.dumps).map(str.encode) | st.binary(max_size=60))
 def test_a_response_of_any_shape_is_an_answer_or_a_failure(content: bytes) -> None:
     captioner = Server(Options(url="http://127.0.0.1:9/v1", model="m"))
@@ -171,7 +172,7 @@ def test_a_response_of_any_shape_is_an_answer_or_a_failure(content: bytes) -> No
     assert bool(answer.text) != bool(answer.failure) or not answer.finished
 
 
-@settings(deadline=None)
+@fuzzed
 @given(st.integers(400, 599), SHAPE.map(json.dumps).map(str.encode) | st.binary(max_size=60))
 def test_an_error_with_any_body_is_a_sentence(status: int, body: bytes) -> None:
     response = httpx2.Response(status, content=body, request=httpx2.Request("POST", "http://h/v1"))

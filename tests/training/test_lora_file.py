@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from fuzzing import fuzzed
+from hypothesis import given
 from hypothesis import strategies as st
 from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file, save_file
@@ -240,7 +241,6 @@ def test_thousands_of_layers_are_read(tmp_path: Path) -> None:
 
 # ---- anything at all
 
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -257,7 +257,7 @@ def tried(file: Path) -> None:
             assert "\n" not in str(error)
 
 
-@FUZZ
+@fuzzed
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_lora_or_one_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.safetensors").write_bytes(content)
@@ -265,7 +265,7 @@ def test_any_bytes_are_a_lora_or_one_sentence(tmp_path: Path, content: bytes) ->
     tried(raw(tmp_path, content or b"{}"))
 
 
-@FUZZ
+@fuzzed
 @given(flips=st.dictionaries(st.integers(0, 2_000), st.integers(0, 255), max_size=6), length=st.integers(0, 3_000))
 def test_any_damage_to_a_lora_is_one_sentence(tmp_path: Path, flips: dict[int, int], length: int) -> None:
     file = tmp_path / "whole.safetensors"
@@ -277,13 +277,13 @@ def test_any_damage_to_a_lora_is_one_sentence(tmp_path: Path, flips: dict[int, i
     tried(tmp_path / "a.safetensors")
 
 
-@FUZZ
+@fuzzed
 @given(key=st.sampled_from(sorted(CARD)), value=JSON)
 def test_any_value_on_a_card_is_read_or_one_sentence(tmp_path: Path, key: str, value: Any) -> None:
     tried(written(tmp_path, iclora=CARD | {key: value}))
 
 
-@FUZZ
+@fuzzed
 @given(st.dictionaries(st.sampled_from(["lora_alpha", "alpha_pattern", "use_rslora", "target_modules"]), JSON))
 def test_any_strength_is_read_or_one_sentence(tmp_path: Path, adapter: dict[str, Any]) -> None:
     tried(adapted(tmp_path, **adapter))

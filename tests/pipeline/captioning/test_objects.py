@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from fuzzing import fuzzed
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import task
@@ -107,7 +108,7 @@ def test_what_could_be_meant_in_two_ways_is_refused(answer: str) -> None:
 LETTERS = st.text(st.sampled_from("{}[]\"'\\,: \n\tax1NoneTrue"), max_size=60)
 
 
-@settings(deadline=None)
+@fuzzed
 @given(LETTERS)
 def test_anything_in_place_of_json_is_read_or_refused(text: str) -> None:
     list(objects.find(text, replies.KEYS))
@@ -120,7 +121,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(deadline=None)
+@fuzzed
 @given(PLAIN)
 def test_an_answer_of_any_shape_is_a_caption_or_a_fault(shape: Any) -> None:
     for answer in (J(shape), repr(shape), J(GOOD | {"panels": shape}), J(GOOD | {"people": shape, "ties": shape})):

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from fuzzing import fuzzed
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import task
@@ -84,7 +85,7 @@ PIECES = [
 ]
 
 
-@settings(deadline=None)
+@fuzzed
 @given(st.lists(st.sampled_from(PIECES)).map("".join))
 def test_any_order_of_marks_leaves_no_thought_and_cutting_twice_changes_nothing(text: str) -> None:
     left = thoughts.cut(text)

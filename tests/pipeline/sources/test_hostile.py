@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import fuzzed
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -25,8 +26,6 @@ from pipeline.task import Task
 
 Draw = Callable[..., Image.Image]
 Gather = Callable[..., tuple[list[Record], list[Rejected]]]
-
-FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 # ---- links, pipes, devices
@@ -183,7 +182,7 @@ def through(content: bytes, home: Path, task: Task) -> Iterator[Record | Rejecte
             yield found
 
 
-@FUZZ
+@fuzzed
 @given(
     kind=st.integers(0, 8),
     flips=st.dictionaries(st.integers(0, 3_000), st.integers(0, 255), max_size=8),
@@ -199,7 +198,7 @@ def test_any_damage_to_a_picture_is_a_row(
     assert not isinstance(row, Rejected) or (row.detail.endswith(".") and "\n" not in row.detail)
 
 
-@FUZZ
+@fuzzed
 @given(head=st.sampled_from([*(mark for _, marks in formats.MARKS for mark in marks.values())]), rest=st.binary())
 def test_anything_that_begins_like_a_known_format_is_rows(
     head: bytes, rest: bytes, tmp_path: Path, storyboard: Task
@@ -216,7 +215,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-@FUZZ
+@fuzzed
 @given(flips=st.dictionaries(st.integers(0, 5_000), st.integers(0, 255), max_size=8), length=st.integers(0, 6_000))
 def test_any_damage_to_a_film_is_rows(
     flips: dict[int, int], length: int, film: bytes, tmp_path: Path, storyboard: Task
@@ -263,7 +262,7 @@ def test_a_table_of_contents_of_gigabytes_is_not_read(tmp_path: Path, gather: Ga
     assert not records and "its table of contents has 2,147,483,644 bytes" in row.detail
 
 
-@FUZZ
+@fuzzed
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_anything_that_begins_like_an_archive_is_rows(tmp_path_factory, storyboard: Task, body: bytes, tail: bytes):
     home = tmp_path_factory.mktemp("archive")
