@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from browsing import CHROMIUM, Faults, here, rows, visit, wait_for
+from browsing import Faults, here, rows, visit, wait_for
 from playwright.sync_api import BrowserContext, Page, expect
 from served import GRIDS, Served, resettle, serving
 
@@ -21,7 +21,6 @@ from iclora.run import Run
 from iclora.settings import Settings
 
 PICTURE = os.environ.get("ICLORA_PICTURE", "")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
 
 EVIL = '<img src=x onerror="document.title = 1"> <script>document.title = 2</script>'
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from browsing import CHROMIUM, Faults, here, rows, wait_for
+from browsing import Faults, here, rows, wait_for
 from playwright.sync_api import BrowserContext, Page, expect
 from served import Served, opened, serving
 
@@ -15,9 +15,6 @@ from iclora.settings import Settings
 from miniature import film
 from miniature.world import draw_scene
 from pipeline.consistency import thresholds
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
-
 
 # ---- the token
 

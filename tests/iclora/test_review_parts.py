@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 from served import Served, finish, opened, serving
 
 from iclora.run import Run
@@ -25,7 +24,6 @@ from pipeline.records import Parts, Person, Review, Row, Score, Shown, Tie
 from pipeline.review import csv_table, reviews
 from pipeline.text import grammar
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 STORYBOARD = task.load("storyboard")
 RABBIT, BEAR, OWL = "a red rabbit with a top hat", "a blue bear", "a white owl, old and fat"
 FREE = "[MOVIE-SHOTS] a day by the sea, [SCENE-1] the tide comes in, [SCENE-2] boats leave, [SCENE-3] gulls cry out."
@@ -510,25 +508,6 @@ def test_a_stranger_that_was_replaced_is_no_longer_one(client: httpx2.Client, se
 
 
 # ---- the page in a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to use its sandbox as root
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1360, "height": 860})
-    context.set_default_timeout(20_000)
-    yield context
-    context.close()
 
 
 @pytest.fixture
