@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import stat
 import threading
@@ -87,6 +88,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it can't be written, with `path` as the file's name; the old file stays.
     """
+    _drop_leftovers(path)
     part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         yield part
@@ -97,6 +99,26 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _drop_leftovers(path: Path) -> None:
+    """Removes what processes that were killed have left of the same file."""
+    if os.name != "posix":  # elsewhere, nothing says whether a process still runs
+        return
+    for part in path.parent.glob(f"{glob.escape(path.name)}.*-*.part"):
+        writer = part.name.removeprefix(f"{path.name}.").partition("-")[0]
+        if writer.isdecimal() and not _runs(int(writer)):
+            part.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def settle(part: Path, path: Path) -> None:

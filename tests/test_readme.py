@@ -168,9 +168,9 @@ def test_the_images_in_the_readme_exist() -> None:
 
 
 @pytest.mark.slow
-def test_every_other_command_in_the_readme_works(first_run: Path) -> None:
+def test_every_other_command_in_the_readme_works(first_run: Path, tmp_path: Path) -> None:
     """In the order of the page, in one folder, as a reader would type them."""
-    user = first_run.parent.parent
+    user = shutil.copytree(first_run.parent.parent, tmp_path / "user")
     for command in COMMANDS:
         if command == THIS_TEST:
             continue

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -173,6 +175,20 @@ def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path: Path) -> No
         part.write_text("new")
     assert caught.value.filename == str(path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere leftovers stay")
+def test_what_a_killed_process_has_left_of_a_file_goes_with_its_next_version(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, other, running = (
+        tmp_path / name
+        for name in (f"a.csv.{ended.pid}-7.part", f"b.csv.{ended.pid}-7.part", f"a.csv.{os.getppid()}-7.part")
+    )
+    for part in (left, other, running):
+        part.touch()
+    files.write(tmp_path / "a.csv", "new")
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "a.csv", other, running])
 
 
 def test_two_that_write_the_same_file_at_once_don_t_disturb_each_other(tmp_path: Path) -> None:
