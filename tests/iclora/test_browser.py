@@ -316,8 +316,6 @@ def test_the_picture_in_the_documentation(context: BrowserContext, faults: Fault
         page = visit(context, served, faults)
         while not page.locator(".score.bad[data-score^='text ']").count():
             page.keyboard.press("ArrowRight")
-        page.keyboard.press("c")
-        expect(page.locator("#proposal")).to_be_visible(timeout=120_000)
         page.locator(".segment[data-panel='2']").hover()
         page.screenshot(path=PICTURE, type="jpeg", quality=85)
     assert 10_000 < Path(PICTURE).stat().st_size < 300_000
