@@ -45,6 +45,7 @@ def results(**rows: dict[str, Any]) -> dict[str, Any]:
     return {"card": "Card 9", "size": "full", "machine": machine, "rows": rows, "not in the toolkit": gpu.MISSING}
 
 
+@pytest.mark.slow
 def test_a_training_is_measured_from_the_start_of_its_process(folders: tuple[Path, Path]) -> None:
     rows = call(folders, ["bench/gpu.py"], "--only=flux-1 bf16 sparklers")
     (measurement,) = rows.values()
@@ -56,6 +57,7 @@ def test_a_training_is_measured_from_the_start_of_its_process(folders: tuple[Pat
     assert measurement["plan"]["base"] > 0
 
 
+@pytest.mark.slow
 def test_a_second_call_measures_what_is_missing_and_a_refusal_becomes_a_row(folders: tuple[Path, Path]) -> None:
     before = json.loads((folders[0] / "results.json").read_text())["rows"]
     wanted = ("--only=flux-1 bf16 sparklers", "--only=flux-1 draw sparklers", "--only=flux-1 nf4 sparklers")

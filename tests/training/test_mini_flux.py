@@ -200,6 +200,7 @@ def right(readings: list[dict[str, str]], scenes: list[Scene], attribute: str) -
     return float(np.mean([a[attribute] == value_of(b, attribute) for a, b in zip(readings, scenes, strict=True)]))
 
 
+@pytest.mark.slow
 def test_it_generates_the_kind_and_colour_in_the_prompt(
     drawn: Callable[[list[str], Layout], list[dict[str, str]]],
 ) -> None:

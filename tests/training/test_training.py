@@ -433,6 +433,7 @@ def finishes(context: Any, job: Job, most: float = math.inf, wait: float = 0.0) 
     return child.exitcode == 0
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_random_moments_gives_the_same_bits(
     make_job: Make, tmp_path: Path, processes: Any
 ) -> None:
