@@ -44,7 +44,7 @@ test: $(VENV)/ready ## Run the tests, on all cores
 	$(RUN)/python -m pytest -q -n auto --dist worksteal --durations 20
 
 slow: $(VENV)/ready ## Run the slow tests, which take minutes each
-	$(RUN)/python -m pytest -q -n auto --dist worksteal -m slow --durations 20
+	$(RUN)/python -m pytest -q -n auto --dist loadfile -m slow --durations 20
 
 lowest: ## Run the tests with the oldest versions that pyproject.toml allows, in an environment of their own
 	$(PYTHON) -m venv $(VENV)/lowest
