@@ -674,6 +674,7 @@ def test_processes_share_all_of_a_step(count: int) -> None:
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_weights_as_one(
     make_job: Make, grids: Path, tiny_flux: Path, tmp_path: Path
 ) -> None:
