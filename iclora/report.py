@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,8 @@ def write(run: Run, stage: str) -> None:
     files.write(run.folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 
+@cache
 def versions() -> dict[str, str]:
-    """Versions of Python, iclora and the packages that results depend on."""
+    """Versions of Python, iclora and the packages that results depend on; looked up once, not after every stage."""
     found = {"python": platform.python_version(), "iclora": metadata.version("iclora")}
     return found | {name: extras.version(name) or "not installed" for name in PACKAGES}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import os
 import stat
 import threading
@@ -51,6 +52,19 @@ def read(path: str | Path, most: int) -> bytes:
     if len(content) > most:  # it has grown, or the system doesn't know its size (/proc)
         raise too_large(path, len(content), most)
     return content
+
+
+def digest(path: str | Path, most: int | None = None) -> str:
+    """SHA-256 of the content of a regular file, which is not read at once.
+
+    Args:
+        most: how many bytes it may have; any number if None.
+
+    Raises:
+        OSError: as for `open_regular`.
+    """
+    with open_regular(path, most) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def too_large(path: str | Path, size: int, most: int) -> OSError:

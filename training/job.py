@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -136,8 +135,7 @@ class Job:
 def _content(init: str) -> str:
     """Hash of the file to start from. A missing file is reported where its weights are loaded."""
     try:
-        with files.open_regular(init) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return files.digest(init)[:16]
     except OSError:
         return f"{init}, which can't be read"
 

@@ -20,7 +20,7 @@ def pack(folder: Path, archive: Path, name: str) -> Path:
         name: of the folder that the archive unpacks to.
     """
     names = sorted(checksums.read(folder))
-    sums = checksums.listing({file: checksums.hash_of(folder / file) for file in names}).encode()
+    sums = checksums.listing({file: files.digest(folder / file) for file in names}).encode()
     with files.replacing(archive) as part, tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
         for file in names:
             with files.open_regular(folder / file) as content:

@@ -21,7 +21,7 @@ READ = (".png", ".txt")
 
 def write(folder: Path, names: Iterable[str]) -> None:
     """Writes the list of these files, given by their paths in the folder."""
-    files.write(folder / FILE, listing({name: hash_of(folder / name) for name in names}))
+    files.write(folder / FILE, listing({name: files.digest(folder / name) for name in names}))
 
 
 def listing(hashes: dict[str, str]) -> str:
@@ -50,11 +50,6 @@ def digest(folder: Path) -> str:
     return hashlib.sha256(listing(data).encode()).hexdigest() if data else ""
 
 
-def hash_of(file: Path) -> str:
-    with files.open_regular(file) as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def faults(folder: Path, known: str) -> list[str]:
     """What is not as it was exported, a few words for each file; nothing if the data set is whole.
 
@@ -75,7 +70,7 @@ def edited(folder: Path) -> list[str]:
 
 def _altered(folder: Path) -> Iterator[str]:
     for name, value in read(folder).items():
-        if (folder / name).is_file() and hash_of(folder / name) != value:
+        if (folder / name).is_file() and files.digest(folder / name) != value:
             yield name
 
 

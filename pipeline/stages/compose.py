@@ -87,8 +87,7 @@ def redraw(grid: Grid, fit: str, folder: Path) -> None:
     """
     for record in grid.group.records:
         try:
-            with files.open_regular(folder / record.path) as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
+            content = files.digest(folder / record.path)
         except OSError as error:
             raise BadInput(f"{record.source} can't be read ({error.strerror}).") from error
         if content != record.id:

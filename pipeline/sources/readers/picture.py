@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,8 +24,7 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
     """One record; whether the picture can be decoded is seen at `inspect`."""
     path, text = item.file(folder, pixels.MOST_BYTES), text_of(item, task)
     try:
-        with files.open_regular(folder / path, pixels.MOST_BYTES) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = files.digest(folder / path, pixels.MOST_BYTES)
     except OSError as error:
         raise BadInput(f"{item.source} can't be read: {error.strerror or error}.") from error
     yield Record(

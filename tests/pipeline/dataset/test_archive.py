@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import files
 from pipeline.dataset import archive, checksums
 
 
@@ -39,10 +40,10 @@ def test_an_archive_has_the_files_as_they_are_and_can_be_checked(folder: Path, t
     with tarfile.open(archive.pack(folder, tmp_path / "a.tar", "storyboard")) as tar:
         tar.extractall(tmp_path / "there", filter="data")
     home = tmp_path / "there" / "storyboard"
-    files = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()}
-    assert files == {"SHA256SUMS", "TRAINERS.md", "kohya.toml", "train/0001.png"}
+    packed = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()}
+    assert packed == {"SHA256SUMS", "TRAINERS.md", "kohya.toml", "train/0001.png"}
     assert (home / "kohya.toml").read_text() == "a path that was filled in"
     for name, value in checksums.read(home).items():
-        assert checksums.hash_of(home / name) == value
+        assert files.digest(home / name) == value
     if shutil.which("sha256sum"):
         subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=home, check=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline import task
+from pipeline import files, task
 from pipeline.dataset import checksums
 from pipeline.engines.base import Facts
 from pipeline.errors import BadInput
@@ -34,7 +34,7 @@ def rows(tmp_path: Path) -> list[Row]:
             file.parent.mkdir(exist_ok=True)
             Image.new("RGB", (64, 64), (90 * number, 60 * panel, 120)).save(file)
             at = Position(folder=str(file.parent))
-            records.append(Record(checksums.hash_of(file), str(file), str(file), at))
+            records.append(Record(files.digest(file), str(file), str(file), at))
         group = Group(f"s-{number}", SMALL.name, tuple(records), "", 1.0)
         grid = Grid(f"g-{number}", group, SMALL.grid_layout, f"grids/{number}.png")
         compose.write(grid, SMALL.layout.fit, tmp_path)
