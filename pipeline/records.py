@@ -45,6 +45,12 @@ class Position:
     """Place within its set or folder, from 0."""
     group: str = ""
     """The group of sources that it belonged to in the data set it comes from; empty otherwise."""
+    panel: str = ""
+    """The panel that its source says it is for: a marker, a role such as "before", or a number from 1; else empty."""
+    order: float | None = None
+    """Its place among the images of its group, where its source numbers them."""
+    row: int = -1
+    """Row of the table that it comes from, from 0; -1 if there is none."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,10 @@ class Record:
     licence: str = ""
     author: str = ""
     url: str = ""
+    date: str = ""
+    """When it was taken or published, as its source says; empty if it doesn't."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the picture, a phrase each, such as "burnt-in text at the bottom"."""
     width: int = 0
     height: int = 0
     phash: str = ""

@@ -70,11 +70,15 @@ class Facts:
     """Left, top, right, bottom of its panels in pixels, where it is a ready-made grid."""
     group: str = ""
     """The group of sources that it belongs to."""
+    panel: str = ""
+    order: float | None = None
+    row: int = -1
+    """As in `records.Position`."""
     sources: tuple[Mapping[str, str], ...] = field(default=(), hash=False)
-    """Licence, author and address of each panel, or of the picture."""
+    """Licence, author, address and date of each panel, or of the picture."""
 
     def of(self, name: str, page: int = 0) -> str:
-        """A panel's "licence", "author" or "url"; empty where the listing has none."""
+        """A panel's "licence", "author", "url" or "date"; empty where the listing has none."""
         return str(self.sources[page].get(name) or "") if page < len(self.sources) else ""
 
 
@@ -126,7 +130,9 @@ class Item:
 
     def position(self, **more: Any) -> Position:
         """Where it stands, for grouping; a reader adds what it alone knows (a shot, a page)."""
-        return Position(**{"folder": self.folder, "stem": self.stem, "group": self.facts.group, **more})
+        facts = self.facts
+        known = {"group": facts.group, "panel": facts.panel, "order": facts.order, "row": facts.row}
+        return Position(**{"folder": self.folder, "stem": self.stem, **known, **more})
 
     def reject(self, reason: str, detail: str, what: str = "") -> Rejected:
         """A rejected row for this item, or for the part of it that `what` names."""

@@ -97,6 +97,7 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
                 licence=item.facts.of("licence"),
                 author=item.facts.of("author"),
                 url=item.facts.of("url"),
+                date=item.facts.of("date"),
             )
     except BadInput as error:
         yield item.reject("cut off" if found else "unreadable", str(error))

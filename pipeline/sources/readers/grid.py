@@ -82,6 +82,7 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
             licence=item.facts.of("licence", page),
             author=item.facts.of("author", page),
             url=item.facts.of("url", page),
+            date=item.facts.of("date", page),
         )
 
 

@@ -36,4 +36,5 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
         licence=item.facts.of("licence"),
         author=item.facts.of("author"),
         url=item.facts.of("url"),
+        date=item.facts.of("date"),
     )
