@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from served import finish
@@ -164,7 +164,6 @@ def test_the_guard_against_formulas_is_removed_exactly(text: str) -> None:
     assert spreadsheet.unguard(spreadsheet.guard(text)) == text
 
 
-@settings(deadline=None)  # it writes files
 @given(st.lists(st.lists(st.text(alphabet=LETTERS), min_size=3, max_size=3), min_size=1, max_size=4))
 def test_any_cell_on_a_single_line_comes_back(lines: list[list[str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
