@@ -85,6 +85,10 @@ class GroupSection(Options):
     """The grouping strategy, a name or the path of a file: "neighbours" takes neighbouring shots of a film (or images
     of a folder, in the order of their names), "pairs" images whose names differ only in their last word or number
     (`7_before`, `7_after`), "sets" nothing but ready-made sets, which every strategy takes first."""
+    roles: dict[str, tuple[Words, ...]] = Field(default_factory=dict)
+    """Words in names of files and folders, or in a table, that say for which panel a picture is: a table with a list of
+    words for each marker (`"[TOP]" = ["normal", "clean"]`), or one word for each panel, in the panels' order
+    (`--set group.roles=normal,sand`). Markers, numbers and words such as before and after are understood anyway."""
     ties: tuple[Literal["people", "subject", "place", "style", "change"], ...] = Field(
         ("subject",), min_length=1, max_length=5
     )
@@ -103,6 +107,17 @@ class GroupSection(Options):
     ceiling: float = Field(0.95, ge=0, le=1)
     """Two images whose hashes differ in at most `near` of 64 bits and whose histograms are at least this alike are
     near-copies, of which only the larger is used. Pairs are exempt: an edit may change little."""
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _in_panel_order(cls, given: Any) -> Any:
+        """Words in the order of the panels are a table by the panels' numbers."""
+        words = given.split(",") if isinstance(given, str) else given
+        if isinstance(words, list | tuple):
+            words = {str(panel): word for panel, word in enumerate(words, 1)}
+        if not isinstance(words, dict):
+            raise ValueError("must be a table with a list of words for each marker, or one word for each panel")
+        return {panel: (own,) if isinstance(own, str) else own for panel, own in words.items()}
 
     @field_validator("by")
     @classmethod
@@ -257,6 +272,12 @@ class Task(Options):
                 raise ValueError(f"the marker {tag} can't also be in the prefix or the opening")
         if foreign := set(self.stand_ins) - set(self.markers):
             raise ValueError(f"stand_ins name {', '.join(sorted(foreign))}, which is not a marker")
+        numbers = [str(panel) for panel in range(1, self.grid_layout.size + 1)]
+        if foreign := set(self.group.roles) - {*self.markers, *numbers}:
+            raise ValueError(
+                f"group.roles names {', '.join(sorted(foreign))}; it takes the markers {' '.join(self.markers)}, or "
+                f"{counted(self.grid_layout.size, 'word')}, one for each panel"
+            )
         given, panels = set(self.condition), set(range(1, self.grid_layout.size + 1))
         if len(given) < len(self.condition) or not given < panels:
             raise ValueError(
@@ -268,6 +289,12 @@ class Task(Options):
                 f"the smallest number of grids, {self.grids[0]}, is larger than the largest, {self.grids[1]}"
             )
         return self
+
+    @property
+    def roles(self) -> tuple[tuple[str, ...], ...]:
+        """The words of `group.roles` for each panel, in the order of the panels."""
+        own = self.group.roles
+        return tuple((*own.get(mark, ()), *own.get(str(panel), ())) for panel, mark in enumerate(self.markers, 1))
 
     @property
     def grid_layout(self) -> records.Layout:
