@@ -84,7 +84,8 @@ class GroupSection(Options):
     by: str
     """The grouping strategy, a name or the path of a file: "neighbours" takes neighbouring shots of a film (or images
     of a folder, in the order of their names), "pairs" images whose names differ only in their last word or number
-    (`7_before`, `7_after`), "sets" nothing but ready-made sets, which every strategy takes first."""
+    (`7_before`, `7_after`), "columns" images to which a table or a listing gives the same group, "sets" nothing but
+    ready-made sets, which every strategy takes first."""
     roles: dict[str, tuple[Words, ...]] = Field(default_factory=dict)
     """Words in names of files and folders, or in a table, that say for which panel a picture is: a table with a list of
     words for each marker (`"[TOP]" = ["normal", "clean"]`), or one word for each panel, in the panels' order
@@ -187,6 +188,31 @@ class FilterSection(Options):
     """Highest allowed similarity of the texts of two panels."""
 
 
+class TableSection(Options):
+    """Columns of a table that is a source (CSV, JSON Lines, Parquet, a workbook), where their names don't say it."""
+
+    image: tuple[Words, ...] = Field((), max_length=16)
+    """The column of pictures, as paths or as bytes, or several in the order of the panels (`["front", "back"]`)."""
+    text: tuple[Words, ...] = Field((), max_length=16)
+    """The column of texts, or one for each column of pictures."""
+    group: Line = ""
+    """The column whose values are the same for pictures that belong together, such as `sku`."""
+    panel: Line = ""
+    """The column that says for which panel a picture is, such as `view`: a marker, a number, or a role."""
+    order: Line = ""
+    """The column that numbers the pictures of a group."""
+    licence: Line = ""
+    author: Line = ""
+    url: Line = ""
+    date: Line = ""
+    """Columns with the licence, the author, the address and the date of a picture."""
+
+    @field_validator("image", "text", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
+
 class ExportSection(Options):
     held_out: float = Field(0.1, ge=0, le=0.5)
     """Share of the grids held out from training, whole groups of sources at a time."""
@@ -218,6 +244,7 @@ class Task(Options):
     caption: CaptionSection = CaptionSection()
     filter: FilterSection = FilterSection()
     export: ExportSection = ExportSection()
+    table: TableSection = TableSection()
     captioner: dict[str, Any] = Field(default_factory=dict)
     """Options of the captioner in use."""
     scorer: dict[str, Any] = Field(default_factory=dict)
