@@ -93,6 +93,18 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
         return None
 
 
+def why(error: BaseException) -> str:
+    """Why a server can't be reached, in the system's words where there are any."""
+    found = error
+    while (
+        inner := found.exceptions[0] if isinstance(found, BaseExceptionGroup) else found.__cause__ or found.__context__
+    ):
+        found = inner
+        if isinstance(found, OSError) and found.strerror:
+            return os.strerror(found.errno) if found.errno and found.errno > 0 else found.strerror
+    return str(error.__cause__ or error) or type(found).__name__
+
+
 def is_public(address: str) -> bool:
     """Whether anybody on the internet may reach an IP address: no private, loopback, link-local, shared or reserved
     one, and none at which a cloud tells its machines their secrets. IPv4 addresses within IPv6 ones count too.

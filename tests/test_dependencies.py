@@ -39,6 +39,8 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "miniature/": tuple(OFFERED),
     "pipeline/consistency/plot.py": ("plots",),
     "pipeline/consistency/scorers/open_clip.py": ("open-clip",),
+    "pipeline/sources/downloads.py": ("urls",),
+    "pipeline/sources/readers/pdf.py": ("pdf",),
     "training/": ("train",),
 }
 """By file, or by the beginning of its path, the extras whose packages it may import."""
@@ -50,7 +52,7 @@ SHARED: Mapping[tuple[str, str], str] = {
     ("pipeline/weights.py", "transformers"): "serves captioners and trainings",
 }
 """What files of the base install import of an extra, and why that does no harm where it is missing."""
-BROUGHT_ALONG = {"tokenizers": "transformers"}
+BROUGHT_ALONG = {"httpcore2": "httpx2", "tokenizers": "transformers"}
 """Packages that are imported and come with another one, which is declared."""
 UNDECLARED = {"bitsandbytes"}
 """Imported only after the setting that needs it was checked; not everywhere to be had."""

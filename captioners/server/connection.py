@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import aclosing
 from typing import Any
 
@@ -15,18 +14,6 @@ from pipeline.network import Proxy
 
 FRAMING = ("content-encoding", "content-length", "transfer-encoding")
 """Headers about how a response was sent, which no longer apply when it has been read and decoded."""
-
-
-def why(error: openai.APIConnectionError) -> str:
-    """Why a server can't be reached, in the system's words where there are any."""
-    found: BaseException = error
-    while (
-        inner := found.exceptions[0] if isinstance(found, BaseExceptionGroup) else found.__cause__ or found.__context__
-    ):
-        found = inner
-        if isinstance(found, OSError) and found.strerror:
-            return os.strerror(found.errno) if found.errno and found.errno > 0 else found.strerror
-    return str(error.__cause__ or error) or type(found).__name__
 
 
 class Client(openai.DefaultAsyncHttpxClient):

@@ -98,7 +98,7 @@ class Item:
     text: str = ""
     """The item's own text on one line: `a.txt` for `a.png`, or its entry in a listing."""
     listed: bool = False
-    """Whether a listing names it."""
+    """Whether a listing names it, or the container itself is one: then it is wanted, whatever its name is."""
     facts: Facts = Facts()
     fault: Fault | None = None
     """Set where the item is known to be unusable; it becomes a rejected row."""

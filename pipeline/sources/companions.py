@@ -106,7 +106,7 @@ class Companions:
         return replace(
             item,
             text=text,
-            listed=bool(listing),
+            listed=item.listed or bool(listing),
             facts=entry.facts if item.facts == Facts() else item.facts,
             shared=tuple((found, of_set) for found, of_set in shared if found),
         )

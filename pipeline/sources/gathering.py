@@ -65,7 +65,7 @@ def items_of(paths: Sequence[Path]) -> list[Item]:
 
 def _within(path: Path, container: Container) -> Iterator[Item]:
     """What is in one container, with the texts and facts that came along; then a row for each text that is no use."""
-    inside = list(_usable(item for item in container.items(path) if not is_passed_over(item.name)))
+    inside = list(_usable(item for item in container.items(path) if item.listed or not is_passed_over(item.name)))
     beside = [item for item in inside if _is_beside(item)]
     things = [item for item in inside if not _is_beside(item)]
     companions = Companions(container, things, beside)
@@ -109,7 +109,7 @@ def natural(text: str) -> list[tuple[int, int | str]]:
 
 def _is_beside(item: Item) -> bool:
     """Whether it only accompanies others."""
-    if item.fault:
+    if item.fault or item.listed:
         return False
     return posixpath.splitext(item.name)[1].lower() in BESIDE or posixpath.basename(item.name) == CHECKSUMS
 
