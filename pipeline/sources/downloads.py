@@ -189,7 +189,7 @@ class _Downloads:
         """Downloads a file; or tells where the address leads on to."""
         pool = await self._pool(url)
         address = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        headers = {"User-Agent": AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+        headers: dict[bytes | str, bytes | str] = {"User-Agent": AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
         times = {"connect": CONNECT_SECONDS, "read": SILENT_SECONDS, "write": SILENT_SECONDS}
         try:
             with anyio.fail_after(self.limits.seconds):

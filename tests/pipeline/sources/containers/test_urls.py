@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import pickle
 import socket
@@ -269,7 +270,7 @@ def test_a_host_gets_few_requests_at_once_and_pauses_between_them(
         fetching.fetch(addresses, tmp_path, with_settings(per_host=2, at_once=8, pause=0.02).urls)
         assert all((tmp_path / each.file).is_file() for each in addresses)
         assert site.busiest <= 2
-    assert all(later - one > 0.0199 for one, later in zip(begins, begins[1:], strict=False)) and len(begins) == 8
+    assert all(later - one > 0.0199 for one, later in itertools.pairwise(begins)) and len(begins) == 8
 
 
 def test_nothing_is_left_of_what_was_too_large(tmp_path: Path) -> None:
