@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from pipeline import files
 from pipeline.errors import BadInput
@@ -61,6 +62,23 @@ class Failure:
     """Whether it may be otherwise the next time; then the next run asks again."""
     limits: str
     """The settings at that time: with others it may be otherwise too."""
+
+
+def name_of(url: str) -> str:
+    """A name for an address as a file has one, without the scheme; empty if the address is not valid. Sites have
+    folders as disks have, and the query comes before the ending, which so stays one."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f" {parts.port}" if parts.port else ""
+    except ValueError:
+        return ""
+    folders = [unquote(part).replace("/", "%2F") for part in parts.path.split("/")]
+    names = [part.replace("\0", "%00") for part in folders if part not in ("", ".", "..")] or ["index"]
+    stem, dot, ending = names[-1].rpartition(".")
+    query = f" {parts.query.replace('/', '%2F')}" if parts.query else ""
+    names[-1] = f"{stem}{query}.{ending}" if dot and stem else f"{names[-1]}{query}"
+    return "/".join([f"{host}{port}", *names]) if host else ""
 
 
 def addresses_of(items: Iterable[Item]) -> list[Address]:

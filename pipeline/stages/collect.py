@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipeline import plugins
 from pipeline.engines.base import Stage
@@ -20,6 +21,10 @@ from pipeline.sources.formats import format_of
 from pipeline.sources.names import listed
 from pipeline.task import Task
 from pipeline.text import grammar
+from pipeline.wording import command, counted
+
+IGNORE_GROUPS = ("neighbours", "pairs", "sets", "shots", "names", "folders", "similarity")
+"""The toolkit's own ways of grouping that don't look at the groups of a source; those of other packages may."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,17 @@ class Parameters:
     """The run's folder, where pictures are kept that are not files of the user's."""
 
 
-def find(paths: Sequence[Path]) -> list[Item]:
-    """The items in the given folders, archives and files, in order.
+def find(paths: Sequence[Path], task: Task | None = None) -> gathering.Items:
+    """The items in the given folders, archives, tables and files, in order.
+
+    Args:
+        paths: may be patterns: `shard-{000..009}.tar`, `data/*.parquet`.
+        task: whose settings say how tables are read.
 
     Raises:
         BadInput: a path does not exist or can't be opened, a listing is broken, or there is nothing in any.
     """
-    items = gathering.items_of(paths)
+    items = gathering.items_of(paths, task)
     if not any(map(gathering.is_thing, items)):
         raise BadInput(f"there are no films and no pictures in {', '.join(map(str, paths))}.")
     return items
@@ -69,8 +78,25 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
         expands=True,
         intact=partial(_intact, items, Parameters(task, folder), known),
         repeated=exact_copies,
-        facts=lambda _: {"remarks": [*gathering.remarks(items), *_unused(items, task)]},
+        facts=partial(_facts, items, task),
     )
+
+
+def _facts(items: Sequence[Item], task: Task, records: Sequence[Record]) -> dict[str, Any]:
+    """What the report says of the sources: how many items each has, and what a person should know of them."""
+    said, counts = (items.remarks, items.counts) if isinstance(items, gathering.Items) else ((), {})
+    remarks = [*said, *gathering.remarks(items), *_unused(items, task), *_ungrouped(records, task)]
+    return {"sources": dict(counts), "remarks": remarks}
+
+
+def _ungrouped(records: Sequence[Record], task: Task) -> Iterator[str]:
+    """What is said where the source has groups that the task's way of grouping does not look at."""
+    single = [record.position.group for record in records if not record.position.set]
+    if single and all(single) and max(Counter(single).values()) > 1 and task.group.by in IGNORE_GROUPS:
+        yield (
+            f"all {len(single)} images have a group from their source ({counted(set(single), 'group')}), which "
+            f"group.by={task.group.by} does not look at; group by it with {command(['--set', 'group.by=columns'])}."
+        )
 
 
 def _unused(items: Sequence[Item], task: Task) -> Iterator[str]:

@@ -6,13 +6,12 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from pipeline import files
 from pipeline.errors import BadInput
 from pipeline.sources import encodings
 from pipeline.sources.base import HEAD, Content, Facts, Fault, Item
-from pipeline.sources.fetching import Address
+from pipeline.sources.fetching import Address, name_of
 from pipeline.task import Task
 
 PRIORITY = 10
@@ -56,14 +55,19 @@ def items(path: Path, task: Task | None = None) -> Iterator[Item]:
         said = f"line {number} of {home}"
         if not BEGINS.match(line):
             detail = f"{said} is not an address that begins with http:// or https://: {line[:80]!r}."
-            yield Item(home, f"line {number}", fault=Fault("address", detail))
+            yield Item(home, f"line {number}", facts=facts, fault=Fault("address", detail))
         elif len(line) > LONGEST or re.search(r"\s", line):
             detail = f"{said} has more than an address; put texts into a table with the columns url and text."
-            yield Item(home, f"line {number}", fault=Fault("address", detail))
-        elif name := _name(line):
+            yield Item(home, f"line {number}", facts=facts, fault=Fault("address", detail))
+        elif name := name_of(line):
             yield Item(home, name, Address(line), listed=True, facts=facts)
         else:
-            yield Item(home, f"line {number}", fault=Fault("address", f"{said} is not a valid address: {line[:80]!r}."))
+            yield Item(
+                home,
+                f"line {number}",
+                facts=facts,
+                fault=Fault("address", f"{said} is not a valid address: {line[:80]!r}."),
+            )
 
 
 def beside(home: str, name: str) -> Content | None:
@@ -75,20 +79,3 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     for number, given in enumerate(text.splitlines(), start=1):
         if (line := given.strip(STRIPPED)) and not line.startswith("#"):
             yield number, line
-
-
-def _name(url: str) -> str:
-    """A name as a file has one; empty if the address is not valid. The query comes before the ending, which so stays
-    one."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        port = f" {parts.port}" if parts.port else ""
-    except ValueError:
-        return ""
-    folders = [unquote(part).replace("/", "%2F") for part in parts.path.split("/")]
-    names = [part.replace("\0", "%00") for part in folders if part not in ("", ".", "..")] or ["index"]
-    stem, dot, ending = names[-1].rpartition(".")
-    query = f" {parts.query.replace('/', '%2F')}" if parts.query else ""
-    names[-1] = f"{stem}{query}.{ending}" if dot and stem else f"{names[-1]}{query}"
-    return "/".join([f"{host}{port}", *names]) if host else ""

@@ -1,8 +1,7 @@
 """What every container and every reader must do, whichever there are.
 
-A container `x` has `tests/pipeline/sources/containers/test_x.py` with `pack(files, home)`, which makes one of named
-bytes and returns its path, unless it can hold no files (a list, a table). A reader `x` has
-`tests/pipeline/sources/readers/test_x_reader.py` with
+A container `x` has `tests/pipeline/sources/containers/test_x.py`; one of files has `pack(files, home)` there, which
+makes one of named bytes and returns its path. A reader `x` has `tests/pipeline/sources/readers/test_x_reader.py` with
 `sample(folder, draw)`, which writes something that it claims and returns the path.
 """
 
