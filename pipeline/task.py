@@ -188,6 +188,32 @@ class FilterSection(Options):
     """Highest allowed similarity of the texts of two panels."""
 
 
+class UrlsSection(Options):
+    """How files on the web are fetched where a source lists their addresses."""
+
+    at_once: int = Field(16, ge=1, le=256)
+    """Files that are fetched at once."""
+    per_host: int = Field(2, ge=1, le=64)
+    """Files that are fetched at once from one host."""
+    pause: float = Field(0.1, ge=0, le=3600)
+    """Seconds from the beginning of one request to a host to that of the next."""
+    largest: int = Field(500, ge=1, le=1_000_000)
+    """Megabytes that a file may have."""
+    seconds: float = Field(120.0, gt=0, le=86_400)
+    """Seconds that the download of a file may take."""
+    attempts: int = Field(3, ge=1, le=10)
+    """How often a file is asked for where repetition may help: no connection, a cut connection, a busy server."""
+    allow_private: bool = False
+    """Whether files are fetched from private addresses too, such as those of this machine and its own network."""
+
+
+class HubSection(Options):
+    """How data sets are read that the package `datasets` reads."""
+
+    rows: int = Field(10_000, ge=1, le=1_000_000)
+    """Rows of each split that are read, from its start; they are kept in this machine's cache."""
+
+
 class TableSection(Options):
     """Columns of a table that is a source (CSV, JSON Lines, Parquet, a workbook), where their names don't say it."""
 
@@ -244,6 +270,8 @@ class Task(Options):
     caption: CaptionSection = CaptionSection()
     filter: FilterSection = FilterSection()
     export: ExportSection = ExportSection()
+    hub: HubSection = HubSection()
+    urls: UrlsSection = UrlsSection()
     table: TableSection = TableSection()
     captioner: dict[str, Any] = Field(default_factory=dict)
     """Options of the captioner in use."""

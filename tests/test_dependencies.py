@@ -39,6 +39,10 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "miniature/": tuple(OFFERED),
     "pipeline/consistency/plot.py": ("plots",),
     "pipeline/consistency/scorers/open_clip.py": ("open-clip",),
+    "pipeline/sources/containers/hub.py": ("hub",),
+    "pipeline/sources/downloads.py": ("urls",),
+    "pipeline/sources/hub_rows.py": ("hub",),
+    "pipeline/sources/readers/pdf.py": ("pdf",),
     "pipeline/sources/containers/tar.py": ("tables",),
     "pipeline/sources/tables/": ("tables",),
     "training/": ("train",),
@@ -52,12 +56,11 @@ SHARED: Mapping[tuple[str, str], str] = {
     ("pipeline/weights.py", "transformers"): "serves captioners and trainings",
 }
 """What files of the base install import of an extra, and why that does no harm where it is missing."""
-BROUGHT_ALONG = {"tokenizers": "transformers"}
+BROUGHT_ALONG = {"fsspec": "datasets", "httpcore2": "httpx2", "tokenizers": "transformers"}
 """Packages that are imported and come with another one, which is declared."""
 UNDECLARED = {"bitsandbytes"}
 """Imported only after the setting that needs it was checked; not everywhere to be had."""
 NOT_IMPORTED = {
-    "datasets": "for data sets of the hub as sources",
     "num2words": "transformers needs it for SmolVLM",
     "tensorboard": "torch.utils.tensorboard needs it",
     "torchvision": "transformers' image processors need it",

@@ -33,6 +33,15 @@ EXTRACTED = Path("collected") / "extracted"
 """Where the run's folder keeps items that are not files of the user's, named by the hash of their content."""
 
 
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""How the address of a source begins that is no path, `hf://datasets/OWNER/NAME`; a path keeps one of its slashes."""
+
+
+def is_address(source: str | Path) -> bool:
+    """Whether a source is an address and not a path; a file of that name comes first."""
+    return bool(ADDRESS.match(str(source))) and not os.path.lexists(source)
+
+
 class Content(Protocol):
     """The bytes of one item: a frozen dataclass of plain values, since items are sent to other processes.
 
@@ -244,7 +253,11 @@ class Container(Protocol):
     """Containers are asked in this order, lowest first; the first that claims a path opens it. `folder` is last."""
 
     def claims(self, path: Path) -> bool:
-        """Whether the path, which exists, is a container of this kind; by its content where that is possible."""
+        """Whether the path is a container of this kind; by its content where that is possible.
+
+        Args:
+            path: it exists, or is an address (`is_address`).
+        """
 
     def items(self, path: Path, task: Task | None = None) -> Iterator[Item | Remark]:
         """Everything in it. Texts that accompany other items may be among them or not.

@@ -17,7 +17,7 @@ from typing import Any
 from pipeline import plugins
 from pipeline.errors import BadInput
 from pipeline.sources import containers
-from pipeline.sources.base import Container, Fault, Item, Remark
+from pipeline.sources.base import Container, Fault, Item, Remark, is_address
 from pipeline.sources.companions import ENCODING, LISTING, SECOND, STRAY, Companions
 from pipeline.sources.names import is_passed_over, listed, passed_over
 from pipeline.task import Task
@@ -76,7 +76,12 @@ def items_of(paths: Sequence[Path], task: Task | None = None) -> Items:
     said: list[str] = []
     counts: dict[str, int] = {}
     for given, path in expanded(paths):
-        container: Container = next(module for module in ordered(containers) if module.claims(path))
+        container: Container | None = next((module for module in ordered(containers) if module.claims(path)), None)
+        if container is None:
+            raise BadInput(
+                f"source {given} is an address that nothing here opens: a data set of the hub is "
+                "hf://datasets/OWNER/NAME, and addresses of pictures go into a text file, one per line."
+            )
         before = len(found)
         for item in _within(path, container, task, said):
             place = _identity(item)
@@ -98,7 +103,9 @@ def expanded(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
     """
     found = [(given, path) for given in paths for path in _matching(given)]
     missing = [str(given) for given in paths if not any(each is given for each, _ in found)]
-    missing += [str(path) for given, path in found if not path.exists() and str(given) not in missing]
+    missing += [
+        str(path) for given, path in found if not (path.exists() or is_address(path)) and str(given) not in missing
+    ]
     if missing:
         verb = "does" if len(missing) == 1 else "do"
         what = f"source{'s' * (len(missing) > 1)} {', '.join(missing)} {verb} not exist"
@@ -108,7 +115,7 @@ def expanded(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
 
 def _matching(given: Path) -> Iterator[Path]:
     """What a path stands for: itself where it exists, else what its braces and wildcards match."""
-    if given.exists() or not re.search(r"[*?\[{]", str(given)):
+    if given.exists() or is_address(given) or not re.search(r"[*?\[{]", str(given)):
         yield given
         return
     for spelt in _unbraced(str(given)):

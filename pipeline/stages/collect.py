@@ -13,8 +13,9 @@ from typing import Any
 from pipeline import plugins
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
+from pipeline.progress import Progress
 from pipeline.records import Record, Rejected, content_id
-from pipeline.sources import gathering, readers
+from pipeline.sources import fetching, gathering, readers
 from pipeline.sources.base import Item, Reader
 from pipeline.sources.formats import format_of
 from pipeline.sources.names import listed
@@ -69,11 +70,13 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
             "markers": task.markers,
             "stand_ins": task.stand_ins,
             "layout": task.grid_layout,
+            "urls": task.urls.model_dump() if fetching.addresses_of(items) else None,
         },
         batch=1,
+        prepare=partial(_fetch, parameters=Parameters(task, folder)),
         origin=origin,
         expands=True,
-        intact=partial(_intact, folder, known),
+        intact=partial(_intact, items, Parameters(task, folder), known),
         repeated=exact_copies,
         facts=partial(_facts, items, task),
     )
@@ -113,7 +116,8 @@ def origin(record: Record) -> tuple[str, ...]:
 
 def collect(batch: Sequence[Item], *, parameters: Parameters) -> Iterator[Record | Rejected]:
     """The records of the items, in order; exact copies are still among them."""
-    for item in batch:
+    for given in batch:
+        item = fetching.settled(given, parameters.folder, parameters.task.urls)
         shown = item.source.encode(errors="replace").decode()
         if shown != item.source:
             detail = f"{shown} has a name that is not UTF-8, which no table can hold; rename it."
@@ -184,5 +188,13 @@ def _what(record: Record) -> str:
     return f"{record.source} shot {record.position.shot}" if record.position.film else record.source
 
 
-def _intact(folder: Path, known: Sequence[Record]) -> bool:
-    return all((folder / record.path).is_file() for record in known)
+def _fetch(items: Sequence[Item], progress: Progress, *, parameters: Parameters) -> None:
+    fetching.fetch(fetching.addresses_of(items), parameters.folder, parameters.task.urls, progress)
+
+
+def _intact(items: Sequence[Item], parameters: Parameters, known: Sequence[Record]) -> bool:
+    """Whether all pictures are still there, and no address that failed may answer now."""
+    folder, limits = parameters.folder, parameters.task.urls
+    return all((folder / record.path).is_file() for record in known) and not any(
+        fetching.is_to_be_asked_again(address, folder, limits) for address in fetching.addresses_of(items)
+    )

@@ -17,7 +17,7 @@ PRIORITY = 100
 
 
 def claims(path: Path) -> bool:
-    return True
+    return os.path.lexists(path)
 
 
 def items(path: Path, task: Task | None = None) -> Iterator[Item]:

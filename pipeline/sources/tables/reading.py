@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pipeline.errors import BadInput
 from pipeline.sources import disk, encodings
 from pipeline.sources.base import Facts, Fault, Item
+from pipeline.sources.fetching import Address, name_of
 from pipeline.sources.listings import ABSOLUTE, Entry, Pictures, places
 from pipeline.sources.names import listed
 from pipeline.sources.tables import fields
@@ -173,8 +174,7 @@ class Reading:
             return Item(self.home, self._inner_name(one), content, one.text, True, one.facts, shared=one.shared)
         path = path_of(cell)
         if ADDRESS.match(path):
-            detail = f"{where} names a picture on the web, {cell}; download it and name the file."
-            return self._fault(number, one.label, "address", detail)
+            return self._on_the_web(one, path, where)
         file = (
             self.near.find(moved.get(path, path)) if one.column else self.near.named([one.facts.group, one.facts.panel])
         )
@@ -189,6 +189,17 @@ class Reading:
         home = folder if file.startswith(f"{folder.rstrip('/')}/") else os.path.dirname(file)
         name = os.path.relpath(file, home).replace(os.sep, "/")
         return Item(home, name, disk.file_at(file), one.text, True, one.facts, shared=one.shared)
+
+    def _on_the_web(self, one: _Wanted, url: str, where: str) -> Item:
+        name = name_of(url) if url.lower().startswith(("http://", "https://")) else ""
+        if not name:
+            detail = f"{where} names {url!r}, and only http:// and https:// addresses are fetched."
+            return self._fault(one.row.number, one.label, "address", detail)
+        if name in self.seen:
+            detail = f"{where} names {url} as {self.seen[name]} does; the first counts."
+            return self._fault(one.row.number, one.label, "named twice", detail)
+        self.seen[name] = one.label
+        return Item(self.home, name, Address(url), one.text, True, one.facts, shared=one.shared)
 
     def _inner_name(self, one: _Wanted) -> str:
         """A name for a picture that the table holds: its own if it has one that no other has, else by its row."""
