@@ -14,6 +14,7 @@ from iclora import offline
 from pipeline import exporters, families, plugins, task
 from pipeline.consistency import scorers
 from pipeline.errors import BadInput
+from pipeline.sources.base import is_address
 from pipeline.task import ExportSection, Given, Task
 from training import config
 
@@ -52,7 +53,7 @@ class Settings(BaseModel):
     task: str
     """A task's name, or the path of its file."""
     sources: tuple[str, ...] = ()
-    """Absolute paths."""
+    """Absolute paths, and addresses (`hf://datasets/OWNER/NAME`)."""
     captioner: str = "local"
     scorer: str = "open_clip"
     overrides: dict[str, Any] = Field(default_factory=dict)
@@ -94,7 +95,7 @@ class Settings(BaseModel):
         for key in unset:
             self._unset(key.strip(), asked, overrides)
         if sources is not None:
-            asked["sources"] = tuple(str(Path(each).resolve()) for each in _several(sources))
+            asked["sources"] = tuple(map(_absolute, _several(sources)))
         named = {kind: word for kind, word in (("captioner", captioner), ("scorer", scorer)) if word is not None}
         asked |= {kind: plugins.absolute(PLUG_INS[kind], word) for kind, word in named.items()}
         for kind in PLUG_INS:
@@ -225,6 +226,10 @@ def _model(kind: str, name: str) -> type[BaseModel]:
 
 def _options(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return _model(kind, name).model_validate(given).model_dump(mode="json", by_alias=True)
+
+
+def _absolute(source: str | Path) -> str:
+    return str(source if is_address(source) else Path(source).resolve())
 
 
 def _several(sources: Sources) -> Sequence[str | Path]:

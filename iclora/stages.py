@@ -135,7 +135,7 @@ def check(run: Run, wanted: Sequence[str]) -> list[Item]:
     task = run.task
     found: list[Item] = []
     if run.settings.sources and "collect" in wanted:
-        found = collect.find([Path(source) for source in run.settings.sources])  # first: weights may take a download
+        found = collect.find([*map(Path, run.settings.sources)], task)  # first: weights may take a download
     if "caption" in wanted:
         run.captioner.identity()
     if {"group", "filter"} & set(wanted) and run.scorer:

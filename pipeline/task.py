@@ -84,7 +84,12 @@ class GroupSection(Options):
     by: str
     """The grouping strategy, a name or the path of a file: "neighbours" takes neighbouring shots of a film (or images
     of a folder, in the order of their names), "pairs" images whose names differ only in their last word or number
-    (`7_before`, `7_after`), "sets" nothing but ready-made sets, which every strategy takes first."""
+    (`7_before`, `7_after`), "columns" images to which a table or a listing gives the same group, "sets" nothing but
+    ready-made sets, which every strategy takes first."""
+    roles: dict[str, tuple[Words, ...]] = Field(default_factory=dict)
+    """Words in names of files and folders, or in a table, that say for which panel a picture is: a table with a list of
+    words for each marker (`"[TOP]" = ["normal", "clean"]`), or one word for each panel, in the panels' order
+    (`--set group.roles=normal,sand`). Markers, numbers and words such as before and after are understood anyway."""
     ties: tuple[Literal["people", "subject", "place", "style", "change"], ...] = Field(
         ("subject",), min_length=1, max_length=5
     )
@@ -103,6 +108,17 @@ class GroupSection(Options):
     ceiling: float = Field(0.95, ge=0, le=1)
     """Two images whose hashes differ in at most `near` of 64 bits and whose histograms are at least this alike are
     near-copies, of which only the larger is used. Pairs are exempt: an edit may change little."""
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _in_panel_order(cls, given: Any) -> Any:
+        """Words in the order of the panels are a table by the panels' numbers."""
+        words = given.split(",") if isinstance(given, str) else given
+        if isinstance(words, list | tuple):
+            words = {str(panel): word for panel, word in enumerate(words, 1)}
+        if not isinstance(words, dict):
+            raise ValueError("must be a table with a list of words for each marker, or one word for each panel")
+        return {panel: (own,) if isinstance(own, str) else own for panel, own in words.items()}
 
     @field_validator("by")
     @classmethod
@@ -172,6 +188,57 @@ class FilterSection(Options):
     """Highest allowed similarity of the texts of two panels."""
 
 
+class UrlsSection(Options):
+    """How files on the web are fetched where a source lists their addresses."""
+
+    at_once: int = Field(16, ge=1, le=256)
+    """Files that are fetched at once."""
+    per_host: int = Field(2, ge=1, le=64)
+    """Files that are fetched at once from one host."""
+    pause: float = Field(0.1, ge=0, le=3600)
+    """Seconds from the beginning of one request to a host to that of the next."""
+    largest: int = Field(500, ge=1, le=1_000_000)
+    """Megabytes that a file may have."""
+    seconds: float = Field(120.0, gt=0, le=86_400)
+    """Seconds that the download of a file may take."""
+    attempts: int = Field(3, ge=1, le=10)
+    """How often a file is asked for where repetition may help: no connection, a cut connection, a busy server."""
+    allow_private: bool = False
+    """Whether files are fetched from private addresses too, such as those of this machine and its own network."""
+
+
+class HubSection(Options):
+    """How data sets are read that the package `datasets` reads."""
+
+    rows: int = Field(10_000, ge=1, le=1_000_000)
+    """Rows of each split that are read, from its start; they are kept in this machine's cache."""
+
+
+class TableSection(Options):
+    """Columns of a table that is a source (CSV, JSON Lines, Parquet, a workbook), where their names don't say it."""
+
+    image: tuple[Words, ...] = Field((), max_length=16)
+    """The column of pictures, as paths or as bytes, or several in the order of the panels (`["front", "back"]`)."""
+    text: tuple[Words, ...] = Field((), max_length=16)
+    """The column of texts, or one for each column of pictures."""
+    group: Line = ""
+    """The column whose values are the same for pictures that belong together, such as `sku`."""
+    panel: Line = ""
+    """The column that says for which panel a picture is, such as `view`: a marker, a number, or a role."""
+    order: Line = ""
+    """The column that numbers the pictures of a group."""
+    licence: Line = ""
+    author: Line = ""
+    url: Line = ""
+    date: Line = ""
+    """Columns with the licence, the author, the address and the date of a picture."""
+
+    @field_validator("image", "text", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
+
 class ExportSection(Options):
     held_out: float = Field(0.1, ge=0, le=0.5)
     """Share of the grids held out from training, whole groups of sources at a time."""
@@ -203,6 +270,9 @@ class Task(Options):
     caption: CaptionSection = CaptionSection()
     filter: FilterSection = FilterSection()
     export: ExportSection = ExportSection()
+    hub: HubSection = HubSection()
+    urls: UrlsSection = UrlsSection()
+    table: TableSection = TableSection()
     captioner: dict[str, Any] = Field(default_factory=dict)
     """Options of the captioner in use."""
     scorer: dict[str, Any] = Field(default_factory=dict)
@@ -257,6 +327,12 @@ class Task(Options):
                 raise ValueError(f"the marker {tag} can't also be in the prefix or the opening")
         if foreign := set(self.stand_ins) - set(self.markers):
             raise ValueError(f"stand_ins name {', '.join(sorted(foreign))}, which is not a marker")
+        numbers = [str(panel) for panel in range(1, self.grid_layout.size + 1)]
+        if foreign := set(self.group.roles) - {*self.markers, *numbers}:
+            raise ValueError(
+                f"group.roles names {', '.join(sorted(foreign))}; it takes the markers {' '.join(self.markers)}, or "
+                f"{counted(self.grid_layout.size, 'word')}, one for each panel"
+            )
         given, panels = set(self.condition), set(range(1, self.grid_layout.size + 1))
         if len(given) < len(self.condition) or not given < panels:
             raise ValueError(
@@ -268,6 +344,12 @@ class Task(Options):
                 f"the smallest number of grids, {self.grids[0]}, is larger than the largest, {self.grids[1]}"
             )
         return self
+
+    @property
+    def roles(self) -> tuple[tuple[str, ...], ...]:
+        """The words of `group.roles` for each panel, in the order of the panels."""
+        own = self.group.roles
+        return tuple((*own.get(mark, ()), *own.get(str(panel), ())) for panel, mark in enumerate(self.markers, 1))
 
     @property
     def grid_layout(self) -> records.Layout:

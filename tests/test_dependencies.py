@@ -39,6 +39,12 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "miniature/": tuple(OFFERED),
     "pipeline/consistency/plot.py": ("plots",),
     "pipeline/consistency/scorers/open_clip.py": ("open-clip",),
+    "pipeline/sources/containers/hub.py": ("hub",),
+    "pipeline/sources/downloads.py": ("urls",),
+    "pipeline/sources/hub_rows.py": ("hub",),
+    "pipeline/sources/readers/pdf.py": ("pdf",),
+    "pipeline/sources/containers/tar.py": ("tables",),
+    "pipeline/sources/tables/": ("tables",),
     "training/": ("train",),
 }
 """By file, or by the beginning of its path, the extras whose packages it may import."""
@@ -50,12 +56,11 @@ SHARED: Mapping[tuple[str, str], str] = {
     ("pipeline/weights.py", "transformers"): "serves captioners and trainings",
 }
 """What files of the base install import of an extra, and why that does no harm where it is missing."""
-BROUGHT_ALONG = {"tokenizers": "transformers"}
+BROUGHT_ALONG = {"fsspec": "datasets", "httpcore2": "httpx2", "tokenizers": "transformers"}
 """Packages that are imported and come with another one, which is declared."""
 UNDECLARED = {"bitsandbytes"}
 """Imported only after the setting that needs it was checked; not everywhere to be had."""
 NOT_IMPORTED = {
-    "datasets": "for data sets of the hub as sources",
     "num2words": "transformers needs it for SmolVLM",
     "tensorboard": "torch.utils.tensorboard needs it",
     "torchvision": "transformers' image processors need it",
@@ -280,7 +285,7 @@ def test_one_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_extra_of_a_plug_in_has_the_name_of_one() -> None:
     known = {name.replace("_", "-") for kind in plugins.KINDS for name in plugins.names(kind)}
-    assert set(OFFERED) - known == {"hub", "page", "plots", "train"}
+    assert set(OFFERED) - known == {"hub", "page", "plots", "tables", "train"}
 
 
 # ---- waiting threads, and tests that hang

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Format:
-    """A file format. `kind` is "picture" or "film"; it is empty for what the toolkit's own readers do not read."""
+    """A file format. `kind` is "picture", "film" or "document"; it is empty for what no reader of the toolkit reads."""
 
     name: str
     """With its article, as in "a ZIP archive"."""
@@ -21,6 +21,7 @@ CONVERT, OPEN_IT = "convert it to PNG or JPEG", "name it as a source of its own,
 HEIC = Format("a HEIC picture", remedy=CONVERT)
 RAW = Format("a camera's raw picture", remedy=CONVERT)
 TEXT, UNKNOWN = Format("a text file"), Format("of an unknown format")
+PDF = Format("a PDF", "document")
 AVIF, MP4 = Format("an AVIF picture", "picture"), Format("an MP4 or QuickTime film", "film")
 TRANSPORT = Format("an MPEG transport stream", "film")
 
@@ -49,12 +50,12 @@ MARKS: tuple[tuple[Format, dict[int, bytes]], ...] = (
     (Format("a DV film", "film"), {0: b"\x1f\x07\x00"}),
     (Format("a ZIP archive", remedy=OPEN_IT), {0: b"PK\x03\x04"}),
     (Format("an empty ZIP archive"), {0: b"PK\x05\x06"}),
-    (Format("a tar archive", remedy="unpack it"), {257: b"ustar"}),
-    (Format("a gzip file", remedy="unpack it"), {0: b"\x1f\x8b"}),
+    (Format("a tar archive", remedy=OPEN_IT), {257: b"ustar"}),
+    (Format("a gzip file", remedy="unpack it, or name a .tar.gz as a source of its own"), {0: b"\x1f\x8b"}),
     (Format("a 7z archive", remedy="unpack it"), {0: b"7z\xbc\xaf\x27\x1c"}),
     (Format("a RAR archive", remedy="unpack it"), {0: b"Rar!\x1a\x07"}),
-    (Format("a Parquet table"), {0: b"PAR1"}),
-    (Format("a PDF"), {0: b"%PDF-"}),
+    (Format("a Parquet table", remedy="name it as a source of its own"), {0: b"PAR1"}),
+    (PDF, {0: b"%PDF-"}),
     (Format("a PostScript file", remedy=CONVERT), {0: b"%!PS"}),
     (Format("a Photoshop picture", remedy=CONVERT), {0: b"8BPS"}),
     (Format("a JPEG XL picture", remedy=CONVERT), {0: b"\xff\x0a"}),

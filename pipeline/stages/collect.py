@@ -8,17 +8,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipeline import plugins
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
+from pipeline.progress import Progress
 from pipeline.records import Record, Rejected, content_id
-from pipeline.sources import gathering, readers
+from pipeline.sources import fetching, gathering, readers
 from pipeline.sources.base import Item, Reader
 from pipeline.sources.formats import format_of
 from pipeline.sources.names import listed
 from pipeline.task import Task
 from pipeline.text import grammar
+from pipeline.wording import command, counted
+
+IGNORE_GROUPS = ("neighbours", "pairs", "sets", "shots", "names", "folders", "similarity")
+"""The toolkit's own ways of grouping that don't look at the groups of a source; those of other packages may."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +37,17 @@ class Parameters:
     """The run's folder, where pictures are kept that are not files of the user's."""
 
 
-def find(paths: Sequence[Path]) -> list[Item]:
-    """The items in the given folders, archives and files, in order.
+def find(paths: Sequence[Path], task: Task | None = None) -> gathering.Items:
+    """The items in the given folders, archives, tables and files, in order.
+
+    Args:
+        paths: may be patterns: `shard-{000..009}.tar`, `data/*.parquet`.
+        task: whose settings say how tables are read.
 
     Raises:
         BadInput: a path does not exist or can't be opened, a listing is broken, or there is nothing in any.
     """
-    items = gathering.items_of(paths)
+    items = gathering.items_of(paths, task)
     if not any(map(gathering.is_thing, items)):
         raise BadInput(f"there are no films and no pictures in {', '.join(map(str, paths))}.")
     return items
@@ -60,14 +70,33 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
             "markers": task.markers,
             "stand_ins": task.stand_ins,
             "layout": task.grid_layout,
+            "urls": task.urls.model_dump() if fetching.addresses_of(items) else None,
         },
         batch=1,
+        prepare=partial(_fetch, parameters=Parameters(task, folder)),
         origin=origin,
         expands=True,
-        intact=partial(_intact, folder, known),
+        intact=partial(_intact, items, Parameters(task, folder), known),
         repeated=exact_copies,
-        facts=lambda _: {"remarks": [*gathering.remarks(items), *_unused(items, task)]},
+        facts=partial(_facts, items, task),
     )
+
+
+def _facts(items: Sequence[Item], task: Task, records: Sequence[Record]) -> dict[str, Any]:
+    """What the report says of the sources: how many items each has, and what a person should know of them."""
+    said, counts = (items.remarks, items.counts) if isinstance(items, gathering.Items) else ((), {})
+    remarks = [*said, *gathering.remarks(items), *_unused(items, task), *_ungrouped(records, task)]
+    return {"sources": dict(counts), "remarks": remarks}
+
+
+def _ungrouped(records: Sequence[Record], task: Task) -> Iterator[str]:
+    """What is said where the source has groups that the task's way of grouping does not look at."""
+    single = [record.position.group for record in records if not record.position.set]
+    if single and all(single) and max(Counter(single).values()) > 1 and task.group.by in IGNORE_GROUPS:
+        yield (
+            f"all {len(single)} images have a group from their source ({counted(set(single), 'group')}), which "
+            f"group.by={task.group.by} does not look at; group by it with {command(['--set', 'group.by=columns'])}."
+        )
 
 
 def _unused(items: Sequence[Item], task: Task) -> Iterator[str]:
@@ -87,7 +116,8 @@ def origin(record: Record) -> tuple[str, ...]:
 
 def collect(batch: Sequence[Item], *, parameters: Parameters) -> Iterator[Record | Rejected]:
     """The records of the items, in order; exact copies are still among them."""
-    for item in batch:
+    for given in batch:
+        item = fetching.settled(given, parameters.folder, parameters.task.urls)
         shown = item.source.encode(errors="replace").decode()
         if shown != item.source:
             detail = f"{shown} has a name that is not UTF-8, which no table can hold; rename it."
@@ -158,5 +188,13 @@ def _what(record: Record) -> str:
     return f"{record.source} shot {record.position.shot}" if record.position.film else record.source
 
 
-def _intact(folder: Path, known: Sequence[Record]) -> bool:
-    return all((folder / record.path).is_file() for record in known)
+def _fetch(items: Sequence[Item], progress: Progress, *, parameters: Parameters) -> None:
+    fetching.fetch(fetching.addresses_of(items), parameters.folder, parameters.task.urls, progress)
+
+
+def _intact(items: Sequence[Item], parameters: Parameters, known: Sequence[Record]) -> bool:
+    """Whether all pictures are still there, and no address that failed may answer now."""
+    folder, limits = parameters.folder, parameters.task.urls
+    return all((folder / record.path).is_file() for record in known) and not any(
+        fetching.is_to_be_asked_again(address, folder, limits) for address in fetching.addresses_of(items)
+    )

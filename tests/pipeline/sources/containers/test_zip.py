@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
 from pipeline.records import Rejected
-from pipeline.sources.containers import zip as container
+from pipeline.sources import archives
 from pipeline.stages import collect
 
 TIMES = itertools.count(1_000_000_000)
@@ -107,14 +107,14 @@ def test_an_encrypted_member_becomes_a_row_and_the_others_are_read(tmp_path, dra
 
 
 def test_a_zip_bomb_and_too_many_members_become_rows(tmp_path, draw, gather, monkeypatch):
-    monkeypatch.setattr(container, "BOMB_BYTES", 1_000_000)
+    monkeypatch.setattr(archives, "BOMB_BYTES", 1_000_000)
     with zipfile.ZipFile(tmp_path / "packed.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.mp4", b"\0\0\0\x18ftypisom" + bytes(2_000_000))
         archive.writestr("a.png", png(draw, 1))
     records, rejected = gather(tmp_path / "packed.zip")
     assert (len(records), [row.reason for row in rejected]) == (1, ["too large"])
     assert "unpacks to 2,000,012 bytes, " in rejected[0].detail
-    monkeypatch.setattr(container, "MOST_MEMBERS", 1)
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 1)
     os.utime(tmp_path / "packed.zip", (1, 1))
     records, rejected = gather(tmp_path / "packed.zip")
     assert (records, [row.reason for row in rejected]) == ([], ["too large"])
