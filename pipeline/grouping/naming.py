@@ -123,7 +123,7 @@ def splits(name: Name, is_role: Callable[[str], bool], deepest: int = DEEPEST) -
 
     Args:
         is_role: whether a word is known as one: such a word may stand in the name more than once
-            (`before/7_before.png`), and is no part of what the picture is of anywhere.
+            (`before/7_before.png`) without being part of what the picture is of.
         deepest: folders above the file that may say the role.
     """
     marks = [[_mark(token) for token in part] for part in name.tokens]
@@ -146,10 +146,10 @@ def splits(name: Name, is_role: Callable[[str], bool], deepest: int = DEEPEST) -
                     if any(token.kind in ("date", "size") for token in inside):
                         continue
                     rest = "".join(marks[at][:first] + marks[at][first + width :])
-                    key = "/".join([*above, rest, *below])
+                    yield Split(slot, "/".join([*above, rest, *below]), role, first, first + width)
                     if width == 1 and marks[at][first] in repeated and is_role(role):
-                        key = "/".join("".join(one for one in part if one != role) for part in marks)
-                    yield Split(slot, key, role, first, first + width)
+                        once = ("".join(one for one in part if one != role) for part in marks)
+                        yield Split(slot, "/".join(once), role, first, first + width)
 
 
 def _role(tokens: Sequence[Token]) -> str:

@@ -87,10 +87,13 @@ def panels_of(words: Iterable[str], task: Task) -> dict[str, int] | Ambiguous:
 
 
 def is_role(word: str, task: Task) -> bool:
-    """Whether the task, its markers or the vocabulary know a whole word of a name, or what it is with or without."""
+    """Whether the task, its markers or the vocabulary know a word of a name: as it stands, with or without something
+    ("no-sand"), or with a word that adds nothing behind it ("front-view")."""
     first, _, more = word.partition("-")
     if more and compact(first) in _known().without and not any(map(str.isdecimal, more)):
         return _table(task.markers, task.roles).find(word) is not None
+    if more and compact(more) in _known().noise:
+        word = first
     known = compact(word)
     return bool(known) and (known in _table(task.markers, task.roles).panels or known in _known().scaled)
 

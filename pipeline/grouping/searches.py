@@ -78,7 +78,7 @@ def known(table: Table, words: Words, _: int) -> Candidate | None:
     others = [role for role in counts if role not in sure and counts[role] >= FREQUENT * most]
     for tried in ([*sure, *others], [*sure, *({""} & set(others))], sure):
         panels = words.panels_of(tried)
-        if not isinstance(panels, Ambiguous) and (good := _good(beside_known, lambda _, of_all=panels: of_all, words)):
+        if not isinstance(panels, Ambiguous) and (good := _good(beside_known, partial(_always, panels), words)):
             return Candidate(_with(table, tried, panels), panels, good)
     if good := _good(beside_known, words.panels_of, words):
         return Candidate(beside_known, None, good)
@@ -118,6 +118,10 @@ def _asked(table: Table, roles_: Sequence[str], words: Words) -> Candidate | Non
     own = _with(table, roles_, dict.fromkeys(roles_, 0))
     good = frozenset(key for key, found in own.items() if len(found) >= words.size)
     return Candidate(own, panels, good) if good else None
+
+
+def _always(panels: Panels, _: Iterable[str]) -> Panels:
+    return panels
 
 
 def _with(table: Table, roles_: Sequence[str], panels: Mapping[str, int]) -> Table:
