@@ -83,9 +83,13 @@ class LayoutSection(Options):
 class GroupSection(Options):
     by: str
     """The grouping strategy, a name or the path of a file: "neighbours" takes neighbouring shots of a film (or images
-    of a folder, in the order of their names), "pairs" images whose names differ only in their last word or number
-    (`7_before`, `7_after`), "columns" images to which a table or a listing gives the same group, "sets" nothing but
-    ready-made sets, which every strategy takes first."""
+    of a folder, in the order of their names), "names" images whose names are the same but for a word or number that
+    says the panel (`7_before`, `7_after`; `before/7`, `after/7`), "columns" images to which a table or a listing gives
+    the same group, "sets" nothing but ready-made sets, which every strategy takes first."""
+    pattern: str = Field("", max_length=LONGEST_LINE)
+    """For "names": how names are built, if it isn't found out from all of them. `{role}` is the word for the panel,
+    `{set}` what the picture is of, `*` anything that doesn't count; square brackets enclose what is missing where there
+    is no word: `{set}_{role}`, `{role}/{set}`, `photo {role} ({set})`, `{set}[_{role}]`."""
     roles: dict[str, tuple[Words, ...]] = Field(default_factory=dict)
     """Words in names of files and folders, or in a table, that say for which panel a picture is: a table with a list of
     words for each marker (`"[TOP]" = ["normal", "clean"]`), or one word for each panel, in the panels' order
@@ -120,9 +124,24 @@ class GroupSection(Options):
             raise ValueError("must be a table with a list of words for each marker, or one word for each panel")
         return {panel: (own,) if isinstance(own, str) else own for panel, own in words.items()}
 
+    @field_validator("pattern")
+    @classmethod
+    def _readable(cls, pattern: str) -> str:
+        whole = r"(?:[^{}\[\]]|\{set\}|\{role\})*"
+        if pattern and (pattern.count("{role}") != 1 or not re.fullmatch(rf"{whole}(?:\[{whole}\])?{whole}", pattern)):
+            raise ValueError(
+                "must have {role} once, may have {set} and *, and square brackets only around {role} and what is "
+                "missing with it, as in {set}_{role}, {role}/{set} or {set}[_{role}]"
+            )
+        return pattern
+
     @field_validator("by")
     @classmethod
     def _exists(cls, by: str) -> str:
+        if by == "pairs":
+            raise ValueError(
+                "the strategy 'pairs' has become 'names', which also reads folders and more than two views"
+            )
         try:
             plugins.find(plugins.GROUPING, by)
         except BadInput as error:

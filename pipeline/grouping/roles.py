@@ -1,6 +1,6 @@
 """Roles: which panel of a task a word such as "before", "front" or "2" stands for, and what to ask where none says so.
 
-A word is looked up in the task's own table (`[group.roles]`), among its markers, then in the general vocabulary below;
+A word is looked up in the task's own table (`[group.roles]`), among its markers, then in the general `vocabulary.toml`;
 numbers and letters are in their own order. Where that leaves the order of the panels open, it is never guessed: a pair
 the wrong way round teaches a model the opposite.
 """
@@ -9,81 +9,27 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from pipeline.task import Task
 from pipeline.wording import command
 
-CHANGE = (
-    """before pre original originals orig org unedited untouched unretouched raw source sources src input inputs in
-    control controls cond condition conditions conditioning reference references ref from
-    vorher davor quelle eingabe unbearbeitet avant antes prima originale original entrada entree
-    до исходник исходное 前 之前 修改前 处理前 原图 原圖 原始 ビフォー ビフォア 元画像 전 이전 원본 قبل voor før före
-    před przed önce öncesi orjinal πριν पहले ก่อน trước sebelum לפני înainte előtte ennen""",
-    """after post edited edit edits retouched retouch processed modified changed enhanced restored colorized colourised
-    colorised target targets tgt output outputs out result results final finished gt ground-truth to
-    nachher danach ziel ausgabe ergebnis bearbeitet après después depois dopo modifié editado modificato salida sortie
-    после результат 后 後 之后 之後 修改后 处理后 效果图 結果 结果 アフター 後画像 후 이후 결과 بعد na etter efter
-    po sonra sonrası μετά बाद หลัง sau sesudah setelah אחרי după utána jälkeen""",
-)
-"""A picture and what became of it: words that tell a pair's order whatever the task, also beside words unknown here."""
-SCALES: tuple[tuple[str, ...], ...] = (
-    (
-        "left l lt lhs links linke gauche izquierda esquerda sinistra lewo слева левый лево 左 左边 왼쪽 يسار solda",
-        "center centre middle mid c mitte milieu centro 中 中间 가운데",
-        "right r rt rhs rechts rechte droite derecha direita destra prawo справа правый право 右 右边 오른쪽 يمين sağda",
-    ),
-    (
-        "top t upper up above oben haut arriba superior сверху верх 上 위",
-        "center centre middle mid mitte milieu centro 中",
-        "bottom b lower down below unten bas abajo inferior снизу низ 下 아래",
-    ),
-    (
-        "front f frontal anterior face vorne vorn vorderseite frente devant fronte avanti recto спереди перед 正面 前面 앞",
-        "three-quarter three-quarters threequarter 3-4 3q quarter 34",
-        "side profile lateral seite seitlich profil lado côté lato сбоку 侧面 側面 横 옆",
-        "back rear b posterior hinten rückseite rueckseite espalda dos derrière arrière verso retro dietro сзади зад "
-        "背面 后面 後面 뒤",
-    ),
-    ("front f avant", "back b arrière"),
-    (
-        "top-left tl upper-left left-top oben-links haut-gauche arriba-izquierda 左上",
-        "top-right tr upper-right right-top oben-rechts haut-droite arriba-derecha 右上",
-        "bottom-left bl lower-left left-bottom unten-links bas-gauche abajo-izquierda 左下",
-        "bottom-right br lower-right right-bottom unten-rechts bas-droite abajo-derecha 右下",
-    ),
-    ("start begin beginning anfang début inicio inizio начало", "middle mid mitte", "end ende fin final fine конец"),
-    ("first 1st", "second 2nd", "third 3rd", "fourth 4th"),
-    ("first erste", "last letzte"),
-    (
-        "one eins un uno один 一",
-        "two zwei deux dos due два 二",
-        "three drei trois tres tre три 三",
-        "four vier quatre 四",
-    ),
-    ("old alt vieux ancien viejo antiguo vecchio старый 旧 舊", "new neu nouveau nuevo novo nuovo новый 新"),
-    ("low lq lr low-res lowres low-quality", "high hq hr high-res highres high-quality"),
-    ("past", "present", "future"),
-    ("previous prev", "current", "next"),
-    ("spring", "summer", "autumn fall", "winter"),
-    ("i", "o"),
-)
-"""Words in an order of their own, several spellings each. Only all the words of a group together tell which is meant."""
-NOISE = frozenset(
-    """view views image images img imgs picture pictures pic pics photo photos panel panels frame frames shot version
-    side file files the of ansicht bild bilder foto fotos vue vista seite scene""".split()
-)
-"""Words that add nothing to the other words of a role: "front view", "target_images"."""
-LEADING = frozenset("before after pre post with without no not non vor nach ohne mit avant après sans avec".split())
-"""Of several words the first decides if it is one of these: "before edit"."""
-NO_PANEL = frozenset("mask masks alpha matte thumb thumbs thumbnail thumbnails preview previews".split())
-"""What belongs to a picture without being a panel."""
-POSITIONS = frozenset("left right top bottom".split())
-VIEWS = frozenset("front back rear side profile three-quarter threequarter".split())
+NOTHING = "-"
+"""How a setting writes the role of pictures whose name has no word for it."""
 ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8}
+MOST_NAMED = 8
+"""Words that a sentence lists."""
+SHORTEST = 4
+"""Letters of a word that is a role beside other words; of scripts other than Latin one is enough."""
+ACCENTS = frozenset(map(chr, range(0x300, 0x370)))
+"""Marks on letters of Latin, Greek and Cyrillic; those of other scripts make other letters of them."""
+LONGEST_NUMBER = 18
+"""Digits; longer ones are no numbers of panels."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +40,21 @@ class Ambiguous:
     markers: tuple[str, ...]
 
     def __str__(self) -> str:
-        named = ", ".join(f"'{word}'" if word else "'-' (no word at all)" for word in self.words)
+        named = ", ".join(f"'{word}'" if word else f"'{NOTHING}' (no word at all)" for word in self.words[:MOST_NAMED])
+        named += f" and {len(self.words) - MOST_NAMED} more" if len(self.words) > MOST_NAMED else ""
         order = ", ".join(self.markers)
         return f"nothing says which of {named} is for which panel; name them in the order {order}: {self.settles}"
 
     @property
     def settles(self) -> str:
         """The option that would settle it, with the words as they came: the order is for the person to choose."""
-        words = [word or "-" for word in self.words[: len(self.markers)]]
+        words = [word or NOTHING for word in self.words[: len(self.markers)]]
         value = json.dumps(words, ensure_ascii=False) if any("," in word for word in words) else ",".join(words)
         return command(("--set", f"group.roles={value}"))
+
+
+Panels = Mapping[str, int] | Ambiguous
+"""By word, the panel from 0; or why that can't be told."""
 
 
 def panels_of(words: Iterable[str], task: Task) -> dict[str, int] | Ambiguous:
@@ -120,116 +71,198 @@ def panels_of(words: Iterable[str], task: Task) -> dict[str, int] | Ambiguous:
     """
     found = tuple(dict.fromkeys(words))
     table, size = _table(task.markers, task.roles), task.grid_layout.size
-    placed = {word: panel for word in found if (panel := _look_up(word, table)) is not None}
-    left = [word for word in found if word not in placed and compact(word) not in NO_PANEL]
-    certain = {word for word in placed if not _only_a_position(word, table)}
-    if len(set(placed.values())) == size and not (left and certain < set(placed) and _views(found)):
+    placed = {word: panel for word in found if (panel := table.find(word)) is not None}
+    left = [word for word in found if word not in placed and not _known().no_panel & _spelt(word)]
+    certain = {word for word in placed if not table.is_position(word)}
+    viewed = any(_known().views & _spelt(word) for word in left)  # then "left" may be a view and not a place
+    if len(set(placed.values())) == size and not (viewed and certain < set(placed)):
         return placed
     missing = set(range(size)) - {placed[word] for word in certain}
     if len(missing) == 1 and len(left) == 1 and certain == set(placed):
         return placed | {left[0]: missing.pop()}
-    ordered = _in_order([word for word in found if compact(word) not in NO_PANEL], size)
+    ordered = _in_order([word for word in found if word in placed or word in left], size)
     if ordered is not None:
         return ordered
     return Ambiguous(found, task.markers) if len(found) >= size else placed
 
 
-@lru_cache(maxsize=4096)
+def is_role(word: str, task: Task) -> bool:
+    """Whether the task, its markers or the vocabulary know a word of a name: as it stands, with or without something
+    ("no-sand"), or with a word that adds nothing behind it ("front-view")."""
+    first, _, more = word.partition("-")
+    if more and compact(first) in _known().without and not any(map(str.isdecimal, more)):
+        return _table(task.markers, task.roles).find(word) is not None
+    if more and compact(more) in _known().noise:
+        word = first
+    known = compact(word)
+    return bool(known) and (known in _table(task.markers, task.roles).panels or known in _known().scaled)
+
+
+def is_counter(word: str) -> bool:
+    """Whether it is a number or a single letter, which may be in an order of its own."""
+    return "-" not in word and (_number(word) is not None or _letters([word]) != [None])
+
+
+def starts_counting(words: Iterable[str]) -> bool:
+    """Whether they are all the numbers from 0 or 1 to some other, or all letters from a."""
+    found = set(words)
+    ranks = sorted(rank for word in found if (rank := _number(word)) is not None) or sorted(map(_letter, found))
+    return len(ranks) == len(found) and ranks in ([*range(len(ranks))], [*range(1, len(ranks) + 1)])
+
+
+def _letter(word: str) -> int:
+    return ord(word) - ord("a") if len(word) == 1 else -1
+
+
+def glued(task: Task) -> frozenset[str]:
+    """Known words that may be written in one with what they belong to ("chairbefore")."""
+    words = {*_table(task.markers, task.roles).panels, *_known().scaled}
+    return frozenset(filter(stands_out, words))
+
+
+def is_sure(word: str, task: Task) -> bool:
+    """Whether it is one word that the task, its markers or the general words of change know, and no short one."""
+    return word.isalpha() and stands_out(word) and compact(word) in _table(task.markers, task.roles).panels
+
+
+def stands_out(word: str) -> bool:
+    """Whether a word means something among others; short ones ("in", "to", "b") are often part of a name."""
+    return not word.isdecimal() and (len(word) >= SHORTEST or not word.isascii())
+
+
+# ---- words
+
+
+@lru_cache(maxsize=1 << 14)
 def compact(word: str) -> str:
-    """A word without case, accents and separators, as it is compared: "Après-Midi" is "apresmidi"."""
+    """A word without case, accents and separators, as words are compared: "Après-ski" is "apresski"."""
     plain = unicodedata.normalize("NFKD", word).casefold()
-    return "".join(letter for letter in plain if letter.isalnum() or unicodedata.category(letter) == "Mc")
+    kept = (one for one in plain if one.isalnum() or (unicodedata.category(one)[0] == "M" and one not in ACCENTS))
+    return unicodedata.normalize("NFC", "".join(kept))
 
 
 def split_words(text: str) -> list[str]:
     """The words and numbers of a name: parted at separators, before capitals, and between letters and digits."""
     text = unicodedata.normalize("NFC", text)
-    text = re.sub(r"(?<=[a-zß-öø-ÿ])(?=[A-ZÀ-ÖØ-Þ])", " ", text)  # noqa: RUF001
-    return re.findall(r"\d+|(?:[^\W\d_]|[\u0300-\u036f\u0900-\u0dff])+", text)
+    text = re.sub(r"(?<=[^\W\d_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
+    return re.findall(r"\d+|(?:[^\W\d_]|[\u0300-\u036f\u0900-\u0dff\u0e00-\u0e7f])+", text)
+
+
+def _significant(word: str) -> list[str]:
+    """The words of a role without those that add nothing."""
+    parts = split_words(word)
+    return [part for part in parts if compact(part) not in _known().noise] or parts
+
+
+@lru_cache(maxsize=1 << 14)
+def _spelt(word: str) -> frozenset[str]:
+    """The word as it is compared, with and without what adds nothing to it."""
+    return frozenset((compact(word), compact("".join(_significant(word)))))
+
+
+# ---- what is known of them
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    change: tuple[frozenset[str], ...]
+    scales: tuple[tuple[frozenset[str], ...], ...]
+    scaled: frozenset[str]
+    """All words of scales and of changes that are more than a letter."""
+    noise: frozenset[str]
+    leading: frozenset[str]
+    without: frozenset[str]
+    no_panel: frozenset[str]
+    positions: frozenset[str]
+    views: frozenset[str]
+
+    def same_as(self, names: Iterable[str]) -> set[str]:
+        """Everything that means the same as one of the names."""
+        steps = [*self.change, *(step for scale in self.scales for step in scale)]
+        return set().union(*(step for step in steps if not step.isdisjoint(names)))
+
+
+@lru_cache(maxsize=1)
+def _known() -> _Vocabulary:
+    read = tomllib.loads((Path(__file__).parent / "vocabulary.toml").read_text(encoding="utf-8"))
+
+    def words(text: str) -> frozenset[str]:
+        return frozenset(map(compact, text.split()))
+
+    change = tuple(map(words, read["change"]))
+    scales = tuple(tuple(map(words, scale)) for scale in read["scales"])
+    every = frozenset[str]().union(*change, *(step for scale in scales for step in scale))
+    lists = {name: words(read[name]) for name in ("noise", "leading", "without", "no_panel", "positions", "views")}
+    return _Vocabulary(
+        change, scales, frozenset(word for word in every if len(word) > 1 or not word.isascii()), **lists
+    )
 
 
 @dataclass(frozen=True)
 class _Table:
-    """What single words say in a task, compacted."""
+    """What single words say in a task."""
 
     panels: Mapping[str, int]
-    positions: frozenset[str]
-    """Those that are known from a marker that only says where its panel is."""
+    places: frozenset[str]
+    """Those that are known from a marker that only says where in the grid its panel is."""
+
+    def find(self, word: str) -> int | None:
+        """The panel that a role is for, from 0, by all of its words or by those that agree."""
+        if not word:
+            return self.panels.get("")
+        for spelling in (compact(word), compact("".join(_significant(word)))):
+            if spelling in self.panels:
+                return self.panels[spelling]
+        parts = [compact(part) for part in split_words(word)]
+        if len(parts) > 1 and parts[0] in _known().leading:
+            return self.panels.get("without" if parts[0] in {"no", "not", "non"} else parts[0])
+        panels = {self.panels[part] for part in parts if part in self.panels and stands_out(part)}
+        return panels.pop() if len(panels) == 1 else None
+
+    def is_position(self, word: str) -> bool:
+        return bool(self.places & _spelt(word))
 
 
 @lru_cache(maxsize=64)
 def _table(markers: tuple[str, ...], roles: tuple[tuple[str, ...], ...]) -> _Table:
-    panels: dict[str, int] = {}
-    if len(markers) == len(CHANGE):
-        panels = {compact(word): side for side, words in enumerate(CHANGE) for word in words.split()}
-    positions: set[str] = set()
+    known, panels, places = _known(), dict[str, int](), set[str]()
+    if len(markers) == len(known.change):
+        panels = {word: side for side, words in enumerate(known.change) for word in words}
     for panel, marker in enumerate(markers):
-        names = {compact(marker), compact("".join(_significant(marker)))}
-        spelt = {word for word in _spellings(names) if word not in panels} | names
+        names = _spelt(marker)
+        spelt = names | {word for word in known.same_as(names) if word not in panels}
         panels |= dict.fromkeys(spelt, panel)
-        if not names.isdisjoint(POSITIONS):
-            positions |= spelt
+        if names & known.positions:
+            places |= spelt
     for panel, words in enumerate(roles):
-        own = {compact(word) for word in words}
+        own = {compact(word) for word in words}  # NOTHING has no letters, and is that of an empty role
         panels |= dict.fromkeys(own, panel)
-        positions -= own
-    return _Table(panels, frozenset(positions))
+        places -= own
+    return _Table(panels, frozenset(places))
 
 
-def _spellings(names: set[str]) -> set[str]:
-    """Everything that the vocabulary takes for the same as one of the names."""
-    same = [{compact(word) for word in step.split()} for scale in (CHANGE, *SCALES) for step in scale]
-    return set().union(*(words for words in same if not names.isdisjoint(words)))
-
-
-def _significant(word: str) -> list[str]:
-    parts = split_words(word)
-    return [part for part in parts if compact(part) not in NOISE] or parts
-
-
-def _look_up(word: str, table: _Table) -> int | None:
-    for spelling in (word, "".join(_significant(word))):
-        if (panel := table.panels.get(compact(spelling))) is not None:
-            return panel
-    parts = [compact(part) for part in split_words(word)]
-    if len(parts) > 1 and parts[0] in LEADING:
-        leading = "without" if parts[0] in ("no", "not", "non") else parts[0]
-        return table.panels.get(leading)
-    panels = {table.panels[part] for part in parts if part in table.panels}
-    return panels.pop() if len(panels) == 1 else None
-
-
-def _only_a_position(word: str, table: _Table) -> bool:
-    return not {compact(word), compact("".join(_significant(word)))}.isdisjoint(table.positions)
-
-
-def _views(words: Sequence[str]) -> bool:
-    """Whether "left" and "right" are views of a thing: others of its views are named too."""
-    return any(compact("".join(_significant(word))) in VIEWS for word in words)
+# ---- order
 
 
 def _in_order(words: Sequence[str], size: int) -> dict[str, int] | None:
     """The words in the order that numbers, letters or a scale of the vocabulary give them; None if there is none."""
-    ranks: list[list[int | None]] = [[_number(word) for word in words], _letters(words)]
-    for scale in SCALES:
-        steps = [{compact(spelling) for spelling in step.split()} for step in scale]
-        ranks.append([_step(word, steps) for word in words])
-    for found in ranks:
-        known = [rank for rank in found if rank is not None]
+    scales = ([_step(word, scale) for word in words] for scale in _known().scales)
+    for ranks in ([_number(word) for word in words], *scales, _letters(words)):
+        known = [rank for rank in ranks if rank is not None]
         if len(known) == len(words) and len(set(known)) == size:
             order = sorted(set(known))
             return {word: order.index(rank) for word, rank in zip(words, known, strict=True)}
     return None
 
 
-def _step(word: str, steps: Sequence[set[str]]) -> int | None:
-    spelt = {compact(word), compact("".join(_significant(word)))}
-    return next((rank for rank, step in enumerate(steps) if not spelt.isdisjoint(step)), None)
+def _step(word: str, scale: Sequence[frozenset[str]]) -> int | None:
+    return next((rank for rank, step in enumerate(scale) if step & _spelt(word)), None)
 
 
 def _number(word: str) -> int | None:
     parts = _significant(unicodedata.normalize("NFKC", word))
-    return int(parts[-1]) if len(parts) == 1 and parts[-1].isdecimal() else None
+    fits = len(parts) == 1 and parts[0].isdecimal() and len(parts[0]) <= LONGEST_NUMBER
+    return int(parts[0]) if fits else None
 
 
 def _letters(words: Sequence[str]) -> list[int | None]:
@@ -240,4 +273,4 @@ def _letters(words: Sequence[str]) -> list[int | None]:
     ranks = [ord(word) if len(word) == 1 and word.isalpha() else None for word in spelt]
     known = sorted({rank for rank in ranks if rank is not None})
     run = None not in ranks and bool(known) and known[-1] - known[0] == len(known) - 1
-    return [*ranks] if run else [None] * len(words)
+    return ranks if run else [None] * len(words)

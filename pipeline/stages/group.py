@@ -84,6 +84,8 @@ def group(records: Sequence[Record], *, parameters: Parameters) -> Iterator[Grou
     yield from (_group(one, task, pictures) for one in whole)
     yield from chosen
     yield from (*incomplete, *left, *copies, *spare)
+    if said := strategy.remarks(fresh, task) if hasattr(strategy, "remarks") else ():
+        yield Facts({"remarks": said})
     if vetoes.found:
         yield Facts({"belonging": verdict.facts(vetoes.found)})
 

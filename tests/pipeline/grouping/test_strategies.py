@@ -33,7 +33,7 @@ def results_of(strategy: Plugin, records: Sequence[Record]) -> tuple[list[Group]
 POSITIONS = st.builds(
     Position,
     folder=st.sampled_from(["", "/x", "/y"]),
-    stem=st.sampled_from(["1", "1_before", "1_after", "2-a", "b"]),
+    stem=st.sampled_from(["1", "1_before", "1_after", "2-a", "b", "2 left", "2 middle", "2 right"]),
     film=st.sampled_from(["", "", "a.mp4"]),
     shot=st.integers(-1, 5),
     time=st.floats(0, 200),
@@ -82,8 +82,10 @@ def test_a_strategy_that_loses_or_repeats_records_is_reported_in_one_sentence(
 
 
 def test_a_task_names_a_strategy_that_exists(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"group\.by: no grouping strategy named 'pair', did you mean 'pairs'"):
-        task.load("storyboard", ["group.by=pair"])
+    with pytest.raises(BadInput, match=r"group\.by: no grouping strategy named 'name', did you mean 'names'"):
+        task.load("storyboard", ["group.by=name"])
+    with pytest.raises(BadInput, match=r"group\.by: the strategy 'pairs' has become 'names', which also reads folders"):
+        task.load("sandstorm", ["group.by=pairs"])
     with pytest.raises(BadInput, match=r"group\.by: the grouping strategy no/such.py can't be read"):
         task.load("storyboard", ["group.by=no/such.py"])
     (tmp_path / "mine.py").write_text("")

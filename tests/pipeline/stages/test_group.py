@@ -188,8 +188,8 @@ def test_a_pair_may_change_little_but_its_images_may_not_be_strangers():
     alone, three = [record("x/3_before")], [record(f"x/4_{n}") for n in range(3)]
     groups, rejected = group(like + unlike + alone + three, PAIRS)
     assert ids(groups) == [("x/1_before", "x/1_after")]
-    assert [row.reason for row in rejected] == ["strangers"] * 2 + ["incomplete pair"] * 4
-    assert "3 pictures are named 4, sandstorm takes 2" in rejected[-1].detail
+    assert [row.reason for row in rejected] == ["strangers"] * 2 + ["incomplete set"] + ["no role"] * 3
+    assert "of the pictures named 3 none is for [BOTTOM]" in rejected[2].detail
 
 
 # ---- which groups are used
