@@ -60,6 +60,7 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
             "markers": task.markers,
             "stand_ins": task.stand_ins,
             "layout": task.grid_layout,
+            "shots": task.shots.model_dump(),
         },
         batch=1,
         origin=origin,
