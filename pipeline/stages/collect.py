@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline import plugins
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
+from pipeline.plugins import extras
 from pipeline.records import Record, Rejected, content_id
 from pipeline.sources import gathering, readers
 from pipeline.sources.base import Item, Reader
@@ -41,6 +42,18 @@ def find(paths: Sequence[Path]) -> list[Item]:
     if not any(map(gathering.is_thing, items)):
         raise BadInput(f"there are no films and no pictures in {', '.join(map(str, paths))}.")
     return items
+
+
+def check(task: Task) -> None:
+    """Asks for the packages that reading with these settings needs.
+
+    Raises:
+        BadInput: some are missing; the message says how to install them.
+    """
+    if task.shots.detector != "adaptive":
+        extras.require(f"shots.detector={task.shots.detector}", task.shots.detector)
+    if task.shots.text != "plain":
+        extras.require(f"shots.text={task.shots.text}", task.shots.text)
 
 
 def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Record]) -> Stage[Item]:

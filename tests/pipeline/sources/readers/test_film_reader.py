@@ -219,7 +219,7 @@ def test_a_large_frame_is_held_with_its_turn_and_its_stretch(turn, tmp_path, dra
     monkeypatch.setattr(shots, "HELD_BYTES", 160 * 120 * 3 // 2)
     write(tmp_path / "a.mp4", [np.asarray(draw(1, (320, 240)))] * 14, turn=turn, wide=Fraction(4, 3))
     (record,) = read(tmp_path / "a.mp4", storyboard, tmp_path)
-    assert pixels.open_image(tmp_path / record.path).size == ((120, 213) if turn else (213, 120))
+    assert pixels.open_image(tmp_path / record.path).size == ((108, 195) if turn else (195, 108))
 
 
 def test_frames_of_gigabytes_are_refused(tmp_path, draw, storyboard, monkeypatch):
