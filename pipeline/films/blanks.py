@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -100,4 +102,4 @@ def _order(row: NDArray[np.uint8]) -> str:
 def _runs(letters: str) -> list[str]:
     """Stretches of one letter."""
     cuts = [0, *(i for i in range(1, len(letters)) if letters[i] != letters[i - 1]), len(letters)]
-    return [letters[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [letters[a:b] for a, b in pairwise(cuts)]
