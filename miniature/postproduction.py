@@ -1,7 +1,7 @@
 """What happens to a film after the camera: darkness, bars, subtitles, logos, titles and compression, with their truth.
 
-Every function takes an RGB image (height x width x 3) and returns a new one; those that lay something over it also return
-its box: left, top, right, bottom in pixels. `encoded` sends frames through a real H.264 encoder and back.
+Every function takes an RGB image (height x width x 3) and returns a new one; those that lay something over it return
+its box too: left, top, right, bottom in pixels. `encoded` sends frames through a real H.264 encoder and back.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ Box = tuple[int, int, int, int]
 Colour = tuple[int, int, int]
 
 WHITE, BLACK, YELLOW = (255, 255, 255), (0, 0, 0), (250, 230, 60)
+OUTLINE = 0.1
+"""Width of the outline of letters, as a share of their body's height."""
 PLACES = ("top left", "top right", "bottom left", "bottom right")
 
 
@@ -84,15 +86,13 @@ def lettered(
     *,
     size: float = 0.055,
     colour: Colour = WHITE,
-    outline: float = 0.1,
     opacity: float = 1.0,
 ) -> tuple[Frame, Box]:
-    """Lines of text, centred on a point.
+    """Lines of text, centred on a point, with a black outline unless they let the picture through.
 
     Args:
         at: the point, as shares of width and height.
         size: height of the letters' body, as a share of the frame's height.
-        outline: width of the black outline, as a share of that body.
         opacity: 0 to 1; less than 1 for a watermark.
     """
     height, width = image.shape[:2]
@@ -106,7 +106,7 @@ def lettered(
         anchor="mm",
         align="center",
         fill=(*colour, 255),
-        stroke_width=round(outline * size * height) if outline else 0,
+        stroke_width=round(OUTLINE * size * height) if opacity == 1 else 0,
         stroke_fill=(0, 0, 0, 255),
     )
     return _laid_over(image, layer, opacity)
