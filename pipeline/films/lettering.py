@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.films import strokes
 from pipeline.films.blanks import averaged, is_even
-from pipeline.films.strokes import Floats, Pixels
+from pipeline.films.strokes import Floats, Mask, Pixels
 from pipeline.plugins import extras
 
 Method = Literal["plain", "rapidocr"]
@@ -171,8 +171,7 @@ def _still_lines(views: Sequence[_View]) -> list[_Found]:
         for part in ("bright", "dark"):
             held = np.min([getattr(views[number], part) for number in run], axis=0)
             for box in strokes.lines(held, least, views[run[0]].grey):
-                left, top, right, bottom = box
-                found.append(_found(box, part, run[0], held[top:bottom, left:right], views))
+                found.append(_found(box, part, run[0], held > least, views))
     return [each for each in found if len(each.frames) > 1]
 
 
@@ -184,12 +183,15 @@ def _detected_still(views: Sequence[_View], texts: Sequence[list[Pixels]]) -> li
             left, top, right, bottom = box
             area = (slice(top, bottom), slice(left, right))
             part = max(("bright", "dark"), key=lambda each: float(getattr(views[number], each)[area].mean()))
-            found.append(_found(box, part, number, getattr(views[number], part)[area], views))
+            found.append(_found(box, part, number, getattr(views[number], part) > STRONG, views))
     return [each for each in found if len(each.frames) > 1]
 
 
-def _found(box: Pixels, part: str, number: int, text: Floats, views: Sequence[_View]) -> _Found:
-    """A text of one frame, with the frames that show its strokes at the same place, and whether it comes or goes."""
+def _found(box: Pixels, part: str, number: int, letters: Mask, views: Sequence[_View]) -> _Found:
+    """A text of one frame, with the frames that show its letters at the same place, and whether it comes or goes."""
+    left, top, right, bottom = box
+    near = cv2.dilate(letters[top:bottom, left:right].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    text = np.where(near, getattr(views[number], part)[top:bottom, left:right], 0).astype(np.float32)
     places = [_place(text, getattr(view, part), box, REACH) for view in views]
     frames = frozenset(other for other, place in enumerate(places) if place == (0, 0)) | {number}
     beside = [other for other in range(len(views)) if other not in frames and {other - 1, other + 1} & frames]

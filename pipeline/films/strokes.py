@@ -119,7 +119,7 @@ def _is_text(row: _Letters) -> bool:
     width, height = int(right.max() - left.min()), int(bottom.max() - top.min())
     # Letters that touch one another count by their width: one is about half as wide as high.
     count = float(np.maximum(1, np.round((right - left) / (0.9 * np.maximum(tall, 1)))).sum())
-    if count < LEAST_LETTERS or len(tall) < 2 or width < 1.3 * height or height > 2.2 * usual + 4:  # noqa: PLR2004
+    if count < LEAST_LETTERS or len(tall) < 2 or width < height or height > 2.2 * usual + 4:  # noqa: PLR2004
         return False
     if float(row.levels.std()) > SPREAD:
         return False
