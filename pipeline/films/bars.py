@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 Span = tuple[int, int]
 """Pixels to cut away at the low and at the high side of an axis."""
 
-STRIP = 0.015
+STRIP = 0.008
 """Share of a side, at the very edge, that a bar's colour is taken from; subtitles and logos hardly lie there."""
 EVEN = 12.0
 """Levels by which nine tenths of that strip may differ from its colour, noise included; a picture differs more."""

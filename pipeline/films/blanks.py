@@ -16,12 +16,14 @@ RELATED = 0.2
 """Correlation of neighbouring cells, above which their differences are a picture's and not noise."""
 BLACK, WHITE = 40.0, 225.0
 """Mean levels up to which, and from which, an even picture is called black or white."""
-BARS = {(1, 1, 0): "y", (0, 1, 1): "c", (0, 1, 0): "g", (1, 0, 1): "m", (1, 0, 0): "r", (0, 0, 1): "b"}
-"""The colours of bars by which of red, green and blue is on."""
+BARS = " bgcrmy "
+"""The colour of a bar, by the sum of what is on in it: 1 for blue, 2 for green, 4 for red."""
 ORDERS = ("ycgmrb", "rgybmc")
 """Sequences of bars: by falling brightness (SMPTE ECR 1, EBU Tech 3325), and as ffmpeg's `testsrc` has them."""
-LEAST_BAND = 0.08
-"""Share of the height over which bars must stand; those of PM5544 cover a tenth."""
+ROWS, LEAST_BAND = 50, 0.08
+"""Rows that are looked at, and the share of them that must show bars; those of PM5544 cover a tenth."""
+PURE, THIN, UNEQUAL = 0.45, 4, 2.5
+"""Saturation of a bar's colour, pixels of 256 that are no bar but an edge, and times that bars may differ in width."""
 
 
 def blank(image: NDArray[np.uint8]) -> str:
@@ -34,17 +36,23 @@ def blank(image: NDArray[np.uint8]) -> str:
         An empty string if it has content. A dark picture has, as soon as anything in it stands out from its ground by
         STANDS_OUT levels: a candle at night, a figure in fog.
     """
-    height, width = image.shape[:2]
-    across = min(CELLS, width)
-    down = min(max(1, round(height * across / width)), height, 4 * CELLS)
-    cells = cv2.resize(image, (across, down), interpolation=cv2.INTER_AREA).astype(np.float32)
-    if _is_even(cells):
+    cells = averaged(image)
+    if is_even(cells):
         mean = float(cells.mean())
         return "black" if mean <= BLACK else "white" if mean >= WHITE else "flat"
     return "test card" if _has_bars(image) else ""
 
 
-def _is_even(cells: NDArray[np.float32]) -> bool:
+def averaged(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The picture in cells, CELLS across."""
+    height, width = image.shape[:2]
+    across = min(CELLS, width)
+    down = min(max(1, round(height * across / width)), height, 4 * CELLS)
+    return cv2.resize(image, (across, down), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def is_even(cells: NDArray[np.float32]) -> bool:
+    """Whether the cells of a picture (height x width x 3) show an even colour, a gradient or noise."""
     left = cells - _ground(cells)
     spread = float(1.4826 * np.median(np.abs(left)))
     if float(np.abs(left).max()) > max(STANDS_OUT, STANDS_OUT * spread):
@@ -72,32 +80,26 @@ def _neighbours(left: NDArray[np.float32], axis: int) -> float:
 
 def _has_bars(image: NDArray[np.uint8]) -> bool:
     """Whether a band of the picture consists of upright bars of the six pure colours, in the order of a test card."""
-    small = cv2.resize(image, (256, 100), interpolation=cv2.INTER_AREA)
-    rows = [found for row in small if (found := _order(row))]
-    return len(rows) >= LEAST_BAND * len(small) and any(rows.count(order) > len(rows) / 2 for order in ORDERS)
+    small = np.asarray(cv2.resize(image, (256, ROWS), interpolation=cv2.INTER_AREA), np.int16)
+    low, high = small.min(axis=2), small.max(axis=2)
+    pure = high - low > PURE * np.maximum(high.max(axis=1, keepdims=True), 1)
+    on = (small > ((low + high) / 2)[..., None]) @ np.asarray([1, 2, 4])  # blue, green, red
+    codes = np.where(pure, on, 0)
+    found = [_order(row) for row in codes if len(np.unique(row)) > len(ORDERS[0])]
+    return any(found.count(order) >= LEAST_BAND * ROWS for order in ORDERS)
 
 
-def _order(row: NDArray[np.uint8]) -> str:
-    """The sequence of pure colours along a row of pixels, if it is one of a test card and its bars are equally wide."""
-    low, high = row.min(axis=1).astype(int), row.max(axis=1).astype(int)
-    pure = high - low > 0.45 * high.max(initial=1)
-    on = row[:, ::-1] > ((low + high) / 2)[:, None]
-    letters = "".join(
-        BARS.get((int(r), int(g), int(b)), " ") if is_pure else " "
-        for (r, g, b), is_pure in zip(on.tolist(), pure.tolist(), strict=True)
-    )
-    runs = [(run[0], len(run)) for run in _runs(letters) if run[0] != " " and len(run) > 4]  # noqa: PLR2004
-    text = "".join(letter for letter, _ in runs)
+def _order(row: NDArray[np.int64]) -> str:
+    """The sequence of pure colours along a row, if it is one of a test card and its bars are about equally wide."""
+    starts = np.flatnonzero(np.diff(row, prepend=-1))
+    widths = np.diff(starts, append=len(row))
+    wide = [(BARS[code], int(width)) for code, width in zip(row[starts].tolist(), widths, strict=True) if width > THIN]
+    bars = [(letter, width) for letter, width in wide if letter != " "]
+    text = "".join(letter for letter, _ in bars)
     for order in ORDERS:
         for spelt in (order, order[::-1]):
             at = text.find(spelt)
-            widths = [width for _, width in runs[at : at + len(spelt)]]
-            if at >= 0 and max(widths) < 2.5 * min(widths):
+            part = [width for _, width in bars[at : at + len(spelt)]]
+            if at >= 0 and max(part) < UNEQUAL * min(part):
                 return order
     return ""
-
-
-def _runs(letters: str) -> list[str]:
-    """Stretches of one letter."""
-    cuts = [0, *(i for i in range(1, len(letters)) if letters[i] != letters[i - 1]), len(letters)]
-    return [letters[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
