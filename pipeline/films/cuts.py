@@ -24,9 +24,9 @@ RATE = 25.0
 """Samples per second that detectors are made for. Pictures that are shown for longer are shown to them repeatedly."""
 HELD = 0.2
 """Seconds from which a picture is one that is held, as in a slide show."""
-LEAST_CHANGE = 27.0
-"""Levels by which the picture after a held one must differ from it; PySceneDetect's default where it compares nothing
-but two pictures. Two that are seconds apart don't tell how much moves."""
+LEAST_CHANGE = 20.0
+"""Levels by which the picture after a held one must differ from it. Two that are seconds apart don't tell how much
+moves: those of one drawn shot differ by up to 17, slides of shapes by 24 and more."""
 FLASH = 0.5
 """Seconds within which the picture must be what it was before for a change to be a flash."""
 RETURN = 0.5
@@ -46,6 +46,8 @@ class Sample:
     """BGR, 256 pixels wide or less."""
     lost: bool = False
     """Whether pictures are lost before it."""
+    broken: bool = False
+    """Whether parts of it are lost."""
     key: bool = True
     """Whether it is built on no other picture, or one that was passed over since the last sample was."""
 
@@ -159,6 +161,8 @@ class Cutter:
         after = self._sample(change.after)
         if after.key:
             return False
+        if after.broken or self._sample(change.before).broken:
+            return True
         return any(one.lost and 0 <= after.time - one.time <= LOSS for one in self._samples)
 
     def _forget(self) -> None:
