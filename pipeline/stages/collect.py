@@ -13,6 +13,7 @@ from typing import Any
 from pipeline import plugins
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
+from pipeline.plugins import extras
 from pipeline.progress import Progress
 from pipeline.records import Record, Rejected, content_id
 from pipeline.sources import fetching, gathering, readers
@@ -53,6 +54,18 @@ def find(paths: Sequence[Path], task: Task | None = None) -> gathering.Items:
     return items
 
 
+def check(task: Task) -> None:
+    """Asks for the packages that reading with these settings needs.
+
+    Raises:
+        BadInput: some are missing; the message says how to install them.
+    """
+    if task.shots.detector != "adaptive":
+        extras.require(f"shots.detector={task.shots.detector}", task.shots.detector)
+    if task.shots.text != "plain":
+        extras.require(f"shots.text={task.shots.text}", task.shots.text)
+
+
 def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Record]) -> Stage[Item]:
     """The collect stage.
 
@@ -71,6 +84,7 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
             "stand_ins": task.stand_ins,
             "layout": task.grid_layout,
             "urls": task.urls.model_dump() if fetching.addresses_of(items) else None,
+            "shots": task.shots.model_dump(),
         },
         batch=1,
         prepare=partial(_fetch, parameters=Parameters(task, folder)),
