@@ -75,7 +75,7 @@ class Survey:
 
     sources: tuple[str, ...]
     kinds: Mapping[str, int]
-    """How many films, pictures and other files there are."""
+    """How many there are of each kind: "film", "picture", "other file"."""
     records: tuple[Record, ...]
     """What was measured."""
     thumbnails: Mapping[str, str]
@@ -104,7 +104,7 @@ class Survey:
 
     def facts(self) -> Iterator[str]:
         """What is there, in lines."""
-        yield f"in {', '.join(self.sources)}: {', '.join(f'{count:,} {kind}' for kind, count in self.kinds.items())}"
+        yield f"in {', '.join(self.sources)}: {', '.join(counted(count, kind) for kind, count in self.kinds.items())}"
         yield f"measured: {counted(self.records, 'picture')}, {self.sizes()}; {counted(self.texts, 'text')}"
         if self.copies:
             yield f"near copies: {self.copies:,}"
@@ -157,8 +157,8 @@ def survey(sources: Sources, *, progress: Progress = silent) -> Survey:
     with tempfile.TemporaryDirectory(prefix="iclora-survey-") as home:
         folder = Path(home)
         kinds = {item.source: _kind(item) for item in items if gathering.is_thing(item)}
-        films = [item for item in items if kinds.get(item.source) == "films"]
-        others = [item for item in items if item.source in kinds and kinds[item.source] != "films"]
+        films = [item for item in items if kinds.get(item.source) == "film"]
+        others = [item for item in items if item.source in kinds and kinds[item.source] != "film"]
         chosen = [*others[:MOST_PICTURES], *films[:MOST_FILMS]]
         found, rejected = _collected(chosen, tasks[0], folder, progress)
         records, unread = _measured(found, folder, progress)
@@ -201,7 +201,7 @@ def _kind(item: Item) -> str:
         kind = "" if item.fault else format_of(item.head()).kind
     except BadInput:
         kind = ""
-    return {"film": "films", "picture": "pictures"}.get(kind, "other files")
+    return kind or "other file"
 
 
 def _left_out(films: Sequence[Item], others: Sequence[Item]) -> Iterator[str]:

@@ -38,7 +38,7 @@ def test_the_task_whose_words_are_in_the_names_fits_best(pairs: Path) -> None:
     assert len(found.best.groups) == 4
     assert [record.position.folder.rpartition("/")[2] for record in found.best.groups[0].records] == ["normal", "sand"]
     assert found.next.startswith("iclora dataset sandstorm --source '") and str(pairs) in found.next
-    assert found.kinds == {"pictures": 9} and found.rejected == {"unreadable": 1}
+    assert found.kinds == {"picture": 9} and found.rejected == {"unreadable": 1}
     assert {fit.task for fit in found.fits} == {task.name for task in iclora.list_tasks()}
     assert {stage for stage, _, _ in seen} == {"collect", "inspect", "group"}
     text = "\n".join(found.lines())
