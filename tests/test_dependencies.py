@@ -38,6 +38,8 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "iclora/testing/models.py": ("local", "open-clip"),
     "miniature/": tuple(OFFERED),
     "pipeline/consistency/plot.py": ("plots",),
+    "pipeline/pixels/faces.py": ("faces",),
+    "pipeline/pixels/raw.py": ("pictures",),
     "pipeline/consistency/scorers/open_clip.py": ("open-clip",),
     "training/": ("train",),
 }
@@ -55,6 +57,8 @@ BROUGHT_ALONG = {"tokenizers": "transformers"}
 UNDECLARED = {"bitsandbytes"}
 """Imported only after the setting that needs it was checked; not everywhere to be had."""
 NOT_IMPORTED = {
+    "pillow-heif": "imported by name in pipeline/pixels/formats.py",
+    "pillow-jxl-plugin": "imported by name in pipeline/pixels/formats.py",
     "datasets": "for data sets of the hub as sources",
     "num2words": "transformers needs it for SmolVLM",
     "tensorboard": "torch.utils.tensorboard needs it",
@@ -280,7 +284,7 @@ def test_one_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_extra_of_a_plug_in_has_the_name_of_one() -> None:
     known = {name.replace("_", "-") for kind in plugins.KINDS for name in plugins.names(kind)}
-    assert set(OFFERED) - known == {"hub", "page", "plots", "train"}
+    assert set(OFFERED) - known == {"faces", "hub", "page", "pictures", "plots", "train"}
 
 
 # ---- waiting threads, and tests that hang

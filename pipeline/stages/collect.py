@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pipeline import plugins
+from pipeline import pixels, plugins
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected, content_id
@@ -60,6 +60,8 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
             "markers": task.markers,
             "stand_ins": task.stand_ins,
             "layout": task.grid_layout,
+            "pictures": task.pictures.model_dump(),
+            "packages": pixels.installed(),
         },
         batch=1,
         origin=origin,
@@ -127,7 +129,7 @@ def _reader_of(item: Item, head: bytes, parameters: Parameters) -> Reader | None
 def _unsupported(item: Item, head: bytes) -> Rejected:
     if not head:
         return item.reject("unreadable", f"{item.source} is empty.")
-    found = format_of(head)
+    found = format_of(head, item.name)
     why = f"which can't be read; {found.remedy}" if found.remedy else "neither a film nor a picture"
     return item.reject("unsupported", f"{item.source} is {found.name}, {why}.")
 
