@@ -24,10 +24,10 @@ MOST_PIXELS = 120_000_000
 """Larger pictures are refused before decoding: Pillow takes 480 MB for 120 megapixels as RGB."""
 MOST_OF_FORMAT = {
     "AVIF": 80_000_000,
-    "HEIF": 80_000_000,
+    "HEIF": 100_000_000,
     "JPEG2000": 60_000_000,
-    "JXL": 60_000_000,
-    "RAW": 80_000_000,
+    "JXL": 100_000_000,
+    "RAW": 110_000_000,
     "WEBP": 80_000_000,
     "slow": 4_200_000,
 }

@@ -89,21 +89,30 @@ def _with_faces(
 
 
 def _saliency(colours: np.ndarray, upright: bool, starts: np.ndarray, length: float) -> np.ndarray:
-    """The share of what stands out within each crop, 0 to 1.
+    """The share of what stands out within each crop, 0 to 1: the mean by shapes and by colours.
 
-    Spectral residual: Hou and Zhang, "Saliency detection: a spectral residual approach", CVPR 2007.
+    Shapes by the spectral residual: Hou and Zhang, "Saliency detection: a spectral residual approach", CVPR 2007.
+    Colours by their distance from the picture's mean: Achanta, Hemami, Estrada and Suesstrunk, "Frequency-tuned salient
+    region detection", CVPR 2009.
     """
     height, width = colours.shape[:2]
     scale = SALIENCY_SIDE / min(height, width)
     size = (max(SALIENCY_SIDE, round(width * scale)), max(SALIENCY_SIDE, round(height * scale)))
-    grey = cv2.cvtColor(cv2.resize(colours, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    spectrum = np.fft.fft2(grey.astype(np.float64))
+    colours = cv2.resize(colours, size, interpolation=cv2.INTER_AREA)
+    spectrum = np.fft.fft2(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY).astype(np.float64))
     amplitude = np.log(np.abs(spectrum) + 1e-6)
     residual = amplitude - cv2.blur(amplitude, (3, 3))
-    found = np.abs(np.fft.ifft2(np.exp(residual + 1j * np.angle(spectrum)))) ** 2
-    found = cv2.GaussianBlur(found, (0, 0), 2.5)
+    shapes = cv2.GaussianBlur(np.abs(np.fft.ifft2(np.exp(residual + 1j * np.angle(spectrum)))) ** 2, (0, 0), 2.5)
+    lab = cv2.cvtColor(cv2.GaussianBlur(colours, (0, 0), 1.5), cv2.COLOR_RGB2LAB).astype(np.float64)
+    distance = ((lab - lab.mean(axis=(0, 1))) ** 2).sum(axis=-1)
+    return (_share(shapes, upright, starts, length) + _share(distance, upright, starts, length)) / 2
+
+
+def _share(found: np.ndarray, upright: bool, starts: np.ndarray, length: float) -> np.ndarray:
+    """The share of a map's sum within each crop."""
     profile = found.sum(axis=1 if upright else 0)
-    within = np.concatenate([[0], np.cumsum(profile)]) / max(float(profile.sum()), 1e-12)
+    total = float(profile.sum())
+    within = np.concatenate([[0], np.cumsum(profile)]) / total if total > 0 else np.linspace(0, 1, len(profile) + 1)
     places = np.linspace(0, 1, len(within))
     share: np.ndarray = np.interp(starts + length, places, within) - np.interp(starts, places, within)
     return share

@@ -120,7 +120,7 @@ def _entry(entry: Any) -> Entry:
     text = "" if isinstance(text, dict) else str(text)
     boxes = tuple((int(left), int(top), int(right), int(bottom)) for left, top, right, bottom in _list(entry, "boxes"))
     sources = tuple(_rights(source) for source in _list(entry, "sources") if isinstance(source, dict))
-    facts = Facts(boxes, _text(entry.get("group")), sources or (_rights(entry),))
+    facts = Facts(boxes, _text(entry.get("group")), sources=sources or (_rights(entry),))
     flaw = encodings.flaw(text)
     return Entry(file.encode(errors="replace").decode(), "" if flaw else grammar.fold(text), facts, flaw)
 
