@@ -78,6 +78,8 @@ class Record:
     """Variance of the Laplacian of the grey image, 512 px on its long side."""
     exposure: float = 0.0
     """Mean grey, 0 (black) to 1 (white)."""
+    focus: float = 0.5
+    """Where along its cropped side the panel is taken from it, as `pixels.fitted` has it: 0 the start, 1 the end."""
     histogram: str = ""
     """HSV histogram in hex, one byte per bin (8 x 4 x 4 bins): the square root of its frequency, 255 for 1."""
 

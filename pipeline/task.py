@@ -63,7 +63,8 @@ class LayoutSection(Options):
     panel_width: int = Field(ge=64, le=WIDEST_PANEL, multiple_of=16)
     panel_height: int = Field(ge=64, le=WIDEST_PANEL, multiple_of=16)
     fit: Literal["crop", "pad"] = "crop"
-    """How an image of another shape fills its panel: cropped evenly on its long sides, or padded; never squeezed."""
+    """How an image of another shape fills its panel: cropped on its longer side so that faces stay, else what stands
+    out, else evenly; or padded; never squeezed."""
     max_crop: float = Field(0.45, ge=0, lt=1)
     """An image that would lose more than this share of its area is rejected (0.45 lets 4:3 into a 2:1 panel)."""
     max_enlarge: float = Field(4.0, ge=1, le=1000)
@@ -78,6 +79,12 @@ class LayoutSection(Options):
                 "make the panels smaller"
             )
         return self
+
+
+class PicturesSection(Options):
+    animated: Literal["first", "frames"] = "first"
+    """What an animation or a document of several pages gives (GIF, WebP, APNG, AVIF, HEIC, TIFF): its first image, or
+    every image that differs from the one before it, in order."""
 
 
 class ShotsSection(Options):
@@ -303,6 +310,7 @@ class Task(Options):
     seed: int = Field(0, ge=-(2**63), lt=2**63)
     layout: LayoutSection
     shots: ShotsSection = ShotsSection()
+    pictures: PicturesSection = PicturesSection()
     group: GroupSection
     caption: CaptionSection = CaptionSection()
     filter: FilterSection = FilterSection()

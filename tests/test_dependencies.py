@@ -38,6 +38,8 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "iclora/testing/models.py": ("local", "open-clip"),
     "miniature/": tuple(OFFERED),
     "pipeline/consistency/plot.py": ("plots",),
+    "pipeline/pixels/faces.py": ("faces",),
+    "pipeline/pixels/raw.py": ("pictures",),
     "pipeline/consistency/scorers/open_clip.py": ("open-clip",),
     "pipeline/sources/containers/hub.py": ("hub",),
     "pipeline/sources/downloads.py": ("urls",),
@@ -62,6 +64,8 @@ BROUGHT_ALONG = {"fsspec": "datasets", "httpcore2": "httpx2", "tokenizers": "tra
 UNDECLARED = {"bitsandbytes"}
 """Imported only after the setting that needs it was checked; not everywhere to be had."""
 NOT_IMPORTED = {
+    "pillow-heif": "imported by name in pipeline/pixels/formats.py",
+    "pillow-jxl-plugin": "imported by name in pipeline/pixels/formats.py",
     "num2words": "transformers needs it for SmolVLM",
     "tensorboard": "torch.utils.tensorboard needs it",
     "torchvision": "transformers' image processors need it",
@@ -286,7 +290,7 @@ def test_one_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_extra_of_a_plug_in_has_the_name_of_one() -> None:
     known = {name.replace("_", "-") for kind in plugins.KINDS for name in plugins.names(kind)}
-    assert set(OFFERED) - known == {"hub", "page", "plots", "tables", "train", "transnetv2"}
+    assert set(OFFERED) - known == {"faces", "hub", "page", "pictures", "plots", "tables", "train", "transnetv2"}
 
 
 # ---- waiting threads, and tests that hang

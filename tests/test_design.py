@@ -19,7 +19,8 @@ PIPELINE = (
     {"engines", "text"},
     {"task", "store"},
     {"families"},
-    {"cache", "pixels", "plugins", "weights"},
+    {"cache", "pixels", "weights"},
+    {"plugins"},
     {"records", "files", "network"},
     {"errors", "progress", "wording"},
 )

@@ -135,7 +135,7 @@ def _side(items: Sequence[Item], name: str, task: Task) -> _Side:
 def _is_picture(item: Item) -> bool:
     """Whether it is one by its content, and not the mask of another."""
     try:
-        return not item.mask and format_of(item.head()).kind == "picture"
+        return not item.mask and format_of(item.head(), item.name).kind == "picture"
     except BadInput:
         return False
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import plugins
+from pipeline import pixels, plugins
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.plugins import extras
@@ -85,6 +85,8 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
             "layout": task.grid_layout,
             "urls": task.urls.model_dump() if fetching.addresses_of(items) else None,
             "shots": task.shots.model_dump(),
+            "pictures": task.pictures.model_dump(),
+            "packages": pixels.installed(),
         },
         batch=1,
         prepare=partial(_fetch, parameters=Parameters(task, folder)),
@@ -171,7 +173,7 @@ def _reader_of(item: Item, head: bytes, parameters: Parameters) -> Reader | None
 def _unsupported(item: Item, head: bytes) -> Rejected:
     if not head:
         return item.reject("unreadable", f"{item.source} is empty.")
-    found = format_of(head)
+    found = format_of(head, item.name)
     why = f"which can't be read; {found.remedy}" if found.remedy else "neither a film nor a picture"
     return item.reject("unsupported", f"{item.source} is {found.name}, {why}.")
 

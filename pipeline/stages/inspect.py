@@ -1,4 +1,4 @@
-"""Records -> measured Records: decoding each image once gives size, hash, sharpness, exposure and colours."""
+"""Records -> measured Records: decoding each image once gives size, hash, sharpness, exposure, colours and crop."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline import pixels
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
+from pipeline.pixels import CENTRE, faces, subject
 from pipeline.records import Record, Rejected
 from pipeline.task import LayoutSection, Task
 
@@ -44,7 +45,7 @@ def stage(task: Task, folder: Path, threads: int) -> Stage[Record]:
         name="inspect",
         table="records",
         run=partial(inspect, parameters=Parameters(task.layout, folder)),
-        config={"layout": task.layout.model_dump()},
+        config={"layout": task.layout.model_dump(), "packages": pixels.installed(), "faces": faces.can_be_found()},
         batch=32,
         workers=threads,
     )
@@ -60,18 +61,24 @@ def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rej
     path = folder / record.path
     what = f"{record.source} ({record.position.stem})" if record.position.film else record.source
     try:
-        image, (width, height) = pixels.open_sized(path, least_side=MEASURE_SIDE)
+        opened = pixels.open_sized(path, least_side=MEASURE_SIDE)
     except BadInput as error:
         return Rejected(record.id, what, "unreadable", str(error).replace(str(path), what))
+    image, (width, height) = opened.image, opened.size
     if fault := unfit(width, height, layout):
         return Rejected(record.id, what, fault[0], f"{what} {fault[1]}")
     image.thumbnail((MEASURE_SIDE, MEASURE_SIDE), Image.Resampling.BOX)
+    focus, cut = CENTRE, ""
+    if layout.fit == "crop":
+        focus, cut = subject.focus_of(image, (width, height), (layout.panel_width, layout.panel_height))
     colours = np.asarray(image)
     grey = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
     return replace(
         record,
         width=width,
         height=height,
+        focus=focus,
+        notes=(*record.notes, *opened.notes, *([cut] if cut else [])),
         phash=str(imagehash.phash(image)),
         sharpness=round(float(cv2.Laplacian(grey, cv2.CV_64F).var()), 3),
         exposure=round(float(grey.mean()) / 255, 4),
@@ -88,7 +95,7 @@ def unfit(width: int, height: int, layout: LayoutSection) -> tuple[str, str] | N
             f"has {width} x {height} pixels and would be enlarged {enlarge:.1f} times for a panel of "
             f"{layout.panel_width} x {layout.panel_height} (limit layout.max_enlarge={layout.max_enlarge:g})."
         )
-    lost = 1 - min(across, down) / max(across, down)
+    _, lost = pixels.crop_of(width, height, (layout.panel_width, layout.panel_height))
     if layout.fit == "crop" and lost > layout.max_crop:
         return "shape", (
             f"has {width} x {height} pixels and would lose {lost:.0%} in a panel of {layout.panel_width} x "
