@@ -320,7 +320,7 @@ def test_rows_that_fail_are_told_one_by_one(shop: Path, gather: Callable[..., An
         b",c,A\n"
         b"img/A-1_back.png,too,many,cells\n"
         b"img/A-1_front.png,again,A\n"
-        b"https://example.org/a.png,web,A\n"
+        b"ftp://example.org/a.png,web,A\n"
         b"img/B 2_back.png,lost \xef\xbf\xbd letters,A\n"
         b"img,folder,A\n"
     )
@@ -346,7 +346,9 @@ def test_a_line_that_is_no_json_costs_only_itself(shop: Path) -> None:
     assert [name for name, _, _ in faults_of(items)] == ["line 2", "line 3"]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe\x00", b"{", b"[" * 100_000, "image,текст\n".encode("cp1251") * 2])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"\xff\xfe\x00", b"{", b"[" * 100_000, "image,текст\n".encode("cp1251") * 2]
+)
 def test_a_table_that_cannot_be_read_is_one_row_or_one_error(
     content: bytes, shop: Path, gather: Callable[..., Any]
 ) -> None:
