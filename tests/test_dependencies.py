@@ -45,6 +45,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "pipeline/sources/readers/pdf.py": ("pdf",),
     "pipeline/sources/containers/tar.py": ("tables",),
     "pipeline/sources/tables/": ("tables",),
+    "pipeline/sources/web.py": ("urls",),
     "training/": ("train",),
 }
 """By file, or by the beginning of its path, the extras whose packages it may import."""

@@ -320,7 +320,7 @@ def test_rows_that_fail_are_told_one_by_one(shop: Path, gather: Callable[..., An
         b",c,A\n"
         b"img/A-1_back.png,too,many,cells\n"
         b"img/A-1_front.png,again,A\n"
-        b"https://example.org/a.png,web,A\n"
+        b"ftp://example.org/a.png,web,A\n"
         b"img/B 2_back.png,lost \xef\xbf\xbd letters,A\n"
         b"img,folder,A\n"
     )
