@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 TASK ?= storyboard
 RUN = $(VENV)/bin
-# Passed on by `make dataset`: OUT is the run's folder, ARGS holds any further options of `iclora dataset`.
-OPTIONS = $(if $(SOURCE),--source "$(SOURCE)") $(if $(CAPTIONER),--captioner $(CAPTIONER)) \
+# Passed on by `make dataset`: SOURCE holds one source or several with ; between them, OUT is the run's folder, ARGS holds any further options of `iclora dataset`.
+OPTIONS = $(if $(SOURCE),--source "$(subst ;," --source ",$(SOURCE))") $(if $(CAPTIONER),--captioner $(CAPTIONER)) \
           $(if $(SCORER),--scorer $(SCORER)) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 .PHONY: help setup dataset review page train generate show test slow lowest check miniature bench clean

@@ -50,6 +50,9 @@ def items(path: Path, task: Task | None = None) -> Iterator[Item | Remark]:
     meaning = understand(table, section, path.name, lambda cell: near.has(path_of(cell)))
     reading = Reading(home, table, meaning, near)
     found = list(reading.items()) if meaning.image or meaning.group else []
+    if next(table.rows(table.columns), None) is None:
+        yield Item(home, "", fault=Fault("empty", f"{home} has no rows."))
+        return
     if not meaning.image and all(item.fault for item in found):
         known = ", ".join(table.columns) or "none"
         raise BadInput(

@@ -84,7 +84,8 @@ def understand(table: Table, section: TableSection, where: str, there: Callable[
     _check(table, section, where)
     image = section.image or _images(table, sample, there)
     names = [name for name in table.columns if name not in image]
-    found = {field: _named(section, field) or fields.column(field, names) for field in fields.FIELDS if field != "text"}
+    single = (field for field in fields.FIELDS if field not in ("image", "text"))
+    found = {field: str(getattr(section, field)) or fields.column(field, names) for field in single}
     several = len(image) > 1 or any(len(cell) > 1 for column in image for cell in _cells(table, sample, column))
     text = section.text or _texts(image, names)
     if len(text) not in (0, 1, len(image)):
@@ -95,10 +96,6 @@ def understand(table: Table, section: TableSection, where: str, there: Callable[
         found["panel"] = ""
     rights = {field: found[field] for field in fields.RIGHTS if found[field]}
     return Meaning(image, text, found["group"], found["panel"], found["order"], rights, several)
-
-
-def _named(section: TableSection, field: str) -> str:
-    return str(getattr(section, field, "")) if field != "image" else ""
 
 
 def _check(table: Table, section: TableSection, where: str) -> None:

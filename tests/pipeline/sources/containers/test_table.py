@@ -230,8 +230,8 @@ def test_a_table_without_pictures_says_what_is_needed(shop: Path) -> None:
 @pytest.mark.parametrize(
     "cell",
     ["img/A-1_front.png", "./img/A-1_front.png", "img\\A-1_front.png", "HOME/img/A-1_front.png",
-     "file://HOME/img/A-1_front.png", "IMG/a-1_FRONT.png", "img/A-1_front", "A-1_front.png", "C:\\shop\\img\\A-1_front.png",
-     "/another/machine/img/A-1_front.png"],
+     "file://HOME/img/A-1_front.png", "IMG/a-1_FRONT.png", "img/A-1_front", "A-1_front.png",
+     "C:\\shop\\img\\A-1_front.png", "/another/machine/img/A-1_front.png"],
 )  # fmt: skip
 def test_a_file_is_found_however_its_path_is_written(cell: str, shop: Path) -> None:
     (shop / "p.csv").write_text(f"image,text\n{cell.replace('HOME', str(shop))},a\n")
@@ -346,7 +346,7 @@ def test_a_line_that_is_no_json_costs_only_itself(shop: Path) -> None:
     assert [name for name, _, _ in faults_of(items)] == ["line 2", "line 3"]
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"{", b"[" * 100_000, "image,текст\n".encode("cp1251") * 2])
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe\x00", b"{", b"[" * 100_000, "image,текст\n".encode("cp1251") * 2])
 def test_a_table_that_cannot_be_read_is_one_row_or_one_error(
     content: bytes, shop: Path, gather: Callable[..., Any]
 ) -> None:
@@ -356,7 +356,7 @@ def test_a_table_that_cannot_be_read_is_one_row_or_one_error(
     except BadInput as error:
         assert str(error).endswith(".")
     else:
-        assert not records and [row.reason for row in rejected] == ["unreadable"]
+        assert not records and [row.reason for row in rejected] in (["unreadable"], ["empty"])
 
 
 def test_cells_below_an_empty_one_belong_to_the_group_above(shop: Path) -> None:
