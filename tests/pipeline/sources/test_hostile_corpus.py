@@ -350,7 +350,10 @@ def beside(corpus: Corpus) -> list[Path]:
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "/etc/passwd"
             packed.addfile(info)
-    return [home / name for name in ("evil.zip", "half.zip", "list.txt", "evil.tar")]
+    corpus.picture().save(home / "listed.png")
+    rows = ("listed.png", "gone.png", "/dev/null", "/etc/passwd", "in", "in/pipe.png", "http://10.0.0.1/a.png", "")
+    (home / "table.csv").write_text("\n".join(["image,text", *(f"{name},a text" for name in rows)]))
+    return [home / name for name in ("evil.zip", "half.zip", "list.txt", "evil.tar", "table.csv")]
 
 
 @dataclass(frozen=True)
@@ -411,7 +414,8 @@ def test_what_goes_in_is_kept_or_rejected(outcome: Outcome) -> None:
 def test_no_good_picture_is_lost(outcome: Outcome) -> None:
     lost = [name for name in outcome.corpus.good if outcome.of(name) not in outcome.told["kept"]]
     assert {name: outcome.reasons.get(outcome.of(name)) for name in lost} == {}
-    assert any(source.endswith("evil.zip/good-in-zip.png") for source in outcome.told["kept"])
+    beside = ("evil.zip/good-in-zip.png", "evil.tar/good-in-tar.png", "/listed.png")
+    assert all(any(source.endswith(name) for source in outcome.told["kept"]) for name in beside)
 
 
 def test_nothing_bad_is_kept(outcome: Outcome) -> None:
