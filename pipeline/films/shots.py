@@ -54,6 +54,7 @@ class FilmReader:
         self._film: Film | None = None
         self._cutter, self._chooser = Cutter(method), Chooser(watch)
         self._sizes: list[tuple[int, int]] = []
+        self._scaler = colour.Scaler()
         self._before: _Sight | None = None
         self._now: _Sight | None = None
 
@@ -93,7 +94,7 @@ class FilmReader:
             _shrunk(frame.width, frame.height, width) for width in (MEASURE_WIDTH, DETECT_WIDTH)
         ]
         measured, detected = self._sizes
-        image = colour.picture(frame, picture.tags, measured)
+        image = colour.picture(frame, picture.tags, measured, self._scaler)
         small = np.asarray(cv2.resize(image, detected, interpolation=cv2.INTER_AREA), np.uint8)
         return _Sight(picture, image, small, choice.lines(frame), lost, key)
 
