@@ -134,6 +134,8 @@ def check(run: Run, wanted: Sequence[str]) -> list[Item]:
     """
     task = run.task
     found: list[Item] = []
+    if "collect" in wanted:
+        collect.check(task)
     if run.settings.sources and "collect" in wanted:
         found = collect.find([Path(source) for source in run.settings.sources])  # first: weights may take a download
     if "caption" in wanted:

@@ -80,6 +80,23 @@ class LayoutSection(Options):
         return self
 
 
+class ShotsSection(Options):
+    """How films become pictures, one per shot."""
+
+    detector: Literal["adaptive", "transnetv2"] = "adaptive"
+    """How cuts are found: "adaptive" compares neighbouring frames (PySceneDetect), "transnetv2" is a trained network
+    that finds dissolves as well and takes longer; it needs the extra `transnetv2`."""
+    bars: bool = True
+    """Find black bars around a film's picture and cut them away."""
+    lettering: Literal["avoid", "crop", "keep"] = "avoid"
+    """What is done about burnt-in text (subtitles, channel logos, watermarks): a frame without it is taken where the
+    shot has one; else "avoid" marks the picture with a note, and "crop" cuts the text away. With "keep", text makes no
+    difference to which frame is taken."""
+    text: Literal["plain", "rapidocr"] = "plain"
+    """How burnt-in text is found: "plain" by the shape and alignment of letters, "rapidocr" by a trained network, which
+    takes longer; it needs the extra `rapidocr`."""
+
+
 class GroupSection(Options):
     by: str
     """The grouping strategy, a name or the path of a file: "neighbours" takes neighbouring shots of a film (or images
@@ -199,6 +216,7 @@ class Task(Options):
     """Smallest and largest number of grids in a data set."""
     seed: int = Field(0, ge=-(2**63), lt=2**63)
     layout: LayoutSection
+    shots: ShotsSection = ShotsSection()
     group: GroupSection
     caption: CaptionSection = CaptionSection()
     filter: FilterSection = FilterSection()

@@ -39,6 +39,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "miniature/": tuple(OFFERED),
     "pipeline/consistency/plot.py": ("plots",),
     "pipeline/consistency/scorers/open_clip.py": ("open-clip",),
+    "pipeline/films/transnet.py": ("transnetv2",),
     "training/": ("train",),
 }
 """By file, or by the beginning of its path, the extras whose packages it may import."""
@@ -280,7 +281,7 @@ def test_one_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_extra_of_a_plug_in_has_the_name_of_one() -> None:
     known = {name.replace("_", "-") for kind in plugins.KINDS for name in plugins.names(kind)}
-    assert set(OFFERED) - known == {"hub", "page", "plots", "train"}
+    assert set(OFFERED) - known == {"hub", "page", "plots", "train", "transnetv2"}
 
 
 # ---- waiting threads, and tests that hang

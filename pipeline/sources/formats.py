@@ -47,6 +47,9 @@ MARKS: tuple[tuple[Format, dict[int, bytes]], ...] = (
     (Format("a Windows Media film", "film"), {0: b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"}),
     (Format("an MXF film", "film"), {0: b"\x06\x0e\x2b\x34"}),
     (Format("a DV film", "film"), {0: b"\x1f\x07\x00"}),
+    (Format("a RealMedia film", "film"), {0: b".RMF"}),
+    (Format("an IVF film", "film"), {0: b"DKIF"}),
+    (Format("a YUV4MPEG film", "film"), {0: b"YUV4MPEG2 "}),
     (Format("a ZIP archive", remedy=OPEN_IT), {0: b"PK\x03\x04"}),
     (Format("an empty ZIP archive"), {0: b"PK\x05\x06"}),
     (Format("a tar archive", remedy="unpack it"), {257: b"ustar"}),
@@ -62,6 +65,8 @@ MARKS: tuple[tuple[Format, dict[int, bytes]], ...] = (
     (Format("a JPEG 2000 picture", remedy=CONVERT), {4: b"jP  \r\n\x87\n"}),
 )
 """Formats with their bytes at given offsets; the first that matches whole wins."""
+QUICKTIME = {b"moov", b"mdat", b"wide", b"skip", b"free", b"pnot", b"styp", b"sidx", b"moof"}
+"""First boxes of QuickTime films from before these had a mark of their own, and of fragments of streams."""
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"}
 BITMAP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
 """Sizes that the second header of a BMP may have; "BM" alone could begin a text."""
@@ -77,7 +82,7 @@ def format_of(head: bytes) -> Format:
     """
     if head[4:8] == b"ftyp":
         return _boxed(head)
-    if head[4:8] in (b"moov", b"mdat", b"wide", b"skip", b"pnot"):  # QuickTime before it had a mark of its own
+    if head[4:8] in QUICKTIME:
         return MP4
     for found, marks in MARKS:
         if all(head.startswith(mark, place) for place, mark in marks.items()):

