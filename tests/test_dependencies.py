@@ -39,6 +39,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "miniature/": tuple(OFFERED),
     "pipeline/consistency/plot.py": ("plots",),
     "pipeline/consistency/scorers/open_clip.py": ("open-clip",),
+    "pipeline/films/lettering.py": ("rapidocr",),
     "pipeline/films/transnet.py": ("transnetv2",),
     "training/": ("train",),
 }
@@ -58,6 +59,7 @@ UNDECLARED = {"bitsandbytes"}
 NOT_IMPORTED = {
     "datasets": "for data sets of the hub as sources",
     "num2words": "transformers needs it for SmolVLM",
+    "onnxruntime": "rapidocr runs its detector with it",
     "tensorboard": "torch.utils.tensorboard needs it",
     "torchvision": "transformers' image processors need it",
 }
@@ -281,7 +283,7 @@ def test_one_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_extra_of_a_plug_in_has_the_name_of_one() -> None:
     known = {name.replace("_", "-") for kind in plugins.KINDS for name in plugins.names(kind)}
-    assert set(OFFERED) - known == {"hub", "page", "plots", "train", "transnetv2"}
+    assert set(OFFERED) - known == {"hub", "page", "plots", "rapidocr", "train", "transnetv2"}
 
 
 # ---- waiting threads, and tests that hang

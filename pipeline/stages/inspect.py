@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline import pixels
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
+from pipeline.films import blanks
 from pipeline.records import Record, Rejected
 from pipeline.task import LayoutSection, Task
 
@@ -22,6 +23,8 @@ MEASURE_SIDE = 512
 """Pictures are measured at this long side in pixels, so that sharpness is comparable between sizes."""
 BINS = (8, 4, 4)
 """Bins of hue, saturation and value."""
+BLANK = {"flat": "one even ground", "test card": "a test card"}
+"""Kinds of pictures without content, in words; the others are called by their colour."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def inspect(batch: Sequence[Record], *, parameters: Parameters) -> Iterator[Reco
 
 
 def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rejected:
-    """The record with its measures, or why it can't be used: unreadable, too small, or of the wrong shape."""
+    """The record with its measures, or why it can't be used: unreadable, too small, of the wrong shape, or blank."""
     path = folder / record.path
     what = f"{record.source} ({record.position.stem})" if record.position.film else record.source
     try:
@@ -67,6 +70,8 @@ def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rej
         return Rejected(record.id, what, fault[0], f"{what} {fault[1]}")
     image.thumbnail((MEASURE_SIDE, MEASURE_SIDE), Image.Resampling.BOX)
     colours = np.asarray(image)
+    if kind := blanks.blank(colours[..., ::-1]):
+        return Rejected(record.id, what, "blank", f"{what} shows nothing: it is {BLANK.get(kind, kind)}.")
     grey = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
     return replace(
         record,
