@@ -15,7 +15,7 @@ from pipeline import files
 from pipeline.films import choice, colour
 from pipeline.films.choice import Chooser, Frame, Shot
 from pipeline.films.cuts import Cutter, Method, Sample
-from pipeline.films.decoding import HELD_BYTES, Film, Picture, State
+from pipeline.films.decoding import HELD_BYTES, Film, Picture
 
 DETECT_WIDTH = 256  # px; what PySceneDetect scales to by default
 MEASURE_WIDTH = 512  # px; a frame that is out of focus by a few pixels looks sharp when it is smaller
@@ -121,8 +121,7 @@ class FilmReader:
                 stretch=picture.stretch,
             )
         )
-        broken = picture.state == State.BROKEN
-        for cut in self._cutter.add(Sample(picture.time, end, now.small, now.lost, broken, now.key)):
+        for cut in self._cutter.add(Sample(picture.time, end, now.small, now.lost, picture.state, now.key)):
             yield self._chooser.cut(cut)
         self._chooser.settle(self._cutter.settled)
 
