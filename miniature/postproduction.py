@@ -42,7 +42,8 @@ def darkened(image: Frame, gain: float, light: tuple[float, float] | None = None
         y, x = np.mgrid[0:height, 0:width].astype(np.float32)
         near = ((x - light[0] * width) ** 2 + (y - light[1] * height) ** 2) / (0.12 * width) ** 2
         shade += (0.8 * np.exp(-near))[..., None]
-    return np.clip(image * shade, 0, 255).astype(np.uint8)
+    lit: Frame = np.clip(image * shade, 0, 255).astype(np.uint8)
+    return lit
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,6 @@ def encoded(frames: Iterable[Frame], *, fps: int = 12, crf: int = 23) -> Iterato
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
         container.mux(stream.encode())
     file.seek(0)
-    with av.open(file) as container:
-        for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="rgb24")
+    with av.open(file, "r") as film:
+        for frame in film.decode(film.streams.video[0]):
+            yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)

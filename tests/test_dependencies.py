@@ -41,6 +41,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "pipeline/pixels/faces.py": ("faces",),
     "pipeline/pixels/raw.py": ("pictures",),
     "pipeline/consistency/scorers/open_clip.py": ("open-clip",),
+    "pipeline/films/lettering.py": ("rapidocr",),
     "pipeline/sources/containers/hub.py": ("hub",),
     "pipeline/sources/downloads.py": ("urls",),
     "pipeline/sources/hub_rows.py": ("hub",),
@@ -68,6 +69,7 @@ NOT_IMPORTED = {
     "pillow-heif": "imported by name in pipeline/pixels/formats.py",
     "pillow-jxl-plugin": "imported by name in pipeline/pixels/formats.py",
     "num2words": "transformers needs it for SmolVLM",
+    "onnxruntime": "rapidocr runs its detector with it",
     "tensorboard": "torch.utils.tensorboard needs it",
     "torchvision": "transformers' image processors need it",
 }
@@ -291,7 +293,9 @@ def test_one_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_extra_of_a_plug_in_has_the_name_of_one() -> None:
     known = {name.replace("_", "-") for kind in plugins.KINDS for name in plugins.names(kind)}
-    assert set(OFFERED) - known == {"faces", "page", "pictures", "plots", "tables", "train", "transnetv2"}
+    assert set(OFFERED) - known == {
+        "faces", "page", "pictures", "plots", "rapidocr", "tables", "train", "transnetv2",
+    }  # fmt: skip
 
 
 # ---- waiting threads, and tests that hang

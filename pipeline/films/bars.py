@@ -122,7 +122,7 @@ class _Sum:
         cv2.accumulateSquare(image, self.squares)
 
     def seen(self) -> _Seen:
-        mean = self.total / self.count
+        mean = (self.total / self.count).astype(np.float32)
         changes = np.sqrt(np.maximum(self.squares / self.count - mean**2, 0)).max(axis=2)
         return _Seen(_axis(mean, changes), _axis(mean.transpose(1, 0, 2), changes.T))
 

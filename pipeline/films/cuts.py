@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scenedetect import AdaptiveDetector, FrameTimecode
 
+from pipeline.films.decoding import State
+
 Method = Literal["adaptive", "transnetv2"]
 
 # Best mean F1 over three data sets in PySceneDetect's own sweep (benchmark/SWEEP_REPORT.md): 3.5, 0.6 s, window 3.
@@ -46,8 +48,7 @@ class Sample:
     """BGR, 256 pixels wide or less."""
     lost: bool = False
     """Whether pictures are lost before it."""
-    broken: bool = False
-    """Whether parts of it are lost."""
+    state: State = State.GOOD
     key: bool = True
     """Whether it is built on no other picture, or one that was passed over since the last sample was."""
 
@@ -93,11 +94,15 @@ class Cutter:
         self._first = 0  # number of the first sample that is kept
         self._changes: deque[Change] = deque()
         self._last_cut = 0.0
+        self._sound: NDArray[np.uint8] | None = None
+        """The last picture before damage."""
         self._calm = 0
         """The sample at which the last flash was over; changes before it are part of that."""
 
     def add(self, sample: Sample) -> list[Cut]:
         """The cuts that are certain by now."""
+        if sample.state < State.GOOD and self._samples and self._samples[-1].state == State.GOOD:
+            self._sound = self._samples[-1].image
         self._samples.append(sample)
         shown = sample.end - sample.time
         times = 1 if shown < HELD else min(round(shown * RATE), 2 * WINDOW + 1)
@@ -147,6 +152,9 @@ class Cutter:
         size = difference(before.image, after.image)
         if before.end - before.time >= HELD and size < LEAST_CHANGE:
             return False
+        sound = self._sound if before.state < State.GOOD else None
+        if sound is not None and difference(sound, after.image) < RETURN * size:
+            return False
         for number in range(change.after + 1, self._next):
             later = self._sample(number)
             if later.time - after.time > FLASH:
@@ -161,7 +169,7 @@ class Cutter:
         after = self._sample(change.after)
         if after.key:
             return False
-        if after.broken or self._sample(change.before).broken:
+        if State.BROKEN in (after.state, self._sample(change.before).state):
             return True
         return any(one.lost and 0 <= after.time - one.time <= LOSS for one in self._samples)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from pipeline.films import blanks, lettering
@@ -16,10 +17,11 @@ from pipeline.films.choice import EDGE, Frame, Shot
 from pipeline.films.colour import Picture
 from pipeline.films.decoding import State
 from pipeline.films.lettering import Overlay
+from pipeline.films.marks import MarkFinder
 from pipeline.task import ShotsSection
 
 WATCHED = 0.3
-"""Seconds from one frame to the next in which bars are looked for."""
+"""Seconds from one frame to the next in which bars and marks are looked for."""
 LEAST_LEFT = 0.5
 """Share of a frame that must be left where burnt-in text is cut away."""
 ASIDE = 1 / 3
@@ -55,7 +57,7 @@ def pick(shot: Shot, settings: ShotsSection) -> Pick | Unfit:
     if not frames:
         kinds = " or ".join(sorted(set(why)))
         return Unfit("blank", f"shows nothing: {kinds}")
-    found = lettering.find([frame.picture(lettering.WIDTH) for frame in frames], settings.text)
+    found = lettering.find(_views(frames), settings.text)
     if found.card:
         return Unfit("text card", "is text on a plain ground")
     if settings.lettering == "keep":
@@ -63,6 +65,13 @@ def pick(shot: Shot, settings: ShotsSection) -> Pick | Unfit:
     overlays = [found.in_frame(number) for number in range(len(frames))]
     best = max(range(len(frames)), key=lambda place: _rank(frames[place], overlays[place]))
     return Pick(frames[best], overlays[best])
+
+
+def _views(frames: Sequence[Frame]) -> list[Picture]:
+    """The frames for finding text: small, and of one size, whatever sizes a stream has on its way."""
+    first, *others = (frame.picture(lettering.WIDTH) for frame in frames)
+    size = first.shape[1::-1]
+    return [first, *(np.asarray(cv2.resize(one, size, interpolation=cv2.INTER_AREA), np.uint8) for one in others)]
 
 
 def _rank(frame: Frame, overlays: Sequence[Overlay]) -> tuple[int, bool, tuple[int, bool, bool, float]]:
@@ -74,14 +83,18 @@ class Cleaner:
 
     def __init__(self, settings: ShotsSection) -> None:
         self._settings = settings
-        self._bars = BarFinder()
+        self._bars, self._marks = BarFinder(), MarkFinder()
         self._shot, self._time = -1, 0.0
 
     def watch(self, shot: int, frame: Frame) -> None:
         """Takes note of a frame that is known to be in a shot."""
-        if self._settings.bars and (shot != self._shot or frame.time - self._time >= WATCHED):
-            self._shot, self._time = shot, frame.time
+        if shot == self._shot and frame.time - self._time < WATCHED:
+            return
+        self._shot, self._time = shot, frame.time
+        if self._settings.bars:
             self._bars.add(shot, frame.look())
+        if self._settings.lettering != "keep":
+            self._marks.add(shot, frame.look())
 
     def finish(
         self, shot: int, image: Picture, overlays: Sequence[Overlay], state: State
@@ -96,7 +109,7 @@ class Cleaner:
         box = self._bars.edges(shot).box(width, height)
         if cut := _cut_away(box, (width, height)):
             notes.append(f"bars cut away: {cut}")
-        overlays = _inside(overlays, box, (width, height))
+        overlays = _inside((*overlays, *self._marks.overlays(shot)), box, (width, height))
         image = _cropped(image, box)
         if overlays and self._settings.lettering == "crop":
             height, width = image.shape[:2]

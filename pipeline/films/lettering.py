@@ -233,14 +233,16 @@ def _overlap(box: Pixels, other: Pixels) -> float:
 def _is_overlay(found: _Found, views: Sequence[_View]) -> bool:
     """Whether what holds still is laid over the picture and no part of it."""
     left, top, right, bottom = found.box
-    shown = [views[number] for number in sorted(found.frames)]
-    moving = _stillness(shown, found.box) < MOVING
-    if len(shown) >= LONG and right - left > SHORT * (bottom - top) and moving:
-        return True
     height, width = views[0].grey.shape
-    centred = abs((left + right) / 2 / width - 0.5) < CENTRED
-    outside = top / height > LOW or bottom / height < HIGH
-    return centred and outside and (moving or found.sudden or _has_contrast(found.box, shown[0]))
+    if min(left, top, width - right, height - bottom) < 2:  # noqa: PLR2004
+        return False  # cut off by the frame, as nothing is that was laid over it
+    shown = [views[number] for number in sorted(found.frames)]
+    moving, short = _stillness(shown, found.box) < MOVING, right - left <= SHORT * (bottom - top)
+    if len(shown) >= LONG and moving and not short:
+        return True
+    if abs((left + right) / 2 / width - 0.5) > CENTRED or (HIGH * height <= bottom and top <= LOW * height):
+        return False
+    return ((moving or found.sudden) and not short) or _has_contrast(found.box, shown[0])
 
 
 def _stillness(views: Sequence[_View], box: Pixels) -> float:

@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline import pixels
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
+from pipeline.films import blanks
 from pipeline.pixels import CENTRE, faces, subject
 from pipeline.records import Record, Rejected
 from pipeline.task import LayoutSection, Task
@@ -23,6 +24,8 @@ MEASURE_SIDE = 512
 """Pictures are measured at this long side in pixels, so that sharpness is comparable between sizes."""
 BINS = (8, 4, 4)
 """Bins of hue, saturation and value."""
+BLANK = {"flat": "one even ground", "test card": "a test card"}
+"""Kinds of pictures without content, in words; the others are called by their colour."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def inspect(batch: Sequence[Record], *, parameters: Parameters) -> Iterator[Reco
 
 
 def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rejected:
-    """The record with its measures, or why it can't be used: unreadable, too small, or of the wrong shape."""
+    """The record with its measures, or why it can't be used: unreadable, too small, of the wrong shape, or blank."""
     path = folder / record.path
     what = f"{record.source} ({record.position.stem})" if record.position.film else record.source
     try:
@@ -72,6 +75,8 @@ def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rej
     if layout.fit == "crop":
         focus, cut = subject.focus_of(image, (width, height), (layout.panel_width, layout.panel_height))
     colours = np.asarray(image)
+    if kind := blanks.blank(colours[..., ::-1]):
+        return Rejected(record.id, what, "blank", f"{what} shows nothing: it is {BLANK.get(kind, kind)}.")
     grey = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
     return replace(
         record,

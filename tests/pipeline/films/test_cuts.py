@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import filmed
 import numpy as np
 import pytest
 
 from pipeline.films.cuts import FLASH, SHORTEST_SHOT, Cut, Cutter, Sample, difference
+from pipeline.films.decoding import State
 
 STEP = 0.04
 
@@ -70,6 +72,15 @@ def test_what_changes_where_pictures_are_lost_is_no_cut() -> None:
     assert cuts(samples(images, lost=[50], keys=[0])) == []
     assert cuts(samples(images, lost=[50], keys=[0, 50])) == [Cut(2.0, 2.0)]  # a key frame is built on nothing
     assert cuts(samples(images, lost=[10], keys=[0])) == [Cut(2.0, 2.0)]
+
+
+def test_a_picture_that_is_whole_again_after_damage_is_no_cut() -> None:
+    images = list(filmed.shots([0, 1], 3.0))
+    garbage = np.ascontiguousarray(images[30][:, ::-1])
+    given = list(samples(images))
+    for n in range(25, 50):
+        given[n] = replace(given[n], image=garbage, state=State.DOUBTFUL, lost=n == 25, key=False)
+    assert cuts(given) == [Cut(3.0, 3.0)]
 
 
 def test_slides_are_cut_and_slow_films_of_one_scene_are_not() -> None:

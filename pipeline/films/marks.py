@@ -1,0 +1,152 @@
+"""Channel logos and watermarks: what a film shows at one place in most of its shots, whatever else they show.
+
+One shot can't tell a logo from a sign in the scene, and a drawn logo has no letters to know it by. Different shots can:
+their edges differ everywhere, except where something is laid over all of them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.films.lettering import Overlay
+from pipeline.films.strokes import Floats, Mask, Pixels
+
+Sectors = NDArray[np.uint8]
+"""By pixel, the direction of an edge that holds still over a shot, 1 to SECTORS; 0 if there is none."""
+
+SECTORS = 8
+EDGE = 4.0
+"""Levels per pixel from which a change of brightness is an edge, even one that a picture shows through."""
+STEADY = 0.6
+"""Share of its strength that an edge keeps in the mean over a shot, if it holds still."""
+SHARE, LEAST_SHOTS = 0.6, 6
+"""Share of the shots, and their number, in which a mark must show the same edges."""
+LEAST_EDGES = 25
+"""Pixels of edge that a mark has at least."""
+MOST_OF_FRAME = 0.04
+"""Share of the frame that edges found in most shots may take; with more, all shots show one set: nothing is told."""
+JOIN = 9
+"""Pixels across which a mark's parts are joined."""
+SIDES = (0.008, 0.45)
+"""Sides of a mark as shares of the frame's; thinner ones are lines, larger ones a frame within the frame."""
+MIXED = 0.12
+"""Share of its edges that must run upright, and as many level; the edge of a bar has one direction only."""
+PRESENT = 0.5
+"""Share of a mark's edges from which a shot has it."""
+PAD = 2
+
+
+@dataclass(frozen=True)
+class _Mark:
+    box: Pixels
+    edges: Mask
+    """Its edges within the box, and their directions."""
+    sectors: Sectors
+
+
+class MarkFinder:
+    """Finds marks that stand in most of a film's shots. Frames are added as to a BarFinder."""
+
+    def __init__(self) -> None:
+        self._shot: int | None = None
+        self._size: tuple[int, int] | None = None
+        self._sums: list[Floats] = []
+        self._frames = 0
+        self._seen: dict[int, bytes] = {}
+        self._marks: list[_Mark] | None = None
+
+    def add(self, shot: int, image: NDArray[np.uint8]) -> None:
+        """Takes a BGR frame of a shot. One of another size than the first is scaled to that."""
+        if shot != self._shot:
+            self._close()
+        self._size = self._size or (image.shape[1], image.shape[0])
+        grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        if (image.shape[1], image.shape[0]) != self._size:
+            grey = cv2.resize(grey, self._size, interpolation=cv2.INTER_AREA)
+        soft = cv2.GaussianBlur(grey.astype(np.float32), (3, 3), 0)
+        right, down = (cv2.Sobel(soft, cv2.CV_32F, *along, scale=1 / 4) for along in ((1, 0), (0, 1)))
+        found = [np.asarray(each, np.float32) for each in (right, down, cv2.magnitude(right, down))]
+        self._sums = [one + other for one, other in zip(self._sums, found, strict=True)] if self._sums else found
+        self._frames = self._frames + 1 if self._shot == shot else 1
+        self._shot, self._marks = shot, None
+
+    def overlays(self, shot: int) -> tuple[Overlay, ...]:
+        """The marks in a shot, by all that was added, as shares of the frame; their `frames` are empty."""
+        self._close()
+        if self._size is None or shot not in self._seen:
+            return ()
+        if self._marks is None:
+            self._marks = _marks([self._sectors(each) for each in sorted(self._seen)])
+        sectors, (width, height) = self._sectors(shot), self._size
+        return tuple(_overlay(mark.box, width, height) for mark in self._marks if _has(sectors, mark))
+
+    def _sectors(self, shot: int) -> Sectors:
+        width, height = self._size or (0, 0)
+        return np.frombuffer(zlib.decompress(self._seen[shot]), np.uint8).reshape(height, width)
+
+    def _close(self) -> None:
+        if self._shot is not None:
+            right, down, strength = self._sums
+            held = cv2.magnitude(right, down) > STEADY * strength
+            sector = np.round(np.arctan2(down, right) * SECTORS / (2 * np.pi)) % SECTORS + 1
+            edges = held & (strength > EDGE * self._frames)
+            self._seen[self._shot] = zlib.compress(np.where(edges, sector, 0).astype(np.uint8).tobytes(), 1)
+        self._shot, self._sums = None, []
+
+
+def _marks(shots: list[Sectors]) -> list[_Mark]:
+    if len(shots) < LEAST_SHOTS:
+        return []
+    votes = np.zeros((SECTORS, *shots[0].shape), np.uint16)
+    for sectors in shots:
+        for number in range(SECTORS):
+            votes[number] += sectors == number + 1
+    # An edge between two sectors has votes in both.
+    votes = votes + np.roll(votes, 1, axis=0)
+    edges = votes.max(axis=0) >= max(LEAST_SHOTS, SHARE * len(shots))
+    direction = votes.argmax(axis=0).astype(np.uint8)
+    if float(edges.mean()) > MOST_OF_FRAME:
+        return []
+    joined = cv2.morphologyEx(edges.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((JOIN, JOIN), np.uint8))
+    count, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    boxes = [(x, y, x + width, y + tall) for x, y, width, tall, _ in stats[1:count].tolist()]
+    marks = [_Mark(box, edges[_area(box)], direction[_area(box)]) for box in boxes]
+    height, width = edges.shape
+    return [mark for mark in marks if _is_mark(mark, width, height)]
+
+
+def _area(box: Pixels) -> tuple[slice, slice]:
+    left, top, right, bottom = box
+    return slice(top, bottom), slice(left, right)
+
+
+def _is_mark(mark: _Mark, width: int, height: int) -> bool:
+    left, top, right, bottom = mark.box
+    across, down = (right - left) / width, (bottom - top) / height
+    if mark.edges.sum() < LEAST_EDGES or not all(SIDES[0] <= side <= SIDES[1] for side in (across, down)):
+        return False
+    # Sectors 0, 1, 4 and 5 of eight run across the picture from left to right, so their edges stand upright.
+    upright = float((mark.sectors[mark.edges] % (SECTORS // 2) < SECTORS // 4).mean())
+    return MIXED <= upright <= 1 - MIXED
+
+
+def _has(sectors: Sectors, mark: _Mark) -> bool:
+    here = sectors[_area(mark.box)][mark.edges].astype(int) - 1
+    wanted = mark.sectors[mark.edges].astype(int)
+    same = (here == wanted) | ((here + 1) % SECTORS == wanted)
+    return int((same & (here >= 0)).sum()) >= PRESENT * len(wanted)
+
+
+def _overlay(box: Pixels, width: int, height: int) -> Overlay:
+    left, top, right, bottom = box
+    return Overlay(
+        max(0, left - PAD) / width,
+        max(0, top - PAD) / height,
+        min(width, right + PAD) / width,
+        min(height, bottom + PAD) / height,
+    )
