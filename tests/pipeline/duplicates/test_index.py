@@ -30,8 +30,8 @@ FLIPS = st.lists(st.tuples(st.integers(0, 5), st.lists(st.integers(0, 63), max_s
 
 
 @pytest.mark.parametrize("few", [0, 16])
-@settings(deadline=None, max_examples=60)
-@given(hashes=HASHES, flips=FLIPS, radius=st.sampled_from([0, 1, 4, 6, 7, 12, 40, 64]))
+@settings(deadline=None, max_examples=25)
+@given(hashes=HASHES, flips=FLIPS, radius=st.sampled_from([0, 1, 6, 7, 40, 64]))
 def test_all_pairs_within_the_radius_are_found_once(
     few: int, hashes: list[int], flips: list[tuple[int, list[int]]], radius: int
 ) -> None:
