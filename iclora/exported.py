@@ -71,11 +71,12 @@ def nothing_left(run: Run, last: StageResult) -> str:
             listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
             said.append(f"{name} rejected {reasons.total()} {noun} ({listed})")
     what = "no grid is left for a data set" if last.name == "export" else f"{last.name} has kept nothing"
+    remarks = "".join(f"; {remark.rstrip('.')}" for remark in last.facts.get("remarks", ()) if last.name == "group")
     aside = last.facts.get(export.SET_ASIDE)
     moved = f"; the earlier data set is now {aside}" if aside else ""
     return (
         f"{what}: {', '.join(said) or 'nothing came in'}; '{run.command('show', 'rejected')}' names each with its "
-        f"values{moved}."
+        f"values{remarks}{moved}."
     )
 
 

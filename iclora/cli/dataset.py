@@ -100,7 +100,7 @@ def _group_command(  # noqa: PLR0913, PLR0917  (one argument per option)
         typer.Option(
             "--explain",
             metavar="PICTURE",
-            help="Print which groups a picture (a path, a name, or 'a.mp4 shot 3') could have joined and what stopped it.",
+            help="Print which groups a picture (path, name or 'a.mp4 shot 3') could have joined and what stopped it.",
         ),
     ] = None,
 ) -> None:

@@ -1,9 +1,9 @@
-"""How alike two shots of a film must be to be of one scene or of the same people, where a run has too few groups to
-learn it from.
+"""How alike two shots of a film must be to be of one scene or of the same people.
 
 Shots far apart in time, or of different films, are strangers. A shot is compared with its neighbours and with as many
-strangers; the floor is where these are told apart best, at the price that the filter puts on losing a right one. Where
-they can't be told apart there is no floor.
+strangers; the floor is where these are told apart best, at the price that the filter puts on losing a right one. Shots
+that are as unlike their neighbours as strangers are (one of a rabbit between two of a street) are not counted as lost:
+their share is estimated as the filter does it. Where shots and strangers can't be told apart there is no floor.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ FEWEST = 12
 """Shots with neighbours and strangers below which nothing is said."""
 MOST = 2_000
 """Shots that are compared."""
+DENSE, MOST_ALONE = 0.5, 0.5
+"""The share of shots that belong to none of their neighbours is estimated where at least DENSE of the strangers are
+kept out, and is MOST_ALONE at most."""
 LEAST_GAIN = 0.5
 """Share of the strangers that the floor keeps out, less PRICE times the share of shots that it costs, at least."""
 
@@ -55,9 +58,12 @@ def floor(records: Sequence[Record], task: Task, pictures: Pictures) -> float | 
 
 
 def _told_apart(own: np.ndarray, strange: np.ndarray) -> float | None:
-    edges = np.unique(own)
+    edges = np.unique(np.concatenate([own, np.nextafter(strange, np.inf)]))  # the lowest of equally good ones counts
     caught = np.searchsorted(np.sort(strange), edges, "left") / len(strange)
-    lost = np.searchsorted(np.sort(own), edges, "left") / len(own)
+    below = np.searchsorted(np.sort(own), edges, "left") / len(own)
+    dense = caught > DENSE
+    alone = min(MOST_ALONE, float((below[dense] / caught[dense]).min())) if dense.any() else 0.0
+    lost = np.maximum(0.0, (below - alone * caught) / (1 - alone))
     gain = caught - PRICE * lost
     best = int(np.argmax(gain))
     return float(edges[best]) if gain[best] >= LEAST_GAIN else None

@@ -25,7 +25,7 @@ class Stretch:
     name: str
     """What a person calls it: a film, or a folder and what of it."""
     why: str
-    """Why they may form groups, or, if they may not, why not."""
+    """Why they may form groups; if they may not, what is said of each of them, as a predicate."""
     sound: bool
     """Whether they may form groups."""
     whole: bool = False
@@ -40,7 +40,7 @@ def stretches(records: Sequence[Record], task: Task, pictures: Pictures, *, sets
     neighbours are alike, or by being more alike than the pictures of the whole source.
 
     Args:
-        sets: whether being more alike is enough; else an order is asked for.
+        sets: whether that goes for pictures without numbers too; else these are in no order, and so form no groups.
     """
     for (folder, film), those in by_key(records, sequence_of).items():
         if film:
@@ -51,12 +51,14 @@ def stretches(records: Sequence[Record], task: Task, pictures: Pictures, *, sets
             name = PurePath(folder).name or folder
             name += f", named {subject}" if subject and len(parts) > 1 else ""
             ordered = subjects.in_order(part, task)
-            others = records if sets else ()
-            why, sound = _reason(ordered, others, task, pictures)
+            why, sound = _reason(ordered, records, task, pictures, sets=sets)
+            why = why if sound else why.replace("{name}", name)
             yield Stretch(tuple(ordered), name, why, sound, whole=len(ordered) == task.grid_layout.size)
 
 
-def _reason(part: Sequence[Record], pool: Sequence[Record], task: Task, pictures: Pictures) -> tuple[str, bool]:
+def _reason(
+    part: Sequence[Record], pool: Sequence[Record], task: Task, pictures: Pictures, *, sets: bool
+) -> tuple[str, bool]:
     """Why pictures of a folder may form groups or not, and whether they may.
 
     Args:
@@ -64,14 +66,14 @@ def _reason(part: Sequence[Record], pool: Sequence[Record], task: Task, pictures
     """
     size, numbered = task.grid_layout.size, subjects.are_numbered(part)
     if len(part) < size:
-        return f"has only {counted(part, 'picture')} left, {task.name} takes {size}", False
+        return f"{{name}} has only {counted(part, 'picture')} left, {task.name} takes {size}", False
     if len(part) == size:
         return f"{size} pictures", True
     if not task.group.prove:
         return "one set, as group.prove=false says", True
     if numbered and len(part) <= task.group.window:
         return f"{len(part)} numbered pictures", True
-    return _tested(part, pool, pictures, size if numbered else 0)
+    return _tested(part, pool if sets or numbered else part, pictures, size if numbered else 0)
 
 
 def _tested(part: Sequence[Record], pool: Sequence[Record], pictures: Pictures, size: int) -> tuple[str, bool]:
@@ -84,7 +86,7 @@ def _tested(part: Sequence[Record], pool: Sequence[Record], pictures: Pictures, 
     best = max(in_order, as_set, key=lambda one: (one.holds, one.area))
     if not best.holds:
         value = f" (ROC AUC {best.area:.2f}, at least {coherence.LEAST_AREA} is needed)" if best.chance < 1 else ""
-        return f"{len(part)} pictures that nothing ties together{value}", False
+        return f"is one of {len(part)} pictures of {{name}} that nothing ties together{value}", False
     how = "alike in the order of their names" if best is in_order else "more alike than others of the source"
     return f"{how}, ROC AUC {best.area:.2f}", True
 

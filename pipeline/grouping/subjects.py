@@ -36,15 +36,19 @@ def read(stem: str) -> Name:
     """What a file name says: `chair_front` names a chair, from the front; `IMG_0012` nothing but a number."""
     words = roles.split_words(stem)
     first, last = 0, len(words)
-    while last > first and (words[last - 1].isdecimal() or _is_role(words[last - 1])):
+    while last > first and _tells_apart(words[last - 1]):
         last -= 1
-    while first < last and (words[first].isdecimal() or _is_role(words[first])):
+    while first < last and _tells_apart(words[first]):
         first += 1
-    apart = words[:first] + words[last:]
+    apart = [word for word in words[:first] + words[last:] if word.isdecimal() or _is_role(word)]
     subject = [word.casefold() for word in words[first:last]]
     if not subject or all(word in OF_CAMERAS or word in roles.NOISE or word.isdecimal() for word in subject):
         subject = []
     return Name(" ".join(subject), "-".join(apart), any(_is_role(word) for word in apart))
+
+
+def _tells_apart(word: str) -> bool:
+    return word.isdecimal() or _is_role(word) or roles.compact(word) in roles.NOISE
 
 
 def _is_role(word: str) -> bool:

@@ -53,8 +53,8 @@ class Vetoes:
     found: FittedRule | None = None
     """What the groups formed by structure alone say about strangers; None while there are too few of them."""
     related: float | None = None
-    """Least similarity of a shot to the most similar other one of its group, where shots far apart say it because there
-    are too few groups."""
+    """Least similarity of a shot to the most similar other one of its group, as shots far apart say it; None where they
+    don't, or before they were looked at."""
 
     @property
     def floor(self) -> float:
@@ -88,7 +88,7 @@ class Vetoes:
 
     def _related(self, records: Sequence[Record]) -> float | None:
         """Least similarity of an image to the most similar other one, as a person or shots far apart have set it."""
-        related = self.related if records[0].position.film and self.found is None else None
+        related = self.related if records[0].position.film else None
         if self.task.group.related is not None:
             related = self.task.group.related
         return related if len(records) > 1 else None
@@ -101,8 +101,8 @@ class Vetoes:
         return float(alike.max(axis=1).min())
 
     def learn(self, groups: Sequence[Sequence[Record]], sources: Sequence[object], records: Sequence[Record]) -> Vetoes:
-        """These vetoes with what groups formed by structure alone say about strangers; where there are too few, with
-        what shots far apart say.
+        """These vetoes with what shots far apart say about strangers, and what groups formed by structure alone say,
+        unless they are too few.
 
         Args:
             sources: the source of each group.
@@ -110,8 +110,10 @@ class Vetoes:
         """
         if self.task.grid_layout.size == 1:
             return self
+        related = relatedness.floor(records, self.task, self.pictures)
         if len(groups) < belonging.FEWEST:
-            return replace(self, related=relatedness.floor(records, self.task, self.pictures))
+            return replace(self, related=related)
         prior = evidence.ADJACENT_SHOT * evidence.nearness(groups)
         rows = self.pictures.rows_of(groups)
-        return replace(self, found=belonging.fit_run(self.pictures.measures, rows, sources, PRICE, prior))
+        found = belonging.fit_run(self.pictures.measures, rows, sources, PRICE, prior)
+        return replace(self, found=found, related=related)

@@ -23,7 +23,7 @@ def form(records: Sequence[Record], task: Task, vetoes: Vetoes) -> Iterator[Form
             continue
         few = len(stretch.records) < task.grid_layout.size
         for record in stretch.records:
-            yield reject(record, "incomplete folder" if few else LOOSE, f"{stretch.name} {stretch.why}")
+            yield reject(record, "incomplete folder" if few else LOOSE, stretch.why)
 
 
 def _along(stretch: Stretch, task: Task, vetoes: Vetoes) -> Iterator[Formed | Rejected]:

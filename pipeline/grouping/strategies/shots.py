@@ -24,7 +24,7 @@ def form(records: Sequence[Record], task: Task, vetoes: Vetoes) -> Iterator[Form
         if not stretch.sound:
             few = len(stretch.records) < task.grid_layout.size
             for record in stretch.records:
-                yield reject(record, "no neighbours" if few else LOOSE, f"{stretch.name} {stretch.why}")
+                yield reject(record, "no neighbours" if few else LOOSE, stretch.why)
             continue
         left, window = list(stretch.records), task.group.window
         while left:
