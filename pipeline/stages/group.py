@@ -35,6 +35,9 @@ from pipeline.plugins import Plugin
 from pipeline.records import Group, Record, Rejected, content_id
 from pipeline.task import Task
 
+WAYS_ON = "ways on"
+"""The fact of a run without any group that says what a person can do."""
+
 
 @dataclass(frozen=True)
 class Used:
@@ -130,7 +133,7 @@ def work(records: Sequence[Record], parameters: Parameters) -> Outcome:
     sets_ = [_group(one, task, pictures) for one in whole]
     facts: dict[str, object] = {"belonging": verdict.facts(vetoes.found)} if vetoes.found else {}
     if remark := _remark(single, left, groups):
-        facts["remarks"] = [remark]
+        facts |= {"remarks": [remark]} if groups or whole else {WAYS_ON: remark}
     return Outcome(sets_, groups, chosen, (*used, *incomplete, *left, *copies, *spare), vetoes, facts)
 
 

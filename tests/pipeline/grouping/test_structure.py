@@ -30,7 +30,12 @@ def grouped(records: Sequence[Record], name: str, *lines: str) -> tuple[list[lis
     return (
         [list(one.origin) for one in results if isinstance(one, Group)],
         [one for one in results if isinstance(one, Rejected)],
-        [remark for one in results if isinstance(one, Facts) for remark in one.found.get("remarks", [])],
+        [
+            remark
+            for one in results
+            if isinstance(one, Facts)
+            for remark in (*one.found.get("remarks", ()), *filter(None, [one.found.get(group.WAYS_ON)]))
+        ],
     )
 
 
