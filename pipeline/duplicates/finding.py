@@ -29,7 +29,7 @@ def used(looks: Looks, earlier: Looks, limits: Limits) -> list[Copy]:
     both = Looks(
         [*earlier.records, *looks.records],
         np.concatenate([earlier.colours, looks.colours]),
-        np.concatenate([earlier.vectors, looks.vectors]) if with_vectors else None,  # type: ignore[list-item]
+        np.concatenate([earlier.vectors, looks.vectors]) if with_vectors else None,
     )
     order = np.concatenate([preference(earlier.records), preference(looks.records) + fixed])
     return [Copy(one.copy - fixed, one.of, one.how) for one in _found(both, limits, order, fixed)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def nearest(queries: np.ndarray, vectors: np.ndarray, count: int) -> tuple[np.nd
     import faiss
 
     rows = np.ascontiguousarray(vectors, np.float32)
-    index = faiss.IndexFlatIP(rows.shape[1])
+    index: Any = faiss.IndexFlatIP(rows.shape[1])
     if len(rows) > FLAT:
         index = faiss.IndexIVFFlat(index, rows.shape[1], int(4 * len(rows) ** 0.5), faiss.METRIC_INNER_PRODUCT)
         index.nprobe = CELLS_SEARCHED

@@ -63,8 +63,9 @@ class Pictures:
 
     def means(self, groups: Sequence[Sequence[Record]]) -> np.ndarray:
         """The mean of `compared` over the records of groups of one size, as unit vectors: groups x dimensions."""
-        found: np.ndarray = self.compared[self.rows_of(groups)].mean(axis=1)
-        return found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-9)
+        found = self.compared[self.rows_of(groups)].mean(axis=1)
+        unit: np.ndarray = found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-9)
+        return unit
 
 
 def look_at(records: Sequence[Record], vectors: np.ndarray | None) -> Looks:

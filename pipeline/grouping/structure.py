@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from pipeline.consistency.belonging import LEAST_AREA
 from pipeline.grouping import coherence, subjects
 from pipeline.grouping.pictures import Pictures
 from pipeline.grouping.strategies.base import by_key, sequence_of
@@ -85,7 +86,7 @@ def _tested(part: Sequence[Record], pool: Sequence[Record], pictures: Pictures, 
     as_set = coherence.of_set(own, others)
     best = max(in_order, as_set, key=lambda one: (one.holds, one.area))
     if not best.holds:
-        value = f" (ROC AUC {best.area:.2f}, at least {coherence.LEAST_AREA} is needed)" if best.chance < 1 else ""
+        value = f" (ROC AUC {best.area:.2f}, at least {LEAST_AREA} is needed)" if best.chance < 1 else ""
         return f"is one of {len(part)} pictures of {{name}} that nothing ties together{value}", False
     how = "alike in the order of their names" if best is in_order else "more alike than others of the source"
     return f"{how}, ROC AUC {best.area:.2f}", True

@@ -109,7 +109,8 @@ def group(records: Sequence[Record], *, parameters: Parameters) -> Iterator[Grou
         BadInput: the strategy of another package breaks its contract.
     """
     outcome = work(records, parameters)
-    yield from (*outcome.whole, *outcome.chosen, *outcome.rejected)
+    yield from (*outcome.whole, *outcome.chosen)
+    yield from outcome.rejected
     if outcome.facts:
         yield Facts(outcome.facts)
 
