@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iclora import earlier, exported, report, review, settings, stages
+from iclora import earlier, explained, exported, report, review, settings, stages
 from iclora.settings import PLUG_INS, Settings
 from iclora.stages import STAGES
 from pipeline import plugins, wording
@@ -278,6 +278,17 @@ class Run:
         if self.captioner.verbatim:
             raise BadInput(f"the captioner '{self.settings.captioner}' takes texts as they are and is sent nothing.")
         return instructions.show(self.task, self.task.captioner.get("images", "panels"))
+
+    def explain(self, picture: str) -> list[str]:
+        """What became of a picture, then which groups it could have joined and what stopped it: a sentence each.
+
+        Args:
+            picture: its path or file name, or the shot of a film (`a.mp4 shot 3`).
+
+        Raises:
+            BadInput: no groups have been formed yet, or the run has no such picture, or several.
+        """
+        return explained.explain(self, picture)
 
     # ---- review
 

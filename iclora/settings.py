@@ -20,7 +20,7 @@ from training import config
 
 PLUG_INS = {"captioner": captioners, "scorer": scorers}
 """The package of each kind of plug-in that a run names."""
-CHOICES = {"source": "sources", "captioner": "captioner", "scorer": "scorer"}
+CHOICES = {"source": "sources", "against": "against", "captioner": "captioner", "scorer": "scorer"}
 """Keys beside those of a task, and the fields of `Settings` that hold them."""
 UNSEEN = {"name"}
 """Fields of a task that nobody sets."""
@@ -54,6 +54,8 @@ class Settings(BaseModel):
     """A task's name, or the path of its file."""
     sources: tuple[str, ...] = ()
     """Absolute paths, and addresses (`hf://datasets/OWNER/NAME`)."""
+    against: tuple[str, ...] = ()
+    """Folders of earlier runs, absolute, whose pictures are not used again."""
     captioner: str = "local"
     scorer: str = "open_clip"
     overrides: dict[str, Any] = Field(default_factory=dict)
@@ -73,6 +75,7 @@ class Settings(BaseModel):
         self,
         *,
         sources: Sources | None = None,
+        against: Sources | None = None,
         captioner: str | None = None,
         scorer: str | None = None,
         settings: Given = (),
@@ -80,11 +83,12 @@ class Settings(BaseModel):
     ) -> Settings:
         """The settings after a further request: what it doesn't mention stays, and its settings merge in by key.
 
-        New sources replace the earlier ones. With another captioner or scorer, settings of the earlier one no longer
-        apply (`captioner.model` is not the same for `local` and `server`), so they go.
+        New sources replace the earlier ones, and so do other runs that it is made against. With another captioner or
+        scorer, settings of the earlier one no longer apply (`captioner.model` is not the same for `local` and
+        `server`), so they go.
 
         Args:
-            unset: keys that are taken back, so that the task file or a default counts again; also `source`,
+            unset: keys that are taken back, so that the task file or a default counts again; also `source`, `against`,
                 `captioner` and `scorer`.
 
         Raises:
@@ -94,8 +98,9 @@ class Settings(BaseModel):
         overrides = dict(self.overrides)
         for key in unset:
             self._unset(key.strip(), asked, overrides)
-        if sources is not None:
-            asked["sources"] = tuple(map(_absolute, _several(sources)))
+        for key, given in (("sources", sources), ("against", against)):
+            if given is not None:
+                asked[key] = tuple(map(_absolute, _several(given)))
         named = {kind: word for kind, word in (("captioner", captioner), ("scorer", scorer)) if word is not None}
         asked |= {kind: plugins.absolute(PLUG_INS[kind], word) for kind, word in named.items()}
         for kind in PLUG_INS:
@@ -163,6 +168,7 @@ def in_force(settings: Settings) -> list[Setting]:
 
     found = [
         Setting("source", list(settings.sources), "run" if settings.sources else "miniature"),
+        Setting("against", list(settings.against), "run" if settings.against else "default"),
         *(
             Setting(kind, getattr(settings, kind), "run" if kind in settings.model_fields_set else "default")
             for kind in PLUG_INS

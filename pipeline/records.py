@@ -74,6 +74,10 @@ class Record:
     height: int = 0
     phash: str = ""
     """64-bit perceptual hash in hex: finds copies, but says nothing about relatedness."""
+    turned: str = ""
+    """The hashes that it has when it is mirrored or turned, one after the other (`duplicates.perceptual.TURNS`)."""
+    pixels: str = ""
+    """Hash of its size and of its pixels as they are measured: the same for the same pixels in files of other bytes."""
     sharpness: float = 0.0
     """Variance of the Laplacian of the grey image, 512 px on its long side."""
     exposure: float = 0.0

@@ -106,10 +106,11 @@ class ShotsSection(Options):
 
 class GroupSection(Options):
     by: str
-    """The grouping strategy, a name or the path of a file: "neighbours" takes neighbouring shots of a film (or images
-    of a folder, in the order of their names), "names" images whose names are the same but for a word or number that
-    says the panel (`7_before`, `7_after`; `before/7`, `after/7`), "columns" images to which a table or a listing gives
-    the same group, "sets" nothing but ready-made sets, which every strategy takes first."""
+    """The grouping strategy, a name or the path of a file: "shots" takes shots that are near one another in a film (and
+    numbered stills of one in a folder), "folders" the images of a folder, "names" images whose names are the same but
+    for a word or number that says the panel (`7_before`, `7_after`; `before/7`, `after/7`), "columns" images to which a
+    table or a listing gives the same group, "similarity" images that are alike wherever they are, "sets" nothing but
+    ready-made sets, which every strategy takes first."""
     pattern: str = Field("", max_length=LONGEST_LINE)
     """For "names": how names are built, if it isn't found out from all of them. `{role}` is the word for the panel,
     `{set}` what the picture is of, `*` anything that doesn't count; square brackets enclose what is missing where there
@@ -124,18 +125,35 @@ class GroupSection(Options):
     """What the panels of a group have in common: the same people, the same subject, the same place, the same style, or
     one picture before and after a change. Decides which measures detect strangers."""
     prove: bool = True
-    """Stop if the groups are no more alike than shuffled ones: the source has no structure, or is all alike."""
+    """Form groups only of what is more alike than chance: a larger folder, whose images have to show that they belong
+    together, and the run as a whole, which stops if its groups are no more alike than shuffled ones. With `false` a
+    folder is one set."""
     window: int = Field(6, ge=2, le=10_000)
-    """Size of the window of neighbouring images, the first included, that the panels of one group are taken from."""
+    """Size of the window of neighbouring images, the first included, that the panels of one group are taken from. A
+    folder of so many numbered images at most is one set."""
     span: float = Field(60.0, gt=0, le=1e6)
-    """Longest stretch of film, in seconds, that one group may cover."""
+    """Longest stretch of film, in seconds, that one group may cover; likewise of time between photographs, if
+    `within = "span"`."""
+    within: Literal["source", "folder", "span"] = "source"
+    """How near one another the images of a group have to be for the strategy "similarity": anywhere in the source, in
+    one folder or film, or no further apart than `span` by film or by the dates of photographs."""
     floor: float | None = Field(None, ge=0, le=1)
     """Two panels whose colours are less alike than this (histogram similarity, 0..1) veto the group. If not set, it is
     estimated from the run's own groups, or is 0.2 if there are too few of them."""
+    related: Threshold | None = None
+    """An image that is less alike than this to all others of its group (by the scorer's vectors, without a scorer by
+    colours) vetoes it. If not set, it is found from shots far apart, or from random pairs ("similarity")."""
     near: int = Field(6, ge=0, le=64)
     ceiling: float = Field(0.95, ge=0, le=1)
-    """Two images whose hashes differ in at most `near` of 64 bits and whose histograms are at least this alike are
-    near-copies, of which only the larger is used. Pairs are exempt: an edit may change little."""
+    """Two images whose hashes differ in at most `near` of 64 bits, also after one is mirrored or turned, and whose
+    histograms are at least this alike are near-copies, of which only the larger is used. Pairs are exempt: an edit may
+    change little."""
+    copies: Threshold | None = None
+    """Two images whose histograms are so alike and whose vectors by the scorer are at least this alike are near-copies
+    too. If not set, 0.97."""
+    per_source: int | None = Field(None, ge=1, le=1_000_000)
+    """Groups that one film or folder may give at most. If not set, half of the grids that the task takes, but no fewer
+    than it needs, and any number if there is only one source."""
 
     @field_validator("roles", mode="before")
     @classmethod
@@ -166,6 +184,8 @@ class GroupSection(Options):
             raise ValueError(
                 "the strategy 'pairs' has become 'names', which also reads folders and more than two views"
             )
+        if by == "neighbours":
+            raise ValueError("'neighbours' is now two strategies: 'shots' for films, 'folders' for folders of images")
         try:
             plugins.find(plugins.GROUPING, by)
         except BadInput as error:

@@ -15,7 +15,7 @@ PIPELINE = (
     {"exporters"},
     {"review", "dataset"},
     {"sources", "grouping", "captioning"},
-    {"consistency", "films"},
+    {"consistency", "films", "duplicates"},
     {"engines", "text"},
     {"task", "store"},
     {"families"},

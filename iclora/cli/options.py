@@ -19,6 +19,12 @@ Sources = Annotated[
         "hf://datasets/OWNER/NAME. Repeatable. Replaces the run's earlier sources.",
     ),
 ]
+Against = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--against", help="Folder of an earlier run, none of whose images is used again; repeatable. The run keeps it."
+    ),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; runs/TASK by default.")]
 
 
@@ -35,7 +41,7 @@ Set = Annotated[
 ]
 Unset = Annotated[
     list[str] | None,
-    typer.Option("--unset", help="KEY whose --set is taken back; also source, captioner, scorer. Repeatable."),
+    typer.Option("--unset", help="KEY whose --set is taken back; also source, against, captioner, scorer."),
 ]
 SetHere = Annotated[
     list[str] | None,

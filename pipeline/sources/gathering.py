@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import posixpath
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 
 from pipeline import plugins
 from pipeline.errors import BadInput
+from pipeline.files import natural
 from pipeline.sources import containers
 from pipeline.sources.base import Container, Fault, Item, Remark, is_address
 from pipeline.sources.companions import ENCODING, LISTING, SECOND, STRAY, Companions
@@ -199,12 +199,6 @@ def _identity(item: Item) -> tuple[str, str]:
     """Equal for items that are one file by links. Names within archives are never resolved as if they were paths."""
     path = item.content.path if item.content else None
     return (os.path.realpath(path), "") if path else (os.path.realpath(item.home), item.name)
-
-
-def natural(text: str) -> list[tuple[int, int | str]]:
-    """Sort key that reads digits as numbers."""
-    parts = re.split(r"(\d+)", text.casefold())
-    return [(1, int(part)) if part.isdecimal() else (0, part) for part in parts]
 
 
 def _is_beside(item: Item) -> bool:

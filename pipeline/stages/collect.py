@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import pixels, plugins
+from pipeline.duplicates import exact
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.plugins import extras
@@ -24,7 +24,7 @@ from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.wording import command, counted
 
-IGNORE_GROUPS = ("neighbours", "pairs", "sets", "shots", "names", "folders", "similarity")
+IGNORE_GROUPS = ("folders", "names", "sets", "shots", "similarity")
 """The toolkit's own ways of grouping that don't look at the groups of a source; those of other packages may."""
 
 
@@ -185,19 +185,12 @@ def exact_copies(results: Sequence[Record | Rejected], known: Mapping[str, Recor
         results: everything that was made of some items, in order.
         known: records of the items before them, by id.
     """
-    new: dict[str, Record] = {}
-    parts = Counter[str]()
-    for found in results:
-        item = found.origin if isinstance(found, Rejected) else origin(found)[0]
-        part, parts[item] = parts[item], parts[item] + 1
-        if isinstance(found, Rejected):
-            yield found
-        elif first := known.get(found.id) or new.get(found.id):
-            detail = f"{_what(found)} has the same bytes as {_what(first)}."
-            yield Rejected(f"{item}#{part}", _what(found), "exact copy", detail)
-        else:
-            new[found.id] = found
-            yield found
+    return exact.bytes_once(results, known, _copy, lambda record: origin(record)[0])
+
+
+def _copy(record: Record, first: Record, part: int) -> Rejected:
+    detail = f"{_what(record)} has the same bytes as {_what(first)}."
+    return Rejected(f"{origin(record)[0]}#{part}", _what(record), "exact copy", detail)
 
 
 def _what(record: Record) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import cv2
-import imagehash
 import numpy as np
 from PIL import Image
 
 from pipeline import pixels
+from pipeline.duplicates import perceptual
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.films import blanks
@@ -77,6 +78,7 @@ def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rej
     colours = np.asarray(image)
     if kind := blanks.blank(colours[..., ::-1]):
         return Rejected(record.id, what, "blank", f"{what} shows nothing: it is {BLANK.get(kind, kind)}.")
+    phash, *turned = perceptual.hashes(image)
     grey = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
     return replace(
         record,
@@ -84,7 +86,9 @@ def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rej
         height=height,
         focus=focus,
         notes=(*record.notes, *opened.notes, *([cut] if cut else [])),
-        phash=str(imagehash.phash(image)),
+        phash=phash,
+        turned="".join(turned),
+        pixels=hashlib.sha256(repr((width, height)).encode() + colours.tobytes()).hexdigest(),
         sharpness=round(float(cv2.Laplacian(grey, cv2.CV_64F).var()), 3),
         exposure=round(float(grey.mean()) / 255, 4),
         histogram=_histogram(colours),

@@ -102,7 +102,7 @@ def test_a_veto_states_what_the_images_lack() -> None:
 
 
 def test_the_parameters_of_the_stage_can_be_sent_to_another_process() -> None:
-    strategy = plugins.find(plugins.GROUPING, "neighbours")
+    strategy = plugins.find(plugins.GROUPING, "shots")
     parameters = group.Parameters(BOARD, strategy, None, Path(), Cache(Path()))
     sent = pickle.loads(pickle.dumps(partial(group.group, parameters=parameters)))
     assert sent.keywords["parameters"].strategy == strategy
