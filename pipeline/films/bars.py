@@ -37,15 +37,16 @@ CLEAR = 0.05
 THICKNESS = (2, 0.42)
 """Pixels of a bar at least, and share of the side at most."""
 SAME = 2
-"""Pixels by which two bars may differ and be the same; half of it on either side of an observed line."""
+"""Pixels by which two bars may differ and be the same: a picture may be dark along its edge."""
 OVERLAID = 0.2
 """Share of a bar that subtitles and logos may cover in a shot; more is a picture that reaches into it."""
 DARK = 64
 """Levels of the brightest channel up to which a bar is black or dark grey."""
 CLEAN = 2.0
 """Levels of noise up to which a bar is drawn and not filmed."""
-FULL = 0.85
-"""Share of the picture's own strength from which a line at its edge is picture and not a blend with the bar."""
+FULL, HALF = 0.85, 0.6
+"""Share of the picture's own strength from which a line at its edge is picture and not a blend with the bar: of what it
+is a few lines further in, and twice as far in, where it may differ by itself."""
 
 
 @dataclass(frozen=True)
@@ -280,36 +281,36 @@ def _established(views: Sequence[_View]) -> list[Span]:
         if not any(bars) or any(_same(bars, other) for other in found):
             continue
         like = [view for view, other in shown if _same(bars, other)]
-        if _is_proved(bars, like, len(shown), len(views)):
+        if _is_proved(bars, like, views, len(shown)):
             found.append(bars)
     return found
 
 
 def _same(bars: Span, other: Span) -> bool:
-    return all(abs(a - b) <= SAME // 2 for a, b in zip(bars, other, strict=True))
+    return all(abs(a - b) <= SAME for a, b in zip(bars, other, strict=True))
 
 
-def _is_proved(bars: Span, like: Sequence[_View], told: int, shots: int) -> bool:
+def _is_proved(bars: Span, like: Sequence[_View], views: Sequence[_View], told: int) -> bool:
     """Whether bars seen in some shots are bars, and not a dark picture's edge or a plain ground.
 
     Args:
         like: the shots that show them.
-        told: number of shots that are bright enough to show where their picture ends.
-        shots: number of all.
+        views: all shots.
+        told: number of those that are bright enough to show where their picture ends.
     """
     low, high = bars
     even = abs(low - high) <= max(SAME, 0.1 * max(bars))
     colours = np.asarray([view.colours for view in like])
     sides = [side for side, bar in enumerate(bars) if bar]
     dark = float(colours[:, sides].max()) <= DARK
-    everywhere = len(like) >= 0.9 * told
+    everywhere = len(like) >= 0.5 * told and all(view.allows(bars) for view in views)
     if dark and even:
         return everywhere or len(like) >= max(2, 0.05 * told)
     clean = float(np.median([view.noise for view in like])) <= CLEAN
     steady = float((colours[:, sides].max(axis=(0, 1)) - colours[:, sides].min(axis=(0, 1))).max()) <= LEAST_MARGIN
     if even:
         return everywhere and steady
-    return dark and everywhere and clean and len(like) >= min(3, shots) and shots > 1
+    return dark and everywhere and clean and len(like) >= min(3, len(views)) and len(views) > 1
 
 
 def _assign(views: Sequence[_View], known: Sequence[Span]) -> list[Span]:
@@ -339,14 +340,15 @@ def _nearest(chosen: Sequence[Span | None], place: int) -> Iterator[Span]:
 
 
 def _inwards(bars: Span, axes: Sequence[_Axis]) -> Span:
-    """The bars without the line or two in which bar and picture are blended."""
+    """The bars without the lines in which bar and picture are blended, by an encoder also far into the bar."""
     grown = []
     for side, bar in enumerate(bars):
         if not bar:
             grown.append(0)
             continue
-        lines = np.median([axis.strength[:: -1 if side else 1][bar : bar + 2 * REACH] for axis in axes], axis=0)
-        full = float(np.median(lines[REACH:]))
-        blended = [place for place in range(REACH) if lines[place] < FULL * full]
-        grown.append(bar + (blended[-1] + 1 if blended else 0))
+        lines = np.median([axis.strength[:: -1 if side else 1][bar : bar + 4 * REACH] for axis in axes], axis=0)
+        near, far = float(np.median(lines[REACH : 2 * REACH])), float(np.median(lines[2 * REACH :]))
+        faint = [place for place in range(REACH) if lines[place] < FULL * near]
+        faint += [place for place in range(2 * REACH) if lines[place] < HALF * far]
+        grown.append(bar + max(faint, default=-1) + 1)
     return grown[0], grown[1]

@@ -24,8 +24,12 @@ EDGE = 4.0
 """Levels per pixel from which a change of brightness is an edge, even one that a picture shows through."""
 STEADY = 0.6
 """Share of its strength that an edge keeps in the mean over a shot, if it holds still."""
-SHARE, LEAST_SHOTS = 0.6, 6
-"""Share of the shots, and their number, in which a mark must show the same edges."""
+SHARE, LEAST_SHOTS = 0.6, 5
+"""Share of the different shots, and their number, in which a mark must show the same edges."""
+COMMON = 0.12
+"""Share of their edges that shots of one set have in common; they count as one."""
+MOST_SHOTS = 80
+"""Shots of a film, evenly spread, that are compared."""
 LEAST_EDGES = 25
 """Pixels of edge that a mark has at least."""
 MOST_OF_FRAME = 0.04
@@ -81,7 +85,8 @@ class MarkFinder:
         if self._size is None or shot not in self._seen:
             return ()
         if self._marks is None:
-            self._marks = _marks([self._sectors(each) for each in sorted(self._seen)])
+            known = sorted(self._seen)
+            self._marks = _marks(_different([self._sectors(each) for each in known[:: 1 + len(known) // MOST_SHOTS]]))
         sectors, (width, height) = self._sectors(shot), self._size
         return tuple(_overlay(mark.box, width, height) for mark in self._marks if _has(sectors, mark))
 
@@ -97,6 +102,20 @@ class MarkFinder:
             edges = held & (strength > EDGE * self._frames)
             self._seen[self._shot] = zlib.compress(np.where(edges, sector, 0).astype(np.uint8).tobytes(), 1)
         self._shot, self._sums = None, []
+
+
+def _different(shots: list[Sectors]) -> list[Sectors]:
+    """One of each set of shots that show the same."""
+    kept: list[Sectors] = []
+    for sectors in shots:
+        edges = np.flatnonzero(sectors)
+        values = sectors.ravel()[edges]
+        if all(
+            (other.ravel()[edges] == values).sum() <= COMMON * min(len(edges), np.count_nonzero(other))
+            for other in kept
+        ):
+            kept.append(sectors)
+    return kept
 
 
 def _marks(shots: list[Sectors]) -> list[_Mark]:
