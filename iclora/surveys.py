@@ -17,11 +17,10 @@ from iclora.settings import Sources, list_tasks
 from pipeline import files, plugins
 from pipeline.cache import Cache
 from pipeline.consistency import verdict
+from pipeline.duplicates import finding
 from pipeline.engines.base import Facts
 from pipeline.errors import BadInput, EmptyResult
-from pipeline.grouping import roles
-from pipeline.grouping.pictures import Pictures
-from pipeline.grouping.vetoes import drop_copies
+from pipeline.grouping import pictures, roles
 from pipeline.progress import Progress, silent
 from pipeline.records import Group, Record, Rejected
 from pipeline.sources import gathering
@@ -171,10 +170,8 @@ def survey(sources: Sources, *, progress: Progress = silent) -> Survey:
             progress("group", number, len(tasks))
             fits.append(_fit(task, records, [item for item in others if _is_joint(item, task)], folder))
         progress("group", len(tasks), len(tasks))
-        pictures = Pictures.of(tasks[0], records, None)
-        copies = drop_copies([one for one in records if not one.position.set], pictures, GroupSection(by="neighbours"))[
-            1
-        ]
+        single = [one for one in records if not one.position.set]
+        copies = finding.copies(pictures.look_at(single, None), pictures.limits(GroupSection(by="folders"), ""))
         remarks = [*gathering.remarks(items), *_left_out(films, others)]
         shown = {record.id for fit in fits for one in fit.groups[:3] for record in one.records}
         shown |= {record.id for record in records[:: max(1, len(records) // 24)]}
@@ -259,7 +256,8 @@ def _fit(task: Task, records: Sequence[Record], joint: Sequence[Item], folder: P
     groups = tuple(one for one in results if isinstance(one, Group))
     facts = {key: value for one in results if isinstance(one, Facts) for key, value in one.found.items()}
     chance = verdict.at_chance(facts.get("belonging", {}))
-    notes = [*facts.get("remarks", ()), *([f"{chance}."] if chance else [])]
+    ways_on = facts.get(group.WAYS_ON)
+    notes = [*facts.get("remarks", ()), *([ways_on] if ways_on else []), *([f"{chance}."] if chance else [])]
     return Fit(
         task.name,
         task.title,

@@ -98,10 +98,8 @@ def format_of(head: bytes, name: str = "") -> Format:
     """
     if decoder := formats.decoder_of(head, name):
         return DECODED[decoder]
-    if head[4:8] == b"ftyp":
+    if head[4:8] == b"ftyp" or head[4:8] in QUICKTIME:
         return AVIF if formats.brands_of(head) & formats.AVIF_BRANDS else MP4
-    if head[4:8] in QUICKTIME:
-        return MP4
     for found, marks in MARKS:
         if all(head.startswith(mark, place) for place, mark in marks.items()):
             return found
