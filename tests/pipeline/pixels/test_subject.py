@@ -121,7 +121,8 @@ def test_a_run_says_what_it_left_out_of_its_pictures(tmp_path: Path, draw, story
     notes = ("the first of several frames or pages", "its colour profile is ignored: it can't be read", "cropped 9 %")
     several, profile, faceless = stage.facts([plain, replace(plain, notes=notes)])["remarks"]
     assert several == (
-        "1 picture has several frames or pages, of which the first counts (pictures.animated=frames takes all): in/a.png."
+        "1 picture has several frames or pages, of which the first counts (pictures.animated=frames takes all): "
+        "in/a.png."
     )
     assert profile == "1 picture has a colour profile of no use: in/a.png."
     assert faceless == "crops keep what stands out, but faces aren't looked for: pip install 'iclora[faces]'."
