@@ -23,6 +23,8 @@ MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab ": "LAB"}
 NAMED = {"RGB": "RGB", "L": "grey", "CMYK": "CMYK", "LAB": "Lab"}
 LEAST_CONTRAST = 64
 """Codes of 255 that white must be above black; a profile that gives less would lose the picture."""
+IGNORED = "its colour profile is ignored"
+"""How the note of a picture begins whose profile is of no use."""
 SAME = 1
 """Codes by which two colours may differ and be called the same, since profiles round."""
 SRGB_GAMMA = 0.45455
@@ -49,7 +51,7 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         notes = ("HDR, toned down to sRGB",)
     elif profile := _profile_of(exif, info, kind):
         image, fault = _converted(image, profile)
-        notes = (f"its colour profile is ignored: {fault}",) if fault else ()
+        notes = (f"{IGNORED}: {fault}",) if fault else ()
     return _on_white(_plain(image)), notes
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-PACKAGE, MODULE = "scikit-image", "skimage"
+EXTRA, MODULE = "faces", "skimage"
 SIDE = 288
 """Pixels of the long side that faces are looked for at: those of a twelfth of it are still found."""
 SMALLEST = 24

@@ -27,7 +27,7 @@ MOST_OF_FORMAT = {
     "HEIF": 100_000_000,
     "JPEG2000": 60_000_000,
     "JXL": 100_000_000,
-    "RAW": 110_000_000,
+    "RAW": 105_000_000,
     "WEBP": 80_000_000,
     "slow": 4_200_000,
 }
@@ -42,6 +42,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF", "JPEG2000
 """Detected by content, not by name; some of Pillow's other formats start programs (EPS runs Ghostscript)."""
 SEQUENCES = ("GIF", "WEBP", "PNG", "AVIF", "TIFF", "HEIF")
 """Formats whose further pictures are frames or pages; those of MPO are previews and maps, those of PSD layers."""
+SEVERAL = "the first of several frames or pages"
+"""The note of a picture that has more."""
 HEAD = 512
 """Bytes by which a format is recognised."""
 MERGED, THUMBNAIL = 1057, 254
@@ -160,7 +162,7 @@ class _PillowPicture:
 
     def decode(self, least_side: int | None) -> tuple[Image.Image, tuple[str, ...]]:
         image = self.image
-        several = ("the first of several frames or pages",) if self.is_sequence else ()
+        several = (SEVERAL,) if self.is_sequence else ()
         if least_side is not None:
             image.draft("RGB", (least_side, least_side))
         if image.info.get("progressive"):

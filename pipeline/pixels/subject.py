@@ -18,6 +18,8 @@ HAIR, SIDES, CHIN = 0.45, 0.15, 0.2
 """What belongs to a head above a face as it is found, at its sides and below, as shares of its size."""
 KEPT = 0.95
 """Share of a head within a crop from which it is kept."""
+CROPPED = "cropped"
+"""How the note of a picture begins that loses more than LEAST_CUT."""
 SALIENCY_SIDE = 64
 """Pixels of the side at which saliency is measured, as in its source."""
 DRAWN = 0.25
@@ -127,4 +129,4 @@ def _phrase(upright: bool, lost: float, focus: float, faces_kept: tuple[int, int
         how = f"keeps {counted(kept, 'face')}" if kept == all_of_them else f"keeps {kept} of {all_of_them} faces"
     else:
         how = "keeps what stands out" if moved else "about the centre"
-    return f"cropped {cuts}, {how}"
+    return f"{CROPPED} {cuts}, {how}"

@@ -18,8 +18,12 @@ from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.films import blanks
 from pipeline.pixels import CENTRE, faces, subject
+from pipeline.pixels.colour import IGNORED
+from pipeline.pixels.opening import SEVERAL
 from pipeline.records import Record, Rejected
+from pipeline.sources.names import listed
 from pipeline.task import LayoutSection, Task
+from pipeline.wording import counted
 
 MEASURE_SIDE = 512
 """Pictures are measured at this long side in pixels, so that sharpness is comparable between sizes."""
@@ -52,7 +56,24 @@ def stage(task: Task, folder: Path, threads: int) -> Stage[Record]:
         config={"layout": task.layout.model_dump(), "packages": pixels.installed(), "faces": faces.can_be_found()},
         batch=32,
         workers=threads,
+        facts=lambda records: {"remarks": list(_remarks(records, task))},
     )
+
+
+def _remarks(records: Sequence[Record], task: Task) -> Iterator[str]:
+    """What is said of pictures of which something was left out."""
+    several = [record.source for record in records if SEVERAL in record.notes]
+    if several and task.pictures.animated == "first":
+        has = counted(several, "picture has", "pictures have")
+        yield f"{has} several frames or pages, of which the first counts (pictures.animated=frames takes all): " + (
+            f"{listed(several)}."
+        )
+    ignored = [record.source for record in records if any(note.startswith(IGNORED) for note in record.notes)]
+    if ignored:
+        yield f"{counted(ignored, 'picture has a', 'pictures have a')} colour profile of no use: {listed(ignored)}."
+    cropped = any(note.startswith(subject.CROPPED) for record in records for note in record.notes)
+    if cropped and not faces.can_be_found():
+        yield f"crops keep what stands out, but faces aren't looked for: pip install 'iclora[{faces.EXTRA}]'."
 
 
 def inspect(batch: Sequence[Record], *, parameters: Parameters) -> Iterator[Record | Rejected]:

@@ -13,12 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
+import pillow_jxl  # noqa: F401
 import pytest
 from PIL import Image
 
 from pipeline import pixels
 from pipeline.errors import BadInput
 from pipeline.pixels import guards
+
+pillow_heif.register_heif_opener()
 
 Draw = Callable[..., Image.Image]
 
@@ -236,13 +240,20 @@ def peak_of(path: Path) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says it")
 @pytest.mark.slow  # writing a picture of 118 megapixels takes its time
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "GIF", "JXL", "HEIF", "JPEG2000"])
 def test_the_largest_pictures_take_less_than_two_gigabytes(kind: str, tmp_path: Path) -> None:
     mode = "P" if kind == "GIF" else "RGBA"
-    size = (8_900, 8_950) if kind == "WEBP" else (10_800, 10_900)
+    sizes = {"WEBP": (8_900, 8_950), "JXL": (9_990, 10_000), "HEIF": (9_990, 10_000), "JPEG2000": (7_740, 7_740)}
+    size = sizes.get(kind, (10_800, 10_900))
     picture = Image.new(mode, size, 1 if kind == "GIF" else (10, 20, 30, 40))
     exif = Image.Exif()
     exif[pixels.ORIENTATION] = 6
-    more = {"compress_level": 1} if kind == "PNG" else {"lossless": True, "method": 0} if kind == "WEBP" else {}
-    picture.save(tmp_path / "a", kind, **({"transparency": 1} if kind == "GIF" else {"exif": exif} | more))
+    more = {
+        "PNG": {"compress_level": 1, "exif": exif},
+        "WEBP": {"lossless": True, "method": 0, "exif": exif},
+        "TIFF": {"exif": exif},
+        "GIF": {"transparency": 1},
+        "JXL": {"effort": 1},
+    }
+    picture.save(tmp_path / "a", kind, **more.get(kind, {}))
     assert peak_of(tmp_path / "a") < 2_000_000_000

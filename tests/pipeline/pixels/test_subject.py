@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from skimage import data
 
 from pipeline import pixels
 from pipeline.pixels import faces, subject
+from pipeline.records import Layout, Position, Record
 from pipeline.stages import compose, inspect
 from pipeline.task import LayoutSection
 
@@ -95,7 +97,7 @@ def test_inspect_stores_where_a_crop_is_and_every_drawing_uses_it(
     assert record.focus < 0.5 and record.focus == again.focus
     assert record.notes == (subject.focus_of(astronaut.crop((0, 0, 512, 460)), (512, 460), WIDE)[1],)
     drawn = [
-        compose.draw([Path(record.path)], compose.Layout(1, 1, *WIDE), "crop", focus)
+        compose.draw([Path(record.path)], Layout(1, 1, *WIDE), "crop", focus)
         for focus in ([record.focus], [record.focus], ())
     ]
     assert drawn[0].tobytes() == drawn[1].tobytes() != drawn[2].tobytes()
@@ -109,3 +111,18 @@ def test_padded_pictures_are_not_cropped(astronaut: Image.Image, tmp_path: Path,
     layout = LayoutSection(rows=1, cols=1, panel_width=1024, panel_height=512, fit="pad")
     found = inspect.measure(record, tmp_path / "run", layout)
     assert (found.focus, found.notes) == (0.5, ())
+
+
+def test_a_run_says_what_it_left_out_of_its_pictures(tmp_path: Path, draw, storyboard, monkeypatch) -> None:
+    monkeypatch.setattr(faces, "can_be_found", lambda: False)
+    stage = inspect.stage(storyboard, tmp_path, 1)
+    plain = Record("a", "a.png", "in/a.png", Position())
+    assert stage.facts([plain]) == {"remarks": []}
+    notes = ("the first of several frames or pages", "its colour profile is ignored: it can't be read", "cropped 9 %")
+    several, profile, faceless = stage.facts([plain, replace(plain, notes=notes)])["remarks"]
+    assert several == (
+        "1 picture has several frames or pages, of which the first counts (pictures.animated=frames takes all): "
+        "in/a.png."
+    )
+    assert profile == "1 picture has a colour profile of no use: in/a.png."
+    assert faceless == "crops keep what stands out, but faces aren't looked for: pip install 'iclora[faces]'."
