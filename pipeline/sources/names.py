@@ -103,7 +103,7 @@ def passed_over(names: Collection[str]) -> str:
                    for name in inner if is_program_file(name))  # fmt: skip
     made = Counter(folder.rpartition("/")[2] for folder in folders)
     told = [
-        f"{counted(sum(found.values()), f'{what} of programs', f'{what}s of programs')} ({listed([*found])})"
+        f"{counted(sum(found.values()), f'{what} of programs', f'{what}s of programs')} ({listed(sorted(found))})"
         for what, found in (("folder", made), ("file", kept))
         if found
     ]

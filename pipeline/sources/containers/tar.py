@@ -22,8 +22,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from pipeline import files
 from pipeline.errors import BadInput
@@ -72,8 +73,7 @@ def claims(path: Path) -> bool:
             if begins.startswith(ZSTD):
                 return path.name.lower().endswith((".tar.zst", ".tzst", ".tar.zstd"))
             file.seek(0)
-            with _unpacking(file, begins) as unpacked:
-                return _is_header(unpacked.read(BLOCK))
+            return _is_header(_unpacking(file, begins).read(BLOCK))
     except DAMAGED:  # a folder; or whoever reads it says so
         return False
 
@@ -165,13 +165,14 @@ class _Archive:
     def _scanned(self) -> Iterator[_Entry]:
         watched = _Watched(self)
         archive = tarfile.TarFile(fileobj=watched, encoding="utf-8", errors="surrogateescape")
+        kept: list[tarfile.TarInfo] = vars(archive)["members"]  # it would keep them all
         tried = 0  # up to here no further member has been found
         while True:
             try:
                 info = archive.next()
             except DAMAGED:
                 info = None
-            archive.members.clear()  # it would keep them all
+            kept.clear()
             if info is None:
                 start, is_damaged = self._next_header(max(archive.offset, tried))
                 if is_damaged:
@@ -261,8 +262,13 @@ def _opened(home: str, changed: int, process: int) -> _Archive:
         return _Archive(home, *_unpacked(home, file, begins))
 
 
-def _unpacking(file: IO[bytes], begins: bytes) -> IO[bytes]:
-    """What a compressed file unpacks to; any other file as it is.
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+    def read1(self, size: int, /) -> bytes: ...
+
+
+def _unpacking(file: BufferedReader, begins: bytes) -> _Readable:
+    """What a compressed file unpacks to; any other file as it is. The file itself is left open.
 
     Args:
         begins: its first bytes; the file stands at its start.
@@ -276,22 +282,22 @@ def _unpacking(file: IO[bytes], begins: bytes) -> IO[bytes]:
     if begins.startswith(ZSTD):
         import pyarrow
 
-        unpacked: IO[bytes] = pyarrow.CompressedInputStream(pyarrow.PythonFile(file, mode="r"), "zstd")
+        unpacked: _Readable = pyarrow.CompressedInputStream(pyarrow.PythonFile(file, mode="r"), "zstd")
         return unpacked
     return file
 
 
-def _unpacked(home: str, file: IO[bytes], begins: bytes) -> tuple[IO[bytes], list[Fault]]:
+def _unpacked(home: str, file: BufferedReader, begins: bytes) -> tuple[IO[bytes], list[Fault]]:
     """An unpacked copy of an archive, as far as it is sound and within bounds, and why the rest is missing."""
     allowance = archives.Allowance.of(os.fstat(file.fileno()).st_size)
     copy, faults = tempfile.TemporaryFile(), list[Fault]()  # noqa: SIM115  (it is closed with the archive)
     try:
-        with _unpacking(file, begins) as unpacked:
-            while chunk := unpacked.read1(CHUNK):  # what there is, so that nothing before a fault is lost
-                if fault := allowance.take(home, len(chunk)):
-                    faults.append(replace(fault, detail=f"{home} unpacks to more than {allowance.most:,} bytes."))
-                    break
-                copy.write(chunk)
+        unpacked = _unpacking(file, begins)
+        while chunk := unpacked.read1(CHUNK):  # what there is, so that nothing before a fault is lost
+            if fault := allowance.take(home, len(chunk)):
+                faults.append(replace(fault, detail=f"{home} unpacks to more than {allowance.most:,} bytes."))
+                break
+            copy.write(chunk)
     except DAMAGED as error:
         said = getattr(error, "strerror", None) or str(error)
         faults.append(Fault("unreadable", f"{home} is a damaged archive, only its beginning is read: {said}."))

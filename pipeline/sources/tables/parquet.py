@@ -68,8 +68,8 @@ class Parquet:
         except BadInput as error:
             raise ValueError(str(error)) from error
         self.notes: Sequence[str] = ()
-        self.columns = [field.name for field in self.reader.schema]
-        self.pictures = [field.name for field in self.reader.schema if self._holds_pictures(field)]
+        self.columns: Sequence[str] = [field.name for field in self.reader.schema]
+        self.pictures: Sequence[str] = [field.name for field in self.reader.schema if self._holds_pictures(field)]
         self._heavy = {field.name for field in self.reader.schema if _is_heavy(field.type)}
 
     def _holds_pictures(self, field: pa.Field) -> bool:
@@ -176,17 +176,14 @@ class _Reader:
         import pyarrow
 
         try:
+            for start in range(0, self.count if not columns else 0, size):
+                yield [{} for _ in range(start, min(start + size, self.count))]
             if not columns:
-                yield from ([{}] * len(range(*span)) for span in self._spans(size))
                 return
             for batch in self.file.iter_batches(size, columns=list(columns), use_threads=False):
                 yield batch.to_pylist()
         except (pyarrow.ArrowException, OSError) as error:
             raise BadInput(f"{self.table} is damaged: {str(error).splitlines()[0]}.") from error
-
-    def _spans(self, size: int) -> Iterator[tuple[int, int]]:
-        for start in range(0, self.count, size):
-            yield start, min(start + size, self.count)
 
     def value(self, row: int, column: str) -> Any:
         """

@@ -95,7 +95,7 @@ class Reading:
                 facts = self._facts(row, group, number, column, picture)
                 self.panels[facts.panel] += 1
                 label = f"{row.label} {facts.panel or number + 1}" if len(found) > 1 else row.label
-                own, shared = picture.text, ()
+                own, shared = picture.text, tuple[tuple[str, str], ...]()
                 if len(texts) > 1:
                     own = own or texts[self.meaning.image.index(column)]
                 elif len(found) == 1:

@@ -157,11 +157,11 @@ class TextTable:
             ValueError, RecursionError: it is not JSON.
         """
         self.text, self.ending = text, ending
-        self.notes: list[str] = []
+        self.notes: Sequence[str] = ()
         names: dict[str, None] = {}
         for _, found in islice(parse(text, ending), 1000):
             names |= dict.fromkeys(found if isinstance(found, dict) else ())
-        self.columns = [str(name) for name in names]
+        self.columns: Sequence[str] = [str(name) for name in names]
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         for number, (label, found) in enumerate(parse(self.text, self.ending)):

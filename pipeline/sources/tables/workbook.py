@@ -57,8 +57,8 @@ class Workbook:
             raise
         except Exception as error:  # openpyxl raises whatever its XML leads it to
             raise self._refused(error) from error
-        self.notes = [f"only the sheet {self.sheet} is read, not {', '.join(others)}"] if others else []
-        self.columns = columns_of([_text(cell) for cell in self._header])
+        self.notes: Sequence[str] = [f"only the sheet {self.sheet} is read, not {', '.join(others)}"] if others else []
+        self.columns: Sequence[str] = columns_of([_text(cell) for cell in self._header])
 
     def _open(self) -> Book:
         import openpyxl

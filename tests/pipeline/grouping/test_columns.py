@@ -32,8 +32,8 @@ def formed(records: list[Record], of: task.Task = PAIR) -> tuple[list[str], dict
 
 @pytest.mark.parametrize(
     "panels",
-    [("[LEFT]", "[RIGHT]"), ("left", "Right"), ("1", "2"), ("panel 1", "panel 2"), ("front", "back"), ("before", "after"),
-     ("source_image", "edited_image"), ("vorher", "nachher")],
+    [("[LEFT]", "[RIGHT]"), ("left", "Right"), ("1", "2"), ("panel 1", "panel 2"), ("front", "back"),
+     ("before", "after"), ("source_image", "edited_image"), ("vorher", "nachher")],
 )  # fmt: skip
 def test_panels_are_markers_numbers_or_roles_whatever_the_order_of_the_rows(panels: tuple[str, str]) -> None:
     records = [
@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_rejected_with_the_name_of_its_group() -> None:
         "d1": "in the group D, no image is for [RIGHT] ('box' may be meant; say so with group.roles)",
         "e0": "in the group E, 2 images have the number 1",
         "f2": "in the group F, 3 images are more than couple-profile takes, 2; say which are for its panels with",
-        "g1": "in the group G, nothing says which image is for which panel; name the column that does with --set table.panel",
+        "g1": "in the group G, nothing says which image is for which panel; name the column that does with",
         "h": "nothing says which group it belongs to; name the column that does with --set table.group=COLUMN",
     }
     for name, sentence in expected.items():

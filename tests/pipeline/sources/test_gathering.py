@@ -200,7 +200,7 @@ def test_what_programs_keep_for_themselves_is_passed_over_and_counted(tmp_path, 
     assert (sorted(stems(records)), rejected) == (["IMG_1", "a", "b"], [])
     (remark,) = collect.find([home]).remarks
     assert remark.startswith(f"{home} passed over: 8 folders of programs (")
-    assert remark.endswith(" and 6 files of programs (.jpg@SynoEAStream, .AAE, .xmp, .pp3, Thumbs.db and 1 more).")
+    assert remark.endswith(" and 6 files of programs (.AAE, .THM, .jpg@SynoEAStream, .pp3, .xmp and 1 more).")
 
 
 def test_folders_of_programs_in_an_archive_are_counted_too(tmp_path):
@@ -208,7 +208,8 @@ def test_folders_of_programs_in_an_archive_are_counted_too(tmp_path):
         for name in ("a.png", "__MACOSX/._a.png", "__MACOSX/x/._b.png", "Thumbs.db", "x/desktop.ini"):
             archive.writestr(name, b"x")
     assert collect.find([tmp_path / "a.zip"]).remarks == [
-        f"{tmp_path}/a.zip passed over: 1 folder of programs (__MACOSX) and 2 files of programs (Thumbs.db, desktop.ini)."
+        f"{tmp_path}/a.zip passed over: 1 folder of programs (__MACOSX) and 2 files of programs (Thumbs.db, "
+        "desktop.ini)."
     ]
 
 
@@ -245,8 +246,8 @@ def test_a_table_of_another_name_is_a_listing_if_it_names_pictures(tmp_path):
     items = collect.find([tmp_path])
     assert [(item.name, item.text, item.facts.group) for item in items] == [("images/a.png", "a chair", "A1")]
     assert items.remarks == [
-        f"{tmp_path}/prices.csv is not used, since it names none of the pictures beside it; if its rows say which of them "
-        f"belong together, give it as a source: --source {tmp_path}/prices.csv.",
+        f"{tmp_path}/prices.csv is not used, since it names none of the pictures beside it; if its rows say which of "
+        f"them belong together, give it as a source: --source {tmp_path}/prices.csv.",
         f"{tmp_path}/products.csv names 1 picture and is used as their listing.",
     ]
 

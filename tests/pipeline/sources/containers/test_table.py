@@ -346,7 +346,9 @@ def test_a_line_that_is_no_json_costs_only_itself(shop: Path) -> None:
     assert [name for name, _, _ in faults_of(items)] == ["line 2", "line 3"]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe\x00", b"{", b"[" * 100_000, "image,текст\n".encode("cp1251") * 2])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"\xff\xfe\x00", b"{", b"[" * 100_000, "image,текст\n".encode("cp1251") * 2]
+)
 def test_a_table_that_cannot_be_read_is_one_row_or_one_error(
     content: bytes, shop: Path, gather: Callable[..., Any]
 ) -> None:
