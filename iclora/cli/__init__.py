@@ -42,7 +42,7 @@ UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 
 
 STAGES = {
-    "collect": "Find films and images, and take the sharpest frame of every shot.",
+    "collect": "Find films and images, and take one good frame of every shot.",
     "inspect": "Decode every image once and measure it: size, sharpness, hash, colours; reject what can't be used.",
     "group": "Form groups of related images.",
     "compose": "Lay each group out as one grid.",

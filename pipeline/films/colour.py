@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 
 import av
 import numpy as np
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
@@ -81,17 +81,30 @@ def orientation(frame: av.VideoFrame) -> Orientation:
     return Orientation(mirrored, round(np.degrees(np.arctan2(b, a)) / 90) % 4)
 
 
-def picture(
-    frame: av.VideoFrame, tags: Tags, size: tuple[int, int], interpolation: Interpolation = Interpolation.AREA
-) -> Picture:
+class Scaler:
+    """Changes size and pixel format of frames; fastest for frames that are all alike."""
+
+    def __init__(self, interpolation: Interpolation = Interpolation.AREA) -> None:
+        self._interpolation, self._reformatter = interpolation, VideoReformatter()
+
+    def scale(self, frame: av.VideoFrame, width: int, height: int, name: str) -> av.VideoFrame:
+        untold = frame.colorspace == UNSPECIFIED and not frame.format.is_rgb
+        large = frame.width >= HD[0] or frame.height > HD[1]
+        matrix = Colorspace.ITU709 if untold and large else None
+        return self._reformatter.reformat(
+            frame, width, height, name, src_colorspace=matrix, interpolation=self._interpolation
+        )
+
+
+def picture(frame: av.VideoFrame, tags: Tags, size: tuple[int, int], scaler: Scaler | None = None) -> Picture:
     """A frame as a BGR picture in sRGB, of this width and height; as it lies."""
-    width, height = size
+    (width, height), scaler = size, scaler or Scaler()
     if not tags.differ:
         name = "bgra" if has_alpha(frame.format.name) else "bgr24"
-        shown = np.asarray(_scaled(frame, width, height, name, interpolation).to_ndarray(), np.uint8)
+        shown = np.asarray(scaler.scale(frame, width, height, name).to_ndarray(), np.uint8)
         return _on_white(shown) if name == "bgra" else shown
     name = "rgba64le" if has_alpha(frame.format.name) else "rgb48le"
-    codes = np.asarray(_scaled(frame, width, height, name, interpolation).to_ndarray(), np.uint16)
+    codes = np.asarray(scaler.scale(frame, width, height, name).to_ndarray(), np.uint16)
     peak = _peak(frame, tags, name) if tags.is_hdr else 1.0
     made = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, ROWS):
@@ -122,9 +135,9 @@ def smaller(frame: av.VideoFrame, most: int) -> av.VideoFrame:
     scale = (most / taken) ** 0.5
     width, height = max(2, int(frame.width * scale) // 2 * 2), max(2, int(frame.height * scale) // 2 * 2)
     try:
-        return _scaled(frame, width, height, frame.format.name, Interpolation.AREA)
+        return Scaler().scale(frame, width, height, frame.format.name)
     except (av.error.FFmpegError, ValueError):  # libav can't write every format that it reads
-        return _scaled(frame, width, height, "bgra" if has_alpha(frame.format.name) else "bgr24", Interpolation.AREA)
+        return Scaler().scale(frame, width, height, "bgra" if has_alpha(frame.format.name) else "bgr24")
 
 
 @cache
@@ -132,18 +145,6 @@ def has_alpha(name: str) -> bool:
     """Whether a pixel format, by its name, has an alpha channel or a palette that may have one."""
     found = av.VideoFormat(name)
     return found.has_palette or any(part.is_alpha for part in found.components)
-
-
-def _scaled(frame: av.VideoFrame, width: int, height: int, name: str, interpolation: Interpolation) -> av.VideoFrame:
-    untold = frame.colorspace == UNSPECIFIED and not frame.format.is_rgb
-    large = frame.width >= HD[0] or frame.height > HD[1]
-    return frame.reformat(
-        width,
-        height,
-        name,
-        src_colorspace=Colorspace.ITU709 if untold and large else None,
-        interpolation=interpolation,
-    )
 
 
 def _on_white(image: NDArray[np.uint8]) -> Picture:
@@ -159,7 +160,7 @@ def _peak(frame: av.VideoFrame, tags: Tags, name: str) -> float:
     """Light of the frame's brightest spot, at least 1."""
     few = min(1.0, PEAK_WIDTH / frame.width)
     width, height = max(1, round(frame.width * few)), max(1, round(frame.height * few))
-    codes = np.asarray(_scaled(frame, width, height, name, Interpolation.AREA).to_ndarray(), np.uint16)
+    codes = np.asarray(Scaler().scale(frame, width, height, name).to_ndarray(), np.uint16)
     return max(1.0, float(_linear(codes[..., :3], tags).max()))
 
 

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scenedetect import AdaptiveDetector, FrameTimecode
 
+from pipeline.films.decoding import State
+
 Method = Literal["adaptive", "transnetv2"]
 
 # Best mean F1 over three data sets in PySceneDetect's own sweep (benchmark/SWEEP_REPORT.md): 3.5, 0.6 s, window 3.
@@ -24,9 +26,9 @@ RATE = 25.0
 """Samples per second that detectors are made for. Pictures that are shown for longer are shown to them repeatedly."""
 HELD = 0.2
 """Seconds from which a picture is one that is held, as in a slide show."""
-LEAST_CHANGE = 27.0
-"""Levels by which the picture after a held one must differ from it; PySceneDetect's default where it compares nothing
-but two pictures. Two that are seconds apart don't tell how much moves."""
+LEAST_CHANGE = 20.0
+"""Levels by which the picture after a held one must differ from it. Two that are seconds apart don't tell how much
+moves: those of one drawn shot differ by up to 17, slides of shapes by 24 and more."""
 FLASH = 0.5
 """Seconds within which the picture must be what it was before for a change to be a flash."""
 RETURN = 0.5
@@ -46,6 +48,7 @@ class Sample:
     """BGR, 256 pixels wide or less."""
     lost: bool = False
     """Whether pictures are lost before it."""
+    state: State = State.GOOD
     key: bool = True
     """Whether it is built on no other picture, or one that was passed over since the last sample was."""
 
@@ -91,11 +94,15 @@ class Cutter:
         self._first = 0  # number of the first sample that is kept
         self._changes: deque[Change] = deque()
         self._last_cut = 0.0
+        self._sound: NDArray[np.uint8] | None = None
+        """The last picture before damage."""
         self._calm = 0
         """The sample at which the last flash was over; changes before it are part of that."""
 
     def add(self, sample: Sample) -> list[Cut]:
         """The cuts that are certain by now."""
+        if sample.state < State.GOOD and self._samples and self._samples[-1].state == State.GOOD:
+            self._sound = self._samples[-1].image
         self._samples.append(sample)
         shown = sample.end - sample.time
         times = 1 if shown < HELD else min(round(shown * RATE), 2 * WINDOW + 1)
@@ -145,6 +152,9 @@ class Cutter:
         size = difference(before.image, after.image)
         if before.end - before.time >= HELD and size < LEAST_CHANGE:
             return False
+        sound = self._sound if before.state < State.GOOD else None
+        if sound is not None and difference(sound, after.image) < RETURN * size:
+            return False
         for number in range(change.after + 1, self._next):
             later = self._sample(number)
             if later.time - after.time > FLASH:
@@ -159,6 +169,8 @@ class Cutter:
         after = self._sample(change.after)
         if after.key:
             return False
+        if State.BROKEN in (after.state, self._sample(change.before).state):
+            return True
         return any(one.lost and 0 <= after.time - one.time <= LOSS for one in self._samples)
 
     def _forget(self) -> None:

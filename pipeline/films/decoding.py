@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import av
 import av.filter
+from av.codec.context import Flags
 from av.stream import Disposition
 
 from pipeline.films.colour import Tags
@@ -35,6 +36,9 @@ USUAL_RATE = 25.0
 HEALING = 10.0
 """Seconds after which a picture is taken to have healed from damage before it. Until the next key frame, pictures are
 built on broken ones; x264 and x265 set one every 250 frames, but there are encoders that never do."""
+SETTLING = 25
+"""Pictures from which on corrupt ones are only doubtful: decoders of HEVC mark all up to the next key frame as corrupt,
+though most of what was wrong is painted over after a second, and all of it in a new shot."""
 GAP = 0.1
 """Seconds without a picture where the file has some: these are lost, even if the decoder doesn't complain."""
 TELLING = 0.001
@@ -51,7 +55,7 @@ class State(IntEnum):
     BROKEN = 0
     """The decoder says that parts of it are missing or made up."""
     DOUBTFUL = 1
-    """It was decoded without complaint, but may be built on pictures that are broken or lost."""
+    """It may be built on pictures that are broken or lost."""
     GOOD = 2
 
 
@@ -213,6 +217,7 @@ def _prepare(stream: av.VideoStream) -> None:
     if width * height > MOST_PIXELS:
         raise ValueError(f"its frames have {width} x {height} pixels, more than {MOST_PIXELS:,}")
     stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # for those whose size grows on the way
+    stream.codec_context.flags |= Flags.output_corrupt  # else HEVC gives nothing up to the next key frame
     stream.thread_type = "SLICE" if width * height * 3 > HELD_BYTES else "AUTO"
 
 
@@ -297,15 +302,18 @@ class _Damage:
         self.pending = False
         """Whether something is lost before the next picture."""
         self._broken = False
+        self._marked = 0  # pictures in a row that the decoder has marked as corrupt
         self._since: float | None = None
 
     def judge(self, frame: av.VideoFrame) -> tuple[State, bool]:
         """The state of the next picture to be decoded, and whether others are lost before it."""
         lost, self.pending = self.pending, False
-        if frame.is_corrupt:
-            self._broken = True
+        if lost or not self._broken:
+            self._marked = 0
+        self._broken = frame.is_corrupt or ((self._broken or lost) and not frame.key_frame)
+        self._marked += frame.is_corrupt
+        if frame.is_corrupt and self._marked <= SETTLING:
             return State.BROKEN, lost
-        self._broken = (self._broken or lost) and not frame.key_frame
         return State.DOUBTFUL if self._broken else State.GOOD, lost
 
     def meet(self, time: float, state: State, lost: bool, before: float) -> None:

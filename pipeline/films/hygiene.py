@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from pipeline.films import blanks, lettering
@@ -56,7 +57,7 @@ def pick(shot: Shot, settings: ShotsSection) -> Pick | Unfit:
     if not frames:
         kinds = " or ".join(sorted(set(why)))
         return Unfit("blank", f"shows nothing: {kinds}")
-    found = lettering.find([frame.picture(lettering.WIDTH) for frame in frames], settings.text)
+    found = lettering.find(_views(frames), settings.text)
     if found.card:
         return Unfit("text card", "is text on a plain ground")
     if settings.lettering == "keep":
@@ -64,6 +65,13 @@ def pick(shot: Shot, settings: ShotsSection) -> Pick | Unfit:
     overlays = [found.in_frame(number) for number in range(len(frames))]
     best = max(range(len(frames)), key=lambda place: _rank(frames[place], overlays[place]))
     return Pick(frames[best], overlays[best])
+
+
+def _views(frames: Sequence[Frame]) -> list[Picture]:
+    """The frames for finding text: small, and of one size, whatever sizes a stream has on its way."""
+    first, *others = (frame.picture(lettering.WIDTH) for frame in frames)
+    size = first.shape[1::-1]
+    return [first, *(np.asarray(cv2.resize(one, size, interpolation=cv2.INTER_AREA), np.uint8) for one in others)]
 
 
 def _rank(frame: Frame, overlays: Sequence[Overlay]) -> tuple[int, bool, tuple[int, bool, bool, float]]:

@@ -54,6 +54,7 @@ class FilmReader:
         self._film: Film | None = None
         self._cutter, self._chooser = Cutter(method), Chooser(watch)
         self._sizes: list[tuple[int, int]] = []
+        self._scaler = colour.Scaler()
         self._before: _Sight | None = None
         self._now: _Sight | None = None
 
@@ -93,7 +94,7 @@ class FilmReader:
             _shrunk(frame.width, frame.height, width) for width in (MEASURE_WIDTH, DETECT_WIDTH)
         ]
         measured, detected = self._sizes
-        image = colour.picture(frame, picture.tags, measured)
+        image = colour.picture(frame, picture.tags, measured, self._scaler)
         small = np.asarray(cv2.resize(image, detected, interpolation=cv2.INTER_AREA), np.uint8)
         return _Sight(picture, image, small, choice.lines(frame), lost, key)
 
@@ -120,7 +121,7 @@ class FilmReader:
                 stretch=picture.stretch,
             )
         )
-        for cut in self._cutter.add(Sample(picture.time, end, now.small, now.lost, now.key)):
+        for cut in self._cutter.add(Sample(picture.time, end, now.small, now.lost, picture.state, now.key)):
             yield self._chooser.cut(cut)
         self._chooser.settle(self._cutter.settled)
 

