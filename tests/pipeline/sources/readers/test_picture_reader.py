@@ -32,7 +32,7 @@ def test_the_facts_that_a_listing_gives_about_an_image_are_in_its_record(tmp_pat
 
 def animation(path: Path, draw, count: int = 4) -> Path:
     """Frames of which the second holds twice as long."""
-    frames = [draw(seed, (320, 180)) for seed in range(count)]
+    frames = [draw(seed, (96, 54)) for seed in range(count)]
     frames.insert(2, frames[1].copy())
     more = {"lossless": True} if path.suffix == ".webp" else {}
     frames[0].save(path, save_all=True, append_images=frames[1:], **more)
@@ -45,14 +45,14 @@ def test_an_animation_gives_its_first_frame_and_says_so(ending, tmp_path, draw, 
     animation(tmp_path / "in" / f"a.{ending}", draw)
     (record,), _ = gather(tmp_path / "in")
     assert record.id == files.digest(tmp_path / "in" / f"a.{ending}")
-    small = task.load("storyboard", {"layout.max_enlarge": 10})
+    small = task.load("storyboard", {"layout.max_enlarge": 20})
     (found,), _ = measure([record], small)
     assert "the first of several frames or pages" in found.notes
 
 
 @pytest.mark.parametrize("ending", ["gif", "webp", "png", "tif"])
 def test_an_animation_may_give_every_frame_that_differs_in_order(ending, tmp_path, draw, gather, measure):
-    frames = task.load("storyboard", {"pictures.animated": "frames", "layout.max_enlarge": 10})
+    frames = task.load("storyboard", {"pictures.animated": "frames", "layout.max_enlarge": 20})
     (tmp_path / "in").mkdir()
     path = animation(tmp_path / "in" / f"a.{ending}", draw)
     draw(9).save(tmp_path / "in" / "b.png")
@@ -65,7 +65,7 @@ def test_an_animation_may_give_every_frame_that_differs_in_order(ending, tmp_pat
     assert {each.position.folder for each in of_film} == {str(path)} and single.position.stem == "b"
     for seed, record in enumerate(of_film):
         with Image.open(tmp_path / "run" / record.path) as frame:
-            assert np.abs(np.asarray(frame.convert("RGB"), int) - np.asarray(draw(seed, (320, 180)), int)).mean() < 16
+            assert np.abs(np.asarray(frame.convert("RGB"), int) - np.asarray(draw(seed, (96, 54)), int)).mean() < 16
         assert files.digest(tmp_path / "run" / record.path) == record.id
     kept, _ = measure(records, frames)
     assert len(kept) == 5 and not any("frames" in note for record in kept for note in record.notes)
