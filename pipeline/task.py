@@ -129,8 +129,7 @@ class GroupSection(Options):
     together, and the run as a whole, which stops if its groups are no more alike than shuffled ones. With `false` a
     folder is one set."""
     window: int = Field(6, ge=2, le=10_000)
-    """Size of the window of neighbouring images, the first included, that the panels of one group are taken from. A
-    folder of so many numbered images at most is one set."""
+    """Size of the window of neighbouring images, the first included, that the panels of one group are taken from."""
     span: float = Field(60.0, gt=0, le=1e6)
     """Longest stretch of film, in seconds, that one group may cover; likewise of time between photographs, if
     `within = "span"`."""

@@ -16,6 +16,8 @@ from pipeline.wording import counted
 
 LOOSE = "no structure"
 """Reason of the rejection of pictures that nothing ties together."""
+FEW = 2
+"""Groups up to which a folder of numbered pictures is small: somebody has put them together."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def stretches(records: Sequence[Record], task: Task, pictures: Pictures, *, sets
     """The films and folders of a source, folders by what their names say they show; every picture is in one.
 
     The shots of a film stand together. A folder of exactly as many pictures as the task has panels is one group, and
-    one of few numbered pictures, all within one window, is a set. More pictures have to show it: by an order in which
+    one of numbered pictures for at most FEW groups is a set. More pictures have to show it: by an order in which
     neighbours are alike, or by being more alike than the pictures of the whole source.
 
     Args:
@@ -72,7 +74,7 @@ def _reason(
         return f"{size} pictures", True
     if not task.group.prove:
         return "one set, as group.prove=false says", True
-    if numbered and len(part) <= task.group.window:
+    if numbered and len(part) <= FEW * size:
         return f"{len(part)} numbered pictures", True
     return _tested(part, pool if sets or numbered else part, pictures, size if numbered else 0)
 
