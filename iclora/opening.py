@@ -36,7 +36,7 @@ def open_run(  # noqa: PLR0913  (one argument per option)
     Args:
         task: a task's name, or the path of a task file.
         source: a film, an image, a table, a folder, a ZIP or tar archive, or several of these; also a pattern
-            (`shards/{00..09}.tar`, `data/*.parquet`).
+            (`shards/{00..09}.tar`, `data/*.parquet`), a PDF, a text file of addresses, or `hf://datasets/OWNER/NAME`.
         settings: values that replace the task file's: `{"group.near": 0}`, nested tables, or `["group.near=0"]`.
         unset: keys of settings that are taken back; also `source`, `captioner` and `scorer`.
         captioner: `local` (the default), `server`, `sidecar`, `scripted`, or another plug-in.

@@ -45,6 +45,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "pipeline/sources/readers/pdf.py": ("pdf",),
     "pipeline/sources/containers/tar.py": ("tables",),
     "pipeline/sources/tables/": ("tables",),
+    "pipeline/sources/web.py": ("urls",),
     "training/": ("train",),
 }
 """By file, or by the beginning of its path, the extras whose packages it may import."""
@@ -285,7 +286,7 @@ def test_one_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_extra_of_a_plug_in_has_the_name_of_one() -> None:
     known = {name.replace("_", "-") for kind in plugins.KINDS for name in plugins.names(kind)}
-    assert set(OFFERED) - known == {"hub", "page", "plots", "tables", "train"}
+    assert set(OFFERED) - known == {"page", "plots", "tables", "train"}
 
 
 # ---- waiting threads, and tests that hang

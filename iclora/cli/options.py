@@ -15,7 +15,8 @@ Sources = Annotated[
     typer.Option(
         "--source",
         help="Film, image, table (CSV, JSONL, Parquet, XLSX), folder, or ZIP or tar archive; also a pattern in quotes "
-        "('shards/{00..09}.tar', 'data/*.parquet'). Repeatable. Replaces the run's earlier sources.",
+        "('shards/{00..09}.tar', 'data/*.parquet'), a PDF, a text file of addresses, or "
+        "hf://datasets/OWNER/NAME. Repeatable. Replaces the run's earlier sources.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; runs/TASK by default.")]

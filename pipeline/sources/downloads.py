@@ -12,9 +12,6 @@ import ssl
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Hashable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
@@ -31,7 +28,7 @@ from pipeline.errors import BadInput, ToolkitError
 from pipeline.network import find_proxy, is_public, why
 from pipeline.plugins import extras
 from pipeline.sources.base import HEAD
-from pipeline.sources.formats import TEXT, format_of
+from pipeline.sources.web import Failed, check_kind, checked, objection, phrase, wait
 from pipeline.task import UrlsSection
 
 AGENT = f"iclora/{extras.version('iclora') or '0'} (collects images for training; honours X-Robots-Tag: noai)"
@@ -46,10 +43,6 @@ MOST_IN_VAIN = 20
 """Hosts that can't be reached, before any answer, until the network itself is taken to be at fault."""
 MOST_TRIED = 4
 """Addresses of a host that a connection is tried to."""
-OBJECTIONS = ("noai", "noimageai")
-"""Directives of X-Robots-Tag by which a site says that its files are not for training."""
-VALUED = ("max-snippet", "max-image-preview", "max-video-preview", "unavailable_after")
-"""Directives of X-Robots-Tag with a value behind a colon, where others have the name of a robot before it."""
 
 
 class Named(Hashable, Protocol):
@@ -60,22 +53,6 @@ class Named(Hashable, Protocol):
 
 
 Source = TypeVar("Source", bound=Named)
-
-
-@dataclass(eq=False)
-class Failed(Exception):
-    """Why a file was not downloaded."""
-
-    reason: str
-    what: str
-    """What follows the address in a sentence."""
-    again: bool = False
-    """Whether repetition may cure it."""
-    wait: float = 0.0
-    """Seconds after which the host asks to be asked again; 0 if it doesn't say."""
-
-    def detail(self, url: str) -> str:
-        return f"{url} {self.what}{'; the next run asks again' if self.again else ''}."
 
 
 def download(wanted: Mapping[Source, Path], limits: UrlsSection) -> Iterator[tuple[Source, Failed | None]]:
@@ -167,13 +144,13 @@ class _Downloads:
             Failed: it can't be had.
             BadInput: the command must end.
         """
-        where = _checked(url)
+        where = checked(url)
         for _ in range(MOST_REDIRECTS + 1):
             async with self._turn(where.host):
                 leads = await self._ask(where, path)
             if leads is None:
                 return
-            where = _checked(leads, where)
+            where = checked(leads, where)
         raise Failed("redirects", f"leads on more than {MOST_REDIRECTS} times")
 
     @asynccontextmanager
@@ -222,10 +199,10 @@ class _Downloads:
             return first["location"]
         if status not in (HTTPStatus.OK, HTTPStatus.NON_AUTHORITATIVE_INFORMATION):
             again = status in PASSING
-            said = f"{status} {_phrase(status)}".strip()
-            raise Failed("busy" if again else "refused", f"answers {said}", again, _wait(first.get("retry-after", "")))
-        if objection := _objection(value for name, value in headers if name == "x-robots-tag"):
-            raise Failed("not allowed", f"is not for training: its X-Robots-Tag says {objection}")
+            said = f"{status} {phrase(status)}".strip()
+            raise Failed("busy" if again else "refused", f"answers {said}", again, wait(first.get("retry-after", "")))
+        if said_no := objection(value for name, value in headers if name == "x-robots-tag"):
+            raise Failed("not allowed", f"is not for training: its X-Robots-Tag says {said_no}")
         packed = first.get("content-encoding", "identity").strip().lower()
         if packed not in ("", "identity"):
             raise Failed("type", f"is sent packed as {packed!a}, which was not asked for")
@@ -245,9 +222,9 @@ class _Downloads:
                     if len(head) < HEAD:
                         head += chunk[: HEAD - len(head)]
                         if len(head) == HEAD:
-                            _check_kind(head, kind)
+                            check_kind(head, kind)
                     out.write(chunk)
-            _check_kind(head, kind)
+            check_kind(head, kind)
             files.settle(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -331,81 +308,9 @@ async def _addresses(host: str, port: int, allow_private: bool) -> list[str]:
     return usable[:MOST_TRIED]
 
 
-# ---- what addresses and answers say
-
-
 def _interleaved(wanted: Iterable[Source]) -> list[Source]:
     """One of each host in turn, so that nobody waits for a slow host while another is idle."""
     by_host: dict[str, list[Source]] = defaultdict(list)
     for one in wanted:
         by_host[one.url.split("/")[2].lower() if one.url.count("/") > 1 else ""].append(one)
     return [one for turn in itertools.zip_longest(*by_host.values()) for one in turn if one is not None]
-
-
-def _checked(url: str, base: httpx2.URL | None = None) -> httpx2.URL:
-    """An address that may be asked.
-
-    Args:
-        base: what it is relative to.
-
-    Raises:
-        Failed: it is none.
-    """
-    leads = "leads to what" if base else ""
-    try:
-        found = base.join(url) if base else httpx2.URL(url)
-        port_is_right = found.port is None or 0 < found.port < 2**16
-    except (httpx2.InvalidURL, ValueError) as error:
-        raise Failed("address", f"{leads} is not a valid address".strip()) from error
-    if found.scheme not in ("http", "https") or not found.host or not port_is_right:
-        raise Failed("address", f"{leads} is not an http or https address".strip())
-    if found.userinfo:
-        raise Failed("address", f"{leads} has a user and a password in it, which would be passed on".strip())
-    return found
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
-
-
-def _wait(after: str) -> float:
-    """Seconds that `Retry-After` tells, in seconds or as a date; 0 if it tells none."""
-    if after.strip().isdecimal():
-        return float(after)
-    try:
-        then = parsedate_to_datetime(after)
-    except (ValueError, TypeError):
-        return 0.0
-    return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
-
-
-def _objection(values: Iterable[str]) -> str:
-    """The directive of X-Robots-Tag that keeps everybody, or this toolkit, from training on a file; or empty."""
-    for value in values:
-        robot = "*"
-        for part in value.lower().split(","):
-            name, colon, rest = (word.strip() for word in part.partition(":"))
-            if colon and name not in VALUED:
-                robot, name = name, rest
-            if name in OBJECTIONS and robot in ("*", "iclora"):
-                return name
-    return ""
-
-
-def _check_kind(head: bytes, kind: str) -> None:
-    """
-    Args:
-        head: the first bytes, which decide; servers call pictures all sorts of things.
-        kind: what the server calls it.
-
-    Raises:
-        Failed: it is empty or a text.
-    """
-    if not head:
-        raise Failed("empty", "answers with an empty file")
-    if format_of(head) is TEXT:
-        called = f" ({kind[:60]})" if kind else ""
-        raise Failed("type", f"is a text{called.encode('ascii', 'replace').decode()}, not a picture or film")

@@ -148,4 +148,5 @@ def _rendered(page: PdfPage, width: int, height: int) -> Image.Image:
             raise ValueError(f"it is not finished after {PAGE_SECONDS:g} s")
         if state != raw.FPDF_RENDER_DONE:
             raise ValueError("it is damaged")
-        return bitmap.to_pil().copy()
+        picture: Image.Image = bitmap.to_pil().copy()  # whose pixels outlive the bitmap
+        return picture

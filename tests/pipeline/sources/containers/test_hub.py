@@ -15,6 +15,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from PIL import Image
 
+from iclora.settings import Settings
 from pipeline import task
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected
@@ -279,3 +280,9 @@ def test_a_column_of_addresses_is_fetched(tmp_path: Path) -> None:
     items = collect.find([path])
     assert [item.fault.reason if item.fault else item.text for item in items] == ["a", "address"]
     assert items[0].name == "a.example/1.jpg" and items[0].facts.of("url") == "https://a.example/1.jpg"
+
+
+def test_a_run_keeps_an_address_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(task="storyboard").changed(sources=["hf://datasets/me/shop", Path("hf://datasets/me/b"), "in"])
+    assert settings.sources == ("hf://datasets/me/shop", "hf:/datasets/me/b", str(tmp_path / "in"))
