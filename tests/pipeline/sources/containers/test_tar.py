@@ -186,7 +186,7 @@ def test_a_gzip_file_that_is_no_archive_is_not_claimed(tmp_path):
     assert not tar.claims(tmp_path / "a.csv.gz")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.integers(0, 4000), st.integers(0, 255), max_size=6), st.integers(600, 6000))
 def test_any_damage_becomes_rows(tmp_path, storyboard, flips, length):
     packed = tmp_path / "packed.tar"
