@@ -133,7 +133,7 @@ def _marks(shots: list[Sectors]) -> list[_Mark]:
     # An edge between two sectors has votes in both.
     votes = votes + np.roll(votes, 1, axis=0)
     least = np.full(shots[0].shape, max(LEAST_INSIDE, SHARE_INSIDE * len(shots)))
-    across, down = (round(share * side) for share, side in zip(CORNER, least.shape[::-1], strict=True))
+    across, down = round(CORNER[0] * least.shape[1]), round(CORNER[1] * least.shape[0])
     for rows in (slice(0, down), slice(-down, None)):
         for columns in (slice(0, across), slice(-across, None)):
             least[rows, columns] = max(LEAST_SHOTS, SHARE * len(shots))

@@ -72,9 +72,9 @@ def panels_of(words: Iterable[str], task: Task) -> dict[str, int] | Ambiguous:
     found = tuple(dict.fromkeys(words))
     table, size = _table(task.markers, task.roles), task.grid_layout.size
     placed = {word: panel for word in found if (panel := table.find(word)) is not None}
-    left = [word for word in found if word not in placed and not _known().no_panel & _spelt(word)]
+    left = [word for word in found if word not in placed and not vocabulary().no_panel & _spelt(word)]
     certain = {word for word in placed if not table.is_position(word)}
-    viewed = any(_known().views & _spelt(word) for word in left)  # then "left" may be a view and not a place
+    viewed = any(vocabulary().views & _spelt(word) for word in left)  # then "left" may be a view and not a place
     if len(set(placed.values())) == size and not (viewed and certain < set(placed)):
         return placed
     missing = set(range(size)) - {placed[word] for word in certain}
@@ -90,12 +90,12 @@ def is_role(word: str, task: Task) -> bool:
     """Whether the task, its markers or the vocabulary know a word of a name: as it stands, with or without something
     ("no-sand"), or with a word that adds nothing behind it ("front-view")."""
     first, _, more = word.partition("-")
-    if more and compact(first) in _known().without and not any(map(str.isdecimal, more)):
+    if more and compact(first) in vocabulary().without and not any(map(str.isdecimal, more)):
         return _table(task.markers, task.roles).find(word) is not None
-    if more and compact(more) in _known().noise:
+    if more and compact(more) in vocabulary().noise:
         word = first
     known = compact(word)
-    return bool(known) and (known in _table(task.markers, task.roles).panels or known in _known().scaled)
+    return bool(known) and (known in _table(task.markers, task.roles).panels or known in vocabulary().scaled)
 
 
 def is_counter(word: str) -> bool:
@@ -116,7 +116,7 @@ def _letter(word: str) -> int:
 
 def glued(task: Task) -> frozenset[str]:
     """Known words that may be written in one with what they belong to ("chairbefore")."""
-    words = {*_table(task.markers, task.roles).panels, *_known().scaled}
+    words = {*_table(task.markers, task.roles).panels, *vocabulary().scaled}
     return frozenset(filter(stands_out, words))
 
 
@@ -151,7 +151,7 @@ def split_words(text: str) -> list[str]:
 def _significant(word: str) -> list[str]:
     """The words of a role without those that add nothing."""
     parts = split_words(word)
-    return [part for part in parts if compact(part) not in _known().noise] or parts
+    return [part for part in parts if compact(part) not in vocabulary().noise] or parts
 
 
 @lru_cache(maxsize=1 << 14)
@@ -164,8 +164,11 @@ def _spelt(word: str) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class _Vocabulary:
+class Vocabulary:
+    """Words that say which panel a picture is for, whatever the task, as `compact` spells them."""
+
     change: tuple[frozenset[str], ...]
+    """What a picture was, and what became of it."""
     scales: tuple[tuple[frozenset[str], ...], ...]
     scaled: frozenset[str]
     """All words of scales and of changes that are more than a letter."""
@@ -183,7 +186,8 @@ class _Vocabulary:
 
 
 @lru_cache(maxsize=1)
-def _known() -> _Vocabulary:
+def vocabulary() -> Vocabulary:
+    """The words of `vocabulary.toml`."""
     read = tomllib.loads((Path(__file__).parent / "vocabulary.toml").read_text(encoding="utf-8"))
 
     def words(text: str) -> frozenset[str]:
@@ -193,9 +197,7 @@ def _known() -> _Vocabulary:
     scales = tuple(tuple(map(words, scale)) for scale in read["scales"])
     every = frozenset[str]().union(*change, *(step for scale in scales for step in scale))
     lists = {name: words(read[name]) for name in ("noise", "leading", "without", "no_panel", "positions", "views")}
-    return _Vocabulary(
-        change, scales, frozenset(word for word in every if len(word) > 1 or not word.isascii()), **lists
-    )
+    return Vocabulary(change, scales, frozenset(word for word in every if len(word) > 1 or not word.isascii()), **lists)
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ class _Table:
             if spelling in self.panels:
                 return self.panels[spelling]
         parts = [compact(part) for part in split_words(word)]
-        if len(parts) > 1 and parts[0] in _known().leading:
+        if len(parts) > 1 and parts[0] in vocabulary().leading:
             return self.panels.get("without" if parts[0] in {"no", "not", "non"} else parts[0])
         panels = {self.panels[part] for part in parts if part in self.panels and stands_out(part)}
         return panels.pop() if len(panels) == 1 else None
@@ -225,7 +227,7 @@ class _Table:
 
 @lru_cache(maxsize=64)
 def _table(markers: tuple[str, ...], roles: tuple[tuple[str, ...], ...]) -> _Table:
-    known, panels, places = _known(), dict[str, int](), set[str]()
+    known, panels, places = vocabulary(), dict[str, int](), set[str]()
     if len(markers) == len(known.change):
         panels = {word: side for side, words in enumerate(known.change) for word in words}
     for panel, marker in enumerate(markers):
@@ -246,7 +248,7 @@ def _table(markers: tuple[str, ...], roles: tuple[tuple[str, ...], ...]) -> _Tab
 
 def _in_order(words: Sequence[str], size: int) -> dict[str, int] | None:
     """The words in the order that numbers, letters or a scale of the vocabulary give them; None if there is none."""
-    scales = ([_step(word, scale) for word in words] for scale in _known().scales)
+    scales = ([_step(word, scale) for word in words] for scale in vocabulary().scales)
     for ranks in ([_number(word) for word in words], *scales, _letters(words)):
         known = [rank for rank in ranks if rank is not None]
         if len(known) == len(words) and len(set(known)) == size:

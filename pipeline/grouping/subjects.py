@@ -17,7 +17,7 @@ OF_CAMERAS = frozenset(
 )
 """First words of the names that cameras and programs give, which say nothing about the picture."""
 LONG = 2
-"""Letters that a word of the vocabulary of roles must have at least: a single one is rather part of a name."""
+"""A word of the vocabulary of roles must have more letters: a shorter one is rather part of a name."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +42,21 @@ def read(stem: str) -> Name:
         first += 1
     apart = [word for word in words[:first] + words[last:] if word.isdecimal() or _is_role(word)]
     subject = [word.casefold() for word in words[first:last]]
-    if not subject or all(word in OF_CAMERAS or word in roles.NOISE or word.isdecimal() for word in subject):
+    if not subject or all(
+        word in OF_CAMERAS or word in roles.vocabulary().noise or word.isdecimal() for word in subject
+    ):
         subject = []
     return Name(" ".join(subject), "-".join(apart), any(_is_role(word) for word in apart))
 
 
 def _tells_apart(word: str) -> bool:
-    return word.isdecimal() or _is_role(word) or roles.compact(word) in roles.NOISE
+    return word.isdecimal() or _is_role(word) or roles.compact(word) in roles.vocabulary().noise
 
 
 def _is_role(word: str) -> bool:
-    return roles.compact(word) in _ROLES and roles.compact(word) not in roles.NOISE - roles.VIEWS
-
-
-_ROLES = frozenset(
-    spelling
-    for step in (*roles.CHANGE, *(step for scale in roles.SCALES for step in scale))
-    for word in step.split()
-    if len(spelling := roles.compact(word)) > LONG
-)
+    """Whether it is a word for a panel that is long enough not to be part of a name."""
+    spelt, known = roles.compact(word), roles.vocabulary()
+    return len(spelt) > LONG and spelt in known.scaled and spelt not in known.noise - known.views
 
 
 def parted(records: Sequence[Record], task: Task) -> dict[str, list[Record]]:

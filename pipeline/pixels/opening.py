@@ -228,7 +228,8 @@ def _opened(path: Path) -> Iterator[_Picture]:
         why = error.strerror if isinstance(error, OSError) else ""
         if "MAX_TEXT" in str(error):  # a constant of Pillow's
             why = "it holds more text than a picture needs; save it anew without its metadata"
-        raise BadInput(f"{path} can't be read as a picture: {why or error or type(error).__name__}.") from error
+        said = " ".join(str(why or error or type(error).__name__).split()).rstrip(".")
+        raise BadInput(f"{path} can't be read as a picture: {said}.") from error
 
 
 @contextmanager

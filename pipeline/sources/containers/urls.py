@@ -24,11 +24,13 @@ LONGEST = 8_000
 
 
 def claims(path: Path) -> bool:
-    """Whether the first line that is neither empty nor a comment begins with an address."""
+    """Whether the first line that is neither empty nor a comment begins with an address, and it is no playlist."""
     try:
         with files.open_regular(path) as file:
             head = file.read(HEAD * 8)
     except OSError:  # a folder; or whoever reads it says so
+        return False
+    if b"#EXTM3U" in head[:16]:
         return False
     lines = head.lstrip(b"\xef\xbb\xbf\xff\xfe").replace(b"\0", b"").splitlines()  # UTF-16 of ASCII letters too
     told = [text for line in lines if (text := line.strip(STRIPPED.encode())) and not text.startswith(b"#")]
