@@ -107,8 +107,8 @@ def _saliency(colours: np.ndarray, upright: bool, starts: np.ndarray, length: fl
     shapes = cv2.GaussianBlur(np.abs(np.fft.ifft2(np.exp(residual + 1j * np.angle(spectrum)))) ** 2, (0, 0), 2.5)
     lab = cv2.cvtColor(cv2.GaussianBlur(colours, (0, 0), 1.5), cv2.COLOR_RGB2LAB).astype(np.float64)
     distance = ((lab - lab.mean(axis=(0, 1))) ** 2).sum(axis=-1)
-    found: np.ndarray = (_share(shapes, upright, starts, length) + _share(distance, upright, starts, length)) / 2
-    return found
+    both: np.ndarray = (_share(shapes, upright, starts, length) + _share(distance, upright, starts, length)) / 2
+    return both
 
 
 def _share(found: np.ndarray, upright: bool, starts: np.ndarray, length: float) -> np.ndarray:
