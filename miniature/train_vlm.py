@@ -314,7 +314,8 @@ def train_tower(model: Qwen3VLForConditionalGeneration, heads: Heads, data: Trai
 
     def loss_of(half: Half) -> Tensor:
         tokens = visual(half.inputs["pixel_values"], half.inputs["image_grid_thw"]).pooler_output
-        return heads(tokens.unflatten(0, (len(half.labels), -1)), half.labels, each=step >= SPREAD * steps)
+        loss: Tensor = heads(tokens.unflatten(0, (len(half.labels), -1)), half.labels, each=step >= SPREAD * steps)
+        return loss
 
     for step, halves in zip(range(steps), ahead(draw_frames(data, rng)), strict=False):
         show("tower", step, steps, descent.step_in_parts(loss_of, halves), started)
@@ -334,10 +335,12 @@ def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, data: Tr
 
     def loss_of(half: Half) -> Tensor:
         outputs = model(**half.inputs, use_cache=False)
+        loss: Tensor = outputs.loss
         if not awake:
-            return outputs.loss
+            return loss
         tokens = torch.stack(outputs.image_outputs.pooler_output)
-        return outputs.loss + BESIDE * heads(tokens, half.labels, each=True)
+        loss = loss + BESIDE * heads(tokens, half.labels, each=True)
+        return loss
 
     for step, halves in zip(range(steps), ahead(batches), strict=False):
         awake = step >= THAW * steps
@@ -360,7 +363,8 @@ def train_relations(model: Qwen3VLForConditionalGeneration, data: TrainingData, 
     batches = (next(seen if i % LOOKS_UP == 0 else bare if i < BARE * steps else any_prompt) for i in count())
 
     def loss_of(half: Half) -> Tensor:
-        return model(**half.inputs, use_cache=False).loss
+        loss: Tensor = model(**half.inputs, use_cache=False).loss
+        return loss
 
     for step, halves in zip(range(steps), ahead(batches), strict=False):
         show("relations", step, steps, descent.step_in_parts(loss_of, halves), started)

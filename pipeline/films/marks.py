@@ -116,7 +116,7 @@ def _different(shots: list[Sectors]) -> list[Sectors]:
         edges = np.flatnonzero(sectors)
         values = sectors.ravel()[edges]
         if all(
-            (other.ravel()[edges] == values).sum() <= COMMON * min(len(edges), np.count_nonzero(other))
+            (other.ravel()[edges] == values).sum() <= COMMON * min(len(edges), int(np.count_nonzero(other)))
             for other in kept
         ):
             kept.append(sectors)
@@ -132,8 +132,9 @@ def _marks(shots: list[Sectors]) -> list[_Mark]:
             votes[number] += sectors == number + 1
     # An edge between two sectors has votes in both.
     votes = votes + np.roll(votes, 1, axis=0)
-    least = np.full(shots[0].shape, max(LEAST_INSIDE, SHARE_INSIDE * len(shots)))
-    across, down = round(CORNER[0] * least.shape[1]), round(CORNER[1] * least.shape[0])
+    height, width = shots[0].shape
+    least = np.full((height, width), max(LEAST_INSIDE, SHARE_INSIDE * len(shots)))
+    across, down = round(CORNER[0] * width), round(CORNER[1] * height)
     for rows in (slice(0, down), slice(-down, None)):
         for columns in (slice(0, across), slice(-across, None)):
             least[rows, columns] = max(LEAST_SHOTS, SHARE * len(shots))
