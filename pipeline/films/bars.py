@@ -37,15 +37,16 @@ CLEAR = 0.05
 THICKNESS = (2, 0.42)
 """Pixels of a bar at least, and share of the side at most."""
 SAME = 2
-"""Pixels by which two bars may differ and be the same; half of it on either side of an observed line."""
+"""Pixels by which two bars may differ and be the same: a picture may be dark along its edge."""
 OVERLAID = 0.2
 """Share of a bar that subtitles and logos may cover in a shot; more is a picture that reaches into it."""
 DARK = 64
 """Levels of the brightest channel up to which a bar is black or dark grey."""
 CLEAN = 2.0
 """Levels of noise up to which a bar is drawn and not filmed."""
-FULL = 0.85
-"""Share of the picture's own strength from which a line at its edge is picture and not a blend with the bar."""
+FULL, HALF = 0.85, 0.6
+"""Share of the picture's own strength from which a line at its edge is picture and not a blend with the bar: of what it
+is a few lines further in, and twice as far in, where it may differ by itself."""
 
 
 @dataclass(frozen=True)
@@ -212,12 +213,32 @@ class _View:
         spans = [0 if end == 0 else end if sharp else None for end, sharp in zip(self.ends, self.sharp, strict=True)]
         return None if spans[0] is None or spans[1] is None else (spans[0], spans[1])
 
-    def allows(self, bars: Span) -> bool:
-        """Whether these bars would cut nothing but bar, subtitles and logos away."""
+    def allows(self, known: _Known) -> bool:
+        """Whether these bars have their colour here, and would cut nothing but bar, subtitles and logos away."""
         return all(
-            bar == 0 or float(share[: max(1, bar - SAME)].mean()) <= OVERLAID
-            for bar, share in zip(bars, self.share, strict=True)
+            bar == 0
+            or (
+                float(np.abs(np.subtract(colour, wanted)).max()) <= known.margin
+                and float(share[: max(1, bar - SAME)].mean()) <= OVERLAID
+            )
+            for bar, colour, wanted, share in zip(known.bars, self.colours, known.colours, self.share, strict=True)
         )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Bars that a film has."""
+
+    bars: Span
+    colours: tuple[tuple[float, ...], tuple[float, ...]]
+    margin: float
+    """Levels by which their colour may differ from shot to shot."""
+
+
+def _known(bars: Span, like: Sequence[_View]) -> _Known:
+    """What is known of bars by the shots that show them."""
+    low, high = (tuple(np.median([view.colours[side] for view in like], axis=0).tolist()) for side in (0, 1))
+    return _Known(bars, (low, high), max(LEAST_MARGIN, float(np.median([view.noise for view in like]))))
 
 
 def _view(axis: _Axis, across: Span) -> _View:
@@ -271,62 +292,70 @@ def _along(axes: Sequence[_Axis], across: Sequence[Span]) -> list[Span]:
     return [grown[bars] for bars in chosen]
 
 
-def _established(views: Sequence[_View]) -> list[Span]:
-    """The bars that the film has somewhere, and "none" if any shot may have none; the most frequent first."""
+def _established(views: Sequence[_View]) -> list[_Known]:
+    """The bars that the film has somewhere, the most frequent first."""
     shown = [(view, bars) for view in views if (bars := view.complete) is not None]
     counts = Counter(bars for _, bars in shown)
-    found: list[Span] = []
+    found: list[_Known] = []
     for bars, _ in counts.most_common():
-        if not any(bars) or any(_same(bars, other) for other in found):
+        if not any(bars) or any(_same(bars, other.bars) for other in found):
             continue
         like = [view for view, other in shown if _same(bars, other)]
-        if _is_proved(bars, like, len(shown), len(views)):
-            found.append(bars)
+        known = _known(bars, like)
+        if _is_proved(known, like, views, len(shown)):
+            found.append(known)
     return found
 
 
 def _same(bars: Span, other: Span) -> bool:
-    return all(abs(a - b) <= SAME // 2 for a, b in zip(bars, other, strict=True))
+    return all(abs(a - b) <= SAME for a, b in zip(bars, other, strict=True))
 
 
-def _is_proved(bars: Span, like: Sequence[_View], told: int, shots: int) -> bool:
+def _is_proved(known: _Known, like: Sequence[_View], views: Sequence[_View], told: int) -> bool:
     """Whether bars seen in some shots are bars, and not a dark picture's edge or a plain ground.
 
     Args:
         like: the shots that show them.
-        told: number of shots that are bright enough to show where their picture ends.
-        shots: number of all.
+        views: all shots.
+        told: number of those that are bright enough to show where their picture ends.
     """
-    low, high = bars
+    low, high = bars = known.bars
     even = abs(low - high) <= max(SAME, 0.1 * max(bars))
     colours = np.asarray([view.colours for view in like])
     sides = [side for side, bar in enumerate(bars) if bar]
     dark = float(colours[:, sides].max()) <= DARK
-    everywhere = len(like) >= 0.9 * told
+    everywhere = len(like) >= 0.5 * told and all(view.allows(known) for view in views)
     if dark and even:
         return everywhere or len(like) >= max(2, 0.05 * told)
     clean = float(np.median([view.noise for view in like])) <= CLEAN
     steady = float((colours[:, sides].max(axis=(0, 1)) - colours[:, sides].min(axis=(0, 1))).max()) <= LEAST_MARGIN
     if even:
         return everywhere and steady
-    return dark and everywhere and clean and len(like) >= min(3, shots) and shots > 1
+    return dark and everywhere and clean and len(like) >= min(3, len(views)) and len(views) > 1
 
 
-def _assign(views: Sequence[_View], known: Sequence[Span]) -> list[Span]:
+def _assign(views: Sequence[_View], known: Sequence[_Known]) -> list[Span]:
     """The bars of each shot: those it shows, else those of the shots around it as far as its picture allows."""
-    chosen: list[Span | None] = []
-    for view in views:
-        shown = view.complete
-        match = [bars for bars in known if shown is not None and _same(bars, shown)]
-        chosen.append(match[0] if match else (0, 0) if shown == (0, 0) else None)
-    result: list[Span] = []
-    for place, (view, bars) in enumerate(zip(views, chosen, strict=True)):
-        if bars is not None:
-            result.append(bars)
-            continue
-        around = [found for found in _nearest(chosen, place) if view.allows(found)]
-        result.append(min(around, key=sum) if around and len(around) == len(list(_nearest(chosen, place))) else (0, 0))
-    return result
+    chosen = [_shown(view, known) for view in views]
+    return [
+        _inherited(view, [*_nearest(chosen, place)], known) if (bars := chosen[place]) is None else bars
+        for place, view in enumerate(views)
+    ]
+
+
+def _inherited(view: _View, around: Sequence[Span], known: Sequence[_Known]) -> Span:
+    """The bars of a dark shot: the smaller of those around it, if none of them would cut into its picture."""
+    allowed = all(view.allows(each) for each in known if each.bars in around)
+    return min(around, key=sum) if around and allowed else (0, 0)
+
+
+def _shown(view: _View, known: Sequence[_Known]) -> Span | None:
+    """The bars that a shot shows by itself; None if it is too dark to tell."""
+    shown = view.complete
+    match = [each.bars for each in known if shown is not None and _same(each.bars, shown)]
+    if match:
+        return match[0]
+    return None if shown != (0, 0) and any(view.allows(each) for each in known) else (0, 0)
 
 
 def _nearest(chosen: Sequence[Span | None], place: int) -> Iterator[Span]:
@@ -339,14 +368,15 @@ def _nearest(chosen: Sequence[Span | None], place: int) -> Iterator[Span]:
 
 
 def _inwards(bars: Span, axes: Sequence[_Axis]) -> Span:
-    """The bars without the line or two in which bar and picture are blended."""
+    """The bars without the lines in which bar and picture are blended, by an encoder also far into the bar."""
     grown = []
     for side, bar in enumerate(bars):
         if not bar:
             grown.append(0)
             continue
-        lines = np.median([axis.strength[:: -1 if side else 1][bar : bar + 2 * REACH] for axis in axes], axis=0)
-        full = float(np.median(lines[REACH:]))
-        blended = [place for place in range(REACH) if lines[place] < FULL * full]
-        grown.append(bar + (blended[-1] + 1 if blended else 0))
+        lines = np.median([axis.strength[:: -1 if side else 1][bar : bar + 4 * REACH] for axis in axes], axis=0)
+        near, far = float(np.median(lines[REACH : 2 * REACH])), float(np.median(lines[2 * REACH :]))
+        faint = [place for place in range(REACH) if lines[place] < FULL * near]
+        faint += [place for place in range(2 * REACH) if lines[place] < HALF * far]
+        grown.append(bar + max(faint, default=-1) + 1)
     return grown[0], grown[1]

@@ -17,15 +17,24 @@ from pipeline.films.lettering import Overlay
 from pipeline.films.strokes import Floats, Mask, Pixels
 
 Sectors = NDArray[np.uint8]
-"""By pixel, the direction of an edge that holds still over a shot, 1 to SECTORS; 0 if there is none."""
+"""By pixel, how an edge runs that holds still over a shot, 1 to SECTORS; 0 if there is none. Which of its sides is the
+brighter one does not matter: a grey logo is darker than snow."""
 
 SECTORS = 8
 EDGE = 4.0
 """Levels per pixel from which a change of brightness is an edge, even one that a picture shows through."""
 STEADY = 0.6
 """Share of its strength that an edge keeps in the mean over a shot, if it holds still."""
-SHARE, LEAST_SHOTS = 0.6, 6
-"""Share of the shots, and their number, in which a mark must show the same edges."""
+SHARE, LEAST_SHOTS = 0.6, 5
+"""Share of the different shots, and their number, in which a mark in a corner must show the same edges."""
+SHARE_INSIDE, LEAST_INSIDE = 0.85, 8
+"""The same for a mark elsewhere, where people stand who are drawn or filmed alike in many shots."""
+CORNER = (0.25, 0.25)
+"""Width and height of a corner, as shares of the frame's."""
+COMMON = 0.12
+"""Share of their edges that shots of one set have in common; they count as one."""
+MOST_SHOTS = 80
+"""Shots of a film, evenly spread, that are compared."""
 LEAST_EDGES = 25
 """Pixels of edge that a mark has at least."""
 MOST_OF_FRAME = 0.04
@@ -36,7 +45,7 @@ SIDES = (0.008, 0.45)
 """Sides of a mark as shares of the frame's; thinner ones are lines, larger ones a frame within the frame."""
 MIXED = 0.12
 """Share of its edges that must run upright, and as many level; the edge of a bar has one direction only."""
-PRESENT = 0.5
+PRESENT = 0.3
 """Share of a mark's edges from which a shot has it."""
 PAD = 2
 
@@ -81,7 +90,8 @@ class MarkFinder:
         if self._size is None or shot not in self._seen:
             return ()
         if self._marks is None:
-            self._marks = _marks([self._sectors(each) for each in sorted(self._seen)])
+            known = sorted(self._seen)
+            self._marks = _marks(_different([self._sectors(each) for each in known[:: 1 + len(known) // MOST_SHOTS]]))
         sectors, (width, height) = self._sectors(shot), self._size
         return tuple(_overlay(mark.box, width, height) for mark in self._marks if _has(sectors, mark))
 
@@ -93,10 +103,24 @@ class MarkFinder:
         if self._shot is not None:
             right, down, strength = self._sums
             held = cv2.magnitude(right, down) > STEADY * strength
-            sector = np.round(np.arctan2(down, right) * SECTORS / (2 * np.pi)) % SECTORS + 1
+            sector = np.round(np.arctan2(down, right) * SECTORS / np.pi) % SECTORS + 1
             edges = held & (strength > EDGE * self._frames)
             self._seen[self._shot] = zlib.compress(np.where(edges, sector, 0).astype(np.uint8).tobytes(), 1)
         self._shot, self._sums = None, []
+
+
+def _different(shots: list[Sectors]) -> list[Sectors]:
+    """One of each set of shots that show the same."""
+    kept: list[Sectors] = []
+    for sectors in shots:
+        edges = np.flatnonzero(sectors)
+        values = sectors.ravel()[edges]
+        if all(
+            (other.ravel()[edges] == values).sum() <= COMMON * min(len(edges), np.count_nonzero(other))
+            for other in kept
+        ):
+            kept.append(sectors)
+    return kept
 
 
 def _marks(shots: list[Sectors]) -> list[_Mark]:
@@ -108,7 +132,12 @@ def _marks(shots: list[Sectors]) -> list[_Mark]:
             votes[number] += sectors == number + 1
     # An edge between two sectors has votes in both.
     votes = votes + np.roll(votes, 1, axis=0)
-    edges = votes.max(axis=0) >= max(LEAST_SHOTS, SHARE * len(shots))
+    least = np.full(shots[0].shape, max(LEAST_INSIDE, SHARE_INSIDE * len(shots)))
+    across, down = (round(share * side) for share, side in zip(CORNER, least.shape[::-1], strict=True))
+    for rows in (slice(0, down), slice(-down, None)):
+        for columns in (slice(0, across), slice(-across, None)):
+            least[rows, columns] = max(LEAST_SHOTS, SHARE * len(shots))
+    edges = votes.max(axis=0) >= least
     direction = votes.argmax(axis=0).astype(np.uint8)
     if float(edges.mean()) > MOST_OF_FRAME:
         return []
@@ -130,8 +159,8 @@ def _is_mark(mark: _Mark, width: int, height: int) -> bool:
     across, down = (right - left) / width, (bottom - top) / height
     if mark.edges.sum() < LEAST_EDGES or not all(SIDES[0] <= side <= SIDES[1] for side in (across, down)):
         return False
-    # Sectors 0, 1, 4 and 5 of eight run across the picture from left to right, so their edges stand upright.
-    upright = float((mark.sectors[mark.edges] % (SECTORS // 2) < SECTORS // 4).mean())
+    # The first and the last sectors are those in which brightness changes from left to right.
+    upright = float(((mark.sectors[mark.edges] + 1) % SECTORS < SECTORS // 2).mean())
     return MIXED <= upright <= 1 - MIXED
 
 

@@ -275,3 +275,23 @@ def test_an_aspect_ratio_that_would_lose_too_much_is_rejected_unless_padded(
     assert "lose 67%" in rejected[0].detail
     padded = storyboard.model_copy(update={"layout": LayoutSection(**storyboard.layout.model_dump() | {"fit": "pad"})})
     assert len(measure(records, padded)[0]) == 2
+
+
+def test_pictures_without_content_are_rejected_as_blank(tmp_path, draw, gather, measure):
+    (tmp_path / "in").mkdir()
+    night = draw(1).point(lambda value: value // 20)
+    night.save(tmp_path / "in" / "night.png")
+    Image.new("RGB", (640, 360), (2, 2, 2)).save(tmp_path / "in" / "cap on.png")
+    Image.new("RGB", (640, 360), "white").save(tmp_path / "in" / "page.png")
+    Image.linear_gradient("L").resize((640, 360)).save(tmp_path / "in" / "gradient.png")
+    records, _ = gather(tmp_path / "in")
+    kept, rejected = measure(records)
+    assert [Path(record.source).name for record in kept] == ["night.png"]
+    assert {Path(row.what).name: row.reason for row in rejected} == dict.fromkeys(
+        ("cap on.png", "page.png", "gradient.png"), "blank"
+    )
+    assert sorted(row.detail.rpartition("shows nothing: ")[2] for row in rejected) == [
+        "it is black.",
+        "it is one even ground.",
+        "it is white.",
+    ]

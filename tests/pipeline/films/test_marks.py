@@ -1,0 +1,69 @@
+"""Logos and watermarks are what different shots have in common."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from miniature import film
+from miniature import postproduction as post
+from miniature.draw import draw
+from pipeline.films.marks import MarkFinder
+
+SHOTS = 16
+SMALL = (512, 288)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[list[np.ndarray]]:
+    return [[draw(shot.scene, time=t / 2) for t in range(2)] for shot in film.script(950_001, shots=SHOTS)]
+
+
+def finder_of(frames: list[list[np.ndarray]]) -> MarkFinder:
+    finder, coded = MarkFinder(), post.encoded([image for images in frames for image in images])
+    for number, images in enumerate(frames):
+        for _ in images:
+            small = cv2.resize(next(coded)[..., ::-1], SMALL, interpolation=cv2.INTER_AREA)
+            finder.add(number, np.asarray(small, np.uint8))
+    return finder
+
+
+@pytest.mark.parametrize("opacity", [1.0, 0.5, 0.3])
+def test_a_logo_without_letters_is_found(scenes: list[list[np.ndarray]], opacity: float) -> None:
+    laid = [[post.with_logo(image, "top right", size=0.07, opacity=opacity) for image in images] for images in scenes]
+    finder = finder_of([[image for image, _ in images] for images in laid])
+    left, top, right, bottom = laid[0][0][1]
+    seen = [finder.overlays(number) for number in range(SHOTS)]
+    assert sum(map(bool, seen)) >= SHOTS - 1  # in one shot it lies on snow
+    for one in {one for found in seen for one in found}:
+        assert left - 16 <= one.left * 640 <= one.right * 640 <= right + 16
+        assert top - 16 <= one.top * 360 <= one.bottom * 360 <= bottom + 16
+
+
+def test_shots_that_lack_the_logo_are_known(scenes: list[list[np.ndarray]]) -> None:
+    laid = [
+        [post.with_logo(image, "bottom left", size=0.07)[0] if number != 1 else image for image in images]
+        for number, images in enumerate(scenes)
+    ]
+    finder = finder_of(laid)
+    assert [number for number in range(SHOTS) if not finder.overlays(number) and number != 6] == [1]  # 6 is snow
+
+
+def test_a_film_without_marks_has_none_with_bars_or_without(scenes: list[list[np.ndarray]]) -> None:
+    rng = np.random.default_rng(0)
+    barred = [[post.barred(image, post.Bars(0, 46, 0, 46), rng) for image in images] for images in scenes]
+    for frames in (scenes, barred):
+        finder = finder_of(frames)
+        assert [finder.overlays(number) for number in range(SHOTS)] == [()] * SHOTS
+
+
+def test_one_set_seen_from_one_place_tells_nothing(scenes: list[list[np.ndarray]]) -> None:
+    finder = finder_of([scenes[0]] * SHOTS)
+    assert finder.overlays(0) == ()
+
+
+def test_few_shots_and_none_tell_nothing(scenes: list[list[np.ndarray]]) -> None:
+    laid = [[post.with_logo(image, "top left")[0] for image in images] for images in scenes[:3]]
+    assert finder_of(laid).overlays(0) == ()
+    assert MarkFinder().overlays(0) == ()
