@@ -163,7 +163,10 @@ class Cutter:
         ):
             return False  # it is what it was before the damage
         between = (self._sample(number).image for number in range(change.before + 1, change.after))
-        return not any(size < RETURN * difference(before.image, image) for image in between)  # else a flash
+        if any(size < RETURN * difference(before.image, image) for image in between):  # a flash as a whole
+            return False
+        earlier = (one for one in self._samples if 0 < before.time - one.time <= FLASH)
+        return not any(difference(one.image, after.image) < RETURN * size for one in earlier)  # else a flash's end
 
     def _stays(self, change: Change, ended: bool) -> bool | None:
         """Whether the picture does not soon become what it was before a change; None if that can't be told yet."""
