@@ -3,10 +3,10 @@
     python -m bench.shots [--films N] [--before FOLDER]
 
 Films of two kinds are drawn, N of each (4 if not given), whose boundaries are known to the frame: those of the
-miniature world, with cuts and dissolves of half a second; and mixtures of its scenes at 25 frames a second, with
-pans, grain, flashes of one to four frames, fades through black, and dissolves of 0.4 to 1.2 s. A boundary that is found is
-right if it lies within 0.1 s of a cut, or within a transition or 0.2 s beside it; each counts once. What matches nothing
-is false for cuts and for dissolves alike. `--before` names a checkout of older code, measured on the same films.
+miniature world, with cuts and dissolves of half a second; and mixtures of its scenes at 25 frames a second, with pans,
+grain, flashes of one to four frames, fades through black, and dissolves of 0.4 to 1.2 s. A boundary that is found is
+right if it lies within 0.1 s of a cut, or within a transition or 0.2 s beside it; each counts once. What matches
+nothing is false for cuts and for dissolves alike. `--before` names a checkout of older code, measured on the same films.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def mixture(rng: random.Random, truth: list[Boundary], shots: int = 20) -> Frame
     for number, scene in enumerate(scenes):
         kind = rng.choice(["cut", "cut", "cut", "dissolve", "fade"]) if number else ""
         blend = {"dissolve": rng.randrange(10, 31), "fade": rng.randrange(10, 21)}.get(kind, 0)
-        now = list(taken(rng, scene, round(rng.uniform(1.5, 4.0) * FPS) + 2 * blend))
+        now = list(taken(rng, scene, blend, round(rng.uniform(2.4, 4.0) * FPS) + blend))
         if kind == "cut":
             yield from (noisy(grain, image) for image in before)
             place += len(before)
@@ -188,10 +188,14 @@ def scene_list(rng: random.Random, count: int) -> list[Scene]:
     return scenes
 
 
-def taken(rng: random.Random, scene: Scene, length: int) -> Frames:
-    """A shot: still, or panned over by up to a half of the frame a second; some with flashes."""
+def taken(rng: random.Random, scene: Scene, blend: int, length: int) -> Frames:
+    """A shot: still, or panned over by up to a half of the frame a second; some with a flash, outside of transitions.
+
+    Args:
+        blend: frames at its beginning that are part of a transition.
+    """
     width, speed = SIZE[0], rng.choice([0.0, 0.0, rng.uniform(-0.5, 0.5)])
-    start, lasts = length // 2 - rng.randrange(3), rng.choice([0, 0, 1, 2, 4])
+    start, lasts = blend + rng.randrange(10, 16), rng.choice([0, 0, 1, 2, 4])
     flashes = range(start, start + lasts)
     for n in range(length):
         image = draw(scene, time=n / FPS, size=SIZE)

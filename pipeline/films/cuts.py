@@ -145,16 +145,33 @@ class Cutter:
 
     def _verdict(self, change: Change, ended: bool) -> bool | None:
         """Whether a change is a cut; None if that can't be told yet."""
-        before, after = self._sample(change.before), self._sample(change.after)
-        too_soon = after.time - self._last_cut < SHORTEST_SHOT - 1e-6
-        if change.before < self._calm or too_soon or self._is_loss(change):
+        too_soon = self._sample(change.after).time - self._last_cut < SHORTEST_SHOT - 1e-6
+        if change.before < self._calm or too_soon or self._is_loss(change) or not self._differ(change):
             return False
+        return self._stays(change, ended)
+
+    def _differ(self, change: Change) -> bool:
+        """Whether the pictures before and after a change are of different shots, as far as these two tell."""
+        before, after = self._sample(change.before), self._sample(change.after)
         size = difference(before.image, after.image)
         if before.end - before.time >= HELD and size < LEAST_CHANGE:
             return False
-        sound = self._sound if before.state < State.GOOD else None
-        if sound is not None and difference(sound, after.image) < RETURN * size:
+        if (
+            before.state < State.GOOD
+            and self._sound is not None
+            and difference(self._sound, after.image) < RETURN * size
+        ):
+            return False  # it is what it was before the damage
+        between = (self._sample(number).image for number in range(change.before + 1, change.after))
+        if any(size < RETURN * difference(before.image, image) for image in between):  # a flash as a whole
             return False
+        earlier = (one for one in self._samples if 0 < before.time - one.time <= FLASH)
+        return not any(difference(one.image, after.image) < RETURN * size for one in earlier)  # else a flash's end
+
+    def _stays(self, change: Change, ended: bool) -> bool | None:
+        """Whether the picture does not soon become what it was before a change; None if that can't be told yet."""
+        before, after = self._sample(change.before), self._sample(change.after)
+        size = difference(before.image, after.image)
         for number in range(change.after + 1, self._next):
             later = self._sample(number)
             if later.time - after.time > FLASH:

@@ -19,7 +19,8 @@ class TransNet:
     SIZE = (48, 27)
     SPAN, MARGIN = 100, 25
     """Pictures that it sees at once, and those of them at either end that it says nothing of."""
-    LIKELY = 0.5
+    LIKELY = 0.3
+    """Chance from which a picture counts. The authors' 0.5 misses cuts of grainy films; flashes are told apart later."""
 
     def __init__(self) -> None:
         self._shown: list[NDArray[np.uint8]] = []
@@ -27,6 +28,7 @@ class TransNet:
         self._sample = -1
         self._decided = 0
         self._start: int | None = None  # the first sample of the transition that is not over
+        self._sure = False  # whether that is one
 
     def add(self, image: NDArray[np.uint8], times: int) -> list[Change]:
         self._sample += 1
@@ -55,20 +57,24 @@ class TransNet:
     def _look(self) -> Iterator[Change]:
         step = self.SPAN - 2 * self.MARGIN
         while len(self._shown) >= self.SPAN:
-            likely = _transitions(np.stack(self._shown[: self.SPAN]))[self.MARGIN : -self.MARGIN]
-            numbers = self._numbers[self.MARGIN : self.MARGIN + step]
-            for number, chance in zip(numbers, likely, strict=True):
-                yield from self._meet(number, bool(chance > self.LIKELY))
+            inner = slice(self.MARGIN, self.MARGIN + step)
+            middles, parts = _chances(np.stack(self._shown[: self.SPAN]))
+            for number, middle, part in zip(self._numbers[inner], middles[inner], parts[inner], strict=True):
+                yield from self._meet(number, middle > self.LIKELY, part > self.LIKELY)
             del self._shown[:step], self._numbers[:step]
 
-    def _meet(self, number: int, likely: bool) -> Iterator[Change]:
-        """Takes the verdict on one picture. The last one before a change is the first that is marked."""
-        if likely and self._start is None:
-            self._start = number
-        elif not likely and self._start is not None:
-            if number > self._start:
+    def _meet(self, number: int, middle: bool, part: bool) -> Iterator[Change]:
+        """Takes the verdict on one picture: whether it is the middle of a transition, and whether it is part of one.
+
+        The last picture before a change is the first that is marked. Parts without a middle are a moving camera.
+        """
+        if middle or part:
+            self._start = number if self._start is None else self._start
+            self._sure |= middle
+        elif self._start is not None:
+            if self._sure and number > self._start:
                 yield Change(self._start, number)
-            self._start = None
+            self._start, self._sure = None, False
         self._decided = number
 
 
@@ -90,10 +96,14 @@ def _network() -> Any:
     return network
 
 
-def _transitions(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """For each picture (count x 27 x 48 x 3, RGB), how likely a transition begins or goes on after it, 0 to 1."""
+def _chances(pictures: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """For each picture, how likely it is the middle of a transition, and how likely part of one, 0 to 1.
+
+    Args:
+        pictures: count x 27 x 48 x 3, RGB.
+    """
     import torch
 
     with torch.inference_mode():
-        single, every = _network().predict_raw(torch.from_numpy(pictures)[None])
-    return np.asarray(torch.maximum(single, every)[0, :, 0].numpy(), np.float32)
+        middles, parts = _network().predict_raw(torch.from_numpy(pictures)[None])
+    return middles[0, :, 0].numpy(), parts[0, :, 0].numpy()

@@ -9,7 +9,7 @@ import filmed
 import numpy as np
 import pytest
 
-from pipeline.films.cuts import FLASH, SHORTEST_SHOT, Cut, Cutter, Sample, difference
+from pipeline.films.cuts import FLASH, SHORTEST_SHOT, Change, Cut, Cutter, Sample, difference
 from pipeline.films.decoding import State
 
 STEP = 0.04
@@ -59,6 +59,26 @@ def test_flashes_one_after_the_other_are_no_cuts() -> None:
     for n in (20, 26, 32, 38, 60, 61, 66):
         images[n] = np.full_like(images[n], 255)
     assert cuts(samples(images)) == []
+
+
+def test_the_end_of_a_flash_is_no_cut_even_if_its_start_was_not_noticed() -> None:
+    class EndOnly:
+        """A detector that names nothing but the end of a flash."""
+
+        decided = 0
+
+        def add(self, image: np.ndarray, times: int) -> list[Change]:
+            self.decided += 1
+            return [Change(32, 33)] if self.decided == 40 else []
+
+        def end(self) -> list[Change]:
+            return []
+
+    images = list(filmed.shots([0], 3.0))
+    images[30:33] = [np.full_like(images[0], 255)] * 3
+    cutter = Cutter()
+    cutter._detector = EndOnly()
+    assert [cut for sample in samples(images) for cut in cutter.add(sample)] + cutter.end() == []
 
 
 def test_no_shot_is_shorter_than_the_shortest() -> None:
