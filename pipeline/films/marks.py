@@ -146,7 +146,6 @@ def _marks(shots: list[Sectors]) -> list[_Mark]:
     count, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     boxes = [(x, y, x + width, y + tall) for x, y, width, tall, _ in stats[1:count].tolist()]
     marks = [_Mark(box, edges[_area(box)], direction[_area(box)]) for box in boxes]
-    height, width = edges.shape
     return [mark for mark in marks if _is_mark(mark, width, height)]
 
 
