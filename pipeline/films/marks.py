@@ -116,7 +116,7 @@ def _different(shots: list[Sectors]) -> list[Sectors]:
         edges = np.flatnonzero(sectors)
         values = sectors.ravel()[edges]
         if all(
-            (other.ravel()[edges] == values).sum() <= COMMON * min(len(edges), np.count_nonzero(other))
+            int((other.ravel()[edges] == values).sum()) <= COMMON * min(len(edges), int(np.count_nonzero(other)))
             for other in kept
         ):
             kept.append(sectors)
@@ -133,7 +133,8 @@ def _marks(shots: list[Sectors]) -> list[_Mark]:
     # An edge between two sectors has votes in both.
     votes = votes + np.roll(votes, 1, axis=0)
     least = np.full(shots[0].shape, max(LEAST_INSIDE, SHARE_INSIDE * len(shots)))
-    across, down = (round(share * side) for share, side in zip(CORNER, least.shape[::-1], strict=True))
+    height, width = least.shape
+    across, down = round(CORNER[0] * width), round(CORNER[1] * height)
     for rows in (slice(0, down), slice(-down, None)):
         for columns in (slice(0, across), slice(-across, None)):
             least[rows, columns] = max(LEAST_SHOTS, SHARE * len(shots))
@@ -145,7 +146,6 @@ def _marks(shots: list[Sectors]) -> list[_Mark]:
     count, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     boxes = [(x, y, x + width, y + tall) for x, y, width, tall, _ in stats[1:count].tolist()]
     marks = [_Mark(box, edges[_area(box)], direction[_area(box)]) for box in boxes]
-    height, width = edges.shape
     return [mark for mark in marks if _is_mark(mark, width, height)]
 
 
