@@ -43,8 +43,9 @@ show: $(VENV)/ready ## List the tables of a run
 test: $(VENV)/ready ## Run the tests, on all cores
 	$(RUN)/python -m pytest -q -n auto --dist worksteal --durations 20
 
-slow: $(VENV)/ready ## Run the slow tests, which take minutes each
+slow: $(VENV)/ready ## Run the slow tests, which take minutes each, and property tests with many examples
 	$(RUN)/python -m pytest -q -n auto --dist loadfile -m slow --durations 20
+	$(RUN)/python -m pytest -q -n auto --dist worksteal -m "hypothesis and not slow" --hypothesis-profile many
 
 lowest: ## Run the tests with the oldest versions that pyproject.toml allows, in an environment of their own
 	$(PYTHON) -m venv $(VENV)/lowest

@@ -22,8 +22,9 @@ from pipeline.engines import local
 from pipeline.errors import BadInput, EmptyResult
 from pipeline.plugins import extras
 from pipeline.progress import Progress, silent
-from pipeline.records import Caption, Row
-from pipeline.review import csv_table, decisions, replacing, reviews
+from pipeline.records import Caption, Record, Row
+from pipeline.review import coverage, csv_table, decisions, replacing, reviews
+from pipeline.review.coverage import Aspect
 from pipeline.store import TABLES, Mark, Store, usual_folder, write_settings
 from pipeline.task import Task
 from pipeline.text import counters
@@ -294,6 +295,10 @@ class Run:
     def reviewed(self) -> list[Row]:
         """Every captioned grid with its scores and the decision that counts, in the order of the grids."""
         return reviews.rows(self.store, self.task, self.counter)
+
+    def coverage(self) -> list[Aspect]:
+        """How the kept grids are spread over sources, shot sizes and colours, and what is one-sided or missing."""
+        return coverage.measure(self.reviewed(), self.store.items(Record, "records"), self.task)
 
     def write_review(self) -> None:
         """Writes `captions.csv` and `review.html` from the run's state. Edits that were never applied are set aside.

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from measured import film, of_set, record
 
@@ -44,7 +44,6 @@ POSITIONS = st.builds(
 
 
 @pytest.mark.parametrize("name", plugins.names(plugins.GROUPING))
-@settings(deadline=None, max_examples=50)
 @given(positions=st.lists(POSITIONS, max_size=12))
 def test_every_record_ends_in_one_group_of_the_right_size_or_is_rejected(name: str, positions: list[Position]) -> None:
     records = [replace(record(f"r{number}"), position=one) for number, one in enumerate(positions)]

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
@@ -132,7 +132,6 @@ def test_an_archive_inside_an_archive_or_a_folder_is_unsupported_with_a_way_to_p
         assert "a ZIP archive" in rejected[0].detail and "name it as a source of its own" in rejected[0].detail
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text("ab./\\~ \u00e9\U0001f3ac", min_size=1, max_size=8), min_size=1, max_size=6))
 def test_members_of_any_name_become_one_item_each_with_its_own_id(tmp_path, names):
     with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
@@ -149,7 +148,6 @@ def test_members_of_any_name_become_one_item_each_with_its_own_id(tmp_path, name
     assert len(items) == len({item.id for item in items}) == expected
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.integers(4, 500), st.integers(0, 255), max_size=6), st.integers(100, 1000))
 def test_any_damage_becomes_rows(tmp_path, storyboard, flips, length):
     with zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
