@@ -211,7 +211,6 @@ class Companions:
         found = {self._there(home, f"{folder}{name}") for folder in folders for name in listings.NAMES} - {""}
         known = frozenset(map(key, listings.NAMES))
         found |= {item.name for item in self.beside if item.home == home and _by_spelling(item.name)[1] in known}
-        self._read_tables(home, pictures, known)
         for name in sorted(found, key=lambda name: (name.startswith(ABOVE), -name.count("/"), _rank(name), name)):
             entries = listings.parse(self._bytes(home, name, listings.MOST_BYTES), f"{home}/{name}")
             folder = name[: name.rfind("/") + 1]
@@ -221,6 +220,7 @@ class Companions:
             is_ours = note.pictures or not name.startswith(ABOVE)
             if is_ours and (detail := note.detail(f"{home}/{name}")):
                 self.faults[home, name] = Fault(LISTING, detail)
+        self._read_tables(home, pictures, known)  # last: a listing knows more than the table of some trainer
 
     def _read_tables(self, home: str, pictures: listings.Pictures, known: frozenset[str]) -> None:
         """Reads tables that are not called as listings are: one that names pictures is a listing, others are told."""

@@ -65,7 +65,7 @@ def test_a_spreadsheet_gives_groups_panels_captions_and_rights(shop: Path, iclor
 
 def test_a_task_that_does_not_look_at_groups_is_told_how_to(shop: Path, iclora: Command) -> None:
     _, printed, _ = iclora("collect", TASK, "--source", str(shop / "products.csv"), *BARE, "--out", "run")
-    assert "all 8 images have a group from their source (4 groups), which group.by=pairs does not look at" in printed
+    assert "all 8 images have a group from their source (4 groups), which group.by=names does not look at" in printed
     assert "group by it with --set group.by=columns." in printed
 
 

@@ -122,18 +122,20 @@ def lacks_header(first: Sequence[str]) -> bool:
 
 def _split(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
     """The rows with their numbers from 1, as a spreadsheet counts them, and what is wrong with one in place of it."""
-    csv.field_size_limit(LONGEST_CELL)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     number = 0
     while True:
         number += 1
+        cells: list[str] | str
+        usual = csv.field_size_limit(LONGEST_CELL)  # of all readers in this process
         try:
             cells = next(rows)
         except StopIteration:
             return
         except csv.Error as error:
-            yield number, f"can't be read: {error}"
-            continue
+            cells = f"can't be read: {error}"
+        finally:
+            csv.field_size_limit(usual)
         yield number, cells
 
 

@@ -33,7 +33,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from miniature.film import encode
 
-MOST_MEGABYTES = 1_000
+MOST_MEGABYTES = 2_000
 """Of memory that the process may have held at once; the libraries alone take some 150."""
 MOST_SECONDS = 240
 """Of the processor; the system ends the process that takes more. It takes a small part of that."""
