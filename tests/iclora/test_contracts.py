@@ -60,7 +60,7 @@ CONTAINERS: dict[str, Callable[[Path], Path]] = {
 }
 """How a container is made of three pictures."""
 ELSEWHERE = {"hub", "urls"}
-"""Need a saved data set and a server: test_hub_container.py and test_urls.py have them."""
+"""Need a saved data set and a server: test_hub.py and test_urls.py have them."""
 
 
 @pytest.mark.parametrize("name", sorted({*plugins.names(plugins.CONTAINERS)} - ELSEWHERE))
