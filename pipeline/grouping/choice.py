@@ -15,7 +15,8 @@ from pipeline.records import Group, Rejected
 from pipeline.task import Task
 
 REFRESHED = 512
-"""Groups whose distance to those taken is brought up to date at once."""
+"""Groups whose distance to those taken is brought up to date at once, in AGES parts."""
+AGES = 16
 
 
 def choose(
@@ -98,9 +99,11 @@ class _Waiting:
             some = some[self._seen[some] < len(taken)]
             if not len(some):  # all of these are up to date, and yet the first of equals is not among them
                 some = np.array([best])
-            since = int(self._seen[some].min())
-            near = (vectors[self.places[some]] @ vectors[list(taken[since:])].T).max(axis=1)
-            self._near[some] = np.maximum(self._near[some], near)
+            some = some[np.argsort(self._seen[some], kind="stable")]
+            for part in np.array_split(some, min(AGES, len(some))):  # of much the same age, to look at few taken ones
+                since = taken[int(self._seen[part[0]]) :]
+                near = (vectors[self.places[part]] @ vectors[since].T).max(axis=1)
+                self._near[part] = np.maximum(self._near[part], near)
             self._seen[some] = len(taken)
         self._near[best], self._seen[best] = 2.0, np.iinfo(int).max
         self.gone += 1

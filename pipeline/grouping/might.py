@@ -11,6 +11,8 @@ from pipeline.grouping.strategies.base import sequence_of
 from pipeline.grouping.vetoes import Veto, Vetoes
 from pipeline.records import Group, Record, Rejected
 
+WITHIN_ONE = ("shots", "folders")
+"""Strategies whose groups are of one film or folder."""
 NEAR, ALIKE = 6, 4
 """Images that are looked at: the nearest in the source, and the most alike anywhere."""
 
@@ -64,8 +66,21 @@ def _likeness(record: Record, other: Record, vetoes: Vetoes) -> str:
     return f"{vetoes.pictures.by} alike by {float(one @ two):.2f}"
 
 
+def _too_far(record: Record, other: Record, vetoes: Vetoes) -> str:
+    """Why two images are too far apart in the source to be in one group; empty if they are not."""
+    part = vetoes.task.group
+    if part.by in WITHIN_ONE and sequence_of(record) != sequence_of(other):
+        return f"of another film or folder, which {part.by} does not mix"
+    apart = abs(record.position.time - other.position.time)
+    if part.by == "shots" and apart > part.span:
+        return f"{apart:.0f} s away, more than group.span={part.span:g}"
+    return ""
+
+
 def _beside(record: Record, other: Record, vetoes: Vetoes) -> str:
     found = vetoes.first([(record, other)])
+    if far := _too_far(record, other, vetoes):
+        return f"With {name_of(other)} ({_likeness(record, other, vetoes)}): it is {far}"
     verdict = f"vetoed, since they {found}" if isinstance(found, Veto) else "nothing speaks against the two"
     return f"With {name_of(other)} ({_likeness(record, other, vetoes)}): {verdict}"
 
@@ -74,6 +89,8 @@ def _joining(record: Record, group: Group, vetoes: Vetoes, taken: Set[str]) -> s
     """Whether the image would belong into a group if one of its images made room."""
     places = range(len(group.records))
     ways = [(*group.records[:place], record, *group.records[place + 1 :]) for place in places]
+    if far := _too_far(record, group.records[0], vetoes):
+        return f"Group {group.id} ({group.formed}): it is {far}."
     found = vetoes.first(ways)
     state = "full" if group.id in taken else "full, and not taken itself"
     if isinstance(found, Veto):

@@ -80,5 +80,5 @@ def limits(part: GroupSection, kind: str) -> Limits:
     Args:
         kind: of the scorer, "clip" or "siglip"; empty without one.
     """
-    vectors = part.copies if part.copies is not None or not kind else RULES["most alike"].fixed[kind]
-    return Limits(part.near, part.ceiling, vectors)
+    usual = RULES["most alike"].fixed.get(kind)
+    return Limits(part.near, part.ceiling, part.copies if kind and part.copies is not None else usual)

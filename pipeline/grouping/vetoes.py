@@ -1,4 +1,4 @@
-"""What speaks against a group: strangers among its images."""
+"""What speaks against a group: strangers among its images, and two shots that show the same."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ class Vetoes:
 
     task: Task
     pictures: Pictures
+    copies: float | None = None
+    """Similarity of the scorer's vectors from which on two shots of a film are no different shots; None without one."""
     found: FittedRule | None = None
     """What the groups formed by structure alone say about strangers; None while there are too few of them."""
     related: float | None = None
@@ -69,12 +71,11 @@ class Vetoes:
         near = [records for records, value in zip(ways, alike, strict=True) if value >= self.floor]
         if not near:
             return Veto(max(alike), self.floor)
-        if (related := self._related(near[0])) is not None:
-            best = [self._least_related(records) for records in near]
-            if max(best) < related:
-                said = f"{self.pictures.by} {max(best):.2f}, at least {related:.2f} is needed"
-                return Veto(max(alike), self.floor, said)
-            near = [records for records, value in zip(near, best, strict=True) if value >= related]
+        for seen in (self._different, self._related):
+            fitting, why = seen(near)
+            if not fitting:
+                return Veto(max(alike), self.floor, why)
+            near = fitting
         if self.found is None:
             return tuple(near[0])
         read = features(self.pictures.measures, self.pictures.rows_of(near))
@@ -86,19 +87,32 @@ class Vetoes:
         likenesses = verdict.likenesses(list(self.pictures.measures), nearest[:: len(SUMMARIES)], self.found.usual)
         return Veto(max(alike), self.floor, likenesses)
 
-    def _related(self, records: Sequence[Record]) -> float | None:
-        """Least similarity of an image to the most similar other one, as a person or shots far apart have set it."""
-        related = self.related if records[0].position.film else None
-        if self.task.group.related is not None:
-            related = self.task.group.related
-        return related if len(records) > 1 else None
+    def _different(self, ways: Sequence[Sequence[Record]]) -> tuple[list[Sequence[Record]], str]:
+        """The ways in which no two shots of a film show the same, and, if there are none, why."""
+        if self.copies is None or not ways[0][0].position.film or len(ways[0]) == 1:
+            return list(ways), ""
+        most = [float(self._similarities(records).max()) for records in ways]
+        why = f"two of them show the same, {self.pictures.by} {min(most):.2f}, ceiling {self.copies:g}"
+        return [records for records, value in zip(ways, most, strict=True) if value < self.copies], why
 
-    def _least_related(self, records: Sequence[Record]) -> float:
-        """The similarity of the image that is least like any other of the group to the one that is most like it."""
+    def _related(self, ways: Sequence[Sequence[Record]]) -> tuple[list[Sequence[Record]], str]:
+        """The ways in which every image is as like another one as a person or shots far apart have set it, and, if
+        there are none, why."""
+        least = self.related if ways[0][0].position.film else None
+        if self.task.group.related is not None:
+            least = self.task.group.related
+        if least is None or len(ways[0]) == 1:
+            return list(ways), ""
+        best = [float(self._similarities(records).max(axis=1).min()) for records in ways]
+        why = f"{self.pictures.by} {max(best):.2f}, at least {least:.2f} is needed"
+        return [records for records, value in zip(ways, best, strict=True) if value >= least], why
+
+    def _similarities(self, records: Sequence[Record]) -> np.ndarray:
+        """Similarity of every two images, -1 of one to itself: records x records."""
         rows = self.pictures.compared_rows(records)
-        alike = rows @ rows.T
-        np.fill_diagonal(alike, -1.0)
-        return float(alike.max(axis=1).min())
+        found: np.ndarray = rows @ rows.T
+        np.fill_diagonal(found, -1.0)
+        return found
 
     def learn(self, groups: Sequence[Sequence[Record]], sources: Sequence[object], records: Sequence[Record]) -> Vetoes:
         """These vetoes with what shots far apart say about strangers, and what groups formed by structure alone say,

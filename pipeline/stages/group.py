@@ -123,7 +123,7 @@ def work(records: Sequence[Record], parameters: Parameters) -> Outcome:
     single = [one for one in fresh if not one.position.set]
     strategy: Strategy = parameters.strategy.load()
     single, copies = (single, []) if strategy.COPIES else _without_copies(single, pictures, parameters)
-    vetoes = Vetoes(task, pictures)
+    vetoes = Vetoes(task, pictures, None if strategy.COPIES else _limits(parameters).vectors)
     whole, incomplete = _divide(sets.form([one for one in fresh if one.position.set], task, vetoes))
     formed, left = _form(parameters, strategy, single, vetoes)
     vetoes = vetoes.learn([one.records for one in formed], [_source(one, task) for one in formed], single)

@@ -129,7 +129,7 @@ def test_a_picture_is_told_its_group_and_what_else_it_could_have_joined(
     code, told, _ = iclora(*first, "--explain", "a/2.png")
     assert code == 0
     assert told.splitlines()[0].startswith(f"{source}/a/2.png is panel 2 of group s-")
-    assert any("full; nothing speaks against this image in place of" in line for line in told.splitlines()[1:])
+    assert any("it is of another film or folder, which shots does not mix" in line for line in told.splitlines()[1:])
     code, told, _ = iclora("group", "storyboard", *out, "--explain", "a/4.png")
     assert told.splitlines()[0] == f"{source}/a/4.png: shows the same as {source}/a/2.png (hash within 6 bits)."
     code, told, _ = iclora("group", "storyboard", *out, "--explain", str(source / "a" / "small.png"))
@@ -155,3 +155,17 @@ def test_a_picture_of_a_folder_without_structure_is_told_what_stands_in_the_way(
         first, *others = run.explain("IMG_0003.png")
     assert "is one of 9 pictures of in that nothing ties together" in first
     assert others and all(line.startswith("With ") for line in others)
+
+
+def test_a_shot_that_is_left_over_is_told_which_groups_of_its_film_are_full(
+    tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    for number in range(1, 5):
+        (tmp_path / "in" / "one").mkdir(parents=True, exist_ok=True)
+        draw(number, (320, 160)).save(tmp_path / "in" / "one" / f"{number}.png")
+    with toolkit.open_run("storyboard", tmp_path / "in", captioner="sidecar", scorer="none", folder=tmp_path / "run",
+                          settings=[word for word in BARE if "=" in word]) as run:  # fmt: skip
+        run.advance("group")
+        first, second, *_ = run.explain("4.png")
+    assert first.endswith("one/4.png: has 0 neighbours left, storyboard needs 2.")
+    assert "full; nothing speaks against this image in place of" in second

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from pipeline import plugins, task
 from pipeline.cache import Cache
 from pipeline.engines.base import Facts
 from pipeline.grouping import subjects
+from pipeline.grouping.pictures import Pictures
+from pipeline.grouping.vetoes import Veto, Vetoes
 from pipeline.records import Group, Record, Rejected
 from pipeline.stages import group
 from pipeline.task import Task
@@ -212,6 +215,17 @@ def test_two_shots_of_a_street_and_one_of_a_rabbit_are_no_group() -> None:
     groups, rejected, _ = grouped([*films, *right], "storyboard")
     assert {one[0][0] for one in groups} == {*"pqrst"}
     assert "strangers" in {row.reason for row in rejected}
+
+
+def test_two_shots_that_a_scorer_finds_the_same_are_no_different_shots() -> None:
+    board, shots = task.load("storyboard"), film("a", 4)
+    vectors = np.array([[1, 0.0], [1, 0.1], [1, 1.0], [0.4, 1.0]], np.float32)
+    vetoes = Vetoes(board, Pictures.of(board, shots, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)), 0.97)
+    ways = [shots[:3], [shots[0], *shots[2:]]]
+    assert vetoes.first(ways) == (shots[0], shots[2], shots[3])
+    vetoed = vetoes.first(ways[:1])
+    assert isinstance(vetoed, Veto)
+    assert str(vetoed) == "do not belong together (two of them show the same, pictures 1.00, ceiling 0.97)"
 
 
 def test_many_ways_to_choose_from_a_large_window_are_bounded() -> None:

@@ -311,7 +311,7 @@ def test_strangers_are_caught_even_if_their_captions_describe_them_correctly(
     """Text scores can't: every text fits its panel. Bounds lie below the rates of `python -m bench.strangers`."""
     run, truths = heldout
     rng = random.Random(2)
-    spoilt = rng.sample(range(len(truths)), 7)
+    spoilt = rng.sample(range(len(truths)), len(truths) // 4)
     grids, captions = true(run, truths)
     for number in spoilt:
         grids[number], captions[number] = strange(truths[number], truths, run, rng)
@@ -319,7 +319,7 @@ def test_strangers_are_caught_even_if_their_captions_describe_them_correctly(
     stage = filter.stage(run.task, grids, scorer, run.folder, Cache(run.folder / "cache"))
     rejected = {row.id: row for row in stage.run(captions) if isinstance(row, Rejected) and "strangers" in row.reason}
     caught = [rejected.get(grids[number].id) for number in spoilt]
-    assert sum(row is not None for row in caught) >= 6
+    assert sum(row is not None for row in caught) >= len(spoilt) - 1
     assert len(rejected) - sum(row is not None for row in caught) <= 2
     for row in caught:
         assert row is None or ("is a stranger in its grid: -" in row.detail and "colours 0." in row.detail)
