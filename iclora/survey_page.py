@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
-from pipeline import pixels
 from pipeline.records import Record
+from pipeline.review.markup import document
 from pipeline.wording import counted, escaped
 
 if TYPE_CHECKING:
     from iclora.surveys import Fit, Survey
 
-SIDE = 160
-"""Longer side of a thumbnail in pixels."""
 SHOWN = 3
 """Groups that are shown for each task."""
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""Nothing on the page may run or be fetched, whatever a name contains."""
 STYLE = """
-:root { color-scheme: light dark;
-  --paper: light-dark(#fff, #16181c); --ink: light-dark(#1a1c20, #e6e8eb); --soft: light-dark(#5d6570, #9aa3ad);
-  --line: light-dark(#d9dde2, #2c3036); --mark: light-dark(#2563eb, #60a5fa); }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1200px; padding: 1.5rem; color: var(--ink);
   background: var(--paper); overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; } p { margin: .4rem 0; }
@@ -38,15 +27,6 @@ img { display: block; max-height: 120px; width: auto; }
 section { border-top: 1px solid var(--line); padding-top: .25rem; } .best h2 { color: var(--mark); }
 code { background: light-dark(#f2f4f6, #22262c); padding: .2rem .4rem; border-radius: 4px; }
 """
-
-
-def thumbnail(path: Path) -> str:
-    """A picture as a small JPEG in base64."""
-    image = pixels.open_image(path)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
-    written = io.BytesIO()
-    image.save(written, "JPEG", quality=80)
-    return base64.b64encode(written.getvalue()).decode()
 
 
 def page(found: Survey) -> str:
@@ -61,11 +41,7 @@ def page(found: Survey) -> str:
         f'<div class="strip">{"".join(_picture(found, record) for record in shown[:24])}</div>',
         *(_fit(found, fit) for fit in found.fits),
     ]
-    head = (
-        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">'
-        f'<meta name="viewport" content="width=device-width"><title>{_text(title)}</title>'
-    )
-    return f'<!doctype html><html lang="en">{head}<style>{STYLE}</style><body>{"".join(parts)}</body></html>\n'
+    return document(escaped(title), "data:", STYLE, parts)
 
 
 def _fit(found: Survey, fit: Fit) -> str:
@@ -84,8 +60,8 @@ def _fit(found: Survey, fit: Fit) -> str:
 
 
 def _picture(found: Survey, record: Record) -> str:
-    name = escape(escaped(record.source), quote=True)
-    return f'<img src="data:image/jpeg;base64,{found.thumbnails[record.id]}" alt="{name}" title="{name}">'
+    name, content = escape(escaped(record.source), quote=True), base64.b64encode(found.thumbnails[record.id]).decode()
+    return f'<img src="data:image/jpeg;base64,{content}" alt="{name}" title="{name}">'
 
 
 def _lines(texts: Iterable[str]) -> str:

@@ -23,6 +23,7 @@ from pipeline.errors import BadInput, EmptyResult
 from pipeline.grouping import pictures, roles
 from pipeline.progress import Progress, silent
 from pipeline.records import Group, Record, Rejected
+from pipeline.review import thumbnails
 from pipeline.sources import gathering
 from pipeline.sources.base import Item
 from pipeline.sources.formats import format_of
@@ -36,6 +37,8 @@ MOST_PICTURES, MOST_FILMS = 2000, 4
 ANY_SHAPE = LayoutSection(rows=1, cols=1, panel_width=64, panel_height=64, fit="pad", max_enlarge=1000)
 """A layout that every picture fits into: a task's own decides later."""
 NO_LIMIT = 1_000_000
+SIDE = 160
+"""Pixels of a thumbnail's long side."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,8 @@ class Survey:
     """How many there are of each kind: "film", "picture", "other file"."""
     records: tuple[Record, ...]
     """What was measured."""
-    thumbnails: Mapping[str, str]
-    """By a record's id, a small JPEG of it in base64."""
+    thumbnails: Mapping[str, bytes]
+    """By a record's id, a small JPEG of it."""
     rejected: Mapping[str, int]
     """How many can't be used, by reason."""
     examples: Mapping[str, str]
@@ -175,14 +178,12 @@ def survey(sources: Sources, *, progress: Progress = silent) -> Survey:
         remarks = [*gathering.remarks(items), *_left_out(films, others)]
         shown = {record.id for fit in fits for one in fit.groups[:3] for record in one.records}
         shown |= {record.id for record in records[:: max(1, len(records) // 24)]}
-        from iclora import survey_page
-
-        thumbnails = {one.id: survey_page.thumbnail(folder / one.path) for one in records if one.id in shown}
+        small = {one.id: thumbnails.encode(folder / one.path, SIDE) for one in records if one.id in shown}
     return Survey(
         tuple(map(str, paths)),
         dict(Counter(kinds.values()).most_common()),
         tuple(records),
-        thumbnails,
+        small,
         dict(Counter(row.reason for row in rejected).most_common()),
         {row.reason: row.detail for row in reversed(rejected)},
         sum(bool(item.text) for item in items),

@@ -10,6 +10,9 @@ import numpy as np
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from pipeline.pixels import profiles
+from pipeline.pixels.light import HLG, PQ, WHITE, curve, from_pq, of_screen, to_pq
+
 Picture = NDArray[np.uint8]
 """Height x width x 3, BGR."""
 Floats = NDArray[np.float32]
@@ -18,23 +21,16 @@ MOST_STRETCH = 4
 """Pixels that are said to be wider or narrower than this are taken for square ones."""
 HD = (1280, 576)
 """From this width, or above this height, a film that doesn't say its matrix has that of BT.709, as players assume."""
-WHITE = 203.0
-"""Nits of diffuse white in HDR films (ITU-R BT.2408), which becomes the white of sRGB."""
 ROWS = 256
 """Rows that are converted at once: as floats, a whole frame of 8K would take a gigabyte."""
 PEAK_WIDTH = 512
 """Pixels; at this width the brightest spot of a frame is looked for, so that single pixels don't count."""
 
 # Code points of ITU-T H.273, which all containers and codecs use.
-UNSPECIFIED, LINEAR, PQ, HLG = 2, 8, 16, 18
-SRGB = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), (0.3127, 0.3290))
-"""Chromaticities of red, green, blue and white."""
-PRIMARIES = {
-    9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046), (0.3127, 0.3290)),  # BT.2020
-    11: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.314, 0.351)),  # DCI-P3
-    12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.3127, 0.3290)),  # Display P3
-}
-"""The gamuts that are converted. Those of BT.601 hardly differ from sRGB's, and are left alone, as players do."""
+UNSPECIFIED, LINEAR = 2, 8
+CONVERTED = (9, 11, 12)
+"""The gamuts that are converted: BT.2020, DCI-P3, Display P3. Those of BT.601 hardly differ from sRGB's, and are left
+alone, as players do."""
 
 
 class Tags(NamedTuple):
@@ -50,7 +46,7 @@ class Tags(NamedTuple):
     @property
     def differ(self) -> bool:
         """Whether they are not those of sRGB."""
-        return self.is_hdr or self.transfer == LINEAR or self.primaries in PRIMARIES
+        return self.is_hdr or self.transfer == LINEAR or self.primaries in CONVERTED
 
 
 class Orientation(NamedTuple):
@@ -171,10 +167,9 @@ def _linear(codes: NDArray[np.uint16], tags: Tags) -> Floats:
         codes: height x width x 3, RGB, full range, in the frame's own curve and primaries.
     """
     light = _curve(tags.transfer)[codes]
-    if tags.transfer == HLG:  # BT.2100: a display of 1,000 nits has a gamma of 1.2
-        luminance = light @ np.array([0.2627, 0.6780, 0.0593], np.float32)
-        light *= (1000 / WHITE) * np.power(np.maximum(luminance, 1e-6), 0.2)[..., None]
-    if tags.primaries in PRIMARIES:
+    if tags.transfer == HLG:
+        light = of_screen(light)
+    if tags.primaries in CONVERTED:
         light = light @ _to_srgb(tags.primaries).T
     return np.asarray(light, np.float32)
 
@@ -182,28 +177,11 @@ def _linear(codes: NDArray[np.uint16], tags: Tags) -> Floats:
 @cache
 def _curve(transfer: int) -> Floats:
     """For each code of 16 bits the light that it stands for (ITU-R BT.2100; IEC 61966-2-1)."""
+    if transfer in (PQ, HLG):
+        return curve(transfer, 1 << 16)
     code = np.linspace(0, 1, 1 << 16)
-    if transfer == PQ:
-        light = _from_pq(code) / WHITE
-    elif transfer == HLG:
-        a, b, c = 0.17883277, 0.28466892, 0.55991073
-        light = np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)  # noqa: PLR2004
-    elif transfer == LINEAR:
-        light = code
-    else:
-        light = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)  # noqa: PLR2004
-    return light.astype(np.float32)
-
-
-def _from_pq(code: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Nits of SMPTE ST 2084's codes, 0 to 1."""
-    power = code ** (1 / 78.84375)
-    return 10000 * (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125)
-
-
-def _to_pq(nits: NDArray[np.float64]) -> NDArray[np.float64]:
-    power = (nits / 10000) ** 0.1593017578125
-    return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+    srgb = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)  # noqa: PLR2004
+    return (code if transfer == LINEAR else srgb).astype(np.float32)
 
 
 def _within(light: Floats, peak: float) -> Floats:
@@ -227,9 +205,9 @@ def _roll_off(stops: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     The knee begins where half of the display's range is left for what is brighter than it can show.
     """
     peak = 2.0**stops
-    top = float(_to_pq(np.array(peak * WHITE)))
+    top = float(to_pq(np.array(peak * WHITE)))
     steps = np.linspace(0, 1, 512)
-    white = float(_to_pq(np.array(WHITE))) / top
+    white = float(to_pq(np.array(WHITE))) / top
     knee = max(0.0, 1.5 * white - 0.5)
     along = np.clip((steps - knee) / max(1 - knee, 1e-9), 0, 1)
     spline = (
@@ -238,7 +216,7 @@ def _roll_off(stops: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         + (-2 * along**3 + 3 * along**2) * white
     )
     shown = np.where(steps < knee, steps, spline)
-    return _from_pq(steps * top) / WHITE, _from_pq(shown * top) / WHITE
+    return from_pq(steps * top) / WHITE, from_pq(shown * top) / WHITE
 
 
 def _shades(light: Floats) -> NDArray[np.uint8]:
@@ -255,19 +233,5 @@ def _codes() -> NDArray[np.uint8]:
 
 @cache
 def _to_srgb(primaries: int) -> Floats:
-    """Matrix from light in these primaries to light in sRGB's; a white that differs is adapted (Bradford)."""
-    (*colours, white), (*own, own_white) = PRIMARIES[primaries], SRGB
-    bradford = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-    cones = (bradford @ _xyz(own_white)) / (bradford @ _xyz(white))
-    adapted = np.linalg.inv(bradford) @ np.diag(cones) @ bradford
-    return np.asarray(np.linalg.inv(_to_xyz(own, own_white)) @ adapted @ _to_xyz(colours, white), np.float32)
-
-
-def _to_xyz(colours: list[tuple[float, float]], white: tuple[float, float]) -> NDArray[np.float64]:
-    columns = np.array([_xyz(colour) for colour in colours]).T
-    return columns * np.linalg.solve(columns, _xyz(white))
-
-
-def _xyz(place: tuple[float, float]) -> NDArray[np.float64]:
-    x, y = place
-    return np.array([x / y, 1, (1 - x - y) / y])
+    """Matrix from light in these primaries to light in sRGB's."""
+    return np.asarray(profiles.to_srgb(profiles.BY_NUMBER[primaries]), np.float32)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from pipeline.films import blanks, lettering
-from pipeline.films.bars import BarFinder
+from pipeline.films.bars import BarFinder, Edges
 from pipeline.films.choice import EDGE, Frame, Shot
 from pipeline.films.colour import Picture
 from pipeline.films.decoding import State
@@ -114,7 +114,8 @@ class Cleaner:
         if overlays and self._settings.lettering == "crop":
             height, width = image.shape[:2]
             if shares := lettering.crop(overlays, LEAST_LEFT):
-                box = _box(shares, (width, height))
+                left, top, right, bottom = shares
+                box = Edges(left, top, 1 - right, 1 - bottom).box(width, height)
                 notes.append(f"burnt-in text cut away: {_cut_away(box, (width, height))}")
                 image, overlays = _cropped(image, box), ()
         notes += sorted({f"burnt-in text {_place(overlay)}" for overlay in overlays})
@@ -126,12 +127,6 @@ class Cleaner:
 def _cropped(image: Picture, box: tuple[int, int, int, int]) -> Picture:
     left, top, right, bottom = box
     return np.ascontiguousarray(image[top:bottom, left:right])
-
-
-def _box(shares: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom in pixels, rounded inwards."""
-    (left, top, right, bottom), (width, height) = shares, size
-    return int(np.ceil(left * width)), int(np.ceil(top * height)), int(right * width), int(bottom * height)
 
 
 def _cut_away(box: tuple[int, int, int, int], size: tuple[int, int]) -> str:

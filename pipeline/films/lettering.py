@@ -7,7 +7,7 @@ like a subtitle counts: a sign in a corner of a motionless shot can't be told fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -61,6 +61,18 @@ class Overlay:
     frames: tuple[int, ...] = ()
     """Which of the frames that were given show it, from 0."""
 
+    @classmethod
+    def around(cls, box: Pixels, size: tuple[int, int], pad: int, frames: Iterable[int] = ()) -> Overlay:
+        """The overlay in a box of a frame of this width and height, with so many pixels around it."""
+        (left, top, right, bottom), (width, height) = box, size
+        return cls(
+            max(0, left - pad) / width,
+            max(0, top - pad) / height,
+            min(width, right + pad) / width,
+            min(height, bottom + pad) / height,
+            tuple(sorted(frames)),
+        )
+
 
 @dataclass(frozen=True)
 class Lettering:
@@ -95,7 +107,7 @@ def find(frames: Sequence[NDArray[np.uint8]], method: Method = "plain") -> Lette
     candidates = _still_lines(views) + (_detected_still(views, texts) if method == "rapidocr" else [])
     kept = [each for each in _merged(candidates) if _is_overlay(each, views)]
     height, width = views[0].grey.shape
-    return Lettering(tuple(each.overlay(width, height) for each in kept))
+    return Lettering(tuple(Overlay.around(each.box, (width, height), PAD, each.frames) for each in kept))
 
 
 def crop(overlays: Sequence[Overlay], least: float) -> tuple[float, float, float, float] | None:
@@ -150,16 +162,6 @@ class _Found:
     frames: frozenset[int]
     sudden: bool
     """Whether it is missing before or after those frames, and not only moved."""
-
-    def overlay(self, width: int, height: int) -> Overlay:
-        left, top, right, bottom = self.box
-        return Overlay(
-            max(0, left - PAD) / width,
-            max(0, top - PAD) / height,
-            min(width, right + PAD) / width,
-            min(height, bottom + PAD) / height,
-            tuple(sorted(self.frames)),
-        )
 
 
 def _still_lines(views: Sequence[_View]) -> list[_Found]:

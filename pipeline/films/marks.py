@@ -92,8 +92,8 @@ class MarkFinder:
         if self._marks is None:
             known = sorted(self._seen)
             self._marks = _marks(_different([self._sectors(each) for each in known[:: 1 + len(known) // MOST_SHOTS]]))
-        sectors, (width, height) = self._sectors(shot), self._size
-        return tuple(_overlay(mark.box, width, height) for mark in self._marks if _has(sectors, mark))
+        sectors = self._sectors(shot)
+        return tuple(Overlay.around(mark.box, self._size, PAD) for mark in self._marks if _has(sectors, mark))
 
     def _sectors(self, shot: int) -> Sectors:
         width, height = self._size or (0, 0)
@@ -169,13 +169,3 @@ def _has(sectors: Sectors, mark: _Mark) -> bool:
     wanted = mark.sectors[mark.edges].astype(int)
     same = (here == wanted) | ((here + 1) % SECTORS == wanted)
     return int((same & (here >= 0)).sum()) >= PRESENT * len(wanted)
-
-
-def _overlay(box: Pixels, width: int, height: int) -> Overlay:
-    left, top, right, bottom = box
-    return Overlay(
-        max(0, left - PAD) / width,
-        max(0, top - PAD) / height,
-        min(width, right + PAD) / width,
-        min(height, bottom + PAD) / height,
-    )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageChops, ImageCms
 
-from pipeline.pixels import hdr, profiles
+from pipeline.pixels import hdr, light, profiles
 
 ROWS = 512
 """Rows of a transparent picture that are laid on white at once: whole copies of a large one would take gigabytes."""
@@ -46,7 +46,7 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     image = _simple(image)
     notes: tuple[str, ...] = ()
     cicp = info.get("cicp")
-    if cicp and cicp[1] in (hdr.PQ, hdr.HLG):
+    if cicp and cicp[1] in (light.PQ, light.HLG):
         image = hdr.to_srgb(_plain(image), cicp[0], cicp[1])
         notes = ("HDR, toned down to sRGB",)
     elif profile := _profile_of(exif, info, kind):

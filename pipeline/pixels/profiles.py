@@ -86,6 +86,12 @@ def to_xyz(primaries: Primaries, *, adapted: bool) -> np.ndarray:
     return found
 
 
+def to_srgb(primaries: Primaries) -> np.ndarray:
+    """The matrix (3 x 3) from linear RGB in these primaries to sRGB's; a white that differs is adapted."""
+    found: np.ndarray = np.linalg.inv(to_xyz(SRGB, adapted=True)) @ to_xyz(primaries, adapted=True)
+    return found
+
+
 def _fixed(values: Sequence[float]) -> bytes:
     """ICC's numbers: signed, 16 bits before the point and 16 behind.
 

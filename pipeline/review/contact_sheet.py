@@ -18,15 +18,12 @@ from pipeline.consistency.thresholds import NO_LIMIT, is_ceiling
 from pipeline.records import Rejected, Row, Score
 from pipeline.review import rejections, reviews
 from pipeline.review.coverage import Aspect
+from pipeline.review.markup import document
 from pipeline.review.risk import riskiest_first
 from pipeline.task import Task
 from pipeline.wording import counted
 
 STYLE = """
-:root { color-scheme: light dark;
-  --paper: light-dark(#fff, #16181c); --ink: light-dark(#1a1c20, #e6e8eb); --soft: light-dark(#5d6570, #9aa3ad);
-  --line: light-dark(#d9dde2, #2c3036); --good: light-dark(#15703a, #4ade80); --bad: light-dark(#b43a09, #fb923c);
-  --mark: light-dark(#2563eb, #60a5fa); }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1500px; padding: 1.5rem; color: var(--ink); background: var(--paper); }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem; } p { margin: .4rem 0; }
 .soft { color: var(--soft); font-size: .85rem; } code { font-size: .85em; }
@@ -41,11 +38,9 @@ article > div { padding: .75rem 1rem 1rem; overflow-wrap: anywhere; }
 .bar { width: 12rem; } .bar div { height: .7rem; background: var(--mark); border-radius: 2px; }
 .why { color: var(--bad); } details { margin: .75rem 0; } summary { cursor: pointer; }
 table { border-collapse: collapse; font-size: .85rem; } td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top; }
-"""  # noqa: E501
+"""  # noqa: E501  # noqa: E501
 MOST_BARS = 30
 """Values of an aspect that the page shows; `report.json` has all."""
-POLICY = "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'"
-"""Nothing on the page may run or be fetched from elsewhere, whatever a caption or a path contains."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +78,8 @@ def write(sheet: Sheet, path: Path) -> None:
         "<h2>Rejected</h2>",
         *(rejected or ["<p>Nothing was rejected.</p>"]),
     ]
-    head = (
-        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">'
-        f'<meta name="viewport" content="width=device-width"><title>{escape(task.title)}</title>'
-    )
-    style = f"<style>{STYLE}{rejections.STYLE}</style>"
-    page = f'<!doctype html><html lang="en">{head}{style}<body>{"".join(parts)}</body></html>\n'
+    style = f"{STYLE}{rejections.STYLE}"
+    page = document(task.title, "'self' file:", style, parts)
     files.write(path, page)
 
 

@@ -1,7 +1,8 @@
-"""Small copies of pictures for the contact sheet, kept in the run's folder."""
+"""Small copies of pictures for pages; those of the contact sheet are kept in the run's folder."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -26,22 +27,23 @@ def make(records: Iterable[Record], folder: Path) -> dict[str, str]:
         By record id, the thumbnail's path relative to the run's folder.
     """
     found = {}
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     for record in records:
         path = FOLDER / f"{record.id[:32]}.jpg"
         with suppress(BadInput):
             if not (folder / path).is_file():
-                _write(folder / record.path, folder / path)
+                files.write(folder / path, encode(folder / record.path))
             found[record.id] = str(path)
     return found
 
 
-def _write(source: Path, path: Path) -> None:
-    """
+def encode(source: Path, side: int = SIDE) -> bytes:
+    """A picture as a small JPEG, its long side with so many pixels.
+
     Raises:
-        BadInput: the picture can't be opened.
+        BadInput: it can't be opened.
     """
-    picture = pixels.open_image(source, least_side=SIDE)
-    picture.thumbnail((SIDE, SIDE))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(path) as part:
-        picture.save(part, "JPEG", quality=QUALITY)
+    picture, written = pixels.open_image(source, least_side=side), io.BytesIO()
+    picture.thumbnail((side, side))
+    picture.save(written, "JPEG", quality=QUALITY)
+    return written.getvalue()

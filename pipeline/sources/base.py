@@ -143,6 +143,30 @@ class Item:
         known = {"group": facts.group, "panel": facts.panel, "order": facts.order, "row": facts.row}
         return Position(**{"folder": self.folder, "stem": self.stem, **known, **more})
 
+    def record(
+        self, digest: str, path: Path, position: Position, *, text: str = "", page: int = 0, notes: tuple[str, ...] = ()
+    ) -> Record:
+        """A record of this item, or of a part of it, with what a listing says of its rights.
+
+        Args:
+            digest: SHA-256 of the picture's file.
+            path: of that file, relative to the run's folder or absolute.
+            page: the part that the listing's rights are read for, from 0.
+        """
+        licence, author, url, date = (self.facts.of(name, page) for name in ("licence", "author", "url", "date"))
+        return Record(
+            id=digest,
+            path=str(path),
+            source=self.source,
+            position=position,
+            text=text,
+            licence=licence,
+            author=author,
+            url=url,
+            date=date,
+            notes=notes,
+        )
+
     def reject(self, reason: str, detail: str, what: str = "") -> Rejected:
         """A rejected row for this item, or for the part of it that `what` names."""
         return Rejected(self.id, what or self.source, reason, detail)

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 
 from iclora.page import app
-from pipeline.review import contact_sheet
+from pipeline.review import contact_sheet, markup
 
 Colour = tuple[float, float, float]
 PAGE = re.findall(r"<style>(.*?)</style>", app.PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
@@ -64,7 +64,7 @@ def tones(name: str) -> tuple[list[Colour], list[Colour]]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("style", [PAGE, contact_sheet.STYLE], ids=["page", "contact sheet"])
+@pytest.mark.parametrize("style", [PAGE, markup.COLOURS + contact_sheet.STYLE], ids=["page", "contact sheet"])
 def test_every_text_colour_can_be_read_on_every_background(style: str, mode: str) -> None:
     colour = {name: pair[MODES[mode]] for name, pair in variables(style).items()}
     backgrounds = [colour[name] for name in ("paper", "back") if name in colour]

@@ -93,19 +93,10 @@ def _record(item: Item, held: _Held, cleaner: Cleaner, folder: Path) -> Record:
     content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
     file = held.file.with_suffix(".jpg")
     file.write_bytes(content)
-    return Record(
-        id=hashlib.sha256(content).hexdigest(),
-        path=str(file.relative_to(folder)),
-        source=item.source,
-        position=item.position(
-            stem=f"{item.stem} shot {held.shot}", film=_name(item), shot=held.shot, time=round(held.time, 3)
-        ),
-        licence=item.facts.of("licence"),
-        author=item.facts.of("author"),
-        url=item.facts.of("url"),
-        date=item.facts.of("date"),
-        notes=notes,
+    position = item.position(
+        stem=f"{item.stem} shot {held.shot}", film=_name(item), shot=held.shot, time=round(held.time, 3)
     )
+    return item.record(hashlib.sha256(content).hexdigest(), file.relative_to(folder), position, notes=notes)
 
 
 def _told(item: Item, film: FilmReader, *, found: bool) -> Iterator[Rejected]:

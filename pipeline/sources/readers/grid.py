@@ -73,17 +73,8 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
         grid.crop(box).save(buffer, "PNG", compress_level=1)
         panel = home / f"panel-{page + 1}.png"
         (folder / panel).write_bytes(buffer.getvalue())
-        yield Record(
-            id=hashlib.sha256(buffer.getvalue()).hexdigest(),
-            path=str(panel),
-            source=item.source,
-            position=item.position(set=of_set, page=page),
-            text=item.text,
-            licence=item.facts.of("licence", page),
-            author=item.facts.of("author", page),
-            url=item.facts.of("url", page),
-            date=item.facts.of("date", page),
-        )
+        digest, position = hashlib.sha256(buffer.getvalue()).hexdigest(), item.position(set=of_set, page=page)
+        yield item.record(digest, panel, position, text=item.text, page=page)
 
 
 def panel_boxes(grid: Image.Image, task: Task) -> list[tuple[int, int, int, int]]:

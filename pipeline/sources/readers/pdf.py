@@ -60,23 +60,14 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
                 yield item.reject("unreadable", f"{where} can't be drawn: {error}.", where)
                 continue
             picture.save(folder / page, compress_level=1)
-            yield Record(
-                id=files.digest(folder / page),
-                path=str(page),
-                source=item.source,
-                position=item.position(
-                    stem=f"{item.stem} page {number}",
-                    set=text.set,
-                    page=number,
-                    group=item.facts.group or item.source,
-                    order=float(number),
-                ),
-                text=text.text if is_used else "",
-                licence=item.facts.of("licence"),
-                author=item.facts.of("author"),
-                url=item.facts.of("url"),
-                date=item.facts.of("date"),
+            position = item.position(
+                stem=f"{item.stem} page {number}",
+                set=text.set,
+                page=number,
+                group=item.facts.group or item.source,
+                order=float(number),
             )
+            yield item.record(files.digest(folder / page), page, position, text=text.text if is_used else "")
     if count > MOST_PAGES:
         detail = f"{item.source} has {count:,} pages; those after page {MOST_PAGES:,} are not read: split it."
         yield item.reject("too large", detail, f"{item.source} pages {MOST_PAGES + 1} to {count}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline import files, pixels
 from pipeline.errors import BadInput
-from pipeline.records import Position, Record, Rejected, content_id
+from pipeline.records import Record, Rejected, content_id
 from pipeline.sources.base import Item
 from pipeline.sources.formats import format_of
 from pipeline.sources.texts import text_of
@@ -34,21 +34,7 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
     if task.pictures.animated == "frames" and _is_sequence(folder / path):
         yield from _frames(item, task, folder, path)
     else:
-        yield _record(item, text.text, digest, path, item.position(set=text.set, page=text.page))
-
-
-def _record(item: Item, text: str, digest: str, path: Path, position: Position) -> Record:
-    return Record(
-        id=digest,
-        path=str(path),
-        source=item.source,
-        position=position,
-        text=text,
-        licence=item.facts.of("licence"),
-        author=item.facts.of("author"),
-        url=item.facts.of("url"),
-        date=item.facts.of("date"),
-    )
+        yield item.record(digest, path, item.position(set=text.set, page=text.page), text=text.text)
 
 
 def _is_sequence(path: Path) -> bool:
@@ -75,6 +61,6 @@ def _frames(item: Item, task: Task, folder: Path, path: Path) -> Iterator[Record
             position = item.position(
                 folder=item.source, stem=f"{item.stem}-{number + 1:03}", order=number, page=number, set=text.set
             )
-            yield _record(item, text.text, hashlib.sha256(buffer.getvalue()).hexdigest(), frame, position)
+            yield item.record(hashlib.sha256(buffer.getvalue()).hexdigest(), frame, position, text=text.text)
     except BadInput as error:  # an extracted copy goes by its hash, which nobody knows
         raise BadInput(str(error).replace(str(folder / path), item.source)) from error

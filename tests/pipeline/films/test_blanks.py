@@ -36,7 +36,7 @@ def vignette() -> np.ndarray:
     return plain(0, 0, 0) + (200 - 60 * (x * x + y * y))[..., None]
 
 
-def test_card(name: str) -> np.ndarray:
+def card_of(name: str) -> np.ndarray:
     """A test card as libav draws it, BGR."""
     graph = av.filter.Graph()
     source, sink = graph.add(name, "s=640x360"), graph.add("buffersink")
@@ -45,9 +45,6 @@ def test_card(name: str) -> np.ndarray:
     form.link_to(sink)
     graph.configure()
     return graph.pull().to_ndarray()
-
-
-test_card.__test__ = False
 
 
 def scene(number: int) -> np.ndarray:
@@ -76,7 +73,7 @@ def test_what_shows_nothing_is_blank(image: np.ndarray, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["smptebars", "smptehdbars", "pal75bars", "pal100bars", "testsrc"])
 def test_colour_bars_are_a_test_card_also_after_compression(name: str) -> None:
-    card = test_card(name)
+    card = card_of(name)
     assert blank(card) == "test card"
     (coded,) = post.encoded([np.ascontiguousarray(card[..., ::-1])], crf=35)
     assert blank(coded[..., ::-1]) == "test card"

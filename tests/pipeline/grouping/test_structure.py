@@ -230,7 +230,8 @@ def test_two_shots_that_a_scorer_finds_the_same_are_no_different_shots() -> None
 
 def test_many_ways_to_choose_from_a_large_window_are_bounded() -> None:
     unlike = [replace(one, histogram=coloured(number)) for number, one in enumerate(film("a", 40))]
-    grouped(unlike, "storyboard", "group.window=10000", "group.span=1000", "group.floor=1")
+    groups, rejected, _ = grouped(unlike, "storyboard", "group.window=10000", "group.span=1000", "group.floor=1")
+    assert (groups, len(rejected)) == ([], 40)
 
 
 def test_an_earlier_runs_setting_names_the_two_strategies_that_took_its_place() -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from pipeline import pixels
-from pipeline.pixels import colour, hdr, profiles
+from pipeline.pixels import colour, hdr, light, profiles
 
 pillow_heif.register_heif_opener()
 
@@ -191,19 +191,19 @@ def as_hdr(transfer: int) -> Image.Image:
     to_2020 = np.linalg.solve(
         profiles.to_xyz(profiles.BY_NUMBER[9], adapted=False), profiles.to_xyz(profiles.SRGB, adapted=False)
     )
-    light = np.clip(linear @ to_2020.T, 0, None)
-    if transfer == hdr.PQ:
-        power = (light * 203 / 10_000) ** (1305 / 8192)
+    shown = np.clip(linear @ to_2020.T, 0, None)
+    if transfer == light.PQ:
+        power = (shown * 203 / 10_000) ** (1305 / 8192)
         stored = ((107 / 128 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
     else:
-        luminance = (light @ [0.2627, 0.6780, 0.0593])[..., None] * 203 / 1000
-        scene = light * 203 / 1000 * np.maximum(luminance, 1e-9) ** (1 / 1.2 - 1)
+        luminance = (shown @ [0.2627, 0.6780, 0.0593])[..., None] * 203 / 1000
+        scene = shown * 203 / 1000 * np.maximum(luminance, 1e-9) ** (1 / 1.2 - 1)
         high = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
         stored = np.where(scene <= 1 / 12, np.sqrt(3 * scene), high)
     return Image.fromarray(np.round(255 * np.clip(stored, 0, 1)).astype(np.uint8))
 
 
-@pytest.mark.parametrize("transfer", [hdr.PQ, hdr.HLG])
+@pytest.mark.parametrize("transfer", [light.PQ, light.HLG])
 def test_hdr_pictures_have_the_tones_of_the_original(transfer: int, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png_with(as_hdr(transfer), (b"cICP", bytes((9, transfer, 0, 1)))))
     found = np.asarray(pixels.open_image(tmp_path / "a.png"), int)[SIDE // 2 :: SIDE, SIDE // 2 :: SIDE].reshape(8, 3)
@@ -215,7 +215,7 @@ def test_hdr_pictures_have_the_tones_of_the_original(transfer: int, tmp_path: Pa
 
 def test_highlights_of_hdr_are_compressed_and_keep_their_order() -> None:
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-    toned = np.asarray(hdr.to_srgb(Image.fromarray(ramp), 9, hdr.PQ), int)[0, :, 0]
+    toned = np.asarray(hdr.to_srgb(Image.fromarray(ramp), 9, light.PQ), int)[0, :, 0]
     assert (np.diff(toned) >= 0).all() and toned[0] == 0 and toned[-1] >= 254
 
 

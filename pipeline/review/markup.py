@@ -1,0 +1,30 @@
+"""What pages on disk have in common: colours in light and dark, and a head under which nothing is run or fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+COLOURS = """
+:root { color-scheme: light dark;
+  --paper: light-dark(#fff, #16181c); --ink: light-dark(#1a1c20, #e6e8eb); --soft: light-dark(#5d6570, #9aa3ad);
+  --line: light-dark(#d9dde2, #2c3036); --good: light-dark(#15703a, #4ade80); --bad: light-dark(#b43a09, #fb923c);
+  --mark: light-dark(#2563eb, #60a5fa); }
+"""
+
+
+def document(title: str, images: str, style: str, parts: Iterable[str]) -> str:
+    """A page of HTML.
+
+    Args:
+        title: plain text.
+        images: where pictures may come from, in the words of a Content-Security-Policy.
+        style: rules of CSS, which may use COLOURS.
+        parts: of the body, as HTML.
+    """
+    policy = f"default-src 'none'; img-src {images}; style-src 'unsafe-inline'"
+    head = (
+        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{escape(policy)}">'
+        f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
+    )
+    return f'<!doctype html><html lang="en">{head}<style>{COLOURS}{style}</style><body>{"".join(parts)}</body></html>\n'
