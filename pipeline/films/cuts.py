@@ -22,6 +22,10 @@ Method = Literal["adaptive", "transnetv2"]
 
 # Best mean F1 over three data sets in PySceneDetect's own sweep (benchmark/SWEEP_REPORT.md): 3.5, 0.6 s, window 3.
 THRESHOLD, SHORTEST_SHOT, WINDOW = 3.5, 0.6, 3
+STANDS_OUT, UNMOVED = 1.4, 0.7
+"""Between a still shot and a fast pan a cut does not stand out enough from the mean around it. It counts if it is so
+many times as large as each change around it, and if of the difference this share is left when one picture is shifted to
+lie on the other."""
 RATE = 25.0
 """Samples per second that detectors are made for. Pictures that are shown for longer are shown to them repeatedly."""
 HELD = 0.2
@@ -29,6 +33,8 @@ HELD = 0.2
 LEAST_CHANGE = 20.0
 """Levels by which the picture after a held one must differ from it. Two that are seconds apart don't tell how much
 moves: those of one drawn shot differ by up to 17, slides of shapes by 24 and more."""
+LEAST = 10.0
+"""Levels by which the pictures before and after any change must differ; grain alone makes up to 6."""
 FLASH = 0.5
 """Seconds within which the picture must be what it was before for a change to be a flash."""
 RETURN = 0.5
@@ -154,7 +160,7 @@ class Cutter:
         """Whether the pictures before and after a change are of different shots, as far as these two tell."""
         before, after = self._sample(change.before), self._sample(change.after)
         size = difference(before.image, after.image)
-        if before.end - before.time >= HELD and size < LEAST_CHANGE:
+        if size < (LEAST_CHANGE if before.end - before.time >= HELD else LEAST):
             return False
         if (
             before.state < State.GOOD
@@ -218,8 +224,9 @@ class Adaptive:
     def __init__(self) -> None:
         self._detector = AdaptiveDetector(THRESHOLD, 0, WINDOW)
         self._shown = 0
-        self._numbers: deque[int] = deque(maxlen=2 * WINDOW + 2)  # for the last pictures shown, their samples
         self._sample = -1
+        # Of the last pictures shown: themselves, their samples, and by how much they differ from those before them.
+        self._last: deque[tuple[NDArray[np.uint8], int, float]] = deque(maxlen=2 * WINDOW + 2)
 
     def add(self, image: NDArray[np.uint8], times: int) -> list[Change]:
         self._sample += 1
@@ -230,13 +237,33 @@ class Adaptive:
 
     @property
     def decided(self) -> int:
-        return self._numbers[-WINDOW - 1] if len(self._numbers) > WINDOW else 0
+        return self._last[-WINDOW - 1][1] if len(self._last) > WINDOW else 0
 
     def _show(self, image: NDArray[np.uint8], times: int) -> Iterator[Change]:
-        for _ in range(times):
-            self._numbers.append(self._sample)
+        for again in range(times):
+            changed = difference(self._last[-1][0], image) if self._last and not again else 0.0
+            self._last.append((image, self._sample, changed))
             found = self._detector.process_frame(FrameTimecode(self._shown, RATE), image)
             self._shown += 1
-            for cut in found:
-                place = self._numbers[cut.frame_num - self._shown]
+            if found or self._is_beside_a_pan():
+                place = self._last[-WINDOW - 1][1]
                 yield Change(place - 1, place)
+
+    def _is_beside_a_pan(self) -> bool:
+        """Whether the picture shown WINDOW pictures ago begins a shot, though much moves on one side of the cut."""
+        if len(self._last) < 2 * WINDOW + 2:
+            return False
+        (before, *_), (image, _, change) = self._last[WINDOW], self._last[WINDOW + 1]
+        around = max(one for place, (*_, one) in enumerate(self._last) if place not in (0, WINDOW + 1))
+        return change >= max(LEAST_CHANGE, STANDS_OUT * around) and not _is_shifted(before, image)
+
+
+def _is_shifted(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    """Whether two pictures are much alike once one is shifted, as after a movement of the camera."""
+    old, new = (cv2.cvtColor(one, cv2.COLOR_BGR2GRAY).astype(np.float32) for one in (image, other))
+    height, width = old.shape
+    (across, down), _ = cv2.phaseCorrelate(old, new, cv2.createHanningWindow((width, height), cv2.CV_32F))
+    x, y = round(across), round(down)
+    here = old[max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
+    there = new[max(0, y) : height - max(0, -y), max(0, x) : width - max(0, -x)]
+    return here.size > 0 and float(np.abs(here - there).mean()) < UNMOVED * float(np.abs(old - new).mean())

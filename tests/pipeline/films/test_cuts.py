@@ -81,6 +81,25 @@ def test_the_end_of_a_flash_is_no_cut_even_if_its_start_was_not_noticed() -> Non
     assert [cut for sample in samples(images) for cut in cutter.add(sample)] + cutter.end() == []
 
 
+def panned(seed: int, speed: int, count: int) -> list[np.ndarray]:
+    """A camera that moves over a wide picture of stripes, by so many pixels from frame to frame."""
+    wide = filmed.scene(seed, size=(192 + speed * count, 108))
+    wide[:, ::6] = 255 - wide[:, ::6]
+    return [np.ascontiguousarray(wide[:, speed * n : speed * n + 192]) for n in range(count)]
+
+
+def test_a_cut_between_a_still_shot_and_a_fast_pan_is_found() -> None:
+    still, pan = list(filmed.shots([0], 1.0)), panned(1, 5, 25)
+    assert cuts(samples([*still, *pan])) == [Cut(1.0, 1.0)]
+    assert cuts(samples([*pan, *still])) == [Cut(1.0, 1.0)]
+
+
+def test_a_pan_that_starts_or_jerks_is_no_cut() -> None:
+    pan = panned(1, 5, 40)
+    assert cuts(samples([pan[0]] * 25 + pan)) == []
+    assert cuts(samples(pan[:20] + pan[22:])) == []
+
+
 def test_no_shot_is_shorter_than_the_shortest() -> None:
     found = cuts(samples(filmed.shots([0, 1, 2, 3, 4, 5], 0.4)))
     times = [0.0, *(cut.after for cut in found)]
