@@ -7,27 +7,22 @@ unless the picture soon is what it was before (a flash), pictures are lost there
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scenedetect import AdaptiveDetector, FrameTimecode
 
 from pipeline.films.decoding import State
 
 Method = Literal["adaptive", "transnetv2"]
 
-# Best mean F1 over three data sets in PySceneDetect's own sweep (benchmark/SWEEP_REPORT.md): 3.5, 0.6 s, window 3.
-THRESHOLD, SHORTEST_SHOT, WINDOW = 3.5, 0.6, 3
-STANDS_OUT, UNMOVED = 1.4, 0.7
-"""Between a still shot and a fast pan a cut does not stand out enough from the mean around it. It counts if it is so
-many times as large as each change around it, and if of the difference this share is left when one picture is shifted to
-lie on the other."""
+SHORTEST_SHOT = 0.6  # s; of the best setting in PySceneDetect's sweep, see `adaptive`
 RATE = 25.0
 """Samples per second that detectors are made for. Pictures that are shown for longer are shown to them repeatedly."""
+MOST_TIMES = 7
+"""Times that a picture is repeated at most; after so many, it looks still to a detector."""
 HELD = 0.2
 """Seconds from which a picture is one that is held, as in a slide show."""
 LEAST_CHANGE = 20.0
@@ -73,6 +68,8 @@ class Change:
 
     before: int
     after: int
+    blank: bool = False
+    """Whether one side of it is a stretch without any picture, too long for a flash."""
 
 
 class Detector(Protocol):
@@ -111,7 +108,7 @@ class Cutter:
             self._sound = self._samples[-1].image
         self._samples.append(sample)
         shown = sample.end - sample.time
-        times = 1 if shown < HELD else min(round(shown * RATE), 2 * WINDOW + 1)
+        times = 1 if shown < HELD else min(round(shown * RATE), MOST_TIMES)
         self._changes.extend(self._detector.add(sample.image, times))
         return self._certain(ended=False)
 
@@ -152,9 +149,11 @@ class Cutter:
     def _verdict(self, change: Change, ended: bool) -> bool | None:
         """Whether a change is a cut; None if that can't be told yet."""
         too_soon = self._sample(change.after).time - self._last_cut < SHORTEST_SHOT - 1e-6
-        if change.before < self._calm or too_soon or self._is_loss(change) or not self._differ(change):
+        if change.before < self._calm or too_soon or self._is_loss(change):
             return False
-        return self._stays(change, ended)
+        if change.blank:
+            return True
+        return self._differ(change) and self._stays(change, ended)
 
     def _differ(self, change: Change) -> bool:
         """Whether the pictures before and after a change are of different shots, as far as these two tell."""
@@ -206,6 +205,8 @@ class Cutter:
 
 def _detector(method: Method) -> Detector:
     if method == "adaptive":
+        from pipeline.films.adaptive import Adaptive
+
         return Adaptive()
     from pipeline.films.transnet import TransNet
 
@@ -216,54 +217,3 @@ def difference(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     """Mean difference of hue, saturation and value in levels, as PySceneDetect's detectors measure it."""
     changed = cv2.absdiff(*(cv2.cvtColor(one, cv2.COLOR_BGR2HSV) for one in (image, other)))
     return float(sum(cv2.mean(changed)[:3])) / 3
-
-
-class Adaptive:
-    """PySceneDetect's detector of changes that stand out from those around them; `WINDOW` pictures late."""
-
-    def __init__(self) -> None:
-        self._detector = AdaptiveDetector(THRESHOLD, 0, WINDOW)
-        self._shown = 0
-        self._sample = -1
-        # Of the last pictures shown: themselves, their samples, and by how much they differ from those before them.
-        self._last: deque[tuple[NDArray[np.uint8], int, float]] = deque(maxlen=2 * WINDOW + 2)
-
-    def add(self, image: NDArray[np.uint8], times: int) -> list[Change]:
-        self._sample += 1
-        return list(self._show(image, times))
-
-    def end(self) -> list[Change]:
-        return []
-
-    @property
-    def decided(self) -> int:
-        return self._last[-WINDOW - 1][1] if len(self._last) > WINDOW else 0
-
-    def _show(self, image: NDArray[np.uint8], times: int) -> Iterator[Change]:
-        for again in range(times):
-            changed = difference(self._last[-1][0], image) if self._last and not again else 0.0
-            self._last.append((image, self._sample, changed))
-            found = self._detector.process_frame(FrameTimecode(self._shown, RATE), image)
-            self._shown += 1
-            if found or self._is_beside_a_pan():
-                place = self._last[-WINDOW - 1][1]
-                yield Change(place - 1, place)
-
-    def _is_beside_a_pan(self) -> bool:
-        """Whether the picture shown WINDOW pictures ago begins a shot, though much moves on one side of the cut."""
-        if len(self._last) < 2 * WINDOW + 2:
-            return False
-        (before, *_), (image, _, change) = self._last[WINDOW], self._last[WINDOW + 1]
-        around = max(one for place, (*_, one) in enumerate(self._last) if place not in (0, WINDOW + 1))
-        return change >= max(LEAST_CHANGE, STANDS_OUT * around) and not _is_shifted(before, image)
-
-
-def _is_shifted(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
-    """Whether two pictures are much alike once one is shifted, as after a movement of the camera."""
-    old, new = (cv2.cvtColor(one, cv2.COLOR_BGR2GRAY).astype(np.float32) for one in (image, other))
-    height, width = old.shape
-    (across, down), _ = cv2.phaseCorrelate(old, new, cv2.createHanningWindow((width, height), cv2.CV_32F))
-    x, y = round(across), round(down)
-    here = old[max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
-    there = new[max(0, y) : height - max(0, -y), max(0, x) : width - max(0, -x)]
-    return here.size > 0 and float(np.abs(here - there).mean()) < UNMOVED * float(np.abs(old - new).mean())

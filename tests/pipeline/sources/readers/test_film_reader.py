@@ -18,7 +18,7 @@ from PIL import ImageDraw
 
 from miniature.film import HELD_OUT_SEED, encode, truth_path, write_film
 from pipeline import pixels
-from pipeline.films import choice, cuts, decoding, shots
+from pipeline.films import adaptive, choice, cuts, decoding, shots
 from pipeline.films.shots import FilmReader
 from pipeline.records import Record, Rejected
 from pipeline.sources.readers import film as reader
@@ -105,7 +105,7 @@ def test_a_film_is_decoded_once_and_few_frames_are_kept_in_memory(tmp_path, draw
     read(tmp_path / "a.mp4", storyboard, tmp_path)
     seconds = cuts.FLASH + 2 * choice.EDGE
     assert (len(opened), len(held)) == (1, 48)
-    assert max(held) <= choice.CANDIDATES + cuts.WINDOW + seconds * 12
+    assert max(held) <= choice.CANDIDATES + adaptive.WINDOW + seconds * 12
 
 
 def write(path: Path, images: Iterable[np.ndarray], *, times: Iterable[int] | None = None, turn=0, wide=1) -> Path:
