@@ -133,7 +133,7 @@ def _marks(shots: list[Sectors]) -> list[_Mark]:
     # An edge between two sectors has votes in both.
     votes = votes + np.roll(votes, 1, axis=0)
     least = np.full(shots[0].shape, max(LEAST_INSIDE, SHARE_INSIDE * len(shots)))
-    height, width = least.shape
+    height, width = shots[0].shape
     across, down = round(CORNER[0] * width), round(CORNER[1] * height)
     for rows in (slice(0, down), slice(-down, None)):
         for columns in (slice(0, across), slice(-across, None)):
