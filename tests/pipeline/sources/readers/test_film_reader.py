@@ -117,7 +117,12 @@ def test_decoded_frames_are_freed_as_they_pass(tmp_path, draw, monkeypatch):
 
     def add(self, frame):
         real(self, frame)
-        alive.append(sum(isinstance(one, av.VideoFrame) and one.format.name == "yuv420p" for one in gc.get_objects()))
+        alive.append(
+            sum(
+                isinstance(one, av.VideoFrame) and bool(one.format) and one.format.name == "yuv420p"
+                for one in gc.get_objects()
+            )
+        )
 
     monkeypatch.setattr(choice.Chooser, "add", add)
     gc.collect()
