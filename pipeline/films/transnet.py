@@ -20,7 +20,7 @@ class TransNet:
     SPAN, MARGIN = 100, 25
     """Pictures that it sees at once, and those of them at either end that it says nothing of."""
     LIKELY = 0.3
-    """Chance from which a picture counts. The authors' 0.5 misses cuts of grainy films; flashes are told apart later."""
+    """Chance from which a picture counts. The authors' 0.5 misses cuts in grain; flashes are told apart later."""
 
     def __init__(self) -> None:
         self._shown: list[NDArray[np.uint8]] = []
