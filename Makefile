@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 TASK ?= storyboard
 RUN = $(VENV)/bin
-# Passed on by `make dataset`: OUT is the run's folder, ARGS holds any further options of `iclora dataset`.
-OPTIONS = $(if $(SOURCE),--source "$(SOURCE)") $(if $(CAPTIONER),--captioner $(CAPTIONER)) \
+# Passed on by `make dataset`: SOURCE holds one source or several with ; between them, OUT is the run's folder, ARGS holds any further options of `iclora dataset`.
+OPTIONS = $(if $(SOURCE),--source "$(subst ;," --source ",$(SOURCE))") $(if $(CAPTIONER),--captioner $(CAPTIONER)) \
           $(if $(SCORER),--scorer $(SCORER)) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 .PHONY: help setup dataset review page train generate show test slow lowest check miniature bench clean
@@ -43,8 +43,9 @@ show: $(VENV)/ready ## List the tables of a run
 test: $(VENV)/ready ## Run the tests, on all cores
 	$(RUN)/python -m pytest -q -n auto --dist worksteal --durations 20
 
-slow: $(VENV)/ready ## Run the slow tests, which take minutes each
+slow: $(VENV)/ready ## Run the slow tests, which take minutes each, and property tests with many examples
 	$(RUN)/python -m pytest -q -n auto --dist loadfile -m slow --durations 20
+	$(RUN)/python -m pytest -q -n auto --dist worksteal -m "hypothesis and not slow" --hypothesis-profile many
 
 lowest: ## Run the tests with the oldest versions that pyproject.toml allows, in an environment of their own
 	$(PYTHON) -m venv $(VENV)/lowest

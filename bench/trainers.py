@@ -73,7 +73,7 @@ panel_width = {PANEL}
 panel_height = {PANEL}
 
 [group]
-by = "neighbours"
+by = "shots"
 """
 """A square page, since the script crops everything to a square."""
 

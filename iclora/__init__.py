@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from iclora.opening import open_run
     from iclora.run import Run, StageResult
     from iclora.settings import Setting, list_plug_ins, list_tasks, load_task
+    from iclora.surveys import Fit, Survey, survey
     from pipeline.errors import BadInput, Diverged, EmptyResult, MissingWeights, ToolkitError
 
 __all__ = [
     "BadInput",
     "Diverged",
     "EmptyResult",
+    "Fit",
     "Generation",
     "ImageSet",
     "Machine",
@@ -40,6 +42,7 @@ __all__ = [
     "Run",
     "Setting",
     "StageResult",
+    "Survey",
     "ToolkitError",
     "Training",
     "doctor",
@@ -50,6 +53,7 @@ __all__ = [
     "open_generation",
     "open_run",
     "open_training",
+    "survey",
     "train",
     "write_configs",
 ]
@@ -61,6 +65,7 @@ _HOMES = {
     **dict.fromkeys(("open_run",), "iclora.opening"),
     **dict.fromkeys(("Run", "StageResult"), "iclora.run"),
     **dict.fromkeys(("Setting", "list_plug_ins", "list_tasks", "load_task"), "iclora.settings"),
+    **dict.fromkeys(("Fit", "Survey", "survey"), "iclora.surveys"),
     **dict.fromkeys(("BadInput", "Diverged", "EmptyResult", "MissingWeights", "ToolkitError"), "pipeline.errors"),
 }
 """The module that each name is imported from when it is first used."""

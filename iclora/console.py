@@ -153,6 +153,7 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
         line(
             f"{counted(last.kept, 'grid')} may be too few: {run.task.name} is meant to be trained on {fewest} or more."
         )
+    lines(f"coverage: {remark}." for aspect in run.coverage() for remark in aspect.remarks)
     there = f"The data set is in {run.dataset}; look" if last.kept else "Look"
     line(f"{there} at {run.folder / 'review.html'}.")
     line(f"next: edit {run.folder / 'captions.csv'}, then type")

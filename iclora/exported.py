@@ -12,7 +12,7 @@ from iclora.stages import STAGES
 from pipeline import task
 from pipeline.dataset import checksums, portable
 from pipeline.errors import BadInput
-from pipeline.stages import export
+from pipeline.stages import export, group
 from pipeline.store import Store
 from pipeline.task import Given
 from pipeline.wording import command
@@ -71,11 +71,12 @@ def nothing_left(run: Run, last: StageResult) -> str:
             listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
             said.append(f"{name} rejected {reasons.total()} {noun} ({listed})")
     what = "no grid is left for a data set" if last.name == "export" else f"{last.name} has kept nothing"
+    ways = f"; {last.facts[group.WAYS_ON].rstrip('.')}" if group.WAYS_ON in last.facts else ""
     aside = last.facts.get(export.SET_ASIDE)
     moved = f"; the earlier data set is now {aside}" if aside else ""
     return (
         f"{what}: {', '.join(said) or 'nothing came in'}; '{run.command('show', 'rejected')}' names each with its "
-        f"values{moved}."
+        f"values{ways}{moved}."
     )
 
 

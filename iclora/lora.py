@@ -205,7 +205,7 @@ class Generation:
         files = _files(Path(to or GRID), panels)
         while to is None and any(file.exists() for file in files):
             files = _files(GRID.with_stem(f"{GRID.stem}{next(numbers)}"), panels)
-        if Image.registered_extensions().get(files[0].suffix.lower()) not in pixels.FORMATS:
+        if Image.registered_extensions().get(files[0].suffix.lower()) not in {*pixels.FORMATS} & {*Image.SAVE}:
             raise BadInput(f"--to {to} doesn't end like an image's name; name a file such as grid.png.")
         if there := [file for file in files if file.exists()]:
             raise BadInput(f"{there[0]} exists and would be overwritten; name another file with --to.")

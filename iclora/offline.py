@@ -9,8 +9,6 @@ from pipeline.progress import LOG
 from pipeline.task import Task
 
 MINIATURE = Path(__file__).parent.parent / "miniature"
-WIDE = 1.5
-"""Ratio of width to height from which a panel can hold a film's frame without losing much of it."""
 FILMS, SHOTS, SETS = 30, 10, 44
 """How much is drawn: enough for 24 grids after the filter, which rejects up to a third of the sets; and many short
 films rather than a few long ones, since a model needs many characters to learn to keep any (LOG.md)."""
@@ -40,7 +38,7 @@ def draw_source(task: Task, folder: Path) -> Path:
     size = (layout.panel_width // 32 * 16, layout.panel_height // 32 * 16)
     if task.group.by == "pairs":
         film.write_pairs(home, pairs=SETS, seed=film.OFFLINE_SEED, size=size)
-    elif layout.panel_width / layout.panel_height >= WIDE:
+    elif task.group.by == "shots":
         film.write_films(home, films=FILMS, shots=SHOTS, seed=film.OFFLINE_SEED)
     else:
         film.write_sets(home, sets=SETS, pictures=layout.size, seed=film.OFFLINE_SEED, size=size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
+from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,8 @@ def write(run: Run, stage: str) -> None:
     if STAGES.index(stage) >= STAGES.index("compose"):  # the grids are those of now
         found = reviews.decided(run.store, run.task)
         report["decisions"] = {"in force": len(found.reviews), "unmatched": len(found.unmatched)}
+    if STAGES.index(stage) >= STAGES.index("filter"):
+        report["coverage"] = [asdict(aspect) for aspect in run.coverage()]
     files.write(run.folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -13,8 +13,8 @@ from iclora.stages import STAGES
 from pipeline.consistency import teaching, verdict
 from pipeline.consistency.similarity import Encoder
 from pipeline.errors import BadInput
-from pipeline.records import Row
-from pipeline.review import contact_sheet, csv_table, decisions, reviews
+from pipeline.records import Record, Row
+from pipeline.review import contact_sheet, coverage, csv_table, decisions, rejections, reviews, thumbnails
 from pipeline.review.decisions import Unmatched
 from pipeline.task import Task
 
@@ -33,7 +33,16 @@ def write(run: Run) -> Path | None:
     csv_table.write_csv(rows, run.task, fresh)
     set_aside = _exchange(fresh, run.folder / "captions.csv", rows, run.task)
     rejected = {name: run.store.rejected(name) for name in STAGES if name not in ("filter", "export")}
-    contact_sheet.write(rows, rejected, run.task, run.folder / "review.html", run.command_to_apply)
+    pictured = rejections.pictured(rejected, run.store.items(Record, "collected"))
+    sheet = contact_sheet.Sheet(
+        rows=rows,
+        rejected=rejected,
+        task=run.task,
+        command=run.command_to_apply,
+        thumbnails=thumbnails.make(pictured, run.folder),
+        coverage=coverage.measure(rows, run.store.items(Record, "records"), run.task),
+    )
+    contact_sheet.write(sheet, run.folder / "review.html")
     return set_aside
 
 

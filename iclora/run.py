@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iclora import earlier, exported, report, review, settings, stages
+from iclora import earlier, explained, exported, report, review, settings, stages
 from iclora.settings import PLUG_INS, Settings
 from iclora.stages import STAGES
 from pipeline import plugins, wording
@@ -22,8 +22,9 @@ from pipeline.engines import local
 from pipeline.errors import BadInput, EmptyResult
 from pipeline.plugins import extras
 from pipeline.progress import Progress, silent
-from pipeline.records import Caption, Row
-from pipeline.review import csv_table, decisions, replacing, reviews
+from pipeline.records import Caption, Record, Row
+from pipeline.review import coverage, csv_table, decisions, replacing, reviews
+from pipeline.review.coverage import Aspect
 from pipeline.store import TABLES, Mark, Store, usual_folder, write_settings
 from pipeline.task import Task
 from pipeline.text import counters
@@ -278,11 +279,26 @@ class Run:
             raise BadInput(f"the captioner '{self.settings.captioner}' takes texts as they are and is sent nothing.")
         return instructions.show(self.task, self.task.captioner.get("images", "panels"))
 
+    def explain(self, picture: str) -> list[str]:
+        """What became of a picture, then which groups it could have joined and what stopped it: a sentence each.
+
+        Args:
+            picture: its path or file name, or the shot of a film (`a.mp4 shot 3`).
+
+        Raises:
+            BadInput: no groups have been formed yet, or the run has no such picture, or several.
+        """
+        return explained.explain(self, picture)
+
     # ---- review
 
     def reviewed(self) -> list[Row]:
         """Every captioned grid with its scores and the decision that counts, in the order of the grids."""
         return reviews.rows(self.store, self.task, self.counter)
+
+    def coverage(self) -> list[Aspect]:
+        """How the kept grids are spread over sources, shot sizes and colours, and what is one-sided or missing."""
+        return coverage.measure(self.reviewed(), self.store.items(Record, "records"), self.task)
 
     def write_review(self) -> None:
         """Writes `captions.csv` and `review.html` from the run's state. Edits that were never applied are set aside.

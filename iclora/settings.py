@@ -14,12 +14,13 @@ from iclora import offline
 from pipeline import exporters, families, plugins, task
 from pipeline.consistency import scorers
 from pipeline.errors import BadInput
+from pipeline.sources.base import is_address
 from pipeline.task import ExportSection, Given, Task
 from training import config
 
 PLUG_INS = {"captioner": captioners, "scorer": scorers}
 """The package of each kind of plug-in that a run names."""
-CHOICES = {"source": "sources", "captioner": "captioner", "scorer": "scorer"}
+CHOICES = {"source": "sources", "against": "against", "captioner": "captioner", "scorer": "scorer"}
 """Keys beside those of a task, and the fields of `Settings` that hold them."""
 UNSEEN = {"name"}
 """Fields of a task that nobody sets."""
@@ -52,7 +53,9 @@ class Settings(BaseModel):
     task: str
     """A task's name, or the path of its file."""
     sources: tuple[str, ...] = ()
-    """Absolute paths."""
+    """Absolute paths, and addresses (`hf://datasets/OWNER/NAME`)."""
+    against: tuple[str, ...] = ()
+    """Folders of earlier runs, absolute, whose pictures are not used again."""
     captioner: str = "local"
     scorer: str = "open_clip"
     overrides: dict[str, Any] = Field(default_factory=dict)
@@ -72,6 +75,7 @@ class Settings(BaseModel):
         self,
         *,
         sources: Sources | None = None,
+        against: Sources | None = None,
         captioner: str | None = None,
         scorer: str | None = None,
         settings: Given = (),
@@ -79,11 +83,12 @@ class Settings(BaseModel):
     ) -> Settings:
         """The settings after a further request: what it doesn't mention stays, and its settings merge in by key.
 
-        New sources replace the earlier ones. With another captioner or scorer, settings of the earlier one no longer
-        apply (`captioner.model` is not the same for `local` and `server`), so they go.
+        New sources replace the earlier ones, and so do other runs that it is made against. With another captioner or
+        scorer, settings of the earlier one no longer apply (`captioner.model` is not the same for `local` and
+        `server`), so they go.
 
         Args:
-            unset: keys that are taken back, so that the task file or a default counts again; also `source`,
+            unset: keys that are taken back, so that the task file or a default counts again; also `source`, `against`,
                 `captioner` and `scorer`.
 
         Raises:
@@ -93,8 +98,9 @@ class Settings(BaseModel):
         overrides = dict(self.overrides)
         for key in unset:
             self._unset(key.strip(), asked, overrides)
-        if sources is not None:
-            asked["sources"] = tuple(str(Path(each).resolve()) for each in _several(sources))
+        for key, given in (("sources", sources), ("against", against)):
+            if given is not None:
+                asked[key] = tuple(map(_absolute, _several(given)))
         named = {kind: word for kind, word in (("captioner", captioner), ("scorer", scorer)) if word is not None}
         asked |= {kind: plugins.absolute(PLUG_INS[kind], word) for kind, word in named.items()}
         for kind in PLUG_INS:
@@ -162,6 +168,7 @@ def in_force(settings: Settings) -> list[Setting]:
 
     found = [
         Setting("source", list(settings.sources), "run" if settings.sources else "miniature"),
+        Setting("against", list(settings.against), "run" if settings.against else "default"),
         *(
             Setting(kind, getattr(settings, kind), "run" if kind in settings.model_fields_set else "default")
             for kind in PLUG_INS
@@ -225,6 +232,10 @@ def _model(kind: str, name: str) -> type[BaseModel]:
 
 def _options(kind: str, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return _model(kind, name).model_validate(given).model_dump(mode="json", by_alias=True)
+
+
+def _absolute(source: str | Path) -> str:
+    return str(source if is_address(source) else Path(source).resolve())
 
 
 def _several(sources: Sources) -> Sequence[str | Path]:

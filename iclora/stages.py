@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from iclora import offline
+from iclora import against, offline
 from pipeline import plugins
 from pipeline.cache import key_of
 from pipeline.consistency import teaching
@@ -45,9 +45,16 @@ def _inspect(run: Run) -> Work:
 
 
 def _group(run: Run) -> Work:
-    strategy = plugins.find(plugins.GROUPING, run.task.group.by)
-    stage = group.stage(run.task, strategy, run.scorer, run.folder, run.store.cache)
+    on = grouping(run)
+    stage = group.stage(on.task, on.strategy, on.scorer, on.folder, on.cache, on.used)
     return Work(stage, run.store.items(Record, "records"), run.store.digest("records"))
+
+
+def grouping(run: Run) -> group.Parameters:
+    """What the groups of a run depend on."""
+    strategy = plugins.find(plugins.GROUPING, run.task.group.by)
+    used = tuple(against.used_by(run.settings.against, run.folder))
+    return group.Parameters(run.task, strategy, run.scorer, run.folder, run.store.cache, used)
 
 
 def _compose(run: Run) -> Work:
@@ -137,7 +144,9 @@ def check(run: Run, wanted: Sequence[str]) -> list[Item]:
     if "collect" in wanted:
         collect.check(task)
     if run.settings.sources and "collect" in wanted:
-        found = collect.find([Path(source) for source in run.settings.sources])  # first: weights may take a download
+        found = collect.find([*map(Path, run.settings.sources)], task)  # first: weights may take a download
+    if "group" in wanted:
+        against.used_by(run.settings.against, run.folder)
     if "caption" in wanted:
         run.captioner.identity()
     if {"group", "filter"} & set(wanted) and run.scorer:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ from miniature.frames import Frames
 WARM_STEPS = 100
 MUON_RATE = 20.0  # times the learning rate of AdamW: an orthogonal step is smaller in every entry
 MIRRORED = 0.5  # share of the batches
+
+Part = TypeVar("Part")
+Item = TypeVar("Item")
 
 
 class Muon(torch.optim.Optimizer):
@@ -117,6 +121,33 @@ class Descent:
         for optimiser in self.optimisers:
             optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        self._follow()
+
+    def step_in_parts(self, loss_of: Callable[[Part], Tensor], parts: Sequence[Part]) -> float:
+        """A step by the mean of the losses of a batch's parts, which it returns; each part has a thread of its own.
+
+        For a small model, two threads that compute halves of a batch are 1.7 times as fast as two threads that share
+        every operation (LOG.md). The result doesn't depend on which of them is done first.
+        """
+        trained = [parameter for parameter in self.parameters if parameter.requires_grad]
+
+        def slopes(part: Part) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+            loss = loss_of(part)
+            return loss.detach(), torch.autograd.grad(loss, trained, allow_unused=True)
+
+        with_threads = max(1, torch.get_num_threads() // len(parts))
+        with ThreadPoolExecutor(len(parts), initializer=torch.set_num_threads, initargs=(with_threads,)) as workers:
+            losses, gradients = zip(*workers.map(slopes, parts), strict=True)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
+        for parameter, *some in zip(trained, *gradients, strict=True):
+            if some[0] is not None:
+                parameter.grad = sum(some[1:], start=some[0]) / len(some)
+        self._follow()
+        return float(sum(losses) / len(losses))
+
+    def _follow(self) -> None:
+        """Moves all parameters along their gradients."""
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
@@ -144,6 +175,16 @@ def shuffled(count: int, batch: int, rng: random.Random) -> Iterator[list[int]]:
             waiting += fresh
         yield waiting[:batch]
         waiting = waiting[batch:]
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items of an endless iterator, each prepared by another thread while the previous one is used."""
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as worker:
+        coming = worker.submit(next, items)
+        while True:
+            item = coming.result()
+            coming = worker.submit(next, items)
+            yield item
 
 
 def look(frames: Frames, rng: random.Random) -> Tensor:

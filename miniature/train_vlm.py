@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from miniature.descent import Descent, look, shuffled
+from miniature.descent import Descent, ahead, look, shuffled
 from miniature.frames import ATTRIBUTES, Frames, Pool, labels_of, render_pool
 from miniature.reply import (
     CHAT_TEMPLATE,
@@ -40,7 +41,7 @@ from miniature.reply import (
     seen_phrases,
     training_chat,
 )
-from miniature.world import PLACES, Character, Scene
+from miniature.world import PLACES, Character
 
 # Pixels of one image before patching: enough that a 2:1 panel comes in at 192x96 and a square one at 144x144.
 LEAST_PIXELS, MOST_PIXELS = 144 * 96, 21_504
@@ -57,9 +58,10 @@ NAMED = 0.6  # share of the prompts that ask for names
 # Shares of the grids: a random mix of frames, one unrelated frame among related ones, one character in several clothes.
 STRANGERS, STRANGER, DRESSED = 0.3, 0.2, 0.1
 PANELS = (1, 2, 2, 3, 3, 3, 4, 4)  # images per grid, as often as they are drawn
-FRAMES_PER_STEP, GRIDS_PER_STEP, BLIND_GRIDS_PER_STEP = 32, 8, 24
+FRAMES_PER_STEP, GRIDS_PER_STEP = 32, 8
+BARE_GRIDS_PER_STEP, BLIND_GRIDS_PER_STEP = 40, 24  # without images: with bare prompts, and with any
 LOOKS_UP = 4  # in the third stage, one step in so many has images
-SORTED = 6  # batches without images that are drawn at once
+SORTED = 6  # batches of grids that are drawn at once
 BARE = 0.55  # share of the third stage in which prompts are bare
 SPREAD = 0.65  # share of the first stage before every token must describe the frame
 # Shares of the second stage: until the first, grids have one image; until the second, the vision tower is frozen.
@@ -195,19 +197,18 @@ class Heads(nn.Module):
         self.queries = nn.Linear(TEXT_WIDTH, len(ATTRIBUTES), bias=False)
         self.maps = nn.ModuleList(nn.Linear(TEXT_WIDTH, len(values)) for values in ATTRIBUTES.values())
 
-    def forward(self, tokens_BND: Tensor, labels_BA: Tensor, *, each: bool) -> tuple[Tensor, Tensor]:
-        """Losses (attributes), and the shares of frames named right from the gathered tokens (attributes)."""
+    def forward(self, tokens_BND: Tensor, labels_BA: Tensor, *, each: bool) -> Tensor:
+        """The mean loss over the attributes, in which the kind, the slowest to learn, has the weight KIND."""
         weights_BNA = self.queries(tokens_BND).softmax(1)
         gathered_ABD = torch.einsum("bna,bnd->abd", weights_BNA, tokens_BND)
-        losses, rights = [], []
+        losses = []
         for head, gathered, label in zip(self.maps, gathered_ABD, labels_BA.T, strict=True):
-            guess = head(gathered)
-            losses.append(functional.cross_entropy(guess, label))
+            losses.append(functional.cross_entropy(head(gathered), label))
             if each:
                 spread = label.repeat_interleave(tokens_BND.shape[1])
                 losses[-1] = losses[-1] + functional.cross_entropy(head(tokens_BND).flatten(0, 1), spread)
-            rights.append((guess.argmax(-1) == label).float().mean())
-        return torch.stack(losses), torch.stack(rights)
+        share = torch.tensor([KIND if name == "kind" else 1.0 for name in ATTRIBUTES])
+        return (torch.stack(losses) * share).sum() / share.sum()
 
 
 def see(processor: Qwen3VLProcessor, frames: Frames, rng: random.Random) -> dict[str, Tensor]:
@@ -216,41 +217,93 @@ def see(processor: Qwen3VLProcessor, frames: Frames, rng: random.Random) -> dict
     return {"pixel_values": patches.flatten(0, 1), "image_grid_thw": torch.tensor([[1, rows, columns]] * len(frames))}
 
 
-Row = tuple[Tensor, int]
-"""The tokens of a prompt and its reply, and how many of them are the prompt's."""
+@dataclass(frozen=True)
+class Row:
+    """The tokens of a prompt and its reply, how many of them are the prompt's, and the frames that it shows."""
+
+    tokens: Tensor
+    asked: int
+    frames: list[int]
+
+
+@dataclass(frozen=True)
+class Half:
+    """Half of a step's batch: the model's inputs, and the labels of the frames (frames x attributes)."""
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+
+
+def draw_frames(data: TrainingData, rng: random.Random) -> Iterator[list[Half]]:
+    """Endless batches of single frames of one shape."""
+    decks = [shuffled(len(album.pool.scenes), FRAMES_PER_STEP, rng) for album in data.albums]
+    while True:
+        which = data.pick_album(rng)
+        album, picks = data.albums[which], next(decks[which])
+        halves = (picks[::2], picks[1::2])
+        yield [Half(see(data.processor, album.pool.frames[half], rng), album.labels[half]) for half in halves]
+
+
+def draw_grids(
+    data: TrainingData,
+    rng: random.Random,
+    grids: int = GRIDS_PER_STEP,
+    *,
+    panels: tuple[int, ...] = PANELS,
+    images: bool = True,
+    bare: bool = False,
+) -> Iterator[list[Half]]:
+    """Endless batches of grids of one shape, sorted by length: in mixed batches, a third of all tokens is padding.
+
+    Args:
+        panels: images per grid, as often as they are drawn.
+        images: whether the images themselves are shown; if not, what only they determine is not learned.
+        bare: whether a prompt says only whether names are wanted.
+    """
+    while True:
+        album = data.albums[data.pick_album(rng) if images else 0]
+        picked = [album.pick_grid(number, rng) for number in rng.choices(panels, k=SORTED * grids)]
+        rows = sorted(spell(data.processor, album, picked, rng, images=images, bare=bare), key=lambda r: len(r.tokens))
+        batches = [rows[start : start + grids] for start in range(0, len(rows), grids)]
+        for batch in rng.sample(batches, len(batches)):
+            yield [join(data.processor, album, half, rng, images=images) for half in (batch[::2], batch[1::2])]
 
 
 def spell(
-    processor: Qwen3VLProcessor, grids: list[list[Scene]], tokens: int, rng: random.Random, *, bare: bool = False
+    processor: Qwen3VLProcessor, album: Album, grids: list[list[int]], rng: random.Random, *, images: bool, bare: bool
 ) -> list[Row]:
-    """Prompts and replies for grids of images of `tokens` tokens each (0 if there are none).
-
-    Args:
-        bare: whether a prompt says only whether names are wanted.
-    """
+    """Prompts and replies for grids of an album's frames; the arguments are those of `draw_grids`."""
     tokenizer = processor.tokenizer
+    tokens = album.pool.frames[0, ..., 0].size // (PATCH * MERGE) ** 2 if images else 0
+    told = [[album.pool.scenes[index] for index in grid] for grid in grids]
     rows = []
-    for scenes in grids:
+    for grid, scenes in zip(grids, told, strict=True):
         named = rng.random() < NAMED
-        earlier = reply(rng.choice(grids), named)
+        earlier = reply(rng.choice(told), named)
         chat = bare_chat(named) if bare else training_chat(len(scenes), named, rng, earlier)
         prompt = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         asked = tokenizer(prompt.replace(IMAGE, IMAGE * tokens)).input_ids
         answer = tokenizer(reply(scenes, named) + END).input_ids
-        rows.append((torch.tensor(asked + answer), len(asked)))
+        rows.append(Row(torch.tensor(asked + answer), len(asked), grid))
     return rows
 
 
-def pad(processor: Qwen3VLProcessor, rows: list[Row]) -> dict[str, Tensor]:
-    """A batch of rows; only the replies are learned."""
+def join(processor: Qwen3VLProcessor, album: Album, rows: list[Row], rng: random.Random, *, images: bool) -> Half:
+    """The rows padded to equal length; only the replies are learned.
+
+    No mask: with causal attention, no token sees the padding after it.
+    """
     tokenizer = processor.tokenizer
-    ids = pad_sequence([row for row, _ in rows], batch_first=True, padding_value=tokenizer.pad_token_id)
-    mask = pad_sequence([torch.ones_like(row) for row, _ in rows], batch_first=True)
-    labels = pad_sequence([row for row, _ in rows], batch_first=True, padding_value=IGNORED)
-    for label, (_, asked) in zip(labels, rows, strict=True):
-        label[:asked] = IGNORED
+    ids = pad_sequence([row.tokens for row in rows], batch_first=True, padding_value=tokenizer.pad_token_id)
+    labels = pad_sequence([row.tokens for row in rows], batch_first=True, padding_value=IGNORED)
+    for label, row in zip(labels, rows, strict=True):
+        label[: row.asked] = IGNORED
+    frames = [index for row in rows for index in row.frames]
+    if not images:
+        return Half({"input_ids": ids, "labels": hide_seen(labels, tokenizer)}, album.labels[frames])
     image = ids == tokenizer.convert_tokens_to_ids(IMAGE)
-    return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": image.int(), "labels": labels}
+    inputs = {"input_ids": ids, "labels": labels, "mm_token_type_ids": image.int()}
+    return Half(inputs | see(processor, album.pool.frames[frames], rng), album.labels[frames])
 
 
 def train_tower(model: Qwen3VLForConditionalGeneration, heads: Heads, data: TrainingData, steps: int) -> None:
@@ -258,17 +311,14 @@ def train_tower(model: Qwen3VLForConditionalGeneration, heads: Heads, data: Trai
     rng, started = random.Random(SEED + 1), time.monotonic()
     visual = model.model.visual
     descent = Descent([(visual, 1e-3), (heads, 2e-3)], steps, inner=[visual])
-    decks = [shuffled(len(album.pool.scenes), FRAMES_PER_STEP, rng) for album in data.albums]
-    for step in range(steps):
-        which = data.pick_album(rng)
-        album, picks = data.albums[which], next(decks[which])
-        tokens = visual(**rename(see(data.processor, album.pool.frames[picks], rng))).pooler_output
-        each = step >= SPREAD * steps
-        losses, rights = heads(tokens.unflatten(0, (len(picks), -1)), album.labels[picks], each=each)
-        descent.step(weighted(losses))
-        if step % 50 == 0 or step == steps - 1:
-            shares = " ".join(f"{name} {right:.2f}" for name, right in zip(ATTRIBUTES, rights, strict=True))
-            print(f"vlm: tower {step} loss {losses.mean():.3f} {shares} {time.monotonic() - started:.0f} s", flush=True)
+
+    def loss_of(half: Half) -> Tensor:
+        tokens = visual(half.inputs["pixel_values"], half.inputs["image_grid_thw"]).pooler_output
+        loss: Tensor = heads(tokens.unflatten(0, (len(half.labels), -1)), half.labels, each=step >= SPREAD * steps)
+        return loss
+
+    for step, halves in zip(range(steps), ahead(draw_frames(data, rng)), strict=False):
+        show("tower", step, steps, descent.step_in_parts(loss_of, halves), started)
 
 
 def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, data: TrainingData, steps: int) -> None:
@@ -280,26 +330,22 @@ def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, data: Tr
     visual = model.model.visual
     groups = [(visual, 3e-4), (model.model.language_model, 1.5e-3), (model.lm_head, 1.5e-3), (heads, 1e-3)]
     descent = Descent(groups, steps)
-    seen_by: dict[str, Tensor] = {}
-    hook = visual.register_forward_hook(lambda _m, _a, out: seen_by.update(tokens=out.pooler_output))
-    for step in range(steps):
+    alone = draw_grids(data, rng, 2 * GRIDS_PER_STEP, panels=(1,))
+    batches = chain(islice(alone, int(ALONE * steps)), draw_grids(data, rng))
+
+    def loss_of(half: Half) -> Tensor:
+        outputs = model(**half.inputs, use_cache=False)
+        loss: Tensor = outputs.loss
+        if not awake:
+            return loss
+        tokens = torch.stack(outputs.image_outputs.pooler_output)
+        loss = loss + BESIDE * heads(tokens, half.labels, each=True)
+        return loss
+
+    for step, halves in zip(range(steps), ahead(batches), strict=False):
         awake = step >= THAW * steps
         visual.requires_grad_(awake)
-        album = data.albums[data.pick_album(rng)]
-        counts = [1] * 2 * GRIDS_PER_STEP if step < ALONE * steps else rng.choices(PANELS, k=GRIDS_PER_STEP)
-        grids = [album.pick_grid(count, rng) for count in counts]
-        frames = [index for grid in grids for index in grid]
-        seen = see(data.processor, album.pool.frames[frames], rng)
-        tokens = int(seen["image_grid_thw"][0].prod()) // MERGE**2
-        rows = spell(data.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
-        loss = model(**pad(data.processor, rows), **seen).loss
-        if awake:
-            losses, _ = heads(seen_by["tokens"].reshape(len(frames), -1, TEXT_WIDTH), album.labels[frames], each=True)
-            loss = loss + BESIDE * weighted(losses)
-        descent.step(loss)
-        if step % 50 == 0 or step == steps - 1:
-            print(f"vlm: replies {step} loss {loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
-    hook.remove()
+        show("replies", step, steps, descent.step_in_parts(loss_of, halves), started)
 
 
 def train_relations(model: Qwen3VLForConditionalGeneration, data: TrainingData, steps: int) -> None:
@@ -311,34 +357,23 @@ def train_relations(model: Qwen3VLForConditionalGeneration, data: TrainingData, 
     rng, started = random.Random(SEED + 3), time.monotonic()
     model.model.visual.requires_grad_(False)
     descent = Descent([(model.model.language_model, 1e-3), (model.lm_head, 1e-3)], steps)
-    bare, any_prompt = blind_rows(data, rng, bare=True), blind_rows(data, rng, bare=False)
-    for step in range(steps):
-        blind = bare if step < BARE * steps else any_prompt
-        if step % LOOKS_UP != 0:
-            asked = pad(data.processor, next(blind))
-            asked["labels"] = hide_seen(asked["labels"], data.processor.tokenizer)
-            loss = model(**asked).loss
-        else:
-            album = data.albums[data.pick_album(rng)]
-            grids = [album.pick_grid(count, rng) for count in rng.choices(PANELS, k=GRIDS_PER_STEP)]
-            seen = see(data.processor, album.pool.frames[[index for grid in grids for index in grid]], rng)
-            tokens = int(seen["image_grid_thw"][0].prod()) // MERGE**2
-            rows = spell(data.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], tokens, rng)
-            loss = model(**pad(data.processor, rows), **seen).loss
-        descent.step(loss)
-        if step % 100 < 2 or step == steps - 1:  # noqa: PLR2004  (a step with images, and one without)
-            print(f"vlm: relations {step} loss {loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
+    seen = draw_grids(data, rng)
+    bare = draw_grids(data, rng, BARE_GRIDS_PER_STEP, images=False, bare=True)
+    any_prompt = draw_grids(data, rng, BLIND_GRIDS_PER_STEP, images=False)
+    batches = (next(seen if i % LOOKS_UP == 0 else bare if i < BARE * steps else any_prompt) for i in count())
+
+    def loss_of(half: Half) -> Tensor:
+        loss: Tensor = model(**half.inputs, use_cache=False).loss
+        return loss
+
+    for step, halves in zip(range(steps), ahead(batches), strict=False):
+        show("relations", step, steps, descent.step_in_parts(loss_of, halves), started)
 
 
-def blind_rows(data: TrainingData, rng: random.Random, *, bare: bool) -> Iterator[list[Row]]:
-    """Endless batches of grids without images, sorted by length: in mixed batches, 45 % of all tokens are padding."""
-    album = data.albums[0]
-    while True:
-        grids = [album.pick_grid(count, rng) for count in rng.choices(PANELS, k=SORTED * BLIND_GRIDS_PER_STEP)]
-        rows = spell(data.processor, [[album.pool.scenes[i] for i in grid] for grid in grids], 0, rng, bare=bare)
-        rows.sort(key=lambda row: len(row[0]))
-        batches = [rows[start : start + BLIND_GRIDS_PER_STEP] for start in range(0, len(rows), BLIND_GRIDS_PER_STEP)]
-        yield from rng.sample(batches, len(batches))
+def show(stage: str, step: int, steps: int, loss: float, started: float) -> None:
+    """Prints the loss of every hundredth step and the next (in the third stage, one with images and one without)."""
+    if step % 100 < 2 or step == steps - 1:  # noqa: PLR2004
+        print(f"vlm: {stage} {step} loss {loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
 
 
 def hide_seen(labels_BL: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
@@ -350,15 +385,8 @@ def hide_seen(labels_BL: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
     return labels_BL.masked_fill(before_BL & torch.isin(labels_BL, seen), IGNORED)
 
 
-def weighted(losses_A: Tensor) -> Tensor:
-    """Mean over the attributes, in which the kind, the slowest to learn, has the weight KIND."""
-    share = torch.ones(len(losses_A))
-    share[list(ATTRIBUTES).index("kind")] = KIND
-    return (losses_A * share).sum() / share.sum()
-
-
 def train(
-    out: Path, *, frames: int = 24_000, tower_steps: int = 1300, reply_steps: int = 1700, relation_steps: int = 2900
+    out: Path, *, frames: int = 24_000, tower_steps: int = 1400, reply_steps: int = 1900, relation_steps: int = 2900
 ) -> None:
     """Trains from scratch to `out`, a folder that AutoProcessor and AutoModelForImageTextToText load."""
     started = time.monotonic()
@@ -376,11 +404,6 @@ def train(
 
 def render(frames: int) -> list[Album]:
     return [Album(render_pool(int(frames * share), size, SEED, shape=shape)) for shape, size, share in SHAPES]
-
-
-def rename(seen: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tower's own names for its arguments."""
-    return {"hidden_states": seen["pixel_values"], "grid_thw": seen["image_grid_thw"]}
 
 
 def save(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, out: Path) -> None:

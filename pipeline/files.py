@@ -6,6 +6,7 @@ import errno
 import glob
 import hashlib
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -173,3 +174,12 @@ def _sync(file: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+# ---- names
+
+
+def natural(text: str) -> list[tuple[int, int | str]]:
+    """Sort key that reads digits as numbers."""
+    parts = re.split(r"(\d+)", text.casefold())
+    return [(1, int(part)) if part.isdecimal() else (0, part) for part in parts]

@@ -74,10 +74,16 @@ class Record:
     height: int = 0
     phash: str = ""
     """64-bit perceptual hash in hex: finds copies, but says nothing about relatedness."""
+    turned: str = ""
+    """The hashes that it has when it is mirrored or turned, one after the other (`duplicates.perceptual.TURNS`)."""
+    pixels: str = ""
+    """Hash of its size and of its pixels as they are measured: the same for the same pixels in files of other bytes."""
     sharpness: float = 0.0
     """Variance of the Laplacian of the grey image, 512 px on its long side."""
     exposure: float = 0.0
     """Mean grey, 0 (black) to 1 (white)."""
+    focus: float = 0.5
+    """Where along its cropped side the panel is taken from it, as `pixels.fitted` has it: 0 the start, 1 the end."""
     histogram: str = ""
     """HSV histogram in hex, one byte per bin (8 x 4 x 4 bins): the square root of its frequency, 255 for 1."""
 

@@ -63,7 +63,8 @@ class LayoutSection(Options):
     panel_width: int = Field(ge=64, le=WIDEST_PANEL, multiple_of=16)
     panel_height: int = Field(ge=64, le=WIDEST_PANEL, multiple_of=16)
     fit: Literal["crop", "pad"] = "crop"
-    """How an image of another shape fills its panel: cropped evenly on its long sides, or padded; never squeezed."""
+    """How an image of another shape fills its panel: cropped on its longer side so that faces stay, else what stands
+    out, else evenly; or padded; never squeezed."""
     max_crop: float = Field(0.45, ge=0, lt=1)
     """An image that would lose more than this share of its area is rejected (0.45 lets 4:3 into a 2:1 panel)."""
     max_enlarge: float = Field(4.0, ge=1, le=1000)
@@ -78,6 +79,12 @@ class LayoutSection(Options):
                 "make the panels smaller"
             )
         return self
+
+
+class PicturesSection(Options):
+    animated: Literal["first", "frames"] = "first"
+    """What an animation or a document of several pages gives (GIF, WebP, APNG, AVIF, HEIC, TIFF): its first image, or
+    every image that differs from the one before it, in order."""
 
 
 class ShotsSection(Options):
@@ -99,31 +106,85 @@ class ShotsSection(Options):
 
 class GroupSection(Options):
     by: str
-    """The grouping strategy, a name or the path of a file: "neighbours" takes neighbouring shots of a film (or images
-    of a folder, in the order of their names), "pairs" images whose names differ only in their last word or number
-    (`7_before`, `7_after`), "sets" nothing but ready-made sets, which every strategy takes first."""
+    """The grouping strategy, a name or the path of a file: "shots" takes shots that are near one another in a film (and
+    numbered stills of one in a folder), "folders" the images of a folder, "names" images whose names are the same but
+    for a word or number that says the panel (`7_before`, `7_after`; `before/7`, `after/7`), "columns" images to which a
+    table or a listing gives the same group, "similarity" images that are alike wherever they are, "sets" nothing but
+    ready-made sets, which every strategy takes first."""
+    pattern: str = Field("", max_length=LONGEST_LINE)
+    """For "names": how names are built, if it isn't found out from all of them. `{role}` is the word for the panel,
+    `{set}` what the picture is of, `*` anything that doesn't count; square brackets enclose what is missing where there
+    is no word: `{set}_{role}`, `{role}/{set}`, `photo {role} ({set})`, `{set}[_{role}]`."""
+    roles: dict[str, tuple[Words, ...]] = Field(default_factory=dict)
+    """Words in names of files and folders, or in a table, that say for which panel a picture is: a table with a list of
+    words for each marker (`"[TOP]" = ["normal", "clean"]`), or one word for each panel, in the panels' order
+    (`--set group.roles=normal,sand`). Markers, numbers and words such as before and after are understood anyway."""
     ties: tuple[Literal["people", "subject", "place", "style", "change"], ...] = Field(
         ("subject",), min_length=1, max_length=5
     )
     """What the panels of a group have in common: the same people, the same subject, the same place, the same style, or
     one picture before and after a change. Decides which measures detect strangers."""
     prove: bool = True
-    """Stop if the groups are no more alike than shuffled ones: the source has no structure, or is all alike."""
+    """Form groups only of what is more alike than chance: a larger folder, whose images have to show that they belong
+    together, and the run as a whole, which stops if its groups are no more alike than shuffled ones. With `false` a
+    folder is one set."""
     window: int = Field(6, ge=2, le=10_000)
     """Size of the window of neighbouring images, the first included, that the panels of one group are taken from."""
     span: float = Field(60.0, gt=0, le=1e6)
-    """Longest stretch of film, in seconds, that one group may cover."""
+    """Longest stretch of film, in seconds, that one group may cover; likewise of time between photographs, if
+    `within = "span"`."""
+    within: Literal["source", "folder", "span"] = "source"
+    """How near one another the images of a group have to be for the strategy "similarity": anywhere in the source, in
+    one folder or film, or no further apart than `span` by film or by the dates of photographs."""
     floor: float | None = Field(None, ge=0, le=1)
     """Two panels whose colours are less alike than this (histogram similarity, 0..1) veto the group. If not set, it is
     estimated from the run's own groups, or is 0.2 if there are too few of them."""
+    related: Threshold | None = None
+    """An image that is less alike than this to all others of its group (by the scorer's vectors, without a scorer by
+    colours) vetoes it. If not set, it is found from shots far apart, or from random pairs ("similarity")."""
     near: int = Field(6, ge=0, le=64)
     ceiling: float = Field(0.95, ge=0, le=1)
-    """Two images whose hashes differ in at most `near` of 64 bits and whose histograms are at least this alike are
-    near-copies, of which only the larger is used. Pairs are exempt: an edit may change little."""
+    """Two images whose hashes differ in at most `near` of 64 bits, also after one is mirrored or turned, and whose
+    histograms are at least this alike are near-copies, of which only the larger is used. Pairs are exempt: an edit may
+    change little."""
+    copies: Threshold | None = None
+    """Two images whose histograms are so alike and whose vectors by the scorer are at least this alike are near-copies
+    too. If not set, 0.97."""
+    per_source: int | None = Field(None, ge=1, le=1_000_000)
+    """Groups that one film or folder may give at most. If not set, half of the grids that the task takes, but no fewer
+    than it needs, and any number if there is only one source."""
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _in_panel_order(cls, given: Any) -> Any:
+        """Words in the order of the panels are a table by the panels' numbers."""
+        words = given.split(",") if isinstance(given, str) else given
+        if isinstance(words, list | tuple):
+            words = {str(panel): word for panel, word in enumerate(words, 1)}
+        if not isinstance(words, dict):
+            raise ValueError("must be a table with a list of words for each marker, or one word for each panel")
+        return {panel: (own,) if isinstance(own, str) else own for panel, own in words.items()}
+
+    @field_validator("pattern")
+    @classmethod
+    def _readable(cls, pattern: str) -> str:
+        whole = r"(?:[^{}\[\]]|\{set\}|\{role\})*"
+        if pattern and (pattern.count("{role}") != 1 or not re.fullmatch(rf"{whole}(?:\[{whole}\])?{whole}", pattern)):
+            raise ValueError(
+                "must have {role} once, may have {set} and *, and square brackets only around {role} and what is "
+                "missing with it, as in {set}_{role}, {role}/{set} or {set}[_{role}]"
+            )
+        return pattern
 
     @field_validator("by")
     @classmethod
     def _exists(cls, by: str) -> str:
+        if by == "pairs":
+            raise ValueError(
+                "the strategy 'pairs' has become 'names', which also reads folders and more than two views"
+            )
+        if by == "neighbours":
+            raise ValueError("'neighbours' is now two strategies: 'shots' for films, 'folders' for folders of images")
         try:
             plugins.find(plugins.GROUPING, by)
         except BadInput as error:
@@ -189,6 +250,57 @@ class FilterSection(Options):
     """Highest allowed similarity of the texts of two panels."""
 
 
+class UrlsSection(Options):
+    """How files on the web are fetched where a source lists their addresses."""
+
+    at_once: int = Field(16, ge=1, le=256)
+    """Files that are fetched at once."""
+    per_host: int = Field(2, ge=1, le=64)
+    """Files that are fetched at once from one host."""
+    pause: float = Field(0.1, ge=0, le=3600)
+    """Seconds from the beginning of one request to a host to that of the next."""
+    largest: int = Field(500, ge=1, le=1_000_000)
+    """Megabytes that a file may have."""
+    seconds: float = Field(120.0, gt=0, le=86_400)
+    """Seconds that the download of a file may take."""
+    attempts: int = Field(3, ge=1, le=10)
+    """How often a file is asked for where repetition may help: no connection, a cut connection, a busy server."""
+    allow_private: bool = False
+    """Whether files are fetched from private addresses too, such as those of this machine and its own network."""
+
+
+class HubSection(Options):
+    """How data sets are read that the package `datasets` reads."""
+
+    rows: int = Field(10_000, ge=1, le=1_000_000)
+    """Rows of each split that are read, from its start; they are kept in this machine's cache."""
+
+
+class TableSection(Options):
+    """Columns of a table that is a source (CSV, JSON Lines, Parquet, a workbook), where their names don't say it."""
+
+    image: tuple[Words, ...] = Field((), max_length=16)
+    """The column of pictures, as paths or as bytes, or several in the order of the panels (`["front", "back"]`)."""
+    text: tuple[Words, ...] = Field((), max_length=16)
+    """The column of texts, or one for each column of pictures."""
+    group: Line = ""
+    """The column whose values are the same for pictures that belong together, such as `sku`."""
+    panel: Line = ""
+    """The column that says for which panel a picture is, such as `view`: a marker, a number, or a role."""
+    order: Line = ""
+    """The column that numbers the pictures of a group."""
+    licence: Line = ""
+    author: Line = ""
+    url: Line = ""
+    date: Line = ""
+    """Columns with the licence, the author, the address and the date of a picture."""
+
+    @field_validator("image", "text", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
+
 class ExportSection(Options):
     held_out: float = Field(0.1, ge=0, le=0.5)
     """Share of the grids held out from training, whole groups of sources at a time."""
@@ -217,10 +329,14 @@ class Task(Options):
     seed: int = Field(0, ge=-(2**63), lt=2**63)
     layout: LayoutSection
     shots: ShotsSection = ShotsSection()
+    pictures: PicturesSection = PicturesSection()
     group: GroupSection
     caption: CaptionSection = CaptionSection()
     filter: FilterSection = FilterSection()
     export: ExportSection = ExportSection()
+    hub: HubSection = HubSection()
+    urls: UrlsSection = UrlsSection()
+    table: TableSection = TableSection()
     captioner: dict[str, Any] = Field(default_factory=dict)
     """Options of the captioner in use."""
     scorer: dict[str, Any] = Field(default_factory=dict)
@@ -275,6 +391,12 @@ class Task(Options):
                 raise ValueError(f"the marker {tag} can't also be in the prefix or the opening")
         if foreign := set(self.stand_ins) - set(self.markers):
             raise ValueError(f"stand_ins name {', '.join(sorted(foreign))}, which is not a marker")
+        numbers = [str(panel) for panel in range(1, self.grid_layout.size + 1)]
+        if foreign := set(self.group.roles) - {*self.markers, *numbers}:
+            raise ValueError(
+                f"group.roles names {', '.join(sorted(foreign))}; it takes the markers {' '.join(self.markers)}, or "
+                f"{counted(self.grid_layout.size, 'word')}, one for each panel"
+            )
         given, panels = set(self.condition), set(range(1, self.grid_layout.size + 1))
         if len(given) < len(self.condition) or not given < panels:
             raise ValueError(
@@ -286,6 +408,12 @@ class Task(Options):
                 f"the smallest number of grids, {self.grids[0]}, is larger than the largest, {self.grids[1]}"
             )
         return self
+
+    @property
+    def roles(self) -> tuple[tuple[str, ...], ...]:
+        """The words of `group.roles` for each panel, in the order of the panels."""
+        own = self.group.roles
+        return tuple((*own.get(mark, ()), *own.get(str(panel), ())) for panel, mark in enumerate(self.markers, 1))
 
     @property
     def grid_layout(self) -> records.Layout:

@@ -17,6 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # every core has a worker already
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from pipeline import task
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
 Outcome = tuple[list[Record], list[Rejected]]
 Run = Callable[..., tuple[int, str, str]]
 
+
+# The same examples in every run, so that a re-run gives the same result; the slow tier asks for more of them.
+# Health checks are about time, and the machine may be busy; temporary folders serve all examples of a test.
+PATIENT = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
+settings.register_profile("few", max_examples=25, deadline=None, derandomize=True, suppress_health_check=PATIENT)
+settings.register_profile("many", settings.get_profile("few"), max_examples=200)
+settings.load_profile("few")
 
 SLOW = 600
 """Seconds that a slow test may take; the others are limited in pyproject.toml."""

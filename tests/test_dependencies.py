@@ -38,9 +38,18 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "iclora/testing/models.py": ("local", "open-clip"),
     "miniature/": tuple(OFFERED),
     "pipeline/consistency/plot.py": ("plots",),
+    "pipeline/pixels/faces.py": ("faces",),
+    "pipeline/pixels/raw.py": ("pictures",),
     "pipeline/consistency/scorers/open_clip.py": ("open-clip",),
     "pipeline/films/lettering.py": ("rapidocr",),
+    "pipeline/sources/containers/hub.py": ("hub",),
+    "pipeline/sources/downloads.py": ("urls",),
+    "pipeline/sources/hub_rows.py": ("hub",),
+    "pipeline/sources/readers/pdf.py": ("pdf",),
+    "pipeline/sources/containers/tar.py": ("tables",),
+    "pipeline/sources/tables/": ("tables",),
     "pipeline/films/transnet.py": ("transnetv2",),
+    "pipeline/sources/web.py": ("urls",),
     "training/": ("train",),
 }
 """By file, or by the beginning of its path, the extras whose packages it may import."""
@@ -52,12 +61,13 @@ SHARED: Mapping[tuple[str, str], str] = {
     ("pipeline/weights.py", "transformers"): "serves captioners and trainings",
 }
 """What files of the base install import of an extra, and why that does no harm where it is missing."""
-BROUGHT_ALONG = {"tokenizers": "transformers"}
+BROUGHT_ALONG = {"fsspec": "datasets", "httpcore2": "httpx2", "tokenizers": "transformers"}
 """Packages that are imported and come with another one, which is declared."""
 UNDECLARED = {"bitsandbytes"}
 """Imported only after the setting that needs it was checked; not everywhere to be had."""
 NOT_IMPORTED = {
-    "datasets": "for data sets of the hub as sources",
+    "pillow-heif": "imported by name in pipeline/pixels/formats.py",
+    "pillow-jxl-plugin": "imported by name in pipeline/pixels/formats.py",
     "num2words": "transformers needs it for SmolVLM",
     "onnxruntime": "rapidocr runs its detector with it",
     "tensorboard": "torch.utils.tensorboard needs it",
@@ -283,7 +293,9 @@ def test_one_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_extra_of_a_plug_in_has_the_name_of_one() -> None:
     known = {name.replace("_", "-") for kind in plugins.KINDS for name in plugins.names(kind)}
-    assert set(OFFERED) - known == {"hub", "page", "plots", "rapidocr", "train", "transnetv2"}
+    assert set(OFFERED) - known == {
+        "faces", "page", "pictures", "plots", "rapidocr", "tables", "train", "transnetv2",
+    }  # fmt: skip
 
 
 # ---- waiting threads, and tests that hang

@@ -77,10 +77,10 @@ def read(folder: Path, task: Task) -> Data:
             f"there is no data set in {folder}; make one with '{command(['iclora', 'dataset', task.name])}', or name "
             "one with --data FOLDER."
         )
-    of_train = gathering.items_of([home])
+    of_train: list[Item] = gathering.items_of([home])
     if home == folder:
         of_train = [item for item in of_train if not item.name.startswith(f"{HELD_OUT}/")]
-    held_out = gathering.items_of([folder / HELD_OUT]) if (folder / HELD_OUT).is_dir() else []
+    held_out: list[Item] = gathering.items_of([folder / HELD_OUT]) if (folder / HELD_OUT).is_dir() else []
     sides = [_side(items, side, task) for items, side in ((of_train, TRAIN), (held_out, HELD_OUT))]
     if faults := [fault for side in sides for fault in side.faults]:
         more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
@@ -135,7 +135,7 @@ def _side(items: Sequence[Item], name: str, task: Task) -> _Side:
 def _is_picture(item: Item) -> bool:
     """Whether it is one by its content, and not the mask of another."""
     try:
-        return not item.mask and format_of(item.head()).kind == "picture"
+        return not item.mask and format_of(item.head(), item.name).kind == "picture"
     except BadInput:
         return False
 

@@ -28,13 +28,13 @@ from anyio.from_thread import start_blocking_portal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from captioners.server import requests, responses
-from captioners.server.connection import find_proxy
 from captioners.server.endpoint import LOCAL_URL, Endpoint
 from captioners.server.responses import Malformed, Refused
 from pipeline import plugins
 from pipeline.captioning import protocol, thoughts
 from pipeline.captioning.streak import MOST
 from pipeline.errors import BadReply
+from pipeline.network import find_proxy
 
 MEGAPIXEL, QUALITY = 1_000_000, 95
 SMALLEST = 2**15

@@ -12,9 +12,10 @@ import openai
 from anyio.from_thread import start_blocking_portal
 
 from captioners.server import responses
-from captioners.server.connection import Client, find_proxy, why
+from captioners.server.connection import Client
 from captioners.server.responses import Fault
 from pipeline.errors import BadInput, BadReply
+from pipeline.network import find_proxy, why
 from pipeline.text import grammar
 
 if TYPE_CHECKING:

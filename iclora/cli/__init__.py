@@ -63,6 +63,7 @@ for _command in (
     training.generate,
     about.pack,
     about.push,
+    about.survey,
     about.tasks,
     about.doctor,
 ):

@@ -54,6 +54,19 @@ def push(
         console.line(f"{'public' if public else 'private'}: {address}")
 
 
+def survey(
+    sources: Annotated[list[Path], typer.Argument(help="Films, images, folders or ZIP archives.")],
+    page: Annotated[Path, typer.Option("--page", help="The page with thumbnails that is written.")] = Path(
+        "survey.html"
+    ),
+) -> None:
+    """Tell what is in some sources, which tasks would fit, and how many groups each would form."""
+    with console.progress() as progress:
+        found = iclora.survey(sources, progress=progress)
+    console.lines(found.lines())
+    console.line(f"page: {found.write(page)}")
+
+
 def tasks() -> None:
     """List the tasks: the toolkit's own and those of installed packages."""
     console.tasks(iclora.list_tasks())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 import iclora
 from iclora import console
-from iclora.cli.options import CaptionerName, Out, ScorerName, Set, Sources, TaskName, Unset
+from iclora.cli.options import Against, CaptionerName, Out, ScorerName, Set, Sources, TaskName, Unset
 from pipeline.errors import BadInput, EmptyResult
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 def command_to(last: str) -> Callable[..., None]:
     """The command that brings a run up to a stage."""
     own: dict[str, Callable[..., None]] = {
+        "group": _group_command,
         "filter": _filter_command,
         "caption": _caption_command,
         "export": _export_command,
@@ -33,13 +35,14 @@ def stage_command(last: str) -> Callable[..., None]:
     def command(  # noqa: PLR0913, PLR0917  (one argument per option)
         task: TaskName,
         source: Sources = None,
+        against: Against = None,
         out: Out = None,
         captioner: CaptionerName = None,
         scorer: ScorerName = None,
         settings: Set = None,
         unset: Unset = None,
     ) -> None:
-        _advance(_open(task, source, out, captioner, scorer, settings or (), unset or ()), last)
+        _advance(_open(task, source, against, out, captioner, scorer, settings or (), unset or ()), last)
 
     return command
 
@@ -47,6 +50,7 @@ def stage_command(last: str) -> Callable[..., None]:
 def _open(  # noqa: PLR0913, PLR0917  (one argument per option)
     task: str,
     source: Sources,
+    against: Against,
     out: Out,
     captioner: str | None,
     scorer: str | None,
@@ -54,7 +58,14 @@ def _open(  # noqa: PLR0913, PLR0917  (one argument per option)
     unset: Iterable[str],
 ) -> Run:
     return iclora.open_run(
-        task, source or None, settings=settings, unset=unset, captioner=captioner, scorer=scorer, folder=out
+        task,
+        source or None,
+        settings=settings,
+        unset=unset,
+        captioner=captioner,
+        scorer=scorer,
+        against=against or None,
+        folder=out,
     )
 
 
@@ -75,9 +86,41 @@ def _advance(run: Run, last: str) -> None:
         console.summary(run, results)
 
 
+def _group_command(  # noqa: PLR0913, PLR0917  (one argument per option)
+    task: TaskName,
+    source: Sources = None,
+    against: Against = None,
+    out: Out = None,
+    captioner: CaptionerName = None,
+    scorer: ScorerName = None,
+    settings: Set = None,
+    unset: Unset = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="PICTURE",
+            help="Print which groups a picture (path, name or 'a.mp4 shot 3') could have joined and what stopped it.",
+        ),
+    ] = None,
+) -> None:
+    """The stages up to the groups, or why a picture is in the group that it is in, or in none."""
+    run = _open(task, source, against, out, captioner, scorer, settings or (), unset or ())
+    asked = any((source, against, captioner, scorer, settings, unset))
+    if explain is None:
+        _advance(run, "group")
+        return
+    with run:
+        if asked or not run.counts()["groups"]:
+            with suppress(EmptyResult), console.progress() as progress:
+                run.advance("group", progress=progress)
+        console.lines(run.explain(explain))
+
+
 def _filter_command(  # noqa: PLR0913, PLR0917  (one argument per option)
     task: TaskName,
     source: Sources = None,
+    against: Against = None,
     out: Out = None,
     captioner: CaptionerName = None,
     scorer: ScorerName = None,
@@ -93,12 +136,13 @@ def _filter_command(  # noqa: PLR0913, PLR0917  (one argument per option)
 ) -> None:
     """The stages up to the filter, with thresholds of either kind."""
     chosen = [] if fixed is None else [f"filter.fixed={str(fixed).lower()}"]
-    _advance(_open(task, source, out, captioner, scorer, [*(settings or ()), *chosen], unset or ()), "filter")
+    _advance(_open(task, source, against, out, captioner, scorer, [*(settings or ()), *chosen], unset or ()), "filter")
 
 
 def _caption_command(  # noqa: PLR0913, PLR0917  (one argument per option)
     task: TaskName,
     source: Sources = None,
+    against: Against = None,
     out: Out = None,
     captioner: CaptionerName = None,
     scorer: ScorerName = None,
@@ -109,7 +153,7 @@ def _caption_command(  # noqa: PLR0913, PLR0917  (one argument per option)
     ] = False,
 ) -> None:
     """The stages up to the captions, or a look at what the captioner is sent."""
-    run = _open(task, source, out, captioner, scorer, settings or (), unset or ())
+    run = _open(task, source, against, out, captioner, scorer, settings or (), unset or ())
     if show_prompt:
         console.text(run.prompt())
     else:
@@ -121,6 +165,7 @@ def _export_command(  # noqa: PLR0913, PLR0917  (one argument per option)
         str | None, typer.Argument(help="A task's name (see `iclora tasks`) or the path of a task file.")
     ] = None,
     source: Sources = None,
+    against: Against = None,
     out: Out = None,
     captioner: CaptionerName = None,
     scorer: ScorerName = None,
@@ -139,9 +184,9 @@ def _export_command(  # noqa: PLR0913, PLR0917  (one argument per option)
     if dataset is None:
         if task is None:
             raise BadInput("export takes a task, or the folder of a finished data set with --dataset.")
-        _advance(_open(task, source, out, captioner, scorer, settings or (), unset or ()), "export")
+        _advance(_open(task, source, against, out, captioner, scorer, settings or (), unset or ()), "export")
         return
-    if any((task, source, out, captioner, scorer, unset)):
+    if any((task, source, against, out, captioner, scorer, unset)):
         raise BadInput(
             "--dataset writes the configs of a finished data set and takes nothing but --set train.* beside it."
         )

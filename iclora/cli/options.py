@@ -13,7 +13,16 @@ TaskName = Annotated[str, typer.Argument(help="A task's name (see `iclora tasks`
 Sources = Annotated[
     list[Path] | None,
     typer.Option(
-        "--source", help="Film, image, folder or ZIP archive; repeatable. Replaces the run's earlier sources."
+        "--source",
+        help="Film, image, table (CSV, JSONL, Parquet, XLSX), folder, or ZIP or tar archive; also a pattern in quotes "
+        "('shards/{00..09}.tar', 'data/*.parquet'), a PDF, a text file of addresses, or "
+        "hf://datasets/OWNER/NAME. Repeatable. Replaces the run's earlier sources.",
+    ),
+]
+Against = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--against", help="Folder of an earlier run, none of whose images is used again; repeatable. The run keeps it."
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; runs/TASK by default.")]
@@ -32,7 +41,7 @@ Set = Annotated[
 ]
 Unset = Annotated[
     list[str] | None,
-    typer.Option("--unset", help="KEY whose --set is taken back; also source, captioner, scorer. Repeatable."),
+    typer.Option("--unset", help="KEY whose --set is taken back; also source, against, captioner, scorer."),
 ]
 SetHere = Annotated[
     list[str] | None,

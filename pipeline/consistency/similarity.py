@@ -77,7 +77,7 @@ class Encoder:
     def sources(self, records: Sequence[Record], layout: LayoutSection) -> np.ndarray:
         """Vectors of source pictures, fitted to a panel; one row per record, NaN for a picture that can't be read."""
         shape = (layout.panel_width, layout.panel_height, layout.fit)
-        keys = [key_of(model=self.model, record=record.id, shape=shape) for record in records]
+        keys = [key_of(model=self.model, record=record.id, shape=shape, focus=record.focus) for record in records]
         known = self._found(keys)
         missing = [(record, key) for record, key in zip(records, keys, strict=True) if key not in known]
         for batch in _batched(self._fitted(missing, layout), AT_ONCE):
@@ -96,10 +96,8 @@ class Encoder:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         for record, key in missing:
             with contextlib.suppress(BadInput):  # compose reports the reason if the picture is needed
-                yield (
-                    key,
-                    pixels.fitted(pixels.open_image(self.folder / record.path, least_side=max(size)), size, layout.fit),
-                )
+                image = pixels.open_image(self.folder / record.path, least_side=max(size))
+                yield key, pixels.fitted(image, size, layout.fit, record.focus)
 
     def copies(self, grids: Sequence[Grid], panels: np.ndarray) -> np.ndarray:
         """Cosine similarities of some panels and trimmed copies, like those in other downloads or cuts of a film."""

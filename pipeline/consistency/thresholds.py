@@ -216,8 +216,8 @@ def _value(name: str, evidence: Evidence, task: Task, kind: str) -> tuple[float,
     rule, scores = RULES[name], evidence.right(name)
     if (by_hand := getattr(task.filter, rule.setting)) is not None:
         return float(by_hand), f"set by filter.{rule.setting}"
-    if task.group.by == "pairs" and name in ("most alike", "texts alike"):
-        return SAME, "only identical panels of a pair are copies"
+    if task.group.by == "names" and name in ("most alike", "texts alike"):
+        return SAME, "only identical panels of named groups are copies"
     if evidence.controls and not task.filter.fixed:
         if COPIES in rule.controls:
             return _below(evidence.copies, COPIES, rule.spreads)

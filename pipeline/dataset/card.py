@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -160,19 +160,30 @@ def write_trainers(configs: Sequence[Config]) -> str:
 
 
 def _sources(data: Dataset) -> str:
-    """One line per film, ready-made grid or folder of pictures, with its licence, author and URL."""
-    panels: Counter[tuple[str, ...]] = Counter()
+    """One line per film, ready-made grid or folder of pictures, with where in it the panels are and what it says of
+    them."""
+    panels: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for sample in data.samples:
         for record in sample.row.grid.group.records:
             name = data.names[record.source]
             single = not record.position.film and not record.position.set
-            facts = (value or UNKNOWN for value in (record.licence, record.author, record.url))
-            panels[str(Path(name).parent / "*") if single else name, sample.group, *facts] += 1
+            facts = (value or UNKNOWN for value in (record.licence, record.author, record.url, record.date))
+            panels[str(Path(name).parent / "*") if single else name, sample.group, *facts].append(record)
     unknown = sum(not record.licence for record in _records(data))
-    ask = [f"The licence of {unknown} of {sum(panels.values())} panels is unknown: ask before you share them.", ""]
-    rows = sorted((*source, str(count)) for source, count in panels.items())
-    table = _table(("source", "group", "licence", "author", "url", "panels"), rows)
+    ask = [f"The licence of {unknown} of {len(_records(data))} panels is unknown: ask before you share them.", ""]
+    rows = sorted((*source, _places(records), str(len(records))) for source, records in panels.items())
+    table = _table(("source", "group", "licence", "author", "url", "date", "where", "panels"), rows)
     return "\n".join(["## Sources", "", *(ask if unknown else []), *table, ""])
+
+
+def _places(records: Sequence[Record]) -> str:
+    """Where in a film or a table panels are: the stretch of the film, or the rows, the first of which is 1."""
+    times = [record.position.time for record in records if record.position.film]
+    rows = sorted({record.position.row + 1 for record in records if record.position.row >= 0})
+    if times:
+        return f"{min(times):.1f} to {max(times):.1f} s"
+    shown = ", ".join(map(str, rows)) if len(rows) <= LISTED else f"{rows[0]} to {rows[-1]}"
+    return f"{'row' if len(rows) == 1 else 'rows'} {shown}" if rows else ""
 
 
 def _made_with(facts: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def divide(rows: Sequence[Row], task: Task) -> Split:
 
 def group(rows: Sequence[Row], task: Task) -> dict[str, str]:
     """The name of each grid's group, by id: grids that share a source, directly or through other grids."""
-    paired = task.group.by == "pairs" and len({at.folder for row in rows for at in _positions(row)}) < 2  # noqa: PLR2004
+    by_name = task.group.by == "names"
+    paired = by_name and len({_home(row) for row in rows}) < 2  # noqa: PLR2004
     parent: dict[str, str] = {}
 
     def top(key: str) -> str:
@@ -87,7 +89,8 @@ def group(rows: Sequence[Row], task: Task) -> dict[str, str]:
     for row in rows:
         first = row.grid.group.records[0].position
         pair = f"{Path(first.folder).name}/{first.stem}" if paired else ""
-        sources = sorted({_source(at, pair) for at in _positions(row)})
+        home = _home(row) if by_name else ""
+        sources = sorted({_source(at, pair or Path(home or at.folder).name) for at in _positions(row)})
         named[row.id] = sources
         for key in (*sources, *(record.id for record in row.grid.group.records)):
             parent[top(key)] = top(sources[0])
@@ -101,14 +104,23 @@ def _positions(row: Row) -> Iterator[Position]:
     return (record.position for record in row.grid.group.records)
 
 
-def _source(at: Position, pair: str) -> str:
+def _home(row: Row) -> str:
+    """The folder that holds all panels of a row, its own or one above: those of a pair may be `before` and `after`."""
+    folders = {at.folder for at in _positions(row)}
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:  # some are relative
+        return ""
+
+
+def _source(at: Position, otherwise: str) -> str:
     """The source's name without its location on this machine, which is private and may change.
 
     Args:
-        pair: name of its pair if all pairs come from one folder; empty otherwise.
+        otherwise: its name if it is neither a film nor a set: that of its pair, or of a folder.
     """
-    folder = Path(at.folder).name
-    return at.group or (f"{folder}/{at.film}" if at.film else "") or at.set or pair or folder
+    film = f"{Path(at.folder).name}/{at.film}" if at.film else ""
+    return at.group or film or at.set or otherwise
 
 
 # ---- a finished data set

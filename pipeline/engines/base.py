@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
+from pipeline.progress import Progress
 from pipeline.records import Rejected
 from pipeline.store import Item, Keyed
 
@@ -49,7 +50,10 @@ class Stage(Generic[In]):
     repeated: Callable[[Sequence[Any], Mapping[str, Any]], Iterable[Item | Rejected]] | None = None
     """Given a batch's outputs and rejections, and all earlier outputs by id, replaces the outputs whose ids are among
     the earlier ones. Called in the order of the inputs, wherever they are worked on. None if ids can't repeat."""
+    prepare: Callable[[Sequence[In], Progress], None] = lambda inputs, progress: None
+    """Called before the first batch with all inputs that have no result yet, for what is slow one by one. Results don't
+    depend on whether it was."""
     intact: Callable[[], bool] = lambda: True
-    """Whether the files that it wrote are still there; if not, the stage is not done."""
+    """Whether the files that it wrote are still there, and no failure is to be tried again; if not, it is not done."""
     facts: Callable[[Sequence[Any]], dict[str, Any]] = lambda _: {}
     """What the report says about all outputs, those of an earlier, cut-off run included; `Facts` override it."""

@@ -78,6 +78,7 @@ def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progre
     finished = len(inputs) - len(left)
     earlier = {item.id: item for item in _outputs(stage, store)} if stage.repeated else {}
     progress(stage.name, finished, len(inputs))
+    stage.prepare(left, progress)
     clock = time.perf_counter()
     found: dict[str, Any] = {}
     for batch, (made, stopped) in _results(stage, left, processes):

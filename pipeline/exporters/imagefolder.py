@@ -74,6 +74,13 @@ def _entry(sample: Sample, data: Dataset) -> dict[str, Any]:
                 "licence": record.licence,
                 "author": record.author,
                 "url": record.url,
+                "date": record.date,
+                "group": record.position.group,
+                "panel": record.position.panel,
+                "row": record.position.row,
+                "film": record.position.film,
+                "shot": record.position.shot,
+                "time": record.position.time,
             }
             for record in records
         ],

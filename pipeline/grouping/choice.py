@@ -1,37 +1,107 @@
-"""Which groups are taken where there are more than a task wants."""
+"""Which groups are taken where a task wants fewer: those that cover the pool, balanced over its sources."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+import numpy as np
 
 from pipeline.grouping.explain import reject
 from pipeline.grouping.pictures import Pictures
-from pipeline.grouping.strategies.base import by_key, sequence_of
+from pipeline.grouping.strategies.base import sequence_of
 from pipeline.records import Group, Rejected
 from pipeline.task import Task
+
+REFRESHED = 512
+"""Groups whose distance to those taken is brought up to date at once."""
 
 
 def choose(
     groups: Sequence[Group], most: int, task: Task, pictures: Pictures
 ) -> tuple[Sequence[Group], list[Rejected]]:
-    """At most so many groups: from each film or folder in turn the one least like those already taken."""
-    if len(groups) <= most:
+    """At most so many groups, and at most so many from one film or folder: from each source in turn the one that is
+    least like those already taken."""
+    sources = [sequence_of(group.records[0]) for group in groups]
+    limit = per_source(task, len(set(sources)))
+    if len(groups) <= most and max(Counter(sources).values(), default=0) <= limit:
         return groups, []
-    waiting = by_key(groups, lambda group: sequence_of(group.records[0]))
-    means = {group.id: pictures.mean_colours(group.records) for group in groups}
-    nearest = {group.id: -1.0 for group in groups}
-    taken: set[str] = set()
-    for key in itertools.cycle(list(waiting)):
-        if len(taken) >= most:
+    taken = farthest_first(pictures.means([group.records for group in groups]), sources, max(0, most), limit)
+    full = {source for source, count in Counter(sources[place] for place in taken).items() if count >= limit}
+    enough = f"its group was not needed: {task.name} takes at most {task.grids[1]} grids"
+    left: list[Rejected] = []
+    for place, group in enumerate(groups):
+        if place not in taken:
+            why = enough
+            if len(taken) < most and sources[place] in full:
+                folder, film = sources[place]
+                why = f"its group was not needed: {limit} are from {film or folder} already (group.per_source)"
+            left += [reject(record, "not needed", why) for record in group.records]
+    return [group for place, group in enumerate(groups) if place in taken], left
+
+
+def per_source(task: Task, sources: int) -> int:
+    """How many groups one film or folder may give.
+
+    Unless set, half of the grids that a task takes, but no fewer than it needs at least, and any number if there is
+    only one source.
+    """
+    if task.group.per_source is not None:
+        return task.group.per_source
+    return task.grids[1] if sources <= 1 else max(task.grids[0], task.grids[1] // 2)
+
+
+def farthest_first(vectors: np.ndarray, sources: Sequence[Hashable], most: int, limit: int) -> set[int]:
+    """Places of the vectors that are taken: from each source in turn the one whose most similar taken one is least
+    similar (Gonzalez 1985, "Clustering to minimize the maximum intercluster distance", with cosines).
+
+    Args:
+        vectors: unit vectors, groups x dimensions.
+        most: how many are taken at most; of each source at most `limit`.
+    """
+    by_source: dict[Hashable, list[int]] = {}
+    for place, source in enumerate(sources):
+        by_source.setdefault(source, []).append(place)
+    waiting = {source: _Waiting(np.array(places)) for source, places in by_source.items()}
+    taken: list[int] = []
+    for source in itertools.cycle(by_source):
+        if len(taken) >= most or not waiting:
             break
-        if not waiting[key]:
+        if source not in waiting:
             continue
-        best = min(waiting[key], key=lambda group: nearest[group.id])
-        waiting[key].remove(best)
-        taken.add(best.id)
-        for group in groups:
-            nearest[group.id] = max(nearest[group.id], float(means[group.id] @ means[best.id]))
-    why = f"its group was not needed: {task.name} takes at most {task.grids[1]} grids"
-    left = [reject(record, "not needed", why) for group in groups if group.id not in taken for record in group.records]
-    return [group for group in groups if group.id in taken], left
+        taken.append(waiting[source].take(vectors, taken))
+        if waiting[source].gone >= min(limit, len(by_source[source])):
+            del waiting[source]
+    return set(taken)
+
+
+class _Waiting:
+    """Groups of one source that are not taken yet, and how near they are to those that are.
+
+    Nearness only grows as more are taken, so an old value is a lower bound: only the groups that seem farthest are
+    brought up to date before one is taken.
+    """
+
+    def __init__(self, places: np.ndarray) -> None:
+        self.places, self.gone = places, 0
+        self._near = np.full(len(places), -2.0, np.float32)
+        """Cosine similarity to the nearest of the taken ones that were there at the last look; 2 for a taken one."""
+        self._seen = np.zeros(len(places), int)
+        """How many were taken at the last look."""
+
+    def take(self, vectors: np.ndarray, taken: Sequence[int]) -> int:
+        """The place of the group that is farthest from all taken ones, the first of equals."""
+        while self._seen[best := int(np.argmin(self._near))] < len(taken):
+            count = min(REFRESHED, len(self._near))
+            some = np.argpartition(self._near, count - 1)[:count]
+            some = some[self._seen[some] < len(taken)]
+            if not len(some):  # all of these are up to date, and yet the first of equals is not among them
+                some = np.array([best])
+            since = int(self._seen[some].min())
+            near = (vectors[self.places[some]] @ vectors[list(taken[since:])].T).max(axis=1)
+            self._near[some] = np.maximum(self._near[some], near)
+            self._seen[some] = len(taken)
+        self._near[best], self._seen[best] = 2.0, np.iinfo(int).max
+        self.gone += 1
+        return int(self.places[best])

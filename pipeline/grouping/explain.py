@@ -1,4 +1,4 @@
-"""What a person reads about a group or a rejected image."""
+"""What a person reads about a group, a rejected image, or an image that might have joined a group."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ def name_of(record: Record) -> str:
     return f"{record.position.film} shot {record.position.shot}" if record.position.film else record.source
 
 
-def place_of(records: Sequence[Record]) -> str:
-    """Where in their source the images of a group are."""
+def place_of(records: Sequence[Record], why: str) -> str:
+    """Where in their source the images of a group are.
+
+    Args:
+        why: why those of a folder may be neighbours.
+    """
     first, last = records[0].position, records[-1].position
     if first.film:
         shots = ", ".join(str(record.position.shot) for record in records)
         return f"shots {shots} of {first.film}, {first.time:.1f} to {last.time:.1f} s"
-    return f"neighbours in {first.folder}: {', '.join(record.position.stem for record in records)}"
+    return f"neighbours in {first.folder}: {', '.join(record.position.stem for record in records)} ({why})"
 
 
 def reject(record: Record, reason: str, why: str) -> Rejected:

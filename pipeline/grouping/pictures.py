@@ -9,8 +9,10 @@ import numpy as np
 
 from pipeline.consistency import evidence
 from pipeline.consistency.likeness import Likeness
+from pipeline.consistency.thresholds import RULES
+from pipeline.duplicates.base import Limits, Looks
 from pipeline.records import Record
-from pipeline.task import Task
+from pipeline.task import GroupSection, Task
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,12 @@ class Pictures:
 
     rows: Mapping[str, int]
     """Row of each record by its id."""
-    colours: np.ndarray
-    """Colour histograms as unit vectors, float32: records x bins."""
-    hashes: np.ndarray
-    """Perceptual hashes, uint8: records x 8 bytes."""
+    looks: Looks
+    compared: np.ndarray
+    """Unit vectors that tell how alike images are: the scorer's, without a scorer their colours; records x dimensions.
+    Zero for an image that the scorer could not read."""
+    by: str
+    """Whose these are: "pictures" (the scorer's) or "colours"."""
     measures: Mapping[str, Likeness]
     """By name, the measures by which a task's groups are told from strangers."""
 
@@ -32,11 +36,13 @@ class Pictures:
         Args:
             vectors: the scorer's image vectors, one row per record; None without a scorer.
         """
-        histograms = evidence.histograms(records)
+        looks = look_at(records, vectors)
+        compared = looks.colours if vectors is None else np.nan_to_num(vectors.astype(np.float32))
         return cls(
             {record.id: row for row, record in enumerate(records)},
-            histograms / np.maximum(np.linalg.norm(histograms, axis=-1, keepdims=True), 1e-9),
-            np.array([list(bytes.fromhex(record.phash)) for record in records], np.uint8),
+            looks,
+            compared / np.maximum(np.linalg.norm(compared, axis=-1, keepdims=True), 1e-9),
+            "colours" if vectors is None else "pictures",
             evidence.from_pictures(task, records, vectors),
         )
 
@@ -44,14 +50,35 @@ class Pictures:
         """Rows of the records of groups of one size: groups x panels."""
         return np.array([[self.rows[record.id] for record in group] for group in groups])
 
+    def compared_rows(self, records: Sequence[Record]) -> np.ndarray:
+        """`compared` of some of the records."""
+        found: np.ndarray = self.compared[[self.rows[record.id] for record in records]]
+        return found
+
     def likeness(self, records: Sequence[Record]) -> tuple[float, float]:
         """Least and mean similarity in colour over all pairs of the records, 0..1; a single record is like itself."""
-        vectors = self.colours[[self.rows[record.id] for record in records]]
+        vectors = self.looks.colours[[self.rows[record.id] for record in records]]
         pairs = (vectors @ vectors.T)[np.triu_indices(len(records), 1)]
         return (float(pairs.min()), float(pairs.mean())) if len(pairs) else (1.0, 1.0)
 
-    def mean_colours(self, records: Sequence[Record]) -> np.ndarray:
-        """Mean colour histogram of the records, as a unit vector."""
-        mean = self.colours[[self.rows[record.id] for record in records]].mean(axis=0)
-        unit: np.ndarray = mean / np.linalg.norm(mean)
+    def means(self, groups: Sequence[Sequence[Record]]) -> np.ndarray:
+        """The mean of `compared` over the records of groups of one size, as unit vectors: groups x dimensions."""
+        found = self.compared[self.rows_of(groups)].mean(axis=1)
+        unit: np.ndarray = found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-9)
         return unit
+
+
+def look_at(records: Sequence[Record], vectors: np.ndarray | None) -> Looks:
+    """What copies are found by."""
+    histograms = evidence.histograms(records) if records else np.zeros((0, 1), np.float32)
+    return Looks(records, histograms / np.maximum(np.linalg.norm(histograms, axis=-1, keepdims=True), 1e-9), vectors)
+
+
+def limits(part: GroupSection, kind: str) -> Limits:
+    """From where on pictures are copies.
+
+    Args:
+        kind: of the scorer, "clip" or "siglip"; empty without one.
+    """
+    vectors = part.copies if part.copies is not None or not kind else RULES["most alike"].fixed[kind]
+    return Limits(part.near, part.ceiling, vectors)

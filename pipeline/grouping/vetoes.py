@@ -1,4 +1,4 @@
-"""What speaks against a group: near-copies, and strangers among its images."""
+"""What speaks against a group: strangers among its images."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from pipeline.consistency import belonging, evidence, verdict
 from pipeline.consistency.belonging import FittedRule
 from pipeline.consistency.likeness import SUMMARIES, features
-from pipeline.grouping.explain import name_of, reject
+from pipeline.grouping import relatedness
 from pipeline.grouping.pictures import Pictures
-from pipeline.records import Record, Rejected
-from pipeline.task import GroupSection, Task
+from pipeline.records import Record
+from pipeline.task import Task
 
 FLOOR = 0.2
 """Least similarity in colour while there are too few groups to tell what strangers are: lenient."""
@@ -37,6 +37,12 @@ class Veto:
             return f"do not belong together ({self.likenesses})"
         return f"are alike by {self.alike:.2f}, under the floor {self.floor:g}"
 
+    def of_one(self, others: str) -> str:
+        """The veto as a predicate on one image, which others, such as those that "stand near it", would have joined."""
+        if self.likenesses:
+            return f"belongs with none of those that {others} ({self.likenesses})"
+        return f"is less alike than the floor {self.floor:g} to all that {others}"
+
 
 @dataclass(frozen=True)
 class Vetoes:
@@ -46,6 +52,9 @@ class Vetoes:
     pictures: Pictures
     found: FittedRule | None = None
     """What the groups formed by structure alone say about strangers; None while there are too few of them."""
+    related: float | None = None
+    """Least similarity of a shot to the most similar other one of its group, as shots far apart say it; None where they
+    don't, or before they were looked at."""
 
     @property
     def floor(self) -> float:
@@ -60,6 +69,12 @@ class Vetoes:
         near = [records for records, value in zip(ways, alike, strict=True) if value >= self.floor]
         if not near:
             return Veto(max(alike), self.floor)
+        if (related := self._related(near[0])) is not None:
+            best = [self._least_related(records) for records in near]
+            if max(best) < related:
+                said = f"{self.pictures.by} {max(best):.2f}, at least {related:.2f} is needed"
+                return Veto(max(alike), self.floor, said)
+            near = [records for records, value in zip(near, best, strict=True) if value >= related]
         if self.found is None:
             return tuple(near[0])
         read = features(self.pictures.measures, self.pictures.rows_of(near))
@@ -71,42 +86,34 @@ class Vetoes:
         likenesses = verdict.likenesses(list(self.pictures.measures), nearest[:: len(SUMMARIES)], self.found.usual)
         return Veto(max(alike), self.floor, likenesses)
 
-    def learn(self, groups: Sequence[Sequence[Record]], sources: Sequence[object]) -> Vetoes:
-        """These vetoes with what groups formed by structure alone say about strangers; too few groups say nothing.
+    def _related(self, records: Sequence[Record]) -> float | None:
+        """Least similarity of an image to the most similar other one, as a person or shots far apart have set it."""
+        related = self.related if records[0].position.film else None
+        if self.task.group.related is not None:
+            related = self.task.group.related
+        return related if len(records) > 1 else None
+
+    def _least_related(self, records: Sequence[Record]) -> float:
+        """The similarity of the image that is least like any other of the group to the one that is most like it."""
+        rows = self.pictures.compared_rows(records)
+        alike = rows @ rows.T
+        np.fill_diagonal(alike, -1.0)
+        return float(alike.max(axis=1).min())
+
+    def learn(self, groups: Sequence[Sequence[Record]], sources: Sequence[object], records: Sequence[Record]) -> Vetoes:
+        """These vetoes with what shots far apart say about strangers, and what groups formed by structure alone say,
+        unless they are too few.
 
         Args:
             sources: the source of each group.
+            records: those that the groups were formed of.
         """
-        if len(groups) < belonging.FEWEST or self.task.grid_layout.size == 1:
+        if self.task.grid_layout.size == 1:
             return self
+        related = relatedness.floor(records, self.task, self.pictures)
+        if len(groups) < belonging.FEWEST:
+            return replace(self, related=related)
         prior = evidence.ADJACENT_SHOT * evidence.nearness(groups)
         rows = self.pictures.rows_of(groups)
-        return replace(self, found=belonging.fit_run(self.pictures.measures, rows, sources, PRICE, prior))
-
-
-def drop_copies(
-    records: Sequence[Record], pictures: Pictures, part: GroupSection
-) -> tuple[list[Record], list[Rejected]]:
-    """Keeps the largest of the images that show the same thing (another size or compression, a static shot)."""
-    if not records:
-        return [], []
-    import faiss
-
-    rows = np.array([pictures.rows[record.id] for record in records])
-    index = faiss.IndexBinaryFlat(64)
-    index.add(pictures.hashes[rows])
-    limits, _, found = index.range_search(pictures.hashes[rows], part.near + 1)  # the radius itself is left out
-    copy_of: dict[int, int] = {}
-    for i in sorted(range(len(records)), key=lambda i: -records[i].width * records[i].height):
-        if i in copy_of:
-            continue
-        for j in found[limits[i] : limits[i + 1]].tolist():
-            alike = float(pictures.colours[rows[i]] @ pictures.colours[rows[j]])
-            if j != i and j not in copy_of and alike >= part.ceiling:
-                copy_of[j] = i
-    fresh = [record for i, record in enumerate(records) if i not in copy_of]
-    rejected = [
-        reject(records[j], "near copy", f"shows the same as {name_of(records[i])} (hash within {part.near} bits)")
-        for j, i in copy_of.items()
-    ]
-    return fresh, rejected
+        found = belonging.fit_run(self.pictures.measures, rows, sources, PRICE, prior)
+        return replace(self, found=found, related=related)

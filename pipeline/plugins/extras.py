@@ -7,6 +7,7 @@ before it makes anything. What is no plug-in calls `require` before it imports s
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib import metadata
 
 from pipeline.errors import BadInput
@@ -31,9 +32,13 @@ def require(user: str, extra: str) -> None:
 
 def sentence(user: str, extra: str) -> str:
     """What `require` would say; empty if nothing is missing."""
-    if not (lacking := missing(extra)):
-        return ""
-    *others, last = lacking
+    found = missing(extra)
+    return lacking(user, found, extra) if found else ""
+
+
+def lacking(user: str, packages: Sequence[str], extra: str) -> str:
+    """The sentence about packages that are not installed: who needs them, and the extra that brings them."""
+    *others, last = packages
     named, is_ = (f"{', '.join(others)} and {last}", "are") if others else (last, "is")
     return f"{user} needs {named}, which {is_} not installed: pip install 'iclora[{extra}]'."
 

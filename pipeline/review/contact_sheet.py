@@ -7,8 +7,8 @@ with those that barely passed. Rows dropped by a person are collapsed.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -16,7 +16,8 @@ from urllib.parse import quote
 from pipeline import files
 from pipeline.consistency.thresholds import NO_LIMIT, is_ceiling
 from pipeline.records import Rejected, Row, Score
-from pipeline.review import reviews
+from pipeline.review import rejections, reviews
+from pipeline.review.coverage import Aspect
 from pipeline.review.risk import riskiest_first
 from pipeline.task import Task
 from pipeline.wording import counted
@@ -37,45 +38,82 @@ article > div { padding: .75rem 1rem 1rem; overflow-wrap: anywhere; }
 .chips { display: flex; flex-wrap: wrap; gap: .35rem; padding: 0; list-style: none; }
 .chips li { border: 1px solid var(--line); border-radius: 99px; padding: 0 .6rem; font-size: .8rem; }
 .chips .bad { border-color: var(--bad); color: var(--bad); } .chips .good { color: var(--good); }
+.bar { width: 12rem; } .bar div { height: .7rem; background: var(--mark); border-radius: 2px; }
 .why { color: var(--bad); } details { margin: .75rem 0; } summary { cursor: pointer; }
 table { border-collapse: collapse; font-size: .85rem; } td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top; }
 """  # noqa: E501
+MOST_BARS = 30
+"""Values of an aspect that the page shows; `report.json` has all."""
 POLICY = "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'"
 """Nothing on the page may run or be fetched from elsewhere, whatever a caption or a path contains."""
 
 
-def write(
-    found: Sequence[Row], rejected: Mapping[str, Sequence[Rejected]], task: Task, path: Path, command: str
-) -> None:
-    """Writes the page.
+@dataclass(frozen=True)
+class Sheet:
+    """What the page shows."""
 
-    Args:
-        rejected: what each stage rejected, by stage, except the filter, whose grids are among the rows.
-        command: the command that applies an edited `captions.csv`.
-    """
-    ordered = riskiest_first(found)
+    rows: Sequence[Row]
+    rejected: Mapping[str, Sequence[Rejected]]
+    """What each stage rejected, by stage, except the filter, whose grids are among the rows."""
+    task: Task
+    command: str
+    """The command that applies an edited `captions.csv`."""
+    thumbnails: Mapping[str, str] = field(default_factory=dict)
+    """By record id, the paths of thumbnails of rejected pictures, relative to the page."""
+    coverage: Sequence[Aspect] = ()
+
+
+def write(sheet: Sheet, path: Path) -> None:
+    """Writes the page."""
+    task, ordered = sheet.task, riskiest_first(sheet.rows)
     keep, unsure, drop = ([row for row in ordered if row.decision == word] for word in ("keep", "unsure", "drop"))
     ours, theirs = [row for row in drop if not row.decided], [row for row in drop if row.decided]
     dropped = f"{counted(theirs, 'grid')} dropped by you"
-    folded = [_folded(dropped, _cards(theirs, task))] if theirs else []
-    folded += [_folded(_counts(stage, rows), _table(rows)) for stage, rows in rejected.items() if rows]
+    rejected = [f"<details><summary>{dropped}</summary>{_cards(theirs, task)}</details>"] if theirs else []
+    rejected += rejections.section(sheet.rejected, sheet.thumbnails)
     parts = [
         f"<h1>{escape(task.title)}</h1>",
         f"<p>{len(keep)} kept, {len(unsure)} undecided, {len(drop)} dropped, riskiest grids first. Scores are shown "
         "with their floor or ceiling. To change a decision or a text, edit "
-        f"<code>captions.csv</code> next to this page, then run <code>{escape(command)}</code>.</p>",
+        f"<code>captions.csv</code> next to this page, then run <code>{escape(sheet.command)}</code>.</p>",
+        *_coverage(sheet.coverage),
         *(_section("Dropped by their scores", ours, task) if ours else []),
         *(_section("Undecided", unsure, task) if unsure else []),
         *_section("Kept", keep, task),
         "<h2>Rejected</h2>",
-        *(folded or ["<p>Nothing was rejected.</p>"]),
+        *(rejected or ["<p>Nothing was rejected.</p>"]),
     ]
     head = (
         f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">'
         f'<meta name="viewport" content="width=device-width"><title>{escape(task.title)}</title>'
     )
-    page = f'<!doctype html><html lang="en">{head}<style>{STYLE}</style><body>{"".join(parts)}</body></html>\n'
+    style = f"<style>{STYLE}{rejections.STYLE}</style>"
+    page = f'<!doctype html><html lang="en">{head}{style}<body>{"".join(parts)}</body></html>\n'
     files.write(path, page)
+
+
+def _coverage(aspects: Sequence[Aspect]) -> list[str]:
+    """What the kept grids have much of and what they lack, above the figures behind it."""
+    if not aspects:
+        return []
+    remarks = [f"<p>{escape(remark[0].upper() + remark[1:])}.</p>" for aspect in aspects for remark in aspect.remarks]
+    tables = [_bars(aspect) for aspect in aspects]
+    names = escape(", ".join(aspect.name for aspect in aspects))
+    return [
+        "<h2>What the kept grids cover</h2>",
+        *remarks,
+        f"<details><summary>by {names}</summary>{''.join(tables)}</details>",
+    ]
+
+
+def _bars(aspect: Aspect) -> str:
+    total = max(1, sum(aspect.counts.values()))
+    lines = "".join(
+        f"<tr><td>{escape(value)}</td><td>{count:,}</td>"
+        f'<td class="bar"><div style="width:{count / total:.1%}"></div></td></tr>'
+        for value, count in list(aspect.counts.items())[:MOST_BARS]
+    )
+    return f"<table><tr><th>{escape(aspect.name)}</th><th>{escape(aspect.unit)}</th><th></th></tr>{lines}</table>"
 
 
 def _section(title: str, rows: Sequence[Row], task: Task) -> list[str]:
@@ -124,18 +162,3 @@ def _chip(score: Score) -> str:
     limited = f", {limit} {score.threshold:.3f}" if score.threshold != NO_LIMIT else ""
     told = f"{sign} {escape(score.name)} {score.value:.3f}{limited}"
     return f'<li class="{kind}" title="{escape(score.reason)}">{told}</li>'
-
-
-def _folded(title: str, body: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{body}</details>"
-
-
-def _counts(stage: str, rows: Sequence[Rejected]) -> str:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(row.reason for row in rows).most_common())
-    return f"{stage}: {reasons}"
-
-
-def _table(rows: Sequence[Rejected]) -> str:
-    cells = ((row.what, row.reason, row.detail) for row in rows)
-    lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in cells)
-    return f"<table><tr><th>image or grid</th><th>reason</th><th>details</th></tr>{lines}</table>"

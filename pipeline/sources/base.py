@@ -33,6 +33,15 @@ EXTRACTED = Path("collected") / "extracted"
 """Where the run's folder keeps items that are not files of the user's, named by the hash of their content."""
 
 
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""How the address of a source begins that is no path, `hf://datasets/OWNER/NAME`; a path keeps one of its slashes."""
+
+
+def is_address(source: str | Path) -> bool:
+    """Whether a source is an address and not a path; a file of that name comes first."""
+    return bool(ADDRESS.match(str(source))) and not os.path.lexists(source)
+
+
 class Content(Protocol):
     """The bytes of one item: a frozen dataclass of plain values, since items are sent to other processes.
 
@@ -98,7 +107,7 @@ class Item:
     text: str = ""
     """The item's own text on one line: `a.txt` for `a.png`, or its entry in a listing."""
     listed: bool = False
-    """Whether a listing names it."""
+    """Whether a listing names it, or the container itself is one: then it is wanted, whatever its name is."""
     facts: Facts = Facts()
     fault: Fault | None = None
     """Set where the item is known to be unusable; it becomes a rejected row."""
@@ -198,6 +207,14 @@ class Item:
         return kept
 
 
+@dataclass(frozen=True)
+class Remark:
+    """What a person should know of a container as a whole: how it was understood, what of it was not used."""
+
+    text: str
+    """One sentence."""
+
+
 class Container(Protocol):
     """A module of `containers/`: which paths it opens, and what is in them.
 
@@ -223,7 +240,7 @@ class Container(Protocol):
         def claims(path):
             return path.is_file() and path.read_bytes()[:2] == b'{"'
 
-        def items(path):
+        def items(path, task=None):
             home = os.path.abspath(path)
             for key in json.loads(path.read_bytes()):
                 yield Item(home, key, Value(home, key, path.stat().st_mtime_ns))
@@ -236,10 +253,20 @@ class Container(Protocol):
     """Containers are asked in this order, lowest first; the first that claims a path opens it. `folder` is last."""
 
     def claims(self, path: Path) -> bool:
-        """Whether the path, which exists, is a container of this kind; by its content where that is possible."""
+        """Whether the path is a container of this kind; by its content where that is possible.
 
-    def items(self, path: Path) -> Iterator[Item]:
-        """Everything in it, in any order. Texts that accompany other items may be among them or not.
+        Args:
+            path: it exists, or is an address (`is_address`).
+        """
+
+    def items(self, path: Path, task: Task | None = None) -> Iterator[Item | Remark]:
+        """Everything in it. Texts that accompany other items may be among them or not.
+
+        Items come in any order, except rows of a table (`facts.row`), which keep theirs. A folder that a program has
+        made for itself (`names.is_passed_over`) may be one item whose name ends with "/", or all that is in it.
+
+        Args:
+            task: whose settings say how it is read; None where there are none, as for the folder of a training.
 
         Raises:
             BadInput: nothing can be done with it and the command must end. A damaged container should rather give one

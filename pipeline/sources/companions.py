@@ -12,11 +12,19 @@ from pipeline.errors import BadInput
 from pipeline.sources import encodings, listings, texts
 from pipeline.sources.base import Container, Content, Facts, Fault, Item
 from pipeline.sources.names import key, listed
+from pipeline.sources.tables import fields
 from pipeline.text import grammar
+from pipeline.wording import command, counted
 
 STRAY, LISTING, SECOND, ENCODING = "stray text", "listing", "second text", "encoding"
 """Reasons of rows about texts; that of a text that can't be read at all is "unreadable"."""
 ABOVE = "../"
+USUAL = 7
+"""Names of a column of pictures that a message lists."""
+
+TABLES = (".csv", ".tsv", ".jsonl")
+"""Endings of tables that may be a listing whatever they are called."""
+NOTHING = listings.Entry("", "", Facts())
 
 Address = tuple[str, str]
 """A container's address and a name in it."""
@@ -39,7 +47,7 @@ class _Listing:
         """One sentence on what doesn't fit; empty if everything does."""
         count = len(self.pictures) + len(self.missing)
         if not count:
-            keys = ", ".join(listings.FILE_KEYS)
+            keys = ", ".join(fields.IMAGE[:USUAL])
             return f"{where} names no pictures; every entry of a listing has one of {keys}." if self.nameless else ""
         said = []
         if self.missing:
@@ -79,22 +87,30 @@ class Companions:
         self.faults: dict[Address, Fault] = {}
         self.listed: dict[Address, tuple[str, listings.Entry]] = {}
         """By picture, the entry that counts and the listing that it is from."""
-        sound = [item for item in items if not item.fault]
-        for home in dict.fromkeys(item.home for item in sound):
-            self._read_listings(home, [item for item in sound if item.home == home])
+        self.said: list[str] = []
+        """What a person should know of tables beside the pictures, one sentence each."""
+        sound: dict[str, list[Item]] = defaultdict(list)
+        for item in items:
+            if not item.fault:
+                sound[item.home].append(item)
+        for home, of_home in sound.items():
+            self._read_listings(home, of_home)
 
     def complete(self, item: Item) -> Item:
         """The item with what is said of it. Texts of an item that can't be used count as read."""
         if item.fault and not self.spelt:  # the container may not be readable at all
             return item
+        if item.listed and item.content and item.content.path is None:  # a cell of a table has nothing beside it
+            return item
         names = filter(None, (self._there(item.home, name) for name in texts.own_names(item)))
         own = [(name, text) for name in dict.fromkeys(names) if (text := self._text(item.home, name))]
         if item.fault:
             return item
-        listing, entry = self.listed.get((item.home, item.name), ("", listings.Entry("", "", Facts())))
+        listing, entry = self.listed.get((item.home, item.name), ("", NOTHING))
+        about, of_group = self._about(item, texts.about_names(item)), self._about(item, texts.about_group_names(item))
         # What the container itself knows of an item comes first, then a file beside it, then a listing.
         said = [("", item.text), *own, (listing, entry.text)]
-        first, text = next(((name, text) for name, text in said if text), ("", ""))
+        first, text = next(((name, text) for name, text in said if text), ("", about.text))
         for name, other in said:
             if first and other and other != text:
                 self._note_second(item, first, name, listing)
@@ -106,9 +122,13 @@ class Companions:
         return replace(
             item,
             text=text,
-            listed=bool(listing),
-            facts=entry.facts if item.facts == Facts() else item.facts,
-            shared=tuple((found, of_set) for found, of_set in shared if found),
+            listed=item.listed or bool(listing),
+            facts=_merged(item.facts, entry.facts, about.facts, of_group.facts),
+            shared=(
+                *item.shared,
+                *((found, of_set) for found, of_set in shared if found),
+                *([(of_group.text, item.facts.group)] if of_group.text else []),
+            ),
         )
 
     def rows(self) -> Iterator[Item]:
@@ -152,6 +172,19 @@ class Companions:
             self.read[home, name] = "" if isinstance(found, Fault) else grammar.fold(found)
         return self.read[home, name]
 
+    def _about(self, item: Item, names: Sequence[str]) -> listings.Entry:
+        """What a JSON file about an item says, as img2dataset and others write them.
+
+        Args:
+            names: where it may be.
+        """
+        for name in filter(None, (self._there(item.home, name) for name in names if self.spelt)):
+            try:
+                return listings.parse_one(self._bytes(item.home, name, texts.MOST_BYTES), f"{item.home}/{name}")
+            except BadInput:  # it is some program's own, and nobody said that it describes a picture
+                continue
+        return NOTHING
+
     def _bytes(self, home: str, name: str, most: int) -> bytes:
         where, found = f"{home}/{name}", bytearray()
         content: Content | None = self.container.beside(home, name)
@@ -176,7 +209,7 @@ class Companions:
         pictures = listings.Pictures(item.name for item in items)
         folders = {f"{folder}/" if folder else "" for item in items for folder in _upwards(item.name)} | {ABOVE}
         found = {self._there(home, f"{folder}{name}") for folder in folders for name in listings.NAMES} - {""}
-        known = {*map(key, listings.NAMES)}
+        known = frozenset(map(key, listings.NAMES))
         found |= {item.name for item in self.beside if item.home == home and _by_spelling(item.name)[1] in known}
         for name in sorted(found, key=lambda name: (name.startswith(ABOVE), -name.count("/"), _rank(name), name)):
             entries = listings.parse(self._bytes(home, name, listings.MOST_BYTES), f"{home}/{name}")
@@ -187,6 +220,30 @@ class Companions:
             is_ours = note.pictures or not name.startswith(ABOVE)
             if is_ours and (detail := note.detail(f"{home}/{name}")):
                 self.faults[home, name] = Fault(LISTING, detail)
+        self._read_tables(home, pictures, known)  # last: a listing knows more than the table of some trainer
+
+    def _read_tables(self, home: str, pictures: listings.Pictures, known: frozenset[str]) -> None:
+        """Reads tables that are not called as listings are: one that names pictures is a listing, others are told."""
+        for item in self.beside:
+            ending = posixpath.splitext(item.name)[1].lower()
+            if item.home != home or ending not in TABLES or _by_spelling(item.name)[1] in known:
+                continue
+            where, folder = f"{home}/{item.name}", item.name[: item.name.rfind("/") + 1]
+            try:
+                entries = listings.parse(self._bytes(home, item.name, listings.MOST_BYTES), where)
+            except BadInput:
+                entries = []
+            places = listings.places(entries, folder, home, pictures)
+            if not any(place in pictures.names for place in places):
+                self.said.append(
+                    f"{where} is not used, since it names none of the pictures beside it; if its rows say which of "
+                    f"them belong together, give it as a source: {command(['--source', where])}."
+                )
+                continue
+            note = self._note(home, item.name, zip(entries, places, strict=True), pictures)
+            self.said.append(f"{where} names {counted(note.pictures, 'picture')} and is used as their listing.")
+            if detail := note.detail(where):
+                self.faults[home, item.name] = Fault(LISTING, detail)
 
     def _note(
         self, home: str, name: str, entries: Iterable[tuple[listings.Entry, str]], pictures: listings.Pictures
@@ -208,6 +265,17 @@ class Companions:
             elif not name.startswith(ABOVE):  # one above the source may list what lies beside it
                 note.missing[entry.file] = None
         return note
+
+
+def _merged(*facts: Facts) -> Facts:
+    """Each fact from the first that has it."""
+    usual, sources = Facts(), (one.sources for one in facts if any(any(source.values()) for source in one.sources))
+    found = {
+        name: next((value for one in facts if (value := getattr(one, name)) != default), default)
+        for name in ("boxes", "group", "panel", "order", "row")
+        for default in [getattr(usual, name)]
+    }
+    return Facts(**found, sources=next(sources, ()))
 
 
 def _by_spelling(name: str) -> tuple[str, str]:

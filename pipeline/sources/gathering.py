@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from pipeline import plugins
 from pipeline.errors import BadInput
+from pipeline.files import natural
 from pipeline.sources import containers
-from pipeline.sources.base import Container, Fault, Item
+from pipeline.sources.base import Container, Fault, Item, Remark, is_address
 from pipeline.sources.companions import ENCODING, LISTING, SECOND, STRAY, Companions
-from pipeline.sources.names import is_passed_over, listed
+from pipeline.sources.names import is_passed_over, listed, passed_over
+from pipeline.task import Task
 
 BESIDE = {
-    ".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".md", ".toml", ".yaml", ".yml", ".sh", ".srt", ".vtt",
+    ".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".cls", ".md", ".toml", ".yaml", ".yml", ".sh", ".srt",
+    ".vtt",
 }  # fmt: skip
 """Endings of files that accompany images; they are not listed as unsupported."""
 CHECKSUMS = "SHA256SUMS"
@@ -32,6 +36,8 @@ TELLING = {
     ENCODING: "{count} text{s} can't be read, for an encoding in doubt or lost letters: {names}; the rows say more",
 }
 """What is said of rows with these reasons, besides the rows themselves."""
+MOST_SHARDS = 100_000
+"""Files that one pattern may stand for."""
 MASK_FOLDERS = ("mask", "masks", "masks-held-out", "conditioning")
 """A folder of this name holds masks of the pictures of the same names beside it or in a folder beside it."""
 MASK_ENDINGS = ("-masklabel", "-condlabel")
@@ -45,33 +51,128 @@ def ordered(package: ModuleType) -> tuple[Any, ...]:
     return tuple(module for _, module in sorted(found, key=lambda one: (one[1].PRIORITY, one[0].name)))
 
 
-def items_of(paths: Sequence[Path]) -> list[Item]:
+class Items(list[Item]):
+    """Items in order, and what is to be said of the sources that they are from."""
+
+    remarks: Sequence[str] = ()
+    """What a person should know of the containers, one sentence each."""
+    counts: Mapping[str, int] = MappingProxyType({})
+    """By source as it was given, how many items it alone or it first has."""
+
+
+def items_of(paths: Sequence[Path], task: Task | None = None) -> Items:
     """Everything below the given paths that may hold pictures, each thing once by whatever links lead to it.
 
-    Items come in the order of the paths and within one in natural order (shot 2 before shot 10).
+    Items come in the order of the paths, and within one in natural order (shot 2 before shot 10) or, for a table, in
+    the order of its rows. Of a file that both a table and a folder have, the table's item counts, which says more.
+
+    Args:
+        paths: may be patterns: `shard-{000..009}.tar`, `data/*.parquet`.
+        task: whose settings say how tables are read; None where there are none.
 
     Raises:
-        BadInput: a path does not exist or can't be opened, or a listing is broken.
+        BadInput: paths do not exist (all of them are named) or one can't be opened, or a listing is broken.
     """
     found: dict[tuple[str, str], Item] = {}
-    for path in paths:
-        if not path.exists():
-            raise BadInput(f"source {path} does not exist; give a film, a picture, or a folder or archive of them.")
-        container: Container = next(module for module in ordered(containers) if module.claims(path))
-        for item in _within(path, container):
-            found.setdefault(_identity(item), item)
-    return _marked(list(found.values()))
+    said: list[str] = []
+    counts: dict[str, int] = {}
+    for given, path in expanded(paths):
+        container: Container | None = next((module for module in ordered(containers) if module.claims(path)), None)
+        if container is None:
+            raise BadInput(
+                f"source {given} is an address that nothing here opens: a data set of the hub is "
+                "hf://datasets/OWNER/NAME, and addresses of pictures go into a text file, one per line."
+            )
+        before = len(found)
+        for item in _within(path, container, task, said):
+            place = _identity(item)
+            if place not in found or _says_more(item, found[place]):
+                found[place] = item
+        counts[str(given)] = counts.get(str(given), 0) + len(found) - before
+    if len(counts) > 1:
+        said += (f"{given} adds no film and no picture." for given, count in counts.items() if not count)
+    items = Items(_marked(list(found.values())))
+    items.remarks, items.counts = [remark.encode(errors="replace").decode() for remark in said], counts
+    return items
 
 
-def _within(path: Path, container: Container) -> Iterator[Item]:
-    """What is in one container, with the texts and facts that came along; then a row for each text that is no use."""
-    inside = list(_usable(item for item in container.items(path) if not is_passed_over(item.name)))
+def expanded(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """The paths, each with the one that was given: patterns stand for what they match, in natural order.
+
+    Raises:
+        BadInput: some match nothing; all of them are named.
+    """
+    found = [(given, path) for given in paths for path in _matching(given)]
+    missing = [str(given) for given in paths if not any(each is given for each, _ in found)]
+    missing += [
+        str(path) for given, path in found if not (path.exists() or is_address(path)) and str(given) not in missing
+    ]
+    if missing:
+        verb = "does" if len(missing) == 1 else "do"
+        what = f"source{'s' * (len(missing) > 1)} {', '.join(missing)} {verb} not exist"
+        raise BadInput(f"{what}; give a film, a picture, a table, or a folder or archive of them.")
+    return found
+
+
+def _matching(given: Path) -> Iterator[Path]:
+    """What a path stands for: itself where it exists, else what its braces and wildcards match."""
+    if given.exists() or is_address(given) or not re.search(r"[*?\[{]", str(given)):
+        yield given
+        return
+    for spelt in _unbraced(str(given)):
+        if re.search(r"[*?\[]", spelt):
+            yield from map(Path, sorted(glob.glob(spelt, recursive=True), key=natural))
+        else:
+            yield Path(spelt)
+
+
+def _unbraced(pattern: str) -> Iterator[str]:
+    """The names that braces stand for, as in a shell and in WebDataset: `{000..009}`, `{a,b}`."""
+    braces = re.search(r"\{(?:(\d{1,9})\.\.(\d{1,9})|([^{}]*,[^{}]*))\}", pattern)
+    if not braces:
+        yield pattern
+        return
+    first, last, words = braces.groups()
+    if words is None and abs(int(last) - int(first)) >= MOST_SHARDS:
+        raise BadInput(f"source {pattern} stands for more than {MOST_SHARDS:,} files; give fewer.")
+    numbers = range(int(first), int(last) + 1) if words is None else ()
+    for part in words.split(",") if words is not None else (f"{number:0{len(first)}d}" for number in numbers):
+        yield from _unbraced(f"{pattern[: braces.start()]}{part}{pattern[braces.end() :]}")
+
+
+def _within(path: Path, container: Container, task: Task | None, said: list[str]) -> Iterator[Item]:
+    """What is in one container, with the texts and facts that came along; then a row for each text that is no use.
+
+    Args:
+        said: gets what is to be said of the container as a whole.
+    """
+    given = list(container.items(path, task))
+    said += (one.text for one in given if isinstance(one, Remark))
+    listing = [item for item in given if isinstance(item, Item)]
+    over = [item.name for item in listing if is_passed_over(item.name) and not _was_named(item, path)]
+    said += (f"{path} {remark}" for remark in [passed_over(over)] if remark)
+    names = frozenset(over)
+    inside = list(_usable(item for item in listing if item.name not in names or _was_named(item, path)))
     beside = [item for item in inside if _is_beside(item)]
     things = [item for item in inside if not _is_beside(item)]
     companions = Companions(container, things, beside)
-    for item in sorted(things, key=lambda item: (natural(item.source), item.source)):
+    for item in sorted(things, key=_order):
         yield companions.complete(item)
+    said += companions.said
     yield from companions.rows()
+
+
+def _was_named(item: Item, path: Path) -> bool:
+    """Whether a person has named a file: as the source itself, or in a table that is one."""
+    return item.listed or item.source == os.path.abspath(path)
+
+
+def _order(item: Item) -> tuple[int, list[tuple[int, int | str]], str]:
+    return (item.facts.row, [], "") if item.facts.row >= 0 else (-1, natural(item.source), item.source)
+
+
+def _says_more(item: Item, other: Item) -> bool:
+    return item.facts.row >= 0 > other.facts.row and not item.fault
 
 
 def is_thing(item: Item) -> bool:
@@ -101,15 +202,9 @@ def _identity(item: Item) -> tuple[str, str]:
     return (os.path.realpath(path), "") if path else (os.path.realpath(item.home), item.name)
 
 
-def natural(text: str) -> list[tuple[int, int | str]]:
-    """Sort key that reads digits as numbers."""
-    parts = re.split(r"(\d+)", text.casefold())
-    return [(1, int(part)) if part.isdecimal() else (0, part) for part in parts]
-
-
 def _is_beside(item: Item) -> bool:
     """Whether it only accompanies others."""
-    if item.fault:
+    if item.fault or item.listed:
         return False
     return posixpath.splitext(item.name)[1].lower() in BESIDE or posixpath.basename(item.name) == CHECKSUMS
 

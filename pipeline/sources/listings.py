@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +15,8 @@ from pipeline.errors import BadInput
 from pipeline.sources import encodings
 from pipeline.sources.base import Facts, Fault
 from pipeline.sources.names import key
+from pipeline.sources.tables import fields
+from pipeline.sources.tables import text as text_rows
 from pipeline.text import grammar
 
 NAMES = (
@@ -24,8 +24,6 @@ NAMES = (
     "captions.tsv", "captions.json", "meta_cap.json",
 )  # fmt: skip
 """Of `datasets`, DiffSynth, diffusion-pipe, kohya and others: in a picture's folder or any above it."""
-FILE_KEYS = ("file_name", "image", "file", "filename", "image_path", "file_path", "path")
-TEXT_KEYS = ("text", "prompt", "caption", "tags")
 MOST_BYTES, MOST_ENTRIES = 1 << 26, 500_000
 """Of a listing. JSON takes up to thirty times as much memory as bytes in a file."""
 ABSOLUTE = re.compile(r"[A-Za-z]:[\\/]|[\\/]")
@@ -56,83 +54,55 @@ def parse(content: bytes, where: str) -> list[Entry]:
     text = encodings.decode(content, where)
     if isinstance(text, Fault):
         raise BadInput(text.detail)
-    read = {".jsonl": _lines, ".csv": _table, ".tsv": _table}.get(posixpath.splitext(where)[1].lower(), _objects)
     entries: list[Entry] = []
     try:
-        for entry in read(text):
+        for label, found in text_rows.parse(text, posixpath.splitext(where)[1]):
             if len(entries) == MOST_ENTRIES:
                 raise ValueError(f"it has more than {MOST_ENTRIES:,} entries")
-            entries.append(_entry(entry))
+            if isinstance(found, str) and found != text_rows.NO_OBJECT:
+                raise ValueError(f"{label} {found}")
+            entries.append(_entry(found))
         return entries
-    except (ValueError, TypeError, OverflowError, RecursionError, csv.Error) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise BadInput(f"{where} can't be read as a listing of pictures ({error}); mend it or move it away.") from error
 
 
-def _lines(text: str) -> Iterator[Any]:
-    # Not splitlines(): JSON allows other line separators within a text.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"line {number}: {error}") from error
+def parse_one(content: bytes, where: str) -> Entry:
+    """What a JSON object says of the one picture that it belongs to.
 
-
-def _objects(text: str) -> Iterator[Any]:
-    """A list of objects, or an object with texts or objects by the pictures' names."""
-    found = json.loads(text)
-    if isinstance(found, dict):
-        said = ((name, what) for name, what in found.items() if isinstance(what, str | list | dict))
-        found = [(what if isinstance(what, dict) else {"text": what}) | {"file": name} for name, what in said]
-    yield from found if isinstance(found, list) else []
-
-
-def _table(text: str) -> Iterator[Any]:
-    """Rows by column, with the delimiter that splits the first line into the most known columns."""
-    first, _, rest = text.partition("\n")
-    if first.strip().lower() in ("sep=,", "sep=;", "sep=\t"):  # written by Excel
-        text = rest
-
-    def known(delimiter: str) -> int:
-        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
-        return len({_column(cell) for cell in header} & {*FILE_KEYS, *TEXT_KEYS})
-
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=known))
-    header = [_column(cell) for cell in next(rows, [])]
-    for row in rows:
-        if len(row) > len(header) and any(row[len(header) :]):
-            raise ValueError(f"line {rows.line_num} has {len(row)} cells, the header {len(header)}: quote its text")
-        if any(row):
-            yield dict(zip(header, row, strict=False))
-
-
-def _column(cell: str) -> str:
-    return cell.strip(" \"'").casefold()
+    Raises:
+        BadInput: it is none.
+    """
+    text = encodings.decode(content, where)
+    try:
+        found = None if isinstance(text, Fault) else json.loads(text)
+        if isinstance(found, dict):
+            return _entry(found)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise BadInput(f"{where} can't be read ({error}).") from error
+    raise BadInput(f"{where} is not a JSON object.")
 
 
 def _entry(entry: Any) -> Entry:
     if not isinstance(entry, dict):
         return Entry("", "", Facts())
-    file = next((entry[name] for name in FILE_KEYS if isinstance(entry.get(name), str)), "")
-    text = next((entry[name] for name in TEXT_KEYS if entry.get(name)), "")
+    said = fields.by_name(entry)
+    file, text = fields.value("image", said), fields.value("text", said)
     if isinstance(text, list):  # diffusion-pipe lists captions of which one is drawn
         text = text[0]
-    text = "" if isinstance(text, dict) else str(text)
+    text = "" if isinstance(text, dict) else str(text or "")
     boxes = tuple((int(left), int(top), int(right), int(bottom)) for left, top, right, bottom in _list(entry, "boxes"))
-    sources = tuple(_rights(source) for source in _list(entry, "sources") if isinstance(source, dict))
-    facts = Facts(boxes, _text(entry.get("group")), sources or (_rights(entry),))
+    sources = tuple(_rights(fields.by_name(source)) for source in _list(entry, "sources") if isinstance(source, dict))
+    group, panel = (fields.line(fields.value(name, said)) for name in ("group", "panel"))
+    order = fields.number(fields.value("order", said))
+    facts = Facts(boxes, group, panel, order, sources=sources or (_rights(said),))
     flaw = encodings.flaw(text)
-    return Entry(file.encode(errors="replace").decode(), "" if flaw else grammar.fold(text), facts, flaw)
+    name = file if isinstance(file, str) else ""
+    return Entry(name.encode(errors="replace").decode(), "" if flaw else grammar.fold(text), facts, flaw)
 
 
-def _rights(entry: Mapping[str, Any]) -> dict[str, str]:
-    licence = entry.get("licence") or entry.get("license")
-    return {"licence": _text(licence), "author": _text(entry.get("author")), "url": _text(entry.get("url"))}
-
-
-def _text(value: object) -> str:
-    """On one line, and without halves of letters, which JSON can escape and no file can hold."""
-    return grammar.fold(str(value or "")).encode(errors="replace").decode()
+def _rights(said: Mapping[str, Any]) -> dict[str, str]:
+    return {name: fields.line(fields.value(name, said)) for name in fields.RIGHTS}
 
 
 def _list(entry: Mapping[str, Any], name: str) -> list[Any]:

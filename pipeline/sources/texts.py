@@ -49,14 +49,31 @@ def own_names(item: Item) -> list[str]:
     return [f"{here}{stem}{ending}" for stem in (item.stem, file) for ending in ENDINGS]
 
 
+def about_names(item: Item) -> list[str]:
+    """Where a JSON file about it may be: for `a.png` in `a.json` or `a.png.json`."""
+    here, file = places(item)[0], item.name.rpartition("/")[2]
+    return [f"{here}{stem}.json" for stem in (item.stem, file)]
+
+
+def about_group_names(item: Item) -> list[str]:
+    """Where a JSON file about its group may be; nowhere if it has none."""
+    return [f"{places(item)[0]}{_own_name(item.facts.group)}.json"] if item.facts.group else []
+
+
+def _own_name(group: str) -> str:
+    """A group's name without that of the archive that it is in."""
+    return group.rpartition("/")[2]
+
+
 def shared_names(item: Item) -> list[tuple[str, str]]:
     """Where the text of its set or folder may be, each with the set's name."""
     here, above, folder = places(item)
     pages = numbered(item.stem)
     of_set = [(here, pages[0])] if pages else []
+    of_set += [(here, _own_name(item.facts.group))] if item.facts.group else []
     of_folder = [(here, "caption"), (here, folder), (above, folder)]
     return [
-        (f"{place}{stem}{ending}", f"{folder}/{stem}" if pages and stem == pages[0] else folder)
+        (f"{place}{stem}{ending}", f"{folder}/{stem}" if (place, stem) in of_set else folder)
         for place, stem in (*of_set, *of_folder)
         for ending in ENDINGS
     ]
@@ -70,6 +87,8 @@ def text_of(item: Item, task: Task) -> Text:
     """
     pages = numbered(item.stem)
     page = pages[1] if pages else int(item.stem) if item.stem.isdecimal() else 0
+    if item.facts.order is not None:
+        page = int(item.facts.order)
     if item.text and grammar.is_joint(item.text, task):
         name = f"{pages[0] if pages else 'caption'} {hashlib.sha256(item.text.encode()).hexdigest()[:8]}"
         return Text(item.text, True, f"{item.folder.rpartition('/')[2]}/{name}", page)

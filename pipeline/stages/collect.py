@@ -8,18 +8,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from pipeline import plugins
+from pipeline import pixels, plugins
+from pipeline.duplicates import exact
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.plugins import extras
+from pipeline.progress import Progress
 from pipeline.records import Record, Rejected, content_id
-from pipeline.sources import gathering, readers
+from pipeline.sources import fetching, gathering, readers
 from pipeline.sources.base import Item, Reader
 from pipeline.sources.formats import format_of
 from pipeline.sources.names import listed
 from pipeline.task import Task
 from pipeline.text import grammar
+from pipeline.wording import command, counted
+
+IGNORE_GROUPS = ("folders", "names", "sets", "shots", "similarity")
+"""The toolkit's own ways of grouping that don't look at the groups of a source; those of other packages may."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +39,17 @@ class Parameters:
     """The run's folder, where pictures are kept that are not files of the user's."""
 
 
-def find(paths: Sequence[Path]) -> list[Item]:
-    """The items in the given folders, archives and files, in order.
+def find(paths: Sequence[Path], task: Task | None = None) -> gathering.Items:
+    """The items in the given folders, archives, tables and files, in order.
+
+    Args:
+        paths: may be patterns: `shard-{000..009}.tar`, `data/*.parquet`.
+        task: whose settings say how tables are read.
 
     Raises:
         BadInput: a path does not exist or can't be opened, a listing is broken, or there is nothing in any.
     """
-    items = gathering.items_of(paths)
+    items = gathering.items_of(paths, task)
     if not any(map(gathering.is_thing, items)):
         raise BadInput(f"there are no films and no pictures in {', '.join(map(str, paths))}.")
     return items
@@ -73,15 +84,36 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
             "markers": task.markers,
             "stand_ins": task.stand_ins,
             "layout": task.grid_layout,
+            "urls": task.urls.model_dump() if fetching.addresses_of(items) else None,
             "shots": task.shots.model_dump(),
+            "pictures": task.pictures.model_dump(),
+            "packages": pixels.installed(),
         },
         batch=1,
+        prepare=partial(_fetch, parameters=Parameters(task, folder)),
         origin=origin,
         expands=True,
-        intact=partial(_intact, folder, known),
+        intact=partial(_intact, items, Parameters(task, folder), known),
         repeated=exact_copies,
-        facts=lambda _: {"remarks": [*gathering.remarks(items), *_unused(items, task)]},
+        facts=partial(_facts, items, task),
     )
+
+
+def _facts(items: Sequence[Item], task: Task, records: Sequence[Record]) -> dict[str, Any]:
+    """What the report says of the sources: how many items each has, and what a person should know of them."""
+    said, counts = (items.remarks, items.counts) if isinstance(items, gathering.Items) else ((), {})
+    remarks = [*said, *gathering.remarks(items), *_unused(items, task), *_ungrouped(records, task)]
+    return {"sources": dict(counts), "remarks": remarks}
+
+
+def _ungrouped(records: Sequence[Record], task: Task) -> Iterator[str]:
+    """What is said where the source has groups that the task's way of grouping does not look at."""
+    single = [record.position.group for record in records if not record.position.set]
+    if single and all(single) and max(Counter(single).values()) > 1 and task.group.by in IGNORE_GROUPS:
+        yield (
+            f"all {len(single)} images have a group from their source ({counted(set(single), 'group')}), which "
+            f"group.by={task.group.by} does not look at; group by it with {command(['--set', 'group.by=columns'])}."
+        )
 
 
 def _unused(items: Sequence[Item], task: Task) -> Iterator[str]:
@@ -101,7 +133,8 @@ def origin(record: Record) -> tuple[str, ...]:
 
 def collect(batch: Sequence[Item], *, parameters: Parameters) -> Iterator[Record | Rejected]:
     """The records of the items, in order; exact copies are still among them."""
-    for item in batch:
+    for given in batch:
+        item = fetching.settled(given, parameters.folder, parameters.task.urls)
         shown = item.source.encode(errors="replace").decode()
         if shown != item.source:
             detail = f"{shown} has a name that is not UTF-8, which no table can hold; rename it."
@@ -141,7 +174,7 @@ def _reader_of(item: Item, head: bytes, parameters: Parameters) -> Reader | None
 def _unsupported(item: Item, head: bytes) -> Rejected:
     if not head:
         return item.reject("unreadable", f"{item.source} is empty.")
-    found = format_of(head)
+    found = format_of(head, item.name)
     why = f"which can't be read; {found.remedy}" if found.remedy else "neither a film nor a picture"
     return item.reject("unsupported", f"{item.source} is {found.name}, {why}.")
 
@@ -153,24 +186,25 @@ def exact_copies(results: Sequence[Record | Rejected], known: Mapping[str, Recor
         results: everything that was made of some items, in order.
         known: records of the items before them, by id.
     """
-    new: dict[str, Record] = {}
-    parts = Counter[str]()
-    for found in results:
-        item = found.origin if isinstance(found, Rejected) else origin(found)[0]
-        part, parts[item] = parts[item], parts[item] + 1
-        if isinstance(found, Rejected):
-            yield found
-        elif first := known.get(found.id) or new.get(found.id):
-            detail = f"{_what(found)} has the same bytes as {_what(first)}."
-            yield Rejected(f"{item}#{part}", _what(found), "exact copy", detail)
-        else:
-            new[found.id] = found
-            yield found
+    return exact.bytes_once(results, known, _copy, lambda record: origin(record)[0])
+
+
+def _copy(record: Record, first: Record, part: int) -> Rejected:
+    detail = f"{_what(record)} has the same bytes as {_what(first)}."
+    return Rejected(f"{origin(record)[0]}#{part}", _what(record), "exact copy", detail)
 
 
 def _what(record: Record) -> str:
     return f"{record.source} shot {record.position.shot}" if record.position.film else record.source
 
 
-def _intact(folder: Path, known: Sequence[Record]) -> bool:
-    return all((folder / record.path).is_file() for record in known)
+def _fetch(items: Sequence[Item], progress: Progress, *, parameters: Parameters) -> None:
+    fetching.fetch(fetching.addresses_of(items), parameters.folder, parameters.task.urls, progress)
+
+
+def _intact(items: Sequence[Item], parameters: Parameters, known: Sequence[Record]) -> bool:
+    """Whether all pictures are still there, and no address that failed may answer now."""
+    folder, limits = parameters.folder, parameters.task.urls
+    return all((folder / record.path).is_file() for record in known) and not any(
+        fetching.is_to_be_asked_again(address, folder, limits) for address in fetching.addresses_of(items)
+    )

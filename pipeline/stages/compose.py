@@ -71,7 +71,8 @@ def write(grid: Grid, fit: str, folder: Path) -> Image.Image:
     Raises:
         BadInput: a picture of its group can't be read.
     """
-    picture = draw([folder / record.path for record in grid.group.records], grid.layout, fit)
+    records = grid.group.records
+    picture = draw([folder / each.path for each in records], grid.layout, fit, [each.focus for each in records])
     file = folder / grid.path
     file.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(file) as part:
@@ -95,18 +96,19 @@ def redraw(grid: Grid, fit: str, folder: Path) -> None:
     write(grid, fit, folder)
 
 
-def draw(paths: Sequence[Path], layout: Layout, fit: str) -> Image.Image:
+def draw(paths: Sequence[Path], layout: Layout, fit: str, focus: Sequence[float] = ()) -> Image.Image:
     """The grid of these pictures, in reading order.
 
     Args:
         fit: as `pixels.fitted` has it.
+        focus: of each picture, as `pixels.fitted` has it; their centres if there is none.
 
     Raises:
         BadInput: a picture can't be read.
     """
     canvas = Image.new("RGB", layout.canvas, pixels.BAR)
     size = (layout.panel_width, layout.panel_height)
-    for path, box in zip(paths, layout.boxes, strict=True):
+    for path, box, each in zip(paths, layout.boxes, focus or [pixels.CENTRE] * len(paths), strict=True):
         image = pixels.open_image(path, least_side=KEEP * max(size))
-        canvas.paste(pixels.fitted(image, size, fit), box[:2])
+        canvas.paste(pixels.fitted(image, size, fit, each), box[:2])
     return canvas

@@ -78,7 +78,7 @@ def stage(
     config = {
         "filter": task.filter.model_dump(),
         "markers": task.markers,
-        "pairs": task.group.by == "pairs",
+        "named": task.group.by == "names",
         "ties": task.group.ties,
         "people": task.caption.people,
         "rules": thresholds.RULES,

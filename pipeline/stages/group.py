@@ -8,24 +8,46 @@ are paid for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from pipeline.cache import Cache
+import numpy as np
+
+from pipeline.cache import Cache, key_of
 from pipeline.consistency import verdict
 from pipeline.consistency.scorers.base import Scorer
 from pipeline.consistency.similarity import Encoder
+from pipeline.duplicates import finding
+from pipeline.duplicates.base import Copy, Limits
 from pipeline.engines.base import Facts, Stage
 from pipeline.errors import BadInput
+from pipeline.grouping import might
+from pipeline.grouping import pictures as looks
 from pipeline.grouping.choice import choose
+from pipeline.grouping.explain import name_of, reject
 from pipeline.grouping.pictures import Pictures
 from pipeline.grouping.strategies import sets
 from pipeline.grouping.strategies.base import Formed, Strategy, sequence_of
-from pipeline.grouping.vetoes import Vetoes, drop_copies
+from pipeline.grouping.structure import LOOSE, ways_on
+from pipeline.grouping.vetoes import Vetoes
 from pipeline.plugins import Plugin
 from pipeline.records import Group, Record, Rejected, content_id
 from pipeline.task import Task
+
+WAYS_ON = "ways on"
+"""The fact of a run without any group that says what a person can do."""
+
+
+@dataclass(frozen=True)
+class Used:
+    """An earlier run, whose pictures this one must not use again."""
+
+    name: str
+    """What people call it: its folder."""
+    folder: Path
+    records: tuple[Record, ...]
+    """The pictures that it uses."""
 
 
 @dataclass(frozen=True)
@@ -35,57 +57,153 @@ class Parameters:
     task: Task
     strategy: Plugin
     scorer: Scorer | None
-    """Whose image vectors tell strangers; without one the colours do."""
+    """Whose image vectors tell strangers and copies; without one the colours tell strangers."""
     folder: Path
     """The run's folder."""
     cache: Cache
+    used: tuple[Used, ...] = ()
 
 
-def stage(task: Task, strategy: Plugin, scorer: Scorer | None, folder: Path, cache: Cache) -> Stage[Record]:
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that grouping came to."""
+
+    whole: Sequence[Group]
+    """Ready-made sets."""
+    formed: Sequence[Group]
+    """All groups that were formed, in order, those that are not needed included."""
+    chosen: Sequence[Group]
+    """Of these the ones that are."""
+    rejected: Sequence[Rejected]
+    vetoes: Vetoes
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+def stage(
+    task: Task, strategy: Plugin, scorer: Scorer | None, folder: Path, cache: Cache, used: Sequence[Used] = ()
+) -> Stage[Record]:
     """The group stage.
 
     Args:
         strategy: the plug-in that `task.group.by` names.
+        used: earlier runs whose pictures are not used again.
     """
     config = {
         "task": task.name,
         "size": task.grid_layout.size,
-        "group": task.group.model_dump(exclude={"prove"}),
+        "markers": task.markers,
+        "group": task.group.model_dump(),
         "strategy": strategy.identity,
         "grids": task.grids,
         "scorer": [scorer.identity(), task.layout.model_dump()] if scorer else "none",  # it sees images as panels
+        "used": [[one.name, key_of(pictures=[record.id for record in one.records])] for one in used],
     }
-    run = partial(group, parameters=Parameters(task, strategy, scorer, folder, cache))
+    run = partial(group, parameters=Parameters(task, strategy, scorer, folder, cache, tuple(used)))
     return Stage("group", "groups", run, config)
 
 
 def group(records: Sequence[Record], *, parameters: Parameters) -> Iterator[Group | Rejected | Facts]:
-    """All groups of a run, ready-made sets first; then what they say about strangers, if there are enough of them.
+    """All groups of a run, ready-made sets first; then what was left, and what is known about strangers.
 
     Raises:
         BadInput: the strategy of another package breaks its contract.
     """
-    task, scorer = parameters.task, parameters.scorer
-    vectors = None
-    if scorer and records:
-        vectors = Encoder(scorer, parameters.cache, parameters.folder).sources(records, task.layout)
-    pictures = Pictures.of(task, records, vectors)
-    vetoes = Vetoes(task, pictures)
-    whole, incomplete = _divide(sets.form([one for one in records if one.position.set], task, vetoes))
-    single = [one for one in records if not one.position.set]
+    outcome = work(records, parameters)
+    yield from (*outcome.whole, *outcome.chosen)
+    yield from outcome.rejected
+    if outcome.facts:
+        yield Facts(outcome.facts)
+
+
+def work(records: Sequence[Record], parameters: Parameters) -> Outcome:
+    """Groups the records; arguments and errors are those of `group`."""
+    task = parameters.task
+    pictures = Pictures.of(task, records, _vectors(parameters, records, parameters.folder))
+    fresh, used = _unused(records, pictures, parameters)
+    single = [one for one in fresh if not one.position.set]
     strategy: Strategy = parameters.strategy.load()
-    fresh, copies = (single, []) if strategy.COPIES else drop_copies(single, pictures, task.group)
-    formed, left = _form(parameters, strategy, fresh, vetoes)
-    vetoes = vetoes.learn([one.records for one in formed], [sequence_of(one.records[0]) for one in formed])
-    if vetoes.found:
-        formed, left = _form(parameters, strategy, fresh, vetoes)
+    single, copies = (single, []) if strategy.COPIES else _without_copies(single, pictures, parameters)
+    vetoes = Vetoes(task, pictures)
+    whole, incomplete = _divide(sets.form([one for one in fresh if one.position.set], task, vetoes))
+    formed, left = _form(parameters, strategy, single, vetoes)
+    vetoes = vetoes.learn([one.records for one in formed], [_source(one, task) for one in formed], single)
+    if vetoes.found or vetoes.related:
+        formed, left = _form(parameters, strategy, single, vetoes)
     groups = [_group(one, task, pictures) for one in formed]
     chosen, spare = choose(groups, task.grids[1] - len(whole), task, pictures)
-    yield from (_group(one, task, pictures) for one in whole)
-    yield from chosen
-    yield from (*incomplete, *left, *copies, *spare)
-    if vetoes.found:
-        yield Facts({"belonging": verdict.facts(vetoes.found)})
+    sets_ = [_group(one, task, pictures) for one in whole]
+    facts: dict[str, object] = {"belonging": verdict.facts(vetoes.found)} if vetoes.found else {}
+    said = list(strategy.remarks(single, task)) if hasattr(strategy, "remarks") else []
+    if remark := _remark(single, left, groups):
+        said, facts = ([*said, remark], facts) if groups or whole else (said, facts | {WAYS_ON: remark})
+    facts |= {"remarks": said} if said else {}
+    return Outcome(sets_, groups, chosen, (*used, *incomplete, *left, *copies, *spare), vetoes, facts)
+
+
+def explain(record: Record, records: Sequence[Record], parameters: Parameters) -> list[str]:
+    """What became of a record, and which groups it could have joined and what stopped it: one sentence each.
+
+    Args:
+        records: all records of the run, this one among them.
+    """
+    outcome = work(records, parameters)
+    groups = [*outcome.whole, *outcome.formed]
+    taken = {group.id for group in (*outcome.whole, *outcome.chosen)}
+    return list(might.reasons(record, records, groups, taken, outcome.rejected, outcome.vetoes))
+
+
+def _vectors(parameters: Parameters, records: Sequence[Record], folder: Path) -> np.ndarray | None:
+    if not parameters.scorer or not records:
+        return None
+    return Encoder(parameters.scorer, parameters.cache, folder).sources(records, parameters.task.layout)
+
+
+def _limits(parameters: Parameters) -> Limits:
+    scorer = parameters.scorer
+    return looks.limits(parameters.task.group, str(scorer.identity()["kind"]) if scorer else "")
+
+
+def _unused(
+    records: Sequence[Record], pictures: Pictures, parameters: Parameters
+) -> tuple[list[Record], list[Rejected]]:
+    """The records without those that earlier runs use."""
+    gone: dict[str, Rejected] = {}
+    for run in parameters.used:
+        earlier = looks.look_at(run.records, _vectors(parameters, run.records, run.folder))
+        for one in finding.used(pictures.looks, earlier, _limits(parameters)):
+            record, other = records[one.copy], run.records[one.of]
+            why = f"the run {run.name} uses it already, as {name_of(other)} ({one.how})"
+            gone.setdefault(record.id, reject(record, "used before", why))
+    return [one for one in records if one.id not in gone], list(gone.values())
+
+
+def _without_copies(
+    records: Sequence[Record], pictures: Pictures, parameters: Parameters
+) -> tuple[list[Record], list[Rejected]]:
+    """Keeps one of the pictures that show the same thing."""
+    if not records:
+        return [], []
+    rows = np.array([pictures.rows[record.id] for record in records])
+    copies: dict[int, Copy] = {one.copy: one for one in finding.copies(pictures.looks.take(rows), _limits(parameters))}
+    rejected = [
+        reject(records[one.copy], "near copy", f"shows the same as {name_of(records[one.of])} ({one.how})")
+        for one in copies.values()
+    ]
+    return [record for row, record in enumerate(records) if row not in copies], rejected
+
+
+def _source(formed: Formed, task: Task) -> tuple[object, ...]:
+    """Where a group is from: its folder, or a part of its film; parts of a film are far from one another for the most
+    part, so that their shots may serve as strangers."""
+    position = formed.records[0].position
+    return *sequence_of(formed.records[0]), position.time // (2 * task.group.span) if position.film else 0
+
+
+def _remark(records: Sequence[Record], left: Sequence[Rejected], groups: Sequence[Group]) -> str:
+    """One sentence on pictures of folders that nothing ties together, or that gave no group at all."""
+    loose = {row.id for row in left if row.reason == LOOSE}
+    some = [one for one in records if not one.position.film and (one.id in loose or not groups)]
+    return ways_on(some) if some else ""
 
 
 def _form(

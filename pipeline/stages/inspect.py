@@ -1,23 +1,29 @@
-"""Records -> measured Records: decoding each image once gives size, hash, sharpness, exposure and colours."""
+"""Records -> measured Records: decoding each image once gives size, hash, sharpness, exposure, colours and crop."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import cv2
-import imagehash
 import numpy as np
 from PIL import Image
 
 from pipeline import pixels
+from pipeline.duplicates import perceptual
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.films import blanks
+from pipeline.pixels import CENTRE, faces, subject
+from pipeline.pixels.colour import IGNORED
+from pipeline.pixels.opening import SEVERAL
 from pipeline.records import Record, Rejected
+from pipeline.sources.names import listed
 from pipeline.task import LayoutSection, Task
+from pipeline.wording import counted
 
 MEASURE_SIDE = 512
 """Pictures are measured at this long side in pixels, so that sharpness is comparable between sizes."""
@@ -47,10 +53,27 @@ def stage(task: Task, folder: Path, threads: int) -> Stage[Record]:
         name="inspect",
         table="records",
         run=partial(inspect, parameters=Parameters(task.layout, folder)),
-        config={"layout": task.layout.model_dump()},
+        config={"layout": task.layout.model_dump(), "packages": pixels.installed(), "faces": faces.can_be_found()},
         batch=32,
         workers=threads,
+        facts=lambda records: {"remarks": list(_remarks(records, task))},
     )
+
+
+def _remarks(records: Sequence[Record], task: Task) -> Iterator[str]:
+    """What is said of pictures of which something was left out."""
+    several = [record.source for record in records if SEVERAL in record.notes]
+    if several and task.pictures.animated == "first":
+        has = counted(several, "picture has", "pictures have")
+        yield f"{has} several frames or pages, of which the first counts (pictures.animated=frames takes all): " + (
+            f"{listed(several)}."
+        )
+    ignored = [record.source for record in records if any(note.startswith(IGNORED) for note in record.notes)]
+    if ignored:
+        yield f"{counted(ignored, 'picture has a', 'pictures have a')} colour profile of no use: {listed(ignored)}."
+    cropped = any(note.startswith(subject.CROPPED) for record in records for note in record.notes)
+    if cropped and not faces.can_be_found():
+        yield f"crops keep what stands out, but faces aren't looked for: pip install 'iclora[{faces.EXTRA}]'."
 
 
 def inspect(batch: Sequence[Record], *, parameters: Parameters) -> Iterator[Record | Rejected]:
@@ -63,21 +86,30 @@ def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rej
     path = folder / record.path
     what = f"{record.source} ({record.position.stem})" if record.position.film else record.source
     try:
-        image, (width, height) = pixels.open_sized(path, least_side=MEASURE_SIDE)
+        opened = pixels.open_sized(path, least_side=MEASURE_SIDE)
     except BadInput as error:
         return Rejected(record.id, what, "unreadable", str(error).replace(str(path), what))
+    image, (width, height) = opened.image, opened.size
     if fault := unfit(width, height, layout):
         return Rejected(record.id, what, fault[0], f"{what} {fault[1]}")
     image.thumbnail((MEASURE_SIDE, MEASURE_SIDE), Image.Resampling.BOX)
+    focus, cut = CENTRE, ""
+    if layout.fit == "crop":
+        focus, cut = subject.focus_of(image, (width, height), (layout.panel_width, layout.panel_height))
     colours = np.asarray(image)
     if kind := blanks.blank(colours[..., ::-1]):
         return Rejected(record.id, what, "blank", f"{what} shows nothing: it is {BLANK.get(kind, kind)}.")
+    phash, *turned = perceptual.hashes(image)
     grey = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
     return replace(
         record,
         width=width,
         height=height,
-        phash=str(imagehash.phash(image)),
+        focus=focus,
+        notes=(*record.notes, *opened.notes, *([cut] if cut else [])),
+        phash=phash,
+        turned="".join(turned),
+        pixels=hashlib.sha256(repr((width, height)).encode() + colours.tobytes()).hexdigest(),
         sharpness=round(float(cv2.Laplacian(grey, cv2.CV_64F).var()), 3),
         exposure=round(float(grey.mean()) / 255, 4),
         histogram=_histogram(colours),
@@ -93,7 +125,7 @@ def unfit(width: int, height: int, layout: LayoutSection) -> tuple[str, str] | N
             f"has {width} x {height} pixels and would be enlarged {enlarge:.1f} times for a panel of "
             f"{layout.panel_width} x {layout.panel_height} (limit layout.max_enlarge={layout.max_enlarge:g})."
         )
-    lost = 1 - min(across, down) / max(across, down)
+    _, lost = pixels.crop_of(width, height, (layout.panel_width, layout.panel_height))
     if layout.fit == "crop" and lost > layout.max_crop:
         return "shape", (
             f"has {width} x {height} pixels and would lose {lost:.0%} in a panel of {layout.panel_width} x "

@@ -54,7 +54,7 @@ def take_out(text: str, told: Mapping[str, Sequence[str]]) -> str:
         if not said or found.start() < done:
             continue
         kept = end = found.end()
-        while (comma := COMMA.match(text, end)) and (after := _end(text, comma.end(), said)):
+        if (comma := COMMA.match(text, end)) and (after := _end(text, comma.end(), said)):
             end = after
         head = text[done : found.start()].rstrip()
         if head.endswith(",") and text.startswith(BEING, kept) and (after := _end(text, kept + len(BEING), said)):

@@ -12,8 +12,8 @@ from asking import answers_of, ask, make
 from endpoint import GOOD, serving
 
 from captioners import server
-from captioners.server.connection import find_proxy
 from pipeline.errors import BadInput
+from pipeline.network import find_proxy
 
 REMOTE = "http://vlm.example.org:8000/v1"
 BAD = ("socks5://127.0.0.1:1080", "socks://127.0.0.1:1080", "http://127.0.0.1:9", "nonsense://x", "http://[bad")
@@ -81,7 +81,7 @@ def test_exempt_networks_have_no_proxy(exempt: str, used: bool, monkeypatch: pyt
 def test_a_proxy_that_can_not_be_used_is_one_sentence_that_names_its_variable(
     variable: str, address: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("captioners.server.connection.find_spec", lambda name: None)
+    monkeypatch.setattr("pipeline.network.find_spec", lambda name: None)
     monkeypatch.setenv(variable, address)
     captioner = server.make({"url": REMOTE, "model": "m"})
     for asking in (captioner.identity, lambda: answers_of(captioner, [ask()])):

@@ -170,7 +170,7 @@ def test_a_change_reruns_the_pipeline_from_the_first_stage_that_it_affects(iclor
     code, output, _ = iclora("dataset", "storyboard", "--set", "group.floor=0.0", "--set", "layout.fit=pad")
     done = re.findall(r"^(\w+): done", output, re.M)
     assert code == 0
-    assert done == ["collect", "group"]
+    assert done == ["collect"]  # where a picture is cropped is part of what grouping sees
 
 
 def test_a_stage_command_stops_at_its_stage(iclora: Run, pictures: Path) -> None:

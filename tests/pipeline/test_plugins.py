@@ -90,7 +90,7 @@ def test_the_toolkits_own_are_found_for_every_kind() -> None:
     by_package = {kind.package: set(plugins.names(kind)) for kind in plugins.KINDS}
     assert {"local", "scripted", "sidecar"} <= by_package["captioners"]
     assert {"none", "open_clip"} <= by_package["pipeline.consistency.scorers"]
-    assert {"neighbours", "pairs", "sets"} == by_package["pipeline.grouping.strategies"]
+    assert {"columns", "folders", "names", "sets", "shots", "similarity"} == by_package["pipeline.grouping.strategies"]
     assert {"storyboard", "font-design"} <= by_package["pipeline.tasks"]
     assert all(by_package.values())
 

@@ -43,7 +43,7 @@ panel_width = 64
 panel_height = 64
 
 [group]
-by = "pairs"
+by = "names"
 
 [caption]
 instructions = "Look."
@@ -148,7 +148,7 @@ def test_a_file_says_what_it_is_and_where_its_layout_comes_from(name: str):
 def test_before_and_after_are_paired_by_name_with_a_floor_that_a_repainted_picture_passes():
     for name in ("portrait-illustration", "sandstorm", "sparklers", "visual-identity"):
         group = task.load(name).group
-        assert group.by == "pairs" and group.floor is not None and group.floor <= 0.1
+        assert group.by == "names" and group.floor is not None and group.floor <= 0.1
 
 
 # ---- finding a task
@@ -191,7 +191,7 @@ def test_an_unknown_key_is_named_with_a_suggestion(own: Path):
 
 
 def test_all_faults_of_a_file_are_told_at_once_with_their_values(own: Path):
-    own.write_text(OWN.replace("panel_width = 64", "panel_width = 70").replace("pairs", "twins") + "attemps = 2\n")
+    own.write_text(OWN.replace("panel_width = 64", "panel_width = 70").replace('"names"', '"twins"') + "attemps = 2\n")
     with pytest.raises(BadInput) as raised:
         task.load(str(own))
     message = str(raised.value)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import weights
@@ -139,7 +139,6 @@ def test_what_a_library_raises_is_told_in_one_line() -> None:
 JSON = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 30), value=JSON)
 def test_any_value_in_a_config_is_used_or_one_sentence(place: int, value: Any, model: Path, tiny_flux: Path) -> None:
     file = "transformer/config.json"

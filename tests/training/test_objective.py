@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import task
@@ -142,7 +142,6 @@ def test_a_mask_is_one_on_the_given_panels_and_zero_elsewhere() -> None:
     assert mask[:4].all() and not mask[4:8].any() and mask[8:].all()
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     name=st.sampled_from(sorted(TASKS)),
     scale=st.sampled_from([0.5, 0.75, 1.0]) | st.floats(0.02, 4),

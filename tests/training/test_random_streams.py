@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import task
@@ -21,10 +21,6 @@ def config_of(**given: object) -> Config:
     return Config.model_validate({"conditional": 0.0} | given)
 
 
-few = settings(deadline=None, max_examples=50)
-
-
-@few
 @given(seed=st.integers(0, 2**31), count=st.integers(1, 40), epoch=st.integers(0, 200))
 def test_every_sample_comes_once_per_epoch(seed: int, count: int, epoch: int) -> None:
     row = [random_streams.sample_at(seed, epoch * count + place, count) for place in range(count)]
@@ -46,7 +42,6 @@ def test_epochs_and_seeds_have_their_own_orders() -> None:
     assert len(orders) == 30
 
 
-@few
 @given(position=st.integers(0, 10**6), drawn_before=st.integers(0, 20))
 def test_a_random_value_depends_only_on_seed_and_position(position: int, drawn_before: int) -> None:
     """Whatever a process has drawn before, with our generators or torch's own, since it may have started anywhere."""

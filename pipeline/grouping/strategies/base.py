@@ -24,7 +24,11 @@ class Formed:
 
 
 class Strategy(Protocol):
-    """A strategy module. It reads where in the source an image stood, never its pixels."""
+    """A strategy module. It reads where in the source an image stood, never its pixels.
+
+    It may also have `remarks(records, task) -> list[str]`: what a person should know before anything is captioned of
+    how it read the source, a sentence each.
+    """
 
     COPIES: bool
     """Whether near-copies may be in one group (an edit may change little); otherwise only the largest takes part."""

@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import files
 from pipeline.errors import BadInput
-from pipeline.sources.base import CHUNK, Content, Fault, Item
+from pipeline.sources import disk
+from pipeline.sources.base import Content, Fault, Item
+from pipeline.sources.names import is_hidden, is_program_folder
 from pipeline.store import DATABASE, SETTINGS
+from pipeline.task import Task
 
 PRIORITY = 100
 
 
-@dataclass(frozen=True)
-class File:
-    """A file of the user's. A link keeps its own name (caches link names with endings to nameless blobs)."""
-
-    path: Path
-    changed: int
-    """Time of the last change in nanoseconds; with the size it shows a change."""
-    size: int
-
-    def chunks(self) -> Iterator[bytes]:
-        with files.open_regular(self.path) as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
-
-
 def claims(path: Path) -> bool:
-    return True
+    return os.path.lexists(path)
 
 
-def items(path: Path) -> Iterator[Item]:
-    """Hidden folders are passed over, and what lies below a run's folder: a run's own pictures are no source.
+def items(path: Path, task: Task | None = None) -> Iterator[Item]:
+    """Hidden folders and those of programs are passed over, and so is a run's folder, whose pictures are no source.
 
     Links are followed, and no folder is walked twice. One that can't be read is an item with a fault.
 
@@ -61,9 +47,12 @@ def items(path: Path) -> Iterator[Item]:
         if place in walked or not {DATABASE, SETTINGS}.isdisjoint(names):
             continue
         walked.add(place)
-        shown = sorted(name for name in folders if not name.startswith("."))
-        waiting += [os.path.join(here, name) for name in reversed(shown)]
         inner = "" if here == root else f"{os.path.relpath(here, root)}{os.sep}"
+        made = {name for name in folders if is_program_folder(name, os.path.basename(here))}
+        yield from (Item(root, f"{inner}{name}/".replace(os.sep, "/")) for name in sorted(made))
+        shown = sorted(name for name in folders if not is_hidden(name))
+        refused += (error for name in shown if name in made and (error := _refusal(os.path.join(here, name))))
+        waiting += [os.path.join(here, name) for name in reversed(shown) if name not in made]
         yield from (_item(root, f"{inner}{name}") for name in names)
     for error in refused:
         if error.filename == root:
@@ -82,6 +71,15 @@ def _listed(folder: str) -> tuple[list[str], list[str]]:
     return [name for name, is_folder in found.items() if is_folder], [name for name in found if not found[name]]
 
 
+def _refusal(folder: str) -> OSError | None:
+    """Why a folder that is not walked can't be read, which may be a fault of the whole disk; None if it can."""
+    try:
+        os.scandir(folder).close()
+    except OSError as refusal:
+        return refusal
+    return None
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
@@ -90,17 +88,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def beside(home: str, name: str) -> Content | None:
-    path = os.path.normpath(f"{home}/{name}")
-    return _file(path) if os.path.lexists(path) and not os.path.isdir(path) else None
+    return disk.beside(home, name)
 
 
 def _item(root: str, name: str) -> Item:
-    return Item(root, name.replace(os.sep, "/"), _file(os.path.join(root, name)))
-
-
-def _file(path: str) -> File:
-    try:
-        state = os.stat(path)
-    except OSError:  # a link to nowhere: no file is lost, it is rejected when it is read
-        return File(Path(path), 0, 0)
-    return File(Path(path), state.st_mtime_ns, state.st_size)
+    return Item(root, name.replace(os.sep, "/"), disk.file_at(os.path.join(root, name)))

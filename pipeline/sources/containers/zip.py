@@ -16,17 +16,13 @@ from pathlib import Path
 
 from pipeline import files
 from pipeline.errors import BadInput
+from pipeline.sources import archives
 from pipeline.sources.base import CHUNK, Content, Fault, Item
+from pipeline.task import Task
 
-PRIORITY = 0
-MOST_MEMBERS = 1_000_000
+PRIORITY = 60  # after tables, since a workbook is a ZIP archive too
 MOST_CONTENTS = 1 << 27
 """Bytes of the table of contents, which is read into memory whole."""
-MOST_BYTES = 1 << 38
-"""Bytes of one member, 256 GiB."""
-MOST_RATIO, BOMB_BYTES = 100, 1 << 28
-"""A member of more than so many bytes that was compressed more than so many times is neither a picture nor a film.
-Nor are all members together: they may be small and many, or have their packed bytes in common."""
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, RuntimeError)
 """What `zipfile` raises on damage, encryption, and compression that it does not know."""
 
@@ -101,25 +97,21 @@ def claims(path: Path) -> bool:
         return False
 
 
-def items(path: Path) -> Iterator[Item]:
+def items(path: Path, task: Task | None = None) -> Iterator[Item]:
     home, changed = os.path.abspath(path), path.stat().st_mtime_ns
     try:
         members = _opened(home, changed, os.getpid()).infolist()
     except (*DAMAGED, OSError) as error:
         yield Item(home, "", fault=Fault("unreadable", f"{home} is a damaged ZIP archive: {error}."))
         return
-    if len(members) > MOST_MEMBERS:
-        detail = f"{home} has {len(members):,} members, more than {MOST_MEMBERS:,}; split it."
-        yield Item(home, "", fault=Fault("too large", detail))
+    if len(members) > archives.MOST_MEMBERS:
+        yield Item(home, "", fault=archives.many(home, len(members)))
         return
-    unpacked, most = 0, max(BOMB_BYTES, MOST_RATIO * path.stat().st_size)
+    allowance = archives.Allowance.of(path.stat().st_size)
     for number, info in enumerate(members):
         if not _name(info).endswith("/"):  # a folder
             where = f"{home}/{_name(info)}"
-            fault = _fault(info, where)
-            unpacked += 0 if fault else info.file_size
-            if fault is None and unpacked > most:
-                fault = Fault("too large", f"{where} and the members before it unpack to {unpacked:,} bytes.")
+            fault = _fault(info, where) or allowance.take(where, info.file_size)
             content = None if fault else _member(home, changed, number)
             yield Item(home, _name(info), content, fault=fault)
 
@@ -133,9 +125,4 @@ def beside(home: str, name: str) -> Content | None:
 def _fault(info: zipfile.ZipInfo, where: str) -> Fault | None:
     if info.flag_bits & 1:
         return Fault("encrypted", f"{where} is encrypted; unpack the archive with its password and give the folder.")
-    if info.file_size > MOST_BYTES:
-        return Fault("too large", f"{where} has {info.file_size:,} bytes, more than {MOST_BYTES:,}.")
-    if info.file_size > BOMB_BYTES and info.file_size > MOST_RATIO * info.compress_size:
-        ratio = info.file_size / max(info.compress_size, 1)
-        return Fault("too large", f"{where} unpacks to {info.file_size:,} bytes, {ratio:,.0f} times its packed size.")
-    return None
+    return archives.large(where, info.file_size, info.compress_size)

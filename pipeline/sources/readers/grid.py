@@ -32,7 +32,7 @@ def claims(item: Item, head: bytes, task: Task, folder: Path) -> bool:
     Boxes of panels in its listing decide where there are any. A layout of as many rows as columns gives canvas and
     panel one shape; then a caption that only this picture has makes it a grid, one that others have too a panel.
     """
-    if format_of(head).kind != "picture" or not grammar.is_joint(item.text, task):
+    if format_of(head, item.name).kind != "picture" or not grammar.is_joint(item.text, task):
         return False
     layout = task.grid_layout
     if item.facts.boxes:

@@ -14,7 +14,7 @@ PRIORITY = 0
 
 
 def claims(item: Item, head: bytes, task: Task, folder: Path) -> bool:
-    return item.mask and format_of(head).kind == "picture"
+    return item.mask and format_of(head, item.name).kind == "picture"
 
 
 def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:

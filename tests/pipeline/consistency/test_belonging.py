@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.consistency import belonging
@@ -77,7 +77,6 @@ NOTHING = {
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None)
 def test_shuffled_groups_never_have_two_panels_from_one_source(data: st.DataObject) -> None:
     size, each = data.draw(st.integers(2, 4)), data.draw(st.integers(1, 3))
     sources = [source for source in range(data.draw(st.integers(size + 1, 9))) for _ in range(each)]
@@ -186,7 +185,6 @@ def test_several_weak_measures_separate_better_together_than_alone() -> None:
 
 
 @given(seed=st.integers(0, 2**16), groups=st.integers(8, 30), size=st.integers(2, 4), spoilt=st.floats(0, 1))
-@settings(max_examples=25, deadline=None)
 def test_similarity_never_counts_against_a_panel(seed: int, groups: int, size: int, spoilt: float) -> None:
     """Not even if correct panels are less similar than wrong ones, as in the second measure."""
     made = world(groups, size=size, spoilt=spoilt, seed=seed)
@@ -299,7 +297,6 @@ def test_the_higher_the_cost_of_false_rejects_the_lower_the_threshold() -> None:
 
 
 @given(st.integers(0, 2**16), st.integers(8, 60), st.floats(-3, 3), st.floats(0.5, 10))
-@settings(deadline=None)
 def test_the_threshold_stays_within_the_scores_of_the_run_and_of_one_stranger_grids(
     seed: int, count: int, middle: float, price: float
 ) -> None:

@@ -195,7 +195,7 @@ def test_the_card_states_what_is_known_and_what_is_not(home: Path) -> None:
         "- Every grid is 1024 x 1536 pixels: 3 x 1 panels of 1024 x 512, in reading order [SCENE-1] [SCENE-2]",
         "- Given panels: [SCENE-1]; the masks are black there.",
         "The licence of 18 of 18 panels is unknown: ask before you share them.",
-        "| film-0/* | film-0 | unknown | unknown | unknown | 3 |",
+        "| film-0/* | film-0 | unknown | unknown | unknown | unknown |  | 3 |",
         "- captioner, captioner: scripted",
         "- A person decided on 0 of 6 grids; the rest passed the automatic checks only.",
         "- 6 grids are few: the task is meant for 20 or more.",
@@ -249,7 +249,7 @@ def test_the_card_names_a_licence_only_if_all_sources_have_it(data: Dataset, lic
     rows = [licensed(number, sample.row) for number, sample in enumerate(data.samples)]
     text = card.write(samples.gather(rows, data.task, data.run, data.split), FACTS)
     assert f"\nlicense: {stated}\n" in text
-    assert "| Ada | https://example.org/a | 3 |" in text
+    assert "| Ada | https://example.org/a | unknown |  | 3 |" in text
     assert (
         "- scorer, model: miniature/clip\n- false rejects: 2 of 50 (1.1 to 13.5 %)\n- false accepts, grids: 0 of 9"
         in text

@@ -41,15 +41,6 @@ def test_a_logo_without_letters_is_found(scenes: list[list[np.ndarray]], opacity
         assert top - 16 <= one.top * 360 <= one.bottom * 360 <= bottom + 16
 
 
-def test_shots_that_lack_the_logo_are_known(scenes: list[list[np.ndarray]]) -> None:
-    laid = [
-        [post.with_logo(image, "bottom left", size=0.07)[0] if number != 1 else image for image in images]
-        for number, images in enumerate(scenes)
-    ]
-    finder = finder_of(laid)
-    assert [number for number in range(SHOTS) if not finder.overlays(number) and number != 6] == [1]  # 6 is snow
-
-
 def test_a_film_without_marks_has_none_with_bars_or_without(scenes: list[list[np.ndarray]]) -> None:
     rng = np.random.default_rng(0)
     barred = [[post.barred(image, post.Bars(0, 46, 0, 46), rng) for image in images] for images in scenes]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from served import finish
@@ -27,6 +27,7 @@ from pipeline import task
 from pipeline.errors import BadInput, EmptyResult, ToolkitError
 from pipeline.records import Caption, Rejected, Review, Row, Score, Scores, content_id
 from pipeline.review import contact_sheet, csv_table, decisions, reviews, risk, spreadsheet
+from pipeline.review.coverage import Aspect
 from pipeline.store import read_settings
 from pipeline.text import grammar
 
@@ -164,7 +165,6 @@ def test_the_guard_against_formulas_is_removed_exactly(text: str) -> None:
     assert spreadsheet.unguard(spreadsheet.guard(text)) == text
 
 
-@settings(deadline=None)  # it writes files
 @given(st.lists(st.lists(st.text(alphabet=LETTERS), min_size=3, max_size=3), min_size=1, max_size=4))
 def test_any_cell_on_a_single_line_comes_back(lines: list[list[str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -586,11 +586,15 @@ def test_nothing_from_outside_is_markup_or_an_address_on_the_contact_sheet(run: 
     row = replace(first, grid=grid, caption=caption, scores=scores, decision="drop", reasons=(evil,), review=review)
     rejected = {"collect": [Rejected("r", evil, evil, evil)]}
     hostile = run.task.model_copy(update={"title": evil, "markers": ("span", "class", "<"), "prefix": "&lt;"})
-    contact_sheet.write([row], rejected, hostile, run.folder / "evil.html", evil)
+    aspect = Aspect(evil, evil, {evil: 1}, (evil,))
+    sheet = contact_sheet.Sheet([row], rejected, hostile, evil, {"r": evil}, [aspect])
+    contact_sheet.write(sheet, run.folder / "evil.html")
     tags = Tags()
     tags.feed((run.folder / "evil.html").read_text(encoding="utf-8"))
     assert not tags.found.keys() & {"script", "b"}
-    assert [picture["src"] for picture in tags.found["img"]] == ["javascript%3Aalert%281%29"]
+    sources = [picture["src"] for picture in tags.found["img"]]
+    assert sources[0] == "javascript%3Aalert%281%29"
+    assert not [source for source in sources if set(source) & set("<>\"': ")]
     assert [link["href"] for link in tags.found["a"]] == ["javascript%3Aalert%281%29"]
     assert not [name for each in tags.found.values() for one in each for name in one if name.startswith("on")]
     assert any("default-src 'none'" in (one.get("content") or "") for one in tags.found["meta"])
@@ -599,7 +603,8 @@ def test_nothing_from_outside_is_markup_or_an_address_on_the_contact_sheet(run: 
 
 def test_the_contact_sheet_of_a_run_without_rejections_says_so_and_names_the_next_command(tmp_path: Path) -> None:
     page = tmp_path / "review.html"
-    contact_sheet.write([], {"collect": []}, task.load("storyboard"), page, "iclora review storyboard --out 'a & b'")
+    command = "iclora review storyboard --out 'a & b'"
+    contact_sheet.write(contact_sheet.Sheet([], {"collect": []}, task.load("storyboard"), command), page)
     text = page.read_text(encoding="utf-8")
     assert "Nothing was rejected." in text
     assert "<details>" not in text
@@ -618,7 +623,8 @@ def test_the_contact_sheet_starts_with_the_riskiest_and_shows_scores_against_thr
         reasons = () if good else ("no fit",)
         scored.append(replace(row, scores=scores, decision="keep" if good else "drop", reasons=reasons))
     theirs = replace(scored[0], decision="drop", review=Review(scored[0].id, "drop"))
-    contact_sheet.write([theirs, *scored[1:]], {}, run.task, run.folder / "sheet.html", "type this")
+    sheet = contact_sheet.Sheet([theirs, *scored[1:]], {}, run.task, "type this")
+    contact_sheet.write(sheet, run.folder / "sheet.html")
     page = (run.folder / "sheet.html").read_text(encoding="utf-8")
     order = [scored[place].id for place in (3, 2, 1, 5, 4, 0)]
     assert sorted(order, key=lambda name: page.index(f'<article id="{name}"')) == order

@@ -256,7 +256,7 @@ def test_a_table_above_the_source_that_names_none_of_its_pictures_is_not_ours(tm
 
 def test_a_text_that_a_delimiter_cuts_in_two_ends_the_command(tmp_path: Path) -> None:
     filled(tmp_path, {"a.png": "", "metadata.csv": "file_name,text\na.png,a box, on a table\n"})
-    with pytest.raises(BadInput, match=r"metadata.csv can't be read .* \(line 2 has 3 cells, the header 2: quote"):
+    with pytest.raises(BadInput, match=r"metadata.csv can't be read .* \(row 2 has 3 cells, the header 2: quote"):
         collect.find([tmp_path])
 
 

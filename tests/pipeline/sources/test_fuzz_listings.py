@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
 from pipeline.sources import encodings, listings
+from pipeline.sources.tables import fields
 
 ROWS = [
     {"file_name": "a/1.png", "text": "a dog", "licence": "CC0", "sources": [{"author": "x"}], "boxes": [[0, 0, 1, 1]]},
@@ -26,9 +27,7 @@ VALUES = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(ANY_TEXT, inner, max_size=2)),
     max_leaves=6,
 )
-KEYS = st.sampled_from(
-    [*listings.FILE_KEYS, *listings.TEXT_KEYS, "boxes", "sources", "group", "licence", "url", "author"]
-)
+KEYS = st.sampled_from([*(name for names in fields.FIELDS.values() for name in names), "boxes", "sources"])
 
 
 def parsed(content: bytes, where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -176,3 +177,93 @@ def test_many_images_with_one_text_are_distinguished_from_grids_in_linear_time(t
     monkeypatch.setattr(files, "open_regular", lambda path, *most: opened.append(path) or real(path, *most))
     assert sum(item.twin for item in collect.find([tmp_path])) == 100
     assert len([path for path in opened if path.suffix == ".txt"]) == 200
+
+
+# ---- folders and files of programs
+
+
+def test_what_programs_keep_for_themselves_is_passed_over_and_counted(tmp_path, draw, gather):
+    home = tmp_path / "in"
+    kept = ("IMG_1.jpg", "Photos Library.photoslibrary/originals/0/a.jpg", "[Originals]/b.jpg")
+    made = (
+        "@eaDir/IMG_1.jpg/SYNOPHOTO_THUMB_M.jpg", "Lightroom Previews.lrdata/0/p.jpg", ".picasaoriginals/IMG_1.jpg",
+        "Photos Library.photoslibrary/resources/derivatives/a.jpg", "x/.thumbnails/1.jpg", ".Trash-1000/files/a.jpg",
+        "Film.trickplay/320/0.jpg", "IMG_1.jpg@SynoEAStream", "IMG_1.AAE", "IMG_1.jpg.xmp", "IMG_1.jpg.pp3",
+        "Thumbs.db", "GOPR1.THM", "CaptureOne/Cache/Proxies/IMG_1.jpg.cop",
+    )  # fmt: skip
+    for number, name in enumerate(kept):
+        save(draw(number), home / name)
+    for name in made:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes((home / "IMG_1.jpg").read_bytes())
+    records, rejected = gather(home)
+    assert (sorted(stems(records)), rejected) == (["IMG_1", "a", "b"], [])
+    (remark,) = collect.find([home]).remarks
+    assert remark.startswith(f"{home} passed over: 8 folders of programs (")
+    assert remark.endswith(" and 6 files of programs (.AAE, .THM, .jpg@SynoEAStream, .pp3, .xmp and 1 more).")
+
+
+def test_folders_of_programs_in_an_archive_are_counted_too(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("a.png", "__MACOSX/._a.png", "__MACOSX/x/._b.png", "Thumbs.db", "x/desktop.ini"):
+            archive.writestr(name, b"x")
+    assert collect.find([tmp_path / "a.zip"]).remarks == [
+        f"{tmp_path}/a.zip passed over: 1 folder of programs (__MACOSX) and 2 files of programs (Thumbs.db, "
+        "desktop.ini)."
+    ]
+
+
+def test_a_file_that_was_named_itself_is_not_passed_over(tmp_path, draw):
+    save(draw(1), tmp_path / "@eaDir" / ".a.png")
+    assert [item.name for item in collect.find([tmp_path / "@eaDir" / ".a.png"])] == [".a.png"]
+
+
+# ---- several sources
+
+
+def test_patterns_stand_for_what_they_match(tmp_path):
+    for number in (0, 1, 2, 10):
+        (tmp_path / f"s{number:02d}.png").touch()
+    found = [item.name for item in collect.find([tmp_path / "s{00..02}.png"])]
+    assert found == ["s00.png", "s01.png", "s02.png"]
+    assert [item.name for item in collect.find([tmp_path / "s*.png"])] == ["s00.png", "s01.png", "s02.png", "s10.png"]
+    assert [item.name for item in collect.find([tmp_path / "{s10,s00}.png"])] == ["s10.png", "s00.png"]
+    (tmp_path / "odd[1]{a,b}.png").touch()
+    assert [item.name for item in collect.find([tmp_path / "odd[1]{a,b}.png"])] == ["odd[1]{a,b}.png"]
+    with pytest.raises(BadInput, match=r"sources .*x\*\.png, .*s03.png do not exist; give a film"):
+        collect.find([tmp_path / "x*.png", tmp_path / "s{02..03}.png"])
+    with pytest.raises(BadInput, match=r"stands for more than 100,000 files"):
+        collect.find([tmp_path / "{0..999999999}.png"])
+
+
+# ---- tables beside pictures
+
+
+def test_a_table_of_another_name_is_a_listing_if_it_names_pictures(tmp_path):
+    save(Image.new("RGB", (8, 8)), tmp_path / "images" / "a.png")
+    (tmp_path / "products.csv").write_text("picture;description;sku\nimages/a.png;a chair;A1\n")
+    (tmp_path / "prices.csv").write_text("sku,price\nA1,3\n")
+    items = collect.find([tmp_path])
+    assert [(item.name, item.text, item.facts.group) for item in items] == [("images/a.png", "a chair", "A1")]
+    assert items.remarks == [
+        f"{tmp_path}/prices.csv is not used, since it names none of the pictures beside it; if its rows say which of "
+        f"them belong together, give it as a source: --source {tmp_path}/prices.csv.",
+        f"{tmp_path}/products.csv names 1 picture and is used as their listing.",
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.png.json", "A.JSON"])
+def test_a_json_file_of_a_pictures_own_has_its_text_and_rights(name, tmp_path):
+    save(Image.new("RGB", (8, 8)), tmp_path / "a.png")
+    (tmp_path / name).write_text(
+        '{"caption": "a cat", "license": "CC0", "url": "http://x", "date": "2024", "width": 8}'
+    )
+    (item,) = collect.find([tmp_path])
+    assert (item.text, *map(item.facts.of, ("licence", "url", "date"))) == ("a cat", "CC0", "http://x", "2024")
+
+
+def test_a_json_file_that_says_nothing_of_a_picture_does_no_harm(tmp_path):
+    save(Image.new("RGB", (8, 8)), tmp_path / "a.png")
+    for content in ("[1, 2]", "{", '{"prompt": {"3": {"inputs": {}}}}', "[" * 90_000):
+        (tmp_path / "a.json").write_text(content)
+        assert [(item.text, item.fault) for item in collect.find([tmp_path])] == [("", None)]

@@ -20,7 +20,7 @@ from PIL import Image
 from miniature.film import encode
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected
-from pipeline.sources import formats, listings
+from pipeline.sources import archives, formats, listings
 from pipeline.stages import collect, inspect
 from pipeline.task import Task
 
@@ -234,9 +234,7 @@ def test_members_that_have_their_packed_bytes_in_common_are_no_way_to_fill_a_dis
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bomb of one layer: many entries for the same bytes, each small enough by itself."""
-    from pipeline.sources.containers import zip as container
-
-    monkeypatch.setattr(container, "BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr(archives, "BOMB_BYTES", 1 << 20)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", b"\x89PNG\r\n\x1a\n" + bytes(1 << 19))
     content = (tmp_path / "a.zip").read_bytes()

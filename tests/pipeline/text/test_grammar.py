@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline import task
@@ -955,7 +955,6 @@ def test_excluded_words_in_looks_are_reported_if_looks_are_stated():
 
 # ---- for any texts
 
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 EVERY = st.sampled_from(list(TASKS.values()))
 # Characters of many scripts, and often the very signs that captions are made of.
 TEXT = st.lists(st.one_of(st.text(max_size=8), st.sampled_from([*"[]<>,;:. \n'", "Ann", "Jo", "right panel"]))).map(
@@ -969,7 +968,6 @@ def whole(own: Task, *texts: str) -> bool:
     return not any(tag in grammar.clean(text) for text in texts for tag in (*own.markers, own.prefix) if tag)
 
 
-@PATIENT
 @given(EVERY, st.data())
 def test_a_rendering_parses_to_the_same_summary_and_panels_and_names(own: Task, data: st.DataObject):
     summary, names = data.draw(TEXT), data.draw(NAMES)
@@ -988,7 +986,6 @@ def test_a_rendering_parses_to_the_same_summary_and_panels_and_names(own: Task, 
     assert grammar.is_joint(text, own)
 
 
-@PATIENT
 @given(EVERY, st.data())
 def test_any_text_is_parsed_and_its_rendering_parses_to_the_same(own: Task, data: st.DataObject):
     tags = st.sampled_from([*own.markers, own.prefix, own.opening, *own.stand_ins.values()])
@@ -1000,7 +997,6 @@ def test_any_text_is_parsed_and_its_rendering_parses_to_the_same(own: Task, data
     assert all(part in caption.text for part in (caption.summary, *caption.panels))
 
 
-@PATIENT
 @given(EVERY, st.data())
 def test_replacing_a_panel_leaves_all_other_parts_alone(own: Task, data: st.DataObject):
     texts = data.draw(st.lists(TEXT, min_size=len(own.markers) + 1, max_size=len(own.markers) + 1))
@@ -1013,7 +1009,6 @@ def test_replacing_a_panel_leaves_all_other_parts_alone(own: Task, data: st.Data
     assert (after.prefix, after.summary, after.panels) == (before.prefix, before.summary, tuple(expected))
 
 
-@PATIENT
 @given(EVERY, st.text(), st.lists(st.text(), max_size=5), st.lists(st.text(), max_size=3))
 def test_lint_accepts_any_caption_whatever_its_parts_contain(own: Task, text: str, panels: list[str], names: list[str]):
     panels = [*panels, *[""] * len(own.markers)][: len(own.markers)]
@@ -1047,7 +1042,6 @@ CONDITIONS = st.sampled_from(["condition=[]", "condition=[1]", "condition=[2]"])
 POLICIES = st.sampled_from(["once", "each", "never"])
 
 
-@PATIENT
 @given(st.sampled_from(["storyboard", "couple-profile"]), POLICIES, CONDITIONS, st.data())
 def test_a_rendering_that_is_parsed_renders_to_the_same_text(
     name: str, looks: str, condition: str, data: st.DataObject
@@ -1063,7 +1057,6 @@ def test_a_rendering_that_is_parsed_renders_to_the_same_text(
     assert all(person == known[person.name] for person in again.people)
 
 
-@PATIENT
 @given(POLICIES, CONDITIONS, st.data())
 def test_the_texts_of_an_answer_are_trained_on_word_for_word_except_for_looks(
     looks: str, condition: str, data: st.DataObject
@@ -1081,7 +1074,6 @@ def test_the_texts_of_an_answer_are_trained_on_word_for_word_except_for_looks(
     assert (bare.panels, bare.summary) == (tuple(panel.text for panel in parts.panels), parts.summary)
 
 
-@PATIENT
 @given(st.data())
 def test_stated_looks_of_people_who_look_different_have_no_fault(data: st.DataObject):
     looks = ("a bald baker in white", "a girl with two red plaits", "an old sailor leaning on a stick")

@@ -56,6 +56,13 @@ def test_regular_expression_characters_in_names_and_looks_are_literal():
 # ---- removing
 
 
+def test_looks_are_removed_once_where_the_text_goes_on_with_the_same_words():
+    text = "<Bo>, a man with a dog"
+    inserted = looks.put(text, "Bo", "a man")
+    assert inserted == "<Bo>, a man, a man with a dog"
+    assert looks.take_out(inserted, {"Bo": ["a man"]}) == text
+
+
 def test_looks_are_removed_wherever_they_follow_the_name_and_nowhere_else():
     text = f"<Mara>, {RABBIT}, waves, <Bo>, {RABBIT}, too; {RABBIT} sleeps by <Mara>,  {RABBIT}"
     assert looks.take_out(text, {"Mara": [RABBIT]}) == f"<Mara>, waves, <Bo>, {RABBIT}, too; {RABBIT} sleeps by <Mara>"

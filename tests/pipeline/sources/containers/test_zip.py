@@ -10,12 +10,12 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import BadInput
 from pipeline.records import Rejected
-from pipeline.sources.containers import zip as container
+from pipeline.sources import archives
 from pipeline.stages import collect
 
 TIMES = itertools.count(1_000_000_000)
@@ -107,14 +107,14 @@ def test_an_encrypted_member_becomes_a_row_and_the_others_are_read(tmp_path, dra
 
 
 def test_a_zip_bomb_and_too_many_members_become_rows(tmp_path, draw, gather, monkeypatch):
-    monkeypatch.setattr(container, "BOMB_BYTES", 1_000_000)
+    monkeypatch.setattr(archives, "BOMB_BYTES", 1_000_000)
     with zipfile.ZipFile(tmp_path / "packed.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.mp4", b"\0\0\0\x18ftypisom" + bytes(2_000_000))
         archive.writestr("a.png", png(draw, 1))
     records, rejected = gather(tmp_path / "packed.zip")
     assert (len(records), [row.reason for row in rejected]) == (1, ["too large"])
     assert "unpacks to 2,000,012 bytes, " in rejected[0].detail
-    monkeypatch.setattr(container, "MOST_MEMBERS", 1)
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 1)
     os.utime(tmp_path / "packed.zip", (1, 1))
     records, rejected = gather(tmp_path / "packed.zip")
     assert (records, [row.reason for row in rejected]) == ([], ["too large"])
@@ -132,7 +132,6 @@ def test_an_archive_inside_an_archive_or_a_folder_is_unsupported_with_a_way_to_p
         assert "a ZIP archive" in rejected[0].detail and "name it as a source of its own" in rejected[0].detail
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text("ab./\\~ \u00e9\U0001f3ac", min_size=1, max_size=8), min_size=1, max_size=6))
 def test_members_of_any_name_become_one_item_each_with_its_own_id(tmp_path, names):
     with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:
@@ -149,7 +148,6 @@ def test_members_of_any_name_become_one_item_each_with_its_own_id(tmp_path, name
     assert len(items) == len({item.id for item in items}) == expected
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.integers(4, 500), st.integers(0, 255), max_size=6), st.integers(100, 1000))
 def test_any_damage_becomes_rows(tmp_path, storyboard, flips, length):
     with zipfile.ZipFile(tmp_path / "packed.zip", "w") as archive:

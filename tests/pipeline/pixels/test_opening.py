@@ -13,11 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
+import pillow_jxl  # noqa: F401
 import pytest
 from PIL import Image
 
 from pipeline import pixels
 from pipeline.errors import BadInput
+from pipeline.pixels import guards
+
+pillow_heif.register_heif_opener()
 
 Draw = Callable[..., Image.Image]
 
@@ -69,9 +74,9 @@ def test_the_size_of_a_lying_picture_is_the_one_that_it_has_upright(kind: str, t
     picture, exif = lying(upright)
     more = {"save_all": True, "append_images": [picture]} if kind == "MPO" else {}
     picture.save(file, kind, exif=exif, **more)
-    opened, size = pixels.open_sized(file)
-    assert pixels.upright_size(file) == opened.size == size == (400, 640)
-    assert abs(np.asarray(opened, int) - np.asarray(upright, int)).mean() < 12
+    opened = pixels.open_sized(file)
+    assert pixels.upright_size(file) == opened.image.size == opened.size == (400, 640)
+    assert abs(np.asarray(opened.image, int) - np.asarray(upright, int)).mean() < 12
 
 
 def test_what_stands_behind_the_pixels_of_a_png_counts_too(tmp_path: Path, draw: Draw) -> None:
@@ -90,8 +95,8 @@ def test_what_stands_behind_the_pixels_of_a_png_counts_too(tmp_path: Path, draw:
 def test_a_tiff_whose_xmp_alone_says_how_it_lies_has_one_size(tmp_path: Path, draw: Draw) -> None:
     picture, _ = lying(draw(1, (400, 640)))
     picture.save(tmp_path / "a.tif", tiffinfo={700: XMP})
-    opened, size = pixels.open_sized(tmp_path / "a.tif")
-    assert pixels.upright_size(tmp_path / "a.tif") == opened.size == size
+    opened = pixels.open_sized(tmp_path / "a.tif")
+    assert pixels.upright_size(tmp_path / "a.tif") == opened.image.size == opened.size
 
 
 # ---- what is no picture's file
@@ -154,13 +159,13 @@ def test_a_colour_profile_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, d
 def test_a_picture_in_nothing_but_pieces_is_refused(
     tmp_path: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pixels, "MOST_READS", 5_000)
+    monkeypatch.setattr(guards, "MOST_READS", 5_000)
     content = png(draw(1, (64, 48)), chunk(b"aBCd", b"") * 3_000)
     assert "it is in more than 5,000 pieces" in refused(tmp_path / "a.png", content)
 
 
 def test_megabytes_before_the_pixels_are_refused(tmp_path: Path, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixels, "MOST_BESIDE", 1 << 20)
+    monkeypatch.setattr(guards, "MOST_BESIDE", 1 << 20)
     buffer = io.BytesIO()
     draw(1, (64, 48)).save(buffer, "JPEG")
     segment = b"\xff\xe1\xff\xffExif\0\0" + bytes(65_527)
@@ -176,7 +181,7 @@ def test_a_jpeg_of_thousands_of_scans_is_refused(tmp_path: Path, draw: Draw, mon
     (tmp_path / "a.jpg").write_bytes(content[:last] + content[last:-2] * 1_000 + content[-2:])
     with pytest.raises(BadInput, match=r"it has 1,0\d\d scans, more than 1,000"):
         pixels.open_image(tmp_path / "a.jpg")
-    monkeypatch.setattr(pixels, "MOST_SCANS", 10)
+    monkeypatch.setattr(guards, "MOST_SCANS", 10)
     (tmp_path / "a.jpg").write_bytes(content)
     assert pixels.open_image(tmp_path / "a.jpg").size == (640, 360)
 
@@ -235,13 +240,20 @@ def peak_of(path: Path) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says it")
 @pytest.mark.slow  # writing a picture of 118 megapixels takes its time
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "GIF", "JXL", "HEIF", "JPEG2000"])
 def test_the_largest_pictures_take_less_than_two_gigabytes(kind: str, tmp_path: Path) -> None:
     mode = "P" if kind == "GIF" else "RGBA"
-    size = (8_900, 8_950) if kind == "WEBP" else (10_800, 10_900)
+    sizes = {"WEBP": (8_900, 8_950), "JXL": (9_990, 10_000), "HEIF": (9_990, 10_000), "JPEG2000": (7_740, 7_740)}
+    size = sizes.get(kind, (10_800, 10_900))
     picture = Image.new(mode, size, 1 if kind == "GIF" else (10, 20, 30, 40))
     exif = Image.Exif()
     exif[pixels.ORIENTATION] = 6
-    more = {"compress_level": 1} if kind == "PNG" else {"lossless": True, "method": 0} if kind == "WEBP" else {}
-    picture.save(tmp_path / "a", kind, **({"transparency": 1} if kind == "GIF" else {"exif": exif} | more))
+    more = {
+        "PNG": {"compress_level": 1, "exif": exif},
+        "WEBP": {"lossless": True, "method": 0, "exif": exif},
+        "TIFF": {"exif": exif},
+        "GIF": {"transparency": 1},
+        "JXL": {"effort": 1},
+    }
+    picture.save(tmp_path / "a", kind, **more.get(kind, {}))
     assert peak_of(tmp_path / "a") < 2_000_000_000

@@ -1,0 +1,96 @@
+"""The page of a survey: one HTML file with thumbnails that needs no other. What came from outside is never markup."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from pipeline import pixels
+from pipeline.records import Record
+from pipeline.wording import counted, escaped
+
+if TYPE_CHECKING:
+    from iclora.surveys import Fit, Survey
+
+SIDE = 160
+"""Longer side of a thumbnail in pixels."""
+SHOWN = 3
+"""Groups that are shown for each task."""
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""Nothing on the page may run or be fetched, whatever a name contains."""
+STYLE = """
+:root { color-scheme: light dark;
+  --paper: light-dark(#fff, #16181c); --ink: light-dark(#1a1c20, #e6e8eb); --soft: light-dark(#5d6570, #9aa3ad);
+  --line: light-dark(#d9dde2, #2c3036); --mark: light-dark(#2563eb, #60a5fa); }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1200px; padding: 1.5rem; color: var(--ink);
+  background: var(--paper); overflow-wrap: anywhere; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; } p { margin: .4rem 0; }
+.soft { color: var(--soft); font-size: .85rem; }
+.strip { display: flex; flex-wrap: wrap; gap: .5rem; margin: .5rem 0; }
+.group { display: flex; gap: 2px; border: 1px solid var(--line); border-radius: 6px; padding: 4px; }
+img { display: block; max-height: 120px; width: auto; }
+section { border-top: 1px solid var(--line); padding-top: .25rem; } .best h2 { color: var(--mark); }
+code { background: light-dark(#f2f4f6, #22262c); padding: .2rem .4rem; border-radius: 4px; }
+"""
+
+
+def thumbnail(path: Path) -> str:
+    """A picture as a small JPEG in base64."""
+    image = pixels.open_image(path)
+    image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    written = io.BytesIO()
+    image.save(written, "JPEG", quality=80)
+    return base64.b64encode(written.getvalue()).decode()
+
+
+def page(found: Survey) -> str:
+    """The survey as HTML."""
+    title = f"Survey of {', '.join(found.sources)}"
+    told = found.next or "No task finds groups here as it is."
+    shown = [record for record in found.records if record.id in found.thumbnails]
+    parts = [
+        f"<h1>{_text(title)}</h1>",
+        *(f"<p>{_text(line)}</p>" for line in found.facts()),
+        f"<p>Next: <code>{_text(told)}</code></p>",
+        f'<div class="strip">{"".join(_picture(found, record) for record in shown[:24])}</div>',
+        *(_fit(found, fit) for fit in found.fits),
+    ]
+    head = (
+        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">'
+        f'<meta name="viewport" content="width=device-width"><title>{_text(title)}</title>'
+    )
+    return f'<!doctype html><html lang="en">{head}<style>{STYLE}</style><body>{"".join(parts)}</body></html>\n'
+
+
+def _fit(found: Survey, fit: Fit) -> str:
+    groups = "".join(
+        f'<div class="group">{"".join(_picture(found, record) for record in one.records)}</div>'
+        for one in fit.groups[:SHOWN]
+    )
+    why = dict.fromkeys(one.formed for one in fit.groups[:SHOWN])
+    unfit = f", {counted(fit.unfit, 'picture')} of another size or shape" if fit.unfit else ""
+    return (
+        f'<section class="{"best" if fit is found.best else ""}"><h2>{_text(fit.title)}</h2>'
+        f'<p class="soft">{_text(fit.task)}: {counted(fit.groups, "group")}, asks for {fit.usual} or more{unfit}</p>'
+        f"{_lines(fit.notes)}"
+        f'<div class="strip">{groups}</div>{_lines(why)}</section>'
+    )
+
+
+def _picture(found: Survey, record: Record) -> str:
+    name = escape(escaped(record.source), quote=True)
+    return f'<img src="data:image/jpeg;base64,{found.thumbnails[record.id]}" alt="{name}" title="{name}">'
+
+
+def _lines(texts: Iterable[str]) -> str:
+    return "".join(f'<p class="soft">{_text(text)}</p>' for text in texts)
+
+
+def _text(text: str) -> str:
+    return escape(escaped(text))

@@ -1,0 +1,63 @@
+"""What is known of the pictures among which copies are looked for, and what a copy is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.files import natural
+from pipeline.records import Record
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How alike two pictures must be to be copies."""
+
+    bits: int
+    """Of 64, in which their hashes may differ."""
+    colours: float
+    """Least similarity of their colour histograms, 0..1, for copies by hash or vector."""
+    vectors: float | None
+    """Least cosine similarity of their vectors; None if vectors find no copies."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Pictures and what was measured on them, one row per picture."""
+
+    records: Sequence[Record]
+    colours: np.ndarray
+    """Colour histograms as unit vectors: pictures x bins."""
+    vectors: np.ndarray | None
+    """A scorer's vectors: pictures x dimensions, NaN for a picture that can't be read; None without a scorer."""
+
+    def take(self, rows: np.ndarray) -> Looks:
+        """Some of the pictures."""
+        vectors = None if self.vectors is None else self.vectors[rows]
+        return Looks([self.records[row] for row in rows], self.colours[rows], vectors)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A picture that shows what another one shows."""
+
+    copy: int
+    """Row of the picture that goes."""
+    of: int
+    """Row of the one that stays."""
+    how: str
+    """How that was seen, in words: "hash within 6 bits", "mirrored"."""
+
+
+def preference(records: Sequence[Record]) -> np.ndarray:
+    """Rows in the order in which pictures stay: the largest first, then the sharpest, then the first by source.
+
+    It does not depend on the order of the records.
+    """
+    keys = [
+        (-one.width * one.height, -one.sharpness, natural(one.source), one.position.shot, one.position.page, one.id)
+        for one in records
+    ]
+    return np.array(sorted(range(len(records)), key=keys.__getitem__), int)

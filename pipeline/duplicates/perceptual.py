@@ -1,0 +1,85 @@
+"""Another size, compression or crop of a few pixels, mirrored or turned: alike by perceptual hash and by colours.
+
+The hash alone is not enough: it knows no colours, and many a picture that shows hardly anything has that of another.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from pipeline.duplicates import index
+from pipeline.duplicates.base import Copy, Limits, Looks
+from pipeline.records import Record
+
+SIDE = 32
+"""Pixels to which imagehash's `phash` scales a picture."""
+TURNS = {
+    "mirrored": Image.Transpose.FLIP_LEFT_RIGHT,
+    "mirrored upside down": Image.Transpose.FLIP_TOP_BOTTOM,
+    "turned by 180°": Image.Transpose.ROTATE_180,
+    "turned by 90°": Image.Transpose.ROTATE_90,
+}
+"""What is done to copies. Of two pictures turned by 270°, one is the other turned by 90°."""
+AS_IT_IS = ""
+
+
+def hashes(image: Image.Image) -> tuple[str, ...]:
+    """Perceptual hashes of a picture in hex: as it is, then after each of TURNS."""
+    import imagehash
+
+    small = image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)  # as `phash` itself does first
+    return tuple(
+        str(imagehash.phash(one)) for one in (small, *(small.transpose(operation) for operation in TURNS.values()))
+    )
+
+
+def copies(looks: Looks, order: np.ndarray, limits: Limits, fixed: int) -> Iterator[Copy]:
+    """Near-copies; `finding` says what the arguments are.
+
+    Copies are not passed on along a chain: each is one of a picture that stays.
+    """
+    forms = [_forms(record, limits.bits) for record in looks.records]
+    near = _near([value for one in forms for value in one.values()], limits.bits)
+    staying: dict[int, dict[int, str]] = defaultdict(dict)
+    """By hash, the rows that stay and have it, and what is done to them then."""
+    rank = {row: place for place, row in enumerate(order.tolist())}
+    for row in order.tolist():
+        found: dict[int, str] = {}
+        for turn, value in forms[row].items() if row >= fixed else ():
+            for hash_ in (value, *near.get(value, ())):
+                for other, way in staying.get(hash_, {}).items():
+                    if AS_IT_IS in (turn, way):
+                        found[other] = min(found.get(other, turn or way), turn or way)
+        others = sorted(found, key=rank.__getitem__)
+        alike = looks.colours[others] @ looks.colours[row] >= limits.colours if others else np.empty(0, bool)
+        if alike.any():
+            first = others[int(np.argmax(alike))]
+            yield Copy(row, first, found[first] or f"hash within {limits.bits} bits")
+        elif row < fixed or not fixed:
+            for turn, value in forms[row].items():
+                staying[value].setdefault(row, turn)
+
+
+def _forms(record: Record, bits: int) -> dict[str, int]:
+    """A picture's hash as it is, and those after each of TURNS that are not near it anyway."""
+    if not record.phash:
+        return {}
+    own = int(record.phash, 16)
+    turned = [int(record.turned[start : start + 16], 16) for start in range(0, len(record.turned), 16)]
+    other = {turn: value for turn, value in zip(TURNS, turned, strict=False) if (value ^ own).bit_count() > bits}
+    return {AS_IT_IS: own} | other
+
+
+def _near(values: Sequence[int], bits: int) -> dict[int, list[int]]:
+    """By hash, the other hashes within so many bits."""
+    every = np.unique(np.array(values, np.uint64))
+    near: dict[int, list[int]] = defaultdict(list)
+    one, other = index.pairs(every, bits)
+    for first, second in zip(every[one].tolist(), every[other].tolist(), strict=True):
+        near[first].append(second)
+        near[second].append(first)
+    return near

@@ -1,0 +1,106 @@
+"""Which pictures of a source stand together in it for a reason that a person would give: a film, a folder, names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from pipeline.consistency.belonging import LEAST_AREA
+from pipeline.grouping import coherence, subjects
+from pipeline.grouping.pictures import Pictures
+from pipeline.grouping.strategies.base import by_key, sequence_of
+from pipeline.records import Record
+from pipeline.task import Task
+from pipeline.wording import counted
+
+LOOSE = "no structure"
+"""Reason of the rejection of pictures that nothing ties together."""
+FEW = 2
+"""Groups up to which a folder of numbered pictures is small: somebody has put them together."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Pictures that stand together, in order."""
+
+    records: tuple[Record, ...]
+    name: str
+    """What a person calls it: a film, or a folder and what of it."""
+    why: str
+    """Why they may form groups; if they may not, what is said of each of them, as a predicate."""
+    sound: bool
+    """Whether they may form groups."""
+    whole: bool = False
+    """Whether it is exactly one group."""
+
+
+def stretches(records: Sequence[Record], task: Task, pictures: Pictures, *, sets: bool) -> Iterator[Stretch]:
+    """The films and folders of a source, folders by what their names say they show; every picture is in one.
+
+    The shots of a film stand together. A folder of exactly as many pictures as the task has panels is one group, and
+    one of numbered pictures for at most FEW groups is a set. More pictures have to show it: by an order in which
+    neighbours are alike, or by being more alike than the pictures of the whole source.
+
+    Args:
+        sets: whether that goes for pictures without numbers too; else these are in no order, and so form no groups.
+    """
+    for (folder, film), those in by_key(records, sequence_of).items():
+        if film:
+            yield Stretch(tuple(those), film, "shots of one film", sound=True)
+            continue
+        parts = subjects.parted(those, task)
+        for subject, part in parts.items():
+            name = PurePath(folder).name or folder
+            name += f", named {subject}" if subject and len(parts) > 1 else ""
+            ordered = subjects.in_order(part, task)
+            why, sound = _reason(ordered, records, task, pictures, sets=sets)
+            why = why if sound else why.replace("{name}", name)
+            yield Stretch(tuple(ordered), name, why, sound, whole=len(ordered) == task.grid_layout.size)
+
+
+def _reason(
+    part: Sequence[Record], pool: Sequence[Record], task: Task, pictures: Pictures, *, sets: bool
+) -> tuple[str, bool]:
+    """Why pictures of a folder may form groups or not, and whether they may.
+
+    Args:
+        pool: pictures of the source, than which they may be more alike.
+    """
+    size, numbered = task.grid_layout.size, subjects.are_numbered(part)
+    if len(part) < size:
+        return f"{{name}} has only {counted(part, 'picture')} left, {task.name} takes {size}", False
+    if len(part) == size:
+        return f"{size} pictures", True
+    if not task.group.prove:
+        return "one set, as group.prove=false says", True
+    if numbered and len(part) <= FEW * size:
+        return f"{len(part)} numbered pictures", True
+    return _tested(part, pool if sets or numbered else part, pictures, size if numbered else 0)
+
+
+def _tested(part: Sequence[Record], pool: Sequence[Record], pictures: Pictures, size: int) -> tuple[str, bool]:
+    """Whether the looks of pictures say that they belong together; `size` is 0 if they are in no order."""
+    ids = {record.id for record in part}
+    own = pictures.compared_rows(part)
+    others = pictures.compared_rows([record for record in pool if record.id not in ids])
+    in_order = coherence.of_order(own, size) if size else coherence.NONE
+    as_set = coherence.of_set(own, others)
+    best = max(in_order, as_set, key=lambda one: (one.holds, one.area))
+    if not best.holds:
+        value = f" (ROC AUC {best.area:.2f}, at least {LEAST_AREA} is needed)" if best.chance < 1 else ""
+        return f"is one of {len(part)} pictures of {{name}} that nothing ties together{value}", False
+    how = "alike in the order of their names" if best is in_order else "more alike than others of the source"
+    return f"{how}, ROC AUC {best.area:.2f}", True
+
+
+def ways_on(loose: Sequence[Record]) -> str:
+    """What to do with pictures that nothing ties together: one sentence."""
+    folders = list(by_key(loose, lambda record: record.position.folder))
+    more = f" and {len(folders) - 1} other folders" if len(folders) > 1 else ""
+    return (
+        f"{counted(loose, 'picture')} of {folders[0]}{more} form no group, since nothing says which belong together: "
+        "put what belongs together into a folder of its own, name it alike (chair_front, chair_back), or list it in a "
+        "table with a column 'group'; or let looks decide with --set group.by=similarity; or, if a folder is one set, "
+        "use --set group.prove=false."
+    )

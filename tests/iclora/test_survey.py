@@ -1,0 +1,86 @@
+"""A survey tells what is there and what each task would make of it, without making a run."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import iclora
+from pipeline.errors import BadInput, EmptyResult
+
+Draw = Callable[..., Image.Image]
+Typed = Callable[..., tuple[int, str, str]]
+SIZE = (352, 200)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path, draw: Draw) -> Path:
+    """Four pairs for `sandstorm`, in folders, a damaged file and a copy in another size."""
+    home = tmp_path / "in & <b>out</b>"
+    for number in range(4):
+        for role in ("sand", "normal"):
+            (home / role).mkdir(parents=True, exist_ok=True)
+            picture = draw(number, SIZE)
+            (picture if role == "normal" else picture.convert("L").convert("RGB")).save(home / role / f"{number}.png")
+    (home / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more")
+    return home
+
+
+def test_the_task_whose_words_are_in_the_names_fits_best(pairs: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    found = iclora.survey(pairs, progress=lambda *told: seen.append(told))
+    assert found.best is not None and found.best.task == "sandstorm"
+    assert len(found.best.groups) == 4
+    assert [record.position.folder.rpartition("/")[2] for record in found.best.groups[0].records] == ["normal", "sand"]
+    assert found.next.startswith("iclora dataset sandstorm --source '") and str(pairs) in found.next
+    assert found.kinds == {"picture": 9} and found.rejected == {"unreadable": 1}
+    assert {fit.task for fit in found.fits} == {task.name for task in iclora.list_tasks()}
+    assert {stage for stage, _, _ in seen} == {"collect", "inspect", "group"}
+    text = "\n".join(found.lines())
+    assert "names: {role}/{set}, 'normal' for [TOP], 'sand' for [BOTTOM]: 4 sets" in text
+    assert "can't be used: 1 unreadable, such as " in text
+    assert not list(pairs.glob("**/run.db"))
+
+
+def test_the_page_needs_no_other_file_and_reads_no_name_as_markup(pairs: Path, tmp_path: Path) -> None:
+    page = iclora.survey(pairs).write(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<b>" not in page and "&lt;b&gt;out" in page
+    assert all(address.startswith("data:image/jpeg;base64,") for address in re.findall(r'src="([^"]*)"', page))
+    assert page.count("<img") >= 8 and "iclora dataset sandstorm" in page
+
+
+def test_the_command_prints_the_survey_and_writes_its_page(pairs: Path, tmp_path: Path, iclora: Typed) -> None:
+    code, out, _ = iclora("survey", str(pairs), "--page", str(tmp_path / "page.html"))
+    assert code == 0 and (tmp_path / "page.html").is_file()
+    assert "sandstorm: 4 groups (the task asks for 20)" in out
+    assert "next: iclora dataset sandstorm --source" in out
+
+
+def test_unrelated_photographs_get_the_ways_on(tmp_path: Path, draw: Draw) -> None:
+    draw(1, SIZE).save(tmp_path / "IMG_1.png")
+    found = iclora.survey([tmp_path])
+    assert found.best is None and found.next == ""
+    assert list(found.lines())[-1].startswith("no task finds groups here: put what belongs together into a folder")
+    assert "No task finds groups" in (found.write(tmp_path / "page.html")).read_text(encoding="utf-8")
+
+
+def test_a_source_with_nothing_in_it_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="there are no films and no pictures in"):
+        iclora.survey(tmp_path)
+    with pytest.raises(BadInput, match="does not exist"):
+        iclora.survey(tmp_path / "nowhere")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    with pytest.raises(EmptyResult, match=r"nothing in .* can be used: 1 unreadable; "):
+        iclora.survey(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_can_t_be_read_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir(mode=0)
+    with pytest.raises(BadInput, match="can't be read"):
+        iclora.survey(tmp_path / "shut")

@@ -1,0 +1,48 @@
+"""What was rejected, on the contact sheet: thumbnails by reason, and a filter that needs no script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.records import Position, Record, Rejected
+from pipeline.review import rejections, thumbnails
+
+
+def record(name: str) -> Record:
+    return Record(name * 40, f"{name}.png", f"/pictures/{name}.png", Position())
+
+
+def rejected(name: str, reason: str) -> Rejected:
+    return Rejected(name * 40, f"/pictures/{name}.png", reason, f"/pictures/{name}.png is {reason}.")
+
+
+def test_thumbnails_are_small_upright_and_made_once(tmp_path: Path):
+    Image.new("RGB", (1200, 800), "red").save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    made = thumbnails.make([record("a"), record("b")], tmp_path)
+    assert list(made) == ["a" * 40]
+    with Image.open(tmp_path / made["a" * 40]) as picture:
+        assert picture.size == (192, 128)
+    (tmp_path / "a.png").unlink()
+    assert thumbnails.make([record("a")], tmp_path) == made
+
+
+def test_the_first_pictures_of_each_reason_are_shown(monkeypatch):
+    monkeypatch.setattr(rejections, "SHOWN", 2)
+    rows = {"inspect": [rejected(name, "too small") for name in "abc"], "group": [rejected("d", "strangers")]}
+    pool = [record(name) for name in "abcd"]
+    assert rejections.pictured(rows, pool) == [pool[0], pool[1], pool[3]]
+    page = "".join(rejections.section(rows, {one.id: f"{one.path}" for one in rejections.pictured(rows, pool)}))
+    assert "too small: 2 of 3" in page
+    assert page.count("<figure>") == 3
+    assert page.count("<tr data-reason") == 4
+
+
+def test_a_reason_can_be_chosen_where_there_are_several():
+    rows = {"inspect": [rejected("a", "too small"), rejected("b", "blank")]}
+    page = "".join(rejections.section(rows, {}))
+    assert page.count('type="radio"') == 3
+    assert "body:has(#reason-1:checked) [data-reason]:not([data-reason='1'])" in page
+    assert 'type="radio"' not in "".join(rejections.section({"inspect": [rejected("a", "blank")]}, {}))
