@@ -1,6 +1,6 @@
 """What of a film's frames is no picture: bars, blank frames and burnt-in text, measured against drawn truth.
 
-    python -m bench.hygiene [--shots 12] [--rapidocr] [--seed 970000]
+    python -m bench.hygiene [--shots 20] [--rapidocr] [--seed 970000]
 
 The films are those of the miniature world with a moving camera, every third shot dark, sent through H.264 (crf 23).
 Bars: precision and recall of crop edges; an edge is right within 1 % of the side or 2 pixels. Blank frames: drawn ones
@@ -52,7 +52,7 @@ FILMS: dict[str, Callable[[int], Bars]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shots", type=int, default=12, help="shots per film")
+    parser.add_argument("--shots", type=int, default=20, help="shots per film")
     parser.add_argument("--rapidocr", action="store_true", help="measure the trained detector too")
     parser.add_argument("--seed", type=int, default=970_000)
     given = parser.parse_args()

@@ -7,28 +7,29 @@ unless the picture soon is what it was before (a flash), pictures are lost there
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scenedetect import AdaptiveDetector, FrameTimecode
 
 from pipeline.films.decoding import State
 
 Method = Literal["adaptive", "transnetv2"]
 
-# Best mean F1 over three data sets in PySceneDetect's own sweep (benchmark/SWEEP_REPORT.md): 3.5, 0.6 s, window 3.
-THRESHOLD, SHORTEST_SHOT, WINDOW = 3.5, 0.6, 3
+SHORTEST_SHOT = 0.6  # s; of the best setting in PySceneDetect's sweep, see `adaptive`
 RATE = 25.0
 """Samples per second that detectors are made for. Pictures that are shown for longer are shown to them repeatedly."""
+MOST_TIMES = 7
+"""Times that a picture is repeated at most; after so many, it looks still to a detector."""
 HELD = 0.2
 """Seconds from which a picture is one that is held, as in a slide show."""
 LEAST_CHANGE = 20.0
 """Levels by which the picture after a held one must differ from it. Two that are seconds apart don't tell how much
 moves: those of one drawn shot differ by up to 17, slides of shapes by 24 and more."""
+LEAST = 10.0
+"""Levels by which the pictures before and after any change must differ; grain alone makes up to 6."""
 FLASH = 0.5
 """Seconds within which the picture must be what it was before for a change to be a flash."""
 RETURN = 0.5
@@ -67,6 +68,8 @@ class Change:
 
     before: int
     after: int
+    blank: bool = False
+    """Whether one side of it is a stretch without any picture, too long for a flash."""
 
 
 class Detector(Protocol):
@@ -105,7 +108,7 @@ class Cutter:
             self._sound = self._samples[-1].image
         self._samples.append(sample)
         shown = sample.end - sample.time
-        times = 1 if shown < HELD else min(round(shown * RATE), 2 * WINDOW + 1)
+        times = 1 if shown < HELD else min(round(shown * RATE), MOST_TIMES)
         self._changes.extend(self._detector.add(sample.image, times))
         return self._certain(ended=False)
 
@@ -146,15 +149,17 @@ class Cutter:
     def _verdict(self, change: Change, ended: bool) -> bool | None:
         """Whether a change is a cut; None if that can't be told yet."""
         too_soon = self._sample(change.after).time - self._last_cut < SHORTEST_SHOT - 1e-6
-        if change.before < self._calm or too_soon or self._is_loss(change) or not self._differ(change):
+        if change.before < self._calm or too_soon or self._is_loss(change):
             return False
-        return self._stays(change, ended)
+        if change.blank:
+            return True
+        return self._differ(change) and self._stays(change, ended)
 
     def _differ(self, change: Change) -> bool:
         """Whether the pictures before and after a change are of different shots, as far as these two tell."""
         before, after = self._sample(change.before), self._sample(change.after)
         size = difference(before.image, after.image)
-        if before.end - before.time >= HELD and size < LEAST_CHANGE:
+        if size < (LEAST_CHANGE if before.end - before.time >= HELD else LEAST):
             return False
         if (
             before.state < State.GOOD
@@ -200,6 +205,8 @@ class Cutter:
 
 def _detector(method: Method) -> Detector:
     if method == "adaptive":
+        from pipeline.films.adaptive import Adaptive
+
         return Adaptive()
     from pipeline.films.transnet import TransNet
 
@@ -210,33 +217,3 @@ def difference(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     """Mean difference of hue, saturation and value in levels, as PySceneDetect's detectors measure it."""
     changed = cv2.absdiff(*(cv2.cvtColor(one, cv2.COLOR_BGR2HSV) for one in (image, other)))
     return float(sum(cv2.mean(changed)[:3])) / 3
-
-
-class Adaptive:
-    """PySceneDetect's detector of changes that stand out from those around them; `WINDOW` pictures late."""
-
-    def __init__(self) -> None:
-        self._detector = AdaptiveDetector(THRESHOLD, 0, WINDOW)
-        self._shown = 0
-        self._numbers: deque[int] = deque(maxlen=2 * WINDOW + 2)  # for the last pictures shown, their samples
-        self._sample = -1
-
-    def add(self, image: NDArray[np.uint8], times: int) -> list[Change]:
-        self._sample += 1
-        return list(self._show(image, times))
-
-    def end(self) -> list[Change]:
-        return []
-
-    @property
-    def decided(self) -> int:
-        return self._numbers[-WINDOW - 1] if len(self._numbers) > WINDOW else 0
-
-    def _show(self, image: NDArray[np.uint8], times: int) -> Iterator[Change]:
-        for _ in range(times):
-            self._numbers.append(self._sample)
-            found = self._detector.process_frame(FrameTimecode(self._shown, RATE), image)
-            self._shown += 1
-            for cut in found:
-                place = self._numbers[cut.frame_num - self._shown]
-                yield Change(place - 1, place)

@@ -32,8 +32,8 @@ STRONG, FAINT = 40.0, 14.0
 """Levels by which strokes must stand out in two frames, and in all of a shot: a watermark lets the picture through."""
 SAME = 0.55
 """Correlation of the strokes in a rectangle from which two frames show the same text there."""
-REACH, FAR = 6, 60
-"""Pixels around a rectangle in which its text is looked for: by how much it moves, and whether it is gone."""
+REACH = (60, 12)
+"""Pixels around a rectangle, across and down, in which its text is looked for, to tell whether it moves."""
 SHORT = 2.0
 """Times its height that a text must be wide; shorter ones count only where subtitles lie."""
 LONG = 3
@@ -44,6 +44,8 @@ LIGHT, BLACK = 180, 90
 """Levels that a subtitle's letters have at least, and its outlines at most."""
 MOVING = 0.5
 """Share of a picture's edges that hold still, below which the picture moves."""
+TALLEST = 0.25
+"""Share of the frame's height that a line of text has at most."""
 CARDS = 0.6
 """Share of a shot's frames that must be text on a plain ground, or plain, for the shot to be a card."""
 PAD = 3
@@ -105,7 +107,7 @@ def find(frames: Sequence[NDArray[np.uint8]], method: Method = "plain") -> Lette
     if _is_card(views, texts):
         return Lettering(card=True)
     candidates = _still_lines(views) + (_detected_still(views, texts) if method == "rapidocr" else [])
-    kept = [each for each in _merged(candidates) if _is_overlay(each, views)]
+    kept = _merged([each for each in candidates if _is_overlay(each, views)])
     height, width = views[0].grey.shape
     return Lettering(tuple(Overlay.around(each.box, (width, height), PAD, each.frames) for each in kept))
 
@@ -194,22 +196,23 @@ def _found(box: Pixels, part: str, number: int, letters: Mask, views: Sequence[_
     left, top, right, bottom = box
     near = cv2.dilate(letters[top:bottom, left:right].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     text = np.where(near, getattr(views[number], part)[top:bottom, left:right], 0).astype(np.float32)
-    places = [_place(text, getattr(view, part), box, REACH) for view in views]
+    places = [_place(text, getattr(view, part), box) for view in views]
     frames = frozenset(other for other, place in enumerate(places) if place == (0, 0)) | {number}
     beside = [other for other in range(len(views)) if other not in frames and {other - 1, other + 1} & frames]
-    gone = [_place(text, getattr(views[other], part), box, FAR) is None for other in beside]
+    gone = [places[other] is None for other in beside]
     return _Found(box, frames, bool(gone) and all(gone))
 
 
-def _place(text: Floats, strokes_: Floats, box: Pixels, reach: int) -> tuple[int, int] | None:
+def _place(text: Floats, strokes_: Floats, box: Pixels) -> tuple[int, int] | None:
     """By how much strokes are moved in another frame, to the right and down; None if they are not there."""
     left, top, right, bottom = box
     height, width = strokes_.shape
-    x, y = max(0, left - reach), max(0, top - min(reach, 2 * REACH))
-    area = strokes_[y : min(height, bottom + min(reach, 2 * REACH)), x : min(width, right + reach)]
+    across, down = REACH
+    x, y = max(0, left - across), max(0, top - down)
+    area = strokes_[y : min(height, bottom + down), x : min(width, right + across)]
     fits = cv2.matchTemplate(area, np.ascontiguousarray(text), cv2.TM_CCOEFF_NORMED)
-    _, best, _, (across, down) = cv2.minMaxLoc(fits)
-    return (across - (left - x), down - (top - y)) if best >= SAME else None
+    _, best, _, (to_right, downwards) = cv2.minMaxLoc(fits)
+    return (to_right - (left - x), downwards - (top - y)) if best >= SAME else None
 
 
 def _merged(found: Sequence[_Found]) -> list[_Found]:
@@ -304,7 +307,7 @@ def _detected(view: _View) -> list[Pixels]:
         left, top = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0).tolist()
         right, bottom = np.ceil(corners.max(axis=0)).astype(int).tolist()
         right, bottom = min(right, width), min(bottom, height)
-        if right - left > PAD and bottom - top > PAD:
+        if right - left > PAD and PAD < bottom - top <= TALLEST * height:  # it takes some whole frames for text
             found.append((left, top, right, bottom))
     return found
 

@@ -25,9 +25,9 @@ EDGE = 4.0
 """Levels per pixel from which a change of brightness is an edge, even one that a picture shows through."""
 STEADY = 0.6
 """Share of its strength that an edge keeps in the mean over a shot, if it holds still."""
-SHARE, LEAST_SHOTS = 0.6, 5
-"""Share of the different shots, and their number, in which a mark in a corner must show the same edges."""
-SHARE_INSIDE, LEAST_INSIDE = 0.85, 8
+SHARE, LEAST_SETS = 0.6, 5
+"""Share of the sets, and their number, in which a mark in a corner must show the same edges."""
+SHARE_INSIDE, LEAST_SETS_INSIDE = 0.85, 8
 """The same for a mark elsewhere, where people stand who are drawn or filmed alike in many shots."""
 CORNER = (0.25, 0.25)
 """Width and height of a corner, as shares of the frame's."""
@@ -91,7 +91,7 @@ class MarkFinder:
             return ()
         if self._marks is None:
             known = sorted(self._seen)
-            self._marks = _marks(_different([self._sectors(each) for each in known[:: 1 + len(known) // MOST_SHOTS]]))
+            self._marks = _marks(_sets([self._sectors(each) for each in known[:: 1 + len(known) // MOST_SHOTS]]))
         sectors = self._sectors(shot)
         return tuple(Overlay.around(mark.box, self._size, PAD) for mark in self._marks if _has(sectors, mark))
 
@@ -109,35 +109,36 @@ class MarkFinder:
         self._shot, self._sums = None, []
 
 
-def _different(shots: list[Sectors]) -> list[Sectors]:
-    """One of each set of shots that show the same."""
-    kept: list[Sectors] = []
+def _sets(shots: list[Sectors]) -> list[list[Sectors]]:
+    """The shots, those together that show one set or one person in one place."""
+    sets: list[list[Sectors]] = []
     for sectors in shots:
         edges = np.flatnonzero(sectors)
         values = sectors.ravel()[edges]
-        if all(
-            (other.ravel()[edges] == values).sum() <= COMMON * min(len(edges), int(np.count_nonzero(other)))
-            for other in kept
-        ):
-            kept.append(sectors)
-    return kept
+        for like in sets:
+            first = like[0]
+            if int((first.ravel()[edges] == values).sum()) > COMMON * min(len(edges), int(np.count_nonzero(first))):
+                like.append(sectors)
+                break
+        else:
+            sets.append([sectors])
+    return sets
 
 
-def _marks(shots: list[Sectors]) -> list[_Mark]:
-    if len(shots) < LEAST_SHOTS:
+def _marks(sets: list[list[Sectors]]) -> list[_Mark]:
+    """What most sets show, each in any of its shots."""
+    if len(sets) < LEAST_SETS:
         return []
-    votes = np.zeros((SECTORS, *shots[0].shape), np.uint16)
-    for sectors in shots:
-        for number in range(SECTORS):
-            votes[number] += sectors == number + 1
-    # An edge between two sectors has votes in both.
-    votes = votes + np.roll(votes, 1, axis=0)
-    height, width = shots[0].shape
-    least = np.full((height, width), max(LEAST_INSIDE, SHARE_INSIDE * len(shots)))
+    height, width = sets[0][0].shape
+    votes = np.zeros((SECTORS, height, width), np.uint16)
+    for shots in sets:
+        shown = np.asarray([np.any([sectors == number + 1 for sectors in shots], axis=0) for number in range(SECTORS)])
+        votes += shown | np.roll(shown, 1, axis=0)  # an edge may be seen now in one sector, now in its neighbour
+    least = np.full((height, width), max(LEAST_SETS_INSIDE, SHARE_INSIDE * len(sets)))
     across, down = round(CORNER[0] * width), round(CORNER[1] * height)
     for rows in (slice(0, down), slice(-down, None)):
         for columns in (slice(0, across), slice(-across, None)):
-            least[rows, columns] = max(LEAST_SHOTS, SHARE * len(shots))
+            least[rows, columns] = max(LEAST_SETS, SHARE * len(sets))
     edges = votes.max(axis=0) >= least
     direction = votes.argmax(axis=0).astype(np.uint8)
     if float(edges.mean()) > MOST_OF_FRAME:

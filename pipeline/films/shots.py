@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline import files
 from pipeline.films import choice, colour
 from pipeline.films.choice import Chooser, Frame, Shot
+from pipeline.films.colour import Orientation
 from pipeline.films.cuts import Cutter, Method, Sample
 from pipeline.films.decoding import HELD_BYTES, Film, Picture
 
@@ -55,6 +56,7 @@ class FilmReader:
         self._cutter, self._chooser = Cutter(method), Chooser(watch)
         self._sizes: list[tuple[int, int]] = []
         self._scaler = colour.Scaler()
+        self._orientations: dict[int, Orientation] = {}
         self._before: _Sight | None = None
         self._now: _Sight | None = None
 
@@ -117,13 +119,19 @@ class FilmReader:
                 combed=self._is_combed(now),
                 outlier=self._is_outlier(now, after),
                 tags=picture.tags,
-                orientation=colour.orientation(frame),
+                orientation=self._orientation(frame),
                 stretch=picture.stretch,
             )
         )
         for cut in self._cutter.add(Sample(picture.time, end, now.small, now.lost, picture.state, now.key)):
             yield self._chooser.cut(cut)
         self._chooser.settle(self._cutter.settled)
+
+    def _orientation(self, frame: av.VideoFrame) -> Orientation:
+        """How a frame lies. Its side data is asked for once per angle: it and the frame would keep each other alive."""
+        if frame.rotation not in self._orientations:
+            self._orientations[frame.rotation] = colour.orientation(frame)
+        return self._orientations[frame.rotation]
 
     def _is_combed(self, now: _Sight) -> bool:
         if self._before is None or now.lines is None or self._before.lines is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import cv2
 import filmed
 import numpy as np
 import pytest
@@ -79,6 +80,58 @@ def test_the_end_of_a_flash_is_no_cut_even_if_its_start_was_not_noticed() -> Non
     cutter = Cutter()
     cutter._detector = EndOnly()
     assert [cut for sample in samples(images) for cut in cutter.add(sample)] + cutter.end() == []
+
+
+def panned(seed: int, speed: int, count: int) -> list[np.ndarray]:
+    """A camera that moves over a wide picture of stripes, by so many pixels from frame to frame."""
+    wide = filmed.scene(seed, size=(192 + speed * count, 108))
+    wide[:, ::6] = 255 - wide[:, ::6]
+    return [np.ascontiguousarray(wide[:, speed * n : speed * n + 192]) for n in range(count)]
+
+
+def test_a_cut_between_a_still_shot_and_a_fast_pan_is_found() -> None:
+    still, pan = list(filmed.shots([0], 1.0)), panned(1, 5, 25)
+    assert cuts(samples([*still, *pan])) == [Cut(1.0, 1.0)]
+    assert cuts(samples([*pan, *still])) == [Cut(1.0, 1.0)]
+
+
+def test_a_pan_that_starts_or_jerks_is_no_cut() -> None:
+    pan = panned(1, 5, 40)
+    assert cuts(samples([pan[0]] * 25 + pan)) == []
+    assert cuts(samples(pan[:20] + pan[22:])) == []
+
+
+@pytest.mark.parametrize("ground", [0, 255, 90])
+@pytest.mark.parametrize("blank", [2, 40])
+def test_smooth_fades_part_two_shots(ground: int, blank: int) -> None:
+    """Without grain, no picture of a fade differs much from the one before it."""
+
+    def faded(seed: int) -> list[np.ndarray]:
+        soft = [
+            cv2.GaussianBlur(cv2.cvtColor(cv2.cvtColor(image, 6), 8), None, 5) for image in filmed.shots([seed], 3.0)
+        ]
+        parts = [min(1.0, n / 25, (74 - n) / 25) for n in range(75)]
+        return [
+            cv2.addWeighted(image, part, np.full_like(image, ground), 1 - part, 0)
+            for image, part in zip(soft, parts, strict=True)
+        ]
+
+    found = cuts(samples([*faded(0), *[np.full((108, 192, 3), ground, np.uint8)] * blank, *faded(1)]))
+    assert 1 <= len(found) <= 2
+    assert all(2.8 <= cut.after <= 3.2 + blank * STEP + 0.2 for cut in found)
+
+
+def test_a_film_that_begins_in_black_begins_its_first_shot_behind_it() -> None:
+    images = [np.zeros((108, 192, 3), np.uint8)] * 500 + list(filmed.shots([0], 1.0))
+    (cut,) = cuts(samples(images))
+    assert cut.after == pytest.approx(20.0)
+
+
+def test_hours_of_black_take_no_memory() -> None:
+    cutter = Cutter()
+    for sample in samples([*filmed.shots([0], 1.0), *[np.zeros((108, 192, 3), np.uint8)] * 1000]):
+        cutter.add(sample)
+        assert len(cutter._samples) < 40
 
 
 def test_no_shot_is_shorter_than_the_shortest() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import subprocess
@@ -18,7 +19,7 @@ from PIL import ImageDraw
 
 from miniature.film import HELD_OUT_SEED, encode, truth_path, write_film
 from pipeline import pixels
-from pipeline.films import choice, cuts, decoding, shots
+from pipeline.films import adaptive, choice, cuts, decoding, shots
 from pipeline.films.shots import FilmReader
 from pipeline.records import Record, Rejected
 from pipeline.sources.readers import film as reader
@@ -105,7 +106,32 @@ def test_a_film_is_decoded_once_and_few_frames_are_kept_in_memory(tmp_path, draw
     read(tmp_path / "a.mp4", storyboard, tmp_path)
     seconds = cuts.FLASH + 2 * choice.EDGE
     assert (len(opened), len(held)) == (1, 48)
-    assert max(held) <= choice.CANDIDATES + cuts.WINDOW + seconds * 12
+    assert max(held) <= choice.CANDIDATES + adaptive.WINDOW + seconds * 12
+
+
+def test_decoded_frames_are_freed_as_they_pass(tmp_path, draw, monkeypatch):
+    """PyAV's side data and its frame keep each other alive until the garbage collector runs."""
+    encode(tmp_path / "a.mp4", blurred_shots(draw, [9] * 6, (320, 180)), size=(320, 180), fps=12)
+    alive = []
+    real = choice.Chooser.add
+
+    def add(self, frame):
+        real(self, frame)
+        alive.append(
+            sum(
+                isinstance(one, av.VideoFrame) and bool(one.format) and one.format.name == "yuv420p"
+                for one in gc.get_objects()
+            )
+        )
+
+    monkeypatch.setattr(choice.Chooser, "add", add)
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(list(FilmReader(tmp_path / "a.mp4").shots())) == 6
+    finally:
+        gc.enable()
+    assert len(alive) == 144 and max(alive) < 40
 
 
 def write(path: Path, images: Iterable[np.ndarray], *, times: Iterable[int] | None = None, turn=0, wide=1) -> Path:
