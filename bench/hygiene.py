@@ -6,8 +6,8 @@ The films are those of the miniature world with a moving camera, every third sho
 Bars: precision and recall of crop edges; an edge is right within 1 % of the side or 2 pixels. Blank frames: drawn ones
 against scenes by day, at night and in fog. Text: of the frames with a subtitle (one or two lines, for the whole shot or
 part of it) the share in which it was found, 60 % of every line at least; of the shots without text, or with a sign that
-moves with the scene, the share in which something was found. Marks: the same for shots with a logo, opaque or not, and
-for those of a film without one. Older code had none of this, so there is no column for it.
+moves with the scene, the share in which something was found. Marks: the same for shots with a visible logo, opaque or
+not, and for all shots. Older code had none of this, so there is no column for it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ SIZE = WIDTH, HEIGHT = 640, 360
 SMALL = (512, 288)
 MOMENTS, DARK = 3, 3
 """Frames of a shot in which bars and marks are looked for; every so many shots one is dark."""
+VISIBLE = 12
+"""Levels by which a mark differs from the picture at least, to be looked for."""
 ENOUGH = 0.6
 """Share of a rectangle that must be found."""
 SUBTITLES = (["So what?"], ["They will be here at dawn."], ["I never said that it was mine,", "did I?"])
@@ -198,12 +200,19 @@ def show_marks(seed: int, shots: int) -> None:
         for number, image in small_frames([[image for image, _ in each] for each in laid]):
             finder.add(number, image)
         for number in range(shots):
-            found = finder.overlays(number)
-            right = [one for one in found if opacity and covered((one,), laid[number][0][1]) > 0]
-            marked += bool(opacity)
-            hits += covered(tuple(right), laid[number][0][1]) >= ENOUGH
+            found, (marked_image, box) = finder.overlays(number), laid[number][0]
+            visible = is_visible(images[number][0], marked_image)
+            right = tuple(one for one in found if opacity and covered((one,), box) > 0)
+            marked += visible
+            hits += visible and covered(right, box) >= ENOUGH
             alarms += len(right) < len(found)
     print(f"marks: found {hits / marked:.3f} of {marked} shots, false alarms {alarms / (4 * shots):.3f} of {4 * shots}")
+
+
+def is_visible(image: Frame, marked: Frame) -> bool:
+    """Whether a mark changes the pixels that it lies on by VISIBLE levels on average; a grey one on snow may not."""
+    change = np.abs(image.astype(int) - marked).max(axis=2)
+    return bool(change.any() and change[change > 0].mean() >= VISIBLE)
 
 
 if __name__ == "__main__":

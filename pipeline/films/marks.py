@@ -25,7 +25,7 @@ EDGE = 4.0
 """Levels per pixel from which a change of brightness is an edge, even one that a picture shows through."""
 STEADY = 0.6
 """Share of its strength that an edge keeps in the mean over a shot, if it holds still."""
-SHARE, LEAST_SETS = 0.6, 5
+SHARE, LEAST_SETS = 0.6, 6
 """Share of the sets, and their number, in which a mark in a corner must show the same edges."""
 SHARE_INSIDE, LEAST_SETS_INSIDE = 0.85, 8
 """The same for a mark elsewhere, where people stand who are drawn or filmed alike in many shots."""
@@ -45,6 +45,8 @@ SIDES = (0.008, 0.45)
 """Sides of a mark as shares of the frame's; thinner ones are lines, larger ones a frame within the frame."""
 MIXED = 0.12
 """Share of its edges that must run upright, and as many level; the edge of a bar has one direction only."""
+WHOLE = 0.7
+"""Share of its edges that a set shows on average; of what people and places happen to have in common they show less."""
 PRESENT = 0.3
 """Share of a mark's edges from which a shot has it."""
 PAD = 2
@@ -93,7 +95,8 @@ class MarkFinder:
             known = sorted(self._seen)
             self._marks = _marks(_sets([self._sectors(each) for each in known[:: 1 + len(known) // MOST_SHOTS]]))
         sectors = self._sectors(shot)
-        return tuple(Overlay.around(mark.box, self._size, PAD) for mark in self._marks if _has(sectors, mark))
+        shown = [mark for mark in self._marks if float(_shown(mark, sectors).mean()) >= PRESENT]
+        return tuple(Overlay.around(mark.box, self._size, PAD) for mark in shown)
 
     def _sectors(self, shot: int) -> Sectors:
         width, height = self._size or (0, 0)
@@ -147,7 +150,7 @@ def _marks(sets: list[list[Sectors]]) -> list[_Mark]:
     count, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     boxes = [(x, y, x + width, y + tall) for x, y, width, tall, _ in stats[1:count].tolist()]
     marks = [_Mark(box, edges[_area(box)], direction[_area(box)]) for box in boxes]
-    return [mark for mark in marks if _is_mark(mark, width, height)]
+    return [mark for mark in marks if _is_mark(mark, width, height) and _whole(mark, sets) >= WHOLE]
 
 
 def _area(box: Pixels) -> tuple[slice, slice]:
@@ -165,8 +168,14 @@ def _is_mark(mark: _Mark, width: int, height: int) -> bool:
     return MIXED <= upright <= 1 - MIXED
 
 
-def _has(sectors: Sectors, mark: _Mark) -> bool:
+def _whole(mark: _Mark, sets: list[list[Sectors]]) -> float:
+    """How much of its edges a set shows on average."""
+    return float(np.mean([np.any([_shown(mark, sectors) for sectors in shots], axis=0).mean() for shots in sets]))
+
+
+def _shown(mark: _Mark, sectors: Sectors) -> Mask:
+    """Which of a mark's edges a shot shows."""
     here = sectors[_area(mark.box)][mark.edges].astype(int) - 1
     wanted = mark.sectors[mark.edges].astype(int)
-    same = (here == wanted) | ((here + 1) % SECTORS == wanted)
-    return int((same & (here >= 0)).sum()) >= PRESENT * len(wanted)
+    shown: Mask = ((here == wanted) | ((here + 1) % SECTORS == wanted)) & (here >= 0)
+    return shown

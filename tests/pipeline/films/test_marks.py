@@ -11,13 +11,13 @@ from miniature import postproduction as post
 from miniature.draw import draw
 from pipeline.films.marks import MarkFinder
 
-SHOTS = 16
+SHOTS = 18
 SMALL = (512, 288)
 
 
 @pytest.fixture(scope="module")
 def scenes() -> list[list[np.ndarray]]:
-    return [[draw(shot.scene, time=t / 2) for t in range(2)] for shot in film.script(950_001, shots=SHOTS)]
+    return [[draw(shot.scene, time=t / 2) for t in range(2)] for shot in film.script(960_001, shots=SHOTS)]
 
 
 def finder_of(frames: list[list[np.ndarray]]) -> MarkFinder:

@@ -119,7 +119,7 @@ def test_decoded_frames_are_freed_as_they_pass(tmp_path, draw, monkeypatch):
         real(self, frame)
         alive.append(
             sum(
-                isinstance(one, av.VideoFrame) and bool(one.format) and one.format.name == "yuv420p"
+                type(one) is av.VideoFrame and bool(one.format) and one.format.name == "yuv420p"
                 for one in gc.get_objects()
             )
         )
