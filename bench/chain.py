@@ -31,7 +31,7 @@ from bench.claim_figures import DRAWN, draw_pages
 from miniature.film import truth_path
 from miniature.world import Character
 from training import generate
-from training.generate import GenerationRequest
+from training.generator import GenerationRequest
 
 GOAL = 0.6
 LOOKS = ("once", "each")

@@ -44,7 +44,7 @@ from pipeline.consistency.thresholds import Estimate, share
 from pipeline.pixels import cut
 from pipeline.text.names import POOL
 from training import config, dataset, generate, loop, sampling
-from training.generate import GenerationRequest, Generator
+from training.generator import Adapter, GenerationRequest, Generator
 from training.job import Job, find_backend
 from training.processes import Processes
 
@@ -152,7 +152,7 @@ def make_generator(file: Path | None, given_as: sampling.GivenAs = "clean") -> G
     wanted = config.load(storyboard, miniature=True)
     return Generator(
         find_backend(storyboard.base, wanted.model, None),
-        file,
+        (Adapter(file),) if file else (),
         config.scaled(storyboard.grid_layout, 0.125, 64, 16),
         sampling.SamplingSettings(wanted.sample_steps, wanted.guidance),
         torch.device("cpu"),

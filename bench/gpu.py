@@ -84,7 +84,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 }
 """Settings of the training that a variant changes, most important variant first."""
 MISSING = (
-    "drawing from an int8, nf4 or fp8 base (`iclora generate` always loads bf16)",
+    "drawing from an int8, nf4 or fp8 base (`iclora generate --weights`)",
     "drawing with torch.compile",
     "fp8 products (train.base_weights=fp8 stores 8 bits and computes in bf16)",
     "a plan of the memory that drawing takes",

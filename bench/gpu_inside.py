@@ -223,13 +223,14 @@ def draw(order: Order, result: Result) -> None:
     from pipeline import task
     from pipeline.errors import BadInput
     from training import generate
+    from training.generator import Adapter, GenerationRequest, open_generator
     from training.processes import Processes
     from training.sampling import SamplingSettings
 
     if not order.lora.exists():
         raise BadInput(f"there is no LoRA to draw with; measure '{order.family} bf16 {order.task}' first.")
     device = Processes().device
-    generator = generate.open_generator(order.lora, str(order.model), SamplingSettings(DRAWN, GUIDANCE), device)
+    generator = open_generator([Adapter(order.lora)], str(order.model), SamplingSettings(DRAWN, GUIDANCE), device)
     result.add(canvas=list(generator.layout.canvas))
     ends: list[float] = []
 
@@ -241,7 +242,7 @@ def draw(order: Order, result: Result) -> None:
             result.add_memory("steps")
 
     hook = register_module_forward_hook(note)
-    (grid,) = generate.draw(generator, [generate.GenerationRequest(caption(task.load(order.task), 0))])
+    (grid,) = generate.draw(generator, [GenerationRequest(caption(task.load(order.task), 0))])
     hook.remove()
     result.add_memory("decoding")
     passes = len(ends) // DRAWN  # with guidance some families take two a step

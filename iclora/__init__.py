@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iclora.exported import write_configs
-    from iclora.lora import Generation, ImageSet, Training, generate, open_generation, open_training, train
+    from iclora.generation import Generation, ImageSet, generate, open_generation
+    from iclora.lora import Training, open_training, train
     from iclora.machine import Machine, doctor
     from iclora.opening import open_run
+    from iclora.prompts import Prompt
     from iclora.run import Run, StageResult
     from iclora.settings import Setting, list_plug_ins, list_tasks, load_task
     from iclora.surveys import Fit, Survey, survey
@@ -39,6 +41,7 @@ __all__ = [
     "ImageSet",
     "Machine",
     "MissingWeights",
+    "Prompt",
     "Run",
     "Setting",
     "StageResult",
@@ -58,8 +61,9 @@ __all__ = [
     "write_configs",
 ]
 _HOMES = {
-    **dict.fromkeys(("Generation", "ImageSet", "Training", "generate"), "iclora.lora"),
-    **dict.fromkeys(("open_generation", "open_training", "train"), "iclora.lora"),
+    **dict.fromkeys(("Generation", "ImageSet", "generate", "open_generation"), "iclora.generation"),
+    **dict.fromkeys(("Training", "open_training", "train"), "iclora.lora"),
+    **dict.fromkeys(("Prompt",), "iclora.prompts"),
     **dict.fromkeys(("write_configs",), "iclora.exported"),
     **dict.fromkeys(("Machine", "doctor"), "iclora.machine"),
     **dict.fromkeys(("open_run",), "iclora.opening"),

@@ -235,3 +235,12 @@ def make_job(tmp_path: Path, tiny_flux: Path, grids: Path, encoded: Cache) -> Ca
         return Job(of, wanted, dataset.read(data, of), backend, tmp_path / folder, cache)
 
     return make
+
+
+@pytest.fixture
+def lora(make_job: Callable[..., Job]) -> Path:
+    """A LoRA of two steps, large enough to have an effect."""
+    from training import loop
+    from training.processes import Processes
+
+    return loop.train(make_job(steps=2, learning_rate=0.05), Processes(), lambda *_: None).file

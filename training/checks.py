@@ -56,4 +56,4 @@ def _patience(job: Job) -> None:
 def _start(job: Job) -> None:
     """Tries the LoRA to start from, if there is one, on a transformer without weights."""
     if job.config.init:
-        lora.attach(job.backend.blank("transformer"), job.backend.TARGETS, job.config)
+        lora.attach(job.backend.blank("transformer"), job.backend, job.config)

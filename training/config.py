@@ -38,6 +38,9 @@ BESIDES = {
 }
 """Settings that do not affect the trained weights. The last row names weights: `Job.recipe` says which those are."""
 
+BaseWeights = Literal["auto", "fp32", "bf16", "int8", "nf4", "fp8"]
+"""How the base is held in memory; auto is bf16 on a GPU and fp32 on a CPU."""
+
 
 class Config(Recipe):
     """The recipe that all trainers share, with the settings that only iclora's own training has."""
@@ -75,7 +78,7 @@ class Config(Recipe):
     """Allow the text encoder to truncate captions that are too long; otherwise they are an error."""
 
     # the machine
-    base_weights: Literal["auto", "fp32", "bf16", "int8", "nf4", "fp8"] = "auto"
+    base_weights: BaseWeights = "auto"
     """Precision of the frozen base model: auto is bf16 on a GPU and fp32 on a CPU; int8 and nf4 need CUDA and
     bitsandbytes. The LoRA itself is always fp32."""
     checkpointing: bool | None = None

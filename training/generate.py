@@ -1,122 +1,28 @@
-"""Image sets from a LoRA: encodes prompts and pictures, frees the encoders, then samples and decodes grids."""
+"""Draws grids: encodes prompts and pictures, frees the encoders, then samples and decodes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from pipeline import pixels
 from pipeline.errors import BadInput
+from pipeline.pixels import subject
 from pipeline.progress import LOG
-from pipeline.records import Layout
 from pipeline.wording import counted
-from training import dataset, latents, lora, lora_file, machine, objective, random_streams, sampling
+from training import dataset, latents, lora, machine, objective, random_streams, sampling
 from training.backends.base import Backend, Encoded, Prompts, dtype_of
-from training.config import MINIATURE, MINIATURE_NAME, Config, scaled
-from training.job import find_backend
-from training.lora_file import Card
-from training.sampling import SamplingSettings
+from training.config import Config
+from training.generator import GenerationRequest, Generator
 
 TOGETHER = 768
 """Tokens up to which several canvases are sampled at once; larger ones go one by one."""
-CROPPED = 0.1
-"""Share of a given picture's area that may be cropped without a remark."""
-
-
-@dataclass(frozen=True)
-class GenerationRequest:
-    """One grid to generate."""
-
-    prompt: str
-    seed: int = 0
-    given: Mapping[int, Image.Image] = field(default_factory=dict)
-    """Pictures of panels (from 0) that are there already; cropped evenly to their panel's shape."""
-    references: tuple[Image.Image, ...] = ()
-    """Pictures that the model is shown beside the grid, for families that take any."""
-
-
-@dataclass(frozen=True)
-class Generator:
-    """What grids are generated with."""
-
-    backend: Backend
-    lora: Path | None
-    """A LoRA file with diffusers' keys; None for the base alone."""
-    layout: Layout
-    """The canvas at the size that is sampled."""
-    settings: SamplingSettings
-    device: torch.device
-    given_as: sampling.GivenAs = "clean"
-    card: Card | None = None
-    """What the LoRA file says about itself."""
-
-
-def open_generator(file: Path, model: str | None, settings: SamplingSettings, device: torch.device) -> Generator:
-    """A generator as a LoRA file written by iclora describes it: base, canvas, and how given panels are shown.
-
-    A base on the hub is taken at the commit that the LoRA was trained on.
-
-    Args:
-        model: another base model than the one in the file, or where its folder is.
-
-    Raises:
-        BadInput: the file is not iclora's or is damaged, doesn't fit the base, or was trained on a folder whose place
-            must be given.
-        MissingWeights: the base is not there.
-    """
-    card = lora_file.read_card(file)
-    name = model or (str(MINIATURE) if card.base == MINIATURE_NAME else card.base)
-    commit, on_hub, _ = card.weights.partition("/")
-    backend = find_backend(card.family, name, commit if on_hub and name == card.base else None)
-    backend.named_by = "--model "
-    if "/" not in name and backend.folder is None:
-        raise BadInput(f"{file} was trained on the base in a folder '{name}'; say where it is with --model FOLDER.")
-    backend.check()
-    lora.check_fit(file, lora_file.read_weights(file), backend.blank("transformer"))
-    layout = scaled(card.layout, max(card.scales), backend.token, backend.token)
-    given_as: sampling.GivenAs = "clean" if card.recipe["conditional"] else "noised"
-    return Generator(backend, file, layout, settings, device, given_as, card)
-
-
-def remarks(generator: Generator, request: GenerationRequest) -> list[str]:
-    """How a request differs from what the LoRA has learnt, one sentence each; it can be generated all the same."""
-    card, found = generator.card, []
-    if card is None:
-        return []
-    if (weights := generator.backend.identity("transformer")) != card.weights:
-        found.append(
-            f"{generator.backend.model} has other weights ({weights}) than the base that the LoRA was trained on "
-            f"({card.base}, {card.weights}), so the LoRA may have less effect."
-        )
-    tags = [tag for tag in (card.prefix, *card.markers) if tag]
-    missing, places = [tag for tag in tags if tag not in request.prompt], [request.prompt.find(tag) for tag in tags]
-    if missing or places != sorted(places):
-        fault = f"lacks {', '.join(missing)}" if missing else "has its markers in another order"
-        found.append(f"the prompt {fault}; every caption in the LoRA's training reads {' ... '.join(tags)} ...")
-    found += _remarks_on_given(generator.layout, card, request.given)
-    return found
-
-
-def _remarks_on_given(layout: Layout, card: Card, given: Mapping[int, Image.Image]) -> Iterator[str]:
-    share, panels = card.recipe["conditional"], sorted(panel + 1 for panel in given)
-    learnt = f"panel {', '.join(map(str, card.condition))}" if card.condition else "some panels"
-    if (share == 1 and not given) or (share and given and card.condition and panels != sorted(card.condition)):
-        here = f"panel {', '.join(map(str, panels))} is" if panels else "none is"
-        yield f"the LoRA has learnt to generate with {learnt} given, and here {here}; use --given PANEL=FILE."
-    for panel, image in given.items():
-        stretch = image.width / image.height * layout.panel_height / layout.panel_width
-        if (lost := 1 - min(stretch, 1 / stretch)) > CROPPED:
-            yield (
-                f"the picture for panel {panel + 1} loses {lost:.0%} of its area, since it has {image.width} x "
-                f"{image.height} pixels and the panel {layout.panel_width} x {layout.panel_height}; crop it to that "
-                "shape yourself to choose what stays."
-            )
 
 
 @dataclass(frozen=True)
@@ -152,7 +58,13 @@ def draw(generator: Generator, requests: Sequence[GenerationRequest]) -> list[Im
                 )
                 for one, request in zip(inputs, requests, strict=True)
             ]
-    drawn = _draw(generator, requests, inputs)
+    try:
+        drawn = _draw(generator, requests, inputs)
+    except torch.OutOfMemoryError as error:
+        raise BadInput(
+            f"the GPU's memory is too small for {backend.model} with weights as {generator.weights} and a canvas of "
+            f"{' x '.join(map(str, generator.layout.canvas))}; use --weights int8 or nf4, or close other programs."
+        ) from error
     if not drawn.isfinite().all():
         raise BadInput(
             f"{backend.model} produces NaN or infinity at --guidance {generator.settings.guidance:g}; lower it, or use "
@@ -208,9 +120,24 @@ def _given(generator: Generator, vae: Any, request: GenerationRequest) -> tuple[
     size = (layout.panel_width, layout.panel_height)
     panels = torch.zeros(layout.size, 3, size[1], size[0])
     for panel, image in request.given.items():
-        panels[panel] = dataset.pixels(dataset.fitted(image, size))
+        panels[panel] = dataset.pixels(_in_panel(image, size))
     encoded = latents.place(generator.backend.encode_image(vae, panels)[0], boxes)
     return encoded, objective.panel_mask(boxes, list(request.given), *encoded.shape[-2:])
+
+
+def _in_panel(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A given picture in its panel's size, cropped around what stands out in it, as grids are composed."""
+    image = image.convert("RGB")
+    focus, _ = subject.focus_of(image, image.size, size)
+    return pixels.fitted(image, size, "crop", focus)
+
+
+def with_given(generator: Generator, grid: Image.Image, request: GenerationRequest) -> Image.Image:
+    """A drawn grid with its given panels as they were given, pixel by pixel: the decoder changes them a little."""
+    layout, grid = generator.layout, grid.copy()
+    for panel, image in request.given.items():
+        grid.paste(_in_panel(image, (layout.panel_width, layout.panel_height)), layout.boxes[panel][:2])
+    return grid
 
 
 def _reference(backend: Backend, vae: Any, image: Image.Image) -> Tensor:
@@ -221,9 +148,11 @@ def _reference(backend: Backend, vae: Any, image: Image.Image) -> Tensor:
 def _draw(generator: Generator, requests: Sequence[GenerationRequest], inputs: Sequence[_Inputs]) -> Tensor:
     """Latents of every request; several small canvases are sampled at once."""
     backend, device = generator.backend, generator.device
-    transformer: Any = backend.load("transformer", machine.base_dtype(Config(), device), device)
-    if generator.lora:
-        transformer.load_lora_adapter(lora_file.read_weights(generator.lora), prefix=None)
+    config = Config(base_weights=generator.weights, checkpointing=False)
+    transformer: Any = machine.load_transformer(backend, config, device)
+    if generator.loras:
+        read = [(lora.read(one.file, transformer, backend), one.strength) for one in generator.loras]
+        transformer.load_lora_adapter(lora.added_up(read), prefix=None)
     canvas = generator.layout.canvas
     shape = backend.latent_shape(canvas)
     together = max(1, TOGETHER // backend.tokens(canvas))

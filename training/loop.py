@@ -165,7 +165,7 @@ def encode(job: Job, processes: Processes, progress: Progress) -> EncodedDataset
 
 def _begin(job: Job, transformer: Any, saved: dict[str, Any] | None) -> State:
     """Attaches a LoRA to the transformer, a new one or as it was saved."""
-    weights = lora.attach(transformer, job.backend.TARGETS, job.config)
+    weights = lora.attach(transformer, job.backend, job.config)
     fused.fuse(transformer)
     optimizer = machine.make_optimizer(weights.values(), job.config)
     state = State(weights, lora.Average(weights, job.config.ema), optimizer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import BadInput
+from training.backends.base import Backend
 from training.config import Config
-from training.lora_file import LISTED, SUFFIXES, layers_of, read_weights
+from training.lora_file import LISTED, layers_of, read_weights
+from training.lora_keys import SUFFIXES
 from training.random_streams import generator
 
 
-def attach(transformer: Any, targets: str, config: Config) -> dict[str, nn.Parameter]:
-    """Puts a LoRA on the layers whose full names match a pattern; returns its weights by layer, A and B.
+def attach(transformer: Any, backend: Backend, config: Config) -> dict[str, nn.Parameter]:
+    """Puts a LoRA on the layers that the family names; returns its weights by layer, A and B.
 
     The weights are float32 whatever the base's dtype is: in bfloat16 a step of 1e-4 leaves most of them unchanged. B is
     zero, so that the model starts as its base, or what `init` says.
@@ -29,9 +31,8 @@ def attach(transformer: Any, targets: str, config: Config) -> dict[str, nn.Param
     """
     from peft import LoraConfig
 
-    start = _start(Path(config.init), transformer, config.rank) if config.init else {}
-    if start:
-        targets = "|".join(re.escape(layer) for layer in layers_of(start))
+    start = _start(Path(config.init), transformer, backend, config.rank) if config.init else {}
+    targets = "|".join(re.escape(layer) for layer in layers_of(start)) or backend.TARGETS
     with torch.random.fork_rng(devices=[]):  # peft draws too, and rounds to the base's dtype
         transformer.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets))  # type: ignore[arg-type]  # peft takes a float, its types say int
     found = {
@@ -56,14 +57,13 @@ def _drawn(shape: torch.Size, seed: int, name: str) -> Tensor:
     return nn.init.kaiming_uniform_(torch.empty(shape), a=math.sqrt(5), generator=rng)
 
 
-def _start(file: Path, transformer: nn.Module, rank: int) -> dict[str, Tensor]:
+def _start(file: Path, transformer: nn.Module, backend: Backend, rank: int) -> dict[str, Tensor]:
     """The weights to start from.
 
     Raises:
         BadInput: they don't fit the transformer, or have another rank.
     """
-    weights = read_weights(file)
-    check_fit(file, weights, transformer)
+    weights = read(file, transformer, backend)
     ranks = {len(weights[layer + SUFFIXES[0]]) for layer in layers_of(weights)}
     if ranks != {rank}:
         raise BadInput(
@@ -73,13 +73,15 @@ def _start(file: Path, transformer: nn.Module, rank: int) -> dict[str, Tensor]:
     return weights
 
 
-def check_fit(file: Path, weights: Mapping[str, Tensor], transformer: nn.Module) -> None:
-    """Refuses a file's weights for layers that the transformer lacks or that have another size in it.
+def read(file: Path, transformer: nn.Module, backend: Backend) -> dict[str, Tensor]:
+    """A LoRA's weights by the transformer's own layers, whatever program wrote the file.
 
     Raises:
-        BadInput: listing the first of them.
+        BadInput: it has weights for layers that the transformer lacks or that have another size in it, or can't be
+            read.
     """
     linear = {name: layer for name, layer in transformer.named_modules() if isinstance(layer, nn.Linear)}
+    weights = read_weights(file, linear, backend.lora_in_diffusers_keys)
     layers = layers_of(weights)
     missing = [layer for layer in layers if layer not in linear]
     unlike = [
@@ -95,6 +97,31 @@ def check_fit(file: Path, weights: Mapping[str, Tensor], transformer: nn.Module)
                 f"{file} has weights for layers that {what} {type(transformer).__name__}: "
                 f"{', '.join(faulty[:LISTED])}; use a LoRA of the same base."
             )
+    return weights
+
+
+def added_up(loras: Sequence[tuple[Mapping[str, Tensor], float]]) -> dict[str, Tensor]:
+    """Several LoRAs as one that changes every layer by the sum of their changes.
+
+    Their matrices stand side by side, so that the rank is the sum of theirs; every layer is filled up with zeros to the
+    largest rank, since diffusers takes other ranks for other strengths.
+
+    Args:
+        loras: weights as `read` returns them, each with its strength.
+    """
+    layers = sorted({layer for weights, _ in loras for layer in layers_of(weights)})
+    found = {}
+    for layer in layers:
+        a, b = (layer + suffix for suffix in SUFFIXES)
+        having = [(weights, strength) for weights, strength in loras if a in weights]
+        found[a] = torch.cat([weights[a] for weights, _ in having])
+        found[b] = torch.cat([weights[b] * strength for weights, strength in having], dim=1)
+    rank = max(len(found[layer + SUFFIXES[0]]) for layer in layers)
+    for layer in layers:
+        a, b = (layer + suffix for suffix in SUFFIXES)
+        missing = rank - len(found[a])
+        found[a], found[b] = nn.functional.pad(found[a], (0, 0, 0, missing)), nn.functional.pad(found[b], (0, missing))
+    return found
 
 
 class Average:

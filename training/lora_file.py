@@ -2,7 +2,8 @@
 
 The file has diffusers' keys (`transformer.<layer>.lora_A.weight`, r x in; `lora_B`, out x r), which ComfyUI maps too.
 The LoRA's strength is folded into B, so that it is right both with the header (diffusers) and without (ComfyUI ignores
-it and takes alpha to equal the rank). `iclora` in the header says what the LoRA is for.
+it and takes alpha to equal the rank). `iclora` in the header says what the LoRA is for. `lora_keys` has the styles of
+other programs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -25,9 +26,9 @@ from pipeline import files, plugins
 from pipeline.errors import BadInput
 from pipeline.records import Layout
 from pipeline.task import LARGEST_CANVAS
+from training import lora_keys
+from training.lora_keys import PREFIX, SUFFIXES, Convert
 
-PREFIX = "transformer."
-SUFFIXES = (".lora_A.weight", ".lora_B.weight")
 LISTED = 3
 """Keys that an error lists."""
 MOST_BYTES = 1 << 32
@@ -176,18 +177,18 @@ def _ordered(content: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[start:]
 
 
-def read_card(path: Path) -> Card:
-    """What a file written by iclora says about itself.
+def find_card(path: Path) -> Card | None:
+    """What a file written by iclora says about itself; None for a file of another program.
 
     Raises:
-        BadInput: it is not a LoRA file, or was written by another program.
+        BadInput: it is not a LoRA file, or its description is damaged.
     """
+    with _opened(path) as file:
+        header = file.metadata() or {}
+    if "iclora" not in header:
+        return None
     try:
-        with _opened(path) as file:
-            header = file.metadata() or {}
         return Card.model_validate_json(header["iclora"])
-    except KeyError as error:
-        raise BadInput(f"{path} was not made by iclora, so it does not say for which task and layout it is.") from error
     except ValidationError as error:
         raise BadInput(
             f"{path} has a damaged description of how to use it ({plugins.faults_of(error)}); use the file as iclora "
@@ -200,15 +201,19 @@ def layers_of(weights: Mapping[str, Tensor]) -> list[str]:
     return sorted(key.removesuffix(SUFFIXES[0]) for key in weights if key.endswith(SUFFIXES[0]))
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights of any file with diffusers' keys, by layer, A and B, with its strength folded into B.
+def read_weights(path: Path, known: Collection[str] = (), convert: Convert | None = None) -> dict[str, Tensor]:
+    """The weights of a LoRA file, by layer as diffusers names it, A and B, with the file's strength folded into B.
 
-    The published In-Context LoRAs are such files: `transformer.` before every key, and no alpha (it was the rank).
-    Others give alpha in their header, as diffusers does, or as a tensor per layer.
+    The published In-Context LoRAs have diffusers' keys, `transformer.` before every key, and no alpha (it was the
+    rank). Others give alpha in their header, as diffusers does, or as a tensor per layer.
+
+    Args:
+        known: the base's linear layers. A file that names others is converted first.
+        convert: renames the tensors of a trainer that names layers in its own way to diffusers' keys.
 
     Raises:
-        BadInput: other keys, more than A and B, or a tensor that is missing, not finite or of a shape that doesn't fit
-            its partner.
+        BadInput: keys of an unknown style, more than A and B, or a tensor that is missing, not finite or of a shape
+            that doesn't fit its partner.
     """
     with _opened(path) as file:
         header, keys = file.metadata() or {}, sorted(file.keys())
@@ -216,7 +221,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         _check_keys(path, keys, adapter)  # before anything is loaded: it may be a whole model
         if odd := sorted({file.get_slice(key).get_dtype() for key in keys} - FLOATS):
             raise BadInput(f"{path} has numbers of the kind {', '.join(odd)}; use a LoRA in 16 or 32 bits.")
-        tensors = {key: file.get_tensor(key).float() for key in keys}
+        read = {key: file.get_tensor(key).float() for key in keys}
+    try:
+        tensors = lora_keys.in_diffusers_style(read, known, convert)
+    except ValueError as error:
+        raise BadInput(f"{path} {error}.") from error
     alphas = {key.removesuffix(".alpha"): value for key, value in tensors.items() if key.endswith(".alpha")}
     weights = {key: value for key, value in tensors.items() if not key.endswith(".alpha")}
     layers = {key.removesuffix(suffix) for key in weights for suffix in SUFFIXES if key.endswith(suffix)}
@@ -266,10 +275,10 @@ def _check_keys(path: Path, keys: Sequence[str], adapter: Adapter) -> None:
     """
     if adapter.use_dora or any("lora_magnitude_vector" in key for key in keys):
         raise BadInput(f"{path} is a DoRA, which has more than two matrices per layer; use a plain LoRA.")
-    if foreign := [key for key in keys if not (key.startswith(PREFIX) and key.endswith((*SUFFIXES, ".alpha")))]:
+    if foreign := [key for key in keys if not lora_keys.is_known(key)]:
         raise BadInput(
-            f"{path} has keys in another style ({', '.join(foreign[:LISTED])}); those of diffusers read "
-            f"'{PREFIX}LAYER{SUFFIXES[0]}'. Convert it with diffusers: load_lora_weights, then save_lora_weights."
+            f"{path} has keys that are no plain LoRA's ({', '.join(foreign[:LISTED])}), which read for example "
+            f"'{PREFIX}LAYER{SUFFIXES[0]}'; use a LoRA of two matrices per layer."
         )
 
 

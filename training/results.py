@@ -77,10 +77,10 @@ def are_written(job: Job, step: int, of_step: int) -> bool:
 
 def _has(file: Path, job: Job, step: int) -> bool:
     try:
-        card = lora_file.read_card(file)
+        card = lora_file.find_card(file)
     except BadInput:  # missing or damaged
         return False
-    return card.step == step and card.recipe == job.recipe
+    return card is not None and card.step == step and card.recipe == job.recipe
 
 
 def finish(job: Job, state: State) -> None:

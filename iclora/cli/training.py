@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 import iclora
 from iclora import console
 from iclora.cli.options import Out, SetHere, TaskName
+from iclora.prompts import Prompt, read
 from pipeline.errors import BadInput
+
+BaseWeights = Literal["auto", "fp32", "bf16", "int8", "nf4", "fp8"]
+EXAMPLES = {"--panel": '"a cat sits on a wall"', "--given": "photo.png"}
 
 
 def train(
@@ -46,41 +50,99 @@ def train(
 
 
 def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
-    lora: Annotated[Path, typer.Argument(help="A LoRA file that iclora has trained.")],
-    prompt: Annotated[str, typer.Argument(help="A joint caption, with the markers of the LoRA's task.")],
+    lora: Annotated[Path, typer.Argument(help="A LoRA file.")],
+    prompt: Annotated[
+        str, typer.Argument(help="A joint caption, with the markers of the LoRA's task.", show_default=False)
+    ] = "",
+    summary: Annotated[
+        str, typer.Option("--summary", help="In place of a joint caption: what the panels share ...")
+    ] = "",
+    panels: Annotated[
+        list[str] | None, typer.Option("--panel", help='... and 1="TEXT", what a panel shows; once for each panel.')
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts",
+            help="A table of prompts, CSV or .jsonl: prompt, or summary and panel 1, panel 2, ...; seed; given 1, ...",
+        ),
+    ] = None,
     given: Annotated[
         list[str] | None, typer.Option("--given", help="1=photo.png: a panel that exists already; repeatable.")
+    ] = None,
+    keep_given: Annotated[
+        bool, typer.Option("--keep-given", help="Leave the given panels unchanged to the pixel.")
+    ] = False,
+    strength: Annotated[float, typer.Option("--strength", help="Of the LoRA: 0 is the base, 1 as trained.")] = 1.0,
+    more: Annotated[
+        list[str] | None,
+        typer.Option("--lora", help="FILE or FILE=0.8: another LoRA beside the first, with its strength; repeatable."),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="The task whose canvas is drawn; for LoRAs of other programs.")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed gives another grid.")] = 0,
+    weights: Annotated[
+        BaseWeights, typer.Option("--weights", help="How the base is held in memory; int8, nf4 and fp8 take less.")
+    ] = "auto",
+    seed: Annotated[list[int] | None, typer.Option("--seed", help="One image set for each; repeatable.")] = None,
     steps: Annotated[int, typer.Option("--steps", help="Steps from noise to image.")] = 20,
     guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt pulls.")] = 3.5,
     to: Annotated[
         Path | None,
-        typer.Option("--to", help="The grid's file, generated.png by default; its panels get -1, -2, ... appended."),
+        typer.Option(
+            "--to",
+            help="The grid's file, generated.png by default; its panels get -1, -2, ... appended, the recipe .json.",
+        ),
     ] = None,
 ) -> None:
-    """Generate one image set with a LoRA, from text alone or around given images."""
+    """Generate image sets with a LoRA, from text alone or around given images."""
+    asked: list[Prompt] = [] if prompts is None else read(prompts)
+    if prompt or summary or panels or not asked:
+        asked.append(Prompt(prompt, summary, _by_panel("--panel", "TEXT", panels or [])))
     with console.progress():
         generation = iclora.open_generation(
-            lora, prompt, given=_by_panel(given or []), model=model, seed=seed, steps=steps, guidance=guidance
+            {lora: strength, **dict(map(_with_strength, more or []))},
+            asked,
+            given={panel: Path(file) for panel, file in _by_panel("--given", "FILE", given or []).items()},
+            keep_given=keep_given,
+            task=task,
+            model=model,
+            weights=weights,
+            seeds=seed or [0],
+            steps=steps,
+            guidance=guidance,
         )
         files = generation.free_files(to)
         console.lines(f"note: {remark}" for remark in generation.remarks)
-        (drawn,) = generation.run()
-    drawn.save(files)
-    console.line(f"{files[0]}, and its panels in {files[1]} to {files[-1].name}")
+        drawn = generation.run()
+    for image_set, (grid, *panel_files, recipe) in zip(drawn, files, strict=True):
+        image_set.save([grid, *panel_files, recipe])
+        console.line(f"{grid}, its panels in {panel_files[0]} to {panel_files[-1].name}, its recipe in {recipe.name}")
 
 
-def _by_panel(given: list[str]) -> dict[int, Path]:
-    files: dict[int, Path] = {}
+def _by_panel(option: str, what: str, given: list[str]) -> dict[int, str]:
+    found: dict[int, str] = {}
     for text in given:
-        panel, equals, path = text.partition("=")
+        panel, equals, value = text.partition("=")
         if not equals or not panel.isdecimal():
-            raise BadInput(f"--given takes PANEL=FILE such as 1=photo.png, got '{text}'.")
-        if int(panel) in files:
-            raise BadInput(f"panel {int(panel)} is given twice, {files[int(panel)]} and {path}; leave one out.")
-        files[int(panel)] = Path(path)
-    return files
+            raise BadInput(f"{option} takes PANEL={what} such as 1={EXAMPLES[option]}, got '{text}'.")
+        if int(panel) in found:
+            raise BadInput(
+                f"panel {int(panel)} has two values for {option}, {found[int(panel)]} and {value}; leave one out."
+            )
+        found[int(panel)] = value
+    return found
+
+
+def _with_strength(text: str) -> tuple[Path, float]:
+    """A file and its strength. A file's name may contain an equals sign itself."""
+    file, equals, strength = text.rpartition("=")
+    if not equals or Path(text).exists():
+        return Path(text), 1.0
+    try:
+        return Path(file), float(strength)
+    except ValueError as error:
+        raise BadInput(f"--lora takes FILE or FILE=STRENGTH such as style.safetensors=0.8, got '{text}'.") from error

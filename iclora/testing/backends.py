@@ -149,7 +149,7 @@ def every_target_learns(backend: Backend) -> None:
     transformer: Any = backend.load("transformer", torch.float32, "cpu")
     linear = {name for name, layer in transformer.named_modules() if isinstance(layer, torch.nn.Linear)}
     wanted = {name for name in linear if re.fullmatch(backend.TARGETS, name)}
-    weights = lora.attach(transformer, backend.TARGETS, settings.Config(rank=2, alpha=2))
+    weights = lora.attach(transformer, backend, settings.Config(rank=2, alpha=2))
     assert wanted, f"TARGETS must match linear layers of the transformer, got {backend.TARGETS}"
     trained = {re.sub(r"\.lora_[AB]\.weight$", "", name) for name in weights}
     assert trained == wanted, f"TARGETS must match the layers that get a LoRA, but not {sorted(trained ^ wanted)}"

@@ -21,9 +21,10 @@ from torch import Tensor
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.pixels import cut, open_image
 from pipeline.records import Layout
+from pipeline.task import load
 from training import generate, loop
 from training.backends import flux
-from training.generate import GenerationRequest
+from training.generator import Adapter, GenerationRequest, Generator, open_generator, remarks
 from training.job import Job
 from training.processes import Processes
 from training.sampling import SamplingSettings
@@ -35,18 +36,13 @@ Make = Callable[..., Job]
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def lora(make_job: Make) -> Path:
-    return loop.train(make_job(steps=2, learning_rate=0.05), Processes(), lambda *_: None).file
-
-
 def difference(one: Image.Image, other: Image.Image) -> int:
     """The largest difference of any pixel."""
     return max(high for _, high in ImageChops.difference(one, other).getextrema())
 
 
 def test_the_file_states_task_and_canvas_and_mode(lora: Path, tiny_flux: Path) -> None:
-    generator = generate.open_generator(lora, str(tiny_flux), SETTINGS, CPU)
+    generator = open_generator([Adapter(lora)], str(tiny_flux), SETTINGS, CPU)
     assert generator.layout.canvas == (128, 192)
     assert generator.backend.BASE == "flux-1"
     assert generator.given_as == "noised"  # it was trained jointly
@@ -54,12 +50,12 @@ def test_the_file_states_task_and_canvas_and_mode(lora: Path, tiny_flux: Path) -
 
 def test_a_conditional_lora_sees_given_panels_without_noise(make_job: Make, tiny_flux: Path) -> None:
     file = loop.train(make_job(steps=1, conditional=1.0), Processes(), lambda *_: None).file
-    assert generate.open_generator(file, str(tiny_flux), SETTINGS, CPU).given_as == "clean"
+    assert open_generator([Adapter(file)], str(tiny_flux), SETTINGS, CPU).given_as == "clean"
 
 
 def test_the_folder_of_a_base_must_be_given(lora: Path) -> None:
     with pytest.raises(BadInput, match="was trained on the base in a folder 'flux'; say where it is with --model"):
-        generate.open_generator(lora, None, SETTINGS, CPU)
+        open_generator([Adapter(lora)], None, SETTINGS, CPU)
 
 
 def test_the_base_is_loaded_at_the_commit_that_the_lora_was_trained_on(
@@ -71,7 +67,7 @@ def test_the_base_is_loaded_at_the_commit_that_the_lora_was_trained_on(
     file = changed(lora, card={"base": "someone/flux", "weights": "c0ffee/transformer"})
     for model, hint in ((None, "'hf download someone/flux --revision c0ffee'"), ("a/b", "'hf download a/b'")):
         with pytest.raises(MissingWeights, match=rf"{hint} .* as diffusers saves it with --model FOLDER\.$"):
-            generate.open_generator(file, model, SETTINGS, CPU)
+            open_generator([Adapter(file)], model, SETTINGS, CPU)
 
 
 def changed(file: Path, *, card: Mapping[str, Any] | None = None, weights: Mapping[str, Tensor] | None = None) -> Path:
@@ -101,13 +97,13 @@ def test_a_file_that_is_damaged_or_does_not_fit_its_base_is_refused_in_one_sente
         ),
     ):
         with pytest.raises(BadInput, match=re.escape(sentence)):
-            generate.open_generator(changed(lora, **change), str(tiny_flux), SETTINGS, CPU)
+            open_generator([Adapter(changed(lora, **change))], str(tiny_flux), SETTINGS, CPU)
 
 
 def test_nan_and_infinity_are_errors_and_not_images(lora: Path, tiny_flux: Path, tmp_path: Path) -> None:
     """From a LoRA of finite weights whose products overflow, and from a VAE that decodes to NaN."""
     huge = {name: torch.full_like(weight, 1e30) for name, weight in load_file(lora).items()}
-    generator = generate.open_generator(changed(lora, weights=huge), str(tiny_flux), SETTINGS, CPU)
+    generator = open_generator([Adapter(changed(lora, weights=huge))], str(tiny_flux), SETTINGS, CPU)
     with pytest.raises(BadInput, match=r"produces NaN or infinity at --guidance 3\.5"):
         generate.draw(generator, [GenerationRequest(PROMPT)])
     ill = shutil.copytree(tiny_flux, tmp_path / "model")
@@ -115,15 +111,15 @@ def test_nan_and_infinity_are_errors_and_not_images(lora: Path, tiny_flux: Path,
     bias = load_file(weights)["decoder.conv_out.bias"]
     save_file(load_file(weights) | {"decoder.conv_out.bias": torch.full_like(bias, math.nan)}, weights)
     with pytest.raises(BadInput, match=r"the VAE of .*model decodes to NaN or infinity"):
-        generate.draw(generate.open_generator(lora, str(ill), SETTINGS, CPU), [GenerationRequest(PROMPT)])
+        generate.draw(open_generator([Adapter(lora)], str(ill), SETTINGS, CPU), [GenerationRequest(PROMPT)])
 
 
 def test_a_request_unlike_the_training_gets_a_warning_and_is_generated_anyway(lora: Path, tiny_flux: Path) -> None:
     photo, small = Image.new("RGB", (128, 64)), Image.new("RGB", (64, 64))
 
     def warnings(request: GenerationRequest, **card: Any) -> list[str]:
-        generator = generate.open_generator(changed(lora, card=card), str(tiny_flux), SETTINGS, CPU)
-        return generate.remarks(generator, request)
+        generator = open_generator([Adapter(changed(lora, card=card))], str(tiny_flux), SETTINGS, CPU)
+        return remarks(generator, request)
 
     assert not warnings(GenerationRequest(PROMPT))
     assert not warnings(GenerationRequest(PROMPT, 0, {1: photo}))
@@ -150,14 +146,38 @@ def test_a_request_unlike_the_training_gets_a_warning_and_is_generated_anyway(lo
         assert not warnings(GenerationRequest(PROMPT, 0, given), recipe={"conditional": share}, condition=panels)
 
 
-def test_a_file_from_another_program_is_refused(lora: Path, tmp_path: Path) -> None:
+def test_a_file_from_another_program_needs_a_task(lora: Path, tmp_path: Path, tiny_flux: Path) -> None:
     save_file(load_file(lora), tmp_path / "other.safetensors")
-    with pytest.raises(BadInput, match="was not made by iclora"):
-        generate.open_generator(tmp_path / "other.safetensors", None, SETTINGS, CPU)
+    other = [Adapter(tmp_path / "other.safetensors")]
+    with pytest.raises(BadInput, match="does not say which canvas it has learnt; name the task with --task"):
+        open_generator(other, None, SETTINGS, CPU)
+    generator = open_generator(other, str(tiny_flux), SETTINGS, CPU, load("storyboard"))
+    assert generator.layout.canvas == (1024, 1536)
+    assert (generator.given_as, generator.card) == ("noised", None)
+    both = open_generator([*other, Adapter(lora)], str(tiny_flux), SETTINGS, CPU)
+    assert both.layout.canvas == (128, 192)
+
+
+def test_loras_are_added_up_by_their_strengths(lora: Path, tiny_flux: Path) -> None:
+    """A LoRA at twice its strength is the LoRA and itself; at 0 it is the base."""
+
+    def drawn(*strengths: float) -> Image.Image:
+        generator = open_generator([Adapter(lora, one) for one in strengths], str(tiny_flux), SETTINGS, CPU)
+        return generate.draw(generator, [GenerationRequest(PROMPT)])[0]
+
+    base = replace(open_generator([Adapter(lora)], str(tiny_flux), SETTINGS, CPU), loras=())
+    assert difference(drawn(0.0), generate.draw(base, [GenerationRequest(PROMPT)])[0]) == 0
+    assert difference(drawn(2.0), drawn(1.0, 1.0)) <= 1
+    assert difference(drawn(2.0), drawn(1.0)) > 1
+
+
+def test_weights_that_the_machine_can_t_hold_are_refused_before_anything_is_loaded(lora: Path) -> None:
+    with pytest.raises(BadInput, match="int8 needs a CUDA device"):
+        open_generator([Adapter(lora)], None, SETTINGS, CPU, weights="int8")
 
 
 def test_the_same_request_gives_the_same_grid_alone_and_in_a_batch(lora: Path, tiny_flux: Path) -> None:
-    generator = generate.open_generator(lora, str(tiny_flux), SETTINGS, CPU)
+    generator = open_generator([Adapter(lora)], str(tiny_flux), SETTINGS, CPU)
     requests = [GenerationRequest(PROMPT, seed=1), GenerationRequest("[MOVIE-SHOTS] nothing.", seed=2)]
     together = generate.draw(generator, requests)
     alone = generate.draw(generator, requests[1:])[0]
@@ -167,8 +187,8 @@ def test_the_same_request_gives_the_same_grid_alone_and_in_a_batch(lora: Path, t
 
 
 def test_the_lora_has_an_effect(lora: Path, tiny_flux: Path) -> None:
-    generator = generate.open_generator(lora, str(tiny_flux), SETTINGS, CPU)
-    base = replace(generator, lora=None)
+    generator = open_generator([Adapter(lora)], str(tiny_flux), SETTINGS, CPU)
+    base = replace(generator, loras=())
     assert (
         difference(
             generate.draw(generator, [GenerationRequest(PROMPT)])[0],
@@ -183,7 +203,7 @@ def test_a_given_image_stays_as_the_vae_encodes_it(
     given_as: str, lora: Path, tiny_flux: Path, draw: Callable[..., Image.Image]
 ) -> None:
     """Its latents are unchanged on the finished canvas; only its rim differs, which the decoder shares."""
-    generator = replace(generate.open_generator(lora, str(tiny_flux), SETTINGS, CPU), given_as=given_as)
+    generator = replace(open_generator([Adapter(lora)], str(tiny_flux), SETTINGS, CPU), given_as=given_as)
     photo = draw(1, (128, 64))
     one, other = (
         cut(generate.draw(generator, [GenerationRequest(PROMPT, seed, {1: photo})])[0], generator.layout)
@@ -209,7 +229,7 @@ def test_an_impossible_request_is_refused_in_one_sentence(
     asked: GenerationRequest, sentence: str, lora: Path, tiny_flux: Path
 ) -> None:
     with pytest.raises(BadInput, match=sentence):
-        generate.draw(generate.open_generator(lora, str(tiny_flux), SETTINGS, CPU), [asked])
+        generate.draw(open_generator([Adapter(lora)], str(tiny_flux), SETTINGS, CPU), [asked])
 
 
 @pytest.mark.parametrize(
@@ -223,7 +243,7 @@ def test_an_impossible_request_is_refused_in_one_sentence(
 def test_settings_out_of_range_are_refused_in_one_sentence(
     settings: SamplingSettings, sentence: str, tiny_flux: Path
 ) -> None:
-    generator = generate.Generator(flux.make(str(tiny_flux)), None, Layout(1, 1, 64, 64), settings, CPU)
+    generator = Generator(flux.make(str(tiny_flux)), (), Layout(1, 1, 64, 64), settings, CPU)
     with pytest.raises(BadInput, match=sentence):
         generate.draw(generator, [GenerationRequest(PROMPT)])
 
@@ -240,7 +260,7 @@ def test_the_command_overwrites_nothing(lora: Path, tiny_flux: Path, tmp_path: P
         (("--to", str(tmp_path / "set.png")), "set-2.png exists and would be overwritten; name another"),
         (("--to", "grid"), "error: --to grid doesn't end like an image's name; name a file such as grid.png."),
         (("--to", "grid.txt"), "error: --to grid.txt doesn't end like an image's name"),
-        (("--given", f"2={photo}"), "panel 2 is given twice"),
+        (("--given", f"2={photo}"), "panel 2 has two values for --given"),
     ):
         code, _, errors = run("--given", f"2={photo}", *words)
         assert code == 2 and sentence in errors

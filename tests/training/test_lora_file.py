@@ -20,7 +20,7 @@ from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import BadInput
-from training import lora_file
+from training import lora_file, lora_keys
 from training.lora_file import Adapter
 
 NUMBERS = itertools.count()
@@ -49,7 +49,7 @@ def weights(rank: int = 2) -> dict[str, torch.Tensor]:
     return {
         f"transformer.{layer}{suffix}": torch.ones(shape)
         for layer in LAYERS
-        for suffix, shape in zip(lora_file.SUFFIXES, ((rank, 4), (4, rank)), strict=True)
+        for suffix, shape in zip(lora_keys.SUFFIXES, ((rank, 4), (4, rank)), strict=True)
     }
 
 
@@ -155,13 +155,13 @@ def test_an_alpha_beyond_all_numbers_is_refused_in_a_tensor_too(tmp_path: Path) 
     ],
 )
 def test_a_card_whose_values_can_t_be_used_is_refused(changes: dict[str, Any], sentence: str, tmp_path: Path) -> None:
-    assert sentence in refused(written(tmp_path, iclora=CARD | changes), lora_file.read_card)
-    assert lora_file.read_card(written(tmp_path, iclora=CARD)).layout.canvas == (1024, 1536)
+    assert sentence in refused(written(tmp_path, iclora=CARD | changes), lora_file.find_card)
+    assert lora_file.find_card(written(tmp_path, iclora=CARD)).layout.canvas == (1024, 1536)
 
 
 @pytest.mark.parametrize("card", ["", "5", "[]", "{", "[" * 100_000, '{"iclora": "\\ud800"}', "\0"])
 def test_a_card_that_is_no_table_is_refused(card: str, tmp_path: Path) -> None:
-    refused(written(tmp_path, iclora=card), lora_file.read_card)
+    refused(written(tmp_path, iclora=card), lora_file.find_card)
 
 
 # ---- the file
@@ -184,7 +184,6 @@ BROKEN = {
     "a shape of overflowing size": ({"x": ONE | {"shape": [2**62, 2**62]}}, b"1234"),
     "a hole": ({"x": ONE | {"data_offsets": [4, 8]}}, b"12345678"),
     "an unknown kind of number": ({"x": ONE | {"dtype": "Q7"}}, b"1234"),
-    "no tensors": ({}, b""),
     "a header that is no table": ([1, 2], b""),
     "no JSON": (b"{nothing", b""),
 }
@@ -193,8 +192,12 @@ BROKEN = {
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_file_with_a_broken_header_is_one_sentence(what: str, tmp_path: Path) -> None:
     header, data = BROKEN[what]
-    for reading in (lora_file.read_weights, lora_file.read_card):
+    for reading in (lora_file.read_weights, lora_file.find_card):
         refused(raw(tmp_path, header, data), reading)
+
+
+def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
+    assert "has no weights" in refused(raw(tmp_path, {}))
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 10**8 + 1, 2**63, 2**64 - 1])
@@ -208,7 +211,7 @@ def test_only_a_regular_file_of_a_loras_size_is_read(tmp_path: Path) -> None:
     (tmp_path / "endless.safetensors").symlink_to("/dev/zero")
     with (tmp_path / "sparse.safetensors").open("wb") as file:
         file.truncate(1 << 40)
-    for reading in (lora_file.read_weights, lora_file.read_card):
+    for reading in (lora_file.read_weights, lora_file.find_card):
         for name, why in (
             ("pipe", r"it is not a regular file"),
             ("endless", r"it is not a regular file"),
@@ -220,7 +223,7 @@ def test_only_a_regular_file_of_a_loras_size_is_read(tmp_path: Path) -> None:
 def test_a_whole_model_is_refused_before_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = written(tmp_path, {"x_embedder.weight": torch.zeros(4, 4)})
     monkeypatch.setattr(torch.Tensor, "float", lambda _: pytest.fail("loaded"))
-    assert "has keys in another style (x_embedder.weight)" in refused(file)
+    assert "has keys that are no plain LoRA's (x_embedder.weight)" in refused(file)
 
 
 @pytest.mark.parametrize("kind", [torch.int8, torch.uint8, torch.bool, torch.int64])
@@ -233,7 +236,7 @@ def test_thousands_of_layers_are_read(tmp_path: Path) -> None:
     many = {
         f"transformer.blocks.{number}{suffix}": torch.ones(shape)
         for number in range(3_000)
-        for suffix, shape in zip(lora_file.SUFFIXES, ((1, 2), (2, 1)), strict=True)
+        for suffix, shape in zip(lora_keys.SUFFIXES, ((1, 2), (2, 1)), strict=True)
     }
     assert len(lora_file.read_weights(written(tmp_path, many))) == 6_000
     assert refused(written(tmp_path, dict(itertools.islice(many.items(), 5_999)))).count("lora_B") == 1
@@ -250,7 +253,7 @@ JSON = st.recursive(
 
 def tried(file: Path) -> None:
     """Reads a file as a LoRA; whatever it is, only our own error comes of it, in one line."""
-    for reading in (lora_file.read_weights, lora_file.read_card):
+    for reading in (lora_file.read_weights, lora_file.find_card):
         try:
             reading(file)
         except BadInput as error:

@@ -23,6 +23,7 @@ from pipeline.records import Layout
 from pipeline.text.names import POOL
 from training import config, generate
 from training.backends import flux
+from training.generator import GenerationRequest, Generator
 from training.sampling import SamplingSettings
 
 CPU = torch.device("cpu")
@@ -186,10 +187,8 @@ def drawn() -> Callable[[list[str], Layout], list[dict[str, str]]]:
     base, reader = flux.make(str(config.MINIATURE)), Reader.load()
 
     def draw(captions: list[str], layout: Layout) -> list[dict[str, str]]:
-        generator = generate.Generator(base, None, layout, SamplingSettings(20, config.Config().guidance), CPU)
-        images = generate.draw(
-            generator, [generate.GenerationRequest(text, number) for number, text in enumerate(captions)]
-        )
+        generator = Generator(base, (), layout, SamplingSettings(20, config.Config().guidance), CPU)
+        images = generate.draw(generator, [GenerationRequest(text, number) for number, text in enumerate(captions)])
         pages = torch.stack([torch.from_numpy(np.array(image)) for image in images]).permute(0, 3, 1, 2).float() / 255
         return reader.read(flux_data.unstacked(pages, layout.rows))
 

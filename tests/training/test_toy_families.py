@@ -22,7 +22,7 @@ from pipeline.records import Reference
 from training import batches, checks, dataset, generate, loop, planning
 from training.backends.base import Backend
 from training.dataset import Prompt
-from training.generate import GenerationRequest
+from training.generator import Adapter, GenerationRequest, Generator, open_generator
 from training.job import Job
 from training.latents import EncodedDataset
 from training.processes import Processes
@@ -83,7 +83,7 @@ def test_a_family_of_stride_32_is_planned_and_trained_and_generates_images(make:
     assert (plan.layers, plan.references) == (8, 0)
     assert plan.memory["activations"] > 0  # both blocks are counted
     file = train(job)
-    generator = generate.open_generator(file, job.backend.model, SETTINGS, CPU)
+    generator = open_generator([Adapter(file)], job.backend.model, SETTINGS, CPU)
     given = Image.new("RGB", (256, 128), "red")
     grids = generate.draw(generator, [GenerationRequest(PROMPT, 1), GenerationRequest(PROMPT, 1, {0: given})])
     assert {grid.size for grid in grids} == {generator.layout.canvas} == {(256, 384)}
@@ -144,7 +144,7 @@ def test_a_family_with_references_is_planned_and_trained_and_generates_images(
     bare = planning.make(with_references(job, lambda _: ()), CPU)
     assert plan.memory["activations"] > bare.memory["activations"]
     file = train(job)
-    generator = generate.open_generator(file, job.backend.model, SETTINGS, CPU)
+    generator = open_generator([Adapter(file)], job.backend.model, SETTINGS, CPU)
     one, two = draw(8, (100, 50)), draw(9, (64, 64))
     requests = [GenerationRequest(PROMPT, 1, references=of) for of in ((), (one,), (one, two), (two, one))]
     grids = generate.draw(generator, requests)
@@ -203,7 +203,7 @@ def test_more_references_than_a_family_takes_are_refused(
     job = with_references(make(name), lambda number: references[:3] if number == 1 else ())
     with pytest.raises(BadInput, match=rf"^base=toy.* {most} per grid, and train/\d+\.png, .* have more"):
         checks.run(job, CPU)
-    generator = generate.Generator(job.backend, None, job.shown, SETTINGS, CPU)
+    generator = Generator(job.backend, (), job.shown, SETTINGS, CPU)
     pictures = tuple(Image.new("RGB", (32, 32)) for _ in range(3))
     with pytest.raises(BadInput, match=r"3 reference images are given, and .* takes (none|at most 2); leave some out"):
         generate.draw(generator, [GenerationRequest(PROMPT, references=pictures)])

@@ -217,7 +217,7 @@ def test_z_image_is_trained_by_the_same_loop(make_job: Make, tmp_path: Path) -> 
         sum(float(line["loss"]) for line in lines if line["step"] == step) / len(lines) for step in ("0", "15")
     )
     assert last < 0.99 * first, (first, last)
-    card, tensors = lora_file.read_card(outcome.file), load_file(outcome.file)
+    card, tensors = lora_file.find_card(outcome.file), load_file(outcome.file)
     assert (card.family, card.step) == ("z-image", 15)
     layers = {name.removesuffix(".lora_B.weight") for name in tensors if name.endswith(".lora_B.weight")}
     assert all(re.fullmatch(rf"transformer\.{job.backend.TARGETS}", layer) for layer in layers)
@@ -231,7 +231,7 @@ def test_the_files_hold_the_average_and_the_raw_weights_with_their_metadata(make
     state = torch.load(job.folder / checkpoint.FILE, weights_only=True)
     raw = outcome.file.with_name("storyboard-raw.safetensors")
     for file, weights, averaged in ((outcome.file, state["average"], True), (raw, state["weights"], False)):
-        card, tensors = lora_file.read_card(file), load_file(file)
+        card, tensors = lora_file.find_card(file), load_file(file)
         assert (card.averaged, card.step, card.grids) == (averaged, 3, 6)
         assert (card.task, card.layout, card.scales) == ("storyboard", job.task.grid_layout, (0.125,))
         assert (card.markers, card.prefix, card.condition) == (job.task.markers, "[MOVIE-SHOTS]", ())
@@ -387,7 +387,7 @@ def test_a_training_killed_after_its_last_step_does_not_mistake_an_earlier_lora_
         assert file.exists()  # until there is a better one
         job = make_job(**settings)
         assert run(job).took == 0
-        assert (lora_file.read_card(file).step, lora_file.read_card(file).recipe) == (2, job.recipe)
+        assert (lora_file.find_card(file).step, lora_file.find_card(file).recipe) == (2, job.recipe)
 
 
 @pytest.fixture(scope="module")
@@ -759,16 +759,16 @@ def test_a_training_whose_held_out_loss_stops_improving_ends_and_keeps_the_best(
     monkeypatch.setattr(heldout, "mean", lambda _: next(losses))
     outcome = run(make_job(steps=20, patience=2, **settings))
     assert (outcome.step, outcome.held_out) == (6, 0.6)
-    assert lora_file.read_card(outcome.file).step == 2
+    assert lora_file.find_card(outcome.file).step == 2
     steps = {path.name: load_file(path) for path in (outcome.file.parent / "steps").iterdir()}
     assert_same(load_file(outcome.file), steps["storyboard-000002.safetensors"])
     assert run(make_job(steps=20, patience=2, **settings)).took == 0
     assert (
-        lora_file.read_card(run(make_job(steps=6, **settings)).file).step == 6
+        lora_file.find_card(run(make_job(steps=6, **settings)).file).step == 6
     )  # without patience the last step counts
     monkeypatch.setattr(heldout, "mean", lambda _: 0.9)
     longer = run(make_job(steps=8, **settings))
-    assert (longer.took, lora_file.read_card(longer.file).step) == (2, 8)
+    assert (longer.took, lora_file.find_card(longer.file).step) == (2, 8)
 
 
 def test_the_file_says_which_step_it_is_and_why_and_the_outcome_names_a_better_one(
@@ -783,15 +783,15 @@ def test_the_file_says_which_step_it_is_and_why_and_the_outcome_names_a_better_o
     monkeypatch.setattr(heldout, "measure", measured)
     job = make_job(steps=6, validate_every=2, save_every=2)
     outcome = run(job)
-    card = lora_file.read_card(outcome.file)
+    card = lora_file.find_card(outcome.file)
     assert (card.step, card.why, outcome.of_step) == (6, "the last step", 6)
     better = job.folder / "steps" / "storyboard-000002.safetensors"
     assert outcome.lowest == results.Lowest(2, 0.5, better)
-    assert lora_file.read_card(better).why == "saved on the way"
+    assert lora_file.find_card(better).why == "saved on the way"
     assert run(make_job(steps=6, validate_every=2, save_every=2)).lowest == outcome.lowest
     losses = iter([1.0, 0.5, 0.7, 0.6])
     stopped = run(make_job("other", steps=6, validate_every=2, save_every=6, patience=2))
-    assert (lora_file.read_card(stopped.file).step, lora_file.read_card(stopped.file).why) == (2, results.BEST)
+    assert (lora_file.find_card(stopped.file).step, lora_file.find_card(stopped.file).why) == (2, results.BEST)
     assert stopped.lowest == results.Lowest(2, 0.5, None)
 
 
@@ -825,7 +825,7 @@ def test_if_patience_ends_a_training_between_two_saves_everything_is_written_as_
     losses: Iterator[float] = iter([0.1, 0.5, 0.7, 0.6])
     monkeypatch.setattr(heldout, "mean", lambda _: next(losses))
     outcome = run(make_job(**settings, steps=20))
-    assert (outcome.step, outcome.of_step, lora_file.read_card(outcome.file).step) == (3, 1, 1)
+    assert (outcome.step, outcome.of_step, lora_file.find_card(outcome.file).step) == (3, 1, 1)
     assert any(tensor.any() for name, tensor in load_file(outcome.file).items() if "lora_B" in name)
     assert torch.load(outcome.file.parent / checkpoint.FILE, weights_only=True)["step"] == 3
     assert [path.name for path in (outcome.file.parent / "steps").iterdir()] == ["storyboard-000003.safetensors"]

@@ -85,6 +85,23 @@ class Backend(ModelFiles, ABC):
     ENCODER_SEES_REFERENCES: ClassVar[bool] = False
     """Whether the text encoder is shown the reference images, so that what it makes of a text depends on them."""
 
+    # ---- LoRAs of other programs
+
+    def lora_in_diffusers_keys(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """A LoRA under the names that the base's authors gave its layers, translated by diffusers' loader.
+
+        Args:
+            tensors: A and B by kohya's keys.
+
+        Raises:
+            ValueError: diffusers doesn't know the layers; also KeyError, AssertionError and others that its converters
+                raise.
+        """
+        import diffusers
+
+        found: Mapping[str, Tensor] = getattr(diffusers, self.PIPELINE).lora_state_dict(dict(tensors))
+        return found
+
     # ---- latents
 
     @property

@@ -1,0 +1,270 @@
+"""From a LoRA to image sets."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iclora.prompts import Prompt
+from pipeline import files, pixels
+from pipeline import task as tasks
+from pipeline.errors import BadInput
+from training import generate as drawing
+from training import generator as setup
+from training.generator import Adapter, GenerationRequest, Generator
+from training.processes import Processes
+from training.sampling import SamplingSettings
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from training.config import BaseWeights
+
+GRID = Path("generated.png")
+"""Where a grid goes unless another file is named."""
+KEY = "iclora"
+"""Of the recipe in a PNG."""
+
+Loras = str | Path | Iterable[str | Path] | Mapping[str | Path, float]
+Prompts = str | Prompt | Iterable[str | Prompt]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One generated grid."""
+
+    grid: Image.Image
+    """RGB, of the canvas that the LoRA was trained on."""
+    panels: tuple[Image.Image, ...]
+    """The grid cut into its panels, row by row."""
+    recipe: Mapping[str, Any]
+    """What it was generated from, as plain values: prompt, seed, LoRAs, base, ..."""
+
+    def save(self, paths: Sequence[Path]) -> None:
+        """Writes the grid to the first file, the panels to the next, the recipe to the last.
+
+        The recipe stands in the grid itself as well, if that is a PNG. `Generation.free_files` names such files.
+        """
+        from PIL.PngImagePlugin import PngInfo
+
+        told = json.dumps(self.recipe, ensure_ascii=False, indent=1)
+        grid, *panels, recipe = paths
+        if grid.suffix.lower() == ".png":
+            header = PngInfo()
+            header.add_itxt(KEY, told)
+            self.grid.save(grid, pnginfo=header)
+        else:
+            self.grid.save(grid)
+        for file, image in zip(panels, self.panels, strict=True):
+            image.save(file)
+        files.write(recipe, told.encode())
+
+
+class Generation:
+    """Image sets that are about to be drawn; checked, but nothing is loaded yet."""
+
+    def __init__(
+        self, generator: Generator, requests: Sequence[GenerationRequest], *, keep_given: bool = False
+    ) -> None:
+        self.generator, self.requests, self.keep_given = generator, requests, keep_given
+
+    @property
+    def remarks(self) -> list[str]:
+        """How the requests differ from what the LoRA has learnt, one sentence each; they can still be drawn."""
+        return list(
+            dict.fromkeys(remark for request in self.requests for remark in setup.remarks(self.generator, request))
+        )
+
+    def run(self) -> list[ImageSet]:
+        """Draws an image set for every prompt and seed, prompt by prompt. The models are loaded once.
+
+        Raises:
+            BadInput: a prompt is longer than the text encoder reads, there is no such way of drawing, or the GPU's
+                memory is too small.
+        """
+        grids = drawing.draw(self.generator, self.requests)
+        if self.keep_given:
+            grids = [
+                drawing.with_given(self.generator, grid, request)
+                for grid, request in zip(grids, self.requests, strict=True)
+            ]
+        return [
+            ImageSet(grid, tuple(pixels.cut(grid, self.generator.layout)), self._recipe(request))
+            for grid, request in zip(grids, self.requests, strict=True)
+        ]
+
+    def _recipe(self, request: GenerationRequest) -> dict[str, Any]:
+        return {
+            **self._common,
+            "prompt": request.prompt,
+            "seed": request.seed,
+            "given": sorted(panel + 1 for panel in request.given),
+        }
+
+    @cached_property
+    def _common(self) -> dict[str, Any]:
+        """What all image sets are generated from."""
+        made, layout = self.generator, self.generator.layout
+        return {
+            "iclora": metadata.version("iclora"),
+            "base": made.backend.model,
+            "weights": made.backend.identity("transformer"),
+            "held_as": made.weights,
+            "loras": [
+                {"file": one.file.name, "sha256": files.digest(one.file), "strength": one.strength}
+                for one in made.loras
+            ],
+            "canvas": list(layout.canvas),
+            "panels": [layout.rows, layout.cols],
+            "steps": made.settings.steps,
+            "guidance": made.settings.guidance,
+            "given_as": made.given_as,
+            "kept_given": self.keep_given,
+        }
+
+    def free_files(self, to: str | Path | None = None) -> list[list[Path]]:
+        """For every image set the files of its grid, its panels and its recipe. Nothing is ever overwritten: it may be
+        what was given.
+
+        Args:
+            to: the first grid's file; the others have 2, 3, ... after the name, panels -1, -2, ... If not given, the
+                first of `generated.png`, `generated2.png`, ... that are free.
+
+        Raises:
+            BadInput: the name is not an image's, or one of the files exists.
+        """
+        from PIL import Image
+
+        first, panels = Path(to or GRID), self.generator.layout.size
+        if Image.registered_extensions().get(first.suffix.lower()) not in {*pixels.FORMATS} & {*Image.SAVE}:
+            raise BadInput(f"--to {to} doesn't end like an image's name; name a file such as grid.png.")
+        named = (first if number == 1 else first.with_stem(f"{first.stem}{number}") for number in itertools.count(1))
+        found: list[list[Path]] = []
+        while len(found) < len(self.requests):
+            wanted = _files(next(named), panels)
+            there = next((file for file in wanted if file.exists()), None)
+            if there and to is not None:
+                raise BadInput(f"{there} exists and would be overwritten; name another file with --to.")
+            if not there:
+                found.append(wanted)
+        first.parent.mkdir(parents=True, exist_ok=True)
+        return found
+
+
+def _files(to: Path, panels: int) -> list[Path]:
+    cut = [to.with_name(f"{to.stem}-{panel}.png") for panel in range(1, panels + 1)]
+    return [to, *cut, to.with_suffix(".json")]
+
+
+def open_generation(  # noqa: PLR0913  (one argument per option)
+    loras: Loras,
+    prompts: Prompts,
+    *,
+    given: Mapping[int, str | Path | Image.Image] | None = None,
+    keep_given: bool = False,
+    task: str | Path | None = None,
+    model: str | None = None,
+    weights: BaseWeights = "auto",
+    seeds: int | Iterable[int] = 0,
+    steps: int = 20,
+    guidance: float = 3.5,
+) -> Generation:
+    """Sets up image sets for a LoRA, or for several together.
+
+    Args:
+        loras: a LoRA's file, several, or several with their strengths (`{"a.safetensors": 0.8}`; 1 is as trained).
+            Files of other programs are read too; the canvas comes from the first of iclora's, or from `task`.
+        prompts: one or several joint captions with the markers of the LoRA's task, or `Prompt`s.
+        given: images of panels that exist already, by panel from 1, for prompts without their own: paths or PIL
+            images; cropped to the panel around what stands out in them.
+        keep_given: puts the given images back pixel by pixel, since the model's decoder changes them a little.
+        task: a task's name or file, whose canvas is drawn in place of the LoRA's own; needed where no LoRA is
+            iclora's.
+        model: another base model (a hub name or a folder) than the one that the LoRA was trained on.
+        weights: how the base is held in memory: int8, nf4 and fp8 take less than bf16.
+        seeds: of the noise; each gives an image set for every prompt that has none of its own.
+        steps: from noise to image; at least 1.
+        guidance: how strongly the prompt pulls; from 0.
+
+    Raises:
+        BadInput: a file is no LoRA or doesn't fit the base, the canvas is unknown, a prompt is incomplete, or a given
+            image can't be read.
+        MissingWeights: the base model is not here.
+    """
+    adapters = [Adapter(Path(file), strength) for file, strength in _strengths(loras).items()]
+    wanted = tasks.load(str(task)) if task is not None else None
+    generator = setup.open_generator(
+        adapters, model, SamplingSettings(steps, guidance), Processes().device, wanted, weights
+    )
+    form = wanted or _task_of(generator)
+    common = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+    several = [prompts] if isinstance(prompts, str | Prompt) else list(prompts)
+    asked = [Prompt(one) if isinstance(one, str) else one for one in several]
+    if not asked or not common:
+        raise BadInput("there is nothing to generate; give at least one prompt and one seed.")
+    requests = []
+    for one in asked:
+        text, images = one.caption(form), _opened(one.given or given or {})
+        requests += [GenerationRequest(text, seed, images) for seed in one.seeds or common]
+    return Generation(generator, requests, keep_given=keep_given)
+
+
+def _strengths(loras: Loras) -> Mapping[str | Path, float]:
+    if isinstance(loras, Mapping):
+        return loras
+    return dict.fromkeys([loras] if isinstance(loras, str | Path) else loras, 1.0)
+
+
+def _task_of(generator: Generator) -> tasks.Task | None:
+    """The task that a LoRA names, if it is one of ours; a user's own is a file whose place is not known."""
+    return tasks.load(generator.card.task) if generator.card and generator.card.task in tasks.names() else None
+
+
+def _opened(given: Mapping[int, str | Path | Image.Image]) -> dict[int, Image.Image]:
+    return {
+        panel - 1: pixels.open_image(Path(image)) if isinstance(image, str | Path) else image
+        for panel, image in given.items()
+    }
+
+
+def generate(  # noqa: PLR0913  (one argument per option)
+    loras: Loras,
+    prompts: Prompts,
+    *,
+    given: Mapping[int, str | Path | Image.Image] | None = None,
+    keep_given: bool = False,
+    task: str | Path | None = None,
+    model: str | None = None,
+    weights: BaseWeights = "auto",
+    seeds: int | Iterable[int] = 0,
+    steps: int = 20,
+    guidance: float = 3.5,
+) -> list[ImageSet]:
+    """Draws an image set for every prompt and seed, with the models loaded once. Arguments and errors as for
+    `open_generation`.
+
+    Returns:
+        Prompt by prompt, each with its grid and its panels, as PIL images in RGB.
+
+    Raises:
+        BadInput: also, a prompt is longer than the text encoder reads, or all panels are given.
+    """
+    generation = open_generation(
+        loras,
+        prompts,
+        given=given,
+        keep_given=keep_given,
+        task=task,
+        model=model,
+        weights=weights,
+        seeds=seeds,
+        steps=steps,
+        guidance=guidance,
+    )
+    return generation.run()

@@ -1,0 +1,161 @@
+"""What image sets are generated with: the LoRA's base and canvas, and what is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from pipeline.errors import BadInput
+from pipeline.records import Layout
+from pipeline.task import Task
+from training import lora, lora_file, machine, sampling
+from training.backends.base import Backend
+from training.config import MINIATURE, MINIATURE_NAME, BaseWeights, Config, scaled
+from training.job import find_backend
+from training.lora_file import Card
+from training.sampling import SamplingSettings
+
+CROPPED = 0.1
+"""Share of a given picture's area that may be cropped without a remark."""
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One grid to generate."""
+
+    prompt: str
+    seed: int = 0
+    given: Mapping[int, Image.Image] = field(default_factory=dict)
+    """Pictures of panels (from 0) that are there already; cropped to their panel's shape around what stands out."""
+    references: tuple[Image.Image, ...] = ()
+    """Pictures that the model is shown beside the grid, for families that take any."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA that takes part."""
+
+    file: Path
+    strength: float = 1.0
+    """How much of its change counts: 0 is the base alone, 1 as it was trained."""
+
+
+@dataclass(frozen=True)
+class Generator:
+    """What grids are generated with."""
+
+    backend: Backend
+    loras: tuple[Adapter, ...]
+    """None for the base alone."""
+    layout: Layout
+    """The canvas at the size that is sampled."""
+    settings: SamplingSettings
+    device: torch.device
+    given_as: sampling.GivenAs = "clean"
+    card: Card | None = None
+    """What the LoRA says about itself that the layout is from; None for LoRAs of other programs."""
+    weights: BaseWeights = "auto"
+    """How the base is held in memory."""
+
+
+def open_generator(
+    loras: Sequence[Adapter],
+    model: str | None,
+    settings: SamplingSettings,
+    device: torch.device,
+    task: Task | None = None,
+    weights: BaseWeights = "auto",
+) -> Generator:
+    """A generator as the first LoRA that iclora wrote describes it: base, canvas, and how given panels are shown.
+
+    A base on the hub is taken at the commit that the LoRA was trained on. LoRAs of other programs say none of this:
+    without one of iclora's, the canvas and the base's family are the task's, and given panels are noised along.
+
+    Args:
+        model: another base model than the one in the file, or where its folder is.
+        task: for the canvas, in place of the file's.
+
+    Raises:
+        BadInput: a file is damaged or doesn't fit the base, no file says which canvas it has learnt and there is no
+            task, it was trained on a folder whose place must be given, or the device can't hold such weights.
+        MissingWeights: the base is not there.
+    """
+    machine.check(Config(base_weights=weights), device)
+    if not loras and task is None:
+        raise BadInput("without a LoRA a canvas must be chosen; name a task with --task.")
+    card = next((found for one in loras if (found := lora_file.find_card(one.file))), None)
+    if task is None and card is None:
+        raise BadInput(
+            f"{loras[0].file} was not made by iclora, so it does not say which canvas it has learnt; name the task "
+            "with --task."
+        )
+    backend = _backend(loras, card, task, model)
+    backend.check()
+    for one in loras:
+        lora.read(one.file, backend.blank("transformer"), backend)
+    if task is None:
+        assert card is not None
+        layout = scaled(card.layout, max(card.scales), backend.token, backend.token)
+    else:
+        layout = scaled(task.grid_layout, 1.0, backend.token, backend.token)
+    given_as: sampling.GivenAs = "clean" if card and card.recipe["conditional"] else "noised"
+    return Generator(backend, tuple(loras), layout, settings, device, given_as, card, weights)
+
+
+def _backend(loras: Sequence[Adapter], card: Card | None, task: Task | None, model: str | None) -> Backend:
+    """The base that the LoRA was trained on, or another model of its family; without a card, one of the task's family.
+
+    Raises:
+        BadInput: it was trained on a folder whose place must be given.
+    """
+    if card is None:
+        assert task is not None
+        backend = find_backend(task.base, model, None)
+    else:
+        name = model or (str(MINIATURE) if card.base == MINIATURE_NAME else card.base)
+        commit, on_hub, _ = card.weights.partition("/")
+        backend = find_backend(card.family, name, commit if on_hub and name == card.base else None)
+        if "/" not in name and backend.folder is None:
+            file = next(one.file for one in loras if lora_file.find_card(one.file))
+            raise BadInput(f"{file} was trained on the base in a folder '{name}'; say where it is with --model FOLDER.")
+    backend.named_by = "--model "
+    return backend
+
+
+def remarks(generator: Generator, request: GenerationRequest) -> list[str]:
+    """How a request differs from what the LoRA has learnt, one sentence each; it can be generated all the same."""
+    card, found = generator.card, []
+    if card is None:
+        return []
+    if (weights := generator.backend.identity("transformer")) != card.weights:
+        found.append(
+            f"{generator.backend.model} has other weights ({weights}) than the base that the LoRA was trained on "
+            f"({card.base}, {card.weights}), so the LoRA may have less effect."
+        )
+    tags = [tag for tag in (card.prefix, *card.markers) if tag]
+    missing, places = [tag for tag in tags if tag not in request.prompt], [request.prompt.find(tag) for tag in tags]
+    if missing or places != sorted(places):
+        fault = f"lacks {', '.join(missing)}" if missing else "has its markers in another order"
+        found.append(f"the prompt {fault}; every caption in the LoRA's training reads {' ... '.join(tags)} ...")
+    found += _remarks_on_given(generator.layout, card, request.given)
+    return found
+
+
+def _remarks_on_given(layout: Layout, card: Card, given: Mapping[int, Image.Image]) -> Iterator[str]:
+    share, panels = card.recipe["conditional"], sorted(panel + 1 for panel in given)
+    learnt = f"panel {', '.join(map(str, card.condition))}" if card.condition else "some panels"
+    if (share == 1 and not given) or (share and given and card.condition and panels != sorted(card.condition)):
+        here = f"panel {', '.join(map(str, panels))} is" if panels else "none is"
+        yield f"the LoRA has learnt to generate with {learnt} given, and here {here}; use --given PANEL=FILE."
+    for panel, image in given.items():
+        stretch = image.width / image.height * layout.panel_height / layout.panel_width
+        if (lost := 1 - min(stretch, 1 / stretch)) > CROPPED:
+            yield (
+                f"the picture for panel {panel + 1} loses {lost:.0%} of its area, since it has {image.width} x "
+                f"{image.height} pixels and the panel {layout.panel_width} x {layout.panel_height}; crop it to that "
+                "shape yourself to choose what stays."
+            )
