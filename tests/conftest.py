@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -204,7 +205,10 @@ def toys() -> Iterator[None]:
 @pytest.fixture
 def make_job(tmp_path: Path, tiny_flux: Path, grids: Path, encoded: Cache) -> Callable[..., Job]:
     """`make_job(steps=3)` is a training on `grids` with `train.steps=3`, in `tmp_path / "training"` by default."""
+    return _maker(tmp_path, tiny_flux, grids, encoded)
 
+
+def _maker(home: Path, tiny_flux: Path, grids: Path, encoded: Cache) -> Callable[..., Job]:
     def make(
         folder: str = "training",
         *,
@@ -232,15 +236,21 @@ def make_job(tmp_path: Path, tiny_flux: Path, grids: Path, encoded: Cache) -> Ca
         of = task.load(name, [*lines, *overrides])
         wanted = config.load(of)
         backend = find_backend(of.base, wanted.model, wanted.revision)
-        return Job(of, wanted, dataset.read(data, of), backend, tmp_path / folder, cache)
+        return Job(of, wanted, dataset.read(data, of), backend, home / folder, cache)
 
     return make
 
 
-@pytest.fixture
-def lora(make_job: Callable[..., Job]) -> Path:
-    """A LoRA of two steps, large enough to have an effect."""
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory: pytest.TempPathFactory, tiny_flux: Path, grids: Path, encoded: Cache) -> Path:
     from training import loop
     from training.processes import Processes
 
-    return loop.train(make_job(steps=2, learning_rate=0.05), Processes(), lambda *_: None).file
+    job = _maker(tmp_path_factory.mktemp("lora"), tiny_flux, grids, encoded)(steps=2, learning_rate=0.05)
+    return loop.train(job, Processes(), lambda *_: None).file
+
+
+@pytest.fixture
+def lora(_trained: Path, tmp_path: Path) -> Path:
+    """A LoRA of two steps, large enough to have an effect; each test has its own copy."""
+    return Path(shutil.copy(_trained, tmp_path))

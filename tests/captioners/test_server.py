@@ -579,6 +579,7 @@ def answers(url: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_transformers_serve_captions_a_film_with_the_miniature(tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.mp4", HELD_OUT_SEED + 40, shots=12, size=(384, 216))
     with transformers_serve(VLM, tmp_path / "serve.log") as url:

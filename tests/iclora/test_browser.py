@@ -307,6 +307,7 @@ def test_the_page_works_in_a_narrow_window_and_in_dark_mode(page: Page, tmp_path
     wait_for(page, ": keep")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PICTURE, reason="takes a minute or two; ICLORA_PICTURE names the file")
 def test_the_picture_in_the_documentation(context: BrowserContext, faults: Faults, tmp_path: Path) -> None:
     run = Run(Settings(task="storyboard"), tmp_path / "run")

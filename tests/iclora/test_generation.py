@@ -137,7 +137,8 @@ def test_every_command_in_the_docs_works(
     page = (Path(__file__).parents[2] / "docs/generating.md").read_text(encoding="utf-8")
     commands = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
     assert len(commands) == 5
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "user").mkdir()
+    monkeypatch.chdir(tmp_path / "user")
     shutil.copy(lora, "storyboard.safetensors")
     for name in ("theirs", "style"):
         save_file(load_file(lora), f"{name}.safetensors")

@@ -146,6 +146,7 @@ def test_a_training(grids: Path, tiny_flux: Path, tmp_path: Path) -> None:
     assert "Traceback" not in output + errors
 
 
+@pytest.mark.slow
 def test_a_generation(make_job: Callable[..., Job], tiny_flux: Path, tmp_path: Path) -> None:
     lora = loop.train(make_job(steps=1), Processes(), lambda *_: None).file
     words = ["generate", str(lora), "a dog", "--model", str(tiny_flux), "--steps", "1000000"]

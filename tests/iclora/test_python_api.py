@@ -25,6 +25,7 @@ def drawn(folder: Path) -> None:
         assert (grid.width, grid.height) == (panel.width, 3 * panel.height)
 
 
+@pytest.mark.slow
 def test_the_example_runs_on_a_few_films_and_for_a_few_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

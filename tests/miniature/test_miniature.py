@@ -52,6 +52,7 @@ def test_the_weights_of_both_models_take_at_most_15_megabytes() -> None:
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".jinja"}
 
 
+@pytest.mark.slow
 def test_clip_separates_right_pairs_from_shuffled_ones(panels: list[Panel]) -> None:
     figures = measure.measure_clip(panels, wording=0)
     assert figures["area under curve, shuffled over all films"] >= 0.95

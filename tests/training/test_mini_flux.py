@@ -73,6 +73,7 @@ def test_a_bare_name_in_a_panel_is_never_described_in_the_summary() -> None:
     assert bare > 50
 
 
+@pytest.mark.slow
 def test_a_story_describes_its_first_character_and_the_other_panels_show_any_character(tmp_path: Path) -> None:
     """The description is in the summary, if anywhere; all panels have the name, and no held-out character appears."""
     vae = flux.make(str(config.MINIATURE)).load("vae", CPU, torch.float32)

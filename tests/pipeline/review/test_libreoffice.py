@@ -152,6 +152,7 @@ def test_a_round_trip_through_the_spreadsheets_own_format_changes_no_character(
     assert csv_table.read_csv(saved, rows, storyboard, ESTIMATE) == []
 
 
+@pytest.mark.slow
 def test_every_format_that_people_choose_when_saving_is_read(
     rows: list[Row], table: Path, storyboard: Task, convert: Convert
 ) -> None:

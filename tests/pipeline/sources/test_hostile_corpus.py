@@ -33,7 +33,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from miniature.film import encode
 
-MOST_MEGABYTES = 2_000
+MOST_MEGABYTES = 1_000
 """Of memory that the process may have held at once; the libraries alone take some 150."""
 MOST_SECONDS = 240
 """Of the processor; the system ends the process that takes more. It takes a small part of that."""
@@ -55,13 +55,13 @@ with Store(Path(sys.argv[1])) as store:
     local.run(inspect.stage(of, store.folder, 1), found, store, upstream="", progress=silent)
     kept = store.items(Record, "records")
     rows = [*store.rejected("collect"), *store.rejected("inspect")]
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+(peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(json.dumps({
     "items": {item.id: item.source.encode(errors="replace").decode() for item in items},
     "collected": [[record.id, record.source] for record in found],
     "kept": [record.source for record in kept],
     "rejected": [[row.id, row.what, row.reason, row.detail] for row in rows],
-    "peak": peak,
+    "peak": int(peak) // 1024,  # not `ru_maxrss`, which a process inherits
 }))
 """
 

@@ -123,7 +123,13 @@ def test_every_score_has_a_fault_that_explains_the_rejection() -> None:
 
 @pytest.fixture(scope="module")
 def heldout(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[Truth]]:
-    run, truths = corrupted.build(tmp_path_factory.mktemp("heldout"), films=4)
+    return corrupted.build(tmp_path_factory.mktemp("heldout"), films=2)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[Truth]]:
+    """Enough grids to measure rates."""
+    run, truths = corrupted.build(tmp_path_factory.mktemp("many"), films=4)
     assert len(truths) >= 25
     return run, truths
 
@@ -150,6 +156,7 @@ def true(run: Run, truths: list[Truth]) -> tuple[list[Grid], list[Caption]]:
     return [truth.grid for truth in truths], [truth.caption(run.task) for truth in truths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "least"),
     [
@@ -164,10 +171,10 @@ def true(run: Run, truths: list[Truth]) -> tuple[list[Grid], list[Caption]]:
     ],
 )
 def test_bad_grids_are_caught(
-    heldout: tuple[Run, list[Truth]], kind: str, least: float, record_property: Callable[[str, object], None]
+    many: tuple[Run, list[Truth]], kind: str, least: float, record_property: Callable[[str, object], None]
 ) -> None:
     """Bounds lie below the rates of `python -m bench.corrupted`: with a handful of grids the rates vary."""
-    run, truths = heldout
+    run, truths = many
     assert run.scorer is not None
     draws = 1 if kind.endswith("panel") else 2  # an image that is drawn again takes time
     rates: Rates = reduce(add, [corrupted.measure(run, truths, run.scorer, kind, seed) for seed in range(draws)])
@@ -304,12 +311,13 @@ def test_without_a_scorer_colours_and_words_decide_what_belongs_together(heldout
         assert picture.format == "PNG"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["the scorer", "colours and words"])
 def test_strangers_are_caught_even_if_their_captions_describe_them_correctly(
-    heldout: tuple[Run, list[Truth]], by: str
+    many: tuple[Run, list[Truth]], by: str
 ) -> None:
     """Text scores can't: every text fits its panel. Bounds lie below the rates of `python -m bench.strangers`."""
-    run, truths = heldout
+    run, truths = many
     rng = random.Random(2)
     spoilt = rng.sample(range(len(truths)), len(truths) // 4)
     grids, captions = true(run, truths)
