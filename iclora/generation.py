@@ -115,7 +115,7 @@ class Generation:
             "iclora": metadata.version("iclora"),
             "base": made.backend.model,
             "weights": made.backend.identity("transformer"),
-            "held_as": made.weights,
+            "base_weights": made.weights,
             "loras": [
                 {"file": one.file.name, "sha256": files.digest(one.file), "strength": one.strength}
                 for one in made.loras

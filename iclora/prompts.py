@@ -53,11 +53,10 @@ class Prompt:
         if task is None:
             raise BadInput("texts of panels are joined as a task says, and this LoRA's is unknown here; use --task.")
         wanted = range(1, len(task.markers) + 1)
-        if set(self.panels) != set(wanted):
-            odd = sorted(set(wanted) ^ set(self.panels))
+        if odd := sorted(set(wanted) ^ set(self.panels)):
+            fault = f"panel {odd[0]} has no text" if odd[0] in wanted else f"there is a text for panel {odd[0]}"
             raise BadInput(
-                f"{task.name} has {counted(len(task.markers), 'panel')}; give each of them one text, and not "
-                f"{'more' if odd[0] > len(task.markers) else f'leave out panel {odd[0]}'}."
+                f"{task.name} has {counted(len(task.markers), 'panel')}, and {fault}; give each of them one."
             )
         try:
             return grammar.render(self.summary, [self.panels[panel] for panel in wanted], (), task)

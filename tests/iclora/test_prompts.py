@@ -26,8 +26,8 @@ def test_a_text_for_each_panel_becomes_a_joint_caption() -> None:
         (Prompt(), "there is no prompt; give a joint caption, or a text for each panel"),
         (Prompt(summary="a day"), "there is no prompt"),
         (Prompt(JOINT, summary="a day"), "is joint already; leave out summary and texts of panels"),
-        (Prompt(panels={1: "a", 3: "b"}), "has 3 panels; give each of them one text, and not leave out panel 2"),
-        (Prompt(panels=PANELS | {4: "b"}), "has 3 panels; give each of them one text, and not more"),
+        (Prompt(panels={1: "a", 3: "b"}), "has 3 panels, and panel 2 has no text; give each of them one"),
+        (Prompt(panels=PANELS | {4: "b"}), "has 3 panels, and there is a text for panel 4; give each"),
         (Prompt(panels=PANELS | {3: "[SCENE-1] b"}), r"must not contain the marker \[SCENE-1\]"),
     ],
 )
