@@ -8,7 +8,7 @@ RUN = $(VENV)/bin
 OPTIONS = $(if $(SOURCE),--source "$(subst ;," --source ",$(SOURCE))") $(if $(CAPTIONER),--captioner $(CAPTIONER)) \
           $(if $(SCORER),--scorer $(SCORER)) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
-.PHONY: help setup dataset review page train generate show test slow lowest check miniature bench clean
+.PHONY: help setup dataset review page train generate evaluate show test slow lowest check miniature bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ train: $(VENV)/ready ## Train a LoRA on the data set: make train TASK=storyboard
 
 generate: $(VENV)/ready ## Generate images with the LoRA: make generate TASK=storyboard PROMPT="..." [OUT=] [ARGS="--given 1=photo.png"]
 	@$(RUN)/iclora generate "$(or $(OUT),runs/$(TASK))/training/$(TASK).safetensors" "$(PROMPT)" $(ARGS)
+
+evaluate: $(VENV)/ready ## Compare the LoRA with its base: make evaluate TASK=storyboard [OUT=] [ARGS="--seeds 4"]
+	@$(RUN)/iclora evaluate $(TASK) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 show: $(VENV)/ready ## List the tables of a run
 	@$(RUN)/iclora show $(TASK) $(if $(OUT),--out "$(OUT)")

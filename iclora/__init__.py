@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from iclora.evaluation import Evaluation, evaluate
     from iclora.exported import write_configs
     from iclora.generation import Generation, ImageSet, generate, open_generation
     from iclora.lora import Training, open_training, train
@@ -36,6 +37,7 @@ __all__ = [
     "BadInput",
     "Diverged",
     "EmptyResult",
+    "Evaluation",
     "Fit",
     "Generation",
     "ImageSet",
@@ -49,6 +51,7 @@ __all__ = [
     "ToolkitError",
     "Training",
     "doctor",
+    "evaluate",
     "generate",
     "list_plug_ins",
     "list_tasks",
@@ -64,6 +67,7 @@ _HOMES = {
     **dict.fromkeys(("Generation", "ImageSet", "generate", "open_generation"), "iclora.generation"),
     **dict.fromkeys(("Training", "open_training", "train"), "iclora.lora"),
     **dict.fromkeys(("Prompt",), "iclora.prompts"),
+    **dict.fromkeys(("Evaluation", "evaluate"), "iclora.evaluation"),
     **dict.fromkeys(("write_configs",), "iclora.exported"),
     **dict.fromkeys(("Machine", "doctor"), "iclora.machine"),
     **dict.fromkeys(("open_run",), "iclora.opening"),

@@ -197,7 +197,7 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
             image can't be read.
         MissingWeights: the base model is not here.
     """
-    adapters = [Adapter(Path(file), strength) for file, strength in _strengths(loras).items()]
+    adapters = [Adapter(Path(file), strength) for file, strength in strengths_of(loras).items()]
     wanted = tasks.load(str(task)) if task is not None else None
     generator = setup.open_generator(
         adapters, model, SamplingSettings(steps, guidance), Processes().device, wanted, weights
@@ -215,7 +215,8 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
     return Generation(generator, requests, keep_given=keep_given)
 
 
-def _strengths(loras: Loras) -> Mapping[str | Path, float]:
+def strengths_of(loras: Loras) -> Mapping[str | Path, float]:
+    """Files by their strengths, 1 where none is given."""
     if isinstance(loras, Mapping):
         return loras
     return dict.fromkeys([loras] if isinstance(loras, str | Path) else loras, 1.0)

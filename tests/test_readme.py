@@ -30,6 +30,7 @@ THIS_TEST = "make test"
 NEEDS_WEIGHTS = "make dataset TASK=storyboard SOURCE=films"
 SERVED = "http://localhost:8000/v1"
 TRAINS = "make train TASK=storyboard"
+EVALUATES = "make evaluate TASK=storyboard"
 FEW_STEPS = (
     f"--set train.model={ROOT / 'miniature' / 'flux'} --set train.scales=[0.125] --set train.smallest_panel=48 "
     "--set train.steps=2 --set train.samples=1 --set train.sample_steps=2"
@@ -187,6 +188,9 @@ def test_every_other_command_in_the_readme_works(first_run: Path, tmp_path: Path
             assert ran.returncode != 0
             assert "the weights of the captioner 'Qwen/Qwen3-VL-4B-Instruct' are not on this machine" in ran.stderr
             assert "Traceback" not in ran.stderr
+        elif command == EVALUATES:  # by then the run has no scorer; below it is typed where there is one
+            assert ran.returncode != 0
+            assert "without a scorer nothing can be measured" in ran.stderr
         else:
             assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
     with (user / "runs/storyboard/captions.csv").open(encoding="utf-8-sig", newline="") as table:
@@ -224,8 +228,20 @@ def test_the_first_training_lowers_the_held_out_loss_over_all_noise_levels(first
     assert after < before
 
 
+@pytest.mark.slow
+def test_the_first_lora_keeps_its_panels_together_better_than_its_base(first_training: Path) -> None:
+    ran = type_in(EVALUATES, first_training.parents[2])
+    assert ran.returncode == 0, ran.stderr
+    summary = json.loads((first_training.parent / "evaluation/evaluation.json").read_text(encoding="utf-8"))
+    base, tuned = summary["candidates"]
+    assert (base["candidate"], tuned["candidate"]) == ("base", "storyboard")
+    assert tuned["better"]["low"] > 0 and tuned["p"] < 0.05
+    assert tuned["copies"]["value"] == tuned["memorised"]["value"] == 0
+    assert tuned["followed"]["value"] > base["followed"]["low"]
+
+
 def test_every_command_is_in_the_readme_or_named_by_help() -> None:
     ran = type_in("iclora --help", ROOT)
-    for command in ("dataset", "review", "show", "tasks", "doctor", "filter", "train"):
-        assert f"iclora {command}" in README
+    for command in ("dataset", "review", "show", "tasks", "doctor", "filter", "train", "generate", "evaluate"):
+        assert f"iclora {command}" in README or f"make {command}" in README
         assert command in ran.stdout

@@ -61,6 +61,7 @@ for _command in (
     about.show,
     training.train,
     training.generate,
+    training.evaluate,
     about.pack,
     about.push,
     about.survey,

@@ -123,6 +123,42 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
         console.line(f"{grid}, its panels in {panel_files[0]} to {panel_files[-1].name}, its recipe in {recipe.name}")
 
 
+def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
+    task: TaskName,
+    out: Out = None,
+    lora: Annotated[
+        list[Path] | None, typer.Option("--lora", help="A LoRA file, the run's by default; repeatable.")
+    ] = None,
+    strength: Annotated[
+        list[float] | None, typer.Option("--strength", help="At which each is tried, 1 by default; repeatable.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="A table of prompts; the held-out captions by default.")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Image sets for each prompt.")] = 2,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", help="Steps from noise to image.")] = 20,
+    guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt pulls.")] = 3.5,
+) -> None:
+    """Compare LoRAs with their base on the same prompts and seeds: do panels follow their texts and keep together?"""
+    with console.progress() as progress:
+        evaluation = iclora.evaluate(
+            iclora.open_run(task, folder=out),
+            lora or (),
+            strengths=strength or (),
+            prompts=[] if prompts is None else read(prompts),
+            seeds=seeds,
+            model=model,
+            steps=steps,
+            guidance=guidance,
+            progress=progress,
+        )
+    console.lines(evaluation.lines())
+    console.line(f"pictures side by side, worst first: {evaluation.folder / 'evaluation.html'}")
+
+
 def _by_panel(option: str, what: str, given: list[str]) -> dict[int, str]:
     found: dict[int, str] = {}
     for text in given:

@@ -1,0 +1,78 @@
+"""The page of an evaluation: figures, then the pictures of every prompt side by side, the worst of the LoRA first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from html import escape
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from pipeline.review.markup import document
+from pipeline.wording import escaped
+
+if TYPE_CHECKING:
+    from iclora.evaluation import Drawn, Evaluation, Result
+
+HEADS = ("", "score", "above the base", "follows its texts", "keeps together", "nearest to its text", "diversity",
+         "copies", "memorised")  # fmt: skip
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1400px; padding: 1.5rem; color: var(--ink);
+  background: var(--paper); overflow-wrap: anywhere; }
+h1 { font-size: 1.5rem; margin: 0; } .soft { color: var(--soft); font-size: .85rem; margin: .4rem 0; }
+.table { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
+section { border-top: 1px solid var(--line); padding: 1rem 0; }
+.row { display: flex; gap: .75rem; overflow-x: auto; } figure { margin: 0; flex: 0 0 auto; }
+img { display: block; height: 320px; width: auto; } figcaption { font-size: .8rem; color: var(--soft); }
+.bad { color: var(--bad); }
+"""
+
+
+def page(found: Evaluation, about: str) -> str:
+    """The evaluation as HTML; pictures are files beside it."""
+    rows = defaultdict[tuple[str, int], list["Drawn"]](list)
+    for one in found.grids:
+        rows[one.prompt, one.seed].append(one)
+    chosen = {
+        (one.prompt, one.seed): min(one.followed, one.kept) for one in found.grids if one.candidate == found.chosen
+    }
+    worst_first = sorted(rows, key=chosen.__getitem__)
+    parts = [
+        "<main><h1>Evaluation</h1>",
+        f'<p class="soft">{_text(about)}</p>',
+        f'<div class="table"><table><tr>{"".join(f"<th>{head}</th>" for head in HEADS)}</tr>',
+        *(_result(one) for one in found.results),
+        f"</table></div><p>{_text(found.reason)}</p>",
+        *(_row(prompt, seed, rows[prompt, seed]) for prompt, seed in worst_first),
+        "</main>",
+    ]
+    return document("Evaluation", "'self'", STYLE, parts)
+
+
+def _result(one: Result) -> str:
+    better = "" if one.better is None else f"{one.better}, p {one.p:.3f}"
+    cells = [one.candidate, str(one.score), better, str(one.followed), str(one.kept), str(one.retrieval)]
+    cells += [f"{one.diversity.value:.2f}", f"{one.copies.value:.0%}", f"{one.memorised.value:.0%}"]
+    return f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>"
+
+
+def _row(prompt: str, seed: int, grids: list[Drawn]) -> str:
+    return (
+        f'<section><p>{_text(prompt)} <span class="soft">seed {seed}</span></p>'
+        f'<div class="row">{"".join(map(_figure, grids))}</div></section>'
+    )
+
+
+def _figure(one: Drawn) -> str:
+    faults = [word for word, is_so in (("a panel twice", one.copy), ("memorised", one.memorised)) if is_so]
+    told = f"follows {one.followed:.2f}, keeps together {one.kept:.2f}"
+    more = f' <span class="bad">{", ".join(faults)}</span>' if faults else ""
+    name = _text(one.candidate)
+    return (
+        f'<figure><img src="{quote(one.file.as_posix())}" loading="lazy" alt="drawn by {name}">'
+        f"<figcaption>{name}: {told}{more}</figcaption></figure>"
+    )
+
+
+def _text(text: str) -> str:
+    return escape(escaped(text))

@@ -1,0 +1,123 @@
+"""Numbers that tell real grids from shuffled and pasted ones, with intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.evaluation import measures, statistics
+from training.evaluation.measures import Vectors
+from training.evaluation.statistics import Draws, Estimate
+
+D, N = 32, 3
+NOTHING = np.empty((0, D), np.float32)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32)
+
+
+def grids(count: int, seed: int = 0, *, tie: float = 1.0, fit: float = 1.0) -> list[Vectors]:
+    """Grids whose panels share a direction of their own, as strongly as `tie`, and lie near their texts (`fit`)."""
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(count):
+        own = rng.normal(size=(N, D))
+        panels = unit(tie * rng.normal(size=D) + own)
+        found.append(Vectors(panels, unit(fit * panels + 0.5 * unit(rng.normal(size=(N, D))))))
+    return found
+
+
+def shuffled(real: list[Vectors], seed: int = 1) -> list[Vectors]:
+    rng = np.random.default_rng(seed)
+    panels = rng.permutation(np.concatenate([grid.panels_ND for grid in real])).reshape(-1, N, D)
+    return [Vectors(one, grid.texts_ND) for one, grid in zip(panels, real, strict=True)]
+
+
+def means(scale: measures.Scale, some: list[Vectors]) -> tuple[float, float]:
+    found = [measures.measure(grid, NOTHING) for grid in some]
+    return float(np.mean([scale.followed(one) for one in found])), float(np.mean([scale.kept(one) for one in found]))
+
+
+def test_real_grids_measure_one_and_shuffled_ones_nothing() -> None:
+    real = grids(200)
+    scale = measures.calibrate(real, NOTHING)
+    followed, kept = means(scale, grids(200, 5))
+    assert 0.9 < followed < 1.1 and 0.85 < kept < 1.1
+    followed, kept = means(scale, shuffled(real))
+    assert followed < 0.25 and kept < 0.25
+
+
+def test_a_generator_that_pastes_one_panel_scores_nothing() -> None:
+    scale = measures.calibrate(grids(50), NOTHING)
+    pasted = [Vectors(np.repeat(grid.panels_ND[:1], N, axis=0), grid.texts_ND) for grid in grids(20, 5)]
+    assert all(scale.is_copy(measures.measure(grid, NOTHING)) for grid in pasted)
+    assert means(scale, pasted) == (0.0, 0.0)
+
+
+def test_a_panel_that_was_trained_on_is_memorised() -> None:
+    trained = np.concatenate([grid.panels_ND for grid in grids(30, 7)])
+    scale = measures.calibrate(grids(30), trained)
+    assert scale.is_memorised(measures.measure(grids(30, 7)[0], trained))
+    others = [scale.is_memorised(measures.measure(grid, trained)) for grid in grids(100, 9)]
+    assert np.mean(others) < 0.2
+
+
+def test_retrieval_counts_panels_that_are_nearest_to_their_own_text() -> None:
+    eye = np.eye(N, D, dtype=np.float32)
+    assert measures.measure(Vectors(eye, eye), NOTHING).retrieval == 1
+    assert measures.measure(Vectors(eye, eye[[1, 0, 2]]), NOTHING).retrieval == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("real", [grids(1), shuffled(grids(40, tie=0.0, fit=0.0))])
+def test_no_scale_is_made_of_grids_that_are_like_shuffled_ones_or_of_one(real: list[Vectors]) -> None:
+    with pytest.raises(ValueError, match="real grids"):
+        measures.calibrate([Vectors(grid.panels_ND, -grid.panels_ND) for grid in real], NOTHING)
+
+
+# ---- intervals
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """Seeds of one prompt share most of their value; taken for independent, the interval would be too narrow."""
+    rng, hits = np.random.default_rng(0), 0
+    for number in range(200):
+        values = rng.normal(size=(40, 1)) + 0.2 * rng.normal(size=(40, 2))
+        found = Draws(40, 2, seed=number).mean(values)
+        hits += found.low <= 0 <= found.high
+    assert 178 <= hits <= 200
+
+
+def test_a_paired_difference_is_found_where_both_vary_more_than_they_differ() -> None:
+    rng = np.random.default_rng(0)
+    common = rng.uniform(0.2, 1.0, size=(40, 2))
+    draws = Draws(40, 2)
+    one, other = draws.score(common + 0.1, common + 0.1), draws.score(common, common)
+    assert one.low < other.high  # apart they overlap
+    apart, p = statistics.difference(one, other, draws.scores(common + 0.1, common + 0.1), draws.scores(common, common))
+    assert apart.low > 0.05 and p <= 0.001
+
+
+def test_the_same_values_give_the_same_digits() -> None:
+    values = np.random.default_rng(3).uniform(size=(10, 2))
+    assert Draws(10, 2).mean(values) == Draws(10, 2).mean(values)
+
+
+def test_a_score_is_nothing_if_texts_or_panels_are() -> None:
+    ones, none = np.ones(1), np.zeros(1)
+    assert statistics.score(ones, none) == statistics.score(none, ones) == statistics.score(none, none) == 0
+    assert statistics.score(ones, ones) == 1
+
+
+@given(st.lists(st.floats(0.0005, 1), min_size=1, max_size=8))
+def test_corrected_p_values_keep_their_order_and_are_never_smaller(values: list[float]) -> None:
+    found = statistics.holm(values)
+    assert all(before <= after <= 1 for before, after in zip(values, found, strict=True))
+    assert [value for _, value in sorted(zip(values, found, strict=True))] == sorted(found)
+    assert min(found) == pytest.approx(min(1.0, len(values) * min(values)))
+
+
+def test_the_first_within_one_standard_error_of_the_best_is_chosen() -> None:
+    scores = {name: Estimate(value, 0, 1, 0.1) for name, value in (("a", 0.4), ("b", 0.72), ("c", 0.8), ("d", 0.75))}
+    assert statistics.choose(scores) == "b"

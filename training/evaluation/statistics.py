@@ -1,0 +1,102 @@
+"""Intervals by clustered bootstrap: seeds of one prompt are not independent, so prompts are drawn, and seeds in them.
+
+Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), percentile intervals. Candidates are compared on the
+same draws, so that the difference is paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+DRAWS = 2_000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    error: float
+    """Standard error."""
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def score(followed: Numbers, kept: Numbers) -> Numbers:
+    """The harmonic mean of how well texts are followed and how well panels keep together; 0 if either is 0."""
+    total = followed + kept
+    return np.asarray(np.divide(2 * followed * kept, total, out=np.zeros_like(total), where=total > 0))
+
+
+class Draws:
+    """The same draws of prompts and seeds for all candidates of an evaluation."""
+
+    def __init__(self, prompts: int, seeds: int, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self._prompts = rng.integers(0, prompts, (DRAWS, prompts))
+        self._seeds = rng.integers(0, seeds, (DRAWS, prompts, seeds))
+
+    def means(self, values_PS: Numbers) -> Numbers:
+        """The mean in every draw.
+
+        Args:
+            values_PS: one value for each prompt and seed.
+        """
+        drawn = np.take_along_axis(values_PS[self._prompts], self._seeds, axis=2)
+        return np.asarray(drawn.mean(axis=(1, 2)))
+
+    def mean(self, values_PS: Numbers) -> Estimate:
+        """The mean with its interval."""
+        return estimate(float(values_PS.mean()), self.means(values_PS))
+
+    def scores(self, followed_PS: Numbers, kept_PS: Numbers) -> Numbers:
+        """The score in every draw."""
+        return score(self.means(followed_PS), self.means(kept_PS))
+
+    def score(self, followed_PS: Numbers, kept_PS: Numbers) -> Estimate:
+        """The score with its interval."""
+        whole = score(np.array([followed_PS.mean()]), np.array([kept_PS.mean()]))
+        return estimate(float(whole[0]), self.scores(followed_PS, kept_PS))
+
+
+def estimate(value: float, draws: Numbers) -> Estimate:
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return Estimate(value, float(low), float(high), float(draws.std(ddof=1)))
+
+
+def difference(one: Estimate, other: Estimate, one_draws: Numbers, other_draws: Numbers) -> tuple[Estimate, float]:
+    """By how much the first is better, paired by draws, and the two-sided p-value of no difference."""
+    apart = one_draws - other_draws
+    tail = min(float((apart <= 0).mean()), float((apart >= 0).mean()))
+    return estimate(one.value - other.value, apart), min(1.0, 2 * max(tail, 1 / len(apart)))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm 1979), in their order."""
+    order = sorted(range(len(values)), key=lambda place: values[place])
+    found, worst = [0.0] * len(values), 0.0
+    for rank, place in enumerate(order):
+        worst = max(worst, min(1.0, (len(values) - rank) * values[place]))
+        found[place] = worst
+    return found
+
+
+def choose(scores: Mapping[str, Estimate]) -> str:
+    """The first candidate whose score is within one standard error of the best (Breiman et al. 1984).
+
+    Args:
+        scores: in the order of preference, such as from the smallest step.
+    """
+    best = max(scores.values(), key=lambda one: one.value)
+    return next(name for name, one in scores.items() if one.value >= best.value - best.error)
