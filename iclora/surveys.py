@@ -58,6 +58,8 @@ class Fit:
     """Groups in which the task's own words or markers say which picture is for which panel, or that came as sets."""
     loose: bool
     """Whether there are pictures that nothing ties together."""
+    asked: bool
+    """Whether a person has to say which word of the names is for which panel; the notes name the option."""
     notes: tuple[str, ...]
     """What a person should know: how names were read, what has to be settled, whether groups are more than chance."""
     doubt: bool
@@ -111,6 +113,8 @@ class Survey:
     @property
     def ways_on(self) -> str:
         """What can be done about pictures that nothing ties together, in one sentence; empty if there are none."""
+        if self.best is None and any(fit.asked for fit in self.fits):
+            return "no task knows the order of the panels: choose a task and add the option that its note names."
         if self.best is None:
             return f"no task finds groups here: {structure.WAYS}."
         return f"to group more of the pictures, {structure.WAYS}." if any(fit.loose for fit in self.fits) else ""
@@ -279,6 +283,7 @@ def _fit(task: Task, records: Sequence[Record], joint: Sequence[Item], folder: P
         len(pool) - len(fitting),
         sum(_is_own(one, task) for one in groups),
         notes != said,
+        any("--set group.roles=" in note for note in notes),
         tuple(notes),
         bool(chance) or len(fitting) * 2 < len(pool),
     )

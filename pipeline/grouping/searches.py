@@ -80,9 +80,10 @@ def known(table: Table, words: Words, _: int) -> Candidate | None:
         panels = words.panels_of(tried)
         if not isinstance(panels, Ambiguous) and (good := _good(beside_known, partial(_always, panels), words)):
             return Candidate(_with(table, tried, panels), panels, good)
-    if good := _good(beside_known, words.panels_of, words):
-        return Candidate(beside_known, None, good)
-    return _asked(table, [*sure, *others], words)
+    good, asked = _good(beside_known, words.panels_of, words), _asked(table, [*sure, *others], words)
+    own = Candidate(beside_known, None, good) if good else None
+    # where most sets have to be asked about, one that lacks a view tells no order either
+    return max(filter(None, (own, asked)), key=lambda one: _pictures(one.table, one.good), default=None)
 
 
 def recurring(table: Table, words: Words, pictures: int) -> Candidate | None:

@@ -25,8 +25,8 @@ LOOSE = "no structure"
 FEW = 2
 """Groups up to which a folder of numbered pictures is small: somebody has put them together."""
 ALIKE = 0.5
-"""Mean similarity in colour that a small folder needs whose numbers are a camera's and not a person's. One in a hundred
-folders of six unrelated photographs has it; panels of the published storyboards have 0.7 and more."""
+"""Mean similarity in colour that a few pictures need which only a camera has numbered, or which are named alike among
+many others. One in a hundred sets of six unrelated photographs has it; panels of the published storyboards have 0.7."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,12 @@ def _reason(
         return f"{size} pictures", True
     if not task.group.prove:
         return "one set, as group.prove=false says", True
-    few = numbered and apart and len(part) <= FEW * size
-    if few and (not subjects.are_counted_by_cameras(part) or pictures.likeness(part)[1] >= ALIKE):
-        return f"{len(part)} numbered pictures", True
+    if len(part) <= FEW * size:
+        alike = pictures.likeness(part)[1] >= ALIKE
+        if numbered and apart and (alike or not subjects.are_counted_by_cameras(part)):
+            return f"{len(part)} numbered pictures", True
+        if not apart and not alike:
+            return f"is one of {len(part)} pictures of {{name}} whose colours are not alike", False
     return _tested(part, pool if sets or numbered else part, pictures, size if numbered else 0)
 
 
