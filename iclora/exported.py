@@ -71,7 +71,8 @@ def nothing_left(run: Run, last: StageResult) -> str:
             listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
             said.append(f"{name} rejected {reasons.total()} {noun} ({listed})")
     what = "no grid is left for a data set" if last.name == "export" else f"{last.name} has kept nothing"
-    ways = f"; {last.facts[group.WAYS_ON].rstrip('.')}" if group.WAYS_ON in last.facts else ""
+    mark = run.store.mark("group")
+    ways = f"; {mark.facts[group.WAYS_ON].rstrip('.')}" if mark and group.WAYS_ON in mark.facts else ""
     aside = last.facts.get(export.SET_ASIDE)
     moved = f"; the earlier data set is now {aside}" if aside else ""
     return (

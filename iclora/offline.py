@@ -36,7 +36,7 @@ def draw_source(task: Task, folder: Path) -> Path:
     if not home.exists():
         LOG.info("drawing the miniature's source")
     size = (layout.panel_width // 32 * 16, layout.panel_height // 32 * 16)
-    if task.group.by == "pairs":
+    if task.group.by == "names" and layout.size == 2:  # noqa: PLR2004
         film.write_pairs(home, pairs=SETS, seed=film.OFFLINE_SEED, size=size)
     elif task.group.by == "shots":
         film.write_films(home, films=FILMS, shots=SHOTS, seed=film.OFFLINE_SEED)

@@ -22,8 +22,9 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1200px; 
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; } p { margin: .4rem 0; }
 .soft { color: var(--soft); font-size: .85rem; }
 .strip { display: flex; flex-wrap: wrap; gap: .5rem; margin: .5rem 0; }
-.group { display: flex; gap: 2px; border: 1px solid var(--line); border-radius: 6px; padding: 4px; }
-img { display: block; max-height: 120px; width: auto; }
+.group { display: flex; flex-wrap: wrap; gap: 2px; max-width: 100%; box-sizing: border-box;
+  border: 1px solid var(--line); border-radius: 6px; padding: 4px; }
+img { display: block; max-width: 100%; min-width: 0; max-height: 120px; object-fit: contain; }
 section { border-top: 1px solid var(--line); padding-top: .25rem; } .best h2 { color: var(--mark); }
 code { background: light-dark(#f2f4f6, #22262c); padding: .2rem .4rem; border-radius: 4px; }
 """
@@ -32,12 +33,12 @@ code { background: light-dark(#f2f4f6, #22262c); padding: .2rem .4rem; border-ra
 def page(found: Survey) -> str:
     """The survey as HTML."""
     title = f"Survey of {', '.join(found.sources)}"
-    told = found.next or "No task finds groups here as it is."
     shown = [record for record in found.records if record.id in found.thumbnails]
     parts = [
         f"<h1>{_text(title)}</h1>",
         *(f"<p>{_text(line)}</p>" for line in found.facts()),
-        f"<p>Next: <code>{_text(told)}</code></p>",
+        *([f"<p>Next: <code>{_text(found.next)}</code></p>"] if found.next else []),
+        *([f"<p>{_text(found.ways_on[0].upper() + found.ways_on[1:])}</p>"] if found.ways_on else []),
         f'<div class="strip">{"".join(_picture(found, record) for record in shown[:24])}</div>',
         *(_fit(found, fit) for fit in found.fits),
     ]

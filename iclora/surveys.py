@@ -1,7 +1,8 @@
 """A survey: what is in some sources, and how many groups each task would form of it, before any run is made.
 
-Every picture is named, the first `MOST_PICTURES` are measured and the first `MOST_FILMS` films are cut into shots; what
-was left out is said. Groups are formed by the tasks' own strategies on these measurements, without captioner or scorer.
+Every file is counted; at most `MOST_PICTURES` pictures are measured and `MOST_FILMS` films cut into shots. They are
+spread evenly over a larger source, and what was left out is said. Groups are formed by the tasks' own strategies on
+these measurements, without captioner or scorer.
 Nothing is written but the page that is asked for.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from iclora import sampling
 from iclora.settings import Sources, list_tasks
 from pipeline import files, plugins
 from pipeline.cache import Cache
@@ -20,7 +22,7 @@ from pipeline.consistency import verdict
 from pipeline.duplicates import finding
 from pipeline.engines.base import Facts
 from pipeline.errors import BadInput, EmptyResult
-from pipeline.grouping import pictures, roles
+from pipeline.grouping import pictures, roles, structure
 from pipeline.progress import Progress, silent
 from pipeline.records import Group, Record, Rejected
 from pipeline.review import thumbnails
@@ -54,6 +56,10 @@ class Fit:
     """Pictures that are too small for a panel, or of another shape."""
     own: int
     """Groups in which the task's own words or markers say which picture is for which panel, or that came as sets."""
+    loose: bool
+    """Whether there are pictures that nothing ties together."""
+    asked: bool
+    """Whether a person has to say which word of the names is for which panel; the notes name the option."""
     notes: tuple[str, ...]
     """What a person should know: how names were read, what has to be settled, whether groups are more than chance."""
     doubt: bool
@@ -104,6 +110,15 @@ class Survey:
             return ""
         return command(["iclora", "dataset", self.best.task, *(w for one in self.sources for w in ("--source", one))])
 
+    @property
+    def ways_on(self) -> str:
+        """What can be done about pictures that nothing ties together, in one sentence; empty if there are none."""
+        if self.best is None and any(fit.asked for fit in self.fits):
+            return "no task knows the order of the panels: choose a task and add the option that its note names."
+        if self.best is None:
+            return f"no task finds groups here: {structure.WAYS}."
+        return f"to group more of the pictures, {structure.WAYS}." if any(fit.loose for fit in self.fits) else ""
+
     def facts(self) -> Iterator[str]:
         """What is there, in lines."""
         yield f"in {', '.join(self.sources)}: {', '.join(counted(count, kind) for kind, count in self.kinds.items())}"
@@ -122,14 +137,10 @@ class Survey:
             unfit = f"; {counted(fit.unfit, 'picture')} of another size or shape" if fit.unfit else ""
             yield f"{fit.task}: {counted(fit.groups, 'group')}{few}{unfit}"
             yield from (f"  {note}" for note in fit.notes)
-        yield (
-            f"next: {self.next}"
-            if self.next
-            else (
-                "no task finds groups here: put what belongs together into a folder, a film or names of its own, "
-                "such as 7_before and 7_after."
-            )
-        )
+        if self.ways_on:
+            yield self.ways_on
+        if self.next:
+            yield f"next: {self.next}"
 
     def sizes(self) -> str:
         """Shapes and sizes in words."""
@@ -161,7 +172,7 @@ def survey(sources: Sources, *, progress: Progress = silent) -> Survey:
         kinds = {item.source: _kind(item) for item in items if gathering.is_thing(item)}
         films = [item for item in items if kinds.get(item.source) == "film"]
         others = [item for item in items if item.source in kinds and kinds[item.source] != "film"]
-        chosen = [*others[:MOST_PICTURES], *films[:MOST_FILMS]]
+        chosen = [*sampling.pictures(others, MOST_PICTURES), *sampling.films(films, MOST_FILMS)]
         found, rejected = _collected(chosen, tasks[0], folder, progress)
         records, unread = _measured(found, folder, progress)
         rejected += unread
@@ -204,9 +215,9 @@ def _kind(item: Item) -> str:
 
 def _left_out(films: Sequence[Item], others: Sequence[Item]) -> Iterator[str]:
     if len(others) > MOST_PICTURES:
-        yield f"only the first {MOST_PICTURES:,} of {len(others):,} pictures were measured; there may be more groups."
+        yield f"{MOST_PICTURES:,} of {len(others):,} pictures were measured, evenly chosen; there may be more groups."
     if len(films) > MOST_FILMS:
-        yield f"only the first {MOST_FILMS} of {len(films):,} films were cut into shots; there may be more groups."
+        yield f"{MOST_FILMS} of {len(films):,} films were cut into shots, evenly chosen; there may be more groups."
 
 
 def _collected(
@@ -248,7 +259,11 @@ def _is_joint(item: Item, task: Task) -> bool:
 def _fit(task: Task, records: Sequence[Record], joint: Sequence[Item], folder: Path) -> Fit:
     own = task.model_copy(update={"grids": (0, NO_LIMIT)})
     apart = {item.source for item in joint}
-    ready = _measured(_collected(joint[:MOST_PICTURES], task, folder, silent)[0], folder, silent)[0] if joint else []
+    ready = (
+        _measured(_collected(sampling.pictures(joint, MOST_PICTURES), task, folder, silent)[0], folder, silent)[0]
+        if joint
+        else []
+    )
     pool = [*ready, *(record for record in records if record.source not in apart)]
     fitting = [record for record in pool if not inspect.unfit(record.width, record.height, task.layout)]
     strategy = plugins.find(plugins.GROUPING, task.group.by)
@@ -258,7 +273,8 @@ def _fit(task: Task, records: Sequence[Record], joint: Sequence[Item], folder: P
     facts = {key: value for one in results if isinstance(one, Facts) for key, value in one.found.items()}
     chance = verdict.at_chance(facts.get("belonging", {}))
     ways_on = facts.get(group.WAYS_ON)
-    notes = [*facts.get("remarks", ()), *([ways_on] if ways_on else []), *([f"{chance}."] if chance else [])]
+    said = [*facts.get("remarks", ()), *([ways_on] if ways_on else []), *([f"{chance}."] if chance else [])]
+    notes = [note.replace(f": {structure.WAYS}.", ".") for note in said]
     return Fit(
         task.name,
         task.title,
@@ -266,6 +282,8 @@ def _fit(task: Task, records: Sequence[Record], joint: Sequence[Item], folder: P
         task.grids[0],
         len(pool) - len(fitting),
         sum(_is_own(one, task) for one in groups),
+        notes != said,
+        any("--set group.roles=" in note for note in notes),
         tuple(notes),
         bool(chance) or len(fitting) * 2 < len(pool),
     )

@@ -379,6 +379,8 @@ class Rejected:
     """A short class such as "unreadable", counted in the report."""
     detail: str
     """One sentence with the values."""
+    picture: str = ""
+    """Path of a picture of it, relative to the run's folder, where it is no record's: that of a rejected shot."""
 
     @property
     def origin(self) -> str:

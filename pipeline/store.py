@@ -62,7 +62,7 @@ OTHER_TABLES = ("rejected", "stages")
 
 SCHEMA = "".join(f"CREATE TABLE {table} (id TEXT PRIMARY KEY, body TEXT NOT NULL);\n" for table in TABLES)
 SCHEMA += """
-CREATE TABLE rejected (stage TEXT, id TEXT, what TEXT, reason TEXT, detail TEXT, PRIMARY KEY (stage, id));
+CREATE TABLE rejected (stage TEXT, id TEXT, what TEXT, reason TEXT, detail TEXT, picture TEXT, PRIMARY KEY (stage, id));
 CREATE TABLE stages
     (name TEXT PRIMARY KEY, fingerprint TEXT, done INTEGER, entered INTEGER, kept INTEGER, seconds REAL, facts TEXT);
 """
@@ -343,8 +343,8 @@ class Store:
             rows = [(item.id, _body(item)) for item in items]
             db.executemany(UPSERT.format(table), rows)
             db.executemany(
-                "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?)",
-                [(stage, row.id, row.what, row.reason, row.detail) for row in rejected],
+                "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?)",
+                [(stage, row.id, row.what, row.reason, row.detail, row.picture) for row in rejected],
             )
             db.execute("UPDATE stages SET seconds = seconds + ? WHERE name = ?", (seconds, stage))
 
@@ -407,7 +407,7 @@ class Store:
         return found
 
     def rejected(self, stage: str) -> list[Rejected]:
-        query = "SELECT id, what, reason, detail FROM rejected WHERE stage = ? ORDER BY rowid"
+        query = "SELECT id, what, reason, detail, picture FROM rejected WHERE stage = ? ORDER BY rowid"
         return [Rejected(*row) for row in self._read(query, stage)]
 
     def table(self, name: str, also: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -80,9 +80,10 @@ def known(table: Table, words: Words, _: int) -> Candidate | None:
         panels = words.panels_of(tried)
         if not isinstance(panels, Ambiguous) and (good := _good(beside_known, partial(_always, panels), words)):
             return Candidate(_with(table, tried, panels), panels, good)
-    if good := _good(beside_known, words.panels_of, words):
-        return Candidate(beside_known, None, good)
-    return _asked(table, [*sure, *others], words)
+    good, asked = _good(beside_known, words.panels_of, words), _asked(table, [*sure, *others], words)
+    own = Candidate(beside_known, None, good) if good else None
+    # where most sets have to be asked about, one that lacks a view tells no order either
+    return max(filter(None, (own, asked)), key=lambda one: _pictures(one.table, one.good), default=None)
 
 
 def recurring(table: Table, words: Words, pictures: int) -> Candidate | None:
@@ -148,11 +149,12 @@ def is_whole(found: Roles, panels: Panels, size: int) -> bool:
 
 
 def _count(numbered: Table, exact: frozenset[str]) -> bool:
-    """Whether numbers are roles where they stand: behind what they count, or before it if each set has the same."""
+    """Whether numbers are roles: behind what they count, or before it from 1; of two things at least, or of one from 1
+    (`IMG_1233` and `IMG_1236` are what is left of a camera's pictures)."""
     slot = next(each[0][1].slot for found in numbered.values() for each in found.values())
     found = {role for found in numbered.values() for role in found}
     behind = slot.depth == slot.words == 0 and slot.side in {"end", "pattern"}
-    return behind or (len(exact) > 1 and roles.starts_counting(found))
+    return (behind, len(exact) > 1, roles.starts_counting(found)).count(True) > 1
 
 
 def _pictures(table: Table, keys: Iterable[str]) -> int:

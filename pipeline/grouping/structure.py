@@ -14,10 +14,19 @@ from pipeline.records import Record
 from pipeline.task import Task
 from pipeline.wording import counted
 
+WAYS = (
+    "put what belongs together into a folder of its own, name it alike (chair_front, chair_back), or list it in a "
+    "table with a column 'group'; or let looks decide with --set group.by=similarity; or, if a folder is one set, use "
+    "--set group.prove=false"
+)
+"""What a person can do about pictures that nothing ties together."""
 LOOSE = "no structure"
 """Reason of the rejection of pictures that nothing ties together."""
 FEW = 2
 """Groups up to which a folder of numbered pictures is small: somebody has put them together."""
+ALIKE = 0.5
+"""Mean similarity in colour that a few pictures need which only a camera has numbered, or which are named alike among
+many others. One in a hundred sets of six unrelated photographs has it; panels of the published storyboards have 0.7."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,8 @@ def stretches(records: Sequence[Record], task: Task, pictures: Pictures, *, sets
 
     The shots of a film stand together. A folder of exactly as many pictures as the task has panels is one group, and
     one of numbered pictures for at most FEW groups is a set. More pictures have to show it: by an order in which
-    neighbours are alike, or by being more alike than the pictures of the whole source.
+    neighbours are alike, or by being more alike than the pictures of the whole source. So have a few that are named
+    alike in a folder whose other names say nothing, and those that only a camera has numbered.
 
     Args:
         sets: whether that goes for pictures without numbers too; else these are in no order, and so form no groups.
@@ -50,32 +60,39 @@ def stretches(records: Sequence[Record], task: Task, pictures: Pictures, *, sets
             yield Stretch(tuple(those), film, "shots of one film", sound=True)
             continue
         parts = subjects.parted(those, task)
+        ruled = 2 * sum(len(part) for subject, part in parts.items() if subject and len(part) > 1) >= len(those)
         for subject, part in parts.items():
             name = PurePath(folder).name or folder
             name += f", named {subject}" if subject and len(parts) > 1 else ""
             ordered = subjects.in_order(part, task)
-            why, sound = _reason(ordered, records, task, pictures, sets=sets)
+            apart = len(parts) == 1 or ruled or subjects.are_views(part)
+            why, sound = _reason(ordered, records, task, pictures, sets=sets, apart=apart)
             why = why if sound else why.replace("{name}", name)
             yield Stretch(tuple(ordered), name, why, sound, whole=len(ordered) == task.grid_layout.size)
 
 
 def _reason(
-    part: Sequence[Record], pool: Sequence[Record], task: Task, pictures: Pictures, *, sets: bool
+    part: Sequence[Record], pool: Sequence[Record], task: Task, pictures: Pictures, *, sets: bool, apart: bool
 ) -> tuple[str, bool]:
     """Why pictures of a folder may form groups or not, and whether they may.
 
     Args:
         pool: pictures of the source, than which they may be more alike.
+        apart: whether the folder, or the names in it, set these pictures apart from others.
     """
     size, numbered = task.grid_layout.size, subjects.are_numbered(part)
     if len(part) < size:
         return f"{{name}} has only {counted(part, 'picture')} left, {task.name} takes {size}", False
-    if len(part) == size:
+    if apart and len(part) == size:
         return f"{size} pictures", True
     if not task.group.prove:
         return "one set, as group.prove=false says", True
-    if numbered and len(part) <= FEW * size:
-        return f"{len(part)} numbered pictures", True
+    if len(part) <= FEW * size:
+        alike = pictures.likeness(part)[1] >= ALIKE
+        if numbered and apart and (alike or not subjects.are_counted_by_cameras(part)):
+            return f"{len(part)} numbered pictures", True
+        if not apart and not alike:
+            return f"is one of {len(part)} pictures of {{name}} whose colours are not alike", False
     return _tested(part, pool if sets or numbered else part, pictures, size if numbered else 0)
 
 
@@ -98,9 +115,5 @@ def ways_on(loose: Sequence[Record]) -> str:
     """What to do with pictures that nothing ties together: one sentence."""
     folders = list(by_key(loose, lambda record: record.position.folder))
     more = f" and {len(folders) - 1} other folders" if len(folders) > 1 else ""
-    return (
-        f"{counted(loose, 'picture')} of {folders[0]}{more} form no group, since nothing says which belong together: "
-        "put what belongs together into a folder of its own, name it alike (chair_front, chair_back), or list it in a "
-        "table with a column 'group'; or let looks decide with --set group.by=similarity; or, if a folder is one set, "
-        "use --set group.prove=false."
-    )
+    of = f"{counted(loose, 'picture')} of {folders[0]}{more}"
+    return f"{of} {'forms' if len(loose) == 1 else 'form'} no group, since nothing says which belong together: {WAYS}."

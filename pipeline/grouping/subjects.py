@@ -11,11 +11,17 @@ from pipeline.grouping.strategies.base import by_key
 from pipeline.records import Record
 from pipeline.task import Task
 
-OF_CAMERAS = frozenset(
-    """img dsc dscf dscn dscr pxl mvimg gopr dji wp pano vid mov cam screenshot scan still untitled download page slide
-    whatsapp signal snapshot capture export copy kopie hires final edit edited""".split()  # noqa: SIM905
+COUNTING = frozenset(
+    "img mg dsc dscf dscn dscr pxl mvimg gopr dji wp pano vid mov cam screenshot whatsapp signal".split()  # noqa: SIM905
+)
+"""First words of names that cameras and phones give to all that they take, with a number that counts on and on."""
+OF_CAMERAS = COUNTING | frozenset(
+    """scan still untitled download page slide snapshot capture export copy kopie hires final edit
+    edited""".split()  # noqa: SIM905
 )
 """First words of the names that cameras and programs give, which say nothing about the picture."""
+COUNTER = 6
+"""Digits of a camera's number behind a single letter or none (`P1010042`, `20210401_120305`)."""
 LONG = 2
 """A word of the vocabulary of roles must have more letters: a shorter one is rather part of a name."""
 
@@ -83,6 +89,22 @@ def are_numbered(records: Sequence[Record]) -> bool:
         record.position.order is not None or any(word.isdecimal() for word in roles.split_words(record.position.stem))
         for record in records
     )
+
+
+def are_counted_by_cameras(records: Sequence[Record]) -> bool:
+    """Whether all have the names that cameras give, whose numbers say nothing but when a picture was taken."""
+    return all(_is_counted_by_a_camera(record.position.stem) for record in records)
+
+
+def _is_counted_by_a_camera(stem: str) -> bool:
+    first, *others = roles.split_words(stem) or [""]
+    number = others[0] if len(first) == 1 and others else first
+    return first.casefold() in COUNTING or (number.isdecimal() and len(number) >= COUNTER)
+
+
+def are_views(records: Sequence[Record]) -> bool:
+    """Whether each name has a word for a view or a panel, such as "front"."""
+    return all(read(record.position.stem).view for record in records)
 
 
 def in_order(records: Sequence[Record], task: Task) -> list[Record]:

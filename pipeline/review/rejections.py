@@ -37,7 +37,7 @@ def section(rejected: Mapping[str, Sequence[Rejected]], pictures: Mapping[str, s
 
     Args:
         rejected: what each stage rejected, by stage.
-        pictures: by record id, the path of its thumbnail.
+        pictures: by record id, the path of its thumbnail; some rows have a picture of their own.
     """
     everything = [row for rows in rejected.values() for row in rows]
     reasons = [reason for reason, _ in Counter(row.reason for row in everything).most_common()]
@@ -63,13 +63,14 @@ def _filter(reasons: Sequence[str], rows: Sequence[Rejected]) -> str:
 
 def _thumbnails(number: int, rows: Sequence[Rejected], pictures: Mapping[str, str]) -> str:
     """The pictures that were rejected for one reason, as far as there are thumbnails."""
-    shown = [row for row in rows if row.origin in pictures]
+    found = [(row, row.picture or pictures.get(row.origin, "")) for row in rows]
+    shown = [(row, picture) for row, picture in found if picture][:SHOWN]
     if not shown:
         return ""
     figures = "".join(
-        f'<figure><img src="{quote(pictures[row.origin])}" loading="lazy" alt="">'
+        f'<figure><img src="{quote(picture)}" loading="lazy" alt="">'
         f"<figcaption>{escape(row.detail)}</figcaption></figure>"
-        for row in shown
+        for row, picture in shown
     )
     title = f"{rows[0].reason}: {len(shown):,} of {len(rows):,}" if len(shown) < len(rows) else rows[0].reason
     return (

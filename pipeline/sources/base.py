@@ -167,9 +167,13 @@ class Item:
             notes=notes,
         )
 
-    def reject(self, reason: str, detail: str, what: str = "") -> Rejected:
-        """A rejected row for this item, or for the part of it that `what` names."""
-        return Rejected(self.id, what or self.source, reason, detail)
+    def reject(self, reason: str, detail: str, what: str = "", picture: str = "") -> Rejected:
+        """A rejected row for this item, or for the part of it that `what` names.
+
+        Args:
+            picture: path of a small picture of it, relative to the run's folder, for the contact sheet.
+        """
+        return Rejected(self.id, what or self.source, reason, detail, picture)
 
     def head(self) -> bytes:
         """Its first `HEAD` bytes, fewer where it is shorter.

@@ -28,7 +28,7 @@ from pipeline.grouping.choice import choose
 from pipeline.grouping.explain import name_of, reject
 from pipeline.grouping.pictures import Pictures
 from pipeline.grouping.strategies import sets
-from pipeline.grouping.strategies.base import Formed, Strategy, sequence_of
+from pipeline.grouping.strategies.base import ORDER, Formed, Strategy, sequence_of
 from pipeline.grouping.structure import LOOSE, ways_on
 from pipeline.grouping.vetoes import Vetoes
 from pipeline.plugins import Plugin
@@ -201,8 +201,9 @@ def _source(formed: Formed, task: Task) -> tuple[object, ...]:
 
 def _remark(records: Sequence[Record], left: Sequence[Rejected], groups: Sequence[Group]) -> str:
     """One sentence on pictures of folders that nothing ties together, or that gave no group at all."""
-    loose = {row.id for row in left if row.reason == LOOSE}
-    some = [one for one in records if not one.position.film and (one.id in loose or not groups)]
+    reasons = {row.id: row.reason for row in left}
+    untied = {LOOSE} if groups else set(reasons.values()) - {ORDER}
+    some = [one for one in records if not one.position.film and reasons.get(one.id) in untied]
     return ways_on(some) if some else ""
 
 

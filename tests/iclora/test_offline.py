@@ -30,6 +30,16 @@ def test_the_films_of_the_documented_first_run_stay_as_they_are(asked: dict[str,
     assert asked == {"write_films": {"films": 30, "shots": 10, "seed": 1_000}}
 
 
+@pytest.mark.parametrize(
+    ("name", "drawn"), [("sandstorm", "write_pairs"), ("couple-profile", "write_pairs"), ("font-design", "write_sets")]
+)
+def test_a_task_gets_material_that_its_strategy_groups(
+    name: str, drawn: str, asked: dict[str, object], tmp_path: Path
+) -> None:
+    offline.draw_source(task.load(name), tmp_path)
+    assert list(asked) == [drawn]
+
+
 def test_more_pairs_and_sets_leave_the_first_ones_as_they_were(tmp_path: Path) -> None:
     for name, few, more in (
         ("pairs", film.write_pairs(tmp_path / "a", pairs=2, seed=7, size=(64, 64)), {"pairs": 3}),

@@ -69,6 +69,14 @@ def test_unrelated_photographs_get_the_ways_on(tmp_path: Path, draw: Draw) -> No
     assert "No task finds groups" in (found.write(tmp_path / "page.html")).read_text(encoding="utf-8")
 
 
+def test_names_without_an_order_of_the_panels_get_the_option(tmp_path: Path, draw: Draw) -> None:
+    for number, view in enumerate(("front", "back", "side") * 2):
+        draw(number, (400, 500)).save(tmp_path / f"{'mug' if number < 3 else 'lamp'}_{view}.png")
+    lines = list(iclora.survey(tmp_path).lines())
+    assert lines[-1].startswith("no task knows the order of the panels")
+    assert any("--set group.roles=" in line for line in lines)
+
+
 def test_a_source_with_nothing_in_it_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there are no films and no pictures in"):
         iclora.survey(tmp_path)

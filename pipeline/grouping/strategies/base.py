@@ -13,6 +13,9 @@ from pipeline.task import Task
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
+ORDER = "order not told"
+"""Reason of the rejection of pictures of which somebody has to say which is for which panel."""
+
 
 @dataclass(frozen=True)
 class Formed:

@@ -9,7 +9,7 @@ from pipeline.grouping import schemes
 from pipeline.grouping.explain import name_of, reject
 from pipeline.grouping.roles import Ambiguous
 from pipeline.grouping.schemes import NamedSet, Scheme
-from pipeline.grouping.strategies.base import Formed, by_key
+from pipeline.grouping.strategies.base import ORDER, Formed, by_key
 from pipeline.grouping.vetoes import Veto, Vetoes
 from pipeline.records import Record, Rejected
 from pipeline.task import Task
@@ -77,7 +77,7 @@ def _formed(one: NamedSet, pictures: Sequence[Record], task: Task, vetoes: Vetoe
     chosen = one.chosen(task.grid_layout.size)
     every = [pictures[number] for numbers in one.pictures.values() for number in numbers]
     if chosen is None:
-        reason = "order not told" if isinstance(one.panels, Ambiguous) else "incomplete set"
+        reason = ORDER if isinstance(one.panels, Ambiguous) else "incomplete set"
         why = str(one.panels) if isinstance(one.panels, Ambiguous) else _lacking(one, pictures, task)
         yield from (reject(record, reason, why) for record in every)
         return

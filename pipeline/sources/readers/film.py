@@ -27,6 +27,8 @@ PROBED = 1 << 22
 """Bytes from the start of a file of an unknown format that libav is asked about; a raw frame of 1080p has 3 MB."""
 QUALITY = 95
 """Of JPEGs."""
+SMALL = 384
+"""Width in pixels of the pictures of rejected shots, which only the contact sheet shows."""
 MOST_TOLD = 5
 """Damaged stretches of a film that a row names; the rest are counted."""
 
@@ -58,7 +60,8 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
             chosen = hygiene.pick(shot, task.shots)
             if isinstance(chosen, Unfit):
                 detail = f"The shot at {shot.start:.2f} s of {_name(item)} {chosen.detail}."
-                shots.append(item.reject(chosen.reason, detail, f"{item.source} shot {shot.number}"))
+                picture = _small(shot, folder, home)
+                shots.append(item.reject(chosen.reason, detail, f"{item.source} shot {shot.number}", picture))
             else:
                 shots.append(_hold(shot, chosen, folder / home / f"shot-{shot.number:04d}.png"))
         for held in shots:
@@ -84,6 +87,15 @@ class _Held:
 def _hold(shot: Shot, chosen: Pick, file: Path) -> _Held:
     cv2.imwrite(str(file), chosen.frame.picture(), [cv2.IMWRITE_PNG_COMPRESSION, 1])
     return _Held(shot.number, chosen.frame.time, chosen.overlays, chosen.frame.state, file)
+
+
+def _small(shot: Shot, folder: Path, home: Path) -> str:
+    """A small picture of a shot that is not used, and its path in the run's folder; empty if no frame was kept."""
+    if not shot.candidates:
+        return ""
+    path = home / f"rejected-{shot.number:04d}.jpg"
+    cv2.imwrite(str(folder / path), shot.candidates[len(shot.candidates) // 2].picture(SMALL))
+    return path.as_posix()
 
 
 def _record(item: Item, held: _Held, cleaner: Cleaner, folder: Path) -> Record:

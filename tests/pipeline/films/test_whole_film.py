@@ -44,11 +44,14 @@ def test_a_film_gives_clean_pictures_and_a_reason_for_the_rest(tmp_path: Path, g
     kept, rejected = gather(tmp_path / "in")
     assert len(kept) == 5
     assert "text card" in {row.reason for row in rejected} <= {"blank", "text card"}  # a leader may go with its title
+    for row in rejected:
+        with Image.open(tmp_path / "run" / row.picture) as picture:
+            assert picture.width == 384
     for record in kept:
-        picture = np.asarray(Image.open(tmp_path / "run" / record.path).convert("L"))
-        assert picture.shape[1] == 640
-        assert 262 <= picture.shape[0] <= 268
-        assert min(picture[0].mean(), picture[-1].mean()) > 2
+        grey = np.asarray(Image.open(tmp_path / "run" / record.path).convert("L"))
+        assert grey.shape[1] == 640
+        assert 262 <= grey.shape[0] <= 268
+        assert min(grey[0].mean(), grey[-1].mean()) > 2
         assert any("bars cut away" in note for note in record.notes)
     lettered = [record.position.time for record in kept if any("burnt-in" in note for note in record.notes)]
     assert len(lettered) == 1

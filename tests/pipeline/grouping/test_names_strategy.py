@@ -69,6 +69,22 @@ def test_a_folder_of_unrelated_photographs_gives_no_group_and_the_ways_on() -> N
     assert "183 pictures have a name that says no role" in remark and "--set group.pattern" in remark
 
 
+@pytest.mark.parametrize("names", [("IMG_1233", "IMG_1236"), ("DSC00041", "DSC00042"), ("scan 7", "scan 9")])
+def test_numbers_of_two_pictures_say_no_role_unless_they_count_from_one(names: tuple[str, str]) -> None:
+    assert form([f"x/{name}" for name in names])[0] == []
+    assert form(["x/chair 1", "x/chair 2"])[0] == [["x/chair 1", "x/chair 2"]]
+
+
+def test_a_product_that_lacks_a_view_is_asked_about_like_the_others() -> None:
+    things = ("mug", "lamp", "oak_chair", "toy_robot", "radio")
+    paths = [f"x/{thing}_{view}" for thing in things for view in ("front", "back", "side")]
+    groups, rejected, remarks = form([path for path in paths if path != "x/radio_back"])
+    assert groups == [] and {row.reason for row in rejected} == {"order not told"}
+    (remark,) = remarks
+    assert remark.startswith("names: {set}_{role}: 5 sets, such as mug_front + mug_back + mug_side, and nothing says")
+    assert len(form(paths, task.load("sandstorm", ["group.roles=front,side"]))[0]) == 5
+
+
 def test_schemes_that_are_mixed_in_one_pool_are_each_found() -> None:
     groups, rejected, remarks = form(
         ["x/1_before", "x/1_after", "y/left01", "y/right01", "control/a", "target/a", "x/sunset"]

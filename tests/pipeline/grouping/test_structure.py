@@ -203,6 +203,27 @@ def test_a_few_numbered_photographs_are_a_set() -> None:
     assert len(grouped([record(f"/shoot/IMG_{n:04d}") for n in range(1, 7)], "storyboard")[0]) == 2
 
 
+@pytest.mark.parametrize("name", ["IMG_{:04d}", "DSC{:05d}", "_MG_{:04d}", "P10100{:02d}", "20240501_1203{:02d}"])
+def test_a_few_unrelated_photographs_that_a_camera_has_numbered_are_no_set(name: str) -> None:
+    rng = np.random.default_rng(3)
+    unlike = [
+        bytes((rng.integers(0, 200, 128) * (rng.random(128) < 0.2)).tolist()).hex() for _ in range(6)
+    ]  # a few colours each
+    pictures = [replace(one, histogram=unlike[number]) for number, one in enumerate(photographs(6, name=name))]
+    groups, _, remarks = grouped(pictures, "storyboard", "group.floor=0")
+    assert not groups and any("form no group" in remark for remark in remarks)
+    assert len(grouped([record(f"/shoot/{name.format(n)}") for n in range(1, 7)], "storyboard")[0]) == 2
+
+
+@pytest.mark.parametrize("count", [4, 6])
+def test_a_few_pictures_named_alike_among_other_photographs_must_look_alike(count: int) -> None:
+    mixed = photographs(60)
+    unlike = photographs(count, name="holiday{}")
+    alike = [replace(record(f"/photos/beach day {n}"), histogram=coloured(5, n)) for n in range(1, count + 1)]
+    groups, _, _ = grouped([*mixed, *unlike, *alike], "home-decoration", "group.floor=0")
+    assert [sorted(one) for one in groups] == [[f"/photos/beach day {n}" for n in range(1, 5)]]
+
+
 def test_two_shots_of_a_street_and_one_of_a_rabbit_are_no_group() -> None:
     films = []
     for number, name in enumerate("abcdef"):

@@ -40,6 +40,14 @@ def test_the_first_pictures_of_each_reason_are_shown(monkeypatch):
     assert page.count("<tr data-reason") == 4
 
 
+def test_a_row_may_bring_its_own_picture():
+    shots = [
+        Rejected(f"s-film#{n}", f"film shot {n}", "blank", "It is black.", f"collected/a b/{n}.jpg") for n in (1, 2)
+    ]
+    page = "".join(rejections.section({"collect": shots}, {}))
+    assert page.count("<figure>") == 2 and 'src="collected/a%20b/2.jpg"' in page
+
+
 def test_a_reason_can_be_chosen_where_there_are_several():
     rows = {"inspect": [rejected("a", "too small"), rejected("b", "blank")]}
     page = "".join(rejections.section(rows, {}))
