@@ -1,13 +1,12 @@
 """Precision, recall and F1 of shot boundaries on drawn films, for each way of finding them.
 
-    python -m bench.shots [--films N] [--before FOLDER]
+    python -m bench.shots [--films 4] [--seed 920000] [--before FOLDER]
 
-Films of two kinds are drawn, N of each (4 if not given), whose boundaries are known to the frame: those of the
-miniature world, with cuts and dissolves of half a second; and mixtures of its scenes at 25 frames a second, with
-pans, grain, flashes of one to four frames, fades through black, and dissolves of 0.4 to 1.2 s. A boundary that is
-found is right if it lies within 0.1 s of a cut, or within a transition or 0.2 s beside it; each counts once. What
-matches nothing is false for cuts and for dissolves alike. `--before` names a checkout of older code, measured on the
-same films.
+Films of two kinds are drawn, as many of each, whose boundaries are known to the frame: those of the miniature world,
+with cuts and dissolves of half a second; and mixtures of its scenes at 25 frames a second, with pans, grain, flashes of
+one to four frames, fades through black, and dissolves of 0.4 to 1.2 s. A boundary that is found is right if it lies
+within 0.1 s of a cut, or within a transition or 0.2 s beside it; each counts once. What matches nothing is false for
+cuts and for dissolves alike. `--before` names a checkout of older code, measured on the same films.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +34,6 @@ from pipeline.films.shots import FilmReader
 
 Frames = Iterator[NDArray[np.uint8]]
 SIZE, FPS = (256, 144), 25
-MINIATURE_SEED, MIXTURE_SEED = 910_000, 920_000
 CUT_SLACK, SOFT_SLACK = 0.1, 0.2
 GOALS = {("cut", "adaptive"): 0.98, ("cut", "transnetv2"): 0.98, ("dissolve", "transnetv2"): 0.9}
 
@@ -92,11 +90,13 @@ class Tally:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--films", type=int, default=4)
+    parser.add_argument("--films", type=int, default=4, help="films of each kind")
+    parser.add_argument("--seed", type=int, default=920_000)
     parser.add_argument("--before", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
-        kinds = {"miniature": miniatures(Path(home), options.films), "mixtures": mixtures(Path(home), options.films)}
+        seeds = range(options.seed, options.seed + options.films)
+        kinds = {"miniature": miniatures(Path(home), seeds), "mixtures": mixtures(Path(home), seeds)}
         rows = [
             (kind, way, measure(films, way, options.before))
             for kind, films in kinds.items()
@@ -135,10 +135,10 @@ def found_before(path: Path, before: Path | None) -> list[float]:
 # ---- drawn films
 
 
-def miniatures(home: Path, count: int) -> list[tuple[Path, list[Boundary]]]:
+def miniatures(home: Path, seeds: Iterable[int]) -> list[tuple[Path, list[Boundary]]]:
     films = []
-    for number in range(count):
-        path = write_film(home / f"miniature-{number}.mp4", MINIATURE_SEED + number, size=SIZE, fps=24)
+    for seed in seeds:
+        path = write_film(home / f"miniature-{seed}.mp4", seed, size=SIZE, fps=24)
         shots = json.loads(truth_path(path).read_text(encoding="utf-8"))["shots"][1:]
         films.append(
             (path, [Boundary(one["transition"], one["start"], one["start"] + one["dissolve"]) for one in shots])
@@ -146,12 +146,12 @@ def miniatures(home: Path, count: int) -> list[tuple[Path, list[Boundary]]]:
     return films
 
 
-def mixtures(home: Path, count: int) -> list[tuple[Path, list[Boundary]]]:
+def mixtures(home: Path, seeds: Iterable[int]) -> list[tuple[Path, list[Boundary]]]:
     films = []
-    for number in range(count):
-        path = home / f"mixture-{number}.mp4"
+    for seed in seeds:
+        path = home / f"mixture-{seed}.mp4"
         truth: list[Boundary] = []
-        encode(path, mixture(random.Random(f"mixture {MIXTURE_SEED + number}"), truth), size=SIZE, fps=FPS)
+        encode(path, mixture(random.Random(f"mixture {seed}"), truth), size=SIZE, fps=FPS)
         films.append((path, truth))
     return films
 

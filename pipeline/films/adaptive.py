@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scenedetect import AdaptiveDetector, FrameTimecode
 
-from pipeline.films.cuts import FLASH, LEAST_CHANGE, RATE, Change, difference
+from pipeline.films.cuts import FLASH, LEAST_CHANGE, RATE, Change, difference, overlapping
 
 Floats = NDArray[np.float32]
 
@@ -76,13 +76,8 @@ class Adaptive:
 
 def _is_shifted(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
     """Whether two pictures are much alike once one is shifted, as after a movement of the camera."""
-    old, new = (cv2.cvtColor(one, cv2.COLOR_BGR2GRAY).astype(np.float32) for one in (image, other))
-    height, width = old.shape
-    (across, down), _ = cv2.phaseCorrelate(old, new, cv2.createHanningWindow((width, height), cv2.CV_32F))
-    x, y = round(across), round(down)
-    here = old[max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)]
-    there = new[max(0, y) : height - max(0, -y), max(0, x) : width - max(0, -x)]
-    return here.size > 0 and float(np.abs(here - there).mean()) < UNMOVED * float(np.abs(old - new).mean())
+    here, there = overlapping(image, other)
+    return here.size > 0 and difference(here, there) < UNMOVED * difference(image, other)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ FLASH = 0.5
 """Seconds within which the picture must be what it was before for a change to be a flash."""
 RETURN = 0.5
 """Share of a change up to which a later picture may differ from the one before it and still be the same shot."""
+OVERLAP = 0.5
+"""Share of a picture that must still be seen after a movement of the camera during a flash."""
 LOSS = 0.5
 """Seconds after lost pictures in which a change is put down to them."""
 
@@ -153,7 +155,8 @@ class Cutter:
             return False
         if change.blank:
             return True
-        return self._differ(change) and self._stays(change, ended)
+        stays = self._differ(change) and self._stays(change, ended)
+        return stays and not self._is_panned_over(change)
 
     def _differ(self, change: Change) -> bool:
         """Whether the pictures before and after a change are of different shots, as far as these two tell."""
@@ -186,6 +189,22 @@ class Cutter:
                 return False
         return True if ended or self._samples[-1].end - after.time > FLASH else None
 
+    def _is_panned_over(self, change: Change) -> bool:
+        """Whether a change is the start or the end of a flash during which the camera moves on."""
+        before, after = self._sample(change.before), self._sample(change.after)
+        least = RETURN * difference(before.image, after.image)
+        earlier = (one for one in self._samples if 0 < before.time - one.time <= FLASH)
+        if any(_is_panned(one.image, after.image, least) for one in earlier):
+            return True
+        for number in range(change.after + 1, self._next):
+            later = self._sample(number)
+            if later.time - after.time > FLASH:
+                break
+            if _is_panned(before.image, later.image, least):
+                self._calm = number
+                return True
+        return False
+
     def _is_loss(self, change: Change) -> bool:
         """Whether a change may be due to lost pictures: after these, all are wrong up to the next key frame."""
         after = self._sample(change.after)
@@ -211,6 +230,24 @@ def _detector(method: Method) -> Detector:
     from pipeline.films.transnet import TransNet
 
     return TransNet()
+
+
+def _is_panned(image: NDArray[np.uint8], other: NDArray[np.uint8], least: float) -> bool:
+    """Whether two pictures between which the camera may have moved differ by less than that where they overlap."""
+    here, there = overlapping(image, other)
+    return here.size >= OVERLAP * image.size and difference(here, there) < least
+
+
+def overlapping(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """What two pictures have in common if one is shifted to lie on the other; it may be nothing."""
+    old, new = (cv2.cvtColor(one, cv2.COLOR_BGR2GRAY).astype(np.float32) for one in (image, other))
+    height, width = old.shape
+    (across, down), _ = cv2.phaseCorrelate(old, new, cv2.createHanningWindow((width, height), cv2.CV_32F))
+    x, y = round(across), round(down)
+    wide, tall = max(0, width - abs(x)), max(0, height - abs(y))
+    here = image[max(0, -y) :, max(0, -x) :][:tall, :wide]
+    there = other[max(0, y) :, max(0, x) :][:tall, :wide]
+    return here, there
 
 
 def difference(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:

@@ -24,15 +24,17 @@ SECTORS = 8
 EDGE = 4.0
 """Levels per pixel from which a change of brightness is an edge, even one that a picture shows through."""
 STEADY = 0.6
-"""Share of its strength that an edge keeps in the mean over a shot, if it holds still."""
-SHARE, LEAST_SETS = 0.6, 6
+"""Share of a shot's frames that show an edge in one direction, from which it holds still."""
+SHARE, LEAST_SETS = 0.6, 4
 """Share of the sets, and their number, in which a mark in a corner must show the same edges."""
-SHARE_INSIDE, LEAST_SETS_INSIDE = 0.85, 8
+SHARE_INSIDE, LEAST_SETS_INSIDE = 0.85, 6
 """The same for a mark elsewhere, where people stand who are drawn or filmed alike in many shots."""
 CORNER = (0.25, 0.25)
 """Width and height of a corner, as shares of the frame's."""
 COMMON = 0.12
 """Share of their edges that shots of one set have in common; they count as one."""
+CELLS, MARKED_CELLS = (8, 8), 8
+"""Cells across and down that the frame is divided into for that, and how many of them a mark may fill."""
 MOST_SHOTS = 80
 """Shots of a film, evenly spread, that are compared."""
 LEAST_EDGES = 25
@@ -47,8 +49,9 @@ MIXED = 0.12
 """Share of its edges that must run upright, and as many level; the edge of a bar has one direction only."""
 WHOLE = 0.7
 """Share of its edges that a set shows on average; of what people and places happen to have in common they show less."""
-PRESENT = 0.3
-"""Share of a mark's edges from which a shot has it."""
+PRESENT = 0.2
+"""Share of a mark's edges from which a shot has it: of a grey one on snow, only what is dark is seen. Shots without it
+show up to 0.18."""
 PAD = 2
 
 
@@ -81,7 +84,10 @@ class MarkFinder:
             grey = cv2.resize(grey, self._size, interpolation=cv2.INTER_AREA)
         soft = cv2.GaussianBlur(grey.astype(np.float32), (3, 3), 0)
         right, down = (cv2.Sobel(soft, cv2.CV_32F, *along, scale=1 / 4) for along in ((1, 0), (0, 1)))
-        found = [np.asarray(each, np.float32) for each in (right, down, cv2.magnitude(right, down))]
+        squared = right**2 + down**2
+        weight = (squared > EDGE**2) / np.maximum(squared, 1e-6)
+        # The doubled angle of an edge, as a point on the unit circle: which side is brighter makes no difference.
+        found = [weight * (right**2 - down**2), weight * 2 * right * down]
         self._sums = [one + other for one, other in zip(self._sums, found, strict=True)] if self._sums else found
         self._frames = self._frames + 1 if self._shot == shot else 1
         self._shot, self._marks = shot, None
@@ -104,11 +110,10 @@ class MarkFinder:
 
     def _close(self) -> None:
         if self._shot is not None:
-            right, down, strength = self._sums
-            held = cv2.magnitude(right, down) > STEADY * strength
-            sector = np.round(np.arctan2(down, right) * SECTORS / np.pi) % SECTORS + 1
-            edges = held & (strength > EDGE * self._frames)
-            self._seen[self._shot] = zlib.compress(np.where(edges, sector, 0).astype(np.uint8).tobytes(), 1)
+            cosine, sine = self._sums
+            held = np.hypot(cosine, sine) >= STEADY * self._frames
+            sector = np.round(np.arctan2(sine, cosine) / 2 * SECTORS / np.pi) % SECTORS + 1
+            self._seen[self._shot] = zlib.compress(np.where(held, sector, 0).astype(np.uint8).tobytes(), 1)
         self._shot, self._sums = None, []
 
 
@@ -116,16 +121,26 @@ def _sets(shots: list[Sectors]) -> list[list[Sectors]]:
     """The shots, those together that show one set or one person in one place."""
     sets: list[list[Sectors]] = []
     for sectors in shots:
-        edges = np.flatnonzero(sectors)
-        values = sectors.ravel()[edges]
-        for like in sets:
-            first = like[0]
-            if int((first.ravel()[edges] == values).sum()) > COMMON * min(len(edges), int(np.count_nonzero(first))):
-                like.append(sectors)
-                break
-        else:
+        like = next((one for one in sets if _in_common(one[0], sectors) > COMMON), None)
+        if like is None:
             sets.append([sectors])
+        else:
+            like.append(sectors)
     return sets
+
+
+def _in_common(first: Sectors, second: Sectors) -> float:
+    """Share of their edges that two shots have in common, but for the cells with the most of these: a mark's may be all
+    that holds still in two shots of different sets."""
+    same = _by_cell((first == second) & (first > 0))
+    least = np.minimum(_by_cell(first > 0), _by_cell(second > 0))
+    rest = np.argsort(same)[:-MARKED_CELLS]
+    return float(same[rest].sum() / max(1e-6, float(least[rest].sum())))
+
+
+def _by_cell(edges: Mask) -> Floats:
+    """Share of the pixels of each cell of the frame that are edges."""
+    return np.asarray(cv2.resize(edges.astype(np.float32), CELLS, interpolation=cv2.INTER_AREA), np.float32).ravel()
 
 
 def _marks(sets: list[list[Sectors]]) -> list[_Mark]:

@@ -101,6 +101,17 @@ def test_a_pan_that_starts_or_jerks_is_no_cut() -> None:
     assert cuts(samples(pan[:20] + pan[22:])) == []
 
 
+@pytest.mark.parametrize("length", [2, 4])
+def test_a_flash_during_a_fast_pan_is_no_cut(length: int) -> None:
+    """The picture that comes back is not where it was: the camera has moved on."""
+    blocks = np.random.default_rng(0).integers(20, 200, (18, 50, 3)).astype(np.uint8)
+    wide = cv2.resize(blocks, None, fx=8, fy=6, interpolation=cv2.INTER_NEAREST)
+    pan = [np.ascontiguousarray(wide[:, 4 * n : 4 * n + 192]) for n in range(50)]
+    for n in range(20, 20 + length):
+        pan[n] = cv2.add(pan[n], (140, 140, 140, 0))
+    assert cuts(samples([*pan, *filmed.shots([0], 1.0)])) == [Cut(2.0, 2.0)]
+
+
 @pytest.mark.parametrize("ground", [0, 255, 90])
 @pytest.mark.parametrize("blank", [2, 40])
 def test_smooth_fades_part_two_shots(ground: int, blank: int) -> None:

@@ -41,6 +41,19 @@ def test_a_logo_without_letters_is_found(scenes: list[list[np.ndarray]], opacity
         assert top - 16 <= one.top * 360 <= one.bottom * 360 <= bottom + 16
 
 
+@pytest.mark.parametrize("opacity", [1.0, 0.3])
+def test_a_few_shots_of_a_moving_camera_tell_a_logo(scenes: list[list[np.ndarray]], opacity: float) -> None:
+    """The logo is nearly all that holds still; that does not make them shots of one set."""
+    moved = [[post.panned(image, (6 * n, 2 * n)) for n, image in enumerate(images)] for images in scenes[:6]]
+    laid = [
+        [post.with_logo(image, "bottom right", size=0.07, opacity=opacity)[0] for image in images] for images in moved
+    ]
+    finder = finder_of(laid)
+    assert sum(bool(finder.overlays(number)) for number in range(6)) >= 5
+    finder = finder_of(moved)
+    assert [finder.overlays(number) for number in range(6)] == [()] * 6
+
+
 def test_shots_that_lack_the_logo_are_known(scenes: list[list[np.ndarray]]) -> None:
     lacking = {2, 11, 12}
     laid = [
