@@ -151,10 +151,14 @@ class Cutter:
     def _verdict(self, change: Change, ended: bool) -> bool | None:
         """Whether a change is a cut; None if that can't be told yet."""
         too_soon = self._sample(change.after).time - self._last_cut < SHORTEST_SHOT - 1e-6
-        if change.before < self._calm or too_soon or self._is_loss(change):
+        if too_soon or self._is_loss(change):
             return False
         if change.blank:
-            return True
+            return (
+                True  # even if the change to black was taken for a flash: what follows may be much the same in colour
+            )
+        if change.before < self._calm:
+            return False
         stays = self._differ(change) and self._stays(change, ended)
         return stays and not self._is_panned_over(change)
 

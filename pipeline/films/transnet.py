@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.films.cuts import Change
+from pipeline.films.fades import Fades
 
 
 class TransNet:
-    """The network as a detector of changes; up to 75 pictures late."""
+    """The network as a detector of changes; up to 75 pictures late. `Fades` adds what it does not see."""
 
     SIZE = (48, 27)
     SPAN, MARGIN = 100, 25
@@ -29,6 +30,8 @@ class TransNet:
         self._decided = 0
         self._start: int | None = None  # the first sample of the transition that is not over
         self._sure = False  # whether that is one
+        self._fades = Fades()
+        self._waiting: list[Change] = []  # what that has found, while the network has not come so far
 
     def add(self, image: NDArray[np.uint8], times: int) -> list[Change]:
         self._sample += 1
@@ -36,7 +39,8 @@ class TransNet:
         if not self._shown:
             self._put(small, self._sample, self.MARGIN)
         self._put(small, self._sample, times)
-        return list(self._look())
+        self._waiting += self._fades.add(image, self._sample, times)
+        return self._in_order()
 
     def end(self) -> list[Change]:
         if not self._shown:
@@ -44,11 +48,20 @@ class TransNet:
         left = len(self._shown) - self.MARGIN
         step = self.SPAN - 2 * self.MARGIN
         self._put(self._shown[-1], self._sample, self.MARGIN + -left % step)
-        return list(self._look())
+        return [*self._in_order(), *self._waiting]
 
     @property
     def decided(self) -> int:
-        return self._decided if self._start is None else self._start
+        reached = self._decided if self._start is None else self._start
+        return min(reached, self._fades.decided, *(change.before for change in self._waiting))
+
+    def _in_order(self) -> list[Change]:
+        """What is found by now, by network or as a fade."""
+        changes = list(self._look())
+        reached = self._decided if self._start is None else self._start
+        changes += [change for change in self._waiting if change.before < reached]
+        self._waiting = [change for change in self._waiting if change.before >= reached]
+        return sorted(changes, key=lambda change: change.before)
 
     def _put(self, small: Any, number: int, times: int) -> None:
         self._shown += [small] * times

@@ -82,6 +82,27 @@ def test_the_end_of_a_flash_is_no_cut_even_if_its_start_was_not_noticed() -> Non
     assert [cut for sample in samples(images) for cut in cutter.add(sample)] + cutter.end() == []
 
 
+def test_shots_of_like_colours_with_black_between_them_are_two() -> None:
+    class Named:
+        """A detector that names the change to black and the fade as a whole."""
+
+        decided = 0
+
+        def add(self, image: np.ndarray, times: int) -> list[Change]:
+            return []
+
+        def end(self) -> list[Change]:
+            return [Change(24, 25), Change(24, 33, blank=True)]
+
+    first = filmed.scene(0)
+    second = np.ascontiguousarray(first[:, ::-1])
+    cutter = Cutter()
+    cutter._detector = Named()
+    images = [first] * 25 + [np.zeros_like(first)] * 8 + [second] * 40
+    (cut,) = [cut for sample in samples(images) for cut in cutter.add(sample)] + cutter.end()
+    assert cut.after == pytest.approx(33 * STEP)
+
+
 def panned(seed: int, speed: int, count: int) -> list[np.ndarray]:
     """A camera that moves over a wide picture of stripes, by so many pixels from frame to frame."""
     wide = filmed.scene(seed, size=(192 + speed * count, 108))

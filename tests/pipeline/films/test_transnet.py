@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import cv2
 import numpy as np
 import pytest
 
@@ -55,3 +56,23 @@ def test_a_picture_that_is_held_changes_where_it_ends(monkeypatch: pytest.Monkey
     for number in range(30):
         found += detector.add(np.full((27, 48, 3), number, np.uint8), 7)
     assert found + detector.end() == [Change(5, 6)]
+
+
+def test_a_fade_that_the_network_does_not_see_is_found_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        transnet, "_chances", lambda seen: (np.isin(seen[:, -1, -1, 2], (254, 255)).astype(np.float32),) * 2
+    )
+    rng = np.random.default_rng(0)
+    first, second = (cv2.resize(rng.integers(20, 240, (4, 6, 3)).astype(np.uint8), (48, 27)) for _ in range(2))
+    down, up = ([(image * n / 10).astype(np.uint8) for n in range(10)] for image in (first, second))
+    images = [*[first] * 40, *down[::-1], *[np.zeros_like(first)] * 4, *up, *[second] * 200]
+    for number, mark in ((20, 255), (120, 254)):  # marked for the network
+        images[number] = images[number].copy()
+        images[number][-1, -1] = mark
+    detector, found = TransNet(), []
+    for image in images:
+        found += detector.add(image, 1)
+        assert all(change.before <= detector.decided for change in found)
+    cut, fade, other = found + detector.end()
+    assert (cut, other) == (Change(20, 21), Change(120, 121))
+    assert fade.blank and 40 < fade.before < 52 and 52 < fade.after < 64
