@@ -86,7 +86,8 @@ class Cleaner:
 
     def __init__(self, settings: ShotsSection) -> None:
         self._settings = settings
-        self._bars, self._marks = BarFinder(), MarkFinder()
+        self._bars = BarFinder()
+        self._marks = MarkFinder(self._bars.edges)
         self._shot, self._time = -1, 0.0
 
     def watch(self, shot: int, frame: Frame) -> None:
@@ -98,6 +99,10 @@ class Cleaner:
             self._bars.add(shot, frame.look())
         if self._settings.lettering != "keep":
             self._marks.add(shot, frame.look())
+
+    def leave_out(self, shot: int) -> None:
+        """Takes note that nothing of a shot is used: it doesn't say what the others have in common."""
+        self._marks.leave_out(shot)
 
     def finish(
         self, shot: int, image: Picture, overlays: Sequence[Overlay], state: State

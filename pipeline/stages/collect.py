@@ -114,7 +114,8 @@ def _lettered(records: Sequence[Record]) -> Iterator[str]:
         has = counted(marked, "shot shows", "shots show")
         it = "it" if len(marked) == 1 else "them"
         names = listed([f"{record.position.film} shot {record.position.shot}" for record in marked])
-        yield f"{has} burnt-in text in the frame that stands for {it}: {names}; shots.lettering=crop cuts it away."
+        shown = f"{has} burnt-in text or a logo in the frame that stands for {it}"
+        yield f"{shown}: {names}; shots.lettering=crop cuts it away."
 
 
 def _ungrouped(records: Sequence[Record], task: Task) -> Iterator[str]:

@@ -256,5 +256,5 @@ def test_shots_that_still_show_burnt_in_text_are_told_with_the_option(tmp_path, 
     cropped = replace(shots[0], notes=("burnt-in text cut away: 9 px at the bottom",))
     (remark,) = collect.stage(storyboard, [], tmp_path, []).facts([*shots, cropped])["remarks"]
     assert remark.startswith(
-        "2 shots show burnt-in text in the frame that stands for them: a.mp4 shot 1, a.mp4 shot 3;"
+        "2 shots show burnt-in text or a logo in the frame that stands for them: a.mp4 shot 1, a.mp4 shot 3;"
     )
