@@ -77,13 +77,15 @@ _HOMES = {
     **dict.fromkeys(("BadInput", "Diverged", "EmptyResult", "MissingWeights", "ToolkitError"), "pipeline.errors"),
 }
 """The module that each name is imported from when it is first used."""
+_TRAINED = {"iclora.lora": "training", "iclora.generation": "drawing", "iclora.evaluation": "an evaluation"}
+"""Modules that need the extra `train`, and what for."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'iclora' has no attribute '{name}'")
-    if _HOMES[name] == "iclora.lora":
-        import_module("pipeline.plugins.extras").require("training" if "train" in name.lower() else "drawing", "train")
+    if _HOMES[name] in _TRAINED:
+        import_module("pipeline.plugins.extras").require(_TRAINED[_HOMES[name]], "train")
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -14,6 +14,8 @@ from pipeline.wording import counted, escaped
 if TYPE_CHECKING:
     from iclora.surveys import Fit, Survey
 
+STRIP = 24
+"""Pictures that are shown of the whole source, evenly chosen."""
 SHOWN = 3
 """Groups that are shown for each task."""
 STYLE = """
@@ -34,12 +36,13 @@ def page(found: Survey) -> str:
     """The survey as HTML."""
     title = f"Survey of {', '.join(found.sources)}"
     shown = [record for record in found.records if record.id in found.thumbnails]
+    shown = shown[:: 1 + len(shown) // STRIP]
     parts = [
         f"<h1>{_text(title)}</h1>",
         *(f"<p>{_text(line)}</p>" for line in found.facts()),
         *([f"<p>Next: <code>{_text(found.next)}</code></p>"] if found.next else []),
         *([f"<p>{_text(found.ways_on[0].upper() + found.ways_on[1:])}</p>"] if found.ways_on else []),
-        f'<div class="strip">{"".join(_picture(found, record) for record in shown[:24])}</div>',
+        f'<div class="strip">{"".join(_picture(found, record) for record in shown)}</div>',
         *(_fit(found, fit) for fit in found.fits),
     ]
     return document(escaped(title), "data:", STYLE, parts)

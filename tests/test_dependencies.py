@@ -33,6 +33,8 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "captioners/local.py": ("local",),
     "captioners/server/": ("server",),
     "iclora/lora.py": ("train",),
+    "iclora/generation.py": ("train",),
+    "iclora/evaluation.py": ("train",),
     "iclora/page/": ("page",),
     "iclora/testing/backends.py": ("train",),
     "iclora/testing/models.py": ("local", "open-clip"),

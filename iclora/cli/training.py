@@ -16,6 +16,34 @@ from pipeline.errors import BadInput
 BaseWeights = Literal["auto", "fp32", "bf16", "int8", "nf4", "fp8"]
 EXAMPLES = {"--panel": '"a cat sits on a wall"', "--given": "photo.png"}
 
+Prompts = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompts",
+        help="A table of prompts, CSV or .jsonl: prompt, or summary and panel 1, panel 2, ...; seed; given 1, ...",
+    ),
+]
+Weights = Annotated[
+    BaseWeights, typer.Option("--weights", help="How the base is held in memory; int8, nf4 and fp8 take less.")
+]
+To = Annotated[
+    Path | None,
+    typer.Option(
+        "--to",
+        help="The grid's file, generated.png by default; its panels get -1, -2, ... appended, the recipe .json.",
+    ),
+]
+MoreLoras = Annotated[
+    list[str] | None,
+    typer.Option("--lora", help="FILE or FILE=0.8: another LoRA beside the first, with its strength; repeatable."),
+]
+PanelTexts = Annotated[
+    list[str] | None, typer.Option("--panel", help='... and 1="TEXT", what a panel shows; once for each panel.')
+]
+GivenPictures = Annotated[
+    list[str] | None, typer.Option("--given", help="1=photo.png: a panel that exists already; repeatable.")
+]
+
 
 def train(
     task: TaskName,
@@ -57,46 +85,25 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     summary: Annotated[
         str, typer.Option("--summary", help="In place of a joint caption: what the panels share ...")
     ] = "",
-    panels: Annotated[
-        list[str] | None, typer.Option("--panel", help='... and 1="TEXT", what a panel shows; once for each panel.')
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            "--prompts",
-            help="A table of prompts, CSV or .jsonl: prompt, or summary and panel 1, panel 2, ...; seed; given 1, ...",
-        ),
-    ] = None,
-    given: Annotated[
-        list[str] | None, typer.Option("--given", help="1=photo.png: a panel that exists already; repeatable.")
-    ] = None,
+    panels: PanelTexts = None,
+    prompts: Prompts = None,
+    given: GivenPictures = None,
     keep_given: Annotated[
         bool, typer.Option("--keep-given", help="Leave the given panels unchanged to the pixel.")
     ] = False,
     strength: Annotated[float, typer.Option("--strength", help="Of the LoRA: 0 is the base, 1 as trained.")] = 1.0,
-    more: Annotated[
-        list[str] | None,
-        typer.Option("--lora", help="FILE or FILE=0.8: another LoRA beside the first, with its strength; repeatable."),
-    ] = None,
+    more: MoreLoras = None,
     task: Annotated[
         str | None, typer.Option("--task", help="The task whose canvas is drawn; for LoRAs of other programs.")
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
     ] = None,
-    weights: Annotated[
-        BaseWeights, typer.Option("--weights", help="How the base is held in memory; int8, nf4 and fp8 take less.")
-    ] = "auto",
+    weights: Weights = "auto",
     seed: Annotated[list[int] | None, typer.Option("--seed", help="One image set for each; repeatable.")] = None,
     steps: Annotated[int, typer.Option("--steps", help="Steps from noise to image.")] = 20,
     guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt pulls.")] = 3.5,
-    to: Annotated[
-        Path | None,
-        typer.Option(
-            "--to",
-            help="The grid's file, generated.png by default; its panels get -1, -2, ... appended, the recipe .json.",
-        ),
-    ] = None,
+    to: To = None,
 ) -> None:
     """Generate image sets with a LoRA, from text alone or around given images."""
     asked: list[Prompt] = [] if prompts is None else read(prompts)

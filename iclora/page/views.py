@@ -68,6 +68,7 @@ def row_of(row: Row, machine: Mapping[str, Caption], task: Task, near: set[str])
         "scores": scores_of(row.scores),
         "people": people_of(row.caption),
         "word": reviews.captioners_word(row.caption.parts),
+        "notes": reviews.picture_notes(row),
         "machine": compared(ours, row.caption.text) if human and ours and ours.text else None,
         "filters": [
             name

@@ -21,7 +21,7 @@ EDGE = 0.25
 """Seconds at either end of a shot from which no frame is taken: dissolves and compression make them poor."""
 MOST_HELD = 1 << 29
 """Bytes of frames that wait to be told which shot they are in; above, only the better of two neighbours is kept."""
-CANDIDATES, SPACING = 5, 0.5
+CANDIDATES, SPACING = 5, 0.25
 """Frames of a shot that are kept to choose from, and the seconds that they are apart at first: twice as many whenever
 there are too many of them."""
 COMBED = 0.005

@@ -20,6 +20,9 @@ from pipeline.films.lettering import Overlay
 from pipeline.films.marks import MarkFinder
 from pipeline.task import ShotsSection
 
+LETTERED = "burnt-in text"
+"""How notes on pictures that show some begin."""
+CUT_AWAY = "cut away"
 WATCHED = 0.3
 """Seconds from one frame to the next in which bars and marks are looked for."""
 LEAST_LEFT = 0.5
@@ -83,7 +86,8 @@ class Cleaner:
 
     def __init__(self, settings: ShotsSection) -> None:
         self._settings = settings
-        self._bars, self._marks = BarFinder(), MarkFinder()
+        self._bars = BarFinder()
+        self._marks = MarkFinder(self._bars.edges)
         self._shot, self._time = -1, 0.0
 
     def watch(self, shot: int, frame: Frame) -> None:
@@ -95,6 +99,10 @@ class Cleaner:
             self._bars.add(shot, frame.look())
         if self._settings.lettering != "keep":
             self._marks.add(shot, frame.look())
+
+    def leave_out(self, shot: int) -> None:
+        """Takes note that nothing of a shot is used: it doesn't say what the others have in common."""
+        self._marks.leave_out(shot)
 
     def finish(
         self, shot: int, image: Picture, overlays: Sequence[Overlay], state: State
@@ -108,7 +116,7 @@ class Cleaner:
         height, width = image.shape[:2]
         box = self._bars.edges(shot).box(width, height)
         if cut := _cut_away(box, (width, height)):
-            notes.append(f"bars cut away: {cut}")
+            notes.append(f"bars {CUT_AWAY}: {cut}")
         overlays = _inside((*overlays, *self._marks.overlays(shot)), box, (width, height))
         image = _cropped(image, box)
         if overlays and self._settings.lettering == "crop":
@@ -116,9 +124,9 @@ class Cleaner:
             if shares := lettering.crop(overlays, LEAST_LEFT):
                 left, top, right, bottom = shares
                 box = Edges(left, top, 1 - right, 1 - bottom).box(width, height)
-                notes.append(f"burnt-in text cut away: {_cut_away(box, (width, height))}")
+                notes.append(f"{LETTERED} {CUT_AWAY}: {_cut_away(box, (width, height))}")
                 image, overlays = _cropped(image, box), ()
-        notes += sorted({f"burnt-in text {_place(overlay)}" for overlay in overlays})
+        notes += sorted({f"{LETTERED} {_place(overlay)}" for overlay in overlays})
         if state == State.DOUBTFUL:
             notes.append("follows damage in its film")
         return image, tuple(notes)
@@ -151,6 +159,11 @@ def _inside(overlays: Sequence[Overlay], box: tuple[int, int, int, int], size: t
         for one in overlays
     )
     return tuple(one for one in moved if one.left < one.right and one.top < one.bottom)
+
+
+def shows_text(note: str) -> bool:
+    """Whether a note says that the picture still shows burnt-in text."""
+    return note.startswith(LETTERED) and CUT_AWAY not in note
 
 
 def _place(overlay: Overlay) -> str:

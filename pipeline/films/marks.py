@@ -7,12 +7,14 @@ their edges differ everywhere, except where something is laid over all of them.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.films.bars import Edges
 from pipeline.films.lettering import Overlay
 from pipeline.films.strokes import Floats, Mask, Pixels
 
@@ -64,14 +66,21 @@ class _Mark:
 
 
 class MarkFinder:
-    """Finds marks that stand in most of a film's shots. Frames are added as to a BarFinder."""
+    """Finds marks that stand in most of a film's shots. Frames are added as to a BarFinder.
 
-    def __init__(self) -> None:
+    Args:
+        bars: what of a shot is bars; asked once all frames were added. Their edges are the same in all shots, which
+            would pass for one set.
+    """
+
+    def __init__(self, bars: Callable[[int], Edges] | None = None) -> None:
+        self._bars = bars
         self._shot: int | None = None
         self._size: tuple[int, int] | None = None
         self._sums: list[Floats] = []
         self._frames = 0
         self._seen: dict[int, bytes] = {}
+        self._left_out: set[int] = set()
         self._marks: list[_Mark] | None = None
 
     def add(self, shot: int, image: NDArray[np.uint8]) -> None:
@@ -92,13 +101,18 @@ class MarkFinder:
         self._frames = self._frames + 1 if self._shot == shot else 1
         self._shot, self._marks = shot, None
 
+    def leave_out(self, shot: int) -> None:
+        """Takes note that a shot is a title or shows nothing: it needn't have the mark that the others have."""
+        self._left_out.add(shot)
+        self._marks = None
+
     def overlays(self, shot: int) -> tuple[Overlay, ...]:
         """The marks in a shot, by all that was added, as shares of the frame; their `frames` are empty."""
         self._close()
         if self._size is None or shot not in self._seen:
             return ()
         if self._marks is None:
-            known = sorted(self._seen)
+            known = sorted(self._seen.keys() - self._left_out)
             self._marks = _marks(_sets([self._sectors(each) for each in known[:: 1 + len(known) // MOST_SHOTS]]))
         sectors = self._sectors(shot)
         shown = [mark for mark in self._marks if float(_shown(mark, sectors).mean()) >= PRESENT]
@@ -106,7 +120,17 @@ class MarkFinder:
 
     def _sectors(self, shot: int) -> Sectors:
         width, height = self._size or (0, 0)
-        return np.frombuffer(zlib.decompress(self._seen[shot]), np.uint8).reshape(height, width)
+        sectors = np.frombuffer(zlib.decompress(self._seen[shot]), np.uint8).reshape(height, width)
+        if self._bars is None or not (cut := self._bars(shot)):
+            return sectors
+        left, top, right, bottom = cut.box(width, height)
+        area = (
+            slice(top + PAD * (cut.top > 0), bottom - PAD * (cut.bottom > 0)),
+            slice(left + PAD * (cut.left > 0), right - PAD * (cut.right > 0)),
+        )
+        within = np.zeros_like(sectors)
+        within[area] = sectors[area]
+        return within
 
     def _close(self) -> None:
         if self._shot is not None:

@@ -16,10 +16,10 @@ COUNTING = frozenset(
 )
 """First words of names that cameras and phones give to all that they take, with a number that counts on and on."""
 OF_CAMERAS = COUNTING | frozenset(
-    """scan still untitled download page slide snapshot capture export copy kopie hires final edit
-    edited""".split()  # noqa: SIM905
+    """scan still untitled download page slide snapshot capture export copy kopie hires final edit edited whats app
+    image photo screen shot at am pm""".split()  # noqa: SIM905
 )
-"""First words of the names that cameras and programs give, which say nothing about the picture."""
+"""Words of the names that cameras and programs give, which say nothing about the picture."""
 COUNTER = 6
 """Digits of a camera's number behind a single letter or none (`P1010042`, `20210401_120305`)."""
 LONG = 2

@@ -32,8 +32,8 @@ article { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
 article img { display: block; width: 100%; height: auto; background: var(--line); }
 article > div { padding: .75rem 1rem 1rem; overflow-wrap: anywhere; }
 .tag { color: var(--mark); font-weight: 600; font-size: .8rem; }
-.chips { display: flex; flex-wrap: wrap; gap: .35rem; padding: 0; list-style: none; }
-.chips li { border: 1px solid var(--line); border-radius: 99px; padding: 0 .6rem; font-size: .8rem; }
+.chips { display: flex; flex-wrap: wrap; gap: .25rem; padding: 0; list-style: none; }
+.chips li { border: 1px solid var(--line); border-radius: 99px; padding: 0 .45rem; font-size: .72rem; }
 .chips .bad { border-color: var(--bad); color: var(--bad); } .chips .good { color: var(--good); }
 .bar { width: 12rem; } .bar div { height: .7rem; background: var(--mark); border-radius: 2px; }
 .why { color: var(--bad); } details { margin: .75rem 0; } summary { cursor: pointer; }
@@ -136,8 +136,9 @@ def _note(row: Row) -> str:
 
 
 def _word(row: Row) -> str:
-    said = reviews.captioners_word(row.caption.parts)
-    return f'<p class="soft">The captioner: {escape(said)}.</p>' if said else ""
+    said, notes = reviews.captioners_word(row.caption.parts), reviews.picture_notes(row)
+    captioner = f'<p class="soft">The captioner: {escape(said)}.</p>' if said else ""
+    return f'{captioner}<p class="soft">The pictures: {escape(notes)}.</p>' if notes else captioner
 
 
 def _marked(text: str, task: Task) -> str:
@@ -149,7 +150,7 @@ def _marked(text: str, task: Task) -> str:
 
 def _chip(score: Score) -> str:
     kind, sign = ("good", "✓") if score.passed else ("bad", "✕")
-    limit = "ceiling" if is_ceiling(score.name) else "floor"
-    limited = f", {limit} {score.threshold:.3f}" if score.threshold != NO_LIMIT else ""
+    limit = "≤" if is_ceiling(score.name) else "≥"
+    limited = f" {limit} {score.threshold:.3f}" if score.threshold != NO_LIMIT else ""
     told = f"{sign} {escape(score.name)} {score.value:.3f}{limited}"
     return f'<li class="{kind}" title="{escape(score.reason)}">{told}</li>'

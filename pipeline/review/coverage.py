@@ -118,7 +118,8 @@ def _colours(kept: Sequence[Row], pool: Sequence[Record]) -> Aspect | None:
     if len(kept) >= FEWEST and chosen.max() > MOST * len(used) > 0:
         example = next(pool[row] for row in used if cluster[row] == chosen.argmax())
         remarks.append(f"{chosen.max()} of {len(used)} panels are alike in colour, such as {name_of(example)}")
-    for number in np.flatnonzero((chosen == 0) & (sizes >= MISSED * len(pool))):
+    unused = np.flatnonzero((chosen == 0) & (sizes >= MISSED * len(pool))) if len(kept) >= FEWEST else ()
+    for number in unused:
         example = pool[int(np.argmax(cluster == number))]
         alike = counted(int(sizes[number]), "picture")
         remarks.append(f"{alike} of like colours, such as {name_of(example)}, are in no grid")

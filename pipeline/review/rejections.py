@@ -69,7 +69,7 @@ def _thumbnails(number: int, rows: Sequence[Rejected], pictures: Mapping[str, st
         return ""
     figures = "".join(
         f'<figure><img src="{quote(picture)}" loading="lazy" alt="">'
-        f"<figcaption>{escape(row.detail)}</figcaption></figure>"
+        f'<figcaption title="{escape(row.detail)}">{escape(_short(row))}</figcaption></figure>'
         for row, picture in shown
     )
     title = f"{rows[0].reason}: {len(shown):,} of {len(rows):,}" if len(shown) < len(rows) else rows[0].reason
@@ -77,6 +77,11 @@ def _thumbnails(number: int, rows: Sequence[Rejected], pictures: Mapping[str, st
         f'<details data-reason="{number}" open><summary>{escape(title)}</summary>'
         f'<div class="pictures">{figures}</div></details>'
     )
+
+
+def _short(row: Rejected) -> str:
+    """Why a picture was rejected, with its name alone in place of its address."""
+    return row.detail.replace(row.what, row.what.rpartition("/")[2])
 
 
 def _table(stage: str, rows: Sequence[Rejected], reasons: Sequence[str]) -> str:

@@ -307,6 +307,20 @@ def captioners_word(parts: Parts | None) -> str:
     return "; ".join(said)
 
 
+def picture_notes(row: Row) -> str:
+    """What a person should know of a grid's pictures, such as that they show burnt-in text; empty if nothing."""
+    records = row.grid.group.records
+    panels: dict[str, list[int]] = {}
+    for panel, record in enumerate(records):
+        for note in record.notes:
+            panels.setdefault(note, []).append(panel)
+    said = []
+    for note, those in sorted(panels.items(), key=lambda one: len(one[1])):
+        where = f"panel{'s' if len(those) > 1 else ''} {_numbers(those)}" if len(those) < len(records) else "all panels"
+        said.append(f"{note} ({where})")
+    return "; ".join(said)
+
+
 def _numbers(panels: Sequence[int]) -> str:
     *rest, last = (str(panel + 1) for panel in panels)
     return f"{', '.join(rest)} and {last}" if rest else last

@@ -14,6 +14,7 @@ from pipeline import pixels, plugins
 from pipeline.duplicates import exact
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
+from pipeline.films import hygiene
 from pipeline.plugins import extras
 from pipeline.progress import Progress
 from pipeline.records import Record, Rejected, content_id
@@ -102,8 +103,19 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
 def _facts(items: Sequence[Item], task: Task, records: Sequence[Record]) -> dict[str, Any]:
     """What the report says of the sources: how many items each has, and what a person should know of them."""
     said, counts = (items.remarks, items.counts) if isinstance(items, gathering.Items) else ((), {})
-    remarks = [*said, *gathering.remarks(items), *_unused(items, task), *_ungrouped(records, task)]
+    remarks = [*said, *gathering.remarks(items), *_unused(items, task), *_ungrouped(records, task), *_lettered(records)]
     return {"sources": dict(counts), "remarks": remarks}
+
+
+def _lettered(records: Sequence[Record]) -> Iterator[str]:
+    """What is said of shots that have no frame without burnt-in text."""
+    marked = [record for record in records if any(hygiene.shows_text(note) for note in record.notes)]
+    if marked:
+        has = counted(marked, "shot shows", "shots show")
+        it = "it" if len(marked) == 1 else "them"
+        names = listed([f"{record.position.film} shot {record.position.shot}" for record in marked])
+        shown = f"{has} burnt-in text or a logo in the frame that stands for {it}"
+        yield f"{shown}: {names}; shots.lettering=crop cuts it away."
 
 
 def _ungrouped(records: Sequence[Record], task: Task) -> Iterator[str]:

@@ -537,7 +537,10 @@ def test_the_stranger_is_marked_on_its_picture_with_the_reason_beside_it(
     failed = [score.reason for score in stored(served).scores if not score.passed]
     assert page.locator(".segment[data-panel='2'] .why").all_inner_texts() == failed
     expect(page.locator(".segment[data-panel='0'] .why")).to_have_count(0)
-    expect(page.locator("#word")).to_have_text("The captioner: the beach in panels 1 and 2; panel 3 does not belong.")
+    expect(page.locator("#word")).to_have_text(
+        "The captioner: the beach in panels 1 and 2; panel 3 does not belong. The pictures: cropped 6 % at the top and "
+        "6 % at the bottom, about the centre (all panels)."
+    )
     page.keyboard.press("ArrowRight")
     expect(page.locator(".box.stranger")).to_have_count(0)
 

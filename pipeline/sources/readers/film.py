@@ -60,6 +60,7 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
             chosen = hygiene.pick(shot, task.shots)
             if isinstance(chosen, Unfit):
                 detail = f"The shot at {shot.start:.2f} s of {_name(item)} {chosen.detail}."
+                cleaner.leave_out(shot.number)
                 picture = _small(shot, folder, home)
                 shots.append(item.reject(chosen.reason, detail, f"{item.source} shot {shot.number}", picture))
             else:

@@ -71,6 +71,14 @@ def test_candidates_are_few_spread_out_and_have_the_best_among_them() -> None:
     assert max(found, key=lambda frame: frame.rank).sharpness == max(frame.sharpness for frame in inner)
 
 
+def test_a_short_shot_keeps_a_frame_of_the_moment_before_a_subtitle_comes() -> None:
+    """Frames with letters look sharper, so that of frames far apart none would be without."""
+    chooser, text = Chooser(), 10.82
+    for n in range(round(10.52 / STEP), round(11.6 / STEP)):
+        chooser.add(at(n, sharpness=50.0 + n if n * STEP >= text else 10.0))
+    assert any(frame.time < text for frame in chooser.end().candidates)
+
+
 def test_frames_near_a_cut_or_within_a_transition_stand_for_no_shot() -> None:
     seen: list[tuple[int, float]] = []
     chooser = Chooser(lambda number, frame: seen.append((number, frame.middle)))

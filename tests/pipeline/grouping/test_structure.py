@@ -121,6 +121,8 @@ def test_views_of_several_things_are_never_mixed(name: str, spelt: str, missing:
         ("chair_front", "chair", "front"),
         ("front-chair", "chair", "front"),
         ("IMG_0012", "", "0012"),
+        ("WhatsApp Image 2023-03-18 at 11.24.03", "", "11-24-03"),
+        ("Screen Shot 2020-01-02 at 9.05.01 AM", "", ""),
         ("DSC01234", "", "01234"),
         ("anna (3)", "anna", "3"),
         ("2024-05-01 beach 3", "beach", "2024-05-01-3"),

@@ -99,3 +99,9 @@ def test_only_kept_grids_count(decision: str):
 def test_the_same_rows_give_the_same_counts():
     rows = [*rows_of("a.mp4", 9), *rows_of("b.mp4", 5, colour=BLUE)]
     assert coverage.measure(rows, pool_of(rows), TASK) == coverage.measure(rows, pool_of(rows), TASK)
+
+
+def test_of_a_few_grids_it_is_not_told_which_colours_they_lack():
+    rows = rows_of("a.mp4", 7)
+    unused = [record("a.mp4", 100 + n, BLUE) for n in range(12)]
+    assert remarks("colours", rows, [*pool_of(rows), *unused]) == ()

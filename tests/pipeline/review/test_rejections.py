@@ -54,3 +54,9 @@ def test_a_reason_can_be_chosen_where_there_are_several():
     assert page.count('type="radio"') == 3
     assert "body:has(#reason-1:checked) [data-reason]:not([data-reason='1'])" in page
     assert 'type="radio"' not in "".join(rejections.section({"inspect": [rejected("a", "blank")]}, {}))
+
+
+def test_a_thumbnail_is_named_by_its_file_and_not_by_its_address():
+    rows = {"inspect": [rejected("a", "too small")]}
+    page = "".join(rejections.section(rows, {"a" * 40: "thumbnails/a.jpg"}))
+    assert '<figcaption title="/pictures/a.png is too small.">a.png is too small.<' in page

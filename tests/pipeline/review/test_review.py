@@ -628,11 +628,23 @@ def test_the_contact_sheet_starts_with_the_riskiest_and_shows_scores_against_thr
     page = (run.folder / "sheet.html").read_text(encoding="utf-8")
     order = [scored[place].id for place in (3, 2, 1, 5, 4, 0)]
     assert sorted(order, key=lambda name: page.index(f'<article id="{name}"')) == order
-    assert "✕ text 1 0.010, floor 0.250<" in page
-    assert "✓ order 0.000, ceiling 0.900<" in page
+    assert "✕ text 1 0.010 ≥ 0.250<" in page
+    assert "✓ order 0.000 ≤ 0.900<" in page
     assert "✓ free 0.100<" in page
     assert (
         page.index("1 grid dropped by you")
         > page.index("<h2>Kept (3)</h2>")
         > page.index("Dropped by their scores (2)")
     )
+
+
+def test_what_is_noted_of_pictures_stands_beside_their_grid_with_the_panels(run: Run) -> None:
+    row = rows(run)[0]
+    first, *others = (replace(record, notes=("bars cut away: 8 px at the top",)) for record in row.grid.group.records)
+    noted = [replace(first, notes=(*first.notes, "burnt-in text at the bottom")), *others]
+    group = replace(row.grid.group, records=tuple(noted))
+    told = replace(row, grid=replace(row.grid, group=group))
+    words = "burnt-in text at the bottom (panel 1); bars cut away: 8 px at the top (all panels)"
+    assert reviews.picture_notes(told) == words
+    contact_sheet.write(contact_sheet.Sheet([told], {}, run.task, "type this"), run.folder / "sheet.html")
+    assert f"The pictures: {words}." in (run.folder / "sheet.html").read_text(encoding="utf-8")

@@ -248,3 +248,13 @@ def test_an_image_of_an_archive_that_was_deleted_from_the_run_is_extracted_again
     kept = tmp_path / "run" / record.path
     kept.unlink()
     assert gather(tmp_path / "a.zip")[0] == [record] and kept.read_bytes() == buffer.getvalue()
+
+
+def test_shots_that_still_show_burnt_in_text_are_told_with_the_option(tmp_path, storyboard):
+    notes = ("bars cut away: 8 px at the top", "burnt-in text at the bottom")
+    shots = [Record(str(n), "", "/a.mp4", Position(film="a.mp4", shot=n), notes=notes[: n % 2 + 1]) for n in range(4)]
+    cropped = replace(shots[0], notes=("burnt-in text cut away: 9 px at the bottom",))
+    (remark,) = collect.stage(storyboard, [], tmp_path, []).facts([*shots, cropped])["remarks"]
+    assert remark.startswith(
+        "2 shots show burnt-in text or a logo in the frame that stands for them: a.mp4 shot 1, a.mp4 shot 3;"
+    )
