@@ -167,10 +167,7 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
         raise BadInput(f"an evaluation takes at least 1 seed for each prompt, got --seeds {seeds}.")
     candidates = _candidates(run, loras, strengths, model, SamplingSettings(steps, guidance))
     measuring = _Measuring(run, [_panels(sample) for sample in data.train])
-    try:
-        scale = calibrate([measuring.vectors(_panels(one), one.text) for one in real], measuring.trained)
-    except ValueError as error:
-        raise BadInput(f"nothing can be measured on this run: {error}; add grids, or use another scorer.") from error
+    scale = measuring.scale(real)
     folder = run.folder / FOLDER
     grids: list[Drawn] = []
     for name, generator in candidates.items():
@@ -240,6 +237,18 @@ class _Measuring:
         assert run.scorer is not None
         self._scorer, self._task = run.scorer, run.task
         self.trained = self._scorer.image_vectors([panel for panels in trained for panel in panels])
+
+    def scale(self, real: Sequence[TrainingSample]) -> Scale:
+        """
+        Raises:
+            BadInput: real grids are too few, or no better than shuffled ones.
+        """
+        try:
+            return calibrate([self.vectors(_panels(one), one.text) for one in real], self.trained)
+        except ValueError as error:
+            raise BadInput(
+                f"nothing can be measured on this run: {error}; add grids, or use another scorer."
+            ) from error
 
     def vectors(self, panels: Sequence[Image.Image], text: str) -> Vectors:
         texts = grammar.parse(text, self._task).panels
