@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from pipeline.review.markup import document
-from pipeline.wording import escaped
+from pipeline.review.markup import document, plain
 
 if TYPE_CHECKING:
     from iclora.evaluation import Drawn, Evaluation, Result
@@ -16,9 +14,7 @@ if TYPE_CHECKING:
 HEADS = ("", "score", "above the base", "follows its texts", "keeps together", "nearest to its text", "diversity",
          "copies", "memorised")  # fmt: skip
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1400px; padding: 1.5rem; color: var(--ink);
-  background: var(--paper); overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; margin: 0; } .soft { color: var(--soft); font-size: .85rem; margin: .4rem 0; }
+body { max-width: 1400px; overflow-wrap: anywhere; } .soft { margin: .4rem 0; }
 .table { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; }
 th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
 section { border-top: 1px solid var(--line); padding: 1rem 0; }
@@ -39,10 +35,10 @@ def page(found: Evaluation, about: str) -> str:
     worst_first = sorted(rows, key=chosen.__getitem__)
     parts = [
         "<main><h1>Evaluation</h1>",
-        f'<p class="soft">{_text(about)}</p>',
+        f'<p class="soft">{plain(about)}</p>',
         f'<div class="table"><table><tr>{"".join(f"<th>{head}</th>" for head in HEADS)}</tr>',
         *(_result(one) for one in found.results),
-        f"</table></div><p>{_text(found.reason)}</p>",
+        f"</table></div><p>{plain(found.reason)}</p>",
         *(_row(prompt, seed, rows[prompt, seed]) for prompt, seed in worst_first),
         "</main>",
     ]
@@ -53,12 +49,12 @@ def _result(one: Result) -> str:
     better = "" if one.better is None else f"{one.better}, p {one.p:.3f}"
     cells = [one.candidate, str(one.score), better, str(one.followed), str(one.kept), str(one.retrieval)]
     cells += [f"{one.diversity.value:.2f}", f"{one.copies.value:.0%}", f"{one.memorised.value:.0%}"]
-    return f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>"
+    return f"<tr>{''.join(f'<td>{plain(cell)}</td>' for cell in cells)}</tr>"
 
 
 def _row(prompt: str, seed: int, grids: list[Drawn]) -> str:
     return (
-        f'<section><p>{_text(prompt)} <span class="soft">seed {seed}</span></p>'
+        f'<section><p>{plain(prompt)} <span class="soft">seed {seed}</span></p>'
         f'<div class="row">{"".join(map(_figure, grids))}</div></section>'
     )
 
@@ -67,12 +63,8 @@ def _figure(one: Drawn) -> str:
     faults = [word for word, is_so in (("a panel twice", one.copy), ("memorised", one.memorised)) if is_so]
     told = f"follows {one.followed:.2f}, keeps together {one.kept:.2f}"
     more = f' <span class="bad">{", ".join(faults)}</span>' if faults else ""
-    name = _text(one.candidate)
+    name = plain(one.candidate)
     return (
         f'<figure><img src="{quote(one.file.as_posix())}" loading="lazy" alt="drawn by {name}">'
         f"<figcaption>{name}: {told}{more}</figcaption></figure>"
     )
-
-
-def _text(text: str) -> str:
-    return escape(escaped(text))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from html import escape
 from typing import TYPE_CHECKING
 
 from pipeline.records import Record
-from pipeline.review.markup import document
+from pipeline.review.markup import document, plain
 from pipeline.wording import counted, escaped
 
 if TYPE_CHECKING:
@@ -19,10 +18,8 @@ STRIP = 24
 SHOWN = 3
 """Groups that are shown for each task."""
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1200px; padding: 1.5rem; color: var(--ink);
-  background: var(--paper); overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; } p { margin: .4rem 0; }
-.soft { color: var(--soft); font-size: .85rem; }
+body { max-width: 1200px; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; } p { margin: .4rem 0; }
 .strip { display: flex; flex-wrap: wrap; gap: .5rem; margin: .5rem 0; }
 .group { display: flex; flex-wrap: wrap; gap: 2px; max-width: 100%; box-sizing: border-box;
   border: 1px solid var(--line); border-radius: 6px; padding: 4px; }
@@ -38,10 +35,10 @@ def page(found: Survey) -> str:
     shown = [record for record in found.records if record.id in found.thumbnails]
     shown = shown[:: 1 + len(shown) // STRIP]
     parts = [
-        f"<h1>{_text(title)}</h1>",
-        *(f"<p>{_text(line)}</p>" for line in found.facts()),
-        *([f"<p>Next: <code>{_text(found.next)}</code></p>"] if found.next else []),
-        *([f"<p>{_text(found.ways_on[0].upper() + found.ways_on[1:])}</p>"] if found.ways_on else []),
+        f"<h1>{plain(title)}</h1>",
+        *(f"<p>{plain(line)}</p>" for line in found.facts()),
+        *([f"<p>Next: <code>{plain(found.next)}</code></p>"] if found.next else []),
+        *([f"<p>{plain(found.ways_on[0].upper() + found.ways_on[1:])}</p>"] if found.ways_on else []),
         f'<div class="strip">{"".join(_picture(found, record) for record in shown)}</div>',
         *(_fit(found, fit) for fit in found.fits),
     ]
@@ -56,21 +53,17 @@ def _fit(found: Survey, fit: Fit) -> str:
     why = dict.fromkeys(one.formed for one in fit.groups[:SHOWN])
     unfit = f", {counted(fit.unfit, 'picture')} of another size or shape" if fit.unfit else ""
     return (
-        f'<section class="{"best" if fit is found.best else ""}"><h2>{_text(fit.title)}</h2>'
-        f'<p class="soft">{_text(fit.task)}: {counted(fit.groups, "group")}, asks for {fit.usual} or more{unfit}</p>'
+        f'<section class="{"best" if fit is found.best else ""}"><h2>{plain(fit.title)}</h2>'
+        f'<p class="soft">{plain(fit.task)}: {counted(fit.groups, "group")}, asks for {fit.usual} or more{unfit}</p>'
         f"{_lines(fit.notes)}"
         f'<div class="strip">{groups}</div>{_lines(why)}</section>'
     )
 
 
 def _picture(found: Survey, record: Record) -> str:
-    name, content = escape(escaped(record.source), quote=True), base64.b64encode(found.thumbnails[record.id]).decode()
+    name, content = plain(record.source), base64.b64encode(found.thumbnails[record.id]).decode()
     return f'<img src="data:image/jpeg;base64,{content}" alt="{name}" title="{name}">'
 
 
 def _lines(texts: Iterable[str]) -> str:
-    return "".join(f'<p class="soft">{_text(text)}</p>' for text in texts)
-
-
-def _text(text: str) -> str:
-    return escape(escaped(text))
+    return "".join(f'<p class="soft">{plain(text)}</p>' for text in texts)

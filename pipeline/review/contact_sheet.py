@@ -24,9 +24,9 @@ from pipeline.task import Task
 from pipeline.wording import counted
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1500px; padding: 1.5rem; color: var(--ink); background: var(--paper); }
-h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem; } p { margin: .4rem 0; }
-.soft { color: var(--soft); font-size: .85rem; } code { font-size: .85em; }
+body { max-width: 1500px; }
+h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem; } p { margin: .4rem 0; }
+code { font-size: .85em; }
 .grids { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 1rem; }
 article { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
 article img { display: block; width: 100%; height: auto; background: var(--line); }
@@ -38,7 +38,7 @@ article > div { padding: .75rem 1rem 1rem; overflow-wrap: anywhere; }
 .bar { width: 12rem; } .bar div { height: .7rem; background: var(--mark); border-radius: 2px; }
 .why { color: var(--bad); } details { margin: .75rem 0; } summary { cursor: pointer; }
 table { border-collapse: collapse; font-size: .85rem; } td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top; }
-"""  # noqa: E501  # noqa: E501
+"""  # noqa: E501
 MOST_BARS = 30
 """Values of an aspect that the page shows; `report.json` has all."""
 

@@ -104,4 +104,4 @@ def test_a_panels_marker_can_be_read_at_every_hue_lit_or_not(mode: str) -> None:
 
 def test_no_colour_of_the_contact_sheet_is_left_to_the_browser() -> None:
     assert "opacity" not in contact_sheet.STYLE
-    assert re.search(r"body \{[^}]*color: var\(--ink\); background: var\(--paper\)", contact_sheet.STYLE)
+    assert re.search(r"body \{[^}]*color: var\(--ink\); background: var\(--paper\)", markup.PAGE)
