@@ -46,15 +46,12 @@ class ImageSet:
     recipe: Mapping[str, Any]
     """What it was generated from, as plain values: prompt, seed, LoRAs, base, ..."""
 
-    def save(self, paths: Sequence[Path]) -> None:
-        """Writes the grid to the first file, the panels to the next, the recipe to the last.
-
-        The recipe stands in the grid itself as well, if that is a PNG. `Generation.free_files` names such files.
-        """
+    def save(self, grid: Path, panels: Sequence[Path], recipe: Path) -> None:
+        """Writes the files; `Generation.free_files` names such as are free. The recipe stands in the grid itself as
+        well, if that is a PNG."""
         from PIL.PngImagePlugin import PngInfo
 
         told = json.dumps(self.recipe, ensure_ascii=False, indent=1)
-        grid, *panels, recipe = paths
         if grid.suffix.lower() == ".png":
             header = PngInfo()
             header.add_itxt(KEY, told)
@@ -63,7 +60,7 @@ class ImageSet:
             self.grid.save(grid)
         for file, image in zip(panels, self.panels, strict=True):
             image.save(file)
-        files.write(recipe, told.encode())
+        files.write(recipe, told)
 
 
 class Generation:
@@ -208,9 +205,9 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
     asked = [Prompt(one) if isinstance(one, str) else one for one in several]
     if not asked or not common:
         raise BadInput("there is nothing to generate; give at least one prompt and one seed.")
-    requests = []
+    shared, requests = _opened(given or {}), []
     for one in asked:
-        text, images = one.caption(form), _opened(one.given or given or {})
+        text, images = one.caption(form), _opened(one.given) if one.given else shared
         requests += [GenerationRequest(text, seed, images) for seed in one.seeds or common]
     return Generation(generator, requests, keep_given=keep_given)
 

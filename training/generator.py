@@ -85,44 +85,37 @@ def open_generator(
         MissingWeights: the base is not there.
     """
     machine.check(Config(base_weights=weights), device)
-    if not loras and task is None:
-        raise BadInput("without a LoRA a canvas must be chosen; name a task with --task.")
-    card = next((found for one in loras if (found := lora_file.find_card(one.file))), None)
-    if task is None and card is None:
-        raise BadInput(
-            f"{loras[0].file} was not made by iclora, so it does not say which canvas it has learnt; name the task "
-            "with --task."
-        )
-    backend = _backend(loras, card, task, model)
-    backend.check()
-    for one in loras:
-        lora.read(one.file, backend.blank("transformer"), backend)
-    if task is None:
-        assert card is not None
-        layout = scaled(card.layout, max(card.scales), backend.token, backend.token)
+    file, card = next(((one.file, card) for one in loras if (card := lora_file.find_card(one.file))), (None, None))
+    if file is not None and card is not None:
+        backend, canvas, scale = _base_of(file, card, model), card.layout, max(card.scales)
+    elif task is None:
+        whose = f"{loras[0].file} was not made by iclora, so it" if loras else "the base alone"
+        raise BadInput(f"{whose} does not say which canvas it has learnt; name the task with --task.")
     else:
-        layout = scaled(task.grid_layout, 1.0, backend.token, backend.token)
+        backend = find_backend(task.base, model, None)
+    if task is not None:
+        canvas, scale = task.grid_layout, 1.0
+    backend.named_by = "--model "
+    backend.check()
+    blank = backend.blank("transformer")
+    for one in loras:
+        lora.read(one.file, blank, backend)
     given_as: sampling.GivenAs = "clean" if card and card.recipe["conditional"] else "noised"
+    layout = scaled(canvas, scale, backend.token, backend.token)
     return Generator(backend, tuple(loras), layout, settings, device, given_as, card, weights)
 
 
-def _backend(loras: Sequence[Adapter], card: Card | None, task: Task | None, model: str | None) -> Backend:
-    """The base that the LoRA was trained on, or another model of its family; without a card, one of the task's family.
+def _base_of(file: Path, card: Card, model: str | None) -> Backend:
+    """The base that a LoRA was trained on, at the same commit, or another model of its family.
 
     Raises:
         BadInput: it was trained on a folder whose place must be given.
     """
-    if card is None:
-        assert task is not None
-        backend = find_backend(task.base, model, None)
-    else:
-        name = model or (str(MINIATURE) if card.base == MINIATURE_NAME else card.base)
-        commit, on_hub, _ = card.weights.partition("/")
-        backend = find_backend(card.family, name, commit if on_hub and name == card.base else None)
-        if "/" not in name and backend.folder is None:
-            file = next(one.file for one in loras if lora_file.find_card(one.file))
-            raise BadInput(f"{file} was trained on the base in a folder '{name}'; say where it is with --model FOLDER.")
-    backend.named_by = "--model "
+    name = model or (str(MINIATURE) if card.base == MINIATURE_NAME else card.base)
+    commit, on_hub, _ = card.weights.partition("/")
+    backend = find_backend(card.family, name, commit if on_hub and name == card.base else None)
+    if "/" not in name and backend.folder is None:
+        raise BadInput(f"{file} was trained on the base in a folder '{name}'; say where it is with --model FOLDER.")
     return backend
 
 

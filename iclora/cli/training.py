@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -12,8 +12,8 @@ from iclora import console
 from iclora.cli.options import Out, SetHere, TaskName
 from iclora.prompts import Prompt, read
 from pipeline.errors import BadInput
+from training.config import BaseWeights
 
-BaseWeights = Literal["auto", "fp32", "bf16", "int8", "nf4", "fp8"]
 EXAMPLES = {"--panel": '"a cat sits on a wall"', "--given": "photo.png"}
 
 Prompts = Annotated[
@@ -126,7 +126,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
         console.lines(f"note: {remark}" for remark in generation.remarks)
         drawn = generation.run()
     for image_set, (grid, *panel_files, recipe) in zip(drawn, files, strict=True):
-        image_set.save([grid, *panel_files, recipe])
+        image_set.save(grid, panel_files, recipe)
         console.line(f"{grid}, its panels in {panel_files[0]} to {panel_files[-1].name}, its recipe in {recipe.name}")
 
 

@@ -154,9 +154,7 @@ class Cutter:
         if too_soon or self._is_loss(change):
             return False
         if change.blank:
-            return (
-                True  # even if the change to black was taken for a flash: what follows may be much the same in colour
-            )
+            return True  # even after what was taken for a flash: what follows may be much the same in colour
         if change.before < self._calm:
             return False
         stays = self._differ(change) and self._stays(change, ended)
