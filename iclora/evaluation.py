@@ -16,15 +16,17 @@ from iclora.generation import Loras, strengths_of
 from iclora.prompts import Prompt
 from iclora.run import Run
 from pipeline import files, pixels
+from pipeline.consistency.scorers.base import Scorer
 from pipeline.errors import BadInput
 from pipeline.progress import Progress, silent
-from pipeline.records import TrainingSample
+from pipeline.records import Layout, TrainingSample
+from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.wording import counted
 from training import dataset, lora_file
 from training import generate as drawing
 from training.evaluation import statistics
-from training.evaluation.measures import Measures, Scale, Vectors, calibrate, measure
+from training.evaluation.measures import Measures, Scale, Vectors, calibrate, measure, panels_of
 from training.evaluation.statistics import Draws, Estimate
 from training.generator import Adapter, GenerationRequest, Generator, open_generator
 from training.processes import Processes
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
 
 BASE = "base"
 FOLDER = Path("evaluation")
-HELD_OUT = 12
-"""Held-out grids from which the scale is made of them alone; with fewer, the grids that were trained on count too."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,6 @@ class Evaluation:
     chosen: str
     """The first LoRA whose score is within one standard error of the best; smaller steps and strengths come first."""
     scale: Scale
-    real: int
-    """Real grids that the scale is made of."""
     prompts: int
     seeds: int
 
@@ -159,28 +157,24 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     if run.scorer is None:
         raise BadInput("without a scorer nothing can be measured; set one with --scorer, such as open_clip.")
     data = dataset.read(run.dataset, run.task)
-    real = data.held_out if len(data.held_out) >= HELD_OUT else (*data.held_out, *data.train)
     texts = _captions(prompts, run) or [sample.text for sample in data.held_out]
     if not texts:
         raise BadInput("no grids are held out, so there are no prompts; give some with --prompts.")
     if seeds < 1:
         raise BadInput(f"an evaluation takes at least 1 seed for each prompt, got --seeds {seeds}.")
     candidates = _candidates(run, loras, strengths, model, SamplingSettings(steps, guidance))
-    measuring = _Measuring(run, [_panels(sample) for sample in data.train])
-    scale = measuring.scale(real)
-    folder = run.folder / FOLDER
-    grids: list[Drawn] = []
+    measuring = _Measuring(run.scorer, run.task, data)
+    folder, grids = run.folder / FOLDER, list[Drawn]()
+    requests = [GenerationRequest(text, seed) for text in texts for seed in range(seeds)]
+    inputs = drawing.encode(candidates[BASE], requests)
     for name, generator in candidates.items():
-        requests = [GenerationRequest(text, seed) for text in texts for seed in range(seeds)]
         progress(name, 0, len(requests))
-        drawn = drawing.draw(generator, requests)
+        drawn = drawing.sample(generator, requests, inputs)
         progress(name, len(requests), len(requests))
-        grids += _measured(name, requests, drawn, generator, measuring, scale, folder)
+        grids += _measured(name, requests, drawn, generator.layout, measuring, folder)
     results = _results(grids, len(texts), seeds)
     tuned = {one.candidate: one.score for one in results if one.candidate != BASE}
-    evaluation = Evaluation(
-        folder, results, tuple(grids), statistics.choose(tuned), scale, len(real), len(texts), seeds
-    )
+    evaluation = Evaluation(folder, results, tuple(grids), statistics.choose(tuned), measuring.scale, len(texts), seeds)
     _write(evaluation)
     return evaluation
 
@@ -191,8 +185,13 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
 def _captions(prompts: Sequence[str | Prompt], run: Run) -> list[str]:
     """
     Raises:
-        BadInput: one lacks the text of a panel, against which that would be measured.
+        BadInput: one lacks the text of a panel, against which that would be measured, or has seeds or given pictures.
     """
+    if own := [one for one in prompts if isinstance(one, Prompt) and (one.given or one.seeds)]:
+        raise BadInput(
+            f"the prompt '{own[0].caption(run.task)[:60]}' has seeds or given pictures of its own, and an evaluation "
+            "draws all prompts alike; leave them out."
+        )
     texts = [one if isinstance(one, str) else one.caption(run.task) for one in prompts]
     for text in texts:
         told = grammar.parse(text, run.task).panels
@@ -207,17 +206,29 @@ def _candidates(
     """The base, then LoRAs by step and strength.
 
     Raises:
-        BadInput: there is no LoRA.
+        BadInput: there is no LoRA, or they are for different bases or canvases.
     """
     given = dict(strengths_of(loras)) or {run.folder / "training" / f"{run.task.name}.safetensors": 1.0}
     if missing := [file for file in given if not Path(file).is_file()]:
         raise BadInput(f"there is no LoRA {missing[0]}; train one with '{run.command('train')}', or name a file.")
     wanted = [Adapter(Path(file), one) for file, usual in given.items() for one in strengths or (usual,)]
     wanted.sort(key=lambda one: (card.step if (card := lora_file.find_card(one.file)) else 0, one.strength))
-    device = Processes().device
-    opened = {_name(one, wanted): open_generator([one], model, settings, device) for one in wanted}
+    device, opened = Processes().device, dict[str, Generator]()
+    for one in wanted:
+        task = None if lora_file.find_card(one.file) else run.task
+        opened[_name(one, wanted)] = open_generator([one], model, settings, device, task)
     first = next(iter(opened.values()))
+    for name, generator in opened.items():
+        if (generator.backend.model, generator.layout) != (first.backend.model, first.layout):
+            raise BadInput(
+                f"{name} draws on {_on(generator)} and {next(iter(opened))} on {_on(first)}; compare LoRAs of one base "
+                "and canvas."
+            )
     return {BASE: replace(first, loras=()), **opened}
+
+
+def _on(generator: Generator) -> str:
+    return f"{generator.backend.model} and {' x '.join(map(str, generator.layout.canvas))} pixels"
 
 
 def _name(one: Adapter, among: Sequence[Adapter]) -> str:
@@ -231,49 +242,49 @@ def _name(one: Adapter, among: Sequence[Adapter]) -> str:
 
 
 class _Measuring:
-    """Vectors of pictures and texts by the run's scorer."""
+    """Vectors of pictures and texts by a scorer, and the scale of a run's own grids.
 
-    def __init__(self, run: Run, trained: Sequence[Sequence[Image.Image]]) -> None:
-        assert run.scorer is not None
-        self._scorer, self._task = run.scorer, run.task
-        self.trained = self._scorer.image_vectors([panel for panels in trained for panel in panels])
+    Raises:
+        BadInput: real grids are too few, or no better than shuffled ones.
+    """
 
-    def scale(self, real: Sequence[TrainingSample]) -> Scale:
-        """
-        Raises:
-            BadInput: real grids are too few, or no better than shuffled ones.
-        """
+    def __init__(self, scorer: Scorer, task: Task, data: dataset.Data) -> None:
+        self._scorer, self._task, self._texts = scorer, task, dict[str, Any]()
+        held_out, trained = (
+            [self.vectors(_panels(sample), sample.text) for sample in side] for side in (data.held_out, data.train)
+        )
+        self.trained = panels_of(trained)
         try:
-            return calibrate([self.vectors(_panels(one), one.text) for one in real], self.trained)
+            self.scale = calibrate(held_out, trained)
         except ValueError as error:
             raise BadInput(
                 f"nothing can be measured on this run: {error}; add grids, or use another scorer."
             ) from error
 
     def vectors(self, panels: Sequence[Image.Image], text: str) -> Vectors:
-        texts = grammar.parse(text, self._task).panels
-        return Vectors(self._scorer.image_vectors(panels), self._scorer.text_vectors(texts))
+        if text not in self._texts:
+            self._texts[text] = self._scorer.text_vectors(grammar.parse(text, self._task).panels)
+        return Vectors(self._scorer.image_vectors(panels), self._texts[text])
 
 
 def _panels(sample: TrainingSample) -> list[Image.Image]:
     return pixels.cut(pixels.open_image(Path(sample.path)), sample.layout)
 
 
-def _measured(  # noqa: PLR0913, PLR0917  (what was drawn, and with what it is measured)
+def _measured(
     name: str,
     requests: Sequence[GenerationRequest],
     drawn: Sequence[Image.Image],
-    generator: Generator,
+    layout: Layout,
     measuring: _Measuring,
-    scale: Scale,
     folder: Path,
 ) -> Iterator[Drawn]:
-    home = Path(name.replace("/", "_"))
+    home, scale = Path(name.replace("/", "_")), measuring.scale
     (folder / home).mkdir(parents=True, exist_ok=True)
     for number, (request, grid) in enumerate(zip(requests, drawn, strict=True), 1):
         file = home / f"{number:04d}.png"
         grid.save(folder / file)
-        found = measure(measuring.vectors(pixels.cut(grid, generator.layout), request.prompt), measuring.trained)
+        found = measure(measuring.vectors(pixels.cut(grid, layout), request.prompt), measuring.trained)
         yield Drawn(
             name,
             request.prompt,
@@ -288,34 +299,26 @@ def _measured(  # noqa: PLR0913, PLR0917  (what was drawn, and with what it is m
 
 
 def _results(grids: Sequence[Drawn], prompts: int, seeds: int) -> tuple[Result, ...]:
-    draws, found = Draws(prompts, seeds), list[Result]()
-    names = list(dict.fromkeys(one.candidate for one in grids))
-    compared: dict[str, tuple[Estimate, float]] = {}
-    base = _columns(grids, BASE, prompts, seeds)
-    of_base = draws.scores(base["followed"], base["kept"])
-    for name in names:
-        values = _columns(grids, name, prompts, seeds)
-        score = draws.score(values["followed"], values["kept"])
-        mean = {key: draws.mean(column) for key, column in values.items()}
-        found.append(
-            Result(
-                name,
-                score,
-                mean["followed"],
-                mean["kept"],
-                mean["retrieval"],
-                mean["diversity"],
-                mean["copies"],
-                mean["memorised"],
-            )
-        )
-        if name != BASE:
-            own = draws.scores(values["followed"], values["kept"])
-            compared[name] = statistics.difference(score, found[0].score, own, of_base)
-    corrected = dict(zip(compared, statistics.holm([p for _, p in compared.values()]), strict=True))
+    draws, names = Draws(prompts, seeds), list(dict.fromkeys(one.candidate for one in grids))
+    columns = {name: _columns(grids, name, prompts, seeds) for name in names}
+    scores = {name: draws.score(values["followed"], values["kept"]) for name, values in columns.items()}
+    apart = {name: statistics.difference(scores[name], scores[BASE]) for name in names if name != BASE}
+    corrected = dict(zip(apart, statistics.holm([p for _, p in apart.values()]), strict=True))
+    means = {name: {key: draws.mean(column) for key, column in values.items()} for name, values in columns.items()}
     return tuple(
-        replace(one, better=compared[one.candidate][0], p=corrected[one.candidate]) if one.candidate != BASE else one
-        for one in found
+        Result(
+            candidate=name,
+            score=scores[name][0],
+            followed=mean["followed"],
+            kept=mean["kept"],
+            retrieval=mean["retrieval"],
+            diversity=mean["diversity"],
+            copies=mean["copies"],
+            memorised=mean["memorised"],
+            better=apart[name][0] if name in apart else None,
+            p=corrected.get(name),
+        )
+        for name, mean in means.items()
     )
 
 
@@ -340,7 +343,7 @@ def _write(evaluation: Evaluation) -> None:
     summary: dict[str, Any] = {
         "prompts": evaluation.prompts,
         "seeds": evaluation.seeds,
-        "real grids": evaluation.real,
+        "real grids": evaluation.scale.real,
         "scale": asdict(evaluation.scale),
         "candidates": [asdict(one) for one in evaluation.results],
         "chosen": evaluation.chosen,
@@ -351,7 +354,7 @@ def _write(evaluation: Evaluation) -> None:
     files.write(folder / "evaluation.csv", evaluation.table().to_csv(index=False))
     about = (
         f"{counted(evaluation.prompts, 'prompt')}, {counted(evaluation.seeds, 'seed')} each. 1 is as "
-        f"{counted(evaluation.real, 'real grid')} of the run, 0 as the same grids with their panels shuffled; a grid "
-        "with one panel twice counts as 0. Brackets: 95 % intervals by a bootstrap over prompts."
+        f"{counted(evaluation.scale.real, 'real grid')} of the run, 0 as the same grids with their panels shuffled; a "
+        "grid with one panel twice counts as 0. Brackets: 95 % intervals by a bootstrap over prompts."
     )
     files.write(folder / "evaluation.html", evaluation_page.page(evaluation, about))

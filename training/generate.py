@@ -26,7 +26,7 @@ TOGETHER = 768
 
 
 @dataclass(frozen=True)
-class _Inputs:
+class Inputs:
     """What a request comes to for the model."""
 
     text: Encoded
@@ -38,7 +38,12 @@ class _Inputs:
 
 
 def draw(generator: Generator, requests: Sequence[GenerationRequest]) -> list[Image.Image]:
-    """The grids of the requests, in their order.
+    """The grids of the requests, in their order. Raises as `encode` and `sample` do."""
+    return sample(generator, requests, encode(generator, requests))
+
+
+def encode(generator: Generator, requests: Sequence[GenerationRequest]) -> list[Inputs]:
+    """What the base's encoders make of the requests: the same for every LoRA of a base and a canvas.
 
     Raises:
         BadInput: a prompt is too long for the text encoder, a panel or a reference image is given that the model can't
@@ -58,6 +63,19 @@ def draw(generator: Generator, requests: Sequence[GenerationRequest]) -> list[Im
                 )
                 for one, request in zip(inputs, requests, strict=True)
             ]
+    return inputs
+
+
+def sample(generator: Generator, requests: Sequence[GenerationRequest], inputs: Sequence[Inputs]) -> list[Image.Image]:
+    """The grids of the requests, in their order.
+
+    Args:
+        inputs: of the requests, as `encode` returns them.
+
+    Raises:
+        BadInput: the GPU's memory is too small, or the model produces numbers that are none.
+    """
+    backend, device, dtype = generator.backend, generator.device, machine.encoder_dtype(generator.device)
     try:
         drawn = _draw(generator, requests, inputs)
     except torch.OutOfMemoryError as error:
@@ -74,7 +92,7 @@ def draw(generator: Generator, requests: Sequence[GenerationRequest]) -> list[Im
         return sampling.to_images(backend, parts["vae"], drawn)
 
 
-def _read(backend: Backend, encoders: Mapping[str, nn.Module], requests: Sequence[GenerationRequest]) -> list[_Inputs]:
+def _read(backend: Backend, encoders: Mapping[str, nn.Module], requests: Sequence[GenerationRequest]) -> list[Inputs]:
     """Every request's prompt and empty prompt; equal ones are encoded once."""
     known: dict[tuple[str, tuple[int, ...]], Encoded] = {}
 
@@ -85,7 +103,7 @@ def _read(backend: Backend, encoders: Mapping[str, nn.Module], requests: Sequenc
             (known[key],) = backend.encode_text(encoders, [text], [pictures] if pictures else ())
         return known[key]
 
-    return [_Inputs(read(request.prompt, request), read("", request)) for request in requests]
+    return [Inputs(read(request.prompt, request), read("", request)) for request in requests]
 
 
 def _check(generator: Generator, requests: Sequence[GenerationRequest]) -> None:
@@ -145,7 +163,7 @@ def _reference(backend: Backend, vae: Any, image: Image.Image) -> Tensor:
     return backend.encode_image(vae, pixels[None])[0][0]
 
 
-def _draw(generator: Generator, requests: Sequence[GenerationRequest], inputs: Sequence[_Inputs]) -> Tensor:
+def _draw(generator: Generator, requests: Sequence[GenerationRequest], inputs: Sequence[Inputs]) -> Tensor:
     """Latents of every request; several small canvases are sampled at once."""
     backend, device = generator.backend, generator.device
     config = Config(base_weights=generator.weights, checkpointing=False)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import iclora
 from iclora.offline import MINIATURE
@@ -62,11 +64,11 @@ def evaluated(run: Run, lora: Path, tiny_flux: Path, **more: object) -> iclora.E
 def drawer(monkeypatch: pytest.MonkeyPatch, draw: Callable[[str, bool], Image.Image]) -> None:
     """Replaces the diffusion model: `draw` gets the prompt, and whether a LoRA takes part."""
 
-    def drawn(generator: Generator, requests: list[GenerationRequest]) -> list[Image.Image]:
+    def drawn(generator: Generator, requests: list[GenerationRequest], _: object) -> list[Image.Image]:
         size = generator.layout.canvas
         return [draw(request.prompt, bool(generator.loras)).resize(size) for request in requests]
 
-    monkeypatch.setattr(generate, "draw", drawn)
+    monkeypatch.setattr(generate, "sample", drawn)
 
 
 def real(run: Run) -> dict[str, Path]:
@@ -132,6 +134,7 @@ def test_the_command_compares_strengths_and_says_which_it_takes(
     [
         ({"prompts": ["a dog"]}, "the prompt 'a dog' has no text for"),
         ({"loras": "nowhere.safetensors"}, r"there is no LoRA nowhere\.safetensors; train one with 'iclora train"),
+        ({"prompts": [iclora.Prompt("a dog", seeds=(7,))]}, "'a dog' has seeds or given pictures of its own"),
         ({"seeds": 0}, "at least 1 seed for each prompt, got --seeds 0"),
     ],
 )
@@ -141,6 +144,19 @@ def test_what_can_t_be_evaluated_is_told_in_one_sentence(
     options = {"loras": lora, "model": str(tiny_flux), "steps": 1} | more
     with pytest.raises(BadInput, match=sentence):
         iclora.evaluate(run, **options)  # type: ignore[arg-type]
+
+
+def test_loras_on_different_canvases_are_not_compared(run: Run, lora: Path, tiny_flux: Path, tmp_path: Path) -> None:
+    header, other = json.loads(card_of(lora)), tmp_path / "other.safetensors"
+    header["scales"] = [0.25]
+    save_file(load_file(lora), other, metadata={"iclora": json.dumps(header)})
+    with pytest.raises(BadInput, match=r"draws on .* 256 x 384 pixels and .*; compare LoRAs of one base and canvas"):
+        iclora.evaluate(run, [lora, other], model=str(tiny_flux), steps=1)
+
+
+def card_of(lora: Path) -> str:
+    with safe_open(lora, "pt") as opened:
+        return str(opened.metadata()["iclora"])
 
 
 def test_a_run_without_a_scorer_or_a_data_set_is_refused(

@@ -18,6 +18,8 @@ COPY_PERCENTILE = 99
 above which a panel is memorised."""
 MOST_ALIKE = 0.995
 """Cosine from which two panels are copies whatever the real grids are like."""
+ENOUGH = 12
+"""Held-out grids from which the scale is made of them alone; with fewer, those that were trained on count too."""
 LEAST_GRIDS = 2
 """Real grids that a scale needs: with one there is no other to shuffle it with."""
 
@@ -81,6 +83,8 @@ class Scale:
     """Cosine from which two panels of a grid are copies."""
     memory: float
     """Cosine from which a panel is memorised."""
+    real: int
+    """Real grids that it is made of."""
 
     def followed(self, measures: Measures) -> float:
         """How well a grid follows its texts: 0 as shuffled ones, 1 as real ones. A grid of copies is a failure: 0."""
@@ -104,33 +108,53 @@ def _between(value: float, ends: tuple[float, float]) -> float:
     return max(0.0, (value - low) / (high - low))
 
 
-def calibrate(real: Sequence[Vectors], trained_TD: Floats) -> Scale:
+def calibrate(held_out: Sequence[Vectors], trained: Sequence[Vectors]) -> Scale:
     """The scale of a run from its own grids.
 
     Shuffled grids need no drawing of lots: the mean over all panels of other grids is what they come to.
 
     Args:
-        real: grids of people's making, best held-out ones; all with equally many panels.
+        held_out, trained: real grids, all with equally many panels. Those that were trained on count as real ones only
+            where fewer than ENOUGH are held out.
 
     Raises:
         ValueError: there are fewer than two, or real grids are no better than shuffled ones.
     """
+    real = held_out if len(held_out) >= ENOUGH else [*held_out, *trained]
     if len(real) < LEAST_GRIDS:
         raise ValueError("there are too few real grids to compare with")
-    found = [measure(grid, trained_TD) for grid in real]
     panels = np.stack([grid.panels_ND for grid in real])  # grids x N x D
     texts = np.stack([grid.texts_ND for grid in real])
-    grids, count, dimensions = panels.shape
-    apart = ~np.eye(grids, dtype=bool)
-    fits = np.einsum("gnd,hnd->gh", panels, texts) / count
-    flat = panels.reshape(-1, dimensions)
-    alike = (flat @ flat.T).reshape(grids, count, grids, count).mean(axis=(1, 3))
-    following = float(fits[apart].mean()), float(np.mean([one.following for one in found]))
-    consistency = float(alike[apart].mean()), float(np.mean([one.consistency for one in found]))
+    apart = ~np.eye(len(real), dtype=bool)
+    fits = np.einsum("gnd,hnd->gh", panels, texts) / panels.shape[1]
+    following = float(fits[apart].mean()), float(np.diag(fits).mean())
+    within = np.stack([_pairs(grid.panels_ND) for grid in real])
+    consistency = float(_between_grids(panels)[apart].mean()), float(within.mean()) if within.size else 1.0
     for low, high in (following, consistency):
         if low >= high:
             raise ValueError("real grids are no better than shuffled ones by the scorer's vectors")
-    within = np.concatenate([_pairs(grid.panels_ND) for grid in real])
-    memory = np.array([one.memory for one in found])
     copies = min(MOST_ALIKE, float(np.percentile(within, COPY_PERCENTILE))) if within.size else MOST_ALIKE
-    return Scale(following, consistency, copies, float(np.percentile(memory, COPY_PERCENTILE)))
+    memory = float(np.percentile(_unseen(held_out, trained), COPY_PERCENTILE))
+    return Scale(following, consistency, copies, memory, len(real))
+
+
+def _between_grids(panels_GND: Floats) -> Floats:
+    """Mean cosine of a panel of one grid and a panel of another, for every two grids."""
+    grids, count, dimensions = panels_GND.shape
+    flat = panels_GND.reshape(-1, dimensions)
+    return np.asarray((flat @ flat.T).reshape(grids, count, grids, count).mean(axis=(1, 3)), np.float32)
+
+
+def _unseen(held_out: Sequence[Vectors], trained: Sequence[Vectors]) -> list[float]:
+    """How near real grids come to others that were trained on: held-out ones, or where there are none, each of those
+    that were trained on. One measured against itself would be as near as can be, and nothing ever memorised."""
+    if held_out:
+        panels = panels_of(trained)
+        return [measure(grid, panels).memory for grid in held_out]
+    others = [panels_of([*trained[:place], *trained[place + 1 :]]) for place in range(len(trained))]
+    return [measure(grid, rest).memory for grid, rest in zip(trained, others, strict=True)]
+
+
+def panels_of(grids: Sequence[Vectors]) -> Floats:
+    """The vectors of all panels of some grids: T x D; none without grids."""
+    return np.concatenate([grid.panels_ND for grid in grids]) if grids else np.empty((0, 0), np.float32)

@@ -59,14 +59,11 @@ class Draws:
         """The mean with its interval."""
         return estimate(float(values_PS.mean()), self.means(values_PS))
 
-    def scores(self, followed_PS: Numbers, kept_PS: Numbers) -> Numbers:
-        """The score in every draw."""
-        return score(self.means(followed_PS), self.means(kept_PS))
-
-    def score(self, followed_PS: Numbers, kept_PS: Numbers) -> Estimate:
-        """The score with its interval."""
+    def score(self, followed_PS: Numbers, kept_PS: Numbers) -> tuple[Estimate, Numbers]:
+        """The score with its interval, and in every draw."""
+        drawn = score(self.means(followed_PS), self.means(kept_PS))
         whole = score(np.array([followed_PS.mean()]), np.array([kept_PS.mean()]))
-        return estimate(float(whole[0]), self.scores(followed_PS, kept_PS))
+        return estimate(float(whole[0]), drawn), drawn
 
 
 def estimate(value: float, draws: Numbers) -> Estimate:
@@ -75,11 +72,15 @@ def estimate(value: float, draws: Numbers) -> Estimate:
     return Estimate(value, float(low), float(high), float(draws.std(ddof=1)))
 
 
-def difference(one: Estimate, other: Estimate, one_draws: Numbers, other_draws: Numbers) -> tuple[Estimate, float]:
-    """By how much the first is better, paired by draws, and the two-sided p-value of no difference."""
-    apart = one_draws - other_draws
+def difference(one: tuple[Estimate, Numbers], other: tuple[Estimate, Numbers]) -> tuple[Estimate, float]:
+    """By how much the first score is better, paired by draws, and the two-sided p-value of no difference.
+
+    Args:
+        one, other: as `Draws.score` returns them.
+    """
+    apart = one[1] - other[1]
     tail = min(float((apart <= 0).mean()), float((apart >= 0).mean()))
-    return estimate(one.value - other.value, apart), min(1.0, 2 * max(tail, 1 / len(apart)))
+    return estimate(one[0].value - other[0].value, apart), min(1.0, 2 * max(tail, 1 / len(apart)))
 
 
 def holm(values: Sequence[float]) -> list[float]:
