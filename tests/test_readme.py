@@ -236,7 +236,9 @@ def test_the_first_lora_keeps_its_panels_together_better_than_its_base(first_tra
     base, tuned = summary["candidates"]
     assert (base["candidate"], tuned["candidate"]) == ("base", "storyboard")
     assert tuned["better"]["low"] > 0 and tuned["p"] < 0.05
-    assert tuned["copies"]["value"] == tuned["memorised"]["value"] == 0
+    assert tuned["copies"]["value"] == 0
+    # The base has seen none of the grids: what it scores are coincidences of a small world.
+    assert tuned["memorised"]["low"] <= base["memorised"]["high"]
     assert tuned["followed"]["value"] > base["followed"]["low"]
 
 
