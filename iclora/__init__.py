@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from iclora.settings import Setting, list_plug_ins, list_tasks, load_task
     from iclora.surveys import Fit, Survey, survey
     from pipeline.errors import BadInput, Diverged, EmptyResult, MissingWeights, ToolkitError
+    from training.config import BaseWeights
 
 __all__ = [
     "BadInput",
+    "BaseWeights",
     "Diverged",
     "EmptyResult",
     "Evaluation",
@@ -75,6 +77,7 @@ _HOMES = {
     **dict.fromkeys(("Setting", "list_plug_ins", "list_tasks", "load_task"), "iclora.settings"),
     **dict.fromkeys(("Fit", "Survey", "survey"), "iclora.surveys"),
     **dict.fromkeys(("BadInput", "Diverged", "EmptyResult", "MissingWeights", "ToolkitError"), "pipeline.errors"),
+    **dict.fromkeys(("BaseWeights",), "training.config"),
 }
 """The module that each name is imported from when it is first used."""
 _TRAINED = {"iclora.lora": "training", "iclora.generation": "drawing", "iclora.evaluation": "an evaluation"}

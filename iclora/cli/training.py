@@ -12,7 +12,6 @@ from iclora import console
 from iclora.cli.options import Out, SetHere, TaskName
 from iclora.prompts import Prompt, read
 from pipeline.errors import BadInput
-from training.config import BaseWeights
 
 EXAMPLES = {"--panel": '"a cat sits on a wall"', "--given": "photo.png"}
 
@@ -24,7 +23,7 @@ Prompts = Annotated[
     ),
 ]
 Weights = Annotated[
-    BaseWeights, typer.Option("--weights", help="How the base is held in memory; int8, nf4 and fp8 take less.")
+    iclora.BaseWeights, typer.Option("--weights", help="How the base is held in memory; int8, nf4 and fp8 take less.")
 ]
 To = Annotated[
     Path | None,
