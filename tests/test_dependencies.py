@@ -34,7 +34,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "captioners/server/": ("server",),
     "iclora/lora.py": ("train",),
     "iclora/generation.py": ("train",),
-    "iclora/evaluation.py": ("train",),
+    "iclora/evaluation/": ("train",),
     "iclora/page/": ("page",),
     "iclora/testing/backends.py": ("train",),
     "iclora/testing/models.py": ("local", "open-clip"),

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pipeline.review.markup import document, plain
 
 if TYPE_CHECKING:
-    from iclora.evaluation import Drawn, Evaluation, Result
+    from iclora.evaluation.results import Drawn, Evaluation, Result
 
 HEADS = ("", "score", "above the base", "follows its texts", "keeps together", "nearest to its text", "diversity",
          "copies", "memorised")  # fmt: skip

@@ -1,0 +1,139 @@
+"""What an evaluation finds: grids, what a candidate comes to, and the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from training.evaluation import statistics
+from training.evaluation.measures import Measures, Scale
+from training.evaluation.statistics import Draws, Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One grid of an evaluation."""
+
+    candidate: str
+    prompt: str
+    seed: int
+    file: Path
+    """Relative to the evaluation's folder."""
+    measures: Measures
+    followed: float
+    """0 as shuffled real grids, 1 as real ones; 0 for copies."""
+    kept: float
+    copy: bool
+    """Whether two of its panels are the same picture."""
+    memorised: bool
+    """Whether one of its panels is one that was trained on."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a candidate comes to. Shares and means have 95 % intervals."""
+
+    candidate: str
+    score: Estimate
+    """The harmonic mean of the next two."""
+    followed: Estimate
+    kept: Estimate
+    retrieval: Estimate
+    """Share of panels that are nearer to their own text than to others of the grid."""
+    diversity: Estimate
+    copies: Estimate
+    memorised: Estimate
+    better: Estimate | None = None
+    """By how much the score is above that of the base; None for the base."""
+    p: float | None = None
+    """Of no difference from the base, corrected for the number of candidates (Holm)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Base and LoRAs, compared."""
+
+    folder: Path
+    results: tuple[Result, ...]
+    """The base first."""
+    grids: tuple[Drawn, ...]
+    chosen: str
+    """The first LoRA whose score is within one standard error of the best; smaller steps and strengths come first."""
+    scale: Scale
+    prompts: int
+    seeds: int
+
+    def lines(self) -> list[str]:
+        """The results, one line for each candidate, and what was chosen."""
+        return [*map(_line, self.results), *([self.reason] if self.reason else [])]
+
+    @property
+    def reason(self) -> str:
+        """Why a LoRA was chosen among several, as a sentence; empty if there is one."""
+        if len(self.results) <= 2:  # noqa: PLR2004  (the base and one LoRA)
+            return ""
+        return f"{self.chosen} is the first within one standard error of the best score."
+
+    def table(self) -> pd.DataFrame:
+        """Every grid with its figures, one row each."""
+        import pandas as pd
+
+        rows = [asdict(one) | asdict(one.measures) | {"diversity": one.measures.diversity} for one in self.grids]
+        return pd.DataFrame(rows).drop(columns="measures")
+
+
+def _line(one: Result) -> str:
+    better = ""
+    if one.better is not None and one.p is not None:
+        better = f", {one.better.value:+.2f} ({one.better.low:+.2f} to {one.better.high:+.2f}, p {one.p:.3f})"
+    return (
+        f"{one.candidate}: score {one.score}{better}; follows {one.followed}, keeps together {one.kept}, "
+        f"copies {one.copies.value:.0%}, memorised {one.memorised.value:.0%}"
+    )
+
+
+def compare(grids: Sequence[Drawn], prompts: int, seeds: int) -> tuple[Result, ...]:
+    draws, names = Draws(prompts, seeds), list(dict.fromkeys(one.candidate for one in grids))
+    columns = {name: _columns(grids, name, prompts, seeds) for name in names}
+    scores = {name: draws.score(values["followed"], values["kept"]) for name, values in columns.items()}
+    apart = {name: statistics.difference(scores[name], scores[BASE]) for name in names if name != BASE}
+    corrected = dict(zip(apart, statistics.holm([p for _, p in apart.values()]), strict=True))
+    means = {name: {key: draws.mean(column) for key, column in values.items()} for name, values in columns.items()}
+    return tuple(
+        Result(
+            candidate=name,
+            score=scores[name][0],
+            followed=mean["followed"],
+            kept=mean["kept"],
+            retrieval=mean["retrieval"],
+            diversity=mean["diversity"],
+            copies=mean["copies"],
+            memorised=mean["memorised"],
+            better=apart[name][0] if name in apart else None,
+            p=corrected.get(name),
+        )
+        for name, mean in means.items()
+    )
+
+
+def _columns(grids: Sequence[Drawn], name: str, prompts: int, seeds: int) -> Mapping[str, np.ndarray]:
+    """Every figure of a candidate: prompts x seeds."""
+    own = [one for one in grids if one.candidate == name]
+    figures = {
+        "followed": [one.followed for one in own],
+        "kept": [one.kept for one in own],
+        "retrieval": [one.measures.retrieval for one in own],
+        "diversity": [one.measures.diversity for one in own],
+        "copies": [one.copy for one in own],
+        "memorised": [one.memorised for one in own],
+    }
+    return {key: np.array(values, np.float64).reshape(prompts, seeds) for key, values in figures.items()}
