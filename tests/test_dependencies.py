@@ -52,6 +52,8 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "pipeline/sources/tables/": ("tables",),
     "pipeline/films/transnet.py": ("transnetv2",),
     "pipeline/sources/web.py": ("urls",),
+    "training/evaluation/detectors/transformers.py": ("transformers",),
+    "training/evaluation/image_encoders/dino.py": ("dino",),
     "training/": ("train",),
 }
 """By file, or by the beginning of its path, the extras whose packages it may import."""

@@ -1,17 +1,19 @@
 """Whether a LoRA keeps its panels together and follows its texts, against its base on the same prompts and noise.
 
-`candidates` is what is compared, `measuring` how grids are measured, `results` what is found, `report` and `page` how
-it is told.
+`candidates` is what is compared, `instruments` what measures, `measuring` how, `results` what is found, `report` and
+`page` how it is told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from iclora import exported
-from iclora.evaluation.candidates import captions, open_candidates
-from iclora.evaluation.measuring import Measuring, measured
+from iclora.evaluation.candidates import captions, given_panels, open_candidates, told_once
+from iclora.evaluation.instruments import open_instruments
+from iclora.evaluation.measuring import Measuring, measured, panels_in
 from iclora.evaluation.report import write
 from iclora.evaluation.results import BASE, Drawn, Evaluation, Result, compare
 from iclora.generation import Loras
@@ -19,6 +21,8 @@ from iclora.prompts import Prompt
 from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.progress import Progress, silent
+from pipeline.records import TrainingSample
+from pipeline.task import Given
 from training import dataset
 from training import generate as drawing
 from training.evaluation import statistics
@@ -36,6 +40,9 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     strengths: Sequence[float] = (),
     prompts: Sequence[str | Prompt] = (),
     seeds: int = 2,
+    vectors: str | None = None,
+    detector: str | None = None,
+    settings: Given = (),
     model: str | None = None,
     steps: int = 20,
     guidance: float = 3.5,
@@ -52,35 +59,47 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
         strengths: at which each is tried; as given or 1 by default.
         prompts: joint captions or `Prompt`s; those of the held-out grids by default.
         seeds: so many for each prompt, from 0.
+        vectors: an image encoder that compares panels with each other, such as `dino` or a path; the scorer by default.
+        detector: finds people and things, such as `transformers` or a path; without one, nothing is said of subjects.
+        settings: options of the two, such as `{"vectors.model": "vit_base_patch14_dinov2.lvd142m"}`.
         model, steps, guidance: as for `generate`.
         progress: called with a candidate and how many of its grids are drawn.
 
     Raises:
-        BadInput: the run has no data set, no scorer or no LoRA, real grids are no better than shuffled ones, or a
-            prompt lacks the text of a panel.
-        MissingWeights: the base or the scorer is not here.
+        BadInput: the run has no data set, no scorer or no LoRA, real grids are no better than shuffled ones, a prompt
+            lacks the text of a panel, or there is no such plug-in or setting.
+        MissingWeights: the base, the scorer, or what compares or finds is not here.
     """
     exported.check(run)
-    if run.scorer is None:
-        raise BadInput("without a scorer nothing can be measured; set one with --scorer, such as open_clip.")
-    data = dataset.read(run.dataset, run.task)
-    texts = captions(prompts, run) or [sample.text for sample in data.held_out]
-    if not texts:
+    instruments = open_instruments(run, vectors, detector, settings)
+    data = told_once(run, dataset.read(run.dataset, run.task))
+    texts = captions(prompts, run)
+    if not texts and not data.held_out:
         raise BadInput("no grids are held out, so there are no prompts; give some with --prompts.")
     if seeds < 1:
         raise BadInput(f"an evaluation takes at least 1 seed for each prompt, got --seeds {seeds}.")
     candidates = open_candidates(run, loras, strengths, model, SamplingSettings(steps, guidance))
-    measuring = Measuring(run.scorer, run.task, data)
+    used = instruments.identity()  # what is missing is said before anything is drawn
+    given = () if texts else given_panels(candidates)
+    asked = [GenerationRequest(text) for text in texts] or [_request(sample, given) for sample in data.held_out]
+    requests = [replace(one, seed=seed) for one in asked for seed in range(seeds)]
+    measuring = Measuring(instruments, run.task, data, given)
     folder, grids = run.folder / FOLDER, list[Drawn]()
-    requests = [GenerationRequest(text, seed) for text in texts for seed in range(seeds)]
     inputs = drawing.encode(candidates[BASE], requests)
     for name, generator in candidates.items():
         progress(name, 0, len(requests))
         drawn = drawing.sample(generator, requests, inputs)
         progress(name, len(requests), len(requests))
         grids += measured(name, requests, drawn, generator.layout, measuring, folder)
-    results = compare(grids, len(texts), seeds)
+    results = compare(grids, len(asked), seeds)
     tuned = {one.candidate: one.score for one in results if one.candidate != BASE}
-    evaluation = Evaluation(folder, results, tuple(grids), statistics.choose(tuned), measuring.scale, len(texts), seeds)
+    chosen = statistics.choose(tuned)
+    evaluation = Evaluation(folder, results, tuple(grids), chosen, measuring.scale, len(asked), seeds, used, given)
     write(evaluation)
     return evaluation
+
+
+def _request(sample: TrainingSample, given: Sequence[int]) -> GenerationRequest:
+    """A real grid to be drawn again, of which some panels are given."""
+    pictures = panels_in(sample) if given else []
+    return GenerationRequest(sample.text, given={panel: pictures[panel] for panel in given})

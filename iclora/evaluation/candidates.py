@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -14,6 +14,7 @@ from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.text import grammar
 from training import lora_file
+from training.dataset import Data
 from training.generator import Adapter, Generator, open_generator
 from training.processes import Processes
 from training.sampling import SamplingSettings
@@ -35,6 +36,32 @@ def captions(prompts: Sequence[str | Prompt], run: Run) -> list[str]:
         if missing := [mark for mark, part in zip_longest(run.task.markers, told) if not part]:
             raise BadInput(f"the prompt '{text[:60]}' has no text for {missing[0]}; give one for each panel.")
     return texts
+
+
+def told_once(run: Run, data: Data) -> Data:
+    """A run's data set with captions that tell looks once, which shows whether panels carry them on.
+
+    Captions that tell looks in every panel are rendered anew from what the run knows; those that it has only as text
+    stay as they are.
+    """
+    if run.task.caption.looks != "each":
+        return data
+    once = run.task.model_copy(update={"caption": run.task.caption.model_copy(update={"looks": "once"})})
+    known = {
+        grammar.fold(row.caption.text): grammar.text_of(row.caption.parts, once)
+        for row in run.reviewed()
+        if row.caption.parts
+    }
+    train, held_out = (
+        tuple(replace(one, text=known.get(one.text, one.text)) for one in side) for side in (data.train, data.held_out)
+    )
+    return replace(data, train=train, held_out=held_out)
+
+
+def given_panels(candidates: Mapping[str, Generator]) -> tuple[int, ...]:
+    """Panels, from 0, that a LoRA among the candidates has learnt to be given; none if each draws all."""
+    cards = [one.card for one in candidates.values() if one.card and one.loras]
+    return next((tuple(panel - 1 for panel in card.condition) for card in cards if card.recipe["conditional"]), ())
 
 
 def open_candidates(
@@ -61,7 +88,7 @@ def open_candidates(
                 f"{name} draws on {_on(generator)} and {next(iter(opened))} on {_on(first)}; compare LoRAs of one base "
                 "and canvas."
             )
-    return {BASE: replace(first, loras=()), **opened}
+    return {BASE: replace(first, loras=(), given_as="noised"), **opened}
 
 
 def _on(generator: Generator) -> str:

@@ -1,20 +1,21 @@
-"""Measures drawn grids by a run's scorer, on the scale of the run's own grids."""
+"""Measures drawn grids on the scale of a run's own grids."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from iclora.evaluation.instruments import Instruments
 from iclora.evaluation.results import Drawn
 from pipeline import pixels
-from pipeline.consistency.scorers.base import Scorer
 from pipeline.errors import BadInput
 from pipeline.records import Layout, TrainingSample
 from pipeline.task import Task
-from pipeline.text import grammar
+from pipeline.text import grammar, looks
 from training import dataset
-from training.evaluation.measures import Vectors, calibrate, measure, panels_of
+from training.evaluation.measures import Floats, Vectors, calibrate, measure, panels_of
 from training.generator import GenerationRequest
 
 if TYPE_CHECKING:
@@ -22,17 +23,22 @@ if TYPE_CHECKING:
 
 
 class Measuring:
-    """Vectors of pictures and texts by a scorer, and the scale of a run's own grids.
+    """Vectors of grids, and the scale of a run's own.
+
+    Args:
+        given: panels, from 0, that are not drawn but given.
 
     Raises:
         BadInput: real grids are too few, or no better than shuffled ones.
     """
 
-    def __init__(self, scorer: Scorer, task: Task, data: dataset.Data) -> None:
-        self._scorer, self._task, self._texts = scorer, task, dict[str, Any]()
+    def __init__(self, instruments: Instruments, task: Task, data: dataset.Data, given: tuple[int, ...] = ()) -> None:
+        self._instruments, self._task, self._given = instruments, task, given
+        self._texts = dict[str, Floats]()
         held_out, trained = (
-            [self.vectors(_panels(sample), sample.text) for sample in side] for side in (data.held_out, data.train)
+            [self._vectors(panels_in(sample), sample.text) for sample in side] for side in (data.held_out, data.train)
         )
+        self._real = dict(zip((sample.text for sample in data.held_out), held_out, strict=True)) if given else {}
         self.trained = panels_of(trained)
         try:
             self.scale = calibrate(held_out, trained)
@@ -41,13 +47,24 @@ class Measuring:
                 f"nothing can be measured on this run: {error}; add grids, or use another scorer."
             ) from error
 
-    def vectors(self, panels: Sequence[Image.Image], text: str) -> Vectors:
+    def tells_looks_each_time(self, prompt: str) -> bool:
+        """Whether each panel's own text tells what the others do, which the base draws too."""
+        return looks.in_every_panel(grammar.parse(prompt, self._task))
+
+    def vectors(self, panels: Sequence[Image.Image], request: GenerationRequest) -> Vectors:
+        """What is measured of a drawn grid."""
+        found, real = self._vectors(panels, request.prompt), self._real.get(request.prompt)
+        return replace(found, given=tuple(request.given), real_NE=real.looks_NE if real and request.given else None)
+
+    def _vectors(self, panels: Sequence[Image.Image], text: str) -> Vectors:
+        caption = grammar.parse(text, self._task)
         if text not in self._texts:
-            self._texts[text] = self._scorer.text_vectors(grammar.parse(text, self._task).panels)
-        return Vectors(self._scorer.image_vectors(panels), self._texts[text])
+            self._texts[text] = self._instruments.scorer.text_vectors(caption.panels)
+        return replace(self._instruments.vectors(panels, caption, self._texts[text]), given=self._given)
 
 
-def _panels(sample: TrainingSample) -> list[Image.Image]:
+def panels_in(sample: TrainingSample) -> list[Image.Image]:
+    """The panels of a real grid."""
     return pixels.cut(pixels.open_image(Path(sample.path)), sample.layout)
 
 
@@ -59,12 +76,13 @@ def measured(
     measuring: Measuring,
     folder: Path,
 ) -> Iterator[Drawn]:
+    """Writes and measures the grids that a candidate has drawn."""
     home, scale = Path(name.replace("/", "_")), measuring.scale
     (folder / home).mkdir(parents=True, exist_ok=True)
     for number, (request, grid) in enumerate(zip(requests, drawn, strict=True), 1):
         file = home / f"{number:04d}.png"
         grid.save(folder / file)
-        found = measure(measuring.vectors(pixels.cut(grid, layout), request.prompt), measuring.trained)
+        found = measure(measuring.vectors(pixels.cut(grid, layout), request), measuring.trained)
         yield Drawn(
             name,
             request.prompt,
@@ -75,4 +93,7 @@ def measured(
             scale.kept(found),
             scale.is_copy(found),
             scale.is_memorised(found),
+            varied=scale.varied(found),
+            kept_subjects=scale.kept_subjects(found),
+            told_each=measuring.tells_looks_each_time(request.prompt),
         )

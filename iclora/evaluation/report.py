@@ -19,6 +19,8 @@ def write(evaluation: Evaluation) -> None:
         "real grids": evaluation.scale.real,
         "scale": asdict(evaluation.scale),
         "candidates": [asdict(one) for one in evaluation.results],
+        "measured by": dict(evaluation.instruments),
+        "given": [panel + 1 for panel in evaluation.given],
         "chosen": evaluation.chosen,
         "reason": evaluation.reason,
     }
