@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from pipeline.task import Given
 from training import dataset
 from training import generate as drawing
 from training.evaluation import statistics
-from training.generator import GenerationRequest
+from training.generator import GenerationRequest, Generator
 from training.sampling import SamplingSettings
 
 __all__ = ["BASE", "Drawn", "Evaluation", "Result", "evaluate"]
@@ -84,19 +84,31 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     asked = [GenerationRequest(text) for text in texts] or [_request(sample, given) for sample in data.held_out]
     requests = [replace(one, seed=seed) for one in asked for seed in range(seeds)]
     measuring = Measuring(instruments, run.task, data, given)
-    folder, grids = run.folder / FOLDER, list[Drawn]()
-    inputs = drawing.encode(candidates[BASE], requests)
+    folder = run.folder / FOLDER
+    grids = _draw(candidates, requests, measuring, folder, progress)
+    results = compare(grids, len(asked), seeds)
+    tuned = {one.candidate: one.score for one in results if one.candidate != BASE}
+    chosen = statistics.choose(tuned)
+    evaluation = Evaluation(folder, results, grids, chosen, measuring.scale, len(asked), seeds, used, given)
+    write(evaluation)
+    return evaluation
+
+
+def _draw(
+    candidates: Mapping[str, Generator],
+    requests: Sequence[GenerationRequest],
+    measuring: Measuring,
+    folder: Path,
+    progress: Progress,
+) -> tuple[Drawn, ...]:
+    """The grids of all candidates, written and measured."""
+    grids, inputs = list[Drawn](), drawing.encode(candidates[BASE], requests)
     for name, generator in candidates.items():
         progress(name, 0, len(requests))
         drawn = drawing.sample(generator, requests, inputs)
         progress(name, len(requests), len(requests))
         grids += measured(name, requests, drawn, generator.layout, measuring, folder)
-    results = compare(grids, len(asked), seeds)
-    tuned = {one.candidate: one.score for one in results if one.candidate != BASE}
-    chosen = statistics.choose(tuned)
-    evaluation = Evaluation(folder, results, tuple(grids), chosen, measuring.scale, len(asked), seeds, used, given)
-    write(evaluation)
-    return evaluation
+    return tuple(grids)
 
 
 def _request(sample: TrainingSample, given: Sequence[int]) -> GenerationRequest:

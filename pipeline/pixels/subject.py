@@ -24,8 +24,9 @@ SALIENCY_SIDE = 64
 """Pixels of the side at which saliency is measured, as in its source."""
 DRAWN = 0.25
 """How much of what stands out a crop gives up to be at the centre rather than at an end."""
-LEAST_BOX = 8
-"""A box of what stands out has at least one part in so many of the picture's height."""
+BANDS, LEAST_BOX = 32, 8
+"""Parts of a picture's height between which a box of what stands out begins and ends, and the share of it that is the
+least: an eighth."""
 CLEAR = 0.05
 """Share of what stands out that a crop must have more of than the centre's to be taken instead."""
 
@@ -121,8 +122,9 @@ def box_of(image: Image.Image) -> tuple[int, int, int, int]:
     rows, columns = np.shape(above)
     below = np.concatenate([np.zeros((1, columns)), np.cumsum(above, axis=0)])
     best, box = 0.0, (0, 0, columns, rows)
-    for top in range(0, rows, 2):
-        for bottom in range(top + rows // LEAST_BOX, rows + 1, 2):
+    edges = np.linspace(0, rows, BANDS + 1).astype(int).tolist()
+    for place, top in enumerate(edges):
+        for bottom in edges[place + BANDS // LEAST_BOX :]:
             sums = np.concatenate([[0.0], np.cumsum(below[bottom] - below[top])])
             gain = sums - np.minimum.accumulate(sums)
             right = int(np.argmax(gain))
