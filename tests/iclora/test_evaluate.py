@@ -188,7 +188,11 @@ def test_the_commands_in_the_docs_work(
 ) -> None:
     page = (Path(__file__).parents[2] / "docs/evaluating.md").read_text(encoding="utf-8")
     commands = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
-    assert len(commands) == 2
+    assert len(commands) == 3
+    models = {
+        "--vectors": f"vectors.model=local-dir:{tiny.vit(tmp_path / 'vit')}",
+        "--detector": f"detector.model={tiny.rt_detr(tmp_path / 'detr')}",
+    }
     (tmp_path / "user/steps").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "user")
     (home / "training").mkdir(exist_ok=True)
@@ -202,12 +206,14 @@ def test_the_commands_in_the_docs_work(
     Path("prompts.csv").write_text(f'prompt\n"{caption}"\n', encoding="utf-8")
     for command in commands:
         _, *words = shlex.split(command)
+        words += [word for option, line in models.items() if option in words for word in ("--set", line)]
         code, _, errors = iclora(*words, "--out", str(home), "--model", str(tiny_flux), "--steps", "1")
         assert code == 0, f"{command}: {errors}"
 
 
 FIGURES = """
 import cv2
+import numpy as np
 from miniature.pen import FILLS
 from pipeline import plugins
 from training.evaluation.detectors.base import PERSON, Detection
