@@ -208,7 +208,7 @@ def _candidates(
     Raises:
         BadInput: there is no LoRA, or they are for different bases or canvases.
     """
-    given = dict(strengths_of(loras)) or {run.folder / "training" / f"{run.task.name}.safetensors": 1.0}
+    given = dict(strengths_of(loras)) or {run.lora: 1.0}
     if missing := [file for file in given if not Path(file).is_file()]:
         raise BadInput(f"there is no LoRA {missing[0]}; train one with '{run.command('train')}', or name a file.")
     wanted = [Adapter(Path(file), one) for file, usual in given.items() for one in strengths or (usual,)]

@@ -41,6 +41,9 @@ BESIDES = {
 BaseWeights = Literal["auto", "fp32", "bf16", "int8", "nf4", "fp8"]
 """How the base is held in memory; auto is bf16 on a GPU and fp32 on a CPU."""
 
+Dtype = Literal["fp32", "bf16", "fp16"]
+"""Of the weights in a LoRA file that is handed over."""
+
 
 class Config(Recipe):
     """The recipe that all trainers share, with the settings that only iclora's own training has."""

@@ -12,6 +12,7 @@ from training import checkpoint, lora_file
 from training.backends.base import Backend
 from training.checkpoint import State
 from training.config import MINIATURE, MINIATURE_NAME, Config
+from training.handover.header import thumbnail_of
 from training.job import Job
 from training.monitoring import figures, journal, preview
 
@@ -103,6 +104,7 @@ def base_name(backend: Backend) -> str:
 
 
 def _write(job: Job, file: Path, weights: Any, step: int, why: str, *, averaged: bool = True) -> None:
+    """Writes a LoRA, with the sample of its step as its thumbnail where there is one."""
     config, backend = job.config, job.backend
     card = lora_file.Card(
         iclora=metadata.version("iclora"),
@@ -123,4 +125,6 @@ def _write(job: Job, file: Path, weights: Any, step: int, why: str, *, averaged:
         why=why,
         recipe=job.recipe,
     )
-    lora_file.write(file, weights, config.alpha / config.rank, card)
+    sample = job.folder / preview.FOLDER / preview.name_of(step, 1)
+    thumbnail = thumbnail_of(sample) if averaged and sample.exists() else b""
+    lora_file.write(file, weights, config.alpha / config.rank, card, thumbnail=thumbnail)
