@@ -19,8 +19,6 @@ from training.config import MINIATURE
 Link = list[Any]
 """An output of a node: the node's id and the output's number."""
 
-GREY = 0x7F7F7F
-"""Of the canvas around given panels, which is drawn over."""
 SEEDS = 1 << 64
 """So many seeds ComfyUI's noise has."""
 
@@ -165,21 +163,25 @@ def _given(graph: _Graph, drawing: Drawing, panel: int, name: str) -> Link:
 
 
 def _canvas(graph: _Graph, about: ComfyUI, drawing: Drawing, pictures: Mapping[int, Link], vae: Link) -> Link:
-    """The empty canvas, or one with the given pictures and a mask of what is to be drawn."""
+    """The empty canvas, with the given pictures and a mask of what is to be drawn.
+
+    Pictures are encoded one by one: on a canvas, what surrounds them would get into their latents.
+    """
     layout = drawing.layout
     width, height = layout.canvas
+    latents = graph.add(about.latent, "the canvas", width=width, height=height, batch_size=1)
     if not pictures:
-        return graph.add(about.latent, "the canvas", width=width, height=height, batch_size=1)
-    canvas = graph.add("EmptyImage", "the canvas", width=width, height=height, batch_size=1, color=GREY)
-    canvas = _pasted(graph, layout, canvas, pictures)
+        return latents
     mask = graph.add("SolidMask", "draw everything ...", value=1.0, width=width, height=height)
     side = {"width": layout.panel_width, "height": layout.panel_height}
-    for panel in pictures:
-        x, y = layout.boxes[panel][:2]
+    for panel, picture in pictures.items():
+        place = dict(zip("xy", layout.boxes[panel][:2], strict=True))
+        encoded = graph.add("VAEEncode", f"panel {panel + 1}", pixels=picture, vae=vae)
+        title = f"with panel {panel + 1}"
+        latents = graph.add("LatentComposite", title, samples_to=latents, samples_from=encoded, feather=0, **place)
         kept = graph.add("SolidMask", f"panel {panel + 1}", value=1.0, **side)
         title = f"... but panel {panel + 1}"
-        mask = graph.add("MaskComposite", title, destination=mask, source=kept, x=x, y=y, operation="subtract")
-    latents = graph.add("VAEEncode", "the given panels", pixels=canvas, vae=vae)
+        mask = graph.add("MaskComposite", title, destination=mask, source=kept, operation="subtract", **place)
     return graph.add("SetLatentNoiseMask", "what is to be drawn", samples=latents, mask=mask)
 
 

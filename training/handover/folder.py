@@ -87,6 +87,7 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
         loras={name: 1.0},
     )
     thumbnail = thumbnail_of(samples[0].picture) if samples else b""
+    folder.mkdir(parents=True, exist_ok=True)
     lora_file.write(folder / name, weights, 1.0, card, thumbnail=thumbnail, dtype=DTYPES[options.dtype])
     _clear(folder, card)
     workflows, remarks = _workflows(folder, backend, card, drawing, options)

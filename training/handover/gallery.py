@@ -26,7 +26,8 @@ def find(lora: Path, step: int) -> tuple[Sample, ...]:
     found = []
     for picture in sorted(home.glob(f"{step:06d}-*.png"), key=_number) if home else ():
         base = picture.with_name(name_of(0, _number(picture)))
-        found.append(Sample(picture, _prompt(picture), base if base.exists() else None))
+        if prompt := _prompt(picture):  # samples of earlier versions don't tell theirs
+            found.append(Sample(picture, prompt, base if base.exists() else None))
     return tuple(found)
 
 

@@ -1,8 +1,8 @@
 """What programs that manage LoRAs read from a file's header: base model, trigger, resolution, a picture.
 
-The names are those of ModelSpec 1.0.1 (https://github.com/Stability-AI/ModelSpec) and of kohya-ss/sd-scripts
-(`ss_...`), which ComfyUI's, Forge's and other LoRA managers look for. There is no date among them: the same training gives the same
-bytes.
+The names are those of ModelSpec 1.0.1 (https://github.com/Stability-AI/ModelSpec) and of kohya-ss/sd-scripts (`ss_`),
+which ComfyUI's, Forge's and other LoRA managers look for. There is no date among them: the same training gives the
+same bytes.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ PANELS = {boxes!r}  # left, top, right, bottom
 
 on_gpu = torch.cuda.is_available()
 pipeline = {pipeline}.from_pretrained(
-    BASE, revision=REVISION, torch_dtype=torch.bfloat16 if on_gpu else torch.float32
+    BASE, revision=REVISION, {dtype}=torch.bfloat16 if on_gpu else torch.float32
 )
 pipeline.load_lora_weights(HERE, weight_name={lora!r})
 if on_gpu:
@@ -53,12 +53,16 @@ def script(backend: Backend, revision: str | None, drawing: Drawing, file: str) 
         drawing: with one LoRA, which lies beside the script, and no given pictures.
         file: the script's own name.
     """
+    import diffusers
+
     width, height = drawing.layout.canvas
     (lora,) = drawing.loras
+    documented = diffusers.DiffusionPipeline.from_pretrained.__doc__ or ""
     return TEMPLATE.format(
         lora=lora,
         file=file,
         pipeline=backend.PIPELINE,
+        dtype="torch_dtype" if "torch_dtype (" in documented else "dtype",  # renamed by diffusers 0.42
         base=str(backend.folder.resolve()) if backend.folder else backend.model,
         revision=revision,
         prompt=drawing.prompt,
