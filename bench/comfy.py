@@ -205,11 +205,11 @@ def _noise_levels(nodes: dict[str, Any]) -> list[str]:
     width, height = CANVAS
     for base, kind in (("flux-1", "ModelSamplingFlux"), ("z-image", "ModelSamplingAuraFlow")):
         backend = find_backend(base, None, None)
-        scheduler = backend.config("scheduler")
         ours = backend.noise_levels(20, backend.tokens(CANVAS))
-        ends = {key: scheduler.get(key) for key in ("max_shift", "base_shift")}
-        dynamic = scheduler["use_dynamic_shifting"]
-        shift = ends | {"width": width, "height": height} if dynamic else {"shift": scheduler["shift"]}
+        base_shift, max_shift = backend.noise_shift.ends or (0.0, 0.0)
+        shift: dict[str, float] = {"shift": backend.noise_shift.factor}
+        if backend.noise_shift.ends:
+            shift = {"base_shift": base_shift, "max_shift": max_shift, "width": width, "height": height}
         model = _model()
         for name, patched in (("with", _call(nodes[kind], model=model, **shift)[0]), ("without", model)):
             theirs = samplers.calculate_sigmas(patched.get_model_object("model_sampling"), "simple", 20)

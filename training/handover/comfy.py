@@ -114,18 +114,18 @@ def _model(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing) ->
         model = graph.add(
             "LoraLoaderModelOnly", f"{lora} in models/loras", model=model, lora_name=lora, strength_model=strength
         )
-    levels, (width, height) = backend.config("scheduler"), drawing.layout.canvas
-    if levels["use_dynamic_shifting"]:
+    shift, (width, height) = backend.noise_shift, drawing.layout.canvas
+    if shift.ends:
         return graph.add(
             "ModelSamplingFlux",
             "noise levels of the canvas",
             model=model,
-            max_shift=levels["max_shift"],
-            base_shift=levels["base_shift"],
+            base_shift=shift.ends[0],
+            max_shift=shift.ends[1],
             width=width,
             height=height,
         )
-    return graph.add("ModelSamplingAuraFlow", "noise levels", model=model, shift=float(levels["shift"]))
+    return graph.add("ModelSamplingAuraFlow", "noise levels", model=model, shift=shift.factor)
 
 
 def _conditions(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing) -> tuple[Link, Link, float]:
