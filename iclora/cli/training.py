@@ -9,7 +9,7 @@ import typer
 
 import iclora
 from iclora import console
-from iclora.cli.options import Out, SetHere, TaskName
+from iclora.cli.options import DetectorName, Out, SetHere, TaskName, VectorsName
 from iclora.prompts import Prompt, read
 from pipeline.errors import BadInput
 
@@ -170,6 +170,12 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
         Path | None, typer.Option("--prompts", help="A table of prompts; the held-out captions by default.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Image sets for each prompt.")] = 2,
+    vectors: VectorsName = None,
+    detector: DetectorName = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of these two (vectors.model=NAME, detector.threshold=0.3); repeatable."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
     ] = None,
@@ -184,6 +190,9 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
             strengths=strength or (),
             prompts=[] if prompts is None else read(prompts),
             seeds=seeds,
+            vectors=vectors,
+            detector=detector,
+            settings=settings or (),
             model=model,
             steps=steps,
             guidance=guidance,

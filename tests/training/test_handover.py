@@ -271,8 +271,8 @@ def test_a_licence_without_an_identifier_is_named_and_linked(tmp_path: Path) -> 
 def test_an_evaluation_of_these_weights_stands_in_the_card_and_no_other(tmp_path: Path) -> None:
     file, figure = lora_for(tmp_path / "run/training"), {"value": 0.5, "low": 0.25, "high": 0.75}
     common = {"score": figure, "followed": figure, "kept": figure, "copies": figure}
-    own = common | {"weights": lora_file.digest_of(file), "better": figure, "p": 0.01}
-    told = {"prompts": 8, "seeds": 2, "candidates": [common | {"weights": ""}, own]}
+    own = common | {"candidate": "storyboard", "weights": lora_file.digest_of(file), "better": figure, "p": 0.01}
+    told = {"prompts": 8, "seeds": 2, "candidates": [common | {"candidate": "base", "weights": None}, own]}
     (tmp_path / "run/evaluation").mkdir()
     report = tmp_path / "run/evaluation/evaluation.json"
     report.write_text(json.dumps(told), encoding="utf-8")

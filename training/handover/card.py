@@ -17,6 +17,8 @@ LICENCES = ("apache-2.0", "mit", "openrail", "openrail++", "creativeml-openrail-
 """Of models, for which the hub has an identifier; any other is given as "other" with its name and a link."""
 GALLERY = "samples"
 """Folder of the gallery's pictures."""
+BASE = "base"
+"""How an evaluation names what is drawn without a LoRA."""
 FIGURES = {
     "score": "score (1: as real grids, 0: as shuffled ones)",
     "followed": "follows its texts",
@@ -158,7 +160,7 @@ def _use(card: Card, backend: Backend, contents: Contents) -> Iterator[str]:
 def _evaluation(card: Card, digest: str, evaluation: Mapping[str, Any] | None) -> Iterator[str]:
     if evaluation is None:
         return
-    base = next(one for one in evaluation["candidates"] if one["weights"] == "")
+    base = next(one for one in evaluation["candidates"] if one["candidate"] == BASE)
     own = next(one for one in evaluation["candidates"] if one["weights"] == digest)
     yield from ("## Evaluation", "")
     yield (
