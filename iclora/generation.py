@@ -18,6 +18,7 @@ from pipeline.errors import BadInput
 from training import generate as drawing
 from training import generator as setup
 from training.generator import Adapter, GenerationRequest, Generator
+from training.handover import comfy
 from training.processes import Processes
 from training.sampling import SamplingSettings
 
@@ -30,6 +31,8 @@ GRID = Path("generated.png")
 """Where a grid goes unless another file is named."""
 KEY = "iclora"
 """Of the recipe in a PNG."""
+COMFYUI = "prompt"
+"""Of a workflow in a PNG, where ComfyUI's page looks for it."""
 
 Loras = str | Path | Iterable[str | Path] | Mapping[str | Path, float]
 Prompts = str | Prompt | Iterable[str | Prompt]
@@ -45,16 +48,20 @@ class ImageSet:
     """The grid cut into its panels, row by row."""
     recipe: Mapping[str, Any]
     """What it was generated from, as plain values: prompt, seed, LoRAs, base, ..."""
+    workflow: Mapping[str, Any] | None = None
+    """The same drawing in ComfyUI, in its API format; None where its stock nodes can't do it."""
 
     def save(self, grid: Path, panels: Sequence[Path], recipe: Path) -> None:
-        """Writes the files; `Generation.free_files` names such as are free. The recipe stands in the grid itself as
-        well, if that is a PNG."""
+        """Writes the files; `Generation.free_files` names such as are free. If the grid's is a PNG, it holds the
+        recipe as well, and the workflow, so that it opens in ComfyUI."""
         from PIL.PngImagePlugin import PngInfo
 
         told = json.dumps(self.recipe, ensure_ascii=False, indent=1)
         if grid.suffix.lower() == ".png":
             header = PngInfo()
             header.add_itxt(KEY, told)
+            if self.workflow is not None:
+                header.add_text(COMFYUI, json.dumps(self.workflow))
             self.grid.save(grid, pnginfo=header)
         else:
             self.grid.save(grid)
@@ -92,7 +99,9 @@ class Generation:
                 for grid, request in zip(grids, self.requests, strict=True)
             ]
         return [
-            ImageSet(grid, tuple(pixels.cut(grid, self.generator.layout)), self._recipe(request))
+            ImageSet(
+                grid, tuple(pixels.cut(grid, self.generator.layout)), self._recipe(request), self._workflow(request)
+            )
             for grid, request in zip(grids, self.requests, strict=True)
         ]
 
@@ -103,6 +112,23 @@ class Generation:
             "seed": request.seed,
             "given": sorted(panel + 1 for panel in request.given),
         }
+
+    def _workflow(self, request: GenerationRequest) -> dict[str, Any] | None:
+        made = self.generator
+        if comfy.obstacle(made.backend) or (request.given and made.given_as == "clean"):
+            return None
+        drawing = comfy.Drawing(
+            name=KEY,
+            prompt=request.prompt,
+            layout=made.layout,
+            steps=made.settings.steps,
+            guidance=made.settings.guidance,
+            seed=request.seed,
+            loras={one.file.name: one.strength for one in made.loras},
+            given={panel: f"panel{panel + 1}.png" for panel in request.given},
+            keep_given=self.keep_given,
+        )
+        return comfy.workflow(made.backend, drawing)
 
     @cached_property
     def _common(self) -> dict[str, Any]:

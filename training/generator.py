@@ -87,25 +87,24 @@ def open_generator(
     machine.check(Config(base_weights=weights), device)
     file, card = next(((one.file, card) for one in loras if (card := lora_file.find_card(one.file))), (None, None))
     if file is not None and card is not None:
-        backend, canvas, scale = _base_of(file, card, model), card.layout, max(card.scales)
+        backend, layout = base_of(file, card, model), card.shown
     elif task is None:
         whose = f"{loras[0].file} was not made by iclora, so it" if loras else "the base alone"
         raise BadInput(f"{whose} does not say which canvas it has learnt; name the task with --task.")
     else:
         backend = find_backend(task.base, model, None)
     if task is not None:
-        canvas, scale = task.grid_layout, 1.0
+        layout = scaled(task.grid_layout, 1.0, backend.token, backend.token)
     backend.named_by = "--model "
     backend.check()
     blank = backend.blank("transformer")
     for one in loras:
         lora.read(one.file, blank, backend)
     given_as: sampling.GivenAs = "clean" if card and card.recipe["conditional"] else "noised"
-    layout = scaled(canvas, scale, backend.token, backend.token)
     return Generator(backend, tuple(loras), layout, settings, device, given_as, card, weights)
 
 
-def _base_of(file: Path, card: Card, model: str | None) -> Backend:
+def base_of(file: Path, card: Card, model: str | None) -> Backend:
     """The base that a LoRA was trained on, at the same commit, or another model of its family.
 
     Raises:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from iclora import exported
-from iclora.evaluation.candidates import captions, given_panels, open_candidates, told_once
+from iclora.evaluation.candidates import captions, given_panels, open_candidates, told_once, weights_of
 from iclora.evaluation.instruments import open_instruments
 from iclora.evaluation.measuring import Measuring, measured, panels_in
 from iclora.evaluation.report import write
@@ -89,7 +89,9 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     results = compare(grids, len(asked), seeds)
     tuned = {one.candidate: one.score for one in results if one.candidate != BASE}
     chosen = statistics.choose(tuned)
-    evaluation = Evaluation(folder, results, grids, chosen, measuring.scale, len(asked), seeds, used, given)
+    evaluation = Evaluation(
+        folder, results, grids, chosen, measuring.scale, len(asked), seeds, used, given, weights_of(candidates)
+    )
     write(evaluation)
     return evaluation
 

@@ -72,7 +72,7 @@ def open_candidates(
     Raises:
         BadInput: there is no LoRA, or they are for different bases or canvases.
     """
-    given = dict(strengths_of(loras)) or {run.folder / "training" / f"{run.task.name}.safetensors": 1.0}
+    given = dict(strengths_of(loras)) or {run.lora: 1.0}
     if missing := [file for file in given if not Path(file).is_file()]:
         raise BadInput(f"there is no LoRA {missing[0]}; train one with '{run.command('train')}', or name a file.")
     wanted = [Adapter(Path(file), one) for file, usual in given.items() for one in strengths or (usual,)]
@@ -89,6 +89,12 @@ def open_candidates(
                 "and canvas."
             )
     return {BASE: replace(first, loras=(), given_as="noised"), **opened}
+
+
+def weights_of(candidates: Mapping[str, Generator]) -> dict[str, str]:
+    """SHA-256 of the tensors of every LoRA that draws as it was trained, by candidate."""
+    alone = {name: one.loras[0] for name, one in candidates.items() if one.loras and one.loras[0].strength == 1}
+    return {name: lora_file.digest_of(one.file) for name, one in alone.items()}
 
 
 def _on(generator: Generator) -> str:

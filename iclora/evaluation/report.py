@@ -18,7 +18,7 @@ def write(evaluation: Evaluation) -> None:
         "seeds": evaluation.seeds,
         "real grids": evaluation.scale.real,
         "scale": asdict(evaluation.scale),
-        "candidates": [asdict(one) for one in evaluation.results],
+        "candidates": [asdict(one) | {"weights": evaluation.weights.get(one.candidate)} for one in evaluation.results],
         "measured by": dict(evaluation.instruments),
         "given": [panel + 1 for panel in evaluation.given],
         "chosen": evaluation.chosen,

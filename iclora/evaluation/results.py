@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,8 @@ class Evaluation:
     """What measured: the identities of the scorer, the image encoder and the detector."""
     given: tuple[int, ...] = ()
     """Panels, from 0, that base and LoRAs were given from the held-out grids."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the tensors of every LoRA that took part as it was trained, by candidate."""
 
     def lines(self) -> list[str]:
         """The results, one line for each candidate, and what was chosen."""
