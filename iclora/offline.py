@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.progress import LOG
+from pipeline.progress import LOG, Progress, silent
 from pipeline.task import Task
 
 MINIATURE = Path(__file__).parent.parent / "miniature"
@@ -24,11 +24,12 @@ def model_settings(captioner: str, scorer: str) -> dict[str, Any]:
     return models
 
 
-def draw_source(task: Task, folder: Path) -> Path:
+def draw_source(task: Task, folder: Path, progress: Progress = silent) -> Path:
     """The miniature's material for a task, drawn unless it exists: films, pairs or sets of images.
 
     Args:
         folder: the run's folder.
+        progress: called with "drawing" and how many of the films are drawn; images take no time.
     """
     from miniature import film
 
@@ -39,7 +40,7 @@ def draw_source(task: Task, folder: Path) -> Path:
     if task.group.by == "names" and layout.size == 2:  # noqa: PLR2004
         film.write_pairs(home, pairs=SETS, seed=film.OFFLINE_SEED, size=size)
     elif task.group.by == "shots":
-        film.write_films(home, films=FILMS, shots=SHOTS, seed=film.OFFLINE_SEED)
+        film.write_films(home, films=FILMS, shots=SHOTS, seed=film.OFFLINE_SEED, progress=progress)
     else:
         film.write_sets(home, sets=SETS, pictures=layout.size, seed=film.OFFLINE_SEED, size=size)
     return home

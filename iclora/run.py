@@ -164,7 +164,7 @@ class Run:
             write_settings(self.folder, self.settings.model_dump(mode="json", exclude_unset=True))
             for name in wanted:
                 before = self.store.mark(name)
-                work = stages.work(self, name, found)
+                work = stages.work(self, name, found, progress)
                 mark = local.run(work.stage, work.inputs, self.store, upstream=work.upstream, progress=progress)
                 report.write(self, name)
                 results.append(self._result(mark, worked=mark != before))

@@ -15,6 +15,7 @@ from pipeline.cache import key_of
 from pipeline.consistency import teaching
 from pipeline.engines.base import Stage
 from pipeline.records import Caption, Grid, Group, Record
+from pipeline.progress import Progress
 from pipeline.review import reviews
 from pipeline.sources.base import Item
 from pipeline.stages import caption, collect, compose, export, filter, group, inspect
@@ -34,8 +35,8 @@ class Work(NamedTuple):
     """Hash of the inputs' content."""
 
 
-def _collect(run: Run, found: Sequence[Item]) -> Work:
-    items = found or collect.find([offline.draw_source(run.task, run.folder)])
+def _collect(run: Run, found: Sequence[Item], progress: Progress) -> Work:
+    items = found or collect.find([offline.draw_source(run.task, run.folder, progress)])
     return Work(collect.stage(run.task, items, run.folder, run.store.items(Record, "collected")), items, "")
 
 
@@ -121,13 +122,14 @@ def state(store: Store, task: Task) -> str:
     return key_of(marks=marks, settings=settings, tables=tables, decided=decided)
 
 
-def work(run: Run, name: str, found: Sequence[Item]) -> Work:
+def work(run: Run, name: str, found: Sequence[Item], progress: Progress) -> Work:
     """Sets up a stage.
 
     Args:
         found: what `check` found.
+        progress: of the films that are drawn for a run without sources.
     """
-    return _collect(run, found) if name == "collect" else _LATER[name](run)
+    return _collect(run, found, progress) if name == "collect" else _LATER[name](run)
 
 
 def check(run: Run, wanted: Sequence[str]) -> list[Item]:

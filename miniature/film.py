@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from miniature.draw import draw
 from miniature.world import ACTIONS, PLACES, SHOTS, WORN, Character, Scene, describe, draw_character, draw_scene
+from pipeline.progress import Progress, silent
 
 OFFLINE_SEED = 1_000  # the first film of the default offline run; its films have the seeds 1,000, 1,001, ...
 HELD_OUT_SEED = 900_000  # the first film of tests and benchmarks, on which the models are measured
@@ -169,12 +170,25 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def write_films(
-    folder: Path, *, films: int, seed: int = OFFLINE_SEED, shots: int = 24, size: tuple[int, int] = SIZE, fps: int = 12
+    folder: Path,
+    *,
+    films: int,
+    seed: int = OFFLINE_SEED,
+    shots: int = 24,
+    size: tuple[int, int] = SIZE,
+    fps: int = 12,
+    progress: Progress = silent,
 ) -> list[Path]:
-    """Writes `film-0001.mp4` and so on, the first with `seed`, the next with `seed + 1`; existing films are kept."""
-    return [
-        write_film(folder / f"film-{i + 1:04d}.mp4", seed + i, shots=shots, size=size, fps=fps) for i in range(films)
-    ]
+    """Writes `film-0001.mp4` and so on, the first with `seed`, the next with `seed + 1`; existing films are kept.
+
+    `progress` is told of "drawing", and how many films of how many are there.
+    """
+    paths = []
+    for i in range(films):
+        progress("drawing", i, films)
+        paths.append(write_film(folder / f"film-{i + 1:04d}.mp4", seed + i, shots=shots, size=size, fps=fps))
+    progress("drawing", films, films)
+    return paths
 
 
 def picture(scene: Scene, path: Path, size: tuple[int, int] = SIZE) -> Path:

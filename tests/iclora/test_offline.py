@@ -10,6 +10,7 @@ import iclora
 from iclora import offline
 from miniature import film
 from pipeline import task
+from pipeline.progress import silent
 
 LEAST = 24
 """Kept grids of a first run; tasks are meant to be trained on 20 or more."""
@@ -26,8 +27,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, object]]:
 
 
 def test_the_films_of_the_documented_first_run_stay_as_they_are(asked: dict[str, object], tmp_path: Path) -> None:
-    offline.draw_source(task.load("storyboard"), tmp_path)
-    assert asked == {"write_films": {"films": 30, "shots": 10, "seed": 1_000}}
+    offline.draw_source(task.load("storyboard"), tmp_path, silent)
+    assert asked == {"write_films": {"films": 30, "shots": 10, "seed": 1_000, "progress": silent}}
 
 
 @pytest.mark.parametrize(

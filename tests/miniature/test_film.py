@@ -190,10 +190,15 @@ def test_a_cut_detector_finds_the_hard_cuts_and_nothing_else(held_out):
 
 
 def test_complete_films_are_left_alone_and_incomplete_ones_are_written_again(tmp_path):
+    told_of: list[tuple[str, int, int]] = []
+
     def films() -> list[Path]:
-        return write_films(tmp_path, films=2, seed=OFFLINE_SEED, shots=2, size=SMALL)
+        return write_films(
+            tmp_path, films=2, seed=OFFLINE_SEED, shots=2, size=SMALL, progress=lambda *done: told_of.append(done)
+        )
 
     first, second = films()
+    assert told_of == [("drawing", done, 2) for done in (0, 1, 2)]
     assert [first.name, second.name] == ["film-0001.mp4", "film-0002.mp4"]
     made, whole = first.stat().st_mtime_ns, second.read_bytes()
     second.unlink()
