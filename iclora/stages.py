@@ -14,8 +14,8 @@ from pipeline import plugins
 from pipeline.cache import key_of
 from pipeline.consistency import teaching
 from pipeline.engines.base import Stage
-from pipeline.records import Caption, Grid, Group, Record
 from pipeline.progress import Progress
+from pipeline.records import Caption, Grid, Group, Record
 from pipeline.review import reviews
 from pipeline.sources.base import Item
 from pipeline.stages import caption, collect, compose, export, filter, group, inspect
