@@ -169,7 +169,7 @@ def replace_text(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def write_films(
+def write_films(  # noqa: PLR0913  (how films are drawn)
     folder: Path,
     *,
     films: int,
