@@ -1,4 +1,4 @@
-"""How many malformed grids `training.evaluation.seams` notices, by kind, and how many whole ones it takes for malformed.
+"""How many malformed grids `training.evaluation.seams` notices, by kind, and how many whole ones it calls malformed.
 
     python -m bench.malformed GRIDS:ROWSxCOLS:WIDTHxHEIGHT ... [--rounds 1] [--seed 0]
 

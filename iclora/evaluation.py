@@ -25,7 +25,7 @@ from pipeline.text import grammar
 from pipeline.wording import counted
 from training import dataset, lora_file
 from training import generate as drawing
-from training.evaluation import statistics
+from training.evaluation import seams, statistics
 from training.evaluation.measures import Measures, Scale, Vectors, calibrate, measure, panels_of
 from training.evaluation.statistics import Draws, Estimate
 from training.generator import Adapter, GenerationRequest, Generator, open_generator
@@ -51,12 +51,16 @@ class Drawn:
     """Relative to the evaluation's folder."""
     measures: Measures
     followed: float
-    """0 as shuffled real grids, 1 as real ones; 0 for copies."""
+    """0 as shuffled real grids, 1 as real ones; 0 for copies and malformed grids."""
     kept: float
     copy: bool
     """Whether two of its panels are the same picture."""
     memorised: bool
     """Whether one of its panels is one that was trained on."""
+    malformed: bool
+    """Whether its panels are not where the layout says."""
+    faults: str
+    """What is malformed, such as "panel 2 is blank"."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Result:
     diversity: Estimate
     copies: Estimate
     memorised: Estimate
+    malformed: Estimate
     better: Estimate | None = None
     """By how much the score is above that of the base; None for the base."""
     p: float | None = None
@@ -118,7 +123,7 @@ def _line(one: Result) -> str:
         better = f", {one.better.value:+.2f} ({one.better.low:+.2f} to {one.better.high:+.2f}, p {one.p:.3f})"
     return (
         f"{one.candidate}: score {one.score}{better}; follows {one.followed}, keeps together {one.kept}, "
-        f"copies {one.copies.value:.0%}, memorised {one.memorised.value:.0%}"
+        f"copies {one.copies.value:.0%}, memorised {one.memorised.value:.0%}, malformed {one.malformed.value:.0%}"
     )
 
 
@@ -136,7 +141,8 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
 ) -> Evaluation:
     """Draws the same prompts with the base and with LoRAs, from the same noise, and measures the grids.
 
-    The scale is the run's own: real grids are 1, grids of shuffled real panels 0. Grids with a panel twice count as 0.
+    The scale is the run's own: real grids are 1, grids of shuffled real panels 0. Grids with a panel twice and
+    malformed ones count as 0.
     Written to `evaluation` in the run's folder: the grids, `evaluation.csv`, `evaluation.json`, `evaluation.html`.
 
     Args:
@@ -285,16 +291,19 @@ def _measured(
         file = home / f"{number:04d}.png"
         grid.save(folder / file)
         found = measure(measuring.vectors(pixels.cut(grid, layout), request.prompt), measuring.trained)
+        faults = seams.faults(grid, layout)
         yield Drawn(
             name,
             request.prompt,
             request.seed,
             file,
             found,
-            scale.followed(found),
-            scale.kept(found),
+            0.0 if faults else scale.followed(found),
+            0.0 if faults else scale.kept(found),
             scale.is_copy(found),
             scale.is_memorised(found),
+            bool(faults),
+            "; ".join(faults),
         )
 
 
@@ -315,6 +324,7 @@ def _results(grids: Sequence[Drawn], prompts: int, seeds: int) -> tuple[Result, 
             diversity=mean["diversity"],
             copies=mean["copies"],
             memorised=mean["memorised"],
+            malformed=mean["malformed"],
             better=apart[name][0] if name in apart else None,
             p=corrected.get(name),
         )
@@ -332,6 +342,7 @@ def _columns(grids: Sequence[Drawn], name: str, prompts: int, seeds: int) -> Map
         "diversity": [one.measures.diversity for one in own],
         "copies": [one.copy for one in own],
         "memorised": [one.memorised for one in own],
+        "malformed": [one.malformed for one in own],
     }
     return {key: np.array(values, np.float64).reshape(prompts, seeds) for key, values in figures.items()}
 
@@ -355,6 +366,7 @@ def _write(evaluation: Evaluation) -> None:
     about = (
         f"{counted(evaluation.prompts, 'prompt')}, {counted(evaluation.seeds, 'seed')} each. 1 is as "
         f"{counted(evaluation.scale.real, 'real grid')} of the run, 0 as the same grids with their panels shuffled; a "
-        "grid with one panel twice counts as 0. Brackets: 95 % intervals by a bootstrap over prompts."
+        "grid with one panel twice counts as 0, and so does a malformed one. Brackets: 95 % intervals by a bootstrap "
+        "over prompts."
     )
     files.write(folder / "evaluation.html", evaluation_page.page(evaluation, about))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from iclora.evaluation import Drawn, Evaluation, Result
 
 HEADS = ("", "score", "above the base", "follows its texts", "keeps together", "nearest to its text", "diversity",
-         "copies", "memorised")  # fmt: skip
+         "copies", "memorised", "malformed")  # fmt: skip
 STYLE = """
 body { max-width: 1400px; overflow-wrap: anywhere; } .soft { margin: .4rem 0; }
 .table { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; }
@@ -48,7 +48,8 @@ def page(found: Evaluation, about: str) -> str:
 def _result(one: Result) -> str:
     better = "" if one.better is None else f"{one.better}, p {one.p:.3f}"
     cells = [one.candidate, str(one.score), better, str(one.followed), str(one.kept), str(one.retrieval)]
-    cells += [f"{one.diversity.value:.2f}", f"{one.copies.value:.0%}", f"{one.memorised.value:.0%}"]
+    shares = (one.copies, one.memorised, one.malformed)
+    cells += [f"{one.diversity.value:.2f}", *(f"{share.value:.0%}" for share in shares)]
     return f"<tr>{''.join(f'<td>{plain(cell)}</td>' for cell in cells)}</tr>"
 
 
@@ -60,9 +61,10 @@ def _row(prompt: str, seed: int, grids: list[Drawn]) -> str:
 
 
 def _figure(one: Drawn) -> str:
-    faults = [word for word, is_so in (("a panel twice", one.copy), ("memorised", one.memorised)) if is_so]
+    words = (("a panel twice", one.copy), ("memorised", one.memorised), (one.faults, one.malformed))
+    faults = [word for word, is_so in words if is_so]
     told = f"follows {one.followed:.2f}, keeps together {one.kept:.2f}"
-    more = f' <span class="bad">{", ".join(faults)}</span>' if faults else ""
+    more = f' <span class="bad">{plain(", ".join(faults))}</span>' if faults else ""
     name = plain(one.candidate)
     return (
         f'<figure><img src="{quote(one.file.as_posix())}" loading="lazy" alt="drawn by {name}">'

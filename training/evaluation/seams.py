@@ -11,7 +11,7 @@ Calibrated by `bench.malformed`. Shapes: L lines of a strip, W pixels of a line.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from pipeline.records import Layout
 Floats = NDArray[np.float32]
 
 SIDE = 256
-"""Pixels of a panel's shorter side to which larger ones are reduced, at least: grain and the decoder's blur go with it."""
+"""Pixels that a panel's shorter side keeps when larger ones are reduced: grain and the decoder's blur go with it."""
 NEAR = 8
 """Lines to each side with which a line is compared."""
 GAP = 1
@@ -43,7 +43,7 @@ MOVED = 0.7
 FURTHER = 0.75
 """Break from which a line is a seam where none belongs, if also ..."""
 THROUGHOUT = 0.7
-"""... the same holds of every sixteenth of the line but one, since something stands before most horizons and shelves ..."""
+"""... the same holds of every sixteenth of the line but one, since something stands before most horizons ..."""
 RICH = 15.0
 """... and both sides have this much structure, in levels of 255: sky and sea meet in a line like a seam."""
 PARTS = 16
@@ -84,15 +84,17 @@ class _Strip:
         return slice(max(0, place - reach), place + reach + 1)
 
 
-def faults(grid: Image.Image, layout: Layout) -> tuple[str, ...]:
+def faults(grid: Image.Image, layout: Layout, given: Collection[int] = ()) -> tuple[str, ...]:
     """What is wrong with a grid's panels, one phrase for each fault; none where they are as the layout says.
 
     Args:
         grid: RGB, with the layout's canvas.
+        given: panels, from 0, that were not generated: what they show is no fault.
     """
-    found = [f"panel {panel} is blank" for panel in _blank(grid, layout)]
+    ours = {panel + 1 for panel in range(layout.size) if panel not in given}
+    found = [f"panel {panel} is blank" for panel in _blank(grid, layout) if panel in ours]
     for strip in _strips(grid, layout):
-        found += _of_strip(strip)
+        found += _of_strip(strip, ours)
     return tuple(found)
 
 
@@ -123,8 +125,14 @@ def _strip(lines_LW3: Floats, panels: tuple[int, ...], *, upright: bool) -> _Str
     parts = np.sort([part.mean(axis=1) for part in np.array_split(larger, PARTS, axis=1)], axis=0)
     breaks = larger.mean(axis=1) * (1 - alike.clip(0))
     edges = (GAP + 1, GAP)  # so that entry n is the boundary above line n
-    found = (np.pad(one, edges) for one in (breaks, alike, np.sqrt(energies.min(axis=0)), parts[1]))
-    return _Strip(*found, panels, upright)
+    return _Strip(
+        breaks=np.pad(breaks, edges),
+        alike=np.pad(alike, edges),
+        structure=np.pad(np.sqrt(energies.min(axis=0)), edges),
+        throughout=np.pad(parts[1], edges),
+        panels=panels,
+        upright=upright,
+    )
 
 
 def _fine(lines_LW3: Floats) -> Floats:
@@ -143,11 +151,11 @@ def _usual(steps_LW: Floats) -> Floats:
     return np.asarray(np.median([padded[NEAR + shift :][:lines] for shift in away], axis=0), np.float32)
 
 
-def _of_strip(strip: _Strip) -> Iterator[str]:
+def _of_strip(strip: _Strip, ours: Collection[int]) -> Iterator[str]:
     moved: list[int] = []
     for seam, (one, other) in enumerate(itertools.pairwise(strip.panels)):
         own = strip.around(seam, strip.slack)
-        if strip.breaks[own].max() >= NO_SEAM:
+        if strip.breaks[own].max() >= NO_SEAM or not {one, other} & set(ours):
             continue
         wide = strip.around(seam, round(strip.side * REACH))
         found = wide.start + int(strip.breaks[wide].argmax())
@@ -159,7 +167,7 @@ def _of_strip(strip: _Strip) -> Iterator[str]:
         elif ((strip.alike >= CONTINUES) & (strip.structure >= STRUCTURE))[own].all():
             yield f"panels {one} and {other} are one picture"
     for number, panel in enumerate(strip.panels):
-        if (place := _further(strip, number, moved)) is not None:
+        if panel in ours and (place := _further(strip, number, moved)) is not None:
             across = "from left to right" if strip.upright else "from top to bottom"
             yield f"panel {panel} is divided {across} at {place:.0%}"
 
