@@ -246,27 +246,31 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
         raise BadInput(f"a malformed grid is drawn again 0 times or more, got --retry {retry}.")
     adapters = [Adapter(Path(file), strength) for file, strength in strengths_of(loras).items()]
     wanted = tasks.load(str(task)) if task is not None else None
-    generator = setup.open_generator(
-        adapters,
-        model,
-        SamplingSettings(steps, guidance),
-        Processes().device,
-        wanted,
-        weights,
-        layout=_layout(layout) if layout is not None else None,
-        offload=offload,
-    )
-    form = wanted or _task_of(generator)
+    sampled, canvas = SamplingSettings(steps, guidance), _layout(layout) if layout is not None else None
+    device = Processes().device
+    generator = setup.open_generator(adapters, model, sampled, device, wanted, weights, layout=canvas, offload=offload)
     common = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+    requests = _requests(prompts, common, _opened(given or {}), wanted or _task_of(generator))
+    return Generation(generator, requests, keep_given=keep_given, retry=retry)
+
+
+def _requests(
+    prompts: Prompts, seeds: Sequence[int], given: Mapping[int, Image.Image], task: tasks.Task | None
+) -> list[GenerationRequest]:
+    """Prompt by prompt; seeds and given pictures are for those without their own.
+
+    Raises:
+        BadInput: there are none, a prompt is incomplete, or a given image can't be read.
+    """
     several = [prompts] if isinstance(prompts, str | Prompt) else list(prompts)
     asked = [Prompt(one) if isinstance(one, str) else one for one in several]
-    if not asked or not common:
+    if not asked or not seeds:
         raise BadInput("there is nothing to generate; give at least one prompt and one seed.")
-    shared, requests = _opened(given or {}), []
+    requests = list[GenerationRequest]()
     for one in asked:
-        text, images = one.caption(form), _opened(one.given) if one.given else shared
-        requests += [GenerationRequest(text, seed, images) for seed in one.seeds or common]
-    return Generation(generator, requests, keep_given=keep_given, retry=retry)
+        text, images = one.caption(task), _opened(one.given) if one.given else given
+        requests += [GenerationRequest(text, seed, images) for seed in one.seeds or seeds]
+    return requests
 
 
 def strengths_of(loras: Loras) -> Mapping[str | Path, float]:

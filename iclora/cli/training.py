@@ -32,6 +32,16 @@ To = Annotated[
         help="The grid's file, generated.png by default; its panels get -1, -2, ... appended, the recipe .json.",
     ),
 ]
+Layout = Annotated[
+    str | None,
+    typer.Option("--layout", help="ROWSxCOLS:WIDTHxHEIGHT of a panel (3x1:1024x512), in place of a task."),
+]
+Offload = Annotated[
+    bool, typer.Option("--offload", help="Keep the base in main memory, and send it to the GPU block by block.")
+]
+Retry = Annotated[
+    int, typer.Option("--retry", help="How often a malformed grid is drawn again, with other seeds, at most.")
+]
 MoreLoras = Annotated[
     list[str] | None,
     typer.Option("--lora", help="FILE or FILE=0.8: another LoRA beside the first, with its strength; repeatable."),
@@ -95,23 +105,16 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     task: Annotated[
         str | None, typer.Option("--task", help="The task whose canvas is drawn; for LoRAs of other programs.")
     ] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option("--layout", help="ROWSxCOLS:WIDTHxHEIGHT of a panel (3x1:1024x512), in place of a task."),
-    ] = None,
+    layout: Layout = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
     ] = None,
     weights: Weights = "auto",
-    offload: Annotated[
-        bool, typer.Option("--offload", help="Keep the base in main memory, and send it to the GPU block by block.")
-    ] = False,
+    offload: Offload = False,
     seed: Annotated[list[int] | None, typer.Option("--seed", help="One image set for each; repeatable.")] = None,
     steps: Annotated[int, typer.Option("--steps", help="Steps from noise to image.")] = 20,
     guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt pulls.")] = 3.5,
-    retry: Annotated[
-        int, typer.Option("--retry", help="How often a malformed grid is drawn again, with other seeds, at most.")
-    ] = 0,
+    retry: Retry = 0,
     to: To = None,
 ) -> None:
     """Generate image sets with a LoRA, from text alone or around given images."""

@@ -35,7 +35,7 @@ PLACE = 1 / 64
 
 NO_SEAM = 0.4
 """Break below which no seam is there; and alikeness and structure from which the picture continues across it."""
-CONTINUES = 0.5
+CONTINUES = 0.3
 STRUCTURE = 3.0
 """Levels of 255 by which the pixels of a line differ (root mean square) before it has any structure."""
 MOVED = 0.7
@@ -155,7 +155,9 @@ def _of_strip(strip: _Strip, ours: Collection[int]) -> Iterator[str]:
     moved: list[int] = []
     for seam, (one, other) in enumerate(itertools.pairwise(strip.panels)):
         own = strip.around(seam, strip.slack)
-        if strip.breaks[own].max() >= NO_SEAM or not {one, other} & set(ours):
+        seen = strip.breaks[own].max() >= NO_SEAM
+        told = strip.structure[own].max() >= STRUCTURE  # else flat, as are the margins of slides and the bars of films
+        if seen or not told or not {one, other} & set(ours):
             continue
         wide = strip.around(seam, round(strip.side * REACH))
         found = wide.start + int(strip.breaks[wide].argmax())
