@@ -99,8 +99,10 @@ def faults(grid: Image.Image, layout: Layout, given: Collection[int] = ()) -> tu
 
 
 def _blank(grid: Image.Image, layout: Layout) -> Iterator[int]:
-    for panel, box in enumerate(layout.boxes, 1):
-        low, high = np.percentile(np.asarray(grid.crop(box)), (1, 99), axis=(0, 1))
+    edge = max(2, round(min(layout.panel_width, layout.panel_height) * PLACE * 2))  # blurred with the panels beside
+    for panel, (left, top, right, bottom) in enumerate(layout.boxes, 1):
+        inner = grid.crop((left + edge, top + edge, right - edge, bottom - edge))
+        low, high = np.percentile(np.asarray(inner), (1, 99), axis=(0, 1))
         if (high - low).max() < BLANK:
             yield panel
 
@@ -153,11 +155,15 @@ def _usual(steps_LW: Floats) -> Floats:
 
 def _of_strip(strip: _Strip, ours: Collection[int]) -> Iterator[str]:
     moved: list[int] = []
+    places = [strip.around(seam, strip.slack) for seam in range(len(strip.panels) - 1)]
+    seen = [strip.breaks[own].max() >= NO_SEAM for own in places]
+    # Margins of slides and bars of films are flat at the seam: whether there is one can't be seen.
+    rich = [strip.structure[own] >= STRUCTURE for own in places]
+    all_lost = len(places) > 1 and not any(seen) and all(map(np.any, rich))
     for seam, (one, other) in enumerate(itertools.pairwise(strip.panels)):
-        own = strip.around(seam, strip.slack)
-        seen = strip.breaks[own].max() >= NO_SEAM
-        told = strip.structure[own].max() >= STRUCTURE  # else flat, as are the margins of slides and the bars of films
-        if seen or not told or not {one, other} & set(ours):
+        own = places[seam]
+        continues = (rich[seam] & (strip.alike[own] >= CONTINUES)).all()
+        if seen[seam] or not (continues or all_lost) or not {one, other} & set(ours):
             continue
         wide = strip.around(seam, round(strip.side * REACH))
         found = wide.start + int(strip.breaks[wide].argmax())
@@ -166,7 +172,7 @@ def _of_strip(strip: _Strip, ours: Collection[int]) -> Iterator[str]:
             way = ("down" if found > own.start else "up") if strip.upright else "right" if found > own.start else "left"
             share = abs(found - round((seam + 1) * strip.side)) / strip.side
             yield f"the seam between panels {one} and {other} is {share:.0%} of a panel too far {way}"
-        elif ((strip.alike >= CONTINUES) & (strip.structure >= STRUCTURE))[own].all():
+        elif continues:
             yield f"panels {one} and {other} are one picture"
     for number, panel in enumerate(strip.panels):
         if panel in ours and (place := _further(strip, number, moved)) is not None:
