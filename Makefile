@@ -8,7 +8,7 @@ RUN = $(VENV)/bin
 OPTIONS = $(if $(SOURCE),--source "$(subst ;," --source ",$(SOURCE))") $(if $(CAPTIONER),--captioner $(CAPTIONER)) \
           $(if $(SCORER),--scorer $(SCORER)) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
-.PHONY: help setup dataset review page train generate evaluate show test slow lowest check miniature bench clean
+.PHONY: help setup dataset review page train generate evaluate handover show test slow lowest check miniature bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ generate: $(VENV)/ready ## Generate images with the LoRA: make generate TASK=sto
 
 evaluate: $(VENV)/ready ## Compare the LoRA with its base: make evaluate TASK=storyboard [OUT=] [ARGS="--seeds 4"]
 	@$(RUN)/iclora evaluate $(TASK) $(if $(OUT),--out "$(OUT)") $(ARGS)
+
+handover: $(VENV)/ready ## Write the LoRA's hand-over: model card, ComfyUI workflows, diffusers script: make handover TASK=storyboard [OUT=] [ARGS="--dtype bf16"]
+	@$(RUN)/iclora handover "$(or $(OUT),runs/$(TASK))/training/$(TASK).safetensors" $(ARGS)
 
 show: $(VENV)/ready ## List the tables of a run
 	@$(RUN)/iclora show $(TASK) $(if $(OUT),--out "$(OUT)")

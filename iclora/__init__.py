@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from iclora.evaluation import Evaluation, evaluate
     from iclora.exported import write_configs
     from iclora.generation import Generation, ImageSet, generate, open_generation
+    from iclora.handover import hand_over, push_lora
     from iclora.lora import Training, open_training, train
     from iclora.machine import Machine, doctor
     from iclora.opening import open_run
@@ -32,16 +33,19 @@ if TYPE_CHECKING:
     from iclora.settings import Setting, list_plug_ins, list_tasks, load_task
     from iclora.surveys import Fit, Survey, survey
     from pipeline.errors import BadInput, Diverged, EmptyResult, MissingWeights, ToolkitError
-    from training.config import BaseWeights
+    from training.config import BaseWeights, Dtype
+    from training.handover.folder import Handover
 
 __all__ = [
     "BadInput",
     "BaseWeights",
     "Diverged",
+    "Dtype",
     "EmptyResult",
     "Evaluation",
     "Fit",
     "Generation",
+    "Handover",
     "ImageSet",
     "Machine",
     "MissingWeights",
@@ -55,18 +59,21 @@ __all__ = [
     "doctor",
     "evaluate",
     "generate",
+    "hand_over",
     "list_plug_ins",
     "list_tasks",
     "load_task",
     "open_generation",
     "open_run",
     "open_training",
+    "push_lora",
     "survey",
     "train",
     "write_configs",
 ]
 _HOMES = {
     **dict.fromkeys(("Generation", "ImageSet", "generate", "open_generation"), "iclora.generation"),
+    **dict.fromkeys(("hand_over", "push_lora"), "iclora.handover"),
     **dict.fromkeys(("Training", "open_training", "train"), "iclora.lora"),
     **dict.fromkeys(("Prompt",), "iclora.prompts"),
     **dict.fromkeys(("Evaluation", "evaluate"), "iclora.evaluation"),
@@ -77,10 +84,16 @@ _HOMES = {
     **dict.fromkeys(("Setting", "list_plug_ins", "list_tasks", "load_task"), "iclora.settings"),
     **dict.fromkeys(("Fit", "Survey", "survey"), "iclora.surveys"),
     **dict.fromkeys(("BadInput", "Diverged", "EmptyResult", "MissingWeights", "ToolkitError"), "pipeline.errors"),
-    **dict.fromkeys(("BaseWeights",), "training.config"),
+    **dict.fromkeys(("Handover",), "training.handover.folder"),
+    **dict.fromkeys(("BaseWeights", "Dtype"), "training.config"),
 }
 """The module that each name is imported from when it is first used."""
-_TRAINED = {"iclora.lora": "training", "iclora.generation": "drawing", "iclora.evaluation": "an evaluation"}
+_TRAINED = {
+    "iclora.lora": "training",
+    "iclora.generation": "drawing",
+    "iclora.evaluation": "an evaluation",
+    "iclora.handover": "handing over",
+}
 """Modules that need the extra `train`, and what for."""
 
 

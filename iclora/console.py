@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.progress import Progress
     from pipeline.review.reviews import Change
     from pipeline.task import Task
+    from training.handover.folder import Handover
     from training.job import Job
     from training.loop import Outcome
 
@@ -269,6 +270,12 @@ def trained(outcome: Outcome, job: Job) -> None:
     lines(_which_step(outcome))
     seen = [job.folder / name for name in (*(["samples.png"] if job.prompted else []), "loss.png")]
     line(f"The LoRA is {outcome.file}; look at {' and '.join(map(str, seen))}.")
+
+
+def handed_over(done: Handover) -> None:
+    """What lies in a hand-over folder, and what doesn't."""
+    line(f"Handed over in {done.folder}: {', '.join(map(str, done.files))}.")
+    lines(f"note: {remark}" for remark in done.remarks)
 
 
 def _which_step(outcome: Outcome) -> Iterator[str]:

@@ -22,6 +22,7 @@ from training import generate as drawing
 from training import generator as setup
 from training.evaluation import seams
 from training.generator import Adapter, GenerationRequest, Generator
+from training.handover import comfy
 from training.processes import Processes
 from training.sampling import SamplingSettings
 
@@ -34,6 +35,8 @@ GRID = Path("generated.png")
 """Where a grid goes unless another file is named."""
 KEY = "iclora"
 """Of the recipe in a PNG."""
+COMFYUI = "prompt"
+"""Of a workflow in a PNG, where ComfyUI's page looks for it."""
 
 LAYOUT = re.compile(r"(\d{1,2})x(\d{1,2}):(\d{1,5})x(\d{1,5})")
 APART = 1_000_003
@@ -53,6 +56,8 @@ class ImageSet:
     """The grid cut into its panels, row by row."""
     recipe: Mapping[str, Any]
     """What it was generated from, as plain values: prompt, seed, LoRAs, base, ..."""
+    workflow: Mapping[str, Any] | None = None
+    """The same drawing in ComfyUI, in its API format; None where its stock nodes can't do it."""
     faults: tuple[str, ...] = ()
     """What is wrong with its panels, such as "panel 2 is blank"; none if they are where the layout says."""
     tries: int = 1
@@ -68,14 +73,16 @@ class ImageSet:
         return f"is drawn with seed {self.recipe['seed']} after {again}" if self.tries > 1 else ""
 
     def save(self, grid: Path, panels: Sequence[Path], recipe: Path) -> None:
-        """Writes the files; `Generation.free_files` names such as are free. The recipe stands in the grid itself as
-        well, if that is a PNG."""
+        """Writes the files; `Generation.free_files` names such as are free. If the grid's is a PNG, it holds the
+        recipe as well, and the workflow, so that it opens in ComfyUI."""
         from PIL.PngImagePlugin import PngInfo
 
         told = json.dumps(self.recipe, ensure_ascii=False, indent=1)
         if grid.suffix.lower() == ".png":
             header = PngInfo()
             header.add_itxt(KEY, told)
+            if self.workflow is not None:
+                header.add_text(COMFYUI, json.dumps(self.workflow))
             self.grid.save(grid, pnginfo=header)
         else:
             self.grid.save(grid)
@@ -132,7 +139,8 @@ class Generation:
         if self.keep_given:
             grid = drawing.with_given(self.generator, grid, request)
         faults = seams.faults(grid, layout, request.given)
-        return ImageSet(grid, tuple(pixels.cut(grid, layout)), self._recipe(request, faults), faults)
+        panels, recipe = tuple(pixels.cut(grid, layout)), self._recipe(request, faults)
+        return ImageSet(grid, panels, recipe, self._workflow(request), faults)
 
     def _recipe(self, request: GenerationRequest, faults: Sequence[str]) -> dict[str, Any]:
         return {
@@ -142,6 +150,23 @@ class Generation:
             "given": sorted(panel + 1 for panel in request.given),
             "faults": list(faults),
         }
+
+    def _workflow(self, request: GenerationRequest) -> dict[str, Any] | None:
+        made = self.generator
+        if comfy.obstacle(made.backend) or (request.given and made.given_as == "clean"):
+            return None
+        drawing = comfy.Drawing(
+            name=KEY,
+            prompt=request.prompt,
+            layout=made.layout,
+            steps=made.settings.steps,
+            guidance=made.settings.guidance,
+            seed=request.seed,
+            loras={one.file.name: one.strength for one in made.loras},
+            given={panel: f"panel{panel + 1}.png" for panel in request.given},
+            keep_given=self.keep_given,
+        )
+        return comfy.workflow(made.backend, drawing)
 
     @cached_property
     def _common(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from iclora import exported
+from iclora import exported, handover
 from iclora.run import Run
 from iclora.settings import Settings
 from pipeline.cache import Cache, shared_folder
@@ -12,6 +12,7 @@ from pipeline.errors import BadInput, MissingWeights
 from pipeline.progress import Progress, silent
 from pipeline.task import Given
 from training import checks, config, dataset, loop, planning
+from training.handover.folder import Handover
 from training.job import Job, find_backend
 from training.loop import Outcome
 from training.monitoring import plan_sheet
@@ -23,6 +24,8 @@ class Training:
 
     def __init__(self, job: Job) -> None:
         self.job, self.processes = job, Processes()
+        self.handover: Handover | None = None
+        """What the end of the training handed over."""
 
     @property
     def is_main(self) -> bool:
@@ -59,7 +62,8 @@ class Training:
         return plan_sheet.write(self.job)
 
     def run(self, progress: Progress = silent) -> Outcome:
-        """Trains to the end; a training that was interrupted resumes, to the same weights bit for bit.
+        """Trains to the end, and hands the LoRA over; a training that was interrupted resumes, to the same weights bit
+        for bit.
 
         Call `check` first: it finds what can be known to go wrong before any work is done.
 
@@ -67,7 +71,10 @@ class Training:
             BadInput: the GPU's memory is too small.
             Diverged: loss, gradient or weights are not finite.
         """
-        return loop.train(self.job, self.processes, progress if self.is_main else silent)
+        outcome = loop.train(self.job, self.processes, progress if self.is_main else silent)
+        if self.is_main:
+            self.handover = handover.after_training(outcome, self.job)
+        return outcome
 
 
 def open_training(
@@ -88,7 +95,7 @@ def open_training(
     """
     if isinstance(data, Run):
         exported.check(data)
-        asked, folder, home = data.settings.changed(settings=settings), data.dataset, data.folder / "training"
+        asked, folder, home = data.settings.changed(settings=settings), data.dataset, data.lora.parent
         drawn = asked.drawn and data.exists
     elif task is None or into is None:
         raise BadInput(f"a training on {data} needs to know its task and where the LoRA goes; give task and into.")

@@ -122,6 +122,11 @@ class Run:
         """Where the data set goes."""
         return self.folder / "dataset"
 
+    @property
+    def lora(self) -> Path:
+        """Where the LoRA goes."""
+        return self.folder / "training" / f"{self.task.name}.safetensors"
+
     # ---- the stages
 
     def advance(

@@ -209,9 +209,9 @@ def list_plug_ins(kind: str) -> list[str]:
     """Names of the plug-ins that were found, without importing any.
 
     Args:
-        kind: "captioner" or "scorer".
+        kind: "captioner", "scorer", "image encoder", "detector", or another word of `pipeline.plugins.KINDS`.
     """
-    return plugins.names(PLUG_INS[kind])
+    return plugins.names(next(one for one in plugins.KINDS if one.word == kind))
 
 
 def _sections(captioner: str, scorer: str) -> Mapping[str, type[BaseModel]]:

@@ -39,6 +39,9 @@ MOST_PICTURES, MOST_FILMS = 2000, 4
 ANY_SHAPE = LayoutSection(rows=1, cols=1, panel_width=64, panel_height=64, fit="pad", max_enlarge=1000)
 """A layout that every picture fits into: a task's own decides later."""
 NO_LIMIT = 1_000_000
+FEW = 10
+"""One picture of so many must be in a group for a task to fit whose words nobody used: with fewer, names agree by
+accident."""
 SIDE = 160
 """Pixels of a thumbnail's long side."""
 
@@ -63,7 +66,7 @@ class Fit:
     notes: tuple[str, ...]
     """What a person should know: how names were read, what has to be settled, whether groups are more than chance."""
     doubt: bool
-    """Whether the groups are no more alike than chance, or most pictures don't fit."""
+    """Whether the groups are no more alike than chance, most pictures don't fit, or hardly any is in a group."""
 
     @property
     def rank(self) -> tuple[bool, bool, int, int, int]:
@@ -147,7 +150,8 @@ class Survey:
         shapes = Counter(map(_shape, self.records))
         told = ", ".join(f"{count:,} {shape}" for shape, count in shapes.most_common())
         sides = sorted(min(record.width, record.height) for record in self.records)
-        return f"{told}, shorter side {sides[0]} to {sides[-1]} px" if sides else "none"
+        span = " to ".join(map(str, dict.fromkeys((sides[0], sides[-1])))) if sides else ""
+        return f"{told}, shorter side {span} px" if sides else "none"
 
     def write(self, path: str | Path) -> Path:
         """Writes the survey as one HTML page that needs no other file, and gives its path."""
@@ -275,17 +279,20 @@ def _fit(task: Task, records: Sequence[Record], joint: Sequence[Item], folder: P
     ways_on = facts.get(group.WAYS_ON)
     said = [*facts.get("remarks", ()), *([ways_on] if ways_on else []), *([f"{chance}."] if chance else [])]
     notes = [note.replace(f": {structure.WAYS}.", ".") for note in said]
+    own_groups = sum(_is_own(one, task) for one in groups)
+    grouped = sum(len(one.records) for one in groups)
+    accidental = not own_groups and len(groups) < task.grids[0] and grouped * FEW < len(fitting)
     return Fit(
         task.name,
         task.title,
         groups,
         task.grids[0],
         len(pool) - len(fitting),
-        sum(_is_own(one, task) for one in groups),
+        own_groups,
         notes != said,
         any("--set group.roles=" in note for note in notes),
         tuple(notes),
-        bool(chance) or len(fitting) * 2 < len(pool),
+        bool(chance) or len(fitting) * 2 < len(pool) or accidental,
     )
 
 

@@ -252,7 +252,8 @@ class Store:
                     self._make()
         if self._version() != (VERSION, True):
             raise BadInput(
-                f"{self.folder / DATABASE} is not a run of this version of iclora; name another folder with --out."
+                f"{self.folder / DATABASE} is not a run of this version of iclora; if it is one of another version, "
+                "'iclora dataset' derives it again and keeps every decision, else name another folder with --out."
             )
 
     def _make(self) -> None:

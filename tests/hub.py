@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._answer({"error": "Invalid credentials"}, 401)
             return
-        repo = "/".join(path.removeprefix("/api/datasets/").split("/")[:2])
+        repo = "/".join(path.removeprefix("/api/datasets/").removeprefix("/api/models/").split("/")[:2])
         if path == "/api/repos/create":
             self._create(json.loads(body))
         elif path == "/api/validate-yaml":
@@ -73,8 +73,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _create(self, asked: dict[str, Any]) -> None:
         repo = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
-        assert asked["type"] == "dataset"
-        url = f"{self.server.url}/datasets/{repo}"
+        url = f"{self.server.url}/{'datasets/' if asked.get('type') == 'dataset' else ''}{repo}"
         if repo in self.server.private:
             self._answer({"error": "You already created this dataset repo", "url": url}, 409)
             return

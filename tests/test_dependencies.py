@@ -34,7 +34,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "captioners/server/": ("server",),
     "iclora/lora.py": ("train",),
     "iclora/generation.py": ("train",),
-    "iclora/evaluation.py": ("train",),
+    "iclora/evaluation/": ("train",),
     "iclora/page/": ("page",),
     "iclora/testing/backends.py": ("train",),
     "iclora/testing/models.py": ("local", "open-clip"),
@@ -52,6 +52,8 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "pipeline/sources/tables/": ("tables",),
     "pipeline/films/transnet.py": ("transnetv2",),
     "pipeline/sources/web.py": ("urls",),
+    "training/evaluation/detectors/transformers.py": ("transformers",),
+    "training/evaluation/image_encoders/dino.py": ("dino",),
     "training/": ("train",),
 }
 """By file, or by the beginning of its path, the extras whose packages it may import."""

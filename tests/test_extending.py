@@ -107,9 +107,10 @@ def test_the_lists_of_the_page_are_complete() -> None:
 
 def test_the_page_says_which_kinds_need_an_entry_point() -> None:
     first = " ".join(PAGE.partition("## ")[0].split())
-    assert "By path: tasks, grouping strategies, captioners, scorers, exporters." in first
+    told = "By path: tasks, grouping strategies, captioners, scorers, image encoders, detectors, exporters."
+    assert told in first
     assert [kind.word for kind in plugins.KINDS if kind.by_path] == [
-        "task", "grouping strategy", "captioner", "scorer", "exporter"
+        "task", "grouping strategy", "captioner", "scorer", "exporter", "image encoder", "detector"
     ]  # fmt: skip
 
 

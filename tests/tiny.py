@@ -198,3 +198,47 @@ def letters(
         additional_special_tokens=list(others),
         padding_side="right",
     )
+
+
+def vit(folder: Path) -> Path:
+    """timm's smallest ViT, as `save_for_hf` writes one."""
+    import timm
+    from timm.models import save_for_hf
+
+    torch.manual_seed(0)
+    model = timm.create_model("test_vit.r160_in1k", pretrained=False, num_classes=0)
+    save_for_hf(model, str(folder), model_config={"num_classes": 0}, safe_serialization=True)
+    return folder
+
+
+def rt_detr(folder: Path) -> Path:
+    """An RT-DETR that finds people and cats wherever its weights have it."""
+    from transformers import RTDetrImageProcessor, RTDetrResNetConfig, RTDetrV2Config, RTDetrV2ForObjectDetection
+
+    torch.manual_seed(0)
+    backbone = RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 16, 16, 16],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    config = RTDetrV2Config(
+        backbone_config=backbone,
+        encoder_hidden_dim=16,
+        encoder_in_channels=[16, 16, 16],
+        encoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        d_model=16,
+        num_queries=12,
+        decoder_in_channels=[16, 16, 16],
+        decoder_ffn_dim=16,
+        decoder_layers=2,
+        decoder_attention_heads=2,
+        num_denoising=0,
+        id2label={0: "person", 1: "cat"},
+        label2id={"person": 0, "cat": 1},
+    )
+    RTDetrV2ForObjectDetection(config).save_pretrained(folder)
+    RTDetrImageProcessor(size={"height": 128, "width": 128}).save_pretrained(folder)
+    return folder

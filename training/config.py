@@ -32,7 +32,17 @@ FOR_MINIATURE: dict[str, Any] = {
 """Defaults for the miniature, which generates panels of an eighth of the size and learns within minutes."""
 
 BESIDES = {
-    *("validate_every", "sample_every", "save_every", "samples", "sample_steps", "guidance", "patience", "wandb"),
+    *(
+        "validate_every",
+        "sample_every",
+        "save_every",
+        "samples",
+        "sample_steps",
+        "guidance",
+        "patience",
+        "keep",
+        "wandb",
+    ),
     *("checkpointing", "compile", "micro_batch", "smallest_panel", "truncate"),
     *("model", "revision", "init"),
 }
@@ -40,6 +50,9 @@ BESIDES = {
 
 BaseWeights = Literal["auto", "fp32", "bf16", "int8", "nf4", "fp8"]
 """How the base is held in memory; auto is bf16 on a GPU and fp32 on a CPU."""
+
+Dtype = Literal["fp32", "bf16", "fp16"]
+"""Of the weights in a LoRA file that is handed over."""
 
 
 class Config(Recipe):
@@ -89,6 +102,8 @@ class Config(Recipe):
     # monitoring
     patience: int | None = Field(None, ge=1)
     """Stop after this many validations in a row without a better held-out loss. Default: never."""
+    keep: int | None = Field(None, ge=1)
+    """LoRAs of earlier steps that stay: the newest so many, and that of the lowest held-out loss. Default: all."""
     wandb: bool = False
     """Log to Weights & Biases too; its package must be installed and logged in."""
 

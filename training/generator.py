@@ -99,28 +99,27 @@ def open_generator(  # noqa: PLR0913  (one argument per choice)
         machine.check_offload(Config(base_weights=weights), device)
     file, card = next(((one.file, card) for one in loras if (card := lora_file.find_card(one.file))), (None, None))
     if file is not None and card is not None:
-        backend, canvas, scale = _base_of(file, card, model), card.layout, max(card.scales)
+        backend, canvas = base_of(file, card, model), card.shown
     elif layout is not None:
-        backend = find_backend(family_of(model), model, None)
+        backend, canvas = find_backend(family_of(model), model, None), layout
     elif task is None:
         whose = f"{loras[0].file} was not made by iclora, so it" if loras else "the base alone"
         raise BadInput(
             f"{whose} does not say which canvas it has learnt; name the task with --task, or the canvas with --layout."
         )
     else:
-        backend = find_backend(task.base, model, None)
+        backend, canvas = find_backend(task.base, model, None), task.grid_layout
     if layout is not None:
-        canvas, scale = _fitting(layout, backend.token), 1.0
+        canvas = _fitting(layout, backend.token)
     elif task is not None:
-        canvas, scale = task.grid_layout, 1.0
+        canvas = scaled(task.grid_layout, 1.0, backend.token, backend.token)
     backend.named_by = "--model "
     backend.check()
     blank = backend.blank("transformer")
     for one in loras:
         lora.read(one.file, blank, backend)
     given_as: sampling.GivenAs = "clean" if card and card.recipe["conditional"] else "noised"
-    sampled = scaled(canvas, scale, backend.token, backend.token)
-    return Generator(backend, tuple(loras), sampled, settings, device, given_as, card, weights, offload)
+    return Generator(backend, tuple(loras), canvas, settings, device, given_as, card, weights, offload)
 
 
 def _fitting(layout: Layout, token: int) -> Layout:
@@ -138,7 +137,7 @@ def _fitting(layout: Layout, token: int) -> Layout:
     return layout
 
 
-def _base_of(file: Path, card: Card, model: str | None) -> Backend:
+def base_of(file: Path, card: Card, model: str | None) -> Backend:
     """The base that a LoRA was trained on, at the same commit, or another model of its family.
 
     Raises:

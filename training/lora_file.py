@@ -8,6 +8,7 @@ other programs.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -22,11 +23,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pipeline import files, plugins
+from pipeline import families, files, plugins
 from pipeline.errors import BadInput
 from pipeline.records import Layout
 from pipeline.task import LARGEST_CANVAS
 from training import lora_keys
+from training.config import scaled
+from training.handover.header import header_fields
 from training.lora_keys import PREFIX, SUFFIXES, Convert
 
 LISTED = 3
@@ -72,6 +75,12 @@ class Card(BaseModel):
     why: str = ""
     """Why the weights of this step and not those of another."""
     recipe: dict[str, Any]
+
+    @property
+    def shown(self) -> Layout:
+        """The canvas to draw on: the largest at which the LoRA has seen grids."""
+        token = families.load(self.family).token
+        return scaled(self.layout, max(self.scales), token, token)
 
     @field_validator("layout")
     @classmethod
@@ -140,39 +149,71 @@ class Adapter(BaseModel):
         return found
 
 
-def write(path: Path, weights: Mapping[str, Tensor], strength: float, card: Card) -> None:
+def write(
+    path: Path,
+    weights: Mapping[str, Tensor],
+    strength: float,
+    card: Card,
+    *,
+    thumbnail: bytes = b"",
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Writes a file whole or not at all; the same weights and card give the same bytes.
 
     Args:
         weights: by layer, as `lora.attach` names them.
         strength: alpha / rank of the training; B is multiplied by it.
+        thumbnail: a small JPEG of what the LoRA draws, for programs that manage LoRAs.
+
+    Raises:
+        BadInput: a weight is beyond the numbers of `dtype`.
     """
     from peft import LoraConfig
 
     folded = {
-        PREFIX + name: (weight * strength if name.endswith(SUFFIXES[1]) else weight).detach().float().cpu().contiguous()
+        PREFIX + name: _stored(weight * strength if name.endswith(SUFFIXES[1]) else weight, dtype)
         for name, weight in weights.items()
     }
+    if beyond := [name for name, weight in folded.items() if not weight.isfinite().all()]:
+        raise BadInput(f"{path} can't hold the weights of {beyond[0]} as {dtype}; use bf16 or fp32.")
     rank = next(weight.shape[0] for name, weight in weights.items() if name.endswith(SUFFIXES[0]))
     layers = sorted(name.removesuffix(SUFFIXES[0]) for name in weights if name.endswith(SUFFIXES[0]))
     adapter = LoraConfig(r=rank, lora_alpha=rank, target_modules=layers).to_dict()  # type: ignore[no-untyped-call]
     named = {PREFIX + key: sorted(value) if isinstance(value, set) else value for key, value in adapter.items()}
-    header = {
+    content = save(folded)
+    metadata = {
         "format": "pt",
         "lora_adapter_metadata": json.dumps(named, sort_keys=True),
         "iclora": card.model_dump_json(),
+        **header_fields(card, rank, _digest(content), thumbnail),
     }
-    files.write(path, _ordered(save(folded, metadata=header)))  # not save_file, whose files only their owner may read
+    files.write(path, _with_metadata(content, metadata))  # not save_file, whose files only their owner may read
 
 
-def _ordered(content: bytes) -> bytes:
-    """A safetensors file with the keys of its header sorted; safetensors itself writes them in random order.
+def _stored(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    return weight.detach().to("cpu", dtype).contiguous()
+
+
+def _digest(content: bytes) -> str:
+    """SHA-256 of the tensors of a safetensors file, whatever its header says."""
+    return hashlib.sha256(memoryview(content)[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file's tensors: the same for the same weights, whatever is said of them."""
+    return _digest(path.read_bytes())
+
+
+def _with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with these metadata, and the keys of its header sorted: safetensors itself writes them in
+    random order.
 
     The format: eight bytes with the length of the header, the header as JSON padded with spaces to a multiple of
     eight, then the tensors (https://huggingface.co/docs/safetensors).
     """
     start = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    entries = {**json.loads(content[8:start]), "__metadata__": metadata}
+    header = json.dumps(entries, sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + content[start:]
 

@@ -12,10 +12,13 @@ from training import checkpoint, lora_file
 from training.backends.base import Backend
 from training.checkpoint import State
 from training.config import MINIATURE, MINIATURE_NAME, Config
+from training.handover.header import thumbnail_of
 from training.job import Job
 from training.monitoring import figures, journal, preview
 
 LOSSES = "loss.png"
+STEPS = "steps"
+"""Folder of the LoRAs of earlier steps."""
 LAST, BEST, ON_THE_WAY = "the last step", "the lowest held-out loss", "saved on the way"
 """Why a file has the weights of its step."""
 
@@ -49,10 +52,22 @@ def save(job: Job, state: State) -> None:
     file.parent.mkdir(exist_ok=True)
     _write(job, file, state.average.tensors, state.step, ON_THE_WAY)
     checkpoint.save(job, state)
+    _prune(job)
+
+
+def _prune(job: Job) -> None:
+    """Deletes the LoRAs of all but the newest `keep` steps, and never that of the lowest held-out loss so far."""
+    if job.config.keep is None:
+        return
+    best = lowest(job)
+    saved = sorted((job.folder / STEPS).glob(f"{job.task.name}-*.safetensors"))
+    for file in saved[: -job.config.keep]:
+        if best is None or file != best.file:
+            file.unlink()
 
 
 def _file_of_step(job: Job, step: int) -> Path:
-    return job.folder / "steps" / f"{job.task.name}-{step:06d}.safetensors"
+    return job.folder / STEPS / f"{job.task.name}-{step:06d}.safetensors"
 
 
 def lowest(job: Job) -> Lowest | None:
@@ -103,6 +118,7 @@ def base_name(backend: Backend) -> str:
 
 
 def _write(job: Job, file: Path, weights: Any, step: int, why: str, *, averaged: bool = True) -> None:
+    """Writes a LoRA, with the sample of its step as its thumbnail where there is one."""
     config, backend = job.config, job.backend
     card = lora_file.Card(
         iclora=metadata.version("iclora"),
@@ -123,4 +139,6 @@ def _write(job: Job, file: Path, weights: Any, step: int, why: str, *, averaged:
         why=why,
         recipe=job.recipe,
     )
-    lora_file.write(file, weights, config.alpha / config.rank, card)
+    sample = job.folder / preview.FOLDER / preview.name_of(step, 1)
+    thumbnail = thumbnail_of(sample) if averaged and sample.exists() else b""
+    lora_file.write(file, weights, config.alpha / config.rank, card, thumbnail=thumbnail)

@@ -46,11 +46,12 @@ def push(
     repo: Annotated[str, typer.Argument(help="Where to on the Hugging Face hub: ORG/NAME.")],
     out: Out = None,
     public: Annotated[bool, typer.Option("--public", help="Visible to everybody; private by default.")] = False,
+    lora: Annotated[bool, typer.Option("--lora", help="The LoRA's hand-over in place of the data set.")] = False,
 ) -> None:
-    """Send a run's data set to the Hugging Face hub; HF_TOKEN must hold a token with write access."""
-    with iclora.open_run(task, folder=out, must_exist=True) as run:
+    """Send a run's data set or LoRA to the Hugging Face hub; HF_TOKEN must hold a token with write access."""
+    with iclora.open_run(task, folder=out, must_exist=not lora) as run:
         with console.progress():
-            address = run.push(repo, public=public)
+            address = iclora.push_lora(run, repo, public=public) if lora else run.push(repo, public=public)
         console.line(f"{'public' if public else 'private'}: {address}")
 
 

@@ -28,13 +28,25 @@ Against = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; runs/TASK by default.")]
 
 
-def _listed(kind: str, usual: str) -> str:
+def _listed(kind: str, usual: str = "") -> str:
     names = [f"{name} (the default)" if name == usual else name for name in iclora.list_plug_ins(kind)]
-    return f"{', '.join(names)}, or the path of a .py file. A change drops earlier {kind}.* settings."
+    return f"{', '.join(names)}, or the path of a .py file."
 
 
-CaptionerName = Annotated[str | None, typer.Option("--captioner", help=_listed("captioner", "local"))]
-ScorerName = Annotated[str | None, typer.Option("--scorer", help=_listed("scorer", "open_clip"))]
+DROPS = "A change drops earlier {}.* settings."
+CaptionerName = Annotated[
+    str | None, typer.Option("--captioner", help=f"{_listed('captioner', 'local')} {DROPS.format('captioner')}")
+]
+ScorerName = Annotated[
+    str | None, typer.Option("--scorer", help=f"{_listed('scorer', 'open_clip')} {DROPS.format('scorer')}")
+]
+VectorsName = Annotated[
+    str | None,
+    typer.Option("--vectors", help=f"Compares panels in place of the run's scorer: {_listed('image encoder')}"),
+]
+DetectorName = Annotated[
+    str | None, typer.Option("--detector", help=f"Finds people and things in panels: {_listed('detector')}")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="KEY=VALUE in place of the task file's (group.window=8); repeatable. The run keeps it."),

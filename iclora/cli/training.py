@@ -9,7 +9,7 @@ import typer
 
 import iclora
 from iclora import console
-from iclora.cli.options import Out, SetHere, TaskName
+from iclora.cli.options import DetectorName, Out, SetHere, TaskName, VectorsName
 from iclora.prompts import Prompt, read
 from pipeline.errors import BadInput
 
@@ -71,7 +71,7 @@ def train(
         run = iclora.open_run(task, folder=out)
         source = run if data is None else data
         training = iclora.open_training(
-            source, task=task, settings=settings or (), into=into or (run.folder / "training" if data else None)
+            source, task=task, settings=settings or (), into=into or (run.lora.parent if data else None)
         )
     if plan:
         console.plan(training)
@@ -84,6 +84,8 @@ def train(
         console.lines(training.lines())
         outcome = training.run(progress)
     console.trained(outcome, training.job)
+    if training.handover:
+        console.handed_over(training.handover)
 
 
 def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
@@ -147,6 +149,32 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
             console.line(f"note: {grid} {image_set.remark}")
 
 
+def handover(  # noqa: PLR0913, PLR0917  (one argument per option)
+    lora: Annotated[Path, typer.Argument(help="A LoRA file that iclora trained.")],
+    to: Annotated[Path | None, typer.Option("--to", help="The folder; `handover` beside the file by default.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
+    ] = None,
+    dtype: Annotated[iclora.Dtype, typer.Option("--dtype", help="Of the weights in the file.")] = "fp32",
+    given: Annotated[
+        list[int] | None,
+        typer.Option("--given", help="A panel that ComfyUI's workflow for given panels takes; repeatable."),
+    ] = None,
+    keep_given: Annotated[
+        bool, typer.Option("--keep-given", help="That workflow leaves given panels unchanged to the pixel.")
+    ] = False,
+    data_set: Annotated[
+        str, typer.Option("--dataset", help="ORG/NAME of the data set on the Hugging Face hub, for a link.")
+    ] = "",
+) -> None:
+    """Write a folder for other people and programs: LoRA, model card, ComfyUI workflows, diffusers script."""
+    with console.progress():
+        done = iclora.hand_over(
+            lora, to=to, model=model, dtype=dtype, given=given or (), keep_given=keep_given, data_set=data_set
+        )
+    console.handed_over(done)
+
+
 def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
     task: TaskName,
     out: Out = None,
@@ -160,6 +188,12 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
         Path | None, typer.Option("--prompts", help="A table of prompts; the held-out captions by default.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Image sets for each prompt.")] = 2,
+    vectors: VectorsName = None,
+    detector: DetectorName = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of these two (vectors.model=NAME, detector.threshold=0.3); repeatable."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
     ] = None,
@@ -174,6 +208,9 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
             strengths=strength or (),
             prompts=[] if prompts is None else read(prompts),
             seeds=seeds,
+            vectors=vectors,
+            detector=detector,
+            settings=settings or (),
             model=model,
             steps=steps,
             guidance=guidance,

@@ -1,4 +1,4 @@
-"""Contracts of what asks a model: captioners and scorers."""
+"""Contracts of what asks a model: captioners, scorers, image encoders and detectors."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from pipeline.captioning.protocol import Answer, Captioner, Question
 from pipeline.consistency.scorers.base import Scorer
 from pipeline.errors import Abstained, BadInput, BadReply
 from pipeline.plugins import Kind
+from training.evaluation.detectors.base import Detection
 
 FAILURE = re.compile(r"[^:\s][^:\n]*: \S.*")
 """How a captioner says why there is no answer: "timeout: no answer within 120 s"."""
@@ -97,10 +98,8 @@ def check_scorer(name: str, options: Mapping[str, Any] | None = None) -> None:
     _check_identity(made, again, "scorer", plugins.find(plugins.SCORERS, name).name)
     kind = made.identity().get("kind")
     assert kind in ("clip", "siglip"), f"its identity must have the kind 'clip' or 'siglip', got {kind!r}"
-    rng = random.Random(0)
-    scenes = [draw_scene(rng) for _ in range(5)]
-    pictures = [Image.fromarray(draw(scene, size=(256, 128))) for scene in scenes]
-    texts = [describe(scene) for scene in scenes[:4]] + ["one very long text " * 100]
+    pictures, rng = _pictures(), random.Random(0)
+    texts = [describe(draw_scene(rng)) for _ in range(4)] + ["one very long text " * 100]
     _check_vectors(made.image_vectors, pictures, "image")
     _check_vectors(made.text_vectors, texts, "text")
     widths = made.image_vectors(pictures[:1]).shape[1], made.text_vectors(texts[:1]).shape[1]
@@ -126,6 +125,54 @@ def _check_vectors(of: Callable[[Any], np.ndarray], things: Sequence[Any], which
     )
     alone = f"the vector of one {which} must not depend on the others"
     assert np.allclose(of(things[2:3]), vectors[2:3], atol=1e-5), alone
+
+
+# ---- image encoders and detectors
+
+
+def check_image_encoder(name: str, options: Mapping[str, Any] | None = None) -> None:
+    """Unit vectors, the same alone, among others and in another process; a stable identity."""
+    made, again = _two(plugins.IMAGE_ENCODERS, name, options)
+    pictures = _pictures()
+    _check_vectors(made.image_vectors, pictures, "image")
+    same = np.allclose(again.image_vectors(pictures), made.image_vectors(pictures), atol=1e-5)
+    assert same, "the same options must give the same vectors"
+
+
+def check_detector(name: str, options: Mapping[str, Any] | None = None) -> None:
+    """Boxes within their images, with a label and a confidence, the same alone and among others; a stable identity."""
+    made, again = _two(plugins.DETECTORS, name, options)
+    pictures = _pictures()
+    found = made.detect(pictures)
+    assert len(found) == len(pictures), f"each of {len(pictures)} images must get a list, got {len(found)}"
+    for picture, detections in zip(pictures, found, strict=True):
+        for one in detections:
+            assert isinstance(one, Detection), f"what is found must be a Detection, got a {type(one).__name__}"
+            left, top, right, bottom = one.box
+            inside = 0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height
+            assert inside, f"a box must have an area within its image of {picture.size}, got {one.box}"
+            assert isinstance(one.label, str) and one.label, f"a label must be a text, got {one.label!r}"
+            assert 0 <= one.score <= 1, f"a score must be from 0 to 1, got {one.score!r}"
+    assert _places(again.detect(pictures)) == _places(found), "the same options must find the same"
+    assert _places(made.detect(pictures[::-1])) == _places(found[::-1]), "what is found must be in the images' order"
+    assert _places(made.detect(pictures[2:3])) == _places(found[2:3]), "an image must not depend on the others"
+
+
+def _two(kind: Kind, name: str, options: Mapping[str, Any] | None) -> tuple[Any, Any]:
+    """A plug-in made twice, its options and identity checked."""
+    _check_options(kind, name, options)
+    made, again = (plugins.make(kind, name, dict(options or {})) for _ in range(2))
+    _check_identity(made, again, kind.word, plugins.find(kind, name).name)
+    return made, again
+
+
+def _pictures() -> list[Image.Image]:
+    rng = random.Random(0)
+    return [Image.fromarray(draw(draw_scene(rng), size=(256, 128))) for _ in range(5)]
+
+
+def _places(found: Sequence[Sequence[Detection]]) -> list[set[tuple[object, ...]]]:
+    return [{(one.box, one.label) for one in detections} for detections in found]
 
 
 # ---- what they share

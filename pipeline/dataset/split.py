@@ -55,13 +55,14 @@ def divide(rows: Sequence[Row], task: Task) -> Split:
     if share == 0:
         return Split(groups, frozenset(), "nothing is held out, since export.held_out is 0")
     order = sorted(sizes, key=lambda name: hashlib.sha256(f"{task.seed} {name}".encode()).digest())
-    held: list[str] = []
+    held, grids = set[str](), 0
     for name in order[:-1]:
-        if sum(sizes[other] for other in held) + sizes[name] <= share * len(rows):
-            held.append(name)
+        if grids + sizes[name] <= share * len(rows):
+            held.add(name)
+            grids += sizes[name]
     if not held and len(order) > 1:
         smallest = min(order, key=lambda name: sizes[name])
-        held = [smallest] if sizes[smallest] <= MOST * len(rows) else []
+        held = {smallest} if sizes[smallest] <= MOST * len(rows) else set()
     if not held:
         why = f"nothing is held out: there are too few groups of sources ({len(order)}) to spare one"
         return Split(groups, frozenset(), why)

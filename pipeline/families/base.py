@@ -84,6 +84,22 @@ def fill(defaults: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any
 
 
 @dataclass(frozen=True)
+class ComfyUI:
+    """How ComfyUI's stock nodes load a family and draw with it, as its official workflow templates do."""
+
+    model: str
+    """File of the family's own model in models/diffusion_models."""
+    encoders: tuple[str, ...]
+    """Files in models/text_encoders."""
+    encoder_type: str
+    """What CLIPLoader, or DualCLIPLoader for two files, is told that they are."""
+    vae: str
+    """File in models/vae."""
+    latent: str = "EmptySD3LatentImage"
+    """Node that makes an empty canvas."""
+
+
+@dataclass(frozen=True)
 class Family:
     """One family of base models: everything that differs between families and is not code."""
 
@@ -107,6 +123,12 @@ class Family:
     """Sides in pixels of the square that one token of the transformer covers: VAE stride times patch size."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the recipe whose default differs for this family."""
+    architecture: str = ""
+    """Of the family's own model in LoRA files, by ModelSpec; empty where nobody has named it."""
+    base_version: str = ""
+    """The family in LoRA files of kohya-ss/sd-scripts (`ss_base_model_version`); empty where it has none."""
+    comfyui: ComfyUI | None = None
+    """None where nothing is known of the family there."""
     trainers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What a trainer needs to be told to train this family, by the exporter's name and in that trainer's own words;
     a trainer that is missing here can't train it. `{models}` stands for the folder in which the model's files lie."""

@@ -1,6 +1,6 @@
 """FLUX.1: 12 billion parameters, T5 and CLIP. Captions are read by T5 alone."""
 
-from pipeline.families.base import Family
+from pipeline.families.base import ComfyUI, Family
 
 FAMILY = Family(
     model="black-forest-labs/FLUX.1-dev",
@@ -10,6 +10,14 @@ FAMILY = Family(
     tokenizer="black-forest-labs/FLUX.1-dev/tokenizer_2",
     source="flux/pipeline_flux.py",
     licence="flux-1-dev-non-commercial-license",
+    architecture="flux-1-dev",
+    base_version="flux1",
+    comfyui=ComfyUI(
+        model="flux1-dev.safetensors",
+        encoders=("clip_l.safetensors", "t5xxl_fp16.safetensors"),
+        encoder_type="flux",
+        vae="ae.safetensors",
+    ),
     trainers={
         "ai_toolkit": {"is_flux": True},
         "diffsynth": {

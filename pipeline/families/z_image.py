@@ -1,6 +1,6 @@
 """Z-Image: 6 billion parameters, one stream of image and text tokens, text is read by Qwen3."""
 
-from pipeline.families.base import Family
+from pipeline.families.base import ComfyUI, Family
 
 FAMILY = Family(
     model="Tongyi-MAI/Z-Image",
@@ -10,6 +10,12 @@ FAMILY = Family(
     tokenizer="Tongyi-MAI/Z-Image-Turbo/tokenizer",
     source="z_image/pipeline_z_image.py",
     licence="apache-2.0",
+    comfyui=ComfyUI(
+        model="z_image_bf16.safetensors",
+        encoders=("qwen_3_4b.safetensors",),
+        encoder_type="lumina2",
+        vae="ae.safetensors",
+    ),
     trainers={
         "ai_toolkit": {"arch": "zimage", "quantize_te": True},
         "diffsynth": {

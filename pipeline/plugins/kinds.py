@@ -45,7 +45,29 @@ SCORERS = Kind(
     ("Options", "make"),
     ("identity", "image_vectors", "text_vectors"),
 )
+IMAGE_ENCODERS = Kind(
+    "image encoder",
+    "training.evaluation.image_encoders",
+    "iclora.image_encoders",
+    ("Options", "make"),
+    ("identity", "image_vectors"),
+)
+DETECTORS = Kind(
+    "detector", "training.evaluation.detectors", "iclora.detectors", ("Options", "make"), ("identity", "detect")
+)
 EXPORTERS = Kind("exporter", "pipeline.exporters", "iclora.exporters", ("write",))
 FAMILIES = Kind("model family", "pipeline.families", "iclora.families", ("FAMILY",), by_path=False)
 BACKENDS = Kind("training backend", "training.backends", "iclora.backends", ("make",), by_path=False)
-KINDS = (TASKS, CONTAINERS, READERS, GROUPING, CAPTIONERS, SCORERS, EXPORTERS, FAMILIES, BACKENDS)
+KINDS = (
+    TASKS,
+    CONTAINERS,
+    READERS,
+    GROUPING,
+    CAPTIONERS,
+    SCORERS,
+    EXPORTERS,
+    FAMILIES,
+    BACKENDS,
+    IMAGE_ENCODERS,
+    DETECTORS,
+)

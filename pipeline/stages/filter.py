@@ -162,9 +162,11 @@ class Judged:
 
     def _calibrate(self, vectors: Vectors, encoder: Encoder) -> None:
         enough = len(self.grids) >= thresholds.FEWEST
-        controls = {name: similarity.measure(v) for name, v in similarity.controls(vectors).items()} if enough else {}
+        run = similarity.measure(vectors)
+        shuffled = similarity.controls(vectors) if enough else {}  # texts alone are shuffled, panels stay
+        controls = {name: similarity.measure(one, run[EARLIER]) for name, one in shuffled.items()}
         copies = encoder.copies(self.grids, vectors.panels) if enough else np.zeros(0)
-        self.vectors, self.evidence = vectors, Evidence(similarity.measure(vectors), controls, copies)
+        self.vectors, self.evidence = vectors, Evidence(run, controls, copies)
         self.calibration = thresholds.calibrate(self.evidence, self.task, encoder.scorer.identity()["kind"])
 
     def facts(self) -> dict[str, Any]:
@@ -185,17 +187,16 @@ class Judged:
 
     def scores(self) -> Iterator[tuple[Score, ...]]:
         """The scores of each grid. Of grids with nearly the same panels, the first that otherwise passes is kept."""
-        kept: list[int] = []
+        seen = similarity.Seen(self.vectors.panels) if self.vectors else None
         for number, caption in enumerate(self.captions):
             scores = verdict.scores(self.together, number, caption, self.task)
-            if self.vectors and self.evidence and self.calibration:
+            if self.vectors and self.evidence and self.calibration and seen:
                 run, limits = self.evidence.run, self.calibration.thresholds
                 scores = (*judge(_alone(run, number), _matrix(self.vectors, number), limits, self.task), *scores)
-                if kept:
-                    before = _seen_before(self.vectors.panels, number, kept, self.grids, limits[EARLIER])
-                    scores = (*scores, before)
-            if all(score.passed for score in scores):
-                kept.append(number)
+                if nearest := seen.nearest(number):
+                    scores = (*scores, _seen_before(*nearest, self.grids, limits[EARLIER]))
+            if seen and all(score.passed for score in scores):
+                seen.add(number)
             yield scores
 
 
@@ -239,16 +240,14 @@ def _score(name: str, value: float, threshold: Threshold, subject: str, good: st
     return Score(name, value, threshold.value, passed, reason, threshold.usual)
 
 
-def _seen_before(
-    panels: np.ndarray, number: int, kept: Sequence[int], grids: Sequence[Grid], copies: Threshold
-) -> Score:
-    """The score against the most similar earlier grid."""
-    alike = similarity.overlap(panels[number], panels[kept])
-    nearest = int(np.argmax(alike))
-    name = grids[kept[nearest]].id
-    return _score(
-        EARLIER, float(alike[nearest]), copies, f"Nearly all panels {{}} {name}", "differ from those of", "are also in"
-    )
+def _seen_before(overlap: float, number: int, grids: Sequence[Grid], copies: Threshold) -> Score:
+    """The score against the most similar earlier grid.
+
+    Args:
+        number: that grid's place.
+    """
+    subject = f"Nearly all panels {{}} {grids[number].id}"
+    return _score(EARLIER, overlap, copies, subject, "differ from those of", "are also in")
 
 
 def _alone(run: Measures, number: int) -> dict[str, np.ndarray]:

@@ -10,11 +10,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipeline.records import Parts
+from pipeline.records import Caption, Parts
 
 NAMED = re.compile(r"<([^<>]*)>")
 COMMA, WORD = re.compile(r",\s*"), re.compile(r"\w")
 BEING = " being "
+SAID = re.compile(rf"<([^<>]*)>(?:,{BEING}|{BEING}|,\s*)([^,;:.<>\[\]]+)")
+"""A name, and what follows it as its looks would."""
+CLAUSES = re.compile(r"[,;:.]\s")
 
 POSSESSIVE = r"(?!['’](?:s\b|\s|$))"  # noqa: RUF001  (both apostrophes)
 ENDS = ",;:.!?)–—"  # noqa: RUF001  (dashes close it too)
@@ -107,3 +110,18 @@ def tells(text: str, looks: str) -> bool:
     """Whether a text contains most of a description, in whatever order."""
     wanted = words(looks)
     return len(wanted) >= FEWEST and len(wanted & words(text)) > MOST * len(wanted)
+
+
+def in_every_panel(caption: Caption) -> bool:
+    """Whether the panels' own texts tell again and again what a person looks like, so that no panel has to carry it on.
+
+    That is so for somebody in several panels whose looks all of these tell, and where nobody is named, for anything
+    that all panels tell.
+    """
+    for name in caption.names:
+        there = [text for text in caption.panels if f"<{name}>" in text]
+        said = [looks for text in (caption.summary, *there) for who, looks in SAID.findall(text) if who == name]
+        if len(there) > 1 and any(all(tells(text, looks) for text in there) for looks in said):
+            return True
+    said = [] if caption.names else CLAUSES.split(", ".join((caption.summary, *caption.panels[:1])))
+    return len(caption.panels) > 1 and any(all(tells(text, one) for text in caption.panels) for one in said)

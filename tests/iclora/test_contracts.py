@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 from endpoint import GOOD, serving
 
 from iclora import testing
@@ -19,7 +20,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "scripted": {"answers": [GOOD, "not a caption"]},
     "open_clip": {"model": f"local-dir:{MINIATURE / 'clip'}"},
 }
-"""What a captioner or scorer can't be made without; one that is not listed needs nothing."""
+"""What a plug-in that asks a model can't be made without; one that is not listed needs nothing."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,6 +28,16 @@ def endpoint() -> Iterator[None]:
     """A server for the captioner `server`."""
     with serving() as endpoint, pytest.MonkeyPatch.context() as patch:
         patch.setitem(OPTIONS, "server", {"url": endpoint.url})
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Small models at random for the image encoder `dino` and the detector `transformers`."""
+    home = tmp_path_factory.mktemp("models")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(OPTIONS, "dino", {"model": f"local-dir:{tiny.vit(home / 'vit')}"})
+        patch.setitem(OPTIONS, "transformers", {"model": str(tiny.rt_detr(home / "detr")), "threshold": 0.0})
         yield
 
 
@@ -81,6 +92,16 @@ def test_every_captioner_keeps_its_contract(name: str) -> None:
 @pytest.mark.parametrize("name", plugins.names(plugins.SCORERS))
 def test_every_scorer_keeps_its_contract(name: str) -> None:
     testing.check_scorer(name, OPTIONS.get(name))
+
+
+@pytest.mark.parametrize("name", plugins.names(plugins.IMAGE_ENCODERS))
+def test_every_image_encoder_keeps_its_contract(name: str) -> None:
+    testing.check_image_encoder(name, OPTIONS.get(name))
+
+
+@pytest.mark.parametrize("name", plugins.names(plugins.DETECTORS))
+def test_every_detector_keeps_its_contract(name: str) -> None:
+    testing.check_detector(name, OPTIONS.get(name))
 
 
 @pytest.mark.parametrize("name", plugins.names(plugins.EXPORTERS))

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tiny
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import iclora
 from iclora.offline import MINIATURE
+from iclora.prompts import Prompt
 from iclora.run import Run
+from miniature import draw as drawing
+from miniature.world import Character, Scene, draw_scene
 from pipeline import pixels
 from pipeline.errors import BadInput
 from pipeline.records import Layout
@@ -213,3 +220,166 @@ def test_the_commands_in_the_docs_work(
         _, *words = shlex.split(command)
         code, _, errors = iclora(*words, "--out", str(home), "--model", str(tiny_flux), "--steps", "1")
         assert code == 0, f"{command}: {errors}"
+
+
+FIGURES = """
+import cv2
+import numpy as np
+from miniature.pen import FILLS
+from pipeline import plugins
+from training.evaluation.detectors.base import PERSON, Detection
+
+class Options(plugins.Options):
+    tolerance: int = 8
+
+class Figures:
+    def __init__(self, options):
+        self.tolerance = options.tolerance
+
+    def identity(self):
+        return {"detector": "figures", "tolerance": self.tolerance}
+
+    def detect(self, images):
+        return [[*self.find(np.asarray(image.convert("RGB"), int))] for image in images]
+
+    def find(self, pixels):
+        found = []
+        for fill in FILLS.values():
+            near = (np.abs(pixels - np.array(fill)).max(-1) <= self.tolerance).astype(np.uint8)
+            near = cv2.morphologyEx(near, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+            found += cv2.connectedComponentsWithStats(near)[2][1:].tolist()
+        for left, top, width, height, _ in sorted(found, key=lambda one: one[4])[-1:]:
+            yield Detection((left, top, left + width, top + height), PERSON, 1.0)
+
+def make(options):
+    return Figures(plugins.parse_options(Options, "the detector figures", options))
+"""
+"""Finds the largest patch in a colour of the miniature's figures: on 98 of 100 panels one in the figure."""
+
+
+@pytest.fixture
+def figures(tmp_path: Path) -> str:
+    (tmp_path / "figures.py").write_text(FIGURES, encoding="utf-8")
+    return str(tmp_path / "figures.py")
+
+
+def scenes_of(run: Run, panels: Callable[[int], list[Scene]]) -> dict[str, Image.Image]:
+    """By the captions of the run's grids, grids of other scenes."""
+    drawn = {}
+    for number, text in enumerate(sorted(real(run))):
+        grid = Image.new("RGB", (256, 384))
+        for place, scene in enumerate(panels(number)):
+            grid.paste(Image.fromarray(drawing.draw(scene, size=(256, 128))), (0, 128 * place))
+        drawn[text] = grid
+    return drawn
+
+
+def test_subjects_are_cut_out_and_counted_where_a_detector_is(
+    run: Run, lora: Path, tiny_flux: Path, figures: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Panels with one background and a new figure each keep together, but their subjects do not; real ones do both."""
+
+    def strangers(number: int) -> list[Scene]:
+        rng = random.Random(number)
+        scene = draw_scene(rng)
+        who = [
+            Character(kind, colour, "hat") for kind, colour in (("duck", "yellow"), ("bear", "blue"), ("cat", "red"))
+        ]
+        return [replace(scene, character=one, place="forest") for one in who]
+
+    known, others = real(run), scenes_of(run, strangers)
+    drawer(monkeypatch, lambda prompt, tuned: pixels.open_image(known[prompt]) if tuned else others[prompt])
+    found = evaluated(run, lora, tiny_flux, prompts=list(known), detector=figures)
+    base, tuned = found.results
+    assert base.kept_subjects is not None and tuned.kept_subjects is not None
+    assert tuned.kept_subjects.value > 0.75
+    assert tuned.kept_subjects.value - base.kept_subjects.value > (tuned.kept.value - base.kept.value) + 0.2
+    assert tuned.people is not None and tuned.people.value == 100  # one figure is found, and Mara is named
+    assert "subjects" in found.lines()[1] and "people as told 100" in found.lines()[1]
+    summary = json.loads((found.folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert summary["measured by"]["detector"]["tolerance"] == 8
+    assert "<th>subjects</th>" in (found.folder / "evaluation.html").read_text(encoding="utf-8")
+
+
+def test_one_scene_three_times_has_little_diversity_and_a_real_grid_all_of_it(
+    run: Run, lora: Path, tiny_flux: Path, figures: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the subjects are found by a detector or by what stands out."""
+
+    def still(number: int) -> list[Scene]:
+        rng = random.Random(number)
+        scene = draw_scene(rng)
+        return [replace(scene, action=action) for action in ("kite", "book", "drum")]
+
+    known, same = real(run), scenes_of(run, still)
+    drawer(monkeypatch, lambda prompt, tuned: pixels.open_image(known[prompt]) if tuned else same[prompt])
+    for detector in (None, figures):
+        base, tuned = evaluated(run, lora, tiny_flux, prompts=list(known), detector=detector).results
+        assert abs(tuned.diversity.value - 1) < 0.1
+        assert base.diversity.value < 0.5
+        assert (base.kept_subjects is None) == (detector is None)
+
+
+def test_prompts_that_tell_the_looks_in_every_panel_are_counted_apart(run: Run, lora: Path, tiny_flux: Path) -> None:
+    once = next(iter(real(run)))
+    each = Prompt(
+        summary="<Mara>, a red fox", panels=tuple(f"<Mara>, a red fox, {act}" for act in ("runs", "sits", "eats"))
+    )
+    both = evaluated(run, lora, tiny_flux, prompts=[once, each])
+    assert [one.told_each for one in both.grids] == [False, True] * 2
+    for result in both.results:
+        own = [one for one in both.grids if one.candidate == result.candidate]
+        assert result.kept.value == pytest.approx(own[0].kept)
+        assert result.kept_each is not None and result.kept_each.value == pytest.approx(own[1].kept)
+    assert not both.remark
+    apart = evaluated(run, lora, tiny_flux, prompts=[each])
+    assert apart.results[0].kept == apart.results[0].kept_each
+    assert "Every prompt tells the looks in each panel" in apart.lines()[-1]
+
+
+def test_panels_are_compared_by_another_encoder(run: Run, lora: Path, tiny_flux: Path, tmp_path: Path) -> None:
+    settings = {"vectors.model": f"local-dir:{tiny.vit(tmp_path / 'vit')}"}
+    texts = list(real(run))
+    plain = evaluated(run, lora, tiny_flux, prompts=texts)
+    found = evaluated(run, lora, tiny_flux, prompts=texts, vectors="dino", settings=settings)
+    assert found.scale.following == plain.scale.following
+    assert found.scale.consistency != plain.scale.consistency
+    assert [one.measures.following for one in found.grids] == [one.measures.following for one in plain.grids]
+    assert found.instruments["image encoder"]["image encoder"] == "dino"
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"vectors": "dinosaur"}, "no image encoder named 'dinosaur'; did you mean 'dino'"),
+        ({"detector": "yolo"}, "no detector named 'yolo'"),
+        ({"settings": {"vectors.model": "a"}}, r"vectors\.\* is set without --vectors"),
+        ({"settings": ["scorer.model=a"]}, r"has the settings vectors\.\* and detector\.\*, got scorer\.model"),
+        ({"vectors": "dino", "settings": {"vectors.modl": "a"}}, "unknown key 'modl'; did you mean 'model'"),
+    ],
+)
+def test_instruments_that_are_not_there_are_told_in_one_sentence(
+    more: dict[str, object], sentence: str, run: Run, lora: Path, tiny_flux: Path
+) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        evaluated(run, lora, tiny_flux, **more)
+
+
+def test_a_conditional_lora_and_its_base_are_given_the_held_out_grids_panels(
+    run: Run, lora: Path, tiny_flux: Path, tmp_path: Path
+) -> None:
+    header, other = json.loads(card_of(lora)), tmp_path / "given.safetensors"
+    header["condition"], header["recipe"] = [1], header["recipe"] | {"conditional": 1.0}
+    save_file(load_file(lora), other, metadata={"iclora": json.dumps(header)})
+    found = evaluated(run, other, tiny_flux)
+    known = real(run)
+    for one in found.grids:
+        first = pixels.cut(pixels.open_image(known[one.prompt]), Layout(3, 1, 256, 128))[0].resize((128, 64))
+        drawn = pixels.cut(pixels.open_image(found.folder / one.file), Layout(3, 1, 128, 64))
+        apart = [np.abs(np.asarray(first, float) - np.asarray(panel, float)).mean() for panel in drawn]
+        assert one.measures.to_given is not None and one.measures.pasted is not None
+        assert apart[0] != min(apart[1:])  # a decoder at random keeps little of it
+    assert found.given == (0,)
+    assert "like the given" in found.lines()[0]
+    assert evaluated(run, other, tiny_flux, prompts=list(known)[:1]).given == ()
+    assert evaluated(run, lora, tiny_flux).given == ()

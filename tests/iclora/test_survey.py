@@ -69,6 +69,16 @@ def test_unrelated_photographs_get_the_ways_on(tmp_path: Path, draw: Draw) -> No
     assert "No task finds groups" in (found.write(tmp_path / "page.html")).read_text(encoding="utf-8")
 
 
+def test_a_pair_or_two_among_many_photographs_is_an_accident(tmp_path: Path, draw: Draw) -> None:
+    for number in range(40):
+        draw(number, SIZE).save(tmp_path / f"DSC{1000 + 37 * number}.png")
+    for number, name in enumerate(("oak_before", "oak_after", "elm_before", "elm_after")):
+        draw(100 + number, SIZE).save(tmp_path / f"{name}.png")
+    found = iclora.survey(tmp_path)
+    assert any(len(fit.groups) for fit in found.fits), "the test needs a pair"
+    assert found.best is None and found.next == ""
+
+
 def test_names_without_an_order_of_the_panels_get_the_option(tmp_path: Path, draw: Draw) -> None:
     for number, view in enumerate(("front", "back", "side") * 2):
         draw(number, (400, 500)).save(tmp_path / f"{'mug' if number < 3 else 'lamp'}_{view}.png")

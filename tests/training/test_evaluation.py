@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -131,3 +133,63 @@ def test_corrected_p_values_keep_their_order_and_are_never_smaller(values: list[
 def test_the_first_within_one_standard_error_of_the_best_is_chosen() -> None:
     scores = {name: Estimate(value, 0, 1, 0.1) for name, value in (("a", 0.4), ("b", 0.72), ("c", 0.8), ("d", 0.75))}
     assert statistics.choose(scores) == "b"
+
+
+def test_the_nearest_of_many_trained_panels_is_found_exactly() -> None:
+    known, panels = measures.panels_of(grids(9_000, 3)), grids(1, 4)[0].panels_ND
+    assert measures.nearest(panels, known)[:, 0] == pytest.approx((panels @ known.T).max(axis=1), abs=1e-6)
+
+
+def test_without_held_out_grids_each_is_compared_with_the_others() -> None:
+    """What the search over all panels comes to, by leaving out one grid after another."""
+    known = grids(14, 7)
+    others = [measures.panels_of([*known[:place], *known[place + 1 :]]) for place in range(len(known))]
+    apart = [float((grid.panels_ND @ rest.T).max()) for grid, rest in zip(known, others, strict=True)]
+    scale = measures.calibrate((), known)
+    assert scale.memory == pytest.approx(np.percentile(apart, measures.COPY_PERCENTILE), abs=1e-6)
+
+
+def test_another_encoder_compares_panels_and_the_scorer_reads_texts() -> None:
+    real = grids(30)
+    others = [replace(one, compared_NE=other.panels_ND) for one, other in zip(real, grids(30, 8), strict=True)]
+    found, theirs = (measures.measure(some[0], NOTHING) for some in (real, others))
+    assert (theirs.following, theirs.retrieval) == (found.following, found.retrieval)
+    assert theirs.consistency == measures.measure(grids(30, 8)[0], NOTHING).consistency != found.consistency
+    scale, plain, apart = (measures.calibrate(some, ()) for some in (others, real, grids(30, 8)))
+    assert scale.following == plain.following
+    assert (scale.consistency, scale.copies) == (apart.consistency, apart.copies)
+    assert measures.panels_of(others).tobytes() == measures.panels_of(grids(30, 8)).tobytes()
+
+
+def test_scenes_that_stay_the_same_have_no_diversity_and_real_ones_all_of_it() -> None:
+    real = [replace(grid, backgrounds_NE=other.panels_ND) for grid, other in zip(grids(40), grids(40, 5), strict=True)]
+    scale = measures.calibrate(real, ())
+    assert np.mean([scale.varied(measures.measure(grid, NOTHING)) for grid in real]) == pytest.approx(1)
+    still = replace(real[0], backgrounds_NE=np.repeat(real[0].panels_ND[:1], N, axis=0))
+    assert scale.varied(measures.measure(still, NOTHING)) == pytest.approx(0, abs=1e-5)
+
+
+def test_subjects_have_a_scale_of_their_own() -> None:
+    real = [replace(grid, subjects_NE=other.panels_ND) for grid, other in zip(grids(40), grids(40, 5), strict=True)]
+    scale = measures.calibrate(real, ())
+    values = [scale.kept_subjects(measures.measure(grid, NOTHING)) for grid in real]
+    assert np.mean([value for value in values if value is not None]) == pytest.approx(1, abs=0.1)
+    strangers = replace(real[0], subjects_NE=np.concatenate([grid.panels_ND[:1] for grid in real[:N]]))
+    value = scale.kept_subjects(measures.measure(strangers, NOTHING))
+    assert value is not None and value < 0.4
+    assert measures.calibrate(grids(40), ()).kept_subjects(measures.measure(real[0], NOTHING)) is None
+
+
+def test_given_panels_are_not_measured_for_what_they_follow_and_drawn_ones_are_compared_with_them() -> None:
+    grid, other = grids(2, 3)
+    given = replace(grid, given=(0,))
+    found, fits = measures.measure(given, NOTHING), np.diag(grid.panels_ND @ grid.texts_ND.T)
+    assert found.following == pytest.approx(fits[1:].mean())
+    assert found.to_given == pytest.approx((grid.panels_ND[1:] @ grid.panels_ND[0]).mean())
+    assert found.consistency == measures.measure(grid, NOTHING).consistency
+    memorised = measures.measure(given, grid.panels_ND[:1])
+    assert memorised.memory == pytest.approx((grid.panels_ND[1:] @ grid.panels_ND[0]).max())
+    real = replace(other, given=(0,), real_NE=other.panels_ND)
+    assert measures.measure(real, NOTHING).pasted == pytest.approx(0, abs=1e-3)  # each is the real one in its place
+    copied = replace(real, panels_ND=np.repeat(other.panels_ND[:1], N, axis=0))
+    assert measures.measure(copied, NOTHING).pasted == pytest.approx(1, abs=1e-3)

@@ -795,6 +795,18 @@ def test_the_file_says_which_step_it_is_and_why_and_the_outcome_names_a_better_o
     assert stopped.lowest == results.Lowest(2, 0.5, None)
 
 
+def test_only_the_newest_steps_stay_and_that_of_the_lowest_held_out_loss(
+    make_job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([1.0, 0.9, 0.5, 0.6, 0.7, 0.8, 0.9])
+    monkeypatch.setattr(heldout, "measure", lambda *_: {(0.5, 1): next(losses)})
+    job = make_job(steps=6, validate_every=1, save_every=1, keep=2)
+    outcome = run(job)
+    kept = sorted(file.name for file in (job.folder / "steps").iterdir())
+    assert kept == [f"storyboard-{step:06d}.safetensors" for step in (2, 5, 6)]
+    assert outcome.lowest == results.Lowest(2, 0.5, job.folder / "steps" / kept[0])
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_is_an_error_of_the_disk_that_names_the_checkpoint(make_job: Make) -> None:
     job = make_job(steps=2, save_every=1)

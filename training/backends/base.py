@@ -67,6 +67,15 @@ class Prompts:
     references: References = ()
 
 
+@dataclass(frozen=True)
+class NoiseShift:
+    """How noise levels are shifted: by one factor, or by e^mu with mu on a line over the tokens of the canvas."""
+
+    factor: float = 1.0
+    ends: tuple[float, float] | None = None
+    """mu at 256 and at 4,096 tokens; None for one factor."""
+
+
 class Backend(ModelFiles, ABC):
     """One base model of a family."""
 
@@ -247,6 +256,14 @@ class Backend(ModelFiles, ABC):
     def draw_sigma(self, tokens: int, generator: torch.Generator) -> Tensor:
         """One noise level to train at; a scalar tensor on the CPU."""
         return objective.draw_sigma(self.shift(tokens), generator)
+
+    @property
+    def noise_shift(self) -> NoiseShift:
+        """How the noise levels of sampling are shifted."""
+        scheduler = self.config("scheduler")
+        if scheduler.get("use_dynamic_shifting"):
+            return NoiseShift(ends=(scheduler["base_shift"], scheduler["max_shift"]))
+        return NoiseShift(factor=float(scheduler["shift"]))
 
     def noise_levels(self, steps: int, tokens: int) -> Tensor:
         """The noise levels of sampling from 1 to 0, as the model's own pipeline spaces them; steps + 1 values."""

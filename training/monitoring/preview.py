@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from training import dataset, machine, objective, random_streams, sampling
 from training.backends.base import Prompts, dtype_of
@@ -16,6 +18,18 @@ from training.monitoring import figures, heldout
 
 FOLDER = "samples"
 STRIP = "samples.png"
+KEY = "iclora"
+"""Of what a picture was drawn from, in its PNG."""
+
+
+def name_of(step: int, number: int) -> str:
+    """A sample's file name.
+
+    Args:
+        step: 0 for the base alone.
+        number: of the caption, from 1.
+    """
+    return f"{step:06d}-{number}.png"
 
 
 def draw(job: Job, encoded: EncodedDataset, transformer: Any, device: torch.device) -> list[Image.Image]:
@@ -38,11 +52,13 @@ def draw(job: Job, encoded: EncodedDataset, transformer: Any, device: torch.devi
 
 
 def save(job: Job, step: int, images: Sequence[Image.Image]) -> None:
-    """Writes `samples/000250-1.png` and so on."""
+    """Writes `samples/000250-1.png` and so on, each with its caption in it."""
     home = job.folder / FOLDER
     home.mkdir(exist_ok=True)
-    for number, image in enumerate(images, start=1):
-        image.save(home / f"{step:06d}-{number}.png")
+    for number, (image, sample) in enumerate(zip(images, job.prompted, strict=True), start=1):
+        header = PngInfo()
+        header.add_itxt(KEY, json.dumps({"prompt": sample.text, "step": step}, ensure_ascii=False))
+        image.save(home / name_of(step, number), pnginfo=header)
 
 
 def write_strip(job: Job) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.records import Caption
 from pipeline.text import looks
 
 RABBIT = "a red rabbit with a top hat"
@@ -130,3 +131,27 @@ def test_half_of_the_words_or_merely_similar_words_do_not_count(text: str):
 @pytest.mark.parametrize("own", ["", "a man", "the man with a", "with"])
 def test_looks_with_fewer_than_two_meaningful_words_are_never_detected(own: str):
     assert not looks.tells("a man with a man in the man", own)
+
+
+# ---- told again and again
+
+ONCE = f"a story about <Mara>, {RABBIT}, on the beach"
+
+
+@pytest.mark.parametrize(
+    ("summary", "panels", "again"),
+    [
+        (ONCE, ("<Mara> flies a kite", "<Mara>, flying a kite", "<Mara> on the beach"), False),
+        (ONCE, (f"<Mara>, {RABBIT}, flies a kite", "<Mara> sits", "<Mara> runs"), False),
+        (ONCE, tuple(f"a wide shot of <Mara>, {RABBIT}, {act}" for act in ("flying", "sitting", "running")), True),
+        (ONCE, (f"<Mara>, {RABBIT}, sits", "an empty beach", "<Mara> with a top hat, a red rabbit, runs"), True),
+        (ONCE, (f"<Mara>, {RABBIT}, sits", "an empty beach", "a red kite"), False),
+        ("a day out", (f"<Bo>'s kite, <Bo> being {RABBIT}", f"<Bo>, {RABBIT}"), True),
+        ("a story of a red rabbit with a top hat", ("it flies a kite", "it sits"), False),
+        ("a story", ("a red rabbit with a top hat, sitting", "in rain, a red rabbit with a top hat runs"), True),
+        ("a story", ("a red rabbit with a top hat",), False),
+    ],
+)
+def test_looks_that_every_panel_tells_are_noticed(summary: str, panels: tuple[str, ...], again: bool) -> None:
+    names = tuple(dict.fromkeys(looks.NAMED.findall(" ".join((summary, *panels)))))
+    assert looks.in_every_panel(Caption("", "", summary, panels, names=names)) is again

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pipeline.review.markup import document, plain
 
 if TYPE_CHECKING:
-    from iclora.evaluation import Drawn, Evaluation, Result
+    from iclora.evaluation.results import Drawn, Evaluation, Result
 
-HEADS = ("", "score", "above the base", "follows its texts", "keeps together", "nearest to its text", "diversity",
-         "copies", "memorised", "malformed")  # fmt: skip
+COLUMNS: dict[str, Callable[[Result], str]] = {
+    "": lambda one: one.candidate,
+    "score": lambda one: str(one.score),
+    "above the base": lambda one: "" if one.better is None else f"{one.better}, p {one.p:.3f}",
+    "follows its texts": lambda one: str(one.followed),
+    "keeps together": lambda one: str(one.kept),
+    "where every panel tells": lambda one: str(one.kept_each or ""),
+    "subjects": lambda one: str(one.kept_subjects or ""),
+    "nearest to its text": lambda one: str(one.retrieval),
+    "diversity": lambda one: f"{one.diversity.value:.2f}",
+    "copies": lambda one: f"{one.copies.value:.0%}",
+    "memorised": lambda one: f"{one.memorised.value:.0%}",
+    "malformed": lambda one: f"{one.malformed.value:.0%}",
+    "people as told": lambda one: f"{one.people.value:.0f} of 100" if one.people else "",
+    "like the given": lambda one: str(one.to_given or ""),
+    "pasted": lambda one: str(one.pasted or ""),
+}
+"""Heads of the table, and the cells below them; a column without any is left out."""
 STYLE = """
 body { max-width: 1400px; overflow-wrap: anywhere; } .soft { margin: .4rem 0; }
 .table { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; }
@@ -33,24 +50,21 @@ def page(found: Evaluation, about: str) -> str:
         (one.prompt, one.seed): min(one.followed, one.kept) for one in found.grids if one.candidate == found.chosen
     }
     worst_first = sorted(rows, key=chosen.__getitem__)
+    heads = [head for head, cell in COLUMNS.items() if any(map(cell, found.results))]
     parts = [
         "<main><h1>Evaluation</h1>",
         f'<p class="soft">{plain(about)}</p>',
-        f'<div class="table"><table><tr>{"".join(f"<th>{head}</th>" for head in HEADS)}</tr>',
-        *(_result(one) for one in found.results),
-        f"</table></div><p>{plain(found.reason)}</p>",
+        f'<div class="table"><table><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr>',
+        *(_result(one, heads) for one in found.results),
+        f"</table></div><p>{plain(' '.join((found.reason, found.remark)).strip())}</p>",
         *(_row(prompt, seed, rows[prompt, seed]) for prompt, seed in worst_first),
         "</main>",
     ]
     return document("Evaluation", "'self'", STYLE, parts)
 
 
-def _result(one: Result) -> str:
-    better = "" if one.better is None else f"{one.better}, p {one.p:.3f}"
-    cells = [one.candidate, str(one.score), better, str(one.followed), str(one.kept), str(one.retrieval)]
-    shares = (one.copies, one.memorised, one.malformed)
-    cells += [f"{one.diversity.value:.2f}", *(f"{share.value:.0%}" for share in shares)]
-    return f"<tr>{''.join(f'<td>{plain(cell)}</td>' for cell in cells)}</tr>"
+def _result(one: Result, heads: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<td>{plain(COLUMNS[head](one))}</td>' for head in heads)}</tr>"
 
 
 def _row(prompt: str, seed: int, grids: list[Drawn]) -> str:

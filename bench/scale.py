@@ -1,0 +1,144 @@
+"""How the steps that compare a run with itself grow with its size: seconds, the exponent between sizes, peak memory.
+
+    python -m bench.scale [--only copies] [--largest]
+
+Each step runs at sizes that grow by four, on made-up data like that of a run: hashes of which a tenth have near-copies,
+unit vectors of groups from forty films, grids of three panels with 512 numbers each, rows of a data set. The exponent
+is that between the two largest sizes: 1 is linear, 2 quadratic. `--largest` goes on to the sizes that the goals name,
+which takes many minutes. The floor of each step is measured in the same run: one sort of the hashes, one product of the
+matrices, one sort of the rows.
+
+Fails if an exponent is above its goal; those of the choice and of earlier grids are products of two sizes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+
+from pipeline import task
+from pipeline.consistency import similarity
+from pipeline.dataset import split
+from pipeline.duplicates import index
+from pipeline.grouping import choice
+from pipeline.records import Caption, Grid, Group, Position, Record, Row
+
+RADIUS = 6
+NEAR = 0.1
+"""Share of the hashes that are near another."""
+DIMENSIONS, PANELS, FILMS = 512, 3, 40
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step at one size: what is timed, and the least that it could take."""
+
+    run: Callable[[], object]
+    floor: Callable[[], object]
+
+
+def _hashes(count: int) -> Step:
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 1 << 64, count, np.uint64)
+    copies = rng.choice(count, int(NEAR * count), replace=False)
+    for place in copies:
+        flips = rng.choice(64, rng.integers(0, RADIUS + 1), replace=False)
+        hashes[place] = hashes[place - 1] ^ np.bitwise_or.reduce(np.uint64(1) << flips.astype(np.uint64), initial=0)
+    hashes = np.unique(hashes)
+    return Step(lambda: index.pairs(hashes, RADIUS), lambda: np.sort(hashes))
+
+
+def _vectors(count: int, dimensions: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal((count, dimensions), np.float32)
+    return drawn / np.linalg.norm(drawn, axis=-1, keepdims=True)
+
+
+def _choice(count: int) -> Step:
+    vectors, most = _vectors(count, 64), max(1, count // 100)
+    sources = [number % FILMS for number in range(count)]
+    return Step(
+        lambda: choice.farthest_first(vectors, sources, most, most),
+        lambda: (vectors @ vectors[:most].T).max() if count * most < 1 << 28 else None,
+    )
+
+
+def _earlier(count: int) -> Step:
+    panels = _vectors(count * PANELS, DIMENSIONS).reshape(count, PANELS, DIMENSIONS)
+    flat = panels.reshape(-1, DIMENSIONS)
+
+    def product() -> None:
+        for start in range(0, len(flat), 192):
+            flat[: start + 192] @ flat[start : start + 192].T
+
+    return Step(lambda: similarity._earlier(panels), product)
+
+
+def _split(count: int) -> Step:
+    storyboard = task.load("storyboard")
+    rows = []
+    for number in range(count):
+        records = tuple(
+            Record(f"{number}-{panel}", "", "", Position(film=f"{number // 20}.mp4")) for panel in range(PANELS)
+        )
+        group = Group(f"s{number}", storyboard.name, records, "", 1)
+        rows.append(Row(Grid(f"g{number}", group, storyboard.grid_layout, ""), Caption("", "", "", ())))
+    return Step(lambda: split.divide(rows, storyboard), lambda: sorted(row.id for row in rows))
+
+
+STEPS: dict[str, tuple[Callable[[int], Step], tuple[int, ...], int, float]] = {
+    "copies": (_hashes, (16_000, 64_000, 256_000), 1_000_000, 1.2),
+    "choice": (_choice, (4_000, 16_000, 64_000), 1_000_000, 2.0),
+    "earlier": (_earlier, (640, 2_560), 10_000, 2.0),
+    "split": (_split, (4_000, 16_000, 64_000), 256_000, 1.2),
+}
+"""How a step is made, its sizes, the size of its goal, and the largest exponent. The choice takes a hundredth of the
+groups, so its work grows as the square."""
+TOLERANCE = 0.15
+"""Of exponents: the machine is shared."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=list(STEPS))
+    parser.add_argument("--largest", action="store_true", help="go on to the sizes of the goals")
+    options = parser.parse_args()
+    failed = False
+    for name, (make, sizes, goal, most) in STEPS.items():
+        if options.only in {None, name}:
+            failed |= not _measured(name, make, (*sizes, goal) if options.largest else sizes, most)
+    sys.exit(failed)
+
+
+def _measured(name: str, make: Callable[[int], Step], sizes: tuple[int, ...], most: float) -> bool:
+    took = []
+    for size in sizes:
+        step = make(size)
+        took.append(_seconds(step.run))
+        floor = _seconds(step.floor)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{name:8} {size:>9,}: {took[-1]:8.2f} s, floor {floor:8.2f} s, ratio {took[-1] / floor:6.1f}, "
+              f"peak of the process {peak:,.0f} MB", flush=True)  # fmt: skip
+    exponent = math.log(took[-1] / took[-2]) / math.log(sizes[-1] / sizes[-2])
+    print(f"{name:8} exponent {exponent:.2f}, at most {most}", flush=True)
+    return exponent <= most + TOLERANCE
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

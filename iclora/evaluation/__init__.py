@@ -1,0 +1,119 @@
+"""Whether a LoRA keeps its panels together and follows its texts, against its base on the same prompts and noise.
+
+`candidates` is what is compared, `instruments` what measures, `measuring` how, `results` what is found, `report` and
+`page` how it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from iclora import exported
+from iclora.evaluation.candidates import captions, given_panels, open_candidates, told_once, weights_of
+from iclora.evaluation.instruments import open_instruments
+from iclora.evaluation.measuring import Measuring, measured, panels_in
+from iclora.evaluation.report import write
+from iclora.evaluation.results import BASE, Drawn, Evaluation, Result, compare
+from iclora.generation import Loras
+from iclora.prompts import Prompt
+from iclora.run import Run
+from pipeline.errors import BadInput
+from pipeline.progress import Progress, silent
+from pipeline.records import TrainingSample
+from pipeline.task import Given
+from training import dataset
+from training import generate as drawing
+from training.evaluation import statistics
+from training.generator import GenerationRequest, Generator
+from training.sampling import SamplingSettings
+
+__all__ = ["BASE", "Drawn", "Evaluation", "Result", "evaluate"]
+FOLDER = Path("evaluation")
+
+
+def evaluate(  # noqa: PLR0913  (one argument per option)
+    run: Run,
+    loras: Loras = (),
+    *,
+    strengths: Sequence[float] = (),
+    prompts: Sequence[str | Prompt] = (),
+    seeds: int = 2,
+    vectors: str | None = None,
+    detector: str | None = None,
+    settings: Given = (),
+    model: str | None = None,
+    steps: int = 20,
+    guidance: float = 3.5,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Draws the same prompts with the base and with LoRAs, from the same noise, and measures the grids.
+
+    The scale is the run's own: real grids are 1, grids of shuffled real panels 0. Grids with a panel twice count as 0.
+    Written to `evaluation` in the run's folder: the grids, `evaluation.csv`, `evaluation.json`, `evaluation.html`.
+
+    Args:
+        run: with an exported data set; its scorer measures.
+        loras: files, in the order of preference; the run's own LoRA by default.
+        strengths: at which each is tried; as given or 1 by default.
+        prompts: joint captions or `Prompt`s; those of the held-out grids by default.
+        seeds: so many for each prompt, from 0.
+        vectors: an image encoder that compares panels with each other, such as `dino` or a path; the scorer by default.
+        detector: finds people and things, such as `transformers` or a path; without one, nothing is said of subjects.
+        settings: options of the two, such as `{"vectors.model": "vit_base_patch14_dinov2.lvd142m"}`.
+        model, steps, guidance: as for `generate`.
+        progress: called with a candidate and how many of its grids are drawn.
+
+    Raises:
+        BadInput: the run has no data set, no scorer or no LoRA, real grids are no better than shuffled ones, a prompt
+            lacks the text of a panel, or there is no such plug-in or setting.
+        MissingWeights: the base, the scorer, or what compares or finds is not here.
+    """
+    exported.check(run)
+    instruments = open_instruments(run, vectors, detector, settings)
+    data = told_once(run, dataset.read(run.dataset, run.task))
+    texts = captions(prompts, run)
+    if not texts and not data.held_out:
+        raise BadInput("no grids are held out, so there are no prompts; give some with --prompts.")
+    if seeds < 1:
+        raise BadInput(f"an evaluation takes at least 1 seed for each prompt, got --seeds {seeds}.")
+    candidates = open_candidates(run, loras, strengths, model, SamplingSettings(steps, guidance))
+    used = instruments.identity()  # what is missing is said before anything is drawn
+    given = () if texts else given_panels(candidates)
+    asked = [GenerationRequest(text) for text in texts] or [_request(sample, given) for sample in data.held_out]
+    requests = [replace(one, seed=seed) for one in asked for seed in range(seeds)]
+    measuring = Measuring(instruments, run.task, data, given)
+    folder = run.folder / FOLDER
+    grids = _draw(candidates, requests, measuring, folder, progress)
+    results = compare(grids, len(asked), seeds)
+    tuned = {one.candidate: one.score for one in results if one.candidate != BASE}
+    chosen = statistics.choose(tuned)
+    evaluation = Evaluation(
+        folder, results, grids, chosen, measuring.scale, len(asked), seeds, used, given, weights_of(candidates)
+    )
+    write(evaluation)
+    return evaluation
+
+
+def _draw(
+    candidates: Mapping[str, Generator],
+    requests: Sequence[GenerationRequest],
+    measuring: Measuring,
+    folder: Path,
+    progress: Progress,
+) -> tuple[Drawn, ...]:
+    """The grids of all candidates, written and measured."""
+    grids, inputs = list[Drawn](), drawing.encode(candidates[BASE], requests)
+    for name, generator in candidates.items():
+        progress(name, 0, len(requests))
+        drawn = drawing.sample(generator, requests, inputs)
+        progress(name, len(requests), len(requests))
+        grids += measured(name, requests, drawn, generator.layout, measuring, folder)
+    return tuple(grids)
+
+
+def _request(sample: TrainingSample, given: Sequence[int]) -> GenerationRequest:
+    """A real grid to be drawn again, of which some panels are given."""
+    pictures = panels_in(sample) if given else []
+    return GenerationRequest(sample.text, given={panel: pictures[panel] for panel in given})

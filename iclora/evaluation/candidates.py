@@ -1,0 +1,108 @@
+"""What an evaluation compares: the base and LoRAs by step and strength, on which prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+
+from iclora.evaluation.results import BASE
+from iclora.generation import Loras, strengths_of
+from iclora.prompts import Prompt
+from iclora.run import Run
+from pipeline.errors import BadInput
+from pipeline.text import grammar
+from training import lora_file
+from training.dataset import Data
+from training.generator import Adapter, Generator, open_generator
+from training.processes import Processes
+from training.sampling import SamplingSettings
+
+
+def captions(prompts: Sequence[str | Prompt], run: Run) -> list[str]:
+    """
+    Raises:
+        BadInput: one lacks the text of a panel, against which that would be measured, or has seeds or given pictures.
+    """
+    if own := [one for one in prompts if isinstance(one, Prompt) and (one.given or one.seeds)]:
+        raise BadInput(
+            f"the prompt '{own[0].caption(run.task)[:60]}' has seeds or given pictures of its own, and an evaluation "
+            "draws all prompts alike; leave them out."
+        )
+    texts = [one if isinstance(one, str) else one.caption(run.task) for one in prompts]
+    for text in texts:
+        told = grammar.parse(text, run.task).panels
+        if missing := [mark for mark, part in zip_longest(run.task.markers, told) if not part]:
+            raise BadInput(f"the prompt '{text[:60]}' has no text for {missing[0]}; give one for each panel.")
+    return texts
+
+
+def told_once(run: Run, data: Data) -> Data:
+    """A run's data set with captions that tell looks once, which shows whether panels carry them on.
+
+    Captions that tell looks in every panel are rendered anew from what the run knows; those that it has only as text
+    stay as they are.
+    """
+    if run.task.caption.looks != "each":
+        return data
+    once = run.task.model_copy(update={"caption": run.task.caption.model_copy(update={"looks": "once"})})
+    known = {
+        grammar.fold(row.caption.text): grammar.text_of(row.caption.parts, once)
+        for row in run.reviewed()
+        if row.caption.parts
+    }
+    train, held_out = (
+        tuple(replace(one, text=known.get(one.text, one.text)) for one in side) for side in (data.train, data.held_out)
+    )
+    return replace(data, train=train, held_out=held_out)
+
+
+def given_panels(candidates: Mapping[str, Generator]) -> tuple[int, ...]:
+    """Panels, from 0, that a LoRA among the candidates has learnt to be given; none if each draws all."""
+    cards = [one.card for one in candidates.values() if one.card and one.loras]
+    return next((tuple(panel - 1 for panel in card.condition) for card in cards if card.recipe["conditional"]), ())
+
+
+def open_candidates(
+    run: Run, loras: Loras, strengths: Sequence[float], model: str | None, settings: SamplingSettings
+) -> dict[str, Generator]:
+    """The base, then LoRAs by step and strength.
+
+    Raises:
+        BadInput: there is no LoRA, or they are for different bases or canvases.
+    """
+    given = dict(strengths_of(loras)) or {run.lora: 1.0}
+    if missing := [file for file in given if not Path(file).is_file()]:
+        raise BadInput(f"there is no LoRA {missing[0]}; train one with '{run.command('train')}', or name a file.")
+    wanted = [Adapter(Path(file), one) for file, usual in given.items() for one in strengths or (usual,)]
+    wanted.sort(key=lambda one: (card.step if (card := lora_file.find_card(one.file)) else 0, one.strength))
+    device, opened = Processes().device, dict[str, Generator]()
+    for one in wanted:
+        task = None if lora_file.find_card(one.file) else run.task
+        opened[_name(one, wanted)] = open_generator([one], model, settings, device, task)
+    first = next(iter(opened.values()))
+    for name, generator in opened.items():
+        if (generator.backend.model, generator.layout) != (first.backend.model, first.layout):
+            raise BadInput(
+                f"{name} draws on {_on(generator)} and {next(iter(opened))} on {_on(first)}; compare LoRAs of one base "
+                "and canvas."
+            )
+    return {BASE: replace(first, loras=(), given_as="noised"), **opened}
+
+
+def weights_of(candidates: Mapping[str, Generator]) -> dict[str, str]:
+    """SHA-256 of the tensors of every LoRA that draws as it was trained, by candidate."""
+    alone = {name: one.loras[0] for name, one in candidates.items() if one.loras and one.loras[0].strength == 1}
+    return {name: lora_file.digest_of(one.file) for name, one in alone.items()}
+
+
+def _on(generator: Generator) -> str:
+    return f"{generator.backend.model} and {' x '.join(map(str, generator.layout.canvas))} pixels"
+
+
+def _name(one: Adapter, among: Sequence[Adapter]) -> str:
+    """The file's name, with its folder where two have the same, and its strength where it is not 1."""
+    twins = {other.file for other in among if other.file.name == one.file.name}
+    name = str(one.file) if len(twins) > 1 else one.file.stem
+    return name if one.strength == 1 else f"{name} at {one.strength:g}"

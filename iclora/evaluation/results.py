@@ -1,0 +1,215 @@
+"""What an evaluation finds: grids, what a candidate comes to, and the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.evaluation import statistics
+from training.evaluation.measures import Measures, Scale
+from training.evaluation.statistics import Draws, Estimate, Numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One grid of an evaluation."""
+
+    candidate: str
+    prompt: str
+    seed: int
+    file: Path
+    """Relative to the evaluation's folder."""
+    measures: Measures
+    followed: float
+    """0 as shuffled real grids, 1 as real ones; 0 for copies and malformed grids."""
+    kept: float
+    copy: bool
+    """Whether two of its panels are the same picture."""
+    memorised: bool
+    """Whether one of its panels is one that was trained on."""
+    varied: float
+    """How much the scene changes: 0 if it stays the same, 1 as in real grids."""
+    kept_subjects: float | None
+    """As `kept`, of subjects cut out of their panels; None without a detector."""
+    told_each: bool
+    """Whether each panel's own text tells what the others do, which the base draws too."""
+    malformed: bool = False
+    """Whether its panels are not where the layout says."""
+    faults: str = ""
+    """What is malformed, such as "panel 2 is blank"."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a candidate comes to. Shares and means have 95 % intervals."""
+
+    candidate: str
+    score: Estimate
+    """The harmonic mean of how well texts are followed and panels keep together, over the prompts of `kept`."""
+    followed: Estimate
+    kept: Estimate
+    """Over prompts that tell looks once; over all where every prompt tells them in each panel."""
+    retrieval: Estimate
+    """Share of panels that are nearer to their own text than to others of the grid."""
+    diversity: Estimate
+    """How much scenes change from panel to panel, with the subjects greyed out: 1 as in real grids."""
+    copies: Estimate
+    memorised: Estimate
+    malformed: Estimate
+    kept_each: Estimate | None = None
+    """Over prompts whose panels' own texts tell the looks again, which the base draws too; None without such."""
+    kept_subjects: Estimate | None = None
+    """Of subjects cut out; None without a detector, or where real grids' subjects are no more alike than others."""
+    people: Estimate | None = None
+    """People found against people told, 0 to 100; None without a detector, or where no text names anybody."""
+    to_given: Estimate | None = None
+    """Mean cosine of drawn panels and given ones; None where none were given."""
+    pasted: Estimate | None = None
+    """How far drawn panels prefer the given ones to the real ones in their places: 0.5 not at all, 1 copied."""
+    better: Estimate | None = None
+    """By how much the score is above that of the base; None for the base."""
+    p: float | None = None
+    """Of no difference from the base, corrected for the number of candidates (Holm)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Base and LoRAs, compared."""
+
+    folder: Path
+    results: tuple[Result, ...]
+    """The base first."""
+    grids: tuple[Drawn, ...]
+    chosen: str
+    """The first LoRA whose score is within one standard error of the best; smaller steps and strengths come first."""
+    scale: Scale
+    prompts: int
+    seeds: int
+    instruments: Mapping[str, Any]
+    """What measured: the identities of the scorer, the image encoder and the detector."""
+    given: tuple[int, ...] = ()
+    """Panels, from 0, that base and LoRAs were given from the held-out grids."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the tensors of every LoRA that took part as it was trained, by candidate."""
+
+    def lines(self) -> list[str]:
+        """The results, one line for each candidate, and what was chosen."""
+        return [*map(_line, self.results), *(one for one in (self.reason, self.remark) if one)]
+
+    @property
+    def remark(self) -> str:
+        """What the prompts keep the figures from showing, as a sentence; empty if nothing."""
+        if not all(one.told_each for one in self.grids):
+            return ""
+        return (
+            "Every prompt tells the looks in each panel, which the base draws too: give prompts that tell them once, "
+            "in the summary, to see whether panels keep together."
+        )
+
+    @property
+    def reason(self) -> str:
+        """Why a LoRA was chosen among several, as a sentence; empty if there is one."""
+        if len(self.results) <= 2:  # noqa: PLR2004  (the base and one LoRA)
+            return ""
+        return f"{self.chosen} is the first within one standard error of the best score."
+
+    def table(self) -> pd.DataFrame:
+        """Every grid with its figures, one row each."""
+        import pandas as pd
+
+        rows = [asdict(one) | asdict(one.measures) for one in self.grids]
+        return pd.DataFrame(rows).drop(columns="measures")
+
+
+def _line(one: Result) -> str:
+    better = ""
+    if one.better is not None and one.p is not None:
+        better = f", {one.better.value:+.2f} ({one.better.low:+.2f} to {one.better.high:+.2f}, p {one.p:.3f})"
+    more = {
+        "where every panel tells": one.kept_each,
+        "subjects": one.kept_subjects,
+        "people as told": one.people,
+        "like the given": one.to_given,
+        "pasted": one.pasted,
+    }
+    return (
+        f"{one.candidate}: score {one.score}{better}; follows {one.followed}, keeps together {one.kept}, "
+        f"scenes {one.diversity.value:.2f}, copies {one.copies.value:.0%}, memorised {one.memorised.value:.0%}, "
+        f"malformed {one.malformed.value:.0%}"
+        + "".join(f", {name} {value.value:.2f}" for name, value in more.items() if value)
+    )
+
+
+def compare(grids: Sequence[Drawn], prompts: int, seeds: int) -> tuple[Result, ...]:
+    """What every candidate comes to.
+
+    Args:
+        grids: all grids of the candidates, by prompt and seed; the base's too.
+    """
+    names = list(dict.fromkeys(one.candidate for one in grids))
+    columns = {name: _columns(grids, name, prompts, seeds) for name in names}
+    each = np.array([one.told_each for one in grids[: prompts * seeds : seeds]])
+    counts = ~each if not each.all() else each
+    draws = Draws(int(counts.sum()), seeds)
+    scores = {name: draws.score(values["followed"][counts], values["kept"][counts]) for name, values in columns.items()}
+    apart = {name: statistics.difference(scores[name], scores[BASE]) for name in names if name != BASE}
+    corrected = dict(zip(apart, statistics.holm([p for _, p in apart.values()]), strict=True))
+    return tuple(
+        Result(
+            candidate=name,
+            score=scores[name][0],
+            followed=_mean(values["followed"]),
+            kept=_mean(values["kept"][counts]),
+            retrieval=_mean(values["retrieval"]),
+            diversity=_mean(values["diversity"]),
+            copies=_mean(values["copies"]),
+            memorised=_mean(values["memorised"]),
+            malformed=_mean(values["malformed"]),
+            kept_each=_known(values["kept"][each]),
+            kept_subjects=_known(values["kept_subjects"]),
+            people=_known(values["people"]),
+            to_given=_known(values["to_given"]),
+            pasted=_known(values["pasted"]),
+            better=apart[name][0] if name in apart else None,
+            p=corrected.get(name),
+        )
+        for name, values in columns.items()
+    )
+
+
+def _mean(values_PS: Numbers) -> Estimate:
+    return Draws(*values_PS.shape).mean(values_PS)
+
+
+def _known(values_PS: Numbers) -> Estimate | None:
+    """Over the prompts for which a figure is known; None if there are none."""
+    known = values_PS[~np.isnan(values_PS).any(axis=1)]
+    return _mean(known) if len(known) else None
+
+
+def _columns(grids: Sequence[Drawn], name: str, prompts: int, seeds: int) -> dict[str, Numbers]:
+    """Every figure of a candidate: prompts x seeds, NaN where it can't be measured."""
+    own = [one for one in grids if one.candidate == name]
+    figures = {
+        "followed": [one.followed for one in own],
+        "kept": [one.kept for one in own],
+        "retrieval": [one.measures.retrieval for one in own],
+        "diversity": [one.varied for one in own],
+        "copies": [one.copy for one in own],
+        "memorised": [one.memorised for one in own],
+        "malformed": [one.malformed for one in own],
+        "kept_subjects": [one.kept_subjects for one in own],
+        "people": [one.measures.people for one in own],
+        "to_given": [one.measures.to_given for one in own],
+        "pasted": [one.measures.pasted for one in own],
+    }
+    return {key: np.array(values, np.float64).reshape(prompts, seeds) for key, values in figures.items()}

@@ -1,0 +1,1 @@
+"""Detectors, which find people and things in panels, found by name. The protocol is in `base`."""

@@ -1,0 +1,209 @@
+"""What `iclora generate` draws, as a workflow of ComfyUI's stock nodes in the API format, which its page opens too.
+
+Names of nodes and inputs: nodes.py and comfy_extras of https://github.com/Comfy-Org/ComfyUI; files and samplers: its
+official templates (comfyui-workflow-templates-json 0.1.123). The noise is ComfyUI's own, so a seed gives another
+picture there than here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.families.base import ComfyUI
+from pipeline.records import Layout
+from training.backends.base import Backend
+from training.config import MINIATURE
+
+Link = list[Any]
+"""An output of a node: the node's id and the output's number."""
+
+SEEDS = 1 << 64
+"""So many seeds ComfyUI's noise has."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a workflow draws."""
+
+    name: str
+    """Start of the names of saved pictures."""
+    prompt: str
+    layout: Layout
+    steps: int
+    guidance: float
+    """As the model's own pipeline in diffusers counts it."""
+    seed: int = 0
+    loras: Mapping[str, float] = field(default_factory=dict)
+    """Strengths by the names of their files in models/loras."""
+    given: Mapping[int, str] = field(default_factory=dict)
+    """Names of pictures in ComfyUI's input folder by panel, from 0. They are noised along."""
+    keep_given: bool = False
+    """Whether given pictures are pasted back, unchanged to the pixel."""
+
+
+def obstacle(backend: Backend) -> str:
+    """Why there can be no workflow for a base, as half a sentence; empty if there can be one."""
+    if backend.folder == MINIATURE:
+        return "ComfyUI can't load the miniature"
+    if backend.family.comfyui is None:
+        return f"ComfyUI's files for {backend.BASE} are not known here"
+    return ""
+
+
+CLEAN = (
+    "ComfyUI's stock nodes show the model given panels with noise at every step, and this LoRA has learnt them clean"
+)
+"""Why there can be no workflow with given panels for a conditional LoRA."""
+
+
+def workflow(backend: Backend, drawing: Drawing) -> dict[str, Any]:
+    """The nodes by their ids.
+
+    Args:
+        backend: one without an `obstacle`.
+    """
+    about = backend.family.comfyui
+    assert about is not None, obstacle(backend)
+    graph = _Graph()
+    vae = graph.add("VAELoader", f"{about.vae} in models/vae", vae_name=about.vae)
+    model = _model(graph, backend, about, drawing)
+    positive, negative, cfg = _conditions(graph, backend, about, drawing)
+    pictures = {panel: _given(graph, drawing, panel, name) for panel, name in sorted(drawing.given.items())}
+    latent = _canvas(graph, about, drawing, pictures, vae)
+    sampled = graph.add(
+        "KSampler",
+        "draw the grid",
+        model=model,
+        seed=drawing.seed % SEEDS,
+        steps=drawing.steps,
+        cfg=cfg,
+        sampler_name="euler",
+        scheduler="simple",
+        positive=positive,
+        negative=negative,
+        latent_image=latent,
+        denoise=1.0,  # less leaves panels blank: ali-vilab/In-Context-LoRA#8
+    )
+    grid = graph.add("VAEDecode", "the grid", samples=sampled, vae=vae)
+    if drawing.keep_given:
+        grid = _pasted(graph, drawing.layout, grid, pictures)
+    _save(graph, drawing, grid)
+    return graph.nodes
+
+
+class _Graph:
+    def __init__(self) -> None:
+        self.nodes: dict[str, Any] = {}
+
+    def add(self, kind: str, title: str, **inputs: Any) -> Link:
+        """Adds a node; returns its first output."""
+        number = str(len(self.nodes) + 1)
+        self.nodes[number] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
+        return [number, 0]
+
+
+def _model(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing) -> Link:
+    """The base with the LoRAs and the noise levels of the canvas. Left to itself, ComfyUI takes those of a square of a
+    million pixels for every canvas of FLUX.1."""
+    name = backend.folder.name if backend.folder else backend.model.rpartition("/")[2]
+    file = about.model if backend.model == backend.family.model else f"{name}.safetensors"
+    model = graph.add("UNETLoader", f"{file} in models/diffusion_models", unet_name=file, weight_dtype="default")
+    for lora, strength in drawing.loras.items():
+        model = graph.add(
+            "LoraLoaderModelOnly", f"{lora} in models/loras", model=model, lora_name=lora, strength_model=strength
+        )
+    shift, (width, height) = backend.noise_shift, drawing.layout.canvas
+    if shift.ends:
+        return graph.add(
+            "ModelSamplingFlux",
+            "noise levels of the canvas",
+            model=model,
+            base_shift=shift.ends[0],
+            max_shift=shift.ends[1],
+            width=width,
+            height=height,
+        )
+    return graph.add("ModelSamplingAuraFlow", "noise levels", model=model, shift=shift.factor)
+
+
+def _conditions(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing) -> tuple[Link, Link, float]:
+    """What the prompt and its opposite give, and the strength of classifier-free guidance; 1 is none."""
+    names = ", ".join(about.encoders)
+    where = f"{names} in models/text_encoders"
+    if len(about.encoders) == 1:
+        clip = graph.add("CLIPLoader", where, clip_name=about.encoders[0], type=about.encoder_type)
+    else:
+        first, second = about.encoders
+        clip = graph.add("DualCLIPLoader", where, clip_name1=first, clip_name2=second, type=about.encoder_type)
+    text = graph.add("CLIPTextEncode", "the joint caption", text=drawing.prompt, clip=clip)
+    if backend.guidance == "classifier-free":
+        empty = graph.add("CLIPTextEncode", "the empty caption", text="", clip=clip)
+        return text, empty, drawing.guidance - backend.NEUTRAL + 1
+    unused = graph.add("ConditioningZeroOut", "not used at cfg 1", conditioning=text)
+    if backend.guidance == "embedded":
+        text = graph.add("FluxGuidance", "guidance", conditioning=text, guidance=drawing.guidance)
+    return text, unused, 1.0
+
+
+def _given(graph: _Graph, drawing: Drawing, panel: int, name: str) -> Link:
+    """A given picture in its panel's size."""
+    loaded = graph.add("LoadImage", f"what panel {panel + 1} shows", image=name)
+    layout = drawing.layout
+    return graph.add(
+        "ImageScale",
+        f"panel {panel + 1}, cropped",
+        image=loaded,
+        upscale_method="lanczos",
+        width=layout.panel_width,
+        height=layout.panel_height,
+        crop="center",
+    )
+
+
+def _canvas(graph: _Graph, about: ComfyUI, drawing: Drawing, pictures: Mapping[int, Link], vae: Link) -> Link:
+    """The empty canvas, with the given pictures and a mask of what is to be drawn.
+
+    Pictures are encoded one by one: on a canvas, what surrounds them would get into their latents.
+    """
+    layout = drawing.layout
+    width, height = layout.canvas
+    latents = graph.add(about.latent, "the canvas", width=width, height=height, batch_size=1)
+    if not pictures:
+        return latents
+    mask = graph.add("SolidMask", "draw everything ...", value=1.0, width=width, height=height)
+    side = {"width": layout.panel_width, "height": layout.panel_height}
+    for panel, picture in pictures.items():
+        place = dict(zip("xy", layout.boxes[panel][:2], strict=True))
+        encoded = graph.add("VAEEncode", f"panel {panel + 1}", pixels=picture, vae=vae)
+        title = f"with panel {panel + 1}"
+        latents = graph.add("LatentComposite", title, samples_to=latents, samples_from=encoded, feather=0, **place)
+        kept = graph.add("SolidMask", f"panel {panel + 1}", value=1.0, **side)
+        title = f"... but panel {panel + 1}"
+        mask = graph.add("MaskComposite", title, destination=mask, source=kept, operation="subtract", **place)
+    return graph.add("SetLatentNoiseMask", "what is to be drawn", samples=latents, mask=mask)
+
+
+def _pasted(graph: _Graph, layout: Layout, grid: Link, pictures: Mapping[int, Link]) -> Link:
+    for panel, picture in pictures.items():
+        x, y = layout.boxes[panel][:2]
+        grid = graph.add(
+            "ImageCompositeMasked",
+            f"with panel {panel + 1} as given",
+            destination=grid,
+            source=picture,
+            x=x,
+            y=y,
+            resize_source=False,
+        )
+    return grid
+
+
+def _save(graph: _Graph, drawing: Drawing, grid: Link) -> None:
+    """The grid and its panels. ImageCrop is deprecated, and is the one that older and newer versions both have."""
+    graph.add("SaveImage", "save the grid", images=grid, filename_prefix=f"{drawing.name}/grid")
+    for panel, (left, top, right, bottom) in enumerate(drawing.layout.boxes, 1):
+        box = {"x": left, "y": top, "width": right - left, "height": bottom - top}
+        cut = graph.add("ImageCrop", f"panel {panel}", image=grid, **box)
+        graph.add("SaveImage", f"save panel {panel}", images=cut, filename_prefix=f"{drawing.name}/panel{panel}")

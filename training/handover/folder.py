@@ -1,0 +1,188 @@
+"""Writes the hand-over folder of a LoRA: everything that it takes to draw with it elsewhere, and its card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline import families, files
+from pipeline.errors import BadInput
+from pipeline.families.base import Recipe
+from training import lora_file
+from training.backends.base import Backend
+from training.config import Dtype
+from training.generator import base_of
+from training.handover import card as model_card
+from training.handover import comfy, gallery
+from training.handover.card import GALLERY, Contents
+from training.handover.comfy import Drawing
+from training.handover.header import skeleton, thumbnail_of
+from training.handover.script import script
+from training.lora_file import Card
+
+CARD, SCRIPT = "README.md", "generate.py"
+EVALUATION = Path("evaluation", "evaluation.json")
+"""Of a run, relative to its folder."""
+
+DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a LoRA is handed over."""
+
+    dtype: Dtype = "fp32"
+    """Of the weights in the file."""
+    given: tuple[int, ...] = ()
+    """Panels, from 1, that are given in the workflow for given panels; if none are named, those that the LoRA has
+    learnt with, or the first."""
+    keep_given: bool = False
+    """Whether that workflow pastes given pictures back."""
+    data_set: str = ""
+    """The data set's name on the hub."""
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What was written."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    """Relative to the folder."""
+    remarks: tuple[str, ...]
+    """What is not there, and why, as sentences."""
+
+
+def write(lora: Path, folder: Path, options: Options, model: str | None = None) -> Handover:
+    """Writes everything anew; what the folder holds besides stays.
+
+    Args:
+        lora: a file of iclora's. Samples and an evaluation of it that lie beside it, as in a run, are taken up.
+        model: where its base is, if that is a folder.
+
+    Raises:
+        BadInput: the file is not iclora's or is damaged, or an option names a panel that there is not.
+    """
+    card = lora_file.find_card(lora)
+    if card is None:
+        raise BadInput(
+            f"{lora} was not written by iclora, so nothing is known of its base and panels to hand over; draw with it "
+            f"by 'iclora generate {lora} --task TASK'."
+        )
+    if wrong := [panel for panel in options.given if not 1 <= panel <= card.layout.size]:
+        raise BadInput(f"panel {wrong[0]} can't be given, the LoRA's grids have panels 1 to {card.layout.size}.")
+    backend = base_of(lora, card, model)
+    weights, samples = lora_file.read_weights(lora), gallery.find(lora, card.step)
+    name, digest = f"{card.task}.safetensors", lora_file.digest_of(lora)
+    drawing = Drawing(
+        name=card.task,
+        prompt=samples[0].prompt if samples else skeleton(card),
+        layout=card.shown,
+        **_sampling(card),
+        loras={name: 1.0},
+    )
+    thumbnail = thumbnail_of(samples[0].picture) if samples else b""
+    folder.mkdir(parents=True, exist_ok=True)
+    lora_file.write(folder / name, weights, 1.0, card, thumbnail=thumbnail, dtype=DTYPES[options.dtype])
+    _clear(folder, card)
+    workflows, remarks = _workflows(folder, backend, card, drawing, options)
+    if draws_text := card.recipe["conditional"] < 1:
+        revision = _commit(card) if backend.folder is None else None
+        files.write(folder / SCRIPT, script(backend, revision, drawing, SCRIPT))
+    else:
+        remarks.append(
+            "There is no diffusers script: the LoRA draws around given panels without noise, which no pipeline of "
+            "diffusers shows to a model; draw with 'iclora generate' and --given."
+        )
+    if not samples:
+        remarks.append(f"There are no samples of step {card.step} beside {lora}, so the card has no pictures.")
+    for number, sample in enumerate(samples, 1):
+        _copy(sample.picture, folder / model_card.picture_name(number))
+        if sample.base:
+            _copy(sample.base, folder / model_card.picture_name(number, base=True))
+    contents = Contents(
+        lora=name,
+        script=SCRIPT if draws_text else "",
+        workflows=workflows,
+        remarks=remarks,
+        gallery=samples,
+        evaluation=_evaluation(lora, digest),
+        data_set=options.data_set,
+    )
+    files.write(folder / CARD, model_card.write(card, digest, backend, drawing, contents))
+    written = [name, *workflows, *([SCRIPT] if draws_text else []), CARD, *([GALLERY] if samples else [])]
+    return Handover(folder, tuple(map(Path, written)), tuple(remarks))
+
+
+def _workflows(
+    folder: Path, backend: Backend, card: Card, drawing: Drawing, options: Options
+) -> tuple[dict[str, str], list[str]]:
+    """Writes the workflows that draw as the LoRA has learnt; returns what each is for, and why one is missing."""
+    if why := comfy.obstacle(backend):
+        return {}, [f"There is no ComfyUI workflow: {why}."]
+    found, remarks = dict[str, str](), list[str]()
+    share, (text_alone, around_given) = card.recipe["conditional"], _workflow_names(card)
+    if share < 1:
+        found[text_alone] = "for text alone"
+        _write_json(folder / text_alone, comfy.workflow(backend, drawing))
+    if share:
+        remarks.append(
+            f"There is no ComfyUI workflow for given panels: {comfy.CLEAN}; draw with 'iclora generate' and --given."
+        )
+        return found, remarks
+    given = options.given or card.condition or (1,)
+    around = replace(drawing, given={panel - 1: f"panel{panel}.png" for panel in given}, keep_given=options.keep_given)
+    found[around_given] = f"around given panels ({', '.join(map(str, given))})"
+    _write_json(folder / around_given, comfy.workflow(backend, around))
+    return found, remarks
+
+
+def _workflow_names(card: Card) -> tuple[str, str]:
+    """For text alone, and for given panels."""
+    return f"{card.task}-comfyui.json", f"{card.task}-given-comfyui.json"
+
+
+def _clear(folder: Path, card: Card) -> None:
+    """Takes away what an earlier hand-over of the same task wrote and this one may not: it would be sent along."""
+    for file in (*(folder / GALLERY).glob("[0-9]*.png"), *map(folder.joinpath, (*_workflow_names(card), SCRIPT))):
+        file.unlink(missing_ok=True)
+
+
+def _sampling(card: Card) -> dict[str, Any]:
+    """Steps and guidance with which the family's samples are drawn."""
+    usual = families.load(card.family).recipe
+    keys = {"steps": "sample_steps", "guidance": "guidance"}
+    return {name: usual.get(key, Recipe.model_fields[key].default) for name, key in keys.items()}
+
+
+def _write_json(file: Path, content: Any) -> None:
+    files.write(file, json.dumps(content, ensure_ascii=False, indent=1))
+
+
+def _copy(picture: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(to) as part:
+        shutil.copyfile(picture, part)
+
+
+def _commit(card: Card) -> str | None:
+    """The commit of a base on the hub, as `Backend.identity` writes it before a slash."""
+    commit, on_hub, _ = card.weights.partition("/")
+    return commit if on_hub else None
+
+
+def _evaluation(lora: Path, digest: str) -> dict[str, Any] | None:
+    """The run's last evaluation, if this LoRA took part."""
+    for home in lora.resolve().parents[1:3]:  # a run's LoRA lies in `training`, a checkpoint one folder deeper
+        try:
+            found: dict[str, Any] = json.loads((home / EVALUATION).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if any(one.get("weights") == digest for one in found["candidates"]):
+            return found
+    return None

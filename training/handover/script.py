@@ -1,0 +1,77 @@
+"""What `iclora generate` draws, as a script of a few lines that needs diffusers and not iclora."""
+
+from __future__ import annotations
+
+from training.backends.base import Backend
+from training.handover.comfy import Drawing
+from training.random_streams import seed_of
+
+TEMPLATE = '''\
+"""Draws an image set with {lora} by diffusers; needs torch, diffusers, transformers and peft.
+
+    python {file} ["another joint caption"]
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from diffusers import {pipeline}
+
+HERE = Path(__file__).parent
+BASE, REVISION = {base!r}, {revision!r}
+PROMPT = {prompt!r}
+PANELS = {boxes!r}  # left, top, right, bottom
+
+on_gpu = torch.cuda.is_available()
+pipeline = {pipeline}.from_pretrained(
+    BASE, revision=REVISION, {dtype}=torch.bfloat16 if on_gpu else torch.float32
+)
+pipeline.load_lora_weights(HERE, weight_name={lora!r})
+if on_gpu:
+    pipeline.enable_model_cpu_offload()
+grid = pipeline(
+    prompt=sys.argv[1] if len(sys.argv) > 1 else PROMPT,
+    width={width},
+    height={height},
+    num_inference_steps={steps},
+    guidance_scale={guidance},
+    max_sequence_length={limit},
+    generator=torch.Generator().manual_seed({seed}),  # the noise of `iclora generate --seed {given_seed}`
+).images[0]
+grid.save(HERE / "generated.png")
+for number, box in enumerate(PANELS, 1):
+    grid.crop(box).save(HERE / f"generated-{{number}}.png")
+'''
+
+
+def script(backend: Backend, revision: str | None, drawing: Drawing, file: str) -> str:
+    """The script's text.
+
+    Args:
+        revision: commit of a base on the hub.
+        drawing: with one LoRA, which lies beside the script, and no given pictures.
+        file: the script's own name.
+    """
+    import diffusers
+
+    width, height = drawing.layout.canvas
+    (lora,) = drawing.loras
+    documented = diffusers.DiffusionPipeline.from_pretrained.__doc__ or ""
+    return TEMPLATE.format(
+        lora=lora,
+        file=file,
+        pipeline=backend.PIPELINE,
+        dtype="torch_dtype" if "torch_dtype (" in documented else "dtype",  # renamed by diffusers 0.42
+        base=str(backend.folder.resolve()) if backend.folder else backend.model,
+        revision=revision,
+        prompt=drawing.prompt,
+        boxes=list(drawing.layout.boxes),
+        width=width,
+        height=height,
+        steps=drawing.steps,
+        guidance=drawing.guidance,
+        limit=backend.text_limit,
+        seed=seed_of(drawing.seed, "generate"),
+        given_seed=drawing.seed,
+    )
