@@ -21,7 +21,6 @@ from iclora.prompts import Prompt
 from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.progress import Progress, silent
-from pipeline.records import TrainingSample
 from pipeline.task import Given
 from training import dataset
 from training import generate as drawing
@@ -74,14 +73,12 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     instruments = open_instruments(run, vectors, detector, settings)
     data = told_once(run, dataset.read(run.dataset, run.task))
     texts = captions(prompts, run)
-    if not texts and not data.held_out:
-        raise BadInput("no grids are held out, so there are no prompts; give some with --prompts.")
     if seeds < 1:
         raise BadInput(f"an evaluation takes at least 1 seed for each prompt, got --seeds {seeds}.")
     candidates = open_candidates(run, loras, strengths, model, SamplingSettings(steps, guidance))
     used = instruments.identity()  # what is missing is said before anything is drawn
     given = () if texts else given_panels(candidates)
-    asked = [GenerationRequest(text) for text in texts] or [_request(sample, given) for sample in data.held_out]
+    asked = _asked(texts, data, given)
     requests = [replace(one, seed=seed) for one in asked for seed in range(seeds)]
     measuring = Measuring(instruments, run.task, data, given)
     folder = run.folder / FOLDER
@@ -113,7 +110,18 @@ def _draw(
     return tuple(grids)
 
 
-def _request(sample: TrainingSample, given: Sequence[int]) -> GenerationRequest:
-    """A real grid to be drawn again, of which some panels are given."""
-    pictures = panels_in(sample) if given else []
-    return GenerationRequest(sample.text, given={panel: pictures[panel] for panel in given})
+def _asked(texts: Sequence[str], data: dataset.Data, given: Sequence[int]) -> list[GenerationRequest]:
+    """Prompts of the user's own, else the held-out grids to be drawn again, of which some panels are given.
+
+    Raises:
+        BadInput: there are neither.
+    """
+    if texts:
+        return [GenerationRequest(text) for text in texts]
+    if not data.held_out:
+        raise BadInput("no grids are held out, so there are no prompts; give some with --prompts.")
+    pictures = [panels_in(sample) if given else [] for sample in data.held_out]
+    return [
+        GenerationRequest(sample.text, given={panel: panels[panel] for panel in given})
+        for sample, panels in zip(data.held_out, pictures, strict=True)
+    ]

@@ -137,15 +137,16 @@ def _line(one: Result) -> str:
     more = {
         "where every panel tells": one.kept_each,
         "subjects": one.kept_subjects,
-        "people as told": one.people,
         "like the given": one.to_given,
         "pasted": one.pasted,
     }
+    people = f", people as told {one.people.value:.0f} of 100" if one.people else ""
     return (
         f"{one.candidate}: score {one.score}{better}; follows {one.followed}, keeps together {one.kept}, "
         f"scenes {one.diversity.value:.2f}, copies {one.copies.value:.0%}, memorised {one.memorised.value:.0%}, "
         f"malformed {one.malformed.value:.0%}"
         + "".join(f", {name} {value.value:.2f}" for name, value in more.items() if value)
+        + people
     )
 
 

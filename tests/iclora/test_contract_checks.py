@@ -168,3 +168,58 @@ def make(model, revision=None):
             testing.check_backend("mine", testing.MODELS / "flux")
         with pytest.warns(BrokenPlugin, match="left out: no base model named 'flux-nobody'"):
             assert job.find_backend("flux-1", str(testing.MODELS / "flux"), None).BASE == "flux-1"
+
+
+INSTRUMENT = """
+import numpy as np
+from pipeline import plugins
+from training.evaluation.detectors.base import Detection
+
+class Options(plugins.Options):
+    pass
+
+class Mine:
+    def identity(self):
+        return {"KIND": "mine"}
+    def image_vectors(self, images):
+        return RESULT
+    def detect(self, images):
+        return RESULT
+
+def make(options):
+    plugins.parse_options(Options, "the KIND mine", options)
+    return Mine()
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "result", "rule"),
+    [
+        ("image encoder", "np.ones((len(images), 1), np.float32)", ""),
+        ("image encoder", "np.ones((len(images), 2), np.float32)", "image vectors must have unit length, got 1.41"),
+        ("image encoder", "np.ones((1, 1), np.float32)", "image vectors must be one row for each of 5"),
+        ("detector", "[[Detection((0, 0, 9, 9), 'person', 0.5)] for _ in images]", ""),
+        (
+            "detector",
+            "[[Detection((0, 0, 900, 9), 'person', 0.5)] for _ in images]",
+            r"within its image of \(256, 128\)",
+        ),
+        ("detector", "[[Detection((9, 0, 9, 9), 'person', 0.5)] for _ in images]", "a box must have an area"),
+        (
+            "detector",
+            "[[Detection((0, 0, 9, 9), 'person', 50)] for _ in images]",
+            "a score must be from 0 to 1, got 50",
+        ),
+        ("detector", "[[] for _ in images[1:]]", "each of 5 images must get a list, got 4"),
+    ],
+)
+def test_image_encoders_and_detectors_of_another_form_are_refused(
+    tmp_path: Path, kind: str, result: str, rule: str
+) -> None:
+    path = mine(tmp_path, INSTRUMENT.replace("KIND", kind).replace("RESULT", result))
+    check = testing.check_detector if kind == "detector" else testing.check_image_encoder
+    if not rule:
+        check(path)
+        return
+    with pytest.raises(AssertionError, match=rule):
+        check(path)

@@ -54,6 +54,18 @@ BLANK = 12.0
 
 
 @dataclass(frozen=True)
+class _Seam:
+    """What is at the place of a seam."""
+
+    start: int
+    """The first boundary of the place."""
+    is_lost: bool
+    """No seam is there, although it would be seen."""
+    continues: bool
+    """One picture goes on across it."""
+
+
+@dataclass(frozen=True)
 class _Strip:
     """The panels of one column from top to bottom, or of one row from left to right; what is between its lines."""
 
@@ -78,10 +90,21 @@ class _Strip:
     def slack(self) -> int:
         return max(2, round(self.side * PLACE))
 
+    @property
+    def seams(self) -> list[_Seam]:
+        """What is at the places of the seams."""
+        return [self._seam(self.around(seam, self.slack)) for seam in range(len(self.panels) - 1)]
+
     def around(self, seam: int, reach: int) -> slice:
         """Boundaries near the place of a seam; the first is between panels 0 and 1."""
         place = round((seam + 1) * self.side)
         return slice(max(0, place - reach), place + reach + 1)
+
+    def _seam(self, own: slice) -> _Seam:
+        seen, rich = self.breaks[own].max() >= NO_SEAM, self.structure[own] >= STRUCTURE
+        # Margins of slides and bars of films are flat at the seam: whether there is one can't be seen.
+        is_lost, continues = not seen and rich.any(), not seen and (rich & (self.alike[own] >= CONTINUES)).all()
+        return _Seam(own.start, bool(is_lost), bool(continues))
 
 
 def faults(grid: Image.Image, layout: Layout, given: Collection[int] = ()) -> tuple[str, ...]:
@@ -93,8 +116,10 @@ def faults(grid: Image.Image, layout: Layout, given: Collection[int] = ()) -> tu
     """
     ours = {panel + 1 for panel in range(layout.size) if panel not in given}
     found = [f"panel {panel} is blank" for panel in _blank(grid, layout) if panel in ours]
-    for strip in _strips(grid, layout):
-        found += _of_strip(strip, ours)
+    strips = list(_strips(grid, layout))
+    for strip in strips:
+        seams = [one for other in strips if other.upright == strip.upright for one in other.seams]
+        found += _of_strip(strip, ours, all_lost=len(seams) > 1 and all(one.is_lost for one in seams))
     return tuple(found)
 
 
@@ -153,26 +178,25 @@ def _usual(steps_LW: Floats) -> Floats:
     return np.asarray(np.median([padded[NEAR + shift :][:lines] for shift in away], axis=0), np.float32)
 
 
-def _of_strip(strip: _Strip, ours: Collection[int]) -> Iterator[str]:
+def _of_strip(strip: _Strip, ours: Collection[int], *, all_lost: bool) -> Iterator[str]:
+    """
+    Args:
+        ours: panels that were generated.
+        all_lost: whether no seam in this direction is in its place, so that all may be shifted.
+    """
     moved: list[int] = []
-    places = [strip.around(seam, strip.slack) for seam in range(len(strip.panels) - 1)]
-    seen = [strip.breaks[own].max() >= NO_SEAM for own in places]
-    # Margins of slides and bars of films are flat at the seam: whether there is one can't be seen.
-    rich = [strip.structure[own] >= STRUCTURE for own in places]
-    all_lost = len(places) > 1 and not any(seen) and all(map(np.any, rich))
-    for seam, (one, other) in enumerate(itertools.pairwise(strip.panels)):
-        own = places[seam]
-        continues = (rich[seam] & (strip.alike[own] >= CONTINUES)).all()
-        if seen[seam] or not (continues or all_lost) or not {one, other} & set(ours):
+    for number, (seam, (one, other)) in enumerate(zip(strip.seams, itertools.pairwise(strip.panels), strict=True)):
+        if not (seam.continues or all_lost) or not {one, other} & set(ours):
             continue
-        wide = strip.around(seam, round(strip.side * REACH))
+        wide = strip.around(number, round(strip.side * REACH))
         found = wide.start + int(strip.breaks[wide].argmax())
         if strip.breaks[found] >= MOVED:
             moved.append(found)
-            way = ("down" if found > own.start else "up") if strip.upright else "right" if found > own.start else "left"
-            share = abs(found - round((seam + 1) * strip.side)) / strip.side
+            ways = ("down", "up") if strip.upright else ("right", "left")
+            share = abs(found - round((number + 1) * strip.side)) / strip.side
+            way = ways[found < seam.start]
             yield f"the seam between panels {one} and {other} is {share:.0%} of a panel too far {way}"
-        elif continues:
+        elif seam.continues:
             yield f"panels {one} and {other} are one picture"
     for number, panel in enumerate(strip.panels):
         if panel in ours and (place := _further(strip, number, moved)) is not None:

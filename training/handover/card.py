@@ -23,7 +23,7 @@ FIGURES = {
     "score": "score (1: as real grids, 0: as shuffled ones)",
     "followed": "follows its texts",
     "kept": "keeps together",
-    "diversity": "diversity",
+    "diversity": "diversity of scenes (1: as in real grids)",
     "copies": "grids with one panel twice",
     "malformed": "malformed grids",
     "memorised": "grids with a panel that was trained on",
