@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -15,8 +16,11 @@ from iclora.prompts import Prompt
 from pipeline import files, pixels
 from pipeline import task as tasks
 from pipeline.errors import BadInput
+from pipeline.records import Layout
+from pipeline.wording import counted
 from training import generate as drawing
 from training import generator as setup
+from training.evaluation import seams
 from training.generator import Adapter, GenerationRequest, Generator
 from training.handover import comfy
 from training.processes import Processes
@@ -34,7 +38,11 @@ KEY = "iclora"
 COMFYUI = "prompt"
 """Of a workflow in a PNG, where ComfyUI's page looks for it."""
 
-Loras = str | Path | Iterable[str | Path] | Mapping[str | Path, float]
+LAYOUT = re.compile(r"(\d{1,2})x(\d{1,2}):(\d{1,5})x(\d{1,5})")
+APART = 1_000_003
+"""Between the seeds with which a malformed grid is drawn again: far from what users count up from theirs."""
+
+Loras = str | Path | Iterable[str | Path | tuple[str | Path, float]] | Mapping[str | Path, float]
 Prompts = str | Prompt | Iterable[str | Prompt]
 
 
@@ -50,6 +58,19 @@ class ImageSet:
     """What it was generated from, as plain values: prompt, seed, LoRAs, base, ..."""
     workflow: Mapping[str, Any] | None = None
     """The same drawing in ComfyUI, in its API format; None where its stock nodes can't do it."""
+    faults: tuple[str, ...] = ()
+    """What is wrong with its panels, such as "panel 2 is blank"; none if they are where the layout says."""
+    tries: int = 1
+    """With how many seeds it was drawn until it was whole, or as good as it gets."""
+
+    @property
+    def remark(self) -> str:
+        """What is to be said of the grid's panels, to follow its name; empty if they are whole at the first try."""
+        if self.faults:
+            tried = f" (the best of {self.tries} seeds)" if self.tries > 1 else ""
+            return f"is malformed: {'; '.join(self.faults)}{tried}"
+        again = counted(self.tries - 1, "malformed one", "malformed ones")
+        return f"is drawn with seed {self.recipe['seed']} after {again}" if self.tries > 1 else ""
 
     def save(self, grid: Path, panels: Sequence[Path], recipe: Path) -> None:
         """Writes the files; `Generation.free_files` names such as are free. If the grid's is a PNG, it holds the
@@ -74,9 +95,9 @@ class Generation:
     """Image sets that are about to be drawn; checked, but nothing is loaded yet."""
 
     def __init__(
-        self, generator: Generator, requests: Sequence[GenerationRequest], *, keep_given: bool = False
+        self, generator: Generator, requests: Sequence[GenerationRequest], *, keep_given: bool = False, retry: int = 0
     ) -> None:
-        self.generator, self.requests, self.keep_given = generator, requests, keep_given
+        self.generator, self.requests, self.keep_given, self.retry = generator, requests, keep_given, retry
 
     @property
     def remarks(self) -> list[str]:
@@ -92,25 +113,42 @@ class Generation:
             BadInput: a prompt is longer than the text encoder reads, there is no such way of drawing, or the GPU's
                 memory is too small.
         """
-        grids = drawing.draw(self.generator, self.requests)
-        if self.keep_given:
-            grids = [
-                drawing.with_given(self.generator, grid, request)
-                for grid, request in zip(grids, self.requests, strict=True)
+        inputs = drawing.encode(self.generator, self.requests)
+        sets = self._drawn(self.requests, inputs)
+        for again in range(1, self.retry + 1):
+            malformed = [place for place, one in enumerate(sets) if one.faults]
+            if not malformed:
+                break
+            requests = [
+                replace(self.requests[place], seed=self.requests[place].seed + again * APART) for place in malformed
             ]
+            drawn = self._drawn(requests, [inputs[place] for place in malformed])
+            for place, one in zip(malformed, drawn, strict=True):
+                best = min(sets[place], one, key=lambda one: len(one.faults))
+                sets[place] = replace(best, tries=again + 1)
+        return sets
+
+    def _drawn(self, requests: Sequence[GenerationRequest], inputs: Sequence[drawing.Inputs]) -> list[ImageSet]:
         return [
-            ImageSet(
-                grid, tuple(pixels.cut(grid, self.generator.layout)), self._recipe(request), self._workflow(request)
-            )
-            for grid, request in zip(grids, self.requests, strict=True)
+            self._image_set(grid, request)
+            for grid, request in zip(drawing.sample(self.generator, requests, inputs), requests, strict=True)
         ]
 
-    def _recipe(self, request: GenerationRequest) -> dict[str, Any]:
+    def _image_set(self, grid: Image.Image, request: GenerationRequest) -> ImageSet:
+        layout = self.generator.layout
+        if self.keep_given:
+            grid = drawing.with_given(self.generator, grid, request)
+        faults = seams.faults(grid, layout, request.given)
+        panels, recipe = tuple(pixels.cut(grid, layout)), self._recipe(request, faults)
+        return ImageSet(grid, panels, recipe, self._workflow(request), faults)
+
+    def _recipe(self, request: GenerationRequest, faults: Sequence[str]) -> dict[str, Any]:
         return {
             **self._common,
             "prompt": request.prompt,
             "seed": request.seed,
             "given": sorted(panel + 1 for panel in request.given),
+            "faults": list(faults),
         }
 
     def _workflow(self, request: GenerationRequest) -> dict[str, Any] | None:
@@ -192,62 +230,106 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
     given: Mapping[int, str | Path | Image.Image] | None = None,
     keep_given: bool = False,
     task: str | Path | None = None,
+    layout: str | None = None,
     model: str | None = None,
     weights: BaseWeights = "auto",
+    offload: bool = False,
     seeds: int | Iterable[int] = 0,
     steps: int = 20,
     guidance: float = 3.5,
+    retry: int = 0,
 ) -> Generation:
     """Sets up image sets for a LoRA, or for several together.
 
     Args:
         loras: a LoRA's file, several, or several with their strengths (`{"a.safetensors": 0.8}`; 1 is as trained).
-            Files of other programs are read too; the canvas comes from the first of iclora's, or from `task`.
+            Files of other programs are read too; the canvas comes from the first of iclora's, or from `task` or
+            `layout`.
         prompts: one or several joint captions with the markers of the LoRA's task, or `Prompt`s.
         given: images of panels that exist already, by panel from 1, for prompts without their own: paths or PIL
             images; cropped to the panel around what stands out in them.
         keep_given: puts the given images back pixel by pixel, since the model's decoder changes them a little.
         task: a task's name or file, whose canvas is drawn in place of the LoRA's own; needed where no LoRA is
             iclora's.
+        layout: in place of a task the canvas itself, as rows x columns and a panel's width and height in pixels:
+            `3x1:1024x512`. Without a LoRA of iclora's, the base is that of `model`, or else FLUX.1.
         model: another base model (a hub name or a folder) than the one that the LoRA was trained on.
         weights: how the base is held in memory: int8, nf4 and fp8 take less than bf16.
+        offload: leaves the base in the computer's memory and sends it to the GPU block by block, which is slower.
         seeds: of the noise; each gives an image set for every prompt that has none of its own.
         steps: from noise to image; at least 1.
         guidance: how strongly the prompt pulls; from 0.
+        retry: how often a malformed grid is drawn again at most. The k-th time its seed is larger by k times 1,000,003;
+            of the grids drawn, the first with the fewest faults is kept.
 
     Raises:
-        BadInput: a file is no LoRA or doesn't fit the base, the canvas is unknown, a prompt is incomplete, or a given
-            image can't be read.
+        BadInput: a file is no LoRA, is given twice or doesn't fit the base, the canvas is unknown, a prompt is
+            incomplete, a given image can't be read, or there is no GPU to offload from.
         MissingWeights: the base model is not here.
     """
+    if retry < 0:
+        raise BadInput(f"a malformed grid is drawn again 0 times or more, got --retry {retry}.")
     adapters = [Adapter(Path(file), strength) for file, strength in strengths_of(loras).items()]
     wanted = tasks.load(str(task)) if task is not None else None
-    generator = setup.open_generator(
-        adapters, model, SamplingSettings(steps, guidance), Processes().device, wanted, weights
-    )
-    form = wanted or _task_of(generator)
+    sampled, canvas = SamplingSettings(steps, guidance), _layout(layout) if layout is not None else None
+    device = Processes().device
+    generator = setup.open_generator(adapters, model, sampled, device, wanted, weights, layout=canvas, offload=offload)
     common = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+    requests = _requests(prompts, common, _opened(given or {}), wanted or _task_of(generator))
+    return Generation(generator, requests, keep_given=keep_given, retry=retry)
+
+
+def _requests(
+    prompts: Prompts, seeds: Sequence[int], given: Mapping[int, Image.Image], task: tasks.Task | None
+) -> list[GenerationRequest]:
+    """Prompt by prompt; seeds and given pictures are for those without their own.
+
+    Raises:
+        BadInput: there are none, a prompt is incomplete, or a given image can't be read.
+    """
     several = [prompts] if isinstance(prompts, str | Prompt) else list(prompts)
     asked = [Prompt(one) if isinstance(one, str) else one for one in several]
-    if not asked or not common:
+    if not asked or not seeds:
         raise BadInput("there is nothing to generate; give at least one prompt and one seed.")
-    shared, requests = _opened(given or {}), []
+    requests = list[GenerationRequest]()
     for one in asked:
-        text, images = one.caption(form), _opened(one.given) if one.given else shared
-        requests += [GenerationRequest(text, seed, images) for seed in one.seeds or common]
-    return Generation(generator, requests, keep_given=keep_given)
+        text, images = one.caption(task), _opened(one.given) if one.given else given
+        requests += [GenerationRequest(text, seed, images) for seed in one.seeds or seeds]
+    return requests
 
 
 def strengths_of(loras: Loras) -> Mapping[str | Path, float]:
-    """Files by their strengths, 1 where none is given."""
-    if isinstance(loras, Mapping):
-        return loras
-    return dict.fromkeys([loras] if isinstance(loras, str | Path) else loras, 1.0)
+    """Files by their strengths, 1 where none is given.
+
+    Raises:
+        BadInput: a file is given twice.
+    """
+    several = loras.items() if isinstance(loras, Mapping) else [loras] if isinstance(loras, str | Path) else loras
+    found, known = dict[str | Path, float](), set[Path]()
+    for one in several:
+        file, strength = one if isinstance(one, tuple) else (one, 1.0)
+        if (place := Path(file).resolve()) in known:
+            raise BadInput(f"{file} is given twice; name each LoRA once, with the strength that it should have in all.")
+        known.add(place)
+        found[file] = strength
+    return found
+
+
+def _layout(words: str) -> Layout:
+    """
+    Raises:
+        BadInput: it is no layout, or has no panels or pixels.
+    """
+    found = LAYOUT.fullmatch(words)
+    if not found or not all(numbers := [int(number) for number in found.groups()]):
+        raise BadInput(f"--layout takes ROWSxCOLS:WIDTHxHEIGHT of a panel such as 3x1:1024x512, got '{words}'.")
+    return Layout(*numbers)
 
 
 def _task_of(generator: Generator) -> tasks.Task | None:
     """The task that a LoRA names, if it is one of ours; a user's own is a file whose place is not known."""
-    return tasks.load(generator.card.task) if generator.card and generator.card.task in tasks.names() else None
+    task = tasks.load(generator.card.task) if generator.card and generator.card.task in tasks.names() else None
+    return task if task and task.grid_layout.size == generator.layout.size else None
 
 
 def _opened(given: Mapping[int, str | Path | Image.Image]) -> dict[int, Image.Image]:
@@ -264,11 +346,14 @@ def generate(  # noqa: PLR0913  (one argument per option)
     given: Mapping[int, str | Path | Image.Image] | None = None,
     keep_given: bool = False,
     task: str | Path | None = None,
+    layout: str | None = None,
     model: str | None = None,
     weights: BaseWeights = "auto",
+    offload: bool = False,
     seeds: int | Iterable[int] = 0,
     steps: int = 20,
     guidance: float = 3.5,
+    retry: int = 0,
 ) -> list[ImageSet]:
     """Draws an image set for every prompt and seed, with the models loaded once. Arguments and errors as for
     `open_generation`.
@@ -285,10 +370,13 @@ def generate(  # noqa: PLR0913  (one argument per option)
         given=given,
         keep_given=keep_given,
         task=task,
+        layout=layout,
         model=model,
         weights=weights,
+        offload=offload,
         seeds=seeds,
         steps=steps,
         guidance=guidance,
+        retry=retry,
     )
     return generation.run()

@@ -81,7 +81,8 @@ def sample(generator: Generator, requests: Sequence[GenerationRequest], inputs: 
     except torch.OutOfMemoryError as error:
         raise BadInput(
             f"the GPU's memory is too small for {backend.model} with weights as {generator.weights} and a canvas of "
-            f"{' x '.join(map(str, generator.layout.canvas))}; use --weights int8 or nf4, or close other programs."
+            f"{' x '.join(map(str, generator.layout.canvas))}; use --offload, --weights int8 or nf4, or close other "
+            "programs."
         ) from error
     if not drawn.isfinite().all():
         raise BadInput(
@@ -167,10 +168,12 @@ def _draw(generator: Generator, requests: Sequence[GenerationRequest], inputs: S
     """Latents of every request; several small canvases are sampled at once."""
     backend, device = generator.backend, generator.device
     config = Config(base_weights=generator.weights, checkpointing=False)
-    transformer: Any = machine.load_transformer(backend, config, device)
+    transformer: Any = machine.load_transformer(backend, config, machine.CPU if generator.offload else device)
     if generator.loras:
         read = [(lora.read(one.file, transformer, backend), one.strength) for one in generator.loras]
         transformer.load_lora_adapter(lora.added_up(read), prefix=None)
+    if generator.offload:
+        machine.offload(transformer, device)
     canvas = generator.layout.canvas
     shape = backend.latent_shape(canvas)
     together = max(1, TOGETHER // backend.tokens(canvas))

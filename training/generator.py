@@ -15,7 +15,7 @@ from pipeline.task import Task
 from training import lora, lora_file, machine, sampling
 from training.backends.base import Backend
 from training.config import MINIATURE, MINIATURE_NAME, BaseWeights, Config, scaled
-from training.job import find_backend
+from training.job import family_of, find_backend
 from training.lora_file import Card
 from training.sampling import SamplingSettings
 
@@ -60,48 +60,81 @@ class Generator:
     """What the LoRA says about itself that the layout is from; None for LoRAs of other programs."""
     weights: BaseWeights = "auto"
     """How the base is held in memory."""
+    offload: bool = False
+    """Whether the base stays in the computer's memory, and each block is sent to the GPU when its turn comes."""
 
 
-def open_generator(
+def open_generator(  # noqa: PLR0913  (one argument per choice)
     loras: Sequence[Adapter],
     model: str | None,
     settings: SamplingSettings,
     device: torch.device,
     task: Task | None = None,
     weights: BaseWeights = "auto",
+    *,
+    layout: Layout | None = None,
+    offload: bool = False,
 ) -> Generator:
     """A generator as the first LoRA that iclora wrote describes it: base, canvas, and how given panels are shown.
 
     A base on the hub is taken at the commit that the LoRA was trained on. LoRAs of other programs say none of this:
-    without one of iclora's, the canvas and the base's family are the task's, and given panels are noised along.
+    without one of iclora's, the canvas and the base's family are the task's, and given panels are noised along. With a
+    layout alone the family is that of the model, or else FLUX.1.
 
     Args:
         model: another base model than the one in the file, or where its folder is.
         task: for the canvas, in place of the file's.
+        layout: the canvas itself, in place of the file's; not with a task.
 
     Raises:
-        BadInput: a file is damaged or doesn't fit the base, no file says which canvas it has learnt and there is no
-            task, it was trained on a folder whose place must be given, or the device can't hold such weights.
+        BadInput: a file is damaged or doesn't fit the base, no file says which canvas it has learnt and there is
+            neither task nor layout, or there are both, it was trained on a folder whose place must be given, or the
+            device can't hold such weights.
         MissingWeights: the base is not there.
     """
+    if task is not None and layout is not None:
+        raise BadInput("--task and --layout both say which canvas is drawn; leave one out.")
     machine.check(Config(base_weights=weights), device)
+    if offload:
+        machine.check_offload(Config(base_weights=weights), device)
     file, card = next(((one.file, card) for one in loras if (card := lora_file.find_card(one.file))), (None, None))
     if file is not None and card is not None:
-        backend, layout = base_of(file, card, model), card.shown
+        backend, canvas = base_of(file, card, model), card.shown
+    elif layout is not None:
+        backend, canvas = find_backend(family_of(model), model, None), layout
     elif task is None:
         whose = f"{loras[0].file} was not made by iclora, so it" if loras else "the base alone"
-        raise BadInput(f"{whose} does not say which canvas it has learnt; name the task with --task.")
+        raise BadInput(
+            f"{whose} does not say which canvas it has learnt; name the task with --task, or the canvas with --layout."
+        )
     else:
-        backend = find_backend(task.base, model, None)
-    if task is not None:
-        layout = scaled(task.grid_layout, 1.0, backend.token, backend.token)
+        backend, canvas = find_backend(task.base, model, None), task.grid_layout
+    if layout is not None:
+        canvas = _fitting(layout, backend.token)
+    elif task is not None:
+        canvas = scaled(task.grid_layout, 1.0, backend.token, backend.token)
     backend.named_by = "--model "
     backend.check()
     blank = backend.blank("transformer")
     for one in loras:
         lora.read(one.file, blank, backend)
     given_as: sampling.GivenAs = "clean" if card and card.recipe["conditional"] else "noised"
-    return Generator(backend, tuple(loras), layout, settings, device, given_as, card, weights)
+    return Generator(backend, tuple(loras), canvas, settings, device, given_as, card, weights, offload)
+
+
+def _fitting(layout: Layout, token: int) -> Layout:
+    """
+    Raises:
+        BadInput: a token of the base would span a seam.
+    """
+    width, height = layout.panel_width, layout.panel_height
+    if width % token or height % token:
+        near = scaled(layout, 1.0, token, token)
+        raise BadInput(
+            f"the sides of a panel are multiples of the base's tokens, {token} pixels, got --layout with {width} x "
+            f"{height}; {near.panel_width} x {near.panel_height} is the nearest."
+        )
+    return layout
 
 
 def base_of(file: Path, card: Card, model: str | None) -> Backend:

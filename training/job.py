@@ -19,6 +19,9 @@ from training.backends.base import Backend
 from training.config import Config, scaled
 from training.dataset import Data, Prompt, View
 
+USUAL = "flux-1"
+"""The family of a model that neither its folder nor its name tells."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -149,17 +152,25 @@ def find_backend(base: str, model: str | None, revision: str | None) -> Backend:
     Raises:
         BadInput: there is none.
     """
-    known = {}
-    for plugin, module in plugins.usable(backends):
-        try:
-            made: Backend = module.make(model, revision)
-        except BadInput as error:  # of another package, say for a family that isn't installed
-            plugins.leave_out(backends, plugin.name, error)
-        else:
-            known[made.BASE] = made
+    known = {one.BASE: one for one in _backends(model, revision)}
     if base not in known:
         raise BadInput(
             f"base={base} can't be trained here yet (available: {', '.join(sorted(known))}); TRAINERS.md in the data "
             "set names trainers that can."
         )
     return known[base]
+
+
+def family_of(model: str | None) -> str:
+    """The family of a base model by its folder or its name; that of the published LoRAs if neither tells."""
+    return next((one.BASE for one in _backends(model, None) if one.fits), USUAL) if model else USUAL
+
+
+def _backends(model: str | None, revision: str | None) -> Iterator[Backend]:
+    for plugin, module in plugins.usable(backends):
+        try:
+            made: Backend = module.make(model, revision)
+        except BadInput as error:  # of another package, say for a family that isn't installed
+            plugins.leave_out(backends, plugin.name, error)
+        else:
+            yield made

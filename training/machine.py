@@ -18,6 +18,7 @@ from training.model_files import parameter_count
 SMALL = 1_000_000_000
 """Parameters below which blocks are not recomputed in the backward pass by default."""
 BETAS = (0.9, 0.999)
+CPU = torch.device("cpu")
 
 
 def weights_format(config: Config, device: torch.device) -> str:
@@ -70,6 +71,25 @@ def load_transformer(backend: Backend, config: Config, device: torch.device) -> 
     if recomputes(config, transformer):
         transformer.enable_gradient_checkpointing()
     return transformer
+
+
+def check_offload(config: Config, device: torch.device) -> None:
+    """
+    Raises:
+        BadInput: there is no GPU to send the weights to, or they can't be sent block by block.
+    """
+    if device.type == "cpu":
+        raise BadInput("--offload sends the base's weights to a GPU block by block, and there is none; leave it out.")
+    if config.base_weights in ("int8", "nf4"):
+        raise BadInput(
+            f"--offload can't move weights as {config.base_weights}, which stay on the GPU; use --weights bf16 or fp8."
+        )
+
+
+def offload(transformer: Any, device: torch.device) -> None:
+    """Leaves a transformer in the computer's memory, from where each block is sent to the GPU when its turn comes.
+    Call it after the LoRA is attached."""
+    transformer.enable_group_offload(device, CPU, offload_type="block_level", num_blocks_per_group=1)
 
 
 def recomputes(config: Config, transformer: nn.Module) -> bool:

@@ -242,6 +242,16 @@ class ModelFiles:
             self._identities[part] = weights.folder_hash(found)
         return self._identities[part]
 
+    @property
+    def fits(self) -> bool:
+        """Whether the model is of this family, as far as its folder or its name tells."""
+        if self.folder is None:
+            return self.known is not None or self.model == self.family.model
+        try:
+            return bool(self._index().get("_class_name") == self.PIPELINE)
+        except MissingWeights:
+            return False
+
     def check(self) -> None:
         """Makes sure that everything training needs of the model is there, before any work is done.
 

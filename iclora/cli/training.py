@@ -32,6 +32,16 @@ To = Annotated[
         help="The grid's file, generated.png by default; its panels get -1, -2, ... appended, the recipe .json.",
     ),
 ]
+Layout = Annotated[
+    str | None,
+    typer.Option("--layout", help="ROWSxCOLS:WIDTHxHEIGHT of a panel (3x1:1024x512), in place of a task."),
+]
+Offload = Annotated[
+    bool, typer.Option("--offload", help="Keep the base in main memory, and send it to the GPU block by block.")
+]
+Retry = Annotated[
+    int, typer.Option("--retry", help="How often a malformed grid is drawn again, with other seeds, at most.")
+]
 MoreLoras = Annotated[
     list[str] | None,
     typer.Option("--lora", help="FILE or FILE=0.8: another LoRA beside the first, with its strength; repeatable."),
@@ -97,13 +107,16 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     task: Annotated[
         str | None, typer.Option("--task", help="The task whose canvas is drawn; for LoRAs of other programs.")
     ] = None,
+    layout: Layout = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
     ] = None,
     weights: Weights = "auto",
+    offload: Offload = False,
     seed: Annotated[list[int] | None, typer.Option("--seed", help="One image set for each; repeatable.")] = None,
     steps: Annotated[int, typer.Option("--steps", help="Steps from noise to image.")] = 20,
     guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt pulls.")] = 3.5,
+    retry: Retry = 0,
     to: To = None,
 ) -> None:
     """Generate image sets with a LoRA, from text alone or around given images."""
@@ -112,16 +125,19 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
         asked.append(Prompt(prompt, summary, _by_panel("--panel", "TEXT", panels or [])))
     with console.progress():
         generation = iclora.open_generation(
-            {lora: strength, **dict(map(_with_strength, more or []))},
+            [(lora, strength), *map(_with_strength, more or [])],
             asked,
             given={panel: Path(file) for panel, file in _by_panel("--given", "FILE", given or []).items()},
             keep_given=keep_given,
             task=task,
+            layout=layout,
             model=model,
             weights=weights,
+            offload=offload,
             seeds=seed or [0],
             steps=steps,
             guidance=guidance,
+            retry=retry,
         )
         files = generation.free_files(to)
         console.lines(f"note: {remark}" for remark in generation.remarks)
@@ -129,6 +145,8 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     for image_set, (grid, *panel_files, recipe) in zip(drawn, files, strict=True):
         image_set.save(grid, panel_files, recipe)
         console.line(f"{grid}, its panels in {panel_files[0]} to {panel_files[-1].name}, its recipe in {recipe.name}")
+        if image_set.remark:
+            console.line(f"note: {grid} {image_set.remark}")
 
 
 def handover(  # noqa: PLR0913, PLR0917  (one argument per option)

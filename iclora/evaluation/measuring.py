@@ -15,6 +15,7 @@ from pipeline.records import Layout, TrainingSample
 from pipeline.task import Task
 from pipeline.text import grammar, looks
 from training import dataset
+from training.evaluation import seams
 from training.evaluation.measures import Floats, Vectors, calibrate, measure, panels_of
 from training.generator import GenerationRequest
 
@@ -83,17 +84,20 @@ def measured(
         file = home / f"{number:04d}.png"
         grid.save(folder / file)
         found = measure(measuring.vectors(pixels.cut(grid, layout), request), measuring.trained)
+        faults, subjects = seams.faults(grid, layout, request.given), scale.kept_subjects(found)
         yield Drawn(
             name,
             request.prompt,
             request.seed,
             file,
             found,
-            scale.followed(found),
-            scale.kept(found),
+            0.0 if faults else scale.followed(found),
+            0.0 if faults else scale.kept(found),
             scale.is_copy(found),
             scale.is_memorised(found),
             varied=scale.varied(found),
-            kept_subjects=scale.kept_subjects(found),
+            kept_subjects=0.0 if faults and subjects is not None else subjects,
             told_each=measuring.tells_looks_each_time(request.prompt),
+            malformed=bool(faults),
+            faults="; ".join(faults),
         )

@@ -24,6 +24,7 @@ COLUMNS: dict[str, Callable[[Result], str]] = {
     "diversity": lambda one: f"{one.diversity.value:.2f}",
     "copies": lambda one: f"{one.copies.value:.0%}",
     "memorised": lambda one: f"{one.memorised.value:.0%}",
+    "malformed": lambda one: f"{one.malformed.value:.0%}",
     "people as told": lambda one: f"{one.people.value:.0f} of 100" if one.people else "",
     "like the given": lambda one: str(one.to_given or ""),
     "pasted": lambda one: str(one.pasted or ""),
@@ -74,9 +75,10 @@ def _row(prompt: str, seed: int, grids: list[Drawn]) -> str:
 
 
 def _figure(one: Drawn) -> str:
-    faults = [word for word, is_so in (("a panel twice", one.copy), ("memorised", one.memorised)) if is_so]
+    words = (("a panel twice", one.copy), ("memorised", one.memorised), (one.faults, one.malformed))
+    faults = [word for word, is_so in words if is_so]
     told = f"follows {one.followed:.2f}, keeps together {one.kept:.2f}"
-    more = f' <span class="bad">{", ".join(faults)}</span>' if faults else ""
+    more = f' <span class="bad">{plain(", ".join(faults))}</span>' if faults else ""
     name = plain(one.candidate)
     return (
         f'<figure><img src="{quote(one.file.as_posix())}" loading="lazy" alt="drawn by {name}">'

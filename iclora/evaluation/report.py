@@ -30,6 +30,7 @@ def write(evaluation: Evaluation) -> None:
     about = (
         f"{counted(evaluation.prompts, 'prompt')}, {counted(evaluation.seeds, 'seed')} each. 1 is as "
         f"{counted(evaluation.scale.real, 'real grid')} of the run, 0 as the same grids with their panels shuffled; a "
-        "grid with one panel twice counts as 0. Brackets: 95 % intervals by a bootstrap over prompts."
+        "grid with one panel twice counts as 0, and so does a malformed one. Brackets: 95 % intervals by a bootstrap "
+        "over prompts."
     )
     files.write(folder / "evaluation.html", page(evaluation, about))

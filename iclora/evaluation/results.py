@@ -30,7 +30,7 @@ class Drawn:
     """Relative to the evaluation's folder."""
     measures: Measures
     followed: float
-    """0 as shuffled real grids, 1 as real ones; 0 for copies."""
+    """0 as shuffled real grids, 1 as real ones; 0 for copies and malformed grids."""
     kept: float
     copy: bool
     """Whether two of its panels are the same picture."""
@@ -42,6 +42,10 @@ class Drawn:
     """As `kept`, of subjects cut out of their panels; None without a detector."""
     told_each: bool
     """Whether each panel's own text tells what the others do, which the base draws too."""
+    malformed: bool = False
+    """Whether its panels are not where the layout says."""
+    faults: str = ""
+    """What is malformed, such as "panel 2 is blank"."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Result:
     """How much scenes change from panel to panel, with the subjects greyed out: 1 as in real grids."""
     copies: Estimate
     memorised: Estimate
+    malformed: Estimate
     kept_each: Estimate | None = None
     """Over prompts whose panels' own texts tell the looks again, which the base draws too; None without such."""
     kept_subjects: Estimate | None = None
@@ -138,7 +143,8 @@ def _line(one: Result) -> str:
     people = f", people as told {one.people.value:.0f} of 100" if one.people else ""
     return (
         f"{one.candidate}: score {one.score}{better}; follows {one.followed}, keeps together {one.kept}, "
-        f"scenes {one.diversity.value:.2f}, copies {one.copies.value:.0%}, memorised {one.memorised.value:.0%}"
+        f"scenes {one.diversity.value:.2f}, copies {one.copies.value:.0%}, memorised {one.memorised.value:.0%}, "
+        f"malformed {one.malformed.value:.0%}"
         + "".join(f", {name} {value.value:.2f}" for name, value in more.items() if value)
         + people
     )
@@ -168,6 +174,7 @@ def compare(grids: Sequence[Drawn], prompts: int, seeds: int) -> tuple[Result, .
             diversity=_mean(values["diversity"]),
             copies=_mean(values["copies"]),
             memorised=_mean(values["memorised"]),
+            malformed=_mean(values["malformed"]),
             kept_each=_known(values["kept"][each]),
             kept_subjects=_known(values["kept_subjects"]),
             people=_known(values["people"]),
@@ -200,6 +207,7 @@ def _columns(grids: Sequence[Drawn], name: str, prompts: int, seeds: int) -> dic
         "diversity": [one.varied for one in own],
         "copies": [one.copy for one in own],
         "memorised": [one.memorised for one in own],
+        "malformed": [one.malformed for one in own],
         "kept_subjects": [one.kept_subjects for one in own],
         "people": [one.measures.people for one in own],
         "to_given": [one.measures.to_given for one in own],

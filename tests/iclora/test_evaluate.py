@@ -113,6 +113,29 @@ def test_real_grids_score_one_and_one_panel_three_times_nothing(
     assert tuned.p is not None and tuned.p < 0.05
 
 
+def test_malformed_grids_count_as_failures(
+    run: Run, lora: Path, tiny_flux: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = real(run)
+
+    def draw(prompt: str, tuned: bool) -> Image.Image:
+        grid = pixels.open_image(known[prompt])
+        if not tuned:
+            grid.paste("red", (0, 0, grid.width, grid.height // 3))
+        return grid
+
+    drawer(monkeypatch, draw)
+    evaluation = evaluated(run, lora, tiny_flux, prompts=list(known))
+    base, tuned = evaluation.results
+    assert (base.malformed.value, base.score.value, base.copies.value) == (1, 0, 0)
+    assert tuned.malformed.value == 0 and tuned.score.value > 0.5
+    assert [line.endswith(f"malformed {share}") for line, share in zip(evaluation.lines(), ("100%", "0%"), strict=True)]
+    table = evaluation.table()
+    assert set(table["faults"]) == {"panel 1 is blank", ""}
+    assert (table["malformed"] == (table["candidate"] == "base")).all()
+    assert "panel 1 is blank" in (evaluation.folder / "evaluation.html").read_text(encoding="utf-8")
+
+
 def test_everything_is_written_and_a_second_time_the_same(
     run: Run, lora: Path, tiny_flux: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 import iclora
 from pipeline.errors import BadInput
 from pipeline.pixels import open_image
+from training import generate as drawing
+from training.generator import GenerationRequest
 
 Run = Callable[..., tuple[int, str, str]]
 PANELS = {1: "<Mara> runs", 2: "sits", 3: "sleeps"}
@@ -110,6 +112,87 @@ def test_a_lora_of_another_program_draws_the_same_with_the_task(lora: Path, tiny
     assert drawn.grid.tobytes() == ours.grid.tobytes()
 
 
+def test_a_lora_of_another_program_draws_the_same_on_a_canvas_by_its_measures(
+    lora: Path, tiny_flux: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "theirs.safetensors"
+    save_file(load_file(lora), theirs)
+    (ours,) = iclora.generate(lora, PROMPT, model=str(tiny_flux), steps=1)
+    (drawn,) = iclora.generate(theirs, PROMPT, layout="3x1:128x64", model=str(tiny_flux), steps=1)
+    assert drawn.grid.tobytes() == ours.grid.tobytes()
+    (wide,) = iclora.generate(theirs, PROMPT, layout="1x2:64x96", model=str(tiny_flux), steps=1)
+    assert [panel.size for panel in wide.panels] == [(64, 96), (64, 96)]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"layout": "3x1"}, r"--layout takes ROWSxCOLS:WIDTHxHEIGHT of a panel such as 3x1:1024x512, got '3x1'"),
+        ({"layout": "0x1:64x64"}, "--layout takes ROWSxCOLS:WIDTHxHEIGHT"),
+        ({"layout": "3x1:100x64"}, "16 pixels, got --layout with 100 x 64; 96 x 64 is the nearest"),
+        ({"layout": "3x1:64x64", "task": "storyboard"}, "--task and --layout both say which canvas is drawn"),
+        ({"offload": True}, "--offload sends the base's weights to a GPU block by block, and there is none"),
+        ({"retry": -1}, "is drawn again 0 times or more, got --retry -1"),
+    ],
+)
+def test_an_option_that_can_t_be_met_is_refused(
+    options: dict[str, object], sentence: str, lora: Path, tiny_flux: Path
+) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        iclora.open_generation(lora, PROMPT, model=str(tiny_flux), **options)  # type: ignore[arg-type]
+
+
+def test_a_lora_given_twice_is_refused(lora: Path, tiny_flux: Path, iclora: Run) -> None:
+    again = str(lora.parent / "." / lora.name)
+    code, _, errors = iclora("generate", str(lora), PROMPT, "--lora", f"{again}=0.5", "--model", str(tiny_flux))
+    assert code == 2
+    assert "storyboard.safetensors is given twice; name each LoRA once" in errors
+
+
+def drawer(monkeypatch: pytest.MonkeyPatch, pictures: Callable[[int], Image.Image]) -> list[int]:
+    """Replaces the diffusion model by pictures by seed; returns the seeds that will have been drawn."""
+    seeds = list[int]()
+
+    def sample(_: object, requests: Sequence[GenerationRequest], __: object) -> list[Image.Image]:
+        seeds.extend(request.seed for request in requests)
+        return [pictures(request.seed) for request in requests]
+
+    monkeypatch.setattr(drawing, "sample", sample)
+    return seeds
+
+
+def test_a_malformed_grid_is_told_and_drawn_again_until_it_is_whole(
+    lora: Path, tiny_flux: Path, tmp_path: Path, draw: Callable[..., Image.Image], monkeypatch: pytest.MonkeyPatch,
+    iclora: Run,
+) -> None:  # fmt: skip
+    whole, blank = Image.new("RGB", (128, 192)), Image.new("RGB", (128, 192), "red")
+    for panel in range(3):
+        whole.paste(draw(panel + 1, (128, 64)), (0, 64 * panel))
+    partly = whole.copy()
+    partly.paste(blank.crop((0, 0, 128, 64)), (0, 64))
+    pictures = {1: blank, 1_000_004: partly, 2_000_007: whole, 2: whole}
+    words = ("--model", str(tiny_flux), "--seed", "1", "--seed", "2", "--to")
+
+    def run(retry: int) -> tuple[str, list[int], dict[str, object]]:
+        seeds = drawer(monkeypatch, pictures.__getitem__)
+        to = tmp_path / f"{retry}.png"
+        code, printed, errors = iclora("generate", str(lora), PROMPT, *words, str(to), "--retry", str(retry))
+        assert code == 0, errors
+        assert printed.count("note: ") == 1  # the second grid is whole
+        return printed, seeds, json.loads(to.with_suffix(".json").read_text(encoding="utf-8"))
+
+    printed, seeds, recipe = run(0)
+    assert "0.png is malformed: panel 1 is blank; panel 2 is blank; panel 3 is blank\n" in printed
+    assert (seeds, recipe["seed"]) == ([1, 2], 1)
+    assert recipe["faults"] == [f"panel {panel} is blank" for panel in (1, 2, 3)]
+    printed, seeds, recipe = run(1)
+    assert "1.png is malformed: panel 2 is blank (the best of 2 seeds)\n" in printed
+    assert (seeds, recipe["seed"], recipe["faults"]) == ([1, 2, 1_000_004], 1_000_004, ["panel 2 is blank"])
+    printed, seeds, recipe = run(5)
+    assert "5.png is drawn with seed 2000007 after 2 malformed ones\n" in printed
+    assert (seeds, recipe["seed"], recipe["faults"]) == ([1, 2, 1_000_004, 2_000_007], 2_000_007, [])
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -136,7 +219,7 @@ def test_every_command_in_the_docs_works(
 ) -> None:
     page = (Path(__file__).parents[2] / "docs/generating.md").read_text(encoding="utf-8")
     commands = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
-    assert len(commands) == 5
+    assert len(commands) == 7
     (tmp_path / "user").mkdir()
     monkeypatch.chdir(tmp_path / "user")
     shutil.copy(lora, "storyboard.safetensors")
@@ -146,8 +229,9 @@ def test_every_command_in_the_docs_works(
     Path("prompts.csv").write_text(f'prompt\n"{PROMPT}"\n', encoding="utf-8")
     small_task(Path("storyboard.toml"))
     for command in commands:
-        _, *words = shlex.split(command.replace("--task storyboard", "--task storyboard.toml"))
+        smaller = command.replace("--task storyboard", "--task storyboard.toml").replace("1024x512", "128x64")
+        _, *words = shlex.split(smaller)
         code, _, errors = iclora(*words, "--model", str(tiny_flux), "--steps", "1")
         assert code == 0, f"{command}: {errors}"
     assert {"sets/grid.json", "sets/grid2-3.png"} <= {str(file) for file in Path("sets").iterdir()}
-    assert Path("generated4-3.png").exists()
+    assert Path("generated5-3.png").exists()

@@ -22,10 +22,11 @@ from pipeline.errors import BadInput, MissingWeights
 from pipeline.pixels import cut, open_image
 from pipeline.records import Layout
 from pipeline.task import load
-from training import generate, loop
+from training import generate, loop, machine
 from training.backends import flux
+from training.config import BaseWeights, Config
 from training.generator import Adapter, GenerationRequest, Generator, open_generator, remarks
-from training.job import Job
+from training.job import Job, family_of
 from training.processes import Processes
 from training.sampling import SamplingSettings
 
@@ -246,6 +247,46 @@ def test_settings_out_of_range_are_refused_in_one_sentence(
     generator = Generator(flux.make(str(tiny_flux)), (), Layout(1, 1, 64, 64), settings, CPU)
     with pytest.raises(BadInput, match=sentence):
         generate.draw(generator, [GenerationRequest(PROMPT)])
+
+
+def test_a_base_that_is_sent_block_by_block_draws_the_same_grid(lora: Path, tiny_flux: Path) -> None:
+    """From main memory to main memory, for want of a GPU."""
+    generator = open_generator([Adapter(lora, 0.5)], str(tiny_flux), SETTINGS, CPU)
+    asked = [GenerationRequest(PROMPT, 3)]
+    (usual,), (sent,) = generate.draw(generator, asked), generate.draw(replace(generator, offload=True), asked)
+    assert sent.tobytes() == usual.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("device", "weights", "sentence"),
+    [
+        ("cpu", "auto", "--offload sends the base's weights to a GPU block by block, and there is none; leave it out"),
+        ("meta", "nf4", "--offload can't move weights as nf4, which stay on the GPU; use --weights bf16 or fp8"),
+    ],
+)
+def test_what_can_t_be_offloaded_is_refused(device: str, weights: BaseWeights, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        machine.check_offload(Config(base_weights=weights), torch.device(device))
+
+
+def test_a_gpu_that_is_too_small_is_told_with_the_ways_on(
+    lora: Path, tiny_flux: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(generate, "_draw", full)
+    generator = open_generator([Adapter(lora)], str(tiny_flux), SETTINGS, CPU)
+    with pytest.raises(BadInput, match=r"memory is too small .* 128 x 192; use --offload, --weights int8 or nf4, or"):
+        generate.draw(generator, [GenerationRequest(PROMPT)])
+
+
+def test_the_family_of_a_base_is_read_from_its_folder_or_its_name(tiny_flux: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(tiny_flux, tmp_path / "other")
+    index = other / "model_index.json"
+    index.write_text(index.read_text(encoding="utf-8").replace("FluxPipeline", "ZImagePipeline"), encoding="utf-8")
+    assert [family_of(str(tiny_flux)), family_of(str(other))] == ["flux-1", "z-image"]
+    assert [family_of(name) for name in ("Tongyi-MAI/Z-Image", "some/thing", None)] == ["z-image", "flux-1", "flux-1"]
 
 
 def test_the_command_overwrites_nothing(lora: Path, tiny_flux: Path, tmp_path: Path, iclora: Run) -> None:
