@@ -273,6 +273,12 @@ def trained(outcome: Outcome, job: Job) -> None:
 
 def _which_step(outcome: Outcome) -> Iterator[str]:
     """Which step's weights the LoRA has and why, and what to do where another step did better."""
+    if outcome.own is not None:
+        yield (
+            f"The LoRA has the averaged weights of step {outcome.of_step}, as iclora evaluate chose; the training "
+            f"ended with {outcome.own}."
+        )
+        return
     last = outcome.of_step == outcome.step
     why = "the last" if last else "whose held-out loss was the lowest (train.patience)"
     yield f"The LoRA has the averaged weights of step {outcome.of_step}, {why}."

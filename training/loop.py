@@ -53,7 +53,8 @@ class Outcome:
     step: int
     """Steps done."""
     of_step: int
-    """The step whose weights are in the file: the last, or with `patience` that of the lowest held-out loss."""
+    """The step whose weights are in the file: the last, with `patience` that of the lowest held-out loss, or the one
+    that an evaluation has chosen."""
     held_out: float | None
     """Held-out loss at the end."""
     lowest: results.Lowest | None
@@ -62,6 +63,8 @@ class Outcome:
     """Steps done by this call."""
     seconds: float
     """Their duration, without encoding and loading."""
+    own: Path | None = None
+    """The LoRA that the training ended with, where an evaluation has chosen another, which stays."""
 
 
 def train(job: Job, processes: Processes, progress: Progress) -> Outcome:
@@ -84,7 +87,9 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     if saved and _is_over(saved["step"], saved["waited"], config):
         of_step = results.final_step(config, saved["step"], saved["best"])
         if results.are_written(job, saved["step"], of_step):
-            return Outcome(file, saved["step"], of_step, saved["held_out"], results.lowest(job), 0, 0.0)
+            done = results.result(job, of_step)
+            lowest = results.lowest(job)
+            return Outcome(file, saved["step"], done.of_step, saved["held_out"], lowest, 0, 0.0, done.own)
     job.folder.mkdir(parents=True, exist_ok=True)
     encoded = encode(job, processes, progress)
     transformer = machine.load_transformer(job.backend, config, device)
@@ -121,9 +126,9 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     if processes.is_main:
         results.finish(job, state)
     processes.wait()
-    of_step = results.final_step(config, state.step, state.best)
+    done = results.result(job, results.final_step(config, state.step, state.best))
     lowest = results.lowest(job) if processes.is_main else None  # only the main one writes the log
-    return Outcome(file, state.step, of_step, state.held_out, lowest, state.step - first, seconds)
+    return Outcome(file, state.step, done.of_step, state.held_out, lowest, state.step - first, seconds, done.own)
 
 
 def _standing(recent: Collection[float], state: State) -> str:

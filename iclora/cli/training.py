@@ -135,6 +135,12 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
     lora: Annotated[
         list[Path] | None, typer.Option("--lora", help="A LoRA file, the run's by default; repeatable.")
     ] = None,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Compare all that the run's training has saved.")
+    ] = False,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="Make the chosen one the run's LoRA; the former is kept beside it.")
+    ] = False,
     strength: Annotated[
         list[float] | None, typer.Option("--strength", help="At which each is tried, 1 by default; repeatable.")
     ] = None,
@@ -153,6 +159,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
         evaluation = iclora.evaluate(
             iclora.open_run(task, folder=out),
             lora or (),
+            checkpoints=checkpoints,
+            choose=choose,
             strengths=strength or (),
             prompts=[] if prompts is None else read(prompts),
             seeds=seeds,

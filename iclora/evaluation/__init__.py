@@ -6,10 +6,11 @@ it is told.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from iclora import exported
+from iclora.evaluation import choice
 from iclora.evaluation.candidates import captions, open_candidates
 from iclora.evaluation.measuring import Measuring, measured
 from iclora.evaluation.report import write
@@ -21,8 +22,7 @@ from pipeline.errors import BadInput
 from pipeline.progress import Progress, silent
 from training import dataset
 from training import generate as drawing
-from training.evaluation import statistics
-from training.generator import GenerationRequest
+from training.generator import GenerationRequest, Generator
 from training.sampling import SamplingSettings
 
 __all__ = ["BASE", "Drawn", "Evaluation", "Result", "evaluate"]
@@ -36,6 +36,8 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     strengths: Sequence[float] = (),
     prompts: Sequence[str | Prompt] = (),
     seeds: int = 2,
+    checkpoints: bool = False,
+    choose: bool = False,
     model: str | None = None,
     steps: int = 20,
     guidance: float = 3.5,
@@ -52,6 +54,9 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
         strengths: at which each is tried; as given or 1 by default.
         prompts: joint captions or `Prompt`s; those of the held-out grids by default.
         seeds: so many for each prompt, from 0.
+        checkpoints: compare all that the run's training has saved, beside `loras` if there are any.
+        choose: put the chosen LoRA, at its strength, in place of the run's own, which is kept beside it with `-last` in
+            its name. A training that resumes leaves the choice as it is.
         model, steps, guidance: as for `generate`.
         progress: called with a candidate and how many of its grids are drawn.
 
@@ -69,18 +74,32 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
         raise BadInput("no grids are held out, so there are no prompts; give some with --prompts.")
     if seeds < 1:
         raise BadInput(f"an evaluation takes at least 1 seed for each prompt, got --seeds {seeds}.")
+    loras = choice.wanted(run, loras, checkpoints=checkpoints, choose=choose)
     candidates = open_candidates(run, loras, strengths, model, SamplingSettings(steps, guidance))
     measuring = Measuring(run.scorer, run.task, data)
-    folder, grids = run.folder / FOLDER, list[Drawn]()
+    folder = run.folder / FOLDER
     requests = [GenerationRequest(text, seed) for text in texts for seed in range(seeds)]
-    inputs = drawing.encode(candidates[BASE], requests)
+    grids = _draw_and_measure(candidates, requests, measuring, folder, progress)
+    results = compare(grids, len(texts), seeds)
+    evaluation = Evaluation(folder, results, grids, choice.choose(results), measuring.scale, len(texts), seeds)
+    if choose:
+        evaluation = choice.keep(run, evaluation, candidates)
+    write(evaluation)
+    return evaluation
+
+
+def _draw_and_measure(
+    candidates: Mapping[str, Generator],
+    requests: Sequence[GenerationRequest],
+    measuring: Measuring,
+    folder: Path,
+    progress: Progress,
+) -> tuple[Drawn, ...]:
+    """The grids of all candidates, drawn from the same noise; those of each in the order of the requests."""
+    found, inputs = list[Drawn](), drawing.encode(candidates[BASE], requests)
     for name, generator in candidates.items():
         progress(name, 0, len(requests))
         drawn = drawing.sample(generator, requests, inputs)
         progress(name, len(requests), len(requests))
-        grids += measured(name, requests, drawn, generator.layout, measuring, folder)
-    results = compare(grids, len(texts), seeds)
-    tuned = {one.candidate: one.score for one in results if one.candidate != BASE}
-    evaluation = Evaluation(folder, results, tuple(grids), statistics.choose(tuned), measuring.scale, len(texts), seeds)
-    write(evaluation)
-    return evaluation
+        found += measured(name, requests, drawn, generator.layout, measuring, folder)
+    return tuple(found)

@@ -29,10 +29,9 @@ def page(found: Evaluation, about: str) -> str:
     rows = defaultdict[tuple[str, int], list["Drawn"]](list)
     for one in found.grids:
         rows[one.prompt, one.seed].append(one)
-    chosen = {
-        (one.prompt, one.seed): min(one.followed, one.kept) for one in found.grids if one.candidate == found.chosen
-    }
-    worst_first = sorted(rows, key=chosen.__getitem__)
+    shown = found.chosen or found.best.candidate
+    worst = {(one.prompt, one.seed): min(one.followed, one.kept) for one in found.grids if one.candidate == shown}
+    worst_first = sorted(rows, key=worst.__getitem__)
     parts = [
         "<main><h1>Evaluation</h1>",
         f'<p class="soft">{plain(about)}</p>',

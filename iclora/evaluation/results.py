@@ -12,11 +12,14 @@ import numpy as np
 from training.evaluation import statistics
 from training.evaluation.measures import Measures, Scale
 from training.evaluation.statistics import Draws, Estimate
+from training.results import own_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BASE = "base"
+ALONE = 2
+"""Results where a single LoRA is compared with its base."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,14 @@ class Evaluation:
     results: tuple[Result, ...]
     """The base first."""
     grids: tuple[Drawn, ...]
-    chosen: str
-    """The first LoRA whose score is within one standard error of the best; smaller steps and strengths come first."""
+    chosen: str | None
+    """The first LoRA whose score is within one standard error of the best; smaller steps and strengths come first. None
+    if the best is not better than the base."""
     scale: Scale
     prompts: int
     seeds: int
+    file: Path | None = None
+    """The run's LoRA, if the chosen one was put there."""
 
     def lines(self) -> list[str]:
         """The results, one line for each candidate, and what was chosen."""
@@ -78,10 +84,31 @@ class Evaluation:
 
     @property
     def reason(self) -> str:
-        """Why a LoRA was chosen among several, as a sentence; empty if there is one."""
-        if len(self.results) <= 2:  # noqa: PLR2004  (the base and one LoRA)
+        """Which LoRA was chosen and why, or why none was; empty where a single one is better than the base."""
+        best, file = self.best, self.file
+        if self.chosen is None:
+            return (
+                f"No LoRA is chosen: {best.candidate} has the best score and is not better than the base "
+                f"({best.better}, p {best.p:.3f})."
+            )
+        if len(self.results) <= ALONE and file is None:
             return ""
-        return f"{self.chosen} is the first within one standard error of the best score."
+        told = [f"{self.chosen} is chosen: {self.rule}."]
+        if file is not None:
+            told.append(f"{file} is {self.chosen} now; the one that the training ended with is {own_file(file).name}.")
+        return " ".join(told)
+
+    @property
+    def best(self) -> Result:
+        """The LoRA with the best score."""
+        return best_of(self.results)
+
+    @property
+    def rule(self) -> str:
+        """The reason for the choice, with figures."""
+        if len(self.results) <= ALONE:
+            return f"the only one evaluated, with a score of {self.best.score}"
+        return f"smallest step and strength within one standard error of the best score {self.best.score}"
 
     def table(self) -> pd.DataFrame:
         """Every grid with its figures, one row each."""
@@ -99,6 +126,11 @@ def _line(one: Result) -> str:
         f"{one.candidate}: score {one.score}{better}; follows {one.followed}, keeps together {one.kept}, "
         f"copies {one.copies.value:.0%}, memorised {one.memorised.value:.0%}"
     )
+
+
+def best_of(results: Sequence[Result]) -> Result:
+    """The LoRA with the best score; of equal ones the first."""
+    return max((one for one in results if one.candidate != BASE), key=lambda one: one.score.value)
 
 
 def compare(grids: Sequence[Drawn], prompts: int, seeds: int) -> tuple[Result, ...]:

@@ -10,6 +10,9 @@ from browsing import CHROMIUM, Faults, visit
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from served import Served, build, serving
 
+import iclora
+from iclora.offline import MINIATURE
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -52,3 +55,28 @@ def page(context: BrowserContext, served: Served, faults: Faults, tmp_path: Path
     yield page
     page.screenshot(path=tmp_path / "end.png")
     assert [fault for fault in faults if "status of 4" not in fault] == []  # refused requests are fine
+
+
+@pytest.fixture(scope="session")
+def evaluable(grids: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run whose data set are the eight grids that the LoRA is trained on."""
+    folder = tmp_path_factory.mktemp("evaluable") / "run"
+    settings = {
+        "scorer.model": f"local-dir:{MINIATURE / 'clip'}",
+        "layout.panel_width": 256,
+        "layout.panel_height": 128,
+        "filter.floor": -1,
+        "filter.summary": -1,
+        "filter.slack": 10,
+        "filter.related": -1,
+        "filter.recurring": False,
+        "filter.copies": 1,
+        "filter.texts": 1,
+    }
+    with iclora.open_run(
+        "storyboard", grids, captioner="sidecar", settings=settings, folder=folder, scorer="open_clip"
+    ) as run:
+        run.advance(to="filter")
+        run.apply(run.rows()[["id"]].assign(decision="keep"))
+        run.advance(start="filter")
+    return folder
