@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Literal, get_origin
 
 import pandas as pd
 import pytest
