@@ -33,6 +33,7 @@ FOR_MINIATURE: dict[str, Any] = {
 
 BESIDES = {
     *("validate_every", "sample_every", "save_every", "samples", "sample_steps", "guidance", "patience", "wandb"),
+    "evaluate_every",
     *("checkpointing", "compile", "micro_batch", "smallest_panel", "truncate"),
     *("model", "revision", "init"),
 }
@@ -87,10 +88,19 @@ class Config(Recipe):
     """torch.compile block by block: takes minutes at the start and makes the steps after it faster."""
 
     # monitoring
+    evaluate_every: int | None = Field(None, ge=1)
+    """Steps between two evaluations, as `iclora evaluate` makes them: grids are drawn from the held-out captions with
+    sample_steps and guidance, and scored. Default: none."""
     patience: int | None = Field(None, ge=1)
-    """Stop after this many validations in a row without a better held-out loss. Default: never."""
+    """Stop after this many validations in a row without a better held-out loss; with evaluate_every, evaluations
+    without a better score. Default: never."""
     wandb: bool = False
     """Log to Weights & Biases too; its package must be installed and logged in."""
+
+    @property
+    def best_by(self) -> Literal["loss", "score"]:
+        """What patience goes by: the held-out loss, or the score of evaluations."""
+        return "loss" if self.evaluate_every is None else "score"
 
     @property
     def recipe(self) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from training.job import Job
 from training.monitoring import figures, journal, preview
 
 LOSSES = "loss.png"
-LAST, BEST, ON_THE_WAY = "the last step", "the lowest held-out loss", "saved on the way"
+LAST, ON_THE_WAY = "the last step", "saved on the way"
+BEST, BEST_SCORE = "the lowest held-out loss", "the best score on held-out captions"
 CHOSEN = "chosen by iclora evaluate"
 """Why a file has the weights of its step."""
 
@@ -130,7 +131,7 @@ def lowest(job: Job) -> Lowest | None:
 
 
 def final_step(config: Config, step: int, best: dict[str, Any] | None) -> int:
-    """The step whose weights are the result: with `patience` that of the best validation, otherwise the last."""
+    """The step whose weights are the result: with `patience` that of the best measurement, otherwise the last."""
     return best["step"] if best and config.patience is not None else step  # patience may have been unset since
 
 
@@ -160,7 +161,7 @@ def finish(job: Job, state: State) -> None:
     """
     tensors, step, why = state.average.tensors, final_step(job.config, state.step, state.best), LAST
     if state.best and step == state.best["step"]:
-        tensors, why = state.best["average"], BEST
+        tensors, why = state.best["average"], BEST_SCORE if "score" in state.best else BEST
     if job.prompted:
         preview.write_strip(job)
     chosen = _chosen(job)
