@@ -62,6 +62,7 @@ for _command in (
     training.train,
     training.generate,
     training.evaluate,
+    training.compare,
     about.pack,
     about.push,
     about.survey,

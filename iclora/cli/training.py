@@ -173,6 +173,32 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
     console.line(f"pictures side by side, worst first: {evaluation.folder / 'evaluation.html'}")
 
 
+def compare(
+    task: TaskName,
+    out: Out = None,
+    between: Annotated[
+        list[str] | None,
+        typer.Option("--between", help="A candidate as the evaluation names it, twice; the chosen LoRA and the base."),
+    ] = None,
+    by: Annotated[str, typer.Option("--by", help="Who marks, where several people do.")] = "",
+) -> None:
+    """Let people mark which pictures of an evaluation are better, in a browser on this machine, until Ctrl-C."""
+    from iclora.page import browser
+
+    if between is not None and len(between) != 2:  # noqa: PLR2004
+        raise BadInput(f"--between names two candidates, once each, got {len(between)}.")
+    run = iclora.open_run(task, folder=out, must_exist=True)
+    with browser.opener(run.folder) as open_page:
+
+        def opened(address: str) -> None:
+            console.line(f"Compare at {address}")
+            console.line("Ctrl-C ends the comparison and prints the result; every mark is kept.")
+            open_page(address)
+
+        found = iclora.compare(run, opened, between=(between[0], between[1]) if between else None, by=by)
+    console.line(str(found))
+
+
 def _by_panel(option: str, what: str, given: list[str]) -> dict[int, str]:
     found: dict[int, str] = {}
     for text in given:

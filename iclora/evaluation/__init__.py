@@ -14,7 +14,7 @@ from iclora.evaluation import choice
 from iclora.evaluation.candidates import captions, open_candidates
 from iclora.evaluation.measuring import Measuring, measured
 from iclora.evaluation.report import write
-from iclora.evaluation.results import BASE, Drawn, Evaluation, Result, compare
+from iclora.evaluation.results import BASE, FOLDER, Drawn, Evaluation, Result, compare
 from iclora.generation import Loras
 from iclora.prompts import Prompt
 from iclora.run import Run
@@ -26,7 +26,6 @@ from training.generator import GenerationRequest, Generator
 from training.sampling import SamplingSettings
 
 __all__ = ["BASE", "Drawn", "Evaluation", "Result", "evaluate"]
-FOLDER = Path("evaluation")
 
 
 def evaluate(  # noqa: PLR0913  (one argument per option)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -24,8 +26,16 @@ img { display: block; height: 320px; width: auto; } figcaption { font-size: .8re
 """
 
 
-def page(found: Evaluation, about: str) -> str:
-    """The evaluation as HTML; pictures are files beside it."""
+PEOPLE = re.compile(r'<div id="people">.*?</div>', re.DOTALL)
+
+
+def page(found: Evaluation, about: str, people: Sequence[str]) -> str:
+    """The evaluation as HTML; pictures are files beside it.
+
+    Args:
+        about: what was drawn, and how to read the figures.
+        people: what they prefer, a sentence each.
+    """
     rows = defaultdict[tuple[str, int], list["Drawn"]](list)
     for one in found.grids:
         rows[one.prompt, one.seed].append(one)
@@ -38,10 +48,20 @@ def page(found: Evaluation, about: str) -> str:
         f'<div class="table"><table><tr>{"".join(f"<th>{head}</th>" for head in HEADS)}</tr>',
         *(_result(one) for one in found.results),
         f"</table></div><p>{plain(found.reason)}</p>",
+        _people(people),
         *(_row(prompt, seed, rows[prompt, seed]) for prompt, seed in worst_first),
         "</main>",
     ]
     return document("Evaluation", "'self'", STYLE, parts)
+
+
+def with_people(html: str, people: Sequence[str]) -> str:
+    """The page with other sentences on what people prefer."""
+    return PEOPLE.sub(lambda _: _people(people), html, count=1)
+
+
+def _people(sentences: Sequence[str]) -> str:
+    return f'<div id="people">{"".join(f"<p>{plain(one)}</p>" for one in sentences)}</div>'
 
 
 def _result(one: Result) -> str:

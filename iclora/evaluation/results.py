@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BASE = "base"
+FOLDER = Path("evaluation")
+"""Where an evaluation goes in the run's folder."""
 ALONE = 2
 """Results where a single LoRA is compared with its base."""
 

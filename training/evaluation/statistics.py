@@ -6,8 +6,10 @@ same draws, so that the difference is paired.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,3 +103,21 @@ def choose(scores: Mapping[str, Estimate]) -> str:
     """
     best = max(scores.values(), key=lambda one: one.value)
     return next(name for name, one in scores.items() if one.value >= best.value - best.error)
+
+
+def wilson(successes: int, of: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927); 0 to 1 of nothing."""
+    if not of:
+        return 0.0, 1.0
+    share, z = successes / of, NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+    middle = share + z * z / (2 * of)
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    low, high = ((middle + side * half) / (1 + z * z / of) for side in (-1, 1))
+    return max(0.0, low), min(1.0, high)
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """The two-sided p-value of pairs in which neither side is better (exact; McNemar's test of the same counts)."""
+    of = wins + losses
+    tail = sum(math.comb(of, number) for number in range(min(wins, losses) + 1))
+    return min(1.0, float(2 * tail / 2**of))
