@@ -144,6 +144,12 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
     strength: Annotated[
         list[float] | None, typer.Option("--strength", help="At which each is tried, 1 by default; repeatable.")
     ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="A captioner that judges every grid: server, local, or a path.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of the judge (judge.model=NAME); repeatable.")
+    ] = None,
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="A table of prompts; the held-out captions by default.")
     ] = None,
@@ -161,6 +167,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
             lora or (),
             checkpoints=checkpoints,
             choose=choose,
+            judge=judge,
+            settings=settings or (),
             strengths=strength or (),
             prompts=[] if prompts is None else read(prompts),
             seeds=seeds,

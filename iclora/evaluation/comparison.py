@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from iclora.evaluation import report
-from iclora.evaluation.people import Marking, Preference, last_marks, preference, read_pairs, usual_pair
+from iclora.evaluation.people import Marking, Preference, preference, read_pairs, usual_pair
 from iclora.evaluation.results import FOLDER
 from iclora.run import Run
 from pipeline.plugins import extras
@@ -42,4 +42,4 @@ def compare(
     marking = Marking(folder, pairs, by)
     serve_page(partial(comparing.make, marking), opened)
     report.add_people(folder)
-    return preference(pairs, one, other, last_marks(folder))
+    return preference(folder, one, other)

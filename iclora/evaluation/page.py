@@ -48,6 +48,7 @@ def page(found: Evaluation, about: str, people: Sequence[str]) -> str:
         f'<div class="table"><table><tr>{"".join(f"<th>{head}</th>" for head in HEADS)}</tr>',
         *(_result(one) for one in found.results),
         f"</table></div><p>{plain(found.reason)}</p>",
+        *(f"<p>Judge, {plain(name)}: {plain(str(one))}</p>" for name, one in found.judged.items()),
         _people(people),
         *(_row(prompt, seed, rows[prompt, seed]) for prompt, seed in worst_first),
         "</main>",

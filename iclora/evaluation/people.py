@@ -8,6 +8,7 @@ pictures that were drawn anew.
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from iclora.evaluation.results import BASE
@@ -25,6 +27,10 @@ from pipeline.cache import key_of
 from pipeline.errors import BadInput
 from pipeline.wording import counted
 from training.evaluation import statistics
+from training.evaluation.statistics import Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MARKS, KEY = "marks.jsonl", "marks-key.json"
 Side = Literal["left", "right", "tie"]
@@ -70,6 +76,10 @@ class Preference:
     ties: int
     pairs: int
     """Marked or not."""
+    among: Estimate | None = None
+    """How far people agree on pairs that several have marked: Krippendorff's alpha, 1 fully, 0 as by chance."""
+    with_judge: Estimate | None = None
+    """How far people and the judge agree, in the same way."""
 
     @property
     def share(self) -> tuple[float, float, float]:
@@ -91,7 +101,10 @@ class Preference:
                 f"{self.one} is preferred to {self.other} in {self.wins} of {counted(decided, 'pair')}, "
                 f"{share:.0%} ({low:.0%} to {high:.0%}), p {self.p:.3f}"
             )
-        return f"People: {found}; {counted(self.ties, 'tie')}, {decided + self.ties} of {self.pairs} pairs marked."
+        found += f"; {counted(self.ties, 'tie')}, {decided + self.ties} of {self.pairs} pairs marked"
+        for whom, alpha in (("each other", self.among), ("the judge", self.with_judge)):
+            found += f"; agreement with {whom}: alpha {alpha}" if alpha else ""
+        return f"People: {found}."
 
 
 def read_pairs(folder: Path, one: str, other: str) -> list[Pair]:
@@ -120,16 +133,19 @@ def read_pairs(folder: Path, one: str, other: str) -> list[Pair]:
 
 def _drawn(folder: Path) -> dict[str, dict[tuple[str, int], Path]]:
     """The pictures of an evaluation, by candidate, then by prompt and seed."""
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(folder / "evaluation.csv", dtype={"candidate": str, "prompt": str, "file": str})
-    except FileNotFoundError as error:
-        raise BadInput(f"there is no evaluation in {folder}; 'iclora evaluate' makes one.") from error
-    found: dict[str, dict[tuple[str, int], Path]] = {}
+    table, found = _table(folder), dict[str, dict[tuple[str, int], Path]]()
     for name, prompt, seed, file in table[["candidate", "prompt", "seed", "file"]].itertuples(index=False):
         found.setdefault(name, {})[prompt, int(seed)] = Path(file)
     return found
+
+
+def _table(folder: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(folder / "evaluation.csv", dtype={"candidate": str, "prompt": str, "file": str})
+    except FileNotFoundError as error:
+        raise BadInput(f"there is no evaluation in {folder}; 'iclora evaluate' makes one.") from error
 
 
 def usual_pair(folder: Path) -> tuple[str, str]:
@@ -204,23 +220,52 @@ def last_marks(folder: Path) -> dict[tuple[str, str], Side]:
 
 def preferences(folder: Path) -> list[Preference]:
     """What people prefer among all candidates of an evaluation of which pairs are marked."""
-    if not (marks := last_marks(folder)):
+    if not last_marks(folder):
         return []
     names = [name for name in _drawn(folder) if name != BASE]
-    found = (preference(read_pairs(folder, *two), *two, marks) for two in combinations([*names, BASE], 2))
+    found = (preference(folder, *two) for two in combinations([*names, BASE], 2))
     return [one for one in found if one.wins + one.losses + one.ties]
 
 
-def preference(pairs: Sequence[Pair], one: str, other: str, marks: Mapping[tuple[str, str], Side]) -> Preference:
+def preference(folder: Path, one: str, other: str) -> Preference:
+    """What people prefer of two candidates.
+
+    Raises:
+        BadInput: there is no evaluation, or it has no such candidate.
     """
-    Args:
-        pairs: of the two candidates.
-        marks: by pair and person.
-    """
-    balances = []
-    for pair in pairs:
-        signs = {"left": 1, "right": -1, "tie": 0} if pair.left == one else {"left": -1, "right": 1, "tie": 0}
-        own = [signs[mark] for (marked, _), mark in marks.items() if marked == pair.id]
-        balances += [sum(own)] if own else []
-    wins, losses = sum(each > 0 for each in balances), sum(each < 0 for each in balances)
-    return Preference(one, other, wins, losses, len(balances) - wins - losses, len(pairs))
+    pairs, marks, judged = read_pairs(folder, one, other), last_marks(folder), _judged(folder)
+    who = sorted({by for _, by in marks})
+    signs_RU = np.full((len(who), len(pairs)), np.nan)
+    judge_U = np.full(len(pairs), np.nan)
+    for place, pair in enumerate(pairs):
+        left = 1 if pair.left == one else -1
+        for row, by in enumerate(who):
+            if (pair.id, by) in marks:
+                signs_RU[row, place] = {"left": left, "right": -left, "tie": 0}[marks[pair.id, by]]
+        judge_U[place] = np.sign(_points(judged, one, pair) - _points(judged, other, pair))
+    marked_U = ~np.isnan(signs_RU).all(axis=0)
+    balance_U = np.where(marked_U, np.sign(np.nansum(signs_RU, axis=0)), np.nan)
+    return Preference(
+        one,
+        other,
+        wins=int((balance_U > 0).sum()),
+        losses=int((balance_U < 0).sum()),
+        ties=int((balance_U == 0).sum()),
+        pairs=len(pairs),
+        among=statistics.agreement(signs_RU),
+        with_judge=statistics.agreement(np.stack([balance_U, judge_U])),
+    )
+
+
+def _points(judged: Mapping[tuple[str, str, int], float], candidate: str, pair: Pair) -> float:
+    return judged.get((candidate, pair.prompt, pair.seed), math.nan)
+
+
+def _judged(folder: Path) -> dict[tuple[str, str, int], float]:
+    """The judge's points of every grid, by candidate, prompt and seed: the mean of its two answers."""
+    table = _table(folder)
+    if "judge_follows" not in table:
+        return {}
+    points = (table["judge_follows"] + table["judge_consistent"]) / 2
+    keys = zip(table["candidate"], table["prompt"], table["seed"], strict=True)
+    return {(name, prompt, int(seed)): float(one) for (name, prompt, seed), one in zip(keys, points, strict=True)}

@@ -24,6 +24,9 @@ def write(evaluation: Evaluation) -> None:
         "candidates": [asdict(one) for one in evaluation.results],
         "chosen": evaluation.chosen,
         "reason": evaluation.reason,
+        "judge": {"by": evaluation.judge, "candidates": {name: asdict(one) for name, one in evaluation.judged.items()}}
+        if evaluation.judge
+        else None,
     }
     folder = evaluation.folder
     files.write(folder / "evaluation.csv", evaluation.table().to_csv(index=False))

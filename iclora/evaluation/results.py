@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from iclora.evaluation.judge import Judgement
 from training.evaluation import statistics
 from training.evaluation.measures import Measures, Scale
 from training.evaluation.statistics import Draws, Estimate
@@ -64,6 +65,24 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What a judge finds of a candidate, 0..1."""
+
+    follows: Estimate | None
+    """How well panels show what their texts tell; None if the judge never said."""
+    consistent: Estimate | None
+    """Whether the same people and things are the same in all panels."""
+    abstained: int
+    """Questions without a usable answer."""
+    asked: int
+
+    def __str__(self) -> str:
+        told = (f"{name} {value or 'unknown'}" for name, value in
+                (("follows its texts", self.follows), ("consistent", self.consistent)))  # fmt: skip
+        return f"{', '.join(told)}; {self.abstained} of {self.asked} questions without an answer."
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Base and LoRAs, compared."""
 
@@ -79,10 +98,31 @@ class Evaluation:
     seeds: int
     file: Path | None = None
     """The run's LoRA, if the chosen one was put there."""
+    judgements: tuple[Judgement, ...] = ()
+    """Of the grids, in their order, if there was a judge."""
+    judge: Mapping[str, Any] | None = None
+    """Who judged."""
 
     def lines(self) -> list[str]:
         """The results, one line for each candidate, and what was chosen."""
-        return [*map(_line, self.results), *([self.reason] if self.reason else [])]
+        judged = [f"Judge, {name}: {one}" for name, one in self.judged.items()]
+        return [*map(_line, self.results), *judged, *([self.reason] if self.reason else [])]
+
+    @property
+    def judged(self) -> dict[str, Judged]:
+        """What the judge finds, by candidate; empty without one."""
+        found = dict[str, Judged]()
+        for result in self.results if self.judgements else ():
+            pairs = zip(self.grids, self.judgements, strict=True)
+            own = [judgement for grid, judgement in pairs if grid.candidate == result.candidate]
+            follows, consistent = (
+                np.array(values, np.float64).reshape(self.prompts, self.seeds)
+                for values in ([one.follows for one in own], [one.consistent for one in own])
+            )
+            silent = int(np.isnan(follows).sum() + np.isnan(consistent).sum())
+            known = statistics.known_mean
+            found[result.candidate] = Judged(known(follows), known(consistent), silent, 2 * len(own))
+        return found
 
     @property
     def reason(self) -> str:
@@ -117,7 +157,11 @@ class Evaluation:
         import pandas as pd
 
         rows = [asdict(one) | asdict(one.measures) | {"diversity": one.measures.diversity} for one in self.grids]
-        return pd.DataFrame(rows).drop(columns="measures")
+        table = pd.DataFrame(rows).drop(columns="measures")
+        if self.judgements:
+            table["judge_follows"] = [one.follows for one in self.judgements]
+            table["judge_consistent"] = [one.consistent for one in self.judgements]
+        return table
 
 
 def _line(one: Result) -> str:

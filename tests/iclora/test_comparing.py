@@ -106,10 +106,40 @@ def test_a_pair_counts_once_by_the_majority_of_those_who_marked_it(folder: Path)
     better(one, "tuned")(third)
     better(two, "base")(third)  # 1 to 1
     one.mark(one.pairs[fourth], "tie")
-    assert found(folder) == Preference("tuned", "base", 1, 1, 2, PROMPTS)
-    assert str(found(folder)) == (
-        "People: tuned is preferred to base in 1 of 2 pairs, 50% (9% to 91%), p 1.000; 2 ties, 4 of 6 pairs marked."
+    now = found(folder)
+    assert (now.one, now.other, now.wins, now.losses, now.ties, now.pairs) == ("tuned", "base", 1, 1, 2, PROMPTS)
+    assert str(now).startswith(
+        "People: tuned is preferred to base in 1 of 2 pairs, 50% (9% to 91%), p 1.000; 2 ties, 4 of 6 pairs marked; "
+        "agreement with each other: alpha -0."
     )
+
+
+def test_agreement_is_krippendorffs_alpha_of_the_published_example() -> None:
+    """Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), section D: four observers, twelve units."""
+    lines = ("123321412...", "1233224125.3", ".3332342251.", "12332441251.")
+    ratings = np.array([[float(one) if one != "." else np.nan for one in line] for line in lines])
+    assert statistics.alpha(ratings) == pytest.approx(0.849, abs=5e-4)
+    two = np.array([[0, 1, 0, 0, 0, 0, 0, 0, 1, 0], [1, 1, 1, 0, 0, 1, 0, 0, 0, 0]], np.float64)  # section A
+    assert statistics.alpha(two) == pytest.approx(0.095, abs=5e-4)
+    estimate = statistics.agreement(two)
+    assert estimate is not None and estimate.low < 0.095 < estimate.high
+    assert statistics.alpha(two[[0, 0]]) == 1.0
+    assert statistics.agreement(np.ones((2, 4))) is None  # nothing to tell apart
+    assert statistics.agreement(two[:1]) is None
+
+
+def test_people_are_compared_with_the_judge(folder: Path) -> None:
+    table = pd.read_csv(folder / "evaluation.csv")
+    number = table.groupby("candidate").cumcount()
+    points = np.where(table["candidate"] == "tuned", 0.5 + 0.1 * (-1.0) ** number, 0.5)
+    table.assign(judge_follows=points, judge_consistent=points).to_csv(folder / "evaluation.csv", index=False)
+    mine = marking(folder)
+    for pair in mine.pairs.values():
+        better(mine, "tuned" if int(pair.prompt[7]) % 2 == 0 else "base")(pair.id)
+    now = found(folder)
+    assert now.with_judge is not None and now.with_judge.value == 1.0
+    assert now.among is None
+    assert "agreement with the judge: alpha 1.00" in str(now)
 
 
 # ---- blind, and lasting
