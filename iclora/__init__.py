@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from iclora.evaluation import Evaluation, evaluate
+    from iclora.evaluation.comparison import compare
+    from iclora.evaluation.people import Preference
     from iclora.exported import write_configs
     from iclora.generation import Generation, ImageSet, generate, open_generation
     from iclora.handover import hand_over, push_lora
@@ -49,6 +51,7 @@ __all__ = [
     "ImageSet",
     "Machine",
     "MissingWeights",
+    "Preference",
     "Prompt",
     "Run",
     "Setting",
@@ -56,6 +59,7 @@ __all__ = [
     "Survey",
     "ToolkitError",
     "Training",
+    "compare",
     "doctor",
     "evaluate",
     "generate",
@@ -77,6 +81,8 @@ _HOMES = {
     **dict.fromkeys(("Training", "open_training", "train"), "iclora.lora"),
     **dict.fromkeys(("Prompt",), "iclora.prompts"),
     **dict.fromkeys(("Evaluation", "evaluate"), "iclora.evaluation"),
+    **dict.fromkeys(("compare",), "iclora.evaluation.comparison"),
+    **dict.fromkeys(("Preference",), "iclora.evaluation.people"),
     **dict.fromkeys(("write_configs",), "iclora.exported"),
     **dict.fromkeys(("Machine", "doctor"), "iclora.machine"),
     **dict.fromkeys(("open_run",), "iclora.opening"),
@@ -93,6 +99,8 @@ _TRAINED = {
     "iclora.generation": "drawing",
     "iclora.evaluation": "an evaluation",
     "iclora.handover": "handing over",
+    "iclora.evaluation.comparison": "an evaluation",
+    "iclora.evaluation.people": "an evaluation",
 }
 """Modules that need the extra `train`, and what for."""
 

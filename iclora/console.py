@@ -267,7 +267,7 @@ def trained(outcome: Outcome, job: Job) -> None:
     speed = f", {outcome.seconds / outcome.took:.2f} s per step" if outcome.took else ", nothing to do"
     held_out = "" if outcome.held_out is None else f", held-out loss {outcome.held_out:.4f}"
     line(f"trained: {counted(outcome.step, 'step')}{speed}{held_out}")
-    lines(_which_step(outcome))
+    lines(_which_step(outcome, job.config.best_by))
     seen = [job.folder / name for name in (*(["samples.png"] if job.prompted else []), "loss.png")]
     line(f"The LoRA is {outcome.file}; look at {' and '.join(map(str, seen))}.")
 
@@ -278,11 +278,20 @@ def handed_over(done: Handover) -> None:
     lines(f"note: {remark}" for remark in done.remarks)
 
 
-def _which_step(outcome: Outcome) -> Iterator[str]:
+def _which_step(outcome: Outcome, best_by: Literal["loss", "score"]) -> Iterator[str]:
     """Which step's weights the LoRA has and why, and what to do where another step did better."""
+    if outcome.own is not None:
+        yield (
+            f"The LoRA has the averaged weights of step {outcome.of_step}, as iclora evaluate chose; the training "
+            f"ended with {outcome.own}."
+        )
+        return
     last = outcome.of_step == outcome.step
-    why = "the last" if last else "whose held-out loss was the lowest (train.patience)"
+    best = "whose score was the best" if best_by == "score" else "whose held-out loss was the lowest"
+    why = "the last" if last else f"{best} (train.patience)"
     yield f"The LoRA has the averaged weights of step {outcome.of_step}, {why}."
+    if best_by == "score" and not last:
+        return
     lowest = outcome.lowest
     if lowest is None or lowest.step == outcome.of_step or (lowest.step and not last):
         return

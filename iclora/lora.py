@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from iclora import exported, handover
+from iclora.evaluation.during import DataSetScorer
 from iclora.run import Run
-from iclora.settings import Settings
+from iclora.settings import PLUG_INS, Settings
+from pipeline import plugins
 from pipeline.cache import Cache, shared_folder
+from pipeline.consistency.scorers.base import Scorer
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.progress import Progress, silent
 from pipeline.task import Given
@@ -104,13 +107,18 @@ def open_training(
         folder, home, drawn = Path(data), Path(into), False
     loaded = asked.load_task()
     wanted = config.load(loaded, miniature=drawn)
+    read, grid_scorer = dataset.read(folder, loaded), None
+    if wanted.evaluate_every is not None:
+        scorer: Scorer | None = plugins.make(PLUG_INS["scorer"], asked.scorer, loaded.scorer)
+        grid_scorer = DataSetScorer(scorer, loaded, read) if scorer else None
     job = Job(
         task=loaded,
         config=wanted,
-        data=dataset.read(folder, loaded),
+        data=read,
         backend=find_backend(loaded.base, wanted.model, wanted.revision),
         folder=home if into is None else Path(into),
         cache=Cache(shared_folder()),  # the same grids are trained on by many runs
+        grid_scorer=grid_scorer,
     )
     return Training(job)
 

@@ -17,7 +17,7 @@ import httpx2
 
 import iclora
 from iclora.offline import MINIATURE
-from iclora.page import app
+from iclora.page import access, app
 from iclora.page.jobs import Jobs
 from iclora.page.server import Server
 from iclora.page.session import ReviewSession
@@ -115,7 +115,7 @@ class Served:
     def client(self) -> Iterator[httpx2.Client]:
         """What the page's script in a browser can do."""
         home = f"http://{self.address}"
-        headers = {"Origin": home, app.TOKEN: self.token}
+        headers = {"Origin": home, access.TOKEN: self.token}
         with httpx2.Client(base_url=home, headers=headers, timeout=60) as client:
             yield client
 

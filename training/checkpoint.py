@@ -29,9 +29,9 @@ class State:
     held_out: float | None = None
     """The last held-out loss."""
     best: dict[str, Any] | None = None
-    """With `patience`: step, held-out loss and averaged weights of the best validation after a step so far."""
+    """With `patience`: step, held-out loss or score, and averaged weights of the best measurement so far."""
     waited: int = 0
-    """Validations since the best one."""
+    """Measurements since the best one."""
 
 
 def save(job: Job, state: State) -> None:

@@ -22,6 +22,7 @@ def run(job: Job, device: torch.device) -> None:
     checks: tuple[Callable[[], object], ...] = (
         lambda: machine.check(job.config, device),
         lambda: _patience(job),
+        lambda: _evaluation(job),
         lambda: _start(job),
         job.backend.check,
         job.check_references,
@@ -46,10 +47,25 @@ def run(job: Job, device: torch.device) -> None:
 
 def _patience(job: Job) -> None:
     """Makes sure that there are held-out grids for `patience`."""
-    if job.config.patience is not None and not job.data.held_out:
+    if job.config.patience is not None and job.config.best_by == "loss" and not job.data.held_out:
         raise BadInput(
             f"train.patience={job.config.patience} stops by the held-out loss, and the data set has no held-out "
             f"grids; put some into its folder '{dataset.HELD_OUT}', or leave patience out."
+        )
+
+
+def _evaluation(job: Job) -> None:
+    """Makes sure that there are captions and a scorer for `evaluate_every`."""
+    every = job.config.evaluate_every
+    if every is not None and not job.data.held_out:
+        raise BadInput(
+            f"train.evaluate_every={every} draws the captions of held-out grids, and the data set has none; put some "
+            f"into its folder '{dataset.HELD_OUT}', or leave evaluate_every out."
+        )
+    if every is not None and job.grid_scorer is None:
+        raise BadInput(
+            f"train.evaluate_every={every} measures by a scorer, and there is none; set one with --scorer, such as "
+            "open_clip, or leave evaluate_every out."
         )
 
 

@@ -32,17 +32,8 @@ FOR_MINIATURE: dict[str, Any] = {
 """Defaults for the miniature, which generates panels of an eighth of the size and learns within minutes."""
 
 BESIDES = {
-    *(
-        "validate_every",
-        "sample_every",
-        "save_every",
-        "samples",
-        "sample_steps",
-        "guidance",
-        "patience",
-        "keep",
-        "wandb",
-    ),
+    *("validate_every", "sample_every", "save_every", "evaluate_every", "samples", "sample_steps", "guidance"),
+    *("patience", "keep", "wandb"),
     *("checkpointing", "compile", "micro_batch", "smallest_panel", "truncate"),
     *("model", "revision", "init"),
 }
@@ -100,12 +91,21 @@ class Config(Recipe):
     """torch.compile block by block: takes minutes at the start and makes the steps after it faster."""
 
     # monitoring
+    evaluate_every: int | None = Field(None, ge=1)
+    """Steps between two evaluations, as `iclora evaluate` makes them: grids are drawn from the held-out captions with
+    sample_steps and guidance, and scored. Default: none."""
     patience: int | None = Field(None, ge=1)
-    """Stop after this many validations in a row without a better held-out loss. Default: never."""
+    """Stop after this many validations in a row without a better held-out loss; with evaluate_every, evaluations
+    without a better score. Default: never."""
     keep: int | None = Field(None, ge=1)
     """LoRAs of earlier steps that stay: the newest so many, and that of the lowest held-out loss. Default: all."""
     wandb: bool = False
     """Log to Weights & Biases too; its package must be installed and logged in."""
+
+    @property
+    def best_by(self) -> Literal["loss", "score"]:
+        """What patience goes by: the held-out loss, or the score of evaluations."""
+        return "loss" if self.evaluate_every is None else "score"
 
     @property
     def recipe(self) -> dict[str, Any]:

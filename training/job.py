@@ -18,6 +18,7 @@ from training import backends, dataset, random_streams
 from training.backends.base import Backend
 from training.config import Config, scaled
 from training.dataset import Data, Prompt, View
+from training.evaluation.grid_scorer import GridScorer
 
 USUAL = "flux-1"
 """The family of a model that neither its folder nor its name tells."""
@@ -32,6 +33,8 @@ class Job:
     folder: Path
     """Where checkpoint, logs, samples and the LoRA go."""
     cache: Cache
+    grid_scorer: GridScorer | None = None
+    """For `evaluate_every`."""
 
     @cached_property
     def layouts(self) -> dict[float, Layout]:

@@ -49,11 +49,12 @@ class Outcome:
     """The result of a training."""
 
     file: Path
-    """The LoRA: averaged weights, with `patience` those of the best held-out loss."""
+    """The LoRA: averaged weights, with `patience` those of the best held-out loss or score."""
     step: int
     """Steps done."""
     of_step: int
-    """The step whose weights are in the file: the last, or with `patience` that of the lowest held-out loss."""
+    """The step whose weights are in the file: the last, with `patience` the best, or the one that an evaluation has
+    chosen."""
     held_out: float | None
     """Held-out loss at the end."""
     lowest: results.Lowest | None
@@ -62,6 +63,8 @@ class Outcome:
     """Steps done by this call."""
     seconds: float
     """Their duration, without encoding and loading."""
+    own: Path | None = None
+    """The LoRA that the training ended with, where an evaluation has chosen another, which stays."""
 
 
 def train(job: Job, processes: Processes, progress: Progress) -> Outcome:
@@ -84,8 +87,11 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     if saved and _is_over(saved["step"], saved["waited"], config):
         of_step = results.final_step(config, saved["step"], saved["best"])
         if results.are_written(job, saved["step"], of_step):
-            return Outcome(file, saved["step"], of_step, saved["held_out"], results.lowest(job), 0, 0.0)
+            done = results.result(job, of_step)
+            lowest = results.lowest(job)
+            return Outcome(file, saved["step"], done.of_step, saved["held_out"], lowest, 0, 0.0, done.own)
     job.folder.mkdir(parents=True, exist_ok=True)
+    _prepare_scorer(job, processes)
     encoded = encode(job, processes, progress)
     transformer = machine.load_transformer(job.backend, config, device)
     state = _begin(job, transformer, saved)
@@ -97,6 +103,7 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
         if state.step == 0:  # the base alone, for comparison
             LOG.info("measuring the base alone")
             _validate(job, encoded, transformer, state, journal, processes)
+            _evaluate(job, encoded, transformer, state, journal, processes)
             _draw(job, encoded, transformer, state, journal, processes)
         LOG.info("waiting for the first step")
         while not _is_over(state.step, state.waited, config):
@@ -110,7 +117,9 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
             progress("training", state.step, config.steps)
             if state.step == config.steps or state.step % config.validate_every == 0:
                 _validate(job, encoded, transformer, state, journal, processes)
-            last = _is_over(state.step, state.waited, config)  # the validation may have decided so
+            if config.evaluate_every and (state.step == config.steps or state.step % config.evaluate_every == 0):
+                _evaluate(job, encoded, transformer, state, journal, processes)
+            last = _is_over(state.step, state.waited, config)  # what was measured may have decided so
             if last or state.step % config.sample_every == 0:
                 _draw(job, encoded, transformer, state, journal, processes)
             if last or state.step % config.save_every == 0 or time.monotonic() - saved_at > AT_LEAST_EVERY:
@@ -121,9 +130,9 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     if processes.is_main:
         results.finish(job, state)
     processes.wait()
-    of_step = results.final_step(config, state.step, state.best)
+    done = results.result(job, results.final_step(config, state.step, state.best))
     lowest = results.lowest(job) if processes.is_main else None  # only the main one writes the log
-    return Outcome(file, state.step, of_step, state.held_out, lowest, state.step - first, seconds)
+    return Outcome(file, state.step, done.of_step, state.held_out, lowest, state.step - first, seconds, done.own)
 
 
 def _standing(recent: Collection[float], state: State) -> str:
@@ -163,6 +172,11 @@ def encode(job: Job, processes: Processes, progress: Progress) -> EncodedDataset
     return EncodedDataset(texts, grids, references)
 
 
+def _prepare_scorer(job: Job, processes: Processes) -> None:
+    if job.config.evaluate_every and job.grid_scorer and processes.is_main:
+        job.grid_scorer.prepare()
+
+
 def _begin(job: Job, transformer: Any, saved: dict[str, Any] | None) -> State:
     """Attaches a LoRA to the transformer, a new one or as it was saved."""
     weights = lora.attach(transformer, job.backend, job.config)
@@ -187,6 +201,7 @@ def _journal(job: Job, step: int) -> Journal:
         wandb=job.config.wandb,
         name=job.task.name,
         settings=job.config.model_dump(mode="json"),
+        scored=job.config.evaluate_every is not None,
     )
 
 
@@ -288,13 +303,43 @@ def _validate(
         raise _diverged(job, state.step, f"the held-out loss is {state.held_out}")
     if journal:
         journal.validation(state.step, losses)
+    if job.config.best_by == "loss":
+        _compare(job, state, state.held_out)
+
+
+def _compare(job: Job, state: State, value: float) -> None:
+    """Counts a measurement towards `patience`, and keeps the weights of the best.
+
+    Args:
+        value: a held-out loss or a score, whichever patience goes by.
+    """
+    by = job.config.best_by
     if job.config.patience is None or state.step == 0:  # the base alone can't be the best step of a training
         return
-    if state.best is None or state.held_out < state.best["loss"]:
+    best = state.best[by] if state.best and by in state.best else None  # it may have gone by the other
+    if best is None or (value > best if by == "score" else value < best):
         tensors = {name: tensor.clone() for name, tensor in state.average.tensors.items()}
-        state.best, state.waited = {"step": state.step, "loss": state.held_out, "average": tensors}, 0
+        state.best, state.waited = {"step": state.step, by: value, "average": tensors}, 0
     else:
         state.waited += 1
+
+
+def _evaluate(
+    job: Job, encoded: EncodedDataset, transformer: Any, state: State, journal: Journal | None, processes: Processes
+) -> None:
+    """Scores grids that the averaged weights draw from the held-out captions, in the main process; all learn the
+    score, since it may end the training."""
+    if job.config.evaluate_every is None or job.grid_scorer is None or not job.data.held_out:
+        return
+    score = torch.zeros(1, dtype=torch.float64)
+    if journal:
+        with state.average.applied():
+            grids = preview.draw(job, encoded, transformer, processes.device, job.data.held_out)
+        found = job.grid_scorer.score([sample.text for sample in job.data.held_out], grids, job.shown)
+        journal.evaluation(state.step, found)
+        score += found.score.value
+    processes.add_up([score])
+    _compare(job, state, float(score))
 
 
 def _draw(
@@ -304,7 +349,7 @@ def _draw(
     if journal is None or not job.prompted:
         return
     with state.average.applied():
-        images = preview.draw(job, encoded, transformer, processes.device)
+        images = preview.draw(job, encoded, transformer, processes.device, job.prompted)
     preview.save(job, state.step, images)
     for image in images:
         journal.picture(state.step, image)

@@ -74,6 +74,10 @@ class Card(BaseModel):
     """Whether these are the averaged weights (EMA) or the raw ones."""
     why: str = ""
     """Why the weights of this step and not those of another."""
+    strength: float = 1.0
+    """Of the weights as they were trained; it is folded into B."""
+    chosen: bool = False
+    """Whether an evaluation chose them, in place of those that the training ended with."""
     recipe: dict[str, Any]
 
     @property

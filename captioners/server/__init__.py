@@ -250,8 +250,9 @@ class Server:
         """
         options, refused = self.options, self._refused.copy()
         messages, size = await self._fitting(question)
+        schema = requests.schema_of(question)
         while True:
-            sent = requests.parameters(options, tokens, refused)
+            sent = requests.parameters(options, tokens, refused, schema)
             try:
                 body = {"model": self._endpoint.model, "messages": messages, **sent}
                 response = await client.post("/chat/completions", cast_to=httpx2.Response, body=body)

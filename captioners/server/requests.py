@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from captioners.server import Options
 
-SCHEMA = {"name": "joint_caption", "schema": JointReply.model_json_schema()}
+SCHEMA: Mapping[str, Any] = {"name": "joint_caption", "schema": JointReply.model_json_schema()}
 EFFORTS = ((1024, "low"), (8192, "medium"))
 """Most tokens of thinking that each effort stands for, by Google's table for its OpenAI-compatible endpoint; more is
 "high"."""
@@ -27,7 +27,15 @@ LIMITS = ("max_tokens", "max_completion_tokens")
 Ways = dict[str, list[dict[str, Any]]]
 
 
-def ways(options: Options, tokens: int) -> Ways:
+def schema_of(question: protocol.Question) -> Mapping[str, Any]:
+    """The schema of an answer, as a server takes it."""
+    if question.form is None:
+        return SCHEMA
+    schema = question.form.model_json_schema()
+    return {"name": schema["title"], "schema": schema}
+
+
+def ways(options: Options, tokens: int, schema: Mapping[str, Any] = SCHEMA) -> Ways:
     """By parameter, the forms in which it is sent, the most usual first; after the last it is left out."""
     found: Ways = {
         "temperature": [{"temperature": 0}],
@@ -35,7 +43,7 @@ def ways(options: Options, tokens: int) -> Ways:
         "max_tokens": [{name: tokens} for name in LIMITS],  # hosted reasoning models know only the second
     }
     if options.answer_schema != "none":
-        found["response_format"] = [{"response_format": {"type": "json_schema", "json_schema": SCHEMA}}]
+        found["response_format"] = [{"response_format": {"type": "json_schema", "json_schema": schema}}]
     if options.thinking is not None:
         found |= _thinking(options.thinking)
     return found
@@ -59,15 +67,18 @@ def _thinking(thinking: Thinking) -> Ways:
     return found
 
 
-def parameters(options: Options, tokens: int, refused: Mapping[str, int]) -> dict[str, Any]:
+def parameters(
+    options: Options, tokens: int, refused: Mapping[str, int], schema: Mapping[str, Any] = SCHEMA
+) -> dict[str, Any]:
     """The parameters of a request, with those of `captioner.extra`.
 
     Args:
         tokens: limit of the answer.
         refused: how many forms of each parameter the server has refused.
+        schema: of the answer.
     """
     sent: dict[str, Any] = {}
-    for name, forms in ways(options, tokens).items():
+    for name, forms in ways(options, tokens, schema).items():
         for form in forms[refused.get(name, 0) :][:1]:
             sent |= form
     for name, value in options.extra.items():

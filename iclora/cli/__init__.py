@@ -62,6 +62,7 @@ for _command in (
     training.train,
     training.generate,
     training.evaluate,
+    training.compare,
     training.handover,
     about.pack,
     about.push,

@@ -181,8 +181,17 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
     lora: Annotated[
         list[Path] | None, typer.Option("--lora", help="A LoRA file, the run's by default; repeatable.")
     ] = None,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Compare all that the run's training has saved.")
+    ] = False,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="Make the chosen one the run's LoRA; the former is kept beside it.")
+    ] = False,
     strength: Annotated[
         list[float] | None, typer.Option("--strength", help="At which each is tried, 1 by default; repeatable.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="A captioner that judges every grid: server, local, or a path.")
     ] = None,
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="A table of prompts; the held-out captions by default.")
@@ -192,7 +201,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
     detector: DetectorName = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="An option of these two (vectors.model=NAME, detector.threshold=0.3); repeatable."),
+        typer.Option("--set", help="An option of these (vectors.model=NAME, judge.url=URL); repeatable."),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
@@ -205,6 +214,9 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
         evaluation = iclora.evaluate(
             iclora.open_run(task, folder=out),
             lora or (),
+            checkpoints=checkpoints,
+            choose=choose,
+            judge=judge,
             strengths=strength or (),
             prompts=[] if prompts is None else read(prompts),
             seeds=seeds,
@@ -218,6 +230,32 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
         )
     console.lines(evaluation.lines())
     console.line(f"pictures side by side, worst first: {evaluation.folder / 'evaluation.html'}")
+
+
+def compare(
+    task: TaskName,
+    out: Out = None,
+    between: Annotated[
+        list[str] | None,
+        typer.Option("--between", help="A candidate as the evaluation names it, twice; the chosen LoRA and the base."),
+    ] = None,
+    by: Annotated[str, typer.Option("--by", help="Who marks, where several people do.")] = "",
+) -> None:
+    """Let people mark which pictures of an evaluation are better, in a browser on this machine, until Ctrl-C."""
+    from iclora.page import browser
+
+    if between is not None and len(between) != 2:  # noqa: PLR2004
+        raise BadInput(f"--between names two candidates, once each, got {len(between)}.")
+    run = iclora.open_run(task, folder=out, must_exist=True)
+    with browser.opener(run.folder) as open_page:
+
+        def opened(address: str) -> None:
+            console.line(f"Compare at {address}")
+            console.line("Ctrl-C ends the comparison and prints the result; every mark is kept.")
+            open_page(address)
+
+        found = iclora.compare(run, opened, between=(between[0], between[1]) if between else None, by=by)
+    console.line(str(found))
 
 
 def _by_panel(option: str, what: str, given: list[str]) -> dict[int, str]:

@@ -1,7 +1,8 @@
 """Whether a LoRA keeps its panels together and follows its texts, against its base on the same prompts and noise.
 
-`candidates` is what is compared, `instruments` what measures, `measuring` how, `results` what is found, `report` and
-`page` how it is told.
+`candidates` is what is compared, `instruments` what measures, `measuring` how, `judge` how a model judges grids,
+`results` what is found, `choice` which LoRA is taken, `report` and `page` how it is told, `people` what people prefer,
+`during` the same while a training runs.
 """
 
 from __future__ import annotations
@@ -11,25 +12,26 @@ from dataclasses import replace
 from pathlib import Path
 
 from iclora import exported
+from iclora.evaluation import choice
 from iclora.evaluation.candidates import captions, given_panels, open_candidates, told_once, weights_of
-from iclora.evaluation.instruments import open_instruments
+from iclora.evaluation.instruments import by_section, open_instruments
+from iclora.evaluation.judge import Judge, Judgement, open_judge
 from iclora.evaluation.measuring import Measuring, measured, panels_in
 from iclora.evaluation.report import write
-from iclora.evaluation.results import BASE, Drawn, Evaluation, Result, compare
+from iclora.evaluation.results import BASE, FOLDER, Drawn, Evaluation, Result, compare
 from iclora.generation import Loras
 from iclora.prompts import Prompt
 from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.progress import Progress, silent
+from pipeline.records import Layout
 from pipeline.task import Given
 from training import dataset
 from training import generate as drawing
-from training.evaluation import statistics
 from training.generator import GenerationRequest, Generator
 from training.sampling import SamplingSettings
 
 __all__ = ["BASE", "Drawn", "Evaluation", "Result", "evaluate"]
-FOLDER = Path("evaluation")
 
 
 def evaluate(  # noqa: PLR0913  (one argument per option)
@@ -39,8 +41,11 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     strengths: Sequence[float] = (),
     prompts: Sequence[str | Prompt] = (),
     seeds: int = 2,
+    checkpoints: bool = False,
+    choose: bool = False,
     vectors: str | None = None,
     detector: str | None = None,
+    judge: str | None = None,
     settings: Given = (),
     model: str | None = None,
     steps: int = 20,
@@ -58,39 +63,77 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
         strengths: at which each is tried; as given or 1 by default.
         prompts: joint captions or `Prompt`s; those of the held-out grids by default.
         seeds: so many for each prompt, from 0.
+        checkpoints: compare all that the run's training has saved, beside `loras` if there are any.
+        choose: put the chosen LoRA, at its strength, in place of the run's own, which is kept beside it with `-last` in
+            its name. A training that resumes leaves the choice as it is.
         vectors: an image encoder that compares panels with each other, such as `dino` or a path; the scorer by default.
         detector: finds people and things, such as `transformers` or a path; without one, nothing is said of subjects.
-        settings: options of the two, such as `{"vectors.model": "vit_base_patch14_dinov2.lvd142m"}`.
+        judge: a captioner that looks at every grid, such as `server`: do panels show what their texts tell, and the
+            same people and things?
+        settings: options of the three, such as `{"judge.url": "http://localhost:8000/v1"}`.
         model, steps, guidance: as for `generate`.
         progress: called with a candidate and how many of its grids are drawn.
 
     Raises:
         BadInput: the run has no data set, no scorer or no LoRA, real grids are no better than shuffled ones, a prompt
-            lacks the text of a panel, or there is no such plug-in or setting.
-        MissingWeights: the base, the scorer, or what compares or finds is not here.
+            lacks the text of a panel, the judge can't judge, or there is no such plug-in or setting.
+        MissingWeights: the base, the scorer, or what compares, finds or judges is not here.
     """
     exported.check(run)
-    instruments = open_instruments(run, vectors, detector, settings)
+    options = by_section(settings, vectors=vectors, detector=detector, judge=judge)
+    instruments = open_instruments(run, vectors, detector, options)
     data = told_once(run, dataset.read(run.dataset, run.task))
     texts = captions(prompts, run)
     if seeds < 1:
         raise BadInput(f"an evaluation takes at least 1 seed for each prompt, got --seeds {seeds}.")
+    judging = _able(open_judge(judge, options["judge"], run.task), data) if judge else None
+    loras = choice.wanted(run, loras, checkpoints=checkpoints, choose=choose)
     candidates = open_candidates(run, loras, strengths, model, SamplingSettings(steps, guidance))
     used = instruments.identity()  # what is missing is said before anything is drawn
     given = () if texts else given_panels(candidates)
     asked = _asked(texts, data, given)
     requests = [replace(one, seed=seed) for one in asked for seed in range(seeds)]
     measuring = Measuring(instruments, run.task, data, given)
-    folder = run.folder / FOLDER
-    grids = _draw(candidates, requests, measuring, folder, progress)
+    grids = _draw(candidates, requests, measuring, run.folder / FOLDER, progress)
     results = compare(grids, len(asked), seeds)
-    tuned = {one.candidate: one.score for one in results if one.candidate != BASE}
-    chosen = statistics.choose(tuned)
     evaluation = Evaluation(
-        folder, results, grids, chosen, measuring.scale, len(asked), seeds, used, given, weights_of(candidates)
+        folder=run.folder / FOLDER,
+        results=results,
+        grids=grids,
+        chosen=choice.choose(results),
+        scale=measuring.scale,
+        prompts=len(asked),
+        seeds=seeds,
+        instruments=used,
+        given=given,
+        weights=weights_of(candidates),
     )
+    if judging:
+        evaluation = _judged(evaluation, judging, candidates[BASE].layout, progress)
+    if choose:
+        evaluation = choice.keep(run, evaluation, candidates)
     write(evaluation)
     return evaluation
+
+
+def _able(judge: Judge, data: dataset.Data) -> Judge:
+    """The judge, asked about a real grid first.
+
+    Raises:
+        BadInput: it can't judge.
+    """
+    sample = (data.held_out or data.train)[0]
+    judge.check(Path(sample.path), sample.text, sample.layout)
+    return judge
+
+
+def _judged(evaluation: Evaluation, judge: Judge, layout: Layout, progress: Progress) -> Evaluation:
+    found = list[Judgement]()
+    grids = [(evaluation.folder / one.file, one.prompt) for one in evaluation.grids]
+    for judgement in judge.judge(grids, layout):
+        found.append(judgement)
+        progress("judging", len(found), len(grids))
+    return replace(evaluation, judgements=tuple(found), judge=judge.identity)
 
 
 def _draw(
@@ -100,7 +143,7 @@ def _draw(
     folder: Path,
     progress: Progress,
 ) -> tuple[Drawn, ...]:
-    """The grids of all candidates, written and measured."""
+    """The grids of all candidates, drawn from the same noise; those of each in the order of the requests."""
     grids, inputs = list[Drawn](), drawing.encode(candidates[BASE], requests)
     for name, generator in candidates.items():
         progress(name, 0, len(requests))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,8 @@ from training.evaluation.measures import Floats, Vectors
 if TYPE_CHECKING:
     from PIL import Image
 
-SECTIONS = {"vectors": "--vectors", "detector": "--detector"}
-"""Settings of an evaluation, and the option that chooses the plug-in that has them."""
+Options = Mapping[str, dict[str, Any]]
+"""Of the plug-ins of an evaluation, by the option that chooses one: vectors, detector, judge."""
 
 
 @dataclass(frozen=True)
@@ -82,27 +82,38 @@ def _people(found: Sequence[Sequence[Detection]], caption: Caption) -> float | N
     return sum(agreements) / len(agreements)
 
 
-def open_instruments(run: Run, vectors: str | None, detector: str | None, settings: Given) -> Instruments:
+def by_section(settings: Given, **chosen: str | None) -> Options:
+    """The settings of an evaluation, by the plug-in that has them.
+
+    Args:
+        settings: such as `{"vectors.model": "vit_base_patch14_dinov2.lvd142m"}`.
+        chosen: the plug-in of every section, by name or path; None for none.
+
+    Raises:
+        BadInput: a setting is for no section, or for one without a plug-in.
+    """
+    options: dict[str, dict[str, Any]] = {section: {} for section in chosen}
+    for key, value in task.parse_settings(settings).items():
+        section, _, name = key.partition(".")
+        if section not in options or not name:
+            raise BadInput(f"an evaluation has the settings {', '.join(f'{one}.*' for one in options)}, got {key}.")
+        if not chosen[section]:
+            raise BadInput(f"{section}.* is set without --{section}, whose plug-in has such options; name one.")
+        options[section][name] = value
+    return options
+
+
+def open_instruments(run: Run, vectors: str | None, detector: str | None, options: Options) -> Instruments:
     """
     Args:
         vectors: an image encoder, by name or path.
         detector: by name or path.
-        settings: options of the two, such as `{"vectors.model": "vit_base_patch14_dinov2.lvd142m"}`.
 
     Raises:
-        BadInput: the run has no scorer, there is no such plug-in, or a setting is wrong or for one that is not used.
+        BadInput: the run has no scorer, there is no such plug-in, or an option is wrong.
     """
     if run.scorer is None:
         raise BadInput("without a scorer nothing can be measured; set one with --scorer, such as open_clip.")
-    options: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    for key, value in task.parse_settings(settings).items():
-        section, _, name = key.partition(".")
-        if section not in options or not name:
-            raise BadInput(f"an evaluation has the settings {' and '.join(f'{one}.*' for one in SECTIONS)}, got {key}.")
-        options[section][name] = value
-    asked = {"vectors": (plugins.IMAGE_ENCODERS, vectors), "detector": (plugins.DETECTORS, detector)}
-    for section, (_, wanted) in asked.items():
-        if options[section] and not wanted:
-            raise BadInput(f"{section}.* is set without {SECTIONS[section]}, whose plug-in has such options; name one.")
-    encoder, finder = (plugins.make(kind, name, options[one]) if name else None for one, (kind, name) in asked.items())
+    encoder = plugins.make(plugins.IMAGE_ENCODERS, vectors, options["vectors"]) if vectors else None
+    finder = plugins.make(plugins.DETECTORS, detector, options["detector"]) if detector else None
     return Instruments(run.scorer, encoder, finder)

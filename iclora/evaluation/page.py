@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -41,15 +42,22 @@ img { display: block; height: 320px; width: auto; } figcaption { font-size: .8re
 """
 
 
-def page(found: Evaluation, about: str) -> str:
-    """The evaluation as HTML; pictures are files beside it."""
+PEOPLE = re.compile(r'<div id="people">.*?</div>', re.DOTALL)
+
+
+def page(found: Evaluation, about: str, people: Sequence[str]) -> str:
+    """The evaluation as HTML; pictures are files beside it.
+
+    Args:
+        about: what was drawn, and how to read the figures.
+        people: what they prefer, a sentence each.
+    """
     rows = defaultdict[tuple[str, int], list["Drawn"]](list)
     for one in found.grids:
         rows[one.prompt, one.seed].append(one)
-    chosen = {
-        (one.prompt, one.seed): min(one.followed, one.kept) for one in found.grids if one.candidate == found.chosen
-    }
-    worst_first = sorted(rows, key=chosen.__getitem__)
+    shown = found.chosen or found.best.candidate
+    worst = {(one.prompt, one.seed): min(one.followed, one.kept) for one in found.grids if one.candidate == shown}
+    worst_first = sorted(rows, key=worst.__getitem__)
     heads = [head for head, cell in COLUMNS.items() if any(map(cell, found.results))]
     parts = [
         "<main><h1>Evaluation</h1>",
@@ -57,6 +65,8 @@ def page(found: Evaluation, about: str) -> str:
         f'<div class="table"><table><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr>',
         *(_result(one, heads) for one in found.results),
         f"</table></div><p>{plain(' '.join((found.reason, found.remark)).strip())}</p>",
+        *(f"<p>Judge, {plain(name)}: {plain(str(one))}</p>" for name, one in found.judged.items()),
+        _people(people),
         *(_row(prompt, seed, rows[prompt, seed]) for prompt, seed in worst_first),
         "</main>",
     ]
@@ -65,6 +75,15 @@ def page(found: Evaluation, about: str) -> str:
 
 def _result(one: Result, heads: Sequence[str]) -> str:
     return f"<tr>{''.join(f'<td>{plain(COLUMNS[head](one))}</td>' for head in heads)}</tr>"
+
+
+def with_people(html: str, people: Sequence[str]) -> str:
+    """The page with other sentences on what people prefer."""
+    return PEOPLE.sub(lambda _: _people(people), html, count=1)
+
+
+def _people(sentences: Sequence[str]) -> str:
+    return f'<div id="people">{"".join(f"<p>{plain(one)}</p>" for one in sentences)}</div>'
 
 
 def _row(prompt: str, seed: int, grids: list[Drawn]) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from iclora.evaluation.page import page
+from iclora.evaluation.page import page, with_people
+from iclora.evaluation.people import Preference, preferences
 from iclora.evaluation.results import Evaluation
 from pipeline import files
 from pipeline.wording import counted
@@ -23,9 +26,11 @@ def write(evaluation: Evaluation) -> None:
         "given": [panel + 1 for panel in evaluation.given],
         "chosen": evaluation.chosen,
         "reason": evaluation.reason,
+        "judge": {"by": evaluation.judge, "candidates": {name: asdict(one) for name, one in evaluation.judged.items()}}
+        if evaluation.judge
+        else None,
     }
     folder = evaluation.folder
-    files.write(folder / "evaluation.json", json.dumps(summary, ensure_ascii=False, indent=1))
     files.write(folder / "evaluation.csv", evaluation.table().to_csv(index=False))
     about = (
         f"{counted(evaluation.prompts, 'prompt')}, {counted(evaluation.seeds, 'seed')} each. 1 is as "
@@ -33,4 +38,19 @@ def write(evaluation: Evaluation) -> None:
         "grid with one panel twice counts as 0, and so does a malformed one. Brackets: 95 % intervals by a bootstrap "
         "over prompts."
     )
-    files.write(folder / "evaluation.html", page(evaluation, about))
+    summary["people"] = _plain(found := preferences(folder))
+    files.write(folder / "evaluation.json", json.dumps(summary, ensure_ascii=False, indent=1))
+    files.write(folder / "evaluation.html", page(evaluation, about, [str(one) for one in found]))
+
+
+def add_people(folder: Path) -> None:
+    """Brings what people prefer up to date in a report that is there."""
+    found = preferences(folder)
+    summary = json.loads((folder / "evaluation.json").read_text(encoding="utf-8")) | {"people": _plain(found)}
+    files.write(folder / "evaluation.json", json.dumps(summary, ensure_ascii=False, indent=1))
+    file = folder / "evaluation.html"
+    files.write(file, with_people(file.read_text(encoding="utf-8"), [str(one) for one in found]))
+
+
+def _plain(found: Sequence[Preference]) -> list[dict[str, Any]]:
+    return [asdict(one) | {"share": one.share, "p": one.p} for one in found]

@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from iclora.evaluation.judge import Judgement
 from training.evaluation import statistics
 from training.evaluation.measures import Measures, Scale
 from training.evaluation.statistics import Draws, Estimate, Numbers
+from training.results import own_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
 BASE = "base"
+FOLDER = Path("evaluation")
+"""Where an evaluation goes in the run's folder."""
+ALONE = 2
+"""Results where a single LoRA is compared with its base."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,24 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What a judge finds of a candidate, 0..1."""
+
+    follows: Estimate | None
+    """How well panels show what their texts tell; None if the judge never said."""
+    consistent: Estimate | None
+    """Whether the same people and things are the same in all panels."""
+    abstained: int
+    """Questions without a usable answer."""
+    asked: int
+
+    def __str__(self) -> str:
+        told = (f"{name} {value or 'unknown'}" for name, value in
+                (("follows its texts", self.follows), ("consistent", self.consistent)))  # fmt: skip
+        return f"{', '.join(told)}; {self.abstained} of {self.asked} questions without an answer."
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Base and LoRAs, compared."""
 
@@ -89,8 +113,9 @@ class Evaluation:
     results: tuple[Result, ...]
     """The base first."""
     grids: tuple[Drawn, ...]
-    chosen: str
-    """The first LoRA whose score is within one standard error of the best; smaller steps and strengths come first."""
+    chosen: str | None
+    """The first LoRA whose score is within one standard error of the best; smaller steps and strengths come first. None
+    if the best is not better than the base."""
     scale: Scale
     prompts: int
     seeds: int
@@ -101,9 +126,17 @@ class Evaluation:
     weights: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the tensors of every LoRA that took part as it was trained, by candidate."""
 
+    file: Path | None = None
+    """The run's LoRA, if the chosen one was put there."""
+    judgements: tuple[Judgement, ...] = ()
+    """Of the grids, in their order, if there was a judge."""
+    judge: Mapping[str, Any] | None = None
+    """Who judged."""
+
     def lines(self) -> list[str]:
         """The results, one line for each candidate, and what was chosen."""
-        return [*map(_line, self.results), *(one for one in (self.reason, self.remark) if one)]
+        judged = [f"Judge, {name}: {one}" for name, one in self.judged.items()]
+        return [*map(_line, self.results), *judged, *(one for one in (self.reason, self.remark) if one)]
 
     @property
     def remark(self) -> str:
@@ -116,18 +149,59 @@ class Evaluation:
         )
 
     @property
+    def judged(self) -> dict[str, Judged]:
+        """What the judge finds, by candidate; empty without one."""
+        found = dict[str, Judged]()
+        for result in self.results if self.judgements else ():
+            pairs = zip(self.grids, self.judgements, strict=True)
+            own = [judgement for grid, judgement in pairs if grid.candidate == result.candidate]
+            follows, consistent = (
+                np.array(values, np.float64).reshape(self.prompts, self.seeds)
+                for values in ([one.follows for one in own], [one.consistent for one in own])
+            )
+            silent = int(np.isnan(follows).sum() + np.isnan(consistent).sum())
+            known = statistics.known_mean
+            found[result.candidate] = Judged(known(follows), known(consistent), silent, 2 * len(own))
+        return found
+
+    @property
     def reason(self) -> str:
-        """Why a LoRA was chosen among several, as a sentence; empty if there is one."""
-        if len(self.results) <= 2:  # noqa: PLR2004  (the base and one LoRA)
+        """Which LoRA was chosen and why, or why none was; empty where a single one is better than the base."""
+        best, file = self.best, self.file
+        if self.chosen is None:
+            return (
+                f"No LoRA is chosen: {best.candidate} has the best score and is not better than the base "
+                f"({best.better}, p {best.p:.3f})."
+            )
+        if len(self.results) <= ALONE and file is None:
             return ""
-        return f"{self.chosen} is the first within one standard error of the best score."
+        told = [f"{self.chosen} is chosen: {self.rule}."]
+        if file is not None:
+            told.append(f"{file} is {self.chosen} now; the one that the training ended with is {own_file(file).name}.")
+        return " ".join(told)
+
+    @property
+    def best(self) -> Result:
+        """The LoRA with the best score."""
+        return best_of(self.results)
+
+    @property
+    def rule(self) -> str:
+        """The reason for the choice, with figures."""
+        if len(self.results) <= ALONE:
+            return f"the only one evaluated, with a score of {self.best.score}"
+        return f"smallest step and strength within one standard error of the best score {self.best.score}"
 
     def table(self) -> pd.DataFrame:
         """Every grid with its figures, one row each."""
         import pandas as pd
 
         rows = [asdict(one) | asdict(one.measures) for one in self.grids]
-        return pd.DataFrame(rows).drop(columns="measures")
+        table = pd.DataFrame(rows).drop(columns="measures")
+        if self.judgements:
+            table["judge_follows"] = [one.follows for one in self.judgements]
+            table["judge_consistent"] = [one.consistent for one in self.judgements]
+        return table
 
 
 def _line(one: Result) -> str:
@@ -148,6 +222,11 @@ def _line(one: Result) -> str:
         + "".join(f", {name} {value.value:.2f}" for name, value in more.items() if value)
         + people
     )
+
+
+def best_of(results: Sequence[Result]) -> Result:
+    """The LoRA with the best score; of equal ones the first."""
+    return max((one for one in results if one.candidate != BASE), key=lambda one: one.score.value)
 
 
 def compare(grids: Sequence[Drawn], prompts: int, seeds: int) -> tuple[Result, ...]:

@@ -1,49 +1,33 @@
 """The review page as a web application: one static page, and what its script requests.
 
-Only this machine has access, and everything but the empty page only with the token, which the page's script takes from
-the fragment of the address and sends as a header. Unlike a cookie, no other server on this machine gets to see it.
-Every request is also checked for its Host (a foreign domain that points to 127.0.0.1 is refused) and its Origin
-(another site's script is refused). Images are requested by id, never by path.
+`access` says who may use it. Images are requested by id, never by path.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import io
-import re
-import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from iclora.page import views
-from iclora.page.jobs import Jobs, Stopped
-from iclora.page.session import ReviewSession, Stale, Step, Unknown
+from iclora.page import access, views
+from iclora.page.access import Body
+from iclora.page.errors import Unknown
+from iclora.page.jobs import Jobs
+from iclora.page.session import ReviewSession, Stale, Step
 from pipeline import pixels
-from pipeline.errors import ToolkitError
 from pipeline.records import Decision
 
-PAGE = Path(__file__).parent / "page.html"
 THUMBNAIL = 320
 """Longest side in pixels of an image that is offered for a panel."""
-TOKEN = "X-Iclora-Token"
-"""The header that shows who may use the page. Another site's script can't set it without asking, and is refused."""
 
 Text = Annotated[str, Field(max_length=100_000)]
-
-
-class Body(BaseModel):
-    """A request's content; unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Decided(Body):
@@ -56,7 +40,7 @@ class Edited(Body):
     base: str
     text: Text
     decision: Decision | None = None
-    people: dict[str, Text] = {}
+    people: dict[str, Text] = Field(default_factory=dict)
     """Looks of people, by name."""
 
 
@@ -78,7 +62,7 @@ class Undone(Body):
 
 class Typed(Body):
     text: Text
-    people: dict[str, Text] = {}
+    people: dict[str, Text] = Field(default_factory=dict)
 
 
 def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAPI:
@@ -90,8 +74,9 @@ def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAP
         token: what every request but that for the page must carry.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    page = PAGE.read_text(encoding="utf-8")
-    _guard(app, address, token, _policy(page))
+    page = access.read("page.html")
+    access.guard(app, address, token, page)
+    access.explain(app)
     _explain(app, session, jobs)
     _look(app, session, jobs, page)
     _change(app, session, jobs)
@@ -99,77 +84,13 @@ def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAP
     return app
 
 
-# ---- access
-
-
-def _guard(app: FastAPI, address: str, token: str, policy: str) -> None:
-    """Refuses requests from elsewhere or without the token, and tells browsers to be strict with the answers."""
-    headers = {
-        "Content-Security-Policy": policy,
-        "Cache-Control": "no-store",
-        "Cross-Origin-Opener-Policy": "same-origin",
-        "Cross-Origin-Resource-Policy": "same-origin",
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-    }
-
-    def refusal(request: Request) -> str:
-        if request.headers.get("host") != address:
-            return f"this page is served only at {address}."
-        origin = request.headers.get("origin")
-        if origin != f"http://{address}" and (origin is not None or request.method not in ("GET", "HEAD")):
-            return "this page accepts requests only from itself."
-        given = request.headers.get(TOKEN, "")
-        if request.scope["path"] != "/" and not secrets.compare_digest(given.encode(), token.encode()):
-            return "open the page with the whole address that iclora printed."
-        return ""
-
-    @app.middleware("http")
-    async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        refused = refusal(request)
-        response = PlainTextResponse(refused, status_code=403) if refused else await go_on(request)
-        response.headers.update(headers)
-        return response
-
-
-def _policy(page: str) -> str:
-    """Only the page's own script and style, known by their hashes, may run, and they may contact only this server."""
-
-    def hashes(tag: str) -> str:
-        found = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-        digests = (base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() for content in found)
-        return " ".join(f"'sha256-{digest}'" for digest in digests)
-
-    return (
-        f"default-src 'none'; script-src {hashes('script')}; style-src {hashes('style')}; img-src blob: data:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-
 def _explain(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
-    """Errors as sentences; a stale change is answered with the row as it is now."""
-
-    @app.exception_handler(ToolkitError)
-    async def toolkit(_: Request, error: ToolkitError) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, 422)
-
-    @app.exception_handler(Unknown)
-    async def unknown(_: Request, error: Unknown) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, 404)
-
-    @app.exception_handler(Stopped)
-    async def stopped(_: Request, error: Stopped) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, 503)
+    """A stale change is answered with the row as it is now."""
 
     @app.exception_handler(Stale)
     async def stale(_: Request, error: Stale) -> JSONResponse:
         row = await jobs.in_turn(views.one, session, error.row.id)
         return JSONResponse({"error": str(error), "row": row}, 409)
-
-    @app.exception_handler(RequestValidationError)
-    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in error.errors())
-        return JSONResponse({"error": f"the request can't be read: {faults}."}, 422)
 
 
 # ---- requests. What touches the run's state goes through `jobs.in_turn`, what else takes time through `jobs.aside`.

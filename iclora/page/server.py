@@ -1,4 +1,4 @@
-"""Serves the review page of a run until Ctrl-C."""
+"""Serves a page until Ctrl-C: the review of a run, or pairs of pictures to compare."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -68,7 +69,7 @@ class Server(uvicorn.Server):
 
 
 def serve(run: Run, opened: Callable[[str], None]) -> int:
-    """Serves the page until Ctrl-C; gives how many changes were made and not undone.
+    """Serves the review page until Ctrl-C; gives how many changes were made and not undone.
 
     Args:
         opened: called with the page's address as soon as it can be visited.
@@ -76,12 +77,25 @@ def serve(run: Run, opened: Callable[[str], None]) -> int:
     Raises:
         KeyboardInterrupt: Ctrl-C came while the captioner or the scorer was at work, and cut that off.
     """
-    session, jobs, token = ReviewSession(run), Jobs(), secrets.token_urlsafe(24)
+    session = ReviewSession(run)
+    if serve_page(partial(app.make, session), opened).cut_off:
+        raise KeyboardInterrupt
+    return len(session.steps)
+
+
+def serve_page(make: Callable[[Jobs, str, str], FastAPI], opened: Callable[[str], None]) -> Jobs:
+    """Serves a page until Ctrl-C; gives the jobs that were done.
+
+    Args:
+        make: gives the application for its jobs, host and port, and token.
+        opened: called with the page's address as soon as it can be visited.
+    """
+    jobs, token = Jobs(), secrets.token_urlsafe(24)
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         door.listen()
         address = f"127.0.0.1:{door.getsockname()[1]}"
-        server = Server(app.make(session, jobs, address, token), jobs, door)
+        server = Server(make(jobs, address, token), jobs, door)
         server.start()
         try:
             with server.stopped_by_ctrl_c():
@@ -89,6 +103,4 @@ def serve(run: Run, opened: Callable[[str], None]) -> int:
                 jobs.work()
         finally:
             server.should_exit = True
-    if jobs.cut_off:
-        raise KeyboardInterrupt
-    return len(session.steps)
+    return jobs

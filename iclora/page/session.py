@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from iclora import stages
+from iclora.page.errors import Unknown
 from iclora.run import Run
 from pipeline.cache import key_of
 from pipeline.errors import BadInput
@@ -25,10 +26,6 @@ from pipeline.text import budget, grammar
 WHO = "page"
 NEIGHBOURS = 24
 """Images that are offered in place of a panel, the nearest in its film or folder."""
-
-
-class Unknown(BadInput):
-    """The run has no such grid, panel, image or step."""
 
 
 class Stale(BadInput):

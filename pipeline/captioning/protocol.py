@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from PIL import Image
+    from pydantic import BaseModel
 
 Images = Literal["panels", "grid", "both"]
 """What a model is shown: each panel as an image of its own, the whole grid as one, or the grid and then its panels."""
@@ -41,6 +42,8 @@ class Question:
     """Answers to this question that had faults, oldest first."""
     grid: Image.Image | None = None
     """The panels as one image, for models that take a single one."""
+    form: type[BaseModel] | None = None
+    """The form of the answer, whose JSON schema a server may enforce; None for that of a joint caption."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from browsing import CHROMIUM, Faults, visit
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from served import Served, build, serving
+
+import iclora
+from iclora.offline import MINIATURE
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +55,40 @@ def page(context: BrowserContext, served: Served, faults: Faults, tmp_path: Path
     yield page
     page.screenshot(path=tmp_path / "end.png")
     assert [fault for fault in faults if "status of 4" not in fault] == []  # refused requests are fine
+
+
+@pytest.fixture(scope="session")
+def make_evaluable(grids: Path) -> Callable[[Path, str, Mapping[str, object]], Path]:
+    """`make_evaluable(folder, captioner, settings)` is the folder of a run whose data set are the eight grids that the
+    LoRA is trained on; all of them are kept."""
+
+    def make(folder: Path, captioner: str, more: Mapping[str, object]) -> Path:
+        settings = {
+            "scorer.model": f"local-dir:{MINIATURE / 'clip'}",
+            "layout.panel_width": 256,
+            "layout.panel_height": 128,
+            "filter.floor": -1,
+            "filter.summary": -1,
+            "filter.slack": 10,
+            "filter.related": -1,
+            "filter.recurring": False,
+            "filter.copies": 1,
+            "filter.texts": 1,
+        } | dict(more)
+        with iclora.open_run(
+            "storyboard", grids, captioner=captioner, settings=settings, folder=folder, scorer="open_clip"
+        ) as run:
+            run.advance(to="filter")
+            run.apply(run.rows()[["id"]].assign(decision="keep"))
+            run.advance(start="filter")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def evaluable(
+    make_evaluable: Callable[[Path, str, Mapping[str, object]], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Such a run with the grids' own captions; tests copy it."""
+    return make_evaluable(tmp_path_factory.mktemp("evaluable") / "run", "sidecar", {})

@@ -276,7 +276,7 @@ def test_bars_show_descriptions_and_notes_as_they_are(monkeypatch: pytest.Monkey
 
 
 def outcome(**facts: Any) -> Any:
-    usual: dict[str, Any] = {"step": 400, "of_step": 400, "lowest": None}
+    usual: dict[str, Any] = {"step": 400, "of_step": 400, "lowest": None, "own": None}
     return SimpleNamespace(**usual | facts)
 
 
@@ -302,9 +302,18 @@ def lowest(step: int, file: Path | None = None) -> Any:
         ),
         (outcome(lowest=lowest(0)), ["step 400, the last.", "lowest at step 0, 0.1235, which is the base alone"]),
         (outcome(of_step=250, lowest=lowest(250)), ["step 250, whose held-out loss was the lowest (train.patience)."]),
+        (
+            outcome(of_step=200, own=Path("x-last.safetensors")),
+            ["step 200, as iclora evaluate chose; the training ended with x-last.safetensors."],
+        ),
     ],
 )
 def test_the_last_lines_of_a_training_say_which_step_counts_and_why(found: Any, sentences: list[str]) -> None:
-    told = list(console._which_step(found))
+    told = list(console._which_step(found, "loss"))
     assert len(told) == len(sentences)
     assert all(sentence in line for line, sentence in zip(told, sentences, strict=True))
+
+
+def test_with_evaluations_patience_hands_over_the_step_of_the_best_score() -> None:
+    (told,) = console._which_step(outcome(of_step=250, lowest=lowest(300)), "score")
+    assert told == "The LoRA has the averaged weights of step 250, whose score was the best (train.patience)."

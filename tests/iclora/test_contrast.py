@@ -8,11 +8,11 @@ from itertools import product
 
 import pytest
 
-from iclora.page import app
+from iclora.page import access
 from pipeline.review import contact_sheet, markup
 
 Colour = tuple[float, float, float]
-PAGE = re.findall(r"<style>(.*?)</style>", app.PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
+PAGE = re.findall(r"<style>(.*?)</style>", access.read("page.html"), re.DOTALL)[0]
 TEXT, GRAPHIC = 4.5, 3.0
 """Lowest ratios of level AA: of text, and of what else is needed to understand or use a page."""
 PANELS = 9
@@ -52,7 +52,7 @@ def tones(name: str) -> tuple[list[Colour], list[Colour]]:
     value = re.findall(rf"--{name}: (.*?);", PAGE)[0]
     parts = re.findall(r"hsl\(var\(--hue\) (\d+)% (\d+)%\)", value)
     parts = parts if "light-dark" in value else parts * 2
-    assert "const hue = (panel) => (205 + panel * 137) % 360;" in app.PAGE.read_text(encoding="utf-8")
+    assert "const hue = (panel) => (205 + panel * 137) % 360;" in access.read("page.html")
     light, dark = (
         [
             colorsys.hls_to_rgb((205 + panel * 137) % 360 / 360, int(high) / 100, int(full) / 100)

@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 
 import iclora
 from iclora.evaluation.candidates import told_once
-from iclora.offline import MINIATURE
 from iclora.prompts import Prompt
 from iclora.run import Run
 from miniature import draw as drawing
@@ -37,32 +36,8 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def home(grids: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run whose data set are the eight grids that the LoRA is trained on."""
-    return make(grids, tmp_path_factory.mktemp("evaluated") / "run", "sidecar", {})
-
-
-def make(grids: Path, folder: Path, captioner: str, more: dict[str, object]) -> Path:
-    """A run of which every grid is kept."""
-    settings = {
-        "scorer.model": f"local-dir:{MINIATURE / 'clip'}",
-        "layout.panel_width": 256,
-        "layout.panel_height": 128,
-        "filter.floor": -1,
-        "filter.summary": -1,
-        "filter.slack": 10,
-        "filter.related": -1,
-        "filter.recurring": False,
-        "filter.copies": 1,
-        "filter.texts": 1,
-    } | more
-    with iclora.open_run(
-        "storyboard", grids, captioner=captioner, settings=settings, folder=folder, scorer="open_clip"
-    ) as run:
-        run.advance(to="filter")
-        run.apply(run.rows()[["id"]].assign(decision="keep"))
-        run.advance(start="filter")
-    return folder
+def home(evaluable: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(evaluable, tmp_path_factory.mktemp("evaluated") / "run")
 
 
 @pytest.fixture
@@ -162,7 +137,9 @@ def test_the_command_compares_strengths_and_says_which_it_takes(
     )
     assert code == 0, errors
     assert all(f"\n{name}: score " in f"\n{printed}" for name in ("base", "storyboard at 0.5", "storyboard"))
-    assert " is the first within one standard error of the best score." in printed
+    assert (
+        " is chosen: smallest step and strength within one standard error" in printed or "No LoRA is chosen" in printed
+    )
     assert "evaluation.html" in printed
 
 
@@ -211,7 +188,7 @@ def test_the_commands_in_the_docs_work(
 ) -> None:
     page = (Path(__file__).parents[2] / "docs/evaluating.md").read_text(encoding="utf-8")
     commands = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
-    assert len(commands) == 3
+    assert len(commands) == 6
     models = {
         "--vectors": f"vectors.model=local-dir:{tiny.vit(tmp_path / 'vit')}",
         "--detector": f"detector.model={tiny.rt_detr(tmp_path / 'detr')}",
@@ -227,7 +204,7 @@ def test_the_commands_in_the_docs_work(
         shutil.copy(lora, file)
     caption = next(file.read_text(encoding="utf-8") for file in home.glob("dataset/*/*.txt"))
     Path("prompts.csv").write_text(f'prompt\n"{caption}"\n', encoding="utf-8")
-    for command in commands:
+    for command in commands[:3]:  # the others need a judge and people: test_judge, test_comparing
         _, *words = shlex.split(command)
         words += [word for option, line in models.items() if option in words for word in ("--set", line)]
         code, _, errors = iclora(*words, "--out", str(home), "--model", str(tiny_flux), "--steps", "1")
@@ -350,7 +327,7 @@ def test_captions_that_tell_looks_in_every_panel_are_drawn_and_measured_as_told_
     grids: Path, tmp_path: Path
 ) -> None:
     cap, more = "a man in a blue cap", {"captioner.answers": [GOOD], "caption.looks": "each"}
-    with iclora.open_run("storyboard", folder=make(grids, tmp_path / "run", "scripted", more)) as run:
+    with iclora.open_run("storyboard", folder=make_evaluable(tmp_path / "run", "scripted", more)) as run:
         data = dataset.read(run.dataset, run.task)
         once = told_once(run, data)
         for before, after in zip((*data.train, *data.held_out), (*once.train, *once.held_out), strict=True):

@@ -21,7 +21,7 @@ from served import GRIDS, Served, build, opened, resettle, serving
 from typer.testing import CliRunner
 
 from iclora import cli
-from iclora.page import app, browser, views
+from iclora.page import access, browser, views
 from iclora.page.session import ReviewSession
 from pipeline import task
 from pipeline.errors import BadInput
@@ -80,7 +80,7 @@ def segments(row: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize("path", ["/rows", "/undo", "//", "/rows?token=right", "/docs", "/grids/x.png"])
 def test_without_the_token_everything_but_the_empty_page_is_refused(served: Served, path: str) -> None:
     url = f"http://{served.address}{path.replace('right', served.token)}"
-    for headers in ({}, {app.TOKEN: ""}, {app.TOKEN: "wrong"}, {app.TOKEN: "ü".encode()}):
+    for headers in ({}, {access.TOKEN: ""}, {access.TOKEN: "wrong"}, {access.TOKEN: "ü".encode()}):
         answer = httpx2.get(url, headers=headers)
         assert answer.status_code == 403
         assert answer.text == "open the page with the whole address that iclora printed."
@@ -88,7 +88,7 @@ def test_without_the_token_everything_but_the_empty_page_is_refused(served: Serv
 
 def test_the_page_itself_is_the_same_for_everybody_and_needs_no_token(served: Served) -> None:
     answer = httpx2.get(f"http://{served.address}/")
-    assert answer.text == app.PAGE.read_text(encoding="utf-8")
+    assert answer.text == access.read("page.html")
 
 
 def test_the_token_is_never_a_cookie_which_servers_on_other_ports_would_get(
@@ -96,7 +96,7 @@ def test_the_token_is_never_a_cookie_which_servers_on_other_ports_would_get(
 ) -> None:
     for path in ("/", "/rows", f"/rows/{rows(client)[0]['id']}/picture", "/nothing"):
         assert "set-cookie" not in client.get(path).headers
-    for name in ("token", app.TOKEN, f"iclora-{served.address.rpartition(':')[2]}"):
+    for name in ("token", access.TOKEN, f"iclora-{served.address.rpartition(':')[2]}"):
         assert (
             httpx2.get(f"http://{served.address}/rows", headers={"Cookie": f"{name}={served.token}"}).status_code == 403
         )
@@ -112,7 +112,7 @@ def test_a_browser_does_not_let_another_site_send_the_token(served: Served) -> N
     """Before a script of another site may set a header of its own, its browser asks, and gets no permission."""
     asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "GET"}
     answer = httpx2.options(
-        f"http://{served.address}/rows", headers={**asked, "Access-Control-Request-Headers": app.TOKEN}
+        f"http://{served.address}/rows", headers={**asked, "Access-Control-Request-Headers": access.TOKEN}
     )
     assert answer.status_code == 403
     assert not [name for name in answer.headers if name.startswith("access-control")]
@@ -144,7 +144,7 @@ def test_responses_carry_strict_security_headers(client: httpx2.Client) -> None:
 
 
 def test_the_page_loads_nothing_from_other_servers() -> None:
-    page = (Path(views.__file__).parent / "page.html").read_text(encoding="utf-8")
+    page = access.read("page.html")
     assert re.findall(r"https?:|//[a-z]", page) == []
     assert re.findall(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|<\w[^>]* on\w+=", page) == []
 

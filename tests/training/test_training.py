@@ -854,7 +854,7 @@ def test_samples_are_drawn_on_the_canvas_from_the_same_noise(make_job: Make) -> 
     drawn = [Image.open(job.folder / "samples" / name).convert("RGB") for name in names]
     assert {picture.size for picture in drawn} == {job.shown.canvas} == {(128, 192)}
     encoded, transformer, _ = begun(job)
-    for picture, again in zip(drawn, preview.draw(job, encoded, transformer, CPU), strict=False):
+    for picture, again in zip(drawn, preview.draw(job, encoded, transformer, CPU, job.prompted), strict=False):
         assert picture.tobytes() == again.tobytes()
     assert drawn[0].tobytes() != drawn[4].tobytes()
     with Image.open(job.folder / "samples.png") as strip:

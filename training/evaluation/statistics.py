@@ -6,8 +6,10 @@ same draws, so that the difference is paired.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,3 +103,71 @@ def choose(scores: Mapping[str, Estimate]) -> str:
     """
     best = max(scores.values(), key=lambda one: one.value)
     return next(name for name, one in scores.items() if one.value >= best.value - best.error)
+
+
+def wilson(successes: int, of: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927); 0 to 1 of nothing."""
+    if not of:
+        return 0.0, 1.0
+    share, z = successes / of, NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+    middle = share + z * z / (2 * of)
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    low, high = ((middle + side * half) / (1 + z * z / of) for side in (-1, 1))
+    return max(0.0, low), min(1.0, high)
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """The two-sided p-value of pairs in which neither side is better (exact; McNemar's test of the same counts)."""
+    of = wins + losses
+    tail = sum(math.comb(of, number) for number in range(min(wins, losses) + 1))
+    return min(1.0, float(2 * tail / 2**of))
+
+
+def known_mean(values_PS: Numbers) -> Estimate | None:
+    """The mean of what is known, by prompts, with its interval; None if nothing is.
+
+    Args:
+        values_PS: one value for each prompt and seed, NaN where there is none.
+    """
+    known = [row[~np.isnan(row)].mean() for row in values_PS if not np.isnan(row).all()]
+    return Draws(len(known), 1).mean(np.array(known)[:, None]) if known else None
+
+
+def alpha(ratings_RU: Numbers) -> float:
+    """Krippendorff's alpha with the interval metric: 1 is full agreement of the raters, 0 what chance gives.
+
+    Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011). Units with fewer than two ratings don't count.
+
+    Args:
+        ratings_RU: raters x units, NaN where a rater left one out.
+
+    Returns:
+        NaN where all ratings are the same or none can be compared: then nothing can be said.
+    """
+    units = [column[~np.isnan(column)] for column in ratings_RU.T]
+    units = [unit for unit in units if len(unit) > 1]
+    if not units:
+        return math.nan
+    values = np.concatenate(units)
+    if np.ptp(values) == 0:
+        return math.nan
+    # Squares over all ordered pairs of distinct ratings; a unit of m ratings has weight 1 / (m - 1).
+    observed = sum(_squares(unit) / (len(unit) - 1) for unit in units) / len(values)
+    expected = _squares(values) / (len(values) * (len(values) - 1))
+    return 1 - observed / expected
+
+
+def _squares(values: Numbers) -> float:
+    """The sum of squared differences over all ordered pairs."""
+    return float(2 * len(values) * ((values - values.mean()) ** 2).sum())
+
+
+def agreement(ratings_RU: Numbers) -> Estimate | None:
+    """Krippendorff's alpha with its 95 % interval by a bootstrap over units; None where nothing can be said."""
+    value, units = alpha(ratings_RU), ratings_RU.shape[1]
+    if math.isnan(value):
+        return None
+    rng = np.random.default_rng(0)
+    draws = np.array([alpha(ratings_RU[:, rng.integers(0, units, units)]) for _ in range(DRAWS // 2)])
+    draws = draws[~np.isnan(draws)]
+    return estimate(value, draws) if len(draws) > 1 else Estimate(value, value, value, 0.0)

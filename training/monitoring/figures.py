@@ -27,7 +27,7 @@ PAPER, INK, FAINT = "#ffffff", "#1d2433", "#6b7385"
 
 
 def draw_losses(folder: Path, path: Path, of_step: int, why: str) -> None:
-    """The losses in a training's log: of whole grids, by noise level and by panel.
+    """The losses in a training's log: of whole grids, by noise level and by panel; and the scores, if there are any.
 
     Args:
         of_step: the step whose weights the LoRA has.
@@ -40,10 +40,12 @@ def draw_losses(folder: Path, path: Path, of_step: int, why: str) -> None:
     from matplotlib.figure import Figure
 
     steps, validation = journal.read_steps(folder), journal.read_validation(folder).dropna()
-    figure = Figure(figsize=(15, 5), layout="constrained")
+    scores = journal.read_evaluation(folder)
+    charts = 3 if scores.empty else 4
+    figure = Figure(figsize=(5 * charts, 5), layout="constrained")
     FigureCanvasAgg(figure)
-    whole, levels, panels = figure.subplots(1, 3)
-    for chart in (whole, levels, panels):
+    whole, levels, panels, *scored = drawn = list(figure.subplots(1, charts))
+    for chart in drawn:
         chart.set_xlabel("step")
         chart.xaxis.set_major_formatter("{x:,.0f}")
         chart.xaxis.get_major_locator().set_params(integer=True)
@@ -56,6 +58,8 @@ def draw_losses(folder: Path, path: Path, of_step: int, why: str) -> None:
     whole.legend()
     _draw_noise_levels(levels, validation)
     _draw_panels(panels, steps, validation)
+    for chart in scored:
+        _draw_scores(chart, scores)
     with files.replacing(path) as part:
         figure.savefig(part, format="png", dpi=120)
 
@@ -110,6 +114,19 @@ def _draw_panels(chart: Axes, steps: pd.DataFrame, validation: pd.DataFrame) -> 
     chart.plot([], [], color=FAINT, label="training, smoothed")
     if not validation.empty:
         chart.plot([], [], ".--", color=FAINT, label="held out")
+    chart.legend()
+
+
+def _draw_scores(chart: Axes, scores: pd.DataFrame) -> None:
+    chart.set_title("drawn grids: 0 as shuffled real ones, 1 as real ones")
+    step = scores["step"]
+    chart.fill_between(step, scores["low"], scores["high"], color="tab:green", alpha=0.15, linewidth=0)
+    chart.plot(step, scores["score"], ".-", color="tab:green", label="score, with its 95 % interval")
+    chart.plot(step, scores["followed"], ".--", color="tab:blue", label="follows its texts")
+    chart.plot(step, scores["kept"], ".--", color="tab:orange", label="keeps together")
+    for name in ("copies", "memorised"):
+        if scores[name].any():
+            chart.plot(step, scores[name], ".:", label=f"{name}, share of grids")
     chart.legend()
 
 

@@ -1,6 +1,7 @@
-"""A training's log: two CSV tables, TensorBoard events and, on request, Weights & Biases.
+"""A training's log: CSV tables, TensorBoard events and, on request, Weights & Biases.
 
-`log.csv` has one line per step, `validation.csv` one per step, noise level and panel. Everything is in the files when a
+`log.csv` has one line per step, `validation.csv` one per step, noise level and panel, `evaluation.csv`, where grids are
+scored, one per evaluation. Everything is in the files when a
 call returns, so that a killed run leaves whole lines. A resumed run drops the lines of the steps that it repeats.
 """
 
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import files
 from pipeline.errors import BadInput
+from training.evaluation.grid_scorer import Scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
 
 STEPS = "log.csv"
 VALIDATION = "validation.csv"
+EVALUATION = "evaluation.csv"
 TENSORBOARD = "tensorboard"
+SCORED = ("step", "score", "low", "high", "followed", "kept", "copies", "memorised")
+"""Columns of `evaluation.csv`; low and high are the ends of the score's 95 % interval."""
 WANDB_RUN = "wandb-run.txt"
 """The run's id at Weights & Biases, with which a resumed training continues the same curves."""
 
@@ -33,11 +38,20 @@ WANDB_RUN = "wandb-run.txt"
 class Journal:
     """A training's log, open for the steps after `from_step`.
 
-    TensorBoard and Weights & Biases use the same names: `train/...` for steps, `validation/...` for held-out grids.
+    TensorBoard and Weights & Biases use the same names: `train/...` for steps, `validation/...` for held-out grids,
+    `evaluation/...` for drawn ones.
     """
 
-    def __init__(
-        self, folder: Path, panels: int, *, from_step: int, wandb: bool, name: str, settings: Mapping[str, Any]
+    def __init__(  # noqa: PLR0913  (one argument per fact)
+        self,
+        folder: Path,
+        panels: int,
+        *,
+        from_step: int,
+        wandb: bool,
+        name: str,
+        settings: Mapping[str, Any],
+        scored: bool = False,
     ) -> None:
         """Opens the log and drops its lines of later steps.
 
@@ -48,6 +62,7 @@ class Journal:
             wandb: log to Weights & Biases too.
             name: the training's name at Weights & Biases.
             settings: shown there with the run.
+            scored: whether grids are scored on the way.
 
         Raises:
             BadInput: Weights & Biases is not installed or refuses, or the log belongs to another training.
@@ -63,6 +78,9 @@ class Journal:
             self._steps = opened.enter_context(closing(_Table(folder / STEPS, columns, from_step)))
             columns = ["step", "sigma", "panel", "loss"]
             self._validation = opened.enter_context(closing(_Table(folder / VALIDATION, columns, from_step)))
+            self._evaluation = (
+                opened.enter_context(closing(_Table(folder / EVALUATION, SCORED, from_step))) if scored else None
+            )
             self._events = opened.enter_context(_events(folder / TENSORBOARD, from_step))
             self._opened = opened.pop_all()
 
@@ -98,6 +116,15 @@ class Journal:
                     loss for key, loss in losses.items() if key[place] == value
                 )
         self._log(step, means)
+
+    def evaluation(self, step: int, scores: Scores) -> None:
+        """The scores of grids that were drawn at a step. The journal must have been opened for it."""
+        if self._evaluation is None:
+            raise ValueError("this journal was opened without a table of scores")
+        score = scores.score
+        values = [score.value, score.low, score.high, scores.followed, scores.kept, scores.copies, scores.memorised]
+        self._evaluation.add([[step, *values]])
+        self._log(step, {f"evaluation/{name}": one for name, one in zip(SCORED[1:], values, strict=True)})
 
     def picture(self, step: int, image: Image.Image) -> None:
         """A sample drawn at a step."""
@@ -226,6 +253,13 @@ def read_validation(folder: Path) -> pd.DataFrame:
         BadInput: it is missing.
     """
     return _read(folder / VALIDATION)
+
+
+def read_evaluation(folder: Path) -> pd.DataFrame:
+    """`evaluation.csv`: one row per evaluation; none if grids were not scored."""
+    import pandas as pd
+
+    return _read(folder / EVALUATION) if (folder / EVALUATION).exists() else pd.DataFrame(columns=list(SCORED))
 
 
 def lowest(folder: Path) -> tuple[int, float] | None:

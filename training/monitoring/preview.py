@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from pipeline.records import TrainingSample
 from training import dataset, machine, objective, random_streams, sampling
 from training.backends.base import Prompts, dtype_of
 from training.job import Job
@@ -32,11 +33,13 @@ def name_of(step: int, number: int) -> str:
     return f"{step:06d}-{number}.png"
 
 
-def draw(job: Job, encoded: EncodedDataset, transformer: Any, device: torch.device) -> list[Image.Image]:
-    """One grid per caption of `job.prompted`, on the canvas of `job.shown`."""
+def draw(
+    job: Job, encoded: EncodedDataset, transformer: Any, device: torch.device, samples: Sequence[TrainingSample]
+) -> list[Image.Image]:
+    """One grid per caption of some samples, on the canvas of `job.shown`."""
     settings = sampling.SamplingSettings(job.config.sample_steps, job.config.guidance)
     drawn = []
-    for sample in job.prompted:
+    for sample in samples:
         posterior = encoded.grids[dataset.plain(sample, job.shown)]
         rng = random_streams.generator(job.config.seed, "sample", sample.id)
         noise = torch.randn(posterior.mean.shape, generator=rng)[None].to(device)

@@ -1,0 +1,58 @@
+"""A training on a run's data set is scored on its way by the run's own scorer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import iclora
+from pipeline import pixels
+from pipeline.errors import BadInput
+from pipeline.records import TrainingSample
+from training.job import Job
+from training.monitoring import journal, preview
+
+SETTINGS = {
+    "train.scales": [0.5],
+    "train.smallest_panel": 48,
+    "train.steps": 2,
+    "train.samples": 0,
+    "train.sample_steps": 1,
+    "train.evaluate_every": 1,
+}
+
+
+def test_a_training_scores_what_it_draws_by_the_runs_own_scorer(
+    evaluable: Path, tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model draws blank grids at first, and then the real ones."""
+    drawn = iter([False, True, True])
+
+    def draw(job: Job, _: object, __: object, ___: object, samples: Sequence[TrainingSample]) -> list[Image.Image]:
+        good = next(drawn)
+        real = [pixels.open_image(Path(sample.path)).resize(job.shown.canvas) for sample in samples]
+        return real if good else [Image.new("RGB", grid.size) for grid in real]
+
+    monkeypatch.setattr(preview, "draw", draw)
+    with iclora.open_run("storyboard", folder=shutil.copytree(evaluable, tmp_path / "run")) as run:
+        outcome = iclora.train(run, settings=SETTINGS | {"train.model": str(tiny_flux)})
+    found = journal.read_evaluation(outcome.file.parent)
+    assert list(found["step"]) == [0, 1, 2]
+    blank, first, last = (row for _, row in found.iterrows())
+    assert blank["score"] == 0 and blank["copies"] == 1
+    assert 0.5 < first["score"] < 1.5 and first["copies"] == 0
+    assert first["low"] <= first["score"] <= first["high"]
+    assert list(first)[1:] == list(last)[1:]
+
+
+def test_without_a_scorer_nothing_is_trained(evaluable: Path, tiny_flux: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(evaluable, tmp_path / "run")
+    with iclora.open_run("storyboard", folder=folder, scorer="none") as run:
+        run.advance(start="filter")
+        training = iclora.open_training(run, settings=SETTINGS | {"train.model": str(tiny_flux)})
+    with pytest.raises(BadInput, match=r"^train\.evaluate_every=1 measures by a scorer, and there is none"):
+        training.check()

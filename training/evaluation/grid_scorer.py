@@ -1,0 +1,46 @@
+"""The protocol of what scores the grids that a training draws on its way. Whoever sets up the training makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline.records import Layout
+from training.evaluation.statistics import Estimate
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of some grids; the first three between shuffled real grids (0) and real ones (1)."""
+
+    score: Estimate
+    """The harmonic mean of the next two."""
+    followed: float
+    kept: float
+    copies: float
+    """Share of grids with one panel twice, 0..1."""
+    memorised: float
+    """Share of grids with a panel that was trained on, 0..1."""
+
+
+class GridScorer(Protocol):
+    """Scores drawn grids."""
+
+    def prepare(self) -> None:
+        """Loads and measures what it needs, before the training begins.
+
+        Raises:
+            BadInput: nothing can be measured on this data set.
+            MissingWeights: a model is not on this machine and can't be fetched.
+        """
+
+    def score(self, captions: Sequence[str], grids: Sequence[Image.Image], layout: Layout) -> Scores:
+        """
+        Args:
+            captions: of the grids.
+            grids: RGB, as many as captions, at the size of the layout.
+        """
