@@ -8,18 +8,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iclora import exported
 from iclora.evaluation import choice
 from iclora.evaluation.candidates import captions, given_panels, open_candidates, told_once, weights_of
-from iclora.evaluation.instruments import by_section, open_instruments
+from iclora.evaluation.instruments import Instruments, by_section, open_instruments
 from iclora.evaluation.judge import Judge, Judgement, open_judge
 from iclora.evaluation.measuring import Measuring, measured, panels_in
 from iclora.evaluation.report import write
 from iclora.evaluation.results import BASE, FOLDER, Drawn, Evaluation, Result, compare
 from iclora.generation import Loras
+from iclora.handover import hand_over
 from iclora.prompts import Prompt
 from iclora.run import Run
 from pipeline.errors import BadInput
@@ -59,20 +60,15 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
 
     Args:
         run: with an exported data set; its scorer measures.
-        loras: files, in the order of preference; the run's own LoRA by default.
-        strengths: at which each is tried; as given or 1 by default.
-        prompts: joint captions or `Prompt`s; those of the held-out grids by default.
-        seeds: so many for each prompt, from 0.
+        loras, strengths: files, in the order of preference, and at which strengths each is tried; the run's own at 1.
+        prompts, seeds: what is drawn, with how many seeds from 0; the captions of the held-out grids by default.
         checkpoints: compare all that the run's training has saved, beside `loras` if there are any.
-        choose: put the chosen LoRA, at its strength, in place of the run's own, which is kept beside it with `-last` in
-            its name. A training that resumes leaves the choice as it is.
-        vectors: an image encoder that compares panels with each other, such as `dino` or a path; the scorer by default.
-        detector: finds people and things, such as `transformers` or a path; without one, nothing is said of subjects.
-        judge: a captioner that looks at every grid, such as `server`: do panels show what their texts tell, and the
-            same people and things?
-        settings: options of the three, such as `{"judge.url": "http://localhost:8000/v1"}`.
+        choose: put the chosen LoRA, at its strength, in place of the run's own, which is kept with `-last` in its name.
+        vectors: an image encoder that compares panels with each other, such as `dino`; the scorer by default.
+        detector: finds people and things, such as `transformers`; without one, nothing is said of subjects.
+        judge: a captioner that looks at every grid, such as `server`: is what the texts tell there, and the same?
+        settings: options of the last three, such as `{"judge.url": "http://localhost:8000/v1"}`.
         model, steps, guidance: as for `generate`.
-        progress: called with a candidate and how many of its grids are drawn.
 
     Raises:
         BadInput: the run has no data set, no scorer or no LoRA, real grids are no better than shuffled ones, a prompt
@@ -82,49 +78,75 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     exported.check(run)
     options = by_section(settings, vectors=vectors, detector=detector, judge=judge)
     instruments = open_instruments(run, vectors, detector, options)
-    data = told_once(run, dataset.read(run.dataset, run.task))
     texts = captions(prompts, run)
-    if seeds < 1:
-        raise BadInput(f"an evaluation takes at least 1 seed for each prompt, got --seeds {seeds}.")
-    judging = _able(open_judge(judge, options["judge"], run.task), data) if judge else None
+    judging = open_judge(judge, options["judge"], run.task) if judge else None
+    comparison = _Comparison(
+        run, told_once(run, dataset.read(run.dataset, run.task)), texts, seeds, instruments, judging
+    )
     loras = choice.wanted(run, loras, checkpoints=checkpoints, choose=choose)
     candidates = open_candidates(run, loras, strengths, model, SamplingSettings(steps, guidance))
-    used = instruments.identity()  # what is missing is said before anything is drawn
-    given = () if texts else given_panels(candidates)
-    asked = _asked(texts, data, given)
-    requests = [replace(one, seed=seed) for one in asked for seed in range(seeds)]
-    measuring = Measuring(instruments, run.task, data, given)
-    grids = _draw(candidates, requests, measuring, run.folder / FOLDER, progress)
-    results = compare(grids, len(asked), seeds)
-    evaluation = Evaluation(
-        folder=run.folder / FOLDER,
-        results=results,
-        grids=grids,
-        chosen=choice.choose(results),
-        scale=measuring.scale,
-        prompts=len(asked),
-        seeds=seeds,
-        instruments=used,
-        given=given,
-        weights=weights_of(candidates),
-    )
-    if judging:
-        evaluation = _judged(evaluation, judging, candidates[BASE].layout, progress)
+    evaluation = comparison.of(candidates, progress)
     if choose:
         evaluation = choice.keep(run, evaluation, candidates)
     write(evaluation)
+    if evaluation.file:
+        hand_over(evaluation.file, model=model)  # the one that was handed over is no longer the run's
     return evaluation
 
 
-def _able(judge: Judge, data: dataset.Data) -> Judge:
-    """The judge, asked about a real grid first.
+@dataclass(frozen=True)
+class _Comparison:
+    """What is drawn and how it is measured, whoever draws it."""
 
-    Raises:
-        BadInput: it can't judge.
-    """
-    sample = (data.held_out or data.train)[0]
-    judge.check(Path(sample.path), sample.text, sample.layout)
-    return judge
+    run: Run
+    data: dataset.Data
+    texts: Sequence[str]
+    """Prompts of the user's own."""
+    seeds: int
+    instruments: Instruments
+    judge: Judge | None
+
+    def __post_init__(self) -> None:
+        if not self.texts and not self.data.held_out:
+            raise BadInput("no grids are held out, so there are no prompts; give some with --prompts.")
+        if self.seeds < 1:
+            raise BadInput(f"an evaluation takes at least 1 seed for each prompt, got --seeds {self.seeds}.")
+        if self.judge:
+            sample = (self.data.held_out or self.data.train)[0]
+            self.judge.check(Path(sample.path), sample.text, sample.layout)
+
+    def of(self, candidates: Mapping[str, Generator], progress: Progress) -> Evaluation:
+        """What the candidates come to; their grids are written."""
+        used, folder = self.instruments.identity(), self.run.folder / FOLDER  # tells what is missing before drawing
+        given = () if self.texts else given_panels(candidates)
+        asked = self._asked(given)
+        requests = [replace(one, seed=seed) for one in asked for seed in range(self.seeds)]
+        measuring = Measuring(self.instruments, self.run.task, self.data, given)
+        grids = _draw(candidates, requests, measuring, folder, progress)
+        results = compare(grids, len(asked), self.seeds)
+        evaluation = Evaluation(
+            folder=folder,
+            results=results,
+            grids=grids,
+            chosen=choice.choose(results),
+            scale=measuring.scale,
+            prompts=len(asked),
+            seeds=self.seeds,
+            instruments=used,
+            given=given,
+            weights=weights_of(candidates),
+        )
+        return _judged(evaluation, self.judge, candidates[BASE].layout, progress) if self.judge else evaluation
+
+    def _asked(self, given: Sequence[int]) -> list[GenerationRequest]:
+        """Prompts of the user's own, else the held-out grids to be drawn again, of which some panels are given."""
+        if self.texts:
+            return [GenerationRequest(text) for text in self.texts]
+        pictures = [panels_in(sample) if given else [] for sample in self.data.held_out]
+        return [
+            GenerationRequest(sample.text, given={panel: panels[panel] for panel in given})
+            for sample, panels in zip(self.data.held_out, pictures, strict=True)
+        ]
 
 
 def _judged(evaluation: Evaluation, judge: Judge, layout: Layout, progress: Progress) -> Evaluation:
@@ -151,20 +173,3 @@ def _draw(
         progress(name, len(requests), len(requests))
         grids += measured(name, requests, drawn, generator.layout, measuring, folder)
     return tuple(grids)
-
-
-def _asked(texts: Sequence[str], data: dataset.Data, given: Sequence[int]) -> list[GenerationRequest]:
-    """Prompts of the user's own, else the held-out grids to be drawn again, of which some panels are given.
-
-    Raises:
-        BadInput: there are neither.
-    """
-    if texts:
-        return [GenerationRequest(text) for text in texts]
-    if not data.held_out:
-        raise BadInput("no grids are held out, so there are no prompts; give some with --prompts.")
-    pictures = [panels_in(sample) if given else [] for sample in data.held_out]
-    return [
-        GenerationRequest(sample.text, given={panel: panels[panel] for panel in given})
-        for sample, panels in zip(data.held_out, pictures, strict=True)
-    ]

@@ -35,7 +35,7 @@ SOME = Estimate(0.5, 0.4, 0.6, 0.05)
 def result(name: str, score: float, error: float, better: float | None, p: float | None) -> Result:
     apart = None if better is None else Estimate(better, better - 0.1, better + 0.1, 0.05)
     own = Estimate(score, score - 2 * error, score + 2 * error, error)
-    return Result(name, own, SOME, SOME, SOME, SOME, SOME, SOME, apart, p)
+    return Result(name, own, SOME, SOME, SOME, SOME, SOME, SOME, SOME, better=apart, p=p)
 
 
 def compared(scores: Sequence[float], error: float = 0.02, p: float = 0.001, base: float = 0.2) -> list[Result]:
@@ -127,6 +127,8 @@ def test_the_chosen_checkpoint_becomes_the_runs_lora_and_the_former_is_kept(
     card = lora_file.find_card(final)
     assert card is not None
     assert (card.step, card.strength, card.chosen) == (2, 1.0, True)
+    told = (home / "handover/README.md").read_text(encoding="utf-8")
+    assert "of step 2" in told and "## Evaluation" in told  # it is this one that is handed over
     best = max(one.score.value for one in evaluation.results)
     assert card.why.startswith(f"smallest step and strength within one standard error of the best score {best:.2f} (")
     assert card.why.endswith("), chosen by iclora evaluate")

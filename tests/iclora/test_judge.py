@@ -147,7 +147,7 @@ def test_the_command_in_the_docs_works(
         (
             "server",
             {"captioner.url": "x"},
-            "the settings of a judge begin with 'judge.', such as judge.model=NAME, got c",
+            "an evaluation has the settings vectors.*, detector.*, judge.*, got c",
         ),
         ("nobody", {}, "nobody"),
     ],
