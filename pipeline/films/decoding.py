@@ -205,7 +205,9 @@ def _is_film(stream: av.VideoStream) -> bool:
 
 def _open(file: _Fed | BinaryIO) -> av.container.InputContainer:
     """The film in a file. Playlists and the like, which name other files and addresses, are not followed."""
-    return av.open(file, "r", options={"protocol_whitelist": "none"}, metadata_errors="replace", buffer_size=1 << 18)
+    # As `options`, which go to every stream too, PyAV before 17.1 crashes on files whose streams show up late (.vob).
+    only = {"protocol_whitelist": "none"}
+    return av.open(file, "r", container_options=only, metadata_errors="replace", buffer_size=1 << 18)
 
 
 def _prepare(stream: av.VideoStream) -> None:
