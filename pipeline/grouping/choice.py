@@ -17,6 +17,10 @@ from pipeline.task import Task
 REFRESHED = 512
 """Groups whose distance to those taken is brought up to date at once, in AGES parts."""
 AGES = 16
+PIECEMEAL = 4
+"""How much longer a comparison takes in small products than in large ones, about."""
+MOST = 4096
+"""Groups that are compared in one product."""
 
 
 def choose(
@@ -81,7 +85,8 @@ class _Waiting:
     """Groups of one source that are not taken yet, and how near they are to those that are.
 
     Nearness only grows as more are taken, so an old value is a lower bound: only the groups that seem farthest are
-    brought up to date before one is taken.
+    brought up to date before one is taken. Where they all seem alike, so that this has cost as much as bringing all
+    groups up to date at once, that is done, in products of large matrices.
     """
 
     def __init__(self, places: np.ndarray) -> None:
@@ -90,21 +95,33 @@ class _Waiting:
         """Cosine similarity to the nearest of the taken ones that were there at the last look; 2 for a taken one."""
         self._seen = np.zeros(len(places), int)
         """How many were taken at the last look."""
+        self._spent = 0
+        """Comparisons since all were brought up to date."""
 
     def take(self, vectors: np.ndarray, taken: Sequence[int]) -> int:
         """The place of the group that is farthest from all taken ones, the first of equals."""
         while self._seen[best := int(np.argmin(self._near))] < len(taken):
-            count = min(REFRESHED, len(self._near))
-            some = np.argpartition(self._near, count - 1)[:count]
-            some = some[self._seen[some] < len(taken)]
-            if not len(some):  # all of these are up to date, and yet the first of equals is not among them
-                some = np.array([best])
-            some = some[np.argsort(self._seen[some], kind="stable")]
-            for part in np.array_split(some, min(AGES, len(some))):  # of much the same age, to look at few taken ones
-                since = taken[int(self._seen[part[0]]) :]
-                near = (vectors[self.places[part]] @ vectors[since].T).max(axis=1)
-                self._near[part] = np.maximum(self._near[part], near)
-            self._seen[some] = len(taken)
+            behind = np.maximum(len(taken) - self._seen, 0)
+            if PIECEMEAL * self._spent >= behind.sum():
+                some, self._spent = np.flatnonzero(behind), 0
+            else:
+                count = min(REFRESHED, len(self._near))
+                some = np.argpartition(self._near, count - 1)[:count]
+                some = some[behind[some] > 0]
+                if not len(some):  # all of these are up to date, and yet the first of equals is not among them
+                    some = np.array([best])
+                self._spent += int(behind[some].sum())
+            self._update(some, vectors, taken)
         self._near[best], self._seen[best] = 2.0, np.iinfo(int).max
         self.gone += 1
         return int(self.places[best])
+
+    def _update(self, some: np.ndarray, vectors: np.ndarray, taken: Sequence[int]) -> None:
+        """Compares groups with those taken since the last look at them."""
+        some = some[np.argsort(self._seen[some], kind="stable")]
+        parts = max(min(AGES, len(some)), -(-len(some) // MOST))
+        for part in np.array_split(some, parts):  # of much the same age, to look at few taken ones
+            since = taken[int(self._seen[part[0]]) :]
+            near = (vectors[self.places[part]] @ vectors[since].T).max(axis=1)
+            self._near[part] = np.maximum(self._near[part], near)
+        self._seen[some] = len(taken)
