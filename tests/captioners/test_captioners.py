@@ -365,6 +365,7 @@ print(repr(test_captioners.answers_of(test_captioners.make("local"), test_captio
 """
 
 
+@pytest.mark.slow
 def test_another_process_answers_the_same_and_prints_nothing_else(answers: list[Answer]) -> None:
     words = [sys.executable, "-W", "error", "-c", QUIET, str(Path(__file__).parent), str(Path(__file__).parents[1])]
     ran = subprocess.run(words, capture_output=True, text=True, check=False)

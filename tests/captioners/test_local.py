@@ -481,6 +481,7 @@ def test_an_empty_text_omits_everything_and_hallucinates_nothing() -> None:
     assert captions.rate(verdicts, "omitted") == 1 and captions.rate(verdicts, "hallucinated") == 0
 
 
+@pytest.mark.slow
 def test_any_captioner_can_be_measured_through_the_caption_stage(tmp_path: Path) -> None:
     """True answers are all correct; a wrong place in one answer is the only error."""
     run, truths = corrupted.build(tmp_path, films=1)

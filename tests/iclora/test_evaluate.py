@@ -183,6 +183,7 @@ def test_a_run_without_a_scorer_or_a_data_set_is_refused(
         evaluated(iclora.open_run("storyboard", folder=tmp_path / "none"), lora, tiny_flux)
 
 
+@pytest.mark.slow
 def test_the_commands_in_the_docs_work(
     home: Path, lora: Path, tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, iclora: Command
 ) -> None:
@@ -341,6 +342,7 @@ def test_captions_that_tell_looks_in_every_panel_are_drawn_and_measured_as_told_
             assert (after.id, after.path) == (before.id, before.path)
 
 
+@pytest.mark.slow
 def test_panels_are_compared_by_another_encoder(run: Run, lora: Path, tiny_flux: Path, tmp_path: Path) -> None:
     settings = {"vectors.model": f"local-dir:{tiny.vit(tmp_path / 'vit')}"}
     texts = list(real(run))
@@ -369,6 +371,7 @@ def test_instruments_that_are_not_there_are_told_in_one_sentence(
         evaluated(run, lora, tiny_flux, **more)
 
 
+@pytest.mark.slow
 def test_a_conditional_lora_and_its_base_are_given_the_held_out_grids_panels(
     run: Run, lora: Path, tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -214,6 +214,7 @@ def test_nothing_to_generate_is_refused(lora: Path, tiny_flux: Path) -> None:
         iclora.open_generation(lora, [], model=str(tiny_flux))
 
 
+@pytest.mark.slow
 def test_every_command_in_the_docs_works(
     lora: Path, tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, iclora: Run
 ) -> None:

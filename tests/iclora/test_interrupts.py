@@ -134,6 +134,7 @@ def test_a_review_that_asks_a_captioner_which_does_not_answer(
     ]
 
 
+@pytest.mark.slow
 def test_a_training(grids: Path, tiny_flux: Path, tmp_path: Path) -> None:
     small = {"model": tiny_flux, "scales": "[0.125]", "smallest_panel": 48, "rank": 4, "alpha": 4, "samples": 0}
     words = ["train", "storyboard", "--data", str(grids), "--into", str(tmp_path / "lora")]

@@ -159,6 +159,7 @@ def test_a_file_from_another_program_needs_a_task(lora: Path, tmp_path: Path, ti
     assert both.layout.canvas == (128, 192)
 
 
+@pytest.mark.slow
 def test_loras_are_added_up_by_their_strengths(lora: Path, tiny_flux: Path) -> None:
     """A LoRA at twice its strength is the LoRA and itself; at 0 it is the base."""
 

@@ -73,6 +73,7 @@ def test_every_evaluation_is_in_the_log_and_the_plot(scored: Make) -> None:
         assert plot.size == (2400, 600)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_scores_the_same_grids(scored: Make) -> None:
     settings = {"steps": 4, "save_every": 2, "patience": 9}
     whole, parts = scored("whole", **settings), scored("parts", **settings)

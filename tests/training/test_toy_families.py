@@ -76,6 +76,7 @@ def make(make_job: Make, tmp_path: Path) -> Make:
 # ---- a token of 32 pixels
 
 
+@pytest.mark.slow
 def test_a_family_of_stride_32_is_planned_and_trained_and_generates_images(make: Make) -> None:
     job = make("toy_32", conditional=0.5, scales=[0.125, 0.25])
     plan = planning.make(job, CPU)

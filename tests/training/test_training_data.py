@@ -451,7 +451,9 @@ def test_only_new_data_is_encoded(make_job: Make, grids: Path, tmp_path: Path, m
     assert Prompt(texts[0]) in encoded.texts
 
 
-@pytest.mark.parametrize("damage", ["half", "reshaped", "renamed", "nan", "empty"])
+@pytest.mark.parametrize(
+    "damage", ["half", "nan", *(pytest.param(one, marks=pytest.mark.slow) for one in ("reshaped", "renamed", "empty"))]
+)
 def test_a_damaged_entry_of_the_cache_is_encoded_again(damage: str, make_job: Make, tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     first = encoded_by(make_job("one", cache=cache))

@@ -390,6 +390,7 @@ def test_a_single_grid_has_no_scores_if_the_run_has_none(heldout: tuple[Run, lis
 # ---- the command
 
 
+@pytest.mark.slow
 def test_fixed_thresholds_can_be_set_and_remembered_and_unset(
     iclora: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
