@@ -104,7 +104,7 @@ def chosen(moments: list[str], count: int) -> list[int]:
     return sorted(found | set(rng.sample(rest, count - len(found))))
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [6, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_run_killed_at_any_moment_comes_to_the_same_end(  # noqa: PLR0913, PLR0917  (fixtures)
     runner: Runner, films: Path, table: Path, moments: list[str], expected: dict[str, Any], tmp_path: Path, count: int
 ) -> None:
