@@ -34,6 +34,7 @@ COLUMNS: dict[str, Callable[[Result], str]] = {
 STYLE = """
 body { max-width: 1400px; overflow-wrap: anywhere; } .soft { margin: .4rem 0; }
 .table { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; }
+table { font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
 section { border-top: 1px solid var(--line); padding: 1rem 0; }
 .row { display: flex; gap: .75rem; overflow-x: auto; } figure { margin: 0; flex: 0 0 auto; }
