@@ -133,6 +133,8 @@ class Endpoint:
         except openai.APITimeoutError:
             return ()  # the server exists but is busy
         except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, BadReply):  # see `lost`
+                return ()
             raise self._unreachable(error) from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise self._stopped(responses.fault_of(error)) from None
@@ -175,6 +177,8 @@ class Endpoint:
         """Kind and description of a request that got no response."""
         if isinstance(error, openai.APITimeoutError):
             return f"timeout: no answer within {self.options.timeout:g} s after {self.options.retries + 1} attempts"
+        if isinstance(error.__cause__, BadReply):  # older versions of openai take it for a lost connection
+            return f"malformed: {error.__cause__}"
         if isinstance(error, openai.APIConnectionError):
             return f"connection: {self.clean(why(error))}{self._through()}"
         return f"malformed: {self.clean(error)}"
