@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,25 @@ def hub_commit(repo: str, file: str, revision: str | None = None) -> str:
     ) as error:  # connection errors depend on the HTTP library, which the hub's client has changed before
         raise LookupError(_first_line(error)) from error
     return Path(found).parent.name
+
+
+def identity(model: str, suffixes: Collection[str], revision: str | None = None) -> str:
+    """The identity of a model in transformers' layout: a hash of a folder's files, or a commit on the hub.
+
+    Args:
+        model: a folder, or a name on the hub.
+        suffixes: of the files in a folder that what it computes depends on.
+
+    Raises:
+        LookupError: it is not there; the message is one line that says why.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return hub_commit(model, "config.json", revision)
+    found = sorted(file for file in folder.iterdir() if file.suffix in suffixes)
+    if folder / "config.json" not in found:
+        raise LookupError(f"the folder {folder} lacks config.json")
+    return folder_hash(found)
 
 
 def ask_hub(repo: str, revision: str | None = None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,28 +12,33 @@ from pipeline.grouping.strategies.base import sequence_of
 from pipeline.grouping.vetoes import Veto, Vetoes
 from pipeline.records import Group, Record, Rejected
 
+APART = {"names": "not named as one of the same set", "columns": "not of the same group in its source"}
+"""What keeps images apart whatever they look like, by the strategies that know sets."""
 WITHIN_ONE = ("shots", "folders")
 """Strategies whose groups are of one film or folder."""
 NEAR, ALIKE = 6, 4
 """Images that are looked at: the nearest in the source, and the most alike anywhere."""
 
 
-def reasons(
-    record: Record,
-    records: Sequence[Record],
-    groups: Sequence[Group],
-    taken: Set[str],
-    rejected: Sequence[Rejected],
-    vetoes: Vetoes,
-) -> Iterator[str]:
-    """What became of the image; then a sentence for each group or single image nearby that it could have joined.
+@dataclass(frozen=True)
+class Formation:
+    """What grouping came to."""
 
-    Args:
-        groups: all that were formed; `taken` has the ids of those that the run has taken.
-        rejected: all rejections of the stage.
-    """
+    groups: Sequence[Group]
+    """All that were formed."""
+    taken: Set[str]
+    """Ids of those that the run has taken."""
+    rejected: Sequence[Rejected]
+    """All rejections of the stage."""
+    sets: Mapping[str, str] | None
+    """By the ids of images, the sets that alone can become groups; None where looks and places decide."""
+
+
+def reasons(record: Record, records: Sequence[Record], found: Formation, vetoes: Vetoes) -> Iterator[str]:
+    """What became of the image; then a sentence for each group or single image nearby that it could have joined."""
+    groups, taken, sets = found.groups, found.taken, found.sets
     of = {one.id: group for group in groups for one in group.records}
-    why = {row.id: row.detail for row in reversed(rejected)}
+    why = {row.id: row.detail for row in reversed(found.rejected)}
     own = of.get(record.id)
     if own:
         panel = [one.id for one in own.records].index(record.id) + 1
@@ -44,10 +50,10 @@ def reasons(
     for other in _candidates(record, records, vetoes):
         group = of.get(other.id)
         if group is None:
-            yield f"{_beside(record, other, vetoes)}; but {why.get(other.id, 'it is in no group.')}"
+            yield f"{_beside(record, other, sets, vetoes)}; but {why.get(other.id, 'it is in no group.')}"
         elif group.id not in told:
             told.add(group.id)
-            yield _joining(record, group, vetoes, taken)
+            yield _joining(record, group, sets, vetoes, taken)
 
 
 def _candidates(record: Record, records: Sequence[Record], vetoes: Vetoes) -> list[Record]:
@@ -66,9 +72,11 @@ def _likeness(record: Record, other: Record, vetoes: Vetoes) -> str:
     return f"{vetoes.pictures.by} alike by {float(one @ two):.2f}"
 
 
-def _too_far(record: Record, other: Record, vetoes: Vetoes) -> str:
+def _too_far(record: Record, other: Record, sets: Mapping[str, str] | None, vetoes: Vetoes) -> str:
     """Why two images are too far apart in the source to be in one group; empty if they are not."""
     part = vetoes.task.group
+    if sets is not None and (record.id not in sets or sets[record.id] != sets.get(other.id)):
+        return APART.get(part.by, f"of another set, which {part.by} does not mix")
     if part.by in WITHIN_ONE and sequence_of(record) != sequence_of(other):
         return f"of another film or folder, which {part.by} does not mix"
     apart = abs(record.position.time - other.position.time)
@@ -77,19 +85,19 @@ def _too_far(record: Record, other: Record, vetoes: Vetoes) -> str:
     return ""
 
 
-def _beside(record: Record, other: Record, vetoes: Vetoes) -> str:
+def _beside(record: Record, other: Record, sets: Mapping[str, str] | None, vetoes: Vetoes) -> str:
     found = vetoes.first([(record, other)])
-    if far := _too_far(record, other, vetoes):
+    if far := _too_far(record, other, sets, vetoes):
         return f"With {name_of(other)} ({_likeness(record, other, vetoes)}): it is {far}"
     verdict = f"vetoed, since they {found}" if isinstance(found, Veto) else "nothing speaks against the two"
     return f"With {name_of(other)} ({_likeness(record, other, vetoes)}): {verdict}"
 
 
-def _joining(record: Record, group: Group, vetoes: Vetoes, taken: Set[str]) -> str:
+def _joining(record: Record, group: Group, sets: Mapping[str, str] | None, vetoes: Vetoes, taken: Set[str]) -> str:
     """Whether the image would belong into a group if one of its images made room."""
     places = range(len(group.records))
     ways = [(*group.records[:place], record, *group.records[place + 1 :]) for place in places]
-    if far := _too_far(record, group.records[0], vetoes):
+    if far := _too_far(record, group.records[0], sets, vetoes):
         return f"Group {group.id} ({group.formed}): it is {far}."
     found = vetoes.first(ways)
     state = "full" if group.id in taken else "full, and not taken itself"

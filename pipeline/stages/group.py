@@ -149,7 +149,10 @@ def explain(record: Record, records: Sequence[Record], parameters: Parameters) -
     outcome = work(records, parameters)
     groups = [*outcome.whole, *outcome.formed]
     taken = {group.id for group in (*outcome.whole, *outcome.chosen)}
-    return list(might.reasons(record, records, groups, taken, outcome.rejected, outcome.vetoes))
+    read = getattr(parameters.strategy.load(), "sets", None)
+    sets = read(records, parameters.task) if read else None
+    found = might.Formation(groups, taken, outcome.rejected, sets)
+    return list(might.reasons(record, records, found, outcome.vetoes))
 
 
 def _vectors(parameters: Parameters, records: Sequence[Record], folder: Path) -> np.ndarray | None:

@@ -169,3 +169,21 @@ def test_a_shot_that_is_left_over_is_told_which_groups_of_its_film_are_full(
         first, second, *_ = run.explain("4.png")
     assert first.endswith("one/4.png: has 0 neighbours left, storyboard needs 2.")
     assert "full; nothing speaks against this image in place of" in second
+
+
+def test_where_names_decide_no_likeness_is_offered_in_their_place(
+    tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    for number, name in enumerate(("oak_before", "oak_after", "elm_before", "elm_after", "lonely")):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        draw(number, (1200, 600)).save(tmp_path / "in" / f"{name}.png")
+    settings = ["group.near=0", "group.floor=0", "group.ceiling=1", "group.prove=false", "grids=[1, 9]"]
+    with toolkit.open_run("sandstorm", tmp_path / "in", captioner="sidecar", scorer="none", folder=tmp_path / "run",
+                          settings=settings) as run:  # fmt: skip
+        run.advance("group")
+        lonely, *others = run.explain("lonely.png")
+        own, *rest = run.explain("oak_before.png")
+    assert "has a name that says no role" in lonely
+    assert others and all("it is not named as one of the same set" in line for line in others)
+    assert "is panel 1 of group" in own
+    assert rest and all("it is not named as one of the same set" in line for line in rest)

@@ -30,7 +30,8 @@ class Strategy(Protocol):
     """A strategy module. It reads where in the source an image stood, never its pixels.
 
     It may also have `remarks(records, task) -> list[str]`: what a person should know before anything is captioned of
-    how it read the source, a sentence each.
+    how it read the source, a sentence each; and `sets(records, task) -> dict[str, str]`: by the ids of images, the sets
+    that alone can become groups, where the source tells them.
     """
 
     COPIES: bool

@@ -45,6 +45,11 @@ def form(records: Sequence[Record], task: Task, vetoes: Vetoes) -> Iterator[Form
             yield Formed(tuple(placed), f"group {name} of its source")
 
 
+def sets(records: Sequence[Record], _: Task) -> dict[str, str]:
+    """By the ids of images, the groups that their source puts them in."""
+    return {record.id: record.position.group for record in records if record.position.group}
+
+
 def _placed(members: Sequence[Record], panels: Mapping[str, int] | roles.Ambiguous, task: Task) -> list[Record] | str:
     """The images of a group in panel order, or why it has none, as the rest of a sentence."""
     size = task.grid_layout.size

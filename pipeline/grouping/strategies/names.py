@@ -49,6 +49,18 @@ def remarks(records: Sequence[Record], task: Task) -> list[str]:
     return said
 
 
+def sets(records: Sequence[Record], task: Task) -> dict[str, str]:
+    """By the ids of images, the sets that their names put them in; those whose names say no role are in none."""
+    pictures = [record for record in _once(records)[0] if not record.position.film]
+    return {
+        pictures[number].id: f"{scheme.pattern} {one.name}"
+        for scheme in _read(pictures, task)
+        for one in scheme.sets
+        for numbers in one.pictures.values()
+        for number in numbers
+    }
+
+
 def _read(pictures: Sequence[Record], task: Task) -> list[Scheme]:
     if task.grid_layout.size == 1:
         return []

@@ -68,15 +68,9 @@ class Transformers:
 
     @cached_property
     def _revision(self) -> str:
-        """The identity of the weights: a hash of a folder's files, or a commit on the hub."""
-        folder = Path(self.options.model)
-        if folder.is_dir():
-            files = sorted(file for file in folder.iterdir() if file.suffix in FILES)
-            if folder / "config.json" not in files:
-                raise _missing(self.options.model, f"the folder {folder} lacks config.json")
-            return weights.folder_hash(files)
+        """The identity of the weights."""
         try:
-            return weights.hub_commit(self.options.model, "config.json", self.options.revision)
+            return weights.identity(self.options.model, FILES, self.options.revision)
         except LookupError as error:
             raise _missing(self.options.model, str(error)) from error
 
