@@ -208,6 +208,7 @@ def test_only_what_the_runs_own_training_has_saved_can_become_its_lora(
         chosen(run, tiny_flux)
 
 
+@pytest.mark.slow
 def test_files_of_an_earlier_training_are_not_among_the_checkpoints(run: Run, lora: Path, tiny_flux: Path) -> None:
     steps = run.folder / "training/steps"
     shutil.copy(lora, steps / "storyboard-000400.safetensors")  # another learning rate

@@ -291,6 +291,7 @@ def test_subjects_are_cut_out_and_counted_where_a_detector_is(
     assert "<th>subjects</th>" in (found.folder / "evaluation.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_one_scene_three_times_has_little_diversity_and_a_real_grid_all_of_it(
     run: Run, lora: Path, tiny_flux: Path, figures: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +311,7 @@ def test_one_scene_three_times_has_little_diversity_and_a_real_grid_all_of_it(
         assert (base.kept_subjects is None) == (detector is None)
 
 
+@pytest.mark.slow
 def test_prompts_that_tell_the_looks_in_every_panel_are_counted_apart(run: Run, lora: Path, tiny_flux: Path) -> None:
     once = next(iter(real(run)))
     panels = {panel: f"<Mo>, a red fox, {act}" for panel, act in enumerate(("runs", "sits", "eats"), 1)}

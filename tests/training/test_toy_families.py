@@ -134,6 +134,7 @@ def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_a_family_with_references_is_planned_and_trained_and_generates_images(
     make: Make, references: list[Reference], draw: Draw
 ) -> None:
