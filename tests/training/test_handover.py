@@ -259,6 +259,7 @@ def test_the_card_is_what_the_hub_reads(tmp_path: Path) -> None:
     assert "template:sd-lora" in told["tags"] and "in-context-lora" in told["tags"]
     assert "`[SCENE-2]` | 0, 512, 1024, 1024" in card.text and "hash `0123`" in card.text
     assert "Evaluation" not in card.text and "has no pictures" in card.text
+    assert str(tmp_path) not in card.text  # where it lay is nobody's business
 
 
 def test_a_licence_without_an_identifier_is_named_and_linked(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def write(card: Card, digest: str, backend: Backend, drawing: Drawing, contents:
         _front_matter(card, backend, contents),
         _about(card, drawing),
         _use(card, backend, contents),
-        _evaluation(card, digest, contents.evaluation),
+        _evaluation(digest, contents.evaluation),
         _training(card, contents),
         _licence(card, backend),
     )
@@ -157,7 +157,7 @@ def _use(card: Card, backend: Backend, contents: Contents) -> Iterator[str]:
         yield ""
 
 
-def _evaluation(card: Card, digest: str, evaluation: Mapping[str, Any] | None) -> Iterator[str]:
+def _evaluation(digest: str, evaluation: Mapping[str, Any] | None) -> Iterator[str]:
     if evaluation is None:
         return
     base = next(one for one in evaluation["candidates"] if one["candidate"] == BASE)
@@ -171,10 +171,7 @@ def _evaluation(card: Card, digest: str, evaluation: Mapping[str, Any] | None) -
     for key, words in FIGURES.items():
         if key in own:
             yield f"| {words} | {_estimate(own[key])} | {_estimate(base[key])} |"
-    better = own["better"]
-    yield from ("", f"The LoRA's score is {_estimate(better)} above the base's (paired, p {own['p']:.3g}).", "")
-    if card.why:
-        yield from (f"Why these weights: {card.why}.", "")
+    yield from ("", f"Difference of the scores: {_estimate(own['better'])} (paired, p {own['p']:.3g}).", "")
 
 
 def _estimate(value: Mapping[str, float]) -> str:

@@ -100,7 +100,7 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
             "diffusers shows to a model; draw with 'iclora generate' and --given."
         )
     if not samples:
-        remarks.append(f"There are no samples of step {card.step} beside {lora}, so the card has no pictures.")
+        remarks.append(f"There are no samples of step {card.step} beside the LoRA, so the card has no pictures.")
     for number, sample in enumerate(samples, 1):
         _copy(sample.picture, folder / model_card.picture_name(number))
         if sample.base:
