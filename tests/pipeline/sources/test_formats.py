@@ -78,4 +78,4 @@ def test_magic_bytes_are_read_with_care(head, name):
 
 @given(st.binary(max_size=HEAD))
 def test_any_bytes_have_a_format(head):
-    assert format_of(head).kind in ("", "picture", "film")
+    assert format_of(head).kind in ("", "picture", "film", "document")
