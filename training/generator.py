@@ -144,8 +144,7 @@ def base_of(file: Path, card: Card, model: str | None) -> Backend:
         BadInput: it was trained on a folder whose place must be given.
     """
     name = model or (str(MINIATURE) if card.base == MINIATURE_NAME else card.base)
-    commit, on_hub, _ = card.weights.partition("/")
-    backend = find_backend(card.family, name, commit if on_hub and name == card.base else None)
+    backend = find_backend(card.family, name, card.commit if name == card.base else None)
     if "/" not in name and backend.folder is None:
         raise BadInput(f"{file} was trained on the base in a folder '{name}'; say where it is with --model FOLDER.")
     return backend

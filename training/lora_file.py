@@ -81,6 +81,12 @@ class Card(BaseModel):
     recipe: dict[str, Any]
 
     @property
+    def commit(self) -> str | None:
+        """The commit of a base on the hub, as `Backend.identity` writes it before a slash; None for a folder's."""
+        commit, on_hub, _ = self.weights.partition("/")
+        return commit if on_hub else None
+
+    @property
     def shown(self) -> Layout:
         """The canvas to draw on: the largest at which the LoRA has seen grids."""
         token = families.load(self.family).token

@@ -52,7 +52,7 @@ def _checkpoints(run: Run) -> list[Path]:
     """What the run's training has saved on the way, and what it ended with unless that is among it."""
     own = _own(run)
     card = lora_file.find_card(own)
-    saved = sorted((own.parent / "steps").glob("*.safetensors"))
+    saved = sorted((own.parent / results.STEPS).glob("*.safetensors"))
     cards = {file: found for file in saved if (found := lora_file.find_card(file))}
     # Files of an earlier training with other settings may lie there too.
     same = {file: found for file, found in cards.items() if card and found.recipe == card.recipe}

@@ -92,7 +92,7 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
     _clear(folder, card)
     workflows, remarks = _workflows(folder, backend, card, drawing, options)
     if draws_text := card.recipe["conditional"] < 1:
-        revision = _commit(card) if backend.folder is None else None
+        revision = card.commit if backend.folder is None else None
         files.write(folder / SCRIPT, script(backend, revision, drawing, SCRIPT))
     else:
         remarks.append(
@@ -168,12 +168,6 @@ def _copy(picture: Path, to: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(to) as part:
         shutil.copyfile(picture, part)
-
-
-def _commit(card: Card) -> str | None:
-    """The commit of a base on the hub, as `Backend.identity` writes it before a slash."""
-    commit, on_hub, _ = card.weights.partition("/")
-    return commit if on_hub else None
 
 
 def _evaluation(lora: Path, digest: str) -> dict[str, Any] | None:
