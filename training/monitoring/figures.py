@@ -124,7 +124,7 @@ def _draw_scores(chart: Axes, scores: pd.DataFrame) -> None:
     chart.plot(step, scores["score"], ".-", color="tab:green", label="score, with its 95 % interval")
     chart.plot(step, scores["followed"], ".--", color="tab:blue", label="follows its texts")
     chart.plot(step, scores["kept"], ".--", color="tab:orange", label="keeps together")
-    for name, colour in (("copies", "tab:red"), ("memorised", "tab:purple")):
+    for name, colour in (("copies", "tab:red"), ("memorised", "tab:purple"), ("malformed", "tab:brown")):
         if scores[name].any():
             chart.plot(step, scores[name], ".:", color=colour, label=f"{name}, share of grids")
     chart.legend()
