@@ -194,15 +194,25 @@ class Asking:
                 yield self._signed(said, grids[place], attempts=0 if answer.failure else 1)
             return
         waiting: dict[int, _Settled] = {}
+        unreadable: list[BadInput] = []
         following = 0
-        with closing(ahead(self._opened, enumerate(grids))) as cases:
+        with closing(ahead(self._opened, enumerate(grids))) as opened:
+
+            def cases() -> Iterator[_Open]:
+                try:
+                    yield from opened
+                except BadInput as error:  # raised once the answers that are under way have come
+                    unreadable.append(error)
+
             try:
-                for settled in self.answers.settle(cases, self._settle):
+                for settled in self.answers.settle(cases(), self._settle):
                     waiting[settled.place] = settled
                     # While one question after the other fails, nobody knows whether that is the grids' fault.
                     while following in waiting and not self.streak.length:
                         yield waiting.pop(following).result
                         following += 1
+                if unreadable:
+                    raise unreadable[0]
             except BadInput as error:
                 yield from (waiting[place].result for place in sorted(waiting) if waiting[place].good)
                 raise Stopped(str(error)) from error
