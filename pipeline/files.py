@@ -155,14 +155,13 @@ def share(path: Path, other: Path) -> None:
 
     Shared files are write-protected, since a program that writes in place would change both. Ours replace files.
     """
-    try:
-        if os.name != "posix" or path.is_symlink():  # Windows deletes no write-protected file
-            raise OSError
-        os.link(path, other)
-        other.chmod(0o444)
-    except OSError:
+    if os.name == "posix" and not path.is_symlink():  # Windows deletes no write-protected file
+        with suppress(OSError):
+            os.link(path, other)
+            other.chmod(0o444)
+            return
         other.unlink(missing_ok=True)
-        shutil.copyfile(path, other)
+    shutil.copyfile(path, other)
 
 
 def sync_folder(folder: Path) -> None:
