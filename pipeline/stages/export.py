@@ -30,9 +30,10 @@ DATA = "imagefolder"
 OLD = "dataset.old"
 """Where the old folder is while the new one takes its place."""
 TRAINERS = "TRAINERS.md"
-CONTENTS, STATE, SET_ASIDE = "contents", "state", "set aside"
-"""Facts of an export: the digest of its data, what the run was at the time, and where files of an earlier data set were
-moved that nothing here could make again."""
+CONTENTS, STATE = "contents", "state"
+SET_ASIDE, GRIDS_ASIDE = "set aside", "grids set aside"
+"""Facts of an export: the digest of its data, what the run was at the time, and where files of an earlier data set, and
+grids that somebody has altered, were put that nothing here could make again."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,15 @@ def export(rows: Sequence[Row], *, parameters: Parameters) -> Iterator[Exported 
     if old.exists() and not folder.exists():  # killed between the two renames of `write`
         old.rename(folder)
     out = {row.id: _left_out(row) for row in rows if not _is_kept(row)}
-    hashes, damaged = _check([row for row in rows if row.id not in out], parameters)
+    grids_aside = _free(parameters.folder / "grids", "altered")
+    hashes, damaged = _check([row for row in rows if row.id not in out], parameters, grids_aside)
     out |= damaged
     kept = [row for row in rows if row.id not in out]
     aside = _save_edits(folder) if kept else _set_aside(folder)
     written = write(kept, parameters.task, parameters.folder, parameters.facts, hashes).samples if kept else ()
     facts = {CONTENTS: checksums.digest(folder), STATE: parameters.state}
-    yield Facts(facts | ({SET_ASIDE: str(aside)} if aside else {}))
+    places = {SET_ASIDE: aside, GRIDS_ASIDE: grids_aside if grids_aside.exists() else None}
+    yield Facts(facts | {name: str(place) for name, place in places.items() if place})
     yield from (Exported(sample.row.id, sample.file) for sample in written)
     yield from out.values()
 
@@ -249,20 +252,23 @@ def _problems(row: Row) -> str:
     return "; ".join(row.caption.problems) or row.caption.failure or "none was found"
 
 
-def _check(rows: Sequence[Row], parameters: Parameters) -> tuple[dict[str, str], dict[str, Rejected]]:
+def _check(rows: Sequence[Row], parameters: Parameters, aside: Path) -> tuple[dict[str, str], dict[str, Rejected]]:
     """Decodes every grid whole; draws those again that are damaged, or are not what was composed.
+
+    Args:
+        aside: a folder that is made for grids that somebody has altered.
 
     Returns:
         By row, the hashes of the files, and rejections where that can't be done.
     """
     with ThreadPoolExecutor() as pool:
-        found = zip(rows, pool.map(partial(_checked, parameters=parameters), rows), strict=True)
+        found = zip(rows, pool.map(partial(_checked, parameters=parameters, aside=aside), rows), strict=True)
         checked = {row.id: result for row, result in found}
     hashes = {name: result for name, result in checked.items() if isinstance(result, str)}
     return hashes, {name: result for name, result in checked.items() if isinstance(result, Rejected)}
 
 
-def _checked(row: Row, parameters: Parameters) -> str | Rejected:
+def _checked(row: Row, parameters: Parameters, aside: Path) -> str | Rejected:
     """The hash of the file with a row's picture, which may just have been drawn again; else why there is none."""
     grid = row.grid
     file, canvas = parameters.folder / grid.path, grid.layout.canvas
@@ -270,6 +276,9 @@ def _checked(row: Row, parameters: Parameters) -> str | Rejected:
     if found and grid.pixels in ("", found.pixels):
         return found.file
     fault = f"The picture {grid.path} {'was altered' if found else 'is damaged'}"
+    if found and file.stat().st_nlink == 1:  # else it is one with a file of the data set, of which a copy is kept
+        aside.mkdir(exist_ok=True)
+        shutil.copyfile(file, aside / file.name)
     try:
         parameters.redraw(grid)
     except BadInput as error:

@@ -195,6 +195,19 @@ def test_a_picture_edited_in_place_is_kept_aside_and_drawn_again_on_both_sides(
     assert (tmp_path / composed[0].grid.path).read_bytes() == picture.read_bytes() == content
 
 
+def test_a_grid_that_somebody_has_altered_is_copied_before_it_is_drawn_again(
+    composed: list[Row], run: Run, tmp_path: Path
+) -> None:
+    grid = tmp_path / composed[0].grid.path
+    content = grid.read_bytes()
+    Image.new("RGB", composed[0].grid.layout.canvas, "red").save(grid)
+    altered = grid.read_bytes()
+    exported, _, facts = run(composed)
+    assert len(exported) == 2 and grid.read_bytes() == content
+    assert (Path(facts["grids set aside"]) / grid.name).read_bytes() == altered
+    assert "grids set aside" not in run(composed)[2]
+
+
 def test_an_edited_picture_that_cannot_be_drawn_again_is_never_exported_under_the_old_caption(
     composed: list[Row], run: Run, tmp_path: Path
 ) -> None:
