@@ -14,7 +14,7 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -357,6 +357,10 @@ class Store:
                 (entered, kept, json.dumps(facts), stage),
             )
 
+    def version(self) -> tuple[int, int]:
+        """Another one as soon as something in the file has changed, by this process or another."""
+        return self._read("PRAGMA data_version")[0][0], self._db.total_changes
+
     def count(self, table: str) -> int:
         return int(self._read(f"SELECT count(*) FROM {table}")[0][0])
 
@@ -385,19 +389,21 @@ class Store:
 
     # ---- reading
 
-    def items(self, kind: type[T], table: str) -> list[T]:
+    def items(self, kind: type[T], table: str, others: Mapping[str, Item] | None = None) -> list[T]:
         """The rows of a table, each with what it refers to.
 
         A row that refers to something which an earlier stage, begun anew and cut off, has taken away is left out: it
         will be made again when the line runs on.
+
+        Args:
+            others: by id, what the rows refer to, if the caller has read it.
         """
         adapter: TypeAdapter[T] = ADAPTERS[kind]
         bodies = [row[0] for row in self._read(f"SELECT body FROM {table} ORDER BY rowid")]
         if kind not in REFERENCES:
             return [adapter.validate_json(body) for body in bodies]
         field, other = REFERENCES[kind]
-        others: list[Item] = self.items(TABLES[other], other)
-        known = {item.id: item for item in others}
+        known = others if others is not None else {item.id: item for item in self.items(TABLES[other], other)}
         found = []
         for row in map(json.loads, bodies):
             ids = row[field]

@@ -6,7 +6,7 @@ since, in another tab or through a table, the change is refused and the row is r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,8 +16,9 @@ from iclora.page.errors import Unknown
 from iclora.run import Run
 from pipeline.cache import key_of
 from pipeline.errors import BadInput
-from pipeline.records import Caption, Decision, Grid, Person, Record, Review, Row, Score
+from pipeline.records import Caption, Decision, Person, Record, Review, Row, Score
 from pipeline.review import decisions, reviews, risk
+from pipeline.review.current import CurrentRows
 from pipeline.review.reviews import Change
 from pipeline.stages import compose
 from pipeline.stages.caption import Asking
@@ -67,26 +68,37 @@ class ReviewSession:
         self.steps: list[Step] = []
         self._shown: dict[str, list[str]] = {}
         """Texts that the captioner has written for a grid in this session."""
+        self._rows = CurrentRows(run.store, run.task, run.counter)
 
     # ---- looking
 
+    @property
+    def _current(self) -> CurrentRows:
+        self._rows.update()
+        return self._rows
+
     def rows(self) -> list[Row]:
         """All rows, those that most need a look first."""
-        return risk.riskiest_first(self.run.reviewed())
+        return risk.riskiest_first(self._current.rows())
+
+    @property
+    def borderline(self) -> Container[str]:
+        """Ids of the rows that passed narrowly, when rows were last looked at."""
+        return self._rows.borderline
 
     def row(self, grid: str) -> Row:
         """
         Raises:
             Unknown: the run has no such grid.
         """
-        for row in self.run.reviewed():
-            if row.id == grid:
-                return row
-        raise Unknown(f"this run has no grid '{grid}'.")
+        row = self._current.row(grid)
+        if row is None:
+            raise Unknown(f"this run has no grid '{grid}'.")
+        return row
 
-    def captions(self) -> dict[str, Caption]:
-        """What the captioner wrote, by grid, regardless of later edits."""
-        return {caption.grid: caption for caption in self.run.store.items(Caption, "captions")}
+    def caption(self, grid: str) -> Caption | None:
+        """What the captioner wrote, regardless of later edits."""
+        return self._current.made.captions.get(grid)
 
     def facts(self) -> dict[str, Any]:
         """What the filter last found: the thresholds."""
@@ -95,17 +107,16 @@ class ReviewSession:
 
     def place(self, grid: str) -> int:
         """A grid's position in the run, which determines the names of its people."""
-        return [each.id for each in self.run.store.items(Grid, "grids")].index(grid)
+        return [*self._current.made.grids].index(grid)
 
     def record(self, record: str) -> Record:
         """
         Raises:
             Unknown: the run has no such image.
         """
-        for known in self.run.store.items(Record, "records"):
-            if known.id == record:
-                return known
-        raise Unknown(f"this run has no image '{record}'.")
+        if record not in self._current.made.records:
+            raise Unknown(f"this run has no image '{record}'.")
+        return self._rows.made.records[record]
 
     def offers(self, row: Row, panel: int) -> list[Offer]:
         """Images of the panel's own film or folder that the grid doesn't use: unused ones first, then the nearest.
@@ -114,9 +125,8 @@ class ReviewSession:
             Unknown: the grid has no such panel.
         """
         old = row.grid.group.records[self._panel(row, panel)]
-        grids = reviews.grids(self.run.store, self.task)
-        used = {record: grid.id for grid in grids for record in grid.group.origin}
-        sequence = [record for record in self.run.store.items(Record, "records") if _source(record) == _source(old)]
+        used = {record.id: grid.id for grid in self._current.grids() for record in grid.group.records}
+        sequence = [record for record in self._rows.made.records.values() if _source(record) == _source(old)]
         places = {record.id: place for place, record in enumerate(sequence)}
         offers = [
             Offer(record, used.get(record.id, "")) for record in sequence if record.id not in row.grid.group.origin
@@ -210,7 +220,7 @@ class ReviewSession:
         grid = step.change.review.grid
         with self._seen(grid, step.base):
             back = tuple((name, becomes, was) for name, was, becomes in step.change.fields)
-            reviews.decide(self.run.store, [Change(step.before or Review(grid, None), back)], WHO)
+            self._rows.decide(Change(step.before or Review(grid, None), back), WHO)
         self.steps.remove(step)
         return grid
 
@@ -242,7 +252,7 @@ class ReviewSession:
         """Writes a change; None if there is nothing to change."""
         if change is None:
             return None
-        reviews.decide(self.run.store, [change], WHO)
+        self._rows.decide(change, WHO)
         number = self.steps[-1].number + 1 if self.steps else 1
         step = Step(number, row.review, change, base_of(self.row(row.id)))
         self.steps.append(step)
