@@ -6,6 +6,7 @@ since, in another tab or through a table, the change is refused and the row is r
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -74,7 +75,8 @@ class ReviewSession:
 
     @property
     def _current(self) -> CurrentRows:
-        self._rows.update()
+        if self._rows.update():
+            gc.freeze()  # it stays; looking through all of it for cycles would hold up a request now and then
         return self._rows
 
     def rows(self) -> list[Row]:

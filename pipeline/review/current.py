@@ -33,8 +33,9 @@ class CurrentRows:
         self._store, self._task, self._counter = store, task, counter
         self._version: tuple[int, int] | None = None
 
-    def update(self) -> None:
-        """Takes up what has changed in the run's tables and decisions since the last call, by whomever.
+    def update(self) -> bool:
+        """Takes up what has changed in the run's tables and decisions since the last call, by whomever; gives whether
+        all of it was read.
 
         Raises:
             BadInput: the decisions can't be read, or the run was cut off after it had begun its groups anew.
@@ -42,8 +43,9 @@ class CurrentRows:
         if (version := self._store.version()) != self._version:
             self._read()
             self._version = version
-        else:
-            self._read_on()
+            return True
+        self._read_on()
+        return False
 
     def row(self, grid: str) -> Row | None:
         return self._rows.get(grid)
