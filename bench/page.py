@@ -26,7 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +68,13 @@ def make(folder: Path, count: int) -> None:
     write_settings(folder, Settings(task="storyboard", scorer="none").model_dump(mode="json", exclude_unset=True))
     rng = random.Random(0)
     captions = [_caption(rng) for _ in range(64)]
-    records, groups, grids, written, scores = list[Record](), list[Group](), list[Grid](), list[Caption](), list[Scores]()
+    records, groups, grids, written, scores = (
+        list[Record](),
+        list[Group](),
+        list[Grid](),
+        list[Caption](),
+        list[Scores](),
+    )
     for number in range(count):
         own = tuple(_record(number, panel, folder) for panel in range(layout.size + 1))
         group = Group(f"s-{number:08}", storyboard.name, own[: layout.size], "three shots close in time", 0.5)
@@ -82,9 +88,18 @@ def make(folder: Path, count: int) -> None:
         scores.append(Scores(grid.id, tuple(values), text.text, grid.path))
     _draw(folder, [record.path for record in records], (64, 32))
     _draw(folder, [grid.path for grid in grids], layout.canvas)
-    tables = {"collect": records, "inspect": records, "group": groups, "compose": grids, "caption": written, "filter": scores}
+    tables = {
+        "collect": records,
+        "inspect": records,
+        "group": groups,
+        "compose": grids,
+        "caption": written,
+        "filter": scores,
+    }
     with Store(folder) as store:
-        for (stage, rows), table in zip(tables.items(), ("collected", "records", "groups", "grids", "captions", "scores"), strict=True):
+        for (stage, rows), table in zip(
+            tables.items(), ("collected", "records", "groups", "grids", "captions", "scores"), strict=True
+        ):
             store.begin(stage, table, "bench", anew=True)
             store.add(stage, table, rows, [], 0)
             store.finish(stage, entered=len(rows), kept=len(rows), facts={})
@@ -112,7 +127,8 @@ def _record(number: int, panel: int, folder: Path) -> Record:
     position = Position("/films", f"{shot:05}", film, shot, 4.0 * shot)
     return Record(
         name + "0" * 24, f"collected/{name}.png", f"/films/{film}", position, width=1920, height=1080,
-        phash=name[:16], turned=name * 2, pixels=name, sharpness=123.456, exposure=0.4321, histogram=name * 6 + name[:16],
+        phash=name[:16], turned=name * 2, pixels=name, sharpness=123.456, exposure=0.4321,
+        histogram=name * 6 + name[:16],
     )  # fmt: skip
 
 
@@ -248,10 +264,13 @@ def main() -> None:
             print(f"{count:>7,} rows, ms: {told}; floor of a decision {floor(folder):.1f}", flush=True)
             if options.browser:
                 first, steps = in_browser(folder)
-                print(f"{count:>7,} rows, in a browser: the first after {first:.2f} s, another after {_median(steps):.0f} "
-                      f"({_high(steps):.0f}) ms", flush=True)  # fmt: skip
+                print(f"{count:>7,} rows, in a browser: the first after {first:.2f} s, "
+                      f"another after {_median(steps):.0f} ({_high(steps):.0f}) ms", flush=True)  # fmt: skip
     least, *_, most = found
-    grown = {what: math.log(_median(took) / _median(found[least][what])) / math.log(most / least) for what, took in found[most].items()}
+    grown = {
+        what: math.log(_median(took) / _median(found[least][what])) / math.log(most / least)
+        for what, took in found[most].items()
+    }
     print("exponents: " + ", ".join(f"{what} {exponent:.2f}" for what, exponent in grown.items()))
     slow = [what for what, took in found[most].items() if what != "opening" and _median(took) > MOST]
     if slow:

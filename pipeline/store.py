@@ -403,13 +403,15 @@ class Store:
         if kind not in REFERENCES:
             return [adapter.validate_json(body) for body in bodies]
         field, other = REFERENCES[kind]
-        known = others if others is not None else {item.id: item for item in self.items(TABLES[other], other)}
+        if others is None:
+            read: list[Item] = self.items(TABLES[other], other)
+            others = {item.id: item for item in read}
         found = []
         for row in map(json.loads, bodies):
             ids = row[field]
-            if not known.keys() >= set(_ids(ids)):
+            if not others.keys() >= set(_ids(ids)):
                 continue
-            whole = known[ids] if isinstance(ids, str) else [known[one] for one in ids]
+            whole = others[ids] if isinstance(ids, str) else [others[one] for one in ids]
             found.append(adapter.validate_python(row | {field: whole}))
         return found
 

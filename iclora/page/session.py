@@ -7,6 +7,7 @@ since, in another tab or through a table, the change is refused and the row is r
 from __future__ import annotations
 
 import gc
+from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -18,9 +19,9 @@ from iclora.run import Run
 from pipeline.cache import key_of
 from pipeline.errors import BadInput
 from pipeline.records import Caption, Decision, Person, Record, Review, Row, Score
-from pipeline.review import decisions, reviews, risk
+from pipeline.review import decisions, reviews
 from pipeline.review.current import CurrentRows
-from pipeline.review.reviews import Change
+from pipeline.review.reviews import Change, Made
 from pipeline.stages import compose
 from pipeline.stages.caption import Asking
 from pipeline.text import budget, grammar
@@ -70,6 +71,8 @@ class ReviewSession:
         self._shown: dict[str, list[str]] = {}
         """Texts that the captioner has written for a grid in this session."""
         self._rows = CurrentRows(run.store, run.task, run.counter)
+        self._sequences: tuple[Made | None, dict[tuple[str, str], list[Record]]] = (None, {})
+        """The run's images by film or folder."""
 
     # ---- looking
 
@@ -81,7 +84,7 @@ class ReviewSession:
 
     def rows(self) -> list[Row]:
         """All rows, those that most need a look first."""
-        return risk.riskiest_first(self._current.rows())
+        return self._current.riskiest_first()
 
     @property
     def borderline(self) -> Container[str]:
@@ -127,15 +130,26 @@ class ReviewSession:
             Unknown: the grid has no such panel.
         """
         old = row.grid.group.records[self._panel(row, panel)]
-        used = {record.id: grid.id for grid in self._current.grids() for record in grid.group.records}
-        sequence = [record for record in self._rows.made.records.values() if _source(record) == _source(old)]
+        users, sequence = self._current.users, self._sequence(_source(old))
         places = {record.id: place for place, record in enumerate(sequence)}
         offers = [
-            Offer(record, used.get(record.id, "")) for record in sequence if record.id not in row.grid.group.origin
+            Offer(record, users[record.id][-1] if users.get(record.id) else "")
+            for record in sequence
+            if record.id not in row.grid.group.origin
         ]
         here = places.get(old.id, 0)
         offers.sort(key=lambda offer: (bool(offer.used), abs(places[offer.record.id] - here)))
         return offers[:NEIGHBOURS]
+
+    def _sequence(self, source: tuple[str, str]) -> Sequence[Record]:
+        """All images of a film or folder, in order."""
+        made, sequences = self._sequences
+        if made is not self._rows.made:
+            sequences = defaultdict(list)
+            for record in self._rows.made.records.values():
+                sequences[_source(record)].append(record)
+            self._sequences = self._rows.made, sequences
+        return sequences[source]
 
     # ---- changing
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 
 from pipeline.records import Grid, Review, Row
-from pipeline.review import decisions, reviews
+from pipeline.review import decisions, reviews, risk
 from pipeline.review.decisions import Journal, Line
 from pipeline.review.reviews import Change, Made
 from pipeline.review.risk import Borderline
@@ -23,10 +23,12 @@ class CurrentRows:
 
     Attributes:
         made: what the stages have made of the run.
+        users: by record, ids of the grids that have it in a panel now, also of those without a caption.
         borderline: ids of the rows that passed narrowly.
     """
 
     made: Made
+    users: dict[str, list[str]]
     borderline: Borderline
 
     def __init__(self, store: Store, task: Task, counter: TokenCounter) -> None:
@@ -50,13 +52,10 @@ class CurrentRows:
     def row(self, grid: str) -> Row | None:
         return self._rows.get(grid)
 
-    def rows(self) -> Iterator[Row]:
-        """All rows in the order of the grids."""
-        return (row for grid in self.made.grids if (row := self._rows.get(grid)))
-
-    def grids(self) -> Iterator[Grid]:
-        """All grids with the panels that count, also those without a caption."""
-        return (row.grid if (row := self._rows.get(grid.id)) else grid for grid in self.made.grids.values())
+    def riskiest_first(self) -> list[Row]:
+        """As `risk.riskiest_first`."""
+        found = [grid for grid in self.made.grids if grid in self._rows]
+        return [self._rows[grid] for grid in sorted(found, key=self._ranks.__getitem__)]
 
     def decide(self, change: Change, who: str) -> None:
         """As `reviews.decide`, which reads all grids."""
@@ -67,7 +66,9 @@ class CurrentRows:
     def _read(self) -> None:
         self.made, self.borderline = Made.read(self._store), Borderline()
         self._of_key = {key: grid for grid in self.made.grids.values() for key in decisions.keys_of(grid)}
+        self.users = {}
         self._rows: dict[str, Row] = {}
+        self._ranks: dict[str, tuple[bool, bool, float]] = {}
         self._reviews: dict[str, Review | None] = {}
         """Of the grids whose rows were made."""
         self._journal = Journal(self._store.folder)
@@ -86,7 +87,9 @@ class CurrentRows:
             self._match()
             return
         for grid in filter(None, touched):
-            own = [self._last[key] for key in decisions.keys_of(grid) if self._of_key[key] is grid and key in self._last]
+            own = [
+                self._last[key] for key in decisions.keys_of(grid) if self._of_key[key] is grid and key in self._last
+            ]
             self._settle(grid, self._matched(own, [grid]).get(grid.id))
 
     def _note(self, lines: Sequence[Line]) -> list[Grid | None]:
@@ -120,10 +123,14 @@ class CurrentRows:
         """Makes the row of a grid, unless it has one with this review."""
         if grid.id in self._reviews and self._reviews[grid.id] == review:
             return
+        was = self._rows.pop(grid.id, None)
+        for record in (was.grid if was else grid).group.origin if grid.id in self._reviews else ():
+            self.users[record].remove(grid.id)
+        self.borderline.discard(grid.id)
         self._reviews[grid.id] = review
         row = reviews.row_of(grid.id, review, self.made, self._task, self._counter)
-        self._rows.pop(grid.id, None)
-        self.borderline.discard(grid.id)
+        for record in (row.grid if row else grid).group.origin:
+            self.users.setdefault(record, []).append(grid.id)
         if row:
-            self._rows[grid.id] = row
+            self._rows[grid.id], self._ranks[grid.id] = row, risk.rank(row)
             self.borderline.add(row)

@@ -115,7 +115,7 @@ def captions(store: Store, task: Task, counter: TokenCounter) -> list[Caption]:
     by_id = {grid.id: grid for grid in _made(store)}
     said = _decided(store, [*by_id.values()], task).reviews
     ours = {caption.grid: caption for caption in store.items(Caption, "captions")}
-    counting = (_counting(ours.get(grid), by_id.get(grid), said.get(grid), task, counter) for grid in ours | said)
+    counting = (_counting(ours.get(grid), by_id.get(grid), said.get(grid), task, counter) for grid in {**ours, **said})
     return [caption for caption in counting if caption]
 
 

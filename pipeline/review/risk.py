@@ -8,7 +8,6 @@ from collections.abc import Iterable
 
 from pipeline.records import Row, Score
 
-
 BORDER = 0.1
 """Share of the passing rows that count as borderline: those closest to their thresholds on any scorer's scale."""
 
@@ -34,8 +33,8 @@ class Borderline:
             del self._sorted[self._place(grid)]
             del self._margins[grid]
 
-    def __contains__(self, grid: str) -> bool:
-        return grid in self._margins and self._place(grid) < math.ceil(BORDER * len(self._sorted))
+    def __contains__(self, grid: object) -> bool:
+        return isinstance(grid, str) and grid in self._margins and self._place(grid) < math.ceil(BORDER * len(self._sorted))
 
     def _place(self, grid: str) -> int:
         return bisect_left(self._sorted, (self._margins[grid], grid))
@@ -43,7 +42,12 @@ class Borderline:
 
 def riskiest_first(rows: Iterable[Row]) -> list[Row]:
     """Rows that the filter rejected, worst first; then those with caption problems; then the rest, borderline first."""
-    return sorted(rows, key=lambda row: (not row.reasons, not row.caption.problems, margin(row)))
+    return sorted(rows, key=rank)
+
+
+def rank(row: Row) -> tuple[bool, bool, float]:
+    """What rows are sorted by, the riskiest first."""
+    return not row.reasons, not row.caption.problems, margin(row)
 
 
 def margin(row: Row) -> float:
