@@ -292,8 +292,12 @@ class Store:
                 raise
 
     def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        return list(self._each(query, *values))
+
+    def _each(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """Rows one by one: tables may hold a million."""
         with self._explained():
-            return self._db.execute(query, values).fetchall()
+            yield from self._db.execute(query, values)
 
     # ---- stages: begin, one transaction per batch, finish
 
@@ -341,11 +345,10 @@ class Store:
     def add(self, stage: str, table: str, items: Iterable[Item], rejected: Iterable[Rejected], seconds: float) -> None:
         """Writes one batch of a stage, all of it or none."""
         with self._transaction() as db:
-            rows = [(item.id, _body(item)) for item in items]
-            db.executemany(UPSERT.format(table), rows)
+            db.executemany(UPSERT.format(table), ((item.id, _body(item)) for item in items))
             db.executemany(
                 "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?)",
-                [(stage, row.id, row.what, row.reason, row.detail, row.picture) for row in rejected],
+                ((stage, row.id, row.what, row.reason, row.detail, row.picture) for row in rejected),
             )
             db.execute("UPDATE stages SET seconds = seconds + ? WHERE name = ?", (seconds, stage))
 
@@ -371,21 +374,18 @@ class Store:
     def digest(self, table: str) -> str:
         """Hash of a table's content in order, the rows it refers to included; part of the next stage's fingerprint."""
         state = hashlib.sha256()
-        for content in self._contents(table).values():
-            state.update(content + b"\n")
+        for (body,) in self._each(f"SELECT body FROM {table} ORDER BY rowid"):
+            state.update(self._content(table, body) + b"\n")
         return state.hexdigest()
 
-    def _contents(self, table: str) -> dict[str, bytes]:
-        """By id, each row's content together with the content of the rows that it refers to."""
-        rows = self._read(f"SELECT id, body FROM {table} ORDER BY rowid")
+    def _content(self, table: str, body: str) -> bytes:
+        """A row's content together with the content of the rows that it refers to."""
         if TABLES.get(table) not in REFERENCES:
-            return {name: body.encode() for name, body in rows}
+            return body.encode()
         field, other = REFERENCES[TABLES[table]]
-        known = self._contents(other)
-        return {
-            name: b"\n".join([body.encode(), *(known.get(one, b"gone") for one in _ids(json.loads(body)[field]))])
-            for name, body in rows
-        }
+        query = f"SELECT body FROM {other} WHERE id = ?"
+        found = (self._read(query, one) for one in _ids(json.loads(body)[field]))
+        return b"\n".join([body.encode(), *(self._content(other, rows[0][0]) if rows else b"gone" for rows in found)])
 
     # ---- reading
 
@@ -399,7 +399,7 @@ class Store:
             others: by id, what the rows refer to, if the caller has read it.
         """
         adapter: TypeAdapter[T] = ADAPTERS[kind]
-        bodies = [row[0] for row in self._read(f"SELECT body FROM {table} ORDER BY rowid")]
+        bodies = (row[0] for row in self._each(f"SELECT body FROM {table} ORDER BY rowid"))
         if kind not in REFERENCES:
             return [adapter.validate_json(body) for body in bodies]
         field, other = REFERENCES[kind]

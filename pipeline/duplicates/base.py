@@ -35,6 +35,8 @@ class Looks:
 
     def take(self, rows: np.ndarray) -> Looks:
         """Some of the pictures."""
+        if np.array_equal(rows, np.arange(len(self.records))):
+            return self
         vectors = None if self.vectors is None else self.vectors[rows]
         return Looks([self.records[row] for row in rows], self.colours[rows], vectors)
 

@@ -34,7 +34,11 @@ class Borderline:
             del self._margins[grid]
 
     def __contains__(self, grid: object) -> bool:
-        return isinstance(grid, str) and grid in self._margins and self._place(grid) < math.ceil(BORDER * len(self._sorted))
+        return (
+            isinstance(grid, str)
+            and grid in self._margins
+            and self._place(grid) < math.ceil(BORDER * len(self._sorted))
+        )
 
     def _place(self, grid: str) -> int:
         return bisect_left(self._sorted, (self._margins[grid], grid))
