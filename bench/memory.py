@@ -3,8 +3,8 @@
     python -m bench.memory [--pictures 1000 10000 100000] [--largest]
 
 Sends made-up pictures through the run's own stages collect, inspect and group, with its engine and its store; only what
-reads the pixels is replaced by what it would find: different hashes and histograms, shots of films of 50. Each size runs
-in a process of its own. Prints, stage by stage, the seconds and the peak of the process in MB, then the bytes per
+reads the pixels is replaced by what it would find: different hashes and histograms, shots of films of 50. Each size
+runs in a process of its own. Prints, stage by stage, the seconds and the peak of the process in MB, then the bytes per
 picture between the two largest sizes and what a million would take by these. `--largest` runs the million.
 
 Fails if 100,000 pictures take 1 GB or more, or a million, run or reckoned, 4 GB or more.
@@ -87,6 +87,7 @@ def run(count: int, folder: Path) -> None:
             stage = replace(work.stage, run=instead[name], batch=1000) if name in instead else work.stage
             local.run(stage, work.inputs, one.store, upstream=work.upstream, progress=silent)
             del work, stage
+            items = Items()
             print(json.dumps([name, time.perf_counter() - started, _peak()]), flush=True)
         print(json.dumps([f"{one.store.count('groups')} groups", 0, _peak()]), flush=True)
 

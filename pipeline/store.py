@@ -14,7 +14,7 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -398,22 +398,39 @@ class Store:
         Args:
             others: by id, what the rows refer to, if the caller has read it.
         """
+        return list(self._items(kind, table, others))
+
+    def _items(
+        self, kind: type[T], table: str, others: Mapping[str, Item] | None = None, wanted: Set[str] | None = None
+    ) -> Iterator[T]:
+        """As `items`.
+
+        Args:
+            wanted: ids of the rows; None for all.
+        """
         adapter: TypeAdapter[T] = ADAPTERS[kind]
-        bodies = (row[0] for row in self._each(f"SELECT body FROM {table} ORDER BY rowid"))
+        rows = self._each(f"SELECT id, body FROM {table} ORDER BY rowid")
+        bodies = (body for name, body in rows if wanted is None or name in wanted)
         if kind not in REFERENCES:
-            return [adapter.validate_json(body) for body in bodies]
+            yield from map(adapter.validate_json, bodies)
+            return
         field, other = REFERENCES[kind]
         if others is None:
-            read: list[Item] = self.items(TABLES[other], other)
+            referred = {
+                one for (body,) in self._each(f"SELECT body FROM {table}") for one in _ids(json.loads(body)[field])
+            }
+            read: Iterator[Item] = self._items(TABLES[other], other, wanted=referred)
             others = {item.id: item for item in read}
-        found = []
         for row in map(json.loads, bodies):
             ids = row[field]
-            if not others.keys() >= set(_ids(ids)):
-                continue
-            whole = others[ids] if isinstance(ids, str) else [others[one] for one in ids]
-            found.append(adapter.validate_python(row | {field: whole}))
-        return found
+            if others.keys() >= set(_ids(ids)):
+                whole = others[ids] if isinstance(ids, str) else [others[one] for one in ids]
+                yield adapter.validate_python(row | {field: whole})
+
+    def rejections(self, stage: str) -> dict[str, int]:
+        """How many rows a stage has rejected, by reason, in the order of the first of each."""
+        query = "SELECT reason, count(*) FROM rejected WHERE stage = ? GROUP BY reason ORDER BY min(rowid)"
+        return dict(self._read(query, stage))
 
     def rejected(self, stage: str) -> list[Rejected]:
         query = "SELECT id, what, reason, detail, picture FROM rejected WHERE stage = ? ORDER BY rowid"
