@@ -113,6 +113,12 @@ def progress() -> Iterator[Progress]:
         LOG.propagate = passed_on
 
 
+def begun(run: Run) -> None:
+    """What a first run without a source does, at once: drawing takes a while."""
+    if run.settings.drawn and not run.exists:
+        line(f"no source given: material to try {run.task.name} with is drawn first; --source takes your own")
+
+
 def finished(result: StageResult) -> None:
     """A stage's result as soon as it is there; on a terminal its bar says as much, unless it had nothing to do."""
     if not result.worked:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +24,7 @@ from pipeline.progress import Progress, silent
 from pipeline.records import Caption, Record, Row
 from pipeline.review import coverage, csv_table, decisions, replacing, reviews
 from pipeline.review.coverage import Aspect
+from pipeline.sources.base import Item
 from pipeline.store import TABLES, Mark, Store, usual_folder, write_settings
 from pipeline.task import Task
 from pipeline.text import counters
@@ -164,8 +164,8 @@ class Run:
             write_settings(self.folder, self.settings.model_dump(mode="json", exclude_unset=True))
             for name in wanted:
                 before = self.store.mark(name)
-                work = stages.work(self, name, found, progress)
-                mark = local.run(work.stage, work.inputs, self.store, upstream=work.upstream, progress=progress)
+                mark = self._work(name, found, progress)
+                found = []  # only `collect` needs them, and there may be a million
                 report.write(self, name)
                 results.append(self._result(mark, worked=mark != before))
                 on_result(results[-1])
@@ -176,6 +176,11 @@ class Run:
             if results and not results[-1].kept:
                 raise EmptyResult(exported.nothing_left(self, results[-1]))
         return results
+
+    def _work(self, name: str, found: Sequence[Item], progress: Progress) -> Mark:
+        """Brings one stage to its end; what it works on is gone when it is done."""
+        work = stages.work(self, name, found, progress)
+        return local.run(work.stage, work.inputs, self.store, upstream=work.upstream, progress=progress)
 
     def _must_have_begun(self, start: str) -> None:
         """
@@ -189,7 +194,7 @@ class Run:
             )
 
     def _result(self, mark: Mark, *, worked: bool) -> StageResult:
-        rejected = Counter(row.reason for row in self.store.rejected(mark.name))
+        rejected = self.store.rejections(mark.name)
         return StageResult(mark.name, mark.entered, mark.kept, rejected, mark.seconds, worked, mark.facts)
 
     def _stop_at_chance(self, mark: Mark) -> None:

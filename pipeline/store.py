@@ -14,7 +14,7 @@ import hashlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -292,8 +292,12 @@ class Store:
                 raise
 
     def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        return list(self._each(query, *values))
+
+    def _each(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """Rows one by one: tables may hold a million."""
         with self._explained():
-            return self._db.execute(query, values).fetchall()
+            yield from self._db.execute(query, values)
 
     # ---- stages: begin, one transaction per batch, finish
 
@@ -341,11 +345,10 @@ class Store:
     def add(self, stage: str, table: str, items: Iterable[Item], rejected: Iterable[Rejected], seconds: float) -> None:
         """Writes one batch of a stage, all of it or none."""
         with self._transaction() as db:
-            rows = [(item.id, _body(item)) for item in items]
-            db.executemany(UPSERT.format(table), rows)
+            db.executemany(UPSERT.format(table), ((item.id, _body(item)) for item in items))
             db.executemany(
                 "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?)",
-                [(stage, row.id, row.what, row.reason, row.detail, row.picture) for row in rejected],
+                ((stage, row.id, row.what, row.reason, row.detail, row.picture) for row in rejected),
             )
             db.execute("UPDATE stages SET seconds = seconds + ? WHERE name = ?", (seconds, stage))
 
@@ -357,6 +360,10 @@ class Store:
                 (entered, kept, json.dumps(facts), stage),
             )
 
+    def version(self) -> tuple[int, int]:
+        """Another one as soon as something in the file has changed, by this process or another."""
+        return self._read("PRAGMA data_version")[0][0], self._db.total_changes
+
     def count(self, table: str) -> int:
         return int(self._read(f"SELECT count(*) FROM {table}")[0][0])
 
@@ -367,45 +374,63 @@ class Store:
     def digest(self, table: str) -> str:
         """Hash of a table's content in order, the rows it refers to included; part of the next stage's fingerprint."""
         state = hashlib.sha256()
-        for content in self._contents(table).values():
-            state.update(content + b"\n")
+        for (body,) in self._each(f"SELECT body FROM {table} ORDER BY rowid"):
+            state.update(self._content(table, body) + b"\n")
         return state.hexdigest()
 
-    def _contents(self, table: str) -> dict[str, bytes]:
-        """By id, each row's content together with the content of the rows that it refers to."""
-        rows = self._read(f"SELECT id, body FROM {table} ORDER BY rowid")
+    def _content(self, table: str, body: str) -> bytes:
+        """A row's content together with the content of the rows that it refers to."""
         if TABLES.get(table) not in REFERENCES:
-            return {name: body.encode() for name, body in rows}
+            return body.encode()
         field, other = REFERENCES[TABLES[table]]
-        known = self._contents(other)
-        return {
-            name: b"\n".join([body.encode(), *(known.get(one, b"gone") for one in _ids(json.loads(body)[field]))])
-            for name, body in rows
-        }
+        query = f"SELECT body FROM {other} WHERE id = ?"
+        found = (self._read(query, one) for one in _ids(json.loads(body)[field]))
+        return b"\n".join([body.encode(), *(self._content(other, rows[0][0]) if rows else b"gone" for rows in found)])
 
     # ---- reading
 
-    def items(self, kind: type[T], table: str) -> list[T]:
+    def items(self, kind: type[T], table: str, others: Mapping[str, Item] | None = None) -> list[T]:
         """The rows of a table, each with what it refers to.
 
         A row that refers to something which an earlier stage, begun anew and cut off, has taken away is left out: it
         will be made again when the line runs on.
+
+        Args:
+            others: by id, what the rows refer to, if the caller has read it.
+        """
+        return list(self._items(kind, table, others))
+
+    def _items(
+        self, kind: type[T], table: str, others: Mapping[str, Item] | None = None, wanted: Set[str] | None = None
+    ) -> Iterator[T]:
+        """As `items`.
+
+        Args:
+            wanted: ids of the rows; None for all.
         """
         adapter: TypeAdapter[T] = ADAPTERS[kind]
-        bodies = [row[0] for row in self._read(f"SELECT body FROM {table} ORDER BY rowid")]
+        rows = self._each(f"SELECT id, body FROM {table} ORDER BY rowid")
+        bodies = (body for name, body in rows if wanted is None or name in wanted)
         if kind not in REFERENCES:
-            return [adapter.validate_json(body) for body in bodies]
+            yield from map(adapter.validate_json, bodies)
+            return
         field, other = REFERENCES[kind]
-        others: list[Item] = self.items(TABLES[other], other)
-        known = {item.id: item for item in others}
-        found = []
+        if others is None:
+            referred = {
+                one for (body,) in self._each(f"SELECT body FROM {table}") for one in _ids(json.loads(body)[field])
+            }
+            read: Iterator[Item] = self._items(TABLES[other], other, wanted=referred)
+            others = {item.id: item for item in read}
         for row in map(json.loads, bodies):
             ids = row[field]
-            if not known.keys() >= set(_ids(ids)):
-                continue
-            whole = known[ids] if isinstance(ids, str) else [known[one] for one in ids]
-            found.append(adapter.validate_python(row | {field: whole}))
-        return found
+            if others.keys() >= set(_ids(ids)):
+                whole = others[ids] if isinstance(ids, str) else [others[one] for one in ids]
+                yield adapter.validate_python(row | {field: whole})
+
+    def rejections(self, stage: str) -> dict[str, int]:
+        """How many rows a stage has rejected, by reason, in the order of the first of each."""
+        query = "SELECT reason, count(*) FROM rejected WHERE stage = ? GROUP BY reason ORDER BY min(rowid)"
+        return dict(self._read(query, stage))
 
     def rejected(self, stage: str) -> list[Rejected]:
         query = "SELECT id, what, reason, detail, picture FROM rejected WHERE stage = ? ORDER BY rowid"

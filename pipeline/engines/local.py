@@ -62,7 +62,7 @@ def run(
     with store.working():
         store.begin(stage.name, stage.table, fingerprint, anew=done_before or stage.batch is None)
         found = _work(stage, inputs, store, progress, processes)
-        rejections = len(store.rejected(stage.name))
+        rejections = sum(store.rejections(stage.name).values())
         kept = store.count(stage.table) if stage.expands else len(inputs) - rejections
         facts = stage.facts(_outputs(stage, store)) | found
         store.finish(stage.name, entered=kept + rejections, kept=kept, facts=facts)
