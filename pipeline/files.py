@@ -122,11 +122,12 @@ def _drop_leftovers(path: Path) -> None:
         return
     for part in path.parent.glob(f"{glob.escape(path.name)}.*-*.part"):
         writer = part.name.removeprefix(f"{path.name}.").partition("-")[0]
-        if writer.isdecimal() and not _runs(int(writer)):
+        if writer.isdecimal() and not is_running(int(writer)):
             part.unlink(missing_ok=True)
 
 
-def _runs(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether this machine has a process of this number."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
