@@ -21,7 +21,7 @@ from typing import Any
 
 from pipeline.engines.base import Facts, In, Stage
 from pipeline.errors import Stopped, ToolkitError
-from pipeline.progress import Progress
+from pipeline.progress import LOG, Progress
 from pipeline.records import Rejected
 from pipeline.store import TABLES, Item, Mark, Store
 
@@ -77,6 +77,7 @@ def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progre
     left = [item for item in inputs if item.id not in done]
     finished = len(inputs) - len(left)
     earlier = {item.id: item for item in _outputs(stage, store)} if stage.repeated else {}
+    failures = len(store.rejected(stage.name))
     progress(stage.name, finished, len(inputs))
     stage.prepare(left, progress)
     clock = time.perf_counter()
@@ -100,6 +101,9 @@ def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progre
         for facts in given:
             found |= {name: _added(found.get(name), value) for name, value in facts.found.items()}
         finished += len(batch)
+        failures += len(rejected)
+        if failures:
+            LOG.debug("%d rejected", failures, extra={"failures": failures})
         progress(stage.name, finished, len(inputs))
         if stopped:
             raise stopped

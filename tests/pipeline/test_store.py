@@ -297,9 +297,9 @@ def test_a_dead_holder_is_not_named_for_another_who_has_not_said_yet_who_it_is(t
 @pytest.mark.parametrize("content", ["", "[]", "{}", "\0"])
 def test_a_holder_that_can_not_be_read_is_not_named(tmp_path: Path, content: str) -> None:
     (tmp_path / HOLDER).write_text(content)
-    with Store(tmp_path) as store, locked(tmp_path / "working.lock", 0), pytest.raises(BadInput) as refused:
-        with store.working():
-            pass
+    held = locked(tmp_path / "working.lock", 0)
+    with Store(tmp_path) as store, held, pytest.raises(BadInput) as refused, store.working():
+        pass
     assert str(refused.value).startswith(f"another process is at work in {tmp_path}; wait for it")
 
 
