@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -38,7 +39,7 @@ def logged(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def command(*args: Any, log: Path | None = None, **options: Any) -> None:
-        if log is None:
+        if log is None or os.environ.get("RANK", "0") != "0":  # under accelerate launch the main process tells
             function(*args, **options)
             return
         with console.logged(log, exit_code):
