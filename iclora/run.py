@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +63,7 @@ class Run:
         set_aside: where `captions.csv` was moved because it held edits that were never applied, when a new one was
             written; None if it was not.
         earlier: where a `run.db` of another version was moved, since it is derived again; None if there was none.
+        parts: runs whose results are taken over, while they are merged.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -70,6 +71,7 @@ class Run:
         self.settings, self.folder = settings, folder
         self.set_aside: Path | None = None
         self.earlier: Path | None = None
+        self.parts: Sequence[Run] = ()
 
     @cached_property
     def task(self) -> Task:
