@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from iclora.lora import Training
     from iclora.machine import Machine
     from iclora.run import Run, StageResult
+    from iclora.sharding import Shard
     from pipeline.progress import Progress
     from pipeline.review.reviews import Change
     from pipeline.task import Task
@@ -160,8 +161,15 @@ def stopped(code: int) -> None:
 def finished(result: StageResult) -> None:
     """A stage's result as soon as it is there; on a terminal its bar says as much, unless it had nothing to do."""
     for log in _logs:
-        counts = {"entered": result.entered, "kept": result.kept, "rejected": dict(result.rejected)}
-        log.write("stage", stage=result.name, **counts, seconds=round(result.seconds, 1), worked=result.worked)
+        log.write(
+            "stage",
+            stage=result.name,
+            entered=result.entered,
+            kept=result.kept,
+            rejected=dict(result.rejected),
+            seconds=round(result.seconds, 1),
+            worked=result.worked,
+        )
     if not result.worked:
         line(f"{result.name}: done, {result.kept} kept, nothing to do")
     elif not console.is_terminal:
@@ -229,6 +237,25 @@ def packed(archive: Path, run: Run) -> None:
 
 def configs(folder: Path, names: Sequence[str]) -> None:
     line(f"{counted(names, 'file')} written in {folder}: {', '.join(names)}")
+
+
+# ---- many machines
+
+
+def shards(found: Sequence[Shard], runs: str, merge: str) -> None:
+    """What each part of the sources has, and what to type on the machines and at the end.
+
+    Args:
+        runs: the command for one part.
+        merge: that for all of them.
+    """
+    for one in found:
+        size = f"about {one.size / 1e6:,.1f} MB, " if one.size > one.items else ""
+        line(f"{one.part}: {counted(one.items, 'item')}, {size}{one.part.first} to {one.last}")
+    line(f"next: for N from 1 to {len(found)}, each on a machine of its own (docs/many-machines.md), type")
+    line(f"  {runs}")
+    line("then")
+    line(f"  {merge}")
 
 
 # ---- review

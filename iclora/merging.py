@@ -7,7 +7,7 @@ the merged run is an ordinary one, and every duplicate across parts is found whe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -106,7 +106,7 @@ def _has_composed(part: Run, stage: Stage[Any]) -> bool:
 def _composed(
     groups: Sequence[Group],
     *,
-    compose: Callable[[Sequence[Group]], Iterator[Grid | Rejected]],
+    compose: Callable[[Sequence[Group]], Iterable[Any]],
     grids: Mapping[str, Grid],
     folder: Path,
 ) -> Iterator[Grid | Rejected]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,13 +15,14 @@ from iclora import earlier, opening, stages
 from iclora.run import Run, StageResult
 from iclora.settings import Part, Settings, Sources
 from iclora.stages import STAGES
+from pipeline import files
 from pipeline.errors import BadInput
 from pipeline.progress import Progress, silent
 from pipeline.review import decisions
 from pipeline.sources import parts
+from pipeline.sources.base import Item
 from pipeline.store import usual_folder, working, write_settings
 from pipeline.task import Given
-from pipeline.wording import command
 
 SHARED = ("collected", "cache", "grids")
 """Folders of a run whose files are named by what they depend on, so that those of several runs can lie in one."""
@@ -66,36 +68,40 @@ def shard(  # noqa: PLR0913  (one argument per option)
         BadInput: as `open_run`; or the sources have fewer films and pictures than that, or there are other runs in the
             folder.
     """
-    home = usual_folder(str(task)).with_name(f"{usual_folder(str(task)).name}-parts") if folder is None else Path(folder)
+    usual = usual_folder(str(task))
+    home = usual.with_name(f"{usual.name}-parts") if folder is None else Path(folder)
     asked = Settings(task=str(task)).changed(
         sources=source, against=against, captioner=captioner, scorer=scorer, settings=settings
     )
     if not asked.sources:
-        raise BadInput("shard takes at least one source; films or pictures that could be cut into parts.")
-    items = stages.items(Run(asked, home))
+        raise BadInput("there is nothing to cut into parts; name films, pictures or folders with --source.")
+    found = _cut(stages.items(Run(asked, home)), shards, home)
+    wanted = {one.folder: _asked(asked) | {"part": one.part.model_dump()} for one in found}
+    for place, settings_ in wanted.items():
+        if earlier.settings_of(place) not in (None, settings_):
+            raise BadInput(f"there is another run in {place}; name another folder with --out.")
+    for place, settings_ in wanted.items():
+        write_settings(place, settings_)
+    return found
+
+
+def _cut(items: Sequence[Item], shards: int, home: Path) -> list[Shard]:
     try:
         starts = parts.cut(items, shards)
     except BadInput as error:
-        raise BadInput(f"{str(error).removesuffix('.')}; give --shards from 1 to {len(items)}.") from error
+        raise BadInput(f"{error}; give --shards from 1 to {len(items)}.") from error
     sizes, ends = parts.sizes(items), [*starts[1:], len(items)]
-    names = [parts.address(items[start]) for start in starts]
-    found = [
+    names = [*(parts.address(items[start]) for start in starts), ""]
+    return [
         Shard(
-            home / str(number),
-            Part(number=number, of=shards, first=names[number - 1], until=names[number] if number < shards else ""),
-            parts.address(items[end - 1]),
-            end - start,
-            sum(sizes[start:end]),
+            folder=home / str(number),
+            part=Part(number=number, of=shards, first=names[number - 1], until=names[number]),
+            last=parts.address(items[end - 1]),
+            items=end - start,
+            size=sum(sizes[start:end]),
         )
         for number, (start, end) in enumerate(zip(starts, ends, strict=True), start=1)
     ]
-    wanted = [(one.folder, Settings.model_validate(_asked(asked) | {"part": one.part})) for one in found]
-    for place, known in ((place, earlier.settings_of(place)) for place, _ in wanted):
-        if known is not None and known != _asked(dict(wanted)[place]):
-            raise BadInput(f"there is another run in {place}; name another folder with --out.")
-    for place, one in wanted:
-        write_settings(place, _asked(one))
-    return found
 
 
 def _asked(settings: Settings) -> dict[str, Any]:
@@ -181,11 +187,11 @@ def _whole(runs: Sequence[Run], home: Path) -> Settings:
                 "for the same with --set and --unset."
             )
     chain = [run.settings.part for run in sorted(runs, key=_number)]
-    if any(one and two and (one.until != two.first or one.of != two.of) for one, two in zip(chain, chain[1:])):
+    if any(one and two and (one.until != two.first or one.of != two.of) for one, two in itertools.pairwise(chain)):
         raise BadInput("these parts were not cut together; name the folders of all parts of one 'iclora shard'.")
     known = earlier.settings_of(home)
     if known is not None and known != _asked(wholes[0]):
-        raise BadInput(f"there is another run in {home}; name another folder with --out.")
+        raise BadInput(f"the run in {home} was asked for something else; name another folder with --out.")
     return wholes[0]
 
 
@@ -235,8 +241,8 @@ def _check(run: Run, runs: Sequence[Run], to: str) -> None:
         for name in STAGES[: min(2, STAGES.index(to) + 1)]:
             if not stages.is_current(part, name, mine):
                 raise BadInput(
-                    f"the run in {part.folder} is not up to date: since its stage {name}, files or versions of packages "
-                    f"have changed; '{part.command(name)}' brings it up to date."
+                    f"the run in {part.folder} is not up to date: files or versions of packages have changed since its "
+                    f"stage {name}; '{part.command(name)}' brings it up to date."
                 )
 
 
@@ -247,10 +253,10 @@ def _share(part: Path, home: Path) -> None:
         BadInput: they can't be written.
     """
     for name in SHARED:
-        for place, _, files in os.walk(part / name):
+        for place, _, names in os.walk(part / name):
             target = home / name / Path(place).relative_to(part / name)
             target.mkdir(parents=True, exist_ok=True)
-            for file in files:
+            for file in names:
                 if not file.endswith(".part"):
                     _link(Path(place, file), target / file)
 
@@ -268,7 +274,7 @@ def _link(file: Path, target: Path) -> None:
         except OSError:  # no links, or another disk
             part = target.with_name(f"{target.name}.part")
             shutil.copy2(file, part)
-            part.replace(target)
+            files.settle(part, target)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from iclora import console
-from iclora.cli import about, dataset, endings, replace, review, training
+from iclora.cli import about, dataset, endings, parts, replace, review, training
 from iclora.cli.interrupts import Interruptible
 from pipeline.errors import BrokenPlugin, ToolkitError
 
@@ -68,6 +68,8 @@ for _command in (
     endings.logged(training.evaluate),
     training.compare,
     training.handover,
+    parts.shard,
+    endings.logged(parts.merge),
     about.pack,
     about.push,
     about.survey,

@@ -33,7 +33,7 @@ def cut(items: Sequence[Item], count: int) -> list[int]:
         BadInput: there are fewer items than parts.
     """
     if not 1 <= count <= len(items):
-        raise BadInput(f"{counted(items, 'film or picture', 'films and pictures')} can't be cut into {count} parts.")
+        raise BadInput(f"{counted(items, 'film or picture', 'films and pictures')} can't be cut into {count} parts")
     before = [0, *accumulate(sizes(items))]
     borders = [place for place in range(1, len(items)) if _unit(items[place - 1]) != _unit(items[place])]
     starts = [0]
