@@ -6,21 +6,28 @@ the merged run is an ordinary one, and every duplicate across parts is found whe
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import files
 from pipeline.engines import local
 from pipeline.engines.base import Stage
+from pipeline.errors import BadInput
 from pipeline.records import Grid, Group, Record, Rejected
 from pipeline.stages import collect
 
 if TYPE_CHECKING:
     from iclora.run import Run
 
+SHARED = ("collected", "cache")
+"""Folders of a run whose files are named by what they depend on, so that those of several runs can lie in one."""
 BATCH = 256
 """Inputs per transaction whose results are only taken over."""
 
@@ -30,7 +37,7 @@ def answered(stage: Stage[Any], parts: Sequence[Run], folder: Path) -> Stage[Any
 
     Args:
         parts: in order, each up to date with `collect` and as far as it is done with other stages.
-        folder: the merged run's, which has the files of the parts.
+        folder: the merged run's.
     """
     if any((mark := part.store.mark(stage.name)) is None or not mark.done for part in parts):
         return stage
@@ -43,7 +50,7 @@ def answered(stage: Stage[Any], parts: Sequence[Run], folder: Path) -> Stage[Any
         return replace(stage, run=run, batch=BATCH, workers=1)
     if stage.name == "compose":
         current = [part for part in parts if _has_composed(part, stage)]
-        grids = {grid.group.id: grid for part in current for grid in part.store.items(Grid, "grids")}
+        grids = {grid.group.id: (grid, part.folder) for part in current for grid in part.store.items(Grid, "grids")}
         return replace(stage, run=partial(_composed, compose=stage.run, grids=grids, folder=folder))
     return stage
 
@@ -107,13 +114,58 @@ def _composed(
     groups: Sequence[Group],
     *,
     compose: Callable[[Sequence[Group]], Iterable[Any]],
-    grids: Mapping[str, Grid],
+    grids: Mapping[str, tuple[Grid, Path]],
     folder: Path,
 ) -> Iterator[Grid | Rejected]:
     """The grids of the parts where they have formed the same groups, and those that only the whole has formed."""
     for group in groups:
-        grid = grids.get(group.id)
-        if grid and (folder / grid.path).is_file():
+        grid, part = grids.get(group.id, (None, folder))
+        if grid and (part / grid.path).is_file():
+            _link(part / grid.path, folder / grid.path)
             yield replace(grid, group=group)
         else:
             yield from compose([group])
+
+
+# ---- the files of parts
+
+
+def share(part: Path, home: Path) -> None:
+    """Gives a merged run the files of a part, by hard links where that can be done.
+
+    Raises:
+        BadInput: they can't be written.
+    """
+    for name in SHARED:
+        for place, _, names in os.walk(part / name):
+            target = home / name / Path(place).relative_to(part / name)
+            for file in names:
+                if not file.endswith(".part"):
+                    _link(Path(place, file), target / file)
+
+
+def _link(file: Path, target: Path) -> None:
+    with _told(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, target)
+        except FileExistsError:
+            here, there = file.stat(), target.stat()
+            if (here.st_size, here.st_mtime_ns) == (there.st_size, there.st_mtime_ns):
+                return
+            target.unlink()
+            _link(file, target)
+        except OSError:  # no hard links here, or another disk
+            part = target.with_name(f"{target.name}.part")
+            shutil.copy2(file, part)
+            files.settle(part, target)
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(
+            f"{target} can't be written ({error.strerror or error}); make room and type the same again."
+        ) from error

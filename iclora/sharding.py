@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iclora import earlier, opening, stages
+from iclora import earlier, merging, opening, stages
 from iclora.run import Run, StageResult
 from iclora.settings import Part, Settings, Sources
 from iclora.stages import STAGES
-from pipeline import files
 from pipeline.errors import BadInput
 from pipeline.progress import Progress, silent
 from pipeline.review import decisions
@@ -23,9 +20,6 @@ from pipeline.sources import parts
 from pipeline.sources.base import Item
 from pipeline.store import usual_folder, working, write_settings
 from pipeline.task import Given
-
-SHARED = ("collected", "cache", "grids")
-"""Folders of a run whose files are named by what they depend on, so that those of several runs can lie in one."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +143,7 @@ def merge(
         with working(home):
             for done, part in enumerate(runs):
                 progress("merge", done, len(runs))
-                _share(part.folder, home)
+                merging.share(part.folder, home)
                 _take_over_decisions(part.folder, home)
             progress("merge", len(runs), len(runs))
         run.parts = runs
@@ -244,47 +238,6 @@ def _check(run: Run, runs: Sequence[Run], to: str) -> None:
                     f"the run in {part.folder} is not up to date: files or versions of packages have changed since its "
                     f"stage {name}; '{part.command(name)}' brings it up to date."
                 )
-
-
-def _share(part: Path, home: Path) -> None:
-    """Gives a merged run the files of a part, by hard links where that can be done.
-
-    Raises:
-        BadInput: they can't be written.
-    """
-    for name in SHARED:
-        for place, _, names in os.walk(part / name):
-            target = home / name / Path(place).relative_to(part / name)
-            target.mkdir(parents=True, exist_ok=True)
-            for file in names:
-                if not file.endswith(".part"):
-                    _link(Path(place, file), target / file)
-
-
-def _link(file: Path, target: Path) -> None:
-    with _told(target):
-        try:
-            os.link(file, target)
-        except FileExistsError:
-            here, there = file.stat(), target.stat()
-            if (here.st_size, here.st_mtime_ns) == (there.st_size, there.st_mtime_ns):
-                return
-            target.unlink()
-            _link(file, target)
-        except OSError:  # no links, or another disk
-            part = target.with_name(f"{target.name}.part")
-            shutil.copy2(file, part)
-            files.settle(part, target)
-
-
-@contextmanager
-def _told(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise BadInput(
-            f"{target} can't be written ({error.strerror or error}); make room and type the same again."
-        ) from error
 
 
 def _take_over_decisions(part: Path, home: Path) -> None:
