@@ -18,7 +18,7 @@ from pipeline.progress import Progress, silent
 from pipeline.review import decisions
 from pipeline.sources import parts
 from pipeline.sources.base import Item
-from pipeline.store import usual_folder, working, write_settings
+from pipeline.store import DATABASE, usual_folder, working, write_settings
 from pipeline.task import Given
 
 
@@ -131,7 +131,7 @@ def merge(
     """
     home = usual_folder(str(task)) if folder is None else Path(folder)
     with ExitStack() as held:
-        runs = [held.enter_context(opening.open_run(task, folder=each, must_exist=True)) for each in parts]
+        runs = [held.enter_context(_opened(task, Path(each))) for each in parts]
         whole = _whole(runs, home)
         for run in runs:
             held.enter_context(run.store.working())
@@ -152,6 +152,17 @@ def merge(
         finally:
             run.parts = ()
     return run
+
+
+def _opened(task: str | Path, folder: Path) -> Run:
+    """
+    Raises:
+        BadInput: there is no run, or it has not been started.
+    """
+    if earlier.settings_of(folder) is not None and not (folder / DATABASE).exists():
+        run = opening.open_run(task, folder=folder)
+        raise BadInput(f"the run in {folder} has not been started; '{run.command('dataset')}' starts it.")
+    return opening.open_run(task, folder=folder, must_exist=True)
 
 
 def _number(run: Run) -> int:
