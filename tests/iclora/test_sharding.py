@@ -31,7 +31,11 @@ CAPTIONER = Path(__file__).parents[1] / "toys" / "captioners" / "by_picture.py"
 ASKED: dict[str, Any] = {"settings": bitmaps.SMALL, "captioner": str(CAPTIONER), "scorer": "none"}
 SCORED = ASKED | {
     "scorer": "open_clip",
-    "settings": bitmaps.SMALL | {"scorer.model": f"local-dir:{MINIATURE / 'clip'}", "filter.fixed": True},
+    "settings": bitmaps.SMALL
+    | {"scorer.model": f"local-dir:{MINIATURE / 'clip'}", "filter.recurring": False}
+    | dict.fromkeys(("filter.floor", "filter.summary", "filter.related"), -1)
+    | dict.fromkeys(("filter.copies", "filter.texts"), 1)
+    | {"filter.slack": 10},
 }
 
 
