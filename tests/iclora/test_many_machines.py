@@ -14,8 +14,9 @@ from pathlib import Path
 import bitmaps
 import pytest
 
+from iclora import open_run
 from iclora.cli import endings
-from pipeline.store import Store
+from iclora.page.session import ReviewSession, base_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "many-machines.md").read_text(encoding="utf-8")
@@ -111,7 +112,7 @@ def at_work(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_whoever_works_on_a_run_is_named_to_a_second_command_and_everybody_may_look(iclora: Run) -> None:
     bitmaps.folders(Path("films"), "ab")
-    assert iclora("group", "storyboard", "--source", "films", *BARE)[0] == 0
+    assert iclora("caption", "storyboard", "--source", "films", *BARE)[0] == 0
     with at_work(Path("runs/storyboard")) as other:
         code, _, errors = iclora("dataset", "storyboard")
         assert code == 2 and errors.startswith(
@@ -121,6 +122,8 @@ def test_whoever_works_on_a_run_is_named_to_a_second_command_and_everybody_may_l
         for words in ([], ["records"], ["rejected"], ["settings"]):
             code, told, errors = iclora("show", "storyboard", *words)
             assert (code, errors) == (0, "") and (words or re.search(r"records +6\n", told))
-        with Store(Path("runs/storyboard")) as store:
-            assert store.count("records") == 6
+        with open_run("storyboard", folder="runs/storyboard") as run:  # and on the page also decide
+            session = ReviewSession(run)
+            row = session.rows()[0]
+            assert len(session.rows()) == 2 and session.decide(row.id, base_of(row), "drop", "too dark")
     assert iclora("caption", "storyboard")[0] == 0  # nobody cleans up after a kill

@@ -18,6 +18,7 @@ from PIL import Image
 import iclora
 from iclora.offline import MINIATURE
 from iclora.run import Run
+from pipeline.consistency import similarity
 from pipeline.errors import BadInput
 from pipeline.films.shots import FilmReader
 from pipeline.review import decisions
@@ -149,7 +150,8 @@ def test_merged_parts_have_decoded_measured_drawn_and_asked_nothing_again(
         mark = run.store.mark("caption")
         assert mark and mark.facts["asked"] == len(drawn)
         known = {path.name for part in done.iterdir() for path in (part / "cache" / "vectors").rglob("*.f32")}
-        print(len(drawn), len({path.name for path in (run.folder / "cache" / "vectors").rglob("*.f32")} - known))
+        new = {path.name for path in (run.folder / "cache" / "vectors").rglob("*.f32")} - known
+        assert len(new) <= similarity.COPIES + 7 * len(drawn)  # a new grid has three panels, their texts and a summary
 
 
 def grids(folder: Path) -> list[str]:
