@@ -242,20 +242,16 @@ def configs(folder: Path, names: Sequence[str]) -> None:
 # ---- many machines
 
 
-def shards(found: Sequence[Shard], runs: str, merge: str) -> None:
-    """What each part of the sources has, and what to type on the machines and at the end.
-
-    Args:
-        runs: the command for one part.
-        merge: that for all of them.
-    """
+def shards(task: str, found: Sequence[Shard]) -> None:
+    """What each part of the sources has, and what to type on the machines and at the end."""
     for one in found:
         size = f"about {one.size / 1e6:,.1f} MB, " if one.size > one.items else ""
         line(f"{one.part}: {counted(one.items, 'item')}, {size}{one.part.first} to {one.last}")
+    home = command([str(found[0].folder.parent)])
     line(f"next: for N from 1 to {len(found)}, each on a machine of its own (docs/many-machines.md), type")
-    line(f"  {runs}")
+    line(f"  {command(['iclora', 'dataset', task, '--out'])} {home}/N")
     line("then")
-    line(f"  {merge}")
+    line(f"  {command(['iclora', 'merge', task])} {home}/*")
 
 
 # ---- review

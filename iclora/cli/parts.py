@@ -10,7 +10,6 @@ import typer
 import iclora
 from iclora import console
 from iclora.cli.options import Against, CaptionerName, Out, ScorerName, Set, Sources, TaskName
-from pipeline.wording import command
 
 if TYPE_CHECKING:
     from iclora.run import StageResult
@@ -39,12 +38,7 @@ def shard(  # noqa: PLR0913, PLR0917  (one argument per option)
         against=against or None,
         folder=out,
     )
-    home = found[0].folder.parent
-    console.shards(
-        found,
-        f"{command(['iclora', 'dataset', task, '--out'])} {command([str(home)])}/N",
-        f"{command(['iclora', 'merge', task])} {command([str(home)])}/*",
-    )
+    console.shards(task, found)
 
 
 def merge(
