@@ -20,7 +20,7 @@ from pipeline import files
 from pipeline.engines import local
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
-from pipeline.records import Grid, Group, Record, Rejected
+from pipeline.records import Grid, Group, Layout, Record, Rejected
 from pipeline.stages import collect
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def answered(stage: Stage[Any], parts: Sequence[Run], folder: Path) -> Stage[Any
         return replace(stage, run=run, batch=BATCH, workers=1)
     if stage.name == "compose":
         current = [part for part in parts if _has_composed(part, stage)]
-        grids = {grid.group.id: (grid, part.folder) for part in current for grid in part.store.items(Grid, "grids")}
-        return replace(stage, run=partial(_composed, compose=stage.run, grids=grids, folder=folder))
+        rows = {row["group"]: (row, part.folder) for part in current for row in part.store.table("grids")}
+        return replace(stage, run=partial(_composed, compose=stage.run, rows=rows, folder=folder))
     return stage
 
 
@@ -114,15 +114,15 @@ def _composed(
     groups: Sequence[Group],
     *,
     compose: Callable[[Sequence[Group]], Iterable[Any]],
-    grids: Mapping[str, tuple[Grid, Path]],
+    rows: Mapping[str, tuple[Mapping[str, Any], Path]],
     folder: Path,
 ) -> Iterator[Grid | Rejected]:
     """The grids of the parts where they have formed the same groups, and those that only the whole has formed."""
     for group in groups:
-        grid, part = grids.get(group.id, (None, folder))
-        if grid and (part / grid.path).is_file():
-            _link(part / grid.path, folder / grid.path)
-            yield replace(grid, group=group)
+        row, part = rows.get(group.id, ({}, folder))
+        if row and (part / row["path"]).is_file():
+            _link(part / row["path"], folder / row["path"])
+            yield Grid(**{**row, "group": group, "layout": Layout(**row["layout"])})
         else:
             yield from compose([group])
 

@@ -150,6 +150,12 @@ def write(path: Path, content: str | bytes) -> None:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def anew(path: Path) -> Path:
+    """A path that a file is written to at once: the old one goes first, since a merged run may share it by a link."""
+    path.unlink(missing_ok=True)
+    return path
+
+
 def sync_folder(folder: Path) -> None:
     """Waits until a folder is on the disk, with all that is in it."""
     for place, _, names in os.walk(folder):

@@ -18,6 +18,7 @@ from PIL import Image
 import iclora
 from iclora.offline import MINIATURE
 from iclora.run import Run
+from iclora.settings import Sources
 from pipeline.consistency import similarity
 from pipeline.errors import BadInput
 from pipeline.films.shots import FilmReader
@@ -41,8 +42,8 @@ SCORED = ASKED | {
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of pictures, a film, and what is to be rejected: copies within and across folders, and no pictures."""
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Folders of pictures, a film, an archive, and what is to be rejected: copies, across sources too, and no pictures."""
     home = bitmaps.folders(tmp_path_factory.mktemp("sharding") / "sources", "abcdefg", 4)
     shutil.copy(home / "a" / "1.bmp", home / "a" / "copy.bmp")
     shutil.copy(home / "a" / "1.bmp", home / "f" / "copy.bmp")
@@ -52,7 +53,10 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "e" / "9.png").write_text("no picture", encoding="utf-8")
     black = [np.zeros((108, 192, 3), np.uint8)] * 20
     filmed.write(home / "d film.mp4", [*filmed.shots((1, 2, 3), 0.8), *black, *filmed.shots((4, 5, 6), 0.8)])
-    return home
+    more = bitmaps.folders(home.parent / "archive", "hi")
+    shutil.copy(home / "b" / "1.bmp", more / "h" / "copy.bmp")
+    archive = Path(shutil.make_archive(str(home.parent / "archive"), "zip", more))
+    return [home, archive]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +70,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def two(plain: Path) -> Path:
     """Two parts of them that have come to their captions."""
-    return advanced(plain, 2, to="caption", **ASKED)
+    return advanced(plain, 2, plain.parent / "parts", to="caption", **ASKED)
 
 
 @pytest.fixture
@@ -75,8 +79,7 @@ def parts_of(two: Path, tmp_path: Path) -> list[Path]:
     return copied(two, tmp_path)
 
 
-def advanced(sources: Path, shards: int, to: str, **asked: Any) -> Path:
-    home = sources.parent / f"{shards} parts"
+def advanced(sources: Sources, shards: int, home: Path, to: str, **asked: Any) -> Path:
     for one in iclora.shard("storyboard", sources, shards, folder=home, **asked):
         with iclora.open_run("storyboard", folder=one.folder) as run:
             run.advance(to)
@@ -123,11 +126,11 @@ def test_merged_parts_are_row_for_row_what_one_run_over_everything_is(plain: Pat
 
 @pytest.mark.slow
 def test_merged_parts_have_decoded_measured_drawn_and_asked_nothing_again(
-    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with iclora.open_run("storyboard", sources, folder=tmp_path / "once", **SCORED) as once:
         once.advance()
-    done = advanced(sources, 3, to="export", **SCORED)
+    done = advanced(sources, 4, tmp_path / "parts", to="export", **SCORED)
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("a part has done this")
@@ -152,6 +155,14 @@ def test_merged_parts_have_decoded_measured_drawn_and_asked_nothing_again(
         known = {path.name for part in done.iterdir() for path in (part / "cache" / "vectors").rglob("*.f32")}
         new = {path.name for path in (run.folder / "cache" / "vectors").rglob("*.f32")} - known
         assert len(new) <= similarity.COPIES + 7 * len(drawn)  # a new grid has three panels, their texts and a summary
+
+        monkeypatch.undo()
+        frames = sorted((run.folder / "collected").glob("d-film-*/*.jpg"))
+        assert {frame.stat().st_nlink for frame in frames} == {2}  # links take no space
+    (part,) = {frame.parents[2] for frame in done.glob("*/collected/d-film-*/*.jpg")}
+    with iclora.open_run("storyboard", folder=part, settings={"pictures.animated": "frames"}) as again:
+        again.advance("collect")
+    assert {frame.stat().st_nlink for frame in frames} == {1}  # and what is collected anew leaves the old files alone
 
 
 def grids(folder: Path) -> list[str]:
@@ -242,7 +253,7 @@ def test_a_part_that_somebody_works_on_or_that_was_asked_for_something_else_is_r
 
 def test_a_part_whose_files_have_changed_is_refused_until_it_is_up_to_date(tmp_path: Path) -> None:
     home = bitmaps.folders(tmp_path / "sources", "ab")
-    parts = sorted(advanced(home, 2, to="inspect", **ASKED).iterdir())
+    parts = sorted(advanced(home, 2, tmp_path / "parts", to="inspect", **ASKED).iterdir())
     bitmaps.write(home / "b" / "2.bmp", 7)
     with pytest.raises(BadInput) as refused:
         iclora.merge("storyboard", parts, folder=tmp_path / "all")
