@@ -43,7 +43,7 @@ SCORED = ASKED | {
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Folders of pictures, a film, an archive, and what is to be rejected: copies, across sources too, and no pictures."""
+    """Folders of pictures, a film, an archive, and what is to be rejected: copies, also across sources, no pictures."""
     home = bitmaps.folders(tmp_path_factory.mktemp("sharding") / "sources", "abcdefg", 4)
     shutil.copy(home / "a" / "1.bmp", home / "a" / "copy.bmp")
     shutil.copy(home / "a" / "1.bmp", home / "f" / "copy.bmp")
