@@ -11,7 +11,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from pipeline.engines import local
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Grid, Group, Layout, Record, Rejected
+from pipeline.sources.gathering import Items
 from pipeline.stages import collect
 
 if TYPE_CHECKING:
@@ -30,6 +31,16 @@ SHARED = ("collected", "cache")
 """Folders of a run whose files are named by what they depend on, so that those of several runs can lie in one."""
 BATCH = 256
 """Inputs per transaction whose results are only taken over."""
+
+
+@dataclass(frozen=True)
+class Merging:
+    """What is merged."""
+
+    items: Items
+    """What is in the sources."""
+    parts: Sequence[Run]
+    """Runs over parts of them, in order."""
 
 
 def answered(stage: Stage[Any], parts: Sequence[Run], folder: Path) -> Stage[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,8 @@ from pipeline.text.counters import TokenCounter
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from iclora.merging import Merging
 
 SETTINGS, UNMATCHED = "settings", "unmatched"
 """Names of tables that are made when they are asked for: the settings in force, and decisions that fit no grid."""
@@ -63,7 +65,7 @@ class Run:
         set_aside: where `captions.csv` was moved because it held edits that were never applied, when a new one was
             written; None if it was not.
         earlier: where a `run.db` of another version was moved, since it is derived again; None if there was none.
-        parts: runs whose results are taken over, while they are merged.
+        merging: the runs whose results are taken over, while they are merged.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -71,7 +73,7 @@ class Run:
         self.settings, self.folder = settings, folder
         self.set_aside: Path | None = None
         self.earlier: Path | None = None
-        self.parts: Sequence[Run] = ()
+        self.merging: Merging | None = None
 
     @cached_property
     def task(self) -> Task:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iclora import earlier, merging, opening, stages
+from iclora import earlier, opening, stages
+from iclora.merging import Merging, share
 from iclora.run import Run, StageResult
 from iclora.settings import Part, Settings, Sources
 from iclora.stages import STAGES
@@ -137,20 +138,21 @@ def merge(
             held.enter_context(run.store.working())
         run = Run(whole, home)
         runs.sort(key=_number)
-        to = _reached(run, runs)
-        _check(run, runs, to)
+        to = _reached(runs)
+        merging = Merging(stages.items(run), runs)
+        _check(merging, to)
         home.mkdir(parents=True, exist_ok=True)
         with working(home):
             for done, part in enumerate(runs):
                 progress("merge", done, len(runs))
-                merging.share(part.folder, home)
+                share(part.folder, home)
                 _take_over_decisions(part.folder, home)
             progress("merge", len(runs), len(runs))
-        run.parts = runs
+        run.merging = merging
         try:
             run.advance(to, progress=progress, on_result=on_result)
         finally:
-            run.parts = ()
+            run.merging = None
     return run
 
 
@@ -210,7 +212,7 @@ def _difference(one: Settings, other: Settings) -> str:
     return next((key for key in sorted({*left, *right}) if left.get(key) != right.get(key)), "")
 
 
-def _reached(run: Run, runs: Sequence[Run]) -> str:
+def _reached(runs: Sequence[Run]) -> str:
     """The last stage that every part is done with.
 
     Raises:
@@ -232,22 +234,21 @@ def _listed(runs: Sequence[Run]) -> str:
     return f"the run in {runs[0].folder}{more}"
 
 
-def _check(run: Run, runs: Sequence[Run], to: str) -> None:
+def _check(merging: Merging, to: str) -> None:
     """
     Raises:
         BadInput: what a part has collected or measured is not what it would collect now: files have changed, or
             settings, or versions of packages.
     """
-    found = stages.items(run)
-    for part in runs:
+    for part in merging.parts:
         own = part.settings.part
         assert own is not None
-        mine = parts.between(found, own.first, own.until)
+        mine = parts.between(merging.items, own.first, own.until)
         for name in STAGES[: min(2, STAGES.index(to) + 1)]:
             if not stages.is_current(part, name, mine):
                 raise BadInput(
                     f"the run in {part.folder} is not up to date: files or versions of packages have changed since its "
-                    f"stage {name}; '{part.command(name)}' brings it up to date."
+                    f"stage {name}; '{part.command(to)}' brings it up to date."
                 )
 
 

@@ -133,7 +133,9 @@ def work(run: Run, name: str, found: Sequence[Item], progress: Progress) -> Work
         progress: of the films that are drawn for a run without sources.
     """
     needed = _collect(run, found, progress) if name == "collect" else _LATER[name](run)
-    return needed._replace(stage=merging.answered(needed.stage, run.parts, run.folder)) if run.parts else needed
+    if run.merging is None:
+        return needed
+    return needed._replace(stage=merging.answered(needed.stage, run.merging.parts, run.folder))
 
 
 def check(run: Run, wanted: Sequence[str]) -> list[Item]:
@@ -168,6 +170,8 @@ def items(run: Run) -> gathering.Items:
     Raises:
         BadInput: they can't be opened, there is nothing in them, or the part can't be told from the others any more.
     """
+    if run.merging is not None:
+        return run.merging.items
     found, part = collect.find([*map(Path, run.settings.sources)], run.task), run.settings.part
     if part is None:
         return found

@@ -258,7 +258,7 @@ def test_a_part_whose_files_have_changed_is_refused_until_it_is_up_to_date(tmp_p
     with pytest.raises(BadInput) as refused:
         iclora.merge("storyboard", parts, folder=tmp_path / "all")
     assert f"the run in {parts[1]} is not up to date" in str(refused.value)
-    assert str(refused.value).endswith(f"'iclora collect storyboard --out '{parts[1]}'' brings it up to date.")
+    assert str(refused.value).endswith(f"'iclora inspect storyboard --out {parts[1]}' brings it up to date.")
     with iclora.open_run("storyboard", folder=parts[1]) as run:
         run.advance("inspect")
     with iclora.merge("storyboard", parts, folder=tmp_path / "all") as merged:
