@@ -226,6 +226,8 @@ def remarks(run: Run, last: StageResult) -> None:
     lines(run.remarks())
     if last.worked and last.kept and (kept := last.facts.get("set aside")):
         line(f"Files of the data set had been changed by hand; before it was written anew they were copied to {kept}.")
+    if last.worked and (kept := last.facts.get("grids set aside")):
+        line(f"Grids had been changed by hand and are drawn again as the sources have them; copies are in {kept}.")
 
 
 def packed(archive: Path, run: Run) -> None:

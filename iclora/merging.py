@@ -7,7 +7,6 @@ the merged run is an ordinary one, and every duplicate across parts is found whe
 from __future__ import annotations
 
 import os
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -158,18 +157,11 @@ def share(part: Path, home: Path) -> None:
 def _link(file: Path, target: Path) -> None:
     with _told(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(file, target)
-        except FileExistsError:
-            here, there = file.stat(), target.stat()
-            if (here.st_size, here.st_mtime_ns) == (there.st_size, there.st_mtime_ns):
-                return
-            target.unlink()
-            _link(file, target)
-        except OSError:  # no hard links here, or another disk
+        if not target.exists() or not target.samefile(file):
             part = target.with_name(f"{target.name}.part")
-            shutil.copy2(file, part)
-            files.settle(part, target)
+            part.unlink(missing_ok=True)
+            files.share(file, part)
+            part.replace(target)
 
 
 @contextmanager

@@ -41,6 +41,9 @@ class Stage(Generic[In]):
     """What the results depend on besides the inputs; part of the stage's fingerprint."""
     batch: int | None = None
     """Inputs per call and per transaction; None gives all at once, for stages that must see everything."""
+    streams: bool = False
+    """Whether `run` may be given all inputs at once, since it takes one after the other and gives one result per input,
+    in their order, as soon as it has it; then `batch` says how many results are stored in one transaction."""
     workers: int = 1
     """Batches that may be under way at once, in threads or processes as the engine is told."""
     origin: Callable[[Any], tuple[str, ...]] = attrgetter("origin")

@@ -25,7 +25,7 @@ from pipeline.progress import LOG, Progress
 from pipeline.records import Rejected
 from pipeline.store import TABLES, Item, Mark, Store
 
-Results = tuple[list[Item | Rejected | Facts], Stopped | None]
+Results = tuple[list[Item | Rejected | Facts], BaseException | None]
 """What a batch came to, and why the stage ended early, if it did."""
 
 
@@ -157,6 +157,9 @@ def _results(stage: Stage[In], inputs: Sequence[In], processes: bool) -> Iterato
     """Batches with their results, in order; at most twice as many batches as workers are under way."""
     size = stage.batch or max(len(inputs), 1)
     batches = [inputs[start : start + size] for start in range(0, len(inputs), size)]
+    if stage.streams:
+        yield from _streamed(stage, inputs, size)
+        return
     if stage.workers == 1:
         for batch in batches:
             yield batch, _whole(stage.run, batch)
@@ -173,6 +176,27 @@ def _results(stage: Stage[In], inputs: Sequence[In], processes: bool) -> Iterato
             batch, future = running.popleft()
             yield batch, future.result()
             feed(1)
+
+
+def _streamed(stage: Stage[In], inputs: Sequence[In], size: int) -> Iterator[tuple[Sequence[In], Results]]:
+    """Inputs with their results as these come. What the stage gave before it ended early is kept, whatever ended it."""
+    left = {item.id: item for item in inputs}
+    results = iter(stage.run(inputs))
+    while left:
+        made: list[Item | Rejected | Facts] = []
+        settled: set[str] = set()
+        ended: BaseException | None = None
+        try:
+            while len(settled) < size or len(settled) == len(left):  # facts may follow the last result
+                made.append(result := next(results))
+                if not isinstance(result, Facts):
+                    settled |= {result.origin} if isinstance(result, Rejected) else set(stage.origin(result))
+        except BaseException as error:  # raised again once the results are stored
+            ended = error
+        batch = list(left.values()) if ended else [left[one] for one in settled if one in left]
+        for item in batch:
+            del left[item.id]
+        yield batch, (made, None if isinstance(ended, StopIteration) else ended)
 
 
 @contextmanager
