@@ -33,6 +33,8 @@ from pipeline.text.counters import TokenCounter
 if TYPE_CHECKING:
     import pandas as pd
 
+    from iclora.merging import Merging
+
 SETTINGS, UNMATCHED = "settings", "unmatched"
 """Names of tables that are made when they are asked for: the settings in force, and decisions that fit no grid."""
 
@@ -63,6 +65,7 @@ class Run:
         set_aside: where `captions.csv` was moved because it held edits that were never applied, when a new one was
             written; None if it was not.
         earlier: where a `run.db` of another version was moved, since it is derived again; None if there was none.
+        merging: the runs whose results are taken over, while they are merged.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -70,6 +73,7 @@ class Run:
         self.settings, self.folder = settings, folder
         self.set_aside: Path | None = None
         self.earlier: Path | None = None
+        self.merging: Merging | None = None
 
     @cached_property
     def task(self) -> Task:

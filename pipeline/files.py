@@ -123,11 +123,12 @@ def _drop_leftovers(path: Path) -> None:
         return
     for part in path.parent.glob(f"{glob.escape(path.name)}.*-*.part"):
         writer = part.name.removeprefix(f"{path.name}.").partition("-")[0]
-        if writer.isdecimal() and not _runs(int(writer)):
+        if writer.isdecimal() and not is_running(int(writer)):
             part.unlink(missing_ok=True)
 
 
-def _runs(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether this machine has a process of this number."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -148,6 +149,12 @@ def write(path: Path, content: str | bytes) -> None:
     """Writes a file whole or not at all; text as UTF-8, with its line breaks as they are."""
     with replacing(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def anew(path: Path) -> Path:
+    """A path that a file is written to at once: the old one goes first, since a merged run may share it by a link."""
+    path.unlink(missing_ok=True)
+    return path
 
 
 def share(path: Path, other: Path) -> None:

@@ -3,6 +3,7 @@
 runs/<task>/run.db              the line's tables, rejected rows with reasons, and the stages' marks
 runs/<task>/cache/              vectors and raw replies, keyed by everything that they depend on
 runs/<task>/run.settings.json   what the run was asked for
+runs/<task>/working.lock        held by the one process that works on the run, of which working.json tells
 
 `run.db` can be deleted: it is derived again. What people say lies beside it: the settings, and the decisions
 (`pipeline.review.decisions`).
@@ -12,17 +13,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import socket
 import sqlite3
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, fields
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
-from pipeline import files
+from pipeline import files, wording
 from pipeline.cache import Cache
 from pipeline.errors import BadInput
 from pipeline.plugins import suggest
@@ -82,6 +87,10 @@ MOST_SETTINGS = 1 << 24
 """Bytes of a run's settings."""
 DATABASE, SETTINGS = "run.db", "run.settings.json"
 """Either of them marks a folder as a run's."""
+HOLDER = "working.json"
+"""Who is at work on a run, for as long as it is."""
+MOST_OF_HOLDER = 1 << 16
+"""Bytes of that file."""
 
 
 def usual_folder(task: str) -> Path:
@@ -140,6 +149,76 @@ def locked(file: Path, seconds: float) -> Iterator[None]:
     with closing(sqlite3.connect(file, isolation_level=None, timeout=seconds)) as lock:
         lock.execute("BEGIN EXCLUSIVE")
         yield
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that is at work on a run."""
+
+    process: int
+    host: str
+    command: str
+    since: str
+    """When it began, in UTC as ISO 8601."""
+
+    @classmethod
+    def of_this_process(cls) -> Holder:
+        script, *words = sys.argv or [""]
+        name = Path(script).parent.name if script.endswith("__main__.py") else Path(script).name
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(os.getpid(), socket.gethostname(), wording.command([name or "python", *words]), since)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it is known to have ended; nothing is known of processes of other hosts."""
+        return self.host == socket.gethostname() and not files.is_running(self.process)
+
+    def __str__(self) -> str:
+        since = self.since.replace("T", " ").replace("+00:00", " UTC")
+        return f"'{self.command}', process {self.process} on {self.host}, since {since}"
+
+
+@contextmanager
+def working(folder: Path) -> Iterator[None]:
+    """Only one process at a time works on the run in a folder; others may look at it.
+
+    Raises:
+        BadInput: another process is at work there, or the file system has no locks; the message says who and since
+            when.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder / "working.lock", 0))
+        except sqlite3.Error as error:
+            raise BadInput(_unlockable(folder, error)) from error
+        with suppress(OSError):  # it only tells others; the lock is what keeps them out
+            (folder / HOLDER).write_text(json.dumps(asdict(Holder.of_this_process())), encoding="utf-8")
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (folder / HOLDER).unlink(missing_ok=True)
+
+
+def _unlockable(folder: Path, error: sqlite3.Error) -> str:
+    """Why nobody can work in a folder now."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+        return (
+            f"{folder / 'working.lock'} can't be locked ({error}); name a folder on a file system with locks, in which "
+            "you may write, with --out."
+        )
+    holder = _holder(folder)
+    who = f": {holder}" if holder else ""
+    return f"another process is at work in {folder}{who}; wait for it, or name another folder with --out."
+
+
+def _holder(folder: Path) -> Holder | None:
+    """Who says that it is at work in a folder; None if nobody does, or a process that has died since."""
+    try:
+        holder = Holder(**json.loads(files.read(folder / HOLDER, MOST_OF_HOLDER)))
+        return None if holder.is_dead else holder
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def is_current(folder: Path) -> bool:
@@ -306,19 +385,12 @@ class Store:
         """Only one process at a time works on a run; others may look at it. May be nested.
 
         Raises:
-            BadInput: another process is working on the run.
+            BadInput: another process is working on the run; the message says which.
         """
         if self._at_work:
             yield
             return
-        with ExitStack() as held:
-            try:
-                held.enter_context(locked(self.folder / "working.lock", 0))
-            except sqlite3.Error as error:
-                raise BadInput(
-                    f"another process is at work in {self.folder} ({error}); "
-                    "wait for it, or name another folder with --out."
-                ) from error
+        with working(self.folder):
             self._at_work = True
             try:
                 yield

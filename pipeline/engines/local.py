@@ -21,7 +21,7 @@ from typing import Any
 
 from pipeline.engines.base import Facts, In, Stage
 from pipeline.errors import Stopped, ToolkitError
-from pipeline.progress import Progress
+from pipeline.progress import LOG, Progress
 from pipeline.records import Rejected
 from pipeline.store import TABLES, Item, Mark, Store
 
@@ -54,13 +54,13 @@ def run(
         ToolkitError: a worker process was killed, or the stage ended early.
         RuntimeError: the stage lost an input (a bug of the stage, never the fault of the user's data).
     """
-    fingerprint = _fingerprint(stage, upstream)
+    wanted = fingerprint(stage, upstream)
     mark = store.mark(stage.name)
-    done_before = mark is not None and mark.done and mark.fingerprint == fingerprint
+    done_before = mark is not None and mark.done and mark.fingerprint == wanted
     if mark and done_before and stage.intact():
         return mark
     with store.working():
-        store.begin(stage.name, stage.table, fingerprint, anew=done_before or stage.batch is None)
+        store.begin(stage.name, stage.table, wanted, anew=done_before or stage.batch is None)
         found = _work(stage, inputs, store, progress, processes)
         rejections = sum(store.rejections(stage.name).values())
         kept = store.count(stage.table) if stage.expands else len(inputs) - rejections
@@ -77,6 +77,7 @@ def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progre
     left = [item for item in inputs if item.id not in done]
     finished = len(inputs) - len(left)
     earlier = {item.id: item for item in _outputs(stage, store)} if stage.repeated else {}
+    failures = len(store.rejected(stage.name))
     progress(stage.name, finished, len(inputs))
     stage.prepare(left, progress)
     clock = time.perf_counter()
@@ -100,6 +101,9 @@ def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progre
         for facts in given:
             found |= {name: _added(found.get(name), value) for name, value in facts.found.items()}
         finished += len(batch)
+        failures += len(rejected)
+        if failures:
+            LOG.debug("%d rejected", failures, extra={"failures": failures})
         progress(stage.name, finished, len(inputs))
         if stopped:
             raise stopped
@@ -112,7 +116,12 @@ def _added(before: Any, value: Any) -> Any:
     return before + value if counts else value
 
 
-def _fingerprint(stage: Stage[In], upstream: str) -> str:
+def fingerprint(stage: Stage[In], upstream: str) -> str:
+    """Equal for equal inputs and config of a stage.
+
+    Args:
+        upstream: hash of the inputs' content.
+    """
     # No default=str: an object would be written by its address, and no run would ever resume.
     config = json.dumps(stage.config, sort_keys=True, default=asdict)
     return hashlib.sha256(f"{stage.name}\n{config}\n{upstream}".encode()).hexdigest()

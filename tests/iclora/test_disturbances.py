@@ -178,7 +178,7 @@ def test_of_two_commands_the_second_is_refused_and_changes_nothing(
             command, *options = words
             code, output, errors = iclora(command, "storyboard", "--out", "run", *options)
         assert (code, output) == (2, "")
-        assert errors.startswith("error: another process is at work in run ") and errors.count("\n") == 1
+        assert errors.startswith("error: another process is at work in run: ") and errors.count("\n") == 1
         assert contents(home / "run") == before
 
 
