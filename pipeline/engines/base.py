@@ -35,12 +35,11 @@ class Facts:
 
 @dataclass(frozen=True)
 class Ahead:
-    """What can be computed in parts before a stage that must see everything at once, and kept in a cache."""
+    """What can be computed in parts before a stage that must see everything at once, and is kept in a cache."""
 
-    run: Callable[[Sequence[Any]], None]
-    """A function over a batch, as that of a stage."""
-    inputs: Sequence[Any]
-    batch: int
+    run: Callable[[Any], object]
+    """Computes a part; can be pickled."""
+    parts: Sequence[Any]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ import socket
 import tempfile
 import threading
 import traceback
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -81,8 +83,9 @@ class Ray:
         """
         if records < self.options.least:
             raise BadInput(
-                f"for {records} records the local engine is quicker than Ray, which is meant for {self.options.least:,} "
-                "and more; type --engine local, or take Ray nevertheless with --set engine.least=0."
+                f"for {records:,} records the local engine is quicker than Ray, which is meant for "
+                f"{self.options.least:,} and more; type --engine local, or take Ray nevertheless with "
+                "--set engine.least=0."
             )
 
     @contextmanager
@@ -103,8 +106,7 @@ class Ray:
             if stage.ahead and inputs:
                 ahead = stage.ahead(inputs)
                 LOG.info("preparing the stage %s on Ray", stage.name)
-                for _ in self._mapped(stage, ahead.run, batches(ahead.inputs, ahead.batch)):
-                    pass
+                deque(self._mapped(stage, _Silent(ahead.run), ahead.parts), maxlen=0)
             for batch in batches(inputs, None):
                 yield batch, whole(stage.run, batch)
             return
@@ -112,7 +114,7 @@ class Ray:
         divided = batches(inputs, stage.batch) if inputs else []
         yield from zip(divided, self._mapped(stage, whole_, divided), strict=True)
 
-    def _mapped(self, stage: Stage[In], function: Callable[[Sequence[Any]], Any], parts: Sequence[Any]) -> Iterator[Any]:
+    def _mapped(self, stage: Stage[In], function: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
         """What a function gives for each part, in order.
 
         Raises:
@@ -128,13 +130,18 @@ class Ray:
                     if isinstance(result, Exception):
                         raise result
                     yield result
+        except (ray.exceptions.ActorDiedError, ray.exceptions.ActorUnavailableError) as error:
+            raise ToolkitError(
+                f"workers of the stage {stage.name} died again and again of the same inputs, perhaps because memory "
+                "ran out; give them more of it with fewer workers (--set engine.workers=4), the stage resumes."
+            ) from error
         except ray.exceptions.RayError as error:
             reason = str(error).strip().partition("\n")[0].rstrip(".")
             raise ToolkitError(
                 f"Ray gave up the stage {stage.name} ({reason}); what is done is kept, and the same command resumes."
             ) from error
 
-    def _dataset(self, stage: Stage[In], function: Callable[[Sequence[Any]], Any], parts: Sequence[Any]) -> Any:
+    def _dataset(self, stage: Stage[In], function: Callable[[Any], Any], parts: Sequence[Any]) -> Any:
         import ray.data
 
         cores, gpus = self._share(stage)
@@ -142,16 +149,17 @@ class Ray:
         given = ray.data.from_items(
             [{"part": pickle.dumps(part)} for part in parts], override_num_blocks=min(len(parts), MOST_TASKS)
         )
-        return given.map_batches(
-            Worker,
-            fn_constructor_args=(pickle.dumps(function), self._ground),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=WAITING),
-            num_cpus=cores,
-            num_gpus=gpus,
-            max_task_retries=RETRIES,
-        )
+        with warnings.catch_warnings(action="ignore"):  # of `max_task_retries`, which has no other place yet
+            return given.map_batches(
+                Worker,
+                fn_constructor_args=(pickle.dumps(function), self._ground),
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=WAITING),
+                num_cpus=cores,
+                num_gpus=gpus,
+                max_task_retries=RETRIES,
+            )
 
     def _share(self, stage: Stage[In]) -> tuple[float, float]:
         """Cores and GPUs that each worker of a stage takes."""
@@ -218,16 +226,16 @@ def _begin(address: str, cores: int) -> Callable[[], None]:
         if home:
             shutil.rmtree(home, ignore_errors=True)
 
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    own = {"num_cpus": cores, "object_store_memory": STORE, "include_dashboard": False, "_temp_dir": home}
     try:
-        if address:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            ray.init(address="local", num_cpus=cores, object_store_memory=STORE, _temp_dir=home, **quiet)
+        with _errors_hidden():
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
     except (ConnectionError, ValueError, RuntimeError) as error:
         stop()
         reason = str(error).strip().partition("\n")[0].rstrip(".")
-        way = f"start one with 'ray start --head' and give its address, got engine.address={address}; " if address else ""
+        way = (
+            f"start one with 'ray start --head' and give its address, got engine.address={address}; " if address else ""
+        )
         raise BadInput(f"no Ray cluster can be had ({reason}); {way}or type --engine local.") from error
     except BaseException:
         stop()
@@ -235,6 +243,20 @@ def _begin(address: str, cores: int) -> Callable[[], None]:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray has put its own in its place
     return stop
+
+
+@contextmanager
+def _errors_hidden() -> Iterator[None]:
+    """Nothing reaches the standard error: Ray says there what its log level is, whatever it is."""
+    shown = os.dup(2)
+    hidden = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(hidden, 2)
+        yield
+    finally:
+        os.dup2(shown, 2)
+        os.close(hidden)
+        os.close(shown)
 
 
 def _short_folder() -> str | None:
@@ -286,6 +308,16 @@ class _Whole:
 
     def __call__(self, batch: Sequence[Any]) -> Results:
         return whole(self.function, batch)
+
+
+@dataclass(frozen=True)
+class _Silent:
+    """A function whose results nobody needs."""
+
+    function: Callable[[Any], object]
+
+    def __call__(self, part: Any) -> None:
+        self.function(part)
 
 
 class Worker:
