@@ -40,8 +40,7 @@ def open_run(  # noqa: PLR0913  (one argument per option)
         source: a film, an image, a table, a folder, a ZIP or tar archive, or several of these; also a pattern
             (`shards/{00..09}.tar`, `data/*.parquet`), a PDF, a text file of addresses, or `hf://datasets/OWNER/NAME`.
         settings: values that replace the task file's: `{"group.near": 0}`, nested tables, or `["group.near=0"]`.
-        unset: keys of settings that are taken back; also `source`, `against`, `captioner`, `scorer` and
-            `engine`.
+        unset: keys of settings that are taken back; also `source`, `against`, `captioner`, `scorer` and `engine`.
         captioner: `local` (the default), `server`, `sidecar`, `scripted`, or another plug-in.
         scorer: `open_clip` (the default), `none`, or another plug-in.
         engine: `local` (the default) for this machine, or `ray` for Ray Data on this machine or a cluster.
@@ -62,15 +61,8 @@ def open_run(  # noqa: PLR0913  (one argument per option)
             "or name its folder with --out."
         )
     before = _settings(home, (known or {}) | {"task": str(task)})
-    asked = before.changed(
-        sources=source,
-        against=against,
-        captioner=captioner,
-        scorer=scorer,
-        engine=engine,
-        settings=settings,
-        unset=unset,
-    )
+    chosen = {"captioner": captioner, "scorer": scorer, "engine": engine}
+    asked = before.changed(sources=source, against=against, **chosen, settings=settings, unset=unset)
     run = Run(asked, home)
     if must_exist and not is_current(home):
         raise BadInput(

@@ -115,7 +115,7 @@ class Run:
         Raises:
             BadInput: a package that it needs is not installed.
         """
-        made: Engine = plugins.make(PLUG_INS["engine"], self.settings.engine, self.task.engine)
+        made: Engine = plugins.load(PLUG_INS["engine"], self.settings.engine).make(self.task.engine)
         return made
 
     @cached_property

@@ -30,6 +30,7 @@ from pydantic import Field
 from pipeline import plugins
 from pipeline.engines.base import In, Results, Stage, batches, capacity, whole
 from pipeline.errors import BadInput, ToolkitError
+from pipeline.plugins import extras
 from pipeline.progress import LOG
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ STORE = 1 << 29
 """Bytes of memory for rows on their way, where the cluster is this machine; what doesn't fit goes to the disk."""
 SIGN = "workers-see-this.txt"
 """File in the run's folder by which a worker knows that it sees the same folder."""
-LONGEST_FOLDER = 40
-"""Characters of a temporary folder; the sockets in it may have 107, and Ray takes 62 of them."""
+FOLDERS = "iclora-ray-"
+"""Beginning of the names of temporary folders, which the number of their process follows."""
+LONGEST_FOLDER = 15
+"""Characters of the folder for temporary ones: a socket's path may have 107, of which Ray takes up to 63."""
 
 
 class Options(plugins.Options):
@@ -200,6 +203,7 @@ class Ray:
             self._stop = _begin(self.options.address, self.workers)
         spoken = logging.getLogger("ray.data")
         spoken.handlers = [handler for handler in spoken.handlers if handler.get_name() != "console"]
+        ray._private.worker._worker_logs_enabled = False  # what it says of dead workers goes to the standard output
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
@@ -207,6 +211,11 @@ class Ray:
 
 
 def make(options: dict[str, Any]) -> Ray:
+    """
+    Raises:
+        BadInput: Ray is not installed, or the options are wrong.
+    """
+    extras.require("the engine 'ray'", "ray")
     return Ray(plugins.parse_options(Options, "the engine ray", options, "engine."))
 
 
@@ -218,7 +227,7 @@ def _begin(address: str, cores: int) -> Callable[[], None]:
     """
     import ray
 
-    home = "" if address else tempfile.mkdtemp(prefix="iclora-", dir=_short_folder())
+    home = "" if address else _folder()
     handler = signal.getsignal(signal.SIGTERM)
 
     def stop() -> None:
@@ -259,9 +268,18 @@ def _errors_hidden() -> Iterator[None]:
         os.close(shown)
 
 
-def _short_folder() -> str | None:
-    """Where a folder with sockets can be; None for the usual place."""
-    return None if len(tempfile.gettempdir()) <= LONGEST_FOLDER or not os.path.isdir("/tmp") else "/tmp"
+def _folder() -> str:
+    """A new folder for a cluster's logs and sockets; those of processes that were killed are removed."""
+    usual = tempfile.gettempdir()
+    home = Path("/tmp" if len(usual) > LONGEST_FOLDER and os.path.isdir("/tmp") else usual)
+    for left in home.glob(f"{FOLDERS}*"):
+        try:
+            os.kill(int(left.name.removeprefix(FOLDERS).partition("-")[0]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except (OSError, ValueError):  # somebody else's
+            continue
+    return tempfile.mkdtemp(prefix=f"{FOLDERS}{os.getpid()}-", dir=home)
 
 
 # ---- in a worker
