@@ -354,9 +354,12 @@ class Worker:
         return pa.table({"made": pa.array([self._made(part)], pa.large_binary())})
 
     def _made(self, part: bytes) -> bytes:
+        import cv2
+
         try:
             if self._function is None:
                 self._ground.stand()
+                cv2.setNumThreads(1)  # a worker has one core; OpenCV does not know that
                 self._function = pickle.loads(self._pickled)
             return pickle.dumps(self._function(pickle.loads(part)))
         except Exception as error:

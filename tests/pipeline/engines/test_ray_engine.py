@@ -131,35 +131,10 @@ def test_few_pictures_are_refused_before_any_work_and_told_the_ways_on(
         draw(number).save(tmp_path / "in" / f"{number}.png")
     code, _, errors = iclora("inspect", "storyboard", "--source", "in", "--engine", "ray")
     assert code == 2
-    assert errors.split("error: ")[1].split() == [
-        "for",
-        "3",
-        "records",
-        "the",
-        "local",
-        "engine",
-        "is",
-        "quicker",
-        "than",
-        "Ray,",
-        "which",
-        "is",
-        "meant",
-        "for",
-        "2,000",
-        "and",
-        "more;",
-        "type",
-        "--engine",
-        "local,",
-        "or",
-        "take",
-        "Ray",
-        "nevertheless",
-        "with",
-        "--set",
-        "engine.least=0.",
-    ]
+    assert " ".join(errors.split()) == (
+        "error: for 3 records the local engine is quicker than Ray, which is meant for 2,000 and more; type --engine "
+        "local, or take Ray nevertheless with --set engine.least=0."
+    )
     assert not (tmp_path / "runs/storyboard/run.settings.json").exists()
 
 
@@ -282,7 +257,8 @@ test.on_ray(home, stages)
     assert [record.id for record in expected[0]] == [name for name in NAMES if name != "r05"]
     assert rows(tmp_path / "0") == rows(tmp_path / "1") == expected, errors
     assert printed.startswith("workers of the stage inspect died again and again of the same inputs")
-    assert [record.id for record in rows(tmp_path / "2")[0]] == NAMES[:4]
+    before = [record.id for record in rows(tmp_path / "2")[0]]
+    assert 0 < len(before) <= 4 and before == NAMES[: len(before)]
     assert "Traceback" not in errors and not list(Path("/tmp").glob(f"iclora-ray-{process.pid}-*"))
 
 
