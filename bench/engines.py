@@ -5,10 +5,10 @@
 Draws small pictures in sets of three, each with a text. *equal* takes them through all stages up to the filter with
 both engines, with the miniature's CLIP, and compares every table row for row and every file of the two runs byte for
 byte. *scaling* measures the pictures of one run again with one worker and with two, in turns, and takes medians; Ray's
-start-up and the first and last tenth of the batches are left out. The floor is twice the rate of one worker. On a machine whose
-cores are shared with other programs, the kernel's own account of the workers' threads says what the rates would have
-been without those: seconds in which a thread ran, and in which it could have run. CPU seconds of the driver per batch
-are told too: they are what stays serial where there are many machines.
+start-up and the first and last tenth of the batches are left out. The floor is twice the rate of one worker. On a
+machine whose cores are shared with other programs, the kernel's own account of the workers' threads says what the rates
+would have been without those: seconds in which a thread ran, and in which it could have run. CPU seconds of the driver
+per batch are told too: they are what stays serial where there are many machines.
 
 Fails if anything differs, or if two workers are less than 1.6 times as fast as one on free cores.
 """
@@ -136,10 +136,11 @@ def ran() -> dict[str, tuple[int, int]]:
 
 def rate(records: list[Record], folder: Path, workers: int) -> Rate:
     stage = inspect.stage(task.load("storyboard", SETTINGS), folder, workers)
-    made, notes = engine.make({"least": 0, "workers": workers}), []
+    made, notes, marks = engine.make({"least": 0, "workers": workers}), [], [0.1, 0.9]
 
     def note(_: str, done: int, total: int, /) -> None:
-        if len(notes) < 2 and done >= (0.9 if notes else 0.1) * total:  # at the end Ray dismisses workers
+        if done >= marks[0] * total:  # none at the end, where Ray dismisses workers
+            marks.append(marks.pop(0) + 1)
             notes.append((done, time.perf_counter(), time.process_time(), ran()))
 
     with Store(folder) as store, made.working(folder, []):
