@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import files
-from pipeline.engines import local
+from pipeline.engines import base
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Grid, Group, Layout, Record, Rejected
@@ -117,7 +117,7 @@ def _key(record: Record) -> object:
 
 def _has_composed(part: Run, stage: Stage[Any]) -> bool:
     mark = part.store.mark("compose")
-    return mark is not None and mark.fingerprint == local.fingerprint(stage, part.store.digest("groups"))
+    return mark is not None and mark.fingerprint == base.fingerprint(stage, part.store.digest("groups"))
 
 
 def _composed(

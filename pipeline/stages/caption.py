@@ -27,8 +27,6 @@ from pipeline.wording import counted
 
 KEPT = 8_000
 """Characters that are kept, and sent back with the faults, of an answer that can't be read; longer ones went astray."""
-TOGETHER = 16
-"""Most captions that are stored in one transaction. Answers are in the cache as soon as they come."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,9 @@ def stage(parameters: Parameters, earlier: Sequence[Caption] = ()) -> Stage[Grid
         "captions",
         partial(caption, parameters=parameters),
         config,
-        batch=min(parameters.captioner.batch, TOGETHER),
+        batch=parameters.captioner.batch,
         streams=not parameters.captioner.verbatim,
+        needs=getattr(parameters.captioner, "needs", "server"),
         intact=lambda: not unanswered,
         facts=asking.facts,
     )
