@@ -179,7 +179,8 @@ def test_as_many_workers_as_cores_and_memory_allow(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Ground:
+def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
+    monkeypatch.chdir(tmp_path)  # a worker goes to where the engine is; this process comes back
     (tmp_path / SIGN).write_text("seven")
     return Ground(str(tmp_path), str(tmp_path), "seven", (str(tmp_path),))
 
