@@ -158,10 +158,7 @@ def _link(file: Path, target: Path) -> None:
     with _told(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists() or not target.samefile(file):
-            part = target.with_name(f"{target.name}.part")
-            part.unlink(missing_ok=True)
-            files.share(file, part)
-            part.replace(target)
+            files.share(file, files.anew(target))  # one that was cut off is shared again when the merge resumes
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,8 @@ from iclora.cli import endings
 from iclora.job_log import JobLog
 from miniature import film
 from miniature.world import draw_scene
-from pipeline.errors import BadInput, EmptyResult, MissingWeights
+from pipeline.errors import BadInput, Diverged, EmptyResult, MissingWeights
+from pipeline.progress import LOG, Progress
 
 ROOT = Path(__file__).parents[2]
 BARE = ("--captioner", "sidecar", "--scorer", "none", "--set", "group.floor=0.0")
@@ -146,3 +148,20 @@ def test_every_error_has_the_exit_code_that_the_command_ends_with(iclora: Run, m
         told = lines(Path("one.jsonl"))
         assert [line["event"] for line in told] == ["start", "refusal", "finish"]
         assert told[-1]["exit_code"] == code
+
+
+def test_a_training_tells_its_steps_and_its_loss_until_it_is_refused(
+    iclora: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(progress: Progress) -> None:
+        for step in range(4):
+            progress("training", step, 3)
+            LOG.debug("loss %.1f", 0.5 - step / 10)
+        raise Diverged("the loss is not finite.")
+
+    fake = SimpleNamespace(check=lambda: None, is_main=True, lines=lambda: ["3 steps"], run=run)
+    monkeypatch.setattr("iclora.open_training", lambda *_, **__: fake)
+    assert iclora("train", "storyboard", "--log", "one.jsonl")[0] == endings.REFUSED
+    told = lines(Path("one.jsonl"))
+    assert [line["event"] for line in told] == ["start", "progress", "progress", "refusal", "finish"]
+    assert (told[2]["done"], told[2]["of"], told[2]["note"]) == (3, 3, "loss 0.3")
