@@ -77,6 +77,7 @@ bench: $(VENV)/ready ## Run the benchmarks behind the figures in README
 	$(RUN)/python -m bench.captions
 	$(RUN)/python -m bench.batches
 	$(RUN)/python -m bench.server
+	$(RUN)/python -m bench.compose
 	$(RUN)/python -m bench.trainers
 	$(RUN)/python -m bench.claim
 	$(RUN)/python -m bench.chain

@@ -74,6 +74,12 @@ class Story:
     def panels(self) -> list[Image.Image]:
         return [Image.fromarray(draw_panel(scene, filmed=True)) for scene in self.scenes]
 
+    def grid(self) -> Image.Image:
+        grid = Image.new("RGB", (PANEL[0], PANELS * PANEL[1]))
+        for place, panel in enumerate(self.panels()):
+            grid.paste(panel, (0, place * PANEL[1]))
+        return grid
+
 
 def characters(*, test: bool) -> list[Character]:
     """Characters that the base never saw, for the prompts (`test`) or for training."""
@@ -100,10 +106,7 @@ def write_data(folder: Path, pages: Sequence[Story], *, described: bool) -> None
     home = folder / "train"
     home.mkdir(parents=True, exist_ok=True)
     for number, page in enumerate(pages):
-        grid = Image.new("RGB", (PANEL[0], PANELS * PANEL[1]))
-        for place, panel in enumerate(page.panels()):
-            grid.paste(panel, (0, place * PANEL[1]))
-        grid.save(home / f"{number:04d}.png")
+        page.grid().save(home / f"{number:04d}.png")
         (home / f"{number:04d}.txt").write_text(page.caption(described=described), encoding="utf-8")
 
 
@@ -179,10 +182,19 @@ def measure(
         GenerationRequest(page.caption(described=described), seed, {0: page.panels()[0]} if given_as else {})
         for page, seed in todo
     ]
-    found = seen(generate.draw(make_generator(file, given_as or "clean"), requests), Reader.load())
+    grids = generate.draw(make_generator(file, given_as or "clean"), requests)
+    return count([page for page, _ in todo], grids, first=1 if given_as else 0)
+
+
+def count(pages: Sequence[Story], grids: Sequence[Image.Image], first: int = 0) -> dict[str, int]:
+    """Counts what the grids drawn for these pages show.
+
+    Args:
+        first: panel from which they are counted; those before it were given.
+    """
     counts = dict.fromkeys(("pages", "panels", "same", "as described", "kind", "colour", "both", "place", "action"), 0)
-    for (page, _), panels in zip(todo, found, strict=True):
-        shown, scenes = (panels[1:], page.scenes[1:]) if given_as else (panels, page.scenes)
+    for page, panels in zip(pages, seen(grids, Reader.load()), strict=True):
+        shown, scenes = panels[first:], page.scenes[first:]
         who = page.scenes[0].character
         kinds = [panel["kind"] == who.kind for panel in shown]
         colours = [panel["colour"] == who.colour for panel in shown]

@@ -118,7 +118,7 @@ class Rate(NamedTuple):
     """Pictures per second."""
     fair: float
     """Pictures per second if nobody else had used the cores: what a worker did per second on a core, times the share of
-    the time in which workers ran or waited for a core (at most all of it), since the rest they waited for the engine."""
+    the time in which workers ran or waited for a core, at most all of it: the rest they waited for the engine."""
     driver: float
     """CPU seconds of the driver per batch."""
 

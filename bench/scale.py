@@ -3,10 +3,10 @@
     python -m bench.scale [--only copies] [--largest]
 
 Each step runs at sizes that grow by four, on made-up data like that of a run: hashes of which a tenth have near-copies,
-unit vectors of groups from forty films, grids of three panels with 512 numbers each, rows of a data set. The exponent
-is that between the two largest sizes: 1 is linear, 2 quadratic. `--largest` goes on to the sizes that the goals name,
-which takes many minutes. The floor of each step is measured in the same run: one sort of the hashes, one product of the
-matrices, one sort of the rows.
+unit vectors of groups from forty films, grids of three panels with 512 numbers each, rows of a data set, a folder of
+ready-made grids with their captions. The exponent is that between the two largest sizes: 1 is linear, 2 quadratic.
+`--largest` goes on to the sizes that the goals name, which takes many minutes. The floor of each step is measured in
+the same run: one sort of the hashes, one product of the matrices, one sort of the rows, one look at each file.
 
 Fails if an exponent is above its goal; those of the choice and of earlier grids are products of two sizes.
 """
@@ -18,13 +18,16 @@ import math
 import os
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
+from PIL import Image
 
 from pipeline import task
 from pipeline.consistency import similarity
@@ -32,6 +35,9 @@ from pipeline.dataset import split
 from pipeline.duplicates import index
 from pipeline.grouping import choice
 from pipeline.records import Caption, Grid, Group, Position, Record, Row
+from pipeline.sources.readers import grid
+from pipeline.stages import collect
+from pipeline.text import grammar
 
 RADIUS = 6
 NEAR = 0.1
@@ -96,11 +102,32 @@ def _split(count: int) -> Step:
     return Step(lambda: split.divide(rows, storyboard), lambda: sorted(row.id for row in rows))
 
 
+def _sets(count: int) -> Step:
+    """Grids of as many rows as columns, which are told from panels by the captions beside the others."""
+    square = task.load("home-decoration")
+    home = tempfile.TemporaryDirectory(prefix="scale")
+    folder = Path(home.name)
+    Image.new("RGB", (32, 32)).save(folder / "0.png")
+    for number in range(count):
+        if number:
+            os.link(folder / "0.png", folder / f"{number}.png")
+        text = grammar.render(f"story {number}", [f"thing {number} is seen"] * len(square.markers), [], square)
+        (folder / f"{number}.txt").write_text(text, encoding="utf-8")
+
+    def recognised() -> None:
+        assert home.name  # kept for as long as this is
+        items = collect.find([folder], square)
+        assert len(items) == sum(grid.claims(item, item.head(), square, folder) for item in items) == count
+
+    return Step(recognised, lambda: [path.read_bytes() for path in sorted(folder.iterdir())])
+
+
 STEPS: dict[str, tuple[Callable[[int], Step], tuple[int, ...], int, float]] = {
     "copies": (_hashes, (16_000, 64_000, 256_000), 1_000_000, 1.2),
     "choice": (_choice, (4_000, 16_000, 64_000), 1_000_000, 2.0),
     "earlier": (_earlier, (640, 2_560), 10_000, 2.0),
     "split": (_split, (4_000, 16_000, 64_000), 256_000, 1.2),
+    "sets": (_sets, (500, 2_000, 8_000), 32_000, 1.2),
 }
 """How a step is made, its sizes, the size of its goal, and the largest exponent. The choice takes a hundredth of the
 groups, so its work grows as the square."""

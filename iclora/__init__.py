@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from iclora.prompts import Prompt
     from iclora.run import Run, StageResult
     from iclora.settings import Setting, list_plug_ins, list_tasks, load_task
+    from iclora.sharding import Shard, merge, shard
     from iclora.surveys import Fit, Survey, survey
     from pipeline.errors import BadInput, Diverged, EmptyResult, MissingWeights, ToolkitError
     from training.config import BaseWeights, Dtype
@@ -55,6 +56,7 @@ __all__ = [
     "Prompt",
     "Run",
     "Setting",
+    "Shard",
     "StageResult",
     "Survey",
     "ToolkitError",
@@ -67,10 +69,12 @@ __all__ = [
     "list_plug_ins",
     "list_tasks",
     "load_task",
+    "merge",
     "open_generation",
     "open_run",
     "open_training",
     "push_lora",
+    "shard",
     "survey",
     "train",
     "write_configs",
@@ -88,6 +92,7 @@ _HOMES = {
     **dict.fromkeys(("open_run",), "iclora.opening"),
     **dict.fromkeys(("Run", "StageResult"), "iclora.run"),
     **dict.fromkeys(("Setting", "list_plug_ins", "list_tasks", "load_task"), "iclora.settings"),
+    **dict.fromkeys(("Shard", "merge", "shard"), "iclora.sharding"),
     **dict.fromkeys(("Fit", "Survey", "survey"), "iclora.surveys"),
     **dict.fromkeys(("BadInput", "Diverged", "EmptyResult", "MissingWeights", "ToolkitError"), "pipeline.errors"),
     **dict.fromkeys(("Handover",), "training.handover.folder"),

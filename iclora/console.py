@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from iclora import tables
+from iclora.job_log import JobLog
 from iclora.underway import Bars, Lines, Listener
-from pipeline.errors import BrokenPlugin
+from pipeline.errors import BrokenPlugin, ToolkitError
 from pipeline.progress import LOG
 from pipeline.wording import command, counted, escaped
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from iclora.lora import Training
     from iclora.machine import Machine
     from iclora.run import Run, StageResult
+    from iclora.sharding import Shard
     from pipeline.progress import Progress
     from pipeline.review.reviews import Change
     from pipeline.task import Task
@@ -99,22 +101,81 @@ def warn(
 @contextmanager
 def progress() -> Iterator[Progress]:
     """Shows what is under way and what is waited for: bars on a terminal, elsewhere lines."""
-    shown = Bars(console) if console.is_terminal else Lines(line)
-    listener, level, passed_on = Listener(shown), LOG.level, LOG.propagate
+    shown, log = Bars(console) if console.is_terminal else Lines(line), _logs[-1] if _logs else None
+    listener, level, passed_on = Listener(shown, log), LOG.level, LOG.propagate
     LOG.addHandler(listener)
     LOG.setLevel(logging.DEBUG)
     LOG.propagate = False  # some packages make the root logger print too
     try:
         with shown.drawn():
-            yield shown.report
+            yield _both(shown.report, log.report) if log else shown.report
     finally:
         LOG.removeHandler(listener)
         LOG.setLevel(level)
         LOG.propagate = passed_on
 
 
+def begun(run: Run) -> None:
+    """What a first run without a source does, at once: drawing takes a while."""
+    if run.settings.drawn and not run.exists:
+        line(f"no source given: material to try {run.task.name} with is drawn first; --source takes your own")
+
+
+def _both(first: Progress, second: Progress) -> Progress:
+    def report(stage: str, done: int, total: int, /) -> None:
+        first(stage, done, total)
+        second(stage, done, total)
+
+    return report
+
+
+_logs: list[JobLog] = []
+"""The log that the command under way keeps, if it does."""
+
+
+@contextmanager
+def logged(file: Path, exit_code: Callable[[BaseException], int]) -> Iterator[None]:
+    """Keeps a log of what a command does.
+
+    Args:
+        exit_code: the code that the command exits with after an error.
+
+    Raises:
+        BadInput: the file can't be written.
+    """
+    log = JobLog(file, lambda message: error(message, "warning"))
+    _logs.append(log)
+    try:
+        yield
+    except BaseException as ended:
+        if isinstance(ended, ToolkitError | OSError):
+            log.write("refusal", message=str(ended))
+        log.finish(exit_code(ended))
+        raise
+    else:
+        log.finish(0)
+    finally:
+        _logs.remove(log)
+
+
+def stopped(code: int) -> None:
+    """The last line of the log of a command that Ctrl-C ends, which may end before it can write one itself."""
+    for log in _logs:
+        log.finish(code)
+
+
 def finished(result: StageResult) -> None:
     """A stage's result as soon as it is there; on a terminal its bar says as much, unless it had nothing to do."""
+    for log in _logs:
+        log.write(
+            "stage",
+            stage=result.name,
+            entered=result.entered,
+            kept=result.kept,
+            rejected=dict(result.rejected),
+            seconds=round(result.seconds, 1),
+            worked=result.worked,
+        )
     if not result.worked:
         line(f"{result.name}: done, {result.kept} kept, nothing to do")
     elif not console.is_terminal:
@@ -171,6 +232,8 @@ def remarks(run: Run, last: StageResult) -> None:
     lines(run.remarks())
     if last.worked and last.kept and (kept := last.facts.get("set aside")):
         line(f"Files of the data set had been changed by hand; before it was written anew they were copied to {kept}.")
+    if last.worked and (kept := last.facts.get("grids set aside")):
+        line(f"Grids had been changed by hand and are drawn again as the sources have them; copies are in {kept}.")
 
 
 def packed(archive: Path, run: Run) -> None:
@@ -182,6 +245,21 @@ def packed(archive: Path, run: Run) -> None:
 
 def configs(folder: Path, names: Sequence[str]) -> None:
     line(f"{counted(names, 'file')} written in {folder}: {', '.join(names)}")
+
+
+# ---- many machines
+
+
+def shards(task: str, found: Sequence[Shard]) -> None:
+    """What each part of the sources has, and what to type on the machines and at the end."""
+    for one in found:
+        size = f"about {one.size / 1e6:,.1f} MB, " if one.size > one.items else ""
+        line(f"{one.part}: {counted(one.items, 'item')}, {size}{one.part.first} to {one.last}")
+    home = command([str(found[0].folder.parent)])
+    line(f"next: for N from 1 to {len(found)}, each on a machine of its own (docs/many-machines.md), type")
+    line(f"  {command(['iclora', 'dataset', task, '--out'])} {home}/N")
+    line("then")
+    line(f"  {command(['iclora', 'merge', task])} {home}/*")
 
 
 # ---- review

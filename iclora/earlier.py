@@ -18,7 +18,7 @@ from pipeline.errors import BadInput
 from pipeline.records import Review
 from pipeline.review import decisions
 from pipeline.review.decisions import Change, Line
-from pipeline.store import DATABASE, SETTINGS, is_current, is_damaged, locked, read_settings, write_settings
+from pipeline.store import DATABASE, SETTINGS, is_current, is_damaged, locked, read_settings, working, write_settings
 
 OURS = {"records", "grids", "rejected", "stages"}
 """Tables that a `run.db` of any version has."""
@@ -51,7 +51,7 @@ def carry_over(folder: Path) -> Path | None:
     try:
         if is_current(folder) or not _is_ours(folder):
             return None
-        with locked(folder / "opening.lock", 60), locked(folder / "working.lock", 0):
+        with locked(folder / "opening.lock", 60), working(folder):
             if is_current(folder) or not _is_ours(folder):  # another process was faster
                 return None
             asked, lines = _said(folder)

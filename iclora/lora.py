@@ -110,7 +110,8 @@ def open_training(
     read, grid_scorer = dataset.read(folder, loaded), None
     if wanted.evaluate_every is not None:
         scorer: Scorer | None = plugins.make(PLUG_INS["scorer"], asked.scorer, loaded.scorer)
-        grid_scorer = DataSetScorer(scorer, loaded, read) if scorer else None
+        given = tuple(panel - 1 for panel in loaded.condition) if wanted.conditional == 1 else ()
+        grid_scorer = DataSetScorer(scorer, loaded, read, given) if scorer else None
     job = Job(
         task=loaded,
         config=wanted,

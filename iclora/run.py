@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,7 @@ from pipeline.captioning.protocol import Captioner
 from pipeline.consistency import teaching, verdict
 from pipeline.consistency.scorers.base import Scorer
 from pipeline.dataset import archive
-from pipeline.engines import base
+from pipeline.engines import base, local
 from pipeline.engines.base import Engine
 from pipeline.errors import BadInput, EmptyResult
 from pipeline.plugins import extras
@@ -26,6 +25,7 @@ from pipeline.progress import Progress, silent
 from pipeline.records import Caption, Record, Row
 from pipeline.review import coverage, csv_table, decisions, replacing, reviews
 from pipeline.review.coverage import Aspect
+from pipeline.sources.base import Item
 from pipeline.store import TABLES, Mark, Store, usual_folder, write_settings
 from pipeline.task import Task
 from pipeline.text import counters
@@ -33,6 +33,8 @@ from pipeline.text.counters import TokenCounter
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from iclora.merging import Merging
 
 SETTINGS, UNMATCHED = "settings", "unmatched"
 """Names of tables that are made when they are asked for: the settings in force, and decisions that fit no grid."""
@@ -64,6 +66,7 @@ class Run:
         set_aside: where `captions.csv` was moved because it held edits that were never applied, when a new one was
             written; None if it was not.
         earlier: where a `run.db` of another version was moved, since it is derived again; None if there was none.
+        merging: the runs whose results are taken over, while they are merged.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -71,6 +74,7 @@ class Run:
         self.settings, self.folder = settings, folder
         self.set_aside: Path | None = None
         self.earlier: Path | None = None
+        self.merging: Merging | None = None
 
     @cached_property
     def task(self) -> Task:
@@ -115,6 +119,8 @@ class Run:
         Raises:
             BadInput: a package that it needs is not installed.
         """
+        if self.merging is not None:  # results are taken over in order, which takes no time
+            return local.make({})
         made: Engine = plugins.load(PLUG_INS["engine"], self.settings.engine).make(self.task.engine)
         return made
 
@@ -175,12 +181,10 @@ class Run:
             write_settings(self.folder, self.settings.model_dump(mode="json", exclude_unset=True))
             for name in wanted:
                 before = self.store.mark(name)
-                work = stages.work(self, name, found, progress)
-                mark = base.run(
-                    work.stage, work.inputs, self.store, upstream=work.upstream, progress=progress, engine=self.engine
-                )
+                mark = self._work(name, found, progress)
                 if name == "collect":
                     self.engine.check(mark.kept)
+                found = []  # only `collect` needs them, and there may be a million
                 report.write(self, name)
                 results.append(self._result(mark, worked=mark != before))
                 on_result(results[-1])
@@ -191,6 +195,13 @@ class Run:
             if results and not results[-1].kept:
                 raise EmptyResult(exported.nothing_left(self, results[-1]))
         return results
+
+    def _work(self, name: str, found: Sequence[Item], progress: Progress) -> Mark:
+        """Brings one stage to its end; what it works on is gone when it is done."""
+        work = stages.work(self, name, found, progress)
+        return base.run(
+            work.stage, work.inputs, self.store, upstream=work.upstream, progress=progress, engine=self.engine
+        )
 
     def _must_have_begun(self, start: str) -> None:
         """
@@ -204,7 +215,7 @@ class Run:
             )
 
     def _result(self, mark: Mark, *, worked: bool) -> StageResult:
-        rejected = Counter(row.reason for row in self.store.rejected(mark.name))
+        rejected = self.store.rejections(mark.name)
         return StageResult(mark.name, mark.entered, mark.kept, rejected, mark.seconds, worked, mark.facts)
 
     def _stop_at_chance(self, mark: Mark) -> None:

@@ -43,6 +43,23 @@ class ExportOptions(ExportSection):
         return formats
 
 
+class Part(BaseModel):
+    """Which part of the sources a run has; `pipeline.sources.parts`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int
+    """From 1."""
+    of: int
+    first: str
+    """Address of its first item."""
+    until: str = ""
+    """Address of the next part's first item; empty for the last part."""
+
+    def __str__(self) -> str:
+        return f"part {self.number} of {self.of}"
+
+
 class Settings(BaseModel):
     """What a run was asked for, as given; kept in the run so that later commands need not repeat it."""
 
@@ -59,6 +76,8 @@ class Settings(BaseModel):
     engine: str = "local"
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Values that replace those of the task file, by full key (`group.near`)."""
+    part: Part | None = None
+    """If the run has only a part of the sources."""
 
     @field_validator("overrides", mode="before")
     @classmethod
@@ -168,6 +187,7 @@ def in_force(settings: Settings) -> list[Setting]:
 
     found = [
         Setting("source", list(settings.sources), "run" if settings.sources else "miniature"),
+        *([Setting("part", str(settings.part), "run")] if settings.part else []),
         Setting("against", list(settings.against), "run" if settings.against else "default"),
         *(
             Setting(kind, getattr(settings, kind), "run" if kind in settings.model_fields_set else "default")

@@ -9,14 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from iclora import against, offline
+from iclora import against, merging, offline
 from pipeline import plugins
 from pipeline.cache import key_of
 from pipeline.consistency import teaching
+from pipeline.engines import base
 from pipeline.engines.base import Stage
-from pipeline.progress import Progress
+from pipeline.errors import BadInput
+from pipeline.progress import Progress, silent
 from pipeline.records import Caption, Grid, Group, Record
 from pipeline.review import reviews
+from pipeline.sources import gathering, parts
 from pipeline.sources.base import Item
 from pipeline.stages import caption, collect, compose, export, filter, group, inspect
 
@@ -129,7 +132,10 @@ def work(run: Run, name: str, found: Sequence[Item], progress: Progress) -> Work
         found: what `check` found.
         progress: of the films that are drawn for a run without sources.
     """
-    return _collect(run, found, progress) if name == "collect" else _LATER[name](run)
+    needed = _collect(run, found, progress) if name == "collect" else _LATER[name](run)
+    if run.merging is None:
+        return needed
+    return needed._replace(stage=merging.answered(needed.stage, run.merging.parts, run.folder))
 
 
 def check(run: Run, wanted: Sequence[str]) -> list[Item]:
@@ -147,7 +153,7 @@ def check(run: Run, wanted: Sequence[str]) -> list[Item]:
     if "collect" in wanted:
         collect.check(task)
     if run.settings.sources and "collect" in wanted:
-        found = collect.find([*map(Path, run.settings.sources)], task)  # first: weights may take a download
+        found = items(run)  # first: weights may take a download
     if "group" in wanted:
         against.used_by(run.settings.against, run.folder)
     if "caption" in wanted:
@@ -164,6 +170,33 @@ def check(run: Run, wanted: Sequence[str]) -> list[Item]:
 def _is_one_picture(item: Item) -> bool:
     """Whether no more than one record can come of an item, by its name; a film or a document gives many."""
     return bool(item.fault) or (mimetypes.guess_type(item.name)[0] or "").startswith("image/")
+
+
+def items(run: Run) -> gathering.Items:
+    """What is in the run's own sources, or in its part of them.
+
+    Raises:
+        BadInput: they can't be opened, there is nothing in them, or the part can't be told from the others any more.
+    """
+    if run.merging is not None:
+        return run.merging.items
+    found, part = collect.find([*map(Path, run.settings.sources)], run.task), run.settings.part
+    if part is None:
+        return found
+    try:
+        return parts.between(found, part.first, part.until)
+    except BadInput as error:
+        raise BadInput(f"{error}; cut them again with 'iclora shard', into another folder.") from error
+
+
+def is_current(run: Run, name: str, found: Sequence[Item]) -> bool:
+    """Whether a stage is done with the inputs, settings and packages of now.
+
+    Args:
+        found: as for `work`.
+    """
+    needed, mark = work(run, name, found, silent), run.store.mark(name)
+    return bool(mark and mark.done and mark.fingerprint == base.fingerprint(needed.stage, needed.upstream))
 
 
 def _facts(run: Run) -> dict[str, Any]:

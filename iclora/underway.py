@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
+    from iclora.job_log import JobLog
+
 SILENCE = 15.0
 """The most seconds without a line where there is no terminal."""
 SOON = 2.0
@@ -26,15 +28,20 @@ STARTING = "starting"
 class Listener(logging.Handler):
     """Passes on what the log says: what is begun, and how the work under way stands."""
 
-    def __init__(self, shown: Bars | Lines) -> None:
+    def __init__(self, shown: Bars | Lines, log: JobLog | None) -> None:
         super().__init__()
-        self.shown = shown
+        self.shown, self.log = shown, log
 
     def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
         if record.levelno >= logging.INFO:
-            self.shown.wait(record.getMessage())
+            self.shown.wait(message)
+            if self.log:
+                self.log.write("wait", message=message)
         else:
-            self.shown.note = record.getMessage()
+            self.shown.note = message
+            if self.log:
+                self.log.note(message, getattr(record, "failures", None))
 
 
 class Bars:

@@ -7,6 +7,7 @@ import glob
 import hashlib
 import os
 import re
+import shutil
 import stat
 import threading
 from collections.abc import Iterator
@@ -122,11 +123,12 @@ def _drop_leftovers(path: Path) -> None:
         return
     for part in path.parent.glob(f"{glob.escape(path.name)}.*-*.part"):
         writer = part.name.removeprefix(f"{path.name}.").partition("-")[0]
-        if writer.isdecimal() and not _runs(int(writer)):
+        if writer.isdecimal() and not is_running(int(writer)):
             part.unlink(missing_ok=True)
 
 
-def _runs(process: int) -> bool:
+def is_running(process: int) -> bool:
+    """Whether this machine has a process of this number."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -149,6 +151,26 @@ def write(path: Path, content: str | bytes) -> None:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def anew(path: Path) -> Path:
+    """A path that a file is written to at once: the old one goes first, since a merged run may share it by a link."""
+    path.unlink(missing_ok=True)
+    return path
+
+
+def share(path: Path, other: Path) -> None:
+    """Gives a file a second name, or a copy where the file system has no links.
+
+    Shared files are write-protected, since a program that writes in place would change both. Ours replace files.
+    """
+    if os.name == "posix" and not path.is_symlink():  # Windows deletes no write-protected file
+        with suppress(OSError):
+            os.link(path, other)
+            other.chmod(0o444)
+            return
+        other.unlink(missing_ok=True)
+    shutil.copyfile(path, other)
+
+
 def sync_folder(folder: Path) -> None:
     """Waits until a folder is on the disk, with all that is in it."""
     for place, _, names in os.walk(folder):
@@ -169,7 +191,7 @@ def sync_names(folder: Path) -> None:
 
 def _sync(file: Path) -> None:
     """Waits until a file's content is on the disk."""
-    handle = os.open(file, os.O_RDWR)
+    handle = os.open(file, os.O_RDONLY if os.name == "posix" else os.O_RDWR)  # it may be write-protected
     try:
         os.fsync(handle)
     finally:

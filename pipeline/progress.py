@@ -8,7 +8,8 @@ from typing import Protocol
 
 LOG = logging.getLogger("iclora")
 """What takes long and has no count, such as loading a model, at level INFO as it begins; how the work under way stands,
-such as the loss of the last steps, at level DEBUG. The commands print it; other programs may listen to it."""
+such as the loss of the last steps, at level DEBUG, where a stage's records have `failures`, the number of its inputs
+that were rejected so far. The commands print it; other programs may listen to it."""
 
 
 class Progress(Protocol):

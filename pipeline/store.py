@@ -3,6 +3,7 @@
 runs/<task>/run.db              the line's tables, rejected rows with reasons, and the stages' marks
 runs/<task>/cache/              vectors and raw replies, keyed by everything that they depend on
 runs/<task>/run.settings.json   what the run was asked for
+runs/<task>/working.lock        held by the one process that works on the run, of which working.json tells
 
 `run.db` can be deleted: it is derived again. What people say lies beside it: the settings, and the decisions
 (`pipeline.review.decisions`).
@@ -12,17 +13,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import socket
 import sqlite3
+import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
-from pipeline import files
+from pipeline import files, wording
 from pipeline.cache import Cache
 from pipeline.errors import BadInput
 from pipeline.plugins import suggest
@@ -82,6 +87,10 @@ MOST_SETTINGS = 1 << 24
 """Bytes of a run's settings."""
 DATABASE, SETTINGS = "run.db", "run.settings.json"
 """Either of them marks a folder as a run's."""
+HOLDER = "working.json"
+"""Who is at work on a run, for as long as it is."""
+MOST_OF_HOLDER = 1 << 16
+"""Bytes of that file."""
 
 
 def usual_folder(task: str) -> Path:
@@ -140,6 +149,76 @@ def locked(file: Path, seconds: float) -> Iterator[None]:
     with closing(sqlite3.connect(file, isolation_level=None, timeout=seconds)) as lock:
         lock.execute("BEGIN EXCLUSIVE")
         yield
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that is at work on a run."""
+
+    process: int
+    host: str
+    command: str
+    since: str
+    """When it began, in UTC as ISO 8601."""
+
+    @classmethod
+    def of_this_process(cls) -> Holder:
+        script, *words = sys.argv or [""]
+        name = Path(script).parent.name if script.endswith("__main__.py") else Path(script).name
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(os.getpid(), socket.gethostname(), wording.command([name or "python", *words]), since)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it is known to have ended; nothing is known of processes of other hosts."""
+        return self.host == socket.gethostname() and not files.is_running(self.process)
+
+    def __str__(self) -> str:
+        since = self.since.replace("T", " ").replace("+00:00", " UTC")
+        return f"'{self.command}', process {self.process} on {self.host}, since {since}"
+
+
+@contextmanager
+def working(folder: Path) -> Iterator[None]:
+    """Only one process at a time works on the run in a folder; others may look at it.
+
+    Raises:
+        BadInput: another process is at work there, or the file system has no locks; the message says who and since
+            when.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder / "working.lock", 0))
+        except sqlite3.Error as error:
+            raise BadInput(_unlockable(folder, error)) from error
+        with suppress(OSError):  # it only tells others; the lock is what keeps them out
+            (folder / HOLDER).write_text(json.dumps(asdict(Holder.of_this_process())), encoding="utf-8")
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (folder / HOLDER).unlink(missing_ok=True)
+
+
+def _unlockable(folder: Path, error: sqlite3.Error) -> str:
+    """Why nobody can work in a folder now."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+        return (
+            f"{folder / 'working.lock'} can't be locked ({error}); name a folder on a file system with locks, in which "
+            "you may write, with --out."
+        )
+    holder = _holder(folder)
+    who = f": {holder}" if holder else ""
+    return f"another process is at work in {folder}{who}; wait for it, or name another folder with --out."
+
+
+def _holder(folder: Path) -> Holder | None:
+    """Who says that it is at work in a folder; None if nobody does, or a process that has died since."""
+    try:
+        holder = Holder(**json.loads(files.read(folder / HOLDER, MOST_OF_HOLDER)))
+        return None if holder.is_dead else holder
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def is_current(folder: Path) -> bool:
@@ -292,8 +371,12 @@ class Store:
                 raise
 
     def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        return list(self._each(query, *values))
+
+    def _each(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """Rows one by one: tables may hold a million."""
         with self._explained():
-            return self._db.execute(query, values).fetchall()
+            yield from self._db.execute(query, values)
 
     # ---- stages: begin, one transaction per batch, finish
 
@@ -302,19 +385,12 @@ class Store:
         """Only one process at a time works on a run; others may look at it. May be nested.
 
         Raises:
-            BadInput: another process is working on the run.
+            BadInput: another process is working on the run; the message says which.
         """
         if self._at_work:
             yield
             return
-        with ExitStack() as held:
-            try:
-                held.enter_context(locked(self.folder / "working.lock", 0))
-            except sqlite3.Error as error:
-                raise BadInput(
-                    f"another process is at work in {self.folder} ({error}); "
-                    "wait for it, or name another folder with --out."
-                ) from error
+        with working(self.folder):
             self._at_work = True
             try:
                 yield
@@ -341,11 +417,10 @@ class Store:
     def add(self, stage: str, table: str, items: Iterable[Item], rejected: Iterable[Rejected], seconds: float) -> None:
         """Writes one batch of a stage, all of it or none."""
         with self._transaction() as db:
-            rows = [(item.id, _body(item)) for item in items]
-            db.executemany(UPSERT.format(table), rows)
+            db.executemany(UPSERT.format(table), ((item.id, _body(item)) for item in items))
             db.executemany(
                 "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?)",
-                [(stage, row.id, row.what, row.reason, row.detail, row.picture) for row in rejected],
+                ((stage, row.id, row.what, row.reason, row.detail, row.picture) for row in rejected),
             )
             db.execute("UPDATE stages SET seconds = seconds + ? WHERE name = ?", (seconds, stage))
 
@@ -357,6 +432,10 @@ class Store:
                 (entered, kept, json.dumps(facts), stage),
             )
 
+    def version(self) -> tuple[int, int]:
+        """Another one as soon as something in the file has changed, by this process or another."""
+        return self._read("PRAGMA data_version")[0][0], self._db.total_changes
+
     def count(self, table: str) -> int:
         return int(self._read(f"SELECT count(*) FROM {table}")[0][0])
 
@@ -367,45 +446,63 @@ class Store:
     def digest(self, table: str) -> str:
         """Hash of a table's content in order, the rows it refers to included; part of the next stage's fingerprint."""
         state = hashlib.sha256()
-        for content in self._contents(table).values():
-            state.update(content + b"\n")
+        for (body,) in self._each(f"SELECT body FROM {table} ORDER BY rowid"):
+            state.update(self._content(table, body) + b"\n")
         return state.hexdigest()
 
-    def _contents(self, table: str) -> dict[str, bytes]:
-        """By id, each row's content together with the content of the rows that it refers to."""
-        rows = self._read(f"SELECT id, body FROM {table} ORDER BY rowid")
+    def _content(self, table: str, body: str) -> bytes:
+        """A row's content together with the content of the rows that it refers to."""
         if TABLES.get(table) not in REFERENCES:
-            return {name: body.encode() for name, body in rows}
+            return body.encode()
         field, other = REFERENCES[TABLES[table]]
-        known = self._contents(other)
-        return {
-            name: b"\n".join([body.encode(), *(known.get(one, b"gone") for one in _ids(json.loads(body)[field]))])
-            for name, body in rows
-        }
+        query = f"SELECT body FROM {other} WHERE id = ?"
+        found = (self._read(query, one) for one in _ids(json.loads(body)[field]))
+        return b"\n".join([body.encode(), *(self._content(other, rows[0][0]) if rows else b"gone" for rows in found)])
 
     # ---- reading
 
-    def items(self, kind: type[T], table: str) -> list[T]:
+    def items(self, kind: type[T], table: str, others: Mapping[str, Item] | None = None) -> list[T]:
         """The rows of a table, each with what it refers to.
 
         A row that refers to something which an earlier stage, begun anew and cut off, has taken away is left out: it
         will be made again when the line runs on.
+
+        Args:
+            others: by id, what the rows refer to, if the caller has read it.
+        """
+        return list(self._items(kind, table, others))
+
+    def _items(
+        self, kind: type[T], table: str, others: Mapping[str, Item] | None = None, wanted: Set[str] | None = None
+    ) -> Iterator[T]:
+        """As `items`.
+
+        Args:
+            wanted: ids of the rows; None for all.
         """
         adapter: TypeAdapter[T] = ADAPTERS[kind]
-        bodies = [row[0] for row in self._read(f"SELECT body FROM {table} ORDER BY rowid")]
+        rows = self._each(f"SELECT id, body FROM {table} ORDER BY rowid")
+        bodies = (body for name, body in rows if wanted is None or name in wanted)
         if kind not in REFERENCES:
-            return [adapter.validate_json(body) for body in bodies]
+            yield from map(adapter.validate_json, bodies)
+            return
         field, other = REFERENCES[kind]
-        others: list[Item] = self.items(TABLES[other], other)
-        known = {item.id: item for item in others}
-        found = []
+        if others is None:
+            referred = {
+                one for (body,) in self._each(f"SELECT body FROM {table}") for one in _ids(json.loads(body)[field])
+            }
+            read: Iterator[Item] = self._items(TABLES[other], other, wanted=referred)
+            others = {item.id: item for item in read}
         for row in map(json.loads, bodies):
             ids = row[field]
-            if not known.keys() >= set(_ids(ids)):
-                continue
-            whole = known[ids] if isinstance(ids, str) else [known[one] for one in ids]
-            found.append(adapter.validate_python(row | {field: whole}))
-        return found
+            if others.keys() >= set(_ids(ids)):
+                whole = others[ids] if isinstance(ids, str) else [others[one] for one in ids]
+                yield adapter.validate_python(row | {field: whole})
+
+    def rejections(self, stage: str) -> dict[str, int]:
+        """How many rows a stage has rejected, by reason, in the order of the first of each."""
+        query = "SELECT reason, count(*) FROM rejected WHERE stage = ? GROUP BY reason ORDER BY min(rowid)"
+        return dict(self._read(query, stage))
 
     def rejected(self, stage: str) -> list[Rejected]:
         query = "SELECT id, what, reason, detail, picture FROM rejected WHERE stage = ? ORDER BY rowid"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -51,6 +52,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(SLOW))
+
+
+def pytest_collection_finish() -> None:
+    """Hides what was imported from the garbage collector: looking at it takes half a second each time, and whatever
+    frees a model calls the collector."""
+    gc.collect()
+    gc.freeze()
 
 
 def sorted_out(results: Sequence[Record | Rejected]) -> Outcome:

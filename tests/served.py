@@ -124,7 +124,7 @@ class Served:
 def serving(home: Path) -> Iterator[Served]:
     """The page of a run; its store is opened in the server's own thread, as SQLite requires."""
     token = secrets.token_urlsafe(8)
-    with socket.socket() as door:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as door:
         door.bind(("127.0.0.1", 0))
         door.listen()
         address = f"127.0.0.1:{door.getsockname()[1]}"

@@ -104,10 +104,10 @@ def test_the_two_commands_come_first() -> None:
 
 
 @pytest.mark.slow
-def test_the_first_run_keeps_at_least_twenty_grids_in_the_published_form(first_run: Path) -> None:
+def test_the_first_run_keeps_enough_grids_in_the_published_form(first_run: Path) -> None:
     storyboard = task.load("storyboard")
     texts = [path.read_text(encoding="utf-8") for path in sorted((first_run / "dataset").glob("*/*.txt"))]
-    assert len(texts) >= 20
+    assert len(texts) >= 24  # tasks are meant to be trained on 20 or more
     for text in texts:
         assert text.startswith("[MOVIE-SHOTS] ")
         assert "\n" not in text

@@ -23,6 +23,7 @@ from pipeline.wording import counted
 from training import batches, checkpoint, fused, lora, machine, objective, results
 from training.checkpoint import State
 from training.config import Config
+from training.evaluation.grid_scorer import DrawnGrid
 from training.job import Job
 from training.latents import EncodedDataset, Encoder
 from training.monitoring import heldout, preview
@@ -334,8 +335,12 @@ def _evaluate(
     score = torch.zeros(1, dtype=torch.float64)
     if journal:
         with state.average.applied():
-            grids = preview.draw(job, encoded, transformer, processes.device, job.data.held_out)
-        found = job.grid_scorer.score([sample.text for sample in job.data.held_out], grids, job.shown)
+            images = preview.draw(job, encoded, transformer, processes.device, job.data.held_out)
+        grids = [
+            DrawnGrid(sample.text, image, heldout.given_of(job, sample))
+            for sample, image in zip(job.data.held_out, images, strict=True)
+        ]
+        found = job.grid_scorer.score(grids, job.shown)
         journal.evaluation(state.step, found)
         score += found.score.value
     processes.add_up([score])

@@ -14,7 +14,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -103,12 +103,10 @@ class Options(plugins.Options):
 
 
 class Server:
-    verbatim = False
+    verbatim, streams = False, True
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        # A batch ends with its slowest answer, so it should be several times the number of concurrent requests; but
-        # each grid in it takes up to 10 MB of memory.
         self.batch = max(options.concurrency, min(4 * options.concurrency, 128))
         self._endpoint = Endpoint(options)
         self._refused: Counter[str] = Counter()
@@ -142,7 +140,7 @@ class Server:
             **{name: value for name, usual in later.items() if (value := getattr(options, name)) != usual},
         }
 
-    def ask(self, questions: Sequence[protocol.Question]) -> Iterator[tuple[int, protocol.Answer]]:
+    def ask(self, questions: Iterable[protocol.Question]) -> Iterator[tuple[int, protocol.Answer]]:
         """
         Raises:
             BadInput: there is no server, it rejects the key, it lacks the model, it asks for too long a pause, or it
@@ -151,15 +149,19 @@ class Server:
         if not self._endpoint.answered:
             _ = self._endpoint.models  # fails at once if there is no server, without any retries
         done: SimpleQueue[int] = SimpleQueue()
-        waiting, failed = iter(enumerate(questions)), 0
+        waiting, failed = enumerate(questions), 0
         running: dict[int, Future[protocol.Answer]] = {}
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(self._endpoint.client()) as client:
             try:
                 while True:
                     # A question is begun only while somebody listens, so that nothing is sent in vain.
-                    for place, question in itertools.islice(waiting, max(0, self._allowed(failed) - len(running))):
+                    more = next(waiting, None) if len(running) < self._allowed(failed) else None
+                    if more:
+                        place, question = more
                         running[place] = portal.start_task_soon(self._answer, client, question)
                         running[place].add_done_callback(partial(_put, done, place))
+                        if done.empty():
+                            continue
                     if not running:
                         return
                     place = done.get()

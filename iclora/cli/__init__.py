@@ -11,9 +11,9 @@ import typer
 from typer.core import TyperGroup
 
 from iclora import console
-from iclora.cli import about, dataset, replace, review, training
+from iclora.cli import about, dataset, endings, parts, replace, review, training
 from iclora.cli.interrupts import Interruptible
-from pipeline.errors import BrokenPlugin, EmptyResult, ToolkitError
+from pipeline.errors import BrokenPlugin, ToolkitError
 
 STOPPED = {"generate": "stopped; nothing was written, and the same command starts again."}
 """By command, what Ctrl-C says; the others resume."""
@@ -23,9 +23,11 @@ class Commands(TyperGroup):
     """The commands, with an end of their own after Ctrl-C: typer's says nothing."""
 
     def invoke(self, ctx: Any) -> Any:
-        with Interruptible(
-            lambda: STOPPED.get(str(ctx.invoked_subcommand), "stopped; the same command resumes from here.")
-        ):
+        def stopped() -> str:
+            console.stopped(endings.STOPPED)
+            return STOPPED.get(str(ctx.invoked_subcommand), "stopped; the same command resumes from here.")
+
+        with Interruptible(stopped):
             return super().invoke(ctx)
 
 
@@ -51,19 +53,23 @@ STAGES = {
     "export": "Write the kept grids as a data set.",
 }
 app.command("dataset", help="Run all stages, from sources to a data set; an interrupted run resumes.")(
-    dataset.stage_command("export")
+    endings.logged(dataset.stage_command("export"))
 )
 for _name, _help in STAGES.items():
-    app.command(_name, help=f"{_help} Earlier stages are brought up to date first.")(dataset.command_to(_name))
+    app.command(_name, help=f"{_help} Earlier stages are brought up to date first.")(
+        endings.logged(dataset.command_to(_name))
+    )
 for _command in (
     review.review,
     replace.replace,
     about.show,
-    training.train,
-    training.generate,
-    training.evaluate,
+    endings.logged(training.train),
+    endings.logged(training.generate),
+    endings.logged(training.evaluate),
     training.compare,
     training.handover,
+    parts.shard,
+    endings.logged(parts.merge),
     about.pack,
     about.push,
     about.survey,
@@ -90,10 +96,10 @@ def main() -> None:
         raise SystemExit(error.exit_code) from None
     except ToolkitError as error:
         console.error(str(error))
-        raise SystemExit(1 if isinstance(error, EmptyResult) else 2) from None
+        raise SystemExit(endings.exit_code(error)) from None
     except OSError as error:  # a full disk, a folder without write access, a table that another program holds
         from iclora import machine
 
         console.error(machine.unusable(error))
-        raise SystemExit(2) from None
-    raise SystemExit(code or 0)
+        raise SystemExit(endings.REFUSED) from None
+    raise SystemExit(code or endings.DONE)

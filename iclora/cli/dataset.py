@@ -79,6 +79,7 @@ def _advance(run: Run, last: str) -> None:
         results.append(result)
         console.finished(result)
 
+    console.begun(run)
     with run:
         try:
             with console.progress() as progress:

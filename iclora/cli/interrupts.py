@@ -50,13 +50,16 @@ class Interruptible:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        ended = error is not None and (self._interrupted.is_set() or isinstance(error, KeyboardInterrupt))
         if self._signals is not None:
             signal.set_wakeup_fd(-1)
+            if ended:  # another Ctrl-C must not interrupt what follows
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._over.set()
-        if error is not None and (self._interrupted.is_set() or isinstance(error, KeyboardInterrupt)):
+        if ended:
             if self._said.acquire(blocking=False):
                 print(self._sentence(), file=sys.stderr)
-            threading.Thread(target=self._end_with_the_main_thread, daemon=True).start()
+            threading.Thread(target=self._end_after_the_main_thread, daemon=True).start()
             raise SystemExit(EXIT_CODE) from None
         if self._signals is not None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,7 +67,7 @@ class Interruptible:
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         """Interrupts the command once: a second Ctrl-C must not interrupt its ending."""
-        if threading.main_thread().is_alive() and (self._over.is_set() or not self._interrupted.is_set()):
+        if threading.main_thread().is_alive() and not self._interrupted.is_set():
             self._interrupted.set()
             raise KeyboardInterrupt
 
@@ -77,9 +80,10 @@ class Interruptible:
                         self._end()
                     return
 
-    def _end_with_the_main_thread(self) -> None:
-        """When the main thread is done, the others have a second too."""
-        while threading.main_thread().is_alive():
+    def _end_after_the_main_thread(self) -> None:
+        """The main thread has a second to be done, and then the others have one too."""
+        patience = time.monotonic() + SECONDS
+        while threading.main_thread().is_alive() and time.monotonic() < patience:
             time.sleep(0.02)
         time.sleep(SECONDS)
         self._end()

@@ -16,7 +16,7 @@ from iclora.evaluation import choice
 from iclora.evaluation.candidates import captions, given_panels, open_candidates, told_once, weights_of
 from iclora.evaluation.instruments import Instruments, by_section, open_instruments
 from iclora.evaluation.judge import Judge, Judgement, open_judge
-from iclora.evaluation.measuring import Measuring, measured, panels_in
+from iclora.evaluation.measuring import Measuring, panels_in
 from iclora.evaluation.report import write
 from iclora.evaluation.results import BASE, FOLDER, Drawn, Evaluation, Result, compare
 from iclora.generation import Loras
@@ -165,11 +165,17 @@ def _draw(
     folder: Path,
     progress: Progress,
 ) -> tuple[Drawn, ...]:
-    """The grids of all candidates, drawn from the same noise; those of each in the order of the requests."""
+    """The grids of all candidates, drawn from the same noise, written and graded; in the order of the requests."""
     grids, inputs = list[Drawn](), drawing.encode(candidates[BASE], requests)
     for name, generator in candidates.items():
         progress(name, 0, len(requests))
         drawn = drawing.sample(generator, requests, inputs)
         progress(name, len(requests), len(requests))
-        grids += measured(name, requests, drawn, generator.layout, measuring, folder)
+        home = Path(name.replace("/", "_"))
+        (folder / home).mkdir(parents=True, exist_ok=True)
+        for number, (request, grid) in enumerate(zip(requests, drawn, strict=True), 1):
+            file = home / f"{number:04d}.png"
+            grid.save(folder / file)
+            grade = measuring.grade(grid, generator.layout, request.prompt, request.given)
+            grids.append(Drawn(candidate=name, prompt=request.prompt, seed=request.seed, file=file, **vars(grade)))
     return tuple(grids)

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from iclora.evaluation.instruments import Instruments
 from iclora.evaluation.measuring import Measuring
-from pipeline import pixels
+from iclora.evaluation.results import counting
 from pipeline.consistency.scorers.base import Scorer
 from pipeline.records import Layout
 from pipeline.task import Task
 from training.dataset import Data
-from training.evaluation.grid_scorer import Scores
-from training.evaluation.measures import measure
+from training.evaluation.grid_scorer import DrawnGrid, Scores
 from training.evaluation.statistics import Draws
-from training.generator import GenerationRequest
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 class DataSetScorer:
-    """Scores grids on the scale of a data set's own ones."""
+    """Scores grids on the scale of a data set's own ones.
 
-    def __init__(self, scorer: Scorer, task: Task, data: Data) -> None:
-        self._made_from = (Instruments(scorer, None, None), task, data)
+    Args:
+        given: panels, from 0, that are given in every grid.
+    """
+
+    def __init__(self, scorer: Scorer, task: Task, data: Data, given: tuple[int, ...] = ()) -> None:
+        self._made_from = (Instruments(scorer, None, None), task, data, given)
 
     def prepare(self) -> None:
         """Measures the data set's own grids.
@@ -38,22 +36,19 @@ class DataSetScorer:
         """
         self._measuring = Measuring(*self._made_from)
 
-    def score(self, captions: Sequence[str], grids: Sequence[Image.Image], layout: Layout) -> Scores:
-        """
-        Args:
-            captions: of the grids.
-            grids: RGB, at the size of the layout.
-        """
-        measuring, scale = self._measuring, self._measuring.scale
-        found = [
-            measure(measuring.vectors(pixels.cut(grid, layout), GenerationRequest(caption)), measuring.trained)
-            for caption, grid in zip(captions, grids, strict=True)
-        ]
-        followed, kept = (np.array([[of(one)] for one in found]) for of in (scale.followed, scale.kept))
+    def score(self, grids: Sequence[DrawnGrid], layout: Layout) -> Scores:
+        """Scores at least one grid."""
+        grades = [self._measuring.grade(one.image, layout, one.caption, one.given) for one in grids]
+        counts = counting(np.array([one.told_each for one in grades]))
+        followed, kept = (
+            np.array(values, np.float64)[counts, None]
+            for values in ([one.followed for one in grades], [one.kept for one in grades])
+        )
         return Scores(
-            score=Draws(len(found), 1).score(followed, kept)[0],
-            followed=float(followed.mean()),
+            score=Draws(len(kept), 1).score(followed, kept)[0],
+            followed=float(np.mean([one.followed for one in grades])),
             kept=float(kept.mean()),
-            copies=sum(map(scale.is_copy, found)) / len(found),
-            memorised=sum(map(scale.is_memorised, found)) / len(found),
+            copies=float(np.mean([one.copy for one in grades])),
+            memorised=float(np.mean([one.memorised for one in grades])),
+            malformed=float(np.mean([one.malformed for one in grades])),
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iclora.evaluation.instruments import Instruments
-from iclora.evaluation.results import Drawn
 from pipeline import pixels
 from pipeline.errors import BadInput
 from pipeline.records import Layout, TrainingSample
@@ -16,15 +15,38 @@ from pipeline.task import Task
 from pipeline.text import grammar, looks
 from training import dataset
 from training.evaluation import seams
-from training.evaluation.measures import Floats, Vectors, calibrate, measure, panels_of
-from training.generator import GenerationRequest
+from training.evaluation.measures import Floats, Measures, Vectors, calibrate, measure, panels_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
+@dataclass(frozen=True)
+class Grade:
+    """What is measured of one drawn grid, on the scale of a run's own."""
+
+    measures: Measures
+    followed: float
+    """0 as shuffled real grids, 1 as real ones; 0 for copies and malformed grids."""
+    kept: float
+    copy: bool
+    """Whether two of its panels are the same picture."""
+    memorised: bool
+    """Whether one of its panels is one that was trained on."""
+    varied: float
+    """How much the scene changes: 0 if it stays the same, 1 as in real grids."""
+    kept_subjects: float | None
+    """As `kept`, of subjects cut out of their panels; None without a detector."""
+    told_each: bool
+    """Whether each panel's own text tells what the others do, which the base draws too."""
+    malformed: bool
+    """Whether its panels are not where the layout says."""
+    faults: str
+    """What is malformed, such as "panel 2 is blank"."""
+
+
 class Measuring:
-    """Vectors of grids, and the scale of a run's own.
+    """Grades drawn grids on the scale of a run's own.
 
     Args:
         given: panels, from 0, that are not drawn but given.
@@ -40,7 +62,7 @@ class Measuring:
             [self._vectors(panels_in(sample), sample.text) for sample in side] for side in (data.held_out, data.train)
         )
         self._real = dict(zip((sample.text for sample in data.held_out), held_out, strict=True)) if given else {}
-        self.trained = panels_of(trained)
+        self._trained = panels_of(trained)
         try:
             self.scale = calibrate(held_out, trained)
         except ValueError as error:
@@ -48,14 +70,32 @@ class Measuring:
                 f"nothing can be measured on this run: {error}; add grids, or use another scorer."
             ) from error
 
-    def tells_looks_each_time(self, prompt: str) -> bool:
-        """Whether each panel's own text tells what the others do, which the base draws too."""
-        return looks.in_every_panel(grammar.parse(prompt, self._task))
-
-    def vectors(self, panels: Sequence[Image.Image], request: GenerationRequest) -> Vectors:
-        """What is measured of a drawn grid."""
-        found, real = self._vectors(panels, request.prompt), self._real.get(request.prompt)
-        return replace(found, given=tuple(request.given), real_NE=real.looks_NE if real and request.given else None)
+    def grade(self, grid: Image.Image, layout: Layout, prompt: str, given: Collection[int] = ()) -> Grade:
+        """
+        Args:
+            grid: at the size of the layout.
+            given: panels, from 0, that were given.
+        """
+        real = self._real.get(prompt) if given else None
+        vectors = replace(
+            self._vectors(pixels.cut(grid, layout), prompt),
+            given=tuple(given),
+            real_NE=real.looks_NE if real else None,
+        )
+        found, scale = measure(vectors, self._trained), self.scale
+        faults, subjects = seams.faults(grid, layout, given), scale.kept_subjects(found)
+        return Grade(
+            measures=found,
+            followed=0.0 if faults else scale.followed(found),
+            kept=0.0 if faults else scale.kept(found),
+            copy=scale.is_copy(found),
+            memorised=scale.is_memorised(found),
+            varied=scale.varied(found),
+            kept_subjects=0.0 if faults and subjects is not None else subjects,
+            told_each=looks.in_every_panel(grammar.parse(prompt, self._task)),
+            malformed=bool(faults),
+            faults="; ".join(faults),
+        )
 
     def _vectors(self, panels: Sequence[Image.Image], text: str) -> Vectors:
         caption = grammar.parse(text, self._task)
@@ -67,37 +107,3 @@ class Measuring:
 def panels_in(sample: TrainingSample) -> list[Image.Image]:
     """The panels of a real grid."""
     return pixels.cut(pixels.open_image(Path(sample.path)), sample.layout)
-
-
-def measured(
-    name: str,
-    requests: Sequence[GenerationRequest],
-    drawn: Sequence[Image.Image],
-    layout: Layout,
-    measuring: Measuring,
-    folder: Path,
-) -> Iterator[Drawn]:
-    """Writes and measures the grids that a candidate has drawn."""
-    home, scale = Path(name.replace("/", "_")), measuring.scale
-    (folder / home).mkdir(parents=True, exist_ok=True)
-    for number, (request, grid) in enumerate(zip(requests, drawn, strict=True), 1):
-        file = home / f"{number:04d}.png"
-        grid.save(folder / file)
-        found = measure(measuring.vectors(pixels.cut(grid, layout), request), measuring.trained)
-        faults, subjects = seams.faults(grid, layout, request.given), scale.kept_subjects(found)
-        yield Drawn(
-            name,
-            request.prompt,
-            request.seed,
-            file,
-            found,
-            0.0 if faults else scale.followed(found),
-            0.0 if faults else scale.kept(found),
-            scale.is_copy(found),
-            scale.is_memorised(found),
-            varied=scale.varied(found),
-            kept_subjects=0.0 if faults and subjects is not None else subjects,
-            told_each=measuring.tells_looks_each_time(request.prompt),
-            malformed=bool(faults),
-            faults="; ".join(faults),
-        )

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from iclora.evaluation.judge import Judgement
+from iclora.evaluation.measuring import Grade
 from training.evaluation import statistics
-from training.evaluation.measures import Measures, Scale
+from training.evaluation.measures import Scale
 from training.evaluation.statistics import Draws, Estimate, Numbers
 from training.results import own_file
 
@@ -25,8 +27,8 @@ ALONE = 2
 """Results where a single LoRA is compared with its base."""
 
 
-@dataclass(frozen=True)
-class Drawn:
+@dataclass(frozen=True, kw_only=True)
+class Drawn(Grade):
     """One grid of an evaluation."""
 
     candidate: str
@@ -34,24 +36,6 @@ class Drawn:
     seed: int
     file: Path
     """Relative to the evaluation's folder."""
-    measures: Measures
-    followed: float
-    """0 as shuffled real grids, 1 as real ones; 0 for copies and malformed grids."""
-    kept: float
-    copy: bool
-    """Whether two of its panels are the same picture."""
-    memorised: bool
-    """Whether one of its panels is one that was trained on."""
-    varied: float
-    """How much the scene changes: 0 if it stays the same, 1 as in real grids."""
-    kept_subjects: float | None
-    """As `kept`, of subjects cut out of their panels; None without a detector."""
-    told_each: bool
-    """Whether each panel's own text tells what the others do, which the base draws too."""
-    malformed: bool = False
-    """Whether its panels are not where the layout says."""
-    faults: str = ""
-    """What is malformed, such as "panel 2 is blank"."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +180,8 @@ class Evaluation:
         """Every grid with its figures, one row each."""
         import pandas as pd
 
-        rows = [asdict(one) | asdict(one.measures) for one in self.grids]
+        first = ("candidate", "prompt", "seed", "file")
+        rows = [{name: getattr(one, name) for name in first} | asdict(one) | asdict(one.measures) for one in self.grids]
         table = pd.DataFrame(rows).drop(columns="measures")
         if self.judgements:
             table["judge_follows"] = [one.follows for one in self.judgements]
@@ -238,7 +223,7 @@ def compare(grids: Sequence[Drawn], prompts: int, seeds: int) -> tuple[Result, .
     names = list(dict.fromkeys(one.candidate for one in grids))
     columns = {name: _columns(grids, name, prompts, seeds) for name in names}
     each = np.array([one.told_each for one in grids[: prompts * seeds : seeds]])
-    counts = ~each if not each.all() else each
+    counts = counting(each)
     draws = Draws(int(counts.sum()), seeds)
     scores = {name: draws.score(values["followed"][counts], values["kept"][counts]) for name, values in columns.items()}
     apart = {name: statistics.difference(scores[name], scores[BASE]) for name in names if name != BASE}
@@ -264,6 +249,15 @@ def compare(grids: Sequence[Drawn], prompts: int, seeds: int) -> tuple[Result, .
         )
         for name, values in columns.items()
     )
+
+
+def counting(each_P: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The prompts by which it is judged whether panels keep together: those that tell looks once, or all if none does.
+
+    Args:
+        each_P: whether a prompt tells the looks in each panel.
+    """
+    return each_P if each_P.all() else ~each_P
 
 
 def _mean(values_PS: Numbers) -> Estimate:

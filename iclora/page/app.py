@@ -22,7 +22,7 @@ from iclora.page.errors import Unknown
 from iclora.page.jobs import Jobs
 from iclora.page.session import ReviewSession, Stale, Step
 from pipeline import pixels
-from pipeline.records import Decision
+from pipeline.records import Decision, Row
 
 THUMBNAIL = 320
 """Longest side in pixels of an image that is offered for a panel."""
@@ -102,13 +102,17 @@ def _look(app: FastAPI, session: ReviewSession, jobs: Jobs, page: str) -> None:
         return HTMLResponse(page)
 
     @app.get("/rows")
-    async def rows() -> dict[str, Any]:
-        return await jobs.in_turn(views.state, session)
+    async def rows() -> Response:
+        return Response(await jobs.in_turn(views.state, session), media_type="application/json")
+
+    @app.get("/rows/{grid}")
+    async def row(grid: str) -> dict[str, Any]:
+        return await jobs.in_turn(views.one, session, grid)
 
     @app.get("/rows/{grid}/picture")
     async def picture(grid: str) -> FileResponse:
         path = session.run.folder / (await jobs.in_turn(session.row, grid)).grid.path
-        if not path.is_file():
+        if not await jobs.aside(path.is_file):
             raise Unknown(
                 f"{path} is gone; stop the page and run '{session.run.command('dataset')}', which draws it again."
             )
@@ -162,8 +166,7 @@ def _judge(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
     async def check(grid: str, said: Typed) -> dict[str, Any]:
         row = await jobs.in_turn(session.row, grid)
         async with checking:
-            caption = await jobs.aside(session.check, row, said.text, said.people)
-        return views.text_of(caption, session.task, None if said.people else said.text)
+            return await jobs.aside(_checked, session, row, said)
 
     @app.post("/rows/{grid}/score")
     async def score(grid: str, said: Typed) -> list[dict[str, Any]]:
@@ -174,11 +177,20 @@ def _judge(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
     @app.post("/rows/{grid}/ask")
     async def ask(grid: str) -> dict[str, Any]:
         row, machine, place = await jobs.in_turn(
-            lambda: (session.row(grid), session.captions().get(grid), session.place(grid))
+            lambda: (session.row(grid), session.caption(grid), session.place(grid))
         )
         async with asking:
-            caption = await jobs.aside(session.ask, row, machine.text if machine else "", place)
-        return {**views.compared(caption, row.caption.text), "problems": caption.problems}
+            return await jobs.aside(_asked, session, row, machine.text if machine else "", place)
+
+
+def _checked(session: ReviewSession, row: Row, said: Typed) -> dict[str, Any]:
+    caption = session.check(row, said.text, said.people)
+    return views.text_of(caption, session.task, None if said.people else said.text)
+
+
+def _asked(session: ReviewSession, row: Row, machine: str, place: int) -> dict[str, Any]:
+    caption = session.ask(row, machine, place)
+    return {**views.compared(caption, row.caption.text), "problems": caption.problems}
 
 
 def _thumbnail(path: Path) -> bytes:

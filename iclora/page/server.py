@@ -91,7 +91,9 @@ def serve_page(make: Callable[[Jobs, str, str], FastAPI], opened: Callable[[str]
         opened: called with the page's address as soon as it can be visited.
     """
     jobs, token = Jobs(), secrets.token_urlsafe(24)
-    with socket.socket() as door:
+    with socket.socket(
+        socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    ) as door:  # asyncio: no delay if it says TCP
         door.bind(("127.0.0.1", 0))
         door.listen()
         address = f"127.0.0.1:{door.getsockname()[1]}"

@@ -6,7 +6,9 @@ since, in another tab or through a table, the change is refused and the row is r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import gc
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,9 +18,10 @@ from iclora.page.errors import Unknown
 from iclora.run import Run
 from pipeline.cache import key_of
 from pipeline.errors import BadInput
-from pipeline.records import Caption, Decision, Grid, Person, Record, Review, Row, Score
-from pipeline.review import decisions, reviews, risk
-from pipeline.review.reviews import Change
+from pipeline.records import Caption, Decision, Person, Record, Review, Row, Score
+from pipeline.review import decisions, reviews
+from pipeline.review.current import CurrentRows
+from pipeline.review.reviews import Change, Made
 from pipeline.stages import compose
 from pipeline.stages.caption import Asking
 from pipeline.text import budget, grammar
@@ -67,26 +70,40 @@ class ReviewSession:
         self.steps: list[Step] = []
         self._shown: dict[str, list[str]] = {}
         """Texts that the captioner has written for a grid in this session."""
+        self._rows = CurrentRows(run.store, run.task, run.counter)
+        self._sequences: tuple[Made | None, dict[tuple[str, str], list[Record]]] = (None, {})
+        """The run's images by film or folder."""
 
     # ---- looking
 
+    @property
+    def _current(self) -> CurrentRows:
+        if self._rows.update():
+            gc.freeze()  # it stays; looking through all of it for cycles would hold up a request now and then
+        return self._rows
+
     def rows(self) -> list[Row]:
         """All rows, those that most need a look first."""
-        return risk.riskiest_first(self.run.reviewed())
+        return self._current.riskiest_first()
+
+    @property
+    def borderline(self) -> Container[str]:
+        """Ids of the rows that passed narrowly, when rows were last looked at."""
+        return self._rows.borderline
 
     def row(self, grid: str) -> Row:
         """
         Raises:
             Unknown: the run has no such grid.
         """
-        for row in self.run.reviewed():
-            if row.id == grid:
-                return row
-        raise Unknown(f"this run has no grid '{grid}'.")
+        row = self._current.row(grid)
+        if row is None:
+            raise Unknown(f"this run has no grid '{grid}'.")
+        return row
 
-    def captions(self) -> dict[str, Caption]:
-        """What the captioner wrote, by grid, regardless of later edits."""
-        return {caption.grid: caption for caption in self.run.store.items(Caption, "captions")}
+    def caption(self, grid: str) -> Caption | None:
+        """What the captioner wrote, regardless of later edits."""
+        return self._current.made.captions.get(grid)
 
     def facts(self) -> dict[str, Any]:
         """What the filter last found: the thresholds."""
@@ -95,17 +112,16 @@ class ReviewSession:
 
     def place(self, grid: str) -> int:
         """A grid's position in the run, which determines the names of its people."""
-        return [each.id for each in self.run.store.items(Grid, "grids")].index(grid)
+        return [*self._current.made.grids].index(grid)
 
     def record(self, record: str) -> Record:
         """
         Raises:
             Unknown: the run has no such image.
         """
-        for known in self.run.store.items(Record, "records"):
-            if known.id == record:
-                return known
-        raise Unknown(f"this run has no image '{record}'.")
+        if record not in self._current.made.records:
+            raise Unknown(f"this run has no image '{record}'.")
+        return self._rows.made.records[record]
 
     def offers(self, row: Row, panel: int) -> list[Offer]:
         """Images of the panel's own film or folder that the grid doesn't use: unused ones first, then the nearest.
@@ -114,16 +130,26 @@ class ReviewSession:
             Unknown: the grid has no such panel.
         """
         old = row.grid.group.records[self._panel(row, panel)]
-        grids = reviews.grids(self.run.store, self.task)
-        used = {record: grid.id for grid in grids for record in grid.group.origin}
-        sequence = [record for record in self.run.store.items(Record, "records") if _source(record) == _source(old)]
+        users, sequence = self._current.users, self._sequence(_source(old))
         places = {record.id: place for place, record in enumerate(sequence)}
         offers = [
-            Offer(record, used.get(record.id, "")) for record in sequence if record.id not in row.grid.group.origin
+            Offer(record, users[record.id][-1] if users.get(record.id) else "")
+            for record in sequence
+            if record.id not in row.grid.group.origin
         ]
         here = places.get(old.id, 0)
         offers.sort(key=lambda offer: (bool(offer.used), abs(places[offer.record.id] - here)))
         return offers[:NEIGHBOURS]
+
+    def _sequence(self, source: tuple[str, str]) -> Sequence[Record]:
+        """All images of a film or folder, in order."""
+        made, sequences = self._sequences
+        if made is not self._rows.made:
+            sequences = defaultdict(list)
+            for record in self._rows.made.records.values():
+                sequences[_source(record)].append(record)
+            self._sequences = self._rows.made, sequences
+        return sequences[source]
 
     # ---- changing
 
@@ -210,7 +236,7 @@ class ReviewSession:
         grid = step.change.review.grid
         with self._seen(grid, step.base):
             back = tuple((name, becomes, was) for name, was, becomes in step.change.fields)
-            reviews.decide(self.run.store, [Change(step.before or Review(grid, None), back)], WHO)
+            self._rows.decide(Change(step.before or Review(grid, None), back), WHO)
         self.steps.remove(step)
         return grid
 
@@ -242,7 +268,7 @@ class ReviewSession:
         """Writes a change; None if there is nothing to change."""
         if change is None:
             return None
-        reviews.decide(self.run.store, [change], WHO)
+        self._rows.decide(change, WHO)
         number = self.steps[-1].number + 1 if self.steps else 1
         step = Step(number, row.review, change, base_of(self.row(row.id)))
         self.steps.append(step)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,74 +15,83 @@ from iclora.page.session import ReviewSession, base_of
 from pipeline.consistency import thresholds
 from pipeline.consistency.thresholds import NO_LIMIT
 from pipeline.records import Caption, Row, Score
-from pipeline.review import reviews, risk
+from pipeline.review import reviews
 from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.text.markers import inside, spans
 
-BORDER = 0.1
-"""Share of the passing rows that count as borderline: those closest to their thresholds on any scorer's scale."""
+NUMBERED = re.compile(r"[ \d]+$")
+"""What tells scores of one kind apart, at the end of their names."""
 
 
-def state(session: ReviewSession) -> dict[str, Any]:
-    """Everything that the page shows when it is loaded."""
-    rows, machine = session.rows(), session.captions()
-    layout = session.task.grid_layout
-    near = borderline(rows)
-    return {
+def state(session: ReviewSession) -> bytes:
+    """What the page shows of all rows when it is loaded, as JSON; `one` has the rest of a row."""
+    layout, rows, near = session.task.grid_layout, session.rows(), session.borderline
+    content = {
         "title": session.task.title,
         "markers": session.task.markers,
         "canvas": layout.canvas,
         "boxes": layout.boxes,
         "skeleton": grammar.skeleton(session.task),
-        "rows": [row_of(row, machine, session.task, near) for row in rows],
+        "scales": scales(rows),
+        "rows": [entry(row, near) for row in rows],
     }
+    return json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def one(session: ReviewSession, grid: str) -> dict[str, Any]:
     """The current state of one row."""
-    rows = session.rows()
-    row = next(row for row in rows if row.id == grid)
-    return row_of(row, session.captions(), session.task, borderline(rows))
-
-
-def borderline(rows: Sequence[Row]) -> set[str]:
-    """Ids of the rows that passed all thresholds, but at least one of them only narrowly."""
-    margins = {row.id: risk.margin(row) for row in rows if not row.reasons}
-    measured = sorted((margin, grid) for grid, margin in margins.items() if 0 <= margin < math.inf)
-    return {grid for _, grid in measured[: math.ceil(BORDER * len(measured))]}
-
-
-def row_of(row: Row, machine: Mapping[str, Caption], task: Task, near: set[str]) -> dict[str, Any]:
-    ours = machine.get(row.id)
+    row, ours = session.row(grid), session.caption(grid)
     human = bool(row.review and (row.review.text or row.review.panels))
     return {
-        "id": row.id,
+        **entry(row, session.borderline),
         "base": base_of(row),
-        "decision": row.decision,
-        "by": "person" if row.decided else "toolkit",
         "note": row.review.note if row.review else "",
         "formed": row.grid.group.formed,
         "reasons": row.reasons,
         "picture": row.grid.path,  # a different path is a different image
         "panels": [panel.source for panel in row.grid.group.records],
-        **text_of(row.caption, task),
+        **text_of(row.caption, session.task),
         "scores": scores_of(row.scores),
         "people": people_of(row.caption),
         "word": reviews.captioners_word(row.caption.parts),
         "notes": reviews.picture_notes(row),
         "machine": compared(ours, row.caption.text) if human and ours and ours.text else None,
-        "filters": [
-            name
-            for name, yes in (
-                ("rejected", bool(row.reasons)),
-                ("borderline", row.id in near),
-                ("problems", bool(row.caption.problems)),
-                ("undecided", not row.decided or row.decision == "unsure"),
-            )
-            if yes
-        ],
     }
+
+
+def entry(row: Row, near: Container[str]) -> dict[str, Any]:
+    """A row's place among the others.
+
+    Args:
+        near: ids of the borderline rows.
+    """
+    filters = {
+        "rejected": bool(row.reasons),
+        "borderline": row.id in near,
+        "problems": bool(row.caption.problems),
+        "undecided": not row.decided or row.decision == "unsure",
+    }
+    return {
+        "id": row.id,
+        "decision": row.decision,
+        "by": "person" if row.decided else "toolkit",
+        "filters": [name for name, yes in filters.items() if yes],
+    }
+
+
+def scales(rows: Iterable[Row]) -> dict[str, tuple[float, float]]:
+    """By kind of score, the least and the greatest of all values and thresholds, for the bars."""
+    found: dict[str, tuple[float, float]] = {}
+    for score in (score for row in rows for score in row.scores):
+        limit = score.value if score.threshold == NO_LIMIT else score.threshold
+        if math.isfinite(score.value) and math.isfinite(limit):
+            least, most = found.get(score.name, (math.inf, -math.inf))
+            found[score.name] = min(least, score.value, limit), max(most, score.value, limit)
+    kinds: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for name, ends in found.items():
+        kinds[NUMBERED.sub("", name)].append(ends)
+    return {kind: (min(least for least, _ in ends), max(most for _, most in ends)) for kind, ends in kinds.items()}
 
 
 def text_of(caption: Caption, task: Task, raw: str | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from iclora.testing import material
 from pipeline import families, plugins, task
 from pipeline.cache import Cache
 from pipeline.captioning import instructions
-from pipeline.dataset.samples import Config
+from pipeline.dataset.samples import Config, Dataset
 from pipeline.errors import BadInput
 from pipeline.exporters import imagefolder
 from pipeline.families.base import Family, Recipe
@@ -85,9 +85,9 @@ def check_family(name: str, folder: Path) -> None:
     known = plugins.names(plugins.EXPORTERS)
     foreign = sorted(set(family.trainers) - set(known))
     assert not foreign, f"trainers must be named as exporters are ({', '.join(known)}), got {', '.join(foreign)}"
+    data = material.dataset(folder, [f'base="{name}"'])
     for exporter in known:
-        (folder / exporter).mkdir()
-        check_exporter(exporter, folder / exporter, [f'base="{name}"'])
+        _check_files(exporter, data, folder / exporter)
 
 
 def check_exporter(name: str, folder: Path, settings: Sequence[str] = ()) -> None:
@@ -97,11 +97,14 @@ def check_exporter(name: str, folder: Path, settings: Sequence[str] = ()) -> Non
         folder: an empty folder to work in.
         settings: of the task, as for `--set`.
     """
-    data = material.dataset(folder, settings)
+    _check_files(name, material.dataset(folder, settings), folder / "exported")
+
+
+def _check_files(name: str, data: Dataset, folder: Path) -> None:
     module = plugins.load(plugins.EXPORTERS, name)
     written = []
     for home in (folder / "one", folder / "other"):
-        home.mkdir()
+        home.mkdir(parents=True)
         if module is not imagefolder:
             imagefolder.write(data, home)
         before = _contents(home)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pipeline.cache import Cache, key_of
 from pipeline.captioning.protocol import GIVEN_UP, Answer, Captioner, Question
 
 RUNS = 3
 """A question that gets no answer in this many runs is given up."""
+KNOWN = 64
+"""Most results from known answers that wait while the captioner is at work on other questions."""
 TAKEN = ("tokens", "read", "seconds", "cost")
 """What a question costs, summed over all its runs."""
 
@@ -25,6 +30,27 @@ class Told(NamedTuple):
     answer: Answer
     asked: bool
     """Whether the captioner was asked; else it had been asked before."""
+
+
+class Case(Protocol):
+    """Something that is asked about, perhaps several times."""
+
+    question: Question
+    key: str
+    """Under which the answer to the question is kept."""
+
+
+@dataclass
+class _Place:
+    """A question among others."""
+
+    place: int
+    question: Question
+    key: str
+
+
+C = TypeVar("C", bound=Case)
+R = TypeVar("R")
 
 
 class Answers:
@@ -49,19 +75,99 @@ class Answers:
 
         A failed one is asked again by the next run, and given up after RUNS.
         """
-        keys = [self._key(question) for question in questions]
         missing = []
-        for place, key in enumerate(keys):
-            if (answer := self._find(key)) is None:
-                missing.append(place)
+        for place, question in enumerate(questions):
+            key = self.key(question)
+            if (answer := self.find(key)) is None:
+                missing.append(_Place(place, question, key))
             else:
-                self.known += 1
                 yield Told(place, answer, asked=False)
-        if not missing:
-            return
-        for number, answer in self._captioner.ask([questions[place] for place in missing]):
+        for case, answer in self.ask(missing):
+            yield Told(case.place, answer, asked=True)
+
+    def settle(self, cases: Iterator[C], take: Callable[[C, Answer, bool], R | None]) -> Iterator[R]:
+        """Asks about cases until each is settled; gives results as they come.
+
+        The next case is taken when the captioner can begin with it. None waits for another one, except that questions
+        which arise from the last answers of all are asked when these have come.
+
+        Args:
+            take: given a case, the answer to its question and whether the captioner was asked, gives the case's result,
+                or None if the case has another question now.
+        """
+        again: deque[C] = deque()
+        settled: deque[R] = deque()
+
+        def taken(case: C, answer: Answer, asked: bool) -> None:
+            result = take(case, answer, asked)
+            if result is None:
+                again.append(case)
+            else:
+                settled.append(result)
+
+        def unknown() -> Iterator[C]:
+            while len(settled) < KNOWN and (case := again.popleft() if again else next(cases, None)) is not None:
+                if answer := self.find(case.key):
+                    taken(case, answer, False)
+                else:
+                    yield case
+
+        while True:
+            left = unknown()
+            first = next(left, None)
+            if first is None and not settled:
+                return
+            yield from _drained(settled)
+            if first is not None:
+                with closing(self.ask(itertools.chain([first], left))) as answers:
+                    for case, answer in answers:
+                        taken(case, answer, asked=True)
+                        yield from _drained(settled)
+
+    def key(self, question: Question) -> str:
+        """Under which the answer to a question is kept."""
+        return key_of(
+            captioner=self.identity,
+            pixels=[(panel.size, hashlib.sha256(panel.tobytes()).hexdigest()) for panel in question.panels],
+            texts=question.texts,
+            markers=question.markers,
+            instruction=question.instruction,
+            earlier=[(turn.answer, turn.faults) for turn in question.earlier],
+        )
+
+    def find(self, key: str) -> Answer | None:
+        """What is known about a question: its answer, or that it was given up; None if it has to be asked."""
+        reply = self._known(key)
+        failures = _failures(reply)
+        found = _unanswered(failures) if len(failures) >= RUNS else None
+        if "text" in reply:
+            found = Answer(_whole(reply["text"]), finished=reply["finished"])
+        self.known += found is not None
+        return found
+
+    def ask(self, cases: Iterable[C]) -> Generator[tuple[C, Answer]]:
+        """Asks the captioner about cases whose answers are not known; gives answers as they come."""
+        asked: dict[int, C] = {}
+
+        def questions() -> Iterator[Question]:
+            for place, case in enumerate(cases):
+                asked[place] = case
+                yield case.question
+
+        for place, answer in self._given(questions()):
+            case = asked.pop(place)
             self.asked += 1
-            yield Told(missing[number], self._keep(keys[missing[number]], answer), asked=True)
+            yield case, self._keep(case.key, answer)
+
+    def _given(self, questions: Iterator[Question]) -> Iterator[tuple[int, Answer]]:
+        if getattr(self._captioner, "streams", False):
+            yield from self._captioner.ask(questions)  # type: ignore[arg-type]
+            return
+        start = 0
+        while batch := list(itertools.islice(questions, self._captioner.batch)):
+            for place, answer in self._captioner.ask(batch):
+                yield start + place, answer
+            start += len(batch)
 
     def spent(self) -> dict[str, Any]:
         """What all answers that this captioner ever gave to this instruction in the run's folder have cost.
@@ -93,28 +199,15 @@ class Answers:
         self._cache.put_reply(key, kept | {"text": text, "finished": answer.finished})
         return replace(answer, text=text)
 
-    def _find(self, key: str) -> Answer | None:
-        """What is known about a question: its answer, or that it was given up; None if it has to be asked."""
-        reply = self._known(key)
-        failures = _failures(reply)
-        if "text" in reply:
-            return Answer(_whole(reply["text"]), finished=reply["finished"])
-        return _unanswered(failures) if len(failures) >= RUNS else None
-
     def _known(self, key: str) -> dict[str, Any]:
         """What is kept about a question; nothing if there is no file, or one that we have not written."""
         reply = self._cache.get_reply(key) or {}
         return reply if _is_ours(reply) else {}
 
-    def _key(self, question: Question) -> str:
-        return key_of(
-            captioner=self.identity,
-            pixels=[(panel.size, hashlib.sha256(panel.tobytes()).hexdigest()) for panel in question.panels],
-            texts=question.texts,
-            markers=question.markers,
-            instruction=question.instruction,
-            earlier=[(turn.answer, turn.faults) for turn in question.earlier],
-        )
+
+def _drained(held: deque[R]) -> Iterator[R]:
+    while held:
+        yield held.popleft()
 
 
 def _unanswered(failures: Sequence[str]) -> Answer:

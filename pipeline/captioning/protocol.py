@@ -73,6 +73,9 @@ class Captioner(Protocol):
 
     It can be pickled at any time and is light then: another process gets its options and loads weights of its own. No
     key or password is in what is pickled.
+
+    One with `streams = True` is given an iterator in place of a sequence, and takes the next question when it can begin
+    with it; so no question waits for the slowest of a batch.
     """
 
     batch: int

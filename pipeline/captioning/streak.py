@@ -9,10 +9,14 @@ MOST = 8
 
 
 class Streak:
-    """How often the captioner has failed in the same way since it last gave a caption, over all batches of a stage."""
+    """How often the captioner has failed in the same way since it last gave a caption, over all batches of a stage.
+
+    Attributes:
+        length: how often; 0 after an answer.
+    """
 
     def __init__(self) -> None:
-        self._kind, self._length = "", 0
+        self._kind, self.length = "", 0
 
     def add(self, failure: str) -> None:
         """
@@ -23,9 +27,9 @@ class Streak:
             BadInput: it is the last of MOST in a row of one kind.
         """
         kind, _, detail = failure.partition(": ")
-        self._length = self._length + 1 if kind and kind == self._kind else int(bool(kind))
+        self.length = self.length + 1 if kind and kind == self._kind else int(bool(kind))
         self._kind = kind
-        if self._length >= MOST:
+        if self.length >= MOST:
             raise BadInput(
                 f"the captioner failed on {MOST} grids in a row ({kind}: {detail}); the captions made so far are kept, "
                 "and the same command resumes."

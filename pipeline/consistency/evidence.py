@@ -75,7 +75,10 @@ def _wanted(task: Task) -> set[str]:
 
 def histograms(records: Sequence[Record]) -> np.ndarray:
     """Colour histograms, records x bins."""
-    return np.array([list(bytes.fromhex(record.histogram)) for record in records], np.float32)
+    found = np.empty((len(records), len(records[0].histogram) // 2 if records else 0), np.float32)
+    for row, record in enumerate(records):
+        found[row] = np.frombuffer(bytes.fromhex(record.histogram), np.uint8)
+    return found
 
 
 def looks_of(caption: Caption) -> list[list[str]]:

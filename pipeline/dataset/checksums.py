@@ -7,7 +7,7 @@ the data; people may edit them (some trainers have paths to be filled in), and t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from pipeline import files
@@ -19,9 +19,14 @@ READ = (".png", ".txt")
 """Endings of files that trainers take for data if they find one more of them; caches, which they write, have others."""
 
 
-def write(folder: Path, names: Iterable[str]) -> None:
-    """Writes the list of these files, given by their paths in the folder."""
-    files.write(folder / FILE, listing({name: files.digest(folder / name) for name in names}))
+def write(folder: Path, names: Iterable[str], known: Mapping[str, str] = {}) -> None:
+    """Writes the list of these files, given by their paths in the folder.
+
+    Args:
+        known: hashes of some, which are not read again.
+    """
+    hashes = {name: known.get(name) or files.digest(folder / name) for name in names}
+    files.write(folder / FILE, listing(hashes))
 
 
 def listing(hashes: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ class Looks:
 
     def take(self, rows: np.ndarray) -> Looks:
         """Some of the pictures."""
+        if np.array_equal(rows, np.arange(len(self.records))):
+            return self
         vectors = None if self.vectors is None else self.vectors[rows]
         return Looks([self.records[row] for row in rows], self.colours[rows], vectors)
 
@@ -56,8 +59,13 @@ def preference(records: Sequence[Record]) -> np.ndarray:
 
     It does not depend on the order of the records.
     """
-    keys = [
-        (-one.width * one.height, -one.sharpness, natural(one.source), one.position.shot, one.position.page, one.id)
-        for one in records
-    ]
-    return np.array(sorted(range(len(records)), key=keys.__getitem__), int)
+
+    def worth(row: int) -> tuple[int, float]:
+        return -records[row].width * records[row].height, -records[row].sharpness
+
+    def place(row: int) -> tuple[object, ...]:
+        one = records[row]
+        return natural(one.source), one.position.shot, one.position.page, one.id
+
+    alike = itertools.groupby(sorted(range(len(records)), key=worth), worth)
+    return np.array([row for _, rows in alike for row in sorted(rows, key=place)], int)

@@ -6,7 +6,7 @@ The hash alone is not enough: it knows no colours, and many a picture that shows
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -42,12 +42,20 @@ def copies(looks: Looks, order: np.ndarray, limits: Limits, fixed: int) -> Itera
 
     Copies are not passed on along a chain: each is one of a picture that stays.
     """
-    forms = [_forms(record, limits.bits) for record in looks.records]
-    near = _near([value for one in forms for value in one.values()], limits.bits)
+    every = (value for record in looks.records for value in _forms(record, limits.bits).values())
+    values, counts = np.unique(np.fromiter(every, np.uint64), return_counts=True)
+    near = _near(values, limits.bits)
+    telling = {*values[counts > 1].tolist(), *near}
+    """The hashes by which anything is found; nearly all pictures have none."""
+    forms = {
+        row: some
+        for row, record in enumerate(looks.records)
+        if (some := {turn: value for turn, value in _forms(record, limits.bits).items() if value in telling})
+    }
     staying: dict[int, dict[int, str]] = defaultdict(dict)
     """By hash, the rows that stay and have it, and what is done to them then."""
-    rank = {row: place for place, row in enumerate(order.tolist())}
-    for row in order.tolist():
+    rank = {row: place for place, row in enumerate(order.tolist()) if row in forms}
+    for row in (row for row in order.tolist() if row in forms):
         found: dict[int, str] = {}
         for turn, value in forms[row].items() if row >= fixed else ():
             for hash_ in (value, *near.get(value, ())):
@@ -74,9 +82,12 @@ def _forms(record: Record, bits: int) -> dict[str, int]:
     return {AS_IT_IS: own} | other
 
 
-def _near(values: Sequence[int], bits: int) -> dict[int, list[int]]:
-    """By hash, the other hashes within so many bits."""
-    every = np.unique(np.array(values, np.uint64))
+def _near(every: np.ndarray, bits: int) -> dict[int, list[int]]:
+    """By hash, the other hashes within so many bits.
+
+    Args:
+        every: each hash once, sorted.
+    """
     near: dict[int, list[int]] = defaultdict(list)
     one, other = index.pairs(every, bits)
     for first, second in zip(every[one].tolist(), every[other].tolist(), strict=True):

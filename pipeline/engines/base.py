@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from pipeline.errors import Stopped
-from pipeline.progress import Progress
+from pipeline.progress import LOG, Progress
 from pipeline.records import Rejected
 from pipeline.store import TABLES, Item, Keyed, Mark, Store
 
@@ -59,6 +59,9 @@ class Stage(Generic[In]):
     """What the results depend on besides the inputs; part of the stage's fingerprint."""
     batch: int | None = None
     """Inputs per call and per transaction; None gives all at once, for stages that must see everything."""
+    streams: bool = False
+    """Whether `run` may be given all inputs at once, since it takes one after the other and gives one result per input,
+    in their order, as soon as it has it; then `batch` says how many results are stored in one transaction."""
     workers: int = 1
     """Batches that may be under way at once on this machine, in threads or processes as the engine is told."""
     needs: Literal["core", "gpu", "server"] = "core"
@@ -85,7 +88,7 @@ class Stage(Generic[In]):
 
 # ---- what an engine is
 
-Results = tuple[list[Item | Rejected | Facts], Stopped | None]
+Results = tuple[list[Item | Rejected | Facts], BaseException | None]
 """What a batch came to, and why the stage ended early, if it did."""
 
 
@@ -175,15 +178,15 @@ def run(
         ToolkitError: a worker was killed, or the stage ended early.
         RuntimeError: the stage lost an input (a bug of the stage, never the fault of the user's data).
     """
-    fingerprint = _fingerprint(stage, upstream)
+    wanted = fingerprint(stage, upstream)
     mark = store.mark(stage.name)
-    done_before = mark is not None and mark.done and mark.fingerprint == fingerprint
+    done_before = mark is not None and mark.done and mark.fingerprint == wanted
     if mark and done_before and stage.intact():
         return mark
     with store.working():
-        store.begin(stage.name, stage.table, fingerprint, anew=done_before or stage.batch is None)
+        store.begin(stage.name, stage.table, wanted, anew=done_before or stage.batch is None)
         found = _work(stage, inputs, store, progress, engine)
-        rejections = len(store.rejected(stage.name))
+        rejections = sum(store.rejections(stage.name).values())
         kept = store.count(stage.table) if stage.expands else len(inputs) - rejections
         facts = stage.facts(_outputs(stage, store)) | found
         store.finish(stage.name, entered=kept + rejections, kept=kept, facts=facts)
@@ -198,6 +201,7 @@ def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progre
     left = [item for item in inputs if item.id not in done]
     finished = len(inputs) - len(left)
     earlier = {item.id: item for item in _outputs(stage, store)} if stage.repeated else {}
+    failures = len(store.rejected(stage.name))
     progress(stage.name, finished, len(inputs))
     stage.prepare(left, progress)
     clock = time.perf_counter()
@@ -221,6 +225,9 @@ def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progre
         for facts in given:
             found |= {name: _added(found.get(name), value) for name, value in facts.found.items()}
         finished += len(batch)
+        failures += len(rejected)
+        if failures:
+            LOG.debug("%d rejected", failures, extra={"failures": failures})
         progress(stage.name, finished, len(inputs))
         if stopped:
             raise stopped
@@ -233,7 +240,12 @@ def _added(before: Any, value: Any) -> Any:
     return before + value if counts else value
 
 
-def _fingerprint(stage: Stage[In], upstream: str) -> str:
+def fingerprint(stage: Stage[In], upstream: str) -> str:
+    """Equal for equal inputs and config of a stage.
+
+    Args:
+        upstream: hash of the inputs' content.
+    """
     # No default=str: an object would be written by its address, and no run would ever resume.
     config = json.dumps(stage.config, sort_keys=True, default=asdict)
     return hashlib.sha256(f"{stage.name}\n{config}\n{upstream}".encode()).hexdigest()

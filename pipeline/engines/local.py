@@ -21,10 +21,11 @@ from pydantic import Field
 
 from pipeline import plugins
 from pipeline.engines import base
-from pipeline.engines.base import In, Results, Stage, batches, capacity, whole
+from pipeline.engines.base import Facts, In, Results, Stage, batches, capacity, whole
 from pipeline.errors import ToolkitError
 from pipeline.progress import Progress
-from pipeline.store import Mark, Store
+from pipeline.records import Rejected
+from pipeline.store import Item, Mark, Store
 
 
 class Options(plugins.Options):
@@ -58,6 +59,9 @@ class Local:
 
     def results(self, stage: Stage[In], inputs: Sequence[In]) -> Iterator[tuple[Sequence[In], Results]]:
         """Batches with their results, in order; at most twice as many batches as workers are under way."""
+        if stage.streams:
+            yield from _streamed(stage, inputs, stage.batch or max(len(inputs), 1))
+            return
         if stage.workers == 1:
             for batch in batches(inputs, stage.batch):
                 yield batch, whole(stage.run, batch)
@@ -92,6 +96,27 @@ def run(
     """Brings one stage to its end on this machine, as `base.run` does."""
     engine = Local(Options(), processes=processes)
     return base.run(stage, inputs, store, upstream=upstream, progress=progress, engine=engine)
+
+
+def _streamed(stage: Stage[In], inputs: Sequence[In], size: int) -> Iterator[tuple[Sequence[In], Results]]:
+    """Inputs with their results as these come. What the stage gave before it ended early is kept, whatever ended it."""
+    left = {item.id: item for item in inputs}
+    results = iter(stage.run(inputs))
+    while left:
+        made: list[Item | Rejected | Facts] = []
+        settled: set[str] = set()
+        ended: BaseException | None = None
+        try:
+            while len(settled) < size or len(settled) == len(left):  # facts may follow the last result
+                made.append(result := next(results))
+                if not isinstance(result, Facts):
+                    settled |= {result.origin} if isinstance(result, Rejected) else set(stage.origin(result))
+        except BaseException as error:  # raised again once the results are stored
+            ended = error
+        batch = list(left.values()) if ended else [left[one] for one in settled if one in left]
+        for item in batch:
+            del left[item.id]
+        yield batch, (made, None if isinstance(ended, StopIteration) else ended)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ A line break would add an empty caption for trainers that pick one of several li
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 from PIL import Image
 
+from pipeline import files
 from pipeline.dataset.samples import MASKS, Config, Dataset, Sample
 from pipeline.records import Layout
 
@@ -31,15 +33,18 @@ def write(data: Dataset, folder: Path) -> Config:
         samples = [sample for sample in data.samples if sample.side == side]
         (folder / side).mkdir()
         for sample in samples:
-            shutil.copyfile(data.run / sample.row.grid.path, folder / sample.file)
+            # A picture is shared with the run only if the run can tell whether it was altered.
+            place = files.share if sample.row.grid.pixels else shutil.copyfile
+            place(data.run / sample.row.grid.path, folder / sample.file)
             (folder / sample.file).with_suffix(".txt").write_text(sample.text, encoding="utf-8")
         lines = [json.dumps(_entry(sample, data), ensure_ascii=False) for sample in samples]
         (folder / side / "metadata.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         if data.task.condition and samples:
             (folder / MASKS[side]).mkdir()
-            mask = draw_mask(data.task.grid_layout, data.task.condition)
+            mask = io.BytesIO()
+            draw_mask(data.task.grid_layout, data.task.condition).save(mask, "PNG")
             for sample in samples:
-                mask.save(folder / sample.mask)
+                (folder / sample.mask).write_bytes(mask.getvalue())
     return Config("datasets", tuple(f"{side}/metadata.jsonl" for side in data.sides))
 
 

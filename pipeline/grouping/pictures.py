@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.consistency import evidence
-from pipeline.consistency.likeness import Likeness
+from pipeline.consistency.likeness import ByVector, Likeness
 from pipeline.consistency.thresholds import RULES
 from pipeline.duplicates.base import Limits, Looks
 from pipeline.records import Record
@@ -36,14 +36,16 @@ class Pictures:
         Args:
             vectors: the scorer's image vectors, one row per record; None without a scorer.
         """
-        looks = look_at(records, vectors)
+        measures = evidence.from_pictures(task, records, vectors)
+        colours = measures.get("colours")
+        looks = look_at(records, vectors, colours.rows if isinstance(colours, ByVector) and records else None)
         compared = looks.colours if vectors is None else np.nan_to_num(vectors.astype(np.float32))
         return cls(
             {record.id: row for row, record in enumerate(records)},
             looks,
             compared / np.maximum(np.linalg.norm(compared, axis=-1, keepdims=True), 1e-9),
             "colours" if vectors is None else "pictures",
-            evidence.from_pictures(task, records, vectors),
+            measures,
         )
 
     def rows_of(self, groups: Sequence[Sequence[Record]]) -> np.ndarray:
@@ -68,10 +70,15 @@ class Pictures:
         return unit
 
 
-def look_at(records: Sequence[Record], vectors: np.ndarray | None) -> Looks:
-    """What copies are found by."""
-    histograms = evidence.histograms(records) if records else np.zeros((0, 1), np.float32)
-    return Looks(records, histograms / np.maximum(np.linalg.norm(histograms, axis=-1, keepdims=True), 1e-9), vectors)
+def look_at(records: Sequence[Record], vectors: np.ndarray | None, colours: np.ndarray | None = None) -> Looks:
+    """What copies are found by.
+
+    Args:
+        colours: the histograms as unit vectors, if the caller has them.
+    """
+    if colours is None:
+        colours = ByVector(evidence.histograms(records) if records else np.zeros((0, 1), np.float32)).rows
+    return Looks(records, colours, vectors)
 
 
 def limits(part: GroupSection, kind: str) -> Limits:

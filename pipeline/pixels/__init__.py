@@ -1,6 +1,6 @@
 """Pictures: opened upright and in sRGB whatever their format, fitted to panels, and grids cut into panels.
 
-file -> opening (formats, guards, orientation) -> colour (coding, profiles, hdr) -> subject (faces) -> fitting
+file -> opening (formats, guards, orientation) -> colour (coding, profiles, hdr) -> subject (faces) -> fitting -> png
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pipeline.pixels.opening import (
     Opened,
     frames,
     is_sequence,
-    is_whole,
     open_image,
     open_sized,
     upright_size,
@@ -37,7 +36,6 @@ __all__ = [
     "frames",
     "installed",
     "is_sequence",
-    "is_whole",
     "open_image",
     "open_sized",
     "upright_size",

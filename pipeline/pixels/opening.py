@@ -135,16 +135,6 @@ def frames(path: Path) -> Iterator[Image.Image]:
             earlier = digest
 
 
-def is_whole(path: Path, size: tuple[int, int]) -> bool:
-    """Whether a PNG file can be decoded to its end, with the right checksums and this width and height."""
-    try:
-        with files.open_regular(path, MOST_BYTES) as file, Image.open(file, formats=("PNG",)) as image:
-            image.verify()  # the checksums, which decoding passes over
-        return open_image(path).size == size
-    except Exception:  # as in `_opened`
-        return False
-
-
 class _Picture(Protocol):
     """A picture whose header has been read."""
 

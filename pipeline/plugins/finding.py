@@ -68,7 +68,17 @@ def find(kind: Kind | ModuleType, name: str) -> Plugin:
                 f"{kind.group} and install its package (docs/extending.md)."
             )
         return _find_file(kind, Path(name))
-    entries = metadata.entry_points(group=kind.group)  # read once: it looks into every installed package
+    return _find_named(kind, name, metadata.entry_points(group=kind.group))
+
+
+def _find_named(kind: Kind, name: str, entries: metadata.EntryPoints) -> Plugin:
+    """
+    Args:
+        entries: of the kind's group. Reading them looks into every installed package, so it is done once.
+
+    Raises:
+        BadInput: as in `find`.
+    """
     asked, known = name, _names(kind, entries)
     name = next((one for one in known if one.replace("_", "-") == asked.replace("_", "-")), asked)
     targets = {_target(kind, kind.package, name): OWN} if name in _own(kind) else {}
@@ -102,9 +112,11 @@ def usable(kind: Kind | ModuleType) -> Iterator[tuple[Plugin, ModuleType]]:
     Raises:
         BadInput: one of the toolkit's own can't be loaded.
     """
-    for name in names(kind):
+    kind = kind_of(kind)
+    entries = metadata.entry_points(group=kind.group)
+    for name in _names(kind, entries):
         try:
-            plugin = find(kind, name)
+            plugin = _find_named(kind, name, entries)
             module = plugin.load()
         except BadInput as error:
             leave_out(kind, name, error)

@@ -35,6 +35,8 @@ from pipeline.task import Task
 from pipeline.text import grammar
 
 FILE = "decisions.jsonl"
+TAIL = 4096
+"""Bytes before the end of what was read that must stand there still for the rest to count as new lines."""
 PATIENCE = 5.0
 """Seconds to wait for another process that is just deciding something."""
 
@@ -178,14 +180,61 @@ def read(folder: Path) -> Log:
     Raises:
         BadInput: the file can't be opened.
     """
-    file = folder / FILE
+    return parse(_content(folder / FILE, 0))
+
+
+def _content(file: Path, start: int) -> bytes:
     try:
         with files.open_regular(file) as opened:
-            content = opened.read()
+            opened.seek(start)
+            return opened.read()
     except FileNotFoundError:
-        return Log()
+        return b""
     except OSError as error:
         raise BadInput(f"{file} can't be read: {error.strerror or error}; it holds what you decided.") from error
+
+
+class Journal:
+    """The file as it grows: what has been read before is not read again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / FILE
+        self._state = (0, 0, 0)
+        """Of the file when it was last read: inode, size, time of the last change."""
+        self._end, self._tail = 0, b""
+        """Where the last whole line that was read ends, and what stands before that."""
+
+    def read_on(self) -> tuple[bool, Sequence[Line]]:
+        """Whether anything but new lines at the end has changed, and the new lines: all there are, if so.
+
+        Raises:
+            BadInput: the file can't be opened.
+        """
+        state = self._now()
+        if state == self._state:
+            return False, ()
+        start = self._end - len(self._tail) if state[0] == self._state[0] and state[1] > self._end else 0
+        content = _content(self._file, start)
+        known = len(self._tail) if self._tail and content.startswith(self._tail) else 0
+        if start and not known:
+            content, start = _content(self._file, 0), 0
+        whole = content.rfind(b"\n") + 1
+        self._state = state
+        self._end, self._tail = start + whole, content[max(0, whole - TAIL) : whole]
+        if content[whole:].strip():  # a line without its end, of which more may come: next time all is read
+            self._tail = b""
+        return not known, parse(content[known:]).lines
+
+    def _now(self) -> tuple[int, int, int]:
+        try:
+            found = self._file.stat()
+        except OSError:  # said when it is opened
+            return (0, 0, 0)
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def parse(content: bytes) -> Log:
+    """The lines of a file's content, or of its end from the start of a line on."""
     lines, unreadable = [], []
     for number, written in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         if not written.strip():
@@ -252,6 +301,11 @@ class Matched:
     unmatched: tuple[Unmatched, ...] = ()
 
 
+def keys_of(grid: Grid) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The keys of lines that are on a grid, as it was composed."""
+    return grid.group.origin, (grid.id,)
+
+
 def match(lines: Sequence[Line], grids: Sequence[Grid], records: Mapping[str, Record], task: Task) -> Matched:
     """Finds the grids that were decided on, by their panels, else by their picture.
 
@@ -260,7 +314,7 @@ def match(lines: Sequence[Line], grids: Sequence[Grid], records: Mapping[str, Re
         grids: as they were composed.
         records: by id, those of the run; needed only if somebody has exchanged panels.
     """
-    known = {key: grid for grid in grids for key in (grid.group.origin, (grid.id,))}
+    known = {key: grid for grid in grids for key in keys_of(grid)}
     found: dict[str, Review] = {}
     unmatched: list[Unmatched] = []
     left: list[Line] = []

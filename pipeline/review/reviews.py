@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 from pipeline.errors import BadInput, BadReply
-from pipeline.records import Caption, Decision, Grid, Parts, Person, Record, Review, Row, Scores, content_id
+from pipeline.records import Caption, Decision, Grid, Group, Parts, Person, Record, Review, Row, Scores, content_id
 from pipeline.review import decisions
 from pipeline.review.decisions import Matched
 from pipeline.store import Store
@@ -42,7 +42,8 @@ def grids(store: Store, task: Task) -> list[Grid]:
     A grid with other panels keeps its id and has a picture of its own, drawn by whoever changes the panels.
     """
     made = _made(store)
-    return _arranged(made, _decided(store, made, task))
+    word = _decided(store, made, task)
+    return [arranged_by(grid, word.reviews.get(grid.id), word.records) for grid in made]
 
 
 def decided(store: Store, task: Task) -> Matched:
@@ -59,18 +60,26 @@ def decide(store: Store, changes: Sequence[Change], who: str) -> None:
     Raises:
         BadInput: they can't be written, and none of them is.
     """
-    made = {grid.id: grid for grid in _made(store)}
-    lines = [decisions.line_on(made[one.review.grid], one.review, one.fields, who) for one in changes]
-    decisions.append(store.folder, lines)
+    write(store.folder, {grid.id: grid for grid in _made(store)}, changes, who)
 
 
-def _made(store: Store) -> list[Grid]:
+def write(folder: Path, grids: Mapping[str, Grid], changes: Sequence[Change], who: str) -> None:
+    """As `decide`, if the run's grids as they were composed have been read before."""
+    lines = [decisions.line_on(grids[one.review.grid], one.review, one.fields, who) for one in changes]
+    decisions.append(folder, lines)
+
+
+def _made(store: Store, records: Mapping[str, Record] | None = None) -> list[Grid]:
     """Every grid as it was composed.
+
+    Args:
+        records: those of the run by id, if they have been read.
 
     Raises:
         BadInput: the run was cut off after it had begun its pictures or groups anew.
     """
-    found = store.items(Grid, "grids")
+    groups = {group.id: group for group in store.items(Group, "groups", records)}
+    found = store.items(Grid, "grids", groups)
     if len(found) < store.count("grids"):
         raise BadInput(
             f"the run in {store.folder} was cut off while it measured or grouped its pictures anew, so not all of its "
@@ -86,12 +95,9 @@ def _decided(store: Store, made: Sequence[Grid], task: Task) -> Matched:
     return decisions.match(lines, made, records, task)
 
 
-def _arranged(made: Sequence[Grid], word: Matched) -> list[Grid]:
-    chosen = {grid: review.panels for grid, review in word.reviews.items() if review.panels}
-    return [
-        rearranged(grid, [word.records[record] for record in chosen[grid.id]]) if grid.id in chosen else grid
-        for grid in made
-    ]
+def arranged_by(grid: Grid, review: Review | None, records: Mapping[str, Record]) -> Grid:
+    """A composed grid with the panels that count."""
+    return rearranged(grid, [records[record] for record in review.panels]) if review and review.panels else grid
 
 
 def rearranged(grid: Grid, records: Sequence[Record]) -> Grid:
@@ -106,23 +112,24 @@ def captions(store: Store, task: Task, counter: TokenCounter) -> list[Caption]:
 
     If a person has exchanged panels, the text is theirs too, even an empty one, since ours describes other panels.
     """
-    made = _made(store)
-    return _counting(store, made, _decided(store, made, task), task, counter)
+    by_id = {grid.id: grid for grid in _made(store)}
+    said = _decided(store, [*by_id.values()], task).reviews
+    ours = {caption.grid: caption for caption in store.items(Caption, "captions")}
+    counting = (_counting(ours.get(grid), by_id.get(grid), said.get(grid), task, counter) for grid in {**ours, **said})
+    return [caption for caption in counting if caption]
 
 
-def _counting(store: Store, made: Sequence[Grid], word: Matched, task: Task, counter: TokenCounter) -> list[Caption]:
-    said = {grid: review for grid, review in word.reviews.items() if review.text or review.panels}
-    by_id = {grid.id: grid for grid in made}
-    ours = store.items(Caption, "captions")
-    # If a captioner finds panels unrelated that an earlier one described, a person's text for them still counts.
-    lacking = by_id.keys() - {caption.grid for caption in ours}
-    ours += [replace(BLANK, grid=grid) for grid in said if grid in lacking]
-    return [
-        budget.checked(_edited(caption, said[caption.grid], by_id.get(caption.grid), task), task, counter)
-        if caption.grid in said
-        else caption
-        for caption in ours
-    ]
+def _counting(
+    ours: Caption | None, grid: Grid | None, review: Review | None, task: Task, counter: TokenCounter
+) -> Caption | None:
+    """The caption of one grid that counts; None if it has none.
+
+    If a captioner finds panels unrelated that an earlier one described, a person's text for them still counts.
+    """
+    if review is None or not (review.text or review.panels):
+        return ours
+    caption = ours or replace(BLANK, grid=review.grid)
+    return budget.checked(_edited(caption, review, grid, task), task, counter)
 
 
 def _edited(caption: Caption, review: Review, grid: Grid | None, task: Task) -> Caption:
@@ -136,30 +143,60 @@ def _edited(caption: Caption, review: Review, grid: Grid | None, task: Task) -> 
     return grammar.edited(replace(caption, parts=parts), review.text, task)
 
 
+@dataclass(frozen=True)
+class Made:
+    """What the stages have made of a run's grids; everything by id, that of a grid by the grid's."""
+
+    records: Mapping[str, Record]
+    grids: Mapping[str, Grid]
+    """As they were composed, in order."""
+    captions: Mapping[str, Caption]
+    scores: Mapping[str, Scores]
+    rejected: Mapping[str, str]
+    """Why the filter rejected a grid."""
+
+    @classmethod
+    def read(cls, store: Store) -> Made:
+        """
+        Raises:
+            BadInput: the run was cut off after it had begun its pictures or groups anew.
+        """
+        records = {record.id: record for record in store.items(Record, "records")}
+        return cls(
+            records,
+            {grid.id: grid for grid in _made(store, records)},
+            {caption.grid: caption for caption in store.items(Caption, "captions")},
+            {found.grid: found for found in store.items(Scores, "scores")},
+            {row.id: row.detail for row in store.rejected("filter")},
+        )
+
+
 def rows(store: Store, task: Task, counter: TokenCounter) -> list[Row]:
-    """Every captioned grid with its scores, the decision on it and the reasons. A person's decision overrides ours.
+    """Every captioned grid with its scores, the decision on it and the reasons. A person's decision overrides ours."""
+    made = Made.read(store)
+    lines = decisions.read(store.folder).latest()
+    said = decisions.match(lines, [*made.grids.values()], made.records, task).reviews
+    found = (row_of(grid, said.get(grid), made, task, counter) for grid in made.grids)
+    return [row for row in found if row]
+
+
+def row_of(grid: str, review: Review | None, made: Made, task: Task, counter: TokenCounter) -> Row | None:
+    """The row of a grid with what was decided on it; None if it has no caption.
 
     Scores and rejections belong to the text and the panels that were scored; a grid that has others now has none.
     """
-    made = _made(store)
-    word = _decided(store, made, task)
-    counting = {caption.grid: caption for caption in _counting(store, made, word, task, counter)}
-    scores = {found.grid: found for found in store.items(Scores, "scores")}
-    rejected = {row.id: row.detail for row in store.rejected("filter")}
-    found = []
-    for grid in _arranged(made, word):
-        caption, review = counting.get(grid.id), word.reviews.get(grid.id)
-        if caption is None:
-            continue
-        scored = scores.get(grid.id)
-        fresh = scored is not None and (scored.text, scored.picture) == (caption.text, grid.path)
-        reasons = (rejected[grid.id],) if fresh and grid.id in rejected else ()
-        # Captions made of single texts have no summary, which is told; but they can be trained on.
-        doubtful = set(caption.problems) - {lint.no_summary(task)}
-        ours: Decision = "drop" if reasons else "unsure" if doubtful else "keep"
-        decision = (review.decision if review else None) or ours
-        found.append(Row(grid, caption, scored.scores if scored and fresh else (), decision, reasons, review))
-    return found
+    composed, scored = made.grids[grid], made.scores.get(grid)
+    caption = _counting(made.captions.get(grid), composed, review, task, counter)
+    if caption is None:
+        return None
+    arranged = arranged_by(composed, review, made.records)
+    fresh = scored is not None and (scored.text, scored.picture) == (caption.text, arranged.path)
+    reasons = (made.rejected[grid],) if fresh and grid in made.rejected else ()
+    # Captions made of single texts have no summary, which is told; but they can be trained on.
+    doubtful = set(caption.problems) - {lint.no_summary(task)}
+    ours: Decision = "drop" if reasons else "unsure" if doubtful else "keep"
+    decision = (review.decision if review else None) or ours
+    return Row(arranged, caption, scored.scores if scored and fresh else (), decision, reasons, review)
 
 
 def change(  # noqa: PLR0913  (one argument a field that a person may change)

@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from bisect import bisect_left, insort
+from collections.abc import Iterable
 
 from pipeline.records import Row, Score
 
+BORDER = 0.1
+"""Share of the passing rows that count as borderline: those closest to their thresholds on any scorer's scale."""
 
-def riskiest_first(rows: Sequence[Row]) -> list[Row]:
+
+class Borderline:
+    """The ids of the rows that passed all thresholds, but at least one of them only narrowly. Rows may come and go."""
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._margins: dict[str, float] = {}
+        self._sorted: list[tuple[float, str]] = []
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Row) -> None:
+        """Takes up a row that is not among them."""
+        if not row.reasons and 0 <= (found := margin(row)) < math.inf:
+            self._margins[row.id] = found
+            insort(self._sorted, (found, row.id))
+
+    def discard(self, grid: str) -> None:
+        """Leaves out a row, if it is among them."""
+        if grid in self._margins:
+            del self._sorted[self._place(grid)]
+            del self._margins[grid]
+
+    def __contains__(self, grid: object) -> bool:
+        return (
+            isinstance(grid, str)
+            and grid in self._margins
+            and self._place(grid) < math.ceil(BORDER * len(self._sorted))
+        )
+
+    def _place(self, grid: str) -> int:
+        return bisect_left(self._sorted, (self._margins[grid], grid))
+
+
+def riskiest_first(rows: Iterable[Row]) -> list[Row]:
     """Rows that the filter rejected, worst first; then those with caption problems; then the rest, borderline first."""
-    return sorted(rows, key=lambda row: (not row.reasons, not row.caption.problems, margin(row)))
+    return sorted(rows, key=rank)
+
+
+def rank(row: Row) -> tuple[bool, bool, float]:
+    """What rows are sorted by, the riskiest first."""
+    return not row.reasons, not row.caption.problems, margin(row)
 
 
 def margin(row: Row) -> float:

@@ -71,7 +71,7 @@ class Fault:
     """One sentence with the values and, where there is one, the remedy."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What a data set's listing says of a picture besides its text."""
 
@@ -91,7 +91,7 @@ class Facts:
         return str(self.sources[page].get(name) or "") if page < len(self.sources) else ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One thing in a container that may hold pictures.
 

@@ -11,7 +11,7 @@ from pipeline import files
 from pipeline.sources.base import CHUNK
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class File:
     """A file of the user's. A link keeps its own name (caches link names with endings to nameless blobs)."""
 

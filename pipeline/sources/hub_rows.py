@@ -101,9 +101,10 @@ def kept(state: Mapping[str, object], most: int, open_rows: Callable[[], dataset
             kinds = _kinds(rows.features, first or {})
             schema = _schema(kinds)
             with pq.ParquetWriter(part, schema) as writer:
-                batches = rows.take(most + 1).iter(AT_ONCE) if first else ()
-                for batch in batches:
-                    writer.write_table(_table(batch, kinds, rows.features or {}, schema, root))
+                # Not in batches of `datasets`: older versions can't join rows of which some have an empty cell.
+                stream = iter(rows.take(most + 1))
+                while some := list(itertools.islice(stream, AT_ONCE)):
+                    writer.write_table(_table(some, kinds, rows.features or {}, schema, root))
     return table
 
 
@@ -169,7 +170,11 @@ def _schema(kinds: Mapping[str, Kind]) -> pa.Schema:
 
 
 def _table(
-    batch: Mapping[str, list[Any]], kinds: Mapping[str, Kind], features: Mapping[str, Any], schema: pa.Schema, root: str
+    rows: Sequence[Mapping[str, Any]],
+    kinds: Mapping[str, Kind],
+    features: Mapping[str, Any],
+    schema: pa.Schema,
+    root: str,
 ) -> pa.Table:
     import pyarrow as pa
 
@@ -179,9 +184,7 @@ def _table(
             return [value(each, kind[:-1], inner) for each in cell] if isinstance(cell, Iterable) else None
         return _picture(cell, root) if kind == "picture" else _text(cell, feature)
 
-    columns = {
-        name: [value(cell, kind, features.get(name)) for cell in batch.get(name, [])] for name, kind in kinds.items()
-    }
+    columns = {name: [value(row.get(name), kind, features.get(name)) for row in rows] for name, kind in kinds.items()}
     return pa.Table.from_pydict(columns, schema=schema)
 
 

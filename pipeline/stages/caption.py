@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline import pixels
 from pipeline.cache import Cache
 from pipeline.captioning import instructions, replies, thoughts
+from pipeline.captioning.ahead import ahead
 from pipeline.captioning.answers import Answers
 from pipeline.captioning.protocol import CUT_OFF, FINAL, GIVEN_UP, THINKING, Answer, Captioner, Question, Turn
 from pipeline.captioning.streak import Streak
@@ -25,6 +27,8 @@ from pipeline.wording import counted
 
 KEPT = 8_000
 """Characters that are kept, and sent back with the faults, of an answer that can't be read; longer ones went astray."""
+TOGETHER = 16
+"""Most captions that are stored in one transaction. Answers are in the cache as soon as they come."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ def stage(parameters: Parameters, earlier: Sequence[Caption] = ()) -> Stage[Grid
         "captions",
         partial(caption, parameters=parameters),
         config,
-        batch=parameters.captioner.batch,
+        batch=min(parameters.captioner.batch, TOGETHER),
+        streams=not parameters.captioner.verbatim,
         needs=getattr(parameters.captioner, "needs", "server"),
         intact=lambda: not unanswered,
         facts=asking.facts,
@@ -83,7 +88,7 @@ def stage(parameters: Parameters, earlier: Sequence[Caption] = ()) -> Stage[Grid
 
 
 def caption(grids: Sequence[Grid], *, parameters: Parameters) -> Iterator[Caption | Rejected | Facts]:
-    """One caption per grid; grids that the captioner finds unrelated are rejected.
+    """One caption per grid, in their order; grids that the captioner finds unrelated are rejected.
 
     Raises:
         Stopped: the captioner can't be asked, or fails in the same way again and again.
@@ -97,8 +102,12 @@ def caption(grids: Sequence[Grid], *, parameters: Parameters) -> Iterator[Captio
 class _Open:
     """A grid that has no good caption yet."""
 
+    place: int
+    """Among the grids of the stage."""
     grid: Grid
     question: Question
+    key: str
+    """Of the question, by which its answer is kept."""
     best: Caption | None = None
     attempts: int = 0
     failure: str = ""
@@ -122,6 +131,15 @@ class _Open:
             self.best = caption
         turn = Turn(thoughts.cut(answer.text)[:KEPT], caption.problems)
         self.question = replace(self.question, earlier=(*self.question.earlier, turn))
+
+
+class _Settled(NamedTuple):
+    """What became of a grid."""
+
+    place: int
+    """Among the grids of the stage."""
+    result: Caption | Rejected
+    good: bool
 
 
 class Asking:
@@ -168,37 +186,57 @@ class Asking:
             yield f"{lacking} of {len(captions)} captions have no summary; write one in the table's column 'summary'."
 
     def caption(self, grids: Sequence[Grid]) -> Iterator[Caption | Rejected]:
-        """One caption per grid. A grid whose last answer still has faults keeps its best one, with its problems."""
+        """One caption per grid, in their order. A grid whose last answer still has faults keeps its best one, with its
+        problems."""
         if self.captioner.verbatim:
             questions = [self._question(grid) for grid in grids]
             for place, answer in self.captioner.ask(questions):
                 said = self._unanswered(answer.failure) if answer.failure else self._verbatim(answer, grids[place])
                 yield self._signed(said, grids[place], attempts=0 if answer.failure else 1)
             return
-        cases = [_Open(grid, self._question(grid)) for grid in grids]
-        try:
-            self._ask(cases)
-        except BadInput as error:
-            yield from (self._settled(case) for case in cases if case.good)
-            raise Stopped(str(error)) from error
-        yield from map(self._settled, cases)
+        waiting: dict[int, _Settled] = {}
+        unreadable: list[BadInput] = []
+        following = 0
+        with closing(ahead(self._opened, enumerate(grids))) as opened:
 
-    def _ask(self, cases: Sequence[_Open]) -> None:
-        """Asks about all cases until none waits or the attempts are used up.
+            def cases() -> Iterator[_Open]:
+                try:
+                    yield from opened
+                except BadInput as error:  # raised once the answers that are under way have come
+                    unreadable.append(error)
+
+            try:
+                for settled in self.answers.settle(cases(), self._settle):
+                    waiting[settled.place] = settled
+                    # While one question after the other fails, nobody knows whether that is the grids' fault.
+                    while following in waiting and not self.streak.length:
+                        yield waiting.pop(following).result
+                        following += 1
+                if unreadable:
+                    raise unreadable[0]
+            except BadInput as error:
+                yield from (waiting[place].result for place in sorted(waiting) if waiting[place].good)
+                raise Stopped(str(error)) from error
+        yield from (waiting[place].result for place in sorted(waiting))
+
+    def _opened(self, numbered: tuple[int, Grid]) -> _Open:
+        place, grid = numbered
+        question = self._question(grid)
+        return _Open(place, grid, question, self.answers.key(question))
+
+    def _settle(self, case: _Open, answer: Answer, asked: bool) -> _Settled | None:
+        """Takes an answer; None if there is another question to ask.
 
         Raises:
             BadInput: no other question would get an answer either.
         """
-        waiting = cases
-        for _ in range(self.task.caption.attempts):
-            for told in self.answers.to([case.question for case in waiting]):
-                case = waiting[told.place]
-                self._take(case, told.answer)
-                if told.asked:
-                    self.streak.add(case.failure)
-            waiting = [case for case in waiting if case.waits]
-            if not waiting:
-                break
+        self._take(case, answer)
+        if asked:
+            self.streak.add(case.failure)
+        if case.waits and case.attempts < self.task.caption.attempts:
+            case.key = self.answers.key(case.question)
+            return None
+        return _Settled(case.place, self._result(case), case.good)
 
     def again(self, grid: Grid, shown: Sequence[str], faults: Sequence[str]) -> Caption:
         """A caption of a grid other than those that a person has seen, which go back one by one with their faults.
@@ -237,7 +275,7 @@ class Asking:
         except BadReply as error:
             case.failure = str(error)
 
-    def _settled(self, case: _Open) -> Caption | Rejected:
+    def _result(self, case: _Open) -> Caption | Rejected:
         """What becomes of a grid after its last question; one without any answer still gets its row."""
         if case.unrelated:
             return Rejected(case.grid.id, case.grid.path, "abstained", case.unrelated)

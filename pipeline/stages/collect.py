@@ -79,7 +79,7 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
         table="collected",
         run=partial(collect, parameters=Parameters(task, folder)),
         config={
-            "items": hashlib.sha256(repr(items).encode()).hexdigest(),
+            "items": _digest(items),
             "readers": [plugin.identity for plugin, _ in plugins.usable(readers)],
             "task": task.name,
             "markers": task.markers,
@@ -98,6 +98,15 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
         repeated=exact_copies,
         facts=partial(_facts, items, task),
     )
+
+
+def _digest(items: Sequence[Item]) -> str:
+    """The hash of the `repr` of a list of these items, which would be long."""
+    state = hashlib.sha256(b"[")
+    for number, item in enumerate(items):
+        state.update(f"{', ' if number else ''}{item!r}".encode())
+    state.update(b"]")
+    return state.hexdigest()
 
 
 def _facts(items: Sequence[Item], task: Task, records: Sequence[Record]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from PIL import Image
 from pipeline import files, pixels
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
+from pipeline.pixels import png
 from pipeline.records import Grid, Group, Layout, Rejected, content_id
 from pipeline.task import Task
 
@@ -75,8 +76,7 @@ def write(grid: Grid, fit: str, folder: Path) -> Image.Image:
     picture = draw([folder / each.path for each in records], grid.layout, fit, [each.focus for each in records])
     file = folder / grid.path
     file.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(file) as part:
-        picture.save(part, "PNG", compress_level=1)  # a third of level 6's time, for files 10 % larger
+    files.write(file, png.encode(picture))
     return picture
 
 

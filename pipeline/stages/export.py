@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, pixels, plugins
+from pipeline import files, plugins
 from pipeline.dataset import card, checksums, portable, samples, split
 from pipeline.dataset.samples import Config, Dataset
 from pipeline.engines.base import Facts, Stage
 from pipeline.errors import BadInput
 from pipeline.exporters import base
 from pipeline.exporters.base import Exporter
+from pipeline.pixels import png
 from pipeline.plugins import Plugin
 from pipeline.records import Exported, Grid, Rejected, Row
 from pipeline.task import Task
@@ -29,9 +30,10 @@ DATA = "imagefolder"
 OLD = "dataset.old"
 """Where the old folder is while the new one takes its place."""
 TRAINERS = "TRAINERS.md"
-CONTENTS, STATE, SET_ASIDE = "contents", "state", "set aside"
-"""Facts of an export: the digest of its data, what the run was at the time, and where files of an earlier data set were
-moved that nothing here could make again."""
+CONTENTS, STATE = "contents", "state"
+SET_ASIDE, GRIDS_ASIDE = "set aside", "grids set aside"
+"""Facts of an export: the digest of its data, what the run was at the time, and where files of an earlier data set, and
+grids that somebody has altered, were put that nothing here could make again."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,15 @@ def export(rows: Sequence[Row], *, parameters: Parameters) -> Iterator[Exported 
     if old.exists() and not folder.exists():  # killed between the two renames of `write`
         old.rename(folder)
     out = {row.id: _left_out(row) for row in rows if not _is_kept(row)}
-    out |= _undrawn([row for row in rows if row.id not in out], parameters)
+    grids_aside = _free(parameters.folder / "grids", "altered")
+    hashes, damaged = _check([row for row in rows if row.id not in out], parameters, grids_aside)
+    out |= damaged
     kept = [row for row in rows if row.id not in out]
     aside = _save_edits(folder) if kept else _set_aside(folder)
-    written = write(kept, parameters.task, parameters.folder, parameters.facts).samples if kept else ()
+    written = write(kept, parameters.task, parameters.folder, parameters.facts, hashes).samples if kept else ()
     facts = {CONTENTS: checksums.digest(folder), STATE: parameters.state}
-    yield Facts(facts | ({SET_ASIDE: str(aside)} if aside else {}))
+    places = {SET_ASIDE: aside, GRIDS_ASIDE: grids_aside if grids_aside.exists() else None}
+    yield Facts(facts | {name: str(place) for name, place in places.items() if place})
     yield from (Exported(sample.row.id, sample.file) for sample in written)
     yield from out.values()
 
@@ -138,8 +143,13 @@ def chosen(task: Task) -> list[Plugin]:
 # ---- the folder
 
 
-def write(rows: Sequence[Row], task: Task, run: Path, facts: Mapping[str, Any]) -> Dataset:
+def write(
+    rows: Sequence[Row], task: Task, run: Path, facts: Mapping[str, Any], hashes: Mapping[str, str] = {}
+) -> Dataset:
     """Writes one or more rows to `dataset/`. If killed, it leaves either the old folder or the new one.
+
+    Args:
+        hashes: of the files of grids, by row, as far as they are known.
 
     Raises:
         BadInput: what was written trains on something that it holds out.
@@ -154,7 +164,8 @@ def write(rows: Sequence[Row], task: Task, run: Path, facts: Mapping[str, Any]) 
     _configure(data, part)
     files.write(part / "README.md", card.write(data, facts))
     split.check(part)
-    checksums.write(part, [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()])
+    known = {sample.file: hashes[sample.row.id] for sample in data.samples if sample.row.id in hashes}
+    checksums.write(part, [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()], known)
     files.sync_folder(part)
     if folder.exists():
         folder.rename(old)
@@ -241,21 +252,36 @@ def _problems(row: Row) -> str:
     return "; ".join(row.caption.problems) or row.caption.failure or "none was found"
 
 
-def _undrawn(rows: Sequence[Row], parameters: Parameters) -> dict[str, Rejected]:
-    """Rejections of the rows whose grids are damaged and can't be drawn again, by id. Every grid is decoded whole."""
+def _check(rows: Sequence[Row], parameters: Parameters, aside: Path) -> tuple[dict[str, str], dict[str, Rejected]]:
+    """Decodes every grid whole; draws those again that are damaged, or are not what was composed.
+
+    Args:
+        aside: a folder that is made for grids that somebody has altered.
+
+    Returns:
+        By row, the hashes of the files, and rejections where that can't be done.
+    """
     with ThreadPoolExecutor() as pool:
-        faults = pool.map(partial(_fault, parameters=parameters), rows)
-        found = {row.id: fault for row, fault in zip(rows, faults, strict=True) if fault}
-    return {row.id: Rejected(row.id, row.grid.path, "damaged grid", found[row.id]) for row in rows if row.id in found}
+        found = zip(rows, pool.map(partial(_checked, parameters=parameters, aside=aside), rows), strict=True)
+        checked = {row.id: result for row, result in found}
+    hashes = {name: result for name, result in checked.items() if isinstance(result, str)}
+    return hashes, {name: result for name, result in checked.items() if isinstance(result, Rejected)}
 
 
-def _fault(row: Row, parameters: Parameters) -> str:
-    """Why a row has no picture; empty if it has one, which may just have been drawn again."""
-    file, canvas = parameters.folder / row.grid.path, row.grid.layout.canvas
-    if pixels.is_whole(file, canvas):
-        return ""
+def _checked(row: Row, parameters: Parameters, aside: Path) -> str | Rejected:
+    """The hash of the file with a row's picture, which may just have been drawn again; else why there is none."""
+    grid = row.grid
+    file, canvas = parameters.folder / grid.path, grid.layout.canvas
+    found = png.check(file, canvas)
+    if found and grid.pixels in ("", found.pixels):
+        return found.file
+    fault = f"The picture {grid.path} {'was altered' if found else 'is damaged'}"
+    if found and file.stat().st_nlink == 1:  # else it is one with a file of the data set, of which a copy is kept
+        aside.mkdir(exist_ok=True)
+        shutil.copyfile(file, aside / file.name)
     try:
-        parameters.redraw(row.grid)
+        parameters.redraw(grid)
     except BadInput as error:
-        return f"The picture {row.grid.path} is damaged and can't be drawn again: {error}"
-    return "" if pixels.is_whole(file, canvas) else f"The picture {row.grid.path} is damaged."
+        return Rejected(row.id, grid.path, "damaged grid", f"{fault} and can't be drawn again: {error}")
+    drawn = png.check(file, canvas)
+    return drawn.file if drawn else Rejected(row.id, grid.path, "damaged grid", f"{fault}.")

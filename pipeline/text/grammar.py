@@ -133,20 +133,25 @@ def parse(text: str, task: Task) -> Caption:
     The text is kept word for word; only white space is folded into single spaces. If a marker appears twice, the first
     one that keeps the order counts.
     """
+    caption = _read(text, task)
+    return replace(caption, problems=lint.faults(caption, task))
+
+
+def _read(text: str, task: Task) -> Caption:
+    """As `parse`, without the problems."""
     text = fold(text)
     found = spans(text, task)
     first = next((start for start, _ in found if start >= 0), len(text))
     head = text[:first]
     prefix = task.prefix if task.prefix and head.startswith(task.prefix) else ""
     summary = clean(head.removeprefix(prefix))
-    caption = Caption(
+    return Caption(
         text=text,
         prefix=prefix,
         summary="" if summary == clean(task.opening) else summary,  # an opening is the start of one
         panels=tuple(clean(text[slice(*inside(found, panel, len(text)))]) for panel in range(len(found))),
         names=people(text),
     )
-    return replace(caption, problems=lint.faults(caption, task))
 
 
 def is_joint(text: str, task: Task) -> bool:
@@ -298,7 +303,7 @@ def reread(text: str, parts: Parts, task: Task) -> Parts:
     People whom the text no longer names are left out, and looks that it rewords are updated. People whom it newly names
     have no looks, unless those of somebody who is left out follow their name.
     """
-    caption = parse(text, task)
+    caption = _read(text, task)
     if names := _called_otherwise(caption, parts):
         parts = renamed(parts, names)
     anew = [
@@ -337,7 +342,7 @@ def _called_otherwise(caption: Caption, parts: Parts) -> dict[str, str]:
 
 def edited(caption: Caption, text: str, task: Task) -> Caption:
     """The caption with a person's text, its parts brought into line, and the problems of the new text."""
-    parsed = parse(text, task)
+    parsed = _read(text, task)
     now = replace(
         caption,
         text=parsed.text,

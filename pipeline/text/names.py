@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import lru_cache
 from pathlib import Path
 
 POOL = tuple((Path(__file__).parent / "names.txt").read_text(encoding="utf-8").split())
@@ -24,5 +25,10 @@ def draw(count: int, place: int, seed: int) -> tuple[str, ...]:
         count: number of people in the grid.
         place: number of the grid in its run, from 0.
     """
-    pool = random.Random(seed).sample(POOL, len(POOL))
+    pool = _shuffled(seed)
     return tuple(pool[(place + STRIDE * person) % len(pool)] for person in range(count))
+
+
+@lru_cache(maxsize=1)
+def _shuffled(seed: int) -> tuple[str, ...]:
+    return tuple(random.Random(seed).sample(POOL, len(POOL)))

@@ -266,6 +266,22 @@ def test_questions_run_concurrently_up_to_the_limit_and_answers_arrive_at_once()
         assert endpoint.busiest == 1
 
 
+def test_no_grid_waits_for_a_slow_one_and_captions_keep_their_order(tmp_path: Path) -> None:
+    """The first answer comes when all other grids were asked about, which is more than the questions of a batch."""
+    count = 20
+
+    def last(handler: Handler) -> None:
+        until(lambda: sum(handler.server.asked.values()) == count, seconds=20)
+        handler.reply(completion(GOOD))
+
+    with serving({picture(0): [last]}) as endpoint:
+        captioner = make(endpoint, concurrency=2, timeout=30)
+        assert captioner.batch < count
+        made = run(tmp_path, captioner, count)
+    assert [row.grid for row in made] == [f"g{number}" for number in range(count)]
+    assert {row.attempts for row in made} == {1}
+
+
 # ---- what is sent
 
 

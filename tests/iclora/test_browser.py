@@ -296,6 +296,7 @@ def test_everything_can_be_done_by_keyboard_alone(page: Page, served: Served) ->
     expect(page.locator("#helping")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_the_page_works_in_a_narrow_window_and_in_dark_mode(page: Page, tmp_path: Path) -> None:
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size({"width": 400, "height": 800})

@@ -178,7 +178,7 @@ def test_of_two_commands_the_second_is_refused_and_changes_nothing(
             command, *options = words
             code, output, errors = iclora(command, "storyboard", "--out", "run", *options)
         assert (code, output) == (2, "")
-        assert errors.startswith("error: another process is at work in run ") and errors.count("\n") == 1
+        assert errors.startswith("error: another process is at work in run: ") and errors.count("\n") == 1
         assert contents(home / "run") == before
 
 
@@ -234,6 +234,7 @@ def test_pictures_that_are_changed_have_no_decision_until_they_are_as_they_were(
         assert of_folder(run) == SAID
 
 
+@pytest.mark.slow
 def test_a_run_whose_sources_are_all_gone_keeps_its_tables_and_takes_decisions(home: Path) -> None:
     with disturbed.open_run(home / "films", home / "run") as run:
         run.advance()

@@ -29,24 +29,26 @@ SETTINGS = {
 def test_a_training_scores_what_it_draws_by_the_runs_own_scorer(
     evaluable: Path, tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model draws blank grids at first, and then the real ones."""
-    drawn = iter([False, True, True])
+    """The model draws blank grids at first, then one picture across all panels, and then the real ones."""
+    drawn = iter(["blank", "malformed", "real"])
 
     def draw(job: Job, _: object, __: object, ___: object, samples: Sequence[TrainingSample]) -> list[Image.Image]:
-        good = next(drawn)
-        real = [pixels.open_image(Path(sample.path)).resize(job.shown.canvas) for sample in samples]
-        return real if good else [Image.new("RGB", grid.size) for grid in real]
+        grids, kind = [pixels.open_image(Path(sample.path)).resize(job.shown.canvas) for sample in samples], next(drawn)
+        if kind == "blank":
+            return [Image.new("RGB", grid.size) for grid in grids]
+        first = job.shown.boxes[0]
+        return grids if kind == "real" else [grid.crop(first).resize(grid.size) for grid in grids]
 
     monkeypatch.setattr(preview, "draw", draw)
     with iclora.open_run("storyboard", folder=shutil.copytree(evaluable, tmp_path / "run")) as run:
         outcome = iclora.train(run, settings=SETTINGS | {"train.model": str(tiny_flux)})
     found = journal.read_evaluation(outcome.file.parent)
     assert list(found["step"]) == [0, 1, 2]
-    blank, first, last = (row for _, row in found.iterrows())
+    blank, whole, real = (row for _, row in found.iterrows())
     assert blank["score"] == 0 and blank["copies"] == 1
-    assert 0.5 < first["score"] < 1.5 and first["copies"] == 0
-    assert first["low"] <= first["score"] <= first["high"]
-    assert list(first)[1:] == list(last)[1:]
+    assert whole["score"] == 0 and whole["malformed"] == 1
+    assert 0.5 < real["score"] < 1.5 and real["copies"] == real["malformed"] == 0
+    assert real["low"] <= real["score"] <= real["high"]
 
 
 def test_without_a_scorer_nothing_is_trained(evaluable: Path, tiny_flux: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from pipeline.progress import silent
 
 LEAST = 24
 """Kept grids of a first run; tasks are meant to be trained on 20 or more."""
-PUBLISHED = task.names()
+OTHERS = [name for name in task.names() if name != "storyboard"]
+"""The published tasks but for that of README's first run, whose own test asks for as many grids."""
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def test_more_pairs_and_sets_leave_the_first_ones_as_they_were(tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_the_first_run_of_every_published_task_keeps_enough_grids(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_first_run_of_every_other_task_keeps_enough_grids(name: str, tmp_path: Path) -> None:
     with iclora.open_run(name, folder=tmp_path) as run:
         *_, last = run.advance()
     assert last.kept >= LEAST

@@ -153,6 +153,7 @@ def test_altering_a_scene_changes_one_attribute_only(attribute: str) -> None:
     assert [name for name in ATTRIBUTES if value_of(scene, name) != value_of(altered, name)] == [attribute]
 
 
+@pytest.mark.slow
 def test_a_pool_is_the_same_with_any_number_of_processes() -> None:
     one, two = (render_pool(300, (48, 24), 5, shape=(640, 320), workers=workers) for workers in (1, 2))
     assert one.scenes == two.scenes

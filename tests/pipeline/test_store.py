@@ -1,10 +1,12 @@
 """A run's state on disk: what a batch leaves, who may open it, and the cache beside it."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from pipeline.cache import Cache, key_of
 from pipeline.errors import BadInput
 from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Rejected
 from pipeline.review import reviews
-from pipeline.store import Store, is_current, read_settings, write_settings
+from pipeline.store import HOLDER, Store, is_current, locked, read_settings, write_settings
 
 
 def record(name: str, **more: object) -> Record:
@@ -247,21 +249,68 @@ def test_a_database_that_another_program_holds_is_told(store: Store, tmp_path: P
     store.add("inspect", "records", [record("a")], [], 0)
 
 
-def test_only_one_process_works_at_a_run_and_its_death_frees_it(tmp_path: Path) -> None:
+@contextmanager
+def worker(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that is at work in a run's folder until it is killed."""
     code = (
         "import sys, time; from pathlib import Path; from pipeline.store import Store\n"
         "with Store(Path(sys.argv[1])) as store, store.working():\n    print('at work', flush=True)\n    time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout and other.stdout.readline() == "at work\n"
-        with Store(tmp_path) as store:
-            with pytest.raises(BadInput, match="another process is at work"), store.working():
-                pass
-            assert store.counts()["records"] == 0
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout and other.stdout.readline() == "at work\n"
+            yield other
+        finally:
             other.kill()
-            other.wait()
-            with store.working():
-                store.add("inspect", "records", [record("a")], [], 0)
+
+
+def test_only_one_process_works_at_a_run_and_its_death_frees_it(tmp_path: Path) -> None:
+    with worker(tmp_path) as other, Store(tmp_path) as store:
+        told = rf"at work in {tmp_path}: '-c {tmp_path}', process {other.pid} on .+, since 20.+ UTC; wait for it"
+        with pytest.raises(BadInput, match=told), store.working():
+            pass
+        assert store.counts()["records"] == 0
+        other.kill()
+        other.wait()
+        assert (tmp_path / HOLDER).exists()  # nobody was left to take it away, and it holds up nobody
+        with store.working():
+            store.add("inspect", "records", [record("a")], [], 0)
+            assert json.loads((tmp_path / HOLDER).read_text())["process"] == os.getpid()
+    assert not (tmp_path / HOLDER).exists()
+
+
+def test_a_dead_holder_is_not_named_for_another_who_has_not_said_yet_who_it_is(tmp_path: Path) -> None:
+    with worker(tmp_path) as other:
+        other.kill()
+        other.wait()
+        with Store(tmp_path) as store, locked(tmp_path / "working.lock", 0):
+            with pytest.raises(BadInput, match=f"at work in {tmp_path}; wait"), store.working():
+                pass
+            holder = json.loads((tmp_path / HOLDER).read_text())
+            (tmp_path / HOLDER).write_text(
+                json.dumps(holder | {"host": "elsewhere"})
+            )  # of whose processes we know nothing
+            with pytest.raises(BadInput, match=f"process {other.pid} on elsewhere, since"), store.working():
+                pass
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "\0"])
+def test_a_holder_that_can_not_be_read_is_not_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / HOLDER).write_text(content)
+    held = locked(tmp_path / "working.lock", 0)
+    with Store(tmp_path) as store, held, pytest.raises(BadInput) as refused, store.working():
+        pass
+    assert str(refused.value).startswith(f"another process is at work in {tmp_path}; wait for it")
+
+
+def test_where_nothing_can_be_locked_that_is_told(tmp_path: Path) -> None:
+    (tmp_path / "working.lock").mkdir()
+    with (
+        Store(tmp_path) as store,
+        pytest.raises(BadInput, match=r"working.lock can't be locked .*--out"),
+        store.working(),
+    ):
+        pass
 
 
 def test_work_within_work_keeps_the_lock_to_the_end_of_the_outer_one(tmp_path: Path) -> None:
@@ -333,6 +382,7 @@ def test_a_vector_that_is_not_finite_counts_as_absent(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pipeline.cache import Cache
 cache = Cache(Path(sys.argv[1]))

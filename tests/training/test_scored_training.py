@@ -16,7 +16,7 @@ from test_training import CPU, Stopped, assert_same, called_again, result, run
 from pipeline.errors import BadInput
 from pipeline.records import Layout
 from training import checks, lora_file, results
-from training.evaluation.grid_scorer import Scores
+from training.evaluation.grid_scorer import DrawnGrid, Scores
 from training.evaluation.statistics import Estimate
 from training.job import Job
 from training.monitoring import figures, journal
@@ -33,11 +33,11 @@ class Brightness:
     def prepare(self) -> None:
         self.prepared = True
 
-    def score(self, captions: Sequence[str], grids: Sequence[Image.Image], layout: Layout) -> Scores:
-        assert self.prepared and len(captions) == len(grids) == 2
-        assert all(grid.size == layout.canvas for grid in grids)
-        bright = float(np.mean([np.asarray(grid).mean() for grid in grids])) / 255
-        return Scores(Estimate(bright, bright - 0.1, bright + 0.1, 0.05), bright, bright, 0.5, 0.0)
+    def score(self, grids: Sequence[DrawnGrid], layout: Layout) -> Scores:
+        assert self.prepared and len(grids) == 2
+        assert all(grid.image.size == layout.canvas for grid in grids)
+        bright = float(np.mean([np.asarray(grid.image).mean() for grid in grids])) / 255
+        return Scores(Estimate(bright, bright - 0.1, bright + 0.1, 0.05), bright, bright, 0.5, 0.0, 0.0)
 
 
 class Scripted(Brightness):
@@ -46,9 +46,9 @@ class Scripted(Brightness):
     def __init__(self, scores: Iterator[float]) -> None:
         self.scores = scores
 
-    def score(self, captions: Sequence[str], grids: Sequence[Image.Image], layout: Layout) -> Scores:
+    def score(self, grids: Sequence[DrawnGrid], layout: Layout) -> Scores:
         value = next(self.scores)
-        return Scores(Estimate(value, value, value, 0.0), value, value, 0.0, 0.0)
+        return Scores(Estimate(value, value, value, 0.0), value, value, 0.0, 0.0, 0.0)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_what_can_t_be_scored_is_refused(scored: Make, make_job: Make, grids: Pa
 def test_a_resumed_log_drops_the_scores_of_the_steps_that_are_repeated(tmp_path: Path) -> None:
     scores = Brightness()
     scores.prepare()
-    found = scores.score(["", ""], [Image.new("RGB", (8, 8), "white")] * 2, Layout(1, 1, 8, 8))
+    found = scores.score([DrawnGrid("", Image.new("RGB", (8, 8), "white"))] * 2, Layout(1, 1, 8, 8))
 
     def opened(step: int) -> Journal:
         return Journal(tmp_path, 1, from_step=step, wandb=False, name="", settings={}, scored=True)
@@ -141,7 +141,7 @@ def test_a_single_evaluation_can_be_plotted(tmp_path: Path) -> None:
     )
     (tmp_path / "validation.csv").write_text("step,sigma,panel,loss\n")
     (tmp_path / "evaluation.csv").write_text(
-        "step,score,low,high,followed,kept,copies,memorised\n1,.5,.4,.6,.5,.5,0,0\n"
+        "step,score,low,high,followed,kept,copies,memorised,malformed\n1,.5,.4,.6,.5,.5,0,0,0\n"
     )
     figures.draw_losses(tmp_path, tmp_path / "losses.png", 1, "the last step")
     with Image.open(tmp_path / "losses.png") as plot:

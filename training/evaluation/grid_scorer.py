@@ -14,6 +14,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class DrawnGrid:
+    """A grid that a training has drawn."""
+
+    caption: str
+    image: Image.Image
+    """RGB, at the size of the layout."""
+    given: tuple[int, ...] = ()
+    """Panels, from 0, that were given."""
+
+
+@dataclass(frozen=True)
 class Scores:
     """Of some grids; the first three between shuffled real grids (0) and real ones (1)."""
 
@@ -25,6 +36,8 @@ class Scores:
     """Share of grids with one panel twice, 0..1."""
     memorised: float
     """Share of grids with a panel that was trained on, 0..1."""
+    malformed: float
+    """Share of grids whose panels are not where the layout says, 0..1."""
 
 
 class GridScorer(Protocol):
@@ -38,9 +51,5 @@ class GridScorer(Protocol):
             MissingWeights: a model is not on this machine and can't be fetched.
         """
 
-    def score(self, captions: Sequence[str], grids: Sequence[Image.Image], layout: Layout) -> Scores:
-        """
-        Args:
-            captions: of the grids.
-            grids: RGB, as many as captions, at the size of the layout.
-        """
+    def score(self, grids: Sequence[DrawnGrid], layout: Layout) -> Scores:
+        """Scores at least one grid."""

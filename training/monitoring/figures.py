@@ -42,8 +42,10 @@ def draw_losses(folder: Path, path: Path, of_step: int, why: str) -> None:
     steps, validation = journal.read_steps(folder), journal.read_validation(folder).dropna()
     scores = journal.read_evaluation(folder)
     charts = 3 if scores.empty else 4
-    figure = Figure(figsize=(5 * charts, 5), layout="constrained")
+    figure = Figure(figsize=(5 * charts, 5))
     FigureCanvasAgg(figure)
+    # Layout engines place axes by drawing everything once more, half a second for each training.
+    figure.subplots_adjust(left=0.6 / (5 * charts), right=1 - 0.2 / (5 * charts), bottom=0.1, top=0.93, wspace=0.36)
     whole, levels, panels, *scored = drawn = list(figure.subplots(1, charts))
     for chart in drawn:
         chart.set_xlabel("step")
@@ -124,7 +126,7 @@ def _draw_scores(chart: Axes, scores: pd.DataFrame) -> None:
     chart.plot(step, scores["score"], ".-", color="tab:green", label="score, with its 95 % interval")
     chart.plot(step, scores["followed"], ".--", color="tab:blue", label="follows its texts")
     chart.plot(step, scores["kept"], ".--", color="tab:orange", label="keeps together")
-    for name, colour in (("copies", "tab:red"), ("memorised", "tab:purple")):
+    for name, colour in (("copies", "tab:red"), ("memorised", "tab:purple"), ("malformed", "tab:brown")):
         if scores[name].any():
             chart.plot(step, scores[name], ".:", color=colour, label=f"{name}, share of grids")
     chart.legend()

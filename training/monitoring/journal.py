@@ -29,7 +29,7 @@ STEPS = "log.csv"
 VALIDATION = "validation.csv"
 EVALUATION = "evaluation.csv"
 TENSORBOARD = "tensorboard"
-SCORED = ("step", "score", "low", "high", "followed", "kept", "copies", "memorised")
+SCORED = ("step", "score", "low", "high", "followed", "kept", "copies", "memorised", "malformed")
 """Columns of `evaluation.csv`; low and high are the ends of the score's 95 % interval."""
 WANDB_RUN = "wandb-run.txt"
 """The run's id at Weights & Biases, with which a resumed training continues the same curves."""
@@ -122,7 +122,8 @@ class Journal:
         if self._evaluation is None:
             raise ValueError("this journal was opened without a table of scores")
         score = scores.score
-        values = [score.value, score.low, score.high, scores.followed, scores.kept, scores.copies, scores.memorised]
+        shares = [scores.copies, scores.memorised, scores.malformed]
+        values = [score.value, score.low, score.high, scores.followed, scores.kept, *shares]
         self._evaluation.add([[step, *values]])
         self._log(step, {f"evaluation/{name}": one for name, one in zip(SCORED[1:], values, strict=True)})
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pipeline import files
 from pipeline.films import decoding, hygiene
 from pipeline.films.choice import Shot
 from pipeline.films.decoding import State
@@ -95,7 +96,7 @@ def _small(shot: Shot, folder: Path, home: Path) -> str:
     if not shot.candidates:
         return ""
     path = home / f"rejected-{shot.number:04d}.jpg"
-    cv2.imwrite(str(folder / path), shot.candidates[len(shot.candidates) // 2].picture(SMALL))
+    cv2.imwrite(str(files.anew(folder / path)), shot.candidates[len(shot.candidates) // 2].picture(SMALL))
     return path.as_posix()
 
 
@@ -105,7 +106,7 @@ def _record(item: Item, held: _Held, cleaner: Cleaner, folder: Path) -> Record:
     image, notes = cleaner.finish(held.shot, whole, held.overlays, held.state)
     content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
     file = held.file.with_suffix(".jpg")
-    file.write_bytes(content)
+    files.anew(file).write_bytes(content)
     position = item.position(
         stem=f"{item.stem} shot {held.shot}", film=_name(item), shot=held.shot, time=round(held.time, 3)
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline import pixels
+from pipeline import files, pixels
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected, content_id
 from pipeline.sources.base import Item
@@ -72,7 +72,7 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
         buffer = io.BytesIO()
         grid.crop(box).save(buffer, "PNG", compress_level=1)
         panel = home / f"panel-{page + 1}.png"
-        (folder / panel).write_bytes(buffer.getvalue())
+        files.anew(folder / panel).write_bytes(buffer.getvalue())
         digest, position = hashlib.sha256(buffer.getvalue()).hexdigest(), item.position(set=of_set, page=page)
         yield item.record(digest, panel, position, text=item.text, page=page)
 

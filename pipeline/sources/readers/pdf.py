@@ -59,7 +59,7 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
             except ValueError as error:
                 yield item.reject("unreadable", f"{where} can't be drawn: {error}.", where)
                 continue
-            picture.save(folder / page, compress_level=1)
+            picture.save(files.anew(folder / page), compress_level=1)
             position = item.position(
                 stem=f"{item.stem} page {number}",
                 set=text.set,

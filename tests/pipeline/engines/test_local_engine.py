@@ -229,7 +229,7 @@ def test_a_config_of_objects_is_refused_since_they_differ_in_every_process(store
 
 def test_a_stage_that_needs_all_inputs_at_once_never_resumes_with_old_rows(store: Store) -> None:
     whole = Watched(batch=None)
-    fingerprint = base._fingerprint(whole.stage, "films")
+    fingerprint = base.fingerprint(whole.stage, "films")
     store.begin("inspect", "records", fingerprint, anew=False)
     store.add("inspect", "records", [record("left-over")], [], 1)  # killed between its rows and its mark
     run(whole, store)
@@ -341,3 +341,43 @@ def test_a_stage_that_ends_early_keeps_what_it_gave_and_resumes(store: Store, wo
     stops = ""
     assert local.run(stage, INPUTS, store, upstream="films", progress=lambda *_: None).kept == len(NAMES)
     assert rows(store) == NAMES
+
+
+# ---- a stage that takes its inputs one by one
+
+
+def streaming(stops: str = "", error: BaseException | None = None, skips: str = "") -> Stage:  # type: ignore[type-arg]
+    def run_(records: Sequence[Record]) -> Iterator[Item | Rejected | Facts]:
+        for item in records:
+            if item.id == stops and error:
+                raise error
+            if item.id != skips:
+                yield Rejected(item.id, "", "odd", "") if item.id == NAMES[3] else item
+        yield Facts({"seen": len(records)})
+
+    return Stage("inspect", "records", run_, {}, batch=4, streams=True)
+
+
+def test_a_streaming_stage_gets_all_inputs_at_once_and_is_stored_in_batches(store: Store) -> None:
+    reports: list[int] = []
+    mark = local.run(streaming(), INPUTS, store, upstream="films", progress=lambda _, done, of: reports.append(done))
+    assert reports == [0, 4, 8, 10] and mark.facts == {"seen": 10} and (mark.entered, mark.kept) == (10, 9)
+    assert rows(store) == [name for name in NAMES if name != NAMES[3]]
+    assert local.run(streaming(), [], store, upstream="none", progress=lambda *_: None).entered == 0
+
+
+@pytest.mark.parametrize("error", [Stopped("enough."), OSError("enough."), KeyboardInterrupt("enough.")])
+def test_whatever_ends_a_streaming_stage_early_its_results_are_kept_and_it_resumes(
+    store: Store, error: BaseException
+) -> None:
+    with pytest.raises(type(error), match="enough"):
+        local.run(streaming(NAMES[6], error), INPUTS, store, upstream="films", progress=lambda *_: None)
+    assert rows(store) == [*NAMES[:3], *NAMES[4:6]]
+    mark = local.run(streaming(), INPUTS, store, upstream="films", progress=lambda *_: None)
+    assert mark.facts == {"seen": 4} and len(rows(store)) == 9
+
+
+@pytest.mark.parametrize("skipped", [NAMES[1], NAMES[9]])
+def test_a_streaming_stage_that_loses_an_input_is_stopped(store: Store, skipped: str) -> None:
+    with pytest.raises(RuntimeError, match=rf"lost \['{skipped}'\]"):
+        local.run(streaming(skips=skipped), INPUTS, store, upstream="films", progress=lambda *_: None)

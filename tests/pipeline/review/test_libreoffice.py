@@ -163,6 +163,7 @@ def test_every_format_that_people_choose_when_saving_is_read(
         assert csv_table.read_csv(saved, rows, storyboard, ESTIMATE) == []
 
 
+@pytest.mark.slow
 def test_a_table_opened_or_saved_in_another_encoding_is_refused_with_a_way_to_proceed(
     rows: list[Row], table: Path, storyboard: Task, convert: Convert
 ) -> None:

@@ -22,7 +22,7 @@ from pipeline.cache import Cache
 from pipeline.captioning import replies
 from pipeline.captioning.protocol import Answer, Question, Turn
 from pipeline.engines import local
-from pipeline.errors import Abstained, BadReply
+from pipeline.errors import Abstained, BadReply, Stopped
 from pipeline.records import Caption, Grid, Parts, Person, Rejected, Shown, Tie
 from pipeline.stages import caption
 from pipeline.store import Mark, Store
@@ -317,6 +317,17 @@ def test_an_error_of_the_model_keeps_the_answers_before_it(tmp_path: Path) -> No
     rest = make("scripted", GOOD)
     assert [row.grid for row in run(tmp_path, rest, inputs)] == [grid.id for grid in inputs]
     assert len(rest.asked) == 4
+
+
+def test_a_picture_that_cannot_be_read_stops_the_stage_after_the_answers_under_way(tmp_path: Path) -> None:
+    inputs = grids(tmp_path, 8)
+    (tmp_path / inputs[5].path).write_bytes(b"no picture")
+    captioner = make("scripted", GOOD)
+    with pytest.raises(Stopped, match=r"5\.png can't be read as a picture"):
+        run(tmp_path, captioner, inputs)
+    with Store(tmp_path) as store:
+        assert [row.grid for row in store.items(Caption, "captions")] == ["g0", "g1", "g2", "g3", "g4"]
+    assert len(captioner.asked) == 5
 
 
 CHILD = """

@@ -107,12 +107,13 @@ def test_a_missing_image_rejects_its_group_and_the_rest_is_drawn(paths, tmp_path
 
 
 def test_a_kill_while_a_grid_is_written_leaves_no_partial_file(paths, tmp_path, storyboard, monkeypatch):
-    def killed(_: Image.Image, path: Path, *__: object, **___: object) -> None:
-        Path(path).write_bytes(b"half")
+    def killed(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Image.Image, "save", killed)
+        patch.setattr(Path, "write_bytes", killed)
         with pytest.raises(KeyboardInterrupt):
             list(compose.stage(storyboard, tmp_path / "run", 1, []).run([group(paths)]))
     assert not list((tmp_path / "run" / "grids").glob("*.png"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pipeline import files, task
 from pipeline.dataset import checksums
 from pipeline.engines.base import Facts
 from pipeline.errors import BadInput
+from pipeline.pixels import png
 from pipeline.records import Caption, Exported, Grid, Group, Position, Record, Rejected, Review, Row
 from pipeline.stages import compose, export
 from pipeline.text.counters import ESTIMATE
@@ -133,6 +135,106 @@ def test_every_row_that_is_left_out_has_its_reason(rows: list[Row], run: Run) ->
         assert [one.reason for one in rejected] == [reason]
         details.append(rejected[0].detail)
     assert details[0] == "g-0 has no caption: no answer in 3 attempts."
+
+
+# ---- pictures that share the disk with the run
+
+
+@pytest.fixture
+def composed(rows: list[Row], tmp_path: Path) -> list[Row]:
+    """The same rows as from the table of grids, which keeps what was drawn."""
+    hashes = [png.check(tmp_path / row.grid.path, row.grid.layout.canvas) for row in rows]
+    return [
+        replace(row, grid=replace(row.grid, pixels=found.pixels))
+        for row, found in zip(rows, hashes, strict=True)
+        if found
+    ]
+
+
+def exported_as(row: Row, exported: list[Exported], tmp_path: Path) -> Path:
+    return next(tmp_path / "dataset" / one.file for one in exported if one.grid == row.id)
+
+
+def test_pictures_share_the_disk_with_the_run_and_are_write_protected(
+    composed: list[Row], run: Run, tmp_path: Path
+) -> None:
+    exported = run(composed)[0]
+    for row in composed:
+        grid, picture = tmp_path / row.grid.path, exported_as(row, exported, tmp_path)
+        assert grid.samefile(picture) and not picture.stat().st_mode & 0o222
+    assert checksums.edited(tmp_path / "dataset") == []
+    run(composed)  # nothing in the way of another export
+    assert (tmp_path / composed[0].grid.path).stat().st_nlink == 2
+
+
+@pytest.mark.parametrize("side", ["run", "data set"])
+def test_a_deleted_picture_leaves_the_other_sides(composed: list[Row], run: Run, tmp_path: Path, side: str) -> None:
+    picture = exported_as(composed[0], run(composed)[0], tmp_path)
+    grid = tmp_path / composed[0].grid.path
+    content = grid.read_bytes()
+    (grid if side == "run" else picture).unlink()
+    assert (picture if side == "run" else grid).read_bytes() == content
+    run(composed)
+    assert grid.read_bytes() == exported_as(composed[0], run(composed)[0], tmp_path).read_bytes() == content
+
+
+def test_a_picture_edited_in_place_is_kept_aside_and_drawn_again_on_both_sides(
+    composed: list[Row], run: Run, tmp_path: Path
+) -> None:
+    picture = exported_as(composed[0], run(composed)[0], tmp_path)
+    content = picture.read_bytes()
+    picture.chmod(0o644)
+    with picture.open("r+b") as file:
+        Image.new("RGB", composed[0].grid.layout.canvas, "red").save(file, "PNG")
+        file.truncate()
+    edited = picture.read_bytes()
+    exported, rejected, facts = run(composed)
+    assert (len(exported), rejected) == (2, [])
+    aside = Path(facts["set aside"]) / picture.relative_to(tmp_path / "dataset")
+    assert aside.read_bytes() == edited
+    assert (tmp_path / composed[0].grid.path).read_bytes() == picture.read_bytes() == content
+
+
+def test_a_grid_that_somebody_has_altered_is_copied_before_it_is_drawn_again(
+    composed: list[Row], run: Run, tmp_path: Path
+) -> None:
+    grid = tmp_path / composed[0].grid.path
+    content = grid.read_bytes()
+    Image.new("RGB", composed[0].grid.layout.canvas, "red").save(grid)
+    altered = grid.read_bytes()
+    exported, _, facts = run(composed)
+    assert len(exported) == 2 and grid.read_bytes() == content
+    assert (Path(facts["grids set aside"]) / grid.name).read_bytes() == altered
+    assert "grids set aside" not in run(composed)[2]
+
+
+def test_an_edited_picture_that_cannot_be_drawn_again_is_never_exported_under_the_old_caption(
+    composed: list[Row], run: Run, tmp_path: Path
+) -> None:
+    Image.new("RGB", composed[0].grid.layout.canvas, "red").save(tmp_path / composed[0].grid.path)
+    shutil.rmtree(tmp_path / "source 0")
+    exported, rejected, _ = run(composed)
+    assert [one.grid for one in exported] == ["g-1"] and rejected[0].reason == "damaged grid"
+    assert rejected[0].detail.startswith("The picture grids/0.png was altered and can't be drawn again: ")
+
+
+def test_where_there_are_no_links_pictures_are_copied(
+    composed: list[Row], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    exported = run(composed)[0]
+    for row in composed:
+        grid, picture = tmp_path / row.grid.path, exported_as(row, exported, tmp_path)
+        assert not grid.samefile(picture) and grid.read_bytes() == picture.read_bytes()
+        assert picture.stat().st_mode & 0o200
+
+
+def test_a_picture_of_which_nothing_is_known_is_copied(rows: list[Row], run: Run, tmp_path: Path) -> None:
+    exported = run(rows)[0]
+    assert not (tmp_path / rows[0].grid.path).samefile(exported_as(rows[0], exported, tmp_path))
 
 
 # ---- the old data set

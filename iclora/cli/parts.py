@@ -1,0 +1,59 @@
+"""Many machines: runs over parts of the sources, and one run of them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import iclora
+from iclora import console
+from iclora.cli.options import Against, CaptionerName, Out, ScorerName, Set, Sources, TaskName
+
+if TYPE_CHECKING:
+    from iclora.run import StageResult
+
+
+def shard(  # noqa: PLR0913, PLR0917  (one argument per option)
+    task: TaskName,
+    shards: Annotated[int, typer.Option("--shards", min=1, help="How many parts.")],
+    source: Sources = None,
+    against: Against = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Gets a run's folder 1, 2, ... per part; runs/TASK-parts by default.")
+    ] = None,
+    captioner: CaptionerName = None,
+    scorer: ScorerName = None,
+    settings: Set = None,
+) -> None:
+    """Set up runs over parts of the sources, for as many machines or a Slurm array; `merge` makes one run of them."""
+    found = iclora.shard(
+        task,
+        source or (),
+        shards,
+        settings=settings or (),
+        captioner=captioner,
+        scorer=scorer,
+        against=against or None,
+        folder=out,
+    )
+    console.shards(task, found)
+
+
+def merge(
+    task: TaskName,
+    parts: Annotated[list[Path], typer.Argument(help="The folders of all parts.")],
+    out: Out = None,
+) -> None:
+    """Make one run of those over all parts of the sources, and bring it to the stage that every part has come to."""
+    results: list[StageResult] = []
+
+    def finished(result: StageResult) -> None:
+        results.append(result)
+        console.finished(result)
+
+    with console.progress() as progress:
+        run = iclora.merge(task, parts, folder=out, progress=progress, on_result=finished)
+    with run:
+        console.summary(run, results)

@@ -1,0 +1,136 @@
+"""The rows of a run for somebody who decides on them one by one: read once, then kept up to date grid by grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+
+from pipeline.records import Grid, Review, Row
+from pipeline.review import decisions, reviews, risk
+from pipeline.review.decisions import Journal, Line
+from pipeline.review.reviews import Change, Made
+from pipeline.review.risk import Borderline
+from pipeline.store import Store
+from pipeline.task import Task
+from pipeline.text.counters import TokenCounter
+
+
+class CurrentRows:
+    """What `reviews.rows` gives, at the cost of what has changed. To be used in the store's thread.
+
+    A line of the file of decisions touches one grid, whose row is made anew. Only if other grids may be found by its
+    picture, or another decision may take its place, are all lines matched again.
+
+    Attributes:
+        made: what the stages have made of the run.
+        users: by record, ids of the grids that have it in a panel now, also of those without a caption.
+        borderline: ids of the rows that passed narrowly.
+    """
+
+    made: Made
+    users: dict[str, list[str]]
+    borderline: Borderline
+
+    def __init__(self, store: Store, task: Task, counter: TokenCounter) -> None:
+        self._store, self._task, self._counter = store, task, counter
+        self._version: tuple[int, int] | None = None
+
+    def update(self) -> bool:
+        """Takes up what has changed in the run's tables and decisions since the last call, by whomever; gives whether
+        all of it was read.
+
+        Raises:
+            BadInput: the decisions can't be read, or the run was cut off after it had begun its groups anew.
+        """
+        if (version := self._store.version()) != self._version:
+            self._read()
+            self._version = version
+            return True
+        self._read_on()
+        return False
+
+    def row(self, grid: str) -> Row | None:
+        return self._rows.get(grid)
+
+    def riskiest_first(self) -> list[Row]:
+        """As `risk.riskiest_first`."""
+        found = [grid for grid in self.made.grids if grid in self._rows]
+        return [self._rows[grid] for grid in sorted(found, key=self._ranks.__getitem__)]
+
+    def decide(self, change: Change, who: str) -> None:
+        """As `reviews.decide`, which reads all grids."""
+        reviews.write(self._store.folder, self.made.grids, [change], who)
+
+    # ---- reading and matching
+
+    def _read(self) -> None:
+        self.made, self.borderline = Made.read(self._store), Borderline()
+        self._of_key = {key: grid for grid in self.made.grids.values() for key in decisions.keys_of(grid)}
+        self.users = {}
+        self._rows: dict[str, Row] = {}
+        self._ranks: dict[str, tuple[bool, bool, float]] = {}
+        self._reviews: dict[str, Review | None] = {}
+        """Of the grids whose rows were made."""
+        self._journal = Journal(self._store.folder)
+        self._last: dict[tuple[str, ...], tuple[int, Line]] = {}
+        """By key, the line that counts and its place; also one that takes everything back."""
+        self._count = 0
+        self._note(self._journal.read_on()[1])
+        self._match()
+
+    def _read_on(self) -> None:
+        anew, lines = self._journal.read_on()
+        if anew:
+            self._last.clear()
+        touched = self._note(lines)
+        if anew or not all(grid and self._is_found_by_key(grid) for grid in touched):
+            self._match()
+            return
+        for grid in filter(None, touched):
+            own = [
+                self._last[key] for key in decisions.keys_of(grid) if self._of_key[key] is grid and key in self._last
+            ]
+            self._settle(grid, self._matched(own, [grid]).get(grid.id))
+
+    def _note(self, lines: Sequence[Line]) -> list[Grid | None]:
+        """Takes up new lines, and gives their grids; None for a line that is not found by its key."""
+        touched = []
+        for line in lines:
+            if line.decides:
+                self._count += 1
+                self._last[line.key] = self._count, line
+                touched.append(self._of_key.get(line.key))
+        return touched
+
+    def _is_found_by_key(self, grid: Grid) -> bool:
+        """Whether a decision on a grid can't be one that has no key of ours."""
+        return grid.pixels not in self._elsewhere and grid.group.origin not in self._elsewhere
+
+    def _match(self) -> None:
+        """Matches all lines, and makes the rows anew whose reviews are others."""
+        strange = [line for key, (_, line) in self._last.items() if key not in self._of_key and line.review]
+        self._elsewhere: set[object] = {line.picture for line in strange if line.picture}
+        self._elsewhere |= {line.review.panels for line in strange if line.review}
+        said = self._matched(self._last.values(), [*self.made.grids.values()])
+        for grid in self.made.grids.values():
+            self._settle(grid, said.get(grid.id))
+
+    def _matched(self, placed: Iterable[tuple[int, Line]], grids: Sequence[Grid]) -> Mapping[str, Review]:
+        lines = [line for _, line in sorted(placed, key=itemgetter(0)) if line.review]
+        return decisions.match(lines, grids, self.made.records, self._task).reviews
+
+    def _settle(self, grid: Grid, review: Review | None) -> None:
+        """Makes the row of a grid, unless it has one with this review."""
+        if grid.id in self._reviews and self._reviews[grid.id] == review:
+            return
+        was = self._rows.pop(grid.id, None)
+        for record in (was.grid if was else grid).group.origin if grid.id in self._reviews else ():
+            self.users[record].remove(grid.id)
+        self.borderline.discard(grid.id)
+        self._reviews[grid.id] = review
+        row = reviews.row_of(grid.id, review, self.made, self._task, self._counter)
+        for record in (row.grid if row else grid).group.origin:
+            self.users.setdefault(record, []).append(grid.id)
+        if row:
+            self._rows[grid.id], self._ranks[grid.id] = row, risk.rank(row)
+            self.borderline.add(row)

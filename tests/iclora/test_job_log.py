@@ -1,0 +1,148 @@
+"""`--log FILE`: what a command does as JSON lines, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iclora.cli import endings
+from iclora.job_log import JobLog
+from miniature import film
+from miniature.world import draw_scene
+from pipeline.errors import BadInput, EmptyResult, MissingWeights
+
+ROOT = Path(__file__).parents[2]
+BARE = ("--captioner", "sidecar", "--scorer", "none", "--set", "group.floor=0.0")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A sequence of three images with texts, and a broken one."""
+    rng = random.Random(3)
+    for number in range(1, 4):
+        path = film.picture(draw_scene(rng), tmp_path / "pictures" / "day" / f"{number}.png", (320, 160))
+        path.with_suffix(".txt").write_text(f"part {number} is told here", encoding="utf-8")
+    (tmp_path / "pictures" / "day" / "4.png").write_bytes(b"no picture")
+    return tmp_path / "pictures"
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_finished_command_has_told_its_start_every_stage_its_progress_and_its_end(
+    iclora: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "9")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    code, _, _ = iclora("dataset", "storyboard", "--source", str(pictures), *BARE, "--log", "logs/one.jsonl")
+    told = lines(Path("logs/one.jsonl"))
+    assert code == 0 and [told[0]["event"], told[-1]["event"]] == ["start", "finish"]
+    assert told[0]["command"].startswith("iclora dataset storyboard --source ") and told[0]["process"] == os.getpid()
+    assert told[0]["job"] == "9_3" and told[-1]["exit_code"] == 0
+    stages = {line["stage"]: line for line in told if line["event"] == "stage"}
+    assert list(stages) == ["collect", "inspect", "group", "compose", "caption", "filter", "export"]
+    assert (stages["collect"]["entered"], stages["collect"]["kept"]) == (4, 3)
+    assert stages["collect"]["rejected"] == {"unsupported": 1}
+    ends = [line for line in told if line["event"] == "progress" and line["done"] == line["of"]]
+    assert ("collect", 4, 1) in [(line["stage"], line["of"], line["failures"]) for line in ends]
+    assert all(line["rate"] >= 0 for line in ends)
+
+
+def test_a_second_command_adds_its_lines_and_those_of_a_killed_one_stay(iclora: Run, pictures: Path) -> None:
+    log = Path("one.jsonl")
+    log.write_bytes(b'{"event": "start"}\n{"event": "prog')
+    iclora("collect", "storyboard", "--source", str(pictures), "--log", str(log))
+    first, cut_off, *rest = log.read_text(encoding="utf-8").splitlines()
+    assert json.loads(first) == {"event": "start"} and cut_off == '{"event": "prog'
+    assert [json.loads(rest[0])["event"], json.loads(rest[-1])["event"]] == ["start", "finish"]
+
+
+def test_a_refusal_and_an_empty_result_are_told_with_their_exit_codes(
+    iclora: Run, pictures: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "refused.jsonl"
+    code, _, errors = iclora("collect", "storyboard", "--source", "nowhere", "--log", str(log))
+    _, refusal, finish = lines(log)
+    assert (code, finish["exit_code"]) == (2, 2)
+    assert errors == f"error: {refusal['message']}\n" and refusal["event"] == "refusal"
+    for number in (2, 3):
+        (pictures / "day" / f"{number}.png").unlink()
+    log = tmp_path / "empty.jsonl"
+    code, _, errors = iclora("dataset", "storyboard", "--source", str(pictures), *BARE, "--log", str(log))
+    *_, refusal, finish = lines(log)
+    assert (code, finish["exit_code"]) == (1, 1) and errors == f"error: {refusal['message']}\n"
+
+
+def test_a_log_that_can_not_be_written_is_refused_before_any_work(iclora: Run, pictures: Path) -> None:
+    code, output, errors = iclora("collect", "storyboard", "--source", str(pictures), "--log", str(pictures))
+    assert (code, output) == (2, "") and "can't be written (Is a directory); name another file with --log." in errors
+    assert not Path("runs").exists()
+
+
+def test_work_goes_on_without_its_log_where_the_disk_is_full(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    log = JobLog(Path("/dev/full") if Path("/dev/full").exists() else tmp_path, warnings.append)
+    log.write("wait", message="for nothing")
+    log.finish(0)
+    assert len(warnings) == 1 and "/dev/full can't be written any more (No space left on device)" in warnings[0]
+
+
+def test_progress_is_told_at_its_first_and_last_and_otherwise_every_few_seconds(tmp_path: Path) -> None:
+    log = JobLog(tmp_path / "one.jsonl", print)
+    for stage, total in (("inspect", 1_000), ("compose", 10)):
+        for done in range(total + 1):
+            log.report(stage, done, total)
+            log.note(f"{done} rejected", done)
+    told = [(line["stage"], line["done"], line["failures"]) for line in lines(tmp_path / "one.jsonl")[1:]]
+    assert told == [("inspect", 0, 0), ("inspect", 1_000, 999), ("compose", 0, 0), ("compose", 10, 9)]
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_command_that_ctrl_c_ends_has_told_so_even_if_it_could_not_end_by_itself(deaf: bool, tmp_path: Path) -> None:
+    code = (
+        "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from iclora import cli; from iclora.run import Run\n"
+        "def advance(*_, **__):\n"
+        "    print('begun', flush=True)\n"
+        "    try:\n        time.sleep(60)\n"
+        f"    except KeyboardInterrupt:\n        {'time.sleep(60)' if deaf else 'raise'}\n"
+        "Run.advance = advance\n"
+        "cli.main()"
+    )
+    words = [sys.executable, "-c", code, "collect", "storyboard", "--log", "one.jsonl"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == endings.STOPPED == 130
+    assert [line["exit_code"] for line in lines(tmp_path / "one.jsonl") if line["event"] == "finish"] == [130]
+
+
+def test_every_error_has_the_exit_code_that_the_command_ends_with(iclora: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, code in (
+        (EmptyResult("nothing is left."), endings.EMPTY),
+        (BadInput("it can't be used."), endings.REFUSED),
+        (MissingWeights("they aren't here."), endings.REFUSED),
+        (OSError(28, "No space left on device"), endings.REFUSED),
+    ):
+
+        def failing(*_: object, _error: Exception = error, **__: object) -> None:
+            raise _error
+
+        monkeypatch.setattr("iclora.open_run", failing)
+        Path("one.jsonl").unlink(missing_ok=True)
+        assert iclora("collect", "storyboard", "--log", "one.jsonl")[0] == code == endings.exit_code(error)
+        told = lines(Path("one.jsonl"))
+        assert [line["event"] for line in told] == ["start", "refusal", "finish"]
+        assert told[-1]["exit_code"] == code

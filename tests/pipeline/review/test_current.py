@@ -1,0 +1,162 @@
+"""Rows that are kept up to date are those that would be read, whatever is decided by whomever."""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Review, Row, Score, Scores
+from pipeline.review import decisions, reviews, risk
+from pipeline.review.current import CurrentRows
+from pipeline.review.decisions import Journal, Line
+from pipeline.store import Store
+from pipeline.task import Task
+from pipeline.text import grammar
+from pipeline.text.counters import ESTIMATE
+
+LAYOUT = Layout(3, 1, 64, 32)
+GRIDS = 4
+
+
+def record(name: str) -> Record:
+    return Record(name, f"{name}.png", f"/films/{name}.png", Position())
+
+
+def text(number: int, task: Task) -> str:
+    return grammar.render(f"story {number}", [f"a man does {thing} here" for thing in "xyz"], [], task)
+
+
+@pytest.fixture
+def store(tmp_path: Path, storyboard: Task) -> Iterator[Store]:
+    """A run of four grids; the last has no caption, and the filter has rejected the second."""
+    groups = [
+        Group(f"s-{number}", storyboard.name, tuple(record(f"r{number}{panel}") for panel in range(3)), "", 1)
+        for number in range(GRIDS)
+    ]
+    grids = [Grid(f"g-{n}", group, LAYOUT, f"grids/g-{n}.png", f"p{n}") for n, group in enumerate(groups)]
+    captions = [
+        Caption(**{**vars_of(grammar.parse(text(number, storyboard), storyboard)), "grid": f"g-{number}"})
+        for number in range(GRIDS - 1)
+    ]
+    scores = [
+        Scores(
+            one.grid, (Score("text 1", 0.1 * (place + 3), 0.35, place > 0, "why"),), one.text, f"grids/{one.grid}.png"
+        )
+        for place, one in enumerate(captions)
+    ]
+    with Store(tmp_path / "run") as store:
+        for table, rows in (
+            ("records", [one for group in groups for one in (*group.records, record(f"{group.id} spare"))]),
+            ("groups", groups),
+            ("grids", grids),
+            ("captions", captions),
+            ("scores", scores),
+        ):
+            store.add("some", table, rows, [], 0)  # type: ignore[arg-type]
+        yield store
+
+
+def vars_of(caption: Caption) -> dict[str, object]:
+    return {name: getattr(caption, name) for name in ("text", "prefix", "summary", "panels", "names", "problems")}
+
+
+def decide(store: Store, *lines: Line) -> None:
+    with decisions.deciding(store.folder):
+        decisions.append(store.folder, lines)
+
+
+def some_line(rng: random.Random, grids: list[Grid], task: Task) -> Line:
+    """A decision of some kind: on a grid of the run, on one that has its picture or its panels, or on none."""
+    of = rng.choice(grids)
+    panels = rng.choice([(), (), of.group.origin[::-1], (f"{of.group.id} spare", *of.group.origin[1:])])
+    edited = rng.choice(["", text(rng.randrange(9), task), "too short"])
+    keep = rng.choice(["keep", "drop", "unsure", None]) if edited != "too short" else "drop"
+    review = Review(of.id, keep, rng.choice(["", "a note"]), edited or ("x" if panels else ""), panels)
+    made = decisions.line_on(of, rng.choice([review, review, Review(of.id, None)]), [], "page")
+    elsewhere = {"panels": (f"other {rng.randrange(3)}", "b", "c"), "grid": "g-other"}
+    changed = rng.choice([{}, {}, {"panels": ()}, elsewhere, {**elsewhere, "picture": "none"}])
+    return Line(**{name: changed.get(name, getattr(made, name)) for name in Line.__dataclass_fields__})
+
+
+def test_after_any_decisions_the_rows_are_those_that_would_be_read(store: Store, storyboard: Task) -> None:
+    rng, current = random.Random(0), CurrentRows(store, storyboard, ESTIMATE)
+    grids = store.items(Grid, "grids")
+    for _ in range(150):
+        decide(store, *(some_line(rng, grids, storyboard) for _ in range(rng.choice([0, 1, 1, 2]))))
+        current.update()
+        read = reviews.rows(store, storyboard, ESTIMATE)
+        assert current.riskiest_first() == risk.riskiest_first(read)
+        assert [current.row(grid.id) for grid in grids] == [
+            next((row for row in read if row.id == grid.id), None) for grid in grids
+        ]
+        shown = {grid.id: grid.group.origin for grid in [*grids, *(row.grid for row in read)]}
+        assert {(one, grid) for one, some in current.users.items() for grid in some} == {
+            (one, grid) for grid, origin in shown.items() for one in origin
+        }
+
+
+def test_a_table_that_another_process_changes_is_read_again(store: Store, storyboard: Task) -> None:
+    current = CurrentRows(store, storyboard, ESTIMATE)
+    assert current.update()
+    assert not current.update()
+    with Store(store.folder) as other:
+        (first, *_) = other.items(Caption, "captions")
+        anew = Caption(**{**vars_of(first), "grid": first.grid, "text": text(8, storyboard)})  # type: ignore[arg-type]
+        other.add("some", "captions", [anew], [], 0)
+    assert current.update()
+    assert [row.caption.text for row in current.riskiest_first() if row.id == first.grid] == [anew.text]
+
+
+def lines(found: tuple[bool, object]) -> tuple[bool, list[str]]:
+    anew, some = found
+    return anew, [line.who for line in some]  # type: ignore[attr-defined]
+
+
+def said(who: str) -> Line:
+    return Line("now", who, "g-1", review=Review("g-1", "keep"))
+
+
+def test_a_journal_gives_each_line_once(store: Store) -> None:
+    journal = Journal(store.folder)
+    assert lines(journal.read_on()) == (False, [])
+    decide(store, said("one"), said("two"))
+    assert lines(journal.read_on()) == (True, ["one", "two"])
+    decide(store, said("three"))
+    assert lines(journal.read_on()) == (False, ["three"])
+    assert lines(journal.read_on()) == (False, [])
+
+
+def test_a_journal_that_was_not_appended_to_but_changed_is_read_from_its_start(store: Store) -> None:
+    journal, file = Journal(store.folder), store.folder / decisions.FILE
+    decide(store, said("one"), said("two"))
+    journal.read_on()
+    edits = (b'"one"', b'"six"'), (b'"six"', b'"seven"')  # as long as before, and longer
+    for was, becomes in edits:
+        content = file.read_bytes().replace(was, becomes)
+        file.write_bytes(content)
+        os.utime(file, ns=(0, 0))
+        assert lines(journal.read_on()) == (True, [becomes.decode().strip('"'), "two"])
+    decide(store, said("three"))
+    file.write_bytes(file.read_bytes() + b'{"at": "now", "who": "four", ')
+    assert lines(journal.read_on()) == (False, ["three"])  # half a line is none
+    file.write_bytes(file.read_bytes() + b'"grid": "g-1", "decided": null}\n')
+    assert lines(journal.read_on()) == (True, ["seven", "two", "three", "four"])
+    file.unlink()
+    assert lines(journal.read_on()) == (True, [])
+
+
+def test_borderline_rows_are_the_tenth_that_passed_most_narrowly() -> None:
+    def row(number: int) -> Row:
+        grid = Grid(f"g-{number:02}", Group("s", "storyboard", (), "", 1), LAYOUT, "")
+        score = Score("text 1", number / 100, 0.0, True, "")
+        return Row(grid, Caption("", "", "", (), grid=grid.id), (score,) if number < 90 else ())
+
+    rows = [row(number) for number in random.Random(0).sample(range(95), 95)]
+    near = risk.Borderline(rows)
+    assert sorted(one.id for one in rows if one.id in near) == [f"g-{number:02}" for number in range(9)]
+    for number in range(5):
+        near.discard(f"g-{number:02}")
+    near.discard("g-94")
+    assert sorted(one.id for one in rows if one.id in near) == [f"g-{number:02}" for number in range(5, 14)]
