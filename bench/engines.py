@@ -118,7 +118,7 @@ class Rate(NamedTuple):
     """Pictures per second."""
     fair: float
     """Pictures per second if nobody else had used the cores: what a worker did per second on a core, times the share of
-    the time in which workers ran or waited for a core, since the rest they waited for the engine."""
+    the time in which workers ran or waited for a core, at most all of it: the rest they waited for the engine."""
     driver: float
     """CPU seconds of the driver per batch."""
 
@@ -147,10 +147,9 @@ def rate(records: list[Record], folder: Path, workers: int) -> Rate:
         base.run(stage, records, store, upstream="", progress=note, engine=made)
     (before, begun, own, first), (after, ended, owned, last) = notes
     done, seconds = after - before, ended - begun
-    running, waiting = (
-        sum(last[name][part] - first[name][part] for name in first.keys() & last) / 1e9 for part in (0, 1)
-    )
-    return Rate(done / seconds, done / running * (running + waiting) / seconds, (owned - own) / (done / 32))
+    spent = [[(last[name][part] - first[name][part]) / 1e9 for part in (0, 1)] for name in first.keys() & last]
+    running, busy = sum(core for core, _ in spent), sum(min(sum(both) / seconds, 1) for both in spent)
+    return Rate(done / seconds, done / running * busy, (owned - own) / (done / 32))
 
 
 def scaling(records: list[Record], home: Path, rounds: int) -> bool:
