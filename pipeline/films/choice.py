@@ -223,6 +223,6 @@ def combing(now: NDArray[np.int16], before: NDArray[np.int16]) -> float:
     above, middle, below = now[:-2], now[1:-1], now[2:]
     alike = np.abs(above - below) < 12  # noqa: PLR2004
     unlike = np.abs(2 * middle - above - below) > 60  # noqa: PLR2004
-    combs = np.nonzero(alike & unlike)  # few, as a rule
-    moved = np.abs(middle[combs] - before[1:-1][combs]) > 10  # noqa: PLR2004
+    combs = np.flatnonzero(alike & unlike)  # few, as a rule
+    moved = np.abs(middle.ravel()[combs] - before[1:-1].ravel()[combs]) > 10  # noqa: PLR2004
     return float(moved.sum() / middle.size)
