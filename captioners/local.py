@@ -52,6 +52,7 @@ class Options(plugins.Options):
 
 class Local:
     verbatim = False
+    needs = "gpu"
 
     def __init__(self, options: Options) -> None:
         self.options = options

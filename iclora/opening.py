@@ -25,6 +25,7 @@ def open_run(  # noqa: PLR0913  (one argument per option)
     unset: Iterable[str] = (),
     captioner: str | None = None,
     scorer: str | None = None,
+    engine: str | None = None,
     against: Sources | None = None,
     folder: str | Path | None = None,
     must_exist: bool = False,
@@ -39,9 +40,10 @@ def open_run(  # noqa: PLR0913  (one argument per option)
         source: a film, an image, a table, a folder, a ZIP or tar archive, or several of these; also a pattern
             (`shards/{00..09}.tar`, `data/*.parquet`), a PDF, a text file of addresses, or `hf://datasets/OWNER/NAME`.
         settings: values that replace the task file's: `{"group.near": 0}`, nested tables, or `["group.near=0"]`.
-        unset: keys of settings that are taken back; also `source`, `against`, `captioner` and `scorer`.
+        unset: keys of settings that are taken back; also `source`, `against`, `captioner`, `scorer` and `engine`.
         captioner: `local` (the default), `server`, `sidecar`, `scripted`, or another plug-in.
         scorer: `open_clip` (the default), `none`, or another plug-in.
+        engine: `local` (the default) for this machine, or `ray` for Ray Data on this machine or a cluster.
         against: folders of earlier runs; a picture that one of them uses is rejected. An empty list takes them back.
         folder: `runs/TASK` if not given.
         must_exist: refuse a folder without a run, or whose tables have to be derived again first.
@@ -59,9 +61,8 @@ def open_run(  # noqa: PLR0913  (one argument per option)
             "or name its folder with --out."
         )
     before = _settings(home, (known or {}) | {"task": str(task)})
-    asked = before.changed(
-        sources=source, against=against, captioner=captioner, scorer=scorer, settings=settings, unset=unset
-    )
+    chosen = {"captioner": captioner, "scorer": scorer, "engine": engine}
+    asked = before.changed(sources=source, against=against, **chosen, settings=settings, unset=unset)
     run = Run(asked, home)
     if must_exist and not is_current(home):
         raise BadInput(

@@ -18,7 +18,8 @@ from pipeline.captioning.protocol import Captioner
 from pipeline.consistency import teaching, verdict
 from pipeline.consistency.scorers.base import Scorer
 from pipeline.dataset import archive
-from pipeline.engines import local
+from pipeline.engines import base
+from pipeline.engines.base import Engine
 from pipeline.errors import BadInput, EmptyResult
 from pipeline.plugins import extras
 from pipeline.progress import Progress, silent
@@ -108,6 +109,16 @@ class Run:
         return made
 
     @cached_property
+    def engine(self) -> Engine:
+        """What runs the batches of the stages.
+
+        Raises:
+            BadInput: a package that it needs is not installed.
+        """
+        made: Engine = plugins.load(PLUG_INS["engine"], self.settings.engine).make(self.task.engine)
+        return made
+
+    @cached_property
     def counter(self) -> TokenCounter:
         """Counts the captions' tokens; looked up on this machine once, and the same everywhere in the run."""
         return counters.find(self.task.base)
@@ -160,12 +171,16 @@ class Run:
         self._must_have_begun(start)
         found = stages.check(self, wanted)
         results = []
-        with self.store.working():
+        with self.store.working(), self.engine.working(self.folder, [*map(Path, self.settings.sources)]):
             write_settings(self.folder, self.settings.model_dump(mode="json", exclude_unset=True))
             for name in wanted:
                 before = self.store.mark(name)
                 work = stages.work(self, name, found, progress)
-                mark = local.run(work.stage, work.inputs, self.store, upstream=work.upstream, progress=progress)
+                mark = base.run(
+                    work.stage, work.inputs, self.store, upstream=work.upstream, progress=progress, engine=self.engine
+                )
+                if name == "collect":
+                    self.engine.check(mark.kept)
                 report.write(self, name)
                 results.append(self._result(mark, worked=mark != before))
                 on_result(results[-1])

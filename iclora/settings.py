@@ -9,18 +9,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-import captioners
 from iclora import offline
 from pipeline import exporters, families, plugins, task
-from pipeline.consistency import scorers
 from pipeline.errors import BadInput
 from pipeline.sources.base import is_address
 from pipeline.task import ExportSection, Given, Task
 from training import config
 
-PLUG_INS = {"captioner": captioners, "scorer": scorers}
-"""The package of each kind of plug-in that a run names."""
-CHOICES = {"source": "sources", "against": "against", "captioner": "captioner", "scorer": "scorer"}
+PLUG_INS = {"captioner": plugins.CAPTIONERS, "scorer": plugins.SCORERS, "engine": plugins.ENGINES}
+"""The kinds of plug-ins that a run names."""
+CHOICES = {"source": "sources", "against": "against"} | {kind: kind for kind in PLUG_INS}
 """Keys beside those of a task, and the fields of `Settings` that hold them."""
 UNSEEN = {"name"}
 """Fields of a task that nobody sets."""
@@ -58,6 +56,7 @@ class Settings(BaseModel):
     """Folders of earlier runs, absolute, whose pictures are not used again."""
     captioner: str = "local"
     scorer: str = "open_clip"
+    engine: str = "local"
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Values that replace those of the task file, by full key (`group.near`)."""
 
@@ -71,25 +70,26 @@ class Settings(BaseModel):
         """Whether the miniature draws the source, and its models serve, since no source was given."""
         return not self.sources
 
-    def changed(
+    def changed(  # noqa: PLR0913  (one argument per option)
         self,
         *,
         sources: Sources | None = None,
         against: Sources | None = None,
         captioner: str | None = None,
         scorer: str | None = None,
+        engine: str | None = None,
         settings: Given = (),
         unset: Iterable[str] = (),
     ) -> Settings:
         """The settings after a further request: what it doesn't mention stays, and its settings merge in by key.
 
-        New sources replace the earlier ones, and so do other runs that it is made against. With another captioner or
-        scorer, settings of the earlier one no longer apply (`captioner.model` is not the same for `local` and
+        New sources replace the earlier ones, and so do other runs that it is made against. With another captioner,
+        scorer or engine, settings of the earlier one no longer apply (`captioner.model` is not the same for `local` and
         `server`), so they go.
 
         Args:
             unset: keys that are taken back, so that the task file or a default counts again; also `source`, `against`,
-                `captioner` and `scorer`.
+                `captioner`, `scorer` and `engine`.
 
         Raises:
             BadInput: a setting can't be read, or a key to unset was never set.
@@ -101,8 +101,8 @@ class Settings(BaseModel):
         for key, given in (("sources", sources), ("against", against)):
             if given is not None:
                 asked[key] = tuple(map(_absolute, _several(given)))
-        named = {kind: word for kind, word in (("captioner", captioner), ("scorer", scorer)) if word is not None}
-        asked |= {kind: plugins.absolute(PLUG_INS[kind], word) for kind, word in named.items()}
+        named = {"captioner": captioner, "scorer": scorer, "engine": engine}
+        asked |= {kind: plugins.absolute(PLUG_INS[kind], word) for kind, word in named.items() if word is not None}
         for kind in PLUG_INS:
             if asked.get(kind, Settings.model_fields[kind].default) != getattr(self, kind):
                 overrides = {key: value for key, value in overrides.items() if not key.startswith(f"{kind}.")}
@@ -122,7 +122,7 @@ class Settings(BaseModel):
         Raises:
             BadInput: no such task or plug-in, or a setting is wrong; all wrong settings are named at once.
         """
-        return task.load(self.task, self._models | self.overrides, _sections(self.captioner, self.scorer))
+        return task.load(self.task, self._models | self.overrides, _sections(self.captioner, self.scorer, self.engine))
 
     @property
     def _models(self) -> dict[str, Any]:
@@ -214,11 +214,12 @@ def list_plug_ins(kind: str) -> list[str]:
     return plugins.names(next(one for one in plugins.KINDS if one.word == kind))
 
 
-def _sections(captioner: str, scorer: str) -> Mapping[str, type[BaseModel]]:
+def _sections(captioner: str, scorer: str, engine: str = "local") -> Mapping[str, type[BaseModel]]:
     """What the open sections of a task must hold where these plug-ins are used."""
     return {
         "captioner": _model("captioner", captioner),
         "scorer": _model("scorer", scorer),
+        "engine": _model("engine", engine),
         "train": config.Config,
         "export": ExportOptions,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -42,7 +42,7 @@ def _collect(run: Run, found: Sequence[Item], progress: Progress) -> Work:
 
 def _inspect(run: Run) -> Work:
     records = run.store.items(Record, "collected")
-    return Work(inspect.stage(run.task, run.folder, _threads()), records, run.store.digest("collected"))
+    return Work(inspect.stage(run.task, run.folder, run.engine.workers), records, run.store.digest("collected"))
 
 
 def _group(run: Run) -> Work:
@@ -59,7 +59,7 @@ def grouping(run: Run) -> group.Parameters:
 
 
 def _compose(run: Run) -> Work:
-    stage = compose.stage(run.task, run.folder, _threads(), run.store.items(Grid, "grids"))
+    stage = compose.stage(run.task, run.folder, run.engine.workers, run.store.items(Grid, "grids"))
     return Work(stage, run.store.items(Group, "groups"), run.store.digest("groups"))
 
 
@@ -116,7 +116,7 @@ def state(store: Store, task: Task) -> str:
     """A hash of what a run is: how far its stages have come with what, its captions, scores and decisions, and its
     settings, except those that leave a data set as it is."""
     marks = [(mark.name, mark.fingerprint, mark.done) for name in STAGES[:-1] if (mark := store.mark(name))]
-    settings = task.model_dump(mode="json", exclude={"captioner", "scorer", "train"})
+    settings = task.model_dump(mode="json", exclude={"captioner", "scorer", "train", "engine"})
     tables = [store.digest(table) for table in ("captions", "scores")]
     decided = {grid: asdict(review) for grid, review in reviews.decided(store, task).reviews.items()}
     return key_of(marks=marks, settings=settings, tables=tables, decided=decided)
@@ -139,7 +139,8 @@ def check(run: Run, wanted: Sequence[str]) -> list[Item]:
         What is in the sources, if `collect` is wanted and the run has sources of its own.
 
     Raises:
-        ToolkitError: a setting is wrong, or sources, weights or exporters are missing.
+        ToolkitError: a setting is wrong, sources, weights or exporters are missing, or there are too few pictures for
+            the engine.
     """
     task = run.task
     found: list[Item] = []
@@ -155,15 +156,17 @@ def check(run: Run, wanted: Sequence[str]) -> list[Item]:
         run.scorer.identity()
     if "export" in wanted:
         export.chosen(task)
+    if found and all(map(_is_one_picture, found)) and task.pictures.animated == "first":
+        run.engine.check(len(found))
     return found
+
+
+def _is_one_picture(item: Item) -> bool:
+    """Whether no more than one record can come of an item, by its name; a film or a document gives many."""
+    return bool(item.fault) or (mimetypes.guess_type(item.name)[0] or "").startswith("image/")
 
 
 def _facts(run: Run) -> dict[str, Any]:
     """What the data set's card says about models and thresholds."""
     marks = {name: mark.facts for name in ("caption", "filter") if (mark := run.store.mark(name))}
     return {"captioner": marks.get("caption", {}).get("captioner", {}), **marks.get("filter", {})}
-
-
-def _threads() -> int:
-    """Threads for decoding and drawing; Pillow and OpenCV release the interpreter's lock."""
-    return min(8, os.cpu_count() or 1)

@@ -343,6 +343,8 @@ class Task(Options):
     """Options of the scorer in use."""
     train: dict[str, Any] = Field(default_factory=dict)
     """Training settings."""
+    engine: dict[str, Any] = Field(default_factory=dict)
+    """Options of the engine in use."""
 
     @field_validator("name")
     @classmethod

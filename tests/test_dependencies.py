@@ -43,6 +43,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "pipeline/pixels/faces.py": ("faces",),
     "pipeline/pixels/raw.py": ("pictures",),
     "pipeline/consistency/scorers/open_clip.py": ("open-clip",),
+    "pipeline/engines/ray.py": ("ray",),
     "pipeline/films/lettering.py": ("rapidocr",),
     "pipeline/sources/containers/hub.py": ("hub",),
     "pipeline/sources/downloads.py": ("urls",),
@@ -296,7 +297,7 @@ def test_one_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_every_extra_of_a_plug_in_has_the_name_of_one() -> None:
-    known = {name.replace("_", "-") for kind in plugins.KINDS for name in plugins.names(kind)}
+    known = {name.replace("_", "-") for kind in (*plugins.KINDS, plugins.ENGINES) for name in plugins.names(kind)}
     assert set(OFFERED) - known == {
         "faces", "page", "pictures", "plots", "rapidocr", "tables", "train", "transnetv2",
     }  # fmt: skip

@@ -11,7 +11,7 @@ import typer
 
 import iclora
 from iclora import console
-from iclora.cli.options import Against, CaptionerName, Out, ScorerName, Set, Sources, TaskName, Unset
+from iclora.cli.options import Against, CaptionerName, EngineName, Out, ScorerName, Set, Sources, TaskName, Unset
 from pipeline.errors import BadInput, EmptyResult
 
 if TYPE_CHECKING:
@@ -39,10 +39,11 @@ def stage_command(last: str) -> Callable[..., None]:
         out: Out = None,
         captioner: CaptionerName = None,
         scorer: ScorerName = None,
+        engine: EngineName = None,
         settings: Set = None,
         unset: Unset = None,
     ) -> None:
-        _advance(_open(task, source, against, out, captioner, scorer, settings or (), unset or ()), last)
+        _advance(_open(task, source, against, out, captioner, scorer, engine, settings or (), unset or ()), last)
 
     return command
 
@@ -54,6 +55,7 @@ def _open(  # noqa: PLR0913, PLR0917  (one argument per option)
     out: Out,
     captioner: str | None,
     scorer: str | None,
+    engine: str | None,
     settings: Iterable[str],
     unset: Iterable[str],
 ) -> Run:
@@ -64,6 +66,7 @@ def _open(  # noqa: PLR0913, PLR0917  (one argument per option)
         unset=unset,
         captioner=captioner,
         scorer=scorer,
+        engine=engine,
         against=against or None,
         folder=out,
     )
@@ -93,6 +96,7 @@ def _group_command(  # noqa: PLR0913, PLR0917  (one argument per option)
     out: Out = None,
     captioner: CaptionerName = None,
     scorer: ScorerName = None,
+    engine: EngineName = None,
     settings: Set = None,
     unset: Unset = None,
     explain: Annotated[
@@ -105,8 +109,8 @@ def _group_command(  # noqa: PLR0913, PLR0917  (one argument per option)
     ] = None,
 ) -> None:
     """The stages up to the groups, or why a picture is in the group that it is in, or in none."""
-    run = _open(task, source, against, out, captioner, scorer, settings or (), unset or ())
-    asked = any((source, against, captioner, scorer, settings, unset))
+    run = _open(task, source, against, out, captioner, scorer, engine, settings or (), unset or ())
+    asked = any((source, against, captioner, scorer, engine, settings, unset))
     if explain is None:
         _advance(run, "group")
         return
@@ -124,6 +128,7 @@ def _filter_command(  # noqa: PLR0913, PLR0917  (one argument per option)
     out: Out = None,
     captioner: CaptionerName = None,
     scorer: ScorerName = None,
+    engine: EngineName = None,
     settings: Set = None,
     unset: Unset = None,
     fixed: Annotated[
@@ -136,7 +141,10 @@ def _filter_command(  # noqa: PLR0913, PLR0917  (one argument per option)
 ) -> None:
     """The stages up to the filter, with thresholds of either kind."""
     chosen = [] if fixed is None else [f"filter.fixed={str(fixed).lower()}"]
-    _advance(_open(task, source, against, out, captioner, scorer, [*(settings or ()), *chosen], unset or ()), "filter")
+    _advance(
+        _open(task, source, against, out, captioner, scorer, engine, [*(settings or ()), *chosen], unset or ()),
+        "filter",
+    )
 
 
 def _caption_command(  # noqa: PLR0913, PLR0917  (one argument per option)
@@ -146,6 +154,7 @@ def _caption_command(  # noqa: PLR0913, PLR0917  (one argument per option)
     out: Out = None,
     captioner: CaptionerName = None,
     scorer: ScorerName = None,
+    engine: EngineName = None,
     settings: Set = None,
     unset: Unset = None,
     show_prompt: Annotated[
@@ -153,7 +162,7 @@ def _caption_command(  # noqa: PLR0913, PLR0917  (one argument per option)
     ] = False,
 ) -> None:
     """The stages up to the captions, or a look at what the captioner is sent."""
-    run = _open(task, source, against, out, captioner, scorer, settings or (), unset or ())
+    run = _open(task, source, against, out, captioner, scorer, engine, settings or (), unset or ())
     if show_prompt:
         console.text(run.prompt())
     else:
@@ -169,6 +178,7 @@ def _export_command(  # noqa: PLR0913, PLR0917  (one argument per option)
     out: Out = None,
     captioner: CaptionerName = None,
     scorer: ScorerName = None,
+    engine: EngineName = None,
     settings: Set = None,
     unset: Unset = None,
     dataset: Annotated[
@@ -184,9 +194,9 @@ def _export_command(  # noqa: PLR0913, PLR0917  (one argument per option)
     if dataset is None:
         if task is None:
             raise BadInput("export takes a task, or the folder of a finished data set with --dataset.")
-        _advance(_open(task, source, against, out, captioner, scorer, settings or (), unset or ()), "export")
+        _advance(_open(task, source, against, out, captioner, scorer, engine, settings or (), unset or ()), "export")
         return
-    if any((task, source, against, out, captioner, scorer, unset)):
+    if any((task, source, against, out, captioner, scorer, engine, unset)):
         raise BadInput(
             "--dataset writes the configs of a finished data set and takes nothing but --set train.* beside it."
         )

@@ -40,6 +40,14 @@ CaptionerName = Annotated[
 ScorerName = Annotated[
     str | None, typer.Option("--scorer", help=f"{_listed('scorer', 'open_clip')} {DROPS.format('scorer')}")
 ]
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="local (the default): the stages run in this process; ray: by Ray Data on this machine or, with --set "
+        f"engine.address=auto, on a cluster. {DROPS.format('engine')}",
+    ),
+]
 VectorsName = Annotated[
     str | None,
     typer.Option("--vectors", help=f"Compares panels in place of the run's scorer: {_listed('image encoder')}"),

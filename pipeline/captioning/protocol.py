@@ -81,6 +81,8 @@ class Captioner(Protocol):
     """Whether its texts were written by people; such texts are neither reworded nor asked for again. The questions of a
     verbatim captioner have no `panels` and no `grid`."""
 
+    # It may say what a worker with it `needs` of a cluster, as `Stage.needs` has it: "server" if it doesn't.
+
     def identity(self) -> dict[str, Any]:
         """Everything that its answers depend on besides the question: model, revision, parameters.
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -61,6 +63,15 @@ class Vectors:
     """Grids x dimensions."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """What can be computed apart from the rest of a run; each vector is then the same to the last bit."""
+
+    grids: tuple[Grid, ...] = ()
+    """Whose panels' vectors are computed."""
+    texts: tuple[str, ...] = ()
+
+
 class Encoder:
     """Computes each vector once: the cache is keyed by content and model, so later runs reuse it."""
 
@@ -70,11 +81,16 @@ class Encoder:
 
     def vectors(self, grids: Sequence[Grid], captions: Sequence[Caption]) -> Vectors:
         """The vectors of one or more grids and their captions."""
-        panels = self._pictures([(grid, range(grid.layout.size)) for grid in grids])
-        wanted = [plain(text) for caption in captions for text in grammar.alone(caption)]
-        texts = self._texts(wanted, panels.shape[-1])
+        panels = self._panels(grids)
+        texts = self._texts(_texts_of(captions), panels.shape[-1])
         shaped = texts.reshape(len(grids), -1, texts.shape[-1])
         return Vectors(panels.reshape(len(grids), -1, panels.shape[-1]), shaped[:, :-1], shaped[:, -1])
+
+    def compute(self, part: Part) -> None:
+        """Puts the vectors of a part into the cache, where `vectors` finds them."""
+        if part.grids:
+            self._panels(part.grids)
+        self._texts(part.texts, 0)
 
     def sources(self, records: Sequence[Record], layout: LayoutSection) -> np.ndarray:
         """Vectors of source pictures, fitted to a panel; one row per record, NaN for a picture that can't be read."""
@@ -110,6 +126,9 @@ class Encoder:
         cosines: np.ndarray = (found * panels.reshape(-1, panels.shape[-1])[places]).sum(axis=-1)
         return cosines
 
+    def _panels(self, grids: Sequence[Grid]) -> np.ndarray:
+        return self._pictures([(grid, range(grid.layout.size)) for grid in grids])
+
     def _pictures(self, wanted: Sequence[tuple[Grid, Sequence[int]]], trimmed: float = 0.0) -> np.ndarray:
         """Vectors of panels, grid by grid; every picture is opened at most once."""
         keys: list[str] = []
@@ -138,9 +157,10 @@ class Encoder:
         keys = {text: key_of(model=self.model, text=text) for text in texts if text}
         known = self._found(list(keys.values()))
         missing = [text for text, key in keys.items() if key not in known]
-        if missing:
-            known |= self._kept([keys[text] for text in missing], self.scorer.text_vectors(missing))
-        return np.stack([known[keys[text]] if text else np.full(width, np.nan, np.float32) for text in texts])
+        for batch in _batched(missing, AT_ONCE):
+            known |= self._kept([keys[text] for text in batch], self.scorer.text_vectors(batch))
+        none = np.full(width, np.nan, np.float32)
+        return np.array([known[keys[text]] if text else none for text in texts])
 
     def _found(self, keys: Sequence[str]) -> dict[str, np.ndarray]:
         """The vectors that are in the cache."""
@@ -154,9 +174,24 @@ class Encoder:
         return made
 
 
-def _batched(items: Iterator[tuple[str, Image.Image]], size: int) -> Iterator[list[tuple[str, Image.Image]]]:
-    while batch := list(itertools.islice(items, size)):
+def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    waiting = iter(items)
+    while batch := list(itertools.islice(waiting, size)):
         yield batch
+
+
+def parts(grids: Sequence[Grid], captions: Sequence[Caption]) -> list[Part]:
+    """What `Encoder.vectors` computes of grids and captions, in parts that it would compute at once too: the vectors of
+    a model depend on their neighbours in a batch by a last bit."""
+    size = grids[0].layout.size if grids else 1
+    pictures = [Part(grids=tuple(batch)) for batch in _batched(grids, math.lcm(size, AT_ONCE) // size)]
+    texts = dict.fromkeys(text for text in _texts_of(captions) if text)
+    return pictures + [Part(texts=tuple(batch)) for batch in _batched(texts, AT_ONCE)]
+
+
+def _texts_of(captions: Sequence[Caption]) -> list[str]:
+    """The texts of captions as they are encoded, an empty one where there is none."""
+    return [plain(text) for caption in captions for text in grammar.alone(caption)]
 
 
 def plain(text: str) -> str:

@@ -17,7 +17,7 @@ from pipeline.text.grammar import fold
 
 FILE = "iclora.toml"
 """Not task.toml: `datasets` takes a file of that name for a test split."""
-UNUSED = {"group", "filter", "captioner", "scorer"}
+UNUSED = {"group", "filter", "captioner", "scorer", "engine"}
 """Sections of a task that only the making of a data set needs."""
 MOST_TEXT = 1 << 20
 """Bytes of a caption's file."""

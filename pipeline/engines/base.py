@@ -1,17 +1,26 @@
-"""What a stage is to the engine that runs it: a function over a batch, its parameters, and how to keep its books."""
+"""What a stage is to the engine that runs its batches, and how its books are kept, whichever engine that is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, dataclass
 from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from pipeline.errors import Stopped
 from pipeline.progress import Progress
 from pipeline.records import Rejected
-from pipeline.store import Item, Keyed
+from pipeline.store import TABLES, Item, Keyed, Mark, Store
 
 In = TypeVar("In", bound=Keyed)
+MEMORY_PER_WORKER = 1 << 29
+"""Bytes that a worker takes at most where it opens ordinary pictures, its own packages included."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,15 @@ class Facts:
     """
 
     found: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What can be computed in parts before a stage that must see everything at once, and is kept in a cache."""
+
+    run: Callable[[Any], object]
+    """Computes a part; can be pickled."""
+    parts: Sequence[Any]
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,13 @@ class Stage(Generic[In]):
     batch: int | None = None
     """Inputs per call and per transaction; None gives all at once, for stages that must see everything."""
     workers: int = 1
-    """Batches that may be under way at once, in threads or processes as the engine is told."""
+    """Batches that may be under way at once on this machine, in threads or processes as the engine is told."""
+    needs: Literal["core", "gpu", "server"] = "core"
+    """What a worker on a cluster needs: a core; a GPU, or a share of one, if there are any; or a server of somebody's
+    for which it waits, so that one worker per machine is enough."""
+    ahead: Callable[[Sequence[In]], Ahead] | None = None
+    """What workers on a cluster can do before this stage, given all its inputs. Results don't depend on whether it was
+    done."""
     origin: Callable[[Any], tuple[str, ...]] = attrgetter("origin")
     """Ids of the inputs that an output comes from."""
     expands: bool = False
@@ -57,3 +81,182 @@ class Stage(Generic[In]):
     """Whether the files that it wrote are still there, and no failure is to be tried again; if not, it is not done."""
     facts: Callable[[Sequence[Any]], dict[str, Any]] = lambda _: {}
     """What the report says about all outputs, those of an earlier, cut-off run included; `Facts` override it."""
+
+
+# ---- what an engine is
+
+Results = tuple[list[Item | Rejected | Facts], Stopped | None]
+"""What a batch came to, and why the stage ended early, if it did."""
+
+
+class Engine(Protocol):
+    """Runs the batches of stages. Its module has `Options` and `make(options) -> Engine`."""
+
+    @property
+    def workers(self) -> int:
+        """Batches that this machine should work on at once."""
+
+    def check(self, records: int) -> None:
+        """
+        Raises:
+            BadInput: the engine is not meant for so few records.
+        """
+
+    def working(self, folder: Path, sources: Sequence[Path]) -> AbstractContextManager[None]:
+        """For the stages of one run, during which the engine may keep what it needs.
+
+        Args:
+            folder: the run's folder.
+            sources: files and folders that the run's pictures are read from.
+        """
+
+    def results(self, stage: Stage[In], inputs: Sequence[In]) -> Iterator[tuple[Sequence[In], Results]]:
+        """Batches with their results, in the order of the inputs. What a batch raises is raised when it is due.
+
+        Raises:
+            ToolkitError: a worker was killed, or can't be had.
+        """
+
+
+def batches(inputs: Sequence[In], size: int | None) -> list[Sequence[In]]:
+    """The inputs in batches; in one, if there is no size."""
+    size = size or max(len(inputs), 1)
+    return [inputs[start : start + size] for start in range(0, len(inputs), size)]
+
+
+def whole(function: Callable[[Sequence[In]], Any], batch: Sequence[In]) -> Results:
+    """Everything that a stage's function gives for a batch."""
+    made: list[Item | Rejected | Facts] = []
+    try:
+        for result in function(batch):
+            made.append(result)
+    except Stopped as stopped:
+        return made, stopped
+    return made, None
+
+
+def capacity() -> int:
+    """How many workers this process may have: one per core, as long as memory is there for all of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = _free_memory()
+    return cores if memory is None else max(1, min(cores, memory // MEMORY_PER_WORKER))
+
+
+def _free_memory() -> int | None:
+    """Bytes that are free on this machine or in this container, whichever has less; None where nothing says so."""
+    free = []
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        control = Path("/sys/fs/cgroup")
+        limit, used = (int((control / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
+        free.append(max(limit - used, 0))
+    return min(free, default=None)
+
+
+# ---- the books
+
+
+def run(
+    stage: Stage[In], inputs: Sequence[In], store: Store, *, upstream: str, progress: Progress, engine: Engine
+) -> Mark:
+    """Brings one stage to its end and returns its mark.
+
+    Nothing is done if the mark says so. A stage that was cut off resumes with the inputs that have no result yet; one
+    whose config or input changed, or that sees everything at once, starts anew. The results are the same whichever
+    engine runs the batches, and come in the order of the inputs.
+
+    Args:
+        upstream: hash of the inputs' content.
+
+    Raises:
+        BadInput: another process is at work in this run.
+        ToolkitError: a worker was killed, or the stage ended early.
+        RuntimeError: the stage lost an input (a bug of the stage, never the fault of the user's data).
+    """
+    fingerprint = _fingerprint(stage, upstream)
+    mark = store.mark(stage.name)
+    done_before = mark is not None and mark.done and mark.fingerprint == fingerprint
+    if mark and done_before and stage.intact():
+        return mark
+    with store.working():
+        store.begin(stage.name, stage.table, fingerprint, anew=done_before or stage.batch is None)
+        found = _work(stage, inputs, store, progress, engine)
+        rejections = len(store.rejected(stage.name))
+        kept = store.count(stage.table) if stage.expands else len(inputs) - rejections
+        facts = stage.facts(_outputs(stage, store)) | found
+        store.finish(stage.name, entered=kept + rejections, kept=kept, facts=facts)
+    finished = store.mark(stage.name)
+    assert finished is not None
+    return finished
+
+
+def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progress, engine: Engine) -> dict[str, Any]:
+    """Takes the inputs that have no result yet through the stage, one transaction per batch; the facts they gave."""
+    done = _settled(stage, store)
+    left = [item for item in inputs if item.id not in done]
+    finished = len(inputs) - len(left)
+    earlier = {item.id: item for item in _outputs(stage, store)} if stage.repeated else {}
+    progress(stage.name, finished, len(inputs))
+    stage.prepare(left, progress)
+    clock = time.perf_counter()
+    found: dict[str, Any] = {}
+    for batch, (made, stopped) in engine.results(stage, left):
+        given = [result for result in made if isinstance(result, Facts)]
+        results = [result for result in made if not isinstance(result, Facts)]
+        if stage.repeated:
+            results = list(stage.repeated(results, earlier))
+        outputs = [result for result in results if not isinstance(result, Rejected)]
+        rejected = [result for result in results if isinstance(result, Rejected)]
+        if stopped:
+            settled = _origins(stage, outputs, rejected)
+            batch = [item for item in batch if item.id in settled]  # noqa: PLW2901
+        _account(stage, batch, outputs, rejected)
+        if stage.repeated:
+            earlier.update((item.id, item) for item in outputs)
+        now = time.perf_counter()
+        store.add(stage.name, stage.table, outputs, rejected, now - clock)
+        clock = now
+        for facts in given:
+            found |= {name: _added(found.get(name), value) for name, value in facts.found.items()}
+        finished += len(batch)
+        progress(stage.name, finished, len(inputs))
+        if stopped:
+            raise stopped
+    return found
+
+
+def _added(before: Any, value: Any) -> Any:
+    """Two batches' values of one fact."""
+    counts = type(before) is int and type(value) is int  # a bool is no count
+    return before + value if counts else value
+
+
+def _fingerprint(stage: Stage[In], upstream: str) -> str:
+    # No default=str: an object would be written by its address, and no run would ever resume.
+    config = json.dumps(stage.config, sort_keys=True, default=asdict)
+    return hashlib.sha256(f"{stage.name}\n{config}\n{upstream}".encode()).hexdigest()
+
+
+def _settled(stage: Stage[In], store: Store) -> set[str]:
+    """Ids of inputs that an earlier, cut-off run has dealt with. A stage that sees everything at once has none."""
+    if stage.batch is None:
+        return set()
+    return _origins(stage, _outputs(stage, store), store.rejected(stage.name))
+
+
+def _outputs(stage: Stage[In], store: Store) -> list[Item]:
+    return store.items(TABLES[stage.table], stage.table)
+
+
+def _account(stage: Stage[In], batch: Sequence[In], outputs: Sequence[Item], rejected: Sequence[Rejected]) -> None:
+    ids, settled = {item.id for item in batch}, _origins(stage, outputs, rejected)
+    if settled != ids:
+        lost, foreign = sorted(ids - settled)[:3], sorted(settled - ids)[:3]
+        raise RuntimeError(f"stage {stage.name} lost {lost} and invented {foreign}")
+
+
+def _origins(stage: Stage[In], outputs: Iterable[Item], rejected: Iterable[Rejected]) -> set[str]:
+    """Ids of the inputs that these results come from."""
+    return {origin for output in outputs for origin in stage.origin(output)} | {row.origin for row in rejected}

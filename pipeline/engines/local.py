@@ -1,32 +1,83 @@
-"""Runs one stage over its inputs on this machine: in batches, resumable, with every input accounted for."""
+"""Runs the batches of stages on this machine, in threads or in processes."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
-import json
 import multiprocessing
 import os
 import pickle
 import signal
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from pipeline.engines.base import Facts, In, Stage
-from pipeline.errors import Stopped, ToolkitError
-from pipeline.progress import Progress
-from pipeline.records import Rejected
-from pipeline.store import TABLES, Item, Mark, Store
+from pydantic import Field
 
-Results = tuple[list[Item | Rejected | Facts], Stopped | None]
-"""What a batch came to, and why the stage ended early, if it did."""
+from pipeline import plugins
+from pipeline.engines import base
+from pipeline.engines.base import In, Results, Stage, batches, capacity, whole
+from pipeline.errors import ToolkitError
+from pipeline.progress import Progress
+from pipeline.store import Mark, Store
+
+
+class Options(plugins.Options):
+    workers: int | None = Field(None, ge=1, le=4096)
+    """Batches of pictures that are worked on at once. If not set, one per core, as long as half a gigabyte of memory is
+    free for each."""
+
+
+class Local:
+    """The engine of this machine."""
+
+    def __init__(self, options: Options, *, processes: bool = False) -> None:
+        """
+        Args:
+            processes: whether a stage's workers are processes, started anew and without this one's memory; else they
+                are threads.
+        """
+        self.options, self.processes = options, processes
+
+    @cached_property
+    def workers(self) -> int:
+        return self.options.workers or capacity()
+
+    def check(self, records: int) -> None:
+        """Any number will do."""
+
+    @contextmanager
+    def working(self, folder: Path, sources: Sequence[Path]) -> Iterator[None]:
+        """Nothing is kept."""
+        yield
+
+    def results(self, stage: Stage[In], inputs: Sequence[In]) -> Iterator[tuple[Sequence[In], Results]]:
+        """Batches with their results, in order; at most twice as many batches as workers are under way."""
+        if stage.workers == 1:
+            for batch in batches(inputs, stage.batch):
+                yield batch, whole(stage.run, batch)
+            return
+        with _workers(stage, self.processes) as submit:
+            waiting = iter(batches(inputs, stage.batch))
+            running: deque[tuple[Sequence[In], Future[Results]]] = deque()
+
+            def feed(count: int) -> None:
+                running.extend((batch, submit(batch)) for batch in itertools.islice(waiting, count))
+
+            feed(2 * stage.workers)
+            while running:
+                batch, future = running.popleft()
+                yield batch, future.result()
+                feed(1)
+
+
+def make(options: dict[str, Any]) -> Local:
+    return Local(plugins.parse_options(Options, "the engine local", options, "engine."))
 
 
 def run(
@@ -38,132 +89,9 @@ def run(
     progress: Progress,
     processes: bool = False,
 ) -> Mark:
-    """Brings one stage to its end and returns its mark.
-
-    Nothing is done if the mark says so. A stage that was cut off resumes with the inputs that have no result yet; one
-    whose config or input changed, or that sees everything at once, starts anew. The results are the same however many
-    workers there are, and come in the order of the inputs.
-
-    Args:
-        upstream: hash of the inputs' content.
-        processes: whether the stage's workers are processes, started anew and without this one's memory; else they are
-            threads.
-
-    Raises:
-        BadInput: another process is at work in this run.
-        ToolkitError: a worker process was killed, or the stage ended early.
-        RuntimeError: the stage lost an input (a bug of the stage, never the fault of the user's data).
-    """
-    fingerprint = _fingerprint(stage, upstream)
-    mark = store.mark(stage.name)
-    done_before = mark is not None and mark.done and mark.fingerprint == fingerprint
-    if mark and done_before and stage.intact():
-        return mark
-    with store.working():
-        store.begin(stage.name, stage.table, fingerprint, anew=done_before or stage.batch is None)
-        found = _work(stage, inputs, store, progress, processes)
-        rejections = len(store.rejected(stage.name))
-        kept = store.count(stage.table) if stage.expands else len(inputs) - rejections
-        facts = stage.facts(_outputs(stage, store)) | found
-        store.finish(stage.name, entered=kept + rejections, kept=kept, facts=facts)
-    finished = store.mark(stage.name)
-    assert finished is not None
-    return finished
-
-
-def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progress, processes: bool) -> dict[str, Any]:
-    """Takes the inputs that have no result yet through the stage, one transaction per batch; the facts they gave."""
-    done = _settled(stage, store)
-    left = [item for item in inputs if item.id not in done]
-    finished = len(inputs) - len(left)
-    earlier = {item.id: item for item in _outputs(stage, store)} if stage.repeated else {}
-    progress(stage.name, finished, len(inputs))
-    stage.prepare(left, progress)
-    clock = time.perf_counter()
-    found: dict[str, Any] = {}
-    for batch, (made, stopped) in _results(stage, left, processes):
-        given = [result for result in made if isinstance(result, Facts)]
-        results = [result for result in made if not isinstance(result, Facts)]
-        if stage.repeated:
-            results = list(stage.repeated(results, earlier))
-        outputs = [result for result in results if not isinstance(result, Rejected)]
-        rejected = [result for result in results if isinstance(result, Rejected)]
-        if stopped:
-            settled = _origins(stage, outputs, rejected)
-            batch = [item for item in batch if item.id in settled]  # noqa: PLW2901
-        _account(stage, batch, outputs, rejected)
-        if stage.repeated:
-            earlier.update((item.id, item) for item in outputs)
-        now = time.perf_counter()
-        store.add(stage.name, stage.table, outputs, rejected, now - clock)
-        clock = now
-        for facts in given:
-            found |= {name: _added(found.get(name), value) for name, value in facts.found.items()}
-        finished += len(batch)
-        progress(stage.name, finished, len(inputs))
-        if stopped:
-            raise stopped
-    return found
-
-
-def _added(before: Any, value: Any) -> Any:
-    """Two batches' values of one fact."""
-    counts = type(before) is int and type(value) is int  # a bool is no count
-    return before + value if counts else value
-
-
-def _fingerprint(stage: Stage[In], upstream: str) -> str:
-    # No default=str: an object would be written by its address, and no run would ever resume.
-    config = json.dumps(stage.config, sort_keys=True, default=asdict)
-    return hashlib.sha256(f"{stage.name}\n{config}\n{upstream}".encode()).hexdigest()
-
-
-def _settled(stage: Stage[In], store: Store) -> set[str]:
-    """Ids of inputs that an earlier, cut-off run has dealt with. A stage that sees everything at once has none."""
-    if stage.batch is None:
-        return set()
-    return _origins(stage, _outputs(stage, store), store.rejected(stage.name))
-
-
-def _outputs(stage: Stage[In], store: Store) -> list[Item]:
-    return store.items(TABLES[stage.table], stage.table)
-
-
-def _account(stage: Stage[In], batch: Sequence[In], outputs: Sequence[Item], rejected: Sequence[Rejected]) -> None:
-    ids, settled = {item.id for item in batch}, _origins(stage, outputs, rejected)
-    if settled != ids:
-        lost, foreign = sorted(ids - settled)[:3], sorted(settled - ids)[:3]
-        raise RuntimeError(f"stage {stage.name} lost {lost} and invented {foreign}")
-
-
-def _origins(stage: Stage[In], outputs: Iterable[Item], rejected: Iterable[Rejected]) -> set[str]:
-    """Ids of the inputs that these results come from."""
-    return {origin for output in outputs for origin in stage.origin(output)} | {row.origin for row in rejected}
-
-
-# ---- running the batches
-
-
-def _results(stage: Stage[In], inputs: Sequence[In], processes: bool) -> Iterator[tuple[Sequence[In], Results]]:
-    """Batches with their results, in order; at most twice as many batches as workers are under way."""
-    size = stage.batch or max(len(inputs), 1)
-    batches = [inputs[start : start + size] for start in range(0, len(inputs), size)]
-    if stage.workers == 1:
-        for batch in batches:
-            yield batch, _whole(stage.run, batch)
-        return
-    with _workers(stage, processes) as submit:
-        waiting = iter(batches)
-        running: deque[tuple[Sequence[In], Future[Results]]] = deque()
-
-        def feed(count: int) -> None:
-            running.extend((batch, submit(batch)) for batch in itertools.islice(waiting, count))
-
-        feed(2 * stage.workers)
-        while running:
-            batch, future = running.popleft()
-            yield batch, future.result()
-            feed(1)
+    """Brings one stage to its end on this machine, as `base.run` does."""
+    engine = Local(Options(), processes=processes)
+    return base.run(stage, inputs, store, upstream=upstream, progress=progress, engine=engine)
 
 
 @contextmanager
@@ -203,23 +131,13 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _threads(stage: Stage[In]) -> Pool:
-    return ThreadPoolExecutor(stage.workers), functools.partial(_whole, stage.run)
+    return ThreadPoolExecutor(stage.workers), functools.partial(whole, stage.run)
 
 
 def _processes(stage: Stage[In]) -> Pool:
     """Processes that are spawned, not forked: a fork of a process with threads may hang."""
     spawned = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(stage.workers, spawned, _set_up, (pickle.dumps(stage.run),)), _in_worker
-
-
-def _whole(function: Callable[[Sequence[In]], Any], batch: Sequence[In]) -> Results:
-    made: list[Item | Rejected | Facts] = []
-    try:
-        for result in function(batch):
-            made.append(result)
-    except Stopped as stopped:
-        return made, stopped
-    return made, None
 
 
 _worker: list[Callable[[Sequence[Any]], Any]] = []
@@ -235,4 +153,4 @@ def _set_up(function: bytes) -> None:
 
 
 def _in_worker(batch: Sequence[Any]) -> Results:
-    return _whole(_worker[0], batch)
+    return whole(_worker[0], batch)

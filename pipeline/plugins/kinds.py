@@ -58,6 +58,8 @@ DETECTORS = Kind(
 EXPORTERS = Kind("exporter", "pipeline.exporters", "iclora.exporters", ("write",))
 FAMILIES = Kind("model family", "pipeline.families", "iclora.families", ("FAMILY",), by_path=False)
 BACKENDS = Kind("training backend", "training.backends", "iclora.backends", ("make",), by_path=False)
+ENGINES = Kind("engine", "pipeline.engines", "iclora.engines", ("Options", "make"), by_path=False)
+"""Not among KINDS: no other package is asked to have one."""
 KINDS = (
     TASKS,
     CONTAINERS,

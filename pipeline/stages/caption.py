@@ -76,6 +76,7 @@ def stage(parameters: Parameters, earlier: Sequence[Caption] = ()) -> Stage[Grid
         partial(caption, parameters=parameters),
         config,
         batch=parameters.captioner.batch,
+        needs=getattr(parameters.captioner, "needs", "server"),
         intact=lambda: not unanswered,
         facts=asking.facts,
     )

@@ -70,7 +70,7 @@ def stage(  # noqa: PLR0913  (what a data set depends on)
     """
     config = {
         "exporters": [plugin.identity for plugin in chosen(task)],
-        "task": task.model_dump(mode="json"),
+        "task": task.model_dump(mode="json", exclude={"engine"}),
         "home": str(run.resolve()),
         "facts": facts,
         "counter": counter.identity,

@@ -16,7 +16,7 @@ from pipeline.consistency.scorers.base import Scorer
 from pipeline.consistency.similarity import Encoder, Measures, Vectors
 from pipeline.consistency.thresholds import Calibration, Evidence, Threshold
 from pipeline.consistency.verdict import Verdict
-from pipeline.engines.base import Facts, Stage
+from pipeline.engines.base import Ahead, Facts, Stage
 from pipeline.plugins import extras
 from pipeline.records import Caption, Grid, Rejected, Score, Scores
 from pipeline.task import Task
@@ -87,7 +87,14 @@ def stage(
     }
     parameters = Parameters(task, {grid.id: grid for grid in grids}, scorer, folder, cache, taught or {})
     run = partial(filter_, parameters=parameters)
-    return Stage("filter", "scores", run, config, intact=intact, facts=lambda _: {"scorer": identity})
+
+    def ahead(captions: Sequence[Caption]) -> Ahead:
+        assert scorer
+        described = [parameters.grids[caption.grid] for caption in captions]
+        return Ahead(Encoder(scorer, cache, folder).compute, similarity.parts(described, captions))
+
+    facts, known = (lambda _: {"scorer": identity}), ahead if scorer else None
+    return Stage("filter", "scores", run, config, intact=intact, facts=facts, ahead=known)
 
 
 def filter_(captions: Sequence[Caption], *, parameters: Parameters) -> Iterator[Scores | Rejected | Facts]:

@@ -17,10 +17,10 @@ import numpy as np
 from pipeline.cache import Cache, key_of
 from pipeline.consistency import verdict
 from pipeline.consistency.scorers.base import Scorer
-from pipeline.consistency.similarity import Encoder
+from pipeline.consistency.similarity import AT_ONCE, Encoder
 from pipeline.duplicates import finding
 from pipeline.duplicates.base import Copy, Limits
-from pipeline.engines.base import Facts, Stage
+from pipeline.engines.base import Ahead, Facts, Stage, batches
 from pipeline.errors import BadInput
 from pipeline.grouping import might
 from pipeline.grouping import pictures as looks
@@ -99,7 +99,12 @@ def stage(
         "used": [[one.name, key_of(pictures=[record.id for record in one.records])] for one in used],
     }
     run = partial(group, parameters=Parameters(task, strategy, scorer, folder, cache, tuple(used)))
-    return Stage("group", "groups", run, config)
+
+    def ahead(records: Sequence[Record]) -> Ahead:
+        assert scorer
+        return Ahead(partial(Encoder(scorer, cache, folder).sources, layout=task.layout), batches(records, AT_ONCE))
+
+    return Stage("group", "groups", run, config, ahead=ahead if scorer else None)
 
 
 def group(records: Sequence[Record], *, parameters: Parameters) -> Iterator[Group | Rejected | Facts]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engines import local
+from pipeline.engines import base, local
 from pipeline.engines.base import Facts, Stage
 from pipeline.errors import BadInput, Stopped
 from pipeline.records import Group, Position, Record, Rejected
@@ -229,7 +229,7 @@ def test_a_config_of_objects_is_refused_since_they_differ_in_every_process(store
 
 def test_a_stage_that_needs_all_inputs_at_once_never_resumes_with_old_rows(store: Store) -> None:
     whole = Watched(batch=None)
-    fingerprint = local._fingerprint(whole.stage, "films")
+    fingerprint = base._fingerprint(whole.stage, "films")
     store.begin("inspect", "records", fingerprint, anew=False)
     store.add("inspect", "records", [record("left-over")], [], 1)  # killed between its rows and its mark
     run(whole, store)
