@@ -172,11 +172,7 @@ class Cutter:
         size = apart(before.hsv, after.hsv)
         if size < (LEAST_CHANGE if before.end - before.time >= HELD else LEAST):
             return False
-        if (
-            before.state < State.GOOD
-            and self._sound is not None
-            and apart(self._sound.hsv, after.hsv) < RETURN * size
-        ):
+        if before.state < State.GOOD and self._sound is not None and apart(self._sound.hsv, after.hsv) < RETURN * size:
             return False  # it is what it was before the damage
         between = (self._sample(number) for number in range(change.before + 1, change.after))
         if any(size < RETURN * apart(before.hsv, one.hsv) for one in between):  # a flash as a whole
