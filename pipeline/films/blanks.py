@@ -93,7 +93,8 @@ def _has_bars(image: NDArray[np.uint8]) -> bool:
     pure = high - low > PURE * np.maximum(high.max(axis=1, keepdims=True), 1)
     on = (small > ((low + high) / 2)[..., None]) @ np.asarray([1, 2, 4])  # blue, green, red
     codes = np.where(pure, on, 0)
-    found = [_order(row) for row in codes if len(np.unique(row)) > len(ORDERS[0])]
+    kinds = sum((codes == code).any(axis=1).astype(np.int64) for code in range(len(BARS)))
+    found = [_order(row) for row in codes[kinds > len(ORDERS[0])]]
     return any(found.count(order) >= LEAST_BAND * ROWS for order in ORDERS)
 
 
