@@ -72,6 +72,7 @@ miniature: $(VENV)/ready ## Train the miniature models from scratch (about three
 
 bench: $(VENV)/ready ## Run the benchmarks behind the figures in README
 	$(RUN)/python -m bench.ingest
+	$(RUN)/python -m bench.films
 	$(RUN)/python -m bench.corrupted
 	$(RUN)/python -m bench.strangers
 	$(RUN)/python -m bench.captions

@@ -40,7 +40,8 @@ class Work(NamedTuple):
 
 def _collect(run: Run, found: Sequence[Item], progress: Progress) -> Work:
     items = found or collect.find([offline.draw_source(run.task, run.folder, progress)])
-    return Work(collect.stage(run.task, items, run.folder, run.store.items(Record, "collected")), items, "")
+    known = run.store.items(Record, "collected")
+    return Work(collect.stage(run.task, items, run.folder, known, run.engine.workers), items, "")
 
 
 def _inspect(run: Run) -> Work:

@@ -32,9 +32,8 @@ def hashes(image: Image.Image) -> tuple[str, ...]:
     import imagehash
 
     small = image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)  # as `phash` itself does first
-    return tuple(
-        str(imagehash.phash(one)) for one in (small, *(small.transpose(operation) for operation in TURNS.values()))
-    )
+    forms = (small, *(small.transpose(operation) for operation in TURNS.values()))
+    return tuple(np.packbits(imagehash.phash(one).hash).tobytes().hex() for one in forms)
 
 
 def copies(looks: Looks, order: np.ndarray, limits: Limits, fixed: int) -> Iterator[Copy]:

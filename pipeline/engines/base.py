@@ -64,6 +64,8 @@ class Stage(Generic[In]):
     in their order, as soon as it has it; then no input waits for the slowest of a batch."""
     workers: int = 1
     """Batches that may be under way at once on this machine, in threads or processes as the engine is told."""
+    processes: bool = False
+    """Whether its workers on this machine are processes in any case: much of its work holds the interpreter's lock."""
     needs: Literal["core", "gpu", "server"] = "core"
     """What a worker on a cluster needs: a core; a GPU, or a share of one, if there are any; or a server of somebody's
     for which it waits, so that one worker per machine is enough."""
@@ -138,11 +140,11 @@ def whole(function: Callable[[Sequence[In]], Any], batch: Sequence[In]) -> Resul
     return made, None
 
 
-def capacity() -> int:
+def capacity(memory_each: int = MEMORY_PER_WORKER) -> int:
     """How many workers this process may have: one per core, as long as memory is there for all of them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = _free_memory()
-    return cores if memory is None else max(1, min(cores, memory // MEMORY_PER_WORKER))
+    return cores if memory is None else max(1, min(cores, memory // memory_each))
 
 
 def _free_memory() -> int | None:

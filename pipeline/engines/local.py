@@ -69,7 +69,7 @@ class Local:
             for batch in batches(inputs, stage.batch):
                 yield batch, whole(stage.run, batch)
             return
-        with _workers(stage, self.processes) as submit:
+        with _workers(stage, self.processes or stage.processes) as submit:
             waiting = iter(batches(inputs, stage.batch))
             running: deque[tuple[Sequence[In], Future[Results]]] = deque()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -62,11 +64,17 @@ def is_even(cells: NDArray[np.float32]) -> bool:
 
 def _ground(cells: NDArray[np.float32]) -> NDArray[np.float32]:
     """The smooth ground of a picture: for each channel the paraboloid that lies nearest to it."""
-    height, width, _ = cells.shape
+    terms, inverse = _paraboloids(*cells.shape[:2])
+    weights = inverse @ cells.reshape(-1, 3).astype(np.float64)
+    return (terms @ weights).reshape(cells.shape).astype(np.float32)
+
+
+@lru_cache(16)
+def _paraboloids(height: int, width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The terms of a paraboloid at each cell, and the matrix that gives their weights by least squares."""
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
-    weights = np.linalg.lstsq(terms, cells.reshape(-1, 3).astype(np.float64), rcond=None)[0]
-    return (terms @ weights).reshape(cells.shape).astype(np.float32)
+    return terms, np.linalg.pinv(terms)
 
 
 def _neighbours(left: NDArray[np.float32], axis: int) -> float:
@@ -85,7 +93,8 @@ def _has_bars(image: NDArray[np.uint8]) -> bool:
     pure = high - low > PURE * np.maximum(high.max(axis=1, keepdims=True), 1)
     on = (small > ((low + high) / 2)[..., None]) @ np.asarray([1, 2, 4])  # blue, green, red
     codes = np.where(pure, on, 0)
-    found = [_order(row) for row in codes if len(np.unique(row)) > len(ORDERS[0])]
+    kinds = sum((codes == code).any(axis=1).astype(np.int64) for code in range(len(BARS)))
+    found = [_order(row) for row in codes[kinds > len(ORDERS[0])]]
     return any(found.count(order) >= LEAST_BAND * ROWS for order in ORDERS)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 import cv2
@@ -55,6 +56,11 @@ class Sample:
     key: bool = True
     """Whether it is built on no other picture, or one that was passed over since the last sample was."""
 
+    @cached_property
+    def hsv(self) -> NDArray[np.uint8]:
+        """The image as `apart` compares it; each is compared with many."""
+        return hsv(self.image)
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -99,15 +105,15 @@ class Cutter:
         self._first = 0  # number of the first sample that is kept
         self._changes: deque[Change] = deque()
         self._last_cut = 0.0
-        self._sound: NDArray[np.uint8] | None = None
-        """The last picture before damage."""
+        self._sound: Sample | None = None
+        """The last sample before damage."""
         self._calm = 0
         """The sample at which the last flash was over; changes before it are part of that."""
 
     def add(self, sample: Sample) -> list[Cut]:
         """The cuts that are certain by now."""
         if sample.state < State.GOOD and self._samples and self._samples[-1].state == State.GOOD:
-            self._sound = self._samples[-1].image
+            self._sound = self._samples[-1]
         self._samples.append(sample)
         shown = sample.end - sample.time
         times = 1 if shown < HELD else min(round(shown * RATE), MOST_TIMES)
@@ -163,30 +169,26 @@ class Cutter:
     def _differ(self, change: Change) -> bool:
         """Whether the pictures before and after a change are of different shots, as far as these two tell."""
         before, after = self._sample(change.before), self._sample(change.after)
-        size = difference(before.image, after.image)
+        size = apart(before.hsv, after.hsv)
         if size < (LEAST_CHANGE if before.end - before.time >= HELD else LEAST):
             return False
-        if (
-            before.state < State.GOOD
-            and self._sound is not None
-            and difference(self._sound, after.image) < RETURN * size
-        ):
+        if before.state < State.GOOD and self._sound is not None and apart(self._sound.hsv, after.hsv) < RETURN * size:
             return False  # it is what it was before the damage
-        between = (self._sample(number).image for number in range(change.before + 1, change.after))
-        if any(size < RETURN * difference(before.image, image) for image in between):  # a flash as a whole
+        between = (self._sample(number) for number in range(change.before + 1, change.after))
+        if any(size < RETURN * apart(before.hsv, one.hsv) for one in between):  # a flash as a whole
             return False
         earlier = (one for one in self._samples if 0 < before.time - one.time <= FLASH)
-        return not any(difference(one.image, after.image) < RETURN * size for one in earlier)  # else a flash's end
+        return not any(apart(one.hsv, after.hsv) < RETURN * size for one in earlier)  # else a flash's end
 
     def _stays(self, change: Change, ended: bool) -> bool | None:
         """Whether the picture does not soon become what it was before a change; None if that can't be told yet."""
         before, after = self._sample(change.before), self._sample(change.after)
-        size = difference(before.image, after.image)
+        size = apart(before.hsv, after.hsv)
         for number in range(change.after + 1, self._next):
             later = self._sample(number)
             if later.time - after.time > FLASH:
                 return True
-            if difference(before.image, later.image) < RETURN * size:
+            if apart(before.hsv, later.hsv) < RETURN * size:
                 self._calm = number
                 return False
         return True if ended or self._samples[-1].end - after.time > FLASH else None
@@ -194,7 +196,7 @@ class Cutter:
     def _is_panned_over(self, change: Change) -> bool:
         """Whether a change is the start or the end of a flash during which the camera moves on."""
         before, after = self._sample(change.before), self._sample(change.after)
-        least = RETURN * difference(before.image, after.image)
+        least = RETURN * apart(before.hsv, after.hsv)
         earlier = (one for one in self._samples if 0 < before.time - one.time <= FLASH)
         if any(_is_panned(one.image, after.image, least) for one in earlier):
             return True
@@ -253,6 +255,14 @@ def overlapping(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> tuple[NDA
 
 
 def difference(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Mean difference of hue, saturation and value in levels, as PySceneDetect's detectors measure it."""
-    changed = cv2.absdiff(*(cv2.cvtColor(one, cv2.COLOR_BGR2HSV) for one in (image, other)))
-    return float(sum(cv2.mean(changed)[:3])) / 3
+    """Mean difference of two BGR pictures in levels of hue, saturation and value, as PySceneDetect measures it."""
+    return apart(hsv(image), hsv(other))
+
+
+def apart(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """The `difference` of two pictures that are HSV already."""
+    return float(sum(cv2.mean(cv2.absdiff(image, other))[:3])) / 3
+
+
+def hsv(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,6 +26,8 @@ MOST_PIXELS = 1 << 26
 """Of a frame: 8192 x 8192. A decoder may hold 16 of them, whatever is done with them."""
 HELD_BYTES = 1 << 25
 """A decoder has a thread for each frame only below this size: every such thread holds one more of them."""
+MOST_THREADS = 6
+"""Of a decoder. More would decode faster than frames are looked at, and each holds a frame."""
 MOST_BETWEEN = 1 << 30
 """Bytes that are read without a picture being found. Empty files of terabytes take no place on a disk."""
 MOST_FAULTS = 64
@@ -220,6 +223,7 @@ def _prepare(stream: av.VideoStream) -> None:
         raise ValueError(f"its frames have {width} x {height} pixels, more than {MOST_PIXELS:,}")
     stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # for those whose size grows on the way
     stream.codec_context.flags |= Flags.output_corrupt  # else HEVC gives nothing up to the next key frame
+    stream.codec_context.thread_count = min((os.cpu_count() or 1) + 1, MOST_THREADS)
     stream.thread_type = "SLICE" if width * height * 3 > HELD_BYTES else "AUTO"
 
 

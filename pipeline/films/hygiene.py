@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.films import blanks, lettering
 from pipeline.films.bars import BarFinder, Edges
 from pipeline.films.choice import EDGE, Frame, Shot
-from pipeline.films.colour import Picture
+from pipeline.films.colour import Picture, Scaler
 from pipeline.films.decoding import State
 from pipeline.films.lettering import Overlay
 from pipeline.films.marks import MarkFinder
@@ -72,7 +72,8 @@ def pick(shot: Shot, settings: ShotsSection) -> Pick | Unfit:
 
 def _views(frames: Sequence[Frame]) -> list[Picture]:
     """The frames for finding text: small, and of one size, whatever sizes a stream has on its way."""
-    first, *others = (frame.picture(lettering.WIDTH) for frame in frames)
+    scaler = Scaler()
+    first, *others = (frame.picture(lettering.WIDTH, scaler) for frame in frames)
     size = first.shape[1::-1]
     return [first, *(np.asarray(cv2.resize(one, size, interpolation=cv2.INTER_AREA), np.uint8) for one in others)]
 

@@ -62,7 +62,7 @@ def lines(strokes: Floats, least: float, grey: Floats) -> list[Pixels]:
     letters = _letters(strokes > np.maximum(least, RELATIVE * around), grey)
     found = []
     for members in _rows(letters):
-        if _is_text(letters.part(members)):
+        if len(members) > 1 and _is_text(letters.part(members)):
             boxes = letters.boxes[members]
             found.append((*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()))
     return [(left, top, right, bottom) for left, top, right, bottom in found]
@@ -123,9 +123,9 @@ def _is_text(row: _Letters) -> bool:
     width, height = int(right.max() - left.min()), int(bottom.max() - top.min())
     # Letters that touch one another count by their width: one is about half as wide as high.
     count = float(np.maximum(1, np.round((right - left) / (0.9 * np.maximum(tall, 1)))).sum())
-    if count < LEAST_LETTERS or len(tall) < 2 or width < height or height > 2.2 * usual + 4:  # noqa: PLR2004
+    if count < LEAST_LETTERS or width < height or height > 2.2 * usual + 4:
         return False
     if float(row.levels.std()) > SPREAD:
         return False
     slack = max(1.5, LEVEL * usual)
-    return max(float((np.abs(bottom - base) <= slack).mean()) for base in bottom) >= ALIGNED
+    return float((np.abs(np.subtract.outer(bottom, bottom)) <= slack).mean(axis=1).max()) >= ALIGNED

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline import pixels, plugins
 from pipeline.duplicates import exact
-from pipeline.engines.base import Stage
+from pipeline.engines.base import Stage, capacity
 from pipeline.errors import BadInput
 from pipeline.films import hygiene
 from pipeline.plugins import extras
@@ -28,6 +28,13 @@ from pipeline.wording import command, counted
 
 IGNORE_GROUPS = ("folders", "names", "sets", "shots", "similarity")
 """The toolkit's own ways of grouping that don't look at the groups of a source; those of other packages may."""
+FILMS = (
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts",
+    ".vob", ".webm", ".wmv",
+)  # fmt: skip
+"""Endings by which films are counted ahead, to read several at once; what an item is, its first bytes say."""
+FILM_MEMORY = 1 << 30
+"""Bytes that a process may need that reads a film; one of 4K took 0.6 GB."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,14 @@ def check(task: Task) -> None:
         extras.require(f"shots.text={task.shots.text}", task.shots.text)
 
 
-def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Record]) -> Stage[Item]:
+def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Record], workers: int = 1) -> Stage[Item]:
     """The collect stage.
 
     Args:
         known: records that an earlier run has collected; where a picture of one is gone the stage is run again.
+        workers: films that are read at the same time at most, each in a process, as long as memory is there for them.
     """
+    films = sum(item.name.lower().endswith(FILMS) for item in items)
     return Stage(
         name="collect",
         table="collected",
@@ -91,6 +100,8 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
             "packages": pixels.installed(),
         },
         batch=1,
+        workers=max(1, min(workers, films, capacity(FILM_MEMORY))),
+        processes=True,
         prepare=partial(_fetch, parameters=Parameters(task, folder)),
         origin=origin,
         expands=True,

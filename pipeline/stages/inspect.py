@@ -97,7 +97,7 @@ def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rej
     if layout.fit == "crop":
         focus, cut = subject.focus_of(image, (width, height), (layout.panel_width, layout.panel_height))
     colours = np.asarray(image)
-    if kind := blanks.blank(colours[..., ::-1]):
+    if kind := blanks.blank(np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGB2BGR), np.uint8)):
         return Rejected(record.id, what, "blank", f"{what} shows nothing: it is {BLANK.get(kind, kind)}.")
     phash, *turned = perceptual.hashes(image)
     grey = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
@@ -110,7 +110,7 @@ def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rej
         phash=phash,
         turned="".join(turned),
         pixels=hashlib.sha256(repr((width, height)).encode() + colours.tobytes()).hexdigest(),
-        sharpness=round(float(cv2.Laplacian(grey, cv2.CV_64F).var()), 3),
+        sharpness=round(float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1].item()) ** 2, 3),
         exposure=round(float(grey.mean()) / 255, 4),
         histogram=_histogram(colours),
     )

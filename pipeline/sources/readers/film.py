@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from pipeline import files
-from pipeline.films import decoding, hygiene
+from pipeline.films import decoding, hygiene, stills
 from pipeline.films.choice import Shot
 from pipeline.films.decoding import State
 from pipeline.films.hygiene import Cleaner, Pick, Unfit
@@ -65,7 +64,7 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
                 picture = _small(shot, folder, home)
                 shots.append(item.reject(chosen.reason, detail, f"{item.source} shot {shot.number}", picture))
             else:
-                shots.append(_hold(shot, chosen, folder / home / f"shot-{shot.number:04d}.png"))
+                shots.append(_hold(shot, chosen, folder / home / f"shot-{shot.number:04d}.still"))
         for held in shots:
             yield held if isinstance(held, Rejected) else _record(item, held, cleaner, folder)
     finally:
@@ -87,7 +86,7 @@ class _Held:
 
 
 def _hold(shot: Shot, chosen: Pick, file: Path) -> _Held:
-    cv2.imwrite(str(file), chosen.frame.picture(), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    file.write_bytes(stills.packed(chosen.frame.picture()))
     return _Held(shot.number, chosen.frame.time, chosen.overlays, chosen.frame.state, file)
 
 
@@ -102,7 +101,7 @@ def _small(shot: Shot, folder: Path, home: Path) -> str:
 
 def _record(item: Item, held: _Held, cleaner: Cleaner, folder: Path) -> Record:
     """The record of a shot, whose picture gets its place in the run's folder."""
-    whole = np.asarray(cv2.imread(str(held.file)), np.uint8)
+    whole = stills.unpacked(held.file.read_bytes())
     image, notes = cleaner.finish(held.shot, whole, held.overlays, held.state)
     content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
     file = held.file.with_suffix(".jpg")

@@ -10,6 +10,7 @@ import filmed
 import numpy as np
 import pytest
 
+from pipeline.films.adaptive import THRESHOLD, WINDOW, Adaptive
 from pipeline.films.cuts import FLASH, SHORTEST_SHOT, Change, Cut, Cutter, Sample, difference
 from pipeline.films.decoding import State
 
@@ -205,6 +206,21 @@ def test_difference_is_that_of_the_library() -> None:
         detector.process_frame(FrameTimecode(n, 25.0), image)
     (theirs,) = detector.stats_manager.get_metrics(FrameTimecode(1, 25.0), ["content_val"])
     assert difference(*pair) == pytest.approx(theirs, abs=0.01)
+
+
+def test_what_stands_out_is_what_stands_out_for_the_library(monkeypatch) -> None:
+    from scenedetect import AdaptiveDetector, FrameTimecode
+
+    monkeypatch.setattr(Adaptive, "_is_beside_a_pan", lambda self: False)
+    library, ours = AdaptiveDetector(THRESHOLD, 0, WINDOW), Adaptive()
+    rng = np.random.default_rng(3)
+    found: tuple[list[int], list[int]] = ([], [])
+    for n in range(120):  # three cuts, and from picture 60 on so much noise that some stand out by chance
+        noise = rng.integers(0, 1 + 40 * (n > 60) * int(rng.integers(0, 3)), (108, 192, 3))
+        image = np.clip(filmed.scene(n // 30, n / 25).astype(int) + noise, 0, 255).astype(np.uint8)
+        found[0].extend(round(time.frame_num) for time in library.process_frame(FrameTimecode(n, 25.0), image))
+        found[1].extend(change.after for change in ours.add(image, 1) if not change.blank)
+    assert found[0] == found[1] and set(found[0]) >= {30, 60}
 
 
 @pytest.mark.slow  # it loads torch

@@ -225,13 +225,20 @@ def whole(run: bytes, batch: list[Item]) -> list[Record | Rejected]:
     return list(pickle.loads(run)(batch))
 
 
-def test_threads_change_nothing(tmp_path, draw, storyboard):
+def test_films_are_read_in_processes_as_many_as_there_are_films(tmp_path, storyboard):
+    items = [Item("/in", name) for name in ("a.mp4", "b.MKV", "c.png")]
+    assert collect.stage(storyboard, items, tmp_path, [], 64).processes
+    assert [collect.stage(storyboard, items, tmp_path, [], most).workers for most in (1, 2, 64)] == [1, 2, 2]
+    assert collect.stage(storyboard, items[2:], tmp_path, [], 64).workers == 1
+
+
+def test_processes_change_nothing(tmp_path, draw, storyboard):
     folder_of_everything(tmp_path / "in", draw)
     items = collect.find([tmp_path / "in"])
     outcomes = []
-    for threads in (1, 4):
-        with Store(tmp_path / f"run {threads}") as store:
-            stage = replace(collect.stage(storyboard, items, store.folder, []), workers=threads)
+    for workers in (1, 2):
+        with Store(tmp_path / f"run {workers}") as store:
+            stage = replace(collect.stage(storyboard, items, store.folder, []), workers=workers)
             local.run(stage, items, store, upstream="", progress=lambda *_: None)
             outcomes.append((store.digest("collected"), store.rejected("collect")))
     assert outcomes[0] == outcomes[1]
