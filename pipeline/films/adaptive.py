@@ -1,8 +1,4 @@
-"""The rule of PySceneDetect's adaptive detector, and what it doesn't see: cuts beside a fast pan, fades (`fades`).
-
-The rule is written out here, as the library's own detector takes the differences of pictures a second time, in more
-time than the rest of this package takes for a frame.
-"""
+"""PySceneDetect's adaptive detector, and what it doesn't see: cuts beside a fast pan, and fades (see `fades`)."""
 
 from __future__ import annotations
 
@@ -11,18 +7,27 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from scenedetect import AdaptiveDetector, FrameTimecode
 
-from pipeline.films.cuts import LEAST_CHANGE, Change, apart, difference, hsv, overlapping
+from pipeline.films.cuts import LEAST_CHANGE, RATE, Change, apart, difference, hsv, overlapping
 from pipeline.films.fades import Fades
 
 # Best mean F1 over three data sets in PySceneDetect's own sweep (benchmark/SWEEP_REPORT.md): 3.5, 0.6 s, window 3.
 THRESHOLD, WINDOW = 3.5, 3
-LEAST_SCORE = 15.0
-"""Levels by which a picture must differ from the one before it for a cut; that detector's default."""
 STANDS_OUT, UNMOVED = 1.4, 0.7
 """Between a still shot and a fast pan a cut does not stand out enough from the mean around it. It counts if it is so
 many times as large as each change around it, and if of the difference this share is left when one picture is shifted to
 lie on the other."""
+
+
+class _Detector(AdaptiveDetector):  # type: ignore[misc]  # the package ships no types
+    """PySceneDetect's, told by how much pictures differ: taking that a second time costs more than all else here. If
+    another version asks for it elsewhere, it finds the same by itself."""
+
+    changed = 0.0
+
+    def _calculate_frame_score(self, timecode: FrameTimecode, frame_img: NDArray[np.uint8]) -> float:
+        return self.changed
 
 
 class Adaptive:
@@ -30,7 +35,9 @@ class Adaptive:
     or as long as a flash may last."""
 
     def __init__(self) -> None:
+        self._detector = _Detector(THRESHOLD, 0, WINDOW)
         self._fades = Fades()
+        self._shown = 0
         self._sample = -1
         self._hsv: NDArray[np.uint8] | None = None
         # Of the last pictures shown: themselves, their samples, and by how much they differ from those before them.
@@ -52,19 +59,13 @@ class Adaptive:
         before, self._hsv = self._hsv, hsv(image)
         changed = 0.0 if before is None else apart(before, self._hsv)
         for again in range(times):
-            self._last.append((image, self._sample, 0.0 if again else changed))
-            if self._stands_out() or self._is_beside_a_pan():
+            self._detector.changed = 0.0 if again else changed
+            self._last.append((image, self._sample, self._detector.changed))
+            found = self._detector.process_frame(FrameTimecode(self._shown, RATE), image)
+            self._shown += 1
+            if found or self._is_beside_a_pan():
                 place = self._last[-WINDOW - 1][1]
                 yield Change(place - 1, place)
-
-    def _stands_out(self) -> bool:
-        """Whether the picture shown WINDOW pictures ago differs by far more from the one before it than those around it
-        do from theirs."""
-        if len(self._last) < 2 * WINDOW + 1:
-            return False
-        changes = [change for *_, change in self._last][-2 * WINDOW - 1 :]
-        score = changes.pop(WINDOW)
-        return score >= LEAST_SCORE and score >= THRESHOLD * sum(changes) / len(changes)
 
     def _is_beside_a_pan(self) -> bool:
         """Whether the picture shown WINDOW pictures ago begins a shot, though much moves on one side of the cut."""
