@@ -23,6 +23,16 @@ function takeToken() {
   history.replaceState(null, "", "/");  // the address bar need not show it
 }
 
+/* Opens the page, and again when a new address is pasted into this tab. */
+function begin(load) {
+  const open = async () => {
+    takeToken();
+    try { await load(); } catch (error) { say(error.message, true); }
+  };
+  window.addEventListener("hashchange", open);
+  open();
+}
+
 /* The server's answer; a refusal is an error with its reason, and with the row as it is now if that has changed. */
 async function request(path, how = {}) {
   const headers = {...how.headers, "X-Iclora-Token": sessionStorage.getItem("token") ?? ""};
