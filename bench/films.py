@@ -2,7 +2,7 @@
 
     python -m bench.films [--films 2] [--shots 16] [--rounds 2] [--film PATH]
 
-Draws films of 1080p at 25 frames a second with camera grain (H.264, some 15 Mbit/s, a shot about 3 s), or takes the
+Draws films of 1080p at 25 frames a second with camera grain (H.264, some 18 Mbit/s, a shot about 3 s), or takes the
 given one. Measured by turns: decoding all frames with PyAV in as many threads as libav takes; the reader of one film,
 as `iclora collect` uses it; PySceneDetect's own command, `scenedetect -i film detect-adaptive list-scenes`; then all
 films by the stage, in one process and in one for each. The best of all rounds counts. CPU seconds tell what work there

@@ -212,7 +212,9 @@ def lines(frame: av.VideoFrame) -> NDArray[np.int16] | None:
     kind = np.dtype(np.uint8) if deep == 8 else np.dtype("<u2" if name.endswith("le") else ">u2")  # noqa: PLR2004
     rows: NDArray[Any] = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // kind.itemsize)
     chosen = rows[: frame.height, : frame.width : max(1, frame.width // COLUMNS)]
-    return chosen.astype(np.int16) if deep == 8 else np.asarray(chosen >> (deep - 8), np.int16)  # noqa: PLR2004
+    if deep == 8:  # noqa: PLR2004
+        return np.asarray(chosen, np.int16)
+    return np.asarray(chosen.astype(np.int32) >> (deep - 8), np.int16)
 
 
 def combing(now: NDArray[np.int16], before: NDArray[np.int16]) -> float:
