@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -15,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import Field
@@ -131,7 +133,7 @@ def _workers(stage: Stage[In], processes: bool) -> Iterator[Callable[[Sequence[I
     pool, work = _processes(stage) if processes else _threads(stage)
 
     def submit(batch: Sequence[In]) -> Future[Results]:
-        with _interrupts_held():  # this may start a process
+        with _interrupts_held(), _program_hidden():  # this may start a process
             return pool.submit(work, batch)
 
     try:
@@ -159,6 +161,18 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _program_hidden() -> Iterator[None]:
+    """A process started meanwhile does not import the program that is running: a script that doesn't ask whether its
+    name is `__main__` would do all that it does once more in each of them."""
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
 
 
 def _threads(stage: Stage[In]) -> Pool:

@@ -20,6 +20,7 @@ from pipeline.store import Item, Mark, Store
 
 INPUTS = [Record(f"r{number}", f"{number}.png", "film", Position()) for number in range(8)]
 NAMES = [record.id for record in INPUTS]
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True)
@@ -146,3 +147,17 @@ def test_ctrl_c_ends_all_workers_and_the_stage_resumes(tmp_path: Path) -> None:
     assert before == NAMES[: len(before)] and len(before) < 8
     assert run(run_folder, dawdle).kept == 8
     assert [row.id for row in rows(run_folder)] == NAMES
+
+
+def test_a_script_without_a_guard_is_not_run_again_by_every_worker(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"print('once', flush=True)\nimport sys\nsys.path[:0] = {[str(ROOT), str(ROOT / 'tests/pipeline/engines')]}\n"
+        f"import test_processes\nfrom pathlib import Path\n"
+        f"test_processes.run(Path({str(tmp_path / 'run')!r}), test_processes.inspect)\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "run").mkdir()
+    ran = subprocess.run([sys.executable, script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "once\n"), ran.stderr
+    assert [row.id for row in rows(tmp_path / "run")] == NAMES
