@@ -18,7 +18,16 @@ from pipeline.review import reviews
 if TYPE_CHECKING:
     from iclora.run import Run
 
-PACKAGES = ("torch", "transformers", "open_clip_torch", "pillow", "av", "opencv-python-headless", "datasets")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "open_clip_torch",
+    "pillow",
+    "av",
+    "opencv-python-headless",
+    "scenedetect-headless",
+    "datasets",
+)
 
 
 def write(run: Run, stage: str) -> None:
