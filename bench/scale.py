@@ -3,7 +3,7 @@
     python -m bench.scale [--only copies] [--largest]
 
 Each step runs at sizes that grow by four, on made-up data like that of a run: hashes of which a tenth have near-copies,
-unit vectors of groups from forty films, grids of three panels with 512 numbers each, rows of a data set, a folder of
+unit vectors of groups from forty films and of grids of three panels, 512 numbers each, rows of a data set, a folder of
 ready-made grids with their captions. The exponent is that between the two largest sizes: 1 is linear, 2 quadratic.
 `--largest` goes on to the sizes that the goals name, which takes many minutes. The floor of each step is measured in
 the same run: one sort of the hashes, one product of the matrices, one sort of the rows, one look at each file.
@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -64,18 +65,44 @@ def _hashes(count: int) -> Step:
     return Step(lambda: index.pairs(hashes, RADIUS), lambda: np.sort(hashes))
 
 
-def _vectors(count: int, dimensions: int) -> np.ndarray:
+def _vectors(count: int) -> np.ndarray:
     rng = np.random.default_rng(0)
-    drawn = rng.standard_normal((count, dimensions), np.float32)
+    drawn = rng.standard_normal((count, DIMENSIONS), np.float32)
     return drawn / np.linalg.norm(drawn, axis=-1, keepdims=True)
 
 
-def _choice(count: int) -> Step:
-    vectors, most = _vectors(count, 64), max(1, count // 100)
+def _choice(count: int, share: int) -> Step:
+    vectors, most = _vectors(count), max(1, count // share)
     sources = [number % FILMS for number in range(count)]
     return Step(
         lambda: choice.farthest_first(vectors, sources, most, most),
         lambda: (vectors @ vectors[:most].T).max() if count * most < 1 << 28 else None,
+    )
+
+
+def _loss(count: int = 16_000, share: int = 10, parts: int = 6) -> None:
+    """Prints how well a choice within parts of the sources covers the pool, beside one among all and the first ones.
+
+    Every film has its own look, and shots that are variations of forty scenes.
+    """
+    rng, of = np.random.default_rng(1), np.arange(count) % FILMS
+    looks, scenes = rng.standard_normal((FILMS, DIMENSIONS)), rng.standard_normal((FILMS, 40, DIMENSIONS))
+    shown = scenes[of, rng.integers(0, 40, count)]
+    drawn = (looks[of] + shown + 0.5 * rng.standard_normal((count, DIMENSIONS))).astype(np.float32)
+    vectors = drawn / np.linalg.norm(drawn, axis=-1, keepdims=True)
+    most = count // share
+
+    def covered(taken: set[int]) -> float:
+        return float((vectors @ vectors[sorted(taken)].T).max(axis=1).mean())
+
+    usual = choice.COMPARISONS
+    whole = choice.farthest_first(vectors, of.tolist(), most, most)
+    choice.COMPARISONS = count * most // parts
+    dealt = choice.farthest_first(vectors, of.tolist(), most, most)
+    choice.COMPARISONS = usual
+    print(
+        f"mean cosine to the nearest of {most:,} taken: {covered(whole):.4f} chosen among all, {covered(dealt):.4f} "
+        f"within {parts} parts, {covered(set(range(most))):.4f} the first ones"
     )
 
 
@@ -124,13 +151,14 @@ def _sets(count: int) -> Step:
 
 STEPS: dict[str, tuple[Callable[[int], Step], tuple[int, ...], int, float]] = {
     "copies": (_hashes, (16_000, 64_000, 256_000), 1_000_000, 1.2),
-    "choice": (_choice, (4_000, 16_000, 64_000), 1_000_000, 2.0),
+    "choice": (partial(_choice, share=100), (4_000, 16_000, 64_000), 1_000_000, 2.0),
+    "large choice": (partial(_choice, share=10), (2_000, 8_000, 32_000), 1_000_000, 2.0),
     "earlier": (_earlier, (640, 2_560), 10_000, 2.0),
     "split": (_split, (4_000, 16_000, 64_000), 256_000, 1.2),
     "sets": (_sets, (500, 2_000, 8_000), 32_000, 1.2),
 }
-"""How a step is made, its sizes, the size of its goal, and the largest exponent. The choice takes a hundredth of the
-groups, so its work grows as the square."""
+"""How a step is made, its sizes, the size of its goal, and the largest exponent. The choices take a hundredth and a
+tenth of the groups, so their work grows as the square."""
 TOLERANCE = 0.15
 """Of exponents: the machine is shared."""
 
@@ -144,6 +172,8 @@ def main() -> None:
     for name, (make, sizes, goal, most) in STEPS.items():
         if options.only in {None, name}:
             failed |= not _measured(name, make, (*sizes, goal) if options.largest else sizes, most)
+    if options.only in {None, "large choice"}:
+        _loss()
     sys.exit(failed)
 
 
@@ -154,10 +184,10 @@ def _measured(name: str, make: Callable[[int], Step], sizes: tuple[int, ...], mo
         took.append(_seconds(step.run))
         floor = _seconds(step.floor)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{name:8} {size:>9,}: {took[-1]:8.2f} s, floor {floor:8.2f} s, ratio {took[-1] / floor:6.1f}, "
+        print(f"{name:12} {size:>9,}: {took[-1]:8.2f} s, floor {floor:8.2f} s, ratio {took[-1] / floor:6.1f}, "
               f"peak of the process {peak:,.0f} MB", flush=True)  # fmt: skip
     exponent = math.log(took[-1] / took[-2]) / math.log(sizes[-1] / sizes[-2])
-    print(f"{name:8} exponent {exponent:.2f}, at most {most}", flush=True)
+    print(f"{name:12} exponent {exponent:.2f}, at most {most}", flush=True)
     return exponent <= most + TOLERANCE
 
 

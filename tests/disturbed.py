@@ -134,7 +134,7 @@ def _watch(folder: Path, told: int, until: int) -> None:
     """Tells what the run is doing at every moment, and kills the process at one of them."""
     import sqlite3
 
-    from pipeline.engines import local
+    from pipeline.engines import base
     from pipeline.review import decisions
 
     doing, count = "begin", 0
@@ -173,8 +173,8 @@ def _watch(folder: Path, told: int, until: int) -> None:
         with decided(of):
             yield
 
-    connected, synced, stage_run, decided = sqlite3.connect, os.fsync, local.run, decisions.deciding
-    sqlite3.connect, os.fsync, local.run, decisions.deciding = connect, fsync, run, deciding  # type: ignore[assignment]
+    connected, synced, stage_run, decided = sqlite3.connect, os.fsync, base.run, decisions.deciding
+    sqlite3.connect, os.fsync, base.run, decisions.deciding = connect, fsync, run, deciding  # type: ignore[assignment]
     sys.addaudithook(heard)
 
 

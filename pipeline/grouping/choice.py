@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,6 +21,9 @@ PIECEMEAL = 4
 """How much longer a comparison takes in small products than in large ones, about."""
 MOST = 4096
 """Groups that are compared in one product."""
+COMPARISONS = 1 << 34
+"""Groups times those taken of them, from which sources are dealt into parts and only those of one part are compared:
+what two films have in common matters less than what one film shows twice (`bench.scale` tells the loss)."""
 
 
 def choose(
@@ -68,14 +71,41 @@ def farthest_first(vectors: np.ndarray, sources: Sequence[Hashable], most: int, 
     by_source: dict[Hashable, list[int]] = {}
     for place, source in enumerate(sources):
         by_source.setdefault(source, []).append(place)
+    shares = _shares([min(limit, len(places)) for places in by_source.values()], most)
+    parts = max(1, -(-len(sources) * most // COMPARISONS))
+    taken: set[int] = set()
+    for part in range(parts):
+        own = dict(itertools.islice(by_source.items(), part, None, parts))
+        taken |= _taken(vectors, own, sum(shares[part::parts]), limit)
+    return taken
+
+
+def _shares(sizes: Sequence[int], most: int) -> list[int]:
+    """How many each source gives where they give one in turn, each as long as it has any."""
+    left, shares = min(most, sum(sizes)), [0] * len(sizes)
+    while left > 0:
+        waiting = [place for place, size in enumerate(sizes) if shares[place] < size]
+        least = min(sizes[place] - shares[place] for place in waiting)
+        each = max(1, min(left // len(waiting), least))
+        for place in waiting[:left]:
+            shares[place] += each
+        left -= each * len(waiting[:left])
+    return shares
+
+
+def _taken(vectors: np.ndarray, by_source: Mapping[Hashable, list[int]], most: int, limit: int) -> set[int]:
+    """As `farthest_first`, of some sources."""
     waiting = {source: _Waiting(np.array(places)) for source, places in by_source.items()}
     taken: list[int] = []
+    apart = np.empty((most, vectors.shape[1]), vectors.dtype)  # theirs in one place: gathering them takes longest
     for source in itertools.cycle(by_source):
         if len(taken) >= most or not waiting:
             break
         if source not in waiting:
             continue
-        taken.append(waiting[source].take(vectors, taken))
+        place = waiting[source].take(vectors, apart[: len(taken)])
+        apart[len(taken)] = vectors[place]
+        taken.append(place)
         if waiting[source].gone >= min(limit, len(by_source[source])):
             del waiting[source]
     return set(taken)
@@ -98,8 +128,12 @@ class _Waiting:
         self._spent = 0
         """Comparisons since all were brought up to date."""
 
-    def take(self, vectors: np.ndarray, taken: Sequence[int]) -> int:
-        """The place of the group that is farthest from all taken ones, the first of equals."""
+    def take(self, vectors: np.ndarray, taken: np.ndarray) -> int:
+        """The place of the group that is farthest from all taken ones, the first of equals.
+
+        Args:
+            taken: vectors of those taken, in their order.
+        """
         while self._seen[best := int(np.argmin(self._near))] < len(taken):
             behind = np.maximum(len(taken) - self._seen, 0)
             if PIECEMEAL * self._spent >= behind.sum():
@@ -116,12 +150,12 @@ class _Waiting:
         self.gone += 1
         return int(self.places[best])
 
-    def _update(self, some: np.ndarray, vectors: np.ndarray, taken: Sequence[int]) -> None:
+    def _update(self, some: np.ndarray, vectors: np.ndarray, taken: np.ndarray) -> None:
         """Compares groups with those taken since the last look at them."""
         some = some[np.argsort(self._seen[some], kind="stable")]
         parts = max(min(AGES, len(some)), -(-len(some) // MOST))
         for part in np.array_split(some, parts):  # of much the same age, to look at few taken ones
             since = taken[int(self._seen[part[0]]) :]
-            near = (vectors[self.places[part]] @ vectors[since].T).max(axis=1)
+            near = (vectors[self.places[part]] @ since.T).max(axis=1)
             self._near[part] = np.maximum(self._near[part], near)
         self._seen[some] = len(taken)

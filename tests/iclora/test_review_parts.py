@@ -418,7 +418,7 @@ def client(served: Served) -> Iterator[httpx2.Client]:
 
 def shown(client: httpx2.Client, served: Served, number: int = STRANGER) -> dict[str, Any]:
     grid = stored(served, number).id
-    return next(each for each in client.get("/rows").json()["rows"] if each["id"] == grid)
+    return dict(client.get(f"/rows/{grid}").json())
 
 
 def stored(served: Served, number: int = STRANGER) -> Row:

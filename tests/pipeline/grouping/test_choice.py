@@ -45,6 +45,26 @@ def test_lazily_updated_distances_choose_what_all_distances_would(
         assert farthest_first(vectors, sources, most, limit) == plainly(vectors, [*sources], most, limit)
 
 
+@pytest.mark.parametrize("limit", [4, 100])
+def test_a_large_choice_takes_as_many_of_each_source_and_covers_each(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    sources = [f"film {number % 5 if number < 60 else 5}" for number in range(90)]
+    vectors = rng.normal(size=(90, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    whole = farthest_first(vectors, sources, 33, limit)
+    monkeypatch.setattr("pipeline.grouping.choice.COMPARISONS", 90 * 33 // 3)
+    dealt = farthest_first(vectors, sources, 33, limit)
+    assert Counter(sources[place] for place in dealt) == Counter(sources[place] for place in whole)
+    assert dealt != whole
+
+    def near(taken: set[int]) -> float:
+        return float((vectors @ vectors[sorted(taken)].T).max(axis=1).mean())
+
+    assert near(dealt) > near(set(range(len(dealt))))
+
+
 def test_the_chosen_cover_clusters_of_any_size() -> None:
     rng = np.random.default_rng(0)
     centres = np.eye(8, dtype=np.float32)
