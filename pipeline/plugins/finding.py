@@ -16,9 +16,9 @@ from types import ModuleType
 from typing import Any
 
 from pipeline.errors import BadInput, BrokenPlugin
-from pipeline.plugins.kinds import KINDS, TASKS, Kind
+from pipeline.plugins.kinds import ENGINES, KINDS, TASKS, Kind
 from pipeline.plugins.loading import Plugin, hash_of
-from pipeline.plugins.options import suggest
+from pipeline.plugins.options import sentence, suggest
 
 OWN = "iclora"
 """Package of the toolkit's own plug-ins."""
@@ -31,7 +31,22 @@ def names(kind: Kind | ModuleType) -> list[str]:
         kind: a kind, or the package that holds the toolkit's own plug-ins of that kind; everywhere here.
     """
     kind = kind_of(kind)
-    return _names(kind, metadata.entry_points(group=kind.group))
+    return _names(kind, _entries(kind))
+
+
+def _entries(kind: Kind) -> metadata.EntryPoints:
+    """Entry points of a kind. Warns of groups that look like the toolkit's and are not, whose plug-ins nobody finds."""
+    every, known = metadata.entry_points(), sorted({one.group for one in (*KINDS, ENGINES, kind)})
+    for group in sorted(every.groups):
+        if group.startswith(f"{OWN}.") and group not in known:
+            package = _package_of(next(iter(every.select(group=group))))
+            there = suggest(group, known) or f" (known: {', '.join(known)})"
+            warnings.warn(
+                sentence(f"left out: {package} has entry points in the unknown group '{group}'{there}"),
+                BrokenPlugin,
+                stacklevel=1,
+            )
+    return every.select(group=kind.group)
 
 
 def _names(kind: Kind, entries: metadata.EntryPoints) -> list[str]:
@@ -113,7 +128,7 @@ def usable(kind: Kind | ModuleType) -> Iterator[tuple[Plugin, ModuleType]]:
         BadInput: one of the toolkit's own can't be loaded.
     """
     kind = kind_of(kind)
-    entries = metadata.entry_points(group=kind.group)
+    entries = _entries(kind)
     for name in _names(kind, entries):
         try:
             plugin = _find_named(kind, name, entries)

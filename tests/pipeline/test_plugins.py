@@ -4,6 +4,7 @@ import math
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -380,3 +381,16 @@ def test_a_thousand_faults_make_no_long_sentence() -> None:
     with pytest.raises(BadInput, match="and 995 more") as caught:
         plugins.parse_options(Options, "the gadget", {f"key{number}": 0 for number in range(1000)})
     assert len(str(caught.value)) < 500
+
+
+def test_an_unknown_group_of_entry_points_is_warned_of_where_names_are_listed(tmp_path: Path) -> None:
+    entries = {"iclora.reader npy": "p.npy", "iclorax.readers other": "p.other"}
+    told = (
+        "left out: the package p has entry points in the unknown group 'iclora.reader', did you mean 'iclora.readers'?"
+    )
+    with installed(tmp_path, "p", {}, entries), pytest.warns(BrokenPlugin) as caught:
+        plugins.names(plugins.READERS)
+        list(plugins.usable(plugins.READERS))
+    assert [str(one.message) for one in caught] == [told, told]
+    with warnings.catch_warnings(action="error"):
+        plugins.names(plugins.READERS)
