@@ -31,22 +31,7 @@ def names(kind: Kind | ModuleType) -> list[str]:
         kind: a kind, or the package that holds the toolkit's own plug-ins of that kind; everywhere here.
     """
     kind = kind_of(kind)
-    return _names(kind, _entries(kind))
-
-
-def _entries(kind: Kind) -> metadata.EntryPoints:
-    """Entry points of a kind. Warns of groups that look like the toolkit's and are not, whose plug-ins nobody finds."""
-    every, known = metadata.entry_points(), sorted({one.group for one in (*KINDS, ENGINES, kind)})
-    for group in sorted(every.groups):
-        if group.startswith(f"{OWN}.") and group not in known:
-            package = _package_of(next(iter(every.select(group=group))))
-            there = suggest(group, known) or f" (known: {', '.join(known)})"
-            warnings.warn(
-                sentence(f"left out: {package} has entry points in the unknown group '{group}'{there}"),
-                BrokenPlugin,
-                stacklevel=1,
-            )
-    return every.select(group=kind.group)
+    return _names(kind, metadata.entry_points(group=kind.group))
 
 
 def _names(kind: Kind, entries: metadata.EntryPoints) -> list[str]:
@@ -104,6 +89,7 @@ def _find_named(kind: Kind, name: str, entries: metadata.EntryPoints) -> Plugin:
         both = " and ".join(f"{target} of {package}" for target, package in targets.items())
         raise BadInput(f"more than one {kind.word} is named '{name}': {both}; uninstall or rename all but one.")
     if not targets:
+        _warn_of_unknown_groups(metadata.entry_points(), kind)
         raise BadInput(
             f"no {kind.word} named '{name}'{suggest(name, known)} (known: {', '.join(known)}; or "
             + (f"give the path of a {kind.suffix} file)." if kind.by_path else "install a package that has it).")
@@ -128,7 +114,9 @@ def usable(kind: Kind | ModuleType) -> Iterator[tuple[Plugin, ModuleType]]:
         BadInput: one of the toolkit's own can't be loaded.
     """
     kind = kind_of(kind)
-    entries = _entries(kind)
+    every = metadata.entry_points()
+    _warn_of_unknown_groups(every, kind)
+    entries = every.select(group=kind.group)
     for name in _names(kind, entries):
         try:
             plugin = _find_named(kind, name, entries)
@@ -137,6 +125,17 @@ def usable(kind: Kind | ModuleType) -> Iterator[tuple[Plugin, ModuleType]]:
             leave_out(kind, name, error)
         else:
             yield plugin, module
+
+
+def _warn_of_unknown_groups(every: metadata.EntryPoints, kind: Kind) -> None:
+    """Warns of groups of entry points that look like the toolkit's and are not: nobody finds what is in them."""
+    known = sorted({one.group for one in (*KINDS, ENGINES, kind)})
+    for group in sorted(every.groups):
+        if group.startswith(f"{OWN}.") and group not in known:
+            package = _package_of(next(iter(every.select(group=group))))
+            there = suggest(group, known) or f" (known: {', '.join(known)})"
+            text = sentence(f"left out: {package} has entry points in the unknown group '{group}'{there}")
+            warnings.warn(text, BrokenPlugin, stacklevel=1)
 
 
 def leave_out(kind: Kind | ModuleType, name: str, error: BadInput) -> None:

@@ -383,14 +383,15 @@ def test_a_thousand_faults_make_no_long_sentence() -> None:
     assert len(str(caught.value)) < 500
 
 
-def test_an_unknown_group_of_entry_points_is_warned_of_where_names_are_listed(tmp_path: Path) -> None:
+def test_an_unknown_group_of_entry_points_is_warned_of_where_a_name_is_missing_or_all_are_used(tmp_path: Path) -> None:
     entries = {"iclora.reader npy": "p.npy", "iclorax.readers other": "p.other"}
     told = (
         "left out: the package p has entry points in the unknown group 'iclora.reader', did you mean 'iclora.readers'?"
     )
     with installed(tmp_path, "p", {}, entries), pytest.warns(BrokenPlugin) as caught:
-        plugins.names(plugins.READERS)
         list(plugins.usable(plugins.READERS))
+        with pytest.raises(BadInput, match="no reader named 'npy'"):
+            plugins.find(plugins.READERS, "npy")
     assert [str(one.message) for one in caught] == [told, told]
     with warnings.catch_warnings(action="error"):
-        plugins.names(plugins.READERS)
+        list(plugins.usable(plugins.READERS))
