@@ -9,7 +9,7 @@ import importlib.util
 import pkgutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -89,7 +89,7 @@ def _find_named(kind: Kind, name: str, entries: metadata.EntryPoints) -> Plugin:
         both = " and ".join(f"{target} of {package}" for target, package in targets.items())
         raise BadInput(f"more than one {kind.word} is named '{name}': {both}; uninstall or rename all but one.")
     if not targets:
-        _warn_of_unknown_groups(metadata.entry_points(), kind)
+        _warn_of_unknown(metadata.entry_points().groups, kind)
         raise BadInput(
             f"no {kind.word} named '{name}'{suggest(name, known)} (known: {', '.join(known)}; or "
             + (f"give the path of a {kind.suffix} file)." if kind.by_path else "install a package that has it).")
@@ -115,7 +115,7 @@ def usable(kind: Kind | ModuleType) -> Iterator[tuple[Plugin, ModuleType]]:
     """
     kind = kind_of(kind)
     every = metadata.entry_points()
-    _warn_of_unknown_groups(every, kind)
+    _warn_of_unknown(every.groups, kind)
     entries = every.select(group=kind.group)
     for name in _names(kind, entries):
         try:
@@ -127,12 +127,12 @@ def usable(kind: Kind | ModuleType) -> Iterator[tuple[Plugin, ModuleType]]:
             yield plugin, module
 
 
-def _warn_of_unknown_groups(every: metadata.EntryPoints, kind: Kind) -> None:
+def _warn_of_unknown(groups: Iterable[str], kind: Kind) -> None:
     """Warns of groups of entry points that look like the toolkit's and are not: nobody finds what is in them."""
     known = sorted({one.group for one in (*KINDS, ENGINES, kind)})
-    for group in sorted(every.groups):
+    for group in sorted(groups):
         if group.startswith(f"{OWN}.") and group not in known:
-            package = _package_of(next(iter(every.select(group=group))))
+            package = _package_of(next(iter(metadata.entry_points(group=group))))
             there = suggest(group, known) or f" (known: {', '.join(known)})"
             text = sentence(f"left out: {package} has entry points in the unknown group '{group}'{there}")
             warnings.warn(text, BrokenPlugin, stacklevel=1)
