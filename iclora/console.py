@@ -210,6 +210,8 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
     if last.name != "export":
         line(f"next: {run.command_to_show(last.name)}")
         return
+    if not run.counts()["captions"]:
+        return  # nothing to review; the error that follows says why, and where to read more
     fewest = run.task.grids[0]
     if 0 < last.kept < fewest:
         line(

@@ -133,7 +133,8 @@ class Settings(BaseModel):
         elif asked.pop(CHOICES.get(key, ""), None) is None:
             known = [*overrides, *(name for name, field in CHOICES.items() if field in asked)]
             told = f"only {', '.join(known)} {'is' if len(known) == 1 else 'are'} set" if known else "nothing is"
-            raise BadInput(plugins.sentence(f"{key} is not set in this run; {told}{plugins.suggest(key, known)}"))
+            near = plugins.suggest(key, known).replace(", ", "; ", 1)
+            raise BadInput(plugins.sentence(f"{key} is not set in this run; {told}{near}"))
 
     def load_task(self) -> Task:
         """The task with these settings.

@@ -13,6 +13,7 @@ from iclora import against, merging, offline
 from pipeline import plugins
 from pipeline.cache import key_of
 from pipeline.consistency import teaching
+from pipeline.consistency.scorers.base import kind_of
 from pipeline.engines import base
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
@@ -160,7 +161,7 @@ def check(run: Run, wanted: Sequence[str]) -> list[Item]:
     if "caption" in wanted:
         run.captioner.identity()
     if {"group", "filter"} & set(wanted) and run.scorer:
-        run.scorer.identity()
+        kind_of(run.scorer)
     if "export" in wanted:
         export.chosen(task)
     if found and all(map(_is_one_picture, found)) and task.pictures.animated == "first":

@@ -96,6 +96,7 @@ class Survey:
     examples: Mapping[str, str]
     """By the same reasons, one sentence."""
     texts: int
+    """How many of what was measured came with a text."""
     copies: int
     remarks: tuple[str, ...]
     fits: tuple[Fit, ...]
@@ -201,7 +202,7 @@ def survey(sources: Sources, *, progress: Progress = silent) -> Survey:
         small,
         dict(Counter(row.reason for row in rejected).most_common()),
         {row.reason: row.detail for row in reversed(rejected)},
-        sum(bool(item.text) for item in items),
+        sum(bool(record.text) for record in records),
         len(copies),
         tuple(remarks),
         tuple(sorted(fits, key=lambda fit: fit.rank, reverse=True)),

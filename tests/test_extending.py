@@ -53,6 +53,14 @@ def test_a_recipe_works_in_a_package_of_its_own(title: str, tmp_path: Path) -> N
                 function(**({"tmp_path": work} if inspect.signature(function).parameters else {}))
 
 
+def test_the_whole_pyproject_declares_a_recipe_and_packs_modules_and_tasks() -> None:
+    (text,) = re.findall(r"^```toml\n# pyproject.toml\n(.*?)^```", PAGE.partition("\n## ")[0], re.M | re.S)
+    whole, recipe = tomllib.loads(text), tomllib.loads(blocks_of("A captioner")["pyproject.toml"])
+    assert whole["project"]["entry-points"] == recipe["project"]["entry-points"]
+    assert {"name", "version"} < whole["project"].keys()
+    assert whole["tool"]["setuptools"] == {"packages": ["my_plugins"], "package-data": {"my_plugins": ["*.toml"]}}
+
+
 def test_a_run_takes_plug_ins_by_path_and_notices_when_one_changes(
     tmp_path: Path, iclora: Callable[..., tuple[int, str, str]], draw: Callable[..., Image.Image]
 ) -> None:
@@ -107,7 +115,7 @@ def test_the_lists_of_the_page_are_complete() -> None:
 
 def test_the_page_says_which_kinds_need_an_entry_point() -> None:
     first = " ".join(PAGE.partition("## ")[0].split())
-    told = "By path: tasks, grouping strategies, captioners, scorers, image encoders, detectors, exporters."
+    told = "This works for tasks, grouping strategies, captioners, scorers, image encoders, detectors and exporters."
     assert told in first
     assert [kind.word for kind in plugins.KINDS if kind.by_path] == [
         "task", "grouping strategy", "captioner", "scorer", "exporter", "image encoder", "detector"

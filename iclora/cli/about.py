@@ -56,7 +56,7 @@ def push(
 
 
 def survey(
-    sources: Annotated[list[Path], typer.Argument(help="Films, images, folders or ZIP archives.")],
+    sources: Annotated[list[Path], typer.Argument(help="Films, images, tables, folders, or ZIP or tar archives.")],
     page: Annotated[Path, typer.Option("--page", help="The page with thumbnails that is written.")] = Path(
         "survey.html"
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -14,9 +14,13 @@ from pipeline import families, plugins, task
 from pipeline.cache import Cache
 from pipeline.captioning import instructions
 from pipeline.dataset.samples import Config, Dataset
+from pipeline.engines.base import Facts
 from pipeline.errors import BadInput
 from pipeline.exporters import imagefolder
 from pipeline.families.base import Family, Recipe
+from pipeline.grouping.pictures import Pictures
+from pipeline.grouping.strategies.base import Formed, Strategy
+from pipeline.grouping.vetoes import Vetoes
 from pipeline.records import Group, Record, Rejected
 from pipeline.stages.group import stage as group_stage
 
@@ -30,12 +34,14 @@ def check_task(name: str) -> None:
     plugins.find(plugins.GROUPING, loaded.group.by).load()
 
 
-def check_grouping(name: str, settings: Sequence[str] = ()) -> None:
+def check_grouping(name: str, settings: Sequence[str] = (), source: Path | None = None) -> None:
     """Every record is in exactly one group of the right size or rejected, with a reason; the same records give the same
-    groups.
+    groups. At least one group is formed, and none without a look at the vetoes.
 
     Args:
         settings: of the task, as for `--set`.
+        source: what the strategy forms groups of, if it forms none of films, of folders of numbered pictures, and of a
+            listing of groups.
     """
     plugin = plugins.find(plugins.GROUPING, name)
     target = json.dumps(plugin.target if plugin.given_by_path else plugin.name)
@@ -48,9 +54,13 @@ def check_grouping(name: str, settings: Sequence[str] = ()) -> None:
         except BadInput as error:  # a record was lost or used twice, or a group has the wrong form
             raise AssertionError(str(error)) from error
 
-    plugin.load()
-    assert not run([]), "no records give no groups"
-    for records in (material.films(), material.folder(), material.films() + material.folder()):
+    strategy: Strategy = plugin.load()
+    for result in run([]):
+        said = result.found if isinstance(result, Facts) else result
+        raise AssertionError(f"without records there must be no groups and no remarks, got {said}")
+    films, folders = material.films(), material.folder()
+    formed = 0
+    for records in (films, folders, films + folders, *([material.of_source(source, of)] if source else [])):
         results = run(records)
         assert run(records) == results, "the same records give the same groups"
         for result in results:
@@ -58,6 +68,22 @@ def check_grouping(name: str, settings: Sequence[str] = ()) -> None:
                 continue  # facts for the report
             why = result.formed if isinstance(result, Group) else result.detail
             assert why.strip() and "\n" not in why, f"{result.id} must say in one line why, got {why!r}"
+        vetoes = _Watched(Vetoes(of, Pictures.of(of, records, None)))
+        groups = [one for one in strategy.form(records, of, cast(Vetoes, vetoes)) if isinstance(one, Formed)]
+        assert vetoes.asked or not groups, "it must ask vetoes before it forms a group, such as with vetoes.first"
+        formed += len(groups)
+    assert formed, "it must form at least one group; give check_grouping a source whose pictures it groups"
+
+
+class _Watched:
+    """Vetoes that remember whether somebody has asked them."""
+
+    def __init__(self, vetoes: Vetoes) -> None:
+        self.vetoes, self.asked = vetoes, False
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked = True
+        return getattr(self.vetoes, name)
 
 
 def check_family(name: str, folder: Path) -> None:

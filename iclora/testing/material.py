@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
+from iclora.testing.sources import collected
 from miniature.draw import draw
 from miniature.world import Scene, describe, draw_character, draw_scene
 from pipeline import task
@@ -17,6 +19,7 @@ from pipeline.captioning.protocol import Question
 from pipeline.dataset.samples import Dataset, Sample
 from pipeline.dataset.split import Split
 from pipeline.records import Grid, Group, Position, Record, Row
+from pipeline.stages import inspect
 from pipeline.text import grammar
 
 SMALL = ("layout.panel_width=128", "layout.panel_height=64")
@@ -38,12 +41,25 @@ def films() -> list[Record]:
     ]
 
 
+def of_source(path: Path, of: task.Task) -> list[Record]:
+    """The measured pictures of a source."""
+    with tempfile.TemporaryDirectory() as home:
+        found = collected(path, Path(home))
+        measured = [inspect.measure(one, Path(home), of.layout) for one in found]
+    return [one for one in measured if isinstance(one, Record)]
+
+
 def folder() -> list[Record]:
-    """Two folders of pictures, some of whose names differ in their last word only, and one with facts of a listing."""
+    """Two folders of pictures, some of whose names differ in their last word only, and one with facts of a
+    listing, which has three of its pictures in one group."""
     names = [f"{folder}/{number}_{role}" for folder in "xy" for number in range(3) for role in ("1", "2", "3")]
     made = [_record(name, ord(name[0])) for name in [*names, "z/alone", "z/b", "z/c", "z/d"]]
+    listed = {f"z/{stem}": order for order, stem in enumerate("bcd")}
     return [
-        replace(one, position=Position(f"/{one.id[0]}", one.id[2:], group="g" if one.id[0] == "z" else ""))
+        replace(
+            one,
+            position=Position(f"/{one.id[0]}", one.id[2:], group="g" * (one.id in listed), order=listed.get(one.id)),
+        )
         for one in made
     ]
 

@@ -19,7 +19,7 @@ from miniature.world import describe, draw_scene
 from pipeline import plugins
 from pipeline.captioning import replies
 from pipeline.captioning.protocol import Answer, Captioner, Question
-from pipeline.consistency.scorers.base import Scorer
+from pipeline.consistency.scorers.base import KINDS, Scorer
 from pipeline.errors import Abstained, BadInput, BadReply
 from pipeline.plugins import Kind
 from training.evaluation.detectors.base import Detection
@@ -97,7 +97,7 @@ def check_scorer(name: str, options: Mapping[str, Any] | None = None) -> None:
     again: Scorer = plugins.make(plugins.SCORERS, name, dict(options or {}))
     _check_identity(made, again, "scorer", plugins.find(plugins.SCORERS, name).name)
     kind = made.identity().get("kind")
-    assert kind in ("clip", "siglip"), f"its identity must have the kind 'clip' or 'siglip', got {kind!r}"
+    assert kind in KINDS, f"its identity must have the kind {' or '.join(map(repr, KINDS))}, got {kind!r}"
     pictures, rng = _pictures(), random.Random(0)
     texts = [describe(draw_scene(rng)) for _ in range(4)] + ["one very long text " * 100]
     _check_vectors(made.image_vectors, pictures, "image")

@@ -56,7 +56,7 @@ def check_container(name: str, path: Path) -> None:
             )
     nothing = container.beside(items[0].home, "no/such/text.txt")
     assert nothing is None, f"beside() must return None for a name that is not there, got {nothing!r}"
-    texts = [record.text for record in _collected(path, path.parent / "run")]
+    texts = [record.text for record in collected(path, path.parent / "run")]
     assert len(texts) == 3, f"its three pictures must become three records, got {len(texts)}"
     assert all(texts), f"the text beside a picture must come along, got {texts}"
 
@@ -76,7 +76,7 @@ def check_reader(name: str, path: Path) -> None:
         assert not reader.claims(other, head, of, run), (
             f"it must claim nothing that has other content, but claims {head[:16]!r}"
         )
-    records = _collected(path, run)
+    records = collected(path, run)
     assert records, f"{path} must give at least one record"
     assert list(reader.read(item, of, run)) == list(reader.read(item, of, run)), (
         "the same file must give the same records"
@@ -86,7 +86,7 @@ def check_reader(name: str, path: Path) -> None:
             picture.load()
 
 
-def _collected(path: Path, run: Path) -> Sequence[Record]:
+def collected(path: Path, run: Path) -> Sequence[Record]:
     """The records that the collect stage makes of a path."""
     run.mkdir(exist_ok=True)
     items = collect.find([path])

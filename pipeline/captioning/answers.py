@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pipeline.cache import Cache, key_of
+from pipeline.captioning import protocol
 from pipeline.captioning.protocol import GIVEN_UP, Answer, Captioner, Question
 
 RUNS = 3
@@ -161,11 +162,11 @@ class Answers:
 
     def _given(self, questions: Iterator[Question]) -> Iterator[tuple[int, Answer]]:
         if getattr(self._captioner, "streams", False):
-            yield from self._captioner.ask(questions)  # type: ignore[arg-type]
+            yield from protocol.ask(self._captioner, questions)
             return
         start = 0
         while batch := list(itertools.islice(questions, self._captioner.batch)):
-            for place, answer in self._captioner.ask(batch):
+            for place, answer in protocol.ask(self._captioner, batch):
                 yield start + place, answer
             start += len(batch)
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from pipeline import pixels
 from pipeline.cache import Cache, alike, key_of
-from pipeline.consistency.scorers.base import Scorer
+from pipeline.consistency.scorers.base import Scorer, check_width
 from pipeline.errors import BadInput
 from pipeline.records import Caption, Grid, Record
 from pipeline.task import LayoutSection
@@ -159,6 +159,8 @@ class Encoder:
         missing = [text for text, key in keys.items() if key not in known]
         for batch in _batched(missing, AT_ONCE):
             known |= self._kept([keys[text] for text in batch], self.scorer.text_vectors(batch))
+        if width and known:
+            check_width(self.scorer, width, len(next(iter(known.values()))))
         none = np.full(width, np.nan, np.float32)
         return np.array([known[keys[text]] if text else none for text in texts])
 

@@ -9,16 +9,16 @@ import importlib.util
 import pkgutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pipeline.errors import BadInput, BrokenPlugin
-from pipeline.plugins.kinds import KINDS, TASKS, Kind
+from pipeline.plugins.kinds import ENGINES, KINDS, TASKS, Kind
 from pipeline.plugins.loading import Plugin, hash_of
-from pipeline.plugins.options import suggest
+from pipeline.plugins.options import sentence, suggest
 
 OWN = "iclora"
 """Package of the toolkit's own plug-ins."""
@@ -89,6 +89,7 @@ def _find_named(kind: Kind, name: str, entries: metadata.EntryPoints) -> Plugin:
         both = " and ".join(f"{target} of {package}" for target, package in targets.items())
         raise BadInput(f"more than one {kind.word} is named '{name}': {both}; uninstall or rename all but one.")
     if not targets:
+        _warn_of_unknown(metadata.entry_points().groups, kind)
         raise BadInput(
             f"no {kind.word} named '{name}'{suggest(name, known)} (known: {', '.join(known)}; or "
             + (f"give the path of a {kind.suffix} file)." if kind.by_path else "install a package that has it).")
@@ -113,7 +114,9 @@ def usable(kind: Kind | ModuleType) -> Iterator[tuple[Plugin, ModuleType]]:
         BadInput: one of the toolkit's own can't be loaded.
     """
     kind = kind_of(kind)
-    entries = metadata.entry_points(group=kind.group)
+    every = metadata.entry_points()
+    _warn_of_unknown(every.groups, kind)
+    entries = every.select(group=kind.group)
     for name in _names(kind, entries):
         try:
             plugin = _find_named(kind, name, entries)
@@ -122,6 +125,17 @@ def usable(kind: Kind | ModuleType) -> Iterator[tuple[Plugin, ModuleType]]:
             leave_out(kind, name, error)
         else:
             yield plugin, module
+
+
+def _warn_of_unknown(groups: Iterable[str], kind: Kind) -> None:
+    """Warns of groups of entry points that look like the toolkit's and are not: nobody finds what is in them."""
+    known = sorted({one.group for one in (*KINDS, ENGINES, kind)})
+    for group in sorted(groups):
+        if group.startswith(f"{OWN}.") and group not in known:
+            package = _package_of(next(iter(metadata.entry_points(group=group))))
+            there = suggest(group, known) or f" (known: {', '.join(known)})"
+            text = sentence(f"left out: {package} has entry points in the unknown group '{group}'{there}")
+            warnings.warn(text, BrokenPlugin, stacklevel=1)
 
 
 def leave_out(kind: Kind | ModuleType, name: str, error: BadInput) -> None:

@@ -103,6 +103,9 @@ class Stamped:
     def identity(self) -> dict[str, Any]:
         return {**self.made.identity(), "file": self.plugin.content}
 
+    def __str__(self) -> str:
+        return str(self.plugin)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.made, name)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pipeline import pixels
 from pipeline.cache import Cache
-from pipeline.captioning import instructions, replies, thoughts
+from pipeline.captioning import instructions, protocol, replies, thoughts
 from pipeline.captioning.ahead import ahead
 from pipeline.captioning.answers import Answers
 from pipeline.captioning.protocol import CUT_OFF, FINAL, GIVEN_UP, THINKING, Answer, Captioner, Question, Turn
@@ -188,7 +188,7 @@ class Asking:
         problems."""
         if self.captioner.verbatim:
             questions = [self._question(grid) for grid in grids]
-            for place, answer in self.captioner.ask(questions):
+            for place, answer in protocol.ask(self.captioner, questions):
                 said = self._unanswered(answer.failure) if answer.failure else self._verbatim(answer, grids[place])
                 yield self._signed(said, grids[place], attempts=0 if answer.failure else 1)
             return

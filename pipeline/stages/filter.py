@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.cache import Cache
 from pipeline.consistency import belonging, similarity, thresholds, verdict
-from pipeline.consistency.scorers.base import Scorer
+from pipeline.consistency.scorers.base import Scorer, kind_of
 from pipeline.consistency.similarity import Encoder, Measures, Vectors
 from pipeline.consistency.thresholds import Calibration, Evidence, Threshold
 from pipeline.consistency.verdict import Verdict
@@ -174,7 +174,7 @@ class Judged:
         controls = {name: similarity.measure(one, run[EARLIER]) for name, one in shuffled.items()}
         copies = encoder.copies(self.grids, vectors.panels) if enough else np.zeros(0)
         self.vectors, self.evidence = vectors, Evidence(run, controls, copies)
-        self.calibration = thresholds.calibrate(self.evidence, self.task, encoder.scorer.identity()["kind"])
+        self.calibration = thresholds.calibrate(self.evidence, self.task, kind_of(encoder.scorer))
 
     def facts(self) -> dict[str, Any]:
         found = self.calibration.facts() if self.calibration else {}

@@ -7,7 +7,7 @@ are paid for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.cache import Cache, key_of
 from pipeline.consistency import verdict
-from pipeline.consistency.scorers.base import Scorer
+from pipeline.consistency.scorers.base import Scorer, kind_of
 from pipeline.consistency.similarity import AT_ONCE, Encoder
 from pipeline.duplicates import finding
 from pipeline.duplicates.base import Copy, Limits
@@ -139,7 +139,9 @@ def work(records: Sequence[Record], parameters: Parameters) -> Outcome:
     sets_ = [_group(one, task, pictures) for one in whole]
     facts: dict[str, object] = {"belonging": verdict.facts(vetoes.found)} if vetoes.found else {}
     said = list(strategy.remarks(single, task)) if hasattr(strategy, "remarks") else []
-    if remark := _remark(single, left, groups):
+    # A strategy of another package may not heed the advice, unless it goes by the toolkit's idea of structure.
+    only_loose = bool(groups) or bool(parameters.strategy.content)
+    if remark := _remark(single, left, only_loose=only_loose):
         said, facts = ([*said, remark], facts) if groups or whole else (said, facts | {WAYS_ON: remark})
     facts |= {"remarks": said} if said else {}
     return Outcome(sets_, groups, chosen, (*used, *incomplete, *left, *copies, *spare), vetoes, facts)
@@ -168,7 +170,7 @@ def _vectors(parameters: Parameters, records: Sequence[Record], folder: Path) ->
 
 def _limits(parameters: Parameters) -> Limits:
     scorer = parameters.scorer
-    return looks.limits(parameters.task.group, str(scorer.identity()["kind"]) if scorer else "")
+    return looks.limits(parameters.task.group, kind_of(scorer) if scorer else "")
 
 
 def _unused(
@@ -207,10 +209,11 @@ def _source(formed: Formed, task: Task) -> tuple[object, ...]:
     return *sequence_of(formed.records[0]), position.time // (2 * task.group.span) if position.film else 0
 
 
-def _remark(records: Sequence[Record], left: Sequence[Rejected], groups: Sequence[Group]) -> str:
-    """One sentence on pictures of folders that nothing ties together, or that gave no group at all."""
+def _remark(records: Sequence[Record], left: Sequence[Rejected], *, only_loose: bool) -> str:
+    """One sentence on pictures of folders that gave no group; of these only the ones that nothing ties together, if
+    `only_loose`."""
     reasons = {row.id: row.reason for row in left}
-    untied = {LOOSE} if groups else set(reasons.values()) - {ORDER}
+    untied = {LOOSE} if only_loose else set(reasons.values()) - {ORDER}
     some = [one for one in records if not one.position.film and reasons.get(one.id) in untied]
     return ways_on(some) if some else ""
 
@@ -220,10 +223,16 @@ def _form(
 ) -> tuple[list[Formed], list[Rejected]]:
     """
     Raises:
-        BadInput: a record was lost or used twice, or a group has the wrong size.
+        BadInput: a record was lost or used twice, a group has the wrong size, or what came is neither a group nor a
+            rejection.
     """
     size = parameters.task.grid_layout.size
-    formed, rejected = _divide(strategy.form(records, parameters.task, vetoes))
+    results = strategy.form(records, parameters.task, vetoes)
+    if not isinstance(results, Iterable):
+        raise _misformed(parameters, f"returned {results!r}")
+    formed, rejected = _divide(results)
+    if (foreign := next((one for one in rejected if not isinstance(one, Rejected)), None)) is not None:
+        raise _misformed(parameters, f"yielded a {type(foreign).__name__}")
     if wrong := next((one for one in formed if not isinstance(one.records, tuple) or len(one.records) != size), None):
         raise BadInput(
             f"{parameters.strategy} formed a group whose records are a {type(wrong.records).__name__} of "
@@ -238,7 +247,14 @@ def _form(
     return formed, rejected
 
 
-def _divide(results: Iterator[Formed | Rejected]) -> tuple[list[Formed], list[Rejected]]:
+def _misformed(parameters: Parameters, what: str) -> BadInput:
+    return BadInput(
+        f"{parameters.strategy}: form {what}; it must yield each group as Formed and each left-over record as "
+        "reject(...) (docs/extending.md)."
+    )
+
+
+def _divide(results: Iterable[Formed | Rejected]) -> tuple[list[Formed], list[Rejected]]:
     formed, rejected = list[Formed](), list[Rejected]()
     for result in results:
         if isinstance(result, Formed):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,46 @@ def test_groups_of_another_form_are_refused(tmp_path: Path, body: str, rule: str
     body = body if body.startswith("return") else f"if records: {body}"
     with pytest.raises(AssertionError, match=rule):
         testing.check_grouping(mine(tmp_path, f"{STRATEGY}    {body}\n"))
+
+
+BY_FIRST_LETTER = """
+from pipeline.grouping.explain import reject
+from pipeline.grouping.strategies.base import Formed, by_key
+from pipeline.grouping.vetoes import Veto
+COPIES = True
+def form(records, task, vetoes):
+    for letter, found in by_key(records, lambda record: record.position.stem[:1]).items():
+        chosen = tuple(found) if letter == "LETTER" and len(found) == 3 else ()
+        if chosen and VETOED:
+            chosen = ()
+        if chosen:
+            yield Formed(chosen, "one letter")
+        yield from (reject(record, "no letter", "is alone") for record in found if record not in chosen)
+"""
+REMARK = """
+def remarks(records, task):
+    yield f"{len(records)} pictures were read."
+"""
+
+
+@pytest.mark.parametrize(
+    ("letter", "vetoed", "more", "rule"),
+    [
+        ("?", "False", "", "it must form at least one group; give check_grouping a source whose pictures it groups"),
+        ("q", "False", "", "it must ask vetoes before it forms a group"),
+        ("q", "isinstance(vetoes.first([chosen]), Veto)", REMARK, "no remarks, got {'remarks': ['0 pictures were"),
+        ("q", "isinstance(vetoes.first([chosen]), Veto)", "", ""),
+    ],
+)
+def test_a_strategy_must_form_groups_of_something_and_ask_the_vetoes(
+    tmp_path: Path, letter: str, vetoed: str, more: str, rule: str
+) -> None:
+    pictures = testing.write_pictures(tmp_path / "pictures")
+    for path in [*pictures.glob("*.png")]:
+        path.rename(path.with_stem(f"q{path.stem}"))
+    path = mine(tmp_path, BY_FIRST_LETTER.replace("LETTER", letter).replace("VETOED", vetoed) + more)
+    with pytest.raises(AssertionError, match=re.escape(rule)) if rule else nullcontext():
+        testing.check_grouping(path, ["group.floor=0"], source=pictures)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_a_key_that_is_both_unset_and_set_is_set() -> None:
         (
             {"group.near": 0},
             "group.neer",
-            "group.neer is not set in this run; only group.near, source are set, did you",
+            "group.neer is not set in this run; only group.near, source are set; did you mean 'group.near'?",
         ),
         ({}, "captioner", "captioner is not set in this run; only source is set."),
         ({}, "task", "task is not set in this run"),

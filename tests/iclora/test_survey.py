@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from installed import installed
 from PIL import Image
 
 import iclora
@@ -45,6 +46,30 @@ def test_the_task_whose_words_are_in_the_names_fits_best(pairs: Path) -> None:
     assert "names: {role}/{set}, 'normal' for [TOP], 'sand' for [BOTTOM]: 4 sets" in text
     assert "can't be used: 1 unreadable, such as " in text
     assert not list(pairs.glob("**/run.db"))
+
+
+READER = """
+import hashlib
+from pipeline.records import Record
+PRIORITY = 0
+def claims(item, head, task, folder):
+    return head.startswith(b"TOLD")
+def read(item, task, folder):
+    picture = b"".join(item.chunks()).removeprefix(b"TOLD")
+    name = hashlib.sha256(picture).hexdigest()
+    (folder / f"{name}.png").write_bytes(picture)
+    yield Record(name, f"{name}.png", item.source, item.position(), "a hen")
+"""
+
+
+def test_texts_that_a_reader_finds_within_a_file_are_counted(tmp_path: Path, draw: Draw) -> None:
+    draw(1, SIZE).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("a cat", encoding="utf-8")
+    draw(2, SIZE).save(tmp_path / "b.png")
+    (tmp_path / "b.png").write_bytes(b"TOLD" + (tmp_path / "b.png").read_bytes())
+    with installed(tmp_path / "site", "told", {"told.py": READER}, {"iclora.readers told": "told.told"}):
+        found = iclora.survey([tmp_path / "a.png", tmp_path / "b.png"])
+    assert (len(found.records), found.texts) == (2, 2)
 
 
 def test_the_page_needs_no_other_file_and_reads_no_name_as_markup(pairs: Path, tmp_path: Path) -> None:

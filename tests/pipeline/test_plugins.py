@@ -4,6 +4,7 @@ import math
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -380,3 +381,17 @@ def test_a_thousand_faults_make_no_long_sentence() -> None:
     with pytest.raises(BadInput, match="and 995 more") as caught:
         plugins.parse_options(Options, "the gadget", {f"key{number}": 0 for number in range(1000)})
     assert len(str(caught.value)) < 500
+
+
+def test_an_unknown_group_of_entry_points_is_warned_of_where_a_name_is_missing_or_all_are_used(tmp_path: Path) -> None:
+    entries = {"iclora.reader npy": "p.npy", "iclorax.readers other": "p.other"}
+    told = (
+        "left out: the package p has entry points in the unknown group 'iclora.reader', did you mean 'iclora.readers'?"
+    )
+    with installed(tmp_path, "p", {}, entries), pytest.warns(BrokenPlugin) as caught:
+        list(plugins.usable(plugins.READERS))
+        with pytest.raises(BadInput, match="no reader named 'npy'"):
+            plugins.find(plugins.READERS, "npy")
+    assert [str(one.message) for one in caught] == [told, told]
+    with warnings.catch_warnings(action="error"):
+        list(plugins.usable(plugins.READERS))

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline.errors import BadInput
+
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
+
+KINDS = ("clip", "siglip")
+"""Kinds of scorers, by the range of their cosine similarities."""
 
 
 class Scorer(Protocol):
@@ -30,3 +35,34 @@ class Scorer(Protocol):
 
     def text_vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors, float32: texts x dimensions. No text is truncated, however long."""
+
+
+def kind_of(scorer: Scorer) -> str:
+    """The kind of a scorer, one of KINDS.
+
+    Raises:
+        BadInput: its identity has none of them.
+        MissingWeights: as `Scorer.identity`.
+    """
+    kind = scorer.identity().get("kind")
+    if kind not in KINDS:
+        raise BadInput(
+            f"{scorer}: its identity must have the kind {' or '.join(map(repr, KINDS))}, got {kind!r}; "
+            "see docs/extending.md."
+        )
+    return str(kind)
+
+
+def check_width(scorer: Scorer, images: int, texts: int) -> None:
+    """
+    Args:
+        images: numbers that a vector of an image has; likewise `texts`.
+
+    Raises:
+        BadInput: they differ.
+    """
+    if images != texts:
+        raise BadInput(
+            f"{scorer}: image vectors and text vectors must be of one space, got {images} and {texts} numbers; "
+            "see docs/extending.md."
+        )

@@ -1,0 +1,106 @@
+"""A plug-in that breaks its contract ends a run with one sentence that names it and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from plain import painted
+from test_contract_checks import CAPTIONER, ONES, SCORER, STRATEGY, mine
+
+from pipeline import plugins, task
+from pipeline.cache import Cache
+from pipeline.captioning.answers import Answers
+from pipeline.captioning.protocol import Question
+from pipeline.consistency.similarity import Encoder
+from pipeline.errors import BadInput
+from pipeline.grouping.explain import reject
+from pipeline.records import Caption, Position, Record
+from pipeline.stages import group
+
+Typed = Callable[..., tuple[int, str, str]]
+SMALL = ("--set", "layout.panel_width=128", "--set", "layout.panel_height=64", "--set", "group.floor=0.0")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, draw: Callable[..., Image.Image]) -> str:
+    """Six pictures in one folder, which nothing ties together."""
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        draw(number, (320, 160)).save(tmp_path / "in" / f"IMG_{number:04d}.png")
+    return "in"
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("", "None"), (', "kind": "blip"', "'blip'")])
+def test_a_scorer_of_no_known_kind_is_refused_before_any_work(
+    tmp_path: Path, pictures: str, iclora: Typed, kind: str, shown: str
+) -> None:
+    path = mine(tmp_path, SCORER.replace(', "kind": "clip"', kind).replace("IMAGES", "0").replace("TEXTS", "0"))
+    code, out, errors = iclora(
+        "dataset", "storyboard", "--source", pictures, "--captioner", "sidecar", "--scorer", path, *SMALL
+    )
+    assert (code, "collect: 6 in" in out) == (2, False)
+    assert errors.strip() == (
+        f"error: the scorer 'mine' ({path}): its identity must have the kind 'clip' or 'siglip', got {shown}; "
+        "see docs/extending.md."
+    )
+
+
+def test_vectors_of_images_and_texts_that_differ_in_width_are_named(tmp_path: Path) -> None:
+    code = SCORER.replace("IMAGES", ONES.format("images")).replace("TEXTS", "np.eye(2, dtype=np.float32)[[0]]")
+    path = mine(tmp_path, code)
+    encoder = Encoder(plugins.make(plugins.SCORERS, path, {}), Cache(tmp_path), tmp_path)
+    grids = painted(tmp_path, [(1, 2, 3)], ("", "", ""))
+    with pytest.raises(BadInput) as caught:
+        encoder.vectors(grids, [Caption(grids[0].id, "a hen", "", ("a hen", "", ""))])
+    assert str(caught.value).startswith(
+        f"the scorer 'mine' ({path}): image vectors and text vectors must be of one space, got 1 and 2 numbers"
+    )
+
+
+@pytest.mark.parametrize("streams", ["False", "True"])
+def test_a_captioner_whose_ask_returns_nothing_is_named(tmp_path: Path, streams: str) -> None:
+    start, _, rest = CAPTIONER.partition("        for place")
+    code = f"{start}        return None\n{rest[rest.index(chr(10) + 'def make') :]}"
+    path = mine(tmp_path, code.replace("4, False", f"4, False\n    streams = {streams}"))
+    answers = Answers(plugins.make(plugins.CAPTIONERS, path, {}), Cache(tmp_path), "an instruction")
+    with pytest.raises(BadInput) as caught:
+        list(answers.to([Question((), (), (), "what is there?")]))
+    assert str(caught.value).startswith(f"the captioner 'mine' ({path}): ask returned None; it must yield a pair")
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        (
+            "    return None",
+            "form returned None; it must yield each group as Formed and each left-over record as reject",
+        ),
+        ("    yield from records", "form yielded a Record; it must yield each group as Formed and"),
+    ],
+)
+def test_a_strategy_that_gives_no_groups_is_named(tmp_path: Path, body: str, wrong: str) -> None:
+    path = mine(tmp_path, f"{STRATEGY}{body}\n")
+    of = task.load("storyboard", [f"group.by={json.dumps(path)}"])
+    stage = group.stage(of, plugins.find(plugins.GROUPING, path), None, tmp_path, Cache(tmp_path))
+    record = Record("r", "r.png", "/in/r.png", Position("/in", "r"), width=640, height=360, phash="0" * 16,
+                    histogram=bytes(range(128)).hex())  # fmt: skip
+    with pytest.raises(BadInput) as caught:
+        list(stage.run([record]))
+    assert str(caught.value).startswith(f"the grouping strategy 'mine' ({path}): {wrong}")
+
+
+@pytest.mark.parametrize(("reason", "advised"), [("no album", False), ("no structure", True)])
+def test_a_run_without_groups_gives_advice_that_its_strategy_heeds_and_says_nothing_of_captions(
+    tmp_path: Path, pictures: str, iclora: Typed, reason: str, advised: bool
+) -> None:
+    body = f"    yield from (reject(record, {reason!r}, 'is in none') for record in records)\n"
+    path = mine(tmp_path, f"from {reject.__module__} import reject\n{STRATEGY}{body}")
+    code, out, errors = iclora("dataset", "storyboard", "--source", pictures, "--captioner", "sidecar",
+                               "--scorer", "none", "--set", f"group.by={json.dumps(path)}", *SMALL)  # fmt: skip
+    assert code == 1 and f"group rejected 6 images (6 {reason})" in errors
+    assert ("group.prove=false" in errors) == advised
+    assert "next:" not in out and "captions.csv" not in out
