@@ -114,7 +114,8 @@ def _check_files(name: str, data: Dataset, folder: Path) -> None:
         assert {file: after.get(file) for file in before} == before, "the data is as it was"
         new = {file: content for file, content in after.items() if file not in before}
         if module is not imagefolder:
-            assert new.keys() == set(config.files), f"it lists what it wrote: {sorted(new.keys() ^ set(config.files))}"
+            told = f"it must list exactly the files that it wrote, {sorted(new)}, got {sorted(config.files)}"
+            assert new.keys() == set(config.files), told
         named = [str(data.home), *config.files]
         assert not config.command or any(one in config.command for one in named), "the command names what it wrote"
         assert all(note.strip() and "\n" not in note for note in config.notes), "a note is one sentence"
