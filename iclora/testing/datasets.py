@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from iclora.testing import material
 from pipeline import families, plugins, task
 from pipeline.cache import Cache
@@ -16,7 +14,7 @@ from pipeline.captioning import instructions
 from pipeline.dataset.samples import Config, Dataset
 from pipeline.errors import BadInput
 from pipeline.exporters import imagefolder
-from pipeline.families.base import Family, Recipe
+from pipeline.families.base import Family
 from pipeline.records import Group, Record, Rejected
 from pipeline.stages.group import stage as group_stage
 
@@ -76,17 +74,10 @@ def check_family(name: str, folder: Path) -> None:
     assert family.tokenizer.count("/") >= 2, tokenizer
     for name_of in ("encoder", "source", "licence"):
         assert getattr(family, name_of).strip(), f"{name_of} must not be empty"
-    try:
-        Recipe.model_validate(dict(family.recipe))
-    except ValidationError as error:
-        raise AssertionError(
-            f"recipe must have keys and values of Recipe: {plugins.faults_of(error, Recipe)}"
-        ) from error
-    known = plugins.names(plugins.EXPORTERS)
-    foreign = sorted(set(family.trainers) - set(known))
-    assert not foreign, f"trainers must be named as exporters are ({', '.join(known)}), got {', '.join(foreign)}"
+    faults = families.faults(family)
+    assert not faults, "; ".join(faults)
     data = material.dataset(folder, [f'base="{name}"'])
-    for exporter in known:
+    for exporter in plugins.names(plugins.EXPORTERS):
         _check_files(exporter, data, folder / exporter)
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, plugins
+from pipeline import families, files, plugins
 from pipeline.dataset import card, checksums, portable, samples, split
 from pipeline.dataset.samples import Config, Dataset
 from pipeline.engines.base import Facts, Stage
@@ -72,7 +72,7 @@ def stage(  # noqa: PLR0913  (what a data set depends on)
     """
     config = {
         "exporters": [plugin.identity for plugin in chosen(task)],
-        "task": task.model_dump(mode="json", exclude={"engine"}),
+        "task": task.model_dump(mode="json", exclude={"engine"}) | {"base": families.identity(task.base)},
         "home": str(run.resolve()),
         "facts": facts,
         "counter": counter.identity,

@@ -164,6 +164,39 @@ def make(model, revision=None):
 """
 
 
+@pytest.mark.parametrize(
+    ("facts", "rule"),
+    [
+        ("recipe={'warmpu': 77}", r"unknown key 'warmpu', did you mean 'warmup'\?"),
+        ("recipe={'rank': 0}", "rank: .* got 0"),
+        ("trainers={'ai-toolkit': {}}", r"trainers must be named as exporters are \(ai_toolkit, .*, got ai-toolkit\."),
+    ],
+)
+def test_a_mistyped_fact_of_an_installed_family_is_an_error_wherever_it_is_used(
+    tmp_path: Path, facts: str, rule: str
+) -> None:
+    code = f"""
+from dataclasses import replace
+from pipeline.families.flux_1 import FAMILY as FLUX
+FAMILY = replace(FLUX, {facts})
+"""
+    with installed(tmp_path, "stranger", {"mine.py": code}, {"iclora.families mine": "stranger.mine"}):
+        with pytest.raises(BadInput, match=rf"the model family 'mine' \(stranger\.mine\): .*{rule}"):
+            families.load("mine")
+        with pytest.warns(BrokenPlugin, match=r"left out: the model family 'mine' \(stranger\.mine\): "):
+            assert "mine" not in dict(families.usable())
+
+
+@pytest.mark.parametrize("entry", ["sd-3.5", "sd-3-5"])
+def test_a_family_does_not_replace_one_whose_file_is_spelt_otherwise(tmp_path: Path, entry: str) -> None:
+    code = "from pipeline.families.flux_1 import FAMILY"
+    with (
+        installed(tmp_path, "stranger", {"mine.py": code}, {f"iclora.families {entry}": "stranger.mine"}),
+        pytest.raises(BadInput, match=r"more than one model family is named .*pipeline\.families\.sd_3_5.*"),
+    ):
+        families.load("sd-3.5")
+
+
 def test_an_exporter_lists_exactly_the_files_that_it_wrote(tmp_path: Path) -> None:
     code = (
         "from pipeline.dataset.samples import Config\ndef write(data, folder):\n    return Config('x', ('no.json',))\n"
