@@ -88,17 +88,20 @@ def test_no_scale_is_made_of_grids_that_are_like_shuffled_ones_or_of_one(real: l
         measures.calibrate([Vectors(grid.panels_ND, -grid.panels_ND) for grid in real], ())
 
 
-def test_no_scale_is_made_of_a_difference_that_is_only_rounding() -> None:
-    """Panels of one grid are as much alike as those of any other, but for the last bits of their vectors."""
+@pytest.mark.parametrize(("tie", "enough"), [(1e-3, False), (1e-2, True)])
+def test_no_scale_is_so_narrow_that_figures_would_be_rounding(tie: float, enough: bool) -> None:
+    """Panels of one grid are more alike than those of others, but hardly by more than the last bits of the cosines."""
     rng = np.random.default_rng(0)
-    common = unit(rng.normal(size=D))
-    real = [Vectors(unit(np.eye(N, D) + common + 1e-6 * tie), grid.texts_ND) for grid, tie in
-            zip(grids(20), rng.normal(size=(20, D)), strict=True)]  # fmt: skip
-    low, high = measures._ends([grid.looks_NE for grid in real])
-    real = [replace(grid, texts_ND=grid.panels_ND) for grid in real]
-    assert abs(high - low) > 0
+    looks = [np.repeat(unit(unit(np.ones((1, D))) + tie * rng.normal(size=(1, D))), N, axis=0) for _ in range(20)]
+    real = [replace(grid, compared_NE=one) for grid, one in zip(grids(20), looks, strict=True)]
+    if enough:
+        low, high = measures.calibrate(real, ()).consistency
+        assert high - low > measures.LEAST_APART
+        return
     with pytest.raises(ValueError, match="no better than shuffled ones"):
         measures.calibrate(real, ())
+    low, high = measures._ends(looks)
+    assert low < high
 
 
 # ---- intervals
