@@ -12,6 +12,7 @@ from pipeline import files, plugins
 from pipeline.cache import Cache
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.pixels import upright_size
+from pipeline.plugins import Plugin
 from pipeline.records import Layout, Reference, TrainingSample
 from pipeline.task import Task
 from training import backends, dataset, random_streams
@@ -153,27 +154,33 @@ def find_backend(base: str, model: str | None, revision: str | None) -> Backend:
         model: None for the family's usual one.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is none, or more than one.
     """
-    known = {one.BASE: one for one in _backends(model, revision)}
+    known: dict[str, list[tuple[Plugin, Backend]]] = {}
+    for plugin, made in _backends(model, revision):
+        known.setdefault(made.BASE, []).append((plugin, made))
     if base not in known:
         raise BadInput(
             f"base={base} can't be trained here yet (available: {', '.join(sorted(known))}); TRAINERS.md in the data "
             "set names trainers that can."
         )
-    return known[base]
+    if len(known[base]) > 1:
+        both = " and ".join(str(plugin) for plugin, _ in known[base])
+        raise BadInput(f"base={base} is trained by {both}; uninstall all but one, or give it a BASE of its own.")
+    ((_, backend),) = known[base]
+    return backend
 
 
 def family_of(model: str | None) -> str:
     """The family of a base model by its folder or its name; that of the published LoRAs if neither tells."""
-    return next((one.BASE for one in _backends(model, None) if one.fits), USUAL) if model else USUAL
+    return next((one.BASE for _, one in _backends(model, None) if one.fits), USUAL) if model else USUAL
 
 
-def _backends(model: str | None, revision: str | None) -> Iterator[Backend]:
+def _backends(model: str | None, revision: str | None) -> Iterator[tuple[Plugin, Backend]]:
     for plugin, module in plugins.usable(backends):
         try:
             made: Backend = module.make(model, revision)
         except BadInput as error:  # of another package, say for a family that isn't installed
             plugins.leave_out(backends, plugin.name, error)
         else:
-            yield made
+            yield plugin, made

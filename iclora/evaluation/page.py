@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COLUMNS: dict[str, Callable[[Result], str]] = {
     "": lambda one: one.candidate,
     "score": lambda one: str(one.score),
-    "above the base": lambda one: "" if one.better is None else f"{one.better}, p {one.p:.3f}",
+    "above the base": lambda one: str(one.better or "") + ("" if one.p is None else f", p {one.p:.3f}"),
     "follows its texts": lambda one: str(one.followed),
     "keeps together": lambda one: str(one.kept),
     "where every panel tells": lambda one: str(one.kept_each or ""),

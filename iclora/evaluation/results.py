@@ -68,7 +68,8 @@ class Result:
     better: Estimate | None = None
     """By how much the score is above that of the base; None for the base."""
     p: float | None = None
-    """Of no difference from the base, corrected for the number of candidates (Holm)."""
+    """Of no difference from the base, corrected for the number of candidates (Holm); None for the base, and of one
+    prompt."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,11 @@ class Evaluation:
     def reason(self) -> str:
         """Which LoRA was chosen and why, or why none was; empty where a single one is better than the base."""
         best, file = self.best, self.file
+        if best.p is None:
+            return (
+                f"No LoRA is chosen: one prompt doesn't tell whether {best.candidate} is better than the base; give "
+                "more with --prompts."
+            )
         if self.chosen is None:
             return (
                 f"No LoRA is chosen: {best.candidate} has the best score and is not better than the base "
@@ -190,9 +196,10 @@ class Evaluation:
 
 
 def _line(one: Result) -> str:
-    better = ""
-    if one.better is not None and one.p is not None:
-        better = f", {one.better.value:+.2f} ({one.better.low:+.2f} to {one.better.high:+.2f}, p {one.p:.3f})"
+    better = f", {one.better.value:+z.2f}" if one.better else ""
+    if one.better and one.better.interval:
+        low, high = one.better.interval
+        better += f" ({low:+z.2f} to {high:+z.2f}, p {one.p:.3f})"
     more = {
         "where every panel tells": one.kept_each,
         "subjects": one.kept_subjects,
@@ -227,7 +234,8 @@ def compare(grids: Sequence[Drawn], prompts: int, seeds: int) -> tuple[Result, .
     draws = Draws(int(counts.sum()), seeds)
     scores = {name: draws.score(values["followed"][counts], values["kept"][counts]) for name, values in columns.items()}
     apart = {name: statistics.difference(scores[name], scores[BASE]) for name in names if name != BASE}
-    corrected = dict(zip(apart, statistics.holm([p for _, p in apart.values()]), strict=True))
+    told = {name: p for name, (_, p) in apart.items() if p is not None}
+    corrected = dict(zip(told, statistics.holm([*told.values()]), strict=True))
     return tuple(
         Result(
             candidate=name,

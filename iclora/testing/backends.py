@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline import families, plugins
+from pipeline.errors import BadInput
 from training import config as settings
-from training import lora, objective, sampling
+from training import job, lora, objective, sampling
 from training.backends.base import Backend, Encoded, Prompts, References
 
 TEXTS = ("[SCENE-1] a cat, [SCENE-2] the same cat", "a dog")
@@ -221,5 +222,9 @@ def check(name: str, model: Path) -> None:
     backend: Backend = plugins.load(plugins.BACKENDS, name).make(str(model))
     backend.check()
     families.load(backend.BASE)
+    try:
+        job.find_backend(backend.BASE, str(model), None)
+    except BadInput as error:
+        raise AssertionError(f"BASE must be a family that no other backend trains: {error}") from error
     for one in CHECKS:
         one(backend)

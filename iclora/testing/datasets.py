@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import ValidationError
-
 from iclora.testing import material
 from pipeline import families, plugins, task
 from pipeline.cache import Cache
@@ -17,7 +15,7 @@ from pipeline.dataset.samples import Config, Dataset
 from pipeline.engines.base import Facts
 from pipeline.errors import BadInput
 from pipeline.exporters import imagefolder
-from pipeline.families.base import Family, Recipe
+from pipeline.families.base import Family
 from pipeline.grouping.pictures import Pictures
 from pipeline.grouping.strategies.base import Formed, Strategy
 from pipeline.grouping.vetoes import Vetoes
@@ -102,17 +100,10 @@ def check_family(name: str, folder: Path) -> None:
     assert family.tokenizer.count("/") >= 2, tokenizer
     for name_of in ("encoder", "source", "licence"):
         assert getattr(family, name_of).strip(), f"{name_of} must not be empty"
-    try:
-        Recipe.model_validate(dict(family.recipe))
-    except ValidationError as error:
-        raise AssertionError(
-            f"recipe must have keys and values of Recipe: {plugins.faults_of(error, Recipe)}"
-        ) from error
-    known = plugins.names(plugins.EXPORTERS)
-    foreign = sorted(set(family.trainers) - set(known))
-    assert not foreign, f"trainers must be named as exporters are ({', '.join(known)}), got {', '.join(foreign)}"
+    faults = families.faults(family)
+    assert not faults, "; ".join(faults)
     data = material.dataset(folder, [f'base="{name}"'])
-    for exporter in known:
+    for exporter in plugins.names(plugins.EXPORTERS):
         _check_files(exporter, data, folder / exporter)
 
 
@@ -140,7 +131,8 @@ def _check_files(name: str, data: Dataset, folder: Path) -> None:
         assert {file: after.get(file) for file in before} == before, "the data is as it was"
         new = {file: content for file, content in after.items() if file not in before}
         if module is not imagefolder:
-            assert new.keys() == set(config.files), f"it lists what it wrote: {sorted(new.keys() ^ set(config.files))}"
+            told = f"it must list exactly the files that it wrote, {sorted(new)}, got {sorted(config.files)}"
+            assert new.keys() == set(config.files), told
         named = [str(data.home), *config.files]
         assert not config.command or any(one in config.command for one in named), "the command names what it wrote"
         assert all(note.strip() and "\n" not in note for note in config.notes), "a note is one sentence"

@@ -79,10 +79,10 @@ def _find_named(kind: Kind, name: str, entries: metadata.EntryPoints) -> Plugin:
     Raises:
         BadInput: as in `find`.
     """
-    asked, known = name, _names(kind, entries)
-    name = next((one for one in known if one.replace("_", "-") == asked.replace("_", "-")), asked)
-    targets = {_target(kind, kind.package, name): OWN} if name in _own(kind) else {}
-    for entry in entries.select(name=name):
+    known, own = _names(kind, entries), _own(kind)
+    same = [one for one in known if one.replace("_", "-") == name.replace("_", "-")]
+    targets = {_target(kind, kind.package, one): OWN for one in same if one in own}
+    for entry in (entry for entry in entries if entry.name in same):
         target = _task_file(entry) if kind is TASKS else entry.value
         targets[target] = _package_of(entry)
     if len(targets) > 1:
@@ -95,7 +95,7 @@ def _find_named(kind: Kind, name: str, entries: metadata.EntryPoints) -> Plugin:
             + (f"give the path of a {kind.suffix} file)." if kind.by_path else "install a package that has it).")
         )
     ((target, package),) = targets.items()
-    return Plugin(kind, name, target, "" if package == OWN else _content_of(target))
+    return Plugin(kind, same[0], target, "" if package == OWN else _content_of(target))
 
 
 def load(kind: Kind | ModuleType, name: str) -> ModuleType:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline import pixels
+from pipeline import families, pixels
 from pipeline.cache import Cache
 from pipeline.captioning import instructions, protocol, replies, thoughts
 from pipeline.captioning.ahead import ahead
@@ -65,7 +65,7 @@ def stage(parameters: Parameters, earlier: Sequence[Caption] = ()) -> Stage[Grid
         "opening": task.opening,
         "markers": task.markers,
         "stand_ins": task.stand_ins,
-        "base": task.base,
+        "base": families.identity(task.base),
         "caption": task.caption.model_dump(),
         "seed": task.seed,
         "captioner": asking.answers.identity,

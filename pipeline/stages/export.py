@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import files, plugins
+from pipeline import families, files, plugins
 from pipeline.dataset import card, checksums, portable, samples, split
 from pipeline.dataset.samples import Config, Dataset
 from pipeline.engines.base import Facts, Stage
@@ -72,7 +72,7 @@ def stage(  # noqa: PLR0913  (what a data set depends on)
     """
     config = {
         "exporters": [plugin.identity for plugin in chosen(task)],
-        "task": task.model_dump(mode="json", exclude={"engine"}),
+        "task": task.model_dump(mode="json", exclude={"engine"}) | {"base": families.identity(task.base)},
         "home": str(run.resolve()),
         "facts": facts,
         "counter": counter.identity,
@@ -199,9 +199,16 @@ def _configure(data: Dataset, folder: Path) -> list[Config]:
         "The task of this data set. iclora reads it to write the configs anew (iclora export --dataset .) or to train."
     ]
     files.write(folder / portable.FILE, base.comment(note) + base.as_toml(portable.content(data.task)))
-    configs = [plugin.load().write(data, folder) for plugin in chosen(data.task) if plugin.name != DATA]
+    configs = [_configured(plugin, data, folder) for plugin in chosen(data.task) if plugin.name != DATA]
     files.write(folder / TRAINERS, card.write_trainers(configs))
     return configs
+
+
+def _configured(plugin: Plugin, data: Dataset, folder: Path) -> Config:
+    config: Config = plugin.load().write(data, folder)
+    if lacking := [file for file in config.files if not (folder / file).is_file()]:
+        raise BadInput(f"{plugin} lists {', '.join(lacking)} and has not written it; correct it, or leave it out.")
+    return config
 
 
 # ---- what would be lost

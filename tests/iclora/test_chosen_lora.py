@@ -64,6 +64,11 @@ def test_nothing_is_chosen_where_the_best_is_not_better_than_the_base(several: l
     assert choice.choose(compared(several, base=2)) is None  # worse, however sure
 
 
+def test_one_prompt_chooses_nothing() -> None:
+    found = [replace(one, score=Estimate(one.score.value), p=None) for one in compared([0.4, 0.9])]
+    assert choice.choose(found) is None
+
+
 @given(scores, st.floats(0.001, 0.3), st.floats(0.01, 0.5))
 def test_a_worse_one_that_comes_later_changes_nothing(several: list[float], error: float, less: float) -> None:
     before = choice.choose(compared(several, error, base=-1))
@@ -110,7 +115,8 @@ def good_from(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None
 
 
 def chosen(run: Run, tiny_flux: Path, **more: object) -> iclora.Evaluation:
-    options = {"model": str(tiny_flux), "steps": 1, "checkpoints": True, "choose": True} | more
+    texts = [file.read_text(encoding="utf-8") for file in sorted(run.dataset.glob("train/*.txt"))[:2]]
+    options = {"model": str(tiny_flux), "steps": 1, "prompts": texts, "checkpoints": True, "choose": True} | more
     return iclora.evaluate(run, **options)  # type: ignore[arg-type]
 
 

@@ -197,19 +197,74 @@ def test_facts_of_a_family_that_nothing_knows_are_refused(
     assert rule in str(caught.value)
 
 
-def test_a_backend_of_an_unknown_family_is_refused_and_does_not_stop_the_others(tmp_path: Path) -> None:
-    code = """
+BACKEND = """
 from training.backends.flux import Flux
 class Mine(Flux):
-    BASE = "flux-nobody"
+    BASE = "OF"
 def make(model, revision=None):
     return Mine(model, revision)
 """
+
+
+@pytest.mark.parametrize(
+    ("facts", "rule"),
+    [
+        ("recipe={'warmpu': 77}", r"unknown key 'warmpu', did you mean 'warmup'\?"),
+        ("recipe={'rank': 0}", "rank: .* got 0"),
+        ("trainers={'ai-toolkit': {}}", r"trainers must be named as exporters are \(ai_toolkit, .*, got ai-toolkit\."),
+    ],
+)
+def test_a_mistyped_fact_of_an_installed_family_is_an_error_wherever_it_is_used(
+    tmp_path: Path, facts: str, rule: str
+) -> None:
+    code = f"""
+from dataclasses import replace
+from pipeline.families.flux_1 import FAMILY as FLUX
+FAMILY = replace(FLUX, {facts})
+"""
+    with installed(tmp_path, "stranger", {"mine.py": code}, {"iclora.families mine": "stranger.mine"}):
+        with pytest.raises(BadInput, match=rf"the model family 'mine' \(stranger\.mine\): .*{rule}"):
+            families.load("mine")
+        with pytest.warns(BrokenPlugin, match=r"left out: the model family 'mine' \(stranger\.mine\): "):
+            assert "mine" not in dict(families.usable())
+
+
+@pytest.mark.parametrize("entry", ["sd-3.5", "sd-3-5"])
+def test_a_family_does_not_replace_one_whose_file_is_spelt_otherwise(tmp_path: Path, entry: str) -> None:
+    code = "from pipeline.families.flux_1 import FAMILY"
+    with (
+        installed(tmp_path, "stranger", {"mine.py": code}, {f"iclora.families {entry}": "stranger.mine"}),
+        pytest.raises(BadInput, match=r"more than one model family is named .*pipeline\.families\.sd_3_5.*"),
+    ):
+        families.load("sd-3.5")
+
+
+def test_an_exporter_lists_exactly_the_files_that_it_wrote(tmp_path: Path) -> None:
+    code = (
+        "from pipeline.dataset.samples import Config\ndef write(data, folder):\n    return Config('x', ('no.json',))\n"
+    )
+    with pytest.raises(AssertionError, match=r"it must list exactly the files that it wrote, \[\], got \['no\.json'\]"):
+        testing.check_exporter(mine(tmp_path, code), tmp_path)
+
+
+def test_a_backend_of_an_unknown_family_is_refused_and_does_not_stop_the_others(tmp_path: Path) -> None:
+    code = BACKEND.replace("OF", "flux-nobody")
     with installed(tmp_path, "stranger", {"mine.py": code}, {"iclora.backends mine": "stranger.mine"}):
         with pytest.raises(BadInput, match="no base model named 'flux-nobody'"):
             testing.check_backend("mine", testing.MODELS / "flux")
         with pytest.warns(BrokenPlugin, match="left out: no base model named 'flux-nobody'"):
             assert job.find_backend("flux-1", str(testing.MODELS / "flux"), None).BASE == "flux-1"
+
+
+def test_a_backend_does_not_replace_that_of_another_family_and_an_error_names_both(tmp_path: Path) -> None:
+    model, code = testing.MODELS / "flux", BACKEND.replace("OF", "flux-1")
+    both = r"base=flux-1 is trained by the training backend 'flux' and .* 'mine' \(stranger\.mine\); uninstall all but"
+    with installed(tmp_path, "stranger", {"mine.py": code}, {"iclora.backends mine": "stranger.mine"}):
+        with pytest.raises(BadInput, match=both):
+            job.find_backend("flux-1", str(model), None)
+        with pytest.raises(AssertionError, match=f"BASE must be a family that no other backend trains: {both}"):
+            testing.check_backend("mine", model)
+        assert job.find_backend("z-image", None, None).BASE == "z-image"
 
 
 INSTRUMENT = """

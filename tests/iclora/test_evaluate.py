@@ -88,6 +88,24 @@ def test_real_grids_score_one_and_one_panel_three_times_nothing(
     assert tuned.p is not None and tuned.p < 0.05
 
 
+def test_one_prompt_has_neither_interval_nor_p_value_and_chooses_nothing(
+    run: Run, lora: Path, tiny_flux: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = real(run)
+    drawer(monkeypatch, lambda prompt, _: pixels.open_image(known[prompt]))
+    found = evaluated(run, lora, tiny_flux, prompts=[*known][:1])
+    base, tuned, reason = found.lines()
+    score = f"{found.results[0].score.value:.2f}"
+    assert base.startswith(f"base: score {score}; follows ") and tuned.startswith(f"storyboard: score {score}, +0.00; ")
+    assert reason == (
+        "No LoRA is chosen: one prompt doesn't tell whether storyboard is better than the base; give more with "
+        "--prompts."
+    )
+    told = json.loads((found.folder / "evaluation.json").read_text(encoding="utf-8"))
+    assert told["chosen"] is told["candidates"][1]["p"] is told["candidates"][1]["better"]["low"] is None
+    assert "<td>0.00</td>" in (found.folder / "evaluation.html").read_text(encoding="utf-8")
+
+
 def test_malformed_grids_count_as_failures(
     run: Run, lora: Path, tiny_flux: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,7 +48,7 @@ def test_a_training_scores_what_it_draws_by_the_runs_own_scorer(
     assert blank["score"] == 0 and blank["copies"] == 1
     assert whole["score"] == 0 and whole["malformed"] == 1
     assert 0.5 < real["score"] < 1.5 and real["copies"] == real["malformed"] == 0
-    assert real["low"] <= real["score"] <= real["high"]
+    assert found[["low", "high"]].isna().all(axis=None)  # one prompt
 
 
 def test_without_a_scorer_nothing_is_trained(evaluable: Path, tiny_flux: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from installed import installed
 
 import iclora
 from iclora import exported
@@ -48,6 +49,39 @@ def run(films: Path, tmp_path: Path) -> Iterator[Run]:
     ) as run:
         run.advance()
         yield run
+
+
+FAMILY = """
+from dataclasses import replace
+from pipeline.families.flux_1 import FAMILY as FLUX
+FAMILY = replace(FLUX, FACTS)
+"""
+
+
+def test_a_change_in_the_file_of_an_installed_family_is_noticed(films: Path, tmp_path: Path) -> None:
+    def exports(number: int, facts: str) -> tuple[list[str], str]:
+        """The stages that had something to do, and a config."""
+        package = {"anime.py": FAMILY.replace("FACTS", facts)}, {"iclora.families anime": "strange.anime"}
+        with (
+            installed(tmp_path / str(number), "strange", *package),
+            iclora.open_run(
+                "storyboard",
+                films,
+                settings=SMALL | {"base": "anime", "export.formats": ["ai_toolkit"]},
+                captioner="sidecar",
+                scorer="none",
+                folder=tmp_path / "run",
+            ) as run,
+        ):
+            worked = [result.name for result in run.advance() if result.worked]
+            return worked, (run.dataset / "ai-toolkit.yaml").read_text(encoding="utf-8")
+
+    first = exports(0, 'model="some/one"')
+    assert "export" in first[0] and "some/one" in first[1]
+    assert exports(1, 'model="some/one"') == ([], first[1])
+    worked, other = exports(2, 'model="some/other", recipe={"rank": 23}')
+    assert "export" in worked and "some/other" in other and "linear: 23" in other
+    assert "caption" in exports(3, 'model="some/other", limit=511')[0]  # so few that no instruction changes by it
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -187,6 +187,19 @@ def test_an_entry_point_without_its_module_is_one_sentence(gadgets: Path, tmp_pa
         plugins.load(GADGETS, "odd")
 
 
+@pytest.mark.parametrize("asked", ["so_good", "so-good"])
+def test_a_plug_in_does_not_replace_one_that_is_spelt_with_underscores(
+    gadgets: Path, tmp_path: Path, asked: str
+) -> None:
+    (gadgets / "so_good.py").write_text("answer = 1", encoding="utf-8")
+    files = {"good.py": "answer = 2"}
+    with (
+        installed(tmp_path / "one", "stranger", files, {"iclora.gadgets so-good": "stranger.good"}),
+        pytest.raises(BadInput, match=r"more than one gadget is named .*: gadgets.so_good of iclora and stranger.good"),
+    ):
+        plugins.load(GADGETS, asked)
+
+
 def test_a_name_that_two_claim_is_refused_naming_both(gadgets: Path, tmp_path: Path) -> None:
     files = {"good.py": "answer = 1"}
     with (

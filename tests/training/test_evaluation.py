@@ -88,7 +88,42 @@ def test_no_scale_is_made_of_grids_that_are_like_shuffled_ones_or_of_one(real: l
         measures.calibrate([Vectors(grid.panels_ND, -grid.panels_ND) for grid in real], ())
 
 
+@pytest.mark.parametrize(("tie", "enough"), [(1e-3, False), (1e-2, True)])
+def test_no_scale_is_so_narrow_that_figures_would_be_rounding(tie: float, enough: bool) -> None:
+    """Panels of one grid are more alike than those of others, but hardly by more than the last bits of the cosines."""
+    rng = np.random.default_rng(0)
+    looks = [np.repeat(unit(unit(np.ones((1, D))) + tie * rng.normal(size=(1, D))), N, axis=0) for _ in range(20)]
+    real = [replace(grid, compared_NE=one) for grid, one in zip(grids(20), looks, strict=True)]
+    if enough:
+        low, high = measures.calibrate(real, ()).consistency
+        assert high - low > measures.LEAST_APART
+        return
+    with pytest.raises(ValueError, match="no better than shuffled ones"):
+        measures.calibrate(real, ())
+    low, high = measures._ends(looks)
+    assert low < high
+
+
 # ---- intervals
+
+
+def test_one_prompt_has_no_interval_and_no_p_value() -> None:
+    """Whatever the seeds: they don't tell how other prompts vary."""
+    rng = np.random.default_rng(0)
+    for seeds in (1, 8):
+        draws = Draws(1, seeds)
+        one, other = (draws.score(values, values) for values in rng.uniform(0.2, 1, size=(2, 1, seeds)))
+        assert one[0].interval is one[0].error is None and draws.mean(rng.uniform(size=(1, seeds))).interval is None
+        apart, p = statistics.difference(one, other)
+        assert (apart.value, apart.interval, p) == (one[0].value - other[0].value, None, None)
+    alone = statistics.known_mean(np.array([[0.5, 0.7], [np.nan, np.nan]]))
+    assert alone and str(alone) == "0.60"
+
+
+def test_scores_that_differ_by_rounding_are_equal() -> None:
+    values, draws = np.random.default_rng(0).uniform(0.2, 1.0, size=(40, 2)), Draws(40, 2)
+    apart, p = statistics.difference(draws.score(values - 1e-15, values), draws.score(values, values))
+    assert p == 1 and str(apart) == "0.00 (0.00 to 0.00)"  # and no "-0.00"
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:

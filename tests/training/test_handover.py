@@ -280,6 +280,10 @@ def test_an_evaluation_of_these_weights_stands_in_the_card_and_no_other(tmp_path
     card = (iclora.hand_over(file).folder / "README.md").read_text(encoding="utf-8")
     assert "8 prompts with 2 seeds each" in card
     assert "| keeps together | 0.50 (0.25 to 0.75) | 0.50 (0.25 to 0.75) |" in card
+    own |= {"better": {"value": 0.1, "low": None, "high": None}, "p": None}
+    report.write_text(json.dumps(told | {"prompts": 1}), encoding="utf-8")
+    card = (iclora.hand_over(file).folder / "README.md").read_text(encoding="utf-8")
+    assert "Difference of the scores: 0.10 (one prompt, so whether it is chance is unknown)." in card
     own["weights"] = "of other weights"
     report.write_text(json.dumps(told), encoding="utf-8")
     assert "seeds each" not in (iclora.hand_over(file).folder / "README.md").read_text(encoding="utf-8")

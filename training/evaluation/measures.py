@@ -21,6 +21,9 @@ MOST_ALIKE = 0.995
 """Cosine from which two panels are copies whatever the real grids are like."""
 ENOUGH = 12
 """Held-out grids from which the scale is made of them alone; with fewer, those that were trained on count too."""
+LEAST_APART = 1e-4
+"""Cosines between the two ends of a scale, at the least. A mean cosine of float32 vectors is off by about 1e-6, so on a
+narrower scale even the second decimal of a figure would be rounding."""
 LEAST_GRIDS = 2
 """Real grids that a scale needs: with one there is no other to shuffle it with."""
 
@@ -180,7 +183,7 @@ class Scale:
 
     def varied(self, measures: Measures) -> float:
         """How much the scene changes from panel to panel: 0 if it stays the same, 1 as much as in real grids."""
-        return max(0.0, measures.distance) / self.distance if self.distance > 0 else 1.0
+        return max(0.0, measures.distance) / self.distance if self.distance > LEAST_APART else 1.0
 
     def is_copy(self, measures: Measures) -> bool:
         """Whether two panels of a grid are the same picture."""
@@ -220,7 +223,7 @@ def calibrate(held_out: Sequence[Vectors], trained: Sequence[Vectors]) -> Scale:
     within = np.concatenate([_pairs(grid.looks_NE) for grid in real])
     consistency = _ends([grid.looks_NE for grid in real])
     for low, high in (following, consistency):
-        if low >= high:
+        if high - low < LEAST_APART:
             raise ValueError("real grids are no better than shuffled ones by the vectors")
     cut_out = [grid.subjects_NE for grid in real if grid.subjects_NE is not None]
     subjects = _ends(cut_out) if cut_out else None
@@ -232,7 +235,7 @@ def calibrate(held_out: Sequence[Vectors], trained: Sequence[Vectors]) -> Scale:
         memory=float(np.percentile(_unseen(held_out, trained), COPY_PERCENTILE)),
         real=len(real),
         distance=float(np.mean(distances)) if distances else 0.0,
-        subjects=subjects if subjects and subjects[0] < subjects[1] else None,
+        subjects=subjects if subjects and subjects[1] - subjects[0] >= LEAST_APART else None,
     )
 
 

@@ -18,20 +18,28 @@ Numbers = NDArray[np.float64]
 
 DRAWS = 2_000
 CONFIDENCE = 0.95
+ROUNDING = 1e-6
+"""Scores that are no further apart are equal: they come from cosines of float32 vectors."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval."""
+    """A figure with its 95 % interval, which is unknown where there is one prompt: it doesn't tell how others vary."""
 
     value: float
-    low: float
-    high: float
-    error: float
+    low: float | None = None
+    high: float | None = None
+    error: float | None = None
     """Standard error."""
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends; None if they are unknown."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
     def __str__(self) -> str:
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+        ends = f" ({self.interval[0]:z.2f} to {self.interval[1]:z.2f})" if self.interval else ""
+        return f"{self.value:z.2f}{ends}"
 
 
 def score(followed: Numbers, kept: Numbers) -> Numbers:
@@ -59,13 +67,16 @@ class Draws:
 
     def mean(self, values_PS: Numbers) -> Estimate:
         """The mean with its interval."""
-        return estimate(float(values_PS.mean()), self.means(values_PS))
+        return self._estimate(float(values_PS.mean()), self.means(values_PS))
 
     def score(self, followed_PS: Numbers, kept_PS: Numbers) -> tuple[Estimate, Numbers]:
         """The score with its interval, and in every draw."""
         drawn = score(self.means(followed_PS), self.means(kept_PS))
         whole = score(np.array([followed_PS.mean()]), np.array([kept_PS.mean()]))
-        return estimate(float(whole[0]), drawn), drawn
+        return self._estimate(float(whole[0]), drawn), drawn
+
+    def _estimate(self, value: float, drawn: Numbers) -> Estimate:
+        return estimate(value, drawn) if self._prompts.shape[1] > 1 else Estimate(value)
 
 
 def estimate(value: float, draws: Numbers) -> Estimate:
@@ -74,15 +85,18 @@ def estimate(value: float, draws: Numbers) -> Estimate:
     return Estimate(value, float(low), float(high), float(draws.std(ddof=1)))
 
 
-def difference(one: tuple[Estimate, Numbers], other: tuple[Estimate, Numbers]) -> tuple[Estimate, float]:
-    """By how much the first score is better, paired by draws, and the two-sided p-value of no difference.
+def difference(one: tuple[Estimate, Numbers], other: tuple[Estimate, Numbers]) -> tuple[Estimate, float | None]:
+    """By how much the first score is better, paired by draws, and the two-sided p-value of no difference; None of one
+    prompt.
 
     Args:
         one, other: as `Draws.score` returns them.
     """
-    apart = one[1] - other[1]
-    tail = min(float((apart <= 0).mean()), float((apart >= 0).mean()))
-    return estimate(one[0].value - other[0].value, apart), min(1.0, 2 * max(tail, 1 / len(apart)))
+    value, apart = one[0].value - other[0].value, one[1] - other[1]
+    if one[0].interval is None:
+        return Estimate(value), None
+    tail = min(float((apart <= ROUNDING).mean()), float((apart >= -ROUNDING).mean()))
+    return estimate(value, apart), min(1.0, 2 * max(tail, 1 / len(apart)))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -99,10 +113,10 @@ def choose(scores: Mapping[str, Estimate]) -> str:
     """The first candidate whose score is within one standard error of the best (Breiman et al. 1984).
 
     Args:
-        scores: in the order of preference, such as from the smallest step.
+        scores: in the order of preference, such as from the smallest step; with known errors.
     """
     best = max(scores.values(), key=lambda one: one.value)
-    return next(name for name, one in scores.items() if one.value >= best.value - best.error)
+    return next(name for name, one in scores.items() if one.value >= best.value - (best.error or 0.0))
 
 
 def wilson(successes: int, of: int) -> tuple[float, float]:
@@ -163,11 +177,14 @@ def _squares(values: Numbers) -> float:
 
 
 def agreement(ratings_RU: Numbers) -> Estimate | None:
-    """Krippendorff's alpha with its 95 % interval by a bootstrap over units; None where nothing can be said."""
+    """Krippendorff's alpha with its 95 % interval by a bootstrap over units; None where nothing can be said.
+
+    Of one unit no interval is known.
+    """
     value, units = alpha(ratings_RU), ratings_RU.shape[1]
     if math.isnan(value):
         return None
     rng = np.random.default_rng(0)
     draws = np.array([alpha(ratings_RU[:, rng.integers(0, units, units)]) for _ in range(DRAWS // 2)])
     draws = draws[~np.isnan(draws)]
-    return estimate(value, draws) if len(draws) > 1 else Estimate(value, value, value, 0.0)
+    return estimate(value, draws) if units > 1 and len(draws) > 1 else Estimate(value)

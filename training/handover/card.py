@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.backends.base import Backend
+from training.evaluation.statistics import Estimate
 from training.handover.comfy import Drawing
 from training.handover.gallery import Sample
 from training.handover.header import skeleton
@@ -171,11 +172,12 @@ def _evaluation(digest: str, evaluation: Mapping[str, Any] | None) -> Iterator[s
     for key, words in FIGURES.items():
         if key in own:
             yield f"| {words} | {_estimate(own[key])} | {_estimate(base[key])} |"
-    yield from ("", f"Difference of the scores: {_estimate(own['better'])} (paired, p {own['p']:.3g}).", "")
+    p = "one prompt, so whether it is chance is unknown" if own["p"] is None else f"paired, p {own['p']:.3g}"
+    yield from ("", f"Difference of the scores: {_estimate(own['better'])} ({p}).", "")
 
 
-def _estimate(value: Mapping[str, float]) -> str:
-    return f"{value['value']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
+def _estimate(told: Mapping[str, Any]) -> str:
+    return str(Estimate(told["value"], told["low"], told["high"]))
 
 
 def _training(card: Card, contents: Contents) -> Iterator[str]:

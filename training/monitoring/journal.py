@@ -30,7 +30,8 @@ VALIDATION = "validation.csv"
 EVALUATION = "evaluation.csv"
 TENSORBOARD = "tensorboard"
 SCORED = ("step", "score", "low", "high", "followed", "kept", "copies", "memorised", "malformed")
-"""Columns of `evaluation.csv`; low and high are the ends of the score's 95 % interval."""
+"""Columns of `evaluation.csv`; low and high are the ends of the score's 95 % interval, empty
+where one prompt is drawn."""
 WANDB_RUN = "wandb-run.txt"
 """The run's id at Weights & Biases, with which a resumed training continues the same curves."""
 
@@ -125,7 +126,8 @@ class Journal:
         shares = [scores.copies, scores.memorised, scores.malformed]
         values = [score.value, score.low, score.high, scores.followed, scores.kept, *shares]
         self._evaluation.add([[step, *values]])
-        self._log(step, {f"evaluation/{name}": one for name, one in zip(SCORED[1:], values, strict=True)})
+        named = zip(SCORED[1:], values, strict=True)
+        self._log(step, {f"evaluation/{name}": one for name, one in named if one is not None})
 
     def picture(self, step: int, image: Image.Image) -> None:
         """A sample drawn at a step."""

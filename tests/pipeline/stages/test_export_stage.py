@@ -321,3 +321,22 @@ def test_a_damaged_data_set_is_not_configured(rows: list[Row], run: Run, tmp_pat
     text.with_suffix(".png").unlink()
     with pytest.raises(BadInput, match=r"0001\.png or its \.txt file is missing or can't be read"):
         export.rewrite(folder, own)
+
+
+def test_an_exporter_that_lists_a_file_which_it_has_not_written_is_an_error_that_names_both(
+    rows: list[Row], tmp_path: Path
+) -> None:
+    code = """
+from pipeline.dataset.samples import Config
+
+def write(data, folder):
+    return Config("a trainer", ("nosuch.json",), "train nosuch.json")
+"""
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    own = task.load("storyboard", ["layout.panel_width=64", "layout.panel_height=64", 'export.formats=["kohya"]'])
+    named = own.export.model_copy(update={"formats": (str(tmp_path / "mine.py"),)})
+    with pytest.raises(
+        BadInput, match=r"the exporter 'mine' \(.*/mine\.py\) lists nosuch\.json and has not written it"
+    ):
+        export.write(rows, own.model_copy(update={"export": named}), tmp_path, {})
+    assert not (tmp_path / "dataset").exists()
