@@ -107,7 +107,7 @@ def _loss(count: int = 16_000, share: int = 10, parts: int = 6) -> None:
 
 
 def _earlier(count: int) -> Step:
-    panels = _vectors(count * PANELS, DIMENSIONS).reshape(count, PANELS, DIMENSIONS)
+    panels = _vectors(count * PANELS).reshape(count, PANELS, DIMENSIONS)
     flat = panels.reshape(-1, DIMENSIONS)
 
     def product() -> None:

@@ -48,7 +48,7 @@ def test_the_page_makes_one_data_set_of_all_parts(tmp_path: Path) -> None:
         )
         assert ran.returncode == 0, ran.stderr
 
-    cut, merge = SHELL
+    cut, merge, _ = SHELL  # the last one is for a cluster
     typed(f"{cut.strip().replace('16', '2')} {' '.join(BARE)}")
     for number in ("1", "2"):
         typed(SBATCH[0], SLURM_ARRAY_JOB_ID="9", SLURM_ARRAY_TASK_ID=number)
