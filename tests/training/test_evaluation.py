@@ -58,6 +58,12 @@ def test_a_generator_that_pastes_one_panel_scores_nothing() -> None:
     assert means(scale, pasted) == (0.0, 0.0)
 
 
+def test_one_real_grid_in_a_hundred_is_called_a_copy() -> None:
+    real = grids(200)
+    scale = measures.calibrate(real, ())
+    assert sum(scale.is_copy(measures.measure(grid, NOTHING)) for grid in real) == 2
+
+
 def test_a_panel_that_was_trained_on_is_memorised() -> None:
     known = grids(30, 7)
     trained, scale = measures.panels_of(known), measures.calibrate(grids(30), known)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 COPY_PERCENTILE = 99
-"""Of the similarities within real grids, above which two panels are copies; and of held-out panels to those trained on,
-above which a panel is memorised."""
+"""Of the largest similarity within each real grid, above which two panels are copies; and of that of each held-out grid
+to panels that were trained on, above which a panel is memorised. So 1 % of real grids would be called either."""
 MOST_ALIKE = 0.995
 """Cosine from which two panels are copies whatever the real grids are like."""
 ENOUGH = 12
@@ -220,7 +220,7 @@ def calibrate(held_out: Sequence[Vectors], trained: Sequence[Vectors]) -> Scale:
     apart = ~np.eye(len(real), dtype=bool)
     fits = np.einsum("gnd,hnd->gh", panels, texts) / panels.shape[1]
     following = float(fits[apart].mean()), float(np.diag(fits).mean())
-    within = np.concatenate([_pairs(grid.looks_NE) for grid in real])
+    closest = [float(pairs.max()) for grid in real if (pairs := _pairs(grid.looks_NE)).size]
     consistency = _ends([grid.looks_NE for grid in real])
     for low, high in (following, consistency):
         if high - low < LEAST_APART:
@@ -231,7 +231,7 @@ def calibrate(held_out: Sequence[Vectors], trained: Sequence[Vectors]) -> Scale:
     return Scale(
         following,
         consistency,
-        copies=min(MOST_ALIKE, float(np.percentile(within, COPY_PERCENTILE))) if within.size else MOST_ALIKE,
+        copies=min(MOST_ALIKE, float(np.percentile(closest, COPY_PERCENTILE))) if closest else MOST_ALIKE,
         memory=float(np.percentile(_unseen(held_out, trained), COPY_PERCENTILE)),
         real=len(real),
         distance=float(np.mean(distances)) if distances else 0.0,
