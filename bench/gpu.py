@@ -1,6 +1,9 @@
-"""Seconds per step and peak memory of FLUX.1 and Z-Image at full size on one GPU. Not yet run on a GPU (2026-11-27).
+"""Seconds per step, images per minute and peak memory of every family at full size on one GPU, beside what was planned.
 
     python -m bench.gpu [--out runs/gpu] [--work /dev/shm/iclora-gpu] [--only "flux-1 nf4"] [--budget-seconds 560]
+                        [--diffusers CHECKOUT]
+
+Not yet run on a GPU (2026-11-27). The families are those that have a backend, each with the model it is trained on.
 
 The base models have random weights, on which neither time nor memory depends, and no network is needed. They are
 trained and drawn with by the toolkit's own code, as `iclora train` and `iclora generate` run it, on the canvases of
@@ -9,12 +12,17 @@ two tasks (1344 x 1728 and 960 x 1088 pixels). The variants, most important firs
 - bf16: a bfloat16 base, blocks recomputed in the backward pass (gradient checkpointing), AdamW with 32-bit state
 - draw: one grid, with the LoRA that bf16 left
 - nf4, int8, fp8: the base stored in these numbers, everything else as in bf16
+- diffusers: the example script of diffusers that the family names, on the same data, with the settings of bf16; for
+  families that name one, where --diffusers says where a checkout lies
+- offload: a bf16 base in main memory
 - no-checkpointing, compile, adamw8bit: one setting changed from bf16
 
 A step is one grid (train.batch=1). Measured are the median step after the first three; the seconds from the start of
-the process to the end of the first step (imports, encoding, loading, compiling); and torch's peaks of allocated and
-reserved memory, beside what `iclora train --plan` announces. The VAE has its full size. The text encoders are small
-stand-ins with the right output width, since they are freed before the first step.
+the process to the end of the first step (imports, encoding, loading, compiling); images per minute at 20 steps; and
+torch's peaks of allocated and reserved memory, beside what `iclora train --plan` announces and its error: by how much
+the plan exceeds what was reserved and what the process holds besides. The VAE has its full size. The text encoders are
+narrow stand-ins with the right output, since they are freed before the first step. A family whose text encoder needs
+more than a tokenizer has no stand-in yet, and its rows say so.
 
 Every measurement is a process of its own with a time limit; one that fails or runs out of memory becomes a row with
 its error. `results.json` and `table.md` in --out are rewritten after each one, and another call with the same folder
@@ -46,8 +54,8 @@ Then, on that machine, in the checkout, which need not be installed:
     python3 -m pip install --no-index --no-deps --no-compile --target /tmp/site build/wheels/*.whl
     PYTHONPATH=/tmp/site python3 -m bench.gpu
 
-The base models take 24 GB (FLUX.1) and 12 GB (Z-Image) in --work, where they are made once and kept. /dev/shm, a disk
-in memory, is the fastest place for them on a machine with 64 GB of memory or more to spare.
+A base model takes two bytes per parameter in --work (24 GB for FLUX.1), where it is made once and kept. /dev/shm, a
+disk in memory, is the fastest place on a machine with 64 GB of memory or more to spare.
 """
 
 from __future__ import annotations
@@ -69,30 +77,32 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-FAMILIES = ("flux-1", "z-image")
 TASKS = ("portrait-photography", "sparklers")
 """Those with the largest and the smallest canvas of the ten."""
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "bf16": {},
     "draw": {},
+    "diffusers": {},
     "nf4": {"base_weights": "nf4"},
     "int8": {"base_weights": "int8"},
     "fp8": {"base_weights": "fp8"},
+    "offload": {"offload": True},
     "no-checkpointing": {"checkpointing": False},
     "compile": {"compile": True},
     "adamw8bit": {"optimizer": "adamw8bit"},
 }
 """Settings of the training that a variant changes, most important variant first."""
 MISSING = (
-    "drawing from an int8, nf4 or fp8 base (`iclora generate --weights`)",
     "drawing with torch.compile",
     "fp8 products (train.base_weights=fp8 stores 8 bits and computes in bf16)",
     "a plan of the memory that drawing takes",
 )
 """What a GPU could be measured with and the toolkit cannot do yet."""
-SLOW_OR_REFUSED = {"int8", "compile", "adamw8bit"}
+SLOW_OR_REFUSED = {"int8", "compile", "adamw8bit", "offload", "diffusers"}
 """Variants that a machine without a GPU does not try in small."""
 GIB = 2**30
+EXAMPLES = Path("examples") / "dreambooth"
+"""Where a checkout of diffusers has its scripts."""
 WORTH_STARTING = 20.0
 """Seconds of the budget below which no measurement is started."""
 SHOWN = 240
@@ -115,13 +125,15 @@ class Order:
     """What one process is to do."""
 
     action: str
-    """`about`, `prepare`, `train` or `draw`."""
+    """`about`, `prepare`, `train`, `draw` or `diffusers`."""
     work: str
     """Folder with models, data and LoRA files."""
     small: bool = True
     family: str = ""
     variant: str = ""
     task: str = ""
+    script: str = ""
+    """File of diffusers' own script."""
     started: float = 0.0
     """When the process was started, by the machine's monotonic clock."""
 
@@ -169,11 +181,11 @@ def main() -> None:
     if "error" in machine:
         sys.exit(f"torch can't be used here: {machine['error']}")
     small = options.small or not machine["gpu"]
-    chosen = choose(options.only or [], small=small, gpu=machine["gpu"])
+    scripts = machine["scripts"] if options.diffusers else {}
+    chosen = choose(options.only or [], machine["families"], scripts, small=small, gpu=machine["gpu"])
     if not chosen:
-        sys.exit(
-            f"no measurement's name has all the words of --only {options.only}; one is '{FAMILIES[0]} bf16 {TASKS[0]}'."
-        )
+        example = f"{machine['families'][0]} bf16 {TASKS[0]}"
+        sys.exit(f"no measurement's name has all the words of --only {options.only}; one is '{example}'.")
     results = open_results(out / "results.json", machine, small=small)
     left = [each for each in chosen if results["rows"].get(each.name, {}).get("outcome") not in {"measured", "failed"}]
     print(f"{machine['card']}: {len(left)} of {len(chosen)} measurements to do", flush=True)
@@ -181,7 +193,8 @@ def main() -> None:
         if deadline - time.monotonic() < WORTH_STARTING:
             print("the budget is used up; call again for the rest", flush=True)
             break
-        row = measure(each, work, small=small, limit=options.limit_seconds, deadline=deadline)
+        script = str(options.diffusers.resolve() / EXAMPLES / scripts[each.family]) if each.family in scripts else ""
+        row = measure(each, work, script, small=small, limit=options.limit_seconds, deadline=deadline)
         results["rows"][each.name] = row
         results["not measured"] = [one.name for one in chosen if one.name not in results["rows"]]
         write(out, results)
@@ -201,32 +214,51 @@ def _options() -> argparse.Namespace:
         metavar="WORDS",
         help="measurements whose 'FAMILY VARIANT TASK' has all these words; may be repeated",
     )
+    parser.add_argument(
+        "--diffusers", type=Path, metavar="CHECKOUT", help="of diffusers, whose own scripts are timed too"
+    )
     parser.add_argument("--budget-seconds", type=float, default=560, help="for this call (default: %(default)s)")
     parser.add_argument("--limit-seconds", type=float, default=240, help="per measurement (default: %(default)s)")
     return parser.parse_args()
 
 
-def choose(only: Sequence[str], *, small: bool, gpu: bool) -> list[Measurement]:
+def choose(
+    only: Sequence[str], families: Sequence[str], scripts: Mapping[str, str], *, small: bool, gpu: bool
+) -> list[Measurement]:
     """The measurements in their order. Unless they are named, of the small ones each variant once, and without a GPU
-    one alone of those that need it, to see that its refusal becomes a row, and none that compiles for a minute."""
-    every = [Measurement(family, variant, task) for variant in VARIANTS for task in TASKS for family in FAMILIES]
+    one alone of those that need it, to see that its refusal becomes a row, and none that compiles for a minute.
+
+    Args:
+        families: with a backend, the first of them that of the toolkit's own default.
+        scripts: those of diffusers by family; the rest has no row for one.
+    """
+    every = [
+        Measurement(family, variant, task)
+        for variant in VARIANTS
+        for task in TASKS
+        for family in families
+        if variant != "diffusers" or family in scripts
+    ]
     if only:
         return [each for each in every if any(set(words.split()) <= set(each.name.split()) for words in only)]
     if not small:
         return every
     every = [each for each in every if each.task == TASKS[-1] and (gpu or each.variant not in SLOW_OR_REFUSED)]
-    return [each for each in every if each.family == FAMILIES[0] or each.variant in {"bf16", "draw"}]
+    return [each for each in every if each.family == families[0] or each.variant == "bf16"]
 
 
 # ---- processes
 
 
-def measure(each: Measurement, work: Path, *, small: bool, limit: float, deadline: float) -> dict[str, Any]:
+def measure(
+    each: Measurement, work: Path, script: str = "", *, small: bool, limit: float, deadline: float
+) -> dict[str, Any]:
     """One row: what was found, and `outcome`: measured, failed, or cut where the budget ended it."""
     began = time.monotonic()
-    order = Order("draw" if each.variant == "draw" else "train", str(work), small, **vars(each))
+    action = each.variant if each.variant in {"draw", "diffusers"} else "train"
+    order = Order(action, str(work), small, **vars(each), script=script)
     row: dict[str, Any] = {}
-    if not (order.model.exists() and order.data.exists()):
+    if not (small or (order.model.exists() and order.data.exists())):  # small ones are made at the start of the process
         row = run(replace(order, action="prepare", variant=""), deadline - began)
     if "error" not in row:
         row = run(order, min(limit, deadline - time.monotonic()))
@@ -318,11 +350,13 @@ def table(results: Mapping[str, Any]) -> Iterator[str]:
     """The results as a page of Markdown."""
     machine, columns = results["machine"], tuple(COLUMNS)
     versions = ", ".join(f"{name} {machine[name]}" for name in ("torch", "diffusers", "peft", "bitsandbytes"))
-    yield f"# FLUX.1 and Z-Image, {results['size']} size, on {results['card']}"
+    yield f"# Training and drawing at {results['size']} size on {results['card']}"
     yield ""
     yield (
-        f"{versions}, CUDA {machine['cuda']}. Random weights; the text encoders are small stand-ins. A step is one "
-        "grid. GiB of GPU memory: peak allocated / peak reserved / as planned by `iclora train --plan`."
+        f"{versions}, CUDA {machine['cuda']}. Random weights; the text encoders are narrow stand-ins. A step is one "
+        "grid. GiB of GPU memory: peak allocated / peak reserved / as planned by `iclora train --plan`; with "
+        "diffusers' own script all that the card's memory lost. Error: the plan against what was reserved and what the "
+        "process held besides."
     )
     yield ""
     yield f"| {' | '.join(columns)} |"
@@ -348,13 +382,31 @@ def _seconds(row: Mapping[str, Any], key: str, digits: int) -> str:
     return f"{row[key]:.{digits}f}" if row.get(key) is not None else "-"
 
 
-def _memory(row: Mapping[str, Any], phases: Sequence[str], planned: Sequence[str]) -> str:
-    """Peaks over some phases beside the sum of some parts of the plan."""
-    peaks = [row["memory"][phase] for phase in phases if phase in row.get("memory", {})]
-    plan = [size for part, size in row.get("plan", {}).items() if part in planned]
-    sizes = [max(peak[kind] for peak in peaks) if peaks else None for kind in ("allocated", "reserved")]
-    told = [*sizes, sum(plan) if plan else None]
+def _peak(row: Mapping[str, Any], phases: Sequence[str], kind: str) -> float | None:
+    """Bytes at most over some phases; None if none was measured.
+
+    Args:
+        kind: allocated or reserved.
+    """
+    peaks = [row["memory"][phase][kind] for phase in phases if phase in row.get("memory", {})]
+    return max(peaks) if peaks else None
+
+
+def _memory(row: Mapping[str, Any], phases: Sequence[str], planned: str) -> str:
+    """Peaks over some phases beside what a phase of the plan takes."""
+    told = [*(_peak(row, phases, kind) for kind in ("allocated", "reserved")), row.get("plan", {}).get(planned)]
     return " / ".join("-" if size is None else f"{size / GIB:.1f}" for size in told)
+
+
+def error(row: Mapping[str, Any], phases: Sequence[str], planned: str) -> float | None:
+    """By how much a phase of the plan exceeds what was measured, as a share of it; None without a measurement."""
+    reserved, plan = _peak(row, phases, "reserved"), row.get("plan", {}).get(planned)
+    return None if reserved is None or plan is None else plan / (reserved + row.get("besides", 0)) - 1
+
+
+def _error(row: Mapping[str, Any], phases: Sequence[str], planned: str) -> str:
+    found = error(row, phases, planned)
+    return "-" if found is None else f"{found:+.0%}"
 
 
 def _name(row: Mapping[str, Any]) -> str:
@@ -362,14 +414,17 @@ def _name(row: Mapping[str, Any]) -> str:
     return f"{row['family']} {row['variant']}{mark}"
 
 
-TRAINING = ("base", "LoRA, gradient, optimizer, average", "activations")
+STEPS, VAE = ("loading and first step", "steps"), ("encoding", "decoding")
+"""What is measured while the transformer and the VAE are in memory."""
 COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "measurement": _name,
     "canvas": _canvas,
     "s per step": lambda row: _seconds(row, "seconds_per_step", 3),
     "s to the first step": lambda row: _seconds(row, "seconds_to_first_step", 1),
-    "GiB, transformer": lambda row: _memory(row, ("loading and first step", "steps"), TRAINING),
-    "GiB, VAE": lambda row: _memory(row, ("encoding", "decoding"), ("VAE",)),
+    "images per minute": lambda row: _seconds(row, "images_per_minute", 2),
+    "GiB, training": lambda row: _memory(row, STEPS, "training"),
+    "error": lambda row: _error(row, STEPS, "training"),
+    "GiB, VAE": lambda row: _memory(row, VAE, "encoding grids"),
     "GiB of host memory": lambda row: f"{row.get('host_peak', 0) / GIB:.1f}",
 }
 """What the table shows of a row."""

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from bench import gpu_models
+from bench import gpu_models, gpu_theirs
 from bench.gpu import VARIANTS, Order
 
 PACKAGES = ("torch", "transformers", "diffusers", "peft", "accelerate", "bitsandbytes")
@@ -37,6 +37,8 @@ TRAINED = 1 + WARM + 5
 """Steps of a training."""
 DRAWN = 6
 """Steps from noise to an image."""
+USUAL = 20
+"""Steps of an image that is counted per minute, as `iclora generate` takes by default."""
 GUIDANCE = 3.5
 SETTINGS: dict[str, Any] = {
     "steps": TRAINED,
@@ -49,7 +51,7 @@ SETTINGS: dict[str, Any] = {
     **dict.fromkeys(("validate_every", "sample_every", "save_every"), 1_000),
 }
 """Of every training, unless its variant says otherwise; the rest are the toolkit's defaults."""
-SMALL = {"scales": [0.125], "smallest_panel": 48}
+SMALL = {"scales": [0.125], "smallest_panel": 48, "truncate": True}
 LINES = 12
 """Of a traceback that a failed measurement keeps."""
 
@@ -86,8 +88,11 @@ def main() -> None:
         "prepare": prepare,
         "train": train,
         "draw": draw,
+        "diffusers": gpu_theirs.train,
     }
     try:
+        if order.small and order.family:
+            prepare(order, result)
         actions[order.action](order, result)
     except Exception as error:  # whatever it is, it is what this measurement has come to
         traceback.print_exc()
@@ -98,7 +103,13 @@ def main() -> None:
 
 
 def about(_: Order, result: Result) -> None:
-    """The machine, its GPU first."""
+    """The machine, its GPU first, and the families that can be trained on it, the default first."""
+    from pipeline import families
+    from training.job import USUAL as DEFAULT
+    from training.job import backends_of
+
+    every = sorted((one.BASE for one in backends_of(None)), key=lambda name: (name != DEFAULT, name))
+    theirs = {name: families.load(name).trainers.get("diffusers", {}).get("script") for name in every}
     gpu = torch.cuda.is_available()
     facts: dict[str, Any] = {
         "gpu": gpu,
@@ -106,6 +117,8 @@ def about(_: Order, result: Result) -> None:
         "card_memory": torch.cuda.get_device_properties(0).total_memory if gpu else 0,
         "cuda": torch.version.cuda,
         "python": platform.python_version(),
+        "families": every,
+        "scripts": {name: script for name, script in theirs.items() if script},
     }
     result.add(**facts, **{package: _version(package) for package in PACKAGES})
 
@@ -124,7 +137,7 @@ def prepare(order: Order, result: Result) -> None:
     """Writes the base model of a family and the data of a task, where they are not there yet."""
     gpu_models.make(order.family, order.model, small=order.small)
     draw_grids(order.data, order.task)
-    result.add(finished=True)
+    result.add(prepared=True)
 
 
 def draw_grids(folder: Path, task_name: str) -> None:
@@ -168,7 +181,12 @@ def train(order: Order, result: Result) -> None:
     job, processes = make_job(order), Processes()
     plan = planning.make(job, processes.device)
     width, height = job.shown.canvas
-    result.add(canvas=[width, height], tokens=plan.tokens[job.shown], text=plan.text, plan=plan.memory)
+    result.add(
+        canvas=[width, height],
+        tokens=plan.tokens[job.shown],
+        text=plan.text,
+        plan={phase.name: phase.total for phase in plan.phases},
+    )
     checks.run(job, processes.device)
     ends: list[float] = []
 
@@ -183,6 +201,9 @@ def train(order: Order, result: Result) -> None:
         result.add(**step_times(order, ends))
 
     outcome = loop.train(job, processes, progress)
+    if processes.device.type == "cuda":
+        free, every = torch.cuda.mem_get_info()
+        result.add(besides=every - free - torch.cuda.memory_reserved())  # with other processes, if there are any
     if order.variant == "bf16":
         shutil.copy(outcome.file, order.lora)
     result.add(finished=True)
@@ -244,6 +265,7 @@ def draw(order: Order, result: Result) -> None:
     hook = register_module_forward_hook(note)
     (grid,) = generate.draw(generator, [GenerationRequest(caption(task.load(order.task), 0))])
     hook.remove()
+    decoding = time.monotonic() - ends[-1]
     result.add_memory("decoding")
     passes = len(ends) // DRAWN  # with guidance some families take two a step
     steps = [after - before for before, after in pairwise(ends[passes - 1 :: passes])]
@@ -251,6 +273,7 @@ def draw(order: Order, result: Result) -> None:
         seconds_to_first_step=ends[passes - 1] - order.started,
         steps=steps,
         seconds_per_step=statistics.median(steps),
+        images_per_minute=60 / (USUAL * statistics.median(steps) + decoding),
         image=list(grid.size),
         finished=True,
     )

@@ -1,9 +1,9 @@
 """Base models with random weights for `bench.gpu`: folders laid out as diffusers saves them, made without a hub.
 
-The transformer and the VAE have the published shapes, read from the toolkit's own model families, or shapes of a few
-thousand parameters. The text encoders are stand-ins with one or two layers and the output width that the transformer
-expects: texts are encoded once and the encoders freed before training, so they do not count in a step. Their
-tokenizers have one token per letter.
+The transformer and the VAE have the published shapes, read from the toolkit's own model families; small ones are the
+models of the contract tests. The text encoders are narrow stand-ins with the output that the transformer expects: texts
+are encoded once and the encoders freed before training, so they do not count in a step. Their tokenizers have one token
+per letter.
 
 A transformer is written shard by shard from weights drawn on the GPU where there is one, so that 12 billion
 parameters never take more than one shard of host memory.
@@ -11,10 +11,12 @@ parameters never take more than one shard of host memory.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import shutil
 import string
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,35 +25,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+TESTS = Path(__file__).parents[1] / "tests"
 SHARD = 4 * 2**30
 """Bytes per file of weights."""
 SPARE = 4 * 2**30
 """Bytes of disk that stay free: for data, caches, checkpoints and LoRA files."""
-LIMIT = 512
-"""Tokens that the text encoders read, as in both published pipelines."""
-PIPELINES = {"flux-1": "FluxPipeline", "z-image": "ZImagePipeline"}
-SMALL: Mapping[str, Mapping[str, Any]] = {
-    "flux-1": {
-        "num_layers": 1,
-        "num_single_layers": 1,
-        "attention_head_dim": 16,
-        "num_attention_heads": 2,
-        "joint_attention_dim": 32,
-        "pooled_projection_dim": 32,
-        "axes_dims_rope": [4, 6, 6],
-    },
-    "z-image": {
-        "dim": 32,
-        "n_layers": 2,
-        "n_refiner_layers": 1,
-        "n_heads": 2,
-        "n_kv_heads": 2,
-        "cap_feat_dim": 32,
-        "axes_dims": [4, 6, 6],
-    },
-}
-"""What a small transformer has other than the published one."""
-SMALL_VAE = {"block_out_channels": [8, 8, 8, 8], "layers_per_block": 1, "norm_num_groups": 4}
+NARROW = 32
+"""Width of the stand-ins' layers between their inputs and outputs."""
 CHAT = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
 
 
@@ -69,30 +49,43 @@ def make(family: str, folder: Path, *, small: bool) -> None:
         return
     from training.job import find_backend
 
-    published = find_backend(family, None, None)
-    changes = SMALL[family] if small else {}
     part = folder.with_name(f"{folder.name}.part")
-    transformer = _blank(type(published.blank("transformer")), {**published.config("transformer"), **changes})
-    _need(folder.parent, 2 * sum(weight.numel() for weight in transformer.parameters()))
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
+    backend = find_backend(family, None, None)
+    transformer: Any = backend.blank("transformer")
+    _need(folder.parent, 0 if small else 2 * sum(weight.numel() for weight in transformer.parameters()))
     torch.manual_seed(0)
-    write_shards(transformer, part / "transformer", 2**16 if small else SHARD)  # several files at either size
-    kind: Any = type(published.blank("vae"))
-    vae = kind.from_config({**published.config("vae"), **(SMALL_VAE if small else {})})
-    vae.save_pretrained(part / "vae")
-    _scheduler(published.config("scheduler")).save_pretrained(part / "scheduler")
-    (_flux_texts if family == "flux-1" else _z_image_texts)(transformer.config, part)
-    (part / "model_index.json").write_text(json.dumps({"_class_name": PIPELINES[family]}), encoding="utf-8")
+    if small:
+        _tiny(backend, part)
+    else:
+        part.mkdir()
+        write_shards(transformer, part / "transformer", SHARD)
+        backend.part_class("vae").from_config(dict(backend.config("vae"))).save_pretrained(part / "vae")
+        _scheduler(backend.config("scheduler")).save_pretrained(part / "scheduler")
+        for encoder in backend.ENCODERS:
+            _text(backend, encoder, part)
+        (part / "model_index.json").write_text(json.dumps({"_class_name": backend.PIPELINE}), encoding="utf-8")
     part.rename(folder)
 
 
+def _tiny(backend: Any, folder: Path) -> None:
+    """The small model of the family's contract test: by the backend's own `tiny`, or by the function of its file's name
+    in a file `tests/tiny*.py`.
+
+    Raises:
+        LookupError: there is none.
+    """
+    module = sys.modules[type(backend).__module__]
+    name, build = module.__name__.rpartition(".")[2], getattr(module, "tiny", None)
+    sys.path.insert(0, str(TESTS))
+    for file in sorted(TESTS.glob("tiny*.py")):
+        build = build or getattr(importlib.import_module(file.stem), name, None)
+    if build is None:
+        raise LookupError(f"there is no small model for the backend {name}: give it a function tiny(folder).")
+    build(folder)
+
+
 # ---- the transformer
-
-
-def _blank(kind: Any, config: Mapping[str, Any]) -> Any:
-    with torch.device("meta"):
-        return kind.from_config(dict(config))
 
 
 def _need(folder: Path, size: int) -> None:
@@ -151,71 +144,43 @@ def _scheduler(config: Mapping[str, Any]) -> Any:
 # ---- stand-ins for the text encoders
 
 
-def _flux_texts(config: Any, folder: Path) -> None:
-    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
-
-    short, long = _letters(77, start="<s>"), _letters(LIMIT)
-    clip = CLIPTextConfig(
-        vocab_size=len(short),
-        hidden_size=config.pooled_projection_dim,
-        projection_dim=config.pooled_projection_dim,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        max_position_embeddings=77,
-        pad_token_id=short.pad_token_id,
-        bos_token_id=short.bos_token_id,
-        eos_token_id=short.eos_token_id,
-    )
-    t5 = T5Config(
-        vocab_size=len(long),
-        d_model=config.joint_attention_dim,
-        d_kv=8,
-        d_ff=32,
-        num_layers=1,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-        pad_token_id=long.pad_token_id,
-        eos_token_id=long.eos_token_id,
-    )
-    _save(CLIPTextModel(clip), folder / "text_encoder")
-    _save(T5EncoderModel(t5), folder / "text_encoder_2")
-    short.save_pretrained(folder / "tokenizer")
-    long.save_pretrained(folder / "tokenizer_2")
+def _text(backend: Any, part: str, folder: Path) -> None:
+    """A stand-in for a text encoder, and its tokenizer."""
+    config = backend.config(part)
+    length = config.get("max_position_embeddings", backend.family.limit)
+    words = _letters(min(length, backend.family.limit), start="<s>" if length < backend.family.limit else None)
+    kind: Any = backend.part_class(part)
+    made = kind(kind.config_class.from_dict(narrowed(config, words)))
+    made.to(torch.bfloat16).save_pretrained(folder / part)
+    words.save_pretrained(folder / part.replace("text_encoder", "tokenizer"))
 
 
-def _z_image_texts(config: Any, folder: Path) -> None:
-    from transformers import Qwen3Config, Qwen3Model
+def narrowed(config: Mapping[str, Any], words: Any) -> dict[str, Any]:
+    """A text encoder's config with few words and narrow layers: as deep as before, since families read several layers,
+    and with the same output.
 
-    letters = _letters(LIMIT, end=False)
-    letters.chat_template = CHAT
-    qwen3 = Qwen3Config(
-        vocab_size=len(letters),
-        hidden_size=config.cap_feat_dim,
-        intermediate_size=32,
-        num_hidden_layers=2,  # the last but one is read
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        max_position_embeddings=2 * LIMIT,
-        pad_token_id=letters.pad_token_id,
-        eos_token_id=letters.eos_token_id,
-    )
-    _save(Qwen3Model(qwen3), folder / "text_encoder")
-    letters.save_pretrained(folder / "tokenizer")
-
-
-def _save(encoder: Any, folder: Path) -> None:
-    encoder.to(torch.bfloat16).save_pretrained(folder)
+    Args:
+        words: its tokenizer.
+    """
+    found = {key: narrowed(value, words) if key.endswith("_config") else value for key, value in config.items()}
+    if "vocab_size" in found:
+        marks = {f"{mark}_token_id": getattr(words, f"{mark}_token_id") for mark in ("pad", "bos", "eos")}
+        found |= {"vocab_size": len(words)} | {key: value for key, value in marks.items() if value is not None}
+    found |= {key: NARROW for key in ("intermediate_size", "d_ff") if key in found}
+    for size, heads in (("head_dim", "num_attention_heads"), ("d_kv", "num_heads")):
+        if size in found:  # otherwise the width is divided among the heads
+            found[heads] = 4
+    if "head_dim" in found:
+        found["num_key_value_heads"] = 1
+    return found
 
 
-def _letters(length: int, *, start: str | None = None, end: bool = True) -> Any:
+def _letters(length: int, *, start: str | None = None) -> Any:
     """A tokenizer with one token per letter.
 
     Args:
         length: tokens that it reads at most.
         start: the mark before every text.
-        end: whether the end mark stands after every text.
     """
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -224,12 +189,10 @@ def _letters(length: int, *, start: str | None = None, end: bool = True) -> Any:
     words = {word: index for index, word in enumerate((*marks, *string.printable))}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    if end:
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{start} $A </s>" if start else "$A </s>",
-            special_tokens=[(mark, words[mark]) for mark in marks],
-        )
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A </s>" if start else "$A </s>", special_tokens=[(mark, words[mark]) for mark in marks]
+    )
+    letters = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         model_max_length=length,
         pad_token="<pad>",
@@ -239,3 +202,5 @@ def _letters(length: int, *, start: str | None = None, end: bool = True) -> Any:
         additional_special_tokens=["<|im_start|>", "<|im_end|>"],
         padding_side="right",
     )
+    letters.chat_template = CHAT
+    return letters

@@ -334,10 +334,14 @@ def learning(run: Run) -> None:
 # ---- training
 
 
-def plan(training: Training) -> None:
-    """What a training will see and need, and what it would be refused for."""
-    lines(training.lines())
-    if missing := training.missing():
+def plan(training: Training, gpu: float | None = None) -> None:
+    """What a training will see and need, and what it would be refused for.
+
+    Args:
+        gpu: GiB of another GPU than the one at hand.
+    """
+    lines(training.lines(gpu))
+    if missing := training.missing(gpu):
         line(f"warning: {missing}")
     line(f"What the model will see: {training.sheet()}")
 

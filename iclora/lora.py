@@ -35,9 +35,13 @@ class Training:
         """Whether this is the process that reports and writes."""
         return self.processes.is_main
 
-    def lines(self) -> list[str]:
-        """What the training will see and need: canvas, tokens, memory, time. Loads no weights."""
-        plan = planning.make(self.job, self.processes.device, self.processes.count)
+    def lines(self, gpu: float | None = None) -> list[str]:
+        """What the training will see and need: canvas, tokens, memory, time. Loads no weights.
+
+        Args:
+            gpu: GiB of another GPU than the one at hand, to plan for it.
+        """
+        plan = planning.make(self.job, self.processes.device, self.processes.count, gpu)
         return list(planning.lines(self.job, plan))
 
     def check(self) -> None:
@@ -48,14 +52,17 @@ class Training:
         """
         checks.run(self.job, self.processes.device)
 
-    def missing(self) -> str:
+    def missing(self, gpu: float | None = None) -> str:
         """Weights that this machine lacks, which are not a fault of the training's settings; empty if it lacks none.
+
+        Args:
+            gpu: as for `lines`; with another GPU, what this machine can't do is no reason to refuse.
 
         Raises:
             BadInput: the training would be refused.
         """
         try:
-            self.check()
+            checks.run(self.job, self.processes.device if gpu is None else None)
         except MissingWeights as lacking:
             return str(lacking)
         return ""

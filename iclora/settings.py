@@ -14,7 +14,7 @@ from pipeline import exporters, families, plugins, task
 from pipeline.errors import BadInput
 from pipeline.sources.base import is_address
 from pipeline.task import ExportSection, Given, Task
-from training import config
+from training import config, presets
 
 PLUG_INS = {"captioner": plugins.CAPTIONERS, "scorer": plugins.SCORERS, "engine": plugins.ENGINES}
 """The kinds of plug-ins that a run names."""
@@ -23,9 +23,9 @@ CHOICES = {"source": "sources", "against": "against"} | {kind: kind for kind in 
 UNSEEN = {"name"}
 """Fields of a task that nobody sets."""
 
-Origin = Literal["run", "task file", "miniature", "family", "default"]
-"""Where a setting comes from: this run was asked for it, the task's file says so, the miniature stands in because there
-is no source, it is a default of the base's family, or of the toolkit or a plug-in."""
+Origin = Literal["run", "task file", "preset", "miniature", "family", "default"]
+"""Where a setting comes from: this run was asked for it, the task's file says so, the training's preset does, the
+miniature stands in because there is no source, it is a default of the base's family, or of the toolkit or a plug-in."""
 Sources = str | Path | Iterable[str | Path]
 
 
@@ -175,13 +175,15 @@ def in_force(settings: Settings) -> list[Setting]:
         "train": training.model_dump(mode="json"),
     }
     from_miniature = models.keys() | {f"train.{key}" for key in in_training}
-    of_file = task.read_keys(settings.task)
+    of_file, of_preset = task.read_keys(settings.task), presets.settings_of(training.preset)
 
     def origin(key: str) -> Origin:
         if any(each == key or each.startswith(f"{key}.") for each in settings.overrides):
             return "run"
         if key in of_file - models.keys() or any(each.startswith(f"{key}.") for each in of_file):
             return "task file"
+        if key.removeprefix("train.") in of_preset and key.startswith("train."):
+            return "preset"
         if key in from_miniature:
             return "miniature"
         return "family" if key.removeprefix("train.") in of_family and key.startswith("train.") else "default"

@@ -28,6 +28,7 @@ PRODUCT = ("iclora", "pipeline", "captioners", "training", "miniature")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 OFFERED = sorted(set(EXTRAS) - {"all", "dev"})
+NEED_A_GPU = {"bitsandbytes"}
 
 OWNERS: Mapping[str, tuple[str, ...]] = {
     "captioners/local.py": ("local",),
@@ -55,6 +56,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "pipeline/sources/web.py": ("urls",),
     "training/evaluation/detectors/transformers.py": ("transformers",),
     "training/evaluation/image_encoders/dino.py": ("dino",),
+    "training/machine.py": ("train", "bitsandbytes"),
     "training/": ("train",),
 }
 """By file, or by the beginning of its path, the extras whose packages it may import."""
@@ -68,8 +70,6 @@ SHARED: Mapping[tuple[str, str], str] = {
 """What files of the base install import of an extra, and why that does no harm where it is missing."""
 BROUGHT_ALONG = {"fsspec": "datasets", "httpcore2": "httpx2", "tokenizers": "transformers"}
 """Packages that are imported and come with another one, which is declared."""
-UNDECLARED = {"bitsandbytes"}
-"""Imported only after the setting that needs it was checked; not everywhere to be had."""
 NOT_IMPORTED = {
     "pillow-heif": "imported by name in pipeline/pixels/formats.py",
     "pillow-jxl-plugin": "imported by name in pipeline/pixels/formats.py",
@@ -121,7 +121,7 @@ def test_every_import_is_declared_where_it_is_used() -> None:
     undeclared = []
     for file, names in product_imports().items():
         owners = next((those for start, those in OWNERS.items() if file.startswith(start)), ())
-        allowed = BASE.union(UNDECLARED, *(DECLARED[extra] for extra in owners))
+        allowed = BASE.union(*(DECLARED[extra] for extra in owners))
         undeclared += [f"{file} imports {name}" for name in names - allowed if (file, name) not in SHARED]
     assert undeclared == []
 
@@ -137,9 +137,9 @@ def test_no_exception_outlives_its_reason() -> None:
     assert [start for start in OWNERS if not any(file.startswith(start) for file in found)] == []
 
 
-def test_all_installs_every_extra() -> None:
+def test_all_installs_every_extra_that_does_not_need_a_gpu() -> None:
     (everything,) = (Requirement(line) for line in EXTRAS["all"])
-    assert (everything.name, sorted(everything.extras)) == ("iclora", OFFERED)
+    assert (everything.name, everything.extras) == ("iclora", {*OFFERED} - NEED_A_GPU)
 
 
 def test_a_package_has_one_floor_in_all_extras() -> None:
@@ -299,7 +299,7 @@ def test_one_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
 def test_every_extra_of_a_plug_in_has_the_name_of_one() -> None:
     known = {name.replace("_", "-") for kind in (*plugins.KINDS, plugins.ENGINES) for name in plugins.names(kind)}
     assert set(OFFERED) - known == {
-        "faces", "page", "pictures", "plots", "rapidocr", "tables", "train", "transnetv2",
+        "bitsandbytes", "faces", "page", "pictures", "plots", "rapidocr", "tables", "train", "transnetv2",
     }  # fmt: skip
 
 

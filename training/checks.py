@@ -11,8 +11,11 @@ from training import checkpoint, dataset, lora, machine
 from training.job import Job
 
 
-def run(job: Job, device: torch.device) -> None:
+def run(job: Job, device: torch.device | None) -> None:
     """Checks for everything that is known to go wrong, before any work is done.
+
+    Args:
+        device: None for a training on another machine, of which only its GPU's memory is known.
 
     Raises:
         BadInput: captions are too long, the folder holds another training, or a setting can't be met; one sentence for
@@ -20,7 +23,7 @@ def run(job: Job, device: torch.device) -> None:
         MissingWeights: the base model is not there, and no other fault was found.
     """
     checks: tuple[Callable[[], object], ...] = (
-        lambda: machine.check(job.config, device),
+        *([lambda: machine.check(job.config, device)] if device is not None else []),
         lambda: _patience(job),
         lambda: _evaluation(job),
         lambda: _start(job),

@@ -13,8 +13,9 @@ from pipeline.families.base import Recipe, Share, fill
 from pipeline.records import Layout
 from pipeline.task import Task
 from pipeline.wording import counted
-from training import conditions
+from training import conditions, presets
 from training.conditions import Condition
+from training.presets import Preset
 
 MINIATURE = Path(__file__).parent.parent / "miniature" / "flux"
 MINIATURE_NAME = "miniature/flux"
@@ -36,7 +37,7 @@ FOR_MINIATURE: dict[str, Any] = {
 BESIDES = {
     *("validate_every", "sample_every", "save_every", "evaluate_every", "samples", "sample_steps", "guidance"),
     *("patience", "keep", "wandb"),
-    *("checkpointing", "compile", "micro_batch", "smallest_panel", "truncate"),
+    *("preset", "checkpointing", "offload", "compile", "micro_batch", "smallest_panel", "truncate"),
     *("model", "revision", "init"),
     "conditional",
 }
@@ -98,11 +99,17 @@ class Config(Recipe):
     """Allow the text encoder to truncate captions that are too long; otherwise they are an error."""
 
     # the machine
+    preset: Preset | None = None
+    """Settings for a GPU of so many GB, where you set none yourself: base_weights, checkpointing, offload, optimizer
+    and micro_batch. `iclora train TASK --plan` shows them."""
     base_weights: BaseWeights = "auto"
     """Precision of the frozen base model: auto is bf16 on a GPU and fp32 on a CPU; int8 and nf4 need CUDA and
     bitsandbytes. The LoRA itself is always fp32."""
     checkpointing: bool | None = None
     """Recompute each block in the backward pass to save memory. Default: on, except for small models."""
+    offload: bool = False
+    """Keep the base's blocks in main memory and copy each to the GPU whenever its turn comes: any base fits, and a step
+    takes longer by the time for that. Not with int8, nf4 or compile."""
     compile: bool = False
     """torch.compile block by block: takes minutes at the start and makes the steps after it faster."""
 
@@ -135,9 +142,10 @@ def usual(task: Task, *, miniature: bool) -> dict[str, Any]:
 
 
 def settings(task: Task, *, miniature: bool) -> dict[str, Any]:
-    """A task's training settings, unchecked: its own, then the miniature's, then its base family's; defaults that
-    count steps or grids fit the length and the batch that were asked for."""
-    defaults = {**families.load(task.base).recipe, **usual(task, miniature=miniature)}
+    """A task's training settings, unchecked: its own, then those of the preset that they name, then the miniature's,
+    then its base family's; defaults that count steps or grids fit the length and the batch that were asked for."""
+    of_base = {**families.load(task.base).recipe, **usual(task, miniature=miniature)}
+    defaults = {**of_base, **presets.settings_of(task.train.get("preset"))}
     found = fill(defaults, task.train)
     batch, together = found.get("batch"), found.get("micro_batch")
     if "micro_batch" not in task.train and isinstance(batch, int) and isinstance(together, int):

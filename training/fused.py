@@ -21,17 +21,18 @@ class _Through(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_NI: Tensor, layer: nn.Linear, a_RI: Tensor, b_OR: Tensor, strength: float) -> Tensor:
         h_NR = x_NI @ a_RI.T
-        ctx.save_for_backward(x_NI, a_RI, b_OR, h_NR)
-        ctx.layer, ctx.strength = layer, strength
+        # The weight, not the layer: an offloaded block has others by the time of the backward pass.
+        ctx.save_for_backward(x_NI, a_RI, b_OR, h_NR, layer.weight)
+        ctx.strength = strength
         return functional.linear(x_NI, layer.weight, layer.bias).addmm_(h_NR, b_OR.T, alpha=strength)
 
     @staticmethod
     def backward(ctx: Any, gradient_NO: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:
-        x_NI, a_RI, b_OR, h_NR = ctx.saved_tensors
+        x_NI, a_RI, b_OR, h_NR, weight_OI = ctx.saved_tensors
         back_NR = gradient_NO @ b_OR
         of_x = None
         if ctx.needs_input_grad[0]:
-            of_x = (gradient_NO @ ctx.layer.weight).addmm_(back_NR, a_RI, alpha=ctx.strength)
+            of_x = (gradient_NO @ weight_OI).addmm_(back_NR, a_RI, alpha=ctx.strength)
         return of_x, None, (back_NR.T @ x_NI) * ctx.strength, (gradient_NO.T @ h_NR) * ctx.strength, None
 
 

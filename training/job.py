@@ -219,7 +219,17 @@ def find_backend(base: str, model: str | None, revision: str | None) -> Backend:
 
 def family_of(model: str | None) -> str:
     """The family of a base model by its folder or its name; that of the published LoRAs if neither tells."""
-    return next((one.BASE for _, one in _backends(model, None) if one.fits), USUAL) if model else USUAL
+    return next((one.BASE for one in backends_of(model) if one.fits), USUAL) if model else USUAL
+
+
+def backends_of(model: str | None) -> Iterator[Backend]:
+    """Every family's backend on a model.
+
+    Args:
+        model: None for each family's usual one.
+    """
+    for _, made in _backends(model, None):
+        yield made
 
 
 def _backends(model: str | None, revision: str | None) -> Iterator[tuple[Plugin, Backend]]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pipeline.errors import BadInput, Diverged
 from pipeline.progress import LOG, Progress
 from pipeline.wording import counted
-from training import batches, checkpoint, fused, lora, machine, results
+from training import batches, checkpoint, fused, lora, machine, offload, results
 from training.checkpoint import State
 from training.config import Config
 from training.evaluation.grid_scorer import DrawnGrid
@@ -96,7 +96,7 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     _prepare_scorer(job, processes)
     encoded = encode(job, processes, progress)
     transformer = machine.load_transformer(job.backend, config, device)
-    state = _begin(job, transformer, saved)
+    state = _begin(job, transformer, saved, device)
     if config.compile:
         machine.compile_blocks(job.backend, transformer)
     first, started, saved_at = state.step, time.monotonic(), time.monotonic()
@@ -179,10 +179,12 @@ def _prepare_scorer(job: Job, processes: Processes) -> None:
         job.grid_scorer.prepare()
 
 
-def _begin(job: Job, transformer: Any, saved: dict[str, Any] | None) -> State:
+def _begin(job: Job, transformer: Any, saved: dict[str, Any] | None, device: torch.device) -> State:
     """Attaches a LoRA to the transformer, a new one or as it was saved."""
     weights = lora.attach(transformer, job.backend, job.config)
     fused.fuse(transformer)
+    if job.config.offload:
+        offload.stream(transformer, job.backend.blocks(transformer), device)
     optimizer = machine.make_optimizer(weights.values(), job.config)
     state = State(weights, lora.Average(weights, job.config.ema), optimizer)
     if saved:

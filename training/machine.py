@@ -38,6 +38,13 @@ def encoder_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "cpu" else torch.bfloat16
 
 
+def gpu_memory(device: torch.device) -> float | None:
+    """Bytes of a GPU, used or not; None for a CPU, and for a GPU that is not here."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return None
+    return float(torch.cuda.get_device_properties(device).total_memory)
+
+
 def check(config: Config, device: torch.device) -> None:
     """Checks whether the machine can do what is set, before any work is done.
 
@@ -49,28 +56,56 @@ def check(config: Config, device: torch.device) -> None:
         ("optimizer", config.optimizer, ("adamw8bit",)),
     ]
     missing = [] if device.type == "cuda" else ["no CUDA device"]
-    missing += [] if find_spec("bitsandbytes") else ["no package bitsandbytes"]
+    missing += [] if find_spec("bitsandbytes") else ["no package bitsandbytes (pip install 'iclora[bitsandbytes]')"]
     for key, value, needs in wanted:
         if value in needs and missing:
             raise BadInput(
                 f"train.{key}={value} needs a CUDA device and the package bitsandbytes, and there is "
                 f"{' and '.join(missing)} here; leave it out{', or use fp8' if key == 'base_weights' else ''}."
             )
+    if config.offload:
+        _check_offloaded_training(config, device)
     if config.wandb and not find_spec("wandb"):
         raise BadInput("train.wandb=true needs the package wandb, which is not installed: pip install wandb.")
 
 
+def _check_offloaded_training(config: Config, device: torch.device) -> None:
+    """
+    Raises:
+        BadInput: there is no GPU to copy blocks to, or another setting needs them all there.
+    """
+    if device.type == "cpu":
+        raise BadInput(
+            "train.offload=true copies the base's blocks to a GPU one by one, and there is none; leave it out."
+        )
+    unfit = {
+        f"train.base_weights={config.base_weights}": config.base_weights in ("int8", "nf4"),
+        "train.compile=true": config.compile,
+        "train.checkpointing=false": config.checkpointing is False,
+    }
+    if found := [name for name, holds in unfit.items() if holds]:
+        raise BadInput(
+            f"train.offload=true takes blocks away from the GPU, which {' and '.join(found)} "
+            f"{'does' if len(found) == 1 else 'do'} not allow; leave out one or the other."
+        )
+
+
 def load_transformer(backend: Backend, config: Config, device: torch.device) -> Any:
-    """The frozen base as the settings ask for it, without a LoRA."""
+    """The frozen base as the settings ask for it, without a LoRA; with `offload` in main memory."""
     dtype = base_dtype(config, device)
     more = {} if config.base_weights not in ("int8", "nf4") else {"quantization_config": _quantized(config, dtype)}
-    transformer: Any = backend.load("transformer", dtype, device, **more)
+    transformer: Any = backend.load("transformer", dtype, CPU if config.offload else device, **more)
     if config.base_weights == "fp8":
-        # Stored in 8 bits, computed in bfloat16 layer by layer; a step takes as long as before.
-        transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+        cast_layers(transformer, dtype)
     if recomputes(config, transformer):
         transformer.enable_gradient_checkpointing()
     return transformer
+
+
+def cast_layers(transformer: Any, dtype: torch.dtype) -> None:
+    """Stores a transformer's layers in 8 bits, but for those that diffusers leaves as they are; each computes in
+    `dtype`, and a step takes as long as before."""
+    transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
 
 
 def check_offload(config: Config, device: torch.device) -> None:
@@ -94,7 +129,9 @@ def offload(transformer: Any, device: torch.device) -> None:
 
 def recomputes(config: Config, transformer: nn.Module) -> bool:
     """Whether blocks are recomputed in the backward pass, which saves memory."""
-    return parameter_count(transformer) >= SMALL if config.checkpointing is None else config.checkpointing
+    if config.checkpointing is None:
+        return config.offload or parameter_count(transformer) >= SMALL
+    return config.checkpointing
 
 
 def compile_blocks(backend: Backend, transformer: nn.Module) -> None:

@@ -193,8 +193,11 @@ class ModelFiles:
             raise self._missing(f"{path} can't be read: it is no table of settings")
         return _Table(read, lambda key: self._missing(f"{path} lacks {key}"))
 
-    def blank(self, part: str) -> nn.Module:
-        """A part of the right shape without weights (meta device), to count parameters and find layers.
+    def blank(self, part: str, device: Device = "meta") -> nn.Module:
+        """A part of the right shape without weights, to count parameters and find layers.
+
+        Args:
+            device: another one has memory for weights, unless tensors are fake there.
 
         Raises:
             MissingWeights: its config is no such part's.
@@ -203,7 +206,7 @@ class ModelFiles:
         if many := [key for key, value in config.items() if key.endswith(LAYERS) and _number(value) > MOST_LAYERS]:
             raise self._missing(f"the config of its {part} has {many[0]}={config[many[0]]}, more than {MOST_LAYERS:,}")
         try:
-            with weights.told(), torch.device("meta"):
+            with weights.told(), torch.device(device):
                 if hasattr(kind, "from_config"):
                     built: nn.Module = kind.from_config(config)
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,6 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from torch import nn
 
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.records import Layout, TrainingSample
@@ -19,19 +19,15 @@ from pipeline.sources.names import listed
 from pipeline.text import budget, grammar
 from pipeline.text.counters import ESTIMATE
 from pipeline.wording import counted
-from training import batches, checkpoint, conditions, dataset, machine
+from training import batches, checkpoint, conditions, dataset, machine, memory, presets
+from training.config import Config
 from training.job import Job
+from training.memory import GIB, Lora, Phase, Sight
 from training.model_files import parameter_count
 from training.monitoring import journal
 
-GIB = 2**30
-STATE = {"adamw": 8, "adamw8bit": 2}
-"""Bytes of optimizer state per weight."""
-BASE = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0, "fp8": 1.0, "nf4": 0.5}
-"""Bytes per weight of the base, without the quantizer's own scales (a tenth more for nf4)."""
-STORED = 17
-"""Floats per token and unit of width that a block stores for its backward pass: 34 bytes at 16 bits (Korthikanti et al.
-2022, arXiv 2205.05198, equation 2, without attention scores, which are never stored here)."""
+OFFLOADED = {"base_weights": "bf16", "checkpointing": True, "offload": True, "micro_batch": 1}
+"""What fits where no preset does."""
 ENLARGED = 1.5
 """How much a grid may be enlarged without a warning."""
 RECENT = 100
@@ -40,7 +36,7 @@ RECENT = 100
 
 @dataclass(frozen=True)
 class Plan:
-    """Figures of a training; memory in bytes."""
+    """Figures of a training."""
 
     tokens: dict[Layout, int]
     """Tokens of every canvas; two scales may have the same canvas."""
@@ -60,30 +56,51 @@ class Plan:
     """Parameters of the LoRA."""
     together: int
     """Grids that go through the model together."""
-    memory: dict[str, float]
-    """By what takes it. The text encoders and the VAE are freed before the next phase."""
+    phases: tuple[Phase, ...]
+    """What each takes of the device's memory. Text encoders and VAE are freed before the next."""
+    gpu: float | None
+    """Bytes of the GPU at hand, or of the one that is asked about; None where there is neither."""
+    choices: dict[str, float]
+    """Bytes at the peak with other settings, those set by hand unchanged; empty without a GPU."""
     done: int
     """Steps that are already done in the folder."""
     seconds_per_step: float | None
     """According to their log, without validations and samples."""
 
+    @property
+    def peak(self) -> float:
+        """Bytes in the phase that takes most."""
+        return _peak(self.phases)
 
-def make(job: Job, device: torch.device, processes: int = 1) -> Plan:
+
+def make(job: Job, device: torch.device, processes: int = 1, gpu: float | None = None) -> Plan:
     """The figures, from configs, tokenizer and pictures alone.
 
     Args:
         processes: how many share the grids of a step; the memory is that of one.
+        gpu: GiB of another GPU than the one at hand.
     """
+    device = device if gpu is None else torch.device("cuda")
     config, backend = job.config, job.backend
     transformer = backend.blank("transformer")
-    layers = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)]
-    lora_size = sum(config.rank * (layer.in_features + layer.out_features) for layer in layers)
+    layers = {name: layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)}
+    lora = Lora(
+        layers=frozenset(layers),
+        rank=config.rank,
+        size=sum(config.rank * (layer.in_features + layer.out_features) for layer in layers.values()),
+    )
     tokens = {layout: backend.tokens(layout.canvas) for layout in job.layouts.values()}
     references = max((job.reference_tokens(sample) for sample in job.samples), default=0)
     texts = [sample.text for sample in job.samples]
     counts = job.count_tokens(texts)
-    together = min(config.micro_batch, math.ceil(config.batch / processes))
-    longest = max(tokens.values()) + references
+    most = math.ceil(config.batch / processes)
+
+    def phases(config: Config) -> tuple[Phase, ...]:
+        together = min(config.micro_batch, most)
+        sight = Sight(max(tokens.values()) + references, backend.text_limit, together, job.shown.canvas)
+        return memory.phases(backend, config, lora, sight, device)
+
+    size = machine.gpu_memory(device) if gpu is None else gpu * GIB
     done = _done(job)
     return Plan(
         tokens=tokens,
@@ -93,34 +110,30 @@ def make(job: Job, device: torch.device, processes: int = 1) -> Plan:
         base=parameter_count(transformer),
         held=f"{machine.weights_format(config, device)}, on {device}",
         layers=len(layers),
-        lora=lora_size,
-        together=together,
-        memory=_memory(job, transformer, lora_size, (longest + backend.text_limit) * together, device),
+        lora=lora.size,
+        together=min(config.micro_batch, most),
+        phases=phases(config),
+        gpu=size,
+        choices={name: _peak(phases(other)) for name, other in _choices(job).items()} if size else {},
         done=done,
         seconds_per_step=_speed(job.folder / journal.STEPS) if done else None,
     )
 
 
-def _memory(job: Job, transformer: nn.Module, lora_size: int, tokens: int, device: torch.device) -> dict[str, float]:
-    """By what takes it.
-
-    Args:
-        tokens: of all grids that go through the model together, with their texts and reference images.
-    """
-    config, backend = job.config, job.backend
-    encoder = machine.encoder_dtype(device).itemsize
-    computed = machine.base_dtype(config, device)
-    blocks = len(backend.blocks(transformer))
-    every = tokens * backend.width(transformer) * computed.itemsize
-    again = machine.recomputes(config, transformer)
+def _choices(job: Job) -> dict[str, Config]:
+    """The training with every preset, and with the base in main memory, by how they are set."""
+    found = {f"train.preset={name}": presets.TABLE[name] for name in presets.TABLE}
+    found["train.base_weights=bf16 train.offload=true"] = OFFLOADED
     return {
-        "text encoders": encoder * sum(backend.count(part) for part in backend.ENCODERS),
-        "VAE": encoder * (backend.count("vae") + backend.VAE_FLOATS * math.prod(job.shown.canvas)),
-        "base": BASE[machine.weights_format(config, device)] * parameter_count(transformer),
-        "LoRA, gradient, optimizer, average": lora_size * (4 + 4 + STATE[config.optimizer] + 4),
-        # With checkpointing every block keeps only its input, and one block at a time everything else.
-        "activations": every * (blocks + STORED) if again else every * blocks * STORED,
+        name: job.config.model_copy(
+            update={key: value for key, value in settings.items() if settings is OFFLOADED or key not in job.task.train}
+        )
+        for name, settings in found.items()
     }
+
+
+def _peak(phases: Sequence[Phase]) -> float:
+    return max(phase.total for phase in phases)
 
 
 def _done(job: Job) -> int:
@@ -174,19 +187,50 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
         f"base {job.backend.model}: {plan.base / 1e6:,.1f} million parameters ({plan.held}); "
         f"LoRA on {counted(plan.layers, 'layer')}, {plan.lora / 1e6:,.2f} million"
     )
-    memory = plan.memory
-    training = {name: size for name, size in memory.items() if name not in ("text encoders", "VAE")}
-    parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in training.items())
-    yield (
-        f"memory, about: text encoders {memory['text encoders'] / GIB:.2f} GiB, freed; VAE {memory['VAE'] / GIB:.2f} "
-        f"GiB, freed; training {sum(training.values()) / GIB:.2f} GiB ({parts})"
-    )
+    yield from _memory(job, plan)
     left = config.steps - plan.done
     if plan.seconds_per_step is not None and left > 0:
         yield (
             f"time, about: {plan.seconds_per_step * left / 60:.0f} min for the remaining {counted(left, 'step')}, at "
             f"{plan.seconds_per_step:.2f} s per step, without validations and samples ({job.folder / journal.STEPS})"
         )
+
+
+def _memory(job: Job, plan: Plan) -> Iterator[str]:
+    """What it takes, phase by phase, and whether the GPU has it."""
+    told = ", ".join(f"{phase.name} {phase.total / GIB:.2f} GiB" for phase in plan.phases)
+    yield f"memory, about: {told}"
+    for phase in plan.phases:
+        if phase.name == "training":
+            yield f"in training: {', '.join(f'{name} {size / GIB:.2f}' for name, size in phase.parts.items())}"
+    if (preset := job.config.preset) is not None:
+        own = [key for key in presets.TABLE[preset] if key in job.task.train]
+        set_to = [f"{key}={_plain(value)}" for key, value in presets.TABLE[preset].items() if key not in own]
+        yield f"preset {preset}: {', '.join(set_to)}{f'; set by hand: {listed(own)}' if own else ''}"
+    if plan.gpu is not None:
+        yield from _fit(plan, plan.gpu)
+
+
+def _fit(plan: Plan, gpu: float) -> Iterator[str]:
+    """Whether a GPU of so many bytes is large enough, and with which settings it would be."""
+    spare = (gpu - plan.peak) / GIB
+    which = f"a GPU with {gpu / GIB:.3g} GiB"
+    if spare >= 0:
+        yield f"{which} has room for this training, with {spare:.1f} GiB to spare"
+    else:
+        most = max(plan.phases, key=lambda phase: phase.total).name
+        yield f"warning: {which} is too small for this training, by {-spare:.1f} GiB ({most})"
+    sizes = {name: f"{name} ({peak / GIB:.1f} GiB)" for name, peak in plan.choices.items()}
+    fitting = [sizes[name] for name, peak in plan.choices.items() if peak <= gpu]
+    if fitting:
+        yield f"what fits it: {', '.join(fitting)}"
+    else:
+        least = min(plan.choices, key=lambda name: plan.choices[name])
+        yield f"nothing fits it at this canvas, {sizes[least]} comes nearest; use smaller train.scales or another base"
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _times(number: float) -> str:

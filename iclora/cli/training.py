@@ -54,7 +54,7 @@ GivenPictures = Annotated[
 ]
 
 
-def train(
+def train(  # noqa: PLR0913, PLR0917  (one argument per option)
     task: TaskName,
     out: Out = None,
     data: Annotated[Path | None, typer.Option("--data", help="A data set folder in place of the run's.")] = None,
@@ -65,8 +65,14 @@ def train(
     plan: Annotated[
         bool, typer.Option("--plan", help="Print what the training will see and need, and load no weights.")
     ] = False,
+    gpu: Annotated[
+        float | None,
+        typer.Option("--gpu", min=1, help="With --plan: GiB of another GPU than the one here; what would fit it?"),
+    ] = None,
 ) -> None:
     """Train a LoRA on a data set; an interrupted training resumes."""
+    if gpu is not None and not plan:
+        raise BadInput(f"--gpu {gpu:g} says which GPU to plan for; add --plan, or leave it out.")
     with console.progress():  # PyTorch alone may take half a minute to load
         run = iclora.open_run(task, folder=out)
         source = run if data is None else data
@@ -74,7 +80,7 @@ def train(
             source, task=task, settings=settings or (), into=into or (run.lora.parent if data else None)
         )
     if plan:
-        console.plan(training)
+        console.plan(training, gpu)
         return
     training.check()
     if not training.is_main:  # another process reports

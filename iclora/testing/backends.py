@@ -14,8 +14,9 @@ from torch import Tensor
 from pipeline import families, plugins
 from pipeline.errors import BadInput
 from training import config as settings
-from training import job, lora, objective, sampling
+from training import job, lora, memory, objective, sampling
 from training.backends.base import Backend, Encoded, Prompts, References
+from training.model_files import parameter_count
 
 TEXTS = ("[SCENE-1] a cat, [SCENE-2] the same cat", "a dog")
 LEVELS = (0.3, 0.8)
@@ -172,6 +173,15 @@ def blocks_are_counted(backend: Backend) -> None:
     assert backend.width(transformer) > 0, f"width() must be a number of channels, got {backend.width(transformer)}"
 
 
+def memory_is_planned(backend: Backend) -> None:
+    """What the VAE takes is counted on tensors without data, so neither encoding nor decoding may look at values."""
+    encoding, decoding = memory.vae_peaks(backend, canvas_of(backend), torch.float32)
+    assert encoding > 0 and decoding > 0, f"VAE must take memory, got {encoding} and {decoding} bytes"
+    sizes = memory.weight_sizes(backend, "bf16")
+    every = 2 * parameter_count(backend.blank("transformer"))
+    assert sum(sizes.blocks) + sizes.rest == every, f"blocks() must not name a block twice, got {len(sizes.blocks)}"
+
+
 def noise_levels_fall(backend: Backend) -> None:
     """From 1 to 0 while sampling; between them while training."""
     for tokens in (8, 4096):
@@ -212,6 +222,7 @@ CHECKS = (
     predictions_stand_alone,
     every_target_learns,
     blocks_are_counted,
+    memory_is_planned,
     noise_levels_fall,
     grids_are_sampled,
 )

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench import gpu, gpu_models
-from training.job import find_backend
+from training.backends.base import Backend
+from training.job import backends_of, find_backend
+from training.model_files import parameter_count
 
 HOME = Path(__file__).parents[2]
 GIB = 2**30
@@ -54,7 +57,7 @@ def test_a_training_is_measured_from_the_start_of_its_process(folders: tuple[Pat
     assert measurement["seconds_to_first_step"] > measurement["seconds_encoded"] > 0
     assert len(measurement["steps"]) == 7
     assert min(measurement["steps"]) <= measurement["seconds_per_step"] <= max(measurement["steps"])
-    assert measurement["plan"]["base"] > 0
+    assert measurement["plan"].keys() == {"reading texts", "encoding grids", "training", "drawing samples"}
 
 
 @pytest.mark.slow
@@ -72,17 +75,35 @@ def test_a_second_call_measures_what_is_missing_and_a_refusal_becomes_a_row(fold
     if refused["outcome"] == "failed":  # without a GPU
         assert "needs a CUDA device" in refused["error"]
     page = (folders[0] / "table.md").read_text()
-    assert page.startswith("# FLUX.1 and Z-Image, small size, on ")
+    assert page.startswith("# Training and drawing at small size on ")
+    assert drawn["images_per_minute"] > 0
     assert "| flux-1 draw | 128 x 128 |" in page
     assert not [*folders[1].glob("processes/*/run")]
 
 
 @pytest.mark.slow
-def test_the_self_check_measures_both_families(folders: tuple[Path, Path]) -> None:
+def test_the_self_check_measures_every_family_that_has_a_backend(folders: tuple[Path, Path]) -> None:
     rows = call(folders, ["-m", "bench.gpu"])
     failed = {name for name, result in rows.items() if result["outcome"] != "measured"}
     assert failed <= {"flux-1 nf4 sparklers"}
-    assert {result["family"] for result in rows.values()} == set(gpu.FAMILIES)
+    assert {result["family"] for result in rows.values()} == {one.BASE for one in backends_of(None)}
+
+
+@pytest.mark.slow
+def test_diffusers_own_script_is_timed_by_its_progress_bar(tmp_path: Path) -> None:
+    """By a script that only shows one: the real one needs weights at full size, and a GPU."""
+    examples = tmp_path / gpu.EXAMPLES
+    examples.mkdir(parents=True)
+    shown = "sys.stderr.write(f'\\rSteps: {n * 100 // 8}%|## | {n}/8 [00:01<00:02, 1.0s/it, loss=0.5]')"
+    script = f"import sys, time\nprint(sys.argv)\nfor n in range(9): {shown}; sys.stderr.flush(); time.sleep(0.3)\n"
+    (examples / "train_dreambooth_lora_z_image.py").write_text(script, encoding="utf-8")
+    folders = tmp_path / "out", tmp_path / "work"
+    rows = call(folders, ["-m", "bench.gpu"], "--only=z-image diffusers sparklers", f"--diffusers={tmp_path}")
+    (measurement,) = rows.values()
+    assert measurement["outcome"] == "measured", measurement.get("error")
+    assert len(measurement["steps"]) == 7 and measurement["seconds_per_step"] > 0
+    log = next(folders[1].glob("processes/*/theirs.log")).read_text()
+    assert "--aspect_ratio_buckets=1088,960" in log and "--max_train_steps=8" in log
 
 
 def test_a_process_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
@@ -102,10 +123,11 @@ def test_results_from_different_cards_are_not_mixed(tmp_path: Path) -> None:
 
 
 def test_every_variant_has_a_row_per_family_and_canvas_and_the_plain_ones_come_first() -> None:
-    every = gpu.choose([], small=False, gpu=True)
-    assert len(every) == len(set(every)) == len(gpu.VARIANTS) * 4
+    families = ("flux-1", "z-image")
+    every = gpu.choose([], families, {"z-image": "a.py"}, small=False, gpu=True)
+    assert len(every) == len(set(every)) == len(gpu.VARIANTS) * 4 - 2  # one family has no script in diffusers
     assert {each.variant for each in every[:4]} == {"bf16"}  # what generation needs comes before it
-    assert gpu.choose(["nf4 z-image"], small=False, gpu=True) == [
+    assert gpu.choose(["nf4 z-image"], families, {}, small=False, gpu=True) == [
         gpu.Measurement("z-image", "nf4", task) for task in gpu.TASKS
     ]
 
@@ -116,14 +138,14 @@ def test_the_table_shows_peaks_beside_the_plan_and_what_went_wrong() -> None:
         "loading and first step": {"allocated": 30 * GIB, "reserved": 31 * GIB},
         "steps": {"allocated": 28 * GIB, "reserved": 33 * GIB},
     }
-    plan = {"text encoders": 9 * GIB, "VAE": 3 * GIB, "base": 22 * GIB, "activations": 4 * GIB}
-    whole = row(
-        canvas=[960, 1088], seconds_per_step=1.25, seconds_to_first_step=40.0, memory=memory, plan=plan, host_peak=GIB
-    )
+    plan = {"encoding grids": 3 * GIB, "training": 36 * GIB}
+    times = {"seconds_per_step": 1.25, "seconds_to_first_step": 40.0, "images_per_minute": 3.0}
+    whole = row(canvas=[960, 1088], memory=memory, plan=plan, host_peak=GIB, besides=GIB / 2, **times)
     page = "\n".join(gpu.table(results(one=whole, two=row(outcome="failed", error="BadInput: too large"))))
     assert "on Card 9" in page
-    assert "| flux-1 bf16 | 960 x 1088 | 1.250 | 40.0 | 30.0 / 33.0 / 26.0 | 1.0 / 2.0 / 3.0 | 1.0 |" in page
-    assert "| flux-1 bf16 (failed) | - | - | - | - / - / - |" in page
+    assert "| 960 x 1088 | 1.250 | 40.0 | 3.00 | 30.0 / 33.0 / 36.0 | +7% | 1.0 / 2.0 / 3.0 | 1.0 |" in page
+    assert gpu.error(whole, gpu.STEPS, "training") == pytest.approx(36 / 33.5 - 1)
+    assert "| flux-1 bf16 (failed) | - | - | - | - | - / - / - | - |" in page
     assert "- two: BadInput: too large" in page
 
 
@@ -136,6 +158,19 @@ def test_full_size_is_the_published_size_and_no_file_grows_beyond_a_shard(family
     assert names == list(transformer.state_dict())
     assert sum(sizes) / 2e9 == pytest.approx(billions, abs=0.05)
     assert max(sizes) < 1.1 * gpu_models.SHARD
+
+
+@pytest.mark.parametrize("backend", list(backends_of(None)), ids=lambda one: one.BASE)
+def test_stand_ins_for_text_encoders_are_narrow_and_as_deep_and_wide_as_the_published_ones(backend: Backend) -> None:
+    words = gpu_models._letters(backend.family.limit)
+    for part in backend.ENCODERS:
+        published, kind = backend.blank(part), backend.part_class(part)
+        with torch.device("meta"):
+            made = kind(kind.config_class.from_dict(gpu_models.narrowed(backend.config(part), words)))
+        assert parameter_count(made) < 0.3 * parameter_count(published)
+        sizes = [getattr(one.config, "text_config", one.config) for one in (made, published)]
+        for name in ("hidden_size", "num_hidden_layers"):
+            assert getattr(sizes[0], name) == getattr(sizes[1], name)
 
 
 def test_a_disk_that_is_too_small_is_reported_before_anything_is_written(

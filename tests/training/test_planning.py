@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from training.job import Job
 from training.monitoring import figures, plan_sheet
 from training.processes import Processes
 
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 Make = Callable[..., Job]
 SMALL = "--set train.scales=[0.125] --set train.smallest_panel=48"
 
@@ -73,8 +73,8 @@ def test_a_plan_is_complete_and_writes_only_its_sheet(
         rf"base {re.escape(str(tiny_flux))}: 0\.1 million parameters \(fp32, on cpu\); LoRA on 17 layers, 0\.03 mill.*",
         lines[7],
     )
-    assert lines[8].startswith("memory, about: text encoders 0.00 GiB, freed; VAE ")
-    assert lines[9:] == [f"What the model will see: {sheet}"]
+    assert lines[8].startswith("memory, about: reading texts 0.20 GiB, encoding grids 0.01 GiB, training ")
+    assert lines[9].startswith("in training: base 0.00, LoRA") and lines[10:] == [f"What the model will see: {sheet}"]
 
 
 def test_flux_1_dev_is_planned_by_its_name_alone(plan: Callable[[str], tuple[int, str]], tmp_path: Path) -> None:
@@ -88,11 +88,38 @@ def test_flux_1_dev_is_planned_by_its_name_alone(plan: Callable[[str], tuple[int
         "base black-forest-labs/FLUX.1-dev: 11,901.4 million parameters (bf16, on cpu); LoRA on 418 layers, 65.37 mill"
         in out
     )
-    assert re.search(
-        r"training \d+\.\d\d GiB \(base 22\.17, LoRA, gradient, optimizer, average 1\.22, activations", out
-    )
+    assert re.search(r"memory, about: reading texts \d.*, training \d+\.\d\d GiB, drawing samples \d+\.\d\d GiB\n", out)
+    assert re.search(r"in training: base 22\.17, LoRA, optimizer, average 0\.97, gradient 0\.24, activations \d", out)
     assert "given: randomly drawn panels without noise in 25% of the samples; joint mode in the other 75%" in out
     assert (tmp_path / "run" / "training" / "plan.png").exists()
+
+
+def test_a_plan_says_whether_a_gpu_is_large_enough_and_what_fits_it(plan: Callable[[str], tuple[int, str]]) -> None:
+    """FLUX.1-dev on the task's own canvas, 1024 x 1536 pixels."""
+    own = "--set train.scales=[1] --set train.smallest_panel=256"
+    code, out = plan(f"{own} --gpu 24")
+    assert code == 0 and "(bf16, on cuda)" in out
+    assert re.search(
+        r"^warning: a GPU with 24 GiB is too small for this training, by \d\.\d GiB \(training\)$", out, re.M
+    )
+    (fitting,) = re.findall(r"^what fits it: (.*)$", out, re.M)
+    assert re.findall(r"(train\.\S+(?: train\.\S+)?) \(", fitting) == [
+        *(f"train.preset={name}" for name in ("12gb", "16gb", "24gb")),
+        "train.base_weights=bf16 train.offload=true",
+    ]
+    code, out = plan(f"{own} --gpu 24 --set train.preset=24gb --set train.micro_batch=4")
+    assert "a GPU with 24 GiB has room" not in out  # four grids at a time
+    assert (
+        "preset 24gb: checkpointing=true, offload=false, base_weights=fp8, optimizer=adamw; set by hand: micro_b" in out
+    )
+    assert "base 14.11," in out
+    code, out = plan(f"{own} --gpu 4")
+    assert code == 0 and "nothing fits it at this canvas, train.base_weights=bf16 train.offload=true (" in out
+
+
+def test_another_gpu_is_for_a_plan(iclora: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = iclora("train", "storyboard", "--gpu", "24")
+    assert code == 2 and "--gpu 24 says which GPU to plan for; add --plan" in err
 
 
 def test_a_misspelt_setting_is_reported_with_the_likely_one(plan: Callable[[str], tuple[int, str]]) -> None:
@@ -209,28 +236,35 @@ def test_probable_mistakes_are_listed_with_their_files(make_job: Make, grids: Pa
 # ---- memory
 
 
+def parts_of(job: Job, device: torch.device = CPU) -> Mapping[str, float]:
+    """What a training step takes, by what takes it."""
+    (found,) = (phase.parts for phase in planning.make(job, device).phases if phase.name == "training")
+    return found
+
+
 def test_memory_follows_the_settings(make_job: Make) -> None:
-    usual = planning.make(make_job(), CPU)
-    base = usual.base
-    assert usual.memory["base"] == 4 * base
-    for kind, size in (("bf16", 2), ("int8", 1), ("fp8", 1), ("nf4", 0.5)):
-        assert planning.make(make_job(base_weights=kind), CPU).memory["base"] == size * base
-    twice = planning.make(make_job(rank=8, optimizer="adamw8bit"), CPU)
-    assert twice.lora == 2 * usual.lora
-    lora = "LoRA, gradient, optimizer, average"
-    assert (usual.memory[lora], twice.memory[lora]) == (20 * usual.lora, 14 * twice.lora)
-    again, single = (planning.make(make_job(**how), CPU) for how in ({"checkpointing": True}, {"micro_batch": 1}))
-    assert again.memory["activations"] < usual.memory["activations"]
-    assert single.memory["activations"] == usual.memory["activations"] / 4
+    usual, base = parts_of(make_job()), planning.make(make_job(), CPU).base
+    assert usual["base"] == 4 * base
+    assert parts_of(make_job(base_weights="bf16"))["base"] == 2 * base
+    lora = planning.make(make_job(), CPU).lora
+    twice = parts_of(make_job(rank=8, optimizer="adamw8bit"))
+    kept = "LoRA, optimizer, average"
+    assert (usual[kept], usual["gradient"], twice["gradient"]) == (16 * lora, 4 * lora, 8 * lora)
+    assert twice[kept] == pytest.approx(2 * 10.03 * lora, rel=0.001)
+    again, single = (parts_of(make_job(**how)) for how in ({"checkpointing": True}, {"micro_batch": 1}))
+    assert again["activations"] < usual["activations"] == 4 * single["activations"]
     larger = planning.make(make_job(scales=[0.25]), CPU)
-    assert larger.memory["VAE"] > usual.memory["VAE"] and larger.memory["activations"] > usual.memory["activations"]
+    for one, other in zip(planning.make(make_job(), CPU).phases, larger.phases, strict=True):
+        assert one.total < other.total or one.name == "reading texts"
+    assert "context" not in usual and parts_of(make_job(), GPU)["context"] > 0
 
 
 def test_no_more_grids_than_a_step_has_go_through_the_model_at_once(make_job: Make) -> None:
     usual, many = make_job(batch=4, micro_batch=4), make_job(batch=4, micro_batch=64)
     for processes, together in ((1, 4), (2, 2), (3, 2), (8, 1)):
         plan = planning.make(many, CPU, processes)
-        assert plan.memory["activations"] == planning.make(usual, CPU).memory["activations"] * together / 4
+        (activations,) = (phase.parts["activations"] for phase in plan.phases if phase.name == "training")
+        assert activations == parts_of(usual)["activations"] * together / 4
         text = list(planning.lines(many, plan))
         assert any(f"4 grids, {together} at a time" in line for line in text)
         grids = counted(together, "grid")
@@ -242,12 +276,12 @@ def test_parameters_and_layers_are_counted_as_those_that_are_loaded(make_job: Ma
     job = make_job()
     plan, transformer = planning.make(job, CPU), job.backend.load("transformer", torch.float32, "cpu")
     assert plan.base == sum(weight.numel() for weight in transformer.parameters())
-    state = loop._begin(job, transformer, None)
+    state = loop._begin(job, transformer, None, CPU)
     assert plan.lora == sum(weight.numel() for weight in state.weights.values())
     assert 2 * plan.layers == len(state.weights)
     encoders = (job.backend.load(part, torch.float32, "cpu") for part in job.backend.ENCODERS)
     sizes = [weight.numel() * weight.element_size() for part in encoders for weight in part.parameters()]
-    assert plan.memory["text encoders"] == sum(sizes)
+    assert plan.phases[0].parts["text encoders"] == sum(sizes)
 
 
 # ---- the sheet

@@ -67,7 +67,7 @@ def begun(job: Job) -> tuple[EncodedDataset, Any, State]:
     """A training before its first step: the encoded data, the transformer with its LoRA, and the state."""
     encoded = loop.encode(job, Processes(), lambda *_: None)
     transformer = machine.load_transformer(job.backend, job.config, CPU)
-    return encoded, transformer, loop._begin(job, transformer, None)
+    return encoded, transformer, loop._begin(job, transformer, None, CPU)
 
 
 def called_again(job: Job) -> Job:

@@ -83,8 +83,6 @@ class Backend(ModelFiles, ABC):
     """A pattern of the full names of the transformer's linear layers that get a LoRA."""
     STRIDE: ClassVar[int]
     """Pixels per latent, in either direction."""
-    VAE_FLOATS: ClassVar[int] = 384
-    """Floats per pixel that the VAE holds at its widest: three maps of 128 channels at full size in FLUX.1's."""
     NEUTRAL: ClassVar[float] = 1.0
     """The guidance at which the prediction for the prompt is taken as it is (classifier-free guidance only)."""
     REFERENCES: ClassVar[int] = 0

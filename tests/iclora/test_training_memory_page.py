@@ -1,0 +1,58 @@
+"""docs/training-memory.md: its commands run, and its figures are those of the plan."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from training import memory, presets
+from training.config import Config
+from training.job import find_backend
+from training.memory import GIB, Lora, Sight
+
+PAGE = (Path(__file__).parents[2] / "docs/training-memory.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"```sh\n(.*?)\n```", PAGE, re.S)
+CANVAS = (1024, 1536)
+
+
+def test_every_command_of_the_page_plans(
+    iclora: Callable[..., tuple[int, str, str]], grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    shutil.copytree(grids, tmp_path / "runs" / "storyboard" / "dataset")
+    said = []
+    for command in COMMANDS:
+        code, out, err = iclora(*shlex.split(command)[1:])
+        assert code == 0, err
+        said.append(out)
+    bare, preset, away = said
+    assert "is too small for this training" in bare and "what fits it: train.preset=12gb" in bare
+    assert "preset 16gb: " in preset and "(nf4, on cuda)" in preset
+    assert "a GPU with 10 GiB has room for this training" in away
+
+
+def test_the_table_of_presets_is_that_of_the_code() -> None:
+    backend = find_backend("flux-1", None, None)
+    layers = [
+        (name, layer)
+        for name, layer in backend.blank("transformer").named_modules()
+        if re.fullmatch(backend.TARGETS, name)
+    ]
+    size = sum(16 * (layer.in_features + layer.out_features) for _, layer in layers)
+    lora = Lora(frozenset(name for name, _ in layers), 16, size)
+    rows = []
+    for name, settings in presets.TABLE.items():
+        sight = Sight(backend.tokens(CANVAS), backend.text_limit, settings["micro_batch"], CANVAS)
+        found = memory.phases(backend, Config(**settings), lora, sight, torch.device("cuda"))
+        peak = max(phase.total for phase in found) / GIB
+        kept = " | ".join(f"`{settings[key]}`" for key in presets.COLUMNS)
+        rows.append(f"| `{name}` | {kept} | {peak:.1f} |")
+    assert re.findall(r"^\| `\d+gb` .*$", PAGE, re.M) == rows
