@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from pipeline.cache import Cache, key_of
 from pipeline.captioning import contract, thoughts
 from pipeline.captioning.protocol import GIVEN_UP, Answer, Captioner, Question, Turn
+from pipeline.text.markers import readable
 
 RUNS = 3
 """A question that gets no answer in this many runs is given up."""
@@ -112,7 +113,7 @@ class Answers:
         failures = _failures(reply)
         found = _unanswered(failures) if len(failures) >= RUNS else None
         if "text" in reply:
-            found = Answer(_whole(reply["text"]), finished=reply["finished"])
+            found = Answer(readable(reply["text"]), finished=reply["finished"])
         self.known += found is not None
         return found
 
@@ -153,10 +154,10 @@ class Answers:
         took = {name: round(before.get(name, 0) + getattr(answer, name), 6) for name in TAKEN}
         kept = self._about | took | {"failures": _failures(before)}
         if answer.failure:
-            kept["failures"].append(_whole(answer.failure))
+            kept["failures"].append(readable(answer.failure))
             self._cache.put_reply(key, kept)
             return _unanswered(kept["failures"])
-        text = _whole(answer.text)
+        text = readable(answer.text)
         self._cache.put_reply(key, kept | {"text": text, "finished": answer.finished})
         return replace(answer, text=text)
 
@@ -186,11 +187,6 @@ def _unanswered(failures: Sequence[str]) -> Answer:
 
 def _failures(reply: dict[str, Any]) -> list[str]:
     return list(reply.get("failures", []))
-
-
-def _whole(text: str) -> str:
-    """The text without halves of surrogate pairs, which JSON can contain and no file can."""
-    return text.encode(errors="replace").decode()
 
 
 def _is_ours(reply: dict[str, Any]) -> bool:

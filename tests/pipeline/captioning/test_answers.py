@@ -71,6 +71,12 @@ def test_a_kept_answer_with_half_a_letter_in_it_is_read_without(tmp_path: Path) 
     assert answer.text == "a good ?answer"
 
 
+def test_no_control_character_of_an_answer_is_kept(tmp_path: Path) -> None:
+    captioner = scripted.make({"answers": ["a good\x1b[31m\n\x00answer"]})
+    answer, _ = told(Answers(captioner, Cache(tmp_path), "p"))
+    assert answer.text == "a good\ufffd[31m\n\ufffdanswer"
+
+
 def test_failures_that_can_t_be_read_do_not_give_a_question_up(tmp_path: Path) -> None:
     cache, captioner = Cache(tmp_path), scripted.make({"answers": ["a good answer"]})
     told(Answers(captioner, cache, "p"))
