@@ -64,8 +64,8 @@ def workflow(backend: Backend, drawing: Drawing) -> dict[str, Any]:
     Args:
         backend: one without an `obstacle`.
     """
-    about = backend.family.comfyui
-    assert about is not None, obstacle(backend)
+    assert backend.family.comfyui is not None, obstacle(backend)
+    about = backend.family.comfyui.of(backend.model)
     graph = _Graph()
     vae = graph.add("VAELoader", f"{about.vae} in models/vae", vae_name=about.vae)
     model = _model(graph, backend, about, drawing)
@@ -108,13 +108,15 @@ def _model(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing) ->
     """The base with the LoRAs and the noise levels of the canvas. Left to itself, ComfyUI takes those of a square of a
     million pixels for every canvas of FLUX.1."""
     name = backend.folder.name if backend.folder else backend.model.rpartition("/")[2]
-    file = about.model if backend.model == backend.family.model else f"{name}.safetensors"
+    known = (backend.family.model, *about.others)
+    file = about.model if backend.model in known else f"{name}.safetensors"
     model = graph.add("UNETLoader", f"{file} in models/diffusion_models", unet_name=file, weight_dtype="default")
     for lora, strength in drawing.loras.items():
         model = graph.add(
             "LoraLoaderModelOnly", f"{lora} in models/loras", model=model, lora_name=lora, strength_model=strength
         )
-    shift, (width, height) = backend.noise_shift, drawing.layout.canvas
+    width, height = drawing.layout.canvas
+    shift = backend.noise_shift(drawing.steps, backend.tokens((width, height)))
     if shift.ends:
         return graph.add(
             "ModelSamplingFlux",

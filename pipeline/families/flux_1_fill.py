@@ -1,0 +1,15 @@
+"""FLUX.1 Fill [dev]: FLUX.1 that draws around what is given."""
+
+from pipeline.families.base import Family
+
+FAMILY = Family(
+    model="black-forest-labs/FLUX.1-Fill-dev",
+    encoder="T5",
+    limit=512,
+    template=1,
+    tokenizer="black-forest-labs/FLUX.1-Fill-dev/tokenizer_2",
+    source="flux/pipeline_flux_fill.py",
+    licence="flux-1-dev-non-commercial-license",
+    recipe={"sample_steps": 50, "guidance": 30.0},  # the pipeline's own
+    trainers={"onetrainer": {"model_type": "FLUX_FILL_DEV_1", "dynamic_timestep_shifting": True}},
+)
