@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -50,6 +51,11 @@ class Chroma(Backend):
             },
         )
     }
+
+    def part_class(self, part: str) -> Any:
+        # diffusers' Chroma warns of a class of diffusers' own that it uses, which no user can change.
+        warnings.filterwarnings("ignore", "`FluxPosEmbed` is deprecated", FutureWarning)
+        return super().part_class(part)
 
     @property
     def guidance(self) -> Guidance:

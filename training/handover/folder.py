@@ -127,7 +127,7 @@ def _workflows(
     if share < 1:
         found[text_alone] = "for text alone"
         _write_json(folder / text_alone, comfy.workflow(backend, drawing))
-    if share:
+    if share and not comfy.draws_around(backend, "clean"):
         remarks.append(
             f"There is no ComfyUI workflow for given panels: {comfy.CLEAN}; draw with 'iclora generate' and --given."
         )
