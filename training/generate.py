@@ -161,8 +161,8 @@ def with_given(generator: Generator, grid: Image.Image, request: GenerationReque
 
 def _reference(generator: Generator, vae: Any, image: Image.Image) -> Tensor:
     """Latents at the size that training shows it at."""
-    layout, backend = generator.layout, generator.backend
-    size = backend.reference_size(image.size, layout.panel_width * layout.panel_height)
+    backend = generator.backend
+    size = backend.reference_size(image.size, max(generator.card.scales) if generator.card else 1.0)
     return backend.encode_image(vae, dataset.pixels(dataset.fitted(image, size))[None])[0][0]
 
 

@@ -118,7 +118,8 @@ def open_generator(  # noqa: PLR0913  (one argument per choice)
     blank = backend.blank("transformer")
     for one in loras:
         lora.read(one.file, blank, backend)
-    given_as: sampling.GivenAs = "clean" if card and conditions.share_of(card.conditions, "clean") else "noised"
+    clean = backend.READS_GIVEN or (card is not None and conditions.share_of(card.conditions, "clean") > 0)
+    given_as: sampling.GivenAs = "clean" if clean else "noised"
     return Generator(backend, tuple(loras), canvas, settings, device, given_as, card, weights, offload)
 
 

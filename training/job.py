@@ -129,9 +129,8 @@ class Job:
         )
 
     def reference_size(self, reference: Reference) -> tuple[int, int]:
-        """Width and height at which a reference image is encoded: like a panel on the largest canvas, at most."""
-        panel = self.shown.panel_width * self.shown.panel_height
-        return self.backend.reference_size(dataset.reference_size(reference), panel)
+        """Width and height at which a reference image is encoded: as for the largest canvas, whatever a step's is."""
+        return self.backend.reference_size(dataset.reference_size(reference), max(self.config.scales))
 
     def reference_tokens(self, sample: TrainingSample) -> int:
         """The most tokens that reference images of a sample take together."""

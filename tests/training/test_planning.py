@@ -111,7 +111,10 @@ def test_a_misspelt_setting_is_reported_with_the_likely_one(plan: Callable[[str]
         ("--set train.warmup=5000", "warmup 5000 leaves no step of 5000"),
         ("--set train.panel_weights=[1,2]", "train.panel_weights has 2 numbers and storyboard has 3 panels"),
         ("--set condition=[1] --set train.permute=0.5", "would move the panels that storyboard gives (1)"),
-        ("--set base=sana", "base=sana can't be trained here yet (available: flux-1, z-image)"),
+        (
+            "--set base=sana",
+            "base=sana can't be trained here yet (available: chroma, flux-1, flux-1-fill, ",
+        ),
         (
             "--set train.model=/nobody/nothing",
             "nothing' is not on this machine and can't be fetched (it is neither a folder nor a valid name",

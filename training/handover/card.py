@@ -141,7 +141,7 @@ def _use(card: Card, backend: Backend, contents: Contents) -> Iterator[str]:
     for remark in contents.remarks:
         yield from (remark, "")
     if contents.workflows and backend.family.comfyui:
-        files = backend.family.comfyui
+        files = backend.family.comfyui.of(backend.model)
         yield (
             f"ComfyUI looks for `{contents.lora}` in models/loras, `{files.model}` in models/diffusion_models, "
             f"{' and '.join(f'`{name}`' for name in files.encoders)} in models/text_encoders and `{files.vae}` in "

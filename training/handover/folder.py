@@ -95,10 +95,7 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
         revision = card.commit if backend.folder is None else None
         files.write(folder / SCRIPT, script(backend, revision, drawing, SCRIPT))
     else:
-        remarks.append(
-            "There is no diffusers script: the LoRA draws around given panels without noise, which no pipeline of "
-            "diffusers shows to a model; draw with 'iclora generate' and --given."
-        )
+        remarks.append(_without_script(backend))
     if not samples:
         remarks.append(f"There are no samples of step {card.step} beside the LoRA, so the card has no pictures.")
     for number, sample in enumerate(samples, 1):
@@ -130,7 +127,7 @@ def _workflows(
     if conditions.joint_share(card.conditions):
         found[text_alone] = "for text alone"
         _write_json(folder / text_alone, comfy.workflow(backend, drawing))
-    if conditions.share_of(card.conditions, "clean"):
+    if conditions.share_of(card.conditions, "clean") and not comfy.draws_around(backend, "clean"):
         remarks.append(
             f"There is no ComfyUI workflow for given panels: {comfy.CLEAN}; draw with 'iclora generate' and --given."
         )
@@ -140,6 +137,16 @@ def _workflows(
     found[around_given] = f"around given panels ({', '.join(map(str, given))})"
     _write_json(folder / around_given, comfy.workflow(backend, around))
     return found, remarks
+
+
+def _without_script(backend: Backend) -> str:
+    why = " without noise, which no pipeline of diffusers shows to a model"
+    if backend.READS_GIVEN:
+        why = f", which {backend.PIPELINE} takes as one picture with a mask"
+    return (
+        f"There is no diffusers script: the LoRA draws around given panels{why}; draw with 'iclora generate' and "
+        "--given."
+    )
 
 
 def _workflow_names(card: Card) -> tuple[str, str]:
