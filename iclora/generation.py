@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iclora.prompts import Prompt, open_given
+from iclora.prompts import Prompt, open_given, open_references
 from pipeline import files, pixels
 from pipeline import task as tasks
 from pipeline.errors import BadInput
@@ -148,12 +148,17 @@ class Generation:
             "prompt": request.prompt,
             "seed": request.seed,
             "given": sorted(panel + 1 for panel in request.given),
+            "references": len(request.references),
             "faults": list(faults),
         }
 
     def _workflow(self, request: GenerationRequest) -> dict[str, Any] | None:
         made = self.generator
-        if comfy.obstacle(made.backend) or (request.given and not comfy.draws_around(made.backend, made.given_as)):
+        if (
+            request.references
+            or comfy.obstacle(made.backend)
+            or (request.given and not comfy.draws_around(made.backend, made.given_as))
+        ):
             return None
         drawing = comfy.Drawing(
             name=KEY,
@@ -228,6 +233,7 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
     prompts: Prompts,
     *,
     given: Mapping[int, str | Path | Image.Image] | None = None,
+    references: Iterable[str | Path | Image.Image] = (),
     keep_given: bool = False,
     task: str | Path | None = None,
     layout: str | None = None,
@@ -248,6 +254,8 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
         prompts: one or several joint captions with the markers of the LoRA's task, or `Prompt`s.
         given: images of panels that exist already, by panel from 1, for prompts without their own: paths or PIL
             images; cropped to the panel around what stands out in them.
+        references: images that the model is shown beside the grid, for prompts without their own; for bases that take
+            reference images.
         keep_given: puts the given images back pixel by pixel, since the model's decoder changes them a little.
         task: a task's name or file, whose canvas is drawn in place of the LoRA's own; needed where no LoRA is
             iclora's.
@@ -275,14 +283,18 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
     device = Processes().device
     generator = setup.open_generator(adapters, model, sampled, device, wanted, weights, layout=canvas, offload=offload)
     common = (seeds,) if isinstance(seeds, int) else tuple(seeds)
-    requests = _requests(prompts, common, open_given(given or {}), wanted or _task_of(generator))
+    shared = GenerationRequest("", given=open_given(given or {}), references=open_references(references))
+    requests = _requests(prompts, common, shared, wanted or _task_of(generator))
     return Generation(generator, requests, keep_given=keep_given, retry=retry)
 
 
 def _requests(
-    prompts: Prompts, seeds: Sequence[int], given: Mapping[int, Image.Image], task: tasks.Task | None
+    prompts: Prompts, seeds: Sequence[int], shared: GenerationRequest, task: tasks.Task | None
 ) -> list[GenerationRequest]:
-    """Prompt by prompt; seeds and given pictures are for those without their own.
+    """Prompt by prompt.
+
+    Args:
+        seeds, shared: seeds, given pictures and reference images for prompts without their own.
 
     Raises:
         BadInput: there are none, a prompt is incomplete, or a given image can't be read.
@@ -293,8 +305,9 @@ def _requests(
         raise BadInput("there is nothing to generate; give at least one prompt and one seed.")
     requests = list[GenerationRequest]()
     for one in asked:
-        text, images = one.caption(task), one.pictures if one.given else given
-        requests += [GenerationRequest(text, seed, images) for seed in one.seeds or seeds]
+        text, images = one.caption(task), one.pictures if one.given else shared.given
+        shown = one.shown if one.references else shared.references
+        requests += [GenerationRequest(text, seed, images, shown) for seed in one.seeds or seeds]
     return requests
 
 
@@ -337,6 +350,7 @@ def generate(  # noqa: PLR0913  (one argument per option)
     prompts: Prompts,
     *,
     given: Mapping[int, str | Path | Image.Image] | None = None,
+    references: Iterable[str | Path | Image.Image] = (),
     keep_given: bool = False,
     task: str | Path | None = None,
     layout: str | None = None,
@@ -361,6 +375,7 @@ def generate(  # noqa: PLR0913  (one argument per option)
         loras,
         prompts,
         given=given,
+        references=references,
         keep_given=keep_given,
         task=task,
         layout=layout,

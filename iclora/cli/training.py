@@ -19,7 +19,8 @@ Prompts = Annotated[
     Path | None,
     typer.Option(
         "--prompts",
-        help="A table of prompts, CSV or .jsonl: prompt, or summary and panel 1, panel 2, ...; seed; given 1, ...",
+        help="A table of prompts, CSV or .jsonl: prompt, or summary and panel 1, panel 2, ...; seed; given 1, ...; "
+        "reference 1, ...",
     ),
 ]
 Weights = Annotated[
@@ -51,6 +52,10 @@ PanelTexts = Annotated[
 ]
 GivenPictures = Annotated[
     list[str] | None, typer.Option("--given", help="1=photo.png: a panel that exists already; repeatable.")
+]
+ReferenceImages = Annotated[
+    list[Path] | None,
+    typer.Option("--reference", help="An image that the model is shown beside the grid; repeatable."),
 ]
 
 
@@ -99,6 +104,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     panels: PanelTexts = None,
     prompts: Prompts = None,
     given: GivenPictures = None,
+    references: ReferenceImages = None,
     keep_given: Annotated[
         bool, typer.Option("--keep-given", help="Leave the given panels unchanged to the pixel.")
     ] = False,
@@ -128,6 +134,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
             [(lora, strength), *map(_with_strength, more or [])],
             asked,
             given={panel: Path(file) for panel, file in _by_panel("--given", "FILE", given or []).items()},
+            references=references or (),
             keep_given=keep_given,
             task=task,
             layout=layout,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iclora.evaluation.results import BASE
 from iclora.generation import Loras, strengths_of
@@ -13,12 +14,18 @@ from iclora.prompts import Prompt
 from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.text import grammar
-from training import conditions, lora_file
+from training import conditions, dataset, lora_file
+from training.conditions import Given
 from training.dataset import Data
 from training.generator import Adapter, GenerationRequest, Generator, open_generator
 from training.lora_file import Card
 from training.processes import Processes
 from training.sampling import SamplingSettings
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pipeline.records import TrainingSample
 
 
 def own_requests(prompts: Sequence[str | Prompt], run: Run) -> list[GenerationRequest]:
@@ -29,7 +36,7 @@ def own_requests(prompts: Sequence[str | Prompt], run: Run) -> list[GenerationRe
             panels than the others, or a picture that can't be read.
     """
     asked = [Prompt(one) if isinstance(one, str) else one for one in prompts]
-    requests = [GenerationRequest(one.caption(run.task), given=one.pictures) for one in asked]
+    requests = [GenerationRequest(one.caption(run.task), given=one.pictures, references=one.shown) for one in asked]
     for one, request in zip(asked, requests, strict=True):
         told = grammar.parse(request.prompt, run.task).panels
         if missing := [mark for mark, part in zip_longest(run.task.markers, told) if not part]:
@@ -85,6 +92,19 @@ def given_panels(candidates: Mapping[str, Generator]) -> tuple[int, ...]:
                 return tuple(number - 1 for number in numbers)
         if conditions.share_of(clean, "clean") == 1:
             return (0,)
+    return ()
+
+
+def shown_beside(sample: TrainingSample, candidates: Mapping[str, Generator]) -> tuple[Image.Image, ...]:
+    """The reference images with which a held-out grid is drawn, if a LoRA has always been shown some: the sample's own,
+    or the panels of it that the LoRA has learnt to be shown, the first where that may be any."""
+    for card in _cards(candidates).values():
+        if conditions.share_of(card.conditions, "reference") < 1:
+            continue
+        numbers = conditions.numbers_of(card.conditions[0], card.condition) or (1,)
+        given = Given(tuple(number - 1 for number in numbers), "reference")
+        shown = dataset.references_of(dataset.plain(sample, sample.layout), given)
+        return tuple(dataset.open_reference(one) for one in shown)
     return ()
 
 
