@@ -6,7 +6,8 @@ CHECKOUT is a clone of https://github.com/Comfy-Org/ComfyUI whose requirements a
 the folder that `--packages` names. Nothing of it is needed by the product.
 
 1. Its validation (`execution.validate_prompt`, what POST /prompt calls) takes the workflows of FLUX.1-dev, Z-Image,
-   Chroma, Kontext, Fill and FLUX.2 klein, for text alone and around given panels, on a machine that has the files they name.
+   Chroma, Kontext, Fill and FLUX.2 klein, for text alone and around given panels, on a machine that has the files they
+   name.
 2. Its loader (`comfy.lora`) maps every key of a LoRA on all layers that we train of FLUX.1-dev at full size, and its
    table of diffusers' names has those of the families whose blocks are like FLUX.1's.
 3. Its noise levels on a storyboard's canvas are those of `iclora generate`; without the node that sets them they are

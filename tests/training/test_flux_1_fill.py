@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pipelines
@@ -111,8 +112,14 @@ def test_given_panels_are_beside_a_canvas_that_is_noised_everywhere(pair: Pair, 
 
 
 def test_a_lora_of_three_steps_around_given_panels_loads_in_the_pipeline(
-    pair: Pair, make_job: Callable[..., Job]
+    pair: Pair, make_job: Callable[..., Job], grids: Path
 ) -> None:
-    settings: dict[str, Any] = {"model": pair.backend.model, "steps": 3, "learning_rate": 0.05, "conditional": 0.5}
-    file = pipelines.check_lora(pair, make_job(overrides=['base="flux-1-fill"'], **settings))
+    settings: dict[str, Any] = {
+        "model": pair.backend.model,
+        "steps": 3,
+        "learning_rate": 0.05,
+        "conditional": 0.5,
+        "data": grids / "train",
+    }
+    file = pipelines.check_lora(pair, make_job(overrides=['base="flux-1-fill"'], model=pair.backend.model, **settings))
     pipelines.check_script(pair, file, same_noise=False)

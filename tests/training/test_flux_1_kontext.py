@@ -71,10 +71,16 @@ def test_a_reference_is_encoded_at_the_size_that_the_pipeline_gives_it(
 
 
 def test_a_lora_of_three_steps_on_references_loads_in_the_pipeline(
-    pair: Pair, make_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, make_job: Callable[..., Job], grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flux_1_kontext.Kontext, "reference_size", Backend.reference_size)  # not of a megapixel
-    settings: dict[str, Any] = {"model": pair.backend.model, "steps": 3, "learning_rate": 0.05, "conditional": 0.5}
-    job = make_job(overrides=['base="flux-1-kontext"'], **settings)
+    settings: dict[str, Any] = {
+        "model": pair.backend.model,
+        "steps": 3,
+        "learning_rate": 0.05,
+        "conditional": 0.5,
+        "data": grids / "train",
+    }
+    job = make_job(overrides=['base="flux-1-kontext"'], model=pair.backend.model, **settings)
     file = pipelines.check_lora(pair, pipelines.with_references(job, tmp_path, [(64, 64), (80, 64)]))
     pipelines.check_script(pair, file)
