@@ -13,7 +13,7 @@ from iclora.prompts import Prompt
 from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.text import grammar
-from training import lora_file
+from training import conditions, lora_file
 from training.dataset import Data
 from training.generator import Adapter, Generator, open_generator
 from training.processes import Processes
@@ -61,7 +61,8 @@ def told_once(run: Run, data: Data) -> Data:
 def given_panels(candidates: Mapping[str, Generator]) -> tuple[int, ...]:
     """Panels, from 0, that a LoRA among the candidates has learnt to be given; none if each draws all."""
     cards = [one.card for one in candidates.values() if one.card and one.loras]
-    return next((tuple(panel - 1 for panel in card.condition) for card in cards if card.recipe["conditional"]), ())
+    clean = (card for card in cards if conditions.share_of(card.conditions, "clean"))
+    return next((tuple(panel - 1 for panel in card.condition) for card in clean), ())
 
 
 def open_candidates(

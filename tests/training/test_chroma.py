@@ -85,4 +85,4 @@ def test_a_lora_of_three_steps_loads_in_the_pipeline(pair: Pair, make_job: Calla
         "conditional": 0.5,
         "data": grids / "train",
     }
-    pipelines.check_lora(pair, make_job(overrides=['base="chroma"'], model=pair.backend.model, **settings))
+    pipelines.check_lora(pair, make_job(overrides=['base="chroma"'], **settings))

@@ -78,9 +78,9 @@ def test_a_lora_of_three_steps_on_references_loads_in_the_pipeline(
         "model": pair.backend.model,
         "steps": 3,
         "learning_rate": 0.05,
-        "conditional": 0.5,
+        "conditions": pipelines.BESIDE,
         "data": grids / "train",
     }
-    job = make_job(overrides=['base="flux-1-kontext"'], model=pair.backend.model, **settings)
-    file = pipelines.check_lora(pair, pipelines.with_references(job, tmp_path, [(64, 64), (80, 64)]))
+    job = make_job(overrides=['base="flux-1-kontext"'], **settings)
+    file = pipelines.check_lora(pair, pipelines.with_references(job, tmp_path, [(512, 512), (640, 512)]))
     pipelines.check_script(pair, file)

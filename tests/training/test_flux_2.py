@@ -105,11 +105,11 @@ def test_a_lora_of_three_steps_on_references_loads_in_the_pipeline(
         "model": pair.backend.model,
         "steps": 3,
         "learning_rate": 0.05,
-        "conditional": 0.5,
+        "conditions": pipelines.BESIDE,
         "data": grids / "train",
     }
-    job = make_job(overrides=['base="flux-2-klein"'], model=pair.backend.model, **settings)
-    pipelines.check_lora(pair, pipelines.with_references(job, tmp_path, [(64, 64), (80, 64)]))
+    job = make_job(overrides=['base="flux-2-klein"'], **settings)
+    pipelines.check_lora(pair, pipelines.with_references(job, tmp_path, [(512, 512), (640, 512)]))
 
 
 def test_a_lora_of_4b_does_not_fit_9b_and_the_error_says_so(tmp_path: Path) -> None:
