@@ -24,7 +24,6 @@ from training.evaluation import seams
 from training.generator import Adapter, GenerationRequest, Generator
 from training.handover import comfy
 from training.processes import Processes
-from training.sampling import SamplingSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -241,8 +240,8 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
     weights: BaseWeights = "auto",
     offload: bool = False,
     seeds: int | Iterable[int] = 0,
-    steps: int = 20,
-    guidance: float = 3.5,
+    steps: int | None = None,
+    guidance: float | None = None,
     retry: int = 0,
 ) -> Generation:
     """Sets up image sets for a LoRA, or for several together.
@@ -265,8 +264,8 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
         weights: how the base is held in memory: int8, nf4 and fp8 take less than bf16.
         offload: leaves the base in the computer's memory and sends it to the GPU block by block, which is slower.
         seeds: of the noise; each gives an image set for every prompt that has none of its own.
-        steps: from noise to image; at least 1.
-        guidance: how strongly the prompt pulls; from 0.
+        steps: from noise to image; at least 1. By default as many as the base's family is usually drawn with.
+        guidance: how strongly the prompt pulls; from 0. By default the family's usual one.
         retry: how often a malformed grid is drawn again at most. The k-th time its seed is larger by k times 1,000,003;
             of the grids drawn, the first with the fewest faults is kept.
 
@@ -279,9 +278,10 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
         raise BadInput(f"a malformed grid is drawn again 0 times or more, got --retry {retry}.")
     adapters = [Adapter(Path(file), strength) for file, strength in strengths_of(loras).items()]
     wanted = tasks.load(str(task)) if task is not None else None
-    sampled, canvas = SamplingSettings(steps, guidance), _layout(layout) if layout is not None else None
+    canvas = _layout(layout) if layout is not None else None
     device = Processes().device
-    generator = setup.open_generator(adapters, model, sampled, device, wanted, weights, layout=canvas, offload=offload)
+    generator = setup.open_generator(adapters, model, None, device, wanted, weights, layout=canvas, offload=offload)
+    generator = setup.sampled_with(generator, steps, guidance)
     common = (seeds,) if isinstance(seeds, int) else tuple(seeds)
     shared = GenerationRequest("", given=open_given(given or {}), references=open_references(references))
     requests = _requests(prompts, common, shared, wanted or _task_of(generator))
@@ -358,8 +358,8 @@ def generate(  # noqa: PLR0913  (one argument per option)
     weights: BaseWeights = "auto",
     offload: bool = False,
     seeds: int | Iterable[int] = 0,
-    steps: int = 20,
-    guidance: float = 3.5,
+    steps: int | None = None,
+    guidance: float | None = None,
     retry: int = 0,
 ) -> list[ImageSet]:
     """Draws an image set for every prompt and seed, with the models loaded once. Arguments and errors as for

@@ -53,6 +53,12 @@ PanelTexts = Annotated[
 GivenPictures = Annotated[
     list[str] | None, typer.Option("--given", help="1=photo.png: a panel that exists already; repeatable.")
 ]
+Steps = Annotated[
+    int | None, typer.Option("--steps", help="Steps from noise to image; by default as usual for the base's family.")
+]
+Guidance = Annotated[
+    float | None, typer.Option("--guidance", help="How strongly the prompt pulls; by default as usual for the family.")
+]
 ReferenceImages = Annotated[
     list[Path] | None,
     typer.Option("--reference", help="An image that the model is shown beside the grid; repeatable."),
@@ -120,8 +126,8 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     weights: Weights = "auto",
     offload: Offload = False,
     seed: Annotated[list[int] | None, typer.Option("--seed", help="One image set for each; repeatable.")] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Steps from noise to image.")] = 20,
-    guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt pulls.")] = 3.5,
+    steps: Steps = None,
+    guidance: Guidance = None,
     retry: Retry = 0,
     to: To = None,
 ) -> None:
@@ -217,8 +223,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
     model: Annotated[
         str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Steps from noise to image.")] = 20,
-    guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt pulls.")] = 3.5,
+    steps: Steps = None,
+    guidance: Guidance = None,
 ) -> None:
     """Compare LoRAs with their base on the same prompts and seeds: do panels follow their texts and keep together?"""
     with console.progress() as progress:

@@ -37,8 +37,7 @@ from pipeline.records import Layout
 from pipeline.task import Given
 from training import dataset
 from training import generate as drawing
-from training.generator import GenerationRequest, Generator
-from training.sampling import SamplingSettings
+from training.generator import GenerationRequest, Generator, sampled_with
 
 __all__ = ["BASE", "Drawn", "Evaluation", "Result", "evaluate"]
 
@@ -58,8 +57,8 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     judge: str | None = None,
     settings: Given = (),
     model: str | None = None,
-    steps: int = 20,
-    guidance: float = 3.5,
+    steps: int | None = None,
+    guidance: float | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Draws the same prompts with the base and with LoRAs, from the same noise, and measures the grids.
@@ -95,7 +94,8 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     data = told_once(run, dataset.read(run.dataset, run.task))
     comparison = _Comparison(run, data, own, seeds, given, instruments, judging)
     loras = choice.wanted(run, loras, checkpoints=checkpoints, choose=choose)
-    candidates = open_candidates(run, loras, strengths, model, SamplingSettings(steps, guidance))
+    candidates = open_candidates(run, loras, strengths, model)
+    candidates = {name: sampled_with(one, steps, guidance) for name, one in candidates.items()}
     evaluation = comparison.of(candidates, progress)
     if choose:
         evaluation = choice.keep(run, evaluation, candidates)

@@ -20,7 +20,6 @@ from training.dataset import Data
 from training.generator import Adapter, GenerationRequest, Generator, open_generator
 from training.lora_file import Card
 from training.processes import Processes
-from training.sampling import SamplingSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -125,9 +124,7 @@ def _cards(candidates: Mapping[str, Generator]) -> dict[str, Card]:
     return {name: one.card for name, one in candidates.items() if one.card and one.loras}
 
 
-def open_candidates(
-    run: Run, loras: Loras, strengths: Sequence[float], model: str | None, settings: SamplingSettings
-) -> dict[str, Generator]:
+def open_candidates(run: Run, loras: Loras, strengths: Sequence[float], model: str | None) -> dict[str, Generator]:
     """The base, then LoRAs by step and strength.
 
     Raises:
@@ -141,7 +138,7 @@ def open_candidates(
     device, opened = Processes().device, dict[str, Generator]()
     for one in wanted:
         task = None if lora_file.find_card(one.file) else run.task
-        opened[_name(one, wanted)] = open_generator([one], model, settings, device, task)
+        opened[_name(one, wanted)] = open_generator([one], model, None, device, task)
     first = next(iter(opened.values()))
     for name, generator in opened.items():
         if (generator.backend.model, generator.layout) != (first.backend.model, first.layout):
