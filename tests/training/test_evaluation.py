@@ -172,6 +172,14 @@ def test_where_nothing_is_different_a_p_value_is_as_rarely_small_as_it_says(prom
     assert np.mean(np.array(found) <= 0.5) == pytest.approx(0.5, abs=0.1)
 
 
+def test_a_share_of_which_none_was_found_may_still_be_above_nothing() -> None:
+    none = statistics.share(np.zeros((64, 2)))
+    assert none.low == none.value == 0 and none.high == pytest.approx(0.029, abs=1e-3)
+    some = statistics.share(np.repeat([[1.0, 0.0]], 10, axis=0))
+    assert (some.value, some.low, some.high) == pytest.approx((0.5, 0.299, 0.701), abs=1e-3)
+    assert statistics.share(np.ones((1, 8))) == Estimate(1.0)
+
+
 def test_the_same_values_give_the_same_digits() -> None:
     values = np.random.default_rng(3).uniform(size=(10, 2))
     assert Draws(10, 2).mean(values) == Draws(10, 2).mean(values)

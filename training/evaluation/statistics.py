@@ -172,6 +172,18 @@ def wilson(successes: int, of: int) -> tuple[float, float]:
     return max(0.0, low), min(1.0, high)
 
 
+def share(values_PS: Numbers) -> Estimate:
+    """The share of ones with its interval, which is not 0 to 0 where none was found.
+
+    Args:
+        values_PS: 0 or 1 for each prompt and seed.
+    """
+    value, of = float(values_PS.mean()), values_PS.size
+    if len(values_PS) == 1:
+        return Estimate(value)
+    return Estimate(value, *wilson(int(values_PS.sum()), of), math.sqrt(value * (1 - value) / of))
+
+
 def sign_test(wins: int, losses: int) -> float:
     """The two-sided p-value of pairs in which neither side is better (exact; McNemar's test of the same counts)."""
     of = wins + losses
