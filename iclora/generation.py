@@ -153,7 +153,7 @@ class Generation:
 
     def _workflow(self, request: GenerationRequest) -> dict[str, Any] | None:
         made = self.generator
-        if comfy.obstacle(made.backend) or (request.given and made.given_as == "clean"):
+        if comfy.obstacle(made.backend) or (request.given and not comfy.draws_around(made.backend, made.given_as)):
             return None
         drawing = comfy.Drawing(
             name=KEY,

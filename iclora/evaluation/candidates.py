@@ -13,12 +13,12 @@ from iclora.prompts import Prompt
 from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.text import grammar
-from training import lora_file
+from training import conditions, lora_file
 from training.dataset import Data
 from training.generator import Adapter, GenerationRequest, Generator, open_generator
 from training.lora_file import Card
 from training.processes import Processes
-from training.sampling import SamplingSettings
+from training.sampling import GivenAs, SamplingSettings
 
 
 def own_requests(prompts: Sequence[str | Prompt], run: Run) -> list[GenerationRequest]:
@@ -76,19 +76,22 @@ def told_once(run: Run, data: Data) -> Data:
 
 
 def given_panels(candidates: Mapping[str, Generator]) -> tuple[int, ...]:
-    """Panels, from 0, that a LoRA among the candidates has learnt to be given; the first where it has learnt any, none
-    if each LoRA draws all."""
+    """Panels, from 0, that a LoRA among the candidates has learnt to be given without noise; the first where it has
+    always been given some, none if each LoRA draws all."""
     for card in _cards(candidates).values():
-        if card.recipe["conditional"] and card.condition:
-            return tuple(panel - 1 for panel in card.condition)
-        if card.recipe["conditional"] == 1:
+        clean = [one for one in card.conditions if one.seen == "clean"]
+        for one in clean:
+            if numbers := conditions.numbers_of(one, card.condition):
+                return tuple(number - 1 for number in numbers)
+        if conditions.share_of(clean, "clean") == 1:
             return (0,)
     return ()
 
 
 def around_nothing(candidates: Mapping[str, Generator], given: Sequence[int]) -> str:
     """That a LoRA draws here without the given panels that it has learnt to have, as a sentence; empty if none does."""
-    learnt = [name for name, card in _cards(candidates).items() if card.recipe["conditional"] == 1]
+    cards = _cards(candidates)
+    learnt = [name for name, card in cards.items() if conditions.share_of(card.conditions, "clean") == 1]
     if given or not learnt:
         return ""
     return (
@@ -126,7 +129,8 @@ def open_candidates(
                 f"{name} draws on {_on(generator)} and {next(iter(opened))} on {_on(first)}; compare LoRAs of one base "
                 "and canvas."
             )
-    return {BASE: replace(first, loras=(), given_as="noised"), **opened}
+    seen: GivenAs = "clean" if first.backend.READS_GIVEN else "noised"
+    return {BASE: replace(first, loras=(), given_as=seen), **opened}
 
 
 def weights_of(candidates: Mapping[str, Generator]) -> dict[str, str]:
