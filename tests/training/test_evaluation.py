@@ -155,7 +155,7 @@ def test_a_paired_difference_is_found_where_both_vary_more_than_they_differ() ->
 
 @pytest.mark.parametrize(("prompts", "least"), [(2, 1 / 2), (5, 1 / 16), (6, 1 / 32), (13, 1 / 4096), (40, 1e-4)])
 def test_few_prompts_can_t_be_significant_however_far_apart_the_scores_are(prompts: int, least: float) -> None:
-    """A bootstrap says p = 0.001 of two prompts already."""
+    """The bootstrap says p = 0.001 of two prompts already."""
     ones = np.ones((prompts, 2))
     assert statistics.randomisation_test((ones, ones), (0 * ones, 0 * ones)) == pytest.approx(least)
     assert statistics.least_p(prompts) == pytest.approx(least)

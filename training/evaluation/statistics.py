@@ -2,7 +2,7 @@
 
 Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), percentile intervals. Candidates are compared on the
 same draws, so that the difference is paired. Whether it could be chance, a randomisation test says, which holds for any
-number of prompts, where a bootstrap of few of them finds almost everything significant.
+number of prompts, where a bootstrap of a few of them finds too much significant (LOG.md).
 """
 
 from __future__ import annotations
