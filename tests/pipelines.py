@@ -94,6 +94,10 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 # ---- a LoRA in both
 
 
+BESIDE = [{"seen": "reference", "share": 0.5}]
+"""Conditions under which half of the grids are shown their reference images."""
+
+
 def with_references(job: Job, folder: Path, sizes: Sequence[tuple[int, int]]) -> Job:
     """The training with a reference image beside every grid, the sizes in turn."""
     found = []

@@ -127,6 +127,8 @@ class Family:
     """Licence of the model's weights, by the hub's name for it; a LoRA trained on them is bound by it."""
     token: int = 16
     """Sides in pixels of the square that one token of the transformer covers: VAE stride times patch size."""
+    shift: float | None = None
+    """Factor by which noise levels are shifted in training, where the best trainers don't take that of sampling."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the recipe whose default differs for this family."""
     architecture: str = ""

@@ -18,6 +18,7 @@ FAMILY = Family(
         encoder_type="krea2",
         vae="qwen_image_vae.safetensors",
         latent="EmptyLatentImage",
+        others={"krea/Krea-2-Turbo": {"model": "krea2_turbo_fp8_scaled.safetensors"}},
     ),
     trainers={
         "ai_toolkit": {"arch": "krea2", "quantize_te": True},

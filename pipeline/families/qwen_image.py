@@ -16,6 +16,7 @@ FAMILY = Family(
         encoders=("qwen_2.5_vl_7b_fp8_scaled.safetensors",),
         encoder_type="qwen_image",
         vae="qwen_image_vae.safetensors",
+        others={"Qwen/Qwen-Image": {"model": "qwen_image_fp8_e4m3fn.safetensors"}},
     ),
     trainers={
         "ai_toolkit": {"arch": "qwen_image", "quantize_te": True},

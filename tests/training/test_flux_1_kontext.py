@@ -74,7 +74,12 @@ def test_a_lora_of_three_steps_on_references_loads_in_the_pipeline(
     pair: Pair, make_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flux_1_kontext.Kontext, "reference_size", Backend.reference_size)  # not of a megapixel
-    settings: dict[str, Any] = {"model": pair.backend.model, "steps": 3, "learning_rate": 0.05, "conditional": 0.5}
+    settings: dict[str, Any] = {
+        "model": pair.backend.model,
+        "steps": 3,
+        "learning_rate": 0.05,
+        "conditions": pipelines.BESIDE,
+    }
     job = make_job(overrides=['base="flux-1-kontext"'], **settings)
-    file = pipelines.check_lora(pair, pipelines.with_references(job, tmp_path, [(64, 64), (80, 64)]))
+    file = pipelines.check_lora(pair, pipelines.with_references(job, tmp_path, [(512, 512), (640, 512)]))
     pipelines.check_script(pair, file)

@@ -101,9 +101,14 @@ def test_a_distilled_model_is_not_guided(tmp_path: Path) -> None:
 def test_a_lora_of_three_steps_on_references_loads_in_the_pipeline(
     pair: Pair, make_job: Callable[..., Job], tmp_path: Path
 ) -> None:
-    settings: dict[str, Any] = {"model": pair.backend.model, "steps": 3, "learning_rate": 0.05, "conditional": 0.5}
+    settings: dict[str, Any] = {
+        "model": pair.backend.model,
+        "steps": 3,
+        "learning_rate": 0.05,
+        "conditions": pipelines.BESIDE,
+    }
     job = make_job(overrides=['base="flux-2-klein"'], **settings)
-    pipelines.check_lora(pair, pipelines.with_references(job, tmp_path, [(64, 64), (80, 64)]))
+    pipelines.check_lora(pair, pipelines.with_references(job, tmp_path, [(512, 512), (640, 512)]))
 
 
 def test_a_lora_of_4b_does_not_fit_9b_and_the_error_says_so(tmp_path: Path) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from collections.abc import Callable
 from dataclasses import fields
 
 import pytest
+import torch
 from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import calculate_dimensions
 from torch import nn
 
 from pipeline import families, plugins, task
-from training import backends
+from training import backends, planning
 from training.backends.base import Backend
 from training.handover import comfy
 from training.handover.comfy import Drawing
 from training.handover.script import obstacle, script
-from training.job import find_backend
+from training.job import Job, find_backend
 
 QWEN, EDIT = "Qwen/Qwen-Image-2512", "Qwen/Qwen-Image-Edit-2511"
 RAW, TURBO = "krea/Krea-2-Raw", "krea/Krea-2-Turbo"
@@ -146,6 +148,23 @@ def test_licence_and_limit_of_known_models_need_no_file() -> None:
         assert task.load("storyboard", [f"base={backend.BASE}"]).base == backend.BASE
 
 
+@pytest.mark.parametrize(
+    ("model", "base", "vae"), [(QWEN, 38.05, 5.1), (EDIT, 38.05, 5.1), (RAW, 23.88, 5.1), (LARGE, 15.01, 2.3)]
+)
+def test_a_published_model_is_planned_by_its_name_alone(
+    model: str, base: float, vae: float, make_job: Callable[..., Job]
+) -> None:
+    """On a machine with none of its files and no network; the base and, at 32 bits, the VAE in GiB."""
+    settings = {"model": model, "scales": [1.0], "smallest_panel": 256, "base_weights": "bf16"}
+    sides = ["layout.panel_width=1024", "layout.panel_height=512"]
+    job = make_job(overrides=[f'base="{published(model).BASE}"', *sides], **settings)
+    plan = planning.make(job, torch.device("cpu"))
+    assert list(plan.tokens.values()) == [6144] and not plan.counted
+    assert plan.memory["base"] / 2**30 == pytest.approx(base, abs=0.01)
+    assert plan.memory["VAE"] / 2**30 == pytest.approx(vae, abs=0.5)
+    assert job.config.guidance == job.backend.family.recipe.get("guidance", 3.5)
+
+
 # ---- noise levels
 
 
@@ -184,7 +203,9 @@ def test_the_ends_of_the_shift_are_at_256_and_4096_tokens_whatever_the_config_co
 
 @pytest.mark.parametrize("size", [(512, 512), (1024, 768), (300, 900), (4000, 1000), (64, 64)])
 def test_reference_images_have_the_size_of_the_pipelines(size: tuple[int, int]) -> None:
-    assert published(EDIT).reference_size(size) == calculate_dimensions(1024 * 1024, size[0] / size[1])
+    backend = published(EDIT)
+    assert backend.reference_size(size) == calculate_dimensions(1024 * 1024, size[0] / size[1])
+    assert backend.reference_size(size, 0.5) == calculate_dimensions(512 * 512, size[0] / size[1])
 
 
 def test_a_reference_image_of_any_shape_keeps_at_least_a_token() -> None:
@@ -225,7 +246,7 @@ def test_a_script_guides_the_pipeline_in_its_own_words(model: str, guided: str) 
     [
         (QWEN, "EmptySD3LatentImage", "qwen_image_2512_fp8_e4m3fn.safetensors", 4.0),
         (RAW, "EmptyLatentImage", "krea2_raw_bf16.safetensors", 5.0),
-        (TURBO, "EmptyLatentImage", "Krea-2-Turbo.safetensors", 1.0),
+        (TURBO, "EmptyLatentImage", "krea2_turbo_fp8_scaled.safetensors", 1.0),
     ],
 )
 def test_a_workflow_loads_the_familys_files(model: str, node: str, files: str, cfg: float) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import pipelines
 import pytest
 import tiny_newer
 import torch
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline import plugins
-from pipeline.records import Layout, Reference
+from pipeline.records import Layout
 from training import backends, dataset, generate, loop, lora, lora_file, planning, sampling
 from training.backends.base import Backend, Encoded, Prompts, pack, unpack
 from training.backends.krea_2 import make
@@ -297,18 +298,15 @@ def test_a_lora_of_three_steps_draws_in_the_pipeline_as_here(family: Family, tmp
 def test_a_training_ends_with_a_lora_that_generates_images(
     name: str, make_job: Make, tmp_path: Path, small_references: None
 ) -> None:
-    """On held-out grids, with samples; the first grids have reference images where the family takes any."""
+    """With samples from held-out grids, and with reference images where the family takes any."""
     model = str(getattr(tiny_newer, name)(tmp_path / "model"))
     base = plugins.load(backends, name).make(model).BASE
-    settings = {"model": model, "steps": 2, "samples": 1, "sample_steps": 2, "learning_rate": 0.01}
+    settings: dict[str, Any] = {"model": model, "steps": 2, "samples": 1, "sample_steps": 2, "learning_rate": 0.01}
     job = make_job(overrides=[f'base="{base}"'], **settings)
     if most := job.backend.REFERENCES:
-        found = [tmp_path / f"{number}.png" for number in range(most)]
-        for number, path in enumerate(found):
-            picture((64 + 32 * number, 64)).save(path)
-        own = tuple(Reference(path.stem, str(path)) for path in found)
-        grids = [replace(one, references=own[: number % 3]) for number, one in enumerate(job.data.train)]
-        job = replace(job, data=dataset.Data(tuple(grids), job.data.held_out))
+        shown = [{"seen": "reference", "share": 0.7}]
+        job = make_job("beside", overrides=[f'base="{base}"'], **settings, conditions=shown)
+        job = pipelines.with_references(job, tmp_path, [(64, 64), (96, 64)])
     plan, file = planning.make(job, CPU), loop.train(job, Processes(), lambda *_: None).file
     assert plan.layers and bool(plan.references) == bool(most)
     generator = open_generator([Adapter(file)], model, SamplingSettings(2, 2.0), CPU)

@@ -180,13 +180,20 @@ class Backend(ModelFiles, ABC):
         pixels: Tensor = (decoded.float() / 2 + 0.5).clamp(0, 1).cpu()
         return pixels
 
-    def reference_size(self, size: tuple[int, int]) -> tuple[int, int]:
+    def reference_size(self, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
         """Width and height at which a reference image of this size is encoded.
 
         It keeps its shape, is never enlarged by more than the rounding to whole tokens, and stays within
         REFERENCE_PIXELS.
+
+        Args:
+            scale: of the canvas that is drawn; reference images are scaled with it.
         """
-        scale = min(1.0, math.sqrt(self.REFERENCE_PIXELS / math.prod(size)))
+        scale *= min(1.0, math.sqrt(self.REFERENCE_PIXELS / math.prod(size)))
+        return self.whole_tokens(size, scale)
+
+    def whole_tokens(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
+        """A size times a factor, rounded down to whole tokens, of which there is at least one in each direction."""
         width, height = (max(1, int(side * scale / self.token)) * self.token for side in size)
         return width, height
 
@@ -280,8 +287,9 @@ class Backend(ModelFiles, ABC):
     # ---- noise levels
 
     def shift(self, tokens: int) -> float:
-        """The factor by which noise levels are shifted towards noise on a canvas of so many tokens."""
-        return shift_factor(self.config("scheduler"), tokens)
+        """The factor by which training shifts noise levels towards noise on a canvas of so many tokens: the family's,
+        or else that of sampling."""
+        return self.family.shift or shift_factor(self.config("scheduler"), tokens)
 
     def draw_sigma(self, tokens: int, generator: torch.Generator) -> Tensor:
         """One noise level to train at; a scalar tensor on the CPU."""

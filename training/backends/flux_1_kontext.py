@@ -21,13 +21,13 @@ class Kontext(Flux1):
         )
     }
 
-    def reference_size(self, size: tuple[int, int]) -> tuple[int, int]:
+    def reference_size(self, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
         """The one of the resolutions that Kontext was trained on whose shape is nearest; all have about a megapixel."""
         from diffusers.pipelines.flux.pipeline_flux_kontext import PREFERRED_KONTEXT_RESOLUTIONS
 
         shape = size[0] / size[1]
         _, width, height = min((abs(shape - w / h), w, h) for w, h in PREFERRED_KONTEXT_RESOLUTIONS)
-        return width, height
+        return self.whole_tokens((width, height), scale)
 
 
 def make(model: str | None, revision: str | None = None) -> Kontext:

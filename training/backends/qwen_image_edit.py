@@ -48,9 +48,9 @@ class QwenImageEdit(QwenImages):
     def text_parts(self) -> tuple[str, ...]:
         return (*super().text_parts, "processor")
 
-    def reference_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """As in the pipeline: the area that it encodes every reference image at, small ones too."""
-        return _of_area(self.REFERENCE_PIXELS, size)
+    def reference_size(self, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
+        """As in the pipeline: the area at which it encodes every reference image, small ones too."""
+        return _of_area(self.REFERENCE_PIXELS * scale**2, size)
 
     @torch.inference_mode()
     def encode_text(
@@ -72,7 +72,7 @@ class QwenImageEdit(QwenImages):
         return self._read(encoders["text_encoder"], read)
 
 
-def _of_area(pixels: int, size: tuple[int, int]) -> tuple[int, int]:
+def _of_area(pixels: float, size: tuple[int, int]) -> tuple[int, int]:
     """Width and height of about this area in a picture's shape (pipeline_qwenimage_edit_plus.py,
     calculate_dimensions)."""
     ratio = size[0] / size[1]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.backends.base import Backend
+from training.conditions import SEEN, which
 from training.evaluation.statistics import Estimate
 from training.handover.comfy import Drawing
 from training.handover.gallery import Sample
@@ -147,10 +148,8 @@ def _use(card: Card, backend: Backend, contents: Contents) -> Iterator[str]:
             "models/vae; files of other names are chosen in the nodes."
         )
         yield ""
-    share = card.recipe["conditional"]
-    if share:
-        which = f"panel {', '.join(map(str, card.condition))}" if card.condition else "any of the panels"
-        yield from (f"In {share:.0%} of its training {which} was given, without noise.", "")
+    for one in card.conditions:
+        yield from (f"Given in {one.share:.0%} of its training: {which(one, card.condition)}, {SEEN[one.seen]}.", "")
     if bases := [number for number, sample in enumerate(contents.gallery, 1) if sample.base]:
         yield from ("| with the LoRA | the base alone, from the same noise |", "| --- | --- |")
         for number in bases:

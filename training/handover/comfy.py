@@ -14,7 +14,6 @@ from typing import Any
 from pipeline.families.base import ComfyUI
 from pipeline.records import Layout
 from training.backends.base import Backend, NoiseShift
-from training.config import MINIATURE
 from training.sampling import GivenAs
 
 Link = list[Any]
@@ -48,7 +47,7 @@ class Drawing:
 
 def obstacle(backend: Backend) -> str:
     """Why there can be no workflow for a base, as half a sentence; empty if there can be one."""
-    if backend.folder == MINIATURE:
+    if backend.is_miniature:
         return "ComfyUI can't load the miniature"
     if backend.family.comfyui is None:
         return f"ComfyUI's files for {backend.BASE} are not known here"

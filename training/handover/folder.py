@@ -13,7 +13,7 @@ import torch
 from pipeline import families, files
 from pipeline.errors import BadInput
 from pipeline.families.base import Recipe
-from training import lora_file
+from training import conditions, lora_file
 from training.backends.base import Backend
 from training.config import Dtype
 from training.generator import base_of
@@ -91,7 +91,8 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
     lora_file.write(folder / name, weights, 1.0, card, thumbnail=thumbnail, dtype=DTYPES[options.dtype])
     _clear(folder, card)
     workflows, remarks = _workflows(folder, backend, card, drawing, options)
-    why_no_script = obstacle(backend) or ("" if card.recipe["conditional"] < 1 else around_given(backend))
+    draws_text = conditions.joint_share(card.conditions) > 0
+    why_no_script = obstacle(backend) or ("" if draws_text else around_given(backend))
     if not why_no_script:
         revision = card.commit if backend.folder is None else None
         files.write(folder / SCRIPT, script(backend, revision, drawing, SCRIPT))
@@ -124,11 +125,11 @@ def _workflows(
     if why := comfy.obstacle(backend):
         return {}, [f"There is no ComfyUI workflow: {why}."]
     found, remarks = dict[str, str](), list[str]()
-    share, (text_alone, around_given) = card.recipe["conditional"], _workflow_names(card)
-    if share < 1:
+    text_alone, around_given = _workflow_names(card)
+    if conditions.joint_share(card.conditions):
         found[text_alone] = "for text alone"
         _write_json(folder / text_alone, comfy.workflow(backend, drawing))
-    if share and not comfy.draws_around(backend, "clean"):
+    if conditions.share_of(card.conditions, "clean") and not comfy.draws_around(backend, "clean"):
         remarks.append(
             f"There is no ComfyUI workflow for given panels: {comfy.CLEAN}; draw with 'iclora generate' and --given."
         )
