@@ -83,7 +83,7 @@ def test_a_name_has_hyphens_and_dots_where_the_file_has_underscores() -> None:
 
 
 def test_a_misspelt_name_is_reported_in_one_sentence_with_a_suggestion() -> None:
-    with pytest.raises(BadInput, match=r"no base model named 'flux1', did you mean 'flux-1'\? \(known: auraflow, .*\)"):
+    with pytest.raises(BadInput, match=r"no base model named 'flux1', did you mean 'flux-1'\? \(known: anima, .*\)"):
         families.load("flux1")
 
 
