@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from iclora import against, merging, offline
 from pipeline import plugins
 from pipeline.cache import key_of
+from pipeline.captioning import contract
 from pipeline.captioning.jpegs import Ready
 from pipeline.consistency import teaching
 from pipeline.consistency.scorers.base import kind_of
@@ -73,7 +74,7 @@ def _compose(run: Run) -> Work:
 def _ready(run: Run) -> Ready | None:
     """Keeps panels as the run's captioner sends them, if it does."""
     try:
-        form = getattr(run.captioner, "sends", None)
+        form = contract.form_of(run.captioner)
     except ToolkitError:  # composing needs no captioner; what is wrong with it, `caption` says
         return None
     return Ready(run.store.cache, form) if form else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from pathlib import Path
 
 from pipeline import files
 from pipeline.dataset import checksums
+from pipeline.errors import BadInput
 
 
 def pack(folder: Path, archive: Path, name: str) -> Path:
@@ -18,14 +20,22 @@ def pack(folder: Path, archive: Path, name: str) -> Path:
 
     Args:
         name: of the folder that the archive unpacks to.
+
+    Raises:
+        BadInput: the data set was written anew meanwhile; an earlier archive stays.
     """
-    names = sorted(checksums.read(folder))
-    sums = checksums.listing({file: files.digest(folder / file) for file in names}).encode()
+    listed, hashes = checksums.read(folder), dict[str, str]()
     with files.replacing(archive) as part, tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
-        for file in names:
+        for file in sorted(listed):
             with files.open_regular(folder / file) as content:
-                tar.addfile(_entry(f"{name}/{file}", (folder / file).stat().st_size), content)
+                hashes[file] = hashlib.file_digest(content, "sha256").hexdigest()
+                size = content.tell()
+                content.seek(0)
+                tar.addfile(_entry(f"{name}/{file}", size), content)
+        sums = checksums.listing(hashes).encode()
         tar.addfile(_entry(f"{name}/{checksums.FILE}", len(sums)), io.BytesIO(sums))
+        if checksums.read(folder) != listed:
+            raise BadInput(f"the data set in {folder} was written anew while it was being packed; type the same again.")
     return archive
 
 
