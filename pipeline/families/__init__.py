@@ -61,8 +61,11 @@ def faults(family: Family) -> list[str]:
     except ValidationError as error:
         found.append(f"recipe must have keys and values of Recipe: {plugins.faults_of(error, Recipe)}")
     known = plugins.names(plugins.EXPORTERS)
-    if foreign := sorted(set(family.trainers) - set(known)):
+    with_references = family.references.trainers if family.references else {}
+    if foreign := sorted({*family.trainers, *with_references} - set(known)):
         found.append(f"trainers must be named as exporters are ({', '.join(known)}), got {', '.join(foreign)}")
+    if family.references and family.references.template.count("{text}") != 1:
+        found.append(f"the template of its references must have {{text}} once, got '{family.references.template}'")
     return found
 
 
