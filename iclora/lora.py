@@ -11,6 +11,7 @@ from iclora.settings import PLUG_INS, Settings
 from pipeline import plugins
 from pipeline.cache import Cache, shared_folder
 from pipeline.consistency.scorers.base import Scorer
+from pipeline.dataset import uses
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.progress import Progress, silent
 from pipeline.task import Given
@@ -105,7 +106,7 @@ def open_training(
     else:
         asked = Settings(task=str(task), sources=(str(data),)).changed(settings=settings)
         folder, home, drawn = Path(data), Path(into), False
-    loaded = asked.load_task()
+    loaded = uses.as_trained(asked.load_task())
     wanted = config.load(loaded, miniature=drawn)
     read, grid_scorer = dataset.read(folder, loaded), None
     if wanted.evaluate_every is not None:

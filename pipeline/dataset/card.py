@@ -177,7 +177,8 @@ def write_trainers(configs: Sequence[Config]) -> str:
         "",
     ]
     for config in configs:
-        lines += [f"## {config.trainer}", "", ", ".join(f"`{file}`" for file in config.files), ""]
+        lines += [f"## {config.trainer}", ""]
+        lines += [", ".join(f"`{file}`" for file in config.files), ""] if config.files else []
         lines += ["```sh", config.command, "```", ""] if config.command else []
         lines += [*(f"- {note}" for note in config.notes), ""] if config.notes else []
     return "\n".join(lines)

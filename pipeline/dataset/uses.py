@@ -141,7 +141,8 @@ class _Known:
         self, people: frozenset[str], ties: Sequence[frozenset[int]], target: int | None = None
     ) -> tuple[int, ...]:
         """The panels that show some of these people or ties. Each shows as many people as it can of those that the ones
-        before it don't; then what has more ties, comes before the target, and is nearer to it goes first."""
+        before it don't; then what shows fewer others, has more ties, comes before the target, and is nearer to it goes
+        first."""
         tied = [sum(panel in tie for tie in ties) for panel in range(len(self.people))]
         left = [panel for panel, shown in enumerate(self.people) if panel != target and (shown & people or tied[panel])]
         chosen: list[int] = []
@@ -151,7 +152,8 @@ class _Known:
 
             def rank(panel: int, missing: frozenset[str] = missing, place: int = place) -> tuple[int, ...]:
                 shown = self.people[panel]
-                return len(shown & missing), len(shown & people), tied[panel], panel < place, -abs(panel - place)
+                alike = (len(shown & missing), len(shown & people), -len(shown - people), tied[panel])
+                return *alike, panel < place, -abs(panel - place)
 
             chosen.append(max(left, key=rank))
             left.remove(chosen[-1])

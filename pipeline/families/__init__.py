@@ -53,6 +53,15 @@ def usable() -> Iterator[tuple[str, Family]]:
             yield _name(plugin.name), family
 
 
+def bare(text: str) -> str:
+    """The caption of a panel without what the template of a family has put around it."""
+    for _, family in usable():
+        start, _, end = (family.references.template if family.references else "").partition("{text}")
+        if (start or end) and text.startswith(start) and text.endswith(end):
+            return text[len(start) : len(text) - len(end)]
+    return text
+
+
 def faults(family: Family) -> list[str]:
     """What of a family nothing knows: keys and values of its recipe, and names of trainers. Imports no exporter."""
     found = []
