@@ -238,10 +238,13 @@ def remarks(run: Run, last: StageResult) -> None:
         line(f"Grids had been changed by hand and are drawn again as the sources have them; copies are in {kept}.")
 
 
-def packed(archive: Path, run: Run) -> None:
-    """An archive, and what to type where it arrives."""
-    name = command([run.task.name])
-    line(f"{archive} ({archive.stat().st_size / 1e6:,.0f} MB); on the other machine type")
+def packed(archive: Path, run: Run, service: str | None = None) -> None:
+    """An archive, and what to type where it arrives, if it is not for a service that trains."""
+    name, size = command([run.task.name]), f"{archive.stat().st_size / 1e6:,.0f} MB"
+    if service:
+        line(f"{archive} ({size}), to be uploaded to {service}")
+        return
+    line(f"{archive} ({size}); on the other machine type")
     line(f"  {command(['tar', 'xf', archive.name])} && cd {name} && sha256sum -c --quiet SHA256SUMS && cat TRAINERS.md")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 
 from iclora.testing import material
 from pipeline import exporters, plugins, task
-from pipeline.dataset import checksums, parquet, portable, split, uses
+from pipeline.dataset import archive, checksums, parquet, portable, split, uses
 from pipeline.dataset.samples import Dataset
 from pipeline.errors import BadInput
 from pipeline.exporters import imagefolder
@@ -325,3 +326,44 @@ def test_a_listing_that_names_references_is_read_with_them(tmp_path: Path, draw,
 
 def test_both_sides_share_nothing(panels: Path) -> None:
     split.check(panels)
+
+
+# ---- services
+
+
+@pytest.mark.parametrize(
+    ("service", "use", "names"),
+    [
+        ("civitai", "panels", ["main/0001-2.png", "main/0001-2.txt", "control_1/0001-2.png"]),
+        ("fal", "panels", ["0001-2_start.png", "0001-2_end.png", "0001-2.txt"]),
+    ],
+)
+def test_a_service_gets_targets_and_references_by_the_names_that_it_knows(
+    service: str, use: str, names: list[str], panels: Path, tmp_path: Path, gather
+) -> None:
+    data = portable.read(panels, task.load(str(panels / "iclora.toml")))
+    packed = archive.pack_for(service, data, panels, tmp_path / "a.zip")
+    assert packed.read_bytes() == archive.pack_for(service, data, panels, tmp_path / "b.zip").read_bytes()
+    with zipfile.ZipFile(packed) as inside:
+        assert inside.namelist()[:3] == names and len(inside.namelist()) == 3 * len(data.train)
+        sources = {name: inside.read(name) for name in names}
+    assert sources[names[0 if service == "civitai" else 1]] == (panels / "train/0001-2.png").read_bytes()
+    assert sources[names[2 if service == "civitai" else 0]] == (panels / "control_1/0001-2.png").read_bytes()
+    if service == "civitai":
+        assert len(list(sets(gather(packed)[0]))) == len(data.train)
+
+
+def test_a_service_that_takes_one_reference_refuses_more(tmp_path: Path) -> None:
+    data = material.dataset(tmp_path, [*PLAIN, "export.use=sheets", "export.references=2", "condition=[1,3]"])
+    with pytest.raises(BadInput, match=r"fal takes one reference image, and this data set has up to 2"):
+        archive.pack_for("fal", data, tmp_path, tmp_path / "a.zip")
+    with pytest.raises(BadInput, match=r"nothing is known of 'fall', did you mean 'fal'\?"):
+        archive.pack_for("fall", data, tmp_path, tmp_path / "a.zip")
+
+
+def test_grids_for_a_service_are_pictures_with_captions(tmp_path: Path) -> None:
+    data = material.dataset(tmp_path, [])
+    (tmp_path / "set").mkdir()
+    imagefolder.write(data, tmp_path / "set")
+    with zipfile.ZipFile(archive.pack_for("civitai", data, tmp_path / "set", tmp_path / "a.zip")) as packed:
+        assert packed.namelist()[:2] == ["0001.png", "0001.txt"]
