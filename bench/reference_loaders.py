@@ -86,14 +86,16 @@ def diffusers(checkout: Path, data: Dataset) -> str:
         path, *arguments = loaders.script(folder / "diffusers.sh")
         example = loaders.module(checkout / path, f"example_{data.task.export.use}_{count}")
         example.args = options = example.parse_args(arguments)
-        made = example.DreamBoothDataset(
-            instance_data_root=None,
-            instance_prompt=options.instance_prompt,
-            class_prompt=None,
-            size=options.resolution,
-            buckets=example.parse_buckets_string(options.aspect_ratio_buckets),
-            **({"args": options} if "args" in example.DreamBoothDataset.__init__.__code__.co_varnames else {}),
-        )
+        taken = example.DreamBoothDataset.__init__.__code__.co_varnames
+        asked = {
+            "instance_data_root": None,
+            "instance_prompt": options.instance_prompt,
+            "class_prompt": None,
+            "size": options.resolution,
+            "buckets": example.parse_buckets_string(options.aspect_ratio_buckets),
+            "args": options,
+        }
+        made = example.DreamBoothDataset(**{name: value for name, value in asked.items() if name in taken})
         loaders.same(list(made.custom_instance_prompts), [one.text for one in data.train], f"captions for {base}")
         table = datasets.load_dataset(str(data.home), split="train")
         firsts = [colours(data.home / one.references[0]) for one in data.train]
