@@ -5,9 +5,11 @@
 CHECKOUT is a clone of https://github.com/Comfy-Org/ComfyUI whose requirements are installed where this runs, or lie in
 the folder that `--packages` names. Nothing of it is needed by the product.
 
-1. Its validation (`execution.validate_prompt`, what POST /prompt calls) takes the workflows of FLUX.1-dev and Z-Image,
-   for text alone and around given panels, on a machine that has the files they name.
-2. Its loader (`comfy.lora`) maps every key of a LoRA on all layers that we train of FLUX.1-dev at full size.
+1. Its validation (`execution.validate_prompt`, what POST /prompt calls) takes the workflows of FLUX.1-dev, Z-Image,
+   Chroma, Kontext, Fill and FLUX.2 klein, for text alone and around given panels, on a machine that has the files they
+   name.
+2. Its loader (`comfy.lora`) maps every key of a LoRA on all layers that we train of FLUX.1-dev at full size, and its
+   table of diffusers' names has those of the families whose blocks are like FLUX.1's.
 3. Its noise levels on a storyboard's canvas are those of `iclora generate`; without the node that sets them they are
    not.
 4. Its nodes, sampler and LoRA loader draw the workflows with the miniature's weights, from our noise, as `iclora
@@ -54,6 +56,8 @@ SHIFT_TOLERANCE = 1e-3  # ComfyUI rounds noise levels to a table of ten thousand
 PICTURE_TOLERANCE = 4  # of 255, at any pixel, for the same reason
 CANVAS = (1024, 1536)
 RANK, STRENGTH = 4, 0.1
+ALIKE = ("flux-1-kontext", "flux-1-fill", "chroma", "flux-2-klein")
+"""Families whose LoRAs ComfyUI maps by the same table as FLUX.1's."""
 LOADED = {"UNETLoader", "VAELoader", "CLIPLoader", "DualCLIPLoader", "CLIPTextEncode"}
 """Nodes whose work the miniature does."""
 PROMPT = (
@@ -108,7 +112,7 @@ def _validated(home: Path) -> list[str]:
         (home / folder).mkdir()
         folder_paths.add_model_folder_path(folder, str(home / folder), is_default=True)
     folder_paths.set_input_directory(str(home))
-    for base in ("flux-1", "z-image"):
+    for base in ("flux-1", "z-image", *ALIKE):
         backend = find_backend(base, None, None)
         files = backend.family.comfyui
         assert files
@@ -170,7 +174,23 @@ def _keys(home: Path) -> list[str]:
     known = comfy_lora.model_lora_keys_unet(model, {})
     read = comfy_lora.load_lora({key: torch.zeros(1, 1) for key in keys}, known, log_missing=True)
     print(f"keys: {len(keys)} of a LoRA for FLUX.1-dev, {2 * len(read)} mapped")
-    return [] if 2 * len(read) == len(keys) else [f"{len(keys) - 2 * len(read)} keys are not mapped"]
+    faults = [] if 2 * len(read) == len(keys) else [f"{len(keys) - 2 * len(read)} keys are not mapped"]
+    return faults + [fault for base in ALIKE for fault in _names(base)]
+
+
+def _names(base: str) -> list[str]:
+    """Layers of a LoRA that ComfyUI's table for FLUX.1 and its relatives lacks (FLUX.2's are there since 2026)."""
+    from comfy import utils
+
+    backend = find_backend(base, None, None)
+    config = backend.config("transformer")
+    sizes = {"depth": config["num_layers"], "depth_single_blocks": config["num_single_layers"]}
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    known = utils.flux_to_diffusers(sizes | {"hidden_size": width})
+    layers = [name for name, _ in backend.blank("transformer").named_modules() if re.fullmatch(backend.TARGETS, name)]
+    missing = [layer for layer in layers if f"{layer}.weight" not in known]
+    print(f"keys: {len(layers)} layers of a LoRA for {base}, {len(layers) - len(missing)} mapped")
+    return [f"{base}: {len(missing)} layers are not mapped, such as {missing[0]}"] if missing else []
 
 
 def _unet_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -203,12 +223,17 @@ def _noise_levels(nodes: dict[str, Any]) -> list[str]:
 
     faults = []
     width, height = CANVAS
-    for base, kind in (("flux-1", "ModelSamplingFlux"), ("z-image", "ModelSamplingAuraFlow")):
+    for base, kind in (
+        ("flux-1", "ModelSamplingFlux"),
+        ("z-image", "ModelSamplingAuraFlow"),
+        ("flux-2-klein", "ModelSamplingAuraFlow"),
+    ):
         backend = find_backend(base, None, None)
         ours = backend.noise_levels(20, backend.tokens(CANVAS))
-        base_shift, max_shift = backend.noise_shift.ends or (0.0, 0.0)
-        shift: dict[str, float] = {"shift": backend.noise_shift.factor}
-        if backend.noise_shift.ends:
+        known = backend.noise_shift(20, backend.tokens(CANVAS))
+        base_shift, max_shift = known.ends or (0.0, 0.0)
+        shift: dict[str, float] = {"shift": known.factor}
+        if known.ends:
             shift = {"base_shift": base_shift, "max_shift": max_shift, "width": width, "height": height}
         model = _model()
         for name, patched in (("with", _call(nodes[kind], model=model, **shift)[0]), ("without", model)):

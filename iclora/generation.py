@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iclora.prompts import Prompt
+from iclora.prompts import Prompt, open_given
 from pipeline import files, pixels
 from pipeline import task as tasks
 from pipeline.errors import BadInput
@@ -153,7 +153,7 @@ class Generation:
 
     def _workflow(self, request: GenerationRequest) -> dict[str, Any] | None:
         made = self.generator
-        if comfy.obstacle(made.backend) or (request.given and made.given_as == "clean"):
+        if comfy.obstacle(made.backend) or (request.given and not comfy.draws_around(made.backend, made.given_as)):
             return None
         drawing = comfy.Drawing(
             name=KEY,
@@ -275,7 +275,7 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
     device = Processes().device
     generator = setup.open_generator(adapters, model, sampled, device, wanted, weights, layout=canvas, offload=offload)
     common = (seeds,) if isinstance(seeds, int) else tuple(seeds)
-    requests = _requests(prompts, common, _opened(given or {}), wanted or _task_of(generator))
+    requests = _requests(prompts, common, open_given(given or {}), wanted or _task_of(generator))
     return Generation(generator, requests, keep_given=keep_given, retry=retry)
 
 
@@ -293,7 +293,7 @@ def _requests(
         raise BadInput("there is nothing to generate; give at least one prompt and one seed.")
     requests = list[GenerationRequest]()
     for one in asked:
-        text, images = one.caption(task), _opened(one.given) if one.given else given
+        text, images = one.caption(task), one.pictures if one.given else given
         requests += [GenerationRequest(text, seed, images) for seed in one.seeds or seeds]
     return requests
 
@@ -330,13 +330,6 @@ def _task_of(generator: Generator) -> tasks.Task | None:
     """The task that a LoRA names, if it is one of ours; a user's own is a file whose place is not known."""
     task = tasks.load(generator.card.task) if generator.card and generator.card.task in tasks.names() else None
     return task if task and task.grid_layout.size == generator.layout.size else None
-
-
-def _opened(given: Mapping[int, str | Path | Image.Image]) -> dict[int, Image.Image]:
-    return {
-        panel - 1: pixels.open_image(Path(image)) if isinstance(image, str | Path) else image
-        for panel, image in given.items()
-    }
 
 
 def generate(  # noqa: PLR0913  (one argument per option)

@@ -15,7 +15,7 @@ from pipeline.dataset import uses
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.progress import Progress, silent
 from pipeline.task import Given
-from training import checks, config, dataset, loop, planning
+from training import checks, conditions, config, dataset, loop, planning
 from training.handover.folder import Handover
 from training.job import Job, find_backend
 from training.loop import Outcome
@@ -111,7 +111,8 @@ def open_training(
     read, grid_scorer = dataset.read(folder, loaded), None
     if wanted.evaluate_every is not None:
         scorer: Scorer | None = plugins.make(PLUG_INS["scorer"], asked.scorer, loaded.scorer)
-        given = tuple(panel - 1 for panel in loaded.condition) if wanted.conditional == 1 else ()
+        named = conditions.share_of(wanted.conditions or (), "clean") == 1
+        given = tuple(panel - 1 for panel in loaded.condition) if named else ()
         grid_scorer = DataSetScorer(scorer, loaded, read, given) if scorer else None
     job = Job(
         task=loaded,

@@ -38,6 +38,15 @@ class Prompt:
     seeds: tuple[int, ...] = ()
     """Of the noise; if there is none, those of the whole generation."""
 
+    @property
+    def pictures(self) -> dict[int, Image.Image]:
+        """The given pictures, by panel from 0.
+
+        Raises:
+            BadInput: one can't be read.
+        """
+        return open_given(self.given)
+
     def caption(self, task: Task | None) -> str:
         """The joint caption.
 
@@ -62,6 +71,23 @@ class Prompt:
             return grammar.render(self.summary, [self.panels[panel] for panel in wanted], (), task)
         except BadReply as error:  # as of a captioner's answer
             raise BadInput(str(error)) from error
+
+
+def open_given(given: Mapping[int, str | Path | Image.Image]) -> dict[int, Image.Image]:
+    """Given pictures, by panel from 0.
+
+    Args:
+        given: by panel from 1.
+
+    Raises:
+        BadInput: one can't be read.
+    """
+    from pipeline import pixels
+
+    return {
+        panel - 1: pixels.open_image(Path(image)) if isinstance(image, str | Path) else image
+        for panel, image in given.items()
+    }
 
 
 def read(path: Path) -> list[Prompt]:

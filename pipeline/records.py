@@ -348,8 +348,10 @@ class Reference:
     """An image that a model is shown beside the noisy grid."""
 
     id: str
-    """Hash of its file."""
+    """Hash of its file, or of the grid that it is a panel of, with the panel's number."""
     path: str
+    box: tuple[int, int, int, int] | None = None
+    """Left, top, right, bottom of the panel in its grid; None for a picture of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import random
 import shutil
@@ -241,8 +240,8 @@ def _maker(home: Path, tiny_flux: Path, grids: Path, encoded: Cache) -> Callable
             "learning_rate": 1e-3,
             "samples": 0,
         }
-        lines = [f"train.{key}={json.dumps(value)}" for key, value in (usual | settings).items()]
-        of = task.load(name, [*lines, *overrides])
+        trained = {f"train.{key}": value for key, value in (usual | settings).items()}
+        of = task.load(name, trained | task.parse_settings(overrides))
         wanted = config.load(of)
         backend = find_backend(of.base, wanted.model, wanted.revision)
         return Job(of, wanted, dataset.read(data, of), backend, home / folder, cache)

@@ -11,7 +11,8 @@ from torch import nn
 
 from pipeline import files
 from pipeline.errors import BadInput
-from training import lora
+from training import conditions, lora
+from training.config import Config
 from training.job import Job
 
 FILE = "checkpoint.pt"
@@ -65,7 +66,8 @@ def load(job: Job) -> dict[str, Any] | None:
             if parts.testzip():  # torch does not notice overwritten tensors
                 raise BadZipFile
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        was = dict(state["recipe"])
+        # Settings that an earlier version didn't have were as their defaults are.
+        was = Config().recipe | conditions.upgraded(state["recipe"], named=bool(job.task.condition))
     except Exception as error:  # torch raises a different class for every place of the damage
         raise BadInput(
             f"{path} is damaged and can't be read; delete it to start over, or start in another folder (--into) with "

@@ -13,6 +13,8 @@ from pipeline.families.base import Recipe, Share, fill
 from pipeline.records import Layout
 from pipeline.task import Task
 from pipeline.wording import counted
+from training import conditions
+from training.conditions import Condition
 
 MINIATURE = Path(__file__).parent.parent / "miniature" / "flux"
 MINIATURE_NAME = "miniature/flux"
@@ -36,8 +38,10 @@ BESIDES = {
     *("patience", "keep", "wandb"),
     *("checkpointing", "compile", "micro_batch", "smallest_panel", "truncate"),
     *("model", "revision", "init"),
+    "conditional",
 }
-"""Settings that do not affect the trained weights. The last row names weights: `Job.recipe` says which those are."""
+"""Settings that do not affect the trained weights. `Job.recipe` says which weights the last row but one names; the last
+is short for another setting."""
 
 BaseWeights = Literal["auto", "fp32", "bf16", "int8", "nf4", "fp8"]
 """How the base is held in memory; auto is bf16 on a GPU and fp32 on a CPU."""
@@ -55,10 +59,22 @@ class Config(Recipe):
     """Commit or tag on the hub. Default: the newest on this machine, otherwise the hub's main branch."""
 
     # the objective
+    conditions: tuple[Condition, ...] | None = None
+    """What is given, each with its share of the examples; in the rest, nothing is: joint mode, as in the paper. For
+    example [{seen="clean", panels="first", share=0.3}, {seen="reference", share=0.3}]. seen: clean (in the canvas,
+    without noise), noised (in the canvas, with the noise of the rest) or reference (beside the canvas, for models that
+    take reference images). panels: task (those that the task gives), first, any (drawn anew for every example) or
+    their numbers. Default: what train.conditional says."""
     conditional: Share | None = None
-    """Share of the examples with given panels, which stay clean and carry no loss: 0 is the paper's joint mode, 1 the
-    conditional mode, anything between mixes both. Default: 1 for a task that names condition panels, otherwise 0. The
-    task says which panels are given; if it names none, they are drawn anew for every example."""
+    """Short for a list of one condition: the share of the examples with given panels, which stay clean and carry no
+    loss. The task says which panels; if it names none, they are drawn anew for every example. Default: 1 for a task
+    that names condition panels, otherwise 0."""
+    timesteps: Literal["auto", "logit-normal", "uniform", "weighted"] = "auto"
+    """How the noise levels are drawn, before the shift: auto as the family does, which is logit-normal unless it says
+    otherwise; weighted is uniform, with losses that count more in the middle (ai-toolkit's way)."""
+    shift: Annotated[float, Field(gt=0)] | Literal["auto", "none"] = "auto"
+    """How they are shifted towards noise: a factor (1 is none); auto is the family's own, which may grow with the
+    canvas."""
     panel_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Weight of each panel's loss, in panel order. Default: all equal."""
     permute: Share = 0.0
@@ -139,9 +155,7 @@ def load(task: Task, *, miniature: bool = False) -> Config:
         BadInput: an unknown setting or a wrong value; all of them at once.
     """
     config = plugins.parse_options(Config, "the training", settings(task, miniature=miniature), "train.")
-    rest: dict[str, Any] = {}
-    if config.conditional is None:
-        rest["conditional"] = 1.0 if task.condition else 0.0
+    given = _conditions(config, task)
     panels = task.grid_layout.size
     if config.panel_weights is not None and len(config.panel_weights) != panels:
         raise BadInput(
@@ -153,9 +167,34 @@ def load(task: Task, *, miniature: bool = False) -> Config:
             f"train.permute={config.permute} would move the panels that {task.name} gives "
             f"({', '.join(map(str, task.condition))}); leave out either permute or condition."
         )
+    if config.permute and (fixed := [one for one in given if one.panels != "any"]):
+        raise BadInput(
+            f"train.permute={config.permute} would move the panels that are given ({fixed[0]}); leave out permute, or "
+            'give panels="any".'
+        )
     for scale in config.scales:
         scaled(task.grid_layout, scale, config.smallest_panel, families.load(task.base).token)
-    return config.model_copy(update=rest)
+    return config.model_copy(update={"conditions": given, "conditional": None})
+
+
+def _conditions(config: Config, task: Task) -> tuple[Condition, ...]:
+    """What is given in this training, however it was said.
+
+    Raises:
+        BadInput: it was said twice, or doesn't fit the task.
+    """
+    named = bool(task.condition)
+    if config.conditions is None:
+        share = config.conditional if config.conditional is not None else float(named)
+        return conditions.of_share(share, named=named)
+    if config.conditional is not None:
+        raise BadInput(
+            f"train.conditional={config.conditional:g} is short for a list of conditions, and train.conditions is one; "
+            "leave one out."
+        )
+    if found := list(conditions.faults(config.conditions, task.grid_layout.size, task.condition)):
+        raise BadInput(f"train.conditions: {'; '.join(found)}.")
+    return config.conditions
 
 
 def scaled(layout: Layout, scale: float, smallest: int, token: int) -> Layout:

@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline import files
 from pipeline.dataset.uses import has_references
 from pipeline.errors import BadInput, BadReply
-from pipeline.pixels import MOST_BYTES, open_image
+from pipeline.pixels import MOST_BYTES, open_image, upright_size
 from pipeline.records import Layout, Reference, TrainingSample
 from pipeline.sources import gathering
 from pipeline.sources.base import Item
@@ -26,6 +26,7 @@ from pipeline.sources.texts import ENDINGS
 from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.wording import command, counted
+from training.conditions import Given
 
 TRAIN, HELD_OUT = "train", "validation"
 SQUEEZE = 0.01
@@ -220,15 +221,11 @@ def _layout(size: tuple[int, int], task: Task) -> Layout | None:
 
 @dataclass(frozen=True)
 class View:
-    """A grid as one step sees it: at a size, with its panels in an order, beside its reference images."""
+    """A grid as one step sees it: at a size, with its panels in an order."""
 
     sample: TrainingSample
     layout: Layout
     order: tuple[int, ...]
-
-    @property
-    def references(self) -> tuple[Reference, ...]:
-        return self.sample.references
 
 
 @dataclass(frozen=True)
@@ -256,6 +253,32 @@ def picture(view: View) -> Image.Image:
         cut = source.crop(view.sample.layout.boxes[panel])
         canvas.paste(cut if cut.size == size else cut.resize(size, Image.Resampling.LANCZOS), box[:2])
     return canvas
+
+
+def references_of(view: View, given: Given) -> tuple[Reference, ...]:
+    """The reference images that are shown beside a grid: the sample's own, or else its given panels, cut out of it."""
+    if given.seen != "reference":
+        return ()
+    sample = view.sample
+    return sample.references or tuple(_panel(sample, view.order[place]) for place in given.panels)
+
+
+def _panel(sample: TrainingSample, panel: int) -> Reference:
+    return Reference(f"{sample.id}-{panel + 1}", sample.path, sample.layout.boxes[panel])
+
+
+def open_reference(reference: Reference) -> Image.Image:
+    """A reference image, upright."""
+    image = open_image(Path(reference.path))
+    return image.crop(reference.box) if reference.box else image
+
+
+def reference_size(reference: Reference) -> tuple[int, int]:
+    """Its width and height in pixels, without decoding it."""
+    if reference.box is None:
+        return upright_size(Path(reference.path))
+    left, top, right, bottom = reference.box
+    return right - left, bottom - top
 
 
 def fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -49,7 +49,7 @@ def encode(generator: Generator, requests: Sequence[GenerationRequest]) -> list[
         BadInput: a prompt is too long for the text encoder, a panel or a reference image is given that the model can't
             take, or the settings are out of range.
     """
-    _check(generator, requests)
+    check(generator, requests)
     backend, device, dtype = generator.backend, generator.device, machine.encoder_dtype(generator.device)
     with backend.loaded(backend.ENCODERS, dtype, device) as encoders:
         inputs = _read(backend, encoders, requests)
@@ -58,7 +58,7 @@ def encode(generator: Generator, requests: Sequence[GenerationRequest]) -> list[
             inputs = [
                 replace(
                     one,
-                    references=tuple(_reference(backend, parts["vae"], image) for image in request.references),
+                    references=tuple(_reference(generator, parts["vae"], image) for image in request.references),
                     given=_given(generator, parts["vae"], request) if request.given else None,
                 )
                 for one, request in zip(inputs, requests, strict=True)
@@ -107,7 +107,12 @@ def _read(backend: Backend, encoders: Mapping[str, nn.Module], requests: Sequenc
     return [Inputs(read(request.prompt, request), read("", request)) for request in requests]
 
 
-def _check(generator: Generator, requests: Sequence[GenerationRequest]) -> None:
+def check(generator: Generator, requests: Sequence[GenerationRequest]) -> None:
+    """Whether the requests can be drawn, as far as that is known without weights.
+
+    Raises:
+        BadInput: as `encode` does.
+    """
     steps, guidance = generator.settings.steps, generator.settings.guidance
     if steps < 1:
         raise BadInput(f"sampling takes at least 1 step, got --steps {steps}.")
@@ -159,9 +164,11 @@ def with_given(generator: Generator, grid: Image.Image, request: GenerationReque
     return grid
 
 
-def _reference(backend: Backend, vae: Any, image: Image.Image) -> Tensor:
-    pixels = dataset.pixels(dataset.fitted(image, backend.reference_size(image.size)))
-    return backend.encode_image(vae, pixels[None])[0][0]
+def _reference(generator: Generator, vae: Any, image: Image.Image) -> Tensor:
+    """Latents at the size that training shows it at."""
+    backend = generator.backend
+    size = backend.reference_size(image.size, max(generator.card.scales) if generator.card else 1.0)
+    return backend.encode_image(vae, dataset.pixels(dataset.fitted(image, size))[None])[0][0]
 
 
 def _draw(generator: Generator, requests: Sequence[GenerationRequest], inputs: Sequence[Inputs]) -> Tensor:
@@ -188,6 +195,7 @@ def _draw(generator: Generator, requests: Sequence[GenerationRequest], inputs: S
         masks = torch.stack([one.given[1] if one.given else torch.zeros(shape[1:]) for one in of])[:, None]
         given = sampling.GivenPanels(panels.to(device), masks.to(device), generator.given_as) if masks.any() else None
         references = [[latent.to(device) for latent in one.references] for one in of]
+        references = references if any(references) else []
         prompts = Prompts([one.text for one in of], [one.empty for one in of], references)
         with machine.autocast(device, dtype_of(transformer)):
             drawn.append(sampling.draw(backend, transformer, prompts, noise.to(device), generator.settings, given))

@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.errors import BadInput
 from pipeline.records import Layout
 from pipeline.task import Task
-from training import lora, lora_file, machine, sampling
+from training import conditions, lora, lora_file, machine, sampling
 from training.backends.base import Backend
 from training.config import MINIATURE, MINIATURE_NAME, BaseWeights, Config, scaled
 from training.job import family_of, find_backend
@@ -118,7 +118,8 @@ def open_generator(  # noqa: PLR0913  (one argument per choice)
     blank = backend.blank("transformer")
     for one in loras:
         lora.read(one.file, blank, backend)
-    given_as: sampling.GivenAs = "clean" if card and card.recipe["conditional"] else "noised"
+    clean = backend.READS_GIVEN or (card is not None and conditions.share_of(card.conditions, "clean") > 0)
+    given_as: sampling.GivenAs = "clean" if clean else "noised"
     return Generator(backend, tuple(loras), canvas, settings, device, given_as, card, weights, offload)
 
 
@@ -166,13 +167,21 @@ def remarks(generator: Generator, request: GenerationRequest) -> list[str]:
         fault = f"lacks {', '.join(missing)}" if missing else "has its markers in another order"
         found.append(f"the prompt {fault}; every caption in the LoRA's training reads {' ... '.join(tags)} ...")
     found += _remarks_on_given(generator.layout, card, request.given)
+    learnt = conditions.share_of(card.conditions, "reference")
+    if learnt == 1 and not request.references:
+        found.append("the LoRA has learnt to draw with reference images, and here is none; use --reference FILE.")
+    if request.references and not learnt:
+        found.append("the LoRA was trained without reference images, so what they show may not be kept.")
     return found
 
 
 def _remarks_on_given(layout: Layout, card: Card, given: Mapping[int, Image.Image]) -> Iterator[str]:
-    share, panels = card.recipe["conditional"], sorted(panel + 1 for panel in given)
-    learnt = f"panel {', '.join(map(str, card.condition))}" if card.condition else "some panels"
-    if (share == 1 and not given) or (share and given and card.condition and panels != sorted(card.condition)):
+    in_canvas = [one for one in card.conditions if one.seen != "reference"]
+    panels = sorted(panel + 1 for panel in given)
+    always = sum(one.share for one in in_canvas) == 1
+    fixed = in_canvas[0] if len(in_canvas) == 1 and in_canvas[0].panels != "any" else None
+    if (always and not given) or (fixed and given and panels != sorted(conditions.numbers_of(fixed, card.condition))):
+        learnt = conditions.which(fixed, card.condition) if fixed else "some panels"
         here = f"panel {', '.join(map(str, panels))} is" if panels else "none is"
         yield f"the LoRA has learnt to generate with {learnt} given, and here {here}; use --given PANEL=FILE."
     for panel, image in given.items():

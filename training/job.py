@@ -11,12 +11,12 @@ from typing import Any
 from pipeline import files, plugins
 from pipeline.cache import Cache
 from pipeline.errors import BadInput, MissingWeights
-from pipeline.pixels import upright_size
 from pipeline.plugins import Plugin
 from pipeline.records import Layout, Reference, TrainingSample
 from pipeline.task import Task
-from training import backends, dataset, random_streams
+from training import backends, conditions, dataset, random_streams
 from training.backends.base import Backend
+from training.conditions import Condition, Given
 from training.config import Config, scaled
 from training.dataset import Data, Prompt, View
 from training.evaluation.grid_scorer import GridScorer
@@ -49,14 +49,24 @@ class Job:
         return self.layouts[max(self.layouts)]
 
     @cached_property
-    def condition(self) -> tuple[int, ...]:
+    def named(self) -> tuple[int, ...]:
         """Panels that the task names as given, from 0."""
         return tuple(panel - 1 for panel in self.task.condition)
 
     @cached_property
-    def prompted(self) -> tuple[TrainingSample, ...]:
-        """The grids whose captions samples are drawn from: held-out ones if there are any."""
-        return (self.data.held_out or self.data.train)[: self.config.samples]
+    def conditions(self) -> tuple[Condition, ...]:
+        return self.config.conditions or ()
+
+    @cached_property
+    def kinds(self) -> tuple[Condition | None, ...]:
+        """Everything that grids are learnt for, None for joint mode; held-out grids are measured for each."""
+        return conditions.kinds(self.conditions)
+
+    @cached_property
+    def prompted(self) -> tuple[tuple[TrainingSample, Condition | None], ...]:
+        """The grids whose captions samples are drawn from, held-out ones if there are any, each for every kind."""
+        grids = (self.data.held_out or self.data.train)[: self.config.samples]
+        return tuple((sample, kind) for kind in self.kinds for sample in grids)
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -88,24 +98,44 @@ class Job:
         for sample in self.data.held_out:
             yield dataset.plain(sample, self.shown)
 
-    def prompt(self, sample: TrainingSample, text: str) -> Prompt:
-        """What the text encoder reads of a sample in place of its caption, or of the caption itself."""
-        return Prompt(text, sample.references if self.backend.ENCODER_SEES_REFERENCES else ())
+    def prompt(self, text: str, references: tuple[Reference, ...]) -> Prompt:
+        """What the text encoder reads of a caption, or of the empty one."""
+        return Prompt(text, references if self.backend.ENCODER_SEES_REFERENCES else ())
 
     def prompts(self) -> list[Prompt]:
         """All that the text encoder reads, each once: every caption, and the empty text for dropped ones."""
-        texts = ((view.sample, dataset.caption(view, self.task)) for view in self.views())
-        empty = [Prompt(""), *(self.prompt(sample, "") for sample in self.samples)]
-        return list(dict.fromkeys([*empty, *(self.prompt(sample, text) for sample, text in texts)]))
+        found = {Prompt(""): None}
+        for view in self.views():
+            text = dataset.caption(view, self.task)
+            for references in self.shown_beside(view):
+                found |= {self.prompt(one, references): None for one in ("", text)}
+        return list(found)
+
+    def shown_beside(self, view: View) -> list[tuple[Reference, ...]]:
+        """Every set of reference images that may be shown beside a grid; none of them is one too."""
+        shown: dict[tuple[Reference, ...], None] = {}
+        for kind in self.kinds:
+            if kind is None or kind.seen != "reference":
+                shown[()] = None
+                continue
+            sets = conditions.choices(kind, view.layout.size, self.named, self.backend.REFERENCES)
+            shown |= {dataset.references_of(view, Given(places, kind.seen)): None for places in sets}
+        return list(shown)
 
     def references(self) -> list[Reference]:
-        """The reference images of all samples, each once."""
-        return list(dict.fromkeys(one for sample in self.samples for one in sample.references))
+        """The reference images of all grids, each once."""
+        return list(
+            dict.fromkeys(one for view in self.views() for several in self.shown_beside(view) for one in several)
+        )
+
+    def reference_size(self, reference: Reference) -> tuple[int, int]:
+        """Width and height at which a reference image is encoded: as for the largest canvas, whatever a step's is."""
+        return self.backend.reference_size(dataset.reference_size(reference), max(self.config.scales))
 
     def reference_tokens(self, sample: TrainingSample) -> int:
-        """Tokens that a sample's reference images take."""
-        sizes = (self.backend.reference_size(upright_size(Path(one.path))) for one in sample.references)
-        return sum(self.backend.tokens(size) for size in sizes)
+        """The most tokens that reference images of a sample take together."""
+        sets = self.shown_beside(dataset.plain(sample, self.shown))
+        return max(sum(self.backend.tokens(self.reference_size(one)) for one in several) for several in sets)
 
     @property
     def samples(self) -> tuple[TrainingSample, ...]:
@@ -134,9 +164,24 @@ class Job:
         """Refuses grids with more reference images than the model takes.
 
         Raises:
-            BadInput: listing them.
+            BadInput: listing them, or naming the condition.
         """
-        dataset.check_references(self.samples, self.backend.BASE, self.backend.REFERENCES)
+        most, base = self.backend.REFERENCES, self.backend.BASE
+        dataset.check_references(self.samples, base, most)
+        for one in self.conditions:
+            if one.seen != "reference":
+                continue
+            if not most:
+                raise BadInput(
+                    f"train.conditions: base={base} takes no reference images, so '{one}' can't be trained on it; use "
+                    'seen="clean", or another base.'
+                )
+            sets = conditions.choices(one, self.shown.size, self.named, most)
+            if (count := max(map(len, sets))) > most:
+                raise BadInput(
+                    f"train.conditions: '{one}' shows {count} reference images at once, and base={base} takes at most "
+                    f"{most}; name fewer panels."
+                )
 
 
 def _content(init: str) -> str:

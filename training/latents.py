@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.cache import Cache, alike, key_of
-from pipeline.pixels import open_image, upright_size
 from pipeline.progress import Progress
-from pipeline.records import Reference, TrainingSample
+from pipeline.records import Reference
 from training import dataset, objective
 from training.backends.base import Backend, Encoded, References
 from training.dataset import Prompt, View
@@ -50,9 +48,9 @@ class EncodedDataset:
     references: Mapping[Reference, Tensor]
     """C x H x W, each at its own size."""
 
-    def references_of(self, samples: Sequence[TrainingSample], device: Device) -> References:
-        """The latents of each sample's reference images, on the device."""
-        return [[self.references[one].to(device) for one in sample.references] for sample in samples]
+    def latents_of(self, references: Sequence[Sequence[Reference]], device: Device) -> References:
+        """The latents of each grid's reference images, on the device; empty where no grid has any."""
+        return [[self.references[one].to(device) for one in of] for of in references] if any(references) else ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Encoder:
             with self.backend.loaded(self.backend.ENCODERS, self.dtype, self.device) as encoders:
                 # One by one: in a batch the last bits depend on the other texts, and after a kill those would differ.
                 for prompt in missing:
-                    pictures = [open_image(Path(reference.path)) for reference in prompt.references]
+                    pictures = [dataset.open_reference(reference) for reference in prompt.references]
                     (encoded,) = self.backend.encode_text(encoders, [prompt.text], [pictures] if pictures else ())
                     found[prompt] = {name: tensor.contiguous() for name, tensor in encoded.items()}
                     self.cache.put_tensors("texts", keys[prompt], found[prompt])
@@ -102,10 +100,9 @@ class Encoder:
                     self.progress("grids", len(found), len(keys))
         return found
 
-    def references(self, references: Iterable[Reference]) -> dict[Reference, Tensor]:
-        """All reference images, each once."""
+    def references(self, sizes: Mapping[Reference, tuple[int, int]]) -> dict[Reference, Tensor]:
+        """All reference images, each at its width and height."""
         vae = self.backend.identity("vae")
-        sizes = {one: self.backend.reference_size(upright_size(Path(one.path))) for one in references}
         keys = {one: key_of(encoder=vae, dtype=str(self.dtype), reference=one.id, size=sizes[one]) for one in sizes}
         known = {one: self.cache.get_tensors("references", key) for one, key in keys.items()}
         found = {
@@ -117,7 +114,7 @@ class Encoder:
         if missing:
             with self.backend.loaded(["vae"], self.dtype, self.device) as parts:
                 for one in missing:
-                    pixels = dataset.pixels(dataset.fitted(open_image(Path(one.path)), sizes[one]))
+                    pixels = dataset.pixels(dataset.fitted(dataset.open_reference(one), sizes[one]))
                     found[one] = self.backend.encode_image(parts["vae"], pixels[None])[0][0].contiguous()
                     self.cache.put_tensors("references", keys[one], {"mean": found[one]})
                     self.progress("references", len(found), len(keys))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pipeline.errors import BadInput, Diverged
 from pipeline.progress import LOG, Progress
 from pipeline.wording import counted
-from training import batches, checkpoint, fused, lora, machine, objective, results
+from training import batches, checkpoint, fused, lora, machine, results
 from training.checkpoint import State
 from training.config import Config
 from training.evaluation.grid_scorer import DrawnGrid
@@ -28,6 +28,7 @@ from training.job import Job
 from training.latents import EncodedDataset, Encoder
 from training.monitoring import heldout, preview
 from training.monitoring.journal import Journal
+from training.monitoring.losses import mean
 from training.processes import Processes
 
 RECENT = 20
@@ -167,7 +168,7 @@ def encode(job: Job, processes: Processes, progress: Progress) -> EncodedDataset
     if not processes.is_main:
         processes.wait()
     texts, grids = encoder.texts(job.prompts()), encoder.grids(job.views())
-    references = encoder.references(job.references())
+    references = encoder.references({one: job.reference_size(one) for one in job.references()})
     if processes.is_main:
         processes.wait()
     return EncodedDataset(texts, grids, references)
@@ -228,7 +229,7 @@ def gradients(job: Job, encoded: EncodedDataset, transformer: Any, state: State,
         examples = [batches.example_at(job, encoded, state.step, at) for at in own[start : start + config.micro_batch]]
         batch = batches.gather(job, encoded, examples, processes.device)
         losses_BP = batches.losses(job, transformer, batch)
-        loss = objective.grid_loss(losses_BP, batch.weights_BP).sum() / config.batch
+        loss = batches.grid_losses(job, losses_BP, batch).sum() / config.batch
         loss.backward()  # type: ignore[no-untyped-call]
         learnt_BP = batch.weights_BP > 0
         mean += loss.detach().cpu()
@@ -299,7 +300,7 @@ def _validate(
         return
     with state.average.applied():
         losses = heldout.measure(job, encoded, transformer, processes)
-    state.held_out = heldout.mean(losses)
+    state.held_out = mean(losses)
     if not math.isfinite(state.held_out):
         raise _diverged(job, state.step, f"the held-out loss is {state.held_out}")
     if journal:
@@ -335,10 +336,11 @@ def _evaluate(
     score = torch.zeros(1, dtype=torch.float64)
     if journal:
         with state.average.applied():
-            images = preview.draw(job, encoded, transformer, processes.device, job.data.held_out)
+            asked = [(sample, kind) for kind in job.kinds for sample in job.data.held_out]
+            images = preview.draw(job, encoded, transformer, processes.device, asked)
         grids = [
-            DrawnGrid(sample.text, image, heldout.given_of(job, sample))
-            for sample, image in zip(job.data.held_out, images, strict=True)
+            DrawnGrid(sample.text, image, heldout.given_of(job, sample, kind).in_canvas)
+            for (sample, kind), image in zip(asked, images, strict=True)
         ]
         found = job.grid_scorer.score(grids, job.shown)
         journal.evaluation(state.step, found)

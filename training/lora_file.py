@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -27,7 +36,8 @@ from pipeline import families, files, plugins
 from pipeline.errors import BadInput
 from pipeline.records import Layout
 from pipeline.task import LARGEST_CANVAS
-from training import lora_keys
+from training import conditions, lora_keys
+from training.conditions import Condition
 from training.config import scaled
 from training.handover.header import header_fields
 from training.lora_keys import PREFIX, SUFFIXES, Convert
@@ -40,6 +50,9 @@ FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 """Kinds of numbers, by their names in safetensors, that are weights as they stand."""
 NAME = re.compile(r"\^?(?:[\w-]|\\?\.)+\$?")
 """A layer's name, or the end of one, as peft's patterns have it: dots may be escaped, the ends be marked."""
+
+
+CONDITIONS = TypeAdapter(tuple[Condition, ...])
 
 
 class Card(BaseModel):
@@ -104,11 +117,19 @@ class Card(BaseModel):
 
     @field_validator("recipe")
     @classmethod
-    def _names_the_mode(cls, recipe: dict[str, Any]) -> dict[str, Any]:
-        share = recipe.get("conditional")
-        if not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise ValueError("it does not say in which share of the examples given panels were clean (conditional)")
-        return recipe
+    def _names_the_mode(cls, recipe: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Also of files of earlier versions."""
+        try:
+            found = conditions.upgraded(recipe, named=bool(info.data.get("condition")))
+            CONDITIONS.validate_python(found["conditions"])
+        except (KeyError, ValidationError) as error:
+            raise ValueError("it does not say what was given in its training (conditions)") from error
+        return found
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What was given in its training."""
+        return CONDITIONS.validate_python(self.recipe["conditions"])
 
     @model_validator(mode="after")
     def _names_its_own_panels(self) -> Self:

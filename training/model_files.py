@@ -24,6 +24,7 @@ from pipeline import families, files, weights
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.families.base import Family
 from pipeline.wording import command
+from training.config import MINIATURE
 
 Device = torch.device | str
 
@@ -101,6 +102,11 @@ class ModelFiles:
     def known(self) -> Known | None:
         """The published model of this name; None for a folder and for any other model on the hub."""
         return None if self.folder else self.KNOWN.get(self.model)
+
+    @property
+    def is_miniature(self) -> bool:
+        """Whether it is the toolkit's own miniature, by whatever path."""
+        return self.folder is not None and self.folder.resolve() == MINIATURE.resolve()
 
     def part_class(self, part: str) -> Any:
         """The class of a part, imported on demand: T5 alone takes two seconds and 200 MB."""

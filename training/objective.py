@@ -6,11 +6,14 @@ A noise level sigma lies in (0, 1): 0 is the image, 1 is noise (Liu et al. 2022,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+LEAST = 2.0**-24
+"""The least uniform noise level, between 0 and the next that is drawn."""
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom; in pixels or in latents."""
 
@@ -31,9 +34,21 @@ def shifted(sigma: Tensor, factor: float) -> Tensor:
     return factor * sigma / (1 + (factor - 1) * sigma)
 
 
-def draw_sigma(factor: float, generator: torch.Generator) -> Tensor:
-    """One logit-normal noise level, shifted; a scalar tensor on the CPU (the same paper, section 3.1)."""
+def draw_sigma(factor: float, generator: torch.Generator, *, uniform: bool = False) -> Tensor:
+    """One noise level, logit-normal (the same paper, section 3.1) or uniform, then shifted; a scalar on the CPU."""
+    if uniform:
+        return shifted(torch.rand((), generator=generator).clamp_min(LEAST), factor)
     return shifted(torch.sigmoid(torch.randn((), generator=generator)), factor)
+
+
+def bell(sigma: Tensor) -> Tensor:
+    """Weights that favour the middle of the path: 0 at pure noise and at the image, 1.58 halfway, 1 in the mean.
+
+    ai-toolkit's `timestep_type: weighted` (toolkit/samplers/custom_flowmatch_sampler.py) has a table of the same curve.
+    """
+    ends = math.exp(-0.5)
+    mean = math.sqrt(math.pi / 2) * math.erf(math.sqrt(0.5)) - ends
+    return (torch.exp(-2 * (sigma - 0.5).square()) - ends) / mean
 
 
 def panel_mask(boxes: Sequence[Box], panels: Sequence[int], height: int, width: int) -> Tensor:

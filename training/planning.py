@@ -19,7 +19,7 @@ from pipeline.sources.names import listed
 from pipeline.text import budget, grammar
 from pipeline.text.counters import ESTIMATE
 from pipeline.wording import counted
-from training import checkpoint, dataset, machine
+from training import batches, checkpoint, conditions, dataset, machine
 from training.job import Job
 from training.model_files import parameter_count
 from training.monitoring import journal
@@ -152,7 +152,7 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
     for layout, tokens in plan.tokens.items():
         width, height = layout.canvas
         of_panels = f"panels of {layout.panel_width} x {layout.panel_height}"
-        shift = f"noise levels shifted {job.backend.shift(tokens):.2f} times"
+        shift = f"noise levels shifted {batches.shift_of(job, tokens):.2f} times"
         yield f"canvas {width} x {height}: {of_panels}, {tokens} tokens, {shift}"
     if plan.references:
         yield f"reference images: up to {plan.references} more tokens per grid"
@@ -237,13 +237,11 @@ def _files(samples: Sequence[TrainingSample]) -> str:
 
 
 def _mode(job: Job) -> str:
-    share = job.config.conditional or 0.0
-    if not share:
+    joint = conditions.joint_share(job.conditions)
+    if joint == 1:
         return "joint mode: all panels are noised"
-    which = f"panels {', '.join(map(str, job.task.condition))}" if job.task.condition else "randomly drawn panels"
-    name = (
-        "conditional mode"
-        if share == 1
-        else f"conditional mode for {share:.0%} of the samples, joint mode for the rest"
-    )
-    return f"{name}: {which} stay clean"
+    told = [
+        f"{conditions.which(one, job.task.condition)} {conditions.SEEN[one.seen]} in {one.share:.0%} of the samples"
+        for one in job.conditions
+    ]
+    return f"given: {', '.join(told)}{f'; joint mode in the other {joint:.0%}' if joint else ''}"

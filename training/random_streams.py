@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
+from training import conditions
+from training.conditions import Given
 from training.config import Config
 
 ALL_ORDERS = 4
@@ -47,35 +49,28 @@ class Draw:
     """Its index in the data set."""
     order: tuple[int, ...]
     """Which of the grid's own panels stands where: the identity, except in permuted grids, where it never is."""
-    given: tuple[int, ...]
-    """Places (from 0) whose panels stay clean; none in joint mode."""
+    given: Given
     dropped: bool
     """Whether the empty caption replaces its own."""
 
 
-def draw(config: Config, position: int, count: int, panels: int, condition: tuple[int, ...]) -> Draw:
+def draw(config: Config, position: int, count: int, panels: int, named: tuple[int, ...], most: int) -> Draw:
     """What is drawn for a position.
 
     Args:
         count: samples of the data set.
         panels: panels of a grid.
-        condition: places (from 0) that the task names as given; if it names none, any of them are drawn, but not all.
+        named: places (from 0) that the task names as given.
+        most: reference images that the model takes.
     """
     rng = random.Random(seed_of(config.seed, "sample", position))
     others = other_orders(panels)
     return Draw(
         sample=sample_at(config.seed, position, count),
         order=rng.choice(others) if others and rng.random() < config.permute else tuple(range(panels)),
-        given=draw_given(config, rng, panels, condition),
+        given=conditions.draw(config.conditions or (), rng, panels, named, most),
         dropped=rng.random() < config.caption_dropout,
     )
-
-
-def draw_given(config: Config, rng: random.Random, panels: int, condition: tuple[int, ...]) -> tuple[int, ...]:
-    """Which panels of a sample are given; none if it is drawn for joint mode."""
-    if rng.random() >= (config.conditional or 0.0):
-        return ()
-    return condition or tuple(sorted(rng.sample(range(panels), rng.randrange(1, panels))))
 
 
 def other_orders(panels: int) -> list[tuple[int, ...]]:

@@ -197,6 +197,10 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
         Path | None, typer.Option("--prompts", help="A table of prompts; the held-out captions by default.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Image sets for each prompt.")] = 2,
+    given: Annotated[
+        list[int] | None,
+        typer.Option("--given", help="A panel that is given from the held-out grids; repeatable."),
+    ] = None,
     vectors: VectorsName = None,
     detector: DetectorName = None,
     settings: Annotated[
@@ -220,6 +224,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
             strengths=strength or (),
             prompts=[] if prompts is None else read(prompts),
             seeds=seeds,
+            given=given or (),
             vectors=vectors,
             detector=detector,
             settings=settings or (),

@@ -38,6 +38,9 @@ def write(evaluation: Evaluation) -> None:
         "grid with one panel twice counts as 0, and so does a malformed one. Brackets: 95 % intervals by a bootstrap "
         "over prompts."
     )
+    if evaluation.given:
+        panels = ", ".join(str(panel + 1) for panel in evaluation.given)
+        about += f" Given: panel {panels}; figures of how texts are followed are those of the others."
     summary["people"] = _plain(found := preferences(folder))
     files.write(folder / "evaluation.json", json.dumps(summary, ensure_ascii=False, indent=1))
     files.write(folder / "evaluation.html", page(evaluation, about, [str(one) for one in found]))

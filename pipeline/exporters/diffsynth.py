@@ -17,6 +17,8 @@ from pipeline.families.base import Recipe
 
 NAME = "DiffSynth-Studio"
 FILE, TABLE, TABLE_OF_REFERENCES = "diffsynth.sh", "diffsynth.csv", "diffsynth.json"
+REFERENCES = "edit_image"
+"""What most of its pipelines call reference images."""
 EPOCH = 50
 """Times that an epoch shows every grid, at most; it saves after each."""
 LACKING = (
@@ -27,10 +29,10 @@ LACKING = (
 
 
 def write(data: Dataset, folder: Path) -> Config:
-    table = _table_with_references(data) if has_references(data.task) else _table(data)
-    name = TABLE_OF_REFERENCES if has_references(data.task) else TABLE
-    files.write(folder / name, table)
     recipe, model = base.recipe(data), base.terms(__name__, data)
+    column = str((model or {}).get("references", REFERENCES))
+    name = TABLE_OF_REFERENCES if has_references(data.task) else TABLE
+    files.write(folder / name, _table_with_references(data, column) if has_references(data.task) else _table(data))
     notes = base.unknown_base(__name__, NAME, data) + base.unmasked(data)
     notes += base.reshaped(data) + base.seen_often(data) + base.left_out(data, *LACKING)
     if model is None:
@@ -51,20 +53,20 @@ def _table(data: Dataset) -> str:
     return buffer.getvalue()
 
 
-def _table_with_references(data: Dataset) -> str:
+def _table_with_references(data: Dataset, column: str) -> str:
     """A cell of a CSV holds no list, so this is JSON, as in its own examples of training on edits."""
     return base.as_json(
-        [{"image": one.file, "edit_image": list(one.references), "prompt": one.text} for one in data.train]
+        [{"image": one.file, column: list(one.references), "prompt": one.text} for one in data.train]
     )
 
 
-def _columns(data: Dataset) -> dict[str, str]:
+def _columns(data: Dataset, model: Mapping[str, Any]) -> dict[str, str]:
     if not has_references(data.task):
         return {"dataset_metadata_path": f"$DATASET/{TABLE}", "data_file_keys": "image"}
     return {
         "dataset_metadata_path": f"$DATASET/{TABLE_OF_REFERENCES}",
-        "data_file_keys": "image,edit_image",
-        "extra_inputs": "edit_image",
+        "data_file_keys": f"image,{model.get('references', REFERENCES)}",
+        "extra_inputs": model.get("references", REFERENCES),
     }
 
 
@@ -75,7 +77,7 @@ def _arguments(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> tuple
     epochs = math.ceil(times / EPOCH)
     pairs = {
         "dataset_base_path": "$DATASET",
-        **_columns(data),
+        **_columns(data, model),
         "height": str(height),
         "width": str(width),
         "dataset_repeat": str(math.ceil(times / epochs)),

@@ -62,7 +62,7 @@ def _script(data: Dataset, recipe: Recipe, model: Mapping[str, Any], notes: tupl
     """Encodes pictures, then texts, then trains."""
     name, version = model["script"], model.get("version", {})
     latents = {"dataset_config": DATA, "vae": model["vae"], **version}
-    texts = {"dataset_config": DATA, "text_encoder": model["text_encoder"], "batch_size": 1, **version}
+    texts = {"dataset_config": DATA, **model["encoders"], "batch_size": 1, **version}
     steps = [
         _call("python", f"{name}_cache_latents.py", latents),
         _call("python", f"{name}_cache_text_encoder_outputs.py", texts),
@@ -81,7 +81,7 @@ def _arguments(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> dict[
     return {
         "dit": model["dit"],
         "vae": model["vae"],
-        "text_encoder": model["text_encoder"],
+        **model["encoders"],
         **model.get("version", {}),
         "dataset_config": DATA,
         "network_module": model["network"],

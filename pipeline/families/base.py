@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -54,7 +54,7 @@ class Recipe(plugins.Options):
     """Samples per round, from captions of held-out grids."""
     sample_steps: int = Field(20, ge=1)
     guidance: float = Field(3.5, ge=0)
-    """Guidance scale of the samples; training itself uses 1 (see training/backends/flux.py)."""
+    """Guidance scale of the samples; training itself uses 1 (see training/backends/base.py)."""
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
@@ -97,6 +97,12 @@ class ComfyUI:
     """File in models/vae."""
     latent: str = "EmptySD3LatentImage"
     """Node that makes an empty canvas."""
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What differs for other models of the family, by their names on the hub."""
+
+    def of(self, model: str) -> ComfyUI:
+        """The same for another model of the family."""
+        return replace(self, **self.others.get(model, {}))
 
 
 DESCRIPTION = "{text}"
@@ -141,6 +147,8 @@ class Family:
     """Licence of the model's weights, by the hub's name for it; a LoRA trained on them is bound by it."""
     token: int = 16
     """Sides in pixels of the square that one token of the transformer covers: VAE stride times patch size."""
+    shift: float | None = None
+    """Factor by which noise levels are shifted in training, where the best trainers don't take that of sampling."""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the recipe whose default differs for this family."""
     architecture: str = ""

@@ -37,7 +37,7 @@ FAMILY = Family(
             "version": {"model_version": "dev"},
             "dit": "{models}/flux2-dev.safetensors",
             "vae": "{models}/ae.safetensors",
-            "text_encoder": "{models}/FLUX.2-dev/text_encoder/model-00001-of-00010.safetensors",
+            "encoders": {"text_encoder": "{models}/FLUX.2-dev/text_encoder/model-00001-of-00010.safetensors"},
             "network": "networks.lora_flux_2",
             "sampling": {"timestep_sampling": "flux2_shift"},
         },

@@ -34,7 +34,7 @@ FAMILY = Family(
             "version": {"model_version": "original"},
             "dit": "{models}/qwen_image_bf16.safetensors",
             "vae": "{models}/qwen_image_vae.safetensors",
-            "text_encoder": "{models}/qwen_2.5_vl_7b.safetensors",
+            "encoders": {"text_encoder": "{models}/qwen_2.5_vl_7b.safetensors"},
             "network": "networks.lora_qwen_image",
             "sampling": {"timestep_sampling": "shift", "discrete_flow_shift": 2.2},
         },

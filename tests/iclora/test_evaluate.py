@@ -33,6 +33,8 @@ from training.generate import Inputs
 from training.generator import GenerationRequest, Generator
 
 Command = Callable[..., tuple[int, str, str]]
+DOGS = "[MOVIE-SHOTS] dogs, [SCENE-1] a dog, [SCENE-2] a cat, [SCENE-3] a hen."
+BLANK = Image.new("RGB", (256, 128))
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +168,11 @@ def test_the_command_compares_strengths_and_says_which_it_takes(
     [
         ({"prompts": ["a dog"]}, "the prompt 'a dog' has no text for"),
         ({"loras": "nowhere.safetensors"}, r"there is no LoRA nowhere\.safetensors; train one with 'iclora train"),
-        ({"prompts": [iclora.Prompt("a dog", seeds=(7,))]}, "'a dog' has seeds or given pictures of its own"),
+        ({"prompts": [iclora.Prompt(DOGS, seeds=(7,))]}, "dog.*' has seeds of its own, .* say how many with --seeds"),
+        ({"prompts": [DOGS, Prompt(DOGS, given={2: BLANK})]}, "gives panel 2, and the first one no panel; give"),
+        ({"prompts": [DOGS], "given": [1]}, "--given takes panels of the held-out grids; pictures for prompts of"),
+        ({"given": [4]}, "panel 4 can't be given with --given, the grids have panels 1 to 3"),
+        ({"given": [1, 2, 3]}, "all 3 panels are given, so nothing is left to generate"),
         ({"seeds": 0}, "at least 1 seed for each prompt, got --seeds 0"),
     ],
 )
@@ -207,7 +213,7 @@ def test_the_commands_in_the_docs_work(
 ) -> None:
     page = (Path(__file__).parents[2] / "docs/evaluating.md").read_text(encoding="utf-8")
     commands = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
-    assert len(commands) == 6
+    assert len(commands) == 7
     models = {
         "--vectors": f"vectors.model=local-dir:{tiny.vit(tmp_path / 'vit')}",
         "--detector": f"detector.model={tiny.rt_detr(tmp_path / 'detr')}",
@@ -425,5 +431,71 @@ def test_a_conditional_lora_and_its_base_are_given_the_held_out_grids_panels(
     assert tuned.to_given is not None and tuned.to_given.value < 0.9
     assert "like the given" in found.lines()[0]
     assert evaluated(run, other, tiny_flux).given == (0,)  # drawn by the model itself
-    assert evaluated(run, other, tiny_flux, prompts=list(known)[:1]).results[0].to_given is None
+    alone = evaluated(run, other, tiny_flux, prompts=list(known)[:1])
+    assert alone.results[0].to_given is None
+    assert "given has learnt to draw around given panels, and no prompt gives any: name pictures" in alone.lines()[-1]
     assert evaluated(run, lora, tiny_flux).results[0].to_given is None
+
+
+def test_prompts_of_ones_own_are_drawn_around_the_pictures_of_their_table(
+    home: Path, lora: Path, tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, iclora: Command
+) -> None:
+    """The base pastes what it is given into every panel; the LoRA leaves the others blank."""
+    picture = BLANK.copy()
+    picture.paste("red", (0, 0, 128, 128))
+    picture.save(tmp_path / "given.png")
+    table = tmp_path / "prompts.csv"
+    table.write_text(f'prompt,given 2\n"{DOGS}",given.png\n"{DOGS[:-1]}s.",given.png\n', encoding="utf-8")
+
+    def drawn(generator: Generator, requests: list[GenerationRequest], inputs: list[Inputs]) -> list[Image.Image]:
+        assert all(one.given is not None and one.given[1].any() for one in inputs)
+        assert generator.given_as == "noised"
+        grids = []
+        for request in requests:
+            grid = Image.new("RGB", (256, 384))
+            for panel in (1,) if generator.loras else (0, 1, 2):
+                grid.paste(request.given[1], (0, 128 * panel))
+            grids.append(grid.resize(generator.layout.canvas))
+        return grids
+
+    monkeypatch.setattr(generate, "sample", drawn)
+    code, printed, errors = iclora(
+        *("evaluate", "storyboard", "--out", str(home), "--lora", str(lora), "--model", str(tiny_flux)),
+        *("--prompts", str(table), "--seeds", "1"),
+    )
+    assert code == 0, errors
+    told = json.loads((home / "evaluation/evaluation.json").read_text(encoding="utf-8"))
+    base, tuned = (one["to_given"]["value"] for one in told["candidates"])
+    assert told["given"] == [2] and base > 0.99 > tuned
+    assert "like the given 1.00" in printed and "With so few prompts p can't be below 0.500" in printed
+
+
+def test_panels_of_held_out_grids_are_given_to_a_joint_lora_where_asked(
+    run: Run, lora: Path, tiny_flux: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = real(run)
+    drawer(monkeypatch, lambda prompt, _: pixels.open_image(known[prompt]))
+    found = evaluated(run, lora, tiny_flux, given=[1, 3])
+    assert found.given == (0, 2)
+    assert all(one.to_given is not None and one.pasted is not None for one in found.results)
+
+
+@pytest.mark.slow
+def test_a_lora_trained_to_be_given_any_panels_is_evaluated_around_the_first(
+    home: Path, tiny_flux: Path, iclora: Command
+) -> None:
+    """From the training to the figures by the commands alone."""
+    settings = {"conditional": 1, "steps": 4, "scales": [0.5], "smallest_panel": 48, "samples": 0, "model": tiny_flux}
+    words = [word for key, value in settings.items() for word in ("--set", f"train.{key}={value}")]
+    code, printed, errors = iclora("train", "storyboard", "--out", str(home), *words)
+    assert code == 0, errors
+    assert "conditional mode: randomly drawn panels stay clean" in printed + errors
+    words = ["--out", str(home), "--model", str(tiny_flux), "--steps", "2", "--seeds", "1"]
+    code, printed, errors = iclora("evaluate", "storyboard", *words)
+    assert code == 0, errors
+    told = json.loads((home / "evaluation/evaluation.json").read_text(encoding="utf-8"))
+    assert told["given"] == [1]
+    assert all(one["to_given"] and one["pasted"] for one in told["candidates"])
+    code, printed, errors = iclora("evaluate", "storyboard", *words, "--given", "2")
+    assert code == 0, errors
+    assert json.loads((home / "evaluation/evaluation.json").read_text(encoding="utf-8"))["given"] == [2]

@@ -27,8 +27,9 @@ from pipeline.errors import BadInput, MissingWeights
 from pipeline.families import load as base_family
 from training import config as settings
 from training.backends import flux, z_image
+from training.backends._flux_1 import token_places
 from training.backends.base import Backend, Encoded, Prompts, pack, shift_factor, unpack
-from training.backends.flux import Flux, token_places
+from training.backends.flux import Flux
 from training.backends.z_image import ZImage
 from training.job import find_backend
 

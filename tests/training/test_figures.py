@@ -44,7 +44,9 @@ def logged(folder: Path, steps: int, every: int = 0, learnt: tuple[int, ...] = (
             losses = [float(rng.lognormal(-1, 0.3)) if panel in learnt else None for panel in (1, 2, 3)]
             log.step(step, 0.4 + 1 / step, losses, 1e-4, 1.0, 0.1)
             if every and step % every == 0:
-                log.validation(step, {(s, panel): s + panel / step for s in (0.1, 0.5, 0.9) for panel in learnt})
+                log.validation(
+                    step, {("joint", s, panel): s + panel / step for s in (0.1, 0.5, 0.9) for panel in learnt}
+                )
     return folder
 
 

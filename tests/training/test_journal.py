@@ -27,7 +27,9 @@ def run(folder: Path, steps: range, *, wandb: bool = False) -> None:
         for step in steps:
             log.step(step, 1 / step, [2 / step, None, 3 / step], 1e-4, 0.5, 0.25)
             if step % 5 == 0:
-                log.validation(step, {(sigma, panel): sigma * panel / step for sigma in SIGMAS for panel in (1, 2, 3)})
+                log.validation(
+                    step, {("joint", sigma, panel): sigma * panel / step for sigma in SIGMAS for panel in (1, 2, 3)}
+                )
                 log.picture(step, Image.new("RGB", (48, 32), (step, 0, 0)))
 
 
@@ -59,8 +61,10 @@ def test_a_step_is_one_line_and_a_panel_that_was_not_trained_is_an_empty_cell(tm
 
 def test_a_validation_is_one_line_per_noise_level_and_panel(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
-        log.validation(5, {(0.9, 1): 0.3, (0.1, 2): 0.2, (0.1, 1): 0.1})
-    assert (tmp_path / "validation.csv").read_text() == "step,sigma,panel,loss\n5,0.1,1,0.1\n5,0.1,2,0.2\n5,0.9,1,0.3\n"
+        log.validation(5, {("joint", 0.9, 1): 0.3, ("joint", 0.1, 2): 0.2, ("joint", 0.1, 1): 0.1})
+    assert (
+        tmp_path / "validation.csv"
+    ).read_text() == "step,sigma,panel,loss,given\n5,0.1,1,0.1,joint\n5,0.1,2,0.2,joint\n5,0.9,1,0.3,joint\n"
 
 
 def test_tables_read_back_as_frames(tmp_path: Path) -> None:
@@ -91,7 +95,7 @@ def test_a_loss_that_is_not_a_number_is_logged_as_nan(tmp_path: Path) -> None:
 def test_lines_are_on_disk_before_the_journal_is_closed(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         log.step(1, 0.5, [0.5, 0.5, 0.5], 1e-4, 1.0, 1.0)
-        log.validation(1, {(0.5, 1): 0.4})
+        log.validation(1, {("joint", 0.5, 1): 0.4})
         assert len(journal.read_steps(tmp_path)) == len(journal.read_validation(tmp_path)) == 1
         assert [event.step for event in events(tmp_path).Scalars("train/loss")] == [1]
 
@@ -138,7 +142,7 @@ def test_starting_over_keeps_nothing_of_an_earlier_training(tmp_path: Path) -> N
     age(tmp_path)
     opened(tmp_path, panels=2).close()
     assert (tmp_path / "log.csv").read_text() == "step,loss,loss_1,loss_2,learning_rate,gradient_norm,seconds\n"
-    assert (tmp_path / "validation.csv").read_text() == "step,sigma,panel,loss\n"
+    assert (tmp_path / "validation.csv").read_text() == "step,sigma,panel,loss,given\n"
     tags = events(tmp_path).Tags()
     assert tags["scalars"] == tags["images"] == []
 
@@ -296,3 +300,15 @@ def test_the_run_is_finished_if_the_log_cannot_be_opened(tmp_path: Path, runs: l
     with pytest.raises(BadInput, match="has the columns"):
         opened(tmp_path, 3, panels=4, wandb=True)
     assert runs[0].finished
+
+
+def test_the_log_of_an_earlier_version_which_lacks_the_last_column_is_continued(tmp_path: Path) -> None:
+    run(tmp_path, range(1, 6))
+    table = tmp_path / "validation.csv"
+    table.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in table.read_text().splitlines()))
+    with opened(tmp_path, from_step=5) as log:
+        log.validation(10, {("joint", 0.1, 1): 0.4})
+    read = journal.read_validation(tmp_path)
+    assert read["step"].value_counts().to_dict() == {5: 9, 10: 1}
+    assert set(read["given"]) == {"", "joint"}
+    assert journal.held_out(read).to_dict() == pytest.approx({5: 0.2, 10: 0.4})

@@ -76,6 +76,23 @@ def test_a_model_whose_shift_does_not_follow_the_resolution_has_one_for_all_size
     assert shift_factor({"use_dynamic_shifting": False, "shift": 3.0}, 96) == 3.0
 
 
+def test_uniform_noise_levels_are_never_0_and_weights_of_the_middle_are_1_in_the_mean() -> None:
+    from scipy.stats import kstest
+
+    chance = torch.Generator().manual_seed(0)
+    sigma = torch.stack([objective.draw_sigma(1.0, chance, uniform=True) for _ in range(4_000)])
+    assert sigma.min() > 0 and sigma.max() < 1
+    assert kstest(sigma.numpy(), "uniform").pvalue > 0.05
+    levels = torch.linspace(0, 1, 100_001, dtype=torch.float64)
+    weights = objective.bell(levels)
+    assert weights[[0, -1]].tolist() == pytest.approx([0, 0], abs=1e-9)
+    assert float(weights.mean()) == pytest.approx(1, abs=1e-4)
+    # ai-toolkit's table: exp(-2 (x / n - 1/2)^2) over x = 0 ... 999, less its minimum, divided by the mean.
+    theirs = torch.exp(-2 * (torch.arange(1000, dtype=torch.float64) / 1000 - 0.5).square())
+    theirs = (theirs - theirs.min()) / (theirs - theirs.min()).mean()
+    assert torch.allclose(objective.bell(torch.arange(1000, dtype=torch.float64) / 1000), theirs, atol=3e-3)
+
+
 @pytest.mark.parametrize("factor", [1.0, 3.16])
 def test_noise_levels_are_logit_normal_and_then_shifted(factor: float) -> None:
     """Shifting adds log(factor) to the logit, so logits are normal around it; uniform levels would fail by far."""

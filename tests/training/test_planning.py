@@ -91,7 +91,7 @@ def test_flux_1_dev_is_planned_by_its_name_alone(plan: Callable[[str], tuple[int
     assert re.search(
         r"training \d+\.\d\d GiB \(base 22\.17, LoRA, gradient, optimizer, average 1\.22, activations", out
     )
-    assert "conditional mode for 25% of the samples, joint mode for the rest: randomly drawn panels stay clean" in out
+    assert "given: randomly drawn panels without noise in 25% of the samples; joint mode in the other 75%" in out
     assert (tmp_path / "run" / "training" / "plan.png").exists()
 
 
@@ -111,7 +111,10 @@ def test_a_misspelt_setting_is_reported_with_the_likely_one(plan: Callable[[str]
         ("--set train.warmup=5000", "warmup 5000 leaves no step of 5000"),
         ("--set train.panel_weights=[1,2]", "train.panel_weights has 2 numbers and storyboard has 3 panels"),
         ("--set condition=[1] --set train.permute=0.5", "would move the panels that storyboard gives (1)"),
-        ("--set base=sana", "base=sana can't be trained here yet (available: flux-1, z-image)"),
+        (
+            "--set base=sana",
+            "base=sana can't be trained here yet (available: chroma, flux-1, flux-1-fill, ",
+        ),
         (
             "--set train.model=/nobody/nothing",
             "nothing' is not on this machine and can't be fetched (it is neither a folder nor a valid name",
@@ -135,7 +138,7 @@ def test_two_scales_with_the_same_canvas_are_listed_once(make_job: Make) -> None
 
 def test_the_panels_given_by_a_task_are_listed(make_job: Make) -> None:
     job = make_job(overrides=["condition=[1, 3]"])
-    assert "conditional mode: panels 1, 3 stay clean; caption dropout 0.05, permuted 0%" in list(
+    assert "given: panels 1, 3 without noise in 100% of the samples; caption dropout 0.05, permuted 0%" in list(
         planning.lines(job, planning.make(job, CPU))
     )
 
@@ -264,14 +267,14 @@ def test_the_sheet_shows_what_the_first_steps_see(make_job: Make, monkeypatch: p
         step = position // job.config.batch
         example = batches.example_at(job, encoded, step, position)
         assert shown.image.tobytes() == dataset.picture(example.view).tobytes()
-        assert (shown.layout, shown.given) == (example.view.layout, example.given)
+        assert (shown.layout, shown.given) == (example.view.layout, example.given.panels)
         assert shown.caption == dataset.caption(example.view, job.task)
         assert shown.tokens == len(shown.caption) + 1  # letters and the end token
         assert ("caption dropped" in shown.note) == (example.prompt.text == "")
         assert ("order" in shown.note) == (example.view.order != (0, 1, 2))
         assert shown.note.startswith(f"step {step + 1}, scale {random_streams.scale_at(job.config, step):g}")
-    drawn = [random_streams.draw(job.config, position, 6, 3, ()) for position in range(plan_sheet.SHOWN)]
-    assert any(one.dropped for one in drawn) and any(one.given for one in drawn)  # with this seed
+    drawn = [random_streams.draw(job.config, position, 6, 3, (), 0) for position in range(plan_sheet.SHOWN)]
+    assert any(one.dropped for one in drawn) and any(one.given.panels for one in drawn)  # with this seed
 
 
 def test_the_sheet_is_one_image_of_all_of_them(make_job: Make) -> None:

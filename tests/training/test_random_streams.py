@@ -11,14 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import task
-from training import config, random_streams
+from training import conditions, config, random_streams
+from training.conditions import JOINT, Condition
 from training.config import Config
 
 STORYBOARD = task.load("storyboard")
 
 
-def config_of(**given: object) -> Config:
-    return Config.model_validate({"conditional": 0.0} | given)
+def config_of(conditional: float = 0.0, *, named: bool = False, **given: object) -> Config:
+    return Config.model_validate({"conditions": conditions.of_share(conditional, named=named)} | given)
 
 
 @given(seed=st.integers(0, 2**31), count=st.integers(1, 40), epoch=st.integers(0, 200))
@@ -46,12 +47,12 @@ def test_epochs_and_seeds_have_their_own_orders() -> None:
 def test_a_random_value_depends_only_on_seed_and_position(position: int, drawn_before: int) -> None:
     """Whatever a process has drawn before, with our generators or torch's own, since it may have started anywhere."""
     options = config_of(conditional=0.5, permute=0.5, caption_dropout=0.5)
-    fresh = random_streams.draw(options, position, 20, 3, ())
+    fresh = random_streams.draw(options, position, 20, 3, (), 0)
     noise = torch.randn(3, generator=random_streams.generator(0, "noise", position))
     for other in range(drawn_before):
-        random_streams.draw(options, other, 20, 3, ())
+        random_streams.draw(options, other, 20, 3, (), 0)
         torch.rand(1)
-    assert random_streams.draw(options, position, 20, 3, ()) == fresh
+    assert random_streams.draw(options, position, 20, 3, (), 0) == fresh
     assert torch.equal(torch.randn(3, generator=random_streams.generator(0, "noise", position)), noise)
 
 
@@ -70,23 +71,23 @@ def test_positions_and_seeds_have_their_own_noise() -> None:
 
 def test_all_23_other_orders_of_four_panels_occur_and_the_original_never_does() -> None:
     options = config_of(permute=1.0)
-    seen = Counter(random_streams.draw(options, position, 20, 4, ()).order for position in range(2_400))
+    seen = Counter(random_streams.draw(options, position, 20, 4, (), 0).order for position in range(2_400))
     assert seen.keys() == set(itertools.permutations(range(4))) - {(0, 1, 2, 3)}
     assert min(seen.values()) > 60  # 100 each on average
 
 
 def test_with_more_than_four_panels_every_other_rotation_occurs() -> None:
     options = config_of(permute=1.0)
-    seen = {random_streams.draw(options, position, 20, 6, ()).order for position in range(200)}
+    seen = {random_streams.draw(options, position, 20, 6, (), 0).order for position in range(200)}
     assert seen == {tuple((start + place) % 6 for place in range(6)) for start in range(1, 6)}
 
 
 def test_one_panel_has_no_other_order() -> None:
-    assert random_streams.draw(config_of(permute=1.0), 0, 20, 1, ()).order == (0,)
+    assert random_streams.draw(config_of(permute=1.0), 0, 20, 1, (), 0).order == (0,)
 
 
 def test_without_permutation_panels_stay_where_they_are() -> None:
-    assert {random_streams.draw(config_of(), position, 20, 3, ()).order for position in range(200)} == {(0, 1, 2)}
+    assert {random_streams.draw(config_of(), position, 20, 3, (), 0).order for position in range(200)} == {(0, 1, 2)}
 
 
 # ---- given panels
@@ -95,7 +96,7 @@ def test_without_permutation_panels_stay_where_they_are() -> None:
 @pytest.mark.parametrize("panels", [2, 3, 4])
 def test_in_conditional_mode_some_panels_are_given_but_never_all(panels: int) -> None:
     options = config_of(conditional=1.0)
-    seen = Counter(random_streams.draw(options, position, 20, panels, ()).given for position in range(2_000))
+    seen = Counter(random_streams.draw(options, position, 20, panels, (), 0).given.panels for position in range(2_000))
     some = [subset for size in range(1, panels) for subset in itertools.combinations(range(panels), size)]
     assert seen.keys() == set(some)
     sizes = Counter(len(subset) for subset in seen.elements())
@@ -103,25 +104,28 @@ def test_in_conditional_mode_some_panels_are_given_but_never_all(panels: int) ->
 
 
 def test_panels_that_the_task_gives_are_given_every_time() -> None:
-    options = config_of(conditional=1.0)
-    assert {random_streams.draw(options, position, 20, 4, (0, 2)).given for position in range(200)} == {(0, 2)}
+    options = config_of(conditional=1.0, named=True)
+    assert {random_streams.draw(options, position, 20, 4, (0, 2), 0).given.panels for position in range(200)} == {
+        (0, 2)
+    }
 
 
 def test_in_joint_mode_no_panel_is_given_even_if_the_task_names_some() -> None:
-    assert {random_streams.draw(config_of(), position, 20, 2, (0,)).given for position in range(200)} == {()}
+    assert {random_streams.draw(config_of(), position, 20, 2, (0,), 0).given for position in range(200)} == {JOINT}
 
 
 def test_modes_are_mixed_in_their_proportions() -> None:
     options = config_of(conditional=0.3)
-    given = sum(bool(random_streams.draw(options, position, 20, 3, ()).given) for position in range(2_000))
+    given = sum(random_streams.draw(options, position, 20, 3, (), 0).given != JOINT for position in range(2_000))
     assert given / 2_000 == pytest.approx(0.3, abs=0.03)
 
 
 def test_a_task_that_names_given_panels_is_conditional_and_others_are_joint() -> None:
     pairs = task.load("sparklers", ["condition=[1]"])
-    assert config.load(pairs).conditional == 1.0
-    assert config.load(STORYBOARD).conditional == 0.0
-    assert config.load(task.load("storyboard", ["train.conditional=0.5"])).conditional == 0.5
+    assert config.load(pairs).conditions == (Condition(seen="clean", panels="task", share=1.0),)
+    assert config.load(STORYBOARD).conditions == ()
+    half = config.load(task.load("storyboard", ["train.conditional=0.5"]))
+    assert half.conditions == (Condition(seen="clean", panels="any", share=0.5),)
 
 
 # ---- dropped captions, scales
@@ -130,14 +134,14 @@ def test_a_task_that_names_given_panels_is_conditional_and_others_are_joint() ->
 @pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
 def test_captions_are_dropped_at_the_configured_rate(share: float) -> None:
     options = config_of(caption_dropout=share)
-    dropped = sum(random_streams.draw(options, position, 20, 3, ()).dropped for position in range(2_000))
+    dropped = sum(random_streams.draw(options, position, 20, 3, (), 0).dropped for position in range(2_000))
     assert dropped / 2_000 == pytest.approx(share, abs=0.015)
 
 
 def test_one_probability_does_not_affect_what_another_decides() -> None:
     """Order, given panels and dropout are independent: among permuted samples as many captions are dropped."""
     options = config_of(caption_dropout=0.3, permute=0.5, conditional=0.5)
-    drawn = [random_streams.draw(options, position, 20, 3, ()) for position in range(3_000)]
+    drawn = [random_streams.draw(options, position, 20, 3, (), 0) for position in range(3_000)]
     for part in ([one for one in drawn if one.order != (0, 1, 2)], [one for one in drawn if one.given]):
         assert sum(one.dropped for one in part) / len(part) == pytest.approx(0.3, abs=0.04)
 

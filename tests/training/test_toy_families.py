@@ -33,6 +33,8 @@ pytestmark = pytest.mark.usefixtures("toys")
 CPU = torch.device("cpu")
 SETTINGS = SamplingSettings(steps=2, guidance=2.0)
 PROMPT = "[MOVIE-SHOTS] <Mara>, [SCENE-1] runs, [SCENE-2] sits, [SCENE-3] sleeps."
+SHOWN = [{"seen": "reference"}]
+MIXED = [{"seen": "reference", "share": 0.7}]
 Make = Callable[..., Job]
 Draw = Callable[..., Image.Image]
 
@@ -104,7 +106,7 @@ def test_its_panels_are_whole_tokens(make: Make) -> None:
 def references(tmp_path: Path, draw: Draw) -> list[Reference]:
     """Images of several shapes, one of them larger than the family encodes."""
     images = []
-    for seed, size in enumerate([(64, 32), (48, 64), (200, 100), (32, 32)]):
+    for seed, size in enumerate([(512, 256), (384, 512), (1600, 800), (256, 256)]):
         path = tmp_path / f"reference-{seed}.png"
         draw(seed, size).save(path)
         images.append(Reference(hashlib.sha256(path.read_bytes()).hexdigest()[:16], str(path)))
@@ -138,12 +140,14 @@ def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_family_with_references_is_planned_and_trained_and_generates_images(
     make: Make, references: list[Reference], draw: Draw
 ) -> None:
-    """Grids with two, one and no reference images in one batch."""
-    job = with_references(make("toy_reference", micro_batch=4), lambda number: references[: number % 3])
+    """Grids with one or two reference images, or none, in one batch."""
+    job = with_references(
+        make("toy_reference", micro_batch=4, conditions=MIXED), lambda number: references[: number % 3]
+    )
     plan = planning.make(job, CPU)
-    assert plan.references == 8 + 12  # 64 x 32 and 48 x 64 pixels in tokens of 16
+    assert plan.references == 8 + 12  # 64 x 32 and 48 x 64 pixels in tokens of 16, an eighth of their size
     assert "reference images: up to 20 more tokens per grid" in list(planning.lines(job, plan))
-    bare = planning.make(with_references(job, lambda _: ()), CPU)
+    bare = planning.make(make("toy_reference", micro_batch=4), CPU)
     assert plan.memory["activations"] > bare.memory["activations"]
     file = train(job)
     generator = open_generator([Adapter(file)], job.backend.model, SETTINGS, CPU)
@@ -155,20 +159,18 @@ def test_a_family_with_references_is_planned_and_trained_and_generates_images(
 
 
 def test_a_view_passes_its_references_on_to_the_batch(make: Make, references: list[Reference]) -> None:
-    job = with_references(make("toy_reference"), lambda number: references[number % 2 :][:2])
+    job = with_references(make("toy_reference", conditions=SHOWN), lambda number: references[number % 2 :][:2])
     encoded = encode(job)
     assert set(encoded.references) == set(references[:3])
     shapes = {one.path[-5]: tuple(encoded.references[one].shape) for one in references[:3]}
-    assert shapes == {"0": (4, 4, 8), "1": (4, 8, 6), "2": (4, 4, 10)}  # 200 x 100 is encoded at 80 x 32
+    assert shapes == {"0": (4, 4, 8), "1": (4, 8, 6), "2": (4, 4, 10)}  # 1600 x 800 at 724 x 362, times 0.125
     examples = [batches.example_at(job, encoded, 0, position) for position in range(4)]
     batch = batches.gather(job, encoded, examples, CPU)
     for example, latents, text in zip(examples, batch.references, batch.texts, strict=True):
-        assert example.view.references == example.view.sample.references
-        assert all(
-            torch.equal(latent, encoded.references[one])
-            for latent, one in zip(latents, example.view.references, strict=True)
-        )
-        assert text is encoded.texts[Prompt(example.prompt.text, example.view.references)]
+        shown = dataset.references_of(example.view, example.given)
+        assert shown == example.view.sample.references
+        assert all(torch.equal(latent, encoded.references[one]) for latent, one in zip(latents, shown, strict=True))
+        assert text is encoded.texts[Prompt(example.prompt.text, shown)]
 
 
 def test_texts_are_cached_with_the_references_that_the_encoder_saw(
@@ -176,24 +178,26 @@ def test_texts_are_cached_with_the_references_that_the_encoder_saw(
 ) -> None:
     """The same caption with other images is another text, the empty caption too; a new order is another as well."""
     cache = Cache(tmp_path / "cache")
-    first = with_references(make("toy_reference", cache=cache), lambda _: references[:2])
-    second = with_references(make("toy_reference", cache=cache), lambda _: references[1::-1])
+    first = with_references(make("toy_reference", cache=cache, conditions=SHOWN), lambda _: references[:2])
+    second = with_references(make("toy_reference", cache=cache, conditions=SHOWN), lambda _: references[1::-1])
     one, two = encode(first), encode(second)
     for text in ("", first.data.train[0].text):
         read, other = one.texts[Prompt(text, tuple(references[:2]))], two.texts[Prompt(text, tuple(references[1::-1]))]
         assert read["text"].shape == other["text"].shape and not torch.equal(read["text"], other["text"])
     with nothing_loads(monkeypatch):
-        again = encode(with_references(make("toy_reference", cache=cache), lambda _: references[:2]))
+        again = encode(with_references(make("toy_reference", cache=cache, conditions=SHOWN), lambda _: references[:2]))
     assert all(torch.equal(again.texts[prompt]["text"], read["text"]) for prompt, read in one.texts.items())
     assert all(torch.equal(again.references[each], latents) for each, latents in one.references.items())
 
 
 def test_other_references_are_another_training(make: Make, references: list[Reference]) -> None:
-    loop.train(with_references(make("toy_reference"), lambda _: references[:1]), Processes(), quiet)
+    loop.train(with_references(make("toy_reference", conditions=SHOWN), lambda _: references[:1]), Processes(), quiet)
     for side in ("data set", "held-out set"):
-        assert side in with_references(make("toy_reference"), lambda _: references[:1]).recipe
+        assert side in with_references(make("toy_reference", conditions=SHOWN), lambda _: references[:1]).recipe
     with pytest.raises(BadInput, match=r"holds another training \(data set .* held-out set "):
-        loop.train(with_references(make("toy_reference"), lambda _: references[1:2]), Processes(), quiet)
+        loop.train(
+            with_references(make("toy_reference", conditions=SHOWN), lambda _: references[1:2]), Processes(), quiet
+        )
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
 import math
 import multiprocessing
@@ -42,6 +43,7 @@ from training.job import Job, find_backend
 from training.latents import EncodedDataset, Encoder, Posterior
 from training.loop import Outcome
 from training.monitoring import heldout, preview
+from training.monitoring.losses import Losses, mean
 from training.processes import Processes
 
 ROOT = Path(__file__).parents[2]
@@ -727,9 +729,13 @@ def test_held_out_losses_are_the_same_every_time_and_start_at_those_of_the_base(
     assert first == second
     with (job.folder / "validation.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
-    losses = {(float(line["sigma"]), int(line["panel"])): float(line["loss"]) for line in lines if line["step"] == "0"}
+    losses = {
+        (line["given"], float(line["sigma"]), int(line["panel"])): float(line["loss"])
+        for line in lines
+        if line["step"] == "0"
+    }
     assert losses == pytest.approx(first, rel=1e-6)
-    assert {sigma for sigma, _ in losses} == set(heldout.SIGMAS)
+    assert {(kind, sigma) for kind, sigma, _ in losses} == {*itertools.product(("joint", "clean any"), heldout.SIGMAS)}
     assert {line["step"] for line in lines} == {"0", "2"}
 
 
@@ -746,8 +752,8 @@ def test_given_panels_have_no_held_out_loss(make_job: Make) -> None:
     job = make_job(conditional=1.0, overrides=["condition=[2]"])
     encoded, transformer, _ = begun(job)
     losses = heldout.measure(job, encoded, transformer, Processes())
-    assert {panel for _, panel in losses} == {1, 3}
-    assert heldout.mean(losses) == pytest.approx(sum(losses.values()) / 10)
+    assert {panel for _, _, panel in losses} == {1, 3}
+    assert mean(losses) == pytest.approx(sum(losses.values()) / 10)
 
 
 def test_a_training_whose_held_out_loss_stops_improving_ends_and_keeps_the_best(
@@ -756,7 +762,7 @@ def test_a_training_whose_held_out_loss_stops_improving_ends_and_keeps_the_best(
     """Made-up held-out losses: best after two steps, no better at four and six."""
     settings = {"validate_every": 2, "save_every": 2}
     losses: Iterator[float] = iter([1.0, 0.5, 0.7, 0.6])
-    monkeypatch.setattr(heldout, "mean", lambda _: next(losses))
+    monkeypatch.setattr(loop, "mean", lambda _: next(losses))
     outcome = run(make_job(steps=20, patience=2, **settings))
     assert (outcome.step, outcome.held_out) == (6, 0.6)
     assert lora_file.find_card(outcome.file).step == 2
@@ -766,7 +772,7 @@ def test_a_training_whose_held_out_loss_stops_improving_ends_and_keeps_the_best(
     assert (
         lora_file.find_card(run(make_job(steps=6, **settings)).file).step == 6
     )  # without patience the last step counts
-    monkeypatch.setattr(heldout, "mean", lambda _: 0.9)
+    monkeypatch.setattr(loop, "mean", lambda _: 0.9)
     longer = run(make_job(steps=8, **settings))
     assert (longer.took, lora_file.find_card(longer.file).step) == (2, 8)
 
@@ -777,8 +783,8 @@ def test_the_file_says_which_step_it_is_and_why_and_the_outcome_names_a_better_o
     """Made-up held-out losses, lowest after two steps of six."""
     losses: Iterator[float] = iter([1.0, 0.5, 0.7, 0.6])
 
-    def measured(*_: object) -> dict[tuple[float, int], float]:
-        return {(0.5, 1): next(losses)}
+    def measured(*_: object) -> Losses:
+        return {("joint", 0.5, 1): next(losses)}
 
     monkeypatch.setattr(heldout, "measure", measured)
     job = make_job(steps=6, validate_every=2, save_every=2)
@@ -799,7 +805,7 @@ def test_only_the_newest_steps_stay_and_that_of_the_lowest_held_out_loss(
     make_job: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([1.0, 0.9, 0.5, 0.6, 0.7, 0.8, 0.9])
-    monkeypatch.setattr(heldout, "measure", lambda *_: {(0.5, 1): next(losses)})
+    monkeypatch.setattr(heldout, "measure", lambda *_: {("joint", 0.5, 1): next(losses)})
     job = make_job(steps=6, validate_every=1, save_every=1, keep=2)
     outcome = run(job)
     kept = sorted(file.name for file in (job.folder / "steps").iterdir())
@@ -835,7 +841,7 @@ def test_if_patience_ends_a_training_between_two_saves_everything_is_written_as_
     """The base alone has the lowest held-out loss of all, and is not the result."""
     settings = {"validate_every": 1, "save_every": 5, "patience": 2, "samples": 1, "sample_steps": 1}
     losses: Iterator[float] = iter([0.1, 0.5, 0.7, 0.6])
-    monkeypatch.setattr(heldout, "mean", lambda _: next(losses))
+    monkeypatch.setattr(loop, "mean", lambda _: next(losses))
     outcome = run(make_job(**settings, steps=20))
     assert (outcome.step, outcome.of_step, lora_file.find_card(outcome.file).step) == (3, 1, 1)
     assert any(tensor.any() for name, tensor in load_file(outcome.file).items() if "lora_B" in name)

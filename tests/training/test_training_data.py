@@ -327,7 +327,7 @@ def test_every_view_that_a_step_may_use_is_listed(make_job: Make) -> None:
     listed, prompts = set(job.views()), set(job.prompts())
     assert len(listed) == 6 * 6 * 2 + 2  # grids, orders, scales; held-out grids only unchanged
     for position in range(200):
-        drawn = random_streams.draw(job.config, position, len(job.data.train), 3, job.condition)
+        drawn = random_streams.draw(job.config, position, len(job.data.train), 3, job.named, 0)
         layout = job.layouts[random_streams.scale_at(job.config, position // job.config.batch)]
         view = View(job.data.train[drawn.sample], layout, drawn.order)
         assert view in listed
@@ -597,14 +597,14 @@ def test_given_panels_enter_clean_and_without_weight(overrides: list[str], make_
     examples = [example_at(job, encoded, at) for at in range(12)]
     batch = batches.gather(job, encoded, examples, torch.device("cpu"))
     for place, example in enumerate(examples):
-        assert 0 < len(example.given) < 3
-        assert example.given == (0, 2) or not overrides
+        assert 0 < len(example.given.panels) < 3
+        assert example.given.panels == (0, 2) or not overrides
         noised = objective.add_noise(example.latents_CHW[None], example.noise_CHW[None], example.sigma[None])[0]
         for panel, (left, top, right, bottom) in enumerate(boxes):
             seen = batch.noisy_BCHW[place, :, top:bottom, left:right]
-            wanted = encoded.grids[example.view].alone if panel in example.given else noised
+            wanted = encoded.grids[example.view].alone if panel in example.given.panels else noised
             assert torch.equal(seen, wanted[:, top:bottom, left:right])
-            assert batch.weights_BP[place, panel] == (0.0 if panel in example.given else 1.0)
+            assert batch.weights_BP[place, panel] == (0.0 if panel in example.given.panels else 1.0)
 
 
 def test_panels_are_weighted_as_the_settings_say(make_job: Make) -> None:

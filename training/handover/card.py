@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.backends.base import Backend
+from training.conditions import SEEN, which
 from training.evaluation.statistics import Estimate
 from training.handover.comfy import Drawing
 from training.handover.gallery import Sample
@@ -140,17 +141,15 @@ def _use(card: Card, backend: Backend, contents: Contents) -> Iterator[str]:
     for remark in contents.remarks:
         yield from (remark, "")
     if contents.workflows and backend.family.comfyui:
-        files = backend.family.comfyui
+        files = backend.family.comfyui.of(backend.model)
         yield (
             f"ComfyUI looks for `{contents.lora}` in models/loras, `{files.model}` in models/diffusion_models, "
             f"{' and '.join(f'`{name}`' for name in files.encoders)} in models/text_encoders and `{files.vae}` in "
             "models/vae; files of other names are chosen in the nodes."
         )
         yield ""
-    share = card.recipe["conditional"]
-    if share:
-        which = f"panel {', '.join(map(str, card.condition))}" if card.condition else "any of the panels"
-        yield from (f"In {share:.0%} of its training {which} was given, without noise.", "")
+    for one in card.conditions:
+        yield from (f"Given in {one.share:.0%} of its training: {which(one, card.condition)}, {SEEN[one.seen]}.", "")
     if bases := [number for number, sample in enumerate(contents.gallery, 1) if sample.base]:
         yield from ("| with the LoRA | the base alone, from the same noise |", "| --- | --- |")
         for number in bases:

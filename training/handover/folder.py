@@ -13,7 +13,7 @@ import torch
 from pipeline import families, files
 from pipeline.errors import BadInput
 from pipeline.families.base import Recipe
-from training import lora_file
+from training import conditions, lora_file
 from training.backends.base import Backend
 from training.config import Dtype
 from training.generator import base_of
@@ -91,14 +91,11 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
     lora_file.write(folder / name, weights, 1.0, card, thumbnail=thumbnail, dtype=DTYPES[options.dtype])
     _clear(folder, card)
     workflows, remarks = _workflows(folder, backend, card, drawing, options)
-    if draws_text := card.recipe["conditional"] < 1:
+    if draws_text := conditions.joint_share(card.conditions) > 0:
         revision = card.commit if backend.folder is None else None
         files.write(folder / SCRIPT, script(backend, revision, drawing, SCRIPT))
     else:
-        remarks.append(
-            "There is no diffusers script: the LoRA draws around given panels without noise, which no pipeline of "
-            "diffusers shows to a model; draw with 'iclora generate' and --given."
-        )
+        remarks.append(_without_script(backend))
     if not samples:
         remarks.append(f"There are no samples of step {card.step} beside the LoRA, so the card has no pictures.")
     for number, sample in enumerate(samples, 1):
@@ -126,11 +123,11 @@ def _workflows(
     if why := comfy.obstacle(backend):
         return {}, [f"There is no ComfyUI workflow: {why}."]
     found, remarks = dict[str, str](), list[str]()
-    share, (text_alone, around_given) = card.recipe["conditional"], _workflow_names(card)
-    if share < 1:
+    text_alone, around_given = _workflow_names(card)
+    if conditions.joint_share(card.conditions):
         found[text_alone] = "for text alone"
         _write_json(folder / text_alone, comfy.workflow(backend, drawing))
-    if share:
+    if conditions.share_of(card.conditions, "clean") and not comfy.draws_around(backend, "clean"):
         remarks.append(
             f"There is no ComfyUI workflow for given panels: {comfy.CLEAN}; draw with 'iclora generate' and --given."
         )
@@ -140,6 +137,16 @@ def _workflows(
     found[around_given] = f"around given panels ({', '.join(map(str, given))})"
     _write_json(folder / around_given, comfy.workflow(backend, around))
     return found, remarks
+
+
+def _without_script(backend: Backend) -> str:
+    why = " without noise, which no pipeline of diffusers shows to a model"
+    if backend.READS_GIVEN:
+        why = f", which {backend.PIPELINE} takes as one picture with a mask"
+    return (
+        f"There is no diffusers script: the LoRA draws around given panels{why}; draw with 'iclora generate' and "
+        "--given."
+    )
 
 
 def _workflow_names(card: Card) -> tuple[str, str]:

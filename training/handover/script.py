@@ -17,11 +17,12 @@ from pathlib import Path
 
 import torch
 from diffusers import {pipeline}
-
+{imports}
 HERE = Path(__file__).parent
 BASE, REVISION = {base!r}, {revision!r}
 PROMPT = {prompt!r}
 PANELS = {boxes!r}  # left, top, right, bottom
+WIDTH, HEIGHT = {width}, {height}
 
 on_gpu = torch.cuda.is_available()
 pipeline = {pipeline}.from_pretrained(
@@ -32,12 +33,12 @@ if on_gpu:
     pipeline.enable_model_cpu_offload()
 grid = pipeline(
     prompt=sys.argv[1] if len(sys.argv) > 1 else PROMPT,
-    width={width},
-    height={height},
+    width=WIDTH,
+    height=HEIGHT,
     num_inference_steps={steps},
     guidance_scale={guidance},
     max_sequence_length={limit},
-    generator=torch.Generator().manual_seed({seed}),  # the noise of `iclora generate --seed {given_seed}`
+{more}    generator=torch.Generator().manual_seed({seed}),{noise}
 ).images[0]
 grid.save(HERE / "generated.png")
 for number, box in enumerate(PANELS, 1):
@@ -72,6 +73,9 @@ def script(backend: Backend, revision: str | None, drawing: Drawing, file: str) 
         steps=drawing.steps,
         guidance=drawing.guidance,
         limit=backend.text_limit,
+        imports="from PIL import Image\n" if any("Image." in value for value in backend.CALL.values()) else "",
+        more="".join(f"    {key}={value},\n" for key, value in backend.CALL.items()),
         seed=seed_of(drawing.seed, "generate"),
-        given_seed=drawing.seed,
+        # A pipeline that encodes a picture first takes other numbers from the generator.
+        noise="" if backend.READS_GIVEN else f"  # the noise of `iclora generate --seed {drawing.seed}`",
     )

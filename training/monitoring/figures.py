@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,12 +81,16 @@ def _draw_whole(chart: Axes, steps: pd.DataFrame, validation: pd.DataFrame) -> N
     chart.plot(steps["step"], steps["loss"], ".", color="tab:blue", alpha=0.25, markersize=5, markeredgewidth=0)
     chart.plot(steps["step"], smoothed(steps["loss"]), color="tab:blue", label="training, smoothed")
     if not validation.empty:
-        held_out = validation.groupby("step")["loss"].mean()
+        held_out = journal.held_out(validation)
         lowest = int(held_out.argmin())
         step, loss = held_out.index[lowest], held_out.iloc[lowest]
         chart.plot(held_out.index, held_out, ".-", color="tab:orange", label="held out, mean over noise levels")
         label = f"lowest held-out: {loss:.4f} at step {step:,}{'' if step else ' (the base alone)'}"
         chart.plot(step, loss, "o", color="tab:orange", markersize=11, markerfacecolor="none", label=label)
+    kinds = validation["given"].unique()
+    for kind, style in zip(kinds, cycle((":", "--", "-.")), strict=False) if len(kinds) > 1 else ():
+        losses = validation[validation["given"] == kind].groupby("step")["loss"].mean()
+        chart.plot(losses.index, losses, style, color="tab:brown", linewidth=1, label=f"held out, {kind}")
 
 
 def _draw_noise_levels(chart: Axes, validation: pd.DataFrame) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
 import torch
 
 from pipeline.records import TrainingSample
-from training import batches, dataset, random_streams
+from training import batches, conditions, dataset, random_streams
 from training.batches import TrainingExample
+from training.conditions import Condition, Given
 from training.job import Job
 from training.latents import EncodedDataset
+from training.monitoring.losses import Losses
 from training.processes import Processes
 
 SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -20,54 +23,50 @@ SIGMAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 SEED = 0
 """Seed of the noise and of which panels are given; not the training's, so that different seeds can be compared."""
 
-Losses = dict[tuple[float, int], float]
-"""Mean loss by noise level and panel (from 1)."""
-
 
 @torch.no_grad()
 def measure(job: Job, encoded: EncodedDataset, transformer: Any, processes: Processes) -> Losses:
-    """The loss on every held-out grid at every noise level, shared among the processes; empty without such grids."""
-    device, panels = processes.device, job.shown.size
-    sums, counts = torch.zeros(2, len(SIGMAS), panels, dtype=torch.float64)
-    todo = [(index, number) for index in range(len(SIGMAS)) for number in range(len(job.data.held_out))]
+    """The loss on every held-out grid at every noise level, for every kind of condition that is trained, shared among
+    the processes; empty without such grids."""
+    device, panels, kinds = processes.device, job.shown.size, job.kinds
+    sums, counts = torch.zeros(2, len(kinds), len(SIGMAS), panels, dtype=torch.float64)
+    todo = list(itertools.product(range(len(kinds)), range(len(SIGMAS)), job.data.held_out))
     for place in processes.own(range(len(todo))):
-        index, number = todo[place]
-        batch = batches.gather(job, encoded, [_example(job, encoded, number, SIGMAS[index])], device)
+        kind, index, sample = todo[place]
+        example = _example(job, encoded, sample, kinds[kind], SIGMAS[index])
+        batch = batches.gather(job, encoded, [example], device)
         losses = batches.losses(job, transformer, batch)[0].cpu()
         learnt = batch.weights_BP[0].cpu() > 0
-        sums[index] += losses * learnt
-        counts[index] += learnt
+        sums[kind, index] += losses * learnt
+        counts[kind, index] += learnt
     processes.add_up([sums, counts])
     means = (sums / counts).tolist()
     return {
-        (sigma, panel + 1): means[index][panel]
+        (conditions.name_of(kinds[kind]), sigma, panel + 1): means[kind][index][panel]
+        for kind in range(len(kinds))
         for index, sigma in enumerate(SIGMAS)
         for panel in range(panels)
-        if counts[index, panel]
+        if counts[kind, index, panel]
     }
 
 
-def mean(losses: Losses) -> float:
-    """The mean over all noise levels and panels."""
-    return sum(losses.values()) / len(losses)
-
-
-def given_of(job: Job, sample: TrainingSample) -> tuple[int, ...]:
-    """The panels that are given whenever this grid is measured or sampled; drawn once according to the settings."""
+def given_of(job: Job, sample: TrainingSample, kind: Condition | None) -> Given:
+    """What is given whenever this grid is measured or sampled for a kind of condition; drawn once."""
     rng = random.Random(random_streams.seed_of(SEED, "held out", sample.id))
-    return random_streams.draw_given(job.config, rng, job.shown.size, job.condition)
+    return conditions.pick(kind, rng, job.shown.size, job.named, job.backend.REFERENCES)
 
 
-def _example(job: Job, encoded: EncodedDataset, number: int, sigma: float) -> TrainingExample:
+def _example(
+    job: Job, encoded: EncodedDataset, sample: TrainingSample, kind: Condition | None, sigma: float
+) -> TrainingExample:
     """A held-out grid with noise and given panels that are the same every time."""
-    sample = job.data.held_out[number]
-    view = dataset.plain(sample, job.shown)
+    view, given = dataset.plain(sample, job.shown), given_of(job, sample, kind)
     rng = random_streams.generator(SEED, "held out", sample.id, sigma)
     posterior = encoded.grids[view]
     return TrainingExample(
         view=view,
-        prompt=job.prompt(sample, sample.text),
-        given=given_of(job, sample),
+        prompt=job.prompt(sample.text, dataset.references_of(view, given)),
+        given=given,
         sigma=torch.tensor(sigma),
         latents_CHW=posterior.mean,
         noise_CHW=torch.randn(posterior.mean.shape, generator=rng),

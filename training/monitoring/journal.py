@@ -1,7 +1,7 @@
 """A training's log: CSV tables, TensorBoard events and, on request, Weights & Biases.
 
-`log.csv` has one line per step, `validation.csv` one per step, noise level and panel, `evaluation.csv`, where grids are
-scored, one per evaluation. Everything is in the files when a
+`log.csv` has one line per step, `validation.csv` one per step, noise level, panel and kind of condition,
+`evaluation.csv`, where grids are scored, one per evaluation. Everything is in the files when a
 call returns, so that a killed run leaves whole lines. A resumed run drops the lines of the steps that it repeats.
 """
 
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import files
 from pipeline.errors import BadInput
 from training.evaluation.grid_scorer import Scores
+from training.monitoring.losses import Losses, by_kind, mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +78,7 @@ class Journal:
                 self._run, self._image = _wandb_run(folder, from_step, name, settings)
                 opened.callback(self._run.finish)
             self._steps = opened.enter_context(closing(_Table(folder / STEPS, columns, from_step)))
-            columns = ["step", "sigma", "panel", "loss"]
+            columns = ["step", "sigma", "panel", "loss", "given"]
             self._validation = opened.enter_context(closing(_Table(folder / VALIDATION, columns, from_step)))
             self._evaluation = (
                 opened.enter_context(closing(_Table(folder / EVALUATION, SCORED, from_step))) if scored else None
@@ -107,13 +108,16 @@ class Journal:
         names = self._steps.columns[1:]
         self._log(step, {f"train/{name}": one for name, one in zip(names, values, strict=True) if one is not None})
 
-    def validation(self, step: int, losses: Mapping[tuple[float, int], float]) -> None:
-        """The losses on held-out grids, by noise level and panel (from 1)."""
-        self._validation.add([step, sigma, panel, loss] for (sigma, panel), loss in sorted(losses.items()))
-        means = {"validation/loss": fmean(losses.values())}
-        for kind, place in (("sigma", 0), ("panel", 1)):
+    def validation(self, step: int, losses: Losses) -> None:
+        """The losses on held-out grids, by kind of condition, noise level and panel (from 1)."""
+        self._validation.add([step, sigma, panel, loss, kind] for (kind, sigma, panel), loss in sorted(losses.items()))
+        means = {"validation/loss": mean(losses)}
+        kinds = by_kind(losses)
+        if len(kinds) > 1:
+            means |= {f"validation/{kind.replace(' ', '_')}": fmean(of.values()) for kind, of in kinds.items()}
+        for name, place in (("sigma", 1), ("panel", 2)):
             for value in sorted({key[place] for key in losses}):
-                means[f"validation/{kind}_{value:g}"] = fmean(
+                means[f"validation/{name}_{value:g}"] = fmean(
                     loss for key, loss in losses.items() if key[place] == value
                 )
         self._log(step, means)
@@ -164,6 +168,8 @@ class _Table:
         """Opens it and keeps the lines up to `from_step`; none if that is 0."""
         self.columns = columns
         header, *lines = _whole_lines(path) or [b""]
+        if lacking := _lacking(header, columns):
+            header, lines = _line(columns), [line.rstrip() + b"," * lacking + b"\n" for line in lines]
         if from_step and header and header != _line(columns):
             raise BadInput(
                 f"{path} has the columns {header.decode(errors='replace').strip()}, but this training writes "
@@ -173,9 +179,9 @@ class _Table:
         files.write(path, b"".join([_line(columns), *kept]))
         self._file = path.open("ab")
 
-    def add(self, rows: Iterable[Sequence[float | None]]) -> None:
+    def add(self, rows: Iterable[Sequence[float | str | None]]) -> None:
         """Appends the rows in one write, so that a kill comes before or after all of them."""
-        self._file.write(b"".join(_line([_number(value) for value in row]) for row in rows))
+        self._file.write(b"".join(_line([_cell(value) for value in row]) for row in rows))
         self._file.flush()
 
     def close(self) -> None:
@@ -202,9 +208,15 @@ def _step_of(line: bytes) -> float:
     return int(first) if first.isdigit() else math.inf
 
 
-def _number(value: float | None) -> str:
-    """Nine digits distinguish any two float32."""
-    return "" if value is None else f"{value:.9g}"
+def _lacking(header: bytes, columns: Sequence[str]) -> int:
+    """How many of the last columns the log of an earlier version lacks; 0 if it is no earlier one."""
+    written = header.decode(errors="replace").strip().split(",")
+    return len(columns) - len(written) if header and [*columns[: len(written)]] == written else 0
+
+
+def _cell(value: float | str | None) -> str:
+    """Nine digits distinguish any two float32. No name of a condition has a comma."""
+    return value if isinstance(value, str) else "" if value is None else f"{value:.9g}"
 
 
 def _whole_lines(path: Path) -> list[bytes]:
@@ -250,12 +262,19 @@ def read_steps(folder: Path) -> pd.DataFrame:
 
 
 def read_validation(folder: Path) -> pd.DataFrame:
-    """`validation.csv`: one row per step, noise level and panel; none if nothing was held out.
+    """`validation.csv`: one row per step, noise level, panel and kind of condition; none if nothing was held out.
 
     Raises:
         BadInput: it is missing.
     """
-    return _read(folder / VALIDATION)
+    found = _read(folder / VALIDATION)
+    found["given"] = found["given"].fillna("").astype(str) if "given" in found else ""
+    return found
+
+
+def held_out(validation: pd.DataFrame) -> pd.Series[float]:
+    """The held-out loss by step; all kinds of conditions count alike."""
+    return validation.groupby(["step", "given"])["loss"].mean().groupby("step").mean()
 
 
 def read_evaluation(folder: Path) -> pd.DataFrame:
@@ -271,7 +290,7 @@ def lowest(folder: Path) -> tuple[int, float] | None:
     Raises:
         BadInput: the folder has no log.
     """
-    losses = read_validation(folder).dropna().groupby("step")["loss"].mean()
+    losses = held_out(read_validation(folder).dropna())
     return None if losses.empty else (int(losses.index[int(losses.argmin())]), float(losses.min()))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.wording import counted
 from training import dataset, random_streams
+from training.conditions import Given
 from training.dataset import View
 from training.job import Job
 from training.monitoring import figures
@@ -35,11 +36,19 @@ def _seen(job: Job, position: int) -> tuple[View, tuple[int, ...], str]:
     step = position // job.config.batch
     scale = random_streams.scale_at(job.config, step)
     layout = job.layouts[scale]
-    drawn = random_streams.draw(job.config, position, len(job.data.train), layout.size, job.condition)
+    most = job.backend.REFERENCES
+    drawn = random_streams.draw(job.config, position, len(job.data.train), layout.size, job.named, most)
     notes = [f"step {step + 1}", f"scale {scale:g}"]
     if drawn.order != tuple(range(layout.size)):
         notes.append(f"order {' '.join(str(panel + 1) for panel in drawn.order)}")
     notes += ["caption dropped"] if drawn.dropped else []
     view = View(job.data.train[drawn.sample], layout, drawn.order)
-    notes += [counted(count, "reference image")] if (count := len(view.references)) else []
-    return view, drawn.given, ", ".join(notes)
+    shown = dataset.references_of(view, drawn.given)
+    notes += [f"{counted(shown, 'reference image')} ({_listed(drawn.given)})"] if shown else []
+    return view, drawn.given.in_canvas, ", ".join(notes)
+
+
+def _listed(given: Given) -> str:
+    """Where reference images are from."""
+    numbers = ", ".join(str(panel + 1) for panel in given.panels)
+    return f"panel {numbers}" if numbers else "its own"

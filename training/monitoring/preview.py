@@ -11,8 +11,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pipeline.records import TrainingSample
-from training import dataset, machine, objective, random_streams, sampling
+from training import conditions, dataset, machine, objective, random_streams, sampling
 from training.backends.base import Prompts, dtype_of
+from training.conditions import Condition
 from training.job import Job
 from training.latents import EncodedDataset
 from training.monitoring import figures, heldout
@@ -34,22 +35,30 @@ def name_of(step: int, number: int) -> str:
 
 
 def draw(
-    job: Job, encoded: EncodedDataset, transformer: Any, device: torch.device, samples: Sequence[TrainingSample]
+    job: Job,
+    encoded: EncodedDataset,
+    transformer: Any,
+    device: torch.device,
+    samples: Sequence[tuple[TrainingSample, Condition | None]],
 ) -> list[Image.Image]:
-    """One grid per caption of some samples, on the canvas of `job.shown`."""
+    """One grid per caption of some samples and kind of condition, on the canvas of `job.shown`."""
     settings = sampling.SamplingSettings(job.config.sample_steps, job.config.guidance)
     drawn = []
-    for sample in samples:
-        posterior = encoded.grids[dataset.plain(sample, job.shown)]
+    for sample, kind in samples:
+        view, given = dataset.plain(sample, job.shown), heldout.given_of(job, sample, kind)
+        posterior = encoded.grids[view]
         rng = random_streams.generator(job.config.seed, "sample", sample.id)
         noise = torch.randn(posterior.mean.shape, generator=rng)[None].to(device)
         boxes = job.backend.latent_boxes(job.shown.boxes)
-        mask = objective.panel_mask(boxes, heldout.given_of(job, sample), *noise.shape[-2:])
-        given = sampling.GivenPanels(posterior.alone[None].to(device), mask.to(device)) if mask.any() else None
-        text, empty = (encoded.texts[job.prompt(sample, words)] for words in (sample.text, ""))
-        prompts = Prompts([text], [empty], encoded.references_of([sample], device))
+        panels = None
+        if given.in_canvas and given.seen != "reference":
+            mask = objective.panel_mask(boxes, given.in_canvas, *noise.shape[-2:])
+            panels = sampling.GivenPanels(posterior.alone[None].to(device), mask.to(device), given.seen or "clean")
+        references = dataset.references_of(view, given)
+        text, empty = (encoded.texts[job.prompt(words, references)] for words in (sample.text, ""))
+        prompts = Prompts([text], [empty], encoded.latents_of([references], device))
         with machine.autocast(device, dtype_of(transformer)):
-            drawn.append(sampling.draw(job.backend, transformer, prompts, noise, settings, given))
+            drawn.append(sampling.draw(job.backend, transformer, prompts, noise, settings, panels))
     with job.backend.loaded(["vae"], machine.encoder_dtype(device), device) as parts:
         return [sampling.to_images(job.backend, parts["vae"], latents)[0] for latents in drawn]
 
@@ -58,9 +67,9 @@ def save(job: Job, step: int, images: Sequence[Image.Image]) -> None:
     """Writes `samples/000250-1.png` and so on, each with its caption in it."""
     home = job.folder / FOLDER
     home.mkdir(exist_ok=True)
-    for number, (image, sample) in enumerate(zip(images, job.prompted, strict=True), start=1):
-        header = PngInfo()
-        header.add_itxt(KEY, json.dumps({"prompt": sample.text, "step": step}, ensure_ascii=False))
+    for number, (image, (sample, kind)) in enumerate(zip(images, job.prompted, strict=True), start=1):
+        header, given = PngInfo(), conditions.name_of(kind)
+        header.add_itxt(KEY, json.dumps({"prompt": sample.text, "step": step, "given": given}, ensure_ascii=False))
         image.save(home / name_of(step, number), pnginfo=header)
 
 
@@ -71,4 +80,6 @@ def write_strip(job: Job) -> None:
         step, _, number = file.stem.partition("-")
         if int(step) <= job.config.steps and int(number) <= len(job.prompted):
             pictures.setdefault(int(step), []).append(Image.open(file))
-    figures.draw_strip(pictures, [sample.text for sample in job.prompted], job.folder / STRIP)
+    several = len(job.kinds) > 1
+    texts = [f"{conditions.name_of(kind)}: {sample.text}" if several else sample.text for sample, kind in job.prompted]
+    figures.draw_strip(pictures, texts, job.folder / STRIP)

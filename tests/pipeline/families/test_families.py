@@ -56,6 +56,8 @@ def test_licences_are_those_that_were_looked_up() -> None:
         "auraflow": "apache-2.0",
         "chroma": "apache-2.0",
         "flux-1": "flux-1-dev-non-commercial-license",
+        "flux-1-fill": "flux-1-dev-non-commercial-license",
+        "flux-1-kontext": "flux-1-dev-non-commercial-license",
         "flux-2": "flux-dev-non-commercial-license",
         "flux-2-klein": "apache-2.0",
         "hidream-i1": "mit",

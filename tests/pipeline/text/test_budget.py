@@ -51,6 +51,8 @@ def test_the_same_caption_fits_a_larger_base():
         "chroma",
         "cogview-4",
         "flux-1",
+        "flux-1-fill",
+        "flux-1-kontext",
         "flux-2",
         "flux-2-klein",
         "hunyuan-image",
