@@ -212,11 +212,9 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
         return
     if not run.counts()["captions"]:
         return  # nothing to review; the error that follows says why, and where to read more
-    fewest = run.task.grids[0]
-    if 0 < last.kept < fewest:
-        line(
-            f"{counted(last.kept, 'grid')} may be too few: {run.task.name} is meant to be trained on {fewest} or more."
-        )
+    fewest, grids = run.task.grids[0], last.facts.get("grids", last.kept)
+    if 0 < grids < fewest:
+        line(f"{counted(grids, 'grid')} may be too few: {run.task.name} is meant to be trained on {fewest} or more.")
     lines(f"coverage: {remark}." for aspect in run.coverage() for remark in aspect.remarks)
     there = f"The data set is in {run.dataset}; look" if last.kept else "Look"
     line(f"{there} at {run.folder / 'review.html'}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,7 +202,7 @@ def _reference(item: Item) -> Reference:
     Raises:
         OSError, BadInput: it is not a readable picture.
     """
-    file = Path(item.source)
+    file = Path(os.path.normpath(item.source))  # it may lie beside the folder of the pictures
     open_image(file)
     return Reference(hashlib.sha256(files.read(file, MOST_BYTES)).hexdigest()[:16], str(file))
 

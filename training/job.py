@@ -161,7 +161,7 @@ class Job:
         dataset.check_lengths(self.samples, counts, self.backend.text_limit)
 
     def check_references(self) -> None:
-        """Refuses grids with more reference images than the model takes.
+        """Refuses grids with more reference images than the model takes, and conditions that it can't be shown.
 
         Raises:
             BadInput: listing them, or naming the condition.
@@ -169,6 +169,11 @@ class Job:
         most, base = self.backend.REFERENCES, self.backend.BASE
         dataset.check_references(self.samples, base, most)
         for one in self.conditions:
+            if one.seen == "noised" and self.backend.READS_GIVEN:
+                raise BadInput(
+                    f"train.conditions: base={base} reads given panels without noise, so '{one}' can't be trained on "
+                    'it; use seen="clean".'
+                )
             if one.seen != "reference":
                 continue
             if not most:

@@ -28,7 +28,7 @@ from anyio.from_thread import start_blocking_portal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from captioners.server import requests, responses
-from captioners.server.endpoint import LOCAL_URL, Endpoint
+from captioners.server.endpoint import LOCAL_URL, ONE_IMAGE, Endpoint
 from captioners.server.responses import Malformed, Refused
 from pipeline import plugins
 from pipeline.captioning import protocol, thoughts
@@ -42,11 +42,13 @@ SMALLEST = 2**15
 OURS = ("messages", "model", "stream")
 """Parameters that `captioner.extra` can't replace."""
 TOO_LARGE = re.compile(
-    r"(request|payload|body|entity|images?)\b.{0,40}\btoo (large|big|long)|maximum (context|model) length|"
-    r"context (length|window|size)|max_model_len",
+    r"(request|payload|body|entity|images?)\b.{0,40}\b(too (large|big|long)|exceed|over the (limit|maximum))|"
+    r"image (size|dimensions?|resolution)\b.{0,40}\b(exceed|too|larger)|too many (pixels|image tokens)|"
+    r"maximum (context|model) length|context (length|window|size|limit)|max_model_len|"
+    r"inputs?\b.{0,60}\b(must have (less|fewer) than|longer than|exceed)",
     re.IGNORECASE,
 )
-"""How servers say that smaller pictures would fit."""
+"""How servers and hosted models say that smaller pictures would fit."""
 REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 """Statuses of a request that may have a parameter too many."""
 
@@ -268,11 +270,12 @@ class Server:
                 self._refused |= refused
                 return data
             name = requests.unwanted(options, sent, fault.said) if fault.status in REFUSALS else None
-            unnamed = fault.status in REFUSALS and name in (None, "response_format")
-            if fault.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (unnamed and TOO_LARGE.search(fault.said)):
+            # With more tokens for the answer there is less room for the pictures, which were not too large before.
+            crowded = _is_about_size(fault.said) and name in (None, "response_format", "max_tokens")
+            if fault.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (crowded and not doubled):
                 self._too_large, self._said = min(self._too_large, size), str(fault)
                 messages, size = await self._fitting(question)
-            elif name is not None and not (doubled and name == "max_tokens"):
+            elif name is not None and not (doubled and (crowded or name == "max_tokens")):
                 refused[name] += 1
             else:
                 raise Refused(fault)
@@ -311,6 +314,10 @@ class Server:
             failure=nothing if finished and not message.text.strip() else "",
             cost=cost,
         )
+
+
+def _is_about_size(said: str) -> bool:
+    return bool(TOO_LARGE.search(said)) and not ONE_IMAGE.search(said)
 
 
 def _put(done: SimpleQueue[int], place: int, _: Future[protocol.Answer]) -> None:

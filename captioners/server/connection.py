@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -53,9 +55,10 @@ class _Bounded(httpx2.AsyncBaseTransport):
         response = await self._inner.handle_async_request(request)
         content = bytearray()
         try:
-            async with aclosing(response.aiter_bytes()) as pieces:
+            unpacked = _unpacking(response.headers.get("content-encoding", ""))
+            async with aclosing(response.aiter_raw()) as pieces:
                 async for piece in pieces:
-                    content += piece
+                    content += unpacked(piece, self._largest + 1 - len(content))
                     if len(content) > self._largest:
                         raise BadReply(
                             f"the response is longer than {self._largest:,} bytes and was not read to the end"
@@ -69,3 +72,27 @@ class _Bounded(httpx2.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _unpacking(packed: str) -> Callable[[bytes, int], bytes]:
+    """Gives the decoded content of a piece of a response, but no more than a number of bytes of it.
+
+    No encoding is asked for. httpx2 up to 2.11 decodes a piece as a whole, and that may be gigabytes.
+
+    Raises:
+        BadReply: the response can't be decoded.
+    """
+    name = packed.strip().lower()
+    if name in ("", "identity"):
+        return lambda piece, most: piece[:most]
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise BadReply(f"the response is packed as {name[:40]!r}, which was not asked for")
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out which of them it is
+
+    def unpack(piece: bytes, most: int) -> bytes:
+        try:
+            return unpacking.decompress(piece, most)
+        except zlib.error as error:
+            raise BadReply(f"the response can't be unpacked: {error}") from error
+
+    return unpack

@@ -19,7 +19,8 @@ Prompts = Annotated[
     Path | None,
     typer.Option(
         "--prompts",
-        help="A table of prompts, CSV or .jsonl: prompt, or summary and panel 1, panel 2, ...; seed; given 1, ...",
+        help="A table of prompts, CSV or .jsonl: prompt, or summary and panel 1, panel 2, ...; seed; given 1, ...; "
+        "reference 1, ...",
     ),
 ]
 Weights = Annotated[
@@ -51,6 +52,16 @@ PanelTexts = Annotated[
 ]
 GivenPictures = Annotated[
     list[str] | None, typer.Option("--given", help="1=photo.png: a panel that exists already; repeatable.")
+]
+Steps = Annotated[
+    int | None, typer.Option("--steps", help="Steps from noise to image; by default as usual for the base's family.")
+]
+Guidance = Annotated[
+    float | None, typer.Option("--guidance", help="How strongly the prompt pulls; by default as usual for the family.")
+]
+ReferenceImages = Annotated[
+    list[Path] | None,
+    typer.Option("--reference", help="An image that the model is shown beside the grid; repeatable."),
 ]
 
 
@@ -99,6 +110,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     panels: PanelTexts = None,
     prompts: Prompts = None,
     given: GivenPictures = None,
+    references: ReferenceImages = None,
     keep_given: Annotated[
         bool, typer.Option("--keep-given", help="Leave the given panels unchanged to the pixel.")
     ] = False,
@@ -114,8 +126,8 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     weights: Weights = "auto",
     offload: Offload = False,
     seed: Annotated[list[int] | None, typer.Option("--seed", help="One image set for each; repeatable.")] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Steps from noise to image.")] = 20,
-    guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt pulls.")] = 3.5,
+    steps: Steps = None,
+    guidance: Guidance = None,
     retry: Retry = 0,
     to: To = None,
 ) -> None:
@@ -128,6 +140,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
             [(lora, strength), *map(_with_strength, more or [])],
             asked,
             given={panel: Path(file) for panel, file in _by_panel("--given", "FILE", given or []).items()},
+            references=references or (),
             keep_given=keep_given,
             task=task,
             layout=layout,
@@ -210,8 +223,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
     model: Annotated[
         str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
     ] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Steps from noise to image.")] = 20,
-    guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt pulls.")] = 3.5,
+    steps: Steps = None,
+    guidance: Guidance = None,
 ) -> None:
     """Compare LoRAs with their base on the same prompts and seeds: do panels follow their texts and keep together?"""
     with console.progress() as progress:

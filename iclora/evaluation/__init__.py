@@ -18,6 +18,7 @@ from iclora.evaluation.candidates import (
     given_panels,
     open_candidates,
     own_requests,
+    shown_beside,
     told_once,
     weights_of,
 )
@@ -36,8 +37,7 @@ from pipeline.records import Layout
 from pipeline.task import Given
 from training import dataset
 from training import generate as drawing
-from training.generator import GenerationRequest, Generator
-from training.sampling import SamplingSettings
+from training.generator import GenerationRequest, Generator, sampled_with
 
 __all__ = ["BASE", "Drawn", "Evaluation", "Result", "evaluate"]
 
@@ -57,8 +57,8 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     judge: str | None = None,
     settings: Given = (),
     model: str | None = None,
-    steps: int = 20,
-    guidance: float = 3.5,
+    steps: int | None = None,
+    guidance: float | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Draws the same prompts with the base and with LoRAs, from the same noise, and measures the grids.
@@ -94,7 +94,8 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     data = told_once(run, dataset.read(run.dataset, run.task))
     comparison = _Comparison(run, data, own, seeds, given, instruments, judging)
     loras = choice.wanted(run, loras, checkpoints=checkpoints, choose=choose)
-    candidates = open_candidates(run, loras, strengths, model, SamplingSettings(steps, guidance))
+    candidates = open_candidates(run, loras, strengths, model)
+    candidates = {name: sampled_with(one, steps, guidance) for name, one in candidates.items()}
     evaluation = comparison.of(candidates, progress)
     if choose:
         evaluation = choice.keep(run, evaluation, candidates)
@@ -136,7 +137,7 @@ class _Comparison:
         """What the candidates come to; their grids are written."""
         used, folder = self.instruments.identity(), self.run.folder / FOLDER  # tells what is missing before drawing
         given = self._given(candidates)
-        asked = self._asked(given)
+        asked = self._asked(given, candidates)
         drawing.check(candidates[BASE], asked)
         requests = [replace(one, seed=seed) for one in asked for seed in range(self.seeds)]
         measuring = Measuring(self.instruments, self.run.task, self.data, given)
@@ -170,13 +171,18 @@ class _Comparison:
             return tuple(sorted(self.own[0].given))
         return tuple(sorted({panel - 1 for panel in self.given})) or given_panels(candidates)
 
-    def _asked(self, given: Sequence[int]) -> Sequence[GenerationRequest]:
-        """Prompts of the user's own, else the held-out grids to be drawn again, of which some panels are given."""
+    def _asked(self, given: Sequence[int], candidates: Mapping[str, Generator]) -> Sequence[GenerationRequest]:
+        """Prompts of the user's own, else the held-out grids to be drawn again, of which some panels are given, in the
+        canvas or beside it."""
         if self.own:
             return self.own
         pictures = [panels_in(sample) if given else [] for sample in self.data.held_out]
         return [
-            GenerationRequest(sample.text, given={panel: panels[panel] for panel in given})
+            GenerationRequest(
+                sample.text,
+                given={panel: panels[panel] for panel in given},
+                references=shown_beside(sample, candidates),
+            )
             for sample, panels in zip(self.data.held_out, pictures, strict=True)
         ]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iclora.evaluation.results import BASE
 from iclora.generation import Loras, strengths_of
@@ -13,12 +14,17 @@ from iclora.prompts import Prompt
 from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.text import grammar
-from training import conditions, lora_file
+from training import conditions, dataset, lora_file
+from training.conditions import Given
 from training.dataset import Data
 from training.generator import Adapter, GenerationRequest, Generator, open_generator
 from training.lora_file import Card
 from training.processes import Processes
-from training.sampling import SamplingSettings
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pipeline.records import TrainingSample
 
 
 def own_requests(prompts: Sequence[str | Prompt], run: Run) -> list[GenerationRequest]:
@@ -29,7 +35,7 @@ def own_requests(prompts: Sequence[str | Prompt], run: Run) -> list[GenerationRe
             panels than the others, or a picture that can't be read.
     """
     asked = [Prompt(one) if isinstance(one, str) else one for one in prompts]
-    requests = [GenerationRequest(one.caption(run.task), given=one.pictures) for one in asked]
+    requests = [GenerationRequest(one.caption(run.task), given=one.pictures, references=one.shown) for one in asked]
     for one, request in zip(asked, requests, strict=True):
         told = grammar.parse(request.prompt, run.task).panels
         if missing := [mark for mark, part in zip_longest(run.task.markers, told) if not part]:
@@ -88,6 +94,19 @@ def given_panels(candidates: Mapping[str, Generator]) -> tuple[int, ...]:
     return ()
 
 
+def shown_beside(sample: TrainingSample, candidates: Mapping[str, Generator]) -> tuple[Image.Image, ...]:
+    """The reference images with which a held-out grid is drawn, if a LoRA has always been shown some: the sample's own,
+    or the panels of it that the LoRA has learnt to be shown, the first where that may be any."""
+    for card in _cards(candidates).values():
+        if conditions.share_of(card.conditions, "reference") < 1:
+            continue
+        numbers = conditions.numbers_of(card.conditions[0], card.condition) or (1,)
+        given = Given(tuple(number - 1 for number in numbers), "reference")
+        shown = dataset.references_of(dataset.plain(sample, sample.layout), given)
+        return tuple(dataset.open_reference(one) for one in shown)
+    return ()
+
+
 def around_nothing(candidates: Mapping[str, Generator], given: Sequence[int]) -> str:
     """That a LoRA draws here without the given panels that it has learnt to have, as a sentence; empty if none does."""
     cards = _cards(candidates)
@@ -105,9 +124,7 @@ def _cards(candidates: Mapping[str, Generator]) -> dict[str, Card]:
     return {name: one.card for name, one in candidates.items() if one.card and one.loras}
 
 
-def open_candidates(
-    run: Run, loras: Loras, strengths: Sequence[float], model: str | None, settings: SamplingSettings
-) -> dict[str, Generator]:
+def open_candidates(run: Run, loras: Loras, strengths: Sequence[float], model: str | None) -> dict[str, Generator]:
     """The base, then LoRAs by step and strength.
 
     Raises:
@@ -121,7 +138,7 @@ def open_candidates(
     device, opened = Processes().device, dict[str, Generator]()
     for one in wanted:
         task = None if lora_file.find_card(one.file) else run.task
-        opened[_name(one, wanted)] = open_generator([one], model, settings, device, task)
+        opened[_name(one, wanted)] = open_generator([one], model, None, device, task)
     first = next(iter(opened.values()))
     for name, generator in opened.items():
         if (generator.backend.model, generator.layout) != (first.backend.model, first.layout):

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline import pixels, plugins
 from pipeline.cache import Cache, shared_folder
 from pipeline.captioning import objects, thoughts
-from pipeline.captioning.answers import Answers
-from pipeline.captioning.protocol import Captioner, Question, Turn
+from pipeline.captioning.answers import Answers, sent_back
+from pipeline.captioning.protocol import Answer, Captioner, Question
 from pipeline.captioning.replies import LONGEST
 from pipeline.captioning.streak import Streak
 from pipeline.errors import BadInput, BadReply
@@ -58,6 +58,16 @@ class Consistency(BaseModel):
 
 
 Form = TypeVar("Form", Following, Consistency)
+
+
+@dataclass
+class _Case:
+    """A question among those asked together."""
+
+    place: int
+    question: Question
+    key: str
+
 
 FOLLOWING = """\
 You judge pictures that were made from text. For each image, answer its question with a whole number from 0 (nothing of
@@ -155,26 +165,24 @@ class Judge:
         self, questions: Sequence[Question], form: type[Form], streak: Streak | None = None
     ) -> list[tuple[Form | None, str]]:
         """For every question the reply, or None and what was wrong."""
-        found: list[tuple[Form | None, str]] = [(None, "no answer")] * len(questions)
-        asked = dict(enumerate(questions))
-        for _ in range(ATTEMPTS):
-            places, again = list(asked), {}
-            for number, answer, _ in self._answers.to([asked[place] for place in places]):
-                place = places[number]
-                if streak:
-                    streak.add(answer.failure)
-                if answer.failure:
-                    found[place] = (None, answer.failure)
-                    continue
-                try:
-                    found[place] = (read(answer.text, form, len(asked[place].panels)), "")
-                except BadReply as error:
-                    found[place] = (None, str(error))
-                    again[place] = replace(asked[place], earlier=(Turn(answer.text, (str(error),)),))
-            asked = again
-            if not asked:
-                break
-        return found
+
+        def take(case: _Case, answer: Answer, asked: bool) -> tuple[int, Form | None, str] | None:
+            if streak and asked:
+                streak.add(answer.failure)
+            if answer.failure:
+                return case.place, None, answer.failure
+            try:
+                return case.place, read(answer.text, form, len(case.question.panels)), ""
+            except BadReply as error:
+                if len(case.question.earlier) + 1 == ATTEMPTS:
+                    return case.place, None, str(error)
+                case.question = sent_back(case.question, answer, [str(error)])
+            case.key = self._answers.key(case.question)
+            return None
+
+        cases = (_Case(place, question, self._answers.key(question)) for place, question in enumerate(questions))
+        found = sorted(self._answers.settle(cases, take), key=lambda one: one[0])
+        return [(reply, fault) for _, reply, fault in found]
 
 
 def _told(given: Collection[int]) -> str:

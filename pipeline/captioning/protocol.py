@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -102,21 +100,6 @@ class Captioner(Protocol):
         What befalls one question (a refusal, a timeout, half an answer) is an `Answer` with a `failure`; what stops all
         of them (no server, no model) is raised.
         """
-
-
-def ask(captioner: Captioner, questions: Iterable[Question]) -> Iterator[tuple[int, Answer]]:
-    """The captioner's answers as they come.
-
-    Raises:
-        BadInput: the captioner breaks its contract.
-    """
-    came = captioner.ask(questions)  # type: ignore[arg-type]  # one that streams takes an iterator
-    if not isinstance(came, Iterable):
-        raise BadInput(
-            f"{captioner}: ask returned {came!r}; it must yield a pair of place and Answer for every question "
-            "(docs/extending.md)."
-        )
-    return came
 
 
 def conversation(question: Question, images: Images = "panels") -> list[dict[str, Any]]:

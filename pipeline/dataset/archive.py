@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 import zipfile
@@ -22,15 +23,31 @@ def pack(folder: Path, archive: Path, name: str) -> Path:
 
     Args:
         name: of the folder that the archive unpacks to.
+
+    Raises:
+        BadInput: the data set was written anew meanwhile; an earlier archive stays.
     """
-    names = sorted(checksums.read(folder))
-    sums = checksums.listing({file: files.digest(folder / file) for file in names}).encode()
+    listed, hashes = checksums.read(folder), dict[str, str]()
     with files.replacing(archive) as part, tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
-        for file in names:
+        for file in sorted(listed):
             with files.open_regular(folder / file) as content:
-                tar.addfile(_entry(f"{name}/{file}", (folder / file).stat().st_size), content)
+                hashes[file] = hashlib.file_digest(content, "sha256").hexdigest()
+                size = content.tell()
+                content.seek(0)
+                tar.addfile(_entry(f"{name}/{file}", size), content)
+        sums = checksums.listing(hashes).encode()
         tar.addfile(_entry(f"{name}/{checksums.FILE}", len(sums)), io.BytesIO(sums))
+        _check_unchanged(folder, listed)
     return archive
+
+
+def _check_unchanged(folder: Path, listed: Mapping[str, str]) -> None:
+    """
+    Raises:
+        BadInput: the list of checksums is another than before.
+    """
+    if checksums.read(folder) != listed:
+        raise BadInput(f"the data set in {folder} was written anew while it was being packed; type the same again.")
 
 
 def _entry(path: str, size: int) -> tarfile.TarInfo:
@@ -51,16 +68,18 @@ def pack_for(service: str, data: Dataset, folder: Path, archive: Path) -> Path:
         folder: the data set's.
 
     Raises:
-        BadInput: there is no such service, or it takes fewer reference images.
+        BadInput: there is no such service, it takes fewer reference images, or the data set was written anew meanwhile;
+            an earlier archive stays.
     """
     if service not in SERVICES:
         known = ", ".join(SERVICES)
         raise BadInput(f"nothing is known of '{service}'{plugins.suggest(service, list(SERVICES))} (known: {known}).")
-    names = SERVICES[service](data)
+    names, listed = SERVICES[service](data), checksums.read(folder)
     with files.replacing(archive) as part, zipfile.ZipFile(part, "w") as packed:  # not compressed, since PNG files are
         for sample in data.train:
             for name, file in names(sample):
                 packed.writestr(zipfile.ZipInfo(name), (folder / file).read_bytes())
+        _check_unchanged(folder, listed)
     return archive
 
 

@@ -66,7 +66,12 @@ def read(folder: Path, task: Task) -> Dataset:
             contradicts the others; the first of these are listed.
     """
     entries = split.entries(folder)
-    samples = tuple(_sample(file, entry, task) for file, entry in entries.items())
+    try:
+        samples = tuple(_sample(file, entry, task) for file, entry in entries.items())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput(
+            f"the metadata of the data set {folder} is not as iclora writes it ({error!r}); copy or export it again."
+        ) from error
     faults = [fault for sample in samples if (fault := _fault(sample, folder, task))]
     if faults:
         more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""

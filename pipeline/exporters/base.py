@@ -23,6 +23,7 @@ from pipeline.dataset import portable
 from pipeline.dataset.samples import Config, Dataset, Sample
 from pipeline.dataset.uses import has_references
 from pipeline.families.base import Family, Recipe, fill
+from pipeline.wording import counted
 
 OFTEN = 300
 """Times that a grid may be seen before a sentence says so. The published LoRAs saw theirs 200 to 1,000 times (5,000
@@ -83,11 +84,22 @@ def _filled(value: Any, models: str) -> Any:
     return [_filled(inner, models) for inner in value] if isinstance(value, list) else value
 
 
+def _too_many(data: Dataset) -> tuple[str, ...]:
+    """A sentence where samples have more reference images than the base takes."""
+    references = family(data).references
+    if references is None or data.most_references <= references.most:
+        return ()
+    return (
+        f"{data.task.base} takes {counted(references.most, 'reference image')} at most, and some samples have "
+        f"{data.most_references}: export again with --set export.references={references.most}.",
+    )
+
+
 def unknown_base(exporter: str, trainer: str, data: Dataset) -> tuple[str, ...]:
     """A sentence where the trainer can't train the task's base; none where it can."""
     stem, with_references = _stem(exporter), has_references(data.task)
     if _terms(stem, family(data), with_references=with_references) is not None:
-        return ()
+        return _too_many(data)
     usable = families.usable()
     known = [name for name, one in usable if _terms(stem, one, with_references=with_references) is not None]
     beside = " on reference images" if with_references else ""

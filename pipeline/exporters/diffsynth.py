@@ -55,9 +55,7 @@ def _table(data: Dataset) -> str:
 
 def _table_with_references(data: Dataset, column: str) -> str:
     """A cell of a CSV holds no list, so this is JSON, as in its own examples of training on edits."""
-    return base.as_json(
-        [{"image": one.file, column: list(one.references), "prompt": one.text} for one in data.train]
-    )
+    return base.as_json([{"image": one.file, column: list(one.references), "prompt": one.text} for one in data.train])
 
 
 def _columns(data: Dataset, model: Mapping[str, Any]) -> dict[str, str]:

@@ -22,8 +22,10 @@ ABOVE = "../"
 USUAL = 7
 """Names of a column of pictures that a message lists."""
 
-TABLES = (".csv", ".tsv", ".jsonl")
+TABLES = (".csv", ".tsv", ".jsonl", ".json")
 """Endings of tables that may be a listing whatever they are called."""
+OTHERS = (".json",)
+"""Those among them that programs write for many other ends, so that nothing is said of one that is no listing."""
 NOTHING = listings.Entry("", "", Facts())
 
 Address = tuple[str, str]
@@ -42,6 +44,10 @@ class _Listing:
     """Those whose texts have lost letters, with what shows it."""
     nameless: list[str] = field(default_factory=list)
     """Numbers of entries that name no picture."""
+    useful: bool = False
+    """Whether an entry says anything of its picture."""
+    keys: dict[str, None] = field(default_factory=dict)
+    """Of entries that say nothing."""
 
     def detail(self, where: str) -> str:
         """One sentence on what doesn't fit; empty if everything does."""
@@ -50,6 +56,9 @@ class _Listing:
             keys = ", ".join(fields.IMAGE[:USUAL])
             return f"{where} names no pictures; every entry of a listing has one of {keys}." if self.nameless else ""
         said = []
+        if self.keys and not self.useful:
+            texts, keys = ", ".join(fields.TEXT[:USUAL]), listed([*self.keys])
+            said.append(f"its entries say nothing that is read: a text is looked for under {texts}, got {keys}")
         if self.missing:
             missing = "is" if len(self.missing) == 1 else "are"
             said.append(f"{listed([*self.missing])} {missing} missing")
@@ -80,6 +89,7 @@ class Companions:
         """
         self.container, self.beside = container, beside
         self.taken = {(item.home, name) for item in items for name in texts.own_names(item)}
+        self.about = {(item.home, name) for item in items for name in texts.about_names(item)}
         self.spelt: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         for item in beside:
             self.spelt[item.home, *_by_spelling(item.name)].append(item.name)
@@ -237,6 +247,8 @@ class Companions:
             ending = posixpath.splitext(item.name)[1].lower()
             if item.home != home or ending not in TABLES or _by_spelling(item.name)[1] in known:
                 continue
+            if (home, item.name) in self.about:
+                continue
             where, folder = f"{home}/{item.name}", item.name[: item.name.rfind("/") + 1]
             try:
                 entries = listings.parse(self._bytes(home, item.name, listings.MOST_BYTES), where)
@@ -244,6 +256,8 @@ class Companions:
                 entries = []
             places = listings.places(entries, folder, home, pictures)
             if not any(place in pictures.names for place in places):
+                if ending in OTHERS:
+                    continue
                 self.said.append(
                     f"{where} is not used, since it names none of the pictures beside it; if its rows say which of "
                     f"them belong together, give it as a source: {command(['--source', where])}."
@@ -264,6 +278,8 @@ class Companions:
                 note.nameless.append(str(number))
             elif picture in pictures.names:
                 note.pictures.add(picture)
+                note.useful = note.useful or entry.is_useful
+                note.keys |= dict.fromkeys(entry.keys)
                 counts = self.listed.setdefault((home, picture), (name, entry))[1]
                 if entry.text and counts.text not in ("", entry.text):
                     note.other[picture] = None

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from pipeline import families, pixels
 from pipeline.cache import Cache
-from pipeline.captioning import instructions, protocol, replies, thoughts
+from pipeline.captioning import contract, instructions, replies, thoughts
 from pipeline.captioning.ahead import ahead
-from pipeline.captioning.answers import Answers
-from pipeline.captioning.protocol import CUT_OFF, FINAL, GIVEN_UP, THINKING, Answer, Captioner, Question, Turn
+from pipeline.captioning.answers import KEPT, Answers, sent_back
+from pipeline.captioning.protocol import CUT_OFF, FINAL, GIVEN_UP, THINKING, Answer, Captioner, Question
 from pipeline.captioning.streak import Streak
 from pipeline.engines.base import Facts, Stage
 from pipeline.errors import Abstained, BadInput, BadReply, Stopped
@@ -24,9 +24,6 @@ from pipeline.task import Task
 from pipeline.text import budget, grammar, lint, names
 from pipeline.text.counters import TokenCounter
 from pipeline.wording import counted
-
-KEPT = 8_000
-"""Characters that are kept, and sent back with the faults, of an answer that can't be read; longer ones went astray."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +124,7 @@ class _Open:
         """Keeps the caption if it is the best so far, and adds the answer's faults to the question."""
         if self.best is None or _faults(caption) < _faults(self.best):
             self.best = caption
-        turn = Turn(thoughts.cut(answer.text)[:KEPT], caption.problems)
-        self.question = replace(self.question, earlier=(*self.question.earlier, turn))
+        self.question = sent_back(self.question, answer, caption.problems)
 
 
 class _Settled(NamedTuple):
@@ -188,7 +184,7 @@ class Asking:
         problems."""
         if self.captioner.verbatim:
             questions = [self._question(grid) for grid in grids]
-            for place, answer in protocol.ask(self.captioner, questions):
+            for place, answer in contract.ask(self.captioner, questions):
                 said = self._unanswered(answer.failure) if answer.failure else self._verbatim(answer, grids[place])
                 yield self._signed(said, grids[place], attempts=0 if answer.failure else 1)
             return
@@ -246,19 +242,24 @@ class Asking:
         Raises:
             BadReply: the captioner writes no other; the message says why.
         """
-        question = self._question(grid)
-        for _ in range(len(shown) + self.task.caption.attempts):
-            (told,) = self.answers.to([question])
-            answer = told.answer
+        most = len(shown) + self.task.caption.attempts
+
+        def take(case: _Open, answer: Answer, _: bool) -> Caption | None:
             if answer.failure:
                 raise BadReply(f"the captioner gave no answer ({answer.failure}).")
-            caption = self._signed(self._named(self._read(answer), grid), grid, len(question.earlier) + 1)
+            earlier = case.question.earlier
+            caption = self._signed(self._named(self._read(answer), grid), grid, len(earlier) + 1)
             if all(caption.panels) and caption.text not in shown:
                 return caption
+            if len(earlier) + 1 == most:
+                raise BadReply(f"the captioner wrote nothing new that can be read in {most} answers.")
             wrong = tuple(dict.fromkeys((*caption.problems, *faults))) or ("a different wording is wanted",)
-            turn = Turn(thoughts.cut(answer.text)[:KEPT], wrong)
-            question = replace(question, earlier=(*question.earlier, turn))
-        raise BadReply(f"the captioner wrote nothing new that can be read in {len(question.earlier)} answers.")
+            case.question = sent_back(case.question, answer, wrong)
+            case.key = self.answers.key(case.question)
+            return None
+
+        (caption,) = self.answers.settle([self._opened((0, grid))], take)
+        return caption
 
     def _take(self, case: _Open, answer: Answer) -> None:
         """Takes the answer to the case's question, or notes that there is none."""

@@ -132,9 +132,10 @@ def _targets(rows: Sequence[Row], task: Task) -> tuple[dict[str, list[Target]], 
 
 
 def _sides(exported: Sequence[Exported]) -> dict[str, Any]:
-    """How many pictures are on each side of the split."""
+    """How many pictures are on each side of the split, and of how many grids where they are panels."""
     counts = Counter(Path(one.file).parent.name for one in exported)
-    return {side: counts[side] for side in (split.TRAIN, split.HELD_OUT)}
+    grids = {"grids": len({one.grid for one in exported})} if any(one.panel for one in exported) else {}
+    return {**{side: counts[side] for side in (split.TRAIN, split.HELD_OUT)}, **grids}
 
 
 def chosen(task: Task) -> list[Plugin]:

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+import iclora
 from iclora.testing import material
 from miniature.film import picture
 from miniature.world import draw_scene
 from pipeline import exporters, plugins, task
-from pipeline.dataset import split
+from pipeline.dataset import portable, split
+from pipeline.exporters import base, imagefolder
 from pipeline.families.base import INSTRUCTION
+from training import dataset
 
 PAGE = (Path(__file__).parents[2] / "docs" / "references.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
@@ -60,6 +63,20 @@ def test_the_page_makes_every_use_of_one_group_and_reads_it_back(iclora: Typed, 
     with zipfile.ZipFile("runs/films/storyboard-civitai.zip") as packed:
         assert any(re.fullmatch(r"main/000\d-2\.png", name) for name in packed.namelist())
     assert len(split.entries(Path("runs/again/dataset"))) == 4
+
+
+@pytest.mark.parametrize("use", ["panels", "sheets"])
+def test_a_training_shows_the_reference_images_in_every_example(use: str, tmp_path: Path) -> None:
+    data = material.dataset(tmp_path, [f"export.use={use}", "condition=[1]", "base=flux-2-klein"])
+    (tmp_path / "set").mkdir()
+    imagefolder.write(data, tmp_path / "set")
+    (tmp_path / "set/iclora.toml").write_text(base.as_toml(portable.content(data.task)), encoding="utf-8")
+    small = {"train.smallest_panel": 64}
+    training = iclora.open_training(tmp_path / "set", task=tmp_path / "set/iclora.toml", settings=small, into=tmp_path)
+    views = [dataset.plain(sample, training.job.shown) for sample in training.job.samples]
+    assert {tuple(training.job.shown_beside(view)) for view in views} == {
+        (sample.references,) for sample in training.job.samples
+    }
 
 
 def test_the_page_knows_every_use_and_every_trainer() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pipelines
@@ -76,6 +77,12 @@ def test_recomputed_blocks_predict_the_same(pair: Pair) -> None:
     close(pair.backend.predict(transformer.train(), noise, sigma, texts), plain)
 
 
-def test_a_lora_of_three_steps_loads_in_the_pipeline(pair: Pair, make_job: Callable[..., Job]) -> None:
-    settings: dict[str, Any] = {"model": pair.backend.model, "steps": 3, "learning_rate": 0.05, "conditional": 0.5}
+def test_a_lora_of_three_steps_loads_in_the_pipeline(pair: Pair, make_job: Callable[..., Job], grids: Path) -> None:
+    settings: dict[str, Any] = {
+        "model": pair.backend.model,
+        "steps": 3,
+        "learning_rate": 0.05,
+        "conditional": 0.5,
+        "data": grids / "train",
+    }
     pipelines.check_lora(pair, make_job(overrides=['base="chroma"'], **settings))

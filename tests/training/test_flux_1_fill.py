@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pipelines
@@ -14,7 +15,8 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from pipelines import HEIGHT, TEXTS, WIDTH, Pair, close, picture
 from torch import Tensor
 
-from training import batches, dataset, loop, objective
+from pipeline.errors import BadInput
+from training import batches, checks, dataset, loop, objective
 from training.backends import flux_1_fill
 from training.backends.base import pack
 from training.job import Job
@@ -102,17 +104,32 @@ def test_given_panels_are_beside_a_canvas_that_is_noised_everywhere(pair: Pair, 
     example = batches.example_at(job, encoded, 0, 0)
     batch = batches.gather(job, encoded, [example], torch.device("cpu"))
     posterior = encoded.grids[example.view]
-    mask = objective.panel_mask(batch.boxes, example.given, *posterior.mean.shape[-2:])
+    mask = objective.panel_mask(batch.boxes, example.given.panels, *posterior.mean.shape[-2:])
     noised = objective.add_noise(example.latents_CHW[None], example.noise_CHW[None], example.sigma[None])
     canvas, seen, drawn = batch.noisy_BCHW.split([16, 16, 64], dim=1)
     assert torch.equal(canvas, noised) and torch.equal(drawn, (1 - mask).expand_as(drawn))
     assert torch.equal(seen * mask, posterior.alone[None] * mask) and mask.any() and not mask.all()
-    assert [weight == 0 for weight in batch.weights_BP[0]] == [panel in example.given for panel in range(3)]
+    assert [weight == 0 for weight in batch.weights_BP[0]] == [panel in example.given.panels for panel in range(3)]
+
+
+def test_given_panels_with_noise_are_refused(pair: Pair, make_job: Callable[..., Job]) -> None:
+    condition = {"seen": "noised", "panels": "any"}
+    job = make_job(overrides=['base="flux-1-fill"'], model=pair.backend.model, conditions=[condition])
+    with pytest.raises(
+        BadInput, match=r"^train\.conditions: base=flux-1-fill reads given panels without noise, so 'noi"
+    ):
+        checks.run(job, torch.device("cpu"))
 
 
 def test_a_lora_of_three_steps_around_given_panels_loads_in_the_pipeline(
-    pair: Pair, make_job: Callable[..., Job]
+    pair: Pair, make_job: Callable[..., Job], grids: Path
 ) -> None:
-    settings: dict[str, Any] = {"model": pair.backend.model, "steps": 3, "learning_rate": 0.05, "conditional": 0.5}
+    settings: dict[str, Any] = {
+        "model": pair.backend.model,
+        "steps": 3,
+        "learning_rate": 0.05,
+        "conditional": 0.5,
+        "data": grids / "train",
+    }
     file = pipelines.check_lora(pair, make_job(overrides=['base="flux-1-fill"'], **settings))
     pipelines.check_script(pair, file, same_noise=False)

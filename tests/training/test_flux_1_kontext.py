@@ -71,7 +71,7 @@ def test_a_reference_is_encoded_at_the_size_that_the_pipeline_gives_it(
 
 
 def test_a_lora_of_three_steps_on_references_loads_in_the_pipeline(
-    pair: Pair, make_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, make_job: Callable[..., Job], grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flux_1_kontext.Kontext, "reference_size", Backend.reference_size)  # not of a megapixel
     settings: dict[str, Any] = {
@@ -79,6 +79,7 @@ def test_a_lora_of_three_steps_on_references_loads_in_the_pipeline(
         "steps": 3,
         "learning_rate": 0.05,
         "conditions": pipelines.BESIDE,
+        "data": grids / "train",
     }
     job = make_job(overrides=['base="flux-1-kontext"'], **settings)
     file = pipelines.check_lora(pair, pipelines.with_references(job, tmp_path, [(512, 512), (640, 512)]))

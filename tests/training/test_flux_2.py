@@ -99,13 +99,14 @@ def test_a_distilled_model_is_not_guided(tmp_path: Path) -> None:
 
 
 def test_a_lora_of_three_steps_on_references_loads_in_the_pipeline(
-    pair: Pair, make_job: Callable[..., Job], tmp_path: Path
+    pair: Pair, make_job: Callable[..., Job], grids: Path, tmp_path: Path
 ) -> None:
     settings: dict[str, Any] = {
         "model": pair.backend.model,
         "steps": 3,
         "learning_rate": 0.05,
         "conditions": pipelines.BESIDE,
+        "data": grids / "train",
     }
     job = make_job(overrides=['base="flux-2-klein"'], **settings)
     pipelines.check_lora(pair, pipelines.with_references(job, tmp_path, [(512, 512), (640, 512)]))

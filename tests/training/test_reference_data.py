@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from iclora.testing import material
-from pipeline import task
+from pipeline import families, task
 from pipeline.dataset import portable
 from pipeline.errors import BadInput
 from pipeline.exporters import base, imagefolder
 from training import dataset
+from training.job import find_backend
 
 
 def exported(home: Path, *settings: str) -> Path:
@@ -60,3 +61,12 @@ def test_a_folder_of_another_trainer_is_read_with_its_references(tmp_path: Path)
     data = dataset.read(plain, kept)
     assert len(data.train) == 10
     assert {Path(one.references[0].path).parent.name for one in data.train} == {"control_1"}
+
+
+def test_families_and_backends_agree_on_how_many_references_a_model_takes() -> None:
+    for name, family in families.usable():
+        try:
+            backend = find_backend(name, None, None)
+        except BadInput:  # it is not trained here
+            continue
+        assert (family.references.most if family.references else 0) == backend.REFERENCES, name

@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 
-from pipeline import families, files
+from pipeline import files
 from pipeline.errors import BadInput
-from pipeline.families.base import Recipe
 from training import conditions, lora_file
 from training.backends.base import Backend
 from training.config import Dtype
-from training.generator import base_of
+from training.generator import base_of, usual_sampling
 from training.handover import card as model_card
 from training.handover import comfy, gallery
 from training.handover.card import GALLERY, Contents
@@ -83,7 +82,7 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
         name=card.task,
         prompt=samples[0].prompt if samples else skeleton(card),
         layout=card.shown,
-        **_sampling(card),
+        **vars(usual_sampling(backend.family)),
         loras={name: 1.0},
     )
     thumbnail = thumbnail_of(samples[0].picture) if samples else b""
@@ -158,13 +157,6 @@ def _clear(folder: Path, card: Card) -> None:
     """Takes away what an earlier hand-over of the same task wrote and this one may not: it would be sent along."""
     for file in (*(folder / GALLERY).glob("[0-9]*.png"), *map(folder.joinpath, (*_workflow_names(card), SCRIPT))):
         file.unlink(missing_ok=True)
-
-
-def _sampling(card: Card) -> dict[str, Any]:
-    """Steps and guidance with which the family's samples are drawn."""
-    usual = families.load(card.family).recipe
-    keys = {"steps": "sample_steps", "guidance": "guidance"}
-    return {name: usual.get(key, Recipe.model_fields[key].default) for name, key in keys.items()}
 
 
 def _write_json(file: Path, content: Any) -> None:
