@@ -47,6 +47,7 @@ NO_ENDPOINT = re.compile(
     r"unexpected endpoint|not found|(no such|unknown|invalid) (url|route|path|endpoint)", re.IGNORECASE
 )
 SCHEMA = re.compile(r"schema|grammar|response_format", re.IGNORECASE)
+LAST_PORT = 2**16 - 1
 MISSING = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 """Statuses that concern one question once address, key and model are known to be right, and all questions before."""
 FINAL = (HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
@@ -280,7 +281,8 @@ def _address(url: str, *, from_options: bool) -> tuple[str, httpx2.BasicAuth | N
         parts = httpx2.URL(url)
     except httpx2.InvalidURL as error:
         raise BadInput(f"captioner.url must be a web address such as {LOCAL_URL}, got '{bare}' ({error}).") from None
-    if parts.scheme not in ("http", "https") or not parts.host:
+    port = 1 if parts.port is None else parts.port
+    if parts.scheme not in ("http", "https") or not parts.host or not 0 < port <= LAST_PORT:
         raise BadInput(f"captioner.url must be a web address such as {LOCAL_URL}, got '{bare}'.")
     if parts.query:
         raise BadInput(f"captioner.url must not have a query, got '{bare}?...'; the key goes into OPENAI_API_KEY.")

@@ -20,6 +20,7 @@ from training.dataset import Data
 from training.generator import Adapter, GenerationRequest, Generator, open_generator
 from training.lora_file import Card
 from training.processes import Processes
+from training.sampling import GivenAs
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -146,7 +147,8 @@ def open_candidates(run: Run, loras: Loras, strengths: Sequence[float], model: s
                 f"{name} draws on {_on(generator)} and {next(iter(opened))} on {_on(first)}; compare LoRAs of one base "
                 "and canvas."
             )
-    return {BASE: replace(first, loras=(), given_as="noised"), **opened}
+    seen: GivenAs = "clean" if first.backend.READS_GIVEN else "noised"
+    return {BASE: replace(first, loras=(), given_as=seen), **opened}
 
 
 def weights_of(candidates: Mapping[str, Generator]) -> dict[str, str]:

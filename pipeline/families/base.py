@@ -142,7 +142,7 @@ class Family:
     tokenizer: str
     """Repository on the hub and the folder in it that holds the tokenizer."""
     source: str
-    """Where the limit comes from: the text-to-image pipeline's file in diffusers 0.42."""
+    """Where the limit comes from: the text-to-image pipeline's file in diffusers 0.42, relative to its `pipelines`."""
     licence: str = UNKNOWN
     """Licence of the model's weights, by the hub's name for it; a LoRA trained on them is bound by it."""
     token: int = 16

@@ -400,6 +400,14 @@ def test_a_server_that_takes_a_single_picture_gets_a_hint(said: str) -> None:
     assert answer.failure == f"refused: HTTP 400, {said}; show it one with --set captioner.images=grid"
 
 
+def test_a_server_without_encryption_is_told_as_that() -> None:
+    with (
+        serving() as endpoint,
+        pytest.raises(BadInput, match=r"no server answers at https://.* \(it does not speak https"),
+    ):
+        answers_of(make(endpoint, url=endpoint.url.replace("http:", "https:"), model="m"), [ask()])
+
+
 @pytest.mark.parametrize("forbidden", [0, 1], ids=["before any answer", "after one"])
 def test_one_forbidden_picture_does_not_stop_the_others(forbidden: int) -> None:
     with serving({picture(forbidden): [fails(403, "flagged")]}) as endpoint:
@@ -513,6 +521,8 @@ def test_user_and_password_in_an_address_reach_only_the_server(monkeypatch: pyte
             "must not contain a password, got 'http://host/v1' with one; set .* OPENAI_BASE_URL",
         ),
         ("http://host/v1?key=pass-word", "must not have a query"),
+        ("http://host:99999/v1", "must be a web address such as .*, got 'http://host:99999/v1'"),
+        ("http://host:0/v1", "must be a web address such as .*, got 'http://host:0/v1'"),
     ],
 )
 def test_an_unusable_address_is_reported_without_its_secrets(url: str, told: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 from endpoint import GOOD
@@ -20,6 +21,8 @@ from safetensors.torch import load_file, save_file
 
 import iclora
 from iclora.evaluation.candidates import told_once
+from iclora.evaluation.plot import draw_results
+from iclora.evaluation.results import Result
 from iclora.prompts import Prompt
 from iclora.run import Run
 from miniature import draw as drawing
@@ -29,6 +32,7 @@ from pipeline.errors import BadInput
 from pipeline.records import Layout
 from pipeline.text import grammar, looks
 from training import dataset, generate
+from training.evaluation.statistics import Estimate
 from training.generate import Inputs
 from training.generator import GenerationRequest, Generator
 
@@ -135,17 +139,34 @@ def test_everything_is_written_and_a_second_time_the_same(
     run: Run, lora: Path, tiny_flux: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluated(run, lora, tiny_flux)
-    told = {name: (first.folder / name).read_bytes() for name in ("evaluation.csv", "evaluation.json")}
+    written = ("evaluation.csv", "evaluation.json", "evaluation.png", "evaluation.html")
+    told = {name: (first.folder / name).read_bytes() for name in written}
     summary = json.loads(told["evaluation.json"])
     assert [one["candidate"] for one in summary["candidates"]] == ["base", "storyboard"]
     assert summary["real grids"] == 8
     assert len(first.table()) == 2 * summary["prompts"] == len(first.grids)
     page = (first.folder / "evaluation.html").read_text(encoding="utf-8")
+    assert '<img class="plot" src="evaluation.png"' in page
     for one in first.grids:
         assert str(one.file) in page
         assert pixels.open_image(first.folder / one.file).size == (128, 192)
     evaluated(run, lora, tiny_flux)
     assert told == {name: (first.folder / name).read_bytes() for name in told}
+
+
+def test_the_plot_shows_every_candidate_with_its_interval(tmp_path: Path) -> None:
+    few, names = (
+        Estimate(0.2, 0.1, 0.3, 0.05),
+        ("base", "a/very/long/path/" * 4 + "storyboard.safetensors", "<b> at 0.5"),
+    )
+    results = [Result(name, *[few] * 8) for name in names]
+    results[1] = replace(results[1], score=Estimate(1.4, 0.8, 2.0, 0.3), kept=Estimate(0.9))
+    draw_results(results, tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as plot:
+        assert plot.width >= 800
+        pixels = np.asarray(plot.convert("RGB"), np.int16)
+    long_line = (np.abs(pixels - np.array([0x1F, 0x77, 0xB4])) < 16).all(axis=2).sum(axis=1)
+    assert (long_line > 200).any()  # the score's interval from 0.8 to 2
 
 
 def test_the_command_compares_strengths_and_says_which_it_takes(

@@ -155,7 +155,7 @@ def test_a_paired_difference_is_found_where_both_vary_more_than_they_differ() ->
 
 @pytest.mark.parametrize(("prompts", "least"), [(2, 1 / 2), (5, 1 / 16), (6, 1 / 32), (13, 1 / 4096), (40, 1e-4)])
 def test_few_prompts_can_t_be_significant_however_far_apart_the_scores_are(prompts: int, least: float) -> None:
-    """A bootstrap says p = 0.001 of two prompts already."""
+    """The bootstrap says p = 0.001 of two prompts already."""
     ones = np.ones((prompts, 2))
     assert statistics.randomisation_test((ones, ones), (0 * ones, 0 * ones)) == pytest.approx(least)
     assert statistics.least_p(prompts) == pytest.approx(least)
@@ -170,6 +170,14 @@ def test_where_nothing_is_different_a_p_value_is_as_rarely_small_as_it_says(prom
         found.append(statistics.randomisation_test(one, other))
     assert np.mean(np.array(found) <= 0.05) < 0.08
     assert np.mean(np.array(found) <= 0.5) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_share_of_which_none_was_found_may_still_be_above_nothing() -> None:
+    none = statistics.share(np.zeros((64, 2)))
+    assert none.low == none.value == 0 and none.high == pytest.approx(0.029, abs=1e-3)
+    some = statistics.share(np.repeat([[1.0, 0.0]], 10, axis=0))
+    assert (some.value, some.low, some.high) == pytest.approx((0.5, 0.299, 0.701), abs=1e-3)
+    assert statistics.share(np.ones((1, 8))) == Estimate(1.0)
 
 
 def test_the_same_values_give_the_same_digits() -> None:

@@ -63,10 +63,10 @@ def test_a_folder_of_another_trainer_is_read_with_its_references(tmp_path: Path)
     assert {Path(one.references[0].path).parent.name for one in data.train} == {"control_1"}
 
 
-def test_families_and_backends_agree_on_how_many_references_a_model_takes() -> None:
+def test_a_backend_takes_as_many_references_as_its_family_says_or_none() -> None:
     for name, family in families.usable():
         try:
             backend = find_backend(name, None, None)
         except BadInput:  # it is not trained here
             continue
-        assert (family.references.most if family.references else 0) == backend.REFERENCES, name
+        assert backend.REFERENCES in (0, family.references.most if family.references else 0), name

@@ -2,7 +2,7 @@
 
 Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), percentile intervals. Candidates are compared on the
 same draws, so that the difference is paired. Whether it could be chance, a randomisation test says, which holds for any
-number of prompts, where a bootstrap of few of them finds almost everything significant.
+number of prompts, where a bootstrap of a few of them finds too much significant (LOG.md).
 """
 
 from __future__ import annotations
@@ -170,6 +170,18 @@ def wilson(successes: int, of: int) -> tuple[float, float]:
     half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
     low, high = ((middle + side * half) / (1 + z * z / of) for side in (-1, 1))
     return max(0.0, low), min(1.0, high)
+
+
+def share(values_PS: Numbers) -> Estimate:
+    """The share of ones with its interval, which is not 0 to 0 where none was found.
+
+    Args:
+        values_PS: 0 or 1 for each prompt and seed.
+    """
+    value, of = float(values_PS.mean()), values_PS.size
+    if len(values_PS) == 1:
+        return Estimate(value)
+    return Estimate(value, *wilson(int(values_PS.sum()), of), math.sqrt(value * (1 - value) / of))
 
 
 def sign_test(wins: int, losses: int) -> float:

@@ -21,7 +21,7 @@ from training.handover import comfy, gallery
 from training.handover.card import GALLERY, Contents
 from training.handover.comfy import Drawing
 from training.handover.header import skeleton, thumbnail_of
-from training.handover.script import script
+from training.handover.script import around_given, obstacle, script
 from training.lora_file import Card
 
 CARD, SCRIPT = "README.md", "generate.py"
@@ -90,11 +90,13 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
     lora_file.write(folder / name, weights, 1.0, card, thumbnail=thumbnail, dtype=DTYPES[options.dtype])
     _clear(folder, card)
     workflows, remarks = _workflows(folder, backend, card, drawing, options)
-    if draws_text := conditions.joint_share(card.conditions) > 0:
+    draws_text = conditions.joint_share(card.conditions) > 0
+    why_no_script = obstacle(backend) or ("" if draws_text else around_given(backend))
+    if not why_no_script:
         revision = card.commit if backend.folder is None else None
         files.write(folder / SCRIPT, script(backend, revision, drawing, SCRIPT))
     else:
-        remarks.append(_without_script(backend))
+        remarks.append(f"There is no diffusers script: {why_no_script}.")
     if not samples:
         remarks.append(f"There are no samples of step {card.step} beside the LoRA, so the card has no pictures.")
     for number, sample in enumerate(samples, 1):
@@ -103,7 +105,7 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
             _copy(sample.base, folder / model_card.picture_name(number, base=True))
     contents = Contents(
         lora=name,
-        script=SCRIPT if draws_text else "",
+        script="" if why_no_script else SCRIPT,
         workflows=workflows,
         remarks=remarks,
         gallery=samples,
@@ -111,7 +113,7 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
         data_set=options.data_set,
     )
     files.write(folder / CARD, model_card.write(card, digest, backend, drawing, contents))
-    written = [name, *workflows, *([SCRIPT] if draws_text else []), CARD, *([GALLERY] if samples else [])]
+    written = [name, *workflows, *([] if why_no_script else [SCRIPT]), CARD, *([GALLERY] if samples else [])]
     return Handover(folder, tuple(map(Path, written)), tuple(remarks))
 
 
@@ -136,16 +138,6 @@ def _workflows(
     found[around_given] = f"around given panels ({', '.join(map(str, given))})"
     _write_json(folder / around_given, comfy.workflow(backend, around))
     return found, remarks
-
-
-def _without_script(backend: Backend) -> str:
-    why = " without noise, which no pipeline of diffusers shows to a model"
-    if backend.READS_GIVEN:
-        why = f", which {backend.PIPELINE} takes as one picture with a mask"
-    return (
-        f"There is no diffusers script: the LoRA draws around given panels{why}; draw with 'iclora generate' and "
-        "--given."
-    )
 
 
 def _workflow_names(card: Card) -> tuple[str, str]:
