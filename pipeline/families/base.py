@@ -97,6 +97,10 @@ class ComfyUI:
     """File in models/vae."""
     latent: str = "EmptySD3LatentImage"
     """Node that makes an empty canvas."""
+    references: bool = False
+    """Whether ReferenceLatent shows the model reference images."""
+    reference_scale: str = ""
+    """Node that brings a reference image to the size that the model expects; empty for its own."""
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What differs for other models of the family, by their names on the hub."""
 

@@ -16,6 +16,8 @@ FAMILY = Family(
         encoders=("clip_l.safetensors", "t5xxl_fp8_e4m3fn_scaled.safetensors"),
         encoder_type="flux",
         vae="ae.safetensors",
+        references=True,
+        reference_scale="FluxKontextImageScale",
     ),
     trainers={
         "ai_toolkit": {"arch": "flux_kontext"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline import plugins
+from pipeline.errors import MissingWeights
 from pipeline.records import Layout
 from training import backends, dataset, generate, loop, lora, lora_file, planning, sampling
 from training.backends.base import Backend, Encoded, Prompts, pack, unpack
@@ -219,6 +221,13 @@ def test_tokens_are_counted_as_the_transformer_gets_them(family: Family) -> None
     assert backend.text_limit == {"krea-2": 256, "qwen-image": 512, "qwen-image-edit": 1024}[backend.BASE]
 
 
+def test_a_model_without_its_processor_is_reported_in_one_sentence(tmp_path: Path) -> None:
+    backend = plugins.load(backends, "qwen_image_edit").make(str(tiny_newer.qwen_image_edit(tmp_path / "model")))
+    shutil.rmtree(tmp_path / "model" / "processor")
+    with pytest.raises(MissingWeights, match=r"^the base model in the folder .* can't be loaded \(.*; name one as"):
+        backend.processor()
+
+
 # ---- sampling
 
 
@@ -309,6 +318,8 @@ def test_a_training_ends_with_a_lora_that_generates_images(
         job = pipelines.with_references(job, tmp_path, [(64, 64), (96, 64)])
     plan, file = planning.make(job, CPU), loop.train(job, Processes(), lambda *_: None).file
     assert plan.layers and bool(plan.references) == bool(most)
+    if name == "krea_2":  # a LoRA of Raw is drawn with on Turbo
+        model = str(tiny_newer.krea_2(tmp_path / "turbo", distilled=True))
     generator = open_generator([Adapter(file)], model, SamplingSettings(2, 2.0), CPU)
     pictures = [() if not most else (picture((64, 64)),), ()]
     grids_drawn = generate.draw(generator, [GenerationRequest(TEXTS[0], 1, references=of) for of in pictures])
