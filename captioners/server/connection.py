@@ -41,8 +41,7 @@ class Client(openai.DefaultAsyncHttpxClient):
             named = [f"{name}={os.environ[name]}" for name in CERTIFICATES if os.environ.get(name)]
             which = " and ".join(named) or "this system"
             raise BadInput(
-                f"the certificates of {which} can't be loaded ({error.strerror or error}); correct or "
-                "unset the variable."
+                f"the certificates of {which} can't be loaded ({error.strerror or error}); correct or unset it."
             ) from error
         super().__init__(transport=_Bounded(inner, largest), **more)
         self._seconds = seconds
