@@ -26,6 +26,7 @@ from pipeline.records import Caption, Record, Row
 from pipeline.review import coverage, csv_table, decisions, replacing, reviews
 from pipeline.review.coverage import Aspect
 from pipeline.sources.base import Item
+from pipeline.stages import caption as captioning
 from pipeline.store import TABLES, Mark, Store, usual_folder, write_settings
 from pipeline.task import Task
 from pipeline.text import counters
@@ -167,8 +168,8 @@ class Run:
             ToolkitError: bad input or missing weights, which are checked before any work is done, so that the run and
                 what it was asked for stay as they were; or another process is working on the run.
             BadInput: the groups are no more alike than chance.
-            EmptyResult: the last stage has kept nothing; the message counts the reasons. An earlier data set of the run
-                has been set aside if that stage is `export`.
+            EmptyResult: the last stage has kept nothing, or is `caption` and no grid has one; the message counts the
+                reasons. An earlier data set of the run has been set aside if that stage is `export`.
         """
         for name in (start, to):
             if name not in STAGES:
@@ -194,6 +195,8 @@ class Run:
                     self._stop_at_chance(mark)
             if results and not results[-1].kept:
                 raise EmptyResult(exported.nothing_left(self, results[-1]))
+            if to == "caption" and captioning.lacks_all(results[-1].facts, results[-1].kept):
+                raise EmptyResult(" ".join(captioning.lines(results[-1].facts)))
         return results
 
     def _work(self, name: str, found: Sequence[Item], progress: Progress) -> Mark:

@@ -29,6 +29,9 @@ from pipeline.wording import counted
 if TYPE_CHECKING:
     from PIL import Image
 
+UNTOLD = "no text"
+"""Why a grid has no caption where texts that came along are taken, and it has none."""
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -384,7 +387,7 @@ class Asking:
 
     def _lacking(self, caption: Caption) -> str:
         """Why a caption is none, in a word or two."""
-        return caption.failure or ("no text" if self.captioner.verbatim else "unreadable")
+        return caption.failure or (UNTOLD if self.captioner.verbatim else "unreadable")
 
 
 def _described(caption: Caption) -> bool:
@@ -406,13 +409,20 @@ def _spent(text: str) -> str:
     )
 
 
+def lacks_all(facts: Mapping[str, Any], captions: int) -> bool:
+    """Whether none of so many grids has got a caption from the captioner that was asked; where texts came along, a
+    person may be going to write them."""
+    lacking = {reason: count for reason, count in (facts.get("without a caption") or {}).items() if reason != UNTOLD}
+    return captions > 0 and sum(lacking.values()) == captions
+
+
 def lines(facts: Mapping[str, Any]) -> Iterator[str]:
     """What a person is told about a finished stage: how many grids have no caption, and why."""
     lacking = facts.get("without a caption") or {}
     if not lacking:
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(lacking.items(), key=lambda one: -one[1]))
-    again = set(lacking) - {*FINAL, "no text", "unreadable"}
+    again = set(lacking) - {*FINAL, UNTOLD, "unreadable"}
     way = "; the same command asks again" if again else ""
     count = sum(lacking.values())
     yield f"{count} {'grid has' if count == 1 else 'grids have'} no caption ({reasons}){way}."

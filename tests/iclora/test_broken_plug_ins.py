@@ -118,6 +118,18 @@ def test_a_failure_with_half_a_letter_in_it_is_kept_without(tmp_path: Path) -> N
     assert answer.failure == "lost: ?"
 
 
+def test_a_captioner_that_fails_on_every_grid_ends_its_command_like_an_empty_data_set(
+    tmp_path: Path, pictures: str, iclora: Typed
+) -> None:
+    words = ("caption", "storyboard", "--source", pictures, "--scorer", "none", *SMALL, "--set", "group.prove=false")
+    silent = mine(tmp_path, CAPTIONER.replace("ANSWER", "Answer(failure='unreachable: nobody is there')"))
+    code, _, errors = iclora(*words, "--captioner", silent)
+    assert code == 1 and "2 grids have no caption (2 unreachable); the same command asks again." in errors
+    half = mine(tmp_path, CAPTIONER.replace("ANSWER", "Answer(failure='lost: it') if place else Answer('a hen')"))
+    assert iclora(*words, "--captioner", half)[0] == 0
+    assert iclora(*words, "--captioner", "sidecar")[0] == 0  # a person may be going to write the texts
+
+
 def asked(path: str, questions: int = 2) -> list[Answer]:
     answers = Answers(plugins.make(plugins.CAPTIONERS, path, {}), Cache(Path(path).parent), "an instruction")
     asking = [Question((), (str(number),), (), "what is there?") for number in range(questions)]
