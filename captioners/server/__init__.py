@@ -26,12 +26,14 @@ import httpx2
 import openai
 from anyio.from_thread import start_blocking_portal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+from pydantic_core import to_json
 
 from captioners.server import requests, responses
 from captioners.server.endpoint import LOCAL_URL, ONE_IMAGE, Endpoint
 from captioners.server.responses import Malformed, Refused
 from pipeline import plugins
 from pipeline.captioning import protocol, thoughts
+from pipeline.captioning.jpegs import Form
 from pipeline.captioning.streak import MOST
 from pipeline.errors import BadReply
 from pipeline.network import find_proxy
@@ -109,6 +111,7 @@ class Server:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.sends = Form(options.max_pixels, options.quality) if options.images == "panels" else None
         self.batch = max(options.concurrency, min(4 * options.concurrency, 128))
         self._endpoint = Endpoint(options)
         self._refused: Counter[str] = Counter()
@@ -259,7 +262,9 @@ class Server:
             sent = requests.parameters(options, tokens, refused, schema)
             try:
                 body = {"model": self._endpoint.model, "messages": messages, **sent}
-                response = await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+                # pydantic writes JSON in an eighth of the time that the client takes.
+                content = to_json(body)
+                response = await client.post("/chat/completions", cast_to=httpx2.Response, content=content)
                 data = responses.parse(response.content)
                 fault = responses.fault_in(data)
             except openai.APIStatusError as error:

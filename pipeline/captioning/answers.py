@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 from collections import deque
@@ -13,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from pipeline.cache import Cache, key_of
 from pipeline.captioning import contract, thoughts
+from pipeline.captioning.jpegs import look
 from pipeline.captioning.protocol import GIVEN_UP, Answer, Captioner, Question, Turn
 from pipeline.text.markers import readable
 
@@ -100,7 +100,7 @@ class Answers:
         """Under which the answer to a question is kept."""
         return key_of(
             captioner=self.identity,
-            pixels=[(panel.size, hashlib.sha256(panel.tobytes()).hexdigest()) for panel in question.panels],
+            pixels=question.jpegs.looks if question.jpegs else [look(panel) for panel in question.panels],
             texts=question.texts,
             markers=question.markers,
             instruction=question.instruction,

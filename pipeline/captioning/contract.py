@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from typing import Any
 
+from pipeline.captioning.jpegs import Form
 from pipeline.captioning.protocol import Answer, Captioner, Question
 from pipeline.errors import BadInput
 
@@ -36,6 +37,18 @@ def identity_of(captioner: Captioner) -> dict[str, Any]:
     if not _is_whole(captioner.batch) or captioner.batch < 1:
         raise _broken(captioner, f"batch must be a number of questions, got {_shown(captioner.batch)}")
     return identity
+
+
+def form_of(captioner: Captioner) -> Form | None:
+    """In which form it sends panels, if it says so.
+
+    Raises:
+        BadInput: the captioner breaks its contract.
+    """
+    form = getattr(captioner, "sends", None)
+    if form is not None and not isinstance(form, Form):
+        raise _broken(captioner, f"sends must be a jpegs.Form or None, got {_shown(form)}")
+    return form
 
 
 def ask(captioner: Captioner, questions: Iterable[Question]) -> Iterator[tuple[int, Answer]]:

@@ -1,7 +1,7 @@
 """Krea 2: 13 billion parameters, one stream of text and image tokens, text is read by Qwen3-VL. LoRAs are trained on
 Raw and drawn with on Raw or Turbo."""
 
-from pipeline.families.base import ComfyUI, Family
+from pipeline.families.base import DESCRIPTION, ComfyUI, Family, References
 
 FAMILY = Family(
     model="krea/Krea-2-Raw",
@@ -42,6 +42,16 @@ FAMILY = Family(
             "diffusion_model_dtype": "float8",
             "timestep_sample_method": "logit_normal",
         },
+        "musubi_tuner": {
+            "script": "krea2",
+            "dit": "{models}/krea2_raw_bf16.safetensors",
+            "vae": "{models}/qwen_image_vae.safetensors",
+            "encoders": {"text_encoder": "{models}/qwen3vl_4b_bf16.safetensors"},
+            "network": "networks.lora_krea2",
+            "sampling": {"timestep_sampling": "shift", "discrete_flow_shift": 2.5},
+        },
         "simpletuner": {"model_family": "krea2", "model_flavour": "raw"},
     },
+    # Its own pipeline takes none; ai-toolkit gives them as tokens without noise, and ComfyUI has a node for them.
+    references=References(most=3, template=DESCRIPTION, trainers={"ai_toolkit": {"model_kwargs": {"edit": True}}}),
 )

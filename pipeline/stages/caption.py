@@ -8,13 +8,14 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline import families, pixels
 from pipeline.cache import Cache
 from pipeline.captioning import contract, instructions, replies, thoughts
 from pipeline.captioning.ahead import ahead
 from pipeline.captioning.answers import KEPT, Answers, sent_back
+from pipeline.captioning.jpegs import Ready, Unopened
 from pipeline.captioning.protocol import CUT_OFF, FINAL, GIVEN_UP, THINKING, Answer, Captioner, Question
 from pipeline.captioning.streak import Streak
 from pipeline.engines.base import Facts, Stage
@@ -24,6 +25,9 @@ from pipeline.task import Task
 from pipeline.text import budget, grammar, lint, names
 from pipeline.text.counters import TokenCounter
 from pipeline.wording import counted
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,8 @@ class Asking:
         """
         self.task, self.captioner, self.counter = parameters.task, parameters.captioner, parameters.counter
         self.folder, self.places, self.streak = parameters.folder, parameters.places, parameters.streak
+        form = contract.form_of(self.captioner)
+        self.ready = Ready(parameters.cache, form) if form else None
         self.instruction = instructions.write(self.task)
         self.answers = Answers(self.captioner, parameters.cache, instructions.id_of(self.instruction))
 
@@ -230,6 +236,8 @@ class Asking:
         if case.waits and case.attempts < self.task.caption.attempts:
             case.key = self.answers.key(case.question)
             return None
+        if self.ready and not case.failure:
+            self.ready.drop(case.grid)  # who asks about it later opens its picture
         return _Settled(case.place, self._result(case), case.good)
 
     def again(self, grid: Grid, shown: Sequence[str], faults: Sequence[str]) -> Caption:
@@ -293,14 +301,23 @@ class Asking:
 
     def _question(self, grid: Grid) -> Question:
         """The question about a grid. Texts that are adopted word for word need no look at the picture."""
-        picture = None if self.captioner.verbatim else pixels.open_image(self.folder / grid.path)
+        jpegs = self.ready.find(grid) if self.ready else None
+        picture = None if jpegs or self.captioner.verbatim else self._picture(grid)
+        panels: Sequence[Image.Image] = pixels.cut(picture, grid.layout) if picture else ()
         return Question(
-            panels=tuple(pixels.cut(picture, grid.layout)) if picture else (),
+            panels=Unopened(partial(self._panels, grid), grid.layout.size) if jpegs else tuple(panels),
             texts=tuple(record.text for record in grid.group.records),
             markers=self.task.markers,
             instruction=self.instruction,
             grid=picture,
+            jpegs=jpegs,
         )
+
+    def _picture(self, grid: Grid) -> Image.Image:
+        return pixels.open_image(self.folder / grid.path)
+
+    def _panels(self, grid: Grid) -> Sequence[Image.Image]:
+        return pixels.cut(self._picture(grid), grid.layout)
 
     def _read(self, answer: Answer) -> Caption:
         """The caption in a model's answer; its problems are worded for the model and for a person.

@@ -102,6 +102,7 @@ def test_a_captioner_that_gives_anything_but_an_answer_per_question_is_named(
         (CAPTIONER.replace('"mine"}', '"mine", "model": Mine}'), "identity must hold plain values (Object"),
         (CAPTIONER.replace("4, False", "0, False"), "batch must be a number of questions, got 0"),
         (CAPTIONER.replace("4, False", "None, False"), "batch must be a number of questions, got None"),
+        (CAPTIONER.replace("4, False", "4, False; sends = 95"), "sends must be a jpegs.Form or None, got 95"),
     ],
 )  # fmt: skip
 def test_a_captioner_that_says_nothing_of_itself_is_named_before_it_is_asked(

@@ -46,8 +46,14 @@ for number, box in enumerate(PANELS, 1):
 '''
 
 
-def around_given(backend: Backend) -> str:
-    """Why there is no script for a LoRA that draws around given panels only, as half a sentence."""
+def around_given(backend: Backend, *, references: bool) -> str:
+    """Why there is no script for a LoRA that draws around given panels only, as half a sentence.
+
+    Args:
+        references: whether it only draws beside reference images instead.
+    """
+    if references:
+        return "the LoRA draws beside reference images only; draw with 'iclora generate' and --reference"
     why = " without noise, which no pipeline of diffusers shows to a model"
     if backend.READS_GIVEN:
         why = f", which {backend.PIPELINE} takes as one picture with a mask"
