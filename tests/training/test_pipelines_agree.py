@@ -32,7 +32,7 @@ from training.sampling import SamplingSettings
 Make = Callable[..., Job]
 TEXTS = ["[SCENE-1] a cat; [SCENE-2] the same cat\nsits, far from here, on a warm stone wall in the sun", "a dog"]
 HEIGHT, WIDTH = 64, 96  # pixels; unequal, so that swapping height and width is noticed
-STEPS = 3
+STEPS = 2
 CPU = torch.device("cpu")
 MODELS: dict[str, tuple[str, dict[str, bool]]] = {
     "Qwen-Image": ("qwen_image", {}),
