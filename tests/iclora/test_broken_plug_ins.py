@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 from plain import painted
-from test_contract_checks import CAPTIONER, ONES, SCORER, STRATEGY, mine
+from test_contract_checks import CAPTIONER, GOOD, ONES, SCORER, STRATEGY, mine
 
 from pipeline import plugins, task
 from pipeline.cache import Cache
@@ -125,7 +125,7 @@ def test_a_captioner_that_fails_on_every_grid_ends_its_command_like_an_empty_dat
     silent = mine(tmp_path, CAPTIONER.replace("ANSWER", "Answer(failure='unreachable: nobody is there')"))
     code, _, errors = iclora(*words, "--captioner", silent)
     assert code == 1 and "2 grids have no caption (2 unreachable); the same command asks again." in errors
-    half = mine(tmp_path, CAPTIONER.replace("ANSWER", "Answer(failure='lost: it') if place else Answer('a hen')"))
+    half = mine(tmp_path, CAPTIONER.replace("ANSWER", f"Answer(failure='lost: it') if place else Answer({GOOD!r})"))
     assert iclora(*words, "--captioner", half)[0] == 0
     assert iclora(*words, "--captioner", "sidecar")[0] == 0  # a person may be going to write the texts
 
