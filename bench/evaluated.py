@@ -93,4 +93,4 @@ def evaluate(
 def show(figures: Mapping[str, Figures], columns: Sequence[str]) -> None:
     """Prints a table with a row for each condition."""
     for name, known in figures.items():
-        print(f"{name:<40}{'  '.join(f'{key} {known[key]}' for key in columns if key in known)}", flush=True)
+        print(f"{name:<46}{'  '.join(f'{key} {known[key]}' for key in columns if key in known)}", flush=True)

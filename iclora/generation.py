@@ -154,8 +154,8 @@ class Generation:
     def _workflow(self, request: GenerationRequest) -> dict[str, Any] | None:
         made = self.generator
         if (
-            request.references
-            or comfy.obstacle(made.backend)
+            comfy.obstacle(made.backend)
+            or (request.references and not comfy.shows_references(made.backend))
             or (request.given and not comfy.draws_around(made.backend, made.given_as))
         ):
             return None
@@ -169,6 +169,7 @@ class Generation:
             loras={one.file.name: one.strength for one in made.loras},
             given={panel: f"panel{panel + 1}.png" for panel in request.given},
             keep_given=self.keep_given,
+            references=tuple(f"reference{number}.png" for number in range(1, 1 + len(request.references))),
         )
         return comfy.workflow(made.backend, drawing)
 

@@ -16,7 +16,7 @@ from pipeline.captioning import instructions
 from pipeline.captioning.protocol import Captioner
 from pipeline.consistency import teaching, verdict
 from pipeline.consistency.scorers.base import Scorer
-from pipeline.dataset import archive
+from pipeline.dataset import archive, portable, uses
 from pipeline.engines import base, local
 from pipeline.engines.base import Engine
 from pipeline.errors import BadInput, EmptyResult
@@ -470,19 +470,25 @@ class Run:
         exported.check(self)
         return hub.push(self.dataset, repo, public=public)
 
-    def pack(self, to: str | Path | None = None) -> Path:
+    def pack(self, to: str | Path | None = None, service: str | None = None) -> Path:
         """Packs the data set for another machine: data, configs, TRAINERS.md and a list of checksums in one archive.
 
         Args:
-            to: the tar file, in the run's folder and named after the task if not given.
+            to: the archive, in the run's folder and named after the task if not given.
+            service: that trains, `civitai` or `fal`: a ZIP file of pictures and captions as it wants them.
 
         Returns:
             The archive. The same data set gives the same bytes.
 
         Raises:
-            BadInput: there is no data set, or it is not that of the run any more.
+            BadInput: there is no data set, or it is not that of the run any more; or nothing is known of the service,
+                or it takes fewer reference images.
         """
         exported.check(self)
+        if service is not None:
+            data = portable.read(self.dataset, uses.as_trained(self.task))
+            place = Path(to or self.folder / f"{self.task.name}-{service}.zip")
+            return archive.pack_for(service, data, self.dataset, place)
         return archive.pack(self.dataset, Path(to or self.folder / f"{self.task.name}.tar"), self.task.name)
 
     def command(self, name: str, *more: str) -> str:

@@ -281,15 +281,30 @@ class ModelFiles:
         if part not in self._tokenizers:
             from transformers import AutoTokenizer
 
-            pinned = None if self.folder else self._commit_of(f"{part}/tokenizer_config.json")
+            made = self._text_tool(AutoTokenizer, part, "tokenizer_config.json")
             try:
                 with weights.told():
-                    made = AutoTokenizer.from_pretrained(self.model, subfolder=part, revision=pinned)
                     math.floor(made.model_max_length)  # it comes from the file as it is
             except LookupError as error:
                 raise self._missing(str(error)) from error
             self._tokenizers[part] = made
         return self._tokenizers[part]
+
+    def processor(self, part: str = "processor") -> Any:
+        """What prepares texts and pictures for an encoder that sees both; small, and kept."""
+        if part not in self._tokenizers:
+            from transformers import AutoProcessor
+
+            self._tokenizers[part] = self._text_tool(AutoProcessor, part, "preprocessor_config.json")
+        return self._tokenizers[part]
+
+    def _text_tool(self, kind: Any, part: str, file: str) -> Any:
+        pinned = None if self.folder else self._commit_of(f"{part}/{file}")
+        try:
+            with weights.told():
+                return kind.from_pretrained(self.model, subfolder=part, revision=pinned)
+        except LookupError as error:
+            raise self._missing(str(error)) from error
 
     def load(self, part: str, dtype: torch.dtype, device: Device, **more: Any) -> nn.Module:
         """A part with its weights, frozen.

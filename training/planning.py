@@ -76,7 +76,7 @@ def make(job: Job, device: torch.device, processes: int = 1) -> Plan:
     """
     config, backend = job.config, job.backend
     transformer = backend.blank("transformer")
-    layers = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)]
+    layers = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.targets, name)]
     lora_size = sum(config.rank * (layer.in_features + layer.out_features) for layer in layers)
     tokens = {layout: backend.tokens(layout.canvas) for layout in job.layouts.values()}
     references = max((job.reference_tokens(sample) for sample in job.samples), default=0)

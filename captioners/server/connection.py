@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import zlib
 from collections.abc import Callable
 from contextlib import aclosing
@@ -11,9 +12,11 @@ from typing import Any
 import httpx2
 import openai
 
-from pipeline.errors import BadReply
+from pipeline.errors import BadInput, BadReply
 from pipeline.network import Proxy
 
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Variables that name the certificates that are trusted."""
 FRAMING = ("content-encoding", "content-length", "transfer-encoding")
 """Headers about how a response was sent, which no longer apply when it has been read and decoded."""
 
@@ -26,10 +29,20 @@ class Client(openai.DefaultAsyncHttpxClient):
         Args:
             seconds: for a whole request, redirects included.
             largest: most bytes of a response, decoded.
+
+        Raises:
+            BadInput: the environment names certificates that can't be loaded.
         """
-        inner = httpx2.AsyncHTTPTransport(
-            proxy=httpx2.Proxy(proxy.address) if proxy else None, limits=httpx2.Limits(max_connections=None)
-        )
+        try:
+            inner = httpx2.AsyncHTTPTransport(
+                proxy=httpx2.Proxy(proxy.address) if proxy else None, limits=httpx2.Limits(max_connections=None)
+            )
+        except OSError as error:
+            named = [f"{name}={os.environ[name]}" for name in CERTIFICATES if os.environ.get(name)]
+            which = " and ".join(named) or "this system"
+            raise BadInput(
+                f"the certificates of {which} can't be loaded ({error.strerror or error}); correct or unset it."
+            ) from error
         super().__init__(transport=_Bounded(inner, largest), **more)
         self._seconds = seconds
 

@@ -59,6 +59,9 @@ Steps = Annotated[
 Guidance = Annotated[
     float | None, typer.Option("--guidance", help="How strongly the prompt pulls; by default as usual for the family.")
 ]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
+]
 ReferenceImages = Annotated[
     list[Path] | None,
     typer.Option("--reference", help="An image that the model is shown beside the grid; repeatable."),
@@ -120,9 +123,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
         str | None, typer.Option("--task", help="The task whose canvas is drawn; for LoRAs of other programs.")
     ] = None,
     layout: Layout = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
-    ] = None,
+    model: Model = None,
     weights: Weights = "auto",
     offload: Offload = False,
     seed: Annotated[list[int] | None, typer.Option("--seed", help="One image set for each; repeatable.")] = None,
@@ -165,9 +166,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
 def handover(  # noqa: PLR0913, PLR0917  (one argument per option)
     lora: Annotated[Path, typer.Argument(help="A LoRA file that iclora trained.")],
     to: Annotated[Path | None, typer.Option("--to", help="The folder; `handover` beside the file by default.")] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
-    ] = None,
+    model: Model = None,
     dtype: Annotated[iclora.Dtype, typer.Option("--dtype", help="Of the weights in the file.")] = "fp32",
     given: Annotated[
         list[int] | None,
@@ -220,9 +219,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
         list[str] | None,
         typer.Option("--set", help="An option of these (vectors.model=NAME, judge.url=URL); repeatable."),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
-    ] = None,
+    model: Model = None,
     steps: Steps = None,
     guidance: Guidance = None,
 ) -> None:

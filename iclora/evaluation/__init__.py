@@ -71,8 +71,7 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
         loras, strengths: files, in the order of preference, and at which strengths each is tried; the run's own at 1.
         prompts, seeds: what is drawn, with how many seeds from 0; the captions of the held-out grids by default.
             Prompts may have given pictures, all of the same panels.
-        given: panels, from 1, that are given from the held-out grids; by default those that a LoRA has learnt to be
-            given, or the first if it has learnt to be given any.
+        given: panels, from 1, that are given from the held-out grids; by default as a LoRA has learnt.
         checkpoints: compare all that the run's training has saved, beside `loras` if there are any.
         choose: put the chosen LoRA, at its strength, in place of the run's own, which is kept with `-last` in its name.
         vectors: an image encoder that compares panels with each other, such as `dino`; the scorer by default.

@@ -1,6 +1,6 @@
 """FLUX.1 Kontext [dev]: FLUX.1 that draws after a reference image."""
 
-from pipeline.families.base import ComfyUI, Family
+from pipeline.families.base import INSTRUCTION, ComfyUI, Family, References
 
 FAMILY = Family(
     model="black-forest-labs/FLUX.1-Kontext-dev",
@@ -16,6 +16,8 @@ FAMILY = Family(
         encoders=("clip_l.safetensors", "t5xxl_fp8_e4m3fn_scaled.safetensors"),
         encoder_type="flux",
         vae="ae.safetensors",
+        references=True,
+        reference_scale="FluxKontextImageScale",
     ),
     trainers={
         "ai_toolkit": {"arch": "flux_kontext"},
@@ -42,4 +44,26 @@ FAMILY = Family(
         },
         "simpletuner": {"model_family": "flux", "model_flavour": "kontext"},
     },
+    references=References(
+        most=1,
+        template=INSTRUCTION,
+        trainers={
+            "ai_toolkit": {},
+            "diffsynth": {"references": "kontext_images"},
+            "diffusers": {},
+            "diffusion_pipe": {},
+            "musubi_tuner": {
+                "script": "flux_kontext",
+                "dit": "{models}/flux1-kontext-dev.safetensors",
+                "vae": "{models}/ae.safetensors",
+                "encoders": {
+                    "text_encoder1": "{models}/t5xxl_fp16.safetensors",
+                    "text_encoder2": "{models}/clip_l.safetensors",
+                },
+                "network": "networks.lora_flux",
+                "sampling": {"timestep_sampling": "flux_shift"},
+            },
+            "simpletuner": {},
+        },
+    ),
 )

@@ -95,6 +95,7 @@ class Companions:
             self.spelt[item.home, *_by_spelling(item.name)].append(item.name)
         self.read: dict[Address, str] = {}
         self.faults: dict[Address, Fault] = {}
+        self.pictures: dict[str, listings.Pictures] = {}
         self.listed: dict[Address, tuple[str, listings.Entry]] = {}
         """By picture, the entry that counts and the listing that it is from."""
         self.said: list[str] = []
@@ -133,7 +134,7 @@ class Companions:
             item,
             text=text,
             listed=item.listed or bool(listing),
-            facts=_merged(item.facts, entry.facts, about.facts, of_group.facts),
+            facts=_merged(item.facts, self._found_references(item.home, listing, entry), about.facts, of_group.facts),
             shared=(
                 *item.shared,
                 *((found, of_set) for found, of_set in shared if found),
@@ -151,6 +152,14 @@ class Companions:
                 )
         for (home, name), fault in self.faults.items():
             yield Item(home, name, fault=fault)
+
+    def _found_references(self, home: str, listing: str, entry: listings.Entry) -> Facts:
+        """The facts of an entry, with the names in the container of the reference images that it names."""
+        if not entry.facts.references:
+            return entry.facts
+        named = [listings.Entry(file, "", Facts()) for file in entry.facts.references]
+        found = listings.places(named, listing[: listing.rfind("/") + 1], home, self.pictures[home])
+        return replace(entry.facts, references=tuple(found))
 
     # ---- texts
 
@@ -216,7 +225,7 @@ class Companions:
 
     def _read_listings(self, home: str, items: Sequence[Item]) -> None:
         """Reads every listing in or above the pictures' folders, the nearest first, or elsewhere in the container."""
-        pictures = listings.Pictures(item.name for item in items)
+        pictures = self.pictures[home] = listings.Pictures(item.name for item in items)
         folders = {f"{folder}/" if folder else "" for item in items for folder in _upwards(item.name)} | {ABOVE}
         found = {self._there(home, f"{folder}{name}") for folder in folders for name in listings.NAMES} - {""}
         known = frozenset(map(key, listings.NAMES))
@@ -288,7 +297,7 @@ def _merged(*facts: Facts) -> Facts:
     usual, sources = Facts(), (one.sources for one in facts if any(any(source.values()) for source in one.sources))
     found = {
         name: next((value for one in facts if (value := getattr(one, name)) != default), default)
-        for name in ("boxes", "group", "panel", "order", "row")
+        for name in ("boxes", "group", "panel", "order", "row", "set", "references", "places")
         for default in [getattr(usual, name)]
     }
     return Facts(**found, sources=next(sources, ()))

@@ -103,12 +103,24 @@ def _entry(entry: Any) -> Entry:
     sources = tuple(_rights(fields.by_name(source)) for source in _list(entry, "sources") if isinstance(source, dict))
     group, panel = (fields.line(fields.value(name, said)) for name in ("group", "panel"))
     order = fields.number(fields.value("order", said))
-    facts = Facts(boxes, group, panel, order, sources=sources or (_rights(said),))
+    facts = Facts(boxes, group, panel, order, sources=sources or (_rights(said),), **_referring(said))
     flaw = encodings.flaw(text)
     name = file if isinstance(file, str) else ""
     name = name.encode(errors="replace").decode()
     keys = tuple(fields.line(key) for key, value in entry.items() if value != file)
     return Entry(name, "" if flaw else grammar.fold(text), facts, flaw, keys)
+
+
+def _referring(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What an entry says of reference images; our own also which panels of which grid they and the picture are."""
+    references = fields.references(said)
+    if not references:
+        return {}
+    panels = said.get("referencepanels")
+    numbers = [*panels, said.get("panel")] if isinstance(panels, list) and "boxes" not in said else []
+    if len(numbers) != len(references) + 1 or not all(isinstance(one, int) and one > 0 for one in numbers):
+        return {"references": references}
+    return {"references": references, "set": fields.line(said.get("id")), "places": tuple(one - 1 for one in numbers)}
 
 
 def _rights(said: Mapping[str, Any]) -> dict[str, str]:

@@ -251,6 +251,32 @@ def test_what_comfyui_cannot_draw_is_said_and_not_written(
     assert f"Given in {share:.0%} of its training: panel 2, without noise." in card
 
 
+@pytest.mark.parametrize(
+    ("base", "family", "scaled"),
+    [
+        ("black-forest-labs/FLUX.2-klein-base-4B", "flux-2-klein", []),
+        ("black-forest-labs/FLUX.1-Kontext-dev", "flux-1-kontext", ["FluxKontextImageScale"]),
+    ],
+)
+def test_a_lora_that_draws_beside_a_reference_image_has_a_workflow_that_shows_it_one(
+    base: str, family: str, scaled: list[str], tmp_path: Path, iclora: Run, templates: dict[str, set[str]]
+) -> None:
+    recipe = {"conditions": [{"seen": "reference", "panels": "first", "share": 1.0}]}
+    file = lora_for(tmp_path / "lora", base, family=family, recipe=recipe)
+    code, printed, errors = iclora("handover", str(file))
+    assert code == 0, errors
+    assert "draws beside reference images only; draw with 'iclora generate' and --reference" in printed
+    (written,) = (tmp_path / "lora/handover").glob("*.json")
+    workflow = json.loads(written.read_text(encoding="utf-8"))
+    texts = nodes_of(workflow, "ReferenceLatent")
+    assert len(texts) == (2 if family == "flux-2-klein" else 1)  # the empty caption is read beside it too
+    assert [node["class_type"] for node in workflow.values() if node["class_type"] in scaled] == scaled
+    for kind in ("ReferenceLatent", *scaled):
+        assert {name for node in nodes_of(workflow, kind) for name in node} <= templates[kind]
+    card = (tmp_path / "lora/handover/README.md").read_text(encoding="utf-8")
+    assert "Given in 100% of its training: panel 1, as reference images." in card
+
+
 def test_a_generated_picture_opens_in_comfyui(lora: Path, tiny_flux: Path, tmp_path: Path) -> None:
     prompt = "[MOVIE-SHOTS] a day, [SCENE-1] runs, [SCENE-2] sits, [SCENE-3] sleeps."
     photo = Image.new("RGB", (128, 64), "red")

@@ -52,14 +52,14 @@ def targets(backend: Backend) -> Layers:
     return {
         name: (layer.in_features, layer.out_features)
         for name, layer in layers
-        if isinstance(layer, nn.Linear) and re.fullmatch(backend.TARGETS, name)
+        if isinstance(layer, nn.Linear) and re.fullmatch(backend.targets, name)
     }
 
 
 def lora_on(backend: Backend) -> dict[str, tuple[int, ...]]:
     """Sizes of the LoRA's weights by name."""
     transformer = inject_adapter_in_model(
-        LoraConfig(r=RANK, target_modules=backend.TARGETS), backend.blank("transformer")
+        LoraConfig(r=RANK, target_modules=backend.targets), backend.blank("transformer")
     )
     return {name: tuple(weight.shape) for name, weight in get_peft_model_state_dict(transformer).items()}
 

@@ -222,7 +222,7 @@ def test_z_image_is_trained_by_the_same_loop(make_job: Make, tmp_path: Path) -> 
     card, tensors = lora_file.find_card(outcome.file), load_file(outcome.file)
     assert (card.family, card.step) == ("z-image", 15)
     layers = {name.removesuffix(".lora_B.weight") for name in tensors if name.endswith(".lora_B.weight")}
-    assert all(re.fullmatch(rf"transformer\.{job.backend.TARGETS}", layer) for layer in layers)
+    assert all(re.fullmatch(rf"transformer\.{job.backend.targets}", layer) for layer in layers)
     assert tensors.keys() == {f"{layer}.lora_{part}.weight" for layer in layers for part in "AB"}
     assert all(tensors[f"{layer}.lora_B.weight"].any() for layer in layers)
 

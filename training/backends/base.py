@@ -88,7 +88,7 @@ class Backend(ModelFiles, ABC):
     VAE_FLOATS: ClassVar[int] = 384
     """Floats per pixel that the VAE holds at its widest: three maps of 128 channels at full size in FLUX.1's."""
     NEUTRAL: ClassVar[float] = 1.0
-    """The guidance at which the prediction for the prompt is taken as it is (classifier-free guidance only)."""
+    """The guidance up to which the prediction for the prompt is taken as it is (classifier-free guidance only)."""
     REFERENCES: ClassVar[int] = 0
     """The most reference images that a grid may have."""
     REFERENCE_PIXELS: ClassVar[int] = 1024 * 1024
@@ -100,8 +100,19 @@ class Backend(ModelFiles, ABC):
     CALL: ClassVar[Mapping[str, str]] = {}
     """Further arguments with which the pipeline draws a text alone, as Python in which WIDTH and HEIGHT are the
     canvas's, and Image is Pillow's."""
+    PIPELINE_NEEDS_REFERENCES: ClassVar[bool] = False
+    """Whether the model's own pipeline refuses to draw without a reference image."""
 
-    # ---- LoRAs of other programs
+    @property
+    def targets(self) -> str:
+        """TARGETS, in families whose last block differs from the others without what differs."""
+        return self.TARGETS
+
+    # ---- what other programs call things
+
+    def pipeline_guidance(self, strength: float) -> dict[str, object]:
+        """The arguments that guide the model's own pipeline in diffusers as `guided` does with an empty prompt."""
+        return {"guidance_scale": strength}
 
     def lora_in_diffusers_keys(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """A LoRA under the names that the base's authors gave its layers, translated by diffusers' loader.
@@ -289,7 +300,7 @@ class Backend(ModelFiles, ABC):
         scheduler = self.config("scheduler")
         beta = bool(scheduler.get("use_beta_sigmas"))
         if scheduler.get("use_dynamic_shifting"):
-            return NoiseShift(ends=(scheduler["base_shift"], scheduler["max_shift"]), beta=beta)
+            return NoiseShift(ends=(_mu(scheduler, 256), _mu(scheduler, 4_096)), beta=beta)
         return NoiseShift(factor=float(scheduler["shift"]), beta=beta)
 
     def mu(self, scheduler: Any, steps: int, tokens: int) -> float:
@@ -325,10 +336,13 @@ def shift_factor(scheduler: Mapping[str, Any], tokens: int) -> float:
     """
     if not scheduler.get("use_dynamic_shifting"):
         return float(scheduler.get("shift", 1.0))
-    low, high = scheduler.get("base_image_seq_len", 256), scheduler.get("max_image_seq_len", 4096)
-    least, most = scheduler.get("base_shift", 0.5), scheduler.get("max_shift", 1.15)
-    mu = least + (most - least) * (tokens - low) / (high - low)
-    return math.exp(min(mu, most))
+    return math.exp(min(_mu(scheduler, tokens), scheduler.get("max_shift", 1.15)))
+
+
+def _mu(scheduler: Mapping[str, Any], tokens: int) -> float:
+    low, high = int(scheduler.get("base_image_seq_len", 256)), int(scheduler.get("max_image_seq_len", 4_096))
+    least, most = float(scheduler.get("base_shift", 0.5)), float(scheduler.get("max_shift", 1.15))
+    return least + (most - least) * (tokens - low) / (high - low)
 
 
 def grouped(keys: Sequence[Hashable], predict: Callable[[list[int]], Tensor]) -> Tensor:

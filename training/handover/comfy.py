@@ -7,7 +7,7 @@ picture there than here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,8 @@ class Drawing:
     """Names of pictures in ComfyUI's input folder by panel, from 0. They are noised along."""
     keep_given: bool = False
     """Whether given pictures are pasted back, unchanged to the pixel."""
+    references: tuple[str, ...] = ()
+    """Names of reference images in ComfyUI's input folder."""
 
 
 def obstacle(backend: Backend) -> str:
@@ -65,6 +67,11 @@ def draws_around(backend: Backend, given_as: GivenAs) -> bool:
     return backend.READS_GIVEN or given_as == "noised"
 
 
+def shows_references(backend: Backend) -> bool:
+    """Whether it is known how stock nodes show reference images to a base."""
+    return backend.family.comfyui is not None and backend.family.comfyui.references
+
+
 def workflow(backend: Backend, drawing: Drawing) -> dict[str, Any]:
     """The nodes by their ids.
 
@@ -77,7 +84,7 @@ def workflow(backend: Backend, drawing: Drawing) -> dict[str, Any]:
     vae = graph.add("VAELoader", f"{about.vae} in models/vae", vae_name=about.vae)
     shift = backend.noise_shift(drawing.steps, backend.tokens(drawing.layout.canvas))
     model = _model(graph, backend, about, drawing, shift)
-    positive, negative, cfg = _conditions(graph, backend, about, drawing)
+    positive, negative, cfg = _conditions(graph, backend, about, drawing, vae)
     pictures = {panel: _given(graph, drawing, panel, name) for panel, name in sorted(drawing.given.items())}
     if backend.READS_GIVEN:
         conditions = (positive, negative)
@@ -141,8 +148,11 @@ def _model(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing, sh
     return graph.add("ModelSamplingAuraFlow", "noise levels", model=model, shift=shift.factor)
 
 
-def _conditions(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing) -> tuple[Link, Link, float]:
-    """What the prompt and its opposite give, and the strength of classifier-free guidance; 1 is none."""
+def _conditions(
+    graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing, vae: Link
+) -> tuple[Link, Link, float]:
+    """What the prompt and its opposite give, both beside the reference images, and the strength of classifier-free
+    guidance; 1 is none."""
     names = ", ".join(about.encoders)
     where = f"{names} in models/text_encoders"
     if len(about.encoders) == 1:
@@ -150,14 +160,31 @@ def _conditions(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawin
     else:
         first, second = about.encoders
         clip = graph.add("DualCLIPLoader", where, clip_name1=first, clip_name2=second, type=about.encoder_type)
+    shown = [_reference(graph, about, number, name, vae) for number, name in enumerate(drawing.references, 1)]
     text = graph.add("CLIPTextEncode", "the joint caption", text=drawing.prompt, clip=clip)
+    text = _beside_references(graph, text, shown)
     if backend.guidance == "classifier-free":
         empty = graph.add("CLIPTextEncode", "the empty caption", text="", clip=clip)
-        return text, empty, drawing.guidance - backend.NEUTRAL + 1
+        return text, _beside_references(graph, empty, shown), drawing.guidance - backend.NEUTRAL + 1
     unused = graph.add("ConditioningZeroOut", "not used at cfg 1", conditioning=text)
     if backend.guidance == "embedded":
         text = graph.add("FluxGuidance", "guidance", conditioning=text, guidance=drawing.guidance)
     return text, unused, 1.0
+
+
+def _reference(graph: _Graph, about: ComfyUI, number: int, name: str, vae: Link) -> Link:
+    """A reference image as the model is shown it."""
+    image = graph.add("LoadImage", f"reference image {number}", image=name)
+    if about.reference_scale:
+        image = graph.add(about.reference_scale, f"reference image {number}, scaled", image=image)
+    return graph.add("VAEEncode", f"reference image {number}, encoded", pixels=image, vae=vae)
+
+
+def _beside_references(graph: _Graph, text: Link, shown: Sequence[Link]) -> Link:
+    for number, latent in enumerate(shown, 1):
+        title = f"beside reference image {number}"
+        text = graph.add("ReferenceLatent", title, conditioning=text, latent=latent)
+    return text
 
 
 def _given(graph: _Graph, drawing: Drawing, panel: int, name: str) -> Link:

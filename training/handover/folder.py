@@ -21,7 +21,7 @@ from training.handover import comfy, gallery
 from training.handover.card import GALLERY, Contents
 from training.handover.comfy import Drawing
 from training.handover.header import skeleton, thumbnail_of
-from training.handover.script import script
+from training.handover.script import around_given, obstacle, script
 from training.lora_file import Card
 
 CARD, SCRIPT = "README.md", "generate.py"
@@ -90,11 +90,14 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
     lora_file.write(folder / name, weights, 1.0, card, thumbnail=thumbnail, dtype=DTYPES[options.dtype])
     _clear(folder, card)
     workflows, remarks = _workflows(folder, backend, card, drawing, options)
-    if draws_text := conditions.joint_share(card.conditions) > 0:
+    draws_text = conditions.joint_share(card.conditions) > 0
+    beside = conditions.share_of(card.conditions, "reference") == 1
+    why_no_script = obstacle(backend) or ("" if draws_text else around_given(backend, references=beside))
+    if not why_no_script:
         revision = card.commit if backend.folder is None else None
         files.write(folder / SCRIPT, script(backend, revision, drawing, SCRIPT))
     else:
-        remarks.append(_without_script(backend))
+        remarks.append(f"There is no diffusers script: {why_no_script}.")
     if not samples:
         remarks.append(f"There are no samples of step {card.step} beside the LoRA, so the card has no pictures.")
     for number, sample in enumerate(samples, 1):
@@ -103,7 +106,7 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
             _copy(sample.base, folder / model_card.picture_name(number, base=True))
     contents = Contents(
         lora=name,
-        script=SCRIPT if draws_text else "",
+        script="" if why_no_script else SCRIPT,
         workflows=workflows,
         remarks=remarks,
         gallery=samples,
@@ -111,7 +114,7 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
         data_set=options.data_set,
     )
     files.write(folder / CARD, model_card.write(card, digest, backend, drawing, contents))
-    written = [name, *workflows, *([SCRIPT] if draws_text else []), CARD, *([GALLERY] if samples else [])]
+    written = [name, *workflows, *([] if why_no_script else [SCRIPT]), CARD, *([GALLERY] if samples else [])]
     return Handover(folder, tuple(map(Path, written)), tuple(remarks))
 
 
@@ -122,35 +125,37 @@ def _workflows(
     if why := comfy.obstacle(backend):
         return {}, [f"There is no ComfyUI workflow: {why}."]
     found, remarks = dict[str, str](), list[str]()
-    text_alone, around_given = _workflow_names(card)
+    text_alone, around_given, beside_references = _workflow_names(card)
+    learnt = {seen: conditions.share_of(card.conditions, seen) for seen in conditions.SEEN}
     if conditions.joint_share(card.conditions):
         found[text_alone] = "for text alone"
         _write_json(folder / text_alone, comfy.workflow(backend, drawing))
-    if conditions.share_of(card.conditions, "clean") and not comfy.draws_around(backend, "clean"):
+    if learnt["reference"]:
+        if comfy.shows_references(backend):
+            found[beside_references] = "beside a reference image"
+            shown = replace(drawing, references=("reference1.png",))
+            _write_json(folder / beside_references, comfy.workflow(backend, shown))
+        else:
+            remarks.append(
+                "There is no ComfyUI workflow for reference images: how stock nodes show them to "
+                f"{backend.BASE} is not known here; draw with 'iclora generate' and --reference."
+            )
+    if learnt["clean"] and not comfy.draws_around(backend, "clean"):
         remarks.append(
             f"There is no ComfyUI workflow for given panels: {comfy.CLEAN}; draw with 'iclora generate' and --given."
         )
-        return found, remarks
-    given = options.given or card.condition or (1,)
-    around = replace(drawing, given={panel - 1: f"panel{panel}.png" for panel in given}, keep_given=options.keep_given)
-    found[around_given] = f"around given panels ({', '.join(map(str, given))})"
-    _write_json(folder / around_given, comfy.workflow(backend, around))
+    elif learnt["reference"] < 1:
+        given = options.given or card.condition or (1,)
+        names = {panel - 1: f"panel{panel}.png" for panel in given}
+        found[around_given] = f"around given panels ({', '.join(map(str, given))})"
+        around = replace(drawing, given=names, keep_given=options.keep_given)
+        _write_json(folder / around_given, comfy.workflow(backend, around))
     return found, remarks
 
 
-def _without_script(backend: Backend) -> str:
-    why = " without noise, which no pipeline of diffusers shows to a model"
-    if backend.READS_GIVEN:
-        why = f", which {backend.PIPELINE} takes as one picture with a mask"
-    return (
-        f"There is no diffusers script: the LoRA draws around given panels{why}; draw with 'iclora generate' and "
-        "--given."
-    )
-
-
-def _workflow_names(card: Card) -> tuple[str, str]:
-    """For text alone, and for given panels."""
-    return f"{card.task}-comfyui.json", f"{card.task}-given-comfyui.json"
+def _workflow_names(card: Card) -> tuple[str, str, str]:
+    """For text alone, for given panels, and for reference images."""
+    return f"{card.task}-comfyui.json", f"{card.task}-given-comfyui.json", f"{card.task}-reference-comfyui.json"
 
 
 def _clear(folder: Path, card: Card) -> None:
