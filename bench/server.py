@@ -35,7 +35,6 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from pydantic_core import to_json
 
 from bench.batches import ask_for
 from captioners import server
@@ -129,7 +128,8 @@ def from_files(url: str, folder: Path, count: int) -> tuple[float, float]:
         panels = tuple(pixels.cut(decode(grid), grid.layout))
         question = Question(panels, example.texts, example.markers, example.instruction)
         answers.key(question)
-        return len(to_json(requests.messages(question, "panels", server.MEGAPIXEL, server.QUALITY)))
+        messages = requests.messages(question, "panels", server.MEGAPIXEL, server.QUALITY)
+        return len(requests.encoded({"messages": messages}))
 
     worst = [0.0, 0.0]
     for concurrency in (16, 4):

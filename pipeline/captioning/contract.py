@@ -36,6 +36,7 @@ def identity_of(captioner: Captioner) -> dict[str, Any]:
         raise _broken(captioner, f"identity must hold plain values ({error})") from error
     if not _is_whole(captioner.batch) or captioner.batch < 1:
         raise _broken(captioner, f"batch must be a number of questions, got {_shown(captioner.batch)}")
+    form_of(captioner)
     return identity
 
 
