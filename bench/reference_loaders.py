@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import sys
 import tomllib
 import types
@@ -72,9 +73,19 @@ def musubi_tuner(checkout: Path, data: Dataset) -> str:
     wanted = {one.stem: (data.canvas, [colours(home / file) for file in one.references]) for one in data.train}
     loaders.same(found, wanted, "pictures")
     loaders.same(captions, {one.stem: one.text for one in data.train}, "captions")
-    return (
-        f"{len(found)} pairs, sizes and {sum(len(one) for _, one in found.values())} references by its data set class"
-    )
+    source = "".join(path.read_text("utf-8") for path in (checkout / "src").rglob("*.py"))
+    bases = [base for base, folder in loaders.for_bases(data, "musubi_tuner") if _knows(folder, checkout, source)]
+    count = sum(len(one) for _, one in found.values())
+    return f"{len(found)} pairs, sizes and {count} references by its data set class; flags for {', '.join(bases)}"
+
+
+def _knows(folder: Path, checkout: Path, source: str) -> bool:
+    """Whether the scripts that a config calls are there; fails if one of their flags is in no parser."""
+    lines = (folder / "musubi-tuner.sh").read_text("utf-8").splitlines()
+    words = " ".join(line for line in lines if not line.startswith("#")).split()
+    loaders.none_of({word for word in words if word.startswith("--") and f'"{word}"' not in source}, "musubi-tuner")
+    called = [word.partition('}"/')[2] for word in words if word.endswith(".py")]
+    return len(called) == 3 and all((checkout / file).is_file() for file in called)  # noqa: PLR2004
 
 
 def diffusers(checkout: Path, data: Dataset) -> str:
@@ -128,7 +139,14 @@ def diffsynth(checkout: Path, data: Dataset) -> str:
     ]
     wanted = [(one.text, data.canvas, [colours(data.home / file) for file in one.references]) for one in data.train]
     loaders.same(found, wanted, "pairs")
-    return f"{len(found)} pairs with {len(wanted[0][2])} references each by its data set class"
+    parsers, bases = (checkout / "diffsynth/diffusion/parsers.py").read_text("utf-8"), []
+    for base, folder in loaders.for_bases(data, "diffsynth"):
+        path, *arguments = loaders.script(folder / "diffsynth.sh")
+        known = set(re.findall(r'"(--\w+)"', parsers + (checkout / path).read_text("utf-8")))
+        loaders.none_of({word for word in arguments if word.startswith("--")} - known, path)
+        bases.append(base)
+    count = len(wanted[0][2])
+    return f"{len(found)} pairs with {count} references each by its data set class; flags for {', '.join(bases)}"
 
 
 def simpletuner(checkout: Path, data: Dataset) -> str:
@@ -171,7 +189,12 @@ def ai_toolkit(checkout: Path, data: Dataset) -> str:
     for sample in data.train:
         item = class_of(path=sample.file, dataset_config=config)
         loaders.same(item.control_path, list(sample.references), f"references of {sample.file}")
-    return f"the references of {len(data.train)} targets by the class that finds them"
+    bases = []
+    for base, folder in loaders.for_bases(data, "ai_toolkit"):
+        (one,) = yaml.safe_load((folder / "ai-toolkit.yaml").read_text("utf-8"))["config"]["process"]
+        loaders.none_of(set(one["model"]) - classes["ModelConfig"], "ModelConfig")
+        bases.append(base)
+    return f"the references of {len(data.train)} targets by the class that finds them; keys for {', '.join(bases)}"
 
 
 def diffusion_pipe(checkout: Path, data: Dataset) -> str:

@@ -128,10 +128,19 @@ def open_training(
 
 def _as_trained(task: Task) -> Task:
     """The task as a training on its data set has it. Reference images are shown in every example unless it says what is
-    given."""
+    given.
+
+    Raises:
+        BadInput: it gives panels in a canvas beside which references are shown.
+    """
     trained = uses.as_trained(task)
-    if not uses.has_references(task) or {"conditions", "conditional"} & trained.train.keys():
+    if not uses.has_references(task) or trained.train.get("conditions") is not None:
         return trained
+    if trained.train.get("conditional") is not None:
+        raise BadInput(
+            "train.conditional gives panels in the canvas, and this data set shows reference images beside it "
+            f"(export.use={task.export.use}); leave it out, or say what is given with train.conditions."
+        )
     return trained.model_copy(update={"train": {**trained.train, "conditions": [{"seen": "reference"}]}})
 
 

@@ -85,7 +85,7 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
             lacks the text of a panel, the judge can't judge, or there is no such plug-in or setting.
         MissingWeights: the base, the scorer, or what compares, finds or judges is not here.
     """
-    exported.check(run)
+    exported.check_grids(run)
     options = by_section(settings, vectors=vectors, detector=detector, judge=judge)
     instruments = open_instruments(run, vectors, detector, options)
     own = own_requests(prompts, run)

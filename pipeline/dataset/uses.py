@@ -66,10 +66,10 @@ def targets(row: Row, task: Task) -> Iterator[Target | Rejected]:
 
 def how(task: Task) -> str:
     """How references are chosen, as a sentence for the card."""
-    most = task.export.references
-    if task.condition:
-        given = " and ".join(task.markers[panel - 1] for panel in task.condition[:most])
-        return f"The reference is {given}, which the task gives." if most == 1 else f"References: {given} (given)."
+    given = [task.markers[panel - 1] for panel in task.condition[: task.export.references]]
+    if given:
+        verb = "reference is" if len(given) == 1 else "references are"
+        return f"The {verb} {' and '.join(given)}, which the task gives."
     if task.export.use == SHEETS:
         return "The reference is the panel that shows most of the people or things that recur in the grid."
     return (
