@@ -5,9 +5,12 @@
 CHECKOUT is a clone of https://github.com/Comfy-Org/ComfyUI whose requirements are installed where this runs, or lie in
 the folder that `--packages` names. Nothing of it is needed by the product.
 
-1. Its validation (`execution.validate_prompt`, what POST /prompt calls) takes the workflows of FLUX.1-dev and Z-Image,
-   for text alone and around given panels, on a machine that has the files they name.
-2. Its loader (`comfy.lora`) maps every key of a LoRA on all layers that we train of FLUX.1-dev at full size.
+1. Its validation (`execution.validate_prompt`, what POST /prompt calls) takes the workflows of FLUX.1-dev, Z-Image,
+   Chroma, Kontext, Fill, FLUX.2 klein, Qwen-Image and Krea 2, for text alone and around given panels, on a machine that
+   has the files they name.
+2. Its loader (`comfy.lora`) maps every key of a LoRA on all layers that we train of FLUX.1-dev, Qwen-Image, its Edit
+   and Stable Diffusion 3.5 at full size, and its tables of diffusers' names have those of the families whose blocks are
+   like FLUX.1's and those of Krea 2.
 3. Its noise levels on a storyboard's canvas are those of `iclora generate`; without the node that sets them they are
    not.
 4. Its nodes, sampler and LoRA loader draw the workflows with the miniature's weights, from our noise, as `iclora
@@ -29,6 +32,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +58,22 @@ SHIFT_TOLERANCE = 1e-3  # ComfyUI rounds noise levels to a table of ten thousand
 PICTURE_TOLERANCE = 4  # of 255, at any pixel, for the same reason
 CANVAS = (1024, 1536)
 RANK, STRENGTH = 4, 0.1
+ALIKE = ("flux-1-kontext", "flux-1-fill", "chroma", "flux-2-klein")
+"""Families whose LoRAs ComfyUI maps by the same table as FLUX.1's."""
+PART = "transformer"
+QWEN_UNET = {"image_model": "qwen_image", "in_channels": 64, "num_layers": 60}
+SD_MEDIUM = "stabilityai/stable-diffusion-3.5-medium"
+SD_UNET = {
+    "in_channels": 16,
+    "patch_size": 2,
+    "input_size": None,
+    "adm_in_channels": 2048,
+    "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 1536}},
+    "num_patches": 192 * 192,
+    "pos_embed_max_size": 192,
+    "qk_norm": "rms",
+    "pos_embed_scaling_factor": None,
+}
 LOADED = {"UNETLoader", "VAELoader", "CLIPLoader", "DualCLIPLoader", "CLIPTextEncode"}
 """Nodes whose work the miniature does."""
 PROMPT = (
@@ -108,7 +128,7 @@ def _validated(home: Path) -> list[str]:
         (home / folder).mkdir()
         folder_paths.add_model_folder_path(folder, str(home / folder), is_default=True)
     folder_paths.set_input_directory(str(home))
-    for base in ("flux-1", "z-image"):
+    for base in ("flux-1", "z-image", *ALIKE, "qwen-image", "krea-2"):
         backend = find_backend(base, None, None)
         files = backend.family.comfyui
         assert files
@@ -157,20 +177,76 @@ def _photo(size: tuple[int, int]) -> Any:
 
 
 def _keys(home: Path) -> list[str]:
-    from comfy import lora as comfy_lora
     from comfy import supported_models
 
-    backend = find_backend("flux-1", None, None)
-    blank, config = backend.blank("transformer"), dict(backend.config("transformer"))
-    linear = (name for name, part in blank.named_modules() if isinstance(part, torch.nn.Linear))
-    layers = [name for name in linear if re.fullmatch(backend.TARGETS, name)]
-    keys = [f"transformer.{layer}{suffix}" for layer in layers for suffix in lora_keys.SUFFIXES]
+    sd_large, sd_medium = ({"depth": 38}, {"depth": 24, "x_block_self_attn_layers": list(range(13))})
+    models = (
+        ("flux-1", None, supported_models.Flux, _unet_config(dict(find_backend("flux-1", None, None).config(PART)))),
+        ("qwen-image", None, supported_models.QwenImage, QWEN_UNET),
+        ("qwen-image-edit", None, supported_models.QwenImage, QWEN_UNET),
+        ("sd-3.5", None, supported_models.SD3, SD_UNET | sd_large),
+        ("sd-3.5", SD_MEDIUM, supported_models.SD3, SD_UNET | sd_medium),
+    )
+    return [
+        *(fault for one in models for fault in _mapped(*one)),
+        *(fault for base in ALIKE for fault in _names(base)),
+        *_krea_names(),
+    ]
+
+
+def _mapped(base: str, model: str | None, kind: Any, unet: dict[str, Any]) -> list[str]:
+    """Keys of a LoRA that its loader doesn't map onto its own model.
+
+    Args:
+        kind: ComfyUI's class of the model.
+        unet: its config in ComfyUI's words.
+    """
+    from comfy import lora as comfy_lora
+
+    backend = find_backend(base, model, None)
+    keys = [f"transformer.{layer}{suffix}" for layer in _layers(backend) for suffix in lora_keys.SUFFIXES]
     with torch.device("meta"):
-        model = supported_models.Flux(_unet_config(config)).get_model({}, "", device="meta")
-    known = comfy_lora.model_lora_keys_unet(model, {})
+        known = comfy_lora.model_lora_keys_unet(kind(unet).get_model({}, "", device="meta"), {})
     read = comfy_lora.load_lora({key: torch.zeros(1, 1) for key in keys}, known, log_missing=True)
-    print(f"keys: {len(keys)} of a LoRA for FLUX.1-dev, {2 * len(read)} mapped")
-    return [] if 2 * len(read) == len(keys) else [f"{len(keys) - 2 * len(read)} keys are not mapped"]
+    print(f"keys: {len(keys)} of a LoRA for {backend.model}, {2 * len(read)} mapped")
+    return [] if 2 * len(read) == len(keys) else [f"{base}: {len(keys) - 2 * len(read)} keys are not mapped"]
+
+
+def _layers(backend: Any) -> list[str]:
+    """Of a LoRA, as diffusers names them."""
+    parts = backend.blank(PART).named_modules()
+    return [name for name, part in parts if isinstance(part, torch.nn.Linear) and re.fullmatch(backend.targets, name)]
+
+
+def _names(base: str) -> list[str]:
+    """Layers of a LoRA that ComfyUI's table for FLUX.1 and its relatives lacks (FLUX.2's are there since 2026)."""
+    from comfy import utils
+
+    backend = find_backend(base, None, None)
+    config = backend.config(PART)
+    sizes = {"depth": config["num_layers"], "depth_single_blocks": config["num_single_layers"]}
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    return _missing(backend, utils.flux_to_diffusers(sizes | {"hidden_size": width}))
+
+
+def _krea_names() -> list[str]:
+    """Layers of a LoRA that its table for Krea 2 lacks; checkouts from before June 2026 have none."""
+    from comfy import utils
+
+    backend = find_backend("krea-2", None, None)
+    table = getattr(utils, "krea2_to_diffusers", None)
+    if table is None:
+        print("keys: this ComfyUI doesn't know Krea 2")
+        return []
+    return _missing(backend, table({"layers": backend.config(PART)["num_layers"]}))
+
+
+def _missing(backend: Any, known: Collection[str]) -> list[str]:
+    """A fault if layers are not among the weights that a table of ComfyUI names."""
+    layers = _layers(backend)
+    missing = [layer for layer in layers if f"{layer}.weight" not in known]
+    print(f"keys: {len(layers)} layers of a LoRA for {backend.BASE}, {len(layers) - len(missing)} mapped")
+    return [f"{backend.BASE}: {len(missing)} layers are not mapped, such as {missing[0]}"] if missing else []
 
 
 def _unet_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -203,12 +279,17 @@ def _noise_levels(nodes: dict[str, Any]) -> list[str]:
 
     faults = []
     width, height = CANVAS
-    for base, kind in (("flux-1", "ModelSamplingFlux"), ("z-image", "ModelSamplingAuraFlow")):
+    for base, kind in (
+        ("flux-1", "ModelSamplingFlux"),
+        ("z-image", "ModelSamplingAuraFlow"),
+        ("flux-2-klein", "ModelSamplingAuraFlow"),
+    ):
         backend = find_backend(base, None, None)
         ours = backend.noise_levels(20, backend.tokens(CANVAS))
-        base_shift, max_shift = backend.noise_shift.ends or (0.0, 0.0)
-        shift: dict[str, float] = {"shift": backend.noise_shift.factor}
-        if backend.noise_shift.ends:
+        known = backend.noise_shift(20, backend.tokens(CANVAS))
+        base_shift, max_shift = known.ends or (0.0, 0.0)
+        shift: dict[str, float] = {"shift": known.factor}
+        if known.ends:
             shift = {"base_shift": base_shift, "max_shift": max_shift, "width": width, "height": height}
         model = _model()
         for name, patched in (("with", _call(nodes[kind], model=model, **shift)[0]), ("without", model)):

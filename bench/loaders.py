@@ -2,6 +2,7 @@
 
     python -m bench.loaders kohya=../sd-scripts ai_toolkit=../ai-toolkit ... [--packages FOLDER]
 
+The data set has each of its three uses in turn; `bench/reference_loaders.py` says what is checked with references.
 Each trainer is given with the folder of its checkout; OneTrainer needs a checkout of Nerogar/mgds beside its own. The
 packages that they import besides ours may be in FOLDER: pip install --no-deps --target FOLDER voluptuous toml imagesize
 einops ftfy easygui altair lion-pytorch imageio atomicwrites trainingsample. Every trainer runs in a separate process.
@@ -41,6 +42,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
+from bench import reference_loaders
 from pipeline import exporters, families, plugins, task
 from pipeline.dataset import samples, split
 from pipeline.dataset.samples import Dataset
@@ -62,9 +64,7 @@ def main() -> None:
     if options.inside:
         sys.path += [str(options.packages)] if options.packages else []
         for name, checkout in asked:
-            data = draw(options.inside)
-            os.chdir(data.home)  # where commands are run
-            print(CHECKS[name](checkout, data))
+            print("; ".join(checked(name, checkout, options.inside)))
         return
     failed = []
     with tempfile.TemporaryDirectory() as home:
@@ -80,17 +80,36 @@ def main() -> None:
     sys.exit(f"export not read correctly: {', '.join(failed)}" if failed else 0)
 
 
+def checked(name: str, checkout: Path, home: Path) -> Iterator[str]:
+    """What one trainer has read, for each use of the data set."""
+    uses: dict[str, tuple[str, ...]] = {"grids": ("condition=[1]",)}
+    checks = [("grids", CHECKS[name])] if name in CHECKS else []
+    if name in reference_loaders.CHECKS:
+        uses |= reference_loaders.SETTINGS
+        checks += [(use, reference_loaders.CHECKS[name]) for use in reference_loaders.SETTINGS]
+    if name == "musubi_tuner":
+        uses["grids"] = ("base=flux-2-klein",)
+        checks.insert(0, ("grids", reference_loaders.musubi_tuner))
+    for use, check in checks:
+        data = draw(home / use, *uses[use])
+        os.chdir(data.home)  # where commands are run
+        yield f"{use}: {check(checkout, data)}"
+
+
 # ---- what is exported
 
 
-def draw(home: Path) -> Dataset:
-    """Six grids of one colour each, one of them held out, with masks; written like a run's data set."""
-    storyboard = task.load("storyboard", ["condition=[1]"])
+def draw(home: Path, *settings: str) -> Dataset:
+    """Six grids, one of them held out, whose panels are of one colour each; written like a run's data set."""
+    storyboard = task.load("storyboard", settings)
     (home / "grids").mkdir(parents=True)
     rows = []
     for number in range(6):
         path = f"grids/{number}.png"
-        Image.new("RGB", storyboard.grid_layout.canvas, (40 * number, 80, 120)).save(home / path)
+        canvas = Image.new("RGB", storyboard.grid_layout.canvas)
+        for panel, box in enumerate(storyboard.grid_layout.boxes):
+            canvas.paste((40 * number, 80 * panel, 120), box)
+        canvas.save(home / path)
         at = Position(folder=f"/films/{number}", film=f"{number}.mp4")
         panels = tuple(Record(f"{number}-{panel}", f"{panel}", f"/films/{number}.mp4", at) for panel in range(3))
         group = Group(f"s-{number}", storyboard.name, panels, "", 1.0)
@@ -108,7 +127,7 @@ def expected(data: Dataset) -> Pairs:
 def for_bases(data: Dataset, name: str) -> Iterator[tuple[str, Path]]:
     """Each base that an exporter supports, and a folder with the files for it."""
     for base in families.names():
-        folder = data.home.parent / "bases" / base
+        folder = data.home.parent / "bases" / base  # beside the data set, which scripts find in the current folder
         folder.mkdir(parents=True, exist_ok=True)
         config = plugins.load(exporters, name).write(replace(data, task=_without_masks(data, base)), folder)
         if config.command:
@@ -392,7 +411,7 @@ def ai_toolkit(checkout: Path, data: Dataset) -> str:
         side = config._dataset(_with_canvas(data, canvas), Recipe())["resolution"][0]
         found = bucket(*canvas, resolution=side, divisibility=config.STEP)
         same((found["width"], found["height"]), canvas, "bucket")
-    classes = _keys_by_class(checkout / "toolkit/config_modules.py")
+    classes = keys_by_class(checkout / "toolkit/config_modules.py")
     count = 0
     for _, folder in for_bases(data, "ai_toolkit"):
         process = yaml.safe_load((folder / "ai-toolkit.yaml").read_text("utf-8"))["config"]["process"][0]
@@ -415,7 +434,7 @@ def _with_canvas(data: Dataset, canvas: tuple[int, int]) -> Dataset:
     return Other(data.task, data.run, data.home, data.samples, data.split)
 
 
-def _keys_by_class(path: Path) -> dict[str, set[str]]:
+def keys_by_class(path: Path) -> dict[str, set[str]]:
     """The keyword arguments that each class of a file reads, by `get`, `pop` or index."""
     found = {}
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -433,13 +452,13 @@ def diffusion_pipe(checkout: Path, data: Dataset) -> str:
     supported = (checkout / "docs/supported_models.md").read_text("utf-8")
     for side in data.sides:
         exported = tomllib.loads((data.home / plugins.load(exporters, "diffusion_pipe").DATA[side]).read_text("utf-8"))
-        none_of({key for key in _all_keys(exported) if f"'{key}'" not in loader}, "its loader")
+        none_of({key for key in all_keys(exported) if f"'{key}'" not in loader}, "its loader")
         same(exported["size_buckets"], [[*data.canvas, 1]], "size")
     count = 0
     for _, folder in for_bases(data, "diffusion_pipe"):
         exported = tomllib.loads((folder / "diffusion-pipe.toml").read_text("utf-8"))
         model = exported.pop("model")
-        unknown = {key for key in _all_keys(exported) if f"'{key}'" not in trainer + models}
+        unknown = {key for key in all_keys(exported) if f"'{key}'" not in trainer + models}
         none_of(unknown - OPTIMIZER, "train.py")
         none_of({key for key in model if f"'{key}'" not in models}, "its models")
         same(f"type = '{model['type']}'" in supported, True, "model type")
@@ -451,14 +470,14 @@ OPTIMIZER = {"betas", "weight_decay"}
 """Passed through to the optimizer."""
 
 
-def _all_keys(table: Any) -> Iterator[str]:
+def all_keys(table: Any) -> Iterator[str]:
     if isinstance(table, dict):
         for key, value in table.items():
             yield key
-            yield from _all_keys(value)
+            yield from all_keys(value)
     elif isinstance(table, list):
         for item in table:
-            yield from _all_keys(item)
+            yield from all_keys(item)
 
 
 CHECKS: dict[str, Callable[[Path, Dataset], str]] = {

@@ -1,15 +1,17 @@
 """CPU seconds of `iclora merge` after four parts, compared with what the merge saves: the run over everything at once.
 
-    python -m bench.shards
+    python -m bench.shards [--images 250 1000]
 
-Draws 250 and 1,000 JPEGs of 0.3 megapixels in folders of 50. For each number one run over everything comes to
-`inspect`, then four parts do and are merged, in the same process. Prints both sides, their ratio, and the exponent of
-the merge between the two numbers. Fails if a table of the merged run differs in a row, or if the merge takes more than
-a third of the run; films, whose decoding takes seconds each and merging as long as a picture's, would only help.
+Draws 250 and 1,000 JPEGs (or as many as are asked for) of 0.3 megapixels in folders of 50. For each number one run over
+everything comes to `inspect`, then four parts do and are merged, in the same process. Prints both sides, their ratio,
+and the exponent of the merge between the first and the last number. Fails if a table of the merged run differs in a
+row, or if the merge takes more than a third of the run; films, whose decoding takes seconds each and merging as long as
+a picture's, would only help.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import sys
 import tempfile
@@ -20,7 +22,7 @@ from typing import Any
 import iclora
 from bench import ingest
 
-COUNTS, PARTS, FOLDER, SIZE = (250, 1_000), 4, 50, (640, 480)
+COUNTS, PARTS, FOLDER, SIZE = [250, 1_000], 4, 50, (640, 480)
 MOST = 1 / 3
 ASKED: dict[str, Any] = {
     "captioner": "sidecar",
@@ -30,18 +32,22 @@ ASKED: dict[str, Any] = {
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, nargs="+", default=COUNTS)
+    counts = parser.parse_args().images
     merges = []
-    for count in COUNTS:
+    for count in counts:
         with tempfile.TemporaryDirectory() as home:
             whole, parts, merge = measure(Path(home), count)
         merges.append(merge)
         print(
             f"{count:,} images: one run {whole:.1f} s, {PARTS} parts {parts:.1f} s, merging them {merge:.2f} s "
-            f"({merge / whole:.3f} of one run)"
+            f"({merge / whole:.3f} of one run)",
+            flush=True,
         )
         if merge > MOST * whole:
             sys.exit(f"merging took {merge / whole:.2f} of one run, at most {MOST:.2f} is allowed")
-    print(f"exponent of merging: {math.log(merges[1] / merges[0]) / math.log(COUNTS[1] / COUNTS[0]):.2f}")
+    print(f"exponent of merging: {math.log(merges[-1] / merges[0]) / math.log(counts[-1] / counts[0]):.2f}")
 
 
 def measure(home: Path, count: int) -> tuple[float, float, float]:

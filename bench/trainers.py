@@ -224,7 +224,7 @@ def theirs(script: Path, home: Path, steps: int, batch: int) -> list[str]:
     from training.backends import flux
 
     backend = flux.make(str(home / "model"))
-    layers = [name for name, _ in backend.blank("transformer").named_modules() if re.fullmatch(backend.TARGETS, name)]
+    layers = [name for name, _ in backend.blank("transformer").named_modules() if re.fullmatch(backend.targets, name)]
     asked = {
         "pretrained_model_name_or_path": home / "model",
         "dataset_name": home / "data",
@@ -397,7 +397,7 @@ def floor(clock: Clock, model: str, *, steps: int, batch: int) -> None:
 
     backend = flux.make(model)
     transformer: Any = backend.load("transformer", torch.float32, "cpu")
-    transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=backend.TARGETS))
+    transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=backend.targets))
     trained = [parameter for parameter in transformer.parameters() if parameter.requires_grad]
     channels, height, width = backend.latent_shape((2 * PANEL, 2 * PANEL))
     text, pooled = (transformer.config[key] for key in ("joint_attention_dim", "pooled_projection_dim"))
@@ -469,7 +469,7 @@ def check_loss(script: Path, home: Path, batch: int) -> None:
     kept = torch.load(file)
     backend = flux.make(str(home / "model"))
     transformer: Any = backend.load("transformer", torch.float32, "cpu")
-    transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=backend.TARGETS))
+    transformer.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=backend.targets))
     transformer.load_state_dict(kept["lora"], strict=False)
     latents, noise, sigma = kept["model_input"], kept["noise"], kept["sigmas"].flatten()
     texts = [

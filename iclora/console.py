@@ -212,11 +212,9 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
         return
     if not run.counts()["captions"]:
         return  # nothing to review; the error that follows says why, and where to read more
-    fewest = run.task.grids[0]
-    if 0 < last.kept < fewest:
-        line(
-            f"{counted(last.kept, 'grid')} may be too few: {run.task.name} is meant to be trained on {fewest} or more."
-        )
+    fewest, grids = run.task.grids[0], last.facts.get("grids", last.kept)
+    if 0 < grids < fewest:
+        line(f"{counted(grids, 'grid')} may be too few: {run.task.name} is meant to be trained on {fewest} or more.")
     lines(f"coverage: {remark}." for aspect in run.coverage() for remark in aspect.remarks)
     there = f"The data set is in {run.dataset}; look" if last.kept else "Look"
     line(f"{there} at {run.folder / 'review.html'}.")
@@ -238,10 +236,13 @@ def remarks(run: Run, last: StageResult) -> None:
         line(f"Grids had been changed by hand and are drawn again as the sources have them; copies are in {kept}.")
 
 
-def packed(archive: Path, run: Run) -> None:
-    """An archive, and what to type where it arrives."""
-    name = command([run.task.name])
-    line(f"{archive} ({archive.stat().st_size / 1e6:,.0f} MB); on the other machine type")
+def packed(archive: Path, run: Run, service: str | None = None) -> None:
+    """An archive, and what to type where it arrives, if it is not for a service that trains."""
+    name, size = command([run.task.name]), f"{archive.stat().st_size / 1e6:,.0f} MB"
+    if service:
+        line(f"{archive} ({size}), to be uploaded to {service}")
+        return
+    line(f"{archive} ({size}); on the other machine type")
     line(f"  {command(['tar', 'xf', archive.name])} && cd {name} && sha256sum -c --quiet SHA256SUMS && cat TRAINERS.md")
 
 

@@ -10,7 +10,7 @@ from iclora import stages
 from iclora.settings import load_task
 from iclora.stages import STAGES
 from pipeline import task
-from pipeline.dataset import checksums, portable
+from pipeline.dataset import checksums, portable, uses
 from pipeline.errors import BadInput
 from pipeline.stages import export, group
 from pipeline.store import Store
@@ -42,6 +42,21 @@ def check(run: Run) -> None:
         raise BadInput(
             f"the data set in {run.dataset} is not that of its run: {why}; bring it up to date with "
             f"'{run.command('export')}', or train on it as it is with {anyway}."
+        )
+
+
+def check_grids(run: Run) -> None:
+    """As `check`, for what looks at grids that were drawn from text alone.
+
+    Raises:
+        BadInput: also if pictures of the data set have reference images.
+    """
+    check(run)
+    if uses.has_references(run.task):
+        raise BadInput(
+            f"the data set in {run.dataset} has reference images (export.use={run.task.export.use}), and an evaluation "
+            f"compares grids that are drawn without; export the grids with '{run.command('export')} --set "
+            "export.use=grids'."
         )
 
 

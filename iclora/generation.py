@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iclora.prompts import Prompt
+from iclora.prompts import Prompt, open_given, open_references
 from pipeline import files, pixels
 from pipeline import task as tasks
 from pipeline.errors import BadInput
@@ -24,7 +24,6 @@ from training.evaluation import seams
 from training.generator import Adapter, GenerationRequest, Generator
 from training.handover import comfy
 from training.processes import Processes
-from training.sampling import SamplingSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -148,12 +147,17 @@ class Generation:
             "prompt": request.prompt,
             "seed": request.seed,
             "given": sorted(panel + 1 for panel in request.given),
+            "references": len(request.references),
             "faults": list(faults),
         }
 
     def _workflow(self, request: GenerationRequest) -> dict[str, Any] | None:
         made = self.generator
-        if comfy.obstacle(made.backend) or (request.given and made.given_as == "clean"):
+        if (
+            comfy.obstacle(made.backend)
+            or (request.references and not comfy.shows_references(made.backend))
+            or (request.given and not comfy.draws_around(made.backend, made.given_as))
+        ):
             return None
         drawing = comfy.Drawing(
             name=KEY,
@@ -165,6 +169,7 @@ class Generation:
             loras={one.file.name: one.strength for one in made.loras},
             given={panel: f"panel{panel + 1}.png" for panel in request.given},
             keep_given=self.keep_given,
+            references=tuple(f"reference{number}.png" for number in range(1, 1 + len(request.references))),
         )
         return comfy.workflow(made.backend, drawing)
 
@@ -228,6 +233,7 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
     prompts: Prompts,
     *,
     given: Mapping[int, str | Path | Image.Image] | None = None,
+    references: Iterable[str | Path | Image.Image] = (),
     keep_given: bool = False,
     task: str | Path | None = None,
     layout: str | None = None,
@@ -235,8 +241,8 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
     weights: BaseWeights = "auto",
     offload: bool = False,
     seeds: int | Iterable[int] = 0,
-    steps: int = 20,
-    guidance: float = 3.5,
+    steps: int | None = None,
+    guidance: float | None = None,
     retry: int = 0,
 ) -> Generation:
     """Sets up image sets for a LoRA, or for several together.
@@ -248,6 +254,8 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
         prompts: one or several joint captions with the markers of the LoRA's task, or `Prompt`s.
         given: images of panels that exist already, by panel from 1, for prompts without their own: paths or PIL
             images; cropped to the panel around what stands out in them.
+        references: images that the model is shown beside the grid, for prompts without their own; for bases that take
+            reference images.
         keep_given: puts the given images back pixel by pixel, since the model's decoder changes them a little.
         task: a task's name or file, whose canvas is drawn in place of the LoRA's own; needed where no LoRA is
             iclora's.
@@ -257,8 +265,8 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
         weights: how the base is held in memory: int8, nf4 and fp8 take less than bf16.
         offload: leaves the base in the computer's memory and sends it to the GPU block by block, which is slower.
         seeds: of the noise; each gives an image set for every prompt that has none of its own.
-        steps: from noise to image; at least 1.
-        guidance: how strongly the prompt pulls; from 0.
+        steps: from noise to image; at least 1. By default as many as the base's family is usually drawn with.
+        guidance: how strongly the prompt pulls; from 0. By default the family's usual one.
         retry: how often a malformed grid is drawn again at most. The k-th time its seed is larger by k times 1,000,003;
             of the grids drawn, the first with the fewest faults is kept.
 
@@ -271,18 +279,23 @@ def open_generation(  # noqa: PLR0913  (one argument per option)
         raise BadInput(f"a malformed grid is drawn again 0 times or more, got --retry {retry}.")
     adapters = [Adapter(Path(file), strength) for file, strength in strengths_of(loras).items()]
     wanted = tasks.load(str(task)) if task is not None else None
-    sampled, canvas = SamplingSettings(steps, guidance), _layout(layout) if layout is not None else None
+    canvas = _layout(layout) if layout is not None else None
     device = Processes().device
-    generator = setup.open_generator(adapters, model, sampled, device, wanted, weights, layout=canvas, offload=offload)
+    generator = setup.open_generator(adapters, model, None, device, wanted, weights, layout=canvas, offload=offload)
+    generator = setup.sampled_with(generator, steps, guidance)
     common = (seeds,) if isinstance(seeds, int) else tuple(seeds)
-    requests = _requests(prompts, common, _opened(given or {}), wanted or _task_of(generator))
+    shared = GenerationRequest("", given=open_given(given or {}), references=open_references(references))
+    requests = _requests(prompts, common, shared, wanted or _task_of(generator))
     return Generation(generator, requests, keep_given=keep_given, retry=retry)
 
 
 def _requests(
-    prompts: Prompts, seeds: Sequence[int], given: Mapping[int, Image.Image], task: tasks.Task | None
+    prompts: Prompts, seeds: Sequence[int], shared: GenerationRequest, task: tasks.Task | None
 ) -> list[GenerationRequest]:
-    """Prompt by prompt; seeds and given pictures are for those without their own.
+    """Prompt by prompt.
+
+    Args:
+        seeds, shared: seeds, given pictures and reference images for prompts without their own.
 
     Raises:
         BadInput: there are none, a prompt is incomplete, or a given image can't be read.
@@ -293,8 +306,9 @@ def _requests(
         raise BadInput("there is nothing to generate; give at least one prompt and one seed.")
     requests = list[GenerationRequest]()
     for one in asked:
-        text, images = one.caption(task), _opened(one.given) if one.given else given
-        requests += [GenerationRequest(text, seed, images) for seed in one.seeds or seeds]
+        text, images = one.caption(task), one.pictures if one.given else shared.given
+        shown = one.shown if one.references else shared.references
+        requests += [GenerationRequest(text, seed, images, shown) for seed in one.seeds or seeds]
     return requests
 
 
@@ -332,18 +346,12 @@ def _task_of(generator: Generator) -> tasks.Task | None:
     return task if task and task.grid_layout.size == generator.layout.size else None
 
 
-def _opened(given: Mapping[int, str | Path | Image.Image]) -> dict[int, Image.Image]:
-    return {
-        panel - 1: pixels.open_image(Path(image)) if isinstance(image, str | Path) else image
-        for panel, image in given.items()
-    }
-
-
 def generate(  # noqa: PLR0913  (one argument per option)
     loras: Loras,
     prompts: Prompts,
     *,
     given: Mapping[int, str | Path | Image.Image] | None = None,
+    references: Iterable[str | Path | Image.Image] = (),
     keep_given: bool = False,
     task: str | Path | None = None,
     layout: str | None = None,
@@ -351,8 +359,8 @@ def generate(  # noqa: PLR0913  (one argument per option)
     weights: BaseWeights = "auto",
     offload: bool = False,
     seeds: int | Iterable[int] = 0,
-    steps: int = 20,
-    guidance: float = 3.5,
+    steps: int | None = None,
+    guidance: float | None = None,
     retry: int = 0,
 ) -> list[ImageSet]:
     """Draws an image set for every prompt and seed, with the models loaded once. Arguments and errors as for
@@ -368,6 +376,7 @@ def generate(  # noqa: PLR0913  (one argument per option)
         loras,
         prompts,
         given=given,
+        references=references,
         keep_given=keep_given,
         task=task,
         layout=layout,

@@ -11,9 +11,10 @@ from iclora.settings import PLUG_INS, Settings
 from pipeline import plugins
 from pipeline.cache import Cache, shared_folder
 from pipeline.consistency.scorers.base import Scorer
+from pipeline.dataset import uses
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.progress import Progress, silent
-from pipeline.task import Given
+from pipeline.task import Given, Task
 from training import checks, conditions, config, dataset, loop, planning
 from training.handover.folder import Handover
 from training.job import Job, find_backend
@@ -112,7 +113,7 @@ def open_training(
     else:
         asked = Settings(task=str(task), sources=(str(data),)).changed(settings=settings)
         folder, home, drawn = Path(data), Path(into), False
-    loaded = asked.load_task()
+    loaded = _as_trained(asked.load_task())
     wanted = config.load(loaded, miniature=drawn)
     read, grid_scorer = dataset.read(folder, loaded), None
     if wanted.evaluate_every is not None:
@@ -130,6 +131,24 @@ def open_training(
         grid_scorer=grid_scorer,
     )
     return Training(job)
+
+
+def _as_trained(task: Task) -> Task:
+    """The task as a training on its data set has it. Reference images are shown in every example unless it says what is
+    given.
+
+    Raises:
+        BadInput: it gives panels in a canvas beside which references are shown.
+    """
+    trained = uses.as_trained(task)
+    if not uses.has_references(task) or trained.train.get("conditions") is not None:
+        return trained
+    if trained.train.get("conditional") is not None:
+        raise BadInput(
+            "train.conditional gives panels in the canvas, and this data set shows reference images beside it "
+            f"(export.use={task.export.use}); leave it out, or say what is given with train.conditions."
+        )
+    return trained.model_copy(update={"train": {**trained.train, "conditions": [{"seen": "reference"}]}})
 
 
 def train(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 PANEL = re.compile(r"panel[ _-]?(\d+)")
 GIVEN = re.compile(r"given[ _-]?(\d+)")
-COLUMNS = "prompt, or summary and panel 1, panel 2, ...; seed; given 1, given 2, ..."
+REFERENCE = re.compile(r"reference[ _-]?(\d+)")
+COLUMNS = "prompt, or summary and panel 1, panel 2, ...; seed; given 1, given 2, ...; reference 1, reference 2, ..."
 MOST_BYTES = 1 << 26
 
 
@@ -35,8 +36,28 @@ class Prompt:
     """What each panel shows, by panel from 1."""
     given: Mapping[int, str | Path | Image.Image] = field(default_factory=dict)
     """Pictures of panels that exist already, by panel from 1."""
+    references: tuple[str | Path | Image.Image, ...] = ()
+    """Pictures that the model is shown beside the grid, for bases that take any."""
     seeds: tuple[int, ...] = ()
     """Of the noise; if there is none, those of the whole generation."""
+
+    @property
+    def pictures(self) -> dict[int, Image.Image]:
+        """The given pictures, by panel from 0.
+
+        Raises:
+            BadInput: one can't be read.
+        """
+        return open_given(self.given)
+
+    @property
+    def shown(self) -> tuple[Image.Image, ...]:
+        """The reference images.
+
+        Raises:
+            BadInput: one can't be read.
+        """
+        return open_references(self.references)
 
     def caption(self, task: Task | None) -> str:
         """The joint caption.
@@ -64,11 +85,36 @@ class Prompt:
             raise BadInput(str(error)) from error
 
 
+def open_given(given: Mapping[int, str | Path | Image.Image]) -> dict[int, Image.Image]:
+    """Given pictures, by panel from 0.
+
+    Args:
+        given: by panel from 1.
+
+    Raises:
+        BadInput: one can't be read.
+    """
+    from pipeline import pixels
+
+    return {
+        panel - 1: pixels.open_image(Path(image)) if isinstance(image, str | Path) else image
+        for panel, image in given.items()
+    }
+
+
+def open_references(references: Iterable[str | Path | Image.Image]) -> tuple[Image.Image, ...]:
+    """
+    Raises:
+        BadInput: one can't be read.
+    """
+    return tuple(open_given(dict(enumerate(references, 1))).values())
+
+
 def read(path: Path) -> list[Prompt]:
     """The prompts of a table: CSV with a header, or JSON Lines (`.jsonl`), in UTF-8.
 
     A row has a `prompt`, or a `summary` and `panel 1`, `panel 2`, ...; if wanted `seed` (one, or several with ; between
-    them) and `given 1`, ... (files, looked for beside the table).
+    them), `given 1`, ... and `reference 1`, ... (files, looked for beside the table).
 
     Raises:
         BadInput: it can't be read, is empty, or has an unknown column or a seed that is no whole number.
@@ -76,7 +122,8 @@ def read(path: Path) -> list[Prompt]:
     rows = _rows(path)
     known = {"prompt", "summary", "seed"}
     columns = {str(column) for row in rows for column in row}
-    if foreign := sorted(c for c in columns if c not in known and not (PANEL.fullmatch(c) or GIVEN.fullmatch(c))):
+    numbered = (PANEL, GIVEN, REFERENCE)
+    if foreign := sorted(c for c in columns if c not in known and not any(one.fullmatch(c) for one in numbered)):
         raise BadInput(f"{path} has the column {foreign[0]!r}; the columns of a table of prompts are: {COLUMNS}.")
     if not rows:
         raise BadInput(f"{path} has no rows; give one for each image set ({COLUMNS}).")
@@ -109,6 +156,7 @@ def _prompt(row: Mapping[str, Any], path: Path, number: int) -> Prompt:
         summary=str(row.get("summary", "")),
         panels={panel: str(value) for panel, value in _numbered(row, PANEL)},
         given={panel: path.parent / str(value) for panel, value in _numbered(row, GIVEN)},
+        references=tuple(path.parent / str(value) for _, value in sorted(_numbered(row, REFERENCE))),
         seeds=_seeds(row.get("seed", ""), f"row {number} of {path}"),
     )
 

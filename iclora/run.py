@@ -16,7 +16,7 @@ from pipeline.captioning import instructions
 from pipeline.captioning.protocol import Captioner
 from pipeline.consistency import teaching, verdict
 from pipeline.consistency.scorers.base import Scorer
-from pipeline.dataset import archive
+from pipeline.dataset import archive, portable, uses
 from pipeline.engines import base, local
 from pipeline.engines.base import Engine
 from pipeline.errors import BadInput, EmptyResult
@@ -26,6 +26,7 @@ from pipeline.records import Caption, Record, Row
 from pipeline.review import coverage, csv_table, decisions, replacing, reviews
 from pipeline.review.coverage import Aspect
 from pipeline.sources.base import Item
+from pipeline.stages import caption as captioning
 from pipeline.store import TABLES, Mark, Store, usual_folder, write_settings
 from pipeline.task import Task
 from pipeline.text import counters
@@ -167,8 +168,8 @@ class Run:
             ToolkitError: bad input or missing weights, which are checked before any work is done, so that the run and
                 what it was asked for stay as they were; or another process is working on the run.
             BadInput: the groups are no more alike than chance.
-            EmptyResult: the last stage has kept nothing; the message counts the reasons. An earlier data set of the run
-                has been set aside if that stage is `export`.
+            EmptyResult: the last stage has kept nothing, or is `caption` and no grid has one; the message counts the
+                reasons. An earlier data set of the run has been set aside if that stage is `export`.
         """
         for name in (start, to):
             if name not in STAGES:
@@ -194,6 +195,8 @@ class Run:
                     self._stop_at_chance(mark)
             if results and not results[-1].kept:
                 raise EmptyResult(exported.nothing_left(self, results[-1]))
+            if to == "caption" and captioning.lacks_all(results[-1].facts, results[-1].kept):
+                raise EmptyResult(" ".join(captioning.lines(results[-1].facts)))
         return results
 
     def _work(self, name: str, found: Sequence[Item], progress: Progress) -> Mark:
@@ -470,19 +473,25 @@ class Run:
         exported.check(self)
         return hub.push(self.dataset, repo, public=public)
 
-    def pack(self, to: str | Path | None = None) -> Path:
+    def pack(self, to: str | Path | None = None, service: str | None = None) -> Path:
         """Packs the data set for another machine: data, configs, TRAINERS.md and a list of checksums in one archive.
 
         Args:
-            to: the tar file, in the run's folder and named after the task if not given.
+            to: the archive, in the run's folder and named after the task if not given.
+            service: that trains, `civitai` or `fal`: a ZIP file of pictures and captions as it wants them.
 
         Returns:
             The archive. The same data set gives the same bytes.
 
         Raises:
-            BadInput: there is no data set, or it is not that of the run any more.
+            BadInput: there is no data set, or it is not that of the run any more; or nothing is known of the service,
+                or it takes fewer reference images.
         """
         exported.check(self)
+        if service is not None:
+            data = portable.read(self.dataset, uses.as_trained(self.task))
+            place = Path(to or self.folder / f"{self.task.name}-{service}.zip")
+            return archive.pack_for(service, data, self.dataset, place)
         return archive.pack(self.dataset, Path(to or self.folder / f"{self.task.name}.tar"), self.task.name)
 
     def command(self, name: str, *more: str) -> str:

@@ -23,7 +23,7 @@ from miniature.flux_parts import build_pipeline, tokens_of
 from miniature.reader import MEANINGS
 from miniature.resumable import Course, Place
 from miniature.spelling import CLIP_LENGTH
-from training.backends.flux import token_places
+from training.backends._flux_1 import token_places
 
 FRAMES, FILMED = 24_000, 12_000
 STEPS, GUIDED_STEPS = 5_500, 700

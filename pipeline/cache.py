@@ -8,6 +8,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +28,7 @@ Entry = TypeVar("Entry")
 MOST_BYTES = 1 << 29
 """Of an entry; none of ours comes near it."""
 CHECKED = 16
-"""Bytes of a vector's checksum, which comes before it: half a vector would pass for a shorter one."""
+"""Bytes of the checksum that comes before vectors and pictures: half a vector would pass for a shorter one."""
 
 
 def key_of(**parts: object) -> str:
@@ -82,6 +83,21 @@ class Cache:
     def put_vector(self, key: str, vector: np.ndarray) -> None:
         content = vector.astype("float32").tobytes()
         self._write(self._path("vectors", key, ".f32"), _checksum(content) + content)
+
+    def get_pictures(self, key: str) -> bytes | None:
+        try:
+            content = self._read("pictures", key, ".jpegs")
+        except OSError:
+            return None
+        return content[CHECKED:] if _checksum(content[CHECKED:]) == content[:CHECKED] else None
+
+    def put_pictures(self, key: str, content: bytes) -> None:
+        self._write(self._path("pictures", key, ".jpegs"), _checksum(content) + content)
+
+    def drop_pictures(self, key: str) -> None:
+        """Removes an entry that nobody needs any more, if it is there."""
+        with suppress(OSError):
+            self._path("pictures", key, ".jpegs").unlink()
 
     def get_tensors(self, kind: str, key: str) -> dict[str, torch.Tensor] | None:
         from safetensors import SafetensorError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import ssl
 from dataclasses import dataclass
 from importlib.util import find_spec
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from pipeline.errors import BadInput
 
 SCHEMES = ("http", "https", "socks5", "socks5h")
 """Of proxies."""
+PLAIN = dict.fromkeys(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"), "it does not speak https")
+"""What OpenSSL's reasons mean where no encrypted answer comes."""
 AZURE = ipaddress.ip_address("168.63.129.16")
 """Where every virtual machine of that cloud finds its host: public by its number alone."""
 TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
@@ -100,6 +103,9 @@ def why(error: BaseException) -> str:
         inner := found.exceptions[0] if isinstance(found, BaseExceptionGroup) else found.__cause__ or found.__context__
     ):
         found = inner
+        if isinstance(found, ssl.SSLError) and found.reason:  # its number is none of the system's
+            reason = found.reason.replace("_", " ").lower()
+            return PLAIN.get(found.reason) or f"{reason}: {getattr(found, 'verify_message', '')}".removesuffix(": ")
         if isinstance(found, OSError) and found.strerror:
             return os.strerror(found.errno) if found.errno and found.errno > 0 else found.strerror
     return str(error.__cause__ or error) or type(found).__name__

@@ -326,15 +326,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A grid's place in the data set folder."""
+    """The place of a grid, or of one of its panels, in the data set folder."""
 
     grid: str
     file: str
     """Path of the picture within it; the folder is the side of the split."""
+    panel: int = 0
+    """Number of the panel, from 1, that the picture shows; 0 if it shows the whole grid."""
 
     @property
     def id(self) -> str:
-        return self.grid
+        return f"{self.grid}#{self.panel}" if self.panel else self.grid
 
     @property
     def origin(self) -> tuple[str, ...]:

@@ -112,6 +112,8 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
         found = json.loads(files.read(file, MOST_SETTINGS))
     except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        raise BadInput(f"{folder} is a file and no run's folder; name a folder.") from error
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(
             f"{file} can't be read ({error}); correct it, or delete it and give the options again."

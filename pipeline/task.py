@@ -306,6 +306,12 @@ class ExportSection(Options):
     """Share of the grids held out from training, whole groups of sources at a time."""
     formats: tuple[str, ...] | None = None
     """Exporters whose configs are written beside the data; all of them if not set."""
+    use: Literal["grids", "panels", "sheets"] = "grids"
+    """What a model learns from the data set: "grids" to draw a grid from its joint caption; "panels" to draw one panel
+    from its own text, given other panels of its group as reference images; "sheets" to draw a grid from its joint
+    caption, given one of its panels as a reference image."""
+    references: int = Field(1, ge=1, le=3)
+    """Reference images that a sample has at most, for "panels" and "sheets"."""
 
 
 class Task(Options):
@@ -383,7 +389,8 @@ class Task(Options):
 
     @model_validator(mode="after")
     def _consistent(self) -> Task:
-        if len(self.markers) != self.grid_layout.size:
+        alone = self.export.use == "panels" and self.grid_layout.size == 1  # as the data set itself keeps its task
+        if len(self.markers) != self.grid_layout.size and not (alone and not self.markers):
             raise ValueError(
                 f"{counted(self.grid_layout.size, 'panel needs', 'panels need')} "
                 f"{counted(self.grid_layout.size, 'marker')}, got {' '.join(self.markers)}"

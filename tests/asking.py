@@ -15,6 +15,7 @@ from plain import LAYOUT, painted, small
 from captioners import server
 from captioners.server import requests
 from pipeline.captioning import protocol
+from pipeline.captioning.jpegs import Form
 from pipeline.captioning.protocol import Answer, Question
 from pipeline.engines import local
 from pipeline.records import Caption, Grid
@@ -34,7 +35,7 @@ def panel(number: int) -> Image.Image:
 
 def picture(number: int) -> str:
     """The endpoint's key of a grid: its first panel."""
-    return requests.data_url(panel(number), server.MEGAPIXEL, server.QUALITY)
+    return requests.data_url(panel(number), Form(server.MEGAPIXEL, server.QUALITY))
 
 
 def ask(number: int = 0, **more: Any) -> Question:

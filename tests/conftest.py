@@ -162,7 +162,7 @@ def grids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from miniature.draw import draw
     from miniature.world import draw_character, draw_scene
-    from pipeline.dataset.samples import Dataset, Sample
+    from pipeline.dataset import samples
     from pipeline.dataset.split import Split
     from pipeline.exporters import imagefolder
     from pipeline.records import Grid, Group, Position, Row
@@ -170,7 +170,7 @@ def grids(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     run, home = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("grids")
     small = task.load("storyboard", ["layout.panel_width=256", "layout.panel_height=128"])
-    layout, rng, samples = small.grid_layout, random.Random(0), []
+    layout, rng, rows = small.grid_layout, random.Random(0), []
     for number in range(1, 9):
         who = draw_character(rng)
         scenes = [draw_scene(rng, who) for _ in range(layout.size)]
@@ -183,9 +183,10 @@ def grids(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"<Mara>, {who.kind}", [f"{scene.place} {scene.shot}" for scene in scenes], ["Mara"], small
         )
         grid = Grid(f"g{number}", Group(f"s{number}", small.name, records, "", 1), layout, f"{number}.png")
-        side = "train" if number <= 6 else "validation"
-        samples.append(Sample(Row(grid, grammar.parse(caption_text, small)), f"{number:04d}", side, f"film {number}"))
-    imagefolder.write(Dataset(small, run, home, tuple(samples), Split({}, frozenset(), "")), home)
+        rows.append(Row(grid, grammar.parse(caption_text, small)))
+    films = {row.id: f"film {number}" for number, row in enumerate(rows, 1)}
+    split = Split(films, frozenset(row.id for row in rows[6:]), "")
+    imagefolder.write(samples.gather(rows, small, run, split), home)
     return home
 
 

@@ -44,6 +44,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "pipeline/pixels/faces.py": ("faces",),
     "pipeline/pixels/raw.py": ("pictures",),
     "pipeline/consistency/scorers/open_clip.py": ("open-clip",),
+    "pipeline/dataset/parquet.py": ("hub",),
     "pipeline/engines/ray.py": ("ray",),
     "pipeline/films/lettering.py": ("rapidocr",),
     "pipeline/sources/containers/hub.py": ("hub",),

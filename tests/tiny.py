@@ -14,7 +14,14 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLFlux2,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
+    FluxFillPipeline,
+    FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     ZImagePipeline,
@@ -26,6 +33,7 @@ from transformers import (
     CLIPTextModel,
     PreTrainedTokenizerFast,
     Qwen3Config,
+    Qwen3ForCausalLM,
     Qwen3Model,
     T5Config,
     T5EncoderModel,
@@ -49,59 +57,165 @@ def flux(folder: Path, *, guidance: bool = True, length: int = 512) -> Path:
             does; otherwise it is like FLUX.1-schnell.
         length: tokens that T5 reads.
     """
+    _flux(FluxPipeline, length, dynamic=guidance, guidance_embeds=guidance).save_pretrained(folder)
+    return folder
+
+
+def flux_1_kontext(folder: Path) -> Path:
+    """A FLUX.1 Kontext in a folder, whose T5 reads 128 letters, to save time."""
+    _flux(FluxKontextPipeline, 128).save_pretrained(folder)
+    return folder
+
+
+def flux_1_fill(folder: Path) -> Path:
+    """A FLUX.1 Fill in a folder, whose T5 reads 128 letters, to save time."""
+    _flux(FluxFillPipeline, 128, in_channels=384, out_channels=64).save_pretrained(folder)
+    return folder
+
+
+def _flux(kind: Any, length: int = 512, *, dynamic: bool = True, **transformer: Any) -> Any:
+    """A pipeline with FLUX.1's parts.
+
+    Args:
+        dynamic: whether the noise levels are shifted with the resolution.
+        transformer: changes to its config.
+    """
     clip_letters = letters(77, "<pad>", "</s>", "<s>", start="<s>")
-    t5_letters = letters(length, "<pad>", "</s>")
     torch.manual_seed(0)
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(clip_letters),
+            hidden_size=WIDTH,
+            intermediate_size=37,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=77,
+            projection_dim=WIDTH,
+            pad_token_id=clip_letters.pad_token_id,
+            bos_token_id=clip_letters.bos_token_id,
+            eos_token_id=clip_letters.eos_token_id,
+        )
+    )
+    t5_letters, t5 = _t5(length)
     shift: dict[str, Any] = {"shift": 1.0, "use_dynamic_shifting": False}
-    if guidance:
+    if dynamic:
         shift = {"shift": 3.0, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.15}
-    pipeline = FluxPipeline(
+    config = {"in_channels": 64, "pooled_projection_dim": WIDTH, "guidance_embeds": True} | transformer
+    return kind(
         scheduler=FlowMatchEulerDiscreteScheduler(**shift, base_image_seq_len=256, max_image_seq_len=4096),
         vae=_vae(),
-        text_encoder=CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=len(clip_letters),
-                hidden_size=WIDTH,
-                intermediate_size=37,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                max_position_embeddings=77,
-                projection_dim=WIDTH,
-                pad_token_id=clip_letters.pad_token_id,
-                bos_token_id=clip_letters.bos_token_id,
-                eos_token_id=clip_letters.eos_token_id,
-            )
-        ),
+        text_encoder=text_encoder,
         tokenizer=clip_letters,
-        text_encoder_2=T5EncoderModel(
-            T5Config(
-                vocab_size=len(t5_letters),
-                d_model=WIDTH,
-                d_kv=8,
-                d_ff=37,
-                num_layers=2,
-                num_heads=4,
-                feed_forward_proj="gated-gelu",
-                pad_token_id=t5_letters.pad_token_id,
-                eos_token_id=t5_letters.eos_token_id,
-            )
-        ),
+        text_encoder_2=t5,
         tokenizer_2=t5_letters,
-        transformer=FluxTransformer2DModel(
-            patch_size=1,
+        transformer=FluxTransformer2DModel(**_BLOCKS, **config),
+    )
+
+
+_BLOCKS: dict[str, Any] = {
+    "patch_size": 1,
+    "num_layers": 1,
+    "num_single_layers": 1,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "joint_attention_dim": WIDTH,
+    "axes_dims_rope": (4, 6, 6),
+}
+"""The sizes of FLUX.1's blocks, which Chroma shares."""
+
+
+def _t5(length: int) -> tuple[PreTrainedTokenizerFast, T5EncoderModel]:
+    """T5 and its tokenizer.
+
+    Args:
+        length: tokens that it reads.
+    """
+    t5_letters = letters(length, "<pad>", "</s>")
+    config = T5Config(
+        vocab_size=len(t5_letters),
+        d_model=WIDTH,
+        d_kv=8,
+        d_ff=37,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+        pad_token_id=t5_letters.pad_token_id,
+        eos_token_id=t5_letters.eos_token_id,
+    )
+    return t5_letters, T5EncoderModel(config)
+
+
+def chroma(folder: Path) -> Path:
+    """A Chroma1 in a folder, whose T5 reads 128 letters, to save time."""
+    torch.manual_seed(0)
+    t5_letters, t5 = _t5(128)
+    pipeline = ChromaPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=False, use_beta_sigmas=True),
+        vae=_vae(),
+        text_encoder=t5,
+        tokenizer=t5_letters,
+        transformer=ChromaTransformer2DModel(
+            **_BLOCKS,
             in_channels=64,
-            num_layers=1,
-            num_single_layers=1,
-            attention_head_dim=16,
-            num_attention_heads=2,
-            joint_attention_dim=WIDTH,
-            pooled_projection_dim=WIDTH,
-            guidance_embeds=guidance,
-            axes_dims_rope=(4, 6, 6),
+            approximator_num_channels=16,
+            approximator_hidden_dim=WIDTH,
+            approximator_layers=1,
         ),
     )
     pipeline.save_pretrained(folder)
     return folder
+
+
+def flux_2_klein(folder: Path, *, distilled: bool = False) -> Path:
+    """A FLUX.2 [klein] in a folder, which reads 128 tokens: with its 28 layers of Qwen3 more would take long.
+
+    Args:
+        distilled: whether it samples without guidance.
+    """
+    qwen3_letters = letters(128, "<pad>", "<|im_end|>", "<|im_start|>", end=False)
+    qwen3_letters.chat_template = CHAT
+    torch.manual_seed(0)
+    text_encoder = Qwen3ForCausalLM(_qwen3_config(qwen3_letters, 28, initializer_range=0.1))
+    vae = AutoencoderKLFlux2(block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4, sample_size=1_024)
+    vae.bn.running_mean.normal_()
+    vae.bn.running_var.uniform_(0.5, 2.0)
+    pipeline = Flux2KleinPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            shift=3.0, use_dynamic_shifting=True, base_image_seq_len=256, max_image_seq_len=4096
+        ),
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=qwen3_letters,
+        transformer=Flux2Transformer2DModel(
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=3 * WIDTH,
+            timestep_guidance_channels=32,
+            axes_dims_rope=(4, 4, 4, 4),
+            guidance_embeds=False,
+        ),
+        is_distilled=distilled,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def _qwen3_config(tokenizer: PreTrainedTokenizerFast, layers: int, **more: Any) -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        max_position_embeddings=1_024,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        **more,
+    )
 
 
 def z_image(folder: Path, *, length: int = 512) -> Path:
@@ -113,21 +227,8 @@ def z_image(folder: Path, *, length: int = 512) -> Path:
     qwen3_letters = letters(length, "<pad>", "<|im_end|>", "<|im_start|>", end=False)
     qwen3_letters.chat_template = CHAT
     torch.manual_seed(0)
-    text_encoder = Qwen3Model(
-        Qwen3Config(
-            vocab_size=len(qwen3_letters),
-            hidden_size=WIDTH,
-            intermediate_size=64,
-            num_hidden_layers=3,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=16,
-            max_position_embeddings=1_024,
-            initializer_range=0.3,  # at the default of 0.02, so narrow an encoder hardly mixes its tokens
-            pad_token_id=qwen3_letters.pad_token_id,
-            eos_token_id=qwen3_letters.eos_token_id,
-        )
-    )
+    # At the default range of 0.02, so narrow an encoder hardly mixes its tokens.
+    text_encoder = Qwen3Model(_qwen3_config(qwen3_letters, 3, initializer_range=0.3))
     transformer = ZImageTransformer2DModel(
         in_channels=16,
         dim=WIDTH,
@@ -152,7 +253,7 @@ def z_image(folder: Path, *, length: int = 512) -> Path:
 
 
 def _vae() -> AutoencoderKL:
-    """FLUX.1's, which both families use."""
+    """FLUX.1's, which Z-Image and Chroma use as well."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,

@@ -37,6 +37,7 @@ class Batch:
     """Training examples on one canvas, on the device."""
 
     noisy_BCHW: Tensor
+    """As `Backend.with_given` makes it."""
     target_BCHW: Tensor
     sigma_B: Tensor
     weights_BP: Tensor
@@ -99,10 +100,10 @@ def gather(job: Job, encoded: EncodedDataset, examples: Sequence[TrainingExample
     clean_of = [example.given.panels if example.given.seen == "clean" else () for example in examples]
     masks = torch.stack([objective.panel_mask(boxes, panels, *latents.shape[-2:]) for panels in clean_of])[:, None]
     clean = torch.stack([encoded.grids[example.view].alone for example in examples])
-    noisy = torch.lerp(objective.add_noise(latents, noise, sigma), clean, masks)
+    noisy = objective.add_noise(latents, noise, sigma).to(device)
     weights = torch.tensor([_weights(job, example) for example in examples])
     return Batch(
-        noisy_BCHW=noisy.to(device),
+        noisy_BCHW=job.backend.with_given(noisy, clean.to(device), masks.to(device)),
         target_BCHW=objective.velocity(latents, noise).to(device),
         sigma_B=sigma.to(device),
         weights_BP=weights.to(device),

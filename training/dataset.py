@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from pipeline import files
+from pipeline.dataset.uses import has_references
 from pipeline.errors import BadInput, BadReply
 from pipeline.pixels import MOST_BYTES, open_image, upright_size
 from pipeline.records import Layout, Reference, TrainingSample
@@ -67,7 +69,10 @@ def _digest(samples: Sequence[TrainingSample]) -> str:
 def read(folder: Path, task: Task) -> Data:
     """A folder as the export writes it, or any with pictures and their captions, in `train/` or not.
 
-    What is a picture, and where its caption may be, is decided as for every source.
+    What is a picture, and where its caption and its reference images may be, is decided as for every source.
+
+    Args:
+        task: as a training has it (`uses.as_trained`): for single panels its canvas is one panel.
 
     Raises:
         BadInput: there is nothing to train on, or pictures or captions are unusable; the first of them are listed.
@@ -161,8 +166,13 @@ def _take(item: Item, name: str, task: Task, side: _Side) -> None:
     file = Path(item.source)
     try:
         content, size = files.read(file, MOST_BYTES), open_image(file).size  # decoded and upright, as it will be cut up
+        references = tuple(map(_reference, item.references))
     except (OSError, BadInput):
-        side.faults.append(f"{item.name} is not a readable picture")
+        beside = " or has a reference image that is none" if item.references else ""
+        side.faults.append(f"{item.name} is not a readable picture{beside}")
+        return
+    if has_references(task) and not item.references:
+        side.faults.append(f"{item.name} has no reference image, and the task has export.use={task.export.use}")
         return
     layout = _layout(size, task)
     if layout is None:
@@ -182,8 +192,19 @@ def _take(item: Item, name: str, task: Task, side: _Side) -> None:
             task=task.name,
             condition=tuple(panel - 1 for panel in task.condition),
             side=name,
+            references=references,
         )
     )
+
+
+def _reference(item: Item) -> Reference:
+    """
+    Raises:
+        OSError, BadInput: it is not a readable picture.
+    """
+    file = Path(os.path.normpath(item.source))  # it may lie beside the folder of the pictures
+    open_image(file)
+    return Reference(hashlib.sha256(files.read(file, MOST_BYTES)).hexdigest()[:16], str(file))
 
 
 def _layout(size: tuple[int, int], task: Task) -> Layout | None:

@@ -49,7 +49,7 @@ def encode(generator: Generator, requests: Sequence[GenerationRequest]) -> list[
         BadInput: a prompt is too long for the text encoder, a panel or a reference image is given that the model can't
             take, or the settings are out of range.
     """
-    _check(generator, requests)
+    check(generator, requests)
     backend, device, dtype = generator.backend, generator.device, machine.encoder_dtype(generator.device)
     with backend.loaded(backend.ENCODERS, dtype, device) as encoders:
         inputs = _read(backend, encoders, requests)
@@ -107,7 +107,12 @@ def _read(backend: Backend, encoders: Mapping[str, nn.Module], requests: Sequenc
     return [Inputs(read(request.prompt, request), read("", request)) for request in requests]
 
 
-def _check(generator: Generator, requests: Sequence[GenerationRequest]) -> None:
+def check(generator: Generator, requests: Sequence[GenerationRequest]) -> None:
+    """Whether the requests can be drawn, as far as that is known without weights.
+
+    Raises:
+        BadInput: as `encode` does.
+    """
     steps, guidance = generator.settings.steps, generator.settings.guidance
     if steps < 1:
         raise BadInput(f"sampling takes at least 1 step, got --steps {steps}.")
@@ -161,8 +166,8 @@ def with_given(generator: Generator, grid: Image.Image, request: GenerationReque
 
 def _reference(generator: Generator, vae: Any, image: Image.Image) -> Tensor:
     """Latents at the size that training shows it at."""
-    layout, backend = generator.layout, generator.backend
-    size = backend.reference_size(image.size, layout.panel_width * layout.panel_height)
+    backend = generator.backend
+    size = backend.reference_size(image.size, max(generator.card.scales) if generator.card else 1.0)
     return backend.encode_image(vae, dataset.pixels(dataset.fitted(image, size))[None])[0][0]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from pipeline.errors import BadInput
+from pipeline.families.base import Family, Recipe
 from pipeline.records import Layout
 from pipeline.task import Task
 from training import conditions, lora, lora_file, machine, sampling
@@ -67,7 +68,7 @@ class Generator:
 def open_generator(  # noqa: PLR0913  (one argument per choice)
     loras: Sequence[Adapter],
     model: str | None,
-    settings: SamplingSettings,
+    settings: SamplingSettings | None,
     device: torch.device,
     task: Task | None = None,
     weights: BaseWeights = "auto",
@@ -83,6 +84,7 @@ def open_generator(  # noqa: PLR0913  (one argument per choice)
 
     Args:
         model: another base model than the one in the file, or where its folder is.
+        settings: None for those that the base's family is usually drawn with.
         task: for the canvas, in place of the file's.
         layout: the canvas itself, in place of the file's; not with a task.
 
@@ -118,8 +120,25 @@ def open_generator(  # noqa: PLR0913  (one argument per choice)
     blank = backend.blank("transformer")
     for one in loras:
         lora.read(one.file, blank, backend)
-    given_as: sampling.GivenAs = "clean" if card and conditions.share_of(card.conditions, "clean") else "noised"
-    return Generator(backend, tuple(loras), canvas, settings, device, given_as, card, weights, offload)
+    clean = backend.READS_GIVEN or (card is not None and conditions.share_of(card.conditions, "clean") > 0)
+    given_as: sampling.GivenAs = "clean" if clean else "noised"
+    sampled = settings or usual_sampling(backend.family)
+    return Generator(backend, tuple(loras), canvas, sampled, device, given_as, card, weights, offload)
+
+
+def usual_sampling(family: Family) -> SamplingSettings:
+    """Steps and guidance with which a family's samples are drawn."""
+    recipe = Recipe.model_validate(dict(family.recipe))
+    return SamplingSettings(recipe.sample_steps, recipe.guidance)
+
+
+def sampled_with(generator: Generator, steps: int | None, guidance: float | None) -> Generator:
+    """The generator with other steps or another guidance, where they are given."""
+    usual = generator.settings
+    sampled = SamplingSettings(
+        usual.steps if steps is None else steps, usual.guidance if guidance is None else guidance
+    )
+    return replace(generator, settings=sampled)
 
 
 def _fitting(layout: Layout, token: int) -> Layout:

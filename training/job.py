@@ -129,9 +129,8 @@ class Job:
         )
 
     def reference_size(self, reference: Reference) -> tuple[int, int]:
-        """Width and height at which a reference image is encoded: like a panel on the largest canvas, at most."""
-        panel = self.shown.panel_width * self.shown.panel_height
-        return self.backend.reference_size(dataset.reference_size(reference), panel)
+        """Width and height at which a reference image is encoded: as for the largest canvas, whatever a step's is."""
+        return self.backend.reference_size(dataset.reference_size(reference), max(self.config.scales))
 
     def reference_tokens(self, sample: TrainingSample) -> int:
         """The most tokens that reference images of a sample take together."""
@@ -162,7 +161,7 @@ class Job:
         dataset.check_lengths(self.samples, counts, self.backend.text_limit)
 
     def check_references(self) -> None:
-        """Refuses grids with more reference images than the model takes.
+        """Refuses grids with more reference images than the model takes, and conditions that it can't be shown.
 
         Raises:
             BadInput: listing them, or naming the condition.
@@ -170,6 +169,11 @@ class Job:
         most, base = self.backend.REFERENCES, self.backend.BASE
         dataset.check_references(self.samples, base, most)
         for one in self.conditions:
+            if one.seen == "noised" and self.backend.READS_GIVEN:
+                raise BadInput(
+                    f"train.conditions: base={base} reads given panels without noise, so '{one}' can't be trained on "
+                    'it; use seen="clean".'
+                )
             if one.seen != "reference":
                 continue
             if not most:

@@ -32,7 +32,7 @@ def attach(transformer: Any, backend: Backend, config: Config) -> dict[str, nn.P
     from peft import LoraConfig
 
     start = _start(Path(config.init), transformer, backend, config.rank) if config.init else {}
-    targets = "|".join(re.escape(layer) for layer in layers_of(start)) or backend.TARGETS
+    targets = "|".join(re.escape(layer) for layer in layers_of(start)) or backend.targets
     with torch.random.fork_rng(devices=[]):  # peft draws too, and rounds to the base's dtype
         transformer.add_adapter(LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets))  # type: ignore[arg-type]  # peft takes a float, its types say int
     found = {

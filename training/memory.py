@@ -116,7 +116,7 @@ def vae_peaks(backend: Backend, canvas: tuple[int, int], dtype: torch.dtype) -> 
 
     width, height = canvas
     usual = torch.get_default_dtype()
-    with FakeTensorMode():
+    with FakeTensorMode(allow_non_fake_inputs=True):  # constants of a family are real
         torch.set_default_dtype(dtype)
         try:
             vae = backend.blank("vae", "cpu")

@@ -24,6 +24,7 @@ from pipeline import families, files, weights
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.families.base import Family
 from pipeline.wording import command
+from training.config import MINIATURE
 
 Device = torch.device | str
 
@@ -101,6 +102,11 @@ class ModelFiles:
     def known(self) -> Known | None:
         """The published model of this name; None for a folder and for any other model on the hub."""
         return None if self.folder else self.KNOWN.get(self.model)
+
+    @property
+    def is_miniature(self) -> bool:
+        """Whether it is the toolkit's own miniature, by whatever path."""
+        return self.folder is not None and self.folder.resolve() == MINIATURE.resolve()
 
     def part_class(self, part: str) -> Any:
         """The class of a part, imported on demand: T5 alone takes two seconds and 200 MB."""
@@ -278,15 +284,30 @@ class ModelFiles:
         if part not in self._tokenizers:
             from transformers import AutoTokenizer
 
-            pinned = None if self.folder else self._commit_of(f"{part}/tokenizer_config.json")
+            made = self._text_tool(AutoTokenizer, part, "tokenizer_config.json")
             try:
                 with weights.told():
-                    made = AutoTokenizer.from_pretrained(self.model, subfolder=part, revision=pinned)
                     math.floor(made.model_max_length)  # it comes from the file as it is
             except LookupError as error:
                 raise self._missing(str(error)) from error
             self._tokenizers[part] = made
         return self._tokenizers[part]
+
+    def processor(self, part: str = "processor") -> Any:
+        """What prepares texts and pictures for an encoder that sees both; small, and kept."""
+        if part not in self._tokenizers:
+            from transformers import AutoProcessor
+
+            self._tokenizers[part] = self._text_tool(AutoProcessor, part, "preprocessor_config.json")
+        return self._tokenizers[part]
+
+    def _text_tool(self, kind: Any, part: str, file: str) -> Any:
+        pinned = None if self.folder else self._commit_of(f"{part}/{file}")
+        try:
+            with weights.told():
+                return kind.from_pretrained(self.model, subfolder=part, revision=pinned)
+        except LookupError as error:
+            raise self._missing(str(error)) from error
 
     def load(self, part: str, dtype: torch.dtype, device: Device, **more: Any) -> nn.Module:
         """A part with its weights, frozen.

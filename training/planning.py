@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -72,6 +72,10 @@ class Plan:
         """Bytes in the phase that takes most."""
         return _peak(self.phases)
 
+    def parts(self, name: str) -> Mapping[str, float]:
+        """What a phase takes, in bytes by what takes it."""
+        return next(phase.parts for phase in self.phases if phase.name == name)
+
 
 def make(job: Job, device: torch.device, processes: int = 1, gpu: float | None = None) -> Plan:
     """The figures, from configs, tokenizer and pictures alone.
@@ -83,7 +87,7 @@ def make(job: Job, device: torch.device, processes: int = 1, gpu: float | None =
     device = device if gpu is None else torch.device("cuda")
     config, backend = job.config, job.backend
     transformer = backend.blank("transformer")
-    layers = {name: layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)}
+    layers = {name: layer for name, layer in transformer.named_modules() if re.fullmatch(backend.targets, name)}
     lora = Lora(
         layers=frozenset(layers),
         rank=config.rank,
@@ -200,9 +204,7 @@ def _memory(job: Job, plan: Plan) -> Iterator[str]:
     """What it takes, phase by phase, and whether the GPU has it."""
     told = ", ".join(f"{phase.name} {phase.total / GIB:.2f} GiB" for phase in plan.phases)
     yield f"memory, about: {told}"
-    for phase in plan.phases:
-        if phase.name == "training":
-            yield f"in training: {', '.join(f'{name} {size / GIB:.2f}' for name, size in phase.parts.items())}"
+    yield f"in training: {', '.join(f'{name} {size / GIB:.2f}' for name, size in plan.parts('training').items())}"
     if (preset := job.config.preset) is not None:
         own = [key for key in presets.TABLE[preset] if key in job.task.train]
         set_to = [f"{key}={_plain(value)}" for key, value in presets.TABLE[preset].items() if key not in own]

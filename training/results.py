@@ -12,7 +12,7 @@ from pipeline.errors import BadInput
 from training import checkpoint, lora_file
 from training.backends.base import Backend
 from training.checkpoint import State
-from training.config import MINIATURE, MINIATURE_NAME, Config
+from training.config import MINIATURE_NAME, Config
 from training.handover.header import thumbnail_of
 from training.job import Job
 from training.monitoring import figures, journal, preview
@@ -189,7 +189,7 @@ def base_name(backend: Backend) -> str:
     """The base's name in a LoRA file: its name on the hub, the miniature's, or a folder's without its path."""
     if backend.folder is None:
         return backend.model
-    return MINIATURE_NAME if backend.folder == MINIATURE else backend.folder.name
+    return MINIATURE_NAME if backend.is_miniature else backend.folder.name
 
 
 def _write(job: Job, file: Path, weights: Any, step: int, why: str, *, averaged: bool = True) -> None:

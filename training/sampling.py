@@ -56,18 +56,17 @@ def draw(
     levels = backend.noise_levels(settings.steps, backend.tokens((width, height))).to(noise_BCHW.device)
     x = noise_BCHW
     for level, following in itertools.pairwise(levels):
-        if given:
-            x = _with_given(x, given, noise_BCHW, level)
         sigma = level.expand(len(x))
-        x = x + (following - level) * backend.guided(transformer, x, sigma, prompts, settings.guidance)
-    return _with_given(x, given, noise_BCHW, levels[-1]) if given else x
+        seen = _with_given(backend, x, given, noise_BCHW, sigma) if given else x
+        x = x + (following - level) * backend.guided(transformer, seen, sigma, prompts, settings.guidance)
+    return torch.lerp(x, given.latents_BCHW, given.mask) if given else x
 
 
-def _with_given(x_BCHW: Tensor, given: GivenPanels, noise_BCHW: Tensor, level: Tensor) -> Tensor:
+def _with_given(backend: Backend, x_BCHW: Tensor, given: GivenPanels, noise_BCHW: Tensor, sigma_B: Tensor) -> Tensor:
     panels = given.latents_BCHW
     if given.seen == "noised":
-        panels = objective.add_noise(panels, noise_BCHW, level.expand(len(panels)))
-    return torch.lerp(x_BCHW, panels, given.mask)
+        panels = objective.add_noise(panels, noise_BCHW, sigma_B)
+    return backend.with_given(x_BCHW, panels, given.mask)
 
 
 def to_images(backend: Backend, vae: Any, latents_BCHW: Tensor) -> list[Image.Image]:

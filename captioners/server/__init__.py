@@ -28,10 +28,11 @@ from anyio.from_thread import start_blocking_portal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
 from captioners.server import requests, responses
-from captioners.server.endpoint import LOCAL_URL, Endpoint
+from captioners.server.endpoint import LOCAL_URL, ONE_IMAGE, Endpoint
 from captioners.server.responses import Malformed, Refused
 from pipeline import plugins
 from pipeline.captioning import protocol, thoughts
+from pipeline.captioning.jpegs import Form
 from pipeline.captioning.streak import MOST
 from pipeline.errors import BadReply
 from pipeline.network import find_proxy
@@ -42,11 +43,13 @@ SMALLEST = 2**15
 OURS = ("messages", "model", "stream")
 """Parameters that `captioner.extra` can't replace."""
 TOO_LARGE = re.compile(
-    r"(request|payload|body|entity|images?)\b.{0,40}\btoo (large|big|long)|maximum (context|model) length|"
-    r"context (length|window|size)|max_model_len",
+    r"(request|payload|body|entity|images?)\b.{0,40}\b(too (large|big|long)|exceed|over the (limit|maximum))|"
+    r"image (size|dimensions?|resolution)\b.{0,40}\b(exceed|too|larger)|too many (pixels|image tokens)|"
+    r"maximum (context|model) length|context (length|window|size|limit)|max_model_len|"
+    r"inputs?\b.{0,60}\b(must have (less|fewer) than|longer than|exceed)",
     re.IGNORECASE,
 )
-"""How servers say that smaller pictures would fit."""
+"""How servers and hosted models say that smaller pictures would fit."""
 REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 """Statuses of a request that may have a parameter too many."""
 
@@ -107,6 +110,7 @@ class Server:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.sends = Form(options.max_pixels, options.quality) if options.images == "panels" else None
         self.batch = max(options.concurrency, min(4 * options.concurrency, 128))
         self._endpoint = Endpoint(options)
         self._refused: Counter[str] = Counter()
@@ -257,7 +261,8 @@ class Server:
             sent = requests.parameters(options, tokens, refused, schema)
             try:
                 body = {"model": self._endpoint.model, "messages": messages, **sent}
-                response = await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+                content = requests.encoded(body)
+                response = await client.post("/chat/completions", cast_to=httpx2.Response, content=content)
                 data = responses.parse(response.content)
                 fault = responses.fault_in(data)
             except openai.APIStatusError as error:
@@ -268,11 +273,12 @@ class Server:
                 self._refused |= refused
                 return data
             name = requests.unwanted(options, sent, fault.said) if fault.status in REFUSALS else None
-            unnamed = fault.status in REFUSALS and name in (None, "response_format")
-            if fault.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (unnamed and TOO_LARGE.search(fault.said)):
+            # With more tokens for the answer there is less room for the pictures, which were not too large before.
+            crowded = _is_about_size(fault.said) and name in (None, "response_format", "max_tokens")
+            if fault.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (crowded and not doubled):
                 self._too_large, self._said = min(self._too_large, size), str(fault)
                 messages, size = await self._fitting(question)
-            elif name is not None and not (doubled and name == "max_tokens"):
+            elif name is not None and not (doubled and (crowded or name == "max_tokens")):
                 refused[name] += 1
             else:
                 raise Refused(fault)
@@ -311,6 +317,10 @@ class Server:
             failure=nothing if finished and not message.text.strip() else "",
             cost=cost,
         )
+
+
+def _is_about_size(said: str) -> bool:
+    return bool(TOO_LARGE.search(said)) and not ONE_IMAGE.search(said)
 
 
 def _put(done: SimpleQueue[int], place: int, _: Future[protocol.Answer]) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import zlib
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
 import httpx2
 import openai
 
-from pipeline.errors import BadReply
+from pipeline.errors import BadInput, BadReply
 from pipeline.network import Proxy
 
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Variables that name the certificates that are trusted."""
 FRAMING = ("content-encoding", "content-length", "transfer-encoding")
 """Headers about how a response was sent, which no longer apply when it has been read and decoded."""
 
@@ -24,10 +29,20 @@ class Client(openai.DefaultAsyncHttpxClient):
         Args:
             seconds: for a whole request, redirects included.
             largest: most bytes of a response, decoded.
+
+        Raises:
+            BadInput: the environment names certificates that can't be loaded.
         """
-        inner = httpx2.AsyncHTTPTransport(
-            proxy=httpx2.Proxy(proxy.address) if proxy else None, limits=httpx2.Limits(max_connections=None)
-        )
+        try:
+            inner = httpx2.AsyncHTTPTransport(
+                proxy=httpx2.Proxy(proxy.address) if proxy else None, limits=httpx2.Limits(max_connections=None)
+            )
+        except OSError as error:
+            named = [f"{name}={os.environ[name]}" for name in CERTIFICATES if os.environ.get(name)]
+            which = " and ".join(named) or "this system"
+            raise BadInput(
+                f"the certificates of {which} can't be loaded ({error.strerror or error}); correct or unset it."
+            ) from error
         super().__init__(transport=_Bounded(inner, largest), **more)
         self._seconds = seconds
 
@@ -53,9 +68,10 @@ class _Bounded(httpx2.AsyncBaseTransport):
         response = await self._inner.handle_async_request(request)
         content = bytearray()
         try:
-            async with aclosing(response.aiter_bytes()) as pieces:
+            unpacked = _unpacking(response.headers.get("content-encoding", ""))
+            async with aclosing(response.aiter_raw()) as pieces:
                 async for piece in pieces:
-                    content += piece
+                    content += unpacked(piece, self._largest + 1 - len(content))
                     if len(content) > self._largest:
                         raise BadReply(
                             f"the response is longer than {self._largest:,} bytes and was not read to the end"
@@ -69,3 +85,27 @@ class _Bounded(httpx2.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _unpacking(packed: str) -> Callable[[bytes, int], bytes]:
+    """Gives the decoded content of a piece of a response, but no more than a number of bytes of it.
+
+    No encoding is asked for. httpx2 up to 2.11 decodes a piece as a whole, and that may be gigabytes.
+
+    Raises:
+        BadReply: the response can't be decoded.
+    """
+    name = packed.strip().lower()
+    if name in ("", "identity"):
+        return lambda piece, most: piece[:most]
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise BadReply(f"the response is packed as {name[:40]!r}, which was not asked for")
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out which of them it is
+
+    def unpack(piece: bytes, most: int) -> bytes:
+        try:
+            return unpacking.decompress(piece, most)
+        except zlib.error as error:
+            raise BadReply(f"the response can't be unpacked: {error}") from error
+
+    return unpack

@@ -17,6 +17,7 @@ from captioners.server.responses import Fault
 from pipeline.errors import BadInput, BadReply
 from pipeline.network import find_proxy, why
 from pipeline.text import grammar
+from pipeline.wording import escaped
 
 if TYPE_CHECKING:
     from captioners.server import Options
@@ -37,11 +38,16 @@ MOST_QUOTED = 300
 """Most characters of a server's message that are quoted."""
 MOST_LISTED = 20
 """Most models that are named in a sentence."""
-ONE_IMAGE = re.compile(r"(at most|only) (1|one|a single) image|(multiple|more than one) images?", re.IGNORECASE)
+ONE_IMAGE = re.compile(
+    r"(at most|only) (1|one|a single) image|(multiple|more than one|too many|number of) images?|image count|"
+    r"images? per (prompt|request)",
+    re.IGNORECASE,
+)
 NO_ENDPOINT = re.compile(
     r"unexpected endpoint|not found|(no such|unknown|invalid) (url|route|path|endpoint)", re.IGNORECASE
 )
 SCHEMA = re.compile(r"schema|grammar|response_format", re.IGNORECASE)
+LAST_PORT = 2**16 - 1
 MISSING = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 """Statuses that concern one question once address, key and model are known to be right, and all questions before."""
 FINAL = (HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
@@ -221,7 +227,7 @@ class Endpoint:
         """Whether an error concerns all questions: key, payment, model, or a pause longer than the client waits."""
         if fault.status in MISSING:
             return not self.proven
-        long = bool(re.fullmatch(r"\d+(\.\d+)?", fault.wait)) and float(fault.wait) > LONGEST_PAUSE
+        long = bool(re.fullmatch(r"\d{1,12}(\.\d+)?", fault.wait)) and float(fault.wait) > LONGEST_PAUSE
         return fault.status in FINAL or long or fault.code == "insufficient_quota"
 
     def _stopped(self, fault: Fault) -> BadInput:
@@ -235,7 +241,7 @@ class Endpoint:
             )
         if fault.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             return BadInput(f"{said}{self._through()}; put a valid user and password into the proxy's address.")
-        when = f"in {fault.wait} s" if fault.wait else "when that is settled"
+        when = f"in {fault.wait[:20]} s" if fault.wait else "when that is settled"
         return BadInput(f"{said}; run the same command again {when}.")
 
     def _through(self) -> str:
@@ -247,8 +253,9 @@ class Endpoint:
         return f"captioner.url usually ends with /v1{way}"
 
     def clean(self, message: object) -> str:
-        """A server's message as part of a sentence: one short line without the key."""
-        return grammar.fold(self.redacted(str(message)))[:MOST_QUOTED].rstrip(".") or type(message).__name__
+        """A server's message as part of a sentence: one short line without the key, on which no terminal acts."""
+        line = escaped(grammar.fold(self.redacted(str(message))[: 4 * MOST_QUOTED]))
+        return line[:MOST_QUOTED].rstrip(".") or type(message).__name__
 
     def redacted(self, text: str) -> str:
         return text.replace(self._key, "[key]") if len(self._key) >= SECRET else text
@@ -274,7 +281,8 @@ def _address(url: str, *, from_options: bool) -> tuple[str, httpx2.BasicAuth | N
         parts = httpx2.URL(url)
     except httpx2.InvalidURL as error:
         raise BadInput(f"captioner.url must be a web address such as {LOCAL_URL}, got '{bare}' ({error}).") from None
-    if parts.scheme not in ("http", "https") or not parts.host:
+    port = 1 if parts.port is None else parts.port
+    if parts.scheme not in ("http", "https") or not parts.host or not 0 < port <= LAST_PORT:
         raise BadInput(f"captioner.url must be a web address such as {LOCAL_URL}, got '{bare}'.")
     if parts.query:
         raise BadInput(f"captioner.url must not have a query, got '{bare}?...'; the key goes into OPENAI_API_KEY.")

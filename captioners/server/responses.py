@@ -16,6 +16,8 @@ from pipeline.errors import BadReply
 
 QUOTED = 2_000
 """Characters of a response that are looked at for a sentence about it."""
+SHOWN = 60
+"""Characters of a response that a sentence about its beginning shows."""
 THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 """Fields in which servers put what a model thought."""
 TEXTS = ("text", "output_text")
@@ -111,8 +113,11 @@ def parse(content: bytes) -> Any:
     except RecursionError as error:
         raise Malformed("the response is nested too deeply") from error
     except ValueError as error:
-        page = content.lstrip()[:1] == b"<"
-        raise Malformed("the response is not complete JSON", cut=True, page=page) from error
+        begins = content.lstrip()[:1]
+        if begins in (b"", b"{", b"["):
+            raise Malformed("the response is not complete JSON", cut=True) from error
+        shown = " ".join(_said(content[:QUOTED].decode(errors="replace")).split())[:SHOWN]
+        raise Malformed(f"the response is not JSON, but begins with '{shown}'", page=begins == b"<") from error
 
 
 def fault_in(data: Any) -> Fault | None:
@@ -178,11 +183,14 @@ def _text(content: Any) -> str:
 
 
 def _called(message: Mapping[str, Any]) -> str:
-    """The arguments of the first tool call, which are the answer where a server maps the schema to a tool."""
-    called = _first(message.get("tool_calls")) or {}
-    function = called.get("function") or message.get("function_call")
-    arguments = function.get("arguments") if isinstance(function, dict) else None
-    return _dumped(arguments) if isinstance(arguments, dict) else arguments if isinstance(arguments, str) else ""
+    """The arguments of a tool call, which are the answer where a server maps the schema to a tool: of several calls,
+    of the first that has one of the answer's keys."""
+    called = message.get("tool_calls")
+    calls = [call for call in called if isinstance(call, dict)] if isinstance(called, list) else []
+    functions = [*(call.get("function") for call in calls), message.get("function_call")]
+    given = [function.get("arguments") for function in functions if isinstance(function, dict)]
+    texts = [_dumped(one) if isinstance(one, dict) else one for one in given if isinstance(one, dict | str)]
+    return next((text for text in texts if any(f'"{key}"' in text for key in replies.KEYS)), texts[0] if texts else "")
 
 
 def _thought(message: Mapping[str, Any]) -> str:

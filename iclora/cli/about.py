@@ -35,10 +35,14 @@ def pack(
     to: Annotated[
         Path | None, typer.Option("--to", help="The archive; TASK.tar in the run's folder by default.")
     ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option("--for", help="A service that trains, civitai or fal: a ZIP file as it wants it, TASK-NAME.zip."),
+    ] = None,
 ) -> None:
     """Pack a run's data set for another machine: data, configs, TRAINERS.md and checksums in one tar file."""
     with iclora.open_run(task, folder=out, must_exist=True) as run:
-        console.packed(run.pack(to), run)
+        console.packed(run.pack(to, service), run, service)
 
 
 def push(

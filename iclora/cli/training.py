@@ -19,7 +19,8 @@ Prompts = Annotated[
     Path | None,
     typer.Option(
         "--prompts",
-        help="A table of prompts, CSV or .jsonl: prompt, or summary and panel 1, panel 2, ...; seed; given 1, ...",
+        help="A table of prompts, CSV or .jsonl: prompt, or summary and panel 1, panel 2, ...; seed; given 1, ...; "
+        "reference 1, ...",
     ),
 ]
 Weights = Annotated[
@@ -51,6 +52,19 @@ PanelTexts = Annotated[
 ]
 GivenPictures = Annotated[
     list[str] | None, typer.Option("--given", help="1=photo.png: a panel that exists already; repeatable.")
+]
+Steps = Annotated[
+    int | None, typer.Option("--steps", help="Steps from noise to image; by default as usual for the base's family.")
+]
+Guidance = Annotated[
+    float | None, typer.Option("--guidance", help="How strongly the prompt pulls; by default as usual for the family.")
+]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
+]
+ReferenceImages = Annotated[
+    list[Path] | None,
+    typer.Option("--reference", help="An image that the model is shown beside the grid; repeatable."),
 ]
 
 
@@ -105,6 +119,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     panels: PanelTexts = None,
     prompts: Prompts = None,
     given: GivenPictures = None,
+    references: ReferenceImages = None,
     keep_given: Annotated[
         bool, typer.Option("--keep-given", help="Leave the given panels unchanged to the pixel.")
     ] = False,
@@ -114,14 +129,12 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
         str | None, typer.Option("--task", help="The task whose canvas is drawn; for LoRAs of other programs.")
     ] = None,
     layout: Layout = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
-    ] = None,
+    model: Model = None,
     weights: Weights = "auto",
     offload: Offload = False,
     seed: Annotated[list[int] | None, typer.Option("--seed", help="One image set for each; repeatable.")] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Steps from noise to image.")] = 20,
-    guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt pulls.")] = 3.5,
+    steps: Steps = None,
+    guidance: Guidance = None,
     retry: Retry = 0,
     to: To = None,
 ) -> None:
@@ -134,6 +147,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
             [(lora, strength), *map(_with_strength, more or [])],
             asked,
             given={panel: Path(file) for panel, file in _by_panel("--given", "FILE", given or []).items()},
+            references=references or (),
             keep_given=keep_given,
             task=task,
             layout=layout,
@@ -158,9 +172,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
 def handover(  # noqa: PLR0913, PLR0917  (one argument per option)
     lora: Annotated[Path, typer.Argument(help="A LoRA file that iclora trained.")],
     to: Annotated[Path | None, typer.Option("--to", help="The folder; `handover` beside the file by default.")] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
-    ] = None,
+    model: Model = None,
     dtype: Annotated[iclora.Dtype, typer.Option("--dtype", help="Of the weights in the file.")] = "fp32",
     given: Annotated[
         list[int] | None,
@@ -203,17 +215,19 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
         Path | None, typer.Option("--prompts", help="A table of prompts; the held-out captions by default.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Image sets for each prompt.")] = 2,
+    given: Annotated[
+        list[int] | None,
+        typer.Option("--given", help="A panel that is given from the held-out grids; repeatable."),
+    ] = None,
     vectors: VectorsName = None,
     detector: DetectorName = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="An option of these (vectors.model=NAME, judge.url=URL); repeatable."),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", help="Base model; the one that the LoRA was trained on by default.")
-    ] = None,
-    steps: Annotated[int, typer.Option("--steps", help="Steps from noise to image.")] = 20,
-    guidance: Annotated[float, typer.Option("--guidance", help="How strongly the prompt pulls.")] = 3.5,
+    model: Model = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
 ) -> None:
     """Compare LoRAs with their base on the same prompts and seeds: do panels follow their texts and keep together?"""
     with console.progress() as progress:
@@ -226,6 +240,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
             strengths=strength or (),
             prompts=[] if prompts is None else read(prompts),
             seeds=seeds,
+            given=given or (),
             vectors=vectors,
             detector=detector,
             settings=settings or (),

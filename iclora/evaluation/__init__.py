@@ -13,7 +13,15 @@ from pathlib import Path
 
 from iclora import exported
 from iclora.evaluation import choice
-from iclora.evaluation.candidates import captions, given_panels, open_candidates, told_once, weights_of
+from iclora.evaluation.candidates import (
+    around_nothing,
+    given_panels,
+    open_candidates,
+    own_requests,
+    shown_beside,
+    told_once,
+    weights_of,
+)
 from iclora.evaluation.instruments import Instruments, by_section, open_instruments
 from iclora.evaluation.judge import Judge, Judgement, open_judge
 from iclora.evaluation.measuring import Measuring, panels_in
@@ -29,8 +37,7 @@ from pipeline.records import Layout
 from pipeline.task import Given
 from training import dataset
 from training import generate as drawing
-from training.generator import GenerationRequest, Generator
-from training.sampling import SamplingSettings
+from training.generator import GenerationRequest, Generator, sampled_with
 
 __all__ = ["BASE", "Drawn", "Evaluation", "Result", "evaluate"]
 
@@ -42,6 +49,7 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     strengths: Sequence[float] = (),
     prompts: Sequence[str | Prompt] = (),
     seeds: int = 2,
+    given: Sequence[int] = (),
     checkpoints: bool = False,
     choose: bool = False,
     vectors: str | None = None,
@@ -49,8 +57,8 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     judge: str | None = None,
     settings: Given = (),
     model: str | None = None,
-    steps: int = 20,
-    guidance: float = 3.5,
+    steps: int | None = None,
+    guidance: float | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Draws the same prompts with the base and with LoRAs, from the same noise, and measures the grids.
@@ -62,6 +70,8 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
         run: with an exported data set; its scorer measures.
         loras, strengths: files, in the order of preference, and at which strengths each is tried; the run's own at 1.
         prompts, seeds: what is drawn, with how many seeds from 0; the captions of the held-out grids by default.
+            Prompts may have given pictures, all of the same panels.
+        given: panels, from 1, that are given from the held-out grids; by default as a LoRA has learnt.
         checkpoints: compare all that the run's training has saved, beside `loras` if there are any.
         choose: put the chosen LoRA, at its strength, in place of the run's own, which is kept with `-last` in its name.
         vectors: an image encoder that compares panels with each other, such as `dino`; the scorer by default.
@@ -75,16 +85,16 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
             lacks the text of a panel, the judge can't judge, or there is no such plug-in or setting.
         MissingWeights: the base, the scorer, or what compares, finds or judges is not here.
     """
-    exported.check(run)
+    exported.check_grids(run)
     options = by_section(settings, vectors=vectors, detector=detector, judge=judge)
     instruments = open_instruments(run, vectors, detector, options)
-    texts = captions(prompts, run)
+    own = own_requests(prompts, run)
     judging = open_judge(judge, options["judge"], run.task) if judge else None
-    comparison = _Comparison(
-        run, told_once(run, dataset.read(run.dataset, run.task)), texts, seeds, instruments, judging
-    )
+    data = told_once(run, dataset.read(run.dataset, run.task))
+    comparison = _Comparison(run, data, own, seeds, given, instruments, judging)
     loras = choice.wanted(run, loras, checkpoints=checkpoints, choose=choose)
-    candidates = open_candidates(run, loras, strengths, model, SamplingSettings(steps, guidance))
+    candidates = open_candidates(run, loras, strengths, model)
+    candidates = {name: sampled_with(one, steps, guidance) for name, one in candidates.items()}
     evaluation = comparison.of(candidates, progress)
     if choose:
         evaluation = choice.keep(run, evaluation, candidates)
@@ -100,15 +110,22 @@ class _Comparison:
 
     run: Run
     data: dataset.Data
-    texts: Sequence[str]
+    own: Sequence[GenerationRequest]
     """Prompts of the user's own."""
     seeds: int
+    given: Sequence[int]
+    """Panels, from 1, of held-out grids that are given; if there are none, those that a LoRA has learnt to be given."""
     instruments: Instruments
     judge: Judge | None
 
     def __post_init__(self) -> None:
-        if not self.texts and not self.data.held_out:
+        if not self.own and not self.data.held_out:
             raise BadInput("no grids are held out, so there are no prompts; give some with --prompts.")
+        if self.own and self.given:
+            raise BadInput(
+                "--given takes panels of the held-out grids; pictures for prompts of your own stand in their table, in "
+                "columns such as 'given 1'."
+            )
         if self.seeds < 1:
             raise BadInput(f"an evaluation takes at least 1 seed for each prompt, got --seeds {self.seeds}.")
         if self.judge:
@@ -118,8 +135,9 @@ class _Comparison:
     def of(self, candidates: Mapping[str, Generator], progress: Progress) -> Evaluation:
         """What the candidates come to; their grids are written."""
         used, folder = self.instruments.identity(), self.run.folder / FOLDER  # tells what is missing before drawing
-        given = () if self.texts else given_panels(candidates)
-        asked = self._asked(given)
+        given = self._given(candidates)
+        asked = self._asked(given, candidates)
+        drawing.check(candidates[BASE], asked)
         requests = [replace(one, seed=seed) for one in asked for seed in range(self.seeds)]
         measuring = Measuring(self.instruments, self.run.task, self.data, given)
         grids = _draw(candidates, requests, measuring, folder, progress)
@@ -134,17 +152,36 @@ class _Comparison:
             seeds=self.seeds,
             instruments=used,
             given=given,
+            note=around_nothing(candidates, given),
             weights=weights_of(candidates),
         )
         return _judged(evaluation, self.judge, candidates[BASE].layout, progress) if self.judge else evaluation
 
-    def _asked(self, given: Sequence[int]) -> list[GenerationRequest]:
-        """Prompts of the user's own, else the held-out grids to be drawn again, of which some panels are given."""
-        if self.texts:
-            return [GenerationRequest(text) for text in self.texts]
+    def _given(self, candidates: Mapping[str, Generator]) -> tuple[int, ...]:
+        """Panels, from 0, that are given.
+
+        Raises:
+            BadInput: the grids have no such panel.
+        """
+        panels = self.run.task.grid_layout.size
+        if wrong := [panel for panel in self.given if not 1 <= panel <= panels]:
+            raise BadInput(f"panel {wrong[0]} can't be given with --given, the grids have panels 1 to {panels}.")
+        if self.own:
+            return tuple(sorted(self.own[0].given))
+        return tuple(sorted({panel - 1 for panel in self.given})) or given_panels(candidates)
+
+    def _asked(self, given: Sequence[int], candidates: Mapping[str, Generator]) -> Sequence[GenerationRequest]:
+        """Prompts of the user's own, else the held-out grids to be drawn again, of which some panels are given, in the
+        canvas or beside it."""
+        if self.own:
+            return self.own
         pictures = [panels_in(sample) if given else [] for sample in self.data.held_out]
         return [
-            GenerationRequest(sample.text, given={panel: panels[panel] for panel in given})
+            GenerationRequest(
+                sample.text,
+                given={panel: panels[panel] for panel in given},
+                references=shown_beside(sample, candidates),
+            )
             for sample, panels in zip(self.data.held_out, pictures, strict=True)
         ]
 
@@ -152,7 +189,7 @@ class _Comparison:
 def _judged(evaluation: Evaluation, judge: Judge, layout: Layout, progress: Progress) -> Evaluation:
     found = list[Judgement]()
     grids = [(evaluation.folder / one.file, one.prompt) for one in evaluation.grids]
-    for judgement in judge.judge(grids, layout):
+    for judgement in judge.judge(grids, layout, evaluation.given):
         found.append(judgement)
         progress("judging", len(found), len(grids))
     return replace(evaluation, judgements=tuple(found), judge=judge.identity)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iclora.evaluation.results import BASE
 from iclora.generation import Loras, strengths_of
@@ -13,29 +14,52 @@ from iclora.prompts import Prompt
 from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.text import grammar
-from training import conditions, lora_file
+from training import conditions, dataset, lora_file
+from training.conditions import Given
 from training.dataset import Data
-from training.generator import Adapter, Generator, open_generator
+from training.generator import Adapter, GenerationRequest, Generator, open_generator
+from training.lora_file import Card
 from training.processes import Processes
-from training.sampling import SamplingSettings
+from training.sampling import GivenAs
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from pipeline.records import TrainingSample
 
 
-def captions(prompts: Sequence[str | Prompt], run: Run) -> list[str]:
-    """
+def own_requests(prompts: Sequence[str | Prompt], run: Run) -> list[GenerationRequest]:
+    """What is asked for by prompts of the user's own, some of whose panels may be given.
+
     Raises:
-        BadInput: one lacks the text of a panel, against which that would be measured, or has seeds or given pictures.
+        BadInput: one lacks the text of a panel, against which that would be measured, has seeds of its own, gives other
+            panels than the others, or a picture that can't be read.
     """
-    if own := [one for one in prompts if isinstance(one, Prompt) and (one.given or one.seeds)]:
-        raise BadInput(
-            f"the prompt '{own[0].caption(run.task)[:60]}' has seeds or given pictures of its own, and an evaluation "
-            "draws all prompts alike; leave them out."
-        )
-    texts = [one if isinstance(one, str) else one.caption(run.task) for one in prompts]
-    for text in texts:
-        told = grammar.parse(text, run.task).panels
+    asked = [Prompt(one) if isinstance(one, str) else one for one in prompts]
+    requests = [GenerationRequest(one.caption(run.task), given=one.pictures, references=one.shown) for one in asked]
+    for one, request in zip(asked, requests, strict=True):
+        told = grammar.parse(request.prompt, run.task).panels
         if missing := [mark for mark, part in zip_longest(run.task.markers, told) if not part]:
-            raise BadInput(f"the prompt '{text[:60]}' has no text for {missing[0]}; give one for each panel.")
-    return texts
+            raise BadInput(f"the prompt '{request.prompt[:60]}' has no text for {missing[0]}; give one for each panel.")
+        if one.seeds:
+            raise BadInput(
+                f"the prompt '{request.prompt[:60]}' has seeds of its own, and an evaluation draws all prompts with "
+                "the same; leave them out, and say how many with --seeds."
+            )
+        if request.given.keys() != requests[0].given.keys():
+            raise BadInput(
+                f"the prompt '{request.prompt[:60]}' gives {_listed(request.given)}, and the first one "
+                f"{_listed(requests[0].given)}; give pictures of the same panels to all prompts of an evaluation."
+            )
+    return requests
+
+
+def _listed(given: Iterable[int]) -> str:
+    """
+    Args:
+        given: panels, from 0.
+    """
+    return f"panel {', '.join(str(panel + 1) for panel in sorted(given))}" if given else "no panel"
 
 
 def told_once(run: Run, data: Data) -> Data:
@@ -59,15 +83,49 @@ def told_once(run: Run, data: Data) -> Data:
 
 
 def given_panels(candidates: Mapping[str, Generator]) -> tuple[int, ...]:
-    """Panels, from 0, that a LoRA among the candidates has learnt to be given; none if each draws all."""
-    cards = [one.card for one in candidates.values() if one.card and one.loras]
-    clean = (card for card in cards if conditions.share_of(card.conditions, "clean"))
-    return next((tuple(panel - 1 for panel in card.condition) for card in clean), ())
+    """Panels, from 0, that a LoRA among the candidates has learnt to be given without noise; the first where it has
+    always been given some, none if each LoRA draws all."""
+    for card in _cards(candidates).values():
+        clean = [one for one in card.conditions if one.seen == "clean"]
+        for one in clean:
+            if numbers := conditions.numbers_of(one, card.condition):
+                return tuple(number - 1 for number in numbers)
+        if conditions.share_of(clean, "clean") == 1:
+            return (0,)
+    return ()
 
 
-def open_candidates(
-    run: Run, loras: Loras, strengths: Sequence[float], model: str | None, settings: SamplingSettings
-) -> dict[str, Generator]:
+def shown_beside(sample: TrainingSample, candidates: Mapping[str, Generator]) -> tuple[Image.Image, ...]:
+    """The reference images with which a held-out grid is drawn, if a LoRA has always been shown some: the sample's own,
+    or the panels of it that the LoRA has learnt to be shown, the first where that may be any."""
+    for card in _cards(candidates).values():
+        if conditions.share_of(card.conditions, "reference") < 1:
+            continue
+        numbers = conditions.numbers_of(card.conditions[0], card.condition) or (1,)
+        given = Given(tuple(number - 1 for number in numbers), "reference")
+        shown = dataset.references_of(dataset.plain(sample, sample.layout), given)
+        return tuple(dataset.open_reference(one) for one in shown)
+    return ()
+
+
+def around_nothing(candidates: Mapping[str, Generator], given: Sequence[int]) -> str:
+    """That a LoRA draws here without the given panels that it has learnt to have, as a sentence; empty if none does."""
+    cards = _cards(candidates)
+    learnt = [name for name, card in cards.items() if conditions.share_of(card.conditions, "clean") == 1]
+    if given or not learnt:
+        return ""
+    return (
+        f"{learnt[0]} has learnt to draw around given panels, and no prompt gives any: name pictures in the table of "
+        "prompts, in columns such as 'given 1'."
+    )
+
+
+def _cards(candidates: Mapping[str, Generator]) -> dict[str, Card]:
+    """What LoRAs of iclora's say about themselves, by candidate."""
+    return {name: one.card for name, one in candidates.items() if one.card and one.loras}
+
+
+def open_candidates(run: Run, loras: Loras, strengths: Sequence[float], model: str | None) -> dict[str, Generator]:
     """The base, then LoRAs by step and strength.
 
     Raises:
@@ -81,7 +139,7 @@ def open_candidates(
     device, opened = Processes().device, dict[str, Generator]()
     for one in wanted:
         task = None if lora_file.find_card(one.file) else run.task
-        opened[_name(one, wanted)] = open_generator([one], model, settings, device, task)
+        opened[_name(one, wanted)] = open_generator([one], model, None, device, task)
     first = next(iter(opened.values()))
     for name, generator in opened.items():
         if (generator.backend.model, generator.layout) != (first.backend.model, first.layout):
@@ -89,7 +147,8 @@ def open_candidates(
                 f"{name} draws on {_on(generator)} and {next(iter(opened))} on {_on(first)}; compare LoRAs of one base "
                 "and canvas."
             )
-    return {BASE: replace(first, loras=(), given_as="noised"), **opened}
+    seen: GivenAs = "clean" if first.backend.READS_GIVEN else "noised"
+    return {BASE: replace(first, loras=(), given_as=seen), **opened}
 
 
 def weights_of(candidates: Mapping[str, Generator]) -> dict[str, str]:

@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from iclora.evaluation.results import BASE, Evaluation, Result, best_of
+from iclora.evaluation.results import BASE, SIGNIFICANT, Evaluation, Result, best_of
 from iclora.generation import Loras, strengths_of
 from iclora.run import Run
 from pipeline.errors import BadInput
 from training import lora_file, results
 from training.evaluation import statistics
 from training.generator import Generator
-
-SIGNIFICANT = 0.05
-"""A corrected p-value below which a difference from the base counts."""
 
 
 def wanted(run: Run, loras: Loras, *, checkpoints: bool, choose: bool) -> Loras:

@@ -6,7 +6,7 @@ The two are asked apart, so that neither answer colours the other; both from 0 t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline import pixels, plugins
 from pipeline.cache import Cache, shared_folder
 from pipeline.captioning import objects, thoughts
-from pipeline.captioning.answers import Answers
-from pipeline.captioning.protocol import Captioner, Question, Turn
+from pipeline.captioning.answers import Answers, sent_back
+from pipeline.captioning.protocol import Answer, Captioner, Question
 from pipeline.captioning.replies import LONGEST
 from pipeline.captioning.streak import Streak
 from pipeline.errors import BadInput, BadReply
@@ -59,6 +59,16 @@ class Consistency(BaseModel):
 
 Form = TypeVar("Form", Following, Consistency)
 
+
+@dataclass
+class _Case:
+    """A question among those asked together."""
+
+    place: int
+    question: Question
+    key: str
+
+
 FOLLOWING = """\
 You judge pictures that were made from text. For each image, answer its question with a whole number from 0 (nothing of
 it) to 10 (all of it, and nothing that contradicts it), or with null if it can't be told. Judge only what the question
@@ -66,11 +76,13 @@ asks; neither beauty nor likeness between images counts.
 {questions}
 Names in angle brackets are people; you can't know whether somebody is that person, so judge what they look like and do.
 Answer with JSON only: {{"panels": [{{"image": 1, "why": "...", "score": 7}}, ...]}}"""
+GIVEN = "{which} given, and the others were made to go with {it}: judge only those, by {it}."
 CONSISTENCY = """\
 You judge pictures that were made together as one set: {summary}.
 Is it the same person or thing in all images in which they recur: face, hair, clothes, colours, shape, style? Answer
 with a whole number from 0 (others every time) to 10 (the same in every detail), or with null if nothing recurs or it
 can't be told. Pose, place, action and camera may differ and don't count, nor does what the images were meant to show.
+{given}\
 Answer with JSON only: {{"why": "...", "score": 7}}"""
 
 
@@ -79,7 +91,7 @@ class Judgement:
     """On one grid; 0..1, None where the judge abstained or gave no usable reply."""
 
     follows: float | None
-    """Mean over the panels."""
+    """Mean over the panels that were drawn."""
     consistent: float | None
 
 
@@ -101,7 +113,7 @@ class Judge:
         Raises:
             BadInput: it gives no usable reply, or does not answer.
         """
-        following, consistency = self._questions(grid, caption, layout)
+        following, consistency = self._questions(grid, caption, layout, ())
         ((_, fault),) = self._ask([following], Following)
         ((_, other),) = self._ask([consistency], Consistency)
         if fault and other:
@@ -110,27 +122,31 @@ class Judge:
                 f"({fault[:200]}); use a larger model for --judge, or leave it out."
             )
 
-    def judge(self, grids: Sequence[tuple[Path, str]], layout: Layout) -> Iterator[Judgement]:
+    def judge(
+        self, grids: Sequence[tuple[Path, str]], layout: Layout, given: Collection[int] = ()
+    ) -> Iterator[Judgement]:
         """
         Args:
             grids: pictures and their captions.
+            given: panels, from 0, that were not drawn but given.
 
         Raises:
             BadInput: the captioner fails again and again.
         """
         streak, size = Streak(), max(1, self._captioner.batch // 2)
         for start in range(0, len(grids), size):
-            pairs = [self._questions(*grid, layout) for grid in grids[start : start + size]]
+            pairs = [self._questions(*grid, layout, given) for grid in grids[start : start + size]]
             following = self._ask([one for one, _ in pairs], Following, streak)
             consistency = self._ask([other for _, other in pairs], Consistency, streak)
             for (panels, _), (whole, _) in zip(following, consistency, strict=True):
-                points = [one.score for one in panels.panels if one.score is not None] if panels else []
+                verdicts = [one for one in panels.panels if one.image - 1 not in given] if panels else []
+                points = [one.score for one in verdicts if one.score is not None]
                 yield Judgement(
                     follows=sum(points) / len(points) / 10 if points else None,
                     consistent=whole.score / 10 if whole and whole.score is not None else None,
                 )
 
-    def _questions(self, file: Path, caption: str, layout: Layout) -> tuple[Question, Question]:
+    def _questions(self, file: Path, caption: str, layout: Layout, given: Collection[int]) -> tuple[Question, Question]:
         grid, told = pixels.open_image(file), grammar.parse(caption, self._task)
         lines = [f'{number}. Does image {number} show: "{text}"?' for number, text in enumerate(told.panels, 1)]
         base = Question(
@@ -142,32 +158,40 @@ class Judge:
             form=Following,
         )
         summary = told.summary or "a set of images that belong together"
-        return base, replace(base, instruction=CONSISTENCY.format(summary=summary), form=Consistency)
+        consistency = CONSISTENCY.format(summary=summary, given=_told(given))
+        return base, replace(base, instruction=consistency, form=Consistency)
 
     def _ask(
         self, questions: Sequence[Question], form: type[Form], streak: Streak | None = None
     ) -> list[tuple[Form | None, str]]:
         """For every question the reply, or None and what was wrong."""
-        found: list[tuple[Form | None, str]] = [(None, "no answer")] * len(questions)
-        asked = dict(enumerate(questions))
-        for _ in range(ATTEMPTS):
-            places, again = list(asked), {}
-            for number, answer, _ in self._answers.to([asked[place] for place in places]):
-                place = places[number]
-                if streak:
-                    streak.add(answer.failure)
-                if answer.failure:
-                    found[place] = (None, answer.failure)
-                    continue
-                try:
-                    found[place] = (read(answer.text, form, len(asked[place].panels)), "")
-                except BadReply as error:
-                    found[place] = (None, str(error))
-                    again[place] = replace(asked[place], earlier=(Turn(answer.text, (str(error),)),))
-            asked = again
-            if not asked:
-                break
-        return found
+
+        def take(case: _Case, answer: Answer, asked: bool) -> tuple[int, Form | None, str] | None:
+            if streak and asked:
+                streak.add(answer.failure)
+            if answer.failure:
+                return case.place, None, answer.failure
+            try:
+                return case.place, read(answer.text, form, len(case.question.panels)), ""
+            except BadReply as error:
+                if len(case.question.earlier) + 1 == ATTEMPTS:
+                    return case.place, None, str(error)
+                case.question = sent_back(case.question, answer, [str(error)])
+            case.key = self._answers.key(case.question)
+            return None
+
+        cases = (_Case(place, question, self._answers.key(question)) for place, question in enumerate(questions))
+        found = sorted(self._answers.settle(cases, take), key=lambda one: one[0])
+        return [(reply, fault) for _, reply, fault in found]
+
+
+def _told(given: Collection[int]) -> str:
+    """Which images were given, as a line; empty if none was."""
+    if not given:
+        return ""
+    numbers = ", ".join(str(panel + 1) for panel in sorted(given))
+    which, it = (f"Image {numbers} was", "it") if len(given) == 1 else (f"Images {numbers} were", "them")
+    return f"{GIVEN.format(which=which, it=it)}\n"
 
 
 def read(answer: str, form: type[Form], panels: int) -> Form:

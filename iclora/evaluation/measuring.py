@@ -39,10 +39,13 @@ class Grade:
     """As `kept`, of subjects cut out of their panels; None without a detector."""
     told_each: bool
     """Whether each panel's own text tells what the others do, which the base draws too."""
-    malformed: bool
-    """Whether its panels are not where the layout says."""
     faults: str
-    """What is malformed, such as "panel 2 is blank"."""
+    """What is malformed, such as "panel 2 is blank"; empty if nothing is."""
+
+    @property
+    def malformed(self) -> bool:
+        """Whether its panels are not where the layout says."""
+        return bool(self.faults)
 
 
 class Measuring:
@@ -93,7 +96,6 @@ class Measuring:
             varied=scale.varied(found),
             kept_subjects=0.0 if faults and subjects is not None else subjects,
             told_each=looks.in_every_panel(grammar.parse(prompt, self._task)),
-            malformed=bool(faults),
             faults="; ".join(faults),
         )
 

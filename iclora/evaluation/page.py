@@ -12,6 +12,7 @@ from pipeline.review.markup import document, plain
 
 if TYPE_CHECKING:
     from iclora.evaluation.results import Drawn, Evaluation, Result
+    from training.evaluation.statistics import Estimate
 
 COLUMNS: dict[str, Callable[[Result], str]] = {
     "": lambda one: one.candidate,
@@ -23,9 +24,9 @@ COLUMNS: dict[str, Callable[[Result], str]] = {
     "subjects": lambda one: str(one.kept_subjects or ""),
     "nearest to its text": lambda one: str(one.retrieval),
     "diversity": lambda one: f"{one.diversity.value:.2f}",
-    "copies": lambda one: f"{one.copies.value:.0%}",
-    "memorised": lambda one: f"{one.memorised.value:.0%}",
-    "malformed": lambda one: f"{one.malformed.value:.0%}",
+    "copies": lambda one: _percent(one.copies),
+    "memorised": lambda one: _percent(one.memorised),
+    "malformed": lambda one: _percent(one.malformed),
     "people as told": lambda one: f"{one.people.value:.0f} of 100" if one.people else "",
     "like the given": lambda one: str(one.to_given or ""),
     "pasted": lambda one: str(one.pasted or ""),
@@ -39,11 +40,17 @@ th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px soli
 section { border-top: 1px solid var(--line); padding: 1rem 0; }
 .row { display: flex; gap: .75rem; overflow-x: auto; } figure { margin: 0; flex: 0 0 auto; }
 img { display: block; height: 320px; width: auto; } figcaption { font-size: .8rem; color: var(--soft); }
-.bad { color: var(--bad); }
+.bad { color: var(--bad); } img.plot { height: auto; max-width: 100%; }
 """
 
 
+PLOT = "evaluation.png"
 PEOPLE = re.compile(r'<div id="people">.*?</div>', re.DOTALL)
+
+
+def _percent(share: Estimate) -> str:
+    ends = f" ({share.interval[0]:.0%} to {share.interval[1]:.0%})" if share.interval else ""
+    return f"{share.value:.0%}{ends}"
 
 
 def page(found: Evaluation, about: str, people: Sequence[str]) -> str:
@@ -65,7 +72,8 @@ def page(found: Evaluation, about: str, people: Sequence[str]) -> str:
         f'<p class="soft">{plain(about)}</p>',
         f'<div class="table"><table><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr>',
         *(_result(one, heads) for one in found.results),
-        f"</table></div><p>{plain(' '.join((found.reason, found.remark)).strip())}</p>",
+        f'</table></div><img class="plot" src="{PLOT}" alt="the figures with their intervals">',
+        f"<p>{plain(' '.join((found.reason, found.remark)).strip())}</p>",
         *(f"<p>Judge, {plain(name)}: {plain(str(one))}</p>" for name, one in found.judged.items()),
         _people(people),
         *(_row(prompt, seed, rows[prompt, seed]) for prompt, seed in worst_first),

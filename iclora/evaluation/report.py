@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from iclora.evaluation.page import page, with_people
+from iclora.evaluation.page import PLOT, page, with_people
 from iclora.evaluation.people import Preference, preferences
+from iclora.evaluation.plot import draw_results
 from iclora.evaluation.results import Evaluation
 from pipeline import files
 from pipeline.wording import counted
@@ -36,10 +37,14 @@ def write(evaluation: Evaluation) -> None:
         f"{counted(evaluation.prompts, 'prompt')}, {counted(evaluation.seeds, 'seed')} each. 1 is as "
         f"{counted(evaluation.scale.real, 'real grid')} of the run, 0 as the same grids with their panels shuffled; a "
         "grid with one panel twice counts as 0, and so does a malformed one. Brackets: 95 % intervals by a bootstrap "
-        "over prompts."
+        "over prompts, of shares Wilson's."
     )
+    if evaluation.given:
+        panels = ", ".join(str(panel + 1) for panel in evaluation.given)
+        about += f" Given: panel {panels}; figures of how texts are followed are those of the others."
     summary["people"] = _plain(found := preferences(folder))
     files.write(folder / "evaluation.json", json.dumps(summary, ensure_ascii=False, indent=1))
+    draw_results(evaluation.results, folder / PLOT)
     files.write(folder / "evaluation.html", page(evaluation, about, [str(one) for one in found]))
 
 

@@ -25,6 +25,8 @@ FOLDER = Path("evaluation")
 """Where an evaluation goes in the run's folder."""
 ALONE = 2
 """Results where a single LoRA is compared with its base."""
+SIGNIFICANT = 0.05
+"""A corrected p-value below which a difference from the base counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,9 @@ class Evaluation:
     instruments: Mapping[str, Any]
     """What measured: the identities of the scorer, the image encoder and the detector."""
     given: tuple[int, ...] = ()
-    """Panels, from 0, that base and LoRAs were given from the held-out grids."""
+    """Panels, from 0, that base and LoRAs were given, from the held-out grids or with the prompts."""
+    note: str = ""
+    """What a LoRA lacks that it has learnt to have, as a sentence."""
     weights: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the tensors of every LoRA that took part as it was trained, by candidate."""
 
@@ -127,11 +131,11 @@ class Evaluation:
     def remark(self) -> str:
         """What the prompts keep the figures from showing, as a sentence; empty if nothing."""
         if not all(one.told_each for one in self.grids):
-            return ""
+            return self.note
         return (
             "Every prompt tells the looks in each panel, which the base draws too: give prompts that tell them once, "
-            "in the summary, to see whether panels keep together."
-        )
+            f"in the summary, to see whether panels keep together. {self.note}"
+        ).strip()
 
     @property
     def judged(self) -> dict[str, Judged]:
@@ -161,7 +165,7 @@ class Evaluation:
         if self.chosen is None:
             return (
                 f"No LoRA is chosen: {best.candidate} has the best score and is not better than the base "
-                f"({best.better}, p {best.p:.3f})."
+                f"({best.better}, p {best.p:.3f}).{self._too_few}"
             )
         if len(self.results) <= ALONE and file is None:
             return ""
@@ -169,6 +173,17 @@ class Evaluation:
         if file is not None:
             told.append(f"{file} is {self.chosen} now; the one that the training ended with is {own_file(file).name}.")
         return " ".join(told)
+
+    @property
+    def _too_few(self) -> str:
+        """That so few prompts could not have shown a difference, as a further sentence; empty if they could."""
+        counted = int(counting(np.array([one.told_each for one in self.grids[: self.prompts * self.seeds]])).sum())
+        least = (len(self.results) - 1) * statistics.least_p(counted // self.seeds)
+        if least < SIGNIFICANT:
+            return ""
+        return (
+            f" With so few prompts p can't be below {min(1.0, least):.3f}, whatever is drawn; give more with --prompts."
+        )
 
     @property
     def best(self) -> Result:
@@ -186,7 +201,7 @@ class Evaluation:
         """Every grid with its figures, one row each."""
         import pandas as pd
 
-        first = ("candidate", "prompt", "seed", "file")
+        first = ("candidate", "prompt", "seed", "file", "malformed")
         rows = [{name: getattr(one, name) for name in first} | asdict(one) | asdict(one.measures) for one in self.grids]
         table = pd.DataFrame(rows).drop(columns="measures")
         if self.judgements:
@@ -232,10 +247,11 @@ def compare(grids: Sequence[Drawn], prompts: int, seeds: int) -> tuple[Result, .
     each = np.array([one.told_each for one in grids[: prompts * seeds : seeds]])
     counts = counting(each)
     draws = Draws(int(counts.sum()), seeds)
-    scores = {name: draws.score(values["followed"][counts], values["kept"][counts]) for name, values in columns.items()}
-    apart = {name: statistics.difference(scores[name], scores[BASE]) for name in names if name != BASE}
-    told = {name: p for name, (_, p) in apart.items() if p is not None}
-    corrected = dict(zip(told, statistics.holm([*told.values()]), strict=True))
+    both = {name: (values["followed"][counts], values["kept"][counts]) for name, values in columns.items()}
+    scores = {name: draws.score(*values) for name, values in both.items()}
+    tuned = [name for name in names if name != BASE]
+    told = [statistics.randomisation_test(both[name], both[BASE]) for name in tuned] if counts.sum() > 1 else []
+    corrected = dict(zip(tuned, statistics.holm(told), strict=False))
     return tuple(
         Result(
             candidate=name,
@@ -244,15 +260,15 @@ def compare(grids: Sequence[Drawn], prompts: int, seeds: int) -> tuple[Result, .
             kept=_mean(values["kept"][counts]),
             retrieval=_mean(values["retrieval"]),
             diversity=_mean(values["diversity"]),
-            copies=_mean(values["copies"]),
-            memorised=_mean(values["memorised"]),
-            malformed=_mean(values["malformed"]),
+            copies=statistics.share(values["copies"]),
+            memorised=statistics.share(values["memorised"]),
+            malformed=statistics.share(values["malformed"]),
             kept_each=_known(values["kept"][each]),
             kept_subjects=_known(values["kept_subjects"]),
             people=_known(values["people"]),
             to_given=_known(values["to_given"]),
             pasted=_known(values["pasted"]),
-            better=apart[name][0] if name in apart else None,
+            better=None if name == BASE else statistics.difference(scores[name], scores[BASE]),
             p=corrected.get(name),
         )
         for name, values in columns.items()

@@ -150,9 +150,9 @@ def every_target_learns(backend: Backend) -> None:
     """The LoRA's layers exist and all of them get a gradient."""
     transformer: Any = backend.load("transformer", torch.float32, "cpu")
     linear = {name for name, layer in transformer.named_modules() if isinstance(layer, torch.nn.Linear)}
-    wanted = {name for name in linear if re.fullmatch(backend.TARGETS, name)}
+    wanted = {name for name in linear if re.fullmatch(backend.targets, name)}
     weights = lora.attach(transformer, backend, settings.Config(rank=2, alpha=2))
-    assert wanted, f"TARGETS must match linear layers of the transformer, got {backend.TARGETS}"
+    assert wanted, f"TARGETS must match linear layers of the transformer, got {backend.targets}"
     trained = {re.sub(r"\.lora_[AB]\.weight$", "", name) for name in weights}
     assert trained == wanted, f"TARGETS must match the layers that get a LoRA, but not {sorted(trained ^ wanted)}"
     texts, references, _ = inputs_of(backend)
@@ -167,7 +167,7 @@ def blocks_are_counted(backend: Backend) -> None:
     """All layers of the LoRA are in blocks, of which there is at least one."""
     transformer = backend.blank("transformer")
     inside = {id(module) for block in backend.blocks(transformer) for module in block.modules()}
-    targets = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.TARGETS, name)]
+    targets = [layer for name, layer in transformer.named_modules() if re.fullmatch(backend.targets, name)]
     outside = sum(id(layer) not in inside for layer in targets)
     assert targets and not outside, f"blocks() must hold all layers of TARGETS, got {outside} of {len(targets)} outside"
     assert backend.width(transformer) > 0, f"width() must be a number of channels, got {backend.width(transformer)}"

@@ -16,7 +16,8 @@ from miniature.world import Scene, describe, draw_character, draw_scene
 from pipeline import task
 from pipeline.captioning import instructions
 from pipeline.captioning.protocol import Question
-from pipeline.dataset.samples import Dataset, Sample
+from pipeline.dataset import samples
+from pipeline.dataset.samples import Dataset
 from pipeline.dataset.split import Split
 from pipeline.records import Grid, Group, Position, Record, Row
 from pipeline.stages import inspect
@@ -93,7 +94,7 @@ def question(seed: int) -> Question:
 def dataset(home: Path, settings: Sequence[str]) -> Dataset:
     """Six storyboards, one of them held out, and their pictures below the folder."""
     of, rng = task.load("storyboard", [*SMALL, *settings]), random.Random(0)
-    layout, samples = of.grid_layout, []
+    layout, rows = of.grid_layout, []
     for number in range(1, GRIDS + 1):
         scenes = [draw_scene(rng, draw_character(rng)) for _ in of.markers]
         canvas = Image.new("RGB", layout.canvas)
@@ -103,6 +104,6 @@ def dataset(home: Path, settings: Sequence[str]) -> Dataset:
         records = tuple(Record(f"r{number}-{panel}", "", f"/films/{number}.mp4", Position()) for panel in range(3))
         text = grammar.render("A day out", [describe(scene) for scene in scenes], [], of)
         grid = Grid(f"g{number}", Group(f"s{number}", of.name, records, "drawn", 1), layout, f"{number}.png")
-        side = "train" if number < GRIDS else "validation"
-        samples.append(Sample(Row(grid, grammar.parse(text, of)), f"{number:04d}", side, f"film {number}"))
-    return Dataset(of, home, home / "dataset", tuple(samples), Split({}, frozenset(), ""))
+        rows.append(Row(grid, grammar.parse(text, of)))
+    films = {row.id: f"film {number}" for number, row in enumerate(rows, 1)}
+    return samples.gather(rows, of, home, Split(films, frozenset([rows[-1].id]), ""))

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
 from pipeline.cache import Cache, key_of
-from pipeline.captioning import protocol
-from pipeline.captioning.protocol import GIVEN_UP, Answer, Captioner, Question
+from pipeline.captioning import contract, thoughts
+from pipeline.captioning.jpegs import look
+from pipeline.captioning.protocol import GIVEN_UP, Answer, Captioner, Question, Turn
+from pipeline.text.markers import readable
 
 RUNS = 3
 """A question that gets no answer in this many runs is given up."""
 KNOWN = 64
 """Most results from known answers that wait while the captioner is at work on other questions."""
+KEPT = 8_000
+"""Characters of an answer with faults that are kept, and sent back with them; longer ones went astray."""
 TAKEN = ("tokens", "read", "seconds", "cost")
 """What a question costs, summed over all its runs."""
-
-
-class Told(NamedTuple):
-    """What came back for one question."""
-
-    place: int
-    """The question's, among those asked together."""
-    answer: Answer
-    asked: bool
-    """Whether the captioner was asked; else it had been asked before."""
 
 
 class Case(Protocol):
@@ -39,15 +32,6 @@ class Case(Protocol):
     question: Question
     key: str
     """Under which the answer to the question is kept."""
-
-
-@dataclass
-class _Place:
-    """A question among others."""
-
-    place: int
-    question: Question
-    key: str
 
 
 C = TypeVar("C", bound=Case)
@@ -63,41 +47,28 @@ class Answers:
             prompt: id of the instruction in the questions; kept with the answers.
 
         Raises:
+            BadInput: the captioner breaks its contract.
             MissingWeights: the captioner's model can't be had on this machine.
         """
         self._captioner, self._cache = captioner, cache
-        self.identity = captioner.identity()
+        self.identity = contract.identity_of(captioner)
         self._about = {"by": self.identity, "instruction": prompt}
         self.asked, self.known = 0, 0
         """Questions that went to the captioner, and questions whose answers were in the cache."""
 
-    def to(self, questions: Sequence[Question]) -> Iterator[Told]:
-        """One answer per question: first those that are known, then the others as they come.
-
-        A failed one is asked again by the next run, and given up after RUNS.
-        """
-        missing = []
-        for place, question in enumerate(questions):
-            key = self.key(question)
-            if (answer := self.find(key)) is None:
-                missing.append(_Place(place, question, key))
-            else:
-                yield Told(place, answer, asked=False)
-        for case, answer in self.ask(missing):
-            yield Told(case.place, answer, asked=True)
-
-    def settle(self, cases: Iterator[C], take: Callable[[C, Answer, bool], R | None]) -> Iterator[R]:
+    def settle(self, cases: Iterable[C], take: Callable[[C, Answer, bool], R | None]) -> Iterator[R]:
         """Asks about cases until each is settled; gives results as they come.
 
         The next case is taken when the captioner can begin with it. None waits for another one, except that questions
-        which arise from the last answers of all are asked when these have come.
+        which arise from the last answers of all are asked when these have come. A question that failed is asked again
+        by the next run, and given up after RUNS.
 
         Args:
             take: given a case, the answer to its question and whether the captioner was asked, gives the case's result,
                 or None if the case has another question now.
         """
-        again: deque[C] = deque()
-        settled: deque[R] = deque()
+        left, again = iter(cases), deque[C]()
+        settled = deque[R]()
 
         def taken(case: C, answer: Answer, asked: bool) -> None:
             result = take(case, answer, asked)
@@ -107,20 +78,20 @@ class Answers:
                 settled.append(result)
 
         def unknown() -> Iterator[C]:
-            while len(settled) < KNOWN and (case := again.popleft() if again else next(cases, None)) is not None:
+            while len(settled) < KNOWN and (case := again.popleft() if again else next(left, None)) is not None:
                 if answer := self.find(case.key):
                     taken(case, answer, False)
                 else:
                     yield case
 
         while True:
-            left = unknown()
-            first = next(left, None)
+            missing = unknown()
+            first = next(missing, None)
             if first is None and not settled:
                 return
             yield from _drained(settled)
             if first is not None:
-                with closing(self.ask(itertools.chain([first], left))) as answers:
+                with closing(self._ask(itertools.chain([first], missing))) as answers:
                     for case, answer in answers:
                         taken(case, answer, asked=True)
                         yield from _drained(settled)
@@ -129,7 +100,7 @@ class Answers:
         """Under which the answer to a question is kept."""
         return key_of(
             captioner=self.identity,
-            pixels=[(panel.size, hashlib.sha256(panel.tobytes()).hexdigest()) for panel in question.panels],
+            pixels=question.jpegs.looks if question.jpegs else [look(panel) for panel in question.panels],
             texts=question.texts,
             markers=question.markers,
             instruction=question.instruction,
@@ -142,11 +113,11 @@ class Answers:
         failures = _failures(reply)
         found = _unanswered(failures) if len(failures) >= RUNS else None
         if "text" in reply:
-            found = Answer(_whole(reply["text"]), finished=reply["finished"])
+            found = Answer(readable(reply["text"]), finished=reply["finished"])
         self.known += found is not None
         return found
 
-    def ask(self, cases: Iterable[C]) -> Generator[tuple[C, Answer]]:
+    def _ask(self, cases: Iterable[C]) -> Generator[tuple[C, Answer]]:
         """Asks the captioner about cases whose answers are not known; gives answers as they come."""
         asked: dict[int, C] = {}
 
@@ -155,20 +126,10 @@ class Answers:
                 asked[place] = case
                 yield case.question
 
-        for place, answer in self._given(questions()):
+        for place, answer in contract.ask(self._captioner, questions()):
             case = asked.pop(place)
             self.asked += 1
             yield case, self._keep(case.key, answer)
-
-    def _given(self, questions: Iterator[Question]) -> Iterator[tuple[int, Answer]]:
-        if getattr(self._captioner, "streams", False):
-            yield from protocol.ask(self._captioner, questions)
-            return
-        start = 0
-        while batch := list(itertools.islice(questions, self._captioner.batch)):
-            for place, answer in protocol.ask(self._captioner, batch):
-                yield start + place, answer
-            start += len(batch)
 
     def spent(self) -> dict[str, Any]:
         """What all answers that this captioner ever gave to this instruction in the run's folder have cost.
@@ -193,10 +154,10 @@ class Answers:
         took = {name: round(before.get(name, 0) + getattr(answer, name), 6) for name in TAKEN}
         kept = self._about | took | {"failures": _failures(before)}
         if answer.failure:
-            kept["failures"].append(answer.failure)
+            kept["failures"].append(readable(answer.failure))
             self._cache.put_reply(key, kept)
             return _unanswered(kept["failures"])
-        text = _whole(answer.text)
+        text = readable(answer.text)
         self._cache.put_reply(key, kept | {"text": text, "finished": answer.finished})
         return replace(answer, text=text)
 
@@ -204,6 +165,12 @@ class Answers:
         """What is kept about a question; nothing if there is no file, or one that we have not written."""
         reply = self._cache.get_reply(key) or {}
         return reply if _is_ours(reply) else {}
+
+
+def sent_back(question: Question, answer: Answer, faults: Sequence[str]) -> Question:
+    """The question with an answer that has faults, and without the thoughts in it."""
+    turn = Turn(thoughts.cut(answer.text)[:KEPT], tuple(faults))
+    return replace(question, earlier=(*question.earlier, turn))
 
 
 def _drained(held: deque[R]) -> Iterator[R]:
@@ -220,11 +187,6 @@ def _unanswered(failures: Sequence[str]) -> Answer:
 
 def _failures(reply: dict[str, Any]) -> list[str]:
     return list(reply.get("failures", []))
-
-
-def _whole(text: str) -> str:
-    """The text without halves of surrogate pairs, which JSON can contain and no file can."""
-    return text.encode(errors="replace").decode()
 
 
 def _is_ours(reply: dict[str, Any]) -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-from pipeline.errors import BadInput
 
 if TYPE_CHECKING:
     from PIL import Image
     from pydantic import BaseModel
+
+    from pipeline.captioning.jpegs import Jpegs
 
 Images = Literal["panels", "grid", "both"]
 """What a model is shown: each panel as an image of its own, the whole grid as one, or the grid and then its panels."""
@@ -33,7 +33,7 @@ class Turn:
 class Question:
     """A question about one grid."""
 
-    panels: tuple[Image.Image, ...]
+    panels: Sequence[Image.Image]
     """In reading order; empty, like `grid`, for a verbatim captioner, which needs no look at the picture."""
     texts: tuple[str, ...]
     """Texts that came with the panels; an empty string for a panel without one."""
@@ -46,6 +46,9 @@ class Question:
     """The panels as one image, for models that take a single one."""
     form: type[BaseModel] | None = None
     """The form of the answer, whose JSON schema a server may enforce; None for that of a joint caption."""
+    jpegs: Jpegs | None = None
+    """The panels as the captioner `sends` them, if `compose` has made them; then there is no `grid`, and `panels` are
+    opened only if somebody looks at them."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class Captioner(Protocol):
     """Whether its texts were written by people; such texts are neither reworded nor asked for again. The questions of a
     verbatim captioner have no `panels` and no `grid`."""
 
+    # One that only ever sends panels on as JPEGs may say in `sends` in which form (`jpegs.Form`): then they are made
+    # when the grid is drawn, and are in the questions.
     # It may say what a worker with it `needs` of a cluster, as `Stage.needs` has it: "server" if it doesn't.
 
     def identity(self) -> dict[str, Any]:
@@ -104,25 +109,15 @@ class Captioner(Protocol):
         """
 
 
-def ask(captioner: Captioner, questions: Iterable[Question]) -> Iterator[tuple[int, Answer]]:
-    """The captioner's answers as they come.
-
-    Raises:
-        BadInput: the captioner breaks its contract.
-    """
-    came = captioner.ask(questions)  # type: ignore[arg-type]  # one that streams takes an iterator
-    if not isinstance(came, Iterable):
-        raise BadInput(
-            f"{captioner}: ask returned {came!r}; it must yield a pair of place and Answer for every question "
-            "(docs/extending.md)."
-        )
-    return came
-
-
-def conversation(question: Question, images: Images = "panels") -> list[dict[str, Any]]:
+def conversation(
+    question: Question, images: Images = "panels", panels: Sequence[object] | None = None
+) -> list[dict[str, Any]]:
     """The images with their markers, then the instruction; then each earlier answer and what was wrong with it.
 
     Messages in the form of transformers' chat templates: parts of type "text" or "image", in reading order.
+
+    Args:
+        panels: what stands for each panel; the question's pictures if None.
     """
     content: list[dict[str, Any]] = []
     if images != "panels":
@@ -131,7 +126,7 @@ def conversation(question: Question, images: Images = "panels") -> list[dict[str
         whole = f"One picture; its panels, row by row from the left, are {', '.join(question.markers)}:"
         content += [{"type": "text", "text": whole}, {"type": "image", "image": question.grid}]
     if images != "grid":
-        for marker, panel in zip(question.markers, question.panels, strict=True):
+        for marker, panel in zip(question.markers, question.panels if panels is None else panels, strict=True):
             content += [{"type": "text", "text": marker}, {"type": "image", "image": panel}]
     turns = [{"role": "user", "content": [*content, {"type": "text", "text": question.instruction}]}]
     for turn in question.earlier:

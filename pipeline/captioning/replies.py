@@ -15,7 +15,7 @@ from pipeline.errors import Abstained, BadReply
 from pipeline.plugins import faults_of
 from pipeline.records import Appearance, Caption, Parts, Person, Shown, Tie
 from pipeline.task import Task
-from pipeline.text import grammar, lint
+from pipeline.text import grammar, lint, markers
 
 KEYS = ("panels", "summary", "unrelated")
 """Keys that tell a reply from other objects in an answer."""
@@ -25,11 +25,6 @@ NO_REASON = ("", "no", "none", "null", "n/a", "false")
 """What models write when they have no reason to abstain."""
 MOST_REASON = 200
 """Characters of a reason that are kept."""
-
-
-def _writable(text: str) -> str:
-    """JSON can spell half a character, which can't be written to a file."""
-    return text.encode(errors="replace").decode()
 
 
 def _named(entry: Any) -> Any:
@@ -53,7 +48,7 @@ def _present(given: Any) -> Any:
     return [value for value in given if value is not None] if isinstance(given, list) else given
 
 
-Text = Annotated[str, AfterValidator(_writable)]
+Text = Annotated[str, AfterValidator(markers.readable)]
 Number = Annotated[int, BeforeValidator(_numeral)]
 
 
@@ -175,7 +170,7 @@ def _reason(given: Any) -> str:
     """A model's reason to abstain, on one line; empty if it has none."""
     if not isinstance(given, str) or given.strip(" .").casefold() in NO_REASON:
         return ""
-    return grammar.fold(_writable(given))[:MOST_REASON]
+    return grammar.fold(markers.readable(given))[:MOST_REASON]
 
 
 def _parts(reply: JointReply, unrelated: str) -> Parts:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-WORDS = r"(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection|analysis|scratchpad)"
+WORDS = (
+    r"(?:[a-z0-9]{1,20}[:_-]){0,2}"  # <seed:think>, <longcat_think>, <inner_monologue>
+    r"(?:(?:ant)?thinking|think|thoughts?|reasoning|reflection|analysis|scratchpad|monologue|rationale)"
+    r"(?:[_-][a-z]{1,20}){0,2}"  # <reasoning_content>, <think_fast>
+)
 BEGIN = "|".join(
     (
         rf"<{WORDS}(?:\s[^<>]{{0,80}})?>",
@@ -17,6 +22,9 @@ BEGIN = "|".join(
         r"<\|(?:begin_of_thought|START_THINKING|think)\|>",
         r"<\|channel\|>\s*(?:analysis|commentary)\b",  # harmony
         r"<\|channel>\s*thought\b",
+        r"<unused94>\s*thought\b",  # MedGemma
+        "<｜begin▁of▁thinking｜>",  # noqa: RUF001
+        r"<details\s+type=.reasoning.[^<>]{0,80}>",  # Open WebUI
     )
 )
 END = "|".join(
@@ -27,6 +35,9 @@ END = "|".join(
         r"<\|(?:end_of_thought|END_THINKING|/think)\|>",
         r"<\|channel\|>\s*final\b[^<]{0,80}(?:<\|constrain\|>[^<]{0,80})?<\|message\|>",
         r"<channel\|>",
+        "<unused95>",
+        "<｜end▁of▁thinking｜>",  # noqa: RUF001
+        r"</details\s*>",
     )
 )
 MARKS = re.compile(rf"(?P<begin>{BEGIN})|(?P<end>{END})", re.IGNORECASE)
@@ -34,7 +45,12 @@ MARKS = re.compile(rf"(?P<begin>{BEGIN})|(?P<end>{END})", re.IGNORECASE)
 BARE = re.compile(r"analysis(?=[A-Z])")
 """How harmony's thoughts begin where a server has removed the special tokens; the answer follows BARE_END."""
 BARE_END = "assistantfinal"
-FRAME = re.compile(r"<\|[A-Za-z0-9_/-]{1,40}\|>|</?(?:s|eos|bos|pad|answer|start_of_turn|end_of_turn)>", re.IGNORECASE)
+ANSWER = r"answer|final_answer|response|output|conclusion|result"
+OPENED = re.compile(rf"<({ANSWER})>", re.IGNORECASE)
+"""Where an answer between tags begins; what stands outside them is not part of it."""
+FRAME = re.compile(
+    rf"<\|[A-Za-z0-9_/-]{{1,40}}\|>|</?(?:s|eos|bos|pad|start_of_turn|end_of_turn|{ANSWER})\s*>", re.IGNORECASE
+)
 """Special tokens and tags around an answer, none of which is part of it."""
 
 
@@ -80,8 +96,18 @@ def cut(text: str) -> str:
         at, thinking = mark.end(), False
     if not thinking:
         kept.append(text[at:])
-    left = FRAME.sub("", "".join(kept)).strip()
+    left = FRAME.sub("", _within_tags("".join(kept))).strip()
     return whole if left == whole.strip() else left
+
+
+def _within_tags(text: str) -> str:
+    """What stands between the tags of an answer; the whole text if there are none, or several answers."""
+    opened = list(itertools.islice(OPENED.finditer(text), 2))
+    if len(opened) != 1:
+        return text
+    inside = text[opened[0].end() :]
+    closed = re.search(rf"</{opened[0][1]}\s*>", inside, re.IGNORECASE)
+    return inside[: closed.start()] if closed else inside
 
 
 def _is_json(text: str) -> bool:

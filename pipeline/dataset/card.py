@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline import families
 from pipeline.consistency.thresholds import share
-from pipeline.dataset import samples
+from pipeline.dataset import parquet, samples, uses
 from pipeline.dataset.samples import Config, Dataset
 from pipeline.records import Record
 from pipeline.wording import counted
@@ -54,7 +54,7 @@ def _front_matter(data: Dataset) -> str:
         f"pretty_name: {json.dumps(data.task.title, ensure_ascii=False)}",
         f"license: {_licence(data)}",
         "task_categories:",
-        "- text-to-image",
+        "- image-to-image" if uses.has_references(data.task) else "- text-to-image",
         "language:",
         "- en",
         "tags:",
@@ -64,12 +64,14 @@ def _front_matter(data: Dataset) -> str:
         f"- {_size(len(data.samples))}",
         "configs:",
         "- config_name: default",
-        "  drop_labels: true",
+        *([] if parquet.files(data) else ["  drop_labels: true"]),
         f"  description: {_fingerprint(data)}",
         "  data_files:",
     ]
     for side in data.sides:
-        lines += [f"  - split: {side}", "    path:", f"    - {side}/*.png", f"    - {side}/metadata.jsonl"]
+        tables = [file for file in parquet.files(data) if side in file]
+        paths = tables or [f"{side}/*.png", f"{side}/metadata.jsonl"]
+        lines += [f"  - split: {side}", "    path:", *(f"    - {path}" for path in paths)]
     return "\n".join([*lines, "---", ""])
 
 
@@ -80,7 +82,8 @@ def _fingerprint(data: Dataset) -> str:
     could silently load the data set of another task, or the same one as it was before a review.
     """
     parts = [
-        (sample.file, sample.text, [record.id for record in sample.row.grid.group.records]) for sample in data.samples
+        (sample.file, sample.text, [sample.row.grid.group.records[panel].id for panel in sample.panels])
+        for sample in data.samples
     ]
     place = [data.task.name, str(data.home), data.canvas]
     return "content-" + hashlib.sha256(json.dumps([parts, place]).encode()).hexdigest()[:12]
@@ -88,7 +91,7 @@ def _fingerprint(data: Dataset) -> str:
 
 def _licence(data: Dataset) -> str:
     """The licence of all sources if the hub knows it; "other" for several, "unknown" if any is unknown."""
-    found = {record.licence.strip().lower().replace(" ", "-") for record in _records(data)}
+    found = {record.licence.strip().lower().replace(" ", "-") for _, record in data.records}
     if not found or "" in found:
         return UNKNOWN
     only = found.pop() if len(found) == 1 else ""
@@ -107,32 +110,53 @@ def _counts(data: Dataset) -> str:
     width, height = data.canvas
     texts = [len(sample.text.split()) for sample in data.samples]
     words = f"{min(texts)} to {max(texts)} words"
-    sides = f"{counted(data.train, 'training grid')}, {len(data.held_out)} held out"
-    given = ", ".join(task.markers[panel - 1] for panel in task.condition)
+    sides = f"{counted(data.train, f'training {data.noun}')}, {len(data.held_out)} held out"
+    panels = f"{layout.rows} x {layout.cols} panels of {layout.panel_width} x {layout.panel_height}"
+    in_order = f": {panels}, in reading order {' '.join(task.markers)}" if task.markers else ""
     lines = [
         f"# {task.title}",
         "",
         f"A data set for training an In-Context LoRA (arXiv 2410.23775), task `{task.name}`, made with iclora.",
         "",
         f"- {sides}; {data.split.why}.",
-        f"- Every grid is {width} x {height} pixels: {layout.rows} x {layout.cols} panels of "
-        f"{layout.panel_width} x {layout.panel_height}, in reading order {' '.join(task.markers)}.",
-        f"- One caption per grid, {words}, written for {task.base} (its text encoder {family.encoder} reads "
+        f"- Every {data.noun} is {width} x {height} pixels{in_order}.",
+        f"- One caption per {data.noun}, {words}, written for {task.base} (its text encoder {family.encoder} reads "
         f"{family.limit} tokens).",
         f"- Trigger: `{task.prefix}`." if task.prefix else "- No trigger word.",
-        f"- Given panels: {given}; the masks are black there." if given else "- No panel is given; all are trained on.",
+        *(_referring(data) if uses.has_references(task) else [_giving(data)]),
     ]
     return "\n".join([*lines, ""])
 
 
+def _giving(data: Dataset) -> str:
+    given = ", ".join(data.task.markers[panel - 1] for panel in data.task.condition)
+    return (
+        f"- Given panels: {given}; the masks are black there." if given else "- No panel is given; all are trained on."
+    )
+
+
+def _referring(data: Dataset) -> list[str]:
+    """Lines on the use of the data set, and on its reference images."""
+    what = "one panel from its own text" if data.noun == "panel" else "the whole grid from its joint caption"
+    numbers = sorted({len(sample.references) for sample in data.samples})
+    images = "1 reference image" if numbers == [1] else f"{' or '.join(map(str, numbers))} reference images"
+    return [
+        f"- Use: {data.task.export.use}: given {images}, draw {what}, which leaves out what the reference shows.",
+        f"- {data.how}",
+    ]
+
+
 def _layout(data: Dataset) -> str:
     rows = [
-        ("train/*.png", "a grid: RGB PNG, upright, no EXIF"),
+        ("train/*.png", f"a {data.noun}: RGB PNG, upright, no EXIF"),
         ("train/*.txt", "its caption: one line without a newline"),
         ("train/metadata.jsonl", "captions, boxes and texts of the panels, sources and groups"),
     ]
-    rows += [("validation/", "the same for the held-out grids")] if data.held_out else []
+    rows += [("validation/", f"the same for the held-out {data.noun}s")] if data.held_out else []
     rows += [(f"{samples.MASKS[side]}/", f"masks of {side}/") for side in data.sides if data.task.condition]
+    folders = {Path(file).parent.name: sample.side for sample in data.samples for file in sample.references}
+    rows += [(f"{folder}/", f"reference images of the same names as in {side}/") for folder, side in folders.items()]
+    rows += [(file, "pictures, reference images and captions, for `datasets`") for file in parquet.files(data)]
     return "\n".join(["## Files", "", *_table(("file", "content"), rows), ""])
 
 
@@ -141,8 +165,8 @@ def write_trainers(configs: Sequence[Config]) -> str:
     lines = [
         "# Training on this data set",
         "",
-        "Every config trains at the grid's own size only, without crops, flips or caption shuffling. Run the commands",
-        "in this folder, with TRAINER set to the trainer's folder: `export TRAINER=~/ai-toolkit`. Paths in the configs",
+        "Every config trains at the pictures' own size only, without crops, flips or caption shuffling. Run the",
+        "commands in this folder, with TRAINER set to the trainer's: `export TRAINER=~/ai-toolkit`. Paths in configs",
         "are relative to this folder, so you can move it or copy it elsewhere; `sha256sum -c SHA256SUMS` checks",
         "a copy. With iclora installed there, the folder is all that it takes to write the configs anew, or to train:",
         "",
@@ -153,7 +177,8 @@ def write_trainers(configs: Sequence[Config]) -> str:
         "",
     ]
     for config in configs:
-        lines += [f"## {config.trainer}", "", ", ".join(f"`{file}`" for file in config.files), ""]
+        lines += [f"## {config.trainer}", ""]
+        lines += [", ".join(f"`{file}`" for file in config.files), ""] if config.files else []
         lines += ["```sh", config.command, "```", ""] if config.command else []
         lines += [*(f"- {note}" for note in config.notes), ""] if config.notes else []
     return "\n".join(lines)
@@ -163,14 +188,13 @@ def _sources(data: Dataset) -> str:
     """One line per film, ready-made grid or folder of pictures, with where in it the panels are and what it says of
     them."""
     panels: dict[tuple[str, ...], list[Record]] = defaultdict(list)
-    for sample in data.samples:
-        for record in sample.row.grid.group.records:
-            name = data.names[record.source]
-            single = not record.position.film and not record.position.set
-            facts = (value or UNKNOWN for value in (record.licence, record.author, record.url, record.date))
-            panels[str(Path(name).parent / "*") if single else name, sample.group, *facts].append(record)
-    unknown = sum(not record.licence for record in _records(data))
-    ask = [f"The licence of {unknown} of {len(_records(data))} panels is unknown: ask before you share them.", ""]
+    for sample, record in data.records:
+        name = data.names[record.source]
+        single = not record.position.film and not record.position.set
+        facts = (value or UNKNOWN for value in (record.licence, record.author, record.url, record.date))
+        panels[str(Path(name).parent / "*") if single else name, sample.group, *facts].append(record)
+    unknown = sum(not record.licence for _, record in data.records)
+    ask = [f"The licence of {unknown} of {len(data.records)} panels is unknown: ask before you share them.", ""]
     rows = sorted((*source, _places(records), str(len(records))) for source, records in panels.items())
     table = _table(("source", "group", "licence", "author", "url", "date", "where", "panels"), rows)
     return "\n".join(["## Sources", "", *(ask if unknown else []), *table, ""])
@@ -234,26 +258,23 @@ def _short_path(text: str) -> str:
 
 
 def _limits(data: Dataset) -> str:
-    edited = sum(bool(sample.row.review and sample.row.review.text) for sample in data.samples)
-    seen = sum(sample.row.decided for sample in data.samples)
+    rows = {sample.row.id: sample.row for sample in data.samples}.values()
+    edited = sum(bool(row.review and row.review.text) for row in rows)
+    seen = sum(row.decided for row in rows)
     lines = [
         "## Known limits",
         "",
-        f"- A person decided on {seen} of {len(data.samples)} grids; the rest passed the automatic checks only.",
+        f"- A person decided on {seen} of {len(rows)} grids; the rest passed the automatic checks only.",
         f"- A person edited {counted(edited, 'caption')}; the others are a model's, or came with the source.",
         "- Captions are in English. Names of people are invented and do not identify anyone.",
         "- A high score means that a picture and a text look like a matching pair, not that every word is true.",
         "- The split separates files, folders and sets; it does not notice the same person or place in two of them.",
     ]
     fewest = data.task.grids[0]
-    few = f"- {counted(data.samples, 'grid is', 'grids are')} few: the task is meant for {fewest} or more."
-    return "\n".join([*lines, *([few] if len(data.samples) < fewest else []), ""])
+    few = f"- {counted(len(rows), 'grid is', 'grids are')} few: the task is meant for {fewest} or more."
+    return "\n".join([*lines, *([few] if len(rows) < fewest else []), ""])
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     cells = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in cells]
-
-
-def _records(data: Dataset) -> list[Record]:
-    return [record for sample in data.samples for record in sample.row.grid.group.records]

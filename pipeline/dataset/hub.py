@@ -21,6 +21,8 @@ UPLOADED = (
     portable.FILE,
     *(f"{side}/{files}" for side in (TRAIN, HELD_OUT) for files in ("*.png", "*.txt", "metadata.jsonl")),
     *(f"{masks}/*.png" for masks in MASKS.values()),
+    "control_*/*.png",
+    "parquet/*.parquet",
 )
 """The data, its card and its task, from which configs can be written. Trainers' configs and caches stay here."""
 

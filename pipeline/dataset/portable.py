@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files, pixels
-from pipeline.dataset import split
+from pipeline.dataset import split, uses
 from pipeline.dataset.samples import Dataset, Sample
 from pipeline.dataset.split import HELD_OUT, TRAIN, Split
+from pipeline.dataset.uses import Target
 from pipeline.errors import BadInput
 from pipeline.records import Caption, Grid, Group, Position, Record, Row
 from pipeline.task import Task
@@ -34,7 +35,7 @@ def content(task: Task) -> dict[str, Any]:
     It makes sense on every machine: settings that are paths of this one are left out, and so is how the groups were
     formed. As a source, the data set consists of ready-made sets.
     """
-    kept = task.model_dump(mode="json", exclude=UNUSED, exclude_none=True)
+    kept = uses.as_trained(task).model_dump(mode="json", exclude=UNUSED, exclude_none=True)
     kept["group"] = {"by": "sets"}
     kept["train"] = {key: value for key, value in task.train.items() if value is not None and not _is_local(value)}
     if task.export.formats is not None:
@@ -65,7 +66,12 @@ def read(folder: Path, task: Task) -> Dataset:
             contradicts the others; the first of these are listed.
     """
     entries = split.entries(folder)
-    samples = tuple(_sample(file, entry, task) for file, entry in entries.items())
+    try:
+        samples = tuple(_sample(file, entry, task) for file, entry in entries.items())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput(
+            f"the metadata of the data set {folder} is not as iclora writes it ({error!r}); copy or export it again."
+        ) from error
     faults = [fault for sample in samples if (fault := _fault(sample, folder, task))]
     if faults:
         more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
@@ -82,15 +88,20 @@ def read(folder: Path, task: Task) -> Dataset:
 
 def _sample(file: str, entry: Mapping[str, Any], task: Task) -> Sample:
     side, _, name = file.partition("/")
-    group = str(entry.get("group", ""))
-    records = tuple(
+    group, text = str(entry.get("group", "")), str(entry.get("text", ""))
+    panel = int(entry["panel"]) - 1 if "panel" in entry else None
+    target = Target(fold(text), panel, tuple(int(number) - 1 for number in entry.get("reference_panels", [])))
+    records = [
         Record(str(source.get("sha256", "")), "", str(source.get("name", "")), Position(group=group))
         for source in entry.get("sources", [])
-    )
+    ]
+    if panel is not None:  # its own source comes first, then those of its references
+        by_panel = dict(zip((panel, *target.references), records, strict=False))
+        records = [by_panel.get(place, Record("", "", "", Position(group=group))) for place in range(max(by_panel) + 1)]
     grid_id = str(entry.get("id", file))
-    grid = Grid(grid_id, Group("", task.name, records, "", 0.0), task.grid_layout, file)
-    caption = Caption(str(entry.get("text", "")), "", "", tuple(entry.get("panels", [])), grid_id)
-    return Sample(Row(grid, caption, decision="keep"), Path(name).stem, side, group)
+    grid = Grid(grid_id, Group("", task.name, tuple(records), "", 0.0), task.grid_layout, file)
+    caption = Caption(text, "", "", tuple(entry.get("panels", [])), grid_id)
+    return Sample(Row(grid, caption, decision="keep"), Path(name).stem, side, group, target)
 
 
 def _fault(sample: Sample, folder: Path, task: Task) -> str:
@@ -105,6 +116,9 @@ def _fault(sample: Sample, folder: Path, task: Task) -> str:
         return f"{sample.file} has {size[0]} x {size[1]} pixels instead of {width} x {height}"
     if not sample.text or fold(text) != sample.text:
         return f"{sample.file} has no caption, or another one in its .txt file than in metadata.jsonl"
-    if task.condition and not (folder / sample.mask).is_file():
-        return f"{sample.mask} is missing"
+    beside = [*([sample.mask] if task.condition else []), *sample.references]
+    if missing := [file for file in beside if not (folder / file).is_file()]:
+        return f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    if uses.has_references(task) and not sample.references:
+        return f"{sample.file} has no reference image in metadata.jsonl"
     return ""

@@ -8,18 +8,29 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pipeline.dataset import uses
 from pipeline.dataset.split import HELD_OUT, TRAIN, Split
-from pipeline.records import Row
+from pipeline.dataset.uses import PANELS, Target
+from pipeline.records import Record, Row
 from pipeline.task import Task
-from pipeline.text.grammar import fold
 
 MASKS = {TRAIN: "masks", HELD_OUT: "masks-held-out"}
 """Folders of the masks, one per side: kohya refuses a mask whose picture it does not train on."""
 
 
+def references_folder(side: str, number: int) -> str:
+    """The folder of reference images, one per side and place. It can't be inside of the pictures' folder: some trainers
+    look for pictures in all folders below.
+
+    Args:
+        number: from 1, in the order in which the model is shown them.
+    """
+    return f"control_{number}" if side == TRAIN else f"control_{number}-held-out"
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One grid with its caption and its place in the data set."""
+    """A grid, or one of its panels, with its caption and its place in the data set."""
 
     row: Row
     stem: str
@@ -27,6 +38,8 @@ class Sample:
     side: str
     group: str
     """Its group of sources, as the split names it."""
+    target: Target
+    """What of the grid it shows."""
 
     @property
     def file(self) -> str:
@@ -39,9 +52,23 @@ class Sample:
         return f"{MASKS[self.side]}/{self.stem}.png"
 
     @property
+    def references(self) -> tuple[str, ...]:
+        """Paths of the reference images, in the order in which the model is shown them, relative to the data set's
+        folder: as many pictures of its own name in as many folders."""
+        folders = (references_folder(self.side, number) for number, _ in enumerate(self.target.references, 1))
+        return tuple(f"{folder}/{self.stem}.png" for folder in folders)
+
+    @property
     def text(self) -> str:
         """The caption on one line."""
-        return fold(self.row.caption.text)
+        return self.target.text
+
+    @property
+    def panels(self) -> tuple[int, ...]:
+        """The panels, from 0, that it shows or refers to: all of a grid, else its own and then its references."""
+        if self.target.panel is None:
+            return tuple(range(len(self.row.grid.group.records)))
+        return (self.target.panel, *self.target.references)
 
 
 @dataclass(frozen=True)
@@ -49,12 +76,15 @@ class Dataset:
     """A data set before it is written."""
 
     task: Task
+    """As a training on the data set has it (`uses.as_trained`)."""
     run: Path
     """The run's folder, which the grids' paths are relative to."""
     home: Path
     """The finished data set's folder, absolute."""
     samples: tuple[Sample, ...]
     split: Split
+    how: str = ""
+    """How reference images were chosen, a sentence for a person; empty without them."""
 
     @property
     def train(self) -> tuple[Sample, ...]:
@@ -71,13 +101,37 @@ class Dataset:
 
     @property
     def canvas(self) -> tuple[int, int]:
-        """Width and height of every grid, in pixels."""
+        """Width and height of every picture that is learnt, in pixels."""
         return self.task.grid_layout.canvas
+
+    @property
+    def noun(self) -> str:
+        """What a sample is."""
+        return "panel" if self.task.export.use == PANELS else "grid"
+
+    @property
+    def references(self) -> int:
+        """Reference images that every sample has; some may have more."""
+        return min((len(sample.references) for sample in self.samples), default=0)
+
+    @property
+    def most_references(self) -> int:
+        """The largest number of reference images that a sample has."""
+        return max((len(sample.references) for sample in self.samples), default=0)
+
+    @cached_property
+    def records(self) -> tuple[tuple[Sample, Record], ...]:
+        """Every panel that is seen in the data set, once, with the first sample that it is in."""
+        found: dict[tuple[str, int], tuple[Sample, Record]] = {}
+        for sample in self.samples:
+            for panel in sample.panels:
+                found.setdefault((sample.row.id, panel), (sample, sample.row.grid.group.records[panel]))
+        return tuple(found.values())
 
     @cached_property
     def names(self) -> Mapping[str, str]:
         """Paths of the sources relative to their common folder, by full path; the rest of a path is private."""
-        paths = sorted({record.source for sample in self.samples for record in sample.row.grid.group.records})
+        paths = sorted({record.source for _, record in self.records})
         common = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
         return {path: Path(os.path.relpath(path, common)).as_posix() for path in paths}
 
@@ -96,10 +150,24 @@ class Config:
     """Notes on this trainer with these grids, one sentence each."""
 
 
-def gather(rows: Sequence[Row], task: Task, run: Path, split: Split) -> Dataset:
-    """The data set of these rows, numbered in their order across both sides."""
+def gather(
+    rows: Sequence[Row], task: Task, run: Path, split: Split, targets: Mapping[str, Sequence[Target]] | None = None
+) -> Dataset:
+    """The data set of these rows, numbered in their order across both sides.
+
+    Args:
+        targets: by row, the samples that it gives; all that it can give, if not given.
+    """
+    if targets is None:
+        targets = {row.id: [one for one in uses.targets(row, task) if isinstance(one, Target)] for row in rows}
     samples = tuple(
-        Sample(row, f"{number:04d}", split.side(row.id), split.groups[row.id])
+        Sample(row, _stem(number, target), split.side(row.id), split.groups[row.id], target)
         for number, row in enumerate(rows, start=1)
+        for target in targets[row.id]
     )
-    return Dataset(task, run, (run / "dataset").resolve(), samples, split)
+    how = uses.how(task) if uses.has_references(task) else ""
+    return Dataset(uses.as_trained(task), run, (run / "dataset").resolve(), samples, split, how)
+
+
+def _stem(number: int, target: Target) -> str:
+    return f"{number:04d}" if target.panel is None else f"{number:04d}-{target.panel + 1}"

@@ -101,6 +101,10 @@ class Engine(Protocol):
     def workers(self) -> int:
         """Batches that this machine should work on at once."""
 
+    @property
+    def least(self) -> int:
+        """The fewest records that it is meant for; 0 if any number will do."""
+
     def check(self, records: int) -> None:
         """
         Raises:

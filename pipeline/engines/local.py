@@ -54,6 +54,10 @@ class Local:
     def workers(self) -> int:
         return self.options.workers or capacity()
 
+    @property
+    def least(self) -> int:
+        return 0
+
     def check(self, records: int) -> None:
         """Any number will do."""
 

@@ -79,6 +79,10 @@ class Ray:
     def workers(self) -> int:
         return self.options.workers or capacity()
 
+    @property
+    def least(self) -> int:
+        return self.options.least
+
     def check(self, records: int) -> None:
         """
         Raises:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from pipeline import files
-from pipeline.dataset.samples import MASKS, Config, Dataset
+from pipeline.dataset.samples import MASKS, Config, Dataset, references_folder
 from pipeline.dataset.split import TRAIN
 from pipeline.exporters import base
 from pipeline.families.base import Recipe
@@ -35,7 +35,7 @@ def write(data: Dataset, folder: Path) -> Config:
             "sample_every": recipe.sample_every,
             "width": data.canvas[0],
             "height": data.canvas[1],
-            "prompts": base.prompts(data, recipe.samples),
+            **_prompts(data, recipe),
             "seed": 42,
             "guidance_scale": recipe.guidance,
             "sample_steps": recipe.sample_steps,
@@ -79,13 +79,25 @@ def _training(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _prompts(data: Dataset, recipe: Recipe) -> dict[str, Any]:
+    if not data.most_references:
+        return {"prompts": base.prompts(data, recipe.samples)}
+    samples = []
+    for sample in base.prompted(data, recipe.samples):
+        controls = {f"ctrl_img_{number}": file for number, file in enumerate(sample.references, 1)}
+        samples.append({"prompt": sample.text, **controls})
+    return {"samples": samples}
+
+
 def _dataset(data: Dataset, recipe: Recipe) -> dict[str, Any]:
-    """Its one size is an area, given as the side of a square; the canvas's own area leaves the grids as they are."""
+    """Its one size is an area, given as the side of a square; the canvas's own area leaves the pictures as they are."""
     width, height = data.canvas
     masks = {"mask_path": MASKS[TRAIN]} if data.task.condition else {}
+    controls = {f"control_path_{one}": references_folder(TRAIN, one) for one in range(1, data.most_references + 1)}
     return {
         "folder_path": TRAIN,
         **masks,
+        **controls,
         "num_repeats": base.repeats(data),
         "caption_ext": "txt",
         "caption_dropout_rate": recipe.caption_dropout,

@@ -20,8 +20,10 @@ from typing import Any, Protocol
 
 from pipeline import families, plugins
 from pipeline.dataset import portable
-from pipeline.dataset.samples import Config, Dataset
+from pipeline.dataset.samples import Config, Dataset, Sample
+from pipeline.dataset.uses import has_references
 from pipeline.families.base import Family, Recipe, fill
+from pipeline.wording import counted
 
 OFTEN = 300
 """Times that a grid may be seen before a sentence says so. The published LoRAs saw theirs 200 to 1,000 times (5,000
@@ -49,15 +51,24 @@ def family(data: Dataset) -> Family:
 
 
 def terms(exporter: str, data: Dataset, models: str = "models") -> Mapping[str, Any] | None:
-    """What the trainer needs to be told to train the task's base, in its own terms; None where it can't train it.
+    """What the trainer needs to be told to train the task's base, in its own terms; None where it can't train it, or
+    not with reference images and the data set has some.
 
     Args:
         exporter: its module's name, of which the last part counts.
         models: folder of the model's files, as seen from where the trainer is started.
     """
-    found = family(data).trainers.get(_stem(exporter))
+    found = _terms(_stem(exporter), family(data), with_references=has_references(data.task))
     filled: Mapping[str, Any] | None = None if found is None else _filled(found, models)
     return filled
+
+
+def _terms(stem: str, family: Family, *, with_references: bool) -> Mapping[str, Any] | None:
+    plain = family.trainers.get(stem)
+    if not with_references:
+        return plain
+    more = family.references.trainers.get(stem) if family.references else None
+    return None if more is None else {**(plain or {}), **more}
 
 
 def _stem(module: str) -> str:
@@ -73,12 +84,26 @@ def _filled(value: Any, models: str) -> Any:
     return [_filled(inner, models) for inner in value] if isinstance(value, list) else value
 
 
+def _too_many(data: Dataset) -> tuple[str, ...]:
+    """A sentence where samples have more reference images than the base takes."""
+    references = family(data).references
+    if references is None or data.most_references <= references.most:
+        return ()
+    return (
+        f"{data.task.base} takes {counted(references.most, 'reference image')} at most, and some samples have "
+        f"{data.most_references}: export again with --set export.references={references.most}.",
+    )
+
+
 def unknown_base(exporter: str, trainer: str, data: Dataset) -> tuple[str, ...]:
     """A sentence where the trainer can't train the task's base; none where it can."""
-    if (stem := _stem(exporter)) in family(data).trainers:
-        return ()
-    known = [name for name, one in families.usable() if stem in one.trainers]
-    return (f"iclora knows no way to train {data.task.base} with {trainer} (it knows {', '.join(known)}).",)
+    stem, with_references = _stem(exporter), has_references(data.task)
+    if _terms(stem, family(data), with_references=with_references) is not None:
+        return _too_many(data)
+    usable = families.usable()
+    known = [name for name, one in usable if _terms(stem, one, with_references=with_references) is not None]
+    beside = " on reference images" if with_references else ""
+    return (f"iclora knows no way to train {data.task.base}{beside} with {trainer} (it knows {', '.join(known)}).",)
 
 
 # ---- the recipe
@@ -151,7 +176,7 @@ def seen_often(data: Dataset) -> tuple[str, ...]:
     times, shared, count = times_seen(data), recipe(data), len(data.train)
     if times <= OFTEN:
         return ()
-    grids = f"Each of the {count} training grids" if count > 1 else "The only training grid"
+    grids = f"Each of the {count} training {data.noun}s" if count > 1 else f"The only training {data.noun}"
     return (
         f"{grids} is seen {round(times):,} times in {shared.steps:,} steps of {shared.batch}, more than {OFTEN}: keep "
         f"the step at which samples look best, or set train.steps to {max(1, OFTEN * count // shared.batch)}.",
@@ -167,8 +192,8 @@ def off_step(data: Dataset, step: int) -> tuple[str, ...]:
     if width % step == 0 and height % step == 0:
         return ()
     return (
-        f"Sizes go in steps of {step} pixels here: the {width} x {height} grids are scaled and cropped a little, "
-        f"unless the task's panels are given sides that add up to multiples of {step}.",
+        f"Sizes go in steps of {step} pixels here: the {width} x {height} {data.noun}s are scaled and cropped a "
+        f"little, unless the task's panels are given sides that add up to multiples of {step}.",
     )
 
 
@@ -179,9 +204,43 @@ def unmasked(data: Dataset) -> tuple[str, ...]:
     return ("No loss masks are read here: the given panels are learnt like the others.",)
 
 
+def no_references(data: Dataset, trainer: str) -> tuple[str, ...]:
+    """A sentence for a trainer that knows no reference images, where the data set has some."""
+    if not has_references(data.task):
+        return ()
+    return (
+        f"{trainer} knows no way to train with reference images: use one of the trainers that have a command here.",
+    )
+
+
+def only_first(data: Dataset) -> tuple[str, ...]:
+    """A sentence for a trainer that takes one reference image, where some samples have more."""
+    if data.most_references < 2:  # noqa: PLR2004
+        return ()
+    return ("Only the first reference image of each sample is used here.",)
+
+
+def reshaped(data: Dataset) -> tuple[str, ...]:
+    """A sentence for a trainer that gives reference images the shape of the picture that is learnt, where theirs is
+    another: panels beside a grid of unequal rows and columns."""
+    layout = data.task.grid_layout
+    if not has_references(data.task) or layout.rows == layout.cols:
+        return ()
+    shape = f"{data.canvas[0]} x {data.canvas[1]}"
+    return (
+        f"Reference images are cropped to the shape of the {shape} grids here, so most of them is lost: use another "
+        "trainer for this use.",
+    )
+
+
+def prompted(data: Dataset, count: int) -> Sequence[Sample]:
+    """What to generate samples from: held-out ones, since what was memorised shows nothing."""
+    return (data.held_out or data.train)[:count]
+
+
 def prompts(data: Dataset, count: int) -> list[str]:
-    """Captions to generate samples from: held-out ones, since what was memorised shows nothing."""
-    return [sample.text for sample in (data.held_out or data.train)[:count]]
+    """Captions to generate samples from."""
+    return [sample.text for sample in prompted(data, count)]
 
 
 # ---- trainers that have to be started in their own folder

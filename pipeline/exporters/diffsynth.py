@@ -1,4 +1,4 @@
-"""DiffSynth-Studio: a CSV of pictures and prompts, and a shell script with its arguments."""
+"""DiffSynth-Studio: a table of pictures and prompts (JSON with reference images), and a shell script."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from typing import Any
 
 from pipeline import files
 from pipeline.dataset.samples import Config, Dataset
+from pipeline.dataset.uses import has_references
 from pipeline.exporters import base
 from pipeline.families.base import Recipe
 
 NAME = "DiffSynth-Studio"
-FILE, TABLE = "diffsynth.sh", "diffsynth.csv"
+FILE, TABLE, TABLE_OF_REFERENCES = "diffsynth.sh", "diffsynth.csv", "diffsynth.json"
+REFERENCES = "edit_image"
+"""What most of its pipelines call reference images."""
 EPOCH = 50
 """Times that an epoch shows every grid, at most; it saves after each."""
 LACKING = (
@@ -26,22 +29,43 @@ LACKING = (
 
 
 def write(data: Dataset, folder: Path) -> Config:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    writer.writerow(("image", "prompt"))
-    writer.writerows((sample.file, sample.text) for sample in data.train)
-    files.write(folder / TABLE, buffer.getvalue())
     recipe, model = base.recipe(data), base.terms(__name__, data)
+    column = str((model or {}).get("references", REFERENCES))
+    name = TABLE_OF_REFERENCES if has_references(data.task) else TABLE
+    files.write(folder / name, _table_with_references(data, column) if has_references(data.task) else _table(data))
     notes = base.unknown_base(__name__, NAME, data) + base.unmasked(data)
-    notes += base.seen_often(data) + base.left_out(data, *LACKING)
+    notes += base.reshaped(data) + base.seen_often(data) + base.left_out(data, *LACKING)
     if model is None:
         files.write(folder / FILE, base.comment(notes))
-        return Config(NAME, (FILE, TABLE), "", notes)
+        return Config(NAME, (FILE, name), "", notes)
     script = base.as_shell(
         notes, f"examples/{model['example']}/model_training/train.py", *_arguments(data, recipe, model)
     )
     files.write(folder / FILE, script)
-    return Config(NAME, (FILE, TABLE), f"sh {FILE}", notes)
+    return Config(NAME, (FILE, name), f"sh {FILE}", notes)
+
+
+def _table(data: Dataset) -> str:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(("image", "prompt"))
+    writer.writerows((sample.file, sample.text) for sample in data.train)
+    return buffer.getvalue()
+
+
+def _table_with_references(data: Dataset, column: str) -> str:
+    """A cell of a CSV holds no list, so this is JSON, as in its own examples of training on edits."""
+    return base.as_json([{"image": one.file, column: list(one.references), "prompt": one.text} for one in data.train])
+
+
+def _columns(data: Dataset, model: Mapping[str, Any]) -> dict[str, str]:
+    if not has_references(data.task):
+        return {"dataset_metadata_path": f"$DATASET/{TABLE}", "data_file_keys": "image"}
+    return {
+        "dataset_metadata_path": f"$DATASET/{TABLE_OF_REFERENCES}",
+        "data_file_keys": f"image,{model.get('references', REFERENCES)}",
+        "extra_inputs": model.get("references", REFERENCES),
+    }
 
 
 def _arguments(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
@@ -51,8 +75,7 @@ def _arguments(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> tuple
     epochs = math.ceil(times / EPOCH)
     pairs = {
         "dataset_base_path": "$DATASET",
-        "dataset_metadata_path": f"$DATASET/{TABLE}",
-        "data_file_keys": "image",
+        **_columns(data, model),
         "height": str(height),
         "width": str(width),
         "dataset_repeat": str(math.ceil(times / epochs)),

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
+from pipeline.dataset import parquet
 from pipeline.dataset.samples import Config, Dataset
+from pipeline.dataset.uses import has_references
 from pipeline.exporters import base
 from pipeline.families.base import Recipe
 
@@ -29,6 +31,7 @@ def write(data: Dataset, folder: Path) -> Config:
         notes += (f"{square} crops a square out of every grid, so panels would be lost: use another trainer.",)
     else:
         notes += base.unknown_base(__name__, NAME, data)
+    notes += base.only_first(data) + base.reshaped(data)
     notes += base.seen_often(data) + base.left_out(data, *LACKING)
     if "script" not in model:
         files.write(folder / FILE, base.comment(notes))
@@ -42,11 +45,14 @@ def write(data: Dataset, folder: Path) -> Config:
 def _arguments(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
     """A bucket is height, width. Batches of one are accumulated, since an incomplete batch would be dropped."""
     width, height = data.canvas
+    columns = {"image_column": "image", "caption_column": "text"}
+    if has_references(data.task):
+        columns = {"image_column": parquet.TARGET, "cond_image_column": parquet.CONTROL}
+        columns |= {"caption_column": parquet.PROMPT}
     pairs = {
         "pretrained_model_name_or_path": base.family(data).model,
         "dataset_name": "$DATASET",
-        "image_column": "image",
-        "caption_column": "text",
+        **columns,
         "instance_prompt": data.task.prefix or data.task.title,
         "output_dir": f"output/{data.task.name}",
         "aspect_ratio_buckets": f"{height},{width}",

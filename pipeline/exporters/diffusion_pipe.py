@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.dataset.samples import MASKS, Config, Dataset
+from pipeline.dataset.samples import MASKS, Config, Dataset, references_folder
 from pipeline.dataset.split import HELD_OUT, TRAIN
 from pipeline.exporters import base
 from pipeline.families.base import Recipe
@@ -28,6 +28,7 @@ with the last step."""
 def write(data: Dataset, folder: Path) -> Config:
     recipe, model = base.recipe(data), base.terms(__name__, data)
     notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP)
+    notes += base.only_first(data) + base.reshaped(data)
     notes += base.seen_often(data) + base.left_out(data, *LACKING)
     notes += ("It warns that metadata.jsonl can't be opened as a picture, and continues.",)
     tables = {side: DATA[side] for side in data.sides}
@@ -55,9 +56,11 @@ def _data(data: Dataset, side: str) -> dict[str, Any]:
     Each epoch drops an incomplete batch.
     """
     masks = {"mask_path": f"{base.link(data)}/{MASKS[side]}"} if data.task.condition else {}
+    control = {"control_path": f"{base.link(data)}/{references_folder(side, 1)}"} if data.references else {}
     directory = {
         "path": f"{base.link(data)}/{side}",
         **masks,
+        **control,
         "num_repeats": base.repeats(data) if side == TRAIN else 1,
     }
     return {"size_buckets": [[*data.canvas, 1]], "shuffle_tags": False, "directory": [directory]}

@@ -21,6 +21,8 @@ LACKING = ("ema", "validate_every", "sample_every", "samples", "sample_steps", "
 
 def write(data: Dataset, folder: Path) -> Config:
     """It reads a model from single files, the same as ComfyUI does."""
+    if notes := base.no_references(data, NAME):
+        return Config(NAME, (), "", notes)
     recipe, model = base.recipe(data), base.terms(__name__, data, MODELS)
     notes = base.unknown_base(__name__, NAME, data)
     if data.held_out:

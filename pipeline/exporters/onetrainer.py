@@ -34,6 +34,8 @@ OFF = (
 
 
 def write(data: Dataset, folder: Path) -> Config:
+    if lacking := base.no_references(data, NAME):
+        return Config(NAME, (), "", lacking)
     recipe, model, link = base.recipe(data), base.terms(__name__, data), base.link(data)
     notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP)
     notes += base.seen_often(data) + base.left_out(data, *LACKING)

@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import files
-from pipeline.dataset.samples import MASKS, Config, Dataset
-from pipeline.dataset.split import HELD_OUT, TRAIN
+from pipeline.dataset.samples import MASKS, Config, Dataset, references_folder
+from pipeline.dataset.split import TRAIN
 from pipeline.exporters import base
 from pipeline.families.base import Recipe
 
 NAME = "SimpleTuner"
 FILE, DATA = "simpletuner.json", "simpletuner-data.json"
 STEP = 64
-SIDES = {TRAIN: "grids", HELD_OUT: "held-out"}
 
 
 def write(data: Dataset, folder: Path) -> Config:
     recipe, model = base.recipe(data), base.terms(__name__, data)
     notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP)
+    if data.references < data.most_references:
+        notes += (f"Only {data.references} of up to {data.most_references} reference images are used here.",)
     notes += base.seen_often(data) + base.left_out(data, "samples")
     files.write(folder / DATA, base.as_json(_backends(data)))
     if model is None:
@@ -32,24 +33,49 @@ def write(data: Dataset, folder: Path) -> Config:
 def _backends(data: Dataset) -> list[dict[str, Any]]:
     sides = [_backend(data, side) for side in data.sides]
     masks = [_masks(data)] if data.task.condition and data.train else []
+    references = [_references(data, side, number) for side in data.sides for number in _numbers(data)]
     texts = {"id": "texts", "dataset_type": "text_embeds", "default": True, "type": "local"}
-    return [*sides, *masks, {**texts, "cache_dir": f"{base.BESIDE}/cache/text/{data.task.name}"}]
+    cache = {"cache_dir": f"{base.BESIDE}/cache/text/{data.task.name}"}
+    return [*sides, *masks, *references, {**texts, **cache}]
+
+
+def _numbers(data: Dataset) -> range:
+    """Of the reference images that every sample has: each of its folders must have a picture for each sample."""
+    return range(1, data.references + 1)
+
+
+def _references(data: Dataset, side: str, number: int) -> dict[str, Any]:
+    """Those of a panel have its size, those of a grid another; so `loose`, which leaves them their shape."""
+    folder = references_folder(side, number)
+    layout = data.task.grid_layout
+    return {
+        "id": folder,
+        "dataset_type": "conditioning",
+        "conditioning_type": "reference_strict" if layout.size == 1 else "reference_loose",
+        "type": "local",
+        "instance_data_dir": folder,
+        **_size(min(layout.panel_width, layout.panel_height)),
+        "repeats": base.repeats(data) - 1 if side == TRAIN else 0,
+        "cache_dir_vae": f"{base.BESIDE}/cache/vae/{data.task.name}/{folder}",
+    }
 
 
 def _backend(data: Dataset, side: str) -> dict[str, Any]:
-    kind = "image" if side == TRAIN else "eval"
-    masks = {"conditioning_data": "masks"} if data.task.condition and side == TRAIN else {}
+    kind, name = ("image", f"{data.noun}s") if side == TRAIN else ("eval", "held-out")
+    paired: dict[str, Any] = {"conditioning_data": "masks"} if data.task.condition and side == TRAIN else {}
+    if data.references:
+        paired = {"conditioning_data": [references_folder(side, number) for number in _numbers(data)]}
     return {
-        "id": SIDES[side],
+        "id": name,
         "dataset_type": kind,
         "type": "local",
-        **masks,
+        **paired,
         "instance_data_dir": side,
         "caption_strategy": "textfile",
         "disable_multiline_split": True,
-        **_size(data),
+        **_size(min(data.canvas)),
         "repeats": base.repeats(data) - 1 if side == TRAIN else 0,
-        "cache_dir_vae": f"{base.BESIDE}/cache/vae/{data.task.name}/{SIDES[side]}",
+        "cache_dir_vae": f"{base.BESIDE}/cache/vae/{data.task.name}/{name}",
     }
 
 
@@ -61,15 +87,14 @@ def _masks(data: Dataset) -> dict[str, Any]:
         "type": "local",
         "instance_data_dir": MASKS[TRAIN],
         "caption_strategy": "filename",
-        **_size(data),
+        **_size(min(data.canvas)),
         "repeats": base.repeats(data) - 1,
         "cache_dir_vae": f"{base.BESIDE}/cache/vae/{data.task.name}/masks",
     }
 
 
-def _size(data: Dataset) -> dict[str, Any]:
+def _size(shorter: int) -> dict[str, Any]:
     """The size is the shorter side in pixels: a canvas whose sides are multiples of the step stays as it is."""
-    shorter = min(data.canvas)
     return {
         "crop": False,
         "crop_aspect": "preserve",

@@ -53,6 +53,15 @@ def usable() -> Iterator[tuple[str, Family]]:
             yield _name(plugin.name), family
 
 
+def bare(text: str) -> str:
+    """The caption of a panel without what the template of a family has put around it."""
+    for _, family in usable():
+        start, _, end = (family.references.template if family.references else "").partition("{text}")
+        if (start or end) and text.startswith(start) and text.endswith(end):
+            return text[len(start) : len(text) - len(end)]
+    return text
+
+
 def faults(family: Family) -> list[str]:
     """What of a family nothing knows: keys and values of its recipe, and names of trainers. Imports no exporter."""
     found = []
@@ -61,8 +70,11 @@ def faults(family: Family) -> list[str]:
     except ValidationError as error:
         found.append(f"recipe must have keys and values of Recipe: {plugins.faults_of(error, Recipe)}")
     known = plugins.names(plugins.EXPORTERS)
-    if foreign := sorted(set(family.trainers) - set(known)):
+    with_references = family.references.trainers if family.references else {}
+    if foreign := sorted({*family.trainers, *with_references} - set(known)):
         found.append(f"trainers must be named as exporters are ({', '.join(known)}), got {', '.join(foreign)}")
+    if family.references and family.references.template.count("{text}") != 1:
+        found.append(f"the template of its references must have {{text}} once, got '{family.references.template}'")
     return found
 
 

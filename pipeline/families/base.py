@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -54,7 +54,7 @@ class Recipe(plugins.Options):
     """Samples per round, from captions of held-out grids."""
     sample_steps: int = Field(20, ge=1)
     guidance: float = Field(3.5, ge=0)
-    """Guidance scale of the samples; training itself uses 1 (see training/backends/flux.py)."""
+    """Guidance scale of the samples; training itself uses 1 (see training/backends/base.py)."""
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
@@ -97,6 +97,36 @@ class ComfyUI:
     """File in models/vae."""
     latent: str = "EmptySD3LatentImage"
     """Node that makes an empty canvas."""
+    references: bool = False
+    """Whether ReferenceLatent shows the model reference images."""
+    reference_scale: str = ""
+    """Node that brings a reference image to the size that the model expects; empty for its own."""
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What differs for other models of the family, by their names on the hub."""
+
+    def of(self, model: str) -> ComfyUI:
+        """The same for another model of the family."""
+        return replace(self, **self.others.get(model, {}))
+
+
+DESCRIPTION = "{text}"
+"""Caption of a panel that describes it and nothing else: what it leaves out is inherited from the reference images."""
+INSTRUCTION = "Another picture of what image 1 shows. {text}"
+"""Caption of a panel for models that are used to instructions, which name the first reference image. The words are the
+same in every caption: they stand for what the LoRA learns, which is to carry on what is not described."""
+
+
+@dataclass(frozen=True)
+class References:
+    """How LoRAs are trained with reference images: pictures that the model is shown beside the noisy one."""
+
+    most: int
+    """Reference images that the model takes."""
+    template: str = DESCRIPTION
+    """The caption of a panel, in which `{text}` is what the panel shows."""
+    trainers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """As in `Family`, for training with reference images: what differs from it there. A trainer that is missing here
+    can't do that."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +146,7 @@ class Family:
     tokenizer: str
     """Repository on the hub and the folder in it that holds the tokenizer."""
     source: str
-    """Where the limit comes from: the text-to-image pipeline's file in diffusers 0.42."""
+    """Where the limit comes from: the text-to-image pipeline's file in diffusers 0.42, relative to its `pipelines`."""
     licence: str = UNKNOWN
     """Licence of the model's weights, by the hub's name for it; a LoRA trained on them is bound by it."""
     token: int = 16
@@ -134,3 +164,5 @@ class Family:
     trainers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What a trainer needs to be told to train this family, by the exporter's name and in that trainer's own words;
     a trainer that is missing here can't train it. `{models}` stands for the folder in which the model's files lie."""
+    references: References | None = None
+    """None for a family that takes no reference images."""

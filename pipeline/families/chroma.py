@@ -1,6 +1,6 @@
 """Chroma1-HD: 8.9 billion parameters, text is read by T5 alone."""
 
-from pipeline.families.base import Family
+from pipeline.families.base import ComfyUI, Family
 
 FAMILY = Family(
     model="lodestones/Chroma1-HD",
@@ -10,6 +10,14 @@ FAMILY = Family(
     tokenizer="lodestones/Chroma1-HD/tokenizer",
     source="chroma/pipeline_chroma.py",
     licence="apache-2.0",
+    architecture="chroma",
+    recipe={"sample_steps": 26},  # ComfyUI's template; it and the recipe have a guidance of 3.5
+    comfyui=ComfyUI(
+        model="Chroma1-HD-fp8mixed.safetensors",
+        encoders=("t5xxl_fp8_e4m3fn_scaled.safetensors",),
+        encoder_type="chroma",
+        vae="ae.safetensors",
+    ),
     trainers={
         "ai_toolkit": {"arch": "chroma", "name_or_path": "lodestones/Chroma"},
         "kohya": {

@@ -1,6 +1,6 @@
 """FLUX.2 [dev]: text is read by Mistral Small."""
 
-from pipeline.families.base import Family
+from pipeline.families.base import INSTRUCTION, Family, References
 
 FAMILY = Family(
     model="black-forest-labs/FLUX.2-dev",
@@ -32,7 +32,28 @@ FAMILY = Family(
             "timestep_sample_method": "logit_normal",
             "shift": 3,
         },
+        "musubi_tuner": {
+            "script": "flux_2",
+            "version": {"model_version": "dev"},
+            "dit": "{models}/flux2-dev.safetensors",
+            "vae": "{models}/ae.safetensors",
+            "encoders": {"text_encoder": "{models}/FLUX.2-dev/text_encoder/model-00001-of-00010.safetensors"},
+            "network": "networks.lora_flux_2",
+            "sampling": {"timestep_sampling": "flux2_shift"},
+        },
         "onetrainer": {"model_type": "FLUX_2", "dynamic_timestep_shifting": True},
         "simpletuner": {"model_family": "flux2", "model_flavour": "dev"},
     },
+    references=References(
+        most=6,
+        template=INSTRUCTION,
+        trainers={
+            "ai_toolkit": {},
+            "diffsynth": {},
+            "diffusers": {"script": "train_dreambooth_lora_flux2_img2img.py"},
+            "diffusion_pipe": {},
+            "musubi_tuner": {},
+            "simpletuner": {},
+        },
+    ),
 )

@@ -1,6 +1,6 @@
 """FLUX.2 [klein]: the 4B base model; its LoRAs do not fit the 9B model."""
 
-from pipeline.families.base import Family
+from pipeline.families.base import INSTRUCTION, ComfyUI, Family, References
 
 FAMILY = Family(
     model="black-forest-labs/FLUX.2-klein-base-4B",
@@ -10,6 +10,26 @@ FAMILY = Family(
     tokenizer="black-forest-labs/FLUX.2-klein-base-4B/tokenizer",
     source="flux2/pipeline_flux2_klein.py",
     licence="apache-2.0",
+    recipe={"sample_steps": 50, "guidance": 4.0},  # the pipeline's own
+    comfyui=ComfyUI(
+        model="flux-2-klein-base-4b.safetensors",
+        encoders=("qwen_3_4b.safetensors",),
+        encoder_type="flux2",
+        vae="flux2-vae.safetensors",
+        latent="EmptyFlux2LatentImage",
+        references=True,
+        others={
+            "black-forest-labs/FLUX.2-klein-4B": {"model": "flux-2-klein-4b.safetensors"},
+            "black-forest-labs/FLUX.2-klein-base-9B": {
+                "model": "flux-2-klein-base-9b-fp8.safetensors",
+                "encoders": ("qwen_3_8b_fp8mixed.safetensors",),
+            },
+            "black-forest-labs/FLUX.2-klein-9B": {
+                "model": "flux-2-klein-9b-fp8.safetensors",
+                "encoders": ("qwen_3_8b_fp8mixed.safetensors",),
+            },
+        },
+    ),
     trainers={
         "ai_toolkit": {"arch": "flux2_klein_4b"},
         "diffsynth": {
@@ -32,7 +52,28 @@ FAMILY = Family(
             "timestep_sample_method": "logit_normal",
             "shift": 3,
         },
+        "musubi_tuner": {
+            "script": "flux_2",
+            "version": {"model_version": "klein-base-4b"},
+            "dit": "{models}/flux2-klein-base-4b.safetensors",
+            "vae": "{models}/ae.safetensors",
+            "encoders": {"text_encoder": "{models}/qwen_3_4b.safetensors"},
+            "network": "networks.lora_flux_2",
+            "sampling": {"timestep_sampling": "flux2_shift"},
+        },
         "onetrainer": {"model_type": "FLUX_2", "dynamic_timestep_shifting": True},
         "simpletuner": {"model_family": "flux2", "model_flavour": "klein-4b"},
     },
+    references=References(
+        most=4,
+        template=INSTRUCTION,
+        trainers={
+            "ai_toolkit": {},
+            "diffsynth": {},
+            "diffusers": {"script": "train_dreambooth_lora_flux2_klein_img2img.py"},
+            "diffusion_pipe": {},
+            "musubi_tuner": {},
+            "simpletuner": {},
+        },
+    ),
 )

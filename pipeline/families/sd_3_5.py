@@ -10,6 +10,7 @@ FAMILY = Family(
     tokenizer="stabilityai/stable-diffusion-3.5-large/tokenizer_3",
     source="stable_diffusion_3/pipeline_stable_diffusion_3.py",
     licence="stabilityai-ai-community",
+    recipe={"sample_steps": 28},
     trainers={
         "ai_toolkit": {"is_v3": True},
         "diffusers": {"square": "train_dreambooth_lora_sd3.py"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import cv2
 import numpy as np
@@ -88,11 +88,15 @@ def _neighbours(left: NDArray[np.float32], axis: int) -> float:
 
 def _has_bars(image: NDArray[np.uint8]) -> bool:
     """Whether a band of the picture consists of upright bars of the six pure colours, in the order of a test card."""
-    small = np.asarray(cv2.resize(image, (256, ROWS), interpolation=cv2.INTER_AREA), np.int16)
-    low, high = small.min(axis=2), small.max(axis=2)
+    small = cv2.resize(image, (256, ROWS), interpolation=cv2.INTER_AREA)
+    channels = cv2.split(small.astype(np.int16))  # blue, green, red
+    low, high = (reduce(limit, channels) for limit in (cv2.min, cv2.max))
     pure = high - low > PURE * np.maximum(high.max(axis=1, keepdims=True), 1)
-    on = (small > ((low + high) / 2)[..., None]) @ np.asarray([1, 2, 4])  # blue, green, red
-    codes = np.where(pure, on, 0)
+    rows = pure.sum(axis=1) > THIN * len(ORDERS[0])
+    if rows.sum() < LEAST_BAND * ROWS:  # nearly all pictures
+        return False
+    on = sum((2 * channel > low + high).astype(np.uint8) << bit for bit, channel in enumerate(channels))
+    codes = np.where(pure, on, 0)[rows]
     kinds = sum((codes == code).any(axis=1).astype(np.int64) for code in range(len(BARS)))
     found = [_order(row) for row in codes[kinds > len(ORDERS[0])]]
     return any(found.count(order) >= LEAST_BAND * ROWS for order in ORDERS)

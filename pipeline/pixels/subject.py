@@ -142,11 +142,14 @@ def _stands_out(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = (max(SALIENCY_SIDE, round(width * scale)), max(SALIENCY_SIDE, round(height * scale)))
     colours = cv2.resize(colours, size, interpolation=cv2.INTER_AREA)
     spectrum = np.fft.fft2(cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY).astype(np.float64))
-    amplitude = np.log(np.abs(spectrum) + 1e-6)
+    magnitude = np.abs(spectrum)
+    amplitude = np.log(magnitude + 1e-6)
     residual = amplitude - cv2.blur(amplitude, (3, 3))
-    shapes = cv2.GaussianBlur(np.abs(np.fft.ifft2(np.exp(residual + 1j * np.angle(spectrum)))) ** 2, (0, 0), 2.5)
+    phase = np.divide(spectrum, magnitude, out=np.ones_like(spectrum), where=magnitude > 0)
+    shapes = cv2.GaussianBlur(np.abs(np.fft.ifft2(np.exp(residual) * phase)) ** 2, (0, 0), 2.5)
     lab = cv2.cvtColor(cv2.GaussianBlur(colours, (0, 0), 1.5), cv2.COLOR_RGB2LAB).astype(np.float64)
-    return shapes, ((lab - lab.mean(axis=(0, 1))) ** 2).sum(axis=-1)
+    off = lab - lab.mean(axis=(0, 1))
+    return shapes, np.einsum("rcl,rcl->rc", off, off)
 
 
 def _share(found: np.ndarray, upright: bool, starts: np.ndarray, length: float) -> np.ndarray:

@@ -101,7 +101,14 @@ class Stamped:
         self.plugin, self.made = plugin, made
 
     def identity(self) -> dict[str, Any]:
-        return {**self.made.identity(), "file": self.plugin.content}
+        """
+        Raises:
+            BadInput: what was made has no identity.
+        """
+        identity = self.made.identity()
+        if not isinstance(identity, dict):
+            raise BadInput(f"{self}: identity returned {identity!r}; it must be a dict (docs/extending.md).")
+        return {**identity, "file": self.plugin.content}
 
     def __str__(self) -> str:
         return str(self.plugin)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,7 +17,7 @@ from pipeline.consistency.thresholds import NO_LIMIT, is_ceiling
 from pipeline.records import Rejected, Row, Score
 from pipeline.review import rejections, reviews
 from pipeline.review.coverage import Aspect
-from pipeline.review.markup import document
+from pipeline.review.markup import document, plain
 from pipeline.review.risk import riskiest_first
 from pipeline.task import Task
 from pipeline.wording import counted
@@ -67,10 +66,10 @@ def write(sheet: Sheet, path: Path) -> None:
     rejected = [f"<details><summary>{dropped}</summary>{_cards(theirs, task)}</details>"] if theirs else []
     rejected += rejections.section(sheet.rejected, sheet.thumbnails)
     parts = [
-        f"<h1>{escape(task.title)}</h1>",
+        f"<h1>{plain(task.title)}</h1>",
         f"<p>{len(keep)} kept, {len(unsure)} undecided, {len(drop)} dropped, riskiest grids first. Scores are shown "
         "with their floor or ceiling. To change a decision or a text, edit "
-        f"<code>captions.csv</code> next to this page, then run <code>{escape(sheet.command)}</code>.</p>",
+        f"<code>captions.csv</code> next to this page, then run <code>{plain(sheet.command)}</code>.</p>",
         *_coverage(sheet.coverage),
         *(_section("Dropped by their scores", ours, task) if ours else []),
         *(_section("Undecided", unsure, task) if unsure else []),
@@ -87,9 +86,9 @@ def _coverage(aspects: Sequence[Aspect]) -> list[str]:
     """What the kept grids have much of and what they lack, above the figures behind it."""
     if not aspects:
         return []
-    remarks = [f"<p>{escape(remark[0].upper() + remark[1:])}.</p>" for aspect in aspects for remark in aspect.remarks]
+    remarks = [f"<p>{plain(remark[0].upper() + remark[1:])}.</p>" for aspect in aspects for remark in aspect.remarks]
     tables = [_bars(aspect) for aspect in aspects]
-    names = escape(", ".join(aspect.name for aspect in aspects))
+    names = plain(", ".join(aspect.name for aspect in aspects))
     return [
         "<h2>What the kept grids cover</h2>",
         *remarks,
@@ -100,15 +99,15 @@ def _coverage(aspects: Sequence[Aspect]) -> list[str]:
 def _bars(aspect: Aspect) -> str:
     total = max(1, sum(aspect.counts.values()))
     lines = "".join(
-        f"<tr><td>{escape(value)}</td><td>{count:,}</td>"
+        f"<tr><td>{plain(value)}</td><td>{count:,}</td>"
         f'<td class="bar"><div style="width:{count / total:.1%}"></div></td></tr>'
         for value, count in list(aspect.counts.items())[:MOST_BARS]
     )
-    return f"<table><tr><th>{escape(aspect.name)}</th><th>{escape(aspect.unit)}</th><th></th></tr>{lines}</table>"
+    return f"<table><tr><th>{plain(aspect.name)}</th><th>{plain(aspect.unit)}</th><th></th></tr>{lines}</table>"
 
 
 def _section(title: str, rows: Sequence[Row], task: Task) -> list[str]:
-    return [f"<h2>{escape(title)} ({len(rows)})</h2>", _cards(rows, task)]
+    return [f"<h2>{plain(title)} ({len(rows)})</h2>", _cards(rows, task)]
 
 
 def _cards(rows: Sequence[Row], task: Task) -> str:
@@ -119,38 +118,38 @@ def _card(row: Row, task: Task) -> str:
     width, height = row.grid.layout.canvas
     faults = [*row.reasons, *row.caption.problems]
     by = "person" if row.decided else "toolkit"
-    name, picture = escape(row.id), quote(row.grid.path)
+    name, picture = plain(row.id), quote(row.grid.path)
     return (
         f'<article id="{name}"><a href="{picture}"><img src="{picture}" loading="lazy" '
         f'width="{width}" height="{height}" alt="grid {name}"></a><div>'
-        f'<p class="soft">{name} · {row.decision} by {by} · {escape(row.grid.group.formed)}</p>'
+        f'<p class="soft">{name} · {row.decision} by {by} · {plain(row.grid.group.formed)}</p>'
         f"<p>{_marked(row.caption.text, task)}</p>{_word(row)}"
         f'<ul class="chips">{"".join(_chip(score) for score in row.scores)}</ul>'
-        f"{''.join(f'<p class=why>{escape(fault)}</p>' for fault in faults)}"
+        f"{''.join(f'<p class=why>{plain(fault)}</p>' for fault in faults)}"
         f"{_note(row)}</div></article>"
     )
 
 
 def _note(row: Row) -> str:
-    return f'<p class="soft">Note: {escape(row.review.note)}</p>' if row.review and row.review.note else ""
+    return f'<p class="soft">Note: {plain(row.review.note)}</p>' if row.review and row.review.note else ""
 
 
 def _word(row: Row) -> str:
     said, notes = reviews.captioners_word(row.caption.parts), reviews.picture_notes(row)
-    captioner = f'<p class="soft">The captioner: {escape(said)}.</p>' if said else ""
-    return f'{captioner}<p class="soft">The pictures: {escape(notes)}.</p>' if notes else captioner
+    captioner = f'<p class="soft">The captioner: {plain(said)}.</p>' if said else ""
+    return f'{captioner}<p class="soft">The pictures: {plain(notes)}.</p>' if notes else captioner
 
 
 def _marked(text: str, task: Task) -> str:
     """The caption with its prefix and markers highlighted."""
     tags = sorted(filter(None, (task.prefix, *task.markers)), key=len, reverse=True)
     pieces = re.split(f"({'|'.join(map(re.escape, tags))})", text)
-    return "".join(f'<span class="tag">{escape(one)}</span>' if one in tags else escape(one) for one in pieces)
+    return "".join(f'<span class="tag">{plain(one)}</span>' if one in tags else plain(one) for one in pieces)
 
 
 def _chip(score: Score) -> str:
     kind, sign = ("good", "✓") if score.passed else ("bad", "✕")
     limit = "≤" if is_ceiling(score.name) else "≥"
     limited = f" {limit} {score.threshold:.3f}" if score.threshold != NO_LIMIT else ""
-    told = f"{sign} {escape(score.name)} {score.value:.3f}{limited}"
-    return f'<li class="{kind}" title="{escape(score.reason)}">{told}</li>'
+    told = f"{sign} {plain(score.name)} {score.value:.3f}{limited}"
+    return f'<li class="{kind}" title="{plain(score.reason)}">{told}</li>'

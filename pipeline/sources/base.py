@@ -83,6 +83,12 @@ class Facts:
     order: float | None = None
     row: int = -1
     """As in `records.Position`."""
+    set: str = ""
+    """Name of the set that it and its references are part of, where the listing tells it."""
+    references: tuple[str, ...] = ()
+    """Its reference images, as the listing names them."""
+    places: tuple[int, ...] = ()
+    """Places in the set, from 0, of its references and then its own, where the listing tells them."""
     sources: tuple[Mapping[str, str], ...] = field(default=(), hash=False)
     """Licence, author, address and date of each panel, or of the picture."""
 
@@ -117,6 +123,8 @@ class Item:
     """Whether another item of its folder has the same text of its own."""
     mask: bool = False
     """Whether its name says that it is the mask of another item."""
+    references: tuple[Item, ...] = ()
+    """Its reference images, in the order in which a model is shown them: it is read together with them."""
 
     @property
     def source(self) -> str:

@@ -22,8 +22,10 @@ ABOVE = "../"
 USUAL = 7
 """Names of a column of pictures that a message lists."""
 
-TABLES = (".csv", ".tsv", ".jsonl")
+TABLES = (".csv", ".tsv", ".jsonl", ".json")
 """Endings of tables that may be a listing whatever they are called."""
+OTHERS = (".json",)
+"""Those among them that programs write for many other ends, so that nothing is said of one that is no listing."""
 NOTHING = listings.Entry("", "", Facts())
 
 Address = tuple[str, str]
@@ -42,6 +44,10 @@ class _Listing:
     """Those whose texts have lost letters, with what shows it."""
     nameless: list[str] = field(default_factory=list)
     """Numbers of entries that name no picture."""
+    useful: bool = False
+    """Whether an entry says anything of its picture."""
+    keys: dict[str, None] = field(default_factory=dict)
+    """Of entries that say nothing."""
 
     def detail(self, where: str) -> str:
         """One sentence on what doesn't fit; empty if everything does."""
@@ -50,6 +56,9 @@ class _Listing:
             keys = ", ".join(fields.IMAGE[:USUAL])
             return f"{where} names no pictures; every entry of a listing has one of {keys}." if self.nameless else ""
         said = []
+        if self.keys and not self.useful:
+            texts, keys = ", ".join(fields.TEXT[:USUAL]), listed([*self.keys])
+            said.append(f"its entries say nothing that is read: a text is looked for under {texts}, got {keys}")
         if self.missing:
             missing = "is" if len(self.missing) == 1 else "are"
             said.append(f"{listed([*self.missing])} {missing} missing")
@@ -80,11 +89,13 @@ class Companions:
         """
         self.container, self.beside = container, beside
         self.taken = {(item.home, name) for item in items for name in texts.own_names(item)}
+        self.about = {(item.home, name) for item in items for name in texts.about_names(item)}
         self.spelt: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         for item in beside:
             self.spelt[item.home, *_by_spelling(item.name)].append(item.name)
         self.read: dict[Address, str] = {}
         self.faults: dict[Address, Fault] = {}
+        self.pictures: dict[str, listings.Pictures] = {}
         self.listed: dict[Address, tuple[str, listings.Entry]] = {}
         """By picture, the entry that counts and the listing that it is from."""
         self.said: list[str] = []
@@ -123,7 +134,7 @@ class Companions:
             item,
             text=text,
             listed=item.listed or bool(listing),
-            facts=_merged(item.facts, entry.facts, about.facts, of_group.facts),
+            facts=_merged(item.facts, self._found_references(item.home, listing, entry), about.facts, of_group.facts),
             shared=(
                 *item.shared,
                 *((found, of_set) for found, of_set in shared if found),
@@ -141,6 +152,14 @@ class Companions:
                 )
         for (home, name), fault in self.faults.items():
             yield Item(home, name, fault=fault)
+
+    def _found_references(self, home: str, listing: str, entry: listings.Entry) -> Facts:
+        """The facts of an entry, with the names in the container of the reference images that it names."""
+        if not entry.facts.references:
+            return entry.facts
+        named = [listings.Entry(file, "", Facts()) for file in entry.facts.references]
+        found = listings.places(named, listing[: listing.rfind("/") + 1], home, self.pictures[home])
+        return replace(entry.facts, references=tuple(found))
 
     # ---- texts
 
@@ -206,7 +225,7 @@ class Companions:
 
     def _read_listings(self, home: str, items: Sequence[Item]) -> None:
         """Reads every listing in or above the pictures' folders, the nearest first, or elsewhere in the container."""
-        pictures = listings.Pictures(item.name for item in items)
+        pictures = self.pictures[home] = listings.Pictures(item.name for item in items)
         folders = {f"{folder}/" if folder else "" for item in items for folder in _upwards(item.name)} | {ABOVE}
         found = {self._there(home, f"{folder}{name}") for folder in folders for name in listings.NAMES} - {""}
         known = frozenset(map(key, listings.NAMES))
@@ -228,6 +247,8 @@ class Companions:
             ending = posixpath.splitext(item.name)[1].lower()
             if item.home != home or ending not in TABLES or _by_spelling(item.name)[1] in known:
                 continue
+            if (home, item.name) in self.about:
+                continue
             where, folder = f"{home}/{item.name}", item.name[: item.name.rfind("/") + 1]
             try:
                 entries = listings.parse(self._bytes(home, item.name, listings.MOST_BYTES), where)
@@ -235,6 +256,8 @@ class Companions:
                 entries = []
             places = listings.places(entries, folder, home, pictures)
             if not any(place in pictures.names for place in places):
+                if ending in OTHERS:
+                    continue
                 self.said.append(
                     f"{where} is not used, since it names none of the pictures beside it; if its rows say which of "
                     f"them belong together, give it as a source: {command(['--source', where])}."
@@ -255,6 +278,8 @@ class Companions:
                 note.nameless.append(str(number))
             elif picture in pictures.names:
                 note.pictures.add(picture)
+                note.useful = note.useful or entry.is_useful
+                note.keys |= dict.fromkeys(entry.keys)
                 counts = self.listed.setdefault((home, picture), (name, entry))[1]
                 if entry.text and counts.text not in ("", entry.text):
                     note.other[picture] = None
@@ -272,7 +297,7 @@ def _merged(*facts: Facts) -> Facts:
     usual, sources = Facts(), (one.sources for one in facts if any(any(source.values()) for source in one.sources))
     found = {
         name: next((value for one in facts if (value := getattr(one, name)) != default), default)
-        for name in ("boxes", "group", "panel", "order", "row")
+        for name in ("boxes", "group", "panel", "order", "row", "set", "references", "places")
         for default in [getattr(usual, name)]
     }
     return Facts(**found, sources=next(sources, ()))

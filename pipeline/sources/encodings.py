@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
+from itertools import filterfalse
 
 from charset_normalizer import CharsetMatches, from_bytes
 
@@ -34,6 +36,11 @@ LEAST_ENGLISH = 0.1
 """Share of words that hold English sentences together."""
 SHARED = frozenset(("to", "by", "at", "he", "her"))
 """Those among them that other languages have too."""
+SCRIPTS = (
+    {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "FULLWIDTH", "HALFWIDTH", "IDEOGRAPHIC"},
+    {"CJK", "HANGUL", "FULLWIDTH", "HALFWIDTH"},
+)
+"""Scripts that stand beside each other in one text, by the first words of their letters' names."""
 WESTERN = re.compile("[éèêëàâäáåãçíîïñóôöõúùûüßæøœÉÀÄÖÜÇÑÅØÆ“”‘’–—…•«»°€£½¼×]")  # noqa: RUF001
 """What English texts in Windows-1252 have besides ASCII."""
 
@@ -50,7 +57,7 @@ def decode(content: bytes, where: str) -> str | Fault:
     mark, told = next(((mark, name) for mark, name in MARKS if content.startswith(mark)), (b"", ""))
     encoding = told or _by_zeros(content) or "utf-8"
     try:
-        text = content[len(mark) :].decode(encoding)
+        text = _decoded(content[len(mark) :], encoding)
     except UnicodeDecodeError as error:
         if encoding != "utf-8" or told or _is_mostly_utf_8(content):
             return _fault(f"{where} is damaged {encoding.upper()} text ({_byte(error)}); mend it or save it anew.")
@@ -58,7 +65,33 @@ def decode(content: bytes, where: str) -> str | Fault:
     text = text.replace("\ufeff", "")  # a mark inside a text comes from files that were joined
     if found := flaw(text):
         return _fault(f"{where} has {found}: its encoding is unknown or letters were lost; save it anew as UTF-8.")
+    if was := _misread(text):
+        return _fault(f"{where} was saved in a wrong encoding once ('{text[:20].strip()}' for '{was[:20]}'); mend it.")
     return text
+
+
+def _decoded(content: bytes, encoding: str) -> str:
+    """UTF-8 as Java and some databases write it too: letters beyond U+FFFF as two halves of three bytes each."""
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8":
+            raise
+        try:
+            halves = content.decode(encoding, "surrogatepass")
+            return halves.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            raise error from None
+
+
+def _misread(text: str) -> str:
+    """What a text was before some program read its UTF-8 as Windows-1252; empty if none did."""
+    if text.isascii():
+        return ""
+    try:
+        return text.encode("cp1252").decode("utf-8").strip()
+    except UnicodeError:
+        return ""
 
 
 def flaw(text: str) -> str:
@@ -96,13 +129,16 @@ def _guessed(content: bytes, begins: str) -> str | Fault:
         return english
     sample = content if len(content) <= SAMPLED else content[:SAMPLED].rpartition(b"\n")[0] or content[:SAMPLED]
     likely = _likely(from_bytes(sample))
-    if len(likely) == 1:
+    # Two bytes of anything are a letter of some script.
+    if len(likely) == 1 and any(_is_of_one_script(text) for text in likely):
         try:
             return content.decode(next(iter(likely.values()))[0])
         except UnicodeDecodeError as error:
             begins = f"{begins}, nor {error.encoding} throughout"
     if not likely:
         return _fault(f"{begins} and in no encoding that is known; save it as UTF-8.")
+    if (western := content.decode("cp1252", errors="replace")) and _is_western(western):
+        likely = {" ".join(western.split()): ["cp1252"], **likely}
     readings = [f"{'/'.join(names[:3])} ('{text[:20].strip()}')" for text, names in likely.items()]
     others = [names[0] for names in likely.values()][MOST_READINGS:]
     return _fault(f"{begins}; it may be {', '.join([*readings[:MOST_READINGS], *others])}: save it as UTF-8.")
@@ -122,12 +158,18 @@ def _likely(matches: CharsetMatches) -> dict[str, list[str]]:
 
 def _reads_like_english(text: str) -> bool:
     """Whether a reading as Windows-1252 is English with a few accents and typographic marks."""
-    foreign = [letter for letter in text if not letter.isascii()]
-    accents = sum(map(str.isalpha, foreign))
+    accents = sum(map(str.isalpha, filterfalse(str.isascii, text)))
     words = re.findall(r"[^\W\d_]+", text.casefold())
     english = sum(word in lint.ENGLISH and word not in SHARED for word in words)
-    return (
-        all(map(WESTERN.match, foreign))
-        and accents <= FEW_ACCENTS * len(text)
-        and english >= max(1, LEAST_ENGLISH * len(words))
-    )
+    return _is_western(text) and accents <= FEW_ACCENTS * len(text) and english >= max(1, LEAST_ENGLISH * len(words))
+
+
+def _is_western(text: str) -> bool:
+    return all(map(WESTERN.match, filterfalse(str.isascii, text)))
+
+
+def _is_of_one_script(text: str) -> bool:
+    """Whether all letters may stand in one text: of one script, or of those that Japanese or Korean has, besides Latin
+    ones."""
+    scripts = {unicodedata.name(letter, "").partition(" ")[0] for letter in text if letter.isalpha()} - {"LATIN"}
+    return len(scripts) <= 1 or any(scripts <= together for together in SCRIPTS)

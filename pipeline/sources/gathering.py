@@ -17,7 +17,7 @@ from typing import Any
 from pipeline import plugins
 from pipeline.errors import BadInput
 from pipeline.files import natural
-from pipeline.sources import containers
+from pipeline.sources import containers, referring
 from pipeline.sources.base import Container, Fault, Item, Remark, is_address
 from pipeline.sources.companions import ENCODING, LISTING, SECOND, STRAY, Companions
 from pipeline.sources.names import is_passed_over, listed, passed_over
@@ -30,6 +30,8 @@ BESIDE = {
 """Endings of files that accompany images; they are not listed as unsupported."""
 CHECKSUMS = "SHA256SUMS"
 """A file of this name accompanies a data set."""
+TABLES = ("parquet/train.parquet", "parquet/validation.parquet")
+"""Files of these names accompany a data set with reference images: the same pictures once more."""
 TELLING = {
     STRAY: "{count} text file{s} belong{verb} to no picture: {names}",
     SECOND: "{count} text{s} differ{verb} from another text of the same picture: {names}",
@@ -156,9 +158,10 @@ def _within(path: Path, container: Container, task: Task | None, said: list[str]
     beside = [item for item in inside if _is_beside(item)]
     things = [item for item in inside if not _is_beside(item)]
     companions = Companions(container, things, beside)
-    for item in sorted(things, key=_order):
-        yield companions.complete(item)
-    said += companions.said
+    complete = [companions.complete(item) for item in sorted(things, key=_order)]
+    found, missing = referring.attach(complete, container)
+    yield from found
+    said += [*companions.said, *missing]
     yield from companions.rows()
 
 
@@ -206,6 +209,8 @@ def _is_beside(item: Item) -> bool:
     """Whether it only accompanies others."""
     if item.fault or item.listed:
         return False
+    if f"/{item.name}".endswith(tuple(f"/{table}" for table in TABLES)):
+        return True
     return posixpath.splitext(item.name)[1].lower() in BESIDE or posixpath.basename(item.name) == CHECKSUMS
 
 

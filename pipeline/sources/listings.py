@@ -8,7 +8,7 @@ import posixpath
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import BadInput
@@ -40,6 +40,14 @@ class Entry:
     facts: Facts
     flaw: str = ""
     """What shows that letters of the text were lost; then there is no text."""
+    keys: tuple[str, ...] = ()
+    """What the entry has besides the picture."""
+
+    @property
+    def is_useful(self) -> bool:
+        """Whether it says anything that is read."""
+        known = any(value for source in self.facts.sources for value in source.values())
+        return bool(self.text or self.flaw or known or replace(self.facts, sources=()) != Facts())
 
 
 def parse(content: bytes, where: str) -> list[Entry]:
@@ -95,10 +103,24 @@ def _entry(entry: Any) -> Entry:
     sources = tuple(_rights(fields.by_name(source)) for source in _list(entry, "sources") if isinstance(source, dict))
     group, panel = (fields.line(fields.value(name, said)) for name in ("group", "panel"))
     order = fields.number(fields.value("order", said))
-    facts = Facts(boxes, group, panel, order, sources=sources or (_rights(said),))
+    facts = Facts(boxes, group, panel, order, sources=sources or (_rights(said),), **_referring(said))
     flaw = encodings.flaw(text)
     name = file if isinstance(file, str) else ""
-    return Entry(name.encode(errors="replace").decode(), "" if flaw else grammar.fold(text), facts, flaw)
+    name = name.encode(errors="replace").decode()
+    keys = tuple(fields.line(key) for key, value in entry.items() if value != file)
+    return Entry(name, "" if flaw else grammar.fold(text), facts, flaw, keys)
+
+
+def _referring(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What an entry says of reference images; our own also which panels of which grid they and the picture are."""
+    references = fields.references(said)
+    if not references:
+        return {}
+    panels = said.get("referencepanels")
+    numbers = [*panels, said.get("panel")] if isinstance(panels, list) and "boxes" not in said else []
+    if len(numbers) != len(references) + 1 or not all(isinstance(one, int) and one > 0 for one in numbers):
+        return {"references": references}
+    return {"references": references, "set": fields.line(said.get("id")), "places": tuple(one - 1 for one in numbers)}
 
 
 def _rights(said: Mapping[str, Any]) -> dict[str, str]:

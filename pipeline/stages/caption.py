@@ -8,14 +8,15 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline import families, pixels
 from pipeline.cache import Cache
-from pipeline.captioning import instructions, protocol, replies, thoughts
+from pipeline.captioning import contract, instructions, replies, thoughts
 from pipeline.captioning.ahead import ahead
-from pipeline.captioning.answers import Answers
-from pipeline.captioning.protocol import CUT_OFF, FINAL, GIVEN_UP, THINKING, Answer, Captioner, Question, Turn
+from pipeline.captioning.answers import KEPT, Answers, sent_back
+from pipeline.captioning.jpegs import Ready, Unopened
+from pipeline.captioning.protocol import CUT_OFF, FINAL, GIVEN_UP, THINKING, Answer, Captioner, Question
 from pipeline.captioning.streak import Streak
 from pipeline.engines.base import Facts, Stage
 from pipeline.errors import Abstained, BadInput, BadReply, Stopped
@@ -25,8 +26,11 @@ from pipeline.text import budget, grammar, lint, names
 from pipeline.text.counters import TokenCounter
 from pipeline.wording import counted
 
-KEPT = 8_000
-"""Characters that are kept, and sent back with the faults, of an answer that can't be read; longer ones went astray."""
+if TYPE_CHECKING:
+    from PIL import Image
+
+UNTOLD = "no text"
+"""Why a grid has no caption where texts that came along are taken, and it has none."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,7 @@ class _Open:
         """Keeps the caption if it is the best so far, and adds the answer's faults to the question."""
         if self.best is None or _faults(caption) < _faults(self.best):
             self.best = caption
-        turn = Turn(thoughts.cut(answer.text)[:KEPT], caption.problems)
-        self.question = replace(self.question, earlier=(*self.question.earlier, turn))
+        self.question = sent_back(self.question, answer, caption.problems)
 
 
 class _Settled(NamedTuple):
@@ -150,6 +153,8 @@ class Asking:
         """
         self.task, self.captioner, self.counter = parameters.task, parameters.captioner, parameters.counter
         self.folder, self.places, self.streak = parameters.folder, parameters.places, parameters.streak
+        form = contract.form_of(self.captioner)
+        self.ready = Ready(parameters.cache, form) if form else None
         self.instruction = instructions.write(self.task)
         self.answers = Answers(self.captioner, parameters.cache, instructions.id_of(self.instruction))
 
@@ -188,7 +193,7 @@ class Asking:
         problems."""
         if self.captioner.verbatim:
             questions = [self._question(grid) for grid in grids]
-            for place, answer in protocol.ask(self.captioner, questions):
+            for place, answer in contract.ask(self.captioner, questions):
                 said = self._unanswered(answer.failure) if answer.failure else self._verbatim(answer, grids[place])
                 yield self._signed(said, grids[place], attempts=0 if answer.failure else 1)
             return
@@ -234,6 +239,8 @@ class Asking:
         if case.waits and case.attempts < self.task.caption.attempts:
             case.key = self.answers.key(case.question)
             return None
+        if self.ready and not case.failure:
+            self.ready.drop(case.grid)  # who asks about it later opens its picture
         return _Settled(case.place, self._result(case), case.good)
 
     def again(self, grid: Grid, shown: Sequence[str], faults: Sequence[str]) -> Caption:
@@ -246,19 +253,24 @@ class Asking:
         Raises:
             BadReply: the captioner writes no other; the message says why.
         """
-        question = self._question(grid)
-        for _ in range(len(shown) + self.task.caption.attempts):
-            (told,) = self.answers.to([question])
-            answer = told.answer
+        most = len(shown) + self.task.caption.attempts
+
+        def take(case: _Open, answer: Answer, _: bool) -> Caption | None:
             if answer.failure:
                 raise BadReply(f"the captioner gave no answer ({answer.failure}).")
-            caption = self._signed(self._named(self._read(answer), grid), grid, len(question.earlier) + 1)
+            earlier = case.question.earlier
+            caption = self._signed(self._named(self._read(answer), grid), grid, len(earlier) + 1)
             if all(caption.panels) and caption.text not in shown:
                 return caption
+            if len(earlier) + 1 == most:
+                raise BadReply(f"the captioner wrote nothing new that can be read in {most} answers.")
             wrong = tuple(dict.fromkeys((*caption.problems, *faults))) or ("a different wording is wanted",)
-            turn = Turn(thoughts.cut(answer.text)[:KEPT], wrong)
-            question = replace(question, earlier=(*question.earlier, turn))
-        raise BadReply(f"the captioner wrote nothing new that can be read in {len(question.earlier)} answers.")
+            case.question = sent_back(case.question, answer, wrong)
+            case.key = self.answers.key(case.question)
+            return None
+
+        (caption,) = self.answers.settle([self._opened((0, grid))], take)
+        return caption
 
     def _take(self, case: _Open, answer: Answer) -> None:
         """Takes the answer to the case's question, or notes that there is none."""
@@ -292,14 +304,23 @@ class Asking:
 
     def _question(self, grid: Grid) -> Question:
         """The question about a grid. Texts that are adopted word for word need no look at the picture."""
-        picture = None if self.captioner.verbatim else pixels.open_image(self.folder / grid.path)
+        jpegs = self.ready.find(grid) if self.ready else None
+        picture = None if jpegs or self.captioner.verbatim else self._picture(grid)
+        panels: Sequence[Image.Image] = pixels.cut(picture, grid.layout) if picture else ()
         return Question(
-            panels=tuple(pixels.cut(picture, grid.layout)) if picture else (),
+            panels=Unopened(partial(self._panels, grid), grid.layout.size) if jpegs else tuple(panels),
             texts=tuple(record.text for record in grid.group.records),
             markers=self.task.markers,
             instruction=self.instruction,
             grid=picture,
+            jpegs=jpegs,
         )
+
+    def _picture(self, grid: Grid) -> Image.Image:
+        return pixels.open_image(self.folder / grid.path)
+
+    def _panels(self, grid: Grid) -> Sequence[Image.Image]:
+        return pixels.cut(self._picture(grid), grid.layout)
 
     def _read(self, answer: Answer) -> Caption:
         """The caption in a model's answer; its problems are worded for the model and for a person.
@@ -366,7 +387,7 @@ class Asking:
 
     def _lacking(self, caption: Caption) -> str:
         """Why a caption is none, in a word or two."""
-        return caption.failure or ("no text" if self.captioner.verbatim else "unreadable")
+        return caption.failure or (UNTOLD if self.captioner.verbatim else "unreadable")
 
 
 def _described(caption: Caption) -> bool:
@@ -388,13 +409,20 @@ def _spent(text: str) -> str:
     )
 
 
+def lacks_all(facts: Mapping[str, Any], captions: int) -> bool:
+    """Whether none of so many grids has got a caption from the captioner that was asked; where texts came along, a
+    person may be going to write them."""
+    lacking = {reason: count for reason, count in (facts.get("without a caption") or {}).items() if reason != UNTOLD}
+    return captions > 0 and sum(lacking.values()) == captions
+
+
 def lines(facts: Mapping[str, Any]) -> Iterator[str]:
     """What a person is told about a finished stage: how many grids have no caption, and why."""
     lacking = facts.get("without a caption") or {}
     if not lacking:
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(lacking.items(), key=lambda one: -one[1]))
-    again = set(lacking) - {*FINAL, "no text", "unreadable"}
+    again = set(lacking) - {*FINAL, UNTOLD, "unreadable"}
     way = "; the same command asks again" if again else ""
     count = sum(lacking.values())
     yield f"{count} {'grid has' if count == 1 else 'grids have'} no caption ({reasons}){way}."

@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline import files, pixels
+from pipeline.captioning.jpegs import Ready
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.pixels import png
@@ -31,15 +32,18 @@ class Parameters:
     """As `pixels.fitted` has it."""
     folder: Path
     """The run's folder."""
+    ready: Ready | None = None
+    """Keeps panels for the captioner; no grid depends on it."""
 
 
-def stage(task: Task, folder: Path, workers: int, drawn: Sequence[Grid]) -> Stage[Group]:
+def stage(task: Task, folder: Path, workers: int, drawn: Sequence[Grid], ready: Ready | None = None) -> Stage[Group]:
     """The compose stage.
 
     Args:
         drawn: grids of an earlier run; if the picture of one is gone, the stage is not done.
+        ready: keeps panels for a captioner that sends them.
     """
-    run = partial(compose, parameters=Parameters(task.grid_layout, task.layout.fit, folder))
+    run = partial(compose, parameters=Parameters(task.grid_layout, task.layout.fit, folder, ready))
     config = {"layout": task.layout.model_dump()}
     return Stage(
         "compose",
@@ -63,7 +67,10 @@ def compose(groups: Sequence[Group], *, parameters: Parameters) -> Iterator[Grid
         except BadInput as error:
             yield Rejected(group.id, group.formed, "unreadable", str(error))
         else:
-            yield replace(grid, pixels=hashlib.sha256(picture.tobytes()).hexdigest())
+            grid = replace(grid, pixels=hashlib.sha256(picture.tobytes()).hexdigest())
+            if parameters.ready:
+                parameters.ready.keep(grid, picture)
+            yield grid
 
 
 def write(grid: Grid, fit: str, folder: Path) -> Image.Image:

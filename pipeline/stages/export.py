@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import families, files, plugins
-from pipeline.dataset import card, checksums, portable, samples, split
+from pipeline.dataset import card, checksums, parquet, portable, samples, split, uses
 from pipeline.dataset.samples import Config, Dataset
+from pipeline.dataset.uses import Target
 from pipeline.engines.base import Facts, Stage
 from pipeline.errors import BadInput
 from pipeline.exporters import base
 from pipeline.exporters.base import Exporter
 from pipeline.pixels import png
-from pipeline.plugins import Plugin
+from pipeline.plugins import Plugin, extras
 from pipeline.records import Exported, Grid, Rejected, Row
 from pipeline.task import Task
 from pipeline.text.counters import TokenCounter
@@ -85,6 +86,7 @@ def stage(  # noqa: PLR0913  (what a data set depends on)
         config,
         intact=lambda: earlier is not None and is_intact(run / "dataset", earlier),
         facts=_sides,
+        expands=task.export.use == uses.PANELS,
     )
 
 
@@ -109,28 +111,41 @@ def export(rows: Sequence[Row], *, parameters: Parameters) -> Iterator[Exported 
     grids_aside = _free(parameters.folder / "grids", "altered")
     hashes, damaged = _check([row for row in rows if row.id not in out], parameters, grids_aside)
     out |= damaged
-    kept = [row for row in rows if row.id not in out]
+    targets, without = _targets([row for row in rows if row.id not in out], parameters.task)
+    kept = [row for row in rows if targets.get(row.id)]
     aside = _save_edits(folder) if kept else _set_aside(folder)
-    written = write(kept, parameters.task, parameters.folder, parameters.facts, hashes).samples if kept else ()
+    written = write(kept, parameters.task, parameters.folder, parameters.facts, hashes, targets).samples if kept else ()
     facts = {CONTENTS: checksums.digest(folder), STATE: parameters.state}
     places = {SET_ASIDE: aside, GRIDS_ASIDE: grids_aside if grids_aside.exists() else None}
     yield Facts(facts | {name: str(place) for name, place in places.items() if place})
-    yield from (Exported(sample.row.id, sample.file) for sample in written)
-    yield from out.values()
+    for sample in written:
+        panel = sample.target.panel
+        yield Exported(sample.row.id, sample.file, 0 if panel is None else panel + 1)
+    yield from (*out.values(), *without)
+
+
+def _targets(rows: Sequence[Row], task: Task) -> tuple[dict[str, list[Target]], list[Rejected]]:
+    """By row, the samples that it gives; and rejections of what has no reference."""
+    found = {row.id: list(uses.targets(row, task)) for row in rows}
+    targets = {name: [one for one in each if isinstance(one, Target)] for name, each in found.items()}
+    return targets, [one for each in found.values() for one in each if isinstance(one, Rejected)]
 
 
 def _sides(exported: Sequence[Exported]) -> dict[str, Any]:
-    """How many grids are on each side of the split."""
+    """How many pictures are on each side of the split, and of how many grids where they are panels."""
     counts = Counter(Path(one.file).parent.name for one in exported)
-    return {side: counts[side] for side in (split.TRAIN, split.HELD_OUT)}
+    grids = {"grids": len({one.grid for one in exported})} if any(one.panel for one in exported) else {}
+    return {**{side: counts[side] for side in (split.TRAIN, split.HELD_OUT)}, **grids}
 
 
 def chosen(task: Task) -> list[Plugin]:
     """The exporters, that of the data first.
 
     Raises:
-        BadInput: the task names one that does not exist or is broken.
+        BadInput: the task names one that does not exist or is broken, or a package is missing.
     """
+    if uses.has_references(task):
+        extras.require(f"export.use={task.export.use}", parquet.EXTRA)
     if task.export.formats is None:
         found = [plugin for plugin, _ in plugins.usable(plugins.EXPORTERS)]
         return sorted(found, key=lambda plugin: plugin.name != DATA)
@@ -144,12 +159,18 @@ def chosen(task: Task) -> list[Plugin]:
 
 
 def write(
-    rows: Sequence[Row], task: Task, run: Path, facts: Mapping[str, Any], hashes: Mapping[str, str] = {}
+    rows: Sequence[Row],
+    task: Task,
+    run: Path,
+    facts: Mapping[str, Any],
+    hashes: Mapping[str, str] = {},
+    targets: Mapping[str, Sequence[Target]] | None = None,
 ) -> Dataset:
     """Writes one or more rows to `dataset/`. If killed, it leaves either the old folder or the new one.
 
     Args:
         hashes: of the files of grids, by row, as far as they are known.
+        targets: by row, the samples that it gives; all that it can give, if not given.
 
     Raises:
         BadInput: what was written trains on something that it holds out.
@@ -158,13 +179,14 @@ def write(
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir()
-    data = samples.gather(rows, task, run, split.divide(rows, task))
+    data = samples.gather(rows, task, run, split.divide(rows, task), targets)
     exporter: Exporter = chosen(task)[0].load()
     exporter.write(data, part)
     _configure(data, part)
     files.write(part / "README.md", card.write(data, facts))
     split.check(part)
-    known = {sample.file: hashes[sample.row.id] for sample in data.samples if sample.row.id in hashes}
+    whole = [sample for sample in data.samples if sample.target.panel is None]
+    known = {sample.file: hashes[sample.row.id] for sample in whole if sample.row.id in hashes}
     checksums.write(part, [path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()], known)
     files.sync_folder(part)
     if folder.exists():
@@ -188,17 +210,19 @@ def rewrite(folder: Path, task: Task) -> list[str]:
     written = [portable.FILE, TRAINERS, *(file for config in _configure(data, folder) for file in config.files)]
     texts = [Path(sample.file).with_suffix(".txt").as_posix() for sample in data.samples]
     named = [*(sample.file for sample in data.samples), *texts, *(f"{side}/metadata.jsonl" for side in data.sides)]
+    written += parquet.files(data)
     listed = {name for name in checksums.read(folder) if (folder / name).is_file()}
     checksums.write(folder, listed.union(named, written))
     return sorted(written)
 
 
 def _configure(data: Dataset, folder: Path) -> list[Config]:
-    """Writes what can be written of the data alone: the task, the trainers' configs, and the page on these."""
+    """Writes what follows from the data alone: the task, the table, the trainers' configs, and the page on these."""
     note = [
         "The task of this data set. iclora reads it to write the configs anew (iclora export --dataset .) or to train."
     ]
     files.write(folder / portable.FILE, base.comment(note) + base.as_toml(portable.content(data.task)))
+    parquet.write(data, folder)
     configs = [_configured(plugin, data, folder) for plugin in chosen(data.task) if plugin.name != DATA]
     files.write(folder / TRAINERS, card.write_trainers(configs))
     return configs

@@ -7,7 +7,8 @@ marker, and one published prompt omits its second marker; `parse` reads all of t
 what is wrong. Nothing here asks anything of the machine.
 
 If a captioner gave a caption as data (`Parts`), its text is a rendering: `text_of` for training, `alone` for a scorer,
-`inherited` for a model that is given a panel. `reread` turns a rendering, edited or not, back into parts.
+`inherited` for one panel beside others that a model is shown. `reread` turns a rendering, edited or not, back into
+parts.
 """
 
 from __future__ import annotations
@@ -210,18 +211,21 @@ def caption_of(parts: Parts, task: Task) -> Caption:
     return replace(caption, problems=lint.faults(caption, task))
 
 
-def text_of(parts: Parts, task: Task) -> str:
+def text_of(parts: Parts, task: Task, references: Iterable[int] = ()) -> str:
     """The joint caption to train on, under the task's policy on looks.
 
     `once`: at the first mention, which may be in the summary. People who change are described again in every panel in
-    which they look different from the last description; people who appear in a panel that is given (`condition`) look
-    as it shows, and are not described. `each`: in every part. `never`: nowhere.
+    which they look different from the last description; people who appear in a panel that is given (`condition`, or as
+    a reference image) look as it shows, and are not described. `each`: in every part. `never`: nowhere.
+
+    Args:
+        references: panels, from 0, that the model is shown beside the grid.
 
     Raises:
         BadReply: as `render`.
     """
     policy = task.caption.looks
-    given = {panel - 1 for panel in task.condition} if policy == "once" else set()
+    given = {*(panel - 1 for panel in task.condition), *references} if policy == "once" else set()
     known = _shown_by(parts, given)
     texts = []
     for panel in range(-1, len(parts.panels)):  # -1 is the summary
@@ -279,22 +283,39 @@ def _by_looks(text: str, parts: Parts, panel: int) -> str:
     return text
 
 
-def inherited(parts: Parts, panel: int, given: Iterable[int]) -> str:
+def inherited(parts: Parts, panel: int, given: Sequence[int], task: Task) -> str:
     """A panel's text for a model that is shown other panels, without what can be seen there.
 
-    That is what all panels share, and the looks of the people in the given panels; people who are new are described.
+    That is what all panels share, and under the policy `once` the looks of people whom a given panel explains. A name
+    says nothing by itself: a picture explains it if nobody else is named there. Looks take the place of any other name,
+    or introduce it where it comes again. `each` and `never` tell looks of everybody and of nobody.
 
     Args:
         panel: from 0, as are the panels in `given`.
     """
-    text = parts.panels[panel].text
-    there = {name for one in given for name in people(parts.panels[one].text)}
+    text, policy = parts.panels[panel].text, task.caption.looks
+    named = [people(parts.panels[one].text) for one in given]
+    there = _shown_by(parts, [one for one, names in zip(given, named, strict=True) if len(names) == 1])
     seen = _seen(parts, panel)
     for person in parts.people:
-        looks = _looks(person, seen)
-        if looks and (person.name not in there or person.changes):
+        looks = _looks(person, seen) if policy != "never" else ""
+        mentions = text.count(f"<{person.name}>")
+        if not looks or not mentions:
+            continue
+        is_explained = person.name in there
+        if policy == "each" or (is_explained and person.changes and there[person.name] != looks):
             text = appearance.put(text, person.name, looks)
+        elif not is_explained:
+            introduce = appearance.put if mentions > 1 else appearance.instead
+            text = introduce(text, person.name, looks)
     return text
+
+
+def sentence(text: str) -> str:
+    """A panel's text as a sentence of its own."""
+    text = clean(text)
+    ended = text if text.endswith(("!", "?", "…")) or not text else f"{text}."
+    return ended[:1].upper() + ended[1:]
 
 
 def reread(text: str, parts: Parts, task: Task) -> Parts:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pipeline.records import Caption, Parts, Person
 from pipeline.task import Task
 from pipeline.text import looks, phrases
-from pipeline.text.markers import BRACKETS, CONTROL, NAME, QUOTED, spans, whole
+from pipeline.text.markers import BRACKETS, CONTROL, MARKDOWN, NAME, ODD, QUOTED, spans, whole
 from pipeline.wording import counted
 
 # Answers that talk to the user or about the picture instead of describing what it shows.
@@ -208,6 +208,10 @@ def _wording_faults(caption: Caption, task: Task) -> Iterable[str]:
     unquoted = QUOTED.sub('""', caption.text)
     if found := CONTROL.search(caption.text):
         yield f"the caption has the control character {found[0]!a}"
+    if found := ODD.search(caption.text):
+        yield f"the caption has the character U+{ord(found[0]):04X}, so letters were lost or turned round"
+    if found := MARKDOWN.search(unquoted):
+        yield f"the caption has the Markdown sign '{found[0]}'"
     if found := BOILERPLATE.search(unquoted):
         yield f"'{found[0]}' talks about the picture instead of what it shows"
     for marker, text in zip(task.markers, caption.panels, strict=True):

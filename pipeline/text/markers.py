@@ -11,6 +11,13 @@ NAME = re.compile(r"<(?!\s)([^<>\[\]\n]{1,40})(?<!\s)>")
 BRACKETS = re.compile(r"\[[^\[\]\n]{1,40}\]")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """Characters that no caption may have; white space is folded before."""
+LOST = "\ufffd"
+"""Stands for letters that were lost."""
+ODD = re.compile("[\u202a-\u202e\u2066-\u2069\ufff9-\uffff]")
+"""Characters that no caption has unless something went wrong: LOST and its like, and what changes the direction of the
+text behind it."""
+MARKDOWN = re.compile(r"\*\*|```")
+"""What a model writes for a page rather than for a caption."""
 EDGES = " \t\r\n,;:.–—"  # noqa: RUF001  (dashes join parts too)
 # Lettering in the picture, or a line that someone says; an apostrophe inside a word does not end a quotation.
 QUOTED = re.compile(
@@ -19,6 +26,13 @@ QUOTED = re.compile(
 )
 
 Span = tuple[int, int]
+
+
+def readable(text: str) -> str:
+    """The text without half characters, which no file holds, and control characters, on which a terminal acts; JSON can
+    spell both. In place of the latter stands LOST, which the linter finds."""
+    writable = text.encode(errors="replace").decode()
+    return CONTROL.sub(lambda found: found[0] if found[0].isspace() else LOST, writable)
 
 
 @lru_cache(maxsize=1024)

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from asking import answers_of, ask, make
@@ -133,3 +134,14 @@ def test_a_proxy_that_wants_a_password_is_named(scheme: str, demanding: str, mon
         BadInput, match=rf"407.*the proxy {demanding} of all_proxy|the proxy {demanding} of all_proxy.*407"
     ):
         answers_of(captioner, [ask()])
+
+
+def test_certificates_that_can_not_be_loaded_are_one_sentence_that_names_their_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    with pytest.raises(
+        BadInput, match=r"^the certificates of SSL_CERT_FILE=.*none\.pem can't be loaded .*No such file"
+    ):
+        server.make({"url": "https://127.0.0.1:9/v1"}).identity()

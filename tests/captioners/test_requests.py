@@ -47,6 +47,14 @@ def at_most(size: int, refusal: Reaction) -> Reaction:
         sends(b'{"error": {"message": "payload too large", "code": 413}}'),
         fails(400, "The decoder prompt is longer than the maximum model length of 8192."),
         fails(400, "This model's maximum context length is 8192 tokens, but the request has 9000."),
+        fails(400, "'max_tokens' is too large: 768. This model's maximum context length is 8192 tokens."),
+        fails(400, "input length and `max_tokens` exceed context limit: 9000 + 768 > 8192"),
+        fails(400, "messages.0.content.1.image: image exceeds 5 MB maximum: 6291456 bytes > 5242880 bytes"),
+        fails(400, "Request payload size exceeds the limit: 20971520 bytes."),
+        fails(400, "Image resolution too high: 40000000 pixels; max is 33177600 pixels"),
+        fails(422, "Input validation error: `inputs` must have less than 4095 tokens. Given: 6000"),
+        fails(501, "PayloadTooLargeError: request entity too large", {"x-should-retry": "false"}),
+        sends(b'{"error": {"message": "context length exceeded", "code": "context_length_exceeded"}}'),
     ],
 )
 def test_pictures_are_sent_smaller_until_they_fit(refusal: Reaction) -> None:
@@ -67,6 +75,19 @@ def test_a_server_that_finds_everything_too_large_is_reported_with_ways_on(tmp_p
         f"{endpoint.url} finds even pictures of 62,500 pixels too large (HTTP 413, 413 Request Entity Too Large 413); "
         "raise the server's limit, or send less with --set captioner.quality=60 or --set captioner.images=grid."
     )
+
+
+def test_a_refusal_of_a_larger_token_limit_leaves_the_pictures_as_they_are() -> None:
+    def react(handler: Handler) -> None:
+        if handler.body["max_tokens"] > 768:
+            handler.reply({"error": {"message": "the maximum context length is 8192 tokens, max_tokens is 1536"}}, 400)
+        else:
+            handler.reply(completion("[A] half", "length"))
+
+    with serving(default=react) as endpoint:
+        captioner = make(endpoint, concurrency=1)
+        assert [answer.finished for answer in answers_of(captioner, [grainy(0), grainy(1)])] == [False, False]
+        assert {opened(pictures(body)[0]).width for body in endpoint.bodies} == {SIDE}
 
 
 def test_pixels_and_quality_of_the_pictures_can_be_set() -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+import zlib
 from typing import Any
 
 import httpx2
 import openai
 import pytest
 from asking import answer_to, answers_of, ask, make
-from endpoint import GOOD, Reaction, completion, explodes, floods, says, sends, serving, trickles_headers
+from endpoint import GOOD, Reaction, completion, explodes, fails, floods, says, sends, serving, trickles_headers
 from fuzzing import fuzzed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioners.server import Options, Server, responses
+from captioners.server import Options, Server, connection, responses
 from captioners.server.endpoint import Endpoint
 from pipeline.captioning import replies
 from pipeline.captioning.protocol import Answer
@@ -38,6 +40,9 @@ MESSAGES: dict[str, Reaction] = {
     "an object": says(SEEN),
     "a tool call": says(None, "tool_calls", tool_calls=[{"id": "c1", "type": "function", "function": CALL}]),
     "a tool call with an object": says(None, tool_calls=[{"function": CALL | {"arguments": SEEN}}]),
+    "several tool calls": says(
+        None, tool_calls=[None, {"function": {"name": "look", "arguments": "{}"}}, {"function": CALL}]
+    ),
     "a function call": says(None, function_call=CALL),
     "a reasoning field": says("", reasoning=GOOD),
     "a reasoning field with thoughts": says(None, reasoning_content=f"I look at it and then {GOOD}"),
@@ -115,13 +120,50 @@ def test_the_body_of_an_error_may_have_any_depth(status: int) -> None:
         (trickles_headers, "timeout: no answer within 0.3 s after 1 attempts"),
         (
             sends(b"no gzip", Content_Encoding="gzip"),
-            "connection: Error -3 while decompressing data: incorrect header check",
+            "malformed: the response can't be unpacked: Error -3 while decompressing data: incorrect header check",
+        ),
+        (
+            sends(gzip.compress(gzip.compress(b"{}")), Content_Encoding="gzip, gzip"),
+            "malformed: the response is packed as 'gzip, gzip', which was not asked for",
         ),
     ],
 )
 def test_a_response_without_end_is_neither_waited_for_nor_kept(reaction: Reaction, failure: str) -> None:
     patience = 0.3 if reaction is trickles_headers else 10.0
     assert answer_to(reaction, timeout=patience, retries=0).failure == failure
+
+
+@pytest.mark.parametrize("packed", ["gzip", "deflate"])
+def test_a_packed_answer_is_read(packed: str) -> None:
+    content = json.dumps(completion(GOOD)).encode()
+    content = gzip.compress(content) if packed == "gzip" else zlib.compress(content)
+    assert answer_to(sends(content, Content_Encoding=packed)).text == GOOD
+
+
+def test_no_more_is_unpacked_than_a_response_may_have() -> None:
+    unpack = connection._unpacking("gzip")
+    assert len(unpack(gzip.compress(b"0" * 2**26), 1001)) == 1001
+
+
+@pytest.mark.parametrize(
+    ("content", "begins"),
+    [
+        (b"<?xml version='1.0'?><Error/>", ""),
+        (b'data: {"choices": []}\n\ndata: [DONE]\n', 'data: {"choices": []} data: [DONE]'),
+        (b"upstream \x1b[31m timed out", r"upstream \x1b[31m timed out"),
+    ],
+)
+def test_what_is_no_json_at_all_is_asked_for_only_once_more(content: bytes, begins: str) -> None:
+    with serving(default=sends(content)) as endpoint:
+        (answer,) = answers_of(make(endpoint), [ask()])
+        assert len(endpoint.bodies) == 2
+    assert answer.failure.startswith("malformed: the response is not JSON, but begins with ")
+    assert begins in answer.failure and "\x1b" not in answer.failure
+
+
+def test_a_servers_message_reaches_no_terminal_as_a_command() -> None:
+    answer = answer_to(fails(400, "no \x1b[31m\x00 \u202e way"), retries=0)
+    assert answer.failure == r"refused: HTTP 400, no \x1b[31m\x00 \u202e way"
 
 
 @pytest.mark.parametrize("listing", [explodes, floods, trickles_headers, *map(sends, SHAPES.values())])

@@ -392,12 +392,20 @@ def test_a_failure_has_a_class_and_a_description(failure: str) -> None:
     assert answer.failure == failure.strip() and answer.text == "" and answer.seconds > 0
 
 
-def test_a_server_that_takes_a_single_picture_gets_a_hint() -> None:
-    answer = answer_to(fails(400, "At most 1 image(s) may be provided in one request."))
-    assert answer.failure == (
-        "refused: HTTP 400, At most 1 image(s) may be provided in one request; "
-        "show it one with --set captioner.images=grid"
-    )
+@pytest.mark.parametrize(
+    "said", ["At most 1 image(s) may be provided in one request", "The number of images exceeds the limit of 1"]
+)
+def test_a_server_that_takes_a_single_picture_gets_a_hint(said: str) -> None:
+    answer = answer_to(fails(400, f"{said}."))
+    assert answer.failure == f"refused: HTTP 400, {said}; show it one with --set captioner.images=grid"
+
+
+def test_a_server_without_encryption_is_told_as_that() -> None:
+    with (
+        serving() as endpoint,
+        pytest.raises(BadInput, match=r"no server answers at https://.* \(it does not speak https"),
+    ):
+        answers_of(make(endpoint, url=endpoint.url.replace("http:", "https:"), model="m"), [ask()])
 
 
 @pytest.mark.parametrize("forbidden", [0, 1], ids=["before any answer", "after one"])
@@ -513,6 +521,8 @@ def test_user_and_password_in_an_address_reach_only_the_server(monkeypatch: pyte
             "must not contain a password, got 'http://host/v1' with one; set .* OPENAI_BASE_URL",
         ),
         ("http://host/v1?key=pass-word", "must not have a query"),
+        ("http://host:99999/v1", "must be a web address such as .*, got 'http://host:99999/v1'"),
+        ("http://host:0/v1", "must be a web address such as .*, got 'http://host:0/v1'"),
     ],
 )
 def test_an_unusable_address_is_reported_without_its_secrets(url: str, told: str) -> None:

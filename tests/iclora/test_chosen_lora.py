@@ -115,8 +115,9 @@ def good_from(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None
 
 
 def chosen(run: Run, tiny_flux: Path, **more: object) -> iclora.Evaluation:
-    texts = [file.read_text(encoding="utf-8") for file in sorted(run.dataset.glob("train/*.txt"))[:2]]
-    options = {"model": str(tiny_flux), "steps": 1, "prompts": texts, "checkpoints": True, "choose": True} | more
+    texts = [file.read_text(encoding="utf-8") for file in sorted(run.dataset.glob("*/*.txt"))]
+    options = {"model": str(tiny_flux), "steps": 1, "seeds": 1, "prompts": texts, "checkpoints": True, "choose": True}
+    options |= more
     return iclora.evaluate(run, **options)  # type: ignore[arg-type]
 
 

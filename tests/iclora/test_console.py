@@ -317,3 +317,10 @@ def test_the_last_lines_of_a_training_say_which_step_counts_and_why(found: Any, 
 def test_with_evaluations_patience_hands_over_the_step_of_the_best_score() -> None:
     (told,) = console._which_step(outcome(of_step=250, lowest=lowest(300)), "score")
     assert told == "The LoRA has the averaged weights of step 250, whose score was the best (train.patience)."
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_whose_output_is_closed_works_all_the_same(closed: str, tmp_path: Path) -> None:
+    words = shlex.join([sys.executable, "-m", "iclora", "pack", "storyboard"])
+    done = subprocess.run(f"{words} {closed}", shell=True, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr

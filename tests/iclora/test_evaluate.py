@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 from endpoint import GOOD
@@ -20,6 +21,8 @@ from safetensors.torch import load_file, save_file
 
 import iclora
 from iclora.evaluation.candidates import told_once
+from iclora.evaluation.plot import draw_results
+from iclora.evaluation.results import Result
 from iclora.prompts import Prompt
 from iclora.run import Run
 from miniature import draw as drawing
@@ -29,10 +32,13 @@ from pipeline.errors import BadInput
 from pipeline.records import Layout
 from pipeline.text import grammar, looks
 from training import dataset, generate
+from training.evaluation.statistics import Estimate
 from training.generate import Inputs
 from training.generator import GenerationRequest, Generator
 
 Command = Callable[..., tuple[int, str, str]]
+DOGS = "[MOVIE-SHOTS] dogs, [SCENE-1] a dog, [SCENE-2] a cat, [SCENE-3] a hen."
+BLANK = Image.new("RGB", (256, 128))
 
 
 @pytest.fixture(scope="module")
@@ -133,17 +139,34 @@ def test_everything_is_written_and_a_second_time_the_same(
     run: Run, lora: Path, tiny_flux: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluated(run, lora, tiny_flux)
-    told = {name: (first.folder / name).read_bytes() for name in ("evaluation.csv", "evaluation.json")}
+    written = ("evaluation.csv", "evaluation.json", "evaluation.png", "evaluation.html")
+    told = {name: (first.folder / name).read_bytes() for name in written}
     summary = json.loads(told["evaluation.json"])
     assert [one["candidate"] for one in summary["candidates"]] == ["base", "storyboard"]
     assert summary["real grids"] == 8
     assert len(first.table()) == 2 * summary["prompts"] == len(first.grids)
     page = (first.folder / "evaluation.html").read_text(encoding="utf-8")
+    assert '<img class="plot" src="evaluation.png"' in page
     for one in first.grids:
         assert str(one.file) in page
         assert pixels.open_image(first.folder / one.file).size == (128, 192)
     evaluated(run, lora, tiny_flux)
     assert told == {name: (first.folder / name).read_bytes() for name in told}
+
+
+def test_the_plot_shows_every_candidate_with_its_interval(tmp_path: Path) -> None:
+    few, names = (
+        Estimate(0.2, 0.1, 0.3, 0.05),
+        ("base", "a/very/long/path/" * 4 + "storyboard.safetensors", "<b> at 0.5"),
+    )
+    results = [Result(name, *[few] * 8) for name in names]
+    results[1] = replace(results[1], score=Estimate(1.4, 0.8, 2.0, 0.3), kept=Estimate(0.9))
+    draw_results(results, tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as plot:
+        assert plot.width >= 800
+        pixels = np.asarray(plot.convert("RGB"), np.int16)
+    long_line = (np.abs(pixels - np.array([0x1F, 0x77, 0xB4])) < 16).all(axis=2).sum(axis=1)
+    assert (long_line > 200).any()  # the score's interval from 0.8 to 2
 
 
 def test_the_command_compares_strengths_and_says_which_it_takes(
@@ -166,7 +189,11 @@ def test_the_command_compares_strengths_and_says_which_it_takes(
     [
         ({"prompts": ["a dog"]}, "the prompt 'a dog' has no text for"),
         ({"loras": "nowhere.safetensors"}, r"there is no LoRA nowhere\.safetensors; train one with 'iclora train"),
-        ({"prompts": [iclora.Prompt("a dog", seeds=(7,))]}, "'a dog' has seeds or given pictures of its own"),
+        ({"prompts": [iclora.Prompt(DOGS, seeds=(7,))]}, "dog.*' has seeds of its own, .* say how many with --seeds"),
+        ({"prompts": [DOGS, Prompt(DOGS, given={2: BLANK})]}, "gives panel 2, and the first one no panel; give"),
+        ({"prompts": [DOGS], "given": [1]}, "--given takes panels of the held-out grids; pictures for prompts of"),
+        ({"given": [4]}, "panel 4 can't be given with --given, the grids have panels 1 to 3"),
+        ({"given": [1, 2, 3]}, "all 3 panels are given, so nothing is left to generate"),
         ({"seeds": 0}, "at least 1 seed for each prompt, got --seeds 0"),
     ],
 )
@@ -207,7 +234,7 @@ def test_the_commands_in_the_docs_work(
 ) -> None:
     page = (Path(__file__).parents[2] / "docs/evaluating.md").read_text(encoding="utf-8")
     commands = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
-    assert len(commands) == 6
+    assert len(commands) == 7
     models = {
         "--vectors": f"vectors.model=local-dir:{tiny.vit(tmp_path / 'vit')}",
         "--detector": f"detector.model={tiny.rt_detr(tmp_path / 'detr')}",
@@ -425,5 +452,71 @@ def test_a_conditional_lora_and_its_base_are_given_the_held_out_grids_panels(
     assert tuned.to_given is not None and tuned.to_given.value < 0.9
     assert "like the given" in found.lines()[0]
     assert evaluated(run, other, tiny_flux).given == (0,)  # drawn by the model itself
-    assert evaluated(run, other, tiny_flux, prompts=list(known)[:1]).results[0].to_given is None
+    alone = evaluated(run, other, tiny_flux, prompts=list(known)[:1])
+    assert alone.results[0].to_given is None
+    assert "given has learnt to draw around given panels, and no prompt gives any: name pictures" in alone.lines()[-1]
     assert evaluated(run, lora, tiny_flux).results[0].to_given is None
+
+
+def test_prompts_of_ones_own_are_drawn_around_the_pictures_of_their_table(
+    home: Path, lora: Path, tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, iclora: Command
+) -> None:
+    """The base pastes what it is given into every panel; the LoRA leaves the others blank."""
+    picture = BLANK.copy()
+    picture.paste("red", (0, 0, 128, 128))
+    picture.save(tmp_path / "given.png")
+    table = tmp_path / "prompts.csv"
+    table.write_text(f'prompt,given 2\n"{DOGS}",given.png\n"{DOGS[:-1]}s.",given.png\n', encoding="utf-8")
+
+    def drawn(generator: Generator, requests: list[GenerationRequest], inputs: list[Inputs]) -> list[Image.Image]:
+        assert all(one.given is not None and one.given[1].any() for one in inputs)
+        assert generator.given_as == "noised"
+        grids = []
+        for request in requests:
+            grid = Image.new("RGB", (256, 384))
+            for panel in (1,) if generator.loras else (0, 1, 2):
+                grid.paste(request.given[1], (0, 128 * panel))
+            grids.append(grid.resize(generator.layout.canvas))
+        return grids
+
+    monkeypatch.setattr(generate, "sample", drawn)
+    code, printed, errors = iclora(
+        *("evaluate", "storyboard", "--out", str(home), "--lora", str(lora), "--model", str(tiny_flux)),
+        *("--prompts", str(table), "--seeds", "1"),
+    )
+    assert code == 0, errors
+    told = json.loads((home / "evaluation/evaluation.json").read_text(encoding="utf-8"))
+    base, tuned = (one["to_given"]["value"] for one in told["candidates"])
+    assert told["given"] == [2] and base > 0.99 > tuned
+    assert "like the given 1.00" in printed and "With so few prompts p can't be below 0.500" in printed
+
+
+def test_panels_of_held_out_grids_are_given_to_a_joint_lora_where_asked(
+    run: Run, lora: Path, tiny_flux: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = real(run)
+    drawer(monkeypatch, lambda prompt, _: pixels.open_image(known[prompt]))
+    found = evaluated(run, lora, tiny_flux, given=[1, 3])
+    assert found.given == (0, 2)
+    assert all(one.to_given is not None and one.pasted is not None for one in found.results)
+
+
+@pytest.mark.slow
+def test_a_lora_trained_to_be_given_any_panels_is_evaluated_around_the_first(
+    home: Path, tiny_flux: Path, iclora: Command
+) -> None:
+    """From the training to the figures by the commands alone."""
+    settings = {"conditional": 1, "steps": 4, "scales": [0.5], "smallest_panel": 48, "samples": 0, "model": tiny_flux}
+    words = [word for key, value in settings.items() for word in ("--set", f"train.{key}={value}")]
+    code, printed, errors = iclora("train", "storyboard", "--out", str(home), *words)
+    assert code == 0, errors
+    assert "conditional mode: randomly drawn panels stay clean" in printed + errors
+    words = ["--out", str(home), "--model", str(tiny_flux), "--steps", "2", "--seeds", "1"]
+    code, printed, errors = iclora("evaluate", "storyboard", *words)
+    assert code == 0, errors
+    told = json.loads((home / "evaluation/evaluation.json").read_text(encoding="utf-8"))
+    assert told["given"] == [1]
+    assert all(one["to_given"] and one["pasted"] for one in told["candidates"])
+    code, printed, errors = iclora("evaluate", "storyboard", *words, "--given", "2")
+    assert code == 0, errors
+    assert json.loads((home / "evaluation/evaluation.json").read_text(encoding="utf-8"))["given"] == [2]

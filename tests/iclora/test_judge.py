@@ -160,6 +160,30 @@ def test_who_can_t_judge_is_refused_before_anything_is_drawn(
         iclora.evaluate(run, lora, judge=name, settings=settings)
 
 
+def test_what_was_given_is_told_to_the_judge_and_does_not_count_as_drawn(
+    run: Run, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    """The first panel has 1 of 10 and the others 8."""
+
+    def replies(handler: Handler) -> None:
+        scores = [{"image": number, "why": "so", "score": 1 if number == 1 else 8} for number in (1, 2, 3)]
+        asked = handler.body["response_format"]["json_schema"]["name"]
+        reply = {"why": "so", "score": 5} if asked == "consistency" else {"panels": scores}
+        handler.reply(completion(json.dumps(reply)))
+
+    endpoint.default = replies
+    caption, grid = next((file.read_text(encoding="utf-8"), file) for file in run.dataset.glob("train/*.txt"))
+    asked = judge.open_judge("server", {"url": endpoint.url}, run.task)
+    layout = run.task.grid_layout
+    for given, follows in (((), 17 / 30), ((0,), 0.8), ((0, 2), 0.8)):
+        ((found),) = asked.judge([(grid.with_suffix(".png"), caption)], layout, given)
+        assert (found.follows, found.consistent) == (pytest.approx(follows), 0.5)
+    texts = [body["messages"][0]["content"][-1]["text"] for body in endpoint.bodies]
+    consistency = [text for text in texts if "same person" in text]
+    lines = ["Image 1 was given, and the others were made to go with it", "Images 1, 3 were given, and the others were"]
+    assert [[line in text for line in lines] for text in consistency] == [[False, False], [True, False], [False, True]]
+
+
 def test_replies_are_read_whatever_surrounds_them_and_their_faults_are_named() -> None:
     whole = {"panels": [{"image": 2, "why": "", "score": None}, {"image": 1, "why": "", "score": 10}]}
     for text in (json.dumps(whole), f"<think>hm</think>```json\n{json.dumps(whole)}```"):

@@ -312,3 +312,9 @@ def test_a_command_that_finds_another_one_running_changes_nothing(iclora: Typed,
     lock.close()
     assert (code, stored()) == (2, before)
     assert "another process is" in errors
+
+
+def test_a_file_in_place_of_a_runs_folder_is_told_as_that(iclora: Typed, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    code, _, errors = iclora("show", "storyboard", "--out", "run")
+    assert (code, errors.strip()) == (2, "error: run is a file and no run's folder; name a folder.")

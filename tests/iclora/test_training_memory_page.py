@@ -44,7 +44,7 @@ def test_the_table_of_presets_is_that_of_the_code() -> None:
     layers = [
         (name, layer)
         for name, layer in backend.blank("transformer").named_modules()
-        if re.fullmatch(backend.TARGETS, name)
+        if re.fullmatch(backend.targets, name)
     ]
     size = sum(16 * (layer.in_features + layer.out_features) for _, layer in layers)
     lora = Lora(frozenset(name for name, _ in layers), 16, size)

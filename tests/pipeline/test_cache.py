@@ -23,12 +23,13 @@ def cache(tmp_path: Path) -> Cache:
     found.put_reply("ab12", {"text": "good"})
     found.put_vector("ab12", WHOLE)
     found.put_tensors("latents", "ab12", {"mean": torch.ones(2, 2)})
+    found.put_pictures("ab12", b"a JPEG")
     return found
 
 
-def entries(cache: Cache) -> tuple[object, object, object]:
+def entries(cache: Cache) -> tuple[object, ...]:
     vector = cache.get_vector("ab12")
-    return cache.get_reply("ab12"), vector, cache.get_tensors("latents", "ab12")
+    return cache.get_reply("ab12"), vector, cache.get_tensors("latents", "ab12"), cache.get_pictures("ab12")
 
 
 def damage(cache: Cache, change: Callable[[Path], None]) -> None:
@@ -73,7 +74,7 @@ def make_huge(file: Path) -> None:
 def test_an_entry_that_is_not_whole_counts_as_missing(cache: Cache, change: Callable[[Path], None]) -> None:
     assert all(entry is not None for entry in entries(cache))
     damage(cache, change)
-    assert entries(cache) == (None, None, None)
+    assert entries(cache) == (None,) * 4
 
 
 def test_half_a_vector_is_not_a_shorter_one_and_a_changed_one_is_none(cache: Cache) -> None:
@@ -88,7 +89,7 @@ def test_half_a_vector_is_not_a_shorter_one_and_a_changed_one_is_none(cache: Cac
 def test_what_is_not_finite_counts_as_missing(cache: Cache, value: float) -> None:
     cache.put_vector("ab12", np.array([1, value], np.float32))
     cache.put_tensors("latents", "ab12", {"mean": torch.tensor([1, value]), "std": torch.ones(2)})
-    assert entries(cache)[1:] == (None, None)
+    assert entries(cache)[1:3] == (None, None)
 
 
 @pytest.mark.parametrize(

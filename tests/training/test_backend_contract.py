@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import tiny_newer
 
 from iclora.testing import backends as contract
 from pipeline import plugins
@@ -19,10 +20,11 @@ NAMES = [*plugins.names(backends), "toy_32", "toy_reference"]
 
 @pytest.fixture(scope="module", params=NAMES)
 def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backend:
-    """A backend on a small model, built by the backend itself or by the function of its name in `tests/tiny.py`."""
+    """A backend on a small model, built by the backend itself or by the function of its name in `tests/tiny*.py`."""
     request.getfixturevalue("toys")
     module = plugins.load(backends, request.param)
-    build: Callable[[Path], Path] | None = getattr(module, "tiny", None) or getattr(tiny, request.param, None)
+    functions = {**vars(tiny), **vars(tiny_newer)}
+    build: Callable[[Path], Path] | None = getattr(module, "tiny", None) or functions.get(request.param)
     assert build, f"no small model for the backend {request.param}: give it a function tiny(folder)"
     made: Backend = module.make(str(build(tmp_path_factory.mktemp("models") / request.param)))
     made.check()

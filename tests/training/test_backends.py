@@ -27,8 +27,9 @@ from pipeline.errors import BadInput, MissingWeights
 from pipeline.families import load as base_family
 from training import config as settings
 from training.backends import flux, z_image
+from training.backends._flux_1 import token_places
 from training.backends.base import Backend, Encoded, Prompts, pack, shift_factor, unpack
-from training.backends.flux import Flux, token_places
+from training.backends.flux import Flux
 from training.backends.z_image import ZImage
 from training.job import find_backend
 
@@ -277,7 +278,7 @@ def test_a_base_in_bfloat16_predicts_almost_the_same(folders: dict[str, Path], f
 def test_every_layer_of_the_lora_contributes_to_the_prediction(family: Family) -> None:
     backend = family.backend
     transformer = backend.load("transformer", torch.float32, "cpu")
-    inject_adapter_in_model(LoraConfig(r=2, target_modules=backend.TARGETS), transformer)
+    inject_adapter_in_model(LoraConfig(r=2, target_modules=backend.targets), transformer)
     predicted = backend.predict(transformer, noise(), torch.tensor([0.3, 0.8]), family.encode(*TEXTS[:2]))
     predicted.square().mean().backward()
     grads = {name: weight.grad for name, weight in transformer.named_parameters() if "lora_B" in name}
@@ -446,7 +447,7 @@ def test_at_full_size_the_lora_is_on_the_layers_of_the_blocks_and_nowhere_else(
     """Names, shapes and number of its weights as in peft, compared with the published sizes."""
     backend = published(model)
     transformer = inject_adapter_in_model(
-        LoraConfig(r=RANK, target_modules=backend.TARGETS), backend.blank("transformer")
+        LoraConfig(r=RANK, target_modules=backend.targets), backend.blank("transformer")
     )
     sizes = {name: tuple(weight.shape) for name, weight in get_peft_model_state_dict(transformer).items()}
     expected = {f"{name}.lora_A.weight": (RANK, inputs) for name, (inputs, _) in layers.items()}

@@ -113,23 +113,24 @@ def test_no_scale_is_so_narrow_that_figures_would_be_rounding(tie: float, enough
 # ---- intervals
 
 
-def test_one_prompt_has_no_interval_and_no_p_value() -> None:
+def test_one_prompt_has_no_interval() -> None:
     """Whatever the seeds: they don't tell how other prompts vary."""
     rng = np.random.default_rng(0)
     for seeds in (1, 8):
         draws = Draws(1, seeds)
         one, other = (draws.score(values, values) for values in rng.uniform(0.2, 1, size=(2, 1, seeds)))
         assert one[0].interval is one[0].error is None and draws.mean(rng.uniform(size=(1, seeds))).interval is None
-        apart, p = statistics.difference(one, other)
-        assert (apart.value, apart.interval, p) == (one[0].value - other[0].value, None, None)
+        assert statistics.difference(one, other) == Estimate(one[0].value - other[0].value)
     alone = statistics.known_mean(np.array([[0.5, 0.7], [np.nan, np.nan]]))
     assert alone and str(alone) == "0.60"
 
 
 def test_scores_that_differ_by_rounding_are_equal() -> None:
     values, draws = np.random.default_rng(0).uniform(0.2, 1.0, size=(40, 2)), Draws(40, 2)
-    apart, p = statistics.difference(draws.score(values - 1e-15, values), draws.score(values, values))
-    assert p == 1 and str(apart) == "0.00 (0.00 to 0.00)"  # and no "-0.00"
+    apart = statistics.difference(draws.score(values - 1e-15, values), draws.score(values, values))
+    assert str(apart) == "0.00 (0.00 to 0.00)"  # and no "-0.00"
+    for few in (values, values[:6]):
+        assert statistics.randomisation_test((few - 1e-15, few), (few, few)) == 1
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -148,8 +149,35 @@ def test_a_paired_difference_is_found_where_both_vary_more_than_they_differ() ->
     draws = Draws(40, 2)
     one, other = draws.score(common + 0.1, common + 0.1), draws.score(common, common)
     assert one[0].low < other[0].high  # apart they overlap
-    apart, p = statistics.difference(one, other)
-    assert apart.low > 0.05 and p <= 0.001
+    assert (statistics.difference(one, other).low or 0) > 0.05
+    assert statistics.randomisation_test((common + 0.1,) * 2, (common,) * 2) <= 0.001
+
+
+@pytest.mark.parametrize(("prompts", "least"), [(2, 1 / 2), (5, 1 / 16), (6, 1 / 32), (13, 1 / 4096), (40, 1e-4)])
+def test_few_prompts_can_t_be_significant_however_far_apart_the_scores_are(prompts: int, least: float) -> None:
+    """The bootstrap says p = 0.001 of two prompts already."""
+    ones = np.ones((prompts, 2))
+    assert statistics.randomisation_test((ones, ones), (0 * ones, 0 * ones)) == pytest.approx(least)
+    assert statistics.least_p(prompts) == pytest.approx(least)
+
+
+@pytest.mark.parametrize("prompts", [4, 6])
+def test_where_nothing_is_different_a_p_value_is_as_rarely_small_as_it_says(prompts: int) -> None:
+    rng, found = np.random.default_rng(0), []
+    for _ in range(300):
+        common = rng.uniform(0.3, 0.7, size=(prompts, 1))
+        one, other = (tuple(common + rng.normal(0, 0.2, size=(2, prompts, 2)).clip(-0.3)) for _ in range(2))
+        found.append(statistics.randomisation_test(one, other))
+    assert np.mean(np.array(found) <= 0.05) < 0.08
+    assert np.mean(np.array(found) <= 0.5) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_share_of_which_none_was_found_may_still_be_above_nothing() -> None:
+    none = statistics.share(np.zeros((64, 2)))
+    assert none.low == none.value == 0 and none.high == pytest.approx(0.029, abs=1e-3)
+    some = statistics.share(np.repeat([[1.0, 0.0]], 10, axis=0))
+    assert (some.value, some.low, some.high) == pytest.approx((0.5, 0.299, 0.701), abs=1e-3)
+    assert statistics.share(np.ones((1, 8))) == Estimate(1.0)
 
 
 def test_the_same_values_give_the_same_digits() -> None:

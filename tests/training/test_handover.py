@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import math
 import re
 import runpy
 import shlex
@@ -29,21 +30,27 @@ from pipeline.errors import BadInput
 from training import lora_file
 from training.handover import comfy
 from training.handover.comfy import Drawing
-from training.job import Job, find_backend
+from training.job import Job, family_of, find_backend
 from training.lora_file import Card
 
 Run = Callable[..., tuple[int, str, str]]
 UNUSED = {"ImageCrop", "LatentComposite"}
 """Nodes of ComfyUI's core that no template uses; `bench.comfy` runs them."""
 DEV, Z_IMAGE = "black-forest-labs/FLUX.1-dev", "Tongyi-MAI/Z-Image"
+FILL, KLEIN, CHROMA = (
+    "black-forest-labs/FLUX.1-Fill-dev",
+    "black-forest-labs/FLUX.2-klein-base-4B",
+    "lodestones/Chroma1-HD",
+)
 COMMIT = "0" * 40
 
 
 def lora_for(folder: Path, base: str = DEV, **changes: Any) -> Path:
     """A LoRA file whose header says that it is for a published base."""
     folder.mkdir(parents=True, exist_ok=True)
-    family = "z-image" if base.startswith("Tongyi") else "flux-1"
-    about = CARD | {"base": base, "family": family, "weights": f"{COMMIT}/transformer", "condition": []} | changes
+    about = (
+        CARD | {"base": base, "family": family_of(base), "weights": f"{COMMIT}/transformer", "condition": []} | changes
+    )
     file = folder / "storyboard.safetensors"
     lora_file.write(
         file, {key.removeprefix("transformer."): value for key, value in weights().items()}, 1.0, Card(**about)
@@ -147,7 +154,7 @@ def test_numbers_beyond_16_bits_are_refused(tmp_path: Path) -> None:
 # ---- ComfyUI
 
 
-@pytest.mark.parametrize("base", [DEV, Z_IMAGE])
+@pytest.mark.parametrize("base", [DEV, Z_IMAGE, KLEIN, CHROMA, FILL])
 @pytest.mark.parametrize("given", [(), (1,), (1, 3)])
 def test_every_node_and_input_of_a_workflow_is_one_of_comfyuis(
     base: str, given: tuple[int, ...], templates: dict[str, set[str]], tmp_path: Path
@@ -195,6 +202,37 @@ def test_guidance_is_counted_as_comfyui_counts_it(tmp_path: Path) -> None:
     assert nodes_of(dev, "KSampler")[0]["seed"] == 2**64 - 1
 
 
+def test_noise_levels_and_latents_are_the_familys() -> None:
+    drawing = Drawing("a", "a prompt", Card(**CARD).layout, steps=50, guidance=4.0, given={1: "panel2.png"})
+    klein = comfy.workflow(find_backend("flux-2-klein", None, None), drawing)
+    assert nodes_of(klein, "ModelSamplingAuraFlow")[0]["shift"] == pytest.approx(
+        math.exp(0.00016927 * 6144 + 0.45666666)
+    )
+    assert len(nodes_of(klein, "EmptyFlux2LatentImage")) == 1 and nodes_of(klein, "KSampler")[0]["cfg"] == 4.0
+    assert [nodes_of(klein, kind)[0]["y"] for kind in ("MaskComposite", "LatentComposite")] == [512, 256]  # 16 a latent
+    large = comfy.workflow(find_backend("flux-2-klein", KLEIN.replace("4B", "9B"), None), drawing)
+    assert nodes_of(large, "CLIPLoader")[0]["clip_name"] == "qwen_3_8b_fp8mixed.safetensors"
+    assert nodes_of(large, "UNETLoader")[0]["unet_name"] == "flux-2-klein-base-9b-fp8.safetensors"
+    chroma = comfy.workflow(find_backend("chroma", None, None), drawing)
+    assert nodes_of(chroma, "ModelSamplingAuraFlow")[0]["shift"] == 1.0
+    assert nodes_of(chroma, "KSampler")[0]["scheduler"] == "beta"
+
+
+def test_fill_is_given_panels_by_the_node_that_it_has_for_them(tmp_path: Path, iclora: Run) -> None:
+    """Even a LoRA that has learnt with panels given alone has a workflow that is true to it."""
+    file = lora_for(tmp_path / "lora", FILL, recipe={"conditional": 1.0}, condition=[2])
+    code, printed, errors = iclora("handover", str(file))
+    assert code == 0, errors
+    assert "no ComfyUI workflow" not in printed and "which FluxFillPipeline takes as one picture with a mask" in printed
+    home = tmp_path / "lora/handover"
+    (workflow,) = (json.loads(one.read_text(encoding="utf-8")) for one in home.glob("*.json"))
+    (beside,), (sampler,) = nodes_of(workflow, "InpaintModelConditioning"), nodes_of(workflow, "KSampler")
+    assert workflow[beside["pixels"][0]]["inputs"]["y"] == workflow[beside["mask"][0]]["inputs"]["y"] == 512
+    assert [sampler[name][1] for name in ("positive", "negative", "latent_image")] == [0, 1, 2]
+    assert nodes_of(workflow, "FluxGuidance")[0]["guidance"] == 30.0 and beside["noise_mask"] is False
+    assert not nodes_of(workflow, "SetLatentNoiseMask")
+
+
 @pytest.mark.parametrize(("share", "files"), [(1.0, []), (0.5, ["storyboard-comfyui.json"])])
 def test_what_comfyui_cannot_draw_is_said_and_not_written(
     share: float, files: list[str], tmp_path: Path, iclora: Run
@@ -209,7 +247,34 @@ def test_what_comfyui_cannot_draw_is_said_and_not_written(
     home = tmp_path / "lora/handover"
     assert sorted(one.name for one in home.glob("*.json")) == files
     card = (home / "README.md").read_text(encoding="utf-8")
-    assert "There is no ComfyUI workflow for given panels" in card and "panel 2 was given, without noise" in card
+    assert "There is no ComfyUI workflow for given panels" in card
+    assert f"Given in {share:.0%} of its training: panel 2, without noise." in card
+
+
+@pytest.mark.parametrize(
+    ("base", "family", "scaled"),
+    [
+        ("black-forest-labs/FLUX.2-klein-base-4B", "flux-2-klein", []),
+        ("black-forest-labs/FLUX.1-Kontext-dev", "flux-1-kontext", ["FluxKontextImageScale"]),
+    ],
+)
+def test_a_lora_that_draws_beside_a_reference_image_has_a_workflow_that_shows_it_one(
+    base: str, family: str, scaled: list[str], tmp_path: Path, iclora: Run, templates: dict[str, set[str]]
+) -> None:
+    recipe = {"conditions": [{"seen": "reference", "panels": "first", "share": 1.0}]}
+    file = lora_for(tmp_path / "lora", base, family=family, recipe=recipe)
+    code, printed, errors = iclora("handover", str(file))
+    assert code == 0, errors
+    assert "draws beside reference images only; draw with 'iclora generate' and --reference" in printed
+    (written,) = (tmp_path / "lora/handover").glob("*.json")
+    workflow = json.loads(written.read_text(encoding="utf-8"))
+    texts = nodes_of(workflow, "ReferenceLatent")
+    assert len(texts) == (2 if family == "flux-2-klein" else 1)  # the empty caption is read beside it too
+    assert [node["class_type"] for node in workflow.values() if node["class_type"] in scaled] == scaled
+    for kind in ("ReferenceLatent", *scaled):
+        assert {name for node in nodes_of(workflow, kind) for name in node} <= templates[kind]
+    card = (tmp_path / "lora/handover/README.md").read_text(encoding="utf-8")
+    assert "Given in 100% of its training: panel 1, as reference images." in card
 
 
 def test_a_generated_picture_opens_in_comfyui(lora: Path, tiny_flux: Path, tmp_path: Path) -> None:
@@ -297,7 +362,7 @@ def test_a_training_ends_with_a_handover_that_shows_samples_beside_the_base(make
     assert training.handover and training.handover.folder == outcome.file.parent / "handover"
     card = ModelCard.load(training.handover.folder / "README.md")
     (shown,) = card.data.to_dict()["widget"]
-    assert shown["text"] == training.job.prompted[0].text
+    assert shown["text"] == training.job.prompted[0][0].text
     assert f"| ![]({shown['output']['url']}) | ![](samples/1-base.png) |" in card.text
     picture = Image.open(training.handover.folder / shown["output"]["url"]).convert("RGB")
     assert picture.tobytes() == Image.open(outcome.file.parent / "samples/000002-1.png").convert("RGB").tobytes()

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+import iclora
 from pipeline.errors import BadInput
 from training import lora, lora_file, lora_keys
 from training.backends import flux, z_image
@@ -105,6 +107,19 @@ def test_a_lora_says_the_same_in_every_style(
     assert read.keys() == wanted.keys()
     for layer, change in wanted.items():
         assert torch.allclose(read[layer], change, rtol=1e-5, atol=1e-5), layer
+
+
+@pytest.mark.slow
+def test_a_lora_draws_the_same_picture_in_every_style(ours: dict[str, Tensor], tiny_flux: Path, tmp_path: Path) -> None:
+    weak, grids = {key: 0.3 * weight for key, weight in ours.items()}, {}
+    for style, rename in STYLES.items():
+        save_file(rename(weak), file := tmp_path / f"{style}.safetensors")
+        (drawn,) = iclora.generate(file, "a dog", layout="3x1:64x32", model=str(tiny_flux), steps=2)
+        grids[style] = np.asarray(drawn.grid, np.int16)
+    (base,) = iclora.generate([(file, 0.0)], "a dog", layout="3x1:64x32", model=str(tiny_flux), steps=2)
+    assert np.abs(np.asarray(base.grid, np.int16) - grids["diffusers"]).max() > 8
+    for style, grid in grids.items():
+        assert np.abs(grid - grids["diffusers"]).max() <= 1, style  # kohya's fused layers are added up in another order
 
 
 def test_layers_that_the_base_s_authors_fuse_are_split(

@@ -49,7 +49,7 @@ def lora_of(backend: Backend, rank: int) -> Lora:
     layers = [
         (name, layer)
         for name, layer in backend.blank("transformer").named_modules()
-        if re.fullmatch(backend.TARGETS, name)
+        if re.fullmatch(backend.targets, name)
     ]
     size = sum(rank * (layer.in_features + layer.out_features) for _, layer in layers)
     return Lora(frozenset(name for name, _ in layers), rank, size)

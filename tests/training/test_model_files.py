@@ -14,10 +14,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iclora.offline import MINIATURE
 from pipeline import weights
 from pipeline.errors import BadInput, MissingWeights, ToolkitError
 from training.backends import flux
 from training.backends.base import Backend
+from training.results import base_name
 
 WAY_ON = "name one as diffusers saves it with --set train.model=FOLDER"
 
@@ -26,6 +28,14 @@ WAY_ON = "name one as diffusers saves it with --set train.model=FOLDER"
 def model(tiny_flux: Path, tmp_path: Path) -> Path:
     """A copy of a small FLUX.1 that may be damaged."""
     return shutil.copytree(tiny_flux, tmp_path / "model")
+
+
+def test_the_miniature_is_known_by_any_path(tiny_flux: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its LoRAs are drawn with wherever the toolkit is installed, so they must not name a folder."""
+    monkeypatch.chdir(MINIATURE)
+    for path in ("flux", "./flux", "../miniature/flux/", str(MINIATURE / "flux")):
+        assert base_name(flux.make(path)) == "miniature/flux"
+    assert base_name(flux.make(str(tiny_flux))) == "flux" and not flux.make(str(tiny_flux)).is_miniature
 
 
 def used(backend: Backend) -> None:

@@ -34,7 +34,7 @@ def test_a_family_shifts_unless_the_settings_say_how(make_job: Make) -> None:
 
 def test_z_image_is_trained_with_less_shift_than_it_is_sampled_with(make_job: Make, tmp_path: Path) -> None:
     job = make_job(model=str(tiny.z_image(tmp_path / "model", length=256)), overrides=['base="z-image"'])
-    assert (batches.shift_of(job, TOKENS), job.backend.noise_shift.factor) == (2.0, 3.0)
+    assert (batches.shift_of(job, TOKENS), job.backend.noise_shift(20, TOKENS).factor) == (2.0, 3.0)
     assert 0.2 < fmean(level < 0.5 for level in levels(job)) < 0.3  # with a shift of 6: 0.04
 
 

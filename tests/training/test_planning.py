@@ -138,7 +138,10 @@ def test_a_misspelt_setting_is_reported_with_the_likely_one(plan: Callable[[str]
         ("--set train.warmup=5000", "warmup 5000 leaves no step of 5000"),
         ("--set train.panel_weights=[1,2]", "train.panel_weights has 2 numbers and storyboard has 3 panels"),
         ("--set condition=[1] --set train.permute=0.5", "would move the panels that storyboard gives (1)"),
-        ("--set base=sana", "base=sana can't be trained here yet (available: flux-1, z-image)"),
+        (
+            "--set base=sana",
+            "base=sana can't be trained here yet (available: chroma, flux-1, flux-1-fill, ",
+        ),
         (
             "--set train.model=/nobody/nothing",
             "nothing' is not on this machine and can't be fetched (it is neither a folder nor a valid name",
@@ -238,8 +241,7 @@ def test_probable_mistakes_are_listed_with_their_files(make_job: Make, grids: Pa
 
 def parts_of(job: Job, device: torch.device = CPU) -> Mapping[str, float]:
     """What a training step takes, by what takes it."""
-    (found,) = (phase.parts for phase in planning.make(job, device).phases if phase.name == "training")
-    return found
+    return planning.make(job, device).parts("training")
 
 
 def test_memory_follows_the_settings(make_job: Make) -> None:
@@ -263,8 +265,7 @@ def test_no_more_grids_than_a_step_has_go_through_the_model_at_once(make_job: Ma
     usual, many = make_job(batch=4, micro_batch=4), make_job(batch=4, micro_batch=64)
     for processes, together in ((1, 4), (2, 2), (3, 2), (8, 1)):
         plan = planning.make(many, CPU, processes)
-        (activations,) = (phase.parts["activations"] for phase in plan.phases if phase.name == "training")
-        assert activations == parts_of(usual)["activations"] * together / 4
+        assert plan.parts("training")["activations"] == parts_of(usual)["activations"] * together / 4
         text = list(planning.lines(many, plan))
         assert any(f"4 grids, {together} at a time" in line for line in text)
         grids = counted(together, "grid")

@@ -84,7 +84,7 @@ def test_a_family_of_stride_32_is_planned_and_trained_and_generates_images(make:
     plan = planning.make(job, CPU)
     assert [(layout.canvas, tokens) for layout, tokens in plan.tokens.items()] == [((128, 192), 24), ((256, 384), 96)]
     assert (plan.layers, plan.references) == (8, 0)
-    assert plan.memory["activations"] > 0  # both blocks are counted
+    assert plan.parts("training")["activations"] > 0  # both blocks are counted
     file = train(job)
     generator = open_generator([Adapter(file)], job.backend.model, SETTINGS, CPU)
     given = Image.new("RGB", (256, 128), "red")
@@ -106,7 +106,7 @@ def test_its_panels_are_whole_tokens(make: Make) -> None:
 def references(tmp_path: Path, draw: Draw) -> list[Reference]:
     """Images of several shapes, one of them larger than the family encodes."""
     images = []
-    for seed, size in enumerate([(64, 32), (48, 64), (200, 100), (32, 32)]):
+    for seed, size in enumerate([(512, 256), (384, 512), (1600, 800), (256, 256)]):
         path = tmp_path / f"reference-{seed}.png"
         draw(seed, size).save(path)
         images.append(Reference(hashlib.sha256(path.read_bytes()).hexdigest()[:16], str(path)))
@@ -145,10 +145,10 @@ def test_a_family_with_references_is_planned_and_trained_and_generates_images(
         make("toy_reference", micro_batch=4, conditions=MIXED), lambda number: references[: number % 3]
     )
     plan = planning.make(job, CPU)
-    assert plan.references == 8 + 12  # 64 x 32 and 48 x 64 pixels in tokens of 16
+    assert plan.references == 8 + 12  # 64 x 32 and 48 x 64 pixels in tokens of 16, an eighth of their size
     assert "reference images: up to 20 more tokens per grid" in list(planning.lines(job, plan))
     bare = planning.make(make("toy_reference", micro_batch=4), CPU)
-    assert plan.memory["activations"] > bare.memory["activations"]
+    assert plan.parts("training")["activations"] > bare.parts("training")["activations"]
     file = train(job)
     generator = open_generator([Adapter(file)], job.backend.model, SETTINGS, CPU)
     one, two = draw(8, (100, 50)), draw(9, (64, 64))
@@ -163,7 +163,7 @@ def test_a_view_passes_its_references_on_to_the_batch(make: Make, references: li
     encoded = encode(job)
     assert set(encoded.references) == set(references[:3])
     shapes = {one.path[-5]: tuple(encoded.references[one].shape) for one in references[:3]}
-    assert shapes == {"0": (4, 4, 8), "1": (4, 8, 6), "2": (4, 4, 10)}  # 200 x 100 is encoded at 80 x 32
+    assert shapes == {"0": (4, 4, 8), "1": (4, 8, 6), "2": (4, 4, 10)}  # 1600 x 800 at 724 x 362, times 0.125
     examples = [batches.example_at(job, encoded, 0, position) for position in range(4)]
     batch = batches.gather(job, encoded, examples, CPU)
     for example, latents, text in zip(examples, batch.references, batch.texts, strict=True):

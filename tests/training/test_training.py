@@ -43,7 +43,7 @@ from training.job import Job, find_backend
 from training.latents import EncodedDataset, Encoder, Posterior
 from training.loop import Outcome
 from training.monitoring import heldout, preview
-from training.monitoring.losses import mean
+from training.monitoring.losses import Losses, mean
 from training.processes import Processes
 
 ROOT = Path(__file__).parents[2]
@@ -222,7 +222,7 @@ def test_z_image_is_trained_by_the_same_loop(make_job: Make, tmp_path: Path) -> 
     card, tensors = lora_file.find_card(outcome.file), load_file(outcome.file)
     assert (card.family, card.step) == ("z-image", 15)
     layers = {name.removesuffix(".lora_B.weight") for name in tensors if name.endswith(".lora_B.weight")}
-    assert all(re.fullmatch(rf"transformer\.{job.backend.TARGETS}", layer) for layer in layers)
+    assert all(re.fullmatch(rf"transformer\.{job.backend.targets}", layer) for layer in layers)
     assert tensors.keys() == {f"{layer}.lora_{part}.weight" for layer in layers for part in "AB"}
     assert all(tensors[f"{layer}.lora_B.weight"].any() for layer in layers)
 
@@ -783,8 +783,8 @@ def test_the_file_says_which_step_it_is_and_why_and_the_outcome_names_a_better_o
     """Made-up held-out losses, lowest after two steps of six."""
     losses: Iterator[float] = iter([1.0, 0.5, 0.7, 0.6])
 
-    def measured(*_: object) -> dict[tuple[float, int], float]:
-        return {(0.5, 1): next(losses)}
+    def measured(*_: object) -> Losses:
+        return {("joint", 0.5, 1): next(losses)}
 
     monkeypatch.setattr(heldout, "measure", measured)
     job = make_job(steps=6, validate_every=2, save_every=2)

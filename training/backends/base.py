@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
@@ -74,6 +74,8 @@ class NoiseShift:
     factor: float = 1.0
     ends: tuple[float, float] | None = None
     """mu at 256 and at 4,096 tokens; None for one factor."""
+    beta: bool = False
+    """Whether the levels are then spaced by a beta distribution."""
 
 
 class Backend(ModelFiles, ABC):
@@ -84,15 +86,31 @@ class Backend(ModelFiles, ABC):
     STRIDE: ClassVar[int]
     """Pixels per latent, in either direction."""
     NEUTRAL: ClassVar[float] = 1.0
-    """The guidance at which the prediction for the prompt is taken as it is (classifier-free guidance only)."""
+    """The guidance up to which the prediction for the prompt is taken as it is (classifier-free guidance only)."""
     REFERENCES: ClassVar[int] = 0
     """The most reference images that a grid may have."""
     REFERENCE_PIXELS: ClassVar[int] = 1024 * 1024
     """The largest area at which a reference image is encoded."""
     ENCODER_SEES_REFERENCES: ClassVar[bool] = False
     """Whether the text encoder is shown the reference images, so that what it makes of a text depends on them."""
+    READS_GIVEN: ClassVar[bool] = False
+    """Whether the transformer has channels of its own for given panels, which are then always clean."""
+    CALL: ClassVar[Mapping[str, str]] = {}
+    """Further arguments with which the pipeline draws a text alone, as Python in which WIDTH and HEIGHT are the
+    canvas's, and Image is Pillow's."""
+    PIPELINE_NEEDS_REFERENCES: ClassVar[bool] = False
+    """Whether the model's own pipeline refuses to draw without a reference image."""
 
-    # ---- LoRAs of other programs
+    @property
+    def targets(self) -> str:
+        """TARGETS, in families whose last block differs from the others without what differs."""
+        return self.TARGETS
+
+    # ---- what other programs call things
+
+    def pipeline_guidance(self, strength: float) -> dict[str, object]:
+        """The arguments that guide the model's own pipeline in diffusers as `guided` does with an empty prompt."""
+        return {"guidance_scale": strength}
 
     def lora_in_diffusers_keys(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """A LoRA under the names that the base's authors gave its layers, translated by diffusers' loader.
@@ -160,17 +178,20 @@ class Backend(ModelFiles, ABC):
         pixels: Tensor = (decoded.float() / 2 + 0.5).clamp(0, 1).cpu()
         return pixels
 
-    def reference_size(self, size: tuple[int, int], panel: int) -> tuple[int, int]:
+    def reference_size(self, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
         """Width and height at which a reference image of this size is encoded.
 
-        It keeps its shape, is never enlarged by more than the rounding to whole tokens, and has at most the area of a
-        panel that is drawn: no more detail than that can be carried over, and trainers, too, give references the area
-        of their target.
+        It keeps its shape, is never enlarged by more than the rounding to whole tokens, and stays within
+        REFERENCE_PIXELS.
 
         Args:
-            panel: area of a panel in pixels.
+            scale: of the canvas that is drawn; reference images are scaled with it.
         """
-        scale = min(1.0, math.sqrt(min(self.REFERENCE_PIXELS, panel) / math.prod(size)))
+        scale *= min(1.0, math.sqrt(self.REFERENCE_PIXELS / math.prod(size)))
+        return self.whole_tokens(size, scale)
+
+    def whole_tokens(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
+        """A size times a factor, rounded down to whole tokens, of which there is at least one in each direction."""
         width, height = (max(1, int(side * scale / self.token)) * self.token for side in size)
         return width, height
 
@@ -191,6 +212,17 @@ class Backend(ModelFiles, ABC):
 
     # ---- the transformer
 
+    def with_given(self, noisy_BCHW: Tensor, given_BCHW: Tensor, mask: Tensor) -> Tensor:
+        """A canvas with given panels as `predict` takes it. Here they stand in their places.
+
+        A family with READS_GIVEN leaves the canvas noised and appends them as channels.
+
+        Args:
+            given_BCHW: latents of the given panels in their places; the rest is ignored.
+            mask: 1 on given panels, 0 elsewhere: H x W for all grids, or B x 1 x H x W.
+        """
+        return torch.lerp(noisy_BCHW, given_BCHW, mask)
+
     @abstractmethod
     def predict(
         self,
@@ -207,6 +239,7 @@ class Backend(ModelFiles, ABC):
         Packing into tokens, positions and the family's signs and scales all happen in here.
 
         Args:
+            noisy_BCHW: what `with_given` returns, or latents alone if nothing is given.
             references: on the device of the latents; empty in families with REFERENCES of 0.
             guidance: strength for models with embedded guidance; others ignore it. Training uses 1, so that a LoRA
                 learns the data, not the data as it looks with an exaggerated prompt (ai-toolkit, SimpleTuner,
@@ -226,7 +259,7 @@ class Backend(ModelFiles, ABC):
         towards = self.predict(
             transformer, noisy_BCHW, sigma_B, prompts.texts, references=prompts.references, guidance=embedded
         )
-        if self.guidance != "classifier-free" or strength == self.NEUTRAL:
+        if self.guidance != "classifier-free" or strength <= self.NEUTRAL:
             return towards
         plain = self.predict(transformer, noisy_BCHW, sigma_B, prompts.empty, references=prompts.references)
         return towards + (strength - self.NEUTRAL) * (towards - plain)
@@ -260,23 +293,29 @@ class Backend(ModelFiles, ABC):
         """One noise level to train at; a scalar tensor on the CPU."""
         return objective.draw_sigma(self.shift(tokens), generator)
 
-    @property
-    def noise_shift(self) -> NoiseShift:
-        """How the noise levels of sampling are shifted."""
+    def noise_shift(self, steps: int, tokens: int) -> NoiseShift:
+        """How the noise levels of sampling are shifted, on a canvas of so many tokens."""
         scheduler = self.config("scheduler")
+        beta = bool(scheduler.get("use_beta_sigmas"))
         if scheduler.get("use_dynamic_shifting"):
-            return NoiseShift(ends=(scheduler["base_shift"], scheduler["max_shift"]))
-        return NoiseShift(factor=float(scheduler["shift"]))
+            return NoiseShift(ends=(_mu(scheduler, 256), _mu(scheduler, 4_096)), beta=beta)
+        return NoiseShift(factor=float(scheduler["shift"]), beta=beta)
+
+    def mu(self, scheduler: Any, steps: int, tokens: int) -> float:
+        """The logarithm of the factor by which a scheduler with dynamic shifting shifts the levels of sampling."""
+        from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+        ends = (scheduler.base_image_seq_len, scheduler.max_image_seq_len, scheduler.base_shift, scheduler.max_shift)
+        found: float = calculate_shift(tokens, *ends)
+        return found
 
     def noise_levels(self, steps: int, tokens: int) -> Tensor:
         """The noise levels of sampling from 1 to 0, as the model's own pipeline spaces them; steps + 1 values."""
         from diffusers import FlowMatchEulerDiscreteScheduler
-        from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
         scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(self.config("scheduler")))  # type: ignore[no-untyped-call]
         known: Any = scheduler.config
-        ends = (known.base_image_seq_len, known.max_image_seq_len, known.base_shift, known.max_shift)
-        mu = calculate_shift(tokens, *ends) if known.use_dynamic_shifting else None
+        mu = self.mu(known, steps, tokens) if known.use_dynamic_shifting else None
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps).tolist(), mu=mu)
         levels: Tensor = scheduler.sigmas
         return levels.cpu()
@@ -295,10 +334,31 @@ def shift_factor(scheduler: Mapping[str, Any], tokens: int) -> float:
     """
     if not scheduler.get("use_dynamic_shifting"):
         return float(scheduler.get("shift", 1.0))
-    low, high = scheduler.get("base_image_seq_len", 256), scheduler.get("max_image_seq_len", 4096)
-    least, most = scheduler.get("base_shift", 0.5), scheduler.get("max_shift", 1.15)
-    mu = least + (most - least) * (tokens - low) / (high - low)
-    return math.exp(min(mu, most))
+    return math.exp(min(_mu(scheduler, tokens), scheduler.get("max_shift", 1.15)))
+
+
+def _mu(scheduler: Mapping[str, Any], tokens: int) -> float:
+    low, high = int(scheduler.get("base_image_seq_len", 256)), int(scheduler.get("max_image_seq_len", 4_096))
+    least, most = float(scheduler.get("base_shift", 0.5)), float(scheduler.get("max_shift", 1.15))
+    return least + (most - least) * (tokens - low) / (high - low)
+
+
+def grouped(keys: Sequence[Hashable], predict: Callable[[list[int]], Tensor]) -> Tensor:
+    """Predictions for grids of which only those with equal keys make a batch: with references of the same sizes, say.
+
+    Args:
+        predict: for the grids at these places.
+    """
+    places: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key, []).append(place)
+    order = torch.tensor([place for alike in places.values() for place in alike])
+    return torch.cat([predict(alike) for alike in places.values()])[order.argsort()]
+
+
+def sizes_of(references: References) -> list[tuple[torch.Size, ...]]:
+    """The shapes of each grid's references, as keys for `grouped`."""
+    return [tuple(one.shape for one in images) for images in references]
 
 
 # ---- packing, for families whose tokens are squares of two by two latents

@@ -1,152 +1,32 @@
-"""FLUX.1: latents packed two by two into tokens, T5 read token by token, CLIP as a summary vector."""
+"""FLUX.1: FLUX.1-dev, whose guidance is an input, and FLUX.1-schnell, distilled to sample without."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
-import torch
-from PIL import Image
-from torch import Tensor
-
-from training.backends.base import FLUX_VAE, Backend, Encoded, Guidance, References, dtype_of, pack, unpack
+from training.backends._flux_1 import DYNAMIC, PARTS, TRANSFORMER, Flux1
 from training.model_files import Known
 
-_CLIP = {
-    "vocab_size": 49_408,
-    "hidden_size": 768,
-    "intermediate_size": 3_072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "max_position_embeddings": 77,
-    "projection_dim": 768,
-}
-_T5 = {
-    "vocab_size": 32_128,
-    "d_model": 4_096,
-    "d_kv": 64,
-    "d_ff": 10_240,
-    "num_layers": 24,
-    "num_heads": 64,
-    "feed_forward_proj": "gated-gelu",
-    "is_gated_act": True,
-}
-_TRANSFORMER = {
-    "patch_size": 1,
-    "in_channels": 64,
-    "num_layers": 19,
-    "num_single_layers": 38,
-    "attention_head_dim": 128,
-    "num_attention_heads": 24,
-    "joint_attention_dim": 4_096,
-    "pooled_projection_dim": 768,
-    "axes_dims_rope": [16, 56, 56],
-}
-_DYNAMIC = {
-    "use_dynamic_shifting": True,
-    "shift": 3.0,
-    "base_shift": 0.5,
-    "max_shift": 1.15,
-    "base_image_seq_len": 256,
-    "max_image_seq_len": 4_096,
-}
-_PARTS = {"vae": FLUX_VAE, "text_encoder": _CLIP, "text_encoder_2": _T5}
 
-
-class Flux(Backend):
+class Flux(Flux1):
     PIPELINE = "FluxPipeline"
     BASE = "flux-1"
-    ENCODERS = ("text_encoder", "text_encoder_2")
-    TOKENIZER = "tokenizer_2"  # T5's; CLIP only summarises its first 77 tokens, so it sets no limit
-    CLASSES: ClassVar[Mapping[str, tuple[str, str]]] = {
-        "transformer": ("diffusers", "FluxTransformer2DModel"),
-        "vae": ("diffusers", "AutoencoderKL"),
-        "text_encoder": ("transformers", "CLIPTextModel"),
-        "text_encoder_2": ("transformers", "T5EncoderModel"),
-    }
-    STRIDE = 8
-    # Every linear layer that reads or writes tokens. Anchored at the blocks, since `proj_out` is also the name of the
-    # model's last layer. Modulation layers are left out: they see the noise level and the summary vector, not a panel.
-    TARGETS = (
-        r"(?:transformer_blocks|single_transformer_blocks)\.\d+\."
-        r"(?:attn\.(?:to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)|ff\.net\.(?:0\.proj|2)|ff_context\.net\.(?:0\.proj|2)"
-        r"|proj_mlp|proj_out)"
-    )
     KNOWN: ClassVar[Mapping[str, Known]] = {
         "black-forest-labs/FLUX.1-dev": Known(
             licence="flux-1-dev-non-commercial-license",
-            parts=_PARTS | {"transformer": _TRANSFORMER | {"guidance_embeds": True}, "scheduler": _DYNAMIC},
+            parts=PARTS | {"transformer": TRANSFORMER | {"guidance_embeds": True}, "scheduler": DYNAMIC},
         ),
         "black-forest-labs/FLUX.1-schnell": Known(
             licence="apache-2.0",
-            parts=_PARTS
+            parts=PARTS
             | {
-                "transformer": _TRANSFORMER | {"guidance_embeds": False},
+                "transformer": TRANSFORMER | {"guidance_embeds": False},
                 "scheduler": {"use_dynamic_shifting": False, "shift": 1.0},
             },
             text_limit=256,
         ),
     }
-
-    @property
-    def guidance(self) -> Guidance:
-        return "embedded" if self.config("transformer").get("guidance_embeds") else "none"
-
-    @torch.inference_mode()
-    def encode_text(
-        self,
-        encoders: Mapping[str, Any],
-        texts: Sequence[str],
-        references: Sequence[Sequence[Image.Image]] = (),
-    ) -> list[Encoded]:
-        """`text` (L x D): T5 padded to the limit, without a mask, as it was trained; `pooled`: CLIP's summary."""
-        clip, t5 = (encoders[part] for part in self.ENCODERS)
-        short, long = (
-            self.tokenizer(part)(
-                list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-            ).input_ids
-            for part, length in (("tokenizer", self.tokenizer().model_max_length), ("tokenizer_2", self.text_limit))
-        )
-        pooled = clip(short.to(clip.device)).pooler_output.cpu()
-        text = t5(long.to(t5.device)).last_hidden_state.cpu()
-        return [{"text": one, "pooled": summary} for one, summary in zip(text, pooled, strict=True)]
-
-    def predict(
-        self,
-        transformer: Any,
-        noisy_BCHW: Tensor,
-        sigma_B: Tensor,
-        texts: Sequence[Encoded],
-        *,
-        references: References = (),
-        guidance: float = 1.0,
-    ) -> Tensor:
-        height, width = noisy_BCHW.shape[-2:]
-        device, dtype = noisy_BCHW.device, dtype_of(transformer)
-        text = torch.stack([one["text"] for one in texts]).to(device, dtype)
-        pooled = torch.stack([one["pooled"] for one in texts]).to(device, dtype)
-        strength = torch.full_like(sigma_B, guidance) if transformer.config.guidance_embeds else None
-        tokens = transformer(
-            hidden_states=pack(noisy_BCHW).to(dtype),
-            encoder_hidden_states=text,
-            pooled_projections=pooled,
-            timestep=sigma_B,
-            guidance=strength,
-            img_ids=token_places(height, width).to(device),
-            txt_ids=torch.zeros(text.shape[1], 3, device=device),
-            return_dict=False,
-        )[0]
-        return unpack(tokens, height, width)
-
-
-@lru_cache(maxsize=8)
-def token_places(height: int, width: int) -> Tensor:
-    """Positions of the tokens: (0, row, column), row by row; HW/4 x 3."""
-    places = torch.zeros(height // 2, width // 2, 3)
-    places[..., 1] = torch.arange(height // 2)[:, None]
-    places[..., 2] = torch.arange(width // 2)
-    return places.reshape(-1, 3)
 
 
 def make(model: str | None, revision: str | None = None) -> Flux:

@@ -1,7 +1,8 @@
 """Intervals by clustered bootstrap: seeds of one prompt are not independent, so prompts are drawn, and seeds in them.
 
 Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), percentile intervals. Candidates are compared on the
-same draws, so that the difference is paired.
+same draws, so that the difference is paired. Whether it could be chance, a randomisation test says, which holds for any
+number of prompts, where a bootstrap of a few of them finds too much significant (LOG.md).
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from numpy.typing import NDArray
 Numbers = NDArray[np.float64]
 
 DRAWS = 2_000
+EXCHANGES = 9_999
+"""Of a randomisation test, where there are too many to make them all."""
+ALL_EXCHANGES = 13
+"""Prompts up to which all are made: 8,192."""
 CONFIDENCE = 0.95
 ROUNDING = 1e-6
 """Scores that are no further apart are equal: they come from cosines of float32 vectors."""
@@ -85,18 +90,55 @@ def estimate(value: float, draws: Numbers) -> Estimate:
     return Estimate(value, float(low), float(high), float(draws.std(ddof=1)))
 
 
-def difference(one: tuple[Estimate, Numbers], other: tuple[Estimate, Numbers]) -> tuple[Estimate, float | None]:
-    """By how much the first score is better, paired by draws, and the two-sided p-value of no difference; None of one
-    prompt.
+def difference(one: tuple[Estimate, Numbers], other: tuple[Estimate, Numbers]) -> Estimate:
+    """By how much the first score is better, paired by draws.
 
     Args:
         one, other: as `Draws.score` returns them.
     """
-    value, apart = one[0].value - other[0].value, one[1] - other[1]
-    if one[0].interval is None:
-        return Estimate(value), None
-    tail = min(float((apart <= ROUNDING).mean()), float((apart >= -ROUNDING).mean()))
-    return estimate(value, apart), min(1.0, 2 * max(tail, 1 / len(apart)))
+    value = one[0].value - other[0].value
+    return Estimate(value) if one[0].interval is None else estimate(value, one[1] - other[1])
+
+
+def randomisation_test(one: tuple[Numbers, Numbers], other: tuple[Numbers, Numbers]) -> float:
+    """The two-sided p-value of two scores being the same.
+
+    It is the share of exchanges of the two sides, prompt by prompt, that set the scores at least as far apart as they
+    are (Fisher, "The Design of Experiments", 1935).
+
+    Exact for few prompts. For many, some exchanges are drawn, and what was found counts as one of them, so that p is
+    never 0 (Phipson and Smyth, "Permutation p-values should never be zero", 2010).
+
+    Args:
+        one, other: how well texts are followed, and how well panels keep together; each prompts x seeds.
+    """
+    (followed_P, kept_P), (others_followed_P, others_kept_P) = (
+        [values_PS.mean(axis=1) for values_PS in side] for side in (one, other)
+    )
+    exchanged_EP = _exchanges(len(followed_P))
+    first, second = (
+        score(*(np.where(exchanged_EP, *pair).mean(axis=1) for pair in pairs))
+        for pairs in (
+            ((others_followed_P, followed_P), (others_kept_P, kept_P)),
+            ((followed_P, others_followed_P), (kept_P, others_kept_P)),
+        )
+    )
+    apart = np.abs(first - second)
+    return float((apart >= apart[0] - ROUNDING).mean())
+
+
+def _exchanges(prompts: int) -> NDArray[np.bool_]:
+    """Which prompts are exchanged: exchanges x prompts; none of them in the first row."""
+    if prompts <= ALL_EXCHANGES:
+        return np.asarray(np.arange(2**prompts)[:, None] >> np.arange(prompts) & 1, np.bool_)
+    drawn = np.random.default_rng(0).integers(0, 2, (EXCHANGES + 1, prompts)).astype(np.bool_)
+    drawn[0] = False
+    return drawn
+
+
+def least_p(prompts: int) -> float:
+    """The smallest p-value that `randomisation_test` can find: as found, and with all sides exchanged."""
+    return 2 / 2**prompts if prompts <= ALL_EXCHANGES else 1 / (EXCHANGES + 1)
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -128,6 +170,18 @@ def wilson(successes: int, of: int) -> tuple[float, float]:
     half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
     low, high = ((middle + side * half) / (1 + z * z / of) for side in (-1, 1))
     return max(0.0, low), min(1.0, high)
+
+
+def share(values_PS: Numbers) -> Estimate:
+    """The share of ones with its interval, which is not 0 to 0 where none was found.
+
+    Args:
+        values_PS: 0 or 1 for each prompt and seed.
+    """
+    value, of = float(values_PS.mean()), values_PS.size
+    if len(values_PS) == 1:
+        return Estimate(value)
+    return Estimate(value, *wilson(int(values_PS.sum()), of), math.sqrt(value * (1 - value) / of))
 
 
 def sign_test(wins: int, losses: int) -> float:

@@ -141,7 +141,7 @@ def _use(card: Card, backend: Backend, contents: Contents) -> Iterator[str]:
     for remark in contents.remarks:
         yield from (remark, "")
     if contents.workflows and backend.family.comfyui:
-        files = backend.family.comfyui
+        files = backend.family.comfyui.of(backend.model)
         yield (
             f"ComfyUI looks for `{contents.lora}` in models/loras, `{files.model}` in models/diffusion_models, "
             f"{' and '.join(f'`{name}`' for name in files.encoders)} in models/text_encoders and `{files.vae}` in "
@@ -149,10 +149,7 @@ def _use(card: Card, backend: Backend, contents: Contents) -> Iterator[str]:
         )
         yield ""
     for one in card.conditions:
-        yield from (
-            f"In {one.share:.0%} of its training {which(one, card.condition)} were given, {SEEN[one.seen]}.",
-            "",
-        )
+        yield from (f"Given in {one.share:.0%} of its training: {which(one, card.condition)}, {SEEN[one.seen]}.", "")
     if bases := [number for number, sample in enumerate(contents.gallery, 1) if sample.base]:
         yield from ("| with the LoRA | the base alone, from the same noise |", "| --- | --- |")
         for number in bases:

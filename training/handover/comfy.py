@@ -7,20 +7,22 @@ picture there than here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.families.base import ComfyUI
 from pipeline.records import Layout
-from training.backends.base import Backend
-from training.config import MINIATURE
+from training.backends.base import Backend, NoiseShift
+from training.sampling import GivenAs
 
 Link = list[Any]
 """An output of a node: the node's id and the output's number."""
 
 SEEDS = 1 << 64
 """So many seeds ComfyUI's noise has."""
+COMPOSITE = 8
+"""Pixels per latent by which LatentComposite counts, whatever the VAE."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,13 @@ class Drawing:
     """Names of pictures in ComfyUI's input folder by panel, from 0. They are noised along."""
     keep_given: bool = False
     """Whether given pictures are pasted back, unchanged to the pixel."""
+    references: tuple[str, ...] = ()
+    """Names of reference images in ComfyUI's input folder."""
 
 
 def obstacle(backend: Backend) -> str:
     """Why there can be no workflow for a base, as half a sentence; empty if there can be one."""
-    if backend.folder == MINIATURE:
+    if backend.is_miniature:
         return "ComfyUI can't load the miniature"
     if backend.family.comfyui is None:
         return f"ComfyUI's files for {backend.BASE} are not known here"
@@ -58,20 +62,35 @@ CLEAN = (
 """Why there can be no workflow with given panels for a conditional LoRA."""
 
 
+def draws_around(backend: Backend, given_as: GivenAs) -> bool:
+    """Whether stock nodes show given panels as the model is shown them here."""
+    return backend.READS_GIVEN or given_as == "noised"
+
+
+def shows_references(backend: Backend) -> bool:
+    """Whether it is known how stock nodes show reference images to a base."""
+    return backend.family.comfyui is not None and backend.family.comfyui.references
+
+
 def workflow(backend: Backend, drawing: Drawing) -> dict[str, Any]:
     """The nodes by their ids.
 
     Args:
         backend: one without an `obstacle`.
     """
-    about = backend.family.comfyui
-    assert about is not None, obstacle(backend)
+    assert backend.family.comfyui is not None, obstacle(backend)
+    about = backend.family.comfyui.of(backend.model)
     graph = _Graph()
     vae = graph.add("VAELoader", f"{about.vae} in models/vae", vae_name=about.vae)
-    model = _model(graph, backend, about, drawing)
-    positive, negative, cfg = _conditions(graph, backend, about, drawing)
+    shift = backend.noise_shift(drawing.steps, backend.tokens(drawing.layout.canvas))
+    model = _model(graph, backend, about, drawing, shift)
+    positive, negative, cfg = _conditions(graph, backend, about, drawing, vae)
     pictures = {panel: _given(graph, drawing, panel, name) for panel, name in sorted(drawing.given.items())}
-    latent = _canvas(graph, about, drawing, pictures, vae)
+    if backend.READS_GIVEN:
+        conditions = (positive, negative)
+        positive, negative, latent = _beside(graph, drawing, pictures, vae, conditions)
+    else:
+        latent = _canvas(graph, backend, about, drawing, pictures, vae)
     sampled = graph.add(
         "KSampler",
         "draw the grid",
@@ -80,7 +99,7 @@ def workflow(backend: Backend, drawing: Drawing) -> dict[str, Any]:
         steps=drawing.steps,
         cfg=cfg,
         sampler_name="euler",
-        scheduler="simple",
+        scheduler="beta" if shift.beta else "simple",
         positive=positive,
         negative=negative,
         latent_image=latent,
@@ -104,18 +123,19 @@ class _Graph:
         return [number, 0]
 
 
-def _model(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing) -> Link:
+def _model(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing, shift: NoiseShift) -> Link:
     """The base with the LoRAs and the noise levels of the canvas. Left to itself, ComfyUI takes those of a square of a
     million pixels for every canvas of FLUX.1."""
     name = backend.folder.name if backend.folder else backend.model.rpartition("/")[2]
-    file = about.model if backend.model == backend.family.model else f"{name}.safetensors"
+    known = (backend.family.model, *about.others)
+    file = about.model if backend.model in known else f"{name}.safetensors"
     model = graph.add("UNETLoader", f"{file} in models/diffusion_models", unet_name=file, weight_dtype="default")
     for lora, strength in drawing.loras.items():
         model = graph.add(
             "LoraLoaderModelOnly", f"{lora} in models/loras", model=model, lora_name=lora, strength_model=strength
         )
-    shift, (width, height) = backend.noise_shift, drawing.layout.canvas
     if shift.ends:
+        width, height = drawing.layout.canvas
         return graph.add(
             "ModelSamplingFlux",
             "noise levels of the canvas",
@@ -128,8 +148,11 @@ def _model(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing) ->
     return graph.add("ModelSamplingAuraFlow", "noise levels", model=model, shift=shift.factor)
 
 
-def _conditions(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing) -> tuple[Link, Link, float]:
-    """What the prompt and its opposite give, and the strength of classifier-free guidance; 1 is none."""
+def _conditions(
+    graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing, vae: Link
+) -> tuple[Link, Link, float]:
+    """What the prompt and its opposite give, both beside the reference images, and the strength of classifier-free
+    guidance; 1 is none."""
     names = ", ".join(about.encoders)
     where = f"{names} in models/text_encoders"
     if len(about.encoders) == 1:
@@ -137,14 +160,31 @@ def _conditions(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawin
     else:
         first, second = about.encoders
         clip = graph.add("DualCLIPLoader", where, clip_name1=first, clip_name2=second, type=about.encoder_type)
+    shown = [_reference(graph, about, number, name, vae) for number, name in enumerate(drawing.references, 1)]
     text = graph.add("CLIPTextEncode", "the joint caption", text=drawing.prompt, clip=clip)
+    text = _beside_references(graph, text, shown)
     if backend.guidance == "classifier-free":
         empty = graph.add("CLIPTextEncode", "the empty caption", text="", clip=clip)
-        return text, empty, drawing.guidance - backend.NEUTRAL + 1
+        return text, _beside_references(graph, empty, shown), drawing.guidance - backend.NEUTRAL + 1
     unused = graph.add("ConditioningZeroOut", "not used at cfg 1", conditioning=text)
     if backend.guidance == "embedded":
         text = graph.add("FluxGuidance", "guidance", conditioning=text, guidance=drawing.guidance)
     return text, unused, 1.0
+
+
+def _reference(graph: _Graph, about: ComfyUI, number: int, name: str, vae: Link) -> Link:
+    """A reference image as the model is shown it."""
+    image = graph.add("LoadImage", f"reference image {number}", image=name)
+    if about.reference_scale:
+        image = graph.add(about.reference_scale, f"reference image {number}, scaled", image=image)
+    return graph.add("VAEEncode", f"reference image {number}, encoded", pixels=image, vae=vae)
+
+
+def _beside_references(graph: _Graph, text: Link, shown: Sequence[Link]) -> Link:
+    for number, latent in enumerate(shown, 1):
+        title = f"beside reference image {number}"
+        text = graph.add("ReferenceLatent", title, conditioning=text, latent=latent)
+    return text
 
 
 def _given(graph: _Graph, drawing: Drawing, panel: int, name: str) -> Link:
@@ -162,27 +202,52 @@ def _given(graph: _Graph, drawing: Drawing, panel: int, name: str) -> Link:
     )
 
 
-def _canvas(graph: _Graph, about: ComfyUI, drawing: Drawing, pictures: Mapping[int, Link], vae: Link) -> Link:
+def _canvas(
+    graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing, pictures: Mapping[int, Link], vae: Link
+) -> Link:
     """The empty canvas, with the given pictures and a mask of what is to be drawn.
 
     Pictures are encoded one by one: on a canvas, what surrounds them would get into their latents.
     """
-    layout = drawing.layout
-    width, height = layout.canvas
+    width, height = drawing.layout.canvas
     latents = graph.add(about.latent, "the canvas", width=width, height=height, batch_size=1)
     if not pictures:
         return latents
+    for panel, picture in pictures.items():
+        encoded = graph.add("VAEEncode", f"panel {panel + 1}", pixels=picture, vae=vae)
+        x, y = (pixels // backend.STRIDE * COMPOSITE for pixels in drawing.layout.boxes[panel][:2])
+        title = f"with panel {panel + 1}"
+        latents = graph.add("LatentComposite", title, samples_to=latents, samples_from=encoded, feather=0, x=x, y=y)
+    return graph.add("SetLatentNoiseMask", "what is to be drawn", samples=latents, mask=_mask(graph, drawing))
+
+
+def _beside(
+    graph: _Graph, drawing: Drawing, pictures: Mapping[int, Link], vae: Link, conditions: tuple[Link, Link]
+) -> tuple[Link, Link, Link]:
+    """The conditions with the given pictures beside them, and the empty canvas."""
+    positive, negative = conditions
+    width, height = drawing.layout.canvas
+    pixels = graph.add("EmptyImage", "the canvas", width=width, height=height, batch_size=1, color=0)
+    inputs = {"pixels": _pasted(graph, drawing.layout, pixels, pictures), "mask": _mask(graph, drawing)}
+    title = "what is given, and what is to be drawn"
+    number, _ = graph.add(
+        "InpaintModelConditioning", title, positive=positive, negative=negative, vae=vae, **inputs, noise_mask=False
+    )
+    return [number, 0], [number, 1], [number, 2]
+
+
+def _mask(graph: _Graph, drawing: Drawing) -> Link:
+    """White where there is something to draw."""
+    layout = drawing.layout
+    width, height = layout.canvas
     mask = graph.add("SolidMask", "draw everything ...", value=1.0, width=width, height=height)
     side = {"width": layout.panel_width, "height": layout.panel_height}
-    for panel, picture in pictures.items():
+    for panel in sorted(drawing.given):
         place = dict(zip("xy", layout.boxes[panel][:2], strict=True))
-        encoded = graph.add("VAEEncode", f"panel {panel + 1}", pixels=picture, vae=vae)
-        title = f"with panel {panel + 1}"
-        latents = graph.add("LatentComposite", title, samples_to=latents, samples_from=encoded, feather=0, **place)
         kept = graph.add("SolidMask", f"panel {panel + 1}", value=1.0, **side)
         title = f"... but panel {panel + 1}"
         mask = graph.add("MaskComposite", title, destination=mask, source=kept, operation="subtract", **place)
-    return graph.add("SetLatentNoiseMask", "what is to be drawn", samples=latents, mask=mask)
+    return mask
 
 
 def _pasted(graph: _Graph, layout: Layout, grid: Link, pictures: Mapping[int, Link]) -> Link:

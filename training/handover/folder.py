@@ -10,19 +10,18 @@ from typing import Any
 
 import torch
 
-from pipeline import families, files
+from pipeline import files
 from pipeline.errors import BadInput
-from pipeline.families.base import Recipe
 from training import conditions, lora_file
 from training.backends.base import Backend
 from training.config import Dtype
-from training.generator import base_of
+from training.generator import base_of, usual_sampling
 from training.handover import card as model_card
 from training.handover import comfy, gallery
 from training.handover.card import GALLERY, Contents
 from training.handover.comfy import Drawing
 from training.handover.header import skeleton, thumbnail_of
-from training.handover.script import script
+from training.handover.script import around_given, obstacle, script
 from training.lora_file import Card
 
 CARD, SCRIPT = "README.md", "generate.py"
@@ -83,7 +82,7 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
         name=card.task,
         prompt=samples[0].prompt if samples else skeleton(card),
         layout=card.shown,
-        **_sampling(card),
+        **vars(usual_sampling(backend.family)),
         loras={name: 1.0},
     )
     thumbnail = thumbnail_of(samples[0].picture) if samples else b""
@@ -91,14 +90,14 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
     lora_file.write(folder / name, weights, 1.0, card, thumbnail=thumbnail, dtype=DTYPES[options.dtype])
     _clear(folder, card)
     workflows, remarks = _workflows(folder, backend, card, drawing, options)
-    if draws_text := conditions.joint_share(card.conditions) > 0:
+    draws_text = conditions.joint_share(card.conditions) > 0
+    beside = conditions.share_of(card.conditions, "reference") == 1
+    why_no_script = obstacle(backend) or ("" if draws_text else around_given(backend, references=beside))
+    if not why_no_script:
         revision = card.commit if backend.folder is None else None
         files.write(folder / SCRIPT, script(backend, revision, drawing, SCRIPT))
     else:
-        remarks.append(
-            "There is no diffusers script: the LoRA draws around given panels without noise, which no pipeline of "
-            "diffusers shows to a model; draw with 'iclora generate' and --given."
-        )
+        remarks.append(f"There is no diffusers script: {why_no_script}.")
     if not samples:
         remarks.append(f"There are no samples of step {card.step} beside the LoRA, so the card has no pictures.")
     for number, sample in enumerate(samples, 1):
@@ -107,7 +106,7 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
             _copy(sample.base, folder / model_card.picture_name(number, base=True))
     contents = Contents(
         lora=name,
-        script=SCRIPT if draws_text else "",
+        script="" if why_no_script else SCRIPT,
         workflows=workflows,
         remarks=remarks,
         gallery=samples,
@@ -115,7 +114,7 @@ def write(lora: Path, folder: Path, options: Options, model: str | None = None) 
         data_set=options.data_set,
     )
     files.write(folder / CARD, model_card.write(card, digest, backend, drawing, contents))
-    written = [name, *workflows, *([SCRIPT] if draws_text else []), CARD, *([GALLERY] if samples else [])]
+    written = [name, *workflows, *([] if why_no_script else [SCRIPT]), CARD, *([GALLERY] if samples else [])]
     return Handover(folder, tuple(map(Path, written)), tuple(remarks))
 
 
@@ -126,38 +125,43 @@ def _workflows(
     if why := comfy.obstacle(backend):
         return {}, [f"There is no ComfyUI workflow: {why}."]
     found, remarks = dict[str, str](), list[str]()
-    text_alone, around_given = _workflow_names(card)
+    text_alone, around_given, beside_references = _workflow_names(card)
+    learnt = {seen: conditions.share_of(card.conditions, seen) for seen in conditions.SEEN}
     if conditions.joint_share(card.conditions):
         found[text_alone] = "for text alone"
         _write_json(folder / text_alone, comfy.workflow(backend, drawing))
-    if conditions.share_of(card.conditions, "clean"):
+    if learnt["reference"]:
+        if comfy.shows_references(backend):
+            found[beside_references] = "beside a reference image"
+            shown = replace(drawing, references=("reference1.png",))
+            _write_json(folder / beside_references, comfy.workflow(backend, shown))
+        else:
+            remarks.append(
+                "There is no ComfyUI workflow for reference images: how stock nodes show them to "
+                f"{backend.BASE} is not known here; draw with 'iclora generate' and --reference."
+            )
+    if learnt["clean"] and not comfy.draws_around(backend, "clean"):
         remarks.append(
             f"There is no ComfyUI workflow for given panels: {comfy.CLEAN}; draw with 'iclora generate' and --given."
         )
-        return found, remarks
-    given = options.given or card.condition or (1,)
-    around = replace(drawing, given={panel - 1: f"panel{panel}.png" for panel in given}, keep_given=options.keep_given)
-    found[around_given] = f"around given panels ({', '.join(map(str, given))})"
-    _write_json(folder / around_given, comfy.workflow(backend, around))
+    elif learnt["reference"] < 1:
+        given = options.given or card.condition or (1,)
+        names = {panel - 1: f"panel{panel}.png" for panel in given}
+        found[around_given] = f"around given panels ({', '.join(map(str, given))})"
+        around = replace(drawing, given=names, keep_given=options.keep_given)
+        _write_json(folder / around_given, comfy.workflow(backend, around))
     return found, remarks
 
 
-def _workflow_names(card: Card) -> tuple[str, str]:
-    """For text alone, and for given panels."""
-    return f"{card.task}-comfyui.json", f"{card.task}-given-comfyui.json"
+def _workflow_names(card: Card) -> tuple[str, str, str]:
+    """For text alone, for given panels, and for reference images."""
+    return f"{card.task}-comfyui.json", f"{card.task}-given-comfyui.json", f"{card.task}-reference-comfyui.json"
 
 
 def _clear(folder: Path, card: Card) -> None:
     """Takes away what an earlier hand-over of the same task wrote and this one may not: it would be sent along."""
     for file in (*(folder / GALLERY).glob("[0-9]*.png"), *map(folder.joinpath, (*_workflow_names(card), SCRIPT))):
         file.unlink(missing_ok=True)
-
-
-def _sampling(card: Card) -> dict[str, Any]:
-    """Steps and guidance with which the family's samples are drawn."""
-    usual = families.load(card.family).recipe
-    keys = {"steps": "sample_steps", "guidance": "guidance"}
-    return {name: usual.get(key, Recipe.model_fields[key].default) for name, key in keys.items()}
 
 
 def _write_json(file: Path, content: Any) -> None:

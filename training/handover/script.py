@@ -17,11 +17,12 @@ from pathlib import Path
 
 import torch
 from diffusers import {pipeline}
-
+{imports}
 HERE = Path(__file__).parent
 BASE, REVISION = {base!r}, {revision!r}
 PROMPT = {prompt!r}
 PANELS = {boxes!r}  # left, top, right, bottom
+WIDTH, HEIGHT = {width}, {height}
 
 on_gpu = torch.cuda.is_available()
 pipeline = {pipeline}.from_pretrained(
@@ -32,17 +33,38 @@ if on_gpu:
     pipeline.enable_model_cpu_offload()
 grid = pipeline(
     prompt=sys.argv[1] if len(sys.argv) > 1 else PROMPT,
-    width={width},
-    height={height},
+    width=WIDTH,
+    height=HEIGHT,
     num_inference_steps={steps},
-    guidance_scale={guidance},
+    {guided},
     max_sequence_length={limit},
-    generator=torch.Generator().manual_seed({seed}),  # the noise of `iclora generate --seed {given_seed}`
+{more}    generator=torch.Generator().manual_seed({seed}),{noise}
 ).images[0]
 grid.save(HERE / "generated.png")
 for number, box in enumerate(PANELS, 1):
     grid.crop(box).save(HERE / f"generated-{{number}}.png")
 '''
+
+
+def around_given(backend: Backend, *, references: bool) -> str:
+    """Why there is no script for a LoRA that draws around given panels only, as half a sentence.
+
+    Args:
+        references: whether it only draws beside reference images instead.
+    """
+    if references:
+        return "the LoRA draws beside reference images only; draw with 'iclora generate' and --reference"
+    why = " without noise, which no pipeline of diffusers shows to a model"
+    if backend.READS_GIVEN:
+        why = f", which {backend.PIPELINE} takes as one picture with a mask"
+    return f"the LoRA draws around given panels{why}; draw with 'iclora generate' and --given"
+
+
+def obstacle(backend: Backend) -> str:
+    """Why there can be no script for a base, as half a sentence; empty if there can be one."""
+    if backend.PIPELINE_NEEDS_REFERENCES:
+        return f"{backend.PIPELINE} draws nothing without a reference image; draw with 'iclora generate'"
+    return ""
 
 
 def script(backend: Backend, revision: str | None, drawing: Drawing, file: str) -> str:
@@ -56,6 +78,7 @@ def script(backend: Backend, revision: str | None, drawing: Drawing, file: str) 
     import diffusers
 
     width, height = drawing.layout.canvas
+    guided = backend.pipeline_guidance(drawing.guidance)
     (lora,) = drawing.loras
     documented = diffusers.DiffusionPipeline.from_pretrained.__doc__ or ""
     return TEMPLATE.format(
@@ -70,8 +93,11 @@ def script(backend: Backend, revision: str | None, drawing: Drawing, file: str) 
         width=width,
         height=height,
         steps=drawing.steps,
-        guidance=drawing.guidance,
+        guided=",\n    ".join(f"{name}={value!r}" for name, value in guided.items()),
         limit=backend.text_limit,
+        imports="from PIL import Image\n" if any("Image." in value for value in backend.CALL.values()) else "",
+        more="".join(f"    {key}={value},\n" for key, value in backend.CALL.items()),
         seed=seed_of(drawing.seed, "generate"),
-        given_seed=drawing.seed,
+        # A pipeline that encodes a picture first takes other numbers from the generator.
+        noise="" if backend.READS_GIVEN else f"  # the noise of `iclora generate --seed {drawing.seed}`",
     )

@@ -46,6 +46,11 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """By field, the names that a column for it may have, the likeliest first. Spaces, case, hyphens and underscores in them
 don't matter."""
+CONTROL = re.compile(
+    r"(?:control|controlpath|controlimage|controlimages|conditioningimage|condimage|editimage|editimages|reference"
+    r"|references|referenceimage|referenceimages|sourceimage|inputimage)(?:filename|path)?(\d*)(?:filename|path)?"
+)
+"""Plain names of keys and columns that hold reference images, with their number where there are several."""
 RIGHTS = ("licence", "author", "url", "date")
 
 
@@ -82,6 +87,20 @@ def value(field: str, entry: Mapping[str, Any]) -> Any:
         entry: as `by_name` gives it.
     """
     return next((entry[name] for name in NAMES[field] if entry.get(name) not in (None, "", [], {})), None)
+
+
+def references(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """The reference images that an entry names, in the order of their numbers.
+
+    Args:
+        entry: as `by_name` gives it.
+    """
+    found: list[tuple[int, str]] = []
+    for name, value in entry.items():
+        if (key := CONTROL.fullmatch(name)) and value:
+            several = value if isinstance(value, list) else [value]
+            found += ((int(key[1] or 0), one) for one in several if isinstance(one, str) and one)
+    return tuple(file for _, file in sorted(found, key=lambda one: one[0]))
 
 
 def line(value: object) -> str:

@@ -46,6 +46,8 @@ class Meaning:
     """Columns for "licence", "author", "url" and "date"."""
     several: bool
     """Whether a row is a set of its own, with several pictures."""
+    target: str = ""
+    """The column of pictures that are drawn from those in the others, their reference images: the text is theirs."""
 
     @property
     def columns(self) -> list[str]:
@@ -87,6 +89,9 @@ def understand(table: Table, section: TableSection, where: str, there: Callable[
     single = (field for field in fields.FIELDS if field not in ("image", "text"))
     found = {field: str(getattr(section, field)) or fields.column(field, names) for field in single}
     several = len(image) > 1 or any(len(cell) > 1 for column in image for cell in _cells(table, sample, column))
+    target = "" if section.image else _target(image)
+    if target:
+        image = (*(column for column in image if column != target), target)
     text = section.text or _texts(image, names)
     if len(text) not in (0, 1, len(image)):
         raise BadInput(f"{where}: table.text names {len(text)} columns; give one, or one for each of table.image.")
@@ -95,7 +100,7 @@ def understand(table: Table, section: TableSection, where: str, there: Callable[
     if several and not section.panel:
         found["panel"] = ""
     rights = {field: found[field] for field in fields.RIGHTS if found[field]}
-    return Meaning(image, text, found["group"], found["panel"], found["order"], rights, several)
+    return Meaning(image, text, found["group"], found["panel"], found["order"], rights, several, target)
 
 
 def _check(table: Table, section: TableSection, where: str) -> None:
@@ -133,6 +138,12 @@ def _images(table: Table, sample: Sequence[Mapping[str, Any]], there: Callable[[
         return tuple(found) or (usual,)
     filled = usual and any(cell for cell in _cells(table, sample, usual))
     return tuple(naming) or ((usual,) if filled else ())
+
+
+def _target(image: Sequence[str]) -> str:
+    """The only column of pictures that is none of reference images, where there are some; empty where there are not."""
+    others = [column for column in image if not fields.CONTROL.fullmatch(fields.plain(column))]
+    return others[0] if len(others) == 1 < len(image) else ""
 
 
 def _texts(image: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:

@@ -98,9 +98,9 @@ class Reading:
                 own, shared = picture.text, tuple[tuple[str, str], ...]()
                 if len(texts) > 1:
                     own = own or texts[self.meaning.image.index(column)]
-                elif len(found) == 1:
+                elif len(found) == 1 or column == self.meaning.target:
                     own = own or "".join(texts)
-                elif texts and texts[0]:  # it describes all of them
+                elif texts and texts[0] and not self.meaning.target:  # it describes all of them
                     shared = ((texts[0], f"{self.name} {row.label}"),)
                 yield _Wanted(row, column, place, picture, facts, own, shared, label)
 
@@ -221,6 +221,8 @@ class Reading:
         if meaning.panel:
             values = ", ".join(self.panels) if len(self.panels) <= MOST_VALUES else counted(self.panels, "value")
             columns["panel"] += f" ({values})"
+        if meaning.target:
+            image = f"{meaning.target}, their reference images from {' and '.join(meaning.image[:-1])}"
         understood = [f"pictures from {image}", *(f"{name} from {of}" for name, of in columns.items() if of)]
         said = [f"{self.name}: {counted(self.rows, 'row')}", ", ".join(understood)]
         if unused := [column for column in self.table.columns if column not in meaning.columns]:

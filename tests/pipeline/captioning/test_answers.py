@@ -17,6 +17,20 @@ from pipeline.captioning.protocol import Answer, Question, Turn
 QUESTION = Question(panels=(), texts=("",), markers=("[A]",), instruction="Describe it.")
 
 
+@dataclass
+class Case:
+    name: str
+    question: Question
+    key: str
+
+
+def told(answers: Answers) -> tuple[Answer, bool]:
+    """The answer to the question, and whether the captioner was asked."""
+    case = Case("", QUESTION, answers.key(QUESTION))
+    (only,) = answers.settle([case], lambda _, answer, asked: (answer, asked))
+    return only
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -38,42 +52,41 @@ QUESTION = Question(panels=(), texts=("",), markers=("[A]",), instruction="Descr
 def test_an_answer_that_is_not_what_was_written_is_asked_for_again(other: dict[str, Any], tmp_path: Path) -> None:
     cache, captioner = Cache(tmp_path), scripted.make({"answers": ["a good answer"]})
     first = Answers(captioner, cache, "p")
-    (told,) = first.to([QUESTION])
+    before = told(first)
     (file,) = (tmp_path / "replies").rglob("*.json")
     kept = cache.get_reply(file.stem) or {}
     cache.put_reply(file.stem, kept | other)
     again = Answers(captioner, cache, "p")
     assert again.spent()["answers"] == 0
-    assert [*again.to([QUESTION])] == [told] and (again.asked, again.known) == (1, 0)
+    assert told(again) == before and (again.asked, again.known) == (1, 0)
     assert cache.get_reply(file.stem) == kept and again.spent() == first.spent()
 
 
 def test_a_kept_answer_with_half_a_letter_in_it_is_read_without(tmp_path: Path) -> None:
     cache, captioner = Cache(tmp_path), scripted.make({"answers": ["a good answer"]})
-    list(Answers(captioner, cache, "p").to([QUESTION]))
+    told(Answers(captioner, cache, "p"))
     (file,) = (tmp_path / "replies").rglob("*.json")
     file.write_text(file.read_text().replace("a good answer", "a good \\ud800answer"))
-    (told,) = Answers(captioner, cache, "p").to([QUESTION])
-    assert told.answer.text == "a good ?answer"
+    answer, _ = told(Answers(captioner, cache, "p"))
+    assert answer.text == "a good ?answer"
+
+
+def test_no_control_character_of_an_answer_is_kept(tmp_path: Path) -> None:
+    captioner = scripted.make({"answers": ["a good\x1b[31m\n\x00answer"]})
+    answer, _ = told(Answers(captioner, Cache(tmp_path), "p"))
+    assert answer.text == "a good\ufffd[31m\n\ufffdanswer"
 
 
 def test_failures_that_can_t_be_read_do_not_give_a_question_up(tmp_path: Path) -> None:
     cache, captioner = Cache(tmp_path), scripted.make({"answers": ["a good answer"]})
-    list(Answers(captioner, cache, "p").to([QUESTION]))
+    told(Answers(captioner, cache, "p"))
     (file,) = (tmp_path / "replies").rglob("*.json")
     cache.put_reply(file.stem, {"failures": {"a": 1} | dict.fromkeys(map(str, range(RUNS)), 1)})
-    (told,) = Answers(captioner, cache, "p").to([QUESTION])
-    assert told.answer.text == "a good answer"
+    answer, _ = told(Answers(captioner, cache, "p"))
+    assert answer.text == "a good answer"
 
 
 # ---- many cases
-
-
-@dataclass
-class Case:
-    name: str
-    question: Question
-    key: str
 
 
 class Line:

@@ -11,6 +11,7 @@ from pipeline.captioning import replies
 from pipeline.errors import Abstained, BadReply
 from pipeline.records import Appearance, Parts, Person, Tie
 from pipeline.task import Task
+from pipeline.text.markers import CONTROL
 
 STORYBOARD = task.load("storyboard")
 TEXTS = ["<P1> reads a letter", "rain falls on a street", "<P1> runs to the door"]
@@ -129,6 +130,20 @@ def test_a_panel_may_list_only_people_who_are_in_its_text_and_in_the_list_of_all
 def test_half_a_character_in_a_name_becomes_a_question_mark():
     answer = json.dumps({"summary": "s", "people": ["Bo\ud83d"], "panels": [{"text": text} for text in TEXTS]})
     assert replies.read(answer.replace("<P1> reads", "<Bo\\ud83d> reads"), STORYBOARD).names == ("Bo?", "P1")
+
+
+@pytest.mark.parametrize("odd", ["\x00", "\x1b[31m", "\x7f", "\ufffd", "\u202e"])
+def test_characters_that_stand_for_lost_letters_or_steer_a_terminal_are_a_fault_and_are_kept_nowhere(odd: str):
+    texts = [TEXTS[0], f"rain {odd}falls on a street", TEXTS[2]]
+    answer = json.dumps({"summary": "a day", "people": [MAN], "panels": [{"text": text} for text in texts]})
+    caption = replies.read(answer, STORYBOARD)
+    assert not CONTROL.search(caption.text)
+    assert any("letters were lost" in problem for problem in caption.problems)
+
+
+def test_markdown_around_a_marker_is_a_fault():
+    text = "[MOVIE-SHOTS] a calm day, **[SCENE-1]** a red box, **[SCENE-2]** a lamp, **[SCENE-3]** a bed."
+    assert "the caption has the Markdown sign '**'" in replies.read(text, STORYBOARD).problems
 
 
 # ---- the answer as data

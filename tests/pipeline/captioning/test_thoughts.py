@@ -36,6 +36,13 @@ THINKING = {
     "harmony with a form": "<|channel|>analysis<|message|>{}<|end|><|channel|>final <|constrain|>json<|message|>",
     "harmony without its tokens": "analysis{}assistantfinal",
     "a channel": "<|channel>thought\n{}<channel|>",
+    "a family's own": "<longcat_think>{}</longcat_think>",
+    "a field's name": "<reasoning_content>{}</reasoning_content>",
+    "a monologue": "<inner_monologue>{}</inner_monologue>",
+    "a reason": "<rationale>{}</rationale>",
+    "unused tokens": "<unused94>thought\n{}<unused95>",
+    "full-width tokens": "<｜begin▁of▁thinking｜>{}<｜end▁of▁thinking｜>",  # noqa: RUF001
+    "details": '<details type="reasoning" done="true"><summary>Thought for 3 s</summary>{}</details>\n',
 }
 
 
@@ -54,7 +61,18 @@ def test_a_draft_among_thoughts_is_never_taken_for_the_answer(answer: str) -> No
 
 
 @pytest.mark.parametrize(
-    "frame", ["<answer>{}</answer>", "<|begin_of_box|>{}<|end_of_box|>", "{}<|im_end|>", "<s>{}</s>"]
+    "frame",
+    [
+        "<answer>{}</answer>",
+        "<|begin_of_box|>{}<|end_of_box|>",
+        "{}<|im_end|>",
+        "<s>{}</s>",
+        "<think>hm</think>\n<response>\n{}\n</response>\n",
+        "I look at it.\n<output>{}</output> Is that all?",
+        "<SUMMARY>I will describe it.</SUMMARY>\n<REASONING>hm</REASONING>\n<CONCLUSION>{}</CONCLUSION>",
+        "{}</answer>",
+        "<answer>{}",
+    ],
 )
 def test_tags_and_tokens_around_an_answer_are_no_people(frame: str) -> None:
     caption = replies.read(frame.format(FREE), STORYBOARD)
@@ -82,6 +100,8 @@ PIECES = [
     "}",
     "x",
     "<answer>",
+    "</answer>",
+    "<output>",
 ]
 
 
@@ -92,6 +112,8 @@ def test_any_order_of_marks_leaves_no_thought_and_cutting_twice_changes_nothing(
     assert len(left) <= len(text) and thoughts.cut(left) == left
 
 
-@pytest.mark.parametrize("piece", ["<think>", "</think>", "<think", "<|", "<|channel|>final", "analysis", "{", "◁"])
+@pytest.mark.parametrize(
+    "piece", ["<think>", "</think>", "<think", "<|", "<|channel|>final", "analysis", "{", "◁", "<answer>", "<a-"]
+)
 def test_a_long_run_of_marks_is_read_in_linear_time(piece: str) -> None:
     assert len(thoughts.cut(piece * 100_000)) <= 100_000 * len(piece)

@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import tarfile
+from io import BufferedReader
 from pathlib import Path
 
 import pytest
 
 from pipeline import files
 from pipeline.dataset import archive, checksums
+from pipeline.errors import BadInput
 
 
 @pytest.fixture
@@ -47,3 +49,21 @@ def test_an_archive_has_the_files_as_they_are_and_can_be_checked(folder: Path, t
         assert files.digest(home / name) == value
     if shutil.which("sha256sum"):
         subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=home, check=True)
+
+
+def test_a_data_set_that_is_written_anew_while_it_is_packed_is_told_and_the_archive_stays(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a.tar"
+    before = archive.pack(folder, target, "storyboard").read_bytes()
+    really = files.open_regular
+
+    def open_regular(path: Path, most: int | None = None) -> BufferedReader:
+        if path.suffix == ".png":  # another command exports
+            (folder / checksums.FILE).write_text(checksums.listing({"train/0002.png": "another grid"}))
+        return really(path, most)
+
+    monkeypatch.setattr(files, "open_regular", open_regular)
+    with pytest.raises(BadInput, match="was written anew while it was being packed; type the same again"):
+        archive.pack(folder, target, "storyboard")
+    assert target.read_bytes() == before and not list(tmp_path.glob("*.part"))

@@ -53,15 +53,24 @@ def test_kohya_gets_the_limit_of_the_family() -> None:
 def test_licences_are_those_that_were_looked_up() -> None:
     known = {name: families.load(name).licence for name in families.names()}
     assert {name: licence for name, licence in known.items() if licence != UNKNOWN} == {
+        "anima": "circlestone-labs-non-commercial-license",
         "auraflow": "apache-2.0",
         "chroma": "apache-2.0",
+        "ernie-image": "apache-2.0",
         "flux-1": "flux-1-dev-non-commercial-license",
+        "flux-1-fill": "flux-1-dev-non-commercial-license",
+        "flux-1-kontext": "flux-1-dev-non-commercial-license",
         "flux-2": "flux-dev-non-commercial-license",
         "flux-2-klein": "apache-2.0",
         "hidream-i1": "mit",
+        "ideogram-4": "ideogram-non-commercial-model-agreement",
+        "krea-2": "krea-2-community-license",
+        "longcat-image": "apache-2.0",
         "lumina-2": "apache-2.0",
         "pixart-sigma": "openrail++",
         "qwen-image": "apache-2.0",
+        "qwen-image-2.1": "qwen-research",
+        "qwen-image-edit": "apache-2.0",
         "sd-3.5": "stabilityai-ai-community",
         "z-image": "apache-2.0",
     }
@@ -74,7 +83,7 @@ def test_a_name_has_hyphens_and_dots_where_the_file_has_underscores() -> None:
 
 
 def test_a_misspelt_name_is_reported_in_one_sentence_with_a_suggestion() -> None:
-    with pytest.raises(BadInput, match=r"no base model named 'flux1', did you mean 'flux-1'\? \(known: auraflow, .*\)"):
+    with pytest.raises(BadInput, match=r"no base model named 'flux1', did you mean 'flux-1'\? \(known: anima, .*\)"):
         families.load("flux1")
 
 

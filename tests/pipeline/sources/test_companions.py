@@ -235,6 +235,12 @@ def test_a_path_below_a_folder_that_is_gone_is_not_that_of_another_picture(tmp_p
             jsonl("a.png") + '\n{"file_name": "a.png", "text": "b"}',
             "with another text counts for a.png",
         ),
+        (
+            "metadata.jsonl",
+            '{"image": "a.png", "conversations": [{"from": "gpt", "value": "b"}]}',
+            "lists 1 picture, 1 was found; its entries say nothing that is read: a text is looked for under text, ",
+        ),
+        ("metadata.json", '[{"image": "a.png", "text": {"en": "b"}}]', "got text."),
         ("metadata.jsonl", '{"file_name": "a.png", "text": "a\\u0000b"}', "lost letters (the character U+0000)"),
         ("metadata.jsonl", '{"file_name": "a.png", "text": "a \\ufffd b"}', "lost letters (the character U+FFFD)"),
         ("metadata.jsonl", '{"file_name": "a.png", "text": "a \\ud800 b"}', "lost letters (the character U+D800)"),

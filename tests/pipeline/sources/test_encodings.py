@@ -75,12 +75,24 @@ def test_a_text_with_several_likely_readings_is_doubted_by_name(encoding: str, t
         ("a box, à la fenêtre".encode("utf-16")[:-1], r"damaged UTF-16-LE text"),
         ("a b".encode("utf-16") + b"\0\xd8", "damaged UTF-16-LE text"),
         (bytes(range(128, 256)) * 3, "is not UTF-8 text"),
+        ("a café à la fenêtre".encode().decode("cp1252").encode(), r"wrong encoding once \('a cafÃ© .* for 'a café"),
+        (b"\x1f\x8b\x08\x00abcdef", "it may be utf_16_be"),
+        (b"a \xed\xa0\xbd box", r"damaged UTF-8 text \(byte 3 is 0xed|not UTF-8 text \(byte 3 is 0xed"),
     ],
 )
 def test_a_text_that_has_lost_letters_is_refused(content: bytes, said: str) -> None:
     found = decode(content, "a.txt")
     assert isinstance(found, Fault) and found.reason == "encoding"
     assert re.search(said, found.detail), found.detail
+
+
+def test_letters_beyond_the_first_plane_may_be_written_in_halves() -> None:
+    assert decode(b"a \xed\xa0\xbd\xed\xb8\x80 smile", "a.txt") == "a \U0001f600 smile"
+
+
+def test_a_short_western_text_is_doubted_by_the_likeliest_name() -> None:
+    found = decode("eine rote Kiste über der Tür".encode("cp1252"), "a.txt")
+    assert isinstance(found, Fault) and "it may be cp1252 ('eine rote Kiste über" in found.detail
 
 
 def test_marks_within_a_text_are_left_out() -> None:

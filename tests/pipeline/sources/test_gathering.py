@@ -252,6 +252,16 @@ def test_a_table_of_another_name_is_a_listing_if_it_names_pictures(tmp_path):
     ]
 
 
+def test_a_json_file_of_another_name_is_a_listing_if_it_names_pictures(tmp_path):
+    save(Image.new("RGB", (8, 8)), tmp_path / "a.png")
+    (tmp_path / "meta_lat.json").write_text('{"a": {"caption": "a chair", "tags": "b"}}')
+    for number, content in enumerate(("{", '{"version": 3}', "[7]", '{"images": [{"file_name": "b.png"}]}')):
+        (tmp_path / f"settings-{number}.json").write_text(content)
+    items = collect.find([tmp_path])
+    assert [(item.name, item.text) for item in items] == [("a.png", "a chair")]
+    assert items.remarks == [f"{tmp_path}/meta_lat.json names 1 picture and is used as their listing."]
+
+
 @pytest.mark.parametrize("name", ["a.json", "a.png.json", "A.JSON"])
 def test_a_json_file_of_a_pictures_own_has_its_text_and_rights(name, tmp_path):
     save(Image.new("RGB", (8, 8)), tmp_path / "a.png")

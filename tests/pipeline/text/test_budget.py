@@ -47,14 +47,24 @@ def test_a_fault_names_the_panels_that_would_be_truncated_and_lost():
 def test_the_same_caption_fits_a_larger_base():
     long = caption(100, 150, 30)
     assert [base for base in families.names() if not budget.faults(long, tasked(base), ESTIMATE)] == [
+        "anima",
         "bria-fibo",
         "chroma",
         "cogview-4",
+        "ernie-image",
         "flux-1",
+        "flux-1-fill",
+        "flux-1-kontext",
         "flux-2",
         "flux-2-klein",
+        "flux-3-klein",
         "hunyuan-image",
+        "ideogram-4",
+        "krea-2",
+        "longcat-image",
         "qwen-image",
+        "qwen-image-2.1",
+        "qwen-image-edit",
         "z-image",
     ]
 

@@ -108,7 +108,7 @@ def test_fuzz_any_parts_are_rendered_edited_and_read_again_or_refused(own: Task,
     for each in (caption, edited):
         assert each.parts is not None
         assert len(grammar.alone(each)) == count + 1
-        grammar.inherited(each.parts, 0, [1])
+        grammar.inherited(each.parts, 0, [1], own)
         grammar.bared(each.parts)
         grammar.renamed(each.parts, {"Ann": "Bo"})
         grammar.redescribed(each.parts, data.draw(st.lists(st.builds(Person, NAMES, LOOKS), max_size=2)))

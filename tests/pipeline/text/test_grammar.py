@@ -755,14 +755,44 @@ def test_alone_a_person_without_looks_keeps_the_name_and_a_single_text_keeps_its
     assert grammar.alone(caption) == (*caption.panels, caption.summary)
 
 
-def test_inherited_leaves_out_the_people_in_the_given_panels():
-    assert grammar.inherited(CATCH, 2, [0]) == f"<Ines> and <Rami>, {RAMI.looks}, sort the catch"
-    assert grammar.inherited(CATCH, 2, [0, 1]) == "<Ines> and <Rami> sort the catch"
-    assert grammar.inherited(CATCH, 2, []) == grammar.caption_of(CATCH, under("each")).panels[2]
+def test_inherited_leaves_out_the_looks_of_a_person_whom_a_given_panel_explains():
+    assert grammar.inherited(CATCH, 2, [0], STORYBOARD) == f"<Ines> and {RAMI.looks} sort the catch"
+    assert grammar.inherited(CATCH, 2, [0, 1], STORYBOARD) == "<Ines> and <Rami> sort the catch"
+    assert grammar.inherited(CATCH, 2, [], STORYBOARD) == f"{INES.looks} and {RAMI.looks} sort the catch"
 
 
-def test_inherited_states_looks_that_vary():
-    assert grammar.inherited(dressed(COAT, GOWN, COAT), 1, [0]) == f"<Ines>, {GOWN}, mends a torn sail"
+def test_inherited_has_looks_for_a_name_that_a_panel_of_two_people_can_not_explain():
+    assert grammar.inherited(CATCH, 0, [2], STORYBOARD) == f"{INES.looks} hauls a net aboard"
+    assert grammar.inherited(CATCH, 0, [2, 0], STORYBOARD) == "<Ines> hauls a net aboard"
+
+
+def test_inherited_introduces_by_looks_a_name_that_comes_again():
+    again = replace(CATCH, panels=(*CATCH.panels[:2], replace(CATCH.panels[2], text="<Rami> rows, <Rami>'s dog barks")))
+    assert grammar.inherited(again, 2, [0], STORYBOARD) == f"<Rami>, {RAMI.looks}, rows, <Rami>'s dog barks"
+    assert grammar.unadorned(grammar.inherited(again, 2, [0], STORYBOARD), again) == again.panels[2].text.replace(
+        "<Rami> rows", "<Rami>, rows"
+    )
+
+
+def test_inherited_states_looks_that_differ_from_those_in_the_given_panel():
+    assert grammar.inherited(dressed(COAT, GOWN, COAT), 1, [0], STORYBOARD) == f"<Ines>, {GOWN}, mends a torn sail"
+    assert grammar.inherited(dressed(COAT, COAT, GOWN), 1, [0], STORYBOARD) == "<Ines> mends a torn sail"
+
+
+def test_inherited_follows_the_policy_on_looks():
+    each, never = (grammar.inherited(CATCH, 2, [0], under(policy)) for policy in ("each", "never"))
+    assert each == f"<Ines>, {INES.looks}, and <Rami>, {RAMI.looks}, sort the catch"
+    assert never == "<Ines> and <Rami> sort the catch"
+
+
+def test_what_references_show_is_left_out_of_the_joint_caption():
+    assert grammar.text_of(CATCH, STORYBOARD, [0]) == grammar.text_of(CATCH, under("once", "condition=[1]"))
+    assert grammar.text_of(CATCH, under("each"), [0]) == grammar.text_of(CATCH, under("each"))
+
+
+def test_a_text_becomes_a_sentence_of_its_own():
+    assert grammar.sentence("a gull,  it cries") == "A gull, it cries."
+    assert [grammar.sentence(text) for text in ("<Ines> sings!", "a gull.", "")] == ["<Ines> sings!", "A gull.", ""]
 
 
 def test_renamed_people_keep_their_looks_and_panels_and_ties():

@@ -29,7 +29,7 @@ class ToyReference(Backend):
     TARGETS = r"blocks\.\d+\.to_(?:q|k|v|out)"
     KNOWN: ClassVar[Mapping[str, Known]] = {}
     REFERENCES = 2
-    REFERENCE_PIXELS = 64 * 64
+    REFERENCE_PIXELS = 512 * 512
     ENCODER_SEES_REFERENCES = True
 
     @property

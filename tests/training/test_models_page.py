@@ -1,0 +1,54 @@
+"""The page on base models says what the code knows."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from pipeline import families, plugins, task
+from training import backends
+from training.backends.base import Backend
+from training.config import load
+from training.model_files import parameter_count
+
+PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+
+
+def trainable() -> list[Backend]:
+    return [module.make(None) for _, module in plugins.usable(backends)]
+
+
+def row(backend: Backend) -> str:
+    def gib(*parts: str) -> str:
+        return f"{sum(parameter_count(backend.blank(part)) for part in parts) * 2 / 2**30:.1f}"
+
+    others = ", ".join(name for name in backend.KNOWN if name != backend.model) or "none"
+    sizes = f"{gib('transformer')} | {gib(*backend.ENCODERS)}"
+    head = f"| `{backend.BASE}` | {backend.model} | {backend.licence} | {backend.text_limit:,} "
+    return f"{head}| {backend.REFERENCES or 'none'} | {sizes} | {others} |"
+
+
+def test_the_table_has_a_row_for_every_base_that_can_be_trained() -> None:
+    known = {backend.BASE: backend for backend in trainable()}
+    rows = re.findall(r"^\| `([\w.-]+)` \| .*$", PAGE, re.MULTILINE)
+    assert sorted(rows) == sorted(known)
+    for backend in known.values():
+        assert row(backend) in PAGE.splitlines()
+
+
+def test_the_other_families_are_named() -> None:
+    trained = {backend.BASE for backend in trainable()}
+    paragraph = re.search(r"Captions are also budgeted.*?can't train these", PAGE, re.DOTALL)
+    assert paragraph
+    assert sorted(set(re.findall(r"`([\w.-]+)`", paragraph[0])) - {"iclora"}) == sorted(set(families.names()) - trained)
+
+
+def test_the_conditions_of_the_page_can_be_loaded() -> None:
+    (block,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    given = tomllib.loads(block)["train"]["conditions"]
+    config = load(task.load("storyboard", {"train.conditions": given}))
+    assert [(one.seen, one.panels, one.share) for one in config.conditions or ()] == [
+        ("clean", "first", 0.3),
+        ("reference", "any", 0.3),
+    ]
