@@ -150,6 +150,9 @@ def _too_large(job: Job) -> str:
         changes.append("train.micro_batch=1")
     if not machine.recomputes(config, job.backend.blank("transformer")):
         changes.append("train.checkpointing=true")
+    stays = config.offload or config.compile or config.base_weights in {"int8", "nf4"}
+    if not changes and not stays:  # slower than the others
+        changes.append("train.offload=true")
     fewer_bits = "" if config.base_weights == "nf4" else " or train.base_weights=nf4"
     resume = f"resume with {' and '.join(changes)}, or " if changes else ""
     return (

@@ -605,6 +605,8 @@ def test_running_out_of_gpu_memory_suggests_settings_that_take_less(
     ):
         run(make_job())
     with pytest.raises(BadInput, match=rf"of 1 grid .* with train\.base_weights=auto; {anew}"):
+        run(make_job(micro_batch=1, checkpointing=True, compile=True))
+    with pytest.raises(BadInput, match=rf"; resume with train\.offload=true, or {anew}"):
         run(make_job(micro_batch=1, checkpointing=True))
 
 
