@@ -50,7 +50,7 @@ from miniature.film import HELD_OUT_SEED, write_film
 from miniature.film import picture as write_picture
 from miniature.world import draw_scene
 from pipeline.captioning.protocol import Question, Turn
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, EmptyResult
 from pipeline.records import Caption
 
 VLM = Path(__file__).parents[2] / "miniature" / "vlm"
@@ -170,8 +170,11 @@ def test_running_a_command_again_retries_unanswered_questions(tmp_path: Path) ->
                 worked = run.advance("caption")[-1].worked
                 return worked, run.store.items(Caption, "captions")
 
-        worked, made = walk()
-        assert worked and made and all(row.problems[0].startswith("no answer yet (refused: ") for row in made)
+        with pytest.raises(EmptyResult, match=r"2 grids have no caption \(2 refused\); the same command asks again"):
+            walk()
+        with Run(asked, tmp_path / "run").store as store:
+            made = store.items(Caption, "captions")
+        assert made and all(row.problems[0].startswith("no answer yet (refused: ") for row in made)
         endpoint.default = says(GOOD)
         worked, made = walk()
         assert worked and not [row for row in made if row.problems]

@@ -494,10 +494,11 @@ def test_runs_share_what_was_encoded(
     settings = (f"model={tiny_flux}", "scales=[0.125]", "smallest_panel=48", "steps=1", "samples=0")
     command = ["train", "storyboard", "--data", str(grids), *(f"--set=train.{one}" for one in settings)]
     assert iclora(*command, "--out", "first")[0] == 0
-    monkeypatch.setattr(Flux, "encode_text", None)
-    monkeypatch.setattr(Flux, "encode_image", None)
+    loaded, load = list[str](), Flux.load
+    monkeypatch.setattr(Flux, "load", lambda self, part, *more: (loaded.append(part), load(self, part, *more))[1])
     code, _, err = iclora(*command, "--out", "second")
     assert code == 0, err
+    assert loaded == ["transformer"]  # neither text encoders nor VAE
 
 
 def test_the_same_base_under_another_name_is_the_same_training(make_job: Make, tiny_flux: Path, tmp_path: Path) -> None:
