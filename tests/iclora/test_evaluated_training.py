@@ -32,7 +32,9 @@ def test_a_training_scores_what_it_draws_by_the_runs_own_scorer(
     """The model draws blank grids at first, then one picture across all panels, and then the real ones."""
     drawn = iter(["blank", "malformed", "real"])
 
-    def draw(job: Job, _: object, __: object, ___: object, samples: Sequence[tuple[TrainingSample, object]]) -> list[Image.Image]:
+    def draw(
+        job: Job, _: object, __: object, ___: object, samples: Sequence[tuple[TrainingSample, object]]
+    ) -> list[Image.Image]:
         kind = next(drawn)
         grids = [pixels.open_image(Path(sample.path)).resize(job.shown.canvas) for sample, _ in samples]
         if kind == "blank":
