@@ -9,8 +9,9 @@ about characters that neither base nor LoRA has seen are drawn, each beside a pi
 that was trained on drawn frames recognises what the panels show (`miniature.reader`).
 
 Printed are the shares of panels with the character's kind, colour and both, with 95 % intervals by a bootstrap over
-pages, with the LoRA and by the base alone; and what a guess would be. Beside it stand panels that are given in the
-canvas, which `bench.claim` measures. All is kept in the folder, so a second call resumes.
+pages, with the LoRA and by the base alone; and what a guess would be. The first panel is the reference's own scene,
+which a LoRA may copy, so only the others count. Beside it stand panels that are given in the canvas, which
+`bench.claim` measures. All is kept in the folder, so a second call resumes.
 """
 
 from __future__ import annotations
@@ -70,11 +71,11 @@ def draw(loras: dict[Path, float], model: Path, pages: list[Story], seeds: int) 
 
 
 def count(drawn: list[list[Image.Image]], pages: list[Story], seeds: int) -> dict[str, Estimate | None]:
-    """Shares of panels that show the page's character."""
-    reader = Reader.load()
-    stacked = np.stack([np.array(panel) for panels in drawn for panel in panels])
+    """Shares of panels but the first that show the page's character."""
+    reader, new = Reader.load(), [panels[1:] for panels in drawn]
+    stacked = np.stack([np.array(panel) for panels in new for panel in panels])
     seen = reader.read(torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255)
-    each = len(drawn[0]) * seeds
+    each = len(new[0]) * seeds
     right: dict[str, list[list[float]]] = {"kind": [], "colour": [], "both": []}
     for number, page in enumerate(pages):
         who, panels = page.scenes[0].character, seen[number * each : (number + 1) * each]

@@ -21,6 +21,7 @@ COMMANDS = re.findall(r"```sh\n(.*?)\n```", PAGE, re.S)
 CANVAS = (1024, 1536)
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_plans(
     iclora: Callable[..., tuple[int, str, str]], grids: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ from training.config import Config
 from training.job import find_backend
 from training.memory import GIB, Lora, Sight
 
+pytestmark = pytest.mark.slow
+
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 TEXT, CANVAS = 128, (256, 512)
 MEDIUM: dict[str, dict[str, Any]] = {

@@ -148,6 +148,7 @@ def test_licence_and_limit_of_known_models_need_no_file() -> None:
         assert task.load("storyboard", [f"base={backend.BASE}"]).base == backend.BASE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "base", "decoded"),
     [(QWEN, 38.05, 10.14), (EDIT, 38.05, 10.14), (RAW, 23.88, 10.14), (LARGE, 15.01, 4.5)],

@@ -94,6 +94,7 @@ def test_flux_1_dev_is_planned_by_its_name_alone(plan: Callable[[str], tuple[int
     assert (tmp_path / "run" / "training" / "plan.png").exists()
 
 
+@pytest.mark.slow
 def test_a_plan_says_whether_a_gpu_is_large_enough_and_what_fits_it(plan: Callable[[str], tuple[int, str]]) -> None:
     """FLUX.1-dev on the task's own canvas, 1024 x 1536 pixels."""
     own = "--set train.scales=[1] --set train.smallest_panel=256"

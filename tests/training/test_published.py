@@ -116,6 +116,7 @@ def test_known_configs_have_no_keys_that_a_part_ignores(model: str) -> None:
         assert set(config) <= set(names), (model, part)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "base", "shift"),
     [
