@@ -424,7 +424,8 @@ def test_a_conditional_lora_and_its_base_are_given_the_held_out_grids_panels(
 ) -> None:
     """Here the base pastes what it is given into every panel, and the LoRA draws the real panels beside it."""
     header, other, known = json.loads(card_of(lora)), tmp_path / "given.safetensors", real(run)
-    header["condition"], header["recipe"] = [1], header["recipe"] | {"conditional": 1.0}
+    always = {"seen": "clean", "panels": "task", "share": 1.0}
+    header["condition"], header["recipe"] = [1], header["recipe"] | {"conditions": [always]}
     save_file(load_file(lora), other, metadata={"iclora": json.dumps(header)})
     given_as = {}
 
@@ -510,7 +511,7 @@ def test_a_lora_trained_to_be_given_any_panels_is_evaluated_around_the_first(
     words = [word for key, value in settings.items() for word in ("--set", f"train.{key}={value}")]
     code, printed, errors = iclora("train", "storyboard", "--out", str(home), *words)
     assert code == 0, errors
-    assert "conditional mode: randomly drawn panels stay clean" in printed + errors
+    assert "given: randomly drawn panels without noise in 100% of the samples" in printed
     words = ["--out", str(home), "--model", str(tiny_flux), "--steps", "2", "--seeds", "1"]
     code, printed, errors = iclora("evaluate", "storyboard", *words)
     assert code == 0, errors
