@@ -226,6 +226,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
         typer.Option("--set", help="An option of these (vectors.model=NAME, judge.url=URL); repeatable."),
     ] = None,
     model: Model = None,
+    weights: Weights = "auto",
+    offload: Offload = False,
     steps: Steps = None,
     guidance: Guidance = None,
 ) -> None:
@@ -245,6 +247,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
             detector=detector,
             settings=settings or (),
             model=model,
+            weights=weights,
+            offload=offload,
             steps=steps,
             guidance=guidance,
             progress=progress,
