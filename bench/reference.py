@@ -63,7 +63,7 @@ def one_line(text: str) -> str:
 
 
 def kind_of(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> str:
-    """What a value may be, from its JSON schema: "number from 0 to 1", "a | b", "list of text"."""
+    """What a value may be, from its JSON schema, such as "whole number, at least 1" or "list of text"."""
     if "$ref" in schema:
         return kind_of(shared[schema["$ref"].rpartition("/")[2]], shared)
     if "anyOf" in schema:
@@ -186,7 +186,7 @@ def _argument(argument: Any) -> str:
 def _option(option: Any) -> str:
     names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
     default = option.default
-    kept = not option.required and default not in (None, False, "", (), []) and not callable(default)
+    kept = isinstance(default, str | int | float | Path) and default is not False and default != ""
     return f"| {names} | {f'`{default}`' if kept else ''} | {one_line(option.help or '')} |"
 
 
