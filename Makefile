@@ -65,10 +65,10 @@ check: $(VENV)/ready ## Run the formatter check, the linter and the type checker
 	$(RUN)/mypy
 
 miniature: $(VENV)/ready ## Train the miniature models from scratch (about three hours on 2 cores, resumable)
-	$(RUN)/python -m miniature clip
-	$(RUN)/python -m miniature vlm
-	$(RUN)/python -m miniature flux
-	$(RUN)/python -m miniature measure
+	$(RUN)/python -m miniature.making clip
+	$(RUN)/python -m miniature.making vlm
+	$(RUN)/python -m miniature.making flux
+	$(RUN)/python -m miniature.making measure
 
 bench: $(VENV)/ready ## Run the benchmarks behind the figures in README
 	$(RUN)/python -m bench.ingest

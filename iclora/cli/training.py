@@ -138,7 +138,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     retry: Retry = 0,
     to: To = None,
 ) -> None:
-    """Generate image sets with a LoRA, from text alone or around given images."""
+    """Generate image sets with a LoRA, from text or around images."""
     asked: list[Prompt] = [] if prompts is None else read(prompts)
     if prompt or summary or panels or not asked:
         asked.append(Prompt(prompt, summary, _by_panel("--panel", "TEXT", panels or [])))
@@ -185,7 +185,10 @@ def handover(  # noqa: PLR0913, PLR0917  (one argument per option)
         str, typer.Option("--dataset", help="ORG/NAME of the data set on the Hugging Face hub, for a link.")
     ] = "",
 ) -> None:
-    """Write a folder for other people and programs: LoRA, model card, ComfyUI workflows, diffusers script."""
+    """Write a folder for other people and programs.
+
+    It has the LoRA, a model card, ComfyUI workflows and a diffusers script.
+    """
     with console.progress():
         done = iclora.hand_over(
             lora, to=to, model=model, dtype=dtype, given=given or (), keep_given=keep_given, data_set=data_set
@@ -229,7 +232,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
     steps: Steps = None,
     guidance: Guidance = None,
 ) -> None:
-    """Compare LoRAs with their base on the same prompts and seeds: do panels follow their texts and keep together?"""
+    """Compare LoRAs with their base on the same prompts and seeds."""
     with console.progress() as progress:
         evaluation = iclora.evaluate(
             iclora.open_run(task, folder=out),
@@ -262,7 +265,10 @@ def compare(
     ] = None,
     by: Annotated[str, typer.Option("--by", help="Who marks, where several people do.")] = "",
 ) -> None:
-    """Let people mark which pictures of an evaluation are better, in a browser on this machine, until Ctrl-C."""
+    """Let people mark which pictures of an evaluation are better.
+
+    Serves a page for a browser on this machine, until Ctrl-C.
+    """
     from iclora.page import browser
 
     if between is not None and len(between) != 2:  # noqa: PLR2004
