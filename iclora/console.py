@@ -7,6 +7,7 @@ direction) are escaped in everything that is printed.
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 import time
@@ -424,10 +425,14 @@ def _width() -> int | None:
     return console.width if console.is_terminal else None
 
 
-def machine(found: Machine) -> None:
+def machine(found: Machine, *, as_json: bool) -> None:
+    if as_json:
+        text(json.dumps(found.to_json(), indent=2))
+        return
     line(f"device      {found.device}, {counted(found.threads, 'thread')}")
     line(f"disk free   {found.disk_free:.0f} GiB")
     lines(f"{name:<22} {version}" for name, version in found.versions.items())
     for one in found.weights:
-        here = "on this machine" if one.here else f"not on this machine; hf download {one.repo}"
+        here = f"{'' if one.here else 'not '}on this machine"
         line(f"{one.kind:<11} {one.repo}: {here}")
+    lines(found.verdict())

@@ -86,6 +86,8 @@ def tasks() -> None:
     console.tasks(iclora.list_tasks())
 
 
-def doctor() -> None:
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False) -> None:
     """Report what this machine has, and what it is ready for."""
-    console.machine(iclora.doctor())
+    with console.progress():  # PyTorch alone may take half a minute to load
+        found = iclora.doctor()
+    console.machine(found, as_json=as_json)
