@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pipeline.wording import escaped
@@ -53,22 +54,22 @@ class Bars:
             MofNCompleteColumn,
             Progress,
             TextColumn,
-            TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.table import Column
 
-        self.note = ""
+        self.note, self._first, self._began = "", 0, time.monotonic()
         self._known: dict[str, TaskID] = {}
         self._bars = Progress(
             TextColumn("{task.description:<8}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            TextColumn("{task.fields[pace]}", markup=False),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[note]}", markup=False, table_column=Column(overflow="fold")),
             console=console,
         )
-        self._starting: TaskID | None = self._bars.add_task(STARTING, total=None, note="")
+        self._starting: TaskID | None = self._bars.add_task(STARTING, total=None, note="", pace="")
         self._latest: TaskID = self._starting
 
     @contextmanager
@@ -88,10 +89,12 @@ class Bars:
     def report(self, stage: str, done: int, total: int, /) -> None:
         self._started()
         if stage not in self._known:
-            self._known[stage] = self._bars.add_task(escaped(stage), total=total, note="")
+            self._known[stage] = self._bars.add_task(escaped(stage), total=total, note="", pace="")
+            self._first, self._began = done, time.monotonic()
             self.note = ""
         self._latest = self._known[stage]
-        self._bars.update(self._latest, completed=done, note=escaped(self.note))
+        speed = pace(done - self._first, time.monotonic() - self._began)
+        self._bars.update(self._latest, completed=done, note=escaped(self.note), pace=speed)
 
     def wait(self, message: str) -> None:
         """What is waited for stands behind the bar until there is progress."""
@@ -142,6 +145,7 @@ class Lines:
             return f"{self._waiting}: {duration(passed)}"
         parts = [f"{self._stage}: {self._done} of {self._total}", *([self.note] if self.note else [])]
         if worked := self._done - self._first:
+            parts.append(pace(worked, passed))
             parts.append(f"about {duration(passed / worked * (self._total - self._done))} left")
         else:
             parts.append(f"{duration(passed)} so far")
@@ -156,9 +160,24 @@ class Lines:
         now = time.monotonic()
         if self._waiting and not self._told and now - self._began > SOON:
             self._told = True
-            self._say(self._waiting)
+            self._say(f"{_clock()} {self._waiting}")
         elif now - Lines.spoken > SILENCE:
-            self._say(self.state())
+            self._say(f"{_clock()} {self.state()}")
+
+
+def _clock() -> str:
+    """The time of day: in a job's output, it tells when the work stood so."""
+    return datetime.now().strftime("%H:%M:%S")
+
+
+def pace(done: int, seconds: float) -> str:
+    """`12/s`, `1.7/s`, `6.0 s each`; empty where nothing is done yet."""
+    if done <= 0 or seconds <= 0:
+        return ""
+    rate = done / seconds
+    if rate < 1:
+        return f"{1 / rate:.1f} s each"
+    return f"{rate:.1f}/s" if rate < 10 else f"{rate:,.0f}/s"  # noqa: PLR2004
 
 
 def duration(seconds: float) -> str:
