@@ -11,9 +11,10 @@ import json
 import logging
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from rich.console import Console
@@ -101,15 +102,16 @@ def warn(
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Shows what is under way and what is waited for: bars on a terminal, elsewhere lines."""
-    shown, log = Bars(console) if console.is_terminal else Lines(line), _logs[-1] if _logs else None
-    listener, level, passed_on = Listener(shown, log), LOG.level, LOG.propagate
+    """Shows what is under way and what is waited for: bars on a terminal, elsewhere lines; nothing with --quiet."""
+    shown = None if _volume == "quiet" else Bars(console) if console.is_terminal else Lines(line)
+    listener = Listener(shown, tuple(_logs), line if _volume == "verbose" else None)
+    level, passed_on = LOG.level, LOG.propagate
     LOG.addHandler(listener)
     LOG.setLevel(logging.DEBUG)
     LOG.propagate = False  # some packages make the root logger print too
     try:
-        with shown.drawn():
-            yield _both(shown.report, log.report) if log else shown.report
+        with shown.drawn() if shown else nullcontext():
+            yield _all([*([shown.report] if shown else []), *(log.report for log in _logs)])
     finally:
         LOG.removeHandler(listener)
         LOG.setLevel(level)
@@ -122,29 +124,54 @@ def begun(run: Run) -> None:
         line(f"no source given: material to try {run.task.name} with is drawn first; --source takes your own")
 
 
-def _both(first: Progress, second: Progress) -> Progress:
+def _all(told: Sequence[Progress]) -> Progress:
     def report(stage: str, done: int, total: int, /) -> None:
-        first(stage, done, total)
-        second(stage, done, total)
+        for one in told:
+            one(stage, done, total)
 
     return report
 
 
-_logs: list[JobLog] = []
-"""The log that the command under way keeps, if it does."""
+Volume = Literal["quiet", "usual", "verbose"]
+_volume: Volume = "usual"
+"""How much the command under way tells."""
 
 
 @contextmanager
-def logged(file: Path, exit_code: Callable[[BaseException], int]) -> Iterator[None]:
+def volume(chosen: Volume) -> Iterator[None]:
+    """Lets a command tell results alone, or also what it begins and where an error comes from.
+
+    Args:
+        chosen: quiet shows no progress; verbose prints a line whenever something is begun, and an error's traceback.
+    """
+    global _volume  # noqa: PLW0603  (there is one command a process, and one terminal)
+    before, _volume = _volume, chosen
+    try:
+        yield
+    except (ToolkitError, OSError):
+        if chosen == "verbose":
+            refusal(traceback.format_exc())
+        raise
+    finally:
+        _volume = before
+
+
+_logs: list[JobLog] = []
+"""The logs that the command under way keeps: its run's, and the one of --log."""
+
+
+@contextmanager
+def logged(file: Path, exit_code: Callable[[BaseException], int], *, waits: bool = False) -> Iterator[None]:
     """Keeps a log of what a command does.
 
     Args:
+        waits: until the log's folder is there.
         exit_code: the code that the command exits with after an error.
 
     Raises:
         BadInput: the file can't be written.
     """
-    log = JobLog(file, lambda message: error(message, "warning"))
+    log = JobLog(file, lambda message: error(message, "warning"), waits=waits)
     _logs.append(log)
     try:
         yield
@@ -179,6 +206,8 @@ def finished(result: StageResult) -> None:
         )
     if not result.worked:
         line(f"{result.name}: done, {result.kept} kept, nothing to do")
+    elif _volume == "quiet":
+        pass  # the summary says as much
     elif not console.is_terminal:
         counts = f"{result.entered} in, {result.kept} kept, {result.entered - result.kept} rejected"
         line(f"{result.name}: {counts}, {result.seconds:.1f} s")
@@ -222,6 +251,8 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
     line(f"next: edit {run.folder / 'captions.csv'}, then type")
     line(f"  {run.command_to_apply}")
     line(f"or review in a browser: {run.command('review', '--serve')}")
+    if last.kept:
+        line(f"then train: {run.command('train')}")
 
 
 def remarks(run: Run, last: StageResult) -> None:
@@ -356,6 +387,17 @@ def trained(outcome: Outcome, job: Job) -> None:
     lines(_which_step(outcome, job.config.best_by))
     seen = [job.folder / name for name in (*(["samples.png"] if job.prompted else []), "loss.png")]
     line(f"The LoRA is {outcome.file}; look at {' and '.join(map(str, seen))}.")
+
+
+def to_evaluate(run: Run) -> None:
+    """What to type after a training of the run's LoRA."""
+    line(f"next, compare it with its base: {run.command('evaluate')}")
+
+
+def to_hand_over(run: Run) -> None:
+    """What to type after an evaluation, so that the folder for others has the LoRA that was found best."""
+    if run.lora.exists():
+        line(f"next, hand the LoRA over: {command(['iclora', 'handover', str(run.lora)])}")
 
 
 def handed_over(done: Handover) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -29,20 +29,28 @@ STARTING = "starting"
 class Listener(logging.Handler):
     """Passes on what the log says: what is begun, and how the work under way stands."""
 
-    def __init__(self, shown: Bars | Lines, log: JobLog | None) -> None:
+    def __init__(self, shown: Bars | Lines | None, logs: Sequence[JobLog], say: Callable[[str], None] | None) -> None:
+        """
+        Args:
+            say: prints what is begun as a line at once, if given.
+        """
         super().__init__()
-        self.shown, self.log = shown, log
+        self.shown, self.logs, self.say = shown, logs, say
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if record.levelno >= logging.INFO:
-            self.shown.wait(message)
-            if self.log:
-                self.log.write("wait", message=message)
-        else:
+        begins = record.levelno >= logging.INFO
+        for log in self.logs:
+            if begins:
+                log.write("wait", message=message)
+            else:
+                log.note(message, getattr(record, "failures", None))
+        if begins and self.say:
+            self.say(f"{clock()} {message}")
+        if self.shown and begins:
+            self.shown.wait(message, told=self.say is not None)
+        elif self.shown:
             self.shown.note = message
-            if self.log:
-                self.log.note(message, getattr(record, "failures", None))
 
 
 class Bars:
@@ -96,8 +104,8 @@ class Bars:
         speed = pace(done - self._first, time.monotonic() - self._began)
         self._bars.update(self._latest, completed=done, note=escaped(self.note), pace=speed)
 
-    def wait(self, message: str) -> None:
-        """What is waited for stands behind the bar until there is progress."""
+    def wait(self, message: str, *, told: bool = False) -> None:
+        """What is waited for, told or not, stands behind the bar until there is progress."""
         self._bars.update(self._latest, note=escaped(message))
 
 
@@ -135,8 +143,8 @@ class Lines:
             self._stage, self._first, self._began = stage, done, time.monotonic()
         self._waiting, self._done, self._total = "", done, total
 
-    def wait(self, message: str) -> None:
-        self._waiting, self._told, self._began = message, False, time.monotonic()
+    def wait(self, message: str, *, told: bool = False) -> None:
+        self._waiting, self._told, self._began = message, told, time.monotonic()
 
     def state(self) -> str:
         """What is under way, for how long, and about how much longer."""
@@ -160,12 +168,12 @@ class Lines:
         now = time.monotonic()
         if self._waiting and not self._told and now - self._began > SOON:
             self._told = True
-            self._say(f"{_clock()} {self._waiting}")
+            self._say(f"{clock()} {self._waiting}")
         elif now - Lines.spoken > SILENCE:
-            self._say(f"{_clock()} {self.state()}")
+            self._say(f"{clock()} {self.state()}")
 
 
-def _clock() -> str:
+def clock() -> str:
     """The time of day: in a job's output, it tells when the work stood so."""
     return datetime.now().strftime("%H:%M:%S")
 

@@ -9,6 +9,7 @@ import typer
 
 import iclora
 from iclora import console
+from iclora.cli import endings
 from iclora.cli.options import DetectorName, Out, SetHere, TaskName, VectorsName
 from iclora.prompts import Prompt, read
 from pipeline.errors import BadInput
@@ -100,12 +101,14 @@ def train(  # noqa: PLR0913, PLR0917  (one argument per option)
     if not training.is_main:  # another process reports
         training.run()
         return
-    with console.progress() as progress:
+    with endings.logged_in(training.job.folder), console.progress() as progress:
         console.lines(training.lines())
         outcome = training.run(progress)
     console.trained(outcome, training.job)
     if training.handover:
         console.handed_over(training.handover)
+    if data is None and into is None:
+        console.to_evaluate(run)
 
 
 def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
@@ -233,9 +236,10 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
     guidance: Guidance = None,
 ) -> None:
     """Compare LoRAs with their base on the same prompts and seeds."""
-    with console.progress() as progress:
+    run = iclora.open_run(task, folder=out)
+    with endings.logged_in(run.folder), console.progress() as progress:
         evaluation = iclora.evaluate(
-            iclora.open_run(task, folder=out),
+            run,
             lora or (),
             checkpoints=checkpoints,
             choose=choose,
@@ -254,6 +258,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
         )
     console.lines(evaluation.lines())
     console.line(f"pictures side by side, worst first: {evaluation.folder / 'evaluation.html'}")
+    console.to_hand_over(run)
 
 
 def compare(

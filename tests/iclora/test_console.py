@@ -67,6 +67,7 @@ def test_printed_paths_and_commands_are_the_true_ones_however_narrow_the_termina
     assert commands == [
         ["iclora", "review", "storyboard", "--apply", table, "--out", name],
         ["iclora", "review", "storyboard", "--serve", "--out", name],
+        ["iclora", "train", "storyboard", "--out", name],
     ]
     again = typed(*commands[0][1:], folder=tmp_path)
     assert (again.returncode, again.stderr, again.stdout) == (0, "", f"0 rows changed; 2 grids in {name}/dataset\n")
