@@ -29,6 +29,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -100,24 +101,28 @@ def checked(name: str, checkout: Path, home: Path) -> Iterator[str]:
 
 
 def draw(home: Path, *settings: str) -> Dataset:
-    """Six grids, one of them held out, whose panels are of one colour each; written like a run's data set."""
+    """Six grids, one of them held out, whose panels are of one colour each; a run's data set that has moved."""
     storyboard = task.load("storyboard", settings)
-    (home / "grids").mkdir(parents=True)
+    (home / "run" / "grids").mkdir(parents=True)
     rows = []
     for number in range(6):
         path = f"grids/{number}.png"
         canvas = Image.new("RGB", storyboard.grid_layout.canvas)
         for panel, box in enumerate(storyboard.grid_layout.boxes):
             canvas.paste((40 * number, 80 * panel, 120), box)
-        canvas.save(home / path)
+        canvas.save(home / "run" / path)
         at = Position(folder=f"/films/{number}", film=f"{number}.mp4")
         panels = tuple(Record(f"{number}-{panel}", f"{panel}", f"/films/{number}.mp4", at) for panel in range(3))
         group = Group(f"s-{number}", storyboard.name, panels, "", 1.0)
         text = f'[MOVIE-SHOTS] Story {number}, "said" so, [SCENE-1] a first, [SCENE-2] a second, [SCENE-3] a third.'
         grid = Grid(f"g-{number}", group, storyboard.grid_layout, path)
         rows.append(Row(grid, Caption(text, "", "", (), f"g-{number}"), decision="keep"))
-    export.write(rows, storyboard, home, {})
-    return samples.gather(rows, storyboard, home, split.divide(rows, storyboard))
+    export.write(rows, storyboard, home / "run", {})
+    elsewhere = home / "another machine"  # the run is gone there
+    elsewhere.mkdir()
+    shutil.move(home / "run" / "dataset", elsewhere)
+    shutil.rmtree(home / "run")
+    return samples.gather(rows, storyboard, elsewhere, split.divide(rows, storyboard))
 
 
 def expected(data: Dataset) -> Pairs:

@@ -6,6 +6,7 @@ itself, is not foreseen. `bench/gpu.py` measures all of it where there is a GPU;
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,9 +110,20 @@ def phases(backend: Backend, config: Config, lora: Lora, sight: Sight, device: t
 # ---- the VAE
 
 
-@lru_cache(maxsize=8)
+_VAE_PEAKS: dict[tuple[object, ...], tuple[int, int]] = {}
+
+
 def vae_peaks(backend: Backend, canvas: tuple[int, int], dtype: torch.dtype) -> tuple[int, int]:
-    """Bytes that encoding and decoding one canvas take beside the VAE's weights, counted on tensors without data."""
+    """Bytes that encoding and decoding one canvas take beside the VAE's weights; equal VAEs are counted once."""
+    config = json.dumps(dict(backend.config("vae")), sort_keys=True, default=str)
+    key = (type(backend), config, canvas, dtype)
+    if key not in _VAE_PEAKS:
+        _VAE_PEAKS[key] = _count_vae(backend, canvas, dtype)
+    return _VAE_PEAKS[key]
+
+
+def _count_vae(backend: Backend, canvas: tuple[int, int], dtype: torch.dtype) -> tuple[int, int]:
+    """The same, counted on tensors without data."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     width, height = canvas

@@ -73,4 +73,4 @@ def _arguments(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> tuple
     if "guidance_scale" in model:
         pairs["guidance_scale"] = str(model["guidance_scale"])
     flags = ["--use_aspect_ratio_buckets", "--center_crop", "--gradient_checkpointing", "--use_8bit_adam"]
-    return pairs, flags
+    return pairs, [flag for flag in flags if flag not in model.get("without", ())]

@@ -11,7 +11,10 @@ FAMILY = Family(
     source="ideogram4/pipeline_ideogram4.py",
     licence="ideogram-non-commercial-model-agreement",
     trainers={
-        "diffusers": {"script": "train_dreambooth_lora_ideogram4.py"},
+        "diffusers": {
+            "script": "train_dreambooth_lora_ideogram4.py",
+            "without": ["--use_aspect_ratio_buckets"],  # it always uses them
+        },
         "diffusion_pipe": {
             "type": "ideogram4",
             "diffusion_model": "{models}/ideogram4_fp8_scaled.safetensors",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -41,6 +42,17 @@ def test_every_set_of_given_panels_that_is_drawn_is_one_that_was_announced(seed:
         drawn = conditions.pick(condition, rng, panels, (1,), most)
         assert drawn.seen == seen
         assert drawn.panels in conditions.choices(condition, panels, (1,), most)
+
+
+def test_shares_that_miss_one_by_a_digit_leave_nothing_joint() -> None:
+    class Highest(random.Random):
+        def random(self) -> float:
+            return math.nextafter(1, 0)
+
+    several = (*(Condition(seen="clean", panels=(panel,), share=0.1) for panel in (1, 2, 3) for _ in range(3)),)
+    several += (Condition(seen="noised", panels="first", share=0.1), Condition(seen="reference", share=0))
+    assert sum(one.share for one in several) < 1 and not conditions.joint_share(several)
+    assert conditions.draw(several, Highest(), 3, (), 4) == Given((0,), "noised")
 
 
 def test_each_condition_comes_in_its_share_and_the_rest_is_joint() -> None:

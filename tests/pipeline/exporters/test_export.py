@@ -523,6 +523,12 @@ def test_a_trainer_is_given_the_family_or_says_that_it_cannot_train_it(
         )
 
 
+def test_a_script_that_always_uses_buckets_is_not_told_to(data: Dataset, tmp_path: Path) -> None:
+    plugins.load(exporters, "diffusers").write(with_settings(data, "base=ideogram-4"), tmp_path)
+    words = " ".join(read(tmp_path / "diffusers.sh"))
+    assert "--aspect_ratio_buckets 1536,1024 " in words and "--use_aspect_ratio_buckets" not in words
+
+
 # ---- importing
 
 
