@@ -118,6 +118,12 @@ def progress() -> Iterator[Progress]:
         LOG.propagate = passed_on
 
 
+def version() -> None:
+    from pipeline.plugins import extras
+
+    line(f"iclora {extras.version('iclora') or '(not installed)'}")
+
+
 def begun(run: Run) -> None:
     """What a first run without a source does, at once: drawing takes a while."""
     if run.settings.drawn and not run.exists:

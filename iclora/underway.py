@@ -66,8 +66,9 @@ class Bars:
         )
         from rich.table import Column
 
-        self.note, self._first, self._began = "", 0, time.monotonic()
+        self.note = ""
         self._known: dict[str, TaskID] = {}
+        self._begun: dict[str, tuple[int, float]] = {}
         self._bars = Progress(
             TextColumn("{task.description:<8}", markup=False),
             BarColumn(),
@@ -98,10 +99,11 @@ class Bars:
         self._started()
         if stage not in self._known:
             self._known[stage] = self._bars.add_task(escaped(stage), total=total, note="", pace="")
-            self._first, self._began = done, time.monotonic()
+            self._begun[stage] = done, time.monotonic()
             self.note = ""
         self._latest = self._known[stage]
-        speed = pace(done - self._first, time.monotonic() - self._began)
+        first, began = self._begun[stage]
+        speed = pace(done - first, time.monotonic() - began)
         self._bars.update(self._latest, completed=done, note=escaped(self.note), pace=speed)
 
     def wait(self, message: str, *, told: bool = False) -> None:

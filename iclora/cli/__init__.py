@@ -14,7 +14,6 @@ from iclora import console
 from iclora.cli import about, dataset, endings, parts, replace, review, training
 from iclora.cli.interrupts import Interruptible
 from pipeline.errors import BrokenPlugin, ToolkitError
-from pipeline.plugins import extras
 
 STOPPED = {"generate": "stopped; nothing was written, and the same command starts again."}
 """By command, what Ctrl-C says; the others resume."""
@@ -43,7 +42,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        console.line(f"iclora {extras.version('iclora') or '(not installed)'}")
+        console.version()
         raise typer.Exit
 
 
