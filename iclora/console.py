@@ -30,6 +30,7 @@ from pipeline.wording import command, counted, escaped
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from iclora.evaluation import Evaluation
     from iclora.lora import Training
     from iclora.machine import Machine
     from iclora.run import Run, StageResult
@@ -400,9 +401,9 @@ def to_evaluate(run: Run) -> None:
     line(f"next, compare it with its base: {run.command('evaluate')}")
 
 
-def to_hand_over(run: Run) -> None:
-    """What to type after an evaluation, so that the folder for others has the LoRA that was found best."""
-    if run.lora.exists():
+def to_hand_over(run: Run, evaluation: Evaluation) -> None:
+    """What to type after an evaluation that has found the run's LoRA to be better than the base."""
+    if evaluation.file or evaluation.chosen == run.task.name:
         line(f"next, hand the LoRA over: {command(['iclora', 'handover', str(run.lora)])}")
 
 

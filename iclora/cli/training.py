@@ -258,7 +258,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
         )
     console.lines(evaluation.lines())
     console.line(f"pictures side by side, worst first: {evaluation.folder / 'evaluation.html'}")
-    console.to_hand_over(run)
+    console.to_hand_over(run, evaluation)
 
 
 def compare(

@@ -311,6 +311,18 @@ def test_a_pace_is_told_per_second_or_in_seconds_each() -> None:
 # ---- the LoRA that counts
 
 
+@pytest.mark.parametrize(
+    ("chosen", "told"), [("storyboard", "next, hand the LoRA over: iclora handover runs/x.safetensors\n"), (None, "")]
+)
+def test_only_a_lora_that_is_better_than_its_base_is_to_be_handed_over(
+    chosen: str | None, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run: Any = SimpleNamespace(task=SimpleNamespace(name="storyboard"), lora=Path("runs/x.safetensors"))
+    evaluation: Any = SimpleNamespace(chosen=chosen, file=None)
+    console.to_hand_over(run, evaluation)
+    assert capsys.readouterr().out == told
+
+
 def outcome(**facts: Any) -> Any:
     usual: dict[str, Any] = {"step": 400, "of_step": 400, "lowest": None, "own": None}
     return SimpleNamespace(**usual | facts)
