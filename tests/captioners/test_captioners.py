@@ -335,6 +335,13 @@ def test_the_miniature_answers_in_the_requested_format(answers: list[Answer]) ->
         assert len(reply.panels) == len(question.markers) and answer.finished and answer.tokens > 10
 
 
+def test_a_model_that_is_being_loaded_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "iclora"):
+        answers_of(make("local", max_new_tokens=32), GRIDS[:1])
+    told = [one.getMessage() for one in caplog.records if one.name == "iclora"]
+    assert told == [f"loading the captioner {VLM}", f"waiting for the first captions of {VLM}"]
+
+
 def test_a_batch_of_different_sizes_gives_the_same_answers_as_one_by_one(
     vlm: protocol.Captioner, answers: list[Answer]
 ) -> None:

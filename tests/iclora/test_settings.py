@@ -13,6 +13,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 import iclora
 from iclora.settings import PLUG_INS, Settings, in_force
@@ -21,6 +22,7 @@ from miniature.world import draw_scene
 from pipeline import families, plugins, task
 from pipeline.errors import BadInput
 from pipeline.store import read_settings
+from training.config import Config
 
 Typed = Callable[..., tuple[int, str, str]]
 BARE = ("--captioner", "sidecar", "--scorer", "none")
@@ -165,6 +167,7 @@ def test_every_section_is_checked_when_the_task_is_loaded(setting: str, message:
     with pytest.raises(BadInput) as caught:
         iclora.load_task("storyboard", [setting])
     assert str(caught.value).startswith(f"task storyboard: {message}")
+    assert not str(caught.value).endswith("?.")
 
 
 def test_all_faults_in_all_sections_are_reported_at_once() -> None:
@@ -243,6 +246,9 @@ def test_every_key_that_a_task_file_may_have_is_shown_with_its_value() -> None:
         shown
     )
     assert shown["train.scales"] == [0.5, 1.0] and shown["layout.panel_width"] == 1024
+    sections = {name: type(value) for name, value in task.load("storyboard") if isinstance(value, BaseModel)}
+    keys = {f"{name}.{key}" for name, kind in (sections | {"train": Config}).items() for key in kind.model_fields}
+    assert len(keys) > 80 and keys <= set(shown)
 
 
 # ---- on the command line

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,15 @@ def test_names_fit_the_layers_that_they_fit_in_peft(pattern: str) -> None:
     adapter = Adapter(**{"transformer.alpha_pattern": {pattern: 8.0}, "transformer.lora_alpha": 2.0})  # type: ignore[arg-type]
     found = adapter.strengths(dict.fromkeys(LAYERS, 4))
     assert found == {layer: 2.0 if get_pattern_key([pattern], layer) == pattern else 0.5 for layer in LAYERS}
+
+
+def test_what_a_card_says_reaches_no_terminal_as_a_command(
+    iclora: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    file = written(tmp_path, iclora=CARD | {"base": "x\x1b[2J\x07\u202e[/b]"})
+    code, output, errors = iclora("generate", str(file), "[MOVIE-SHOTS] a day")
+    assert code == 2 and r"the base model 'x\x1b[2J\x07\u202e[/b]' is not on this machine" in errors
+    assert not {"\x1b", "\x07", "\u202e"} & set(output + errors)
 
 
 @pytest.mark.parametrize("name", ["\n", "a" * 100_000, "\x1b[31m"])

@@ -77,6 +77,14 @@ def test_scoring_is_deterministic(clip: OpenClip) -> None:
     assert clip.text_vectors(TEXTS[:5]).tobytes() == again.text_vectors(TEXTS[:5]).tobytes()
 
 
+def test_a_scorer_that_is_being_loaded_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "iclora"):
+        open_clip.make(MINIATURE).image_vectors(PICTURES[:1])
+    name = MINIATURE["model"]
+    told = [one.getMessage() for one in caplog.records if one.name == "iclora"]
+    assert told == [f"loading the scorer {name}", f"waiting for the first scores of {name}"]
+
+
 def test_the_miniature_matches_a_picture_with_its_own_text(clip: OpenClip) -> None:
     scores = clip.image_vectors(PICTURES) @ clip.text_vectors(TEXTS).T
     own = np.diag(scores)[:, None]

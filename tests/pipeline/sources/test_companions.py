@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from PIL import Image
 
+from pipeline import task
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected
 from pipeline.sources import gathering
 from pipeline.sources.containers import folder
+from pipeline.sources.readers import grid
 from pipeline.stages import collect
 from pipeline.task import Task
+from pipeline.text import grammar
 
 Draw = Callable[..., Image.Image]
 Gather = Callable[..., tuple[list[Record], list[Rejected]]]
@@ -295,3 +300,35 @@ def test_the_work_for_a_picture_does_not_grow_with_their_number(
 
     few, many = calls(100), calls(400)
     assert many <= 4 * few
+
+
+def test_telling_ready_grids_from_panels_takes_no_more_work_for_a_picture_where_there_are_many(tmp_path: Path) -> None:
+    """In a layout of as many rows as columns, it depends on whether another picture has the same caption."""
+    square = task.load("font-design")
+
+    def work(count: int) -> int:
+        """Steps of the interpreter, which no other program on the machine can change."""
+        names = [f"{number:04d}" for number in range(count)]
+        captions = {f"{name}.txt": grammar.render(name, ["a"] * 4, [], square) for name in names}
+        home = filled(tmp_path / f"grids{count}", captions)
+        for name in names:
+            Image.new("RGB", (8, 8)).save(home / f"{name}.png")
+        steps = 0
+
+        def step(frame: FrameType, event: str, _: object) -> object:
+            nonlocal steps
+            steps += event == "line"
+            return step
+
+        before = sys.gettrace()
+        sys.settrace(step)
+        try:
+            items = list(collect.find([home]))
+            claims = [grid.claims(item, (home / item.name).read_bytes(), square, home) for item in items]
+        finally:
+            sys.settrace(before)
+        assert claims == [True] * count
+        return steps
+
+    _, few, many = work(1), work(20), work(160)  # the first also imports
+    assert many <= 8 * 1.5 * few

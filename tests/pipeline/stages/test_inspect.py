@@ -91,6 +91,8 @@ def test_every_hostile_image_is_a_record_or_one_row_with_its_reason(tmp_path, dr
     assert {Path(record.source).name for record in kept} == good
     assert {Path(row.what).name: row.reason for row in rows + more} == bad
     assert all(Path(row.what).name in row.detail and row.detail.endswith(".") for row in rows + more)
+    limits = [row.detail for row in more if row.reason in ("too small", "shape")]
+    assert len(limits) == 3 and all("(limit layout.max_" in detail for detail in limits)
 
 
 def test_warnings_of_pillow_do_not_escape_with_threads_either(tmp_path, draw):
@@ -273,6 +275,9 @@ def test_an_aspect_ratio_that_would_lose_too_much_is_rejected_unless_padded(
     kept, rejected = measure(records)
     assert ([Path(r.source).stem for r in kept], [r.reason for r in rejected]) == (["wide"], ["shape"])
     assert "lose 67%" in rejected[0].detail
+    assert rejected[0].detail.endswith(
+        f"(limit layout.max_crop={storyboard.layout.max_crop:g}; layout.fit=pad loses nothing)."
+    )
     padded = storyboard.model_copy(update={"layout": LayoutSection(**storyboard.layout.model_dump() | {"fit": "pad"})})
     assert len(measure(records, padded)[0]) == 2
 
