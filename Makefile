@@ -8,7 +8,7 @@ RUN = $(VENV)/bin
 OPTIONS = $(if $(SOURCE),--source "$(subst ;," --source ",$(SOURCE))") $(if $(CAPTIONER),--captioner $(CAPTIONER)) \
           $(if $(SCORER),--scorer $(SCORER)) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
-.PHONY: help setup dataset review page train generate evaluate handover show test slow lowest check miniature bench clean
+.PHONY: help setup dataset review page train generate evaluate handover show test slow lowest check miniature bench docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,13 +64,17 @@ check: $(VENV)/ready ## Run the formatter check, the linter and the type checker
 	$(RUN)/ruff check .
 	$(RUN)/mypy
 
+docs: $(VENV)/ready ## Write the pages that come from the code, and build the documentation in build/docs
+	$(RUN)/python -m bench.reference
+	$(RUN)/python -m sphinx -E -q -W --keep-going docs build/docs
+
 miniature: $(VENV)/ready ## Train the miniature models from scratch (about three hours on 2 cores, resumable)
 	$(RUN)/python -m miniature.making clip
 	$(RUN)/python -m miniature.making vlm
 	$(RUN)/python -m miniature.making flux
 	$(RUN)/python -m miniature.making measure
 
-bench: $(VENV)/ready ## Run the benchmarks behind the figures in README
+bench: $(VENV)/ready ## Run the benchmarks behind the figures in docs
 	$(RUN)/python -m bench.ingest
 	$(RUN)/python -m bench.films
 	$(RUN)/python -m bench.corrupted

@@ -1,4 +1,4 @@
-"""Reproducible measurements, one script per figure in README; `python -m bench.NAME`."""
+"""Reproducible measurements, one script per figure in docs, and what writes pages of docs; `python -m bench.NAME`."""
 
 import os
 

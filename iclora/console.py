@@ -401,8 +401,10 @@ def to_evaluate(run: Run) -> None:
     line(f"next, compare it with its base: {run.command('evaluate')}")
 
 
-def to_hand_over(run: Run, evaluation: Evaluation) -> None:
-    """What to type after an evaluation that has found the run's LoRA to be better than the base."""
+def evaluated(run: Run, evaluation: Evaluation) -> None:
+    """What an evaluation found, and what to type if the run's LoRA is better than the base."""
+    lines(evaluation.lines())
+    line(f"pictures side by side, worst first: {evaluation.folder / 'evaluation.html'}")
     if evaluation.file or evaluation.chosen == run.task.name:
         line(f"next, hand the LoRA over: {command(['iclora', 'handover', str(run.lora)])}")
 

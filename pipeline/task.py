@@ -59,9 +59,13 @@ Threshold = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 class LayoutSection(Options):
     rows: int = Field(ge=1, le=4)
+    """Panels above one another."""
     cols: int = Field(ge=1, le=4)
+    """Panels side by side."""
     panel_width: int = Field(ge=64, le=WIDEST_PANEL, multiple_of=16)
+    """Pixels."""
     panel_height: int = Field(ge=64, le=WIDEST_PANEL, multiple_of=16)
+    """Pixels."""
     fit: Literal["crop", "pad"] = "crop"
     """How an image of another shape fills its panel: cropped on its longer side so that faces stay, else what stands
     out, else evenly; or padded; never squeezed."""
@@ -143,6 +147,7 @@ class GroupSection(Options):
     """An image that is less alike than this to all others of its group (by the scorer's vectors, without a scorer by
     colours) vetoes it. If not set, it is found from shots far apart, or from random pairs ("similarity")."""
     near: int = Field(6, ge=0, le=64)
+    """Bits of 64 in which the hashes of near-copies differ at most; see `ceiling`."""
     ceiling: float = Field(0.95, ge=0, le=1)
     """Two images whose hashes differ in at most `near` of 64 bits, also after one is mirrored or turned, and whose
     histograms are at least this alike are near-copies, of which only the larger is used. Pairs are exempt: an edit may
@@ -206,8 +211,11 @@ class CaptionSection(Options):
     that would give it away (`hair = ["hair", "blonde"]`), or a plain list of words. The captioner is told; captions are
     searched for whole words, whatever their case, outside of names and quotations."""
     attempts: int = Field(3, ge=1, le=10)
+    """How often the captioner is asked at most for one caption, the faults of its last answer named."""
     min_panel_words: int = Field(3, ge=1, le=100)
+    """Words that a panel's text has at least."""
     max_words: int = Field(320, ge=20, le=2000)
+    """Words that a caption has at most."""
 
     @field_validator("exclude", mode="before")
     @classmethod
@@ -290,10 +298,13 @@ class TableSection(Options):
     order: Line = ""
     """The column that numbers the pictures of a group."""
     licence: Line = ""
+    """The column with the licence of a picture."""
     author: Line = ""
+    """The column with its author."""
     url: Line = ""
+    """The column with its address."""
     date: Line = ""
-    """Columns with the licence, the author, the address and the date of a picture."""
+    """The column with its date."""
 
     @field_validator("image", "text", mode="before")
     @classmethod
@@ -319,11 +330,13 @@ class Task(Options):
 
     name: str = Field(max_length=100)
     title: Line
+    """What the task is called in lists and on pages."""
     prefix: Line = ""
     """Trigger that every caption begins with; may be empty."""
     opening: Line = ""
     """Words that the summary begins with."""
     markers: tuple[Line, ...] = Field(max_length=16)
+    """Words that begin the panels' texts, one for each panel, in order: top to bottom, and in a row left to right."""
     stand_ins: dict[str, Words] = Field(default_factory=dict)
     """Words that count as a marker if a text lacks it (published prompts leave out [RIGHT])."""
     base: str = "flux-1"
@@ -333,6 +346,7 @@ class Task(Options):
     grids: tuple[Annotated[int, Field(ge=0, le=1_000_000)], Annotated[int, Field(ge=1, le=1_000_000)]] = (20, 100)
     """Smallest and largest number of grids in a data set."""
     seed: int = Field(0, ge=-(2**63), lt=2**63)
+    """Of everything that is drawn at random in making the data set."""
     layout: LayoutSection
     shots: ShotsSection = ShotsSection()
     pictures: PicturesSection = PicturesSection()

@@ -87,6 +87,7 @@ class Config(Recipe):
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     """adamw8bit keeps the optimizer's state in 8 bits; it needs bitsandbytes and CUDA."""
     weight_decay: float = Field(1e-4, ge=0)
+    """Of the optimizer, decoupled from the gradient (AdamW)."""
     micro_batch: int = Field(1, ge=1)
     """Grids per forward pass; a step accumulates as many passes as its batch needs."""
 

@@ -72,7 +72,7 @@ def _check_extra(given: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 class Options(plugins.Options):
     url: str = Field(default_factory=lambda: os.environ.get("OPENAI_BASE_URL") or LOCAL_URL)
-    """Base URL; for most servers it ends with /v1."""
+    """Base URL; for most servers it ends with /v1. If not set, that in `OPENAI_BASE_URL`, else http://localhost:8000/v1."""
     model: str = ""
     """The model's name on the server; may be left out if the server lists exactly one."""
     concurrency: int = Field(16, ge=1, le=512)
@@ -80,6 +80,7 @@ class Options(plugins.Options):
     timeout: float = Field(120, gt=0)
     """Seconds for a whole answer before the request is retried."""
     retries: int = Field(5, ge=0, le=20)
+    """How often a request is repeated after a timeout, a lost connection or a busy server."""
     max_new_tokens: int = Field(768, ge=32)
     """Token limit of an answer, doubled once if it was not enough. A joint caption of four detailed panels takes about
     300, its JSON frame another 100; a model that thinks before it answers needs several thousand."""
@@ -91,7 +92,9 @@ class Options(plugins.Options):
     )
     """Further parameters of every request, sent as they are; they replace those of the same name."""
     seed: int = 0
+    """Sent with every request; another one asks for other captions."""
     images: protocol.Images = "panels"
+    """What the model sees: each panel as a separate picture, the grid as one picture, or both."""
     max_pixels: int = Field(MEGAPIXEL, ge=1024)
     """Most pixels per panel that are sent; halved as often as necessary if the server finds a request too large."""
     quality: int = Field(QUALITY, ge=1, le=100)

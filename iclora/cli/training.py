@@ -24,6 +24,9 @@ Prompts = Annotated[
         "reference 1, ...",
     ),
 ]
+HeldOutPrompts = Annotated[
+    Path | None, typer.Option("--prompts", help="A table of prompts; the held-out captions by default.")
+]
 Weights = Annotated[
     iclora.BaseWeights, typer.Option("--weights", help="How the base is held in memory; int8, nf4 and fp8 take less.")
 ]
@@ -217,9 +220,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
     judge: Annotated[
         str | None, typer.Option("--judge", help="A captioner that judges every grid: server, local, or a path.")
     ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="A table of prompts; the held-out captions by default.")
-    ] = None,
+    prompts: HeldOutPrompts = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Image sets for each prompt.")] = 2,
     given: Annotated[
         list[int] | None,
@@ -232,6 +233,8 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
         typer.Option("--set", help="An option of these (vectors.model=NAME, judge.url=URL); repeatable."),
     ] = None,
     model: Model = None,
+    weights: Weights = "auto",
+    offload: Offload = False,
     steps: Steps = None,
     guidance: Guidance = None,
 ) -> None:
@@ -252,13 +255,13 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
             detector=detector,
             settings=settings or (),
             model=model,
+            weights=weights,
+            offload=offload,
             steps=steps,
             guidance=guidance,
             progress=progress,
         )
-    console.lines(evaluation.lines())
-    console.line(f"pictures side by side, worst first: {evaluation.folder / 'evaluation.html'}")
-    console.to_hand_over(run, evaluation)
+    console.evaluated(run, evaluation)
 
 
 def compare(

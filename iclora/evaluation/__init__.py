@@ -37,6 +37,7 @@ from pipeline.records import Layout
 from pipeline.task import Given
 from training import dataset
 from training import generate as drawing
+from training.config import BaseWeights
 from training.generator import GenerationRequest, Generator, sampled_with
 
 __all__ = ["BASE", "Drawn", "Evaluation", "Result", "evaluate"]
@@ -57,6 +58,8 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     judge: str | None = None,
     settings: Given = (),
     model: str | None = None,
+    weights: BaseWeights = "auto",
+    offload: bool = False,
     steps: int | None = None,
     guidance: float | None = None,
     progress: Progress = silent,
@@ -78,11 +81,12 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
         detector: finds people and things, such as `transformers`; without one, nothing is said of subjects.
         judge: a captioner that looks at every grid, such as `server`: is what the texts tell there, and the same?
         settings: options of the last three, such as `{"judge.url": "http://localhost:8000/v1"}`.
-        model, steps, guidance: as for `generate`.
+        model, weights, offload, steps, guidance: as for `generate`.
 
     Raises:
         BadInput: the run has no data set, no scorer or no LoRA, real grids are no better than shuffled ones, a prompt
-            lacks the text of a panel, the judge can't judge, or there is no such plug-in or setting.
+            lacks the text of a panel, the judge can't judge, there is no such plug-in or setting, or the device can't
+            hold such weights.
         MissingWeights: the base, the scorer, or what compares, finds or judges is not here.
     """
     exported.check_grids(run)
@@ -93,7 +97,7 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     data = told_once(run, dataset.read(run.dataset, run.task))
     comparison = _Comparison(run, data, own, seeds, given, instruments, judging)
     loras = choice.wanted(run, loras, checkpoints=checkpoints, choose=choose)
-    candidates = open_candidates(run, loras, strengths, model)
+    candidates = open_candidates(run, loras, strengths, model, weights, offload=offload)
     candidates = {name: sampled_with(one, steps, guidance) for name, one in candidates.items()}
     evaluation = comparison.of(candidates, progress)
     if choose:

@@ -16,6 +16,7 @@ from pipeline.errors import BadInput
 from pipeline.text import grammar
 from training import conditions, dataset, lora_file
 from training.conditions import Given
+from training.config import BaseWeights
 from training.dataset import Data
 from training.generator import Adapter, GenerationRequest, Generator, open_generator
 from training.lora_file import Card
@@ -125,8 +126,16 @@ def _cards(candidates: Mapping[str, Generator]) -> dict[str, Card]:
     return {name: one.card for name, one in candidates.items() if one.card and one.loras}
 
 
-def open_candidates(run: Run, loras: Loras, strengths: Sequence[float], model: str | None) -> dict[str, Generator]:
-    """The base, then LoRAs by step and strength.
+def open_candidates(
+    run: Run,
+    loras: Loras,
+    strengths: Sequence[float],
+    model: str | None,
+    weights: BaseWeights,
+    *,
+    offload: bool,
+) -> dict[str, Generator]:
+    """The base, then LoRAs by step and strength; `weights` and `offload` say how the base of all is held in memory.
 
     Raises:
         BadInput: there is no LoRA, or they are for different bases or canvases.
@@ -139,7 +148,7 @@ def open_candidates(run: Run, loras: Loras, strengths: Sequence[float], model: s
     device, opened = Processes().device, dict[str, Generator]()
     for one in wanted:
         task = None if lora_file.find_card(one.file) else run.task
-        opened[_name(one, wanted)] = open_generator([one], model, None, device, task)
+        opened[_name(one, wanted)] = open_generator([one], model, None, device, task, weights, offload=offload)
     first = next(iter(opened.values()))
     for name, generator in opened.items():
         if (generator.backend.model, generator.layout) != (first.backend.model, first.layout):

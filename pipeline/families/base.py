@@ -27,10 +27,13 @@ class Recipe(plugins.Options):
     (arXiv 2410.23775; movie-shots.yml of ali-vilab/In-Context-LoRA)."""
 
     rank: int = Field(16, ge=1)
+    """Rank of the LoRA's matrices."""
     alpha: float = Field(16.0, gt=0)
     """The LoRA's update is scaled by alpha / rank."""
     learning_rate: float = Field(1e-4, gt=0)
+    """The highest, after the warm-up."""
     schedule: Literal["constant", "cosine"] = "constant"
+    """How the learning rate goes on after the warm-up: it stays, or falls to 0 along a cosine."""
     warmup: int = Field(0, ge=0)
     """Steps over which the learning rate rises to its value."""
     clip: float = Field(1.0, gt=0)
@@ -41,11 +44,14 @@ class Recipe(plugins.Options):
     caption_dropout: Share = 0.05
     """Share of the examples that are trained with an empty caption."""
     steps: int = Field(5_000, ge=1)
+    """Steps of the optimizer."""
     batch: int = Field(4, ge=1)
     """Grids per step, over all processes."""
     seed: int = 0
+    """Of the LoRA's first weights and of all that is drawn at random."""
 
     save_every: int = Field(250, ge=1)
+    """Steps between two checkpoints, and two LoRA files of earlier steps."""
     validate_every: int = Field(250, ge=1)
     """Steps between two measurements of the loss on held-out grids."""
     sample_every: int = Field(500, ge=1)
@@ -53,6 +59,7 @@ class Recipe(plugins.Options):
     samples: int = Field(4, ge=0)
     """Samples per round, from captions of held-out grids."""
     sample_steps: int = Field(20, ge=1)
+    """Steps of the sampler for a sample."""
     guidance: float = Field(3.5, ge=0)
     """Guidance scale of the samples; training itself uses 1 (see training/backends/base.py)."""
 

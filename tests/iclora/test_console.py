@@ -318,9 +318,9 @@ def test_only_a_lora_that_is_better_than_its_base_is_to_be_handed_over(
     chosen: str | None, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run: Any = SimpleNamespace(task=SimpleNamespace(name="storyboard"), lora=Path("runs/x.safetensors"))
-    evaluation: Any = SimpleNamespace(chosen=chosen, file=None)
-    console.to_hand_over(run, evaluation)
-    assert capsys.readouterr().out == told
+    evaluation: Any = SimpleNamespace(chosen=chosen, file=None, folder=Path("runs"), lines=lambda: ["figures"])
+    console.evaluated(run, evaluation)
+    assert capsys.readouterr().out.partition("evaluation.html\n")[2] == told
 
 
 def outcome(**facts: Any) -> Any:

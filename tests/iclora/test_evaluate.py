@@ -174,7 +174,7 @@ def test_the_command_compares_strengths_and_says_which_it_takes(
 ) -> None:
     code, printed, errors = iclora(
         *("evaluate", "storyboard", "--out", str(home), "--lora", str(lora), "--model", str(tiny_flux)),
-        *("--strength", "0.5", "--strength", "1", "--steps", "1", "--seeds", "1"),
+        *("--strength", "0.5", "--strength", "1", "--steps", "1", "--seeds", "1", "--weights", "bf16"),
     )
     assert code == 0, errors
     assert all(f"\n{name}: score " in f"\n{printed}" for name in ("base", "storyboard at 0.5", "storyboard"))
@@ -195,6 +195,8 @@ def test_the_command_compares_strengths_and_says_which_it_takes(
         ({"given": [4]}, "panel 4 can't be given with --given, the grids have panels 1 to 3"),
         ({"given": [1, 2, 3]}, "all 3 panels are given, so nothing is left to generate"),
         ({"seeds": 0}, "at least 1 seed for each prompt, got --seeds 0"),
+        ({"offload": True}, "--offload sends the base's weights to a GPU block by block, and there is none"),
+        ({"weights": "nf4"}, "base_weights=nf4 needs a CUDA device and the package bitsandbytes"),
     ],
 )
 def test_what_can_t_be_evaluated_is_told_in_one_sentence(

@@ -13,7 +13,7 @@ from pipeline.errors import BadInput
 from pipeline.task import Task
 from pipeline.text import grammar
 
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs/tasks.md").read_text(encoding="utf-8")
 HAIR = {"caption.exclude": {"hair": ["hair", "blonde", "金发"], "the face": ["green eyes"]}}
 
 
@@ -84,8 +84,8 @@ def test_traits_that_could_not_be_looked_for_are_refused(exclude: object, fault:
         of({"caption.exclude": exclude} if exclude != {"hair": []} else ["caption.exclude.hair=[]"])
 
 
-def test_the_task_of_a_character_in_the_readme_works(tmp_path: Path) -> None:
-    (text,) = (block for block in re.findall(r"```toml\n(.*?)```", README, re.S) if "[caption.exclude]" in block)
+def test_the_task_of_a_character_in_the_docs_works(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
     file = tmp_path / "mira.toml"
     file.write_text(text, encoding="utf-8")
     own = task.load(str(file))
