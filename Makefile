@@ -69,10 +69,10 @@ docs: $(VENV)/ready ## Write the pages that come from the code, and build the do
 	$(RUN)/python -m sphinx -E -q -W --keep-going docs build/docs
 
 miniature: $(VENV)/ready ## Train the miniature models from scratch (about three hours on 2 cores, resumable)
-	$(RUN)/python -m miniature clip
-	$(RUN)/python -m miniature vlm
-	$(RUN)/python -m miniature flux
-	$(RUN)/python -m miniature measure
+	$(RUN)/python -m miniature.making clip
+	$(RUN)/python -m miniature.making vlm
+	$(RUN)/python -m miniature.making flux
+	$(RUN)/python -m miniature.making measure
 
 bench: $(VENV)/ready ## Run the benchmarks behind the figures in docs
 	$(RUN)/python -m bench.ingest

@@ -25,7 +25,7 @@ import captioners
 from bench.corrupted import Truth, build
 from iclora.run import Run
 from iclora.settings import Settings
-from miniature.frames import ATTRIBUTES, value_of
+from miniature.making.frames import ATTRIBUTES, value_of
 from miniature.world import Scene
 from pipeline import plugins
 from pipeline.engines import local

@@ -33,7 +33,7 @@ from bench.evaluated import Evaluated, Figures, evaluate, options_of, run_comman
 from bench.stories import TASK, Story, stories, write_data, write_prompts
 from iclora.evaluation import BASE
 from iclora.offline import MINIATURE
-from miniature.flux_data import PANEL
+from miniature.making.flux_data import PANEL
 from training import config
 
 LONGER = 3

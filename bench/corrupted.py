@@ -26,7 +26,7 @@ from PIL import Image
 from iclora.run import Run
 from iclora.settings import Settings
 from miniature import film
-from miniature.reply import reply
+from miniature.making.reply import reply
 from miniature.world import ACTIONS, COLOURS, KINDS, PLACES, Character, Scene
 from pipeline import pixels
 from pipeline.cache import Cache

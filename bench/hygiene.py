@@ -26,9 +26,9 @@ import cv2
 import numpy as np
 
 from miniature import film
-from miniature import postproduction as post
 from miniature.draw import draw
-from miniature.postproduction import Bars, Box, Frame
+from miniature.making import postproduction as post
+from miniature.making.postproduction import Bars, Box, Frame
 from pipeline.films import blanks, lettering
 from pipeline.films.bars import BarFinder
 from pipeline.films.lettering import Overlay

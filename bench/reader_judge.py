@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from iclora.evaluation.judge import Consistency
-from miniature.reader import FILE, Reader
+from miniature.making.reader import FILE, Reader
 from miniature.world import ACTIONS, COLOURS, KINDS, PLACES
 from pipeline import files, plugins
 from pipeline.captioning.protocol import Answer, Question

@@ -6,7 +6,7 @@ The miniature's FLUX is taken for a FLUX.1 Kontext, whose transformer is the sam
 with places of their own, which this base has never seen. A LoRA is trained with the first panel of every grid beside
 the canvas (`train.conditions`), on captions that tell no looks, so that the picture alone shows who it is. Then pages
 about characters that neither base nor LoRA has seen are drawn, each beside a picture of its character, and a network
-that was trained on drawn frames recognises what the panels show (`miniature.reader`).
+that was trained on drawn frames recognises what the panels show (`miniature.making.reader`).
 
 Printed are the shares of panels with the character's kind, colour and both, with 95 % intervals by a bootstrap over
 pages, with the LoRA and by the base alone; and what a guess would be. The first panel is the reference's own scene,
@@ -33,7 +33,7 @@ from bench.claim import TRAINING
 from bench.evaluated import options_of, run_command
 from bench.stories import TASK, Story, stories, write_data
 from iclora.prompts import Prompt
-from miniature.reader import Reader
+from miniature.making.reader import Reader
 from miniature.world import COLOURS, KINDS
 from training.config import MINIATURE
 from training.evaluation.statistics import Estimate, known_mean

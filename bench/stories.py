@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from miniature.flux_data import PANEL, PANELS, draw_large, draw_panel, is_held_out, tell_story
+from miniature.making.flux_data import PANEL, PANELS, draw_large, draw_panel, is_held_out, tell_story
 from miniature.world import COLOURS, KINDS, WORN, Character, Scene
 from pipeline.text.names import POOL
 

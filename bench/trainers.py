@@ -161,7 +161,7 @@ def prepare(home: Path) -> None:
     """Writes a model, a task file, and a data set in our export's layout, which `datasets` reads too."""
     import torch
 
-    from miniature.flux_parts import build_pipeline
+    from miniature.making.flux_parts import build_pipeline
 
     torch.manual_seed(SEED)
     pipeline = build_pipeline()

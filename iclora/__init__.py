@@ -17,6 +17,7 @@ is fast and loads neither torch nor numpy. The command line (`iclora.cli`) is wr
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -113,9 +114,12 @@ _TRAINED = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'iclora' has no attribute '{name}'")
-    if _HOMES[name] in _TRAINED:
-        import_module("pipeline.plugins.extras").require(_TRAINED[_HOMES[name]], "train")
-    return getattr(import_module(_HOMES[name]), name)
+    home = _HOMES[name]
+    if home in _TRAINED:
+        import_module("pipeline.plugins.extras").require(_TRAINED[home], "train")
+        if home not in sys.modules:  # PyTorch alone may take half a minute
+            import_module("pipeline.progress").LOG.info("importing packages for %s", _TRAINED[home])
+    return getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:

@@ -7,12 +7,14 @@ direction) are escaped in everything that is printed.
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from rich.console import Console
@@ -28,6 +30,7 @@ from pipeline.wording import command, counted, escaped
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from iclora.evaluation import Evaluation
     from iclora.lora import Training
     from iclora.machine import Machine
     from iclora.run import Run, StageResult
@@ -100,19 +103,26 @@ def warn(
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Shows what is under way and what is waited for: bars on a terminal, elsewhere lines."""
-    shown, log = Bars(console) if console.is_terminal else Lines(line), _logs[-1] if _logs else None
-    listener, level, passed_on = Listener(shown, log), LOG.level, LOG.propagate
+    """Shows what is under way and what is waited for: bars on a terminal, elsewhere lines; nothing with --quiet."""
+    shown = None if _volume == "quiet" else Bars(console) if console.is_terminal else Lines(line)
+    listener = Listener(shown, tuple(_logs), line if _volume == "verbose" else None)
+    level, passed_on = LOG.level, LOG.propagate
     LOG.addHandler(listener)
     LOG.setLevel(logging.DEBUG)
     LOG.propagate = False  # some packages make the root logger print too
     try:
-        with shown.drawn():
-            yield _both(shown.report, log.report) if log else shown.report
+        with shown.drawn() if shown else nullcontext():
+            yield _all([*([shown.report] if shown else []), *(log.report for log in _logs)])
     finally:
         LOG.removeHandler(listener)
         LOG.setLevel(level)
         LOG.propagate = passed_on
+
+
+def version() -> None:
+    from pipeline.plugins import extras
+
+    line(f"iclora {extras.version('iclora') or '(not installed)'}")
 
 
 def begun(run: Run) -> None:
@@ -121,29 +131,54 @@ def begun(run: Run) -> None:
         line(f"no source given: material to try {run.task.name} with is drawn first; --source takes your own")
 
 
-def _both(first: Progress, second: Progress) -> Progress:
+def _all(told: Sequence[Progress]) -> Progress:
     def report(stage: str, done: int, total: int, /) -> None:
-        first(stage, done, total)
-        second(stage, done, total)
+        for one in told:
+            one(stage, done, total)
 
     return report
 
 
-_logs: list[JobLog] = []
-"""The log that the command under way keeps, if it does."""
+Volume = Literal["quiet", "usual", "verbose"]
+_volume: Volume = "usual"
+"""How much the command under way tells."""
 
 
 @contextmanager
-def logged(file: Path, exit_code: Callable[[BaseException], int]) -> Iterator[None]:
+def volume(chosen: Volume) -> Iterator[None]:
+    """Lets a command tell results alone, or also what it begins and where an error comes from.
+
+    Args:
+        chosen: quiet shows no progress; verbose prints a line whenever something is begun, and an error's traceback.
+    """
+    global _volume  # noqa: PLW0603  (there is one command a process, and one terminal)
+    before, _volume = _volume, chosen
+    try:
+        yield
+    except (ToolkitError, OSError):
+        if chosen == "verbose":
+            refusal(traceback.format_exc())
+        raise
+    finally:
+        _volume = before
+
+
+_logs: list[JobLog] = []
+"""The logs that the command under way keeps: its run's, and the one of --log."""
+
+
+@contextmanager
+def logged(file: Path, exit_code: Callable[[BaseException], int], *, waits: bool = False) -> Iterator[None]:
     """Keeps a log of what a command does.
 
     Args:
+        waits: until the log's folder is there.
         exit_code: the code that the command exits with after an error.
 
     Raises:
         BadInput: the file can't be written.
     """
-    log = JobLog(file, lambda message: error(message, "warning"))
+    log = JobLog(file, lambda message: error(message, "warning"), waits=waits)
     _logs.append(log)
     try:
         yield
@@ -178,6 +213,8 @@ def finished(result: StageResult) -> None:
         )
     if not result.worked:
         line(f"{result.name}: done, {result.kept} kept, nothing to do")
+    elif _volume == "quiet":
+        pass  # the summary says as much
     elif not console.is_terminal:
         counts = f"{result.entered} in, {result.kept} kept, {result.entered - result.kept} rejected"
         line(f"{result.name}: {counts}, {result.seconds:.1f} s")
@@ -221,6 +258,8 @@ def summary(run: Run, results: Sequence[StageResult]) -> None:
     line(f"next: edit {run.folder / 'captions.csv'}, then type")
     line(f"  {run.command_to_apply}")
     line(f"or review in a browser: {run.command('review', '--serve')}")
+    if last.kept:
+        line(f"then train: {run.command('train')}")
 
 
 def remarks(run: Run, last: StageResult) -> None:
@@ -357,6 +396,19 @@ def trained(outcome: Outcome, job: Job) -> None:
     line(f"The LoRA is {outcome.file}; look at {' and '.join(map(str, seen))}.")
 
 
+def to_evaluate(run: Run) -> None:
+    """What to type after a training of the run's LoRA."""
+    line(f"next, compare it with its base: {run.command('evaluate')}")
+
+
+def evaluated(run: Run, evaluation: Evaluation) -> None:
+    """What an evaluation found, and what to type if the run's LoRA is better than the base."""
+    lines(evaluation.lines())
+    line(f"pictures side by side, worst first: {evaluation.folder / 'evaluation.html'}")
+    if evaluation.file or evaluation.chosen == run.task.name:
+        line(f"next, hand the LoRA over: {command(['iclora', 'handover', str(run.lora)])}")
+
+
 def handed_over(done: Handover) -> None:
     """What lies in a hand-over folder, and what doesn't."""
     line(f"Handed over in {done.folder}: {', '.join(map(str, done.files))}.")
@@ -424,10 +476,14 @@ def _width() -> int | None:
     return console.width if console.is_terminal else None
 
 
-def machine(found: Machine) -> None:
+def machine(found: Machine, *, as_json: bool) -> None:
+    if as_json:
+        text(json.dumps(found.to_json(), indent=2))
+        return
     line(f"device      {found.device}, {counted(found.threads, 'thread')}")
     line(f"disk free   {found.disk_free:.0f} GiB")
     lines(f"{name:<22} {version}" for name, version in found.versions.items())
     for one in found.weights:
-        here = "on this machine" if one.here else f"not on this machine; hf download {one.repo}"
+        here = f"{'' if one.here else 'not '}on this machine"
         line(f"{one.kind:<11} {one.repo}: {here}")
+    lines(found.verdict())

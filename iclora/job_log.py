@@ -13,7 +13,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,10 +32,11 @@ PATIENCE = 1.0
 class JobLog:
     """The log of one command; lines of earlier ones stay before it. May be used from several threads."""
 
-    def __init__(self, file: Path, warn: Callable[[str], None]) -> None:
+    def __init__(self, file: Path, warn: Callable[[str], None], *, waits: bool = False) -> None:
         """Opens the file, and tells who starts.
 
         Args:
+            waits: does so only when its folder is there, so that a command which is refused before leaves none behind.
             warn: told once if a line can't be written later on; the work is worth more than its log and goes on.
 
         Raises:
@@ -46,17 +47,26 @@ class JobLog:
         self._began = time.monotonic()
         self._stage, self._first, self._since, self._spoken = "", 0, self._began, 0.0
         self._failures, self._note = 0, ""
+        me = asdict(Holder.of_this_process())
+        about = {"command": me["command"], "process": me["process"], "host": me["host"], "job": _job()}
+        self._start = _line("start", about)
+        self._waits = waits
+        if waits:
+            return
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-            self._end_a_cut_off_line()
-            files.sync_names(file.parent)
+            self._open()
         except OSError as error:
             raise BadInput(
                 f"the log {file} can't be written ({error.strerror or error}); name another file with --log."
             ) from error
-        me = asdict(Holder.of_this_process())
-        self.write("start", command=me["command"], process=me["process"], host=me["host"], job=_job())
+        self._add(self._start)
+
+    def _open(self) -> None:
+        self._waits = False
+        self._handle = os.open(self._file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        self._end_a_cut_off_line()
+        files.sync_names(self._file.parent)
 
     def _end_a_cut_off_line(self) -> None:
         """What was killed while it wrote must not take our first line along."""
@@ -68,17 +78,19 @@ class JobLog:
 
     def write(self, event: str, **values: Any) -> None:
         """Adds a line; nothing after the last one, `finish`."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        content = (json.dumps({"time": now, "event": event, **values}, ensure_ascii=False) + "\n").encode(
-            errors="backslashreplace"
-        )
+        self._add(_line(event, values), is_last=event == "finish")
+
+    def _add(self, content: bytes, *, is_last: bool = False) -> None:
         if not self._writing.acquire(timeout=PATIENCE):
             return
         try:
+            if self._waits and self._file.parent.is_dir():
+                self._open()
+                content = self._start + content
             if self._handle >= 0:
                 os.write(self._handle, content)  # in one piece, so that lines of several jobs don't mix
                 os.fsync(self._handle)
-                if event == "finish":
+                if is_last:
                     self._close()
         except OSError as error:
             self._close()
@@ -87,7 +99,8 @@ class JobLog:
             self._writing.release()
 
     def _close(self) -> None:
-        os.close(self._handle)
+        if self._handle >= 0:
+            os.close(self._handle)
         self._handle = -1
 
     def finish(self, code: int) -> None:
@@ -113,6 +126,12 @@ class JobLog:
         self._note = text
         if failures is not None:
             self._failures = failures
+
+
+def _line(event: str, values: Mapping[str, Any]) -> bytes:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    text = json.dumps({"time": now, "event": event, **values}, ensure_ascii=False)
+    return f"{text}\n".encode(errors="backslashreplace")
 
 
 def _job() -> str | None:

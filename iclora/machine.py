@@ -6,8 +6,9 @@ import errno
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from iclora import report
 from pipeline.cache import shared_folder
@@ -15,6 +16,18 @@ from pipeline.plugins import extras
 
 CLIP = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 """Where open_clip downloads its tag laion2b_s34b_b79k from."""
+
+
+USES: dict[str, tuple[str, str]] = {
+    "sidecar": ("", ""),
+    "server": ("server", ""),
+    "local": ("local", "captioner"),
+    "open_clip": ("open-clip", "scorer"),
+    "review --serve": ("page", ""),
+    "train": ("train", "base"),
+    "generate": ("train", "base"),
+}
+"""Captioners, the scorer and commands, each with the extra and the kind of default weights that it needs."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,28 @@ class Machine:
     versions: dict[str, str]
     """By package."""
     weights: tuple[Weights, ...]
+
+    def missing(self) -> dict[str, list[str]]:
+        """By use, what it lacks here, with the command that brings it; nothing where the machine is ready for it."""
+        found: dict[str, list[str]] = {}
+        for use, (extra, kind) in USES.items():
+            lacking = [f"pip install 'iclora[{extra}]'"] if extra and extras.missing(extra) else []
+            lacking += [f"hf download {one.repo}" for one in self.weights if one.kind == kind and not one.here]
+            found[use] = [*lacking, *(["a GPU"] if kind == "base" and self.device == "cpu" else [])]
+        return found
+
+    def verdict(self) -> list[str]:
+        """What the machine is ready for, and what the rest lacks, in lines."""
+        missing = self.missing()
+        ready = ", ".join(use for use, lacking in missing.items() if not lacking)
+        return [
+            f"ready for: {ready}",
+            *(f"missing for {use}: {'; '.join(lacking)}" for use, lacking in missing.items() if lacking),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, with the verdict as `missing`: by use what it lacks, an empty list where it is ready."""
+        return asdict(self) | {"missing": self.missing()}
 
 
 def doctor() -> Machine:

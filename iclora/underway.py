@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pipeline.wording import escaped
@@ -28,20 +29,28 @@ STARTING = "starting"
 class Listener(logging.Handler):
     """Passes on what the log says: what is begun, and how the work under way stands."""
 
-    def __init__(self, shown: Bars | Lines, log: JobLog | None) -> None:
+    def __init__(self, shown: Bars | Lines | None, logs: Sequence[JobLog], say: Callable[[str], None] | None) -> None:
+        """
+        Args:
+            say: prints what is begun as a line at once, if given.
+        """
         super().__init__()
-        self.shown, self.log = shown, log
+        self.shown, self.logs, self.say = shown, logs, say
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if record.levelno >= logging.INFO:
-            self.shown.wait(message)
-            if self.log:
-                self.log.write("wait", message=message)
-        else:
+        begins = record.levelno >= logging.INFO
+        for log in self.logs:
+            if begins:
+                log.write("wait", message=message)
+            else:
+                log.note(message, getattr(record, "failures", None))
+        if begins and self.say:
+            self.say(f"{clock()} {message}")
+        if self.shown and begins:
+            self.shown.wait(message, told=self.say is not None)
+        elif self.shown:
             self.shown.note = message
-            if self.log:
-                self.log.note(message, getattr(record, "failures", None))
 
 
 class Bars:
@@ -53,22 +62,23 @@ class Bars:
             MofNCompleteColumn,
             Progress,
             TextColumn,
-            TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.table import Column
 
         self.note = ""
         self._known: dict[str, TaskID] = {}
+        self._begun: dict[str, tuple[int, float]] = {}
         self._bars = Progress(
             TextColumn("{task.description:<8}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            TextColumn("{task.fields[pace]}", markup=False),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[note]}", markup=False, table_column=Column(overflow="fold")),
             console=console,
         )
-        self._starting: TaskID | None = self._bars.add_task(STARTING, total=None, note="")
+        self._starting: TaskID | None = self._bars.add_task(STARTING, total=None, note="", pace="")
         self._latest: TaskID = self._starting
 
     @contextmanager
@@ -88,13 +98,16 @@ class Bars:
     def report(self, stage: str, done: int, total: int, /) -> None:
         self._started()
         if stage not in self._known:
-            self._known[stage] = self._bars.add_task(escaped(stage), total=total, note="")
+            self._known[stage] = self._bars.add_task(escaped(stage), total=total, note="", pace="")
+            self._begun[stage] = done, time.monotonic()
             self.note = ""
         self._latest = self._known[stage]
-        self._bars.update(self._latest, completed=done, note=escaped(self.note))
+        first, began = self._begun[stage]
+        speed = pace(done - first, time.monotonic() - began)
+        self._bars.update(self._latest, completed=done, note=escaped(self.note), pace=speed)
 
-    def wait(self, message: str) -> None:
-        """What is waited for stands behind the bar until there is progress."""
+    def wait(self, message: str, *, told: bool = False) -> None:
+        """What is waited for, told or not, stands behind the bar until there is progress."""
         self._bars.update(self._latest, note=escaped(message))
 
 
@@ -132,8 +145,8 @@ class Lines:
             self._stage, self._first, self._began = stage, done, time.monotonic()
         self._waiting, self._done, self._total = "", done, total
 
-    def wait(self, message: str) -> None:
-        self._waiting, self._told, self._began = message, False, time.monotonic()
+    def wait(self, message: str, *, told: bool = False) -> None:
+        self._waiting, self._told, self._began = message, told, time.monotonic()
 
     def state(self) -> str:
         """What is under way, for how long, and about how much longer."""
@@ -142,6 +155,7 @@ class Lines:
             return f"{self._waiting}: {duration(passed)}"
         parts = [f"{self._stage}: {self._done} of {self._total}", *([self.note] if self.note else [])]
         if worked := self._done - self._first:
+            parts.append(pace(worked, passed))
             parts.append(f"about {duration(passed / worked * (self._total - self._done))} left")
         else:
             parts.append(f"{duration(passed)} so far")
@@ -156,9 +170,24 @@ class Lines:
         now = time.monotonic()
         if self._waiting and not self._told and now - self._began > SOON:
             self._told = True
-            self._say(self._waiting)
+            self._say(f"{clock()} {self._waiting}")
         elif now - Lines.spoken > SILENCE:
-            self._say(self.state())
+            self._say(f"{clock()} {self.state()}")
+
+
+def clock() -> str:
+    """The time of day: in a job's output, it tells when the work stood so."""
+    return datetime.now().strftime("%H:%M:%S")
+
+
+def pace(done: int, seconds: float) -> str:
+    """`12/s`, `1.7/s`, `6.0 s each`; empty where nothing is done yet."""
+    if done <= 0 or seconds <= 0:
+        return ""
+    rate = done / seconds
+    if rate < 1:
+        return f"{1 / rate:.1f} s each"
+    return f"{rate:.1f}/s" if rate < 10 else f"{rate:,.0f}/s"  # noqa: PLR2004
 
 
 def duration(seconds: float) -> str:

@@ -323,7 +323,7 @@ sys.addaudithook(at_import)
         "import conftest, torch",
         "import bench.claim",
         "import bench.gpu_models",
-        "import runpy; sys.argv = ['miniature', 'measure']; runpy.run_module('miniature', run_name='__main__')",
+        "import runpy; sys.argv = ['making', 'measure']; runpy.run_module('miniature.making', run_name='__main__')",
         "import iclora.cli; sys.argv = ['iclora', 'doctor']; iclora.cli.main()",
     ],
 )

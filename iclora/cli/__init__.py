@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -33,26 +33,42 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help="Turn related images into a reviewed data set, an In-Context LoRA, and new image sets.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # names of plug-ins and tasks, which may come from other packages, are not markup
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        console.version()
+        raise typer.Exit
+
+
+@app.callback()
+def iclora(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turn related images into a reviewed data set, an In-Context LoRA, and new image sets."""
+
+
 UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 """Of click, or of typer's own copy of it: a command line that can't be read."""
 
 
 STAGES = {
     "collect": "Find films and images, and take one good frame of every shot.",
-    "inspect": "Decode every image once and measure it: size, sharpness, hash, colours; reject what can't be used.",
+    "inspect": "Decode and measure every image, and reject what can't be used.",
     "group": "Form groups of related images.",
     "compose": "Lay each group out as one grid.",
     "caption": "Write one joint caption per grid.",
-    "filter": "Score captions against images, and reject what doesn't belong together.",
+    "filter": "Score captions against images, and reject what doesn't belong.",
     "export": "Write the kept grids as a data set.",
 }
-app.command("dataset", help="Run all stages, from sources to a data set; an interrupted run resumes.")(
+app.command("dataset", help="Run all stages, from sources to a data set. An interrupted run resumes.")(
     endings.logged(dataset.stage_command("export"))
 )
 for _name, _help in STAGES.items():

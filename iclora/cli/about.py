@@ -21,7 +21,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Whole rows as JSON.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Whole rows as CSV.")] = False,
 ) -> None:
-    """Print a table of a run, or the settings in force and where each comes from."""
+    """Print a table of a run, or its settings and their origins."""
     with iclora.open_run(task, folder=out, must_exist=True) as run:
         if table is None:
             console.counts(run.counts())
@@ -40,7 +40,10 @@ def pack(
         typer.Option("--for", help="A service that trains, civitai or fal: a ZIP file as it wants it, TASK-NAME.zip."),
     ] = None,
 ) -> None:
-    """Pack a run's data set for another machine: data, configs, TRAINERS.md and checksums in one tar file."""
+    """Pack a run's data set for another machine, or for a service.
+
+    One tar file has data, configs, TRAINERS.md and checksums.
+    """
     with iclora.open_run(task, folder=out, must_exist=True) as run:
         console.packed(run.pack(to, service), run, service)
 
@@ -52,7 +55,10 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="Visible to everybody; private by default.")] = False,
     lora: Annotated[bool, typer.Option("--lora", help="The LoRA's hand-over in place of the data set.")] = False,
 ) -> None:
-    """Send a run's data set or LoRA to the Hugging Face hub; HF_TOKEN must hold a token with write access."""
+    """Send a run's data set or LoRA to the Hugging Face hub.
+
+    HF_TOKEN must hold a token with write access.
+    """
     with iclora.open_run(task, folder=out, must_exist=not lora) as run:
         with console.progress():
             address = iclora.push_lora(run, repo, public=public) if lora else run.push(repo, public=public)
@@ -65,7 +71,10 @@ def survey(
         "survey.html"
     ),
 ) -> None:
-    """Tell what is in some sources, which tasks would fit, and how many groups each would form."""
+    """Tell what is in some sources, and which tasks would fit.
+
+    Says how many groups each task would form, and shows some on a page.
+    """
     with console.progress() as progress:
         found = iclora.survey(sources, progress=progress)
     console.lines(found.lines())
@@ -73,10 +82,12 @@ def survey(
 
 
 def tasks() -> None:
-    """List the tasks: the toolkit's own and those of installed packages."""
+    """List the tasks, including those of installed packages."""
     console.tasks(iclora.list_tasks())
 
 
-def doctor() -> None:
-    """Report what this machine has: versions, device, disk space, and which default weights."""
-    console.machine(iclora.doctor())
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False) -> None:
+    """Report what this machine has, and what it is ready for."""
+    with console.progress():  # PyTorch alone may take half a minute to load
+        found = iclora.doctor()
+    console.machine(found, as_json=as_json)

@@ -11,6 +11,7 @@ import typer
 
 import iclora
 from iclora import console
+from iclora.cli import endings
 from iclora.cli.options import Against, CaptionerName, EngineName, Out, ScorerName, Set, Sources, TaskName, Unset
 from pipeline.errors import BadInput, EmptyResult
 
@@ -80,7 +81,7 @@ def _advance(run: Run, last: str) -> None:
         console.finished(result)
 
     console.begun(run)
-    with run:
+    with run, endings.logged_in(run.folder):
         try:
             with console.progress() as progress:
                 run.advance(last, progress=progress, on_result=finished)

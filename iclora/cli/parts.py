@@ -27,7 +27,10 @@ def shard(  # noqa: PLR0913, PLR0917  (one argument per option)
     scorer: ScorerName = None,
     settings: Set = None,
 ) -> None:
-    """Set up runs over parts of the sources, for as many machines or a Slurm array; `merge` makes one run of them."""
+    """Set up runs over parts of the sources, for many machines.
+
+    They may be a Slurm array; `merge` makes one run of them.
+    """
     found = iclora.shard(
         task,
         source or (),
@@ -46,7 +49,10 @@ def merge(
     parts: Annotated[list[Path], typer.Argument(help="The folders of all parts.")],
     out: Out = None,
 ) -> None:
-    """Make one run of those over all parts of the sources, and bring it to the stage that every part has come to."""
+    """Make one run of those over all parts of the sources.
+
+    It is brought to the stage that every part has come to.
+    """
     results: list[StageResult] = []
 
     def finished(result: StageResult) -> None:

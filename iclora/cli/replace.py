@@ -25,9 +25,10 @@ def replace(  # noqa: PLR0913, PLR0917  (one argument per option)
         bool, typer.Option("--undo", help="Take back the last replacement; captions edited since stay.")
     ] = False,
 ) -> None:
-    """Replace words in all captions: shows what would change, and changes it with --yes.
+    """Replace words in all captions.
 
-    Whole words are replaced, in summaries, panel texts and people's looks; markers, prefix, opening and names stay.
+    Shows what would change, and changes it with --yes. Whole words are replaced, in summaries, panel texts and people's
+    looks; markers, prefix, opening and names stay.
     After --yes and --undo the data set is written anew.
     """
     if undo and (old is not None or yes):

@@ -29,9 +29,10 @@ def review(
         bool, typer.Option("--learn", help="From now on, let your decisions teach the rule of what belongs together.")
     ] = False,
 ) -> None:
-    """Write captions.csv and review.html; or apply an edited table, serve the review page, or learn from decisions.
+    """Review captions in a table or in a browser.
 
-    After each of the last three the data set is written anew.
+    Without options, writes captions.csv and review.html. After --apply, --serve and --learn the data set is written
+    anew.
     """
     if dry_run and apply is None and not learn:
         raise BadInput(

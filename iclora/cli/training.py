@@ -9,6 +9,7 @@ import typer
 
 import iclora
 from iclora import console
+from iclora.cli import endings
 from iclora.cli.options import DetectorName, Out, SetHere, TaskName, VectorsName
 from iclora.prompts import Prompt, read
 from pipeline.errors import BadInput
@@ -22,6 +23,9 @@ Prompts = Annotated[
         help="A table of prompts, CSV or .jsonl: prompt, or summary and panel 1, panel 2, ...; seed; given 1, ...; "
         "reference 1, ...",
     ),
+]
+HeldOutPrompts = Annotated[
+    Path | None, typer.Option("--prompts", help="A table of prompts; the held-out captions by default.")
 ]
 Weights = Annotated[
     iclora.BaseWeights, typer.Option("--weights", help="How the base is held in memory; int8, nf4 and fp8 take less.")
@@ -100,12 +104,14 @@ def train(  # noqa: PLR0913, PLR0917  (one argument per option)
     if not training.is_main:  # another process reports
         training.run()
         return
-    with console.progress() as progress:
+    with endings.logged_in(training.job.folder), console.progress() as progress:
         console.lines(training.lines())
         outcome = training.run(progress)
     console.trained(outcome, training.job)
     if training.handover:
         console.handed_over(training.handover)
+    if data is None and into is None:
+        console.to_evaluate(run)
 
 
 def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
@@ -138,7 +144,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     retry: Retry = 0,
     to: To = None,
 ) -> None:
-    """Generate image sets with a LoRA, from text alone or around given images."""
+    """Generate image sets with a LoRA, from text or around images."""
     asked: list[Prompt] = [] if prompts is None else read(prompts)
     if prompt or summary or panels or not asked:
         asked.append(Prompt(prompt, summary, _by_panel("--panel", "TEXT", panels or [])))
@@ -185,7 +191,10 @@ def handover(  # noqa: PLR0913, PLR0917  (one argument per option)
         str, typer.Option("--dataset", help="ORG/NAME of the data set on the Hugging Face hub, for a link.")
     ] = "",
 ) -> None:
-    """Write a folder for other people and programs: LoRA, model card, ComfyUI workflows, diffusers script."""
+    """Write a folder for other people and programs.
+
+    It has the LoRA, a model card, ComfyUI workflows and a diffusers script.
+    """
     with console.progress():
         done = iclora.hand_over(
             lora, to=to, model=model, dtype=dtype, given=given or (), keep_given=keep_given, data_set=data_set
@@ -211,9 +220,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
     judge: Annotated[
         str | None, typer.Option("--judge", help="A captioner that judges every grid: server, local, or a path.")
     ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="A table of prompts; the held-out captions by default.")
-    ] = None,
+    prompts: HeldOutPrompts = None,
     seeds: Annotated[int, typer.Option("--seeds", help="Image sets for each prompt.")] = 2,
     given: Annotated[
         list[int] | None,
@@ -231,10 +238,11 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
     steps: Steps = None,
     guidance: Guidance = None,
 ) -> None:
-    """Compare LoRAs with their base on the same prompts and seeds: do panels follow their texts and keep together?"""
-    with console.progress() as progress:
+    """Compare LoRAs with their base on the same prompts and seeds."""
+    run = iclora.open_run(task, folder=out)
+    with endings.logged_in(run.folder), console.progress() as progress:
         evaluation = iclora.evaluate(
-            iclora.open_run(task, folder=out),
+            run,
             lora or (),
             checkpoints=checkpoints,
             choose=choose,
@@ -253,8 +261,7 @@ def evaluate(  # noqa: PLR0913, PLR0917  (one argument per option)
             guidance=guidance,
             progress=progress,
         )
-    console.lines(evaluation.lines())
-    console.line(f"pictures side by side, worst first: {evaluation.folder / 'evaluation.html'}")
+    console.evaluated(run, evaluation)
 
 
 def compare(
@@ -266,7 +273,10 @@ def compare(
     ] = None,
     by: Annotated[str, typer.Option("--by", help="Who marks, where several people do.")] = "",
 ) -> None:
-    """Let people mark which pictures of an evaluation are better, in a browser on this machine, until Ctrl-C."""
+    """Let people mark which pictures of an evaluation are better.
+
+    Serves a page for a browser on this machine, until Ctrl-C.
+    """
     from iclora.page import browser
 
     if between is not None and len(between) != 2:  # noqa: PLR2004

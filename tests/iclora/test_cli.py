@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -265,3 +266,25 @@ def test_show_prompt_loads_no_model_library() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ran.stdout.endswith("heavy: []\n")
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_the_list_of_commands_is_whole_at_80_columns(option: str, iclora: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, output, _ = iclora(option)
+    assert code == 0 and "  handover  Write a folder for other people and programs.\n" in output
+    assert "..." not in output.partition("Commands:")[2]
+    assert max(map(len, output.splitlines())) <= 80
+
+
+def test_the_version_is_that_of_the_package(iclora: Run) -> None:
+    assert iclora("--version") == (0, f"iclora {metadata.version('iclora')}\n", "")
+
+
+def test_a_shell_completes_commands_and_options(iclora: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_ICLORA_COMPLETE", "complete_bash")
+    for typed, position, found in (("iclora ha", "1", "handover"), ("iclora train storyboard --pl", "3", "--plan")):
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", position)
+        code, output, errors = iclora()
+        assert (code, output.split(), errors) == (0, [found], "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -151,17 +152,60 @@ def test_every_error_has_the_exit_code_that_the_command_ends_with(iclora: Run, m
 
 
 def test_a_training_tells_its_steps_and_its_loss_until_it_is_refused(
-    iclora: Run, monkeypatch: pytest.MonkeyPatch
+    iclora: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(progress: Progress) -> None:
+        (tmp_path / "training").mkdir()
         for step in range(4):
             progress("training", step, 3)
             LOG.debug("loss %.1f", 0.5 - step / 10)
         raise Diverged("the loss is not finite.")
 
-    fake = SimpleNamespace(check=lambda: None, is_main=True, lines=lambda: ["3 steps"], run=run)
+    job = SimpleNamespace(folder=tmp_path / "training")
+    fake = SimpleNamespace(job=job, check=lambda: None, is_main=True, lines=lambda: ["3 steps"], run=run)
     monkeypatch.setattr("iclora.open_training", lambda *_, **__: fake)
     assert iclora("train", "storyboard", "--log", "one.jsonl")[0] == endings.REFUSED
     told = lines(Path("one.jsonl"))
-    assert [line["event"] for line in told] == ["start", "progress", "progress", "refusal", "finish"]
+    for log in (told, lines(tmp_path / "training" / "log.jsonl")):
+        assert [line["event"] for line in log] == ["start", "progress", "progress", "refusal", "finish"]
     assert (told[2]["done"], told[2]["of"], told[2]["note"]) == (3, 3, "loss 0.3")
+
+
+# ---- the log of a run, and how much a command says
+
+
+def test_a_run_keeps_a_log_of_all_its_commands_beside_the_one_that_was_asked_for(iclora: Run, pictures: Path) -> None:
+    iclora("collect", "storyboard", "--source", str(pictures), "--log", "one.jsonl")
+    iclora("inspect", "storyboard")
+    told = lines(Path("runs/storyboard/log.jsonl"))
+    assert [line["event"] for line in told].count("finish") == 2
+    commands = [line["command"].split()[1] for line in told if line["event"] == "start"]
+    assert commands == ["collect", "inspect"]
+    assert [line["stage"] for line in lines(Path("one.jsonl")) if line["event"] == "stage"] == ["collect"]
+
+
+def test_a_command_that_is_refused_before_it_has_a_run_leaves_no_log(iclora: Run) -> None:
+    assert iclora("collect", "storyboard", "--source", "nowhere")[0] == endings.REFUSED
+    assert iclora("evaluate", "storyboard")[0] == endings.REFUSED
+    assert not Path("runs").exists()
+
+
+def test_quiet_tells_results_and_errors_alone(iclora: Run, pictures: Path) -> None:
+    code, output, errors = iclora("collect", "storyboard", "--source", str(pictures), "--quiet")
+    assert (code, errors) == (0, "")
+    assert output.split()[:5] == ["stage", "in", "kept", "rejected", "seconds"]
+    code, output, errors = iclora("collect", "storyboard", "--source", "nowhere", "--quiet")
+    assert (code, output) == (2, "") and errors.startswith("error: ")
+
+
+def test_verbose_tells_what_is_begun_and_where_an_error_comes_from(iclora: Run) -> None:
+    code, output, errors = iclora("collect", "storyboard", "--verbose", "--set", "collect.nothing=1")
+    assert code == 2 and errors.startswith("Traceback ") and "\nerror: " in errors
+    code, output, _ = iclora("collect", "couple-profile", "--verbose")
+    assert code == 0
+    assert re.search(r"^\d\d:\d\d:\d\d drawing the miniature's source$", output, re.M)
+
+
+def test_quiet_and_verbose_are_not_both_possible(iclora: Run) -> None:
+    code, _, errors = iclora("collect", "storyboard", "--verbose", "--quiet")
+    assert code == 2 and errors == "error: --quiet and --verbose contradict each other; leave one out.\n"

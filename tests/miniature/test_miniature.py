@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from miniature import measure
-from miniature.frames import ATTRIBUTES, alter, labels_of, render_pool, value_of
-from miniature.measure import Clip, Panel, Vlm
-from miniature.reply import NAMES, build_tokenizer, reply
+from miniature.making import measure
+from miniature.making.frames import ATTRIBUTES, alter, labels_of, render_pool, value_of
+from miniature.making.measure import Clip, Panel, Vlm
+from miniature.making.reply import NAMES, build_tokenizer, reply
 from miniature.world import Scene, describe, draw_character, draw_scene
 from pipeline import task
 from pipeline.captioning import instructions

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from miniature import deck, descent, flux_data, resumable, train_t5
-from miniature.flux_data import PANELS
-from miniature.flux_parts import T5_WIDTH, tokens_of
-from miniature.frames import ATTRIBUTES, labels_of, value_of
-from miniature.reader import Reader
-from miniature.spelling import T5_LENGTH, build_clip_tokenizer, build_t5_tokenizer
+from miniature.making import deck, descent, flux_data, resumable, train_t5
+from miniature.making.flux_data import PANELS
+from miniature.making.flux_parts import T5_WIDTH, tokens_of
+from miniature.making.frames import ATTRIBUTES, labels_of, value_of
+from miniature.making.reader import Reader
+from miniature.making.spelling import T5_LENGTH, build_clip_tokenizer, build_t5_tokenizer
 from miniature.world import Scene, describe, draw_character, draw_scene
 from pipeline.records import Layout
 from pipeline.text.names import POOL

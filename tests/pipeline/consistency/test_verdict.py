@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from miniature.reply import reply
+from miniature.making.reply import reply
 from miniature.world import Character, Scene, draw_character, draw_scene
 from pipeline import task
 from pipeline.captioning import replies

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from miniature import film
-from miniature import postproduction as post
 from miniature.draw import draw
-from miniature.postproduction import Bars
+from miniature.making import postproduction as post
+from miniature.making.postproduction import Bars
 from pipeline.films.bars import BarFinder, Edges
 
 SIZE = WIDTH, HEIGHT = 640, 360

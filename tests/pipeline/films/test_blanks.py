@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from miniature import postproduction as post
 from miniature.draw import draw as draw_scene
 from miniature.film import script
+from miniature.making import postproduction as post
 from pipeline.films.blanks import blank
 
 SIZE = (360, 640)

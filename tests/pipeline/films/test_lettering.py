@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from miniature import film
-from miniature import postproduction as post
 from miniature.draw import draw
+from miniature.making import postproduction as post
 from pipeline.films import lettering
 from pipeline.films.lettering import Lettering, Overlay
 

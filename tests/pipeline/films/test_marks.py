@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from miniature import film
-from miniature import postproduction as post
 from miniature.draw import draw
+from miniature.making import postproduction as post
 from pipeline.films.bars import Edges
 from pipeline.films.marks import MarkFinder
 

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from miniature import film
-from miniature import postproduction as post
 from miniature.draw import draw
+from miniature.making import postproduction as post
 from miniature.world import draw_character, draw_scene
 
 FPS = 10

@@ -20,12 +20,12 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from miniature.draw import draw
 from miniature.film import HELD_OUT_SEED, truth_path, write_film
-from miniature.frames import ATTRIBUTES, alter, value_of
-from miniature.reply import NAMES, reply
+from miniature.making.frames import ATTRIBUTES, alter, value_of
+from miniature.making.reply import NAMES, reply
 from miniature.world import ACTIONS, PLACES, SHOTS, WORN, Character, Scene, describe, draw_scene
 
-HERE = Path(__file__).parent
-CLIP, VLM, CARD = HERE / "clip", HERE / "vlm", HERE / "README.md"
+HOME = Path(__file__).parent.parent
+CLIP, VLM, CARD = HOME / "clip", HOME / "vlm", HOME / "README.md"
 PANEL = (1024, 512)  # px, as in a storyboard
 PANELS_PER_GRID = 3
 FALSE_REJECTS = 0.05

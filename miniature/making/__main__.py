@@ -1,4 +1,4 @@
-"""`python -m miniature clip|vlm|flux|measure`: trains the three models from scratch, and measures them."""
+"""`python -m miniature.making clip|vlm|flux|measure`: trains the three models from scratch, and measures them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import os
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HOME = Path(__file__).parent.parent
 # glibc's mallopt(3): number and value of each parameter; larger blocks than the last are returned all the same.
 MALLOC = {"trim threshold": (-1, 1 << 30), "top pad": (-2, 64 << 20), "mmap threshold": (-3, 32 << 20)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m miniature", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m miniature.making", description=__doc__)
     acts = parser.add_subparsers(dest="act", required=True)
     for act, words in (("clip", "train the mini CLIP"), ("vlm", "train the mini VLM"), ("flux", "train the mini FLUX")):
         train = acts.add_parser(act, help=f"{words} from scratch (the model card gives the time on 2 cores)")
-        train.add_argument("--out", type=Path, default=HERE / act, help="folder of the weights (default: %(default)s)")
+        train.add_argument("--out", type=Path, default=HOME / act, help="folder of the weights (default: %(default)s)")
         train.add_argument("--threads", type=int, default=2, help="processor cores to use (default: %(default)s)")
     measure = acts.add_parser(
         "measure", help="measure CLIP and VLM on held-out films and write the figures into the model card"
@@ -34,19 +34,19 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     if options.act == "clip":
-        from miniature import train_clip
+        from miniature.making import train_clip
 
         train_clip.train(options.out)
     elif options.act == "vlm":
-        from miniature import train_vlm
+        from miniature.making import train_vlm
 
         train_vlm.train(options.out)
     elif options.act == "flux":
-        from miniature import train_flux
+        from miniature.making import train_flux
 
         train_flux.train(options.out)
     else:
-        from miniature import measure as measuring
+        from miniature.making import measure as measuring
 
         measuring.write_card(options.films)
 

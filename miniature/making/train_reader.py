@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from miniature.descent import Descent
-from miniature.flux_data import SEED, pixels, render
-from miniature.frames import ATTRIBUTES, Pool, labels_of, value_of
-from miniature.reader import Reader
-from miniature.resumable import Course, Place
+from miniature.making.descent import Descent
+from miniature.making.flux_data import SEED, pixels, render
+from miniature.making.frames import ATTRIBUTES, Pool, labels_of, value_of
+from miniature.making.reader import Reader
+from miniature.making.resumable import Course, Place
 
 STEPS, JUDGING = 800, 400
 BLURRED = 0.5  # share of the batches

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from miniature.descent import Descent
-from miniature.flux_data import PANELS, SEED, pixels, stacked, unstacked
-from miniature.flux_parts import CHANNELS, build_vae
-from miniature.frames import Pool
-from miniature.reader import MEANINGS, Reader
-from miniature.resumable import Course, Place
+from miniature.making.descent import Descent
+from miniature.making.flux_data import PANELS, SEED, pixels, stacked, unstacked
+from miniature.making.flux_parts import CHANNELS, build_vae
+from miniature.making.frames import Pool
+from miniature.making.reader import MEANINGS, Reader
+from miniature.making.resumable import Course, Place
 
 STEPS, ALIGNING, SHARPENING = 1_500, 600, 600
 BATCH = 12  # panels per step; in half of the alignment steps they form four pages

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from miniature.frames import ATTRIBUTES
+from miniature.making.frames import ATTRIBUTES
 
 MEANINGS = 128
 """Channels of the last stage."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from miniature.descent import Descent
+from miniature.making.descent import Descent
 
 SAVE_EVERY = 120.0  # seconds
 REPORT_EVERY = 100  # steps whose mean loss is printed

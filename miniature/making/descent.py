@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from miniature.frames import Frames
+from miniature.making.frames import Frames
 
 WARM_STEPS = 100
 MUON_RATE = 20.0  # times the learning rate of AdamW: an orthogonal step is smaller in every entry

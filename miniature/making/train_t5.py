@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from miniature.descent import Descent
-from miniature.flux_data import PANELS, SEED, caption, draw_known
-from miniature.flux_parts import T5_WIDTH, tokens_of
-from miniature.resumable import Course, Place
-from miniature.spelling import T5_LENGTH
+from miniature.making.descent import Descent
+from miniature.making.flux_data import PANELS, SEED, caption, draw_known
+from miniature.making.flux_parts import T5_WIDTH, tokens_of
+from miniature.making.resumable import Course, Place
+from miniature.making.spelling import T5_LENGTH
 
 STEPS, PAGES = 400, 32
 NO_WORD = -100  # cross_entropy's default for labels that do not count

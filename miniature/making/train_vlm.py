@@ -24,9 +24,9 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from miniature.descent import Descent, ahead, look, shuffled
-from miniature.frames import ATTRIBUTES, Frames, Pool, labels_of, render_pool
-from miniature.reply import (
+from miniature.making.descent import Descent, ahead, look, shuffled
+from miniature.making.frames import ATTRIBUTES, Frames, Pool, labels_of, render_pool
+from miniature.making.reply import (
     CHAT_TEMPLATE,
     END,
     IMAGE,

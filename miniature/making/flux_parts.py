@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeli
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, T5Config, T5EncoderModel
 
-from miniature.spelling import CLIP_LENGTH, build_clip_tokenizer, build_t5_tokenizer
+from miniature.making.spelling import CLIP_LENGTH, build_clip_tokenizer, build_t5_tokenizer
 
 CHANNELS = 16
 T5_WIDTH, CLIP_WIDTH = 128, 64

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from miniature.descent import Descent, ahead
-from miniature.frames import ATTRIBUTES, Pool
-from miniature.reply import IMAGE, build_tokenizer, seen_phrases
-from miniature.train_vlm import (
+from miniature.making.descent import Descent, ahead
+from miniature.making.frames import ATTRIBUTES, Pool
+from miniature.making.reply import IMAGE, build_tokenizer, seen_phrases
+from miniature.making.train_vlm import (
     GRIDS_PER_STEP,
     IGNORED,
     SHAPES,

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from miniature.flux_data import PANELS, SEED, caption, is_held_out, pixels, stacked, story
-from miniature.frames import Pool
-from miniature.reader import Reader
-from miniature.resumable import Place
-from miniature.spelling import T5_LENGTH
+from miniature.making.flux_data import PANELS, SEED, caption, is_held_out, pixels, stacked, story
+from miniature.making.frames import Pool
+from miniature.making.reader import Reader
+from miniature.making.resumable import Place
+from miniature.making.spelling import T5_LENGTH
 from training import objective
 from training.backends.base import pack
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from miniature.draw import draw
-from miniature.frames import Frames, Pool
+from miniature.making.frames import Frames, Pool
 from miniature.world import COLOURS, KINDS, WORN, Character, Scene, bare, describe, draw_scene, summarise
 from pipeline.text.names import POOL
 

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from miniature.descent import Descent, look, shuffled
-from miniature.frames import ATTRIBUTES, Pool, alter, labels_of, render_pool, set_value
+from miniature.making.descent import Descent, look, shuffled
+from miniature.making.frames import ATTRIBUTES, Pool, alter, labels_of, render_pool, set_value
 from miniature.world import Scene, describe, draw_scene
 
 IMAGE = 128  # pixels, square: panels are squashed to fit

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from miniature import train_reader, train_t5, train_vae
-from miniature.deck import Deck, Sample, noised
-from miniature.descent import Descent, warm_level
-from miniature.flux_data import SEED, render
-from miniature.flux_parts import build_pipeline, tokens_of
-from miniature.reader import MEANINGS
-from miniature.resumable import Course, Place
-from miniature.spelling import CLIP_LENGTH
+from miniature.making import train_reader, train_t5, train_vae
+from miniature.making.deck import Deck, Sample, noised
+from miniature.making.descent import Descent, warm_level
+from miniature.making.flux_data import SEED, render
+from miniature.making.flux_parts import build_pipeline, tokens_of
+from miniature.making.reader import MEANINGS
+from miniature.making.resumable import Course, Place
+from miniature.making.spelling import CLIP_LENGTH
 from training.backends._flux_1 import token_places
 
 FRAMES, FILMED = 24_000, 12_000
