@@ -85,23 +85,20 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
 
     Raises:
         BadInput: the run has no data set, no scorer or no LoRA, real grids are no better than shuffled ones, a prompt
-            lacks the text of a panel, the judge can't judge, there is no such plug-in or setting, or the device can't
-            hold such weights.
+            lacks a panel's text, the judge can't judge, no such plug-in or setting, or a device without such weights.
         MissingWeights: the base, the scorer, or what compares, finds or judges is not here.
     """
     exported.check_grids(run)
-    options = by_section(settings, vectors=vectors, detector=detector, judge=judge)
+    options, own = by_section(settings, vectors=vectors, detector=detector, judge=judge), own_requests(prompts, run)
     instruments = open_instruments(run, vectors, detector, options)
-    own = own_requests(prompts, run)
     judging = open_judge(judge, options["judge"], run.task) if judge else None
     data = told_once(run, dataset.read(run.dataset, run.task))
     comparison = _Comparison(run, data, own, seeds, given, instruments, judging)
     loras = choice.wanted(run, loras, checkpoints=checkpoints, choose=choose)
-    candidates = open_candidates(run, loras, strengths, model, weights, offload=offload)
-    candidates = {name: sampled_with(one, steps, guidance) for name, one in candidates.items()}
-    evaluation = comparison.of(candidates, progress)
+    opened = open_candidates(run, loras, strengths, model, weights, offload=offload)
+    evaluation = comparison.of({name: sampled_with(one, steps, guidance) for name, one in opened.items()}, progress)
     if choose:
-        evaluation = choice.keep(run, evaluation, candidates)
+        evaluation = choice.keep(run, evaluation, opened)
     write(evaluation)
     if evaluation.file:
         hand_over(evaluation.file, model=model)  # the one that was handed over is no longer the run's
