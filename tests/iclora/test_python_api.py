@@ -21,7 +21,7 @@ def test_the_example_runs_as_it_stands(
     monkeypatch.chdir(tmp_path)
     exec(compile(EXAMPLE, "python-api.md", "exec"), {})
     printed = capsys.readouterr().out
-    assert "too dark" in printed and "after 300 steps" in printed
+    assert "too dark" in printed and "after 100 steps" in printed
     assert (tmp_path / "runs/api/training/storyboard.safetensors").stat().st_size > 0
     with Image.open(tmp_path / "grid.png") as grid, Image.open(tmp_path / "panel.png") as panel:
         assert (grid.width, grid.height) == (panel.width, 3 * panel.height)
