@@ -179,7 +179,10 @@ def test_of_two_commands_the_second_is_refused_and_changes_nothing(
             code, output, errors = iclora(command, "storyboard", "--out", "run", *options)
         assert (code, output) == (2, "")
         assert errors.startswith("error: another process is at work in run: ") and errors.count("\n") == 1
-        assert contents(home / "run") == before
+        after = contents(home / "run")
+        log = after.pop(home / "run" / "log.jsonl", b"")
+        assert after == before
+        assert (b"another process is at work" in log) == (command != "review")  # which keeps no log
 
 
 # ---- the clock
