@@ -78,6 +78,7 @@ def serve(run: Run, opened: Callable[[str], None]) -> int:
         KeyboardInterrupt: Ctrl-C came while the captioner or the scorer was at work, and cut that off.
     """
     session = ReviewSession(run)
+    session.rows()  # read before anybody waits for them in a browser
     if serve_page(partial(app.make, session), opened).cut_off:
         raise KeyboardInterrupt
     return len(session.steps)

@@ -17,6 +17,7 @@ from browsing import Faults, here, rows, visit, wait_for
 from playwright.sync_api import BrowserContext, Page, expect
 from served import GRIDS, Served, resettle, serving
 
+from bench.page import make
 from iclora.run import Run
 from iclora.settings import Settings
 
@@ -229,6 +230,29 @@ def test_filters_show_the_rows_that_their_labels_count(page: Page, served: Serve
     wait_for(page, "All rows in this filter are decided.")
     page.locator("[data-filter=undecided]").click()
     expect(page.locator("#strip button")).to_have_count(GRIDS - 1)
+
+
+@pytest.mark.slow
+def test_of_many_rows_the_strip_shows_those_around_the_current_one(
+    context: BrowserContext, faults: Faults, tmp_path: Path
+) -> None:
+    make(tmp_path / "run", 300)
+    with serving(tmp_path / "run") as served:
+        page = visit(context, served, faults)
+        buttons, marked = page.locator("#strip button"), page.locator("#strip .here")
+        expect(page.locator("[data-filter=all]")).to_have_text("all 300")
+        expect(buttons).to_have_count(120)
+        first = here(page)
+        expect(marked).to_have_attribute("data-id", first)
+        page.keyboard.press("ArrowLeft")  # to the last row
+        expect(page.locator("#what")).to_contain_text("300 of 300")
+        expect(buttons).to_have_count(120)
+        expect(marked).to_have_attribute("data-id", here(page))
+        expect(page.locator(f"#strip [data-id='{first}']")).to_have_count(0)
+        page.locator("#strip button").first.click()
+        expect(page.locator("#what")).to_contain_text("181 of 300")
+        expect(marked).to_have_count(1)
+    assert faults == []
 
 
 def test_two_tabs_do_not_overwrite_each_other(
