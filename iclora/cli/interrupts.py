@@ -37,6 +37,7 @@ class Interruptible:
         self._interrupted, self._over = threading.Event(), threading.Event()
         self._said = threading.Lock()
         self._signals: socket.socket | None = None
+        self._process = os.getpid()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread() and (
@@ -66,7 +67,13 @@ class Interruptible:
             self._signals.close()
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        """Interrupts the command once: a second Ctrl-C must not interrupt its ending."""
+        """Interrupts the command once: a second Ctrl-C must not interrupt its ending.
+
+        A terminal sends the signal to the worker processes too, some of which have just been forked: they end in
+        silence, for the command speaks for all of them.
+        """
+        if os.getpid() != self._process:
+            os._exit(EXIT_CODE)
         if threading.main_thread().is_alive() and not self._interrupted.is_set():
             self._interrupted.set()
             raise KeyboardInterrupt

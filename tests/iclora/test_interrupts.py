@@ -181,16 +181,21 @@ def test_nothing_holds_up_the_end(held_up: str, times: int, tmp_path: Path) -> N
         assert interrupted(command, times) == ("", "stopped.\n")
 
 
-def test_worker_processes_end_too(tmp_path: Path) -> None:
-    ignore = "import time\ndef ignore():\n    signal.signal(signal.SIGINT, signal.SIG_IGN)\n    time.sleep(600)\n"
+@pytest.mark.parametrize(
+    "first", ["", "signal.signal(signal.SIGINT, signal.SIG_IGN); "], ids=["heeds it", "ignores it"]
+)
+def test_a_worker_process_ends_in_silence(first: str, tmp_path: Path) -> None:
     body = (
         "    import multiprocessing\n"
-        "    worker = multiprocessing.get_context('fork').Process(target=ignore)\n"
-        "    worker.start(); told()\n"
+        "    forked = multiprocessing.get_context('fork')\n"
+        "    at_work = forked.Event()\n"
+        f"    def work(): {first}at_work.set(); threading.Event().wait()\n"
+        "    worker = forked.Process(target=work)\n"
+        "    worker.start(); at_work.wait(); told()\n"
         "    try: worker.join()\n"
         "    finally: worker.join()\n"
     )
-    with started(f"{ignore}{WITH}{body}".replace("import time", "import signal, time"), folder=tmp_path) as command:
+    with started(f"{WITH}{body}", folder=tmp_path) as command:
         line(command, "begun")
         assert interrupted(command) == ("", "stopped.\n")  # the worker has the same output, which has ended too
 
