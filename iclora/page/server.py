@@ -81,7 +81,7 @@ def serve(run: Run, opened: Callable[[str], None]) -> int:
     session.rows()  # read before anybody waits for them in a browser
     if serve_page(partial(app.make, session), opened).cut_off:
         raise KeyboardInterrupt
-    return len(session.steps)
+    return sum(len(step.parts) for step in session.steps)
 
 
 def serve_page(make: Callable[[Jobs, str, str], FastAPI], opened: Callable[[str], None]) -> Jobs:

@@ -57,9 +57,9 @@ class CurrentRows:
         found = [grid for grid in self.made.grids if grid in self._rows]
         return [self._rows[grid] for grid in sorted(found, key=self._ranks.__getitem__)]
 
-    def decide(self, change: Change, who: str) -> None:
+    def decide(self, changes: Sequence[Change], who: str) -> None:
         """As `reviews.decide`, which reads all grids."""
-        reviews.write(self._store.folder, self.made.grids, [change], who)
+        reviews.write(self._store.folder, self.made.grids, changes, who)
 
     # ---- reading and matching
 

@@ -518,6 +518,7 @@ def page(context: BrowserContext, served: Served, tmp_path: Path) -> Iterator[Pa
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
     page.goto(served.url)
+    page.locator("[role=gridcell]").first.press("Enter")
     expect(page.locator("#grid")).to_have_attribute("alt", f"grid {stored(served).id}")  # the riskiest
     yield page
     page.screenshot(path=tmp_path / "end.png")
