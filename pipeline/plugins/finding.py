@@ -163,11 +163,12 @@ def make(kind: Kind | ModuleType, name: str, options: dict[str, Any]) -> Any:
 def _entries() -> metadata.EntryPoints:
     """The entry points of all installed packages. Reading them takes milliseconds, for it opens a file of each package:
     it is done again only when a folder of packages has changed."""
-    return _read(tuple((folder, _state(folder or os.curdir)) for folder in sys.path))
+    found: metadata.EntryPoints = _read(tuple((folder, _state(folder or os.curdir)) for folder in sys.path))
+    return found
 
 
 @lru_cache(maxsize=1)
-def _read(_folders: tuple[tuple[str, tuple[int, ...]], ...]) -> metadata.EntryPoints:
+def _read(_folders: tuple[tuple[str, tuple[int, ...]], ...]) -> Any:
     return metadata.entry_points()
 
 
