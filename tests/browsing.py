@@ -26,7 +26,7 @@ def visit_wall(context: BrowserContext, served: Served, faults: Faults) -> Page:
     page = context.new_page()
     faults.listen(page)
     page.goto(served.url)
-    expect(page.locator("[role=gridcell]").first).to_be_visible()
+    expect(page.locator("[role=gridcell]").first).to_be_visible(timeout=20_000)
     return page
 
 

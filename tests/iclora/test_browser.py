@@ -2,8 +2,8 @@
 
     apt-get install chromium
 
-Every test leaves screenshots in its own temporary folder. With ICLORA_PICTURE=docs/review-page.jpg the picture in the
-documentation is taken again, from a run of the miniature (this takes a minute or two):
+Every test leaves screenshots in its own temporary folder. With ICLORA_PICTURE=docs/review-page.jpg the pictures in the
+documentation are taken again, also the wall's beside it, from a run of the miniature (this takes a minute or two):
 
     ICLORA_PICTURE=docs/review-page.jpg python -m pytest tests/iclora/test_browser.py -k documentation
 """
@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from browsing import Faults, here, rows, visit, wait_for
+from browsing import Faults, here, rows, visit, visit_wall, wait_for
 from playwright.sync_api import BrowserContext, Page, expect
 from served import GRIDS, Served, resettle, serving
 
@@ -337,9 +337,14 @@ def test_the_picture_in_the_documentation(context: BrowserContext, faults: Fault
     with run.store:
         run.advance()
     with serving(tmp_path / "run") as served:
-        page = visit(context, served, faults)
+        page = visit_wall(context, served, faults)
+        page.locator("[role=gridcell] img[src]").nth(20).wait_for()
+        page.keyboard.press("Shift+ArrowRight")
+        page.screenshot(path=Path(PICTURE).with_name("review-wall.jpg"), type="jpeg", quality=70)
+        page.keyboard.press("Enter")
         while not page.locator(".score.bad[data-score^='text ']").count():
             page.keyboard.press("ArrowRight")
+            page.wait_for_timeout(300)
         page.locator(".segment[data-panel='2']").hover()
         page.screenshot(path=PICTURE, type="jpeg", quality=85)
     assert 10_000 < Path(PICTURE).stat().st_size < 300_000
