@@ -5,7 +5,7 @@
 Makes a run's tables through the store (three panels per grid, captions with people, scores, one edit per row), serves
 it by `Run.serve` in a process of its own, as the command does, and asks as the page's script does, over one connection:
 the list of rows, a search, a row, a grid's picture and thumbnail, a panel's picture, offers for a panel, a decision on
-one grid and on a hundred, an edit, an undo, and what replacing a phrase that many captions have would change. Prints
+one grid and on several, an edit, an undo, and what replacing a phrase that many captions have would change. Prints
 the median and the 95th percentile in milliseconds of each, the exponent between the smallest and the largest run (1 is
 linear), and how long the page takes to start, from opening the run until its address is known. The floor of a decision
 is one forced write of as many bytes to the same disk. `--browser` also opens the page in Chromium, and says when the
@@ -40,7 +40,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from PIL import Image
 
 import iclora
-from iclora.page import access
+from iclora.page import access, app
 from iclora.settings import Settings
 from miniature.world import describe, draw_scene, summarise
 from pipeline import task
@@ -216,7 +216,7 @@ def measure(folder: Path) -> Asked:
             edit = {"base": row["base"], "text": row["text"].replace("[SCENE-2]", "[SCENE-2] here")}
             step = client.json("edit", f"/rows/{grid}/edit", edit)["step"]
             client.ask("undo", "/undo", {"step": step})
-        bases = {row["id"]: row["base"] for row in client.json("list", "/rows")["rows"][-100:]}
+        bases = {row["id"]: row["base"] for row in client.json("list", "/rows")["rows"][-app.BATCH :]}
         client.ask("many", "/decide", {"rows": bases, "decision": "drop", "note": "blurred"})
         client.ask("phrase", "/replacements", {"old": "on the beach", "new": "by the sea"})
     return client.took

@@ -23,7 +23,7 @@ from pipeline.review import thumbnails
 
 THUMBNAIL, LARGE = 320, 2048
 """Longest side in pixels of a small image, and of one that is looked at closely."""
-BATCH = 100
+BATCH = 40
 """Rows that are decided in one request at most, so that it takes no longer than others; the page sends several."""
 PREVIEWED = 50
 """Replacements that are shown in full before they are made."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from iclora.page.errors import Unknown
 from iclora.run import Run
+from pipeline.progress import Progress, silent
 from pipeline.records import Caption, Record, Row
 from pipeline.review.current import CurrentRows
 from pipeline.review.reviews import Made
@@ -36,11 +37,15 @@ class Looking:
         self._sequences: tuple[Made | None, dict[tuple[str, str], list[Record]]] = (None, {})
         """The run's images by film or folder."""
 
-    @property
-    def _current(self) -> CurrentRows:
-        if self._rows.update():
+    def read(self, progress: Progress = silent) -> CurrentRows:
+        """The rows as they are now; the first time takes long, which `progress` is told of."""
+        if self._rows.update(progress):
             gc.freeze()  # it stays; looking through all of it for cycles would hold up a request now and then
         return self._rows
+
+    @property
+    def _current(self) -> CurrentRows:
+        return self.read()
 
     def rows(self) -> list[Row]:
         """All rows, those that most need a look first."""

@@ -2,7 +2,7 @@
 
 const REASONS = ["text does not match", "panels do not belong together", "panels almost identical", "blurred or damaged",
   "text or watermark in the picture", "wrong people or names"];
-const BATCH = 100;  // rows that are decided in one request
+const BATCH = 40;  // rows that are decided in one request
 let busy = false;
 
 /* Runs what changes something, unless another change is under way. Returns whether it was made. */
@@ -41,7 +41,7 @@ const changeAll = (ids, decision, note) => changing(async () => {
       const answer = await call("decide", said);
       takeUp(answer.rows);
       if (answer.step) made.push(answer.step);
-      say(ids.length === 1 ? `${ids[0]}: ${decision}` : `${start + part.length} of ${ids.length} grids: ${decision}`);
+      if (start + BATCH < ids.length) say(`${start + BATCH} of ${ids.length} grids…`);
     }
   } finally {
     if (!made.length) steps.splice(steps.indexOf(made), 1);
@@ -58,12 +58,13 @@ async function decide(decision, note) {
 
 async function decideAll(ids, decision, note) {
   const alone = !selected.size, next = nextWorst();
-  if (await changeAll(ids, decision, note)) selected.clear();
-  if (!list.length) return;
+  const done = await changeAll(ids, decision, note);
+  if (done) selected.clear();
   const shown = visible();
   if (alone && next) current = next;
   else if (!shown.includes(current)) current = shown.find((id) => order.indexOf(id) > order.indexOf(current)) ?? shown[0] ?? null;
   go(current);
+  if (done) say(`${ids.length === 1 ? ids[0] : `${ids.length} grids`}: ${decision}`);
 }
 
 function keep() {
@@ -221,10 +222,11 @@ async function undo() {
       const answer = await call("undo", {step: numbers.pop()});
       takeUp(answer.rows);
       grids.push(...answer.rows.map((row) => row.id));
-      say(grids.length > 1 ? `undone in ${grids.length} grids` : "undone");
+      if (numbers.length) say(`undone in ${grids.length} grids…`);
     }
   });
   if (numbers.length) steps.push(numbers);
   sessionStorage.setItem("steps", JSON.stringify(steps));
-  go(grids.length ? grids[grids.length - 1] : current);
+  go(grids.length ? grids[0] : current);
+  if (grids.length && !numbers.length) say(grids.length > 1 ? `undone in ${grids.length} grids` : "undone");
 }

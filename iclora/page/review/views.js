@@ -6,6 +6,7 @@ let wallTop = 0;  // where the wall was scrolled to when one grid was opened
 function render() {
   renderBar();
   const alone = view === "grid";
+  if (!alone && !(current && matches(filter, current))) current = visible()[0] ?? null;
   document.body.dataset.view = view;
   $("all").hidden = alone || !current;
   $("one").hidden = !alone || !current;
