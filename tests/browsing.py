@@ -49,5 +49,5 @@ def here(page: Page) -> str:
     return str(page.locator("#grid").get_attribute("alt")).removeprefix("grid ")
 
 
-def wait_for(page: Page, text: str) -> None:
-    expect(page.locator("#status")).to_contain_text(text)
+def wait_for(page: Page, text: str, milliseconds: float = 5_000) -> None:
+    expect(page.locator("#status")).to_contain_text(text, timeout=milliseconds)
