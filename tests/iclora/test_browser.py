@@ -345,6 +345,7 @@ def test_the_picture_in_the_documentation(context: BrowserContext, faults: Fault
         while not page.locator(".score.bad[data-score^='text ']").count():
             page.keyboard.press("ArrowRight")
             page.wait_for_timeout(300)
+        page.locator("#picture:not(.waiting) #grid[src]").wait_for()
         page.locator(".segment[data-panel='2']").hover()
         page.screenshot(path=PICTURE, type="jpeg", quality=85)
     assert 10_000 < Path(PICTURE).stat().st_size < 300_000
