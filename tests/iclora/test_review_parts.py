@@ -589,6 +589,7 @@ def test_escape_restores_the_looks_and_every_grid_has_its_own(page: Page, served
     page.keyboard.press("Escape")
     for number in (FAIR, ONE_TEXT):
         page.locator(f"#strip button[title^='{stored(served, number).id}']").click()
+        expect(page.locator("#one.coming")).to_have_count(0)
         page.keyboard.press("e")
         looks = [OWL, BEAR] if number == FAIR else []
         expect(page.locator("#people textarea")).to_have_count(len(looks))

@@ -118,6 +118,20 @@ def test_the_wall_is_sorted_by_place_and_by_the_worst_of_a_kind_of_score(page: P
     assert ids(page) == sorted(worst, key=worst.__getitem__)
 
 
+def test_a_picture_that_is_gone_is_said_and_asked_for_once(
+    context: BrowserContext, served: Served, faults: Faults
+) -> None:
+    gone = next(iter(rows(served).values())).grid
+    (served.home / gone.path).unlink()
+    page, asked = context.new_page(), list[str]()
+    page.on("request", lambda request: asked.append(request.url) if f"{gone.id}/thumbnail" in request.url else None)
+    page.goto(served.url)
+    wait_for(page, "can't be opened")
+    expect(page.locator("[role=gridcell] img[src]")).to_have_count(GRIDS - 1)
+    assert len(asked) == 1
+    assert faults == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])

@@ -94,16 +94,22 @@ const flagsOf = (row) => [...Object.keys(row.worst).filter((kind) => row.filters
 /* ---- its pictures, those in sight first and only a few at once */
 
 let fetching = 0;
+const failed = new Set();  // pictures that can't be had are asked for once
 
 function fetchSome() {
+  const inSight = (cell) => { const box = cell.getBoundingClientRect(); return box.bottom > 0 && box.top < innerHeight; };
   while (fetching < AT_ONCE) {
-    const waiting = [...lines].sort(([one], [other]) => one - other).flatMap(([, line]) => [...line.children]).filter((cell) =>
-      cell.querySelector("img").dataset.path !== pathOf(cell.dataset.id));
-    const seen = waiting.find((cell) => { const box = cell.getBoundingClientRect(); return box.bottom > 0 && box.top < innerHeight; }) ?? waiting[0];
-    if (!seen) return;
+    const cells = [...lines].sort(([one], [other]) => one - other).flatMap(([, line]) => [...line.children]);
+    const waiting = cells.filter(({dataset: {id}}) => tiles.get(id).querySelector("img").dataset.path !== pathOf(id) && !failed.has(pathOf(id)));
+    const cell = waiting.find(inSight) ?? waiting[0];
+    if (!cell) return;
+    const image = cell.querySelector("img"), path = pathOf(cell.dataset.id);
     fetching++;
-    show(seen.querySelector("img"), pathOf(seen.dataset.id)).finally(() => { fetching--; fetchSome(); });
-    if (!seen.querySelector("img").dataset.path) return;
+    show(image, path).finally(() => {
+      if (image.dataset.path !== path) failed.add(path);
+      fetching--;
+      fetchSome();
+    });
   }
 }
 
