@@ -169,7 +169,7 @@ _logs: list[JobLog] = []
 
 @contextmanager
 def logged(file: Path, exit_code: Callable[[BaseException], int], *, waits: bool = False) -> Iterator[None]:
-    """Keeps a log of what a command does.
+    """Keeps a log of what a command does; one that is kept already is not kept twice.
 
     Args:
         waits: until the log's folder is there.
@@ -178,6 +178,9 @@ def logged(file: Path, exit_code: Callable[[BaseException], int], *, waits: bool
     Raises:
         BadInput: the file can't be written.
     """
+    if any(log.file.resolve() == file.resolve() for log in _logs):
+        yield
+        return
     log = JobLog(file, lambda message: error(message, "warning"), waits=waits)
     _logs.append(log)
     try:
