@@ -24,12 +24,13 @@ import json
 import sys
 from pathlib import Path
 
-from bench.claim import SHOWN
-from bench.claim_figures import DRAWN, draw_pages
+from bench.claim import PAGES, SHOWN
+from bench.claim_figures import DRAWN
 from bench.evaluated import evaluate, run_command, show
 from bench.stories import TASK, Story, stories, write_prompts
 from miniature.film import truth_path
 from miniature.world import Character
+from training.monitoring.figures import draw_rows
 
 GOAL = 0.6
 LOOKS = ("once", "each")
@@ -76,7 +77,7 @@ def main() -> None:
     captions = [page.caption(described=True) for page in pages[:SHOWN]]
     drawn = {name: evaluated.pictures(name) for name in evaluated.candidates}
     rows = {name: [row[caption, 0] for caption in captions] for name, row in drawn.items()}
-    draw_pages(captions, rows, options.out / "pages.png")
+    draw_rows(PAGES, rows, captions, options.out / "pages.png")
     once = evaluated.figures[next(iter(loras))]["described"]
     if once.value < GOAL:
         sys.exit(f"the described character is in all panels of {once} of the pages, goal: {GOAL:.0%}")

@@ -15,7 +15,7 @@ from training.checkpoint import State
 from training.config import MINIATURE_NAME, Config
 from training.handover.header import thumbnail_of
 from training.job import Job
-from training.monitoring import figures, journal, preview
+from training.monitoring import journal, loss_plot, preview
 
 LOSSES = "loss.png"
 STEPS = "steps"
@@ -71,7 +71,7 @@ def choose(final: Path, file: Path, strength: float, why: str) -> None:
     card = card.model_copy(update={"why": f"{why}, {CHOSEN}", "strength": strength, "chosen": True})
     lora_file.write(final, lora_file.read_weights(file), strength, card)
     if (final.parent / journal.STEPS).exists():  # not where only the LoRAs were copied
-        figures.draw_losses(final.parent, final.parent / LOSSES, card.step, CHOSEN)
+        loss_plot.draw_losses(final.parent, final.parent / LOSSES, card.step, CHOSEN)
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def finish(job: Job, state: State) -> None:
     if job.prompted:
         preview.write_strip(job)
     chosen = _chosen(job)
-    figures.draw_losses(job.folder, job.folder / LOSSES, *((chosen.step, CHOSEN) if chosen else (step, why)))
+    loss_plot.draw_losses(job.folder, job.folder / LOSSES, *((chosen.step, CHOSEN) if chosen else (step, why)))
     _write(job, _own_file_of(job), tensors, step, why)
     _write(job, _raw_file_of(job), state.weights, state.step, LAST, averaged=False)
 
