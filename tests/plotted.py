@@ -28,7 +28,7 @@ def logged(folder: Path, steps: int, every: int = 0, learnt: tuple[int, ...] = (
     with Journal(folder, 3, from_step=0, wandb=False, name="", settings={}) as log:
         for step in range(1, steps + 1):
             losses = [float(rng.lognormal(-1, 0.3)) if panel in learnt else None for panel in (1, 2, 3)]
-            log.step(step, 0.4 + 1 / step, losses, 1e-4, 1.0, 0.1)
+            log.step(step, 0.4 + 1 / step, losses, 1e-4, 1.0, seconds=0.1)
             if every and step % every == 0:
                 log.validation(
                     step, {("joint", s, panel): s + panel / step for s in (0.1, 0.5, 0.9) for panel in learnt}

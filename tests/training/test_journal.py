@@ -25,7 +25,7 @@ def run(folder: Path, steps: range, *, wandb: bool = False) -> None:
     """Logs a training's steps, with a validation and a sample at every fifth."""
     with opened(folder, steps.start - 1, wandb=wandb) as log:
         for step in steps:
-            log.step(step, 1 / step, [2 / step, None, 3 / step], 1e-4, 0.5, 0.25)
+            log.step(step, 1 / step, [2 / step, None, 3 / step], 1e-4, 0.5, seconds=0.25)
             if step % 5 == 0:
                 log.validation(
                     step, {("joint", sigma, panel): sigma * panel / step for sigma in SIGMAS for panel in (1, 2, 3)}
@@ -82,19 +82,19 @@ def test_nine_digits_restore_every_float32(tmp_path: Path) -> None:
     losses = np.random.default_rng(0).lognormal(0, 5, 200).astype(np.float32)
     with opened(tmp_path, panels=1) as log:
         for step, loss in enumerate(losses.tolist(), 1):
-            log.step(step, loss, [loss], 1e-4, 1.0, 1.0)
+            log.step(step, loss, [loss], 1e-4, 1.0, seconds=1.0)
     assert (journal.read_steps(tmp_path)["loss"].to_numpy(np.float32) == losses).all()
 
 
 def test_a_loss_that_is_not_a_number_is_logged_as_nan(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
-        log.step(1, math.nan, [math.nan, None, math.inf], 1e-4, math.nan, 1.0)
+        log.step(1, math.nan, [math.nan, None, math.inf], 1e-4, math.nan, seconds=1.0)
     assert (tmp_path / "log.csv").read_text().splitlines()[1] == "1,nan,nan,,inf,0.0001,nan,1"
 
 
 def test_lines_are_on_disk_before_the_journal_is_closed(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
-        log.step(1, 0.5, [0.5, 0.5, 0.5], 1e-4, 1.0, 1.0)
+        log.step(1, 0.5, [0.5, 0.5, 0.5], 1e-4, 1.0, seconds=1.0)
         log.validation(1, {("joint", 0.5, 1): 0.4})
         assert len(journal.read_steps(tmp_path)) == len(journal.read_validation(tmp_path)) == 1
         assert [event.step for event in events(tmp_path).Scalars("train/loss")] == [1]
