@@ -48,7 +48,13 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def start(self) -> None:
-        threading.Thread(target=self._serve_requests, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve_requests, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops it, and waits for that: what it listens at must not be closed before."""
+        self.should_exit = True
+        self._thread.join(LAST_SECONDS + 1)
 
     def _serve_requests(self) -> None:
         try:
@@ -130,4 +136,4 @@ def page_served(make: Callable[[Jobs, str, str], FastAPI]) -> Iterator[Page]:
         try:
             yield Page(server, jobs, f"http://{address}/#{token}")  # a fragment is sent to no server
         finally:
-            server.should_exit = True
+            server.stop()
