@@ -22,6 +22,7 @@ from training.monitoring.sample_files import FOLDER, KEY, name_of
 
 STRIP = "samples.png"
 COMPARISON = "base-and-lora.png"
+TITLE = "What the LoRA has learnt: the same captions and noise, without it above and with it below"
 
 
 def draw(
@@ -78,13 +79,12 @@ def write_comparison(job: Job, of_step: int) -> None:
         of_step: the step whose weights the LoRA has; if no samples were drawn then, those of the nearest step are
             shown, under its own number.
     """
-    steps = [step for step in sample_files.find(job.folder) if 0 < step <= job.config.steps]
-    if not steps:
+    steps = [step for step in sample_files.find(job.folder) if step <= job.config.steps]
+    if 0 not in steps or len(steps) == 1:  # resumed from a version or with settings that drew none
         return
-    nearest = min(steps, key=lambda step: abs(step - of_step))
-    title = f"The same captions and noise: {job.backend.BASE} alone above, with the LoRA of step {nearest:,} below"
-    rows = {"the base alone": _opened(job, 0), f"with the LoRA, step {nearest:,}": _opened(job, nearest)}
-    figures.draw_rows(title, rows, _texts(job), job.folder / COMPARISON)
+    nearest = min(steps[1:], key=lambda step: abs(step - of_step))
+    rows = {"the base alone": _opened(job, 0), f"with the LoRA of step {nearest:,}": _opened(job, nearest)}
+    figures.draw_rows(TITLE, rows, _texts(job), job.folder / COMPARISON)
 
 
 def _opened(job: Job, step: int) -> list[Image.Image]:
