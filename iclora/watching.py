@@ -221,7 +221,8 @@ def _charts(steps: pd.DataFrame, validation: pd.DataFrame, scores: pd.DataFrame)
         yield _chart(loss_plot.SCORES, _of_scores(scores))
     for name, chart in PLAIN.items():
         if name in steps and steps[name].notna().any():
-            yield _chart(chart, [_line(name.replace("_", " "), charts.BLUE, steps["step"], steps[name])])
+            line = _line(name.replace("_", " "), charts.BLUE, steps["step"], steps[name])
+            yield _chart(chart, [line]) | {"floor": 0}
 
 
 PLAIN = {
@@ -229,7 +230,7 @@ PLAIN = {
     "memory": charts.Chart("memory that the training holds", "step", "GiB"),
     "seconds": charts.Chart("time per step", "step", "seconds"),
 }
-"""Charts of a single column each."""
+"""Charts of a single column each, from 0 on."""
 
 
 def _chart(chart: charts.Chart, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
