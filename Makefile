@@ -46,12 +46,13 @@ handover: $(VENV)/ready ## Write the LoRA's hand-over: model card, ComfyUI workf
 show: $(VENV)/ready ## List the tables of a run
 	@$(RUN)/iclora show $(TASK) $(if $(OUT),--out "$(OUT)")
 
+# Hundreds of tests start a process: compiled modules are kept even where the environment says otherwise.
 test: $(VENV)/ready ## Run the tests, on all cores
-	$(RUN)/python -m pytest -q -n auto --dist worksteal --durations 20
+	PYTHONDONTWRITEBYTECODE= $(RUN)/python -m pytest -q -n auto --dist worksteal --durations 20
 
 slow: $(VENV)/ready ## Run the slow tests, which take minutes each, and property tests with many examples
-	$(RUN)/python -m pytest -q -n auto --dist loadfile -m slow --durations 20
-	$(RUN)/python -m pytest -q -n auto --dist worksteal -m "hypothesis and not slow" --hypothesis-profile many
+	PYTHONDONTWRITEBYTECODE= $(RUN)/python -m pytest -q -n auto --dist loadfile -m slow --durations 20
+	PYTHONDONTWRITEBYTECODE= $(RUN)/python -m pytest -q -n auto --dist worksteal -m "hypothesis and not slow" --hypothesis-profile many
 
 lowest: ## Run the tests with the oldest versions that pyproject.toml allows, in an environment of their own
 	$(PYTHON) -m venv $(VENV)/lowest

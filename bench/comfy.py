@@ -6,8 +6,9 @@ CHECKOUT is a clone of https://github.com/Comfy-Org/ComfyUI whose requirements a
 the folder that `--packages` names. Nothing of it is needed by the product.
 
 1. Its validation (`execution.validate_prompt`, what POST /prompt calls) takes the workflows of FLUX.1-dev, Z-Image,
-   Chroma, Kontext, Fill, FLUX.2 klein, Qwen-Image and Krea 2, for text alone and around given panels, on a machine that
-   has the files they name.
+   Chroma, Kontext, Fill, FLUX.2 klein, Qwen-Image, its Edit (2509; 2511 needs a later ComfyUI), Krea 2 and Stable
+   Diffusion 3.5, for text alone, around given panels and beside a reference image, on a machine that has the files they
+   name.
 2. Its loader (`comfy.lora`) maps every key of a LoRA on all layers that we train of FLUX.1-dev, Qwen-Image, its Edit
    and Stable Diffusion 3.5 at full size, and its tables of diffusers' names have those of the families whose blocks are
    like FLUX.1's and those of Krea 2.
@@ -32,7 +33,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,9 @@ from miniature.draw import draw
 from miniature.world import draw_scene
 from pipeline import task
 from training import lora, lora_file, lora_keys
+from training.backends.base import Backend
 from training.config import MINIATURE, MINIATURE_NAME, Config
-from training.handover.comfy import Drawing, workflow
+from training.handover.comfy import SCHEDULERS, Drawing, shows_references, workflow
 from training.job import find_backend
 from training.lora_file import Card
 from training.random_streams import seed_of
@@ -60,6 +62,8 @@ CANVAS = (1024, 1536)
 RANK, STRENGTH = 4, 0.1
 ALIKE = ("flux-1-kontext", "flux-1-fill", "chroma", "flux-2-klein")
 """Families whose LoRAs ComfyUI maps by the same table as FLUX.1's."""
+BASES = ("flux-1", "z-image", *ALIKE, "qwen-image", "krea-2", "sd-3.5")
+EDIT_2509 = "Qwen/Qwen-Image-Edit-2509"
 PART = "transformer"
 QWEN_UNET = {"image_model": "qwen_image", "in_channels": 64, "num_layers": 60}
 SD_MEDIUM = "stabilityai/stable-diffusion-3.5-medium"
@@ -124,35 +128,44 @@ def _validated(home: Path) -> list[str]:
     import folder_paths
 
     faults = []
-    for folder in ("diffusion_models", "text_encoders", "vae", "loras"):
+    for folder in ("checkpoints", "diffusion_models", "text_encoders", "vae", "loras"):
         (home / folder).mkdir()
         folder_paths.add_model_folder_path(folder, str(home / folder), is_default=True)
     folder_paths.set_input_directory(str(home))
-    for base in ("flux-1", "z-image", *ALIKE, "qwen-image", "krea-2"):
-        backend = find_backend(base, None, None)
-        files = backend.family.comfyui
-        assert files
-        for folder, names in (
-            ("diffusion_models", [files.model]),
-            ("text_encoders", files.encoders),
-            ("vae", [files.vae]),
-        ):
-            for name in names:
-                (home / folder / name).touch()
-        (home / "loras" / "storyboard.safetensors").touch()
-        for given in ((), (0,), (0, 2)):
-            for panel in given:
-                _photo((1024, 512)).save(home / f"panel{panel + 1}.png")
-            drawing = _drawing(given=given)
+    (home / "loras" / "storyboard.safetensors").touch()
+    for panel in range(3):
+        _photo((1024, 512)).save(home / f"panel{panel + 1}.png")
+    for base, model in (*((base, None) for base in BASES), ("qwen-image-edit", EDIT_2509)):
+        backend = find_backend(base, model, None)
+        _touch(home, backend)
+        for changes in _drawings(backend):
+            drawing = _drawing(**changes)
             prompt = workflow(backend, drawing)
             taken, error, outputs, node_errors = asyncio.run(execution.validate_prompt("bench", prompt, None))
             print(
-                f"validation, {base}, panels {list(given) or 'none'} given: {'taken' if taken else 'refused'}, "
+                f"validation, {base}, {changes or 'text alone'}: {'taken' if taken else 'refused'}, "
                 f"{len(outputs)} pictures saved"
             )
             if not taken or len(outputs) != 1 + drawing.layout.size:
-                faults.append(f"{base}, given {given}: {error} {json.dumps(node_errors)[:500]}")
+                faults.append(f"{base}, {changes}: {error} {json.dumps(node_errors)[:500]}")
     return faults
+
+
+def _touch(home: Path, backend: Backend) -> None:
+    """Files of the names that a base's workflow looks for."""
+    assert backend.family.comfyui
+    files = backend.family.comfyui.of(backend.model)
+    model = "diffusion_models" if files.encoders else "checkpoints"
+    for folder, names in ((model, [files.model]), ("text_encoders", files.encoders), ("vae", [files.vae])):
+        for name in filter(None, names):
+            (home / folder / name).touch()
+
+
+def _drawings(backend: Backend) -> Iterator[dict[str, Any]]:
+    for given in ((), (0,), (0, 2)):
+        yield {"given": given} if given else {}
+    if shows_references(backend):
+        yield {"references": ("panel1.png",)}
 
 
 def _drawing(given: tuple[int, ...] = (), **changes: Any) -> Any:
@@ -283,6 +296,7 @@ def _noise_levels(nodes: dict[str, Any]) -> list[str]:
         ("flux-1", "ModelSamplingFlux"),
         ("z-image", "ModelSamplingAuraFlow"),
         ("flux-2-klein", "ModelSamplingAuraFlow"),
+        ("sd-3.5", "ModelSamplingSD3"),
     ):
         backend = find_backend(base, None, None)
         ours = backend.noise_levels(20, backend.tokens(CANVAS))
@@ -293,7 +307,8 @@ def _noise_levels(nodes: dict[str, Any]) -> list[str]:
             shift = {"base_shift": base_shift, "max_shift": max_shift, "width": width, "height": height}
         model = _model()
         for name, patched in (("with", _call(nodes[kind], model=model, **shift)[0]), ("without", model)):
-            theirs = samplers.calculate_sigmas(patched.get_model_object("model_sampling"), "simple", 20)
+            sampling = patched.get_model_object("model_sampling")
+            theirs = samplers.calculate_sigmas(sampling, SCHEDULERS[known.spacing], 20)
             apart = float((theirs - ours).abs().max())
             print(f"noise levels of {base}, {name} {kind}: at most {apart:.5f} apart from ours")
             if (apart > SHIFT_TOLERANCE) == (name == "with"):

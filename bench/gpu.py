@@ -424,7 +424,7 @@ COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "images per minute": lambda row: _seconds(row, "images_per_minute", 2),
     "GiB, training": lambda row: _memory(row, STEPS, "training"),
     "error": lambda row: _error(row, STEPS, "training"),
-    "GiB, VAE": lambda row: _memory(row, VAE, "encoding grids"),
+    "GiB, VAE": lambda row: _memory(row, VAE, "encoding pictures"),
     "GiB of host memory": lambda row: f"{row.get('host_peak', 0) / GIB:.1f}",
 }
 """What the table shows of a row."""

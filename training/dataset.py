@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from pipeline import files
-from pipeline.dataset.uses import has_references
+from pipeline.dataset import uses
 from pipeline.errors import BadInput, BadReply
 from pipeline.pixels import MOST_BYTES, open_image, upright_size
 from pipeline.records import Layout, Reference, TrainingSample
@@ -95,9 +95,10 @@ def read(folder: Path, task: Task) -> Data:
     if not train:
         raise BadInput(f"{home} has no pictures with captions to train on.")
     if shared := {one.id for one in train} & {one.id for one in validation}:
-        grids = counted(shared, f"grid of {folder} is", f"grids of {folder} are")
+        noun = uses.noun(task)
+        which = counted(shared, f"{noun} of {folder} is", f"{noun}s of {folder} are")
         raise BadInput(
-            f"{grids} both trained on and held out; remove {'it' if len(shared) == 1 else 'them'} from one side."
+            f"{which} both trained on and held out; remove {'it' if len(shared) == 1 else 'them'} from one side."
         )
     remarks = tuple(remark for side in sides for remark in side.remarks)
     return Data(tuple(sorted(train, key=lambda sample: sample.id)), validation, remarks)
@@ -171,7 +172,7 @@ def _take(item: Item, name: str, task: Task, side: _Side) -> None:
         beside = " or has a reference image that is none" if item.references else ""
         side.faults.append(f"{item.name} is not a readable picture{beside}")
         return
-    if has_references(task) and not item.references:
+    if uses.has_references(task) and not item.references:
         side.faults.append(f"{item.name} has no reference image, and the task has export.use={task.export.use}")
         return
     layout = _layout(size, task)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.dataset import uses
 from pipeline.errors import BadInput, Diverged
 from pipeline.progress import LOG, Progress
 from pipeline.wording import counted
@@ -181,8 +182,9 @@ def _too_large(job: Job) -> str:
         changes.append("train.offload=true")
     fewer_bits = "" if config.base_weights == "nf4" else " or train.base_weights=nf4"
     resume = f"resume with {' and '.join(changes)}, or " if changes else ""
+    several = counted(config.micro_batch, uses.noun(job.task))
     return (
-        f"the GPU's memory is too small for a step of {counted(config.micro_batch, 'grid')} at a time with "
+        f"the GPU's memory is too small for a step of {several} at a time with "
         f"train.base_weights={config.base_weights}; {resume}start over with smaller train.scales{fewer_bits}."
     )
 

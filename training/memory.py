@@ -100,7 +100,7 @@ def phases(backend: Backend, config: Config, lora: Lora, sight: Sight, device: t
     encoders = precision.itemsize * sum(backend.count(part) for part in backend.ENCODERS)
     return (
         Phase("reading texts", context | {"text encoders": encoders, "one text": TEXT}),
-        Phase("encoding grids", context | {"VAE": vae, "one grid": encode}),
+        Phase("encoding pictures", context | {"VAE": vae, "one picture": encode}),
         Phase("training", context | kept | copies | {"gradient": lora.size * 4.0, "activations": one}),
         # A grid is decoded when the transformer is done, whose working memory is less than that of a training step.
         Phase("drawing samples", context | kept | {"VAE": vae, "one grid": decode}),

@@ -13,6 +13,7 @@ from statistics import median
 
 import torch
 
+from pipeline.dataset import uses
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.records import Layout, TrainingSample
 from pipeline.sources.names import listed
@@ -164,23 +165,24 @@ def _speed(log: Path) -> float | None:
 def lines(job: Job, plan: Plan) -> Iterator[str]:
     """The plan in words."""
     config, data, panels = job.config, job.data, job.task.layout
-    grids = counted(data.train, "grid")
-    yield f"task {job.task.name}: {grids} of {panels.rows} x {panels.cols} panels, {_held_out(job)}"
+    noun = uses.noun(job.task)
+    of_panels = f" of {panels.rows} x {panels.cols} panels" if noun == "grid" else ""
+    yield f"task {job.task.name}: {counted(data.train, noun)}{of_panels}, {_held_out(job)}"
     for layout, tokens in plan.tokens.items():
         width, height = layout.canvas
         of_panels = f"panels of {layout.panel_width} x {layout.panel_height}"
         shift = f"noise levels shifted {batches.shift_of(job, tokens):.2f} times"
         yield f"canvas {width} x {height}: {of_panels}, {tokens} tokens, {shift}"
     if plan.references:
-        yield f"reference images: up to {plan.references} more tokens per grid"
+        yield f"reference images: up to {plan.references} more tokens per {noun}"
     yield from _captions(job, plan)
     yield from _doubts(job)
     seen = _times(config.steps * config.batch / len(data.train))
     done = f"; {plan.done} of the steps are done" if plan.done else ""
-    length = f"{counted(config.steps, 'step')} of {counted(config.batch, 'grid')}"
-    yield f"{length}, {plan.together} at a time: each grid is seen {seen}{done}"
+    length = f"{counted(config.steps, 'step')} of {counted(config.batch, noun)}"
+    yield f"{length}, {plan.together} at a time: each {noun} is seen {seen}{done}"
     if config.micro_batch > plan.together:
-        most = f"the {counted(plan.together, 'grid')} that each process gets per step"
+        most = f"the {counted(plan.together, noun)} that each process gets per step"
         yield f"warning: train.micro_batch={config.micro_batch} is more than {most}"
     yield f"{_mode(job)}; caption dropout {config.caption_dropout}, permuted {config.permute:.0%}"
     yield (
@@ -267,7 +269,8 @@ def _doubts(job: Job) -> Iterator[str]:
     sizes = [(sample, job.shown.panel_width / sample.layout.panel_width) for sample in samples]
     if small := [sample for sample, times in sizes if times > ENLARGED]:
         most = max(times for _, times in sizes)
-        which = counted(small, "grid is", "grids are")
+        noun = uses.noun(task)
+        which = counted(small, f"{noun} is", f"{noun}s are")
         yield f"warning: {which} enlarged to fit the canvas, by up to {most:.1f} times: {_files(small)}"
     if unmarked := [sample for sample in samples if not grammar.is_joint(sample.text, task)]:
         markers = " ".join(task.markers)

@@ -37,7 +37,7 @@ def push(folder: Path, repo: str, *, public: bool) -> str:
         BadInput: a leaking split, and what `upload` refuses.
     """
     split.check(folder)
-    message = f"{counted(split.entries(folder), 'grid')}, by iclora"
+    message = f"{counted(split.entries(folder), 'picture')}, by iclora"
     return upload(folder, repo, "dataset", UPLOADED, message, public=public)
 
 

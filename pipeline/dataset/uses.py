@@ -45,6 +45,11 @@ def has_references(task: Task) -> bool:
     return task.export.use != GRIDS
 
 
+def noun(task: Task) -> str:
+    """What one sample of a data set is called."""
+    return "panel" if task.export.use == PANELS else "grid"
+
+
 def targets(row: Row, task: Task) -> Iterator[Target | Rejected]:
     """The samples that a row gives, and a rejection for each panel, or the grid, that has no reference."""
     if task.export.use == GRIDS:

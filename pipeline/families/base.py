@@ -95,19 +95,26 @@ class ComfyUI:
     """How ComfyUI's stock nodes load a family and draw with it, as its official workflow templates do."""
 
     model: str
-    """File of the family's own model in models/diffusion_models."""
-    encoders: tuple[str, ...]
-    """Files in models/text_encoders."""
-    encoder_type: str
+    """File of the family's own model in models/diffusion_models; in models/checkpoints if it holds all parts."""
+    encoders: tuple[str, ...] = ()
+    """Files in models/text_encoders; none if the model's file holds all parts."""
+    encoder_type: str = ""
     """What CLIPLoader, or DualCLIPLoader for two files, is told that they are."""
-    vae: str
-    """File in models/vae."""
+    vae: str = ""
+    """File in models/vae; empty if the model's file holds all parts."""
     latent: str = "EmptySD3LatentImage"
     """Node that makes an empty canvas."""
-    references: bool = False
-    """Whether ReferenceLatent shows the model reference images."""
+    noise_levels: str = "ModelSamplingAuraFlow"
+    """Node that shifts noise levels by one factor."""
+    rescaled: str = ""
+    """Node that keeps classifier-free guidance from growing the prediction; empty for none."""
+    references: str = ""
+    """Node that shows the model reference images, either `ReferenceLatent`, one by one, or one that takes the caption
+    with all of them; empty if none is known."""
     reference_scale: str = ""
     """Node that brings a reference image to the size that the model expects; empty for its own."""
+    reference_method: str = ""
+    """How the model is told which tokens are reference images; empty for its own way."""
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What differs for other models of the family, by their names on the hub."""
 

@@ -16,7 +16,7 @@ FAMILY = Family(
         encoders=("clip_l.safetensors", "t5xxl_fp8_e4m3fn_scaled.safetensors"),
         encoder_type="flux",
         vae="ae.safetensors",
-        references=True,
+        references="ReferenceLatent",
         reference_scale="FluxKontextImageScale",
     ),
     trainers={

@@ -17,7 +17,7 @@ FAMILY = Family(
         encoder_type="flux2",
         vae="flux2-vae.safetensors",
         latent="EmptyFlux2LatentImage",
-        references=True,
+        references="ReferenceLatent",
         others={
             "black-forest-labs/FLUX.2-klein-4B": {"model": "flux-2-klein-4b.safetensors"},
             "black-forest-labs/FLUX.2-klein-base-9B": {

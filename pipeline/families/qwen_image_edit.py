@@ -1,6 +1,6 @@
 """Qwen-Image-Edit: Qwen-Image with up to three reference images, which Qwen2.5-VL sees beside the text."""
 
-from pipeline.families.base import INSTRUCTION, Family, References
+from pipeline.families.base import INSTRUCTION, ComfyUI, Family, References
 
 FAMILY = Family(
     model="Qwen/Qwen-Image-Edit-2511",
@@ -12,6 +12,21 @@ FAMILY = Family(
     source="qwenimage/pipeline_qwenimage_edit_plus.py",
     licence="apache-2.0",
     recipe={"guidance": 4.0, "sample_steps": 40},
+    comfyui=ComfyUI(
+        model="qwen_image_edit_2511_fp8mixed.safetensors",
+        encoders=("qwen_2.5_vl_7b_fp8_scaled.safetensors",),
+        encoder_type="qwen_image",
+        vae="qwen_image_vae.safetensors",
+        rescaled="CFGNorm",
+        references="TextEncodeQwenImageEditPlus",
+        reference_method="index_timestep_zero",
+        others={
+            "Qwen/Qwen-Image-Edit-2509": {
+                "model": "qwen_image_edit_2509_fp8_e4m3fn.safetensors",
+                "reference_method": "",
+            }
+        },
+    ),
     # ai-toolkit and SimpleTuner refuse to train it without reference images, and the others have no script for it.
     references=References(
         most=3,

@@ -1,6 +1,6 @@
 """Stable Diffusion 3.5 Large: T5 and two CLIPs; captions are read by T5 alone."""
 
-from pipeline.families.base import Family
+from pipeline.families.base import ComfyUI, Family
 
 FAMILY = Family(
     model="stabilityai/stable-diffusion-3.5-large",
@@ -11,6 +11,13 @@ FAMILY = Family(
     source="stable_diffusion_3/pipeline_stable_diffusion_3.py",
     licence="stabilityai-ai-community",
     recipe={"sample_steps": 28},
+    comfyui=ComfyUI(
+        model="sd3.5_large_fp8_scaled.safetensors",
+        noise_levels="ModelSamplingSD3",
+        others={
+            "stabilityai/stable-diffusion-3.5-medium": {"model": "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors"}
+        },
+    ),
     trainers={
         "ai_toolkit": {"is_v3": True},
         "diffusers": {"square": "train_dreambooth_lora_sd3.py"},

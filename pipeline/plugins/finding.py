@@ -6,10 +6,12 @@ import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
+import os
 import pkgutil
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -31,7 +33,7 @@ def names(kind: Kind | ModuleType) -> list[str]:
         kind: a kind, or the package that holds the toolkit's own plug-ins of that kind; everywhere here.
     """
     kind = kind_of(kind)
-    return _names(kind, metadata.entry_points(group=kind.group))
+    return _names(kind, _entries().select(group=kind.group))
 
 
 def _names(kind: Kind, entries: metadata.EntryPoints) -> list[str]:
@@ -68,13 +70,13 @@ def find(kind: Kind | ModuleType, name: str) -> Plugin:
                 f"{kind.group} and install its package (docs/extending.md)."
             )
         return _find_file(kind, Path(name))
-    return _find_named(kind, name, metadata.entry_points(group=kind.group))
+    return _find_named(kind, name, _entries().select(group=kind.group))
 
 
 def _find_named(kind: Kind, name: str, entries: metadata.EntryPoints) -> Plugin:
     """
     Args:
-        entries: of the kind's group. Reading them looks into every installed package, so it is done once.
+        entries: of the kind's group.
 
     Raises:
         BadInput: as in `find`.
@@ -89,7 +91,7 @@ def _find_named(kind: Kind, name: str, entries: metadata.EntryPoints) -> Plugin:
         both = " and ".join(f"{target} of {package}" for target, package in targets.items())
         raise BadInput(f"more than one {kind.word} is named '{name}': {both}; uninstall or rename all but one.")
     if not targets:
-        _warn_of_unknown(metadata.entry_points().groups, kind)
+        _warn_of_unknown(_entries(), kind)
         raise BadInput(
             f"no {kind.word} named '{name}'{suggest(name, known)} (known: {', '.join(known)}; or "
             + (f"give the path of a {kind.suffix} file)." if kind.by_path else "install a package that has it).")
@@ -114,8 +116,8 @@ def usable(kind: Kind | ModuleType) -> Iterator[tuple[Plugin, ModuleType]]:
         BadInput: one of the toolkit's own can't be loaded.
     """
     kind = kind_of(kind)
-    every = metadata.entry_points()
-    _warn_of_unknown(every.groups, kind)
+    every = _entries()
+    _warn_of_unknown(every, kind)
     entries = every.select(group=kind.group)
     for name in _names(kind, entries):
         try:
@@ -127,12 +129,12 @@ def usable(kind: Kind | ModuleType) -> Iterator[tuple[Plugin, ModuleType]]:
             yield plugin, module
 
 
-def _warn_of_unknown(groups: Iterable[str], kind: Kind) -> None:
+def _warn_of_unknown(entries: metadata.EntryPoints, kind: Kind) -> None:
     """Warns of groups of entry points that look like the toolkit's and are not: nobody finds what is in them."""
     known = sorted({one.group for one in (*KINDS, ENGINES, kind)})
-    for group in sorted(groups):
+    for group in sorted(entries.groups):
         if group.startswith(f"{OWN}.") and group not in known:
-            package = _package_of(next(iter(metadata.entry_points(group=group))))
+            package = _package_of(next(iter(entries.select(group=group))))
             there = suggest(group, known) or f" (known: {', '.join(known)})"
             text = sentence(f"left out: {package} has entry points in the unknown group '{group}'{there}")
             warnings.warn(text, BrokenPlugin, stacklevel=1)
@@ -156,6 +158,27 @@ def make(kind: Kind | ModuleType, name: str, options: dict[str, Any]) -> Any:
         BadInput: as in `find` and `Plugin.make`.
     """
     return find(kind, name).make(options)
+
+
+def _entries() -> metadata.EntryPoints:
+    """The entry points of all installed packages. Reading them takes milliseconds, for it opens a file of each package:
+    it is done again only when a folder of packages has changed."""
+    found: metadata.EntryPoints = _read(tuple((folder, _state(folder or os.curdir)) for folder in sys.path))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _read(_folders: tuple[tuple[str, tuple[int, ...]], ...]) -> Any:
+    return metadata.entry_points()
+
+
+def _state(folder: str) -> tuple[int, ...]:
+    """What tells a folder from another one, and from itself when a package is installed or removed."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _own(kind: Kind) -> list[str]:

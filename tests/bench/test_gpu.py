@@ -57,7 +57,7 @@ def test_a_training_is_measured_from_the_start_of_its_process(folders: tuple[Pat
     assert measurement["seconds_to_first_step"] > measurement["seconds_encoded"] > 0
     assert len(measurement["steps"]) == 7
     assert min(measurement["steps"]) <= measurement["seconds_per_step"] <= max(measurement["steps"])
-    assert measurement["plan"].keys() == {"reading texts", "encoding grids", "training", "drawing samples"}
+    assert measurement["plan"].keys() == {"reading texts", "encoding pictures", "training", "drawing samples"}
 
 
 @pytest.mark.slow
@@ -138,7 +138,7 @@ def test_the_table_shows_peaks_beside_the_plan_and_what_went_wrong() -> None:
         "loading and first step": {"allocated": 30 * GIB, "reserved": 31 * GIB},
         "steps": {"allocated": 28 * GIB, "reserved": 33 * GIB},
     }
-    plan = {"encoding grids": 3 * GIB, "training": 36 * GIB}
+    plan = {"encoding pictures": 3 * GIB, "training": 36 * GIB}
     times = {"seconds_per_step": 1.25, "seconds_to_first_step": 40.0, "images_per_minute": 3.0}
     whole = row(canvas=[960, 1088], memory=memory, plan=plan, host_peak=GIB, besides=GIB / 2, **times)
     page = "\n".join(gpu.table(results(one=whole, two=row(outcome="failed", error="BadInput: too large"))))

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import shutil
 import subprocess
 import sys
 import warnings
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from installed import installed
+from installed import installed, write
 from pydantic import field_validator
 
 import captioners
@@ -113,6 +114,16 @@ def test_a_plug_in_of_an_installed_package_is_listed_without_importing_it_and_lo
         plugin = plugins.find(GADGETS, "odd")
         assert plugin.load().answer == 7
     assert "odd" not in plugins.names(GADGETS)
+
+
+def test_a_package_that_is_installed_or_removed_meanwhile_is_noticed(gadgets: Path, tmp_path: Path) -> None:
+    with installed(tmp_path, "stranger", {}, {"iclora.gadgets first": "stranger.first"}):
+        before = plugins.names(GADGETS)
+        write(tmp_path, "visitor", {}, {"iclora.gadgets second": "visitor.second"})
+        between = plugins.names(GADGETS)
+        shutil.rmtree(tmp_path / "visitor-1.0.dist-info")
+        after = plugins.names(GADGETS)
+    assert [set(between) - set(before), set(between) - set(after)] == [{"second"}, {"second"}]
 
 
 def test_an_installed_plug_in_that_changes_has_another_identity_and_is_not_imported_for_that(

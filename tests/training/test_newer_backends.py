@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -263,6 +263,26 @@ def test_a_pipeline_that_needs_a_reference_image_has_no_script() -> None:
     assert not obstacle(published(QWEN))
 
 
-@pytest.mark.parametrize("model", [EDIT, LARGE])
-def test_where_comfyui_needs_other_nodes_there_is_no_workflow(model: str) -> None:
-    assert comfy.obstacle(published(model))
+def test_a_model_whose_file_holds_all_parts_is_loaded_by_one_node() -> None:
+    graph = comfy.workflow(published(LARGE), drawing())
+    kinds = {one["class_type"]: one["inputs"] for one in graph.values()}
+    (number,) = (number for number, one in graph.items() if one["class_type"] == "CheckpointLoaderSimple")
+    assert graph[number]["inputs"] == {"ckpt_name": "sd3.5_large_fp8_scaled.safetensors"}
+    assert kinds["CLIPTextEncode"]["clip"] == [number, 1] and kinds["VAEDecode"]["vae"] == [number, 2]
+    assert kinds["LoraLoaderModelOnly"]["model"] == [number, 0]
+    assert (kinds["ModelSamplingSD3"]["shift"], kinds["KSampler"]["scheduler"]) == (3.0, "normal")
+    assert not kinds.keys() & {"UNETLoader", "CLIPLoader", "VAELoader"}
+
+
+@pytest.mark.parametrize(("month", "method"), [("2511", ["index_timestep_zero", "index_timestep_zero"]), ("2509", [])])
+def test_the_caption_of_an_edit_is_read_together_with_its_reference_images(month: str, method: list[str]) -> None:
+    graph = comfy.workflow(published(EDIT.replace("2511", month)), replace(drawing(), references=("a.png", "b.png")))
+    kinds = [(one["class_type"], one["inputs"]) for one in graph.values()]
+    read = [inputs for kind, inputs in kinds if kind == "TextEncodeQwenImageEditPlus"]
+    assert [one["prompt"] for one in read] == [drawing().prompt, ""]
+    for one in read:
+        images = [graph[one[name][0]]["inputs"]["image"] for name in ("image1", "image2")]
+        assert images == ["a.png", "b.png"] and graph[one["vae"][0]]["class_type"] == "VAELoader"
+    found = [inputs["reference_latents_method"] for kind, inputs in kinds if kind.startswith("FluxKontext")]
+    assert found == method
+    assert ("CFGNorm" in dict(kinds)) and "ReferenceLatent" not in dict(kinds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from iclora import console
+from pipeline.dataset import uses
 from pipeline.errors import BadInput
+from pipeline.task import ExportSection
 from pipeline.wording import counted
 from training import batches, checks, dataset, loop, planning, random_streams
 from training.backends.base import Backend
@@ -50,6 +53,16 @@ def plan(
     return planned
 
 
+def test_what_is_trained_on_is_named_as_what_it_is(make_job: Callable[..., Job]) -> None:
+    job = make_job(steps=30)
+    alone = replace(job, task=uses.as_trained(job.task.model_copy(update={"export": ExportSection(use="panels")})))
+    plan = planning.make(alone, CPU)
+    told = list(planning.lines(alone, plan))
+    assert told[0] == f"task storyboard: {len(job.data.train)} panels, {len(job.data.held_out)} held out"
+    assert any(re.match(r"30 steps of \d+ panels?, \d at a time: each panel is seen \d", line) for line in told)
+    assert [line for line in told if re.search(r"\bgrids?\b", line) and not line.startswith(("warning", "note"))] == []
+
+
 def test_a_plan_is_complete_and_writes_only_its_sheet(
     plan: Callable[[str], tuple[int, str]], tiny_flux: Path, tmp_path: Path
 ) -> None:
@@ -73,7 +86,7 @@ def test_a_plan_is_complete_and_writes_only_its_sheet(
         rf"base {re.escape(str(tiny_flux))}: 0\.1 million parameters \(fp32, on cpu\); LoRA on 17 layers, 0\.03 mill.*",
         lines[7],
     )
-    assert lines[8].startswith("memory, about: reading texts 0.20 GiB, encoding grids 0.01 GiB, training ")
+    assert lines[8].startswith("memory, about: reading texts 0.20 GiB, encoding pictures 0.01 GiB, training ")
     assert lines[9].startswith("in training: base 0.00, LoRA") and lines[10:] == [f"What the model will see: {sheet}"]
 
 

@@ -74,8 +74,9 @@ class NoiseShift:
     factor: float = 1.0
     ends: tuple[float, float] | None = None
     """mu at 256 and at 4,096 tokens; None for one factor."""
-    beta: bool = False
-    """Whether the levels are then spaced by a beta distribution."""
+    spacing: Literal["even", "beta", "to the lowest"] = "even"
+    """How the levels are spaced before they are shifted: evenly, with 0 one step below the last; by a beta
+    distribution; or evenly down to the lowest level of training, with 0 just below."""
 
 
 class Backend(ModelFiles, ABC):
@@ -296,10 +297,10 @@ class Backend(ModelFiles, ABC):
     def noise_shift(self, steps: int, tokens: int) -> NoiseShift:
         """How the noise levels of sampling are shifted, on a canvas of so many tokens."""
         scheduler = self.config("scheduler")
-        beta = bool(scheduler.get("use_beta_sigmas"))
+        spacing: Any = "beta" if scheduler.get("use_beta_sigmas") else "even"
         if scheduler.get("use_dynamic_shifting"):
-            return NoiseShift(ends=(_mu(scheduler, 256), _mu(scheduler, 4_096)), beta=beta)
-        return NoiseShift(factor=float(scheduler["shift"]), beta=beta)
+            return NoiseShift(ends=(_mu(scheduler, 256), _mu(scheduler, 4_096)), spacing=spacing)
+        return NoiseShift(factor=float(scheduler["shift"]), spacing=spacing)
 
     def mu(self, scheduler: Any, steps: int, tokens: int) -> float:
         """The logarithm of the factor by which a scheduler with dynamic shifting shifts the levels of sampling."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.backends._flux_1 import PARTS as FLUX_PARTS
-from training.backends.base import FLUX_VAE, Backend, Encoded, Guidance, References, dtype_of
+from training.backends.base import FLUX_VAE, Backend, Encoded, Guidance, NoiseShift, References, dtype_of
 from training.model_files import Known
 
 _CLIP_G = {
@@ -141,8 +142,11 @@ class StableDiffusion35(Backend):
         )[0]
         return predicted
 
+    def noise_shift(self, steps: int, tokens: int) -> NoiseShift:
+        return replace(super().noise_shift(steps, tokens), spacing="to the lowest")
+
     def noise_levels(self, steps: int, tokens: int) -> Tensor:
-        """The pipeline leaves the spacing to the scheduler, which ends at a higher level than other families'."""
+        """The pipeline leaves the spacing to the scheduler, whose last step begins lower than other families'."""
         from diffusers import FlowMatchEulerDiscreteScheduler
 
         scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(self.config("scheduler")))  # type: ignore[no-untyped-call]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.families.base import ComfyUI
 from training.backends.base import Backend
 from training.conditions import SEEN, which
 from training.evaluation.statistics import Estimate
@@ -141,12 +142,8 @@ def _use(card: Card, backend: Backend, contents: Contents) -> Iterator[str]:
     for remark in contents.remarks:
         yield from (remark, "")
     if contents.workflows and backend.family.comfyui:
-        files = backend.family.comfyui.of(backend.model)
-        yield (
-            f"ComfyUI looks for `{contents.lora}` in models/loras, `{files.model}` in models/diffusion_models, "
-            f"{' and '.join(f'`{name}`' for name in files.encoders)} in models/text_encoders and `{files.vae}` in "
-            "models/vae; files of other names are chosen in the nodes."
-        )
+        looked_for = f"`{contents.lora}` in models/loras{_files(backend.family.comfyui.of(backend.model))}"
+        yield f"ComfyUI looks for {looked_for}; files of other names are chosen in the nodes."
         yield ""
     for one in card.conditions:
         yield from (f"Given in {one.share:.0%} of its training: {which(one, card.condition)}, {SEEN[one.seen]}.", "")
@@ -155,6 +152,15 @@ def _use(card: Card, backend: Backend, contents: Contents) -> Iterator[str]:
         for number in bases:
             yield f"| ![]({picture_name(number)}) | ![]({picture_name(number, base=True)}) |"
         yield ""
+
+
+def _files(base: ComfyUI) -> str:
+    """Where ComfyUI looks for the base, as the rest of a sentence."""
+    if not base.encoders:
+        return f" and `{base.model}` in models/checkpoints"
+    encoders = " and ".join(f"`{name}`" for name in base.encoders)
+    model = f"`{base.model}` in models/diffusion_models"
+    return f", {model}, {encoders} in models/text_encoders and `{base.vae}` in models/vae"
 
 
 def _evaluation(digest: str, evaluation: Mapping[str, Any] | None) -> Iterator[str]:

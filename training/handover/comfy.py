@@ -7,7 +7,7 @@ picture there than here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,8 @@ from training.sampling import GivenAs
 Link = list[Any]
 """An output of a node: the node's id and the output's number."""
 
+SCHEDULERS = {"even": "simple", "beta": "beta", "to the lowest": "normal"}
+"""ComfyUI's names for how noise levels are spaced."""
 SEEDS = 1 << 64
 """So many seeds ComfyUI's noise has."""
 COMPOSITE = 8
@@ -69,7 +71,7 @@ def draws_around(backend: Backend, given_as: GivenAs) -> bool:
 
 def shows_references(backend: Backend) -> bool:
     """Whether it is known how stock nodes show reference images to a base."""
-    return backend.family.comfyui is not None and backend.family.comfyui.references
+    return backend.family.comfyui is not None and bool(backend.family.comfyui.references)
 
 
 def workflow(backend: Backend, drawing: Drawing) -> dict[str, Any]:
@@ -81,10 +83,10 @@ def workflow(backend: Backend, drawing: Drawing) -> dict[str, Any]:
     assert backend.family.comfyui is not None, obstacle(backend)
     about = backend.family.comfyui.of(backend.model)
     graph = _Graph()
-    vae = graph.add("VAELoader", f"{about.vae} in models/vae", vae_name=about.vae)
+    base, clip, vae = _loaded(graph, backend, about)
     shift = backend.noise_shift(drawing.steps, backend.tokens(drawing.layout.canvas))
-    model = _model(graph, backend, about, drawing, shift)
-    positive, negative, cfg = _conditions(graph, backend, about, drawing, vae)
+    model = _model(graph, base, about, drawing, shift)
+    positive, negative, cfg = _conditions(graph, backend, about, drawing, (clip, vae))
     pictures = {panel: _given(graph, drawing, panel, name) for panel, name in sorted(drawing.given.items())}
     if backend.READS_GIVEN:
         conditions = (positive, negative)
@@ -99,7 +101,7 @@ def workflow(backend: Backend, drawing: Drawing) -> dict[str, Any]:
         steps=drawing.steps,
         cfg=cfg,
         sampler_name="euler",
-        scheduler="beta" if shift.beta else "simple",
+        scheduler=SCHEDULERS[shift.spacing],
         positive=positive,
         negative=negative,
         latent_image=latent,
@@ -123,17 +125,34 @@ class _Graph:
         return [number, 0]
 
 
-def _model(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing, shift: NoiseShift) -> Link:
-    """The base with the LoRAs and the noise levels of the canvas. Left to itself, ComfyUI takes those of a square of a
-    million pixels for every canvas of FLUX.1."""
+def _loaded(graph: _Graph, backend: Backend, about: ComfyUI) -> tuple[Link, Link, Link]:
+    """The base, its text encoders and its VAE."""
     name = backend.folder.name if backend.folder else backend.model.rpartition("/")[2]
     known = (backend.family.model, *about.others)
     file = about.model if backend.model in known else f"{name}.safetensors"
-    model = graph.add("UNETLoader", f"{file} in models/diffusion_models", unet_name=file, weight_dtype="default")
+    if not about.encoders:
+        number, _ = graph.add("CheckpointLoaderSimple", f"{file} in models/checkpoints", ckpt_name=file)
+        return [number, 0], [number, 1], [number, 2]
+    vae = graph.add("VAELoader", f"{about.vae} in models/vae", vae_name=about.vae)
+    title = f"{file} in models/diffusion_models"
+    model = graph.add("UNETLoader", title, unet_name=file, weight_dtype="default")
+    where = f"{', '.join(about.encoders)} in models/text_encoders"
+    if len(about.encoders) == 1:
+        return model, graph.add("CLIPLoader", where, clip_name=about.encoders[0], type=about.encoder_type), vae
+    first, second = about.encoders
+    clip = graph.add("DualCLIPLoader", where, clip_name1=first, clip_name2=second, type=about.encoder_type)
+    return model, clip, vae
+
+
+def _model(graph: _Graph, model: Link, about: ComfyUI, drawing: Drawing, shift: NoiseShift) -> Link:
+    """The base with the LoRAs and the noise levels of the canvas. Left to itself, ComfyUI takes those of a square of a
+    million pixels for every canvas of FLUX.1."""
     for lora, strength in drawing.loras.items():
         model = graph.add(
             "LoraLoaderModelOnly", f"{lora} in models/loras", model=model, lora_name=lora, strength_model=strength
         )
+    if about.rescaled:
+        model = graph.add(about.rescaled, "guidance, rescaled", model=model, strength=1.0)
     if shift.ends:
         width, height = drawing.layout.canvas
         return graph.add(
@@ -145,46 +164,76 @@ def _model(graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing, sh
             width=width,
             height=height,
         )
-    return graph.add("ModelSamplingAuraFlow", "noise levels", model=model, shift=shift.factor)
+    return graph.add(about.noise_levels, "noise levels", model=model, shift=shift.factor)
 
 
 def _conditions(
-    graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing, vae: Link
+    graph: _Graph, backend: Backend, about: ComfyUI, drawing: Drawing, parts: tuple[Link, Link]
 ) -> tuple[Link, Link, float]:
     """What the prompt and its opposite give, both beside the reference images, and the strength of classifier-free
-    guidance; 1 is none."""
-    names = ", ".join(about.encoders)
-    where = f"{names} in models/text_encoders"
-    if len(about.encoders) == 1:
-        clip = graph.add("CLIPLoader", where, clip_name=about.encoders[0], type=about.encoder_type)
+    guidance; 1 is none.
+
+    Args:
+        parts: text encoders and VAE.
+    """
+    clip, vae = parts
+    images = [_reference(graph, about, number, name) for number, name in enumerate(drawing.references, 1)]
+    if about.references in ("", "ReferenceLatent"):
+        read = _one_by_one(graph, clip, vae, images)
     else:
-        first, second = about.encoders
-        clip = graph.add("DualCLIPLoader", where, clip_name1=first, clip_name2=second, type=about.encoder_type)
-    shown = [_reference(graph, about, number, name, vae) for number, name in enumerate(drawing.references, 1)]
-    text = graph.add("CLIPTextEncode", "the joint caption", text=drawing.prompt, clip=clip)
-    text = _beside_references(graph, text, shown)
+        read = _with_all(graph, about, clip, vae, images)
+    text = read("the joint caption", drawing.prompt)
     if backend.guidance == "classifier-free":
-        empty = graph.add("CLIPTextEncode", "the empty caption", text="", clip=clip)
-        return text, _beside_references(graph, empty, shown), drawing.guidance - backend.NEUTRAL + 1
+        return text, read("the empty caption", ""), drawing.guidance - backend.NEUTRAL + 1
     unused = graph.add("ConditioningZeroOut", "not used at cfg 1", conditioning=text)
     if backend.guidance == "embedded":
         text = graph.add("FluxGuidance", "guidance", conditioning=text, guidance=drawing.guidance)
     return text, unused, 1.0
 
 
-def _reference(graph: _Graph, about: ComfyUI, number: int, name: str, vae: Link) -> Link:
+def _reference(graph: _Graph, about: ComfyUI, number: int, name: str) -> Link:
     """A reference image as the model is shown it."""
     image = graph.add("LoadImage", f"reference image {number}", image=name)
     if about.reference_scale:
         image = graph.add(about.reference_scale, f"reference image {number}, scaled", image=image)
-    return graph.add("VAEEncode", f"reference image {number}, encoded", pixels=image, vae=vae)
+    return image
 
 
-def _beside_references(graph: _Graph, text: Link, shown: Sequence[Link]) -> Link:
-    for number, latent in enumerate(shown, 1):
-        title = f"beside reference image {number}"
-        text = graph.add("ReferenceLatent", title, conditioning=text, latent=latent)
-    return text
+def _one_by_one(graph: _Graph, clip: Link, vae: Link, images: Sequence[Link]) -> Callable[[str, str], Link]:
+    """Reads a caption, beside which reference images are put."""
+    latents = [
+        graph.add("VAEEncode", f"reference image {number}, encoded", pixels=image, vae=vae)
+        for number, image in enumerate(images, 1)
+    ]
+
+    def read(title: str, text: str) -> Link:
+        condition = graph.add("CLIPTextEncode", title, text=text, clip=clip)
+        for number, latent in enumerate(latents, 1):
+            beside = f"{title}, beside reference image {number}"
+            condition = graph.add("ReferenceLatent", beside, conditioning=condition, latent=latent)
+        return condition
+
+    return read
+
+
+def _with_all(
+    graph: _Graph, about: ComfyUI, clip: Link, vae: Link, images: Sequence[Link]
+) -> Callable[[str, str], Link]:
+    """Reads a caption together with all reference images, which the text encoder sees as well."""
+    shown = {f"image{number}": image for number, image in enumerate(images, 1)}
+
+    def read(title: str, text: str) -> Link:
+        condition = graph.add(about.references, title, prompt=text, clip=clip, vae=vae, **shown)
+        if about.reference_method and images:
+            condition = graph.add(
+                "FluxKontextMultiReferenceLatentMethod",
+                f"{title}, beside clean reference images",
+                conditioning=condition,
+                reference_latents_method=about.reference_method,
+            )
+        return condition
+
+    return read
 
 
 def _given(graph: _Graph, drawing: Drawing, panel: int, name: str) -> Link:
