@@ -393,8 +393,8 @@ def trained(outcome: Outcome, job: Job) -> None:
     line(f"trained: {counted(outcome.step, 'step')}{speed}{held_out}")
     lines(_which_step(outcome, job.config.best_by))
     line(f"The LoRA is {outcome.file}; the losses are in {job.folder / 'loss.png'}.")
-    if job.prompted:
-        line(f"What it has learnt, beside the base alone: {job.folder / 'base-and-lora.png'}")
+    if (picture := job.folder / "base-and-lora.png").exists():
+        line(f"What it has learnt, beside the base alone: {picture}")
 
 
 def to_evaluate(run: Run) -> None:

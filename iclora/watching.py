@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 POINTS = 400
 """The most points of a line that are sent."""
 QUIET, STEPS_QUIET = 120.0, 30
-"""Seconds, or times a step takes, without a new step after which that is said."""
+"""Seconds, or times a step takes, without a new step after which that is said of a training elsewhere."""
 OPEN, LAST_LOOK = 10.0, 3.0
 """Seconds: a page that has asked within so many is open, and is given so many to see how the training ended."""
 INSIDE_RUN = "training"
@@ -179,15 +179,17 @@ def _stands(status: Status | None, age: float, pace: float | None, done: int) ->
     if status is None:
         unknown = f"There is no {FILE}, so an earlier version has trained here: whether it is at work can't be told."
         return ("unknown", unknown) if done else ("preparing", "It has written nothing yet.")
-    if status.is_orphaned:
-        return "interrupted", f"The process that trained is gone without a word; {RESUMES}."
-    if status.stands == "interrupted":
-        return "interrupted", f"It was stopped; {RESUMES}."
+    if status.is_orphaned or status.stands == "interrupted":
+        why = "The process that trained is gone without a word" if status.is_orphaned else "It was stopped"
+        return "interrupted", f"{why}; {RESUMES}."
     if status.stands != "running":
         return status.stands, status.message
-    if age > max(QUIET, STEPS_QUIET * (pace or 0)):
-        return "running", f"It has written nothing for {age / 60:,.0f} minutes; is it still at work?"
-    return ("running", "") if done else ("preparing", "Texts and grids are encoded before the first step.")
+    if status.from_step is None:
+        return "preparing", "Texts and grids are encoded, and the base alone is measured, before the first step."
+    if status.is_elsewhere and age > max(QUIET, STEPS_QUIET * (pace or 0)):
+        silent = f"It has written nothing for {age / 60:,.0f} minutes"
+        return "running", f"{silent}; whether it is still at work on {status.host} can't be told from here."
+    return "running", ""
 
 
 # ---- what is shown

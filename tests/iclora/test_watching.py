@@ -99,7 +99,7 @@ def test_a_training_whose_process_was_killed_is_interrupted_and_one_elsewhere_is
         assert state(tmp_path)["stands"] == stands
     for name in (status.FILE, journal.STEPS):
         os.utime(tmp_path / name, (1, 1))
-    assert "is it still at work?" in state(tmp_path)["message"]
+    assert "whether it is still at work on another machine can't be told from here" in state(tmp_path)["message"]
 
 
 def test_the_time_left_counts_what_is_done_between_steps_by_the_clock_of_the_machine_that_trains(

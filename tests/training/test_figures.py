@@ -173,6 +173,10 @@ def test_a_sheet_shows_grids_side_by_side_with_text_below_each(
     figures.draw_sheet(grids, tmp_path / "sheet.png")
     sheet = opened(tmp_path / "sheet.png")
     margin, (wide, high) = figures.MARGIN, (512, 768)
+    titled = sheet
+    above = margin + figures._line_height(figures.HEAD)
+    assert 0.8 < coloured(titled, (0, 0, sheet.width, above), figures.PAPER) < 1  # the title
+    sheet = titled.crop((0, above, titled.width, titled.height))
     assert sheet.width == margin + 3 * (wide + margin)
     for number, grid in enumerate(grids[:3]):
         left = margin + number * (wide + margin)

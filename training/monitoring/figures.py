@@ -22,6 +22,7 @@ PAPER, INK, FAINT = "#ffffff", "#1d2433", "#6b7385"
 MARGIN = 24
 HEAD, TEXT, SMALL = 22, 18, 16
 """Font sizes in pixels."""
+STRIP_TITLE = "Samples of the training: the same captions and noise at each step, with the averaged weights"
 COLUMNS = 8
 """The most steps on a strip."""
 ROW = 384
@@ -57,7 +58,7 @@ def draw_strip(pictures: Mapping[int, Sequence[Image.Image]], captions: Sequence
         for line in folded(caption, PROMPT, SMALL, high // _line_height(SMALL)):
             pen.text((MARGIN, y), line, INK, _font(SMALL))
             y += _line_height(SMALL)
-    _save(sheet, path)
+    _save(STRIP_TITLE, sheet, path)
 
 
 def chosen(steps: Sequence[int]) -> list[int]:
@@ -83,24 +84,20 @@ def draw_rows(title: str, rows: Mapping[str, Sequence[Image.Image]], captions: S
     wide = max(picture.width for row in pictures.values() for picture in row)
     high = max(picture.height for row in pictures.values() for picture in row)
     gap, line = MARGIN // 2, _line_height(SMALL)
-    heads = folded(title, len(captions) * (wide + gap), HEAD, 3)
     texts = [folded(caption, wide, SMALL, CAPTION_LINES) for caption in captions]
     step = TEXT * 2 + high
-    top = MARGIN + len(heads) * _line_height(HEAD)
-    below = top + len(rows) * step + gap
+    below = len(rows) * step + gap
     size = (2 * MARGIN + len(captions) * (wide + gap) - gap, below + max(map(len, texts)) * line + MARGIN)
     sheet, pen = _blank(size)
-    for number, head in enumerate(heads):
-        pen.text((MARGIN, MARGIN + number * _line_height(HEAD)), head, INK, _font(HEAD))
     for number, (name, row) in enumerate(pictures.items()):
-        y = top + number * step
+        y = number * step
         pen.text((MARGIN, y + 2 * TEXT - gap // 2), name, INK, _font(TEXT), anchor="ls")
         for place, picture in enumerate(row):
             sheet.paste(picture, (MARGIN + place * (wide + gap), y + 2 * TEXT))
     for place, words in enumerate(texts):
         for number, one in enumerate(words):
             pen.text((MARGIN + place * (wide + gap), below + number * line), one, INK, _font(SMALL))
-    _save(sheet, path)
+    _save(title, sheet, path)
 
 
 # ---- the grids as the model sees them
@@ -123,6 +120,7 @@ class Shown:
     """Anything else, such as the scale."""
 
 
+SHEET_TITLE = "The first grids of the training as the model sees them, with what it reads"
 SEAM = "#ff2fd0"
 GIVEN = "#00a651"
 LARGEST = 768
@@ -149,7 +147,7 @@ def draw_sheet(grids: Sequence[Shown], path: Path) -> None:
         sheet.paste(picture, (left, top))
         for number, (words, colour) in enumerate(text):
             pen.text((left, below + number * line), words, colour, _font(SMALL))
-    _save(sheet, path)
+    _save(SHEET_TITLE, sheet, path)
 
 
 def zoom(size: tuple[int, int]) -> tuple[int, int]:
@@ -243,6 +241,13 @@ def _blank(size: tuple[int, int]) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     return sheet, ImageDraw.Draw(sheet)
 
 
-def _save(sheet: Image.Image, path: Path) -> None:
+def _save(title: str, sheet: Image.Image, path: Path) -> None:
+    """Writes a sheet below its title."""
+    heads = folded(title, sheet.width - 2 * MARGIN, HEAD, 3)
+    top = MARGIN + len(heads) * _line_height(HEAD)
+    whole, pen = _blank((sheet.width, top + sheet.height))
+    for number, words in enumerate(heads):
+        pen.text((MARGIN, MARGIN + number * _line_height(HEAD)), words, INK, _font(HEAD))
+    whole.paste(sheet, (0, top))
     with files.replacing(path) as part:
-        sheet.save(part, format="PNG")
+        whole.save(part, format="PNG")

@@ -6,6 +6,7 @@ Written when a training begins, when its first step does, and when it ends, in w
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -57,6 +58,11 @@ class Status:
     def is_orphaned(self) -> bool:
         """Whether it says that its process is at work, and that is known to be gone."""
         return self.stands == "running" and Holder(self.process, self.host, "", "").is_dead
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it is of another machine, of whose processes nothing is known here."""
+        return self.host != socket.gethostname()
 
 
 class Standing:
