@@ -244,6 +244,7 @@ def shown(make_job: Make, context: BrowserContext, faults: Faults, tmp_path: Pat
     assert faults == []
 
 
+@pytest.mark.slow
 def test_a_running_training_is_seen_to_its_end_and_its_samples_by_keyboard(shown: tuple[Page, Gate]) -> None:
     page, gate = shown
     expect(page.locator("#stands")).to_have_text("running")

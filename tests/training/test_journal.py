@@ -97,7 +97,7 @@ def test_nine_digits_restore_every_float32(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_a_number_is_logged_as_nan(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         log.step(1, math.nan, [math.nan, None, math.inf], 1e-4, math.nan, seconds=1.0)
-    assert (tmp_path / "log.csv").read_text().splitlines()[1] == "1,nan,nan,,inf,0.0001,nan,1"
+    assert (tmp_path / "log.csv").read_text().splitlines()[1] == "1,nan,nan,,inf,0.0001,nan,1,"
 
 
 def test_lines_are_on_disk_before_the_journal_is_closed(tmp_path: Path) -> None:
