@@ -2,7 +2,7 @@
 const $ = (id) => document.getElementById(id);
 const grids = [...document.querySelectorAll(".grids")], cards = [...document.querySelectorAll("article")];
 
-/* A card's place in an order: by risk, by name, or by a score, lowest first; cards without that score come last. */
+/* A card's place in an order: by risk or by a score, the worst first; cards without that score come last. */
 function place(card, order) {
   if (order === "risk") return Number(card.dataset.risk);
   const value = card.dataset.scores.split(" ")[Number(order)];

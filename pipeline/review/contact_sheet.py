@@ -52,7 +52,7 @@ KINDS = {
     "keep": "kept",
     "unsure": "undecided",
     "drop": "dropped",
-    "toolkit": "nobody has decided on",
+    "toolkit": "not decided by a person",
     "problems": "with problems in the text",
 }
 """What can be shown alone."""
@@ -151,7 +151,7 @@ class _Cards:
     def tools(self) -> str:
         """The tools, which the page's script shows and follows."""
         orders = {"risk": "riskiest first", "name": "by name"}
-        orders |= {str(number): f"lowest {name} first" for number, name in enumerate(self._scores)}
+        orders |= {str(number): f"worst {name} first" for number, name in enumerate(self._scores)}
         return (
             f'<div id="tools" role="search" hidden><label>show {_select("kind", KINDS)}</label>'
             '<label>with the words <input id="words" type="search"></label>'
@@ -165,15 +165,18 @@ class _Cards:
         width, height = row.grid.layout.canvas
         faults = [*row.reasons, *row.caption.problems]
         by = "person" if row.decided else "toolkit"
-        name, picture = plain(row.id), quote(row.grid.path)
-        values = {score.name: f"{score.value:.6g}" for score in row.scores if math.isfinite(score.value)}
-        scores = " ".join(values.get(score, "") for score in self._scores)
+        known, picture = plain(row.id), quote(row.grid.path)
+        values = {score.name: score.value for score in row.scores if math.isfinite(score.value)}
+        scores = " ".join(
+            f"{-values[name] if is_ceiling(name) else values[name]:.6g}" if name in values else ""
+            for name in self._scores
+        )  # the lower, the worse
         kinds = [row.decision, *(["problems"] if row.caption.problems else []), *([] if row.decided else ["toolkit"])]
         return (
-            f'<article id="{name}" data-risk="{self._risk[row.id]}" data-kinds="{" ".join(kinds)}" '
+            f'<article id="{known}" data-risk="{self._risk[row.id]}" data-kinds="{" ".join(kinds)}" '
             f'data-scores="{scores}"><a href="{picture}"><img src="{picture}" loading="lazy" '
-            f'width="{width}" height="{height}" alt="grid {name}"></a><div>'
-            f'<p class="soft">{name} · {row.decision} by {by} · {plain(row.grid.group.formed)}</p>'
+            f'width="{width}" height="{height}" alt="grid {known}"></a><div>'
+            f'<p class="soft">{known} · {row.decision} by {by} · {plain(row.grid.group.formed)}</p>'
             f"<p>{_marked(row.caption.text, self._task)}</p>{_word(row)}"
             f'<ul class="chips">{"".join(_chip(score) for score in row.scores)}</ul>'
             f"{''.join(f'<p class=why>{plain(fault)}</p>' for fault in faults)}"

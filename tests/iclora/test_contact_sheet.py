@@ -26,7 +26,7 @@ def row(number: int, value: float, place: str, task: Task) -> Row:
     )
     grid = Grid(f"g{number}", Group(f"s{number}", task.name, (), "shots 1 to 3", 1), task.grid_layout, "grid.png")
     good = value > 0.25
-    scores = (Score("text 1", value, 0.25, good, ""), Score("summary", 1 - value, 0.1, True, ""))
+    scores = (Score("text 1", value, 0.25, good, ""), Score("order", value, 0.9, True, ""))
     return Row(
         grid, grammar.parse(text, task), scores, "keep" if good else "drop", () if good else ("text 1 is too low",)
     )
@@ -65,7 +65,7 @@ def test_grids_are_filtered_by_decision_and_words_and_sorted_by_keyboard(sheet: 
         sheet.keyboard.press("Tab")
         reached.append(sheet.evaluate("document.activeElement.id"))
     assert reached == ["kind", "words", "order"]
-    sheet.keyboard.type("lowest summary")  # as a list of choices takes it
+    sheet.keyboard.type("worst order")  # as a list of choices takes it
     assert names(sheet) == ["g2", "g1", "g4", "g3"]
     sheet.keyboard.press("Shift+Tab")
     sheet.keyboard.type("BEACH sits")
