@@ -8,7 +8,7 @@ RUN = $(VENV)/bin
 OPTIONS = $(if $(SOURCE),--source "$(subst ;," --source ",$(SOURCE))") $(if $(CAPTIONER),--captioner $(CAPTIONER)) \
           $(if $(SCORER),--scorer $(SCORER)) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
-.PHONY: help setup dataset review page train generate evaluate handover show test slow lowest check miniature bench docs clean
+.PHONY: help setup dataset review page train generate evaluate handover show test slow lowest check miniature bench docs pictures clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ check: $(VENV)/ready ## Run the formatter check, the linter and the type checker
 docs: $(VENV)/ready ## Write the pages that come from the code, and build the documentation in build/docs
 	$(RUN)/python -m bench.reference
 	$(RUN)/python -m sphinx -E -q -W --keep-going docs build/docs
+
+pictures: $(VENV)/ready ## Make the pictures of README and docs anew: make pictures [ARGS="claim.png --long"]; those with --long take hours
+	$(RUN)/python -m bench.pictures $(ARGS)
 
 miniature: $(VENV)/ready ## Train the miniature models from scratch (about three hours on 2 cores, resumable)
 	$(RUN)/python -m miniature.making clip

@@ -28,25 +28,28 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.claim_figures import ALONE, BARS, DESCRIBED, DRAWN, WAYS, draw_figures, draw_pages
+from bench.claim_figures import ALONE, BARS, DESCRIBED, DRAWN, WAYS, draw_figures
 from bench.evaluated import Evaluated, Figures, evaluate, options_of, run_command, show
 from bench.stories import TASK, Story, stories, write_data, write_prompts
 from iclora.evaluation import BASE
 from iclora.offline import MINIATURE
 from miniature.making.flux_data import PANEL
 from training import config
+from training.monitoring.figures import draw_rows
 
 LONGER = 3
 """Factor on the steps for a LoRA that must learn to attend to the given panel."""
 SHOWN = 6
 """Number of pages in `pages.png`, each with a different character."""
+PAGES = "Pages for the same captions and noise, of characters that neither base nor LoRA has seen"
 TRAINING = {
     "model": config.MINIATURE,
-    **{key: config.FOR_MINIATURE[key] for key in ("learning_rate", "warmup", "scales", "micro_batch")},
+    **{key: config.FOR_MINIATURE[key] for key in ("warmup", "scales", "micro_batch")},
+    "learning_rate": 1e-3,
     "smallest_panel": PANEL[1],
     "samples": 0,
 }
-"""Settings of every LoRA: the miniature's own."""
+"""Settings of every LoRA: the miniature's own, at half its learning rate, for trainings of up to 1,200 steps."""
 
 
 def make_run(folder: Path, grids: Path) -> Path:
@@ -95,7 +98,8 @@ def with_given(
     prompts = write_prompts(out / f"given-{name}" / "prompts.csv", pages, described=described, given=True)
     found = dict[str, Figures]()
     for looks in (looks for of, looks in BARS if of == words):
-        loras = {WAYS[1]: joint, WAYS[2]: conditional}
+        _, inpainted, learnt = WAYS
+        loras = {inpainted: joint, learnt: conditional}
         evaluated = evaluate(out / "run", f"given-{name}-{looks}", loras, prompts, options.seeds, looks)
         for way, name_there in zip(WAYS, (BASE, *loras), strict=True):
             kept, condition = evaluated.figures[name_there]["described"], f"{words}: {way}"
@@ -136,13 +140,16 @@ def main() -> None:
     captions = [page.caption(described=True) for page in pages[:SHOWN]]
     fewest = f"{min(sized)} grids, {steps} steps"
     rows = {f"LoRA of {min(sized)} grids" if name == fewest else name: drawn.pictures(name) for name in (BASE, fewest)}
-    draw_pages(
-        captions, {name: [row[caption, 0] for caption in captions] for name, row in rows.items()}, out / "pages.png"
+    draw_rows(
+        PAGES,
+        {name: [row[caption, 0] for caption in captions] for name, row in rows.items()},
+        captions,
+        out / "pages.png",
     )
     better = drawn.figures[f"{most} grids, {steps} steps"]["better"]
     if better.interval is None or better.interval[0] <= 0:
         sys.exit(f"the LoRA of {most} grids is not better than its base: {better}")
-    conditional, inpainted = (given[f"{DESCRIBED}: {way}"]["both"] for way in (WAYS[2], WAYS[0]))
+    inpainted, _, conditional = (given[f"{DESCRIBED}: {way}"]["both"] for way in WAYS)
     if conditional.value <= inpainted.value:
         sys.exit(f"a conditional LoRA keeps {conditional} of the given character, inpainting by the base {inpainted}")
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from iclora.settings import Setting, list_plug_ins, list_tasks, load_task
     from iclora.sharding import Shard, merge, shard
     from iclora.surveys import Fit, Survey, survey
+    from iclora.watching import watch
     from pipeline.errors import BadInput, Diverged, EmptyResult, MissingWeights, ToolkitError
     from training.config import BaseWeights, Dtype
     from training.handover.folder import Handover
@@ -78,6 +79,7 @@ __all__ = [
     "shard",
     "survey",
     "train",
+    "watch",
     "write_configs",
 ]
 _HOMES = {
@@ -95,6 +97,7 @@ _HOMES = {
     **dict.fromkeys(("Setting", "list_plug_ins", "list_tasks", "load_task"), "iclora.settings"),
     **dict.fromkeys(("Shard", "merge", "shard"), "iclora.sharding"),
     **dict.fromkeys(("Fit", "Survey", "survey"), "iclora.surveys"),
+    **dict.fromkeys(("watch",), "iclora.watching"),
     **dict.fromkeys(("BadInput", "Diverged", "EmptyResult", "MissingWeights", "ToolkitError"), "pipeline.errors"),
     **dict.fromkeys(("Handover",), "training.handover.folder"),
     **dict.fromkeys(("BaseWeights", "Dtype"), "training.config"),

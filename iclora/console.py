@@ -169,7 +169,7 @@ _logs: list[JobLog] = []
 
 @contextmanager
 def logged(file: Path, exit_code: Callable[[BaseException], int], *, waits: bool = False) -> Iterator[None]:
-    """Keeps a log of what a command does.
+    """Keeps a log of what a command does; one that is kept already is not kept twice.
 
     Args:
         waits: until the log's folder is there.
@@ -178,6 +178,9 @@ def logged(file: Path, exit_code: Callable[[BaseException], int], *, waits: bool
     Raises:
         BadInput: the file can't be written.
     """
+    if any(log.file.resolve() == file.resolve() for log in _logs):
+        yield
+        return
     log = JobLog(file, lambda message: error(message, "warning"), waits=waits)
     _logs.append(log)
     try:
@@ -392,8 +395,9 @@ def trained(outcome: Outcome, job: Job) -> None:
     held_out = "" if outcome.held_out is None else f", held-out loss {outcome.held_out:.4f}"
     line(f"trained: {counted(outcome.step, 'step')}{speed}{held_out}")
     lines(_which_step(outcome, job.config.best_by))
-    seen = [job.folder / name for name in (*(["samples.png"] if job.prompted else []), "loss.png")]
-    line(f"The LoRA is {outcome.file}; look at {' and '.join(map(str, seen))}.")
+    line(f"The LoRA is {outcome.file}; the losses are in {job.folder / 'loss.png'}.")
+    if (picture := job.folder / "base-and-lora.png").exists():
+        line(f"What it has learnt, beside the base alone: {picture}")
 
 
 def to_evaluate(run: Run) -> None:

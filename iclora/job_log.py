@@ -42,7 +42,7 @@ class JobLog:
         Raises:
             BadInput: the file can't be written.
         """
-        self._file, self._warn = file, warn
+        self.file, self._warn = file, warn
         self._writing, self._handle = threading.Lock(), -1
         self._began = time.monotonic()
         self._stage, self._first, self._since, self._spoken = "", 0, self._began, 0.0
@@ -64,9 +64,9 @@ class JobLog:
 
     def _open(self) -> None:
         self._waits = False
-        self._handle = os.open(self._file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        self._handle = os.open(self.file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         self._end_a_cut_off_line()
-        files.sync_names(self._file.parent)
+        files.sync_names(self.file.parent)
 
     def _end_a_cut_off_line(self) -> None:
         """What was killed while it wrote must not take our first line along."""
@@ -84,7 +84,7 @@ class JobLog:
         if not self._writing.acquire(timeout=PATIENCE):
             return
         try:
-            if self._waits and self._file.parent.is_dir():
+            if self._waits and self.file.parent.is_dir():
                 self._open()
                 content = self._start + content
             if self._handle >= 0:
@@ -94,7 +94,7 @@ class JobLog:
                     self._close()
         except OSError as error:
             self._close()
-            self._warn(f"the log {self._file} can't be written any more ({error.strerror or error}); the work goes on.")
+            self._warn(f"the log {self.file} can't be written any more ({error.strerror or error}); the work goes on.")
         finally:
             self._writing.release()
 

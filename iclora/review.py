@@ -39,6 +39,7 @@ def write(run: Run) -> Path | None:
         rejected=rejected,
         task=run.task,
         command=run.command_to_apply,
+        page_command=run.command("review", "--serve"),
         thumbnails=thumbnails.make(pictured, run.folder),
         coverage=coverage.measure(rows, run.store.items(Record, "records"), run.task),
     )

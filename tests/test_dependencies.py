@@ -40,7 +40,7 @@ OWNERS: Mapping[str, tuple[str, ...]] = {
     "iclora/testing/backends.py": ("train",),
     "iclora/testing/models.py": ("local", "open-clip"),
     "miniature/": tuple(OFFERED),
-    "pipeline/consistency/plot.py": ("plots",),
+    "pipeline/charts.py": ("plots", "train"),
     "pipeline/pixels/faces.py": ("faces",),
     "pipeline/pixels/raw.py": ("pictures",),
     "pipeline/consistency/scorers/open_clip.py": ("open-clip",),

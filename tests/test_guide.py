@@ -62,7 +62,7 @@ def served_until_interrupted(command: str, folder: Path) -> int:
     with subprocess.Popen(shlex.split(command), cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as ran:
         try:
             assert ran.stdout is not None
-            address = ran.stdout.readline().removeprefix("Review at ").strip()
+            address = ran.stdout.readline().split(" at ")[-1].strip()
             assert address.startswith("http://127.0.0.1:")
             with urlopen(address, timeout=60) as page:  # by then the server itself handles Ctrl-C
                 assert page.status == 200
@@ -184,7 +184,7 @@ def test_every_other_command_in_the_guide_works(first_run: Path, tmp_path: Path)
     for command in COMMANDS:
         if command == THIS_TEST:
             continue
-        if command.endswith("--serve"):
+        if command.endswith("--serve") or command.startswith("iclora watch"):
             assert served_until_interrupted(command, user) == 0
             continue
         typed = f'{command} ARGS="{FEW_STEPS}"' if command == TRAINS else command

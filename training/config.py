@@ -22,8 +22,8 @@ MINIATURE_NAME = "miniature/flux"
 """Its name in the LoRA's file, wherever the toolkit is installed."""
 FOR_MINIATURE: dict[str, Any] = {
     "model": str(MINIATURE),
-    "steps": 600,
-    "learning_rate": 1e-3,
+    "steps": 400,
+    "learning_rate": 2e-3,
     "warmup": 20,
     "scales": [0.125],
     "smallest_panel": 48,

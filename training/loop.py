@@ -27,9 +27,10 @@ from training.config import Config
 from training.evaluation.grid_scorer import DrawnGrid
 from training.job import Job
 from training.latents import EncodedDataset, Encoder
-from training.monitoring import heldout, preview
+from training.monitoring import heldout, preview, status
 from training.monitoring.journal import Journal
 from training.monitoring.losses import mean
+from training.monitoring.status import Standing, Status
 from training.processes import Processes
 
 RECENT = 20
@@ -77,23 +78,43 @@ def train(job: Job, processes: Processes, progress: Progress) -> Outcome:
         BadInput: the folder holds another training, or the GPU's memory is too small.
         Diverged: loss, gradient or weights are NaN or infinite, or the gradient is zero.
     """
-    try:
-        return _train(job, processes, progress)
-    except torch.OutOfMemoryError as error:
-        raise BadInput(_too_large(job)) from error
-
-
-def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
-    config, device = job.config, processes.device
     saved = checkpoint.load(job)
-    file = results.file_of(job)
-    if saved and _is_over(saved["step"], saved["waited"], config):
-        of_step = results.final_step(config, saved["step"], saved["best"])
-        if results.are_written(job, saved["step"], of_step):
-            done = results.result(job, of_step)
-            lowest = results.lowest(job)
-            return Outcome(file, saved["step"], done.of_step, saved["held_out"], lowest, 0, 0.0, done.own)
+    if saved and (done := _finished(job, saved)):
+        return done
     job.folder.mkdir(parents=True, exist_ok=True)
+    with status.kept(job.folder, _status(job)) if processes.is_main else nullcontext() as standing:
+        try:
+            return _train(job, processes, progress, saved, standing)
+        except torch.OutOfMemoryError as error:
+            raise BadInput(_too_large(job)) from error
+
+
+def _finished(job: Job, saved: dict[str, Any]) -> Outcome | None:
+    """The outcome of a training that is over and whose files are there."""
+    if not _is_over(saved["step"], saved["waited"], job.config):
+        return None
+    of_step = results.final_step(job.config, saved["step"], saved["best"])
+    if not results.are_written(job, saved["step"], of_step):
+        return None
+    done, lowest = results.result(job, of_step), results.lowest(job)
+    return Outcome(results.file_of(job), saved["step"], done.of_step, saved["held_out"], lowest, 0, 0.0, done.own)
+
+
+def _status(job: Job) -> Status:
+    return Status(
+        task=job.task.name,
+        title=job.task.title,
+        base=results.base_name(job.backend),
+        grids=len(job.data.train),
+        held_out=len(job.data.held_out),
+        steps=job.config.steps,
+    )
+
+
+def _train(
+    job: Job, processes: Processes, progress: Progress, saved: dict[str, Any] | None, standing: Standing | None
+) -> Outcome:
+    config, device = job.config, processes.device
     _prepare_scorer(job, processes)
     encoded = encode(job, processes, progress)
     transformer = machine.load_transformer(job.backend, config, device)
@@ -109,12 +130,15 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
             _evaluate(job, encoded, transformer, state, journal, processes)
             _draw(job, encoded, transformer, state, journal, processes)
         LOG.info("waiting for the first step")
+        if standing:
+            standing.begin(state.step)
         while not _is_over(state.step, state.waited, config):
             begun, rate = time.monotonic(), learning_rate(config, state.step)
             losses = gradients(job, encoded, transformer, state, processes)
             norm = descend(job, state, rate, losses)
             if journal:
-                journal.step(state.step, losses.mean, losses.panels_P, rate, norm, time.monotonic() - begun)
+                seconds, memory = time.monotonic() - begun, machine.memory_in_use(device)
+                journal.step(state.step, losses.mean, losses.panels_P, rate, norm, seconds=seconds, memory=memory)
             recent.append(losses.mean)
             LOG.debug("%s", _standing(recent, state))
             progress("training", state.step, config.steps)
@@ -135,7 +159,9 @@ def _train(job: Job, processes: Processes, progress: Progress) -> Outcome:
     processes.wait()
     done = results.result(job, results.final_step(config, state.step, state.best))
     lowest = results.lowest(job) if processes.is_main else None  # only the main one writes the log
-    return Outcome(file, state.step, done.of_step, state.held_out, lowest, state.step - first, seconds, done.own)
+    return Outcome(
+        results.file_of(job), state.step, done.of_step, state.held_out, lowest, state.step - first, seconds, done.own
+    )
 
 
 def _standing(recent: Collection[float], state: State) -> str:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any
 
+import psutil
 import torch
 from torch import nn
 
@@ -15,6 +16,7 @@ from training.backends.base import Backend
 from training.config import Config
 from training.model_files import parameter_count
 
+GIB = 2**30
 SMALL = 1_000_000_000
 """Parameters below which blocks are not recomputed in the backward pass by default."""
 BETAS = (0.9, 0.999)
@@ -43,6 +45,13 @@ def gpu_memory(device: torch.device) -> float | None:
     if device.type != "cuda" or not torch.cuda.is_available():
         return None
     return float(torch.cuda.get_device_properties(device).total_memory)
+
+
+def memory_in_use(device: torch.device) -> float:
+    """GiB that this process holds: of a GPU's memory what PyTorch has reserved, elsewhere of the main memory."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device) / GIB
+    return float(psutil.Process().memory_info().rss) / GIB
 
 
 def check(config: Config, device: torch.device) -> None:

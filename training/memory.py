@@ -22,7 +22,7 @@ from training.backends.base import Backend
 from training.config import Config
 from training.model_files import parameter_count
 
-GIB = 2**30
+GIB = machine.GIB
 CONTEXT = GIB / 2
 """What a process holds on a GPU before its first tensor: 0.7 GiB where all kernels are loaded at once
 (discuss.pytorch.org/t/73021), less since CUDA loads them when they are first called (12.2), and 32 MiB for cuBLAS."""

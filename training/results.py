@@ -15,7 +15,7 @@ from training.checkpoint import State
 from training.config import MINIATURE_NAME, Config
 from training.handover.header import thumbnail_of
 from training.job import Job
-from training.monitoring import figures, journal, preview
+from training.monitoring import journal, loss_plot, preview, sample_files
 
 LOSSES = "loss.png"
 STEPS = "steps"
@@ -71,7 +71,7 @@ def choose(final: Path, file: Path, strength: float, why: str) -> None:
     card = card.model_copy(update={"why": f"{why}, {CHOSEN}", "strength": strength, "chosen": True})
     lora_file.write(final, lora_file.read_weights(file), strength, card)
     if (final.parent / journal.STEPS).exists():  # not where only the LoRAs were copied
-        figures.draw_losses(final.parent, final.parent / LOSSES, card.step, CHOSEN)
+        loss_plot.draw_losses(final.parent, final.parent / LOSSES, card.step, CHOSEN)
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,9 @@ def finish(job: Job, state: State) -> None:
         tensors, why = state.best["average"], BEST_SCORE if "score" in state.best else BEST
     if job.prompted:
         preview.write_strip(job)
+        preview.write_comparison(job, step)
     chosen = _chosen(job)
-    figures.draw_losses(job.folder, job.folder / LOSSES, *((chosen.step, CHOSEN) if chosen else (step, why)))
+    loss_plot.draw_losses(job.folder, job.folder / LOSSES, *((chosen.step, CHOSEN) if chosen else (step, why)))
     _write(job, _own_file_of(job), tensors, step, why)
     _write(job, _raw_file_of(job), state.weights, state.step, LAST, averaged=False)
 
@@ -214,6 +215,6 @@ def _write(job: Job, file: Path, weights: Any, step: int, why: str, *, averaged:
         why=why,
         recipe=job.recipe,
     )
-    sample = job.folder / preview.FOLDER / preview.name_of(step, 1)
+    sample = job.folder / sample_files.FOLDER / sample_files.name_of(step, 1)
     thumbnail = thumbnail_of(sample) if averaged and sample.exists() else b""
     lora_file.write(file, weights, config.alpha / config.rank, card, thumbnail=thumbnail)

@@ -80,6 +80,7 @@ for _command in (
     replace.replace,
     about.show,
     endings.logged(training.train),
+    training.watch,
     endings.logged(training.generate),
     endings.logged(training.evaluate),
     training.compare,

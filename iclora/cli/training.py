@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -87,10 +89,15 @@ def train(  # noqa: PLR0913, PLR0917  (one argument per option)
         float | None,
         typer.Option("--gpu", min=1, help="With --plan: GiB of another GPU than the one here; what would fit it?"),
     ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Show the training in a browser on this machine while it runs.")
+    ] = False,
 ) -> None:
     """Train a LoRA on a data set; an interrupted training resumes."""
     if gpu is not None and not plan:
         raise BadInput(f"--gpu {gpu:g} says which GPU to plan for; add --plan, or leave it out.")
+    if plan and serve:
+        raise BadInput("--plan trains nothing, so there is nothing to --serve; leave one out.")
     with console.progress():  # PyTorch alone may take half a minute to load
         run = iclora.open_run(task, folder=out)
         source = run if data is None else data
@@ -106,12 +113,53 @@ def train(  # noqa: PLR0913, PLR0917  (one argument per option)
         return
     with endings.logged_in(training.job.folder), console.progress() as progress:
         console.lines(training.lines())
-        outcome = training.run(progress)
+        with _page_of(training.job.folder) if serve else nullcontext():
+            outcome = training.run(progress)
     console.trained(outcome, training.job)
     if training.handover:
         console.handed_over(training.handover)
     if data is None and into is None:
         console.to_evaluate(run)
+
+
+@contextmanager
+def _page_of(folder: Path) -> Iterator[None]:
+    """The page of a training, beside it."""
+    from iclora import watching
+    from iclora.page import browser
+
+    def failed(why: str) -> None:
+        console.error(why, "warning")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with browser.opener(folder) as open_page:
+
+        def opened(address: str) -> None:
+            console.line(f"Watch at {address}")
+            open_page(address)
+
+        with watching.served(folder, opened, failed):
+            yield
+
+
+def watch(
+    folder: Annotated[Path, typer.Argument(help="A training's folder, or that of a run that is trained on.")],
+) -> None:
+    """Show a training in a browser, while it runs and afterwards.
+
+    Serves a page for this machine only, until Ctrl-C. It changes nothing, and stopping it stops no training.
+    """
+    from iclora import watching
+    from iclora.page import browser
+
+    with browser.opener(watching.find(folder)) as open_page:
+
+        def opened(address: str) -> None:
+            console.line(f"Watch at {address}")
+            console.line("Ctrl-C ends the page, not the training.")
+            open_page(address)
+
+        iclora.watch(folder, opened)
 
 
 def generate(  # noqa: PLR0913, PLR0917  (one argument per option)

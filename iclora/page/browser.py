@@ -6,12 +6,12 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from html import escape
 from pathlib import Path
 
-NAME = "open-review.html"
-"""In the run's folder, since some browsers are shut out of the system's folder of temporary files."""
+NAME = "open-page.html"
+"""In the folder of the run or training, since some browsers are shut out of the system's folder of temporary files."""
 
 
 @contextmanager
@@ -22,17 +22,20 @@ def opener(folder: Path) -> Iterator[Callable[[str], None]]:
     def show(address: str) -> None:
         if not _has_windows():
             return
-        file.unlink(missing_ok=True)
-        with open(file, "x", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as page:
-            page.write(
-                f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(address)}"><title>Review</title>\n'
-            )
-        webbrowser.open(file.as_uri())
+        with suppress(OSError):  # a folder that only others write: the address has been printed
+            file.unlink(missing_ok=True)
+            with open(file, "x", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as page:
+                page.write(
+                    f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(address)}">'
+                    "<title>iclora</title>\n"
+                )
+            webbrowser.open(file.as_uri())
 
     try:
         yield show
     finally:
-        file.unlink(missing_ok=True)
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 def _has_windows() -> bool:

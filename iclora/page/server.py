@@ -1,4 +1,4 @@
-"""Serves a page until Ctrl-C: the review of a run, or pairs of pictures to compare."""
+"""Serves a page until Ctrl-C, or beside other work: the review of a run, pairs to compare, a training."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import uvicorn
@@ -48,7 +49,13 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     def start(self) -> None:
-        threading.Thread(target=self._serve_requests, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve_requests, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops it, and waits for that: what it listens at must not be closed before."""
+        self.should_exit = True
+        self._thread.join(LAST_SECONDS + 1)
 
     def _serve_requests(self) -> None:
         try:
@@ -93,6 +100,32 @@ def serve_page(make: Callable[[Jobs, str, str], FastAPI], opened: Callable[[str]
         make: gives the application for its jobs, host and port, and token.
         opened: called with the page's address as soon as it can be visited.
     """
+    with page_served(make) as page, page.server.stopped_by_ctrl_c():
+        opened(page.url)
+        page.jobs.work()
+    return page.jobs
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that is being served."""
+
+    server: Server
+    jobs: Jobs
+    url: str
+    """With its token."""
+
+
+@contextmanager
+def page_served(make: Callable[[Jobs, str, str], FastAPI]) -> Iterator[Page]:
+    """Serves a page in a thread of its own, at a port that is free.
+
+    Args:
+        make: as for `serve_page`.
+
+    Raises:
+        OSError: this machine gives no port.
+    """
     jobs, token = Jobs(), secrets.token_urlsafe(24)
     with socket.socket(
         socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
@@ -103,9 +136,6 @@ def serve_page(make: Callable[[Jobs, str, str], FastAPI], opened: Callable[[str]
         server = Server(make(jobs, address, token), jobs, door)
         server.start()
         try:
-            with server.stopped_by_ctrl_c():
-                opened(f"http://{address}/#{token}")  # a fragment is sent to no server
-                jobs.work()
+            yield Page(server, jobs, f"http://{address}/#{token}")  # a fragment is sent to no server
         finally:
-            server.should_exit = True
-    return jobs
+            server.stop()

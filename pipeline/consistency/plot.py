@@ -5,23 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pipeline import files
+from pipeline import charts
 from pipeline.consistency.belonging import FittedRule
 from pipeline.consistency.similarity import ACROSS, WITHIN
 from pipeline.consistency.thresholds import COPIES, Evidence, Threshold
 
-STRANGERS, ONE = "strangers", "one stranger"
+MATCHED, STRANGERS, ONE = "the run's own", "strangers", "one stranger"
 COLOURS = {
-    "matched": "tab:blue",
-    WITHIN: "tab:orange",
-    ACROSS: "tab:red",
-    COPIES: "tab:brown",
-    STRANGERS: "tab:purple",
-    ONE: "tab:pink",
+    MATCHED: charts.BLUE,
+    WITHIN: charts.ORANGE,
+    ACROSS: charts.VERMILLION,
+    COPIES: charts.BLACK,
+    STRANGERS: charts.GREEN,
+    ONE: charts.PURPLE,
 }
+TITLE = "Scores of the run's grids, and of controls that each threshold keeps out"
+COSINE = "cosine similarity, -1 to 1"
+MEASURES = {
+    "text": ("each panel against its own text", COSINE),
+    "order": ("would the texts fit better in another order?", "gain of the best order, per panel"),
+    "summary": ("the panels against the summary", COSINE),
+    "least alike": ("the two panels that are least alike", COSINE),
+    "most alike": ("the two panels that are most alike", COSINE),
+    "texts alike": ("the two texts that are most alike", COSINE),
+    "earlier grid": ("overlap with an earlier grid", COSINE),
+}
+"""By score, what its chart shows and what is on its axis."""
 BINS = 40
 COLUMNS = 4
 
@@ -31,46 +44,41 @@ class Chart:
     """Scores of the run and of the controls, with the threshold between them."""
 
     title: str
+    measure: str
+    """What is on the axis, with its unit."""
     series: Mapping[str, np.ndarray]
     limit: float
     ceiling: bool
 
 
-def charts(evidence: Evidence | None, thresholds: Mapping[str, Threshold], found: FittedRule | None) -> list[Chart]:
+def make(evidence: Evidence | None, thresholds: Mapping[str, Threshold], found: FittedRule | None) -> list[Chart]:
     """One chart per measure, with the controls that its threshold must keep out."""
     result = []
     if found:
-        series = {"matched": found.run, STRANGERS: found.strangers, ONE: found.one}
-        result.append(Chart("belongs: each grid's worst panel", series, found.threshold, ceiling=False))
+        series = {MATCHED: found.run, STRANGERS: found.strangers, ONE: found.one}
+        result.append(
+            Chart("belongs: each grid's worst panel", "log-odds of belonging", series, found.threshold, ceiling=False)
+        )
     for name, threshold in thresholds.items() if evidence else ():
-        series = {"matched": evidence.right(name)} | evidence.wrong(name) if evidence else {}
-        result.append(Chart(name, series, threshold.value, threshold.ceiling))
+        series = {MATCHED: evidence.right(name)} | evidence.wrong(name) if evidence else {}
+        what, measure = MEASURES[name]
+        result.append(Chart(f"{name}: {what}", measure, series, threshold.value, threshold.ceiling))
     return result
 
 
 def write(drawn: Sequence[Chart], path: Path) -> None:
     """Draws the charts side by side into a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    rows = -(-len(drawn) // COLUMNS)
-    figure = Figure(figsize=(4.5 * COLUMNS, 3.6 * rows))
-    FigureCanvasAgg(figure)
-    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.05, top=0.94, wspace=0.2, hspace=0.25)
-    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-    for empty in axes[len(drawn) :]:
-        empty.set_axis_off()
-    for axis, chart in zip(axes, drawn, strict=False):
+    told = [charts.Chart(one.title, one.measure, "share of scores, 0 to 1") for one in drawn]
+    plot = charts.Plot(TITLE, told, columns=COLUMNS, wide=4.2, high=2.4)
+    for axes, chart in zip(plot.axes, drawn, strict=True):
         everything = np.concatenate([*chart.series.values(), [chart.limit]])
         edges = np.linspace(everything.min() - 0.01, everything.max() + 0.01, BINS)
         for label, values in chart.series.items():
             shares = np.full(len(values), 1 / max(1, len(values)))
-            kind = "stepfilled" if label == "matched" else "step"
-            axis.hist(values, edges, weights=shares, histtype=kind, color=COLOURS[label], alpha=0.6, label=label)
+            style: dict[str, Any] = {"histtype": "step", "linewidth": 1.5}
+            if label == MATCHED:
+                style = {"histtype": "stepfilled", "alpha": 0.6}
+            axes.hist(values, edges.tolist(), weights=shares, color=COLOURS[label], label=label, **style)
         limit = f"{'ceiling' if chart.ceiling else 'floor'} {chart.limit:.3f}"
-        axis.axvline(chart.limit, color="black", linestyle="--", label=limit)
-        axis.set_title(chart.title)
-        axis.legend(fontsize="x-small")
-    axes[0].set_ylabel("share of scores")
-    with files.replacing(path) as part:
-        figure.savefig(part, format="png", dpi=90)
+        axes.axvline(chart.limit, color=charts.BLACK, linestyle="--", label=limit)
+    plot.save(path, dpi=90)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
-from typing import Any, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from pipeline.errors import BadInput
 
@@ -23,9 +24,28 @@ def suggest(word: str, known: Sequence[str]) -> str:
 
 
 class Options(BaseModel):
-    """Base of a plug-in's options: unknown ones are errors, and a number is a number."""
+    """Base of a plug-in's options: unknown ones are errors, a number is a number, and one value stands for a list."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_is_a_list(cls, given: Any) -> Any:
+        """`train.scales=0.5` is as good as `train.scales=[0.5]`."""
+        if not isinstance(given, Mapping):
+            return given
+        kinds = {name: field.annotation for name, field in cls.model_fields.items()}
+        return {
+            name: (value,) if isinstance(value, str | int | float) and _is_list(kinds.get(name)) else value
+            for name, value in given.items()
+        }
+
+
+def _is_list(kind: Any) -> bool:
+    """Whether values of a type are lists of any length."""
+    if isinstance(kind, UnionType):
+        return any(map(_is_list, get_args(kind)))
+    return get_origin(kind) is tuple and Ellipsis in get_args(kind)
 
 
 Checked = TypeVar("Checked", bound=Options)

@@ -1,7 +1,10 @@
-"""What pages on disk have in common: colours in light and dark, and a head under which nothing is run or fetched."""
+"""What pages on disk have in common: colours in light and dark, and a head under which nothing of others is run, and
+nothing fetched."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable
 from html import escape
 
@@ -25,7 +28,7 @@ def plain(text: str) -> str:
     return escape(escaped(text))
 
 
-def document(title: str, images: str, style: str, parts: Iterable[str]) -> str:
+def document(title: str, images: str, style: str, parts: Iterable[str], script: str = "") -> str:
     """A page of HTML.
 
     Args:
@@ -33,11 +36,15 @@ def document(title: str, images: str, style: str, parts: Iterable[str]) -> str:
         images: where pictures may come from, in the words of a Content-Security-Policy.
         style: rules of CSS, which come after PAGE and may use COLOURS.
         parts: of the body, as HTML.
+        script: of our own, run when all of it is there; no other one may run.
     """
-    policy = f"default-src 'none'; img-src {images}; style-src 'unsafe-inline'"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    scripts = f"; script-src 'sha256-{digest}'" if script else ""
+    policy = f"default-src 'none'; img-src {images}; style-src 'unsafe-inline'{scripts}"
     head = (
         f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{escape(policy)}">'
         f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
     )
     style = f"<style>{COLOURS}{PAGE}{style}</style>"
-    return f'<!doctype html><html lang="en">{head}{style}<body>{"".join(parts)}</body></html>\n'
+    body = "".join(parts) + (f"<script>{script}</script>" if script else "")
+    return f'<!doctype html><html lang="en">{head}{style}<body>{body}</body></html>\n'

@@ -186,7 +186,7 @@ class Judged:
         from pipeline.consistency import plot
 
         found = self.calibration.thresholds if self.calibration else {}
-        charts = plot.charts(self.evidence, found, self.together.found)
+        charts = plot.make(self.evidence, found, self.together.found)
         if charts and not extras.missing("plots"):
             plot.write(charts, path)
         else:

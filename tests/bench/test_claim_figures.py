@@ -8,19 +8,16 @@ from PIL import Image
 
 pytest.importorskip("matplotlib")
 
-from bench.claim_figures import BARS, DRAWN, WAYS, draw_figures
-from training.evaluation.statistics import Estimate
+from plotted import SIZES, STEPS, made_up_claim
 
-SIZES, STEPS = (20, 40, 80), 400
-LINES = ("#1f77b4", "#ff7f0e", "#2ca02c")
+from bench.claim_figures import DRAWN, draw_figures
+from pipeline import charts
+
+LINES = charts.SERIES[: len(DRAWN)]
 
 
 def test_lines_of_the_same_values_are_all_seen(tmp_path: Path) -> None:
-    figures = dict.fromkeys((*DRAWN, *(looks for _, looks in BARS)), Estimate(0.78, 0.7, 0.85, 0.04))
-    names = ["base", *(f"{size} grids, {STEPS} steps" for size in SIZES)]
-    names += [f"{SIZES[-1]} grids, {step} steps" for step in (100, 200, 300)]
-    names += [f"{words}: {way}" for words, _ in BARS for way in WAYS]
-    draw_figures(dict.fromkeys(names, figures), SIZES, STEPS, tmp_path / "claim.png")
+    draw_figures(made_up_claim(), SIZES, STEPS, tmp_path / "claim.png")
     with Image.open(tmp_path / "claim.png") as figure:
         pixels = np.asarray(figure.convert("RGB"), np.int16)
     by_size = pixels[: pixels.shape[0] * 7 // 10, : pixels.shape[1] // 3]  # the first chart, without the legend

@@ -2,26 +2,18 @@
 
     apt-get install chromium
 
-Every test leaves screenshots in its own temporary folder. With ICLORA_PICTURE=docs/review-page.jpg the pictures in the
-documentation are taken again, also the wall's beside it, from a run of the miniature (this takes a minute or two):
-
-    ICLORA_PICTURE=docs/review-page.jpg python -m pytest tests/iclora/test_browser.py -k documentation
+Every test leaves screenshots in its own temporary folder.
 """
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
-from browsing import Faults, here, rows, visit, visit_wall, wait_for
+from browsing import Faults, here, rows, visit, wait_for
 from playwright.sync_api import BrowserContext, Page, expect
 from served import GRIDS, Served, resettle, serving
 
 from bench.page import make
-from iclora.run import Run
-from iclora.settings import Settings
-
-PICTURE = os.environ.get("ICLORA_PICTURE", "")
 
 EVIL = '<img src=x onerror="document.title = 1"> <script>document.title = 2</script>'
 
@@ -328,24 +320,3 @@ def test_the_page_works_in_a_narrow_window_and_in_dark_mode(page: Page, tmp_path
     page.screenshot(path=tmp_path / "narrow.png", full_page=True)
     page.locator("#keep").click()
     wait_for(page, ": keep")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not PICTURE, reason="takes a minute or two; ICLORA_PICTURE names the file")
-def test_the_picture_in_the_documentation(context: BrowserContext, faults: Faults, tmp_path: Path) -> None:
-    run = Run(Settings(task="storyboard"), tmp_path / "run")
-    with run.store:
-        run.advance()
-    with serving(tmp_path / "run") as served:
-        page = visit_wall(context, served, faults)
-        page.locator("[role=gridcell] img[src]").nth(20).wait_for()
-        page.keyboard.press("Shift+ArrowRight")
-        page.screenshot(path=Path(PICTURE).with_name("review-wall.jpg"), type="jpeg", quality=70)
-        page.keyboard.press("Enter")
-        while not page.locator(".score.bad[data-score^='text ']").count():
-            page.keyboard.press("ArrowRight")
-            page.wait_for_timeout(300)
-        page.locator("#picture:not(.waiting) #grid[src]").wait_for()
-        page.locator(".segment[data-panel='2']").hover()
-        page.screenshot(path=PICTURE, type="jpeg", quality=85)
-    assert 10_000 < Path(PICTURE).stat().st_size < 300_000

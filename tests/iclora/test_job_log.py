@@ -184,6 +184,14 @@ def test_a_run_keeps_a_log_of_all_its_commands_beside_the_one_that_was_asked_for
     assert [line["stage"] for line in lines(Path("one.jsonl")) if line["event"] == "stage"] == ["collect"]
 
 
+def test_the_log_of_the_run_can_be_the_one_that_is_asked_for_and_is_kept_once(iclora: Run, pictures: Path) -> None:
+    words = ["storyboard", "--source", str(pictures), "--out", "run", *BARE]
+    code, _, err = iclora("dataset", *words, "--log", "run/../run/log.jsonl")
+    assert code == 0, err
+    events = [json.loads(line)["event"] for line in Path("run/log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert (events.count("start"), events.count("finish")) == (1, 1)
+
+
 def test_a_command_that_is_refused_before_it_has_a_run_leaves_no_log(iclora: Run) -> None:
     assert iclora("collect", "storyboard", "--source", "nowhere")[0] == endings.REFUSED
     assert iclora("evaluate", "storyboard")[0] == endings.REFUSED

@@ -383,6 +383,21 @@ def test_all_faults_of_options_are_told_at_once_with_their_values() -> None:
     assert message.endswith("unknown key 'gadget.sise', did you mean 'size'?")
 
 
+def test_one_value_stands_for_a_list_of_any_length_and_for_nothing_else() -> None:
+    class Some(plugins.Options):
+        many: tuple[int, ...] = ()
+        maybe: tuple[str, ...] | None = None
+        pair: tuple[int, int] = (1, 2)
+
+    found = plugins.parse_options(Some, "the gadget", {"many": 3, "maybe": "one"})
+    assert (found.many, found.maybe) == ((3,), ("one",))
+    assert plugins.parse_options(Some, "the gadget", {"many": [3, 4]}).many == (3, 4)
+    with pytest.raises(BadInput, match="pair: Input should be a valid tuple"):
+        plugins.parse_options(Some, "the gadget", {"pair": 3})
+    with pytest.raises(BadInput, match="many"):
+        plugins.parse_options(Some, "the gadget", {"many": "three"})
+
+
 def test_known_options_are_listed_only_where_none_is_near() -> None:
     for key, listed in (("sise", False), ("colour", True)):
         with pytest.raises(BadInput) as caught:

@@ -22,7 +22,7 @@ from training import batches, conditions, config, dataset, loop, lora_file, obje
 from training.conditions import JOINT, Condition, Given
 from training.dataset import View
 from training.job import Job
-from training.monitoring import heldout, preview
+from training.monitoring import heldout, sample_files
 from training.processes import Processes
 
 Make = Callable[..., Job]
@@ -157,6 +157,6 @@ def test_held_out_loss_and_samples_are_there_for_every_kind_of_condition(make_jo
         *itertools.product(["clean first"], (2, 3)),
         *itertools.product(["noised 3"], (1, 2)),
     }
-    samples = [preview.name_of(step, number) for step in (0, 1) for number in (1, 2, 3)]
+    samples = [sample_files.name_of(step, number) for step in (0, 1) for number in (1, 2, 3)]
     assert sorted(path.name for path in (job.folder / "samples").iterdir()) == samples
     assert outcome.held_out is not None

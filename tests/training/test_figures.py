@@ -1,19 +1,15 @@
-"""Plots and sheets: losses of any length, samples over the steps, and the grids as the model sees them."""
+"""Sheets of pictures: samples over the steps, rows to compare, and the grids as the model sees them."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image, ImageColor
 
-from pipeline.errors import BadInput
 from pipeline.records import Layout
 from training.monitoring import figures
 from training.monitoring.figures import Shown
-from training.monitoring.journal import Journal
 
 ROWS = Layout(3, 1, 128, 64)
 SQUARE = Layout(2, 2, 256, 256)
@@ -32,87 +28,6 @@ def coloured(picture: Image.Image, box: tuple[int, int, int, int], colour: str) 
     """The share of a box's pixels in a colour."""
     pixels = np.asarray(picture.convert("RGB").crop(box))
     return float((pixels == ImageColor.getrgb(colour)).all(-1).mean())
-
-
-# ---- losses
-
-
-def logged(folder: Path, steps: int, every: int = 0, learnt: tuple[int, ...] = (1, 2, 3)) -> Path:
-    rng = np.random.default_rng(0)
-    with Journal(folder, 3, from_step=0, wandb=False, name="", settings={}) as log:
-        for step in range(1, steps + 1):
-            losses = [float(rng.lognormal(-1, 0.3)) if panel in learnt else None for panel in (1, 2, 3)]
-            log.step(step, 0.4 + 1 / step, losses, 1e-4, 1.0, 0.1)
-            if every and step % every == 0:
-                log.validation(
-                    step, {("joint", s, panel): s + panel / step for s in (0.1, 0.5, 0.9) for panel in learnt}
-                )
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("steps", "every", "learnt"),
-    [(200, 50, (1, 2, 3)), (200, 50, (2, 3)), (200, 0, (1, 2, 3)), (1, 1, (1, 2, 3)), (1, 0, (1,))],
-)
-def test_losses_are_plotted_with_and_without_held_out_grids_and_for_any_number_of_steps(
-    steps: int, every: int, learnt: tuple[int, ...], tmp_path: Path
-) -> None:
-    logged(tmp_path, steps, every, learnt)
-    figures.draw_losses(tmp_path, tmp_path / "losses.png", 3, "the last step")
-    assert opened(tmp_path / "losses.png").size == (1800, 600)
-
-
-def test_five_thousand_steps_are_plotted(tmp_path: Path) -> None:
-    logged(tmp_path, 1)
-    with (tmp_path / "log.csv").open("a") as log:
-        log.writelines(f"{step},{0.4 + 1 / step},0.4,,0.5,0.0001,1,0.1\n" for step in range(2, 5_001))
-    figures.draw_losses(tmp_path, tmp_path / "losses.png", 3, "the last step")
-    assert opened(tmp_path / "losses.png").size == (1800, 600)
-
-
-def test_a_validation_that_is_not_a_number_is_left_out(tmp_path: Path) -> None:
-    logged(tmp_path, 10, 5)
-    with (tmp_path / "validation.csv").open("a") as validation:
-        validation.write("10,0.95,1,nan\n")
-    figures.draw_losses(tmp_path, tmp_path / "losses.png", 3, "the last step")
-    assert opened(tmp_path / "losses.png").size == (1800, 600)
-
-
-def test_the_plot_names_the_step_whose_weights_the_lora_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from matplotlib.figure import Figure
-
-    seen: list[str] = []
-
-    def note(figure: Figure, path: Path, **_: object) -> None:
-        legend = figure.axes[0].get_legend()
-        seen.extend(text.get_text() for text in legend.get_texts() if legend)
-        seen.extend(
-            str(line.get_xdata()) for chart in figure.axes for line in chart.lines if line.get_linestyle() == ":"
-        )
-        path.touch()
-
-    monkeypatch.setattr(Figure, "savefig", note)
-    logged(tmp_path, 40, 10)
-    figures.draw_losses(tmp_path, tmp_path / "losses.png", 30, "the lowest held-out loss")
-    assert "the LoRA: step 30, the lowest held-out loss" in seen
-    assert any(re.match(r"lowest held-out: \d\.\d{4} at step 40$", label) for label in seen)
-    assert seen.count("[30, 30]") == 3  # a line in every chart
-
-
-def test_an_older_plot_is_replaced_and_a_missing_log_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"log.csv does not exist"):
-        figures.draw_losses(tmp_path, tmp_path / "losses.png", 3, "the last step")
-    logged(tmp_path, 3)
-    (tmp_path / "losses.png").write_bytes(b"old")
-    figures.draw_losses(tmp_path, tmp_path / "losses.png", 3, "the last step")
-    opened(tmp_path / "losses.png")
-
-
-def test_smoothing_preserves_the_level_and_reduces_scatter() -> None:
-    assert figures.smoothed(pd.Series([0.5] * 100)).tolist() == pytest.approx([0.5] * 100)
-    scattered = pd.Series(np.random.default_rng(0).normal(0.5, 0.1, 5_000))
-    assert figures.smoothed(scattered).std() < 0.1 / 10
-    assert figures.smoothed(pd.Series([0.7])).tolist() == [0.7]
 
 
 # ---- samples over the steps
@@ -159,6 +74,29 @@ def test_a_strip_of_forty_steps_shows_eight(tmp_path: Path) -> None:
         pictures = {step: [Image.new("RGB", ROWS.canvas)] for step in range(0, count * 100, 100)}
         figures.draw_strip(pictures, ["text"], tmp_path / f"{name}.png")
     assert opened(tmp_path / "forty.png").size == opened(tmp_path / "eight.png").size
+
+
+# ---- rows to compare
+
+
+def test_rows_have_the_models_one_above_the_other_and_each_caption_below_its_column(tmp_path: Path) -> None:
+    colours = {"the base": ("#400000", "#004000"), "the LoRA": ("#c00000", "#00c000")}
+    rows = {name: [Image.new("RGB", ROWS.canvas, colour) for colour in row] for name, row in colours.items()}
+    figures.draw_rows("Base above, LoRA below", rows, [CAPTION, "short"], tmp_path / "rows.png")
+    sheet = opened(tmp_path / "rows.png")
+    pixels = np.asarray(sheet)
+    corners = []
+    for row in colours.values():
+        for colour in row:
+            ys, xs = np.nonzero((pixels == ImageColor.getrgb(colour)).all(-1))
+            assert (np.ptp(xs) + 1, np.ptp(ys) + 1) == (256, 384)
+            corners.append((int(xs.min()), int(ys.min())))
+    (x0, y0), (x1, _), (_, y1), _ = corners
+    assert corners == [(x, y) for y in (y0, y1) for x in (x0, x1)] and x1 >= x0 + 256 and y1 >= y0 + 384
+    for above in ((0, 0, sheet.width, y0 - 40), (x0, y0 - 30, x1, y0), (x0, y0 + 384, x1, y1)):  # title, names
+        assert coloured(sheet, above, figures.PAPER) < 1
+    for left in (x0, x1):
+        assert coloured(sheet, (left, y1 + 384, left + 256, sheet.height), figures.PAPER) < 1
 
 
 # ---- the grids as the model sees them
@@ -235,6 +173,10 @@ def test_a_sheet_shows_grids_side_by_side_with_text_below_each(
     figures.draw_sheet(grids, tmp_path / "sheet.png")
     sheet = opened(tmp_path / "sheet.png")
     margin, (wide, high) = figures.MARGIN, (512, 768)
+    titled = sheet
+    above = margin + figures._line_height(figures.HEAD)
+    assert 0.8 < coloured(titled, (0, 0, sheet.width, above), figures.PAPER) < 1  # the title
+    sheet = titled.crop((0, above, titled.width, titled.height))
     assert sheet.width == margin + 3 * (wide + margin)
     for number, grid in enumerate(grids[:3]):
         left = margin + number * (wide + margin)

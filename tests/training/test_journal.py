@@ -25,7 +25,7 @@ def run(folder: Path, steps: range, *, wandb: bool = False) -> None:
     """Logs a training's steps, with a validation and a sample at every fifth."""
     with opened(folder, steps.start - 1, wandb=wandb) as log:
         for step in steps:
-            log.step(step, 1 / step, [2 / step, None, 3 / step], 1e-4, 0.5, 0.25)
+            log.step(step, 1 / step, [2 / step, None, 3 / step], 1e-4, 0.5, seconds=0.25, memory=1.5)
             if step % 5 == 0:
                 log.validation(
                     step, {("joint", sigma, panel): sigma * panel / step for sigma in SIGMAS for panel in (1, 2, 3)}
@@ -53,10 +53,18 @@ def age(folder: Path) -> None:
 def test_a_step_is_one_line_and_a_panel_that_was_not_trained_is_an_empty_cell(tmp_path: Path) -> None:
     run(tmp_path / "new" / "folder", range(1, 3))
     assert (tmp_path / "new" / "folder" / "log.csv").read_text().splitlines() == [
-        "step,loss,loss_1,loss_2,loss_3,learning_rate,gradient_norm,seconds",
-        "1,1,2,,3,0.0001,0.5,0.25",
-        "2,0.5,1,,1.5,0.0001,0.5,0.25",
+        "step,loss,loss_1,loss_2,loss_3,learning_rate,gradient_norm,seconds,memory",
+        "1,1,2,,3,0.0001,0.5,0.25,1.5",
+        "2,0.5,1,,1.5,0.0001,0.5,0.25,1.5",
     ]
+
+
+def test_a_log_of_an_earlier_version_which_did_not_know_the_memory_goes_on(tmp_path: Path) -> None:
+    run(tmp_path, range(1, 3))
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    (tmp_path / "log.csv").write_text("".join(f"{line.rpartition(',')[0]}\n" for line in lines))
+    run(tmp_path, range(3, 4))
+    assert journal.read_steps(tmp_path)["memory"].fillna(0).tolist() == [0, 0, 1.5]
 
 
 def test_a_validation_is_one_line_per_noise_level_and_panel(tmp_path: Path) -> None:
@@ -82,19 +90,19 @@ def test_nine_digits_restore_every_float32(tmp_path: Path) -> None:
     losses = np.random.default_rng(0).lognormal(0, 5, 200).astype(np.float32)
     with opened(tmp_path, panels=1) as log:
         for step, loss in enumerate(losses.tolist(), 1):
-            log.step(step, loss, [loss], 1e-4, 1.0, 1.0)
+            log.step(step, loss, [loss], 1e-4, 1.0, seconds=1.0)
     assert (journal.read_steps(tmp_path)["loss"].to_numpy(np.float32) == losses).all()
 
 
 def test_a_loss_that_is_not_a_number_is_logged_as_nan(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
-        log.step(1, math.nan, [math.nan, None, math.inf], 1e-4, math.nan, 1.0)
-    assert (tmp_path / "log.csv").read_text().splitlines()[1] == "1,nan,nan,,inf,0.0001,nan,1"
+        log.step(1, math.nan, [math.nan, None, math.inf], 1e-4, math.nan, seconds=1.0)
+    assert (tmp_path / "log.csv").read_text().splitlines()[1] == "1,nan,nan,,inf,0.0001,nan,1,"
 
 
 def test_lines_are_on_disk_before_the_journal_is_closed(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
-        log.step(1, 0.5, [0.5, 0.5, 0.5], 1e-4, 1.0, 1.0)
+        log.step(1, 0.5, [0.5, 0.5, 0.5], 1e-4, 1.0, seconds=1.0)
         log.validation(1, {("joint", 0.5, 1): 0.4})
         assert len(journal.read_steps(tmp_path)) == len(journal.read_validation(tmp_path)) == 1
         assert [event.step for event in events(tmp_path).Scalars("train/loss")] == [1]
@@ -141,7 +149,7 @@ def test_starting_over_keeps_nothing_of_an_earlier_training(tmp_path: Path) -> N
     run(tmp_path, range(1, 7))
     age(tmp_path)
     opened(tmp_path, panels=2).close()
-    assert (tmp_path / "log.csv").read_text() == "step,loss,loss_1,loss_2,learning_rate,gradient_norm,seconds\n"
+    assert (tmp_path / "log.csv").read_text() == "step,loss,loss_1,loss_2,learning_rate,gradient_norm,seconds,memory\n"
     assert (tmp_path / "validation.csv").read_text() == "step,sigma,panel,loss,given\n"
     tags = events(tmp_path).Tags()
     assert tags["scalars"] == tags["images"] == []
@@ -165,7 +173,7 @@ def test_tensorboard_shows_losses_by_panel_and_noise_level_and_the_images(tmp_pa
     run(tmp_path, range(1, 6))
     shown = events(tmp_path)
     assert {tag for tag in shown.Tags()["scalars"] if tag.startswith("train/")} == {
-        f"train/{name}" for name in ("loss", "loss_1", "loss_3", "learning_rate", "gradient_norm", "seconds")
+        f"train/{name}" for name in ("loss", "loss_1", "loss_3", "learning_rate", "gradient_norm", "seconds", "memory")
     }
     last = {tag: shown.Scalars(tag)[-1].value for tag in shown.Tags()["scalars"]}
     assert last["validation/loss"] == pytest.approx(0.5 * 2 / 5)

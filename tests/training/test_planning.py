@@ -226,7 +226,7 @@ def test_after_a_training_only_existing_images_are_listed(make_job: Make, capsys
         job = make_job(f"{samples}", steps=1, samples=samples, sample_steps=1)
         console.trained(loop.train(job, Processes(), lambda *_: None), job)
         output = capsys.readouterr().out
-        assert ("samples.png and" in output) == ("samples.png" in output) == named and "loss.png." in output
+        assert ("base-and-lora.png\n" in output) == named and "loss.png." in output
 
 
 def test_probable_mistakes_are_listed_with_their_files(make_job: Make, grids: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from training import checks, lora_file, results
 from training.evaluation.grid_scorer import DrawnGrid, Scores
 from training.evaluation.statistics import Estimate
 from training.job import Job
-from training.monitoring import figures, journal
+from training.monitoring import journal, loss_plot
 from training.monitoring.journal import Journal
 
 Make = Callable[..., Job]
@@ -70,7 +70,7 @@ def test_every_evaluation_is_in_the_log_and_the_plot(scored: Make) -> None:
     assert table["score"].nunique() == 3
     assert (table["low"] < table["score"]).all() and (table["copies"] == 0.5).all()
     with Image.open(job.folder / results.LOSSES) as plot:
-        assert plot.size == (2400, 600)
+        assert plot.width > 2000  # four charts
 
 
 @pytest.mark.slow
@@ -143,6 +143,6 @@ def test_a_single_evaluation_can_be_plotted(tmp_path: Path) -> None:
     (tmp_path / "evaluation.csv").write_text(
         "step,score,low,high,followed,kept,copies,memorised,malformed\n1,.5,.4,.6,.5,.5,0,0,0\n"
     )
-    figures.draw_losses(tmp_path, tmp_path / "losses.png", 1, "the last step")
+    loss_plot.draw_losses(tmp_path, tmp_path / "losses.png", 1, "the last step")
     with Image.open(tmp_path / "losses.png") as plot:
-        assert plot.size == (2400, 600)
+        assert plot.width > 2000  # four charts

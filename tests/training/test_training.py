@@ -98,7 +98,7 @@ def header(file: Path) -> dict[str, str]:
 
 def result(job: Job) -> dict[str, Any]:
     """Everything that a training leaves and that must not depend on how often it was interrupted."""
-    lines = [{name: value for name, value in line.items() if name != "seconds"} for line in log(job)]
+    lines = [{name: value for name, value in line.items() if name not in ("seconds", "memory")} for line in log(job)]
     files = sorted(job.folder.rglob("*.safetensors"))
     return {
         "checkpoint": torch.load(job.folder / checkpoint.FILE, weights_only=True),

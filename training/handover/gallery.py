@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.monitoring.preview import FOLDER, KEY, name_of
+from training.monitoring.sample_files import FOLDER, KEY, name_of
 
 
 @dataclass(frozen=True)

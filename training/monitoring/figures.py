@@ -1,4 +1,4 @@
-"""Plots and sheets of a training: its losses, its samples over the steps, and the grids as the model sees them.
+"""Sheets of pictures: samples over the steps of a training, and the grids as the model sees them.
 
 Each is a PNG, written whole or not at all.
 """
@@ -7,145 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, cycle
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
 from pipeline import files
 from pipeline.records import Layout
-from training.monitoring import journal
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 PAPER, INK, FAINT = "#ffffff", "#1d2433", "#6b7385"
-
-# ---- losses
-
-
-def draw_losses(folder: Path, path: Path, of_step: int, why: str) -> None:
-    """The losses in a training's log: of whole grids, by noise level and by panel; and the scores, if there are any.
-
-    Args:
-        of_step: the step whose weights the LoRA has.
-        why: in words, as in the LoRA's file.
-
-    Raises:
-        BadInput: the folder has no log.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    steps, validation = journal.read_steps(folder), journal.read_validation(folder).dropna()
-    scores = journal.read_evaluation(folder)
-    charts = 3 if scores.empty else 4
-    figure = Figure(figsize=(5 * charts, 5))
-    FigureCanvasAgg(figure)
-    # Layout engines place axes by drawing everything once more, half a second for each training.
-    figure.subplots_adjust(left=0.6 / (5 * charts), right=1 - 0.2 / (5 * charts), bottom=0.1, top=0.93, wspace=0.36)
-    whole, levels, panels, *scored = drawn = list(figure.subplots(1, charts))
-    for chart in drawn:
-        chart.set_xlabel("step")
-        chart.xaxis.set_major_formatter("{x:,.0f}")
-        chart.xaxis.get_major_locator().set_params(integer=True)
-        chart.set_xlim(-0.02 * steps["step"].max(), 1.02 * steps["step"].max())
-        chart.grid(color="#e4e7ee")
-        chart.spines[["top", "right"]].set_visible(False)
-        chart.axvline(of_step, color=INK, linestyle=":", linewidth=1.5)
-    _draw_whole(whole, steps, validation)
-    whole.plot([], [], ":", color=INK, label=f"the LoRA: step {of_step:,}, {why}")
-    whole.legend()
-    _draw_noise_levels(levels, validation)
-    _draw_panels(panels, steps, validation)
-    for chart in scored:
-        _draw_scores(chart, scores)
-    with files.replacing(path) as part:
-        figure.savefig(part, format="png", dpi=120)
-
-
-def smoothed(losses: pd.Series[float]) -> pd.Series[float]:
-    """A moving average with more weight on near steps; single steps scatter with their noise levels.
-
-    Two moving averages over a twentieth of all steps make one over a tenth with triangular weights.
-    """
-    for _ in range(2):
-        losses = losses.rolling(max(1, len(losses) // 20), center=True, min_periods=1).mean()
-    return losses
-
-
-def _draw_whole(chart: Axes, steps: pd.DataFrame, validation: pd.DataFrame) -> None:
-    chart.set_title("loss")
-    chart.plot(steps["step"], steps["loss"], ".", color="tab:blue", alpha=0.25, markersize=5, markeredgewidth=0)
-    chart.plot(steps["step"], smoothed(steps["loss"]), color="tab:blue", label="training, smoothed")
-    if not validation.empty:
-        held_out = journal.held_out(validation)
-        lowest = int(held_out.argmin())
-        step, loss = held_out.index[lowest], held_out.iloc[lowest]
-        chart.plot(held_out.index, held_out, ".-", color="tab:orange", label="held out, mean over noise levels")
-        label = f"lowest held-out: {loss:.4f} at step {step:,}{'' if step else ' (the base alone)'}"
-        chart.plot(step, loss, "o", color="tab:orange", markersize=11, markerfacecolor="none", label=label)
-    kinds = validation["given"].unique()
-    for kind, style in zip(kinds, cycle((":", "--", "-.")), strict=False) if len(kinds) > 1 else ():
-        losses = validation[validation["given"] == kind].groupby("step")["loss"].mean()
-        chart.plot(losses.index, losses, style, color="tab:brown", linewidth=1, label=f"held out, {kind}")
-
-
-def _draw_noise_levels(chart: Axes, validation: pd.DataFrame) -> None:
-    from matplotlib import colormaps
-
-    chart.set_title("held-out loss by noise level")
-    if validation.empty:
-        chart.text(0.5, 0.5, "nothing held out", transform=chart.transAxes, ha="center", color=FAINT)
-        chart.set_axis_off()
-        return
-    for sigma in sorted(validation["sigma"].unique()):
-        losses = validation[validation["sigma"] == sigma].groupby("step")["loss"].mean()
-        chart.plot(losses.index, losses, ".-", color=colormaps["viridis"](0.95 * sigma), label=f"{sigma:g}")
-    chart.legend(title="sigma", loc="upper left", bbox_to_anchor=(1, 1))
-
-
-def _draw_panels(chart: Axes, steps: pd.DataFrame, validation: pd.DataFrame) -> None:
-    chart.set_title("loss by panel")
-    for panel in range(1, 1 + sum(str(name).startswith("loss_") for name in steps)):
-        trained = steps.set_index("step")[f"loss_{panel}"].dropna()
-        held_out = validation[validation["panel"] == panel].groupby("step")["loss"].mean()
-        if trained.empty and held_out.empty:
-            continue  # always given
-        colour, style = f"C{(panel - 1) % 10}", "." if len(trained) == 1 else "-"
-        chart.plot(trained.index, smoothed(trained), style, color=colour, label=f"panel {panel}")
-        chart.plot(held_out.index, held_out, ".--", color=colour)
-    chart.plot([], [], color=FAINT, label="training, smoothed")
-    if not validation.empty:
-        chart.plot([], [], ".--", color=FAINT, label="held out")
-    chart.legend()
-
-
-def _draw_scores(chart: Axes, scores: pd.DataFrame) -> None:
-    chart.set_title("drawn grids: 0 as shuffled real ones, 1 as real ones")
-    step = scores["step"]
-    chart.fill_between(step, scores["low"], scores["high"], color="tab:green", alpha=0.15, linewidth=0)
-    chart.plot(step, scores["score"], ".-", color="tab:green", label="score, with its 95 % interval")
-    chart.plot(step, scores["followed"], ".--", color="tab:blue", label="follows its texts")
-    chart.plot(step, scores["kept"], ".--", color="tab:orange", label="keeps together")
-    for name, colour in (("copies", "tab:red"), ("memorised", "tab:purple"), ("malformed", "tab:brown")):
-        if scores[name].any():
-            chart.plot(step, scores[name], ".:", color=colour, label=f"{name}, share of grids")
-    chart.legend()
-
 
 # ---- samples over the steps
 
 MARGIN = 24
-TEXT, SMALL = 18, 16
+HEAD, TEXT, SMALL = 22, 18, 16
 """Font sizes in pixels."""
+STRIP_TITLE = "Samples of the training: the same captions and noise at each step, with the averaged weights"
 COLUMNS = 8
 """The most steps on a strip."""
 ROW = 384
 """Height of a row of pictures in pixels; less if they are wide, so that none is wider than WIDEST."""
 WIDEST = 512
+CAPTION_LINES = 12
+"""The most lines of a caption below its grid."""
 PROMPT = 300
 """Width of the column of prompts in pixels."""
 
@@ -174,7 +58,7 @@ def draw_strip(pictures: Mapping[int, Sequence[Image.Image]], captions: Sequence
         for line in folded(caption, PROMPT, SMALL, high // _line_height(SMALL)):
             pen.text((MARGIN, y), line, INK, _font(SMALL))
             y += _line_height(SMALL)
-    _save(sheet, path)
+    _save(STRIP_TITLE, sheet, path)
 
 
 def chosen(steps: Sequence[int]) -> list[int]:
@@ -188,6 +72,32 @@ def _fit(picture: Image.Image) -> Image.Image:
     scale = min(ROW / picture.height, WIDEST / picture.width)
     size = (round(picture.width * scale), round(picture.height * scale))
     return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+
+
+def draw_rows(title: str, rows: Mapping[str, Sequence[Image.Image]], captions: Sequence[str], path: Path) -> None:
+    """Grids of several models for the same captions, one row per model and one column per caption, texts below.
+
+    Args:
+        rows: by model, one grid per caption.
+    """
+    pictures = {name: [_fit(picture) for picture in row] for name, row in rows.items()}
+    wide = max(picture.width for row in pictures.values() for picture in row)
+    high = max(picture.height for row in pictures.values() for picture in row)
+    gap, line = MARGIN // 2, _line_height(SMALL)
+    texts = [folded(caption, wide, SMALL, CAPTION_LINES) for caption in captions]
+    step = TEXT * 2 + high
+    below = len(rows) * step + gap
+    size = (2 * MARGIN + len(captions) * (wide + gap) - gap, below + max(map(len, texts)) * line + MARGIN)
+    sheet, pen = _blank(size)
+    for number, (name, row) in enumerate(pictures.items()):
+        y = number * step
+        pen.text((MARGIN, y + 2 * TEXT - gap // 2), name, INK, _font(TEXT), anchor="ls")
+        for place, picture in enumerate(row):
+            sheet.paste(picture, (MARGIN + place * (wide + gap), y + 2 * TEXT))
+    for place, words in enumerate(texts):
+        for number, one in enumerate(words):
+            pen.text((MARGIN + place * (wide + gap), below + number * line), one, INK, _font(SMALL))
+    _save(title, sheet, path)
 
 
 # ---- the grids as the model sees them
@@ -210,11 +120,11 @@ class Shown:
     """Anything else, such as the scale."""
 
 
+SHEET_TITLE = "The first grids of the training as the model sees them, with what it reads"
 SEAM = "#ff2fd0"
 GIVEN = "#00a651"
 LARGEST = 768
 """Longer side of a grid on a sheet, in pixels."""
-CAPTION_LINES = 12
 SHEET = 1680
 """Width of a sheet in pixels, about; grids stand side by side if they fit."""
 
@@ -237,7 +147,7 @@ def draw_sheet(grids: Sequence[Shown], path: Path) -> None:
         sheet.paste(picture, (left, top))
         for number, (words, colour) in enumerate(text):
             pen.text((left, below + number * line), words, colour, _font(SMALL))
-    _save(sheet, path)
+    _save(SHEET_TITLE, sheet, path)
 
 
 def zoom(size: tuple[int, int]) -> tuple[int, int]:
@@ -331,6 +241,13 @@ def _blank(size: tuple[int, int]) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     return sheet, ImageDraw.Draw(sheet)
 
 
-def _save(sheet: Image.Image, path: Path) -> None:
+def _save(title: str, sheet: Image.Image, path: Path) -> None:
+    """Writes a sheet below its title."""
+    heads = folded(title, sheet.width - 2 * MARGIN, HEAD, 3)
+    top = MARGIN + len(heads) * _line_height(HEAD)
+    whole, pen = _blank((sheet.width, top + sheet.height))
+    for number, words in enumerate(heads):
+        pen.text((MARGIN, MARGIN + number * _line_height(HEAD)), words, INK, _font(HEAD))
+    whole.paste(sheet, (0, top))
     with files.replacing(path) as part:
-        sheet.save(part, format="PNG")
+        whole.save(part, format="PNG")

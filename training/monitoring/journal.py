@@ -70,7 +70,7 @@ class Journal:
             BadInput: Weights & Biases is not installed or refuses, or the log belongs to another training.
         """
         columns = ["step", "loss", *(f"loss_{panel + 1}" for panel in range(panels))]
-        columns += ["learning_rate", "gradient_norm", "seconds"]
+        columns += ["learning_rate", "gradient_norm", "seconds", "memory"]
         folder.mkdir(parents=True, exist_ok=True)
         self._run: Any = None
         with ExitStack() as opened:
@@ -86,14 +86,16 @@ class Journal:
             self._events = opened.enter_context(_events(folder / TENSORBOARD, from_step))
             self._opened = opened.pop_all()
 
-    def step(
+    def step(  # noqa: PLR0913  (one argument per column)
         self,
         step: int,
         loss: float,
         panel_losses: Sequence[float | None],
         learning_rate: float,
         gradient_norm: float,
+        *,
         seconds: float,
+        memory: float | None = None,
     ) -> None:
         """One step of the training.
 
@@ -102,8 +104,9 @@ class Journal:
             panel_losses: a panel's mean over the grids in which it was learnt; None if there were none.
             gradient_norm: before clipping.
             seconds: duration of the step.
+            memory: GiB that the process holds on its device; None if that is not known.
         """
-        values = [loss, *panel_losses, learning_rate, gradient_norm, seconds]
+        values = [loss, *panel_losses, learning_rate, gradient_norm, seconds, memory]
         self._steps.add([[step, *values]])
         names = self._steps.columns[1:]
         self._log(step, {f"train/{name}": one for name, one in zip(names, values, strict=True) if one is not None})
@@ -295,9 +298,15 @@ def lowest(folder: Path) -> tuple[int, float] | None:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    """A table without lines that are cut off or damaged; cells that are no numbers where there should be some are
+    missing values."""
     import pandas as pd
 
-    lines = _whole_lines(path)
-    if not lines:
+    header, *lines = _whole_lines(path) or [b""]
+    if not header:
         raise BadInput(f"{path} does not exist; give the folder of a training, which 'iclora train' prints.")
-    return pd.read_csv(io.BytesIO(b"".join(lines)))
+    kept = [line for line in lines if _step_of(line) < math.inf and line.count(b",") == header.count(b",")]
+    table = pd.read_csv(io.BytesIO(b"".join([header, *kept])), encoding_errors="replace")
+    for name in table.columns.difference(["given"]):
+        table[name] = pd.to_numeric(table[name], errors="coerce")
+    return table

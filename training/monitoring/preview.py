@@ -10,28 +10,19 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from pipeline import files
 from pipeline.records import TrainingSample
 from training import conditions, dataset, machine, objective, random_streams, sampling
 from training.backends.base import Prompts, dtype_of
 from training.conditions import Condition
 from training.job import Job
 from training.latents import EncodedDataset
-from training.monitoring import figures, heldout
+from training.monitoring import figures, heldout, sample_files
+from training.monitoring.sample_files import FOLDER, KEY, name_of
 
-FOLDER = "samples"
 STRIP = "samples.png"
-KEY = "iclora"
-"""Of what a picture was drawn from, in its PNG."""
-
-
-def name_of(step: int, number: int) -> str:
-    """A sample's file name.
-
-    Args:
-        step: 0 for the base alone.
-        number: of the caption, from 1.
-    """
-    return f"{step:06d}-{number}.png"
+COMPARISON = "base-and-lora.png"
+TITLE = "What the LoRA has learnt: the same captions and noise, without it above and with it below"
 
 
 def draw(
@@ -70,16 +61,39 @@ def save(job: Job, step: int, images: Sequence[Image.Image]) -> None:
     for number, (image, (sample, kind)) in enumerate(zip(images, job.prompted, strict=True), start=1):
         header, given = PngInfo(), conditions.name_of(kind)
         header.add_itxt(KEY, json.dumps({"prompt": sample.text, "step": step, "given": given}, ensure_ascii=False))
-        image.save(home / name_of(step, number), pnginfo=header)
+        with files.replacing(home / name_of(step, number)) as part:
+            image.save(part, format="PNG", pnginfo=header)
 
 
 def write_strip(job: Job) -> None:
     """`samples.png`: all samples, one row per caption and one column per step."""
-    pictures: dict[int, list[Image.Image]] = {}
-    for file in sorted((job.folder / FOLDER).glob("*.png")):
-        step, _, number = file.stem.partition("-")
-        if int(step) <= job.config.steps and int(number) <= len(job.prompted):
-            pictures.setdefault(int(step), []).append(Image.open(file))
+    steps = [step for step in sample_files.find(job.folder) if step <= job.config.steps]
+    pictures = {step: _opened(job, step) for step in steps}
+    figures.draw_strip(pictures, _texts(job), job.folder / STRIP)
+
+
+def write_comparison(job: Job, of_step: int) -> None:
+    """`base-and-lora.png`: the base's samples above, the LoRA's below, for the same captions and noise.
+
+    Args:
+        of_step: the step whose weights the LoRA has; if no samples were drawn then, those of the nearest step are
+            shown, under its own number.
+    """
+    steps = [step for step in sample_files.find(job.folder) if step <= job.config.steps]
+    if 0 not in steps or len(steps) == 1:  # resumed from a version or with settings that drew none
+        return
+    nearest = min(steps[1:], key=lambda step: abs(step - of_step))
+    rows = {"the base alone": _opened(job, 0), f"with the LoRA of step {nearest:,}": _opened(job, nearest)}
+    figures.draw_rows(TITLE, rows, _texts(job), job.folder / COMPARISON)
+
+
+def _opened(job: Job, step: int) -> list[Image.Image]:
+    """The samples of a step, one per caption and kind of condition."""
+    paths = [job.folder / FOLDER / name_of(step, number) for number in range(1, len(job.prompted) + 1)]
+    return [Image.open(path) for path in paths if path.exists()]
+
+
+def _texts(job: Job) -> list[str]:
+    """Captions of the samples, with the kind of condition where there are several."""
     several = len(job.kinds) > 1
-    texts = [f"{conditions.name_of(kind)}: {sample.text}" if several else sample.text for sample, kind in job.prompted]
-    figures.draw_strip(pictures, texts, job.folder / STRIP)
+    return [f"{conditions.name_of(kind)}: {sample.text}" if several else sample.text for sample, kind in job.prompted]

@@ -572,8 +572,8 @@ def test_the_contact_sheet_shows_every_grid_and_treats_no_text_as_markup(run: Ru
         assert f'src="{row.grid.path}"' in page
         with Image.open(run.folder / row.grid.path) as picture_:
             assert picture_.size == (1024, 1536)
-    assert "<script>" not in page
-    assert "&lt;script&gt;" in page
+    assert page.count("<script>") == 1  # the page's own
+    assert "&lt;script&gt;alert(1)" in page
 
 
 def test_nothing_from_outside_is_markup_or_an_address_on_the_contact_sheet(run: Run) -> None:
@@ -587,11 +587,11 @@ def test_nothing_from_outside_is_markup_or_an_address_on_the_contact_sheet(run: 
     rejected = {"collect": [Rejected("r", evil, evil, evil)]}
     hostile = run.task.model_copy(update={"title": evil, "markers": ("span", "class", "<"), "prefix": "&lt;"})
     aspect = Aspect(evil, evil, {evil: 1}, (evil,))
-    sheet = contact_sheet.Sheet([row], rejected, hostile, evil, {"r": evil}, [aspect])
+    sheet = contact_sheet.Sheet([row], rejected, hostile, evil, evil, {"r": evil}, [aspect])
     contact_sheet.write(sheet, run.folder / "evil.html")
     tags = Tags()
     tags.feed((run.folder / "evil.html").read_text(encoding="utf-8"))
-    assert not tags.found.keys() & {"script", "b"}
+    assert len(tags.found["script"]) == 1 and "b" not in tags.found  # the page's own, which alone may run
     sources = [picture["src"] for picture in tags.found["img"]]
     assert sources[0] == "javascript%3Aalert%281%29"
     assert not [source for source in sources if set(source) & set("<>\"': ")]
@@ -604,11 +604,11 @@ def test_nothing_from_outside_is_markup_or_an_address_on_the_contact_sheet(run: 
 def test_the_contact_sheet_of_a_run_without_rejections_says_so_and_names_the_next_command(tmp_path: Path) -> None:
     page = tmp_path / "review.html"
     command = "iclora review storyboard --out 'a & b'"
-    contact_sheet.write(contact_sheet.Sheet([], {"collect": []}, task.load("storyboard"), command), page)
+    contact_sheet.write(contact_sheet.Sheet([], {"collect": []}, task.load("storyboard"), command, "serve it"), page)
     text = page.read_text(encoding="utf-8")
     assert "Nothing was rejected." in text
     assert "<details>" not in text
-    assert "iclora review storyboard --out &#x27;a &amp; b&#x27;" in text
+    assert "iclora review storyboard --out &#x27;a &amp; b&#x27;" in text and "<code>serve it</code>" in text
 
 
 def test_the_contact_sheet_starts_with_the_riskiest_and_shows_scores_against_thresholds(run: Run) -> None:
@@ -623,7 +623,7 @@ def test_the_contact_sheet_starts_with_the_riskiest_and_shows_scores_against_thr
         reasons = () if good else ("no fit",)
         scored.append(replace(row, scores=scores, decision="keep" if good else "drop", reasons=reasons))
     theirs = replace(scored[0], decision="drop", review=Review(scored[0].id, "drop"))
-    sheet = contact_sheet.Sheet([theirs, *scored[1:]], {}, run.task, "type this")
+    sheet = contact_sheet.Sheet([theirs, *scored[1:]], {}, run.task, "type this", "serve it")
     contact_sheet.write(sheet, run.folder / "sheet.html")
     page = (run.folder / "sheet.html").read_text(encoding="utf-8")
     order = [scored[place].id for place in (3, 2, 1, 5, 4, 0)]
@@ -646,5 +646,5 @@ def test_what_is_noted_of_pictures_stands_beside_their_grid_with_the_panels(run:
     told = replace(row, grid=replace(row.grid, group=group))
     words = "burnt-in text at the bottom (panel 1); bars cut away: 8 px at the top (all panels)"
     assert reviews.picture_notes(told) == words
-    contact_sheet.write(contact_sheet.Sheet([told], {}, run.task, "type this"), run.folder / "sheet.html")
+    contact_sheet.write(contact_sheet.Sheet([told], {}, run.task, "type this", "serve it"), run.folder / "sheet.html")
     assert f"The pictures: {words}." in (run.folder / "sheet.html").read_text(encoding="utf-8")
