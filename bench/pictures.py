@@ -85,8 +85,18 @@ def contact_sheet(run: Path, file: Path) -> None:
         shoot(page, file)
 
 
+def review_wall(run: Path, file: Path) -> None:
+    with serving("review", TASK, "--out", run, "--serve") as address, visiting(address) as page:
+        page.locator("[role=gridcell] img[src]").first.wait_for()
+        page.keyboard.press("Shift+ArrowRight")  # two are selected
+        shoot(page, file)
+
+
 def review_page(run: Path, file: Path) -> None:
     with serving("review", TASK, "--out", run, "--serve") as address, visiting(address) as page:
+        page.locator("[role=gridcell]:focus").press("Enter")
+        page.locator("#picture:not(.waiting) #grid[src]").wait_for()
+        page.locator(".segment").last.hover()
         shoot(page, file)
 
 
@@ -114,6 +124,7 @@ def copied(name: str) -> Callable[[Path, Path], None]:
 
 PICTURES: Mapping[str, Picture] = {
     "contact-sheet.jpg": Picture(contact_sheet),
+    "review-wall.jpg": Picture(review_wall),
     "review-page.jpg": Picture(review_page),
     "training-page.jpg": Picture(training_page),
     "base-and-lora.jpg": Picture(copied("training/base-and-lora.png")),

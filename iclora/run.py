@@ -421,11 +421,12 @@ class Run:
             reviews.decide(self.store, undo.changes, f"{replacing.UNDO}{undo.who}")
         return undo
 
-    def serve(self, opened: Callable[[str], None]) -> int:
+    def serve(self, opened: Callable[[str], None], progress: Progress = silent) -> int:
         """Serves the review page on this machine until Ctrl-C; gives how many changes were made and not undone.
 
         Args:
             opened: called with the page's address once it is served.
+            progress: told of the rows that are read before that.
 
         Raises:
             BadInput: a package that the page needs is not installed.
@@ -434,7 +435,7 @@ class Run:
         extras.require("the review page", "page")
         from iclora.page.server import serve
 
-        return serve(self, opened)
+        return serve(self, opened, progress)
 
     def decided(self) -> dict[str, bool]:
         """Grids that a person has decided on, and whether they are kept."""

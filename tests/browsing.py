@@ -21,10 +21,19 @@ class Faults(list[str]):
         page.on("request", lambda asked: self.append(asked.url) if "127.0.0.1" not in asked.url else None)
 
 
-def visit(context: BrowserContext, served: Served, faults: Faults) -> Page:
+def visit_wall(context: BrowserContext, served: Served, faults: Faults) -> Page:
+    """The page as it opens."""
     page = context.new_page()
     faults.listen(page)
     page.goto(served.url)
+    expect(page.locator("[role=gridcell]").first).to_be_visible(timeout=20_000)
+    return page
+
+
+def visit(context: BrowserContext, served: Served, faults: Faults) -> Page:
+    """One grid at a time, from the riskiest on."""
+    page = visit_wall(context, served, faults)
+    page.keyboard.press("Enter")
     expect(page.locator(".segment")).to_have_count(3)
     return page
 
@@ -40,5 +49,5 @@ def here(page: Page) -> str:
     return str(page.locator("#grid").get_attribute("alt")).removeprefix("grid ")
 
 
-def wait_for(page: Page, text: str) -> None:
-    expect(page.locator("#status")).to_contain_text(text)
+def wait_for(page: Page, text: str, milliseconds: float = 5_000) -> None:
+    expect(page.locator("#status")).to_contain_text(text, timeout=milliseconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,14 +71,16 @@ def _serve(run: Run) -> None:
     """The review page until Ctrl-C, then the stages from the filter on."""
     from iclora.page import browser
 
-    with browser.opener(run.folder) as open_page:
+    with browser.opener(run.folder) as open_page, ExitStack() as reading:
+        progress = reading.enter_context(console.progress())
 
         def opened(address: str) -> None:
+            reading.close()
             console.line(f"Review at {address}")
             console.line("Ctrl-C ends the review and writes the data set anew.")
             open_page(address)
 
-        changes = run.serve(opened)
+        changes = run.serve(opened, progress)
     console.exported(run, write_data_set(run), f"{counted(changes, 'change')}; ")
 
 

@@ -36,11 +36,12 @@ class Body(BaseModel):
 
 
 def read(name: str) -> str:
-    """A page with what all pages have in common."""
-    page = (HOME / name).read_text(encoding="utf-8")
-    for common in ("common.css", "common.js"):
-        page = page.replace(f"/* {common} */", (HOME / common).read_text(encoding="utf-8"))
-    return page
+    """A page with the style sheets and scripts whose names stand in it as comments, `/* common.css */`."""
+
+    def content(found: re.Match[str]) -> str:
+        return (HOME / found[1]).read_text(encoding="utf-8")
+
+    return re.sub(r"/\* ([\w/]+\.(?:css|js)) \*/", content, (HOME / name).read_text(encoding="utf-8"))
 
 
 def guard(app: FastAPI, address: str, token: str, page: str) -> None:

@@ -6,26 +6,27 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
-from PIL import Image
 from pydantic import Field
 
-from iclora.page import access, views
+from iclora.page import access, keys, views
 from iclora.page.access import Body
 from iclora.page.errors import Unknown
 from iclora.page.jobs import Jobs
 from iclora.page.session import ReviewSession, Stale, Step
-from pipeline import pixels
 from pipeline.records import Decision, Row
+from pipeline.review import thumbnails
 
-THUMBNAIL = 320
-"""Longest side in pixels of an image that is offered for a panel."""
+THUMBNAIL, LARGE = 320, 2048
+"""Longest side in pixels of a small image, and of one that is looked at closely."""
+BATCH = 40
+"""Rows that are decided in one request at most, so that it takes no longer than others; the page sends several."""
+PREVIEWED = 50
+"""Replacements that are shown in full before they are made."""
 
 Text = Annotated[str, Field(max_length=100_000)]
 
@@ -56,6 +57,38 @@ class Replaced(Body):
     record: str
 
 
+class Noted(Body):
+    base: str
+    note: Text
+
+
+class AllDecided(Body):
+    rows: Annotated[dict[str, str], Field(min_length=1, max_length=BATCH)]
+    """By grid, the base that the reviewer saw."""
+    decision: Decision
+    note: Text | None = None
+
+
+class Sought(Body):
+    text: Text
+
+
+class Phrase(Body):
+    old: Text
+    new: Text
+    inside_words: bool = False
+
+
+class Rephrased(Phrase):
+    grids: list[str]
+    """Those that the preview named."""
+
+
+class Chosen(Body):
+    keys: dict[str, Annotated[str, Field(max_length=8)]]
+    """By action, its key."""
+
+
 class Undone(Body):
     step: int
 
@@ -80,6 +113,7 @@ def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAP
     _explain(app, session, jobs)
     _look(app, session, jobs, page)
     _change(app, session, jobs)
+    _change_many(app, session, jobs)
     _judge(app, session, jobs)
     return app
 
@@ -118,14 +152,27 @@ def _look(app: FastAPI, session: ReviewSession, jobs: Jobs, page: str) -> None:
             )
         return FileResponse(path, media_type="image/png")
 
+    @app.get("/rows/{grid}/thumbnail")
+    async def small(grid: str) -> Response:
+        row = await jobs.in_turn(session.row, grid)
+        content = await jobs.aside(thumbnails.of_file, session.run.folder, row.grid.path, THUMBNAIL)
+        return Response(content, media_type="image/jpeg")
+
+    @app.post("/search")
+    async def search(said: Sought) -> list[str]:
+        return await jobs.in_turn(views.found, session, said.text)
+
     @app.get("/rows/{grid}/offers/{panel}")
     async def offers(grid: str, panel: int) -> list[dict[str, Any]]:
         return await jobs.in_turn(views.offers, session, grid, panel)
 
     @app.get("/records/{record}/picture")
     async def thumbnail(record: str) -> Response:
-        found = await jobs.in_turn(session.record, record)
-        return Response(await jobs.aside(_thumbnail, session.run.folder / found.path), media_type="image/jpeg")
+        return await _pictured(session, jobs, record, THUMBNAIL)
+
+    @app.get("/records/{record}/large")
+    async def large(record: str) -> Response:
+        return await _pictured(session, jobs, record, LARGE)
 
 
 def _change(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
@@ -154,9 +201,45 @@ def _change(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
     async def replace(grid: str, said: Replaced) -> dict[str, Any]:
         return await made(grid, session.replace, said.base, said.panel, said.record)
 
+    @app.post("/rows/{grid}/note")
+    async def note(grid: str, said: Noted) -> dict[str, Any]:
+        return await made(grid, session.note, said.base, said.note)
+
+
+def _change_many(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
+    def now(step: int | None, grids: list[str]) -> dict[str, Any]:
+        """A step with the rows that it has changed, as they are now."""
+        return {"rows": views.entries(session, map(session.row, grids)), "step": step}
+
+    def made(step: Step | None) -> dict[str, Any]:
+        return now(step.number, [part.change.review.grid for part in step.parts]) if step else now(None, [])
+
+    @app.post("/decide")
+    async def decide(said: AllDecided) -> dict[str, Any]:
+        return await jobs.in_turn(lambda: made(session.decide_all(said.rows, said.decision, said.note)))
+
+    @app.post("/replacements")
+    async def replacements(said: Phrase) -> dict[str, Any]:
+        def work() -> dict[str, Any]:
+            changes = session.replacements(said.old, said.new, inside_words=said.inside_words)
+            shown = [views.replacement(change, session.task) for change in changes[:PREVIEWED]]
+            return {"grids": [change.review.grid for change in changes], "shown": shown}
+
+        return await jobs.in_turn(work)
+
+    @app.post("/replace")
+    async def replace(said: Rephrased) -> dict[str, Any]:
+        return await jobs.in_turn(
+            lambda: made(session.replace_phrase(said.grids, said.old, said.new, inside_words=said.inside_words))
+        )
+
     @app.post("/undo")
     async def undo(said: Undone) -> dict[str, Any]:
-        return {"row": await jobs.in_turn(lambda: views.one(session, session.undo(said.step))), "step": None}
+        return await jobs.in_turn(lambda: now(None, session.undo(said.step)))
+
+    @app.post("/keys")
+    async def choose(said: Chosen) -> dict[str, str]:
+        return await jobs.in_turn(keys.write, session.run.folder, said.keys)
 
 
 def _judge(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
@@ -193,9 +276,8 @@ def _asked(session: ReviewSession, row: Row, machine: str, place: int) -> dict[s
     return {**views.compared(caption, row.caption.text), "problems": caption.problems}
 
 
-def _thumbnail(path: Path) -> bytes:
-    picture = pixels.open_image(path, least_side=THUMBNAIL)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=85)
-    return content.getvalue()
+async def _pictured(session: ReviewSession, jobs: Jobs, record: str, side: int) -> Response:
+    """A record's picture as a JPEG."""
+    found = await jobs.in_turn(session.record, record)
+    content = await jobs.aside(thumbnails.encode, session.run.folder / found.path, side)
+    return Response(content, media_type="image/jpeg")

@@ -19,6 +19,7 @@ from iclora.page import app
 from iclora.page.jobs import Jobs
 from iclora.page.session import ReviewSession
 from iclora.run import Run
+from pipeline.progress import Progress, silent
 
 LAST_SECONDS = 1
 """Seconds that a connection is given to receive its last answer when the server stops."""
@@ -75,20 +76,21 @@ class Server(uvicorn.Server):
             signal.signal(signal.SIGINT, before)
 
 
-def serve(run: Run, opened: Callable[[str], None]) -> int:
+def serve(run: Run, opened: Callable[[str], None], progress: Progress = silent) -> int:
     """Serves the review page until Ctrl-C; gives how many changes were made and not undone.
 
     Args:
         opened: called with the page's address as soon as it can be visited.
+        progress: told of the rows that are read before that.
 
     Raises:
         KeyboardInterrupt: Ctrl-C came while the captioner or the scorer was at work, and cut that off.
     """
     session = ReviewSession(run)
-    session.rows()  # read before anybody waits for them in a browser
+    session.read(progress)  # read before anybody waits for them in a browser
     if serve_page(partial(app.make, session), opened).cut_off:
         raise KeyboardInterrupt
-    return len(session.steps)
+    return sum(len(step.parts) for step in session.steps)
 
 
 def serve_page(make: Callable[[Jobs, str, str], FastAPI], opened: Callable[[str], None]) -> Jobs:

@@ -1,34 +1,27 @@
-"""What a reviewer can do with a run: look at rows, decide, edit, exchange panels, ask the captioner again, undo.
+"""What a reviewer does with a run: decide, edit, exchange panels, replace a phrase everywhere, undo.
 
-Knows nothing about browsers. Every change names the base of the row that the reviewer saw; if the row has changed
-since, in another tab or through a table, the change is refused and the row is returned as it is now.
+Knows nothing about browsers. Every change names the base of each row that the reviewer saw; if a row has changed since,
+in another tab or through a table, the change is refused and the row is returned as it is now.
 """
 
 from __future__ import annotations
 
-import gc
-from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
-from iclora import stages
 from iclora.page.errors import Unknown
+from iclora.page.judging import Judging
+from iclora.page.looking import source_of
 from iclora.run import Run
-from pipeline.cache import key_of
 from pipeline.errors import BadInput
-from pipeline.records import Caption, Decision, Person, Record, Review, Row, Score
-from pipeline.review import decisions, reviews
-from pipeline.review.current import CurrentRows
-from pipeline.review.reviews import Change, Made
+from pipeline.records import Decision, Record, Review, Row
+from pipeline.review import decisions, replacing, reviews
+from pipeline.review.reviews import Change
 from pipeline.stages import compose
-from pipeline.stages.caption import Asking
-from pipeline.text import budget, grammar
+from pipeline.text import grammar
 
 WHO = "page"
-NEIGHBOURS = 24
-"""Images that are offered in place of a panel, the nearest in its film or folder."""
 
 
 class Stale(BadInput):
@@ -40,118 +33,31 @@ class Stale(BadInput):
 
 
 @dataclass(frozen=True)
-class Step:
-    """A change that was made, and what undoes it."""
+class Part:
+    """The change of one row, and what undoes it."""
 
-    number: int
     before: Review | None
     change: Change
     base: str
-    """The row's base after it; from any other base the step can't be undone on its own."""
+    """The row's base after it; from any other base the step can't be undone."""
 
 
 @dataclass(frozen=True)
-class Offer:
-    """An image that may take a panel's place."""
+class Step:
+    """What was changed at once, in one row or in several."""
 
-    record: Record
-    used: str
-    """Id of another grid that already uses it; empty if none does."""
+    number: int
+    parts: tuple[Part, ...]
+    who: str
+    """Under which name the log keeps it."""
 
 
-class ReviewSession:
-    """A run under review. Whatever reads or writes its state must stay in the thread that opened it.
-
-    `score` and `ask` take long and read no state: they may run in any thread, but each in only one at a time.
-    """
+class ReviewSession(Judging):
+    """A run under review."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.task = run, run.task
+        super().__init__(run)
         self.steps: list[Step] = []
-        self._shown: dict[str, list[str]] = {}
-        """Texts that the captioner has written for a grid in this session."""
-        self._rows = CurrentRows(run.store, run.task, run.counter)
-        self._sequences: tuple[Made | None, dict[tuple[str, str], list[Record]]] = (None, {})
-        """The run's images by film or folder."""
-
-    # ---- looking
-
-    @property
-    def _current(self) -> CurrentRows:
-        if self._rows.update():
-            gc.freeze()  # it stays; looking through all of it for cycles would hold up a request now and then
-        return self._rows
-
-    def rows(self) -> list[Row]:
-        """All rows, those that most need a look first."""
-        return self._current.riskiest_first()
-
-    @property
-    def borderline(self) -> Container[str]:
-        """Ids of the rows that passed narrowly, when rows were last looked at."""
-        return self._rows.borderline
-
-    def row(self, grid: str) -> Row:
-        """
-        Raises:
-            Unknown: the run has no such grid.
-        """
-        row = self._current.row(grid)
-        if row is None:
-            raise Unknown(f"this run has no grid '{grid}'.")
-        return row
-
-    def caption(self, grid: str) -> Caption | None:
-        """What the captioner wrote, regardless of later edits."""
-        return self._current.made.captions.get(grid)
-
-    def facts(self) -> dict[str, Any]:
-        """What the filter last found: the thresholds."""
-        mark = self.run.store.mark("filter")
-        return mark.facts if mark else {}
-
-    def place(self, grid: str) -> int:
-        """A grid's position in the run, which determines the names of its people."""
-        return [*self._current.made.grids].index(grid)
-
-    def record(self, record: str) -> Record:
-        """
-        Raises:
-            Unknown: the run has no such image.
-        """
-        if record not in self._current.made.records:
-            raise Unknown(f"this run has no image '{record}'.")
-        return self._rows.made.records[record]
-
-    def offers(self, row: Row, panel: int) -> list[Offer]:
-        """Images of the panel's own film or folder that the grid doesn't use: unused ones first, then the nearest.
-
-        Raises:
-            Unknown: the grid has no such panel.
-        """
-        old = row.grid.group.records[self._panel(row, panel)]
-        users, sequence = self._current.users, self._sequence(_source(old))
-        places = {record.id: place for place, record in enumerate(sequence)}
-        offers = [
-            Offer(record, users[record.id][-1] if users.get(record.id) else "")
-            for record in sequence
-            if record.id not in row.grid.group.origin
-        ]
-        here = places.get(old.id, 0)
-        offers.sort(key=lambda offer: (bool(offer.used), abs(places[offer.record.id] - here)))
-        return offers[:NEIGHBOURS]
-
-    def _sequence(self, source: tuple[str, str]) -> Sequence[Record]:
-        """All images of a film or folder, in order."""
-        made, sequences = self._sequences
-        if made is not self._rows.made:
-            sequences = defaultdict(list)
-            for record in self._rows.made.records.values():
-                sequences[_source(record)].append(record)
-            self._sequences = self._rows.made, sequences
-        return sequences[source]
-
-    # ---- changing
 
     def decide(self, grid: str, base: str, decision: Decision, note: str | None = None) -> Step | None:
         """A decision, with a note if one is given. A drop needs a reason, which another decision removes.
@@ -160,13 +66,46 @@ class ReviewSession:
             BadInput: a drop without a reason.
             Stale, Unknown: the row has changed, or doesn't exist.
         """
+        return self.decide_all({grid: base}, decision, note)
+
+    def decide_all(self, seen: Mapping[str, str], decision: Decision, note: str | None = None) -> Step | None:
+        """The same decision on several rows, on all or on none.
+
+        Args:
+            seen: by grid, the base that the reviewer saw.
+
+        Raises:
+            BadInput: a drop without a reason.
+            Stale, Unknown: a row has changed, or doesn't exist.
+        """
+        with self._all_seen(seen) as rows:
+            changes = [(row, self._decision(row, decision, note)) for row in rows]
+            return self._make([(row, change) for row, change in changes if change])
+
+    def _decision(self, row: Row, decision: Decision, note: str | None) -> Change | None:
+        if note is None and row.decided and row.decision == "drop" and decision != "drop":
+            note = ""
+        if decision == "drop":
+            self._check_reason(row, note)
+        return reviews.change(row, self.task, self.run.counter, decision=decision, note=note)
+
+    def _check_reason(self, row: Row, note: str | None) -> None:
+        old = row.review.note if row.review else ""
+        if not grammar.fold(old if note is None else note):
+            raise BadInput("a drop needs a reason; say in a few words what is wrong.")
+
+    def note(self, grid: str, base: str, note: str) -> Step | None:
+        """Another note on a row, which decides nothing.
+
+        Raises:
+            BadInput: the row was dropped by a person, and its reason would be gone.
+            Stale, Unknown: the row has changed, or doesn't exist.
+        """
         with self._seen(grid, base) as row:
-            if note is None and row.decided and row.decision == "drop" and decision != "drop":
-                note = ""
-            old = row.review.note if row.review else ""
-            if decision == "drop" and not grammar.fold(old if note is None else note):
-                raise BadInput("a drop needs a reason; say in a few words what is wrong.")
-            return self._make(row, reviews.change(row, self.task, self.run.counter, decision=decision, note=note))
+            if row.decided and row.decision == "drop":
+                self._check_reason(row, note)
+            change = reviews.change(row, self.task, self.run.counter, note=note)
+            return self._make([(row, change)] if change else [])
 
     def edit(
         self,
@@ -188,9 +127,8 @@ class ReviewSession:
         with self._seen(grid, base) as row:
             people = self._people(row, looks)
             words = self.check(row, text, looks).text if people else text
-            return self._make(
-                row, reviews.change(row, self.task, self.run.counter, decision=decision, text=words, people=people)
-            )
+            change = reviews.change(row, self.task, self.run.counter, decision=decision, text=words, people=people)
+            return self._make([(row, change)] if change else [])
 
     def swap(self, grid: str, base: str, first: int, second: int) -> Step | None:
         """Swaps two panels, together with their texts.
@@ -201,7 +139,7 @@ class ReviewSession:
         """
         with self._seen(grid, base) as row:
             records, texts = list(row.grid.group.records), row.caption.panels
-            a, b = self._panel(row, first), self._panel(row, second)
+            a, b = self.panel(row, first), self.panel(row, second)
             if a == b:
                 raise BadInput(f"a swap takes two panels, got {first} twice.")
             records[a], records[b] = records[b], records[a]
@@ -215,44 +153,70 @@ class ReviewSession:
             Stale, Unknown: the row has changed, or it, the panel or the image doesn't exist.
         """
         with self._seen(grid, base) as row:
-            new, records, place = self.record(record), list(row.grid.group.records), self._panel(row, panel)
-            if _source(new) != _source(records[place]) or new in records:
+            new, records, place = self.record(record), list(row.grid.group.records), self.panel(row, panel)
+            if source_of(new) != source_of(records[place]) or new in records:
                 raise BadInput(
                     f"{new.source} can't be used here: the panel takes another image of its own film or folder."
                 )
             records[place] = new
             return self._exchange(row, records, {place: ""}, "unsure")
 
-    def undo(self, number: int) -> str:
-        """Undoes a step by a decision that takes it back; gives the grid that it was about.
+    def replacements(self, old: str, new: str, *, inside_words: bool = False) -> list[Change]:
+        """As `Run.replacements`."""
+        return replacing.find(self.rows(), self.task, self.run.counter, old, new, inside_words=inside_words)
+
+    def replace_phrase(self, seen: Sequence[str], old: str, new: str, *, inside_words: bool = False) -> Step | None:
+        """As `Run.replace`, as one step.
+
+        Args:
+            seen: the grids that change, as the reviewer was told.
+
+        Raises:
+            BadInput: the phrase can't be replaced, or other captions would change than the reviewer was told.
+        """
+        with decisions.deciding(self.run.folder):
+            changes = self.replacements(old, new, inside_words=inside_words)
+            if [change.review.grid for change in changes] != list(seen):
+                raise BadInput(
+                    "captions have been changed elsewhere, and nothing was replaced; look at the preview again."
+                )
+            rows = [self.row(change.review.grid) for change in changes]
+            return self._make([*zip(rows, changes, strict=True)], replacing.name_of(old, new))
+
+    def undo(self, number: int) -> list[str]:
+        """Undoes a step by decisions that take it back; gives the grids that it was about.
 
         Raises:
             Unknown: there is no such step.
-            Stale: the row has changed since.
+            Stale: a row has changed since, and nothing is undone.
         """
         step = next((step for step in self.steps if step.number == number), None)
         if step is None:
             raise Unknown(f"there is no step {number} to undo; steps can be undone as long as the page is served.")
-        grid = step.change.review.grid
-        with self._seen(grid, step.base):
-            back = tuple((name, becomes, was) for name, was, becomes in step.change.fields)
-            self._rows.decide(Change(step.before or Review(grid, None), back), WHO)
+        changes = []
+        with self._all_seen({part.change.review.grid: part.base for part in step.parts}):
+            for part in step.parts:
+                back = tuple((name, becomes, was) for name, was, becomes in part.change.fields)
+                changes.append(Change(part.before or Review(part.change.review.grid, None), back))
+            self._rows.decide(changes, step.who if step.who == WHO else f"{replacing.UNDO}{step.who}")
         self.steps.remove(step)
-        return grid
+        return [change.review.grid for change in changes]
+
+    @contextmanager
+    def _all_seen(self, seen: Mapping[str, str]) -> Iterator[list[Row]]:
+        """The rows, if all are as the reviewer saw them; nobody else can decide before the end of the `with`."""
+        with decisions.deciding(self.run.folder):
+            rows = [self.row(grid) for grid in seen]
+            for row in rows:
+                if base_of(row) != seen[row.id]:
+                    raise Stale(row)
+            yield rows
 
     @contextmanager
     def _seen(self, grid: str, base: str) -> Iterator[Row]:
-        """The row, if it is as the reviewer saw it; nobody else can decide on it before the end of the `with`."""
-        with decisions.deciding(self.run.folder):
-            row = self.row(grid)
-            if base_of(row) != base:
-                raise Stale(row)
-            yield row
-
-    def _panel(self, row: Row, panel: int) -> int:
-        if not 0 <= panel < row.grid.layout.size:
-            raise Unknown(f"{row.id} has panels 0 to {row.grid.layout.size - 1}, got {panel}.")
-        return panel
+        """As `_all_seen`, of one row."""
+        with self._all_seen({grid: base}) as rows:
+            yield rows[0]
 
     def _exchange(
         self, row: Row, records: Sequence[Record], texts: Mapping[int, str], decision: Decision | None
@@ -262,91 +226,22 @@ class ReviewSession:
         panels = tuple(record.id for record in records)
         change = reviews.change(row, self.task, self.run.counter, decision=decision, text=text, panels=panels)
         compose.write(reviews.rearranged(row.grid, records), self.task.layout.fit, self.run.folder)
-        return self._make(row, change)
+        return self._make([(row, change)] if change else [])
 
-    def _make(self, row: Row, change: Change | None) -> Step | None:
-        """Writes a change; None if there is nothing to change."""
-        if change is None:
+    def _make(self, changes: Sequence[tuple[Row, Change]], who: str = WHO) -> Step | None:
+        """Writes changes of rows, all of them or none; None if there is nothing to change."""
+        if not changes:
             return None
-        self._rows.decide(change, WHO)
+        self._rows.decide([change for _, change in changes], who)
         number = self.steps[-1].number + 1 if self.steps else 1
-        step = Step(number, row.review, change, base_of(self.row(row.id)))
-        self.steps.append(step)
-        return step
-
-    # ---- judging and asking
-
-    def check(self, row: Row, text: str, looks: Mapping[str, str] | None = None) -> Caption:
-        """The caption that a row would have with a text and other looks of people, with its problems.
-
-        Args:
-            looks: by name; if they differ from the row's, the text is rendered anew.
-
-        Raises:
-            BadInput: someone's looks can't be written like this.
-        """
-        people, caption = self._people(row, looks), self._edited(row.caption, text)
-        if not people or not row.caption.parts:
-            return caption
-        parts = grammar.redescribed(row.caption.parts, people)
-        anew = reviews.with_looks(caption, people, self.task)
-        return self._edited(replace(row.caption, parts=parts), anew)
-
-    def _edited(self, caption: Caption, text: str) -> Caption:
-        return budget.checked(grammar.edited(caption, text, self.task), self.task, self.run.counter)
-
-    def _people(self, row: Row, looks: Mapping[str, str] | None) -> tuple[Person, ...]:
-        """People whose looks differ from the row's; what changes about them from panel to panel stays."""
-        parts = row.caption.parts
-        changes = {person.name: person.changes for person in parts.people} if parts else {}
-        said = [Person(name, grammar.clean(told), changes.get(name, "")) for name, told in (looks or {}).items()]
-        return reviews.redescribed(row, said)
-
-    def score(
-        self, row: Row, text: str, facts: dict[str, Any], looks: Mapping[str, str] | None = None
-    ) -> tuple[Score, ...]:
-        """Scores a text on a row's panels against the run's thresholds.
-
-        Raises:
-            BadInput: someone's looks can't be written like this.
-            ToolkitError: the scorer's model is not available.
-        """
-        if self.run.scorer is None:
-            return ()
-        from pipeline.stages.filter import score_one
-
-        caption, run = self.check(row, text, looks), self.run
-        return score_one(self.task, row.grid, caption, run.scorer, run.folder, run.store.cache, facts)
-
-    def ask(self, row: Row, machine: str, place: int) -> Caption:
-        """Another caption by the captioner, to be shown beside the current one; nothing in the run changes.
-
-        Args:
-            machine: the captioner's text so far.
-            place: the grid's position in the run.
-
-        Raises:
-            ToolkitError: the captioner can't be asked, or has nothing new to say.
-        """
-        run = self.run
-        if run.captioner.verbatim:
-            raise BadInput(
-                f"the captioner '{run.settings.captioner}' takes texts as they are and can't be asked for others."
-            )
-        known = self._shown.setdefault(row.id, [])
-        faults = [score.reason for score in row.scores if not score.passed]
-        asking = Asking(stages.captioning(run, {row.id: place}))
-        caption = asking.again(row.grid, [machine, row.caption.text, *known], faults)
-        known.append(caption.text)
-        return caption
+        parts = (Part(row.review, change, base_of(self.row(row.id))) for row, change in changes)
+        self.steps.append(Step(number, tuple(parts), who))
+        return self.steps[-1]
 
 
 def base_of(row: Row) -> str:
-    """Hash of everything that a reviewer sees of a row; a change based on another one is stale."""
-    review = asdict(row.review) if row.review else None
-    return key_of(decision=row.decision, text=row.caption.text, review=review, picture=row.grid.path)
+    """Hash of everything that a reviewer sees of a row; a change based on another one is stale.
 
-
-def _source(record: Record) -> tuple[str, str]:
-    """What images of one film or folder have in common."""
-    return record.position.folder, record.position.film
+    It holds within one process: a page does not outlive its server.
+    """
+    return format(hash((row.decision, row.caption.text, row.review, row.grid.path)) & 0xFFFF_FFFF_FFFF_FFFF, "x")

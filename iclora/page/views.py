@@ -11,11 +11,13 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from iclora.page import keys
 from iclora.page.session import ReviewSession, base_of
 from pipeline.consistency import thresholds
 from pipeline.consistency.thresholds import NO_LIMIT
 from pipeline.records import Caption, Row, Score
-from pipeline.review import reviews
+from pipeline.review import replacing, reviews
+from pipeline.review.reviews import Change
 from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.text.markers import inside, spans
@@ -26,15 +28,17 @@ NUMBERED = re.compile(r"[ \d]+$")
 
 def state(session: ReviewSession) -> bytes:
     """What the page shows of all rows when it is loaded, as JSON; `one` has the rest of a row."""
-    layout, rows, near = session.task.grid_layout, session.rows(), session.borderline
+    layout, rows = session.task.grid_layout, session.rows()
     content = {
         "title": session.task.title,
         "markers": session.task.markers,
         "canvas": layout.canvas,
         "boxes": layout.boxes,
         "skeleton": grammar.skeleton(session.task),
+        "prefix": session.task.prefix,
+        "keys": keys.read(session.run.folder),
         "scales": scales(rows),
-        "rows": [entry(row, near) for row in rows],
+        "rows": entries(session, rows),
     }
     return json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
@@ -44,13 +48,12 @@ def one(session: ReviewSession, grid: str) -> dict[str, Any]:
     row, ours = session.row(grid), session.caption(grid)
     human = bool(row.review and (row.review.text or row.review.panels))
     return {
-        **entry(row, session.borderline),
-        "base": base_of(row),
+        **entry(row, session.borderline, session.place(grid)),
         "note": row.review.note if row.review else "",
         "formed": row.grid.group.formed,
         "reasons": row.reasons,
-        "picture": row.grid.path,  # a different path is a different image
         "panels": [panel.source for panel in row.grid.group.records],
+        "records": [panel.id for panel in row.grid.group.records],
         **text_of(row.caption, session.task),
         "scores": scores_of(row.scores),
         "people": people_of(row.caption),
@@ -60,11 +63,18 @@ def one(session: ReviewSession, grid: str) -> dict[str, Any]:
     }
 
 
-def entry(row: Row, near: Container[str]) -> dict[str, Any]:
-    """A row's place among the others.
+def entries(session: ReviewSession, rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """As `entry`, of several rows."""
+    near, places = session.borderline, session.places()
+    return [entry(row, near, places[row.id]) for row in rows]
+
+
+def entry(row: Row, near: Container[str], place: int) -> dict[str, Any]:
+    """A row among the others: what filters, orders and the wall need of it.
 
     Args:
         near: ids of the borderline rows.
+        place: its grid's position in the run.
     """
     filters = {
         "rejected": bool(row.reasons),
@@ -74,9 +84,44 @@ def entry(row: Row, near: Container[str]) -> dict[str, Any]:
     }
     return {
         "id": row.id,
+        "base": base_of(row),
         "decision": row.decision,
         "by": "person" if row.decided else "toolkit",
         "filters": [name for name, yes in filters.items() if yes],
+        "place": place,
+        "picture": row.grid.path,  # a different path is a different image
+        "worst": worst(row.scores),
+    }
+
+
+def worst(scores: Iterable[Score]) -> dict[str, float]:
+    """By kind of score, how far the worst one is on the good side of its limit; below 0 it failed."""
+    margins: dict[str, float] = {}
+    for score in scores:
+        limit = 0.0 if score.threshold == NO_LIMIT else score.threshold
+        margin = (limit - score.value) if thresholds.is_ceiling(score.name) else (score.value - limit)
+        if math.isfinite(margin):
+            kind = NUMBERED.sub("", score.name)
+            margins[kind] = round(min(margin, margins.get(kind, math.inf)), 4)
+    return margins
+
+
+def found(session: ReviewSession, text: str) -> list[str]:
+    """Ids of the rows whose caption, note or id has the text in it, whatever its case."""
+    wanted = grammar.fold(text).casefold()
+
+    def told(row: Row) -> str:
+        return f"{row.id}\n{row.caption.text}\n{row.review.note if row.review else ''}"
+
+    return [row.id for row in session.rows() if wanted in told(row).casefold()]
+
+
+def replacement(change: Change, task: Task) -> dict[str, Any]:
+    """What a change does to a row's texts, word by word, by field."""
+    fields = replacing.by_field(change, task).fields
+    return {
+        "id": change.review.grid,
+        "fields": [{"name": name, "pieces": differences(was, becomes)} for name, was, becomes in fields],
     }
 
 
@@ -127,14 +172,21 @@ def people_of(caption: Caption) -> list[dict[str, str]]:
 
 def compared(caption: Caption, other: str) -> dict[str, Any]:
     """A caption compared with another text word by word: pieces in both, and pieces only in the caption."""
-    a, b = (re.findall(r"\s*\S+", each) for each in (caption.text, other))
-    matcher = difflib.SequenceMatcher(a=[word.strip() for word in a], b=[word.strip() for word in b], autojunk=False)
-    parts = [
-        {"kind": "same" if kind == "equal" else "new", "text": "".join(a[start:end])}
-        for kind, start, end, _, _ in matcher.get_opcodes()
-        if end > start
-    ]
+    parts = [piece for piece in differences(other, caption.text) if piece["kind"] != "old"]
     return {"text": caption.text, "pieces": parts, "people": people_of(caption)}
+
+
+def differences(was: str, becomes: str) -> list[dict[str, str]]:
+    """Two texts compared word by word: pieces of both that are the `same`, `old` ones and `new` ones."""
+    a, b = (re.findall(r"\s*\S+", each) for each in (was, becomes))
+    matcher = difflib.SequenceMatcher(a=[word.strip() for word in a], b=[word.strip() for word in b], autojunk=False)
+    parts = []
+    for kind, start, end, begin, stop in matcher.get_opcodes():
+        if kind == "equal":
+            parts.append({"kind": "same", "text": "".join(b[begin:stop])})
+        else:
+            parts += [{"kind": "old", "text": "".join(a[start:end])}, {"kind": "new", "text": "".join(b[begin:stop])}]
+    return [part for part in parts if part["text"]]
 
 
 def scores_of(scores: Sequence[Score]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 
+from pipeline.progress import Progress, silent
 from pipeline.records import Grid, Review, Row
 from pipeline.review import decisions, reviews, risk
 from pipeline.review.decisions import Journal, Line
@@ -13,6 +14,9 @@ from pipeline.review.risk import Borderline
 from pipeline.store import Store
 from pipeline.task import Task
 from pipeline.text.counters import TokenCounter
+
+TOLD = 200
+"""Rows after which progress is told; each edited text among them takes about a millisecond to check."""
 
 
 class CurrentRows:
@@ -35,15 +39,18 @@ class CurrentRows:
         self._store, self._task, self._counter = store, task, counter
         self._version: tuple[int, int] | None = None
 
-    def update(self) -> bool:
+    def update(self, progress: Progress = silent) -> bool:
         """Takes up what has changed in the run's tables and decisions since the last call, by whomever; gives whether
         all of it was read.
+
+        Args:
+            progress: told of the rows that are made, some at a time.
 
         Raises:
             BadInput: the decisions can't be read, or the run was cut off after it had begun its groups anew.
         """
         if (version := self._store.version()) != self._version:
-            self._read()
+            self._read(progress)
             self._version = version
             return True
         self._read_on()
@@ -57,13 +64,13 @@ class CurrentRows:
         found = [grid for grid in self.made.grids if grid in self._rows]
         return [self._rows[grid] for grid in sorted(found, key=self._ranks.__getitem__)]
 
-    def decide(self, change: Change, who: str) -> None:
+    def decide(self, changes: Sequence[Change], who: str) -> None:
         """As `reviews.decide`, which reads all grids."""
-        reviews.write(self._store.folder, self.made.grids, [change], who)
+        reviews.write(self._store.folder, self.made.grids, changes, who)
 
     # ---- reading and matching
 
-    def _read(self) -> None:
+    def _read(self, progress: Progress) -> None:
         self.made, self.borderline = Made.read(self._store), Borderline()
         self._of_key = {key: grid for grid in self.made.grids.values() for key in decisions.keys_of(grid)}
         self.users = {}
@@ -76,7 +83,7 @@ class CurrentRows:
         """By key, the line that counts and its place; also one that takes everything back."""
         self._count = 0
         self._note(self._journal.read_on()[1])
-        self._match()
+        self._match(progress)
 
     def _read_on(self) -> None:
         anew, lines = self._journal.read_on()
@@ -106,14 +113,16 @@ class CurrentRows:
         """Whether a decision on a grid can't be one that has no key of ours."""
         return grid.pixels not in self._elsewhere and grid.group.origin not in self._elsewhere
 
-    def _match(self) -> None:
+    def _match(self, progress: Progress = silent) -> None:
         """Matches all lines, and makes the rows anew whose reviews are others."""
         strange = [line for key, (_, line) in self._last.items() if key not in self._of_key and line.review]
         self._elsewhere: set[object] = {line.picture for line in strange if line.picture}
         self._elsewhere |= {line.review.panels for line in strange if line.review}
         said = self._matched(self._last.values(), [*self.made.grids.values()])
-        for grid in self.made.grids.values():
+        for count, grid in enumerate(self.made.grids.values(), start=1):
             self._settle(grid, said.get(grid.id))
+            if count % TOLD == 0:
+                progress("rows", count, len(self.made.grids))
 
     def _matched(self, placed: Iterable[tuple[int, Line]], grids: Sequence[Grid]) -> Mapping[str, Review]:
         lines = [line for _, line in sorted(placed, key=itemgetter(0)) if line.review]

@@ -37,6 +37,33 @@ def make(records: Iterable[Record], folder: Path) -> dict[str, str]:
     return found
 
 
+def of_file(folder: Path, path: str, side: int) -> bytes:
+    """A picture in a run's folder as a small JPEG, which is kept there until the picture changes.
+
+    Args:
+        folder: the run's.
+        path: the picture's, relative to it.
+        side: of the long side, in pixels.
+
+    Raises:
+        BadInput: it can't be opened.
+    """
+    source = folder / path
+    try:
+        state = source.stat()
+    except OSError as error:
+        raise BadInput(f"{source} can't be opened: {error.strerror or error}.") from error
+    kept = folder / FOLDER / f"{source.stem}-{side}-{state.st_size:x}-{state.st_mtime_ns:x}.jpg"
+    try:
+        return kept.read_bytes()
+    except OSError:
+        content = encode(source, side)
+    with suppress(OSError):  # without room for it, it is made again
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        files.write(kept, content)
+    return content
+
+
 def encode(source: Path, side: int = SIDE) -> bytes:
     """A picture as a small JPEG, its long side with so many pixels.
 

@@ -47,6 +47,6 @@ def test_pages_are_seen_as_they_are_served(tmp_path: Path, monkeypatch: pytest.M
         Image.new("RGB", (64, 96), "navy").save(run / "training" / "samples" / f"{step:06d}-1.png")
     Image.new("RGB", (2000, 1000), "navy").save(run / "training" / "base-and-lora.png")
     monkeypatch.setattr(pictures, "run_command", lambda *words: pytest.fail(f"made again: {words}"))
-    for name in ("contact-sheet.jpg", "review-page.jpg", "training-page.jpg", "base-and-lora.jpg"):
+    for name in ("contact-sheet.jpg", "review-wall.jpg", "review-page.jpg", "training-page.jpg", "base-and-lora.jpg"):
         with Image.open(pictures.make(name, run, tmp_path / "docs")) as picture:
             assert picture.format == "JPEG" and 1000 < picture.width <= pictures.WIDEST

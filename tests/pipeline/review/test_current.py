@@ -97,6 +97,16 @@ def test_after_any_decisions_the_rows_are_those_that_would_be_read(store: Store,
         }
 
 
+def test_reading_tells_how_many_rows_are_made(store: Store, storyboard: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.review.current.TOLD", 2)
+    told: list[tuple[str, int, int]] = []
+    rows, count = CurrentRows(store, storyboard, ESTIMATE), store.count("grids")
+    rows.update(lambda *words: told.append(words))
+    assert told == [("rows", done, count) for done in range(2, count + 1, 2)]
+    rows.update(lambda *words: told.append(words))
+    assert len(told) == count // 2  # nothing is read twice
+
+
 def test_a_table_that_another_process_changes_is_read_again(store: Store, storyboard: Task) -> None:
     current = CurrentRows(store, storyboard, ESTIMATE)
     assert current.update()
