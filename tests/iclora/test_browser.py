@@ -99,6 +99,7 @@ def test_linter_and_scores_follow_a_text_while_it_is_typed(page: Page, served: S
     expect(page.locator("#machine")).to_contain_text(before.caption.text)
 
 
+@pytest.mark.slow
 def test_without_the_scorers_weights_a_sentence_replaces_the_scores(
     built: Path, context: BrowserContext, faults: Faults, tmp_path: Path
 ) -> None:
@@ -139,6 +140,7 @@ def test_text_that_looks_like_markup_stays_text(page: Page, served: Served) -> N
     assert rows(served)[grid].caption.text == text
 
 
+@pytest.mark.slow
 def test_a_swap_by_number_moves_panels_and_texts(page: Page, served: Served, tmp_path: Path) -> None:
     grid = here(page)
     before = rows(served)[grid]
@@ -155,6 +157,7 @@ def test_a_swap_by_number_moves_panels_and_texts(page: Page, served: Served, tmp
     page.screenshot(path=tmp_path / "swapped.png")
 
 
+@pytest.mark.slow
 def test_a_panels_picture_can_be_replaced_with_the_mouse(page: Page, served: Served, tmp_path: Path) -> None:
     grid = here(page)
     page.locator("#replace").click()
@@ -310,6 +313,7 @@ def test_everything_can_be_done_by_keyboard_alone(page: Page, served: Served) ->
     expect(page.locator("#helping")).to_be_hidden()
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_the_page_works_in_a_narrow_window_and_in_dark_mode(page: Page, tmp_path: Path) -> None:
     page.emulate_media(color_scheme="dark")

@@ -121,6 +121,7 @@ def chosen(run: Run, tiny_flux: Path, **more: object) -> iclora.Evaluation:
     return iclora.evaluate(run, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_chosen_checkpoint_becomes_the_runs_lora_and_the_former_is_kept(
     run: Run, job: Job, tiny_flux: Path, good_from: Callable[[int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,6 +173,7 @@ def test_the_chosen_checkpoint_becomes_the_runs_lora_and_the_former_is_kept(
     assert len(evaluation.results) == 5
 
 
+@pytest.mark.slow
 def test_a_strength_is_folded_into_the_weights(run: Run, tiny_flux: Path, good_from: Callable[[int], None]) -> None:
     good_from(3)
     final = run.folder / "training/storyboard.safetensors"

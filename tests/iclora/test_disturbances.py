@@ -104,12 +104,12 @@ def chosen(moments: list[str], count: int) -> list[int]:
     return sorted(found | set(rng.sample(rest, count - len(found))))
 
 
-@pytest.mark.parametrize("count", [6, pytest.param(30, marks=pytest.mark.slow)])
-def test_a_run_killed_at_any_moment_comes_to_the_same_end(  # noqa: PLR0913, PLR0917  (fixtures)
-    runner: Runner, films: Path, table: Path, moments: list[str], expected: dict[str, Any], tmp_path: Path, count: int
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_comes_to_the_same_end(
+    runner: Runner, films: Path, table: Path, moments: list[str], expected: dict[str, Any], tmp_path: Path
 ) -> None:
     met = set()
-    for number in chosen(moments, count):
+    for number in chosen(moments, 30):
         folder = tmp_path / str(number)
         killed = runner.run(films, folder, table, until=number)
         assert killed.killed, number

@@ -106,6 +106,7 @@ def test_keys_can_be_chosen_and_are_shown(page: Page, served: Served) -> None:
     assert list(decided(served)) == [first]
 
 
+@pytest.mark.slow
 def test_the_wall_is_sorted_by_place_and_by_the_worst_of_a_kind_of_score(page: Page, served: Served) -> None:
     found = rows(served)
     page.locator("#sort").select_option("place")
@@ -118,6 +119,7 @@ def test_the_wall_is_sorted_by_place_and_by_the_worst_of_a_kind_of_score(page: P
     assert ids(page) == sorted(worst, key=worst.__getitem__)
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_gone_is_said_and_asked_for_once(
     context: BrowserContext, served: Served, faults: Faults
 ) -> None:

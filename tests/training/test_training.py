@@ -838,6 +838,7 @@ def test_how_a_training_stands_is_logged_at_every_step(make_job: Make, caplog: p
     assert any(re.fullmatch(r"loading transformer of .*flux", line) for line in said)
 
 
+@pytest.mark.slow
 def test_if_patience_ends_a_training_between_two_saves_everything_is_written_as_at_the_last_step(
     make_job: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

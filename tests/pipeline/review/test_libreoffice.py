@@ -143,6 +143,7 @@ def test_saving_again_with_the_defaults_changes_no_character(
         assert row.review and spreadsheet.unguard(note) == row.review.note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ods", "xlsx", "fods"])
 def test_a_round_trip_through_the_spreadsheets_own_format_changes_no_character(
     rows: list[Row], table: Path, storyboard: Task, convert: Convert, kind: str
