@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import sys
 import time
 import traceback
@@ -42,8 +43,25 @@ if TYPE_CHECKING:
     from training.job import Job
     from training.loop import Outcome
 
+
+class Output(Console):
+    """Standard output. Where its reader has gone, as in `iclora dataset TASK | head`, the work is worth more than what
+    is printed about it, and goes on."""
+
+    def on_broken_pipe(self) -> None:
+        discard_output()
+        error("nobody reads the output any more; the work goes on.", "warning")
+
+
+def discard_output() -> None:
+    """Nothing that is printed from now on, or waits to be, goes anywhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
 # What comes from outside (paths, captions) is never read as markup.
-console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False, markup=False, emoji=False)
+console = Output(soft_wrap=not sys.stdout.isatty(), highlight=False, markup=False, emoji=False)
 LIST = "\n  "
 """What items of a list in an error begin with; any other line break comes from outside."""
 
@@ -458,11 +476,19 @@ def counts(rows: Mapping[str, int]) -> None:
 def table(name: str, rows: list[dict[str, Any]], form: Literal["text", "csv", "json"]) -> None:
     """A table of a run; as text, wrapped to the terminal if there is one."""
     if form == "json":
-        print(tables.as_json(rows))
+        _print(tables.as_json(rows))
     elif form == "csv":
-        print(tables.as_csv(name, rows), end="")
+        _print(tables.as_csv(name, rows), end="")
     else:
-        print("\n".join(tables.as_text(name, rows, _width())))
+        _print("\n".join(tables.as_text(name, rows, _width())))
+
+
+def _print(content: str, end: str = "\n") -> None:
+    """Whoever reads a table may have seen enough before its end."""
+    try:
+        print(content, end=end, flush=True)
+    except BrokenPipeError:
+        discard_output()
 
 
 def tasks(known: Iterable[Task]) -> None:
@@ -472,7 +498,7 @@ def tasks(known: Iterable[Task]) -> None:
         width, height = layout.canvas
         about = f"{task.title}; {' '.join(task.markers)}"
         rows.append((task.name, f"{layout.rows} x {layout.cols}", f"{width}x{height}", about))
-    print("\n".join(tables.aligned(("task", "panels", "canvas", "what it is; markers"), rows, _width())))
+    _print("\n".join(tables.aligned(("task", "panels", "canvas", "what it is; markers"), rows, _width())))
 
 
 def _width() -> int | None:

@@ -88,11 +88,13 @@ def nothing_left(run: Run, last: StageResult) -> str:
     what = "no grid is left for a data set" if last.name == "export" else f"{last.name} has kept nothing"
     mark = run.store.mark("group")
     ways = f"; {mark.facts[group.WAYS_ON].rstrip('.')}" if mark and group.WAYS_ON in mark.facts else ""
+    collected, faults = run.store.mark(STAGES[0]), run.store.rejected(STAGES[0])
+    why = f"; {faults[0].detail.rstrip('.')}" if collected and not collected.kept and len(faults) == 1 else ""
     aside = last.facts.get(export.SET_ASIDE)
     moved = f"; the earlier data set is now {aside}" if aside else ""
     return (
         f"{what}: {', '.join(said) or 'nothing came in'}; '{run.command('show', 'rejected')}' names each with its "
-        f"values{ways}{moved}."
+        f"values{why}{ways}{moved}."
     )
 
 

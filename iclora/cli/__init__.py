@@ -76,7 +76,7 @@ for _name, _help in STAGES.items():
         endings.logged(dataset.command_to(_name))
     )
 for _command in (
-    review.review,
+    endings.voiced(review.review),
     replace.replace,
     about.show,
     endings.logged(training.train),
@@ -84,14 +84,14 @@ for _command in (
     endings.logged(training.generate),
     endings.logged(training.evaluate),
     training.compare,
-    training.handover,
+    endings.voiced(training.handover),
     parts.shard,
     endings.logged(parts.merge),
     about.pack,
-    about.push,
-    about.survey,
+    endings.voiced(about.push),
+    endings.voiced(about.survey),
     about.tasks,
-    about.doctor,
+    endings.voiced(about.doctor),
 ):
     app.command()(_command)
 
@@ -110,6 +110,8 @@ def main() -> None:
         said = io.StringIO()
         error.show(file=said)
         console.refusal(said.getvalue())
+        if "unexpected extra argument" in error.message:
+            console.refusal("A path with spaces in it takes quotes, such as 'my films'.")
         raise SystemExit(error.exit_code) from None
     except ToolkitError as error:
         console.error(str(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from pathlib import Path
@@ -45,17 +45,35 @@ def logged(function: Callable[..., None]) -> Callable[..., None]:
     """The command with the options --log, --quiet and --verbose."""
 
     @wraps(function)
-    def command(
-        *args: Any, log: Path | None = None, quiet: bool = False, verbose: bool = False, **options: Any
-    ) -> None:
-        if quiet and verbose:
-            raise BadInput("--quiet and --verbose contradict each other; leave one out.")
+    def command(*args: Any, log: Path | None = None, **options: Any) -> None:
         is_main = os.environ.get("RANK", "0") == "0"  # under accelerate launch the main process tells
-        own_log = console.logged(log, exit_code) if log and is_main else nullcontext()
-        with console.volume("quiet" if quiet else "verbose" if verbose else "usual"), own_log:
+        with console.logged(log, exit_code) if log and is_main else nullcontext():
             function(*args, **options)
 
-    added = {"log": (None, Log), "quiet": (False, Quiet), "verbose": (False, Verbose)}
+    return voiced(_with_options(command, function, {"log": (None, Log)}))
+
+
+def voiced(function: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options --quiet and --verbose."""
+
+    @wraps(function)
+    def command(*args: Any, quiet: bool = False, verbose: bool = False, **options: Any) -> None:
+        if quiet and verbose:
+            raise BadInput("--quiet and --verbose contradict each other; leave one out.")
+        with console.volume("quiet" if quiet else "verbose" if verbose else "usual"):
+            function(*args, **options)
+
+    return _with_options(command, function, {"quiet": (False, Quiet), "verbose": (False, Verbose)})
+
+
+def _with_options(
+    command: Callable[..., None], function: Callable[..., None], added: Mapping[str, tuple[Any, Any]]
+) -> Callable[..., None]:
+    """A command with the options of the function that it calls, and more of its own.
+
+    Args:
+        added: default and annotation by name.
+    """
     own = inspect.signature(function, eval_str=True)
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=usual, annotation=kind)

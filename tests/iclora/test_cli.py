@@ -66,6 +66,18 @@ def test_errors_that_a_user_can_fix_are_one_sentence_with_exit_code_two(
     assert len(errors.strip().splitlines()) == 1
 
 
+def test_a_path_whose_spaces_lack_quotes_is_answered_with_quotes(iclora: Run) -> None:
+    code, _, errors = iclora("dataset", "storyboard", "--source", "my", "films")
+    assert code == 2 and errors.endswith("A path with spaces in it takes quotes, such as 'my films'.\n")
+
+
+def test_a_single_unreadable_source_is_named_with_what_is_wrong_with_it(iclora: Run, tmp_path: Path) -> None:
+    table = tmp_path / "products.csv"
+    table.write_bytes("sku;view;text\r\nA1;front;größer\r\n".encode("cp1252"))
+    code, _, errors = iclora("dataset", "visual-identity", "--source", str(table), *BARE)
+    assert code == 1 and "is not UTF-8 text" in errors and "save it as UTF-8" in errors
+
+
 def test_missing_weights_are_reported_before_any_work_with_ways_to_proceed(iclora: Run, pictures: Path) -> None:
     code, output, errors = iclora("dataset", "storyboard", "--source", str(pictures))
     assert code == 2

@@ -217,3 +217,37 @@ def test_verbose_tells_what_is_begun_and_where_an_error_comes_from(iclora: Run) 
 def test_quiet_and_verbose_are_not_both_possible(iclora: Run) -> None:
     code, _, errors = iclora("collect", "storyboard", "--verbose", "--quiet")
     assert code == 2 and errors == "error: --quiet and --verbose contradict each other; leave one out.\n"
+
+
+@pytest.mark.parametrize(
+    "words", [("review", "x"), ("survey", "."), ("push", "x", "a/b"), ("handover", "x"), ("doctor",)]
+)
+def test_commands_that_work_for_long_can_be_quiet_or_verbose(iclora: Run, words: tuple[str, ...]) -> None:
+    code, _, errors = iclora(*words, "--verbose", "--quiet")
+    assert code == 2 and errors == "error: --quiet and --verbose contradict each other; leave one out.\n"
+
+
+def test_quiet_survey_tells_what_it_found_and_verbose_where_an_error_comes_from(iclora: Run, pictures: Path) -> None:
+    code, output, errors = iclora("survey", str(pictures), "--quiet")
+    assert (code, errors) == (0, "") and "page: survey.html" in output
+    assert "Traceback " in iclora("review", "storyboard", "--verbose")[2]
+
+
+def test_a_command_whose_output_nobody_reads_goes_on_and_says_so(pictures: Path) -> None:
+    words = [sys.executable, "-m", "iclora", "collect", "storyboard", "--source", str(pictures), "--out", "run"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=pictures.parent) as ran:
+        assert ran.stdout and ran.stderr
+        ran.stdout.close()
+        errors = ran.stderr.read()
+    assert ran.returncode == 0
+    assert errors == "warning: nobody reads the output any more; the work goes on.\n"
+    assert lines(pictures.parent / "run" / "log.jsonl")[-1]["exit_code"] == 0
+
+
+def test_a_table_of_which_only_the_start_is_read_ends_in_silence() -> None:
+    words = [sys.executable, "-m", "iclora", "tasks"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as ran:
+        assert ran.stdout and ran.stderr
+        ran.stdout.close()
+        assert ran.stderr.read() == ""
+    assert ran.returncode == 0
