@@ -56,8 +56,9 @@ def items(path: Path, task: Task | None = None) -> Iterator[Item | Remark]:
     if not meaning.image and all(item.fault for item in found):
         known = ", ".join(table.columns) or "none"
         raise BadInput(
-            f"{path.name} has no column of pictures, and no files below its folder are named by its columns; add a "
-            f"column image with their paths, or name the column with --set table.image=COLUMN (columns: {known})."
+            f"{path.name} has no column of pictures, and no files below its folder are named by its columns; name "
+            "the column of their paths with --set table.image=COLUMN, or those that their names are made of with --set "
+            f"table.group=COLUMN --set table.panel=COLUMN (columns: {known})."
         )
     yield Remark(reading.remark())
     yield from found

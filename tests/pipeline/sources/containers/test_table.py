@@ -222,7 +222,8 @@ def test_pictures_may_be_named_by_the_columns_alone(shop: Path) -> None:
 def test_a_table_without_pictures_says_what_is_needed(shop: Path) -> None:
     (shop / "p.csv").write_text("sku,price\nX,3\n")
     with pytest.raises(
-        BadInput, match=r"p.csv has no column of pictures.*--set table.image=COLUMN \(columns: sku, price\)"
+        BadInput,
+        match=r"p.csv has no column of pictures.*--set table.group=COLUMN --set table.panel=COLUMN \(columns: s",
     ):
         collect.find([shop / "p.csv"])
 
