@@ -34,6 +34,7 @@ from pipeline.task import GroupSection, LayoutSection, Task
 from pipeline.text import grammar
 from pipeline.wording import command, counted
 
+OTHER = "other file"
 MOST_PICTURES, MOST_FILMS = 2000, 4
 """Pictures that are measured and films that are cut into shots at most, so that a survey takes minutes."""
 ANY_SHAPE = LayoutSection(rows=1, cols=1, panel_width=64, panel_height=64, fit="pad", max_enlarge=1000)
@@ -85,6 +86,8 @@ class Survey:
     """What is in some sources, and what each task would make of it."""
 
     sources: tuple[str, ...]
+    useful: tuple[str, ...]
+    """Those of them that hold films or pictures."""
     kinds: Mapping[str, int]
     """How many there are of each kind: "film", "picture", "other file"."""
     records: tuple[Record, ...]
@@ -112,7 +115,7 @@ class Survey:
         """The command that makes a data set with the task that fits best; empty if none fits."""
         if self.best is None:
             return ""
-        return command(["iclora", "dataset", self.best.task, *(w for one in self.sources for w in ("--source", one))])
+        return command(["iclora", "dataset", self.best.task, *(w for one in self.useful for w in ("--source", one))])
 
     @property
     def ways_on(self) -> str:
@@ -195,8 +198,10 @@ def survey(sources: Sources, *, progress: Progress = silent) -> Survey:
         shown = {record.id for fit in fits for one in fit.groups[:3] for record in one.records}
         shown |= {record.id for record in records[:: max(1, len(records) // 24)]}
         small = {one.id: thumbnails.encode(folder / one.path, SIDE) for one in records if one.id in shown}
+    useful = [*(place for place, kind in kinds.items() if kind != OTHER), *(record.source for record in records)]
     return Survey(
         tuple(map(str, paths)),
+        tuple(str(path) for path in paths if _holds(path, useful)),
         dict(Counter(kinds.values()).most_common()),
         tuple(records),
         small,
@@ -215,7 +220,12 @@ def _kind(item: Item) -> str:
         kind = "" if item.fault else format_of(item.head()).kind
     except BadInput:
         kind = ""
-    return kind or "other file"
+    return kind or OTHER
+
+
+def _holds(source: Path, places: Iterable[str]) -> bool:
+    """Whether one of the places, which begin with a path, is in a source."""
+    return any(Path(place).absolute().is_relative_to(source.absolute()) for place in places)
 
 
 def _left_out(films: Sequence[Item], others: Sequence[Item]) -> Iterator[str]:

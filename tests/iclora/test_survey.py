@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,6 +85,13 @@ def test_the_command_prints_the_survey_and_writes_its_page(pairs: Path, tmp_path
     assert code == 0 and (tmp_path / "page.html").is_file()
     assert "sandstorm: 4 groups (the task asks for 20)" in out
     assert "next: iclora dataset sandstorm --source" in out
+
+
+def test_the_next_command_leaves_out_sources_in_which_nothing_can_be_used(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "one.odt").write_bytes(b"PK\x03\x04 a letter")
+    found = iclora.survey([pairs, tmp_path / "letters"])
+    assert shlex.split(found.next) == ["iclora", "dataset", "sandstorm", "--source", str(pairs)]
 
 
 def test_unrelated_photographs_get_the_ways_on(tmp_path: Path, draw: Draw) -> None:
