@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
@@ -207,6 +207,8 @@ def _change(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
 
 
 def _change_many(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
+    previewing = asyncio.Lock()  # with thousands of captions it takes seconds, in which the others go on
+
     def now(step: int | None, grids: list[str]) -> dict[str, Any]:
         """A step with the rows that it has changed, as they are now."""
         return {"rows": views.entries(session, map(session.row, grids)), "step": step}
@@ -220,12 +222,9 @@ def _change_many(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
 
     @app.post("/replacements")
     async def replacements(said: Phrase) -> dict[str, Any]:
-        def work() -> dict[str, Any]:
-            changes = session.replacements(said.old, said.new, inside_words=said.inside_words)
-            shown = [views.replacement(change, session.task) for change in changes[:PREVIEWED]]
-            return {"grids": [change.review.grid for change in changes], "shown": shown}
-
-        return await jobs.in_turn(work)
+        rows = await jobs.in_turn(session.rows)
+        async with previewing:
+            return await jobs.aside(_previewed, session, rows, said)
 
     @app.post("/replace")
     async def replace(said: Rephrased) -> dict[str, Any]:
@@ -264,6 +263,12 @@ def _judge(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
         )
         async with asking:
             return await jobs.aside(_asked, session, row, machine.text if machine else "", place)
+
+
+def _previewed(session: ReviewSession, rows: Sequence[Row], said: Phrase) -> dict[str, Any]:
+    changes = session.replacements(rows, said.old, said.new, inside_words=said.inside_words)
+    shown = [views.replacement(change, session.task) for change in changes[:PREVIEWED]]
+    return {"grids": [change.review.grid for change in changes], "shown": shown}
 
 
 def _checked(session: ReviewSession, row: Row, said: Typed) -> dict[str, Any]:

@@ -161,9 +161,10 @@ class ReviewSession(Judging):
             records[place] = new
             return self._exchange(row, records, {place: ""}, "unsure")
 
-    def replacements(self, old: str, new: str, *, inside_words: bool = False) -> list[Change]:
-        """As `Run.replacements`."""
-        return replacing.find(self.rows(), self.task, self.run.counter, old, new, inside_words=inside_words)
+    def replacements(self, rows: Sequence[Row], old: str, new: str, *, inside_words: bool = False) -> list[Change]:
+        """As `Run.replacements`, for rows as they were. Takes long and reads no state: it may run in any thread, but
+        only in one at a time."""
+        return replacing.find(rows, self.task, self.run.counter, old, new, inside_words=inside_words)
 
     def replace_phrase(self, seen: Sequence[str], old: str, new: str, *, inside_words: bool = False) -> Step | None:
         """As `Run.replace`, as one step.
@@ -175,7 +176,7 @@ class ReviewSession(Judging):
             BadInput: the phrase can't be replaced, or other captions would change than the reviewer was told.
         """
         with decisions.deciding(self.run.folder):
-            changes = self.replacements(old, new, inside_words=inside_words)
+            changes = self.replacements(self.rows(), old, new, inside_words=inside_words)
             if [change.review.grid for change in changes] != list(seen):
                 raise BadInput(
                     "captions have been changed elsewhere, and nothing was replaced; look at the preview again."

@@ -1,7 +1,9 @@
 """The review page over HTTP, on many grids at once: decisions, search, find and replace, small pictures, keys."""
 
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from PIL import Image
 from served import GRIDS, Served, build, opened, serving
 
 from iclora.page import app, keys, views
+from iclora.page.session import ReviewSession
 from pipeline.errors import BadInput
 from pipeline.records import Score
 from pipeline.review import replacing
@@ -124,6 +127,28 @@ def test_a_phrase_is_replaced_as_previewed_in_one_step(client: httpx2.Client, se
     run = opened(served.home)
     with run.store, pytest.raises(BadInput, match="no replacement to undo"):
         run.undo_replace()
+
+
+def test_while_replacements_are_looked_for_others_decide(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, over, usual = threading.Event(), threading.Event(), ReviewSession.replacements
+
+    def wait(*arguments: Any, **more: Any) -> Any:
+        begun.set()
+        assert over.wait(60)
+        return usual(*arguments, **more)
+
+    monkeypatch.setattr(ReviewSession, "replacements", wait)
+    row = client.get("/rows").json()["rows"][0]
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(client.post, "/replacements", json={"old": "a", "new": "one"})
+        assert begun.wait(60)
+        said = {"base": row["base"], "decision": "drop", "note": "why"}
+        assert client.post(f"/rows/{row['id']}/decide", json=said).status_code == 200
+        assert not waiting.done()
+        over.set()
+        assert waiting.result().status_code == 200
 
 
 def test_a_phrase_is_not_replaced_if_other_captions_would_change_than_was_shown(client: httpx2.Client) -> None:
