@@ -36,6 +36,7 @@ class Looking:
         self._rows = CurrentRows(run.store, run.task, run.counter)
         self._sequences: tuple[Made | None, dict[tuple[str, str], list[Record]]] = (None, {})
         """The run's images by film or folder."""
+        self._places: tuple[Made | None, dict[str, int]] = (None, {})
 
     def read(self, progress: Progress = silent) -> CurrentRows:
         """The rows as they are now; the first time takes long, which `progress` is told of."""
@@ -80,8 +81,12 @@ class Looking:
         return self.places()[grid]
 
     def places(self) -> dict[str, int]:
-        """By grid, its position in the run."""
-        return {grid: place for place, grid in enumerate(self._current.made.grids)}
+        """By grid, its position in the run; every row that is sent has it."""
+        made, places = self._places
+        if made is not (now := self._current.made):
+            places = {grid: place for place, grid in enumerate(now.grids)}
+            self._places = now, places
+        return places
 
     def record(self, record: str) -> Record:
         """

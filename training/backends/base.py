@@ -31,6 +31,7 @@ References = Sequence[Sequence[Tensor]]
 """Latents of the reference images, one list per grid, C x H x W each; empty where no grid has any."""
 
 Guidance = Literal["embedded", "classifier-free", "none"]
+Spacing = Literal["even", "beta", "to the lowest"]
 """How a model's samples are guided: the strength is an input of the transformer; the prediction for the prompt is moved
 away from the one for an empty prompt; or not at all, as in models distilled to sample without."""
 
@@ -74,7 +75,7 @@ class NoiseShift:
     factor: float = 1.0
     ends: tuple[float, float] | None = None
     """mu at 256 and at 4,096 tokens; None for one factor."""
-    spacing: Literal["even", "beta", "to the lowest"] = "even"
+    spacing: Spacing = "even"
     """How the levels are spaced before they are shifted: evenly, with 0 one step below the last; by a beta
     distribution; or evenly down to the lowest level of training, with 0 just below."""
 
@@ -297,7 +298,7 @@ class Backend(ModelFiles, ABC):
     def noise_shift(self, steps: int, tokens: int) -> NoiseShift:
         """How the noise levels of sampling are shifted, on a canvas of so many tokens."""
         scheduler = self.config("scheduler")
-        spacing: Any = "beta" if scheduler.get("use_beta_sigmas") else "even"
+        spacing: Spacing = "beta" if scheduler.get("use_beta_sigmas") else "even"
         if scheduler.get("use_dynamic_shifting"):
             return NoiseShift(ends=(_mu(scheduler, 256), _mu(scheduler, 4_096)), spacing=spacing)
         return NoiseShift(factor=float(scheduler["shift"]), spacing=spacing)
