@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import httpx2
 import pytest
 from browsing import CHROMIUM, Faults, visit
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -34,6 +35,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(built: Path, tmp_path: Path) -> Iterator[Served]:
     with serving(shutil.copytree(built, tmp_path / "run")) as page:
         yield page
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[httpx2.Client]:
+    with served.client() as client:
+        yield client
 
 
 @pytest.fixture

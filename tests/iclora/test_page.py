@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -34,19 +33,6 @@ EVIL = '<img src=x onerror="alert(1)">'
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("page"))
-
-
-@pytest.fixture
-def served(built: Path, tmp_path: Path) -> Iterator[Served]:
-    run = shutil.copytree(built, tmp_path / "run")
-    with serving(run) as page:
-        yield page
-
-
-@pytest.fixture
-def client(served: Served) -> Iterator[httpx2.Client]:
-    with served.client() as client:
-        yield client
 
 
 def rows(client: httpx2.Client) -> list[dict[str, Any]]:

@@ -1,8 +1,6 @@
 """The review page over HTTP, on many grids at once: decisions, search, find and replace, small pictures, keys."""
 
-import shutil
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 from PIL import Image
-from served import GRIDS, Served, build, opened, serving
+from served import GRIDS, Served, build, opened
 
 from iclora.page import app, keys, views
 from iclora.page.session import ReviewSession
@@ -23,18 +21,6 @@ from pipeline.review import replacing
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("many"))
-
-
-@pytest.fixture
-def served(built: Path, tmp_path: Path) -> Iterator[Served]:
-    with serving(shutil.copytree(built, tmp_path / "run")) as page:
-        yield page
-
-
-@pytest.fixture
-def client(served: Served) -> Iterator[httpx2.Client]:
-    with served.client() as client:
-        yield client
 
 
 def listed(client: httpx2.Client) -> list[dict[str, Any]]:
