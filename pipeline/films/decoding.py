@@ -186,7 +186,10 @@ def main_stream(container: av.container.InputContainer) -> av.VideoStream | None
 
 
 def is_film(head: bytes) -> bool:
-    """Whether libav finds a film in these first bytes of a file, some megabytes or all: a picture can be decoded."""
+    """Whether libav finds a film in these first bytes of a file, some megabytes or all: two pictures can be decoded.
+
+    To libav a JPEG with a broken mark is a motion JPEG of one picture, or of two sizes with its thumbnail.
+    """
     with suppress(Exception):  # libav, asked about a file of any kind
         return _has_pictures(_open(io.BytesIO(head)))
     return False
@@ -199,7 +202,9 @@ def _has_pictures(opened: av.container.InputContainer) -> bool:
         stream = main_stream(container)
         if stream is None or stream.width * stream.height > MOST_PIXELS:
             return False
-        return any(not frame.is_corrupt for frame in container.decode(stream))
+        whole = ((frame.width, frame.height) for frame in container.decode(stream) if not frame.is_corrupt)
+        first = next(whole, None)
+        return first is not None and next(whole, None) == first
 
 
 def _is_film(stream: av.VideoStream) -> bool:

@@ -23,8 +23,8 @@ from pipeline.sources.formats import UNKNOWN, format_of
 from pipeline.task import Task
 
 PRIORITY = 0
-PROBED = 1 << 22
-"""Bytes from the start of a file of an unknown format that libav is asked about; a raw frame of 1080p has 3 MB."""
+PROBED = 1 << 23
+"""Bytes from the start of a file of an unknown format that libav is asked about: two raw frames of 1080p."""
 QUALITY = 95
 """Of JPEGs."""
 SMALL = 384

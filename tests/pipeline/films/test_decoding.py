@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import filmed
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.films.decoding import Film, Picture, State, is_film
 
@@ -57,6 +59,19 @@ def test_a_picture_file_is_no_film(tmp_path: Path, draw) -> None:
     for name in ("a.png", "a.gif", "a.webp", "a.bmp", "a.tga"):
         draw(1, (64, 64)).save(tmp_path / name)
         assert not is_film((tmp_path / name).read_bytes())
+
+
+def test_a_jpeg_with_a_broken_mark_and_its_thumbnail_are_no_film(draw) -> None:
+    whole, thumbnail = (_jpeg(draw(1, size)) for size in ((640, 480), (160, 120)))
+    broken = whole[:2] + b"\0" + whole[3:]
+    assert not is_film(broken) and not is_film(broken + thumbnail)
+    assert is_film(b"\0" + whole * 2)  # a motion JPEG
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG")
+    return buffer.getvalue()
 
 
 def test_sound_with_a_cover_is_no_film(tmp_path: Path) -> None:
