@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models
@@ -133,6 +134,21 @@ def closes_panels(phrase: str) -> bool:
     return phrase.startswith('"}], "people": ')
 
 
+def first_panels(pieces: Sequence[str]) -> list[int | None]:
+    """For every piece of a reply that is a panel's place, the panel that had the same place first, or 0 if none had it
+    before; None for all other pieces."""
+    panel, first, found = 0, dict[str, int](), list[int | None]()
+    for piece in pieces:
+        panel += '{"image": ' in piece
+        place = _PLACES.get(piece)
+        found.append(first.get(place, 0) if place else None)
+        if place:
+            first.setdefault(place, panel)
+        if closes_panels(piece):
+            break
+    return found + [None] * (len(pieces) - len(found))
+
+
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """A vocabulary of the film world's phrases; any text between two of them, however long, is one <unk>.
 
@@ -187,4 +203,5 @@ def _text(rng: random.Random, pieces: int, *, named: bool = False) -> Message:
     return {"type": "text", "text": "".join(words)}
 
 
+_PLACES = {f"{before}{words}": place for before in ("", " ", ", ", " and ") for place, words in PLACES.items()}
 _STREWN = [phrase for phrase in phrases() if "<P" not in phrase and "Picture" not in phrase]

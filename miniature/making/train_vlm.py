@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -32,11 +33,13 @@ from miniature.making.reply import (
     IMAGE,
     IMAGE_END,
     IMAGE_START,
+    MOST_PANELS,
     PAD,
     VIDEO,
     bare_chat,
     build_tokenizer,
     closes_panels,
+    first_panels,
     reply,
     seen_phrases,
     training_chat,
@@ -59,16 +62,15 @@ NAMED = 0.6  # share of the prompts that ask for names
 STRANGERS, STRANGER, DRESSED = 0.3, 0.2, 0.1
 PANELS = (1, 2, 2, 3, 3, 3, 4, 4)  # images per grid, as often as they are drawn
 FRAMES_PER_STEP, GRIDS_PER_STEP = 32, 8
-BARE_GRIDS_PER_STEP, BLIND_GRIDS_PER_STEP = 40, 24  # without images: with bare prompts, and with any
-LOOKS_UP = 4  # in the third stage, one step in so many has images
 SORTED = 6  # batches of grids that are drawn at once
-BARE = 0.55  # share of the third stage in which prompts are bare
 SPREAD = 0.65  # share of the first stage before every token must describe the frame
 # Shares of the second stage: until the first, grids have one image; until the second, the vision tower is frozen.
 # Reading the output of the vision tower takes longest to learn, and is cheaper this way.
 ALONE, THAW = 0.1, 0.7
 KIND = 4.0  # weight of the kind relative to every other attribute of a single frame
 BESIDE = 0.5  # weight of the single frames relative to the replies
+RECURRING = 0.3  # weight of the places that recur relative to the replies
+HALFWAY = 2  # of the four text layers
 IGNORED = -100  # label of a token that does not count, as in transformers
 SEED = 4_000_000_000  # above the seeds of all films and scenes
 
@@ -211,6 +213,36 @@ class Heads(nn.Module):
         return (torch.stack(losses) * share).sum() / share.sum()
 
 
+class Recurrence(nn.Module):
+    """Says at the place of every panel which panel had the same place first, from what two text layers make of it.
+
+    What ties panels together rests on two tokens being the same, which the replies themselves teach last: no recipe of
+    40 minutes had learnt it without this, which takes 400 steps (LOG.md).
+    """
+
+    def __init__(self, model: Qwen3VLForConditionalGeneration) -> None:
+        super().__init__()
+        self.map = nn.Linear(TEXT_WIDTH, MOST_PANELS + 1)
+        self._halfway: dict[int, Tensor] = {}  # by thread: each has its own half of a batch
+        layer = model.model.language_model.layers[HALFWAY - 1]
+        self._listening = layer.register_forward_hook(lambda *hooked: self._halfway.update({get_ident(): hooked[-1]}))
+
+    def forward(self, firsts_BL: Tensor) -> Tensor:
+        """The loss of the batch that the model has just read; panels that repeat a place weigh twice.
+
+        Args:
+            firsts_BL: the panel that had the place first, 0 for none; IGNORED where there is no place.
+        """
+        weights = torch.full((MOST_PANELS + 1,), 2.0)
+        weights[0] = 1.0
+        tokens_BLD = self._halfway.pop(get_ident())
+        return functional.cross_entropy(self.map(tokens_BLD).flatten(0, 1), firsts_BL.flatten(), weights)
+
+    def remove(self) -> None:
+        """Has the model go on without it."""
+        self._listening.remove()
+
+
 def see(processor: Qwen3VLProcessor, frames: Frames, rng: random.Random) -> dict[str, Tensor]:
     """The processor's output for the frames, without its resize: they have their size already."""
     patches, rows, columns = processor.image_processor.patchify(look(frames, rng), PATCH, MERGE, 1)
@@ -224,14 +256,18 @@ class Row:
     tokens: Tensor
     asked: int
     frames: list[int]
+    firsts: Tensor
+    """As `Recurrence` is asked, for all tokens."""
 
 
 @dataclass(frozen=True)
 class Half:
-    """Half of a step's batch: the model's inputs, and the labels of the frames (frames x attributes)."""
+    """Half of a step's batch: the model's inputs, the labels of the frames (frames x attributes), and, of grids, the
+    panels that had each place first (grids x tokens)."""
 
     inputs: dict[str, Tensor]
     labels: Tensor
+    firsts: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 def draw_frames(data: TrainingData, rng: random.Random) -> Iterator[list[Half]]:
@@ -284,7 +320,10 @@ def spell(
         prompt = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         asked = tokenizer(prompt.replace(IMAGE, IMAGE * tokens)).input_ids
         answer = tokenizer(reply(scenes, named) + END).input_ids
-        rows.append(Row(torch.tensor(asked + answer), len(asked), grid))
+        firsts = [
+            IGNORED if first is None else first for first in first_panels(tokenizer.convert_ids_to_tokens(answer))
+        ]
+        rows.append(Row(torch.tensor(asked + answer), len(asked), grid, torch.tensor([IGNORED] * len(asked) + firsts)))
     return rows
 
 
@@ -299,11 +338,12 @@ def join(processor: Qwen3VLProcessor, album: Album, rows: list[Row], rng: random
     for label, row in zip(labels, rows, strict=True):
         label[: row.asked] = IGNORED
     frames = [index for row in rows for index in row.frames]
+    firsts = pad_sequence([row.firsts for row in rows], batch_first=True, padding_value=IGNORED)
     if not images:
-        return Half({"input_ids": ids, "labels": hide_seen(labels, tokenizer)}, album.labels[frames])
+        return Half({"input_ids": ids, "labels": hide_seen(labels, tokenizer)}, album.labels[frames], firsts)
     image = ids == tokenizer.convert_tokens_to_ids(IMAGE)
     inputs = {"input_ids": ids, "labels": labels, "mm_token_type_ids": image.int()}
-    return Half(inputs | see(processor, album.pool.frames[frames], rng), album.labels[frames])
+    return Half(inputs | see(processor, album.pool.frames[frames], rng), album.labels[frames], firsts)
 
 
 def train_tower(model: Qwen3VLForConditionalGeneration, heads: Heads, data: TrainingData, steps: int) -> None:
@@ -348,30 +388,47 @@ def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, data: Tr
         show("replies", step, steps, descent.step_in_parts(loss_of, halves), started)
 
 
-def train_relations(model: Qwen3VLForConditionalGeneration, data: TrainingData, steps: int) -> None:
-    """Third stage: what follows from the panels once they are written: who is who, and what ties which of them.
+@dataclass(frozen=True)
+class Relating:
+    """A stage that teaches what follows from the panels once they are written: who is who, and what ties which of them.
 
-    Mostly without images, so that a step with three times the grids is still cheaper; first after bare prompts, which
-    show what a name follows from, then after any prompt, which may mention other people. The vision tower stays frozen.
+    Mostly without images, so that a step with many times the grids costs little more. The vision tower stays frozen.
     """
-    rng, started = random.Random(SEED + 3), time.monotonic()
-    model.model.visual.requires_grad_(False)
-    descent = Descent([(model.model.language_model, 1e-3), (model.lm_head, 1e-3)], steps)
-    seen = draw_grids(data, rng)
-    bare = draw_grids(data, rng, BARE_GRIDS_PER_STEP, images=False, bare=True)
-    any_prompt = draw_grids(data, rng, BLIND_GRIDS_PER_STEP, images=False)
-    batches = (next(seen if i % LOOKS_UP == 0 else bare if i < BARE * steps else any_prompt) for i in count())
 
-    def loss_of(half: Half) -> Tensor:
-        loss: Tensor = model(**half.inputs, use_cache=False).loss
-        return loss
+    name: str
+    seed: int
+    grids: int
+    """Grids per step without images."""
+    bare: bool
+    """Whether their prompts are bare."""
+    looks_up: int
+    """One step in so many has images."""
 
-    for step, halves in zip(range(steps), ahead(batches), strict=False):
-        show("relations", step, steps, descent.step_in_parts(loss_of, halves), started)
+    def train(self, model: Qwen3VLForConditionalGeneration, data: TrainingData, steps: int) -> None:
+        rng, started = random.Random(self.seed), time.monotonic()
+        model.model.visual.requires_grad_(False)
+        recurrence, words = Recurrence(model), model.model.language_model
+        descent = Descent([(words, 1e-3), (model.lm_head, 1e-3), (recurrence.map, 3e-3)], steps, inner=[words])
+        seen = draw_grids(data, rng)
+        blind = draw_grids(data, rng, self.grids, images=False, bare=self.bare)
+        batches = (next(blind if step % self.looks_up else seen) for step in count())
+
+        def loss_of(half: Half) -> Tensor:
+            loss: Tensor = model(**half.inputs, use_cache=False).loss
+            return loss + RECURRING * recurrence(half.firsts)
+
+        for step, halves in zip(range(steps), ahead(batches), strict=False):
+            show(self.name, step, steps, descent.step_in_parts(loss_of, halves), started)
+        recurrence.remove()
+
+
+# First after bare prompts, which show what a name follows from, then after any prompt, which may mention other people.
+RELATIONS = Relating("relations", SEED + 3, grids=64, bare=True, looks_up=6)
+PROMPTS = Relating("prompts", SEED + 4, grids=24, bare=False, looks_up=4)
 
 
 def show(stage: str, step: int, steps: int, loss: float, started: float) -> None:
-    """Prints the loss of every hundredth step and the next (in the third stage, one with images and one without)."""
+    """Prints the loss of every hundredth step and the next (in the last stages, one with images and one without)."""
     if step % 100 < 2 or step == steps - 1:  # noqa: PLR2004
         print(f"vlm: {stage} {step} loss {loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
 
@@ -386,7 +443,13 @@ def hide_seen(labels_BL: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
 
 
 def train(
-    out: Path, *, frames: int = 24_000, tower_steps: int = 1400, reply_steps: int = 1900, relation_steps: int = 2900
+    out: Path,
+    *,
+    frames: int = 24_000,
+    tower_steps: int = 1500,
+    reply_steps: int = 2200,
+    relation_steps: int = 1000,
+    prompt_steps: int = 1000,
 ) -> None:
     """Trains from scratch to `out`, a folder that AutoProcessor and AutoModelForImageTextToText load."""
     started = time.monotonic()
@@ -397,7 +460,8 @@ def train(
     model, heads = Qwen3VLForConditionalGeneration(build_config(tokenizer)).train(), Heads()
     train_tower(model, heads, data, tower_steps)
     train_replies(model, heads, data, reply_steps)
-    train_relations(model, data, relation_steps)
+    RELATIONS.train(model, data, relation_steps)
+    PROMPTS.train(model, data, prompt_steps)
     save(model, data.processor, out)
     print(f"vlm: {(time.monotonic() - started) / 60:.1f} minutes in all, weights in {out}", flush=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 from itertools import count, islice, pairwise
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from miniature.making.descent import Descent, ahead
 from miniature.making.frames import ATTRIBUTES, Pool
-from miniature.making.reply import IMAGE, build_tokenizer, seen_phrases
+from miniature.making.reply import IMAGE, build_tokenizer, first_panels, reply, seen_phrases
 from miniature.making.train_vlm import (
     GRIDS_PER_STEP,
     IGNORED,
@@ -22,13 +23,14 @@ from miniature.making.train_vlm import (
     Album,
     Half,
     Qwen3VLForConditionalGeneration,
+    Recurrence,
     TrainingData,
     build_config,
     build_processor,
     draw_frames,
     draw_grids,
 )
-from miniature.world import draw_scene
+from miniature.world import PLACES, draw_scene
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +136,32 @@ def test_no_token_sees_the_padding_after_it(data: TrainingData) -> None:
     assert 0 in mask
     with torch.inference_mode():
         assert torch.allclose(model(**inputs).loss, model(**inputs, attention_mask=mask).loss, atol=1e-5)
+
+
+def test_every_place_of_a_grid_is_told_the_panel_that_had_it_first(data: TrainingData) -> None:
+    names, tokenizer = list(PLACES), data.processor.tokenizer
+    scenes = [
+        replace(draw_scene(random.Random(number)), place=names[place]) for number, place in enumerate((1, 0, 1, 1))
+    ]
+    pieces = tokenizer.convert_ids_to_tokens(tokenizer(reply(scenes, named=True)).input_ids)
+    found = [(piece, first) for piece, first in zip(pieces, first_panels(pieces), strict=True) if first is not None]
+    assert [first for _, first in found] == [0, 0, 1, 1]  # not those of the ties, which follow
+    assert all(PLACES[scene.place] in piece for scene, (piece, _) in zip(scenes, found, strict=True))
+
+
+def test_the_head_for_recurring_places_reads_the_halves_of_both_threads_and_can_be_removed(data: TrainingData) -> None:
+    model = Qwen3VLForConditionalGeneration(build_config(data.processor.tokenizer))
+    head = Recurrence(model)
+    halves = next(draw_grids(data, random.Random(8), images=False))
+
+    def loss_of(half: Half) -> Tensor:
+        model(**half.inputs, use_cache=False)
+        return head(half.firsts)
+
+    alone = sum(float(loss_of(half).detach()) for half in halves) / 2
+    descent = Descent([(model.model.language_model, 1e-3), (head.map, 1e-3)], 10)
+    assert descent.step_in_parts(loss_of, halves) == pytest.approx(alone)
+    head.remove()
+    model(**halves[0].inputs, use_cache=False)
+    with pytest.raises(KeyError):
+        head(halves[0].firsts)
