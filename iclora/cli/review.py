@@ -15,7 +15,8 @@ from pipeline.errors import BadInput
 from pipeline.wording import counted
 
 if TYPE_CHECKING:
-    from iclora.run import Run, StageResult
+    from iclora.advancing import StageResult
+    from iclora.run import Run
 
 
 def review(
