@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
 import re
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from iclora import console
 from iclora.console import output, underway
-from pipeline.progress import LOG
+from pipeline.progress import LOG, Download
 
 EVIL = "\x1b[2J\x07\u202e"
 
@@ -110,10 +114,6 @@ def test_the_log_is_listened_to_only_while_a_command_works_and_printed_once(
 
 
 def test_bars_show_descriptions_and_notes_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    import io
-
-    from rich.console import Console
-
     drawn = io.StringIO()
     terminal = Console(file=drawn, force_terminal=True, width=100, markup=False, highlight=False)
     monkeypatch.setattr(output, "console", terminal)
@@ -131,10 +131,6 @@ def test_bars_show_descriptions_and_notes_as_they_are(monkeypatch: pytest.Monkey
 def test_bars_of_a_training_are_whole_at_80_columns_with_pace_time_left_and_loss(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import io
-
-    from rich.console import Console
-
     drawn = io.StringIO()
     terminal = Console(file=drawn, force_terminal=True, color_system=None, width=80, markup=False, highlight=False)
     bars = underway.Bars(terminal)
@@ -148,6 +144,42 @@ def test_bars_of_a_training_are_whole_at_80_columns_with_pace_time_left_and_loss
     assert "…" not in last and "..." not in last
     assert {"training", "300/20000", "5.0/s"} <= set(last.split())
     assert "held-out" in last and "0.2345" in last
+
+
+def test_a_download_is_told_in_files_bytes_pace_and_time_left(clock: Clock) -> None:
+    lines = underway.Lines(console.line)
+    lines.wait("downloading the captioner NAME")
+    lines.download(Download("the captioner NAME", 1, 3, 0, 3_400_000_000))
+    assert lines.state() == "downloading the captioner NAME: file 1 of 3, 0.0 of 3.4 GB"
+    clock.now += 100
+    lines.download(Download("the captioner NAME", 2, 3, 1_200_000_000, 3_400_000_000))
+    assert lines.state() == ("downloading the captioner NAME: file 2 of 3, 1.2 of 3.4 GB, 12.0 MB/s, about 3 min left")
+    lines.wait("loading the captioner NAME")
+    assert lines.state() == "loading the captioner NAME: 0 s"
+
+
+def test_a_download_has_a_bar_that_is_whole_at_80_columns_and_none_with_quiet(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def download() -> str:
+        drawn = io.StringIO()
+        terminal = Console(file=drawn, force_terminal=True, color_system=None, width=80, markup=False, highlight=False)
+        monkeypatch.setattr(output, "console", terminal)
+        with console.logged(tmp_path / "log.jsonl", lambda _: 1), console.progress() as progress:
+            progress("caption", 0, 20)
+            for file, done in ((1, 0), (2, 1_200_000_000)):
+                now = Download("the captioner Qwen/Qwen3-VL-4B-Instruct", file, 5, done, 8_300_000_000)
+                LOG.debug("downloading: %s", now, extra={"download": now})
+                clock.now += 100
+        return drawn.getvalue().rpartition("caption ")[2]
+
+    last = " ".join(download().split())
+    assert "…" not in last and "file 2 of 5, 1.2 of 8.3 GB" in last and "12.0 MB/s" in last
+    assert "Qwen/Qwen3-VL-4B-Instruct" in last.replace(" ", "")
+    with console.volume("quiet"):
+        assert download() == ""
+    logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert {"stage": "download", "done": 0, "of": 8_300_000_000}.items() <= logged[2].items()
 
 
 def test_a_pace_is_told_per_second_or_in_seconds_each() -> None:
