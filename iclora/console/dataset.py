@@ -97,6 +97,7 @@ def shards(task: str, found: Sequence[Shard]) -> None:
         line(f"{one.part}: {counted(one.items, 'item')}, {size}{one.part.first} to {one.last}")
     home = command([str(found[0].folder.parent)])
     line(f"next: for N from 1 to {len(found)}, each on a machine of its own (docs/many-machines.md), type")
-    line(f"  {command(['iclora', 'dataset', task, '--out'])} {home}/N")
+    line(f"  {command(['iclora', 'group', task, '--out'])} {home}/N")
     line("then")
     line(f"  {command(['iclora', 'merge', task])} {home}/*")
+    line(f"  {command(['iclora', 'dataset', task])}")
