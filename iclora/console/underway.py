@@ -23,6 +23,8 @@ SILENCE = 15.0
 """The most seconds without a line where there is no terminal."""
 SOON = 2.0
 """Seconds after which it is said there what is waited for; most waits are over before."""
+BAR = 16
+"""Columns of a bar; what stands behind it has to fit 80."""
 STARTING = "starting"
 """What is under way before anything has been reported."""
 
@@ -76,7 +78,7 @@ class Bars:
         self._begun: dict[str, tuple[int, float]] = {}
         self._bars = Progress(
             TextColumn("{task.description:<8}", markup=False),
-            BarColumn(),
+            BarColumn(BAR),
             TextColumn("{task.fields[count]}", markup=False),
             TextColumn("{task.fields[pace]}", markup=False),
             TimeRemainingColumn(elapsed_when_finished=True),
@@ -114,13 +116,12 @@ class Bars:
         )
 
     def download(self, now: Download) -> None:
-        """A bar of its own; what needs the files waits meanwhile."""
+        """A bar of its own; the one above it says what is waited for."""
         bar, arrived, passed = self._bar(now.what, now.done, now.total, shown="download")
         self._bars.update(
             bar,
             completed=now.done,
-            count=str(now),
-            note=escaped(now.what),
+            note=str(now),
             pace=speed(arrived, passed),
         )
 
@@ -185,8 +186,9 @@ class Lines:
     def state(self) -> str:
         """What is under way, for how long, and about how much longer."""
         passed = time.monotonic() - self._began
-        if self._waiting and self._download:
-            return ", ".join([f"{self._waiting}: {self._download[0]}", *self._arriving(*self._download, passed)])
+        download = self._download  # another thread may take it away
+        if self._waiting and download:
+            return ", ".join([f"{self._waiting}: {download[0]}", *self._arriving(*download, passed)])
         if self._waiting:
             return f"{self._waiting}: {duration(passed)}"
         parts = [f"{self._stage}: {self._done} of {self._total}", *([self.note] if self.note else [])]
