@@ -82,6 +82,7 @@ def _hidden(row: Row, reviewer: str, task: Task) -> Row:
 
 
 def _told(seen: Row, reviewer: str) -> str:
+    """Who decided, by name where anybody has one."""
     if not seen.decided:
         return "toolkit"
     names = reviewers.who_says(seen.words, seen.decision)
@@ -97,10 +98,9 @@ def withdrawal(row: Row, said: Word) -> Change:
     """
     review, mine = row.review or Review(row.id, None), row.word_of(said.reviewer)
     left = reviewers.standing(_own(row.words, said.reviewer)[1]) or said
-    if left.decision != review.decision or mine.note == review.note:
-        review = replace(review, decision=left.decision, note=left.note)
+    note = left.note if review.note == mine.note else review.note
     was, becomes = (word.decision or UNDECIDED for word in (mine, said))
-    return Change(review, (("own decision", was, becomes),), says=said)
+    return Change(replace(review, decision=left.decision, note=note), (("own decision", was, becomes),), says=said)
 
 
 # ---- as they are sent to the browser
