@@ -22,7 +22,7 @@ from pipeline.errors import BadInput
 from pipeline.plugins import extras
 from pipeline.progress import Progress, silent
 from pipeline.records import Record, Row
-from pipeline.review import coverage, decisions, replacing, reviews
+from pipeline.review import coverage, decisions, replacing, reviewers, reviews
 from pipeline.review.coverage import Aspect
 from pipeline.store import TABLES, Store, usual_folder
 from pipeline.task import Task
@@ -160,8 +160,9 @@ class Run:
 
         Returns:
             id, decision (keep, drop or unsure), decided (by a person, not by the toolkit), caption, summary, panel_1,
-            panel_2, ..., people, note, problems, a column per score (to 4 digits, NaN where there is none), picture
-            (relative to the run's folder), base (of the edit: leave it as it is).
+            panel_2, ..., people, note, decided by (every reviewer's decision by name), problems, a column per score
+            (to 4 digits, NaN where there is none), picture (relative to the run's folder), base (of the edit: leave it
+            as it is).
         """
         from iclora import frames
 
@@ -183,7 +184,7 @@ class Run:
         """Decisions that fit no grid of the run as it is now, and why; they are kept, and count again when they fit.
 
         Returns:
-            grid, decision, note, caption, panels, who, at, why.
+            grid, decision, note, caption, panels, who, reviewer, at, why.
         """
         from iclora import frames
 
@@ -263,19 +264,21 @@ class Run:
         """What a person should know about their decisions: what was set aside, carried over, or fits no grid."""
         return review.remarks(self)
 
-    def edits(self, table: str | Path | pd.DataFrame) -> list[reviews.Change]:
+    def edits(self, table: str | Path | pd.DataFrame, reviewer: str | None = None) -> list[reviews.Change]:
         """What an edited table would change; nothing of the run does.
 
         Args:
             table: the path of an edited `captions.csv`, or a frame with a column `id` and any columns of `rows()`.
                 Grids that the frame lacks stay as they are.
+            reviewer: the name of who edited it, if they give one.
 
         Raises:
-            BadInput: the table can't be read, or rows are in doubt; every doubt is named with row and column.
+            BadInput: the name can't be used, the table can't be read, or rows are in doubt; every doubt is named with
+                row and column.
         """
-        return editing.find(self, table)
+        return editing.find(self, table, reviewers.name_of(reviewer))
 
-    def apply(self, table: str | Path | pd.DataFrame) -> list[reviews.Change]:
+    def apply(self, table: str | Path | pd.DataFrame, reviewer: str | None = None) -> list[reviews.Change]:
         """Applies an edited table and gives what changed. If any row is in doubt, nothing is applied.
 
         The data set has the changes after `advance(start="filter")`. Arguments and errors are those of `edits`.
@@ -283,7 +286,7 @@ class Run:
         Raises:
             BadInput: also if another process is working on the run, or the decisions can't be written.
         """
-        return editing.apply(self, table)
+        return editing.apply(self, table, reviewers.name_of(reviewer))
 
     def replacements(self, old: str, new: str, *, inside_words: bool = False) -> list[reviews.Change]:
         """What would change if one phrase took the place of another in all captions; nothing of the run does.
@@ -300,36 +303,46 @@ class Run:
         """
         return editing.find_replacements(self, old, new, inside_words=inside_words)
 
-    def replace(self, old: str, new: str, *, inside_words: bool = False) -> list[reviews.Change]:
+    def replace(
+        self, old: str, new: str, *, inside_words: bool = False, reviewer: str | None = None
+    ) -> list[reviews.Change]:
         """Replaces a phrase in all captions, as if a person had edited them one by one, and gives what changed.
 
-        The data set has the changes after `advance(start="filter")`. Arguments and errors are those of `replacements`.
-        """
-        return editing.replace(self, old, new, inside_words=inside_words)
+        The data set has the changes after `advance(start="filter")`. Other arguments and errors are those of
+        `replacements`.
 
-    def undo_replace(self) -> replacing.Undo:
-        """Takes back the last replacement that was not taken back yet; captions that were edited since stay.
+        Args:
+            reviewer: the name of who replaces it, if they give one.
+        """
+        return editing.replace(self, old, new, inside_words=inside_words, name=reviewers.name_of(reviewer))
+
+    def undo_replace(self, reviewer: str | None = None) -> replacing.Undo:
+        """Takes back a reviewer's last replacement that was not taken back yet; captions edited since stay.
+
+        Args:
+            reviewer: whose; None stands for the reviewer without a name.
 
         Raises:
             BadInput: there is none.
         """
-        return editing.undo_replace(self)
+        return editing.undo_replace(self, reviewers.name_of(reviewer))
 
-    def serve(self, opened: Callable[[str], None], progress: Progress = silent) -> int:
+    def serve(self, opened: Callable[[str], None], progress: Progress = silent, *, reviewer: str | None = None) -> int:
         """Serves the review page on this machine until Ctrl-C; gives how many changes were made and not undone.
 
         Args:
             opened: called with the page's address once it is served.
             progress: told of the rows that are read before that.
+            reviewer: the name of who reviews, if they give one.
 
         Raises:
-            BadInput: a package that the page needs is not installed.
+            BadInput: a package that the page needs is not installed, or the name can't be used.
             KeyboardInterrupt: Ctrl-C cut off a question to the captioner or a scoring; no decision is lost.
         """
         extras.require("the review page", "page")
         from iclora.page.server import serve
 
-        return serve(self, opened, progress)
+        return serve(self, opened, progress, reviewers.name_of(reviewer))
 
     def decided(self) -> dict[str, bool]:
         """Grids that a person has decided on, and whether they are kept."""
