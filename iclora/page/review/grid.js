@@ -84,8 +84,7 @@ function renderRow() {
     element("span", {class: "soft"}, `${place < 0 ? "not in this filter" : `${place + 1} of ${visible().length}`} · ${row.id} · ${row.formed}`),
   );
   if (document.activeElement !== $("note")) $("note").value = row.note;
-  $("editor").hidden = draft === undefined;
-  if (draft !== undefined && $("text").value !== draft) $("text").value = draft;
+  renderEditor(row.id);
   renderPeople(row);
   $("word").textContent = [row.word && `The captioner: ${row.word}.`, row.notes && `The pictures: ${row.notes}.`]
     .filter(Boolean).join(" ");

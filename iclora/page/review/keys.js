@@ -50,7 +50,7 @@ async function saveKeys(keys) {
 
 /* Keys of the caption's editor, and of the other fields, in which characters are typed and no commands. */
 function inField(event) {
-  if (event.target.matches("#text, #people textarea")) {
+  if (event.target.matches("#editor textarea")) {
     if (event.key === "Escape") leaveEdit();
     else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); save(event.shiftKey ? "keep" : undefined); }
   } else if (event.target === $("note") && (event.key === "Escape" || event.key === "Enter")) {
