@@ -20,6 +20,7 @@ from pipeline.engines import base
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Grid, Group, Layout, Record, Rejected
+from pipeline.review import taking
 from pipeline.sources.gathering import Items
 from pipeline.stages import collect
 
@@ -55,7 +56,7 @@ def answered(stage: Stage[Any], parts: Sequence[Run], folder: Path) -> Stage[Any
         known = _InOrder(parts, _collected)
         run = partial(_taken_over, known=known, key=lambda item: item.id)
         return replace(stage, run=run, batch=BATCH, workers=1, prepare=lambda *_: None)
-    if stage.name == "inspect":
+    if stage.name == "inspect" and not _overruled(stage, parts):
         run = partial(_taken_over, known=_InOrder(parts, _inspected), key=_key)
         return replace(stage, run=run, batch=BATCH, workers=1)
     if stage.name == "compose":
@@ -108,6 +109,12 @@ def _inspected(part: Run) -> Mapping[object, Sequence[Record | Rejected]]:
     made: dict[str, Record | Rejected] = {row.id: row for row in part.store.rejected("inspect")}
     made |= {record.id: record for record in part.store.items(Record, "records")}
     return {_key(record): [made[record.id]] for record in part.store.items(Record, "collected")}
+
+
+def _overruled(stage: Stage[Any], parts: Sequence[Run]) -> bool:
+    """Whether a person takes in what a part has rejected; then the pictures are measured anew."""
+    taken = set(stage.config.get(taking.CONFIG, ()))
+    return bool(taken) and any(row.id in taken for part in parts for row in part.store.rejected("inspect"))
 
 
 def _key(record: Record) -> object:

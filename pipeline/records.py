@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Decision = Literal["keep", "drop", "unsure"]
+TAKEN_IN = "taken in"
+"""How the note on a picture begins that a person takes in although a stage would reject it."""
 
 
 def spelt_hash(text: str, length: int) -> str:

@@ -9,7 +9,7 @@ Every line (the one above is broken) holds all that is decided on one grid from 
 back. So the last line on a grid counts, by its place in the file and not by its time, and files of two runs can be
 joined. A record's id is the hash of its picture's file, so a decision is found again in whatever run has the same
 panels or the same picture; one that fits no grid stays in the file and waits. A line without `decided` only says what
-was changed.
+was changed; one with `taken` is on a picture that the stages had rejected (`pipeline.review.taking`).
 """
 
 from __future__ import annotations
@@ -51,6 +51,21 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """Whether a person takes in a picture that was rejected before any grid was made."""
+
+    picture: str
+    """SHA-256 of the picture's file, which is its record's id; of a shot, that of the small picture of it."""
+    wanted: bool
+    """False takes it back: the stages judge the picture by themselves again."""
+    stage: str
+    """That had rejected it."""
+    reason: str
+    what: str
+    """As in `records.Rejected`."""
+
+
+@dataclass(frozen=True)
 class Line:
     """One line of the file."""
 
@@ -68,6 +83,8 @@ class Line:
     changed: tuple[Change, ...] = ()
     decides: bool = True
     """Whether `review` counts; a line that doesn't decide only says what was changed."""
+    taken: Taken | None = None
+    """What it says of a picture; `grid` is empty then."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -256,6 +273,7 @@ def _written(line: Line) -> bytes:
     content: dict[str, Any] = {"at": line.at, "who": line.who, "grid": line.grid}
     content |= {"panels": line.panels, "picture": line.picture}
     content |= {"decided": said if line.review else None} if line.decides else {}
+    content |= {"taken": asdict(line.taken)} if line.taken else {}
     content |= {"changed": [asdict(change) for change in line.changed]} if line.changed else {}
     # Half a character that a browser sent is written as an escape, which JSON reads back as it was.
     return json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

@@ -166,7 +166,10 @@ def test_axe_finds_no_barrier_on_any_view_and_dialog(
             expect(page.locator("#changes li")).to_have_count(GRIDS)
         check(what)
         page.keyboard.press("Escape")
-    assert seen == 7
+    page.locator("#to-rejected").click()
+    expect(page.locator("#rejects li")).to_have_count(2 * GRIDS)
+    check("rejected")
+    assert seen == 8
 
 
 @pytest.mark.slow

@@ -66,6 +66,10 @@ function inField(event) {
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, textarea, select")) return inField(event);
   if (document.querySelector("dialog[open]")) return inDialog(event);
+  if (view === "rejected") {
+    if (event.key === "Escape") openWall();
+    return;
+  }
   const onWall = view === "wall" && (event.target.closest("#wall") || event.target === document.body);
   if (onWall && current && !event.altKey) {
     if ((event.ctrlKey || event.metaKey) && event.key === "a") { event.preventDefault(); return selectAll(); }
