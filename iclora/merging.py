@@ -139,7 +139,7 @@ def _composed(
         row, part = rows.get(group.id, ({}, folder))
         if row and (part / row["path"]).is_file():
             _link(part / row["path"], folder / row["path"])
-            yield Grid(**{**row, "group": group, "layout": Layout(**row["layout"])})
+            yield Grid(**{**row, "group": group, "layout": Layout(**row["layout"]), "crops": ()})
         else:
             yield from compose([group])
 

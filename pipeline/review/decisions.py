@@ -340,11 +340,13 @@ def match(lines: Sequence[Line], grids: Sequence[Grid], records: Mapping[str, Re
     def settle(line: Line, grid: Grid) -> None:
         """Gives a grid its decision. Of two the later counts, which comes first."""
         assert line.review is not None
-        panels = line.review.panels
+        panels, crops = line.review.panels, line.review.crops
         if grid.pixels and grid.pixels == line.picture:  # the same panels, perhaps from files with other bytes
             now = dict(zip(line.panels, grid.group.origin, strict=False))
             panels = tuple(now.get(panel, panel) for panel in panels)
-        review = replace(line.review, grid=grid.id, panels=() if panels == grid.group.origin else panels)
+            crops = tuple(replace(crop, record=now.get(crop.record, crop.record)) for crop in crops)
+        panels = () if panels == grid.group.origin else panels
+        review = replace(line.review, grid=grid.id, panels=panels, crops=crops)
         if why := _misfit(review, records, task):
             unmatched.append(Unmatched(line, why))
         elif grid.id not in found:
