@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import bitmaps
 import httpx2
 import numpy as np
 import pytest
 from browsing import Faults, visit, wait_for
 from PIL import Image
 from playwright.sync_api import BrowserContext, expect
-from served import Served, opened, serving
+from served import Served, captioned, opened, serving
 
-import iclora
 from pipeline import pixels
 from pipeline.records import Crop, Row
 
@@ -34,14 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         colours = np.random.default_rng(number).integers(0, 60, (SIDE, SIDE, 3)).astype(np.uint8)
         colours[:, : SIDE // 2, 0] = 255
         Image.fromarray(colours).save(home / "in" / f"{number}.png")
-        (home / "in" / f"{number}.txt").write_text(TEXT)
-    with iclora.open_run(
-        "storyboard", home / "in", settings=bitmaps.SMALL, captioner="sidecar", scorer="none", folder=home / "run"
-    ) as run:
-        run.advance("filter")
-        run.apply(run.rows()[["id"]].assign(caption=TEXT, decision="keep"))
-        run.advance(start="filter")
-    return home / "run"
+    return captioned(home, TEXT)
 
 
 @pytest.fixture

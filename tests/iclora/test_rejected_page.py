@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import bitmaps
+import filmed
 import httpx2
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from served import Served, serving
 import iclora
 from iclora.page import rejected
 from iclora.run import Run
+from pipeline.records import Record
 from pipeline.review import decisions
 
 
@@ -131,6 +133,38 @@ def test_a_picture_that_was_taken_in_is_in_the_run_when_it_runs_again_even_from_
         run.advance("filter")
         assert len(run.reviewed()) == 1
         assert [row["id"] for row in pictures.page("too small", 0)["rows"]] == [small["id"]]
+
+
+def test_a_shot_that_was_taken_in_is_a_picture_of_the_run_wherever_its_film_lies(tmp_path: Path) -> None:
+    def run_on(folder: Path, out: str) -> Run:
+        return iclora.open_run("storyboard", folder, captioner="sidecar", scorer="none", folder=tmp_path / out)
+
+    def kept(run: Run) -> list[tuple[str, ...]]:
+        run.advance("inspect")
+        return [record.notes for record in run.store.items(Record, "records")]
+
+    (tmp_path / "in").mkdir()
+    dark = [np.zeros((240, 480, 3), np.uint8)] * 40
+    (one, other) = (list(filmed.shots([seed], 1.6, size=(480, 240))) for seed in (1, 2))
+    filmed.write(tmp_path / "in" / "a.mp4", iter([*one, *dark, *other]))
+    with run_on(tmp_path / "in", "run") as run:
+        assert kept(run) == [(), ()]
+        pictures = rejected.RejectedPictures(run)
+        (row,) = pictures.page("blank", 0)["rows"]
+        assert pictures.picture("collect", row["id"]).is_file()
+        taken = pictures.take("collect", row["id"], "page", wanted=True)
+        assert (taken["can"], taken["taken"], taken["waits"]) == (True, True, True)
+        assert kept(run) == [(), ("taken in though blank",), ()]  # `inspect` need not be told
+        (row,) = pictures.page("taken in", 0)["rows"]
+        assert (row["stage"], row["waits"], row["picture"]) == ("collect", False, False)
+    (tmp_path / "in").rename(tmp_path / "moved")
+    (tmp_path / "other").mkdir()
+    shutil.copy(tmp_path / "run" / decisions.FILE, tmp_path / "other")
+    with run_on(tmp_path / "moved", "other") as run:
+        assert kept(run) == [(), ("taken in though blank",), ()]
+        pictures = rejected.RejectedPictures(run)
+        pictures.take("collect", row["id"], "page", wanted=False)
+        assert kept(run) == [(), ()]
 
 
 def test_a_picture_is_taken_in_with_the_keyboard(

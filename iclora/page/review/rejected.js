@@ -46,7 +46,7 @@ function rejectOf(row) {
   const item = element("li", {"data-picture": path || null}, element("div", {class: "thumb"}, path ? element("img", {alt: ""}) : null),
     element("b", {}, name), element("p", {}, element("b", {}, reason), ` ${detail}`));
   if (!can) return item;
-  const told = taken && waits ? "Will be taken in by the next run" : taken ? "Is part of the run" : waits ? "" : "Will be left out by the next run";
+  const told = taken && waits ? "Will be taken in by the next run" : taken ? "Is among the pictures of the run" : waits ? "" : "Will be left out by the next run";
   item.append(element("p", {class: "soft"}, told), element("button", {"data-of": `${stage} ${id}`, "aria-label": `${taken ? "Take back" : "Take in"} ${name}`,
     onclick: () => takeIn(item, row)}, taken ? "Take back" : "Take in"));
   return item;

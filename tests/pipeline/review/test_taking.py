@@ -6,8 +6,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import filmed
-import numpy as np
 import pytest
 from measured import record
 from PIL import Image
@@ -18,7 +16,6 @@ from pipeline.files import digest
 from pipeline.records import Group, Position, Record, Rejected, Review
 from pipeline.review import decisions, taking
 from pipeline.review.decisions import Line, Taken
-from pipeline.sources.readers import film as film_reader
 from pipeline.stages import collect, group, inspect
 from pipeline.task import Task
 
@@ -121,24 +118,3 @@ def test_a_near_copy_that_is_taken_in_joins_groups_like_any_picture() -> None:
 
     assert run() == (1, ["/f/5"])
     assert run("/f/5") == (2, [])
-
-
-def test_a_shot_that_is_taken_in_by_its_small_picture_becomes_a_record_in_another_folder_too(
-    tmp_path: Path, storyboard: Task
-) -> None:
-    dark = np.zeros((108, 192, 3), np.uint8)
-    shots = [*filmed.shots([1], 2.0), *[dark] * 50, *filmed.shots([2], 2.0)]
-    (item,) = collect.find([filmed.write(tmp_path / "a.mp4", iter(shots))])
-    before = list(film_reader.read(item, storyboard, tmp_path / "run"))
-    (row,) = [one for one in before if isinstance(one, Rejected)]
-    assert row.reason == "blank"
-    picture = taking.picture_of(row, tmp_path / "run")
-    taken = replace(item, taken=(picture,))
-    assert repr(taken) == repr(item)  # an item's content is what it was
-    after = list(film_reader.read(taken, storyboard, tmp_path / "other"))
-    assert [one.notes for one in after if isinstance(one, Record) and one.notes] == [("taken in though blank",)]
-    assert len(after) == len(before) == 3
-    assert all(isinstance(one, Record) for one in after)
-    stage = inspect.stage(storyboard, tmp_path / "other", 1)
-    (kept,) = stage.run([one for one in after if one.notes])
-    assert kept.notes[0] == "taken in though blank"  # nobody has to say it twice
