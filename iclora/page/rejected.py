@@ -50,14 +50,12 @@ class RejectedPictures:
             start: the first row's place among these, from 0.
         """
         rows, words = self._read(), self._words.now()
-        if reason == TAKEN_IN:
-            found = self._taken(words)
-        else:
-            found = [row for row in rows.values() if reason in ("", row.of.reason)]
+        taken = self._taken(words) if words else []
+        found = taken if reason == TAKEN_IN else [row for row in rows.values() if reason in ("", row.of.reason)]
         return {
             "reasons": Counter(row.of.reason for row in rows.values()).most_common(),
             "all": len(rows),
-            "taken": len(words),
+            "taken": len(taken),
             "total": len(found),
             "start": start,
             "each": ROWS,
@@ -113,11 +111,13 @@ class RejectedPictures:
                 return _Row(stage, row, path, taking.can_be_taken(stage, row))
 
             self._rows = {(stage, row.id): row_of(stage, row) for stage, row in found}
+            self._hashes.clear()
             self._version = version
         return self._rows
 
     def _taken(self, words: Mapping[str, Taken]) -> list[_Row]:
-        """A row for each picture that is taken in: the rejected one as long as there is one."""
+        """A row for each picture of the run that is taken in: the rejected one as long as there is one. Of shots that
+        are not rejected any more, nothing says of which run they are."""
         rejected = {self._hash(row): row for row in self._read().values() if row.can_be_taken}
         known = self._run.store.items(Record, "collected", wanted=words.keys())
         paths = {record.id: record.path for record in known}
@@ -127,7 +127,11 @@ class RejectedPictures:
             row = Rejected(taken.picture, taken.what, taken.reason, detail)
             return _Row(taken.stage, row, paths.get(taken.picture, ""), can_be_taken=True)
 
-        return [rejected.get(picture) or row_of(taken) for picture, taken in words.items()]
+        return [
+            rejected.get(picture) or row_of(taken)
+            for picture, taken in words.items()
+            if picture in rejected or picture in paths or taken.stage == "collect"
+        ]
 
     def _hash(self, row: _Row) -> str:
         """The hash of a picture that can be taken in; that of a shot is read from its small picture, and empty if this

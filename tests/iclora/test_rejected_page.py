@@ -21,7 +21,8 @@ import iclora
 from iclora.page import rejected
 from iclora.run import Run
 from pipeline.records import Record
-from pipeline.review import decisions
+from pipeline.review import decisions, taking
+from pipeline.review.decisions import Taken
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,11 @@ def test_a_picture_is_taken_in_and_taken_back_and_both_words_are_kept(client: ht
     assert back == small
     words = [line.taken for line in decisions.read(served.home).lines]
     assert [(word.wanted, word.picture) for word in words if word] == [(True, small["id"]), (False, small["id"])]
+
+
+def test_what_was_taken_in_of_another_run_is_not_listed(client: httpx2.Client, served: Served) -> None:
+    taking.say(served.home, Taken("other", True, "inspect", "too small", "/elsewhere/a.png"), "page")
+    assert (of(client)["taken"], of(client, "taken in")["rows"]) == (0, [])
 
 
 def test_what_nobody_can_overrule_is_refused_with_a_sentence(client: httpx2.Client, served: Served) -> None:

@@ -18,6 +18,7 @@ async function renderRejected() {
   try {
     const found = await call(`rejected?${new URLSearchParams({reason, start})}`);
     if (view !== "rejected" || reason !== shownOf.reason || start !== shownOf.start) return;
+    if ((reason || start) && !found.rows.length && reason !== TAKEN_IN) return turnTo("", 0);  // the run has run again
     $("of-reason").replaceChildren(...[["", `all (${found.all})`], ...found.reasons.map(([name, count]) => [name, `${name} (${count})`]),
       [TAKEN_IN, TAKEN_IN]].map(([value, told]) => element("option", {value, selected: value === reason}, told)));
     shownOf.taken = found.taken;
@@ -25,11 +26,13 @@ async function renderRejected() {
     refill($("rejects"), found.rows.map((row) => rejectOf(row)), (focused) => `[data-of="${CSS.escape(focused.dataset.of)}"]`);
     const last = Math.min(found.total, start + found.each);
     $("rejects-command").textContent = found.command;
-    $("rejects-of").textContent = found.total ? `${start + 1} to ${last} of ${found.total}` : "No picture was rejected.";
-    $("fewer").disabled = !start;
-    $("more").disabled = last >= found.total;
-    $("fewer").dataset.to = start - found.each;
-    $("more").dataset.to = start + found.each;
+    const none = reason ? "Nobody has taken in a picture." : "No picture was rejected.";
+    $("rejects-of").textContent = found.total ? `${start + 1} to ${last} of ${found.total}` : none;
+    for (const [id, to, ends] of [["fewer", start - found.each, !start], ["more", start + found.each, last >= found.total]]) {
+      if (ends && document.activeElement === $(id)) $("of-reason").focus();
+      $(id).disabled = ends;
+      $(id).dataset.to = to;
+    }
     for (const item of $("rejects").children) if (item.dataset.picture) show(item.querySelector("img"), item.dataset.picture);
   } catch (error) {
     say(error.message, true);
