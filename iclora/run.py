@@ -23,7 +23,7 @@ from pipeline.errors import BadInput, EmptyResult
 from pipeline.plugins import extras
 from pipeline.progress import Progress, silent
 from pipeline.records import Caption, Record, Row
-from pipeline.review import coverage, csv_table, decisions, replacing, reviews
+from pipeline.review import coverage, csv_table, decisions, replacing, reviewers, reviews
 from pipeline.review.coverage import Aspect
 from pipeline.sources.base import Item
 from pipeline.stages import caption as captioning
@@ -244,8 +244,9 @@ class Run:
 
         Returns:
             id, decision (keep, drop or unsure), decided (by a person, not by the toolkit), caption, summary, panel_1,
-            panel_2, ..., people, note, problems, a column per score (to 4 digits, NaN where there is none), picture
-            (relative to the run's folder), base (of the edit: leave it as it is).
+            panel_2, ..., people, note, decided by (every reviewer's decision by name), problems, a column per score
+            (to 4 digits, NaN where there is none), picture (relative to the run's folder), base (of the edit: leave it
+            as it is).
         """
         from iclora import frames
 
@@ -267,7 +268,7 @@ class Run:
         """Decisions that fit no grid of the run as it is now, and why; they are kept, and count again when they fit.
 
         Returns:
-            grid, decision, note, caption, panels, who, at, why.
+            grid, decision, note, caption, panels, who, reviewer, at, why.
         """
         from iclora import frames
 
@@ -347,29 +348,31 @@ class Run:
         """What a person should know about their decisions: what was set aside, carried over, or fits no grid."""
         return review.remarks(self)
 
-    def edits(self, table: str | Path | pd.DataFrame) -> list[reviews.Change]:
+    def edits(self, table: str | Path | pd.DataFrame, reviewer: str | None = None) -> list[reviews.Change]:
         """What an edited table would change; nothing of the run does.
 
         Args:
             table: the path of an edited `captions.csv`, or a frame with a column `id` and any columns of `rows()`.
                 Grids that the frame lacks stay as they are.
+            reviewer: the name of who edited it, if they give one.
 
         Raises:
-            BadInput: the table can't be read, or rows are in doubt; every doubt is named with row and column.
+            BadInput: the name can't be used, the table can't be read, or rows are in doubt; every doubt is named with
+                row and column.
         """
-        found = self.reviewed()
+        found, name = self.reviewed(), reviewers.name_of(reviewer)
         if not found:
             raise BadInput(
                 f"the run in {self.folder} has no captions yet; '{self.command('dataset')}' writes them and finds what "
                 "you have decided before."
             )
         if isinstance(table, str | Path):
-            return csv_table.read_csv(Path(table), found, self.task, self.counter)
+            return csv_table.read_csv(Path(table), found, self.task, self.counter, name)
         from iclora import frames
 
-        return frames.find_changes(table, found, self.task, self.counter)
+        return frames.find_changes(table, found, self.task, self.counter, name)
 
-    def apply(self, table: str | Path | pd.DataFrame) -> list[reviews.Change]:
+    def apply(self, table: str | Path | pd.DataFrame, reviewer: str | None = None) -> list[reviews.Change]:
         """Applies an edited table and gives what changed. If any row is in doubt, nothing is applied.
 
         The data set has the changes after `advance(start="filter")`. Arguments and errors are those of `edits`.
@@ -379,8 +382,8 @@ class Run:
         """
         who = str(table) if isinstance(table, str | Path) else "python"
         with self.store.working(), decisions.deciding(self.folder):
-            changes = self.edits(table)
-            reviews.decide(self.store, changes, who)
+            changes = self.edits(table, reviewer)
+            reviews.decide(self.store, changes, who, reviewers.name_of(reviewer))
         return changes
 
     def replacements(self, old: str, new: str, *, inside_words: bool = False) -> list[reviews.Change]:
@@ -398,44 +401,56 @@ class Run:
         """
         return replacing.find(self.reviewed(), self.task, self.counter, old, new, inside_words=inside_words)
 
-    def replace(self, old: str, new: str, *, inside_words: bool = False) -> list[reviews.Change]:
+    def replace(
+        self, old: str, new: str, *, inside_words: bool = False, reviewer: str | None = None
+    ) -> list[reviews.Change]:
         """Replaces a phrase in all captions, as if a person had edited them one by one, and gives what changed.
 
-        The data set has the changes after `advance(start="filter")`. Arguments and errors are those of `replacements`.
+        The data set has the changes after `advance(start="filter")`. Other arguments and errors are those of
+        `replacements`.
+
+        Args:
+            reviewer: the name of who replaces it, if they give one.
         """
+        name = reviewers.name_of(reviewer)
         with self.store.working(), decisions.deciding(self.folder):
             changes = self.replacements(old, new, inside_words=inside_words)
-            reviews.decide(self.store, changes, replacing.name_of(old, new))
+            reviews.decide(self.store, changes, replacing.name_of(old, new), name)
         return changes
 
-    def undo_replace(self) -> replacing.Undo:
-        """Takes back the last replacement that was not taken back yet; captions that were edited since stay.
+    def undo_replace(self, reviewer: str | None = None) -> replacing.Undo:
+        """Takes back a reviewer's last replacement that was not taken back yet; captions edited since stay.
+
+        Args:
+            reviewer: whose; None stands for the reviewer without a name.
 
         Raises:
             BadInput: there is none.
         """
+        name = reviewers.name_of(reviewer)
         with self.store.working(), decisions.deciding(self.folder):
             written = {caption.grid: caption.text for caption in self.store.items(Caption, "captions")}
             events = decisions.read(self.folder).events()
-            undo = replacing.undo(self.reviewed(), self.task, self.counter, events, written)
-            reviews.decide(self.store, undo.changes, f"{replacing.UNDO}{undo.who}")
+            undo = replacing.undo(self.reviewed(), self.task, self.counter, events, written, name)
+            reviews.decide(self.store, undo.changes, f"{replacing.UNDO}{undo.who}", name)
         return undo
 
-    def serve(self, opened: Callable[[str], None], progress: Progress = silent) -> int:
+    def serve(self, opened: Callable[[str], None], progress: Progress = silent, *, reviewer: str | None = None) -> int:
         """Serves the review page on this machine until Ctrl-C; gives how many changes were made and not undone.
 
         Args:
             opened: called with the page's address once it is served.
             progress: told of the rows that are read before that.
+            reviewer: the name of who reviews, if they give one.
 
         Raises:
-            BadInput: a package that the page needs is not installed.
+            BadInput: a package that the page needs is not installed, or the name can't be used.
             KeyboardInterrupt: Ctrl-C cut off a question to the captioner or a scoring; no decision is lost.
         """
         extras.require("the review page", "page")
         from iclora.page.server import serve
 
-        return serve(self, opened, progress)
+        return serve(self, opened, progress, reviewers.name_of(reviewer))
 
     def decided(self) -> dict[str, bool]:
         """Grids that a person has decided on, and whether they are kept."""

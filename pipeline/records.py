@@ -319,6 +319,21 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """What one reviewer says of a grid, whatever counts in the end."""
+
+    reviewer: str
+    """Their name; empty if they gave none."""
+    decision: Decision | None = None
+    note: str = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether they have made up their mind; `unsure` puts it off."""
+        return self.decision in ("keep", "drop")
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A grid with everything that is known about it; what review shows and export writes.
 
@@ -335,6 +350,8 @@ class Row:
     reasons: tuple[str, ...] = ()
     """Why the filter rejected it; empty if it passed."""
     review: Review | None = None
+    words: tuple[Word, ...] = ()
+    """What each reviewer says of it, the latest last."""
 
     @property
     def id(self) -> str:
@@ -344,6 +361,10 @@ class Row:
     def decided(self) -> bool:
         """Whether a person decided, not the toolkit."""
         return self.review is not None and self.review.decision is not None
+
+    def word_of(self, reviewer: str) -> Word:
+        """A reviewer's own word; one without a decision if they have said nothing."""
+        return next((word for word in self.words if word.reviewer == reviewer), Word(reviewer))
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,8 +133,12 @@ class Served:
 
 
 @contextmanager
-def serving(home: Path) -> Iterator[Served]:
-    """The page of a run; its store is opened in the server's own thread, as SQLite requires."""
+def serving(home: Path, reviewer: str = "") -> Iterator[Served]:
+    """The page of a run; its store is opened in the server's own thread, as SQLite requires.
+
+    Args:
+        reviewer: who reviews; empty for somebody who gave no name.
+    """
     token = secrets.token_urlsafe(8)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as door:
         door.bind(("127.0.0.1", 0))
@@ -147,7 +151,7 @@ def serving(home: Path) -> Iterator[Served]:
             run = opened(home)
             with run.store:
                 jobs = Jobs()
-                servers.append(Server(app.make(ReviewSession(run), jobs, address, token), jobs, door))
+                servers.append(Server(app.make(ReviewSession(run, reviewer), jobs, address, token), jobs, door))
                 servers[0].start()
                 ready.set()
                 jobs.work()

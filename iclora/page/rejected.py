@@ -74,7 +74,7 @@ class RejectedPictures:
             raise Unknown(f"there is no picture of {row.of.what}.")
         return self._run.folder / row.path
 
-    def take(self, stage: str, name: str, who: str, *, wanted: bool) -> dict[str, Any]:
+    def take(self, stage: str, name: str, who: str, reviewer: str = "", *, wanted: bool) -> dict[str, Any]:
         """Takes a picture in, or takes that back; gives its row as it is then.
 
         Raises:
@@ -87,7 +87,7 @@ class RejectedPictures:
             raise BadInput(f"{row.of.what} can't be taken in: {row.of.detail}")
         taken = Taken(picture, wanted, stage, row.of.reason, row.of.what)
         if wanted != (picture in self._words.now()):
-            taking.say(self._run.folder, taken, who)
+            taking.say(self._run.folder, taken, who, reviewer)
         return self._entry(row, self._words.now())
 
     def _row(self, stage: str, name: str) -> _Row:

@@ -39,4 +39,5 @@ def add(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
 
     @app.post("/rejected")
     async def take(said: TakenIn) -> dict[str, Any]:
-        return await jobs.in_turn(lambda: pictures.take(said.stage, said.id, WHO, wanted=said.wanted))
+        who, reviewer = WHO, session.reviewer
+        return await jobs.in_turn(lambda: pictures.take(said.stage, said.id, who, reviewer, wanted=said.wanted))

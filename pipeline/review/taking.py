@@ -49,12 +49,12 @@ def picture_of(row: Rejected, folder: Path) -> str:
 # ---- what people said
 
 
-def say(folder: Path, taken: Taken, who: str) -> None:
+def say(folder: Path, taken: Taken, who: str, reviewer: str = "") -> None:
     """Writes down that a picture is taken in, or is not any more.
 
     Args:
         folder: the run's.
-        who: as `decisions.Line.who`.
+        who, reviewer: as in `decisions.Line`.
 
     Raises:
         BadInput: it can't be written.
@@ -62,8 +62,9 @@ def say(folder: Path, taken: Taken, who: str) -> None:
     rejected, wanted = f"rejected: {taken.reason}", f"{TAKEN_IN}: {taken.what}"
     change = Change("picture", rejected, wanted) if taken.wanted else Change("picture", wanted, rejected)
     at = datetime.now(UTC).isoformat(timespec="seconds")
+    line = Line(at, who, "", changed=(change,), decides=False, reviewer=reviewer, taken=taken)
     with decisions.deciding(folder):
-        decisions.append(folder, [Line(at, who, "", changed=(change,), decides=False, taken=taken)])
+        decisions.append(folder, [line])
 
 
 class Words:

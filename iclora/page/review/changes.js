@@ -11,6 +11,7 @@ async function changing(work) {
   busy = true;
   try {
     await work();
+    measureAgreement();
     return true;
   } catch (error) {
     if (error.row) rows.set(error.row.id, error.row);
