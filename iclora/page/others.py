@@ -45,8 +45,33 @@ def _own(words: Iterable[Word], reviewer: str) -> tuple[list[Word], list[Word]]:
     return [one for one in found if one.reviewer == reviewer], [one for one in found if one.reviewer != reviewer]
 
 
-def hidden(row: Row, reviewer: str, task: Task) -> Row:
-    """The row as a reviewer may see it: without what others decided, until they have decided themselves."""
+@dataclass(frozen=True)
+class Shown:
+    """A row as one reviewer may see it, and what they are told of the reviewers."""
+
+    row: Row
+    settled: bool
+    """Whether this reviewer has kept or dropped it."""
+    told: str
+    """Who decided, in words."""
+    waiting: int
+    """How many others have decided it, and what is hidden until this reviewer has."""
+    disagree: bool
+
+    @classmethod
+    def of(cls, row: Row, reviewer: str, task: Task) -> Shown:
+        seen = _hidden(row, reviewer, task)
+        return cls(
+            row=seen,
+            settled=row.word_of(reviewer).settled,
+            told=_told(seen, reviewer),
+            waiting=sum(word.settled for word in row.words) - sum(word.settled for word in seen.words),
+            disagree=reviewers.disagree(row.words),
+        )
+
+
+def _hidden(row: Row, reviewer: str, task: Task) -> Row:
+    """The row without what others decided, if the reviewer hasn't decided yet."""
     own, theirs = _own(row.words, reviewer)
     if not theirs or row.review is None or any(word.settled for word in own):
         return row
@@ -54,6 +79,15 @@ def hidden(row: Row, reviewer: str, task: Task) -> Row:
     review = replace(row.review, decision=mine.decision, note=mine.note)
     decision = mine.decision or reviews.by_toolkit(row.reasons, row.caption, task)
     return replace(row, decision=decision, review=None if review == Review(row.id, None) else review, words=tuple(own))
+
+
+def _told(seen: Row, reviewer: str) -> str:
+    """Who decided, by name where anybody has one."""
+    if not seen.decided:
+        return "toolkit"
+    names = reviewers.who_says(seen.words, seen.decision)
+    named = reviewer or any(word.reviewer for word in seen.words)
+    return " and ".join(names) if names and named else "person"
 
 
 def withdrawal(row: Row, said: Word) -> Change:
@@ -64,27 +98,12 @@ def withdrawal(row: Row, said: Word) -> Change:
     """
     review, mine = row.review or Review(row.id, None), row.word_of(said.reviewer)
     left = reviewers.standing(_own(row.words, said.reviewer)[1]) or said
-    if left.decision != review.decision or mine.note == review.note:
-        review = replace(review, decision=left.decision, note=left.note)
+    note = left.note if review.note == mine.note else review.note
     was, becomes = (word.decision or UNDECIDED for word in (mine, said))
-    return Change(review, (("own decision", was, becomes),), says=said)
+    return Change(replace(review, decision=left.decision, note=note), (("own decision", was, becomes),), says=said)
 
 
 # ---- as they are sent to the browser
-
-
-def waiting(row: Row, seen: Row) -> int:
-    """How many others have decided a row and say what once the reviewer has."""
-    return sum(word.settled for word in row.words) - sum(word.settled for word in seen.words)
-
-
-def told(seen: Row, reviewer: str) -> str:
-    """Who decided a row, as far as the reviewer may see it."""
-    if not seen.decided:
-        return "toolkit"
-    names = reviewers.who_says(seen.words, seen.decision)
-    named = reviewer or any(word.reviewer for word in seen.words)
-    return " and ".join(names) if names and named else "person"
 
 
 def words(seen: Row) -> list[dict[str, str]]:

@@ -16,7 +16,7 @@ from iclora.page import others
 from iclora.page.errors import Unknown
 from iclora.page.judging import Judging
 from iclora.page.looking import source_of
-from iclora.page.others import State
+from iclora.page.others import Shown, State
 from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.records import Decision, Record, Review, Row, Word
@@ -75,10 +75,14 @@ class ReviewSession(Judging):
         super().__init__(run)
         self.reviewer = reviewer
         self.steps: list[Step] = []
+        self._shown_rows: dict[str, tuple[Row, Shown]] = {}
 
-    def seen(self, row: Row) -> Row:
-        """The row as the reviewer may see it."""
-        return others.hidden(row, self.reviewer, self.task)
+    def shown(self, row: Row) -> Shown:
+        """The row as the reviewer may see it; made anew only when the row is another, since each list has all rows."""
+        known = self._shown_rows.get(row.id)
+        if known is None or known[0] is not row:
+            known = self._shown_rows[row.id] = row, Shown.of(row, self.reviewer, self.task)
+        return known[1]
 
     def decide(self, grid: str, base: str, decision: Decision, note: str | None = None) -> Step | None:
         """A decision, with a note if one is given. A drop needs a reason, which another decision removes.
@@ -115,7 +119,7 @@ class ReviewSession(Judging):
         return reviews.change(row, self.task, self.run.counter, reviewer=self.reviewer, **said)
 
     def _check_reason(self, row: Row, note: str | None) -> None:
-        review = self.seen(row).review
+        review = self.shown(row).row.review
         old = review.note if review else ""
         if not grammar.fold(old if note is None else note):
             raise BadInput("a drop needs a reason; say in a few words what is wrong.")
@@ -128,7 +132,7 @@ class ReviewSession(Judging):
             Stale, Unknown: the row has changed, or doesn't exist.
         """
         with self._seen(grid, base) as row:
-            seen = self.seen(row)
+            seen = self.shown(row).row
             if seen.decided and seen.decision == "drop":
                 self._check_reason(row, note)
             change = self._change(row, note=note)
@@ -271,7 +275,7 @@ class ReviewSession(Judging):
         with decisions.deciding(self.run.folder):
             rows = [self.row(grid) for grid in seen]
             for row in rows:
-                if self.base(row) != seen[row.id]:
+                if base_of(self.shown(row).row) != seen[row.id]:
                     raise Stale(row)
             yield rows
 
@@ -310,13 +314,9 @@ class ReviewSession(Judging):
         self.steps.append(Step(number, tuple(parts), who))
         return self.steps[-1]
 
-    def base(self, row: Row) -> str:
-        """Of a row, the base that this reviewer sees."""
-        return base_of(self.seen(row))
-
 
 def base_of(row: Row) -> str:
-    """Hash of everything that a reviewer sees of a row; a change based on another one is stale.
+    """Hash of everything that a reviewer sees of a row as it is shown; a change based on another one is stale.
 
     It holds within one process: a page does not outlive its server.
     """

@@ -12,11 +12,11 @@ from dataclasses import asdict
 from typing import Any
 
 from iclora.page import keys, others
-from iclora.page.session import ReviewSession
+from iclora.page.session import ReviewSession, base_of
 from pipeline.consistency import thresholds
 from pipeline.consistency.thresholds import NO_LIMIT
 from pipeline.records import Caption, Row, Score
-from pipeline.review import replacing, reviewers, reviews
+from pipeline.review import replacing, reviews
 from pipeline.review.reviews import Change
 from pipeline.task import Task
 from pipeline.text import grammar
@@ -47,7 +47,7 @@ def state(session: ReviewSession) -> bytes:
 def one(session: ReviewSession, grid: str) -> dict[str, Any]:
     """The current state of one row."""
     found, ours = session.row(grid), session.caption(grid)
-    row = session.seen(found)
+    row = session.shown(found).row
     human = bool(row.review and (row.review.text or row.review.panels))
     return {
         **_entry(session, found, session.place(grid)),
@@ -78,21 +78,22 @@ def _entry(session: ReviewSession, found: Row, place: int) -> dict[str, Any]:
     Args:
         place: its grid's position in the run.
     """
-    row = session.seen(found)
+    shown = session.shown(found)
+    row = shown.row
     filters = {
         "rejected": bool(row.reasons),
         "borderline": row.id in session.borderline,
         "problems": bool(row.caption.problems),
-        "undecided": not row.word_of(session.reviewer).settled,
-        "disagree": reviewers.disagree(found.words),
+        "undecided": not shown.settled,
+        "disagree": shown.disagree,
     }
     return {
         "id": row.id,
-        "base": session.base(found),
+        "base": base_of(row),
         "decision": row.decision,
         "by": "person" if row.decided else "toolkit",
-        "told": others.told(row, session.reviewer),
-        "waiting": others.waiting(found, row),
+        "told": shown.told,
+        "waiting": shown.waiting,
         "filters": [name for name, yes in filters.items() if yes],
         "place": place,
         "picture": row.grid.path,  # a different path is a different image
@@ -116,10 +117,11 @@ def found(session: ReviewSession, text: str) -> list[str]:
     """Ids of the rows whose caption, note or id has the text in it, whatever its case."""
     wanted = grammar.fold(text).casefold()
 
-    def told(row: Row) -> str:
+    def told(found: Row) -> str:
+        row = session.shown(found).row
         return f"{row.id}\n{row.caption.text}\n{row.review.note if row.review else ''}"
 
-    return [row.id for row in map(session.seen, session.rows()) if wanted in told(row).casefold()]
+    return [row.id for row in session.rows() if wanted in told(row).casefold()]
 
 
 def replacement(change: Change, task: Task) -> dict[str, Any]:

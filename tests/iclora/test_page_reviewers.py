@@ -177,6 +177,15 @@ def test_undo_gives_back_the_word_that_one_had_before(home: Path, ann: httpx2.Cl
     assert reviewed(home)[grid].decision == "unsure"
 
 
+def test_undo_leaves_the_note_of_another_where_it_is(home: Path, ann: httpx2.Client, ben: httpx2.Client) -> None:
+    grid = listed(ann)[0]["id"]
+    kept = decide(ann, grid, "keep")
+    post(ben, row(ben, grid), "note", note="ask Tom")
+    assert undo(ann, kept) == 200
+    now = reviewed(home)[grid]
+    assert now.review and (now.decided, now.review.note) == (False, "ask Tom")
+
+
 def test_one_reviewer_cannot_undo_the_step_of_another(ann: httpx2.Client, ben: httpx2.Client) -> None:
     step = decide(ann, listed(ann)[0]["id"], "keep")
     assert undo(ben, step) == 404
