@@ -44,9 +44,7 @@ def test_summary_and_panels_have_fields_of_their_own_and_the_rest_of_the_caption
     after = rows(served)[grid]
     assert after.caption.text == before.caption.text.replace(before.caption.summary, "A day of my own")
     assert after.review is not None and after.review.text == after.caption.text
-
-
-def test_a_caption_is_cut_and_joined_without_a_change(page: Page) -> None:
+    # whatever joins the parts
     without = [SEPARATORS.replace(part, "") for part in ("One day;", "he sits —", "[MOVIE-SHOTS] ")]
     for text in (SEPARATORS, *without, "[SCENE-1][SCENE-2][SCENE-3]"):
         assert page.evaluate("text => joined(partsOf(text))", text) == text
