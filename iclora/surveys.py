@@ -294,7 +294,7 @@ def _fit(task: Task, records: Sequence[Record], joint: Sequence[Item], folder: P
     pool = [*ready, *(record for record in records if record.source not in apart)]
     fitting = [record for record in pool if not inspect.unfit(record.width, record.height, task.layout)]
     strategy = plugins.find(plugins.GROUPING, task.group.by)
-    stage = group.stage(own, strategy, None, folder, Cache(folder / "cache"))
+    stage = group.stage(group.Parameters(own, strategy, None, folder, Cache(folder / "cache")))
     results = list(stage.run(fitting))
     groups = tuple(one for one in results if isinstance(one, Group))
     facts = {key: value for one in results if isinstance(one, Facts) for key, value in one.found.items()}

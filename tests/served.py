@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bitmaps
 import httpx2
 
 import iclora
@@ -86,6 +87,17 @@ def finish(home: Path, answers: Sequence[str], *overrides: str, scorer: str = "n
     )
     run = Run(settings, home / "run")
     with run.store:
+        run.advance()
+    return home / "run"
+
+
+def captioned(home: Path, text: str) -> Path:
+    """Takes the three pictures in the folder `in` to a data set of one grid, whose caption has come with them."""
+    for number in range(3):
+        (home / "in" / f"{number}.txt").write_text(text)
+    with iclora.open_run(
+        "storyboard", home / "in", settings=bitmaps.SMALL, captioner="sidecar", scorer="none", folder=home / "run"
+    ) as run:
         run.advance()
     return home / "run"
 

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import Field
 
-from iclora.page import access, keys, others, views
+from iclora.page import access, crop_routes, keys, others, rejected_routes, views
 from iclora.page.access import Body
 from iclora.page.errors import Unknown
 from iclora.page.jobs import Jobs
@@ -115,6 +115,8 @@ def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAP
     _change(app, session, jobs)
     _change_many(app, session, jobs)
     _judge(app, session, jobs)
+    for routes in (crop_routes, rejected_routes):
+        routes.add(app, session, jobs)
     return app
 
 

@@ -20,7 +20,7 @@ from iclora.page.others import Shown, State
 from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.records import Decision, Record, Review, Row, Word
-from pipeline.review import decisions, replacing, reviews
+from pipeline.review import cropping, decisions, replacing, reviews
 from pipeline.review.reviews import Change
 from pipeline.stages import compose
 from pipeline.text import grammar
@@ -192,6 +192,25 @@ class ReviewSession(Judging):
             records[place] = new
             return self._exchange(row, records, {place: ""}, "unsure")
 
+    def crop(self, grid: str, base: str, panel: int, box: Sequence[float] | None) -> Step | None:
+        """Has a panel show another part of its picture; its text and the decision stay.
+
+        Args:
+            box: left, top, right and bottom as shares of the picture; None for what was drawn at first.
+
+        Raises:
+            BadInput: it reaches out of the picture, has not the panel's shape, or would be enlarged too much.
+            Stale, Unknown: the row has changed, or it or the panel doesn't exist.
+        """
+        with self._seen(grid, base) as row:
+            record, layout = row.grid.group.records[self.panel(row, panel)], self.task.layout
+            wanted = None if box is None else cropping.checked(box, record, layout)
+            crops = cropping.with_crop(row.review.crops if row.review else (), record, wanted, layout)
+            change = self._change(row, crops=crops)
+            if change:
+                self._draw(change.review)
+            return self._make([(row, change)] if change else [])
+
     def replacements(self, rows: Sequence[Row], old: str, new: str, *, inside_words: bool = False) -> list[Change]:
         """As `Run.replacements`, for rows as they were. Takes long and reads no state: it may run in any thread, but
         only in one at a time."""
@@ -273,8 +292,15 @@ class ReviewSession(Judging):
         text = reviews.moved(row, texts, self.task)
         panels = tuple(record.id for record in records)
         change = self._change(row, decision=decision, text=text, panels=panels)
-        compose.write(reviews.rearranged(row.grid, records), self.task.layout.fit, self.run.folder)
+        if change:
+            self._draw(change.review)
         return self._make([(row, change)] if change else [])
+
+    def _draw(self, review: Review) -> None:
+        """Draws the grid of a review as it will be."""
+        made = self._current.made
+        arranged = reviews.arranged_by(made.grids[review.grid], review, made.records)
+        compose.write(arranged, self.task.layout.fit, self.run.folder)
 
     def _make(self, changes: Sequence[tuple[Row, Change]], who: str = WHO) -> Step | None:
         """Writes changes of rows, all of them or none; None if there is nothing to change."""

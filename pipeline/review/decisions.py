@@ -9,7 +9,7 @@ Every line (the one above is broken) holds all that is decided on one grid from 
 back. So the last line on a grid counts, by its place in the file and not by its time, and files of two runs can be
 joined. A record's id is the hash of its picture's file, so a decision is found again in whatever run has the same
 panels or the same picture; one that fits no grid stays in the file and waits. A line without `decided` only says what
-was changed.
+was changed; one with `taken` is on a picture that the stages had rejected (`pipeline.review.taking`).
 
 Beside what counts, each reviewer has a word of their own on a grid: that of their last line with `says`. Lines of
 versions that knew no names have no `reviewer`; what they decide is the word of the reviewer without a name.
@@ -57,6 +57,21 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """Whether a person takes in a picture that was rejected before any grid was made."""
+
+    picture: str
+    """SHA-256 of the picture's file, which is its record's id; of a shot, that of the small picture of it."""
+    wanted: bool
+    """False takes it back: the stages judge the picture by themselves again."""
+    stage: str
+    """That had rejected it."""
+    reason: str
+    what: str
+    """As in `records.Rejected`."""
+
+
+@dataclass(frozen=True)
 class Line:
     """One line of the file."""
 
@@ -78,6 +93,8 @@ class Line:
     """Name of who decided, empty for the reviewer without one; None in lines of versions that knew no names."""
     says: Word | None = None
     """The reviewer's own word from here on; None if it stays as it was."""
+    taken: Taken | None = None
+    """What it says of a picture; `grid` is empty then."""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -292,6 +309,7 @@ def _written(line: Line) -> bytes:
     content |= {"reviewer": line.reviewer} if line.reviewer is not None else {}
     content |= {"grid": line.grid, "panels": line.panels, "picture": line.picture}
     content |= {"decided": said if line.review else None} if line.decides else {}
+    content |= {"taken": asdict(line.taken)} if line.taken else {}
     content |= {"says": _shortened(line.says)} if line.says else {}
     content |= {"changed": [asdict(change) for change in line.changed]} if line.changed else {}
     # Half a character that a browser sent is written as an escape, which JSON reads back as it was.
@@ -376,11 +394,13 @@ def match(
     def settle(line: Line, grid: Grid) -> None:
         """Gives a grid its decision. Of two the later counts, which comes first."""
         assert line.review is not None
-        panels = line.review.panels
+        panels, crops = line.review.panels, line.review.crops
         if grid.pixels and grid.pixels == line.picture:  # the same panels, perhaps from files with other bytes
             now = dict(zip(line.panels, grid.group.origin, strict=False))
             panels = tuple(now.get(panel, panel) for panel in panels)
-        review = replace(line.review, grid=grid.id, panels=() if panels == grid.group.origin else panels)
+            crops = tuple(replace(crop, record=now.get(crop.record, crop.record)) for crop in crops)
+        panels = () if panels == grid.group.origin else panels
+        review = replace(line.review, grid=grid.id, panels=panels, crops=crops)
         if why := _misfit(review, records, task):
             unmatched.append(Unmatched(line, why))
             return

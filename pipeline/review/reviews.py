@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import get_args
 
 from pipeline.errors import BadInput, BadReply
+from pipeline.pixels.subject import CROPPED
 from pipeline.records import (
     Caption,
+    Crop,
     Decision,
     Grid,
     Group,
@@ -26,7 +28,7 @@ from pipeline.records import (
     Word,
     content_id,
 )
-from pipeline.review import decisions
+from pipeline.review import cropping, decisions
 from pipeline.review.decisions import Matched
 from pipeline.store import Store
 from pipeline.task import Task
@@ -109,21 +111,24 @@ def _made(store: Store, records: Mapping[str, Record] | None = None) -> list[Gri
 def _decided(store: Store, made: Sequence[Grid], task: Task) -> Matched:
     log = decisions.read(store.folder)
     lines = log.latest()
-    chosen = any(line.review and line.review.panels for line in lines)
+    chosen = any(line.review and line.review.panels for line in lines)  # a crop is of a panel that the grid has anyway
     records = {record.id: record for record in store.items(Record, "records")} if chosen else {}
     return decisions.match(lines, made, records, task, log.heard())
 
 
 def arranged_by(grid: Grid, review: Review | None, records: Mapping[str, Record]) -> Grid:
     """A composed grid with the panels that count."""
-    return rearranged(grid, [records[record] for record in review.panels]) if review and review.panels else grid
-
-
-def rearranged(grid: Grid, records: Sequence[Record]) -> Grid:
-    """The grid with these records in this order."""
-    group = replace(grid.group, records=tuple(records))
-    version = content_id("v", grid.id, group.origin)[2:]
-    return replace(grid, group=group, path=str(Path(grid.path).with_name(f"{grid.id}-{version}.png")), pixels="")
+    if review is None:
+        return grid
+    panels = tuple(records[record] for record in review.panels) or grid.group.records
+    boxes = {crop.record: crop.box for crop in review.crops}
+    crops = tuple(boxes.get(record.id) for record in panels)
+    if not review.panels and not any(crops):
+        return grid
+    group = replace(grid.group, records=panels)
+    version = content_id("v", grid.id, group.origin, *([crops] if any(crops) else []))[2:]
+    path = str(Path(grid.path).with_name(f"{grid.id}-{version}.png"))
+    return replace(grid, group=group, path=path, pixels="", crops=crops if any(crops) else ())
 
 
 def captions(store: Store, task: Task, counter: TokenCounter) -> list[Caption]:
@@ -238,6 +243,7 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     note: str | None = None,
     panels: tuple[str, ...] = (),
     people: tuple[Person, ...] = (),
+    crops: tuple[Crop, ...] | None = None,
     reviewer: str = "",
 ) -> Change | None:
     """What these values change about a row; None if they change nothing. A value of None leaves its field alone.
@@ -248,13 +254,13 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     Args:
         panels: ids of the records that the person wants; empty if they stay as they are.
         people: people with other looks, which a given text already contains; without a text, it is rendered anew.
+        crops: all that the grid has from then on.
         reviewer: whose word it is. What others decided before, they may say too, which changes no more than that.
 
     Raises:
         BadInput: the row can't be kept with this text; the message begins with the field's name.
     """
     earlier = row.review or Review(row.id, None)
-    there = row.grid.group.origin
     people = redescribed(row, people)
     if text is None and people:
         text = with_looks(row.caption, people, task)
@@ -269,6 +275,7 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
         text=words if edited or panels else earlier.text,
         panels=panels or earlier.panels,
         people=tuple(described.values()),
+        crops=earlier.crops if crops is None else crops,
     )
     own = row.word_of(reviewer)
     says = _says(own, earlier, review, decision, note)
@@ -277,14 +284,10 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     becomes = review.decision or row.decision
     if edited:
         _check_words(words, becomes, task)
-    values = {"decision": (row.decision, becomes), "caption": (row.caption.text, words)}
-    values["note"] = (earlier.note, review.note)
-    values["panels"] = (" ".join(there), " ".join(panels or there))
     caption = row.caption
     if people and caption.parts:
         caption = replace(caption, parts=grammar.redescribed(caption.parts, people))
-        values["people"] = (people_cell(row.caption.parts), people_cell(caption.parts))
-    fields = tuple((name, was, now) for name, (was, now) in values.items() if was != now)
+    fields = _fields(row, review, words, caption.parts)
     problems = budget.checked(grammar.edited(caption, words, task), task, counter).problems if edited else ()
     # If no field changes, the person confirms what the toolkit or somebody else decided.
     return Change(review, fields or (("decision", row.decision, becomes),), problems, says if says != own else None)
@@ -307,6 +310,24 @@ def _says(own: Word, earlier: Review, review: Review, decision: Decision | None,
     if note is not None:
         return replace(own, decision=said, note=review.note)
     return replace(own, decision=said, note="" if own.decision == "drop" and said != "drop" else own.note)
+
+
+def _fields(row: Row, review: Review, words: str, parts: Parts | None) -> tuple[tuple[str, str, str], ...]:
+    """The fields of a row that change: name, old and new value.
+
+    Args:
+        words, parts: the caption as it will be.
+    """
+    earlier, records, there = row.review or Review(row.id, None), row.grid.group.records, row.grid.group.origin
+    values = {
+        "decision": (row.decision, review.decision or row.decision),
+        "caption": (row.caption.text, words),
+        "note": (earlier.note, review.note),
+        "panels": (" ".join(there), " ".join(review.panels or there)),
+        "crops": (cropping.told(earlier.crops, records), cropping.told(review.crops, records)),
+        "people": (people_cell(row.caption.parts), people_cell(parts)),
+    }
+    return tuple((name, was, now) for name, (was, now) in values.items() if was != now)
 
 
 # ---- people
@@ -399,7 +420,9 @@ def picture_notes(row: Row) -> str:
     records = row.grid.group.records
     panels: dict[str, list[int]] = {}
     for panel, record in enumerate(records):
-        for note in record.notes:
+        chosen = row.grid.crops and row.grid.crops[panel]
+        notes = [note for note in record.notes if not (chosen and note.startswith(CROPPED))]
+        for note in [*notes, *([f"{CROPPED} by a person"] if chosen else [])]:
             panels.setdefault(note, []).append(panel)
     said = []
     for note, those in sorted(panels.items(), key=lambda one: len(one[1])):

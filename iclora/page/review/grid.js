@@ -86,8 +86,7 @@ function renderRow() {
   );
   renderWords(row);
   if (document.activeElement !== $("note")) $("note").value = row.note;
-  $("editor").hidden = draft === undefined;
-  if (draft !== undefined && $("text").value !== draft) $("text").value = draft;
+  renderEditor(row.id);
   renderPeople(row);
   $("word").textContent = [row.word && `The captioner: ${row.word}.`, row.notes && `The pictures: ${row.notes}.`]
     .filter(Boolean).join(" ");
