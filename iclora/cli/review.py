@@ -16,7 +16,8 @@ from pipeline.review import reviewers
 from pipeline.wording import counted
 
 if TYPE_CHECKING:
-    from iclora.run import Run, StageResult
+    from iclora.advancing import StageResult
+    from iclora.run import Run
 
 
 def review(  # noqa: PLR0913, PLR0917  (one argument per option)

@@ -135,7 +135,7 @@ def _digest(items: Sequence[Item]) -> str:
 def _facts(items: Sequence[Item], task: Task, records: Sequence[Record]) -> dict[str, Any]:
     """What the report says of the sources: how many items each has, and what a person should know of them."""
     said, counts = (items.remarks, items.counts) if isinstance(items, gathering.Items) else ((), {})
-    remarks = [*said, *gathering.remarks(items), *_unused(items, task), *_ungrouped(records, task), *_lettered(records)]
+    remarks = [*said, *gathering.remarks(items), *_unused(items, task), *ungrouped(records, task), *_lettered(records)]
     return {"sources": dict(counts), "remarks": remarks}
 
 
@@ -150,7 +150,7 @@ def _lettered(records: Sequence[Record]) -> Iterator[str]:
         yield f"{shown}: {names}; shots.lettering=crop cuts it away."
 
 
-def _ungrouped(records: Sequence[Record], task: Task) -> Iterator[str]:
+def ungrouped(records: Sequence[Record], task: Task) -> Iterator[str]:
     """What is said where the source has groups that the task's way of grouping does not look at."""
     single = [record.position.group for record in records if not record.position.set]
     if single and all(single) and max(Counter(single).values()) > 1 and task.group.by in IGNORE_GROUPS:
