@@ -12,7 +12,6 @@ import iclora
 from iclora import console
 from iclora.cli.options import Out, Reviewer, TaskName
 from pipeline.errors import BadInput
-from pipeline.review import reviewers
 from pipeline.wording import counted
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def review(  # noqa: PLR0913, PLR0917  (one argument per option)
     wanted = [word for word, yes in ((f"--apply {apply}", apply), ("--serve", serve), ("--learn", learn)) if yes]
     if len(wanted) > 1:
         raise BadInput(f"{wanted[0]} and {wanted[1]} are two ways to review; use one after the other.")
-    if reviewers.name_of(reviewer) and not (serve or apply):
+    if reviewer is not None and not (serve or apply):
         raise BadInput(f"--as {reviewer} says who decides; give it with --serve or --apply.")
     with iclora.open_run(task, folder=out, must_exist=True) as run:
         if serve:

@@ -307,14 +307,13 @@ def test_when_the_page_is_killed_and_opened_again_table_and_page_name_who_decide
         assert "undecided" not in row(ann, other)["filters"]
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--as", " ", "--serve"], "the reviewer's name is empty"),
-        (["--as", "Ann"], "--as Ann says who decides; give it with --serve or --apply"),
-    ],
-)
-def test_a_name_that_cannot_be_used_is_refused_before_anything_is_read(words: list[str], message: str) -> None:
-    result = CliRunner().invoke(cli.app, ["review", "nothing", *words])
+def test_a_name_without_a_decision_is_refused_before_anything_is_read() -> None:
+    result = CliRunner().invoke(cli.app, ["review", "nothing", "--as", "Ann"])
     assert isinstance(result.exception, BadInput)
-    assert message in str(result.exception)
+    assert "--as Ann says who decides; give it with --serve or --apply" in str(result.exception)
+
+
+def test_a_name_that_cannot_be_used_is_refused_before_a_page_is_served(home: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["review", "storyboard", "--out", str(home), "--as", " ", "--serve"])
+    assert isinstance(result.exception, BadInput)
+    assert "the reviewer's name is empty" in str(result.exception)

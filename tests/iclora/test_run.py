@@ -242,7 +242,7 @@ def test_python_minus_m_runs_the_command() -> None:
 
 def test_the_commands_use_nothing_but_the_python_api() -> None:
     """All that a command needs from the product is among `iclora`'s public names or part of how results are printed."""
-    allowed = {"iclora", "iclora.console", "pipeline.wording.counted", "pipeline.review.reviewers"} | {
+    allowed = {"iclora", "iclora.console", "pipeline.wording.counted"} | {
         f"pipeline.errors.{name}" for name in ("BadInput", "BrokenPlugin", "EmptyResult", "ToolkitError")
     }
     for path in (ROOT / "iclora" / "cli").glob("*.py"):
