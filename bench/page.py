@@ -4,12 +4,12 @@
 
 Makes a run's tables through the store (three panels per grid, captions with people, scores, one edit per row), serves
 it by `Run.serve` in a process of its own, as the command does, and asks as the page's script does, over one connection:
-the list of rows, a search, a row, a grid's picture and thumbnail, a panel's picture, offers for a panel, a decision on
-one grid and on several, an edit, an undo, and what replacing a phrase that many captions have would change. Prints
-the median and the 95th percentile in milliseconds of each, the exponent between the smallest and the largest run (1 is
-linear), and how long the page takes to start, from opening the run until its address is known. The floor of a decision
-is one forced write of as many bytes to the same disk. `--browser` also opens the page in Chromium, and says when the
-first grids stand on the wall, and how long the next grid and a screen of grids take there.
+the list of rows, a search, how far reviewers agree, a row, a grid's picture and thumbnail, a panel's picture, offers
+for a panel, a decision on one grid and on several, an edit, an undo, and what replacing a phrase that many captions
+have would change. Prints the median and the 95th percentile in milliseconds of each, the exponent between the smallest
+and the largest run (1 is linear), and how long the page takes to start, from opening the run until its address is
+known. The floor of a decision is one forced write of as many bytes to the same disk. `--browser` also opens the page in
+Chromium, and says when the first grids stand on the wall, and how long the next grid and a screen of grids take there.
 
 Fails if a median of the largest run is above 100 ms, except for the start, and for the phrase, which takes as long as
 checking the captions that it changes.
@@ -205,6 +205,7 @@ def measure(folder: Path) -> Asked:
         for _ in range(TIMES):
             client.ask("list", "/rows")
             client.ask("search", "/search", {"text": "on the beach"})
+            client.ask("agreement", "/agreement")
             grid = rng.choice(rows)["id"]
             client.ask("thumbnail", f"/rows/{grid}/thumbnail")
             row = client.json("row", f"/rows/{grid}")

@@ -152,11 +152,14 @@ class Local:
         place, dtype = _device()
         name, quantize = self.options.model, self.options.quantize
         quantized = {} if quantize == "none" else _quantized(quantize, place, dtype)
-        weights.announce(f"the captioner {name}", name, None if Path(name).is_dir() else self._revision)
         # The commit in identity(). Code that comes with a model is never run.
-        pinned = {"revision": None if Path(name).is_dir() else self._revision, "trust_remote_code": False}
+        pinned: dict[str, Any] = {
+            "revision": None if Path(name).is_dir() else self._revision,
+            "trust_remote_code": False,
+        }
         try:
-            with weights.told(), weights.no_bar(name):
+            with weights.told(), weights.no_bars():
+                weights.provide(f"the captioner {name}", name, pinned["revision"])
                 processor: Any = AutoProcessor.from_pretrained(name, **pinned)  # type: ignore[no-untyped-call]
                 model: Any = AutoModelForImageTextToText.from_pretrained(name, dtype=dtype, **quantized, **pinned)
         except ImportError as error:

@@ -22,6 +22,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from iclora.advancing import StageResult
     from iclora.evaluation import Evaluation, evaluate
     from iclora.evaluation.comparison import compare
     from iclora.evaluation.people import Preference
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from iclora.machine import Machine, doctor
     from iclora.opening import open_run
     from iclora.prompts import Prompt
-    from iclora.run import Run, StageResult
+    from iclora.run import Run
     from iclora.settings import Setting, list_plug_ins, list_tasks, load_task
     from iclora.sharding import Shard, merge, shard
     from iclora.surveys import Fit, Survey, survey
@@ -83,6 +84,7 @@ __all__ = [
     "write_configs",
 ]
 _HOMES = {
+    **dict.fromkeys(("StageResult",), "iclora.advancing"),
     **dict.fromkeys(("Generation", "ImageSet", "generate", "open_generation"), "iclora.generation"),
     **dict.fromkeys(("hand_over", "push_lora"), "iclora.handover"),
     **dict.fromkeys(("Training", "open_training", "train"), "iclora.lora"),
@@ -93,7 +95,7 @@ _HOMES = {
     **dict.fromkeys(("write_configs",), "iclora.exported"),
     **dict.fromkeys(("Machine", "doctor"), "iclora.machine"),
     **dict.fromkeys(("open_run",), "iclora.opening"),
-    **dict.fromkeys(("Run", "StageResult"), "iclora.run"),
+    **dict.fromkeys(("Run",), "iclora.run"),
     **dict.fromkeys(("Setting", "list_plug_ins", "list_tasks", "load_task"), "iclora.settings"),
     **dict.fromkeys(("Shard", "merge", "shard"), "iclora.sharding"),
     **dict.fromkeys(("Fit", "Survey", "survey"), "iclora.surveys"),

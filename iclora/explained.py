@@ -39,7 +39,7 @@ def explain(run: Run, picture: str) -> list[str]:
     if found in gone:
         return [gone[found]]
     record = next(one for one in records if name_of(one) == found)
-    return group.explain(record, records, stages.grouping(run))
+    return group.explain(record, records, stages.grouping(run, records))
 
 
 def _found(picture: str, names: Iterable[str]) -> str:

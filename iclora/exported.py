@@ -1,4 +1,5 @@
-"""A run's data set after its export: whether it is still that of the run, why it is empty, and its configs anew."""
+"""A run's data set after its export: whether it is still that of the run, why it is empty, packing it, and its
+configs anew."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from iclora import stages
 from iclora.settings import load_task
 from iclora.stages import STAGES
 from pipeline import task
-from pipeline.dataset import checksums, portable, uses
+from pipeline.dataset import archive, checksums, portable, uses
 from pipeline.errors import BadInput
 from pipeline.stages import export, group
 from pipeline.store import Store
@@ -18,7 +19,8 @@ from pipeline.task import Given
 from pipeline.wording import command
 
 if TYPE_CHECKING:
-    from iclora.run import Run, StageResult
+    from iclora.advancing import StageResult
+    from iclora.run import Run
 
 NAMED = 3
 """Files that an error names."""
@@ -96,6 +98,15 @@ def nothing_left(run: Run, last: StageResult) -> str:
         f"{what}: {', '.join(said) or 'nothing came in'}; '{run.command('show', 'rejected')}' names each with its "
         f"values{why}{ways}{moved}."
     )
+
+
+def pack(run: Run, to: Path | None, service: str | None) -> Path:
+    """Packs a run's data set; `Run.pack` says the rest."""
+    check(run)
+    if service is not None:
+        data = portable.read(run.dataset, uses.as_trained(run.task))
+        return archive.pack_for(service, data, run.dataset, to or run.folder / f"{run.task.name}-{service}.zip")
+    return archive.pack(run.dataset, to or run.folder / f"{run.task.name}.tar", run.task.name)
 
 
 def write_configs(folder: str | Path, settings: Given = ()) -> list[str]:

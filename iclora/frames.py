@@ -19,7 +19,7 @@ from pipeline.text.counters import TokenCounter
 if TYPE_CHECKING:
     from pipeline.records import Rejected
 
-READ_ONLY = {"id", "problems", "picture", "base"}
+READ_ONLY = {"id", csv_table.DECIDED_BY, "problems", "picture", "base"}
 """Columns of a table that are neither edited nor scores."""
 
 
@@ -53,12 +53,17 @@ def rejected(found: Sequence[tuple[str, Rejected]]) -> pd.DataFrame:
 
 def unmatched(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per decision that fits no grid."""
-    columns = ["grid", "decision", "note", "caption", "panels", "who", "at", "why"]
+    columns = ["grid", "decision", "note", "caption", "panels", "who", "reviewer", "at", "why"]
     return pd.DataFrame(found, columns=columns)
 
 
-def find_changes(frame: pd.DataFrame, found: Sequence[Row], task: Task, counter: TokenCounter) -> list[Change]:
+def find_changes(
+    frame: pd.DataFrame, found: Sequence[Row], task: Task, counter: TokenCounter, reviewer: str = ""
+) -> list[Change]:
     """What a frame with a column `id` changes. Rows and columns that it lacks stay as they are.
+
+    Args:
+        reviewer: whose frame it is; empty if they gave no name.
 
     Raises:
         BadInput: the frame has no ids, or rows are in doubt; every doubt is named with row and column.
@@ -76,4 +81,4 @@ def find_changes(frame: pd.DataFrame, found: Sequence[Row], task: Task, counter:
     met = {entry["id"] for entry in entries}
     entries += [entry for entry in known.values() if entry["id"] not in met]
     lines = [Line(number, csv_table.guarded(entry, task)) for number, entry in enumerate(entries, start=1)]
-    return csv_table.find_changes(lines, "the frame", found, task, counter)
+    return csv_table.find_changes(lines, "the frame", found, task, counter, reviewer)

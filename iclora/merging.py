@@ -20,6 +20,7 @@ from pipeline.engines import base
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Grid, Group, Layout, Record, Rejected
+from pipeline.review import taking
 from pipeline.sources.gathering import Items
 from pipeline.stages import collect
 
@@ -55,7 +56,7 @@ def answered(stage: Stage[Any], parts: Sequence[Run], folder: Path) -> Stage[Any
         known = _InOrder(parts, _collected)
         run = partial(_taken_over, known=known, key=lambda item: item.id)
         return replace(stage, run=run, batch=BATCH, workers=1, prepare=lambda *_: None)
-    if stage.name == "inspect":
+    if stage.name == "inspect" and not _overruled(stage, parts):
         run = partial(_taken_over, known=_InOrder(parts, _inspected), key=_key)
         return replace(stage, run=run, batch=BATCH, workers=1)
     if stage.name == "compose":
@@ -110,6 +111,12 @@ def _inspected(part: Run) -> Mapping[object, Sequence[Record | Rejected]]:
     return {_key(record): [made[record.id]] for record in part.store.items(Record, "collected")}
 
 
+def _overruled(stage: Stage[Any], parts: Sequence[Run]) -> bool:
+    """Whether a person takes in what a part has rejected; then the pictures are measured anew."""
+    taken = set(stage.config.get(taking.CONFIG, ()))
+    return bool(taken) and any(row.id in taken for part in parts for row in part.store.rejected("inspect"))
+
+
 def _key(record: Record) -> object:
     """Two parts may have the same picture from different sources."""
     return record.id, record.source
@@ -132,7 +139,7 @@ def _composed(
         row, part = rows.get(group.id, ({}, folder))
         if row and (part / row["path"]).is_file():
             _link(part / row["path"], folder / row["path"])
-            yield Grid(**{**row, "group": group, "layout": Layout(**row["layout"])})
+            yield Grid(**{**row, "group": group, "layout": Layout(**row["layout"]), "crops": ()})
         else:
             yield from compose([group])
 

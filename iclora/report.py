@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from iclora.stages import STAGES
 from pipeline import files
 from pipeline.plugins import extras
-from pipeline.review import reviews
+from pipeline.review import agreement, reviews
 
 if TYPE_CHECKING:
     from iclora.run import Run
@@ -62,6 +62,8 @@ def write(run: Run, stage: str) -> None:
     if STAGES.index(stage) >= STAGES.index("compose"):  # the grids are those of now
         found = reviews.decided(run.store, run.task)
         report["decisions"] = {"in force": len(found.reviews), "unmatched": len(found.unmatched)}
+        if agreed := agreement.measure(found.words.values()):
+            report["decisions"]["agreement"] = asdict(agreed)
     if STAGES.index(stage) >= STAGES.index("filter"):
         report["coverage"] = [asdict(aspect) for aspect in run.coverage()]
     files.write(run.folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")

@@ -14,7 +14,7 @@ from pipeline.consistency import teaching, verdict
 from pipeline.consistency.similarity import Encoder
 from pipeline.errors import BadInput
 from pipeline.records import Record, Row
-from pipeline.review import contact_sheet, coverage, csv_table, decisions, rejections, reviews, thumbnails
+from pipeline.review import agreement, contact_sheet, coverage, csv_table, decisions, rejections, reviews, thumbnails
 from pipeline.review.decisions import Unmatched
 from pipeline.task import Task
 
@@ -98,7 +98,8 @@ def unmatched(run: Run) -> Sequence[Unmatched]:
 
 def remarks(run: Run) -> list[str]:
     """What a person should know about their decisions, one sentence each."""
-    found, waiting = [], unmatched(run)
+    found, said = [], reviews.decided(run.store, run.task)
+    waiting = said.unmatched
     file = run.folder / decisions.FILE
     if run.earlier:
         found.append(
@@ -113,6 +114,8 @@ def remarks(run: Run) -> list[str]:
             f"{len(waiting)} of your decisions {fits} no grid of this run; {they} kept in {file}; list them: "
             f"{run.command('show', 'unmatched')}"
         )
+    if agreed := agreement.measure(said.words.values()):
+        found.append(f"Reviewers: {agreement.line(agreed)}.")
     if lines := decisions.read(run.folder).unreadable:
         found.append(
             f"line {', '.join(map(str, lines))} of {file} can't be read, perhaps cut off while it was written; "

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iclora import earlier, explained, exported, report, review, settings, stages
+from iclora import advancing, earlier, editing, explained, exported, review, settings
+from iclora.advancing import StageResult
 from iclora.settings import PLUG_INS, Settings
 from iclora.stages import STAGES
 from pipeline import plugins, wording
 from pipeline.captioning import instructions
 from pipeline.captioning.protocol import Captioner
-from pipeline.consistency import teaching, verdict
+from pipeline.consistency import teaching
 from pipeline.consistency.scorers.base import Scorer
-from pipeline.dataset import archive, portable, uses
-from pipeline.engines import base, local
+from pipeline.engines import local
 from pipeline.engines.base import Engine
-from pipeline.errors import BadInput, EmptyResult
+from pipeline.errors import BadInput
 from pipeline.plugins import extras
 from pipeline.progress import Progress, silent
-from pipeline.records import Caption, Record, Row
-from pipeline.review import coverage, csv_table, decisions, replacing, reviews
+from pipeline.records import Record, Row
+from pipeline.review import coverage, decisions, replacing, reviewers, reviews
 from pipeline.review.coverage import Aspect
-from pipeline.sources.base import Item
-from pipeline.stages import caption as captioning
-from pipeline.store import TABLES, Mark, Store, usual_folder, write_settings
+from pipeline.store import TABLES, Store, usual_folder
 from pipeline.task import Task
 from pipeline.text import counters
 from pipeline.text.counters import TokenCounter
@@ -39,23 +36,6 @@ if TYPE_CHECKING:
 
 SETTINGS, UNMATCHED = "settings", "unmatched"
 """Names of tables that are made when they are asked for: the settings in force, and decisions that fit no grid."""
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """What a stage came to."""
-
-    name: str
-    entered: int
-    """Inputs, or what they became: the shots of films, say."""
-    kept: int
-    rejected: Mapping[str, int]
-    """How many were rejected, by reason."""
-    seconds: float
-    worked: bool
-    """Whether there was anything to do."""
-    facts: Mapping[str, Any]
-    """What the stage reports beyond counts: models, thresholds, error rates."""
 
 
 class Run:
@@ -171,71 +151,7 @@ class Run:
             EmptyResult: the last stage has kept nothing, or is `caption` and no grid has one; the message counts the
                 reasons. An earlier data set of the run has been set aside if that stage is `export`.
         """
-        for name in (start, to):
-            if name not in STAGES:
-                raise BadInput(f"no stage named '{name}' (there are {', '.join(STAGES)}).")
-        wanted = STAGES[STAGES.index(start) : STAGES.index(to) + 1]
-        self._must_have_begun(start)
-        found = stages.check(self, wanted)
-        results = []
-        with self.store.working(), self.engine.working(self.folder, [*map(Path, self.settings.sources)]):
-            write_settings(self.folder, self.settings.model_dump(mode="json", exclude_unset=True))
-            for name in wanted:
-                before = self.store.mark(name)
-                mark = self._work(name, found, progress)
-                found = []  # only `collect` needs them, and there may be a million
-                if name == "collect":
-                    self.engine.check(mark.kept)
-                report.write(self, name)
-                results.append(self._result(mark, worked=mark != before))
-                on_result(results[-1])
-                if name == "filter":
-                    self.write_review()
-                if name in ("group", "filter"):
-                    self._stop_at_chance(mark)
-            if results and not results[-1].kept:
-                raise EmptyResult(exported.nothing_left(self, results[-1]))
-            if to == "caption" and captioning.lacks_all(results[-1].facts, results[-1].kept):
-                raise EmptyResult(" ".join(captioning.lines(results[-1].facts)))
-        return results
-
-    def _work(self, name: str, found: Sequence[Item], progress: Progress) -> Mark:
-        """Brings one stage to its end; what it works on is gone when it is done."""
-        work = stages.work(self, name, found, progress)
-        return base.run(
-            work.stage, work.inputs, self.store, upstream=work.upstream, progress=progress, engine=self.engine
-        )
-
-    def _must_have_begun(self, start: str) -> None:
-        """
-        Raises:
-            BadInput: the stage before `start` has never been run, or its result was deleted.
-        """
-        if start != STAGES[0] and not self.store.mark(STAGES[STAGES.index(start) - 1]):
-            raise BadInput(
-                f"the run in {self.folder} has nothing that the stage {start} could begin with; "
-                f"'{self.command('dataset')}' runs all stages, and finds what you have decided before."
-            )
-
-    def _result(self, mark: Mark, *, worked: bool) -> StageResult:
-        rejected = self.store.rejections(mark.name)
-        return StageResult(mark.name, mark.entered, mark.kept, rejected, mark.seconds, worked, mark.facts)
-
-    def _stop_at_chance(self, mark: Mark) -> None:
-        """
-        Raises:
-            BadInput: the groups are no more alike than chance, and nobody has said that this doesn't matter. Sets that
-                came as such, on which `group` reports nothing, were put together by somebody.
-        """
-        formed = self.store.mark("group")
-        if not self.task.group.prove or not (formed and "belonging" in formed.facts):
-            return
-        if why := verdict.at_chance(mark.facts.get("belonging", {})):
-            raise BadInput(
-                f"{why}, so nothing was {'captioned' if mark.name == 'group' else 'exported'}: the source has no "
-                "structure, or all of it is alike; put what belongs together into a folder, a film or names of its "
-                "own, or continue anyway with --set group.prove=false."
-            )
+        return advancing.advance(self, to, start, progress, on_result)
 
     # ---- tables
 
@@ -244,8 +160,9 @@ class Run:
 
         Returns:
             id, decision (keep, drop or unsure), decided (by a person, not by the toolkit), caption, summary, panel_1,
-            panel_2, ..., people, note, problems, a column per score (to 4 digits, NaN where there is none), picture
-            (relative to the run's folder), base (of the edit: leave it as it is).
+            panel_2, ..., people, note, decided by (every reviewer's decision by name), problems, a column per score
+            (to 4 digits, NaN where there is none), picture (relative to the run's folder), base (of the edit: leave it
+            as it is).
         """
         from iclora import frames
 
@@ -267,7 +184,7 @@ class Run:
         """Decisions that fit no grid of the run as it is now, and why; they are kept, and count again when they fit.
 
         Returns:
-            grid, decision, note, caption, panels, who, at, why.
+            grid, decision, note, caption, panels, who, reviewer, at, why.
         """
         from iclora import frames
 
@@ -347,29 +264,21 @@ class Run:
         """What a person should know about their decisions: what was set aside, carried over, or fits no grid."""
         return review.remarks(self)
 
-    def edits(self, table: str | Path | pd.DataFrame) -> list[reviews.Change]:
+    def edits(self, table: str | Path | pd.DataFrame, reviewer: str | None = None) -> list[reviews.Change]:
         """What an edited table would change; nothing of the run does.
 
         Args:
             table: the path of an edited `captions.csv`, or a frame with a column `id` and any columns of `rows()`.
                 Grids that the frame lacks stay as they are.
+            reviewer: the name of who edited it, if they give one.
 
         Raises:
-            BadInput: the table can't be read, or rows are in doubt; every doubt is named with row and column.
+            BadInput: the name can't be used, the table can't be read, or rows are in doubt; every doubt is named with
+                row and column.
         """
-        found = self.reviewed()
-        if not found:
-            raise BadInput(
-                f"the run in {self.folder} has no captions yet; '{self.command('dataset')}' writes them and finds what "
-                "you have decided before."
-            )
-        if isinstance(table, str | Path):
-            return csv_table.read_csv(Path(table), found, self.task, self.counter)
-        from iclora import frames
+        return editing.find(self, table, reviewers.name_of(reviewer))
 
-        return frames.find_changes(table, found, self.task, self.counter)
-
-    def apply(self, table: str | Path | pd.DataFrame) -> list[reviews.Change]:
+    def apply(self, table: str | Path | pd.DataFrame, reviewer: str | None = None) -> list[reviews.Change]:
         """Applies an edited table and gives what changed. If any row is in doubt, nothing is applied.
 
         The data set has the changes after `advance(start="filter")`. Arguments and errors are those of `edits`.
@@ -377,11 +286,7 @@ class Run:
         Raises:
             BadInput: also if another process is working on the run, or the decisions can't be written.
         """
-        who = str(table) if isinstance(table, str | Path) else "python"
-        with self.store.working(), decisions.deciding(self.folder):
-            changes = self.edits(table)
-            reviews.decide(self.store, changes, who)
-        return changes
+        return editing.apply(self, table, reviewers.name_of(reviewer))
 
     def replacements(self, old: str, new: str, *, inside_words: bool = False) -> list[reviews.Change]:
         """What would change if one phrase took the place of another in all captions; nothing of the run does.
@@ -396,46 +301,48 @@ class Run:
         Raises:
             BadInput: no caption has the phrase, or some can't be changed like this; all of them are named.
         """
-        return replacing.find(self.reviewed(), self.task, self.counter, old, new, inside_words=inside_words)
+        return editing.find_replacements(self, old, new, inside_words=inside_words)
 
-    def replace(self, old: str, new: str, *, inside_words: bool = False) -> list[reviews.Change]:
+    def replace(
+        self, old: str, new: str, *, inside_words: bool = False, reviewer: str | None = None
+    ) -> list[reviews.Change]:
         """Replaces a phrase in all captions, as if a person had edited them one by one, and gives what changed.
 
-        The data set has the changes after `advance(start="filter")`. Arguments and errors are those of `replacements`.
-        """
-        with self.store.working(), decisions.deciding(self.folder):
-            changes = self.replacements(old, new, inside_words=inside_words)
-            reviews.decide(self.store, changes, replacing.name_of(old, new))
-        return changes
+        The data set has the changes after `advance(start="filter")`. Other arguments and errors are those of
+        `replacements`.
 
-    def undo_replace(self) -> replacing.Undo:
-        """Takes back the last replacement that was not taken back yet; captions that were edited since stay.
+        Args:
+            reviewer: the name of who replaces it, if they give one.
+        """
+        return editing.replace(self, old, new, inside_words=inside_words, name=reviewers.name_of(reviewer))
+
+    def undo_replace(self, reviewer: str | None = None) -> replacing.Undo:
+        """Takes back a reviewer's last replacement that was not taken back yet; captions edited since stay.
+
+        Args:
+            reviewer: whose; None stands for the reviewer without a name.
 
         Raises:
             BadInput: there is none.
         """
-        with self.store.working(), decisions.deciding(self.folder):
-            written = {caption.grid: caption.text for caption in self.store.items(Caption, "captions")}
-            events = decisions.read(self.folder).events()
-            undo = replacing.undo(self.reviewed(), self.task, self.counter, events, written)
-            reviews.decide(self.store, undo.changes, f"{replacing.UNDO}{undo.who}")
-        return undo
+        return editing.undo_replace(self, reviewers.name_of(reviewer))
 
-    def serve(self, opened: Callable[[str], None], progress: Progress = silent) -> int:
+    def serve(self, opened: Callable[[str], None], progress: Progress = silent, *, reviewer: str | None = None) -> int:
         """Serves the review page on this machine until Ctrl-C; gives how many changes were made and not undone.
 
         Args:
             opened: called with the page's address once it is served.
             progress: told of the rows that are read before that.
+            reviewer: the name of who reviews, if they give one.
 
         Raises:
-            BadInput: a package that the page needs is not installed.
+            BadInput: a package that the page needs is not installed, or the name can't be used.
             KeyboardInterrupt: Ctrl-C cut off a question to the captioner or a scoring; no decision is lost.
         """
         extras.require("the review page", "page")
         from iclora.page.server import serve
 
-        return serve(self, opened, progress)
+        return serve(self, opened, progress, reviewers.name_of(reviewer))
 
     def decided(self) -> dict[str, bool]:
         """Grids that a person has decided on, and whether they are kept."""
@@ -488,12 +395,7 @@ class Run:
             BadInput: there is no data set, or it is not that of the run any more; or nothing is known of the service,
                 or it takes fewer reference images.
         """
-        exported.check(self)
-        if service is not None:
-            data = portable.read(self.dataset, uses.as_trained(self.task))
-            place = Path(to or self.folder / f"{self.task.name}-{service}.zip")
-            return archive.pack_for(service, data, self.dataset, place)
-        return archive.pack(self.dataset, Path(to or self.folder / f"{self.task.name}.tar"), self.task.name)
+        return exported.pack(self, Path(to) if to else None, service)
 
     def command(self, name: str, *more: str) -> str:
         """The command line of one of iclora's commands for this run."""

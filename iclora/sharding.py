@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from iclora import earlier, opening, stages
+from iclora.advancing import StageResult
 from iclora.merging import Merging, share
-from iclora.run import Run, StageResult
+from iclora.run import Run
 from iclora.settings import Part, Settings, Sources
 from iclora.stages import STAGES
 from pipeline.errors import BadInput

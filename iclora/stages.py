@@ -21,7 +21,7 @@ from pipeline.engines.base import Stage
 from pipeline.errors import BadInput, ToolkitError
 from pipeline.progress import Progress, silent
 from pipeline.records import Caption, Grid, Group, Record
-from pipeline.review import reviews
+from pipeline.review import reviews, taking
 from pipeline.sources import gathering, parts
 from pipeline.sources.base import Item
 from pipeline.stages import caption, collect, compose, export, filter, group, inspect
@@ -44,25 +44,31 @@ class Work(NamedTuple):
 def _collect(run: Run, found: Sequence[Item], progress: Progress) -> Work:
     items = found or collect.find([offline.draw_source(run.task, run.folder, progress)])
     known = run.store.items(Record, "collected")
-    return Work(collect.stage(run.task, items, run.folder, known, run.engine.workers), items, "")
+    shots = taking.shots(run.folder)
+    return Work(collect.stage(run.task, items, run.folder, known, run.engine.workers, shots), items, "")
 
 
 def _inspect(run: Run) -> Work:
     records = run.store.items(Record, "collected")
-    return Work(inspect.stage(run.task, run.folder, run.engine.workers), records, run.store.digest("collected"))
+    stage = inspect.stage(run.task, run.folder, run.engine.workers, taking.among(records, run.folder))
+    return Work(stage, records, run.store.digest("collected"))
 
 
 def _group(run: Run) -> Work:
-    on = grouping(run)
-    stage = group.stage(on.task, on.strategy, on.scorer, on.folder, on.cache, on.used)
-    return Work(stage, run.store.items(Record, "records"), run.store.digest("records"))
+    records = run.store.items(Record, "records")
+    return Work(group.stage(grouping(run, records)), records, run.store.digest("records"))
 
 
-def grouping(run: Run) -> group.Parameters:
-    """What the groups of a run depend on."""
+def grouping(run: Run, records: Sequence[Record]) -> group.Parameters:
+    """What the groups of a run depend on besides its records.
+
+    Args:
+        records: these.
+    """
     strategy = plugins.find(plugins.GROUPING, run.task.group.by)
     used = tuple(against.used_by(run.settings.against, run.folder))
-    return group.Parameters(run.task, strategy, run.scorer, run.folder, run.store.cache, used)
+    taken = taking.among(records, run.folder)
+    return group.Parameters(run.task, strategy, run.scorer, run.folder, run.store.cache, used, taken)
 
 
 def _compose(run: Run) -> Work:

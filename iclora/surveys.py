@@ -40,6 +40,8 @@ MOST_PICTURES, MOST_FILMS = 2000, 4
 ANY_SHAPE = LayoutSection(rows=1, cols=1, panel_width=64, panel_height=64, fit="pad", max_enlarge=1000)
 """A layout that every picture fits into: a task's own decides later."""
 NO_LIMIT = 1_000_000
+MOST_REMARKS = 3
+"""Notes on containers that are printed; a data set may have a thousand tables, all read alike."""
 FEW = 10
 """One picture of so many must be in a group for a task to fit whose words nobody used: with fewer, names agree by
 accident."""
@@ -194,7 +196,10 @@ def survey(sources: Sources, *, progress: Progress = silent) -> Survey:
         progress("group", len(tasks), len(tasks))
         single = [one for one in records if not one.position.set]
         copies = finding.copies(pictures.look_at(single, None), pictures.limits(GroupSection(by="folders"), ""))
-        remarks = [*gathering.remarks(items), *_left_out(films, others)]
+        fits.sort(key=lambda fit: fit.rank, reverse=True)
+        tables = _tables(items.remarks)
+        best = next(task for task in tasks if task.name == fits[0].task)
+        remarks = [*tables, *gathering.remarks(items), *_left_out(films, others), *collect.ungrouped(records, best)]
         shown = {record.id for fit in fits for one in fit.groups[:3] for record in one.records}
         shown |= {record.id for record in records[:: max(1, len(records) // 24)]}
         small = {one.id: thumbnails.encode(folder / one.path, SIDE) for one in records if one.id in shown}
@@ -210,7 +215,7 @@ def survey(sources: Sources, *, progress: Progress = silent) -> Survey:
         sum(bool(record.text) for record in records),
         len(copies),
         tuple(remarks),
-        tuple(sorted(fits, key=lambda fit: fit.rank, reverse=True)),
+        tuple(fits),
     )
 
 
@@ -226,6 +231,13 @@ def _kind(item: Item) -> str:
 def _holds(source: Path, places: Iterable[str]) -> bool:
     """Whether one of the places, which begin with a path, is in a source."""
     return any(Path(place).absolute().is_relative_to(source.absolute()) for place in places)
+
+
+def _tables(remarks: Sequence[str]) -> Iterator[str]:
+    """What is to be said of the containers, above all how tables were understood; many are named by the first ones."""
+    yield from remarks[:MOST_REMARKS]
+    if len(remarks) > MOST_REMARKS:
+        yield f"a run prints {len(remarks) - MOST_REMARKS:,} more notes of this kind."
 
 
 def _left_out(films: Sequence[Item], others: Sequence[Item]) -> Iterator[str]:
@@ -282,7 +294,7 @@ def _fit(task: Task, records: Sequence[Record], joint: Sequence[Item], folder: P
     pool = [*ready, *(record for record in records if record.source not in apart)]
     fitting = [record for record in pool if not inspect.unfit(record.width, record.height, task.layout)]
     strategy = plugins.find(plugins.GROUPING, task.group.by)
-    stage = group.stage(own, strategy, None, folder, Cache(folder / "cache"))
+    stage = group.stage(group.Parameters(own, strategy, None, folder, Cache(folder / "cache")))
     results = list(stage.run(fitting))
     groups = tuple(one for one in results if isinstance(one, Group))
     facts = {key: value for one in results if isinstance(one, Facts) for key, value in one.found.items()}

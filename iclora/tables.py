@@ -66,7 +66,11 @@ def _joined(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _hanging(row: Sequence[str], widths: Sequence[int], left: int, width: int) -> Iterator[str]:
-    """The row with its last cell wrapped below itself."""
+    """The row with its last cell wrapped below itself; below the whole row where a word of it has no room beside."""
+    if max(map(cell_len, row[-1].split()), default=0) > width - left:
+        yield _joined([*row[:-1], ""], [*widths[:-1], 0])
+        yield from (GAP + line for line in _wrapped(row[-1], width - len(GAP), ""))
+        return
     first, *more = _wrapped(row[-1], width - left, "") or [""]
     yield _joined([*row[:-1], first], [*widths[:-1], 0])
     yield from (" " * left + line for line in more)

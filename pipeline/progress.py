@@ -4,12 +4,38 @@ waits for."""
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Protocol
 
 LOG = logging.getLogger("iclora")
 """What takes long and has no count, such as loading a model, at level INFO as it begins; how the work under way stands,
 such as the loss of the last steps, at level DEBUG, where a stage's records have `failures`, the number of its inputs
-that were rejected so far. The commands print it; other programs may listen to it."""
+that were rejected so far, and a download's have `download`. The commands print it; other programs may listen to it."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """How a download of several files stands."""
+
+    what: str
+    """In words for a person, as in "the captioner NAME"."""
+    file: int
+    """The one that is under way, counted from 1."""
+    files: int
+    done: int
+    """Bytes of all files that are on this machine."""
+    total: int
+    """Bytes of all files."""
+
+    def __str__(self) -> str:
+        return f"file {self.file} of {self.files}, {_size(self.done, self.total)} of {_size(self.total)}"
+
+
+def _size(count: int, of: int | None = None) -> str:
+    """`3.4 GB`, `12 MB`, or only the number in the unit of `of`."""
+    unit, name = (1e9, "GB") if (of or count) >= 1e9 else (1e6, "MB")  # noqa: PLR2004
+    number = f"{count / unit:.1f}"
+    return number if of else f"{number} {name}"
 
 
 class Progress(Protocol):

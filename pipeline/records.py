@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Decision = Literal["keep", "drop", "unsure"]
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom as shares of a picture's width and height, 0 to 1."""
+TAKEN_IN = "taken in"
+"""How the note on a picture begins that a person takes in although a stage would reject it."""
 
 
 def spelt_hash(text: str, length: int) -> str:
@@ -149,6 +153,8 @@ class Grid:
     path: str
     pixels: str = ""
     """SHA-256 of the picture's pixels as `compose` drew it: the same for the same picture in files of other bytes."""
+    crops: tuple[Box | None, ...] = ()
+    """Which part of its picture each panel shows, where a person has said so; empty if nobody has."""
 
     @property
     def origin(self) -> tuple[str, ...]:
@@ -277,6 +283,20 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
+class Crop:
+    """Which part of a picture its panel shows, by a person's decision."""
+
+    record: str
+    """Id of the picture's record."""
+    box: Box
+
+    def __post_init__(self) -> None:
+        left, top, right, bottom = self.box
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+            raise ValueError(f"a crop lies inside its picture, got {self.box}")
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
     """What a person decided on one grid. Never overwritten by a stage."""
 
@@ -290,10 +310,27 @@ class Review:
     """Ids of the records in the order that the person wants them; empty if the panels are as grouped."""
     people: tuple[Person, ...] = ()
     """People whose looks the person has reworded."""
+    crops: tuple[Crop, ...] = ()
+    """Of panels that the person wants to show another part of their pictures."""
 
     @property
     def id(self) -> str:
         return self.grid
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What one reviewer says of a grid, whatever counts in the end."""
+
+    reviewer: str
+    """Their name; empty if they gave none."""
+    decision: Decision | None = None
+    note: str = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether they have made up their mind; `unsure` puts it off."""
+        return self.decision in ("keep", "drop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +350,8 @@ class Row:
     reasons: tuple[str, ...] = ()
     """Why the filter rejected it; empty if it passed."""
     review: Review | None = None
+    words: tuple[Word, ...] = ()
+    """What each reviewer says of it, the latest last."""
 
     @property
     def id(self) -> str:
@@ -322,6 +361,10 @@ class Row:
     def decided(self) -> bool:
         """Whether a person decided, not the toolkit."""
         return self.review is not None and self.review.decision is not None
+
+    def word_of(self, reviewer: str) -> Word:
+        """A reviewer's own word; one without a decision if they have said nothing."""
+        return next((word for word in self.words if word.reviewer == reviewer), Word(reviewer))
 
 
 @dataclass(frozen=True, slots=True)

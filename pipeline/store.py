@@ -463,7 +463,9 @@ class Store:
 
     # ---- reading
 
-    def items(self, kind: type[T], table: str, others: Mapping[str, Item] | None = None) -> list[T]:
+    def items(
+        self, kind: type[T], table: str, others: Mapping[str, Item] | None = None, wanted: Set[str] | None = None
+    ) -> list[T]:
         """The rows of a table, each with what it refers to.
 
         A row that refers to something which an earlier stage, begun anew and cut off, has taken away is left out: it
@@ -471,17 +473,14 @@ class Store:
 
         Args:
             others: by id, what the rows refer to, if the caller has read it.
+            wanted: ids of the rows; None for all.
         """
-        return list(self._items(kind, table, others))
+        return list(self._items(kind, table, others, wanted))
 
     def _items(
         self, kind: type[T], table: str, others: Mapping[str, Item] | None = None, wanted: Set[str] | None = None
     ) -> Iterator[T]:
-        """As `items`.
-
-        Args:
-            wanted: ids of the rows; None for all.
-        """
+        """As `items`."""
         adapter: TypeAdapter[T] = ADAPTERS[kind]
         rows = self._each(f"SELECT id, body FROM {table} ORDER BY rowid")
         bodies = (body for name, body in rows if wanted is None or name in wanted)

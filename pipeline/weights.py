@@ -1,22 +1,34 @@
-"""Model weights: the commit or files that a name refers to, and how many threads a small model runs on."""
+"""Model weights: the commit or files that a name refers to, their download, and how many threads a small model runs
+on."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline import files
 from pipeline.errors import BadInput
-from pipeline.progress import LOG
+from pipeline.progress import LOG, Download
 
 HUB_SECONDS = 10.0
 """Time limit for the model hub to answer at all."""
 WHOLE = 64 * 2**20
 """Bytes; larger files of weights are hashed by samples."""
+CONFIGS = ("config.json", "open_clip_config.json")
+"""One of these is in every folder with weights."""
+WEIGHTS = (".safetensors", ".bin")
+"""Suffixes of files of weights, the preferred one first."""
+STEMS = ("model", "pytorch_model", "diffusion_pytorch_model")
+"""What the names of files of weights begin with that transformers, diffusers and timm load."""
+SMALL_FILES = (".json", ".txt", ".model", ".jinja")
+"""Suffixes of configs, tokenizers and templates."""
 SMALL = 20_000_000
 """Models with fewer parameters than this run on one thread."""
 
@@ -88,23 +100,130 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
-def announce(what: str, model: str, revision: str | None = None, part: str = "") -> None:
-    """Logs that a model is about to be loaded, or downloaded first where its weights are not on this machine.
+def provide(what: str, model: str, revision: str | None = None, part: str = "") -> None:
+    """Downloads a model, or one part of it, unless it is on this machine, and logs that it is about to be loaded.
 
     Args:
         what: in words for a person, as in "the captioner NAME".
         model: a folder, or a name on the hub.
         part: folder within it, of a model in parts.
+
+    Raises:
+        LookupError: the download broke off; the message is one line that says why.
     """
+    if not Path(model).is_dir():
+        fetch(what, model, revision, part)
+    LOG.info("loading %s", what)
+
+
+def fetch(what: str, model: str, revision: str | None = None, part: str = "", stems: Collection[str] = STEMS) -> None:
+    """Downloads what is needed to load a model from the hub, unless it is on this machine, and logs how that stands.
+
+    Whatever this leaves out, the library that loads the model fetches itself.
+
+    Args:
+        what: in words for a person, as in "the captioner NAME".
+        model: its name on the hub.
+        part: folder within it, of a model in parts.
+        stems: what the names of its files of weights begin with.
+
+    Raises:
+        LookupError: the download broke off; the message is one line that says why.
+    """
+    if not _is_here(model, revision, part):
+        _download(what, model, revision, _needed(_listed(model, revision), part, stems))
+
+
+def _is_here(model: str, revision: str | None, part: str) -> bool:
+    """Whether all weights that a model's folder on this machine should have are in it."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = (
-        None
-        if Path(model).is_dir()
-        else try_to_load_from_cache(model, f"{part}/config.json".lstrip("/"), revision=revision)
-    )
-    here = Path(model).is_dir() or (isinstance(found, str) and any(Path(found).parent.glob("*.safetensors")))
-    LOG.info("%s %s", "loading" if here else "downloading and loading", what)
+    for config in CONFIGS:
+        found = try_to_load_from_cache(model, f"{part}/{config}".lstrip("/"), revision=revision)
+        if isinstance(found, str):
+            home = Path(found).parent
+            indices = [json.loads(index.read_bytes()).get("weight_map", {}) for index in home.glob("*.index.json")]
+            named = {name for index in indices for name in index.values()}
+            return all((home / name).exists() for name in named) and any(
+                file.suffix in WEIGHTS for file in home.iterdir()
+            )
+    return False
+
+
+def _listed(model: str, revision: str | None) -> dict[str, int]:
+    """The files of a model on the hub, and their sizes in bytes; none where the hub can't be asked: what it would take
+    then, the library that loads the model says."""
+    from huggingface_hub import HfApi
+
+    try:
+        about = HfApi().model_info(model, revision=revision, files_metadata=True, timeout=HUB_SECONDS)
+    except Exception:  # see hub_commit
+        return {}
+    return {file.rfilename: file.size or 0 for file in about.siblings or []}
+
+
+def _needed(sizes: Mapping[str, int], part: str, stems: Collection[str]) -> dict[str, int]:
+    """The files that a part of a model is loaded from, the small ones first, and their sizes in bytes.
+
+    Of its weights these are safetensors where there are any, in one file or in shards; no variants of fewer bits.
+    """
+    own = {name: size for name, size in sizes.items() if name.rpartition("/")[0] == part}
+    small = [name for name in own if Path(name).suffix in SMALL_FILES and not name.endswith(".index.json")]
+    stem = f"({'|'.join(map(re.escape, stems))})"
+    for suffix in WEIGHTS:
+        for pattern in (f"{stem}{suffix}", rf"{stem}(-\d+-of-\d+{suffix}|{suffix}\.index\.json)"):
+            if found := [name for name in own if re.fullmatch(pattern, Path(name).name)]:
+                index = [name for name in found if name.endswith(".json")]  # before shards: it says what is missing
+                return {name: own[name] for name in dict.fromkeys([*sorted(small), *index, *sorted(found)])}
+    return {}
+
+
+def _download(what: str, model: str, revision: str | None, needed: Mapping[str, int]) -> None:
+    """Downloads files one by one, and logs how that stands."""
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    missing = {
+        name: size
+        for name, size in needed.items()
+        if not isinstance(try_to_load_from_cache(model, name, revision=revision), str)
+    }
+    if not missing:
+        return
+    LOG.info("downloading %s", what)
+    before, total = 0, sum(missing.values())
+    for number, (name, size) in enumerate(missing.items(), 1):
+        bar = _bar_of(Download(what, number, len(missing), before, total))
+        try:
+            hf_hub_download(model, name, revision=revision, tqdm_class=bar)
+        except Exception as error:  # see hub_commit
+            raise LookupError(
+                f"the download broke off at file {number} of {len(missing)}, {name}, and continues with it when the "
+                f"same command is given again: {_first_line(error)}"
+            ) from error
+        before += size
+
+
+def _bar_of(download: Download) -> type[Any]:
+    """What the hub's client takes for a progress bar of one file; it draws nothing and logs how the download stands."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options | {"disable": True})  # type: ignore[no-untyped-call]
+            self.update(0)
+
+        def update(self, n: float | None = 1) -> None:
+            self.n += n or 0
+            now = replace(download, done=download.done + int(self.n))
+            LOG.debug("downloading %s: %s", now.what, now, extra={"download": now})
+
+        def update_transfer(self, n: float) -> None:
+            """What has arrived counts when it is on the disk."""
+
+        def set_transfer_postfix_str(self, *_: Any, **__: Any) -> None:
+            """Of the same."""
+
+    return Bar
 
 
 def folder_hash(paths: Sequence[Path]) -> str:
@@ -152,13 +271,13 @@ def told() -> Iterator[None]:
 
 
 @contextmanager
-def no_bar(model: str) -> Iterator[None]:
-    """Hides transformers' progress bar while a local folder is loaded; downloads from the hub keep theirs."""
+def no_bars() -> Iterator[None]:
+    """Hides the progress bars of transformers and of the hub's client while a model is loaded; what takes long is told
+    before that, by `provide`."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
-    if Path(model).is_dir():
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:

@@ -51,3 +51,10 @@ def here(page: Page) -> str:
 
 def wait_for(page: Page, text: str, milliseconds: float = 5_000) -> None:
     expect(page.locator("#status")).to_contain_text(text, timeout=milliseconds)
+
+
+def edit_as_one(page: Page) -> None:
+    """Opens the editor with the whole caption in one field."""
+    page.keyboard.press("e")
+    page.locator("#as-one").click()
+    expect(page.locator("#text")).to_be_visible()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import threading
 import time
 from collections import Counter, defaultdict, deque
@@ -22,6 +23,13 @@ GOOD = json.dumps(
 )
 
 Reaction = Callable[["Handler"], None]
+
+
+def closed() -> str:
+    """An address that nothing listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
 
 
 class Endpoint(ThreadingHTTPServer):

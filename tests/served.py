@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bitmaps
 import httpx2
 
 import iclora
@@ -90,6 +91,17 @@ def finish(home: Path, answers: Sequence[str], *overrides: str, scorer: str = "n
     return home / "run"
 
 
+def captioned(home: Path, text: str) -> Path:
+    """Takes the three pictures in the folder `in` to a data set of one grid, whose caption has come with them."""
+    for number in range(3):
+        (home / "in" / f"{number}.txt").write_text(text)
+    with iclora.open_run(
+        "storyboard", home / "in", settings=bitmaps.SMALL, captioner="sidecar", scorer="none", folder=home / "run"
+    ) as run:
+        run.advance()
+    return home / "run"
+
+
 def opened(home: Path) -> Run:
     """The home as a later command opens it."""
     return iclora.open_run("storyboard", folder=home, must_exist=True)
@@ -121,8 +133,12 @@ class Served:
 
 
 @contextmanager
-def serving(home: Path) -> Iterator[Served]:
-    """The page of a run; its store is opened in the server's own thread, as SQLite requires."""
+def serving(home: Path, reviewer: str = "") -> Iterator[Served]:
+    """The page of a run; its store is opened in the server's own thread, as SQLite requires.
+
+    Args:
+        reviewer: who reviews; empty for somebody who gave no name.
+    """
     token = secrets.token_urlsafe(8)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as door:
         door.bind(("127.0.0.1", 0))
@@ -135,7 +151,7 @@ def serving(home: Path) -> Iterator[Served]:
             run = opened(home)
             with run.store:
                 jobs = Jobs()
-                servers.append(Server(app.make(ReviewSession(run), jobs, address, token), jobs, door))
+                servers.append(Server(app.make(ReviewSession(run, reviewer), jobs, address, token), jobs, door))
                 servers[0].start()
                 ready.set()
                 jobs.work()

@@ -321,9 +321,9 @@ class ModelFiles:
         kind = self.part_class(part)
         named = {"dtype" if kind.__module__.startswith("transformers") else "torch_dtype": dtype}
         pinned = {"revision": None if self.folder else self._commit}
-        weights.announce(f"{part} of {self.model}", self.model, pinned["revision"], part)
         try:
-            with weights.told(), weights.no_bar(self.model):
+            with weights.told(), weights.no_bars():
+                weights.provide(f"{part} of {self.model}", self.model, pinned["revision"], part)
                 loaded: nn.Module = kind.from_pretrained(self.model, subfolder=part, **named, **pinned, **more)
         except LookupError as error:
             raise self._missing(str(error)) from error

@@ -17,7 +17,7 @@ from captioners.server.responses import Fault
 from pipeline.errors import BadInput, BadReply
 from pipeline.network import find_proxy, why
 from pipeline.text import grammar
-from pipeline.wording import escaped
+from pipeline.wording import command, escaped
 
 if TYPE_CHECKING:
     from captioners.server import Options
@@ -196,7 +196,8 @@ class Endpoint:
             said: what is there instead.
         """
         return BadInput(
-            f"{self.url} does not answer as an OpenAI-compatible server ({self.clean(said)}); {self._usual_address()}."
+            f"{self._named} does not answer as an OpenAI-compatible server ({self.clean(said)}); "
+            f"{self._usual_address()}."
         )
 
     def too_large(self, pixels: int, said: str) -> BadInput:
@@ -216,11 +217,12 @@ class Endpoint:
         if proxy:
             host = httpx2.URL(self.url).host
             return BadInput(
-                f"no server answers at {self.url} through {proxy} ({reason}); correct or unset {proxy.variable}, set "
-                f"NO_PROXY={host}, or start the server."
+                f"no server answers at {self._named} through {proxy} ({reason}); correct or unset {proxy.variable}, "
+                f"set NO_PROXY={host}, or start the server."
             )
         return BadInput(
-            f"no server answers at {self.url} ({reason}); start it, or set another with --set captioner.url=URL."
+            f"no server answers at {self._named} ({reason}); start one there, or give the address of yours with --set "
+            "captioner.url=URL."
         )
 
     def _stops(self, fault: Fault) -> bool:
@@ -236,19 +238,35 @@ class Endpoint:
             return BadInput(f"{said}; set a valid key as OPENAI_API_KEY in the environment.")
         if fault.status == HTTPStatus.NOT_FOUND:
             return BadInput(
-                f"{said}; it lists {self._known()}, so set one with --set captioner.model=NAME instead of "
-                f"'{self.model}', or correct captioner.url; {self._usual_address()}."
+                f"{said}; it lists {self._known()}, and the run keeps '{self.clean(self.model)}' until it is set anew: "
+                f"give the same command with {self._other_model()}, or correct captioner.url; {self._usual_address()}."
             )
         if fault.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             return BadInput(f"{said}{self._through()}; put a valid user and password into the proxy's address.")
         when = f"in {fault.wait[:20]} s" if fault.wait else "when that is settled"
         return BadInput(f"{said}; run the same command again {when}.")
 
+    def _other_model(self) -> str:
+        """What to add to a command so that it asks a model that the server has."""
+        names = [name for name in self._models or () if name != self.model]
+        return command(["--set", f"captioner.model={self.clean(names[0]) if names else 'NAME'}"])
+
+    @property
+    def _named(self) -> str:
+        """The address, and where it comes from if it is no setting."""
+        if "url" in self.options.model_fields_set:
+            return self.url
+        if os.environ.get("OPENAI_BASE_URL"):
+            return f"the address {self.url} in OPENAI_BASE_URL"
+        return f"the default address {self.url}"
+
     def _through(self) -> str:
         proxy = find_proxy(self.url)
         return f" (through {proxy})" if proxy else ""
 
     def _usual_address(self) -> str:
+        if "url" not in self.options.model_fields_set:
+            return "give the address of yours with --set captioner.url=URL, which usually ends with /v1"
         way = "" if _has_version(self.url) else f"; try --set captioner.url={self.url.rstrip('/')}/v1"
         return f"captioner.url usually ends with /v1{way}"
 

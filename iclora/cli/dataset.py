@@ -16,7 +16,8 @@ from iclora.cli.options import Against, CaptionerName, EngineName, Out, ScorerNa
 from pipeline.errors import BadInput, EmptyResult
 
 if TYPE_CHECKING:
-    from iclora.run import Run, StageResult
+    from iclora.advancing import StageResult
+    from iclora.run import Run
 
 
 def command_to(last: str) -> Callable[..., None]:

@@ -25,6 +25,10 @@ Against = Annotated[
         "--against", help="Folder of an earlier run, none of whose images is used again; repeatable. The run keeps it."
     ),
 ]
+Reviewer = Annotated[
+    str | None,
+    typer.Option("--as", metavar="NAME", help="Who decides, where several people review; kept with every decision."),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; runs/TASK by default.")]
 
 

@@ -12,7 +12,7 @@ from iclora import console
 from iclora.cli.options import Against, CaptionerName, Out, ScorerName, Set, Sources, TaskName
 
 if TYPE_CHECKING:
-    from iclora.run import StageResult
+    from iclora.advancing import StageResult
 
 
 def shard(  # noqa: PLR0913, PLR0917  (one argument per option)

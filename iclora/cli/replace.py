@@ -8,7 +8,7 @@ import typer
 
 import iclora
 from iclora import console
-from iclora.cli.options import Out, TaskName
+from iclora.cli.options import Out, Reviewer, TaskName
 from iclora.cli.review import write_data_set
 from pipeline.errors import BadInput
 from pipeline.wording import counted
@@ -22,8 +22,9 @@ def replace(  # noqa: PLR0913, PLR0917  (one argument per option)
     inside_words: Annotated[bool, typer.Option("--inside-words", help="Also replace parts of longer words.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Replace; without it, the changes are only shown.")] = False,
     undo: Annotated[
-        bool, typer.Option("--undo", help="Take back the last replacement; captions edited since stay.")
+        bool, typer.Option("--undo", help="Take back your last replacement; captions edited since stay.")
     ] = False,
+    reviewer: Reviewer = None,
 ) -> None:
     """Replace words in all captions.
 
@@ -37,7 +38,7 @@ def replace(  # noqa: PLR0913, PLR0917  (one argument per option)
         raise BadInput('name the words to look for and what takes their place: iclora replace TASK "old" "new".')
     with iclora.open_run(task, folder=out, must_exist=True) as run:
         if undo:
-            undone = run.undo_replace()
+            undone = run.undo_replace(reviewer)
             console.replaced(run, undone.changes)
             console.stay(undone.stay)
             last = write_data_set(run)
@@ -46,12 +47,13 @@ def replace(  # noqa: PLR0913, PLR0917  (one argument per option)
             return
         assert old is not None and new is not None
         if yes:
-            changes = run.replace(old, new, inside_words=inside_words)
+            changes = run.replace(old, new, inside_words=inside_words, reviewer=reviewer)
             console.replaced(run, changes)
             last = write_data_set(run)
             console.judged(run, changes)
             console.exported(run, last, f"replaced in {counted(changes, 'caption')}; ")
             return
         console.replaced(run, run.replacements(old, new, inside_words=inside_words))
-        words = [*(["--inside-words"] if inside_words else []), "--yes", "--", old, new]
+        named = ["--as", reviewer] if reviewer is not None else []
+        words = [*(["--inside-words"] if inside_words else []), *named, "--yes", "--", old, new]
         console.to_replace(run, words)

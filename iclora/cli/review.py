@@ -10,17 +10,19 @@ import typer
 
 import iclora
 from iclora import console
-from iclora.cli.options import Out, TaskName
+from iclora.cli.options import Out, Reviewer, TaskName
 from pipeline.errors import BadInput
 from pipeline.wording import counted
 
 if TYPE_CHECKING:
-    from iclora.run import Run, StageResult
+    from iclora.advancing import StageResult
+    from iclora.run import Run
 
 
-def review(
+def review(  # noqa: PLR0913, PLR0917  (one argument per option)
     task: TaskName,
     out: Out = None,
+    reviewer: Reviewer = None,
     apply: Annotated[Path | None, typer.Option("--apply", help="An edited captions.csv to apply.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --apply or --learn: print what would change, and change nothing.")
@@ -42,32 +44,34 @@ def review(
     wanted = [word for word, yes in ((f"--apply {apply}", apply), ("--serve", serve), ("--learn", learn)) if yes]
     if len(wanted) > 1:
         raise BadInput(f"{wanted[0]} and {wanted[1]} are two ways to review; use one after the other.")
+    if reviewer is not None and not (serve or apply):
+        raise BadInput(f"--as {reviewer} says who decides; give it with --serve or --apply.")
     with iclora.open_run(task, folder=out, must_exist=True) as run:
         if serve:
-            _serve(run)
+            _serve(run, reviewer)
         elif learn:
             _learn(run, dry_run=dry_run)
         elif apply is None:
             run.write_review()
             console.review_ways(run)
         elif dry_run:
-            changes = run.edits(apply)
+            changes = run.edits(apply, reviewer)
             console.diff(changes)
             console.line(f"{counted(changes, 'row')} would change; nothing was applied.")
         else:
-            _apply(run, apply)
+            _apply(run, apply, reviewer)
 
 
-def _apply(run: Run, table: Path) -> None:
+def _apply(run: Run, table: Path, reviewer: str | None) -> None:
     """Applies a table, runs the stages from the filter on, and prints how edited captions fared."""
-    changes = run.apply(table)
+    changes = run.apply(table, reviewer)
     console.diff(changes)
     last = write_data_set(run)
     console.judged(run, changes)
     console.exported(run, last, f"{counted(changes, 'row')} changed; ")
 
 
-def _serve(run: Run) -> None:
+def _serve(run: Run, reviewer: str | None) -> None:
     """The review page until Ctrl-C, then the stages from the filter on."""
     from iclora.page import browser
 
@@ -80,7 +84,7 @@ def _serve(run: Run) -> None:
             console.line("Ctrl-C ends the review and writes the data set anew.")
             open_page(address)
 
-        changes = run.serve(opened, progress)
+        changes = run.serve(opened, progress, reviewer=reviewer)
     console.exported(run, write_data_set(run), f"{counted(changes, 'change')}; ")
 
 

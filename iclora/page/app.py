@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import Field
 
-from iclora.page import access, keys, views
+from iclora.page import access, crop_routes, keys, others, rejected_routes, views
 from iclora.page.access import Body
 from iclora.page.errors import Unknown
 from iclora.page.jobs import Jobs
@@ -115,6 +115,8 @@ def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAP
     _change(app, session, jobs)
     _change_many(app, session, jobs)
     _judge(app, session, jobs)
+    for routes in (crop_routes, rejected_routes):
+        routes.add(app, session, jobs)
     return app
 
 
@@ -157,6 +159,10 @@ def _look(app: FastAPI, session: ReviewSession, jobs: Jobs, page: str) -> None:
         row = await jobs.in_turn(session.row, grid)
         content = await jobs.aside(thumbnails.of_file, session.run.folder, row.grid.path, THUMBNAIL)
         return Response(content, media_type="image/jpeg")
+
+    @app.get("/agreement")
+    async def agreement() -> dict[str, Any]:
+        return await jobs.in_turn(lambda: others.agreed(session.rows(), session.reviewer))
 
     @app.post("/search")
     async def search(said: Sought) -> list[str]:

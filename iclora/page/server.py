@@ -76,17 +76,18 @@ class Server(uvicorn.Server):
             signal.signal(signal.SIGINT, before)
 
 
-def serve(run: Run, opened: Callable[[str], None], progress: Progress = silent) -> int:
+def serve(run: Run, opened: Callable[[str], None], progress: Progress = silent, reviewer: str = "") -> int:
     """Serves the review page until Ctrl-C; gives how many changes were made and not undone.
 
     Args:
         opened: called with the page's address as soon as it can be visited.
         progress: told of the rows that are read before that.
+        reviewer: the name of who reviews; empty if they gave none.
 
     Raises:
         KeyboardInterrupt: Ctrl-C came while the captioner or the scorer was at work, and cut that off.
     """
-    session = ReviewSession(run)
+    session = ReviewSession(run, reviewer)
     session.read(progress)  # read before anybody waits for them in a browser
     if serve_page(partial(app.make, session), opened).cut_off:
         raise KeyboardInterrupt

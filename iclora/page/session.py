@@ -1,7 +1,8 @@
 """What a reviewer does with a run: decide, edit, exchange panels, replace a phrase everywhere, undo.
 
 Knows nothing about browsers. Every change names the base of each row that the reviewer saw; if a row has changed since,
-in another tab or through a table, the change is refused and the row is returned as it is now.
+in another tab or through a table, the change is refused and the row is returned as it is now. What others decide on a
+row that this reviewer has not decided yet is not seen, and refuses nothing.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+from iclora.page import others
 from iclora.page.errors import Unknown
 from iclora.page.judging import Judging
 from iclora.page.looking import source_of
+from iclora.page.others import Shown, State
 from iclora.run import Run
 from pipeline.errors import BadInput
-from pipeline.records import Decision, Record, Review, Row
-from pipeline.review import decisions, replacing, reviews
+from pipeline.records import Decision, Record, Review, Row, Word
+from pipeline.review import cropping, decisions, replacing, reviews
 from pipeline.review.reviews import Change
 from pipeline.stages import compose
 from pipeline.text import grammar
@@ -37,9 +41,16 @@ class Part:
     """The change of one row, and what undoes it."""
 
     before: Review | None
+    said: Word
+    """The reviewer's own word before it."""
     change: Change
-    base: str
-    """The row's base after it; from any other base the step can't be undone."""
+    after: State
+    """The row after it."""
+
+    @property
+    def is_word(self) -> bool:
+        """Whether it is no more than what the reviewer says of a row."""
+        return {name for name, _, _ in self.change.fields} <= {"decision", "note"}
 
 
 @dataclass(frozen=True)
@@ -53,11 +64,25 @@ class Step:
 
 
 class ReviewSession(Judging):
-    """A run under review."""
+    """A run under review by one reviewer.
 
-    def __init__(self, run: Run) -> None:
+    Attributes:
+        reviewer: their name; empty if they gave none.
+        steps: what they have changed and not undone.
+    """
+
+    def __init__(self, run: Run, reviewer: str = "") -> None:
         super().__init__(run)
+        self.reviewer = reviewer
         self.steps: list[Step] = []
+        self._shown_rows: dict[str, tuple[Row, Shown]] = {}
+
+    def shown(self, row: Row) -> Shown:
+        """The row as the reviewer may see it; made anew only when the row is another, since each list has all rows."""
+        known = self._shown_rows.get(row.id)
+        if known is None or known[0] is not row:
+            known = self._shown_rows[row.id] = row, Shown.of(row, self.reviewer, self.task)
+        return known[1]
 
     def decide(self, grid: str, base: str, decision: Decision, note: str | None = None) -> Step | None:
         """A decision, with a note if one is given. A drop needs a reason, which another decision removes.
@@ -87,10 +112,15 @@ class ReviewSession(Judging):
             note = ""
         if decision == "drop":
             self._check_reason(row, note)
-        return reviews.change(row, self.task, self.run.counter, decision=decision, note=note)
+        return self._change(row, decision=decision, note=note)
+
+    def _change(self, row: Row, **said: Any) -> Change | None:
+        """As `reviews.change`, by this reviewer."""
+        return reviews.change(row, self.task, self.run.counter, reviewer=self.reviewer, **said)
 
     def _check_reason(self, row: Row, note: str | None) -> None:
-        old = row.review.note if row.review else ""
+        review = self.shown(row).row.review
+        old = review.note if review else ""
         if not grammar.fold(old if note is None else note):
             raise BadInput("a drop needs a reason; say in a few words what is wrong.")
 
@@ -102,9 +132,10 @@ class ReviewSession(Judging):
             Stale, Unknown: the row has changed, or doesn't exist.
         """
         with self._seen(grid, base) as row:
-            if row.decided and row.decision == "drop":
+            seen = self.shown(row).row
+            if seen.decided and seen.decision == "drop":
                 self._check_reason(row, note)
-            change = reviews.change(row, self.task, self.run.counter, note=note)
+            change = self._change(row, note=note)
             return self._make([(row, change)] if change else [])
 
     def edit(
@@ -127,7 +158,7 @@ class ReviewSession(Judging):
         with self._seen(grid, base) as row:
             people = self._people(row, looks)
             words = self.check(row, text, looks).text if people else text
-            change = reviews.change(row, self.task, self.run.counter, decision=decision, text=words, people=people)
+            change = self._change(row, decision=decision, text=words, people=people)
             return self._make([(row, change)] if change else [])
 
     def swap(self, grid: str, base: str, first: int, second: int) -> Step | None:
@@ -161,6 +192,25 @@ class ReviewSession(Judging):
             records[place] = new
             return self._exchange(row, records, {place: ""}, "unsure")
 
+    def crop(self, grid: str, base: str, panel: int, box: Sequence[float] | None) -> Step | None:
+        """Has a panel show another part of its picture; its text and the decision stay.
+
+        Args:
+            box: left, top, right and bottom as shares of the picture; None for what was drawn at first.
+
+        Raises:
+            BadInput: it reaches out of the picture, has not the panel's shape, or would be enlarged too much.
+            Stale, Unknown: the row has changed, or it or the panel doesn't exist.
+        """
+        with self._seen(grid, base) as row:
+            record, layout = row.grid.group.records[self.panel(row, panel)], self.task.layout
+            wanted = None if box is None else cropping.checked(box, record, layout)
+            crops = cropping.with_crop(row.review.crops if row.review else (), record, wanted, layout)
+            change = self._change(row, crops=crops)
+            if change:
+                self._draw(change.review)
+            return self._make([(row, change)] if change else [])
+
     def replacements(self, rows: Sequence[Row], old: str, new: str, *, inside_words: bool = False) -> list[Change]:
         """As `Run.replacements`, for rows as they were. Takes long and reads no state: it may run in any thread, but
         only in one at a time."""
@@ -187,21 +237,37 @@ class ReviewSession(Judging):
     def undo(self, number: int) -> list[str]:
         """Undoes a step by decisions that take it back; gives the grids that it was about.
 
+        Where others have decided since, only the reviewer's own word is taken back, and theirs counts.
+
         Raises:
             Unknown: there is no such step.
-            Stale: a row has changed since, and nothing is undone.
+            Stale: a row has changed since in another way, and nothing is undone.
         """
         step = next((step for step in self.steps if step.number == number), None)
         if step is None:
             raise Unknown(f"there is no step {number} to undo; steps can be undone as long as the page is served.")
-        changes = []
-        with self._all_seen({part.change.review.grid: part.base for part in step.parts}):
-            for part in step.parts:
-                back = tuple((name, becomes, was) for name, was, becomes in part.change.fields)
-                changes.append(Change(part.before or Review(part.change.review.grid, None), back))
-            self._rows.decide(changes, step.who if step.who == WHO else f"{replacing.UNDO}{step.who}")
+        with decisions.deciding(self.run.folder):
+            changes = [self._back(part) for part in step.parts]
+            who = step.who if step.who == WHO else f"{replacing.UNDO}{step.who}"
+            self._rows.decide(changes, who, self.reviewer)
         self.steps.remove(step)
         return [change.review.grid for change in changes]
+
+    def _back(self, part: Part) -> Change:
+        """What takes a change back.
+
+        Raises:
+            Stale: the row is not as the change left it, and that is not only because others have decided.
+        """
+        row = self.row(part.change.review.grid)
+        now = State.of(row)
+        if now == part.after:
+            back = tuple((name, becomes, was) for name, was, becomes in part.change.fields)
+            before = part.before or Review(row.id, None)
+            return Change(before, back, says=part.said if part.change.says else None)
+        if not (part.is_word and part.change.says and now.differs_by_others(part.after, self.reviewer)):
+            raise Stale(row)
+        return others.withdrawal(row, part.said)
 
     @contextmanager
     def _all_seen(self, seen: Mapping[str, str]) -> Iterator[list[Row]]:
@@ -209,7 +275,7 @@ class ReviewSession(Judging):
         with decisions.deciding(self.run.folder):
             rows = [self.row(grid) for grid in seen]
             for row in rows:
-                if base_of(row) != seen[row.id]:
+                if base_of(self.shown(row).row) != seen[row.id]:
                     raise Stale(row)
             yield rows
 
@@ -225,24 +291,34 @@ class ReviewSession(Judging):
         """Draws the grid with other panels, and gives it to the row."""
         text = reviews.moved(row, texts, self.task)
         panels = tuple(record.id for record in records)
-        change = reviews.change(row, self.task, self.run.counter, decision=decision, text=text, panels=panels)
-        compose.write(reviews.rearranged(row.grid, records), self.task.layout.fit, self.run.folder)
+        change = self._change(row, decision=decision, text=text, panels=panels)
+        if change:
+            self._draw(change.review)
         return self._make([(row, change)] if change else [])
+
+    def _draw(self, review: Review) -> None:
+        """Draws the grid of a review as it will be."""
+        made = self._current.made
+        arranged = reviews.arranged_by(made.grids[review.grid], review, made.records)
+        compose.write(arranged, self.task.layout.fit, self.run.folder)
 
     def _make(self, changes: Sequence[tuple[Row, Change]], who: str = WHO) -> Step | None:
         """Writes changes of rows, all of them or none; None if there is nothing to change."""
         if not changes:
             return None
-        self._rows.decide([change for _, change in changes], who)
+        self._rows.decide([change for _, change in changes], who, self.reviewer)
         number = self.steps[-1].number + 1 if self.steps else 1
-        parts = (Part(row.review, change, base_of(self.row(row.id))) for row, change in changes)
+        parts = (
+            Part(row.review, row.word_of(self.reviewer), change, State.of(self.row(row.id))) for row, change in changes
+        )
         self.steps.append(Step(number, tuple(parts), who))
         return self.steps[-1]
 
 
 def base_of(row: Row) -> str:
-    """Hash of everything that a reviewer sees of a row; a change based on another one is stale.
+    """Hash of everything that a reviewer sees of a row as it is shown; a change based on another one is stale.
 
     It holds within one process: a page does not outlive its server.
     """
-    return format(hash((row.decision, row.caption.text, row.review, row.grid.path)) & 0xFFFF_FFFF_FFFF_FFFF, "x")
+    seen = (row.decision, row.caption.text, row.review, row.grid.path, row.words)
+    return format(hash(seen) & 0xFFFF_FFFF_FFFF_FFFF, "x")

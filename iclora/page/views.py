@@ -7,11 +7,11 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from iclora.page import keys
+from iclora.page import keys, others
 from iclora.page.session import ReviewSession, base_of
 from pipeline.consistency import thresholds
 from pipeline.consistency.thresholds import NO_LIMIT
@@ -38,6 +38,7 @@ def state(session: ReviewSession) -> bytes:
         "prefix": session.task.prefix,
         "keys": keys.read(session.run.folder),
         "scales": scales(rows),
+        "shared": others.agreed(rows, session.reviewer),
         "rows": entries(session, rows),
     }
     return json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
@@ -45,11 +46,13 @@ def state(session: ReviewSession) -> bytes:
 
 def one(session: ReviewSession, grid: str) -> dict[str, Any]:
     """The current state of one row."""
-    row, ours = session.row(grid), session.caption(grid)
+    found, ours = session.row(grid), session.caption(grid)
+    row = session.shown(found).row
     human = bool(row.review and (row.review.text or row.review.panels))
     return {
-        **entry(row, session.borderline, session.place(grid)),
+        **_entry(session, found, session.place(grid)),
         "note": row.review.note if row.review else "",
+        "words": others.words(row),
         "formed": row.grid.group.formed,
         "reasons": row.reasons,
         "panels": [panel.source for panel in row.grid.group.records],
@@ -64,29 +67,33 @@ def one(session: ReviewSession, grid: str) -> dict[str, Any]:
 
 
 def entries(session: ReviewSession, rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """As `entry`, of several rows."""
-    near, places = session.borderline, session.places()
-    return [entry(row, near, places[row.id]) for row in rows]
+    """Rows among the others: what filters, orders and the wall need of them."""
+    places = session.places()
+    return [_entry(session, row, places[row.id]) for row in rows]
 
 
-def entry(row: Row, near: Container[str], place: int) -> dict[str, Any]:
-    """A row among the others: what filters, orders and the wall need of it.
+def _entry(session: ReviewSession, found: Row, place: int) -> dict[str, Any]:
+    """As `entries`, of one row.
 
     Args:
-        near: ids of the borderline rows.
         place: its grid's position in the run.
     """
+    shown = session.shown(found)
+    row = shown.row
     filters = {
         "rejected": bool(row.reasons),
-        "borderline": row.id in near,
+        "borderline": row.id in session.borderline,
         "problems": bool(row.caption.problems),
-        "undecided": not row.decided or row.decision == "unsure",
+        "undecided": not shown.settled,
+        "disagree": shown.disagree,
     }
     return {
         "id": row.id,
         "base": base_of(row),
         "decision": row.decision,
         "by": "person" if row.decided else "toolkit",
+        "told": shown.told,
+        "waiting": shown.waiting,
         "filters": [name for name, yes in filters.items() if yes],
         "place": place,
         "picture": row.grid.path,  # a different path is a different image
@@ -110,7 +117,8 @@ def found(session: ReviewSession, text: str) -> list[str]:
     """Ids of the rows whose caption, note or id has the text in it, whatever its case."""
     wanted = grammar.fold(text).casefold()
 
-    def told(row: Row) -> str:
+    def told(found: Row) -> str:
+        row = session.shown(found).row
         return f"{row.id}\n{row.caption.text}\n{row.review.note if row.review else ''}"
 
     return [row.id for row in session.rows() if wanted in told(row).casefold()]

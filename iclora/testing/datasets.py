@@ -20,6 +20,7 @@ from pipeline.grouping.pictures import Pictures
 from pipeline.grouping.strategies.base import Formed, Strategy
 from pipeline.grouping.vetoes import Vetoes
 from pipeline.records import Group, Record, Rejected
+from pipeline.stages.group import Parameters as GroupParameters
 from pipeline.stages.group import stage as group_stage
 
 
@@ -44,7 +45,7 @@ def check_grouping(name: str, settings: Sequence[str] = (), source: Path | None 
     plugin = plugins.find(plugins.GROUPING, name)
     target = json.dumps(plugin.target if plugin.given_by_path else plugin.name)
     of = task.load("storyboard", [*material.SMALL, "grids=[1,100]", *settings, f"group.by={target}"])
-    stage = group_stage(of, plugin, None, Path(), Cache(Path()))
+    stage = group_stage(GroupParameters(of, plugin, None, Path(), Cache(Path())))
 
     def run(records: Sequence[Record]) -> list[Any]:
         try:

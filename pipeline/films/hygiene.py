@@ -70,6 +70,11 @@ def pick(shot: Shot, settings: ShotsSection) -> Pick | Unfit:
     return Pick(frames[best], overlays[best])
 
 
+def best(shot: Shot) -> Pick:
+    """The best frame of a shot that has any, whatever it shows: undamaged rather than sharp."""
+    return Pick(max(shot.candidates, key=lambda frame: (frame.state, frame.rank)))
+
+
 def _views(frames: Sequence[Frame]) -> list[Picture]:
     """The frames for finding text: small, and of one size, whatever sizes a stream has on its way."""
     scaler = Scaler()

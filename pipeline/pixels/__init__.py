@@ -5,7 +5,7 @@ file -> opening (formats, guards, orientation) -> colour (coding, profiles, hdr)
 
 from __future__ import annotations
 
-from pipeline.pixels.fitting import BAR, CENTRE, LANCZOS, crop_of, cut, fitted
+from pipeline.pixels.fitting import BAR, CENTRE, LANCZOS, boxed, crop_of, cut, fitted
 from pipeline.pixels.formats import installed
 from pipeline.pixels.opening import (
     FORMATS,
@@ -30,6 +30,7 @@ __all__ = [
     "ORIENTATION",
     "TURNS",
     "Opened",
+    "boxed",
     "crop_of",
     "cut",
     "fitted",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import BadInput
 from pipeline.records import Person, Row, spelt_hash
-from pipeline.review import reviews, spreadsheet
+from pipeline.review import reviewers, reviews, spreadsheet
 from pipeline.review.reviews import Change
 from pipeline.review.risk import riskiest_first
 from pipeline.task import Task
@@ -21,6 +21,8 @@ from pipeline.text import grammar
 from pipeline.text.counters import TokenCounter
 from pipeline.text.markers import CONTROL
 
+DECIDED_BY = "decided by"
+"""The column that says who decided what; not read back."""
 SHORT = 6  # letters of a cell's hash: the chance that two texts agree in it is 1 in 64 million
 
 
@@ -36,7 +38,8 @@ def write_csv(found: Sequence[Row], task: Task, path: Path) -> None:
 
 def columns(found: Sequence[Row], task: Task) -> list[str]:
     """The table's columns; the names of the scores depend on the rows."""
-    return ["id", *edited_columns(task), "problems", *_score_columns(found, task).values(), "picture", "base"]
+    scores = _score_columns(found, task).values()
+    return ["id", *edited_columns(task), DECIDED_BY, "problems", *scores, "picture", "base"]
 
 
 def list_entries(found: Sequence[Row], task: Task) -> list[dict[str, str]]:
@@ -47,7 +50,7 @@ def list_entries(found: Sequence[Row], task: Task) -> list[dict[str, str]]:
 
 def guarded(entry: Mapping[str, str], task: Task) -> dict[str, str]:
     """A row whose texts a spreadsheet leaves alone."""
-    texts = {*edited_columns(task), "problems"} - {"decision"}
+    texts = {*edited_columns(task), DECIDED_BY, "problems"} - {"decision"}
     return {name: spreadsheet.guard(text) if name in texts else text for name, text in entry.items()}
 
 
@@ -63,6 +66,7 @@ def _entry(row: Row, scores: Mapping[str, str], task: Task) -> dict[str, str]:
     return {
         "id": row.id,
         **_seen(row, task),
+        DECIDED_BY: reviewers.cell(row.words),
         "problems": grammar.fold("; ".join((*row.reasons, *row.caption.problems))),
         **{column: values.get(name, "") for name, column in scores.items()},
         "picture": row.grid.path,
@@ -102,17 +106,25 @@ def _hash(text: str) -> str:
 # ---- in
 
 
-def read_csv(path: Path, found: Sequence[Row], task: Task, counter: TokenCounter) -> list[Change]:
+def read_csv(path: Path, found: Sequence[Row], task: Task, counter: TokenCounter, reviewer: str = "") -> list[Change]:
     """What a person has changed in the table that the run does not have yet.
+
+    Args:
+        reviewer: their name; empty if they gave none.
 
     Raises:
         BadInput: the file can't be read as a table, or rows are in doubt; every doubt names its row and column.
     """
-    return find_changes(_lines(path, task), str(path), found, task, counter)
+    return find_changes(_lines(path, task), str(path), found, task, counter, reviewer)
 
 
 def find_changes(
-    lines: Sequence[spreadsheet.Line], source: str, found: Sequence[Row], task: Task, counter: TokenCounter
+    lines: Sequence[spreadsheet.Line],
+    source: str,
+    found: Sequence[Row],
+    task: Task,
+    counter: TokenCounter,
+    reviewer: str = "",
 ) -> list[Change]:
     """What is changed in the lines of a table, of which errors speak as `source`.
 
@@ -134,7 +146,7 @@ def find_changes(
             doubts.append(f"row {line.number}, id: {name} is in row {first} already")
         else:
             met[name] = line.number
-            change, faults = _change(row, line.cells, task, counter)
+            change, faults = _change(row, line.cells, task, counter, reviewer)
             doubts += [f"row {line.number}, {doubt}" for doubt in faults]
             changes += [change] if change else []
     if missing := [name for name in by_id if name not in met]:
@@ -192,7 +204,9 @@ def _read(name: str, cell: str) -> str:
     return grammar.clean(text) if name == "summary" or name.startswith("panel_") else text
 
 
-def _change(row: Row, cells: Mapping[str, str], task: Task, counter: TokenCounter) -> tuple[Change | None, list[str]]:
+def _change(
+    row: Row, cells: Mapping[str, str], task: Task, counter: TokenCounter, reviewer: str
+) -> tuple[Change | None, list[str]]:
     """What a row changes, or what is in doubt about it, each doubt beginning with its column."""
     edited = _edited(cells, task)
     if edited is None:
@@ -215,8 +229,9 @@ def _change(row: Row, cells: Mapping[str, str], task: Task, counter: TokenCounte
     try:
         words, people = _edit(row, wanted, task)
         decision = next((known for known in reviews.DECISIONS if known == wanted.get("decision")), None)
+        note = wanted.get("note")
         change = reviews.change(
-            row, task, counter, decision=decision, text=words, note=wanted.get("note"), people=people
+            row, task, counter, decision=decision, text=words, note=note, people=people, reviewer=reviewer
         )
     except BadInput as error:
         doubts.append(str(error))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
 from pipeline.progress import Progress, silent
-from pipeline.records import Grid, Review, Row
-from pipeline.review import decisions, reviews, risk
-from pipeline.review.decisions import Journal, Line
+from pipeline.records import Grid, Review, Row, Word
+from pipeline.review import decisions, reviewers, reviews, risk
+from pipeline.review.decisions import Journal, Line, Matched
+from pipeline.review.reviewers import Heard
 from pipeline.review.reviews import Change, Made
 from pipeline.review.risk import Borderline
 from pipeline.store import Store
@@ -64,9 +65,9 @@ class CurrentRows:
         found = [grid for grid in self.made.grids if grid in self._rows]
         return [self._rows[grid] for grid in sorted(found, key=self._ranks.__getitem__)]
 
-    def decide(self, changes: Sequence[Change], who: str) -> None:
+    def decide(self, changes: Sequence[Change], who: str, reviewer: str = "") -> None:
         """As `reviews.decide`, which reads all grids."""
-        reviews.write(self._store.folder, self.made.grids, changes, who)
+        reviews.write(self._store.folder, self.made.grids, changes, who, reviewer)
 
     # ---- reading and matching
 
@@ -76,11 +77,12 @@ class CurrentRows:
         self.users = {}
         self._rows: dict[str, Row] = {}
         self._ranks: dict[str, tuple[bool, bool, float]] = {}
-        self._reviews: dict[str, Review | None] = {}
+        self._said: dict[str, tuple[Review | None, tuple[Word, ...]]] = {}
         """Of the grids whose rows were made."""
         self._journal = Journal(self._store.folder)
         self._last: dict[tuple[str, ...], tuple[int, Line]] = {}
         """By key, the line that counts and its place; also one that takes everything back."""
+        self._heard: dict[tuple[str, ...], Heard] = {}
         self._count = 0
         self._note(self._journal.read_on()[1])
         self._match(progress)
@@ -89,6 +91,7 @@ class CurrentRows:
         anew, lines = self._journal.read_on()
         if anew:
             self._last.clear()
+            self._heard.clear()
         touched = self._note(lines)
         if anew or not all(grid and self._is_found_by_key(grid) for grid in touched):
             self._match()
@@ -97,7 +100,7 @@ class CurrentRows:
             own = [
                 self._last[key] for key in decisions.keys_of(grid) if self._of_key[key] is grid and key in self._last
             ]
-            self._settle(grid, self._matched(own, [grid]).get(grid.id))
+            self._settle(grid, self._matched(own, [grid]))
 
     def _note(self, lines: Sequence[Line]) -> list[Grid | None]:
         """Takes up new lines, and gives their grids; None for a line that is not found by its key."""
@@ -106,6 +109,8 @@ class CurrentRows:
             if line.decides:
                 self._count += 1
                 self._last[line.key] = self._count, line
+                if word := line.word:
+                    self._heard[line.key] = reviewers.hear(self._heard.get(line.key, {}), word, self._count)
                 touched.append(self._of_key.get(line.key))
         return touched
 
@@ -120,24 +125,25 @@ class CurrentRows:
         self._elsewhere |= {line.review.panels for line in strange if line.review}
         said = self._matched(self._last.values(), [*self.made.grids.values()])
         for count, grid in enumerate(self.made.grids.values(), start=1):
-            self._settle(grid, said.get(grid.id))
+            self._settle(grid, said)
             if count % TOLD == 0:
                 progress("rows", count, len(self.made.grids))
 
-    def _matched(self, placed: Iterable[tuple[int, Line]], grids: Sequence[Grid]) -> Mapping[str, Review]:
+    def _matched(self, placed: Iterable[tuple[int, Line]], grids: Sequence[Grid]) -> Matched:
         lines = [line for _, line in sorted(placed, key=itemgetter(0)) if line.review]
-        return decisions.match(lines, grids, self.made.records, self._task).reviews
+        return decisions.match(lines, grids, self.made.records, self._task, self._heard)
 
-    def _settle(self, grid: Grid, review: Review | None) -> None:
-        """Makes the row of a grid, unless it has one with this review."""
-        if grid.id in self._reviews and self._reviews[grid.id] == review:
+    def _settle(self, grid: Grid, matched: Matched) -> None:
+        """Makes the row of a grid, unless it has one of which the same is said."""
+        said = matched.reviews.get(grid.id), matched.words.get(grid.id, ())
+        if self._said.get(grid.id) == said:
             return
         was = self._rows.pop(grid.id, None)
-        for record in (was.grid if was else grid).group.origin if grid.id in self._reviews else ():
+        for record in (was.grid if was else grid).group.origin if grid.id in self._said else ():
             self.users[record].remove(grid.id)
         self.borderline.discard(grid.id)
-        self._reviews[grid.id] = review
-        row = reviews.row_of(grid.id, review, self.made, self._task, self._counter)
+        self._said[grid.id] = said
+        row = reviews.row_of(grid.id, said[0], self.made, self._task, self._counter, said[1])
         for record in (row.grid if row else grid).group.origin:
             self.users.setdefault(record, []).append(grid.id)
         if row:

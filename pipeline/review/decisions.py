@@ -1,15 +1,18 @@
 """What people decided on grids: `decisions.jsonl` in the run's folder, append-only, and found again by content.
 
-    {"at": "2026-11-27T03:10:00+00:00", "who": "page", "grid": "g-bcdfghjklm",
+    {"at": "2026-11-27T03:10:00+00:00", "who": "page", "reviewer": "Ann", "grid": "g-bcdfghjklm",
      "panels": ["<id of the first record>", ...], "picture": "<hash of the grid's pixels>",
-     "decided": {"decision": "drop", "note": "too dark"},
+     "decided": {"decision": "drop", "note": "too dark"}, "says": {"decision": "drop", "note": "too dark"},
      "changed": [{"field": "decision", "was": "keep", "becomes": "drop"}]}
 
 Every line (the one above is broken) holds all that is decided on one grid from then on, `null` if everything is taken
 back. So the last line on a grid counts, by its place in the file and not by its time, and files of two runs can be
 joined. A record's id is the hash of its picture's file, so a decision is found again in whatever run has the same
 panels or the same picture; one that fits no grid stays in the file and waits. A line without `decided` only says what
-was changed.
+was changed; one with `taken` is on a picture that the stages had rejected (`pipeline.review.taking`).
+
+Beside what counts, each reviewer has a word of their own on a grid: that of their last line with `says`. Lines of
+versions that knew no names have no `reviewer`; what they decide is the word of the reviewer without a name.
 """
 
 from __future__ import annotations
@@ -20,16 +23,19 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from pipeline import files
 from pipeline.errors import BadInput
-from pipeline.records import Grid, Record, Review
+from pipeline.records import Grid, Record, Review, Word
+from pipeline.review import reviewers
+from pipeline.review.reviewers import Heard
 from pipeline.store import locked
 from pipeline.task import Task
 from pipeline.text import grammar
@@ -51,6 +57,21 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """Whether a person takes in a picture that was rejected before any grid was made."""
+
+    picture: str
+    """SHA-256 of the picture's file, which is its record's id; of a shot, that of the small picture of it."""
+    wanted: bool
+    """False takes it back: the stages judge the picture by themselves again."""
+    stage: str
+    """That had rejected it."""
+    reason: str
+    what: str
+    """As in `records.Rejected`."""
+
+
+@dataclass(frozen=True)
 class Line:
     """One line of the file."""
 
@@ -68,11 +89,24 @@ class Line:
     changed: tuple[Change, ...] = ()
     decides: bool = True
     """Whether `review` counts; a line that doesn't decide only says what was changed."""
+    reviewer: str | None = None
+    """Name of who decided, empty for the reviewer without one; None in lines of versions that knew no names."""
+    says: Word | None = None
+    """The reviewer's own word from here on; None if it stays as it was."""
+    taken: Taken | None = None
+    """What it says of a picture; `grid` is empty then."""
 
     @property
     def key(self) -> tuple[str, ...]:
         """Equal for lines on the same grid."""
         return self.panels or (self.grid,)
+
+    @property
+    def word(self) -> Word | None:
+        """As `says`, also of lines that knew no names."""
+        if self.reviewer is not None or not self.decides:
+            return self.says
+        return Word("", self.review.decision, self.review.note) if self.review else Word("")
 
 
 @dataclass(frozen=True)
@@ -92,10 +126,18 @@ class Log:
                 last[line.key] = line
         return [line for line in last.values() if line.review]
 
+    def heard(self) -> dict[tuple[str, ...], Heard]:
+        """By key, what each reviewer says."""
+        found: dict[tuple[str, ...], Heard] = {}
+        for place, line in enumerate(self.lines):
+            if word := line.word:
+                found[line.key] = reviewers.hear(found.get(line.key, {}), word, place)
+        return found
+
     def events(self) -> list[dict[str, str]]:
-        """Every change of a field: at, grid, who, field, was, becomes."""
+        """Every change of a field: at, grid, who, reviewer, field, was, becomes."""
         return [
-            {"at": line.at, "grid": line.grid, "who": line.who, **asdict(change)}
+            {"at": line.at, "grid": line.grid, "who": line.who, "reviewer": line.reviewer or "", **asdict(change)}
             for line in self.lines
             for change in line.changed
         ]
@@ -104,12 +146,20 @@ class Log:
 # ---- the file
 
 
-def line_on(grid: Grid, review: Review, fields: Sequence[tuple[str, str, str]], who: str) -> Line:
+def line_on(
+    grid: Grid,
+    review: Review,
+    fields: Sequence[tuple[str, str, str]],
+    who: str,
+    reviewer: str | None = None,
+    says: Word | None = None,
+) -> Line:
     """A line of now.
 
     Args:
         grid: as it was composed.
         fields: name, old and new value of every field that changes.
+        reviewer, says: as in `Line`.
     """
     return Line(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -119,6 +169,8 @@ def line_on(grid: Grid, review: Review, fields: Sequence[tuple[str, str, str]], 
         picture=grid.pixels,
         review=None if review == Review(grid.id, None) else replace(review, grid=grid.id),
         changed=tuple(Change(*field) for field in fields),
+        reviewer=reviewer,
+        says=says,
     )
 
 
@@ -253,12 +305,20 @@ _LINE = TypeAdapter(Line)
 def _written(line: Line) -> bytes:
     review = asdict(line.review) if line.review else {}
     said: dict[str, Any] = {name: value for name, value in review.items() if value and name != "grid"}
-    content: dict[str, Any] = {"at": line.at, "who": line.who, "grid": line.grid}
-    content |= {"panels": line.panels, "picture": line.picture}
+    content: dict[str, Any] = {"at": line.at, "who": line.who}
+    content |= {"reviewer": line.reviewer} if line.reviewer is not None else {}
+    content |= {"grid": line.grid, "panels": line.panels, "picture": line.picture}
     content |= {"decided": said if line.review else None} if line.decides else {}
+    content |= {"taken": asdict(line.taken)} if line.taken else {}
+    content |= {"says": _shortened(line.says)} if line.says else {}
     content |= {"changed": [asdict(change) for change in line.changed]} if line.changed else {}
     # Half a character that a browser sent is written as an escape, which JSON reads back as it was.
     return json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _shortened(word: Word) -> dict[str, str]:
+    """A word without what it leaves open, and without the reviewer, whom the line names."""
+    return {name: value for name, value in asdict(word).items() if value and name != "reviewer"}
 
 
 def _line(content: Any) -> Line:
@@ -268,6 +328,8 @@ def _line(content: Any) -> Line:
     """
     if not isinstance(content, dict):
         raise ValueError("no object")
+    if (says := content.get("says")) is not None:
+        content["says"] = {**says, "reviewer": content.get("reviewer") or ""}
     said = content.pop("decided", ...)
     if said is not None and said is not ... and not isinstance(said, dict):
         raise ValueError("no decision")
@@ -299,6 +361,8 @@ class Matched:
     records: Mapping[str, Record]
     """By id, the pictures that a person may have chosen; empty if nobody has chosen any."""
     unmatched: tuple[Unmatched, ...] = ()
+    words: Mapping[str, tuple[Word, ...]] = field(default_factory=dict)
+    """By grid, what each reviewer says, the latest last."""
 
 
 def keys_of(grid: Grid) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -306,31 +370,42 @@ def keys_of(grid: Grid) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return grid.group.origin, (grid.id,)
 
 
-def match(lines: Sequence[Line], grids: Sequence[Grid], records: Mapping[str, Record], task: Task) -> Matched:
+def match(
+    lines: Sequence[Line],
+    grids: Sequence[Grid],
+    records: Mapping[str, Record],
+    task: Task,
+    heard: Mapping[tuple[str, ...], Heard] = MappingProxyType({}),
+) -> Matched:
     """Finds the grids that were decided on, by their panels, else by their picture.
 
     Args:
         lines: `Log.latest`.
         grids: as they were composed.
         records: by id, those of the run; needed only if somebody has exchanged panels.
+        heard: `Log.heard`.
     """
     known = {key: grid for grid in grids for key in keys_of(grid)}
     found: dict[str, Review] = {}
+    said: dict[str, list[Heard]] = {}
     unmatched: list[Unmatched] = []
     left: list[Line] = []
 
     def settle(line: Line, grid: Grid) -> None:
         """Gives a grid its decision. Of two the later counts, which comes first."""
         assert line.review is not None
-        panels = line.review.panels
+        panels, crops = line.review.panels, line.review.crops
         if grid.pixels and grid.pixels == line.picture:  # the same panels, perhaps from files with other bytes
             now = dict(zip(line.panels, grid.group.origin, strict=False))
             panels = tuple(now.get(panel, panel) for panel in panels)
-        review = replace(line.review, grid=grid.id, panels=() if panels == grid.group.origin else panels)
+            crops = tuple(replace(crop, record=now.get(crop.record, crop.record)) for crop in crops)
+        panels = () if panels == grid.group.origin else panels
+        review = replace(line.review, grid=grid.id, panels=panels, crops=crops)
         if why := _misfit(review, records, task):
             unmatched.append(Unmatched(line, why))
-        elif grid.id not in found:
-            found[grid.id] = review
+            return
+        said.setdefault(grid.id, []).append(heard.get(line.key, {}))
+        found.setdefault(grid.id, review)
 
     for line in reversed(lines):
         if grid := known.get(line.key):
@@ -347,7 +422,8 @@ def match(lines: Sequence[Line], grids: Sequence[Grid], records: Mapping[str, Re
             unmatched.append(Unmatched(line, "no grid of this run has these panels"))
     order = {line.key: place for place, line in enumerate(lines)}
     unmatched.sort(key=lambda one: order[one.line.key])
-    return Matched(found, records, tuple(unmatched))
+    spoken = {grid: reviewers.together(some) for grid, some in said.items()}
+    return Matched(found, records, tuple(unmatched), {grid: some for grid, some in spoken.items() if some})
 
 
 def _misfit(review: Review, records: Mapping[str, Record], task: Task) -> str:
@@ -362,7 +438,7 @@ def _misfit(review: Review, records: Mapping[str, Record], task: Task) -> str:
 
 
 def row_of(line: Line) -> dict[str, Any]:
-    """A decision as plain values: grid, decision, note, caption, panels, who, at."""
+    """A decision as plain values: grid, decision, note, caption, panels, who, reviewer, at."""
     review = line.review or Review(line.grid, None)
     return {
         "grid": line.grid,
@@ -371,5 +447,6 @@ def row_of(line: Line) -> dict[str, Any]:
         "caption": review.text,
         "panels": " ".join(review.panels or line.panels),
         "who": line.who,
+        "reviewer": line.reviewer or "",
         "at": line.at,
     }

@@ -21,7 +21,7 @@ UNDO = "undo of "
 FIELDS = ("caption", "people")
 """What a replacement changes; it also keeps a row that the toolkit kept."""
 Event = Mapping[str, str]
-"""An entry of the run's log: at, grid, who, field, was, becomes."""
+"""An entry of the run's log: at, grid, who, reviewer, field, was, becomes."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def find(
             text = _text(row, swap, task)
             people = _people(row, text, swap, task)
             if text != row.caption.text or people:
-                changes.append(reviews.change(row, task, counter, text=text, people=people))
+                changes.append(_unsaid(reviews.change(row, task, counter, text=text, people=people)))
         except BadInput as error:
             doubts.append(f"{row.id}, {error}")
     if doubts:
@@ -84,6 +84,11 @@ def find(
         )
         raise BadInput(f"none of {counted(found, 'caption')} has '{old}' as a whole word{more}; nothing was replaced.")
     return [change for change in changes if change]
+
+
+def _unsaid(change: Change | None) -> Change | None:
+    """The change as nobody's word on the grid: who replaces words in all captions has not looked at each."""
+    return replace(change, says=None) if change else None
 
 
 def _text(row: Row, swap: Callable[[str], str], task: Task) -> str:
@@ -133,18 +138,24 @@ def count(changes: Iterable[Change], task: Task) -> dict[str, int]:
 
 
 def undo(
-    rows: Iterable[Row], task: Task, counter: TokenCounter, events: Sequence[Event], written: Mapping[str, str]
+    rows: Iterable[Row],
+    task: Task,
+    counter: TokenCounter,
+    events: Sequence[Event],
+    written: Mapping[str, str],
+    reviewer: str = "",
 ) -> Undo:
-    """What takes back the last replacement that has not been taken back.
+    """What takes back a reviewer's last replacement that has not been taken back.
 
     Args:
         events: the run's log.
         written: by grid, the caption that the captioner wrote.
+        reviewer: their name; empty for the one without.
 
     Raises:
         BadInput: there is none.
     """
-    start, end = _last(events)
+    start, end = _last(events, reviewer)
     who, by_id = events[start]["who"], {row.id: row for row in rows}
     others = {event["grid"] for event in events if not event["who"].startswith((WHO, UNDO))}
     changes, stay = [], []
@@ -159,8 +170,9 @@ def undo(
     return Undo(who, tuple(changes), tuple(stay))
 
 
-def _last(events: Sequence[Event]) -> tuple[int, int]:
-    """Where in the log the last replacement stands that has not been taken back: its first event, and behind its last.
+def _last(events: Sequence[Event], reviewer: str) -> tuple[int, int]:
+    """Where in the log a reviewer's last replacement stands that has not been taken back: its first event, and behind
+    its last.
 
     Raises:
         BadInput: there is none.
@@ -171,19 +183,26 @@ def _last(events: Sequence[Event]) -> tuple[int, int]:
         if end < len(events) and _act(events[end]) == _act(events[start]):
             continue
         who = events[start]["who"]
-        if who.startswith(WHO):
+        if _reviewer(events[start]) != reviewer:
+            pass
+        elif who.startswith(WHO):
             found.append((start, end))
         elif found and who == UNDO + events[found[-1][0]]["who"]:
             found.pop()
         start = end
     if not found:
-        raise BadInput("there is no replacement to undo; 'iclora show TASK events' lists what was changed.")
+        whose = f" of {reviewer}" if reviewer else ""
+        raise BadInput(f"there is no replacement{whose} to undo; 'iclora show TASK events' lists what was changed.")
     return found[-1]
 
 
-def _act(event: Event) -> tuple[str, str]:
+def _act(event: Event) -> tuple[str, str, str]:
     """What the events of one act have in common."""
-    return event["at"], event["who"]
+    return event["at"], event["who"], _reviewer(event)
+
+
+def _reviewer(event: Event) -> str:
+    return event.get("reviewer", "")
 
 
 def _back(row: Row | None, fields: Sequence[tuple[str, str, str]], task: Task, counter: TokenCounter) -> Change | None:
@@ -196,7 +215,9 @@ def _back(row: Row | None, fields: Sequence[tuple[str, str, str]], task: Task, c
         return None
     text, people = before.get("caption", row.caption.text), reviews.people_in(before.get("people", ""))
     there = _names(row.caption.parts)
-    return reviews.change(row, task, counter, text=text, people=tuple(one for one in people if one.name in there))
+    return _unsaid(
+        reviews.change(row, task, counter, text=text, people=tuple(one for one in people if one.name in there))
+    )
 
 
 def _names(parts: Parts | None) -> set[str]:

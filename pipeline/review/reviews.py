@@ -12,8 +12,23 @@ from pathlib import Path
 from typing import get_args
 
 from pipeline.errors import BadInput, BadReply
-from pipeline.records import Caption, Decision, Grid, Group, Parts, Person, Record, Review, Row, Scores, content_id
-from pipeline.review import decisions
+from pipeline.pixels.subject import CROPPED
+from pipeline.records import (
+    Caption,
+    Crop,
+    Decision,
+    Grid,
+    Group,
+    Parts,
+    Person,
+    Record,
+    Review,
+    Row,
+    Scores,
+    Word,
+    content_id,
+)
+from pipeline.review import cropping, decisions
 from pipeline.review.decisions import Matched
 from pipeline.store import Store
 from pipeline.task import Task
@@ -34,6 +49,8 @@ class Change:
     fields: tuple[tuple[str, str, str], ...]
     problems: tuple[str, ...] = ()
     """Problems of the caption, if that was edited."""
+    says: Word | None = None
+    """What the reviewer says from then on; None if that stays as it was."""
 
 
 def grids(store: Store, task: Task) -> list[Grid]:
@@ -51,21 +68,24 @@ def decided(store: Store, task: Task) -> Matched:
     return _decided(store, store.items(Grid, "grids"), task)
 
 
-def decide(store: Store, changes: Sequence[Change], who: str) -> None:
+def decide(store: Store, changes: Sequence[Change], who: str, reviewer: str = "") -> None:
     """Writes changes down for good. To be called within `decisions.deciding`.
 
     Args:
         who: `page`, `python`, or the path of a table.
+        reviewer: the name of who decided, if they gave one.
 
     Raises:
         BadInput: they can't be written, and none of them is.
     """
-    write(store.folder, {grid.id: grid for grid in _made(store)}, changes, who)
+    write(store.folder, {grid.id: grid for grid in _made(store)}, changes, who, reviewer)
 
 
-def write(folder: Path, grids: Mapping[str, Grid], changes: Sequence[Change], who: str) -> None:
+def write(folder: Path, grids: Mapping[str, Grid], changes: Sequence[Change], who: str, reviewer: str = "") -> None:
     """As `decide`, if the run's grids as they were composed have been read before."""
-    lines = [decisions.line_on(grids[one.review.grid], one.review, one.fields, who) for one in changes]
+    lines = [
+        decisions.line_on(grids[one.review.grid], one.review, one.fields, who, reviewer, one.says) for one in changes
+    ]
     decisions.append(folder, lines)
 
 
@@ -89,22 +109,26 @@ def _made(store: Store, records: Mapping[str, Record] | None = None) -> list[Gri
 
 
 def _decided(store: Store, made: Sequence[Grid], task: Task) -> Matched:
-    lines = decisions.read(store.folder).latest()
-    chosen = any(line.review and line.review.panels for line in lines)
+    log = decisions.read(store.folder)
+    lines = log.latest()
+    chosen = any(line.review and line.review.panels for line in lines)  # a crop is of a panel that the grid has anyway
     records = {record.id: record for record in store.items(Record, "records")} if chosen else {}
-    return decisions.match(lines, made, records, task)
+    return decisions.match(lines, made, records, task, log.heard())
 
 
 def arranged_by(grid: Grid, review: Review | None, records: Mapping[str, Record]) -> Grid:
     """A composed grid with the panels that count."""
-    return rearranged(grid, [records[record] for record in review.panels]) if review and review.panels else grid
-
-
-def rearranged(grid: Grid, records: Sequence[Record]) -> Grid:
-    """The grid with these records in this order."""
-    group = replace(grid.group, records=tuple(records))
-    version = content_id("v", grid.id, group.origin)[2:]
-    return replace(grid, group=group, path=str(Path(grid.path).with_name(f"{grid.id}-{version}.png")), pixels="")
+    if review is None:
+        return grid
+    panels = tuple(records[record] for record in review.panels) or grid.group.records
+    boxes = {crop.record: crop.box for crop in review.crops}
+    crops = tuple(boxes.get(record.id) for record in panels)
+    if not review.panels and not any(crops):
+        return grid
+    group = replace(grid.group, records=panels)
+    version = content_id("v", grid.id, group.origin, *([crops] if any(crops) else []))[2:]
+    path = str(Path(grid.path).with_name(f"{grid.id}-{version}.png"))
+    return replace(grid, group=group, path=path, pixels="", crops=crops if any(crops) else ())
 
 
 def captions(store: Store, task: Task, counter: TokenCounter) -> list[Caption]:
@@ -173,14 +197,16 @@ class Made:
 
 def rows(store: Store, task: Task, counter: TokenCounter) -> list[Row]:
     """Every captioned grid with its scores, the decision on it and the reasons. A person's decision overrides ours."""
-    made = Made.read(store)
-    lines = decisions.read(store.folder).latest()
-    said = decisions.match(lines, [*made.grids.values()], made.records, task).reviews
-    found = (row_of(grid, said.get(grid), made, task, counter) for grid in made.grids)
-    return [row for row in found if row]
+    made, log = Made.read(store), decisions.read(store.folder)
+    found = decisions.match(log.latest(), [*made.grids.values()], made.records, task, log.heard())
+    reviews, words = found.reviews, found.words
+    rows = (row_of(grid, reviews.get(grid), made, task, counter, words.get(grid, ())) for grid in made.grids)
+    return [row for row in rows if row]
 
 
-def row_of(grid: str, review: Review | None, made: Made, task: Task, counter: TokenCounter) -> Row | None:
+def row_of(
+    grid: str, review: Review | None, made: Made, task: Task, counter: TokenCounter, words: tuple[Word, ...] = ()
+) -> Row | None:
     """The row of a grid with what was decided on it; None if it has no caption.
 
     Scores and rejections belong to the text and the panels that were scored; a grid that has others now has none.
@@ -192,11 +218,19 @@ def row_of(grid: str, review: Review | None, made: Made, task: Task, counter: To
     arranged = arranged_by(composed, review, made.records)
     fresh = scored is not None and (scored.text, scored.picture) == (caption.text, arranged.path)
     reasons = (made.rejected[grid],) if fresh and grid in made.rejected else ()
+    decision = (review.decision if review else None) or by_toolkit(reasons, caption, task)
+    return Row(arranged, caption, scored.scores if scored and fresh else (), decision, reasons, review, words)
+
+
+def by_toolkit(reasons: Sequence[str], caption: Caption, task: Task) -> Decision:
+    """What the toolkit decides where no person does.
+
+    Args:
+        reasons: why the filter rejected the grid.
+    """
     # Captions made of single texts have no summary, which is told; but they can be trained on.
     doubtful = set(caption.problems) - {lint.no_summary(task)}
-    ours: Decision = "drop" if reasons else "unsure" if doubtful else "keep"
-    decision = (review.decision if review else None) or ours
-    return Row(arranged, caption, scored.scores if scored and fresh else (), decision, reasons, review)
+    return "drop" if reasons else "unsure" if doubtful else "keep"
 
 
 def change(  # noqa: PLR0913  (one argument a field that a person may change)
@@ -209,6 +243,8 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     note: str | None = None,
     panels: tuple[str, ...] = (),
     people: tuple[Person, ...] = (),
+    crops: tuple[Crop, ...] | None = None,
+    reviewer: str = "",
 ) -> Change | None:
     """What these values change about a row; None if they change nothing. A value of None leaves its field alone.
 
@@ -218,12 +254,13 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     Args:
         panels: ids of the records that the person wants; empty if they stay as they are.
         people: people with other looks, which a given text already contains; without a text, it is rendered anew.
+        crops: all that the grid has from then on.
+        reviewer: whose word it is. What others decided before, they may say too, which changes no more than that.
 
     Raises:
         BadInput: the row can't be kept with this text; the message begins with the field's name.
     """
     earlier = row.review or Review(row.id, None)
-    there = row.grid.group.origin
     people = redescribed(row, people)
     if text is None and people:
         text = with_looks(row.caption, people, task)
@@ -238,25 +275,59 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
         text=words if edited or panels else earlier.text,
         panels=panels or earlier.panels,
         people=tuple(described.values()),
+        crops=earlier.crops if crops is None else crops,
     )
-    if review == earlier:
+    own = row.word_of(reviewer)
+    says = _says(own, earlier, review, decision, note)
+    if review == earlier and (decision is None or says == own):
         return None
-    if edited and not words:
-        raise BadInput("caption: is empty; mark the row as drop if you don't want it")
     becomes = review.decision or row.decision
-    if edited and becomes == "keep" and not grammar.is_joint(words, task):
-        raise BadInput(f"caption: the edited caption lacks one of {' '.join(task.markers)}")
-    values = {"decision": (row.decision, becomes), "caption": (row.caption.text, words)}
-    values["note"] = (earlier.note, review.note)
-    values["panels"] = (" ".join(there), " ".join(panels or there))
+    if edited:
+        _check_words(words, becomes, task)
     caption = row.caption
     if people and caption.parts:
         caption = replace(caption, parts=grammar.redescribed(caption.parts, people))
-        values["people"] = (people_cell(row.caption.parts), people_cell(caption.parts))
-    fields = tuple((name, was, now) for name, (was, now) in values.items() if was != now)
+    fields = _fields(row, review, words, caption.parts)
     problems = budget.checked(grammar.edited(caption, words, task), task, counter).problems if edited else ()
-    # If no field changes, the person confirms the toolkit's decision.
-    return Change(review, fields or (("decision", row.decision, becomes),), problems)
+    # If no field changes, the person confirms what the toolkit or somebody else decided.
+    return Change(review, fields or (("decision", row.decision, becomes),), problems, says if says != own else None)
+
+
+def _check_words(words: str, becomes: Decision, task: Task) -> None:
+    """
+    Raises:
+        BadInput: no row has this caption, or none that is kept.
+    """
+    if not words:
+        raise BadInput("caption: is empty; mark the row as drop if you don't want it")
+    if becomes == "keep" and not grammar.is_joint(words, task):
+        raise BadInput(f"caption: the edited caption lacks one of {' '.join(task.markers)}")
+
+
+def _says(own: Word, earlier: Review, review: Review, decision: Decision | None, note: str | None) -> Word:
+    """A reviewer's own word after a change: a decision that they give, or that an edit of theirs makes."""
+    said = decision or (review.decision if review.decision != earlier.decision else own.decision)
+    if note is not None:
+        return replace(own, decision=said, note=review.note)
+    return replace(own, decision=said, note="" if own.decision == "drop" and said != "drop" else own.note)
+
+
+def _fields(row: Row, review: Review, words: str, parts: Parts | None) -> tuple[tuple[str, str, str], ...]:
+    """The fields of a row that change: name, old and new value.
+
+    Args:
+        words, parts: the caption as it will be.
+    """
+    earlier, records, there = row.review or Review(row.id, None), row.grid.group.records, row.grid.group.origin
+    values = {
+        "decision": (row.decision, review.decision or row.decision),
+        "caption": (row.caption.text, words),
+        "note": (earlier.note, review.note),
+        "panels": (" ".join(there), " ".join(review.panels or there)),
+        "crops": (cropping.told(earlier.crops, records), cropping.told(review.crops, records)),
+        "people": (people_cell(row.caption.parts), people_cell(parts)),
+    }
+    return tuple((name, was, now) for name, (was, now) in values.items() if was != now)
 
 
 # ---- people
@@ -349,7 +420,9 @@ def picture_notes(row: Row) -> str:
     records = row.grid.group.records
     panels: dict[str, list[int]] = {}
     for panel, record in enumerate(records):
-        for note in record.notes:
+        chosen = row.grid.crops and row.grid.crops[panel]
+        notes = [note for note in record.notes if not (chosen and note.startswith(CROPPED))]
+        for note in [*notes, *([f"{CROPPED} by a person"] if chosen else [])]:
             panels.setdefault(note, []).append(panel)
     said = []
     for note, those in sorted(panels.items(), key=lambda one: len(one[1])):

@@ -125,6 +125,9 @@ class Item:
     """Whether its name says that it is the mask of another item."""
     references: tuple[Item, ...] = ()
     """Its reference images, in the order in which a model is shown them: it is read together with them."""
+    taken: tuple[str, ...] = field(default=(), repr=False)
+    """Hashes (SHA-256) of small pictures of rejected parts, such as shots, that a person takes in: a reader that would
+    reject a part with one of these pictures makes a record of it, whose notes begin with `records.TAKEN_IN`."""
 
     @property
     def source(self) -> str:

@@ -20,7 +20,7 @@ from pipeline.files import natural
 from pipeline.sources import containers, referring
 from pipeline.sources.base import Container, Fault, Item, Remark, is_address
 from pipeline.sources.companions import ENCODING, LISTING, SECOND, STRAY, Companions
-from pipeline.sources.names import is_passed_over, listed, passed_over
+from pipeline.sources.names import is_hidden, is_passed_over, listed, passed_over
 from pipeline.task import Task
 
 BESIDE = {
@@ -30,6 +30,9 @@ BESIDE = {
 """Endings of files that accompany images; they are not listed as unsupported."""
 CHECKSUMS = "SHA256SUMS"
 """A file of this name accompanies a data set."""
+PARQUET = ".parquet"
+PAPERS = ("LICENSE", "NOTICE", CHECKSUMS)
+"""Names without an ending of files that are no pictures."""
 TABLES = ("parquet/train.parquet", "parquet/validation.parquet")
 """Files of these names accompany a data set with reference images: the same pictures once more."""
 TELLING = {
@@ -99,7 +102,8 @@ def items_of(paths: Sequence[Path], task: Task | None = None) -> Items:
 
 
 def expanded(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """The paths, each with the one that was given: patterns stand for what they match, in natural order.
+    """The paths, each with the one that was given: patterns stand for what they match, in natural order, and a folder
+    that has nothing to read but Parquet tables, as data sets of the hub do, for these.
 
     Raises:
         BadInput: some match nothing; all of them are named.
@@ -119,13 +123,26 @@ def expanded(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
 def _matching(given: Path) -> Iterator[Path]:
     """What a path stands for: itself where it exists, else what its braces and wildcards match."""
     if given.exists() or is_address(given) or not re.search(r"[*?\[{]", str(given)):
-        yield given
+        yield from _shards_in(given) or [given]
         return
     for spelt in _unbraced(str(given)):
         if re.search(r"[*?\[]", spelt):
             yield from map(Path, sorted(glob.glob(spelt, recursive=True), key=natural))
         else:
             yield Path(spelt)
+
+
+def _shards_in(folder: Path) -> list[Path]:
+    """The Parquet tables in a folder, in natural order; none where it has other things that may be read."""
+    found: list[str] = []
+    for here, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        shown = [name for name in names if not (is_hidden(name) or name in PAPERS)]
+        tables = [name for name in shown if name.endswith(PARQUET)]
+        if any(os.path.splitext(name)[1].lower() not in BESIDE for name in set(shown) - set(tables)):
+            return []
+        found += [os.path.join(here, name) for name in tables]
+    return [*map(Path, sorted(found, key=natural))]
 
 
 def _unbraced(pattern: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from pipeline.films import hygiene
 from pipeline.plugins import extras
 from pipeline.progress import Progress
 from pipeline.records import Record, Rejected, content_id
+from pipeline.review import taking
 from pipeline.sources import fetching, gathering, readers
 from pipeline.sources.base import Item, Reader
 from pipeline.sources.formats import format_of
@@ -45,6 +46,8 @@ class Parameters:
     """Its markers and layout tell joint captions and ready-made grids."""
     folder: Path
     """The run's folder, where pictures are kept that are not files of the user's."""
+    taken: tuple[str, ...] = ()
+    """As `Item.taken`."""
 
 
 def find(paths: Sequence[Path], task: Task | None = None) -> gathering.Items:
@@ -75,18 +78,26 @@ def check(task: Task) -> None:
         extras.require(f"shots.text={task.shots.text}", task.shots.text)
 
 
-def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Record], workers: int = 1) -> Stage[Item]:
+def stage(
+    task: Task,
+    items: Sequence[Item],
+    folder: Path,
+    known: Sequence[Record],
+    workers: int = 1,
+    taken: tuple[str, ...] = (),
+) -> Stage[Item]:
     """The collect stage.
 
     Args:
         known: records that an earlier run has collected; where a picture of one is gone the stage is run again.
         workers: films that are read at the same time at most, each in a process, as long as memory is there for them.
+        taken: as `Item.taken`.
     """
     films = sum(item.name.lower().endswith(FILMS) for item in items)
     return Stage(
         name="collect",
         table="collected",
-        run=partial(collect, parameters=Parameters(task, folder)),
+        run=partial(collect, parameters=Parameters(task, folder, taken)),
         config={
             "items": _digest(items),
             "readers": [plugin.identity for plugin, _ in plugins.usable(readers)],
@@ -98,6 +109,7 @@ def stage(task: Task, items: Sequence[Item], folder: Path, known: Sequence[Recor
             "shots": task.shots.model_dump(),
             "pictures": task.pictures.model_dump(),
             "packages": pixels.installed(),
+            **taking.config(taken),
         },
         batch=1,
         workers=max(1, min(workers, films, capacity(FILM_MEMORY))),
@@ -123,7 +135,7 @@ def _digest(items: Sequence[Item]) -> str:
 def _facts(items: Sequence[Item], task: Task, records: Sequence[Record]) -> dict[str, Any]:
     """What the report says of the sources: how many items each has, and what a person should know of them."""
     said, counts = (items.remarks, items.counts) if isinstance(items, gathering.Items) else ((), {})
-    remarks = [*said, *gathering.remarks(items), *_unused(items, task), *_ungrouped(records, task), *_lettered(records)]
+    remarks = [*said, *gathering.remarks(items), *_unused(items, task), *ungrouped(records, task), *_lettered(records)]
     return {"sources": dict(counts), "remarks": remarks}
 
 
@@ -138,7 +150,7 @@ def _lettered(records: Sequence[Record]) -> Iterator[str]:
         yield f"{shown}: {names}; shots.lettering=crop cuts it away."
 
 
-def _ungrouped(records: Sequence[Record], task: Task) -> Iterator[str]:
+def ungrouped(records: Sequence[Record], task: Task) -> Iterator[str]:
     """What is said where the source has groups that the task's way of grouping does not look at."""
     single = [record.position.group for record in records if not record.position.set]
     if single and all(single) and max(Counter(single).values()) > 1 and task.group.by in IGNORE_GROUPS:
@@ -166,7 +178,7 @@ def origin(record: Record) -> tuple[str, ...]:
 def collect(batch: Sequence[Item], *, parameters: Parameters) -> Iterator[Record | Rejected]:
     """The records of the items, in order; exact copies are still among them."""
     for given in batch:
-        item = fetching.settled(given, parameters.folder, parameters.task.urls)
+        item = replace(fetching.settled(given, parameters.folder, parameters.task.urls), taken=parameters.taken)
         shown = item.source.encode(errors="replace").decode()
         if shown != item.source:
             detail = f"{shown} has a name that is not UTF-8, which no table can hold; rename it."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,7 +16,7 @@ from pipeline.captioning.jpegs import Ready
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.pixels import png
-from pipeline.records import Grid, Group, Layout, Rejected, content_id
+from pipeline.records import Box, Grid, Group, Layout, Rejected, content_id
 from pipeline.task import Task
 
 KEEP = 2
@@ -80,7 +81,8 @@ def write(grid: Grid, fit: str, folder: Path) -> Image.Image:
         BadInput: a picture of its group can't be read.
     """
     records = grid.group.records
-    picture = draw([folder / each.path for each in records], grid.layout, fit, [each.focus for each in records])
+    paths, focus = [folder / each.path for each in records], [each.focus for each in records]
+    picture = draw(paths, grid.layout, fit, focus, grid.crops)
     file = folder / grid.path
     file.parent.mkdir(parents=True, exist_ok=True)
     files.write(file, png.encode(picture))
@@ -103,19 +105,30 @@ def redraw(grid: Grid, fit: str, folder: Path) -> None:
     write(grid, fit, folder)
 
 
-def draw(paths: Sequence[Path], layout: Layout, fit: str, focus: Sequence[float] = ()) -> Image.Image:
+def draw(
+    paths: Sequence[Path],
+    layout: Layout,
+    fit: str,
+    focus: Sequence[float] = (),
+    crops: Sequence[Box | None] = (),
+) -> Image.Image:
     """The grid of these pictures, in reading order.
 
     Args:
         fit: as `pixels.fitted` has it.
         focus: of each picture, as `pixels.fitted` has it; their centres if there is none.
+        crops: the part of each picture that is drawn, where it is not for `fit` and `focus` to say.
 
     Raises:
         BadInput: a picture can't be read.
     """
     canvas = Image.new("RGB", layout.canvas, pixels.BAR)
     size = (layout.panel_width, layout.panel_height)
-    for path, box, each in zip(paths, layout.boxes, focus or [pixels.CENTRE] * len(paths), strict=True):
-        image = pixels.open_image(path, least_side=KEEP * max(size))
-        canvas.paste(pixels.fitted(image, size, fit, each), box[:2])
+    none = [None] * len(paths)
+    parts = zip(paths, layout.boxes, focus or [pixels.CENTRE] * len(paths), crops or none, strict=True)
+    for path, box, each, crop in parts:
+        shown = min(crop[2] - crop[0], crop[3] - crop[1]) if crop else 1.0
+        image = pixels.open_image(path, least_side=math.ceil(KEEP * max(size) / shown))
+        panel = pixels.boxed(image, size, crop) if crop else pixels.fitted(image, size, fit, each)
+        canvas.paste(panel, box[:2])
     return canvas

@@ -7,7 +7,7 @@ are paid for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from pipeline.grouping.structure import LOOSE, ways_on
 from pipeline.grouping.vetoes import Vetoes
 from pipeline.plugins import Plugin
 from pipeline.records import Group, Record, Rejected, content_id
+from pipeline.review import taking
 from pipeline.task import Task
 
 WAYS_ON = "ways on"
@@ -62,6 +63,8 @@ class Parameters:
     """The run's folder."""
     cache: Cache
     used: tuple[Used, ...] = ()
+    taken: Set[str] = frozenset()
+    """Ids of the records that a person takes in, also as copies of others and if an earlier run uses them."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +82,9 @@ class Outcome:
     facts: dict[str, object] = field(default_factory=dict)
 
 
-def stage(
-    task: Task, strategy: Plugin, scorer: Scorer | None, folder: Path, cache: Cache, used: Sequence[Used] = ()
-) -> Stage[Record]:
-    """The group stage.
-
-    Args:
-        strategy: the plug-in that `task.group.by` names.
-        used: earlier runs whose pictures are not used again.
-    """
+def stage(on: Parameters) -> Stage[Record]:
+    """The group stage."""
+    task, strategy, scorer = on.task, on.strategy, on.scorer
     config = {
         "task": task.name,
         "size": task.grid_layout.size,
@@ -96,13 +93,16 @@ def stage(
         "strategy": strategy.identity,
         "grids": task.grids,
         "scorer": [scorer.identity(), task.layout.model_dump()] if scorer else "none",  # it sees images as panels
-        "used": [[one.name, key_of(pictures=[record.id for record in one.records])] for one in used],
+        "used": [[one.name, key_of(pictures=[record.id for record in one.records])] for one in on.used],
+        **taking.config(on.taken),
     }
-    run = partial(group, parameters=Parameters(task, strategy, scorer, folder, cache, tuple(used)))
+    run = partial(group, parameters=on)
 
     def ahead(records: Sequence[Record]) -> Ahead:
         assert scorer
-        return Ahead(partial(Encoder(scorer, cache, folder).sources, layout=task.layout), batches(records, AT_ONCE))
+        return Ahead(
+            partial(Encoder(scorer, on.cache, on.folder).sources, layout=task.layout), batches(records, AT_ONCE)
+        )
 
     return Stage("group", "groups", run, config, ahead=ahead if scorer else None)
 
@@ -182,6 +182,8 @@ def _unused(
         earlier = looks.look_at(run.records, _vectors(parameters, run.records, run.folder))
         for one in finding.used(pictures.looks, earlier, _limits(parameters)):
             record, other = records[one.copy], run.records[one.of]
+            if taking.is_taken(record, parameters.taken):
+                continue
             why = f"the run {run.name} uses it already, as {name_of(other)} ({one.how})"
             gone.setdefault(record.id, reject(record, "used before", why))
     return [one for one in records if one.id not in gone], list(gone.values())
@@ -194,7 +196,10 @@ def _without_copies(
     if not records:
         return [], []
     rows = np.array([pictures.rows[record.id] for record in records])
-    copies: dict[int, Copy] = {one.copy: one for one in finding.copies(pictures.looks.take(rows), _limits(parameters))}
+    found = finding.copies(pictures.looks.take(rows), _limits(parameters))
+    copies: dict[int, Copy] = {
+        one.copy: one for one in found if not taking.is_taken(records[one.copy], parameters.taken)
+    }
     rejected = [
         reject(records[one.copy], "near copy", f"shows the same as {name_of(records[one.of])} ({one.how})")
         for one in copies.values()

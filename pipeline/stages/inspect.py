@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,8 @@ from pipeline.films import blanks
 from pipeline.pixels import CENTRE, faces, subject
 from pipeline.pixels.colour import IGNORED
 from pipeline.pixels.opening import SEVERAL
-from pipeline.records import Record, Rejected
+from pipeline.records import TAKEN_IN, Record, Rejected
+from pipeline.review import taking
 from pipeline.sources.names import listed
 from pipeline.task import LayoutSection, Task
 from pipeline.wording import counted
@@ -41,19 +42,27 @@ class Parameters:
     """Which pictures fit into a panel."""
     folder: Path
     """The run's folder, which records' paths are relative to."""
+    taken: Set[str] = frozenset()
+    """Ids of the records that a person takes in, whatever their size, shape and content."""
 
 
-def stage(task: Task, folder: Path, threads: int) -> Stage[Record]:
+def stage(task: Task, folder: Path, threads: int, taken: Set[str] = frozenset()) -> Stage[Record]:
     """The inspect stage.
 
     Args:
         threads: pictures measured at the same time; Pillow and OpenCV release the interpreter's lock.
+        taken: as in `Parameters`.
     """
     return Stage(
         name="inspect",
         table="records",
-        run=partial(inspect, parameters=Parameters(task.layout, folder)),
-        config={"layout": task.layout.model_dump(), "packages": pixels.installed(), "faces": faces.can_be_found()},
+        run=partial(inspect, parameters=Parameters(task.layout, folder, taken)),
+        config={
+            "layout": task.layout.model_dump(),
+            "packages": pixels.installed(),
+            "faces": faces.can_be_found(),
+            **taking.config(taken),
+        },
         batch=32,
         workers=threads,
         facts=lambda records: {"remarks": list(_remarks(records, task))},
@@ -78,11 +87,16 @@ def _remarks(records: Sequence[Record], task: Task) -> Iterator[str]:
 
 def inspect(batch: Sequence[Record], *, parameters: Parameters) -> Iterator[Record | Rejected]:
     for record in batch:
-        yield measure(record, parameters.folder, parameters.layout)
+        taken = taking.is_taken(record, parameters.taken)
+        yield measure(record, parameters.folder, parameters.layout, taken=taken)
 
 
-def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rejected:
-    """The record with its measures, or why it can't be used: unreadable, too small, of the wrong shape, or blank."""
+def measure(record: Record, folder: Path, layout: LayoutSection, *, taken: bool = False) -> Record | Rejected:
+    """The record with its measures, or why it can't be used: unreadable, too small, of the wrong shape, or blank.
+
+    Args:
+        taken: whether a person takes it in; then it must only be readable, and a note says what speaks against it.
+    """
     path = folder / record.path
     what = f"{record.source} ({record.position.stem})" if record.position.film else record.source
     try:
@@ -90,15 +104,18 @@ def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rej
     except BadInput as error:
         return Rejected(record.id, what, "unreadable", str(error).replace(str(path), what))
     image, (width, height) = opened.image, opened.size
-    if fault := unfit(width, height, layout):
+    fault = unfit(width, height, layout)
+    if fault and not taken:
         return Rejected(record.id, what, fault[0], f"{what} {fault[1]}")
     image.thumbnail((MEASURE_SIDE, MEASURE_SIDE), Image.Resampling.BOX)
     focus, cut = CENTRE, ""
     if layout.fit == "crop":
         focus, cut = subject.focus_of(image, (width, height), (layout.panel_width, layout.panel_height))
     colours = np.asarray(image)
-    if kind := blanks.blank(np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGB2BGR), np.uint8)):
+    kind = blanks.blank(np.asarray(cv2.cvtColor(colours, cv2.COLOR_RGB2BGR), np.uint8))
+    if kind and not taken:
         return Rejected(record.id, what, "blank", f"{what} shows nothing: it is {BLANK.get(kind, kind)}.")
+    against = [f"{TAKEN_IN} though {reason}" for reason in (fault and fault[0], kind and "blank") if reason]
     phash, *turned = perceptual.hashes(image)
     grey = cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
     return replace(
@@ -106,7 +123,7 @@ def measure(record: Record, folder: Path, layout: LayoutSection) -> Record | Rej
         width=width,
         height=height,
         focus=focus,
-        notes=(*record.notes, *opened.notes, *([cut] if cut else [])),
+        notes=tuple(dict.fromkeys((*record.notes, *opened.notes, *([cut] if cut else []), *against))),
         phash=phash,
         turned="".join(turned),
         pixels=hashlib.sha256(repr((width, height)).encode() + colours.tobytes()).hexdigest(),

@@ -8,6 +8,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+import model_hub
 import pytest
 import torch
 import transformers
@@ -23,7 +24,7 @@ from pipeline import task
 from pipeline.cache import Cache
 from pipeline.captioning import instructions, protocol, replies
 from pipeline.captioning.protocol import Answer, Question, Turn
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, MissingWeights
 from pipeline.records import Grid, Group, Position, Record
 from pipeline.stages import caption
 from pipeline.text.counters import ESTIMATE
@@ -48,6 +49,23 @@ def question(seed: int, width: int = 192, height: int = 96) -> Question:
 
 
 QUESTIONS = [question(seed) for seed in range(5)]
+
+
+@pytest.mark.slow
+def test_a_model_of_the_hub_is_downloaded_before_it_is_loaded_and_a_broken_download_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with model_hub.serving(VLM) as hub:
+        model_hub.use(hub, tmp_path, monkeypatch)
+        hub.breaks = "model.safetensors"
+        with pytest.raises(MissingWeights, match=r"some/model.* \(the download broke off at file 6 of 6, model\.safe"):
+            make(model=model_hub.MODEL)._loaded  # noqa: B018
+        hub.breaks = ""
+        hub.sent.clear()
+        processor, model = make(model=model_hub.MODEL)._loaded
+        assert hub.sent == ["model.safetensors"]
+    assert len(processor.tokenizer) and model.config.model_type == "qwen3_vl"
+    assert "%|" not in capsys.readouterr().err  # no bar but the console's
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ from endpoint import (
     MODEL,
     Handler,
     Reaction,
+    closed,
     completion,
     cuts,
     fails,
@@ -423,13 +423,6 @@ def test_one_forbidden_picture_does_not_stop_the_others(forbidden: int) -> None:
 # ---- what stops all of them
 
 
-def closed() -> str:
-    """An address that nothing listens at."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-
-
 def test_a_missing_server_is_reported_with_its_address_and_a_remedy() -> None:
     url = closed()
     named = server.make({"url": url, "model": "m"})
@@ -443,7 +436,7 @@ def test_a_missing_server_is_reported_with_its_address_and_a_remedy() -> None:
     ("reaction", "told"),
     [
         (fails(401, "who are you?"), "HTTP 401, who are you.; set a valid key as OPENAI_API_KEY"),
-        (fails(404, "no model m"), "HTTP 404, no model m; it lists the models small-vlm, so .* instead of 'm'"),
+        (fails(404, "no model m"), "HTTP 404, no model m; it lists the models small-vlm, and the run keeps 'm' until"),
         (fails(402, "pay"), "HTTP 402, pay; run the same command again when that is settled"),
         (fails(429, "enough", {"Retry-After": "3600"}), "HTTP 429, enough; run the same command again in 3600 s"),
         (fails(429, "quota", code="insufficient_quota"), "HTTP 429, quota; run the same command again when"),

@@ -150,7 +150,7 @@ def asked(path: str, questions: int = 2) -> list[Answer]:
 def test_a_strategy_that_gives_no_groups_is_named(tmp_path: Path, body: str, wrong: str) -> None:
     path = mine(tmp_path, f"{STRATEGY}{body}\n")
     of = task.load("storyboard", [f"group.by={json.dumps(path)}"])
-    stage = group.stage(of, plugins.find(plugins.GROUPING, path), None, tmp_path, Cache(tmp_path))
+    stage = group.stage(group.Parameters(of, plugins.find(plugins.GROUPING, path), None, tmp_path, Cache(tmp_path)))
     record = Record("r", "r.png", "/in/r.png", Position("/in", "r"), width=640, height=360, phash="0" * 16,
                     histogram=bytes(range(128)).hex())  # fmt: skip
     with pytest.raises(BadInput) as caught:

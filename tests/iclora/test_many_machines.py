@@ -68,13 +68,14 @@ def test_shard_tells_what_each_part_has_and_the_commands_that_follow_are_right(i
     bitmaps.folders(Path("films"), "ab")
     code, told, _ = iclora("shard", "storyboard", "--source", "films", "--shards", "2", *BARE)
     films = Path("films").resolve()
-    first, second, *_, run, then, merge = told.splitlines()
+    first, second, *_, run, then, merge, rest = told.splitlines()
     assert code == 0 and first == f"part 1 of 2: 3 items, about 0.0 MB, {films}/a/1.bmp to {films}/a/3.bmp"
     assert second.startswith("part 2 of 2: 3 items") and then == "then"
-    assert run == "  iclora dataset storyboard --out runs/storyboard-parts/N"
+    assert run == "  iclora group storyboard --out runs/storyboard-parts/N"
+    assert rest == "  iclora dataset storyboard"
     assert merge == "  iclora merge storyboard runs/storyboard-parts/*"
     for number in ("1", "2"):
-        assert iclora(*run.replace("dataset", "collect").replace("/N", f"/{number}").split()[1:])[0] == 0
+        assert iclora(*run.replace("group", "collect").replace("/N", f"/{number}").split()[1:])[0] == 0
     folders = map(str, Path("runs/storyboard-parts").iterdir())
     code, told, errors = iclora(*merge.split()[1:-1], *folders, "--log", "merge.jsonl")
     assert (code, errors) == (0, "") and told.endswith("next: iclora show storyboard collected\n")

@@ -262,7 +262,7 @@ def test_all_rows_of_a_fresh_run_are_undecided_and_their_texts_are_split_by_pane
 ) -> None:
     listed, found = client.get("/rows").json()["rows"], rows(client)
     assert len(found) == GRIDS
-    listed_of = ("id", "base", "decision", "by", "filters", "place", "picture", "worst")
+    listed_of = ("id", "base", "decision", "by", "told", "waiting", "filters", "place", "picture", "worst")
     assert listed == [{name: row[name] for name in listed_of} for row in found]
     for row, known in zip(found, stored(served)[0], strict=True):
         assert (row["decision"], row["by"], row["filters"]) == ("keep", "toolkit", ["undecided"])

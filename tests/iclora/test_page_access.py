@@ -183,11 +183,12 @@ def test_an_empty_caption_opens_as_a_skeleton_to_fill_in(
         page.locator("[role=gridcell]").press("Enter")
         expect(page.locator("#grid")).to_have_js_property("naturalWidth", 1024)
         page.keyboard.press("e")
-        expect(page.locator("#text")).to_have_value("[MOVIE-SHOTS] [SCENE-1], [SCENE-2], [SCENE-3].")
-        page.keyboard.type(" a box stands")
-        expect(page.locator("#text")).to_have_value("[MOVIE-SHOTS] [SCENE-1] a box stands, [SCENE-2], [SCENE-3].")
+        expect(page.locator("#parts textarea")).to_have_count(4)
+        page.keyboard.type("a calm day")
+        for told in ("stands", "falls", "lies"):
+            page.keyboard.press("Tab")
+            page.keyboard.type(f"a box {told}")
         text = "[MOVIE-SHOTS] a calm day, [SCENE-1] a box stands, [SCENE-2] a box falls, [SCENE-3] a box lies."
-        page.locator("#text").fill(text)
         page.keyboard.press("Control+Shift+Enter")
         wait_for(page, "text saved, keep")
         (row,) = rows(served).values()

@@ -22,7 +22,9 @@ from iclora.settings import Sources
 from pipeline.consistency import similarity
 from pipeline.errors import BadInput
 from pipeline.films.shots import FilmReader
-from pipeline.review import decisions
+from pipeline.records import Rejected
+from pipeline.review import decisions, taking
+from pipeline.review.decisions import Taken
 from pipeline.sources import gathering, parts
 from pipeline.sources.base import Facts, Item
 from pipeline.sources.disk import File
@@ -184,6 +186,20 @@ def test_what_people_decided_in_the_parts_counts_in_the_merged_run_and_what_they
         notes = {row.id: (row.decision, row.review.note) for row in run.reviewed() if row.review}
         assert sorted(notes.values()) == [("drop", "of part 2"), ("keep", "after all")]
         assert len(decisions.read(run.folder).lines) == 3
+
+
+def test_a_picture_that_is_taken_in_after_a_merge_is_in_the_run_when_the_parts_are_merged_again(tmp_path: Path) -> None:
+    home = bitmaps.folders(tmp_path / "sources", "abcd")
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (12, 12, 3), np.uint8)).save(home / "b" / "4.png")
+    advanced(home, 2, tmp_path / "parts", to="inspect", **ASKED)
+
+    def rejected() -> list[Rejected]:
+        with iclora.merge("storyboard", (tmp_path / "parts").iterdir(), folder=tmp_path / "all") as run:
+            return run.store.rejected("inspect")
+
+    (row,) = rejected()
+    taking.say(tmp_path / "all", Taken(row.id, True, "inspect", row.reason, row.what), "page")
+    assert rejected() == []
 
 
 def test_a_merge_that_was_cut_off_resumes(parts_of: list[Path], tmp_path: Path) -> None:

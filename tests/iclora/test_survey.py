@@ -120,6 +120,19 @@ def test_names_without_an_order_of_the_panels_get_the_option(tmp_path: Path, dra
     assert any("--set group.roles=" in line for line in lines)
 
 
+def test_how_tables_are_read_is_told_and_that_their_groups_are_not_looked_at(tmp_path: Path, draw: Draw) -> None:
+    for table in range(5):
+        rows = ["image,sku,view"]
+        for view in ("front", "back"):
+            draw(10 * table + len(view), (400, 500)).save(tmp_path / f"{table}_{view}.png")
+            rows.append(f"{table}_{view}.png,{table},{view}")
+        (tmp_path / f"{table}.csv").write_text("\n".join(rows), encoding="utf-8")
+    lines = list(iclora.survey(sorted(tmp_path.glob("*.csv"))).lines())
+    assert lines[2] == "note: 0.csv: 2 rows; pictures from image, group from sku, panel from view (front, back)."
+    assert lines[5] == "note: a run prints 2 more notes of this kind."
+    assert lines[6].startswith("note: all 10 images have a group from their source (5 groups), which group.by=names")
+
+
 def test_a_source_with_nothing_in_it_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there are no films and no pictures in"):
         iclora.survey(tmp_path)

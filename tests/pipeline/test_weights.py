@@ -1,13 +1,19 @@
 """Which weights a name stands for, with and without a model hub."""
 
+import json
+import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import model_hub
 import pytest
+from model_hub import MODEL, ModelHub
 
 from pipeline import weights
+from pipeline.progress import LOG
 
 
 def test_a_folders_hash_tells_contents_names_and_sizes_apart(tmp_path: Path) -> None:
@@ -67,3 +73,82 @@ def test_what_is_on_this_machine_needs_no_hub(tmp_path: Path, monkeypatch: pytes
     (home / "refs" / "main").write_text("abc123")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert weights.hub_commit("some/model", "config.json") == "abc123"
+
+
+# ---- downloads, from a real server that speaks the hub's requests
+
+SHARDS = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHub]:
+    """A hub with a model in two shards, in other formats, and in parts; nothing of it is on this machine."""
+    home = tmp_path / "model"
+    (home / "vae").mkdir(parents=True)
+    index = json.dumps({"weight_map": dict(zip("ab", SHARDS, strict=True))})
+    for name, content in {"config.json": "{}", "tokenizer.json": "{}", "model.safetensors.index.json": index}.items():
+        (home / name).write_text(content)
+    for name in (*SHARDS, "vae/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.fp16.safetensors"):
+        (home / name).write_bytes(bytes(600_000))
+    (home / "vae" / "config.json").write_text("{}")
+    for name in ("pytorch_model.bin", "pytorch_model.bin.index.json", "README.md", "onnx.onnx"):
+        (home / name).write_text("{}")
+    with model_hub.serving(home) as served:
+        model_hub.use(served, tmp_path / "cache", monkeypatch)
+        yield served
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """What the log says, in order, each sentence once."""
+    found: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage() not in found:
+                found.append(record.getMessage())
+
+    handler, before = Handler(), LOG.level
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.DEBUG)
+    yield found
+    LOG.removeHandler(handler)
+    LOG.setLevel(before)
+
+
+def test_a_download_takes_what_a_model_is_loaded_from_and_tells_how_it_stands(hub: ModelHub, told: list[str]) -> None:
+    weights.provide("the captioner X", MODEL)
+    assert hub.sent == ["config.json", "tokenizer.json", "model.safetensors.index.json", *SHARDS]
+    assert (told[0], told[-1]) == ("downloading the captioner X", "loading the captioner X")
+    said = [one.removeprefix("downloading the captioner X: ") for one in told[1:-1]]
+    assert said[0] == "file 1 of 5, 0.0 of 1.2 MB"
+    assert {"file 4 of 5, 0.6 of 1.2 MB", "file 5 of 5, 0.6 of 1.2 MB"} <= set(said)
+    assert said[-1] == "file 5 of 5, 1.2 of 1.2 MB"
+    hub.sent.clear()
+    weights.provide("the captioner X", MODEL)
+    assert hub.sent == []
+    weights.fetch("vae of X", MODEL, part="vae")
+    assert hub.sent == ["vae/config.json", "vae/diffusion_pytorch_model.safetensors"]
+
+
+def test_a_download_that_breaks_off_is_one_line_and_goes_on_with_what_is_missing(
+    hub: ModelHub, told: list[str]
+) -> None:
+    hub.breaks = SHARDS[1]
+    with pytest.raises(LookupError) as error:
+        weights.fetch("the captioner X", MODEL)
+    assert str(error.value).startswith(
+        f"the download broke off at file 5 of 5, {SHARDS[1]}, and continues with it when the same command is given "
+        "again: Server error '503"
+    )
+    assert "\n" not in str(error.value)
+    hub.breaks = ""
+    hub.sent.clear()
+    weights.fetch("the captioner X", MODEL)
+    assert hub.sent == [SHARDS[1]]
+    assert told[-1] == "downloading the captioner X: file 1 of 1, 0.6 of 0.6 MB"
+
+
+def test_what_can_t_be_listed_is_left_to_the_library_that_loads_it(hub: ModelHub, told: list[str]) -> None:
+    weights.fetch("the captioner X", "some/other")
+    assert (hub.sent, told) == ([], [])

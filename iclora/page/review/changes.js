@@ -11,6 +11,7 @@ async function changing(work) {
   busy = true;
   try {
     await work();
+    measureAgreement();
     return true;
   } catch (error) {
     if (error.row) rows.set(error.row.id, error.row);
@@ -103,8 +104,12 @@ async function saveNote() {
 }
 
 function startEdit(text, panel = null) {
-  if (text !== undefined || !drafts.has(current)) drafts.set(current, text ?? (rows.get(current).text || run.skeleton));
+  if (text !== undefined || !drafts.has(current)) {
+    drafts.set(current, text ?? (rows.get(current).text || run.skeleton));
+    cutDraft(current);
+  }
   render();
+  if (cuts.has(current)) return enterPart(panel);
   $("text").focus();
   if (drafts.get(current) === run.skeleton) {
     const first = run.markers[0], opening = run.skeleton.indexOf(`, ${first}`);

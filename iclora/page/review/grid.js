@@ -25,11 +25,12 @@ function renderStrip(list) {
 /* A row's button as the row is now. */
 function mark(id) {
   const row = rows.get(id), looks = `${row.decision} ${row.by}${id === current ? " here" : ""}`;
+  const title = `${id}: ${row.decision} by ${row.told}`;
   if (!marks.has(id)) marks.set(id, element("button", {"data-id": id}));
   const button = marks.get(id);
-  if (button.className === looks) return;
+  if (button.className === looks && button.title === title) return;
   button.className = looks;
-  button.title = `${id}: ${row.decision} by ${row.by}`;
+  button.title = title;
   button.setAttribute("aria-label", button.title);
   button.textContent = SIGNS[row.decision];
   if (id === current) button.setAttribute("aria-current", "true"); else button.removeAttribute("aria-current");
@@ -80,12 +81,12 @@ function renderRow() {
   const place = visible().indexOf(current);
   $("what").replaceChildren(
     element("span", {class: `badge ${row.decision}`, id: "decision"}, row.decision),
-    element("span", {}, `by ${row.by}`),
+    element("span", {}, `by ${row.told}`),
     element("span", {class: "soft"}, `${place < 0 ? "not in this filter" : `${place + 1} of ${visible().length}`} · ${row.id} · ${row.formed}`),
   );
+  renderWords(row);
   if (document.activeElement !== $("note")) $("note").value = row.note;
-  $("editor").hidden = draft === undefined;
-  if (draft !== undefined && $("text").value !== draft) $("text").value = draft;
+  renderEditor(row.id);
   renderPeople(row);
   $("word").textContent = [row.word && `The captioner: ${row.word}.`, row.notes && `The pictures: ${row.notes}.`]
     .filter(Boolean).join(" ");

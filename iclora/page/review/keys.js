@@ -22,6 +22,7 @@ const FIXED = [["Enter", "open the current grid of the wall"], ["Esc", "back to 
   ["← → ↑ ↓", "on the wall, go to another grid (also Home, End, Page up, Page down); ← and → with one grid"],
   ["Space", "select the current grid, or take it out of the selection"], ["Shift ← → ↑ ↓", "select a range"],
   ["Ctrl A", "select all grids of the filter"], ["1 to 9", "choose a panel or a reason when asked for one"],
+  ["C", "while looking at a panel's picture, choose what the panel shows of it: arrows shift (with Shift, far), + and − resize, Enter applies"],
   ["Ctrl Enter", "save an edit; with Shift, save and keep"]];
 
 function renderKeys() {
@@ -50,7 +51,7 @@ async function saveKeys(keys) {
 
 /* Keys of the caption's editor, and of the other fields, in which characters are typed and no commands. */
 function inField(event) {
-  if (event.target.matches("#text, #people textarea")) {
+  if (event.target.matches("#editor textarea")) {
     if (event.key === "Escape") leaveEdit();
     else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); save(event.shiftKey ? "keep" : undefined); }
   } else if (event.target === $("note") && (event.key === "Escape" || event.key === "Enter")) {
@@ -66,6 +67,10 @@ function inField(event) {
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, textarea, select")) return inField(event);
   if (document.querySelector("dialog[open]")) return inDialog(event);
+  if (view === "rejected") {
+    if (event.key === "Escape") openWall();
+    return;
+  }
   const onWall = view === "wall" && (event.target.closest("#wall") || event.target === document.body);
   if (onWall && current && !event.altKey) {
     if ((event.ctrlKey || event.metaKey) && event.key === "a") { event.preventDefault(); return selectAll(); }
@@ -101,5 +106,7 @@ function alone(event) {
 
 function inDialog(event) {
   if (!$("zooming").open) return;
+  if (cropping) return void (croppingKey(event) && event.preventDefault());
+  if (event.key.toLowerCase() === "c" && !event.ctrlKey && !event.metaKey && !event.altKey) return startCrop();
   if (event.key === "ArrowLeft" || event.key === "ArrowRight") { event.preventDefault(); zoomOn(event.key === "ArrowLeft" ? -1 : 1); }
 }

@@ -1,6 +1,6 @@
 const SIGNS = {keep: "✓", drop: "✕", unsure: "?"};
 const FILTERS = {all: "all", undecided: "undecided", rejected: "rejected", borderline: "borderline", problems: "problems",
-  keep: "kept", drop: "dropped", unsure: "unsure"};
+  keep: "kept", drop: "dropped", unsure: "unsure", disagree: "reviewers disagree"};
 let run = null;               // what the server sent: title, markers, canvas, boxes, keys, scales of scores
 let order = [];               // ids as sorted; rows must not move while someone works on them, so it is sorted only when asked
 let risk = [];                // ids, riskiest first, in the order of the first load
@@ -77,7 +77,7 @@ function sorted(by) {
 
 function renderBar() {
   const shown = searched === null ? [...rows.values()] : [...searched].map((id) => rows.get(id)).filter(Boolean);
-  refill($("filters"), Object.entries(FILTERS).map(([name, told]) => {
+  refill($("filters"), Object.entries(FILTERS).filter(([name]) => name !== "disagree" || run.shared.several).map(([name, told]) => {
     const count = shown.filter((row) => passes(name, row)).length;
     return element("button", {"aria-pressed": String(name === filter), "data-filter": name, onclick: () => choose(name)}, `${told} ${count}`);
   }), (focused) => `[data-filter="${focused.dataset.filter}"]`);
@@ -88,6 +88,7 @@ function renderBar() {
   $("done").value = done;
   $("counts").textContent = `${done} of ${all.length} decided · ${kept} kept, ${dropped} dropped`;
   $("undo").disabled = !steps.length;
+  renderAgreement();
 }
 
 function renderSorts() {

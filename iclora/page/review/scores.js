@@ -123,5 +123,6 @@ function caret(pieces) {
     reached += piece.text.length;
   }
   if (document.activeElement === $("text")) light(panel, false);
+  else if ($("parts").contains(document.activeElement)) lightPart(document.activeElement);
 }
 

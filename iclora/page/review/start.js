@@ -1,9 +1,9 @@
 /* ---- start */
 
 const BUTTONS = {...Object.fromEntries(Object.entries(ACTIONS).map(([name, [action]]) => [name, action])),
-  "to-wall": openWall, "to-grid": () => openGrid(current), open: () => openGrid(current), "select-all": selectAll,
-  skip: () => view === "wall" ? reveal(current) : $("stage").focus(),
-  save: () => save(), "save-keep": () => save("keep"), leave: leaveEdit, "before-panel": () => zoomOn(-1), "next-panel": () => zoomOn(1), "full-size": resize};
+  "to-wall": openWall, "to-grid": () => openGrid(current), "to-rejected": openRejected, open: () => openGrid(current), "select-all": selectAll,
+  skip: () => view === "wall" ? reveal(current) : $(view === "grid" ? "stage" : "of-reason").focus(),
+  save: () => save(), "save-keep": () => save("keep"), leave: leaveEdit, "as-one": toggleParts, "before-panel": () => zoomOn(-1), "next-panel": () => zoomOn(1), "full-size": resize};
 delete BUTTONS.search;
 delete BUTTONS.note;
 for (const [id, action] of Object.entries(BUTTONS)) $(id).addEventListener("click", () => action());

@@ -1,22 +1,23 @@
-/* ---- the two views: the wall of all grids, and one grid at a time */
+/* ---- the views: the wall of all grids, one grid at a time, and the pictures that were rejected */
 
 let view = "wall";
 let wallTop = 0;  // where the wall was scrolled to when one grid was opened
 
 function render() {
   renderBar();
-  const alone = view === "grid";
-  if (!alone && !(current && matches(filter, current))) current = visible()[0] ?? null;
+  const alone = view === "grid", onWall = view === "wall";
+  if (onWall && !(current && matches(filter, current))) current = visible()[0] ?? null;
   document.body.dataset.view = view;
-  $("all").hidden = alone || !current;
+  $("all").hidden = !onWall || !current;
   $("one").hidden = !alone || !current;
-  $("none").hidden = Boolean(current);
+  $("rejected").hidden = view !== "rejected";
+  $("none").hidden = Boolean(current) || view === "rejected";
   $("strip").hidden = !alone;
-  $("to-wall").setAttribute("aria-pressed", String(!alone));
-  $("to-grid").setAttribute("aria-pressed", String(alone));
+  for (const name of ["wall", "grid", "rejected"]) $(`to-${name}`).setAttribute("aria-pressed", String(view === name));
   for (const each of document.querySelectorAll("footer [data-for]")) each.hidden = each.dataset.for !== view;
-  if (!alone) renderWall();
-  else renderOne();
+  if (onWall) renderWall();
+  else if (alone) renderOne();
+  else renderRejected();
 }
 
 function renderOne() {

@@ -81,14 +81,14 @@ function tile(id, place) {
   made.tabIndex = id === current ? 0 : -1;
   made.setAttribute("aria-selected", String(chosen));
   made.setAttribute("aria-colindex", place + 1);
-  made.setAttribute("aria-label", [`${id}: ${row.decision} by ${row.by}`, ...flags].join(", "));
+  made.setAttribute("aria-label", [`${id}: ${row.decision} by ${row.told}`, ...flags].join(", "));
   made.querySelector(".sign").textContent = SIGNS[row.decision];
   made.querySelector(".flags").textContent = flags.join(", ") || id;
   return made;
 }
 
-/* What to know of a row at a glance: the kinds of scores that failed, and whether its text has problems. */
-const flagsOf = (row) => [...Object.keys(row.worst).filter((kind) => row.filters.includes("rejected") && row.worst[kind] < 0),
+/* What to know of a row at a glance: what other reviewers did, the kinds of scores that failed, and whether its text has problems. */
+const flagsOf = (row) => [...ofOthers(row), ...Object.keys(row.worst).filter((kind) => row.filters.includes("rejected") && row.worst[kind] < 0),
   ...row.filters.filter((name) => name === "problems" || name === "borderline")];
 
 /* ---- its pictures, those in sight first and only a few at once */

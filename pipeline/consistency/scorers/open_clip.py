@@ -26,6 +26,7 @@ CONFIG = "open_clip_config.json"
 MOST_CONFIG = 1 << 26
 """Bytes of it."""
 DEFAULT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+STEMS = [Path(file).stem for file in DEFAULT_FILES]
 
 
 class Options(plugins.Options):
@@ -143,8 +144,9 @@ class OpenClip:
             )
         try:
             if (hub := found.get("hf_hub")) and not _is_here(hub):
-                weights.ask_hub(hub.rpartition("/")[0])
-                LOG.info("downloading the scorer %s (%s)", model, tag)
+                repo, _, file = hub.rpartition("/")
+                weights.ask_hub(repo)
+                weights.fetch(f"the scorer {model} ({tag})", repo, stems=[Path(file).stem] if file else STEMS)
             file = Path(open_clip.download_pretrained(found))
         except (LookupError, OSError, RuntimeError) as error:
             raise _missing(self.options, str(error).partition("\n")[0]) from error
@@ -155,9 +157,11 @@ class OpenClip:
         import open_clip
 
         name = self.options.model
-        LOG.info("loading the scorer %s", name)
         try:
             with weights.told():
+                if name.startswith(HUB):
+                    weights.fetch(f"the scorer {name}", name.removeprefix(HUB), stems=STEMS)
+                LOG.info("loading the scorer %s", name)
                 model, _, transform = open_clip.create_model_and_transforms(
                     name, pretrained=self.options.tag, image_resize_mode=RESIZE
                 )

@@ -17,7 +17,7 @@ from pipeline.films.decoding import State
 from pipeline.films.hygiene import Cleaner, Pick, Unfit
 from pipeline.films.lettering import Overlay
 from pipeline.films.shots import FilmReader
-from pipeline.records import Record, Rejected, content_id
+from pipeline.records import TAKEN_IN, Record, Rejected, content_id
 from pipeline.sources.base import Item
 from pipeline.sources.formats import UNKNOWN, format_of
 from pipeline.task import Task
@@ -58,13 +58,17 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
     try:
         for shot in film.shots():
             chosen = hygiene.pick(shot, task.shots)
+            small = _small(shot) if isinstance(chosen, Unfit) else b""
+            note = ""
+            if isinstance(chosen, Unfit) and hashlib.sha256(small).hexdigest() in item.taken:
+                note, chosen = f"{TAKEN_IN} though {chosen.reason}", hygiene.best(shot)
             if isinstance(chosen, Unfit):
                 detail = f"The shot at {shot.start:.2f} s of {_name(item)} {chosen.detail}."
                 cleaner.leave_out(shot.number)
-                picture = _small(shot, folder, home)
+                picture = _kept(small, folder, home / f"rejected-{shot.number:04d}.jpg")
                 shots.append(item.reject(chosen.reason, detail, f"{item.source} shot {shot.number}", picture))
             else:
-                shots.append(_hold(shot, chosen, folder / home / f"shot-{shot.number:04d}.still"))
+                shots.append(_hold(shot, chosen, note, folder / home / f"shot-{shot.number:04d}.still"))
         for held in shots:
             yield held if isinstance(held, Rejected) else _record(item, held, cleaner, folder)
     finally:
@@ -82,20 +86,28 @@ class _Held:
     time: float
     overlays: tuple[Overlay, ...]
     state: State
+    note: str
+    """Why it is used although it is unfit; empty if it is fit."""
     file: Path
 
 
-def _hold(shot: Shot, chosen: Pick, file: Path) -> _Held:
+def _hold(shot: Shot, chosen: Pick, note: str, file: Path) -> _Held:
     file.write_bytes(stills.packed(chosen.frame.picture()))
-    return _Held(shot.number, chosen.frame.time, chosen.overlays, chosen.frame.state, file)
+    return _Held(shot.number, chosen.frame.time, chosen.overlays, chosen.frame.state, note, file)
 
 
-def _small(shot: Shot, folder: Path, home: Path) -> str:
-    """A small picture of a shot that is not used, and its path in the run's folder; empty if no frame was kept."""
+def _small(shot: Shot) -> bytes:
+    """A small picture of a shot that is not used, as a JPEG; empty if no frame was kept."""
     if not shot.candidates:
+        return b""
+    return cv2.imencode(".jpg", shot.candidates[len(shot.candidates) // 2].picture(SMALL))[1].tobytes()
+
+
+def _kept(picture: bytes, folder: Path, path: Path) -> str:
+    """Keeps a picture, if there is one, and gives its path in the run's folder."""
+    if not picture:
         return ""
-    path = home / f"rejected-{shot.number:04d}.jpg"
-    cv2.imwrite(str(files.anew(folder / path)), shot.candidates[len(shot.candidates) // 2].picture(SMALL))
+    files.anew(folder / path).write_bytes(picture)
     return path.as_posix()
 
 
@@ -103,6 +115,7 @@ def _record(item: Item, held: _Held, cleaner: Cleaner, folder: Path) -> Record:
     """The record of a shot, whose picture gets its place in the run's folder."""
     whole = stills.unpacked(held.file.read_bytes())
     image, notes = cleaner.finish(held.shot, whole, held.overlays, held.state)
+    notes = (held.note, *notes) if held.note else notes
     content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
     file = held.file.with_suffix(".jpg")
     files.anew(file).write_bytes(content)

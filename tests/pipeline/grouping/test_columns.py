@@ -25,7 +25,7 @@ def row(name: str, of: str, panel: str = "", order: float | None = None) -> Reco
 def formed(records: list[Record], of: task.Task = PAIR) -> tuple[list[str], dict[str, tuple[str, str]]]:
     """Groups by the ids of their images, and by id the reason and the sentence of those that were rejected."""
     strategy = plugins.find(plugins.GROUPING, "columns")
-    results = list(group.stage(of, strategy, None, Path(), Cache(Path())).run(records))
+    results = list(group.stage(group.Parameters(of, strategy, None, Path(), Cache(Path()))).run(records))
     groups = [" ".join(one.id for one in result.records) for result in results if isinstance(result, Group)]
     return groups, {one.id: (one.reason, one.detail) for one in results if isinstance(one, Rejected)}
 

@@ -74,7 +74,7 @@ CASES = {
 
 def run(of: Task, records: Sequence[Record]) -> list[object]:
     strategy = plugins.find(plugins.GROUPING, of.group.by)
-    return plain(list(group.stage(of, strategy, None, Path(), Cache(Path())).run(records)))
+    return plain(list(group.stage(group.Parameters(of, strategy, None, Path(), Cache(Path()))).run(records)))
 
 
 def plain(results: Sequence[object]) -> list[object]:

@@ -26,7 +26,7 @@ BOARD = task.load("storyboard", ["grids=[1,100]"])
 
 
 def results_of(strategy: Plugin, records: Sequence[Record]) -> tuple[list[Group], list[Rejected]]:
-    results = list(group.stage(BOARD, strategy, None, Path(), Cache(Path())).run(records))
+    results = list(group.stage(group.Parameters(BOARD, strategy, None, Path(), Cache(Path()))).run(records))
     return [one for one in results if isinstance(one, Group)], [one for one in results if isinstance(one, Rejected)]
 
 

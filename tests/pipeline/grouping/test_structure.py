@@ -28,7 +28,7 @@ PUBLISHED = task.names()
 
 def grouped(records: Sequence[Record], name: str, *lines: str) -> tuple[list[list[str]], list[Rejected], list[str]]:
     of = task.load(name, ["grids=[1,1000]", *lines])
-    stage = group.stage(of, plugins.find(plugins.GROUPING, of.group.by), None, Path(), Cache(Path()))
+    stage = group.stage(group.Parameters(of, plugins.find(plugins.GROUPING, of.group.by), None, Path(), Cache(Path())))
     results = list(stage.run(records))
     return (
         [list(one.origin) for one in results if isinstance(one, Group)],
@@ -305,5 +305,5 @@ def test_the_task_of_one_panel_takes_every_picture() -> None:
     )
     for by in ("similarity", "shots", "folders"):
         of = one.model_copy(update={"group": one.group.model_copy(update={"by": by, "prove": False})})
-        stage = group.stage(of, plugins.find(plugins.GROUPING, by), None, Path(), Cache(Path()))
+        stage = group.stage(group.Parameters(of, plugins.find(plugins.GROUPING, by), None, Path(), Cache(Path())))
         assert len([found for found in stage.run(photographs(5)) if isinstance(found, Group)]) == 5

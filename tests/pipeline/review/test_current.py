@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Review, Row, Score, Scores
+from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Review, Row, Score, Scores, Word
 from pipeline.review import decisions, reviews, risk
 from pipeline.review.current import CurrentRows
 from pipeline.review.decisions import Journal, Line
@@ -68,13 +68,15 @@ def decide(store: Store, *lines: Line) -> None:
 
 
 def some_line(rng: random.Random, grids: list[Grid], task: Task) -> Line:
-    """A decision of some kind: on a grid of the run, on one that has its picture or its panels, or on none."""
+    """Some decision by somebody: on a grid of the run, on one that has its picture or its panels, or on none."""
     of = rng.choice(grids)
     panels = rng.choice([(), (), of.group.origin[::-1], (f"{of.group.id} spare", *of.group.origin[1:])])
     edited = rng.choice(["", text(rng.randrange(9), task), "too short"])
     keep = rng.choice(["keep", "drop", "unsure", None]) if edited != "too short" else "drop"
     review = Review(of.id, keep, rng.choice(["", "a note"]), edited or ("x" if panels else ""), panels)
-    made = decisions.line_on(of, rng.choice([review, review, Review(of.id, None)]), [], "page")
+    reviewer = rng.choice([None, "", "Ann", "Ben"])
+    says = rng.choice([None, Word(reviewer, rng.choice(["keep", "drop", None]))]) if reviewer is not None else None
+    made = decisions.line_on(of, rng.choice([review, review, Review(of.id, None)]), [], "page", reviewer, says)
     elsewhere = {"panels": (f"other {rng.randrange(3)}", "b", "c"), "grid": "g-other"}
     changed = rng.choice([{}, {}, {"panels": ()}, elsewhere, {**elsewhere, "picture": "none"}])
     return Line(**{name: changed.get(name, getattr(made, name)) for name in Line.__dataclass_fields__})

@@ -182,7 +182,15 @@ def test_a_line_of_history_changes_nothing(storyboard: Task) -> None:
     assert matched([line(ONE, note="first"), history], [ONE], storyboard) == {"g-1": "first"}
     log = decisions.Log((history,))
     assert log.events() == [
-        {"at": history.at, "grid": "g-1", "who": "page", "field": "note", "was": "", "becomes": "history"}
+        {
+            "at": history.at,
+            "grid": "g-1",
+            "who": "page",
+            "reviewer": "",
+            "field": "note",
+            "was": "",
+            "becomes": "history",
+        }
     ]
 
 

@@ -21,7 +21,7 @@ from pipeline.cache import Cache
 from pipeline.engines.base import Facts, Stage
 from pipeline.grouping.pictures import Pictures
 from pipeline.records import Caption, Grid, Group, Record, Rejected
-from pipeline.stages.group import stage
+from pipeline.stages.group import Parameters, stage
 from pipeline.store import Store
 from pipeline.task import Task
 
@@ -29,7 +29,8 @@ PAIRS = task.load("sandstorm")
 
 
 def stage_of(theme: Task) -> Stage[Record]:
-    return stage(theme, plugins.find(plugins.GROUPING, theme.group.by), None, Path(), Cache(Path()))
+    on = Parameters(theme, plugins.find(plugins.GROUPING, theme.group.by), None, Path(), Cache(Path()))
+    return stage(on)
 
 
 def group(records: list[Record], theme: Task) -> tuple[list[Group], list[Rejected]]:

@@ -80,9 +80,9 @@ class Transformers:
         from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
         name, revision = self.options.model, None if Path(self.options.model).is_dir() else self._revision
-        weights.announce(f"the detector {name}", name, revision)
         try:
-            with weights.told(), weights.no_bar(name):
+            with weights.told(), weights.no_bars():
+                weights.provide(f"the detector {name}", name, revision)
                 processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
                     name, revision=revision
                 )

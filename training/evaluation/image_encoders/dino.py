@@ -97,13 +97,14 @@ class Dino:
 
         commit, source = self._weights, self.options.model  # the commit first: it says what is missing
         if source.startswith(FOLDER):
-            weights.announce("the image encoder dino", source.removeprefix(FOLDER))
+            what, place = "the image encoder dino", source.removeprefix(FOLDER)
         else:
-            weights.announce(f"the image encoder {source}", self._repo, commit)
+            what, place = f"the image encoder {source}", self._repo
             source = f"{HUB}{self._repo}@{commit}"
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
             with weights.told():
+                weights.provide(what, place, commit)
                 model = timm.create_model(source, pretrained=True, num_classes=0).eval().to(device)
         except LookupError as error:
             raise _missing(self.options, str(error)) from error

@@ -157,6 +157,22 @@ def test_other_forms_of_pictures_in_parquet(shop: Path) -> None:
     assert [item.name for item in collect.find([shop / "c.parquet"])] == ["img/A-1_front.png"]
 
 
+def test_a_folder_of_parquet_shards_is_all_of_them_in_order(shop: Path) -> None:
+    pictures = sorted((shop / "img").iterdir())
+    data, read = shop / "set" / "data", [picture.read_bytes() for picture in pictures[:4]]
+    data.mkdir(parents=True)
+    (shop / "set" / "README.md").write_text("---\nlicense: cc0-1.0\n---\n")
+    (shop / "set" / ".gitattributes").write_text("*.parquet filter=lfs")
+    for number in (1, 0):
+        rows = [{"image": {"bytes": one, "path": None}, "text": "a"} for one in read[2 * number : 2 * number + 2]]
+        write_parquet(data / f"train-0000{number}-of-00002.parquet", rows)
+    items = collect.find([shop / "set"])
+    assert [b"".join(item.chunks()) for item in items] == read
+    assert [item.home.rpartition("/")[2] for item in items[1:3]] == [f"train-0000{n}-of-00002.parquet" for n in (0, 1)]
+    (shop / "set" / "cover.png").write_bytes(read[0])  # pictures of its own: the tables accompany them, or don't
+    assert [item.name for item in collect.find([shop / "set"]) if not item.name.startswith("data/")] == ["cover.png"]
+
+
 def test_a_damaged_parquet_table_costs_what_is_damaged(shop: Path, gather: Callable[..., Any]) -> None:
     pictures = [(shop / "img" / f"{sku}_{view}.png").read_bytes() for sku, view in SHOTS]
     path = write_parquet(
