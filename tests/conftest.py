@@ -40,7 +40,7 @@ Run = Callable[..., tuple[int, str, str]]
 # Health checks are about time, and the machine may be busy; temporary folders serve all examples of a test.
 PATIENT = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
 settings.register_profile("few", max_examples=25, deadline=None, derandomize=True, suppress_health_check=PATIENT)
-settings.register_profile("many", settings.get_profile("few"), max_examples=200)
+settings.register_profile("many", settings.get_profile("few"), max_examples=100)
 settings.load_profile("few")
 
 SLOW = 600
