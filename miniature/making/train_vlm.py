@@ -414,8 +414,9 @@ class Relating:
         batches = (next(blind if step % self.looks_up else seen) for step in count())
 
         def loss_of(half: Half) -> Tensor:
-            loss: Tensor = model(**half.inputs, use_cache=False).loss
-            return loss + RECURRING * recurrence(half.firsts)
+            told: Tensor = model(**half.inputs, use_cache=False).loss
+            recurring: Tensor = recurrence(half.firsts)
+            return told + RECURRING * recurring
 
         for step, halves in zip(range(steps), ahead(batches), strict=False):
             show(self.name, step, steps, descent.step_in_parts(loss_of, halves), started)
