@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from running import running
+
 MODEL = "small-vlm"
 GOOD = json.dumps(
     {
@@ -127,15 +129,11 @@ def serving(
         models: that it lists.
         listing: the reaction to a request for that list, if it is another one.
     """
-    with Endpoint(scripts or {}, default or says(GOOD), models, listing) as endpoint:
-        thread = threading.Thread(target=endpoint.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with running(Endpoint(scripts or {}, default or says(GOOD), models, listing)) as endpoint:
         try:
             yield endpoint
         finally:
             endpoint.over.set()
-            endpoint.shutdown()
-            thread.join()
 
 
 # ---- reactions

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from running import running
 
 MODEL, COMMIT = "some/model", "c0" * 20
 
@@ -87,17 +86,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-@contextmanager
-def serving(folder: Path) -> Iterator[ModelHub]:
-    hub = ModelHub(folder)
-    thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield hub
-    finally:
-        hub.shutdown()
-        hub.server_close()
-        thread.join()
+def serving(folder: Path) -> AbstractContextManager[ModelHub]:
+    return running(ModelHub(folder))
 
 
 def use(hub: ModelHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from running import running
+
 Answer = Callable[["Handler"], None]
 
 
@@ -72,15 +74,11 @@ def serving(pages: Mapping[str, bytes | Answer | Sequence[Answer | bytes]]) -> I
     Args:
         pages: by path, the content, what answers, or several of these in turn, of which the last stays.
     """
-    with Site(pages) as site:
-        thread = threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with running(Site(pages)) as site:
         try:
             yield site
         finally:
             site.over.set()
-            site.shutdown()
-            thread.join()
 
 
 def sends(content: bytes, status: int = 200, **headers: str) -> Answer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from asking import answers_of, ask, make
 from endpoint import GOOD, serving
+from running import running
 
 from captioners import server
 from pipeline.errors import BadInput
@@ -117,12 +117,8 @@ class Demanding(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def demanding() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Demanding) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Demanding)) as proxy:
         yield f"http://127.0.0.1:{proxy.server_port}"
-        proxy.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
