@@ -126,6 +126,8 @@ def test_a_crop_is_chosen_by_keyboard_and_by_mouse(
         press(key)
         expect(page.locator("#zooming" if key == "2" else "#frame" if key == "c" else "#picture")).to_be_visible()
     expect(page.locator("#frame")).to_be_focused()
+    # All of the picture at first, though the dialog has become wider than the picture meanwhile.
+    assert page.locator("#frame").bounding_box() == pytest.approx(page.locator("#large").bounding_box(), abs=1)
     for _ in range(25):
         press("-")
     for key in ("Shift+ArrowLeft", "ArrowDown", "ArrowLeft", "ArrowRight"):

@@ -28,9 +28,8 @@ function renderCrop() {
   for (const name of ["frame", "cropping"]) $(name).hidden = !cropping;
   for (const name of ["crop", "before-panel", "next-panel", "full-size"]) $(name).hidden = Boolean(cropping);
   if (!cropping) return;
-  const [left, top, right, bottom] = cropping.box, {offsetLeft, offsetTop, offsetWidth, offsetHeight} = $("large"), place = $("frame").style;
-  Object.assign(place, {left: `${offsetLeft + left * offsetWidth}px`, top: `${offsetTop + top * offsetHeight}px`,
-    width: `${(right - left) * offsetWidth}px`, height: `${(bottom - top) * offsetHeight}px`});
+  const [left, top, right, bottom] = cropping.box, part = (share) => `${100 * share}%`;
+  Object.assign($("frame").style, {left: part(left), top: part(top), width: part(right - left), height: part(bottom - top)});
   const percent = (share) => `${(100 * share).toFixed(0)} %`, times = cropping.enlarged / (right - left);
   $("crop-status").textContent = `${percent(right - left)} of the width, from ${percent(left)} on the left and ${percent(top)} at the top; `
     + `${times > 1 ? `enlarged ${times.toFixed(1)} times` : "not enlarged"}`;
@@ -97,7 +96,5 @@ function grabCrop(event) {
 
 $("frame").addEventListener("pointerdown", grabCrop);
 $("zooming").addEventListener("close", () => { cropping = null; renderCrop(); });
-$("large").addEventListener("load", renderCrop);
-window.addEventListener("resize", renderCrop);
 for (const [id, action] of Object.entries({crop: startCrop, larger: () => growCrop(GROW), smaller: () => growCrop(-GROW), "end-crop": endCrop,
   "apply-crop": () => applyCrop(cropping.box), "usual-crop": () => applyCrop(null)})) $(id).addEventListener("click", action);
