@@ -17,7 +17,7 @@ from typing import Any
 from pipeline import plugins
 from pipeline.errors import BadInput
 from pipeline.files import natural
-from pipeline.sources import containers, referring
+from pipeline.sources import containers, disk, referring
 from pipeline.sources.base import Container, Fault, Item, Remark, is_address
 from pipeline.sources.companions import ENCODING, LISTING, SECOND, STRAY, Companions
 from pipeline.sources.names import is_hidden, is_passed_over, listed, passed_over
@@ -135,11 +135,12 @@ def _matching(given: Path) -> Iterator[Path]:
 def _shards_in(folder: Path) -> list[Path]:
     """The Parquet tables in a folder, in natural order; none where it has other things that may be read."""
     found: list[str] = []
-    for here, folders, names in os.walk(folder):
+    for here, folders, names in disk.walk(str(folder)):
         folders[:] = [name for name in folders if not is_hidden(name)]
         shown = [name for name in names if not (is_hidden(name) or name in PAPERS)]
         tables = [name for name in shown if name.endswith(PARQUET)]
-        if any(os.path.splitext(name)[1].lower() not in BESIDE for name in set(shown) - set(tables)):
+        others = any(os.path.splitext(name)[1].lower() not in BESIDE for name in set(shown) - set(tables))
+        if others or any(os.path.islink(os.path.join(here, name)) for name in folders):  # where sources follow them
             return []
         found += [os.path.join(here, name) for name in tables]
     return [*map(Path, sorted(found, key=natural))]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from urllib.parse import unquote, urlsplit
 
+from pipeline.sources import disk
 from pipeline.sources.names import is_hidden, is_program_folder, key
 
 PICTURES = frozenset((
@@ -88,7 +89,7 @@ class Nearby:
 
     def _walk(self) -> Iterator[str]:
         count = 0
-        for here, folders, names in os.walk(self.folder):
+        for here, folders, names in disk.walk(self.folder):
             parent = os.path.basename(here)
             folders[:] = [name for name in folders if not is_hidden(name) and not is_program_folder(name, parent)]
             inner = os.path.relpath(here, self.folder).replace(os.sep, "/")

@@ -21,6 +21,7 @@ from miniature.film import encode
 from pipeline.errors import BadInput
 from pipeline.records import Record, Rejected
 from pipeline.sources import archives, formats, listings
+from pipeline.sources.tables.nearby import Nearby
 from pipeline.stages import collect, inspect
 from pipeline.task import Task
 
@@ -80,6 +81,7 @@ def test_folders_a_thousand_levels_deep_are_walked(tmp_path: Path, draw: Draw) -
         draw(1, (64, 48)).save("a.png")
         (item,) = collect.find([tmp_path])
         assert item.name == "d/" * depth + "a.png"
+        assert Nearby(str(tmp_path)).names == [item.name]  # what the cells of a table there could mean
     finally:
         Path("a.png").unlink(missing_ok=True)
         for _ in range(depth):  # before Python 3.12 shutil.rmtree calls itself for every level

@@ -169,6 +169,9 @@ def test_a_folder_of_parquet_shards_is_all_of_them_in_order(shop: Path) -> None:
     items = collect.find([shop / "set"])
     assert [b"".join(item.chunks()) for item in items] == read
     assert [item.home.rpartition("/")[2] for item in items[1:3]] == [f"train-0000{n}-of-00002.parquet" for n in (0, 1)]
+    (shop / "set" / "more").symlink_to(shop / "img")  # of which sources read what is there
+    assert len(collect.find([shop / "set"])) > len(items)
+    (shop / "set" / "more").unlink()
     (shop / "set" / "cover.png").write_bytes(read[0])  # pictures of its own: the tables accompany them, or don't
     assert [item.name for item in collect.find([shop / "set"]) if not item.name.startswith("data/")] == ["cover.png"]
 
