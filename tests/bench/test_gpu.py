@@ -83,9 +83,7 @@ def test_a_second_call_measures_what_is_missing_and_a_refusal_becomes_a_row(fold
 
 @pytest.mark.slow
 def test_the_self_check_measures_every_family_that_has_a_backend(folders: tuple[Path, Path]) -> None:
-    """Each as it is, and one in every variant: what a variant does is the same code for all."""
-    rows = call(folders, ["-m", "bench.gpu"], "--only=bf16 sparklers", "--only=draw sparklers", "--only=flux-1")
-    assert len([name for name in rows if name.startswith("flux-1 ")]) > 5
+    rows = call(folders, ["-m", "bench.gpu"])
     failed = {name for name, result in rows.items() if result["outcome"] != "measured"}
     assert failed <= {"flux-1 nf4 sparklers"}
     assert {result["family"] for result in rows.values()} == {one.BASE for one in backends_of(None)}
