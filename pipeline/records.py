@@ -282,6 +282,12 @@ class Scores:
         return (self.grid,)
 
 
+def lies_inside(box: Box) -> bool:
+    """Whether a box is a part of its picture."""
+    left, top, right, bottom = box
+    return 0 <= left < right <= 1 and 0 <= top < bottom <= 1
+
+
 @dataclass(frozen=True, slots=True)
 class Crop:
     """Which part of a picture its panel shows, by a person's decision."""
@@ -291,8 +297,7 @@ class Crop:
     box: Box
 
     def __post_init__(self) -> None:
-        left, top, right, bottom = self.box
-        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        if not lies_inside(self.box):
             raise ValueError(f"a crop lies inside its picture, got {self.box}")
 
 

@@ -10,10 +10,9 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from running import running
+from running import LocalServer, SilentHandler, running
 
 MODEL = "small-vlm"
 GOOD = json.dumps(
@@ -34,10 +33,9 @@ def closed() -> str:
         return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
 
 
-class Endpoint(ThreadingHTTPServer):
+class Endpoint(LocalServer):
     """Reacts to the questions about an image (recognised by its data URL) as its script says, then answers well."""
 
-    daemon_threads = True
     block_on_close = False
     request_queue_size = 128
 
@@ -48,10 +46,10 @@ class Endpoint(ThreadingHTTPServer):
         models: Sequence[str],
         listing: Reaction | None,
     ) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.scripts = defaultdict(deque, {picture: deque(script) for picture, script in scripts.items()})
         self.default, self.models, self.listing = default, models, listing
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        self.url += "/v1"
         self.over = threading.Event()
         self.lock = threading.Lock()
         self.at: dict[str, list[float]] = defaultdict(list)
@@ -69,13 +67,9 @@ class Endpoint(ThreadingHTTPServer):
         """A client that has disconnected is no error here."""
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(SilentHandler):
     server: Endpoint
     body: dict[str, Any]
-
-    def log_message(self, *_: object) -> None:
-        pass
 
     def do_GET(self) -> None:
         self.server.listings += 1

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractContextManager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from running import running
+from running import LocalServer, SilentHandler, running
 
 MODEL, COMMIT = "some/model", "c0" * 20
 
 
-class ModelHub(ThreadingHTTPServer):
-    daemon_threads = True
-
+class ModelHub(LocalServer):
     def __init__(self, folder: Path) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        super().__init__(Handler)
         self.folder = folder
         self.sent: list[str] = []
         """Files whose contents were asked for."""
@@ -36,12 +32,8 @@ class ModelHub(ThreadingHTTPServer):
         return len(content), half
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(SilentHandler):
     server: ModelHub
-
-    def log_message(self, *_: object) -> None:
-        pass
 
     def do_HEAD(self) -> None:
         name = self._name()

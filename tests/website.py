@@ -6,22 +6,19 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from running import running
+from running import LocalServer, SilentHandler, running
 
 Answer = Callable[["Handler"], None]
 
 
-class Site(ThreadingHTTPServer):
-    daemon_threads = True
+class Site(LocalServer):
     block_on_close = False
     request_queue_size = 128
 
     def __init__(self, pages: Mapping[str, bytes | Answer | Sequence[Answer | bytes]]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.pages = {path: deque(page) if isinstance(page, list | tuple) else page for path, page in pages.items()}
-        self.url = f"http://127.0.0.1:{self.server_port}"
         self.over, self.lock = threading.Event(), threading.Lock()
         self.asked = Counter[str]()
         self.agents: set[str] = set()
@@ -31,12 +28,8 @@ class Site(ThreadingHTTPServer):
         """A client that has hung up is no error here."""
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Handler(SilentHandler):
     server: Site
-
-    def log_message(self, *_: object) -> None:
-        pass
 
     def do_GET(self) -> None:
         site = self.server

@@ -206,10 +206,7 @@ class ReviewSession(Judging):
             record, layout = row.grid.group.records[self.panel(row, panel)], self.task.layout
             wanted = None if box is None else cropping.checked(box, record, layout)
             crops = cropping.with_crop(row.review.crops if row.review else (), record, wanted, layout)
-            change = self._change(row, crops=crops)
-            if change:
-                self._draw(change.review)
-            return self._make([(row, change)] if change else [])
+            return self._redraw(row, self._change(row, crops=crops))
 
     def replacements(self, rows: Sequence[Row], old: str, new: str, *, inside_words: bool = False) -> list[Change]:
         """As `Run.replacements`, for rows as they were. Takes long and reads no state: it may run in any thread, but
@@ -291,16 +288,16 @@ class ReviewSession(Judging):
         """Draws the grid with other panels, and gives it to the row."""
         text = reviews.moved(row, texts, self.task)
         panels = tuple(record.id for record in records)
-        change = self._change(row, decision=decision, text=text, panels=panels)
-        if change:
-            self._draw(change.review)
-        return self._make([(row, change)] if change else [])
+        return self._redraw(row, self._change(row, decision=decision, text=text, panels=panels))
 
-    def _draw(self, review: Review) -> None:
-        """Draws the grid of a review as it will be."""
+    def _redraw(self, row: Row, change: Change | None) -> Step | None:
+        """Draws the grid as it is after a change, and makes the change."""
+        if change is None:
+            return None
         made = self._current.made
-        arranged = reviews.arranged_by(made.grids[review.grid], review, made.records)
+        arranged = reviews.arranged_by(made.grids[row.id], change.review, made.records)
         compose.write(arranged, self.task.layout.fit, self.run.folder)
+        return self._make([(row, change)])
 
     def _make(self, changes: Sequence[tuple[Row, Change]], who: str = WHO) -> Step | None:
         """Writes changes of rows, all of them or none; None if there is nothing to change."""

@@ -23,6 +23,8 @@ UNRELATED = "no two of the images have a character or a place in common"
 # Shares of the prompts with a system turn, with no text before the images, and with a reply sent back; the share of
 # those replies that is complete; the share of a prompt's words that comes from our own vocabulary.
 SYSTEM, IMAGES_FIRST, SENT_BACK, WHOLE, STREWN = 0.15, 0.8, 0.2, 0.5, 0.6
+_PLACE_OF = {f"{before}{words}": place for before in ("", " ", ", ", " and ") for place, words in PLACES.items()}
+"""Of every piece of a reply that names one."""
 UNKNOWN, PAD, TURN, END = "<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE, IMAGE_END, VIDEO = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"
 SPECIAL = (UNKNOWN, PAD, TURN, END, IMAGE_START, IMAGE, IMAGE_END, VIDEO)
@@ -116,9 +118,8 @@ def phrases() -> list[str]:
     people = [f"{before}a {colour}" for before in ("", ", ", " and ") for colour in COLOURS]
     people += [f" {kind}" for kind in KINDS] + [f" with {words}" for words in WORN.values()]
     acts = [f"{before}{words}" for before in (" ", ", ") for words in ACTIONS.values()]
-    places = [f"{before}{words}" for before in ("", " ", ", ", " and ") for words in PLACES.values()]
     numbers = [f"Picture {number}: " for number in range(1, MOST_PANELS + 1)]
-    return skeleton + counted + names + openings + people + acts + places + numbers
+    return skeleton + counted + names + openings + people + acts + [*_PLACE_OF] + numbers
 
 
 def seen_phrases() -> frozenset[str]:
@@ -140,7 +141,7 @@ def first_panels(pieces: Sequence[str]) -> list[int | None]:
     panel, first, found = 0, dict[str, int](), list[int | None]()
     for piece in pieces:
         panel += '{"image": ' in piece
-        place = _PLACES.get(piece)
+        place = _PLACE_OF.get(piece)
         found.append(first.get(place, 0) if place else None)
         if place:
             first.setdefault(place, panel)
@@ -203,5 +204,4 @@ def _text(rng: random.Random, pieces: int, *, named: bool = False) -> Message:
     return {"type": "text", "text": "".join(words)}
 
 
-_PLACES = {f"{before}{words}": place for before in ("", " ", ", ", " and ") for place, words in PLACES.items()}
 _STREWN = [phrase for phrase in phrases() if "<P" not in phrase and "Picture" not in phrase]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.errors import BadInput
 from pipeline.pixels.fitting import CENTRE, crop_of, narrowed
-from pipeline.records import Box, Crop, Grid, Record
+from pipeline.records import Box, Crop, Grid, Record, lies_inside
 from pipeline.task import LayoutSection
 
 DIGITS = 5
@@ -51,7 +51,7 @@ def checked(box: Sequence[float], record: Record, layout: LayoutSection) -> Box:
         BadInput: it reaches out of the picture, has not the panel's shape, or would be enlarged too much.
     """
     left, top, right, bottom = box
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+    if not lies_inside((left, top, right, bottom)):
         raise BadInput(f"a crop must lie inside the picture, got {_told(box)}; shift it or make it smaller.")
     width, height = (right - left) * record.width, (bottom - top) * record.height
     size = f"{width:.0f} x {height:.0f} pixels"

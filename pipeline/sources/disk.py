@@ -44,12 +44,11 @@ def beside(home: str, name: str) -> File | None:
 def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
     """Every folder from this one on, with the names of the folders and of the other files in it, as `os.walk` gives
     them; before Python 3.12 that calls itself for every level, and breaks a thousand levels down. What is taken out of
-    the list of folders is not walked, nor what links lead to; folders that can't be read are passed over."""
+    the list of folders is not walked, nor what links lead to; folders that can't be read have nothing in them."""
     waiting = [folder]
     while waiting:
         here = waiting.pop()
-        for _, folders, names in os.walk(here):
-            yield here, folders, names
-            inner = [os.path.join(here, name) for name in folders]
-            waiting += [path for path in reversed(inner) if not os.path.islink(path)]
-            break
+        _, folders, names = next(os.walk(here), (here, [], []))
+        yield here, folders, names
+        inner = [os.path.join(here, name) for name in folders]
+        waiting += [path for path in reversed(inner) if not os.path.islink(path)]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 from asking import answers_of, ask, make
 from endpoint import GOOD, serving
-from running import running
+from running import LocalServer, running
 
 from captioners import server
 from pipeline.errors import BadInput
@@ -117,8 +117,8 @@ class Demanding(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def demanding() -> Iterator[str]:
-    with running(ThreadingHTTPServer(("127.0.0.1", 0), Demanding)) as proxy:
-        yield f"http://127.0.0.1:{proxy.server_port}"
+    with running(LocalServer(Demanding)) as proxy:
+        yield proxy.url
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
