@@ -25,6 +25,8 @@ UNRELATED = "no two of the images have a character or a place in common"
 SYSTEM, IMAGES_FIRST, SENT_BACK, WHOLE, STREWN = 0.15, 0.8, 0.2, 0.5, 0.6
 _PLACE_OF = {f"{before}{words}": place for before in ("", " ", ", ", " and ") for place, words in PLACES.items()}
 """Of every piece of a reply that names one."""
+_COLOUR_OF = {f"{before}a {colour}": colour for before in ("", ", ", " and ") for colour in COLOURS}
+_KIND_OF = {f" {kind}": kind for kind in KINDS}
 UNKNOWN, PAD, TURN, END = "<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE, IMAGE_END, VIDEO = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"
 SPECIAL = (UNKNOWN, PAD, TURN, END, IMAGE_START, IMAGE, IMAGE_END, VIDEO)
@@ -115,8 +117,7 @@ def phrases() -> list[str]:
     counted += [f", {number}" for number in range(2, MOST_PANELS + 1)]
     names = [f"<{name}>" for name in NAMES] + [f" and <{name}>" for name in NAMES[1:]] + list(NAMES)
     openings = ["a short story about "] + [f"{words} of " for words in SHOTS.values()]
-    people = [f"{before}a {colour}" for before in ("", ", ", " and ") for colour in COLOURS]
-    people += [f" {kind}" for kind in KINDS] + [f" with {words}" for words in WORN.values()]
+    people = [*_COLOUR_OF, *_KIND_OF] + [f" with {words}" for words in WORN.values()]
     acts = [f"{before}{words}" for before in (" ", ", ") for words in ACTIONS.values()]
     numbers = [f"Picture {number}: " for number in range(1, MOST_PANELS + 1)]
     return skeleton + counted + names + openings + people + acts + [*_PLACE_OF] + numbers
@@ -136,15 +137,17 @@ def closes_panels(phrase: str) -> bool:
 
 
 def first_panels(pieces: Sequence[str]) -> list[int | None]:
-    """For every piece of a reply that is a panel's place, the panel that had the same place first, or 0 if none had it
-    before; None for all other pieces."""
-    panel, first, found = 0, dict[str, int](), list[int | None]()
+    """For every piece of a reply that is a panel's place or its character's kind, the panel that had the same place, or
+    the same kind in the same colour, first, or 0 if none had it before; None for all other pieces."""
+    panel, colour, first, found = 0, "", dict[str, int](), list[int | None]()
     for piece in pieces:
         panel += '{"image": ' in piece
-        place = _PLACE_OF.get(piece)
-        found.append(first.get(place, 0) if place else None)
-        if place:
-            first.setdefault(place, panel)
+        colour = _COLOUR_OF.get(piece, colour)
+        kind = _KIND_OF.get(piece)
+        what = f"{colour} {kind}" if kind else _PLACE_OF.get(piece)
+        found.append(first.get(what, 0) if what else None)
+        if what:
+            first.setdefault(what, panel)
         if closes_panels(piece):
             break
     return found + [None] * (len(pieces) - len(found))

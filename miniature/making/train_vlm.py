@@ -69,7 +69,7 @@ SPREAD = 0.65  # share of the first stage before every token must describe the f
 ALONE, THAW = 0.1, 0.7
 KIND = 4.0  # weight of the kind relative to every other attribute of a single frame
 BESIDE = 0.5  # weight of the single frames relative to the replies
-RECURRING = 0.3  # weight of the places that recur relative to the replies
+RECURRING = 0.3  # weight of the places and characters that recur relative to the replies
 HALFWAY = 2  # of the four text layers
 IGNORED = -100  # label of a token that does not count, as in transformers
 SEED = 4_000_000_000  # above the seeds of all films and scenes
@@ -214,9 +214,9 @@ class Heads(nn.Module):
 
 
 class Recurrence(nn.Module):
-    """Says at the place of every panel which panel had the same place first, from what two text layers make of it.
+    """Says at every panel's place and character which panel had the same first, from what two text layers make of it.
 
-    What ties panels together rests on two tokens being the same, which the replies themselves teach last: no recipe of
+    Names and ties rest on tokens being the same in two panels, which the replies themselves teach last: no recipe of
     40 minutes had learnt it without this, which takes 400 steps (LOG.md).
     """
 
@@ -228,10 +228,10 @@ class Recurrence(nn.Module):
         self._listening = layer.register_forward_hook(lambda *hooked: self._halfway.update({get_ident(): hooked[-1]}))
 
     def forward(self, firsts_BL: Tensor) -> Tensor:
-        """The loss of the batch that the model has just read; panels that repeat a place weigh twice.
+        """The loss of the batch that the model has just read; what recurs weighs twice.
 
         Args:
-            firsts_BL: the panel that had the place first, 0 for none; IGNORED where there is no place.
+            firsts_BL: the panel that had the place or the character first, 0 for none; IGNORED at all other tokens.
         """
         weights = torch.full((MOST_PANELS + 1,), 2.0)
         weights[0] = 1.0
@@ -263,7 +263,7 @@ class Row:
 @dataclass(frozen=True)
 class Half:
     """Half of a step's batch: the model's inputs, the labels of the frames (frames x attributes), and, of grids, the
-    panels that had each place first (grids x tokens)."""
+    panels that had each place and character first (grids x tokens)."""
 
     inputs: dict[str, Tensor]
     labels: Tensor

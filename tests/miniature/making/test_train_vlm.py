@@ -30,7 +30,7 @@ from miniature.making.train_vlm import (
     draw_frames,
     draw_grids,
 )
-from miniature.world import PLACES, draw_scene
+from miniature.world import Character, draw_scene
 
 
 @pytest.fixture(scope="module")
@@ -138,18 +138,31 @@ def test_no_token_sees_the_padding_after_it(data: TrainingData) -> None:
         assert torch.allclose(model(**inputs).loss, model(**inputs, attention_mask=mask).loss, atol=1e-5)
 
 
-def test_every_place_of_a_grid_is_told_the_panel_that_had_it_first(data: TrainingData) -> None:
-    names, tokenizer = list(PLACES), data.processor.tokenizer
+@pytest.mark.parametrize("named", [True, False])
+def test_every_place_and_character_of_a_grid_is_told_the_panel_that_had_it_first(
+    data: TrainingData, *, named: bool
+) -> None:
+    tokenizer = data.processor.tokenizer
+    bear, cat = Character("bear", "red", "hat"), Character("cat", "red", "hat")
+    cast = (bear, cat, Character("cat", "blue", "hat"), replace(cat, worn="crown"))
+    places = ("moon", "beach", "moon", "moon")
     scenes = [
-        replace(draw_scene(random.Random(number)), place=names[place]) for number, place in enumerate((1, 0, 1, 1))
+        replace(draw_scene(random.Random(number)), character=character, place=place)
+        for number, (character, place) in enumerate(zip(cast, places, strict=True))
     ]
-    pieces = tokenizer.convert_ids_to_tokens(tokenizer(reply(scenes, named=True)).input_ids)
-    found = [(piece, first) for piece, first in zip(pieces, first_panels(pieces), strict=True) if first is not None]
-    assert [first for _, first in found] == [0, 0, 1, 1]  # not those of the ties, which follow
-    assert all(PLACES[scene.place] in piece for scene, (piece, _) in zip(scenes, found, strict=True))
+    pieces = tokenizer.convert_ids_to_tokens(tokenizer(reply(scenes, named=named)).input_ids)
+    told: dict[str, list[int]] = {piece: [] for piece in pieces}
+    for piece, first in zip(pieces, first_panels(pieces), strict=True):
+        told[piece] += [] if first is None else [first]
+    assert {piece: firsts for piece, firsts in told.items() if firsts} == {
+        " bear": [0],
+        " cat": [0, 0, 2],  # the same though it wears something else; not those of the ties, which follow
+        " on the moon": [0, 1, 1],
+        " on the beach": [0],
+    }
 
 
-def test_the_head_for_recurring_places_reads_the_halves_of_both_threads_and_can_be_removed(data: TrainingData) -> None:
+def test_the_head_for_what_recurs_reads_the_halves_of_both_threads_and_can_be_removed(data: TrainingData) -> None:
     model = Qwen3VLForConditionalGeneration(build_config(data.processor.tokenizer))
     head = Recurrence(model)
     halves = next(draw_grids(data, random.Random(8), images=False))
