@@ -65,7 +65,7 @@ def sorted_out(results: Sequence[Record | Rejected]) -> Outcome:
     return kept, [item for item in results if isinstance(item, Rejected)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def draw() -> Callable[..., Image.Image]:
     """Soft coloured shapes that look like those of no other seed."""
 

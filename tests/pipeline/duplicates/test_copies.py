@@ -41,17 +41,31 @@ def named(records: Sequence[Record], found: Sequence[Copy]) -> dict[str, tuple[s
     return {records[one.copy].id: (records[one.of].id, one.how) for one in found}
 
 
-@pytest.fixture
-def measured(tmp_path: Path) -> Callable[..., Record]:
-    layout = task.load("storyboard", ["layout.max_crop=0.99", "layout.max_enlarge=100"]).layout
+ANY_SHAPE = task.load("storyboard", ["layout.max_crop=0.99", "layout.max_enlarge=100"]).layout
+
+
+def measuring(folder: Path) -> Callable[..., Record]:
+    """`measured("a.png", picture)` is the record of a picture that is written into the folder."""
 
     def measured(name: str, picture: Image.Image, **options: object) -> Record:
-        picture.save(tmp_path / name, **options)
-        found = inspect.measure(replace(record(name), path=str(tmp_path / name)), tmp_path, layout)
+        picture.save(folder / name, **options)
+        found = inspect.measure(replace(record(name), path=str(folder / name)), folder, ANY_SHAPE)
         assert isinstance(found, Record)
         return found
 
     return measured
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Callable[..., Record]:
+    return measuring(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, draw: Draw) -> tuple[Record, Record]:
+    """A large picture, and one of something else."""
+    measured = measuring(tmp_path_factory.mktemp("copies"))
+    return measured("a.png", draw(1, (1280, 720))), measured("c.png", draw(2))
 
 
 def test_the_hash_of_a_picture_as_it_is_is_that_of_imagehash(draw: Draw) -> None:
@@ -77,11 +91,11 @@ WAYS: dict[str, tuple[Callable[[Image.Image], Image.Image], str]] = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("ending", ["png", "jpg"])
 def test_a_picture_is_found_again_whatever_was_done_to_it(
-    measured: Callable[..., Record], draw: Draw, way: str, ending: str
+    measured: Callable[..., Record], draw: Draw, two: tuple[Record, Record], way: str, ending: str
 ) -> None:
     change, how = WAYS[way]
-    original = measured("a.png", draw(1, (1280, 720)))
-    copy, other = measured(f"b.{ending}", change(draw(1, (640, 360)))), measured("c.png", draw(2))
+    original, other = two
+    copy = measured(f"b.{ending}", change(draw(1, (640, 360))))
     found = finding.copies(looks([copy, other, original]), LIMITS)
     assert named([copy, other, original], found) == {copy.id: (original.id, how)}
 

@@ -20,6 +20,8 @@ from pipeline.store import Item, Mark, Store
 
 INPUTS = [Record(f"r{number}", f"{number}.png", "film", Position()) for number in range(8)]
 NAMES = [record.id for record in INPUTS]
+HURRY = "hurry.txt"
+"""The sign for workers not to dawdle."""
 ROOT = Path(__file__).parents[3]
 
 
@@ -56,7 +58,7 @@ def dawdle(records: Sequence[Record], *, parameters: Parameters) -> Iterator[Ite
     for record in records:
         with (parameters.folder / "begun.txt").open("a") as begun:
             begun.write(f"{os.getpid()} {record.id}\n")
-        time.sleep(0 if record.id < "r2" else 1)
+        time.sleep(0 if record.id < "r2" or (parameters.folder / HURRY).exists() else 1)
         yield record
 
 
@@ -145,6 +147,7 @@ def test_ctrl_c_ends_all_workers_and_the_stage_resumes(tmp_path: Path) -> None:
     assert nobody_is_left(process.pid)
     before = [row.id for row in rows(run_folder)]
     assert before == NAMES[: len(before)] and len(before) < 8
+    (run_folder / HURRY).touch()
     assert run(run_folder, dawdle).kept == 8
     assert [row.id for row in rows(run_folder)] == NAMES
 

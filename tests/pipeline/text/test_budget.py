@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 
 import pytest
 
@@ -164,32 +165,36 @@ def test_a_thousand_captions_are_counted():
 # ---- how long a text may be
 
 
+@cache
+def published(*settings: str) -> tuple[Task, ...]:
+    """All tasks with some settings, loaded once for all families."""
+    return tuple(task.load(name, settings) for name in task.names())
+
+
 @pytest.mark.parametrize("base", families.names())
 def test_texts_of_the_requested_length_fit(base: str):
-    for name in task.names():
-        own = task.load(name, [f"base={base}"])
+    for own in (each.model_copy(update={"base": base}) for each in published()):
         most = budget.words(own)
         if most == budget.SHORTEST:
             continue  # no useful text would fit
         text = " ".join([HARBOUR] * 5).split()[:most]
         made = grammar.parse(grammar.render(" ".join(text[:30]), [" ".join(text)] * len(own.markers), [], own), own)
-        assert budget.faults(made, own, ESTIMATE) == (), (name, most)
+        assert budget.faults(made, own, ESTIMATE) == (), (own.name, most)
 
 
 @pytest.mark.parametrize("base", families.names())
 def test_texts_of_the_requested_length_fit_with_the_looks_of_two_people(base: str):
     words = HARBOUR.split() * 5
     people = tuple(Person(name, " ".join(words[: budget.LOOKS])) for name in ("Ines", "Rami"))
-    for name in task.names():
-        for looks in POLICIES:
-            own = task.load(name, [f"base={base}", f"caption.looks={looks}"])
+    for looks in POLICIES:
+        for own in (each.model_copy(update={"base": base}) for each in published(f"caption.looks={looks}")):
             most = budget.words(own)
             if most == budget.SHORTEST or not own.caption.people:
                 continue  # no useful text would fit, or there are no looks
             named = f"<Ines> and <Rami> {' '.join(words[: most - 3])}"
             panel = Shown(named if looks == "each" else " ".join(words[:most]))
             made = grammar.caption_of(Parts(people, (panel,) * len(own.markers), named), own)
-            assert budget.faults(made, own, ESTIMATE) == (), (name, looks, most)
+            assert budget.faults(made, own, ESTIMATE) == (), (own.name, looks, most)
 
 
 def test_the_more_often_looks_are_stated_the_shorter_a_text_may_be():
