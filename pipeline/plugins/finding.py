@@ -185,10 +185,24 @@ def _own(kind: Kind) -> list[str]:
     if kind.suffix == ".py":  # a package that is imported may have been given more folders
         package = sys.modules.get(kind.package)
         folders = package.__path__ if package else [str(_folder(kind.package))]
-        found = [module.name for module in pkgutil.iter_modules(folders)]
+        found = [name for folder in folders for name in _modules(folder, _content(folder))]
     else:
         found = [path.stem for path in _folder(kind.package).glob(f"*{kind.suffix}")]
     return [name for name in found if name != "base" and not name.startswith("_")]
+
+
+@lru_cache(maxsize=100)
+def _modules(folder: str, _content: tuple[str, ...]) -> tuple[str, ...]:
+    """The modules in a folder. Which of its files are modules takes long to find out, and is asked once per plug-in."""
+    return tuple(module.name for module in pkgutil.iter_modules([folder]))
+
+
+def _content(folder: str) -> tuple[str, ...]:
+    """The names in a folder; none if it can't be read."""
+    try:
+        return tuple(sorted(os.listdir(folder)))
+    except OSError:
+        return ()
 
 
 def _folder(package: str) -> Path:

@@ -59,6 +59,14 @@ def test_the_toolkits_own_are_the_files_of_the_folder_except_base_and_drafts(gad
     assert not [name for name in sys.modules if name.startswith("gadgets")]
 
 
+def test_a_plug_in_that_is_added_or_removed_is_noticed_at_once(gadgets: Path) -> None:
+    before = plugins.names(GADGETS)
+    (gadgets / "later.py").write_text("answer = 43")
+    assert set(plugins.names(GADGETS)) == {*before, "later"}
+    (gadgets / "later.py").unlink()
+    assert plugins.names(GADGETS) == before
+
+
 def test_a_plug_in_is_loaded_by_its_name(gadgets: Path) -> None:
     assert plugins.load(GADGETS, "good").answer == 42
 
