@@ -63,12 +63,12 @@ class Panel:
     film: int
 
 
-def film_panels(films: int, *, seed: int = HELD_OUT_SEED, shots: int = 24) -> list[Panel]:
+def film_panels(films: int, *, seed: int = HELD_OUT_SEED, shots: int = 24, fps: int = 12) -> list[Panel]:
     """The middle frame of each shot of newly written films, cropped to 2:1 and scaled to a storyboard's panel."""
     panels: list[Panel] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(films):
-            path = write_film(Path(folder) / f"{number}.mp4", seed + number, shots=shots)
+            path = write_film(Path(folder) / f"{number}.mp4", seed + number, shots=shots, fps=fps)
             shots_of_film = json.loads(truth_path(path).read_text(encoding="utf-8"))["shots"]
             middles = [(shot["start"] + shot["dissolve"] + shot["end"]) / 2 for shot in shots_of_film]
             images = frames_at(path, middles)
