@@ -26,9 +26,16 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scored run; tests copy it."""
     return build(tmp_path_factory.mktemp("browser"), scored=True)
+
+
+@pytest.fixture(scope="session")
+def unscored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without scores; tests copy it."""
+    return build(tmp_path_factory.mktemp("unscored"))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from endpoint import Endpoint, hangs
 from endpoint import serving as answering
-from served import Served, build, resettle
+from served import Served, resettle
 
 from training import loop
 from training.job import Job
@@ -95,8 +95,8 @@ def silent() -> Iterator[Endpoint]:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("interrupted"))
+def built(unscored: Path) -> Path:
+    return unscored
 
 
 def test_a_data_set_whose_captioner_does_not_answer(built: Path, silent: Endpoint, tmp_path: Path) -> None:

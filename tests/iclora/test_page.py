@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 from PIL import Image, ImageChops
-from served import GRIDS, Served, build, opened, resettle, serving
+from served import GRIDS, Served, opened, resettle, serving
 from typer.testing import CliRunner
 
 from iclora import cli
@@ -31,8 +31,8 @@ EVIL = '<img src=x onerror="alert(1)">'
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("page"))
+def built(unscored: Path) -> Path:
+    return unscored
 
 
 def rows(client: httpx2.Client) -> list[dict[str, Any]]:

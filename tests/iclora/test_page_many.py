@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 from PIL import Image
-from served import GRIDS, Served, build, opened
+from served import GRIDS, Served, opened
 
 from iclora.page import app, keys, views
 from iclora.page.session import ReviewSession
@@ -19,8 +19,8 @@ from pipeline.review import replacing
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("many"))
+def built(unscored: Path) -> Path:
+    return unscored
 
 
 def listed(client: httpx2.Client) -> list[dict[str, Any]]:

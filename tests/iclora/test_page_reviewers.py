@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from served import GRIDS, Served, build, opened, serving
+from served import GRIDS, Served, opened, serving
 from typer.testing import CliRunner
 
 from iclora import cli
@@ -25,8 +25,8 @@ DARK = "too dark"
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("reviewers"))
+def built(unscored: Path) -> Path:
+    return unscored
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,23 @@ def films(tmp_path: Path) -> Path:
     return tmp_path / "films"
 
 
-def typed(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+TYPED = "import sys; from iclora import cli; sys.argv[0] = 'iclora'; cli.main()"
+IN_TURN = """
+import json, sys
+from iclora import cli
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["iclora", *words]
+    try:
+        cli.main()
+    except SystemExit as end:
+        assert not end.code, (words, end.code)
+    print(end="\\0", flush=True)
+"""
+"""Several commands, and a null character after what each has printed."""
+
+
+def typed(*words: str, folder: Path, code: str = TYPED, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command as it runs in a shell: a process of its own."""
-    code = "import sys; from iclora import cli; sys.argv[0] = 'iclora'; cli.main()"
     return subprocess.run(
         [sys.executable, "-c", code, *words],
         cwd=folder,
@@ -49,23 +64,29 @@ def typed(*words: str, folder: Path, **environment: str) -> subprocess.Completed
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_printed_paths_and_commands_are_the_true_ones_however_narrow_the_terminal(
-    name: str, films: Path, tmp_path: Path
-) -> None:
-    ran = typed("dataset", "storyboard", "--source", "films", "--out", name, *BARE, folder=tmp_path, COLUMNS="30")
+def typed_in_turn(*commands: Sequence[str], folder: Path, **environment: str) -> list[str]:
+    """What commands print that end well and have no complaints, all in one process of their own."""
+    ran = typed(json.dumps(commands), folder=folder, code=IN_TURN, **environment)
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert f"The data set is in {name}/dataset; look at {name}/review.html.\n" in ran.stdout
-    table = f"{name}/captions.csv"
-    assert f"next: edit {table}, then type\n" in ran.stdout
-    commands = [shlex.split(line) for line in re.findall(r"^(?:  |.*: )(iclora .*)$", ran.stdout, re.M)]
-    assert commands == [
-        ["iclora", "review", "storyboard", "--apply", table, "--out", name],
-        ["iclora", "review", "storyboard", "--serve", "--out", name],
-        ["iclora", "train", "storyboard", "--out", name],
-    ]
-    again = typed(*commands[0][1:], folder=tmp_path)
-    assert (again.returncode, again.stderr, again.stdout) == (0, "", f"0 rows changed; 2 grids in {name}/dataset\n")
+    return ran.stdout.split("\0")[:-1]
+
+
+def test_printed_paths_and_commands_are_the_true_ones_however_narrow_the_terminal(films: Path, tmp_path: Path) -> None:
+    made = [("dataset", "storyboard", "--source", "films", "--out", name, *BARE) for name in NAMES]
+    reviews = []
+    for name, printed in zip(NAMES, typed_in_turn(*made, folder=tmp_path, COLUMNS="30"), strict=True):
+        assert f"The data set is in {name}/dataset; look at {name}/review.html.\n" in printed
+        table = f"{name}/captions.csv"
+        assert f"next: edit {table}, then type\n" in printed
+        commands = [shlex.split(line) for line in re.findall(r"^(?:  |.*: )(iclora .*)$", printed, re.M)]
+        assert commands == [
+            ["iclora", "review", "storyboard", "--apply", table, "--out", name],
+            ["iclora", "review", "storyboard", "--serve", "--out", name],
+            ["iclora", "train", "storyboard", "--out", name],
+        ]
+        reviews.append(commands[0][1:])
+    again = typed_in_turn(*reviews, folder=tmp_path)
+    assert again == [f"0 rows changed; 2 grids in {name}/dataset\n" for name in NAMES]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")

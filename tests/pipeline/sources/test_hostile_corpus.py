@@ -84,7 +84,7 @@ class Corpus:
     def kinds(self) -> int:
         return len(self.good) + len(self.bad) + len(self.hidden) + len(self.either)
 
-    def picture(self, size: tuple[int, int] = (640, 360)) -> Image.Image:
+    def picture(self, size: tuple[int, int] = (320, 180)) -> Image.Image:
         self.seed += 1
         coarse = np.random.default_rng(self.seed).integers(0, 256, (5, 8, 3), np.uint8)
         return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
@@ -145,7 +145,7 @@ def add_metadata(corpus: Corpus) -> None:
     turned = Image.Exif()
     turned[274] = 6
     buffer = io.BytesIO()
-    corpus.picture((360, 640)).save(buffer, "JPEG", exif=turned)
+    corpus.picture((180, 320)).save(buffer, "JPEG", exif=turned)
     put(good, "turned.jpg", buffer.getvalue())
     put(
         good,
