@@ -91,6 +91,37 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """No test cuts the power, so none waits until its files are on the disk; the commands that tests start do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def savefig() -> Iterator[Callable[..., None]]:
+    """What draws a plot. Plots are laid out as ever but written blank, except for tests that ask for `drawn_plots`:
+    drawing one takes as long as a training of a few steps."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure.savefig
+
+    def write_blank(figure: Figure, path: Path, *, format: str, dpi: int) -> None:
+        width, height = (round(inches * dpi) for inches in figure.get_size_inches())
+        Image.new("RGB", (width, height), "white").save(path, format)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", write_blank)
+        yield drawn
+
+
+@pytest.fixture
+def drawn_plots(savefig: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots as users get them."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", savefig)
+
+
 @pytest.fixture
 def storyboard() -> Task:
     return task.load("storyboard")

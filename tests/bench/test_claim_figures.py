@@ -15,6 +15,8 @@ from pipeline import charts
 
 LINES = charts.SERIES[: len(DRAWN)]
 
+pytestmark = pytest.mark.usefixtures("drawn_plots")
+
 
 def test_lines_of_the_same_values_are_all_seen(tmp_path: Path) -> None:
     draw_figures(made_up_claim(), SIZES, STEPS, tmp_path / "claim.png")

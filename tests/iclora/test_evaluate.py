@@ -135,6 +135,7 @@ def test_malformed_grids_count_as_failures(
     assert "panel 1 is blank" in (evaluation.folder / "evaluation.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("drawn_plots")
 def test_everything_is_written_and_a_second_time_the_same(
     run: Run, lora: Path, tiny_flux: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +155,7 @@ def test_everything_is_written_and_a_second_time_the_same(
     assert told == {name: (first.folder / name).read_bytes() for name in told}
 
 
+@pytest.mark.usefixtures("drawn_plots")
 def test_the_plot_shows_every_candidate_with_its_interval(tmp_path: Path) -> None:
     few, names = (
         Estimate(0.2, 0.1, 0.3, 0.05),

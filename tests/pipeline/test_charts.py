@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -58,10 +58,11 @@ PLOTS = (losses, scores, evaluation, claim)
 
 
 @pytest.fixture(scope="module", params=PLOTS, ids=lambda draw: draw.__name__)
-def figure(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Figure]:
+def figure(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, savefig: Callable[..., None]
+) -> Iterator[Figure]:
     """A plot as it is written."""
     found: list[Figure] = []
-    savefig = Figure.savefig
 
     def keep(one: Figure, path: Path, **options: object) -> None:
         found.append(one)

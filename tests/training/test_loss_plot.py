@@ -13,6 +13,8 @@ from plotted import logged
 from pipeline.errors import BadInput
 from training.monitoring import loss_plot
 
+pytestmark = pytest.mark.usefixtures("drawn_plots")
+
 
 def opened(path: Path) -> None:
     with Image.open(path) as picture:

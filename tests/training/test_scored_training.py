@@ -62,6 +62,7 @@ def scored(make_job: Make) -> Make:
     return make
 
 
+@pytest.mark.usefixtures("drawn_plots")
 def test_every_evaluation_is_in_the_log_and_the_plot(scored: Make) -> None:
     job = scored(steps=3, evaluate_every=2)
     run(job)
@@ -133,6 +134,7 @@ def test_a_resumed_log_drops_the_scores_of_the_steps_that_are_repeated(tmp_path:
         assert list(journal.read_evaluation(tmp_path)["step"]) == [0, 5]
 
 
+@pytest.mark.usefixtures("drawn_plots")
 def test_a_single_evaluation_can_be_plotted(tmp_path: Path) -> None:
     pd.DataFrame([[1, 0.5, 0.5, 1e-4, 1.0, 0.1]]).to_csv(
         tmp_path / "log.csv",

@@ -871,6 +871,7 @@ def test_samples_are_drawn_on_the_canvas_from_the_same_noise(make_job: Make) -> 
         assert strip.height > 2 * 128
 
 
+@pytest.mark.usefixtures("drawn_plots")
 def test_the_plots_exist_at_the_end(make_job: Make) -> None:
     job = make_job(steps=1)
     run(job)

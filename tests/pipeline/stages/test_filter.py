@@ -270,6 +270,7 @@ def test_with_few_grids_only_captions_that_fit_nothing_are_rejected(heldout: tup
     assert facts["calibration"].startswith("fixed defaults for clip scorers: the run has 4 of the 8 grids")
 
 
+@pytest.mark.usefixtures("drawn_plots")
 def test_the_scores_are_plotted_and_a_missing_plot_is_drawn_again(heldout: tuple[Run, list[Truth]]) -> None:
     run, truths = heldout
     stage = filter.stage(run.task, [truth.grid for truth in truths], run.scorer, run.folder, Cache(run.folder))
@@ -296,6 +297,7 @@ def test_without_a_scorer_few_grids_get_no_scores_and_no_old_plot_stays(
     assert not (run.folder / "scores.png").exists() and stage.intact()
 
 
+@pytest.mark.usefixtures("drawn_plots")
 def test_without_a_scorer_colours_and_words_decide_what_belongs_together(heldout: tuple[Run, list[Truth]]) -> None:
     run, truths = heldout
     grids, captions = true(run, truths)
