@@ -51,7 +51,7 @@ test: $(VENV)/ready ## Run the tests, on all cores
 	PYTHONDONTWRITEBYTECODE= $(RUN)/python -m pytest -q -n auto --dist worksteal --durations 20
 
 slow: $(VENV)/ready ## Run the slow tests, which take minutes each, and property tests with many examples
-	PYTHONDONTWRITEBYTECODE= $(RUN)/python -m pytest -q -n auto --dist loadfile -m "slow or hypothesis" --hypothesis-profile many --durations 20
+	PYTHONDONTWRITEBYTECODE= $(RUN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m "slow or hypothesis" --hypothesis-profile many --durations 20
 
 lowest: ## Run the tests with the oldest versions that pyproject.toml allows, in an environment of their own
 	$(PYTHON) -m venv $(VENV)/lowest

@@ -47,10 +47,19 @@ SLOW = 600
 """Seconds that a slow test may take; the others are limited in pyproject.toml."""
 
 
+LONGEST = (
+    "test_guide.py", "test_python_api.py", "test_gpu.py", "test_ray_engine.py", "test_offline.py", "test_mini_flux.py",
+    "test_wheel.py", "test_film_reader.py", "test_opening.py", "test_training.py", "test_miniature.py",
+)  # fmt: skip
+"""Files whose slow tests take minutes. They come first, so that no worker is left with one when the others are done."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(SLOW))
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def pytest_collection_finish() -> None:
