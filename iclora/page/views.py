@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from iclora.page import keys, others
-from iclora.page.session import ReviewSession, base_of
+from iclora.page.session import ReviewSession
 from pipeline.consistency import thresholds
 from pipeline.consistency.thresholds import NO_LIMIT
 from pipeline.records import Caption, Row, Score
@@ -89,7 +89,7 @@ def _entry(session: ReviewSession, found: Row, place: int) -> dict[str, Any]:
     }
     return {
         "id": row.id,
-        "base": base_of(row),
+        "base": shown.base,
         "decision": row.decision,
         "by": "person" if row.decided else "toolkit",
         "told": shown.told,

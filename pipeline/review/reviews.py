@@ -460,7 +460,7 @@ def with_panels(row: Row, texts: Mapping[int, str], task: Task, summary: str | N
     caption = row.caption
     if summary is not None:
         try:
-            caption = grammar.edited(caption, grammar.replace_summary(caption, summary, task), task)
+            caption = replace(caption, text=grammar.replace_summary(caption, summary, task))
         except BadReply as error:
             raise BadInput(f"summary: {error}") from error
     return moved(replace(row, caption=caption), texts, task)
@@ -471,7 +471,7 @@ def moved(row: Row, texts: Mapping[int, str], task: Task) -> str:
     caption = row.caption
     for panel, text in texts.items():
         try:
-            caption = grammar.edited(caption, grammar.replace_panel(caption, panel, grammar.clean(text), task), task)
+            caption = replace(caption, text=grammar.replace_panel(caption, panel, grammar.clean(text), task))
         except BadReply as error:
             raise BadInput(f"panel_{panel + 1}: {error}") from error
     return caption.text
