@@ -22,6 +22,7 @@ from pipeline.errors import BadInput
 from pipeline.records import Decision, Record, Review, Row, Word
 from pipeline.review import cropping, decisions, replacing, reviews
 from pipeline.review.reviews import Change
+from pipeline.review.texts import moved
 from pipeline.stages import compose
 from pipeline.text import grammar
 
@@ -305,7 +306,7 @@ class ReviewSession(Judging):
         self, row: Row, records: Sequence[Record], texts: Mapping[int, str], decision: Decision | None
     ) -> Step | None:
         """Draws the grid with other panels, and gives it to the row."""
-        text = reviews.moved(row, texts, self.task)
+        text = moved(row, texts, self.task)
         panels = tuple(record.id for record in records)
         return self._redraw(row, self._change(row, decision=decision, text=text, panels=panels))
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pipeline.errors import BadInput
 from pipeline.records import Parts, Person, Review, Row
 from pipeline.review import reviews
+from pipeline.review.people import people_cell, people_in
 from pipeline.review.reviews import Change
+from pipeline.review.texts import with_panels
 from pipeline.task import Task
 from pipeline.text import grammar, phrases
 from pipeline.text.counters import TokenCounter
@@ -114,7 +116,7 @@ def _text(row: Row, swap: Callable[[str], str], task: Task) -> str:
     if not panels and summary is None:
         return caption.text
     if any(caption.panels):
-        return reviews.with_panels(row, panels, task, summary)
+        return with_panels(row, panels, task, summary)
     return grammar.fold(f"{caption.prefix} {swap(caption.text.removeprefix(caption.prefix))}")  # a text without markers
 
 
@@ -224,10 +226,10 @@ def _back(row: Row | None, fields: Sequence[tuple[str, str, str]], task: Task, c
     if row is None:
         return None
     before = {name: was for name, was, _ in fields}
-    now = {"caption": row.caption.text, "people": reviews.people_cell(row.caption.parts), "decision": row.decision}
+    now = {"caption": row.caption.text, "people": people_cell(row.caption.parts), "decision": row.decision}
     if any(now[name] != becomes for name, _, becomes in fields if name in FIELDS):
         return None
-    text, people = before.get("caption", row.caption.text), reviews.people_in(before.get("people", ""))
+    text, people = before.get("caption", row.caption.text), people_in(before.get("people", ""))
     there = _names(row.caption.parts)
     return _unsaid(
         reviews.change(row, task, counter, text=text, people=tuple(one for one in people if one.name in there))
