@@ -91,7 +91,7 @@ class QwenImage21(QwenStyle):
     REFERENCES = 10
     ENCODER_SEES_REFERENCES = True
     TEMPLATE = SYSTEM + "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
-    # Every linear layer of the blocks, whose one modulation stands outside of them. DiffSynth-Studio trains these too.
+    # Every linear layer of the blocks. All of them share one modulation, which sees only the noise level.
     TARGETS = r"transformer_blocks\.\d+\.(?:attn\.(?:to_[qkv]|to_out\.0)|img_mlp\.(?:proj|gate_layer|out))"
     KNOWN: ClassVar[Mapping[str, Known]] = {"Qwen/Qwen-Image-2.1": Known(licence="qwen-research", parts=_PARTS)}
 
