@@ -16,8 +16,9 @@ from PIL import Image
 from pipelines import HEIGHT, STEPS, TEXTS, WIDTH, Pair, close, picture
 from torch import Tensor
 
-from training import planning
+from training import dataset, planning, sampling
 from training.backends import qwen_image_2_1
+from training.backends.base import Prompts
 from training.job import Job
 
 SIDE = 64
@@ -55,9 +56,6 @@ def resized(pair: Pair) -> list[Image.Image]:
 
 
 def ours(pair: Pair, guidance: float, images: Sequence[Image.Image] = ()) -> Tensor:
-    from training import dataset, sampling
-    from training.backends.base import Prompts
-
     backend, shown = pair.backend, [list(images)] * len(TEXTS)
     references = [
         [pair.latents_of(dataset.fitted(one, backend.reference_size(one.size))) for one in own] for own in shown
@@ -147,7 +145,11 @@ def test_sides_are_multiples_of_32_pixels_and_a_token_covers_16(pair: Pair) -> N
 def test_texts_of_other_lengths_and_references_of_other_sizes_share_a_batch(pair: Pair) -> None:
     mixed = [[], IMAGES[:1]]
     texts = pair.backend.encode_text(pair.parts, TEXTS, mixed)
-    references = [[pair.latents_of(one) for one in resized_to(pair, own)] for own in mixed]
+    sizes = [[pair.backend.reference_size(one.size) for one in own] for own in mixed]
+    references = [
+        [pair.latents_of(one.resize(size)) for one, size in zip(*both, strict=True)]
+        for both in zip(mixed, sizes, strict=True)
+    ]
     transformer, sigma = pair.pipeline.transformer, torch.tensor([0.3, 0.8])
     with torch.inference_mode():
         both = pair.backend.predict(transformer, pair.noise, sigma, texts, references=references)
@@ -155,10 +157,6 @@ def test_texts_of_other_lengths_and_references_of_other_sizes_share_a_batch(pair
             one = slice(place, place + 1)
             own = {"references": references[one]}
             close(both[one], pair.backend.predict(transformer, pair.noise[one], sigma[one], texts[one], **own))
-
-
-def resized_to(pair: Pair, images: Sequence[Image.Image]) -> list[Image.Image]:
-    return [one.resize(pair.backend.reference_size(one.size)) for one in images]
 
 
 @pytest.mark.parametrize("size", [(512, 512), (1024, 768), (300, 900), (4000, 1000), (64, 64)])
