@@ -17,7 +17,7 @@ from iclora.page import access, crop_routes, keys, others, rejected_routes, view
 from iclora.page.access import Body
 from iclora.page.errors import Unknown
 from iclora.page.jobs import Jobs
-from iclora.page.session import ReviewSession, Stale, Step
+from iclora.page.session import Replacements, ReviewSession, Stale, Step
 from pipeline.records import Decision, Row
 from pipeline.review import thumbnails
 
@@ -213,7 +213,7 @@ def _change(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
 
 
 def _change_many(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
-    previewing = asyncio.Lock()  # with thousands of captions it takes seconds, in which the others go on
+    finding = asyncio.Lock()  # in thousands of captions it takes seconds, in which the others go on
 
     def now(step: int | None, grids: list[str]) -> dict[str, Any]:
         """A step with the rows that it has changed, as they are now."""
@@ -229,14 +229,15 @@ def _change_many(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
     @app.post("/replacements")
     async def replacements(said: Phrase) -> dict[str, Any]:
         rows = await jobs.in_turn(session.rows)
-        async with previewing:
+        async with finding:
             return await jobs.aside(_previewed, session, rows, said)
 
     @app.post("/replace")
     async def replace(said: Rephrased) -> dict[str, Any]:
-        return await jobs.in_turn(
-            lambda: made(session.replace_phrase(said.grids, said.old, said.new, inside_words=said.inside_words))
-        )
+        rows = await jobs.in_turn(session.rows)
+        async with finding:
+            found = await jobs.aside(_found, session, rows, said)
+            return await jobs.in_turn(lambda: made(session.replace_phrase(said.grids, found)))
 
     @app.post("/undo")
     async def undo(said: Undone) -> dict[str, Any]:
@@ -271,8 +272,12 @@ def _judge(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
             return await jobs.aside(_asked, session, row, machine.text if machine else "", place)
 
 
+def _found(session: ReviewSession, rows: Sequence[Row], said: Phrase) -> Replacements:
+    return session.replacements(rows, said.old, said.new, inside_words=said.inside_words)
+
+
 def _previewed(session: ReviewSession, rows: Sequence[Row], said: Phrase) -> dict[str, Any]:
-    changes = session.replacements(rows, said.old, said.new, inside_words=said.inside_words)
+    changes = _found(session, rows, said).changes
     shown = [views.replacement(change, session.task) for change in changes[:PREVIEWED]]
     return {"grids": [change.review.grid for change in changes], "shown": shown}
 

@@ -11,7 +11,7 @@ from iclora.page.looking import Looking
 from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.records import Caption, Person, Row, Score
-from pipeline.review import reviews
+from pipeline.review.people import redescribed, with_looks
 from pipeline.stages.caption import Asking
 from pipeline.text import budget, grammar
 
@@ -40,7 +40,7 @@ class Judging(Looking):
         if not people or not row.caption.parts:
             return caption
         parts = grammar.redescribed(row.caption.parts, people)
-        anew = reviews.with_looks(caption, people, self.task)
+        anew = with_looks(caption, people, self.task)
         return self._edited(replace(row.caption, parts=parts), anew)
 
     def _edited(self, caption: Caption, text: str) -> Caption:
@@ -51,7 +51,7 @@ class Judging(Looking):
         parts = row.caption.parts
         changes = {person.name: person.changes for person in parts.people} if parts else {}
         said = [Person(name, grammar.clean(told), changes.get(name, "")) for name, told in (looks or {}).items()]
-        return reviews.redescribed(row, said)
+        return redescribed(row, said)
 
     def score(
         self, row: Row, text: str, facts: dict[str, Any], looks: Mapping[str, str] | None = None

@@ -50,6 +50,8 @@ class Shown:
     """A row as one reviewer may see it, and what they are told of the reviewers."""
 
     row: Row
+    base: str
+    """Its `base_of`."""
     settled: bool
     """Whether this reviewer has kept or dropped it."""
     told: str
@@ -63,6 +65,7 @@ class Shown:
         seen = _hidden(row, reviewer, task)
         return cls(
             row=seen,
+            base=base_of(seen),
             settled=row.word_of(reviewer).settled,
             told=_told(seen, reviewer),
             waiting=sum(word.settled for word in row.words) - sum(word.settled for word in seen.words),
@@ -79,6 +82,15 @@ def _hidden(row: Row, reviewer: str, task: Task) -> Row:
     review = replace(row.review, decision=mine.decision, note=mine.note)
     decision = mine.decision or reviews.by_toolkit(row.reasons, row.caption, task)
     return replace(row, decision=decision, review=None if review == Review(row.id, None) else review, words=tuple(own))
+
+
+def base_of(row: Row) -> str:
+    """Hash of everything that a reviewer sees of a row as it is shown; a change based on another one is stale.
+
+    It holds within one process: a page does not outlive its server.
+    """
+    seen = (row.decision, row.caption.text, row.review, row.grid.path, row.words)
+    return format(hash(seen) & 0xFFFF_FFFF_FFFF_FFFF, "x")
 
 
 def _told(seen: Row, reviewer: str) -> str:

@@ -7,7 +7,7 @@ row that this reviewer has not decided yet is not seen, and refuses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from pipeline.errors import BadInput
 from pipeline.records import Decision, Record, Review, Row, Word
 from pipeline.review import cropping, decisions, replacing, reviews
 from pipeline.review.reviews import Change
+from pipeline.review.texts import moved
 from pipeline.stages import compose
 from pipeline.text import grammar
 
@@ -61,6 +62,18 @@ class Step:
     parts: tuple[Part, ...]
     who: str
     """Under which name the log keeps it."""
+
+
+@dataclass(frozen=True)
+class Replacements:
+    """What one phrase in place of another changes about rows as they were, and what was asked."""
+
+    rows: Mapping[str, Row]
+    """By grid."""
+    changes: Sequence[Change]
+    old: str
+    new: str
+    inside_words: bool
 
 
 class ReviewSession(Judging):
@@ -208,28 +221,35 @@ class ReviewSession(Judging):
             crops = cropping.with_crop(row.review.crops if row.review else (), record, wanted, layout)
             return self._redraw(row, self._change(row, crops=crops))
 
-    def replacements(self, rows: Sequence[Row], old: str, new: str, *, inside_words: bool = False) -> list[Change]:
+    def replacements(self, rows: Sequence[Row], old: str, new: str, *, inside_words: bool = False) -> Replacements:
         """As `Run.replacements`, for rows as they were. Takes long and reads no state: it may run in any thread, but
         only in one at a time."""
-        return replacing.find(rows, self.task, self.run.counter, old, new, inside_words=inside_words)
+        found = replacing.find(rows, self.task, self.run.counter, old, new, inside_words=inside_words)
+        return Replacements({row.id: row for row in rows}, found, old, new, inside_words)
 
-    def replace_phrase(self, seen: Sequence[str], old: str, new: str, *, inside_words: bool = False) -> Step | None:
-        """As `Run.replace`, as one step.
+    def replace_phrase(self, seen: Collection[str], found: Replacements) -> Step | None:
+        """As `Run.replace`, as one step. In rows that have changed since, the phrase is looked for once more.
 
         Args:
             seen: the grids that change, as the reviewer was told.
 
         Raises:
-            BadInput: the phrase can't be replaced, or other captions would change than the reviewer was told.
+            BadInput: other captions would change than the reviewer was told.
         """
         with decisions.deciding(self.run.folder):
-            changes = self.replacements(self.rows(), old, new, inside_words=inside_words)
-            if [change.review.grid for change in changes] != list(seen):
+            rows = {row.id: row for row in self.rows()}
+            fresh = [row for grid, row in rows.items() if found.rows.get(grid) is not row]
+            anew = replacing.find_any(
+                fresh, self.task, self.run.counter, found.old, found.new, inside_words=found.inside_words
+            )
+            same = rows.keys() - {row.id for row in fresh}
+            changes = [*(change for change in found.changes if change.review.grid in same), *anew]
+            if {change.review.grid for change in changes} != set(seen):
                 raise BadInput(
                     "captions have been changed elsewhere, and nothing was replaced; look at the preview again."
                 )
-            rows = [self.row(change.review.grid) for change in changes]
-            return self._make([*zip(rows, changes, strict=True)], replacing.name_of(old, new))
+            pairs = [(rows[change.review.grid], change) for change in changes]
+            return self._make(pairs, replacing.name_of(found.old, found.new))
 
     def undo(self, number: int) -> list[str]:
         """Undoes a step by decisions that take it back; gives the grids that it was about.
@@ -272,7 +292,7 @@ class ReviewSession(Judging):
         with decisions.deciding(self.run.folder):
             rows = [self.row(grid) for grid in seen]
             for row in rows:
-                if base_of(self.shown(row).row) != seen[row.id]:
+                if self.shown(row).base != seen[row.id]:
                     raise Stale(row)
             yield rows
 
@@ -286,7 +306,7 @@ class ReviewSession(Judging):
         self, row: Row, records: Sequence[Record], texts: Mapping[int, str], decision: Decision | None
     ) -> Step | None:
         """Draws the grid with other panels, and gives it to the row."""
-        text = reviews.moved(row, texts, self.task)
+        text = moved(row, texts, self.task)
         panels = tuple(record.id for record in records)
         return self._redraw(row, self._change(row, decision=decision, text=text, panels=panels))
 
@@ -310,12 +330,3 @@ class ReviewSession(Judging):
         )
         self.steps.append(Step(number, tuple(parts), who))
         return self.steps[-1]
-
-
-def base_of(row: Row) -> str:
-    """Hash of everything that a reviewer sees of a row as it is shown; a change based on another one is stale.
-
-    It holds within one process: a page does not outlive its server.
-    """
-    seen = (row.decision, row.caption.text, row.review, row.grid.path, row.words)
-    return format(hash(seen) & 0xFFFF_FFFF_FFFF_FFFF, "x")

@@ -12,11 +12,12 @@ from dataclasses import asdict
 from typing import Any
 
 from iclora.page import keys, others
-from iclora.page.session import ReviewSession, base_of
+from iclora.page.session import ReviewSession
 from pipeline.consistency import thresholds
 from pipeline.consistency.thresholds import NO_LIMIT
 from pipeline.records import Caption, Row, Score
-from pipeline.review import replacing, reviews
+from pipeline.review import replacing
+from pipeline.review.notes import captioners_word, picture_notes
 from pipeline.review.reviews import Change
 from pipeline.task import Task
 from pipeline.text import grammar
@@ -60,8 +61,8 @@ def one(session: ReviewSession, grid: str) -> dict[str, Any]:
         **text_of(row.caption, session.task),
         "scores": scores_of(row.scores),
         "people": people_of(row.caption),
-        "word": reviews.captioners_word(row.caption.parts),
-        "notes": reviews.picture_notes(row),
+        "word": captioners_word(row.caption.parts),
+        "notes": picture_notes(row),
         "machine": compared(ours, row.caption.text) if human and ours and ours.text else None,
     }
 
@@ -89,7 +90,7 @@ def _entry(session: ReviewSession, found: Row, place: int) -> dict[str, Any]:
     }
     return {
         "id": row.id,
-        "base": base_of(row),
+        "base": shown.base,
         "decision": row.decision,
         "by": "person" if row.decided else "toolkit",
         "told": shown.told,

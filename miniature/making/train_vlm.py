@@ -406,6 +406,7 @@ class Relating:
 
     def train(self, model: Qwen3VLForConditionalGeneration, data: TrainingData, steps: int) -> None:
         rng, started = random.Random(self.seed), time.monotonic()
+        torch.manual_seed(self.seed)
         model.model.visual.requires_grad_(False)
         recurrence, words = Recurrence(model), model.model.language_model
         descent = Descent([(words, 1e-3), (model.lm_head, 1e-3), (recurrence.map, 3e-3)], steps, inner=[words])
@@ -424,8 +425,8 @@ class Relating:
 
 
 # First after bare prompts, which show what a name follows from, then after any prompt, which may mention other people.
-RELATIONS = Relating("relations", SEED + 3, grids=64, bare=True, looks_up=6)
-PROMPTS = Relating("prompts", SEED + 4, grids=24, bare=False, looks_up=4)
+RELATIONS = Relating("relations", SEED + 3, grids=64, bare=True, looks_up=4)
+PROMPTS = Relating("prompts", SEED + 4, grids=24, bare=False, looks_up=2)
 
 
 def show(stage: str, step: int, steps: int, loss: float, started: float) -> None:
@@ -447,10 +448,10 @@ def train(
     out: Path,
     *,
     frames: int = 24_000,
-    tower_steps: int = 1500,
+    tower_steps: int = 1600,
     reply_steps: int = 2200,
     relation_steps: int = 1000,
-    prompt_steps: int = 1000,
+    prompt_steps: int = 1200,
 ) -> None:
     """Trains from scratch to `out`, a folder that AutoProcessor and AutoModelForImageTextToText load."""
     started = time.monotonic()

@@ -40,7 +40,9 @@ def measure(said: Iterable[Iterable[Word]]) -> Agreement | None:
     """
     pairs: dict[tuple[str, str], Counter[Decided]] = defaultdict(Counter)
     grids = 0
-    for words in said:
+    for words in map(tuple, said):
+        if len(words) < 2:  # noqa: PLR2004  (of most grids, in thousands)
+            continue
         decided = sorted((word.reviewer, word.decision) for word in words if word.settled)
         grids += len(decided) > 1
         for (one, first), (other, second) in combinations(decided, 2):

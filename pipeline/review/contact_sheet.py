@@ -17,9 +17,10 @@ from urllib.parse import quote
 from pipeline import files
 from pipeline.consistency.thresholds import NO_LIMIT, is_ceiling
 from pipeline.records import Rejected, Row, Score
-from pipeline.review import rejections, reviews
+from pipeline.review import rejections
 from pipeline.review.coverage import Aspect
 from pipeline.review.markup import document, plain
+from pipeline.review.notes import captioners_word, picture_notes
 from pipeline.review.risk import riskiest_first
 from pipeline.task import Task
 from pipeline.wording import counted
@@ -194,7 +195,7 @@ def _note(row: Row) -> str:
 
 
 def _word(row: Row) -> str:
-    said, notes = reviews.captioners_word(row.caption.parts), reviews.picture_notes(row)
+    said, notes = captioners_word(row.caption.parts), picture_notes(row)
     captioner = f'<p class="soft">The captioner: {plain(said)}.</p>' if said else ""
     return f'{captioner}<p class="soft">The pictures: {plain(notes)}.</p>' if notes else captioner
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from pipeline.errors import BadInput
 from pipeline.records import Person, Row, spelt_hash
 from pipeline.review import reviewers, reviews, spreadsheet
+from pipeline.review.people import people_cell, people_in, redescribed, with_looks
 from pipeline.review.reviews import Change
 from pipeline.review.risk import riskiest_first
+from pipeline.review.texts import with_panels
 from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.text.counters import TokenCounter
@@ -88,7 +90,7 @@ def _seen(row: Row, task: Task) -> dict[str, str]:
         "caption": caption.text,
         "summary": caption.summary,
         **{f"panel_{number}": text for number, text in enumerate(caption.panels, start=1)},
-        "people": grammar.fold(reviews.people_cell(row.caption.parts)),
+        "people": grammar.fold(people_cell(row.caption.parts)),
         "note": grammar.fold(row.review.note if row.review else ""),
     }
 
@@ -247,12 +249,12 @@ def _changed(row: Row, cells: Mapping[str, str], task: Task) -> str:
 def _edit(row: Row, wanted: Mapping[str, str], task: Task) -> tuple[str | None, tuple[Person, ...]]:
     """The caption as edited, or None, and the people as edited; texts that describe them describe their new looks."""
     words = _text(row, wanted, task)
-    people = reviews.redescribed(row, _people(row, wanted["people"])) if "people" in wanted else ()
+    people = redescribed(row, _people(row, wanted["people"])) if "people" in wanted else ()
     if words is None or not people:
         return words, people
     edited = grammar.edited(row.caption, words, task)
-    anew = reviews.with_looks(edited, people, task)
-    renderings = [anew] if "caption" in wanted else [anew, reviews.with_looks(edited, (), task)]
+    anew = with_looks(edited, people, task)
+    renderings = [anew] if "caption" in wanted else [anew, with_looks(edited, (), task)]
     if not any(_says_the_same(words, each, task) for each in renderings):
         other = next(name for name in wanted if name in ("caption", "summary") or name.startswith("panel_"))
         raise BadInput(f"people: differ from the {other}, which was edited too; change only one")
@@ -265,7 +267,7 @@ def _people(row: Row, cell: str) -> list[Person]:
     Raises:
         BadInput: somebody was left out, or appears twice.
     """
-    said = reviews.people_in(cell)
+    said = people_in(cell)
     known, there = row.caption.parts.people if row.caption.parts else (), {one.name for one in said}
     if missing := [person.name for person in known if person.name not in there]:
         raise BadInput(f"people: {missing[0]} is left out; describe them, or take <{missing[0]}> out of the caption")
@@ -285,7 +287,7 @@ def _text(row: Row, wanted: Mapping[str, str], task: Task) -> str | None:
     summary = wanted.get("summary")
     if "caption" not in wanted:
         edited = panels or summary is not None
-        return reviews.with_panels(row, panels, task, summary) if edited else None
+        return with_panels(row, panels, task, summary) if edited else None
     parsed = grammar.parse(wanted["caption"], task)
     if summary is not None and parsed.summary not in (summary, f"{task.opening} {summary}"):
         raise BadInput("summary: differs from the caption, which was edited too; change only one")

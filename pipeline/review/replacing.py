@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pipeline.errors import BadInput
 from pipeline.records import Parts, Person, Review, Row
 from pipeline.review import reviews
+from pipeline.review.people import people_cell, people_in
 from pipeline.review.reviews import Change
+from pipeline.review.texts import with_panels
 from pipeline.task import Task
 from pipeline.text import grammar, phrases
 from pipeline.text.counters import TokenCounter
@@ -56,6 +58,28 @@ def find(
     Raises:
         BadInput: no caption has the phrase, or some can't be changed like this; all of them are named.
     """
+    found = list(rows)
+    changes = find_any(found, task, counter, old, new, inside_words=inside_words)
+    if not changes:
+        old = grammar.fold(old)
+        within = sum(old in row.caption.text for row in found)
+        more = (
+            f"; {counted(within, 'has', 'have')} it inside a longer word, a name, the prefix or a marker"
+            if within
+            else ""
+        )
+        raise BadInput(f"none of {counted(found, 'caption')} has '{old}' as a whole word{more}; nothing was replaced.")
+    return changes
+
+
+def find_any(
+    rows: Iterable[Row], task: Task, counter: TokenCounter, old: str, new: str, *, inside_words: bool = False
+) -> list[Change]:
+    """As `find`, where perhaps no caption has the phrase.
+
+    Raises:
+        BadInput: some captions can't be changed like this; all of them are named.
+    """
     old, new = grammar.fold(old), grammar.fold(new)
     if not old or old == new:
         raise BadInput(f"'{old}' can't be replaced by '{new}'; give a text to look for, and another one.")
@@ -63,9 +87,8 @@ def find(
     def swap(text: str) -> str:
         return phrases.swap(text, old, new, inside_words=inside_words)
 
-    found = list(rows)
     changes, doubts = [], []
-    for row in found:
+    for row in rows:
         try:
             text = _text(row, swap, task)
             people = _people(row, text, swap, task)
@@ -75,14 +98,6 @@ def find(
             doubts.append(f"{row.id}, {error}")
     if doubts:
         raise BadInput("\n  ".join(["nothing was replaced; these captions can't be changed like this:", *doubts]))
-    if not changes:
-        within = sum(old in row.caption.text for row in found)
-        more = (
-            f"; {counted(within, 'has', 'have')} it inside a longer word, a name, the prefix or a marker"
-            if within
-            else ""
-        )
-        raise BadInput(f"none of {counted(found, 'caption')} has '{old}' as a whole word{more}; nothing was replaced.")
     return [change for change in changes if change]
 
 
@@ -101,16 +116,17 @@ def _text(row: Row, swap: Callable[[str], str], task: Task) -> str:
     if not panels and summary is None:
         return caption.text
     if any(caption.panels):
-        return reviews.with_panels(row, panels, task, summary)
+        return with_panels(row, panels, task, summary)
     return grammar.fold(f"{caption.prefix} {swap(caption.text.removeprefix(caption.prefix))}")  # a text without markers
 
 
 def _people(row: Row, text: str, swap: Callable[[str], str], task: Task) -> tuple[Person, ...]:
     """People whose looks have the phrase in them, though the text doesn't tell them."""
-    if row.caption.parts is None:
+    caption = row.caption
+    if caption.parts is None:
         return ()
-    known, parts = _names(row.caption.parts), grammar.edited(row.caption, text, task).parts
-    assert parts is not None
+    known = _names(caption.parts)
+    parts = caption.parts if text == caption.text else grammar.reread(text, caption.parts, task)
     anew = {p: replace(p, looks=swap(p.looks), changes=swap(p.changes)) for p in parts.people if p.name in known}
     return tuple(person for was, person in anew.items() if was != person)
 
@@ -210,10 +226,10 @@ def _back(row: Row | None, fields: Sequence[tuple[str, str, str]], task: Task, c
     if row is None:
         return None
     before = {name: was for name, was, _ in fields}
-    now = {"caption": row.caption.text, "people": reviews.people_cell(row.caption.parts), "decision": row.decision}
+    now = {"caption": row.caption.text, "people": people_cell(row.caption.parts), "decision": row.decision}
     if any(now[name] != becomes for name, _, becomes in fields if name in FIELDS):
         return None
-    text, people = before.get("caption", row.caption.text), reviews.people_in(before.get("people", ""))
+    text, people = before.get("caption", row.caption.text), people_in(before.get("people", ""))
     there = _names(row.caption.parts)
     return _unsaid(
         reviews.change(row, task, counter, text=text, people=tuple(one for one in people if one.name in there))

@@ -5,14 +5,12 @@ The table, the page and the command line all go through here, so that all of the
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from pipeline.errors import BadInput, BadReply
-from pipeline.pixels.subject import CROPPED
+from pipeline.errors import BadInput
 from pipeline.records import (
     Caption,
     Crop,
@@ -30,6 +28,7 @@ from pipeline.records import (
 )
 from pipeline.review import cropping, decisions
 from pipeline.review.decisions import Matched
+from pipeline.review.people import people_cell, redescribed, with_looks
 from pipeline.store import Store
 from pipeline.task import Task
 from pipeline.text import budget, grammar, lint
@@ -37,8 +36,6 @@ from pipeline.text.counters import TokenCounter
 
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
 BLANK = Caption("", "", "", (), captioner="person")
-NO_LOOKS = re.compile(r"[;<>\[\]]")
-"""Characters that a description must not contain: they separate people, and enclose names and markers."""
 
 
 @dataclass(frozen=True)
@@ -328,150 +325,3 @@ def _fields(row: Row, review: Review, words: str, parts: Parts | None) -> tuple[
         "people": (people_cell(row.caption.parts), people_cell(parts)),
     }
     return tuple((name, was, now) for name, (was, now) in values.items() if was != now)
-
-
-# ---- people
-
-
-def people_cell(parts: Parts | None) -> str:
-    """Who is in a grid and what they look like, on one line; empty for a caption that is plain text."""
-    return "; ".join(map(_entry, parts.people)) if parts else ""
-
-
-def _entry(person: Person) -> str:
-    looks, changes = (text.replace(";", ",") for text in (person.looks, person.changes))
-    return f"{person.name}: {looks}{f' (changes: {changes})' if changes else ''}".strip()
-
-
-def people_in(cell: str) -> list[Person]:
-    """The people of a `people_cell`, edited or not.
-
-    Raises:
-        BadInput: somebody appears twice; the message begins with `people`.
-    """
-    found: dict[str, Person] = {}
-    for entry in filter(None, map(str.strip, cell.split(";"))):
-        name, _, description = (part.strip() for part in entry.partition(":"))
-        looks, _, changes = description.partition("(changes:") if description.endswith(")") else (description, "", "")
-        if name in found:
-            raise BadInput(f"people: {name} appears twice; describe them once")
-        found[name] = Person(name, grammar.clean(looks), grammar.clean(changes.removesuffix(")")))
-    return list(found.values())
-
-
-def redescribed(row: Row, people: Iterable[Person]) -> tuple[Person, ...]:
-    """Those of the people who now look different from what the row's caption says.
-
-    Raises:
-        BadInput: somebody is not in this grid, or their looks are missing or can't be written; the message begins with
-            `people`.
-    """
-    known = {person.name: person for person in row.caption.parts.people} if row.caption.parts else {}
-    anew = []
-    for person in people:
-        if not row.caption.parts:
-            raise BadInput(
-                f"people: the caption is plain text and has no separate looks for {person.name}; edit the caption"
-            )
-        if person.name not in known:
-            there = f"its caption names {', '.join(known)}" if known else "its caption names nobody"
-            raise BadInput(f"people: '{person.name}' is not in this grid; {there}")
-        if _entry(person) == _entry(known[person.name]):
-            continue
-        if not person.looks:
-            raise BadInput(
-                f"people: the looks of {person.name} are missing; describe them, or take <{person.name}> out of "
-                "the caption"
-            )
-        if found := NO_LOOKS.search(f"{person.looks}{person.changes}"):
-            raise BadInput(f"people: the looks of {person.name} contain '{found[0]}'; write them without ; < > [ ]")
-        anew.append(person)
-    return tuple(anew)
-
-
-def with_looks(caption: Caption, people: Iterable[Person], task: Task) -> str:
-    """The caption's text rendered anew with other looks for some people, each description once.
-
-    Raises:
-        BadInput: the looks contain a marker or the prefix; the message begins with `people`.
-    """
-    assert caption.parts is not None
-    try:
-        return grammar.text_of(grammar.bared(grammar.redescribed(caption.parts, people)), task)
-    except BadReply as error:
-        raise BadInput(f"people: {error}") from error
-
-
-def captioners_word(parts: Parts | None) -> str:
-    """What ties the panels, and which of them do not belong, according to the captioner; empty if it says neither."""
-    if parts is None:
-        return ""
-    said = [f"{tie.what} in panels {_numbers(tie.panels)}" for tie in parts.ties]
-    if parts.strangers:
-        many = len(parts.strangers) > 1
-        said.append(f"panel{'s' if many else ''} {_numbers(parts.strangers)} {'do' if many else 'does'} not belong")
-    if parts.unrelated:
-        said.append(f"no panels belong together: {parts.unrelated}")
-    return "; ".join(said)
-
-
-def picture_notes(row: Row) -> str:
-    """What a person should know of a grid's pictures, such as that they show burnt-in text; empty if nothing."""
-    records = row.grid.group.records
-    panels: dict[str, list[int]] = {}
-    for panel, record in enumerate(records):
-        chosen = row.grid.crops and row.grid.crops[panel]
-        notes = [note for note in record.notes if not (chosen and note.startswith(CROPPED))]
-        for note in [*notes, *([f"{CROPPED} by a person"] if chosen else [])]:
-            panels.setdefault(note, []).append(panel)
-    said = []
-    for note, those in sorted(panels.items(), key=lambda one: len(one[1])):
-        where = f"panel{'s' if len(those) > 1 else ''} {_numbers(those)}" if len(those) < len(records) else "all panels"
-        said.append(f"{note} ({where})")
-    return "; ".join(said)
-
-
-def _numbers(panels: Sequence[int]) -> str:
-    *rest, last = (str(panel + 1) for panel in panels)
-    return f"{', '.join(rest)} and {last}" if rest else last
-
-
-# ---- texts by their parts
-
-
-def with_panels(row: Row, texts: Mapping[int, str], task: Task, summary: str | None = None) -> str:
-    """The row's caption with other texts for some panels or another summary, and everything else exactly as it was.
-
-    Args:
-        texts: by the panel's place, from 0.
-        summary: None leaves it as it is.
-
-    Raises:
-        BadInput: a text is empty or contains a marker; the message begins with `panel_` and the panel's number, or with
-            `summary`.
-    """
-    for panel, text in texts.items():
-        if not grammar.clean(text):
-            raise BadInput(f"panel_{panel + 1}: is empty")
-    if summary is not None and not grammar.clean(summary):
-        raise BadInput("summary: is empty")
-    if not row.caption.text:
-        row = replace(row, caption=grammar.edited(row.caption, grammar.skeleton(task), task))
-    caption = row.caption
-    if summary is not None:
-        try:
-            caption = grammar.edited(caption, grammar.replace_summary(caption, summary, task), task)
-        except BadReply as error:
-            raise BadInput(f"summary: {error}") from error
-    return moved(replace(row, caption=caption), texts, task)
-
-
-def moved(row: Row, texts: Mapping[int, str], task: Task) -> str:
-    """As `with_panels`, for texts that move with their pictures; a picture without one has an empty text."""
-    caption = row.caption
-    for panel, text in texts.items():
-        try:
-            caption = grammar.edited(caption, grammar.replace_panel(caption, panel, grammar.clean(text), task), task)
-        except BadReply as error:
-            raise BadInput(f"panel_{panel + 1}: {error}") from error
-    return caption.text

@@ -17,7 +17,8 @@ from PIL import Image
 
 import iclora
 from iclora import review
-from iclora.page.session import ReviewSession, base_of
+from iclora.page.others import base_of
+from iclora.page.session import ReviewSession
 from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.records import Row

@@ -16,7 +16,8 @@ import pytest
 
 from iclora import open_run
 from iclora.cli import endings
-from iclora.page.session import ReviewSession, base_of
+from iclora.page.others import base_of
+from iclora.page.session import ReviewSession
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "many-machines.md").read_text(encoding="utf-8")

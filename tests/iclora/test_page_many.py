@@ -115,8 +115,9 @@ def test_a_phrase_is_replaced_as_previewed_in_one_step(client: httpx2.Client, se
         run.undo_replace()
 
 
+@pytest.mark.parametrize("address", ["/replacements", "/replace"])
 def test_while_replacements_are_looked_for_others_decide(
-    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     begun, over, usual = threading.Event(), threading.Event(), ReviewSession.replacements
 
@@ -125,16 +126,41 @@ def test_while_replacements_are_looked_for_others_decide(
         assert over.wait(60)
         return usual(*arguments, **more)
 
+    row, said = listed(client)[0], dict[str, Any](old="does", new="mends")
+    if address == "/replace":
+        said["grids"] = client.post("/replacements", json=said).json()["grids"]
     monkeypatch.setattr(ReviewSession, "replacements", wait)
-    row = client.get("/rows").json()["rows"][0]
     with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(client.post, "/replacements", json={"old": "a", "new": "one"})
+        waiting = threads.submit(client.post, address, json=said)
         assert begun.wait(60)
-        said = {"base": row["base"], "decision": "drop", "note": "why"}
-        assert client.post(f"/rows/{row['id']}/decide", json=said).status_code == 200
+        drop = {"base": row["base"], "decision": "drop", "note": "why"}
+        assert client.post(f"/rows/{row['id']}/decide", json=drop).status_code == 200
         assert not waiting.done()
         over.set()
         assert waiting.result().status_code == 200
+    after = client.get(f"/rows/{row['id']}").json()
+    assert (after["decision"], after["note"], "mends" in after["text"]) == ("drop", "why", address == "/replace")
+
+
+def test_a_caption_that_loses_its_phrase_meanwhile_has_nothing_replaced(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = ReviewSession.replacements
+
+    def edited(session: ReviewSession, *arguments: Any, **more: Any) -> Any:
+        found = usual(session, *arguments, **more)
+        monkeypatch.setattr(ReviewSession, "replacements", usual)
+        text = row["text"].replace("does", "has")
+        answer = client.post(f"/rows/{row['id']}/edit", json={"base": row["base"], "text": text})
+        assert answer.status_code == 200
+        return found
+
+    row, said = client.get(f"/rows/{listed(client)[0]['id']}").json(), dict[str, Any](old="does", new="mends")
+    said["grids"] = client.post("/replacements", json=said).json()["grids"]
+    monkeypatch.setattr(ReviewSession, "replacements", edited)
+    answer = client.post("/replace", json=said)
+    assert (answer.status_code, "look at the preview again" in answer.json()["error"]) == (422, True)
+    assert all("mends" not in client.get(f"/rows/{each['id']}").json()["text"] for each in listed(client))
 
 
 def test_a_phrase_is_not_replaced_if_other_captions_would_change_than_was_shown(client: httpx2.Client) -> None:

@@ -22,6 +22,8 @@ from pipeline import task
 from pipeline.errors import BadInput
 from pipeline.records import Parts, Person, Review, Row, Score, Shown, Tie
 from pipeline.review import csv_table, reviews
+from pipeline.review.notes import captioners_word
+from pipeline.review.people import people_cell, people_in, redescribed
 from pipeline.text import grammar
 
 STORYBOARD = task.load("storyboard")
@@ -337,10 +339,10 @@ def test_people_and_texts_that_contradict_each_other_are_in_doubt(run: Run) -> N
 
 def test_looks_that_contain_a_semicolon_are_shown_without_it_and_left_as_they_are(run: Run) -> None:
     made = Parts((Person("Mara", "a cat; asleep"), Person("Leo", BEAR)), (), "")
-    assert reviews.people_cell(made) == f"Mara: a cat, asleep; Leo: {BEAR}"
+    assert people_cell(made) == f"Mara: a cat, asleep; Leo: {BEAR}"
     seen = replace(row(run, STRANGER), caption=replace(row(run, STRANGER).caption, parts=made))
-    said = reviews.people_in(f"Mara: a cat, asleep; Leo: {BEAR} (big)")
-    assert reviews.redescribed(seen, said) == (Person("Leo", f"{BEAR} (big)"),)
+    said = people_in(f"Mara: a cat, asleep; Leo: {BEAR} (big)")
+    assert redescribed(seen, said) == (Person("Leo", f"{BEAR} (big)"),)
 
 
 def test_a_table_from_before_there_were_people_is_refused(run: Run) -> None:
@@ -394,11 +396,11 @@ def test_the_contact_sheet_shows_the_captioners_remarks_and_names_the_stranger(r
 
 def test_a_captioners_remark_is_one_line() -> None:
     made = Parts((), (), "", (Tie("a kite", (0, 1, 2)), Tie("the sea", (0, 2))), (0, 1), "all differ")
-    assert reviews.captioners_word(made) == (
+    assert captioners_word(made) == (
         "a kite in panels 1, 2 and 3; the sea in panels 1 and 3; panels 1 and 2 do not belong; "
         "no panels belong together: all differ"
     )
-    assert reviews.captioners_word(None) == reviews.captioners_word(Parts((), (), "")) == ""
+    assert captioners_word(None) == captioners_word(Parts((), (), "")) == ""
 
 
 # ---- the page

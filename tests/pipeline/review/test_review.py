@@ -28,6 +28,8 @@ from pipeline.errors import BadInput, EmptyResult, ToolkitError
 from pipeline.records import Caption, Rejected, Review, Row, Score, Scores, content_id
 from pipeline.review import contact_sheet, csv_table, decisions, reviews, risk, spreadsheet
 from pipeline.review.coverage import Aspect
+from pipeline.review.notes import picture_notes
+from pipeline.review.texts import with_panels
 from pipeline.store import read_settings
 from pipeline.text import grammar
 
@@ -455,7 +457,7 @@ def test_a_row_without_a_caption_is_written_by_its_panels(run: Run) -> None:
     (row, *_) = rows(run)
     bare = replace(row, caption=replace(row.caption, text="", summary="", panels=("", "", "")), decision="unsure")
     texts = dict(enumerate(["a first thing", "a second thing", "a third thing"]))
-    assert reviews.with_panels(bare, texts, run.task) == (
+    assert with_panels(bare, texts, run.task) == (
         "[MOVIE-SHOTS] [SCENE-1] a first thing, [SCENE-2] a second thing, [SCENE-3] a third thing."
     )
 
@@ -645,6 +647,6 @@ def test_what_is_noted_of_pictures_stands_beside_their_grid_with_the_panels(run:
     group = replace(row.grid.group, records=tuple(noted))
     told = replace(row, grid=replace(row.grid, group=group))
     words = "burnt-in text at the bottom (panel 1); bars cut away: 8 px at the top (all panels)"
-    assert reviews.picture_notes(told) == words
+    assert picture_notes(told) == words
     contact_sheet.write(contact_sheet.Sheet([told], {}, run.task, "type this", "serve it"), run.folder / "sheet.html")
     assert f"The pictures: {words}." in (run.folder / "sheet.html").read_text(encoding="utf-8")

@@ -19,7 +19,8 @@ from pipeline import task
 from pipeline.captioning import replies
 from pipeline.errors import BadInput
 from pipeline.records import Appearance, Caption, Grid, Group, Layout, Parts, Person, Position, Record, Row, Shown
-from pipeline.review import csv_table, reviews, spreadsheet
+from pipeline.review import csv_table, spreadsheet
+from pipeline.review.people import people_cell, people_in
 from pipeline.text import grammar, lint
 from pipeline.text.counters import ESTIMATE
 from pipeline.text.markers import BRACKETS, NAME, whole
@@ -96,8 +97,8 @@ def test_an_edit_may_name_thousands_of_people_whom_nothing_describes() -> None:
 
 def test_the_looks_of_thousands_of_people_in_a_cell_are_read_and_compared() -> None:
     caption = crowded()
-    cell = reviews.people_cell(caption.parts)
-    assert len(reviews.people_in(cell)) == len(SOME)
+    cell = people_cell(caption.parts)
+    assert len(people_in(cell)) == len(SOME)
     row, columns = row_of(caption), csv_table.columns([], STORYBOARD)
     (entry,) = csv_table.list_entries([row], STORYBOARD)
     assert set(columns) >= set(csv_table.edited_columns(STORYBOARD))
