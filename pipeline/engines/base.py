@@ -292,7 +292,8 @@ def _with_known(
         while missing:
             together.append(item := next(rest))
             missing -= item.id not in known
-        yield together, ([one for item in together for one in known.get(item.id) or own.pop(item.id, ())], stopped)
+        found = [one for item in together for one in known.get(item.id, own.pop(item.id, ()))]
+        yield together, ([*found, *(one for one in made if isinstance(one, Facts))], stopped)
     if last := list(rest):
         yield last, ([one for item in last for one in known[item.id]], None)
 
