@@ -13,7 +13,7 @@ the folder that `--packages` names. Nothing of it is needed by the product.
    and Stable Diffusion 3.5 at full size, and its tables of diffusers' names have those of the families whose blocks are
    like FLUX.1's and those of Krea 2.
 3. Its noise levels on a storyboard's canvas are those of `iclora generate`; without the node that sets them they are
-   not.
+   not. Those of Qwen-Image, which end stretched, are compared with what other nodes and schedulers give.
 4. Its nodes, sampler and LoRA loader draw the workflows with the miniature's weights, from our noise, as `iclora
    generate` does: for text alone, and around a given panel that is noised along and pasted back. Only the loaders of
    base, text encoders and VAE are ours, since ComfyUI can't read the miniature's.
@@ -102,6 +102,7 @@ def main() -> None:
             *_validated(Path(home)),
             *_keys(Path(home)),
             *_noise_levels(nodes),
+            *_stretched(nodes),
             *_drawn(nodes, Path(home)),
         ]
     for fault in faults:
@@ -314,6 +315,27 @@ def _noise_levels(nodes: dict[str, Any]) -> list[str]:
             if (apart > SHIFT_TOLERANCE) == (name == "with"):
                 faults.append(f"noise levels of {base}, {name} {kind}: {apart:.5f} apart")
     return faults
+
+
+def _stretched(nodes: dict[str, Any]) -> list[str]:
+    """The levels of the node that a workflow has for Qwen-Image, and of every other scheduler with its shift alone."""
+    from comfy import samplers
+
+    backend = find_backend("qwen-image", None, None)
+    ours = backend.noise_levels(20, backend.tokens(CANVAS))
+    graph = workflow(backend, _drawing())
+    (inputs,) = (node["inputs"] for node in graph.values() if node["class_type"] == "LTXVScheduler")
+    apart = float((_call(nodes["LTXVScheduler"], **inputs)[0] - ours).abs().max())
+    print(f"noise levels of qwen-image, with LTXVScheduler: at most {apart:.5f} apart from ours")
+    low, high = backend.noise_shift(20, backend.tokens(CANVAS)).ends or (0.0, 0.0)
+    size = {"width": CANVAS[0], "height": CANVAS[1]}
+    patched = _call(nodes["ModelSamplingFlux"], model=_model(), base_shift=low, max_shift=high, **size)[0]
+    sampling = patched.get_model_object("model_sampling")
+    for name in samplers.SCHEDULER_NAMES:
+        theirs = samplers.calculate_sigmas(sampling, name, 20)
+        far = f"at most {float((theirs - ours).abs().max()):.5f} apart" if len(theirs) == len(ours) else "other steps"
+        print(f"noise levels of qwen-image, with ModelSamplingFlux and {name}: {far}")
+    return [] if apart <= SHIFT_TOLERANCE else [f"noise levels of qwen-image: {apart:.5f} apart"]
 
 
 # ---- 4: pictures

@@ -111,7 +111,7 @@ def table(model: type[BaseModel], prefix: str, skip: frozenset[str] = frozenset(
     """The keys of a section as a Markdown table."""
     told, schema = docstrings(model), model.model_json_schema(by_alias=False)
     shared = schema.get("$defs", {})
-    lines = ["| key | value | default | |", "|---|---|---|---|"]
+    lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
         if name in skip:
             continue
@@ -173,7 +173,7 @@ def commands_page() -> str:
         usage = " ".join(["iclora", name, *map(_argument, arguments), "[OPTIONS]"])
         told = "\n\n".join(one_line(part) for part in (command.help or "").split("\n\n"))
         rows = [_option(one) for one in command.params if one.param_type_name == "option"]
-        listed = "\n".join(["| option | default | |", "|---|---|---|", *rows]) if rows else "It has no options."
+        listed = "\n".join(["| option | default | meaning |", "|---|---|---|", *rows]) if rows else "It has no options."
         parts.append(f"## iclora {name}\n\n{told}\n\n```text\n{usage}\n```\n\n{listed}\n")
     return "\n".join(parts)
 

@@ -24,5 +24,12 @@ def adapt(_app: Any, name: str, source: list[str]) -> None:
             source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {heading}\n\n{pages}\n```\n"
 
 
+def level(_app: Any, _name: str, _template: str, context: dict[str, Any], _document: Any) -> None:
+    """Gives the headings of the side bar a level, without which screen readers don't know what they are."""
+    if tree := context.get("furo_navigation_tree"):
+        context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
 def setup(app: Any) -> None:
     app.connect("source-read", adapt)
+    app.connect("html-page-context", level, priority=900)  # after the theme, which makes the side bar

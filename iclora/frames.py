@@ -52,8 +52,8 @@ def rejected(found: Sequence[tuple[str, Rejected]]) -> pd.DataFrame:
 
 
 def unmatched(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row per decision that fits no grid."""
-    columns = ["grid", "decision", "note", "caption", "panels", "who", "reviewer", "at", "why"]
+    """One row per decision that fits no grid, or no picture."""
+    columns = ["grid", "decision", "note", "caption", "panels", "crops", "who", "reviewer", "at", "why"]
     return pd.DataFrame(found, columns=columns)
 
 

@@ -118,8 +118,7 @@ def open_training(
     read, grid_scorer = dataset.read(folder, loaded), None
     if wanted.evaluate_every is not None:
         scorer: Scorer | None = plugins.make(PLUG_INS["scorer"], asked.scorer, loaded.scorer)
-        named = conditions.share_of(wanted.conditions or (), "clean") == 1
-        given = tuple(panel - 1 for panel in loaded.condition) if named else ()
+        given = conditions.never_drawn(wanted.conditions or (), loaded.condition)
         grid_scorer = DataSetScorer(scorer, loaded, read, given) if scorer else None
     job = Job(
         task=loaded,

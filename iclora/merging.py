@@ -7,7 +7,6 @@ the merged run is an ordinary one, and every duplicate across parts is found whe
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,8 +20,9 @@ from pipeline.engines.base import Stage
 from pipeline.errors import BadInput
 from pipeline.records import Grid, Group, Layout, Record, Rejected
 from pipeline.review import taking
+from pipeline.sources.base import Item
 from pipeline.sources.gathering import Items
-from pipeline.stages import collect
+from pipeline.stages import collect, inspect
 
 if TYPE_CHECKING:
     from iclora.run import Run
@@ -53,11 +53,11 @@ def answered(stage: Stage[Any], parts: Sequence[Run], folder: Path) -> Stage[Any
     if any((mark := part.store.mark(stage.name)) is None or not mark.done for part in parts):
         return stage
     if stage.name == "collect":
-        known = _InOrder(parts, _collected)
-        run = partial(_taken_over, known=known, key=lambda item: item.id)
+        known = _InOrder(parts, lambda part: base.results_of(stage, part.store))
+        run = partial(_read, known=known, read=stage.run, folder=folder, taken=_taken(stage))
         return replace(stage, run=run, batch=BATCH, workers=1, prepare=lambda *_: None)
-    if stage.name == "inspect" and not _overruled(stage, parts):
-        run = partial(_taken_over, known=_InOrder(parts, _inspected), key=_key)
+    if stage.name == "inspect":
+        run = partial(_measured, known=_InOrder(parts, _inspected), measure=stage.run, taken=_taken(stage))
         return replace(stage, run=run, batch=BATCH, workers=1)
     if stage.name == "compose":
         current = [part for part in parts if _has_composed(part, stage)]
@@ -66,21 +66,51 @@ def answered(stage: Stage[Any], parts: Sequence[Run], folder: Path) -> Stage[Any
     return stage
 
 
-def _taken_over(batch: Sequence[Any], *, known: _InOrder, key: Callable[[Any], object]) -> Iterator[Record | Rejected]:
-    for one in batch:
-        yield from known[key(one)]
+def _taken(stage: Stage[Any]) -> frozenset[str]:
+    """What people take in, as a stage is told."""
+    return frozenset(stage.also.get(taking.CONFIG, ()))
+
+
+def _read(
+    items: Sequence[Item],
+    *,
+    known: _InOrder,
+    read: Callable[[Sequence[Item]], Iterable[Any]],
+    folder: Path,
+    taken: frozenset[str],
+) -> Iterator[Any]:
+    """What the parts have read; items of which people have taken something in or back since are read again."""
+    for item in items:
+        made = known[item.id]
+        yield from read([item]) if collect.overruled(made, folder, taken) else made
+
+
+def _measured(
+    records: Sequence[Record],
+    *,
+    known: _InOrder,
+    measure: Callable[[Sequence[Record]], Iterable[Any]],
+    taken: frozenset[str],
+) -> Iterator[Any]:
+    """What the parts have measured; records that people have taken in or back since are measured again.
+
+    So are shots that were taken in, since that may have been after the parts had read their films.
+    """
+    for record in records:
+        if record.taken or inspect.overruled(record, known[_key(record)], taken):
+            yield from measure([record])
+        else:
+            yield from known[_key(record)]
 
 
 class _InOrder:
     """The parts' results by input. Inputs come in the order of the parts, so that one part is in memory at a time."""
 
-    def __init__(
-        self, parts: Sequence[Run], results: Callable[[Run], Mapping[object, Sequence[Record | Rejected]]]
-    ) -> None:
+    def __init__(self, parts: Sequence[Run], results: Callable[[Run], Mapping[Any, Sequence[Any]]]) -> None:
         self._left, self._results = iter(parts), results
-        self._now: Mapping[object, Sequence[Record | Rejected]] = {}
+        self._now: Mapping[Any, Sequence[Any]] = {}
 
-    def __getitem__(self, key: object) -> Sequence[Record | Rejected]:
+    def __getitem__(self, key: object) -> Sequence[Any]:
         while key not in self._now:
             part = next(self._left, None)
             if part is None:
@@ -89,32 +119,11 @@ class _InOrder:
         return self._now[key]
 
 
-def _collected(part: Run) -> Mapping[object, Sequence[Record | Rejected]]:
-    """By item, what was made of it, in the order in which its reader gave it."""
-    found: dict[object, list[Record | Rejected]] = defaultdict(list)
-    for record in part.store.items(Record, "collected"):
-        found[collect.origin(record)[0]].append(record)
-    for row in sorted(part.store.rejected("collect"), key=_place):
-        found[row.origin].insert(_place(row), row)
-    return found
-
-
-def _place(row: Rejected) -> int:
-    """Which of the results of its item a rejection is, from 0."""
-    return int(row.id.partition("#")[2] or 0)
-
-
-def _inspected(part: Run) -> Mapping[object, Sequence[Record | Rejected]]:
+def _inspected(part: Run) -> Mapping[Any, Sequence[Any]]:
     """By record as it was collected, what `inspect` made of it."""
     made: dict[str, Record | Rejected] = {row.id: row for row in part.store.rejected("inspect")}
     made |= {record.id: record for record in part.store.items(Record, "records")}
     return {_key(record): [made[record.id]] for record in part.store.items(Record, "collected")}
-
-
-def _overruled(stage: Stage[Any], parts: Sequence[Run]) -> bool:
-    """Whether a person takes in what a part has rejected; then the pictures are measured anew."""
-    taken = set(stage.config.get(taking.CONFIG, ()))
-    return bool(taken) and any(row.id in taken for part in parts for row in part.store.rejected("inspect"))
 
 
 def _key(record: Record) -> object:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from iclora.stages import STAGES
 from pipeline import files
 from pipeline.plugins import extras
-from pipeline.review import agreement, reviews
+from pipeline.review import agreement, reviews, taking
 
 if TYPE_CHECKING:
     from iclora.run import Run
@@ -61,7 +61,8 @@ def write(run: Run, stage: str) -> None:
     }
     if STAGES.index(stage) >= STAGES.index("compose"):  # the grids are those of now
         found = reviews.decided(run.store, run.task)
-        report["decisions"] = {"in force": len(found.reviews), "unmatched": len(found.unmatched)}
+        unmatched = len(found.unmatched) + len(taking.unmatched(run.store))
+        report["decisions"] = {"in force": len(found.reviews), "unmatched": unmatched}
         if agreed := agreement.measure(found.words.values()):
             report["decisions"]["agreement"] = asdict(agreed)
     if STAGES.index(stage) >= STAGES.index("filter"):

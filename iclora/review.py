@@ -14,7 +14,17 @@ from pipeline.consistency import teaching, verdict
 from pipeline.consistency.similarity import Encoder
 from pipeline.errors import BadInput
 from pipeline.records import Record, Row
-from pipeline.review import agreement, contact_sheet, coverage, csv_table, decisions, rejections, reviews, thumbnails
+from pipeline.review import (
+    agreement,
+    contact_sheet,
+    coverage,
+    csv_table,
+    decisions,
+    rejections,
+    reviews,
+    taking,
+    thumbnails,
+)
 from pipeline.review.decisions import Unmatched
 from pipeline.task import Task
 
@@ -34,13 +44,15 @@ def write(run: Run) -> Path | None:
     set_aside = _exchange(fresh, run.folder / "captions.csv", rows, run.task)
     rejected = {name: run.store.rejected(name) for name in STAGES if name not in ("filter", "export")}
     pictured = rejections.pictured(rejected, run.store.items(Record, "collected"))
+    small = thumbnails.make(pictured, run.folder)
+    thumbnails.sweep(run.folder, small.values(), [row.grid.path for row in rows])
     sheet = contact_sheet.Sheet(
         rows=rows,
         rejected=rejected,
         task=run.task,
         command=run.command_to_apply,
         page_command=run.command("review", "--serve"),
-        thumbnails=thumbnails.make(pictured, run.folder),
+        thumbnails=small,
         coverage=coverage.measure(rows, run.store.items(Record, "records"), run.task),
     )
     contact_sheet.write(sheet, run.folder / "review.html")
@@ -92,14 +104,13 @@ def _placed(fresh: Path, table: Path) -> bool:
 
 
 def unmatched(run: Run) -> Sequence[Unmatched]:
-    """Decisions that fit no grid of the run as it is now."""
-    return reviews.decided(run.store, run.task).unmatched
+    """Decisions that fit no grid of the run as it is now, then those on pictures that fit none."""
+    return [*reviews.decided(run.store, run.task).unmatched, *taking.unmatched(run.store)]
 
 
 def remarks(run: Run) -> list[str]:
     """What a person should know about their decisions, one sentence each."""
     found, said = [], reviews.decided(run.store, run.task)
-    waiting = said.unmatched
     file = run.folder / decisions.FILE
     if run.earlier:
         found.append(
@@ -108,10 +119,12 @@ def remarks(run: Run) -> list[str]:
         )
     if run.set_aside:
         found.append(f"captions.csv had edits that were not applied; it is kept as {run.set_aside}.")
-    if waiting:
-        fits, they = ("fits", "it is") if len(waiting) == 1 else ("fit", "they are")
+    kinds = {"grid": len(said.unmatched), "picture": len(taking.unmatched(run.store))}
+    if waiting := sum(kinds.values()):
+        fits, they = ("fits", "it is") if waiting == 1 else ("fit", "they are")
+        nothing = " or ".join(kind for kind, count in kinds.items() if count)
         found.append(
-            f"{len(waiting)} of your decisions {fits} no grid of this run; {they} kept in {file}; list them: "
+            f"{waiting} of your decisions {fits} no {nothing} of this run; {they} kept in {file}; list them: "
             f"{run.command('show', 'unmatched')}"
         )
     if agreed := agreement.measure(said.words.values()):

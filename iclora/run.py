@@ -181,10 +181,12 @@ class Run:
         return frames.rejected([(name, row) for name in STAGES for row in self.store.rejected(name)])
 
     def unmatched(self) -> pd.DataFrame:
-        """Decisions that fit no grid of the run as it is now, and why; they are kept, and count again when they fit.
+        """Decisions that fit no grid of the run as it is now, or no picture, and why; they are kept, and count again
+        when they fit.
 
         Returns:
-            grid, decision, note, caption, panels, who, reviewer, at, why.
+            grid, decision, note, caption, panels, crops, who, reviewer, at, why. Of a picture that is taken in,
+            `panels` is the hash of its content.
         """
         from iclora import frames
 
@@ -194,7 +196,7 @@ class Run:
         """Any table of the run as plain values.
 
         Beyond the stages' tables there are `decisions` (of people, one per grid) and `events` (all that they have
-        changed); `unmatched`, the decisions that fit no grid of the run as it is now; and `settings`, those in force,
+        changed); `unmatched`, the decisions that fit nothing in the run as it is now; and `settings`, those in force,
         each with where it comes from.
 
         Raises:

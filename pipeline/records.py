@@ -77,6 +77,8 @@ class Record:
     """When it was taken or published, as its source says; empty if it doesn't."""
     notes: tuple[str, ...] = ()
     """What a person should know of the picture, a phrase each, such as "burnt-in text at the bottom"."""
+    taken: str = ""
+    """SHA-256 of the small picture by which a person has taken it in, of a shot that was rejected; else empty."""
     width: int = 0
     height: int = 0
     phash: str = ""

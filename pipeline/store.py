@@ -68,6 +68,7 @@ OTHER_TABLES = ("rejected", "stages")
 SCHEMA = "".join(f"CREATE TABLE {table} (id TEXT PRIMARY KEY, body TEXT NOT NULL);\n" for table in TABLES)
 SCHEMA += """
 CREATE TABLE rejected (stage TEXT, id TEXT, what TEXT, reason TEXT, detail TEXT, picture TEXT, PRIMARY KEY (stage, id));
+CREATE TABLE seen (stage TEXT, id TEXT, hash TEXT, PRIMARY KEY (stage, id));
 CREATE TABLE stages
     (name TEXT PRIMARY KEY, fingerprint TEXT, done INTEGER, entered INTEGER, kept INTEGER, seconds REAL, facts TEXT);
 """
@@ -414,15 +415,31 @@ class Store:
         with self._transaction() as db:
             db.execute(f"DELETE FROM {table}")
             db.execute("DELETE FROM rejected WHERE stage = ?", (stage,))
+            db.execute("DELETE FROM seen WHERE stage = ?", (stage,))
             db.execute("INSERT OR REPLACE INTO stages VALUES (?, ?, 0, 0, 0, 0, '{}')", (stage, fingerprint))
 
-    def add(self, stage: str, table: str, items: Iterable[Item], rejected: Iterable[Rejected], seconds: float) -> None:
-        """Writes one batch of a stage, all of it or none."""
+    def add(
+        self,
+        stage: str,
+        table: str,
+        items: Iterable[Item],
+        rejected: Iterable[Rejected],
+        seconds: float,
+        seen: Mapping[str, str] = {},
+    ) -> None:
+        """Writes one batch of a stage, all of it or none.
+
+        Args:
+            seen: by input of the batch, a hash of what its results depend on.
+        """
         with self._transaction() as db:
             db.executemany(UPSERT.format(table), ((item.id, _body(item)) for item in items))
             db.executemany(
                 "INSERT OR REPLACE INTO rejected VALUES (?, ?, ?, ?, ?, ?)",
                 ((stage, row.id, row.what, row.reason, row.detail, row.picture) for row in rejected),
+            )
+            db.executemany(
+                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", ((stage, item, key) for item, key in seen.items())
             )
             db.execute("UPDATE stages SET seconds = seconds + ? WHERE name = ?", (seconds, stage))
 
@@ -499,6 +516,10 @@ class Store:
             if others.keys() >= set(_ids(ids)):
                 whole = others[ids] if isinstance(ids, str) else [others[one] for one in ids]
                 yield adapter.validate_python(row | {field: whole})
+
+    def seen(self, stage: str) -> dict[str, str]:
+        """By input of a stage, the hash of what its results depended on, as far as `add` was given it."""
+        return dict(self._read("SELECT id, hash FROM seen WHERE stage = ?", stage))
 
     def rejections(self, stage: str) -> dict[str, int]:
         """How many rows a stage has rejected, by reason, in the order of the first of each."""

@@ -72,6 +72,12 @@ def test_every_link_leads_to_a_file_and_to_a_heading_of_it() -> None:
     assert len(links()) > 100  # a pattern that finds none would find none broken
 
 
+def test_every_column_of_a_table_has_a_head() -> None:
+    heads = [head for text in PAGES.values() for head in re.findall(r"^\|(.*)\|\n\|[-: |]+\|$", text, re.MULTILINE)]
+    assert len(heads) > 60
+    assert [head for head in heads if not all(map(str.strip, head.split("|")))] == []
+
+
 def test_every_page_is_in_the_index() -> None:
     listed = re.findall(r"^- \[[^\]]*\]\(([^)]*)\)", PAGES["index.md"], re.MULTILINE)
     assert sorted(listed) == sorted(set(PAGES) - {"index.md"})
@@ -140,3 +146,5 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     assert {path.stem for path in (tmp_path / "site").glob("*.html")} >= {page.removesuffix(".md") for page in PAGES}
+    index = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert index.count('role="heading" aria-level="2"') == index.count('role="heading"') > 0

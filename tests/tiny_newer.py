@@ -9,9 +9,12 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLQwenImage,
+    AutoencoderKLQwenImage21,
     FlowMatchEulerDiscreteScheduler,
     Krea2Pipeline,
     Krea2Transformer2DModel,
+    QwenImage21Pipeline,
+    QwenImage21Transformer2DModel,
     QwenImageEditPlusPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
@@ -29,12 +32,20 @@ from transformers import (
     Qwen2VLProcessor,
     Qwen2VLVideoProcessor,
     Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     Qwen3VLModel,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
 )
 
 VISION = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 ROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
 """Of heads of 16 channels."""
+PARTS = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{% for part in message.content %}{{ part.text }}"
+    "{% endfor %}<|im_end|>\n{% endfor %}"
+)
+"""Qwen3-VL's chat template, for messages that are lists of texts."""
 
 
 def qwen_image(folder: Path) -> Path:
@@ -62,25 +73,7 @@ def krea_2(folder: Path, *, distilled: bool = False) -> Path:
     """A Krea 2 in a folder, like Raw or like Turbo."""
     torch.manual_seed(0)
     tokenizer = _qwen_letters(256)  # every text is filled up to the limit
-    text_encoder = Qwen3VLModel(
-        Qwen3VLConfig(
-            text_config={
-                **_text_config(tokenizer, layers=6),
-                "head_dim": 16,
-                "rope_parameters": {**ROPE, "mrope_interleaved": True},
-            },
-            vision_config={
-                "depth": 1,
-                "hidden_size": WIDTH,
-                "intermediate_size": 37,
-                "num_heads": 2,
-                "out_hidden_size": WIDTH,
-                "num_position_embeddings": 16,
-                "deepstack_visual_indexes": [0],
-            },
-            **_vision_ids(tokenizer),
-        )
-    )
+    text_encoder = Qwen3VLModel(_qwen3_vl(tokenizer, layers=6))
     transformer = Krea2Transformer2DModel(
         in_channels=64,
         num_layers=2,
@@ -111,6 +104,37 @@ def krea_2(folder: Path, *, distilled: bool = False) -> Path:
         transformer=transformer,
         text_encoder_select_layers=(1, 3, 5),
         is_distilled=distilled,
+    ).save_pretrained(folder)
+    return folder
+
+
+def qwen_image_2_1(folder: Path) -> Path:
+    """A Qwen-Image-2.1 in a folder."""
+    torch.manual_seed(0)
+    tokenizer = _qwen_letters()
+    processor = Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(patch_size=16, merge_size=2, min_pixels=32 * 32, max_pixels=128 * 128),
+        video_processor=Qwen3VLVideoProcessor(patch_size=16, merge_size=2),
+        tokenizer=tokenizer,
+        chat_template=PARTS,
+    )
+    text_encoder = Qwen3VLForConditionalGeneration(_qwen3_vl(tokenizer, layers=2))
+    torch.nn.init.uniform_(text_encoder.model.language_model.norm.weight, 0.5, 2)  # it must be left out
+    transformer = QwenImage21Transformer2DModel(
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        context_in_dim=WIDTH,
+        mlp_ratio=2,
+        axes_dims_rope=(4, 6, 6),
+    )
+    torch.nn.init.normal_(transformer.modulation[1].weight, std=0.5)  # otherwise its gates are almost shut
+    QwenImage21Pipeline(
+        scheduler=_qwen_scheduler(),
+        vae=AutoencoderKLQwenImage21(base_dim=4, decoder_base_dim=4, dim_mult=[1, 1, 1, 1, 1], num_res_blocks=1),
+        text_encoder=text_encoder,
+        processor=processor,
+        transformer=transformer,
     ).save_pretrained(folder)
     return folder
 
@@ -194,14 +218,7 @@ def _qwen_parts(**transformer: bool) -> dict[str, Any]:
         )
     )
     return {
-        "scheduler": FlowMatchEulerDiscreteScheduler(
-            use_dynamic_shifting=True,
-            base_shift=0.5,
-            max_shift=0.9,
-            base_image_seq_len=256,
-            max_image_seq_len=8_192,
-            shift_terminal=0.02,
-        ),
+        "scheduler": _qwen_scheduler(),
         "vae": _qwen_vae(),
         "text_encoder": text_encoder,
         "tokenizer": tokenizer,
@@ -217,6 +234,37 @@ def _qwen_parts(**transformer: bool) -> dict[str, Any]:
             **transformer,
         ),
     }
+
+
+def _qwen_scheduler() -> FlowMatchEulerDiscreteScheduler:
+    return FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True,
+        base_shift=0.5,
+        max_shift=0.9,
+        base_image_seq_len=256,
+        max_image_seq_len=8_192,
+        shift_terminal=0.02,
+    )
+
+
+def _qwen3_vl(tokenizer: PreTrainedTokenizerFast, layers: int) -> Qwen3VLConfig:
+    return Qwen3VLConfig(
+        text_config={
+            **_text_config(tokenizer, layers),
+            "head_dim": 16,
+            "rope_parameters": {**ROPE, "mrope_interleaved": True},
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": WIDTH,
+            "intermediate_size": 37,
+            "num_heads": 2,
+            "out_hidden_size": WIDTH,
+            "num_position_embeddings": 16,
+            "deepstack_visual_indexes": [0],
+        },
+        **_vision_ids(tokenizer),
+    )
 
 
 def _text_config(tokenizer: PreTrainedTokenizerFast, layers: int) -> dict[str, Any]:

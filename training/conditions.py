@@ -120,6 +120,19 @@ def kinds(conditions: Sequence[Condition]) -> tuple[Condition | None, ...]:
     return (*joint, *(one for one in conditions if one.share))
 
 
+def never_drawn(conditions: Sequence[Condition], named: Sequence[int]) -> tuple[int, ...]:
+    """Panels, from 0, that are given in the canvas whatever an example is drawn for.
+
+    Args:
+        named: the task's own given panels, from 1.
+    """
+    given = [
+        set(numbers_of(kind, named)) if kind is not None and kind.seen != "reference" else set()
+        for kind in kinds(conditions)
+    ]
+    return tuple(number - 1 for number in sorted(set.intersection(*given)))
+
+
 def name_of(kind: Condition | None) -> str:
     return "joint" if kind is None else str(kind)
 

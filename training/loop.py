@@ -369,12 +369,13 @@ def _evaluate(
     score = torch.zeros(1, dtype=torch.float64)
     if journal:
         with state.average.applied():
-            asked = [(sample, kind) for kind in job.kinds for sample in job.data.held_out]
+            asked = [(sample, kind) for sample in job.data.held_out for kind in job.kinds]
             images = preview.draw(job, encoded, transformer, processes.device, asked)
-        grids = [
-            DrawnGrid(sample.text, image, heldout.given_of(job, sample, kind).in_canvas)
+        drawn = [
+            DrawnGrid(sample, image, heldout.given_of(job, sample, kind).in_canvas)
             for (sample, kind), image in zip(asked, images, strict=True)
         ]
+        grids = [drawn[start : start + len(job.kinds)] for start in range(0, len(drawn), len(job.kinds))]
         found = job.grid_scorer.score(grids, job.shown)
         journal.evaluation(state.step, found)
         score += found.score.value

@@ -98,11 +98,13 @@ def make(job: Job, device: torch.device, processes: int = 1, gpu: float | None =
     references = max((job.reference_tokens(sample) for sample in job.samples), default=0)
     texts = [sample.text for sample in job.samples]
     counts = job.count_tokens(texts)
+    text = counts or [budget.fit(grammar.parse(text, job.task), job.task, ESTIMATE).tokens for text in texts]
     most = math.ceil(config.batch / processes)
 
     def phases(config: Config) -> tuple[Phase, ...]:
         together = min(config.micro_batch, most)
-        sight = Sight(max(tokens.values()) + references, backend.text_limit, together, job.shown.canvas)
+        read = backend.text_tokens(max(text))
+        sight = Sight(max(tokens.values()) + references, read, together, job.shown.canvas)
         return memory.phases(backend, config, lora, sight, device)
 
     size = machine.gpu_memory(device) if gpu is None else gpu * GIB
@@ -110,7 +112,7 @@ def make(job: Job, device: torch.device, processes: int = 1, gpu: float | None =
     return Plan(
         tokens=tokens,
         references=references,
-        text=counts or [budget.fit(grammar.parse(text, job.task), job.task, ESTIMATE).tokens for text in texts],
+        text=text,
         counted=counts is not None,
         base=parameter_count(transformer),
         held=f"{machine.weights_format(config, device)}, on {device}",

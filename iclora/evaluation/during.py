@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from iclora.evaluation.instruments import Instruments
-from iclora.evaluation.measuring import Measuring
+from iclora.evaluation.measuring import Measuring, beside
 from iclora.evaluation.results import counting
 from pipeline.consistency.scorers.base import Scorer
 from pipeline.records import Layout
@@ -36,16 +36,23 @@ class DataSetScorer:
         """
         self._measuring = Measuring(*self._made_from)
 
-    def score(self, grids: Sequence[DrawnGrid], layout: Layout) -> Scores:
-        """Scores at least one grid."""
-        grades = [self._measuring.grade(one.image, layout, one.caption, one.given) for one in grids]
-        counts = counting(np.array([one.told_each for one in grades]))
-        followed, kept = (
-            np.array(values, np.float64)[counts, None]
-            for values in ([one.followed for one in grades], [one.kept for one in grades])
-        )
+    def score(self, grids: Sequence[Sequence[DrawnGrid]], layout: Layout) -> Scores:
+        """Scores what was drawn from at least one caption.
+
+        Args:
+            grids: by caption, one for every kind of condition; the interval takes them for seeds of one prompt.
+        """
+        grades = [
+            self._measuring.grade(one.image, layout, one.sample.text, one.given, beside(one.sample))
+            for drawn in grids
+            for one in drawn
+        ]
+        table = np.array([(one.followed, one.kept, one.told_each) for one in grades], np.float64)
+        followed_PS, kept_PS, each_PS = table.T.reshape(3, len(grids), -1)
+        counts = counting(each_PS[:, 0] > 0)
+        followed, kept = followed_PS[counts], kept_PS[counts]
         return Scores(
-            score=Draws(len(kept), 1).score(followed, kept)[0],
+            score=Draws(*kept.shape).score(followed, kept)[0],
             followed=float(np.mean([one.followed for one in grades])),
             kept=float(kept.mean()),
             copies=float(np.mean([one.copy for one in grades])),

@@ -47,6 +47,10 @@ class Instruments:
             "detector": self.detector.identity() if self.detector else None,
         }
 
+    def looks(self, images: Sequence[Image.Image]) -> Floats:
+        """The vectors by which panels are compared with each other."""
+        return (self.encoder or self.scorer).image_vectors(images)
+
     def vectors(self, panels: Sequence[Image.Image], caption: Caption, texts_ND: Floats) -> Vectors:
         """What is measured of a grid.
 

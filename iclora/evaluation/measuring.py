@@ -62,7 +62,8 @@ class Measuring:
         self._instruments, self._task, self._given = instruments, task, given
         self._texts = dict[str, Floats]()
         held_out, trained = (
-            [self._vectors(panels_in(sample), sample.text) for sample in side] for side in (data.held_out, data.train)
+            [self._vectors(panels_in(sample), sample.text, beside(sample)) for sample in side]
+            for side in (data.held_out, data.train)
         )
         self._real = dict(zip((sample.text for sample in data.held_out), held_out, strict=True)) if given else {}
         self._trained = panels_of(trained)
@@ -73,15 +74,23 @@ class Measuring:
                 f"nothing can be measured on this run: {error}; add grids, or use another scorer."
             ) from error
 
-    def grade(self, grid: Image.Image, layout: Layout, prompt: str, given: Collection[int] = ()) -> Grade:
+    def grade(
+        self,
+        grid: Image.Image,
+        layout: Layout,
+        prompt: str,
+        given: Collection[int] = (),
+        references: Sequence[Image.Image] = (),
+    ) -> Grade:
         """
         Args:
             grid: at the size of the layout.
             given: panels, from 0, that were given.
+            references: what a single panel is to keep together with.
         """
         real = self._real.get(prompt) if given else None
         vectors = replace(
-            self._vectors(pixels.cut(grid, layout), prompt),
+            self._vectors(pixels.cut(grid, layout), prompt, references),
             given=tuple(given),
             real_NE=real.looks_NE if real else None,
         )
@@ -99,13 +108,21 @@ class Measuring:
             faults="; ".join(faults),
         )
 
-    def _vectors(self, panels: Sequence[Image.Image], text: str) -> Vectors:
+    def _vectors(self, panels: Sequence[Image.Image], text: str, references: Sequence[Image.Image] = ()) -> Vectors:
         caption = grammar.parse(text, self._task)
         if text not in self._texts:
-            self._texts[text] = self._instruments.scorer.text_vectors(caption.panels)
-        return replace(self._instruments.vectors(panels, caption, self._texts[text]), given=self._given)
+            own = caption.panels or (caption.summary,)  # a single panel has no marker
+            self._texts[text] = self._instruments.scorer.text_vectors(own)
+        beside_NE = self._instruments.looks(references) if references else None
+        found = self._instruments.vectors(panels, caption, self._texts[text])
+        return replace(found, given=self._given, beside_NE=beside_NE)
 
 
 def panels_in(sample: TrainingSample) -> list[Image.Image]:
     """The panels of a real grid."""
     return pixels.cut(pixels.open_image(Path(sample.path)), sample.layout)
+
+
+def beside(sample: TrainingSample) -> list[Image.Image]:
+    """The reference images of a single panel; none of a grid, whose panels are compared with each other."""
+    return [] if sample.layout.size > 1 else [dataset.open_reference(one) for one in sample.references]

@@ -70,7 +70,7 @@ def page(found: Evaluation, about: str, people: Sequence[str]) -> str:
     parts = [
         "<main><h1>Evaluation</h1>",
         f'<p class="soft">{plain(about)}</p>',
-        f'<div class="table"><table><tr>{"".join(f"<th>{head}</th>" for head in heads)}</tr>',
+        f'<div class="table"><table><tr><td></td>{"".join(f"<th>{head}</th>" for head in heads[1:])}</tr>',
         *(_result(one, heads) for one in found.results),
         f'</table></div><img class="plot" src="{PLOT}" alt="the figures with their intervals">',
         f"<p>{plain(' '.join((found.reason, found.remark)).strip())}</p>",
@@ -83,7 +83,8 @@ def page(found: Evaluation, about: str, people: Sequence[str]) -> str:
 
 
 def _result(one: Result, heads: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<td>{plain(COLUMNS[head](one))}</td>' for head in heads)}</tr>"
+    name, *cells = (plain(COLUMNS[head](one)) for head in heads)
+    return f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
 
 def with_people(html: str, people: Sequence[str]) -> str:

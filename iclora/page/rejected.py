@@ -41,6 +41,8 @@ class RejectedPictures:
         self._rows: dict[tuple[str, str], _Row] = {}
         self._hashes: dict[str, str] = {}
         """Of small pictures of shots, by path."""
+        self._paths: tuple[object, object, Mapping[str, str]] = (None, None, {})
+        """Of the pictures that are taken in, with the version of the run and the words that they were looked up for."""
 
     def page(self, reason: str, start: int) -> dict[str, Any]:
         """Some rows, and what else the view shows.
@@ -116,11 +118,11 @@ class RejectedPictures:
         return self._rows
 
     def _taken(self, words: Mapping[str, Taken]) -> list[_Row]:
-        """A row for each picture of the run that is taken in: the rejected one as long as there is one. Of shots that
-        are not rejected any more, nothing says of which run they are."""
+        """A row for each picture of the run that is taken in: the rejected one as long as there is one."""
         rejected = {self._hash(row): row for row in self._read().values() if row.can_be_taken}
-        known = self._run.store.items(Record, "collected", wanted=words.keys())
-        paths = {record.id: record.path for record in known}
+        if self._paths[:2] != (self._version, words):
+            self._paths = self._version, words, taking.paths(self._run.store, words.values())
+        paths = self._paths[2]
 
         def row_of(taken: Taken) -> _Row:
             detail = f"{taken.what} was rejected as {taken.reason}."
@@ -130,7 +132,7 @@ class RejectedPictures:
         return [
             rejected.get(picture) or row_of(taken)
             for picture, taken in words.items()
-            if picture in rejected or picture in paths or taken.stage == "collect"
+            if picture in rejected or picture in paths
         ]
 
     def _hash(self, row: _Row) -> str:

@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -40,6 +41,20 @@ class Ahead:
     run: Callable[[Any], object]
     """Computes a part; can be pickled."""
     parts: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Alone(Generic[In]):
+    """For a stage whose inputs are worked on each by itself: which results of an earlier run are still good.
+
+    They are taken over when other inputs have changed, or what people say of these.
+    """
+
+    seen: Callable[[In], str]
+    """What of an input its results depend on, besides the stage's config."""
+    holds: Callable[[In, Sequence[Any]], bool]
+    """Whether the results that an input had, with the same config, would come out again: their files are there, and
+    people say of it what they said."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +101,10 @@ class Stage(Generic[In]):
     """Whether the files that it wrote are still there, and no failure is to be tried again; if not, it is not done."""
     facts: Callable[[Sequence[Any]], dict[str, Any]] = lambda _: {}
     """What the report says about all outputs, those of an earlier, cut-off run included; `Facts` override it."""
+    also: Mapping[str, Any] = field(default_factory=dict)
+    """What else is part of the fingerprint, since the results of a few inputs depend on it, as `alone.holds` knows."""
+    alone: Alone[In] | None = None
+    """None if the results of an input depend on other inputs, or are not worth keeping."""
 
 
 # ---- what an engine is
@@ -173,8 +192,9 @@ def run(
     """Brings one stage to its end and returns its mark.
 
     Nothing is done if the mark says so. A stage that was cut off resumes with the inputs that have no result yet; one
-    whose config or input changed, or that sees everything at once, starts anew. The results are the same whichever
-    engine runs the batches, and come in the order of the inputs.
+    whose config or input changed, or that sees everything at once, starts anew, except for inputs that `alone` says
+    would come to the same. The results are the same whichever engine runs the batches, and come in the order of the
+    inputs.
 
     Args:
         upstream: hash of the inputs' content.
@@ -190,8 +210,11 @@ def run(
     if mark and done_before and stage.intact():
         return mark
     with store.working():
-        store.begin(stage.name, stage.table, wanted, anew=done_before or stage.batch is None)
-        found = _work(stage, inputs, store, progress, engine)
+        anew = done_before or stage.batch is None
+        resumes = mark is not None and mark.fingerprint == wanted and not anew
+        known = {} if resumes else _still_good(stage, inputs, store)
+        store.begin(stage.name, stage.table, wanted, anew=anew)
+        found = _work(stage, inputs, store, progress, engine, known)
         rejections = sum(store.rejections(stage.name).values())
         kept = store.count(stage.table) if stage.expands else len(inputs) - rejections
         facts = stage.facts(_outputs(stage, store)) | found
@@ -201,18 +224,30 @@ def run(
     return finished
 
 
-def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progress, engine: Engine) -> dict[str, Any]:
-    """Takes the inputs that have no result yet through the stage, one transaction per batch; the facts they gave."""
+def _work(
+    stage: Stage[In],
+    inputs: Sequence[In],
+    store: Store,
+    progress: Progress,
+    engine: Engine,
+    known: Mapping[str, Sequence[Item | Rejected]],
+) -> dict[str, Any]:
+    """Takes the inputs that have no result yet through the stage, one transaction per batch; the facts they gave.
+
+    Args:
+        known: by input, results that are only written down.
+    """
     done = _settled(stage, store)
-    left = [item for item in inputs if item.id not in done]
-    finished = len(inputs) - len(left)
+    waiting = [item for item in inputs if item.id not in done]
+    left = [item for item in waiting if item.id not in known]
+    finished = len(inputs) - len(waiting)
     earlier = {item.id: item for item in _outputs(stage, store)} if stage.repeated else {}
     failures = sum(store.rejections(stage.name).values())
     progress(stage.name, finished, len(inputs))
     stage.prepare(left, progress)
     clock = time.perf_counter()
     found: dict[str, Any] = {}
-    for batch, (made, stopped) in engine.results(stage, left):
+    for batch, (made, stopped) in _with_known(stage, waiting, known, engine.results(stage, left)):
         given = [result for result in made if isinstance(result, Facts)]
         results = [result for result in made if not isinstance(result, Facts)]
         if stage.repeated:
@@ -226,7 +261,7 @@ def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progre
         if stage.repeated:
             earlier.update((item.id, item) for item in outputs)
         now = time.perf_counter()
-        store.add(stage.name, stage.table, outputs, rejected, now - clock)
+        store.add(stage.name, stage.table, outputs, rejected, now - clock, _keys(stage, batch))
         clock = now
         for facts in given:
             found |= {name: _added(found.get(name), value) for name, value in facts.found.items()}
@@ -238,6 +273,74 @@ def _work(stage: Stage[In], inputs: Sequence[In], store: Store, progress: Progre
         if stopped:
             raise stopped
     return found
+
+
+def _with_known(
+    stage: Stage[In],
+    waiting: Sequence[In],
+    known: Mapping[str, Sequence[Item | Rejected]],
+    results: Iterator[tuple[Sequence[In], Results]],
+) -> Iterator[tuple[Sequence[In], Results]]:
+    """The engine's batches, each together with the inputs before its last whose results are known; all in order."""
+    if not known:
+        yield from results
+        return
+    rest = iter(waiting)
+    for batch, (made, stopped) in results:
+        own, missing = _by_input(stage, made), len(batch)
+        together: list[In] = []
+        while missing:
+            together.append(item := next(rest))
+            missing -= item.id not in known
+        found = [one for item in together for one in known.get(item.id, own.pop(item.id, ()))]
+        yield together, ([*found, *(one for one in made if isinstance(one, Facts))], stopped)
+    if last := list(rest):
+        yield last, ([one for item in last for one in known[item.id]], None)
+
+
+def _still_good(stage: Stage[In], inputs: Sequence[In], store: Store) -> dict[str, Sequence[Item | Rejected]]:
+    """By input, results of an earlier run that would come out again, whatever else has changed."""
+    if stage.alone is None or not (seen := store.seen(stage.name)):
+        return {}
+    there = [item for item in inputs if item.id in seen]
+    made, keys = results_of(stage, store), _keys(stage, there)
+    same = [item for item in there if seen[item.id] == keys[item.id] and made[item.id]]
+    return {item.id: made[item.id] for item in same if stage.alone.holds(item, made[item.id])}
+
+
+def results_of(stage: Stage[In], store: Store) -> dict[str, list[Item | Rejected]]:
+    """By input, everything that a stage has made of it, in the order in which it came."""
+    found = _by_input(stage, _outputs(stage, store))
+    for row in sorted(store.rejected(stage.name), key=_place):
+        found[row.origin].insert(_place(row), row)
+    return found
+
+
+def _by_input(stage: Stage[In], results: Iterable[Item | Rejected | Facts]) -> dict[str, list[Item | Rejected]]:
+    found: dict[str, list[Item | Rejected]] = defaultdict(list)
+    for one in results:
+        if not isinstance(one, Facts):
+            for origin in [one.origin] if isinstance(one, Rejected) else stage.origin(one):
+                found[origin].append(one)
+    return found
+
+
+def _place(row: Rejected) -> int:
+    """Which of the results of its input a rejection is, from 0."""
+    return int(row.id.partition("#")[2] or 0)
+
+
+def _keys(stage: Stage[In], items: Iterable[In]) -> dict[str, str]:
+    """By input, a hash of what its results depend on; none where they depend on other inputs too."""
+    if stage.alone is None:
+        return {}
+    config = hashlib.sha256(_plain(stage.config).encode())
+    keys = {}
+    for item in items:
+        state = config.copy()
+        state.update(stage.alone.seen(item).encode("utf-8", "surrogatepass"))
+        keys[item.id] = state.hexdigest()[:32]
+    return keys
 
 
 def _added(before: Any, value: Any) -> Any:
@@ -252,9 +355,13 @@ def fingerprint(stage: Stage[In], upstream: str) -> str:
     Args:
         upstream: hash of the inputs' content.
     """
-    # No default=str: an object would be written by its address, and no run would ever resume.
-    config = json.dumps(stage.config, sort_keys=True, default=asdict)
+    config = _plain({**stage.config, **stage.also})
     return hashlib.sha256(f"{stage.name}\n{config}\n{upstream}".encode()).hexdigest()
+
+
+def _plain(config: Mapping[str, Any]) -> str:
+    # No default=str: an object would be written by its address, and no run would ever resume.
+    return json.dumps(config, sort_keys=True, default=asdict)
 
 
 def _settled(stage: Stage[In], store: Store) -> set[str]:

@@ -164,7 +164,8 @@ class Family:
     licence: str = UNKNOWN
     """Licence of the model's weights, by the hub's name for it; a LoRA trained on them is bound by it."""
     token: int = 16
-    """Sides in pixels of the square that one token of the transformer covers: VAE stride times patch size."""
+    """The sides of panels are multiples of it, in pixels: those of the square that one token of the transformer covers
+    (VAE stride times patch size), or that several cover which stand for one place of a sequence."""
     shift: float | None = None
     """Factor by which noise levels are shifted in training, where the best trainers don't take that of sampling."""
     recipe: Mapping[str, Any] = field(default_factory=dict)

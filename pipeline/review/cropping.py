@@ -75,13 +75,15 @@ def with_crop(crops: Sequence[Crop], record: Record, box: Box | None, layout: La
     return others if box is None or (layout.fit == "crop" and box == shown) else (*others, Crop(record.id, box))
 
 
-def told(crops: Sequence[Crop], records: Sequence[Record]) -> str:
-    """The crops of a grid's panels, for people."""
+def told(crops: Sequence[Crop], panels: Sequence[str]) -> str:
+    """The crops of a grid's panels, for people.
+
+    Args:
+        panels: ids of the records in them.
+    """
     boxes = {crop.record: crop.box for crop in crops}
     return "; ".join(
-        f"panel {panel}: {_told(boxes[record.id])}"
-        for panel, record in enumerate(records, start=1)
-        if record.id in boxes
+        f"panel {number}: {_told(boxes[panel])}" for number, panel in enumerate(panels, start=1) if panel in boxes
     )
 
 

@@ -33,8 +33,8 @@ from pydantic import TypeAdapter
 
 from pipeline import files
 from pipeline.errors import BadInput
-from pipeline.records import Grid, Record, Review, Word
-from pipeline.review import reviewers
+from pipeline.records import TAKEN_IN, Grid, Record, Review, Word
+from pipeline.review import cropping, reviewers
 from pipeline.review.reviewers import Heard
 from pipeline.store import locked
 from pipeline.task import Task
@@ -125,6 +125,15 @@ class Log:
                 last.pop(line.key, None)
                 last[line.key] = line
         return [line for line in last.values() if line.review]
+
+    def taken(self) -> list[Line]:
+        """The line that counts of every picture that is taken in, in the order of the file."""
+        last: dict[str, Line] = {}
+        for line in self.lines:
+            if line.taken:
+                last.pop(line.taken.picture, None)
+                last[line.taken.picture] = line
+        return [line for line in last.values() if line.taken and line.taken.wanted]
 
     def heard(self) -> dict[tuple[str, ...], Heard]:
         """By key, what each reviewer says."""
@@ -346,7 +355,7 @@ def _line(content: Any) -> Line:
 
 @dataclass(frozen=True)
 class Unmatched:
-    """A decision that fits no grid of the run as it is now."""
+    """A decision that fits no grid of the run as it is now, or no picture."""
 
     line: Line
     why: str
@@ -438,14 +447,19 @@ def _misfit(review: Review, records: Mapping[str, Record], task: Task) -> str:
 
 
 def row_of(line: Line) -> dict[str, Any]:
-    """A decision as plain values: grid, decision, note, caption, panels, who, reviewer, at."""
+    """A decision as plain values: grid, decision, note, caption, panels, crops, who, reviewer, at.
+
+    Of a picture that is taken in, the picture stands for the panels.
+    """
     review = line.review or Review(line.grid, None)
+    panels = review.panels or line.panels
     return {
         "grid": line.grid,
-        "decision": review.decision or "",
+        "decision": TAKEN_IN if line.taken else review.decision or "",
         "note": review.note,
         "caption": review.text,
-        "panels": " ".join(review.panels or line.panels),
+        "panels": line.taken.picture if line.taken else " ".join(panels),
+        "crops": cropping.told(review.crops, panels),
         "who": line.who,
         "reviewer": line.reviewer or "",
         "at": line.at,

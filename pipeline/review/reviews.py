@@ -315,13 +315,13 @@ def _fields(row: Row, review: Review, words: str, parts: Parts | None) -> tuple[
     Args:
         words, parts: the caption as it will be.
     """
-    earlier, records, there = row.review or Review(row.id, None), row.grid.group.records, row.grid.group.origin
+    earlier, there = row.review or Review(row.id, None), row.grid.group.origin
     values = {
         "decision": (row.decision, review.decision or row.decision),
         "caption": (row.caption.text, words),
         "note": (earlier.note, review.note),
         "panels": (" ".join(there), " ".join(review.panels or there)),
-        "crops": (cropping.told(earlier.crops, records), cropping.told(review.crops, records)),
+        "crops": (cropping.told(earlier.crops, there), cropping.told(review.crops, there)),
         "people": (people_cell(row.caption.parts), people_cell(parts)),
     }
     return tuple((name, was, now) for name, (was, now) in values.items() if was != now)

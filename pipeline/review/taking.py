@@ -14,7 +14,8 @@ from pathlib import Path
 from pipeline import files
 from pipeline.records import TAKEN_IN, Record, Rejected
 from pipeline.review import decisions
-from pipeline.review.decisions import Change, Journal, Line, Taken
+from pipeline.review.decisions import Change, Journal, Line, Taken, Unmatched
+from pipeline.store import Store
 
 REASONS: Mapping[str, Set[str]] = {
     "collect": {"blank", "text card"},
@@ -23,6 +24,7 @@ REASONS: Mapping[str, Set[str]] = {
 }
 """By stage, the reasons for rejecting a picture that a person may overrule. The others can't be overruled: there is
 nothing to see in a file that can't be read, and a picture that joined no group needs companions, not permission."""
+NOT_THERE = "no picture of this run has this content"
 CONFIG = "taken"
 """Under which name a stage's config has what is taken in."""
 
@@ -90,6 +92,24 @@ class Words:
         return {picture: taken for picture, taken in self._last.items() if taken.wanted}
 
 
+def paths(store: Store, taken: Collection[Taken]) -> dict[str, str]:
+    """By `Taken.picture`, where the pictures are that the run has, a rejected shot only once it was taken in."""
+    wanted = {one.picture for one in taken}
+    found = {record.id: record.path for record in store.items(Record, "collected", wanted=wanted)}
+    if any(one.stage == "collect" for one in taken):  # else there is no need to look at every record
+        found |= {record.taken: record.path for record in store.items(Record, "collected") if record.taken in wanted}
+    return found
+
+
+def unmatched(store: Store) -> list[Unmatched]:
+    """Decisions to take in pictures that the run doesn't have as it is now."""
+    said = {line.taken: line for line in decisions.read(store.folder).taken() if line.taken}
+    if not said:
+        return []
+    there = {*paths(store, said), *(picture_of(row, store.folder) for row in store.rejected("collect") if row.picture)}
+    return [Unmatched(line, NOT_THERE) for taken, line in said.items() if taken.picture not in there]
+
+
 # ---- for the stages
 
 
@@ -115,4 +135,4 @@ def config(taken: Collection[str]) -> dict[str, list[str]]:
 
 def is_taken(record: Record, taken: Set[str]) -> bool:
     """Whether a record is taken in: its file, or the shot that it was made of."""
-    return record.id in taken or any(note.startswith(TAKEN_IN) for note in record.notes)
+    return record.id in taken or bool(record.taken)

@@ -50,10 +50,10 @@ def of_file(folder: Path, path: str, side: int) -> bytes:
     """
     source = folder / path
     try:
-        state = source.stat()
+        stem, *state = _state(source)
     except OSError as error:
         raise BadInput(f"{source} can't be opened: {error.strerror or error}.") from error
-    kept = folder / FOLDER / f"{source.stem}-{side}-{state.st_size:x}-{state.st_mtime_ns:x}.jpg"
+    kept = folder / FOLDER / f"{'-'.join([stem, str(side), *state])}.jpg"
     try:
         return kept.read_bytes()
     except OSError:
@@ -62,6 +62,31 @@ def of_file(folder: Path, path: str, side: int) -> bytes:
         kept.parent.mkdir(parents=True, exist_ok=True)
         files.write(kept, content)
     return content
+
+
+def sweep(folder: Path, made: Iterable[str], pictures: Iterable[str]) -> None:
+    """Deletes small copies that no page shows any more, such as those of grids that were drawn again.
+
+    Args:
+        folder: the run's.
+        made: paths that `make` gave.
+        pictures: paths of the pictures of which `of_file` may be asked for, relative to the run's folder.
+    """
+    names, states = {Path(path).name for path in made}, set()
+    for path in pictures:
+        with suppress(OSError):
+            states.add(_state(folder / path))
+    for file in (folder / FOLDER).glob("*.jpg"):
+        stem, *parts = file.stem.rsplit("-", 3)
+        if file.name not in names and (stem, *parts[1:]) not in states:
+            with suppress(OSError):
+                file.unlink()
+
+
+def _state(picture: Path) -> tuple[str, str, str]:
+    """A picture's name, size and time of its last change, as they stand in the names of its small copies."""
+    found = picture.stat()
+    return picture.stem, f"{found.st_size:x}", f"{found.st_mtime_ns:x}"
 
 
 def encode(source: Path, side: int = SIDE) -> bytes:

@@ -127,7 +127,8 @@ class Item:
     """Its reference images, in the order in which a model is shown them: it is read together with them."""
     taken: tuple[str, ...] = field(default=(), repr=False)
     """Hashes (SHA-256) of small pictures of rejected parts, such as shots, that a person takes in: a reader that would
-    reject a part with one of these pictures makes a record of it, whose notes begin with `records.TAKEN_IN`."""
+    reject a part with one of these pictures makes a record of it, with that hash as `taken` and a note that begins with
+    `records.TAKEN_IN`."""
 
     @property
     def source(self) -> str:

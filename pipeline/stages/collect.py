@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline import pixels, plugins
 from pipeline.duplicates import exact
-from pipeline.engines.base import Stage, capacity
+from pipeline.engines.base import Alone, Stage, capacity
 from pipeline.errors import BadInput
 from pipeline.films import hygiene
 from pipeline.plugins import extras
@@ -99,7 +99,6 @@ def stage(
         table="collected",
         run=partial(collect, parameters=Parameters(task, folder, taken)),
         config={
-            "items": _digest(items),
             "readers": [plugin.identity for plugin, _ in plugins.usable(readers)],
             "task": task.name,
             "markers": task.markers,
@@ -109,8 +108,9 @@ def stage(
             "shots": task.shots.model_dump(),
             "pictures": task.pictures.model_dump(),
             "packages": pixels.installed(),
-            **taking.config(taken),
         },
+        also={"items": _digest(items), **taking.config(taken)},
+        alone=Alone(repr, partial(_holds, folder=folder, taken=taken)),
         batch=1,
         workers=max(1, min(workers, films, capacity(FILM_MEMORY))),
         processes=True,
@@ -244,6 +244,31 @@ def _what(record: Record) -> str:
 
 def _fetch(items: Sequence[Item], progress: Progress, *, parameters: Parameters) -> None:
     fetching.fetch(fetching.addresses_of(items), parameters.folder, parameters.task.urls, progress)
+
+
+def _holds(item: Item, made: Sequence[Record | Rejected], *, folder: Path, taken: Collection[str]) -> bool:
+    """Whether reading an item would come to the same again. What may be read now, or may be no copy of another item's
+    any more, is read again."""
+    rejected = [one for one in made if isinstance(one, Rejected)]
+    if any(row.reason in ("unreadable", "exact copy") for row in rejected):
+        return False
+    if rejected and fetching.addresses_of([item]):
+        return False
+    files = [row.picture for row in rejected if row.picture] + [one.path for one in made if isinstance(one, Record)]
+    return all((folder / file).is_file() for file in files) and not overruled(made, folder, taken)
+
+
+def overruled(made: Sequence[Record | Rejected], folder: Path, taken: Collection[str]) -> bool:
+    """Whether people have taken in a part of an item that was rejected, or taken it back.
+
+    Args:
+        made: of the item.
+        folder: the run's.
+        taken: as `Item.taken`.
+    """
+    pictures = {taking.picture_of(one, folder) for one in made if isinstance(one, Rejected) and one.picture}
+    used = {one.taken for one in made if isinstance(one, Record) and one.taken}
+    return not pictures.isdisjoint(taken) or not used.issubset(taken)
 
 
 def _intact(items: Sequence[Item], parameters: Parameters, known: Sequence[Record]) -> bool:

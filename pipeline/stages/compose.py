@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline import files, pixels
 from pipeline.captioning.jpegs import Ready
-from pipeline.engines.base import Stage
+from pipeline.engines.base import Alone, Stage
 from pipeline.errors import BadInput
 from pipeline.pixels import png
 from pipeline.records import Box, Grid, Group, Layout, Rejected, content_id
@@ -51,10 +51,20 @@ def stage(task: Task, folder: Path, workers: int, drawn: Sequence[Grid], ready: 
         "grids",
         run,
         config,
+        alone=Alone(_seen, partial(_holds, folder=folder)),
         batch=4,
         workers=workers,
         intact=lambda: all((folder / grid.path).is_file() for grid in drawn),
     )
+
+
+def _seen(group: Group) -> str:
+    return repr((group.id, group.formed, [(record.path, record.focus) for record in group.records]))
+
+
+def _holds(_: Group, made: Sequence[Grid | Rejected], *, folder: Path) -> bool:
+    """Whether a group has its grid; what can't be read is tried again."""
+    return all(isinstance(one, Grid) and (folder / one.path).is_file() for one in made)
 
 
 def compose(groups: Sequence[Group], *, parameters: Parameters) -> Iterator[Grid | Rejected]:

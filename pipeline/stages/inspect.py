@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline import pixels
 from pipeline.duplicates import perceptual
-from pipeline.engines.base import Stage
+from pipeline.engines.base import Alone, Stage
 from pipeline.errors import BadInput
 from pipeline.films import blanks
 from pipeline.pixels import CENTRE, faces, subject
@@ -61,8 +61,9 @@ def stage(task: Task, folder: Path, threads: int, taken: Set[str] = frozenset())
             "layout": task.layout.model_dump(),
             "packages": pixels.installed(),
             "faces": faces.can_be_found(),
-            **taking.config(taken),
         },
+        also=taking.config(taken),
+        alone=Alone(repr, partial(_holds, taken=taken)),
         batch=32,
         workers=threads,
         facts=lambda records: {"remarks": list(_remarks(records, task))},
@@ -83,6 +84,26 @@ def _remarks(records: Sequence[Record], task: Task) -> Iterator[str]:
     cropped = any(note.startswith(subject.CROPPED) for record in records for note in record.notes)
     if cropped and not faces.can_be_found():
         yield f"crops keep what stands out, but faces aren't looked for: pip install 'iclora[{faces.EXTRA}]'."
+
+
+def _holds(record: Record, made: Sequence[Record | Rejected], *, taken: Set[str]) -> bool:
+    """Whether measuring a record would come to the same again; what can't be read is tried again."""
+    unreadable = any(isinstance(one, Rejected) and one.reason == "unreadable" for one in made)
+    return not unreadable and not overruled(record, made, taken)
+
+
+def overruled(record: Record, made: Sequence[Record | Rejected], taken: Set[str]) -> bool:
+    """Whether a person has taken in a record that was rejected, or taken it back.
+
+    Args:
+        made: of the record.
+        taken: as in `Parameters`.
+    """
+    (one,) = made
+    if isinstance(one, Rejected):
+        return one.reason != "unreadable" and taking.is_taken(record, taken)
+    used = any(note.startswith(TAKEN_IN) for note in one.notes if note not in record.notes)
+    return used and not taking.is_taken(record, taken)
 
 
 def inspect(batch: Sequence[Record], *, parameters: Parameters) -> Iterator[Record | Rejected]:

@@ -97,6 +97,8 @@ def test_the_filter_and_the_data_set_have_the_crop(client: httpx2.Client, served
     run = opened(served.home)
     with run.store:
         run.advance(start="filter")
+        (decided,) = run.table("decisions")
+        assert decided["crops"] == "panel 1: 0.0 to 50.0 % of the width, 0.0 to 50.0 % of the height"
         (file,) = run.dataset.glob("*/*.png")
     panels = pixels.cut(pixels.open_image(file), now.grid.layout)
     assert [bool(np.asarray(panel)[..., 0].mean() > 200) for panel in panels] == [True, False, False]

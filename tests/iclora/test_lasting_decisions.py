@@ -22,7 +22,8 @@ from iclora.page.session import ReviewSession
 from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.records import Row
-from pipeline.review import csv_table, decisions
+from pipeline.review import csv_table, decisions, taking
+from pipeline.review.decisions import Taken
 from pipeline.task import Task
 
 ROOT = Path(__file__).parents[2]
@@ -254,6 +255,13 @@ def test_decisions_that_fit_no_grid_are_told_and_count_again_when_they_fit(
         ("keep", "", MINE, "no grid of this run has these panels"),
     ]
     assert "too dark" in iclora("show", "storyboard", "unmatched", "--out", "run")[1]
+    taking.say(home / "run", Taken("gone", True, "inspect", "too small", "/films/f.png"), "page")
+    with open_run(home / "films", home / "run") as run:
+        assert run.remarks()[0].startswith("3 of your decisions fit no grid or picture of this run; they are kept in")
+        assert run.unmatched()[["decision", "panels", "why"]].to_numpy().tolist()[2:] == [
+            ["taken in", "gone", "no picture of this run has this content"]
+        ]
+    taking.say(home / "run", Taken("gone", False, "inspect", "too small", "/films/f.png"), "page")
     for name in "ab":
         (home / name).rename(home / "films" / name)
     assert "of your decisions" not in iclora("dataset", "storyboard", "--source", "films", "--out", "run")[1]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import bitmaps
@@ -23,6 +24,7 @@ from iclora.run import Run
 from pipeline.records import Record
 from pipeline.review import decisions, taking
 from pipeline.review.decisions import Taken
+from pipeline.stages import collect, compose, inspect
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,26 @@ def open_run(home: Path, folder: Path) -> Run:
 def served(built: Path, tmp_path: Path) -> Iterator[Served]:
     with serving(shutil.copytree(built / "run", tmp_path / "run")) as page:
         yield page
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of what `collect` reads and `inspect` measures, and ids of the grids that `compose` draws."""
+    found: list[str] = []
+
+    def watch(module: ModuleType, name: str, told: Callable[[Any], str]) -> None:
+        work = getattr(module, name)
+
+        def watched(one: Any, *more: Any, **named: Any) -> Any:
+            found.append(told(one))
+            return work(one, *more, **named)
+
+        monkeypatch.setattr(module, name, watched)
+
+    watch(collect, "_stamped", lambda item: str(item.name))
+    watch(inspect, "measure", lambda record: Path(record.path).name)
+    watch(compose, "write", lambda grid: str(grid.id))
+    return found
 
 
 def of(client: httpx2.Client, reason: str = "") -> dict[str, Any]:
@@ -141,7 +163,9 @@ def test_a_picture_that_was_taken_in_is_in_the_run_when_it_runs_again_even_from_
         assert [row["id"] for row in pictures.page("too small", 0)["rows"]] == [small["id"]]
 
 
-def test_a_shot_that_was_taken_in_is_a_picture_of_the_run_wherever_its_film_lies(tmp_path: Path) -> None:
+def test_a_shot_that_was_taken_in_is_a_picture_of_the_run_wherever_its_film_lies(
+    tmp_path: Path, opened: list[str]
+) -> None:
     def run_on(folder: Path, out: str) -> Run:
         return iclora.open_run("storyboard", folder, captioner="sidecar", scorer="none", folder=tmp_path / out)
 
@@ -153,6 +177,7 @@ def test_a_shot_that_was_taken_in_is_a_picture_of_the_run_wherever_its_film_lies
     dark = [np.zeros((240, 480, 3), np.uint8)] * 40
     (one, other) = (list(filmed.shots([seed], 1.6, size=(480, 240))) for seed in (1, 2))
     filmed.write(tmp_path / "in" / "a.mp4", iter([*one, *dark, *other]))
+    bitmaps.write(tmp_path / "in" / "small.bmp", 1)
     with run_on(tmp_path / "in", "run") as run:
         assert kept(run) == [(), ()]
         pictures = rejected.RejectedPictures(run)
@@ -160,9 +185,12 @@ def test_a_shot_that_was_taken_in_is_a_picture_of_the_run_wherever_its_film_lies
         assert pictures.picture("collect", row["id"]).is_file()
         taken = pictures.take("collect", row["id"], "page", wanted=True)
         assert (taken["can"], taken["taken"], taken["waits"]) == (True, True, True)
+        opened.clear()
         assert kept(run) == [(), ("taken in though blank",), ()]  # `inspect` need not be told
+        assert opened == ["a.mp4", "shot-0001.jpg"]
         (row,) = pictures.page("taken in", 0)["rows"]
-        assert (row["stage"], row["waits"], row["picture"]) == ("collect", False, False)
+        assert (row["stage"], row["waits"], row["picture"]) == ("collect", False, True)
+        assert pictures.picture("collect", row["id"]).name == "shot-0001.jpg"
     (tmp_path / "in").rename(tmp_path / "moved")
     (tmp_path / "other").mkdir()
     shutil.copy(tmp_path / "run" / decisions.FILE, tmp_path / "other")
@@ -173,15 +201,39 @@ def test_a_shot_that_was_taken_in_is_a_picture_of_the_run_wherever_its_film_lies
         assert kept(run) == [(), ()]
 
 
+def test_only_what_is_taken_in_or_back_is_opened_again(built: Path, tmp_path: Path, opened: list[str]) -> None:
+    with open_run(built, shutil.copytree(built / "run", tmp_path / "run")) as run:
+        before = run.store.items(Record, "records")
+        pictures = rejected.RejectedPictures(run)
+        (small,) = pictures.page("too small", 0)["rows"]
+        for wanted in (True, False):
+            opened.clear()
+            pictures.take("inspect", small["id"], "page", wanted=wanted)
+            run.advance("filter")
+            records = run.store.items(Record, "records")
+            assert [record.id for record in records if record not in before] == [small["id"]] * wanted
+            assert [record for record in records if record in before] == before
+            drawn = [row["id"] for row in run.table("grids")][:wanted]
+            assert opened == ["3 é#.png", "broken.png", *drawn]  # what can't be read is tried again
+        assert len(run.reviewed()) == 1
+
+
 def test_a_picture_is_taken_in_with_the_keyboard(
-    context: BrowserContext, served: Served, faults: Faults, tmp_path: Path
+    context: BrowserContext, served: Served, faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(rejected, "ROWS", 3)
     page = context.new_page()
     faults.listen(page)
     page.goto(served.url)
     expect(page.locator("[role=gridcell]")).to_have_count(1)
     page.locator("#to-rejected").press("Enter")
-    expect(page.locator("#rejects li")).to_have_count(4)
+    expect(page.locator("#rejects li")).to_have_count(3)
+    expect(page.locator("footer button:visible")).to_have_text(
+        ["Previous pictures←", "Next pictures→", "Back to the gridsEsc"]
+    )
+    for key, count in (("ArrowRight", 1), ("ArrowRight", 1), ("ArrowLeft", 3)):
+        page.keyboard.press(key)
+        expect(page.locator("#rejects li")).to_have_count(count)
     page.locator("#of-reason").select_option("too small")
     expect(page.locator("#rejects li")).to_have_count(1)
     expect(page.locator("#rejects img")).to_have_js_property("naturalWidth", 12)

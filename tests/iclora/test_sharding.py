@@ -202,6 +202,22 @@ def test_a_picture_that_is_taken_in_after_a_merge_is_in_the_run_when_the_parts_a
     assert rejected() == []
 
 
+def test_a_shot_that_is_taken_in_after_a_merge_is_in_the_run_when_the_parts_are_merged_again(tmp_path: Path) -> None:
+    home = bitmaps.folders(tmp_path / "sources", "a")
+    dark = [np.zeros((108, 192, 3), np.uint8)] * 20
+    filmed.write(home / "b.mp4", [*filmed.shots((1,), 0.8), *dark])
+    advanced(home, 2, tmp_path / "parts", to="inspect", **ASKED)
+
+    def rejected() -> list[Rejected]:
+        with iclora.merge("storyboard", (tmp_path / "parts").iterdir(), folder=tmp_path / "all") as run:
+            return run.store.rejected("collect")
+
+    (row,) = rejected()
+    picture = taking.picture_of(row, tmp_path / "all")
+    taking.say(tmp_path / "all", Taken(picture, True, "collect", row.reason, row.what), "page")
+    assert rejected() == []
+
+
 def test_a_merge_that_was_cut_off_resumes(parts_of: list[Path], tmp_path: Path) -> None:
     def cut_off(stage: str, done: int, total: int, /) -> None:
         if (stage, done) == ("inspect", 0):

@@ -98,6 +98,27 @@ def test_conditions_that_do_not_fit_are_refused(settings: list[str], fault: str)
         load(*settings)
 
 
+@pytest.mark.parametrize(
+    ("several", "named", "places"),
+    [
+        ([], [], ()),
+        ([Condition(seen="clean", panels="task")], [3, 1], (0, 2)),
+        ([Condition(seen="clean", panels="task", share=0.9)], [1], ()),
+        (
+            [Condition(seen="clean", panels=(2, 3), share=0.5), Condition(seen="noised", panels=(2,), share=0.5)],
+            [1],
+            (1,),
+        ),
+        ([Condition(seen="clean", panels="any")], [], ()),
+        ([Condition(seen="reference", panels="first")], [], ()),
+    ],
+)
+def test_panels_are_never_drawn_if_all_kinds_of_examples_are_given_them(
+    several: list[Condition], named: list[int], places: tuple[int, ...]
+) -> None:
+    assert conditions.never_drawn(several, named) == places
+
+
 def test_conditional_is_short_for_one_condition() -> None:
     assert load("train.conditional=0.5").conditions == load('train.conditions=[{seen="clean",share=0.5}]').conditions
     assert load("train.conditions=[]").conditions == load().conditions == ()

@@ -22,9 +22,10 @@ from training.handover.script import obstacle, script
 from training.job import Job, find_backend
 
 QWEN, EDIT = "Qwen/Qwen-Image-2512", "Qwen/Qwen-Image-Edit-2511"
+QWEN_2 = "Qwen/Qwen-Image-2.1"
 RAW, TURBO = "krea/Krea-2-Raw", "krea/Krea-2-Turbo"
 LARGE, MEDIUM = "stabilityai/stable-diffusion-3.5-large", "stabilityai/stable-diffusion-3.5-medium"
-NAMES = ("qwen_image", "qwen_image_edit", "krea_2", "sd_3_5")
+NAMES = ("qwen_image", "qwen_image_2_1", "qwen_image_edit", "krea_2", "sd_3_5")
 RANK = 16
 BOTH = {"to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"}
 """Attention of two streams."""
@@ -43,6 +44,15 @@ def qwen_layers() -> set[str]:
     }
     unread = {"attn.add_q_proj", "attn.to_add_out", "txt_mlp.net.0.proj", "txt_mlp.net.2"}
     return {f"transformer_blocks.{at}.{name}" for at in range(60) for name in (block - unread if at == 59 else block)}
+
+
+def qwen_2_layers() -> set[str]:
+    """32 blocks of one stream, whose modulation stands outside of them."""
+    names = (*("to_q", "to_k", "to_v", "to_out.0"), "proj", "gate_layer", "out")
+    parts = ["attn"] * 4 + ["img_mlp"] * 3
+    return {
+        f"transformer_blocks.{at}.{part}.{name}" for at in range(32) for part, name in zip(parts, names, strict=True)
+    }
 
 
 def krea_layers() -> set[str]:
@@ -71,6 +81,9 @@ def sd_layers(blocks: int, dual: int) -> set[str]:
         (QWEN, "transformer", 20.4304),
         (EDIT, "text_encoder", 8.2922),
         (QWEN, "vae", 0.1269),
+        (QWEN_2, "transformer", 7.1151),
+        (QWEN_2, "text_encoder", 8.1448),
+        (QWEN_2, "vae", 0.3377),
         (RAW, "transformer", 12.8201),
         (RAW, "text_encoder", 4.4378),
         (LARGE, "transformer", 8.0566),
@@ -91,11 +104,12 @@ def test_a_part_without_weights_has_the_published_size(model: str, part: str, bi
         # Inputs and outputs together: per stream, eight widths of attention and ten of the feed-forward layers.
         (QWEN, qwen_layers(), 3_072 * (60 * 36 - 14)),
         (EDIT, qwen_layers(), 3_072 * (60 * 36 - 14)),
+        (QWEN_2, qwen_2_layers(), 32 * 20 * 4_096),
         (RAW, krea_layers(), 28 * (10 * 6_144 + 2 * 1_536 + 2 * 16_384)),
         (LARGE, sd_layers(38, 0), 2_432 * (38 * 36 - 14)),
         (MEDIUM, sd_layers(24, 13), 1_536 * (24 * 36 - 14 + 13 * 8)),
     ],
-    ids=["qwen-image", "qwen-image-edit", "krea-2", "large", "medium"],
+    ids=["qwen-image", "qwen-image-edit", "qwen-image-2.1", "krea-2", "large", "medium"],
 )
 def test_at_full_size_the_lora_is_on_the_layers_of_the_blocks_that_read_tokens(
     model: str, layers: set[str], sides: int
@@ -131,10 +145,12 @@ def test_known_configs_have_no_keys_that_a_part_ignores(name: str) -> None:
 
 def test_licence_and_limit_of_known_models_need_no_file() -> None:
     known = {
-        model: (published(model).licence, published(model).text_limit) for model in (QWEN, EDIT, RAW, TURBO, MEDIUM)
+        model: (published(model).licence, published(model).text_limit)
+        for model in (QWEN, QWEN_2, EDIT, RAW, TURBO, MEDIUM)
     }
     assert known == {
         QWEN: ("apache-2.0", 512),
+        QWEN_2: ("qwen-research", 8192),
         EDIT: ("apache-2.0", 1024),
         RAW: ("krea-2-community-license", 512),
         TURBO: ("krea-2-community-license", 512),
@@ -151,7 +167,7 @@ def test_licence_and_limit_of_known_models_need_no_file() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "base", "decoded"),
-    [(QWEN, 38.05, 10.14), (EDIT, 38.05, 10.14), (RAW, 23.88, 10.14), (LARGE, 15.01, 4.5)],
+    [(QWEN, 38.05, 10.14), (QWEN_2, 13.25, 17.99), (EDIT, 38.05, 10.14), (RAW, 23.88, 10.14), (LARGE, 15.01, 4.5)],
 )
 def test_a_published_model_is_planned_by_its_name_alone(
     model: str, base: float, decoded: float, make_job: Callable[..., Job]
@@ -175,6 +191,7 @@ def test_a_published_model_is_planned_by_its_name_alone(
     [
         # e^mu at 512, 1024 and 1536 pixels square; mu = 0.5 + 0.4 * (tokens - 256) / 7936 up to 0.9
         (QWEN, (1.714, 2.001, 2.459)),
+        (QWEN_2, (1.714, 2.001, 2.459)),
         # mu = 0.5 + 0.65 * (tokens - 256) / 6144 up to 1.15
         (RAW, (1.788, 2.475, 3.158)),
         (TURBO, (3.158, 3.158, 3.158)),
@@ -254,8 +271,25 @@ def test_a_script_guides_the_pipeline_in_its_own_words(model: str, guided: str) 
 def test_a_workflow_loads_the_familys_files(model: str, node: str, files: str, cfg: float) -> None:
     graph = comfy.workflow(published(model), drawing())
     kinds = {one["class_type"]: one["inputs"] for one in graph.values()}
-    assert node in kinds and kinds["UNETLoader"]["unet_name"] == files and kinds["KSampler"]["cfg"] == cfg
+    sampler = kinds["SamplerCustom" if model == QWEN else "KSampler"]
+    assert node in kinds and kinds["UNETLoader"]["unet_name"] == files and sampler["cfg"] == cfg
     assert kinds["VAELoader"]["vae_name"] == "qwen_image_vae.safetensors"
+
+
+@pytest.mark.parametrize("steps", [4, 20, 50])
+def test_stretched_noise_levels_are_those_of_the_pipeline_in_a_workflow_too(steps: int) -> None:
+    """The node's formula, with its inputs (comfy_extras/nodes_lt.py, LTXVScheduler)."""
+    backend = published(QWEN)
+    graph = comfy.workflow(backend, replace(drawing(), steps=steps))
+    kinds = {one["class_type"]: one["inputs"] for one in graph.values()}
+    asked, sampler = kinds["LTXVScheduler"], kinds["SamplerCustom"]
+    assert asked["max_shift"] == asked["base_shift"] and asked["stretch"] and asked["terminal"] == 0.02
+    assert graph[sampler["sigmas"][0]]["class_type"] == "LTXVScheduler" and "ModelSamplingFlux" not in kinds
+    even = torch.linspace(1, 0, asked["steps"] + 1)[:-1]
+    shifted = 1 / (1 + (1 / even - 1) * math.exp(-asked["max_shift"]))
+    stretched = 1 - (1 - shifted) * (1 - asked["terminal"]) / (1 - shifted[-1])
+    ours = backend.noise_levels(steps, backend.tokens(drawing().layout.canvas))
+    torch.testing.assert_close(torch.cat([stretched, torch.zeros(1)]), ours, rtol=0, atol=1e-6)
 
 
 def test_a_pipeline_that_needs_a_reference_image_has_no_script() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 import torch
 from PIL import Image
 from test_training import CPU, Stopped, assert_same, called_again, result, run
@@ -33,10 +34,11 @@ class Brightness:
     def prepare(self) -> None:
         self.prepared = True
 
-    def score(self, grids: Sequence[DrawnGrid], layout: Layout) -> Scores:
+    def score(self, grids: Sequence[Sequence[DrawnGrid]], layout: Layout) -> Scores:
         assert self.prepared and len(grids) == 2
-        assert all(grid.image.size == layout.canvas for grid in grids)
-        bright = float(np.mean([np.asarray(grid.image).mean() for grid in grids])) / 255
+        images = [grid.image for drawn in grids for grid in drawn]
+        assert all(image.size == layout.canvas for image in images)
+        bright = float(np.mean([np.asarray(image).mean() for image in images])) / 255
         return Scores(Estimate(bright, bright - 0.1, bright + 0.1, 0.05), bright, bright, 0.5, 0.0, 0.0)
 
 
@@ -46,9 +48,17 @@ class Scripted(Brightness):
     def __init__(self, scores: Iterator[float]) -> None:
         self.scores = scores
 
-    def score(self, grids: Sequence[DrawnGrid], layout: Layout) -> Scores:
+    def score(self, grids: Sequence[Sequence[DrawnGrid]], layout: Layout) -> Scores:
         value = next(self.scores)
         return Scores(Estimate(value, value, value, 0.0), value, value, 0.0, 0.0, 0.0)
+
+
+class Seen(Brightness):
+    """Keeps what it is shown."""
+
+    def score(self, grids: Sequence[Sequence[DrawnGrid]], layout: Layout) -> Scores:
+        self.grids = grids
+        return super().score(grids, layout)
 
 
 @pytest.fixture
@@ -87,6 +97,26 @@ def test_an_interrupted_training_scores_the_same_grids(scored: Make) -> None:
     assert one == other and one.count(b"\n") == 6
 
 
+def test_grids_are_drawn_and_scored_for_every_kind_of_condition(scored: Make) -> None:
+    several = [{"seen": "clean", "panels": "first", "share": 0.5}, {"seen": "noised", "panels": [3], "share": 0.25}]
+    job = scored(scorer=(seen := Seen()), steps=1, conditions=several)
+    run(job)
+    assert [[one.sample for one in drawn] for drawn in seen.grids] == [[sample] * 3 for sample in job.data.held_out]
+    for drawn in seen.grids:
+        assert [one.given for one in drawn] == [(), (0,), (2,)]  # joint mode first
+        joint, first, third = ([np.asarray(one.image.crop(box)) for box in job.shown.boxes] for one in drawn)
+        assert all((joint[panel] != other[panel]).any() for other, panel in ((first, 0), (third, 2)))
+
+
+def test_grids_are_scored_beside_the_reference_images_that_are_learnt(scored: Make, tmp_path: Path) -> None:
+    model, shown = tiny.flux_2_klein(tmp_path / "klein"), [{"seen": "reference", "panels": [2], "share": 0.5}]
+    settings = {"overrides": ['base="flux-2-klein"'], "model": str(model), "steps": 1}
+    run(scored(scorer=(seen := Seen()), conditions=shown, **settings))
+    for bare, beside in seen.grids:
+        assert bare.given == beside.given == ()  # all panels are drawn
+        assert bare.image.tobytes() != beside.image.tobytes()
+
+
 def test_scoring_changes_no_weight(scored: Make, make_job: Make) -> None:
     run(scored("scored", steps=2))
     run(job := make_job("plain", steps=2, sample_steps=1, learning_rate=0.05))
@@ -120,9 +150,7 @@ def test_what_can_t_be_scored_is_refused(scored: Make, make_job: Make, grids: Pa
 
 
 def test_a_resumed_log_drops_the_scores_of_the_steps_that_are_repeated(tmp_path: Path) -> None:
-    scores = Brightness()
-    scores.prepare()
-    found = scores.score([DrawnGrid("", Image.new("RGB", (8, 8), "white"))] * 2, Layout(1, 1, 8, 8))
+    found = Scripted(iter([1.0])).score([], Layout(1, 1, 8, 8))
 
     def opened(step: int) -> Journal:
         return Journal(tmp_path, 1, from_step=step, wandb=False, name="", settings={}, scored=True)

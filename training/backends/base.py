@@ -78,6 +78,15 @@ class NoiseShift:
     spacing: Spacing = "even"
     """How the levels are spaced before they are shifted: evenly, with 0 one step below the last; by a beta
     distribution; or evenly down to the lowest level of training, with 0 just below."""
+    terminal: float | None = None
+    """The last level before 0, to which the shifted ones are stretched; None if they stay as they are."""
+
+    def log_factor(self, tokens: int) -> float:
+        """Logarithm of the factor on a canvas of so many tokens."""
+        if self.ends is None:
+            return math.log(self.factor)
+        low, high = self.ends
+        return low + (high - low) * (tokens - 256) / (4_096 - 256)
 
 
 class Backend(ModelFiles, ABC):
@@ -133,7 +142,7 @@ class Backend(ModelFiles, ABC):
 
     @property
     def token(self) -> int:
-        """Pixels per token, in either direction; the sides of panels are multiples of it."""
+        """The sides of panels are multiples of it, in pixels: those of a token, or of several that belong together."""
         return self.family.token
 
     @property
@@ -198,6 +207,15 @@ class Backend(ModelFiles, ABC):
         return width, height
 
     # ---- text
+
+    def text_tokens(self, longest: int) -> int:
+        """Tokens of text that the transformer gets of one grid, at the most; the limit in families that fill every text
+        up to it.
+
+        Args:
+            longest: tokens of the longest caption.
+        """
+        return self.text_limit
 
     @abstractmethod
     def encode_text(
@@ -299,9 +317,11 @@ class Backend(ModelFiles, ABC):
         """How the noise levels of sampling are shifted, on a canvas of so many tokens."""
         scheduler = self.config("scheduler")
         spacing: Spacing = "beta" if scheduler.get("use_beta_sigmas") else "even"
+        terminal = scheduler.get("shift_terminal") or None
         if scheduler.get("use_dynamic_shifting"):
-            return NoiseShift(ends=(_mu(scheduler, 256), _mu(scheduler, 4_096)), spacing=spacing)
-        return NoiseShift(factor=float(scheduler["shift"]), spacing=spacing)
+            ends = (_mu(scheduler, 256), _mu(scheduler, 4_096))
+            return NoiseShift(ends=ends, spacing=spacing, terminal=terminal)
+        return NoiseShift(factor=float(scheduler["shift"]), spacing=spacing, terminal=terminal)
 
     def mu(self, scheduler: Any, steps: int, tokens: int) -> float:
         """The logarithm of the factor by which a scheduler with dynamic shifting shifts the levels of sampling."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.records import Layout
+from pipeline.records import Layout, TrainingSample
 from training.evaluation.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class DrawnGrid:
     """A grid that a training has drawn."""
 
-    caption: str
+    sample: TrainingSample
+    """The held-out grid whose caption it was drawn from."""
     image: Image.Image
     """RGB, at the size of the layout."""
     given: tuple[int, ...] = ()
@@ -26,7 +27,10 @@ class DrawnGrid:
 
 @dataclass(frozen=True)
 class Scores:
-    """Of some grids; the first three between shuffled real grids (0) and real ones (1)."""
+    """Of some grids; the first three between shuffled real grids (0) and real ones (1).
+
+    A single panel that is drawn beside reference images takes them for the other panels of its grid.
+    """
 
     score: Estimate
     """The harmonic mean of the next two."""
@@ -51,5 +55,10 @@ class GridScorer(Protocol):
             MissingWeights: a model is not on this machine and can't be fetched.
         """
 
-    def score(self, grids: Sequence[DrawnGrid], layout: Layout) -> Scores:
-        """Scores at least one grid."""
+    def score(self, grids: Sequence[Sequence[DrawnGrid]], layout: Layout) -> Scores:
+        """Scores what was drawn from at least one caption.
+
+        Args:
+            grids: by caption, one for every kind of condition that is trained. Those of one caption are not
+                independent.
+        """

@@ -45,6 +45,8 @@ class Vectors:
     """How well the people that a detector found agree with those in the texts, 0..100; None if that is unknown."""
     given: tuple[int, ...] = ()
     """Panels, from 0, that were not drawn but given."""
+    beside_NE: Floats | None = None
+    """Of the reference images beside a single panel, which stand for the other panels of its grid."""
     real_NE: Floats | None = None
     """Where panels are given: all panels of the real grid that these are from."""
 
@@ -63,9 +65,10 @@ class Measures:
     retrieval: float
     """Share of the panels that are nearer to their own text than to any other of the grid, 0..1."""
     consistency: float
-    """Mean cosine of two panels (ViStoryBench's CIDS-self, over whole panels)."""
+    """Mean cosine of two panels (ViStoryBench's CIDS-self, over whole panels), or of a single one and its reference
+    images (CIDS-cross)."""
     closest: float
-    """The largest cosine of two panels; 0 for a grid of one panel."""
+    """The largest of these cosines; 0 where there are none."""
     memory: float
     """The largest cosine of a panel and one that was trained on; 0 where nothing was."""
     distance: float = 0.0
@@ -86,7 +89,7 @@ def measure(grid: Vectors, trained_TE: Floats) -> Measures:
     looks, texts = grid.looks_NE, grid.texts_ND
     drawn = [panel for panel in range(len(looks)) if panel not in grid.given]
     fits = (grid.panels_ND @ texts.T)[drawn]
-    pairs = _pairs(looks)
+    pairs = _together(grid)
     subjects = None if grid.subjects_NE is None else _pairs(grid.subjects_NE)
     return Measures(
         following=float(fits[range(len(drawn)), drawn].mean()),
@@ -100,6 +103,11 @@ def measure(grid: Vectors, trained_TE: Floats) -> Measures:
         to_given=float((looks[drawn] @ looks[list(grid.given)].T).mean()) if grid.given else None,
         pasted=None if grid.real_NE is None else _pasted(looks, grid.real_NE, grid.given),
     )
+
+
+def _together(grid: Vectors) -> Floats:
+    """Cosines of every two panels of a grid, or of a single one and its reference images."""
+    return _pairs(grid.looks_NE) if grid.beside_NE is None else (grid.looks_NE @ grid.beside_NE.T).ravel()
 
 
 def _mean(pairs: Floats) -> float:
@@ -220,8 +228,10 @@ def calibrate(held_out: Sequence[Vectors], trained: Sequence[Vectors]) -> Scale:
     apart = ~np.eye(len(real), dtype=bool)
     fits = np.einsum("gnd,hnd->gh", panels, texts) / panels.shape[1]
     following = float(fits[apart].mean()), float(np.diag(fits).mean())
-    closest = [float(pairs.max()) for grid in real if (pairs := _pairs(grid.looks_NE)).size]
-    consistency = _ends([grid.looks_NE for grid in real])
+    closest = [float(pairs.max()) for grid in real if (pairs := _together(grid)).size]
+    others = [grid.beside_NE for grid in real if grid.beside_NE is not None]
+    looks = [grid.looks_NE for grid in real]
+    consistency = _ends_beside(looks, others) if len(others) == len(real) else _ends(looks)
     for low, high in (following, consistency):
         if high - low < LEAST_APART:
             raise ValueError("real grids are no better than shuffled ones by the vectors")
@@ -244,6 +254,14 @@ def _ends(grids: Sequence[Floats]) -> tuple[float, float]:
     vectors = np.stack(grids)
     apart = ~np.eye(len(vectors), dtype=bool)
     return float(_between_grids(vectors)[apart].mean()), float(np.mean([_mean(_pairs(one)) for one in vectors]))
+
+
+def _ends_beside(panels: Sequence[Floats], references: Sequence[Floats]) -> tuple[float, float]:
+    """Mean cosine of a panel and the reference images of another, and its own. Panels: 1 x E; references: N x E, of
+    which one panel may have more than the next."""
+    means_GE = np.stack([of_one.mean(axis=0) for of_one in references])
+    cosines_GG = np.concatenate(panels) @ means_GE.T
+    return float(cosines_GG[~np.eye(len(panels), dtype=bool)].mean()), float(np.diag(cosines_GG).mean())
 
 
 def _between_grids(panels_GNE: Floats) -> Floats:

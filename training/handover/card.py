@@ -118,15 +118,20 @@ def _about(card: Card, drawing: Drawing) -> Iterator[str]:
     layout = drawing.layout
     width, height = layout.canvas
     yield from (f"# {card.task}, an In-Context LoRA for {card.base}", "", "<Gallery />", "")
-    yield (
-        f"Draws {layout.size} related panels as one grid of {width} x {height} pixels, {layout.rows} x {layout.cols} "
-        f"panels of {layout.panel_width} x {layout.panel_height} each (In-Context LoRA, arXiv 2410.23775)."
-    )
+    if layout.size == 1:
+        yield f"Draws single panels of {width} x {height} pixels, which belong to what it is shown."
+    else:
+        yield (
+            f"Draws {layout.size} related panels as one grid of {width} x {height} pixels, {layout.rows} x "
+            f"{layout.cols} panels of {layout.panel_width} x {layout.panel_height} each (In-Context LoRA, arXiv "
+            "2410.23775)."
+        )
     yield from ("", "A prompt reads", "", "```text", skeleton(card), "```", "")
-    yield from ("| panel | marker | left, top, right, bottom |", "| --- | --- | --- |")
-    for number, (marker, box) in enumerate(zip(card.markers, layout.boxes, strict=True), 1):
-        yield f"| {number} | `{marker}` | {', '.join(map(str, box))} |"
-    yield ""
+    if card.markers:  # a single panel has none
+        yield from ("| panel | marker | left, top, right, bottom |", "| --- | --- | --- |")
+        for number, (marker, box) in enumerate(zip(card.markers, layout.boxes, strict=True), 1):
+            yield f"| {number} | `{marker}` | {', '.join(map(str, box))} |"
+        yield ""
     if card.prefix:
         yield from (f"Trigger: `{card.prefix}`, at the beginning.", "")
 

@@ -84,7 +84,8 @@ def workflow(backend: Backend, drawing: Drawing) -> dict[str, Any]:
     about = backend.family.comfyui.of(backend.model)
     graph = _Graph()
     base, clip, vae = _loaded(graph, backend, about)
-    shift = backend.noise_shift(drawing.steps, backend.tokens(drawing.layout.canvas))
+    tokens = backend.tokens(drawing.layout.canvas)
+    shift = backend.noise_shift(drawing.steps, tokens)
     model = _model(graph, base, about, drawing, shift)
     positive, negative, cfg = _conditions(graph, backend, about, drawing, (clip, vae))
     pictures = {panel: _given(graph, drawing, panel, name) for panel, name in sorted(drawing.given.items())}
@@ -93,20 +94,8 @@ def workflow(backend: Backend, drawing: Drawing) -> dict[str, Any]:
         positive, negative, latent = _beside(graph, drawing, pictures, vae, conditions)
     else:
         latent = _canvas(graph, backend, about, drawing, pictures, vae)
-    sampled = graph.add(
-        "KSampler",
-        "draw the grid",
-        model=model,
-        seed=drawing.seed % SEEDS,
-        steps=drawing.steps,
-        cfg=cfg,
-        sampler_name="euler",
-        scheduler=SCHEDULERS[shift.spacing],
-        positive=positive,
-        negative=negative,
-        latent_image=latent,
-        denoise=1.0,  # less leaves panels blank: ali-vilab/In-Context-LoRA#8
-    )
+    seen = {"model": model, "cfg": cfg, "positive": positive, "negative": negative, "latent_image": latent}
+    sampled = _sampled(graph, drawing, shift, tokens, seen)
     grid = graph.add("VAEDecode", "the grid", samples=sampled, vae=vae)
     if drawing.keep_given:
         grid = _pasted(graph, drawing.layout, grid, pictures)
@@ -153,6 +142,8 @@ def _model(graph: _Graph, model: Link, about: ComfyUI, drawing: Drawing, shift: 
         )
     if about.rescaled:
         model = graph.add(about.rescaled, "guidance, rescaled", model=model, strength=1.0)
+    if shift.terminal is not None:  # the levels come from a node of their own
+        return model
     if shift.ends:
         width, height = drawing.layout.canvas
         return graph.add(
@@ -165,6 +156,33 @@ def _model(graph: _Graph, model: Link, about: ComfyUI, drawing: Drawing, shift: 
             height=height,
         )
     return graph.add(about.noise_levels, "noise levels", model=model, shift=shift.factor)
+
+
+def _sampled(graph: _Graph, drawing: Drawing, shift: NoiseShift, tokens: int, seen: Mapping[str, Any]) -> Link:
+    """The latents of the grid.
+
+    Args:
+        tokens: of the canvas.
+        seen: inputs that both samplers have.
+    """
+    title, seed = "draw the grid", drawing.seed % SEEDS
+    if shift.terminal is None:
+        levels = {"steps": drawing.steps, "scheduler": SCHEDULERS[shift.spacing]}
+        strength = {"denoise": 1.0}  # less leaves panels blank: ali-vilab/In-Context-LoRA#8
+        return graph.add("KSampler", title, seed=seed, sampler_name="euler", **levels, **strength, **seen)
+    # The one node that stretches levels. With equal ends it shifts by the same factor whatever it takes for the canvas.
+    mu = shift.log_factor(tokens)
+    sigmas = graph.add(
+        "LTXVScheduler",
+        "noise levels of the canvas, stretched",
+        steps=drawing.steps,
+        max_shift=mu,
+        base_shift=mu,
+        stretch=True,
+        terminal=shift.terminal,
+    )
+    sampler = graph.add("KSamplerSelect", "Euler's method", sampler_name="euler")
+    return graph.add("SamplerCustom", title, add_noise=True, noise_seed=seed, sampler=sampler, sigmas=sigmas, **seen)
 
 
 def _conditions(

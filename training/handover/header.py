@@ -64,7 +64,7 @@ def header_fields(card: Card, rank: int, digest: str, thumbnail: bytes = b"") ->
 
 def skeleton(card: Card) -> str:
     """How captions of the LoRA's training read, with dots in place of the texts."""
-    return f"{card.prefix} ..., ".lstrip() + ", ".join(f"{marker} ..." for marker in card.markers)
+    return ", ".join(f"{mark} ...".lstrip() for mark in (card.prefix, *card.markers))
 
 
 def thumbnail_of(picture: Path) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from training.backends.base import Backend
 from training.handover.comfy import Drawing
 from training.random_streams import seed_of
@@ -37,9 +39,8 @@ grid = pipeline(
     height=HEIGHT,
     num_inference_steps={steps},
     {guided},
-    max_sequence_length={limit},
 {more}    generator=torch.Generator().manual_seed({seed}),{noise}
-).images[0]
+).images[0].convert("RGB")
 grid.save(HERE / "generated.png")
 for number, box in enumerate(PANELS, 1):
     grid.crop(box).save(HERE / f"generated-{{number}}.png")
@@ -80,6 +81,9 @@ def script(backend: Backend, revision: str | None, drawing: Drawing, file: str) 
     width, height = drawing.layout.canvas
     guided = backend.pipeline_guidance(drawing.guidance)
     (lora,) = drawing.loras
+    pipeline = getattr(diffusers, backend.PIPELINE)
+    limited = "max_sequence_length" in inspect.signature(pipeline.__call__).parameters
+    more = {**({"max_sequence_length": backend.text_limit} if limited else {}), **backend.CALL}
     documented = diffusers.DiffusionPipeline.from_pretrained.__doc__ or ""
     return TEMPLATE.format(
         lora=lora,
@@ -94,9 +98,8 @@ def script(backend: Backend, revision: str | None, drawing: Drawing, file: str) 
         height=height,
         steps=drawing.steps,
         guided=",\n    ".join(f"{name}={value!r}" for name, value in guided.items()),
-        limit=backend.text_limit,
         imports="from PIL import Image\n" if any("Image." in value for value in backend.CALL.values()) else "",
-        more="".join(f"    {key}={value},\n" for key, value in backend.CALL.items()),
+        more="".join(f"    {key}={value},\n" for key, value in more.items()),
         seed=seed_of(drawing.seed, "generate"),
         # A pipeline that encodes a picture first takes other numbers from the generator.
         noise="" if backend.READS_GIVEN else f"  # the noise of `iclora generate --seed {drawing.seed}`",

@@ -19,7 +19,7 @@ const ACTIONS = {
   help: [startHelp, "keyboard shortcuts", "wgn"],
 };
 const FIXED = [["Enter", "open the current grid of the wall"], ["Esc", "back to the wall, at the same place; or end what is under way"],
-  ["← → ↑ ↓", "on the wall, go to another grid (also Home, End, Page up, Page down); ← and → with one grid"],
+  ["← → ↑ ↓", "on the wall, go to another grid (also Home, End, Page up, Page down); ← and → with one grid and among rejected pictures"],
   ["Space", "select the current grid, or take it out of the selection"], ["Shift ← → ↑ ↓", "select a range"],
   ["Ctrl A", "select all grids of the filter"], ["1 to 9", "choose a panel or a reason when asked for one"],
   ["C", "while looking at a panel's picture, choose what the panel shows of it: arrows shift (with Shift, far), + and − resize, Enter applies"],
@@ -67,10 +67,7 @@ function inField(event) {
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, textarea, select")) return inField(event);
   if (document.querySelector("dialog[open]")) return inDialog(event);
-  if (view === "rejected") {
-    if (event.key === "Escape") openWall();
-    return;
-  }
+  if (view === "rejected") return amongRejected(event);
   const onWall = view === "wall" && (event.target.closest("#wall") || event.target === document.body);
   if (onWall && current && !event.altKey) {
     if ((event.ctrlKey || event.metaKey) && event.key === "a") { event.preventDefault(); return selectAll(); }

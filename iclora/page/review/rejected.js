@@ -75,3 +75,11 @@ function turnTo(reason, start) {
 
 $("of-reason").addEventListener("change", () => turnTo($("of-reason").value, 0));
 for (const id of ["fewer", "more"]) $(id).addEventListener("click", () => turnTo(shownOf.reason, Number($(id).dataset.to)));
+
+/* A key pressed among the rejected pictures: what the buttons below do. */
+function amongRejected(event) {
+  const button = {Escape: "back", ArrowLeft: "fewer", ArrowRight: "more"}[event.key];
+  if (!button || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+  event.preventDefault();
+  $(button).click();
+}

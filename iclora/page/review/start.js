@@ -1,7 +1,7 @@
 /* ---- start */
 
 const BUTTONS = {...Object.fromEntries(Object.entries(ACTIONS).map(([name, [action]]) => [name, action])),
-  "to-wall": openWall, "to-grid": () => openGrid(current), "to-rejected": openRejected, open: () => openGrid(current), "select-all": selectAll,
+  "to-wall": openWall, "to-grid": () => openGrid(current), "to-rejected": openRejected, back: openWall, open: () => openGrid(current), "select-all": selectAll,
   skip: () => view === "wall" ? reveal(current) : $(view === "grid" ? "stage" : "of-reason").focus(),
   save: () => save(), "save-keep": () => save("keep"), leave: leaveEdit, "as-one": toggleParts, "before-panel": () => zoomOn(-1), "next-panel": () => zoomOn(1), "full-size": resize};
 delete BUTTONS.search;

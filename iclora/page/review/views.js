@@ -14,7 +14,7 @@ function render() {
   $("none").hidden = Boolean(current) || view === "rejected";
   $("strip").hidden = !alone;
   for (const name of ["wall", "grid", "rejected"]) $(`to-${name}`).setAttribute("aria-pressed", String(view === name));
-  for (const each of document.querySelectorAll("footer [data-for]")) each.hidden = each.dataset.for !== view;
+  for (const each of document.querySelectorAll("footer [data-for]")) each.hidden = !each.dataset.for.split(" ").includes(view);
   if (onWall) renderWall();
   else if (alone) renderOne();
   else renderRejected();

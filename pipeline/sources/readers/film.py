@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -59,16 +59,16 @@ def read(item: Item, task: Task, folder: Path) -> Iterator[Record | Rejected]:
         for shot in film.shots():
             chosen = hygiene.pick(shot, task.shots)
             small = _small(shot) if isinstance(chosen, Unfit) else b""
-            note = ""
-            if isinstance(chosen, Unfit) and hashlib.sha256(small).hexdigest() in item.taken:
-                note, chosen = f"{TAKEN_IN} though {chosen.reason}", hygiene.best(shot)
+            note = taken = ""
+            if isinstance(chosen, Unfit) and (known := hashlib.sha256(small).hexdigest()) in item.taken:
+                note, taken, chosen = f"{TAKEN_IN} though {chosen.reason}", known, hygiene.best(shot)
             if isinstance(chosen, Unfit):
                 detail = f"The shot at {shot.start:.2f} s of {_name(item)} {chosen.detail}."
                 cleaner.leave_out(shot.number)
                 picture = _kept(small, folder, home / f"rejected-{shot.number:04d}.jpg")
                 shots.append(item.reject(chosen.reason, detail, f"{item.source} shot {shot.number}", picture))
             else:
-                shots.append(_hold(shot, chosen, note, folder / home / f"shot-{shot.number:04d}.still"))
+                shots.append(_hold(shot, chosen, (note, taken), folder / home / f"shot-{shot.number:04d}.still"))
         for held in shots:
             yield held if isinstance(held, Rejected) else _record(item, held, cleaner, folder)
     finally:
@@ -88,12 +88,18 @@ class _Held:
     state: State
     note: str
     """Why it is used although it is unfit; empty if it is fit."""
+    taken: str
+    """As in `Record`."""
     file: Path
 
 
-def _hold(shot: Shot, chosen: Pick, note: str, file: Path) -> _Held:
+def _hold(shot: Shot, chosen: Pick, overruled: tuple[str, str], file: Path) -> _Held:
+    """
+    Args:
+        overruled: `_Held.note` and `_Held.taken`.
+    """
     file.write_bytes(stills.packed(chosen.frame.picture()))
-    return _Held(shot.number, chosen.frame.time, chosen.overlays, chosen.frame.state, note, file)
+    return _Held(shot.number, chosen.frame.time, chosen.overlays, chosen.frame.state, *overruled, file)
 
 
 def _small(shot: Shot) -> bytes:
@@ -122,7 +128,8 @@ def _record(item: Item, held: _Held, cleaner: Cleaner, folder: Path) -> Record:
     position = item.position(
         stem=f"{item.stem} shot {held.shot}", film=_name(item), shot=held.shot, time=round(held.time, 3)
     )
-    return item.record(hashlib.sha256(content).hexdigest(), file.relative_to(folder), position, notes=notes)
+    found = item.record(hashlib.sha256(content).hexdigest(), file.relative_to(folder), position, notes=notes)
+    return replace(found, taken=held.taken)
 
 
 def _told(item: Item, film: FilmReader, *, found: bool) -> Iterator[Rejected]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.engines import base, local
-from pipeline.engines.base import Facts, Stage
+from pipeline.engines.base import Alone, Facts, Stage
 from pipeline.errors import BadInput, Stopped
 from pipeline.records import Group, Position, Record, Rejected
 from pipeline.store import TABLES, Item, Mark, Store
@@ -234,6 +234,35 @@ def test_a_stage_that_needs_all_inputs_at_once_never_resumes_with_old_rows(store
     store.add("inspect", "records", [record("left-over")], [], 1)  # killed between its rows and its mark
     run(whole, store)
     assert whole.seen == rows(store) == NAMES
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_each_input_comes_to_by_itself_is_taken_over_in_the_order_of_the_inputs(
+    store: Store, threads: int
+) -> None:
+    inputs = [record(f"f{number}-{shot}") for number in range(5) for shot in range(2)]  # of which "-1" are rejected
+
+    def alone(*anew: str, said: object = None, **config: object) -> Watched:
+        watched = Watched(threads=threads, **config)  # type: ignore[arg-type]
+        holds = Alone[Record](repr, lambda item, made: len(made) == 1 and item.id not in anew)
+        watched.stage = replace(watched.stage, also={"said": said}, alone=holds)
+        return watched
+
+    def worked_on(watched: Watched, inputs: Sequence[Record]) -> list[str]:
+        mark = run(watched, store, inputs, upstream=repr(inputs))
+        assert (mark.done, mark.entered, mark.kept) == (True, len(inputs), len(rows(store)))
+        assert rows(store) == [item.id for item in inputs if item.id.endswith("-0")]
+        assert [row.id for row in store.rejected("inspect")] == [one.id for one in inputs if one.id.endswith("-1")]
+        return sorted(watched.seen)
+
+    assert worked_on(alone(), inputs) == [item.id for item in inputs]
+    assert worked_on(alone("f1-1", "f3-0", said="a word"), inputs) == ["f1-1", "f3-0"]
+    assert worked_on(alone(said="a word"), inputs[::-1]) == []
+    changed = [replace(inputs[0], text="new"), *inputs[1:4], record("f9-0"), *inputs[5:]]
+    assert worked_on(alone(), changed) == ["f0-0", "f9-0"]
+    assert worked_on(alone(sharp=2), changed) == sorted(item.id for item in changed)
+    plain = Watched(threads=threads, sharp=2)
+    assert worked_on(plain, inputs) == [item.id for item in inputs]
 
 
 def test_a_stage_whose_files_are_missing_is_done_again(store: Store) -> None:

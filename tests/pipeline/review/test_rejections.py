@@ -29,6 +29,29 @@ def test_thumbnails_are_small_upright_and_made_once(tmp_path: Path):
     assert thumbnails.make([record("a")], tmp_path) == made
 
 
+def test_small_copies_that_no_page_shows_any_more_are_deleted(tmp_path: Path):
+    (tmp_path / "grids").mkdir()
+    for name in ("a.png", "b.png", "grids/g-one.png", "grids/g-two.png"):
+        Image.new("RGB", (40, 20), "red").save(tmp_path / name)
+    made = thumbnails.make([record("a"), record("b")], tmp_path)
+    shown = ["grids/g-one.png", "grids/g-two.png"]
+    for path in shown:
+        thumbnails.of_file(tmp_path, path, 16)
+    before = set((tmp_path / "thumbnails").iterdir())
+    thumbnails.sweep(tmp_path, made.values(), shown)
+    assert set((tmp_path / "thumbnails").iterdir()) == before and len(before) == 4
+
+    Image.new("RGB", (40, 22), "blue").save(tmp_path / "grids" / "g-one.png")  # drawn again
+    thumbnails.of_file(tmp_path, shown[0], 16)
+    (tmp_path / shown[1]).unlink()
+    thumbnails.sweep(tmp_path, [made["a" * 40]], shown)
+    left = {path.name for path in (tmp_path / "thumbnails").iterdir()}
+    assert len(left) == 2 and {Path(made["a" * 40]).name} < left
+    (of_grid,) = left - {Path(made["a" * 40]).name}
+    with Image.open(tmp_path / "thumbnails" / of_grid) as picture:
+        assert picture.size == (16, 9)
+
+
 def test_the_first_pictures_of_each_reason_are_shown(monkeypatch):
     monkeypatch.setattr(rejections, "SHOWN", 2)
     rows = {"inspect": [rejected(name, "too small") for name in "abc"], "group": [rejected("d", "strangers")]}

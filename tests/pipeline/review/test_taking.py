@@ -12,11 +12,13 @@ from PIL import Image
 
 from pipeline import plugins, task
 from pipeline.cache import Cache
+from pipeline.engines import base
 from pipeline.files import digest
 from pipeline.records import Group, Position, Record, Rejected, Review
 from pipeline.review import decisions, taking
 from pipeline.review.decisions import Line, Taken
 from pipeline.stages import collect, group, inspect
+from pipeline.store import Store
 from pipeline.task import Task
 
 SMALL = Taken("abc", True, "inspect", "too small", "/pictures/a.png")
@@ -72,6 +74,25 @@ def test_only_what_can_be_looked_at_and_stands_alone_can_be_taken_in() -> None:
     assert not any(can("collect", reason, "p") for reason in ("exact copy", "damaged", "short shot"))
 
 
+def test_what_is_taken_in_and_is_no_picture_of_the_run_is_a_decision_that_fits_nothing(tmp_path: Path) -> None:
+    pictures = [replace(record("/p/1"), id="there"), replace(record("/p/2"), id="shot", taken="small")]
+    shot = Rejected("s-x#1", "a.mp4 shot 1", "blank", "It is black.", "dark.jpg")
+    (tmp_path / "dark.jpg").write_bytes(b"a picture")
+    with Store(tmp_path) as store:
+        assert taking.unmatched(store) == []
+        store.add("collect", "collected", pictures, [shot], 0)
+        for picture in ("there", "gone", "back"):
+            taking.say(tmp_path, replace(SMALL, picture=picture), "page", "Ann")
+        taking.say(tmp_path, replace(SMALL, picture="back", wanted=False), "page")
+        for picture in ("small", digest(tmp_path / "dark.jpg"), "gone too"):
+            taking.say(tmp_path, replace(SMALL, picture=picture, stage="collect"), "page")
+        assert [decisions.row_of(one.line)["panels"] for one in taking.unmatched(store)] == ["gone", "gone too"]
+        (first, _) = taking.unmatched(store)
+    assert first.why == "no picture of this run has this content"
+    row = decisions.row_of(first.line)
+    assert (row["decision"], row["grid"], row["reviewer"]) == ("taken in", "", "Ann")
+
+
 # ---- what the stages make of it
 
 
@@ -89,7 +110,9 @@ def test_a_picture_that_is_taken_in_is_measured_and_its_note_says_why_it_was_rej
     stage = inspect.stage(storyboard, tmp_path, 1, {one.id})
     found = _measured(stage, one)
     assert (found.width, found.height, found.notes[-1]) == (*size, f"taken in though {reason}")
-    assert stage.config != inspect.stage(storyboard, tmp_path, 1).config
+    plain = inspect.stage(storyboard, tmp_path, 1)
+    assert stage.config == plain.config
+    assert base.fingerprint(stage, "") != base.fingerprint(plain, "")
     path.write_bytes(b"no picture")
     assert _measured(stage, one).reason == "unreadable"
 
@@ -99,9 +122,9 @@ def _measured(stage, one: Record):
     return found
 
 
-def test_without_a_word_the_stages_config_is_what_it_was(tmp_path: Path, storyboard: Task) -> None:
-    for config in (inspect.stage(storyboard, tmp_path, 1).config, collect.stage(storyboard, [], tmp_path, []).config):
-        assert taking.CONFIG not in config
+def test_without_a_word_nothing_is_said_of_words_in_a_fingerprint(tmp_path: Path, storyboard: Task) -> None:
+    for stage in (inspect.stage(storyboard, tmp_path, 1), collect.stage(storyboard, [], tmp_path, [])):
+        assert taking.CONFIG not in {*stage.config, *stage.also}
 
 
 def test_a_near_copy_that_is_taken_in_joins_groups_like_any_picture() -> None:
