@@ -80,22 +80,22 @@ def _entry(session: ReviewSession, found: Row, place: int) -> dict[str, Any]:
         place: its grid's position in the run.
     """
     shown = session.shown(found)
-    row = shown.row
-    filters = {
-        "rejected": bool(row.reasons),
-        "borderline": row.id in session.borderline,
-        "problems": bool(row.caption.problems),
-        "undecided": not shown.settled,
-        "disagree": shown.disagree,
-    }
+    row, grid = shown.row, found.id
+    filters = (
+        ("rejected", row.reasons),
+        ("borderline", grid in session.borderline),
+        ("problems", row.caption.problems),
+        ("undecided", not shown.settled),
+        ("disagree", shown.disagree),
+    )
     return {
-        "id": row.id,
+        "id": grid,
         "base": shown.base,
         "decision": row.decision,
         "by": "person" if row.decided else "toolkit",
         "told": shown.told,
         "waiting": shown.waiting,
-        "filters": [name for name, yes in filters.items() if yes],
+        "filters": [name for name, yes in filters if yes],
         "place": place,
         "picture": row.grid.path,  # a different path is a different image
         "worst": worst(row.scores),
