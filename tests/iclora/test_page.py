@@ -525,8 +525,9 @@ def test_the_command_serves_until_it_is_interrupted_and_then_writes_the_data_set
     ) as command:
         assert command.stdout
         try:
-            output = command.stdout.readline() + command.stdout.readline()
-            address, token = re.findall(r"http://(127\.0\.0\.1:\d+)/#(\S+)", output)[0]
+            lines = iter(command.stdout.readline, "")  # where reading the rows takes long, one says so
+            found = next(filter(None, (re.search(r"http://(127\.0\.0\.1:\d+)/#(\S+)", line) for line in lines)))
+            address, token = found.groups()
             with Served(address, token, run).client() as client:
                 change(client, rows(client)[0], "decide", decision="drop", note="why")
             command.send_signal(signal.SIGINT)
