@@ -525,9 +525,11 @@ def test_the_command_serves_until_it_is_interrupted_and_then_writes_the_data_set
     ) as command:
         assert command.stdout
         try:
-            lines = iter(command.stdout.readline, "")  # where reading the rows takes long, one says so
-            found = next(filter(None, (re.search(r"http://(127\.0\.0\.1:\d+)/#(\S+)", line) for line in lines)))
-            address, token = found.groups()
+            output = ""
+            while "Ctrl-C ends" not in output:  # the last line; where reading the rows takes long, a line says so
+                output += (line := command.stdout.readline())
+                assert line, output
+            address, token = re.findall(r"http://(127\.0\.0\.1:\d+)/#(\S+)", output)[0]
             with Served(address, token, run).client() as client:
                 change(client, rows(client)[0], "decide", decision="drop", note="why")
             command.send_signal(signal.SIGINT)
