@@ -21,6 +21,33 @@ QWEN_VAE: Mapping[str, Any] = {
 latents are the defaults of diffusers' class."""
 
 
+def qwen3_vl(width: int, inner: int, vision: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of a Qwen3-VL that reads prompts.
+
+    Args:
+        width, inner: hidden and intermediate size of its language model, the rest of which 4B and 8B have in common.
+        vision: what its vision tower has of its own.
+    """
+    return {
+        "text_config": {
+            "vocab_size": 151_936,
+            "hidden_size": width,
+            "intermediate_size": inner,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 5e6,
+                "mrope_section": [24, 20, 20],
+                "mrope_interleaved": True,
+            },
+        },
+        "vision_config": {**vision, "out_hidden_size": width},
+    }
+
+
 class QwenStyle(Backend):
     """A family with Qwen-Image's VAE and template.
 

@@ -11,34 +11,20 @@ from PIL import Image
 from torch import Tensor
 
 from training.backends._flux_1 import token_places
-from training.backends._qwen import QWEN_VAE, QwenStyle, padded
+from training.backends._qwen import QWEN_VAE, QwenStyle, padded, qwen3_vl
 from training.backends.base import Encoded, Guidance, References, dtype_of, pack, unpack
 from training.model_files import Known
 
-_QWEN3_VL = {
-    "text_config": {
-        "vocab_size": 151_936,
-        "hidden_size": 2_560,
-        "intermediate_size": 9_728,
-        "num_hidden_layers": 36,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 5e6,
-            "mrope_section": [24, 20, 20],
-            "mrope_interleaved": True,
-        },
-    },
-    "vision_config": {
+_QWEN3_VL = qwen3_vl(
+    2_560,
+    9_728,
+    {
         "depth": 24,
         "hidden_size": 1_024,
         "intermediate_size": 4_096,
-        "out_hidden_size": 2_560,
         "deepstack_visual_indexes": [5, 11, 17],
     },
-}
+)
 _TRANSFORMER = {
     "in_channels": 64,
     "num_layers": 28,

@@ -13,34 +13,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training.backends._qwen import QwenStyle
+from training.backends._qwen import QwenStyle, qwen3_vl
 from training.backends.base import Encoded, Guidance, References, dtype_of, grouped, sizes_of
 from training.model_files import Known
 
-_QWEN3_VL = {
-    "text_config": {
-        "vocab_size": 151_936,
-        "hidden_size": 4_096,
-        "intermediate_size": 12_288,
-        "num_hidden_layers": 36,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 5e6,
-            "mrope_section": [24, 20, 20],
-            "mrope_interleaved": True,
-        },
-    },
-    "vision_config": {
+_QWEN3_VL = qwen3_vl(
+    4_096,
+    12_288,
+    {
         "depth": 27,
         "hidden_size": 1_152,
         "intermediate_size": 4_304,
-        "out_hidden_size": 4_096,
         "deepstack_visual_indexes": [8, 16, 24],
     },
-}
+)
 _PARTS: Mapping[str, Mapping[str, Any]] = {
     "transformer": {
         "patch_size": 1,
