@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,8 @@ def shapes_agree(backend: Backend) -> None:
     assert size == (width, height), f"latent_shape must fit a canvas of {width} x {height}, got latents of {size}"
     boxes = backend.latent_boxes([(0, 0, width, height)])
     assert boxes == ((0, 0, columns, rows),), f"latent_boxes must be in latent pixels, got {boxes} for the whole canvas"
-    whole = tokens > 0 and tokens % 8 == 0
+    along = math.isqrt(tokens // 8)  # of the tokens that tile one square of `token` pixels
+    whole = tokens == 8 * along**2 and along and backend.token % (along * stride) == 0
     assert whole, f"a canvas of 4 x 2 squares of {backend.token} pixels must have as many tokens in each, got {tokens}"
     pixels = torch.stack([pixels_of(picture(canvas, seed)) for seed in (1, 2)])
     with backend.loaded(["vae"], torch.float32, "cpu") as parts:

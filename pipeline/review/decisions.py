@@ -21,7 +21,7 @@ import io
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -119,21 +119,21 @@ class Log:
 
     def latest(self) -> list[Line]:
         """The line that counts of every grid that has a decision, in the order of the file."""
-        last: dict[tuple[str, ...], Line] = {}
-        for line in self.lines:
-            if line.decides:
-                last.pop(line.key, None)
-                last[line.key] = line
-        return [line for line in last.values() if line.review]
+        return [line for line in self._last(lambda line: line.key if line.decides else None) if line.review]
 
     def taken(self) -> list[Line]:
         """The line that counts of every picture that is taken in, in the order of the file."""
-        last: dict[str, Line] = {}
+        last = self._last(lambda line: line.taken.picture if line.taken else None)
+        return [line for line in last if line.taken and line.taken.wanted]
+
+    def _last(self, key_of: Callable[[Line], object]) -> list[Line]:
+        """The last line of every key but None, in the order of the file."""
+        last: dict[object, Line] = {}
         for line in self.lines:
-            if line.taken:
-                last.pop(line.taken.picture, None)
-                last[line.taken.picture] = line
-        return [line for line in last.values() if line.taken and line.taken.wanted]
+            if (key := key_of(line)) is not None:
+                last.pop(key, None)
+                last[key] = line
+        return list(last.values())
 
     def heard(self) -> dict[tuple[str, ...], Heard]:
         """By key, what each reviewer says."""
