@@ -21,8 +21,7 @@ A step is one grid (train.batch=1). Measured are the median step after the first
 the process to the end of the first step (imports, encoding, loading, compiling); images per minute at 20 steps; and
 torch's peaks of allocated and reserved memory, beside what `iclora train --plan` announces and its error: by how much
 the plan exceeds what was reserved and what the process holds besides. The VAE has its full size. The text encoders are
-narrow stand-ins with the right output, since they are freed before the first step. A family whose text encoder needs
-more than a tokenizer has no stand-in yet, and its rows say so.
+narrow stand-ins with the right output, since they are freed before the first step.
 
 Every measurement is a process of its own with a time limit; one that fails or runs out of memory becomes a row with
 its error. `results.json` and `table.md` in --out are rewritten after each one, and another call with the same folder

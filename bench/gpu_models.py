@@ -32,6 +32,8 @@ SPARE = 4 * 2**30
 """Bytes of disk that stay free: for data, caches, checkpoints and LoRA files."""
 NARROW = 32
 """Width of the stand-ins' layers between their inputs and outputs."""
+SIGHT = {"vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>", "image": "<|image_pad|>"}
+"""Marks of pictures in a text, for encoders that see them, by their names in configs."""
 CHAT = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
 
 
@@ -145,7 +147,7 @@ def _scheduler(config: Mapping[str, Any]) -> Any:
 
 
 def _text(backend: Any, part: str, folder: Path) -> None:
-    """A stand-in for a text encoder, and its tokenizer."""
+    """A stand-in for a text encoder, and what prepares texts and pictures for it."""
     config = backend.config(part)
     length = config.get("max_position_embeddings", backend.family.limit)
     words = _letters(min(length, backend.family.limit), start="<s>" if length < backend.family.limit else None)
@@ -153,6 +155,26 @@ def _text(backend: Any, part: str, folder: Path) -> None:
     made = kind(kind.config_class.from_dict(narrowed(config, words)))
     made.to(torch.bfloat16).save_pretrained(folder / part)
     words.save_pretrained(folder / part.replace("text_encoder", "tokenizer"))
+    if "processor" in backend.text_parts:
+        _processor(made.config, words).save_pretrained(folder / "processor")
+
+
+def _processor(config: Any, words: Any) -> Any:
+    """What prepares texts and pictures for an encoder that sees both.
+
+    Args:
+        config: the encoder's.
+        words: its tokenizer.
+    """
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+    from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING
+
+    sizes = {"patch_size": config.vision_config.patch_size, "merge_size": config.vision_config.spatial_merge_size}
+    mappings: tuple[Any, ...] = (IMAGE_PROCESSOR_MAPPING, VIDEO_PROCESSOR_MAPPING, PROCESSOR_MAPPING)
+    pictures, films, both = (mapping[type(config)] for mapping in mappings)
+    pictures, films = (kinds["torchvision"](**sizes) for kinds in (pictures, films))
+    return both(image_processor=pictures, video_processor=films, tokenizer=words)
 
 
 def narrowed(config: Mapping[str, Any], words: Any) -> dict[str, Any]:
@@ -166,6 +188,8 @@ def narrowed(config: Mapping[str, Any], words: Any) -> dict[str, Any]:
     if "vocab_size" in found:
         marks = {f"{mark}_token_id": getattr(words, f"{mark}_token_id") for mark in ("pad", "bos", "eos")}
         found |= {"vocab_size": len(words)} | {key: value for key, value in marks.items() if value is not None}
+    if "vision_config" in found:
+        found |= {f"{name}_token_id": words.convert_tokens_to_ids(mark) for name, mark in SIGHT.items()}
     found |= {key: NARROW for key in ("intermediate_size", "d_ff") if key in found}
     for size, heads in (("head_dim", "num_attention_heads"), ("d_kv", "num_heads")):
         if size in found:  # otherwise the width is divided among the heads
@@ -185,7 +209,8 @@ def _letters(length: int, *, start: str | None = None) -> Any:
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    marks = ["<pad>", "</s>", "<unk>", "<|im_start|>", "<|im_end|>", *([start] if start else [])]
+    turns = ["<|im_start|>", "<|im_end|>"]
+    marks = ["<pad>", "</s>", "<unk>", *turns, *SIGHT.values(), *([start] if start else [])]
     words = {word: index for index, word in enumerate((*marks, *string.printable))}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
@@ -199,7 +224,7 @@ def _letters(length: int, *, start: str | None = None) -> Any:
         eos_token="</s>",
         unk_token="<unk>",
         bos_token=start,
-        additional_special_tokens=["<|im_start|>", "<|im_end|>"],
+        additional_special_tokens=[*turns, *SIGHT.values()],
         padding_side="right",
     )
     letters.chat_template = CHAT

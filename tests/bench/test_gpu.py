@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
+from transformers import AutoProcessor
 
 from bench import gpu, gpu_models
 from training.backends.base import Backend
 from training.job import backends_of, find_backend
 from training.model_files import parameter_count
 
+MARKS = ("vision_start", "image", "vision_end")
 HOME = Path(__file__).parents[2]
 GIB = 2**30
 
@@ -212,6 +215,23 @@ def test_stand_ins_for_text_encoders_are_narrow_and_as_deep_and_wide_as_the_publ
         sizes = [getattr(one.config, "text_config", one.config) for one in (made, published)]
         for name in ("hidden_size", "num_hidden_layers"):
             assert getattr(sizes[0], name) == getattr(sizes[1], name)
+
+
+@pytest.mark.parametrize("family", ["qwen-image-edit", "qwen-image-2.1"])
+def test_a_stand_in_that_sees_pictures_knows_their_marks_and_patches(family: str, tmp_path: Path) -> None:
+    backend = find_backend(family, None, None)
+    words = gpu_models._letters(backend.family.limit)
+    kind = backend.part_class("text_encoder").config_class
+    config = kind.from_dict(gpu_models.narrowed(backend.config("text_encoder"), words))
+    gpu_models._processor(config, words).save_pretrained(tmp_path)
+    processor: Any = AutoProcessor.from_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    picture, text = Image.new("RGB", (384, 384)), "".join(gpu_models.SIGHT[mark] for mark in MARKS)
+    read = processor(text=[f"a fox {text}"], images=[picture], return_tensors="pt")
+    rows, columns = read["image_grid_thw"][0, 1:].tolist()
+    assert rows == columns == pytest.approx(384 / config.vision_config.patch_size, abs=1)
+    places = int((read["input_ids"] == config.image_token_id).sum())
+    assert places == rows * columns // config.vision_config.spatial_merge_size**2
+    assert max(read["input_ids"][0].tolist()) < len(words)
 
 
 def test_a_disk_that_is_too_small_is_reported_before_anything_is_written(
