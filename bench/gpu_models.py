@@ -32,8 +32,8 @@ SPARE = 4 * 2**30
 """Bytes of disk that stay free: for data, caches, checkpoints and LoRA files."""
 NARROW = 32
 """Width of the stand-ins' layers between their inputs and outputs."""
-SIGHT = {"vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>", "image": "<|image_pad|>"}
-"""Marks of pictures in a text, for encoders that see them, by their names in configs."""
+SIGHT = {"vision_start": "<|vision_start|>", "image": "<|image_pad|>", "vision_end": "<|vision_end|>"}
+"""What stands for a picture in a text, for encoders that see pictures: its marks by their names in configs."""
 CHAT = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
 
 

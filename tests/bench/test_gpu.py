@@ -21,7 +21,6 @@ from training.backends.base import Backend
 from training.job import backends_of, find_backend
 from training.model_files import parameter_count
 
-MARKS = ("vision_start", "image", "vision_end")
 HOME = Path(__file__).parents[2]
 GIB = 2**30
 
@@ -225,7 +224,7 @@ def test_a_stand_in_that_sees_pictures_knows_their_marks_and_patches(family: str
     config = kind.from_dict(gpu_models.narrowed(backend.config("text_encoder"), words))
     gpu_models._processor(config, words).save_pretrained(tmp_path)
     processor: Any = AutoProcessor.from_pretrained(tmp_path)  # type: ignore[no-untyped-call]
-    picture, text = Image.new("RGB", (384, 384)), "".join(gpu_models.SIGHT[mark] for mark in MARKS)
+    picture, text = Image.new("RGB", (384, 384)), "".join(gpu_models.SIGHT.values())
     read = processor(text=[f"a fox {text}"], images=[picture], return_tensors="pt")
     rows, columns = read["image_grid_thw"][0, 1:].tolist()
     assert rows == columns == pytest.approx(384 / config.vision_config.patch_size, abs=1)
