@@ -10,8 +10,10 @@ tests number their films from two distant starts.
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -183,11 +185,19 @@ def write_films(  # noqa: PLR0913  (how films are drawn)
 
     `progress` is told of "drawing", and how many films of how many are there.
     """
-    paths = []
-    for i in range(films):
-        progress("drawing", i, films)
-        paths.append(write_film(folder / f"film-{i + 1:04d}.mp4", seed + i, shots=shots, size=size, fps=fps))
-    progress("drawing", films, films)
+
+    def write(i: int) -> Path:
+        return write_film(folder / f"film-{i + 1:04d}.mp4", seed + i, shots=shots, size=size, fps=fps)
+
+    paths: list[Path] = []
+    progress("drawing", 0, films)
+    threads = ThreadPoolExecutor(os.cpu_count())  # OpenCV and the encoder let others work meanwhile
+    try:
+        for path in threads.map(write, range(films)):
+            paths.append(path)
+            progress("drawing", len(paths), films)
+    finally:
+        threads.shutdown(cancel_futures=True)
     return paths
 
 
