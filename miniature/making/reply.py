@@ -10,7 +10,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from miniature.world import ACTIONS, COLOURS, KINDS, PLACES, SHOTS, WORN, Scene, bare, describe
+from miniature.world import ACTIONS, COLOURS, KINDS, PLACES, SHOTS, WORN, Character, Scene, bare, describe
 
 Message = dict[str, Any]
 
@@ -25,8 +25,14 @@ UNRELATED = "no two of the images have a character or a place in common"
 SYSTEM, IMAGES_FIRST, SENT_BACK, WHOLE, STREWN = 0.15, 0.8, 0.2, 0.5, 0.6
 _PLACE_OF = {f"{before}{words}": place for before in ("", " ", ", ", " and ") for place, words in PLACES.items()}
 """Of every piece of a reply that names one."""
-_COLOUR_OF = {f"{before}a {colour}": colour for before in ("", ", ", " and ") for colour in COLOURS}
-_KIND_OF = {f" {kind}": kind for kind in KINDS}
+_BODY_OF = {
+    f"{before}{body}": body
+    for before in ("", ", ", " and ")
+    for body in (Character(kind, colour, "").body for kind in KINDS for colour in COLOURS)
+}
+"""Of every piece that names a character by its looks: one piece, because a name follows from where the same looks came
+before, and of colours and kinds in pieces of their own those of another character may be the same (LOG.md)."""
+_BEFORE_NAME = '", "name": "'
 UNKNOWN, PAD, TURN, END = "<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE, IMAGE_END, VIDEO = "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|video_pad|>"
 SPECIAL = (UNKNOWN, PAD, TURN, END, IMAGE_START, IMAGE, IMAGE_END, VIDEO)
@@ -109,7 +115,7 @@ def phrases() -> list[str]:
     opened = ['{"panels": [{"image": 1, "people": [']
     opened += [f'"}}, {{"image": {number}, "people": [' for number in range(2, MOST_PANELS + 1)]
     skeleton = [f"{text}{rest}" for text in opened for rest in ('{"looks": "', '], "text": "')]
-    skeleton += ['", "name": "', '"}], "text": "', '"}], "people": [{"name": "', '"}], "people": [], "summary": "']
+    skeleton += [_BEFORE_NAME, '"}], "text": "', '"}], "people": [{"name": "', '"}], "people": [], "summary": "']
     skeleton += ['", "looks": "', '", "changes": "', '"}, {"name": "', '"}], "summary": "']
     skeleton += ['", "ties": [{"what": "', '", "ties": [], "strangers": [', '", "panels": [', ']}, {"what": "']
     skeleton += [']}], "strangers": [', '], "unrelated": "', '"}', CLOTHES, UNRELATED]
@@ -117,7 +123,7 @@ def phrases() -> list[str]:
     counted += [f", {number}" for number in range(2, MOST_PANELS + 1)]
     names = [f"<{name}>" for name in NAMES] + [f" and <{name}>" for name in NAMES[1:]] + list(NAMES)
     openings = ["a short story about "] + [f"{words} of " for words in SHOTS.values()]
-    people = [*_COLOUR_OF, *_KIND_OF] + [f" with {words}" for words in WORN.values()]
+    people = [*_BODY_OF] + [f" with {words}" for words in WORN.values()]
     acts = [f"{before}{words}" for before in (" ", ", ") for words in ACTIONS.values()]
     numbers = [f"Picture {number}: " for number in range(1, MOST_PANELS + 1)]
     return skeleton + counted + names + openings + people + acts + [*_PLACE_OF] + numbers
@@ -125,8 +131,8 @@ def phrases() -> list[str]:
 
 def seen_phrases() -> frozenset[str]:
     """The pieces of a panel that only its image determines; all else in a reply follows from what has been written."""
-    attributes = (*COLOURS, *KINDS, *WORN.values(), *ACTIONS.values(), *PLACES.values(), *SHOTS.values())
-    before = ("", " ", ", ", " with ", "a ", ", a ")
+    attributes = (*_BODY_OF, *WORN.values(), *ACTIONS.values(), *PLACES.values(), *SHOTS.values())
+    before = ("", " ", ", ", " with ")
     seen = {f"{start}{words}{end}" for words in attributes for start in before for end in ("", " of ")}
     return frozenset(seen & set(phrases()))
 
@@ -137,17 +143,16 @@ def closes_panels(phrase: str) -> bool:
 
 
 def first_panels(pieces: Sequence[str]) -> list[int | None]:
-    """For every piece of a reply that is a panel's place or its character's kind, the panel that had the same place, or
-    the same kind in the same colour, first, or 0 if none had it before; None for all other pieces."""
-    panel, colour, first, found = 0, "", dict[str, int](), list[int | None]()
+    """For every piece of a reply that is a panel's place or its character, the panel that had the same first, or 0 if
+    none had it before; the character's once more where its name must follow; None for all other pieces."""
+    panel, again, first, found = 0, 0, dict[str, int](), list[int | None]()
     for piece in pieces:
         panel += '{"image": ' in piece
-        colour = _COLOUR_OF.get(piece, colour)
-        kind = _KIND_OF.get(piece)
-        what = f"{colour} {kind}" if kind else _PLACE_OF.get(piece)
-        found.append(first.get(what, 0) if what else None)
+        what = _BODY_OF.get(piece) or _PLACE_OF.get(piece)
         if what:
+            again = first.get(what, 0)
             first.setdefault(what, panel)
+        found.append(again if what or piece == _BEFORE_NAME else None)
         if closes_panels(piece):
             break
     return found + [None] * (len(pieces) - len(found))

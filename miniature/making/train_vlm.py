@@ -59,15 +59,15 @@ SHAPES = (
 TEXT_WIDTH = 192
 NAMED = 0.6  # share of the prompts that ask for names
 # Shares of the grids: a random mix of frames, one unrelated frame among related ones, one character in several clothes.
-STRANGERS, STRANGER, DRESSED = 0.3, 0.2, 0.1
+STRANGERS, STRANGER, DRESSED = 0.2, 0.2, 0.1
 PANELS = (1, 2, 2, 3, 3, 3, 4, 4)  # images per grid, as often as they are drawn
 FRAMES_PER_STEP, GRIDS_PER_STEP = 32, 8
 SORTED = 6  # batches of grids that are drawn at once
-SPREAD = 0.65  # share of the first stage before every token must describe the frame
-# Shares of the second stage: until the first, grids have one image; until the second, the vision tower is frozen.
-# Reading the output of the vision tower takes longest to learn, and is cheaper this way.
-ALONE, THAW = 0.1, 0.7
-KIND = 4.0  # weight of the kind relative to every other attribute of a single frame
+SPREAD = 0.6  # share of the first stage before every token must describe the frame
+BLIND_GRIDS = 64  # per step of the second stage
+ALONE = 0.07  # share of the third stage's steps that have grids of one image; for as many, the vision tower is frozen
+UNSEEN = 3  # one step of the third stage in so many has no images
+WEIGHTS = {"kind": 6.0, "action": 3.0}  # of the attributes of a single frame that take longest to learn; others have 1
 BESIDE = 0.5  # weight of the single frames relative to the replies
 RECURRING = 0.3  # weight of the places and characters that recur relative to the replies
 HALFWAY = 2  # of the four text layers
@@ -76,7 +76,7 @@ SEED = 4_000_000_000  # above the seeds of all films and scenes
 
 
 def build_config(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLConfig:
-    """2.6 million parameters: five vision layers, four text layers."""
+    """2.7 million parameters: five vision layers, four text layers."""
     token = tokenizer.get_vocab()
     vision = {
         "depth": 5,
@@ -166,7 +166,7 @@ class Album:
         return rng.randrange(len(self.pool.scenes))
 
     def _related(self, count: int, rng: random.Random) -> list[int]:
-        cast = rng.sample(list(self._with), rng.choice((1, 1, 2)))
+        cast = rng.sample(list(self._with), rng.choice((1, 2, 2)))
         places = rng.sample(list(PLACES), rng.choice((1, 1, 2, 10)))
         picks = []
         for _ in range(count):
@@ -200,7 +200,7 @@ class Heads(nn.Module):
         self.maps = nn.ModuleList(nn.Linear(TEXT_WIDTH, len(values)) for values in ATTRIBUTES.values())
 
     def forward(self, tokens_BND: Tensor, labels_BA: Tensor, *, each: bool) -> Tensor:
-        """The mean loss over the attributes, in which the kind, the slowest to learn, has the weight KIND."""
+        """The mean loss over the attributes by their WEIGHTS."""
         weights_BNA = self.queries(tokens_BND).softmax(1)
         gathered_ABD = torch.einsum("bna,bnd->abd", weights_BNA, tokens_BND)
         losses = []
@@ -209,12 +209,12 @@ class Heads(nn.Module):
             if each:
                 spread = label.repeat_interleave(tokens_BND.shape[1])
                 losses[-1] = losses[-1] + functional.cross_entropy(head(tokens_BND).flatten(0, 1), spread)
-        share = torch.tensor([KIND if name == "kind" else 1.0 for name in ATTRIBUTES])
+        share = torch.tensor([WEIGHTS.get(name, 1.0) for name in ATTRIBUTES])
         return (torch.stack(losses) * share).sum() / share.sum()
 
 
 class Recurrence(nn.Module):
-    """Says at every panel's place and character which panel had the same first, from what two text layers make of it.
+    """Says at every panel's place, character and name which panel had it first, from what two text layers make of it.
 
     Names and ties rest on tokens being the same in two panels, which the replies themselves teach last: no recipe of
     40 minutes had learnt it without this, which takes 400 steps (LOG.md).
@@ -225,7 +225,7 @@ class Recurrence(nn.Module):
         self.map = nn.Linear(TEXT_WIDTH, MOST_PANELS + 1)
         self._halfway: dict[int, Tensor] = {}  # by thread: each has its own half of a batch
         layer = model.model.language_model.layers[HALFWAY - 1]
-        self._listening = layer.register_forward_hook(lambda *hooked: self._halfway.update({get_ident(): hooked[-1]}))
+        layer.register_forward_hook(lambda *hooked: self._halfway.update({get_ident(): hooked[-1]}))
 
     def forward(self, firsts_BL: Tensor) -> Tensor:
         """The loss of the batch that the model has just read; what recurs weighs twice.
@@ -237,10 +237,6 @@ class Recurrence(nn.Module):
         weights[0] = 1.0
         tokens_BLD = self._halfway.pop(get_ident())
         return functional.cross_entropy(self.map(tokens_BLD).flatten(0, 1), firsts_BL.flatten(), weights)
-
-    def remove(self) -> None:
-        """Has the model go on without it."""
-        self._listening.remove()
 
 
 def see(processor: Qwen3VLProcessor, frames: Frames, rng: random.Random) -> dict[str, Tensor]:
@@ -361,76 +357,61 @@ def train_tower(model: Qwen3VLForConditionalGeneration, heads: Heads, data: Trai
         show("tower", step, steps, descent.step_in_parts(loss_of, halves), started)
 
 
-def train_replies(model: Qwen3VLForConditionalGeneration, heads: Heads, data: TrainingData, steps: int) -> None:
-    """Second stage: the joint reply, first to one image, then to up to four, and last with the vision tower unfrozen.
+def train_relations(
+    model: Qwen3VLForConditionalGeneration, recurrence: Recurrence, data: TrainingData, steps: int
+) -> None:
+    """Second stage: what follows from the panels once they are written, who is who, and what ties which of them.
 
-    From then on, single frames are trained on beside the replies.
+    No images and bare prompts, so that a step has many grids. It comes before the replies: a model that has learnt to
+    guess names from how often they occur takes long to unlearn it (LOG.md).
     """
     rng, started = random.Random(SEED + 2), time.monotonic()
-    visual = model.model.visual
-    groups = [(visual, 3e-4), (model.model.language_model, 1.5e-3), (model.lm_head, 1.5e-3), (heads, 1e-3)]
-    descent = Descent(groups, steps)
+    words = model.model.language_model
+    descent = Descent([(words, 1e-3), (model.lm_head, 1e-3), (recurrence, 3e-3)], steps, inner=[words])
+    model.model.visual.requires_grad_(False)
+
+    def loss_of(half: Half) -> Tensor:
+        loss: Tensor = model(**half.inputs, use_cache=False).loss + RECURRING * recurrence(half.firsts)
+        return loss
+
+    batches = draw_grids(data, rng, BLIND_GRIDS, images=False, bare=True)
+    for step, halves in zip(range(steps), ahead(batches), strict=False):
+        show("relations", step, steps, descent.step_in_parts(loss_of, halves), started)
+
+
+def train_replies(
+    model: Qwen3VLForConditionalGeneration, heads: Heads, recurrence: Recurrence, data: TrainingData, steps: int
+) -> None:
+    """Third stage: the joint reply, first to one image, then to up to four with the vision tower unfrozen.
+
+    From then on, single frames are trained on beside the replies; with the tower frozen for longer, actions came too
+    late (LOG.md). Some steps have no images, but any prompt, which may mention other people.
+    """
+    rng, started = random.Random(SEED + 3), time.monotonic()
+    visual, words = model.model.visual, model.model.language_model
+    groups = [(visual, 3e-4), (words, 1.5e-3), (model.lm_head, 1.5e-3), (heads, 1e-3), (recurrence, 3e-3)]
+    descent = Descent(groups, steps, inner=[visual])
     alone = draw_grids(data, rng, 2 * GRIDS_PER_STEP, panels=(1,))
-    batches = chain(islice(alone, int(ALONE * steps)), draw_grids(data, rng))
+    seen = chain(islice(alone, int(ALONE * steps)), draw_grids(data, rng))
+    blind = draw_grids(data, rng, 3 * GRIDS_PER_STEP, images=False)
+    batches = (next(seen if step % UNSEEN else blind) for step in count())
 
     def loss_of(half: Half) -> Tensor:
         outputs = model(**half.inputs, use_cache=False)
-        loss: Tensor = outputs.loss
-        if not awake:
-            return loss
-        tokens = torch.stack(outputs.image_outputs.pooler_output)
-        loss = loss + BESIDE * heads(tokens, half.labels, each=True)
+        loss: Tensor = outputs.loss + RECURRING * recurrence(half.firsts)
+        if awake and "pixel_values" in half.inputs:
+            tokens = torch.stack(outputs.image_outputs.pooler_output)
+            loss = loss + BESIDE * heads(tokens, half.labels, each=True)
         return loss
 
     for step, halves in zip(range(steps), ahead(batches), strict=False):
-        awake = step >= THAW * steps
+        awake = step >= ALONE * steps
         visual.requires_grad_(awake)
         show("replies", step, steps, descent.step_in_parts(loss_of, halves), started)
 
 
-@dataclass(frozen=True)
-class Relating:
-    """A stage that teaches what follows from the panels once they are written: who is who, and what ties which of them.
-
-    Mostly without images, so that a step with many times the grids costs little more. The vision tower stays frozen.
-    """
-
-    name: str
-    seed: int
-    grids: int
-    """Grids per step without images."""
-    bare: bool
-    """Whether their prompts are bare."""
-    looks_up: int
-    """One step in so many has images."""
-
-    def train(self, model: Qwen3VLForConditionalGeneration, data: TrainingData, steps: int) -> None:
-        rng, started = random.Random(self.seed), time.monotonic()
-        torch.manual_seed(self.seed)
-        model.model.visual.requires_grad_(False)
-        recurrence, words = Recurrence(model), model.model.language_model
-        descent = Descent([(words, 1e-3), (model.lm_head, 1e-3), (recurrence.map, 3e-3)], steps, inner=[words])
-        seen = draw_grids(data, rng)
-        blind = draw_grids(data, rng, self.grids, images=False, bare=self.bare)
-        batches = (next(blind if step % self.looks_up else seen) for step in count())
-
-        def loss_of(half: Half) -> Tensor:
-            told: Tensor = model(**half.inputs, use_cache=False).loss
-            recurring: Tensor = recurrence(half.firsts)
-            return told + RECURRING * recurring
-
-        for step, halves in zip(range(steps), ahead(batches), strict=False):
-            show(self.name, step, steps, descent.step_in_parts(loss_of, halves), started)
-        recurrence.remove()
-
-
-# First after bare prompts, which show what a name follows from, then after any prompt, which may mention other people.
-RELATIONS = Relating("relations", SEED + 3, grids=64, bare=True, looks_up=4)
-PROMPTS = Relating("prompts", SEED + 4, grids=24, bare=False, looks_up=2)
-
-
 def show(stage: str, step: int, steps: int, loss: float, started: float) -> None:
-    """Prints the loss of every hundredth step and the next (in the last stages, one with images and one without)."""
+    """Prints the loss of every hundredth step and the next (in the last stage, one without images and one with)."""
     if step % 100 < 2 or step == steps - 1:  # noqa: PLR2004
         print(f"vlm: {stage} {step} loss {loss:.4f} {time.monotonic() - started:.0f} s", flush=True)
 
@@ -447,11 +428,10 @@ def hide_seen(labels_BL: Tensor, tokenizer: PreTrainedTokenizerBase) -> Tensor:
 def train(
     out: Path,
     *,
-    frames: int = 24_000,
-    tower_steps: int = 1600,
-    reply_steps: int = 2200,
-    relation_steps: int = 1000,
-    prompt_steps: int = 1200,
+    frames: int = 20_000,
+    tower_steps: int = 1650,
+    relation_steps: int = 500,
+    reply_steps: int = 2100,
 ) -> None:
     """Trains from scratch to `out`, a folder that AutoProcessor and AutoModelForImageTextToText load."""
     started = time.monotonic()
@@ -460,10 +440,10 @@ def train(
     data = TrainingData(build_processor(tokenizer), render(frames))
     print(f"vlm: {frames} frames drawn in {time.monotonic() - started:.0f} s", flush=True)
     model, heads = Qwen3VLForConditionalGeneration(build_config(tokenizer)).train(), Heads()
+    recurrence = Recurrence(model)
     train_tower(model, heads, data, tower_steps)
-    train_replies(model, heads, data, reply_steps)
-    RELATIONS.train(model, data, relation_steps)
-    PROMPTS.train(model, data, prompt_steps)
+    train_relations(model, recurrence, data, relation_steps)
+    train_replies(model, heads, recurrence, data, reply_steps)
     save(model, data.processor, out)
     print(f"vlm: {(time.monotonic() - started) / 60:.1f} minutes in all, weights in {out}", flush=True)
 
