@@ -10,10 +10,9 @@ tests number their films from two distant starts.
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from miniature.draw import draw
 from miniature.world import ACTIONS, PLACES, SHOTS, WORN, Character, Scene, describe, draw_character, draw_scene
+from pipeline.captioning.ahead import ahead
 from pipeline.progress import Progress, silent
 
 OFFLINE_SEED = 1_000  # the first film of the default offline run; its films have the seeds 1,000, 1,001, ...
@@ -191,13 +191,10 @@ def write_films(  # noqa: PLR0913  (how films are drawn)
 
     paths: list[Path] = []
     progress("drawing", 0, films)
-    threads = ThreadPoolExecutor(os.cpu_count())  # OpenCV and the encoder let others work meanwhile
-    try:
-        for path in threads.map(write, range(films)):
+    with closing(ahead(write, range(films))) as drawn:  # OpenCV and the encoder let other threads work meanwhile
+        for path in drawn:
             paths.append(path)
             progress("drawing", len(paths), films)
-    finally:
-        threads.shutdown(cancel_futures=True)
     return paths
 
 
