@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.films import strokes
 from pipeline.films.blanks import averaged, is_even
-from pipeline.films.strokes import Floats, Mask, Pixels
+from pipeline.films.strokes import Floats, Levels, Mask, Pixels
 from pipeline.plugins import extras
 
 Method = Literal["plain", "rapidocr"]
@@ -103,11 +103,12 @@ def find(frames: Sequence[NDArray[np.uint8]], method: Method = "plain") -> Lette
     views = [_View(frame) for frame in frames]
     if not views:
         return Lettering()
-    texts = [_detected(view) if method == "rapidocr" else view.lines() for view in views]
-    if _is_card(views, texts):
+    detected = [_detected(view) for view in views] if method == "rapidocr" else []
+    if _is_card(views, detected or (view.lines() for view in views)):
         return Lettering(card=True)
-    candidates = _still_lines(views) + (_detected_still(views, texts) if method == "rapidocr" else [])
-    kept = _merged([each for each in candidates if _is_overlay(each, views)])
+    candidates = _still_lines(views) + _detected_still(views, detected)
+    motion = _Motion(views)
+    kept = _merged([each for each in candidates if _is_overlay(each, views, motion)])
     height, width = views[0].grey.shape
     return Lettering(tuple(Overlay.around(each.box, (width, height), PAD, each.frames) for each in kept))
 
@@ -143,17 +144,22 @@ class _View:
         scale = min(1.0, WIDTH / frame.shape[1])
         small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else frame
         self.image = np.asarray(small, np.uint8)
-        self.grey = cv2.cvtColor(self.image, cv2.COLOR_BGR2GRAY).astype(np.float32)
+        self.grey = np.asarray(cv2.cvtColor(self.image, cv2.COLOR_BGR2GRAY), np.uint8)
         self.bright, self.dark = strokes.bright(self.grey), strokes.dark(self.grey)
-        soft = cv2.GaussianBlur(self.grey, (3, 3), 0)
-        self.right = np.asarray(cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=1 / 4), np.float32)
-        self.down = np.asarray(cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=1 / 4), np.float32)
+
+    @cached_property
+    def slope(self) -> tuple[Floats, Floats]:
+        """By how many levels per pixel the picture grows brighter to the right and downwards; few shots need it."""
+        soft = cv2.GaussianBlur(self.grey.astype(np.float32), (3, 3), 0)
+        right, down = (cv2.Sobel(soft, cv2.CV_32F, *along, scale=1 / 4) for along in ((1, 0), (0, 1)))
+        return np.asarray(right, np.float32), np.asarray(down, np.float32)
 
     def lines(self) -> list[Pixels]:
         return [box for part in (self.bright, self.dark) for box in strokes.lines(part, STRONG, self.grey)]
 
+    @cached_property
     def strength(self) -> Floats:
-        return np.hypot(self.right, self.down)
+        return np.hypot(*self.slope)
 
 
 @dataclass(frozen=True)
@@ -203,14 +209,14 @@ def _found(box: Pixels, part: str, number: int, letters: Mask, views: Sequence[_
     return _Found(box, frames, bool(gone) and all(gone))
 
 
-def _place(text: Floats, strokes_: Floats, box: Pixels) -> tuple[int, int] | None:
+def _place(text: Floats, strokes_: Levels, box: Pixels) -> tuple[int, int] | None:
     """By how much strokes are moved in another frame, to the right and down; None if they are not there."""
     left, top, right, bottom = box
     height, width = strokes_.shape
     across, down = REACH
     x, y = max(0, left - across), max(0, top - down)
     area = strokes_[y : min(height, bottom + down), x : min(width, right + across)]
-    fits = cv2.matchTemplate(area, np.ascontiguousarray(text), cv2.TM_CCOEFF_NORMED)
+    fits = cv2.matchTemplate(area.astype(np.float32), np.ascontiguousarray(text), cv2.TM_CCOEFF_NORMED)
     _, best, _, (to_right, downwards) = cv2.minMaxLoc(fits)
     return (to_right - (left - x), downwards - (top - y)) if best >= SAME else None
 
@@ -235,31 +241,45 @@ def _overlap(box: Pixels, other: Pixels) -> float:
     return max(0, across) * max(0, down) / ((box[2] - box[0]) * (box[3] - box[1]))
 
 
-def _is_overlay(found: _Found, views: Sequence[_View]) -> bool:
+def _is_overlay(found: _Found, views: Sequence[_View], motion: _Motion) -> bool:
     """Whether what holds still is laid over the picture and no part of it."""
     left, top, right, bottom = found.box
     height, width = views[0].grey.shape
     if min(left, top, width - right, height - bottom) < 2:  # noqa: PLR2004
         return False  # cut off by the frame, as nothing is that was laid over it
-    shown = [views[number] for number in sorted(found.frames)]
-    moving, short = _stillness(shown, found.box) < MOVING, right - left <= SHORT * (bottom - top)
-    if len(shown) >= LONG and moving and not short:
+    moving, short = motion.stillness(found.frames, found.box) < MOVING, right - left <= SHORT * (bottom - top)
+    if len(found.frames) >= LONG and moving and not short:
         return True
     if abs((left + right) / 2 / width - 0.5) > CENTRED or (HIGH * height <= bottom and top <= LOW * height):
         return False
-    return ((moving or found.sudden) and not short) or _has_contrast(found.box, shown[0])
+    return ((moving or found.sudden) and not short) or _has_contrast(found.box, views[min(found.frames)])
 
 
-def _stillness(views: Sequence[_View], box: Pixels) -> float:
-    """Share of the picture's edges, outside of a box, that hold still; 1 if there are none to tell by."""
-    left, top, right, bottom = box
-    right_, down = sum(view.right for view in views), sum(view.down for view in views)
-    length = np.maximum(np.hypot(right_, down), 1e-6)
-    held = np.min([(view.right * right_ + view.down * down) / length for view in views], axis=0)
-    edges = length / len(views) > EDGE / 2
-    edges &= np.max([view.strength() for view in views], axis=0) > EDGE
-    edges[max(0, top - PAD) : bottom + PAD, max(0, left - PAD) : right + PAD] = False
-    return float((held > EDGE / 2)[edges].mean()) if edges.sum() > edges.shape[1] else 1.0
+class _Motion:
+    """Which of a shot's edges hold still over some of its frames: worked out once for all texts of the same frames."""
+
+    def __init__(self, views: Sequence[_View]) -> None:
+        self._views = views
+        self._edges: dict[frozenset[int], tuple[Mask, Mask]] = {}
+
+    def stillness(self, frames: frozenset[int], box: Pixels) -> float:
+        """Share of the picture's edges, outside of a box, that hold still; 1 if there are none to tell by."""
+        if frames not in self._edges:
+            self._edges[frames] = self._find([self._views[number] for number in sorted(frames)])
+        edges, still = self._edges[frames]
+        left, top, right, bottom = box
+        inside = (slice(max(0, top - PAD), bottom + PAD), slice(max(0, left - PAD), right + PAD))
+        count, held = (np.count_nonzero(mask) - np.count_nonzero(mask[inside]) for mask in (edges, still))
+        return held / count if count > edges.shape[1] else 1.0
+
+    @staticmethod
+    def _find(views: Sequence[_View]) -> tuple[Mask, Mask]:
+        """All edges of these frames, and those among them that hold still."""
+        across, along = (sum(slopes) for slopes in zip(*(view.slope for view in views), strict=True))
+        length = np.maximum(np.hypot(across, along), 1e-6)
+        held = np.min([(view.slope[0] * across + view.slope[1] * along) / length for view in views], axis=0)
+        edges: Mask = (length / len(views) > EDGE / 2) & (np.max([view.strength for view in views], axis=0) > EDGE)
+        return edges, edges & (held > EDGE / 2)
 
 
 def _has_contrast(box: Pixels, view: _View) -> bool:
@@ -272,12 +292,17 @@ def _has_contrast(box: Pixels, view: _View) -> bool:
 # ---- text that is the picture
 
 
-def _is_card(views: Sequence[_View], texts: Sequence[list[Pixels]]) -> bool:
-    cards = [bool(boxes) and _is_even_without(view, boxes) for view, boxes in zip(views, texts, strict=True)]
-    if not any(cards):
-        return False
-    empty = [not boxes and is_even(averaged(view.image)) for view, boxes in zip(views, texts, strict=True)]
-    return sum(cards) + sum(empty) >= CARDS * len(views)
+def _is_card(views: Sequence[_View], texts: Iterable[list[Pixels]]) -> bool:
+    """Whether enough of the frames are text on a plain ground, or plain; stops once too few of them can be."""
+    cards, others = 0, 0
+    for view, boxes in zip(views, texts, strict=True):
+        if boxes and _is_even_without(view, boxes):
+            cards += 1
+        elif boxes or not is_even(averaged(view.image)):
+            others += 1
+        if others > (1 - CARDS) * len(views):
+            return False
+    return cards > 0
 
 
 def _is_even_without(view: _View, boxes: Sequence[Pixels]) -> bool:

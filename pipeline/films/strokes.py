@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Levels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -36,21 +37,21 @@ MOST_LETTERS = 1500
 """Of a picture; one with more pieces is foliage or noise."""
 
 
-def bright(grey: Floats) -> Floats:
+def bright(grey: Levels) -> Levels:
     """By how many levels each pixel is brighter than what surrounds its stroke."""
-    return np.asarray(cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, _disc()), np.float32)
+    return np.asarray(cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, _disc()), np.uint8)
 
 
-def dark(grey: Floats) -> Floats:
+def dark(grey: Levels) -> Levels:
     """By how many levels each pixel is darker than what surrounds its stroke."""
-    return np.asarray(cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, _disc()), np.float32)
+    return np.asarray(cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, _disc()), np.uint8)
 
 
 def _disc() -> NDArray[np.uint8]:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_RECT, (STROKE, STROKE)), np.uint8)
 
 
-def lines(strokes: Floats, least: float, grey: Floats) -> list[Pixels]:
+def lines(strokes: Levels, least: float, grey: Levels) -> list[Pixels]:
     """Rectangles of the lines of text among strokes.
 
     Args:
@@ -58,8 +59,11 @@ def lines(strokes: Floats, least: float, grey: Floats) -> list[Pixels]:
         least: levels from which they are part of a stroke.
         grey: the picture.
     """
-    around = cv2.dilate(strokes, np.ones((AROUND, AROUND), np.uint8))
-    letters = _letters(strokes > np.maximum(least, RELATIVE * around), grey)
+    strongest = cv2.dilate(strokes, np.ones((AROUND, AROUND), np.uint8))
+    limits = np.maximum(least, RELATIVE * np.arange(256, dtype=np.float32)).astype(
+        np.uint8
+    )  # whole levels, rounded down
+    letters = _letters(strokes > cv2.LUT(strongest, limits), grey)
     found = []
     for members in _rows(letters):
         if len(members) > 1 and _is_text(letters.part(members)):
@@ -79,7 +83,7 @@ class _Letters:
         return _Letters(self.boxes[members], self.levels[members])
 
 
-def _letters(mask: Mask, grey: Floats) -> _Letters:
+def _letters(mask: Mask, grey: Levels) -> _Letters:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     sizes = stats[:, cv2.CC_STAT_AREA].astype(np.float64)
     levels = np.bincount(labels[mask], grey[mask].astype(np.float64), count) / np.maximum(sizes, 1)
