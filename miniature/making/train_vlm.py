@@ -24,6 +24,7 @@ from transformers import (
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
 )
+from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from miniature.making.descent import Descent, ahead, look, shuffled
 from miniature.making.frames import ATTRIBUTES, Frames, Pool, labels_of, render_pool
@@ -49,12 +50,15 @@ from miniature.world import PLACES, Character
 # Pixels of one image before patching: enough that a 2:1 panel comes in at 192x96 and a square one at 144x144.
 LEAST_PIXELS, MOST_PIXELS = 144 * 96, 21_504
 PATCH, MERGE = 12, 2
-# (shape drawn in pixels, size after the processor, share of the training frames)
+# Shapes drawn in pixels, and their shares of the training frames. The panels of every task are among them, since the
+# processor makes another size of each, and what a size shows is learned for that size alone (LOG.md).
 SHAPES = (
-    ((640, 320), (192, 96), 0.76),
-    ((448, 448), (144, 144), 0.08),
-    ((384, 480), (120, 168), 0.08),
-    ((320, 608), (96, 192), 0.08),
+    ((640, 320), 0.66),
+    ((448, 448), 0.07),
+    ((368, 512), 0.06),
+    ((288, 544), 0.06),
+    ((336, 432), 0.09),
+    ((448, 304), 0.06),
 )
 TEXT_WIDTH = 192
 NAMED = 0.6  # share of the prompts that ask for names
@@ -66,7 +70,7 @@ SORTED = 6  # batches of grids that are drawn at once
 SPREAD = 0.6  # share of the first stage before every token must describe the frame
 BLIND_GRIDS = 64  # per step of the second stage
 ALONE = 0.07  # share of the third stage's steps that have grids of one image; for as many, the vision tower is frozen
-UNSEEN = 3  # one step of the third stage in so many has no images
+UNSEEN = 5  # one step of the third stage in so many has no images
 WEIGHTS = {"kind": 6.0, "action": 3.0}  # of the attributes of a single frame that take longest to learn; others have 1
 BESIDE = 0.5  # weight of the single frames relative to the replies
 RECURRING = 0.3  # weight of the places and characters that recur relative to the replies
@@ -184,7 +188,7 @@ class TrainingData:
     albums: list[Album]
 
     def pick_album(self, rng: random.Random) -> int:
-        return rng.choices(range(len(self.albums)), [share for _, _, share in SHAPES])[0]
+        return rng.choices(range(len(self.albums)), [share for _, share in SHAPES])[0]
 
 
 class Heads(nn.Module):
@@ -449,7 +453,13 @@ def train(
 
 
 def render(frames: int) -> list[Album]:
-    return [Album(render_pool(int(frames * share), size, SEED, shape=shape)) for shape, size, share in SHAPES]
+    return [Album(render_pool(int(frames * share), size_of(*shape), SEED, shape=shape)) for shape, share in SHAPES]
+
+
+def size_of(width: int, height: int) -> tuple[int, int]:
+    """Width and height in pixels to which the processor scales an image of this size."""
+    rows, columns = smart_resize(height, width, PATCH * MERGE, LEAST_PIXELS, MOST_PIXELS)
+    return columns, rows
 
 
 def save(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, out: Path) -> None:

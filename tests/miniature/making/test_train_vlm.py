@@ -18,6 +18,7 @@ from miniature.making.reply import IMAGE, build_tokenizer, first_panels, reply, 
 from miniature.making.train_vlm import (
     GRIDS_PER_STEP,
     IGNORED,
+    PATCH,
     SHAPES,
     SORTED,
     Album,
@@ -29,8 +30,10 @@ from miniature.making.train_vlm import (
     build_processor,
     draw_frames,
     draw_grids,
+    size_of,
 )
 from miniature.world import Character, draw_scene
+from pipeline import task
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ def data() -> TrainingData:
     rng = random.Random(1)
     albums = [
         Album(Pool(np.zeros((40, height, width, 3), np.uint8), [draw_scene(rng) for _ in range(40)]))
-        for _, (width, height), _ in SHAPES
+        for width, height in (size_of(*shape) for shape, _ in SHAPES)
     ]
     return TrainingData(build_processor(build_tokenizer()), albums)
 
@@ -51,6 +54,19 @@ def lengths(half: Half) -> list[int]:
 def layer() -> nn.Linear:
     torch.manual_seed(1)
     return nn.Linear(4, 3)
+
+
+@pytest.mark.parametrize("name", task.names())
+def test_panels_of_every_task_come_in_a_size_that_the_vlm_is_trained_on(name: str) -> None:
+    layout = task.load(name).layout
+    assert size_of(layout.panel_width, layout.panel_height) in [size_of(*shape) for shape, _ in SHAPES]
+
+
+def test_the_processor_scales_images_to_the_sizes_that_are_trained_on(data: TrainingData) -> None:
+    for (width, height), _ in SHAPES:
+        black = np.zeros((height, width, 3), np.uint8)
+        _, rows, columns = data.processor.image_processor(black).image_grid_thw[0]
+        assert (columns * PATCH, rows * PATCH) == size_of(width, height)
 
 
 def test_a_step_in_parts_is_the_step_of_the_whole_batch() -> None:
