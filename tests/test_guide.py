@@ -244,12 +244,9 @@ def test_the_first_lora_keeps_its_panels_together_better_than_its_base(first_tra
     write_prompts(user / "prompts.csv", stories(12, test=True))
     ran = type_in(f'{EVALUATES} ARGS="--prompts prompts.csv"', user)
     assert ran.returncode == 0, ran.stderr
-    base, tuned = evaluated(first_training)
+    _, tuned = evaluated(first_training)
     assert tuned["better"]["low"] > 0 and tuned["p"] < 0.05
     assert tuned["copies"]["value"] == 0
-    # The base has seen none of the grids: what it scores are coincidences of a small world.
-    assert tuned["memorised"]["low"] <= base["memorised"]["high"]
-    assert tuned["followed"]["value"] > base["followed"]["low"]
 
 
 @pytest.mark.slow
@@ -262,7 +259,10 @@ def test_the_first_lora_scores_more_than_its_base_on_the_captions_held_out(first
 
 
 def evaluated(training: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What an evaluation found of the base and of the run's LoRA."""
+    """What an evaluation found of the base and of the run's LoRA, which follows texts and has learnt none by heart."""
     base, tuned = json.loads((training.parent / "evaluation/evaluation.json").read_text(encoding="utf-8"))["candidates"]
     assert (base["candidate"], tuned["candidate"]) == ("base", "storyboard")
+    # The base has seen none of the grids: what it scores are coincidences of a small world.
+    assert tuned["memorised"]["low"] <= base["memorised"]["high"]
+    assert tuned["followed"]["value"] > base["followed"]["low"]
     return base, tuned

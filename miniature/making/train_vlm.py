@@ -51,7 +51,7 @@ from miniature.world import PLACES, Character
 LEAST_PIXELS, MOST_PIXELS = 144 * 96, 21_504
 PATCH, MERGE = 12, 2
 # Shapes drawn in pixels, and their shares of the training frames. The panels of every task are among them, since the
-# processor makes another size of each, and what a size shows is learned for that size alone (LOG.md).
+# processor makes images of six sizes of them, and one that was never trained on is read worse (LOG.md).
 SHAPES = (
     ((640, 320), 0.66),
     ((448, 448), 0.07),

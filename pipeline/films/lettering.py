@@ -149,10 +149,8 @@ class _View:
 
     @cached_property
     def slope(self) -> tuple[Floats, Floats]:
-        """By how many levels per pixel the picture grows brighter to the right and downwards; few shots need it."""
-        soft = cv2.GaussianBlur(self.grey.astype(np.float32), (3, 3), 0)
-        right, down = (cv2.Sobel(soft, cv2.CV_32F, *along, scale=1 / 4) for along in ((1, 0), (0, 1)))
-        return np.asarray(right, np.float32), np.asarray(down, np.float32)
+        """As `strokes.slope` has it; few shots need it."""
+        return strokes.slope(self.grey)
 
     def lines(self) -> list[Pixels]:
         return [box for part in (self.bright, self.dark) for box in strokes.lines(part, STRONG, self.grey)]

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.films import strokes
 from pipeline.films.bars import Edges
 from pipeline.films.lettering import Overlay
 from pipeline.films.strokes import Floats, Mask, Pixels
@@ -91,8 +92,7 @@ class MarkFinder:
         grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         if (image.shape[1], image.shape[0]) != self._size:
             grey = cv2.resize(grey, self._size, interpolation=cv2.INTER_AREA)
-        soft = cv2.GaussianBlur(grey.astype(np.float32), (3, 3), 0)
-        right, down = (cv2.Sobel(soft, cv2.CV_32F, *along, scale=1 / 4) for along in ((1, 0), (0, 1)))
+        right, down = strokes.slope(np.asarray(grey, np.uint8))
         squared = right**2 + down**2
         weight = (squared > EDGE**2) / np.maximum(squared, 1e-6)
         # The doubled angle of an edge, as a point on the unit circle: which side is brighter makes no difference.

@@ -47,6 +47,13 @@ def dark(grey: Levels) -> Levels:
     return np.asarray(cv2.morphologyEx(grey, cv2.MORPH_BLACKHAT, _disc()), np.uint8)
 
 
+def slope(grey: Levels) -> tuple[Floats, Floats]:
+    """By how many levels per pixel a picture grows brighter to the right, and downwards."""
+    soft = cv2.GaussianBlur(grey.astype(np.float32), (3, 3), 0)
+    right, down = (cv2.Sobel(soft, cv2.CV_32F, *along, scale=1 / 4) for along in ((1, 0), (0, 1)))
+    return np.asarray(right, np.float32), np.asarray(down, np.float32)
+
+
 def _disc() -> NDArray[np.uint8]:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_RECT, (STROKE, STROKE)), np.uint8)
 
@@ -60,9 +67,8 @@ def lines(strokes: Levels, least: float, grey: Levels) -> list[Pixels]:
         grey: the picture.
     """
     strongest = cv2.dilate(strokes, np.ones((AROUND, AROUND), np.uint8))
-    limits = np.maximum(least, RELATIVE * np.arange(256, dtype=np.float32)).astype(
-        np.uint8
-    )  # whole levels, rounded down
+    # By the strongest level, 0 to 255; rounded down, which makes no difference to whole levels.
+    limits = np.maximum(least, RELATIVE * np.arange(256, dtype=np.float32)).astype(np.uint8)
     letters = _letters(strokes > cv2.LUT(strongest, limits), grey)
     found = []
     for members in _rows(letters):
