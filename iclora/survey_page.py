@@ -54,7 +54,7 @@ def _fit(found: Survey, fit: Fit) -> str:
     unfit = f", {counted(fit.unfit, 'picture')} of another size or shape" if fit.unfit else ""
     return (
         f'<section class="{"best" if fit is found.best else ""}"><h2>{plain(fit.title)}</h2>'
-        f'<p class="soft">{plain(fit.task)}: {counted(fit.groups, "group")}, asks for {fit.usual} or more{unfit}</p>'
+        f'<p class="soft">{plain(fit.task)}: {plain(fit.found)}, asks for {fit.usual} or more{unfit}</p>'
         f"{_lines(fit.notes)}"
         f'<div class="strip">{groups}</div>{_lines(why)}</section>'
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iclora import sampling
@@ -47,6 +47,7 @@ FEW = 10
 accident."""
 SIDE = 160
 """Pixels of a thumbnail's long side."""
+BY_COLUMNS = "group.by=columns"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,18 @@ class Fit:
     """What a person should know: how names were read, what has to be settled, whether groups are more than chance."""
     doubt: bool
     """Whether the groups are no more alike than chance, most pictures don't fit, or hardly any is in a group."""
+    settings: tuple[str, ...] = ()
+    """What the groups need besides the task, as `--set` takes it: BY_COLUMNS for those that the source itself names."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The words by which a command gets the settings."""
+        return tuple(word for setting in self.settings for word in ("--set", setting))
+
+    @property
+    def found(self) -> str:
+        """How many groups there are, and by which settings, in words."""
+        return f"{counted(self.groups, 'group')}{f' with {command(self.options)}' if self.options else ''}"
 
     @property
     def rank(self) -> tuple[bool, bool, int, int, int]:
@@ -117,7 +130,8 @@ class Survey:
         """The command that makes a data set with the task that fits best; empty if none fits."""
         if self.best is None:
             return ""
-        return command(["iclora", "dataset", self.best.task, *(w for one in self.useful for w in ("--source", one))])
+        sources = (word for one in self.useful for word in ("--source", one))
+        return command(["iclora", "dataset", self.best.task, *sources, *self.best.options])
 
     @property
     def ways_on(self) -> str:
@@ -126,7 +140,8 @@ class Survey:
             return "no task knows the order of the panels: choose a task and add the option that its note names."
         if self.best is None:
             return f"no task finds groups here: {structure.WAYS}."
-        return f"to group more of the pictures, {structure.WAYS}." if any(fit.loose for fit in self.fits) else ""
+        loose = not self.best.settings and any(fit.loose for fit in self.fits)
+        return f"to group more of the pictures, {structure.WAYS}." if loose else ""
 
     def facts(self) -> Iterator[str]:
         """What is there, in lines."""
@@ -144,7 +159,7 @@ class Survey:
         for fit in self.fits:
             few = f" (the task asks for {fit.usual})" if 0 < len(fit.groups) < fit.usual else ""
             unfit = f"; {counted(fit.unfit, 'picture')} of another size or shape" if fit.unfit else ""
-            yield f"{fit.task}: {counted(fit.groups, 'group')}{few}{unfit}"
+            yield f"{fit.task}: {fit.found}{few}{unfit}"
             yield from (f"  {note}" for note in fit.notes)
         if self.ways_on:
             yield self.ways_on
@@ -192,14 +207,20 @@ def survey(sources: Sources, *, progress: Progress = silent) -> Survey:
         fits = []
         for number, task in enumerate(tasks):
             progress("group", number, len(tasks))
-            fits.append(_fit(task, records, [item for item in others if _is_joint(item, task)], folder))
+            joint = [item for item in others if _is_joint(item, task)]
+            ways = [_fit(task, records, joint, folder)]
+            if collect.has_unused_groups(records, task):
+                ways.append(replace(_fit(_by_columns(task), records, joint, folder), settings=(BY_COLUMNS,)))
+            # Of ways that find as many groups, the source's own word counts.
+            fits.append(max(ways, key=lambda fit: (fit.rank, bool(fit.groups and fit.settings))))
         progress("group", len(tasks), len(tasks))
         single = [one for one in records if not one.position.set]
         copies = finding.copies(pictures.look_at(single, None), pictures.limits(GroupSection(by="folders"), ""))
         fits.sort(key=lambda fit: fit.rank, reverse=True)
         tables = _tables(items.remarks)
         best = next(task for task in tasks if task.name == fits[0].task)
-        remarks = [*tables, *gathering.remarks(items), *_left_out(films, others), *collect.ungrouped(records, best)]
+        unused = () if fits[0].settings else collect.ungrouped(records, best)
+        remarks = [*tables, *gathering.remarks(items), *_left_out(films, others), *unused]
         shown = {record.id for fit in fits for one in fit.groups[:3] for record in one.records}
         shown |= {record.id for record in records[:: max(1, len(records) // 24)]}
         small = {one.id: thumbnails.encode(folder / one.path, SIDE) for one in records if one.id in shown}
@@ -281,6 +302,11 @@ def _divided(results: Iterable[Record | Rejected]) -> tuple[list[Record], list[R
 def _is_joint(item: Item, task: Task) -> bool:
     """Whether a joint caption of the task came with an item, which makes it a ready-made grid or a panel of one."""
     return any(grammar.is_joint(text, task) for text in (item.text, *(of_set for _, of_set in item.shared)))
+
+
+def _by_columns(task: Task) -> Task:
+    """The task with the groups that the source itself names."""
+    return task.model_copy(update={"group": task.group.model_copy(update={"by": "columns"})})
 
 
 def _fit(task: Task, records: Sequence[Record], joint: Sequence[Item], folder: Path) -> Fit:

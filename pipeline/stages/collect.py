@@ -150,10 +150,20 @@ def _lettered(records: Sequence[Record]) -> Iterator[str]:
         yield f"{shown}: {names}; shots.lettering=crop cuts it away."
 
 
+def has_unused_groups(records: Sequence[Record], task: Task) -> bool:
+    """Whether the source names a group of every picture, and the task's way of grouping does not look at them."""
+    single = _named_groups(records)
+    return bool(single) and all(single) and max(Counter(single).values()) > 1 and task.group.by in IGNORE_GROUPS
+
+
+def _named_groups(records: Sequence[Record]) -> list[str]:
+    return [record.position.group for record in records if not record.position.set]
+
+
 def ungrouped(records: Sequence[Record], task: Task) -> Iterator[str]:
     """What is said where the source has groups that the task's way of grouping does not look at."""
-    single = [record.position.group for record in records if not record.position.set]
-    if single and all(single) and max(Counter(single).values()) > 1 and task.group.by in IGNORE_GROUPS:
+    if has_unused_groups(records, task):
+        single = _named_groups(records)
         yield (
             f"all {len(single)} images have a group from their source ({counted(set(single), 'group')}), which "
             f"group.by={task.group.by} does not look at; group by it with {command(['--set', 'group.by=columns'])}."

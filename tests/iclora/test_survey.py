@@ -120,17 +120,41 @@ def test_names_without_an_order_of_the_panels_get_the_option(tmp_path: Path, dra
     assert any("--set group.roles=" in line for line in lines)
 
 
-def test_how_tables_are_read_is_told_and_that_their_groups_are_not_looked_at(tmp_path: Path, draw: Draw) -> None:
+def test_how_tables_are_read_is_told_and_their_groups_are_offered_by_the_next_command(
+    tmp_path: Path, draw: Draw
+) -> None:
     for table in range(5):
         rows = ["image,sku,view"]
-        for view in ("front", "back"):
-            draw(10 * table + len(view), (400, 500)).save(tmp_path / f"{table}_{view}.png")
-            rows.append(f"{table}_{view}.png,{table},{view}")
+        for number, view in enumerate(("front", "back", "side")):
+            draw(10 * table + number, (1024, 512)).save(tmp_path / f"{table}-{number}.png")
+            rows.append(f"{table}-{number}.png,{table},{view}")
         (tmp_path / f"{table}.csv").write_text("\n".join(rows), encoding="utf-8")
-    lines = list(iclora.survey(sorted(tmp_path.glob("*.csv"))).lines())
-    assert lines[2] == "note: 0.csv: 2 rows; pictures from image, group from sku, panel from view (front, back)."
+    survey = iclora.survey(sorted(tmp_path.glob("*.csv")))
+    lines = list(survey.lines())
+    assert lines[2] == "note: 0.csv: 3 rows; pictures from image, group from sku, panel from view (front, back, side)."
     assert lines[5] == "note: a run prints 2 more notes of this kind."
-    assert lines[6].startswith("note: all 10 images have a group from their source (5 groups), which group.by=names")
+    assert "storyboard: 5 groups with --set group.by=columns (the task asks for 20)" in lines
+    with iclora.open_run(
+        "storyboard",
+        sorted(tmp_path.glob("*.csv")),
+        settings=survey.fits[0].settings,
+        scorer="none",
+        folder=tmp_path / "run",
+    ) as run:
+        assert run.advance("group")[-1].kept == 5 * 3
+    assert lines[-1] == f"next: {survey.next}"
+    assert survey.next.endswith(" --set group.by=columns")
+
+
+def test_groups_of_a_table_that_are_no_sets_are_not_offered(tmp_path: Path, draw: Draw) -> None:
+    """Albums of many pictures: what the task itself finds in the pictures counts."""
+    rows = ["image,album"]
+    for number in range(24):
+        draw(number, (1024, 512)).save(tmp_path / f"still_{number:03}.png")
+        rows.append(f"still_{number:03}.png,{number // 12}")
+    (tmp_path / "stills.csv").write_text("\n".join(rows), encoding="utf-8")
+    fits = {fit.task: fit for fit in iclora.survey(tmp_path / "stills.csv").fits}
+    assert fits["storyboard"].settings == ()
 
 
 def test_a_source_with_nothing_in_it_is_one_sentence(tmp_path: Path) -> None:
