@@ -243,19 +243,31 @@ def _begin(address: str, cores: int) -> Callable[[], None]:
     try:
         with _errors_hidden():
             ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         stop()
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        way = (
-            f"start one with 'ray start --head' and give its address, got engine.address={address}; " if address else ""
-        )
-        raise BadInput(f"no Ray cluster can be had ({reason}); {way}or type --engine local.") from error
+        raise BadInput(f"{_why_none(error, address)}, or type --engine local.") from error
     except BaseException:
         stop()
         raise
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray has put its own in its place
     return stop
+
+
+def _why_none(error: Exception, address: str) -> str:
+    """Why there is no cluster, and the way on: one sentence but for its end."""
+    causes: list[BaseException] = [error]
+    while causes[-1].__cause__:
+        causes.append(causes[-1].__cause__)
+    # Ray has an exception for it, which comes only as text within another if it was the cluster that refused.
+    if address and any("AuthenticationError" in f"{type(one).__name__} {one}" for one in causes):
+        return (
+            f"the Ray cluster at engine.address={address} asks for a token that this machine does not have; copy "
+            "~/.ray/auth_token of the cluster's head to every machine and set RAY_AUTH_MODE=token on all of them"
+        )
+    reason = str(error).strip().partition("\n")[0].rstrip(".")
+    way = f"start one with 'ray start --head' and give its address, got engine.address={address}" if address else ""
+    return f"no Ray cluster can be had ({reason}){f'; {way}' if way else ''}"
 
 
 @contextmanager

@@ -5,10 +5,13 @@ import os
 import pickle
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,13 +86,13 @@ def rows(folder: Path) -> tuple[list[Record], list[Rejected], object]:
         return store.items(Record, "records"), store.rejected("inspect"), mark and (mark.done, mark.facts)
 
 
-def python(code: str, *words: object) -> subprocess.Popen[str]:
+def python(code: str, *words: object, **environment: str) -> subprocess.Popen[str]:
     """Another Python, since what Ray starts outlives a test."""
     head = "import sys\nfrom pathlib import Path\nimport test_ray_engine as test\nhome = Path(sys.argv[1])\n"
     path = os.pathsep.join((str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)))
     return subprocess.Popen(
         [sys.executable, "-c", head + code, *map(str, words)],
-        env=os.environ | {"PYTHONPATH": path},
+        env=os.environ | {"PYTHONPATH": path} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -280,6 +283,44 @@ def test_a_killed_run_resumes_and_sends_nothing_again_that_is_settled(tmp_path: 
     found, rejected, (done, _) = rows(tmp_path / "0")  # type: ignore[misc]
     assert ([record.id for record in found], len(rejected), done) == (NAMES[:5] + NAMES[6:], 1, True), errors
     assert not set((tmp_path / "begun.txt").read_text().split()) & set(before)
+
+
+@contextmanager
+def cluster(home: Path) -> Iterator[str]:
+    """The address of a cluster that asks for the token of a home folder."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    ray, port = Path(sys.executable).with_name("ray"), address.partition(":")[2]
+    command = [ray, "start", "--head", "--block", "--num-cpus=1", "--include-dashboard=false", f"--port={port}"]
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as sockets, (home / "head.log").open("w") as log:
+        environment = os.environ | {"HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+        with subprocess.Popen([*command, f"--temp-dir={sockets}"], env=environment, stdout=log, stderr=log) as head:
+            try:
+                while "Ray runtime started" not in (home / "head.log").read_text():
+                    assert head.poll() is None, (home / "head.log").read_text()
+                    time.sleep(0.1)
+                yield address
+            finally:
+                head.terminate()
+
+
+@pytest.mark.slow
+def test_a_cluster_that_asks_for_a_token_is_joined_by_who_has_it_and_named_to_who_has_none(tmp_path: Path) -> None:
+    tokens = {"head": "a" * 64, "friend": "a" * 64, "stranger": "b" * 64, "nobody": ""}
+    modes = {home: {"RAY_AUTH_MODE": "token"} for home in ("friend", "nobody")}
+    for home, token in tokens.items():
+        (tmp_path / home / ".ray").mkdir(parents=True)
+        if token:
+            (tmp_path / home / ".ray/auth_token").write_text(token, encoding="ascii")
+    said = {}
+    with cluster(tmp_path / "head") as address:
+        for home in ("friend", "stranger", "nobody"):
+            code = f"test.engine._begin({address!r}, 1)(); print('joined')"
+            with python(code, tmp_path, HOME=str(tmp_path / home), **modes.get(home, {})) as process:
+                said[home] = process.communicate()
+    assert said["friend"][0] == "joined\n", said
+    for home in ("stranger", "nobody"):
+        assert f"BadInput: the Ray cluster at engine.address={address} asks for a token that" in said[home][1], said
 
 
 @pytest.mark.slow
