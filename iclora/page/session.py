@@ -82,12 +82,15 @@ class ReviewSession(Judging):
     Attributes:
         reviewer: their name; empty if they gave none.
         steps: what they have changed and not undone.
+        listed: by grid, its entry in the last list as JSON, and what that was made of: the row as shown, whether it
+            passed narrowly, and its place.
     """
 
     def __init__(self, run: Run, reviewer: str = "") -> None:
         super().__init__(run)
         self.reviewer = reviewer
         self.steps: list[Step] = []
+        self.listed: dict[str, tuple[tuple[Shown, bool, int], str]] = {}
         self._shown_rows: dict[str, tuple[Row, Shown]] = {}
 
     def shown(self, row: Row) -> Shown:

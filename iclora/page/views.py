@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -40,9 +40,24 @@ def state(session: ReviewSession) -> bytes:
         "keys": keys.read(session.run.folder),
         "scales": scales(rows),
         "shared": others.agreed(rows, session.reviewer),
-        "rows": entries(session, rows),
     }
-    return json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    text = f'{_json(content)[:-1]}, "rows": [{", ".join(_listed(session, rows))}]}}'
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _listed(session: ReviewSession, rows: Iterable[Row]) -> Iterator[str]:
+    """`entries` as JSON, each made anew only when it is another: every list has all rows."""
+    places, borderline = session.places(), session.borderline
+    for row in rows:
+        key = session.shown(row), row.id in borderline, places[row.id]
+        known = session.listed.get(row.id)
+        if known is None or known[0][0] is not key[0] or known[0][1:] != key[1:]:
+            known = session.listed[row.id] = key, _json(_entry(session, row, places[row.id]))
+        yield known[1]
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False)
 
 
 def one(session: ReviewSession, grid: str) -> dict[str, Any]:

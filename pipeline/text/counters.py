@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -118,6 +118,7 @@ def _load(folder: str) -> Any:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
+@lru_cache(1 << 16)  # captions of a run have the same words
 def _weight(piece: str) -> int:
     """The most tokens that a piece of text takes, as far as one can say without its tokenizer."""
     if not piece.isascii():

@@ -10,6 +10,7 @@ import difflib
 import itertools
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pipeline.records import Caption, Parts, Person
@@ -129,9 +130,12 @@ def _panel_faults(caption: Caption, task: Task) -> Iterable[str]:
 
 
 def _ratio_over(a: Sequence[str], b: Sequence[str], limit: float) -> bool:
-    """Whether two sequences are more alike than a limit; upper bounds that cost little decide nearly all cases."""
-    matcher = difflib.SequenceMatcher(a=a, b=b, autojunk=False)
-    return matcher.real_quick_ratio() > limit and matcher.quick_ratio() > limit and matcher.ratio() > limit
+    """Whether two sequences are more alike than a limit; what they have in common in any order decides nearly all."""
+    there = Counter(b)
+    common = sum(min(count, there[word]) for word, count in Counter(a).items())
+    if 2 * common <= limit * (len(a) + len(b)):
+        return False
+    return difflib.SequenceMatcher(a=a, b=b, autojunk=False).ratio() > limit
 
 
 def _name_faults(caption: Caption, task: Task) -> Iterable[str]:
