@@ -6,6 +6,7 @@ import logging
 import secrets
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from pipeline.progress import Progress, silent
 
 LAST_SECONDS = 1
 """Seconds that a connection is given to receive its last answer when the server stops."""
+SWITCH = 0.001
+"""Seconds after which a thread lets another go on. A request needs the interpreter dozens of times and waits that long
+for each while a phrase is looked for in thousands of captions; Python's own 5 ms add up to a fifth of a second."""
 
 
 class Server(uvicorn.Server):
@@ -101,10 +105,20 @@ def serve_page(make: Callable[[Jobs, str, str], FastAPI], opened: Callable[[str]
         make: gives the application for its jobs, host and port, and token.
         opened: called with the page's address as soon as it can be visited.
     """
-    with page_served(make) as page, page.server.stopped_by_ctrl_c():
+    with page_served(make) as page, page.server.stopped_by_ctrl_c(), _switching_often():
         opened(page.url)
         page.jobs.work()
     return page.jobs
+
+
+@contextmanager
+def _switching_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @dataclass(frozen=True)
