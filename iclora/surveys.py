@@ -47,7 +47,6 @@ FEW = 10
 accident."""
 SIDE = 160
 """Pixels of a thumbnail's long side."""
-BY_COLUMNS = "group.by=columns"
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Fit:
     doubt: bool
     """Whether the groups are no more alike than chance, most pictures don't fit, or hardly any is in a group."""
     settings: tuple[str, ...] = ()
-    """What the groups need besides the task, as `--set` takes it: BY_COLUMNS for those that the source itself names."""
+    """Settings that the groups need, as `--set` takes them: `group.by=columns` where the source names its groups."""
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -210,7 +209,7 @@ def survey(sources: Sources, *, progress: Progress = silent) -> Survey:
             joint = [item for item in others if _is_joint(item, task)]
             ways = [_fit(task, records, joint, folder)]
             if collect.has_unused_groups(records, task):
-                ways.append(replace(_fit(_by_columns(task), records, joint, folder), settings=(BY_COLUMNS,)))
+                ways.append(replace(_fit(_by_columns(task), records, joint, folder), settings=(collect.BY_COLUMNS,)))
             # Of ways that find as many groups, the source's own word counts.
             fits.append(max(ways, key=lambda fit: (fit.rank, bool(fit.groups and fit.settings))))
         progress("group", len(tasks), len(tasks))

@@ -27,6 +27,8 @@ from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.wording import command, counted
 
+BY_COLUMNS = "group.by=columns"
+"""The setting that groups by what the source itself names."""
 IGNORE_GROUPS = ("folders", "names", "sets", "shots", "similarity")
 """The toolkit's own ways of grouping that don't look at the groups of a source; those of other packages may."""
 FILMS = (
@@ -166,7 +168,7 @@ def ungrouped(records: Sequence[Record], task: Task) -> Iterator[str]:
         single = _named_groups(records)
         yield (
             f"all {len(single)} images have a group from their source ({counted(set(single), 'group')}), which "
-            f"group.by={task.group.by} does not look at; group by it with {command(['--set', 'group.by=columns'])}."
+            f"group.by={task.group.by} does not look at; group by it with {command(['--set', BY_COLUMNS])}."
         )
 
 
