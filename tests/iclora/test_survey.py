@@ -126,7 +126,7 @@ def test_how_tables_are_read_is_told_and_their_groups_are_offered_by_the_next_co
     for table in range(5):
         rows = ["image,sku,view"]
         for number, view in enumerate(("front", "back", "side")):
-            draw(10 * table + number, (1024, 512)).save(tmp_path / f"{table}-{number}.png")
+            draw(10 * table + number, (640, 320)).save(tmp_path / f"{table}-{number}.png")
             rows.append(f"{table}-{number}.png,{table},{view}")
         (tmp_path / f"{table}.csv").write_text("\n".join(rows), encoding="utf-8")
     survey = iclora.survey(sorted(tmp_path.glob("*.csv")))
@@ -150,7 +150,7 @@ def test_groups_of_a_table_that_are_no_sets_are_not_offered(tmp_path: Path, draw
     """Albums of many pictures: what the task itself finds in the pictures counts."""
     rows = ["image,album"]
     for number in range(24):
-        draw(number, (1024, 512)).save(tmp_path / f"still_{number:03}.png")
+        draw(number, (640, 320)).save(tmp_path / f"still_{number:03}.png")
         rows.append(f"still_{number:03}.png,{number // 12}")
     (tmp_path / "stills.csv").write_text("\n".join(rows), encoding="utf-8")
     fits = {fit.task: fit for fit in iclora.survey(tmp_path / "stills.csv").fits}
