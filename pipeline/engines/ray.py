@@ -18,7 +18,6 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -41,6 +40,8 @@ MOST_TASKS = 4096
 milliseconds, and what a worker has begun of a task is done again if it dies."""
 WAITING = 2
 """Tasks that a worker holds, the one under way included. With more, short tasks wait for a long one, such as a film."""
+TOLD = 10
+"""How often it is told how far the work ahead of a stage has come."""
 RETRIES = 3
 """How often a task is tried again whose worker has died; one that kills every worker must come to an end."""
 STORE = 1 << 29
@@ -113,7 +114,11 @@ class Ray:
             if stage.ahead and inputs:
                 ahead = stage.ahead(inputs)
                 LOG.info("preparing the stage %s on Ray", stage.name)
-                deque(self._mapped(stage, _Silent(ahead.run), ahead.parts), maxlen=0)
+                for done, _ in enumerate(self._mapped(stage, _Silent(ahead.run), ahead.parts), start=1):
+                    if done * TOLD // len(ahead.parts) > (done - 1) * TOLD // len(ahead.parts):
+                        LOG.info(
+                            "preparing the stage %s on Ray, %d %% done", stage.name, 100 * done // len(ahead.parts)
+                        )
             for batch in batches(inputs, None):
                 yield batch, whole(stage.run, batch)
             return
