@@ -4,13 +4,36 @@ waits for."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 LOG = logging.getLogger("iclora")
 """What takes long and has no count, such as loading a model, at level INFO as it begins; how the work under way stands,
 such as the loss of the last steps, at level DEBUG, where a stage's records have `failures`, the number of its inputs
 that were rejected so far, and a download's have `download`. The commands print it; other programs may listen to it."""
+
+
+TENTHS = 10
+"""How often `told` says how far something has come."""
+
+
+def told(parts: Iterable[T], count: int, what: str) -> Iterator[T]:
+    """The same parts. Says in the log what is done with them, and every tenth how far that has come; for work within a
+    stage, whose own count stands still meanwhile. Of a single part nothing is said.
+
+    Args:
+        count: how many parts there are.
+        what: as in "looking at pictures".
+    """
+    if count > 1:
+        LOG.info(what)
+    for done, part in enumerate(parts, start=1):
+        yield part
+        if done < count and done * TENTHS // count > (done - 1) * TENTHS // count:
+            LOG.info("%s, %d %% done", what, 100 * done // count)
 
 
 @dataclass(frozen=True)

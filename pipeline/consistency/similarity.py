@@ -23,6 +23,7 @@ from pipeline import pixels
 from pipeline.cache import Cache, alike, key_of
 from pipeline.consistency.scorers.base import Scorer, check_width
 from pipeline.errors import BadInput
+from pipeline.progress import told
 from pipeline.records import Caption, Grid, Record
 from pipeline.task import LayoutSection
 from pipeline.text import grammar
@@ -98,7 +99,7 @@ class Encoder:
         keys = [key_of(model=self.model, record=record.id, shape=shape, focus=record.focus) for record in records]
         known = self._found(keys)
         missing = [(record, key) for record, key in zip(records, keys, strict=True) if key not in known]
-        for batch in _batched(self._fitted(missing, layout), AT_ONCE):
+        for batch in _told(self._fitted(missing, layout), len(missing), "looking at pictures"):
             known |= self._kept([key for key, _ in batch], self.scorer.image_vectors([picture for _, picture in batch]))
         if not known:
             return np.full((len(records), 1), np.nan, np.float32)
@@ -141,7 +142,8 @@ class Encoder:
             new = [(panel, key) for panel, key in zip(panels, own, strict=True) if key not in known]
             missing += [(grid, new)] if new else []
             keys += own
-        for batch in _batched(self._opened(missing, trimmed), AT_ONCE):
+        count = sum(len(panels) for _, panels in missing)
+        for batch in _told(self._opened(missing, trimmed), count, "looking at panels"):
             vectors = self.scorer.image_vectors([picture for _, picture in batch])
             known |= self._kept([key for key, _ in batch], vectors)
         return np.stack([known[key] for key in keys])
@@ -157,7 +159,7 @@ class Encoder:
         keys = {text: key_of(model=self.model, text=text) for text in texts if text}
         known = self._found(list(keys.values()))
         missing = [text for text, key in keys.items() if key not in known]
-        for batch in _batched(missing, AT_ONCE):
+        for batch in _told(missing, len(missing), "reading captions"):
             known |= self._kept([keys[text] for text in batch], self.scorer.text_vectors(batch))
         if width and known:
             check_width(self.scorer, width, len(next(iter(known.values()))))
@@ -174,6 +176,11 @@ class Encoder:
         for key, vector in made.items():
             self.cache.put_vector(key, vector)
         return made
+
+
+def _told(items: Iterable[Any], count: int, what: str) -> Iterator[list[Any]]:
+    """The items, as many as are scored at once, and how far that has come."""
+    return told(_batched(items, AT_ONCE), -(-count // AT_ONCE), what)
 
 
 def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -30,7 +30,7 @@ from pipeline import plugins
 from pipeline.engines.base import In, Results, Stage, batches, capacity, whole
 from pipeline.errors import BadInput, ToolkitError
 from pipeline.plugins import extras
-from pipeline.progress import LOG
+from pipeline.progress import LOG, told
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,8 +40,6 @@ MOST_TASKS = 4096
 milliseconds, and what a worker has begun of a task is done again if it dies."""
 WAITING = 2
 """Tasks that a worker holds, the one under way included. With more, short tasks wait for a long one, such as a film."""
-TOLD = 10
-"""How often it is told how far the work ahead of a stage has come."""
 RETRIES = 3
 """How often a task is tried again whose worker has died; one that kills every worker must come to an end."""
 STORE = 1 << 29
@@ -113,12 +111,9 @@ class Ray:
         if stage.batch is None:
             if stage.ahead and inputs:
                 ahead = stage.ahead(inputs)
-                LOG.info("preparing the stage %s on Ray", stage.name)
-                for done, _ in enumerate(self._mapped(stage, _Silent(ahead.run), ahead.parts), start=1):
-                    if done * TOLD // len(ahead.parts) > (done - 1) * TOLD // len(ahead.parts):
-                        LOG.info(
-                            "preparing the stage %s on Ray, %d %% done", stage.name, 100 * done // len(ahead.parts)
-                        )
+                made = self._mapped(stage, _Silent(ahead.run), ahead.parts)
+                for _ in told(made, len(ahead.parts), f"preparing the stage {stage.name} on Ray"):
+                    pass
             for batch in batches(inputs, None):
                 yield batch, whole(stage.run, batch)
             return

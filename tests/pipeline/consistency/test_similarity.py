@@ -299,6 +299,23 @@ def test_source_pictures_are_computed_once_and_in_batches(sources: list[Record],
     np.testing.assert_array_equal(again, every[:99])
 
 
+def test_how_far_looking_at_many_pictures_has_come_is_told(
+    sources: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(similarity, "AT_ONCE", 4)
+    encoder = Encoder(Counting(), Cache(tmp_path / "cache"), tmp_path)
+    with caplog.at_level("INFO", logger="iclora"):
+        encoder.sources(sources[:4], WIDE)
+        assert not any("looking" in message for message in caplog.messages)  # one batch
+        caplog.clear()
+        encoder.sources(sources[:16], WIDE)
+    assert caplog.messages == [
+        "looking at pictures",
+        "looking at pictures, 33 % done",
+        "looking at pictures, 66 % done",
+    ]
+
+
 def test_source_pictures_are_fitted_to_their_panels(sources: list[Record], tmp_path: Path) -> None:
     scorer = Counting()
     found = Encoder(scorer, Cache(tmp_path / "cache"), tmp_path).sources(sources[:1], WIDE)
