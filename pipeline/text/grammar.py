@@ -323,26 +323,34 @@ def reread(text: str, parts: Parts, task: Task) -> Parts:
     People whom the text no longer names are left out, and looks that it rewords are updated. People whom it newly names
     have no looks, unless those of somebody who is left out follow their name.
     """
-    caption = _read(text, task)
+    return _reread(_read(text, task), parts)
+
+
+def _reread(caption: Caption, parts: Parts) -> Parts:
+    """As `reread`, of a text that was read."""
     if names := _called_otherwise(caption, parts):
         parts = renamed(parts, names)
-    anew = [
+    if anew := [
         replace(person, looks=looks)
         for person in parts.people
         if (looks := appearance.rewritten(caption.text, person.name, person.looks)) and not person.changes
-    ]
-    parts = redescribed(parts, anew)
+    ]:
+        parts = redescribed(parts, anew)
     known = {person.name: person for person in parts.people}
+    everyone, told = _names_by_start(known), appearance.told(parts)
+
+    def bare(words: str) -> str:
+        return appearance.take_out(_bracketed(words, everyone), told)
+
     shown = []
     for panel, words in zip(parts.panels, caption.panels, strict=True):
-        seen = {one.name: one for one in panel.people}
-        bare = unadorned(bracket_names(words, known), parts)
-        shown.append(Shown(bare, tuple(seen.get(name, Appearance(name)) for name in people(bare))))
+        seen, text = {one.name: one for one in panel.people}, bare(words)
+        shown.append(Shown(text, tuple(seen.get(name, Appearance(name)) for name in people(text))))
     return replace(
         parts,
         people=tuple(known.get(name, Person(name, "")) for name in caption.names),
         panels=tuple(shown),
-        summary=unadorned(bracket_names(caption.summary, known), parts),
+        summary=bare(caption.summary),
     )
 
 
@@ -370,7 +378,7 @@ def edited(caption: Caption, text: str, task: Task) -> Caption:
         summary=parsed.summary,
         panels=parsed.panels,
         names=parsed.names,
-        parts=reread(parsed.text, caption.parts, task) if caption.parts else None,
+        parts=_reread(parsed, caption.parts) if caption.parts else None,
     )
     return replace(now, problems=lint.faults(now, task))
 

@@ -10,7 +10,6 @@ import difflib
 import itertools
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pipeline.records import Caption, Parts, Person
@@ -130,10 +129,9 @@ def _panel_faults(caption: Caption, task: Task) -> Iterable[str]:
 
 
 def _ratio_over(a: Sequence[str], b: Sequence[str], limit: float) -> bool:
-    """Whether two sequences are more alike than a limit; what they have in common in any order decides nearly all."""
-    there = Counter(b)
-    common = sum(min(count, there[word]) for word, count in Counter(a).items())
-    if 2 * common <= limit * (len(a) + len(b)):
+    """Whether two sequences are more alike than a limit; how much of each is in the other at all decides nearly all."""
+    most = min(sum(map(set(b).__contains__, a)), sum(map(set(a).__contains__, b)))
+    if 2 * most <= limit * (len(a) + len(b)):
         return False
     return difflib.SequenceMatcher(a=a, b=b, autojunk=False).ratio() > limit
 
@@ -257,7 +255,7 @@ def _language_faults(text: str) -> Iterable[str]:
             yield f"{foreign} of {len(letters)} letters are not in the Latin script"
             return
     words = re.findall(r"[^\W\d_]+", plain.casefold())
-    if len(words) >= FEW_WORDS and sum(word in ENGLISH for word in words) < LEAST_ENGLISH * len(words):
+    if len(words) >= FEW_WORDS and sum(map(ENGLISH.__contains__, words)) < LEAST_ENGLISH * len(words):
         yield "the caption does not read like English sentences"
 
 
