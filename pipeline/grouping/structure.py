@@ -113,7 +113,8 @@ def _tested(part: Sequence[Record], pool: Sequence[Record], pictures: Pictures, 
 
 def ways_on(loose: Sequence[Record]) -> str:
     """What to do with pictures that nothing ties together: one sentence."""
-    folders = list(by_key(loose, lambda record: record.position.folder))
-    more = f" and {counted(len(folders) - 1, 'other folder')}" if len(folders) > 1 else ""
-    of = f"{counted(loose, 'picture')} of {folders[0]}{more}"
+    places = list(by_key(loose, lambda record: record.position.folder))
+    kind = "table" if all(record.position.row >= 0 for record in loose) else "folder"
+    more = f" and {counted(len(places) - 1, f'other {kind}')}" if len(places) > 1 else ""
+    of = f"{counted(loose, 'picture')} of {places[0]}{more}"
     return f"{of} {'forms' if len(loose) == 1 else 'form'} no group, since nothing says which belong together: {WAYS}."

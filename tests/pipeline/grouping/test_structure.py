@@ -16,7 +16,7 @@ from measured import coloured, film, record
 from pipeline import plugins, task
 from pipeline.cache import Cache
 from pipeline.engines.base import Facts
-from pipeline.grouping import subjects
+from pipeline.grouping import structure, subjects
 from pipeline.grouping.pictures import Pictures
 from pipeline.grouping.vetoes import Veto, Vetoes
 from pipeline.records import Group, Record, Rejected
@@ -73,6 +73,13 @@ def test_a_flat_folder_of_unrelated_photographs_gives_no_group_and_a_sentence(na
     assert remark.startswith("60 pictures of /photos form no group")
     for way in ("a folder of its own", "name it alike", "table", "group.by=similarity", "group.prove=false"):
         assert way in remark
+
+
+def test_the_sentence_calls_tables_tables() -> None:
+    pictures = [*photographs(2, "/a"), *photographs(1, "/b")]
+    assert structure.ways_on(pictures).startswith("3 pictures of /a and 1 other folder form no group")
+    of_tables = [replace(one, position=replace(one.position, row=0)) for one in pictures]
+    assert structure.ways_on(of_tables).startswith("3 pictures of /a and 1 other table form no group")
 
 
 @pytest.mark.parametrize("seed", range(6))
