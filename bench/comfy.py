@@ -18,7 +18,7 @@ the folder that `--packages` names. Nothing of it is needed by the product.
    generate` does: for text alone, and around a given panel that is noised along and pasted back. Only the loaders of
    base, text encoders and VAE are ours, since ComfyUI can't read the miniature's.
 
-Fails if any of this is not so.
+Fails if any of this is not so. Of families that are younger than the checkout it only says so.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ RANK, STRENGTH = 4, 0.1
 ALIKE = ("flux-1-kontext", "flux-1-fill", "chroma", "flux-2-klein")
 """Families whose LoRAs ComfyUI maps by the same table as FLUX.1's."""
 BASES = ("flux-1", "z-image", *ALIKE, "qwen-image", "krea-2", "sd-3.5")
+YOUNGER = {"flux-2-klein": ("EmptyFlux2LatentImage", ""), "krea-2": ("CLIPLoader", "krea2")}
+"""Families that an older checkout does not know: a node that their workflows need, and its type of text encoder."""
 EDIT_2509 = "Qwen/Qwen-Image-Edit-2509"
 PART = "transformer"
 QWEN_UNET = {"image_model": "qwen_image", "in_channels": 64, "num_layers": 60}
@@ -99,8 +101,8 @@ def main() -> None:
     nodes = _comfyui()
     with tempfile.TemporaryDirectory() as home:
         faults = [
-            *_validated(Path(home)),
-            *_keys(Path(home)),
+            *_validated(nodes, Path(home)),
+            *_keys(nodes),
             *_noise_levels(nodes),
             *_stretched(nodes),
             *_drawn(nodes, Path(home)),
@@ -124,7 +126,16 @@ def _comfyui() -> dict[str, Any]:
 # ---- 1: validation
 
 
-def _validated(home: Path) -> list[str]:
+def _knows(nodes: dict[str, Any], base: str) -> bool:
+    """Whether this checkout is young enough for a family."""
+    name, kind = YOUNGER.get(base, ("", ""))
+    known = not name or (name in nodes and (not kind or kind in nodes[name].INPUT_TYPES()["required"]["type"][0]))
+    if not known:
+        print(f"this ComfyUI doesn't know {base}")
+    return known
+
+
+def _validated(nodes: dict[str, Any], home: Path) -> list[str]:
     import execution
     import folder_paths
 
@@ -136,7 +147,8 @@ def _validated(home: Path) -> list[str]:
     (home / "loras" / "storyboard.safetensors").touch()
     for panel in range(3):
         _photo((1024, 512)).save(home / f"panel{panel + 1}.png")
-    for base, model in (*((base, None) for base in BASES), ("qwen-image-edit", EDIT_2509)):
+    known = [(base, None) for base in BASES if _knows(nodes, base)]
+    for base, model in (*known, ("qwen-image-edit", EDIT_2509)):
         backend = find_backend(base, model, None)
         _touch(home, backend)
         for changes in _drawings(backend):
@@ -190,7 +202,7 @@ def _photo(size: tuple[int, int]) -> Any:
 # ---- 2: keys
 
 
-def _keys(home: Path) -> list[str]:
+def _keys(nodes: dict[str, Any]) -> list[str]:
     from comfy import supported_models
 
     sd_large, sd_medium = ({"depth": 38}, {"depth": 24, "x_block_self_attn_layers": list(range(13))})
@@ -203,8 +215,8 @@ def _keys(home: Path) -> list[str]:
     )
     return [
         *(fault for one in models for fault in _mapped(*one)),
-        *(fault for base in ALIKE for fault in _names(base)),
-        *_krea_names(),
+        *(fault for base in ALIKE if _knows(nodes, base) for fault in _names(base)),
+        *(_krea_names() if _knows(nodes, "krea-2") else []),
     ]
 
 
@@ -233,7 +245,7 @@ def _layers(backend: Any) -> list[str]:
 
 
 def _names(base: str) -> list[str]:
-    """Layers of a LoRA that ComfyUI's table for FLUX.1 and its relatives lacks (FLUX.2's are there since 2026)."""
+    """Layers of a LoRA that ComfyUI's table for FLUX.1 and its relatives lacks."""
     from comfy import utils
 
     backend = find_backend(base, None, None)
@@ -244,15 +256,11 @@ def _names(base: str) -> list[str]:
 
 
 def _krea_names() -> list[str]:
-    """Layers of a LoRA that its table for Krea 2 lacks; checkouts from before June 2026 have none."""
+    """Layers of a LoRA that its table for Krea 2 lacks."""
     from comfy import utils
 
     backend = find_backend("krea-2", None, None)
-    table = getattr(utils, "krea2_to_diffusers", None)
-    if table is None:
-        print("keys: this ComfyUI doesn't know Krea 2")
-        return []
-    return _missing(backend, table({"layers": backend.config(PART)["num_layers"]}))
+    return _missing(backend, utils.krea2_to_diffusers({"layers": backend.config(PART)["num_layers"]}))
 
 
 def _missing(backend: Any, known: Collection[str]) -> list[str]:
