@@ -4,29 +4,49 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from PIL import Image
+from zlib_ng import zlib_ng
 
 from pipeline import files
 from pipeline.pixels.opening import MOST_BYTES
 
-FAST = (
-    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
-    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
-    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG),
-)
-"""Photographs have no repetitions that a search would find: without one, and with a single filter, they are written in
-a third of the time and read in half, in files of the same size. Flat drawings take more, but little."""
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+EIGHT_BITS, RGB, AVERAGE = 8, 2, 3
+"""PNG's codes (W3C PNG, third edition, 11.2.1 and 9.2)."""
 
 
 def encode(image: Image.Image) -> bytes:
-    """An RGB picture as a PNG file; the same picture gives the same bytes."""
-    _, content = cv2.imencode(".png", cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR), FAST)
-    return content.tobytes()
+    """An RGB picture as a PNG file; the same picture gives the same bytes.
+
+    Photographs have no repetitions that a search would find: without one, and with a single filter, they are written in
+    a third of the time that Pillow takes, in smaller files. Flat drawings take more room, but little.
+    """
+    packing = zlib_ng.compressobj(1, strategy=zlib_ng.Z_RLE)
+    packed = packing.compress(_filtered(np.asarray(image))) + packing.flush()
+    header = struct.pack(">IIBBBBB", *image.size, EIGHT_BITS, RGB, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", packed), (b"IEND", b""))
+    return SIGNATURE + b"".join(_chunk(kind, content) for kind, content in chunks)
+
+
+def _filtered(pixels_HWC: np.ndarray) -> np.ndarray:
+    """H x (1 + 3W): in each row the filter's code, then every byte less the average of those to its left and above."""
+    height, width, _ = pixels_HWC.shape
+    values = pixels_HWC.reshape(height, 3 * width)
+    left, above = np.zeros_like(values), np.zeros_like(values)
+    left[:, 3:], above[1:] = values[:, :-3], values[:-1]
+    average = (left & above) + ((left ^ above) >> 1)  # whose sum has nine bits
+    rows = np.full((height, 1 + 3 * width), AVERAGE, np.uint8)
+    rows[:, 1:] = values - average
+    return rows
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib_ng.crc32(kind + content))
 
 
 class Checked(NamedTuple):
