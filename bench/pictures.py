@@ -3,8 +3,9 @@
     python -m bench.pictures [NAME ...] [--run runs/storyboard] [--into docs] [--long]
 
 Without names, all that a first run and its training show, which are made where they are missing: about eight minutes
-on 2 cores. Pages are seen by a real Chromium. With --long also the pictures of `bench.chain` and `bench.claim`, which
-are run first if their folders in runs/ are missing: that takes hours. What is there already is not made again.
+on 2 cores. Pages are seen by a real Chromium. With --long also the pictures of `bench.chain`, `bench.claim` and
+`bench.references`, which are run first if their folders in runs/ are missing: that takes hours. What is there already
+is not made again.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Picture:
     """From the folder of a run, or of a benchmark, into a file."""
     benchmark: str = ""
     """The module that makes what it shows, in hours; empty for what the first run shows."""
+    words: tuple[str, ...] = ()
+    """What that module is told."""
 
 
 # ---- pages
@@ -131,6 +134,7 @@ PICTURES: Mapping[str, Picture] = {
     "chain.jpg": Picture(copied("pages.png"), "chain"),
     "claim.png": Picture(copied("claim.png"), "claim"),
     "claim-pages.jpg": Picture(copied("pages.png"), "claim"),
+    "claim-references.jpg": Picture(copied("taught/base.png"), "references", ("--taught",)),
 }
 
 
@@ -139,7 +143,7 @@ def make(name: str, run: Path, into: Path) -> Path:
     picture = PICTURES[name]
     folder = Path("runs") / picture.benchmark if picture.benchmark else run
     if picture.benchmark and not folder.exists():
-        subprocess.run([sys.executable, "-m", f"bench.{picture.benchmark}"], check=True)
+        subprocess.run([sys.executable, "-m", f"bench.{picture.benchmark}", *picture.words], check=True)
     if not picture.benchmark and not (run / "review.html").exists():
         run_command("dataset", TASK, "--out", run)
     if not picture.benchmark and not (run / "training" / "base-and-lora.png").exists():
@@ -160,7 +164,7 @@ def main() -> None:
     parser.add_argument(
         "--long",
         action="store_true",
-        help="also those of bench.chain and bench.claim, which take hours if they have not been run yet",
+        help="also those of benchmarks, which take hours if they have not been run yet",
     )
     options = parser.parse_args()
     if unknown := set(options.names) - set(PICTURES):

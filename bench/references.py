@@ -44,6 +44,8 @@ from training.evaluation.statistics import Estimate, known_mean
 
 SHOWN = 6
 """Pages in the picture."""
+ENLARGED = 2
+"""How many times as large as drawn they are there."""
 
 
 def as_kontext(folder: Path) -> Path:
@@ -125,7 +127,7 @@ def save(drawn: list[list[Image.Image]], pages: list[Story], seeds: int, path: P
     for row in range(SHOWN):
         for column, panel in enumerate([pages[row].panels()[0], *drawn[row * seeds]]):
             sheet.paste(panel, (column * (width + 8) + (8 if column else 0), row * (height + 8)))
-    sheet.save(path)
+    sheet.resize((ENLARGED * sheet.width, ENLARGED * sheet.height), Image.Resampling.LANCZOS).save(path)
 
 
 if __name__ == "__main__":
