@@ -51,13 +51,11 @@ class Deck:
 
     @torch.inference_mode()
     def _encode(self, vae: Any, pages: list[list[int]]) -> Tensor:
-        """Means only: the posteriors of so slightly regularised a VAE are narrow."""
         rows = []
         for start in range(0, len(pages), 64):
             some = pages[start : start + 64]
             panels = pixels(self.pool, [number for page in some for number in page])
-            mean = vae.encode(stacked(panels, len(some[0])) * 2 - 1).latent_dist.mean
-            rows.append(((mean - vae.config.shift_factor) * vae.config.scaling_factor).half())
+            rows.append(latents_of(stacked(panels, len(some[0])), vae))
         return torch.cat(rows)
 
     @torch.inference_mode()
@@ -85,6 +83,14 @@ class Deck:
         ]
         under = self.meanings[[index for page in some for index in self.shown(page)]]
         return self.pages[some].float(), stacked(under.float(), PANELS), captions
+
+
+def latents_of(pictures_BCHW: Tensor, vae: Any) -> Tensor:
+    """Scaled latents of pictures (0..1), in half precision. Means only: the posteriors of so slightly regularised a VAE
+    are narrow."""
+    mean = vae.encode(pictures_BCHW * 2 - 1).latent_dist.mean
+    scaled: Tensor = (mean - vae.config.shift_factor) * vae.config.scaling_factor
+    return scaled.half()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from miniature.making import train_flux
-from miniature.making.deck import LENGTHS, PADDED, SHIFT
+from miniature.making.deck import LENGTHS, PADDED, SHIFT, latents_of
 from miniature.making.descent import Descent, warm_level
 from miniature.making.flux_data import PANELS, SEED, is_held_out, pixels, render, stacked
 from miniature.making.frames import Pool
@@ -116,18 +116,12 @@ class Album:
 def _encode(pool: Pool, known: list[int], vae: Any, reader: Reader) -> dict[str, Tensor]:
     size = flux_1_kontext.make(None).reference_size((pool.frames.shape[2], pool.frames.shape[1]), SCALE)
     parts: dict[str, list[Tensor]] = {"latents": [], "references": [], "meanings": []}
-
-    def latents(panels: Tensor) -> Tensor:
-        mean = vae.encode(panels * 2 - 1).latent_dist.mean
-        scaled: Tensor = (mean - vae.config.shift_factor) * vae.config.scaling_factor
-        return scaled.half()
-
     for start in range(0, len(known), 64):
         some = known[start : start + 64]
         panels = pixels(pool, some)
         large = [Image.fromarray(pool.frames[number]).resize(size, Image.Resampling.LANCZOS) for number in some]
-        parts["latents"].append(latents(panels))
-        parts["references"].append(latents(torch.stack([_pixels(image) for image in large])))
+        parts["latents"].append(latents_of(panels, vae))
+        parts["references"].append(latents_of(torch.stack([_pixels(image) for image in large]), vae))
         parts["meanings"].append(reader.meanings(panels).half())
     return {name: torch.cat(rows) for name, rows in parts.items()}
 
