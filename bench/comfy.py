@@ -99,10 +99,11 @@ def main() -> None:
         sys.path.append(str(options.packages))
     sys.argv = ["main.py", "--cpu"]
     nodes = _comfyui()
+    known = [base for base in BASES if _knows(nodes, base)]
     with tempfile.TemporaryDirectory() as home:
         faults = [
-            *_validated(nodes, Path(home)),
-            *_keys(nodes),
+            *_validated(nodes, known, Path(home)),
+            *_keys(known),
             *_noise_levels(nodes),
             *_stretched(nodes),
             *_drawn(nodes, Path(home)),
@@ -135,7 +136,7 @@ def _knows(nodes: dict[str, Any], base: str) -> bool:
     return known
 
 
-def _validated(nodes: dict[str, Any], home: Path) -> list[str]:
+def _validated(nodes: dict[str, Any], known: list[str], home: Path) -> list[str]:
     import execution
     import folder_paths
 
@@ -147,8 +148,7 @@ def _validated(nodes: dict[str, Any], home: Path) -> list[str]:
     (home / "loras" / "storyboard.safetensors").touch()
     for panel in range(3):
         _photo((1024, 512)).save(home / f"panel{panel + 1}.png")
-    known = [(base, None) for base in BASES if _knows(nodes, base)]
-    for base, model in (*known, ("qwen-image-edit", EDIT_2509)):
+    for base, model in (*((base, None) for base in known), ("qwen-image-edit", EDIT_2509)):
         backend = find_backend(base, model, None)
         _touch(home, backend)
         for changes in _drawings(backend):
@@ -202,7 +202,7 @@ def _photo(size: tuple[int, int]) -> Any:
 # ---- 2: keys
 
 
-def _keys(nodes: dict[str, Any]) -> list[str]:
+def _keys(known: list[str]) -> list[str]:
     from comfy import supported_models
 
     sd_large, sd_medium = ({"depth": 38}, {"depth": 24, "x_block_self_attn_layers": list(range(13))})
@@ -215,8 +215,8 @@ def _keys(nodes: dict[str, Any]) -> list[str]:
     )
     return [
         *(fault for one in models for fault in _mapped(*one)),
-        *(fault for base in ALIKE if _knows(nodes, base) for fault in _names(base)),
-        *(_krea_names() if _knows(nodes, "krea-2") else []),
+        *(fault for base in ALIKE if base in known for fault in _names(base)),
+        *(_krea_names() if "krea-2" in known else []),
     ]
 
 

@@ -154,7 +154,9 @@ def _text(backend: Any, part: str, folder: Path) -> None:
     kind: Any = backend.part_class(part)
     made = kind(kind.config_class.from_dict(narrowed(config, words)))
     made.to(torch.bfloat16).save_pretrained(folder / part)
-    words.save_pretrained(folder / part.replace("text_encoder", "tokenizer"))
+    tokenizer = part.replace("text_encoder", "tokenizer")
+    if tokenizer in backend.text_parts:
+        words.save_pretrained(folder / tokenizer)
     if "processor" in backend.text_parts:
         _processor(made.config, words).save_pretrained(folder / "processor")
 

@@ -39,7 +39,8 @@ class Picture:
     make: Callable[[Path, Path], None]
     """From the folder of a run, or of a benchmark, into a file."""
     benchmark: str = ""
-    """The module that makes what it shows, in hours; empty for what the first run shows."""
+    """The folder in runs/ with what it shows, below that of the module which makes it in hours; empty for what the
+    first run shows."""
     words: tuple[str, ...] = ()
     """What that module is told."""
 
@@ -134,7 +135,7 @@ PICTURES: Mapping[str, Picture] = {
     "chain.jpg": Picture(copied("pages.png"), "chain"),
     "claim.png": Picture(copied("claim.png"), "claim"),
     "claim-pages.jpg": Picture(copied("pages.png"), "claim"),
-    "claim-references.jpg": Picture(copied("taught/base.png"), "references", ("--taught",)),
+    "claim-references.jpg": Picture(copied("base.png"), "references/taught", ("--taught",)),
 }
 
 
@@ -143,7 +144,8 @@ def make(name: str, run: Path, into: Path) -> Path:
     picture = PICTURES[name]
     folder = Path("runs") / picture.benchmark if picture.benchmark else run
     if picture.benchmark and not folder.exists():
-        subprocess.run([sys.executable, "-m", f"bench.{picture.benchmark}", *picture.words], check=True)
+        module = Path(picture.benchmark).parts[0]
+        subprocess.run([sys.executable, "-m", f"bench.{module}", *picture.words], check=True)
     if not picture.benchmark and not (run / "review.html").exists():
         run_command("dataset", TASK, "--out", run)
     if not picture.benchmark and not (run / "training" / "base-and-lora.png").exists():

@@ -135,14 +135,30 @@ def read(pipe: Any, captions: list[str], length: int) -> Text:
 
 def velocity(transformer: nn.Module, sample: Sample, text: Text, strength: Tensor | None = None) -> Tensor:
     """The transformer's prediction for a sample; without a strength any will do, as nothing is distilled yet."""
+    if strength is None:
+        strength = torch.empty(len(sample.noisy)).uniform_(*GUIDANCE)
+    return predict(transformer, sample.noisy, token_places(sample.height, sample.width), text, sample.sigma, strength)
+
+
+def predict(
+    transformer: nn.Module, tokens: Tensor, places: Tensor, text: Text, sigma: Tensor, strength: Tensor
+) -> Tensor:
+    """The transformer's prediction at every token.
+
+    Args:
+        tokens: noised latents, packed, and those of a reference after them, if any: B x tokens x 64.
+        places: of the tokens: tokens x 3.
+        sigma: noise level of each row, 0 to 1.
+        strength: guidance strength of each row.
+    """
     predicted: Tensor = transformer(
-        hidden_states=sample.noisy,
+        hidden_states=tokens,
         encoder_hidden_states=text.words,
         pooled_projections=text.pooled,
-        timestep=sample.sigma,
-        guidance=torch.empty(len(sample.noisy)).uniform_(*GUIDANCE) if strength is None else strength,
-        img_ids=token_places(sample.height, sample.width),
-        txt_ids=torch.zeros(sample.length, 3),
+        timestep=sigma,
+        guidance=strength,
+        img_ids=places,
+        txt_ids=torch.zeros(text.words.shape[1], 3),
         return_dict=False,
     )[0]
     return predicted

@@ -188,14 +188,7 @@ def velocity(transformer: nn.Module, lesson: Lesson, text: train_flux.Text, *, s
     if seen:
         tokens.append(lesson.references)
         places.append(token_places(*lesson.reference_size, image=1))
-    predicted: Tensor = transformer(
-        hidden_states=torch.cat(tokens, dim=1),
-        encoder_hidden_states=text.words,
-        pooled_projections=text.pooled,
-        timestep=lesson.sigma,
-        guidance=lesson.strength,
-        img_ids=torch.cat(places),
-        txt_ids=torch.zeros(lesson.length, 3),
-        return_dict=False,
-    )[0]
+    predicted = train_flux.predict(
+        transformer, torch.cat(tokens, dim=1), torch.cat(places), text, lesson.sigma, lesson.strength
+    )
     return predicted[:, : lesson.noisy.shape[1]]
