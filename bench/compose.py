@@ -3,7 +3,7 @@
     python -m bench.compose [--grids 16]
 
 Three frames of 1920 x 1080 pixels with film grain, saved as JPEG, become a storyboard of 1024 x 1536. Parts that were
-changed are measured in both ways in the same run, alternating, and the fastest of three rounds counts: the PNG as
+changed are measured in both ways in the same run, alternating, and the fastest of five rounds counts: the PNG as
 Pillow writes it at level 1 and as `pipeline.pixels.png` does; the export as it was (checksums, decode, copy, hash of
 the copy) and as it is (one read, decode, link). The floor of the time is decoding and fitting; that of the disk is
 Pillow's highest level, which takes seconds per grid. Fails if a pixel differs, if the grids take more than two thirds
@@ -34,7 +34,7 @@ from pipeline import files, pixels, task
 from pipeline.pixels import png
 from pipeline.stages.compose import KEEP
 
-ROUNDS = 3
+ROUNDS = 5
 FRAME = (1920, 1080)
 GOAL, HALF = 2 / 3, 0.55
 """Of the time and of the disk before; half of the disk is what grain in colours takes, this one takes more."""
