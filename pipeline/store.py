@@ -27,7 +27,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
-from pipeline import files, wording
+from pipeline import files, garbage, wording
 from pipeline.cache import Cache
 from pipeline.errors import BadInput
 from pipeline.plugins import suggest
@@ -492,7 +492,8 @@ class Store:
             others: by id, what the rows refer to, if the caller has read it.
             wanted: ids of the rows; None for all.
         """
-        return list(self._items(kind, table, others, wanted))
+        with garbage.paused():
+            return list(self._items(kind, table, others, wanted))
 
     def _items(
         self, kind: type[T], table: str, others: Mapping[str, Item] | None = None, wanted: Set[str] | None = None

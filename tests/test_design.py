@@ -22,10 +22,13 @@ PIPELINE = (
     {"cache", "charts", "pixels", "weights"},
     {"plugins"},
     {"records", "files", "network"},
-    {"errors", "progress", "wording"},
+    {"errors", "garbage", "progress", "wording"},
 )
 """Packages and modules of `pipeline` by floor, top down: a file imports its own package and the floors below."""
-GROUND = {"charts", "errors", "records", "files", "task", "store", "cache", "network", "progress", "weights", "wording"}
+GROUND = {
+    *("cache", "charts", "errors", "files", "garbage", "network", "progress", "records", "store", "task"),
+    *("weights", "wording"),
+}
 LONGEST_FUNCTION = 60
 PLUG_INS = tuple(kind.package.replace(".", "/") for kind in plugins.KINDS if kind.suffix == ".py")
 FILES = sorted(path for folder in HOUSE for path in (ROOT / folder).rglob("*.py"))

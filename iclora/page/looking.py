@@ -10,6 +10,7 @@ from typing import Any
 
 from iclora.page.errors import Unknown
 from iclora.run import Run
+from pipeline import garbage
 from pipeline.progress import Progress, silent
 from pipeline.records import Caption, Record, Row
 from pipeline.review.current import CurrentRows
@@ -40,7 +41,9 @@ class Looking:
 
     def read(self, progress: Progress = silent) -> CurrentRows:
         """The rows as they are now; the first time takes long, which `progress` is told of."""
-        if self._rows.update(progress):
+        with garbage.paused():
+            anew = self._rows.update(progress)
+        if anew:
             gc.freeze()  # it stays; looking through all of it for cycles would hold up a request now and then
         return self._rows
 
