@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pipeline.consistency.likeness import ByVector, ByWords, Likeness, content_words
-from pipeline.records import Caption, Parts, Record
+from pipeline.records import Caption, Parts, Record, Tie
 from pipeline.task import Task
 from pipeline.text import grammar
 
@@ -119,9 +119,8 @@ def people_in(parts: Parts) -> list[set[str]]:
     return [{one.name for one in panel.people} | set(grammar.people(panel.text)) for panel in parts.panels]
 
 
-def called_strangers(caption: Caption) -> tuple[int, ...]:
+def called_strangers(parts: Parts | None) -> tuple[int, ...]:
     """Panels that the captioner calls strangers and that share no person with another panel, from 0."""
-    parts = caption.parts
     if parts is None:
         return ()
     named = range(len(parts.panels)) if parts.unrelated else parts.strangers
@@ -131,3 +130,20 @@ def called_strangers(caption: Caption) -> tuple[int, ...]:
         for panel in named
         if not people[panel] & set().union(*(others for place, others in enumerate(people) if place != panel))
     )
+
+
+def untold(tie: Tie, parts: Parts) -> tuple[int, ...]:
+    """Panels, from 0, in which the captioner sees a tie, but whose texts have no word of it and nobody that it names.
+
+    None if no text tells of it: it may be a style, or be told in other words.
+    """
+    words, names = content_words(tie.what), set(grammar.people(tie.what))
+    people = people_in(parts)
+
+    def tells(panel: int) -> bool:
+        text = parts.panels[panel].text
+        # Where words are not separated, as in Chinese, they can't be compared.
+        return bool(names & people[panel] or words & content_words(text)) or " " not in text
+
+    found = tuple(panel for panel in tie.panels if not tells(panel))
+    return found if len(found) < len(tie.panels) else ()

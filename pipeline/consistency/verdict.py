@@ -65,7 +65,7 @@ def verdict(
         return Verdict(None, panel_features, tuple(measures), None)
     prior = evidence.ADJACENT_SHOT * evidence.nearness(groups)
     for number, caption in enumerate(captions):
-        prior[number, list(evidence.called_strangers(caption))] += evidence.CALLED_STRANGER
+        prior[number, list(evidence.called_strangers(caption.parts))] += evidence.CALLED_STRANGER
     known = {number: taught[grid.id] for number, grid in enumerate(grids) if grid.id in taught}
     found = belonging.fit_run(measures, places, _sources(grids), PRICE, prior, known)
     return Verdict(found, panel_features, tuple(measures), found.rule.scores(panel_features) + prior)
@@ -88,7 +88,7 @@ def scores(found: Verdict, number: int, caption: Caption, task: Task) -> tuple[S
 
     Without a fitted rule the captioner's opinion counts, unless its own texts contradict it.
     """
-    called = evidence.called_strangers(caption)
+    called = evidence.called_strangers(caption.parts)
     reason = (caption.parts and caption.parts.unrelated) or "it does not belong"
     made = []
     for panel, marker in enumerate(task.markers):

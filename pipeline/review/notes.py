@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.consistency import evidence
 from pipeline.pixels.subject import CROPPED
 from pipeline.records import Parts, Row
 
 
 def captioners_word(parts: Parts | None) -> str:
-    """What ties the panels, and which of them do not belong, according to the captioner; empty if it says neither."""
+    """What ties the panels, and which of them do not belong, according to the captioner, and where its own texts say
+    otherwise; empty if it says neither."""
     if parts is None:
         return ""
-    said = [f"{tie.what} in panels {_numbers(tie.panels)}" for tie in parts.ties]
+    said = []
+    for tie in parts.ties:
+        untold = evidence.untold(tie, parts)
+        doubt = f" (not in the text of {_panels(untold)})" if untold else ""
+        said.append(f"{tie.what} in panels {_numbers(tie.panels)}{doubt}")
     if parts.strangers:
         many = len(parts.strangers) > 1
-        said.append(f"panel{'s' if many else ''} {_numbers(parts.strangers)} {'do' if many else 'does'} not belong")
+        known = sorted({*parts.strangers}.difference(evidence.called_strangers(parts)))
+        doubt = f" (but somebody in {_panels(known)} is in another panel too)" if known else ""
+        said.append(f"{_panels(parts.strangers)} {'do' if many else 'does'} not belong{doubt}")
     if parts.unrelated:
         said.append(f"no panels belong together: {parts.unrelated}")
     return "; ".join(said)
@@ -32,9 +40,12 @@ def picture_notes(row: Row) -> str:
             panels.setdefault(note, []).append(panel)
     said = []
     for note, those in sorted(panels.items(), key=lambda one: len(one[1])):
-        where = f"panel{'s' if len(those) > 1 else ''} {_numbers(those)}" if len(those) < len(records) else "all panels"
-        said.append(f"{note} ({where})")
+        said.append(f"{note} ({_panels(those) if len(those) < len(records) else 'all panels'})")
     return "; ".join(said)
+
+
+def _panels(panels: Sequence[int]) -> str:
+    return f"panel{'s' if len(panels) > 1 else ''} {_numbers(panels)}"
 
 
 def _numbers(panels: Sequence[int]) -> str:

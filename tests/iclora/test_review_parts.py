@@ -395,12 +395,22 @@ def test_the_contact_sheet_shows_the_captioners_remarks_and_names_the_stranger(r
 
 
 def test_a_captioners_remark_is_one_line() -> None:
-    made = Parts((), (), "", (Tie("a kite", (0, 1, 2)), Tie("the sea", (0, 2))), (0, 1), "all differ")
+    shown = (Shown("a kite over the sea"), Shown("a kite in a tree"), Shown("the sea and a kite"))
+    made = Parts((), shown, "", (Tie("a kite", (0, 1, 2)), Tie("the sea", (0, 2))), (0, 1), "all differ")
     assert captioners_word(made) == (
         "a kite in panels 1, 2 and 3; the sea in panels 1 and 3; panels 1 and 2 do not belong; "
         "no panels belong together: all differ"
     )
     assert captioners_word(None) == captioners_word(Parts((), (), "")) == ""
+
+
+def test_a_captioners_remark_says_where_its_own_texts_speak_against_it() -> None:
+    shown = (Shown("<Mara> by the sea"), Shown("a boat leaves"), Shown("<Mara> sleeps"))
+    made = Parts((Person("Mara", "tall"),), shown, "", (Tie("the sea", (0, 1)),), (1, 2))
+    assert captioners_word(made) == (
+        "the sea in panels 1 and 2 (not in the text of panel 2); "
+        "panels 2 and 3 do not belong (but somebody in panel 3 is in another panel too)"
+    )
 
 
 # ---- the page

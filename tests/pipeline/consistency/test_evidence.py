@@ -178,25 +178,48 @@ def test_the_same_shot_counts_as_adjacent_and_a_single_panel_has_no_nearness() -
 
 def test_a_panel_called_a_stranger_counts_if_it_shares_no_person() -> None:
     told = caption("<Mara> runs", "<Mara> eats", "a castle", people=(MARA,), strangers=(2,))
-    assert evidence.called_strangers(told) == (2,)
+    assert evidence.called_strangers(told.parts) == (2,)
     alone = caption("<Mara> runs", "<Mara> eats", "<Bo> sleeps", people=(MARA, BO), strangers=(2,))
-    assert evidence.called_strangers(alone) == (2,)
+    assert evidence.called_strangers(alone.parts) == (2,)
 
 
 def test_it_does_not_count_if_the_captions_texts_contradict_it() -> None:
     told = caption("<Mara> runs", "<Bo> eats", "<Mara> and <Bo>", people=(MARA, BO), strangers=(0, 2))
-    assert evidence.called_strangers(told) == ()
+    assert evidence.called_strangers(told.parts) == ()
     listed = Parts((MARA,), (Shown("a kite", (Appearance("Mara"),)), Shown("<Mara> eats")), "", strangers=(0,))
-    assert evidence.called_strangers(Caption("", "", "", ("", ""), parts=listed)) == ()
+    assert evidence.called_strangers(listed) == ()
 
 
 def test_if_no_panels_are_related_all_but_those_that_share_a_person_are_strangers() -> None:
     texts = ("<Mara> runs", "<Bo> eats", "<Mara> sleeps")
     told = caption(*texts, people=(MARA, BO), unrelated="three stories")
-    assert evidence.called_strangers(told) == (1,)
+    assert evidence.called_strangers(told.parts) == (1,)
     apart = caption("a kite", "<Bo> eats", "a castle", people=(BO,), unrelated="three stories")
-    assert evidence.called_strangers(apart) == (0, 1, 2)
+    assert evidence.called_strangers(apart.parts) == (0, 1, 2)
 
 
 def test_a_caption_without_parts_or_strangers_calls_no_strangers() -> None:
-    assert evidence.called_strangers(LONE) == evidence.called_strangers(STORY) == ()
+    assert evidence.called_strangers(LONE.parts) == evidence.called_strangers(STORY.parts) == ()
+
+
+def test_a_tie_is_untold_where_a_text_has_neither_its_words_nor_its_people() -> None:
+    told = caption("<Mara> in the forest", "a forest at night", "<Bo> by the sea", "<Mara> sleeps", people=(MARA, BO))
+    assert told.parts
+    assert evidence.untold(Tie("in the forest", (0, 1, 2)), told.parts) == (2,)
+    assert evidence.untold(Tie("<Mara> in the forest", (0, 2, 3)), told.parts) == (2,)
+
+
+def test_a_tie_that_no_text_tells_may_be_a_style_and_is_not_doubted() -> None:
+    told = caption("<Mara> in the forest", "<Mara> sleeps", people=(MARA,))
+    assert told.parts
+    assert evidence.untold(Tie("watercolour", (0, 1)), told.parts) == ()
+
+
+def test_a_person_who_is_only_listed_for_a_panel_tells_a_tie() -> None:
+    listed = Parts((MARA,), (Shown("a kite flies", (Appearance("Mara"),)), Shown("<Mara> eats")), "")
+    assert evidence.untold(Tie("<Mara>", (0, 1)), listed) == ()
+
+
+def test_texts_without_spaces_are_not_compared_with_ties() -> None:
+    told = Parts((), (Shown("灯塔在海边"), Shown("一座灯塔")), "")
+    assert evidence.untold(Tie("同一座灯塔", (0, 1)), told) == ()
