@@ -244,6 +244,27 @@ def test_a_base_without_references_is_reported(name: str, tmp_path: Path) -> Non
     assert config.command == "" and "no way to train flux-1 on reference images with" in " ".join(config.notes)
 
 
+@pytest.mark.parametrize(
+    ("base", "keys"),
+    [
+        ("flux-1-kontext", ["ctrl_img"]),
+        ("flux-2-klein", ["ctrl_img_1", "ctrl_img_2"]),
+        ("qwen-image-edit", ["ctrl_img_1", "ctrl_img_2"]),
+        ("krea-2", ["ctrl_img_1", "ctrl_img_2"]),
+    ],
+)
+def test_ai_toolkit_draws_samples_with_the_keys_that_its_model_reads(
+    base: str, keys: list[str], tmp_path: Path
+) -> None:
+    settings = ["export.use=sheets", f"export.references={len(keys)}", "condition=[1,3]", f"base={base}"]
+    data = material.dataset(tmp_path, settings)
+    plugins.load(exporters, "ai_toolkit").write(data, tmp_path)
+    (process,) = yaml.safe_load((tmp_path / "ai-toolkit.yaml").read_text("utf-8"))["config"]["process"]
+    assert [{key: one[key] for key in one if key != "prompt"} for one in process["sample"]["samples"]] == [
+        dict(zip(keys, one.references, strict=True)) for one in data.held_out
+    ]
+
+
 # ---- as sources
 
 
