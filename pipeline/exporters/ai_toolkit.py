@@ -42,7 +42,7 @@ def write(data: Dataset, folder: Path) -> Config:
         },
     }
     if model is not None:
-        process["model"] = {"name_or_path": base.family(data).model, "quantize": True, **model}
+        process["model"] = {"name_or_path": base.model(__name__, data), "quantize": True, **model}
     config = {
         "job": "extension",
         "config": {"name": data.task.name, "process": [process]},
@@ -50,7 +50,7 @@ def write(data: Dataset, folder: Path) -> Config:
     }
     warmup = ("warmup",) if recipe.schedule == "cosine" else ()
     notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP)
-    notes += base.seen_often(data) + base.left_out(data, "validate_every", *warmup)
+    notes += base.seen_often(data) + base.left_out(__name__, data, "validate_every", *warmup)
     command = f'SEED={recipe.seed} python "$TRAINER/run.py" {FILE}' if model is not None else ""
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=1000)
     files.write(folder / FILE, base.comment(notes, command) + text)

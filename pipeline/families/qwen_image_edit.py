@@ -27,6 +27,24 @@ FAMILY = Family(
             }
         },
     ),
+    others={
+        "Qwen/Qwen-Image-Edit-2509": {
+            "ai_toolkit": {},
+            "diffsynth": {
+                "weights": [
+                    "Qwen/Qwen-Image-Edit-2509:transformer/diffusion_pytorch_model*.safetensors",
+                    "Qwen/Qwen-Image:text_encoder/model*.safetensors",
+                    "Qwen/Qwen-Image:vae/diffusion_pytorch_model.safetensors",
+                ],
+                "flags": [],
+            },
+            "musubi_tuner": {
+                "version": {"model_version": "edit-2509"},
+                "dit": "{models}/qwen_image_edit_2509_bf16.safetensors",
+            },
+            "simpletuner": {"model_flavour": "edit-v2"},
+        },
+    },
     # ai-toolkit and SimpleTuner refuse to train it without reference images, and the others have no script for it.
     references=References(
         most=3,

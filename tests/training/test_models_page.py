@@ -44,6 +44,15 @@ def test_the_other_families_are_named() -> None:
     assert sorted(set(re.findall(r"`([\w.-]+)`", paragraph[0])) - {"iclora"}) == sorted(set(families.names()) - trained)
 
 
+def test_the_models_that_configs_of_other_trainers_can_be_for_are_named() -> None:
+    known = {backend.BASE: backend.KNOWN for backend in trainable()}
+    others = [(base, model) for base, family in families.usable() for model in family.others]
+    assert all(not known[base][model].distilled for base, model in others)
+    sentence = re.search(r"Configs for other trainers are for .*?;", PAGE, re.DOTALL)
+    assert sentence
+    assert sorted(re.findall(r"`([\w.-]+/[\w.-]+)`", sentence[0])) == sorted(model for _, model in others)
+
+
 def test_the_conditions_of_the_page_can_be_loaded() -> None:
     (block,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     given = tomllib.loads(block)["train"]["conditions"]
