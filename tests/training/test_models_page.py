@@ -26,7 +26,16 @@ def row(backend: Backend) -> str:
     others = ", ".join(name for name in backend.KNOWN if name != backend.model) or "none"
     sizes = f"{gib('transformer')} | {gib(*backend.ENCODERS)}"
     head = f"| `{backend.BASE}` | {backend.model} | {backend.licence} | {backend.text_limit:,} "
-    return f"{head}| {backend.REFERENCES or 'none'} | {sizes} | {others} |"
+    return f"{head}| {references(backend)} | {sizes} | {others} |"
+
+
+def references(backend: Backend) -> str:
+    """How many reference images a base takes; if it is shown none here, also with which trainers it is."""
+    known = backend.family.references
+    if backend.REFERENCES or known is None:
+        return str(backend.REFERENCES or "none")
+    trainers = ", ".join(name.replace("_", "-") for name in known.trainers)
+    return f"none ({trainers}: {known.most})"
 
 
 def test_the_table_has_a_row_for_every_base_that_can_be_trained() -> None:
