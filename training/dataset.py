@@ -334,19 +334,3 @@ def check_lengths(samples: Sequence[TrainingSample], counts: Sequence[int], limi
             f"reads, so the last panels would be lost: {names}; shorten them (those of a run in its captions.csv), or "
             "accept the loss with --set train.truncate=true."
         )
-
-
-def check_references(samples: Sequence[TrainingSample], base: str, most: int) -> None:
-    """Refuses grids with more reference images than the model takes.
-
-    Args:
-        most: reference images per grid.
-
-    Raises:
-        BadInput: listing the grids.
-    """
-    if over := [name_of(sample) for sample in samples if len(sample.references) > most]:
-        raise BadInput(
-            f"base={base} takes {f'at most {most}' if most else 'no'} reference images per grid, and {listed(over)} "
-            "have more; remove them, or train on another base."
-        )

@@ -13,6 +13,7 @@ from pipeline.cache import Cache
 from pipeline.errors import BadInput, MissingWeights
 from pipeline.plugins import Plugin
 from pipeline.records import Layout, Reference, TrainingSample
+from pipeline.sources.names import listed
 from pipeline.task import Task
 from training import backends, conditions, dataset, random_streams
 from training.backends.base import Backend
@@ -167,7 +168,10 @@ class Job:
             BadInput: listing them, or naming the condition.
         """
         most, base = self.backend.REFERENCES, self.backend.BASE
-        dataset.check_references(self.samples, base, most)
+        if over := [dataset.name_of(sample) for sample in self.samples if len(sample.references) > most]:
+            raise BadInput(
+                f"{self._references_taken}, and {listed(over)} have more; remove them, or train on another base."
+            )
         for one in self.conditions:
             if one.seen == "noised" and self.backend.READS_GIVEN:
                 raise BadInput(
@@ -178,7 +182,7 @@ class Job:
                 continue
             if not most:
                 raise BadInput(
-                    f"train.conditions: base={base} takes no reference images, so '{one}' can't be trained on it; use "
+                    f"train.conditions: {self._references_taken}, so '{one}' can't be trained on it; use "
                     'seen="clean", or another base.'
                 )
             sets = conditions.choices(one, self.shown.size, self.named, most)
@@ -187,6 +191,16 @@ class Job:
                     f"train.conditions: '{one}' shows {count} reference images at once, and base={base} takes at most "
                     f"{most}; name fewer panels."
                 )
+
+    @property
+    def _references_taken(self) -> str:
+        """How many reference images the base takes, for messages; and where, if it is not here."""
+        most, base, known = self.backend.REFERENCES, self.backend.BASE, self.backend.family.references
+        taken = f"base={base} takes {f'at most {most}' if most else 'no'} reference images"
+        if most or known is None or not known.trainers:
+            return taken
+        trainers = " and ".join(name.replace("_", "-") for name in known.trainers)
+        return f"{taken} here ({trainers} can show it up to {known.most})"
 
 
 def _content(init: str) -> str:

@@ -42,7 +42,7 @@ def write(data: Dataset, folder: Path) -> Config:
         },
     }
     if model is not None:
-        process["model"] = {"name_or_path": base.family(data).model, "quantize": True, **model}
+        process["model"] = {"name_or_path": base.model(__name__, data), "quantize": True, **model}
     config = {
         "job": "extension",
         "config": {"name": data.task.name, "process": [process]},
@@ -50,7 +50,7 @@ def write(data: Dataset, folder: Path) -> Config:
     }
     warmup = ("warmup",) if recipe.schedule == "cosine" else ()
     notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP)
-    notes += base.seen_often(data) + base.left_out(data, "validate_every", *warmup)
+    notes += base.seen_often(data) + base.left_out(__name__, data, "validate_every", *warmup)
     command = f'SEED={recipe.seed} python "$TRAINER/run.py" {FILE}' if model is not None else ""
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=1000)
     files.write(folder / FILE, base.comment(notes, command) + text)
@@ -82,11 +82,21 @@ def _training(recipe: Recipe) -> dict[str, Any]:
 def _prompts(data: Dataset, recipe: Recipe) -> dict[str, Any]:
     if not data.most_references:
         return {"prompts": base.prompts(data, recipe.samples)}
-    samples = []
-    for sample in base.prompted(data, recipe.samples):
-        controls = {f"ctrl_img_{number}": file for number, file in enumerate(sample.references, 1)}
-        samples.append({"prompt": sample.text, **controls})
+    keys = _keys(data)
+    samples = [
+        {"prompt": sample.text, **dict(zip(keys, sample.references, strict=False))}
+        for sample in base.prompted(data, recipe.samples)
+    ]
     return {"samples": samples}
+
+
+def _keys(data: Dataset) -> list[str]:
+    """Those of a sample's reference images. Models that take one read `ctrl_img` alone, and stop the training without
+    it; to the text encoders of those that take several, it would be one more reference image beside `ctrl_img_1`."""
+    references = base.family(data).references
+    if references is not None and references.most == 1:
+        return ["ctrl_img"]
+    return [f"ctrl_img_{number}" for number in range(1, data.most_references + 1)]
 
 
 def _dataset(data: Dataset, recipe: Recipe) -> dict[str, Any]:

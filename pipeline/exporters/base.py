@@ -50,6 +50,13 @@ def family(data: Dataset) -> Family:
     return families.load(data.task.base)
 
 
+def model(exporter: str, data: Dataset) -> str:
+    """The model that a config is for, by its name on the hub: the one that the task chooses, where the trainer is known
+    to train it; else the family's own, and `left_out` says so."""
+    chosen = str(data.task.train.get("model", ""))
+    return chosen if _stem(exporter) in family(data).others.get(chosen, {}) else family(data).model
+
+
 def terms(exporter: str, data: Dataset, models: str = "models") -> Mapping[str, Any] | None:
     """What the trainer needs to be told to train the task's base, in its own terms; None where it can't train it, or
     not with reference images and the data set has some.
@@ -58,8 +65,12 @@ def terms(exporter: str, data: Dataset, models: str = "models") -> Mapping[str, 
         exporter: its module's name, of which the last part counts.
         models: folder of the model's files, as seen from where the trainer is started.
     """
-    found = _terms(_stem(exporter), family(data), with_references=has_references(data.task))
-    filled: Mapping[str, Any] | None = None if found is None else _filled(found, models)
+    stem = _stem(exporter)
+    found = _terms(stem, family(data), with_references=has_references(data.task))
+    if found is None:
+        return None
+    differing = family(data).others.get(model(exporter, data), {}).get(stem, {})
+    filled: Mapping[str, Any] = _filled({**found, **differing}, models)
     return filled
 
 
@@ -120,13 +131,14 @@ def recipe(data: Dataset) -> Recipe:
     return plugins.parse_options(Recipe, "the training", shared, "train.")
 
 
-def left_out(data: Dataset, *lacking: str) -> tuple[str, ...]:
+def left_out(exporter: str, data: Dataset, *lacking: str) -> tuple[str, ...]:
     """A sentence that names the settings of the training which have no place in a config; none where all have one.
 
     Named are the settings of the recipe that the trainer lacks, where they ask for something or the task sets them, and
-    everything that the task sets and only iclora's own training knows.
+    everything that the task sets and only iclora's own training knows; not its model, where the config is for that one.
 
     Args:
+        exporter: its module's name, of which the last part counts.
         lacking: settings of the recipe that the trainer lacks.
     """
     shared, own = recipe(data), data.task.train
@@ -134,7 +146,8 @@ def left_out(data: Dataset, *lacking: str) -> tuple[str, ...]:
     values = {
         key: value for key, value in shared if key in lacking and (off[key] != value if key in off else key in own)
     }
-    values |= {key: value for key, value in own.items() if key not in Recipe.model_fields}
+    placed = {"model": model(exporter, data)}
+    values |= {key: value for key, value in own.items() if key not in Recipe.model_fields and placed.get(key) != value}
     named = ", ".join(f"train.{key}={json.dumps(portable.shown(value))}" for key, value in values.items())
     return (f"These settings of the training have no place in this config: {named}.",) if named else ()
 

@@ -34,7 +34,7 @@ def write(data: Dataset, folder: Path) -> Config:
     name = TABLE_OF_REFERENCES if has_references(data.task) else TABLE
     files.write(folder / name, _table_with_references(data, column) if has_references(data.task) else _table(data))
     notes = base.unknown_base(__name__, NAME, data) + base.unmasked(data)
-    notes += base.reshaped(data) + base.seen_often(data) + base.left_out(data, *LACKING)
+    notes += base.reshaped(data) + base.seen_often(data) + base.left_out(__name__, data, *LACKING)
     if model is None:
         files.write(folder / FILE, base.comment(notes))
         return Config(NAME, (FILE, name), "", notes)

@@ -32,7 +32,7 @@ def write(data: Dataset, folder: Path) -> Config:
     else:
         notes += base.unknown_base(__name__, NAME, data)
     notes += base.only_first(data) + base.reshaped(data)
-    notes += base.seen_often(data) + base.left_out(data, *LACKING)
+    notes += base.seen_often(data) + base.left_out(__name__, data, *LACKING)
     if "script" not in model:
         files.write(folder / FILE, base.comment(notes))
         return Config(NAME, (FILE,), "", notes)
@@ -50,7 +50,7 @@ def _arguments(data: Dataset, recipe: Recipe, model: Mapping[str, Any]) -> tuple
         columns = {"image_column": parquet.TARGET, "cond_image_column": parquet.CONTROL}
         columns |= {"caption_column": parquet.PROMPT}
     pairs = {
-        "pretrained_model_name_or_path": base.family(data).model,
+        "pretrained_model_name_or_path": base.model(__name__, data),
         "dataset_name": "$DATASET",
         **columns,
         "instance_prompt": data.task.prefix or data.task.title,

@@ -29,7 +29,7 @@ def write(data: Dataset, folder: Path) -> Config:
     recipe, model = base.recipe(data), base.terms(__name__, data)
     notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP)
     notes += base.only_first(data) + base.reshaped(data)
-    notes += base.seen_often(data) + base.left_out(data, *LACKING)
+    notes += base.seen_often(data) + base.left_out(__name__, data, *LACKING)
     notes += ("It warns that metadata.jsonl can't be opened as a picture, and continues.",)
     tables = {side: DATA[side] for side in data.sides}
     for side, file in tables.items():
@@ -46,7 +46,7 @@ def write(data: Dataset, folder: Path) -> Config:
 def _where_from(data: Dataset, model: Mapping[str, Any]) -> str:
     if "diffusers_path" not in model:
         return f"Put the model's files, as ComfyUI has them, at the paths in [model] of {FILE}, or set the paths."
-    fetch = f"hf download {base.family(data).model} --local-dir {model['diffusers_path']}"
+    fetch = f"hf download {base.model(__name__, data)} --local-dir {model['diffusers_path']}"
     return f"Fetch the model first, in {NAME}'s own folder: {fetch} (or set the path in {FILE})."
 
 

@@ -27,7 +27,7 @@ def write(data: Dataset, folder: Path) -> Config:
     notes = base.unknown_base(__name__, NAME, data)
     if data.held_out:
         notes += (f"{NAME} has no place for a held-out folder: validation/ is not used by it.",)
-    notes += base.seen_often(data) + base.left_out(data, *LACKING)
+    notes += base.seen_often(data) + base.left_out(__name__, data, *LACKING)
     command = ""
     if model is not None:
         command = f'accelerate launch "$TRAINER/{model["script"]}" --config_file {ARGUMENTS}'

@@ -30,7 +30,7 @@ def write(data: Dataset, folder: Path) -> Config:
     notes = base.unknown_base(__name__, NAME, data) + base.unmasked(data)
     if data.held_out:
         notes += (f"{NAME} has no place for a held-out folder: validation/ is not used by it.",)
-    notes += base.seen_often(data) + base.left_out(data, *LACKING)
+    notes += base.seen_often(data) + base.left_out(__name__, data, *LACKING)
     files.write(folder / TABLE, "".join(f"{json.dumps(_entry(one), ensure_ascii=False)}\n" for one in data.train))
     files.write(folder / DATA, base.comment(notes) + base.as_toml(_data(data, recipe)))
     if model is None:

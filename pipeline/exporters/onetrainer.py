@@ -38,7 +38,7 @@ def write(data: Dataset, folder: Path) -> Config:
         return Config(NAME, (), "", lacking)
     recipe, model, link = base.recipe(data), base.terms(__name__, data), base.link(data)
     notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP)
-    notes += base.seen_often(data) + base.left_out(data, *LACKING)
+    notes += base.seen_often(data) + base.left_out(__name__, data, *LACKING)
     files.write(folder / CONCEPTS, base.as_json(_concepts(data, recipe, link)))
     if data.task.condition:
         _copy(data, folder)
@@ -98,7 +98,7 @@ def _training(data: Dataset, recipe: Recipe, model: Mapping[str, Any], link: str
         "training_method": "LORA",
         **EIGHT_BIT,
         **model,
-        "base_model_name": base.family(data).model,
+        "base_model_name": base.model(__name__, data),
         "concept_file_name": f"{link}/{CONCEPTS}",
         "resolution": f"{data.canvas[0]}x{data.canvas[1]}",
         "aspect_ratio_bucketing": True,

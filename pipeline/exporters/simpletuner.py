@@ -22,7 +22,7 @@ def write(data: Dataset, folder: Path) -> Config:
     notes = base.unknown_base(__name__, NAME, data) + base.off_step(data, STEP)
     if data.references < data.most_references:
         notes += (f"Only {data.references} of up to {data.most_references} reference images are used here.",)
-    notes += base.seen_often(data) + base.left_out(data, "samples")
+    notes += base.seen_often(data) + base.left_out(__name__, data, "samples")
     files.write(folder / DATA, base.as_json(_backends(data)))
     if model is None:
         return Config(NAME, (DATA,), "", notes)

@@ -71,7 +71,8 @@ def faults(family: Family) -> list[str]:
         found.append(f"recipe must have keys and values of Recipe: {plugins.faults_of(error, Recipe)}")
     known = plugins.names(plugins.EXPORTERS)
     with_references = family.references.trainers if family.references else {}
-    if foreign := sorted({*family.trainers, *with_references} - set(known)):
+    of_others = (name for terms in family.others.values() for name in terms)
+    if foreign := sorted({*family.trainers, *with_references, *of_others} - set(known)):
         found.append(f"trainers must be named as exporters are ({', '.join(known)}), got {', '.join(foreign)}")
     if family.references and family.references.template.count("{text}") != 1:
         found.append(f"the template of its references must have {{text}} once, got '{family.references.template}'")

@@ -179,5 +179,8 @@ class Family:
     trainers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What a trainer needs to be told to train this family, by the exporter's name and in that trainer's own words;
     a trainer that is missing here can't train it. `{models}` stands for the folder in which the model's files lie."""
+    others: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Other models of the family to train LoRAs on, by their names on the hub: what differs for each in a trainer's
+    terms, by the exporter's name. A trainer that is missing there is not known to train that model."""
     references: References | None = None
     """None for a family that takes no reference images."""

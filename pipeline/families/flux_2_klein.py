@@ -1,4 +1,4 @@
-"""FLUX.2 [klein]: the 4B base model; its LoRAs do not fit the 9B model."""
+"""FLUX.2 [klein]: the base models of 4 and 9 billion parameters. LoRAs of one do not fit the other."""
 
 from pipeline.families.base import INSTRUCTION, ComfyUI, Family, References
 
@@ -63,6 +63,32 @@ FAMILY = Family(
         },
         "onetrainer": {"model_type": "FLUX_2", "dynamic_timestep_shifting": True},
         "simpletuner": {"model_family": "flux2", "model_flavour": "klein-4b"},
+    },
+    others={
+        "black-forest-labs/FLUX.2-klein-base-9B": {
+            "ai_toolkit": {"arch": "flux2_klein_9b"},
+            "diffsynth": {
+                "weights": [
+                    "black-forest-labs/FLUX.2-klein-9B:text_encoder/*.safetensors",
+                    "black-forest-labs/FLUX.2-klein-base-9B:transformer/*.safetensors",
+                    "black-forest-labs/FLUX.2-klein-9B:vae/diffusion_pytorch_model.safetensors",
+                ],
+                "flags": ["--tokenizer_path black-forest-labs/FLUX.2-klein-9B:tokenizer/"],
+            },
+            "diffusers": {},
+            "diffusion_pipe": {
+                "diffusion_model": "{models}/flux-2-klein-base-9b.safetensors",
+                "text_encoders": [{"path": "{models}/qwen_3_8b.safetensors", "type": "flux2"}],
+                "diffusion_model_dtype": "float8",
+            },
+            "musubi_tuner": {
+                "version": {"model_version": "klein-base-9b"},
+                "dit": "{models}/flux2-klein-base-9b.safetensors",
+                "encoders": {"text_encoder": "{models}/FLUX.2-klein-9B/text_encoder/model-00001-of-00004.safetensors"},
+            },
+            "onetrainer": {},
+            "simpletuner": {"model_flavour": "klein-9b"},
+        },
     },
     references=References(
         most=4,

@@ -50,6 +50,7 @@ FAMILY = Family(
             "network": "networks.lora_krea2",
             "sampling": {"timestep_sampling": "shift", "discrete_flow_shift": 2.5},
         },
+        "onetrainer": {"model_type": "KREA_2"},
         "simpletuner": {"model_family": "krea2", "model_flavour": "raw"},
     },
     # Its own pipeline takes none; ai-toolkit gives them as tokens without noise, and ComfyUI has a node for them.

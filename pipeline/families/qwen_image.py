@@ -39,8 +39,8 @@ FAMILY = Family(
         },
         "musubi_tuner": {
             "script": "qwen_image",
-            "version": {"model_version": "original"},
-            "dit": "{models}/qwen_image_bf16.safetensors",
+            "version": {"model_version": "original"},  # its name for both releases, which are of one architecture
+            "dit": "{models}/qwen_image_2512_bf16.safetensors",
             "vae": "{models}/qwen_image_vae.safetensors",
             "encoders": {"text_encoder": "{models}/qwen_2.5_vl_7b.safetensors"},
             "network": "networks.lora_qwen_image",
@@ -48,5 +48,22 @@ FAMILY = Family(
         },
         "onetrainer": {"model_type": "QWEN"},
         "simpletuner": {"model_family": "qwen_image", "model_flavour": "v2.0"},
+    },
+    others={
+        "Qwen/Qwen-Image": {
+            "ai_toolkit": {},
+            "diffsynth": {
+                "weights": [
+                    "Qwen/Qwen-Image:transformer/diffusion_pytorch_model*.safetensors",
+                    "Qwen/Qwen-Image:text_encoder/model*.safetensors",
+                    "Qwen/Qwen-Image:vae/diffusion_pytorch_model.safetensors",
+                ],
+            },
+            "diffusers": {},
+            "diffusion_pipe": {"diffusers_path": "{models}/Qwen-Image"},
+            "musubi_tuner": {"dit": "{models}/qwen_image_bf16.safetensors"},
+            "onetrainer": {},
+            "simpletuner": {"model_flavour": "v1.0"},
+        },
     },
 )

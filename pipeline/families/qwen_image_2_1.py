@@ -23,6 +23,7 @@ FAMILY = Family(
             ],
             "layers": "to_q,to_k,to_v,to_out.0,img_mlp.proj,img_mlp.gate_layer,img_mlp.out",
         },
+        "simpletuner": {"model_family": "qwen_image", "model_flavour": "v2.1"},  # since its version 4.9.3
     },
     references=References(most=10, template=INSTRUCTION, trainers={"diffsynth": {}}),
 )

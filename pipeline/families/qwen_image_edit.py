@@ -27,7 +27,26 @@ FAMILY = Family(
             }
         },
     ),
+    others={
+        "Qwen/Qwen-Image-Edit-2509": {
+            "ai_toolkit": {},
+            "diffsynth": {
+                "weights": [
+                    "Qwen/Qwen-Image-Edit-2509:transformer/diffusion_pytorch_model*.safetensors",
+                    "Qwen/Qwen-Image:text_encoder/model*.safetensors",
+                    "Qwen/Qwen-Image:vae/diffusion_pytorch_model.safetensors",
+                ],
+                "flags": [],
+            },
+            "musubi_tuner": {
+                "version": {"model_version": "edit-2509"},
+                "dit": "{models}/qwen_image_edit_2509_bf16.safetensors",
+            },
+            "simpletuner": {"model_flavour": "edit-v2"},
+        },
+    },
     # ai-toolkit and SimpleTuner refuse to train it without reference images, and the others have no script for it.
+    # diffusion-pipe knows the first Qwen-Image-Edit only: other words around the caption, no noise-free references.
     references=References(
         most=3,
         template=INSTRUCTION,
@@ -42,13 +61,6 @@ FAMILY = Family(
                 ],
                 "layers": "to_q,to_k,to_v,to_out.0,add_q_proj,add_k_proj,add_v_proj,to_add_out",
                 "flags": ["--zero_cond_t"],
-            },
-            "diffusion_pipe": {
-                "type": "qwen_image",
-                "diffusers_path": "{models}/Qwen-Image-Edit-2511",
-                "dtype": "bfloat16",
-                "transformer_dtype": "float8",
-                "timestep_sample_method": "logit_normal",
             },
             "musubi_tuner": {
                 "script": "qwen_image",

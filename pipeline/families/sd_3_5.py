@@ -42,4 +42,22 @@ FAMILY = Family(
         "onetrainer": {"model_type": "STABLE_DIFFUSION_35"},
         "simpletuner": {"model_family": "sd3", "model_flavour": "large"},
     },
+    others={
+        "stabilityai/stable-diffusion-3.5-medium": {
+            "ai_toolkit": {},
+            "diffusion_pipe": {"diffusers_path": "{models}/stable-diffusion-3.5-medium"},
+            "kohya": {
+                "arguments": {
+                    "pretrained_model_name_or_path": "{models}/sd3.5_medium.safetensors",
+                    "clip_l": "{models}/clip_l.safetensors",
+                    "clip_g": "{models}/clip_g.safetensors",
+                    "t5xxl": "{models}/t5xxl_fp16.safetensors",
+                    "network_module": "networks.lora_sd3",
+                    "t5xxl_max_token_length": 256,
+                },
+            },
+            "onetrainer": {},
+            "simpletuner": {"model_flavour": "medium"},
+        },
+    },
 )

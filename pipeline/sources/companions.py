@@ -179,6 +179,11 @@ class Companions:
         tried = dict.fromkeys([name, *spellings])
         return next((other for other in tried if self.container.beside(home, other) is not None), "")
 
+    def text_at(self, home: str, name: str) -> str:
+        """What the text file of a name says, on one line; empty where there is none or it can't be read."""
+        there = self._there(home, name)
+        return self._text(home, there) if there else ""
+
     def _text(self, home: str, name: str) -> str:
         """What a text file says, on one line; empty where it can't be read, which becomes a row."""
         if (home, name) not in self.read:

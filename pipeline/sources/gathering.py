@@ -177,7 +177,7 @@ def _within(path: Path, container: Container, task: Task | None, said: list[str]
     things = [item for item in inside if not _is_beside(item)]
     companions = Companions(container, things, beside)
     complete = [companions.complete(item) for item in sorted(things, key=_order)]
-    found, missing = referring.attach(complete, container)
+    found, missing = referring.attach(complete, container, companions.text_at)
     yield from found
     said += [*companions.said, *missing]
     yield from companions.rows()

@@ -8,6 +8,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from pipeline.errors import BadInput
 from training import batches, conditions, config, dataset, loop, lora_file, objective
 from training.conditions import JOINT, Condition, Given
 from training.dataset import View
-from training.job import Job
+from training.job import Job, find_backend
 from training.monitoring import heldout, sample_files
 from training.processes import Processes
 
@@ -162,6 +163,14 @@ def test_reference_panels_are_cut_out_of_their_grid_in_the_order_of_its_view(mak
 def test_a_base_without_reference_images_refuses_to_be_shown_any(make_job: Make) -> None:
     with pytest.raises(BadInput, match=r"base=flux-1 takes no reference images, so 'reference any'"):
         make_job(conditions=[{"seen": "reference"}]).check_references()
+
+
+def test_a_base_that_only_another_trainer_shows_reference_images_names_that_one(make_job: Make) -> None:
+    job = replace(make_job(conditions=[{"seen": "reference"}]), backend=find_backend("krea-2", None, None))
+    with pytest.raises(
+        BadInput, match=r"base=krea-2 takes no reference images here \(ai-toolkit can show it up to 3\)"
+    ):
+        job.check_references()
 
 
 def test_held_out_loss_and_samples_are_there_for_every_kind_of_condition(make_job: Make, tiny_flux: Path) -> None:

@@ -26,7 +26,16 @@ def row(backend: Backend) -> str:
     others = ", ".join(name for name in backend.KNOWN if name != backend.model) or "none"
     sizes = f"{gib('transformer')} | {gib(*backend.ENCODERS)}"
     head = f"| `{backend.BASE}` | {backend.model} | {backend.licence} | {backend.text_limit:,} "
-    return f"{head}| {backend.REFERENCES or 'none'} | {sizes} | {others} |"
+    return f"{head}| {references(backend)} | {sizes} | {others} |"
+
+
+def references(backend: Backend) -> str:
+    """How many reference images a base takes; if it is shown none here, also with which trainers it is."""
+    known = backend.family.references
+    if backend.REFERENCES or known is None:
+        return str(backend.REFERENCES or "none")
+    trainers = ", ".join(name.replace("_", "-") for name in known.trainers)
+    return f"none ({trainers}: {known.most})"
 
 
 def test_the_table_has_a_row_for_every_base_that_can_be_trained() -> None:
@@ -42,6 +51,15 @@ def test_the_other_families_are_named() -> None:
     paragraph = re.search(r"Captions are also budgeted.*?can't train these", PAGE, re.DOTALL)
     assert paragraph
     assert sorted(set(re.findall(r"`([\w.-]+)`", paragraph[0])) - {"iclora"}) == sorted(set(families.names()) - trained)
+
+
+def test_the_models_that_configs_of_other_trainers_can_be_for_are_named() -> None:
+    known = {backend.BASE: backend.KNOWN for backend in trainable()}
+    others = [(base, model) for base, family in families.usable() for model in family.others]
+    assert all(not known[base][model].distilled for base, model in others)
+    sentence = re.search(r"Configs for other trainers are for .*?;", PAGE, re.DOTALL)
+    assert sentence
+    assert sorted(re.findall(r"`([\w.-]+/[\w.-]+)`", sentence[0])) == sorted(model for _, model in others)
 
 
 def test_the_conditions_of_the_page_can_be_loaded() -> None:

@@ -207,7 +207,7 @@ def test_more_references_than_a_family_takes_are_refused(
     name: str, most: str, make: Make, references: list[Reference]
 ) -> None:
     job = with_references(make(name), lambda number: references[:3] if number == 1 else ())
-    with pytest.raises(BadInput, match=rf"^base=toy.* {most} per grid, and train/\d+\.png, .* have more"):
+    with pytest.raises(BadInput, match=rf"^base=toy.* {most}, and train/\d+\.png, .* have more"):
         checks.run(job, CPU)
     generator = Generator(job.backend, (), job.shown, SETTINGS, CPU)
     pictures = tuple(Image.new("RGB", (32, 32)) for _ in range(3))

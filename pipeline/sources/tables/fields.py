@@ -47,8 +47,8 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 """By field, the names that a column for it may have, the likeliest first. Spaces, case, hyphens and underscores in them
 don't matter."""
 CONTROL = re.compile(
-    r"(?:control|controlpath|controlimage|controlimages|conditioningimage|condimage|editimage|editimages|reference"
-    r"|references|referenceimage|referenceimages|sourceimage|inputimage)(?:filename|path)?(\d*)(?:filename|path)?"
+    r"(?:control|references?|(?:cond|conditioning|control|edit|input|kontext|reference|source)images?)"
+    r"(?:filename|path)?(\d*)(?:filename|path)?"
 )
 """Plain names of keys and columns that hold reference images, with their number where there are several."""
 RIGHTS = ("licence", "author", "url", "date")

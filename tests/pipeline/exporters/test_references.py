@@ -23,7 +23,7 @@ from pipeline.dataset.samples import Dataset
 from pipeline.errors import BadInput
 from pipeline.exporters import imagefolder
 from pipeline.records import Exported, Grid, Position, Record, Rejected, Row
-from pipeline.stages import export
+from pipeline.stages import collect, export
 from pipeline.text.counters import ESTIMATE
 
 PLAIN = ("base=flux-2-klein", "condition=[1]")
@@ -244,6 +244,27 @@ def test_a_base_without_references_is_reported(name: str, tmp_path: Path) -> Non
     assert config.command == "" and "no way to train flux-1 on reference images with" in " ".join(config.notes)
 
 
+@pytest.mark.parametrize(
+    ("base", "keys"),
+    [
+        ("flux-1-kontext", ["ctrl_img"]),
+        ("flux-2-klein", ["ctrl_img_1", "ctrl_img_2"]),
+        ("qwen-image-edit", ["ctrl_img_1", "ctrl_img_2"]),
+        ("krea-2", ["ctrl_img_1", "ctrl_img_2"]),
+    ],
+)
+def test_ai_toolkit_draws_samples_with_the_keys_that_its_model_reads(
+    base: str, keys: list[str], tmp_path: Path
+) -> None:
+    settings = ["export.use=sheets", f"export.references={len(keys)}", "condition=[1,3]", f"base={base}"]
+    data = material.dataset(tmp_path, settings)
+    plugins.load(exporters, "ai_toolkit").write(data, tmp_path)
+    (process,) = yaml.safe_load((tmp_path / "ai-toolkit.yaml").read_text("utf-8"))["config"]["process"]
+    assert [{key: one[key] for key in one if key != "prompt"} for one in process["sample"]["samples"]] == [
+        dict(zip(keys, one.references, strict=True)) for one in data.held_out
+    ]
+
+
 # ---- as sources
 
 
@@ -301,6 +322,32 @@ def test_folders_of_trainers_come_back_as_targets_with_their_references(
     assert rejected == []
 
 
+@pytest.mark.parametrize("base", ["flux-2-klein", "flux-1-kontext"])
+@pytest.mark.parametrize("name", [name for name in TRAINERS if name != "diffusers"])  # whose table is read below
+def test_what_a_trainer_reads_comes_back_with_its_references(name: str, base: str, tmp_path: Path) -> None:
+    home = tmp_path / "set"
+    home.mkdir()
+    data = material.dataset(tmp_path, [f"base={base}", "export.use=sheets", "condition=[1]"])
+    imagefolder.write(data, home)
+    config = plugins.load(exporters, name).write(data, home)
+    (home / "train/metadata.jsonl").unlink()
+    references = {one.file: one.references for one in data.train}
+    for listed in {"diffsynth.json", "musubi-tuner.jsonl"} & set(config.files):  # texts and folders say nothing then
+        for text in home.glob("train/*.txt"):
+            text.unlink()
+        (home / "control_1").rename(home / "given")
+        content = (home / listed).read_text(encoding="utf-8").replace("control_1/", "given/")
+        (home / listed).write_text(content, encoding="utf-8")
+        references = {
+            file: tuple(one.replace("control_1/", "given/") for one in references[file]) for file in references
+        }
+    found = {item.name: item for item in collect.find([home])}
+    assert {one.file: (one.text, references[one.file]) for one in data.train} == {
+        one.file: (found[one.file].text, tuple(reference.name for reference in found[one.file].references))
+        for one in data.train
+    }
+
+
 def test_a_table_of_targets_and_references_is_read_row_by_row(panels: Path, sheets: Path, gather) -> None:
     records, _ = gather(panels / "parquet" / "train.parquet")
     first = [record for record in records if record.position.row == 0]
@@ -339,7 +386,7 @@ def test_both_sides_share_nothing(panels: Path) -> None:
     ],
 )
 def test_a_service_gets_targets_and_references_by_the_names_that_it_knows(
-    service: str, use: str, names: list[str], panels: Path, tmp_path: Path, gather
+    service: str, use: str, names: list[str], panels: Path, tmp_path: Path
 ) -> None:
     data = portable.read(panels, task.load(str(panels / "iclora.toml")))
     packed = archive.pack_for(service, data, panels, tmp_path / "a.zip")
@@ -349,8 +396,11 @@ def test_a_service_gets_targets_and_references_by_the_names_that_it_knows(
         sources = {name: inside.read(name) for name in names}
     assert sources[names[0 if service == "civitai" else 1]] == (panels / "train/0001-2.png").read_bytes()
     assert sources[names[2 if service == "civitai" else 0]] == (panels / "control_1/0001-2.png").read_bytes()
-    if service == "civitai":
-        assert len(list(sets(gather(packed)[0]))) == len(data.train)
+    found = list(collect.find([packed]))
+    stem = {"civitai": "main/{}.png", "fal": "{}_end.png"}[service]
+    assert not any(item.fault for item in found)
+    assert {item.name: item.text for item in found} == {stem.format(one.stem): one.text for one in data.train}
+    assert next(item.references[0].name for item in found if item.name == stem.format("0001-2")) in names
 
 
 def test_a_service_that_takes_one_reference_refuses_more(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_licences_are_those_that_were_looked_up() -> None:
         "flux-1-kontext": "flux-1-dev-non-commercial-license",
         "flux-2": "flux-dev-non-commercial-license",
         "flux-2-klein": "apache-2.0",
+        "flux-3-klein": "flux-kommunity-license",
         "hidream-i1": "mit",
         "ideogram-4": "ideogram-non-commercial-model-agreement",
         "krea-2": "krea-2-community-license",
