@@ -16,6 +16,7 @@ from iclora.prompts import Prompt, open_given, open_references
 from pipeline import files, pixels
 from pipeline import task as tasks
 from pipeline.errors import BadInput
+from pipeline.progress import Progress, silent
 from pipeline.records import Layout
 from pipeline.wording import counted
 from training import generate as drawing
@@ -105,15 +106,19 @@ class Generation:
             dict.fromkeys(remark for request in self.requests for remark in setup.remarks(self.generator, request))
         )
 
-    def run(self) -> list[ImageSet]:
+    def run(self, progress: Progress = silent) -> list[ImageSet]:
         """Draws an image set for every prompt and seed, prompt by prompt. The models are loaded once.
+
+        Args:
+            progress: called with "drawing" and how many sampling steps of all are done, then with "try 2", "try 3", ...
+                for malformed grids.
 
         Raises:
             BadInput: a prompt is longer than the text encoder reads, there is no such way of drawing, or the GPU's
                 memory is too small.
         """
         inputs = drawing.encode(self.generator, self.requests)
-        sets = self._drawn(self.requests, inputs)
+        sets = self._drawn(self.requests, inputs, progress)
         for again in range(1, self.retry + 1):
             malformed = [place for place, one in enumerate(sets) if one.faults]
             if not malformed:
@@ -121,17 +126,21 @@ class Generation:
             requests = [
                 replace(self.requests[place], seed=self.requests[place].seed + again * APART) for place in malformed
             ]
-            drawn = self._drawn(requests, [inputs[place] for place in malformed])
+            drawn = self._drawn(requests, [inputs[place] for place in malformed], progress, f"try {again + 1}")
             for place, one in zip(malformed, drawn, strict=True):
                 best = min(sets[place], one, key=lambda one: len(one.faults))
                 sets[place] = replace(best, tries=again + 1)
         return sets
 
-    def _drawn(self, requests: Sequence[GenerationRequest], inputs: Sequence[drawing.Inputs]) -> list[ImageSet]:
-        return [
-            self._image_set(grid, request)
-            for grid, request in zip(drawing.sample(self.generator, requests, inputs), requests, strict=True)
-        ]
+    def _drawn(
+        self,
+        requests: Sequence[GenerationRequest],
+        inputs: Sequence[drawing.Inputs],
+        progress: Progress,
+        what: str = "drawing",
+    ) -> list[ImageSet]:
+        grids = drawing.sample(self.generator, requests, inputs, progress, what)
+        return [self._image_set(grid, request) for grid, request in zip(grids, requests, strict=True)]
 
     def _image_set(self, grid: Image.Image, request: GenerationRequest) -> ImageSet:
         layout = self.generator.layout
@@ -362,9 +371,10 @@ def generate(  # noqa: PLR0913  (one argument per option)
     steps: int | None = None,
     guidance: float | None = None,
     retry: int = 0,
+    progress: Progress = silent,
 ) -> list[ImageSet]:
     """Draws an image set for every prompt and seed, with the models loaded once. Arguments and errors as for
-    `open_generation`.
+    `open_generation` and `Generation.run`.
 
     Returns:
         Prompt by prompt, each with its grid and its panels, as PIL images in RGB.
@@ -388,4 +398,4 @@ def generate(  # noqa: PLR0913  (one argument per option)
         guidance=guidance,
         retry=retry,
     )
-    return generation.run()
+    return generation.run(progress)

@@ -196,7 +196,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     asked: list[Prompt] = [] if prompts is None else read(prompts)
     if prompt or summary or panels or not asked:
         asked.append(Prompt(prompt, summary, _by_panel("--panel", "TEXT", panels or [])))
-    with console.progress():
+    with console.progress() as progress:
         generation = iclora.open_generation(
             [(lora, strength), *map(_with_strength, more or [])],
             asked,
@@ -215,7 +215,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
         )
         files = generation.free_files(to)
         console.lines(f"note: {remark}" for remark in generation.remarks)
-        drawn = generation.run()
+        drawn = generation.run(progress)
     for image_set, (grid, *panel_files, recipe) in zip(drawn, files, strict=True):
         image_set.save(grid, panel_files, recipe)
         console.line(f"{grid}, its panels in {panel_files[0]} to {panel_files[-1].name}, its recipe in {recipe.name}")

@@ -32,7 +32,7 @@ from iclora.handover import hand_over
 from iclora.prompts import Prompt
 from iclora.run import Run
 from pipeline.errors import BadInput
-from pipeline.progress import Progress, silent
+from pipeline.progress import Progress, silent, told
 from pipeline.records import Layout
 from pipeline.task import Given
 from training import dataset
@@ -82,6 +82,7 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
         judge: a captioner that looks at every grid, such as `server`: is what the texts tell there, and the same?
         settings: options of the last three, such as `{"judge.url": "http://localhost:8000/v1"}`.
         model, weights, offload, steps, guidance: as for `generate`.
+        progress: called with each candidate's name and how many sampling steps are done, then with "judging".
 
     Raises:
         BadInput: the run has no data set, no scorer or no LoRA, real grids are no better than shuffled ones, a prompt
@@ -206,12 +207,11 @@ def _draw(
     """The grids of all candidates, drawn from the same noise, written and graded; in the order of the requests."""
     grids, inputs = list[Drawn](), drawing.encode(candidates[BASE], requests)
     for name, generator in candidates.items():
-        progress(name, 0, len(requests))
-        drawn = drawing.sample(generator, requests, inputs)
-        progress(name, len(requests), len(requests))
+        drawn = drawing.sample(generator, requests, inputs, progress, name)
         home = Path(name.replace("/", "_"))
         (folder / home).mkdir(parents=True, exist_ok=True)
-        for number, (request, grid) in enumerate(zip(requests, drawn, strict=True), 1):
+        pairs = told(zip(requests, drawn, strict=True), len(requests), f"measuring the grids of {name}")
+        for number, (request, grid) in enumerate(pairs, 1):
             file = home / f"{number:04d}.png"
             grid.save(folder / file)
             grade = measuring.grade(grid, generator.layout, request.prompt, request.given)

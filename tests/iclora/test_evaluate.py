@@ -59,7 +59,7 @@ def evaluated(run: Run, lora: Path, tiny_flux: Path, **more: object) -> iclora.E
 def drawer(monkeypatch: pytest.MonkeyPatch, draw: Callable[[str, bool], Image.Image]) -> None:
     """Replaces the diffusion model: `draw` gets the prompt, and whether a LoRA takes part."""
 
-    def drawn(generator: Generator, requests: list[GenerationRequest], _: object) -> list[Image.Image]:
+    def drawn(generator: Generator, requests: list[GenerationRequest], *_: object) -> list[Image.Image]:
         size = generator.layout.canvas
         return [draw(request.prompt, bool(generator.loras)).resize(size) for request in requests]
 
@@ -169,6 +169,19 @@ def test_the_plot_shows_every_candidate_with_its_interval(tmp_path: Path) -> Non
         pixels = np.asarray(plot.convert("RGB"), np.int16)
     long_line = (np.abs(pixels - np.array([0x1F, 0x77, 0xB4])) < 16).all(axis=2).sum(axis=1)
     assert (long_line > 200).any()  # the score's interval from 0.8 to 2
+
+
+def test_every_candidate_tells_its_steps_and_the_log_what_is_done_with_the_grids(
+    run: Run, lora: Path, tiny_flux: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = list[tuple[str, int, int]]()
+    with caplog.at_level("INFO", logger="iclora"):
+        iclora.evaluate(run, lora, model=str(tiny_flux), steps=2, seeds=2, progress=lambda *one: told.append(one))
+    assert list(dict.fromkeys(name for name, _, _ in told)) == ["base", "storyboard"]
+    for name in ("base", "storyboard"):
+        (total,) = {of for one, _, of in told if one == name}
+        assert [done for one, done, _ in told if one == name] == list(range(1, total + 1)) and total % 2 == 0
+        assert f"measuring the grids of {name}" in caplog.messages
 
 
 def test_the_command_compares_strengths_and_says_which_it_takes(
@@ -433,7 +446,9 @@ def test_a_conditional_lora_and_its_base_are_given_the_held_out_grids_panels(
     save_file(load_file(lora), other, metadata={"iclora": json.dumps(header)})
     given_as = {}
 
-    def drawn(generator: Generator, requests: list[GenerationRequest], inputs: list[Inputs]) -> list[Image.Image]:
+    def drawn(
+        generator: Generator, requests: list[GenerationRequest], inputs: list[Inputs], *_: object
+    ) -> list[Image.Image]:
         assert all(one.given is not None and one.given[1].any() for one in inputs)
         given_as[bool(generator.loras)] = generator.given_as
         grids = []
@@ -473,7 +488,9 @@ def test_prompts_of_ones_own_are_drawn_around_the_pictures_of_their_table(
     table = tmp_path / "prompts.csv"
     table.write_text(f'prompt,given 2\n"{DOGS}",given.png\n"{DOGS[:-1]}s.",given.png\n', encoding="utf-8")
 
-    def drawn(generator: Generator, requests: list[GenerationRequest], inputs: list[Inputs]) -> list[Image.Image]:
+    def drawn(
+        generator: Generator, requests: list[GenerationRequest], inputs: list[Inputs], *_: object
+    ) -> list[Image.Image]:
         assert all(one.given is not None and one.given[1].any() for one in inputs)
         assert generator.given_as == "noised"
         grids = []
