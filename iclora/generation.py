@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
@@ -203,33 +203,40 @@ class Generation:
             "kept_given": self.keep_given,
         }
 
-    def free_files(self, to: str | Path | None = None) -> list[list[Path]]:
-        """For every image set the files of its grid, its panels and its recipe. Nothing is ever overwritten: it may be
-        what was given.
+    def check_files(self, to: str | Path) -> None:
+        """Whether the image sets can go to files of these names, before any is drawn.
 
         Args:
-            to: the first grid's file; the others have 2, 3, ... after the name, panels -1, -2, ... If not given, the
-                first of `generated.png`, `generated2.png`, ... that are free.
+            to: as for `free_files`.
 
         Raises:
             BadInput: the name is not an image's, or one of the files exists.
         """
         from PIL import Image
 
-        first, panels = Path(to or GRID), self.generator.layout.size
+        first = Path(to)
         if Image.registered_extensions().get(first.suffix.lower()) not in {*pixels.FORMATS} & {*Image.SAVE}:
             raise BadInput(f"--to {to} doesn't end like an image's name; name a file such as grid.png.")
-        named = (first if number == 1 else first.with_stem(f"{first.stem}{number}") for number in itertools.count(1))
-        found: list[list[Path]] = []
-        while len(found) < len(self.requests):
-            wanted = _files(next(named), panels)
-            there = next((file for file in wanted if file.exists()), None)
-            if there and to is not None:
+        for wanted in itertools.islice(self._files(first), len(self.requests)):
+            if there := next((file for file in wanted if file.exists()), None):
                 raise BadInput(f"{there} exists and would be overwritten; name another file with --to.")
-            if not there:
-                found.append(wanted)
         first.parent.mkdir(parents=True, exist_ok=True)
-        return found
+
+    def free_files(self, to: str | Path | None = None) -> list[list[Path]]:
+        """For every image set the files of its grid, its panels and its recipe. Nothing is ever overwritten: it may be
+        what was given, or what another process has drawn meanwhile.
+
+        Args:
+            to: the first grid's file; the others have 2, 3, ... after the name, panels -1, -2, ...; by default
+                `generated.png`, `generated2.png`, ... Names that are taken are left out.
+        """
+        free = (wanted for wanted in self._files(Path(to or GRID)) if not any(file.exists() for file in wanted))
+        return [*itertools.islice(free, len(self.requests))]
+
+    def _files(self, first: Path) -> Iterator[list[Path]]:
+        for number in itertools.count(1):
+            grid = first if number == 1 else first.with_stem(f"{first.stem}{number}")
+            yield _files(grid, self.generator.layout.size)
 
 
 def _files(to: Path, panels: int) -> list[Path]:

@@ -212,10 +212,11 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
             guidance=guidance,
             retry=retry,
         )
-        files = generation.free_files(to)
+        if to is not None:
+            generation.check_files(to)
         console.lines(f"note: {remark}" for remark in generation.remarks)
         drawn = generation.run(progress)
-    for image_set, (grid, *panel_files, recipe) in zip(drawn, files, strict=True):
+    for image_set, (grid, *panel_files, recipe) in zip(drawn, generation.free_files(to), strict=True):
         image_set.save(grid, panel_files, recipe)
         console.line(f"{grid}, its panels in {panel_files[0]} to {panel_files[-1].name}, its recipe in {recipe.name}")
         if image_set.remark:

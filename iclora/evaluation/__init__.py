@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from iclora.run import Run
 from pipeline.errors import BadInput
 from pipeline.progress import Progress, silent, told
 from pipeline.records import Layout
+from pipeline.store import working
 from pipeline.task import Given
 from training import dataset
 from training import generate as drawing
@@ -86,7 +88,8 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
 
     Raises:
         BadInput: the run has no data set, no scorer or no LoRA, real grids are no better than shuffled ones, a prompt
-            lacks a panel's text, the judge can't judge, no such plug-in or setting, or a device without such weights.
+            lacks a panel's text, the judge can't judge, no such plug-in or setting, a device without such weights, or
+            another process evaluates this run, or with `choose` trains on it.
         MissingWeights: the base, the scorer, or what compares, finds or judges is not here.
     """
     exported.check_grids(run)
@@ -97,12 +100,15 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     comparison = _Comparison(run, data, own, seeds, given, instruments, judging)
     loras = choice.wanted(run, loras, checkpoints=checkpoints, choose=choose)
     opened = open_candidates(run, loras, strengths, model, weights, offload=offload)
-    evaluation = comparison.of({name: sampled_with(one, steps, guidance) for name, one in opened.items()}, progress)
-    if choose:
-        evaluation = choice.keep(run, evaluation, opened)
-    write(evaluation)
-    if evaluation.file:
-        hand_over(evaluation.file, model=model)  # the one that was handed over is no longer the run's
+    candidates = {name: sampled_with(one, steps, guidance) for name, one in opened.items()}
+    (run.folder / FOLDER).mkdir(exist_ok=True)
+    with working(run.folder / FOLDER), working(run.lora.parent) if choose else nullcontext():
+        evaluation = comparison.of(candidates, progress)
+        if choose:
+            evaluation = choice.keep(run, evaluation, opened)
+        write(evaluation)
+        if evaluation.file:
+            hand_over(evaluation.file, model=model)  # the one that was handed over is no longer the run's
     return evaluation
 
 

@@ -30,6 +30,7 @@ from miniature.world import Character, Scene, draw_scene
 from pipeline import pixels
 from pipeline.errors import BadInput
 from pipeline.records import Layout
+from pipeline.store import working
 from pipeline.text import grammar, looks
 from training import dataset, generate
 from training.evaluation.statistics import Estimate
@@ -220,6 +221,20 @@ def test_what_can_t_be_evaluated_is_told_in_one_sentence(
     options = {"loras": lora, "model": str(tiny_flux), "steps": 1} | more
     with pytest.raises(BadInput, match=sentence):
         iclora.evaluate(run, **options)  # type: ignore[arg-type]
+
+
+def test_two_evaluations_of_a_run_at_once_are_refused_and_so_is_choosing_while_it_is_trained_on(
+    run: Run, lora: Path, tiny_flux: Path
+) -> None:
+    (run.folder / "evaluation").mkdir(exist_ok=True)
+    at_work = f"another process is at work in {run.folder}/evaluation: '.*', process \\d+ on .*, since 20"
+    with working(run.folder / "evaluation"), pytest.raises(BadInput, match=at_work):
+        evaluated(run, lora, tiny_flux)
+    run.lora.parent.mkdir(exist_ok=True)
+    shutil.copy(lora, run.lora)
+    with working(run.lora.parent), pytest.raises(BadInput, match=f"another process is at work in {run.lora.parent}: "):
+        iclora.evaluate(run, choose=True, model=str(tiny_flux), steps=1, seeds=1)
+    run.lora.unlink()
 
 
 def test_loras_on_different_canvases_are_not_compared(run: Run, lora: Path, tiny_flux: Path, tmp_path: Path) -> None:

@@ -143,6 +143,23 @@ def test_an_option_that_can_t_be_met_is_refused(
         iclora.open_generation(lora, PROMPT, model=str(tiny_flux), **options)  # type: ignore[arg-type]
 
 
+def test_what_another_command_draws_meanwhile_is_not_overwritten(
+    lora: Path, tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, iclora: Run
+) -> None:
+    for name, other, words in (("generated-1.png", "generated2", ()), ("grid.json", "grid2", ("--to", "grid.png"))):
+        theirs = tmp_path / name
+
+        def elsewhere(_: int, theirs: Path = theirs) -> Image.Image:
+            theirs.write_text("of another", encoding="utf-8")
+            return Image.new("RGB", (128, 192), "red")
+
+        drawer(monkeypatch, elsewhere)
+        assert iclora("generate", str(lora), PROMPT, "--model", str(tiny_flux), *words)[0] == 0
+        assert theirs.read_text(encoding="utf-8") == "of another" and (tmp_path / f"{other}.json").exists()
+    code, _, errors = iclora("generate", str(lora), PROMPT, "--model", str(tiny_flux), "--to", "grid.png")
+    assert code == 2 and "grid.json exists and would be overwritten; name another file with --to." in errors
+
+
 def test_a_lora_given_twice_is_refused(lora: Path, tiny_flux: Path, iclora: Run) -> None:
     again = str(lora.parent / "." / lora.name)
     code, _, errors = iclora("generate", str(lora), PROMPT, "--lora", f"{again}=0.5", "--model", str(tiny_flux))
