@@ -39,6 +39,23 @@ FREE = 1e6
 """A limit as large as this is no guidance for a user."""
 UNSEEN = {"name"}
 """Fields of a task that nobody sets."""
+ENVIRONMENT = {
+    "ICLORA_CACHE": "Folder of the texts and grids that trainings have encoded and share; the user's cache folder if "
+    "not set (`~/.cache/iclora` on Linux).",
+    "OPENAI_API_KEY": "Key of the captioner and judge `server`; it is never stored.",
+    "OPENAI_BASE_URL": "Address of that server where no setting gives one.",
+    "HF_TOKEN": "Token of the Hugging Face hub, for models that need one and for `iclora push`.",
+    "HF_HOME": "Folder of what is downloaded from the hub; `~/.cache/huggingface` if not set.",
+    "HF_HUB_OFFLINE": "1 asks the hub for nothing: what is not on this machine is named as missing at once.",
+    "HF_ENDPOINT": "Address of another hub than https://huggingface.co.",
+    "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY": "Proxies, and hosts that are reached without one; also in small "
+    "letters.",
+    "SSL_CERT_FILE, SSL_CERT_DIR": "Certificates that are trusted when a server is asked.",
+    "SLURM_JOB_ID, SLURM_ARRAY_JOB_ID, SLURM_ARRAY_TASK_ID": "Set by Slurm: the job's number in `log.jsonl`.",
+    "DISPLAY, WAYLAND_DISPLAY": "On Linux, one of them has to be set if pages are to open in a browser by themselves.",
+    "CUDA_VISIBLE_DEVICES": "GPUs that PyTorch uses, such as `0`; all if not set.",
+}
+"""What variables of the environment mean, those of the packages that people are most likely to need among them."""
 
 
 def docstrings(model: type[BaseModel]) -> dict[str, str]:
@@ -160,6 +177,8 @@ def settings_page() -> str:
     for heading, lines in sections():
         title = re.sub(r"\[(\w+)\]", r"`[\1]`", heading)
         parts.append(f"## {title}\n\n" + "\n".join(lines) + "\n")
+    rows = [f"| `{'`, `'.join(names.split(', '))}` | {told} |" for names, told in ENVIRONMENT.items()]
+    parts.append("## Environment variables\n\n" + "\n".join(["| variable | meaning |", "|---|---|", *rows]) + "\n")
     return "\n".join(parts)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import BadInput
+from pipeline.progress import LOG
 from pipeline.records import Caption
 from pipeline.review import csv_table, decisions, replacing, reviews
 
@@ -45,7 +46,9 @@ def apply(run: Run, table: str | Path | pd.DataFrame, name: str) -> list[reviews
 
 def find_replacements(run: Run, old: str, new: str, *, inside_words: bool) -> list[reviews.Change]:
     """What replacing a phrase would change; `Run.replacements` says the rest."""
-    return replacing.find(run.reviewed(), run.task, run.counter, old, new, inside_words=inside_words)
+    rows = run.reviewed()
+    LOG.info("looking for '%s'", old)
+    return replacing.find(rows, run.task, run.counter, old, new, inside_words=inside_words)
 
 
 def replace(run: Run, old: str, new: str, *, inside_words: bool, name: str) -> list[reviews.Change]:

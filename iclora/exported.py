@@ -13,6 +13,7 @@ from iclora.stages import STAGES
 from pipeline import task
 from pipeline.dataset import archive, checksums, portable, uses
 from pipeline.errors import BadInput
+from pipeline.progress import Progress
 from pipeline.stages import export, group
 from pipeline.store import Store
 from pipeline.task import Given
@@ -100,13 +101,14 @@ def nothing_left(run: Run, last: StageResult) -> str:
     )
 
 
-def pack(run: Run, to: Path | None, service: str | None) -> Path:
+def pack(run: Run, to: Path | None, service: str | None, progress: Progress) -> Path:
     """Packs a run's data set; `Run.pack` says the rest."""
     check(run)
     if service is not None:
         data = portable.read(run.dataset, uses.as_trained(run.task))
-        return archive.pack_for(service, data, run.dataset, to or run.folder / f"{run.task.name}-{service}.zip")
-    return archive.pack(run.dataset, to or run.folder / f"{run.task.name}.tar", run.task.name)
+        named = to or run.folder / f"{run.task.name}-{service}.zip"
+        return archive.pack_for(service, data, run.dataset, named, progress)
+    return archive.pack(run.dataset, to or run.folder / f"{run.task.name}.tar", run.task.name, progress)
 
 
 def write_configs(folder: str | Path, settings: Given = ()) -> list[str]:

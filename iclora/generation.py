@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
@@ -16,6 +16,7 @@ from iclora.prompts import Prompt, open_given, open_references
 from pipeline import files, pixels
 from pipeline import task as tasks
 from pipeline.errors import BadInput
+from pipeline.progress import Progress, silent
 from pipeline.records import Layout
 from pipeline.wording import counted
 from training import generate as drawing
@@ -105,15 +106,19 @@ class Generation:
             dict.fromkeys(remark for request in self.requests for remark in setup.remarks(self.generator, request))
         )
 
-    def run(self) -> list[ImageSet]:
+    def run(self, progress: Progress = silent) -> list[ImageSet]:
         """Draws an image set for every prompt and seed, prompt by prompt. The models are loaded once.
+
+        Args:
+            progress: called with "drawing" and how many sampling steps of all are done, then with "try 2", "try 3", ...
+                for malformed grids.
 
         Raises:
             BadInput: a prompt is longer than the text encoder reads, there is no such way of drawing, or the GPU's
                 memory is too small.
         """
         inputs = drawing.encode(self.generator, self.requests)
-        sets = self._drawn(self.requests, inputs)
+        sets = self._drawn(self.requests, inputs, progress)
         for again in range(1, self.retry + 1):
             malformed = [place for place, one in enumerate(sets) if one.faults]
             if not malformed:
@@ -121,17 +126,21 @@ class Generation:
             requests = [
                 replace(self.requests[place], seed=self.requests[place].seed + again * APART) for place in malformed
             ]
-            drawn = self._drawn(requests, [inputs[place] for place in malformed])
+            drawn = self._drawn(requests, [inputs[place] for place in malformed], progress, f"try {again + 1}")
             for place, one in zip(malformed, drawn, strict=True):
                 best = min(sets[place], one, key=lambda one: len(one.faults))
                 sets[place] = replace(best, tries=again + 1)
         return sets
 
-    def _drawn(self, requests: Sequence[GenerationRequest], inputs: Sequence[drawing.Inputs]) -> list[ImageSet]:
-        return [
-            self._image_set(grid, request)
-            for grid, request in zip(drawing.sample(self.generator, requests, inputs), requests, strict=True)
-        ]
+    def _drawn(
+        self,
+        requests: Sequence[GenerationRequest],
+        inputs: Sequence[drawing.Inputs],
+        progress: Progress,
+        what: str = "drawing",
+    ) -> list[ImageSet]:
+        grids = drawing.sample(self.generator, requests, inputs, progress, what)
+        return [self._image_set(grid, request) for grid, request in zip(grids, requests, strict=True)]
 
     def _image_set(self, grid: Image.Image, request: GenerationRequest) -> ImageSet:
         layout = self.generator.layout
@@ -194,33 +203,40 @@ class Generation:
             "kept_given": self.keep_given,
         }
 
-    def free_files(self, to: str | Path | None = None) -> list[list[Path]]:
-        """For every image set the files of its grid, its panels and its recipe. Nothing is ever overwritten: it may be
-        what was given.
+    def check_files(self, to: str | Path) -> None:
+        """Whether the image sets can go to files of these names, before any is drawn.
 
         Args:
-            to: the first grid's file; the others have 2, 3, ... after the name, panels -1, -2, ... If not given, the
-                first of `generated.png`, `generated2.png`, ... that are free.
+            to: as for `free_files`.
 
         Raises:
             BadInput: the name is not an image's, or one of the files exists.
         """
         from PIL import Image
 
-        first, panels = Path(to or GRID), self.generator.layout.size
+        first = Path(to)
         if Image.registered_extensions().get(first.suffix.lower()) not in {*pixels.FORMATS} & {*Image.SAVE}:
             raise BadInput(f"--to {to} doesn't end like an image's name; name a file such as grid.png.")
-        named = (first if number == 1 else first.with_stem(f"{first.stem}{number}") for number in itertools.count(1))
-        found: list[list[Path]] = []
-        while len(found) < len(self.requests):
-            wanted = _files(next(named), panels)
-            there = next((file for file in wanted if file.exists()), None)
-            if there and to is not None:
+        for wanted in itertools.islice(self._files(first), len(self.requests)):
+            if there := next((file for file in wanted if file.exists()), None):
                 raise BadInput(f"{there} exists and would be overwritten; name another file with --to.")
-            if not there:
-                found.append(wanted)
         first.parent.mkdir(parents=True, exist_ok=True)
-        return found
+
+    def free_files(self, to: str | Path | None = None) -> list[list[Path]]:
+        """For every image set the files of its grid, its panels and its recipe. Nothing is ever overwritten: it may be
+        what was given, or what another process has drawn meanwhile.
+
+        Args:
+            to: the first grid's file; the others have 2, 3, ... after the name, panels -1, -2, ...; by default
+                `generated.png`, `generated2.png`, ... Names that are taken are left out.
+        """
+        free = (wanted for wanted in self._files(Path(to or GRID)) if not any(file.exists() for file in wanted))
+        return [*itertools.islice(free, len(self.requests))]
+
+    def _files(self, first: Path) -> Iterator[list[Path]]:
+        for number in itertools.count(1):
+            grid = first if number == 1 else first.with_stem(f"{first.stem}{number}")
+            yield _files(grid, self.generator.layout.size)
 
 
 def _files(to: Path, panels: int) -> list[Path]:
@@ -362,9 +378,10 @@ def generate(  # noqa: PLR0913  (one argument per option)
     steps: int | None = None,
     guidance: float | None = None,
     retry: int = 0,
+    progress: Progress = silent,
 ) -> list[ImageSet]:
     """Draws an image set for every prompt and seed, with the models loaded once. Arguments and errors as for
-    `open_generation`.
+    `open_generation` and `Generation.run`.
 
     Returns:
         Prompt by prompt, each with its grid and its panels, as PIL images in RGB.
@@ -388,4 +405,4 @@ def generate(  # noqa: PLR0913  (one argument per option)
         guidance=guidance,
         retry=retry,
     )
-    return generation.run()
+    return generation.run(progress)

@@ -13,7 +13,8 @@ from pipeline.cache import Cache, shared_folder
 from pipeline.consistency.scorers.base import Scorer
 from pipeline.dataset import uses
 from pipeline.errors import BadInput, MissingWeights
-from pipeline.progress import Progress, silent
+from pipeline.progress import LOG, Progress, silent
+from pipeline.store import working
 from pipeline.task import Given, Task
 from training import checks, conditions, config, dataset, loop, planning
 from training.handover.folder import Handover
@@ -42,6 +43,7 @@ class Training:
         Args:
             gpu: GiB of another GPU than the one at hand, to plan for it.
         """
+        LOG.info("estimating memory and time")
         plan = planning.make(self.job, self.processes.device, self.processes.count, gpu)
         return list(planning.lines(self.job, plan))
 
@@ -79,11 +81,14 @@ class Training:
         Call `check` first: it finds what can be known to go wrong before any work is done.
 
         Raises:
-            BadInput: the GPU's memory is too small.
+            BadInput: the GPU's memory is too small, or another process trains in this folder.
             Diverged: loss, gradient or weights are not finite.
         """
-        outcome = loop.train(self.job, self.processes, progress if self.is_main else silent)
-        if self.is_main:
+        if not self.is_main:
+            return loop.train(self.job, self.processes, silent)
+        self.job.folder.mkdir(parents=True, exist_ok=True)
+        with working(self.job.folder, "--into"):
+            outcome = loop.train(self.job, self.processes, progress)
             self.handover = handover.after_training(outcome, self.job)
         return outcome
 

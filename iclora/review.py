@@ -13,6 +13,7 @@ from iclora.stages import STAGES
 from pipeline.consistency import teaching, verdict
 from pipeline.consistency.similarity import Encoder
 from pipeline.errors import BadInput
+from pipeline.progress import LOG
 from pipeline.records import Record, Row
 from pipeline.review import (
     agreement,
@@ -39,6 +40,7 @@ def write(run: Run) -> Path | None:
         Where the earlier table is now, if it held edits that were never applied.
     """
     rows = run.reviewed()
+    LOG.info("writing captions.csv and review.html")
     fresh = run.folder / "captions.new.csv"
     csv_table.write_csv(rows, run.task, fresh)
     set_aside = _exchange(fresh, run.folder / "captions.csv", rows, run.task)

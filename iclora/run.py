@@ -20,7 +20,7 @@ from pipeline.engines import local
 from pipeline.engines.base import Engine
 from pipeline.errors import BadInput
 from pipeline.plugins import extras
-from pipeline.progress import Progress, silent
+from pipeline.progress import LOG, Progress, silent
 from pipeline.records import Record, Row
 from pipeline.review import coverage, decisions, replacing, reviewers, reviews
 from pipeline.review.coverage import Aspect
@@ -247,6 +247,7 @@ class Run:
 
     def reviewed(self) -> list[Row]:
         """Every captioned grid with its scores and the decision that counts, in the order of the grids."""
+        LOG.info("reading the captions of %s", self.folder)
         return reviews.rows(self.store, self.task, self.counter)
 
     def coverage(self) -> list[Aspect]:
@@ -383,12 +384,13 @@ class Run:
         exported.check(self)
         return hub.push(self.dataset, repo, public=public)
 
-    def pack(self, to: str | Path | None = None, service: str | None = None) -> Path:
+    def pack(self, to: str | Path | None = None, service: str | None = None, progress: Progress = silent) -> Path:
         """Packs the data set for another machine: data, configs, TRAINERS.md and a list of checksums in one archive.
 
         Args:
             to: the archive, in the run's folder and named after the task if not given.
             service: that trains, `civitai` or `fal`: a ZIP file of pictures and captions as it wants them.
+            progress: called with "pack" and how many files, or for a service samples, are packed.
 
         Returns:
             The archive. The same data set gives the same bytes.
@@ -397,7 +399,7 @@ class Run:
             BadInput: there is no data set, or it is not that of the run any more; or nothing is known of the service,
                 or it takes fewer reference images.
         """
-        return exported.pack(self, Path(to) if to else None, service)
+        return exported.pack(self, Path(to) if to else None, service, progress)
 
     def command(self, name: str, *more: str) -> str:
         """The command line of one of iclora's commands for this run."""

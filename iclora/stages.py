@@ -19,7 +19,7 @@ from pipeline.consistency.scorers.base import kind_of
 from pipeline.engines import base
 from pipeline.engines.base import Stage
 from pipeline.errors import BadInput, ToolkitError
-from pipeline.progress import Progress, silent
+from pipeline.progress import LOG, Progress, silent
 from pipeline.records import Caption, Grid, Group, Record
 from pipeline.review import reviews, taking
 from pipeline.sources import gathering, parts
@@ -196,6 +196,7 @@ def items(run: Run) -> gathering.Items:
     """
     if run.merging is not None:
         return run.merging.items
+    LOG.info("looking for films and pictures")
     found, part = collect.find([*map(Path, run.settings.sources)], run.task), run.settings.part
     if part is None:
         return found

@@ -182,8 +182,11 @@ class Holder:
 
 
 @contextmanager
-def working(folder: Path) -> Iterator[None]:
-    """Only one process at a time works on the run in a folder; others may look at it.
+def working(folder: Path, option: str = "--out") -> Iterator[None]:
+    """Only one process at a time works in the folder of a run, a training or an evaluation; others may look at it.
+
+    Args:
+        option: that names another folder.
 
     Raises:
         BadInput: another process is at work there, or the file system has no locks; the message says who and since
@@ -193,7 +196,7 @@ def working(folder: Path) -> Iterator[None]:
         try:
             held.enter_context(locked(folder / "working.lock", 0))
         except sqlite3.Error as error:
-            raise BadInput(_unlockable(folder, error)) from error
+            raise BadInput(_unlockable(folder, error, option)) from error
         with suppress(OSError):  # it only tells others; the lock is what keeps them out
             (folder / HOLDER).write_text(json.dumps(asdict(Holder.of_this_process())), encoding="utf-8")
         try:
@@ -203,16 +206,16 @@ def working(folder: Path) -> Iterator[None]:
                 (folder / HOLDER).unlink(missing_ok=True)
 
 
-def _unlockable(folder: Path, error: sqlite3.Error) -> str:
+def _unlockable(folder: Path, error: sqlite3.Error, option: str) -> str:
     """Why nobody can work in a folder now."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
         return (
             f"{folder / 'working.lock'} can't be locked ({error}); name a folder on a file system with locks, in which "
-            "you may write, with --out."
+            f"you may write, with {option}."
         )
     holder = _holder(folder)
     who = f": {holder}" if holder else ""
-    return f"another process is at work in {folder}{who}; wait for it, or name another folder with --out."
+    return f"another process is at work in {folder}{who}; wait for it, or name another folder with {option}."
 
 
 def _holder(folder: Path) -> Holder | None:

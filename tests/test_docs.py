@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 
 from bench import reference
+from captioners.server import connection
 from iclora.settings import Settings, in_force
 from miniature.film import picture
 from miniature.world import draw_scene
+from pipeline.dataset import hub
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
@@ -103,6 +105,18 @@ def test_every_setting_in_force_is_on_the_page_and_described() -> None:
     keys = {setting.key for setting in in_force(Settings(task="storyboard"))}
     assert keys - set(rows) == {"source", "against", "captioner", "scorer", "engine"}  # of the command line
     assert [key for key, told in rows.items() if not told.strip()] == []
+
+
+def test_every_variable_of_the_environment_that_is_read_is_on_the_page() -> None:
+    sources = [
+        file.read_text(encoding="utf-8")
+        for folder in ("iclora", "pipeline", "captioners", "training")
+        for file in (ROOT / folder).rglob("*.py")
+    ]
+    read = {name for text in sources for name in re.findall(r'environ(?:\.get\(|\[)"(\w+)"', text)}
+    read |= {hub.TOKEN, *connection.CERTIFICATES}
+    assert len(read) > 8
+    assert read - {name for names in reference.ENVIRONMENT for name in names.split(", ")} == {"RANK"}  # by accelerate
 
 
 def test_every_command_is_on_the_page_with_a_description() -> None:

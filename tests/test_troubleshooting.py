@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import model_hub
 import pytest
@@ -21,8 +23,9 @@ from miniature import film
 from miniature.world import draw_scene
 from pipeline import weights
 from pipeline.errors import ToolkitError
-from pipeline.records import Grid
+from pipeline.records import Grid, Layout
 from pipeline.stages import compose
+from pipeline.store import working
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
@@ -95,9 +98,75 @@ def folder_without_captions(world: World) -> str:
     return world.types("train", "storyboard", "--data", "empty")
 
 
+def locked_run(world: World) -> str:
+    assert world._typed("collect", "storyboard", "--source", "films")[0] == 0
+    with working(world.folder / "runs" / "storyboard"):
+        return world.types("inspect", "storyboard")
+
+
+def full_disk(world: World) -> str:
+    full = OSError(errno.ENOSPC, "No space left on device", str(world.folder / "run.db"))
+    world.patch.setattr("iclora.open_run", Mock(side_effect=full))
+    return world.types("dataset", "storyboard")
+
+
+def without_structure(world: World) -> str:
+    for name in ("beach", "dog", "tree", "friends"):
+        film.picture(draw_scene(random.Random(name)), world.folder / "photos" / f"{name}.png", (320, 160))
+    return world.types("dataset", "storyboard", "--source", "photos", *BARE)
+
+
+def two_pictures(world: World) -> str:
+    (world.folder / "films" / "2.png").unlink()
+    return world.types("dataset", "storyboard", "--source", "films", *BARE)
+
+
+def without_faces(world: World) -> str:
+    world.patch.setattr("pipeline.pixels.faces.can_be_found", lambda: False)
+    film.picture(draw_scene(random.Random(1)), world.folder / "narrow" / "1.png", (288, 160))
+    return world._typed("inspect", "storyboard", "--source", "narrow")[1]
+
+
+def without_base(world: World) -> str:
+    words = ("--data", "grids", "--into", "lora", "--set", "train.model=black-forest-labs/FLUX.1-dev")
+    return world.types("train", "storyboard", *words)
+
+
+def full_gpu(world: World) -> str:
+    import torch
+
+    from training import generate
+
+    world.patch.setattr(generate, "_draw", Mock(side_effect=torch.OutOfMemoryError))
+    backend = SimpleNamespace(model="a/base")
+    made: Any = SimpleNamespace(
+        backend=backend, device=torch.device("cpu"), weights="bf16", layout=Layout(3, 1, 1024, 512)
+    )
+    return raised(lambda: generate.sample(made, [], []))
+
+
+def file_in_the_way(world: World) -> str:
+    from iclora.generation import Generation
+
+    (world.folder / "grid-2.png").touch()
+    made: Any = SimpleNamespace(layout=Layout(3, 1, 1024, 512))
+    requests: Any = [None]
+    return raised(lambda: Generation(made, requests).check_files(world.folder / "grid.png"))
+
+
 PROVOKED: dict[str, Callable[[World], str]] = {
     "which is not installed: pip install": lacks_a_package,
     "unknown key": lambda world: world.types("dataset", "storyboard", "--source", "films", "--set", "group.nera=1"),
+    "another process is at work in": locked_run,
+    "can't be written: No space left on device": full_disk,
+    "set a valid key as OPENAI_API_KEY": lambda _: raised(lambda: answer_to(fails(401, "no such key"))),
+    "form no group, since nothing says which belong together": without_structure,
+    "no neighbours": two_pictures,
+    "faces aren't looked for": without_faces,
+    "there is no data set in": lambda world: world.types("train", "storyboard"),
+    "is not on this machine and can't be fetched": without_base,
+    "the GPU's memory is too small for": full_gpu,
+    "exists and would be overwritten": file_in_the_way,
     "are not on this machine and can't be fetched": lambda world: world.types(
         *("caption", "storyboard", "--source", "films", "--captioner", "local", "--scorer", "none")
     ),

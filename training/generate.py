@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from pipeline import pixels
 from pipeline.errors import BadInput
 from pipeline.pixels import subject
-from pipeline.progress import LOG
+from pipeline.progress import LOG, Progress, silent, told
 from pipeline.wording import counted
 from training import dataset, latents, lora, machine, objective, random_streams, sampling
 from training.backends.base import Backend, Encoded, Prompts, dtype_of
@@ -66,18 +67,26 @@ def encode(generator: Generator, requests: Sequence[GenerationRequest]) -> list[
     return inputs
 
 
-def sample(generator: Generator, requests: Sequence[GenerationRequest], inputs: Sequence[Inputs]) -> list[Image.Image]:
+def sample(
+    generator: Generator,
+    requests: Sequence[GenerationRequest],
+    inputs: Sequence[Inputs],
+    progress: Progress = silent,
+    what: str = "drawing",
+) -> list[Image.Image]:
     """The grids of the requests, in their order.
 
     Args:
         inputs: of the requests, as `encode` returns them.
+        progress, what: called after every step of every canvas, or of several that are sampled at once, as
+            `progress(what, 12, 56)`.
 
     Raises:
         BadInput: the GPU's memory is too small, or the model produces numbers that are none.
     """
     backend, device, dtype = generator.backend, generator.device, machine.encoder_dtype(generator.device)
     try:
-        drawn = _draw(generator, requests, inputs)
+        drawn = _draw(generator, requests, inputs, progress, what)
     except torch.OutOfMemoryError as error:
         raise BadInput(
             f"the GPU's memory is too small for {backend.model} with weights as {generator.weights} and a canvas of "
@@ -90,7 +99,8 @@ def sample(generator: Generator, requests: Sequence[GenerationRequest], inputs: 
             "an undamaged base and LoRA."
         )
     with backend.loaded(["vae"], dtype, device) as parts:
-        return sampling.to_images(backend, parts["vae"], drawn)
+        one_by_one = told(drawn.split(1), len(drawn), "decoding grids")
+        return [sampling.to_images(backend, parts["vae"], latents)[0] for latents in one_by_one]
 
 
 def _read(backend: Backend, encoders: Mapping[str, nn.Module], requests: Sequence[GenerationRequest]) -> list[Inputs]:
@@ -104,7 +114,8 @@ def _read(backend: Backend, encoders: Mapping[str, nn.Module], requests: Sequenc
             (known[key],) = backend.encode_text(encoders, [text], [pictures] if pictures else ())
         return known[key]
 
-    return [Inputs(read(request.prompt, request), read("", request)) for request in requests]
+    one_by_one = told(requests, len(requests), "encoding prompts")
+    return [Inputs(read(request.prompt, request), read("", request)) for request in one_by_one]
 
 
 def check(generator: Generator, requests: Sequence[GenerationRequest]) -> None:
@@ -171,7 +182,13 @@ def _reference(generator: Generator, vae: Any, image: Image.Image) -> Tensor:
     return backend.encode_image(vae, dataset.pixels(dataset.fitted(image, size))[None])[0][0]
 
 
-def _draw(generator: Generator, requests: Sequence[GenerationRequest], inputs: Sequence[Inputs]) -> Tensor:
+def _draw(
+    generator: Generator,
+    requests: Sequence[GenerationRequest],
+    inputs: Sequence[Inputs],
+    progress: Progress,
+    what: str,
+) -> Tensor:
     """Latents of every request; several small canvases are sampled at once."""
     backend, device = generator.backend, generator.device
     config = Config(base_weights=generator.weights, checkpointing=False)
@@ -185,8 +202,13 @@ def _draw(generator: Generator, requests: Sequence[GenerationRequest], inputs: S
     shape = backend.latent_shape(canvas)
     together = max(1, TOGETHER // backend.tokens(canvas))
     LOG.info("drawing %s in %s", counted(requests, "grid"), counted(generator.settings.steps, "step"))
-    drawn = []
-    for start in range(0, len(requests), together):
+    starts = range(0, len(requests), together)
+    steps, drawn = itertools.count(1), list[Tensor]()
+
+    def stepped() -> None:
+        progress(what, next(steps), len(starts) * generator.settings.steps)
+
+    for start in starts:
         some, of = requests[start : start + together], inputs[start : start + together]
         noise = torch.stack(
             [torch.randn(shape, generator=random_streams.generator(request.seed, "generate")) for request in some]
@@ -198,5 +220,8 @@ def _draw(generator: Generator, requests: Sequence[GenerationRequest], inputs: S
         references = references if any(references) else []
         prompts = Prompts([one.text for one in of], [one.empty for one in of], references)
         with machine.autocast(device, dtype_of(transformer)):
-            drawn.append(sampling.draw(backend, transformer, prompts, noise.to(device), generator.settings, given))
+            settings = generator.settings
+            drawn.append(
+                sampling.draw(backend, transformer, prompts, noise.to(device), settings, given, stepped=stepped)
+            )
     return torch.cat(drawn)

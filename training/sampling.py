@@ -6,6 +6,7 @@ Shapes: B grids, C latent channels, H and W rows and columns of latents.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,15 +44,21 @@ class SamplingSettings:
 
 
 @torch.inference_mode()
-def draw(
+def draw(  # noqa: PLR0913  (what the model sees, and how)
     backend: Backend,
     transformer: Any,
     prompts: Prompts,
     noise_BCHW: Tensor,
     settings: SamplingSettings,
     given: GivenPanels | None = None,
+    *,
+    stepped: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Latents of one grid per prompt, from noise: B x C x H x W."""
+    """Latents of one grid per prompt, from noise: B x C x H x W.
+
+    Args:
+        stepped: called after every step.
+    """
     height, width = (side * backend.STRIDE for side in noise_BCHW.shape[-2:])
     levels = backend.noise_levels(settings.steps, backend.tokens((width, height))).to(noise_BCHW.device)
     x = noise_BCHW
@@ -59,6 +66,7 @@ def draw(
         sigma = level.expand(len(x))
         seen = _with_given(backend, x, given, noise_BCHW, sigma) if given else x
         x = x + (following - level) * backend.guided(transformer, seen, sigma, prompts, settings.guidance)
+        stepped()
     return torch.lerp(x, given.latents_BCHW, given.mask) if given else x
 
 

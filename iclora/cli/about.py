@@ -9,6 +9,7 @@ import typer
 
 import iclora
 from iclora import console
+from iclora.cli import endings
 from iclora.cli.options import Out, TaskName
 
 
@@ -25,8 +26,10 @@ def show(
     with iclora.open_run(task, folder=out, must_exist=True) as run:
         if table is None:
             console.counts(run.counts())
-        else:
-            console.table(table, run.table(table), "json" if as_json else "csv" if as_csv else "text")
+            return
+        with console.progress(before_data=True):
+            rows = run.table(table)
+        console.table(table, rows, "json" if as_json else "csv" if as_csv else "text")
 
 
 def pack(
@@ -44,8 +47,10 @@ def pack(
 
     One tar file has data, configs, TRAINERS.md and checksums.
     """
-    with iclora.open_run(task, folder=out, must_exist=True) as run:
-        console.packed(run.pack(to, service), run, service)
+    with iclora.open_run(task, folder=out, must_exist=True) as run, endings.logged_in(run.folder):
+        with console.progress() as progress:
+            archive = run.pack(to, service, progress)
+        console.packed(archive, run, service)
 
 
 def push(
@@ -59,7 +64,7 @@ def push(
 
     HF_TOKEN must hold a token with write access.
     """
-    with iclora.open_run(task, folder=out, must_exist=not lora) as run:
+    with iclora.open_run(task, folder=out, must_exist=not lora) as run, endings.logged_in(run.folder):
         with console.progress():
             address = iclora.push_lora(run, repo, public=public) if lora else run.push(repo, public=public)
         console.line(f"{'public' if public else 'private'}: {address}")
@@ -88,6 +93,6 @@ def tasks() -> None:
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False) -> None:
     """Report what this machine has, and what it is ready for."""
-    with console.progress():  # PyTorch alone may take half a minute to load
+    with console.progress(before_data=True):  # PyTorch alone may take half a minute to load
         found = iclora.doctor()
     console.machine(found, as_json=as_json)

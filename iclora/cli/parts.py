@@ -9,7 +9,9 @@ import typer
 
 import iclora
 from iclora import console
+from iclora.cli import endings
 from iclora.cli.options import Against, CaptionerName, Out, ScorerName, Set, Sources, TaskName
+from pipeline.store import usual_folder
 
 if TYPE_CHECKING:
     from iclora.advancing import StageResult
@@ -31,16 +33,17 @@ def shard(  # noqa: PLR0913, PLR0917  (one argument per option)
 
     They may be a Slurm array; `merge` makes one run of them.
     """
-    found = iclora.shard(
-        task,
-        source or (),
-        shards,
-        settings=settings or (),
-        captioner=captioner,
-        scorer=scorer,
-        against=against or None,
-        folder=out,
-    )
+    with console.progress():
+        found = iclora.shard(
+            task,
+            source or (),
+            shards,
+            settings=settings or (),
+            captioner=captioner,
+            scorer=scorer,
+            against=against or None,
+            folder=out,
+        )
     console.shards(task, found)
 
 
@@ -59,7 +62,7 @@ def merge(
         results.append(result)
         console.finished(result)
 
-    with console.progress() as progress:
+    with endings.logged_in(usual_folder(task) if out is None else out), console.progress() as progress:
         run = iclora.merge(task, parts, folder=out, progress=progress, on_result=finished)
     with run:
         console.summary(run, results)

@@ -8,6 +8,7 @@ import typer
 
 import iclora
 from iclora import console
+from iclora.cli import endings
 from iclora.cli.options import Out, Reviewer, TaskName
 from iclora.cli.review import write_data_set
 from pipeline.errors import BadInput
@@ -36,24 +37,24 @@ def replace(  # noqa: PLR0913, PLR0917  (one argument per option)
         raise BadInput("--undo takes back the last replacement and takes neither words nor --yes.")
     if not undo and (old is None or new is None):
         raise BadInput('name the words to look for and what takes their place: iclora replace TASK "old" "new".')
-    with iclora.open_run(task, folder=out, must_exist=True) as run:
+    with iclora.open_run(task, folder=out, must_exist=True) as run, endings.logged_in(run.folder):
         if undo:
-            undone = run.undo_replace(reviewer)
+            with console.progress():
+                undone = run.undo_replace(reviewer)
             console.replaced(run, undone.changes)
             console.stay(undone.stay)
-            last = write_data_set(run)
-            console.judged(run, undone.changes)
-            console.exported(run, last, f"taken back in {counted(undone.changes, 'caption')}; ")
+            write_data_set(run, f"taken back in {counted(undone.changes, 'caption')}; ", undone.changes)
             return
         assert old is not None and new is not None
         if yes:
-            changes = run.replace(old, new, inside_words=inside_words, reviewer=reviewer)
+            with console.progress():
+                changes = run.replace(old, new, inside_words=inside_words, reviewer=reviewer)
             console.replaced(run, changes)
-            last = write_data_set(run)
-            console.judged(run, changes)
-            console.exported(run, last, f"replaced in {counted(changes, 'caption')}; ")
+            write_data_set(run, f"replaced in {counted(changes, 'caption')}; ", changes)
             return
-        console.replaced(run, run.replacements(old, new, inside_words=inside_words))
+        with console.progress():
+            found = run.replacements(old, new, inside_words=inside_words)
+        console.replaced(run, found)
         named = ["--as", reviewer] if reviewer is not None else []
         words = [*(["--inside-words"] if inside_words else []), *named, "--yes", "--", old, new]
         console.to_replace(run, words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,13 +11,14 @@ import typer
 
 import iclora
 from iclora import console
+from iclora.cli import endings
 from iclora.cli.options import Out, Reviewer, TaskName
 from pipeline.errors import BadInput
 from pipeline.wording import counted
 
 if TYPE_CHECKING:
-    from iclora.advancing import StageResult
     from iclora.run import Run
+    from pipeline.review.reviews import Change
 
 
 def review(  # noqa: PLR0913, PLR0917  (one argument per option)
@@ -46,16 +48,18 @@ def review(  # noqa: PLR0913, PLR0917  (one argument per option)
         raise BadInput(f"{wanted[0]} and {wanted[1]} are two ways to review; use one after the other.")
     if reviewer is not None and not (serve or apply):
         raise BadInput(f"--as {reviewer} says who decides; give it with --serve or --apply.")
-    with iclora.open_run(task, folder=out, must_exist=True) as run:
+    with iclora.open_run(task, folder=out, must_exist=True) as run, endings.logged_in(run.folder):
         if serve:
             _serve(run, reviewer)
         elif learn:
             _learn(run, dry_run=dry_run)
         elif apply is None:
-            run.write_review()
-            console.review_ways(run)
+            with console.progress():
+                run.write_review()
+                console.review_ways(run)
         elif dry_run:
-            changes = run.edits(apply, reviewer)
+            with console.progress():
+                changes = run.edits(apply, reviewer)
             console.diff(changes)
             console.line(f"{counted(changes, 'row')} would change; nothing was applied.")
         else:
@@ -64,11 +68,10 @@ def review(  # noqa: PLR0913, PLR0917  (one argument per option)
 
 def _apply(run: Run, table: Path, reviewer: str | None) -> None:
     """Applies a table, runs the stages from the filter on, and prints how edited captions fared."""
-    changes = run.apply(table, reviewer)
+    with console.progress():
+        changes = run.apply(table, reviewer)
     console.diff(changes)
-    last = write_data_set(run)
-    console.judged(run, changes)
-    console.exported(run, last, f"{counted(changes, 'row')} changed; ")
+    write_data_set(run, f"{counted(changes, 'row')} changed; ", changes)
 
 
 def _serve(run: Run, reviewer: str | None) -> None:
@@ -85,7 +88,7 @@ def _serve(run: Run, reviewer: str | None) -> None:
             open_page(address)
 
         changes = run.serve(opened, progress, reviewer=reviewer)
-    console.exported(run, write_data_set(run), f"{counted(changes, 'change')}; ")
+    write_data_set(run, f"{counted(changes, 'change')}; ")
 
 
 def _learn(run: Run, *, dry_run: bool) -> None:
@@ -96,10 +99,17 @@ def _learn(run: Run, *, dry_run: bool) -> None:
         console.line("Nothing was changed.")
         return
     run.learn()
-    console.exported(run, write_data_set(run), "Your decisions teach the rule from now on; ")
+    write_data_set(run, "Your decisions teach the rule from now on; ")
 
 
-def write_data_set(run: Run) -> StageResult:
-    """Brings the data set up to date with the decisions; the last stage's result."""
+def write_data_set(run: Run, told: str, changes: Sequence[Change] = ()) -> None:
+    """Brings the data set up to date with the decisions, and prints how edited captions fared and where it is.
+
+    Args:
+        told: what has been done, as the start of a sentence.
+    """
     with console.progress() as progress:
-        return run.advance(start="filter", progress=progress)[-1]
+        last = run.advance(start="filter", progress=progress)[-1]
+    with console.progress():
+        console.judged(run, changes)
+        console.exported(run, last, told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -118,8 +118,7 @@ def train(  # noqa: PLR0913, PLR0917  (one argument per option)
     console.trained(outcome, training.job)
     if training.handover:
         console.handed_over(training.handover)
-    if data is None and into is None:
-        console.to_evaluate(run)
+    console.to_try(run if data is None else None, outcome, training.job)
 
 
 @contextmanager
@@ -196,7 +195,7 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
     asked: list[Prompt] = [] if prompts is None else read(prompts)
     if prompt or summary or panels or not asked:
         asked.append(Prompt(prompt, summary, _by_panel("--panel", "TEXT", panels or [])))
-    with console.progress():
+    with console.progress() as progress:
         generation = iclora.open_generation(
             [(lora, strength), *map(_with_strength, more or [])],
             asked,
@@ -213,10 +212,11 @@ def generate(  # noqa: PLR0913, PLR0917  (one argument per option)
             guidance=guidance,
             retry=retry,
         )
-        files = generation.free_files(to)
+        if to is not None:
+            generation.check_files(to)
         console.lines(f"note: {remark}" for remark in generation.remarks)
-        drawn = generation.run()
-    for image_set, (grid, *panel_files, recipe) in zip(drawn, files, strict=True):
+        drawn = generation.run(progress)
+    for image_set, (grid, *panel_files, recipe) in zip(drawn, generation.free_files(to), strict=True):
         image_set.save(grid, panel_files, recipe)
         console.line(f"{grid}, its panels in {panel_files[0]} to {panel_files[-1].name}, its recipe in {recipe.name}")
         if image_set.remark:
@@ -243,7 +243,8 @@ def handover(  # noqa: PLR0913, PLR0917  (one argument per option)
 
     It has the LoRA, a model card, ComfyUI workflows and a diffusers script.
     """
-    with console.progress():
+    of_training = (lora.parent / endings.RUN_LOG).exists()  # a LoRA may also lie somewhere else
+    with endings.logged_in(lora.parent) if of_training else nullcontext(), console.progress():
         done = iclora.hand_over(
             lora, to=to, model=model, dtype=dtype, given=given or (), keep_given=keep_given, data_set=data_set
         )
@@ -330,9 +331,11 @@ def compare(
     if between is not None and len(between) != 2:  # noqa: PLR2004
         raise BadInput(f"--between names two candidates, once each, got {len(between)}.")
     run = iclora.open_run(task, folder=out, must_exist=True)
-    with browser.opener(run.folder) as open_page:
+    with endings.logged_in(run.folder), browser.opener(run.folder) as open_page, ExitStack() as reading:
+        reading.enter_context(console.progress())
 
         def opened(address: str) -> None:
+            reading.close()
             console.line(f"Compare at {address}")
             console.line("Ctrl-C ends the comparison and prints the result; every mark is kept.")
             open_page(address)

@@ -9,7 +9,7 @@ from iclora.console.about import counts, machine, table, tasks, version
 from iclora.console.dataset import begun, configs, packed, shards, summary
 from iclora.console.output import error, line, lines, prepare, refusal, text, warn
 from iclora.console.review import diff, exported, judged, learning, replaced, review_ways, stay, to_replace
-from iclora.console.training import evaluated, handed_over, plan, to_evaluate, trained
+from iclora.console.training import evaluated, handed_over, plan, to_try, trained
 from iclora.console.working import finished, logged, progress, stopped, volume
 
 __all__ = [
@@ -42,8 +42,8 @@ __all__ = [
     "table",
     "tasks",
     "text",
-    "to_evaluate",
     "to_replace",
+    "to_try",
     "trained",
     "version",
     "volume",

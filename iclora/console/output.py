@@ -45,6 +45,12 @@ def line(text: str) -> None:
     Lines.spoken = time.monotonic()
 
 
+def aside(text: str) -> None:
+    """One line on standard error, beside a result that another program may read."""
+    print(escaped(text), file=sys.stderr)
+    Lines.spoken = time.monotonic()
+
+
 def lines(texts: Iterable[str]) -> None:
     for text in texts:
         line(text)

@@ -60,6 +60,8 @@ def stay(grids: Sequence[str]) -> None:
 def judged(run: Run, changes: Sequence[Change]) -> None:
     """How the rows with edited captions fared in the filter."""
     edited = {one.review.grid for one in changes if {"caption", "people"} & {name for name, _, _ in one.fields}}
+    if not edited:
+        return
     for row in run.reviewed():
         if row.id in edited:
             found = [*(f"{score.name} {score.value:.3f}" for score in row.scores), *row.reasons]

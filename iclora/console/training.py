@@ -40,9 +40,18 @@ def trained(outcome: Outcome, job: Job) -> None:
         line(f"What it has learnt, beside the base alone: {picture}")
 
 
-def to_evaluate(run: Run) -> None:
-    """What to type after a training of the run's LoRA."""
-    line(f"next, compare it with its base: {run.command('evaluate')}")
+def to_try(run: Run | None, outcome: Outcome, job: Job) -> None:
+    """What to type after a training: an evaluation where there is a run with the data set, else a caption to draw.
+
+    Args:
+        run: whose data set was trained on; None for another data set.
+    """
+    if run is None:
+        caption = (job.data.held_out or job.data.train)[0].text
+        line(f"next, draw with it: {command(['iclora', 'generate', str(outcome.file), caption])}")
+        return
+    named = [] if outcome.file == run.lora else ["--lora", str(outcome.file)]
+    line(f"next, compare it with its base: {run.command('evaluate', *named)}")
 
 
 def evaluated(run: Run, evaluation: Evaluation) -> None:

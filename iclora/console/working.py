@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal
 
 from iclora.console import output
-from iclora.console.output import error, line, lines, refusal
+from iclora.console.output import aside, error, line, lines, refusal
 from iclora.console.underway import Bars, Lines, Listener
 from iclora.job_log import JobLog
 from pipeline.errors import ToolkitError
@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
-    """Shows what is under way and what is waited for: bars on a terminal, elsewhere lines; nothing with --quiet."""
-    shown = None if _volume == "quiet" else Bars(output.console) if output.console.is_terminal else Lines(line)
-    listener = Listener(shown, tuple(_logs), line if _volume == "verbose" else None)
+def progress(*, before_data: bool = False) -> Iterator[Progress]:
+    """Shows what is under way and what is waited for: bars on a terminal, elsewhere lines; nothing with --quiet.
+
+    Args:
+        before_data: what is printed afterwards may be read by another program; lines go to standard error.
+    """
+    say = aside if before_data else line
+    shown = None if _volume == "quiet" else Bars(output.console) if output.console.is_terminal else Lines(say)
+    listener = Listener(shown, tuple(_logs), say if _volume == "verbose" else None)
     level, passed_on = LOG.level, LOG.propagate
     LOG.addHandler(listener)
     LOG.setLevel(logging.DEBUG)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,8 +33,9 @@ from iclora.handover import hand_over
 from iclora.prompts import Prompt
 from iclora.run import Run
 from pipeline.errors import BadInput
-from pipeline.progress import Progress, silent
+from pipeline.progress import Progress, silent, told
 from pipeline.records import Layout
+from pipeline.store import working
 from pipeline.task import Given
 from training import dataset
 from training import generate as drawing
@@ -82,10 +84,12 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
         judge: a captioner that looks at every grid, such as `server`: is what the texts tell there, and the same?
         settings: options of the last three, such as `{"judge.url": "http://localhost:8000/v1"}`.
         model, weights, offload, steps, guidance: as for `generate`.
+        progress: called with each candidate's name and how many sampling steps are done, then with "judging".
 
     Raises:
         BadInput: the run has no data set, no scorer or no LoRA, real grids are no better than shuffled ones, a prompt
-            lacks a panel's text, the judge can't judge, no such plug-in or setting, or a device without such weights.
+            lacks a panel's text, the judge can't judge, no such plug-in or setting, a device without such weights, or
+            another process evaluates this run, or with `choose` trains on it.
         MissingWeights: the base, the scorer, or what compares, finds or judges is not here.
     """
     exported.check_grids(run)
@@ -96,12 +100,15 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     comparison = _Comparison(run, data, own, seeds, given, instruments, judging)
     loras = choice.wanted(run, loras, checkpoints=checkpoints, choose=choose)
     opened = open_candidates(run, loras, strengths, model, weights, offload=offload)
-    evaluation = comparison.of({name: sampled_with(one, steps, guidance) for name, one in opened.items()}, progress)
-    if choose:
-        evaluation = choice.keep(run, evaluation, opened)
-    write(evaluation)
-    if evaluation.file:
-        hand_over(evaluation.file, model=model)  # the one that was handed over is no longer the run's
+    candidates = {name: sampled_with(one, steps, guidance) for name, one in opened.items()}
+    (run.folder / FOLDER).mkdir(exist_ok=True)
+    with working(run.folder / FOLDER), working(run.lora.parent) if choose else nullcontext():
+        evaluation = comparison.of(candidates, progress)
+        if choose:
+            evaluation = choice.keep(run, evaluation, opened)
+        write(evaluation)
+        if evaluation.file:
+            hand_over(evaluation.file, model=model)  # the one that was handed over is no longer the run's
     return evaluation
 
 
@@ -206,12 +213,11 @@ def _draw(
     """The grids of all candidates, drawn from the same noise, written and graded; in the order of the requests."""
     grids, inputs = list[Drawn](), drawing.encode(candidates[BASE], requests)
     for name, generator in candidates.items():
-        progress(name, 0, len(requests))
-        drawn = drawing.sample(generator, requests, inputs)
-        progress(name, len(requests), len(requests))
+        drawn = drawing.sample(generator, requests, inputs, progress, name)
         home = Path(name.replace("/", "_"))
         (folder / home).mkdir(parents=True, exist_ok=True)
-        for number, (request, grid) in enumerate(zip(requests, drawn, strict=True), 1):
+        pairs = told(zip(requests, drawn, strict=True), len(requests), f"measuring the grids of {name}")
+        for number, (request, grid) in enumerate(pairs, 1):
             file = home / f"{number:04d}.png"
             grid.save(folder / file)
             grade = measuring.grade(grid, generator.layout, request.prompt, request.given)

@@ -10,6 +10,7 @@ from iclora.evaluation.people import Marking, Preference, preference, read_pairs
 from iclora.evaluation.results import FOLDER
 from iclora.run import Run
 from pipeline.plugins import extras
+from pipeline.progress import LOG
 
 
 def compare(
@@ -37,6 +38,7 @@ def compare(
     from iclora.page.server import serve_page
 
     folder = run.folder / FOLDER
+    LOG.info("reading the pictures in %s", folder)
     one, other = between or usual_pair(folder)
     pairs = read_pairs(folder, one, other)
     marking = Marking(folder, pairs, by)

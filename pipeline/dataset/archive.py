@@ -13,9 +13,13 @@ from pipeline import files, plugins
 from pipeline.dataset import checksums
 from pipeline.dataset.samples import Dataset, Sample
 from pipeline.errors import BadInput
+from pipeline.progress import Progress, silent
+
+PACK = "pack"
+"""What is being worked on, as `Progress` is told."""
 
 
-def pack(folder: Path, archive: Path, name: str) -> Path:
+def pack(folder: Path, archive: Path, name: str, progress: Progress = silent) -> Path:
     """Writes a tar file of the files that a data set lists; the same files give the same bytes.
 
     Not compressed, since PNG files are. Trainers' caches and whatever else lies in the folder stay behind. The list of
@@ -23,18 +27,20 @@ def pack(folder: Path, archive: Path, name: str) -> Path:
 
     Args:
         name: of the folder that the archive unpacks to.
+        progress: told of every file.
 
     Raises:
         BadInput: the data set was written anew meanwhile; an earlier archive stays.
     """
     listed, hashes = checksums.read(folder), dict[str, str]()
     with files.replacing(archive) as part, tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as tar:
-        for file in sorted(listed):
+        for done, file in enumerate(sorted(listed), start=1):
             with files.open_regular(folder / file) as content:
                 hashes[file] = hashlib.file_digest(content, "sha256").hexdigest()
                 size = content.tell()
                 content.seek(0)
                 tar.addfile(_entry(f"{name}/{file}", size), content)
+            progress(PACK, done, len(listed))
         sums = checksums.listing(hashes).encode()
         tar.addfile(_entry(f"{name}/{checksums.FILE}", len(sums)), io.BytesIO(sums))
         _check_unchanged(folder, listed)
@@ -60,12 +66,13 @@ def _entry(path: str, size: int) -> tarfile.TarInfo:
 # ---- for services that train
 
 
-def pack_for(service: str, data: Dataset, folder: Path, archive: Path) -> Path:
+def pack_for(service: str, data: Dataset, folder: Path, archive: Path, progress: Progress = silent) -> Path:
     """Writes a ZIP file of the training side by the names that a service asks for; the same data gives the same bytes.
 
     Args:
         service: one of SERVICES.
         folder: the data set's.
+        progress: told of every sample.
 
     Raises:
         BadInput: there is no such service, it takes fewer reference images, or the data set was written anew meanwhile;
@@ -76,9 +83,10 @@ def pack_for(service: str, data: Dataset, folder: Path, archive: Path) -> Path:
         raise BadInput(f"nothing is known of '{service}'{plugins.suggest(service, list(SERVICES))} (known: {known}).")
     names, listed = SERVICES[service](data), checksums.read(folder)
     with files.replacing(archive) as part, zipfile.ZipFile(part, "w") as packed:  # not compressed, since PNG files are
-        for sample in data.train:
+        for done, sample in enumerate(data.train, start=1):
             for name, file in names(sample):
                 packed.writestr(zipfile.ZipInfo(name), (folder / file).read_bytes())
+            progress(PACK, done, len(data.train))
         _check_unchanged(folder, listed)
     return archive
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from pipeline import files
+from pipeline.progress import told
 
 FILE = "SHA256SUMS"
 MOST_BYTES = 1 << 26
@@ -74,7 +75,8 @@ def edited(folder: Path) -> list[str]:
 
 
 def _altered(folder: Path) -> Iterator[str]:
-    for name, value in read(folder).items():
+    listed = read(folder)
+    for name, value in told(listed.items(), len(listed), f"checking the files in {folder}"):
         if (folder / name).is_file() and files.digest(folder / name) != value:
             yield name
 

@@ -30,6 +30,7 @@ from miniature.world import Character, Scene, draw_scene
 from pipeline import pixels
 from pipeline.errors import BadInput
 from pipeline.records import Layout
+from pipeline.store import working
 from pipeline.text import grammar, looks
 from training import dataset, generate
 from training.evaluation.statistics import Estimate
@@ -59,7 +60,7 @@ def evaluated(run: Run, lora: Path, tiny_flux: Path, **more: object) -> iclora.E
 def drawer(monkeypatch: pytest.MonkeyPatch, draw: Callable[[str, bool], Image.Image]) -> None:
     """Replaces the diffusion model: `draw` gets the prompt, and whether a LoRA takes part."""
 
-    def drawn(generator: Generator, requests: list[GenerationRequest], _: object) -> list[Image.Image]:
+    def drawn(generator: Generator, requests: list[GenerationRequest], *_: object) -> list[Image.Image]:
         size = generator.layout.canvas
         return [draw(request.prompt, bool(generator.loras)).resize(size) for request in requests]
 
@@ -171,6 +172,19 @@ def test_the_plot_shows_every_candidate_with_its_interval(tmp_path: Path) -> Non
     assert (long_line > 200).any()  # the score's interval from 0.8 to 2
 
 
+def test_every_candidate_tells_its_steps_and_the_log_what_is_done_with_the_grids(
+    run: Run, lora: Path, tiny_flux: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = list[tuple[str, int, int]]()
+    with caplog.at_level("INFO", logger="iclora"):
+        iclora.evaluate(run, lora, model=str(tiny_flux), steps=2, seeds=2, progress=lambda *one: told.append(one))
+    assert list(dict.fromkeys(name for name, _, _ in told)) == ["base", "storyboard"]
+    for name in ("base", "storyboard"):
+        (total,) = {of for one, _, of in told if one == name}
+        assert [done for one, done, _ in told if one == name] == list(range(1, total + 1)) and total % 2 == 0
+        assert f"measuring the grids of {name}" in caplog.messages
+
+
 def test_the_command_compares_strengths_and_says_which_it_takes(
     home: Path, lora: Path, tiny_flux: Path, iclora: Command
 ) -> None:
@@ -207,6 +221,20 @@ def test_what_can_t_be_evaluated_is_told_in_one_sentence(
     options = {"loras": lora, "model": str(tiny_flux), "steps": 1} | more
     with pytest.raises(BadInput, match=sentence):
         iclora.evaluate(run, **options)  # type: ignore[arg-type]
+
+
+def test_two_evaluations_of_a_run_at_once_are_refused_and_so_is_choosing_while_it_is_trained_on(
+    run: Run, lora: Path, tiny_flux: Path
+) -> None:
+    (run.folder / "evaluation").mkdir(exist_ok=True)
+    at_work = f"another process is at work in {run.folder}/evaluation: '.*', process \\d+ on .*, since 20"
+    with working(run.folder / "evaluation"), pytest.raises(BadInput, match=at_work):
+        evaluated(run, lora, tiny_flux)
+    run.lora.parent.mkdir(exist_ok=True)
+    shutil.copy(lora, run.lora)
+    with working(run.lora.parent), pytest.raises(BadInput, match=f"another process is at work in {run.lora.parent}: "):
+        iclora.evaluate(run, choose=True, model=str(tiny_flux), steps=1, seeds=1)
+    run.lora.unlink()
 
 
 def test_loras_on_different_canvases_are_not_compared(run: Run, lora: Path, tiny_flux: Path, tmp_path: Path) -> None:
@@ -433,7 +461,9 @@ def test_a_conditional_lora_and_its_base_are_given_the_held_out_grids_panels(
     save_file(load_file(lora), other, metadata={"iclora": json.dumps(header)})
     given_as = {}
 
-    def drawn(generator: Generator, requests: list[GenerationRequest], inputs: list[Inputs]) -> list[Image.Image]:
+    def drawn(
+        generator: Generator, requests: list[GenerationRequest], inputs: list[Inputs], *_: object
+    ) -> list[Image.Image]:
         assert all(one.given is not None and one.given[1].any() for one in inputs)
         given_as[bool(generator.loras)] = generator.given_as
         grids = []
@@ -473,7 +503,9 @@ def test_prompts_of_ones_own_are_drawn_around_the_pictures_of_their_table(
     table = tmp_path / "prompts.csv"
     table.write_text(f'prompt,given 2\n"{DOGS}",given.png\n"{DOGS[:-1]}s.",given.png\n', encoding="utf-8")
 
-    def drawn(generator: Generator, requests: list[GenerationRequest], inputs: list[Inputs]) -> list[Image.Image]:
+    def drawn(
+        generator: Generator, requests: list[GenerationRequest], inputs: list[Inputs], *_: object
+    ) -> list[Image.Image]:
         assert all(one.given is not None and one.given[1].any() for one in inputs)
         assert generator.given_as == "noised"
         grids = []

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 import iclora
 from pipeline.errors import BadInput
 from pipeline.pixels import open_image
+from pipeline.progress import Progress
 from training import generate as drawing
 from training.generator import GenerationRequest
 
@@ -142,6 +143,23 @@ def test_an_option_that_can_t_be_met_is_refused(
         iclora.open_generation(lora, PROMPT, model=str(tiny_flux), **options)  # type: ignore[arg-type]
 
 
+def test_what_another_command_draws_meanwhile_is_not_overwritten(
+    lora: Path, tiny_flux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, iclora: Run
+) -> None:
+    for name, other, words in (("generated-1.png", "generated2", ()), ("grid.json", "grid2", ("--to", "grid.png"))):
+        theirs = tmp_path / name
+
+        def elsewhere(_: int, theirs: Path = theirs) -> Image.Image:
+            theirs.write_text("of another", encoding="utf-8")
+            return Image.new("RGB", (128, 192), "red")
+
+        drawer(monkeypatch, elsewhere)
+        assert iclora("generate", str(lora), PROMPT, "--model", str(tiny_flux), *words)[0] == 0
+        assert theirs.read_text(encoding="utf-8") == "of another" and (tmp_path / f"{other}.json").exists()
+    code, _, errors = iclora("generate", str(lora), PROMPT, "--model", str(tiny_flux), "--to", "grid.png")
+    assert code == 2 and "grid.json exists and would be overwritten; name another file with --to." in errors
+
+
 def test_a_lora_given_twice_is_refused(lora: Path, tiny_flux: Path, iclora: Run) -> None:
     again = str(lora.parent / "." / lora.name)
     code, _, errors = iclora("generate", str(lora), PROMPT, "--lora", f"{again}=0.5", "--model", str(tiny_flux))
@@ -153,7 +171,10 @@ def drawer(monkeypatch: pytest.MonkeyPatch, pictures: Callable[[int], Image.Imag
     """Replaces the diffusion model by pictures by seed; returns the seeds that will have been drawn."""
     seeds = list[int]()
 
-    def sample(_: object, requests: Sequence[GenerationRequest], __: object) -> list[Image.Image]:
+    def sample(
+        _: object, requests: Sequence[GenerationRequest], __: object, progress: Progress, what: str
+    ) -> list[Image.Image]:
+        progress(what, len(requests), len(requests))
         seeds.extend(request.seed for request in requests)
         return [pictures(request.seed) for request in requests]
 
@@ -191,6 +212,30 @@ def test_a_malformed_grid_is_told_and_drawn_again_until_it_is_whole(
     printed, seeds, recipe = run(5)
     assert "5.png is drawn with seed 2000007 after 2 malformed ones\n" in printed
     assert (seeds, recipe["seed"], recipe["faults"]) == ([1, 2, 1_000_004, 2_000_007], 2_000_007, [])
+
+
+def test_every_step_of_the_drawing_is_told_and_what_is_drawn_again_by_a_name_of_its_own(
+    lora: Path, tiny_flux: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[tuple[str, int, int]]()
+    common = {"model": str(tiny_flux), "steps": 3, "progress": lambda *one: told.append(one)}
+    iclora.generate(lora, PROMPT, **common)  # type: ignore[arg-type]
+    assert told == [("drawing", 1, 3), ("drawing", 2, 3), ("drawing", 3, 3)]
+    told.clear()
+    drawer(monkeypatch, lambda _: Image.new("RGB", (128, 192), "red"))
+    iclora.generate(lora, PROMPT, retry=2, **common)  # type: ignore[arg-type]
+    assert told == [("drawing", 1, 1), ("try 2", 1, 1), ("try 3", 1, 1)]
+
+
+def test_the_command_logs_the_steps_of_its_drawing(lora: Path, tiny_flux: Path, tmp_path: Path, iclora: Run) -> None:
+    log = tmp_path / "one.jsonl"
+    words = ("--model", str(tiny_flux), "--steps", "2", "--log", str(log))
+    assert iclora("generate", str(lora), PROMPT, *words)[0] == 0
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert [(one["stage"], one["done"], one["of"]) for one in lines if one["event"] == "progress"] == [
+        ("drawing", 1, 2),
+        ("drawing", 2, 2),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from torch import Tensor
 
 from pipeline.cache import Cache
 from pipeline.errors import BadInput, Diverged
+from pipeline.store import working
 from training import checkpoint, checks, dataset, loop, lora_file, machine, objective, results, sampling
 from training.backends.base import Prompts, unpack
 from training.backends.flux import Flux
@@ -921,3 +922,14 @@ def test_the_command_trains_and_resumes_and_reports_errors(
         code, _, err = train(wrong)
         assert code == 2
         assert err.startswith("error: ") and sentence in err and err.count("\n") == 1, textwrap.shorten(err, 300)
+    written = {file: file.read_bytes() for file in (tmp_path / "run" / "training").glob("*.[sjpl]*")}
+    with working(tmp_path / "run" / "training"):
+        code, _, err = train("2")
+    assert code == 2 and re.search(
+        r"another process is at work in \S+/training: '.*', process \d+ on \S+, since 20", err
+    )
+    assert err.endswith("; wait for it, or name another folder with --into.\n")
+    assert {file for file, content in written.items() if file.read_bytes() != content} == {
+        tmp_path / "run" / "training" / "log.jsonl"
+    }
+    assert train("2")[0] == 0

@@ -63,6 +63,27 @@ def test_the_last_lines_of_a_training_say_which_step_counts_and_why(found: Any, 
     assert all(sentence in line for line, sentence in zip(told, sentences, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("file", "is_of_run", "told"),
+    [
+        ("runs/x/training/x.safetensors", True, "next, compare it with its base: iclora evaluate x\n"),
+        ("b/x.safetensors", True, "next, compare it with its base: iclora evaluate x --lora b/x.safetensors\n"),
+        ("b/x.safetensors", False, "next, draw with it: iclora generate b/x.safetensors '[A] a cat; [B] it sits'\n"),
+    ],
+)
+def test_every_training_ends_with_the_next_command(
+    file: str, is_of_run: bool, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run: Any = SimpleNamespace(
+        lora=Path("runs/x/training/x.safetensors"), command=lambda name, *more: " ".join(["iclora", name, "x", *more])
+    )
+    job: Any = SimpleNamespace(
+        data=SimpleNamespace(held_out=(), train=[SimpleNamespace(text="[A] a cat; [B] it sits")])
+    )
+    console.to_try(run if is_of_run else None, outcome(file=Path(file)), job)
+    assert capsys.readouterr().out == told
+
+
 def test_with_evaluations_patience_hands_over_the_step_of_the_best_score() -> None:
     (told,) = training._which_step(outcome(of_step=250, lowest=lowest(300)), "score")
     assert told == "The LoRA has the averaged weights of step 250, whose score was the best (train.patience)."

@@ -95,7 +95,8 @@ def test_help_fits(command: str, typed: Typed) -> None:
 
 
 @pytest.mark.parametrize("table", [*TABLES, "rejected", "settings", "decisions", "unmatched"])
-def test_a_table_of_a_run_fits(table: str, typed: Typed, home: Path) -> None:
+def test_a_table_of_a_run_fits(table: str, typed: Typed, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iclora.console.working.Bars", lambda _: None)  # drawn over and over; tested by themselves
     lines, _ = typed("show", "storyboard", table, "--out", str(home / "run"))
     fits(lines)
 
@@ -115,7 +116,7 @@ def test_names_of_grids_and_pictures_and_reasons_are_whole(typed: Typed, home: P
 def test_the_summary_of_a_run_fits_and_has_all_reasons(
     typed: Typed, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iclora.console.working.Bars", lambda _: None)  # drawn over and over; tested by themselves
+    monkeypatch.setattr("iclora.console.working.Bars", lambda _: None)
     lines, _ = typed("dataset", "storyboard", "--out", str(home / "run"))
     fits(lines)
     assert "1 unreadable" in " ".join(lines) and "2 no neighbours" in " ".join(lines)

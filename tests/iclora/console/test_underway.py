@@ -70,6 +70,15 @@ def test_without_a_terminal_it_is_said_what_is_under_way_and_for_how_long(
     assert lines.state() == "caption: 15 of 55, 6.0 s each, about 4 min left"
 
 
+def test_before_data_what_is_waited_for_goes_to_standard_error(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with console.volume("verbose"), console.progress(before_data=True):
+        LOG.info("reading the captions")
+    printed = capsys.readouterr()
+    assert printed.out == "" and without_times(printed.err) == "reading the captions\n"
+
+
 def test_a_training_tells_its_loss_and_the_time_left(clock: Clock) -> None:
     lines = underway.Lines(console.line)
     lines.report("training", 100, 5_000)
