@@ -16,7 +16,7 @@ from pipeline.errors import BadInput
 from pipeline.pixels import subject
 from pipeline.progress import LOG
 from pipeline.wording import counted
-from training import dataset, latents, lora, machine, objective, random_streams, sampling
+from training import dataset, latents, lora, machine, memory, objective, random_streams, sampling
 from training.backends.base import Backend, Encoded, Prompts, dtype_of
 from training.config import Config
 from training.generator import GenerationRequest, Generator
@@ -51,7 +51,7 @@ def encode(generator: Generator, requests: Sequence[GenerationRequest]) -> list[
     """
     check(generator, requests)
     backend, device, dtype = generator.backend, generator.device, machine.encoder_dtype(generator.device)
-    with backend.loaded(backend.ENCODERS, dtype, device) as encoders:
+    with backend.loaded(backend.ENCODERS, dtype, _text_device(generator, requests)) as encoders:
         inputs = _read(backend, encoders, requests)
     if any(request.given or request.references for request in requests):
         with backend.loaded(["vae"], dtype, device) as parts:
@@ -91,6 +91,15 @@ def sample(generator: Generator, requests: Sequence[GenerationRequest], inputs: 
         )
     with backend.loaded(["vae"], dtype, device) as parts:
         return sampling.to_images(backend, parts["vae"], drawn)
+
+
+def _text_device(generator: Generator, requests: Sequence[GenerationRequest]) -> torch.device:
+    """Where the requests' texts are read: on the CPU if the GPU is too small for the text encoders."""
+    backend, device = generator.backend, generator.device
+    longest = max(backend.count_tokens([request.prompt for request in requests]))
+    pictures = max(sum(backend.picture_tokens(image.size) for image in request.references) for request in requests)
+    reading = memory.reads(backend, backend.text_tokens(longest) + pictures, device)
+    return memory.text_device(reading, device, machine.gpu_memory(device))
 
 
 def _read(backend: Backend, encoders: Mapping[str, nn.Module], requests: Sequence[GenerationRequest]) -> list[Inputs]:
