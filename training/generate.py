@@ -17,7 +17,7 @@ from pipeline.errors import BadInput
 from pipeline.pixels import subject
 from pipeline.progress import LOG, Progress, silent, told
 from pipeline.wording import counted
-from training import dataset, latents, lora, machine, objective, random_streams, sampling
+from training import dataset, latents, lora, machine, memory, objective, random_streams, sampling
 from training.backends.base import Backend, Encoded, Prompts, dtype_of
 from training.config import Config
 from training.generator import GenerationRequest, Generator
@@ -52,7 +52,7 @@ def encode(generator: Generator, requests: Sequence[GenerationRequest]) -> list[
     """
     check(generator, requests)
     backend, device, dtype = generator.backend, generator.device, machine.encoder_dtype(generator.device)
-    with backend.loaded(backend.ENCODERS, dtype, device) as encoders:
+    with backend.loaded(backend.ENCODERS, dtype, _text_device(generator, requests)) as encoders:
         inputs = _read(backend, encoders, requests)
     if any(request.given or request.references for request in requests):
         with backend.loaded(["vae"], dtype, device) as parts:
@@ -101,6 +101,15 @@ def sample(
     with backend.loaded(["vae"], dtype, device) as parts:
         one_by_one = told(drawn.split(1), len(drawn), "decoding grids")
         return [sampling.to_images(backend, parts["vae"], latents)[0] for latents in one_by_one]
+
+
+def _text_device(generator: Generator, requests: Sequence[GenerationRequest]) -> torch.device:
+    """Where the requests' texts are read: on the CPU if the GPU is too small for the text encoders."""
+    backend, device = generator.backend, generator.device
+    longest = max(backend.count_tokens([request.prompt for request in requests]))
+    pictures = max(sum(backend.picture_tokens(image.size) for image in request.references) for request in requests)
+    reading = memory.reads(backend, backend.text_tokens(longest) + pictures, device)
+    return memory.text_device(reading, device, machine.gpu_memory(device))
 
 
 def _read(backend: Backend, encoders: Mapping[str, nn.Module], requests: Sequence[GenerationRequest]) -> list[Inputs]:

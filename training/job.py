@@ -138,6 +138,12 @@ class Job:
         sets = self.shown_beside(dataset.plain(sample, self.shown))
         return max(sum(self.backend.tokens(self.reference_size(one)) for one in several) for several in sets)
 
+    def picture_tokens(self) -> int:
+        """The most tokens as which the text encoder sees the reference images of a sample together."""
+        sets = [several for sample in self.samples for several in self.shown_beside(dataset.plain(sample, self.shown))]
+        seen = self.backend.picture_tokens
+        return max((sum(seen(dataset.reference_size(one)) for one in several) for several in sets), default=0)
+
     @property
     def samples(self) -> tuple[TrainingSample, ...]:
         """The grids that are trained on, followed by the held-out ones."""

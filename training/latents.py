@@ -61,6 +61,8 @@ class Encoder:
     cache: Cache
     dtype: torch.dtype
     device: Device
+    text_device: Device
+    """Where the text encoders are."""
     progress: Progress
 
     def texts(self, prompts: Iterable[Prompt]) -> dict[Prompt, Encoded]:
@@ -71,7 +73,7 @@ class Encoder:
         found = alike({prompt: encoded for prompt, encoded in known.items() if encoded}, _form)
         missing = [prompt for prompt in keys if prompt not in found]
         if missing:
-            with self.backend.loaded(self.backend.ENCODERS, self.dtype, self.device) as encoders:
+            with self.backend.loaded(self.backend.ENCODERS, self.dtype, self.text_device) as encoders:
                 # One by one: in a batch the last bits depend on the other texts, and after a kill those would differ.
                 for prompt in missing:
                     pictures = [dataset.open_reference(reference) for reference in prompt.references]

@@ -21,7 +21,7 @@ from pipeline.dataset import uses
 from pipeline.errors import BadInput, Diverged
 from pipeline.progress import LOG, Progress
 from pipeline.wording import counted
-from training import batches, checkpoint, fused, lora, machine, offload, results
+from training import batches, checkpoint, fused, lora, machine, memory, offload, results
 from training.checkpoint import State
 from training.config import Config
 from training.evaluation.grid_scorer import DrawnGrid
@@ -195,10 +195,14 @@ def _too_large(job: Job) -> str:
 def encode(job: Job, processes: Processes, progress: Progress) -> EncodedDataset:
     """Everything that the transformer will read. The main process fills the cache for the others."""
     dtype, device = machine.encoder_dtype(processes.device), processes.device
-    encoder = Encoder(job.backend, job.cache, dtype, device, progress)
+    prompts = job.prompts()
+    longest = max(job.backend.count_tokens([prompt.text for prompt in prompts]))
+    reading = memory.reads(job.backend, job.backend.text_tokens(longest) + job.picture_tokens(), device)
+    text_device = memory.text_device(reading, device, machine.gpu_memory(device))
+    encoder = Encoder(job.backend, job.cache, dtype, device, text_device, progress)
     if not processes.is_main:
         processes.wait()
-    texts, grids = encoder.texts(job.prompts()), encoder.grids(job.views())
+    texts, grids = encoder.texts(prompts), encoder.grids(job.views())
     references = encoder.references({one: job.reference_size(one) for one in job.references()})
     if processes.is_main:
         processes.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
@@ -102,19 +103,46 @@ def _check_offloaded_training(config: Config, device: torch.device) -> None:
 def load_transformer(backend: Backend, config: Config, device: torch.device) -> Any:
     """The frozen base as the settings ask for it, without a LoRA; with `offload` in main memory."""
     dtype = base_dtype(config, device)
-    more = {} if config.base_weights not in ("int8", "nf4") else {"quantization_config": _quantized(config, dtype)}
+    more = {}
+    if config.base_weights in ("int8", "nf4"):
+        kept = kept_layers(backend, backend.blank("transformer"))
+        more = {"quantization_config": _quantized(config, dtype, kept)}
     transformer: Any = backend.load("transformer", dtype, CPU if config.offload else device, **more)
     if config.base_weights == "fp8":
-        cast_layers(transformer, dtype)
+        cast_layers(backend, transformer, dtype)
     if recomputes(config, transformer):
         transformer.enable_gradient_checkpointing()
     return transformer
 
 
-def cast_layers(transformer: Any, dtype: torch.dtype) -> None:
-    """Stores a transformer's layers in 8 bits, but for those that diffusers leaves as they are; each computes in
-    `dtype`, and a step takes as long as before."""
-    transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+def kept_layers(backend: Backend, transformer: nn.Module) -> list[str]:
+    """Names of the linear layers that stay as they are in every format: those outside of the blocks.
+
+    They read noise levels, texts and latents or write the prediction, so that all blocks depend on them, and they are a
+    small part of the weights. ai-toolkit leaves them out for Krea 2, and all families are treated alike here. A layer
+    whose name is also the last part of the name of one in a block (`proj_out` of FLUX.1) is not among them, since
+    diffusers, given that name, would leave out the layers in the blocks too.
+    """
+    inside = {id(module) for block in backend.blocks(transformer) for module in block.modules()}
+    linear = [(name, module) for name, module in transformer.named_modules() if isinstance(module, nn.Linear)]
+    shared = {name.rpartition(".")[2] for name, layer in linear if id(layer) in inside}
+    return [name for name, layer in linear if id(layer) not in inside and name not in shared]
+
+
+def cast_layers(backend: Backend, transformer: Any, dtype: torch.dtype) -> None:
+    """Stores a transformer's layers in 8 bits, but for `kept_layers` and those that diffusers leaves as they are: a
+    weight in 8 bits has no scale of its own here, unlike one of bitsandbytes, so norms and modulation need more.
+
+    Each layer computes in `dtype`, and a step takes as long as before.
+    """
+    from diffusers.hooks.layerwise_casting import DEFAULT_SKIP_MODULES_PATTERN
+
+    kept = [f"^{re.escape(name)}$" for name in kept_layers(backend, transformer)]
+    transformer.enable_layerwise_casting(
+        storage_dtype=torch.float8_e4m3fn,
+        compute_dtype=dtype,
+        skip_modules_pattern=(*DEFAULT_SKIP_MODULES_PATTERN, *kept),
+    )
 
 
 def check_offload(config: Config, device: torch.device) -> None:
@@ -149,13 +177,17 @@ def compile_blocks(backend: Backend, transformer: nn.Module) -> None:
         block.compile(fullgraph=False)
 
 
-def _quantized(config: Config, dtype: torch.dtype) -> Any:
+def _quantized(config: Config, dtype: torch.dtype, kept: list[str]) -> Any:
+    """
+    Args:
+        kept: layers that are not quantised, in 8 and, whatever the argument's name says, in 4 bits.
+    """
     from diffusers import BitsAndBytesConfig
 
-    if config.base_weights == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
-    kind = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
-    return BitsAndBytesConfig(**kind)  # type: ignore[no-untyped-call]
+    kind: dict[str, Any] = {"load_in_8bit": True}
+    if config.base_weights == "nf4":
+        kind = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
+    return BitsAndBytesConfig(**kind, llm_int8_skip_modules=kept)  # type: ignore[no-untyped-call]
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -21,9 +21,10 @@ from pipeline.text import budget, grammar
 from pipeline.text.counters import ESTIMATE
 from pipeline.wording import counted
 from training import batches, checkpoint, conditions, dataset, machine, memory, presets
+from training.activations import Lora, Sight
 from training.config import Config
 from training.job import Job
-from training.memory import GIB, Lora, Phase, Sight
+from training.memory import GIB, Phase
 from training.model_files import parameter_count
 from training.monitoring import journal
 
@@ -61,17 +62,17 @@ class Plan:
     """What each takes of the device's memory. Text encoders and VAE are freed before the next."""
     gpu: float | None
     """Bytes of the GPU at hand, or of the one that is asked about; None where there is neither."""
-    choices: dict[str, float]
-    """Bytes at the peak with other settings, those set by hand unchanged; empty without a GPU."""
+    choices: dict[str, Phase]
+    """The phase that takes most with other settings, those set by hand unchanged; empty without a GPU."""
     done: int
     """Steps that are already done in the folder."""
     seconds_per_step: float | None
     """According to their log, without validations and samples."""
 
     @property
-    def peak(self) -> float:
-        """Bytes in the phase that takes most."""
-        return _peak(self.phases)
+    def largest(self) -> Phase:
+        """The phase that takes most."""
+        return _largest(self.phases)
 
     def parts(self, name: str) -> Mapping[str, float]:
         """What a phase takes, in bytes by what takes it."""
@@ -100,14 +101,19 @@ def make(job: Job, device: torch.device, processes: int = 1, gpu: float | None =
     counts = job.count_tokens(texts)
     text = counts or [budget.fit(grammar.parse(text, job.task), job.task, ESTIMATE).tokens for text in texts]
     most = math.ceil(config.batch / processes)
+    size = machine.gpu_memory(device) if gpu is None else gpu * GIB
+    pictures = job.picture_tokens()
 
     def phases(config: Config) -> tuple[Phase, ...]:
-        together = min(config.micro_batch, most)
-        read = backend.text_tokens(max(text))
-        sight = Sight(max(tokens.values()) + references, read, together, job.shown.canvas)
-        return memory.phases(backend, config, lora, sight, device)
+        sight = Sight(
+            image=max(tokens.values()) + references,
+            text=backend.text_tokens(max(text), pictures),
+            together=min(config.micro_batch, most),
+            canvas=job.shown.canvas,
+            read=backend.text_tokens(max(text)) + pictures,
+        )
+        return memory.phases(backend, config, lora, sight, device, size)
 
-    size = machine.gpu_memory(device) if gpu is None else gpu * GIB
     done = _done(job)
     return Plan(
         tokens=tokens,
@@ -121,26 +127,32 @@ def make(job: Job, device: torch.device, processes: int = 1, gpu: float | None =
         together=min(config.micro_batch, most),
         phases=phases(config),
         gpu=size,
-        choices={name: _peak(phases(other)) for name, other in _choices(job).items()} if size else {},
+        choices=_choices(job, phases, size) if size else {},
         done=done,
         seconds_per_step=_speed(job.folder / journal.STEPS) if done else None,
     )
 
 
-def _choices(job: Job) -> dict[str, Config]:
-    """The training with every preset, and with the base in main memory, by how they are set."""
+def _choices(job: Job, phases: Callable[[Config], tuple[Phase, ...]], gpu: float) -> dict[str, Phase]:
+    """The phase that takes most with every preset, and with the base in main memory, by how they are set; each without
+    samples too where nothing has room with them."""
     found = {f"train.preset={name}": presets.TABLE[name] for name in presets.TABLE}
     found["train.base_weights=bf16 train.offload=true"] = OFFLOADED
-    return {
+    configs = {
         name: job.config.model_copy(
             update={key: value for key, value in settings.items() if settings is OFFLOADED or key not in job.task.train}
         )
         for name, settings in found.items()
     }
+    every = {name: _largest(phases(config)) for name, config in configs.items()}
+    if job.config.samples and all(phase.total > gpu for phase in every.values()):
+        bare = {f"{name} train.samples=0": one.model_copy(update={"samples": 0}) for name, one in configs.items()}
+        every |= {name: _largest(phases(config)) for name, config in bare.items()}
+    return every
 
 
-def _peak(phases: Sequence[Phase]) -> float:
-    return max(phase.total for phase in phases)
+def _largest(phases: Sequence[Phase]) -> Phase:
+    return max((phase for phase in phases if not phase.on_cpu), key=lambda phase: phase.total)
 
 
 def _done(job: Job) -> int:
@@ -206,7 +218,9 @@ def lines(job: Job, plan: Plan) -> Iterator[str]:
 
 def _memory(job: Job, plan: Plan) -> Iterator[str]:
     """What it takes, phase by phase, and whether the GPU has it."""
-    told = ", ".join(f"{phase.name} {phase.total / GIB:.2f} GiB" for phase in plan.phases)
+    told = ", ".join(
+        f"{phase.name} {phase.total / GIB:.2f} GiB{' of main memory' * phase.on_cpu}" for phase in plan.phases
+    )
     yield f"memory, about: {told}"
     yield f"in training: {', '.join(f'{name} {size / GIB:.2f}' for name, size in plan.parts('training').items())}"
     if (preset := job.config.preset) is not None:
@@ -219,20 +233,23 @@ def _memory(job: Job, plan: Plan) -> Iterator[str]:
 
 def _fit(plan: Plan, gpu: float) -> Iterator[str]:
     """Whether a GPU of so many bytes is large enough, and with which settings it would be."""
-    spare = (gpu - plan.peak) / GIB
     which = f"a GPU with {gpu / GIB:.3g} GiB"
+    if any(phase.on_cpu for phase in plan.phases):
+        encoders = plan.parts("reading texts")["text encoders"] / GIB
+        yield f"texts are read on the CPU, each once: {which} is too small for the text encoders ({encoders:.1f} GiB)"
+    spare = (gpu - plan.largest.total) / GIB
     if spare >= 0:
         yield f"{which} has room for this training, with {spare:.1f} GiB to spare"
     else:
-        most = max(plan.phases, key=lambda phase: phase.total).name
-        yield f"warning: {which} is too small for this training, by {-spare:.1f} GiB ({most})"
-    sizes = {name: f"{name} ({peak / GIB:.1f} GiB)" for name, peak in plan.choices.items()}
-    fitting = [sizes[name] for name, peak in plan.choices.items() if peak <= gpu]
+        yield f"warning: {which} is too small for this training, by {-spare:.1f} GiB ({plan.largest.name})"
+    sizes = {name: f"{name} ({phase.total / GIB:.1f} GiB)" for name, phase in plan.choices.items()}
+    fitting = [sizes[name] for name, phase in plan.choices.items() if phase.total <= gpu]
     if fitting:
         yield f"what fits it: {', '.join(fitting)}"
     else:
-        least = min(plan.choices, key=lambda name: plan.choices[name])
-        yield f"nothing fits it at this canvas, {sizes[least]} comes nearest; use smaller train.scales or another base"
+        least, phase = min(plan.choices.items(), key=lambda choice: choice[1].total)
+        way = "use smaller train.scales" if phase.without_canvas <= gpu else "use another base"
+        yield f"nothing fits it at this canvas, {sizes[least]} comes nearest, too large in {phase.name}; {way}"
 
 
 def _plain(value: object) -> str:

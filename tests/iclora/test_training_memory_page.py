@@ -8,17 +8,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import planned
 import pytest
-import torch
 
-from training import memory, presets
-from training.config import Config
+from training import presets
 from training.job import find_backend
-from training.memory import GIB, Lora, Sight
 
 PAGE = (Path(__file__).parents[2] / "docs/training-memory.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"```sh\n(.*?)\n```", PAGE, re.S)
-CANVAS = (1024, 1536)
 
 
 @pytest.mark.slow
@@ -42,18 +39,9 @@ def test_every_command_of_the_page_plans(
 
 def test_the_table_of_presets_is_that_of_the_code() -> None:
     backend = find_backend("flux-1", None, None)
-    layers = [
-        (name, layer)
-        for name, layer in backend.blank("transformer").named_modules()
-        if re.fullmatch(backend.targets, name)
-    ]
-    size = sum(16 * (layer.in_features + layer.out_features) for _, layer in layers)
-    lora = Lora(frozenset(name for name, _ in layers), 16, size)
     rows = []
     for name, settings in presets.TABLE.items():
-        sight = Sight(backend.tokens(CANVAS), backend.text_limit, settings["micro_batch"], CANVAS)
-        found = memory.phases(backend, Config(**settings), lora, sight, torch.device("cuda"))
-        peak = max(phase.total for phase in found) / GIB
         kept = " | ".join(f"`{settings[key]}`" for key in presets.COLUMNS)
+        peak = planned.peak(backend, planned.with_preset(name), planned.CARDS[name])
         rows.append(f"| `{name}` | {kept} | {peak:.1f} |")
     assert re.findall(r"^\| `\d+gb` .*$", PAGE, re.M) == rows

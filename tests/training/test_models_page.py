@@ -6,10 +6,13 @@ import re
 import tomllib
 from pathlib import Path
 
+import planned
+import pytest
+
 from pipeline import families, plugins, task
 from training import backends
 from training.backends.base import Backend
-from training.config import load
+from training.config import Config, load
 from training.model_files import parameter_count
 
 PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
@@ -70,3 +73,36 @@ def test_the_conditions_of_the_page_can_be_loaded() -> None:
         ("clean", "first", 0.3),
         ("reference", "any", 0.3),
     ]
+
+
+def cells(section: str) -> list[list[str]]:
+    """The rows of a section's table, without its head."""
+    text = re.search(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert text
+    rows = re.findall(r"^\| (.*) \|$", text[1], re.MULTILINE)
+    return [row.split(" | ") for row in rows[1:]]
+
+
+def test_the_noise_levels_of_every_base_are_those_that_it_is_trained_at() -> None:
+    told = {base: float(factor) for names, factor, _ in cells("Noise levels") for base in names.split(", ")}
+    used = {one.BASE: one.shift(one.tokens(planned.CANVAS)) for one in trainable()}
+    assert told == pytest.approx(used, abs=0.005)
+
+
+def test_of_every_base_it_is_told_what_was_checked_and_that_real_weights_never_were() -> None:
+    checked = {row[0]: row[-1] for row in cells("What was checked, and how") if row[-1] == "never"}
+    assert checked.keys() == {one.BASE for one in trainable()}
+
+
+OFFLOADED = Config(base_weights="bf16", checkpointing=True, offload=True, micro_batch=1)
+
+
+@pytest.mark.slow
+def test_the_memory_of_every_base_is_that_of_its_plan() -> None:
+    rows = []
+    for one in trainable():
+        found = {name: planned.peak(one, planned.with_preset(name), card) for name, card in planned.CARDS.items()}
+        figures = [f"*{gib:.1f}*" if gib > planned.CARDS[name] else f"{gib:.1f}" for name, gib in found.items()]
+        away = planned.peak(one, OFFLOADED, min(planned.CARDS.values()))
+        rows.append([one.BASE, *figures, f"{away:.1f}"])
+    assert sorted(cells("Memory by plan")) == sorted(rows)

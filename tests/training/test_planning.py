@@ -86,7 +86,7 @@ def test_a_plan_is_complete_and_writes_only_its_sheet(
         rf"base {re.escape(str(tiny_flux))}: 0\.1 million parameters \(fp32, on cpu\); LoRA on 17 layers, 0\.03 mill.*",
         lines[7],
     )
-    assert lines[8].startswith("memory, about: reading texts 0.20 GiB, encoding pictures 0.01 GiB, training ")
+    assert lines[8].startswith("memory, about: reading texts 0.11 GiB, encoding pictures 0.01 GiB, training ")
     assert lines[9].startswith("in training: base 0.00, LoRA") and lines[10:] == [f"What the model will see: {sheet}"]
 
 

@@ -61,6 +61,8 @@ DYNAMIC = {
     "base_image_seq_len": 256,
     "max_image_seq_len": 4_096,
 }
+"""Noise levels are trained at as musubi-tuner (docs/flux_kontext.md) and sd-scripts (docs/flux_train_network.md)
+recommend: `flux_shift`, which is logit-normal levels with this shift."""
 PARTS = {"vae": FLUX_VAE, "text_encoder": _CLIP, "text_encoder_2": T5}
 
 

@@ -92,6 +92,9 @@ class QwenStyle(Backend):
     def templated(self, texts: Sequence[str]) -> list[str]:
         return [self.TEMPLATE.format(text) for text in texts]
 
+    def text_tokens(self, longest: int, pictures: int = 0) -> int:
+        return min(longest, self.text_limit) + pictures
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens that the transformer would get of every text before truncation."""
         return [count - self.DROPPED for count in super().count_tokens(texts)]

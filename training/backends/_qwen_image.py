@@ -49,7 +49,10 @@ PARTS = {
         "time_shift_type": "exponential",
     },
 }
-"""Of all models of the family; scheduler_config.json of https://huggingface.co/Qwen/Qwen-Image."""
+"""Of all models of the family; scheduler_config.json of https://huggingface.co/Qwen/Qwen-Image.
+
+Training takes the scheduler's shift too, as musubi-tuner's `qwen_shift` does (docs/qwen_image.md); the default there,
+and DiffSynth-Studio's, is about 2.2 on every canvas."""
 
 
 class QwenImages(QwenStyle):
@@ -109,7 +112,11 @@ class QwenImages(QwenStyle):
         names = ("pixel_values", "image_grid_thw", "mm_token_type_ids")
         seen = {name: read[name] for name in names if name in read}
         layers = encoder(
-            input_ids=read["input_ids"], attention_mask=read["attention_mask"], output_hidden_states=True, **seen
+            input_ids=read["input_ids"],
+            attention_mask=read["attention_mask"],
+            output_hidden_states=True,
+            logits_to_keep=1,  # those of all tokens would take more memory than the states
+            **seen,
         ).hidden_states
         masks = read["attention_mask"].bool()
         return [{"text": one[real][self.DROPPED :].cpu().clone()} for one, real in zip(layers[-1], masks, strict=True)]

@@ -208,14 +208,23 @@ class Backend(ModelFiles, ABC):
 
     # ---- text
 
-    def text_tokens(self, longest: int) -> int:
+    def text_tokens(self, longest: int, pictures: int = 0) -> int:
         """Tokens of text that the transformer gets of one grid, at the most; the limit in families that fill every text
         up to it.
 
         Args:
             longest: tokens of the longest caption.
+            pictures: `picture_tokens` of the reference images that are read with it.
         """
-        return self.text_limit
+        return self.text_limit + pictures
+
+    def picture_tokens(self, size: tuple[int, int]) -> int:
+        """Tokens as which the text encoder sees a reference image; 0 unless ENCODER_SEES_REFERENCES.
+
+        Args:
+            size: width and height of the image in pixels, as it is.
+        """
+        return 0
 
     @abstractmethod
     def encode_text(
@@ -301,6 +310,12 @@ class Backend(ModelFiles, ABC):
     def width(self, transformer: Any) -> int:
         """Width of a token inside the transformer."""
         return int(getattr(transformer, "inner_dim", 0) or transformer.dim)
+
+    @property
+    def modulation_per_token(self) -> int:
+        """Vectors of a token's width by which a block multiplies each token of its image stream for itself, since clean
+        reference images and the noised canvas have different noise levels; 0 where one vector serves all tokens."""
+        return 0
 
     # ---- noise levels
 

@@ -39,7 +39,8 @@ class Chroma(Backend):
     STRIDE = 8
     TARGETS = Flux1.TARGETS
     # The shift and the spacing of ComfyUI's template (image_chroma_text_to_image.json): its scheduler's own config has
-    # not been seen here, and is read as soon as the model is on the machine.
+    # not been seen here, and is read as soon as the model is on the machine. sd-scripts recommends `sigmoid` for
+    # Chroma (docs/flux_train_network.md): logit-normal levels without a shift.
     KNOWN: ClassVar[Mapping[str, Known]] = {
         "lodestones/Chroma1-HD": Known(
             licence="apache-2.0",

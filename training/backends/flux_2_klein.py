@@ -44,6 +44,7 @@ _SCHEDULER = {
     "base_image_seq_len": 256,
     "max_image_seq_len": 4_096,
 }
+"""Training goes by it, as musubi-tuner's `flux2_shift` does (docs/flux_2.md); sampling by the authors' own fit."""
 
 
 def _qwen3(width: int, inner: int) -> dict[str, Any]:

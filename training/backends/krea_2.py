@@ -45,7 +45,8 @@ _PARTS = {
     "transformer": _TRANSFORMER,
     "vae": QWEN_VAE,
     "text_encoder": _QWEN3_VL,
-    # As the pipeline's documentation says (pipeline_krea2.py).
+    # As the pipeline's documentation says (pipeline_krea2.py). Training goes by it too, as musubi-tuner's `krea2_shift`
+    # does (docs/krea2.md).
     "scheduler": {
         "use_dynamic_shifting": True,
         "shift": 1.0,

@@ -42,7 +42,8 @@ _PARTS: Mapping[str, Mapping[str, Any]] = {
     },
     "vae": {"base_dim": 96, "decoder_base_dim": 144, "z_dim": 64, "dim_mult": [1, 2, 4, 8, 8], "num_res_blocks": 2},
     "text_encoder": _QWEN3_VL,
-    # scheduler_config.json of https://huggingface.co/Qwen/Qwen-Image-2.1: the same as Qwen-Image's.
+    # scheduler_config.json of https://huggingface.co/Qwen/Qwen-Image-2.1: the same as Qwen-Image's. Training goes by it
+    # too: no trainer's noise levels for this model have been seen here.
     "scheduler": {
         "use_dynamic_shifting": True,
         "shift": 1.0,
@@ -134,8 +135,12 @@ class QwenImage21(QwenStyle):
         rows = self.tokenizer()(self.templated(texts), verbose=False).input_ids
         return [len(row) - self._dropped for row in rows]
 
-    def text_tokens(self, longest: int) -> int:
-        return min(longest, self.text_limit)
+    def text_tokens(self, longest: int, pictures: int = 0) -> int:
+        """The tokens of reference images take the places of what the text encoder makes of them."""
+        return super().text_tokens(longest)
+
+    def picture_tokens(self, size: tuple[int, int]) -> int:
+        return math.prod(self.reference_size(size)) // STEP**2
 
     @torch.inference_mode()
     def encode_text(
@@ -170,6 +175,11 @@ class QwenImage21(QwenStyle):
         return image.convert("RGB").resize(self.reference_size(image.size), Image.Resampling.LANCZOS)
 
     # ---- the transformer
+
+    @property
+    def modulation_per_token(self) -> int:
+        """Two scales and two gates: text and reference images are modulated as at noise level 0."""
+        return 4
 
     def predict(
         self,

@@ -16,6 +16,8 @@ from training.model_files import Known
 
 SEEN_PIXELS = 384 * 384
 """Area at which the text encoder sees a reference image."""
+SEEN_STEP = 28
+"""Sides of what the text encoder makes one token of, in pixels."""
 STEP = 32
 """Sides of reference images are multiples of it, in pixels."""
 PICTURE = "Picture {}: <|vision_start|><|image_pad|><|vision_end|>"
@@ -45,12 +47,20 @@ class QwenImageEdit(QwenImages):
     PIPELINE_NEEDS_REFERENCES = True
 
     @property
+    def modulation_per_token(self) -> int:
+        """Two scales and two gates."""
+        return 4 if self.config("transformer").get("zero_cond_t") else 0
+
+    @property
     def text_parts(self) -> tuple[str, ...]:
         return (*super().text_parts, "processor")
 
     def reference_size(self, size: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
         """As in the pipeline: the area at which it encodes every reference image, small ones too."""
         return _of_area(self.REFERENCE_PIXELS * scale**2, size)
+
+    def picture_tokens(self, size: tuple[int, int]) -> int:
+        return math.prod(_of_area(SEEN_PIXELS, size)) // SEEN_STEP**2
 
     @torch.inference_mode()
     def encode_text(

@@ -54,6 +54,7 @@ _PARTS = {
     "text_encoder": FLUX_PARTS["text_encoder"],
     "text_encoder_2": _CLIP_G,
     "text_encoder_3": FLUX_PARTS["text_encoder_2"],
+    # diffusers' train_dreambooth_lora_sd3.py draws logit-normal levels from this scheduler, so with its shift.
     "scheduler": {"use_dynamic_shifting": False, "shift": 3.0},
 }
 
