@@ -94,7 +94,8 @@ def stage(
         return Ahead(Encoder(scorer, cache, folder).compute, similarity.parts(described, captions))
 
     facts, known = (lambda _: {"scorer": identity}), ahead if scorer else None
-    return Stage("filter", "scores", run, config, intact=intact, facts=facts, ahead=known)
+    needs = getattr(scorer, "needs", "core")
+    return Stage("filter", "scores", run, config, needs=needs, intact=intact, facts=facts, ahead=known)
 
 
 def filter_(captions: Sequence[Caption], *, parameters: Parameters) -> Iterator[Scores | Rejected | Facts]:
