@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,24 +96,29 @@ class Encoder:
     def sources(self, records: Sequence[Record], layout: LayoutSection) -> np.ndarray:
         """Vectors of source pictures, fitted to a panel; one row per record, NaN for a picture that can't be read."""
         shape = (layout.panel_width, layout.panel_height, layout.fit)
-        keys = [key_of(model=self.model, record=record.id, shape=shape, focus=record.focus) for record in records]
-        known = self._found(keys)
-        missing = [(record, key) for record, key in zip(records, keys, strict=True) if key not in known]
-        for batch in _told(self._fitted(missing, layout), len(missing), "looking at pictures"):
-            known |= self._kept([key for key, _ in batch], self.scorer.image_vectors([picture for _, picture in batch]))
-        if not known:
-            return np.full((len(records), 1), np.nan, np.float32)
-        none = np.full_like(next(iter(known.values())), np.nan)
-        return np.stack([known.get(key, none) for key in keys])
+        rows, missing = _Rows(len(records)), dict[str, tuple[int, Record]]()
+        for batch in _batched(enumerate(records), AT_ONCE):
+            keys = [key_of(model=self.model, record=one.id, shape=shape, focus=one.focus) for _, one in batch]
+            known = self._found(keys)
+            for key, (row, record) in zip(keys, batch, strict=True):
+                if key in known and rows.fits(known[key]):
+                    rows.put(row, known[key])
+                else:
+                    missing[key] = row, record
+        for found in _told(self._fitted(missing, layout), len(missing), "looking at pictures"):
+            made = self._kept([key for key, _ in found], self.scorer.image_vectors([picture for _, picture in found]))
+            for key, vector in made.items():
+                rows.put(missing[key][0], vector)
+        return rows.made
 
     def _fitted(
-        self, missing: Sequence[tuple[Record, str]], layout: LayoutSection
+        self, missing: Mapping[str, tuple[int, Record]], layout: LayoutSection
     ) -> Iterator[tuple[str, Image.Image]]:
         """The pictures fitted to the shape of a panel, at most LOOKED_AT pixels on the long side."""
         width, height = layout.panel_width, layout.panel_height
         scale = min(1.0, LOOKED_AT / max(width, height))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        for record, key in missing:
+        for key, (_, record) in missing.items():
             with contextlib.suppress(BadInput):  # compose reports the reason if the picture is needed
                 image = pixels.open_image(self.folder / record.path, least_side=max(size))
                 yield key, pixels.fitted(image, size, layout.fit, record.focus)
@@ -176,6 +181,23 @@ class Encoder:
         for key, vector in made.items():
             self.cache.put_vector(key, vector)
         return made
+
+
+class _Rows:
+    """Vectors in one array, which is all that is kept of them: of a million pictures it takes 2 GB."""
+
+    def __init__(self, count: int) -> None:
+        self.made = np.full((count, 1), np.nan, np.float32)
+        self._has_any = False
+
+    def fits(self, vector: np.ndarray) -> bool:
+        """Whether it is as long as the first; any other is not what was written."""
+        return not self._has_any or len(vector) == self.made.shape[1]
+
+    def put(self, row: int, vector: np.ndarray) -> None:
+        if not self._has_any:
+            self.made, self._has_any = np.full((len(self.made), len(vector)), np.nan, np.float32), True
+        self.made[row] = vector
 
 
 def _told(items: Iterable[Any], count: int, what: str) -> Iterator[list[Any]]:

@@ -94,8 +94,9 @@ def stage(
         return Ahead(Encoder(scorer, cache, folder).compute, similarity.parts(described, captions))
 
     facts, known = (lambda _: {"scorer": identity}), ahead if scorer else None
-    needs = getattr(scorer, "needs", "core")
-    return Stage("filter", "scores", run, config, needs=needs, intact=intact, facts=facts, ahead=known)
+    return Stage(
+        "filter", "scores", run, config, needs=getattr(scorer, "needs", "core"), intact=intact, facts=facts, ahead=known
+    )
 
 
 def filter_(captions: Sequence[Caption], *, parameters: Parameters) -> Iterator[Scores | Rejected | Facts]:
