@@ -1,11 +1,13 @@
 """How much memory a run takes per picture, from its sources to its groups.
 
-    python -m bench.memory [--pictures 1000 10000 100000] [--largest]
+    python -m bench.memory [--vectors] [--pictures 1000 10000 100000] [--largest]
 
 Sends made-up pictures through the run's own stages collect, inspect and group, with its engine and its store; only what
-reads the pixels is replaced by what it would find: different hashes and histograms, shots of films of 50. Each size
-runs in a process of its own. Prints, stage by stage, the seconds and the peak of the process in MB, then the bytes per
-picture between the two largest sizes and what a million would take by these. `--largest` runs the million.
+reads the pixels is replaced by what it would find: different hashes and histograms, shots of films of 50. There is no
+scorer, unless `--vectors` is given: then there is one, whose vectors of 512 numbers are drawn at random about a centre
+of their film, and go into the run's cache and out of it as any. Each size runs in a process of its own. Prints, stage
+by stage, the seconds and the peak of the process in MB, then the bytes per picture between the two largest sizes and
+what a million would take by these. `--largest` runs the million.
 
 Fails if 100,000 pictures take 1 GB or more, or a million, run or reckoned, 4 GB or more.
 """
@@ -20,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +33,7 @@ import numpy as np
 from iclora import stages
 from iclora.run import Run
 from iclora.settings import Settings
+from pipeline.consistency.similarity import Encoder
 from pipeline.engines import local
 from pipeline.progress import silent
 from pipeline.records import Record
@@ -40,6 +43,7 @@ from pipeline.sources.gathering import Items
 
 FILM = 50
 """Shots of a film."""
+DIMENSIONS = 512
 CHAIN = ("collect", "inspect", "group")
 GOALS = {100_000: 1e9, 1_000_000: 4e9}
 """Bytes, by pictures."""
@@ -73,11 +77,34 @@ def _measured(batch: Sequence[Record]) -> Iterator[Record]:
         )  # fmt: skip
 
 
-def run(count: int, folder: Path) -> None:
+class Drawn:
+    """A scorer whose images are numbers."""
+
+    def identity(self) -> dict[str, str]:
+        return {"scorer": "drawn", "kind": "clip"}
+
+    def image_vectors(self, images: Sequence[int]) -> np.ndarray:
+        centres = np.stack([np.random.default_rng(number // FILM).standard_normal(DIMENSIONS) for number in images])
+        own = np.stack([np.random.default_rng(number).standard_normal(DIMENSIONS) for number in images])
+        vectors = (centres + own).astype(np.float32)
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+    def text_vectors(self, texts: Sequence[str]) -> np.ndarray:
+        raise NotImplementedError  # no stage up to the groups reads any
+
+
+def _fitted(_: Encoder, missing: Mapping[str, tuple[int, Record]], layout: object) -> Iterator[tuple[str, int]]:
+    return ((key, int(record.id, 16)) for key, (_, record) in missing.items())
+
+
+def run(count: int, folder: Path, *, vectors: bool) -> None:
     """Takes so many pictures through the stages; prints a line of JSON per stage: name, seconds, peak in bytes."""
     settings = Settings(task="storyboard", scorer="none", overrides=("group.prove=false",))
     print(json.dumps(["start", 0, _peak()]), flush=True)
     with Run(settings, folder) as one:
+        if vectors:
+            one.scorer = Drawn()
+            Encoder._fitted = _fitted  # type: ignore[method-assign, assignment]
         items = _items(count)
         print(json.dumps(["items", 0, _peak()]), flush=True)
         for name in CHAIN:
@@ -100,14 +127,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--largest", action="store_true", help="go on to a million")
+    parser.add_argument("--vectors", action="store_true", help="with a scorer's vectors")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         with tempfile.TemporaryDirectory(prefix="memory") as home:
-            run(options.one, Path(home))
+            run(options.one, Path(home), vectors=options.vectors)
         return
     sizes = [*options.pictures, *([1_000_000] if options.largest else [])]
-    peaks = {count: _measure(count) for count in sizes}
+    peaks = {count: _measure(count, vectors=options.vectors) for count in sizes}
     least, most = sizes[-2:]
     each = (peaks[most] - peaks[least]) / (most - least)
     peaks.setdefault(1_000_000, int(peaks[most] + each * (1_000_000 - most)))
@@ -115,9 +143,9 @@ def main() -> None:
     sys.exit(any(peaks.get(count, 0) >= goal for count, goal in GOALS.items()))
 
 
-def _measure(count: int) -> int:
+def _measure(count: int, *, vectors: bool) -> int:
     """The peak of a process that takes so many pictures through the stages, in bytes."""
-    words = [sys.executable, "-m", "bench.memory", "--one", str(count)]
+    words = [sys.executable, "-m", "bench.memory", "--one", str(count), *(["--vectors"] if vectors else [])]
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     told = ", ".join(f"{name} {seconds:.1f} s {peak / 1e6:,.0f} MB" for name, seconds, peak in lines)

@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline import task
-from pipeline.consistency import similarity
+from pipeline.consistency import repetition
 from pipeline.dataset import split
 from pipeline.duplicates import index
 from pipeline.grouping import choice
@@ -114,7 +114,7 @@ def _earlier(count: int) -> Step:
         for start in range(0, len(flat), 192):
             flat[: start + 192] @ flat[start : start + 192].T
 
-    return Step(lambda: similarity._earlier(panels), product)
+    return Step(lambda: repetition.earlier(panels), product)
 
 
 def _split(count: int) -> Step:

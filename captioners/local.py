@@ -149,7 +149,8 @@ class Local:
         """Processor and model, loaded for the first question: a run whose answers are all cached loads nothing."""
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        place, dtype = _device()
+        place = weights.device()
+        dtype = _dtype(place)
         name, quantize = self.options.model, self.options.quantize
         quantized = {} if quantize == "none" else _quantized(quantize, place, dtype)
         # The commit in identity(). Code that comes with a model is never run.
@@ -237,16 +238,13 @@ def _quantized(quantize: str, place: str, dtype: Any) -> dict[str, Any]:
     return {"quantization_config": config, "device_map": place}
 
 
-def _device() -> tuple[str, Any]:
-    """The device and dtype that the model runs in: bfloat16 if the GPU supports it (NVIDIA since 2020)."""
+def _dtype(place: str) -> Any:
+    """The dtype that the model runs in: on a GPU bfloat16, if it supports that (NVIDIA since 2020)."""
     import torch
 
-    if torch.cuda.is_available():
-        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return "cuda", torch.bfloat16 if bf16 else torch.float16
-    if torch.backends.mps.is_available():
-        return "mps", torch.float16
-    return "cpu", torch.float32
+    if place == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32 if place == "cpu" else torch.float16
 
 
 def _listed(ids: int | list[int] | None) -> list[int]:

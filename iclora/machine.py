@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from iclora import report
+from pipeline import weights
 from pipeline.cache import shared_folder
 from pipeline.plugins import extras
 
@@ -101,8 +102,7 @@ def _device() -> tuple[str, int]:
         return "cpu", os.cpu_count() or 1
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    return device, torch.get_num_threads()
+    return weights.device(), torch.get_num_threads()
 
 
 FULL = {errno.ENOSPC, errno.EDQUOT}

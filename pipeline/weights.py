@@ -1,5 +1,5 @@
-"""Model weights: the commit or files that a name refers to, their download, and how many threads a small model runs
-on."""
+"""Model weights: the commit or files that a name refers to, their download, and what a model runs on: which device, and
+how many threads a small one."""
 
 from __future__ import annotations
 
@@ -283,6 +283,13 @@ def no_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def device() -> str:
+    """The device that models run on here: "cuda", "mps" or "cpu"."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.consistency.likeness import ByVector, ByWords, Likeness, content_words
+from pipeline.consistency.likeness import ByVector, ByWords, Likeness, content_words, unit
 from pipeline.records import Caption, Parts, Record, Tie
 from pipeline.task import Task
 from pipeline.text import grammar
@@ -38,7 +38,7 @@ def from_pictures(task: Task, records: Sequence[Record], pictures: np.ndarray | 
     if pictures is not None:
         found["pictures"] = ByVector(pictures)
     if "colours" in wanted or pictures is None:
-        found["colours"] = ByVector(histograms(records))
+        found["colours"] = ByVector(unit(histograms(records)))
     return found
 
 

@@ -34,11 +34,17 @@ class Likeness(Protocol):
         """The similarity of each pair of panels, 1 for identical ones; NaN if it can't be measured."""
 
 
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Vectors of any length as unit vectors; one of zeros stays as it is."""
+    divided: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
+    return divided
+
+
 class ByVector:
-    """Cosine similarity of vectors, one row per panel; a row of NaN if a panel has none."""
+    """Cosine similarity of unit vectors, one row per panel; a row of NaN if a panel has none."""
 
     def __init__(self, rows: np.ndarray) -> None:
-        self.rows = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
+        self.rows = rows  # not a copy: of a million panels it would be gigabytes
 
     def pairs(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         cosines: np.ndarray = (self.rows[one] * self.rows[other]).sum(axis=-1)

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from PIL import Image
 
 from pipeline import pixels
 from pipeline.cache import Cache, alike, key_of
+from pipeline.consistency import repetition
 from pipeline.consistency.scorers.base import Scorer, check_width
 from pipeline.errors import BadInput
 from pipeline.progress import told
@@ -32,8 +33,6 @@ AT_ONCE = 96
 """Panels that are held in memory and scored at once: 150 MB for a storyboard."""
 LOOKED_AT = 512
 """Pixels on the long side; more than the input of any scorer."""
-BLOCK, AGAINST = 64, 4096
-"""Grids that are compared at once with so many others: 10 MB of cosines for grids of three panels."""
 COPIES = 64
 """Panels of a run that are copied to measure how copies score: enough for a median and its spread."""
 TRIMMED = 0.04
@@ -48,7 +47,7 @@ summary      cosine similarity of the panels' pictures, pooled, and the summary
 least alike  cosine similarity of the two least similar panels
 most alike   cosine similarity of the two most similar panels
 texts alike  cosine similarity of the two most similar segments
-earlier grid overlap with the most similar earlier grid (`overlap`)
+earlier grid overlap with the most similar earlier grid (`repetition`)
 """
 
 
@@ -96,24 +95,29 @@ class Encoder:
     def sources(self, records: Sequence[Record], layout: LayoutSection) -> np.ndarray:
         """Vectors of source pictures, fitted to a panel; one row per record, NaN for a picture that can't be read."""
         shape = (layout.panel_width, layout.panel_height, layout.fit)
-        keys = [key_of(model=self.model, record=record.id, shape=shape, focus=record.focus) for record in records]
-        known = self._found(keys)
-        missing = [(record, key) for record, key in zip(records, keys, strict=True) if key not in known]
-        for batch in _told(self._fitted(missing, layout), len(missing), "looking at pictures"):
-            known |= self._kept([key for key, _ in batch], self.scorer.image_vectors([picture for _, picture in batch]))
-        if not known:
-            return np.full((len(records), 1), np.nan, np.float32)
-        none = np.full_like(next(iter(known.values())), np.nan)
-        return np.stack([known.get(key, none) for key in keys])
+        rows, missing = _Rows(len(records)), dict[str, tuple[int, Record]]()
+        for batch in _batched(enumerate(records), AT_ONCE):
+            keys = [key_of(model=self.model, record=one.id, shape=shape, focus=one.focus) for _, one in batch]
+            known = self._found(keys)
+            for key, (row, record) in zip(keys, batch, strict=True):
+                if key in known and rows.fits(known[key]):
+                    rows.put(row, known[key])
+                else:
+                    missing[key] = row, record
+        for found in _told(self._fitted(missing, layout), len(missing), "looking at pictures"):
+            made = self._kept([key for key, _ in found], self.scorer.image_vectors([picture for _, picture in found]))
+            for key, vector in made.items():
+                rows.put(missing[key][0], vector)
+        return rows.made
 
     def _fitted(
-        self, missing: Sequence[tuple[Record, str]], layout: LayoutSection
+        self, missing: Mapping[str, tuple[int, Record]], layout: LayoutSection
     ) -> Iterator[tuple[str, Image.Image]]:
         """The pictures fitted to the shape of a panel, at most LOOKED_AT pixels on the long side."""
         width, height = layout.panel_width, layout.panel_height
         scale = min(1.0, LOOKED_AT / max(width, height))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        for record, key in missing:
+        for key, (_, record) in missing.items():
             with contextlib.suppress(BadInput):  # compose reports the reason if the picture is needed
                 image = pixels.open_image(self.folder / record.path, least_side=max(size))
                 yield key, pixels.fitted(image, size, layout.fit, record.focus)
@@ -178,6 +182,23 @@ class Encoder:
         return made
 
 
+class _Rows:
+    """Vectors in one array, which is all that is kept of them: of a million pictures it takes 2 GB."""
+
+    def __init__(self, count: int) -> None:
+        self.made = np.full((count, 1), np.nan, np.float32)
+        self._has_any = False
+
+    def fits(self, vector: np.ndarray) -> bool:
+        """Whether it is as long as the first; any other is not what was written."""
+        return not self._has_any or len(vector) == self.made.shape[1]
+
+    def put(self, row: int, vector: np.ndarray) -> None:
+        if not self._has_any:
+            self.made, self._has_any = np.full((len(self.made), len(vector)), np.nan, np.float32), True
+        self.made[row] = vector
+
+
 def _told(items: Iterable[Any], count: int, what: str) -> Iterator[list[Any]]:
     """The items, as many as are scored at once, and how far that has come."""
     return told(_batched(items, AT_ONCE), -(-count // AT_ONCE), what)
@@ -231,18 +252,8 @@ def measure(vectors: Vectors, earlier: np.ndarray | None = None) -> Measures:
         "least alike": np.fmin.reduce(pictures, axis=1, initial=np.nan),
         "most alike": np.fmax.reduce(pictures, axis=1, initial=np.nan),
         "texts alike": np.fmax.reduce(texts, axis=1, initial=np.nan),
-        "earlier grid": _earlier(vectors.panels) if earlier is None else earlier,
+        "earlier grid": repetition.earlier(vectors.panels).overlaps if earlier is None else earlier,
     }
-
-
-def _earlier(panels: np.ndarray) -> np.ndarray:
-    """The overlap of every grid with the most similar earlier one; NaN for the first."""
-    seen, found = Seen(panels), []
-    for number in range(len(panels)):
-        nearest = seen.nearest(number)
-        found.append(nearest[0] if nearest else np.nan)
-        seen.add(number)
-    return np.array(found)
 
 
 def best_order(matrix: np.ndarray) -> tuple[float, list[int]]:
@@ -263,72 +274,6 @@ def _pairs(vectors: np.ndarray) -> np.ndarray:
     one, other = ([pair[side] for pair in pairs] for side in (0, 1))
     cosines: np.ndarray = (vectors[:, one] * vectors[:, other]).sum(axis=-1)
     return cosines
-
-
-def overlap(panels: np.ndarray, earlier: np.ndarray) -> np.ndarray:
-    """How nearly each of some earlier grids contains a grid's panels: the cosine similarity to their best match in it
-    that all but a third of the panels reach.
-
-    Args:
-        panels: grids x panels x dimensions.
-        earlier: earlier grids x panels x dimensions.
-
-    Returns:
-        Grids x earlier grids.
-    """
-    size = panels.shape[1]
-    cosines = earlier.reshape(-1, earlier.shape[-1]) @ panels.reshape(-1, panels.shape[-1]).T
-    best = cosines.reshape(len(earlier), earlier.shape[1], len(panels), size).max(axis=1)  # earlier x grids x panels
-    reached: np.ndarray = np.partition(best, size // 3, axis=2)[:, :, size // 3].T
-    return reached
-
-
-class Seen:
-    """Grids that were seen so far, and for each new one the most similar of them.
-
-    Grids are compared block by block, so that the product of large matrices does the work; only those of the same block
-    are compared one by one.
-    """
-
-    def __init__(self, panels: np.ndarray) -> None:
-        """
-        Args:
-            panels: of all grids that will be asked about, in this order: grids x panels x dimensions.
-        """
-        self._panels, self._numbers = panels, list[int]()
-        self._before = np.empty_like(panels)
-        self._start, self._known = 0, 0
-        self._values, self._places = np.zeros(0), np.zeros(0, int)
-
-    def add(self, number: int) -> None:
-        self._before[len(self._numbers)] = self._panels[number]
-        self._numbers.append(number)
-
-    def nearest(self, number: int) -> tuple[float, int] | None:
-        """The overlap with the most similar grid seen so far, the first of equals, and its number; None for none."""
-        if number >= self._start + len(self._values):
-            self._compare(number)
-        place = number - self._start
-        found = [(float(self._values[place]), int(self._places[place]))] if self._known else []
-        if self._known < len(self._numbers):
-            since = overlap(self._panels[number][None], self._before[self._known : len(self._numbers)])[0]
-            found.append((float(since.max()), self._known + int(since.argmax())))
-        if not found:
-            return None
-        value, first = max(found, key=lambda one: one[0])
-        return value, self._numbers[first]
-
-    def _compare(self, start: int) -> None:
-        """Compares the block that begins here with all grids seen before it."""
-        block = self._panels[start : start + BLOCK]
-        self._start, self._known = start, len(self._numbers)
-        self._values, self._places = np.full(len(block), -np.inf), np.zeros(len(block), int)
-        for first in range(0, self._known, AGAINST):
-            found = overlap(block, self._before[first : min(first + AGAINST, self._known)])
-            here = found.argmax(axis=1)
-            values = found[np.arange(len(block)), here]
-            nearer = values > self._values
-            self._values[nearer], self._places[nearer] = values[nearer], first + here[nearer]
 
 
 # ---- shuffled controls: how wrong pairs score

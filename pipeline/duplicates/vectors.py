@@ -14,6 +14,8 @@ NEAREST = 8
 FLAT = 20_000
 """Up to this many vectors all are compared with all; more are put into cells, of which the nearest are searched."""
 CELLS_SEARCHED = 24
+AT_ONCE = 1 << 14
+"""Vectors that are copied at once: 32 MB of 512 numbers each."""
 
 
 def copies(looks: Looks, order: np.ndarray, limits: Limits, fixed: int) -> Iterator[Copy]:
@@ -29,7 +31,7 @@ def copies(looks: Looks, order: np.ndarray, limits: Limits, fixed: int) -> Itera
     open_, left, count = readable[readable >= fixed], readable, NEAREST
     staying = {row for row in rank if row < fixed}
     while len(open_):
-        similarity, place = nearest(looks.vectors[open_], looks.vectors[left], count)
+        similarity, place = nearest(looks.vectors, open_, left, count)
         gone, unknown = set[int](), set[int]()
         for row, cosines, places in zip(open_.tolist(), similarity, left[place], strict=True):
             near = places[(cosines >= limits.vectors) & (looks.colours[places] @ looks.colours[row] >= limits.colours)]
@@ -47,28 +49,31 @@ def copies(looks: Looks, order: np.ndarray, limits: Limits, fixed: int) -> Itera
         left, count = np.array([row for row in left.tolist() if row not in gone], int), 2 * count
 
 
-def nearest(queries: np.ndarray, vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors that are most similar to each query.
+def nearest(vectors: np.ndarray, queries: np.ndarray, among: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors that are most similar to each of some.
 
     Args:
-        queries: unit vectors, queries x dimensions; likewise `vectors`.
+        vectors: unit vectors, vectors x dimensions.
+        queries: rows of them whose nearest are looked for.
+        among: rows that are looked at.
         count: of vectors per query; fewer if there are not so many.
 
     Returns:
-        Cosine similarities, the highest first, and places in `vectors`; -1 where the cells searched hold too few.
+        Cosine similarities, the highest first, and places in `among`; -1 where the cells searched hold too few.
         Queries x count each.
     """
     import faiss
 
-    rows = np.ascontiguousarray(vectors, np.float32)
-    index: Any = faiss.IndexFlatIP(rows.shape[1])
-    if len(rows) > FLAT:
-        index = faiss.IndexIVFFlat(index, rows.shape[1], int(4 * len(rows) ** 0.5), faiss.METRIC_INNER_PRODUCT)
+    def parts(rows: np.ndarray, size: int = AT_ONCE) -> Iterator[np.ndarray]:
+        return (vectors[rows[start : start + size]].astype(np.float32) for start in range(0, len(rows), size))
+
+    index: Any = faiss.IndexFlatIP(vectors.shape[1])
+    if len(among) > FLAT:
+        index = faiss.IndexIVFFlat(index, vectors.shape[1], int(4 * len(among) ** 0.5), faiss.METRIC_INNER_PRODUCT)
         index.nprobe = CELLS_SEARCHED
         index.cp.min_points_per_centroid = 1  # no warning
-        index.train(rows)
-    index.add(rows)
-    found: tuple[np.ndarray, np.ndarray] = index.search(
-        np.ascontiguousarray(queries, np.float32), min(count, len(rows))
-    )
-    return found
+        index.train(next(parts(among, len(among))))  # a copy of all, which is gone before the index has its own
+    for rows in parts(among):
+        index.add(rows)
+    found = [index.search(rows, min(count, len(among))) for rows in parts(queries)]
+    return np.concatenate([cosines for cosines, _ in found]), np.concatenate([places for _, places in found])

@@ -81,9 +81,10 @@ class Stage(Generic[In]):
     """Batches that may be under way at once on this machine, in threads or processes as the engine is told."""
     processes: bool = False
     """Whether its workers on this machine are processes in any case: much of its work holds the interpreter's lock."""
-    needs: Literal["core", "gpu", "server"] = "core"
-    """What a worker on a cluster needs: a core; a GPU, or a share of one, if there are any; or a server of somebody's
-    for which it waits, so that one worker per machine is enough."""
+    needs: Literal["core", "gpu", "part of a gpu", "server"] = "core"
+    """What a worker on a cluster needs: a core; a GPU, if there are any; a core, and a part of a GPU if there are any,
+    for a small model whose pictures have to be decoded; or a server of somebody's for which it waits, so that one
+    worker per machine is enough."""
     ahead: Callable[[Sequence[In]], Ahead] | None = None
     """What workers on a cluster can do before this stage, given all its inputs. Results don't depend on whether it was
     done."""

@@ -42,6 +42,9 @@ WAITING = 2
 """Tasks that a worker holds, the one under way included. With more, short tasks wait for a long one, such as a film."""
 RETRIES = 3
 """How often a task is tried again whose worker has died; one that kills every worker must come to an end."""
+PART = 1 / 8
+"""Of a GPU, for a worker that shares one: eight models of a scorer's size fit into most, and eight cores decode for
+each."""
 STORE = 1 << 29
 """Bytes of memory for rows on their way, where the cluster is this machine; what doesn't fit goes to the disk."""
 SIGN = "workers-see-this.txt"
@@ -60,8 +63,8 @@ class Options(plugins.Options):
     """Workers of a stage. If not set, one per core of the cluster; of a captioner that asks a server, one per machine,
     each of which asks as many questions at once as the captioner's options allow."""
     gpus: float | None = Field(None, ge=0, le=64)
-    """GPUs that a worker takes which runs a model on one, such as the captioner `local`: 0.25 puts four of them on
-    each. If not set, 1, or 0 if the cluster has none."""
+    """GPUs that a worker takes which runs a model on one: 0.25 puts four of them on each. If not set, 1 for the
+    captioner `local` and an eighth for a scorer, whose workers decode images too; 0 if the cluster has none."""
     least: int = Field(2000, ge=0)
     """A run with fewer records is refused, since the engine of this process is quicker there."""
 
@@ -152,7 +155,7 @@ class Ray:
         import ray.data
 
         cores, gpus = self._share(stage)
-        count = min(len(parts), self._count(stage, gpus))
+        count = min(len(parts), self._count(stage, cores, gpus))
         given = ray.data.from_items(
             [{"part": pickle.dumps(part)} for part in parts], override_num_blocks=min(len(parts), MOST_TASKS)
         )
@@ -172,18 +175,19 @@ class Ray:
         """Cores and GPUs that each worker of a stage takes."""
         import ray
 
-        if stage.needs != "gpu":
+        if stage.needs in ("core", "server"):
             return (1, 0) if stage.needs == "core" else (0.1, 0)
         there = ray.cluster_resources().get("GPU", 0)
-        gpus = min(1.0, there) if self.options.gpus is None else self.options.gpus
+        usual = 1.0 if stage.needs == "gpu" else PART
+        gpus = min(usual, there) if self.options.gpus is None else self.options.gpus
         if gpus > there:
             raise BadInput(
                 f"engine.gpus={gpus:g} can't be had: the cluster has {there:g} GPUs; set fewer, or 0 for none."
             )
-        return (0 if gpus else 1), gpus
+        return (0 if gpus and stage.needs == "gpu" else 1), gpus
 
-    def _count(self, stage: Stage[In], gpus: float) -> int:
-        """How many workers a stage gets."""
+    def _count(self, stage: Stage[In], cores: float, gpus: float) -> int:
+        """How many workers a stage gets, of which each takes so many cores and GPUs."""
         import ray
 
         if self.options.workers:
@@ -191,7 +195,8 @@ class Ray:
         if stage.needs == "server":
             return sum(node["Alive"] for node in ray.nodes())
         there = ray.cluster_resources()
-        return max(1, int(there.get("GPU", 0) / gpus if gpus else there.get("CPU", 1)))
+        room = [there.get(kind, 0) / each for kind, each in (("CPU", cores), ("GPU", gpus)) if each]
+        return max(1, int(min(room)))
 
     def _started(self) -> Any:
         """Ray, connected to the cluster."""

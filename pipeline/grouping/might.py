@@ -61,7 +61,7 @@ def _candidates(record: Record, records: Sequence[Record], vetoes: Vetoes) -> li
     mates = [one for one in records if sequence_of(one) == sequence_of(record)]
     here = next(place for place, one in enumerate(mates) if one.id == record.id)
     near = sorted(range(len(mates)), key=lambda place: (abs(place - here), place))[1 : NEAR + 1]
-    alike = vetoes.pictures.compared @ vetoes.pictures.compared[vetoes.pictures.rows[record.id]]
+    alike = vetoes.pictures.compared_with(record)
     by_likeness = [records[row] for row in np.argsort(-alike, kind="stable")[: ALIKE + 1].tolist()]
     found = {one.id: one for one in (*(mates[place] for place in near), *by_likeness) if one.id != record.id}
     return list(found.values())

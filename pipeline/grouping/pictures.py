@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.consistency import evidence
-from pipeline.consistency.likeness import ByVector, Likeness
+from pipeline.consistency.likeness import ByVector, Likeness, unit
 from pipeline.consistency.thresholds import RULES
 from pipeline.duplicates.base import Limits, Looks
 from pipeline.records import Record
 from pipeline.task import GroupSection, Task
+
+AT_ONCE = 4096
+"""Groups whose mean is computed at once: 50 MB for groups of three and 512 numbers."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Pictures:
     looks: Looks
     compared: np.ndarray
     """Unit vectors that tell how alike images are: the scorer's, without a scorer their colours; records x dimensions.
-    Zero for an image that the scorer could not read."""
+    NaN for an image that the scorer could not read."""
     by: str
     """Whose these are: "pictures" (the scorer's) or "colours"."""
     measures: Mapping[str, Likeness]
@@ -39,11 +42,10 @@ class Pictures:
         measures = evidence.from_pictures(task, records, vectors)
         colours = measures.get("colours")
         looks = look_at(records, vectors, colours.rows if isinstance(colours, ByVector) and records else None)
-        compared = looks.colours if vectors is None else np.nan_to_num(vectors.astype(np.float32))
         return cls(
             {record.id: row for row, record in enumerate(records)},
             looks,
-            compared / np.maximum(np.linalg.norm(compared, axis=-1, keepdims=True), 1e-9),
+            looks.colours if vectors is None else vectors,
             "colours" if vectors is None else "pictures",
             measures,
         )
@@ -53,9 +55,12 @@ class Pictures:
         return np.array([[self.rows[record.id] for record in group] for group in groups])
 
     def compared_rows(self, records: Sequence[Record]) -> np.ndarray:
-        """`compared` of some of the records."""
-        found: np.ndarray = self.compared[[self.rows[record.id] for record in records]]
-        return found
+        """`compared` of some of the records; zero for an image that the scorer could not read."""
+        return np.nan_to_num(self.compared[[self.rows[record.id] for record in records]], copy=False)
+
+    def compared_with(self, record: Record) -> np.ndarray:
+        """Cosine similarity of a record to each of the run's; 0 where the scorer could not read an image."""
+        return np.nan_to_num(self.compared @ self.compared_rows([record])[0])
 
     def likeness(self, records: Sequence[Record]) -> tuple[float, float]:
         """Least and mean similarity in colour over all pairs of the records, 0..1; a single record is like itself."""
@@ -65,9 +70,11 @@ class Pictures:
 
     def means(self, groups: Sequence[Sequence[Record]]) -> np.ndarray:
         """The mean of `compared` over the records of groups of one size, as unit vectors: groups x dimensions."""
-        found = self.compared[self.rows_of(groups)].mean(axis=1)
-        unit: np.ndarray = found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-9)
-        return unit
+        found = np.empty((len(groups), self.compared.shape[1]), self.compared.dtype)
+        for start in range(0, len(groups), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            found[part] = unit(np.nan_to_num(self.compared[self.rows_of(groups[part])], copy=False).mean(axis=1))
+        return found
 
 
 def look_at(records: Sequence[Record], vectors: np.ndarray | None, colours: np.ndarray | None = None) -> Looks:
@@ -77,7 +84,7 @@ def look_at(records: Sequence[Record], vectors: np.ndarray | None, colours: np.n
         colours: the histograms as unit vectors, if the caller has them.
     """
     if colours is None:
-        colours = ByVector(evidence.histograms(records) if records else np.zeros((0, 1), np.float32)).rows
+        colours = unit(evidence.histograms(records) if records else np.zeros((0, 1), np.float32))
     return Looks(records, colours, vectors)
 
 

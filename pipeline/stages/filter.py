@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.cache import Cache
-from pipeline.consistency import belonging, similarity, thresholds, verdict
+from pipeline.consistency import belonging, repetition, similarity, thresholds, verdict
+from pipeline.consistency.repetition import Earlier
 from pipeline.consistency.scorers.base import Scorer, kind_of
 from pipeline.consistency.similarity import Encoder, Measures, Vectors
 from pipeline.consistency.thresholds import Calibration, Evidence, Threshold
@@ -94,7 +95,9 @@ def stage(
         return Ahead(Encoder(scorer, cache, folder).compute, similarity.parts(described, captions))
 
     facts, known = (lambda _: {"scorer": identity}), ahead if scorer else None
-    return Stage("filter", "scores", run, config, intact=intact, facts=facts, ahead=known)
+    return Stage(
+        "filter", "scores", run, config, needs=getattr(scorer, "needs", "core"), intact=intact, facts=facts, ahead=known
+    )
 
 
 def filter_(captions: Sequence[Caption], *, parameters: Parameters) -> Iterator[Scores | Rejected | Facts]:
@@ -145,6 +148,7 @@ class Judged:
     def __init__(self, task: Task, grids: Sequence[Grid], captions: Sequence[Caption], together: Verdict) -> None:
         self.task, self.grids, self.captions, self.together = task, grids, captions, together
         self.vectors: Vectors | None = None
+        self.earlier: Earlier | None = None
         self.evidence: Evidence | None = None
         self.calibration: Calibration | None = None
 
@@ -169,9 +173,10 @@ class Judged:
 
     def _calibrate(self, vectors: Vectors, encoder: Encoder) -> None:
         enough = len(self.grids) >= thresholds.FEWEST
-        run = similarity.measure(vectors)
+        self.earlier = repetition.earlier(vectors.panels)
+        run = similarity.measure(vectors, self.earlier.overlaps)
         shuffled = similarity.controls(vectors) if enough else {}  # texts alone are shuffled, panels stay
-        controls = {name: similarity.measure(one, run[EARLIER]) for name, one in shuffled.items()}
+        controls = {name: similarity.measure(one, self.earlier.overlaps) for name, one in shuffled.items()}
         copies = encoder.copies(self.grids, vectors.panels) if enough else np.zeros(0)
         self.vectors, self.evidence = vectors, Evidence(run, controls, copies)
         self.calibration = thresholds.calibrate(self.evidence, self.task, kind_of(encoder.scorer))
@@ -194,17 +199,27 @@ class Judged:
 
     def scores(self) -> Iterator[tuple[Score, ...]]:
         """The scores of each grid. Of grids with nearly the same panels, the first that otherwise passes is kept."""
-        seen = similarity.Seen(self.vectors.panels) if self.vectors else None
-        for number, caption in enumerate(self.captions):
-            scores = verdict.scores(self.together, number, caption, self.task)
-            if self.vectors and self.evidence and self.calibration and seen:
-                run, limits = self.evidence.run, self.calibration.thresholds
-                scores = (*judge(_alone(run, number), _matrix(self.vectors, number), limits, self.task), *scores)
-                if nearest := seen.nearest(number):
-                    scores = (*scores, _seen_before(*nearest, self.grids, limits[EARLIER]))
-            if seen and all(score.passed for score in scores):
-                seen.add(number)
+        own = [self._own_scores(number) for number in range(len(self.captions))]
+        if not (self.vectors and self.earlier and self.calibration):
+            yield from own
+            return
+        out = {number for number, scores in enumerate(own) if not all(score.passed for score in scores)}
+        kept = repetition.Kept(self.vectors.panels, self.earlier, out)
+        for number, scores in enumerate(own):
+            if nearest := kept.nearest(number):
+                limit = self.calibration.thresholds[EARLIER]
+                scores = (*scores, _seen_before(*nearest, self.grids, limit))  # noqa: PLW2901
+            if all(score.passed for score in scores):
+                kept.add(number)
             yield scores
+
+    def _own_scores(self, number: int) -> tuple[Score, ...]:
+        """A grid's scores but for that against earlier ones."""
+        scores = verdict.scores(self.together, number, self.captions[number], self.task)
+        if not (self.vectors and self.evidence and self.calibration):
+            return scores
+        values, matrix = _alone(self.evidence.run, number), _matrix(self.vectors, number)
+        return (*judge(values, matrix, self.calibration.thresholds, self.task), *scores)
 
 
 def judge(

@@ -104,7 +104,9 @@ def stage(on: Parameters) -> Stage[Record]:
             partial(Encoder(scorer, on.cache, on.folder).sources, layout=task.layout), batches(records, AT_ONCE)
         )
 
-    return Stage("group", "groups", run, config, ahead=ahead if scorer else None)
+    return Stage(
+        "group", "groups", run, config, needs=getattr(scorer, "needs", "core"), ahead=ahead if scorer else None
+    )
 
 
 def group(records: Sequence[Record], *, parameters: Parameters) -> Iterator[Group | Rejected | Facts]:

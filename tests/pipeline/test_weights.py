@@ -152,3 +152,14 @@ def test_a_download_that_breaks_off_is_one_line_and_goes_on_with_what_is_missing
 def test_what_can_t_be_listed_is_left_to_the_library_that_loads_it(hub: ModelHub, told: list[str]) -> None:
     weights.fetch("the captioner X", "some/other")
     assert (hub.sent, told) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("there", "device"), [({"cuda", "mps"}, "cuda"), ({"mps"}, "mps"), (set(), "cpu")], ids=["cuda", "mps", "cpu"]
+)
+def test_models_run_on_a_gpu_where_torch_sees_one(
+    there: set[str], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: "cuda" in there)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: "mps" in there)
+    assert weights.device() == device

@@ -21,6 +21,8 @@ class Scorer(Protocol):
     A scorer is picklable at any time without its weights: another process gets its options and loads them itself.
     """
 
+    # It may say what a worker with it `needs` of a cluster, as `Stage.needs` has it: "core" if it doesn't.
+
     def identity(self) -> dict[str, Any]:
         """Everything that its vectors depend on: model, weights, how images are resized. Cheap: loads nothing.
 

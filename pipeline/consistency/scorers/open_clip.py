@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,8 @@ class Options(plugins.Options):
 
 
 class OpenClip:
+    needs = "part of a gpu"
+
     def __init__(self, options: Options) -> None:
         self.options = options
 
@@ -62,30 +64,41 @@ class OpenClip:
         import torch
 
         model, transform, _ = self._loaded
-        rows = []
-        with torch.inference_mode(), weights.fit_threads(model):
-            for start in range(0, len(images), BATCH):
-                pixels = torch.stack([transform(image) for image in images[start : start + BATCH]])
-                rows.append(model.encode_image(pixels, normalize=True).float().numpy())
-        return np.concatenate(rows)
+        starts = range(0, len(images), BATCH)
+        return self._rows(
+            model.encode_image,
+            (torch.stack([transform(image) for image in images[start : start + BATCH]]) for start in starts),
+        )
 
     def text_vectors(self, texts: Sequence[str]) -> np.ndarray:
         """A text that is too long for the text tower is split at clauses and represented by the mean of its parts."""
-        import torch
-
         model, _, tokenizer = self._loaded
         parts = [_parts(text.strip(), lambda piece: _fits(piece, tokenizer)) for text in texts]
         flat = [piece for pieces in parts for piece in pieces]
-        rows = []
-        with torch.inference_mode(), weights.fit_threads(model):
-            for start in range(0, len(flat), BATCH):
-                rows.append(model.encode_text(tokenizer(flat[start : start + BATCH]), normalize=True).float().numpy())
-        vectors, first, means = np.concatenate(rows), 0, []
+        starts = range(0, len(flat), BATCH)
+        vectors = self._rows(model.encode_text, (tokenizer(flat[start : start + BATCH]) for start in starts))
+        first, means = 0, []
         for pieces in parts:
             mean = vectors[first : first + len(pieces)].mean(axis=0)
             means.append(mean / np.linalg.norm(mean))
             first += len(pieces)
         return np.stack(means)
+
+    def _rows(self, encode: Callable[..., Any], inputs: Iterable[Any]) -> np.ndarray:
+        """What one of the model's towers makes of batches of its inputs, on the model's device.
+
+        Raises:
+            BadInput: the GPU's memory is too small.
+        """
+        import torch
+
+        device = weights.device()
+        try:
+            with torch.inference_mode(), weights.fit_threads(self._loaded[0]):
+                rows = [encode(batch.to(device), normalize=True).float().cpu().numpy() for batch in inputs]
+        except torch.OutOfMemoryError as error:
+            raise _too_large(self.options) from error
+        return np.concatenate(rows)
 
     @cached_property
     def _weights(self) -> str:
@@ -155,6 +168,7 @@ class OpenClip:
     @cached_property
     def _loaded(self) -> tuple[Any, Any, Any]:
         import open_clip
+        import torch
 
         name = self.options.model
         try:
@@ -163,11 +177,13 @@ class OpenClip:
                     weights.fetch(f"the scorer {name}", name.removeprefix(HUB), stems=STEMS)
                 LOG.info("loading the scorer %s", name)
                 model, _, transform = open_clip.create_model_and_transforms(
-                    name, pretrained=self.options.tag, image_resize_mode=RESIZE
+                    name, pretrained=self.options.tag, image_resize_mode=RESIZE, device=weights.device()
                 )
                 tokenizer = open_clip.get_tokenizer(name)
         except LookupError as error:
             raise _missing(self.options, str(error)) from error
+        except torch.OutOfMemoryError as error:
+            raise _too_large(self.options) from error
         LOG.info("waiting for the first scores of %s", name)
         return model.eval(), transform, tokenizer
 
@@ -207,6 +223,13 @@ def _missing(options: Options, why: str) -> MissingWeights:
         f"the weights of the scorer '{name}' are not on this machine and can't be fetched ({why.rstrip('.')}); "
         "run once with network access to download them, name a folder with --set scorer.model=local-dir:FOLDER, or "
         "skip the scores with --scorer none."
+    )
+
+
+def _too_large(options: Options) -> BadInput:
+    return BadInput(
+        f"the scorer '{options.model}' does not fit into the GPU's free memory; choose a smaller one with --set "
+        "scorer.model=NAME, or let fewer of Ray's workers share a GPU with --set engine.gpus=1."
     )
 
 

@@ -105,8 +105,9 @@ Edge = tuple[float, int, int]
 
 def _edges(vectors: np.ndarray, floor: float, together: Callable[[int, int], bool]) -> list[Edge]:
     """Pairs of neighbours that are alike enough, the most alike first."""
-    similarity, place = nearest(vectors, vectors, NEIGHBOURS + 1)
-    one = np.repeat(np.arange(len(vectors)), place.shape[1])
+    every = np.arange(len(vectors))
+    similarity, place = nearest(vectors, every, every, NEIGHBOURS + 1)
+    one = np.repeat(every, place.shape[1])
     other, cosines = place.ravel(), similarity.ravel()
     good = (one != other) & (other >= 0) & (cosines >= floor)
     pairs = {(min(pair), max(pair)) for pair in zip(one[good].tolist(), other[good].tolist(), strict=True)}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.consistency import belonging
 from pipeline.consistency.belonging import FittedRule, Surprisal
-from pipeline.consistency.likeness import ByVector, ByWords, Likeness, features
+from pipeline.consistency.likeness import ByVector, ByWords, Likeness, features, unit
 
 PRICE = 3.0
 
@@ -56,17 +56,17 @@ def world(
     strange = np.hypot(1, spread) * rng.normal(size=rows.shape)
     rows[bad, : 1 if one else size] = strange[bad, : 1 if one else size]
     places = np.arange(groups * size).reshape(groups, size)
-    return World({"pictures": ByVector(rows.reshape(-1, 16))}, places, [n // 3 for n in range(groups)], bad)
+    return World({"pictures": ByVector(unit(rows.reshape(-1, 16)))}, places, [n // 3 for n in range(groups)], bad)
 
 
 def noise(panels: int, seed: int = 1) -> ByVector:
-    return ByVector(np.random.default_rng(seed).normal(size=(panels, 4)))
+    return ByVector(unit(np.random.default_rng(seed).normal(size=(panels, 4))))
 
 
 NOTHING = {
-    "vectors that are missing": lambda panels: ByVector(np.full((panels, 4), np.nan)),
-    "one vector for all": lambda panels: ByVector(np.ones((panels, 4))),
-    "vectors of zeros": lambda panels: ByVector(np.zeros((panels, 4))),
+    "vectors that are missing": lambda panels: ByVector(unit(np.full((panels, 4), np.nan))),
+    "one vector for all": lambda panels: ByVector(unit(np.ones((panels, 4)))),
+    "vectors of zeros": lambda panels: ByVector(unit(np.zeros((panels, 4)))),
     "no texts": lambda panels: ByWords([[]] * panels),
     "one text for all": lambda panels: ByWords([["a red rabbit"]] * panels),
 }
@@ -190,7 +190,7 @@ def test_similarity_never_counts_against_a_panel(seed: int, groups: int, size: i
     made = world(groups, size=size, spoilt=spoilt, seed=seed)
     rng = np.random.default_rng(seed)
     apart = np.tile(np.eye(size), (groups, 1)) + 0.1 * rng.normal(size=(groups * size, size))
-    measures = made.measures | {"apart": ByVector(apart)}
+    measures = made.measures | {"apart": ByVector(unit(apart))}
     found = belonging.fit_run(measures, made.places, made.sources, PRICE)
     assert (found.rule.weights >= 0).all() and np.isfinite(found.rule.weights).all()
     low = features(measures, made.places)
@@ -335,7 +335,7 @@ def test_a_run_of_groups_is_cleared_even_if_half_of_them_are_wrong(sources: str)
 
 def test_a_run_whose_groups_are_all_alike_is_at_chance() -> None:
     rows = np.random.default_rng(0).normal(size=(180, 16)) * 0.1 + 1
-    made = replace(world(60), measures={"pictures": ByVector(rows)})
+    made = replace(world(60), measures={"pictures": ByVector(unit(rows))})
     area = belonging.area(made.find())
     assert area.value == pytest.approx(0.5, abs=0.1)
     assert not area.cleared
@@ -393,7 +393,7 @@ def both(groups: int = 90) -> tuple[dict[str, Likeness], np.ndarray, list[int], 
         mine = measure.rows.reshape(groups, 3, -1).copy()
         strange = rng.normal(size=mine.shape)
         mine[kinds == other] = strange[kinds == other]
-        rows.append(ByVector(mine.reshape(groups * 3, -1)))
+        rows.append(ByVector(unit(mine.reshape(groups * 3, -1))))
     return {"pictures": rows[0], "colours": rows[1]}, one.places, one.sources, kinds
 
 

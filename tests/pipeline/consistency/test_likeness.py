@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.consistency.likeness import ByVector, ByWords, content_words, features, matrices, tf_idf
+from pipeline.consistency.likeness import ByVector, ByWords, content_words, features, matrices, tf_idf, unit
 
 BOTH = np.array([[0, 1]])
 
@@ -28,20 +28,20 @@ def alike(measure: ByVector | ByWords, one: int, other: int) -> float:
 
 
 def test_vectors_are_compared_by_cosine_similarity_whatever_their_length() -> None:
-    measure = ByVector(np.array([[3.0, 0], [0.5, 0.5], [0, 7], [-2, 0]]))
+    measure = ByVector(unit(np.array([[3.0, 0], [0.5, 0.5], [0, 7], [-2, 0]])))
     found = measure.pairs(np.array([0, 0, 0, 0]), np.array([0, 1, 2, 3]))
     assert found == pytest.approx([1, math.sqrt(0.5), 0, -1])
 
 
 def test_a_missing_vector_is_not_measured_and_a_zero_vector_is_similar_to_none() -> None:
-    measure = ByVector(np.array([[1.0, 0], [np.nan, np.nan], [0, 0]]))
+    measure = ByVector(unit(np.array([[1.0, 0], [np.nan, np.nan], [0, 0]])))
     assert np.isnan(measure.pairs(np.array([0, 1, 1]), np.array([1, 0, 1]))).all()
     assert measure.pairs(np.array([0, 2]), np.array([2, 2])).tolist() == [0, 0]
 
 
 @given(arrays(float, (4, 5), elements=st.floats(-100, 100)))
 def test_cosine_similarity_is_symmetric_and_between_minus_one_and_one(rows: np.ndarray) -> None:
-    measure = ByVector(rows)
+    measure = ByVector(unit(rows))
     one, other = (side.ravel() for side in np.meshgrid(range(4), range(4)))
     found = measure.pairs(one, other)
     assert (np.abs(found) <= 1 + 1e-9).all()
@@ -121,13 +121,15 @@ AXES = np.array([[1.0, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1]])
 
 
 def test_all_pairs_of_a_group_are_measured_but_no_panel_with_itself() -> None:
-    matrix = matrices({"v": ByVector(AXES)}, np.array([[0, 1, 2]]))["v"][0]
+    matrix = matrices({"v": ByVector(unit(AXES))}, np.array([[0, 1, 2]]))["v"][0]
     half = math.sqrt(0.5)
     np.testing.assert_allclose(matrix, [[np.nan, half, 0], [half, np.nan, half], [0, half, np.nan]], atol=1e-9)
 
 
 def test_a_panels_features_are_its_best_and_mean_similarity_to_the_others() -> None:
-    found = features({"v": ByVector(AXES), "w": words("a", "fox", "fox", "owl")}, np.array([[0, 1, 2], [3, 1, 2]]))
+    found = features(
+        {"v": ByVector(unit(AXES)), "w": words("a", "fox", "fox", "owl")}, np.array([[0, 1, 2], [3, 1, 2]])
+    )
     half = math.sqrt(0.5)
     assert found.shape == (2, 3, 4)
     np.testing.assert_allclose(found[0, :, 0], [half, half, half])
@@ -139,13 +141,13 @@ def test_a_panels_features_are_its_best_and_mean_similarity_to_the_others() -> N
 def test_unmeasured_pairs_are_left_out_of_best_and_mean() -> None:
     rows = AXES.copy()
     rows[2] = np.nan
-    found = features({"v": ByVector(rows)}, np.array([[0, 1, 2]]))[0]
+    found = features({"v": ByVector(unit(rows))}, np.array([[0, 1, 2]]))[0]
     np.testing.assert_allclose(found[:2], math.sqrt(0.5))  # held against one another alone
     assert np.isnan(found[2]).all()
 
 
 def test_best_and_mean_are_equal_for_two_panels_and_missing_for_one() -> None:
-    measure = {"v": ByVector(AXES)}
+    measure = {"v": ByVector(unit(AXES))}
     np.testing.assert_allclose(features(measure, np.array([[0, 1]])), math.sqrt(0.5))
     assert np.isnan(features(measure, np.array([[0], [1]]))).all()
-    assert np.isnan(features({"v": ByVector(np.full((2, 3), np.nan))}, BOTH)).all()
+    assert np.isnan(features({"v": ByVector(unit(np.full((2, 3), np.nan)))}, BOTH)).all()

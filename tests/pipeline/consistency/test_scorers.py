@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import open_clip as package
 import pytest
 import torch
 from PIL import Image
@@ -193,6 +194,44 @@ def test_the_identity_is_plain_data_and_loads_nothing(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
     assert open_clip.make({"model": f"local-dir:{tmp_path}"}).identity()["weights"] != identity["weights"]
 
+
+# ---- the device
+
+
+def test_the_model_and_its_inputs_are_on_the_device_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU is needed: "meta" stands in for one, and what would run there runs here."""
+    made, seen, create = [], [], package.create_model_and_transforms
+
+    def created(*words: Any, device: str, **named: Any) -> Any:
+        made.append(device)
+        return create(*words, **named)
+
+    def encode(batch: torch.Tensor, normalize: bool) -> torch.Tensor:
+        seen.append(batch.device.type)
+        return torch.ones(len(batch), 4)
+
+    scorer = open_clip.make(MINIATURE)
+    monkeypatch.setattr("open_clip.create_model_and_transforms", created)
+    monkeypatch.setattr("pipeline.weights.device", lambda: "meta")
+    monkeypatch.setattr(scorer._loaded[0], "encode_image", encode)
+    monkeypatch.setattr(scorer._loaded[0], "encode_text", encode)
+    assert scorer.image_vectors(PICTURES[:2]).shape == scorer.text_vectors(TEXTS[:2]).shape == (2, 4)
+    assert (made, seen) == (["meta"], ["meta", "meta"])
+
+
+def test_a_gpu_whose_memory_is_too_small_is_one_sentence(clip: OpenClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(clip._loaded[0], "encode_image", full)
+    with pytest.raises(BadInput, match=r"does not fit into the GPU's free memory; .*engine\.gpus=1"):
+        clip.image_vectors(PICTURES[:1])
+    monkeypatch.setattr("open_clip.create_model_and_transforms", full)
+    with pytest.raises(BadInput, match="does not fit into the GPU's free memory"):
+        open_clip.make(MINIATURE).image_vectors(PICTURES[:1])
+
+
+# ---- missing weights
 
 WAYS_ON = "not on this machine and can't be fetched .*local-dir:FOLDER.*--scorer none"
 

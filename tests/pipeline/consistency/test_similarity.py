@@ -81,41 +81,9 @@ def test_a_grid_of_one_panel_has_no_pairs() -> None:
     assert np.isnan(found["least alike"]).all() and np.isnan(found["most alike"]).all()
 
 
-def test_a_grid_is_contained_in_another_if_all_but_a_third_of_its_panels_are() -> None:
-    other = unit([1, 0, 0], [0, 1, 0], [1, 1, 0])
-    assert similarity.overlap(AXES[None], other[None]) == pytest.approx([1.0])  # two of three are there
-    assert similarity.overlap(AXES[None], unit([1, 0, 0], [1, 0, 0], [1, 0, 0])[None]) == pytest.approx([0.0])
-    assert similarity.overlap(AXES[None, :2], other[None, :1]) == pytest.approx([0.0])  # of two both must be
-
-
 def test_only_grids_before_it_count_as_earlier() -> None:
     found = similarity.measure(run_of((AXES, AXES), (AXES, AXES)))["earlier grid"]
     assert np.isnan(found[0]) and found[1] == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 4])
-def test_the_nearest_of_the_grids_seen_is_that_of_comparing_one_by_one(
-    size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever the sizes of blocks, and whichever grids are kept; the first of equals."""
-    monkeypatch.setattr(similarity, "BLOCK", 8)
-    monkeypatch.setattr(similarity, "AGAINST", 5)
-    rng = np.random.default_rng(size)
-    panels = rng.standard_normal((60, size, 6)).astype(np.float32)
-    panels /= np.linalg.norm(panels, axis=-1, keepdims=True)
-    panels[30] = panels[11] = panels[3]
-    kept = list[int]()
-    seen = similarity.Seen(panels)
-    for number in range(60):
-        found = seen.nearest(number)
-        if kept:
-            one_by_one = [similarity.overlap(panels[number][None], panels[other][None])[0, 0] for other in kept]
-            assert found == (pytest.approx(max(one_by_one)), kept[int(np.argmax(np.round(one_by_one, 5)))])
-        else:
-            assert found is None
-        if number == 3 or rng.random() < 0.6:
-            kept.append(number)
-            seen.add(number)
 
 
 # ---- shuffled controls

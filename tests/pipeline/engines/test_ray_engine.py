@@ -12,26 +12,33 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from PIL import Image
 
+from iclora import open_run
 from iclora.settings import Settings, in_force
+from pipeline import plugins, task
+from pipeline.cache import Cache
+from pipeline.consistency.scorers import open_clip
 from pipeline.engines import base, local
 from pipeline.engines import ray as engine
 from pipeline.engines.base import Facts, Stage
 from pipeline.engines.ray import SIGN, Ground, Worker
 from pipeline.errors import BadInput, ToolkitError
 from pipeline.records import Position, Record, Rejected
+from pipeline.stages import filter, group
 from pipeline.store import Item, Store
 
 ROOT = Path(__file__).parents[3]
 RECORDS = [Record(f"r{number:02}", f"{number}.png", "film", Position()) for number in range(12)]
 NAMES = [record.id for record in RECORDS]
 Run = Callable[..., tuple[int, str, str]]
+Needs = Literal["core", "gpu", "part of a gpu", "server"]
 
 
 def silent(*_: object) -> None:
@@ -141,6 +148,22 @@ def test_few_pictures_are_refused_before_any_work_and_told_the_ways_on(
     assert not (tmp_path / "runs/storyboard/run.settings.json").exists()
 
 
+def test_records_that_can_t_be_counted_before_are_refused_once_collected_and_the_local_engine_goes_on_from_there(
+    iclora: Run, draw: Callable[..., Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray itself is not started: what it would collect is collected in this process."""
+    monkeypatch.setattr(engine.Ray, "results", lambda _, *words: local.make({}).results(*words))
+    draw(0).save("in.gif", save_all=True, append_images=[draw(1), draw(2)])
+    frames = ["--set", "pictures.animated=frames"]
+    code, _, errors = iclora("inspect", "storyboard", "--source", "in.gif", "--engine", "ray", *frames)
+    assert code == 2 and "error: for 3 records the local engine is quicker than Ray" in " ".join(errors.split())
+    with open_run("storyboard", "in.gif", settings=["pictures.animated=frames"], engine="local") as run:
+        assert [(one.name, one.worked, one.kept) for one in run.advance("inspect")] == [
+            ("collect", False, 3),
+            ("inspect", True, 3),
+        ]
+
+
 def test_it_takes_few_records_if_told() -> None:
     engine.make({"least": 3}).check(3)
     with pytest.raises(BadInput, match="for 2 records"):
@@ -176,6 +199,47 @@ def test_as_many_workers_as_cores_and_memory_allow(monkeypatch: pytest.MonkeyPat
     assert local.make({}).workers == 1
     monkeypatch.setattr(base, "_free_memory", lambda: None)
     assert local.make({}).workers == 64
+
+
+@pytest.mark.parametrize(
+    ("needs", "options", "cluster", "expected"),
+    [
+        ("core", {}, {"CPU": 16, "GPU": 1}, (1, 0, 16)),
+        ("gpu", {}, {"CPU": 16, "GPU": 2}, (0, 1, 2)),
+        ("gpu", {"gpus": 0.25}, {"CPU": 16, "GPU": 2}, (0, 0.25, 8)),
+        ("gpu", {}, {"CPU": 16}, (1, 0, 16)),
+        ("part of a gpu", {}, {"CPU": 16, "GPU": 1}, (1, 0.125, 8)),
+        ("part of a gpu", {}, {"CPU": 4, "GPU": 1}, (1, 0.125, 4)),
+        ("part of a gpu", {"gpus": 0.5}, {"CPU": 16, "GPU": 1}, (1, 0.5, 2)),
+        ("part of a gpu", {"gpus": 0}, {"CPU": 16, "GPU": 1}, (1, 0, 16)),
+        ("part of a gpu", {}, {"CPU": 16}, (1, 0, 16)),
+    ],
+)
+def test_workers_get_cores_and_gpus_by_what_their_stage_needs(
+    needs: Needs,
+    options: dict[str, object],
+    cluster: dict[str, float],
+    expected: tuple[float, float, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ray.cluster_resources", lambda: cluster)
+    made, asked = engine.make(options), replace(stage(Path()), needs=needs)
+    cores, gpus = made._share(asked)
+    assert (cores, gpus, made._count(asked, cores, gpus)) == expected
+
+
+def test_the_steps_that_run_a_model_take_what_it_needs(tmp_path: Path) -> None:
+    storyboard, cache = task.load("storyboard"), Cache(tmp_path)
+    clip = open_clip.make({"model": f"local-dir:{ROOT / 'miniature/clip'}"})
+    by = plugins.find(plugins.GROUPING, storyboard.group.by)
+    needs = {
+        scorer and "open_clip": (
+            group.stage(group.Parameters(storyboard, by, scorer, tmp_path, cache)).needs,
+            filter.stage(storyboard, [], scorer, tmp_path, cache).needs,
+        )
+        for scorer in (clip, None)
+    }
+    assert needs == {"open_clip": ("part of a gpu",) * 2, None: ("core",) * 2}
 
 
 # ---- what a worker does

@@ -76,7 +76,6 @@ class Transformers:
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        import torch
         from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
         name, revision = self.options.model, None if Path(self.options.model).is_dir() else self._revision
@@ -89,7 +88,7 @@ class Transformers:
                 model = AutoModelForObjectDetection.from_pretrained(name, revision=revision)
         except LookupError as error:
             raise _missing(name, str(error)) from error
-        return processor, model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        return processor, model.eval().to(weights.device())
 
 
 def _missing(model: str, why: str) -> MissingWeights:

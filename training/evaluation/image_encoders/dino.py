@@ -91,7 +91,6 @@ class Dino:
     @cached_property
     def _loaded(self) -> tuple[Any, Any, Any]:
         import timm
-        import torch
         from timm.data.config import resolve_model_data_config
         from timm.data.transforms_factory import create_transform
 
@@ -101,7 +100,7 @@ class Dino:
         else:
             what, place = f"the image encoder {source}", self._repo
             source = f"{HUB}{self._repo}@{commit}"
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = weights.device()
         try:
             with weights.told():
                 weights.provide(what, place, commit)
