@@ -70,7 +70,8 @@ def page(found: Evaluation, about: str, people: Sequence[str]) -> str:
     parts = [
         "<main><h1>Evaluation</h1>",
         f'<p class="soft">{plain(about)}</p>',
-        f'<div class="table"><table><tr><td></td>{"".join(f"<th>{head}</th>" for head in heads[1:])}</tr>',
+        f'<div class="table" {_scrolled("figures")}><table>',
+        f"<tr><td></td>{''.join(f'<th>{head}</th>' for head in heads[1:])}</tr>",
         *(_result(one, heads) for one in found.results),
         f'</table></div><img class="plot" src="{PLOT}" alt="the figures with their intervals">',
         f"<p>{plain(' '.join((found.reason, found.remark)).strip())}</p>",
@@ -80,6 +81,11 @@ def page(found: Evaluation, about: str, people: Sequence[str]) -> str:
         "</main>",
     ]
     return document("Evaluation", "'self'", STYLE, parts)
+
+
+def _scrolled(name: str) -> str:
+    """Attributes of what may be wider than the window, so that the keyboard can scroll it."""
+    return f'tabindex="0" role="region" aria-label="{name}"'
 
 
 def _result(one: Result, heads: Sequence[str]) -> str:
@@ -99,7 +105,7 @@ def _people(sentences: Sequence[str]) -> str:
 def _row(prompt: str, seed: int, grids: list[Drawn]) -> str:
     return (
         f'<section><p>{plain(prompt)} <span class="soft">seed {seed}</span></p>'
-        f'<div class="row">{"".join(map(_figure, grids))}</div></section>'
+        f'<div class="row" {_scrolled("grids of this prompt")}>{"".join(map(_figure, grids))}</div></section>'
     )
 
 
