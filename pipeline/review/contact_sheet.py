@@ -32,7 +32,7 @@ code { font-size: .85em; } a { color: var(--mark); }
 .grids { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 1rem; }
 article { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
 article img { display: block; width: 100%; height: auto; background: var(--line); }
-article > div { padding: .75rem 1rem 1rem; overflow-wrap: anywhere; }
+article > div { padding: .75rem 1rem 1rem; }
 .tag { color: var(--mark); font-weight: 600; font-size: .8rem; }
 .chips { display: flex; flex-wrap: wrap; gap: .25rem; padding: 0; list-style: none; }
 .chips li { border: 1px solid var(--line); border-radius: 99px; padding: 0 .45rem; font-size: .72rem; }
@@ -90,7 +90,7 @@ def write(sheet: Sheet, path: Path) -> None:
     rejected = [f"<details data-grids>{_dropped(theirs)}{cards.of(theirs)}</details>"] if theirs else []
     rejected += rejections.section(sheet.rejected, sheet.thumbnails)
     parts = [
-        f"<main><h1>{plain(task.title)}</h1>",
+        f"<h1>{plain(task.title)}</h1>",
         f"<p>{len(keep)} kept, {len(unsure)} undecided, {len(drop)} dropped, riskiest grids first. Scores are shown "
         "with their floor or ceiling. To change a decision or a text, edit "
         f"<code>captions.csv</code> next to this page, then run <code>{plain(sheet.command)}</code>. To do so in a "
@@ -103,7 +103,6 @@ def write(sheet: Sheet, path: Path) -> None:
         *_section("Kept", keep, cards),
         "<h2>Rejected</h2>",
         *(rejected or ["<p>Nothing was rejected.</p>"]),
-        "</main>",
     ]
     style, script = f"{STYLE}{rejections.STYLE}", SCRIPT.read_text(encoding="utf-8")
     files.write(path, document(task.title, "'self' file:", style, parts, script))
@@ -120,7 +119,7 @@ def at_rest(task: Task, command: str) -> str:
         f"<p>The review page is not open on this computer. Run <code>{plain(command)}</code>, then follow the link "
         "again.</p>"
     )
-    return document(task.title, "'none'", "", ["<main>", f"<h1>{plain(task.title)}</h1>", told, "</main>"])
+    return document(task.title, "'none'", "", [f"<h1>{plain(task.title)}</h1>", told])
 
 
 def _dropped(rows: Sequence[Row]) -> str:
