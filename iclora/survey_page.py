@@ -18,7 +18,7 @@ STRIP = 24
 SHOWN = 3
 """Groups that are shown for each task."""
 STYLE = """
-body { max-width: 1200px; overflow-wrap: anywhere; }
+body { max-width: 1200px; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; } p { margin: .4rem 0; }
 .strip { display: flex; flex-wrap: wrap; gap: .5rem; margin: .5rem 0; }
 .group { display: flex; flex-wrap: wrap; gap: 2px; max-width: 100%; box-sizing: border-box;

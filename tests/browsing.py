@@ -11,6 +11,19 @@ from pipeline.records import Row
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
+HIDDEN_FOCUS = """(names) => {
+  const focused = document.activeElement, box = focused.getBoundingClientRect();
+  if (focused.matches("body, #skip")) return "";  // that lies above the header
+  const bars = names.map((name) => document.querySelector(name))
+    .filter((bar) => getComputedStyle(bar).position === "sticky" && !bar.contains(focused))
+    .map((bar) => bar.getBoundingClientRect());
+  const covered = (bar) => box.bottom > bar.top && box.top < bar.bottom
+    && Math.max(bar.top - box.top, box.bottom - bar.bottom) < Math.min(24, box.height) - 1;
+  return bars.some(covered) ? focused.outerHTML.slice(0, 80) : "";
+}"""
+"""By selectors of bars that stay in their place: what has the focus, if one covers it; empty if 24 pixels of it, or all
+that there are, can be seen."""
+
 
 class Faults(list[str]):
     """What the browser complains about: script errors, and requests that the policy should have forbidden."""

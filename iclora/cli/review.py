@@ -77,8 +77,10 @@ def _apply(run: Run, table: Path, reviewer: str | None) -> None:
 def _serve(run: Run, reviewer: str | None) -> None:
     """The review page until Ctrl-C, then the stages from the filter on."""
     from iclora.page import browser
+    from pipeline.review import contact_sheet
 
-    with browser.opener(run.folder) as open_page, ExitStack() as reading:
+    at_rest = contact_sheet.at_rest(run.task, run.command("review", "--serve"))
+    with browser.opener(run.folder, contact_sheet.PAGE, at_rest) as open_page, ExitStack() as reading:
         progress = reading.enter_context(console.progress())
 
         def opened(address: str) -> None:

@@ -33,7 +33,7 @@ COLUMNS: dict[str, Callable[[Result], str]] = {
 }
 """Heads of the table, and the cells below them; a column without any is left out."""
 STYLE = """
-body { max-width: 1400px; overflow-wrap: anywhere; } .soft { margin: .4rem 0; }
+body { max-width: 1400px; } .soft { margin: .4rem 0; }
 .table { overflow-x: auto; } table { border-collapse: collapse; margin: 1rem 0; }
 table { font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
@@ -68,18 +68,23 @@ def page(found: Evaluation, about: str, people: Sequence[str]) -> str:
     worst_first = sorted(rows, key=worst.__getitem__)
     heads = [head for head, cell in COLUMNS.items() if any(map(cell, found.results))]
     parts = [
-        "<main><h1>Evaluation</h1>",
+        "<h1>Evaluation</h1>",
         f'<p class="soft">{plain(about)}</p>',
-        f'<div class="table"><table><tr><td></td>{"".join(f"<th>{head}</th>" for head in heads[1:])}</tr>',
+        f'<div class="table" {_scrolled("figures")}><table>',
+        f"<tr><td></td>{''.join(f'<th>{head}</th>' for head in heads[1:])}</tr>",
         *(_result(one, heads) for one in found.results),
         f'</table></div><img class="plot" src="{PLOT}" alt="the figures with their intervals">',
         f"<p>{plain(' '.join((found.reason, found.remark)).strip())}</p>",
         *(f"<p>Judge, {plain(name)}: {plain(str(one))}</p>" for name, one in found.judged.items()),
         _people(people),
         *(_row(prompt, seed, rows[prompt, seed]) for prompt, seed in worst_first),
-        "</main>",
     ]
     return document("Evaluation", "'self'", STYLE, parts)
+
+
+def _scrolled(name: str) -> str:
+    """Attributes of what may be wider than the window, so that the keyboard can scroll it."""
+    return f'tabindex="0" role="group" aria-label="{name}"'
 
 
 def _result(one: Result, heads: Sequence[str]) -> str:
@@ -99,7 +104,7 @@ def _people(sentences: Sequence[str]) -> str:
 def _row(prompt: str, seed: int, grids: list[Drawn]) -> str:
     return (
         f'<section><p>{plain(prompt)} <span class="soft">seed {seed}</span></p>'
-        f'<div class="row">{"".join(map(_figure, grids))}</div></section>'
+        f'<div class="row" {_scrolled("grids of this prompt")}>{"".join(map(_figure, grids))}</div></section>'
     )
 
 

@@ -169,7 +169,7 @@ class Marking:
     """One person's marks on some pairs, in an order of their own."""
 
     def __init__(self, folder: Path, pairs: Sequence[Pair], by: str) -> None:
-        self._folder, self.by = folder, by
+        self.folder, self.by = folder, by
         ordered = sorted(pairs, key=lambda pair: pair.id)
         random.Random(f"order {by}").shuffle(ordered)
         self.pairs = {pair.id: pair for pair in ordered}
@@ -181,7 +181,7 @@ class Marking:
     def mark(self, pair: Pair, mark: Side) -> None:
         """Appends a mark; it is on disk when this returns. The last one on a pair counts."""
         line = Mark(at=datetime.now(UTC).isoformat(timespec="seconds"), by=self.by, pair=pair.id, mark=mark)
-        with (self._folder / MARKS).open("ab+") as file:
+        with (self.folder / MARKS).open("ab+") as file:
             file.seek(max(0, file.tell() - 1))
             torn = file.read(1) not in (b"", b"\n")  # a power cut may have left half a line
             file.write((b"\n" if torn else b"") + line.model_dump_json().encode() + b"\n")

@@ -36,12 +36,13 @@ class Body(BaseModel):
 
 
 def read(name: str) -> str:
-    """A page with the style sheets and scripts whose names stand in it as comments, `/* common.css */`."""
+    """A page with the style sheets, scripts and parts whose names stand in it as comments, `/* common.css */`."""
 
     def content(found: re.Match[str]) -> str:
         return (HOME / found[1]).read_text(encoding="utf-8")
 
-    return re.sub(r"/\* ([\w/]+\.(?:css|js)) \*/", content, (HOME / name).read_text(encoding="utf-8"))
+    names = r"(?:/\*|<!--) ([\w/]+\.(?:css|js|html)) (?:\*/|-->)"
+    return re.sub(names, content, (HOME / name).read_text(encoding="utf-8"))
 
 
 def guard(app: FastAPI, address: str, token: str, page: str) -> None:

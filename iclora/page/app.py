@@ -84,11 +84,6 @@ class Rephrased(Phrase):
     """Those that the preview named."""
 
 
-class Chosen(Body):
-    keys: dict[str, Annotated[str, Field(max_length=8)]]
-    """By action, its key."""
-
-
 class Undone(Body):
     step: int
 
@@ -115,6 +110,7 @@ def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAP
     _change(app, session, jobs)
     _change_many(app, session, jobs)
     _judge(app, session, jobs)
+    keys.REVIEW.add(app, session.run.folder, jobs)
     for routes in (crop_routes, rejected_routes):
         routes.add(app, session, jobs)
     return app
@@ -242,10 +238,6 @@ def _change_many(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
     @app.post("/undo")
     async def undo(said: Undone) -> dict[str, Any]:
         return await jobs.in_turn(lambda: now(None, session.undo(said.step)))
-
-    @app.post("/keys")
-    async def choose(said: Chosen) -> dict[str, str]:
-        return await jobs.in_turn(keys.write, session.run.folder, said.keys)
 
 
 def _judge(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import webbrowser
@@ -15,9 +16,17 @@ NAME = "open-page.html"
 
 
 @contextmanager
-def opener(folder: Path) -> Iterator[Callable[[str], None]]:
-    """Gives a function that opens an address: through a file that redirects to it and that only its owner can read."""
-    file = folder.resolve() / NAME
+def opener(folder: Path, name: str = NAME, at_rest: str = "") -> Iterator[Callable[[str], None]]:
+    """Gives a function that opens an address: through a file that redirects to it and that only its owner can read.
+
+    A fragment with which somebody follows the file leads to a place on the page: it is added to the address behind "&".
+
+    Args:
+        folder: the file's.
+        name: the file's.
+        at_rest: HTML that the file holds when nothing is served; without it, there is no file then.
+    """
+    file = folder.resolve() / name
 
     def show(address: str) -> None:
         if not _has_windows():
@@ -26,8 +35,9 @@ def opener(folder: Path) -> Iterator[Callable[[str], None]]:
             file.unlink(missing_ok=True)
             with open(file, "x", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as page:
                 page.write(
-                    f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(address)}">'
-                    "<title>iclora</title>\n"
+                    "<!doctype html><title>iclora</title>"
+                    f'<script>location.replace({json.dumps(address)} + location.hash.replace("#", "&"))</script>'
+                    f'<noscript><meta http-equiv="refresh" content="0; url={escape(address)}"></noscript>\n'
                 )
             webbrowser.open(file.as_uri())
 
@@ -36,6 +46,8 @@ def opener(folder: Path) -> Iterator[Callable[[str], None]]:
     finally:
         with suppress(OSError):
             file.unlink(missing_ok=True)
+            if at_rest:
+                file.write_text(at_rest, encoding="utf-8")
 
 
 def _has_windows() -> bool:

@@ -17,17 +17,32 @@ function say(text, bad = false) {
   $("status").classList.toggle("bad", bad);
 }
 
-/* The token comes in the fragment of the address, which is sent to no server, and stays in this tab. */
+/* How much of the window a bar that stays in its place covers. */
+function edge(name) {
+  const bar = document.querySelector(name);
+  return getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0;
+}
+
+/* What gets the focus or is scrolled into sight stays clear of the bars, whatever their heights. */
+const bars = new ResizeObserver(() => {
+  for (const [name, bar] of [["--above", "header"], ["--below", "footer"]]) document.documentElement.style.setProperty(name, `${edge(bar)}px`);
+});
+for (const bar of ["header", "footer"]) bars.observe(document.querySelector(bar));
+
+/* The token comes in the fragment of the address, which is sent to no server, and stays in this tab. Behind it, a place on the
+   page may follow, which is what this gives. */
 function takeToken() {
-  if (location.hash.length > 1) sessionStorage.setItem("token", location.hash.slice(1));
+  const [token, place = ""] = location.hash.slice(1).split("&");
+  if (token) sessionStorage.setItem("token", token);
   history.replaceState(null, "", "/");  // the address bar need not show it
+  return decodeURIComponent(place);
 }
 
 /* Opens the page, and again when a new address is pasted into this tab. */
 function begin(load) {
   const open = async () => {
-    takeToken();
-    try { await load(); } catch (error) { say(error.message, true); }
+    const place = takeToken();
+    try { await load(place); } catch (error) { say(error.message, true); }
   };
   window.addEventListener("hashchange", open);
   open();

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, Response
 
 from iclora.evaluation.people import Marking, Pair, Side
-from iclora.page import access
+from iclora.page import access, keys
 from iclora.page.access import Body
 from iclora.page.errors import Unknown
 from iclora.page.jobs import Jobs
@@ -33,6 +33,7 @@ def make(marking: Marking, jobs: Jobs, address: str, token: str) -> FastAPI:
     page = access.read("comparing.html")
     access.guard(app, address, token, page)
     access.explain(app)
+    keys.COMPARING.add(app, marking.folder, jobs)
 
     def find(pair: str) -> Pair:
         if pair not in marking.pairs:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from iclora.page import keys, others
+from iclora.page import others
 from iclora.page.session import ReviewSession
 from pipeline.consistency import thresholds
 from pipeline.consistency.thresholds import NO_LIMIT
@@ -37,7 +37,6 @@ def state(session: ReviewSession) -> bytes:
         "boxes": layout.boxes,
         "skeleton": grammar.skeleton(session.task),
         "prefix": session.task.prefix,
-        "keys": keys.read(session.run.folder),
         "scales": scales(rows),
         "shared": others.agreed(rows, session.reviewer),
     }

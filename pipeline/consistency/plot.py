@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from pipeline import charts
+from pipeline.consistency import verdict
 from pipeline.consistency.belonging import FittedRule
 from pipeline.consistency.similarity import ACROSS, WITHIN
-from pipeline.consistency.thresholds import COPIES, Evidence, Threshold
+from pipeline.consistency.thresholds import COPIES, Estimate, Evidence, Threshold, share
 
 MATCHED, STRANGERS, ONE = "the run's own", "strangers", "one stranger"
 COLOURS = {
@@ -23,7 +24,10 @@ COLOURS = {
     STRANGERS: charts.GREEN,
     ONE: charts.PURPLE,
 }
-TITLE = "Scores of the run's grids, and of controls that each threshold keeps out"
+TITLE = (
+    "Scores of the run's grids, and of controls that each threshold keeps out; beside a control, how many pass "
+    "(95 % interval)"
+)
 COSINE = "cosine similarity, -1 to 1"
 MEASURES = {
     "text": ("each panel against its own text", COSINE),
@@ -36,7 +40,7 @@ MEASURES = {
 }
 """By score, what its chart shows and what is on its axis."""
 BINS = 40
-COLUMNS = 4
+COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Chart:
     series: Mapping[str, np.ndarray]
     limit: float
     ceiling: bool
+    passing: Mapping[str, Estimate]
+    """Per control, the scores that pass although they are certain to be wrong, as they are told to the user."""
 
 
 def make(evidence: Evidence | None, thresholds: Mapping[str, Threshold], found: FittedRule | None) -> list[Chart]:
@@ -56,29 +62,32 @@ def make(evidence: Evidence | None, thresholds: Mapping[str, Threshold], found: 
     result = []
     if found:
         series = {MATCHED: found.run, STRANGERS: found.strangers, ONE: found.one}
-        result.append(
-            Chart("belongs: each grid's worst panel", "log-odds of belonging", series, found.threshold, ceiling=False)
-        )
+        passing = {name: verdict.passing(found, series[name]) for name in (STRANGERS, ONE)}
+        title, measure = "belongs: each grid's worst panel", "log-odds of belonging"
+        result.append(Chart(title, measure, series, found.threshold, ceiling=False, passing=passing))
     for name, threshold in thresholds.items() if evidence else ():
         series = {MATCHED: evidence.right(name)} | evidence.wrong(name) if evidence else {}
         what, measure = MEASURES[name]
-        result.append(Chart(f"{name}: {what}", measure, series, threshold.value, threshold.ceiling))
+        told = f"{name}: {what}"
+        result.append(Chart(told, measure, series, threshold.value, threshold.ceiling, threshold.false_accepts))
     return result
 
 
 def write(drawn: Sequence[Chart], path: Path) -> None:
     """Draws the charts side by side into a PNG file."""
     told = [charts.Chart(one.title, one.measure, "share of scores, 0 to 1") for one in drawn]
-    plot = charts.Plot(TITLE, told, columns=COLUMNS, wide=4.2, high=2.4)
+    plot = charts.Plot(TITLE, told, columns=COLUMNS, wide=5.6, high=2.4)
     for axes, chart in zip(plot.axes, drawn, strict=True):
         everything = np.concatenate([*chart.series.values(), [chart.limit]])
         edges = np.linspace(everything.min() - 0.01, everything.max() + 0.01, BINS)
-        for label, values in chart.series.items():
+        for name, values in chart.series.items():
             shares = np.full(len(values), 1 / max(1, len(values)))
             style: dict[str, Any] = {"histtype": "step", "linewidth": 1.5}
-            if label == MATCHED:
+            if name == MATCHED:
                 style = {"histtype": "stepfilled", "alpha": 0.6}
-            axes.hist(values, edges.tolist(), weights=shares, color=COLOURS[label], label=label, **style)
+            passing = chart.passing.get(name)
+            label = f"{name}: {share(passing.facts())}" if passing else name
+            axes.hist(values, edges.tolist(), weights=shares, color=COLOURS[name], label=label, **style)
         limit = f"{'ceiling' if chart.ceiling else 'floor'} {chart.limit:.3f}"
         axes.axvline(chart.limit, color=charts.BLACK, linestyle="--", label=limit)
     plot.save(path, dpi=90)

@@ -138,22 +138,23 @@ def _recurring(caption: Caption, task: Task) -> tuple[Score, ...]:
 # ---- the run
 
 
-def facts(found: belonging.FittedRule) -> dict[str, Any]:
-    """Facts about a run's groups for the report. Rates of shuffled groups are stated for as many groups as the run has,
-    since they are no more independent than its own."""
+def passing(found: belonging.FittedRule, scores_: np.ndarray) -> Estimate:
+    """How many shuffled groups pass, by their scores; stated for as many groups as the run has, since they are no more
+    independent than its own."""
     count = len(found.run)
+    return Estimate(round(float((scores_ >= found.threshold).mean()) * count), count)
 
-    def passing(scores_: np.ndarray) -> dict[str, Any]:
-        return Estimate(round(float((scores_ >= found.threshold).mean()) * count), count).facts()
 
+def facts(found: belonging.FittedRule) -> dict[str, Any]:
+    """Facts about a run's groups for the report."""
     return {
-        "groups": count,
+        "groups": len(found.run),
         "area": belonging.area(found).facts(),
         "threshold": round(found.threshold, 4),
         "counts": {name: round(value, 3) for name, value in found.rule.shares().items()},
         "false rejects": Estimate.among(found.run < found.threshold).facts(),
-        "strangers that pass": passing(found.strangers),
-        "grids with one stranger that pass": passing(found.one),
+        "strangers that pass": passing(found, found.strangers).facts(),
+        "grids with one stranger that pass": passing(found, found.one).facts(),
     }
 
 

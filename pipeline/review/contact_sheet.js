@@ -38,6 +38,8 @@ function filter() {
 $("order").addEventListener("change", sort);
 for (const id of ["kind", "words"]) $(id).addEventListener("input", filter);
 $("tools").hidden = !cards.length;
+/* What gets the focus stays clear of the tools, which stay in their place. */
+new ResizeObserver(() => { document.documentElement.style.scrollPaddingTop = `${$("tools").offsetHeight + 6}px`; }).observe($("tools"));
 /* A browser may bring back what was chosen before a reload. */
 sort();
 filter();

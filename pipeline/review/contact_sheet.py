@@ -28,11 +28,11 @@ from pipeline.wording import counted
 STYLE = """
 body { max-width: 1500px; }
 h2 { font-size: 1.1rem; margin: 2.5rem 0 .75rem; } p { margin: .4rem 0; }
-code { font-size: .85em; }
+code { font-size: .85em; } a { color: var(--mark); }
 .grids { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 1rem; }
 article { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
 article img { display: block; width: 100%; height: auto; background: var(--line); }
-article > div { padding: .75rem 1rem 1rem; overflow-wrap: anywhere; }
+article > div { padding: .75rem 1rem 1rem; }
 .tag { color: var(--mark); font-weight: 600; font-size: .8rem; }
 .chips { display: flex; flex-wrap: wrap; gap: .25rem; padding: 0; list-style: none; }
 .chips li { border: 1px solid var(--line); border-radius: 99px; padding: 0 .45rem; font-size: .72rem; }
@@ -57,6 +57,9 @@ KINDS = {
     "problems": "with problems in the text",
 }
 """What can be shown alone."""
+PAGE = "review-page.html"
+"""Beside the contact sheet: leads to the review page while that is served, and else tells how to serve it. The address
+is known only then, and holds a secret, so the contact sheet can't name it."""
 MOST_BARS = 30
 """Values of an aspect that the page shows; `report.json` has all."""
 
@@ -79,7 +82,7 @@ class Sheet:
 
 
 def write(sheet: Sheet, path: Path) -> None:
-    """Writes the page."""
+    """Writes the contact sheet, and `PAGE` beside it as it is at rest."""
     task, ordered = sheet.task, riskiest_first(sheet.rows)
     keep, unsure, drop = ([row for row in ordered if row.decision == word] for word in ("keep", "unsure", "drop"))
     ours, theirs = [row for row in drop if not row.decided], [row for row in drop if row.decided]
@@ -87,11 +90,12 @@ def write(sheet: Sheet, path: Path) -> None:
     rejected = [f"<details data-grids>{_dropped(theirs)}{cards.of(theirs)}</details>"] if theirs else []
     rejected += rejections.section(sheet.rejected, sheet.thumbnails)
     parts = [
-        f"<main><h1>{plain(task.title)}</h1>",
+        f"<h1>{plain(task.title)}</h1>",
         f"<p>{len(keep)} kept, {len(unsure)} undecided, {len(drop)} dropped, riskiest grids first. Scores are shown "
         "with their floor or ceiling. To change a decision or a text, edit "
         f"<code>captions.csv</code> next to this page, then run <code>{plain(sheet.command)}</code>. To do so in a "
-        f"browser, run <code>{plain(sheet.page_command)}</code>.</p>",
+        f"browser, run <code>{plain(sheet.page_command)}</code>; while it runs, the links of the grids lead to their "
+        f'places on <a href="{PAGE}">the review page</a>.</p>',
         cards.tools(),
         *_coverage(sheet.coverage),
         *(_section("Dropped by their scores", ours, cards) if ours else []),
@@ -99,10 +103,23 @@ def write(sheet: Sheet, path: Path) -> None:
         *_section("Kept", keep, cards),
         "<h2>Rejected</h2>",
         *(rejected or ["<p>Nothing was rejected.</p>"]),
-        "</main>",
     ]
     style, script = f"{STYLE}{rejections.STYLE}", SCRIPT.read_text(encoding="utf-8")
     files.write(path, document(task.title, "'self' file:", style, parts, script))
+    files.write(path.with_name(PAGE), at_rest(task, sheet.page_command))
+
+
+def at_rest(task: Task, command: str) -> str:
+    """What `PAGE` holds when nothing is served.
+
+    Args:
+        command: the one that serves the review page.
+    """
+    told = (
+        f"<p>The review page is not open on this computer. Run <code>{plain(command)}</code>, then follow the link "
+        "again.</p>"
+    )
+    return document(task.title, "'none'", "", [f"<h1>{plain(task.title)}</h1>", told])
 
 
 def _dropped(rows: Sequence[Row]) -> str:
@@ -177,7 +194,8 @@ class _Cards:
             f'<article id="{known}" data-risk="{self._risk[row.id]}" data-kinds="{" ".join(kinds)}" '
             f'data-scores="{scores}"><a href="{picture}"><img src="{picture}" loading="lazy" '
             f'width="{width}" height="{height}" alt="grid {known}"></a><div>'
-            f'<p class="soft">{known} · {row.decision} by {by} · {plain(row.grid.group.formed)}</p>'
+            f'<p class="soft"><a href="{PAGE}#{quote(row.id, safe="")}">Review {known}</a> · '
+            f"{row.decision} by {by} · {plain(row.grid.group.formed)}</p>"
             f"<p>{_marked(row.caption.text, self._task)}</p>{_word(row)}"
             f'<ul class="chips">{"".join(_chip(score) for score in row.scores)}</ul>'
             f"{''.join(f'<p class=why>{plain(fault)}</p>' for fault in faults)}"

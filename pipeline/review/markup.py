@@ -18,7 +18,7 @@ COLOURS = """
 """
 PAGE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1.5rem;
-  color: var(--ink); background: var(--paper); }
+  color: var(--ink); background: var(--paper); overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; margin: 0; } .soft { color: var(--soft); font-size: .85rem; }
 """
 
@@ -35,7 +35,7 @@ def document(title: str, images: str, style: str, parts: Iterable[str], script: 
         title: plain text.
         images: where pictures may come from, in the words of a Content-Security-Policy.
         style: rules of CSS, which come after PAGE and may use COLOURS.
-        parts: of the body, as HTML.
+        parts: of its content, as HTML.
         script: of our own, run when all of it is there; no other one may run.
     """
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -46,5 +46,5 @@ def document(title: str, images: str, style: str, parts: Iterable[str], script: 
         f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
     )
     style = f"<style>{COLOURS}{PAGE}{style}</style>"
-    body = "".join(parts) + (f"<script>{script}</script>" if script else "")
+    body = f"<main>{''.join(parts)}</main>" + (f"<script>{script}</script>" if script else "")
     return f'<!doctype html><html lang="en">{head}{style}<body>{body}</body></html>\n'

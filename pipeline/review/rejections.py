@@ -15,7 +15,7 @@ STYLE = """
 .reasons { display: flex; flex-wrap: wrap; gap: .5rem 1rem; margin: .75rem 0; }
 .reasons label { cursor: pointer; }
 .pictures { display: flex; flex-wrap: wrap; gap: .75rem; margin: .75rem 0; }
-figure { margin: 0; width: 192px; font-size: .8rem; overflow-wrap: anywhere; }
+figure { margin: 0; width: 192px; font-size: .8rem; }
 figure img { display: block; max-width: 192px; height: auto; border-radius: 4px; background: var(--line); }
 figcaption { margin-top: .25rem; }
 """

@@ -317,13 +317,38 @@ def test_a_reload_goes_on_at_the_first_unmarked_pair_and_buttons_are_reached_by_
     page.reload()
     seen(page, 2, 2)
     reached = []
-    for _ in range(5):
+    for _ in range(6):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.id"))
-    assert reached == ["left", "right", "tie", "back", "next"]
+    assert reached == ["help", "left", "right", "tie", "back", "next"]
     page.locator("#right").focus()
     page.keyboard.press("Enter")
     seen(page, 4, 3)  # the third has its mark
+
+
+def test_keys_can_be_changed_and_turned_off_as_on_the_review_page(page: Page, mine: Marking) -> None:
+    page.keyboard.press("?")
+    page.locator("#keys input[name=left]").fill("j")
+    page.keyboard.press("Enter")
+    expect(page.locator("#keys-status")).to_contain_text("kept in the run's folder")
+    page.keyboard.press("2")  # the dialog is open, and nothing is marked behind it
+    page.keyboard.press("Escape")
+    expect(page.locator("#left kbd")).to_have_text("J")
+    page.keyboard.press("1")
+    page.keyboard.press("j")
+    seen(page, 2, 1)
+    assert list(mine.marks.values()) == ["left"]
+    page.locator("#help").click()
+    page.locator("#keys-on").uncheck()
+    page.get_by_role("button", name="Save keys").click()
+    expect(page.locator("#keys-status")).to_contain_text("turned off")
+    page.reload()
+    seen(page, 2, 1)
+    for key in ("j", "2", "0", "?"):
+        page.keyboard.press(key)
+    expect(page.locator("#helping")).to_be_hidden()
+    page.keyboard.press("ArrowRight")
+    seen(page, 3, 1)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -124,9 +124,9 @@ def test_a_crop_is_chosen_by_keyboard_and_by_mouse(
 ) -> None:
     page = visit(context, served, faults)
     press = page.keyboard.press
-    for key in ("z", "2", "c"):
+    for key in ("z", "2", "p"):
         press(key)
-        expect(page.locator("#zooming" if key == "2" else "#frame" if key == "c" else "#picture")).to_be_visible()
+        expect(page.locator("#zooming" if key == "2" else "#frame" if key == "p" else "#picture")).to_be_visible()
     expect(page.locator("#frame")).to_be_focused()
     # All of the picture at first, though the dialog has become wider than the picture meanwhile.
     assert page.locator("#frame").bounding_box() == pytest.approx(page.locator("#large").bounding_box(), abs=1)
@@ -163,9 +163,31 @@ def test_a_crop_is_chosen_by_keyboard_and_by_mouse(
     press("Escape")  # the crop is given up, and the picture stays
     expect(page.locator("#frame")).to_be_hidden()
     expect(page.locator("#zooming")).to_be_visible()
-    press("c")
+    press("p")
     expect(page.locator("#frame")).to_be_focused()
     page.get_by_role("button", name="As drawn at first").click()
     expect(page.locator("#zooming")).to_be_hidden()
     assert stored(served)[0].review is None  # nothing was decided but the crop
+    assert faults == []
+
+
+def test_a_crop_is_chosen_without_dragging_and_without_a_keyboard(
+    context: BrowserContext, served: Served, faults: Faults
+) -> None:
+    page = visit(context, served, faults)
+    page.locator("#zoom").click()
+    page.locator(".box[data-panel='0']").click()
+    page.locator("#crop").click()
+    for name, clicks in (("Smaller", 25), ("Shift right", 4), ("Shift left", 1), ("Shift down", 3), ("Shift up", 1)):
+        for _ in range(clicks):
+            page.locator("#cropping").get_by_role("button", name=name).click()
+    expect(page.locator("#crop-status")).to_contain_text("50 % of the width, from 28 % on the left and 27 % at the top")
+    large = page.locator("#large").bounding_box()
+    assert large
+    page.locator("#large").click(position={"x": large["width"] * 0.9, "y": large["height"] * 0.25})
+    expect(page.locator("#crop-status")).to_contain_text("50 % of the width, from 50 % on the left and 0 % at the top")
+    page.locator("#apply-crop").click()
+    wait_for(page, "panel 1 shows another part of its picture")
+    (box,) = [one.box for one in stored(served)[0].review.crops]
+    assert box == pytest.approx((0.5, 0, 1, 0.5), abs=0.005)
     assert faults == []

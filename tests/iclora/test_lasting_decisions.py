@@ -112,7 +112,8 @@ def lines(content: bytes) -> list[dict[str, Any]]:
 # ---- everything else in a run may go
 
 
-DERIVED = ["run.db", "grids", "captions.csv", "review.html", "report.json", "dataset", "cache", "collected"]
+DERIVED = ["run.db", "grids", "captions.csv", "review.html", "review-page.html", "report.json", "dataset", "cache"]
+DERIVED += ["collected"]
 
 
 @pytest.mark.parametrize("gone", [*([name] for name in DERIVED), DERIVED, ["everything"], ["emptied"]], ids=str)
@@ -131,7 +132,7 @@ def test_what_is_deleted_comes_back_by_the_same_command_as_it_was(
         run.advance()
         assert state(run) == expected
     assert (folder / "decisions.jsonl").read_bytes() == kept
-    for name in ("grids", "captions.csv", "review.html", "report.json", "dataset", "run.db"):
+    for name in ("grids", "captions.csv", "review.html", "review-page.html", "report.json", "dataset", "run.db"):
         assert (folder / name).exists(), name
 
 

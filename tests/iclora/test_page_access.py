@@ -15,6 +15,7 @@ from iclora.settings import Settings
 from miniature import film
 from miniature.world import draw_scene
 from pipeline.consistency import thresholds
+from pipeline.review import contact_sheet
 
 # ---- the token
 
@@ -49,6 +50,36 @@ def test_the_browser_is_sent_to_the_page_by_a_file(
         show(served.url)
         expect(page.locator("[role=gridcell]")).to_have_count(4)
     assert page.url == f"http://{served.address}/"
+
+
+def test_a_grid_of_the_contact_sheet_leads_to_its_place_on_the_page_while_that_is_served(
+    context: BrowserContext, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened(served.home)
+    with run.store:
+        run.write_review()
+        command = run.command("review", "--serve")
+    sheet = context.new_page()
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("webbrowser.open", lambda _: True)
+    at_rest = (served.home / contact_sheet.PAGE).read_text(encoding="utf-8")
+    link = sheet.locator("article").nth(2).get_by_role("link", name="Review")
+
+    def follow() -> str:
+        sheet.goto((served.home / "review.html").as_uri())
+        grid = str(sheet.locator("article").nth(2).get_attribute("id"))
+        link.click()
+        return grid
+
+    follow()
+    expect(sheet.get_by_text(command)).to_be_visible()
+    with opener(served.home, contact_sheet.PAGE, at_rest) as show:
+        show(served.url)
+        grid = follow()
+        expect(sheet.locator("#grid")).to_have_attribute("alt", f"grid {grid}")
+        assert sheet.url == f"http://{served.address}/"
+    follow()
+    expect(sheet.get_by_text(command)).to_be_visible()
 
 
 # ---- for everybody's eyes and hands

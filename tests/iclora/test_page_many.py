@@ -191,9 +191,11 @@ def test_a_panels_picture_can_be_had_large(client: httpx2.Client) -> None:
 def test_keys_are_kept_in_the_runs_folder_and_two_actions_never_share_one(
     client: httpx2.Client, served: Served
 ) -> None:
-    assert client.get("/rows").json()["keys"] == keys.USUAL
-    assert client.post("/keys", json={"keys": {"keep": "K"}}).json() == {**keys.USUAL, "keep": "k"}
-    assert client.get("/rows").json()["keys"]["keep"] == "k"
+    usual = dict(keys.REVIEW.usual)
+    assert client.get("/keys").json() == {"keys": usual, "on": True}
+    chosen = {"keys": {**usual, "keep": "k"}, "on": False}
+    assert client.post("/keys", json={"keys": {"keep": "K"}, "on": False}).json() == chosen
+    assert client.get("/keys").json() == chosen
     for wrong, message in (
         ({"keep": "r"}, "is the key for both"),
         ({"keep": "1"}, "no digit"),
@@ -201,8 +203,9 @@ def test_keys_are_kept_in_the_runs_folder_and_two_actions_never_share_one(
     ):
         answer = client.post("/keys", json={"keys": wrong})
         assert (answer.status_code, message in answer.json()["error"]) == (422, True)
-    (served.home / keys.FILE).write_text("{broken", encoding="utf-8")
-    assert keys.read(served.home) == keys.USUAL
+    assert client.get("/keys").json() == chosen
+    (served.home / keys.REVIEW.file).write_text("{broken", encoding="utf-8")
+    assert client.get("/keys").json() == {"keys": usual, "on": True}
 
 
 def test_rows_are_sorted_by_how_far_the_worst_score_of_a_kind_is_on_the_good_side() -> None:

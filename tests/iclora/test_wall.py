@@ -1,15 +1,14 @@
-"""The wall of all grids in a real browser: by mouse and by keyboard, many grids, and without barriers (axe-core)."""
+"""The wall of all grids in a real browser: by mouse and by keyboard, and many grids."""
 
 from pathlib import Path
-from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from browsing import Faults, here, rows, visit_wall, wait_for
+from browsing import HIDDEN_FOCUS, Faults, here, rows, visit_wall, wait_for
 from playwright.sync_api import BrowserContext, Page, expect
 from served import GRIDS, Served, serving
 
 from bench.page import make
+from iclora.page import keys
 
 
 @pytest.fixture
@@ -106,6 +105,59 @@ def test_keys_can_be_chosen_and_are_shown(page: Page, served: Served) -> None:
     assert list(decided(served)) == [first]
 
 
+def test_single_key_shortcuts_can_be_turned_off_which_lasts_and_buttons_do_everything(
+    page: Page, served: Served
+) -> None:
+    page.locator("#help").click()
+    page.locator("#keys-on").uncheck()
+    page.get_by_role("button", name="Save keys").click()
+    expect(page.locator("#keys-status")).to_contain_text("turned off")
+    page.reload()
+    expect(page.locator("[role=gridcell]")).to_have_count(GRIDS)
+    expect(page.locator("#keep kbd")).to_be_hidden()
+    for key in keys.REVIEW.usual.values():
+        page.keyboard.press(key)
+    expect(page.locator("dialog[open]")).to_have_count(0)
+    page.keyboard.press("Enter")
+    expect(page.locator(".segment")).to_have_count(3)
+    for key in "arqetsxcz1":
+        page.keyboard.press(key)
+    page.locator("#zoom").click()
+    page.keyboard.press("2")
+    expect(page.locator("#zooming")).to_be_hidden()
+    page.locator(".box[data-panel='1']").click()
+    page.keyboard.press("p")
+    expect(page.locator("#frame")).to_be_hidden()
+    page.keyboard.press("Escape")
+    page.locator("#keep").click()
+    wait_for(page, ": keep")
+    assert len(decided(served)) == 1
+    page.locator("#help").click()
+    page.locator("#keys-on").check()
+    page.get_by_role("button", name="Save keys").click()
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")
+    wait_for(page, "undone")
+
+
+@pytest.mark.parametrize("size", [(1360, 460), (390, 600)])
+def test_what_has_the_focus_is_never_behind_a_bar(page: Page, size: tuple[int, int]) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.keyboard.press("Enter")
+    expect(page.locator(".segment")).to_have_count(3)
+    page.keyboard.press("e")
+    expect(page.locator("#parts textarea").first).to_be_focused()
+    page.locator("#skip").focus()
+    hidden, scrolled = set(), set()
+    for key in ("Tab", "Shift+Tab"):
+        for _ in range(45):
+            page.keyboard.press(key)
+            hidden.add(page.evaluate(HIDDEN_FOCUS, ["header", "footer"]))
+            scrolled.add(page.evaluate("scrollY"))
+    assert hidden == {""}
+    assert len(scrolled) > 3
+
+
 @pytest.mark.slow
 def test_the_wall_is_sorted_by_place_and_by_the_worst_of_a_kind_of_score(page: Page, served: Served) -> None:
     found = rows(served)
@@ -132,51 +184,6 @@ def test_a_picture_that_is_gone_is_said_and_asked_for_once(
     expect(page.locator("[role=gridcell] img[src]")).to_have_count(GRIDS - 1)
     assert len(asked) == 1
     assert faults == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_axe_finds_no_barrier_on_any_view_and_dialog(
-    page: Page, width: int, scheme: Literal["light", "dark"], tmp_path: Path
-) -> None:
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": width, "height": 844})
-    seen = 0
-
-    def check(what: str) -> None:
-        nonlocal seen
-        found = Axe().run(page).response["violations"]
-        assert [(what, one["id"], [node["target"] for node in one["nodes"]]) for one in found] == []
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), what
-        page.screenshot(path=tmp_path / f"{what}.png")
-        seen += 1
-
-    page.keyboard.press(" ")
-    check("wall")
-    page.keyboard.press("Enter")
-    expect(page.locator(".segment")).to_have_count(3)
-    check("grid")
-    for what, keys in {"editor": "e", "drop": "r", "zoom": "z1", "keys": "?", "replace": "f"}.items():
-        for key in keys:
-            page.keyboard.press(key)
-        if what == "replace":
-            page.keyboard.type("story")
-            page.keyboard.press("Enter")
-            expect(page.locator("#changes li")).to_have_count(GRIDS)
-        check(what)
-        page.keyboard.press("Escape")
-    for key in "z1":
-        page.keyboard.press(key)
-    page.locator("#crop").click()
-    expect(page.locator("#frame")).to_be_focused()
-    check("crop")
-    page.keyboard.press("Escape")
-    page.keyboard.press("Escape")
-    page.locator("#to-rejected").click()
-    expect(page.locator("#rejects li")).to_have_count(2 * GRIDS)
-    check("rejected")
-    assert seen == 9
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from bench.house import OURS, ROOT
 from iclora.evaluation import plot as evaluation_plot
 from pipeline import charts
 from pipeline.consistency import plot as scores_plot
+from pipeline.consistency.thresholds import Estimate as share_of
 from training.evaluation.statistics import Estimate
 from training.monitoring import loss_plot
 
@@ -36,8 +37,9 @@ def losses(folder: Path) -> None:
 def scores(folder: Path) -> None:
     rng = np.random.default_rng(0)
     series = {label: rng.normal(place, 1, 50) for place, label in enumerate(scores_plot.COLOURS)}
+    passing = {label: share_of(120, 300) for label in scores_plot.COLOURS if label != scores_plot.MATCHED}
     found = [
-        scores_plot.Chart(f"{name}: {what}", measure, series, 0.5, ceiling=name == "order")
+        scores_plot.Chart(f"{name}: {what}", measure, series, 0.5, ceiling=name == "order", passing=passing)
         for name, (what, measure) in scores_plot.MEASURES.items()
     ]
     scores_plot.write(found, folder / "plot.png")
@@ -96,6 +98,15 @@ def test_nothing_covers_anything_and_nothing_is_cut_off(figure: Figure) -> None:
         assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= wide and box.y1 <= high, name
     pairs = combinations(boxes, 2)
     assert [pair for pair in pairs if boxes[pair[0]].padded(-1).overlaps(boxes[pair[1]].padded(-1))] == []
+
+
+@pytest.mark.parametrize("figure", [scores], indirect=True, ids=["scores"])
+def test_beside_a_control_stands_how_many_pass_as_the_report_has_it(figure: Figure) -> None:
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        assert legend is not None
+        told = [text.get_text() for text in legend.get_texts()]
+        assert told[0] == "the run's own" and "strangers: 120 of 300 (34.6 to 45.6 %)" in told
 
 
 def colours(figure: Figure) -> Iterator[str]:

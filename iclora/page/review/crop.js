@@ -53,14 +53,11 @@ function growCrop(by) {
   fitCrop((left + right - wide) / 2, (top + bottom - wide * tall / most) / 2, wide);
 }
 
-/* A key pressed while a crop is chosen. Returns whether it was one of its own. */
+/* While a crop is chosen. */
 function croppingKey(event) {
   const far = event.shiftKey ? FAR : SHIFT;
   const shifts = {ArrowLeft: [-far, 0], ArrowRight: [far, 0], ArrowUp: [0, -far], ArrowDown: [0, far]};
-  if (event.ctrlKey || event.metaKey || event.altKey) return false;
   if (event.key in shifts) shiftCrop(...shifts[event.key]);
-  else if (event.key === "+" || event.key === "=") growCrop(GROW);
-  else if (event.key === "-") growCrop(-GROW);
   else if (event.key === "Escape") endCrop();
   else if (event.key === "Enter" && event.target === $("frame")) applyCrop(cropping.box);
   else return false;
@@ -94,7 +91,16 @@ function grabCrop(event) {
   for (const [name, heard] of [["pointermove", moved], ["pointerup", ended], ["pointercancel", ended]]) frame.addEventListener(name, heard);
 }
 
+/* A click beside the frame puts its middle there, for those who can't drag. */
+function centreCrop({offsetX, offsetY}) {
+  if (!cropping) return;
+  const [left, top, right, bottom] = cropping.box, {offsetWidth, offsetHeight} = $("large");
+  shiftCrop(offsetX / offsetWidth - (left + right) / 2, offsetY / offsetHeight - (top + bottom) / 2);
+}
+
 $("frame").addEventListener("pointerdown", grabCrop);
 $("zooming").addEventListener("close", () => { cropping = null; renderCrop(); });
-for (const [id, action] of Object.entries({crop: startCrop, larger: () => growCrop(GROW), smaller: () => growCrop(-GROW), "end-crop": endCrop,
+$("large").addEventListener("click", centreCrop);
+for (const [id, action] of Object.entries({leftwards: () => shiftCrop(-SHIFT, 0), rightwards: () => shiftCrop(SHIFT, 0),
+  upwards: () => shiftCrop(0, -SHIFT), downwards: () => shiftCrop(0, SHIFT), "end-crop": endCrop,
   "apply-crop": () => applyCrop(cropping.box), "usual-crop": () => applyCrop(null)})) $(id).addEventListener("click", action);

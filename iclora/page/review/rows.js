@@ -1,7 +1,7 @@
 const SIGNS = {keep: "✓", drop: "✕", unsure: "?"};
 const FILTERS = {all: "all", undecided: "undecided", rejected: "rejected", borderline: "borderline", problems: "problems",
   keep: "kept", drop: "dropped", unsure: "unsure", disagree: "reviewers disagree"};
-let run = null;               // what the server sent: title, markers, canvas, boxes, keys, scales of scores
+let run = null;               // what the server sent: title, markers, canvas, boxes, scales of scores
 let order = [];               // ids as sorted; rows must not move while someone works on them, so it is sorted only when asked
 let risk = [];                // ids, riskiest first, in the order of the first load
 const rows = new Map();       // id -> row as it is now; those that were not looked at have no more than wall, strip and filters need

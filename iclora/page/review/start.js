@@ -7,14 +7,11 @@ const BUTTONS = {...Object.fromEntries(Object.entries(ACTIONS).map(([name, [acti
 delete BUTTONS.search;
 delete BUTTONS.note;
 for (const [id, action] of Object.entries(BUTTONS)) $(id).addEventListener("click", () => action());
-for (const button of document.querySelectorAll(".close")) button.addEventListener("click", () => button.closest("dialog").close());
 $("reasons").append(...REASONS.map((reason, number) => element("button", {type: "button", onclick: () => drop(reason)}, reason, element("kbd", {}, String(number + 1)))));
-for (const [id, sent] of Object.entries({dropping: () => drop(), phrasing: () => lookForPhrase(),
-  helping: () => saveKeys(Object.fromEntries([...$("keys").querySelectorAll("input")].map(({name, value}) => [name, value])))})) {
+for (const [id, sent] of Object.entries({dropping: () => drop(), phrasing: () => lookForPhrase()})) {
   $(id).querySelector("form").addEventListener("submit", (event) => { event.preventDefault(); sent(); });
 }
 $("reason").addEventListener("keydown", reasoned);
-$("usual-keys").addEventListener("click", () => saveKeys({}));
 $("replace-all").addEventListener("click", replacePhrase);
 for (const id of ["old", "new", "inside"]) $(id).addEventListener("input", forget);
 $("strip").addEventListener("click", ({target: {dataset}}) => { if (dataset.id) go(dataset.id); });
@@ -41,12 +38,13 @@ window.addEventListener("focus", async () => {
   try { await load(); render(); } catch (error) { say(error.message, true); }
 });
 
-begin(async () => {
+begin(async (grid) => {
   say("reading the run…");
   await load();
+  await loadKeys();
   say("");
   renderSorts();
-  renderKeys();
   choose(filter);
-  if (view === "wall" && document.activeElement === document.body) reveal(current);
+  if (rows.has(grid)) openGrid(grid);
+  else if (view === "wall" && document.activeElement === document.body) reveal(current);
 });

@@ -22,9 +22,6 @@ function render() {
 
 function renderOne() {
   renderStrip(visible());
-  for (const [name, bar] of [["--above", "header"], ["--below", "footer"]]) {
-    document.documentElement.style.setProperty(name, `${document.querySelector(bar).offsetHeight}px`);
-  }
   for (const id of ["keep", "drop", "unsure", "edit", "swap", "replace", "ask", "zoom"]) $(id).disabled = !isWhole(current);
   $("one").classList.toggle("coming", Boolean(current) && !isWhole(current));
   if (!current) return;

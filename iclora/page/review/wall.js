@@ -129,12 +129,6 @@ function reveal(id, focus = true) {
   if (focus || $("wall").contains(document.activeElement) || document.activeElement === document.body) tiles.get(id)?.focus({preventScroll: true});
 }
 
-/* How much of the window a bar that stays in its place covers. */
-function edge(name) {
-  const bar = document.querySelector(name);
-  return getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0;
-}
-
 function selectTo(id) {
   const from = list.includes(anchor) ? anchor : current, [start, end] = [list.indexOf(from), list.indexOf(id)].sort((one, other) => one - other);
   selected.clear();

@@ -1,7 +1,8 @@
 /* ---- keys and buttons */
 
 const next = () => { const id = nextWorst(); if (id) go(id); else say("There are no other undecided rows in this filter."); };
-/* By action: what it does, what is said of it, and where it works: w on the wall, g with one grid. */
+/* By action: what it does, what is said of it, and where it works: on the wall (w), with one grid (g), without any (n), while a
+   panel's picture is looked at (z), and while its crop is chosen (c). */
 const ACTIONS = {
   keep: [keep, "keep, and go to the next undecided grid", "wg"],
   drop: [startDrop, "drop; then a number for a listed reason, or your own words", "wg"],
@@ -12,6 +13,9 @@ const ACTIONS = {
   replace: [startReplace, "replace a panel with another picture from the same film or folder; you then write its text", "g"],
   ask: [ask, "ask the captioner again; its new text is shown next to the current one and does not replace it", "g"],
   zoom: [startZoom, "look at a panel's own picture; arrows lead to the others", "g"],
+  crop: [startCrop, "while looking at a panel's picture, choose what the panel shows of it", "z"],
+  larger: [() => growCrop(GROW), "make the crop larger", "c"],
+  smaller: [() => growCrop(-GROW), "make the crop smaller", "c"],
   undo: [undo, "undo the last change made in this tab", "wgn"],
   next: [next, "go to the next undecided grid", "wgn"],
   phrase: [startPhrase, "find and replace in all captions", "wgn"],
@@ -22,32 +26,8 @@ const FIXED = [["Enter", "open the current grid of the wall"], ["Esc", "back to 
   ["← → ↑ ↓", "on the wall, go to another grid (also Home, End, Page up, Page down); ← and → with one grid and among rejected pictures"],
   ["Space", "select the current grid, or take it out of the selection"], ["Shift ← → ↑ ↓", "select a range"],
   ["Ctrl A", "select all grids of the filter"], ["1 to 9", "choose a panel or a reason when asked for one"],
-  ["C", "while looking at a panel's picture, choose what the panel shows of it: arrows shift (with Shift, far), + and − resize, Enter applies"],
+  ["← → ↑ ↓", "shift a crop (with Shift, far); Enter applies it; while looking at a panel's picture, ← and → lead to the others"],
   ["Ctrl Enter", "save an edit; with Shift, save and keep"]];
-
-function renderKeys() {
-  for (const each of document.querySelectorAll("kbd[data-key]")) each.textContent = run.keys[each.dataset.key].toUpperCase();
-  $("keys").replaceChildren(...Object.entries(ACTIONS).map(([name, [, told]]) => element("label", {},
-    element("input", {name, maxlength: 1, value: run.keys[name], autocomplete: "off", spellcheck: "false"}), told)));
-  $("fixed").replaceChildren(...FIXED.flatMap(([key, told]) => [element("dt", {}, element("kbd", {}, key)), element("dd", {}, told)]));
-}
-
-function startHelp() {
-  renderKeys();
-  $("keys-status").textContent = "";
-  $("helping").showModal();
-  $("close-help").focus();
-}
-
-async function saveKeys(keys) {
-  try {
-    run.keys = await call("keys", {keys});
-    renderKeys();
-    $("keys-status").textContent = "The keys are kept in the run's folder.";
-  } catch (error) {
-    $("keys-status").textContent = error.message;
-  }
-}
 
 /* Keys of the caption's editor, and of the other fields, in which characters are typed and no commands. */
 function inField(event) {
@@ -66,32 +46,39 @@ function inField(event) {
 
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, textarea, select")) return inField(event);
-  if (document.querySelector("dialog[open]")) return inDialog(event);
+  if (document.querySelector("dialog[open]:not(#zooming)")) return;
   if (view === "rejected") return amongRejected(event);
-  const onWall = view === "wall" && (event.target.closest("#wall") || event.target === document.body);
-  if (onWall && current && !event.altKey) {
-    if ((event.ctrlKey || event.metaKey) && event.key === "a") { event.preventDefault(); return selectAll(); }
-    if (walked(event)) return event.preventDefault();
-  }
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (view === "grid" && alone(event)) return event.preventDefault();
-  const name = Object.keys(run?.keys ?? {}).find((each) => run.keys[each] === event.key.toLowerCase());
-  if (!name || event.repeat) return;  // holding a key down decides one row, not all
-  const [action, , where] = ACTIONS[name];
-  const here = !current ? "n" : view === "wall" ? "w" : isWhole(current) ? "g" : "n";
-  if (!where.includes(here)) return;
+  if (walking(event)) return event.preventDefault();
+  const [action, , where] = ACTIONS[keyed(event)] ?? [];
+  if (!action || !where.includes(here()) || (event.repeat && here() !== "c")) return;  // holding a key down decides one row, not all
   event.preventDefault();
   action();
 });
 
-/* A key pressed with one grid on display. Returns whether it was one of those that can't be chosen. */
+/* Where a key is pressed, in the letters of ACTIONS. */
+function here() {
+  if ($("zooming").open) return cropping ? "c" : "z";
+  return !current ? "n" : view === "wall" ? "w" : isWhole(current) ? "g" : "n";
+}
+
+/* Keys that can't be chosen. Each gives whether the key was one of them. */
+function walking(event) {
+  const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
+  if ($("zooming").open) return plain && (cropping ? croppingKey(event) : looking(event));
+  if (view === "grid") return plain && alone(event);
+  if (!current || event.altKey || !(event.target.closest("#wall") || event.target === document.body)) return false;
+  if ((event.ctrlKey || event.metaKey) && event.key === "a") return selectAll(), true;
+  return walked(event);
+}
+
+/* With one grid on display. */
 function alone(event) {
   if (event.key === "Escape") {
     if (!picking) return openWall(), true;
     stopPicking();
     say("");
     renderPicture();
-  } else if (picking && /^[1-9]$/.test(event.key) && Number(event.key) <= run.boxes.length) {
+  } else if (keyboard.on && picking && /^[1-9]$/.test(event.key) && Number(event.key) <= run.boxes.length) {
     touch(Number(event.key) - 1);
   } else if (current && (event.key === "ArrowLeft" || event.key === "ArrowRight")) {
     step(event.key === "ArrowLeft" ? -1 : 1);
@@ -101,9 +88,9 @@ function alone(event) {
   return true;
 }
 
-function inDialog(event) {
-  if (!$("zooming").open) return;
-  if (cropping) return void (croppingKey(event) && event.preventDefault());
-  if (event.key.toLowerCase() === "c" && !event.ctrlKey && !event.metaKey && !event.altKey) return startCrop();
-  if (event.key === "ArrowLeft" || event.key === "ArrowRight") { event.preventDefault(); zoomOn(event.key === "ArrowLeft" ? -1 : 1); }
+/* While a panel's picture is looked at. */
+function looking(event) {
+  const by = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+  if (by) zoomOn(by);
+  return Boolean(by);
 }
