@@ -16,7 +16,7 @@ from iclora.run import Run
 from iclora.settings import Part, Settings, Sources
 from iclora.stages import STAGES
 from pipeline.errors import BadInput
-from pipeline.progress import Progress, silent
+from pipeline.progress import LOG, Progress, silent
 from pipeline.review import decisions
 from pipeline.sources import parts
 from pipeline.sources.base import Item
@@ -141,6 +141,7 @@ def merge(
         runs.sort(key=_number)
         to = _reached(runs)
         merging = Merging(stages.items(run), runs)
+        LOG.info("checking whether the parts are up to date")
         _check(merging, to)
         home.mkdir(parents=True, exist_ok=True)
         with working(home):

@@ -99,8 +99,8 @@ def sample(
             "an undamaged base and LoRA."
         )
     with backend.loaded(["vae"], dtype, device) as parts:
-        one_by_one = told(drawn.split(1), len(drawn), "decoding grids")
-        return [sampling.to_images(backend, parts["vae"], latents)[0] for latents in one_by_one]
+        places = told(range(len(drawn)), len(drawn), "decoding grids")
+        return [sampling.to_images(backend, parts["vae"], drawn[at : at + 1])[0] for at in places]
 
 
 def _text_device(generator: Generator, requests: Sequence[GenerationRequest]) -> torch.device:

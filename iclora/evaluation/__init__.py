@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,12 +84,12 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
         judge: a captioner that looks at every grid, such as `server`: is what the texts tell there, and the same?
         settings: options of the last three, such as `{"judge.url": "http://localhost:8000/v1"}`.
         model, weights, offload, steps, guidance: as for `generate`.
-        progress: called with each candidate's name and how many sampling steps are done, then with "judging".
+        progress: called with each candidate's name and its sampling steps, then with "judging".
 
     Raises:
-        BadInput: the run has no data set, no scorer or no LoRA, real grids are no better than shuffled ones, a prompt
-            lacks a panel's text, the judge can't judge, no such plug-in or setting, a device without such weights, or
-            another process evaluates this run, or with `choose` trains on it.
+        BadInput: the run has no data set, no scorer or no LoRA, or another process evaluates it (with `choose`: trains
+            on it); real grids are no better than shuffled ones, a prompt lacks a panel's text, the judge can't judge,
+            no such plug-in or setting, or a device without such weights.
         MissingWeights: the base, the scorer, or what compares, finds or judges is not here.
     """
     exported.check_grids(run)
@@ -100,16 +100,25 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
     comparison = _Comparison(run, data, own, seeds, given, instruments, judging)
     loras = choice.wanted(run, loras, checkpoints=checkpoints, choose=choose)
     opened = open_candidates(run, loras, strengths, model, weights, offload=offload)
-    candidates = {name: sampled_with(one, steps, guidance) for name, one in opened.items()}
+    with _alone(run, choose=choose):
+        found = comparison.of({name: sampled_with(one, steps, guidance) for name, one in opened.items()}, progress)
+        evaluation = choice.keep(run, found, opened) if choose else found
+        _tell(evaluation, model)
+    return evaluation
+
+
+@contextmanager
+def _alone(run: Run, *, choose: bool) -> Iterator[None]:
+    """Nobody else evaluates the run meanwhile, or with `choose` trains on it."""
     (run.folder / FOLDER).mkdir(exist_ok=True)
     with working(run.folder / FOLDER), working(run.lora.parent) if choose else nullcontext():
-        evaluation = comparison.of(candidates, progress)
-        if choose:
-            evaluation = choice.keep(run, evaluation, opened)
-        write(evaluation)
-        if evaluation.file:
-            hand_over(evaluation.file, model=model)  # the one that was handed over is no longer the run's
-    return evaluation
+        yield
+
+
+def _tell(evaluation: Evaluation, model: str | None) -> None:
+    write(evaluation)
+    if evaluation.file:
+        hand_over(evaluation.file, model=model)  # the one that was handed over is no longer the run's
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def good_from(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None
     known = {file.read_text(encoding="utf-8"): file.with_suffix(".png") for file in run.dataset.glob("*/*.txt")}
 
     def patch(step: int) -> None:
-        def drawn(generator: Generator, requests: list[GenerationRequest], _: object) -> list[Image.Image]:
+        def drawn(generator: Generator, requests: list[GenerationRequest], *_: object) -> list[Image.Image]:
             good = bool(generator.loras) and generator.card is not None and generator.card.step >= step
             size = generator.layout.canvas
             return [

@@ -70,7 +70,7 @@ def real_when_tuned(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replaces the diffusion model: the LoRA draws real grids, the base blank ones."""
     known = {file.read_text(encoding="utf-8"): file.with_suffix(".png") for file in run.dataset.glob("*/*.txt")}
 
-    def drawn(generator: Generator, requests: list[GenerationRequest], _: object) -> list[Image.Image]:
+    def drawn(generator: Generator, requests: list[GenerationRequest], *_: object) -> list[Image.Image]:
         size = generator.layout.canvas
         return [
             pixels.open_image(known[one.prompt]).resize(size) if generator.loras else Image.new("RGB", size, "white")
