@@ -26,9 +26,9 @@ def test_a_base_in_fewer_bits_has_the_size_that_its_storage_has() -> None:
     backend = find_backend("flux-1", None, None)
     found = {kind: memory.weight_sizes(backend, kind) for kind in ("bf16", "fp8", "int8", "nf4")}
     sizes = {kind: (sum(one.blocks) + one.rest) / GIB for kind, one in found.items()}
-    assert sizes == pytest.approx({"bf16": 22.17, "fp8": 14.11, "int8": 11.10, "nf4": 6.24}, abs=0.01)
+    assert sizes == pytest.approx({"bf16": 22.17, "fp8": 14.15, "int8": 11.16, "nf4": 6.32}, abs=0.01)
     linear = 11.9e9
-    assert sizes["nf4"] * GIB == pytest.approx(linear / 2 + linear / 64 * 4, rel=0.01)
+    assert sizes["nf4"] * GIB == pytest.approx(linear / 2 + linear / 64 * 4, rel=0.02)  # embedders stay in 16 bits
 
 
 def test_what_decoding_takes_is_counted_on_the_vae_itself() -> None:
