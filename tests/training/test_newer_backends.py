@@ -173,7 +173,7 @@ def test_a_published_model_is_planned_by_its_name_alone(
     model: str, base: float, decoded: float, make_job: Callable[..., Job]
 ) -> None:
     """On a machine with none of its files and no network; the base and, at 32 bits, what decoding takes in GiB."""
-    settings = {"model": model, "scales": [1.0], "smallest_panel": 256, "base_weights": "bf16"}
+    settings = {"model": model, "scales": [1.0], "smallest_panel": 256, "base_weights": "bf16", "samples": 1}
     sides = ["layout.panel_width=1024", "layout.panel_height=512"]
     job = make_job(overrides=[f'base="{published(model).BASE}"', *sides], **settings)
     plan = planning.make(job, torch.device("cpu"))
