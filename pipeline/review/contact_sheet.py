@@ -45,7 +45,7 @@ article > div { padding: .75rem 1rem 1rem; }
 #tools input, #tools select { font: inherit; color: inherit; background: var(--paper); border: 1px solid var(--soft);
   border-radius: 6px; padding: .2rem .4rem; max-width: 100%; min-height: 1.9rem; }
 :focus-visible { outline: 2px solid var(--mark); outline-offset: 2px; }
-table { border-collapse: collapse; font-size: .85rem; } td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top; }
+table { border-collapse: collapse; font-size: .85rem; } td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top; } th { overflow-wrap: normal; }
 """  # noqa: E501
 SCRIPT = Path(__file__).with_suffix(".js")
 KINDS = {

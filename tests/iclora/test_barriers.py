@@ -41,11 +41,11 @@ def check(tmp_path: Path) -> Check:
         for scheme, width in product(SCHEMES, WIDTHS):
             page.emulate_media(color_scheme=scheme)
             page.set_viewport_size({"width": width, "height": 844})
+            expect(page.locator("html")).to_have_js_property("scrollWidth", width)  # once charts are drawn anew
             found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
             page.screenshot(path=tmp_path / f"{what}-{scheme}-{width}.png")
             barriers = [(one["id"], [node["target"] for node in one["nodes"]]) for one in found]
             assert (what, scheme, width, barriers) == (what, scheme, width, [])
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (what, width)
 
     return look
 
