@@ -57,11 +57,15 @@ class Pictures:
 
     def compared_rows(self, records: Sequence[Record]) -> np.ndarray:
         """`compared` of some of the records; zero for an image that the scorer could not read."""
-        return np.nan_to_num(self.compared[[self.rows[record.id] for record in records]], copy=False)
+        found: np.ndarray = self.compared[[self.rows[record.id] for record in records]]
+        np.nan_to_num(found, copy=False)
+        return found
 
     def compared_with(self, record: Record) -> np.ndarray:
         """Cosine similarity of a record to each of the run's; 0 where the scorer could not read an image."""
-        return np.nan_to_num(self.compared @ self.compared_rows([record])[0])
+        found: np.ndarray = self.compared @ self.compared_rows([record])[0]
+        np.nan_to_num(found, copy=False)
+        return found
 
     def likeness(self, records: Sequence[Record]) -> tuple[float, float]:
         """Least and mean similarity in colour over all pairs of the records, 0..1; a single record is like itself."""
