@@ -104,7 +104,7 @@ def run(count: int, folder: Path, *, vectors: bool) -> None:
     with Run(settings, folder) as one:
         if vectors:
             one.scorer = Drawn()
-            Encoder._fitted = _fitted  # type: ignore[method-assign, assignment]
+            Encoder._fitted = _fitted
         items = _items(count)
         print(json.dumps(["items", 0, _peak()]), flush=True)
         for name in CHAIN:

@@ -6,7 +6,8 @@ Each step runs at sizes that grow by four, on made-up data like that of a run: h
 unit vectors of groups from forty films and of grids of three panels, 512 numbers each, rows of a data set, a folder of
 ready-made grids with their captions. The exponent is that between the two largest sizes: 1 is linear, 2 quadratic.
 `--largest` goes on to the sizes that the goals name, which takes many minutes. The floor of each step is measured in
-the same run: one sort of the hashes, one product of the matrices, one sort of the rows, one look at each file.
+the same run: one sort of the hashes, one product of the matrices (of the vectors and as many as there are cells), one
+sort of the rows, one look at each file.
 
 Fails if an exponent is above its goal; those of the choice and of earlier grids are products of two sizes.
 """
@@ -33,7 +34,7 @@ from PIL import Image
 from pipeline import task
 from pipeline.consistency import repetition
 from pipeline.dataset import split
-from pipeline.duplicates import index
+from pipeline.duplicates import index, vectors
 from pipeline.grouping import choice
 from pipeline.records import Caption, Grid, Group, Position, Record, Row
 from pipeline.sources.readers import grid
@@ -71,12 +72,21 @@ def _vectors(count: int) -> np.ndarray:
     return drawn / np.linalg.norm(drawn, axis=-1, keepdims=True)
 
 
+def _alike(count: int) -> Step:
+    """The neighbours by vector that near copies are looked for among, more than are compared all with all."""
+    drawn, every = _vectors(count), np.arange(count)
+    return Step(
+        lambda: vectors.nearest(drawn, every, every, vectors.NEAREST),
+        lambda: drawn @ drawn[: int(4 * count**0.5)].T,
+    )
+
+
 def _choice(count: int, share: int) -> Step:
-    vectors, most = _vectors(count), max(1, count // share)
+    drawn, most = _vectors(count), max(1, count // share)
     sources = [number % FILMS for number in range(count)]
     return Step(
-        lambda: choice.farthest_first(vectors, sources, most, most),
-        lambda: (vectors @ vectors[:most].T).max() if count * most < 1 << 28 else None,
+        lambda: choice.farthest_first(drawn, sources, most, most),
+        lambda: (drawn @ drawn[:most].T).max() if count * most < 1 << 28 else None,
     )
 
 
@@ -151,6 +161,7 @@ def _sets(count: int) -> Step:
 
 STEPS: dict[str, tuple[Callable[[int], Step], tuple[int, ...], int, float]] = {
     "copies": (_hashes, (16_000, 64_000, 256_000), 1_000_000, 1.2),
+    "alike": (_alike, (25_000, 50_000), 1_000_000, 1.5),
     "choice": (partial(_choice, share=100), (4_000, 16_000, 64_000), 1_000_000, 2.0),
     "large choice": (partial(_choice, share=10), (2_000, 8_000, 32_000), 1_000_000, 2.0),
     "earlier": (_earlier, (640, 2_560), 10_000, 2.0),
@@ -158,7 +169,7 @@ STEPS: dict[str, tuple[Callable[[int], Step], tuple[int, ...], int, float]] = {
     "sets": (_sets, (500, 2_000, 8_000), 32_000, 1.2),
 }
 """How a step is made, its sizes, the size of its goal, and the largest exponent. The choices take a hundredth and a
-tenth of the groups, so their work grows as the square."""
+tenth of the groups, so their work grows as the square; vectors are put into as many cells as four roots of them."""
 TOLERANCE = 0.15
 """Of exponents: the machine is shared."""
 

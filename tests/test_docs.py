@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -78,6 +79,14 @@ def test_every_column_of_a_table_has_a_head() -> None:
     heads = [head for text in PAGES.values() for head in re.findall(r"^\|(.*)\|\n\|[-: |]+\|$", text, re.MULTILINE)]
     assert len(heads) > 60
     assert [head for head in heads if not all(map(str.strip, head.split("|")))] == []
+
+
+def test_make_bench_runs_every_benchmark_that_the_page_of_figures_quotes() -> None:
+    quoted = set(re.findall(r"bench\.(\w+)", PAGES["benchmarks.md"]))
+    assert len(quoted) > 10
+    dry = subprocess.run(["make", "-n", "bench"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    words = re.search(r"for words in (.*?); do", dry, re.DOTALL)
+    assert words and quoted <= {one.partition(" ")[0] for one in shlex.split(words[1])}
 
 
 def test_every_page_is_in_the_index() -> None:

@@ -113,7 +113,11 @@ class Encoder:
     def _fitted(
         self, missing: Mapping[str, tuple[int, Record]], layout: LayoutSection
     ) -> Iterator[tuple[str, Image.Image]]:
-        """The pictures fitted to the shape of a panel, at most LOOKED_AT pixels on the long side."""
+        """The pictures fitted to the shape of a panel, at most LOOKED_AT pixels on the long side.
+
+        These are other pixels than those of a panel, which is drawn of the whole picture and as large as the task wants
+        it, perhaps with a reviewer's crop; so panels have vectors of their own.
+        """
         width, height = layout.panel_width, layout.panel_height
         scale = min(1.0, LOOKED_AT / max(width, height))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -14,6 +14,8 @@ NEAREST = 8
 FLAT = 20_000
 """Up to this many vectors all are compared with all; more are put into cells, of which the nearest are searched."""
 CELLS_SEARCHED = 24
+TRAINED = 40
+"""Vectors per cell by which the cells are placed: as many as faiss asks for at least."""
 AT_ONCE = 1 << 14
 """Vectors that are copied at once: 32 MB of 512 numbers each."""
 
@@ -72,7 +74,8 @@ def nearest(vectors: np.ndarray, queries: np.ndarray, among: np.ndarray, count: 
         index = faiss.IndexIVFFlat(index, vectors.shape[1], int(4 * len(among) ** 0.5), faiss.METRIC_INNER_PRODUCT)
         index.nprobe = CELLS_SEARCHED
         index.cp.min_points_per_centroid = 1  # no warning
-        index.train(next(parts(among, len(among))))  # a copy of all, which is gone before the index has its own
+        step = max(1, len(among) // (TRAINED * index.nlist))
+        index.train(next(parts(among[::step], len(among))))
     for rows in parts(among):
         index.add(rows)
     found = [index.search(rows, min(count, len(among))) for rows in parts(queries)]

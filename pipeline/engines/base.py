@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -20,8 +19,6 @@ from pipeline.records import Rejected
 from pipeline.store import TABLES, Item, Keyed, Mark, Store
 
 In = TypeVar("In", bound=Keyed)
-MEMORY_PER_WORKER = 1 << 29
-"""Bytes that a worker takes at most where it opens ordinary pictures, its own packages included."""
 
 
 @dataclass(frozen=True)
@@ -162,26 +159,6 @@ def whole(function: Callable[[Sequence[In]], Any], batch: Sequence[In]) -> Resul
     except Stopped as stopped:
         return made, stopped
     return made, None
-
-
-def capacity(memory_each: int = MEMORY_PER_WORKER) -> int:
-    """How many workers this process may have: one per core, as long as memory is there for all of them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory = _free_memory()
-    return cores if memory is None else max(1, min(cores, memory // memory_each))
-
-
-def _free_memory() -> int | None:
-    """Bytes that are free on this machine or in this container, whichever has less; None where nothing says so."""
-    free = []
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
-    with suppress(OSError, ValueError):  # "max" where there is no limit
-        control = Path("/sys/fs/cgroup")
-        limit, used = (int((control / f"memory.{name}").read_text(encoding="ascii")) for name in ("max", "current"))
-        free.append(max(limit - used, 0))
-    return min(free, default=None)
 
 
 # ---- the books

@@ -23,7 +23,8 @@ from pydantic import Field
 
 from pipeline import plugins
 from pipeline.engines import base
-from pipeline.engines.base import Facts, In, Results, Stage, batches, capacity, whole
+from pipeline.engines._capacity import capacity
+from pipeline.engines.base import Facts, In, Results, Stage, batches, whole
 from pipeline.errors import ToolkitError
 from pipeline.progress import Progress
 from pipeline.records import Rejected

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from pipeline import plugins
-from pipeline.engines.base import In, Results, Stage, batches, capacity, whole
+from pipeline.engines._capacity import capacity
+from pipeline.engines.base import In, Results, Stage, batches, whole
 from pipeline.errors import BadInput, ToolkitError
 from pipeline.plugins import extras
 from pipeline.progress import LOG, told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -56,16 +57,20 @@ class Pictures:
 
     def compared_rows(self, records: Sequence[Record]) -> np.ndarray:
         """`compared` of some of the records; zero for an image that the scorer could not read."""
-        return np.nan_to_num(self.compared[[self.rows[record.id] for record in records]], copy=False)
+        found: np.ndarray = self.compared[[self.rows[record.id] for record in records]]
+        np.nan_to_num(found, copy=False)
+        return found
 
     def compared_with(self, record: Record) -> np.ndarray:
         """Cosine similarity of a record to each of the run's; 0 where the scorer could not read an image."""
-        return np.nan_to_num(self.compared @ self.compared_rows([record])[0])
+        found: np.ndarray = self.compared @ self.compared_rows([record])[0]
+        np.nan_to_num(found, copy=False)
+        return found
 
     def likeness(self, records: Sequence[Record]) -> tuple[float, float]:
         """Least and mean similarity in colour over all pairs of the records, 0..1; a single record is like itself."""
         vectors = self.looks.colours[[self.rows[record.id] for record in records]]
-        pairs = (vectors @ vectors.T)[np.triu_indices(len(records), 1)]
+        pairs = (vectors @ vectors.T)[_pairs(len(records))]
         return (float(pairs.min()), float(pairs.mean())) if len(pairs) else (1.0, 1.0)
 
     def means(self, groups: Sequence[Sequence[Record]]) -> np.ndarray:
@@ -75,6 +80,12 @@ class Pictures:
             part = slice(start, start + AT_ONCE)
             found[part] = unit(np.nan_to_num(self.compared[self.rows_of(groups[part])], copy=False).mean(axis=1))
         return found
+
+
+@functools.cache
+def _pairs(count: int) -> tuple[np.ndarray, ...]:
+    """Rows and columns above the diagonal, kept: shots of films ask for them ten times each."""
+    return np.triu_indices(count, 1)
 
 
 def look_at(records: Sequence[Record], vectors: np.ndarray | None, colours: np.ndarray | None = None) -> Looks:

@@ -12,7 +12,8 @@ from typing import Any
 
 from pipeline import pixels, plugins
 from pipeline.duplicates import exact
-from pipeline.engines.base import Alone, Stage, capacity
+from pipeline.engines._capacity import capacity
+from pipeline.engines.base import Alone, Stage
 from pipeline.errors import BadInput
 from pipeline.films import hygiene
 from pipeline.plugins import extras

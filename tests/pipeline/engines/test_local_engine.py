@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engines import base, local
+from pipeline.engines import _capacity, base, local
 from pipeline.engines.base import Alone, Facts, Stage
 from pipeline.errors import BadInput, Stopped
 from pipeline.records import Group, Position, Record, Rejected
@@ -410,3 +410,36 @@ def test_whatever_ends_a_streaming_stage_early_its_results_are_kept_and_it_resum
 def test_a_streaming_stage_that_loses_an_input_is_stopped(store: Store, skipped: str) -> None:
     with pytest.raises(RuntimeError, match=rf"lost \['{skipped}'\]"):
         local.run(streaming(skips=skipped), INPUTS, store, upstream="films", progress=lambda *_: None)
+
+
+# ---- how many workers
+
+
+@pytest.mark.parametrize(
+    ("files", "cores", "memory"),
+    [
+        ({"proc/self/cgroup": "0::/job/step\n"}, 64, None),
+        ({"proc/self/cgroup": "0::/job/step\n", "job/step/cpu.max": "250000 100000"}, 2, None),
+        ({"proc/self/cgroup": "0::/job/step\n", "job/step/cpu.max": "max 100000", "job/cpu.max": "400000 100000"},
+         4, None),
+        ({"proc/self/cgroup": "0::/job/step\n", "job/step/cpu.max": "50000 100000"}, 1, None),
+        ({"proc/self/cgroup": "0::/\n", "cpu.max": "300000 100000"}, 3, None),  # in a container with a view of its own
+        ({"proc/self/cgroup": "4:memory:/job\n", "job/cpu.max": "300000 100000"}, 64, None),  # version 1 alone
+        ({"proc/self/cgroup": "0::/job/step\n", "job/step/memory.max": "900", "job/step/memory.current": "200",
+          "job/memory.max": "500", "job/memory.current": "400"}, 64, 100),
+        ({"proc/self/cgroup": "0::/job\n", "job/memory.max": "max", "job/memory.current": "200"}, 64, None),
+        ({"proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 2 kB\n", "proc/self/cgroup": "0::/job\n",
+          "job/memory.max": "9000", "job/memory.current": "1000"}, 64, 2048),
+        ({}, 64, None),
+    ],
+)  # fmt: skip
+def test_the_limits_of_a_container_and_of_all_it_is_in_bound_the_workers(
+    files: dict[str, str], cores: int, memory: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in files.items():
+        file = tmp_path / (name if name.startswith("proc") else f"sys/fs/cgroup/{name}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    monkeypatch.setattr(_capacity, "SYSTEM", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
+    assert (_capacity._cores(), _capacity._free_memory()) == (cores, memory)

@@ -25,7 +25,7 @@ from iclora.settings import Settings, in_force
 from pipeline import plugins, task
 from pipeline.cache import Cache
 from pipeline.consistency.scorers import open_clip
-from pipeline.engines import base, local
+from pipeline.engines import _capacity, base, local
 from pipeline.engines import ray as engine
 from pipeline.engines.base import Facts, Stage
 from pipeline.engines.ray import SIGN, Ground, Worker
@@ -192,12 +192,12 @@ def test_ray_is_imported_only_where_there_is_work_for_it() -> None:
 
 def test_as_many_workers_as_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
-    monkeypatch.setattr(base, "_free_memory", lambda: 10 * base.MEMORY_PER_WORKER + 1)
+    monkeypatch.setattr(_capacity, "_free_memory", lambda: 10 * _capacity.MEMORY_PER_WORKER + 1)
     assert local.make({}).workers == 10
     assert local.make({"workers": 3}).workers == 3
-    monkeypatch.setattr(base, "_free_memory", lambda: 0)
+    monkeypatch.setattr(_capacity, "_free_memory", lambda: 0)
     assert local.make({}).workers == 1
-    monkeypatch.setattr(base, "_free_memory", lambda: None)
+    monkeypatch.setattr(_capacity, "_free_memory", lambda: None)
     assert local.make({}).workers == 64
 
 
