@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -285,10 +286,25 @@ def no_bars() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
+_GPU_IS_TAKEN: ContextVar[bool] = ContextVar("_GPU_IS_TAKEN", default=False)
+
+
+@contextmanager
+def on_cpu() -> Iterator[None]:
+    """Within it models run on the CPU: the GPU's memory is taken up by another one, such as a base that is trained."""
+    before = _GPU_IS_TAKEN.set(True)
+    try:
+        yield
+    finally:
+        _GPU_IS_TAKEN.reset(before)
+
+
 def device() -> str:
     """The device that models run on here: "cuda", "mps" or "cpu"."""
     import torch
 
+    if _GPU_IS_TAKEN.get():
+        return "cpu"
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 

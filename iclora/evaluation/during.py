@@ -9,6 +9,7 @@ import numpy as np
 from iclora.evaluation.instruments import Instruments
 from iclora.evaluation.measuring import Measuring, beside
 from iclora.evaluation.results import counting
+from pipeline import weights
 from pipeline.consistency.scorers.base import Scorer
 from pipeline.records import Layout
 from pipeline.task import Task
@@ -18,7 +19,7 @@ from training.evaluation.statistics import Draws
 
 
 class DataSetScorer:
-    """Scores grids on the scale of a data set's own ones.
+    """Scores grids on the scale of a data set's own ones, on the CPU: the plan of the training's memory has no scorer.
 
     Args:
         given: panels, from 0, that are given in every grid.
@@ -34,7 +35,8 @@ class DataSetScorer:
             BadInput: they are too few, or no better than shuffled ones.
             MissingWeights: the scorer's model is not available.
         """
-        self._measuring = Measuring(*self._made_from)
+        with weights.on_cpu():
+            self._measuring = Measuring(*self._made_from)
 
     def score(self, grids: Sequence[Sequence[DrawnGrid]], layout: Layout) -> Scores:
         """Scores what was drawn from at least one caption.
@@ -42,11 +44,12 @@ class DataSetScorer:
         Args:
             grids: by caption, one for every kind of condition; the interval takes them for seeds of one prompt.
         """
-        grades = [
-            self._measuring.grade(one.image, layout, one.sample.text, one.given, beside(one.sample))
-            for drawn in grids
-            for one in drawn
-        ]
+        with weights.on_cpu():
+            grades = [
+                self._measuring.grade(one.image, layout, one.sample.text, one.given, beside(one.sample))
+                for drawn in grids
+                for one in drawn
+            ]
         table = np.array([(one.followed, one.kept, one.told_each) for one in grades], np.float64)
         followed_PS, kept_PS, each_PS = table.T.reshape(3, len(grids), -1)
         counts = counting(each_PS[:, 0] > 0)

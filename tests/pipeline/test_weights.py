@@ -163,3 +163,10 @@ def test_models_run_on_a_gpu_where_torch_sees_one(
     monkeypatch.setattr("torch.cuda.is_available", lambda: "cuda" in there)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: "mps" in there)
     assert weights.device() == device
+
+
+def test_where_the_gpu_is_taken_up_models_run_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with weights.on_cpu():
+        assert weights.device() == "cpu"
+    assert weights.device() == "cuda"
