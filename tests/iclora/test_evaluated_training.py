@@ -11,7 +11,7 @@ import tiny
 from PIL import Image
 
 import iclora
-from pipeline import pixels
+from pipeline import pixels, weights
 from pipeline.errors import BadInput
 from pipeline.records import TrainingSample
 from training.job import Job
@@ -48,10 +48,18 @@ def test_a_training_scores_what_it_draws_by_the_runs_own_scorer(
         first = job.shown.boxes[0]
         return grids if kind == "real" else [grid.crop(first).resize(grid.size) for grid in grids]
 
+    beside_training = list[bool]()
+
+    def device() -> str:
+        beside_training.append(weights._GPU_IS_TAKEN.get())
+        return "cpu"
+
     monkeypatch.setattr(preview, "draw", draw)
+    monkeypatch.setattr(weights, "device", device)
     with iclora.open_run("storyboard", folder=shutil.copytree(evaluable, tmp_path / "run")) as run:
         settings = SETTINGS | {"train.model": str(tiny_flux), "train.conditions": several}
         outcome = iclora.train(run, settings=settings)
+    assert beside_training and all(beside_training)
     found = journal.read_evaluation(outcome.file.parent)
     assert list(found["step"]) == [0, 1, 2]
     blank, whole, real = (row for _, row in found.iterrows())
