@@ -78,7 +78,7 @@ miniature: $(VENV)/ready ## Train the miniature models from scratch (about three
 	$(RUN)/python -m miniature.making measure
 
 BENCHMARKS = ingest films corrupted strangers captions batches server compose "scale --largest" memory "memory --vectors" \
-             "page --browser" engines shards trainers claim chain
+             "page --browser" first_words engines shards trainers claim chain
 
 bench: $(VENV)/ready ## Run the benchmarks behind the figures in docs, which takes hours, to the last even if some miss their goals
 	@missed=; for words in $(BENCHMARKS); do \
