@@ -39,12 +39,14 @@ if TYPE_CHECKING:
     from iclora.surveys import Fit, Survey, survey
     from iclora.watching import watch
     from pipeline.errors import BadInput, Diverged, EmptyResult, MissingWeights, ToolkitError
+    from pipeline.review.reviews import Change
     from training.config import BaseWeights, Dtype
     from training.handover.folder import Handover
 
 __all__ = [
     "BadInput",
     "BaseWeights",
+    "Change",
     "Diverged",
     "Dtype",
     "EmptyResult",
@@ -101,6 +103,7 @@ _HOMES = {
     **dict.fromkeys(("Fit", "Survey", "survey"), "iclora.surveys"),
     **dict.fromkeys(("watch",), "iclora.watching"),
     **dict.fromkeys(("BadInput", "Diverged", "EmptyResult", "MissingWeights", "ToolkitError"), "pipeline.errors"),
+    **dict.fromkeys(("Change",), "pipeline.review.reviews"),
     **dict.fromkeys(("Handover",), "training.handover.folder"),
     **dict.fromkeys(("BaseWeights", "Dtype"), "training.config"),
 }

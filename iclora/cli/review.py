@@ -18,7 +18,6 @@ from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from iclora.run import Run
-    from pipeline.review.reviews import Change
 
 
 def review(  # noqa: PLR0913, PLR0917  (one argument per option)
@@ -77,10 +76,8 @@ def _apply(run: Run, table: Path, reviewer: str | None) -> None:
 def _serve(run: Run, reviewer: str | None) -> None:
     """The review page until Ctrl-C, then the stages from the filter on."""
     from iclora.page import browser
-    from pipeline.review import contact_sheet
 
-    at_rest = contact_sheet.at_rest(run.task, run.command("review", "--serve"))
-    with browser.opener(run.folder, contact_sheet.PAGE, at_rest) as open_page, ExitStack() as reading:
+    with browser.opener_of_review(run) as open_page, ExitStack() as reading:
         progress = reading.enter_context(console.progress())
 
         def opened(address: str) -> None:
@@ -104,7 +101,7 @@ def _learn(run: Run, *, dry_run: bool) -> None:
     write_data_set(run, "Your decisions teach the rule from now on; ")
 
 
-def write_data_set(run: Run, told: str, changes: Sequence[Change] = ()) -> None:
+def write_data_set(run: Run, told: str, changes: Sequence[iclora.Change] = ()) -> None:
     """Brings the data set up to date with the decisions, and prints how edited captions fared and where it is.
 
     Args:

@@ -7,9 +7,15 @@ import os
 import sys
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.review import contact_sheet
+
+if TYPE_CHECKING:
+    from iclora.run import Run
 
 NAME = "open-page.html"
 """In the folder of the run or training, since some browsers are shut out of the system's folder of temporary files."""
@@ -48,6 +54,12 @@ def opener(folder: Path, name: str = NAME, at_rest: str = "") -> Iterator[Callab
             file.unlink(missing_ok=True)
             if at_rest:
                 file.write_text(at_rest, encoding="utf-8")
+
+
+def opener_of_review(run: Run) -> AbstractContextManager[Callable[[str], None]]:
+    """As `opener`, through the file to which the contact sheet's links lead, which stays when nothing is served."""
+    at_rest = contact_sheet.at_rest(run.task, run.command("review", "--serve"))
+    return opener(run.folder, contact_sheet.PAGE, at_rest)
 
 
 def _has_windows() -> bool:

@@ -245,6 +245,7 @@ def test_the_commands_use_nothing_but_the_python_api() -> None:
     allowed = {"iclora", "iclora.console", "pipeline.wording.counted"} | {
         f"pipeline.errors.{name}" for name in ("BadInput", "BrokenPlugin", "EmptyResult", "ToolkitError")
     }
+    allowed.add("pipeline.store.usual_folder")  # for the log of a run that is still to be made
     for path in (ROOT / "iclora" / "cli").glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):

@@ -135,6 +135,7 @@ def test_single_key_shortcuts_can_be_turned_off_which_lasts_and_buttons_do_every
     page.locator("#help").click()
     page.locator("#keys-on").check()
     page.get_by_role("button", name="Save keys").click()
+    expect(page.locator("#keys-status")).to_have_text("The keys are kept in the run's folder.")
     page.keyboard.press("Escape")
     page.keyboard.press("u")
     wait_for(page, "undone")

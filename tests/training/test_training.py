@@ -264,7 +264,7 @@ def test_with_another_tokenizer_texts_are_encoded_again(make_job: Make, tiny_flu
 
     def encoded(cache: Cache) -> dict[str, dict[str, Tensor]]:
         again = called_again(job)
-        texts = Encoder(again.backend, cache, torch.float32, CPU, lambda *_: None).texts([Prompt("a bear")])
+        texts = Encoder(again.backend, cache, torch.float32, CPU, CPU, lambda *_: None).texts([Prompt("a bear")])
         return {prompt.text: read for prompt, read in texts.items()}
 
     first = encoded(job.cache)

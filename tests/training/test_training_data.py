@@ -481,8 +481,8 @@ def test_a_text_is_encoded_the_same_whatever_else_is_encoded(make_job: Make, tmp
     """A process killed while encoding leaves some captions in the cache; that must not change the others."""
     job = make_job()
     prompts = job.prompts()
-    whole = Encoder(job.backend, Cache(tmp_path / "a"), torch.float32, "cpu", quiet).texts(prompts)
-    interrupted = Encoder(job.backend, Cache(tmp_path / "b"), torch.float32, "cpu", quiet)
+    whole = Encoder(job.backend, Cache(tmp_path / "a"), torch.float32, "cpu", "cpu", quiet).texts(prompts)
+    interrupted = Encoder(job.backend, Cache(tmp_path / "b"), torch.float32, "cpu", "cpu", quiet)
     interrupted.texts(prompts[:3])
     rest = interrupted.texts(prompts)
     for prompt in prompts:
