@@ -125,6 +125,11 @@ class Run:
         """Where the LoRA goes."""
         return self.folder / "training" / f"{self.task.name}.safetensors"
 
+    @property
+    def evaluation(self) -> Path:
+        """The folder of its last evaluation, whether or not there is one."""
+        return self.folder / "evaluation"
+
     # ---- the stages
 
     def advance(

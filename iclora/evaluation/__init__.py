@@ -27,7 +27,7 @@ from iclora.evaluation.instruments import Instruments, by_section, open_instrume
 from iclora.evaluation.judge import Judge, Judgement, open_judge
 from iclora.evaluation.measuring import Measuring, panels_in
 from iclora.evaluation.report import write
-from iclora.evaluation.results import BASE, FOLDER, Drawn, Evaluation, Result, compare
+from iclora.evaluation.results import BASE, Drawn, Evaluation, Result, compare
 from iclora.generation import Loras
 from iclora.handover import hand_over
 from iclora.prompts import Prompt
@@ -110,8 +110,8 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
 @contextmanager
 def _alone(run: Run, *, choose: bool) -> Iterator[None]:
     """Nobody else evaluates the run meanwhile, or with `choose` trains on it."""
-    (run.folder / FOLDER).mkdir(exist_ok=True)
-    with working(run.folder / FOLDER), working(run.lora.parent) if choose else nullcontext():
+    run.evaluation.mkdir(exist_ok=True)
+    with working(run.evaluation), working(run.lora.parent) if choose else nullcontext():
         yield
 
 
@@ -151,7 +151,7 @@ class _Comparison:
 
     def of(self, candidates: Mapping[str, Generator], progress: Progress) -> Evaluation:
         """What the candidates come to; their grids are written."""
-        used, folder = self.instruments.identity(), self.run.folder / FOLDER  # tells what is missing before drawing
+        used, folder = self.instruments.identity(), self.run.evaluation  # tells what is missing before drawing
         given = self._given(candidates)
         asked = self._asked(given, candidates)
         drawing.check(candidates[BASE], asked)

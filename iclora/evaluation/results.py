@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BASE = "base"
-FOLDER = Path("evaluation")
-"""Where an evaluation goes in the run's folder."""
 ALONE = 2
 """Results where a single LoRA is compared with its base."""
 SIGNIFICANT = 0.05

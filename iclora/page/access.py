@@ -12,7 +12,7 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -27,6 +27,10 @@ from pipeline.errors import ToolkitError
 HOME = Path(__file__).parent
 TOKEN = "X-Iclora-Token"
 """The header that shows who may use the page. Another site's script can't set it without asking, and is refused."""
+COMPARING = "comparing.html"
+"""The page on which people compare pictures."""
+NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
+"""The policy of an answer that no browser should show by itself."""
 
 
 class Body(BaseModel):
@@ -45,16 +49,16 @@ def read(name: str) -> str:
     return re.sub(names, content, (HOME / name).read_text(encoding="utf-8"))
 
 
-def guard(app: FastAPI, address: str, token: str, page: str) -> None:
+def guard(app: FastAPI, address: str, token: str, pages: Mapping[str, str]) -> None:
     """Refuses requests from elsewhere or without the token, and tells browsers to be strict with the answers.
 
     Args:
         address: host and port where it is served.
-        token: what every request but that for the page must carry.
-        page: as `read` returns it.
+        token: what every request but those for the pages must carry.
+        pages: by path, as `read` returns them.
     """
+    policies = {path: _policy(page) for path, page in pages.items()}
     headers = {
-        "Content-Security-Policy": _policy(page),
         "Cache-Control": "no-store",
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
@@ -69,7 +73,7 @@ def guard(app: FastAPI, address: str, token: str, page: str) -> None:
         if origin != f"http://{address}" and (origin is not None or request.method not in ("GET", "HEAD")):
             return "this page accepts requests only from itself."
         given = request.headers.get(TOKEN, "")
-        if request.scope["path"] != "/" and not secrets.compare_digest(given.encode(), token.encode()):
+        if request.scope["path"] not in pages and not secrets.compare_digest(given.encode(), token.encode()):
             return "open the page with the whole address that iclora printed."
         return ""
 
@@ -77,7 +81,8 @@ def guard(app: FastAPI, address: str, token: str, page: str) -> None:
     async def check(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
         refused = refusal(request)
         response = PlainTextResponse(refused, status_code=403) if refused else await go_on(request)
-        response.headers.update(headers)
+        policy = policies.get(request.scope["path"], NO_PAGE)
+        response.headers.update({**headers, "Content-Security-Policy": policy})
         return response
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import Field
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from iclora.page import access, crop_routes, keys, others, rejected_routes, views
 from iclora.page.access import Body
@@ -27,6 +29,8 @@ BATCH = 40
 """Rows that are decided in one request at most, so that it takes no longer than others; the page sends several."""
 PREVIEWED = 50
 """Replacements that are shown in full before they are made."""
+COMPARING = "/compare/"
+"""Where people compare pictures of the run's last evaluation."""
 
 Text = Annotated[str, Field(max_length=100_000)]
 
@@ -103,7 +107,7 @@ def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAP
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     page = access.read("page.html")
-    access.guard(app, address, token, page)
+    access.guard(app, address, token, {"/": page, COMPARING: access.read(access.COMPARING)})
     access.explain(app)
     _explain(app, session, jobs)
     _look(app, session, jobs, page)
@@ -113,7 +117,29 @@ def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAP
     keys.REVIEW.add(app, session.run.folder, jobs)
     for routes in (crop_routes, rejected_routes):
         routes.add(app, session, jobs)
+    app.mount(COMPARING, Later(partial(_comparing, session, jobs), jobs))
     return app
+
+
+class Later:
+    """An application that is made when something is first asked of it, since what it imports takes seconds."""
+
+    def __init__(self, make: Callable[[], ASGIApp], jobs: Jobs) -> None:
+        self._make, self._jobs, self._making = make, jobs, asyncio.Lock()
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._making:
+            if self._app is None:
+                self._app = await self._jobs.aside(self._make)
+        await self._app(scope, receive, send)
+
+
+def _comparing(session: ReviewSession, jobs: Jobs) -> FastAPI:
+    from iclora.evaluation.comparison import Comparison
+    from iclora.page import comparing
+
+    return comparing.routes(Comparison(session.run.evaluation, by=session.reviewer), jobs)
 
 
 def _explain(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:

@@ -34,7 +34,7 @@ for (const bar of ["header", "footer"]) bars.observe(document.querySelector(bar)
 function takeToken() {
   const [token, place = ""] = location.hash.slice(1).split("&");
   if (token) sessionStorage.setItem("token", token);
-  history.replaceState(null, "", "/");  // the address bar need not show it
+  history.replaceState(null, "", location.pathname);  // the address bar need not show it
   return decodeURIComponent(place);
 }
 

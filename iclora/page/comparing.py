@@ -1,6 +1,7 @@
 """The page on which people compare pictures as a web application: one static page, and what its script requests.
 
-It gets pictures by pair and side, and no name of a candidate or file.
+It gets pictures by pair and side, and no name of a candidate or file until all pairs are marked. It is served alone, or
+beside the review of a run.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, Response
 
+from iclora.evaluation.comparison import Comparison
 from iclora.evaluation.people import Marking, Pair, Side
 from iclora.page import access, keys
 from iclora.page.access import Body
@@ -21,7 +23,7 @@ class Marked(Body):
     mark: Side
 
 
-def make(marking: Marking, jobs: Jobs, address: str, token: str) -> FastAPI:
+def make(comparison: Comparison, jobs: Jobs, address: str, token: str) -> FastAPI:
     """The application.
 
     Args:
@@ -29,16 +31,23 @@ def make(marking: Marking, jobs: Jobs, address: str, token: str) -> FastAPI:
         address: host and port where it is served.
         token: what every request but that for the page must carry.
     """
+    app = routes(comparison, jobs)
+    access.guard(app, address, token, {"/": access.read(access.COMPARING)})
+    return app
+
+
+def routes(comparison: Comparison, jobs: Jobs) -> FastAPI:
+    """What answers the page's requests, without a guard."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    page = access.read("comparing.html")
-    access.guard(app, address, token, page)
+    page = access.read(access.COMPARING)
     access.explain(app)
-    keys.COMPARING.add(app, marking.folder, jobs)
+    keys.COMPARING.add(app, comparison.folder, jobs)
+    read = list[Marking]()
 
     def find(pair: str) -> Pair:
-        if pair not in marking.pairs:
-            raise Unknown(f"this evaluation has no pair '{pair}'.")
-        return marking.pairs[pair]
+        if not read or pair not in read[-1].pairs:
+            raise Unknown(f"this evaluation has no pair '{pair}'; reload the page.")
+        return read[-1].pairs[pair]
 
     @app.get("/")
     async def page_() -> HTMLResponse:
@@ -46,6 +55,8 @@ def make(marking: Marking, jobs: Jobs, address: str, token: str) -> FastAPI:
 
     @app.get("/pairs")
     async def pairs() -> list[dict[str, Any]]:
+        marking = await jobs.aside(comparison.read)
+        read[:] = [marking]
         return [
             {"id": pair.id, "prompt": pair.prompt, "mark": marking.marks.get(pair.id)}
             for pair in marking.pairs.values()
@@ -57,13 +68,20 @@ def make(marking: Marking, jobs: Jobs, address: str, token: str) -> FastAPI:
         try:
             content = await jobs.aside(path.read_bytes)  # no file's date, which tells when it was drawn
         except FileNotFoundError as error:
-            raise Unknown("this picture is gone; stop the page and run 'iclora evaluate' again.") from error
+            raise Unknown("this picture is gone; run 'iclora evaluate' again and reload the page.") from error
         return Response(content, media_type="image/png")
 
     @app.post("/pairs/{pair}")
     async def mark(pair: str, said: Marked) -> dict[str, Any]:
         found = find(pair)
-        await jobs.in_turn(marking.mark, found, said.mark)
+        await jobs.in_turn(read[-1].mark, found, said.mark)
         return {"mark": said.mark}
+
+    @app.get("/result")
+    async def result() -> dict[str, str]:
+        """What people prefer, once this one has marked all pairs: until then, it would tell which is which."""
+        if not read or len(read[-1].marks) < len(read[-1].pairs):
+            return {"result": ""}
+        return {"result": str(await jobs.in_turn(comparison.result))}
 
     return app

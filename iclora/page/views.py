@@ -39,6 +39,7 @@ def state(session: ReviewSession) -> bytes:
         "prefix": session.task.prefix,
         "scales": scales(rows),
         "shared": others.agreed(rows, session.reviewer),
+        "evaluated": (session.run.evaluation / "evaluation.csv").is_file(),
     }
     text = f'{_json(content)[:-1]}, "rows": [{", ".join(_listed(session, rows))}]}}'
     return text.encode("utf-8", "backslashreplace")

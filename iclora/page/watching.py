@@ -26,7 +26,7 @@ def make(watched: Watched, jobs: Jobs, address: str, token: str) -> FastAPI:
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     page = access.read("watching.html")
-    access.guard(app, address, token, page)
+    access.guard(app, address, token, {"/": page})
     access.explain(app)
 
     @app.get("/")

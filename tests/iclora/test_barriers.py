@@ -18,8 +18,8 @@ from plotted import logged
 from served import GRIDS, Served, opened
 
 import iclora
-from iclora.evaluation import people, report
-from iclora.evaluation.people import Marking
+from iclora.evaluation import report
+from iclora.evaluation.comparison import Comparison
 from iclora.evaluation.results import BASE, Drawn, Evaluation, compare
 from iclora.page import comparing, watching
 from iclora.page.server import page_served
@@ -101,8 +101,7 @@ def test_of_the_review_page(context: BrowserContext, served: Served, faults: Fau
 
 
 def test_of_the_comparing_page(context: BrowserContext, evaluation: Path, faults: Faults, check: Check) -> None:
-    marking = Marking(evaluation, people.read_pairs(evaluation, "tuned", BASE), "")
-    with page_served(partial(comparing.make, marking)) as served:
+    with page_served(partial(comparing.make, Comparison(evaluation, ("tuned", BASE)))) as served:
         page = context.new_page()
         faults.listen(page)
         page.goto(served.url)

@@ -19,9 +19,11 @@ import pytest
 from browsing import Faults
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, expect
+from served import Served
 from test_page_access import CONTRASTS
 
 from iclora.evaluation import people, report
+from iclora.evaluation.comparison import Comparison
 from iclora.evaluation.people import Marking, Preference
 from iclora.page import access, comparing
 from iclora.page.jobs import Jobs
@@ -224,14 +226,14 @@ def test_what_can_t_be_compared_is_told_in_one_sentence(folder: Path, tmp_path: 
 
 
 @contextmanager
-def serving(mine: Marking) -> Iterator[tuple[str, str]]:
+def serving(folder: Path, by: str = "") -> Iterator[tuple[str, str]]:
     """Address and token of the page, served as the command does."""
     token, jobs = secrets.token_urlsafe(8), Jobs()
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         door.listen()
         address = f"127.0.0.1:{door.getsockname()[1]}"
-        server = Server(comparing.make(mine, jobs, address, token), jobs, door)
+        server = Server(comparing.make(Comparison(folder, by=by), jobs, address, token), jobs, door)
         server.start()
         thread = threading.Thread(target=jobs.work)
         thread.start()
@@ -245,7 +247,7 @@ def serving(mine: Marking) -> Iterator[tuple[str, str]]:
 
 def test_the_page_is_sent_no_name_of_a_candidate_and_nothing_without_the_token(folder: Path) -> None:
     mine = marking(folder)
-    with serving(mine) as (address, token):
+    with serving(folder) as (address, token):
         home = f"http://{address}"
         assert httpx2.get(f"{home}/pairs").status_code == 403
         with httpx2.Client(base_url=home, headers={"Origin": home, access.TOKEN: token}) as client:
@@ -258,18 +260,14 @@ def test_the_page_is_sent_no_name_of_a_candidate_and_nothing_without_the_token(f
                 assert not any(name in answer.text for name in NAMES)
                 assert not {"last-modified", "etag", "content-disposition"} & {*answer.headers}
             assert client.post(f"/pairs/{one}", json={"mark": "best"}).status_code == 422
+            assert client.get("/result").json() == {"result": ""}
             assert client.get("/pairs/nothing/left").status_code == 404
             assert client.get(f"/pairs/{one}/middle").status_code == 422
 
 
 @pytest.fixture
-def mine(folder: Path) -> Marking:
-    return marking(folder, "ann")
-
-
-@pytest.fixture
-def page(context: BrowserContext, mine: Marking, faults: Faults) -> Iterator[Page]:
-    with serving(mine) as (address, token):
+def page(context: BrowserContext, folder: Path, faults: Faults) -> Iterator[Page]:
+    with serving(folder, "ann") as (address, token):
         page = context.new_page()
         faults.listen(page)
         page.goto(f"http://{address}/#{token}")
@@ -282,7 +280,7 @@ def seen(page: Page, number: int, marked: int) -> None:
     expect(page.locator("#counts")).to_have_text(f"pair {number} of {PROMPTS}, {marked} marked")
 
 
-def test_all_pairs_are_marked_by_the_keyboard_on_a_narrow_screen(page: Page, mine: Marking, tmp_path: Path) -> None:
+def test_all_pairs_are_marked_by_the_keyboard_on_a_narrow_screen(page: Page, folder: Path, tmp_path: Path) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     for side in ("left", "right"):
         image = page.locator(f"#image-{side}")
@@ -292,23 +290,24 @@ def test_all_pairs_are_marked_by_the_keyboard_on_a_narrow_screen(page: Page, min
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     expect(page.locator("#prompt")).to_contain_text("<b>bold</b>")
     page.screenshot(path=tmp_path / "narrow.png")
-    ids = list(mine.pairs)
+    ids = list(marking(folder, "ann").pairs)
     for number, key in enumerate("121200", 1):
         seen(page, number, number - 1)
         page.keyboard.press(key)
         expect(page.locator("#status")).to_contain_text("saved")
     seen(page, PROMPTS, PROMPTS)
-    expect(page.locator("#all")).to_be_visible()
-    assert mine.marks == dict(zip(ids, ["left", "right", "left", "right", "tie", "tie"], strict=True))
+    expect(page.locator("#all")).to_contain_text("All pairs are marked. People: tuned is preferred to base in")
+    expect(page.locator("#to-review")).to_be_hidden()
+    assert marking(folder, "ann").marks == dict(zip(ids, ["left", "right", "left", "right", "tie", "tie"], strict=True))
     page.keyboard.press("ArrowLeft")
     seen(page, PROMPTS - 1, PROMPTS)
     expect(page.locator("#tie")).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("1")
     expect(page.locator("#on-left")).to_have_class("better")
-    assert mine.marks[ids[4]] == "left"
+    assert marking(folder, "ann").marks[ids[4]] == "left"
 
 
-def test_a_reload_goes_on_at_the_first_unmarked_pair_and_buttons_are_reached_by_tab(page: Page, mine: Marking) -> None:
+def test_a_reload_goes_on_at_the_first_unmarked_pair_and_buttons_are_reached_by_tab(page: Page) -> None:
     page.keyboard.press("2")
     seen(page, 2, 1)
     page.keyboard.press("ArrowRight")
@@ -326,7 +325,7 @@ def test_a_reload_goes_on_at_the_first_unmarked_pair_and_buttons_are_reached_by_
     seen(page, 4, 3)  # the third has its mark
 
 
-def test_keys_can_be_changed_and_turned_off_as_on_the_review_page(page: Page, mine: Marking) -> None:
+def test_keys_can_be_changed_and_turned_off_as_on_the_review_page(page: Page, folder: Path) -> None:
     page.keyboard.press("?")
     page.locator("#keys input[name=left]").fill("j")
     page.keyboard.press("Enter")
@@ -337,7 +336,7 @@ def test_keys_can_be_changed_and_turned_off_as_on_the_review_page(page: Page, mi
     page.keyboard.press("1")
     page.keyboard.press("j")
     seen(page, 2, 1)
-    assert list(mine.marks.values()) == ["left"]
+    assert list(marking(folder, "ann").marks.values()) == ["left"]
     page.locator("#help").click()
     page.locator("#keys-on").uncheck()
     page.get_by_role("button", name="Save keys").click()
@@ -360,6 +359,43 @@ def test_every_text_of_the_page_can_be_read(page: Page, scheme: str, tmp_path: P
     assert len(texts) > 8
     assert [what for ratio, what in texts if ratio < 4.5] == []
     page.screenshot(path=tmp_path / f"{scheme}.png")
+
+
+# ---- beside the review
+
+
+def test_the_review_page_leads_to_it_and_back_once_the_run_is_evaluated(
+    context: BrowserContext, served: Served, folder: Path, faults: Faults
+) -> None:
+    aside = folder.rename(served.home.parent / "not evaluated yet")
+    page = context.new_page()
+    faults.listen(page)
+    page.goto(served.url)
+    link = page.get_by_role("link", name="Compare LoRAs")
+    expect(page.locator("[role=gridcell]").first).to_be_visible()
+    expect(link).to_be_hidden()
+    aside.rename(folder)
+    page.reload()
+    link.click()
+    expect(page.locator("#image-right")).to_have_js_property("naturalWidth", 128)
+    seen(page, 1, 0)
+    page.keyboard.press("1")
+    seen(page, 2, 1)
+    assert page.url == f"http://{served.address}/compare/"
+    assert len(marking(folder).marks) == 1
+    page.get_by_role("link", name="Review grids").click()
+    expect(page.locator("[role=gridcell]").first).to_be_visible()
+    assert faults == []
+
+
+def test_beside_the_review_it_says_what_is_missing_and_is_shut_without_the_token(served: Served) -> None:
+    home = f"http://{served.address}"
+    assert httpx2.get(f"{home}/compare/pairs").status_code == 403
+    with served.client() as client:
+        assert client.get("/compare/pairs").status_code == 422
+        assert "'iclora evaluate' makes one" in client.get("/compare/pairs").json()["error"]
+        policies = [client.get(path).headers["Content-Security-Policy"] for path in ("/", "/compare/", "/rows")]
+    assert len({*policies}) == 3 and "script-src" not in policies[2]
 
 
 # ---- the command

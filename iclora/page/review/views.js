@@ -13,6 +13,7 @@ function render() {
   $("rejected").hidden = view !== "rejected";
   $("none").hidden = Boolean(current) || view === "rejected";
   $("strip").hidden = !alone;
+  $("to-comparing").hidden = !run.evaluated;
   for (const name of ["wall", "grid", "rejected"]) $(`to-${name}`).setAttribute("aria-pressed", String(view === name));
   for (const each of document.querySelectorAll("footer [data-for]")) each.hidden = !each.dataset.for.split(" ").includes(view);
   if (onWall) renderWall();
