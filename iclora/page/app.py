@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import Field
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from iclora.page import access, crop_routes, keys, others, rejected_routes, views
 from iclora.page.access import Body
@@ -124,11 +123,11 @@ def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAP
 class Later:
     """An application that is made when something is first asked of it, since what it imports takes seconds."""
 
-    def __init__(self, make: Callable[[], ASGIApp], jobs: Jobs) -> None:
+    def __init__(self, make: Callable[[], FastAPI], jobs: Jobs) -> None:
         self._make, self._jobs, self._making = make, jobs, asyncio.Lock()
-        self._app: ASGIApp | None = None
+        self._app: FastAPI | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async with self._making:
             if self._app is None:
                 self._app = await self._jobs.aside(self._make)
