@@ -186,7 +186,7 @@ def working(folder: Path, option: str = "--out") -> Iterator[None]:
     """Only one process at a time works in the folder of a run, a training or an evaluation; others may look at it.
 
     Args:
-        option: that names another folder.
+        option: that names another folder; empty if there is no other.
 
     Raises:
         BadInput: another process is at work there, or the file system has no locks; the message says who and since
@@ -209,13 +209,15 @@ def working(folder: Path, option: str = "--out") -> Iterator[None]:
 def _unlockable(folder: Path, error: sqlite3.Error, option: str) -> str:
     """Why nobody can work in a folder now."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+        elsewhere = f"name a folder with {option}" if option else "move its run"
         return (
-            f"{folder / 'working.lock'} can't be locked ({error}); name a folder on a file system with locks, in which "
-            f"you may write, with {option}."
+            f"{folder / 'working.lock'} can't be locked ({error}); {elsewhere} on a file system with locks, in which "
+            "you may write."
         )
     holder = _holder(folder)
     who = f": {holder}" if holder else ""
-    return f"another process is at work in {folder}{who}; wait for it, or name another folder with {option}."
+    elsewhere = f", or name another folder with {option}" if option else ""
+    return f"another process is at work in {folder}{who}; wait for it{elsewhere}."
 
 
 def _holder(folder: Path) -> Holder | None:

@@ -193,7 +193,21 @@ def _too_large(job: Job) -> str:
 
 
 def encode(job: Job, processes: Processes, progress: Progress) -> EncodedDataset:
-    """Everything that the transformer will read. The main process fills the cache for the others."""
+    """Everything that the transformer will read. The main process fills the cache for the others.
+
+    Raises:
+        BadInput: the GPU's memory is too small for it.
+    """
+    try:
+        return _encode(job, processes, progress)
+    except torch.OutOfMemoryError as error:
+        raise BadInput(
+            f"the GPU's memory is too small to encode the {uses.noun(job.task)}s; end what else uses it, or start over "
+            "with smaller train.scales."
+        ) from error
+
+
+def _encode(job: Job, processes: Processes, progress: Progress) -> EncodedDataset:
     dtype, device = machine.encoder_dtype(processes.device), processes.device
     prompts = job.prompts()
     longest = max(job.backend.count_tokens([prompt.text for prompt in prompts]))

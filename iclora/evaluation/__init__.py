@@ -111,7 +111,7 @@ def evaluate(  # noqa: PLR0913  (one argument per option)
 def _alone(run: Run, *, choose: bool) -> Iterator[None]:
     """Nobody else evaluates the run meanwhile, or with `choose` trains on it."""
     run.evaluation.mkdir(exist_ok=True)
-    with working(run.evaluation), working(run.lora.parent) if choose else nullcontext():
+    with working(run.evaluation, ""), working(run.lora.parent, "") if choose else nullcontext():
         yield
 
 

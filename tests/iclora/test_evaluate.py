@@ -227,7 +227,9 @@ def test_two_evaluations_of_a_run_at_once_are_refused_and_so_is_choosing_while_i
     run: Run, lora: Path, tiny_flux: Path
 ) -> None:
     (run.folder / "evaluation").mkdir(exist_ok=True)
-    at_work = f"another process is at work in {run.folder}/evaluation: '.*', process \\d+ on .*, since 20"
+    at_work = (
+        f"another process is at work in {run.folder}/evaluation: '.*', process \\d+ on .*, since 20.*; wait for it\\.$"
+    )
     with working(run.folder / "evaluation"), pytest.raises(BadInput, match=at_work):
         evaluated(run, lora, tiny_flux)
     run.lora.parent.mkdir(exist_ok=True)

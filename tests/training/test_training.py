@@ -23,6 +23,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import tiny
@@ -610,6 +611,14 @@ def test_running_out_of_gpu_memory_suggests_settings_that_take_less(
         run(make_job(micro_batch=1, checkpointing=True, compile=True))
     with pytest.raises(BadInput, match=rf"; resume with train\.offload=true, or {anew}"):
         run(make_job(micro_batch=1, checkpointing=True))
+
+
+def test_running_out_of_gpu_memory_before_the_first_step_blames_no_step(
+    make_job: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Encoder, "grids", Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory.")))
+    with pytest.raises(BadInput, match=r"too small to encode the grids; end what else uses it, or .* train\.scales\.$"):
+        run(make_job())
 
 
 @pytest.mark.parametrize(
