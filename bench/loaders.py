@@ -389,13 +389,6 @@ def diffsynth(checkout: Path, data: Dataset) -> str:
     sys.modules["loading"] = package
     from loading.unified_dataset import UnifiedDataset  # type: ignore[import-not-found]
 
-    count = 0
-    parsers = (checkout / "diffsynth/diffusion/parsers.py").read_text("utf-8")
-    for _, folder in for_bases(data, "diffsynth"):
-        path, *arguments = script(folder / "diffsynth.sh")
-        known = set(re.findall(r'"(--\w+)"', parsers + (checkout / path).read_text("utf-8")))
-        none_of({word for word in arguments if word.startswith("--")} - known, path)
-        count += 1
     words = script(data.home / "diffsynth.sh")
     given = {word[2:]: words[place + 1] for place, word in enumerate(words[:-1]) if word.startswith("--")}
     size = {"height": int(given["height"]), "width": int(given["width"])}
@@ -406,7 +399,23 @@ def diffsynth(checkout: Path, data: Dataset) -> str:
     )
     found = [(made[place]["prompt"], made[place]["image"].size) for place in range(len(made))]
     same(found, list(expected(data).values()), "pairs")
-    return f"{len(found)} pairs and sizes by its dataset class; flags for {count} bases"
+    return f"{len(found)} pairs and sizes by its dataset class; {diffsynth_flags(checkout, data)}"
+
+
+def diffsynth_flags(checkout: Path, data: Dataset) -> str:
+    """Of which bases the checkout's scripts know all flags, and which of its scripts are missing."""
+    parsers = (checkout / "diffsynth/diffusion/parsers.py").read_text("utf-8")
+    bases, missing = list[str](), list[str]()
+    for base, folder in for_bases(data, "diffsynth"):
+        path, *arguments = script(folder / "diffsynth.sh")
+        if not (checkout / path).is_file():
+            missing.append(base)
+            continue
+        known = set(re.findall(r'"(--\w+)"', parsers + (checkout / path).read_text("utf-8")))
+        none_of({word for word in arguments if word.startswith("--")} - known, path)
+        bases.append(base)
+    younger = f"; younger than the checkout: {', '.join(missing)}" if missing else ""
+    return f"flags for {', '.join(bases)}{younger}"
 
 
 def ai_toolkit(checkout: Path, data: Dataset) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-import re
 import sys
 import tomllib
 import types
@@ -139,14 +138,8 @@ def diffsynth(checkout: Path, data: Dataset) -> str:
     ]
     wanted = [(one.text, data.canvas, [colours(data.home / file) for file in one.references]) for one in data.train]
     loaders.same(found, wanted, "pairs")
-    parsers, bases = (checkout / "diffsynth/diffusion/parsers.py").read_text("utf-8"), []
-    for base, folder in loaders.for_bases(data, "diffsynth"):
-        path, *arguments = loaders.script(folder / "diffsynth.sh")
-        known = set(re.findall(r'"(--\w+)"', parsers + (checkout / path).read_text("utf-8")))
-        loaders.none_of({word for word in arguments if word.startswith("--")} - known, path)
-        bases.append(base)
-    count = len(wanted[0][2])
-    return f"{len(found)} pairs with {count} references each by its data set class; flags for {', '.join(bases)}"
+    flags = loaders.diffsynth_flags(checkout, data)
+    return f"{len(found)} pairs with {len(wanted[0][2])} references each by its data set class; {flags}"
 
 
 def simpletuner(checkout: Path, data: Dataset) -> str:
