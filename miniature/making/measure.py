@@ -275,7 +275,8 @@ def parse(text: str, panels: int) -> dict[str, Any] | None:
     try:
         parsed = json.loads(text)
         good = isinstance(parsed["summary"], str) and len(parsed["panels"]) == panels
-        good = good and all(isinstance(one["name"], str) for panel in parsed["panels"] for one in panel["people"])
+        people = [one for panel in parsed["panels"] for one in panel["people"]]
+        good = good and all(isinstance(one[key], str) for one in people for key in ("name", "looks"))
         good = good and all(isinstance(panel["text"], str) for panel in parsed["panels"])
         good = good and {"people", "ties", "strangers", "unrelated"} <= parsed.keys()
     except (ValueError, KeyError, TypeError):
