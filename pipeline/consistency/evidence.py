@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.consistency.likeness import ByVector, ByWords, Likeness, content_words, unit
 from pipeline.records import Caption, Parts, Record, Tie
 from pipeline.task import Task
-from pipeline.text import grammar
+from pipeline.text import corrections, grammar
 
 MEASURES: Mapping[str, tuple[str, ...]] = {
     "people": ("pictures", "colours", "texts", "people", "words"),
@@ -115,21 +115,32 @@ def _nearest(record: Record, group: Sequence[Record]) -> float:
 
 
 def people_in(parts: Parts) -> list[set[str]]:
-    """Per panel, the names of the people in its text or its list of people."""
-    return [{one.name for one in panel.people} | set(grammar.people(panel.text)) for panel in parts.panels]
+    """Per panel, the names of the people in it: those that a person says, else those in its text or its list."""
+    return [
+        {one.name for one in panel.people} | {*corrections.shown_in(parts, number)}
+        for number, panel in enumerate(parts.panels)
+    ]
 
 
 def called_strangers(parts: Parts | None) -> tuple[int, ...]:
-    """Panels that the captioner calls strangers and that share no person with another panel, from 0."""
+    """Panels, from 0, that a person calls strangers; where no person has said which are, those that the captioner calls
+    strangers and that share no person with another panel."""
     if parts is None:
         return ()
-    named = range(len(parts.panels)) if parts.unrelated else parts.strangers
+    named = tuple(range(len(parts.panels))) if parts.unrelated else parts.strangers
+    if settled(parts):
+        return named
     people = people_in(parts)
     return tuple(
         panel
         for panel in named
         if not people[panel] & set().union(*(others for place, others in enumerate(people) if place != panel))
     )
+
+
+def settled(parts: Parts | None) -> bool:
+    """Whether a person has said which panels belong."""
+    return bool(parts and parts.corrections and parts.corrections.strangers is not None)
 
 
 def untold(tie: Tie, parts: Parts) -> tuple[int, ...]:

@@ -1,9 +1,9 @@
 """A person's decisions as a table: `captions.csv`, written and read back.
 
-Only decision, caption, summary, panel texts, people and note are read back, by id, whatever the order of the rows and
-whatever columns were added. Each row carries hashes of the texts that it was written with, which show what was edited:
-a cell left alone undoes nothing that was decided elsewhere since, and an edit of something that has changed since is in
-doubt. Nothing is applied while any row is in doubt.
+Only decision, caption, summary, panel texts, people, ties, strangers and note are read back, by id, whatever the order
+of the rows and whatever columns were added. Each row carries hashes of the texts that it was written with, which show
+what was edited: a cell left alone undoes nothing that was decided elsewhere since, and an edit of something that has
+changed since is in doubt. Nothing is applied while any row is in doubt.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import BadInput
-from pipeline.records import Person, Row, spelt_hash
-from pipeline.review import reviewers, reviews, spreadsheet
+from pipeline.records import Corrections, Person, Row, spelt_hash
+from pipeline.review import notes, reviewers, reviews, spreadsheet, ties
 from pipeline.review.people import people_cell, people_in, redescribed, with_looks
 from pipeline.review.reviews import Change
 from pipeline.review.risk import riskiest_first
@@ -79,7 +79,7 @@ def _entry(row: Row, scores: Mapping[str, str], task: Task) -> dict[str, str]:
 def edited_columns(task: Task) -> list[str]:
     """The columns that a reviewer may edit."""
     panels = [f"panel_{number}" for number in range(1, len(task.markers) + 1)]
-    return ["decision", "caption", "summary", *panels, "people", "note"]
+    return ["decision", "caption", "summary", *panels, "people", "ties", "strangers", "note"]
 
 
 def _seen(row: Row, task: Task) -> dict[str, str]:
@@ -91,6 +91,8 @@ def _seen(row: Row, task: Task) -> dict[str, str]:
         "summary": caption.summary,
         **{f"panel_{number}": text for number, text in enumerate(caption.panels, start=1)},
         "people": grammar.fold(people_cell(row.caption.parts)),
+        "ties": ties.ties_cell(row.caption.parts.ties) if row.caption.parts else "",
+        "strangers": ties.strangers_cell(notes.strangers_of(row.caption.parts, row.scores), len(task.markers)),
         "note": grammar.fold(row.review.note if row.review else ""),
     }
 
@@ -233,7 +235,15 @@ def _change(
         decision = next((known for known in reviews.DECISIONS if known == wanted.get("decision")), None)
         note = wanted.get("note")
         change = reviews.change(
-            row, task, counter, decision=decision, text=words, note=note, people=people, reviewer=reviewer
+            row,
+            task,
+            counter,
+            decision=decision,
+            text=words,
+            note=note,
+            people=people,
+            said=_said(wanted, task),
+            reviewer=reviewer,
         )
     except BadInput as error:
         doubts.append(str(error))
@@ -259,6 +269,16 @@ def _edit(row: Row, wanted: Mapping[str, str], task: Task) -> tuple[str | None, 
         other = next(name for name in wanted if name in ("caption", "summary") or name.startswith("panel_"))
         raise BadInput(f"people: differ from the {other}, which was edited too; change only one")
     return anew, people
+
+
+def _said(wanted: Mapping[str, str], task: Task) -> Corrections | None:
+    """What edited cells say of ties and strangers; None if they say nothing of them."""
+    if not wanted.keys() & {"ties", "strangers"}:
+        return None
+    return Corrections(
+        ties=ties.ties_in(wanted["ties"]) if "ties" in wanted else None,
+        strangers=ties.strangers_in(wanted["strangers"], len(task.markers)) if "strangers" in wanted else None,
+    )
 
 
 def _people(row: Row, cell: str) -> list[Person]:
