@@ -14,8 +14,6 @@ from pipeline.text import grammar
 from pipeline.text.corrections import corrected, shown_in
 from pipeline.wording import counted, numbered
 
-NO_TIE = re.compile(r"[;\[\]]")
-"""Characters that a tie must not contain: they separate ties, and enclose markers."""
 ALL = "all"
 """The strangers of a grid whose panels nothing ties."""
 NUMBERS = re.compile(r"\s*\d+(?:(?:\s|,|and)+\d+)*\s*")
@@ -26,7 +24,7 @@ NUMBERS = re.compile(r"\s*\d+(?:(?:\s|,|and)+\d+)*\s*")
 
 def ties_cell(ties: Iterable[Tie]) -> str:
     """What ties the panels, and in which of them it is seen, on one line."""
-    return "; ".join(f"{grammar.clean(tie.what).replace(';', ',')}: {numbered(tie.panels)}" for tie in ties)
+    return "; ".join(f"{_what(tie)}: {numbered(tie.panels)}" for tie in ties)
 
 
 def ties_in(cell: str) -> tuple[Tie, ...]:
@@ -41,7 +39,7 @@ def ties_in(cell: str) -> tuple[Tie, ...]:
 def _tie(entry: str) -> Tie:
     what, colon, panels = entry.rpartition(":")
     if not colon or not NUMBERS.fullmatch(panels):
-        raise BadInput(f"ties: '{entry}' does not say in which panels it is seen; write it as 'the beach: 1, 3'")
+        raise BadInput(f"ties: '{entry}' does not say in which panels it is seen; write it as 'the beach: 1 and 3'")
     return Tie(grammar.clean(what), _panels(panels))
 
 
@@ -122,14 +120,17 @@ def checked(caption: Caption, said: Corrections) -> Corrections:
 
 
 def _checked_tie(tie: Tie, count: int) -> Tie:
-    what, panels = grammar.clean(tie.what), _checked_panels("ties", tie.panels, count)
+    what, panels = _what(tie), _checked_panels("ties", tie.panels, count)
     if not what:
-        raise BadInput(f"ties: what panel {numbered(panels)} have in common is missing; say it, or remove the tie")
-    if found := NO_TIE.search(what):
-        raise BadInput(f"ties: '{what}' contains '{found[0]}'; write it without ; [ ]")
+        raise BadInput("ties: one has no text; say what its panels have in common, or remove it")
     if len(panels) < 2:  # noqa: PLR2004
         raise BadInput(f"ties: '{what}' is seen in {counted(panels, 'panel')}; a tie takes two or more")
     return Tie(what, panels)
+
+
+def _what(tie: Tie) -> str:
+    """What a tie is, on one line, without the character that separates ties."""
+    return grammar.clean(tie.what.replace(";", ","))
 
 
 def _checked_panels(field: str, panels: Iterable[int], count: int) -> tuple[int, ...]:
