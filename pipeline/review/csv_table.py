@@ -9,6 +9,7 @@ changed since is in doubt. Nothing is applied while any row is in doubt.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import BadInput
@@ -184,7 +185,7 @@ def _edited(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
     hashes = _hashes(cells, task)
     if hashes is None:
         return None
-    texts = {name: _read(name, cells[name]) for name in edited_columns(task)}
+    texts = {name: _read(name, cells[name], len(task.markers)) for name in edited_columns(task)}
     changed = {name: text for name, text in texts.items() if _hash(text) != hashes[name]}
     return {
         name: text for name, text in changed.items() if text or name != "decision"
@@ -200,11 +201,20 @@ def _hashes(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
     return {name: stored[SHORT * place : SHORT * (place + 1)] for place, name in enumerate(columns)}
 
 
-def _read(name: str, cell: str) -> str:
-    """A cell as it was before it was guarded; line breaks that a person typed become spaces."""
+def _read(name: str, cell: str, count: int) -> str:
+    """A cell as it was before it was guarded; line breaks that a person typed become spaces.
+
+    Args:
+        count: of a grid's panels.
+    """
     if name == "decision":
         return cell.strip().casefold()
     text = spreadsheet.unguard(grammar.fold(cell))
+    with suppress(BadInput):  # said when it is applied
+        if name == "ties":
+            return ties.ties_cell(ties.ties_in(text))
+        if name == "strangers":
+            return ties.strangers_cell(ties.strangers_in(text, count), count)
     return grammar.clean(text) if name == "summary" or name.startswith("panel_") else text
 
 
