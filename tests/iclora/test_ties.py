@@ -364,8 +364,18 @@ def page(context: BrowserContext, served: Served, faults: Faults) -> Iterator[Pa
     assert faults == []
 
 
+OUTSIDE = """() => [...document.querySelectorAll("#ties input, #ties button")].filter((field) => {
+  const inner = field.getBoundingClientRect(), outer = field.closest("fieldset").getBoundingClientRect();
+  const inside = inner.left >= outer.left && inner.right <= outer.right && inner.top >= outer.top
+    && inner.bottom <= outer.bottom;
+  return field.checkVisibility() && !inside;
+}).length"""
+"""How many fields lie outside the frame that they belong to."""
+
+
 def test_ties_and_strangers_are_corrected_by_keyboard(page: Page, served: Served) -> None:
     rabbit, bear = names(stored(served))
+    assert page.evaluate(OUTSIDE) == 0
     expect(page.get_by_label("Tie 1", exact=True)).to_have_value("the beach")
     expect(page.get_by_label("Panel 3: tie 1")).not_to_be_checked()
     expect(page.get_by_label("Panel 3: does not belong")).to_be_checked()

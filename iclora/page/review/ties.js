@@ -53,9 +53,9 @@ const ticks = (name, get, set) => element("div", {class: "ticks"}, ...panelsOf()
   return made;
 }));
 
-function line(name, get, set, isShown = () => true) {
+function entry(name, get, set, isShown = () => true) {
   const field = element("input", {autocomplete: "off", spellcheck: "true", oninput: ({target}) => set(target.value)});
-  const made = element("label", {class: "line"}, element("span", {}, name), field);
+  const made = element("label", {class: "entry"}, element("span", {}, name), field);
   syncs.push((now) => {
     made.hidden = !isShown(now);
     if (field.value !== get(now)) field.value = get(now);
@@ -68,11 +68,11 @@ function line(name, get, set, isShown = () => true) {
 const seen = (now, panel, name) => now.shown[panel].find((one) => one.name === name);
 
 function personFields({name}) {
-  const looksIn = (panel) => line(`Looks of ${name} in panel ${panel + 1}`, (now) => seen(now, panel, name)?.looks ?? "",
+  const looksIn = (panel) => entry(`Looks of ${name} in panel ${panel + 1}`, (now) => seen(now, panel, name)?.looks ?? "",
     (looks) => tell({shown: withLooks(panel, name, looks)}), (now) => Boolean(now.changes[name] && seen(now, panel, name)));
   return element("div", {class: "who"}, element("b", {}, name),
     ticks(name, (now, panel) => Boolean(seen(now, panel, name)), (on, panel) => tell({shown: withPerson(panel, name, on)})),
-    line(`What about ${name} changes`, (now) => now.changes[name], (text) => tell({changes: {...saying(rows.get(current)).changes, [name]: text}})),
+    entry(`What about ${name} changes`, (now) => now.changes[name], (text) => tell({changes: {...saying(rows.get(current)).changes, [name]: text}})),
     ...panelsOf().map(looksIn));
 }
 
@@ -95,7 +95,7 @@ const tellTie = (place, change) => tell({ties: nowTies().map((tie, each) => each
 
 function tieFields(count) {
   const all = Array.from({length: count}, (_, place) => element("div", {class: "tie"},
-    line(`Tie ${place + 1}`, (now) => now.ties[place].what, (what) => tellTie(place, {what})),
+    entry(`Tie ${place + 1}`, (now) => now.ties[place].what, (what) => tellTie(place, {what})),
     ticks(`tie ${place + 1}`, (now, panel) => now.ties[place].panels.includes(panel),
       (on, panel) => tellTie(place, {panels: sortedPanels(nowTies()[place].panels, panel, on)})),
     element("button", {"aria-label": `Remove tie ${place + 1}`, onclick: () => removeTie(place)}, "Remove")));
