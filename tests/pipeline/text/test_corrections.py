@@ -111,6 +111,16 @@ def test_of_a_new_picture_nothing_has_been_said(some: Corrections, gone: int) ->
     assert (left.ties is None, left.strangers is None) == (some.ties is None, some.strangers in {None, (0, 1, 2)})
 
 
+@given(said)
+def test_a_rendered_text_is_read_back_with_all_that_was_said(some: Corrections) -> None:
+    parts = corrected(PARTS, some)
+    once = grammar.reread(grammar.text_of(parts, STORYBOARD), parts, STORYBOARD)
+    assert grammar.reread(grammar.text_of(once, STORYBOARD), once, STORYBOARD) == once
+    assert (once.ties, once.strangers, once.unrelated) == (parts.ties, parts.strangers, parts.unrelated)
+    assert [shown_in(once, panel) for panel in range(PANELS)] == [shown_in(parts, panel) for panel in range(PANELS)]
+    assert once.corrections == some
+
+
 def test_corrections_stay_when_the_text_is_edited_and_follow_new_names() -> None:
     some = Corrections(
         (Tie("the hat of <Mara>", (0, 1)),), (2,), (None, (Appearance("Mara"), Appearance("Leo", "in a coat")), None)
