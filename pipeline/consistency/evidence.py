@@ -98,7 +98,10 @@ def bare_texts(caption: Caption) -> Sequence[str]:
 
 
 def nearness(groups: Sequence[Sequence[Record]]) -> np.ndarray:
-    """Per panel, 1 / distance in shots to the nearest panel of its group in the same film; 0 for other pictures."""
+    """Per panel, 1 / distance in shots to the nearest panel of its group in the same film; 0 for other pictures.
+
+    Distance in seconds tells no more than in shots, and dates are of publication as often as of taking.
+    """
     return np.array([[_nearest(record, group) for record in group] for group in groups])
 
 

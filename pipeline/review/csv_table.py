@@ -86,14 +86,15 @@ def edited_columns(task: Task) -> list[str]:
 def _seen(row: Row, task: Task) -> dict[str, str]:
     """The cells of a row that a person may edit, by column. An empty caption is shown as what one starts from."""
     caption = row.caption if row.caption.text else grammar.parse(grammar.skeleton(task), task)
+    told = notes.in_cells(row.caption.parts, row.scores)
     return {
         "decision": row.decision,
         "caption": caption.text,
         "summary": caption.summary,
         **{f"panel_{number}": text for number, text in enumerate(caption.panels, start=1)},
         "people": grammar.fold(people_cell(row.caption.parts)),
-        "ties": ties.ties_cell(row.caption.parts.ties) if row.caption.parts else "",
-        "strangers": ties.strangers_cell(notes.strangers_of(row.caption.parts, row.scores), len(task.markers)),
+        "ties": told["ties"],
+        "strangers": told["strangers"],
         "note": grammar.fold(row.review.note if row.review else ""),
     }
 

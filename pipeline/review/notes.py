@@ -8,6 +8,7 @@ from pipeline.consistency import evidence
 from pipeline.consistency.verdict import BELONGS
 from pipeline.pixels.subject import CROPPED
 from pipeline.records import Corrections, Parts, Row, Score, Tie
+from pipeline.review.ties import shown_cell, strangers_cell, ties_cell
 from pipeline.text.corrections import shown_in
 from pipeline.wording import numbered
 
@@ -59,6 +60,17 @@ def strangers_of(parts: Parts | None, scores: Iterable[Score]) -> tuple[int, ...
         return parts.strangers
     failed = {score.name for score in scores if not score.passed}
     return tuple(panel for panel in everywhere if panel in parts.strangers or f"{BELONGS} {panel + 1}" in failed)
+
+
+def in_cells(parts: Parts | None, scores: Iterable[Score]) -> dict[str, str]:
+    """What is said of ties, strangers and who is in which panel, each on one line; empty for a plain text."""
+    if parts is None:
+        return dict.fromkeys(("ties", "strangers", "shown"), "")
+    return {
+        "ties": ties_cell(parts.ties),
+        "strangers": strangers_cell(strangers_of(parts, scores), len(parts.panels)),
+        "shown": shown_cell(parts),
+    }
 
 
 def _seen(tie: Tie) -> str:

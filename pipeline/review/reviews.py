@@ -349,17 +349,7 @@ def _fields(row: Row, review: Review, words: str, parts: Parts | None) -> tuple[
         "crops": (cropping.told(earlier.crops, there), cropping.told(review.crops, there)),
         "people": (people_cell(row.caption.parts), people_cell(parts)),
     }
-    if review.corrections != earlier.corrections and parts and row.caption.parts:
-        values |= _of_parts(row, row.caption.parts, parts)
+    if review.corrections != earlier.corrections:
+        before, after = (notes.in_cells(one, row.scores) for one in (row.caption.parts, parts))
+        values |= {name: (before[name], after[name]) for name in before}
     return tuple((name, was, now) for name, (was, now) in values.items() if was != now)
-
-
-def _of_parts(row: Row, before: Parts, after: Parts) -> dict[str, tuple[str, str]]:
-    """What is said of ties, strangers and who is in which panel, before and after a change."""
-    count = len(before.panels)
-    strangers = notes.strangers_of(before, row.scores), notes.strangers_of(after, row.scores)
-    return {
-        "ties": (ties.ties_cell(before.ties), ties.ties_cell(after.ties)),
-        "strangers": (ties.strangers_cell(strangers[0], count), ties.strangers_cell(strangers[1], count)),
-        "shown": (ties.shown_cell(before), ties.shown_cell(after)),
-    }

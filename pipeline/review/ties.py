@@ -73,9 +73,9 @@ def shown_cell(parts: Parts) -> str:
     changing = {person.name for person in parts.people if person.changes}
     told = []
     for panel, shown in enumerate(parts.panels):
-        looks = {one.name: one.looks for one in reversed(shown.people) if one.looks and one.name in changing}
-        names = [f"{name} ({looks[name]})" if name in looks else name for name in shown_in(parts, panel)]
-        told.append(f"{panel + 1}: {', '.join(names) or 'nobody'}")
+        looks = {one.name: one.looks for one in reversed(shown.people) if one.name in changing}
+        people = [Appearance(name, looks.get(name, "")) for name in shown_in(parts, panel)]
+        told.append(f"{panel + 1}: {_named(people)}")
     return "; ".join(told)
 
 
@@ -87,8 +87,12 @@ def told(said: Corrections | None) -> str:
     found += [] if said.strangers is None else [f"strangers: {numbered(said.strangers) or 'none'}"]
     for panel, people in enumerate(said.shown, start=1):
         if people is not None:
-            found.append(f"in panel {panel}: {', '.join(one.name for one in people) or 'nobody'}")
+            found.append(f"in panel {panel}: {_named(people)}")
     return "; ".join(found)
+
+
+def _named(people: Iterable[Appearance]) -> str:
+    return ", ".join(f"{one.name} ({one.looks})" if one.looks else one.name for one in people) or "nobody"
 
 
 def _panels(numbers: str) -> tuple[int, ...]:
@@ -111,7 +115,7 @@ def checked(caption: Caption, said: Corrections) -> Corrections:
         raise BadInput(f"{first}: the caption is plain text and holds no ties and no people; edit its text")
     count, names = len(parts.panels), [person.name for person in parts.people]
     if len(said.shown) not in (0, count):
-        raise BadInput(f"people: the grid has {counted(count, 'panel')}, and {len(said.shown)} are described")
+        raise BadInput(f"people: the grid has {counted(count, 'panel')}, not {len(said.shown)}; say who is in each")
     return Corrections(
         ties=None if said.ties is None else tuple(_checked_tie(tie, count) for tie in said.ties),
         strangers=None if said.strangers is None else _checked_panels("strangers", said.strangers, count),

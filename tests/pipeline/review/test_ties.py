@@ -74,8 +74,8 @@ def test_panels_may_be_written_in_other_ways(cell: str) -> None:
 
 def test_who_is_where_is_told_with_the_looks_that_change() -> None:
     assert ties.shown_cell(PARTS) == "1: Mara; 2: Leo (small in a cap); 3: nobody"
-    said = Corrections((), (0, 1), (None, (Appearance("Mara"), Appearance("Leo")), ()))
-    assert ties.told(said) == "ties: none; strangers: 1 and 2; in panel 2: Mara, Leo; in panel 3: nobody"
+    said = Corrections((), (0, 1), (None, (Appearance("Mara"), Appearance("Leo", "in a hat")), ()))
+    assert ties.told(said) == "ties: none; strangers: 1 and 2; in panel 2: Mara, Leo (in a hat); in panel 3: nobody"
     assert ties.told(None) == ties.told(Corrections()) == ""
 
 
@@ -90,7 +90,7 @@ def test_who_is_where_is_told_with_the_looks_that_change() -> None:
          "people: 'Zeno' is not in this grid; its caption names Mara, Leo"),
         (Corrections(shown=((Appearance("Leo", "a <b>"),), None, None)),
          "people: the looks of Leo contain '<'; write them without ; < > [ ]"),
-        (Corrections(shown=((),)), "people: the grid has 3 panels, and 1 are described"),
+        (Corrections(shown=((),)), "people: the grid has 3 panels, not 1; say who is in each"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_said_is_refused_with_a_sentence(said: Corrections, message: str) -> None:
