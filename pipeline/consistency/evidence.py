@@ -120,7 +120,8 @@ def _nearest(record: Record, group: Sequence[Record]) -> float:
 def people_in(parts: Parts) -> list[set[str]]:
     """Per panel, the names of the people in it: those that a person says, else those in its text or its list."""
     return [
-        {one.name for one in panel.people} | {*corrections.shown_in(parts, number)}
+        {*corrections.shown_in(parts, number)}
+        | (set() if corrections.is_said(parts, number) else {one.name for one in panel.people})
         for number, panel in enumerate(parts.panels)
     ]
 

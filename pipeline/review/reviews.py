@@ -287,7 +287,7 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
         panels=panels or earlier.panels,
         people=tuple(described.values()),
         crops=earlier.crops if crops is None else crops,
-        corrections=_corrections(row, earlier, said, panels),
+        corrections=_corrections(row, ties.merged(earlier.corrections, said), panels),
     )
     own = row.word_of(reviewer)
     says = _says(own, earlier, review, decision, note)
@@ -302,17 +302,16 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     return Change(review, fields or (("decision", row.decision, becomes),), problems, says if says != own else None)
 
 
-def _corrections(row: Row, earlier: Review, said: Corrections | None, panels: tuple[str, ...]) -> Corrections | None:
-    """What a person has said of the parts in all, of the panels as they want them.
+def _corrections(row: Row, said: Corrections | None, panels: tuple[str, ...]) -> Corrections | None:
+    """What a person says of the parts, of the panels as they want them.
 
     Args:
         panels: ids of their records; empty if they stay as they are.
     """
-    found = ties.merged(earlier.corrections, said)
-    if found and panels:
-        before = {record.id: place for place, record in enumerate(row.grid.group.records)}
-        found = rearranged(found, [before.get(panel) for panel in panels])
-    return found
+    if said is None or not panels:
+        return said
+    before = {record.id: place for place, record in enumerate(row.grid.group.records)}
+    return rearranged(said, [before.get(panel) for panel in panels])
 
 
 def _check_words(words: str, becomes: Decision, task: Task) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from pipeline.records import Appearance, Corrections, Parts, Tie
@@ -15,8 +15,8 @@ NOTHING = "nothing ties them"
 def corrected(parts: Parts, said: Corrections | None) -> Parts:
     """The parts as a person has corrected them. Applied a second time, a correction changes nothing.
 
-    People whom the caption doesn't name are left out, and what those look like in one panel who look the same in all. A
-    panel that doesn't belong is in no tie, and if nothing ties the panels, there is none.
+    What people look like in one panel who look the same in all is left out. A panel that doesn't belong is in no tie,
+    and if nothing ties the panels, there is none.
     """
     if said is None:
         return parts
@@ -38,11 +38,9 @@ def corrected(parts: Parts, said: Corrections | None) -> Parts:
 
 
 def _seen(parts: Parts, people: Iterable[Appearance]) -> Iterator[Appearance]:
-    """Those of the people who are in the caption; they look as everywhere unless something about them changes."""
-    known = {person.name: person for person in parts.people}
-    for one in people:
-        if one.name in known:
-            yield one if known[one.name].changes else Appearance(one.name)
+    """The people, who look as everywhere unless something about them changes."""
+    same = {person.name for person in parts.people if not person.changes}
+    return (Appearance(one.name) if one.name in same else one for one in people)
 
 
 def _without(ties: Iterable[Tie], strangers: Sequence[int]) -> tuple[Tie, ...]:
@@ -50,12 +48,19 @@ def _without(ties: Iterable[Tie], strangers: Sequence[int]) -> tuple[Tie, ...]:
     return tuple(tie for tie in left if len(tie.panels) > 1)
 
 
-def shown_in(parts: Parts, panel: int) -> tuple[str, ...]:
-    """Names of the people whom a panel shows: those that a person says, else those that its text names."""
+def is_said(parts: Parts, panel: int) -> bool:
+    """Whether a person has said who is in a panel."""
     said = parts.corrections.shown if parts.corrections else ()
-    if said and said[panel] is not None:
-        return tuple(one.name for one in parts.panels[panel].people)
-    return tuple(dict.fromkeys(NAME.findall(parts.panels[panel].text)))
+    return bool(said) and said[panel] is not None
+
+
+def shown_in(parts: Parts, panel: int) -> tuple[str, ...]:
+    """Names of the people whom a panel shows: those that a person says, as far as the caption has them; else those that
+    its text names."""
+    if not is_said(parts, panel):
+        return tuple(dict.fromkeys(NAME.findall(parts.panels[panel].text)))
+    known = {person.name for person in parts.people}
+    return tuple(dict.fromkeys(one.name for one in parts.panels[panel].people if one.name in known))
 
 
 def fit(said: Corrections, count: int) -> bool:
@@ -104,20 +109,4 @@ def rearranged(said: Corrections, places: Sequence[int | None]) -> Corrections:
         ties=None if said.ties is None else ties_followed(said.ties, places),
         strangers=strangers,
         shown=shown if any(people is not None for people in shown) else (),
-    )
-
-
-def renamed(said: Corrections, names: Mapping[str, str], anew: Callable[[str], str]) -> Corrections:
-    """The corrections with other names for some people.
-
-    Args:
-        anew: a text with these names.
-    """
-    return replace(
-        said,
-        ties=None if said.ties is None else tuple(replace(tie, what=anew(tie.what)) for tie in said.ties),
-        shown=tuple(
-            people and tuple(Appearance(names.get(one.name, one.name), anew(one.looks)) for one in people)
-            for people in said.shown
-        ),
     )

@@ -343,26 +343,29 @@ def _reread(caption: Caption, parts: Parts) -> Parts:
         return appearance.take_out(_bracketed(words, everyone), told)
 
     shown = []
-    for panel, words in zip(parts.panels, caption.panels, strict=True):
+    for number, (panel, words) in enumerate(zip(parts.panels, caption.panels, strict=True)):
         seen, text = {one.name: one for one in panel.people}, bare(words)
-        shown.append(Shown(text, tuple(seen.get(name, Appearance(name)) for name in people(text))))
-    now = replace(
+        named = tuple(seen.get(name, Appearance(name)) for name in people(text))
+        shown.append(Shown(text, panel.people if corrections.is_said(parts, number) else named))
+    return replace(
         parts,
         people=tuple(known.get(name, Person(name, "")) for name in caption.names),
         panels=tuple(shown),
         summary=bare(caption.summary),
     )
-    return corrections.corrected(now, parts.corrections)
 
 
 def _called_otherwise(caption: Caption, parts: Parts) -> dict[str, str]:
     """By their old names, the new names of people whom an edited text calls otherwise: their looks follow the name."""
-    named, found = set(caption.names), {}
-    new = named - {person.name for person in parts.people}
+    named = set(caption.names)
+    if not (new := named - {person.name for person in parts.people}):
+        return {}
+    found, told = {}, appearance.told(parts)
     for person in parts.people:
-        if not person.looks or person.name in named or f">, {person.looks}" not in caption.text:
+        looks = next((looks for looks in told[person.name] if f">, {looks}" in caption.text), "")
+        if not looks or person.name in named:
             continue
-        said = re.findall(rf"<([^<>]+)>, {re.escape(person.looks)}(?!\w)", caption.text)
+        said = re.findall(rf"<([^<>]+)>, {re.escape(looks)}(?!\w)", caption.text)
         if name := next((name for name in said if name in new), ""):
             found[person.name] = name
             new.remove(name)
@@ -457,5 +460,4 @@ def renamed(parts: Parts, names: Mapping[str, str]) -> Parts:
         summary=anew(parts.summary),
         ties=tuple(replace(tie, what=anew(tie.what)) for tie in parts.ties),
         unrelated=anew(parts.unrelated),
-        corrections=parts.corrections and corrections.renamed(parts.corrections, names, anew),
     )

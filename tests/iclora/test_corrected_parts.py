@@ -198,6 +198,22 @@ def test_corrections_follow_panels_and_outlive_an_edit_and_new_captions(run: Run
     assert bear in names(gone) and rabbit in names(before)
 
 
+def test_corrections_follow_people_to_other_names(run: Run) -> None:
+    session, before = ReviewSession(run), row(run, STRANGER)
+    rabbit, bear = names(before)
+    shown = ((Appearance(rabbit), Appearance(bear)), None, (Appearance(bear, "a bear in a coat"),))
+    edit(session, STRANGER, Corrections((Tie(f"the hat of <{bear}>", (0, 2)),), (), shown))
+    run.replace(f"<{bear}>", "<Ursula>")
+    after = row(run, STRANGER)
+    assert after.caption.panels[2] == "<Ursula>, a bear in a coat, rides a train to town"
+    assert parts(after).panels[2].text == "<Ursula>, rides a train to town"
+    assert parts(after).panels[2].people == (Appearance("Ursula", "a bear in a coat"),)
+    assert parts(after).ties == (Tie("the hat of <Ursula>", (0, 2)),)
+    assert persons_word(parts(after)).endswith(f"panel 1 shows <{rabbit}> and <Ursula>; panel 3 shows <Ursula>")
+    run.advance(start="filter")
+    assert row(run, STRANGER) == after  # nothing but the captioner's word was against it
+
+
 # ---- undo, and several reviewers
 
 
