@@ -150,11 +150,17 @@ def _counting(
 
     If a captioner finds panels unrelated that an earlier one described, a person's text for them still counts.
     """
-    if review is None or not (review.text or review.panels or (ours and review.corrections)):
-        return ours
+    if review is None or not (review.text or review.panels):
+        return _corrected(ours, review)
     caption = ours or replace(BLANK, grid=review.grid)
-    edited = _edited(caption, review, grid, task)
-    return budget.checked(edited, task, counter) if review.text or review.panels else edited
+    return budget.checked(_edited(caption, review, grid, task), task, counter)
+
+
+def _corrected(ours: Caption | None, review: Review | None) -> Caption | None:
+    """The captioner's text, with the problems that it has, and with what a person says of its parts."""
+    if ours is None or ours.parts is None or review is None or review.corrections is None:
+        return ours
+    return replace(ours, parts=corrected(ours.parts, review.corrections))
 
 
 def _edited(caption: Caption, review: Review, grid: Grid | None, task: Task) -> Caption:
@@ -165,8 +171,8 @@ def _edited(caption: Caption, review: Review, grid: Grid | None, task: Task) -> 
         parts = grammar.rearranged(parts, [before.get(record) for record in review.panels])
     if parts and review.people:
         parts = grammar.redescribed(parts, review.people)
-    caption = replace(caption, parts=parts and corrected(parts, review.corrections))
-    return grammar.edited(caption, review.text, task) if review.text or review.panels else caption
+    parts = parts and corrected(parts, review.corrections)
+    return grammar.edited(replace(caption, parts=parts), review.text, task)
 
 
 @dataclass(frozen=True)

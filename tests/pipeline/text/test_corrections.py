@@ -74,6 +74,14 @@ def test_who_is_in_a_panel_is_what_a_person_says_whatever_its_text_names() -> No
     assert same.panels[0].people == (Appearance("Mara"),)  # nothing about her changes
 
 
+def test_looks_in_one_panel_stay_if_only_what_changes_is_reworded() -> None:
+    kept = grammar.redescribed(PARTS, [Person("Leo", "a small man", "his hats")])
+    assert kept.panels == PARTS.panels
+    for other in (Person("Leo", "a tall man", "his hat"), Person("Leo", "a small man")):
+        seen = [one.looks for panel in grammar.redescribed(PARTS, [other]).panels for one in panel.people]
+        assert seen == [""] * 4
+
+
 def test_a_reference_explains_whom_a_person_sees_in_it() -> None:
     own = STORYBOARD.model_copy(update={"condition": (1,)})
     assert "a tall woman" not in grammar.text_of(PARTS, own)
