@@ -53,7 +53,7 @@ def rejected(found: Sequence[tuple[str, Rejected]]) -> pd.DataFrame:
 
 def unmatched(found: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per decision that fits no grid, or no picture."""
-    columns = ["grid", "decision", "note", "caption", "panels", "crops", "who", "reviewer", "at", "why"]
+    columns = ["grid", "decision", "note", "caption", "panels", "crops", "corrections", "who", "reviewer", "at", "why"]
     return pd.DataFrame(found, columns=columns)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iclora.stages import STAGES
-from pipeline.consistency import teaching, verdict
+from pipeline.consistency import evidence, teaching, verdict
 from pipeline.consistency.similarity import Encoder
 from pipeline.errors import BadInput
 from pipeline.progress import LOG
@@ -155,4 +155,5 @@ def preview_learning(run: Run) -> teaching.Preview:
     encoder = Encoder(run.scorer, run.store.cache, run.folder) if run.scorer else None
     vectors = encoder.vectors(grids, captions) if encoder else None
     before, after = (verdict.verdict(run.task, grids, captions, vectors, known) for known in ({}, decided))
-    return teaching.compare(before, after, grids, decided)
+    settled = [one.grid for one in captions if evidence.settled(one.parts)]
+    return teaching.compare(before, after, grids, decided, settled)

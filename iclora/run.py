@@ -165,9 +165,9 @@ class Run:
 
         Returns:
             id, decision (keep, drop or unsure), decided (by a person, not by the toolkit), caption, summary, panel_1,
-            panel_2, ..., people, note, decided by (every reviewer's decision by name), problems, a column per score
-            (to 4 digits, NaN where there is none), picture (relative to the run's folder), base (of the edit: leave it
-            as it is).
+            panel_2, ..., people, ties, strangers, note, decided by (every reviewer's decision by name), problems, a
+            column per score (to 4 digits, NaN where there is none), picture (relative to the run's folder), base (of
+            the edit: leave it as it is).
         """
         from iclora import frames
 
@@ -190,8 +190,8 @@ class Run:
         when they fit.
 
         Returns:
-            grid, decision, note, caption, panels, crops, who, reviewer, at, why. Of a picture that is taken in,
-            `panels` is the hash of its content.
+            grid, decision, note, caption, panels, crops, corrections, who, reviewer, at, why. Of a picture that is
+            taken in, `panels` is the hash of its content.
         """
         from iclora import frames
 

@@ -203,6 +203,21 @@ class Tie:
 
 
 @dataclass(frozen=True, slots=True)
+class Corrections:
+    """What a person says of a caption's parts, besides its text and what its people look like in all panels.
+
+    Panels are counted from 0, in the order that the person wants them in.
+    """
+
+    ties: tuple[Tie, ...] | None = None
+    """All that ties the panels; None if they leave that to the captioner."""
+    strangers: tuple[int, ...] | None = None
+    """The panels that do not belong with the others, all if nothing ties them; None if that is left to the toolkit."""
+    shown: tuple[tuple[Appearance, ...] | None, ...] = ()
+    """By panel, who is in it, whatever its text says; None for a panel that is left as it is, empty if all are."""
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """A joint caption as data. Its text is a rendering by a policy: `grammar.text_of`."""
 
@@ -216,6 +231,8 @@ class Parts:
     """Panels, from 0, that do not belong with the others, according to the captioner."""
     unrelated: str = ""
     """Why no panels belong together, according to the captioner; empty if some do."""
+    corrections: Corrections | None = None
+    """What of this is a person's word, not the captioner's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +291,8 @@ class Scores:
     """The caption that was scored."""
     picture: str = ""
     """Path of the grid that was scored, relative to the run's folder."""
+    corrections: Corrections | None = None
+    """What a person had said of the caption's parts."""
 
     @property
     def id(self) -> str:
@@ -319,6 +338,8 @@ class Review:
     """People whose looks the person has reworded."""
     crops: tuple[Crop, ...] = ()
     """Of panels that the person wants to show another part of their pictures."""
+    corrections: Corrections | None = None
+    """What else the person says of the caption's parts; None if nothing."""
 
     @property
     def id(self) -> str:

@@ -34,6 +34,7 @@ from pipeline.plugins import suggest
 from pipeline.records import (
     Appearance,
     Caption,
+    Corrections,
     Exported,
     Grid,
     Group,
@@ -73,7 +74,7 @@ CREATE TABLE stages
     (name TEXT PRIMARY KEY, fingerprint TEXT, done INTEGER, entered INTEGER, kept INTEGER, seconds REAL, facts TEXT);
 """
 
-PARTS = (Appearance, Parts, Person, Shown, Tie)
+PARTS = (Appearance, Corrections, Parts, Person, Shown, Tie)
 TYPES = (Caption, *PARTS, Exported, Grid, Group, Layout, Position, Record, Score, Scores)
 SHAPE = [[(field.name, field.type) for field in fields(kind)] for kind in TYPES]
 REFERRED = [(kind.__name__, *where) for kind, where in REFERENCES.items()]

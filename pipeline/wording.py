@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Sequence, Sized
 
 HIDDEN = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters; ESC and 0x9b begin the commands of a terminal
@@ -26,6 +26,12 @@ def counted(items: Sized | int, noun: str, plural: str = "") -> str:
     """`1 row`, `2 rows`; with a verb both forms are given: `counted(2, "row has", "rows have")`."""
     count = items if isinstance(items, int) else len(items)
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def numbered(places: Sequence[int]) -> str:
+    """Places, from 0, as people number them: `1, 3 and 4`."""
+    numbers = [str(place + 1) for place in places]
+    return " and ".join([", ".join(numbers[:-1]), *numbers[-1:]] if len(numbers) > 1 else numbers)
 
 
 def command(words: Iterable[str]) -> str:

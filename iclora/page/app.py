@@ -18,8 +18,9 @@ from iclora.page import access, crop_routes, keys, others, rejected_routes, view
 from iclora.page.access import Body
 from iclora.page.errors import Unknown
 from iclora.page.jobs import Jobs
+from iclora.page.judging import Typed
 from iclora.page.session import Replacements, ReviewSession, Stale, Step
-from pipeline.records import Decision, Row
+from pipeline.records import Corrections, Decision, Row
 from pipeline.review import thumbnails
 
 THUMBNAIL, LARGE = 320, 2048
@@ -38,14 +39,6 @@ class Decided(Body):
     base: str
     decision: Decision
     note: Text | None = None
-
-
-class Edited(Body):
-    base: str
-    text: Text
-    decision: Decision | None = None
-    people: dict[str, Text] = Field(default_factory=dict)
-    """Looks of people, by name."""
 
 
 class Swapped(Body):
@@ -91,9 +84,27 @@ class Undone(Body):
     step: int
 
 
-class Typed(Body):
+class Draft(Body):
     text: Text
     people: dict[str, Text] = Field(default_factory=dict)
+    """Looks of people, by name."""
+    changes: dict[str, Text] = Field(default_factory=dict)
+    """What changes about people, by name."""
+    corrections: Corrections | None = None
+
+    @property
+    def typed(self) -> Typed:
+        return Typed(self.text, self.people, self.changes, self.corrections)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether nothing but the text was edited."""
+        return not (self.people or self.changes or self.corrections)
+
+
+class Edited(Draft):
+    base: str
+    decision: Decision | None = None
 
 
 def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAPI:
@@ -218,7 +229,7 @@ def _change(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
 
     @app.post("/rows/{grid}/edit")
     async def edit(grid: str, said: Edited) -> dict[str, Any]:
-        return await made(grid, session.edit, said.base, said.text, said.decision, said.people)
+        return await made(grid, session.edit, said.base, said.typed, said.decision)
 
     @app.post("/rows/{grid}/swap")
     async def swap(grid: str, said: Swapped) -> dict[str, Any]:
@@ -269,16 +280,16 @@ def _judge(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
     checking, scoring, asking = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()  # a model answers one request at a time
 
     @app.post("/rows/{grid}/check")
-    async def check(grid: str, said: Typed) -> dict[str, Any]:
+    async def check(grid: str, said: Draft) -> dict[str, Any]:
         row = await jobs.in_turn(session.row, grid)
         async with checking:
             return await jobs.aside(_checked, session, row, said)
 
     @app.post("/rows/{grid}/score")
-    async def score(grid: str, said: Typed) -> list[dict[str, Any]]:
+    async def score(grid: str, said: Draft) -> list[dict[str, Any]]:
         row, facts = await jobs.in_turn(lambda: (session.row(grid), session.facts()))
         async with scoring:
-            return views.scores_of(await jobs.aside(session.score, row, said.text, facts, said.people))
+            return views.scores_of(await jobs.aside(session.score, row, said.typed, facts))
 
     @app.post("/rows/{grid}/ask")
     async def ask(grid: str) -> dict[str, Any]:
@@ -299,9 +310,9 @@ def _previewed(session: ReviewSession, rows: Sequence[Row], said: Phrase) -> dic
     return {"grids": [change.review.grid for change in changes], "shown": shown}
 
 
-def _checked(session: ReviewSession, row: Row, said: Typed) -> dict[str, Any]:
-    caption = session.check(row, said.text, said.people)
-    return views.text_of(caption, session.task, None if said.people else said.text)
+def _checked(session: ReviewSession, row: Row, said: Draft) -> dict[str, Any]:
+    caption = session.check(row, said.typed)
+    return views.text_of(caption, session.task, said.text if said.is_text else None)
 
 
 def _asked(session: ReviewSession, row: Row, machine: str, place: int) -> dict[str, Any]:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from iclora import stages
 from iclora.page.looking import Looking
 from iclora.run import Run
 from pipeline.errors import BadInput
-from pipeline.records import Caption, Person, Row, Score
-from pipeline.review.people import redescribed, with_looks
+from pipeline.records import Caption, Corrections, Person, Row, Score
+from pipeline.review import ties
+from pipeline.review.people import redescribed
 from pipeline.stages.caption import Asking
 from pipeline.text import budget, grammar
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A caption as a reviewer is editing it."""
+
+    text: str
+    looks: Mapping[str, str] = field(default_factory=dict)
+    """By name, how people look in all panels, where that was edited."""
+    changes: Mapping[str, str] = field(default_factory=dict)
+    """By name, what about people changes from panel to panel, where that was edited."""
+    said: Corrections | None = None
+    """Of ties, strangers and who is in a panel."""
 
 
 class Judging(Looking):
@@ -27,46 +41,47 @@ class Judging(Looking):
         self._shown: dict[str, list[str]] = {}
         """Texts that the captioner has written for a grid in this session."""
 
-    def check(self, row: Row, text: str, looks: Mapping[str, str] | None = None) -> Caption:
-        """The caption that a row would have with a text and other looks of people, with its problems.
+    def check(self, row: Row, typed: Typed) -> Caption:
+        """The caption that a row would have with what is typed, with its problems.
 
-        Args:
-            looks: by name; if they differ from the row's, the text is rendered anew.
+        Its text is rendered anew if it tells other looks then.
 
         Raises:
-            BadInput: someone's looks can't be written like this.
+            BadInput: it can't be said like this.
         """
-        people, caption = self._people(row, looks), self._edited(row.caption, text)
-        if not people or not row.caption.parts:
+        people, said = self._people(row, typed), typed.said and ties.checked(row.caption, typed.said)
+        caption = self._edited(row.caption, typed.text)
+        if not (people or said):
             return caption
-        parts = grammar.redescribed(row.caption.parts, people)
-        anew = with_looks(caption, people, self.task)
-        return self._edited(replace(row.caption, parts=parts), anew)
+        after = ties.described(caption, people, said)
+        text = ties.retold(caption, after, people, self.task)
+        return self._edited(ties.described(row.caption, people, said), text)
 
     def _edited(self, caption: Caption, text: str) -> Caption:
         return budget.checked(grammar.edited(caption, text, self.task), self.task, self.run.counter)
 
-    def _people(self, row: Row, looks: Mapping[str, str] | None) -> tuple[Person, ...]:
-        """People whose looks differ from the row's; what changes about them from panel to panel stays."""
-        parts = row.caption.parts
-        changes = {person.name: person.changes for person in parts.people} if parts else {}
-        said = [Person(name, grammar.clean(told), changes.get(name, "")) for name, told in (looks or {}).items()]
+    def _people(self, row: Row, typed: Typed) -> tuple[Person, ...]:
+        """People who look different from what the row says, or of whom something else changes."""
+        known = {person.name: person for person in row.caption.parts.people} if row.caption.parts else {}
+        said = []
+        for name in dict.fromkeys((*typed.looks, *typed.changes)):
+            person = known.get(name, Person(name, ""))
+            looks, changes = typed.looks.get(name, person.looks), typed.changes.get(name, person.changes)
+            said.append(Person(name, grammar.clean(looks), grammar.clean(changes)))
         return redescribed(row, said)
 
-    def score(
-        self, row: Row, text: str, facts: dict[str, Any], looks: Mapping[str, str] | None = None
-    ) -> tuple[Score, ...]:
-        """Scores a text on a row's panels against the run's thresholds.
+    def score(self, row: Row, typed: Typed, facts: dict[str, Any]) -> tuple[Score, ...]:
+        """Scores what is typed on a row's panels against the run's thresholds.
 
         Raises:
-            BadInput: someone's looks can't be written like this.
+            BadInput: it can't be said like this.
             ToolkitError: the scorer's model is not available.
         """
         if self.run.scorer is None:
             return ()
         from pipeline.stages.filter import score_one
 
-        caption, run = self.check(row, text, looks), self.run
+        caption, run = self.check(row, typed), self.run
         return score_one(self.task, row.grid, caption, run.scorer, run.folder, run.store.cache, facts)
 
     def ask(self, row: Row, machine: str, place: int) -> Caption:

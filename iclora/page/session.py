@@ -14,7 +14,7 @@ from typing import Any
 
 from iclora.page import others
 from iclora.page.errors import Unknown
-from iclora.page.judging import Judging
+from iclora.page.judging import Judging, Typed
 from iclora.page.looking import source_of
 from iclora.page.others import Shown, State
 from iclora.run import Run
@@ -154,27 +154,17 @@ class ReviewSession(Judging):
             change = self._change(row, note=note)
             return self._make([(row, change)] if change else [])
 
-    def edit(
-        self,
-        grid: str,
-        base: str,
-        text: str,
-        decision: Decision | None = None,
-        looks: Mapping[str, str] | None = None,
-    ) -> Step | None:
-        """Another text, with a decision and other looks of people if they are given.
-
-        Args:
-            looks: by name; the text is rendered with them.
+    def edit(self, grid: str, base: str, typed: Typed, decision: Decision | None = None) -> Step | None:
+        """Another text, other looks of people, other ties, with a decision if one is given.
 
         Raises:
-            BadInput: the row can't be kept with this text, or someone's looks can't be written like this.
+            BadInput: the row can't be kept with this text, or something can't be said like this.
             Stale, Unknown: the row has changed, or doesn't exist.
         """
         with self._seen(grid, base) as row:
-            people = self._people(row, looks)
-            words = self.check(row, text, looks).text if people else text
-            change = self._change(row, decision=decision, text=words, people=people)
+            people = self._people(row, typed)
+            words = self.check(row, typed).text if people or typed.said else typed.text
+            change = self._change(row, decision=decision, text=words, people=people, said=typed.said)
             return self._make([(row, change)] if change else [])
 
     def swap(self, grid: str, base: str, first: int, second: int) -> Step | None:

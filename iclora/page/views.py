@@ -13,11 +13,11 @@ from typing import Any
 
 from iclora.page import others
 from iclora.page.session import ReviewSession
-from pipeline.consistency import thresholds
+from pipeline.consistency import evidence, thresholds
 from pipeline.consistency.thresholds import NO_LIMIT
 from pipeline.records import Caption, Row, Score
 from pipeline.review import replacing
-from pipeline.review.notes import captioners_word, picture_notes
+from pipeline.review.notes import captioners_word, persons_word, picture_notes, strangers_of
 from pipeline.review.reviews import Change
 from pipeline.task import Task
 from pipeline.text import grammar
@@ -76,7 +76,9 @@ def one(session: ReviewSession, grid: str) -> dict[str, Any]:
         **text_of(row.caption, session.task),
         "scores": scores_of(row.scores),
         "people": people_of(row.caption),
+        "parts": parts_of(row),
         "word": captioners_word(row.caption.parts),
+        "corrected": persons_word(row.caption.parts),
         "notes": picture_notes(row),
         "machine": compared(ours, row.caption.text) if human and ours and ours.text else None,
     }
@@ -192,6 +194,29 @@ def pieces(text: str, task: Task) -> list[dict[str, Any]]:
 def people_of(caption: Caption) -> list[dict[str, str]]:
     """The people in a grid; empty if the caption came as a single text."""
     return [asdict(person) for person in caption.parts.people] if caption.parts else []
+
+
+def parts_of(row: Row) -> dict[str, Any] | None:
+    """What ties the panels of a row, which do not belong, and who is in which; None if the caption is plain text.
+
+    Panels are counted from 0.
+    """
+    parts = row.caption.parts
+    if parts is None:
+        return None
+    looks = [{one.name: one.looks for one in reversed(panel.people)} for panel in parts.panels]
+    return {
+        "ties": [asdict(tie) for tie in parts.ties],
+        "strangers": strangers_of(parts, row.scores),
+        "shown": [
+            [
+                {"name": person.name, "looks": seen.get(person.name, "")}
+                for person in parts.people
+                if person.name in there
+            ]
+            for seen, there in zip(looks, evidence.people_in(parts), strict=True)
+        ],
+    }
 
 
 def compared(caption: Caption, other: str) -> dict[str, Any]:

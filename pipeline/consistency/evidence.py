@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.consistency.likeness import ByVector, ByWords, Likeness, content_words, unit
 from pipeline.records import Caption, Parts, Record, Tie
 from pipeline.task import Task
-from pipeline.text import grammar
+from pipeline.text import corrections, grammar
 
 MEASURES: Mapping[str, tuple[str, ...]] = {
     "people": ("pictures", "colours", "texts", "people", "words"),
@@ -98,7 +98,10 @@ def bare_texts(caption: Caption) -> Sequence[str]:
 
 
 def nearness(groups: Sequence[Sequence[Record]]) -> np.ndarray:
-    """Per panel, 1 / distance in shots to the nearest panel of its group in the same film; 0 for other pictures."""
+    """Per panel, 1 / distance in shots to the nearest panel of its group in the same film; 0 for other pictures.
+
+    Distance in seconds tells no more than in shots, and dates are of publication as often as of taking.
+    """
     return np.array([[_nearest(record, group) for record in group] for group in groups])
 
 
@@ -115,21 +118,33 @@ def _nearest(record: Record, group: Sequence[Record]) -> float:
 
 
 def people_in(parts: Parts) -> list[set[str]]:
-    """Per panel, the names of the people in its text or its list of people."""
-    return [{one.name for one in panel.people} | set(grammar.people(panel.text)) for panel in parts.panels]
+    """Per panel, the names of the people in it: those that a person says, else those in its text or its list."""
+    return [
+        {*corrections.shown_in(parts, number)}
+        | (set() if corrections.is_said(parts, number) else {one.name for one in panel.people})
+        for number, panel in enumerate(parts.panels)
+    ]
 
 
 def called_strangers(parts: Parts | None) -> tuple[int, ...]:
-    """Panels that the captioner calls strangers and that share no person with another panel, from 0."""
+    """Panels, from 0, that a person calls strangers; where no person has said which are, those that the captioner calls
+    strangers and that share no person with another panel."""
     if parts is None:
         return ()
-    named = range(len(parts.panels)) if parts.unrelated else parts.strangers
+    named = tuple(range(len(parts.panels))) if parts.unrelated else parts.strangers
+    if settled(parts):
+        return named
     people = people_in(parts)
     return tuple(
         panel
         for panel in named
         if not people[panel] & set().union(*(others for place, others in enumerate(people) if place != panel))
     )
+
+
+def settled(parts: Parts | None) -> bool:
+    """Whether a person has said which panels belong."""
+    return bool(parts and parts.corrections and parts.corrections.strangers is not None)
 
 
 def untold(tie: Tie, parts: Parts) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Preview:
-    """How a rule trained on decisions differs from the one before. Decided grids are left out of the turns."""
+    """How a rule trained on decisions differs from the one before; grids that a person has settled are left out."""
 
     turns: tuple[Turn, ...]
     counts: Mapping[str, tuple[float, float]]
@@ -68,11 +68,18 @@ class Preview:
     decided: int
 
 
-def compare(before: Verdict, after: Verdict, grids: Sequence[Grid], decided: Mapping[str, bool]) -> Preview:
+def compare(
+    before: Verdict,
+    after: Verdict,
+    grids: Sequence[Grid],
+    decided: Mapping[str, bool],
+    settled: Collection[str] = (),
+) -> Preview:
     """What changes from one verdict on the grids to another.
 
     Args:
         decided: by id of the grid, whether a person keeps it.
+        settled: ids of the grids of which a person has said which panels belong, so that the rule decides nothing.
 
     Raises:
         BadInput: the run has no fitted rule.
@@ -85,7 +92,7 @@ def compare(before: Verdict, after: Verdict, grids: Sequence[Grid], decided: Map
     turns = []
     for number, grid in enumerate(grids):
         turn = Turn(grid.id, _worst(before, number), _worst(after, number))
-        if turn.before.passes != turn.after.passes and grid.id not in decided:
+        if turn.before.passes != turn.after.passes and grid.id not in decided and grid.id not in settled:
             turns.append(turn)
     was, becomes = before.found.rule.shares(), after.found.rule.shares()
     counts = {name: (was.get(name, 0.0), becomes.get(name, 0.0)) for name in {**was, **becomes}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,22 +86,38 @@ def _sources(grids: Sequence[Grid]) -> list[tuple[str, str]]:
 def scores(found: Verdict, number: int, caption: Caption, task: Task) -> tuple[Score, ...]:
     """Per panel, a score for belonging and one for whether anybody in it appears in another panel.
 
-    Without a fitted rule the captioner's opinion counts, unless its own texts contradict it.
+    Where a person has said which panels belong, that decides, and only the others have a score. Without a fitted rule
+    the captioner's opinion counts, unless its own texts contradict it.
     """
+    settled = evidence.settled(caption.parts)
+    belongs = persons_scores(caption, task) if settled else _judged(found, number, caption, task)
+    return (*belongs, *_recurring(caption, task))
+
+
+def _judged(found: Verdict, number: int, caption: Caption, task: Task) -> Iterator[Score]:
+    """Scores for belonging by the rule, else by the captioner."""
     called = evidence.called_strangers(caption.parts)
-    reason = (caption.parts and caption.parts.unrelated) or "it does not belong"
-    made = []
     for panel, marker in enumerate(task.markers):
-        word = f"the captioner: {reason}" if panel in called else ""
+        word = f"the captioner: {_reason(caption)}" if panel in called else ""
         if found.found is not None and found.panels is not None:
             best = found.features[number, panel, :: len(SUMMARIES)]
             why = likenesses(found.measures, best, found.found.usual)
-            made.append(
-                _against_floor(found.found, found.panels, (number, panel), marker, f"{why}; {word}" if word else why)
-            )
+            yield _against_floor(found.found, found.panels, (number, panel), marker, f"{why}; {word}" if word else why)
         elif word:
-            made.append(Score(f"{BELONGS} {panel + 1}", 0.0, 1.0, False, f"Panel {marker} is a stranger; {word}."))
-    return (*made, *_recurring(caption, task))
+            yield Score(f"{BELONGS} {panel + 1}", 0.0, 1.0, False, f"Panel {marker} is a stranger; {word}.")
+
+
+def persons_scores(caption: Caption, task: Task) -> Iterator[Score]:
+    """A failed score for every panel that does not belong by a person's word."""
+    if evidence.settled(caption.parts):
+        for panel in evidence.called_strangers(caption.parts):
+            reason = f"Panel {task.markers[panel]} is a stranger; a person: {_reason(caption)}."
+            yield Score(f"{BELONGS} {panel + 1}", 0.0, 1.0, False, reason)
+
+
+def _reason(caption: Caption) -> str:
+    """Why panels are called strangers."""
+    return (caption.parts and caption.parts.unrelated) or "it does not belong"
 
 
 def _against_floor(

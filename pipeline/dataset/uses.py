@@ -5,9 +5,9 @@
     sheets     the whole grid and its joint caption, with one of its panels as a reference image
 
 Which panel refers to which: the panels that the task gives (`condition`) come first. Else a panel refers to those that
-have something in common with it: people by name, or a tie that the captioner has recorded. Where a caption tells of
-neither, the group itself is the tie, and a panel refers to those before it. A panel that has nothing in common with any
-other is left out: a reference that explains nothing teaches a model to ignore references.
+have something in common with it: people by name, or a tie that the captioner or a person has recorded. Where a caption
+tells of neither, the group itself is the tie, and a panel refers to those before it. A panel that has nothing in common
+with any other is left out: a reference that explains nothing teaches a model to ignore references.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pipeline.families.base import DESCRIPTION
 from pipeline.records import Caption, Parts, Rejected, Row
 from pipeline.task import Task
 from pipeline.text import grammar
+from pipeline.text.corrections import shown_in
 
 GRIDS, PANELS, SHEETS = "grids", "panels", "sheets"
 REASON = "no reference"
@@ -115,8 +116,9 @@ class _Known:
         """
         parts = caption.parts
         self.most, self.given = task.export.references, [panel - 1 for panel in task.condition]
-        told = [panel.text for panel in parts.panels] if parts else texts
-        self.people = [frozenset(grammar.people(text)) for text in told]
+        self.people = [
+            frozenset(shown_in(parts, panel) if parts else grammar.people(text)) for panel, text in enumerate(texts)
+        ]
         self.ties = [frozenset(tie.panels) for tie in parts.ties] if parts else []
         self.in_order = not self.given and not any(self.people) and not self.ties
         """Whether nothing but the order of the panels is known."""
@@ -177,7 +179,7 @@ def _panel_without(row: Row, panel: int, known: _Known | None) -> Rejected:
         return Rejected(part, what, "no caption", f"Panel {panel + 1} of {row.id} has no text of its own.")
     named = ", ".join(f"<{name}>" for name in sorted(known.people[panel])) or "nobody"
     detail = (
-        f"Panel {panel + 1} of {row.id} names {named} and has no person and no recorded tie in common with another "
+        f"Panel {panel + 1} of {row.id} shows {named} and has no person and no recorded tie in common with another "
         "panel, so none can be its reference."
     )
     return Rejected(part, what, REASON, detail)

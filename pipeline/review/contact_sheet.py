@@ -20,7 +20,7 @@ from pipeline.records import Rejected, Row, Score
 from pipeline.review import rejections
 from pipeline.review.coverage import Aspect
 from pipeline.review.markup import document, plain
-from pipeline.review.notes import captioners_word, picture_notes
+from pipeline.review.notes import captioners_word, persons_word, picture_notes
 from pipeline.review.risk import riskiest_first
 from pipeline.task import Task
 from pipeline.wording import counted
@@ -213,9 +213,13 @@ def _note(row: Row) -> str:
 
 
 def _word(row: Row) -> str:
-    said, notes = captioners_word(row.caption.parts), picture_notes(row)
-    captioner = f'<p class="soft">The captioner: {plain(said)}.</p>' if said else ""
-    return f'{captioner}<p class="soft">The pictures: {plain(notes)}.</p>' if notes else captioner
+    parts = row.caption.parts
+    said = {
+        "The captioner": captioners_word(parts),
+        "A person": persons_word(parts),
+        "The pictures": picture_notes(row),
+    }
+    return "".join(f'<p class="soft">{who}: {plain(word)}.</p>' for who, word in said.items() if word)
 
 
 def _marked(text: str, task: Task) -> str:

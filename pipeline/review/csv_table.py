@@ -1,19 +1,20 @@
 """A person's decisions as a table: `captions.csv`, written and read back.
 
-Only decision, caption, summary, panel texts, people and note are read back, by id, whatever the order of the rows and
-whatever columns were added. Each row carries hashes of the texts that it was written with, which show what was edited:
-a cell left alone undoes nothing that was decided elsewhere since, and an edit of something that has changed since is in
-doubt. Nothing is applied while any row is in doubt.
+Only decision, caption, summary, panel texts, people, ties, strangers and note are read back, by id, whatever the order
+of the rows and whatever columns were added. Each row carries hashes of the texts that it was written with, which show
+what was edited: a cell left alone undoes nothing that was decided elsewhere since, and an edit of something that has
+changed since is in doubt. Nothing is applied while any row is in doubt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import BadInput
-from pipeline.records import Person, Row, spelt_hash
-from pipeline.review import reviewers, reviews, spreadsheet
+from pipeline.records import Corrections, Person, Row, spelt_hash
+from pipeline.review import notes, reviewers, reviews, spreadsheet, ties
 from pipeline.review.people import people_cell, people_in, redescribed, with_looks
 from pipeline.review.reviews import Change
 from pipeline.review.risk import riskiest_first
@@ -79,18 +80,21 @@ def _entry(row: Row, scores: Mapping[str, str], task: Task) -> dict[str, str]:
 def edited_columns(task: Task) -> list[str]:
     """The columns that a reviewer may edit."""
     panels = [f"panel_{number}" for number in range(1, len(task.markers) + 1)]
-    return ["decision", "caption", "summary", *panels, "people", "note"]
+    return ["decision", "caption", "summary", *panels, "people", "ties", "strangers", "note"]
 
 
 def _seen(row: Row, task: Task) -> dict[str, str]:
     """The cells of a row that a person may edit, by column. An empty caption is shown as what one starts from."""
     caption = row.caption if row.caption.text else grammar.parse(grammar.skeleton(task), task)
+    told = notes.in_cells(row.caption.parts, row.scores)
     return {
         "decision": row.decision,
         "caption": caption.text,
         "summary": caption.summary,
         **{f"panel_{number}": text for number, text in enumerate(caption.panels, start=1)},
         "people": grammar.fold(people_cell(row.caption.parts)),
+        "ties": told["ties"],
+        "strangers": told["strangers"],
         "note": grammar.fold(row.review.note if row.review else ""),
     }
 
@@ -182,7 +186,7 @@ def _edited(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
     hashes = _hashes(cells, task)
     if hashes is None:
         return None
-    texts = {name: _read(name, cells[name]) for name in edited_columns(task)}
+    texts = {name: _read(name, cells[name], len(task.markers)) for name in edited_columns(task)}
     changed = {name: text for name, text in texts.items() if _hash(text) != hashes[name]}
     return {
         name: text for name, text in changed.items() if text or name != "decision"
@@ -198,11 +202,20 @@ def _hashes(cells: Mapping[str, str], task: Task) -> dict[str, str] | None:
     return {name: stored[SHORT * place : SHORT * (place + 1)] for place, name in enumerate(columns)}
 
 
-def _read(name: str, cell: str) -> str:
-    """A cell as it was before it was guarded; line breaks that a person typed become spaces."""
+def _read(name: str, cell: str, count: int) -> str:
+    """A cell as it was before it was guarded; line breaks that a person typed become spaces.
+
+    Args:
+        count: of a grid's panels.
+    """
     if name == "decision":
         return cell.strip().casefold()
     text = spreadsheet.unguard(grammar.fold(cell))
+    with suppress(BadInput):  # said when it is applied
+        if name == "ties":
+            return ties.ties_cell(ties.ties_in(text))
+        if name == "strangers":
+            return ties.strangers_cell(ties.strangers_in(text, count), count)
     return grammar.clean(text) if name == "summary" or name.startswith("panel_") else text
 
 
@@ -233,7 +246,15 @@ def _change(
         decision = next((known for known in reviews.DECISIONS if known == wanted.get("decision")), None)
         note = wanted.get("note")
         change = reviews.change(
-            row, task, counter, decision=decision, text=words, note=note, people=people, reviewer=reviewer
+            row,
+            task,
+            counter,
+            decision=decision,
+            text=words,
+            note=note,
+            people=people,
+            said=_said(wanted, task),
+            reviewer=reviewer,
         )
     except BadInput as error:
         doubts.append(str(error))
@@ -259,6 +280,16 @@ def _edit(row: Row, wanted: Mapping[str, str], task: Task) -> tuple[str | None, 
         other = next(name for name in wanted if name in ("caption", "summary") or name.startswith("panel_"))
         raise BadInput(f"people: differ from the {other}, which was edited too; change only one")
     return anew, people
+
+
+def _said(wanted: Mapping[str, str], task: Task) -> Corrections | None:
+    """What edited cells say of ties and strangers; None if they say nothing of them."""
+    if not wanted.keys() & {"ties", "strangers"}:
+        return None
+    return Corrections(
+        ties=ties.ties_in(wanted["ties"]) if "ties" in wanted else None,
+        strangers=ties.strangers_in(wanted["strangers"], len(task.markers)) if "strangers" in wanted else None,
+    )
 
 
 def _people(row: Row, cell: str) -> list[Person]:

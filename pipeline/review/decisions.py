@@ -34,11 +34,11 @@ from pydantic import TypeAdapter
 from pipeline import files
 from pipeline.errors import BadInput
 from pipeline.records import TAKEN_IN, Grid, Record, Review, Word
-from pipeline.review import cropping, reviewers
+from pipeline.review import cropping, reviewers, ties
 from pipeline.review.reviewers import Heard
 from pipeline.store import locked
 from pipeline.task import Task
-from pipeline.text import grammar
+from pipeline.text import corrections, grammar
 
 FILE = "decisions.jsonl"
 TAIL = 4096
@@ -314,6 +314,12 @@ _LINE = TypeAdapter(Line)
 def _written(line: Line) -> bytes:
     review = asdict(line.review) if line.review else {}
     said: dict[str, Any] = {name: value for name, value in review.items() if value and name != "grid"}
+    if "corrections" in said:  # that there are no ties or no strangers is said, too
+        said["corrections"] = {
+            name: value
+            for name, value in said["corrections"].items()
+            if value or (value is not None and name != "shown")
+        }
     content: dict[str, Any] = {"at": line.at, "who": line.who}
     content |= {"reviewer": line.reviewer} if line.reviewer is not None else {}
     content |= {"grid": line.grid, "panels": line.panels, "picture": line.picture}
@@ -439,6 +445,8 @@ def _misfit(review: Review, records: Mapping[str, Record], task: Task) -> str:
     """Why a decision can't be used on a grid that it was made on; empty if it can."""
     if len(review.panels) not in (0, len(task.markers)):
         return f"it has {len(review.panels)} panels, the task {len(task.markers)}"
+    if review.corrections and not corrections.fit(review.corrections, len(task.markers)):
+        return f"it speaks of panels that the task, which has {len(task.markers)}, lacks"
     if gone := [number for number, panel in enumerate(review.panels, start=1) if panel not in records]:
         return f"the picture that was put into panel {', '.join(map(str, gone))} is not in this run"
     if review.text and review.decision == "keep" and not grammar.is_joint(review.text, task):
@@ -447,7 +455,7 @@ def _misfit(review: Review, records: Mapping[str, Record], task: Task) -> str:
 
 
 def row_of(line: Line) -> dict[str, Any]:
-    """A decision as plain values: grid, decision, note, caption, panels, crops, who, reviewer, at.
+    """A decision as plain values: grid, decision, note, caption, panels, crops, corrections, who, reviewer, at.
 
     Of a picture that is taken in, the picture stands for the panels.
     """
@@ -460,6 +468,7 @@ def row_of(line: Line) -> dict[str, Any]:
         "caption": review.text,
         "panels": line.taken.picture if line.taken else " ".join(panels),
         "crops": cropping.told(review.crops, panels),
+        "corrections": ties.told(review.corrections),
         "who": line.who,
         "reviewer": line.reviewer or "",
         "at": line.at,

@@ -77,7 +77,12 @@ def with_looks(caption: Caption, people: Iterable[Person], task: Task) -> str:
         BadInput: the looks contain a marker or the prefix; the message begins with `people`.
     """
     assert caption.parts is not None
+    return rendered(grammar.redescribed(caption.parts, people), task)
+
+
+def rendered(parts: Parts, task: Task) -> str:
+    """The text of a caption's parts, each description once; raises as `with_looks` does."""
     try:
-        return grammar.text_of(grammar.bared(grammar.redescribed(caption.parts, people)), task)
+        return grammar.text_of(grammar.bared(parts), task)
     except BadReply as error:
         raise BadInput(f"people: {error}") from error

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+from pipeline.consistency import verdict
 from pipeline.errors import BadInput
 from pipeline.records import (
     Caption,
+    Corrections,
     Crop,
     Decision,
     Grid,
@@ -26,12 +28,13 @@ from pipeline.records import (
     Word,
     content_id,
 )
-from pipeline.review import cropping, decisions
+from pipeline.review import cropping, decisions, notes, ties
 from pipeline.review.decisions import Matched
-from pipeline.review.people import people_cell, redescribed, with_looks
+from pipeline.review.people import people_cell, redescribed
 from pipeline.store import Store
 from pipeline.task import Task
 from pipeline.text import budget, grammar, lint
+from pipeline.text.corrections import corrected, rearranged
 from pipeline.text.counters import TokenCounter
 
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
@@ -148,19 +151,27 @@ def _counting(
     If a captioner finds panels unrelated that an earlier one described, a person's text for them still counts.
     """
     if review is None or not (review.text or review.panels):
-        return ours
+        return _corrected(ours, review)
     caption = ours or replace(BLANK, grid=review.grid)
     return budget.checked(_edited(caption, review, grid, task), task, counter)
 
 
+def _corrected(ours: Caption | None, review: Review | None) -> Caption | None:
+    """The captioner's text, with the problems that it has, and with what a person says of its parts."""
+    if ours is None or ours.parts is None or review is None or review.corrections is None:
+        return ours
+    return replace(ours, parts=corrected(ours.parts, review.corrections))
+
+
 def _edited(caption: Caption, review: Review, grid: Grid | None, task: Task) -> Caption:
-    """The caption with a person's panels, looks and text; the rest of its parts stays the captioner's."""
+    """The caption with a person's panels, looks, text and corrections; the rest of its parts stays the captioner's."""
     parts = caption.parts
     if parts and grid and review.panels:
         before = {record.id: place for place, record in enumerate(grid.group.records)}
         parts = grammar.rearranged(parts, [before.get(record) for record in review.panels])
     if parts and review.people:
         parts = grammar.redescribed(parts, review.people)
+    parts = parts and corrected(parts, review.corrections)
     return grammar.edited(replace(caption, parts=parts), review.text, task)
 
 
@@ -206,17 +217,22 @@ def row_of(
 ) -> Row | None:
     """The row of a grid with what was decided on it; None if it has no caption.
 
-    Scores and rejections belong to the text and the panels that were scored; a grid that has others now has none.
+    Scores and rejections belong to the text and the panels that were scored, and to what a person had said of them; of
+    a grid that has others now, only panels that are strangers by a person's word have a score.
     """
     composed, scored = made.grids[grid], made.scores.get(grid)
     caption = _counting(made.captions.get(grid), composed, review, task, counter)
     if caption is None:
         return None
     arranged = arranged_by(composed, review, made.records)
-    fresh = scored is not None and (scored.text, scored.picture) == (caption.text, arranged.path)
-    reasons = (made.rejected[grid],) if fresh and grid in made.rejected else ()
+    corrections = caption.parts.corrections if caption.parts else None
+    now = (caption.text, arranged.path, corrections)
+    fresh = scored is not None and (scored.text, scored.picture, scored.corrections) == now
+    scores = scored.scores if scored and fresh else tuple(verdict.persons_scores(caption, task))
+    rejected = made.rejected.get(grid) if fresh else " ".join(score.reason for score in scores)
+    reasons = (rejected,) if rejected else ()
     decision = (review.decision if review else None) or by_toolkit(reasons, caption, task)
-    return Row(arranged, caption, scored.scores if scored and fresh else (), decision, reasons, review, words)
+    return Row(arranged, caption, scores, decision, reasons, review, words)
 
 
 def by_toolkit(reasons: Sequence[str], caption: Caption, task: Task) -> Decision:
@@ -241,6 +257,7 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     panels: tuple[str, ...] = (),
     people: tuple[Person, ...] = (),
     crops: tuple[Crop, ...] | None = None,
+    said: Corrections | None = None,
     reviewer: str = "",
 ) -> Change | None:
     """What these values change about a row; None if they change nothing. A value of None leaves its field alone.
@@ -252,18 +269,21 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
         panels: ids of the records that the person wants; empty if they stay as they are.
         people: people with other looks, which a given text already contains; without a text, it is rendered anew.
         crops: all that the grid has from then on.
+        said: of the caption's parts; what it leaves open stays. A given text already has looks that it changes; without
+            a text, it is rendered anew where it tells them. By itself it decides nothing.
         reviewer: whose word it is. What others decided before, they may say too, which changes no more than that.
 
     Raises:
         BadInput: the row can't be kept with this text; the message begins with the field's name.
     """
     earlier = row.review or Review(row.id, None)
-    people = redescribed(row, people)
-    if text is None and people:
-        text = with_looks(row.caption, people, task)
+    people, said = redescribed(row, people), said and ties.checked(row.caption, said)
+    after = ties.described(row.caption, people, said)
+    if text is None and (people or said):
+        text = ties.retold(row.caption, after, people, task)
     words = row.caption.text if text is None else grammar.fold(text)
     edited = words != row.caption.text or bool(people)
-    by_edit: Decision | None = "keep" if edited and row.decision == "keep" else None
+    by_edit: Decision | None = "keep" if edited and row.decision == "keep" and not (said and said.strangers) else None
     described = {person.name: person for person in (*earlier.people, *people)}
     review = replace(
         earlier,
@@ -273,6 +293,7 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
         panels=panels or earlier.panels,
         people=tuple(described.values()),
         crops=earlier.crops if crops is None else crops,
+        corrections=_corrections(row, ties.merged(earlier.corrections, said), panels),
     )
     own = row.word_of(reviewer)
     says = _says(own, earlier, review, decision, note)
@@ -281,13 +302,22 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     becomes = review.decision or row.decision
     if edited:
         _check_words(words, becomes, task)
-    caption = row.caption
-    if people and caption.parts:
-        caption = replace(caption, parts=grammar.redescribed(caption.parts, people))
-    fields = _fields(row, review, words, caption.parts)
-    problems = budget.checked(grammar.edited(caption, words, task), task, counter).problems if edited else ()
+    fields = _fields(row, review, words, after.parts)
+    problems = budget.checked(grammar.edited(after, words, task), task, counter).problems if edited else ()
     # If no field changes, the person confirms what the toolkit or somebody else decided.
     return Change(review, fields or (("decision", row.decision, becomes),), problems, says if says != own else None)
+
+
+def _corrections(row: Row, said: Corrections | None, panels: tuple[str, ...]) -> Corrections | None:
+    """What a person says of the parts, of the panels as they want them.
+
+    Args:
+        panels: ids of their records; empty if they stay as they are.
+    """
+    if said is None or not panels:
+        return said
+    before = {record.id: place for place, record in enumerate(row.grid.group.records)}
+    return rearranged(said, [before.get(panel) for panel in panels])
 
 
 def _check_words(words: str, becomes: Decision, task: Task) -> None:
@@ -324,4 +354,7 @@ def _fields(row: Row, review: Review, words: str, parts: Parts | None) -> tuple[
         "crops": (cropping.told(earlier.crops, there), cropping.told(review.crops, there)),
         "people": (people_cell(row.caption.parts), people_cell(parts)),
     }
+    if review.corrections != earlier.corrections:
+        before, after = (notes.in_cells(one, row.scores) for one in (row.caption.parts, parts))
+        values |= {name: (before[name], after[name]) for name in before}
     return tuple((name, was, now) for name, (was, now) in values.items() if was != now)

@@ -108,7 +108,8 @@ def filter_(captions: Sequence[Caption], *, parameters: Parameters) -> Iterator[
     judged = Judged.of(own.task, grids, captions, encoder, own.taught)
     judged.draw(folder / PLOT)
     for grid, caption, scores in zip(grids, captions, judged.scores(), strict=True):
-        yield Scores(caption.grid, scores, caption.text, grid.path)
+        corrections = caption.parts.corrections if caption.parts else None
+        yield Scores(caption.grid, scores, caption.text, grid.path, corrections)
         if failed := [score for score in scores if not score.passed]:
             kinds = " and ".join(sorted({FAULTS[_measure(score)] for score in failed}))
             yield Rejected(caption.grid, grid.path, kinds, " ".join(s.reason for s in failed))

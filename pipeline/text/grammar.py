@@ -20,7 +20,7 @@ from dataclasses import replace
 from pipeline.errors import BadReply
 from pipeline.records import Appearance, Caption, Parts, Person, Shown
 from pipeline.task import Task
-from pipeline.text import lint
+from pipeline.text import corrections, lint
 from pipeline.text import looks as appearance
 from pipeline.text.markers import BRACKETS, EDGES, NAME, inside, spans, whole
 
@@ -246,7 +246,7 @@ def _shown_by(parts: Parts, given: Iterable[int]) -> dict[str, str]:
     """By name, what the people in the given panels look like."""
     known: dict[str, str] = {}
     for panel in given:
-        seen, named = _seen(parts, panel), set(people(parts.panels[panel].text))
+        seen, named = _seen(parts, panel), corrections.shown_in(parts, panel)
         known |= {person.name: _looks(person, seen) for person in parts.people if person.name in named}
     return known
 
@@ -293,7 +293,7 @@ def inherited(parts: Parts, panel: int, given: Sequence[int], task: Task) -> str
         panel: from 0, as are the panels in `given`.
     """
     text, policy = parts.panels[panel].text, task.caption.looks
-    named = [people(parts.panels[one].text) for one in given]
+    named = [corrections.shown_in(parts, one) for one in given]
     there = _shown_by(parts, [one for one, names in zip(given, named, strict=True) if len(names) == 1])
     seen = _seen(parts, panel)
     for person in parts.people:
@@ -321,7 +321,7 @@ def reread(text: str, parts: Parts, task: Task) -> Parts:
     """The parts of a caption whose text was edited: panels and summary are the text's, without the known looks.
 
     People whom the text no longer names are left out, and looks that it rewords are updated. People whom it newly names
-    have no looks, unless those of somebody who is left out follow their name.
+    have no looks, unless those of somebody who is left out follow their name. What a person says of the parts stays.
     """
     return _reread(_read(text, task), parts)
 
@@ -343,9 +343,10 @@ def _reread(caption: Caption, parts: Parts) -> Parts:
         return appearance.take_out(_bracketed(words, everyone), told)
 
     shown = []
-    for panel, words in zip(parts.panels, caption.panels, strict=True):
+    for number, (panel, words) in enumerate(zip(parts.panels, caption.panels, strict=True)):
         seen, text = {one.name: one for one in panel.people}, bare(words)
-        shown.append(Shown(text, tuple(seen.get(name, Appearance(name)) for name in people(text))))
+        named = tuple(seen.get(name, Appearance(name)) for name in people(text))
+        shown.append(Shown(text, panel.people if corrections.is_said(parts, number) else named))
     return replace(
         parts,
         people=tuple(known.get(name, Person(name, "")) for name in caption.names),
@@ -356,12 +357,15 @@ def _reread(caption: Caption, parts: Parts) -> Parts:
 
 def _called_otherwise(caption: Caption, parts: Parts) -> dict[str, str]:
     """By their old names, the new names of people whom an edited text calls otherwise: their looks follow the name."""
-    named, found = set(caption.names), {}
-    new = named - {person.name for person in parts.people}
+    named = set(caption.names)
+    if not (new := named - {person.name for person in parts.people}):
+        return {}
+    found, told = {}, appearance.told(parts)
     for person in parts.people:
-        if not person.looks or person.name in named or f">, {person.looks}" not in caption.text:
+        looks = next((looks for looks in told[person.name] if f">, {looks}" in caption.text), "")
+        if not looks or person.name in named:
             continue
-        said = re.findall(rf"<([^<>]+)>, {re.escape(person.looks)}(?!\w)", caption.text)
+        said = re.findall(rf"<([^<>]+)>, {re.escape(looks)}(?!\w)", caption.text)
         if name := next((name for name in said if name in new), ""):
             found[person.name] = name
             new.remove(name)
@@ -384,13 +388,22 @@ def edited(caption: Caption, text: str, task: Task) -> Caption:
 
 
 def redescribed(parts: Parts, described: Iterable[Person]) -> Parts:
-    """The parts with other looks for some people, in all panels; people whom the parts lack are added."""
+    """The parts with other looks for some people, in all panels; people whom the parts lack are added.
+
+    What somebody looks like in one panel stays if their looks in all of them do, and some of it still changes.
+    """
     anew = {person.name: person for person in described}
+    known = {person.name: person for person in parts.people}
+    reset = {
+        name
+        for name, person in anew.items()
+        if not person.changes or name not in known or person.looks != known[name].looks
+    }
     panels = [
-        replace(panel, people=tuple(replace(one, looks="") if one.name in anew else one for one in panel.people))
+        replace(panel, people=tuple(replace(one, looks="") if one.name in reset else one for one in panel.people))
         for panel in parts.panels
     ]
-    everyone = {person.name: person for person in parts.people} | anew
+    everyone = known | anew
     return replace(parts, people=tuple(everyone.values()), panels=tuple(panels))
 
 
@@ -409,18 +422,12 @@ def rearranged(parts: Parts, places: Sequence[int | None]) -> Parts:
     Args:
         places: for each panel, the place from 0 where its picture was before; None if it was not in the grid.
     """
-    new = {place: panel for panel, place in enumerate(places) if place is not None}
-
-    def moved(panels: Iterable[int]) -> tuple[int, ...]:
-        return tuple(sorted(new[panel] for panel in panels if panel in new))
-
-    ties = [replace(tie, panels=moved(tie.panels)) for tie in parts.ties]
     return replace(
         parts,
         panels=tuple(Shown("") if place is None else parts.panels[place] for place in places),
-        ties=tuple(tie for tie in ties if len(tie.panels) > 1),
-        strangers=moved(parts.strangers),
-        unrelated=parts.unrelated if len(new) == len(places) else "",  # it was said about other pictures
+        ties=corrections.ties_followed(parts.ties, places),
+        strangers=corrections.followed(parts.strangers, places),
+        unrelated="" if None in places else parts.unrelated,  # it was said about other pictures
     )
 
 

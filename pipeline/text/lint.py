@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from pipeline.records import Caption, Parts, Person
 from pipeline.task import Task
-from pipeline.text import looks, phrases
+from pipeline.text import corrections, looks, phrases
 from pipeline.text.markers import BRACKETS, CONTROL, MARKDOWN, NAME, ODD, QUOTED, spans, whole
 from pipeline.wording import counted
 
@@ -177,7 +177,7 @@ def _looks_faults(caption: Caption, task: Task) -> Iterable[str]:
     policy, parts = task.caption.looks, caption.parts
     if parts is None:
         return
-    given = {name for panel in task.condition for name in NAME.findall(caption.panels[panel - 1])}
+    given = {name for panel in task.condition for name in corrections.shown_in(parts, panel - 1)}
     where = ["the summary", *task.markers]
     people = parts.people[:MOST_NAMES]
     told = {name: said for name, said in looks.told(parts).items() if name in {person.name for person in people}}

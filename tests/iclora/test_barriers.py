@@ -82,6 +82,10 @@ def test_of_the_review_page(context: BrowserContext, served: Served, faults: Fau
     check(page, "grid")
     for what, typed in {"editor": "e", "drop": "r", "keys": "?", "replace": "f"}.items():
         page.keyboard.press(typed)
+        if what == "editor":
+            page.locator("#tying summary").click()
+            page.get_by_role("button", name="Add a tie").click()
+            page.keyboard.type("a kite")
         if what == "replace":
             page.keyboard.type("story")
             page.keyboard.press("Enter")

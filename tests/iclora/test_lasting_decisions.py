@@ -17,6 +17,7 @@ from PIL import Image
 
 import iclora
 from iclora import review
+from iclora.page.judging import Typed
 from iclora.page.others import base_of
 from iclora.page.session import ReviewSession
 from iclora.run import Run
@@ -51,11 +52,11 @@ def decide(run: Run) -> None:
     session, rows = ReviewSession(run), of_folder(run)
     given = {name: (row.id, base_of(row)) for name, row in rows.items()}
     session.decide(*given["a"], "drop", "too dark")
-    session.edit(*given["b"], MINE, "keep")
+    session.edit(*given["b"], Typed(MINE), "keep")
     (offer, *_) = session.offers(rows["c"], 1)
     session.replace(*given["c"], 1, offer.record.id)
     row = session.row(rows["c"].id)
-    session.edit(row.id, base_of(row), MINE.replace("Mine", "Also mine"), "keep")
+    session.edit(row.id, base_of(row), Typed(MINE.replace("Mine", "Also mine")), "keep")
     step = session.decide(*given["d"], "unsure", "perhaps")
     assert step
     session.undo(step.number)

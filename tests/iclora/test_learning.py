@@ -166,6 +166,7 @@ def test_two_verdicts_are_compared_by_the_worst_panel_of_every_undecided_grid(ru
     was[3, 0] = becomes[3, 1] = floor - 3  # a stranger under both
     one, other = replace(before, panels=was), replace(before, panels=becomes)
     preview = teaching.compare(one, other, grids, {grids[2].id: True, grids[5].id: False})
+    assert grids[1].id not in {turn.grid for turn in teaching.compare(one, other, grids, {}, [grids[1].id]).turns}
     near = round(floor, 4)
     assert [(turn.grid, turn.before.panel, turn.after.panel) for turn in preview.turns] == [
         (grids[0].id, 2, 0),

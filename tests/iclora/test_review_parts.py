@@ -182,8 +182,8 @@ def test_parts_follow_pictures_that_change_places_and_lose_those_that_go() -> No
 
 def test_the_table_has_the_summary_before_the_panels_and_the_people_after_them(run: Run) -> None:
     lines = {line["id"]: line for line in table(run)}
-    assert list(table(run)[0])[:9] == [
-        "id", "decision", "caption", "summary", "panel_1", "panel_2", "panel_3", "people", "note",
+    assert list(table(run)[0])[:11] == [
+        "id", "decision", "caption", "summary", "panel_1", "panel_2", "panel_3", "people", "ties", "strangers", "note",
     ]  # fmt: skip
     in_order = [lines[row(run, number).id] for number in range(4)]
     (mara, leo), (una, bo) = first_and_second(run, STRANGER), first_and_second(run, FAIR)

@@ -7,7 +7,7 @@ const ACTIONS = {
   keep: [keep, "keep, and go to the next undecided grid", "wg"],
   drop: [startDrop, "drop; then a number for a listed reason, or your own words", "wg"],
   unsure: [() => decide("unsure", null), "unsure: to be looked at again", "wg"],
-  edit: [() => startEdit(), "edit the caption and people's looks; clicking a panel selects its text", "g"],
+  edit: [() => startEdit(), "edit the caption, people's looks, who is in which panel and what ties them; clicking a panel selects its text", "g"],
   note: [() => $("note").focus(), "write a note", "g"],
   swap: [startSwap, "swap two panels together with their texts", "g"],
   replace: [startReplace, "replace a panel with another picture from the same film or folder; you then write its text", "g"],
@@ -31,7 +31,7 @@ const FIXED = [["Enter", "open the current grid of the wall"], ["Esc", "back to 
 
 /* Keys of the caption's editor, and of the other fields, in which characters are typed and no commands. */
 function inField(event) {
-  if (event.target.matches("#editor textarea")) {
+  if (event.target.matches("#editor textarea, #editor input")) {
     if (event.key === "Escape") leaveEdit();
     else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); save(event.shiftKey ? "keep" : undefined); }
   } else if (event.target === $("note") && (event.key === "Escape" || event.key === "Enter")) {

@@ -130,19 +130,20 @@ function take({text, people}) {
 }
 
 function leaveEdit() {
-  drafts.delete(current);
-  looks.delete(current);
+  for (const each of [drafts, looks, said]) each.delete(current);
   clearTimeout(timer);
   light(null);
   render();
   $("edit").focus();
 }
 
+const draft = (id) => [drafts.get(id), looks.get(id), said.get(id)];
+
 async function save(decision) {
-  const id = current, row = rows.get(id), now = editing(id), target = decision ? nextWorst() : null;
+  const id = current, row = rows.get(id), now = editing(id), saved = draft(id), target = decision ? nextWorst() : null;
   const done = await change(`rows/${id}/edit`, {base: row.base, ...now, decision: decision ?? null}, `${id}: text saved${decision ? `, ${decision}` : ""}`);
   if (!done) return renderBar(), isWhole(current) && renderOthers(rows.get(current));
-  if (same(editing(id), now)) { drafts.delete(id); looks.delete(id); }
+  if (same(draft(id), saved)) for (const each of [drafts, looks, said]) each.delete(id);
   light(null);
   go(current === id && target ? target : current);
   if (!drafts.has(current)) $("edit").focus();

@@ -88,7 +88,8 @@ function renderRow() {
   if (document.activeElement !== $("note")) $("note").value = row.note;
   renderEditor(row.id);
   renderPeople(row);
-  $("word").textContent = [row.word && `The captioner: ${row.word}.`, row.notes && `The pictures: ${row.notes}.`]
+  renderTies(row);
+  $("word").textContent = [row.word && `The captioner: ${row.word}.`, row.corrected && `A person: ${row.corrected}.`, row.notes && `The pictures: ${row.notes}.`]
     .filter(Boolean).join(" ");
   renderText(unchanged(row, editing(current)) ? row : {pieces: [], problems: []});
   if (draft === undefined) renderScores(row, editing(current)); else check();
@@ -96,8 +97,8 @@ function renderRow() {
 }
 
 /* What is being edited, or else the current text. */
-const editing = (id) => ({text: drafts.get(id) ?? rows.get(id).text, people: looks.get(id) ?? {}});
-const unchanged = (row, {text, people}) => text === row.text && !Object.keys(people).length;
+const editing = (id) => ({text: drafts.get(id) ?? rows.get(id).text, people: looks.get(id) ?? {}, ...corrections(rows.get(id))});
+const unchanged = (row, now) => same(now, {text: row.text, people: {}});
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 /* One field per person for their looks; fields are kept while the people stay the same, so that none disappears while in use. */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from pipeline import task
 from pipeline.consistency import evidence
 from pipeline.consistency.likeness import Likeness
-from pipeline.records import Appearance, Caption, Parts, Person, Position, Record, Shown, Tie
+from pipeline.records import Appearance, Caption, Corrections, Parts, Person, Position, Record, Shown, Tie
 from pipeline.task import Task
+from pipeline.text.corrections import corrected
 
 RABBIT, BEAR, CAT = "a red rabbit with a hat", "a blue bear with a cape", "a white cat with a scarf"
 
@@ -200,6 +202,21 @@ def test_if_no_panels_are_related_all_but_those_that_share_a_person_are_stranger
 
 def test_a_caption_without_parts_or_strangers_calls_no_strangers() -> None:
     assert evidence.called_strangers(LONE.parts) == evidence.called_strangers(STORY.parts) == ()
+
+
+def test_a_person_calls_strangers_whoever_is_in_the_panels_and_says_who_is() -> None:
+    parts = caption("<Mara> runs", "<Mara> eats", "a castle", people=(MARA,), strangers=(2,)).parts
+    assert parts is not None
+    assert not evidence.settled(parts) and not evidence.settled(None)
+    assert evidence.called_strangers(corrected(parts, Corrections(strangers=()))) == ()
+    assert evidence.called_strangers(corrected(parts, Corrections(strangers=(0,)))) == (0,)
+    assert evidence.called_strangers(corrected(parts, Corrections(strangers=(0, 1, 2)))) == (0, 1, 2)
+    shown = corrected(parts, Corrections(shown=((), None, (Appearance("Mara"),))))
+    assert evidence.people_in(shown) == [set(), {"Mara"}, {"Mara"}]
+    assert evidence.called_strangers(shown) == ()  # she is in another panel, too
+    assert evidence.tying_words([replace(STORY, parts=corrected(parts, Corrections((Tie("a kite", (0, 1)),))))]) == {
+        "kite"
+    }
 
 
 def test_a_tie_is_untold_where_a_text_has_neither_its_words_nor_its_people() -> None:

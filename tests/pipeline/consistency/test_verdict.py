@@ -17,9 +17,23 @@ from pipeline.captioning import replies
 from pipeline.consistency import belonging, evidence, verdict
 from pipeline.consistency.similarity import Vectors
 from pipeline.consistency.verdict import BELONGS, Verdict
-from pipeline.records import Appearance, Caption, Grid, Group, Layout, Parts, Person, Position, Record, Score, Shown
+from pipeline.records import (
+    Appearance,
+    Caption,
+    Corrections,
+    Grid,
+    Group,
+    Layout,
+    Parts,
+    Person,
+    Position,
+    Record,
+    Score,
+    Shown,
+)
 from pipeline.task import Task
 from pipeline.text import grammar
+from pipeline.text.corrections import corrected
 
 STORYBOARD = task.load("storyboard")
 LAYOUT = STORYBOARD.grid_layout
@@ -153,6 +167,29 @@ def test_the_captioners_opinion_counts_against_a_panel() -> None:
     assert with_word.panels is not None and without.panels is not None
     assert with_word.panels[3, 2] == pytest.approx(without.panels[3, 2] + evidence.CALLED_STRANGER)
     assert with_word.panels[3, :2] == pytest.approx(without.panels[3, :2])
+
+
+def test_a_persons_word_on_who_belongs_decides_against_the_rule_and_the_captioner() -> None:
+    told_of = [*stories(20), *strangers(1)]
+    grids = [drawn(number, scenes) for number, scenes in enumerate(told_of)]
+    captions = [told(scenes, grid.id) for grid, scenes in zip(grids, told_of, strict=True)]
+
+    def scores(number: int, said: tuple[int, ...]) -> list[Score]:
+        parts = captions[number].parts
+        assert parts is not None
+        one = replace(captions[number], parts=corrected(parts, Corrections(strangers=said)))
+        found = verdict.verdict(STORYBOARD, grids, [*captions[:number], one, *captions[number + 1 :]], None, {})
+        assert found.found is not None
+        return of(verdict.scores(found, number, one, STORYBOARD), BELONGS)
+
+    apart = verdict.verdict(STORYBOARD, grids, captions, None, {})
+    assert not all(score.passed for score in verdict.scores(apart, 20, captions[20], STORYBOARD))
+    assert scores(20, ()) == []
+    reason = "Panel [SCENE-3] is a stranger; a person: it does not belong."
+    assert scores(1, (2,)) == [Score("belongs 3", 0.0, 1.0, False, reason)]
+    assert [(score.name, score.passed) for score in scores(1, (0, 1, 2))] == [
+        ("belongs 1", False), ("belongs 2", False), ("belongs 3", False),
+    ]  # fmt: skip
 
 
 def replaced(caption: Caption, panels: tuple[Shown, ...], called: tuple[int, ...]) -> Caption:

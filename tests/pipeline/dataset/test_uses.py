@@ -72,7 +72,7 @@ def test_a_panel_refers_to_one_that_shows_the_same_people_and_one_that_shares_no
     assert references(found) == {0: (1,), 1: (0,)}
     (left,) = [one for one in found if isinstance(one, Rejected)]
     assert (left.id, left.origin, left.reason) == ("g-a#3", "g-a", "no reference")
-    assert left.detail.startswith("Panel 3 of g-a names <Bo> and has no person and no recorded tie in common with")
+    assert left.detail.startswith("Panel 3 of g-a shows <Bo> and has no person and no recorded tie in common with")
 
 
 def test_the_reference_shows_as_many_people_as_it_can_and_the_next_one_those_that_are_missing() -> None:

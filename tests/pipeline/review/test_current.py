@@ -3,11 +3,30 @@
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.records import Caption, Grid, Group, Layout, Position, Record, Review, Row, Score, Scores, Word
+from pipeline.records import (
+    Appearance,
+    Caption,
+    Corrections,
+    Grid,
+    Group,
+    Layout,
+    Parts,
+    Person,
+    Position,
+    Record,
+    Review,
+    Row,
+    Score,
+    Scores,
+    Shown,
+    Tie,
+    Word,
+)
 from pipeline.review import decisions, reviews, risk
 from pipeline.review.current import CurrentRows
 from pipeline.review.decisions import Journal, Line
@@ -36,10 +55,7 @@ def store(tmp_path: Path, storyboard: Task) -> Iterator[Store]:
         for number in range(GRIDS)
     ]
     grids = [Grid(f"g-{n}", group, LAYOUT, f"grids/g-{n}.png", f"p{n}") for n, group in enumerate(groups)]
-    captions = [
-        Caption(**{**vars_of(grammar.parse(text(number, storyboard), storyboard)), "grid": f"g-{number}"})
-        for number in range(GRIDS - 1)
-    ]
+    captions = [replace(described(number, storyboard), grid=f"g-{number}") for number in range(GRIDS - 1)]
     scores = [
         Scores(
             one.grid, (Score("text 1", 0.1 * (place + 3), 0.35, place > 0, "why"),), one.text, f"grids/{one.grid}.png"
@@ -58,6 +74,15 @@ def store(tmp_path: Path, storyboard: Task) -> Iterator[Store]:
         yield store
 
 
+def described(number: int, task: Task) -> Caption:
+    """The captioner's, with parts unless it is the first."""
+    if not number:
+        return grammar.parse(text(number, task), task)
+    shown = tuple(Shown(f"<Mara> does {thing} here", (Appearance("Mara"),)) for thing in "xyz")
+    mara = Person("Mara", "a tall woman", "her hat")
+    return grammar.caption_of(Parts((mara,), shown, f"story {number}", (Tie("a kite", (0, 2)),), (1,)), task)
+
+
 def vars_of(caption: Caption) -> dict[str, object]:
     return {name: getattr(caption, name) for name in ("text", "prefix", "summary", "panels", "names", "problems")}
 
@@ -73,7 +98,9 @@ def some_line(rng: random.Random, grids: list[Grid], task: Task) -> Line:
     panels = rng.choice([(), (), of.group.origin[::-1], (f"{of.group.id} spare", *of.group.origin[1:])])
     edited = rng.choice(["", text(rng.randrange(9), task), "too short"])
     keep = rng.choice(["keep", "drop", "unsure", None]) if edited != "too short" else "drop"
-    review = Review(of.id, keep, rng.choice(["", "a note"]), edited or ("x" if panels else ""), panels)
+    said = rng.choice([None, Corrections(strangers=(0,)), Corrections((Tie("a hat", (0, 1)),), (), (None, (), None))])
+    words = edited or ("x" if panels else "")
+    review = Review(of.id, keep, rng.choice(["", "a note"]), words, panels, corrections=said)
     reviewer = rng.choice([None, "", "Ann", "Ben"])
     says = rng.choice([None, Word(reviewer, rng.choice(["keep", "drop", None]))]) if reviewer is not None else None
     made = decisions.line_on(of, rng.choice([review, review, Review(of.id, None)]), [], "page", reviewer, says)
