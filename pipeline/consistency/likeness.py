@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline.rows import Rows
 from pipeline.text.looks import EMPTY
 from pipeline.text.markers import NAME
 
@@ -40,11 +41,32 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return divided
 
 
+class UnitBytes:
+    """Unit vectors that are kept as bytes of another length, and are divided by it when they are read."""
+
+    def __init__(self, kept: np.ndarray) -> None:
+        """
+        Args:
+            kept: whole numbers from 0 to 255: rows x numbers.
+        """
+        self._kept = kept
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._kept.shape
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, places: Any, /) -> np.ndarray:
+        return unit(self._kept[places].astype(np.float32))
+
+
 class ByVector:
     """Cosine similarity of unit vectors, one row per panel; a row of NaN if a panel has none."""
 
-    def __init__(self, rows: np.ndarray) -> None:
-        self.rows = rows  # not a copy: of a million panels it would be gigabytes
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
 
     def pairs(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         cosines: np.ndarray = (self.rows[one] * self.rows[other]).sum(axis=-1)

@@ -9,9 +9,10 @@ import numpy as np
 
 from pipeline.consistency import belonging, evidence, verdict
 from pipeline.consistency.belonging import FittedRule
-from pipeline.consistency.likeness import SUMMARIES, features
+from pipeline.consistency.likeness import SUMMARIES
 from pipeline.grouping import relatedness
 from pipeline.grouping.pictures import Pictures
+from pipeline.grouping.ways import Ways
 from pipeline.records import Record
 from pipeline.task import Task
 
@@ -67,52 +68,51 @@ class Vetoes:
 
     def first(self, ways: Sequence[Sequence[Record]]) -> tuple[Record, ...] | Veto:
         """The first of several possible groups, all of the task's size, that nothing speaks against."""
-        alike = [self.pictures.likeness(records)[0] for records in ways]
-        near = [records for records, value in zip(ways, alike, strict=True) if value >= self.floor]
-        if not near:
-            return Veto(max(alike), self.floor)
+        measured, film = Ways(self.pictures, ways), bool(ways[0][0].position.film)
+        alike = measured.least_in_colour()
+        near = np.flatnonzero(alike >= self.floor)
+        if not len(near):
+            return Veto(float(alike.max()), self.floor)
         for seen in (self._different, self._related):
-            fitting, why = seen(near)
-            if not fitting:
-                return Veto(max(alike), self.floor, why)
-            near = fitting
+            fits, why = seen(measured, near, film=film)
+            if not len(fits):
+                return Veto(float(alike.max()), self.floor, why)
+            near = fits
         if self.found is None:
-            return tuple(near[0])
-        read = features(self.pictures.measures, self.pictures.rows_of(near))
-        scores = self.found.rule.scores(read) + evidence.ADJACENT_SHOT * evidence.nearness(near)
-        allowed = scores.min(axis=1) >= self.found.threshold
+            return tuple(ways[near[0]])
+        read = measured.features(near)
+        prior = evidence.ADJACENT_SHOT * evidence.nearness([ways[place] for place in near])
+        allowed = (self.found.rule.scores(read) + prior).min(axis=1) >= self.found.threshold
         if allowed.any():
-            return tuple(near[int(np.argmax(allowed))])
+            return tuple(ways[near[int(np.argmax(allowed))]])
         nearest = read[np.argmax(np.nan_to_num(read[:, 0]).sum(axis=-1)), 0]
         likenesses = verdict.likenesses(list(self.pictures.measures), nearest[:: len(SUMMARIES)], self.found.usual)
-        return Veto(max(alike), self.floor, likenesses)
+        return Veto(float(alike.max()), self.floor, likenesses)
 
-    def _different(self, ways: Sequence[Sequence[Record]]) -> tuple[list[Sequence[Record]], str]:
-        """The ways in which no two shots of a film show the same, and, if there are none, why."""
-        if self.copies is None or not ways[0][0].position.film or len(ways[0]) == 1:
-            return list(ways), ""
-        most = [float(self._similarities(records).max()) for records in ways]
-        why = f"two of them show the same, {self.pictures.by} {min(most):.2f}, ceiling {self.copies:g}"
-        return [records for records, value in zip(ways, most, strict=True) if value < self.copies], why
+    def _different(self, measured: Ways, near: np.ndarray, *, film: bool) -> tuple[np.ndarray, str]:
+        """The ways in which no two shots of a film show the same, and, if there are none, why.
 
-    def _related(self, ways: Sequence[Sequence[Record]]) -> tuple[list[Sequence[Record]], str]:
+        Args:
+            near: places of the ways that are asked about.
+            film: whether their images are of one.
+        """
+        if self.copies is None or not film or measured.size == 1:
+            return near, ""
+        most = measured.most_alike()[near]
+        why = f"two of them show the same, {self.pictures.by} {most.min():.2f}, ceiling {self.copies:g}"
+        return near[most < self.copies], why
+
+    def _related(self, measured: Ways, near: np.ndarray, *, film: bool) -> tuple[np.ndarray, str]:
         """The ways in which every image is as like another one as a person or shots far apart have set it, and, if
-        there are none, why."""
-        least = self.related if ways[0][0].position.film else None
+        there are none, why. Arguments are those of `_different`."""
+        least = self.related if film else None
         if self.task.group.related is not None:
             least = self.task.group.related
-        if least is None or len(ways[0]) == 1:
-            return list(ways), ""
-        best = [float(self._similarities(records).max(axis=1).min()) for records in ways]
-        why = f"{self.pictures.by} {max(best):.2f}, at least {least:.2f} is needed"
-        return [records for records, value in zip(ways, best, strict=True) if value >= least], why
-
-    def _similarities(self, records: Sequence[Record]) -> np.ndarray:
-        """Similarity of every two images, -1 of one to itself: records x records."""
-        rows = self.pictures.compared_rows(records)
-        found: np.ndarray = rows @ rows.T
-        np.fill_diagonal(found, -1.0)
-        return found
+        if least is None or measured.size == 1:
+            return near, ""
+        best = measured.least_related()[near]
+        why = f"{self.pictures.by} {best.max():.2f}, at least {least:.2f} is needed"
+        return near[best >= least], why
 
     def learn(self, groups: Sequence[Sequence[Record]], sources: Sequence[object], records: Sequence[Record]) -> Vetoes:
         """These vetoes with what shots far apart say about strangers, and what groups formed by structure alone say,
