@@ -98,14 +98,18 @@ def bare_texts(caption: Caption) -> Sequence[str]:
     return [panel.text for panel in caption.parts.panels] if caption.parts else caption.panels
 
 
-def nearness(groups: Sequence[Sequence[Record]]) -> np.ndarray:
-    """Per panel, 1 / distance in shots to the nearest panel of its group in the same film; 0 for other pictures."""
+def nearness(panels: Sequence[Record], groups: np.ndarray) -> np.ndarray:
+    """Per panel, 1 / distance in shots to the nearest panel of its group in the same film; 0 for other pictures.
+
+    Args:
+        groups: indices of panels, groups x panels.
+    """
     films: dict[tuple[str, str], int] = {}
-    places = [[one.position for one in group] for group in groups]
-    film = np.array(
-        [[films.setdefault((one.film, one.folder), len(films)) if one.film else -1 for one in some] for some in places]
-    )
-    shot = np.array([[one.shot for one in some] for some in places], float)
+    places = [one.position for one in panels]
+    film = np.array([films.setdefault((one.film, one.folder), len(films)) if one.film else -1 for one in places])[
+        groups
+    ]
+    shot = np.array([one.shot for one in places], float)[groups]
     others = (film[:, :, None] == film[:, None]) & (film[:, :, None] >= 0) & ~np.eye(film.shape[1], dtype=bool)
     gaps = np.where(others, np.abs(shot[:, :, None] - shot[:, None]), np.inf).min(axis=2)
     found: np.ndarray = 1 / np.maximum(gaps, 1)
