@@ -124,6 +124,29 @@ class Chosen:
         return found
 
 
+class Without:
+    """All rows but some, in their order."""
+
+    def __init__(self, of: Rows, gone: np.ndarray) -> None:
+        """
+        Args:
+            gone: places of those that are left out, each once.
+        """
+        self._of, self._gaps = of, np.sort(gone) - np.arange(len(gone))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self), self._of.shape[1]
+
+    def __len__(self) -> int:
+        return len(self._of) - len(self._gaps)
+
+    def __getitem__(self, places: Any, /) -> np.ndarray:
+        wanted = np.arange(*places.indices(len(self))) if isinstance(places, slice) else np.asarray(places, int)
+        found: np.ndarray = self._of[wanted + np.searchsorted(self._gaps, wanted, "right")]
+        return found
+
+
 class Joined:
     """The rows of two, one after the other."""
 

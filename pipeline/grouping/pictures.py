@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,6 +21,16 @@ AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
+class Tested:
+    """Which pictures of a source may form groups."""
+
+    records: Sequence[Record]
+    """All pictures of the source; held here, so that no other sequence gets their identity."""
+    sound: dict[tuple[bool, bool, tuple[str, ...]], tuple[str, bool]] = field(default_factory=dict)
+    """By how they were tested and the ids of some of them, why these may form groups or not, and whether they may."""
+
+
+@dataclass(frozen=True)
 class Pictures:
     """Arrays over the records of a run."""
 
@@ -34,6 +44,8 @@ class Pictures:
     """Whose these are: "pictures" (the scorer's) or "colours"."""
     measures: Mapping[str, ByVector]
     """By name, the measures by which a task's groups are told from strangers."""
+    tested: dict[int, Tested] = field(default_factory=dict, compare=False)
+    """What `structure` has tested, by the identity of the sequence of all records, since groups form twice."""
 
     @classmethod
     def of(cls, task: Task, records: Sequence[Record], vectors: Rows | None) -> Pictures:
@@ -53,7 +65,7 @@ class Pictures:
 
     def rows_of(self, groups: Sequence[Sequence[Record]]) -> np.ndarray:
         """Rows of the records of groups of one size: groups x panels."""
-        return np.array([[self.rows[record.id] for record in group] for group in groups])
+        return np.array([[self.rows[record.id] for record in group] for group in groups], int)
 
     def compared_rows(self, records: Sequence[Record]) -> np.ndarray:
         """`compared` of some of the records; zero for an image that the scorer could not read."""

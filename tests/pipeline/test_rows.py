@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.consistency.likeness import UnitBytes, unit
 from pipeline.errors import BadInput
-from pipeline.rows import Chosen, Joined, OnDisk, Rows
+from pipeline.rows import Chosen, Joined, OnDisk, Rows, Without
 
 COUNT, WIDTH = 12, 5
 places = st.lists(st.integers(0, COUNT - 1), max_size=20)
@@ -51,6 +51,10 @@ def test_rows_on_the_disk_are_those_that_were_put_and_nan_where_none_was(
 def test_chosen_and_joined_rows_are_those_of_arrays(seed: int, first: list[int], wanted: list[int]) -> None:
     array = np.random.default_rng(seed).normal(size=(COUNT, WIDTH)).astype(np.float32)
     assert_read_alike(Chosen(array, np.array(first)), array[first], wanted)
+    gone = first[:5]
+    left = np.delete(array, gone, axis=0)
+    assert_read_alike(Without(array, np.array(gone)), left, [one % len(left) for one in wanted])
+    assert_read_alike(Without(array, np.array(gone[:0], int)), array, wanted)
     for border in (0, 5, COUNT):
         assert_read_alike(Joined(array[:border], array[border:]), array, wanted)
 
