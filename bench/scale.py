@@ -35,8 +35,10 @@ from pipeline import task
 from pipeline.consistency import repetition
 from pipeline.dataset import split
 from pipeline.duplicates import index, vectors
+from pipeline.duplicates.base import Limits, Looks
 from pipeline.grouping import choice
 from pipeline.records import Caption, Grid, Group, Position, Record, Row
+from pipeline.rows import OnDisk
 from pipeline.sources.readers import grid
 from pipeline.stages import collect
 from pipeline.text import grammar
@@ -73,12 +75,22 @@ def _vectors(count: int) -> np.ndarray:
 
 
 def _alike(count: int) -> Step:
-    """The neighbours by vector that near copies are looked for among, more than are compared all with all."""
-    drawn, every = _vectors(count), np.arange(count)
-    return Step(
-        lambda: vectors.nearest(drawn, every, every, vectors.NEAREST),
-        lambda: drawn @ drawn[: int(4 * count**0.5)].T,
-    )
+    """Near copies by vector, more than are compared all with all: the vectors on the disk, as in a run."""
+    drawn, rng = _vectors(count), np.random.default_rng(1)
+    copies = rng.choice(np.arange(1, count), int(NEAR * count), replace=False)
+    drawn[copies] = drawn[copies - 1] + 0.005 * rng.standard_normal((len(copies), DIMENSIONS), np.float32)
+    drawn /= np.linalg.norm(drawn, axis=-1, keepdims=True)
+    home = tempfile.TemporaryDirectory(prefix="scale")
+    rows = OnDisk(Path(home.name), count)
+    for place, row in enumerate(drawn):
+        rows.put(place, row)
+    looks = Looks([], np.ones((count, 1), np.float32), rows)
+
+    def found() -> None:
+        assert home.name  # kept for as long as this is
+        assert len(list(vectors.copies(looks, np.arange(count), Limits(RADIUS, 0.95, 0.97), 0))) > NEAR * count / 2
+
+    return Step(found, lambda: drawn @ drawn[: int(4 * count**0.5)].T)
 
 
 def _choice(count: int, share: int) -> Step:

@@ -131,10 +131,8 @@ class Seen:
             place, one = places[start : start + PAIRS], ones[start : start + PAIRS]
             values = overlap(block[one], self._before[place])
             order = np.lexsort((place, -values, one))
-            best = order[
-                np.flatnonzero(np.diff(one[order], prepend=-1))
-            ]  # of each of the block, the first of the nearest
-            one, place, values = one[best], place[best], values[best]
+            first = order[np.diff(one[order], prepend=-1) > 0]  # of each of the block
+            one, place, values = one[first], place[first], values[first]
             nearer = (values > self._values[one]) | ((values == self._values[one]) & (place < self._places[one]))
             self._values[one[nearer]], self._places[one[nearer]] = values[nearer], place[nearer]
 
