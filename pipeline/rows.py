@@ -64,7 +64,10 @@ class OnDisk:
         """
         Raises:
             BadInput: the disk is full.
+            ValueError: the row does not fit, so that it would lie where others do.
         """
+        if not self.fits(row):
+            raise ValueError(f"a row of {len(row)} numbers among rows of {self._width}")
         self._width = self._width or len(row)
         content = memoryview(row.astype(np.float32).tobytes())
         try:

@@ -106,10 +106,8 @@ def nearness(panels: Sequence[Record], groups: np.ndarray) -> np.ndarray:
     """
     films: dict[tuple[str, str], int] = {}
     places = [one.position for one in panels]
-    film = np.array([films.setdefault((one.film, one.folder), len(films)) if one.film else -1 for one in places])[
-        groups
-    ]
-    shot = np.array([one.shot for one in places], float)[groups]
+    numbers = [films.setdefault((one.film, one.folder), len(films)) if one.film else -1 for one in places]
+    film, shot = np.array(numbers)[groups], np.array([one.shot for one in places], float)[groups]
     others = (film[:, :, None] == film[:, None]) & (film[:, :, None] >= 0) & ~np.eye(film.shape[1], dtype=bool)
     gaps = np.where(others, np.abs(shot[:, :, None] - shot[:, None]), np.inf).min(axis=2)
     found: np.ndarray = 1 / np.maximum(gaps, 1)

@@ -42,7 +42,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 class UnitBytes:
-    """Unit vectors that are kept as bytes of another length, and are divided by it when they are read."""
+    """Unit vectors that take a byte per number: kept at another length, by which they are divided when read."""
 
     def __init__(self, kept: np.ndarray) -> None:
         """

@@ -79,10 +79,10 @@ class _Search:
                 near &= members < places[:, None]
             one, other = np.nonzero(near)
             pairs = self._of_like_colours(np.stack([places[one], members[other]]))
-            held, count = [*held, pairs], count + pairs.shape[1]
+            held.append(pairs)
+            count += pairs.shape[1]
             if count > HELD:
-                held = [_first(np.concatenate(held, axis=1), most)]
-                count = 0
+                held, count = [_first(np.concatenate(held, axis=1), most)], 0
         one, other = _first(np.concatenate(held, axis=1), most)
         return one.tolist(), other.tolist()
 

@@ -97,7 +97,7 @@ class Pictures:
 
 @functools.cache
 def pairs_of(count: int) -> tuple[np.ndarray, ...]:
-    """Rows and columns above the diagonal, kept: shots of films ask for them ten times each."""
+    """Rows and columns above the diagonal, kept since they are asked for again and again."""
     return np.triu_indices(count, 1)
 
 

@@ -45,6 +45,8 @@ def test_rows_on_the_disk_are_those_that_were_put_and_nan_where_none_was(
     assert_read_alike(rows, array, wanted)
     assert rows.fits(array[0])
     assert not rows.fits(array[0, :3])
+    with pytest.raises(ValueError, match="a row of 3 numbers among rows of 5"):
+        rows.put(0, array[0, :3])
 
 
 @given(seed=st.integers(0, 1000), first=st.permutations(range(COUNT)), wanted=places)
