@@ -16,6 +16,8 @@ from pipeline.task import Task
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
+WALKS = 512
+"""Stretches of a source along which groups form at once, where few images are asked about at a time."""
 ORDER = "order not told"
 """Reason of the rejection of pictures of which somebody has to say which is for which panel."""
 
@@ -68,7 +70,7 @@ class _UnderWay:
             self.asks, self.made = None, ended.value
 
 
-def together(walks: Iterable[Walk], vetoes: Vetoes, at_once: int) -> Iterator[Formed | Rejected]:
+def together(walks: Iterable[Walk], vetoes: Vetoes, at_once: int = WALKS) -> Iterator[Formed | Rejected]:
     """What some walks come to, one after the other; the questions of several that are under way are asked together.
 
     Args:

@@ -14,14 +14,12 @@ from pipeline.task import Task
 from pipeline.wording import counted
 
 COPIES = False
-AT_ONCE = 512
-"""Folders along which it goes at once."""
 
 
 def form(records: Sequence[Record], task: Task, vetoes: Vetoes) -> Iterator[Formed | Rejected]:
     """A folder is taken from its start, in the order of the panels that names say, else of the names; so is a film."""
     walks = (_along(stretch, task) for stretch in stretches(records, task, vetoes.pictures, sets=True))
-    yield from together(walks, vetoes, AT_ONCE)
+    yield from together(walks, vetoes)
 
 
 def _along(stretch: Stretch, task: Task) -> Walk:
