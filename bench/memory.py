@@ -49,13 +49,15 @@ GOALS = {100_000: 1e9, 1_000_000: 4e9}
 """Bytes, by pictures."""
 
 
-def _items(count: int) -> Items:
+def listed(count: int) -> Items:
+    """So many made-up shots of films, as items of a source."""
     home = "/data/pictures of the films"
     names = (f"film-{number // FILM:06}/{number:08}.png" for number in range(count))
     return Items(Item(home, name, File(Path(home) / name, 1_700_000_000_000_000_000, 1_234_567)) for name in names)
 
 
-def _collected(batch: Sequence[Item]) -> Iterator[Record]:
+def collected(batch: Sequence[Item]) -> Iterator[Record]:
+    """Their records, as `collect` would make them."""
     for item in batch:
         number = int(item.stem)
         shot = number % FILM
@@ -63,7 +65,8 @@ def _collected(batch: Sequence[Item]) -> Iterator[Record]:
         yield item.record(f"{number:064x}", Path("collected") / "shots" / f"{number:064x}.png", position)
 
 
-def _measured(batch: Sequence[Record]) -> Iterator[Record]:
+def measured(batch: Sequence[Record]) -> Iterator[Record]:
+    """The records with measures as of different pictures; those of one film have colours in common."""
     for record in batch:
         number = int(record.id, 16)
         rng = np.random.default_rng(number)
@@ -105,12 +108,12 @@ def run(count: int, folder: Path, *, vectors: bool) -> None:
         if vectors:
             one.scorer = Drawn()
             Encoder._fitted = _fitted
-        items = _items(count)
+        items = listed(count)
         print(json.dumps(["items", 0, _peak()]), flush=True)
         for name in CHAIN:
             started = time.perf_counter()
             work = stages.work(one, name, items, silent)
-            instead = {"collect": _collected, "inspect": _measured}
+            instead = {"collect": collected, "inspect": measured}
             stage = replace(work.stage, run=instead[name], batch=1000) if name in instead else work.stage
             local.run(stage, work.inputs, one.store, upstream=work.upstream, progress=silent)
             del work, stage

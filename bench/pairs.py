@@ -23,6 +23,7 @@ from typing import Any
 
 from pipeline import task
 from pipeline.grouping.strategies import names as strategy
+from pipeline.grouping.ways import Question
 from pipeline.records import Position, Record
 from pipeline.task import Task
 
@@ -161,8 +162,8 @@ json.dump(answers, sys.stdout)
 class _NoVeto:
     """Speaks against no group: names alone are measured."""
 
-    def first(self, ways: Sequence[Sequence[Record]]) -> tuple[Record, ...]:
-        return tuple(ways[0])
+    def each(self, questions: Sequence[Question]) -> list[tuple[Record, ...]]:
+        return [question.group(0) for question in questions]
 
 
 def task_of(naming: Naming) -> Task:

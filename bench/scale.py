@@ -7,7 +7,7 @@ unit vectors of groups from forty films and of grids of three panels, 512 number
 ready-made grids with their captions. The exponent is that between the two largest sizes: 1 is linear, 2 quadratic.
 `--largest` goes on to the sizes that the goals name, which takes many minutes. The floor of each step is measured in
 the same run: one sort of the hashes, one product of the matrices (of the vectors and as many as there are cells), one
-sort of the rows, one look at each file.
+look at each vector, one sort of the rows, one look at each file.
 
 Fails if an exponent is above its goal; those of the choice and of earlier grids are products of two sizes.
 """
@@ -31,12 +31,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 from PIL import Image
 
+from bench import memory
 from pipeline import task
 from pipeline.consistency import repetition
 from pipeline.dataset import split
 from pipeline.duplicates import index, vectors
+from pipeline.duplicates.base import Limits, Looks
 from pipeline.grouping import choice
+from pipeline.grouping.pictures import Pictures
+from pipeline.grouping.strategies import shots
+from pipeline.grouping.strategies.base import Formed, sequence_of
+from pipeline.grouping.vetoes import Vetoes
 from pipeline.records import Caption, Grid, Group, Position, Record, Row
+from pipeline.rows import OnDisk
 from pipeline.sources.readers import grid
 from pipeline.stages import collect
 from pipeline.text import grammar
@@ -73,12 +80,40 @@ def _vectors(count: int) -> np.ndarray:
 
 
 def _alike(count: int) -> Step:
-    """The neighbours by vector that near copies are looked for among, more than are compared all with all."""
-    drawn, every = _vectors(count), np.arange(count)
-    return Step(
-        lambda: vectors.nearest(drawn, every, every, vectors.NEAREST),
-        lambda: drawn @ drawn[: int(4 * count**0.5)].T,
-    )
+    """Near copies by vector, more than are compared all with all: the vectors on the disk, as in a run."""
+    drawn, rng = _vectors(count), np.random.default_rng(1)
+    copies = rng.choice(np.arange(1, count), int(NEAR * count), replace=False)
+    drawn[copies] = drawn[copies - 1] + 0.005 * rng.standard_normal((len(copies), DIMENSIONS), np.float32)
+    drawn /= np.linalg.norm(drawn, axis=-1, keepdims=True)
+    home = tempfile.TemporaryDirectory(prefix="scale")
+    rows = OnDisk(Path(home.name), count)
+    for place, row in enumerate(drawn):
+        rows.put(place, row)
+    looks = Looks([], np.ones((count, 1), np.float32), rows)
+
+    def found() -> None:
+        assert home.name  # kept for as long as this is
+        assert len(list(vectors.copies(looks, np.arange(count), Limits(RADIUS, 0.95, 0.97), 0))) > NEAR * count / 2
+
+    return Step(found, lambda: drawn @ drawn[: int(4 * count**0.5)].T)
+
+
+def _groups(count: int) -> Step:
+    """The shots of films along which groups form, with what is known of strangers from a first time."""
+    board, home = task.load("storyboard"), tempfile.TemporaryDirectory(prefix="scale")
+    records, scorer = list(memory.measured(list(memory.collected(memory.listed(count))))), memory.Drawn()
+    rows = OnDisk(Path(home.name), count)
+    for place in range(count):
+        rows.put(place, scorer.image_vectors([place])[0])
+    vetoes = Vetoes(board, Pictures.of(board, records, rows), 0.97)
+    first = [one.records for one in shots.form(records, board, vetoes) if isinstance(one, Formed)]
+    known = vetoes.learn(first, [sequence_of(some[0]) for some in first], records)
+
+    def formed() -> None:
+        assert home.name  # kept for as long as this is
+        assert len(list(shots.form(records, board, known))) > count / PANELS / 2
+
+    return Step(formed, lambda: [rows[start : start + 1000] for start in range(0, count, 1000)])
 
 
 def _choice(count: int, share: int) -> Step:
@@ -162,6 +197,7 @@ def _sets(count: int) -> Step:
 STEPS: dict[str, tuple[Callable[[int], Step], tuple[int, ...], int, float]] = {
     "copies": (_hashes, (16_000, 64_000, 256_000), 1_000_000, 1.2),
     "alike": (_alike, (25_000, 50_000), 1_000_000, 1.5),
+    "groups": (_groups, (2_500, 10_000, 40_000), 160_000, 1.2),
     "choice": (partial(_choice, share=100), (4_000, 16_000, 64_000), 1_000_000, 2.0),
     "large choice": (partial(_choice, share=10), (2_000, 8_000, 32_000), 1_000_000, 2.0),
     "earlier": (_earlier, (640, 2_560), 10_000, 2.0),

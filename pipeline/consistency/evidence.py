@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.consistency.likeness import ByVector, ByWords, Likeness, content_words, unit
+from pipeline.consistency.likeness import ByVector, ByWords, Likeness, UnitBytes, content_words
 from pipeline.records import Caption, Parts, Record, Tie
+from pipeline.rows import Rows
 from pipeline.task import Task
 from pipeline.text import corrections, grammar
 
@@ -26,7 +27,7 @@ CALLED_STRANGER = -0.5
 """Log-odds for a panel that the captioner calls a stranger, unless its own texts contradict it."""
 
 
-def from_pictures(task: Task, records: Sequence[Record], pictures: np.ndarray | None) -> dict[str, Likeness]:
+def from_pictures(task: Task, records: Sequence[Record], pictures: Rows | None) -> dict[str, ByVector]:
     """The measures that need pictures only.
 
     Args:
@@ -34,11 +35,11 @@ def from_pictures(task: Task, records: Sequence[Record], pictures: np.ndarray | 
         pictures: the scorer's vectors, one row per panel; without a scorer, colours are used instead.
     """
     wanted = _wanted(task)
-    found: dict[str, Likeness] = {}
+    found: dict[str, ByVector] = {}
     if pictures is not None:
         found["pictures"] = ByVector(pictures)
     if "colours" in wanted or pictures is None:
-        found["colours"] = ByVector(unit(histograms(records)))
+        found["colours"] = ByVector(UnitBytes(histograms(records)))
     return found
 
 
@@ -74,8 +75,8 @@ def _wanted(task: Task) -> set[str]:
 
 
 def histograms(records: Sequence[Record]) -> np.ndarray:
-    """Colour histograms, records x bins."""
-    found = np.empty((len(records), len(records[0].histogram) // 2 if records else 0), np.float32)
+    """Colour histograms as bytes, records x bins."""
+    found = np.empty((len(records), len(records[0].histogram) // 2 if records else 0), np.uint8)
     for row, record in enumerate(records):
         found[row] = np.frombuffer(bytes.fromhex(record.histogram), np.uint8)
     return found
@@ -97,24 +98,22 @@ def bare_texts(caption: Caption) -> Sequence[str]:
     return [panel.text for panel in caption.parts.panels] if caption.parts else caption.panels
 
 
-def nearness(groups: Sequence[Sequence[Record]]) -> np.ndarray:
+def nearness(panels: Sequence[Record], groups: np.ndarray) -> np.ndarray:
     """Per panel, 1 / distance in shots to the nearest panel of its group in the same film; 0 for other pictures.
 
-    Distance in seconds tells no more than in shots, and dates are of publication as often as of taking.
+    Distance in seconds tells no more than in shots, and dates are of publication as often as of taking (LOG.md).
+
+    Args:
+        groups: indices of panels, groups x panels.
     """
-    return np.array([[_nearest(record, group) for record in group] for group in groups])
-
-
-def _nearest(record: Record, group: Sequence[Record]) -> float:
-    here = record.position
-    gaps = [
-        abs(other.position.shot - here.shot)
-        for other in group
-        if other is not record
-        and here.film
-        and (other.position.film, other.position.folder) == (here.film, here.folder)
-    ]
-    return 1 / max(1, min(gaps)) if gaps else 0.0
+    films: dict[tuple[str, str], int] = {}
+    places = [one.position for one in panels]
+    numbers = [films.setdefault((one.film, one.folder), len(films)) if one.film else -1 for one in places]
+    film, shot = np.array(numbers)[groups], np.array([one.shot for one in places], float)[groups]
+    others = (film[:, :, None] == film[:, None]) & (film[:, :, None] >= 0) & ~np.eye(film.shape[1], dtype=bool)
+    gaps = np.where(others, np.abs(shot[:, :, None] - shot[:, None]), np.inf).min(axis=2)
+    found: np.ndarray = 1 / np.maximum(gaps, 1)
+    return found
 
 
 def people_in(parts: Parts) -> list[set[str]]:

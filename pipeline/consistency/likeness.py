@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline.rows import Rows
 from pipeline.text.looks import EMPTY
 from pipeline.text.markers import NAME
 
@@ -40,11 +41,32 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return divided
 
 
+class UnitBytes:
+    """Unit vectors that take a byte per number: kept at another length, by which they are divided when read."""
+
+    def __init__(self, kept: np.ndarray) -> None:
+        """
+        Args:
+            kept: whole numbers from 0 to 255: rows x numbers.
+        """
+        self._kept = kept
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._kept.shape
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, places: Any, /) -> np.ndarray:
+        return unit(self._kept[places].astype(np.float32))
+
+
 class ByVector:
     """Cosine similarity of unit vectors, one row per panel; a row of NaN if a panel has none."""
 
-    def __init__(self, rows: np.ndarray) -> None:
-        self.rows = rows  # not a copy: of a million panels it would be gigabytes
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
 
     def pairs(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         cosines: np.ndarray = (self.rows[one] * self.rows[other]).sum(axis=-1)
@@ -100,27 +122,31 @@ def content_words(text: str) -> set[str]:
     return set(re.findall(r"\w+", NAME.sub(" ", text).casefold())) - EMPTY
 
 
-def matrices(measures: Mapping[str, Likeness], groups: np.ndarray) -> dict[str, np.ndarray]:
-    """Per measure, the similarity of all pairs within each group: groups x panels x panels, NaN on the diagonal.
+def features(measures: Mapping[str, Likeness], groups: np.ndarray) -> np.ndarray:
+    """Per panel, best and mean similarity to the others by each measure: groups x panels x (2 per measure).
 
     Args:
         groups: indices of panels, groups x panels.
     """
-    count, size = groups.shape
-    found = {}
-    one, other = np.triu_indices(size, 1)
-    for name, measure in measures.items():
-        values = measure.pairs(groups[:, one].ravel(), groups[:, other].ravel()).reshape(count, len(one))
-        matrix = np.full((count, size, size), np.nan)
-        matrix[:, one, other] = matrix[:, other, one] = values
-        found[name] = matrix
-    return found
+    size = groups.shape[1]
+    one, other = (groups[:, side] for side in np.triu_indices(size, 1))
+    pairs = {name: measure.pairs(one.ravel(), other.ravel()) for name, measure in measures.items()}
+    return features_of({name: values.reshape(one.shape) for name, values in pairs.items()}, size)
 
 
-def features(measures: Mapping[str, Likeness], groups: np.ndarray) -> np.ndarray:
-    """Per panel, best and mean similarity to the others by each measure: groups x panels x (2 per measure)."""
+def features_of(similarities: Mapping[str, np.ndarray], size: int) -> np.ndarray:
+    """As `features`, by similarities that are known.
+
+    Args:
+        similarities: per measure, those of the pairs of panels of each group, in order, NaN if they can't be measured:
+            groups x pairs.
+        size: panels of a group.
+    """
     columns = []
-    for matrix in matrices(measures, groups).values():
+    one, other = np.triu_indices(size, 1)
+    for values in similarities.values():
+        matrix = np.full((len(values), size, size), np.nan)
+        matrix[:, one, other] = matrix[:, other, one] = values
         measured = ~np.isnan(matrix)
         count = measured.sum(axis=-1)
         best = np.where(measured, matrix, -np.inf).max(axis=-1)

@@ -1,7 +1,8 @@
 """Grids with nearly the same panels as an earlier one: for each grid, the most similar of those before it.
 
-Grids are compared block by block, so that the product of large matrices does the work; only those of the same block are
-compared one by one.
+Grids are compared block by block, so that the product of large matrices does the work, and by some of their panels: the
+others are looked at only where these would allow a larger overlap than what was found before. Only grids of the same
+block are compared one by one.
 """
 
 from __future__ import annotations
@@ -13,25 +14,44 @@ from dataclasses import dataclass
 import numpy as np
 
 BLOCK, AGAINST = 64, 4096
-"""Grids that are compared at once with so many others: 10 MB of cosines for grids of three panels."""
+"""Grids that are compared at once with so many others: 6 MB of cosines for grids of three panels."""
+PAIRS = 256
+"""Pairs of grids of which all panels are compared at once: 3 MB for three panels of 512 numbers."""
+ROUNDED = 1e-5
+"""More than a cosine is off by rounding."""
 
 
 def overlap(panels: np.ndarray, earlier: np.ndarray) -> np.ndarray:
     """How nearly each of some earlier grids contains a grid's panels: the cosine similarity to their best match in it
-    that all but a third of the panels reach.
+    that all but a third of the panels reach. It is the same to the last bit, whatever is compared beside it.
 
     Args:
         panels: grids x panels x dimensions.
-        earlier: earlier grids x panels x dimensions.
+        earlier: as many earlier grids x panels x dimensions, or either is one grid.
 
     Returns:
-        Grids x earlier grids.
+        One value per pair of grids.
     """
-    size = panels.shape[1]
-    cosines = earlier.reshape(-1, earlier.shape[-1]) @ panels.reshape(-1, panels.shape[-1]).T
-    best = cosines.reshape(len(earlier), earlier.shape[1], len(panels), size).max(axis=1)  # earlier x grids x panels
-    reached: np.ndarray = np.partition(best, size // 3, axis=2)[:, :, size // 3].T
+    best = (panels @ earlier.transpose(0, 2, 1)).max(axis=2)
+    may_miss = best.shape[1] // 3
+    reached: np.ndarray = np.partition(best, may_miss, axis=1)[:, may_miss]
     return reached
+
+
+def matches(panels: np.ndarray, earlier: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best and the worst match, in earlier grids, of a third of the panels of each grid and one more: but for
+    rounding, no overlap is larger than the best, since these panels are not all among those that may miss.
+
+    Args:
+        panels: grids x panels x dimensions; likewise `earlier`.
+
+    Returns:
+        Earlier grids x grids each.
+    """
+    some = panels[:, : panels.shape[1] // 3 + 1].transpose(1, 0, 2)  # panel by panel, so that rows are long
+    cosines = earlier.reshape(-1, earlier.shape[-1]) @ some.reshape(-1, some.shape[-1]).T
+    best = cosines.reshape(len(earlier), earlier.shape[1], len(some), len(panels)).max(axis=1)
+    return best.max(axis=1), best.min(axis=1)
 
 
 @dataclass(frozen=True)
@@ -85,7 +105,7 @@ class Seen:
         place = self._block[number]
         found = [(float(self._values[place]), int(self._places[place]))] if self._known else []
         if self._known < len(self._numbers):
-            since = overlap(self._panels[number][None], self._before[self._known : len(self._numbers)])[0]
+            since = overlap(self._panels[number][None], self._before[self._known : len(self._numbers)])
             found.append((float(since.max()), self._known + int(since.argmax())))
         if not found:
             return None
@@ -100,11 +120,21 @@ class Seen:
         self._block, self._known = {one: place for place, one in enumerate(numbers)}, len(self._numbers)
         self._values, self._places = np.full(len(block), -np.inf), np.zeros(len(block), int)
         for first in range(0, self._known, AGAINST):
-            found = overlap(block, self._before[first : min(first + AGAINST, self._known)])
-            here = found.argmax(axis=1)
-            values = found[np.arange(len(block)), here]
-            nearer = values > self._values
-            self._values[nearer], self._places[nearer] = values[nearer], first + here[nearer]
+            best, worst = matches(block, self._before[first : min(first + AGAINST, self._known)])
+            self._try(block, first + worst.argmax(axis=0), np.arange(len(block)))  # very likely among the nearest
+            places, ones = np.nonzero(best >= self._values - ROUNDED)
+            self._try(block, first + places, ones)
+
+    def _try(self, block: np.ndarray, places: np.ndarray, ones: np.ndarray) -> None:
+        """Compares some pairs: places of grids seen before, in order, and which of the block each is compared with."""
+        for start in range(0, len(ones), PAIRS):
+            place, one = places[start : start + PAIRS], ones[start : start + PAIRS]
+            values = overlap(block[one], self._before[place])
+            order = np.lexsort((place, -values, one))
+            first = order[np.diff(one[order], prepend=-1) > 0]  # of each of the block
+            one, place, values = one[first], place[first], values[first]
+            nearer = (values > self._values[one]) | ((values == self._values[one]) & (place < self._places[one]))
+            self._values[one[nearer]], self._places[one[nearer]] = values[nearer], place[nearer]
 
 
 class Kept:

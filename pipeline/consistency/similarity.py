@@ -26,6 +26,7 @@ from pipeline.consistency.scorers.base import Scorer, check_width
 from pipeline.errors import BadInput
 from pipeline.progress import told
 from pipeline.records import Caption, Grid, Record
+from pipeline.rows import OnDisk, Rows
 from pipeline.task import LayoutSection
 from pipeline.text import grammar
 
@@ -92,10 +93,13 @@ class Encoder:
             self._panels(part.grids)
         self._texts(part.texts, 0)
 
-    def sources(self, records: Sequence[Record], layout: LayoutSection) -> np.ndarray:
-        """Vectors of source pictures, fitted to a panel; one row per record, NaN for a picture that can't be read."""
+    def sources(self, records: Sequence[Record], layout: LayoutSection) -> Rows:
+        """Vectors of source pictures, fitted to a panel; one row per record, NaN for a picture that can't be read.
+
+        They stay on the disk, since there may be a million.
+        """
         shape = (layout.panel_width, layout.panel_height, layout.fit)
-        rows, missing = _Rows(len(records)), dict[str, tuple[int, Record]]()
+        rows, missing = OnDisk(self.cache.folder, len(records)), dict[str, tuple[int, Record]]()
         for batch in _batched(enumerate(records), AT_ONCE):
             keys = [key_of(model=self.model, record=one.id, shape=shape, focus=one.focus) for _, one in batch]
             known = self._found(keys)
@@ -108,7 +112,7 @@ class Encoder:
             made = self._kept([key for key, _ in found], self.scorer.image_vectors([picture for _, picture in found]))
             for key, vector in made.items():
                 rows.put(missing[key][0], vector)
-        return rows.made
+        return rows
 
     def _fitted(
         self, missing: Mapping[str, tuple[int, Record]], layout: LayoutSection
@@ -184,23 +188,6 @@ class Encoder:
         for key, vector in made.items():
             self.cache.put_vector(key, vector)
         return made
-
-
-class _Rows:
-    """Vectors in one array, which is all that is kept of them: of a million pictures it takes 2 GB."""
-
-    def __init__(self, count: int) -> None:
-        self.made = np.full((count, 1), np.nan, np.float32)
-        self._has_any = False
-
-    def fits(self, vector: np.ndarray) -> bool:
-        """Whether it is as long as the first; any other is not what was written."""
-        return not self._has_any or len(vector) == self.made.shape[1]
-
-    def put(self, row: int, vector: np.ndarray) -> None:
-        if not self._has_any:
-            self.made, self._has_any = np.full((len(self.made), len(vector)), np.nan, np.float32), True
-        self.made[row] = vector
 
 
 def _told(items: Iterable[Any], count: int, what: str) -> Iterator[list[Any]]:

@@ -63,7 +63,7 @@ def verdict(
     panel_features = features(measures, places)
     if len(grids) < belonging.FEWEST or places.shape[1] == 1:
         return Verdict(None, panel_features, tuple(measures), None)
-    prior = evidence.ADJACENT_SHOT * evidence.nearness(groups)
+    prior = evidence.ADJACENT_SHOT * evidence.nearness(flat, places)
     for number, caption in enumerate(captions):
         prior[number, list(evidence.called_strangers(caption.parts))] += evidence.CALLED_STRANGER
     known = {number: taught[grid.id] for number, grid in enumerate(grids) if grid.id in taught}

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.files import natural
 from pipeline.records import Record
+from pipeline.rows import Chosen, Rows
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,17 @@ class Looks:
     """Pictures and what was measured on them, one row per picture."""
 
     records: Sequence[Record]
-    colours: np.ndarray
+    colours: Rows
     """Colour histograms as unit vectors: pictures x bins."""
-    vectors: np.ndarray | None
+    vectors: Rows | None
     """A scorer's vectors: pictures x dimensions, NaN for a picture that can't be read; None without a scorer."""
 
     def take(self, rows: np.ndarray) -> Looks:
         """Some of the pictures."""
         if np.array_equal(rows, np.arange(len(self.records))):
             return self
-        vectors = None if self.vectors is None else self.vectors[rows]
-        return Looks([self.records[row] for row in rows], self.colours[rows], vectors)
+        vectors = None if self.vectors is None else Chosen(self.vectors, rows)
+        return Looks([self.records[row] for row in rows], Chosen(self.colours, rows), vectors)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.duplicates import exact, perceptual, vectors
 from pipeline.duplicates.base import Copy, Limits, Looks, preference
+from pipeline.rows import Joined
 
 Kind = Callable[[Looks, np.ndarray, Limits, int], Iterator[Copy]]
 """Finds copies of one kind, given the pictures; the rows to look at, in the order in which pictures stay; the limits;
@@ -25,11 +26,11 @@ def used(looks: Looks, earlier: Looks, limits: Limits) -> list[Copy]:
     fixed = len(earlier.records)
     if not fixed:
         return []
-    with_vectors = looks.vectors is not None and earlier.vectors is not None
+    of_both = None if earlier.vectors is None or looks.vectors is None else Joined(earlier.vectors, looks.vectors)
     both = Looks(
         [*earlier.records, *looks.records],
-        np.concatenate([earlier.colours, looks.colours]),
-        np.concatenate([earlier.vectors, looks.vectors]) if with_vectors else None,
+        Joined(earlier.colours, looks.colours),
+        of_both,
     )
     order = np.concatenate([preference(earlier.records), preference(looks.records) + fixed])
     return [Copy(one.copy - fixed, one.of, one.how) for one in _found(both, limits, order, fixed)]

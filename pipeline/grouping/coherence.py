@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.consistency.belonging import LEAST_AREA, SEED
+from pipeline.rows import Rows
 
 SHUFFLES = 499
 CHANCE = 0.01
 """Largest share of shuffled orders, or of random sets, that may be as coherent."""
 MOST = 600
 """Pictures of a folder, and of others, that are looked at."""
+AT_ONCE = 1 << 20
+"""Pairs that are looked at in one step."""
 
 
 @dataclass(frozen=True)
@@ -47,33 +50,45 @@ def of_order(vectors: np.ndarray, size: int) -> Coherence:
     one = np.concatenate([np.arange(count - step) for step in range(1, reach + 1)])
     other = np.concatenate([np.arange(step, count) for step in range(1, reach + 1)])
     rng = np.random.default_rng(SEED)
-    orders = (rng.permutation(count) for _ in range(SHUFFLES))
+    orders = np.stack([rng.permutation(count) for _ in range(SHUFFLES)])
     value = alike[one, other].mean()
-    shuffled = np.array([alike[order[one], order[other]].mean() for order in orders])
+    shuffled = _means(alike, orders, one, other)
     apart = np.triu(np.ones((count, count), bool), reach + 1)
     return Coherence(_area(alike[one, other], alike[apart]), _share(shuffled, value))
 
 
-def of_set(vectors: np.ndarray, others: np.ndarray) -> Coherence:
+def of_set(vectors: Rows, others: Rows) -> Coherence:
     """Whether pictures are more alike than random sets of as many from the whole source.
 
     Args:
-        vectors: unit vectors of the pictures; likewise `others`, those of all other pictures.
+        vectors: unit vectors of the pictures; likewise `others`, those of all other pictures, of which some are read.
+            NaN for an image that could not be read.
     """
     rng = np.random.default_rng(SEED)
-    vectors, others = (
-        rows if len(rows) <= MOST else rows[np.sort(rng.choice(len(rows), MOST, replace=False))]
+    own, strange = (
+        rows[:] if len(rows) <= MOST else rows[np.sort(rng.choice(len(rows), MOST, replace=False))]
         for rows in (vectors, others)
     )
-    count, pool = len(vectors), np.concatenate([vectors, others])
-    if count < 2 or len(others) < count / 4:  # noqa: PLR2004  (too few to know what random sets are like)
+    count, pool = len(own), np.nan_to_num(np.concatenate([own, strange]), copy=False)
+    if count < 2 or len(strange) < count / 4:  # noqa: PLR2004  (too few to know what random sets are like)
         return NONE
     alike = pool @ pool.T
     pairs = np.triu_indices(count, 1)
     value = alike[:count, :count][pairs].mean()
-    drawn = (rng.choice(len(pool), count, replace=False) for _ in range(SHUFFLES))
-    random = np.array([alike[np.ix_(rows, rows)][pairs].mean() for rows in drawn])
+    drawn = np.stack([rng.choice(len(pool), count, replace=False) for _ in range(SHUFFLES)])
+    random = _means(alike, drawn, *pairs)
     return Coherence(_area(alike[:count, :count][pairs], alike[:count, count:].ravel()), _share(random, value))
+
+
+def _means(alike: np.ndarray, orders: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The mean similarity of the same pairs of places in each of several orders of pictures: one per order.
+
+    Args:
+        orders: orders x places.
+    """
+    step = max(1, AT_ONCE // len(one))
+    parts = (orders[start : start + step] for start in range(0, len(orders), step))
+    return np.concatenate([alike[part[:, one], part[:, other]].mean(axis=1) for part in parts])
 
 
 def _area(own: np.ndarray, other: np.ndarray) -> float:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+import numpy as np
+
 from pipeline.consistency.belonging import LEAST_AREA
 from pipeline.grouping import coherence, subjects
-from pipeline.grouping.pictures import Pictures
+from pipeline.grouping.pictures import Pictures, Tested
 from pipeline.grouping.strategies.base import by_key, sequence_of
 from pipeline.records import Record
+from pipeline.rows import Chosen, Rows, Without
 from pipeline.task import Task
 from pipeline.wording import counted
 
@@ -55,6 +59,8 @@ def stretches(records: Sequence[Record], task: Task, pictures: Pictures, *, sets
     Args:
         sets: whether that goes for pictures without numbers too; else these are in no order, and so form no groups.
     """
+    source = _Source(records, pictures)
+    known = pictures.tested.setdefault(id(records), Tested(records)).sound
     for (folder, film), those in by_key(records, sequence_of).items():
         if film:
             yield Stretch(tuple(those), film, "shots of one film", sound=True)
@@ -66,18 +72,40 @@ def stretches(records: Sequence[Record], task: Task, pictures: Pictures, *, sets
             name += f", named {subject}" if subject and len(parts) > 1 else ""
             ordered = subjects.in_order(part, task)
             apart = len(parts) == 1 or ruled or subjects.are_views(part)
-            why, sound = _reason(ordered, records, task, pictures, sets=sets, apart=apart)
+            key = sets, apart, tuple(record.id for record in ordered)
+            if key not in known:
+                known[key] = _reason(ordered, source, task, sets=sets, apart=apart)
+            why, sound = known[key]
             why = why if sound else why.replace("{name}", name)
             yield Stretch(tuple(ordered), name, why, sound, whole=len(ordered) == task.grid_layout.size)
 
 
-def _reason(
-    part: Sequence[Record], pool: Sequence[Record], task: Task, pictures: Pictures, *, sets: bool, apart: bool
-) -> tuple[str, bool]:
+class _Source:
+    """The pictures of a source, than which those of a folder may be more alike."""
+
+    def __init__(self, records: Sequence[Record], pictures: Pictures) -> None:
+        self.pictures, self._records = pictures, records
+
+    def others(self, part: Sequence[Record]) -> Rows:
+        """`Pictures.compared` of all pictures but some of them."""
+        own = self.pictures.rows_of([part])[0]
+        gone = self._order[np.searchsorted(self._rows, own, sorter=self._order)]
+        return Without(Chosen(self.pictures.compared, self._rows), gone)
+
+    @functools.cached_property
+    def _rows(self) -> np.ndarray:
+        found: np.ndarray = self.pictures.rows_of([self._records])[0]
+        return found
+
+    @functools.cached_property
+    def _order(self) -> np.ndarray:
+        return np.argsort(self._rows)
+
+
+def _reason(part: Sequence[Record], source: _Source, task: Task, *, sets: bool, apart: bool) -> tuple[str, bool]:
     """Why pictures of a folder may form groups or not, and whether they may.
 
     Args:
-        pool: pictures of the source, than which they may be more alike.
         apart: whether the folder, or the names in it, set these pictures apart from others.
     """
     size, numbered = task.grid_layout.size, subjects.are_numbered(part)
@@ -88,21 +116,24 @@ def _reason(
     if not task.group.prove:
         return "one set, as group.prove=false says", True
     if len(part) <= FEW * size:
-        alike = pictures.likeness(part)[1] >= ALIKE
+        alike = source.pictures.likeness(part)[1] >= ALIKE
         if numbered and apart and (alike or not subjects.are_counted_by_cameras(part)):
             return f"{len(part)} numbered pictures", True
         if not apart and not alike:
             return f"is one of {len(part)} pictures of {{name}} whose colours are not alike", False
-    return _tested(part, pool if sets or numbered else part, pictures, size if numbered else 0)
+    return _tested(part, source, size if numbered else 0, sets=sets or numbered)
 
 
-def _tested(part: Sequence[Record], pool: Sequence[Record], pictures: Pictures, size: int) -> tuple[str, bool]:
-    """Whether the looks of pictures say that they belong together; `size` is 0 if they are in no order."""
-    ids = {record.id for record in part}
-    own = pictures.compared_rows(part)
-    others = pictures.compared_rows([record for record in pool if record.id not in ids])
+def _tested(part: Sequence[Record], source: _Source, size: int, *, sets: bool) -> tuple[str, bool]:
+    """Whether the looks of pictures say that they belong together.
+
+    Args:
+        size: of a group; 0 if the pictures are in no order.
+        sets: whether it is enough that they are more alike than others.
+    """
+    own = source.pictures.compared_rows(part)
     in_order = coherence.of_order(own, size) if size else coherence.NONE
-    as_set = coherence.of_set(own, others)
+    as_set = coherence.of_set(own, source.others(part)) if sets else coherence.NONE
     best = max(in_order, as_set, key=lambda one: (one.holds, one.area))
     if not best.holds:
         value = f" (ROC AUC {best.area:.2f}, at least {LEAST_AREA} is needed)" if best.chance < 1 else ""

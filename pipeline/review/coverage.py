@@ -131,7 +131,7 @@ def _clusters(pool: Sequence[Record]) -> np.ndarray:
     """The cluster of each picture, by k-means on the colour histograms from fixed starting points."""
     import faiss
 
-    colours = histograms(pool)
+    colours = histograms(pool).astype(np.float32)
     fitted = colours[np.linspace(0, len(colours) - 1, min(len(colours), SAMPLE)).astype(int)]
     count = min(CLUSTERS, len(pool) // PICTURES_EACH)
     means = faiss.Kmeans(colours.shape[1], count, seed=0, min_points_per_centroid=1)

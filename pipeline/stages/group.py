@@ -34,6 +34,7 @@ from pipeline.grouping.vetoes import Vetoes
 from pipeline.plugins import Plugin
 from pipeline.records import Group, Record, Rejected, content_id
 from pipeline.review import taking
+from pipeline.rows import Rows
 from pipeline.task import Task
 
 WAYS_ON = "ways on"
@@ -164,7 +165,7 @@ def explain(record: Record, records: Sequence[Record], parameters: Parameters) -
     return list(might.reasons(record, records, found, outcome.vetoes))
 
 
-def _vectors(parameters: Parameters, records: Sequence[Record], folder: Path) -> np.ndarray | None:
+def _vectors(parameters: Parameters, records: Sequence[Record], folder: Path) -> Rows | None:
     if not parameters.scorer or not records:
         return None
     return Encoder(parameters.scorer, parameters.cache, folder).sources(records, parameters.task.layout)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from pipeline.grouping.vetoes import Vetoes
+from pipeline.grouping.vetoes import Veto, Vetoes
+from pipeline.grouping.ways import Question
 from pipeline.records import Record, Rejected
 from pipeline.task import Task
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
+WALKS = 512
+"""Stretches of a source along which groups form at once, where few images are asked about at a time."""
 ORDER = "order not told"
 """Reason of the rejection of pictures of which somebody has to say which is for which panel."""
 
@@ -45,6 +50,46 @@ class Strategy(Protocol):
         Args:
             records: in the order of their sources, without ready-made sets, which the strategy `sets` takes first.
         """
+
+
+Walk = Generator[Question, tuple[Record, ...] | Veto, list[Formed | Rejected]]
+"""Goes along one stretch of a source: asks which of several groups may be formed, is told, and asks on; in the end it
+has groups and rejections."""
+
+
+@dataclass
+class _UnderWay:
+    walk: Walk
+    asks: Question | None = None
+    made: list[Formed | Rejected] = field(default_factory=list)
+
+    def advance(self, answer: tuple[Record, ...] | Veto | None) -> None:
+        try:
+            self.asks = self.walk.send(answer)  # type: ignore[arg-type]  # None begins it
+        except StopIteration as ended:
+            self.asks, self.made = None, ended.value
+
+
+def together(walks: Iterable[Walk], vetoes: Vetoes, at_once: int = WALKS) -> Iterator[Formed | Rejected]:
+    """What some walks come to, one after the other; the questions of several that are under way are asked together.
+
+    Args:
+        at_once: how many are under way.
+    """
+    waiting, taken = iter(walks), deque[_UnderWay]()
+    while True:
+        asking = [one for one in taken if one.asks]
+        begun = [_UnderWay(walk) for walk in itertools.islice(waiting, at_once - len(asking))]
+        if not asking and not begun:
+            return
+        for one in begun:
+            one.advance(None)
+        taken.extend(begun)
+        asking += [one for one in begun if one.asks]
+        for one, answer in zip(asking, vetoes.each([one.asks for one in asking if one.asks]), strict=True):
+            one.advance(answer)
+        while taken and not taken[0].asks:
+            yield from taken.popleft().made
 
 
 def by_key(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.grouping import roles
 from pipeline.grouping.explain import reject
-from pipeline.grouping.strategies.base import Formed, by_key
+from pipeline.grouping.strategies.base import Formed, Walk, by_key, together
 from pipeline.grouping.vetoes import Veto, Vetoes
+from pipeline.grouping.ways import Question
 from pipeline.records import Record, Rejected
 from pipeline.task import Task
 from pipeline.wording import counted
@@ -27,22 +28,30 @@ def form(records: Sequence[Record], task: Task, vetoes: Vetoes) -> Iterator[Form
     yield from (reject(record, "no group", why) for record in named.pop("", []))
     words = [record.position.panel for record in records if record.position.group and record.position.panel]
     panels = roles.panels_of(words, task)
-    for name, members in named.items():
-        placed = _placed(members, panels, task)
-        if isinstance(placed, str):
-            reason = "no panel" if isinstance(panels, roles.Ambiguous) or not words else "incomplete group"
-            yield from (reject(record, reason, f"in the group {name}, {placed}") for record in members)
-            continue
-        chosen = set(placed)
-        for record in members:
-            if record not in chosen:
-                yield reject(
-                    record, "no panel", f"{task.name} has no panel for '{record.position.panel}' of group {name}"
-                )
-        if isinstance(veto := vetoes.first([placed]), Veto):
-            yield from (reject(record, "strangers", f"the images of group {name} {veto}") for record in placed)
-        else:
-            yield Formed(tuple(placed), f"group {name} of its source")
+    reason = "no panel" if isinstance(panels, roles.Ambiguous) or not words else "incomplete group"
+    yield from together((_formed(name, members, panels, reason, task) for name, members in named.items()), vetoes)
+
+
+def _formed(
+    name: str, members: Sequence[Record], panels: Mapping[str, int] | roles.Ambiguous, reason: str, task: Task
+) -> Walk:
+    """
+    Args:
+        reason: of the rejection of a group that is not whole.
+    """
+    placed = _placed(members, panels, task)
+    if isinstance(placed, str):
+        return [reject(record, reason, f"in the group {name}, {placed}") for record in members]
+    chosen = set(placed)
+    made: list[Formed | Rejected] = [
+        reject(record, "no panel", f"{task.name} has no panel for '{record.position.panel}' of group {name}")
+        for record in members
+        if record not in chosen
+    ]
+    group = yield Question.of([placed])
+    if isinstance(group, Veto):
+        return [*made, *(reject(record, "strangers", f"the images of group {name} {group}") for record in placed)]
+    return [*made, Formed(group, f"group {name} of its source")]
 
 
 def sets(records: Sequence[Record], _: Task) -> dict[str, str]:

@@ -9,8 +9,9 @@ from pipeline.grouping import schemes
 from pipeline.grouping.explain import name_of, reject
 from pipeline.grouping.roles import Ambiguous
 from pipeline.grouping.schemes import NamedSet, Scheme
-from pipeline.grouping.strategies.base import ORDER, Formed, by_key
+from pipeline.grouping.strategies.base import ORDER, Formed, Walk, by_key, together
 from pipeline.grouping.vetoes import Veto, Vetoes
+from pipeline.grouping.ways import Question
 from pipeline.records import Record, Rejected
 from pipeline.task import Task
 from pipeline.wording import counted
@@ -24,14 +25,10 @@ def form(records: Sequence[Record], task: Task, vetoes: Vetoes) -> Iterator[Form
     taken, twins = _once(records)
     yield from twins
     pictures = [record for record in taken if not record.position.film]
-    left = {record.id for record in taken}
-    for scheme in _read(pictures, task):
-        for one in scheme.sets:
-            left -= {pictures[number].id for numbers in one.pictures.values() for number in numbers}
-            yield from _formed(one, pictures, task, vetoes)
-    for record in taken:
-        if record.id in left:
-            yield _without_role(record, task)
+    found = [one for scheme in _read(pictures, task) for one in scheme.sets]
+    yield from together((_formed(one, pictures, task) for one in found), vetoes)
+    named = {pictures[number].id for one in found for numbers in one.pictures.values() for number in numbers}
+    yield from (_without_role(record, task) for record in taken if record.id not in named)
 
 
 def remarks(records: Sequence[Record], task: Task) -> list[str]:
@@ -84,23 +81,23 @@ def _once(records: Sequence[Record]) -> tuple[list[Record], list[Rejected]]:
     return taken, twins
 
 
-def _formed(one: NamedSet, pictures: Sequence[Record], task: Task, vetoes: Vetoes) -> Iterator[Formed | Rejected]:
+def _formed(one: NamedSet, pictures: Sequence[Record], task: Task) -> Walk:
     """The group of a set, and why those of its pictures are left out that no panel is for."""
     chosen = one.chosen(task.grid_layout.size)
     every = [pictures[number] for numbers in one.pictures.values() for number in numbers]
     if chosen is None:
         reason = ORDER if isinstance(one.panels, Ambiguous) else "incomplete set"
         why = str(one.panels) if isinstance(one.panels, Ambiguous) else _lacking(one, pictures, task)
-        yield from (reject(record, reason, why) for record in every)
-        return
+        return [reject(record, reason, why) for record in every]
+    made: list[Formed | Rejected] = []
     members = [pictures[number] for number in chosen]
     for role, numbers in one.pictures.items():
         why = f"shows {one.name} as '{role}', for which {task.name} has no panel"
-        yield from (reject(pictures[number], "no panel", why) for number in numbers if number not in chosen)
-    if isinstance(veto := vetoes.first([members]), Veto):
-        yield from (reject(record, "strangers", f"the pictures named {one.name} {veto}") for record in members)
-    else:
-        yield Formed(tuple(members), f"named alike, {one.name}")
+        made += [reject(pictures[number], "no panel", why) for number in numbers if number not in chosen]
+    group = yield Question.of([members])
+    if isinstance(group, Veto):
+        return [*made, *(reject(record, "strangers", f"the pictures named {one.name} {group}") for record in members)]
+    return [*made, Formed(group, f"named alike, {one.name}")]
 
 
 def _lacking(one: NamedSet, pictures: Sequence[Record], task: Task) -> str:

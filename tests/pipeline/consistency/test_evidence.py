@@ -160,19 +160,20 @@ def test_without_any_ties_every_word_counts() -> None:
 
 
 def test_nearness_is_the_inverse_of_the_distance_in_shots() -> None:
-    groups = [[shot(4), shot(5), shot(8)], [shot(0), shot(3), shot(1)]]
-    np.testing.assert_allclose(evidence.nearness(groups), [[1, 1, 1 / 3], [1, 1 / 2, 1]])
+    panels = [shot(4), shot(5), shot(8), shot(0), shot(3), shot(1)]
+    near = evidence.nearness(panels, np.arange(6).reshape(2, 3))
+    np.testing.assert_allclose(near, [[1, 1, 1 / 3], [1, 1 / 2, 1]])
 
 
 def test_pictures_and_shots_of_different_films_have_no_nearness() -> None:
     pictures = [record(name, folder="/x", stem=name) for name in "abc"]
     films = [shot(4), shot(5, "other.mp4"), shot(5, folder="/elsewhere")]
-    assert evidence.nearness([pictures, films]).tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert evidence.nearness([*pictures, *films], np.arange(6).reshape(2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_the_same_shot_counts_as_adjacent_and_a_single_panel_has_no_nearness() -> None:
-    assert evidence.nearness([[shot(4), shot(4)]]).tolist() == [[1, 1]]
-    assert evidence.nearness([[shot(4)]]).tolist() == [[0]]
+    assert evidence.nearness([shot(4), shot(4)], np.array([[0, 1]])).tolist() == [[1, 1]]
+    assert evidence.nearness([shot(4)], np.array([[0]])).tolist() == [[0]]
 
 
 # ---- the captioner's word

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.consistency.likeness import ByVector, ByWords, content_words, features, matrices, tf_idf, unit
+from pipeline.consistency.likeness import ByVector, ByWords, content_words, features, tf_idf, unit
 
 BOTH = np.array([[0, 1]])
 
@@ -118,12 +118,6 @@ def test_similarity_by_words_is_symmetric_and_between_zero_and_one(texts: list[l
 # ---- panel by panel
 
 AXES = np.array([[1.0, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1]])
-
-
-def test_all_pairs_of_a_group_are_measured_but_no_panel_with_itself() -> None:
-    matrix = matrices({"v": ByVector(unit(AXES))}, np.array([[0, 1, 2]]))["v"][0]
-    half = math.sqrt(0.5)
-    np.testing.assert_allclose(matrix, [[np.nan, half, 0], [half, np.nan, half], [0, half, np.nan]], atol=1e-9)
 
 
 def test_a_panels_features_are_its_best_and_mean_similarity_to_the_others() -> None:

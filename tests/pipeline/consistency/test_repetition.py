@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.consistency import repetition
 from pipeline.consistency.repetition import Kept, Seen, overlap
@@ -19,6 +21,7 @@ def unit(*rows: list[float]) -> np.ndarray:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repetition, "BLOCK", 8)
     monkeypatch.setattr(repetition, "AGAINST", 5)
+    monkeypatch.setattr(repetition, "PAIRS", 7)
 
 
 def drawn(size: int) -> np.ndarray:
@@ -31,7 +34,7 @@ def drawn(size: int) -> np.ndarray:
 
 def one_by_one(panels: np.ndarray, number: int, kept: list[int]) -> object:
     """The overlap with the most similar of some grids, and its number; None for none."""
-    values = [overlap(panels[number][None], panels[other][None])[0, 0] for other in kept]
+    values = [overlap(panels[number][None], panels[other][None])[0] for other in kept]
     return (pytest.approx(max(values)), kept[int(np.argmax(np.round(values, 5)))]) if kept else None
 
 
@@ -62,6 +65,30 @@ def test_of_every_grid_the_most_similar_earlier_one_is_known(small_blocks: None)
     found = list(zip(known.overlaps.tolist(), known.places.tolist(), strict=True))
     assert np.isnan(found[0][0]) and found[0][1] == -1
     assert found[1:] == [one_by_one(panels, number, list(range(number))) for number in range(1, COUNT)]
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    size=st.integers(1, 6),
+    spread=st.sampled_from([0.0, 0.05, 0.5, 5.0]),
+    many=st.booleans(),
+)
+def test_the_nearest_earlier_grid_is_to_the_last_bit_that_of_looking_at_all_panels_of_all_grids(
+    monkeypatch: pytest.MonkeyPatch, seed: int, size: int, spread: float, many: bool
+) -> None:
+    """Of scenes that come again, some of them exactly, and of panels in another order."""
+    for name, value in (("BLOCK", 8), ("AGAINST", 13), ("PAIRS", 64 if many else 5)):
+        monkeypatch.setattr(repetition, name, value)
+    rng = np.random.default_rng(seed)
+    scenes = rng.standard_normal((5, size, 6))
+    panels = scenes[rng.integers(0, 5, COUNT)] + spread * rng.standard_normal((COUNT, size, 6))
+    panels = rng.permuted(panels, axis=1) if many else panels
+    panels[40:50] = panels[rng.integers(0, 40, 10)]
+    panels = (panels / np.linalg.norm(panels, axis=-1, keepdims=True)).astype(np.float32)
+    found = repetition.earlier(panels)
+    for number in range(1, COUNT):
+        values = overlap(panels[number][None], panels[:number])
+        assert (found.overlaps[number], found.places[number]) == (values.max(), values.argmax())
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 1])

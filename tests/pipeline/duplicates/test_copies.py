@@ -16,7 +16,8 @@ from PIL import Image, ImageEnhance
 
 from pipeline import task
 from pipeline.consistency import evidence
-from pipeline.duplicates import finding, perceptual
+from pipeline.duplicates import cells, finding, perceptual
+from pipeline.duplicates import vectors as by_vector
 from pipeline.duplicates.base import Copy, Limits, Looks
 from pipeline.duplicates.vectors import nearest
 from pipeline.records import Record
@@ -170,7 +171,7 @@ def test_alike_vectors_with_other_colours_are_no_copies_nor_is_a_picture_that_ca
 
 
 def test_cells_find_the_copies_among_many_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.duplicates.vectors.FLAT", 100)
+    monkeypatch.setattr("pipeline.duplicates.cells.FLAT", 100)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(600, 32))
     vectors[300:] = vectors[:300] + 0.02 * rng.normal(size=(300, 32))
@@ -178,6 +179,69 @@ def test_cells_find_the_copies_among_many_vectors(monkeypatch: pytest.MonkeyPatc
     _, place = nearest(vectors, np.arange(600), np.arange(600), 2)
     partners = (np.arange(600) + 300) % 600
     assert (place == partners[:, None]).any(axis=1).mean() > 0.99
+
+
+def one_by_one(units: np.ndarray, colours: np.ndarray, order: Sequence[int], fixed: int) -> dict[int, int]:
+    """Copies as the docstring says it: each is a copy of the first that stays and is alike, or stays."""
+    found, staying = {}, [row for row in order if row < fixed]
+    for row in order:
+        alike = (one for one in staying if units[row] @ units[one] >= 0.97 and colours[row] @ colours[one] >= 0.95)
+        if row >= fixed and (of := next(alike, None)) is not None:
+            found[row] = of
+        elif not fixed:
+            staying.append(row)
+    return found
+
+
+@pytest.mark.parametrize("first", [1, 8])
+@given(seed=st.integers(0, 10_000), fixed=st.sampled_from([0, 40]))
+def test_each_picture_is_a_copy_of_the_first_that_stays_and_is_alike(
+    monkeypatch: pytest.MonkeyPatch, first: int, seed: int, fixed: int
+) -> None:
+    monkeypatch.setattr(by_vector, "FIRST", first)
+    monkeypatch.setattr(by_vector, "PAIRS", 50)
+    monkeypatch.setattr(by_vector, "HELD", 200)
+    rng = np.random.default_rng(seed)
+    turn = np.cumsum(rng.random(120) * 0.2)  # a chain: each is alike to its neighbours, not to those further on
+    drawn = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    drawn[rng.random(120) < 0.1] = np.nan
+    records = [record(f"x/{number}", red=float(rng.random() < 0.8), blue=1) for number in range(120)]
+    some, order = looks(records, drawn), rng.permutation(120)
+    if fixed:
+        order = np.concatenate([order[order < fixed], order[order >= fixed]])
+    expected = one_by_one(np.asarray(some.vectors[:]), some.colours[:], order.tolist(), fixed)
+    found = by_vector.copies(some, order, LIMITS, fixed)
+    assert {one.copy: one.of for one in found} == expected
+    assert expected
+
+
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 30))
+def test_the_nearest_vectors_are_those_that_sorting_all_finds(
+    monkeypatch: pytest.MonkeyPatch, seed: int, count: int
+) -> None:
+    monkeypatch.setattr(cells, "QUERIES", 7)
+    rng = np.random.default_rng(seed)
+    vectors = rng.integers(-2, 3, (25, 3)).astype(np.float32)  # many are equally near
+    cosines = vectors @ vectors.T
+    expected = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
+    near, place = nearest(vectors, np.arange(25), np.arange(25), count)
+    np.testing.assert_array_equal(near, np.take_along_axis(cosines, expected, axis=1))
+    if count >= 25:
+        np.testing.assert_array_equal(place, expected)
+
+
+def test_cells_compare_each_pair_at_most_once_and_no_vector_twice_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "FLAT", 50)
+    monkeypatch.setattr(cells, "CELLS_AT_ONCE", 5)
+    vectors = np.random.default_rng(3).normal(size=(400, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    seen = np.zeros((400, 400), int)
+    rows = np.random.default_rng(4).permutation(400)
+    for asking, members, cosines in cells.Cells(vectors, rows).compared(rows):
+        seen[np.ix_(asking, members)] += 1
+        np.testing.assert_allclose(cosines, vectors[rows[asking]] @ vectors[rows[members]].T, atol=1e-6)
+    assert seen.max() == 1
+    assert (np.diagonal(seen) == 1).all()
 
 
 # ---- of earlier runs

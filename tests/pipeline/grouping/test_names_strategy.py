@@ -14,6 +14,7 @@ from pipeline.errors import BadInput
 from pipeline.grouping import schemes
 from pipeline.grouping.strategies import names
 from pipeline.grouping.strategies.base import Formed
+from pipeline.grouping.ways import Question
 from pipeline.records import Record, Rejected
 from pipeline.task import Task
 
@@ -22,8 +23,8 @@ VIEWS = FONT.model_copy(update={"markers": ("[FRONT]", "[BACK]", "[LEFT]", "[RIG
 
 
 class NoVeto:
-    def first(self, ways: Sequence[Sequence[Record]]) -> tuple[Record, ...]:
-        return tuple(ways[0])
+    def each(self, questions: Sequence[Question]) -> list[tuple[Record, ...]]:
+        return [question.group(0) for question in questions]
 
 
 def form(paths: Sequence[str], of: Task = SAND) -> tuple[list[list[str]], list[Rejected], list[str]]:
