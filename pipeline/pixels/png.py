@@ -53,7 +53,7 @@ def _filtered(pixels_HWC: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _chunk(kind: bytes, content: bytes) -> tuple[bytes, ...]:
+def _chunk(kind: bytes, content: bytes | bytearray) -> tuple[bytes | bytearray, ...]:
     checksum = deflate.crc32(content, deflate.crc32(kind))
     return struct.pack(">I", len(content)), kind, content, struct.pack(">I", checksum)
 
