@@ -151,10 +151,11 @@ def serving(home: Path, reviewer: str = "") -> Iterator[Served]:
             run = opened(home)
             with run.store:
                 jobs = Jobs()
-                servers.append(Server(app.make(ReviewSession(run, reviewer), jobs, address, token), jobs, door))
+                session = ReviewSession(run, reviewer)
+                servers.append(Server(app.make(session, jobs, address, token), jobs, door))
                 servers[0].start()
                 ready.set()
-                jobs.work()
+                jobs.work(session.check_some)
 
         thread = threading.Thread(target=work)
         thread.start()

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Path, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import Field
 
@@ -156,6 +156,10 @@ def _look(app: FastAPI, session: ReviewSession, jobs: Jobs, page: str) -> None:
         content = await jobs.aside(thumbnails.of_file, session.run.folder, row.grid.path, THUMBNAIL)
         return Response(content, media_type="image/jpeg")
 
+    @app.get("/checked/{after}")
+    async def checked(after: Annotated[int, Path(ge=0)]) -> dict[str, Any]:
+        return await jobs.in_turn(views.checked, session, after)
+
     @app.get("/agreement")
     async def agreement() -> dict[str, Any]:
         return await jobs.in_turn(lambda: others.agreed(session.rows(), session.reviewer))
@@ -213,7 +217,7 @@ def _change_many(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
 
     def now(step: int | None, grids: list[str]) -> dict[str, Any]:
         """A step with the rows that it has changed, as they are now."""
-        return {"rows": views.entries(session, map(session.row, grids)), "step": step}
+        return {"rows": views.entries(session, session.outlines(grids)), "step": step}
 
     def made(step: Step | None) -> dict[str, Any]:
         return now(step.number, [part.change.review.grid for part in step.parts]) if step else now(None, [])

@@ -93,21 +93,24 @@ def serve(run: Run, opened: Callable[[str], None], progress: Progress = silent, 
     """
     session = ReviewSession(run, reviewer)
     session.read(progress)  # read before anybody waits for them in a browser
-    if serve_page(partial(app.make, session), opened).cut_off:
+    if serve_page(partial(app.make, session), opened, session.check_some).cut_off:
         raise KeyboardInterrupt
     return sum(len(step.parts) for step in session.steps)
 
 
-def serve_page(make: Callable[[Jobs, str, str], FastAPI], opened: Callable[[str], None]) -> Jobs:
+def serve_page(
+    make: Callable[[Jobs, str, str], FastAPI], opened: Callable[[str], None], idle: Callable[[], bool] = lambda: False
+) -> Jobs:
     """Serves a page until Ctrl-C; gives the jobs that were done.
 
     Args:
         make: gives the application for its jobs, host and port, and token.
         opened: called with the page's address as soon as it can be visited.
+        idle: as for `Jobs.work`.
     """
     with page_served(make) as page, page.server.stopped_by_ctrl_c(), _switching_often():
         opened(page.url)
-        page.jobs.work()
+        page.jobs.work(idle)
     return page.jobs
 
 

@@ -267,19 +267,19 @@ class ReviewSession(Judging):
         if step is None:
             raise Unknown(f"there is no step {number} to undo; steps can be undone as long as the page is served.")
         with decisions.deciding(self.run.folder):
-            changes = [self._back(part) for part in step.parts]
+            rows = self.outlines(part.change.review.grid for part in step.parts)
+            changes = [self._back(row, part) for row, part in zip(rows, step.parts, strict=True)]
             who = step.who if step.who == WHO else f"{replacing.UNDO}{step.who}"
             self._rows.decide(changes, who, self.reviewer)
         self.steps.remove(step)
         return [change.review.grid for change in changes]
 
-    def _back(self, part: Part) -> Change:
-        """What takes a change back.
+    def _back(self, row: Row, part: Part) -> Change:
+        """What takes a change back, of the row as it is now.
 
         Raises:
             Stale: the row is not as the change left it, and that is not only because others have decided.
         """
-        row = self.row(part.change.review.grid)
         now = State.of(row)
         if now == part.after:
             back = tuple((name, becomes, was) for name, was, becomes in part.change.fields)
@@ -328,8 +328,10 @@ class ReviewSession(Judging):
             return None
         self._rows.decide([change for _, change in changes], who, self.reviewer)
         number = self.steps[-1].number + 1 if self.steps else 1
+        after = self.outlines(row.id for row, _ in changes)
         parts = (
-            Part(row.review, row.word_of(self.reviewer), change, State.of(self.row(row.id))) for row, change in changes
+            Part(row.review, row.word_of(self.reviewer), change, State.of(now))
+            for (row, change), now in zip(changes, after, strict=True)
         )
         self.steps.append(Step(number, tuple(parts), who))
         return self.steps[-1]

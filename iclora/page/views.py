@@ -23,13 +23,15 @@ from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.text.markers import inside, spans
 
+AT_ONCE = 1000
+"""Rows that are told at once at most."""
 NUMBERED = re.compile(r"[ \d]+$")
 """What tells scores of one kind apart, at the end of their names."""
 
 
 def state(session: ReviewSession) -> bytes:
     """What the page shows of all rows when it is loaded, as JSON; `one` has the rest of a row."""
-    layout, rows = session.task.grid_layout, session.rows()
+    layout, found, rows = session.task.grid_layout, session.read(), session.rows()
     content = {
         "title": session.task.title,
         "markers": session.task.markers,
@@ -39,6 +41,8 @@ def state(session: ReviewSession) -> bytes:
         "prefix": session.task.prefix,
         "scales": scales(rows),
         "shared": others.agreed(rows, session.reviewer),
+        "doubted": len(found.doubted),
+        "left": len(found.unchecked),
     }
     text = f'{_json(content)[:-1]}, "rows": [{", ".join(_listed(session, rows))}]}}'
     return text.encode("utf-8", "backslashreplace")
@@ -87,6 +91,17 @@ def entries(session: ReviewSession, rows: Iterable[Row]) -> list[dict[str, Any]]
     return [_entry(session, row, places[row.id]) for row in rows]
 
 
+def checked(session: ReviewSession, after: int) -> dict[str, Any]:
+    """What has come of checking captions: the rows that have problems or another decision now, and how many captions
+    are left.
+
+    Args:
+        after: how many of the former have been told.
+    """
+    rows, seen, left = session.found_by_checks(after, AT_ONCE)
+    return {"rows": entries(session, rows), "doubted": seen, "left": left}
+
+
 def _entry(session: ReviewSession, found: Row, place: int) -> dict[str, Any]:
     """As `entries`, of one row.
 
@@ -99,6 +114,7 @@ def _entry(session: ReviewSession, found: Row, place: int) -> dict[str, Any]:
         ("rejected", row.reasons),
         ("borderline", grid in session.borderline),
         ("problems", row.caption.problems),
+        ("unchecked", not row.checked),
         ("undecided", not shown.settled),
         ("disagree", shown.disagree),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from operator import itemgetter
 
 from pipeline.progress import Progress, silent
@@ -16,20 +18,24 @@ from pipeline.store import Store
 from pipeline.task import Task
 from pipeline.text.counters import TokenCounter
 
-TOLD = 200
-"""Rows after which progress is told; each edited text among them takes about a millisecond to check."""
+TOLD = 1000
+"""Rows after which progress is told."""
 
 
 class CurrentRows:
     """What `reviews.rows` gives, at the cost of what has changed. To be used in the store's thread.
 
     A line of the file of decisions touches one grid, whose row is made anew. Only if other grids may be found by its
-    picture, or another decision may take its place, are all lines matched again.
+    picture, or another decision may take its place, are all lines matched again. A caption that a person has edited is
+    checked when its row is asked for, or in a `check_some`: until then there is an outline of the row.
 
     Attributes:
         made: what the stages have made of the run.
         users: by record, ids of the grids that have it in a panel now, also of those without a caption.
         borderline: ids of the rows that passed narrowly.
+        unchecked: ids of the rows whose captions are still to be checked, in order.
+        doubted: ids of the rows that came out of their checks with problems or another decision, the latest last.
+            Only grows, so that whoever has seen some of it knows what is new.
     """
 
     made: Made
@@ -39,6 +45,8 @@ class CurrentRows:
     def __init__(self, store: Store, task: Task, counter: TokenCounter) -> None:
         self._store, self._task, self._counter = store, task, counter
         self._version: tuple[int, int] | None = None
+        self.unchecked: dict[str, None] = {}
+        self.doubted: list[str] = []
 
     def update(self, progress: Progress = silent) -> bool:
         """Takes up what has changed in the run's tables and decisions since the last call, by whomever; gives whether
@@ -58,12 +66,35 @@ class CurrentRows:
         return False
 
     def row(self, grid: str) -> Row | None:
+        if grid in self.unchecked:
+            self._check(grid)
+        return self._rows.get(grid)
+
+    def outline(self, grid: str) -> Row | None:
+        """As `row`, perhaps not `checked`."""
         return self._rows.get(grid)
 
     def riskiest_first(self) -> list[Row]:
-        """As `risk.riskiest_first`."""
+        """As `risk.riskiest_first`, of outlines."""
         found = [grid for grid in self.made.grids if grid in self._rows]
         return [self._rows[grid] for grid in sorted(found, key=self._ranks.__getitem__)]
+
+    def check_some(self, seconds: float) -> bool:
+        """Checks captions for so long, one at least, if there are any; gives whether more are left."""
+        end = time.monotonic() + seconds
+        while self.unchecked:
+            self._check(next(iter(self.unchecked)))
+            if time.monotonic() >= end:
+                break
+        return bool(self.unchecked)
+
+    def _check(self, grid: str) -> None:
+        del self.unchecked[grid]
+        outline = self._rows[grid]
+        row = self._rows[grid] = reviews.checked(outline, self._task, self._counter)
+        self._ranks[grid] = risk.rank(row)
+        if row.caption.problems or row.decision != outline.decision:
+            self.doubted.append(grid)
 
     def decide(self, changes: Sequence[Change], who: str, reviewer: str = "") -> None:
         """As `reviews.decide`, which reads all grids."""
@@ -76,6 +107,7 @@ class CurrentRows:
         self._of_key = {key: grid for grid in self.made.grids.values() for key in decisions.keys_of(grid)}
         self.users = {}
         self._rows: dict[str, Row] = {}
+        self.unchecked.clear()
         self._ranks: dict[str, tuple[bool, bool, float]] = {}
         self._said: dict[str, tuple[Review | None, tuple[Word, ...]]] = {}
         """Of the grids whose rows were made."""
@@ -139,13 +171,23 @@ class CurrentRows:
         if self._said.get(grid.id) == said:
             return
         was = self._rows.pop(grid.id, None)
+        self.unchecked.pop(grid.id, None)
         for record in (was.grid if was else grid).group.origin if grid.id in self._said else ():
             self.users[record].remove(grid.id)
         self.borderline.discard(grid.id)
         self._said[grid.id] = said
-        row = reviews.row_of(grid.id, said[0], self.made, self._task, self._counter, said[1])
+        row = reviews.outline_of(grid.id, said[0], self.made, self._task, said[1])
+        if row and was and was.checked and _edit(row) == _edit(was):
+            row = reviews.with_checked(row, was.caption, self._task)
         for record in (row.grid if row else grid).group.origin:
             self.users.setdefault(record, []).append(grid.id)
         if row:
             self._rows[grid.id], self._ranks[grid.id] = row, risk.rank(row)
             self.borderline.add(row)
+            if not row.checked:
+                self.unchecked[grid.id] = None
+
+
+def _edit(row: Row) -> Review | None:
+    """What a person says of a row that its caption depends on, and perhaps more."""
+    return replace(row.review, decision=None, note="", crops=()) if row.review else None

@@ -45,7 +45,7 @@ class Change:
     review: Review
     fields: tuple[tuple[str, str, str], ...]
     problems: tuple[str, ...] = ()
-    """Problems of the caption, if that was edited."""
+    """Problems of the caption, if that was edited and they were asked for."""
     says: Word | None = None
     """What the reviewer says from then on; None if that stays as it was."""
 
@@ -143,25 +143,33 @@ def captions(store: Store, task: Task, counter: TokenCounter) -> list[Caption]:
 def _counting(
     ours: Caption | None, grid: Grid | None, review: Review | None, task: Task, counter: TokenCounter
 ) -> Caption | None:
-    """The caption of one grid that counts; None if it has none.
+    """The caption of one grid that counts; None if it has none."""
+    caption = _unread(ours, grid, review)
+    return caption if caption is None or caption is ours else _checked(caption, task, counter)
+
+
+def _checked(caption: Caption, task: Task, counter: TokenCounter) -> Caption:
+    """An `_unread` caption, read and with its problems."""
+    return budget.checked(grammar.edited(caption, caption.text, task), task, counter)
+
+
+def _unread(ours: Caption | None, grid: Grid | None, review: Review | None) -> Caption | None:
+    """The caption of one grid that counts; None if it has none. Of a person's, only the text is there, and the parts
+    are still the captioner's, with the person's panels and looks.
 
     If a captioner finds panels unrelated that an earlier one described, a person's text for them still counts.
     """
     if review is None or not (review.text or review.panels):
         return ours
     caption = ours or replace(BLANK, grid=review.grid)
-    return budget.checked(_edited(caption, review, grid, task), task, counter)
-
-
-def _edited(caption: Caption, review: Review, grid: Grid | None, task: Task) -> Caption:
-    """The caption with a person's panels, looks and text; the rest of its parts stays the captioner's."""
     parts = caption.parts
     if parts and grid and review.panels:
         before = {record.id: place for place, record in enumerate(grid.group.records)}
         parts = grammar.rearranged(parts, [before.get(record) for record in review.panels])
     if parts and review.people:
         parts = grammar.redescribed(parts, review.people)
-    return grammar.edited(replace(caption, parts=parts), review.text, task)
+    text = grammar.fold(review.text)
+    return replace(caption, text=text, prefix="", summary="", panels=(), names=(), problems=(), parts=parts)
 
 
 @dataclass(frozen=True)
@@ -208,32 +216,54 @@ def row_of(
 
     Scores and rejections belong to the text and the panels that were scored; a grid that has others now has none.
     """
-    composed, scored = made.grids[grid], made.scores.get(grid)
-    caption = _counting(made.captions.get(grid), composed, review, task, counter)
+    outline = outline_of(grid, review, made, task, words)
+    return checked(outline, task, counter) if outline else None
+
+
+def outline_of(grid: str, review: Review | None, made: Made, task: Task, words: tuple[Word, ...] = ()) -> Row | None:
+    """As `row_of`, with an edited caption not checked yet, which takes most of the time."""
+    composed, scored, ours = made.grids[grid], made.scores.get(grid), made.captions.get(grid)
+    caption = _unread(ours, composed, review)
     if caption is None:
         return None
     arranged = arranged_by(composed, review, made.records)
     fresh = scored is not None and (scored.text, scored.picture) == (caption.text, arranged.path)
     reasons = (made.rejected[grid],) if fresh and grid in made.rejected else ()
-    decision = (review.decision if review else None) or by_toolkit(reasons, caption, task)
-    return Row(arranged, caption, scored.scores if scored and fresh else (), decision, reasons, review, words)
+    row = Row(
+        arranged, caption, scored.scores if scored and fresh else (), "unsure", reasons, review, words, caption is ours
+    )
+    return replace(row, decision=(review.decision if review else None) or by_toolkit(row, task))
 
 
-def by_toolkit(reasons: Sequence[str], caption: Caption, task: Task) -> Decision:
-    """What the toolkit decides where no person does.
+def checked(row: Row, task: Task, counter: TokenCounter) -> Row:
+    """The row with its caption read and checked."""
+    return row if row.checked else with_checked(row, _checked(row.caption, task, counter), task)
 
-    Args:
-        reasons: why the filter rejected the grid.
-    """
+
+def with_checked(row: Row, caption: Caption, task: Task) -> Row:
+    """The row with its caption as that is once it has been checked."""
+    row = replace(row, caption=caption, checked=True)
+    return row if row.decided else replace(row, decision=by_toolkit(row, task))
+
+
+def readable(row: Row, task: Task, counter: TokenCounter) -> Row:
+    """The row with its caption read, for whoever changes it; checked only if the decision depends on that."""
+    if row.checked or not row.decided:
+        return checked(row, task, counter)
+    return replace(row, caption=grammar.with_text(row.caption, row.caption.text, task))
+
+
+def by_toolkit(row: Row, task: Task) -> Decision:
+    """What the toolkit decides where no person does."""
     # Captions made of single texts have no summary, which is told; but they can be trained on.
-    doubtful = set(caption.problems) - {lint.no_summary(task)}
-    return "drop" if reasons else "unsure" if doubtful else "keep"
+    doubtful = not row.checked or set(row.caption.problems) - {lint.no_summary(task)}
+    return "drop" if row.reasons else "unsure" if doubtful else "keep"
 
 
 def change(  # noqa: PLR0913  (one argument a field that a person may change)
     row: Row,
     task: Task,
-    counter: TokenCounter,
+    counter: TokenCounter | None,
     *,
     decision: Decision | None = None,
     text: str | None = None,
@@ -249,6 +279,7 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     an edit decides nothing: the toolkit decides again, by what it finds in the new text.
 
     Args:
+        counter: None leaves the problems of a new text to whoever makes the row anew.
         panels: ids of the records that the person wants; empty if they stay as they are.
         people: people with other looks, which a given text already contains; without a text, it is rendered anew.
         crops: all that the grid has from then on.
@@ -285,7 +316,7 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     if people and caption.parts:
         caption = replace(caption, parts=grammar.redescribed(caption.parts, people))
     fields = _fields(row, review, words, caption.parts)
-    problems = budget.checked(grammar.edited(caption, words, task), task, counter).problems if edited else ()
+    problems = _checked(replace(caption, text=words), task, counter).problems if edited and counter else ()
     # If no field changes, the person confirms what the toolkit or somebody else decided.
     return Change(review, fields or (("decision", row.decision, becomes),), problems, says if says != own else None)
 
