@@ -19,6 +19,7 @@ import httpx2
 import iclora
 from iclora.offline import MINIATURE
 from iclora.page import access, app
+from iclora.page.bulk import Undo
 from iclora.page.jobs import Jobs
 from iclora.page.server import Server
 from iclora.page.session import ReviewSession
@@ -166,3 +167,30 @@ def serving(home: Path, reviewer: str = "") -> Iterator[Served]:
             servers[0].should_exit = True
             thread.join(30)
             assert not thread.is_alive()
+
+
+def carried_out(client: httpx2.Client, path: str, said: dict[str, Any]) -> httpx2.Response:
+    """The last answer about a change that the page asks about until it is made."""
+    while (answer := client.post(path, json=said)).is_success and not answer.json()["done"]:
+        pass
+    return answer
+
+
+def looked_for(client: httpx2.Client, said: dict[str, Any]) -> httpx2.Response:
+    """The last answer to a search for a phrase, with all replacements that are shown."""
+    shown: list[object] = []
+    answer = client.post("/replacements", json=said)
+    while answer.is_success:
+        found = answer.json()
+        shown += found["shown"]
+        if found["done"]:
+            return httpx2.Response(answer.status_code, json={**found, "shown": shown})
+        answer = client.get(f"/replacements/{found['number']}", params={"known": len(shown)})
+    return answer
+
+
+def undo(session: ReviewSession, step: int) -> None:
+    """Undoes a step of a session that no page has."""
+    undoing = Undo(session, session.step(step))
+    while not undoing.write():
+        undoing.prepare(undoing.rows(), session.read().made.grids)

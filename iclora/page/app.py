@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import Field
 
-from iclora.page import access, crop_routes, keys, others, rejected_routes, views
+from iclora.page import access, bulk_routes, crop_routes, keys, others, rejected_routes, views
 from iclora.page.access import Body
 from iclora.page.errors import Unknown
 from iclora.page.jobs import Jobs
-from iclora.page.session import Replacements, ReviewSession, Stale, Step
+from iclora.page.session import ReviewSession
+from iclora.page.steps import Stale, Step
 from pipeline.records import Decision, Row
 from pipeline.review import thumbnails
 
@@ -25,8 +26,6 @@ THUMBNAIL, LARGE = 320, 2048
 """Longest side in pixels of a small image, and of one that is looked at closely."""
 BATCH = 40
 """Rows that are decided in one request at most, so that it takes no longer than others; the page sends several."""
-PREVIEWED = 50
-"""Replacements that are shown in full before they are made."""
 
 Text = Annotated[str, Field(max_length=100_000)]
 
@@ -73,19 +72,8 @@ class Sought(Body):
     text: Text
 
 
-class Phrase(Body):
-    old: Text
-    new: Text
-    inside_words: bool = False
-
-
-class Rephrased(Phrase):
-    grids: list[str]
-    """Those that the preview named."""
-
-
-class Undone(Body):
-    step: int
+class Some(Body):
+    grids: Annotated[list[str], Field(max_length=views.AT_ONCE)]
 
 
 class Typed(Body):
@@ -111,7 +99,7 @@ def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAP
     _change_many(app, session, jobs)
     _judge(app, session, jobs)
     keys.REVIEW.add(app, session.run.folder, jobs)
-    for routes in (crop_routes, rejected_routes):
+    for routes in (bulk_routes, crop_routes, rejected_routes):
         routes.add(app, session, jobs)
     return app
 
@@ -213,35 +201,17 @@ def _change(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
 
 
 def _change_many(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
-    finding = asyncio.Lock()  # in thousands of captions it takes seconds, in which the others go on
-
-    def now(step: int | None, grids: list[str]) -> dict[str, Any]:
-        """A step with the rows that it has changed, as they are now."""
-        return {"rows": views.entries(session, session.outlines(grids)), "step": step}
-
-    def made(step: Step | None) -> dict[str, Any]:
-        return now(step.number, [part.change.review.grid for part in step.parts]) if step else now(None, [])
+    @app.post("/rows")
+    async def some(said: Some) -> list[dict[str, Any]]:
+        return await jobs.in_turn(lambda: views.entries(session, session.outlines(said.grids)))
 
     @app.post("/decide")
     async def decide(said: AllDecided) -> dict[str, Any]:
-        return await jobs.in_turn(lambda: made(session.decide_all(said.rows, said.decision, said.note)))
+        def work() -> dict[str, Any]:
+            step = session.decide_all(said.rows, said.decision, said.note)
+            return views.changed(session, step, [part.grid for part in step.parts] if step else [])
 
-    @app.post("/replacements")
-    async def replacements(said: Phrase) -> dict[str, Any]:
-        rows = await jobs.in_turn(session.rows)
-        async with finding:
-            return await jobs.aside(_previewed, session, rows, said)
-
-    @app.post("/replace")
-    async def replace(said: Rephrased) -> dict[str, Any]:
-        rows = await jobs.in_turn(session.rows)
-        async with finding:
-            found = await jobs.aside(_found, session, rows, said)
-            return await jobs.in_turn(lambda: made(session.replace_phrase(said.grids, found)))
-
-    @app.post("/undo")
-    async def undo(said: Undone) -> dict[str, Any]:
-        return await jobs.in_turn(lambda: now(None, session.undo(said.step)))
+        return await jobs.in_turn(work)
 
 
 def _judge(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
@@ -266,16 +236,6 @@ def _judge(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
         )
         async with asking:
             return await jobs.aside(_asked, session, row, machine.text if machine else "", place)
-
-
-def _found(session: ReviewSession, rows: Sequence[Row], said: Phrase) -> Replacements:
-    return session.replacements(rows, said.old, said.new, inside_words=said.inside_words)
-
-
-def _previewed(session: ReviewSession, rows: Sequence[Row], said: Phrase) -> dict[str, Any]:
-    changes = _found(session, rows, said).changes
-    shown = [views.replacement(change, session.task) for change in changes[:PREVIEWED]]
-    return {"grids": [change.review.grid for change in changes], "shown": shown}
 
 
 def _checked(session: ReviewSession, row: Row, said: Typed) -> dict[str, Any]:

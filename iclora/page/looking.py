@@ -74,11 +74,16 @@ class Looking:
         """
         rows = self._current
         found = rows.doubted[after : after + most]
-        return list(filter(None, map(rows.outline, dict.fromkeys(found)))), after + len(found), len(rows.unchecked)
+        return list(filter(None, map(rows.outline, dict.fromkeys(found)))), after + len(found), rows.left_to_check
+
+    def settle_some(self) -> bool:
+        """Makes some rows anew on which people have decided; gives whether more are left."""
+        return self._current.settle_some(SLICE)
 
     def check_some(self) -> bool:
         """Checks some captions that people have edited; gives whether more are left."""
-        return self._rows.check_some(SLICE)
+        with garbage.paused():
+            return self._rows.check_some(SLICE)
 
     @property
     def borderline(self) -> Container[str]:

@@ -12,7 +12,9 @@ from dataclasses import asdict
 from typing import Any
 
 from iclora.page import others
+from iclora.page.bulk import Search
 from iclora.page.session import ReviewSession
+from iclora.page.steps import Step
 from pipeline.consistency import thresholds
 from pipeline.consistency.thresholds import NO_LIMIT
 from pipeline.records import Caption, Row, Score
@@ -23,8 +25,10 @@ from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.text.markers import inside, spans
 
-AT_ONCE = 1000
+AT_ONCE = 500
 """Rows that are told at once at most."""
+PREVIEWED = 50
+"""Replacements that are shown in full before they are made."""
 NUMBERED = re.compile(r"[ \d]+$")
 """What tells scores of one kind apart, at the end of their names."""
 
@@ -42,7 +46,7 @@ def state(session: ReviewSession) -> bytes:
         "scales": scales(rows),
         "shared": others.agreed(rows, session.reviewer),
         "doubted": len(found.doubted),
-        "left": len(found.unchecked),
+        "left": found.left_to_check,
     }
     text = f'{_json(content)[:-1]}, "rows": [{", ".join(_listed(session, rows))}]}}'
     return text.encode("utf-8", "backslashreplace")
@@ -102,6 +106,13 @@ def checked(session: ReviewSession, after: int) -> dict[str, Any]:
     return {"rows": entries(session, rows), "doubted": seen, "left": left}
 
 
+def changed(session: ReviewSession, step: Step | None, grids: Sequence[str]) -> dict[str, Any]:
+    """A step that may be undone, with the rows that have changed as they are now: some of them, and the ids of the
+    others."""
+    rows = entries(session, session.outlines(grids[:AT_ONCE]))
+    return {"rows": rows, "others": grids[AT_ONCE:], "step": step.number if step else None}
+
+
 def _entry(session: ReviewSession, found: Row, place: int) -> dict[str, Any]:
     """As `entries`, of one row.
 
@@ -153,6 +164,23 @@ def found(session: ReviewSession, text: str) -> list[str]:
         return f"{row.id}\n{row.caption.text}\n{row.review.note if row.review else ''}"
 
     return [row.id for row in session.rows() if wanted in told(row).casefold()]
+
+
+def searched(search: Search, task: Task, known: int) -> dict[str, Any]:
+    """How far a search is, with the first replacements that it has found.
+
+    Args:
+        known: how many of these have been sent before.
+
+    Raises:
+        BadInput: nothing can be replaced.
+    """
+    done, found = search.is_done, len(search.changes)
+    if search.error:
+        raise search.error
+    shown = [replacement(change, task) for change in search.changes[known : min(found, PREVIEWED)]]
+    progress = {"looked": search.looked, "of": len(search.rows), "found": found, "done": done}
+    return {"number": search.number, **progress, "shown": shown}
 
 
 def replacement(change: Change, task: Task) -> dict[str, Any]:

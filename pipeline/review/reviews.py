@@ -80,8 +80,10 @@ def decide(store: Store, changes: Sequence[Change], who: str, reviewer: str = ""
 
 def write(folder: Path, grids: Mapping[str, Grid], changes: Sequence[Change], who: str, reviewer: str = "") -> None:
     """As `decide`, if the run's grids as they were composed have been read before."""
+    at = decisions.now()
     lines = [
-        decisions.line_on(grids[one.review.grid], one.review, one.fields, who, reviewer, one.says) for one in changes
+        decisions.line_on(grids[one.review.grid], one.review, one.fields, who, reviewer, one.says, at)
+        for one in changes
     ]
     decisions.append(folder, lines)
 

@@ -1,14 +1,14 @@
 /* ---- checks of captions that people have edited, which the server makes when it has nothing else to do */
 
 const CHECK_PAUSE = 300;  // ms between two questions how far they are
-let following = false;
+let isFollowing = false;
 
 const isUnchecked = (row) => row.filters.includes("unchecked");
 
 /* Takes up what the checks find, until all captions are checked. The rows stay where they are. */
 async function followChecks() {
-  if (following || ![...rows.values()].some(isUnchecked)) return;
-  following = true;
+  if (isFollowing || ![...rows.values()].some(isUnchecked)) return;
+  isFollowing = true;
   let news = false;
   try {
     for (let done = false; !done;) {
@@ -27,7 +27,7 @@ async function followChecks() {
   } catch (error) {
     say(error.message, true);
   } finally {
-    following = false;
+    isFollowing = false;
   }
 }
 
