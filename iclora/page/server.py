@@ -16,7 +16,7 @@ from functools import partial
 import uvicorn
 from fastapi import FastAPI
 
-from iclora.page import app
+from iclora.page import app, views
 from iclora.page.jobs import Jobs
 from iclora.page.session import ReviewSession
 from iclora.run import Run
@@ -93,7 +93,14 @@ def serve(run: Run, opened: Callable[[str], None], progress: Progress = silent, 
     """
     session = ReviewSession(run, reviewer)
     session.read(progress)  # read before anybody waits for them in a browser
-    if serve_page(partial(app.make, session), opened, session.check_some).cut_off:
+
+    def idle() -> bool:
+        if session.listed:
+            return session.check_some()
+        views.state(session)  # so that the first visitor does not wait for all of it
+        return True
+
+    if serve_page(partial(app.make, session), opened, idle).cut_off:
         raise KeyboardInterrupt
     return sum(len(step.parts) for step in session.steps)
 
