@@ -7,7 +7,7 @@ import random
 import secrets
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,16 @@ from iclora.run import Run
 from iclora.settings import Settings
 from miniature import film
 from miniature.world import Scene, describe, draw_scene, summarise
+from pipeline.review import decisions, reviews
 from pipeline.store import write_settings
 
 GRIDS = 4
 SHOTS = 5
 """Pictures a folder: three make a grid, two are left to take a panel's place."""
+
+
+SHORT = "[MOVIE-SHOTS] a day at sea, [SCENE-1] a man hauls a net, [SCENE-2] fish, [SCENE-3] a man sorts the catch."
+"""A caption with a problem."""
 
 
 def reply(summary: str, texts: Sequence[str], looks: str = "") -> str:
@@ -194,3 +199,12 @@ def undo(session: ReviewSession, step: int) -> None:
     undoing = Undo(session, session.step(step))
     while not undoing.write():
         undoing.prepare(undoing.rows(), session.read().made.grids)
+
+
+def edited_elsewhere(home: Path, texts: Mapping[str, str]) -> None:
+    """Another process edits captions, by grid, as applying a table does."""
+    run = opened(home)
+    with run.store, decisions.deciding(home):
+        rows = {row.id: row for row in run.reviewed()}
+        changes = (reviews.change(rows[grid], run.task, run.counter, text=text) for grid, text in texts.items())
+        reviews.decide(run.store, [change for change in changes if change], "table.csv")

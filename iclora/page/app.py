@@ -131,7 +131,8 @@ def _look(app: FastAPI, session: ReviewSession, jobs: Jobs, page: str) -> None:
 
     @app.get("/rows/{grid}/picture")
     async def picture(grid: str) -> FileResponse:
-        path = session.run.folder / (await jobs.in_turn(session.row, grid)).grid.path
+        (row,) = await jobs.in_turn(session.outlines, [grid])
+        path = session.run.folder / row.grid.path
         if not await jobs.aside(path.is_file):
             raise Unknown(
                 f"{path} is gone; stop the page and run '{session.run.command('dataset')}', which draws it again."
@@ -140,7 +141,7 @@ def _look(app: FastAPI, session: ReviewSession, jobs: Jobs, page: str) -> None:
 
     @app.get("/rows/{grid}/thumbnail")
     async def small(grid: str) -> Response:
-        row = await jobs.in_turn(session.row, grid)
+        (row,) = await jobs.in_turn(session.outlines, [grid])
         content = await jobs.aside(thumbnails.of_file, session.run.folder, row.grid.path, THUMBNAIL)
         return Response(content, media_type="image/jpeg")
 

@@ -170,8 +170,8 @@ class Bulk(ABC):
         """
         now = {row.id: row for row in rows}
         fresh = {row.id: row for row in rows if not is_same(row, self._seen.get(row.id))}
-        for grid in self._seen.keys() - now.keys() | fresh.keys():
-            self._prepared.pop(grid, None)
+        for name in self._seen.keys() - now.keys() | fresh.keys():
+            self._prepared.pop(name, None)
         self._seen = now
         for change in self.changes([*fresh.values()]):
             grid, reviewer = grids[change.review.grid], self.session.reviewer

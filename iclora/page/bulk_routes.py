@@ -53,7 +53,8 @@ class Running:
         if not done:
             return None
         self._tasks.pop(key, None)
-        return task.result()
+        found: T = task.result()
+        return found
 
     def forget(self, key: Hashable) -> None:
         """Nobody asks about the work of this key any more."""

@@ -1,7 +1,6 @@
 """The review page over HTTP, on many grids at once: decisions, search, find and replace, small pictures, keys."""
 
 import threading
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import Any
 import httpx2
 import pytest
 from PIL import Image
-from served import GRIDS, Served, carried_out, looked_for, opened
+from served import GRIDS, SHORT, Served, carried_out, edited_elsewhere, looked_for, opened
 
 from iclora.page import app, keys, views
 from iclora.page.bulk import Replacement, Search
 from pipeline.errors import BadInput
 from pipeline.records import Score
-from pipeline.review import decisions, replacing, reviews
+from pipeline.review import replacing
 from pipeline.review.current import CurrentRows
 
 
@@ -219,18 +218,6 @@ def test_a_search_that_goes_on_can_not_be_replaced_and_ends_when_another_begins(
     monkeypatch.setattr(replacing, "changes_of", usual)
     assert looked_for(client, {"old": "does", "new": "cures"}).json()["found"] == GRIDS
     over.set()
-
-
-SHORT = "[MOVIE-SHOTS] a day at sea, [SCENE-1] a man hauls a net, [SCENE-2] fish, [SCENE-3] a man sorts the catch."
-
-
-def edited_elsewhere(home: Path, texts: Mapping[str, str]) -> None:
-    """Another process edits captions, by grid, as applying a table does."""
-    run = opened(home)
-    with run.store, decisions.deciding(home):
-        rows = {row.id: row for row in run.reviewed()}
-        changes = (reviews.change(rows[grid], run.task, run.counter, text=text) for grid, text in texts.items())
-        reviews.decide(run.store, [change for change in changes if change], "table.csv")
 
 
 def test_captions_that_were_edited_elsewhere_are_checked_and_the_page_is_told(
