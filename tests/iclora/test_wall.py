@@ -114,8 +114,6 @@ def test_while_captions_are_checked_the_wall_says_so_and_then_has_their_problems
     riskiest = [row.id for row in risk.riskiest_first(rows(served).values())]
     place = order.index(riskiest[-1])
     expect(page.locator("[role=gridcell]").nth(place)).not_to_have_attribute("data-id", riskiest[-1])
-        "data-id", riskiest[-1]
-    )
     assert ids(page) == riskiest != order
 
 
