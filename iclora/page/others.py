@@ -80,7 +80,7 @@ def _hidden(row: Row, reviewer: str, task: Task) -> Row:
         return row
     mine = row.word_of(reviewer)
     review = replace(row.review, decision=mine.decision, note=mine.note)
-    decision = mine.decision or reviews.by_toolkit(row, task)
+    decision = mine.decision or reviews.by_toolkit(row.reasons, row.caption, task, is_checked=row.checked)
     return replace(row, decision=decision, review=None if review == Review(row.id, None) else review, words=tuple(own))
 
 

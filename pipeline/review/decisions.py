@@ -331,7 +331,6 @@ def parse(content: bytes) -> Log:
     return Log(tuple(lines), tuple(unreadable))
 
 
-_REVIEW = TypeAdapter(Review)
 _LINE = TypeAdapter(Line)
 
 
@@ -367,12 +366,9 @@ def _line(content: Any) -> Line:
     said = content.pop("decided", ...)
     if said is not None and said is not ... and not isinstance(said, dict):
         raise ValueError("no decision")
-    line: Line = _LINE.validate_python({name: content[name] for name in content.keys() - {"review", "decides"}})
-    if said is ...:
-        return replace(line, decides=False)
-    return replace(
-        line, review=_REVIEW.validate_python({"decision": None, **said, "grid": line.grid}) if said else None
-    )
+    review = {"decision": None, **said, "grid": content.get("grid")} if said and said is not ... else None
+    line: Line = _LINE.validate_python({**content, "review": review, "decides": said is not ...})
+    return line
 
 
 # ---- finding decisions again
@@ -434,7 +430,9 @@ def match(
             panels = tuple(now.get(panel, panel) for panel in panels)
             crops = tuple(replace(crop, record=now.get(crop.record, crop.record)) for crop in crops)
         panels = () if panels == grid.group.origin else panels
-        review = replace(line.review, grid=grid.id, panels=panels, crops=crops)
+        review = line.review
+        if (review.grid, review.panels, review.crops) != (grid.id, panels, crops):
+            review = replace(review, grid=grid.id, panels=panels, crops=crops)
         if why := _misfit(review, records, task):
             unmatched.append(Unmatched(line, why))
             return

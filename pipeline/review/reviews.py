@@ -231,10 +231,9 @@ def outline_of(grid: str, review: Review | None, made: Made, task: Task, words: 
     arranged = arranged_by(composed, review, made.records)
     fresh = scored is not None and (scored.text, scored.picture) == (caption.text, arranged.path)
     reasons = (made.rejected[grid],) if fresh and grid in made.rejected else ()
-    row = Row(
-        arranged, caption, scored.scores if scored and fresh else (), "unsure", reasons, review, words, caption is ours
-    )
-    return replace(row, decision=(review.decision if review else None) or by_toolkit(row, task))
+    scores, is_checked = scored.scores if scored and fresh else (), caption is ours
+    decision = (review.decision if review else None) or by_toolkit(reasons, caption, task, is_checked=is_checked)
+    return Row(arranged, caption, scores, decision, reasons, review, words, is_checked)
 
 
 def checked(row: Row, task: Task, counter: TokenCounter) -> Row:
@@ -244,8 +243,8 @@ def checked(row: Row, task: Task, counter: TokenCounter) -> Row:
 
 def with_checked(row: Row, caption: Caption, task: Task) -> Row:
     """The row with its caption as that is once it has been checked."""
-    row = replace(row, caption=caption, checked=True)
-    return row if row.decided else replace(row, decision=by_toolkit(row, task))
+    decision = row.decision if row.decided else by_toolkit(row.reasons, caption, task)
+    return replace(row, caption=caption, decision=decision, checked=True)
 
 
 def readable(row: Row, task: Task, counter: TokenCounter) -> Row:
@@ -255,11 +254,16 @@ def readable(row: Row, task: Task, counter: TokenCounter) -> Row:
     return replace(row, caption=grammar.with_text(row.caption, row.caption.text, task))
 
 
-def by_toolkit(row: Row, task: Task) -> Decision:
-    """What the toolkit decides where no person does."""
+def by_toolkit(reasons: Sequence[str], caption: Caption, task: Task, *, is_checked: bool = True) -> Decision:
+    """What the toolkit decides where no person does.
+
+    Args:
+        reasons: why the filter rejected the grid.
+        is_checked: whether the caption's problems have been looked for.
+    """
     # Captions made of single texts have no summary, which is told; but they can be trained on.
-    doubtful = not row.checked or set(row.caption.problems) - {lint.no_summary(task)}
-    return "drop" if row.reasons else "unsure" if doubtful else "keep"
+    doubtful = not is_checked or set(caption.problems) - {lint.no_summary(task)}
+    return "drop" if reasons else "unsure" if doubtful else "keep"
 
 
 def change(  # noqa: PLR0913  (one argument a field that a person may change)
