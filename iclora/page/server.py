@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,7 @@ from iclora.page import app, views
 from iclora.page.jobs import Jobs
 from iclora.page.session import ReviewSession
 from iclora.run import Run
+from pipeline.errors import BadInput
 from pipeline.progress import Progress, silent
 
 LAST_SECONDS = 1
@@ -97,8 +98,9 @@ def serve(run: Run, opened: Callable[[str], None], progress: Progress = silent, 
     def idle() -> bool:
         if session.listed:
             return session.check_some()
-        views.state(session)  # so that the first visitor does not wait for all of it
-        return True
+        with suppress(BadInput):  # whoever asks for the rows is told
+            views.state(session)  # so that the first visitor does not wait for it
+        return bool(session.listed)
 
     if serve_page(partial(app.make, session), opened, idle).cut_off:
         raise KeyboardInterrupt
