@@ -23,6 +23,7 @@ async function followChecks() {
     }
     for (const row of rows.values()) row.filters = row.filters.filter((name) => name !== "unchecked");
     if (news) await sortedAnew();
+    else if (run.shared.several) await load();  // instead of a decision that is hidden, the toolkit's is shown
     render();
   } catch (error) {
     say(error.message, true);
