@@ -276,6 +276,7 @@ def _replace(client: Client) -> int:
         shown += len(found["shown"])
     client.took["phrase in all"] = [1000 * (time.perf_counter() - started)]
     step = _carry_out(client, "replace", {"search": found["number"]})
+    client.ask("list after replace", "/rows")
     _carry_out(client, "undo", {"step": step})
     return int(found["found"])
 
@@ -355,7 +356,8 @@ def main() -> None:
         for what, took in found[most].items()
     }
     print("exponents: " + ", ".join(f"{what} {exponent:.2f}" for what, exponent in grown.items()))
-    slow = [what for what, took in found[most].items() if not what.endswith("in all") and _median(took) > MOST]
+    untimed = {"first list", *(what for what in found[most] if what.endswith("in all"))}
+    slow = [what for what, took in found[most].items() if what not in untimed and _median(took) > MOST]
     if slow:
         sys.exit(f"more than {MOST:.0f} ms: {', '.join(slow)}")
 

@@ -203,8 +203,8 @@ def _change(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
 
 def _change_many(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
     @app.post("/rows")
-    async def some(said: Some) -> list[dict[str, Any]]:
-        return await jobs.in_turn(lambda: views.entries(session, session.outlines(said.grids)))
+    async def some(said: Some) -> Response:
+        return Response(await jobs.in_turn(views.some, session, said.grids), media_type="application/json")
 
     @app.post("/decide")
     async def decide(said: AllDecided) -> dict[str, Any]:

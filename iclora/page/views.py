@@ -52,6 +52,11 @@ def state(session: ReviewSession) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+def some(session: ReviewSession, grids: Sequence[str]) -> bytes:
+    """The rows of grids as `state` has them, as JSON."""
+    return f"[{', '.join(_listed(session, session.outlines(grids)))}]".encode("utf-8", "backslashreplace")
+
+
 def _listed(session: ReviewSession, rows: Iterable[Row]) -> Iterator[str]:
     """`entries` as JSON, each made anew only when it is another: every list has all rows."""
     places, borderline = session.places(), session.borderline
