@@ -107,7 +107,14 @@ def test_captions_that_are_not_checked_are_searched_as_if_they_were(session: Rev
     outlines = session.rows()
     assert [row.checked for row in outlines].count(False) == 2
     checked = [session.row(row.id) for row in outlines]
-    for old, new in (("finds", "loses"), ("thing", ""), ("a man in", "a woman in"), ("blue cap", "red hat")):
+    name = f"<{checked[0].caption.names[0]}>"
+    for old, new in (
+        ("finds", "loses"),
+        ("thing", ""),
+        ("a man in", "a woman in"),
+        ("blue cap", "red"),
+        (name, "<Ines>"),
+    ):
         phrase = replacing.Phrase.of(old, new)
         found, wanted = (
             [*replacing.changes_of(some, session.task, session.run.counter, phrase, problems=False)]
