@@ -16,7 +16,7 @@ from iclora.page.jobs import Jobs
 from iclora.page.session import ReviewSession
 
 T = TypeVar("T")
-PATIENCE = 0.05
+PATIENCE = 0.03
 """Seconds that a request waits for what it has begun, or what it asks about."""
 
 Text = Annotated[str, Field(max_length=100_000)]

@@ -27,8 +27,8 @@ from pipeline.text.markers import inside, spans
 
 AT_ONCE = 500
 """Rows that are told at once at most."""
-PREVIEWED = 50
-"""Replacements that are shown in full before they are made."""
+PREVIEWED, COMPARED = 50, 10
+"""Replacements that are shown in full before they are made, and how many of them are compared in one request."""
 NUMBERED = re.compile(r"[ \d]+$")
 """What tells scores of one kind apart, at the end of their names."""
 
@@ -172,7 +172,7 @@ def found(session: ReviewSession, text: str) -> list[str]:
 
 
 def searched(search: Search, task: Task, known: int) -> dict[str, Any]:
-    """How far a search is, with the first replacements that it has found.
+    """How far a search is, with some of the first replacements that it has found.
 
     Args:
         known: how many of these have been sent before.
@@ -180,12 +180,13 @@ def searched(search: Search, task: Task, known: int) -> dict[str, Any]:
     Raises:
         BadInput: nothing can be replaced.
     """
-    done, found = search.is_done, len(search.changes)
+    ended, found = search.is_done, len(search.changes)
     if search.error:
         raise search.error
-    shown = [replacement(change, task) for change in search.changes[known : min(found, PREVIEWED)]]
-    progress = {"looked": search.looked, "of": len(search.rows), "found": found, "done": done}
-    return {"number": search.number, **progress, "shown": shown}
+    most = min(found, PREVIEWED)
+    shown = [replacement(change, task) for change in search.changes[known : min(most, known + COMPARED)]]
+    progress = {"looked": search.looked, "of": len(search.rows), "found": found}
+    return {"number": search.number, **progress, "shown": shown, "done": ended and known + len(shown) >= most}
 
 
 def replacement(change: Change, task: Task) -> dict[str, Any]:

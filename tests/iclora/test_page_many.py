@@ -119,7 +119,9 @@ def test_all_rows_of_a_replacement_come_when_they_are_asked_for(
     client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(views, "AT_ONCE", 1)
+    monkeypatch.setattr(views, "COMPARED", 1)
     preview = looked_for(client, {"old": "does", "new": "mends"}).json()
+    assert len({one["id"] for one in preview["shown"]}) == len(preview["shown"]) == GRIDS
     answer = carried_out(client, "/replace", {"search": preview["number"]}).json()
     assert (len(answer["rows"]), len(answer["others"])) == (1, GRIDS - 1)
     rows = answer["rows"] + client.post("/rows", json={"grids": answer["others"]}).json()
