@@ -92,6 +92,9 @@ def test_a_whole_review_is_done_with_the_keyboard_alone(page: Page, served: Serv
     assert {name: said for name, (said, _) in decided(served).items() if name != order[2]} == {
         order[0]: "keep", order[1]: "keep", order[3]: "unsure",
     }  # fmt: skip
+    press("u")
+    wait_for(page, f"undone in {GRIDS} grids")
+    assert not any("tale" in row.caption.text for row in rows(served).values())
 
 
 def test_while_captions_are_checked_the_wall_says_so_and_then_has_their_problems(

@@ -54,10 +54,11 @@ const changeAll = (ids, decision, note) => changing(async () => {
 async function carryOut(path, body) {
   let answer = {};
   while (!answer.done) answer = await call(path, body);
+  if (answer.step) steps.push([answer.step]);  // also if the rows can't be had
   const grids = [...answer.rows.map((row) => row.id), ...answer.others];
   takeUp(answer.rows);
   for (let start = 0; start < answer.others.length; start += SOME) takeUp(await call("rows", {grids: answer.others.slice(start, start + SOME)}));
-  return {grids, step: answer.step};
+  return grids;
 }
 
 async function decide(decision, note) {
@@ -235,8 +236,7 @@ async function undo() {
   const numbers = steps.pop(), grids = [];
   await changing(async () => {
     while (numbers.length) {
-      const answer = await carryOut("undo", {step: numbers.pop()});
-      grids.push(...answer.grids);
+      grids.push(...await carryOut("undo", {step: numbers.pop()}));
       if (numbers.length) say(`undone in ${grids.length} grids…`);
     }
   });

@@ -24,7 +24,7 @@ async function followChecks() {
     for (const row of rows.values()) row.filters = row.filters.filter((name) => name !== "unchecked");
     if (news) await sortedAnew();
     else if (run.shared.several) await load();  // instead of a decision that is hidden, the toolkit's is shown
-    render();
+    if (view === "wall") render(); else renderBar();  // a text may be being typed
   } catch (error) {
     say(error.message, true);
   } finally {

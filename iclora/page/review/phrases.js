@@ -53,8 +53,7 @@ async function replacePhrase() {
   if (!search) return;
   $("phrase-status").textContent = "replacing…";
   const done = await changing(async () => {
-    const {grids, step: made} = await carryOut("replace", {search});
-    if (made) steps.push([made]);
+    const grids = await carryOut("replace", {search});
     $("phrasing").close();
     say(`replaced in ${grids.length} captions; undo takes all of it back`);
   });
