@@ -44,5 +44,5 @@ async function sortedAnew() {
   await load();
   if (sorting === "risk") sorting = "";
   renderSorts();
-  say("all captions are checked, and some have problems; sort the riskiest first to see where");
+  if (!$("status").textContent) say("all captions are checked, and some have problems; sort the riskiest first to see where");
 }
