@@ -148,7 +148,7 @@ def test_a_caption_is_checked_once_and_who_has_problems_is_told(store: Store, st
     decide(store, decisions.line_on(bad, Review(bad.id, None), [], "page"))
     current.update()
     first = current.outline(bad.id)
-    assert first and first.checked and first.caption.text == text(1, storyboard)
+    assert first and first.checked and first.caption in store.items(Caption, "captions")
 
 
 def test_lines_that_are_written_are_not_read_again(store: Store, storyboard: Task) -> None:
