@@ -380,6 +380,9 @@ class Row:
     review: Review | None = None
     words: tuple[Word, ...] = ()
     """What each reviewer says of it, the latest last."""
+    checked: bool = True
+    """Whether its caption has been read and checked. If not, a person has edited it, nothing but its text is known, and
+    the toolkit is unsure."""
 
     @property
     def id(self) -> str:

@@ -7,7 +7,7 @@ import random
 import secrets
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import httpx2
 import iclora
 from iclora.offline import MINIATURE
 from iclora.page import access, app
+from iclora.page.bulk import Undo
 from iclora.page.jobs import Jobs
 from iclora.page.server import Server
 from iclora.page.session import ReviewSession
@@ -26,11 +27,16 @@ from iclora.run import Run
 from iclora.settings import Settings
 from miniature import film
 from miniature.world import Scene, describe, draw_scene, summarise
+from pipeline.review import decisions, reviews
 from pipeline.store import write_settings
 
 GRIDS = 4
 SHOTS = 5
 """Pictures a folder: three make a grid, two are left to take a panel's place."""
+
+
+SHORT = "[MOVIE-SHOTS] a day at sea, [SCENE-1] a man hauls a net, [SCENE-2] fish, [SCENE-3] a man sorts the catch."
+"""A caption with a problem."""
 
 
 def reply(summary: str, texts: Sequence[str], looks: str = "") -> str:
@@ -151,10 +157,11 @@ def serving(home: Path, reviewer: str = "") -> Iterator[Served]:
             run = opened(home)
             with run.store:
                 jobs = Jobs()
-                servers.append(Server(app.make(ReviewSession(run, reviewer), jobs, address, token), jobs, door))
+                session = ReviewSession(run, reviewer)
+                servers.append(Server(app.make(session, jobs, address, token), jobs, door))
                 servers[0].start()
                 ready.set()
-                jobs.work()
+                jobs.work(session.check_some)
 
         thread = threading.Thread(target=work)
         thread.start()
@@ -165,3 +172,39 @@ def serving(home: Path, reviewer: str = "") -> Iterator[Served]:
             servers[0].should_exit = True
             thread.join(30)
             assert not thread.is_alive()
+
+
+def carried_out(client: httpx2.Client, path: str, said: dict[str, Any]) -> httpx2.Response:
+    """The last answer about a change that the page asks about until it is made."""
+    while (answer := client.post(path, json=said)).is_success and not answer.json()["done"]:
+        pass
+    return answer
+
+
+def looked_for(client: httpx2.Client, said: dict[str, Any]) -> httpx2.Response:
+    """The last answer to a search for a phrase, with all replacements that are shown."""
+    shown: list[object] = []
+    answer = client.post("/replacements", json=said)
+    while answer.is_success:
+        found = answer.json()
+        shown += found["shown"]
+        if found["done"]:
+            return httpx2.Response(answer.status_code, json={**found, "shown": shown})
+        answer = client.get(f"/replacements/{found['number']}", params={"known": len(shown)})
+    return answer
+
+
+def undo(session: ReviewSession, step: int) -> None:
+    """Undoes a step of a session that no page has."""
+    undoing = Undo(session, session.step(step))
+    while not undoing.write():
+        undoing.prepare(undoing.rows(), session.read().made.grids)
+
+
+def edited_elsewhere(home: Path, texts: Mapping[str, str]) -> None:
+    """Another process edits captions, by grid, as applying a table does."""
+    run = opened(home)
+    with run.store, decisions.deciding(home):
+        rows = {row.id: row for row in run.reviewed()}
+        changes = (reviews.change(rows[grid], run.task, run.counter, text=text) for grid, text in texts.items())
+        reviews.decide(run.store, [change for change in changes if change], "table.csv")

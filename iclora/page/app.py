@@ -6,20 +6,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Path, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import Field
 
-from iclora.page import access, crop_routes, keys, others, rejected_routes, views
+from iclora.page import access, bulk_routes, crop_routes, keys, others, rejected_routes, views
 from iclora.page.access import Body
 from iclora.page.errors import Unknown
 from iclora.page.jobs import Jobs
 from iclora.page.judging import Typed
-from iclora.page.session import Replacements, ReviewSession, Stale, Step
+from iclora.page.session import ReviewSession
+from iclora.page.steps import Stale, Step
 from pipeline.records import Corrections, Decision, Row
 from pipeline.review import thumbnails
 
@@ -27,8 +28,6 @@ THUMBNAIL, LARGE = 320, 2048
 """Longest side in pixels of a small image, and of one that is looked at closely."""
 BATCH = 40
 """Rows that are decided in one request at most, so that it takes no longer than others; the page sends several."""
-PREVIEWED = 50
-"""Replacements that are shown in full before they are made."""
 COMPARING = "/compare/"
 """Where people compare pictures of the run's last evaluation."""
 
@@ -69,19 +68,8 @@ class Sought(Body):
     text: Text
 
 
-class Phrase(Body):
-    old: Text
-    new: Text
-    inside_words: bool = False
-
-
-class Rephrased(Phrase):
-    grids: list[str]
-    """Those that the preview named."""
-
-
-class Undone(Body):
-    step: int
+class Some(Body):
+    grids: Annotated[list[str], Field(max_length=views.AT_ONCE)]
 
 
 class Draft(Body):
@@ -125,7 +113,7 @@ def make(session: ReviewSession, jobs: Jobs, address: str, token: str) -> FastAP
     _change_many(app, session, jobs)
     _judge(app, session, jobs)
     keys.REVIEW.add(app, session.run.folder, jobs)
-    for routes in (crop_routes, rejected_routes):
+    for routes in (bulk_routes, crop_routes, rejected_routes):
         routes.add(app, session, jobs)
     app.mount(COMPARING, Later(partial(_comparing, session, jobs), jobs))
     return app
@@ -179,7 +167,8 @@ def _look(app: FastAPI, session: ReviewSession, jobs: Jobs, page: str) -> None:
 
     @app.get("/rows/{grid}/picture")
     async def picture(grid: str) -> FileResponse:
-        path = session.run.folder / (await jobs.in_turn(session.row, grid)).grid.path
+        (row,) = await jobs.in_turn(session.outlines, [grid])
+        path = session.run.folder / row.grid.path
         if not await jobs.aside(path.is_file):
             raise Unknown(
                 f"{path} is gone; stop the page and run '{session.run.command('dataset')}', which draws it again."
@@ -188,9 +177,13 @@ def _look(app: FastAPI, session: ReviewSession, jobs: Jobs, page: str) -> None:
 
     @app.get("/rows/{grid}/thumbnail")
     async def small(grid: str) -> Response:
-        row = await jobs.in_turn(session.row, grid)
+        (row,) = await jobs.in_turn(session.outlines, [grid])
         content = await jobs.aside(thumbnails.of_file, session.run.folder, row.grid.path, THUMBNAIL)
         return Response(content, media_type="image/jpeg")
+
+    @app.get("/checked/{after}")
+    async def checked(after: Annotated[int, Path(ge=0)]) -> dict[str, Any]:
+        return await jobs.in_turn(views.checked, session, after)
 
     @app.get("/agreement")
     async def agreement() -> dict[str, Any]:
@@ -245,35 +238,17 @@ def _change(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
 
 
 def _change_many(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
-    finding = asyncio.Lock()  # in thousands of captions it takes seconds, in which the others go on
-
-    def now(step: int | None, grids: list[str]) -> dict[str, Any]:
-        """A step with the rows that it has changed, as they are now."""
-        return {"rows": views.entries(session, map(session.row, grids)), "step": step}
-
-    def made(step: Step | None) -> dict[str, Any]:
-        return now(step.number, [part.change.review.grid for part in step.parts]) if step else now(None, [])
+    @app.post("/rows")
+    async def some(said: Some) -> Response:
+        return Response(await jobs.in_turn(views.some, session, said.grids), media_type="application/json")
 
     @app.post("/decide")
     async def decide(said: AllDecided) -> dict[str, Any]:
-        return await jobs.in_turn(lambda: made(session.decide_all(said.rows, said.decision, said.note)))
+        def work() -> dict[str, Any]:
+            step = session.decide_all(said.rows, said.decision, said.note)
+            return views.changed(session, step, [part.grid for part in step.parts] if step else [])
 
-    @app.post("/replacements")
-    async def replacements(said: Phrase) -> dict[str, Any]:
-        rows = await jobs.in_turn(session.rows)
-        async with finding:
-            return await jobs.aside(_previewed, session, rows, said)
-
-    @app.post("/replace")
-    async def replace(said: Rephrased) -> dict[str, Any]:
-        rows = await jobs.in_turn(session.rows)
-        async with finding:
-            found = await jobs.aside(_found, session, rows, said)
-            return await jobs.in_turn(lambda: made(session.replace_phrase(said.grids, found)))
-
-    @app.post("/undo")
-    async def undo(said: Undone) -> dict[str, Any]:
-        return await jobs.in_turn(lambda: now(None, session.undo(said.step)))
+        return await jobs.in_turn(work)
 
 
 def _judge(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
@@ -298,16 +273,6 @@ def _judge(app: FastAPI, session: ReviewSession, jobs: Jobs) -> None:
         )
         async with asking:
             return await jobs.aside(_asked, session, row, machine.text if machine else "", place)
-
-
-def _found(session: ReviewSession, rows: Sequence[Row], said: Phrase) -> Replacements:
-    return session.replacements(rows, said.old, said.new, inside_words=said.inside_words)
-
-
-def _previewed(session: ReviewSession, rows: Sequence[Row], said: Phrase) -> dict[str, Any]:
-    changes = _found(session, rows, said).changes
-    shown = [views.replacement(change, session.task) for change in changes[:PREVIEWED]]
-    return {"grids": [change.review.grid for change in changes], "shown": shown}
 
 
 def _checked(session: ReviewSession, row: Row, said: Draft) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from pipeline.errors import ToolkitError
@@ -62,10 +62,24 @@ class Jobs:
         finally:
             self._pending.discard(future)
 
-    def work(self) -> None:
-        """Runs what comes `in_turn`, in the thread that calls it, until `end`."""
-        while call := self._calls.get():
+    def work(self, idle: Callable[[], bool] = lambda: False) -> None:
+        """Runs what comes `in_turn`, in the thread that calls it, until `end`.
+
+        Args:
+            idle: called when nothing is to be done, and does a little of what can wait; gives whether more of it is
+                left.
+        """
+        is_left = True
+        while True:
+            try:
+                call = self._calls.get(block=not is_left)
+            except Empty:
+                is_left = idle()
+                continue
+            if call is None:
+                return
             call()
+            is_left = True
 
     def end(self) -> None:
         """Ends `work` after the calls that have come so far."""

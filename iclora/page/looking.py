@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from pipeline.records import Caption, Record, Row
 from pipeline.review.current import CurrentRows
 from pipeline.review.reviews import Made
 
+SLICE = 0.01
+"""Seconds for which captions are checked at a time; a request waits no longer for them."""
 NEIGHBOURS = 24
 """Images that are offered in place of a panel, the nearest in its film or folder."""
 
@@ -52,8 +54,36 @@ class Looking:
         return self.read()
 
     def rows(self) -> list[Row]:
-        """All rows, those that most need a look first."""
+        """All rows, those that most need a look first; not all of them are `checked`."""
         return self._current.riskiest_first()
+
+    def outlines(self, grids: Iterable[str]) -> list[Row]:
+        """As `row`, of several grids; not all of them are `checked`."""
+        rows = self._current
+        return [_there(grid, rows.outline(grid)) for grid in grids]
+
+    def found_by_checks(self, after: int, most: int) -> tuple[list[Row], int, int]:
+        """Rows that came out of the checks of their captions with problems or another decision.
+
+        Args:
+            after: how many of them have been seen.
+            most: how many are looked at.
+
+        Returns:
+            The rows that the run still has, how many have been seen then, and how many captions are left to check.
+        """
+        rows = self._current
+        found = rows.doubted[after : after + most]
+        return list(filter(None, map(rows.outline, dict.fromkeys(found)))), after + len(found), rows.left_to_check
+
+    def settle_some(self) -> bool:
+        """Makes some rows anew on which people have decided; gives whether more are left."""
+        return self._current.settle_some(SLICE)
+
+    def check_some(self) -> bool:
+        """Checks some captions that people have edited; gives whether more are left."""
+        with garbage.paused():
+            return self._rows.check_some(SLICE)
 
     @property
     def borderline(self) -> Container[str]:
@@ -65,10 +95,7 @@ class Looking:
         Raises:
             Unknown: the run has no such grid.
         """
-        row = self._current.row(grid)
-        if row is None:
-            raise Unknown(f"this run has no grid '{grid}'.")
-        return row
+        return _there(grid, self._current.row(grid))
 
     def caption(self, grid: str) -> Caption | None:
         """What the captioner wrote, regardless of later edits."""
@@ -136,6 +163,12 @@ class Looking:
         if not 0 <= panel < row.grid.layout.size:
             raise Unknown(f"{row.id} has panels 0 to {row.grid.layout.size - 1}, got {panel}.")
         return panel
+
+
+def _there(grid: str, row: Row | None) -> Row:
+    if row is None:
+        raise Unknown(f"this run has no grid '{grid}'.")
+    return row
 
 
 def source_of(record: Record) -> tuple[str, str]:

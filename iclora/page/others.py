@@ -80,16 +80,18 @@ def _hidden(row: Row, reviewer: str, task: Task) -> Row:
         return row
     mine = row.word_of(reviewer)
     review = replace(row.review, decision=mine.decision, note=mine.note)
-    decision = mine.decision or reviews.by_toolkit(row.reasons, row.caption, task)
+    decision = mine.decision or reviews.by_toolkit(row.reasons, row.caption, task, is_checked=row.checked)
     return replace(row, decision=decision, review=None if review == Review(row.id, None) else review, words=tuple(own))
 
 
 def base_of(row: Row) -> str:
     """Hash of everything that a reviewer sees of a row as it is shown; a change based on another one is stale.
 
-    It holds within one process: a page does not outlive its server.
+    It holds within one process: a page does not outlive its server. What the toolkit decides by an edited text is not
+    part of it, since that is known only when the text has been checked.
     """
-    seen = (row.decision, row.caption.text, row.review, row.grid.path, row.words)
+    decision = row.review.decision if row.review else row.decision
+    seen = (decision, row.reasons, row.caption.text, row.review, row.grid.path, row.words)
     return format(hash(seen) & 0xFFFF_FFFF_FFFF_FFFF, "x")
 
 

@@ -10,7 +10,8 @@ from fastapi.responses import Response
 from iclora.page.access import Body
 from iclora.page.jobs import Jobs
 from iclora.page.rejected import RejectedPictures
-from iclora.page.session import WHO, ReviewSession
+from iclora.page.session import ReviewSession
+from iclora.page.steps import WHO
 from pipeline.review import thumbnails
 
 THUMBNAIL = 320

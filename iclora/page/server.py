@@ -9,17 +9,18 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 
-from iclora.page import app
+from iclora.page import app, views
 from iclora.page.jobs import Jobs
 from iclora.page.session import ReviewSession
 from iclora.run import Run
+from pipeline.errors import BadInput
 from pipeline.progress import Progress, silent
 
 LAST_SECONDS = 1
@@ -93,21 +94,32 @@ def serve(run: Run, opened: Callable[[str], None], progress: Progress = silent, 
     """
     session = ReviewSession(run, reviewer)
     session.read(progress)  # read before anybody waits for them in a browser
-    if serve_page(partial(app.make, session), opened).cut_off:
+
+    def idle() -> bool:
+        if session.listed:
+            return session.check_some()
+        with suppress(BadInput):  # whoever asks for the rows is told
+            views.state(session)  # so that the first visitor does not wait for it
+        return bool(session.listed)
+
+    if serve_page(partial(app.make, session), opened, idle).cut_off:
         raise KeyboardInterrupt
     return sum(len(step.parts) for step in session.steps)
 
 
-def serve_page(make: Callable[[Jobs, str, str], FastAPI], opened: Callable[[str], None]) -> Jobs:
+def serve_page(
+    make: Callable[[Jobs, str, str], FastAPI], opened: Callable[[str], None], idle: Callable[[], bool] = lambda: False
+) -> Jobs:
     """Serves a page until Ctrl-C; gives the jobs that were done.
 
     Args:
         make: gives the application for its jobs, host and port, and token.
         opened: called with the page's address as soon as it can be visited.
+        idle: as for `Jobs.work`.
     """
     with page_served(make) as page, page.server.stopped_by_ctrl_c(), _switching_often():
         opened(page.url)
-        page.jobs.work()
+        page.jobs.work(idle)
     return page.jobs
 
 

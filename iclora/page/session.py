@@ -1,4 +1,4 @@
-"""What a reviewer does with a run: decide, edit, exchange panels, replace a phrase everywhere, undo.
+"""What a reviewer does with one row or some: decide, edit, exchange panels. `bulk` has what is done with all of them.
 
 Knows nothing about browsers. Every change names the base of each row that the reviewer saw; if a row has changed since,
 in another tab or through a table, the change is refused and the row is returned as it is now. What others decide on a
@@ -7,73 +7,23 @@ row that this reviewer has not decided yet is not seen, and refuses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from iclora.page import others
 from iclora.page.errors import Unknown
 from iclora.page.judging import Judging, Typed
 from iclora.page.looking import source_of
 from iclora.page.others import Shown, State
+from iclora.page.steps import WHO, Part, Stale, Step
 from iclora.run import Run
 from pipeline.errors import BadInput
-from pipeline.records import Decision, Record, Review, Row, Word
-from pipeline.review import cropping, decisions, replacing, reviews
+from pipeline.records import Decision, Record, Row
+from pipeline.review import cropping, decisions, reviews
 from pipeline.review.reviews import Change
 from pipeline.review.texts import moved
 from pipeline.stages import compose
 from pipeline.text import grammar
-
-WHO = "page"
-
-
-class Stale(BadInput):
-    """The row has changed since the reviewer saw it."""
-
-    def __init__(self, row: Row) -> None:
-        super().__init__(f"{row.id} has been changed elsewhere; this is its current state, and nothing was changed.")
-        self.row = row
-
-
-@dataclass(frozen=True)
-class Part:
-    """The change of one row, and what undoes it."""
-
-    before: Review | None
-    said: Word
-    """The reviewer's own word before it."""
-    change: Change
-    after: State
-    """The row after it."""
-
-    @property
-    def is_word(self) -> bool:
-        """Whether it is no more than what the reviewer says of a row."""
-        return {name for name, _, _ in self.change.fields} <= {"decision", "note"}
-
-
-@dataclass(frozen=True)
-class Step:
-    """What was changed at once, in one row or in several."""
-
-    number: int
-    parts: tuple[Part, ...]
-    who: str
-    """Under which name the log keeps it."""
-
-
-@dataclass(frozen=True)
-class Replacements:
-    """What one phrase in place of another changes about rows as they were, and what was asked."""
-
-    rows: Mapping[str, Row]
-    """By grid."""
-    changes: Sequence[Change]
-    old: str
-    new: str
-    inside_words: bool
 
 
 class ReviewSession(Judging):
@@ -214,70 +164,15 @@ class ReviewSession(Judging):
             crops = cropping.with_crop(row.review.crops if row.review else (), record, wanted, layout)
             return self._redraw(row, self._change(row, crops=crops))
 
-    def replacements(self, rows: Sequence[Row], old: str, new: str, *, inside_words: bool = False) -> Replacements:
-        """As `Run.replacements`, for rows as they were. Takes long and reads no state: it may run in any thread, but
-        only in one at a time."""
-        found = replacing.find(rows, self.task, self.run.counter, old, new, inside_words=inside_words)
-        return Replacements({row.id: row for row in rows}, found, old, new, inside_words)
-
-    def replace_phrase(self, seen: Collection[str], found: Replacements) -> Step | None:
-        """As `Run.replace`, as one step. In rows that have changed since, the phrase is looked for once more.
-
-        Args:
-            seen: the grids that change, as the reviewer was told.
-
-        Raises:
-            BadInput: other captions would change than the reviewer was told.
+    def step(self, number: int) -> Step:
         """
-        with decisions.deciding(self.run.folder):
-            rows = {row.id: row for row in self.rows()}
-            fresh = [row for grid, row in rows.items() if found.rows.get(grid) is not row]
-            anew = replacing.find_any(
-                fresh, self.task, self.run.counter, found.old, found.new, inside_words=found.inside_words
-            )
-            same = rows.keys() - {row.id for row in fresh}
-            changes = [*(change for change in found.changes if change.review.grid in same), *anew]
-            if {change.review.grid for change in changes} != set(seen):
-                raise BadInput(
-                    "captions have been changed elsewhere, and nothing was replaced; look at the preview again."
-                )
-            pairs = [(rows[change.review.grid], change) for change in changes]
-            return self._make(pairs, replacing.name_of(found.old, found.new))
-
-    def undo(self, number: int) -> list[str]:
-        """Undoes a step by decisions that take it back; gives the grids that it was about.
-
-        Where others have decided since, only the reviewer's own word is taken back, and theirs counts.
-
         Raises:
             Unknown: there is no such step.
-            Stale: a row has changed since in another way, and nothing is undone.
         """
         step = next((step for step in self.steps if step.number == number), None)
         if step is None:
             raise Unknown(f"there is no step {number} to undo; steps can be undone as long as the page is served.")
-        with decisions.deciding(self.run.folder):
-            changes = [self._back(part) for part in step.parts]
-            who = step.who if step.who == WHO else f"{replacing.UNDO}{step.who}"
-            self._rows.decide(changes, who, self.reviewer)
-        self.steps.remove(step)
-        return [change.review.grid for change in changes]
-
-    def _back(self, part: Part) -> Change:
-        """What takes a change back.
-
-        Raises:
-            Stale: the row is not as the change left it, and that is not only because others have decided.
-        """
-        row = self.row(part.change.review.grid)
-        now = State.of(row)
-        if now == part.after:
-            back = tuple((name, becomes, was) for name, was, becomes in part.change.fields)
-            before = part.before or Review(row.id, None)
-            return Change(before, back, says=part.said if part.change.says else None)
-        if not (part.is_word and part.change.says and now.differs_by_others(part.after, self.reviewer)):
-            raise Stale(row)
-        return others.withdrawal(row, part.said)
+        return step
 
     @contextmanager
     def _all_seen(self, seen: Mapping[str, str]) -> Iterator[list[Row]]:
@@ -317,9 +212,21 @@ class ReviewSession(Judging):
         if not changes:
             return None
         self._rows.decide([change for _, change in changes], who, self.reviewer)
-        number = self.steps[-1].number + 1 if self.steps else 1
-        parts = (
-            Part(row.review, row.word_of(self.reviewer), change, State.of(self.row(row.id))) for row, change in changes
+        after = self.outlines(row.id for row, _ in changes)
+        return self.add_step(
+            [
+                Part(row.review, row.word_of(self.reviewer), change, State.of(now))
+                for (row, change), now in zip(changes, after, strict=True)
+            ],
+            who,
         )
+
+    def add_step(self, parts: Iterable[Part], who: str) -> Step:
+        """Remembers what was changed at once.
+
+        Args:
+            who: under which name the log keeps it.
+        """
+        number = self.steps[-1].number + 1 if self.steps else 1
         self.steps.append(Step(number, tuple(parts), who))
         return self.steps[-1]

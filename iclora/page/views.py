@@ -12,7 +12,9 @@ from dataclasses import asdict
 from typing import Any
 
 from iclora.page import others
+from iclora.page.bulk import Search
 from iclora.page.session import ReviewSession
+from iclora.page.steps import Step
 from pipeline.consistency import evidence, thresholds
 from pipeline.consistency.thresholds import NO_LIMIT
 from pipeline.records import Caption, Row, Score
@@ -23,13 +25,17 @@ from pipeline.task import Task
 from pipeline.text import grammar
 from pipeline.text.markers import inside, spans
 
+AT_ONCE = 500
+"""Rows that are told at once at most."""
+PREVIEWED, COMPARED = 50, 10
+"""Replacements that are shown in full before they are made, and how many of them are compared in one request."""
 NUMBERED = re.compile(r"[ \d]+$")
 """What tells scores of one kind apart, at the end of their names."""
 
 
 def state(session: ReviewSession) -> bytes:
     """What the page shows of all rows when it is loaded, as JSON; `one` has the rest of a row."""
-    layout, rows = session.task.grid_layout, session.rows()
+    layout, found, rows = session.task.grid_layout, session.read(), session.rows()
     content = {
         "title": session.task.title,
         "markers": session.task.markers,
@@ -39,10 +45,17 @@ def state(session: ReviewSession) -> bytes:
         "prefix": session.task.prefix,
         "scales": scales(rows),
         "shared": others.agreed(rows, session.reviewer),
+        "doubted": len(found.doubted),
+        "left": found.left_to_check,
         "evaluated": (session.run.evaluation / "evaluation.csv").is_file(),
     }
     text = f'{_json(content)[:-1]}, "rows": [{", ".join(_listed(session, rows))}]}}'
     return text.encode("utf-8", "backslashreplace")
+
+
+def some(session: ReviewSession, grids: Sequence[str]) -> bytes:
+    """The rows of grids as `state` has them, as JSON."""
+    return f"[{', '.join(_listed(session, session.outlines(grids)))}]".encode("utf-8", "backslashreplace")
 
 
 def _listed(session: ReviewSession, rows: Iterable[Row]) -> Iterator[str]:
@@ -90,6 +103,24 @@ def entries(session: ReviewSession, rows: Iterable[Row]) -> list[dict[str, Any]]
     return [_entry(session, row, places[row.id]) for row in rows]
 
 
+def checked(session: ReviewSession, after: int) -> dict[str, Any]:
+    """What has come of checking captions: the rows that have problems or another decision now, and how many captions
+    are left.
+
+    Args:
+        after: how many of the former have been told.
+    """
+    rows, seen, left = session.found_by_checks(after, AT_ONCE)
+    return {"rows": entries(session, rows), "doubted": seen, "left": left}
+
+
+def changed(session: ReviewSession, step: Step | None, grids: Sequence[str]) -> dict[str, Any]:
+    """A step that may be undone, with the rows that have changed as they are now: some of them, and the ids of the
+    others."""
+    rows = entries(session, session.outlines(grids[:AT_ONCE]))
+    return {"rows": rows, "others": grids[AT_ONCE:], "step": step.number if step else None}
+
+
 def _entry(session: ReviewSession, found: Row, place: int) -> dict[str, Any]:
     """As `entries`, of one row.
 
@@ -102,6 +133,7 @@ def _entry(session: ReviewSession, found: Row, place: int) -> dict[str, Any]:
         ("rejected", row.reasons),
         ("borderline", grid in session.borderline),
         ("problems", row.caption.problems),
+        ("unchecked", not row.checked),
         ("undecided", not shown.settled),
         ("disagree", shown.disagree),
     )
@@ -140,6 +172,24 @@ def found(session: ReviewSession, text: str) -> list[str]:
         return f"{row.id}\n{row.caption.text}\n{row.review.note if row.review else ''}"
 
     return [row.id for row in session.rows() if wanted in told(row).casefold()]
+
+
+def searched(search: Search, task: Task, known: int) -> dict[str, Any]:
+    """How far a search is, with some of the first replacements that it has found.
+
+    Args:
+        known: how many of these have been sent before.
+
+    Raises:
+        BadInput: nothing can be replaced.
+    """
+    ended, found = search.is_done, len(search.changes)
+    if search.error:
+        raise search.error
+    most = min(found, PREVIEWED)
+    shown = [replacement(change, task) for change in search.changes[known : min(most, known + COMPARED)]]
+    progress = {"looked": search.looked, "of": len(search.rows), "found": found}
+    return {"number": search.number, **progress, "shown": shown, "done": ended and known + len(shown) >= most}
 
 
 def replacement(change: Change, task: Task) -> dict[str, Any]:

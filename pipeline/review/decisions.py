@@ -155,13 +155,19 @@ class Log:
 # ---- the file
 
 
-def line_on(
+def now() -> str:
+    """The time as lines have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def line_on(  # noqa: PLR0913, PLR0917  (one argument per field)
     grid: Grid,
     review: Review,
     fields: Sequence[tuple[str, str, str]],
     who: str,
     reviewer: str | None = None,
     says: Word | None = None,
+    at: str | None = None,
 ) -> Line:
     """A line of now.
 
@@ -169,9 +175,10 @@ def line_on(
         grid: as it was composed.
         fields: name, old and new value of every field that changes.
         reviewer, says: as in `Line`.
+        at: one time for all lines of an act, by which undo knows them.
     """
     return Line(
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        at=at or now(),
         who=who,
         grid=grid.id,
         panels=grid.group.origin,
@@ -206,10 +213,14 @@ def append(folder: Path, lines: Sequence[Line]) -> None:
     Raises:
         BadInput: they can't be written, and none of them is.
     """
-    if not lines:
+    append_written(folder, b"".join(map(written, lines)))
+
+
+def append_written(folder: Path, content: bytes) -> None:
+    """As `append`, of lines as they are `written`, one after the other."""
+    if not content:
         return
     file = folder / FILE
-    content = b"".join(map(_written, lines))
     try:
         with file.open("a+b", buffering=0) as opened:
             size = opened.seek(0, os.SEEK_END)
@@ -286,6 +297,19 @@ class Journal:
             self._tail = b""
         return not known, parse(content[known:]).lines
 
+    def skip(self, content: bytes) -> bool:
+        """Takes what has just been appended as read, if all that stands before it has been read; gives whether it has.
+
+        Args:
+            content: whole lines.
+        """
+        now = self._now()
+        if now[0] != self._state[0] or now[1] != self._end + len(content):
+            return False
+        self._state = now
+        self._end, self._tail = now[1], (self._tail + content)[-TAIL:]
+        return True
+
     def _now(self) -> tuple[int, int, int]:
         try:
             found = self._file.stat()
@@ -307,11 +331,11 @@ def parse(content: bytes) -> Log:
     return Log(tuple(lines), tuple(unreadable))
 
 
-_REVIEW = TypeAdapter(Review)
 _LINE = TypeAdapter(Line)
 
 
-def _written(line: Line) -> bytes:
+def written(line: Line) -> bytes:
+    """A line as it stands in the file, with its end."""
     review = asdict(line.review) if line.review else {}
     said: dict[str, Any] = {name: value for name, value in review.items() if value and name != "grid"}
     if "corrections" in said:  # that there are no ties or no strangers is said, too
@@ -348,12 +372,9 @@ def _line(content: Any) -> Line:
     said = content.pop("decided", ...)
     if said is not None and said is not ... and not isinstance(said, dict):
         raise ValueError("no decision")
-    line: Line = _LINE.validate_python({name: content[name] for name in content.keys() - {"review", "decides"}})
-    if said is ...:
-        return replace(line, decides=False)
-    return replace(
-        line, review=_REVIEW.validate_python({"decision": None, **said, "grid": line.grid}) if said else None
-    )
+    review = {"decision": None, **said, "grid": content.get("grid")} if said and said is not ... else None
+    line: Line = _LINE.validate_python({**content, "review": review, "decides": said is not ...})
+    return line
 
 
 # ---- finding decisions again
@@ -415,7 +436,9 @@ def match(
             panels = tuple(now.get(panel, panel) for panel in panels)
             crops = tuple(replace(crop, record=now.get(crop.record, crop.record)) for crop in crops)
         panels = () if panels == grid.group.origin else panels
-        review = replace(line.review, grid=grid.id, panels=panels, crops=crops)
+        review = line.review
+        if (review.grid, review.panels, review.crops) != (grid.id, panels, crops):
+            review = replace(review, grid=grid.id, panels=panels, crops=crops)
         if why := _misfit(review, records, task):
             unmatched.append(Unmatched(line, why))
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.errors import BadInput
@@ -44,6 +44,39 @@ def name_of(old: str, new: str) -> str:
     return f"{WHO}'{old}' by '{new}'"
 
 
+@dataclass(frozen=True)
+class Phrase:
+    """A phrase that is looked for, and another one for its place."""
+
+    old: str
+    new: str
+    """May be empty."""
+    inside_words: bool = False
+    """Whether the old one is also replaced in parts of longer words."""
+
+    @classmethod
+    def of(cls, old: str, new: str, *, inside_words: bool = False) -> Phrase:
+        """
+        Raises:
+            BadInput: there is nothing to look for, or nothing would change.
+        """
+        old, new = grammar.fold(old), grammar.fold(new)
+        if not old or old == new:
+            raise BadInput(f"'{old}' can't be replaced by '{new}'; give a text to look for, and another one.")
+        return cls(old, new, inside_words)
+
+    def swap(self, text: str) -> str:
+        """The text with the new phrase in place of the old one."""
+        return phrases.swap(text, self.old, self.new, inside_words=self.inside_words)
+
+    def may_be_in(self, row: Row) -> bool:
+        """Whether a row's caption may have the old phrase; True also where only reading it would tell."""
+        if self.old in row.caption.text or not (row.checked or "<" not in self.old):
+            return True
+        people = row.caption.parts.people if row.caption.parts else ()
+        return any(self.old in person.looks or self.old in person.changes for person in people)
+
+
 def find(
     rows: Iterable[Row], task: Task, counter: TokenCounter, old: str, new: str, *, inside_words: bool = False
 ) -> list[Change]:
@@ -58,47 +91,52 @@ def find(
     Raises:
         BadInput: no caption has the phrase, or some can't be changed like this; all of them are named.
     """
-    found = list(rows)
-    changes = find_any(found, task, counter, old, new, inside_words=inside_words)
+    found, phrase = list(rows), Phrase.of(old, new, inside_words=inside_words)
+    changes = [change for change in changes_of(found, task, counter, phrase) if change]
     if not changes:
-        old = grammar.fold(old)
-        within = sum(old in row.caption.text for row in found)
-        more = (
-            f"; {counted(within, 'has', 'have')} it inside a longer word, a name, the prefix or a marker"
-            if within
-            else ""
-        )
-        raise BadInput(f"none of {counted(found, 'caption')} has '{old}' as a whole word{more}; nothing was replaced.")
+        raise is_nowhere(found, phrase)
     return changes
 
 
-def find_any(
-    rows: Iterable[Row], task: Task, counter: TokenCounter, old: str, new: str, *, inside_words: bool = False
-) -> list[Change]:
-    """As `find`, where perhaps no caption has the phrase.
+def is_nowhere(rows: Sequence[Row], phrase: Phrase) -> BadInput:
+    """The error if no caption has a phrase."""
+    within = sum(phrase.old in row.caption.text for row in rows)
+    more = (
+        f"; {counted(within, 'has', 'have')} it inside a longer word, a name, the prefix or a marker" if within else ""
+    )
+    return BadInput(
+        f"none of {counted(rows, 'caption')} has '{phrase.old}' as a whole word{more}; nothing was replaced."
+    )
+
+
+def changes_of(
+    rows: Iterable[Row], task: Task, counter: TokenCounter, phrase: Phrase, *, problems: bool = True
+) -> Iterator[Change | None]:
+    """As `find`, row by row, None for a row that stays as it is.
+
+    Args:
+        problems: whether to look for those of the new captions, which takes most of the time.
 
     Raises:
-        BadInput: some captions can't be changed like this; all of them are named.
+        BadInput: behind the last row, if some captions can't be changed like this; all of them are named.
     """
-    old, new = grammar.fold(old), grammar.fold(new)
-    if not old or old == new:
-        raise BadInput(f"'{old}' can't be replaced by '{new}'; give a text to look for, and another one.")
-
-    def swap(text: str) -> str:
-        return phrases.swap(text, old, new, inside_words=inside_words)
-
-    changes, doubts = [], []
+    doubts = []
     for row in rows:
         try:
-            text = _text(row, swap, task)
-            people = _people(row, text, swap, task)
-            if text != row.caption.text or people:
-                changes.append(_unsaid(reviews.change(row, task, counter, text=text, people=people)))
+            yield _change(row, task, counter, phrase, problems) if phrase.may_be_in(row) else None
         except BadInput as error:
             doubts.append(f"{row.id}, {error}")
     if doubts:
         raise BadInput("\n  ".join(["nothing was replaced; these captions can't be changed like this:", *doubts]))
-    return [change for change in changes if change]
+
+
+def _change(outline: Row, task: Task, counter: TokenCounter, phrase: Phrase, problems: bool) -> Change | None:
+    row = reviews.readable(outline, task, counter)
+    text = _text(row, phrase.swap, task)
+    people = _people(row, text, phrase.swap, task)
+    if text == row.caption.text and not people:
+        return None
+    return _unsaid(reviews.change(row, task, counter if problems else None, text=text, people=people))
 
 
 def _unsaid(change: Change | None) -> Change | None:

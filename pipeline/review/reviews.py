@@ -48,7 +48,7 @@ class Change:
     review: Review
     fields: tuple[tuple[str, str, str], ...]
     problems: tuple[str, ...] = ()
-    """Problems of the caption, if that was edited."""
+    """Problems of the caption, if that was edited and they were asked for."""
     says: Word | None = None
     """What the reviewer says from then on; None if that stays as it was."""
 
@@ -83,8 +83,10 @@ def decide(store: Store, changes: Sequence[Change], who: str, reviewer: str = ""
 
 def write(folder: Path, grids: Mapping[str, Grid], changes: Sequence[Change], who: str, reviewer: str = "") -> None:
     """As `decide`, if the run's grids as they were composed have been read before."""
+    at = decisions.now()
     lines = [
-        decisions.line_on(grids[one.review.grid], one.review, one.fields, who, reviewer, one.says) for one in changes
+        decisions.line_on(grids[one.review.grid], one.review, one.fields, who, reviewer, one.says, at)
+        for one in changes
     ]
     decisions.append(folder, lines)
 
@@ -146,25 +148,25 @@ def captions(store: Store, task: Task, counter: TokenCounter) -> list[Caption]:
 def _counting(
     ours: Caption | None, grid: Grid | None, review: Review | None, task: Task, counter: TokenCounter
 ) -> Caption | None:
-    """The caption of one grid that counts; None if it has none.
+    """The caption of one grid that counts; None if it has none."""
+    caption = _unread(ours, grid, review)
+    return _checked(caption, task, counter) if caption and _is_edited(review) else caption
+
+
+def _checked(caption: Caption, task: Task, counter: TokenCounter) -> Caption:
+    """An `_unread` caption, read and with its problems."""
+    return budget.checked(grammar.edited(caption, caption.text, task), task, counter)
+
+
+def _unread(ours: Caption | None, grid: Grid | None, review: Review | None) -> Caption | None:
+    """The caption of one grid that counts; None if it has none. Of a person's, only the text is there, and the parts
+    are still the captioner's, with the person's panels, looks and corrections.
 
     If a captioner finds panels unrelated that an earlier one described, a person's text for them still counts.
     """
-    if review is None or not (review.text or review.panels):
+    if review is None or not _is_edited(review):
         return _corrected(ours, review)
     caption = ours or replace(BLANK, grid=review.grid)
-    return budget.checked(_edited(caption, review, grid, task), task, counter)
-
-
-def _corrected(ours: Caption | None, review: Review | None) -> Caption | None:
-    """The captioner's text, with the problems that it has, and with what a person says of its parts."""
-    if ours is None or ours.parts is None or review is None or review.corrections is None:
-        return ours
-    return replace(ours, parts=corrected(ours.parts, review.corrections))
-
-
-def _edited(caption: Caption, review: Review, grid: Grid | None, task: Task) -> Caption:
-    """The caption with a person's panels, looks, text and corrections; the rest of its parts stays the captioner's."""
     parts = caption.parts
     if parts and grid and review.panels:
         before = {record.id: place for place, record in enumerate(grid.group.records)}
@@ -172,7 +174,20 @@ def _edited(caption: Caption, review: Review, grid: Grid | None, task: Task) -> 
     if parts and review.people:
         parts = grammar.redescribed(parts, review.people)
     parts = parts and corrected(parts, review.corrections)
-    return grammar.edited(replace(caption, parts=parts), review.text, task)
+    text = grammar.fold(review.text)
+    return replace(caption, text=text, prefix="", summary="", panels=(), names=(), problems=(), parts=parts)
+
+
+def _is_edited(review: Review | None) -> bool:
+    """Whether a person's text counts."""
+    return review is not None and bool(review.text or review.panels)
+
+
+def _corrected(ours: Caption | None, review: Review | None) -> Caption | None:
+    """The captioner's text, with the problems that it has, and with what a person says of its parts."""
+    if ours is None or ours.parts is None or review is None or review.corrections is None:
+        return ours
+    return replace(ours, parts=corrected(ours.parts, review.corrections))
 
 
 @dataclass(frozen=True)
@@ -220,10 +235,22 @@ def row_of(
     Scores and rejections belong to the text and the panels that were scored, and to what a person had said of them; of
     a grid that has others now, only panels that are strangers by a person's word have a score.
     """
+    outline = outline_of(grid, review, made, task, counter, words)
+    return checked(outline, task, counter) if outline else None
+
+
+def outline_of(
+    grid: str, review: Review | None, made: Made, task: Task, counter: TokenCounter, words: tuple[Word, ...] = ()
+) -> Row | None:
+    """As `row_of`, with an edited caption not checked yet, which takes most of the time. One whose parts a person has
+    corrected is: an edited text may call the people of the corrections otherwise."""
     composed, scored = made.grids[grid], made.scores.get(grid)
-    caption = _counting(made.captions.get(grid), composed, review, task, counter)
+    caption = _unread(made.captions.get(grid), composed, review)
     if caption is None:
         return None
+    is_checked = not _is_edited(review)
+    if not is_checked and review and review.corrections:
+        caption, is_checked = _checked(caption, task, counter), True
     arranged = arranged_by(composed, review, made.records)
     corrections = caption.parts.corrections if caption.parts else None
     now = (caption.text, arranged.path, corrections)
@@ -231,25 +258,44 @@ def row_of(
     scores = scored.scores if scored and fresh else tuple(verdict.persons_scores(caption, task))
     rejected = made.rejected.get(grid) if fresh else " ".join(score.reason for score in scores)
     reasons = (rejected,) if rejected else ()
-    decision = (review.decision if review else None) or by_toolkit(reasons, caption, task)
-    return Row(arranged, caption, scores, decision, reasons, review, words)
+    decision = (review.decision if review else None) or by_toolkit(reasons, caption, task, is_checked=is_checked)
+    return Row(arranged, caption, scores, decision, reasons, review, words, is_checked)
 
 
-def by_toolkit(reasons: Sequence[str], caption: Caption, task: Task) -> Decision:
+def checked(row: Row, task: Task, counter: TokenCounter) -> Row:
+    """The row with its caption read and checked."""
+    return row if row.checked else with_checked(row, _checked(row.caption, task, counter), task)
+
+
+def with_checked(row: Row, caption: Caption, task: Task) -> Row:
+    """The row with its caption as that is once it has been checked."""
+    decision = row.decision if row.decided else by_toolkit(row.reasons, caption, task)
+    return replace(row, caption=caption, decision=decision, checked=True)
+
+
+def readable(row: Row, task: Task, counter: TokenCounter) -> Row:
+    """The row with its caption read, for whoever changes it; checked only if the decision depends on that."""
+    if row.checked or not row.decided:
+        return checked(row, task, counter)
+    return replace(row, caption=grammar.with_text(row.caption, row.caption.text, task))
+
+
+def by_toolkit(reasons: Sequence[str], caption: Caption, task: Task, *, is_checked: bool = True) -> Decision:
     """What the toolkit decides where no person does.
 
     Args:
         reasons: why the filter rejected the grid.
+        is_checked: whether the caption's problems have been looked for.
     """
     # Captions made of single texts have no summary, which is told; but they can be trained on.
-    doubtful = set(caption.problems) - {lint.no_summary(task)}
+    doubtful = not is_checked or set(caption.problems) - {lint.no_summary(task)}
     return "drop" if reasons else "unsure" if doubtful else "keep"
 
 
 def change(  # noqa: PLR0913  (one argument a field that a person may change)
     row: Row,
     task: Task,
-    counter: TokenCounter,
+    counter: TokenCounter | None,
     *,
     decision: Decision | None = None,
     text: str | None = None,
@@ -266,6 +312,7 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     an edit decides nothing: the toolkit decides again, by what it finds in the new text.
 
     Args:
+        counter: None leaves the problems of a new text to whoever makes the row anew.
         panels: ids of the records that the person wants; empty if they stay as they are.
         people: people with other looks, which a given text already contains; without a text, it is rendered anew.
         crops: all that the grid has from then on.
@@ -284,14 +331,13 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     words = row.caption.text if text is None else grammar.fold(text)
     edited = words != row.caption.text or bool(people)
     by_edit: Decision | None = "keep" if edited and row.decision == "keep" and not (said and said.strangers) else None
-    described = {person.name: person for person in (*earlier.people, *people)}
     review = replace(
         earlier,
         decision=decision or earlier.decision or by_edit,
         note=earlier.note if note is None else grammar.fold(note),
         text=words if edited or panels else earlier.text,
         panels=panels or earlier.panels,
-        people=tuple(described.values()),
+        people=tuple({person.name: person for person in (*earlier.people, *people)}.values()),
         crops=earlier.crops if crops is None else crops,
         corrections=_corrections(row, ties.merged(earlier.corrections, said), panels),
     )
@@ -303,7 +349,7 @@ def change(  # noqa: PLR0913  (one argument a field that a person may change)
     if edited:
         _check_words(words, becomes, task)
     fields = _fields(row, review, words, after.parts)
-    problems = budget.checked(grammar.edited(after, words, task), task, counter).problems if edited else ()
+    problems = _checked(replace(after, text=words), task, counter).problems if edited and counter else ()
     # If no field changes, the person confirms what the toolkit or somebody else decided.
     return Change(review, fields or (("decision", row.decision, becomes),), problems, says if says != own else None)
 

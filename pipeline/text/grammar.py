@@ -374,8 +374,14 @@ def _called_otherwise(caption: Caption, parts: Parts) -> dict[str, str]:
 
 def edited(caption: Caption, text: str, task: Task) -> Caption:
     """The caption with a person's text, its parts brought into line, and the problems of the new text."""
+    now = with_text(caption, text, task)
+    return replace(now, problems=lint.faults(now, task))
+
+
+def with_text(caption: Caption, text: str, task: Task) -> Caption:
+    """As `edited`, with the problems of the caption as it was."""
     parsed = _read(text, task)
-    now = replace(
+    return replace(
         caption,
         text=parsed.text,
         prefix=parsed.prefix,
@@ -384,7 +390,6 @@ def edited(caption: Caption, text: str, task: Task) -> Caption:
         names=parsed.names,
         parts=_reread(parsed, caption.parts) if caption.parts else None,
     )
-    return replace(now, problems=lint.faults(now, task))
 
 
 def redescribed(parts: Parts, described: Iterable[Person]) -> Parts:

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from browsing import Faults, here, visit_wall, wait_for
 from playwright.sync_api import BrowserContext, Page, expect
-from served import Served, finish, opened, serving
+from served import Served, finish, opened, serving, undo
 
 from iclora.page.judging import Typed
 from iclora.page.others import base_of
@@ -225,7 +225,7 @@ def test_corrections_are_undone_and_listed_in_the_log(run: Run) -> None:
         ("ties", "the beach: 1 and 2", "red: 1, 2 and 3"),
         ("strangers", "3", ""),
     ]
-    session.undo(session.steps[-1].number)
+    undo(session, session.steps[-1].number)
     assert row(run, STRANGER) == before
     said = [(event["field"], event["was"], event["becomes"]) for event in run.table("events")]
     assert said[2:] == [(name, now, was) for name, was, now in said[:2]]
@@ -242,9 +242,9 @@ def test_corrections_of_one_reviewer_are_seen_by_others_and_make_their_rows_stal
     edit(ben, STRANGER, Corrections(ties=()))
     assert (parts(row(run, STRANGER)).ties, parts(row(run, STRANGER)).strangers) == ((), ())
     with pytest.raises(Stale):
-        ann.undo(ann.steps[-1].number)
-    ben.undo(ben.steps[-1].number)
-    ann.undo(ann.steps[-1].number)
+        undo(ann, ann.steps[-1].number)
+    undo(ben, ben.steps[-1].number)
+    undo(ann, ann.steps[-1].number)
     assert parts(row(run, STRANGER)).strangers == (2,)
 
 

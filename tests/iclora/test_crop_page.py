@@ -13,7 +13,7 @@ import pytest
 from browsing import Faults, visit, wait_for
 from PIL import Image
 from playwright.sync_api import BrowserContext, expect
-from served import Served, captioned, opened, serving
+from served import Served, captioned, carried_out, opened, serving
 
 from pipeline import pixels
 from pipeline.records import Crop, Row
@@ -85,7 +85,7 @@ def test_a_crop_is_drawn_and_kept_and_undone_and_changes_neither_text_nor_decisi
     ).json()
     assert red(served, stored(served)[0]) == [True, False, False]
     for step in (swapped["step"], answer["step"]):
-        assert client.post("/undo", json={"step": step}).status_code == 200
+        assert carried_out(client, "/undo", {"step": step}).status_code == 200
     assert stored(served)[0] == before
 
 

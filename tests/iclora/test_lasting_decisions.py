@@ -14,6 +14,7 @@ from typing import Any
 import bitmaps
 import pytest
 from PIL import Image
+from served import undo
 
 import iclora
 from iclora import review
@@ -59,7 +60,7 @@ def decide(run: Run) -> None:
     session.edit(row.id, base_of(row), Typed(MINE.replace("Mine", "Also mine")), "keep")
     step = session.decide(*given["d"], "unsure", "perhaps")
     assert step
-    session.undo(step.number)
+    undo(session, step.number)
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +297,7 @@ def test_undoing_adds_a_line_and_rewrites_none(home: Path) -> None:
         session, row = ReviewSession(run), of_folder(run)["a"]
         step = session.decide(row.id, base_of(row), "keep")
         assert step
-        session.undo(step.number)
+        undo(session, step.number)
         assert run.reviewed() and of_folder(run)["a"] == row
     after = lines(file.read_bytes())
     assert file.read_bytes().startswith(before) and len(after) == len(lines(before)) + 2

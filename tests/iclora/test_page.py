@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 from PIL import Image, ImageChops
-from served import GRIDS, Served, opened, resettle, serving
+from served import GRIDS, Served, carried_out, opened, resettle, serving
 from typer.testing import CliRunner
 
 from iclora import cli
@@ -393,7 +393,7 @@ def test_every_change_can_be_undone_and_undoing_the_first_leaves_no_decision(
         steps.append((response["step"], now))
         now = response["row"]
     for step, before in reversed(steps):
-        answer = client.post("/undo", json={"step": step})
+        answer = carried_out(client, "/undo", {"step": step})
         assert [one["base"] for one in answer.json()["rows"]] == [before["base"]]
         assert client.get(f"/rows/{row['id']}").json() == before
     after, events = stored(served)
@@ -407,10 +407,10 @@ def test_a_change_is_undone_once_and_only_while_its_row_is_as_it_left_it(client:
     row = rows(client)[0]
     first = change(client, row, "decide", decision="drop", note="why")
     second = change(client, first["row"], "decide", decision="keep")
-    answer = client.post("/undo", json={"step": first["step"]})
+    answer = carried_out(client, "/undo", {"step": first["step"]})
     assert (answer.status_code, answer.json()["row"]["decision"]) == (409, "keep")
-    assert client.post("/undo", json={"step": second["step"]}).status_code == 200
-    assert client.post("/undo", json={"step": second["step"]}).status_code == 404
+    assert carried_out(client, "/undo", {"step": second["step"]}).status_code == 200
+    assert carried_out(client, "/undo", {"step": second["step"]}).status_code == 404
 
 
 def test_the_linter_checks_a_text_while_it_is_typed(client: httpx2.Client) -> None:

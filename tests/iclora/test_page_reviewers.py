@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from served import GRIDS, Served, opened, serving
+from served import GRIDS, Served, carried_out, looked_for, opened, serving
 from typer.testing import CliRunner
 
 from iclora import cli
@@ -67,7 +67,7 @@ def decide(client: httpx2.Client, grid: str, decision: str, note: str | None = N
 
 
 def undo(client: httpx2.Client, step: int) -> int:
-    return client.post("/undo", json={"step": step}).status_code
+    return carried_out(client, "/undo", {"step": step}).status_code
 
 
 def reviewed(home: Path) -> dict[str, Row]:
@@ -195,15 +195,15 @@ def test_an_edit_that_others_have_edited_since_is_not_undone(ann: httpx2.Client,
     grid = listed(ann)[0]["id"]
     step = post(ann, row(ann, grid), "edit", text=row(ann, grid)["text"].replace("thing", "work")).json()["step"]
     post(ben, row(ben, grid), "edit", text=row(ben, grid)["text"].replace("work", "trade"))
-    answer = ann.post("/undo", json={"step": step})
+    answer = carried_out(ann, "/undo", {"step": step})
     assert answer.status_code == 409 and "trade" in answer.json()["row"]["text"]
 
 
 def test_replacing_a_phrase_in_all_captions_is_nobodys_decision(
     home: Path, ann: httpx2.Client, ben: httpx2.Client
 ) -> None:
-    grids = [each["id"] for each in listed(ann)]
-    answer = ann.post("/replace", json={"old": "does", "new": "mends", "grids": grids})
+    search = looked_for(ann, {"old": "does", "new": "mends"}).json()["number"]
+    answer = carried_out(ann, "/replace", {"search": search})
     assert answer.status_code == 200
     assert all("undecided" in each["filters"] for client in (ann, ben) for each in listed(client))
     run = opened(home)

@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
-from served import Served, finish, opened, serving
+from served import Served, carried_out, finish, opened, serving
 
 from iclora.run import Run
 from miniature import film
@@ -471,7 +471,7 @@ def test_looks_are_checked_in_the_text_that_they_would_produce_and_saved_with_it
     after = stored(served)
     assert after.review == Review(after.id, None, "", wanted, (), (Person(mara, "a green rabbit"),))
     assert answer["row"]["machine"]["people"][0]["looks"] == RABBIT
-    assert client.post("/undo", json={"step": answer["step"]}).status_code == 200
+    assert carried_out(client, "/undo", {"step": answer["step"]}).status_code == 200
     back = shown(client, served)
     assert back == before
     run = opened(served.home)

@@ -12,6 +12,9 @@ from browsing import Faults, visit_wall, wait_for
 from playwright.sync_api import BrowserContext, Page, expect
 from served import Served, build, opened, serving
 
+from pipeline.review import decisions, reviews
+from pipeline.review.current import CurrentRows
+
 BLURRED = "blurred or damaged"
 
 
@@ -63,6 +66,24 @@ def test_a_reviewer_sees_what_another_decided_once_they_have_decided(page: Page,
     run = opened(served.home)
     with run.store:
         assert [(row.decision, len(row.words)) for row in run.reviewed() if row.words] == [("drop", 1), ("keep", 1)]
+
+
+def test_what_the_toolkit_decides_by_a_text_that_another_has_edited_is_shown_when_that_is_checked(
+    page: Page, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CurrentRows, "check_some", lambda *_: False)
+    run = opened(served.home)
+    with run.store, decisions.deciding(served.home):
+        row = next(row for row in run.reviewed() if not row.words and row.decision == "keep")
+        said: dict[str, Any] = {"decision": "keep", "text": row.caption.text.replace("thing", "work")}
+        change = reviews.change(row, run.task, None, **said, reviewer="Ann")
+        assert change
+        reviews.decide(run.store, [change], "page", "Ann")
+    page.evaluate("window.dispatchEvent(new Event('focus'))")
+    tile = page.locator(f"[role=gridcell][data-id={row.id}]")
+    expect(tile).to_have_attribute("aria-label", re.compile(": unsure by toolkit, decided by 1 other.*unchecked"))
+    monkeypatch.undo()
+    expect(tile).to_have_attribute("aria-label", re.compile(": keep by toolkit, decided by 1 other reviewer$"))
 
 
 @pytest.mark.slow

@@ -1,14 +1,17 @@
 """The wall of all grids in a real browser: by mouse and by keyboard, and many grids."""
 
+import re
 from pathlib import Path
 
 import pytest
 from browsing import HIDDEN_FOCUS, Faults, here, rows, visit_wall, wait_for
 from playwright.sync_api import BrowserContext, Page, expect
-from served import GRIDS, Served, serving
+from served import GRIDS, SHORT, Served, edited_elsewhere, serving
 
 from bench.page import make
 from iclora.page import keys
+from pipeline.review import risk
+from pipeline.review.current import CurrentRows
 
 
 @pytest.fixture
@@ -89,6 +92,32 @@ def test_a_whole_review_is_done_with_the_keyboard_alone(page: Page, served: Serv
     assert {name: said for name, (said, _) in decided(served).items() if name != order[2]} == {
         order[0]: "keep", order[1]: "keep", order[3]: "unsure",
     }  # fmt: skip
+    press("u")
+    wait_for(page, f"undone in {GRIDS} grids")
+    assert not any("tale" in row.caption.text for row in rows(served).values())
+
+
+def test_while_captions_are_checked_the_wall_says_so_and_then_has_their_problems(
+    context: BrowserContext, served: Served, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = visit_wall(context, served, faults)
+    order = ids(page)
+    monkeypatch.setattr(CurrentRows, "check_some", lambda *_: False)
+    edited_elsewhere(served.home, dict.fromkeys(order[2:], SHORT))
+    page.evaluate("window.dispatchEvent(new Event('focus'))")
+    problems = page.locator("[data-filter=problems]")
+    expect(problems).to_have_text(re.compile(r"^problems \d \(2 captions left to check\)$"))
+    expect(page.locator(".flags", has_text="unchecked")).to_have_count(2)
+    monkeypatch.undo()
+    wait_for(page, "all captions are checked, and some have problems")
+    expect(problems).to_have_text(f"problems {sum(bool(row.caption.problems) for row in rows(served).values())}")
+    expect(page.locator(".flags", has_text="unchecked")).to_have_count(0)
+    assert ids(page) == order  # nothing has moved
+    page.locator("#sort").select_option("risk")
+    riskiest = [row.id for row in risk.riskiest_first(rows(served).values())]
+    place = order.index(riskiest[-1])
+    expect(page.locator("[role=gridcell]").nth(place)).not_to_have_attribute("data-id", riskiest[-1])
+    assert ids(page) == riskiest != order
 
 
 def test_keys_can_be_chosen_and_are_shown(page: Page, served: Served) -> None:

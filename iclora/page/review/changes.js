@@ -3,6 +3,7 @@
 const REASONS = ["text does not match", "panels do not belong together", "panels almost identical", "blurred or damaged",
   "text or watermark in the picture", "wrong people or names"];
 const BATCH = 40;  // rows that are decided in one request
+const SOME = 500;  // rows that are asked for in one request
 let busy = false;
 
 /* Runs what changes something, unless another change is under way. Returns whether it was made. */
@@ -48,6 +49,17 @@ const changeAll = (ids, decision, note) => changing(async () => {
     if (!made.length) steps.splice(steps.indexOf(made), 1);
   }
 });
+
+/* Makes a change of any number of rows, which the server is asked about until it is made, and takes up the rows. */
+async function carryOut(path, body) {
+  let answer = {};
+  while (!answer.done) answer = await call(path, body);
+  if (answer.step) steps.push([answer.step]);  // also if the rows can't be had
+  const grids = [...answer.rows.map((row) => row.id), ...answer.others];
+  takeUp(answer.rows);
+  for (let start = 0; start < answer.others.length; start += SOME) takeUp(await call("rows", {grids: answer.others.slice(start, start + SOME)}));
+  return grids;
+}
 
 async function decide(decision, note) {
   if (view === "wall") return decideAll(meant(), decision, note);
@@ -225,9 +237,7 @@ async function undo() {
   const numbers = steps.pop(), grids = [];
   await changing(async () => {
     while (numbers.length) {
-      const answer = await call("undo", {step: numbers.pop()});
-      takeUp(answer.rows);
-      grids.push(...answer.rows.map((row) => row.id));
+      grids.push(...await carryOut("undo", {step: numbers.pop()}));
       if (numbers.length) say(`undone in ${grids.length} grids…`);
     }
   });

@@ -1,6 +1,7 @@
 /* ---- find and replace in all captions, after a look at what would change */
 
-let preview = null;  // what was looked for, and the grids that change
+let preview = null;  // number of the search whose result is shown
+let sightings = 0;   // how often a phrase was looked for, or another one typed
 
 function startPhrase() {
   forget();
@@ -10,6 +11,7 @@ function startPhrase() {
 
 function forget() {
   preview = null;
+  sightings++;
   $("changes").replaceChildren();
   $("replace-all").disabled = true;
   $("replace-all").textContent = "Replace";
@@ -18,33 +20,42 @@ function forget() {
 async function lookForPhrase() {
   const said = {old: $("old").value, new: $("new").value, inside_words: $("inside").checked};
   forget();
+  const mine = sightings;
   $("phrase-status").textContent = "looking through the captions…";
   try {
-    const {grids, shown} = await call("replacements", said);
-    preview = {...said, grids};
-    $("changes").replaceChildren(...shown.map(({id, fields}) => element("li", {}, element("b", {}, id),
-      ...fields.map(({name, pieces}) => element("div", {}, element("span", {class: "soft"}, `${name}: `), ...pieces.map(worded))))));
-    $("phrase-status").textContent = shown.length < grids.length ? `The first ${shown.length} of ${grids.length} captions that change:`
-      : `${grids.length === 1 ? "1 caption changes" : `${grids.length} captions change`}:`;
-    $("replace-all").disabled = false;
-    $("replace-all").textContent = `Replace in ${grids.length}`;
-    $("replace-all").focus();
+    let answer = await call("replacements", said);
+    while (mine === sightings) {
+      $("changes").append(...answer.shown.map(({id, fields}) => element("li", {}, element("b", {}, id),
+        ...fields.map(({name, pieces}) => element("div", {}, element("span", {class: "soft"}, `${name}: `), ...pieces.map(worded))))));
+      const {number, done, looked, of, found} = answer, shown = $("changes").childElementCount;
+      $("phrase-status").textContent = !done ? `${found} captions change among the first ${looked} of ${of}; looking through the others…`
+        : shown < found ? `The first ${shown} of ${found} captions that change:`
+        : `${found === 1 ? "1 caption changes" : `${found} captions change`}:`;
+      if (done) return offerReplacing(number, found);
+      answer = await call(`replacements/${number}?known=${shown}`);
+    }
   } catch (error) {
-    $("phrase-status").textContent = error.message;
+    if (mine === sightings) $("phrase-status").textContent = error.message;
   }
+}
+
+function offerReplacing(number, found) {
+  preview = number;
+  $("replace-all").disabled = false;
+  $("replace-all").textContent = `Replace in ${found}`;
+  $("replace-all").focus();
 }
 
 const worded = ({kind, text}) => kind === "same" ? text : element(kind === "old" ? "del" : "ins", {}, text);
 
 async function replacePhrase() {
-  const said = preview;
-  if (!said) return;
+  const search = preview;
+  if (!search) return;
+  $("phrase-status").textContent = "replacing…";
   const done = await changing(async () => {
-    const {rows: changed, step: made} = await call("replace", said);
-    takeUp(changed);
-    if (made) steps.push([made]);
+    const grids = await carryOut("replace", {search});
     $("phrasing").close();
-    say(`replaced in ${changed.length} captions; undo takes all of it back`);
+    say(`replaced in ${grids.length} captions; undo takes all of it back`);
   });
   if (!done) $("phrase-status").textContent = $("status").textContent;
   go(current);

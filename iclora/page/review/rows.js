@@ -6,6 +6,7 @@ let order = [];               // ids as sorted; rows must not move while someone
 let risk = [];                // ids, riskiest first, in the order of the first load
 const rows = new Map();       // id -> row as it is now; those that were not looked at have no more than wall, strip and filters need
 let filter = "all", sorting = "risk", current = null;
+let takings = 0;              // how often rows were taken up
 let searched = null;          // ids of the rows that have what is searched for; null if nothing is
 const steps = JSON.parse(sessionStorage.getItem("steps") || "[]");  // changes of this tab, for undo; each a list of the server's steps
 
@@ -24,6 +25,7 @@ async function load() {
   const shown = known.has(current) ? await call(`rows/${current}`) : null;
   run = found;
   rows.clear();
+  takings++;
   for (const row of run.rows) rows.set(row.id, row);
   if (shown) rows.set(shown.id, shown);
   if (!rows.has(current)) current = null;
@@ -50,6 +52,8 @@ function look(id) {
 /* Takes up rows as they are after a change; a whole row that is another one now is asked for again when it is shown. */
 function takeUp(entries) {
   for (const row of entries) if (rows.get(row.id)?.base !== row.base) rows.set(row.id, row);
+  takings++;
+  followChecks();
 }
 
 const undecided = (id) => rows.get(id).filters.includes("undecided");
@@ -79,7 +83,8 @@ function renderBar() {
   const shown = searched === null ? [...rows.values()] : [...searched].map((id) => rows.get(id)).filter(Boolean);
   refill($("filters"), Object.entries(FILTERS).filter(([name]) => name !== "disagree" || run.shared.several).map(([name, told]) => {
     const count = shown.filter((row) => passes(name, row)).length;
-    return element("button", {"aria-pressed": String(name === filter), "data-filter": name, onclick: () => choose(name)}, `${told} ${count}`);
+    const left = name === "problems" && run.left ? ` (${run.left} captions left to check)` : "";
+    return element("button", {"aria-pressed": String(name === filter), "data-filter": name, onclick: () => choose(name)}, `${told} ${count}${left}`);
   }), (focused) => `[data-filter="${focused.dataset.filter}"]`);
   const all = [...rows.values()];
   const kept = all.filter((row) => row.decision === "keep").length, dropped = all.filter((row) => row.decision === "drop").length;
@@ -93,8 +98,9 @@ function renderBar() {
 
 function renderSorts() {
   const kinds = Object.keys(run.scales).filter((kind) => [...rows.values()].some((row) => kind in row.worst));
-  const sorts = [["risk", "riskiest first"], ["place", "in the order of the run"], ...kinds.map((kind) => [kind, `worst '${kind}' first`])];
-  $("sort").replaceChildren(...sorts.map(([value, told]) => element("option", {value, selected: value === sorting}, told)));
+  const before = sorting ? [] : [["", "riskiest first, before the check"]];
+  const sorts = [...before, ["risk", "riskiest first"], ["place", "in the order of the run"], ...kinds.map((kind) => [kind, `worst '${kind}' first`])];
+  $("sort").replaceChildren(...sorts.map(([value, told]) => element("option", {value, selected: value === sorting, hidden: !value}, told)));
 }
 
 function choose(name) {

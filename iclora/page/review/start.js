@@ -35,7 +35,7 @@ for (const name of ["scroll", "resize"]) window.addEventListener(name, () => {
 /* Another tab may have changed rows, so they are read again when this one gets the focus. */
 window.addEventListener("focus", async () => {
   if (busy || !run) return;
-  try { await load(); render(); } catch (error) { say(error.message, true); }
+  try { await load(); render(); followChecks(); } catch (error) { say(error.message, true); }
 });
 
 begin(async (grid) => {
@@ -47,4 +47,5 @@ begin(async (grid) => {
   choose(filter);
   if (rows.has(grid)) openGrid(grid);
   else if (view === "wall" && document.activeElement === document.body) reveal(current);
+  followChecks();
 });

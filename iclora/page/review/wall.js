@@ -87,9 +87,10 @@ function tile(id, place) {
   return made;
 }
 
-/* What to know of a row at a glance: what other reviewers did, the kinds of scores that failed, and whether its text has problems. */
+/* What to know of a row at a glance: what other reviewers did, the kinds of scores that failed, and whether its text has problems
+   or has not been checked yet. */
 const flagsOf = (row) => [...ofOthers(row), ...Object.keys(row.worst).filter((kind) => row.filters.includes("rejected") && row.worst[kind] < 0),
-  ...row.filters.filter((name) => name === "problems" || name === "borderline")];
+  ...row.filters.filter((name) => ["problems", "borderline", "unchecked"].includes(name))];
 
 /* ---- its pictures, those in sight first and only a few at once */
 

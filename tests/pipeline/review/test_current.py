@@ -109,13 +109,29 @@ def some_line(rng: random.Random, grids: list[Grid], task: Task) -> Line:
     return Line(**{name: changed.get(name, getattr(made, name)) for name in Line.__dataclass_fields__})
 
 
-def test_after_any_decisions_the_rows_are_those_that_would_be_read(store: Store, storyboard: Task) -> None:
+@pytest.mark.parametrize("few", [1, 100])
+def test_after_any_decisions_the_rows_are_those_that_would_be_read(
+    store: Store, storyboard: Task, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr("pipeline.review.current.FEW", few)
     rng, current = random.Random(0), CurrentRows(store, storyboard, ESTIMATE)
     grids = store.items(Grid, "grids")
+    current.update()
     for _ in range(150):
-        decide(store, *(some_line(rng, grids, storyboard) for _ in range(rng.choice([0, 1, 1, 2]))))
+        some = [some_line(rng, grids, storyboard) for _ in range(rng.choice([0, 1, 1, 2, 3]))]
+        if rng.random() < 0.5:
+            decide(store, *some)
+        else:
+            with decisions.deciding(store.folder):
+                current.update()
+                current.write(some, b"".join(map(decisions.written, some)))
         current.update()
         read = reviews.rows(store, storyboard, ESTIMATE)
+        outlines = {grid.id: current.outline(grid.id) for grid in rng.sample(grids, rng.randrange(3))}
+        for row in read:
+            assert row.id not in outlines or is_outline(outlines[row.id], row)
+        while current.check_some(0):
+            pass
         assert current.riskiest_first() == risk.riskiest_first(read)
         assert [current.row(grid.id) for grid in grids] == [
             next((row for row in read if row.id == grid.id), None) for grid in grids
@@ -124,6 +140,74 @@ def test_after_any_decisions_the_rows_are_those_that_would_be_read(store: Store,
         assert {(one, grid) for one, some in current.users.items() for grid in some} == {
             (one, grid) for grid, origin in shown.items() for one in origin
         }
+
+
+def is_outline(outline: Row | None, row: Row) -> bool:
+    """Whether an outline is that of a row, or the row itself."""
+    if outline is None or outline.checked:
+        return outline == row
+    caption = Caption(row.caption.text, "", "", (), row.id)
+    known = replace(outline, caption=replace(caption, text=outline.caption.text), decision=row.decision, checked=True)
+    return known == replace(row, caption=caption) and outline.decision in (row.decision, "unsure")
+
+
+def test_a_caption_is_checked_once_and_who_has_problems_is_told(store: Store, storyboard: Task) -> None:
+    current = CurrentRows(store, storyboard, ESTIMATE)
+    (good, bad, *_) = store.items(Grid, "grids")
+    poor = text(7, storyboard).replace("a man does y here", "y")
+    keep, leave = Review(good.id, "keep", text=text(8, storyboard)), Review(bad.id, None, text=poor)
+    decide(store, *(decisions.line_on(grid, review, [], "page") for grid, review in ((good, keep), (bad, leave))))
+    current.update()
+    assert (current.left_to_check, current.doubted) == (2, [])
+    outline = current.outline(bad.id)
+    assert outline and (outline.checked, outline.decision, outline.caption.text) == (False, "unsure", poor)
+    assert current.check_some(0)
+    assert not current.check_some(0)
+    assert (current.left_to_check, current.doubted) == (0, [bad.id])
+    checked = current.row(bad.id)
+    assert checked and checked.checked and checked.caption.problems
+    decide(store, decisions.line_on(bad, replace(leave, decision="drop", note="short"), [], "page"))
+    current.update()
+    dropped = current.outline(bad.id)
+    assert dropped and (dropped.decision, dropped.caption) == ("drop", checked.caption)
+    assert (current.left_to_check, current.doubted) == (0, [bad.id])  # the text is the same
+    decide(store, decisions.line_on(bad, Review(bad.id, None), [], "page"))
+    current.update()
+    first = current.outline(bad.id)
+    assert first and first.checked and first.caption in store.items(Caption, "captions")
+
+
+def test_lines_that_are_written_are_not_read_again(store: Store, storyboard: Task) -> None:
+    current, file = CurrentRows(store, storyboard, ESTIMATE), store.folder / decisions.FILE
+    grids = store.items(Grid, "grids")
+    lines = [decisions.line_on(grid, Review(grid.id, "drop", "why"), [], "page") for grid in grids]
+    decide(store, lines[0])
+    current.update()
+    with decisions.deciding(store.folder):
+        current.write(lines[1:], b"".join(map(decisions.written, lines[1:])))
+    journal = Journal(store.folder)
+    assert journal.read_on()[1] == tuple(lines)
+    assert all(current.counts(line) for line in lines)
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b'"why"', b'"who"'))
+    os.utime(file, ns=(0, 0))
+    current.update()
+    assert {row.review.note for row in current.riskiest_first() if row.review} == {"who"}
+    assert not any(current.counts(line) for line in lines)
+
+
+def test_a_line_behind_one_that_was_cut_off_is_read_from_the_file(store: Store, storyboard: Task) -> None:
+    current, file = CurrentRows(store, storyboard, ESTIMATE), store.folder / decisions.FILE
+    (grid, *_) = store.items(Grid, "grids")
+    file.write_bytes(b'{"at": "now", "who": "page", "gri')
+    current.update()
+    line = decisions.line_on(grid, Review(grid.id, "drop", "why"), [], "page")
+    with decisions.deciding(store.folder):
+        current.update()
+        current.write([line], decisions.written(line))
+    current.update()
+    row = current.row(grid.id)
+    assert row and row.decision == "drop"
 
 
 def test_reading_tells_how_many_rows_are_made(store: Store, storyboard: Task, monkeypatch: pytest.MonkeyPatch) -> None:
