@@ -36,8 +36,8 @@ from pipeline.stages.compose import KEEP
 
 ROUNDS = 5
 FRAME = (1920, 1080)
-GOAL, HALF = 2 / 3, 0.55
-"""Of the time and of the disk before; half of the disk is what grain in colours takes, this one takes more."""
+GOAL, HALF = 2 / 3, 0.5
+"""Of the time and of the disk before."""
 SMALLEST = 2
 """Grids that are written at the highest level."""
 
